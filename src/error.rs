@@ -1,0 +1,86 @@
+//! The one error of an interaction, in FHIR's words.
+//!
+//! `http::outcome` alone turns it into a status; modules below never name one.
+//!
+//! Layer: 0. Imports `fhir`.
+
+use thiserror::Error;
+
+use crate::fhir::{Identity, Issue, IssueCode, VersionId};
+
+/// Why an interaction did not happen.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The database found two interactions in each other's way; trying again may help.
+    #[error("{0}")]
+    Conflict(String),
+    /// The current version is a deletion.
+    #[error("{identity} was deleted")]
+    Deleted {
+        /// What was asked for.
+        identity: Identity,
+        /// The version that is the deletion.
+        version: VersionId,
+    },
+    /// No scope covers this interaction.
+    #[error("no scope covers this interaction")]
+    Forbidden,
+    /// Our fault: logged, never shown.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The request or its content is malformed (400); every finding is kept.
+    #[error("{}", first(.0))]
+    Invalid(Vec<Issue>),
+    /// The interaction is not offered for this resource (405).
+    #[error("{0}")]
+    MethodNotAllowed(String),
+    /// Criteria matched several resources.
+    #[error("{0}")]
+    MultipleMatches(String),
+    /// Nothing of this name: also what lies outside the caller's reach.
+    #[error("{0} is not known")]
+    NotFound(String),
+    /// Understood, but not offered (400).
+    #[error("{0}")]
+    NotSupported(String),
+    /// A condition of the request (If-Match, If-None-Match) does not hold.
+    #[error("{0}")]
+    PreconditionFailed(String),
+    /// Larger than the server takes (413).
+    #[error("{0}")]
+    TooLarge(String),
+    /// Missing, unknown or expired credentials.
+    #[error("missing, unknown or expired credentials")]
+    Unauthenticated,
+    /// The database or the ledger cannot be reached; nothing was disclosed or stored.
+    #[error("the server cannot reach its database; try again")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Well formed, but against a rule (422); every finding is kept.
+    #[error("{}", first(.0))]
+    Unprocessable(Vec<Issue>),
+}
+
+impl Error {
+    /// A malformed request with one finding.
+    pub fn invalid(code: IssueCode, diagnostics: impl Into<String>) -> Self {
+        Self::Invalid(vec![Issue::error(code, diagnostics)])
+    }
+
+    /// A malformed request with one finding at an element.
+    pub fn invalid_at(
+        code: IssueCode,
+        diagnostics: impl Into<String>,
+        expression: impl Into<String>,
+    ) -> Self {
+        Self::Invalid(vec![Issue::error_at(code, diagnostics, expression)])
+    }
+
+    /// An internal error from whatever caused it.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+}
+
+fn first(issues: &[Issue]) -> String {
+    issues.first().map_or_else(|| "invalid".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,156 @@
+//! OperationOutcome: what went wrong, where, and how badly.
+//!
+//! Spec: <https://hl7.org/fhir/R4/operationoutcome.html>
+
+use std::fmt;
+
+use super::json::{Object, Value};
+
+/// How bad an issue is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// The action could not start.
+    Fatal,
+    /// The action failed or the content is wrong.
+    Error,
+    /// Worth attention, nothing failed.
+    Warning,
+    /// For information.
+    Information,
+}
+
+impl Severity {
+    /// The code of the value set issue-severity.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fatal => "fatal",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Information => "information",
+        }
+    }
+}
+
+macro_rules! issue_codes {
+    ($($variant:ident $code:literal,)*) => {
+        /// The kind of an issue: the R4 value set issue-type.
+        ///
+        /// <https://hl7.org/fhir/R4/valueset-issue-type.html>
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub enum IssueCode {
+            $(#[doc = concat!("`", $code, "`")] $variant,)*
+        }
+
+        impl IssueCode {
+            /// The code as FHIR writes it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+issue_codes! {
+    BusinessRule "business-rule",
+    CodeInvalid "code-invalid",
+    Conflict "conflict",
+    Deleted "deleted",
+    Duplicate "duplicate",
+    Exception "exception",
+    Expired "expired",
+    Extension "extension",
+    Forbidden "forbidden",
+    Incomplete "incomplete",
+    Informational "informational",
+    Invalid "invalid",
+    Invariant "invariant",
+    LockError "lock-error",
+    Login "login",
+    MultipleMatches "multiple-matches",
+    NoStore "no-store",
+    NotFound "not-found",
+    NotSupported "not-supported",
+    Processing "processing",
+    Required "required",
+    Security "security",
+    Structure "structure",
+    Suppressed "suppressed",
+    Throttled "throttled",
+    Timeout "timeout",
+    TooCostly "too-costly",
+    TooLong "too-long",
+    Transient "transient",
+    Unknown "unknown",
+    Value "value",
+}
+
+/// One finding.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Issue {
+    /// How bad.
+    pub severity: Severity,
+    /// What kind.
+    pub code: IssueCode,
+    /// Text for a person, which names the fault.
+    pub diagnostics: String,
+    /// FHIRPath of the element, `Patient.name[0].given[1]`; empty when the whole is meant.
+    pub expression: String,
+}
+
+impl Issue {
+    /// An error without a place.
+    pub fn error(code: IssueCode, diagnostics: impl Into<String>) -> Self {
+        Self::error_at(code, diagnostics, "")
+    }
+
+    /// An error at a FHIRPath expression.
+    pub fn error_at(
+        code: IssueCode,
+        diagnostics: impl Into<String>,
+        expression: impl Into<String>,
+    ) -> Self {
+        let (diagnostics, expression) = (diagnostics.into(), expression.into());
+        Self { severity: Severity::Error, code, diagnostics, expression }
+    }
+
+    fn to_value(&self) -> Value<'static> {
+        let expression = (!self.expression.is_empty())
+            .then(|| Value::Array(vec![Value::from(self.expression.clone())]));
+        Object::new()
+            .with("severity", self.severity.as_str())
+            .with("code", self.code.as_str())
+            .with("diagnostics", self.diagnostics.clone())
+            .with_some("expression", expression)
+            .into()
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.diagnostics)?;
+        if self.expression.is_empty() { Ok(()) } else { write!(f, " ({})", self.expression) }
+    }
+}
+
+/// An OperationOutcome resource with these issues.
+pub fn operation_outcome(issues: &[Issue]) -> Value<'static> {
+    Object::new()
+        .with("resourceType", "OperationOutcome")
+        .with("issue", issues.iter().map(Issue::to_value).collect::<Vec<_>>())
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_shows_severity_code_text_and_place() {
+        let issue = Issue::error_at(IssueCode::Value, "not a date", "Patient.birthDate");
+        let expected = concat!(
+            r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"value","#,
+            r#""diagnostics":"not a date","expression":["Patient.birthDate"]}]}"#
+        );
+        assert_eq!(operation_outcome(&[issue]).to_text(), expected);
+    }
+}

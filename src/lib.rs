@@ -1,0 +1,16 @@
+//! Kiln: a standards-first FHIR R4 server on PostgreSQL.
+//!
+//! `ARCHITECTURE.md` has the map: layers, invariants, and the way a request takes.
+
+pub mod access;
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod fhir;
+pub mod fhirpath;
+pub mod http;
+pub mod spec;
+pub mod store;
+pub mod validate;
