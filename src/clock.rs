@@ -1,1 +1,87 @@
-//! `clock`.
+//! Time, ids and randomness: the only place that asks the machine for them.
+//!
+//! Layer: 0. Imports `fhir`.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::fhir::{Instant, LogicalId};
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// The present moment.
+    fn now(&self) -> Instant;
+}
+
+/// Makes new ids.
+pub trait IdSource: Send + Sync {
+    /// A logical id for a new resource.
+    fn logical_id(&self) -> LogicalId;
+
+    /// A time-ordered id (UUIDv7) for a ledger row or a request.
+    fn ordered(&self) -> Uuid;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn now(&self) -> Instant {
+        Instant::from_micros(Timestamp::now().as_microsecond())
+    }
+}
+
+/// Whether new logical ids tell the time of creation.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IdOrder {
+    /// UUIDv4: tells nothing.
+    Random,
+    /// UUIDv7: new ids sit side by side in the index.
+    #[default]
+    Time,
+}
+
+/// Lower-case UUIDs from the machine's random source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemIds(pub IdOrder);
+
+impl IdSource for SystemIds {
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+    fn logical_id(&self) -> LogicalId {
+        let id = match self.0 {
+            IdOrder::Random => Uuid::new_v4(),
+            IdOrder::Time => Uuid::now_v7(),
+        };
+        let mut text = Uuid::encode_buffer();
+        LogicalId::of_uuid(id.hyphenated().encode_lower(&mut text))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+    fn ordered(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_ordered_ids_ascend_and_random_ones_are_version_4() {
+        let ids = SystemIds(IdOrder::Time);
+        let made: Vec<_> = (0..100).map(|_| ids.logical_id()).collect();
+        assert!(made.is_sorted(), "{made:?}");
+        let random = SystemIds(IdOrder::Random).logical_id();
+        assert_eq!(random.as_str().as_bytes()[14], b'4');
+        assert_eq!(random.as_str().len(), 36);
+    }
+
+    #[test]
+    fn the_clock_runs_forward() {
+        let first = SystemClock.now();
+        assert!(SystemClock.now() >= first);
+        assert!(first > Instant::parse("2020-01-01T00:00:00Z").expect("instant"));
+    }
+}

@@ -22,6 +22,11 @@ impl LogicalId {
     /// Longest id.
     pub const MAX_LEN: usize = 64;
 
+    /// The id whose text is a UUID: always within the alphabet and length.
+    pub(crate) fn of_uuid(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The id's text.
     pub fn as_str(&self) -> &str {
         &self.0

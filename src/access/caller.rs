@@ -1,0 +1,35 @@
+//! A principal and the request it made: what the gate and the ledger need to know of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::principal::Principal;
+
+/// Who asks, and by which request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The party.
+    pub principal: Principal,
+    /// The request, shared by all interactions that it causes.
+    pub request: Arc<RequestContext>,
+}
+
+impl Caller {
+    /// A caller of one request.
+    pub fn new(principal: Principal, request: RequestContext) -> Self {
+        Self { principal, request: Arc::new(request) }
+    }
+}
+
+/// What the ledger keeps of a request.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The request id, as in `X-Request-Id`.
+    pub id: String,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// Path and query as sent, undecoded.
+    pub path_and_query: String,
+    /// Where it came from.
+    pub source: Option<IpAddr>,
+}

@@ -1,0 +1,87 @@
+//! The interactions of the RESTful API, as the gate and the ledger know them.
+//!
+//! Spec: <https://hl7.org/fhir/R4/valueset-restful-interaction.html>
+
+use crate::fhir::ResourceType;
+
+/// What a caller wants to do, and with which type (`None` where it is not about one type).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Interaction {
+    /// The kind of interaction.
+    pub kind: Kind,
+    /// The resource type it is about.
+    pub resource_type: Option<ResourceType>,
+}
+
+macro_rules! kinds {
+    ($($variant:ident $number:literal $code:literal $action:literal,)*) => {
+        /// The kind of an interaction. The number is what the ledger stores: never reuse one.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum Kind {
+            $(#[doc = concat!("`", $code, "`")] $variant,)*
+        }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The code as FHIR writes it; operations by their name with `$`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The number in the ledger.
+            pub fn number(self) -> i16 {
+                match self { $(Self::$variant => $number,)* }
+            }
+
+            /// AuditEvent.action: C, R, U, D or E.
+            pub fn action(self) -> char {
+                match self { $(Self::$variant => $action,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Batch 1 "batch" 'E',
+    Capabilities 2 "capabilities" 'R',
+    Create 3 "create" 'C',
+    Delete 4 "delete" 'D',
+    HistoryInstance 5 "history-instance" 'R',
+    HistorySystem 6 "history-system" 'R',
+    HistoryType 7 "history-type" 'R',
+    Meta 8 "$meta" 'R',
+    MetaAdd 9 "$meta-add" 'U',
+    MetaDelete 10 "$meta-delete" 'U',
+    Patch 11 "patch" 'U',
+    Read 12 "read" 'R',
+    Transaction 13 "transaction" 'E',
+    Update 14 "update" 'U',
+    Vread 15 "vread" 'R',
+}
+
+impl Kind {
+    /// This kind of interaction with `resource_type`.
+    pub fn of(self, resource_type: ResourceType) -> Interaction {
+        Interaction { kind: self, resource_type: Some(resource_type) }
+    }
+
+    /// This kind of interaction with the whole system.
+    pub fn of_system(self) -> Interaction {
+        Interaction { kind: self, resource_type: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_kinds_share_a_ledger_number() {
+        let mut numbers: Vec<i16> = Kind::ALL.iter().map(|kind| kind.number()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), Kind::ALL.len());
+    }
+}

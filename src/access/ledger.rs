@@ -1,0 +1,124 @@
+//! What the ledger keeps of an interaction, and who writes it.
+
+use std::future::Future;
+
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
+
+use super::caller::Caller;
+use super::interaction::Interaction;
+use super::permit::Permit;
+
+/// What a result tells, and about whom.
+#[derive(Clone, Debug, Default)]
+pub struct Disclosed {
+    /// The one resource it is about, where there is one.
+    pub subject: Option<(ResourceType, LogicalId, Option<VersionId>)>,
+    /// Hashes of the patients whose data it shows or changes.
+    pub patients: Vec<i64>,
+    /// Versions of a page, `Patient/1/_history/2`, where there are several.
+    pub entities: Vec<String>,
+}
+
+/// How an interaction ended, in AuditEvent's words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// 8: a serious failure, ours.
+    Failure,
+    /// 4: refused or not possible as asked.
+    Refused,
+    /// 0
+    Success,
+}
+
+impl Outcome {
+    /// AuditEvent.outcome.
+    pub fn number(self) -> i16 {
+        match self {
+            Self::Failure => 8,
+            Self::Refused => 4,
+            Self::Success => 0,
+        }
+    }
+
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::Internal(_) | Error::Unavailable(_) => Self::Failure,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// One row of the ledger.
+#[derive(Clone, Debug)]
+pub struct LedgerRow {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// When.
+    pub at: Instant,
+    /// Shared by the rows of one request.
+    pub group: Uuid,
+    /// Who asked, by which request.
+    pub caller: Caller,
+    /// What was asked.
+    pub interaction: Interaction,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed; empty on success.
+    pub failure: String,
+    /// What was told or changed.
+    pub disclosed: Disclosed,
+}
+
+impl LedgerRow {
+    /// Marks the row as failed for `error`.
+    pub(super) fn fail(&mut self, error: &Error) {
+        self.outcome = Outcome::of(error);
+        // The debug form of our own failures may hold internals; the ledger keeps the class.
+        self.failure = error.to_string();
+    }
+}
+
+/// Writes that become durable together with their ledger rows, or not at all.
+pub trait UnitOfWork: Send {
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`CommitError::Raced`] when a resource changed meanwhile: nothing happened, try again.
+    fn commit(self, rows: Vec<LedgerRow>) -> impl Future<Output = Result<(), CommitError>> + Send;
+
+    /// Drops everything.
+    fn roll_back(self) -> impl Future<Output = ()> + Send;
+
+    /// What the writes so far tell, one for each ledger row beside the main one.
+    fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)>;
+}
+
+/// Why a unit of work was not committed.
+#[derive(Debug)]
+pub enum CommitError {
+    /// It cannot be.
+    Failed(Error),
+    /// Another writer was faster.
+    Raced,
+}
+
+/// Where units of work begin and rows without data go.
+pub trait Units: Send + Sync {
+    /// The writes of one interaction.
+    type Unit: UnitOfWork;
+
+    /// Begins an empty unit of work.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    fn begin(&self, permit: &Permit<'_>) -> Self::Unit;
+
+    /// Makes rows durable that go with no data: reads and denials.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when they cannot be written; then nothing may be disclosed.
+    fn record(&self, rows: Vec<LedgerRow>) -> impl Future<Output = Result<(), Error>> + Send;
+}

@@ -1,0 +1,88 @@
+//! Preconditions: If-Match and If-None-Match, held against the current version.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#concurrency>, RFC 9110 section 13
+
+use crate::error::Error;
+use crate::fhir::VersionId;
+
+/// One entity tag of a header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EntityTag {
+    /// `*`: any current version.
+    Any,
+    /// A well-formed tag that no version of ours can have.
+    Other,
+    /// `W/"3"` or `"3"`.
+    Version(VersionId),
+}
+
+/// What must hold for a write to happen. Empty lists are headers that were not sent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Condition {
+    /// One of these must be the current version.
+    pub if_match: Vec<EntityTag>,
+    /// None of these may be the current version.
+    pub if_none_match: Vec<EntityTag>,
+}
+
+impl Condition {
+    /// Whether nothing was demanded.
+    pub fn is_empty(&self) -> bool {
+        self.if_match.is_empty() && self.if_none_match.is_empty()
+    }
+
+    /// Holds the condition against `current`, the version that is live now (`None`: there is none).
+    ///
+    /// # Errors
+    /// [`Error::PreconditionFailed`] naming the current version.
+    pub fn check(&self, current: Option<VersionId>) -> Result<(), Error> {
+        let matches = |tag: &EntityTag| match tag {
+            EntityTag::Any => current.is_some(),
+            EntityTag::Other => false,
+            EntityTag::Version(version) => current == Some(*version),
+        };
+        if !self.if_match.is_empty() && !self.if_match.iter().any(matches) {
+            let text = match current {
+                Some(version) => {
+                    format!("If-Match does not hold: the current version is {version}")
+                }
+                None => "If-Match does not hold: there is no current version".to_owned(),
+            };
+            return Err(Error::PreconditionFailed(text));
+        }
+        if self.if_none_match.iter().any(matches) {
+            let text = "If-None-Match does not hold: the resource exists in that version";
+            return Err(Error::PreconditionFailed(text.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_and_if_none_match_hold_as_rfc_9110_says() {
+        let tag = |number| EntityTag::Version(VersionId(number));
+        for (if_match, if_none_match, current, holds) in [
+            (vec![], vec![], None, true),
+            (vec![], vec![], Some(3), true),
+            (vec![tag(3)], vec![], Some(3), true),
+            (vec![tag(2)], vec![], Some(3), false),
+            (vec![tag(2), tag(3)], vec![], Some(3), true),
+            (vec![tag(1)], vec![], None, false),
+            (vec![EntityTag::Any], vec![], None, false),
+            (vec![EntityTag::Any], vec![], Some(1), true),
+            (vec![EntityTag::Other], vec![], Some(1), false),
+            (vec![], vec![EntityTag::Any], None, true),
+            (vec![], vec![EntityTag::Any], Some(1), false),
+            (vec![], vec![tag(1)], Some(1), false),
+            (vec![], vec![tag(1)], Some(2), true),
+        ] {
+            let condition = Condition { if_match, if_none_match };
+            let result = condition.check(current.map(VersionId));
+            assert_eq!(result.is_ok(), holds, "{condition:?} against {current:?}");
+        }
+    }
+}
