@@ -1,0 +1,327 @@
+//! What an operator can set: one typed [`Config`], read once at start.
+//!
+//! Sources by rank: flag, environment (`KILN_<SECTION>__<KEY>`), file (`kiln.toml`), default. An
+//! unknown key is an error that names it. The doc comments below are the reference manual:
+//! `examples/kiln.toml` is generated from them and a test compares. Nothing else in the server
+//! reads the environment.
+//!
+//! Layer: 0. Imports nothing of ours; owns `figment`.
+
+mod setting;
+mod source;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use thiserror::Error;
+
+use setting::configuration;
+pub use setting::{Preset, Section, Setting};
+
+use Preset::{List, Number, Secret, Text, Unset};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "kiln.toml";
+
+/// Why the configuration cannot be used; always names the key or the file.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    File {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The settings are well formed but cannot work together.
+    #[error("`{key}`: {reason}")]
+    Rule {
+        /// Dotted name of the key to change.
+        key: &'static str,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// No such key.
+    #[error("unknown key `{key}` in {origin}; examples/kiln.toml lists them all")]
+    Unknown {
+        /// The key as it was written.
+        key: String,
+        /// The file, variable or flag it stands in.
+        origin: String,
+    },
+    /// A value is of the wrong kind.
+    #[error("`{key}` in {origin}: {reason}")]
+    Value {
+        /// Dotted name of the key.
+        key: String,
+        /// The file, variable or flag it stands in.
+        origin: String,
+        /// What is wrong; never the value of a secret.
+        reason: String,
+    },
+}
+
+/// How callers prove who they are.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Every caller may do everything; loopback only.
+    Off,
+    /// SMART App Launch: bearer tokens with scopes.
+    Smart,
+}
+
+/// How the server makes logical ids.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Ids {
+    /// UUID version 4.
+    Random,
+    /// UUID version 7, which tells the time of creation.
+    Time,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+configuration! {
+    /// Everything an operator can set.
+    Config {
+        /// Folder of the private PostgreSQL and of this node's derived files.
+        data_dir: PathBuf = Text("./kiln-data"),
+        /// Logical ids that the server gives: "time" (UUID version 7; new rows land side by side
+        /// in the indexes, and an id tells when it was made) or "random" (version 4).
+        ids: Ids = Text("time"),
+    }
+
+    /// The FHIR endpoint.
+    [http] Http {
+        /// Address of the listener. Port 0 takes a free one.
+        listen: SocketAddr = Text("127.0.0.1:8080"),
+        /// The base that clients see, when a proxy stands in front. Default: the listener's
+        /// address with /fhir.
+        base_url: Option<String> = Unset("https://fhir.example.org/fhir"),
+        /// Largest request body in bytes, also after decompression: 32 MiB. A parsed body takes
+        /// about four times its size in memory; the largest of a hundred Synthea patients has
+        /// 4 MB.
+        max_body_bytes: usize = Number(33_554_432),
+        /// Deepest nesting of arrays and objects in a body.
+        max_depth: usize = Number(100),
+        /// Most entries in a batch or transaction Bundle.
+        max_bundle_entries: usize = Number(10_000),
+        /// Largest page that _count can ask for, in entries.
+        max_page: NonZeroU32 = Number(1_000),
+        /// Size of a page when the request names none, in entries.
+        default_page: NonZeroU32 = Number(50),
+        /// Web origins that browsers may call from, such as "https://app.example.org"; "*" for
+        /// all, nothing for none.
+        cors_origins: Vec<String> = List,
+        /// Longest time that a request may take, in seconds.
+        request_timeout_s: NonZeroU32 = Number(60),
+    }
+
+    /// Health and metrics.
+    [admin] Admin {
+        /// Own listener for /health and /metrics. Default: they are on the HTTP listener.
+        listen: Option<SocketAddr> = Unset("127.0.0.1:9090"),
+    }
+
+    /// PostgreSQL 15 to 18.
+    [database] Database {
+        /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in
+        /// data_dir. KILN_DATABASE__URL_FILE names a file that holds the URL.
+        url: Option<SecretString> = Secret("postgres://kiln_app@localhost/kiln"),
+        /// The role that owns the tables and migrates them. Without it `serve` refuses an
+        /// outside database whose schema is old. KILN_DATABASE__OWNER_URL_FILE works too.
+        owner_url: Option<SecretString> = Secret("postgres://kiln_owner@localhost/kiln"),
+        /// Connections that carry pipelined reads.
+        read_connections: NonZeroU32 = Number(4),
+        /// Connections that carry transactions, one each at a time.
+        write_connections: NonZeroU32 = Number(16),
+        /// Longest time that one statement may take, in milliseconds.
+        statement_timeout_ms: NonZeroU32 = Number(30_000),
+        /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
+        /// pg_config, then looked for in the usual places.
+        postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
+    }
+
+    /// Who may call.
+    [auth] Auth {
+        /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
+        /// works on a loopback address only.
+        mode: AuthMode = Text("smart"),
+    }
+
+    /// The log on standard error. It never holds patient data.
+    [log] Log {
+        /// "pretty", "json", or "auto": pretty on a terminal, JSON otherwise.
+        format: LogFormat = Text("auto"),
+        /// What is logged, in the syntax of tracing's EnvFilter.
+        filter: String = Text("info"),
+    }
+
+    /// OpenTelemetry, in a binary built with the feature `otel`.
+    [otel] Otel {
+        /// OTLP collector (HTTP) that gets the spans. Default: none is sent.
+        endpoint: Option<String> = Unset("http://localhost:4318"),
+    }
+}
+
+impl Config {
+    /// Reads `file`, or `kiln.toml` in the working folder when it is there, then the environment,
+    /// then `flags` (dotted key and text).
+    ///
+    /// # Errors
+    /// Each [`ConfigError`] but the rules, which [`Config::check`] tells.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        let file = file.or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|path| path.is_file()));
+        source::load(file, source::environment(), flags)
+    }
+
+    /// The text of `examples/kiln.toml`.
+    pub fn example() -> String {
+        setting::example(Self::SECTIONS)
+    }
+
+    /// Tells whether a server can run with these settings.
+    ///
+    /// # Errors
+    /// [`ConfigError::Rule`] for the first rule that is broken.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
+        match self.auth.mode {
+            AuthMode::Off if !self.http.listen.ip().is_loopback() => {
+                return rule(
+                    "auth.mode",
+                    format!(
+                        "\"off\" lets everyone do everything, and {} can be reached from other \
+                         machines; listen on 127.0.0.1 or use \"smart\"",
+                        self.http.listen
+                    ),
+                );
+            }
+            AuthMode::Off => {}
+            AuthMode::Smart => {
+                return rule(
+                    "auth.mode",
+                    "\"smart\" (the default) is not built yet, so nobody could be let in; \
+                     set \"off\" (KILN_AUTH__MODE=off), which works on a loopback address only"
+                        .to_owned(),
+                );
+            }
+        }
+        if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
+            return rule("http.base_url", reason);
+        }
+        if self.http.default_page > self.http.max_page {
+            return rule("http.default_page", "is larger than `http.max_page`".to_owned());
+        }
+        if self.database.owner_url.is_some() && self.database.url.is_none() {
+            return rule("database.owner_url", "means nothing without `database.url`".to_owned());
+        }
+        if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
+            return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The FHIR base that clients see, without a slash at its end, for a listener on `bound`.
+    pub fn base_url(&self, bound: SocketAddr) -> String {
+        match &self.http.base_url {
+            Some(base) => base.trim_end_matches('/').to_owned(),
+            None => format!("http://{bound}/fhir"),
+        }
+    }
+}
+
+/// Says why `base` cannot be a FHIR base.
+fn unfit_base(base: &str) -> Option<String> {
+    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+    match rest {
+        None => Some(format!("{base:?} does not begin with http:// or https://")),
+        Some(rest) if rest.starts_with('/') || rest.is_empty() => {
+            Some(format!("{base:?} has no host"))
+        }
+        Some(rest) if rest.contains(['?', '#', ' ']) => {
+            Some(format!("{base:?} has a query, a fragment or a space"))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(flags: &[(&str, &str)]) -> Config {
+        let flags: Vec<_> =
+            flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        source::load(None, Vec::new(), &flags).unwrap()
+    }
+
+    #[test]
+    fn the_example_file_is_what_the_doc_comments_say() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
+        if std::env::vars().any(|(name, _)| name == "UPDATE_GOLDEN") {
+            std::fs::write(&file, Config::example()).unwrap();
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, Config::example(), "run UPDATE_GOLDEN=1 cargo test --lib config");
+    }
+
+    #[test]
+    fn the_example_file_read_back_gives_the_defaults() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
+        let read = source::load(Some(&file), Vec::new(), &[]).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", with(&[])));
+    }
+
+    #[test]
+    fn check_refuses_what_cannot_work_and_names_the_key() {
+        let off = ("auth.mode", "off");
+        let cases: &[(&[(&str, &str)], Option<&str>)] = &[
+            (&[], Some("auth.mode")),
+            (&[off], None),
+            (&[off, ("http.listen", "0.0.0.0:8080")], Some("auth.mode")),
+            (&[off, ("http.listen", "[::1]:8080")], None),
+            (&[off, ("http.default_page", "2000")], Some("http.default_page")),
+            (&[off, ("http.base_url", "fhir.example.org")], Some("http.base_url")),
+            (&[off, ("http.base_url", "https://h/fhir?x")], Some("http.base_url")),
+            (&[off, ("http.base_url", "https:///fhir")], Some("http.base_url")),
+            (&[off, ("http.base_url", "https://h/fhir/")], None),
+            (&[off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
+        ];
+        for (flags, expected) in cases {
+            let refused = with(flags).check().err().map(|error| match error {
+                ConfigError::Rule { key, .. } => key,
+                other => panic!("{flags:?}: {other}"),
+            });
+            assert_eq!(refused, *expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn the_base_is_the_listener_unless_one_is_set() {
+        let bound = "127.0.0.1:4711".parse().unwrap();
+        for (flags, expected) in [
+            (&[][..], "http://127.0.0.1:4711/fhir"),
+            (&[("http.base_url", "https://h.org/r4/")], "https://h.org/r4"),
+        ] {
+            assert_eq!(with(flags).base_url(bound), expected);
+        }
+    }
+}

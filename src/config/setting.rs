@@ -1,0 +1,158 @@
+//! The table behind the configuration: each key written once, with its default and its text.
+//!
+//! [`configuration!`] makes the typed structs, the defaults and `examples/kiln.toml` out of the
+//! same lines, so that none of them can differ from the others.
+//!
+//! Layer: 0. Imports nothing.
+
+use std::fmt::Write as _;
+
+/// The value a key has when nobody sets it, which also says how its text is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Preset {
+    /// Several texts, none at first; commas part them in a flag or a variable.
+    List,
+    /// A whole number.
+    Number(u64),
+    /// A secret, unset; the text is an example. `<KEY>_FILE` names a file that holds it.
+    Secret(&'static str),
+    /// One text.
+    Text(&'static str),
+    /// One text, unset; the text is an example.
+    Unset(&'static str),
+}
+
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// What it is for: the lines of its doc comment.
+    pub about: &'static [&'static str],
+    /// Its name within its section.
+    pub key: &'static str,
+    /// Its value when nobody sets it.
+    pub preset: Preset,
+}
+
+/// The keys under one `[heading]`; the top level has the empty name.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// What it is for: the lines of its doc comment.
+    pub about: &'static [&'static str],
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its keys, in the order of the file.
+    pub settings: &'static [Setting],
+}
+
+impl Section {
+    /// The dotted name of a key of this section.
+    pub fn path(&self, setting: &Setting) -> String {
+        match self.name {
+            "" => setting.key.to_owned(),
+            name => format!("{name}.{}", setting.key),
+        }
+    }
+
+    /// The environment variable that overrides a key of this section.
+    pub fn variable(&self, setting: &Setting) -> String {
+        format!("KILN_{}", self.path(setting).replace('.', "__").to_uppercase())
+    }
+}
+
+/// Writes `sections` as a file with every key, its explanation and its default.
+pub(super) fn example(sections: &[Section]) -> String {
+    let mut text = String::from(
+        "# Every setting of Kiln with its default. Generated from the doc comments of `config`:\n\
+         # change those, then `UPDATE_GOLDEN=1 cargo test --lib config`.\n\
+         #\n\
+         # A flag wins over an environment variable, that over this file, that over the default.\n",
+    );
+    for section in sections {
+        text.push('\n');
+        if !section.name.is_empty() {
+            comment(&mut text, section.about);
+            let _ = writeln!(text, "[{}]", section.name);
+        }
+        for (place, setting) in section.settings.iter().enumerate() {
+            if place > 0 {
+                text.push('\n');
+            }
+            comment(&mut text, setting.about);
+            let _ = writeln!(text, "# {}", section.variable(setting));
+            let _ = match setting.preset {
+                Preset::List => writeln!(text, "{} = []", setting.key),
+                Preset::Number(number) => writeln!(text, "{} = {number}", setting.key),
+                Preset::Text(value) => writeln!(text, "{} = {value:?}", setting.key),
+                Preset::Secret(value) | Preset::Unset(value) => {
+                    writeln!(text, "# {} = {value:?}", setting.key)
+                }
+            };
+        }
+    }
+    text
+}
+
+fn comment(text: &mut String, lines: &[&str]) {
+    for line in lines {
+        let _ = writeln!(text, "{}", format!("#{line}").trim_end());
+    }
+}
+
+/// Declares the configuration: its struct, the struct of each section, and [`Section`]s of both.
+macro_rules! configuration {
+    (
+        $(#[doc = $about:literal])*
+        $config:ident {
+            $($(#[doc = $top_doc:literal])* $top:ident: $top_type:ty = $top_preset:expr,)*
+        }
+        $(
+            $(#[doc = $section_doc:literal])*
+            [$section:ident] $name:ident {
+                $($(#[doc = $doc:literal])* $key:ident: $type:ty = $preset:expr,)*
+            }
+        )*
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $config {
+            $($(#[doc = $top_doc])* pub $top: $top_type,)*
+            $($(#[doc = $section_doc])* pub $section: $name,)*
+        }
+
+        impl $config {
+            /// Every key, in the order of `examples/kiln.toml`.
+            pub const SECTIONS: &'static [Section] = &[
+                Section {
+                    about: &[$($about),*],
+                    name: "",
+                    settings: &[$(Setting {
+                        about: &[$($top_doc),*],
+                        key: stringify!($top),
+                        preset: $top_preset,
+                    }),*],
+                },
+                $(Section {
+                    about: &[$($section_doc),*],
+                    name: stringify!($section),
+                    settings: &[$(Setting {
+                        about: &[$($doc),*],
+                        key: stringify!($key),
+                        preset: $preset,
+                    }),*],
+                }),*
+            ];
+        }
+
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Clone, Debug, serde::Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name {
+                $($(#[doc = $doc])* pub $key: $type,)*
+            }
+        )*
+    };
+}
+
+pub(super) use configuration;
