@@ -1,1 +1,117 @@
-//! `store`.
+//! PostgreSQL: every SQL statement of the server.
+//!
+//! Reads take a [`Permit`](crate::access::Permit) and give [`Unaudited`](crate::access::Unaudited)
+//! results; writes are collected in a [`WriteTx`] and become durable in one statement together with
+//! their ledger rows. No other module names `sqlx` or `tokio_postgres`.
+//!
+//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`.
+//!
+//! Layout: `migrations/`, ARCHITECTURE.md section Storage.
+
+mod connection;
+mod failure;
+pub mod hash;
+pub mod history;
+mod ledger;
+pub mod maintenance;
+mod meta;
+mod migrate;
+mod resource;
+mod rows;
+mod write;
+
+use std::sync::Arc;
+
+use sqlx::postgres::PgPoolOptions;
+
+use crate::error::Error;
+
+pub use connection::Address;
+pub use history::{HistoryPage, HistoryRequest, HistoryScope};
+pub use meta::{MetaScope, MetaUse};
+pub use migrate::{MigrateError, check as check_schema, migrate};
+pub use resource::Current;
+pub use write::{Staged, WriteTx};
+
+use connection::{Pipelines, Pool};
+use hash::Hasher;
+use ledger::LedgerWriter;
+use meta::KnownUses;
+use write::Rids;
+
+/// The tenant of everything while tenancy is off.
+const TENANT: i32 = 0;
+/// The distribution key of everything while tenancy is off: one bucket.
+const BUCKET: i32 = TENANT << 10;
+
+/// How many connections of each kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Connections that point reads are pipelined on.
+    pub readers: usize,
+    /// Connections for writes, one write at a time each.
+    pub writers: usize,
+    /// Longest time a statement may take, in milliseconds.
+    pub statement_timeout_ms: u32,
+}
+
+/// The database, as the engine and the gate see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+pub(crate) struct Inner {
+    readers: Pipelines,
+    writers: Pool,
+    ledger: LedgerWriter,
+    hasher: Hasher,
+    rids: Rids,
+    known_uses: KnownUses,
+    admin: sqlx::PgPool,
+}
+
+impl Store {
+    /// Connects to a migrated database.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be reached; [`Error::Internal`] when it has no schema.
+    pub async fn connect(address: &Address, sizes: Sizes) -> Result<Self, Error> {
+        let readers = Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms)?;
+        let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
+        let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms)?;
+        let options = address.sqlx_options()?;
+        let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
+        let hasher = Hasher::load(&readers).await?;
+        let (rids, known_uses) = (Rids::default(), KnownUses::default());
+        let inner = Inner { readers, writers, ledger, hasher, rids, known_uses, admin };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.0.readers.ping().await
+    }
+
+    /// The keyed hashes of this deployment.
+    pub fn hasher(&self) -> &Hasher {
+        &self.0.hasher
+    }
+
+    /// Counts of connections: open, busy and waiting, for metrics.
+    pub fn pool_status(&self) -> PoolStatus {
+        self.0.writers.status()
+    }
+}
+
+/// How busy the write connections are.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolStatus {
+    /// Open connections.
+    pub open: usize,
+    /// Connections that are free.
+    pub idle: usize,
+    /// Writes that wait for a connection.
+    pub waiting: usize,
+}

@@ -1,0 +1,169 @@
+//! Connections: a few that point reads are pipelined on, and a pool for writes.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use crate::error::Error;
+
+use super::PoolStatus;
+use super::failure;
+
+/// Longest wait for a new connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for a free connection of the pool.
+const POOL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a database is and as whom to log in: a `postgresql://` URL.
+#[derive(Clone, Debug)]
+pub struct Address(SecretString);
+
+impl Address {
+    /// An address from its URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(SecretString::from(url.into()))
+    }
+
+    pub(super) fn sqlx_options(&self) -> Result<PgConnectOptions, Error> {
+        PgConnectOptions::from_str(self.0.expose_secret()).map_err(Error::internal)
+    }
+
+    fn config(&self, statement_timeout_ms: u32) -> Result<Config, Error> {
+        let mut config = Config::from_str(self.0.expose_secret()).map_err(Error::internal)?;
+        // Our statements keep their plans whatever the values, so planning each time is waste.
+        config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
+            "-c plan_cache_mode=force_generic_plan -c jit=off \
+                 -c max_parallel_workers_per_gather=0 -c synchronous_commit=on \
+                 -c idle_in_transaction_session_timeout=60s \
+                 -c statement_timeout={statement_timeout_ms}"
+        ));
+        Ok(config)
+    }
+}
+
+/// One connection that many tasks share: their statements are pipelined.
+pub(super) struct Pipeline {
+    client: Client,
+    statements: RwLock<HashMap<&'static str, Statement>>,
+}
+
+impl Pipeline {
+    /// The client to run statements on.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `sql` prepared on this connection, once.
+    pub(super) async fn prepare(&self, sql: &'static str) -> Result<Statement, Error> {
+        let known =
+            self.statements.read().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await.map_err(failure::error)?;
+        let mut statements = self.statements.write().unwrap_or_else(PoisonError::into_inner);
+        statements.insert(sql, statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A fixed number of pipelined connections, opened when first needed and after a loss.
+pub(super) struct Pipelines {
+    config: Config,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Slot {
+    open: RwLock<Option<Arc<Pipeline>>>,
+    opening: Mutex<()>,
+}
+
+impl Slot {
+    fn current(&self) -> Option<Arc<Pipeline>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().filter(|pipeline| !pipeline.client.is_closed()).cloned()
+    }
+}
+
+impl Pipelines {
+    pub(super) fn new(address: &Address, count: usize, timeout_ms: u32) -> Result<Self, Error> {
+        let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
+        Ok(Self { config: address.config(timeout_ms)?, slots, next: AtomicUsize::new(0) })
+    }
+
+    /// A connection to run statements on; the slots take turns.
+    pub(super) async fn pipeline(&self) -> Result<Arc<Pipeline>, Error> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let slot = &self.slots[turn % self.slots.len()];
+        if let Some(pipeline) = slot.current() {
+            return Ok(pipeline);
+        }
+        let _opening = slot.opening.lock().await;
+        if let Some(pipeline) = slot.current() {
+            return Ok(pipeline);
+        }
+        let pipeline = Arc::new(open(&self.config).await?);
+        *slot.open.write().unwrap_or_else(PoisonError::into_inner) = Some(pipeline.clone());
+        Ok(pipeline)
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        let pipeline = self.pipeline().await?;
+        pipeline.client.simple_query("").await.map(drop).map_err(failure::error)
+    }
+}
+
+async fn open(config: &Config) -> Result<Pipeline, Error> {
+    let (client, connection) = config.connect(NoTls).await.map_err(failure::error)?;
+    drive(connection);
+    Ok(Pipeline { client, statements: RwLock::default() })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a connection needs a task that drives it")]
+fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::warn!(%error, "database connection lost");
+        }
+    });
+}
+
+/// Connections for writes, one write at a time each.
+pub(super) struct Pool(deadpool_postgres::Pool);
+
+impl Pool {
+    pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(address.config(timeout_ms)?, NoTls, recycling);
+        let timeouts = Timeouts {
+            wait: Some(POOL_TIMEOUT),
+            create: Some(POOL_TIMEOUT),
+            recycle: Some(POOL_TIMEOUT),
+        };
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(size.max(1))
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build();
+        pool.map(Self).map_err(Error::internal)
+    }
+
+    pub(super) async fn connection(&self) -> Result<Object, Error> {
+        self.0.get().await.map_err(failure::pool_error)
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let status = self.0.status();
+        PoolStatus { open: status.size, idle: status.available, waiting: status.waiting }
+    }
+}

@@ -1,0 +1,59 @@
+//! What a database error means to a caller.
+
+use tokio_postgres::error::SqlState;
+
+use crate::access::CommitError;
+use crate::error::Error;
+
+/// The code raised by `kiln_conflict()`.
+const CONFLICT: &str = "KC001";
+
+/// An interaction error for a failed statement.
+pub(super) fn error(cause: tokio_postgres::Error) -> Error {
+    if is_unavailable(&cause) { Error::Unavailable(cause.into()) } else { Error::internal(cause) }
+}
+
+/// The same for errors of the pool.
+pub(super) fn pool_error(cause: deadpool_postgres::PoolError) -> Error {
+    match cause {
+        deadpool_postgres::PoolError::Backend(cause) => error(cause),
+        other => Error::Unavailable(other.into()),
+    }
+}
+
+/// The same for errors of sqlx.
+pub(super) fn sqlx_error(cause: sqlx::Error) -> Error {
+    match cause {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            Error::Unavailable(cause.into())
+        }
+        other => Error::internal(other),
+    }
+}
+
+/// Whether trying a write again may help: another writer was faster.
+pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
+    if let Some(database) = cause.as_db_error() {
+        let code = database.code();
+        let raced = [
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::UNIQUE_VIOLATION,
+        ];
+        if code.code() == CONFLICT || raced.contains(code) {
+            return CommitError::Raced;
+        }
+    }
+    CommitError::Failed(error(cause))
+}
+
+/// Whether the database is away, starting, stopping or overloaded, as opposed to our fault.
+fn is_unavailable(cause: &tokio_postgres::Error) -> bool {
+    let Some(database) = cause.as_db_error() else {
+        // Not an answer of the server: the connection broke or could not be made.
+        return cause.is_closed() || std::error::Error::source(cause).is_some();
+    };
+    // 08 connection, 53 resources, 57 operator (shutdown, start, timeout), 58 system.
+    let class = &database.code().code()[..2];
+    matches!(class, "08" | "53" | "57" | "58")
+}

@@ -1,0 +1,320 @@
+//! History: the versions of one resource, one type or the system, newest first, page by page.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#history>
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::access::{Disclosed, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType, Version, VersionId};
+
+use super::connection::Pipeline;
+use super::resource::visible;
+use super::rows::{self, Timestamptz};
+use super::{Store, TENANT, failure};
+
+mod cursor;
+
+/// Largest number that a total of a type or the system is counted to; beyond, it is left out.
+const COUNTED: i64 = 10_000;
+
+/// Whose history.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HistoryScope {
+    /// One resource.
+    Instance(Identity),
+    /// Everything.
+    System,
+    /// All resources of a type.
+    Type(ResourceType),
+}
+
+/// Which versions, and how many.
+#[derive(Clone, Debug)]
+pub struct HistoryRequest {
+    /// Whose history.
+    pub scope: HistoryScope,
+    /// Only versions made at or after this.
+    pub since: Option<Instant>,
+    /// Only versions that were current at some time from the first to before the second.
+    pub at: Option<(Instant, Instant)>,
+    /// Most versions on the page; 0 asks for the total only.
+    pub count: u32,
+    /// Where the page starts: what [`HistoryPage::next`] said.
+    pub cursor: Option<String>,
+}
+
+/// One page, newest first.
+#[derive(Debug)]
+pub struct HistoryPage {
+    /// How many versions there are on all pages; `None` when there are too many to count.
+    pub total: Option<u64>,
+    /// The versions.
+    pub versions: Vec<Version>,
+    /// Where the next page starts; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// What every statement selects of its table.
+macro_rules! columns {
+    ($table:literal) => {
+        concat!(
+            "SELECT ", $table, ".vid, ", $table, ".lu, ", $table, ".op, ", $table, ".meta, ",
+            $table, ".body, ", $table, ".pats, ", $table, ".rid, ", $table, ".rt, ", $table, ".id"
+        )
+    };
+}
+
+/// The parts of the condition that all scopes share: reach ($4), _since ($5), _at ($6, $7).
+///
+/// A version was current from its own time to that of its successor; a deletion only at its moment.
+macro_rules! matching {
+    ("r") => {
+        "($4::bigint[] IS NULL OR r.pats && $4::bigint[]) \
+         AND ($5::timestamptz IS NULL OR r.lu >= $5) \
+         AND ($6::timestamptz IS NULL OR (r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)))"
+    };
+    ("h") => {
+        "($4::bigint[] IS NULL OR h.pats && $4::bigint[]) \
+         AND ($5::timestamptz IS NULL OR h.lu >= $5) \
+         AND ($6::timestamptz IS NULL OR (h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
+           EXISTS (SELECT FROM hist n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6) \
+           OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))))"
+    };
+}
+
+/// $1 tenant, $2 type, $3 id, $8 version below which the page starts, $9 limit.
+const INSTANCE: &str = concat!(
+    "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) (",
+    columns!("r"),
+    " FROM i JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.vid < $8 AND ",
+    matching!("r"),
+    ") UNION ALL (",
+    columns!("h"),
+    " FROM i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk WHERE h.vid < $8 AND ",
+    matching!("h"),
+    " ORDER BY h.vid DESC LIMIT $9) ORDER BY 1 DESC LIMIT $9"
+);
+
+const INSTANCE_TOTAL: &str = concat!(
+    "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) ",
+    "SELECT count(*), (SELECT count(*) FROM i) FROM (",
+    "SELECT FROM i JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
+    matching!("r"),
+    " UNION ALL SELECT FROM i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk WHERE ",
+    matching!("h"),
+    ") v"
+);
+
+/// $1 tenant, $2 and $3 first and last type, $8 and $9 time and key below which the page starts, $10 limit.
+macro_rules! across {
+    ($scope_r:literal, $scope_h:literal) => {
+        concat!(
+            "(",
+            columns!("r"),
+            " FROM res r WHERE r.tid = $1 AND ",
+            $scope_r,
+            " AND (r.lu, r.rid) < ($8, $9) AND ",
+            matching!("r"),
+            " ORDER BY r.lu DESC, r.rid DESC LIMIT $10) UNION ALL (",
+            columns!("h"),
+            " FROM hist h WHERE h.tid = $1 AND ",
+            $scope_h,
+            " AND (h.lu, h.rid) < ($8, $9) AND ",
+            matching!("h"),
+            " ORDER BY h.lu DESC, h.rid DESC LIMIT $10) ORDER BY 2 DESC, 7 DESC LIMIT $10"
+        )
+    };
+}
+
+macro_rules! across_total {
+    ($scope_r:literal, $scope_h:literal) => {
+        concat!(
+            "SELECT count(*) FROM (SELECT FROM (SELECT FROM res r WHERE r.tid = $1 AND ",
+            $scope_r,
+            " AND ",
+            matching!("r"),
+            " UNION ALL SELECT FROM hist h WHERE h.tid = $1 AND ",
+            $scope_h,
+            " AND ",
+            matching!("h"),
+            ") v LIMIT $8) c"
+        )
+    };
+}
+
+const TYPE: &str = across!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2");
+const TYPE_TOTAL: &str = across_total!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2");
+const SYSTEM: &str = across!("$2::smallint = $3::smallint", "true");
+const SYSTEM_TOTAL: &str = across_total!("$2::smallint = $3::smallint", "true");
+
+impl Store {
+    /// A page of history as far as `permit` reaches.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an instance that never existed or is out of reach;
+    /// [`Error::Invalid`] for a cursor that this server did not make.
+    pub async fn history(
+        &self,
+        request: &HistoryRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<HistoryPage>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let page = Page { store: self, pipeline: &pipeline, request, permit };
+        match &request.scope {
+            HistoryScope::Instance(identity) => page.instance(identity).await,
+            HistoryScope::Type(resource_type) => page.across(Some(*resource_type)).await,
+            HistoryScope::System => page.across(None).await,
+        }
+    }
+}
+
+/// One request on one connection.
+struct Page<'a, 'gate> {
+    store: &'a Store,
+    pipeline: &'a Pipeline,
+    request: &'a HistoryRequest,
+    permit: &'a Permit<'gate>,
+}
+
+impl Page<'_, '_> {
+    async fn instance(&self, identity: &Identity) -> Result<Unaudited<HistoryPage>, Error> {
+        let since = self.request.since.map(Timestamptz);
+        let (from, to) = (self.at(0), self.at(1));
+        let code = identity.resource_type.code();
+        let id = identity.id.as_str();
+        let reach = visible(self.permit);
+        let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &id, &reach, &since, &from, &to];
+        let totals = self.query(INSTANCE_TOTAL, &shared).await?;
+        let totals = totals.first().ok_or_else(|| Error::internal("a count gives a row"))?;
+        let total: i64 = totals.try_get(0).map_err(failure::error)?;
+        let exists: i64 = totals.try_get(1).map_err(failure::error)?;
+        let narrowed = since.is_some() || from.is_some();
+        // Under a restriction, invisible and unknown look alike.
+        if exists == 0 || (total == 0 && (reach.is_some() || !narrowed)) {
+            return Err(Error::NotFound(identity.to_string()));
+        }
+        let below = match &self.request.cursor {
+            Some(cursor) => self.cursor(cursor)?.0,
+            None => i64::from(i32::MAX),
+        };
+        let below = i32::try_from(below).map_err(|_| unknown_cursor())?;
+        let limit = i64::from(self.request.count) + 1;
+        let mut parameters = shared.to_vec();
+        parameters.extend([&below as &(dyn ToSql + Sync), &limit]);
+        let rows = self.query_page(INSTANCE, &parameters).await?;
+        self.page(&rows, Some(total), |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
+    }
+
+    async fn across(
+        &self,
+        resource_type: Option<ResourceType>,
+    ) -> Result<Unaudited<HistoryPage>, Error> {
+        let since = self.request.since.map(Timestamptz);
+        let (from, to) = (self.at(0), self.at(1));
+        let code = resource_type.map_or(0, ResourceType::code);
+        let reach = visible(self.permit);
+        let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &0_i16, &reach, &since, &from, &to];
+        let (rows_sql, total_sql) = match resource_type {
+            Some(_) => (TYPE, TYPE_TOTAL),
+            None => (SYSTEM, SYSTEM_TOTAL),
+        };
+        // Asked for the total alone, it is counted to the end.
+        let counted = if self.request.count == 0 { i64::MAX } else { COUNTED + 1 };
+        let mut parameters = shared.to_vec();
+        parameters.push(&counted);
+        let totals = self.query(total_sql, &parameters).await?;
+        let total = totals.first().map(|row| row.try_get(0)).transpose().map_err(failure::error)?;
+        let total = total.filter(|total: &i64| *total < counted);
+        let below = match &self.request.cursor {
+            Some(cursor) => self.cursor(cursor)?,
+            None => (i64::MAX / 4, i64::MAX),
+        };
+        let time = Timestamptz(Instant::from_micros(below.0));
+        let limit = i64::from(self.request.count) + 1;
+        let mut parameters = shared.to_vec();
+        parameters.extend([&time as &(dyn ToSql + Sync), &below.1, &limit]);
+        let rows = self.query_page(rows_sql, &parameters).await?;
+        self.page(&rows, total, |row| {
+            Ok((row.try_get::<_, Timestamptz>(1)?.0.as_micros(), row.try_get(6)?))
+        })
+    }
+
+    fn at(&self, side: usize) -> Option<Timestamptz> {
+        self.request.at.map(|(from, to)| Timestamptz(if side == 0 { from } else { to }))
+    }
+
+    async fn query(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let statement = self.pipeline.prepare(sql).await?;
+        self.pipeline.client().query(&statement, parameters).await.map_err(failure::error)
+    }
+
+    async fn query_page(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        if self.request.count == 0 { Ok(Vec::new()) } else { self.query(sql, parameters).await }
+    }
+
+    /// Makes the page of rows, of which the one beyond the count only tells that there is more.
+    fn page(
+        &self,
+        rows: &[Row],
+        total: Option<i64>,
+        position: impl Fn(&Row) -> Result<(i64, i64), tokio_postgres::Error>,
+    ) -> Result<Unaudited<HistoryPage>, Error> {
+        let count = self.request.count as usize;
+        let shown = &rows[..rows.len().min(count)];
+        let next = match shown.last().filter(|_| rows.len() > count) {
+            Some(last) => {
+                let at = position(last).map_err(failure::error)?;
+                Some(cursor::seal(at, &self.request.scope, self.store.hasher()))
+            }
+            None => None,
+        };
+        let mut disclosed = Disclosed::default();
+        if let HistoryScope::Instance(identity) = &self.request.scope {
+            disclosed.subject = Some((identity.resource_type, identity.id.clone(), None));
+        }
+        let mut versions = Vec::with_capacity(shown.len());
+        for row in shown {
+            let version = read(row)?;
+            let patients: Vec<i64> = row.try_get(5).map_err(failure::error)?;
+            disclosed.patients.extend(patients);
+            disclosed.entities.push(version.versioned_path());
+            versions.push(version);
+        }
+        disclosed.patients.sort_unstable();
+        disclosed.patients.dedup();
+        let total = total.map(i64::cast_unsigned);
+        Ok(Unaudited::new(HistoryPage { total, versions, next }, disclosed))
+    }
+
+    fn cursor(&self, text: &str) -> Result<(i64, i64), Error> {
+        cursor::open(text, &self.request.scope, self.store.hasher()).ok_or_else(unknown_cursor)
+    }
+}
+
+fn unknown_cursor() -> Error {
+    Error::invalid(
+        IssueCode::Invalid,
+        "this page link was not made by this server for this history",
+    )
+}
+
+fn read(row: &Row) -> Result<Version, Error> {
+    let code: i16 = row.try_get(7).map_err(failure::error)?;
+    let id: &str = row.try_get(8).map_err(failure::error)?;
+    let resource_type = ResourceType::from_code(code);
+    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
+    let id: LogicalId = id.parse().map_err(Error::internal)?;
+    let version = rows::version(row, 0, Identity { resource_type, id })?;
+    debug_assert!(version.version >= VersionId(1));
+    Ok(version)
+}

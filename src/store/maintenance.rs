@@ -1,0 +1,29 @@
+//! What the server does to its own tables, for nobody: imported by `app` only.
+
+use crate::error::Error;
+
+use super::{Store, failure};
+
+/// Makes the partitions of the next months; a second call finds nothing to do.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn make_partitions(store: &Store) -> Result<i32, Error> {
+    let made: (i32,) = sqlx::query_as("SELECT kiln_make_partitions(CURRENT_DATE)")
+        .fetch_one(&store.0.admin)
+        .await
+        .map_err(failure::sqlx_error)?;
+    Ok(made.0)
+}
+
+/// Whether any resource was ever stored.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn is_empty(store: &Store) -> Result<bool, Error> {
+    let found: (bool,) = sqlx::query_as("SELECT NOT EXISTS (SELECT FROM ident)")
+        .fetch_one(&store.0.admin)
+        .await
+        .map_err(failure::sqlx_error)?;
+    Ok(found.0)
+}

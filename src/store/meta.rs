@@ -1,0 +1,233 @@
+//! Profiles, labels and tags: which are in use, and changing them in place.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use deadpool_postgres::Object;
+
+use crate::access::{CommitError, Disclosed, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
+
+use super::resource::{Current, visible};
+use super::rows::{JsonText, Timestamptz};
+use super::write::WriteTx;
+use super::{BUCKET, Store, TENANT, failure};
+
+/// A profile, label or tag that a resource carries.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct MetaUse {
+    /// Which list of `Resource.meta` it stands in.
+    pub list: MetaList,
+    /// The system of a label or tag; empty for none and for profiles.
+    pub system: String,
+    /// The code of a label or tag, the canonical URL of a profile.
+    pub code: String,
+}
+
+/// A list of `Resource.meta`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum MetaList {
+    /// `meta.profile`
+    Profile,
+    /// `meta.security`
+    Security,
+    /// `meta.tag`
+    Tag,
+}
+
+impl MetaList {
+    fn code(self) -> i8 {
+        match self {
+            Self::Profile => b'p'.cast_signed(),
+            Self::Security => b's'.cast_signed(),
+            Self::Tag => b't'.cast_signed(),
+        }
+    }
+
+    fn from_code(code: i8) -> Option<Self> {
+        [Self::Profile, Self::Security, Self::Tag].into_iter().find(|list| list.code() == code)
+    }
+}
+
+/// Where `$meta` looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MetaScope {
+    /// All types.
+    System,
+    /// One type.
+    Type(ResourceType),
+}
+
+/// Uses that the database is known to have, so that writers need not add them again.
+#[derive(Debug, Default)]
+pub(super) struct KnownUses(Mutex<HashSet<(ResourceType, MetaUse)>>);
+
+/// Uses remembered at once; a deployment with more pays a statement for the others.
+const REMEMBERED: usize = 10_000;
+
+const NOTE: &str = "INSERT INTO meta_use (tid, rt, kind, system, code) \
+    SELECT $1, u.* FROM unnest($2::smallint[], $3::\"char\"[], $4::text[], $5::text[]) u \
+    ORDER BY 1, 2, 3, 4, 5 ON CONFLICT DO NOTHING";
+
+/// Uses of a type (or all, NULL) that a current resource within reach really has.
+const IN_USE: &str = "SELECT DISTINCT u.kind, u.system, u.code FROM meta_use u \
+    WHERE u.tid = $1 AND ($2::smallint IS NULL OR u.rt = $2) AND EXISTS ( \
+      SELECT FROM res r WHERE r.tid = $1 AND r.rt = u.rt AND r.op <> 'D' \
+        AND ($3::bigint[] IS NULL OR r.pats && $3::bigint[]) \
+        AND r.meta @> CASE u.kind \
+          WHEN 'p' THEN jsonb_build_object('profile', jsonb_build_array(u.code)) \
+          ELSE jsonb_build_object(CASE u.kind WHEN 's' THEN 'security' ELSE 'tag' END, \
+            jsonb_build_array(CASE u.system WHEN '' THEN jsonb_build_object('code', u.code) \
+              ELSE jsonb_build_object('system', u.system, 'code', u.code) END)) END) \
+    ORDER BY 1, 2, 3";
+
+impl Store {
+    /// Adds uses the database may not have yet. One that is never used does no harm.
+    pub(super) async fn note_uses(&self, uses: &[(ResourceType, &MetaUse)]) -> Result<(), Error> {
+        let unknown = self.0.known_uses.unknown(uses);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let types: Vec<i16> =
+            unknown.iter().map(|(resource_type, _)| resource_type.code()).collect();
+        let kinds: Vec<i8> = unknown.iter().map(|(_, used)| used.list.code()).collect();
+        let systems: Vec<&str> = unknown.iter().map(|(_, used)| used.system.as_str()).collect();
+        let codes: Vec<&str> = unknown.iter().map(|(_, used)| used.code.as_str()).collect();
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(NOTE).await.map_err(failure::error)?;
+        connection
+            .execute(&statement, &[&TENANT, &types, &kinds, &systems, &codes])
+            .await
+            .map_err(failure::error)?;
+        self.0.known_uses.add(unknown);
+        Ok(())
+    }
+
+    /// The profiles, labels and tags in use within reach.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn meta_in_use(
+        &self,
+        scope: MetaScope,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Vec<MetaUse>>, Error> {
+        let code = match scope {
+            MetaScope::System => None,
+            MetaScope::Type(resource_type) => Some(resource_type.code()),
+        };
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(IN_USE).await?;
+        let found = pipeline
+            .client()
+            .query(&statement, &[&TENANT, &code, &visible(permit)])
+            .await
+            .map_err(failure::error)?;
+        let mut uses = Vec::with_capacity(found.len());
+        for row in &found {
+            let kind: i8 = row.try_get(0).map_err(failure::error)?;
+            let list = MetaList::from_code(kind);
+            let list = list.ok_or_else(|| Error::internal("a stored kind of use is unknown"))?;
+            let system = row.try_get(1).map_err(failure::error)?;
+            let code = row.try_get(2).map_err(failure::error)?;
+            uses.push(MetaUse { list, system, code });
+        }
+        Ok(Unaudited::new(uses, Disclosed::default()))
+    }
+}
+
+impl KnownUses {
+    fn unknown(&self, uses: &[(ResourceType, &MetaUse)]) -> Vec<(ResourceType, MetaUse)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = HashSet::new();
+        for (resource_type, used) in uses {
+            let used = (*resource_type, (*used).clone());
+            if !known.contains(&used) {
+                unknown.insert(used);
+            }
+        }
+        unknown.into_iter().collect()
+    }
+
+    fn add(&self, uses: Vec<(ResourceType, MetaUse)>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for used in uses {
+            if known.len() < REMEMBERED {
+                known.insert(used);
+            }
+        }
+    }
+}
+
+/// A change of `meta` in place: no new version.
+#[derive(Debug)]
+pub(super) struct MetaChange {
+    found: Current,
+    meta: Option<Bytes>,
+    at: Instant,
+}
+
+const CHANGE_CURRENT: &str = "WITH changed AS (UPDATE res SET meta = $4 \
+    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5 RETURNING rid, dk, vid, rt) \
+    INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6, rid, dk, vid, rt, 'M' FROM changed";
+
+const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4 \
+    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5 RETURNING rid, dk, vid, rt) \
+    INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6, rid, dk, vid, rt, 'M' FROM changed";
+
+impl MetaChange {
+    /// Changes the version where it is: current, or superseded.
+    pub(super) async fn write(&self, connection: &Object) -> Result<(), CommitError> {
+        for sql in [CHANGE_CURRENT, CHANGE_OLD] {
+            let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
+            let before = self.found.version.meta.as_deref().map(JsonText);
+            let after = self.meta.as_deref().map(JsonText);
+            let version = self.found.version.version.0;
+            let changed = connection
+                .execute(
+                    &statement,
+                    &[&self.found.rid, &BUCKET, &version, &after, &before, &Timestamptz(self.at)],
+                )
+                .await
+                .map_err(failure::commit_error)?;
+            if changed == 1 {
+                return Ok(());
+            }
+        }
+        Err(CommitError::Raced)
+    }
+}
+
+impl WriteTx {
+    /// The version whose `meta` is to change: the given one, else the current one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub async fn meta_target(
+        &mut self,
+        id: &LogicalId,
+        version: Option<VersionId>,
+        permit: &Permit<'_>,
+    ) -> Result<Current, Error> {
+        let found = match version {
+            Some(version) => self.store().clone().stored_version(id, version, permit).await?,
+            None => {
+                let resource_type = permit.resource_type()?;
+                let missing = || Error::NotFound(format!("{resource_type}/{id}"));
+                self.current(id, permit).await?.ok_or_else(missing)?
+            }
+        };
+        if found.version.is_deleted() {
+            let identity = found.version.identity;
+            return Err(Error::Deleted { identity, version: found.version.version });
+        }
+        Ok(found)
+    }
+
+    /// Sets `meta` of the version `found` in place.
+    pub fn set_meta(&mut self, found: Current, meta: Option<Bytes>, at: Instant) {
+        self.change(MetaChange { found, meta, at });
+    }
+}

@@ -1,0 +1,76 @@
+//! Migrations: embedded, forward only, safe when many nodes start at once.
+
+use sqlx::migrate::{MigrateError as SqlxError, Migrator};
+use sqlx::postgres::PgPoolOptions;
+use thiserror::Error;
+
+use super::connection::Address;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Why a database could not be brought to this version.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// It cannot be reached, or a statement failed.
+    #[error("the database cannot be migrated: {0}")]
+    Database(String),
+    /// A newer Kiln has migrated it.
+    #[error("the database is newer than this program (it has migration {0}): use a newer kiln")]
+    Newer(i64),
+    /// It is older than this program, and this role may not change it.
+    #[error(
+        "the database has an old schema and database.owner_url is not set: \
+         run `kiln migrate` with it"
+    )]
+    Older,
+}
+
+/// Brings the database at `owner` to this version; waits while another node does.
+///
+/// # Errors
+/// [`MigrateError::Newer`] when a newer program migrated it already.
+pub async fn migrate(owner: &Address) -> Result<(), MigrateError> {
+    let options =
+        owner.sqlx_options().map_err(|error| MigrateError::Database(error.to_string()))?;
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let result = MIGRATIONS.run(&pool).await;
+    if result.is_ok() {
+        let made = sqlx::query("SELECT kiln_make_partitions(CURRENT_DATE)").execute(&pool).await;
+        made.map_err(|error| MigrateError::Database(error.to_string()))?;
+    }
+    pool.close().await;
+    result.map_err(|error| match error {
+        SqlxError::VersionMissing(version) => MigrateError::Newer(version),
+        other => MigrateError::Database(other.to_string()),
+    })
+}
+
+/// Checks, as a role that may not migrate, that the database has this version.
+///
+/// # Errors
+/// [`MigrateError::Older`] or [`MigrateError::Newer`] when it has not.
+pub async fn check(address: &Address) -> Result<(), MigrateError> {
+    let fault = |error: sqlx::Error| MigrateError::Database(error.to_string());
+    let options =
+        address.sqlx_options().map_err(|error| MigrateError::Database(error.to_string()))?;
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let exists: (bool,) = sqlx::query_as("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&pool)
+        .await
+        .map_err(fault)?;
+    if !exists.0 {
+        return Err(MigrateError::Older);
+    }
+    let applied: (Option<i64>,) =
+        sqlx::query_as("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(&pool)
+            .await
+            .map_err(fault)?;
+    pool.close().await;
+    let latest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    match (applied.0, latest) {
+        (Some(applied), Some(latest)) if applied > latest => Err(MigrateError::Newer(applied)),
+        (applied, latest) if applied == latest => Ok(()),
+        _ => Err(MigrateError::Older),
+    }
+}

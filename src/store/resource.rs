@@ -1,0 +1,172 @@
+//! One resource: its current version, an old version, and what a writer needs to know of it.
+
+use tokio_postgres::Row;
+
+use crate::access::{Disclosed, Permit, Restriction, Unaudited};
+use crate::error::Error;
+use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
+
+use super::connection::Pipeline;
+use super::write::WriteTx;
+use super::{Store, TENANT, failure, rows};
+
+/// Narrows any statement to what the permit in its parameter `$4` reaches.
+macro_rules! visible {
+    ($table:literal) => {
+        concat!("($4::bigint[] IS NULL OR ", $table, ".pats && $4::bigint[])")
+    };
+}
+
+const CURRENT: &str = concat!(
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
+     FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
+    visible!("r")
+);
+
+const VERSION: &str = concat!(
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
+     FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = $5 \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
+    visible!("r"),
+    " UNION ALL \
+     SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid \
+     FROM ident i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk AND h.vid = $5 \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
+    visible!("h")
+);
+
+/// What `$4` is for `permit`: the patients within reach, or NULL for everything.
+pub(super) fn visible<'p>(permit: &'p Permit<'_>) -> Option<&'p [i64]> {
+    match permit.restriction() {
+        Restriction::Everything => None,
+        Restriction::Patients(patients) => Some(patients),
+    }
+}
+
+/// The current version as a writer sees it: a deletion counts.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// The version.
+    pub version: Version,
+    /// Hashes of its patients.
+    pub patients: Vec<i64>,
+    pub(super) rid: i64,
+}
+
+impl Current {
+    /// When the next version may say it was made: at least a millisecond later.
+    pub fn next_updated(&self, now: Instant) -> Instant {
+        now.floor_to_millis().max(self.version.last_updated.plus_millis(1))
+    }
+}
+
+impl Store {
+    /// The current version of the permitted type, as far as `permit` reaches.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it does not exist or lies out of reach; [`Error::Deleted`].
+    pub async fn current(
+        &self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Version>, Error> {
+        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        let pipeline = self.0.readers.pipeline().await?;
+        let found = find(&pipeline, &identity, permit).await?;
+        let current = found.ok_or_else(|| Error::NotFound(identity.to_string()))?;
+        live(current)
+    }
+
+    /// One version, the current one or an old one.
+    ///
+    /// # Errors
+    /// As [`Store::current`].
+    pub async fn version(
+        &self,
+        id: &LogicalId,
+        version: VersionId,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Version>, Error> {
+        let found = self.stored_version(id, version, permit).await?;
+        live(found)
+    }
+
+    pub(super) async fn stored_version(
+        &self,
+        id: &LogicalId,
+        version: VersionId,
+        permit: &Permit<'_>,
+    ) -> Result<Current, Error> {
+        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(VERSION).await?;
+        let code = identity.resource_type.code();
+        let row = pipeline
+            .client()
+            .query_opt(&statement, &[&TENANT, &code, &id.as_str(), &visible(permit), &version.0])
+            .await
+            .map_err(failure::error)?;
+        let missing = || Error::NotFound(format!("{identity}/_history/{version}"));
+        current(&row.ok_or_else(missing)?, identity.clone())
+    }
+}
+
+impl WriteTx {
+    /// The current version for a writer: `None` when there never was one within reach.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn current(
+        &mut self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+    ) -> Result<Option<Current>, Error> {
+        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        if let Some(connection) = self.connection() {
+            let statement = connection.prepare_cached(CURRENT).await.map_err(failure::error)?;
+            let code = identity.resource_type.code();
+            let row = connection
+                .query_opt(&statement, &[&TENANT, &code, &id.as_str(), &visible(permit)])
+                .await
+                .map_err(failure::error)?;
+            return row.map(|row| current(&row, identity)).transpose();
+        }
+        let pipeline = self.store().0.readers.pipeline().await?;
+        find(&pipeline, &identity, permit).await
+    }
+}
+
+async fn find(
+    pipeline: &Pipeline,
+    identity: &Identity,
+    permit: &Permit<'_>,
+) -> Result<Option<Current>, Error> {
+    let statement = pipeline.prepare(CURRENT).await?;
+    let code = identity.resource_type.code();
+    let row = pipeline
+        .client()
+        .query_opt(&statement, &[&TENANT, &code, &identity.id.as_str(), &visible(permit)])
+        .await
+        .map_err(failure::error)?;
+    row.map(|row| current(&row, identity.clone())).transpose()
+}
+
+fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
+    Ok(Current {
+        version: rows::version(row, 0, identity)?,
+        patients: row.try_get(5).map_err(failure::error)?,
+        rid: row.try_get(6).map_err(failure::error)?,
+    })
+}
+
+/// The version for a reader, to whom a deletion is an answer of its own.
+fn live(found: Current) -> Result<Unaudited<Version>, Error> {
+    let Current { version, patients, .. } = found;
+    if version.is_deleted() {
+        return Err(Error::Deleted { identity: version.identity, version: version.version });
+    }
+    let Identity { resource_type, id } = version.identity.clone();
+    let subject = Some((resource_type, id, Some(version.version)));
+    Ok(Unaudited::new(version, Disclosed { subject, patients, entities: Vec::new() }))
+}

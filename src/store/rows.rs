@@ -1,0 +1,129 @@
+//! PostgreSQL values that the drivers do not know: times, JSON texts, one-byte codes.
+
+use std::error::Error as StdError;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
+
+use crate::error::Error;
+use crate::fhir::{Identity, Instant, Operation, Version, VersionId};
+
+use super::failure;
+
+type Fault = Box<dyn StdError + Sync + Send>;
+
+/// Microseconds from 1970 to 2000, where PostgreSQL counts from.
+const EPOCH_2000: i64 = 946_684_800_000_000;
+
+/// A `timestamptz`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timestamptz(pub(super) Instant);
+
+impl ToSql for Timestamptz {
+    accepts!(TIMESTAMPTZ);
+    to_sql_checked!();
+
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
+        out.put_i64(self.0.as_micros() - EPOCH_2000);
+        Ok(IsNull::No)
+    }
+}
+
+impl<'a> FromSql<'a> for Timestamptz {
+    accepts!(TIMESTAMPTZ);
+
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+        let micros = i64::from_be_bytes(raw.try_into()?);
+        Ok(Self(Instant::from_micros(micros + EPOCH_2000)))
+    }
+}
+
+/// A `jsonb` as its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JsonText<'a>(pub(super) &'a [u8]);
+
+impl ToSql for JsonText<'_> {
+    accepts!(JSONB);
+    to_sql_checked!();
+
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
+        out.put_u8(1); // the only version of jsonb's wire form
+        out.put_slice(self.0);
+        Ok(IsNull::No)
+    }
+}
+
+impl<'a> FromSql<'a> for JsonText<'a> {
+    accepts!(JSONB);
+
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+        match raw.split_first() {
+            Some((1, text)) => Ok(Self(text)),
+            _ => Err("jsonb in an unknown wire form".into()),
+        }
+    }
+}
+
+/// The columns `vid, lu, op, meta, body`, from column `at` on, as a version of `identity`.
+pub(super) fn version(row: &Row, at: usize, identity: Identity) -> Result<Version, Error> {
+    let text = |column: usize| -> Result<Option<Bytes>, Error> {
+        let text: Option<JsonText<'_>> = row.try_get(column).map_err(failure::error)?;
+        Ok(text.map(|text| Bytes::copy_from_slice(text.0)))
+    };
+    let operation: i8 = row.try_get(at + 2).map_err(failure::error)?;
+    let operation = Operation::from_code(operation.cast_unsigned())
+        .ok_or_else(|| Error::internal("a stored operation is unknown"))?;
+    let updated: Timestamptz = row.try_get(at + 1).map_err(failure::error)?;
+    Ok(Version {
+        identity,
+        version: VersionId(row.try_get(at).map_err(failure::error)?),
+        last_updated: updated.0,
+        operation,
+        meta: text(at + 3)?,
+        body: text(at + 4)?,
+    })
+}
+
+/// A PostgreSQL array literal of numbers, for arrays inside arrays, which `unnest` would flatten.
+pub(super) fn number_array(numbers: &[i64]) -> String {
+    let mut text = String::with_capacity(2 + numbers.len() * 21);
+    text.push('{');
+    for (at, number) in numbers.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(&number.to_string());
+    }
+    text.push('}');
+    text
+}
+
+/// The same of texts.
+pub(super) fn text_array(texts: &[String]) -> String {
+    let quoted =
+        texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn array_literals_are_postgresql_ones() {
+        assert_eq!(number_array(&[]), "{}");
+        assert_eq!(number_array(&[1, -2]), "{1,-2}");
+        let texts = ["a".to_owned(), "b\"\\".to_owned()];
+        assert_eq!(text_array(&texts), "{\"a\",\"b\\\"\\\\\"}");
+    }
+
+    #[test]
+    fn a_time_goes_to_the_wire_and_back() {
+        let instant = Instant::parse("2024-02-29T12:00:00.123Z").expect("instant");
+        let mut out = BytesMut::new();
+        Timestamptz(instant).to_sql(&Type::TIMESTAMPTZ, &mut out).expect("writes");
+        let back = Timestamptz::from_sql(&Type::TIMESTAMPTZ, &out).expect("reads");
+        assert_eq!(back.0, instant);
+    }
+}

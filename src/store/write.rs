@@ -1,0 +1,376 @@
+//! Writes: versions collected by one interaction, made durable in one statement with their ledger rows.
+//!
+//! A writer reads without locks, stages the version it wants to follow, and the statement ends in
+//! `kiln_conflict()` when another version came between. Rows are locked in the order of their keys,
+//! so writers of shared rows wait for each other instead of deadlocking.
+
+use deadpool_postgres::Object;
+use tokio_postgres::types::ToSql;
+
+use crate::access::{CommitError, Disclosed, Interaction, LedgerRow, Permit, UnitOfWork, Units};
+use crate::error::Error;
+use crate::fhir::{Identity, Instant, Operation, VersionId};
+
+use super::ledger::{Columns, insert_ledger};
+use super::meta::{MetaChange, MetaUse};
+use super::resource::Current;
+use super::rows::{JsonText, Timestamptz, number_array};
+use super::{BUCKET, Store, TENANT, failure};
+
+mod rid;
+
+pub(super) use rid::Rids;
+
+/// Most versions in one statement.
+const CHUNK: usize = 500;
+
+macro_rules! versions {
+    () => {
+        "WITH w AS (SELECT * FROM unnest($3::bigint[], $4::int[], $5::int[], $6::smallint[], \
+         $7::\"char\"[], $8::text[], $9::int[], $10::timestamptz[], $11::jsonb[], $12::jsonb[], $13::text[]) \
+         AS w(rid, prior, vid, rt, op, id, dh, lu, meta, body, pats)), "
+    };
+}
+
+macro_rules! inserts {
+    () => {
+        concat!(
+            "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
+             SELECT $1, rt, id, rid, $2, dh FROM w WHERE prior = 0), \
+             ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
+             SELECT rid, lu, $1, $2, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), \
+             fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $2, vid, rt, op FROM w), \
+             led AS (",
+            insert_ledger!("$1,"),
+            "FROM unnest($14::uuid[], $15::timestamptz[], $16::uuid[], $17::smallint[], $18::smallint[], \
+             $19::smallint[], $20::int[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], \
+             $26::text[], $27::text[], $28::text[], $29::text[]) \
+             AS l(id, at, grp, interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, \
+             query, failure, pats, entities)) "
+        )
+    };
+}
+
+/// New resources only: nothing to lock, nothing to supersede.
+const CREATE: &str = concat!(versions!(), inserts!(), "SELECT 0");
+
+/// New resources and new versions of resources.
+const WRITE: &str = concat!(
+    versions!(),
+    "locked AS MATERIALIZED (SELECT r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.codec, r.op, r.id, \
+     r.pats, r.meta, r.body, r.blob \
+     FROM res r WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $2 \
+     ORDER BY r.rid FOR UPDATE), \
+     old AS (INSERT INTO hist (rid, lu, xid, tid, dk, vid, rt, codec, op, id, pats, meta, body, blob) \
+     SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), \
+     upd AS (UPDATE res r SET lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, \
+     pats = w.pats::bigint[], meta = w.meta, body = w.body, blob = NULL, codec = 0 \
+     FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
+     WHERE r.rid = w.rid AND r.dk = $2 AND r.vid = w.prior RETURNING r.rid), ",
+    inserts!(),
+    "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
+     THEN 0 ELSE kiln_conflict() END"
+);
+
+/// A version that waits for its commit.
+#[derive(Debug)]
+pub struct Staged {
+    /// What it is a version of.
+    pub identity: Identity,
+    /// The version it follows; `None` for the first.
+    pub prior: Option<Current>,
+    /// Its number.
+    pub version: VersionId,
+    /// What makes it.
+    pub operation: Operation,
+    /// Its time.
+    pub last_updated: Instant,
+    /// `meta` without versionId and lastUpdated, as JSON.
+    pub meta: Option<bytes::Bytes>,
+    /// The rest of the resource, as JSON; `None` for a deletion.
+    pub body: Option<bytes::Bytes>,
+    /// Hashes of its patients.
+    pub patients: Vec<i64>,
+    /// Profiles, labels and tags it uses.
+    pub uses: Vec<MetaUse>,
+}
+
+/// The writes of one interaction, not yet durable.
+pub struct WriteTx {
+    store: Store,
+    staged: Vec<Staged>,
+    changes: Vec<MetaChange>,
+    entries: Vec<(Interaction, Disclosed)>,
+    connection: Option<Object>,
+}
+
+impl WriteTx {
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The connection inside a transaction, once [`WriteTx::flush`] has opened one.
+    pub(super) fn connection(&self) -> Option<&Object> {
+        self.connection.as_ref()
+    }
+
+    /// Adds a version under the permit for its type.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the permit is for another type.
+    pub fn stage(&mut self, staged: Staged, permit: &Permit<'_>) -> Result<(), Error> {
+        if permit.resource_type()? != staged.identity.resource_type {
+            return Err(Error::internal("a version was staged under a permit for another type"));
+        }
+        self.staged.push(staged);
+        Ok(())
+    }
+
+    pub(super) fn change(&mut self, change: MetaChange) {
+        self.changes.push(change);
+    }
+
+    /// Adds what the ledger must know of one entry of a Bundle, beside the Bundle's own row.
+    pub fn entry(&mut self, interaction: Interaction, disclosed: Disclosed) {
+        self.entries.push((interaction, disclosed));
+    }
+
+    /// Writes what is staged so far inside an open transaction, so that reads through this unit see it.
+    ///
+    /// # Errors
+    /// [`CommitError::Raced`] when a resource changed meanwhile.
+    pub async fn flush(&mut self) -> Result<(), CommitError> {
+        self.note_uses().await?;
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => begin(&self.store).await?,
+        };
+        let staged = std::mem::take(&mut self.staged);
+        let changes = std::mem::take(&mut self.changes);
+        let result = write_all(&self.store, &connection, &staged, &changes, &[]).await;
+        self.connection = Some(connection);
+        result
+    }
+
+    /// Remembers which profiles, labels and tags are in use, before the versions that use them.
+    async fn note_uses(&self) -> Result<(), CommitError> {
+        let mut uses = Vec::new();
+        for staged in &self.staged {
+            for used in &staged.uses {
+                uses.push((staged.identity.resource_type, used));
+            }
+        }
+        self.store.note_uses(&uses).await.map_err(CommitError::Failed)
+    }
+
+    /// Whether one statement does it all, which then is its own transaction.
+    fn is_single_statement(&self) -> bool {
+        self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
+    }
+}
+
+impl UnitOfWork for WriteTx {
+    async fn commit(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
+        self.note_uses().await?;
+        if self.is_single_statement() {
+            if self.staged.is_empty() {
+                return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
+            }
+            let connection =
+                self.store.0.writers.connection().await.map_err(CommitError::Failed)?;
+            return write(&self.store, &connection, &self.staged, &rows).await;
+        }
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => begin(&self.store).await?,
+        };
+        let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
+        if let Err(error) = written {
+            roll_back(connection).await;
+            return Err(error);
+        }
+        connection.batch_execute("COMMIT").await.map_err(failure::commit_error)
+    }
+
+    async fn roll_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            roll_back(connection).await;
+        }
+    }
+
+    fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)> {
+        std::mem::take(&mut self.entries)
+    }
+}
+
+impl Drop for WriteTx {
+    fn drop(&mut self) {
+        // A unit that is neither committed nor rolled back must not give its open transaction to
+        // the next writer: the connection leaves the pool and closes.
+        if let Some(connection) = self.connection.take() {
+            drop(Object::take(connection));
+        }
+    }
+}
+
+impl Units for Store {
+    type Unit = WriteTx;
+
+    fn begin(&self, _permit: &Permit<'_>) -> WriteTx {
+        let store = self.clone();
+        WriteTx { store, staged: vec![], changes: vec![], entries: vec![], connection: None }
+    }
+
+    async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
+        self.0.ledger.record(rows).await
+    }
+}
+
+async fn begin(store: &Store) -> Result<Object, CommitError> {
+    let connection = store.0.writers.connection().await.map_err(CommitError::Failed)?;
+    connection.batch_execute("BEGIN").await.map_err(failure::commit_error)?;
+    Ok(connection)
+}
+
+async fn roll_back(connection: Object) {
+    if connection.batch_execute("ROLLBACK").await.is_err() {
+        drop(Object::take(connection));
+    }
+}
+
+/// Writes everything in chunks of one statement each, inside an open transaction.
+async fn write_all(
+    store: &Store,
+    connection: &Object,
+    staged: &[Staged],
+    changes: &[MetaChange],
+    rows: &[LedgerRow],
+) -> Result<(), CommitError> {
+    for change in changes {
+        change.write(connection).await?;
+    }
+    // In the order of their keys across chunks too, so that writers cannot deadlock.
+    let mut order: Vec<&Staged> = staged.iter().collect();
+    order.sort_by_key(|staged| lock_order(staged));
+    let mut rows = rows;
+    for chunk in order.chunks(CHUNK) {
+        let (now, later) = rows.split_at(rows.len().min(CHUNK));
+        rows = later;
+        write_chunk(store, connection, chunk, now).await?;
+    }
+    for rows in rows.chunks(CHUNK) {
+        write_chunk(store, connection, &[], rows).await?;
+    }
+    Ok(())
+}
+
+/// The order in which rows are locked: known resources by key, then new ones by name.
+fn lock_order(staged: &Staged) -> (i64, i16, &str) {
+    let rid = staged.prior.as_ref().map_or(i64::MAX, |prior| prior.rid);
+    (rid, staged.identity.resource_type.code(), staged.identity.id.as_str())
+}
+
+async fn write(
+    store: &Store,
+    connection: &Object,
+    staged: &[Staged],
+    rows: &[LedgerRow],
+) -> Result<(), CommitError> {
+    let mut order: Vec<&Staged> = staged.iter().collect();
+    order.sort_by_key(|staged| lock_order(staged));
+    write_chunk(store, connection, &order, rows).await
+}
+
+async fn write_chunk(
+    store: &Store,
+    connection: &Object,
+    staged: &[&Staged],
+    rows: &[LedgerRow],
+) -> Result<(), CommitError> {
+    let mut versions = VersionColumns::default();
+    for staged in staged {
+        let rid = match &staged.prior {
+            Some(prior) => prior.rid,
+            None => store.0.rids.next(connection).await.map_err(CommitError::Failed)?,
+        };
+        versions.push(rid, staged, store);
+    }
+    let sql = if versions.only_new { CREATE } else { WRITE };
+    let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
+    let ledger = Columns::of(rows);
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT, &BUCKET];
+    parameters.extend(versions.parameters());
+    parameters.extend(ledger.parameters());
+    connection.execute(&statement, &parameters).await.map_err(failure::commit_error)?;
+    Ok(())
+}
+
+/// Versions column by column, as `unnest` takes them.
+struct VersionColumns<'a> {
+    only_new: bool,
+    rid: Vec<i64>,
+    prior: Vec<i32>,
+    version: Vec<i32>,
+    resource_type: Vec<i16>,
+    operation: Vec<i8>,
+    id: Vec<&'a str>,
+    spread: Vec<i32>,
+    last_updated: Vec<Timestamptz>,
+    meta: Vec<Option<JsonText<'a>>>,
+    body: Vec<Option<JsonText<'a>>>,
+    patients: Vec<String>,
+}
+
+impl Default for VersionColumns<'_> {
+    fn default() -> Self {
+        Self {
+            only_new: true,
+            rid: vec![],
+            prior: vec![],
+            version: vec![],
+            resource_type: vec![],
+            operation: vec![],
+            id: vec![],
+            spread: vec![],
+            last_updated: vec![],
+            meta: vec![],
+            body: vec![],
+            patients: vec![],
+        }
+    }
+}
+
+impl<'a> VersionColumns<'a> {
+    fn push(&mut self, rid: i64, staged: &'a Staged, store: &Store) {
+        let Identity { resource_type, id } = &staged.identity;
+        let prior = staged.prior.as_ref().map_or(0, |prior| prior.version.version.0);
+        self.only_new &= prior == 0;
+        self.rid.push(rid);
+        self.prior.push(prior);
+        self.version.push(staged.version.0);
+        self.resource_type.push(resource_type.code());
+        self.operation.push(staged.operation.code().cast_signed());
+        self.id.push(id.as_str());
+        self.spread.push((store.hasher().identity(*resource_type, id) >> 32) as i32);
+        self.last_updated.push(Timestamptz(staged.last_updated));
+        self.meta.push(staged.meta.as_deref().map(JsonText));
+        self.body.push(staged.body.as_deref().map(JsonText));
+        self.patients.push(number_array(&staged.patients));
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {
+        [
+            &self.rid,
+            &self.prior,
+            &self.version,
+            &self.resource_type,
+            &self.operation,
+            &self.id,
+            &self.spread,
+            &self.last_updated,
+            &self.meta,
+            &self.body,
+            &self.patients,
+        ]
+    }
+}
