@@ -152,15 +152,20 @@ impl Folder {
             account,
             log: data_dir.join("postgres.log"),
         };
-        if folder.socket_path().as_os_str().len() > SOCKET_PATH_MAX {
+        if folder.socket().as_os_str().len() > SOCKET_PATH_MAX {
             folder.socket_dir = std::env::temp_dir().join(format!("kiln-{}", hash(&data_dir)));
         }
         folder.make_private(&folder.socket_dir)?;
         Ok(folder)
     }
 
-    fn socket_path(&self) -> PathBuf {
+    fn socket(&self) -> PathBuf {
         self.socket_dir.join(format!(".s.PGSQL.{}", super::PORT))
+    }
+
+    /// The file by which PostgreSQL claims its socket.
+    pub(super) fn socket_lock(&self) -> PathBuf {
+        self.socket().with_added_extension("lock")
     }
 
     /// The major version that wrote the data; none when there is no data yet.

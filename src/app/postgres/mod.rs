@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::config::Config;
 use binaries::Binaries;
 use folder::{Folder, Lock};
-use pidfile::{PidFile, Standing};
+use pidfile::PidFile;
 use supervisor::Supervisor;
 
 /// The oldest and the newest major version of PostgreSQL that we run on.
@@ -163,12 +163,12 @@ impl Private {
                 "made the private PostgreSQL"
             );
         }
-        let supervisor = match pidfile::standing(&folder) {
-            Standing::Running(running) => {
+        let supervisor = match pidfile::running(&folder) {
+            Some(running) => {
                 tracing::warn!(pid = running.pid, "took over a PostgreSQL that outlived its Kiln");
                 Supervisor::adopt(folder, binaries, config, running)?
             }
-            Standing::Stopped => Supervisor::launch(folder, binaries, config)?,
+            None => Supervisor::launch(folder, binaries, config)?,
         };
         tracing::info!(
             socket = %supervisor.socket_dir().display(),

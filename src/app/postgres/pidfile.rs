@@ -46,41 +46,51 @@ impl PidFile {
     }
 }
 
-/// Whether a PostgreSQL runs on a folder.
-#[derive(Debug)]
-pub(super) enum Standing {
-    /// One does.
-    Running(PidFile),
-    /// None does; a file of a dead one is no obstacle any more.
-    Stopped,
-}
-
-/// Tells whether a PostgreSQL runs on `folder`, which must be locked by us.
+/// The PostgreSQL that runs on `folder`, which must be locked by us. One that is stopping is
+/// waited for.
 ///
-/// One that is stopping is waited for. A left-over file with the process id of some other living
-/// process (usual in containers, where ids are small) would make PostgreSQL refuse to start: it
-/// is made harmless.
-pub(super) fn standing(folder: &Folder) -> Standing {
+/// A left-over file that names some other process, or one that is dead and that nobody has buried
+/// (both are usual in containers), would make PostgreSQL refuse to start: it is made harmless.
+pub(super) fn running(folder: &Folder) -> Option<PidFile> {
     loop {
-        let Some(file) = PidFile::read(&folder.cluster) else { return Standing::Stopped };
-        if !is_alive(file.pid) {
-            return Standing::Stopped;
-        }
-        if runs_elsewhere(file.pid, &folder.cluster) {
-            disarm(&folder.cluster);
-            return Standing::Stopped;
+        let Some(file) = PidFile::read(&folder.cluster) else {
+            disarm(folder);
+            return None;
+        };
+        if !is_server(file.pid, &folder.cluster) {
+            disarm(folder);
+            return None;
         }
         if !file.is_stopping() {
-            return Standing::Running(file);
+            return Some(file);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Whether the process exists and is within our power, as PostgreSQL itself asks: one of another
-/// user cannot be the server of our folder.
-pub(super) fn is_alive(pid: u32) -> bool {
-    raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+/// Whether a process is the living PostgreSQL of `cluster`, which always has that as its working
+/// folder. Where the system does not tell folders, the name of the program must do.
+pub(super) fn is_server(pid: u32, cluster: &Path) -> bool {
+    // As PostgreSQL itself asks: a process of another user cannot be the server of our folder.
+    if !raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok()) {
+        return false;
+    }
+    if !Path::new("/proc/self/stat").exists() {
+        let name = Command::new("ps").args(["-o", "comm=", "-p", &pid.to_string()]).output();
+        return name.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("postgres"));
+    }
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    match std::fs::read_link(format!("/proc/{pid}/cwd")) {
+        Ok(folder) => folder == cluster && !is_dead(&stat),
+        // A container's root may not look into processes of other users.
+        Err(_) => stat.contains("(postgres)") && !is_dead(&stat),
+    }
+}
+
+/// Whether the kernel's line about a process, `7 (name) Z ...`, says that it only waits to be
+/// buried by its parent.
+fn is_dead(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// The process id as the system's calls take it.
@@ -88,25 +98,16 @@ pub(super) fn raw(pid: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)
 }
 
-/// Whether a living process is not the PostgreSQL of `cluster`, which always has that as its
-/// working folder. Where the system does not tell folders, the name of the program must do.
-fn runs_elsewhere(pid: u32, cluster: &Path) -> bool {
-    if Path::new("/proc/self/cwd").exists() {
-        return std::fs::read_link(format!("/proc/{pid}/cwd"))
-            .is_ok_and(|folder| folder != cluster);
-    }
-    let name = Command::new("ps").args(["-o", "comm=", "-p", &pid.to_string()]).output();
-    name.is_ok_and(|output| !String::from_utf8_lossy(&output.stdout).contains("postgres"))
-}
-
-/// Puts our process id in the place of a wrong one: PostgreSQL takes a file with the id of its
-/// parent for a left-over, yet still looks at the other lines for its own surviving children.
-fn disarm(cluster: &Path) {
-    let path = cluster.join(NAME);
-    if let Ok(text) = std::fs::read_to_string(&path)
-        && let Some((_, rest)) = text.split_once('\n')
-    {
-        let _ = std::fs::write(&path, format!("{}\n{rest}", std::process::id()));
+/// Puts our process id in the place of a wrong one, in the file of the data and in that of the
+/// socket: PostgreSQL takes a file with the id of its parent for a left-over, yet still looks at
+/// the other lines for its own surviving children.
+fn disarm(folder: &Folder) {
+    for path in [folder.cluster.join(NAME), folder.socket_lock()] {
+        if let Ok(text) = std::fs::read_to_string(&path)
+            && let Some((_, rest)) = text.split_once('\n')
+        {
+            let _ = std::fs::write(&path, format!("{}\n{rest}", std::process::id()));
+        }
     }
 }
 
@@ -132,8 +133,16 @@ mod tests {
     }
 
     #[test]
-    fn our_own_process_is_alive_and_runs_elsewhere() {
-        assert!(is_alive(std::process::id()));
-        assert!(!is_alive(u32::MAX), "no such id can exist");
+    fn neither_a_stranger_nor_a_zombie_is_the_server() {
+        assert!(!is_server(std::process::id(), Path::new("/nowhere")));
+        assert!(!is_server(u32::MAX, Path::new("/nowhere")), "no such id can exist");
+        for (stat, expected) in [
+            ("7 (postgres) S 1 7", false),
+            ("7 (postgres) Z 1 7", true),
+            ("7 (a) Z b) S 1 7", false),
+            ("", false),
+        ] {
+            assert_eq!(is_dead(stat), expected, "{stat:?}");
+        }
     }
 }

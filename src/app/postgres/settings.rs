@@ -144,6 +144,8 @@ fn load_settings(machine: Machine) -> Vec<(&'static str, String)> {
         ("log_autovacuum_min_duration", "-1"),
     ];
     if cfg!(target_os = "linux") {
+        // After a crash one call writes out the file system, not one for each file.
+        all.push(("recovery_init_sync_method", "syncfs"));
         all.push(("effective_io_concurrency", "200"));
         all.push(("maintenance_io_concurrency", "200"));
     }

@@ -99,7 +99,7 @@ impl Supervisor {
         mut running: PidFile,
     ) -> Result<Self, PostgresError> {
         while !running.is_ready() {
-            if !pidfile::is_alive(running.pid) {
+            if !pidfile::is_server(running.pid, &folder.cluster) {
                 return Self::launch(folder, binaries, config);
             }
             std::thread::sleep(LOOK);
@@ -181,7 +181,7 @@ impl Launcher {
     /// The life of the thread.
     fn keep_alive(self, mut process: Process) {
         loop {
-            let status = wait(&mut process);
+            let status = wait(&mut process, &self.folder.cluster);
             self.shared.lock().pid = None;
             if self.shared.lock().stopping {
                 break;
@@ -242,6 +242,8 @@ impl Launcher {
     fn start(&self) -> Result<Child, PostgresError> {
         let log = self.folder.open_log()?;
         let start_of_log = log.metadata().map_or(0, |it| it.len());
+        // Makes the file of a dead server harmless, our own one's too.
+        let _ = pidfile::running(&self.folder);
         let mut child = self.spawn(log)?;
         {
             let mut state = self.shared.lock();
@@ -287,10 +289,10 @@ impl Launcher {
 }
 
 /// Waits for the end of the process and tells how it ended.
-fn wait(process: &mut Process) -> String {
+fn wait(process: &mut Process, cluster: &Path) -> String {
     match process {
         Process::Adopted(pid) => {
-            while pidfile::is_alive(*pid) {
+            while pidfile::is_server(*pid, cluster) {
                 std::thread::sleep(WATCH);
             }
             "unknown, not our child".to_owned()

@@ -1,7 +1,7 @@
 //! The private PostgreSQL against real servers in temporary folders.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,7 @@ fn a_new_folder_becomes_a_database_with_two_roles() {
 
     let pid = private.pid().unwrap();
     private.stop();
-    assert!(!pidfile::is_alive(pid), "it is gone when stop returns");
+    assert!(!pidfile::is_server(pid, &scratch.cluster()), "it is gone when stop returns");
     assert!(!scratch.cluster().join("postmaster.pid").exists(), "and was stopped cleanly");
 }
 
@@ -127,7 +127,7 @@ fn a_made_folder_starts_quickly_and_stops_when_dropped() {
     println!("from made to ready: {:?}", began.elapsed());
     let pid = private.pid().unwrap();
     drop(private);
-    assert!(!pidfile::is_alive(pid));
+    assert!(!pidfile::is_server(pid, &scratch.cluster()));
 }
 
 #[test]
@@ -153,13 +153,12 @@ fn a_folder_in_use_is_refused_by_its_owners_id_and_can_be_attached_to() {
     assert!(third.pid().is_some(), "nobody ran it, so it was started");
 }
 
-#[test]
-fn a_server_that_outlived_its_kiln_is_taken_over_and_stopped_at_the_end() {
-    let scratch = Scratch::initialised("orphan");
+/// A server on the folder of `scratch` that no Kiln looks after.
+fn orphan(scratch: &Scratch) -> Child {
     let folder = scratch.folder();
-    let binaries = Binaries::find(None, &folder, Some(folder.version().unwrap().unwrap())).unwrap();
+    let binaries = Binaries::find(None, &folder, folder.version().unwrap()).unwrap();
     Private::start(&scratch.config()).unwrap().stop(); // for the settings
-    let mut orphan = folder
+    let orphan = folder
         .command(&binaries.program("postgres"))
         .arg("-D")
         .arg(&folder.cluster)
@@ -169,14 +168,37 @@ fn a_server_that_outlived_its_kiln_is_taken_over_and_stopped_at_the_end() {
     eventually(Duration::from_secs(10), "the orphan starts", || {
         PidFile::read(&folder.cluster).is_some_and(|file| file.pid == orphan.id())
     });
+    orphan
+}
 
+#[test]
+fn a_server_that_outlived_its_kiln_is_taken_over_and_looked_after() {
+    let scratch = Scratch::initialised("orphan");
+    let mut orphan = orphan(&scratch);
     let private = Private::start(&scratch.config()).unwrap();
     assert_eq!(private.pid(), Some(orphan.id()));
     assert_eq!(query(&private.app_url(), "SELECT 1").as_deref(), Ok("1"));
-    // As its parent we must see it end; for a real orphan the system's first process does.
-    let reaper = std::thread::spawn(move || orphan.wait().unwrap());
+    // Dead, but not buried: nobody waited for it yet. Another start is not confused by that.
+    let began = Instant::now();
+    kill(orphan.id(), "-KILL");
+    eventually(Duration::from_secs(10), "another one is started in its place", || {
+        private.pid().is_some_and(|pid| pid != orphan.id())
+            && query(&private.app_url(), "SELECT 1").as_deref() == Ok("1")
+    });
+    println!("from killed, taken over, to serving: {:?}", began.elapsed());
     private.stop();
-    assert!(reaper.join().unwrap().success());
+    assert!(!scratch.cluster().join("postmaster.pid").exists());
+    orphan.wait().unwrap();
+}
+
+#[test]
+fn a_server_that_was_taken_over_is_stopped_at_the_end() {
+    let scratch = Scratch::initialised("adopted");
+    let mut orphan = orphan(&scratch);
+    let private = Private::start(&scratch.config()).unwrap();
+    assert_eq!(private.pid(), Some(orphan.id()));
+    private.stop();
+    assert!(orphan.wait().unwrap().success());
 }
 
 #[test]
