@@ -127,9 +127,15 @@ impl TypeDef {
     /// A choice answers to each of its variants: `valueQuantity` gives the field `value` and
     /// its variant Quantity.
     pub fn key(&self, key: &str) -> Option<(&Field, &FieldType)> {
+        let (field, variant) = self.position(key)?;
+        let field = self.fields.get(field)?;
+        Some((field, field.types.get(variant)?))
+    }
+
+    /// Where the element behind `key` stands: its place in `fields`, and that of its type.
+    pub fn position(&self, key: &str) -> Option<(usize, usize)> {
         let &(field, variant) = self.keys.get(key)?;
-        let field = self.fields.get(usize::from(field))?;
-        Some((field, field.types.get(usize::from(variant))?))
+        Some((usize::from(field), usize::from(variant)))
     }
 
     /// The element called `name`, a choice without its `[x]`.
