@@ -1,1 +1,3 @@
+//! Black-box tests of the server, one module a chapter, and the rules of the source tree.
 
+mod architecture;
