@@ -14,6 +14,7 @@ use super::{Config, ConfigError, Preset, Section, Setting};
 const ENVIRONMENT: &str = "the environment";
 
 /// The environment as text; what is no UTF-8 cannot be one of our keys.
+#[expect(clippy::disallowed_methods, reason = "this is where settings come from")]
 pub(super) fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))

@@ -72,7 +72,7 @@ pub(super) fn running(folder: &Folder) -> Option<PidFile> {
 /// folder. Where the system does not tell folders, the name of the program must do.
 pub(super) fn is_server(pid: u32, cluster: &Path) -> bool {
     // As PostgreSQL itself asks: a process of another user cannot be the server of our folder.
-    if !raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok()) {
+    if raw(pid).is_none_or(|pid| rustix::process::test_kill_process(pid).is_err()) {
         return false;
     }
     if !Path::new("/proc/self/stat").exists() {

@@ -65,9 +65,10 @@ impl Drop for Scratch {
 /// What psql answers to one statement, or its error.
 fn query(url: &str, sql: &str) -> Result<String, String> {
     let output = Command::new("psql").args(["-X", "-At", "-d", url, "-c", sql]).output().unwrap();
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
-        false => Err(String::from_utf8(output.stderr).unwrap()),
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
     }
 }
 

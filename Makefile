@@ -1,0 +1,46 @@
+# The commands of this project. `make help` lists them.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+KILN := $(TARGET)/release/kiln
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lint bench deps fuzz doc
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: deps ## Everything needed, then the server on loopback with demo data (no authorization).
+	cargo build --release
+	KILN_AUTH__MODE=off $(KILN) serve --demo
+
+test: deps ## Everything needed, then all tests.
+	cargo test
+	cargo test -p kiln-conformance
+
+test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
+	KILN_TEST_LONG=1 cargo test --release
+	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
+
+lint: ## Format, lints, documents without warnings, licences.
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy -p kiln-conformance --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	.ci/audit
+
+bench: deps ## Requests per second beside PostgreSQL's own, on this machine.
+	cargo build --release
+	$(KILN) bench crud
+	$(KILN) bench read
+	$(KILN) bench import
+
+deps: ## Installs what is missing: a PostgreSQL server. Names what it cannot install.
+	@.ci/deps
+
+fuzz: ## Every fuzz target for FUZZ_SECONDS each, on stable Rust.
+	cargo run --release --manifest-path fuzz/Cargo.toml -- --seconds $(FUZZ_SECONDS)
+
+doc: ## The documentation of the code, in target/doc.
+	cargo doc --no-deps
