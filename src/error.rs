@@ -22,6 +22,14 @@ pub enum Error {
         /// The version that is the deletion.
         version: VersionId,
     },
+    /// An entry of a Bundle failed.
+    #[error("Bundle.entry[{index}]: {cause}")]
+    Entry {
+        /// Its place in the Bundle, from 0.
+        index: usize,
+        /// Why it failed: the whole answers as this would.
+        cause: Box<Error>,
+    },
     /// No scope covers this interaction.
     #[error("no scope covers this interaction")]
     Forbidden,

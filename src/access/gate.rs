@@ -93,6 +93,10 @@ impl<U: Units> Gate<U> {
                         Err(CommitError::Raced) => back_off(attempt).await,
                     }
                 }
+                Err(_) if unit.is_raced() => {
+                    unit.roll_back().await;
+                    back_off(attempt).await;
+                }
                 Err(error) => {
                     let entries = unit.disclosed();
                     unit.roll_back().await;

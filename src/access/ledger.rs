@@ -45,6 +45,7 @@ impl Outcome {
 
     fn of(error: &Error) -> Self {
         match error {
+            Error::Entry { cause, .. } => Self::of(cause),
             Error::Internal(_) | Error::Unavailable(_) => Self::Failure,
             _ => Self::Refused,
         }
@@ -91,6 +92,9 @@ pub trait UnitOfWork: Send {
 
     /// Drops everything.
     fn roll_back(self) -> impl Future<Output = ()> + Send;
+
+    /// Whether a write inside the work lost to another writer: the work is run anew.
+    fn is_raced(&self) -> bool;
 
     /// What the writes so far tell, one for each ledger row beside the main one.
     fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)>;

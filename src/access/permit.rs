@@ -79,6 +79,14 @@ impl<'gate> Permit<'gate> {
         Self::decide(kind.of(resource_type), self.principal)
     }
 
+    /// The same for an interaction with the whole system.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when the policy does not cover that interaction.
+    pub fn derive_system(&self, kind: Kind) -> Result<Self, Error> {
+        Self::decide(kind.of_system(), self.principal)
+    }
+
     /// What was allowed.
     pub fn interaction(&self) -> Interaction {
         self.interaction

@@ -16,6 +16,29 @@ pub enum EntityTag {
     Version(VersionId),
 }
 
+impl EntityTag {
+    /// Reads the list of a header: `W/"1", "2"` or `*`.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        text.split(',').map(|tag| Self::parse(tag.trim())).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let quoted = text.strip_prefix("W/").unwrap_or(text);
+        let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let version = inner.and_then(|inner| inner.parse().ok());
+        version.map(Self::Version).ok_or_else(|| {
+            let text: String = text.chars().take(80).collect();
+            format!("{text:?} is not an entity tag of this server: they look like W/\"1\"")
+        })
+    }
+}
+
 /// What must hold for a write to happen. Empty lists are headers that were not sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Condition {
@@ -61,6 +84,24 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_entity_tags_is_read_weak_or_strong() {
+        let tag = |number| EntityTag::Version(VersionId(number));
+        for (text, expected) in [
+            ("W/\"1\"", Some(vec![tag(1)])),
+            ("\"12\"", Some(vec![tag(12)])),
+            ("W/\"1\", W/\"2\"", Some(vec![tag(1), tag(2)])),
+            ("*", Some(vec![EntityTag::Any])),
+            ("1", None),
+            ("\"abc\"", None),
+            ("\"-1\"", None),
+            ("W/\"1", None),
+            ("", None),
+        ] {
+            assert_eq!(EntityTag::parse_list(text).ok(), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn if_match_and_if_none_match_hold_as_rfc_9110_says() {

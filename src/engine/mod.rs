@@ -1,7 +1,112 @@
 //! FHIR interactions, a file each: what a request means, whoever asks it over whatever wire.
 //!
+//! Every interaction passes the gate; every write goes through [`write`]; a Bundle's entries run the
+//! same code as the interactions they stand for.
+//!
 //! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `spec`, `store`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
+pub mod bundle;
 pub mod condition;
+mod create;
+mod delete;
+mod history;
+mod meta;
+pub mod patch;
+mod patching;
+mod prepare;
+mod read;
+mod turns;
+mod update;
+mod vread;
+mod write;
+
+use std::sync::Arc;
+
+use crate::access::{Caller, Gate, Interaction};
+use crate::clock::{Clock, IdSource};
+use crate::error::Error;
+use crate::fhir::ResourceType;
+use crate::spec::Spec;
+use crate::store::Store;
+
+pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
+pub use bundle::{BundleOptions, BundleOutcome, EntryResult};
+pub use delete::Deleted;
+pub use meta::{MetaOf, of_parameters as meta_of_parameters};
+pub use write::{WriteOutcome, Written};
+
+use turns::Turns;
+
+/// What an engine is told about its place.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The public FHIR base without a trailing slash: references under it are local.
+    pub base: String,
+    /// Most entries of a batch or transaction.
+    pub max_bundle_entries: usize,
+}
+
+/// The FHIR interactions of one server.
+pub struct Engine {
+    store: Store,
+    gate: Gate<Store>,
+    spec: Arc<Spec>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    settings: Settings,
+    turns: Turns,
+}
+
+impl Engine {
+    /// An engine on `store`.
+    pub fn new(
+        store: Store,
+        spec: Arc<Spec>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+        settings: Settings,
+    ) -> Self {
+        let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
+        Self { store, gate, spec, clock, ids, settings, turns: Turns::default() }
+    }
+
+    /// The definitions this engine works by.
+    pub fn spec(&self) -> &Arc<Spec> {
+        &self.spec
+    }
+
+    /// Puts an attempt on record that failed before it could become an interaction: a body that is
+    /// no FHIR, a media type that is not served.
+    ///
+    /// # Errors
+    /// Always: `error` itself, or [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn denied<T>(
+        &self,
+        interaction: Interaction,
+        caller: &Caller,
+        error: Error,
+    ) -> Result<T, Error> {
+        self.gate.denied(interaction, caller, error).await
+    }
+
+    /// Puts on record that `caller` did something that touches no stored data (`metadata`).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn noted(&self, interaction: Interaction, caller: &Caller) -> Result<(), Error> {
+        let nothing = async |_: &crate::access::Permit<'_>| Ok(crate::access::Unaudited::nothing());
+        self.gate.run(interaction, caller, nothing).await
+    }
+}
+
+/// Types that are never stored (rest 7.73).
+fn refuse_unstorable(resource_type: ResourceType) -> Result<(), Error> {
+    match resource_type {
+        ResourceType::PARAMETERS | ResourceType::OPERATION_OUTCOME => {
+            Err(Error::MethodNotAllowed(format!("{resource_type} resources are not stored")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -10,7 +10,8 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
 use crate::error::Error;
 
@@ -72,6 +73,36 @@ impl Pipeline {
         let mut statements = self.statements.write().unwrap_or_else(PoisonError::into_inner);
         statements.insert(sql, statement.clone());
         Ok(statement)
+    }
+}
+
+/// Where a statement reads: on a shared connection, or inside a writer's open transaction.
+#[derive(Clone, Copy)]
+pub(super) enum Reader<'a> {
+    /// Sees what is committed.
+    Shared(&'a Pipeline),
+    /// Sees what its transaction has written too.
+    Transaction(&'a Object),
+}
+
+impl Reader<'_> {
+    /// The rows of `sql`.
+    pub(super) async fn query(
+        self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let rows = match self {
+            Self::Shared(pipeline) => {
+                let statement = pipeline.prepare(sql).await?;
+                pipeline.client.query(&statement, parameters).await
+            }
+            Self::Transaction(connection) => {
+                let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+                connection.query(&statement, parameters).await
+            }
+        };
+        rows.map_err(failure::error)
     }
 }
 

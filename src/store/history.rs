@@ -9,9 +9,10 @@ use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType, Version, VersionId};
 
-use super::connection::Pipeline;
+use super::connection::Reader;
 use super::resource::visible;
 use super::rows::{self, Timestamptz};
+use super::write::WriteTx;
 use super::{Store, TENANT, failure};
 
 mod cursor;
@@ -161,32 +162,55 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<HistoryPage>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
-        let page = Page { store: self, pipeline: &pipeline, request, permit };
-        match &request.scope {
-            HistoryScope::Instance(identity) => page.instance(identity).await,
-            HistoryScope::Type(resource_type) => page.across(Some(*resource_type)).await,
-            HistoryScope::System => page.across(None).await,
-        }
+        let reader = Reader::Shared(&pipeline);
+        let (page, disclosed) = (Page { store: self, reader, request, permit }).read().await?;
+        Ok(Unaudited::new(page, disclosed))
+    }
+}
+
+impl WriteTx {
+    /// A page of history as this unit's own writes left it, for an entry that reads.
+    ///
+    /// # Errors
+    /// As [`Store::history`].
+    pub async fn history(
+        &mut self,
+        request: &HistoryRequest,
+        permit: &Permit<'_>,
+    ) -> Result<(HistoryPage, Disclosed), Error> {
+        let store = self.store().clone();
+        let connection = self.connection();
+        let connection = connection.ok_or_else(|| Error::internal("no transaction is open"))?;
+        let reader = Reader::Transaction(connection);
+        Page { store: &store, reader, request, permit }.read().await
     }
 }
 
 /// One request on one connection.
 struct Page<'a, 'gate> {
     store: &'a Store,
-    pipeline: &'a Pipeline,
+    reader: Reader<'a>,
     request: &'a HistoryRequest,
     permit: &'a Permit<'gate>,
 }
 
 impl Page<'_, '_> {
-    async fn instance(&self, identity: &Identity) -> Result<Unaudited<HistoryPage>, Error> {
+    async fn read(&self) -> Result<(HistoryPage, Disclosed), Error> {
+        match &self.request.scope {
+            HistoryScope::Instance(identity) => self.instance(identity).await,
+            HistoryScope::Type(resource_type) => self.across(Some(*resource_type)).await,
+            HistoryScope::System => self.across(None).await,
+        }
+    }
+
+    async fn instance(&self, identity: &Identity) -> Result<(HistoryPage, Disclosed), Error> {
         let since = self.request.since.map(Timestamptz);
         let (from, to) = (self.at(0), self.at(1));
         let code = identity.resource_type.code();
         let id = identity.id.as_str();
         let reach = visible(self.permit);
         let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &id, &reach, &since, &from, &to];
-        let totals = self.query(INSTANCE_TOTAL, &shared).await?;
+        let totals = self.reader.query(INSTANCE_TOTAL, &shared).await?;
         let totals = totals.first().ok_or_else(|| Error::internal("a count gives a row"))?;
         let total: i64 = totals.try_get(0).map_err(failure::error)?;
         let exists: i64 = totals.try_get(1).map_err(failure::error)?;
@@ -210,7 +234,7 @@ impl Page<'_, '_> {
     async fn across(
         &self,
         resource_type: Option<ResourceType>,
-    ) -> Result<Unaudited<HistoryPage>, Error> {
+    ) -> Result<(HistoryPage, Disclosed), Error> {
         let since = self.request.since.map(Timestamptz);
         let (from, to) = (self.at(0), self.at(1));
         let code = resource_type.map_or(0, ResourceType::code);
@@ -224,7 +248,7 @@ impl Page<'_, '_> {
         let counted = if self.request.count == 0 { i64::MAX } else { COUNTED + 1 };
         let mut parameters = shared.to_vec();
         parameters.push(&counted);
-        let totals = self.query(total_sql, &parameters).await?;
+        let totals = self.reader.query(total_sql, &parameters).await?;
         let total = totals.first().map(|row| row.try_get(0)).transpose().map_err(failure::error)?;
         let total = total.filter(|total: &i64| *total < counted);
         let below = match &self.request.cursor {
@@ -245,21 +269,12 @@ impl Page<'_, '_> {
         self.request.at.map(|(from, to)| Timestamptz(if side == 0 { from } else { to }))
     }
 
-    async fn query(
-        &self,
-        sql: &'static str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Error> {
-        let statement = self.pipeline.prepare(sql).await?;
-        self.pipeline.client().query(&statement, parameters).await.map_err(failure::error)
-    }
-
     async fn query_page(
         &self,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        if self.request.count == 0 { Ok(Vec::new()) } else { self.query(sql, parameters).await }
+        if self.request.count == 0 { Ok(Vec::new()) } else { self.reader.query(sql, parameters).await }
     }
 
     /// Makes the page of rows, of which the one beyond the count only tells that there is more.
@@ -268,7 +283,7 @@ impl Page<'_, '_> {
         rows: &[Row],
         total: Option<i64>,
         position: impl Fn(&Row) -> Result<(i64, i64), tokio_postgres::Error>,
-    ) -> Result<Unaudited<HistoryPage>, Error> {
+    ) -> Result<(HistoryPage, Disclosed), Error> {
         let count = self.request.count as usize;
         let shown = &rows[..rows.len().min(count)];
         let next = match shown.last().filter(|_| rows.len() > count) {
@@ -293,7 +308,7 @@ impl Page<'_, '_> {
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
         let total = total.map(i64::cast_unsigned);
-        Ok(Unaudited::new(HistoryPage { total, versions, next }, disclosed))
+        Ok((HistoryPage { total, versions, next }, disclosed))
     }
 
     fn cursor(&self, text: &str) -> Result<(i64, i64), Error> {

@@ -212,7 +212,7 @@ impl WriteTx {
         permit: &Permit<'_>,
     ) -> Result<Current, Error> {
         let found = match version {
-            Some(version) => self.store().clone().stored_version(id, version, permit).await?,
+            Some(version) => self.stored_version(id, version, permit).await?,
             None => {
                 let resource_type = permit.resource_type()?;
                 let missing = || Error::NotFound(format!("{resource_type}/{id}"));

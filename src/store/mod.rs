@@ -28,7 +28,7 @@ use crate::error::Error;
 
 pub use connection::Address;
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
-pub use meta::{MetaScope, MetaUse};
+pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
 pub use write::{Staged, WriteTx};

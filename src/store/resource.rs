@@ -6,7 +6,7 @@ use crate::access::{Disclosed, Permit, Restriction, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
-use super::connection::Pipeline;
+use super::connection::Reader;
 use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
@@ -71,11 +71,9 @@ impl Store {
         id: &LogicalId,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Version>, Error> {
-        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
         let pipeline = self.0.readers.pipeline().await?;
-        let found = find(&pipeline, &identity, permit).await?;
-        let current = found.ok_or_else(|| Error::NotFound(identity.to_string()))?;
-        live(current)
+        let found = find_current(Reader::Shared(&pipeline), id, permit).await?;
+        live(found.ok_or_else(|| unknown(id, permit))?)
     }
 
     /// One version, the current one or an old one.
@@ -88,27 +86,8 @@ impl Store {
         version: VersionId,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Version>, Error> {
-        let found = self.stored_version(id, version, permit).await?;
-        live(found)
-    }
-
-    pub(super) async fn stored_version(
-        &self,
-        id: &LogicalId,
-        version: VersionId,
-        permit: &Permit<'_>,
-    ) -> Result<Current, Error> {
-        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
         let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(VERSION).await?;
-        let code = identity.resource_type.code();
-        let row = pipeline
-            .client()
-            .query_opt(&statement, &[&TENANT, &code, &id.as_str(), &visible(permit), &version.0])
-            .await
-            .map_err(failure::error)?;
-        let missing = || Error::NotFound(format!("{identity}/_history/{version}"));
-        current(&row.ok_or_else(missing)?, identity.clone())
+        live(find_version(Reader::Shared(&pipeline), id, version, permit).await?)
     }
 }
 
@@ -122,34 +101,85 @@ impl WriteTx {
         id: &LogicalId,
         permit: &Permit<'_>,
     ) -> Result<Option<Current>, Error> {
-        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
         if let Some(connection) = self.connection() {
-            let statement = connection.prepare_cached(CURRENT).await.map_err(failure::error)?;
-            let code = identity.resource_type.code();
-            let row = connection
-                .query_opt(&statement, &[&TENANT, &code, &id.as_str(), &visible(permit)])
-                .await
-                .map_err(failure::error)?;
-            return row.map(|row| current(&row, identity)).transpose();
+            return find_current(Reader::Transaction(connection), id, permit).await;
         }
         let pipeline = self.store().0.readers.pipeline().await?;
-        find(&pipeline, &identity, permit).await
+        find_current(Reader::Shared(&pipeline), id, permit).await
+    }
+
+    /// The current version as this unit's own writes left it, for an entry that reads.
+    ///
+    /// # Errors
+    /// As [`Store::current`].
+    pub async fn read(
+        &mut self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+    ) -> Result<(Version, Disclosed), Error> {
+        let found = self.current(id, permit).await?;
+        disclose(found.ok_or_else(|| unknown(id, permit))?)
+    }
+
+    /// One version, seen like [`WriteTx::read`].
+    ///
+    /// # Errors
+    /// As [`Store::version`].
+    pub async fn vread(
+        &mut self,
+        id: &LogicalId,
+        version: VersionId,
+        permit: &Permit<'_>,
+    ) -> Result<(Version, Disclosed), Error> {
+        disclose(self.stored_version(id, version, permit).await?)
+    }
+
+    pub(super) async fn stored_version(
+        &mut self,
+        id: &LogicalId,
+        version: VersionId,
+        permit: &Permit<'_>,
+    ) -> Result<Current, Error> {
+        if let Some(connection) = self.connection() {
+            return find_version(Reader::Transaction(connection), id, version, permit).await;
+        }
+        let pipeline = self.store().0.readers.pipeline().await?;
+        find_version(Reader::Shared(&pipeline), id, version, permit).await
     }
 }
 
-async fn find(
-    pipeline: &Pipeline,
-    identity: &Identity,
+fn unknown(id: &LogicalId, permit: &Permit<'_>) -> Error {
+    match permit.resource_type() {
+        Ok(resource_type) => Error::NotFound(format!("{resource_type}/{id}")),
+        Err(error) => error,
+    }
+}
+
+async fn find_current(
+    reader: Reader<'_>,
+    id: &LogicalId,
     permit: &Permit<'_>,
 ) -> Result<Option<Current>, Error> {
-    let statement = pipeline.prepare(CURRENT).await?;
+    let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
     let code = identity.resource_type.code();
-    let row = pipeline
-        .client()
-        .query_opt(&statement, &[&TENANT, &code, &identity.id.as_str(), &visible(permit)])
-        .await
-        .map_err(failure::error)?;
-    row.map(|row| current(&row, identity.clone())).transpose()
+    let rows =
+        reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &visible(permit)]).await?;
+    rows.first().map(|row| current(row, identity)).transpose()
+}
+
+async fn find_version(
+    reader: Reader<'_>,
+    id: &LogicalId,
+    version: VersionId,
+    permit: &Permit<'_>,
+) -> Result<Current, Error> {
+    let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+    let code = identity.resource_type.code();
+    let rows = reader
+        .query(VERSION, &[&TENANT, &code, &id.as_str(), &visible(permit), &version.0])
+        .await?;
+    let missing = || Error::NotFound(format!("{identity}/_history/{version}"));
+    current(rows.first().ok_or_else(missing)?, identity.clone())
 }
 
 fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
@@ -162,11 +192,15 @@ fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
 
 /// The version for a reader, to whom a deletion is an answer of its own.
 fn live(found: Current) -> Result<Unaudited<Version>, Error> {
+    disclose(found).map(|(version, disclosed)| Unaudited::new(version, disclosed))
+}
+
+fn disclose(found: Current) -> Result<(Version, Disclosed), Error> {
     let Current { version, patients, .. } = found;
     if version.is_deleted() {
         return Err(Error::Deleted { identity: version.identity, version: version.version });
     }
     let Identity { resource_type, id } = version.identity.clone();
     let subject = Some((resource_type, id, Some(version.version)));
-    Ok(Unaudited::new(version, Disclosed { subject, patients, entities: Vec::new() }))
+    Ok((version, Disclosed { subject, patients, entities: Vec::new() }))
 }

@@ -102,6 +102,7 @@ pub struct WriteTx {
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Object>,
+    raced: bool,
 }
 
 impl WriteTx {
@@ -138,8 +139,19 @@ impl WriteTx {
     /// Writes what is staged so far inside an open transaction, so that reads through this unit see it.
     ///
     /// # Errors
-    /// [`CommitError::Raced`] when a resource changed meanwhile.
-    pub async fn flush(&mut self) -> Result<(), CommitError> {
+    /// [`Error::Conflict`] when a resource changed meanwhile: the gate then runs the work anew.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        match self.write_staged().await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Raced) => {
+                self.raced = true;
+                Err(Error::Conflict("a resource changed meanwhile".to_owned()))
+            }
+        }
+    }
+
+    async fn write_staged(&mut self) -> Result<(), CommitError> {
         self.note_uses().await?;
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -198,6 +210,10 @@ impl UnitOfWork for WriteTx {
         }
     }
 
+    fn is_raced(&self) -> bool {
+        self.raced
+    }
+
     fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)> {
         std::mem::take(&mut self.entries)
     }
@@ -218,7 +234,8 @@ impl Units for Store {
 
     fn begin(&self, _permit: &Permit<'_>) -> WriteTx {
         let store = self.clone();
-        WriteTx { store, staged: vec![], changes: vec![], entries: vec![], connection: None }
+        let (staged, changes, entries) = (vec![], vec![], vec![]);
+        WriteTx { store, staged, changes, entries, connection: None, raced: false }
     }
 
     async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {

@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 
+pub mod number;
 mod parse;
 mod write;
 

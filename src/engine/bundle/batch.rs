@@ -1,0 +1,233 @@
+//! batch: every entry by itself, in FHIR's order; those of one kind side by side.
+
+use std::collections::HashSet;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Unaudited};
+use crate::engine::{Engine, HistoryRequest, HistoryScope};
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::{Instant, IssueCode};
+
+use super::entry::{capability_statement, unless_known};
+use super::plan::{self, Action, Entry, Get};
+use super::rewrite::{Links, Unresolved, rewrite};
+use super::transaction::resource;
+use super::{BundleOptions, BundleOutcome, EntryResult};
+
+/// Entries that run at the same time: enough to share the waits for the disk.
+const SIDE_BY_SIDE: usize = 16;
+/// Entries on a page of history inside a Bundle when it does not say.
+const HISTORY_PAGE: u32 = 100;
+
+impl Engine {
+    pub(super) async fn batch(
+        &self,
+        bundle: Value<'_>,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> Result<BundleOutcome, Error> {
+        let mut bundle = bundle;
+        let entries = plan::entries(&mut bundle, &self.settings.base);
+        let refused = self.check_size(entries.len()).and_then(|()| check_full_urls(&entries));
+        let interaction = Kind::Batch.of_system();
+        if let Err(error) = refused {
+            return self.gate.denied(interaction, caller, error).await;
+        }
+        let nothing = async |_: &crate::access::Permit<'_>| Ok(Unaudited::nothing());
+        self.gate.run(interaction, caller, nothing).await?;
+        let full_urls = full_urls(&entries);
+        let mut results: Vec<Option<EntryResult>> = Vec::new();
+        results.resize_with(entries.len(), || None);
+        let mut by_rank: [Vec<Entry<'_>>; 4] = Default::default();
+        for (index, entry) in entries.into_iter().enumerate() {
+            match entry {
+                Ok(entry) => by_rank[usize::from(entry.action.rank())].push(entry),
+                Err(error) => {
+                    let error: Result<EntryResult, Error> =
+                        self.gate.denied(interaction, caller, error).await;
+                    results[index] = Some(failed(error));
+                }
+            }
+        }
+        for entries in by_rank {
+            let mut running = stream::iter(entries.into_iter().map(|entry| {
+                let index = entry.index;
+                let result = self.batch_entry(entry, &full_urls, options, caller);
+                async move { (index, failed(result.await)) }
+            }))
+            .buffer_unordered(SIDE_BY_SIDE);
+            while let Some((index, result)) = running.next().await {
+                results[index] = Some(result);
+            }
+        }
+        let entries = results.into_iter().flatten().collect();
+        Ok(BundleOutcome { is_transaction: false, entries })
+    }
+
+    async fn batch_entry(
+        &self,
+        entry: Entry<'_>,
+        full_urls: &Links,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> Result<EntryResult, Error> {
+        let Entry { full_url, action, condition, modified_since, .. } = entry;
+        match action {
+            Action::Create(resource_type, mut value) => {
+                if let Err(error) = self.stands_alone(&mut value, full_url.as_deref(), full_urls) {
+                    return self.gate.denied(Kind::Create.of(resource_type), caller, error).await;
+                }
+                let resource = crate::fhir::Resource { resource_type, value };
+                let written = self.create(resource, caller).await?;
+                Ok(EntryResult::Written(written.outcome, written.version))
+            }
+            Action::Update(identity, mut value) => {
+                if let Err(error) = self.stands_alone(&mut value, full_url.as_deref(), full_urls) {
+                    let interaction = Kind::Update.of(identity.resource_type);
+                    return self.gate.denied(interaction, caller, error).await;
+                }
+                let resource = resource(&identity, value);
+                let written = self.update(&identity, resource, &condition, caller).await?;
+                Ok(EntryResult::Written(written.outcome, written.version))
+            }
+            Action::Patch(identity, value) => {
+                let patch = match crate::engine::patching::of_entry(&value) {
+                    Ok(patch) => patch,
+                    Err(error) => {
+                        let interaction = Kind::Patch.of(identity.resource_type);
+                        return self.gate.denied(interaction, caller, error).await;
+                    }
+                };
+                let written = self.patch(&identity, patch, &condition, caller).await?;
+                Ok(EntryResult::Written(written.outcome, written.version))
+            }
+            Action::Delete(identity) => {
+                let deleted = self.delete(&identity, &condition, caller).await?;
+                Ok(EntryResult::Deleted(deleted.version))
+            }
+            Action::Meta(identity, version, value, add) => {
+                let meta = crate::engine::meta::of_parameters(&value)?;
+                let meta = if add {
+                    self.meta_add(&identity, version, &meta, caller).await?
+                } else {
+                    self.meta_delete(&identity, version, &meta, caller).await?
+                };
+                Ok(EntryResult::Meta(meta))
+            }
+            Action::Get(Get::Read(identity)) => {
+                let version = self.read(&identity, caller).await?;
+                Ok(unless_known(version, &condition, modified_since))
+            }
+            Action::Get(get) => self.batch_get(get, options, caller).await,
+        }
+    }
+
+    async fn batch_get(
+        &self,
+        get: Get,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> Result<EntryResult, Error> {
+        match get {
+            Get::Read(identity) => Ok(EntryResult::Read(self.read(&identity, caller).await?)),
+            Get::Vread(identity, version) => {
+                Ok(EntryResult::Read(self.vread(&identity, version, caller).await?))
+            }
+            Get::History(scope, query) => {
+                let page = self.history(&history_request(&scope, &query)?, caller).await?;
+                Ok(EntryResult::History(page, scope))
+            }
+            Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
+            Get::CapabilityStatement => {
+                self.noted(Kind::Capabilities.of_system(), caller).await?;
+                capability_statement(options)
+            }
+        }
+    }
+
+    /// An entry of a batch may not refer to another one, nor by criteria (rest 3.31, 3.46).
+    fn stands_alone(
+        &self,
+        value: &mut Value<'_>,
+        full_url: Option<&str>,
+        others: &Links,
+    ) -> Result<(), Error> {
+        let before = value.clone();
+        rewrite(value, full_url, others, Unresolved::Keep, &self.spec.schema)?;
+        if *value == before {
+            return Ok(());
+        }
+        let text = "an entry of a batch cannot refer to another entry: send a transaction";
+        Err(Error::invalid(IssueCode::Invalid, text))
+    }
+}
+
+fn failed(result: Result<EntryResult, Error>) -> EntryResult {
+    result.unwrap_or_else(EntryResult::Failed)
+}
+
+/// The urns of the entries: what no other entry may refer to.
+fn full_urls(entries: &[Result<Entry<'_>, Error>]) -> Links {
+    let mut links = Links::default();
+    for entry in entries.iter().flatten() {
+        if let (Some(full_url), Some(identity)) = (&entry.full_url, placeholder(entry))
+            && full_url.starts_with("urn:")
+        {
+            links.add(full_url, identity, true);
+        }
+    }
+    links
+}
+
+/// Any identity serves: the link only has to be noticed.
+fn placeholder(entry: &Entry<'_>) -> Option<crate::fhir::Identity> {
+    match &entry.action {
+        Action::Create(resource_type, _) => {
+            let id = "entry".parse().ok()?;
+            Some(crate::fhir::Identity { resource_type: *resource_type, id })
+        }
+        other => other.identity().cloned(),
+    }
+}
+
+/// No two entries may have one fullUrl (bdl-7, rest 3.14).
+fn check_full_urls(entries: &[Result<Entry<'_>, Error>]) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for entry in entries.iter().flatten() {
+        if let Some(full_url) = &entry.full_url
+            && !seen.insert(full_url)
+        {
+            let text = format!("two entries have the fullUrl {full_url}");
+            let place = format!("Bundle.entry[{}].fullUrl", entry.index);
+            return Err(Error::invalid_at(IssueCode::Invalid, text, place));
+        }
+    }
+    Ok(())
+}
+
+/// A history request out of the query of an entry's URL.
+pub(super) fn history_request(scope: &HistoryScope, query: &str) -> Result<HistoryRequest, Error> {
+    let mut request = HistoryRequest {
+        scope: scope.clone(),
+        since: None,
+        at: None,
+        count: HISTORY_PAGE,
+        cursor: None,
+    };
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let bad = || Error::invalid(IssueCode::Value, format!("{name}={value} is not understood"));
+        match name {
+            "_count" => request.count = value.parse().map_err(|_| bad())?,
+            "_since" => {
+                let text = value.replace("%3A", ":").replace("%3a", ":").replace("%2B", "+");
+                request.since = Some(Instant::parse(&text).ok_or_else(bad)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(request)
+}

@@ -1,0 +1,207 @@
+//! One entry of a transaction: the interaction it stands for, inside the unit of work of all.
+
+use crate::access::interaction::Kind;
+use crate::access::{Disclosed, Interaction, Permit};
+use crate::engine::condition::{Condition, EntityTag};
+use crate::engine::patch::Patch;
+use crate::engine::{Engine, HistoryScope, MetaOf, Written};
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
+use crate::store::WriteTx;
+
+use super::plan::Get;
+use super::transaction::Ready;
+use super::{BundleOptions, EntryResult};
+
+/// An entry that waits for its turn.
+pub(super) struct Work {
+    pub(super) index: usize,
+    pub(super) rank: u8,
+    pub(super) task: Task,
+    pub(super) condition: Condition,
+    pub(super) modified_since: Option<Instant>,
+}
+
+/// What an entry does, its resource prepared.
+pub(super) enum Task {
+    Create(Identity, Ready),
+    Delete(Identity),
+    Get(Get),
+    Meta(Identity, Option<VersionId>, Value<'static>, bool),
+    Patch(Identity, Patch<'static>),
+    Update(Identity, Ready),
+}
+
+impl Work {
+    /// The existing resource that the entry may change.
+    pub(super) fn written_identity(&self) -> Option<&Identity> {
+        match &self.task {
+            Task::Delete(identity)
+            | Task::Meta(identity, ..)
+            | Task::Patch(identity, _)
+            | Task::Update(identity, _) => Some(identity),
+            Task::Create(..) | Task::Get(_) => None,
+        }
+    }
+
+    /// Whether it must see what the entries before it wrote.
+    pub(super) fn reads_database(&self) -> bool {
+        matches!(self.task, Task::Get(_))
+    }
+}
+
+impl Engine {
+    /// Runs one entry of a transaction under a permit derived for it.
+    pub(super) async fn run_entry(
+        &self,
+        work: &Work,
+        options: &BundleOptions,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<EntryResult, Error> {
+        let derive = |kind: Kind, resource_type| permit.derive(kind, resource_type);
+        match &work.task {
+            Task::Create(identity, prepared) => {
+                let permit = derive(Kind::Create, identity.resource_type)?;
+                let patients = prepared.patients.clone();
+                let written = self.stage_new(identity, prepared.clone(), &permit, tx)?;
+                Ok(note_written(Kind::Create, written, patients, tx))
+            }
+            Task::Update(identity, prepared) => {
+                let permit = derive(Kind::Update, identity.resource_type)?;
+                let current = tx.current(&identity.id, &permit).await?;
+                crate::engine::write::check_condition(&work.condition, current.as_ref())?;
+                let patients = prepared.patients.clone();
+                let (prepared, change) = (prepared.clone(), Operation::Updated);
+                let written = self.stage_put(identity, current, prepared, change, &permit, tx)?;
+                Ok(note_written(Kind::Update, written, patients, tx))
+            }
+            Task::Patch(identity, patch) => {
+                let permit = derive(Kind::Patch, identity.resource_type)?;
+                let (written, patients) =
+                    self.stage_patch(identity, patch, &work.condition, &permit, tx).await?;
+                Ok(note_written(Kind::Patch, written, patients, tx))
+            }
+            Task::Delete(identity) => {
+                let permit = derive(Kind::Delete, identity.resource_type)?;
+                let (deleted, disclosed) =
+                    self.stage_delete(identity, &work.condition, &permit, tx).await?;
+                tx.entry(permit.interaction(), disclosed);
+                Ok(EntryResult::Deleted(deleted.version))
+            }
+            Task::Meta(identity, version, meta, add) => {
+                let kind = if *add { Kind::MetaAdd } else { Kind::MetaDelete };
+                let permit = derive(kind, identity.resource_type)?;
+                let (meta, disclosed) =
+                    self.stage_meta_entry(identity, *version, meta, *add, &permit, tx).await?;
+                tx.entry(permit.interaction(), disclosed);
+                Ok(EntryResult::Meta(meta))
+            }
+            Task::Get(get) => self.get_entry(get, work, options, permit, tx).await,
+        }
+    }
+
+    async fn get_entry(
+        &self,
+        get: &Get,
+        work: &Work,
+        options: &BundleOptions,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<EntryResult, Error> {
+        match get {
+            Get::Read(identity) => {
+                let permit = permit.derive(Kind::Read, identity.resource_type)?;
+                let (version, disclosed) = tx.read(&identity.id, &permit).await?;
+                tx.entry(permit.interaction(), disclosed);
+                Ok(unless_known(version, &work.condition, work.modified_since))
+            }
+            Get::Vread(identity, version) => {
+                let permit = permit.derive(Kind::Vread, identity.resource_type)?;
+                let (version, disclosed) = tx.vread(&identity.id, *version, &permit).await?;
+                tx.entry(permit.interaction(), disclosed);
+                Ok(EntryResult::Read(version))
+            }
+            Get::History(scope, query) => {
+                let request = super::batch::history_request(scope, query)?;
+                let (permit, interaction) = history_permit(scope, permit)?;
+                let (page, disclosed) = tx.history(&request, &permit).await?;
+                tx.entry(interaction, disclosed);
+                Ok(EntryResult::History(page, scope.clone()))
+            }
+            Get::Meta(MetaOf::Instance(identity, version)) => {
+                let permit = permit.derive(Kind::Meta, identity.resource_type)?;
+                let (version, disclosed) = match version {
+                    Some(version) => tx.vread(&identity.id, *version, &permit).await?,
+                    None => tx.read(&identity.id, &permit).await?,
+                };
+                tx.entry(permit.interaction(), disclosed);
+                Ok(EntryResult::Meta(crate::engine::meta::meta_of(&version)?))
+            }
+            Get::Meta(_) => {
+                let text = "$meta of a type or the system is not offered inside a transaction";
+                Err(Error::NotSupported(text.to_owned()))
+            }
+            Get::CapabilityStatement => capability_statement(options),
+        }
+    }
+}
+
+/// The statement that the http layer lent to this Bundle.
+pub(super) fn capability_statement(options: &BundleOptions) -> Result<EntryResult, Error> {
+    let statement = options.capability_statement.clone();
+    let statement = statement.ok_or_else(|| Error::NotFound("metadata".to_owned()))?;
+    Ok(EntryResult::CapabilityStatement(statement))
+}
+
+/// A read whose answer the client may have already (rest 1.47 to 1.50).
+pub(super) fn unless_known(
+    version: Version,
+    condition: &Condition,
+    modified_since: Option<Instant>,
+) -> EntryResult {
+    let has_it = |tag: &EntityTag| match tag {
+        EntityTag::Any => true,
+        EntityTag::Other => false,
+        EntityTag::Version(known) => *known == version.version,
+    };
+    let is_known = if condition.if_none_match.is_empty() {
+        let updated = version.last_updated.as_micros().div_euclid(1_000_000);
+        modified_since.is_some_and(|since| updated <= since.as_micros().div_euclid(1_000_000))
+    } else {
+        condition.if_none_match.iter().any(has_it)
+    };
+    if is_known {
+        return EntryResult::NotModified(version.version);
+    }
+    EntryResult::Read(version)
+}
+
+fn history_permit<'p>(
+    scope: &HistoryScope,
+    permit: &Permit<'p>,
+) -> Result<(Permit<'p>, Interaction), Error> {
+    let (kind, resource_type): (Kind, Option<ResourceType>) = match scope {
+        HistoryScope::Instance(identity) => (Kind::HistoryInstance, Some(identity.resource_type)),
+        HistoryScope::System => (Kind::HistorySystem, None),
+        HistoryScope::Type(resource_type) => (Kind::HistoryType, Some(*resource_type)),
+    };
+    let permit = match resource_type {
+        Some(resource_type) => permit.derive(kind, resource_type)?,
+        None => permit.derive_system(kind)?,
+    };
+    let interaction = permit.interaction();
+    Ok((permit, interaction))
+}
+
+fn note_written(
+    kind: Kind,
+    written: Written,
+    patients: Vec<i64>,
+    tx: &mut WriteTx,
+) -> EntryResult {
+    let disclosed: Disclosed = written.disclosed(patients);
+    tx.entry(kind.of(written.version.identity.resource_type), disclosed);
+    EntryResult::Written(written.outcome, written.version)
+}

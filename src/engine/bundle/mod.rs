@@ -1,0 +1,156 @@
+//! batch and transaction: `POST [base]` with a Bundle.
+//!
+//! [`plan`] reads the Bundle, pure; [`rewrite`] gives entries their new references, pure;
+//! [`transaction`] runs all entries in one unit of work, [`batch`] each in its own. Both run an entry
+//! through the interaction it stands for.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#transaction>, checklist rest section 3
+
+mod batch;
+mod entry;
+pub mod plan;
+mod rewrite;
+mod transaction;
+
+use bytes::Bytes;
+
+use crate::access::interaction::Kind;
+use crate::access::Caller;
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::{IssueCode, Version, VersionId};
+
+use super::{Engine, HistoryPage, WriteOutcome};
+
+/// What the entries of a Bundle may lean on beside the engine.
+#[derive(Clone, Default)]
+pub struct BundleOptions {
+    /// The CapabilityStatement as JSON, for `GET metadata` entries.
+    pub capability_statement: Option<Bytes>,
+}
+
+/// How one entry ended; the http layer gives it status, headers and outcome.
+#[derive(Debug)]
+pub enum EntryResult {
+    /// `GET metadata`
+    CapabilityStatement(Bytes),
+    /// A delete, with the version that is the deletion, if there was something to delete.
+    Deleted(Option<VersionId>),
+    /// It failed: only in a batch, where the others go on.
+    Failed(Error),
+    /// A page of history and the path it was asked by.
+    History(HistoryPage, super::HistoryScope),
+    /// The Meta of a `$meta` operation.
+    Meta(Value<'static>),
+    /// If-None-Match or If-Modified-Since of a GET entry held: 304.
+    NotModified(VersionId),
+    /// A read or vread.
+    Read(Version),
+    /// A create, update or patch.
+    Written(WriteOutcome, Version),
+}
+
+/// The results, in the order of the request's entries.
+#[derive(Debug)]
+pub struct BundleOutcome {
+    /// Whether it was a transaction: it answers with `transaction-response`.
+    pub is_transaction: bool,
+    /// One for each entry.
+    pub entries: Vec<EntryResult>,
+}
+
+impl Engine {
+    /// Runs a batch or transaction Bundle.
+    ///
+    /// # Errors
+    /// Of a batch only when the Bundle itself is malformed. Of a transaction the error of the first
+    /// entry that failed, with its place in the Bundle; nothing is stored then.
+    pub async fn bundle(
+        &self,
+        bundle: Value<'_>,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> Result<BundleOutcome, Error> {
+        let is_transaction = match bundle_kind(&bundle) {
+            Ok(is_transaction) => is_transaction,
+            Err(error) => {
+                return self.gate.denied(Kind::Batch.of_system(), caller, error).await;
+            }
+        };
+        if is_transaction {
+            return self.transaction(bundle, options, caller).await;
+        }
+        self.batch(bundle, options, caller).await
+    }
+
+    /// The bounds on a Bundle's size.
+    fn check_size(&self, entries: usize) -> Result<(), Error> {
+        let most = self.settings.max_bundle_entries;
+        if entries <= most {
+            return Ok(());
+        }
+        let text = format!("the Bundle has {entries} entries; this server takes at most {most}");
+        Err(Error::TooLarge(text))
+    }
+}
+
+/// Whether a Bundle asks for a transaction (true) or a batch (false).
+fn bundle_kind(bundle: &Value<'_>) -> Result<bool, Error> {
+    if bundle.str_at("resourceType") != Some("Bundle") {
+        let text = "only a Bundle can be sent to the base: other resources go to their type";
+        return Err(Error::invalid(IssueCode::Invalid, text));
+    }
+    match bundle.str_at("type") {
+        Some("transaction") => Ok(true),
+        Some("batch") => Ok(false),
+        Some(other) => {
+            let text = format!("a Bundle of type {other:?} cannot be processed: only batch and transaction");
+            Err(Error::invalid_at(IssueCode::Invalid, text, "Bundle.type"))
+        }
+        None => Err(Error::invalid_at(IssueCode::Required, "a Bundle needs a type", "Bundle.type")),
+    }
+}
+
+/// The error as it looks from outside the entry: every finding with its place in the Bundle.
+fn at_entry(error: Error, index: usize) -> Error {
+    let place = |issues: Vec<crate::fhir::Issue>, prefix: &str| {
+        let mut issues = issues;
+        for issue in &mut issues {
+            issue.expression = within(&issue.expression, prefix);
+        }
+        issues
+    };
+    let resource = format!("Bundle.entry[{index}].resource");
+    match error {
+        Error::Invalid(issues) => Error::Invalid(place(issues, &resource)),
+        Error::Unprocessable(issues) => Error::Unprocessable(place(issues, &resource)),
+        other => Error::Entry { index, cause: Box::new(other) },
+    }
+}
+
+/// `Patient.name[0]` seen from the entry that holds the Patient.
+fn within(expression: &str, prefix: &str) -> String {
+    if expression.starts_with("Bundle.entry[") {
+        return expression.to_owned();
+    }
+    match expression.split_once('.') {
+        Some((_, rest)) => format!("{prefix}.{rest}"),
+        None => prefix.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_inside_an_entry_tells_its_place_in_the_bundle() {
+        let error = Error::invalid_at(IssueCode::Value, "bad", "Patient.name[0].given[1]");
+        let Error::Invalid(issues) = at_entry(error, 3) else { panic!("stays invalid") };
+        assert_eq!(issues[0].expression, "Bundle.entry[3].resource.name[0].given[1]");
+        let Error::Entry { index, .. } = at_entry(Error::Forbidden, 2) else {
+            panic!("becomes the entry's error")
+        };
+        assert_eq!(index, 2);
+    }
+}

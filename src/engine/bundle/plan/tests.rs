@@ -1,0 +1,64 @@
+use super::*;
+use crate::engine::{HistoryScope, MetaOf};
+use crate::fhir::json::parse;
+
+const BASE: &str = "http://example.org/fhir";
+
+fn one(request: &str, resource: &str) -> Result<String, String> {
+    let resource = if resource.is_empty() { String::new() } else { format!(",\"resource\":{resource}") };
+    let text = format!(r#"{{"entry":[{{"request":{request}{resource}}}]}}"#);
+    let mut bundle = parse(text.as_bytes()).expect("JSON");
+    let mut entries = entries(&mut bundle, BASE);
+    let planned = entries.pop().expect("one entry");
+    planned.map(|entry| format!("{:?}", entry.action)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_form_of_a_get_url_is_understood() {
+    let patient = || Identity {
+        resource_type: ResourceType::PATIENT,
+        id: "1".parse().expect("id"),
+    };
+    for (url, expected) in [
+        ("metadata", Get::CapabilityStatement),
+        ("Patient/1", Get::Read(patient())),
+        ("/Patient/1", Get::Read(patient())),
+        ("http://example.org/fhir/Patient/1", Get::Read(patient())),
+        ("Patient/1/_history/2", Get::Vread(patient(), VersionId(2))),
+        (
+            "Patient/1/_history?_count=2",
+            Get::History(HistoryScope::Instance(patient()), "_count=2".into()),
+        ),
+        (
+            "Patient/_history",
+            Get::History(HistoryScope::Type(ResourceType::PATIENT), String::new()),
+        ),
+        ("_history", Get::History(HistoryScope::System, String::new())),
+        ("$meta", Get::Meta(MetaOf::System)),
+        ("Patient/1/$meta", Get::Meta(MetaOf::Instance(patient(), None))),
+    ] {
+        let request = format!(r#"{{"method":"GET","url":"{url}"}}"#);
+        assert_eq!(one(&request, ""), Ok(format!("{:?}", Action::Get(expected))), "{url}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_entry_is_named_with_its_place() {
+    let patient = r#"{"resourceType":"Patient"}"#;
+    for (request, resource, expected) in [
+        (r#"{"url":"Patient"}"#, patient, "needs method (Bundle.entry[0].request.method)"),
+        (r#"{"method":"GET"}"#, "", "needs url (Bundle.entry[0].request.url)"),
+        (r#"{"method":"POST","url":"Patient"}"#, "", "needs a resource (Bundle.entry[0].resource)"),
+        (r#"{"method":"POST","url":"Patient/1"}"#, patient, "POST goes to a type"),
+        (r#"{"method":"POST","url":""}"#, patient, "cannot be an entry of another"),
+        (r#"{"method":"PUT","url":"Patient"}"#, patient, "PUT needs a URL of the form"),
+        (r#"{"method":"PUT","url":"Patient/a_b"}"#, patient, "is not an id"),
+        (r#"{"method":"BREW","url":"Patient/1"}"#, patient, "is not a method of FHIR"),
+        (r#"{"method":"GET","url":"http://other.org/fhir/Patient/1"}"#, "", "not under this server"),
+        (r#"{"method":"GET","url":"Nope/1"}"#, "", "is not known"),
+        (r#"{"method":"PUT","url":"Patient/1","ifMatch":"nonsense"}"#, patient, "ifMatch"),
+    ] {
+        let fault = one(request, resource).expect_err(request);
+        assert!(fault.contains(expected), "{request}: {fault}");
+    }
+}

@@ -1,0 +1,163 @@
+//! transaction: all entries or none.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Disclosed, Permit, Unaudited};
+use crate::engine::prepare::Prepared;
+use crate::engine::{Engine, refuse_unstorable};
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::{Identity, IssueCode, Resource};
+use crate::store::WriteTx;
+
+use super::entry::Work;
+use super::plan::{self, Action, Entry};
+use super::rewrite::{Links, Unresolved, rewrite};
+use super::{BundleOptions, BundleOutcome, EntryResult, at_entry};
+
+impl Engine {
+    pub(super) async fn transaction(
+        &self,
+        bundle: Value<'_>,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> Result<BundleOutcome, Error> {
+        let interaction = Kind::Transaction.of_system();
+        let work = match self.plan_transaction(bundle) {
+            Ok(work) => work,
+            Err(error) => return self.gate.denied(interaction, caller, error).await,
+        };
+        let written = work.iter().filter_map(Work::written_identity);
+        let _turns = self.turns.of_all(written).await;
+        let entries = self
+            .gate
+            .write(interaction, caller, async |permit, tx| {
+                let results = self.run_transaction(&work, options, permit, tx).await?;
+                Ok(Unaudited::new(results, Disclosed::default()))
+            })
+            .await?;
+        Ok(BundleOutcome { is_transaction: true, entries })
+    }
+
+    /// Everything about a transaction that needs no database: the order of work, new ids, links,
+    /// the checked and prepared resources.
+    fn plan_transaction(&self, bundle: Value<'_>) -> Result<Vec<Work>, Error> {
+        self.check(&bundle)?;
+        let mut bundle = bundle;
+        let entries = plan::entries(&mut bundle, &self.settings.base);
+        self.check_size(entries.len())?;
+        let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let identities = self.identities(&entries)?;
+        let mut links = Links::default();
+        for (entry, identity) in entries.iter().zip(&identities) {
+            if let (Some(full_url), Some(identity)) = (&entry.full_url, identity) {
+                let is_new = matches!(entry.action, Action::Create(..));
+                links.add(full_url, identity.clone(), is_new);
+            }
+        }
+        let prepared = entries.into_iter().zip(identities).map(|(entry, identity)| {
+            let index = entry.index;
+            self.prepare_entry(entry, identity, &links).map_err(|error| at_entry(error, index))
+        });
+        prepared.collect()
+    }
+
+    /// The resource that each entry writes, new ids included; no resource twice (rest 3.13).
+    fn identities(&self, entries: &[Entry<'_>]) -> Result<Vec<Option<Identity>>, Error> {
+        let mut seen = HashSet::new();
+        let mut identities = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let identity = match &entry.action {
+                Action::Create(resource_type, _) => {
+                    Some(Identity { resource_type: *resource_type, id: self.ids.logical_id() })
+                }
+                other => other.identity().cloned(),
+            };
+            if let Some(identity) = &identity
+                && !seen.insert(identity.clone())
+            {
+                let text = format!("two entries change {identity}");
+                let place = format!("Bundle.entry[{}].request.url", entry.index);
+                return Err(Error::invalid_at(IssueCode::Invalid, text, place));
+            }
+            identities.push(identity);
+        }
+        Ok(identities)
+    }
+
+    /// Rewrites, checks and splits the resource of an entry.
+    fn prepare_entry(
+        &self,
+        entry: Entry<'_>,
+        identity: Option<Identity>,
+        links: &Links,
+    ) -> Result<Work, Error> {
+        let Entry { index, full_url, action, condition, modified_since } = entry;
+        let follow = |resource: &mut Value<'_>| {
+            let full_url = full_url.as_deref();
+            rewrite(resource, full_url, links, Unresolved::Refuse, &self.spec.schema)
+        };
+        let missing = || Error::internal("an entry that writes has an identity");
+        let rank = action.rank();
+        let task = match action {
+            Action::Create(resource_type, mut value) => {
+                follow(&mut value)?;
+                let identity = identity.ok_or_else(missing)?;
+                refuse_unstorable(resource_type)?;
+                crate::engine::prepare::check_type(resource_type, &value)?;
+                let prepared = self.prepare(&identity, value)?;
+                super::entry::Task::Create(identity, prepared)
+            }
+            Action::Update(identity, mut value) => {
+                follow(&mut value)?;
+                refuse_unstorable(identity.resource_type)?;
+                crate::engine::prepare::check_identity(&identity, &value)?;
+                let prepared = self.prepare(&identity, value)?;
+                super::entry::Task::Update(identity, prepared)
+            }
+            Action::Patch(identity, value) => {
+                super::entry::Task::Patch(identity, crate::engine::patching::of_entry(&value)?)
+            }
+            Action::Delete(identity) => super::entry::Task::Delete(identity),
+            Action::Get(get) => super::entry::Task::Get(get),
+            Action::Meta(identity, version, value, add) => {
+                let meta = crate::engine::meta::of_parameters(&value)?;
+                super::entry::Task::Meta(identity, version, meta, add)
+            }
+        };
+        Ok(Work { index, rank, task, condition, modified_since })
+    }
+
+    /// Runs the entries in FHIR's order and gives the results in the order of the request.
+    async fn run_transaction(
+        &self,
+        work: &[Work],
+        options: &BundleOptions,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Vec<EntryResult>, Error> {
+        let mut order: Vec<&Work> = work.iter().collect();
+        order.sort_by_key(|work| work.rank);
+        let mut results = HashMap::with_capacity(work.len());
+        let mut is_flushed = false;
+        for work in order {
+            if work.reads_database() && !is_flushed {
+                tx.flush().await?;
+                is_flushed = true;
+            }
+            let result = self.run_entry(work, options, permit, tx).await;
+            results.insert(work.index, result.map_err(|error| at_entry(error, work.index))?);
+        }
+        let in_order = work.iter().filter_map(|work| results.remove(&work.index));
+        Ok(in_order.collect())
+    }
+}
+
+/// What stays of a resource until its entry runs.
+pub(super) type Ready = Prepared;
+
+/// The resource of an entry as the single interaction takes it.
+pub(super) fn resource<'a>(identity: &Identity, value: Value<'a>) -> Resource<'a> {
+    Resource { resource_type: identity.resource_type, value }
+}

@@ -1,0 +1,50 @@
+//! create: `POST [type]`.
+
+use crate::access::Caller;
+use crate::access::interaction::Kind;
+use crate::access::Unaudited;
+use crate::error::Error;
+use crate::fhir::{Identity, Resource};
+
+use super::prepare::Prepared;
+use super::write::Written;
+use super::{Engine, refuse_unstorable};
+
+impl Engine {
+    /// Stores a new resource under a new id; an id in the body is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Unprocessable`] for the content, [`Error::MethodNotAllowed`]
+    /// for types that are not stored.
+    ///
+    /// <https://hl7.org/fhir/R4/http.html#create>
+    pub async fn create(&self, resource: Resource<'_>, caller: &Caller) -> Result<Written, Error> {
+        let interaction = Kind::Create.of(resource.resource_type);
+        let identity =
+            Identity { resource_type: resource.resource_type, id: self.ids.logical_id() };
+        let prepared = match self.prepare_new(&identity, resource) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.gate.denied(interaction, caller, error).await,
+        };
+        self.gate
+            .write(interaction, caller, async |permit, tx| {
+                let patients = prepared.patients.clone();
+                let written = self.stage_new(&identity, prepared.clone(), permit, tx)?;
+                let disclosed = written.disclosed(patients);
+                Ok(Unaudited::new(written, disclosed))
+            })
+            .await
+    }
+
+    /// Checks and splits a resource that takes a new id.
+    pub(super) fn prepare_new(
+        &self,
+        identity: &Identity,
+        resource: Resource<'_>,
+    ) -> Result<Prepared, Error> {
+        refuse_unstorable(resource.resource_type)?;
+        super::prepare::check_type(identity.resource_type, &resource.value)?;
+        self.check(&resource.value)?;
+        self.prepare(identity, resource.value)
+    }
+}

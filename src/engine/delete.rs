@@ -1,0 +1,79 @@
+//! delete: `DELETE [type]/[id]`.
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Disclosed, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::{Identity, Operation, VersionId};
+use crate::store::{Staged, WriteTx};
+
+use super::Engine;
+use super::condition::Condition;
+use super::write::check_condition;
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Deleted {
+    /// The version that is the deletion; `None` when there was nothing to delete.
+    pub version: Option<VersionId>,
+}
+
+impl Engine {
+    /// Deletes a resource; its versions stay readable. What is not there is deleted already.
+    ///
+    /// # Errors
+    /// [`Error::PreconditionFailed`] when `condition` does not hold.
+    ///
+    /// <https://hl7.org/fhir/R4/http.html#delete>
+    pub async fn delete(
+        &self,
+        identity: &Identity,
+        condition: &Condition,
+        caller: &Caller,
+    ) -> Result<Deleted, Error> {
+        let interaction = Kind::Delete.of(identity.resource_type);
+        let _turn = self.turns.of(identity).await;
+        self.gate
+            .write(interaction, caller, async |permit, tx| {
+                let (deleted, disclosed) =
+                    self.stage_delete(identity, condition, permit, tx).await?;
+                Ok(Unaudited::new(deleted, disclosed))
+            })
+            .await
+    }
+
+    /// Stages the deletion of what is live and within reach.
+    pub(super) async fn stage_delete(
+        &self,
+        identity: &Identity,
+        condition: &Condition,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(Deleted, Disclosed), Error> {
+        let current = tx.current(&identity.id, permit).await?;
+        check_condition(condition, current.as_ref())?;
+        let Identity { resource_type, id } = identity.clone();
+        let mut disclosed = Disclosed::default();
+        let live = current.filter(|current| !current.version.is_deleted());
+        let Some(current) = live else {
+            disclosed.subject = Some((resource_type, id, None));
+            return Ok((Deleted { version: None }, disclosed));
+        };
+        let (version, last_updated) = self.next(Some(&current));
+        disclosed.subject = Some((resource_type, id, Some(version)));
+        disclosed.patients.clone_from(&current.patients);
+        let patients = current.patients.clone();
+        let staged = Staged {
+            identity: identity.clone(),
+            prior: Some(current),
+            version,
+            operation: Operation::Deleted,
+            last_updated,
+            meta: None,
+            body: None,
+            patients,
+            uses: Vec::new(),
+        };
+        tx.stage(staged, permit)?;
+        Ok((Deleted { version: Some(version) }, disclosed))
+    }
+}

@@ -1,0 +1,291 @@
+//! `$meta`, `$meta-add`, `$meta-delete`: profiles, labels and tags without a new version.
+//!
+//! Spec: <https://hl7.org/fhir/R4/resource-operations.html>
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Disclosed, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::json::{self, Object, Value};
+use crate::fhir::{Identity, IssueCode, ResourceType, Version, VersionId};
+use crate::store::{MetaList, MetaScope, MetaUse, WriteTx};
+
+use super::Engine;
+use super::prepare::coding_key;
+
+/// The lists of `meta` that these operations are about.
+const LISTS: [&str; 3] = ["profile", "security", "tag"];
+
+/// Whose Meta.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MetaOf {
+    /// One resource, or one version of it.
+    Instance(Identity, Option<VersionId>),
+    /// All that is in use.
+    System,
+    /// All that is in use in one type.
+    Type(ResourceType),
+}
+
+/// Whether profiles, labels and tags come or go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    Add,
+    Delete,
+}
+
+impl Engine {
+    /// The Meta of a resource, or the profiles, labels and tags in use.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`] for an instance.
+    pub async fn meta(&self, of: &MetaOf, caller: &Caller) -> Result<Value<'static>, Error> {
+        match of {
+            MetaOf::Instance(identity, version) => {
+                let interaction = Kind::Meta.of(identity.resource_type);
+                self.gate
+                    .run(interaction, caller, async |permit| {
+                        let found = match version {
+                            Some(version) => {
+                                self.store.version(&identity.id, *version, permit).await?
+                            }
+                            None => self.store.current(&identity.id, permit).await?,
+                        };
+                        Ok(found.map(|version| meta_of(&version)))
+                    })
+                    .await?
+            }
+            MetaOf::System => self.meta_in_use(MetaScope::System, caller).await,
+            MetaOf::Type(resource_type) => {
+                self.meta_in_use(MetaScope::Type(*resource_type), caller).await
+            }
+        }
+    }
+
+    async fn meta_in_use(
+        &self,
+        scope: MetaScope,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        let interaction = match scope {
+            MetaScope::System => Kind::Meta.of_system(),
+            MetaScope::Type(resource_type) => Kind::Meta.of(resource_type),
+        };
+        self.gate
+            .run(interaction, caller, async |permit| {
+                Ok(self.store.meta_in_use(scope, permit).await?.map(meta_of_uses))
+            })
+            .await
+    }
+
+    /// Adds the profiles, labels and tags of `meta` to the current version, or to an old one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub async fn meta_add(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        meta: &Value<'_>,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        self.change_meta(identity, version, meta, Change::Add, caller).await
+    }
+
+    /// Takes the profiles, labels and tags of `meta` away; those that are not there do no harm.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub async fn meta_delete(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        meta: &Value<'_>,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        self.change_meta(identity, version, meta, Change::Delete, caller).await
+    }
+
+    async fn change_meta(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        meta: &Value<'_>,
+        change: Change,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        let kind = match change {
+            Change::Add => Kind::MetaAdd,
+            Change::Delete => Kind::MetaDelete,
+        };
+        let _turn = self.turns.of(identity).await;
+        self.gate
+            .write(kind.of(identity.resource_type), caller, async |permit, tx| {
+                let (meta, disclosed) =
+                    self.stage_meta(identity, version, meta, change, permit, tx).await?;
+                Ok(Unaudited::new(meta, disclosed))
+            })
+            .await
+    }
+
+    /// The same inside the unit of work of a transaction.
+    pub(super) async fn stage_meta_entry(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        meta: &Value<'_>,
+        add: bool,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(Value<'static>, Disclosed), Error> {
+        let change = if add { Change::Add } else { Change::Delete };
+        self.stage_meta(identity, version, meta, change, permit, tx).await
+    }
+
+    async fn stage_meta(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        meta: &Value<'_>,
+        change: Change,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(Value<'static>, Disclosed), Error> {
+        let found = tx.meta_target(&identity.id, version, permit).await?;
+        let mut now = stored_meta(&found.version)?;
+        for list in LISTS {
+            match change {
+                Change::Add => add(&mut now, list, meta.items_at(list)),
+                Change::Delete => remove(&mut now, list, meta.items_at(list)),
+            }
+        }
+        let text = (!now.is_empty()).then(|| Bytes::from(Value::Object(now).to_text()));
+        let Identity { resource_type, id } = identity.clone();
+        let disclosed = Disclosed {
+            subject: Some((resource_type, id, Some(found.version.version))),
+            patients: found.patients.clone(),
+            entities: Vec::new(),
+        };
+        let changed = Version { meta: text.clone(), ..found.version.clone() };
+        if text != found.version.meta {
+            tx.set_meta(found, text, self.clock.now());
+        }
+        Ok((meta_of(&changed)?, disclosed))
+    }
+}
+
+/// The Meta that `$meta-add` and `$meta-delete` take: parameter `meta` of a Parameters resource.
+///
+/// # Errors
+/// [`Error::Invalid`] when there is none, or it is no object.
+pub fn of_parameters(parameters: &Value<'_>) -> Result<Value<'static>, Error> {
+    if parameters.str_at("resourceType") != Some("Parameters") {
+        let text = "this operation takes a Parameters resource";
+        return Err(Error::invalid(IssueCode::Invalid, text));
+    }
+    let named = |part: &&Value<'_>| part.str_at("name") == Some("meta");
+    let meta = parameters.items_at("parameter").iter().find(named);
+    let meta = meta.and_then(|part| part.get("valueMeta"));
+    meta.map(|meta| meta.clone().into_owned()).ok_or_else(|| {
+        let text = "the parameter meta with a valueMeta is missing";
+        Error::invalid_at(IssueCode::Required, text, "Parameters.parameter")
+    })
+}
+
+/// The whole Meta of a version, with versionId and lastUpdated.
+pub(super) fn meta_of(version: &Version) -> Result<Value<'static>, Error> {
+    let mut meta = stored_meta(version)?;
+    meta.set_first("lastUpdated", version.last_updated.to_string());
+    meta.set_first("versionId", version.version.to_string());
+    Ok(Value::Object(meta))
+}
+
+fn stored_meta(version: &Version) -> Result<Object<'static>, Error> {
+    let Some(text) = &version.meta else { return Ok(Object::new()) };
+    match json::parse(text).map_err(Error::internal)?.into_owned() {
+        Value::Object(meta) => Ok(meta),
+        _ => Err(Error::internal("a stored meta is an object")),
+    }
+}
+
+fn meta_of_uses(uses: Vec<MetaUse>) -> Value<'static> {
+    let mut meta = Object::new();
+    for (name, list) in
+        [("profile", MetaList::Profile), ("security", MetaList::Security), ("tag", MetaList::Tag)]
+    {
+        let of_list = uses.iter().filter(|used| used.list == list);
+        let items: Vec<Value<'static>> = of_list.map(use_value).collect();
+        if !items.is_empty() {
+            meta.set(name, items);
+        }
+    }
+    Value::Object(meta)
+}
+
+fn use_value(used: &MetaUse) -> Value<'static> {
+    if used.list == MetaList::Profile {
+        return Value::from(used.code.clone());
+    }
+    let system = (!used.system.is_empty()).then(|| used.system.clone());
+    Object::new().with_some("system", system).with("code", used.code.clone()).into()
+}
+
+fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => one == other,
+        _ => coding_key(one) == coding_key(other),
+    }
+}
+
+fn add(meta: &mut Object<'static>, list: &'static str, items: &[Value<'_>]) {
+    if items.is_empty() {
+        return;
+    }
+    if !meta.contains(list) {
+        meta.set(Cow::Borrowed(list), Vec::new());
+    }
+    let Some(present) = meta.get_mut(list).and_then(Value::as_array_mut) else { return };
+    for item in items {
+        if !present.iter().any(|there| is_same(there, item)) {
+            present.push(item.clone().into_owned());
+        }
+    }
+}
+
+fn remove(meta: &mut Object<'static>, list: &str, items: &[Value<'_>]) {
+    let Some(present) = meta.get_mut(list).and_then(Value::as_array_mut) else { return };
+    present.retain(|there| !items.iter().any(|item| is_same(there, item)));
+    if present.is_empty() {
+        meta.remove(list);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Object<'static> {
+        match json::parse(text.as_bytes()).expect(text).into_owned() {
+            Value::Object(object) => object,
+            other => panic!("{other:?} is no object"),
+        }
+    }
+
+    #[test]
+    fn adding_twice_adds_once_and_deleting_ignores_the_display() {
+        let mut meta = object(r#"{"source":"s","tag":[{"system":"a","code":"b"}]}"#);
+        let more = json::parse(br#"[{"system":"a","code":"b"},{"code":"b"}]"#).expect("array");
+        add(&mut meta, "tag", more.as_array().expect("array"));
+        add(&mut meta, "tag", more.as_array().expect("array"));
+        let text = Value::Object(meta.clone()).to_text();
+        assert_eq!(text, r#"{"source":"s","tag":[{"system":"a","code":"b"},{"code":"b"}]}"#);
+        let gone = json::parse(br#"[{"system":"a","code":"b","display":"x"},{"code":"zz"}]"#);
+        remove(&mut meta, "tag", gone.expect("array").as_array().expect("array"));
+        assert_eq!(Value::Object(meta.clone()).to_text(), r#"{"source":"s","tag":[{"code":"b"}]}"#);
+        remove(&mut meta, "tag", more.as_array().expect("array"));
+        assert_eq!(Value::Object(meta).to_text(), r#"{"source":"s"}"#);
+    }
+}

@@ -1,0 +1,100 @@
+//! patch: `PATCH [type]/[id]`. The three formats are in [`super::patch`]; here is the interaction.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::json::{self, Value};
+use crate::fhir::{Identity, IssueCode, Operation, ResourceType};
+use crate::store::WriteTx;
+
+use super::Engine;
+use super::condition::Condition;
+use super::patch::{self, Patch};
+use super::write::{Written, check_condition};
+
+impl Engine {
+    /// Changes parts of a resource; the result is checked and stored like an update.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and [`Error::Deleted`]: a patch never creates; [`Error::Invalid`] for a
+    /// malformed patch or result; [`Error::Unprocessable`] for a failed test;
+    /// [`Error::PreconditionFailed`] when `condition` does not hold.
+    ///
+    /// <https://hl7.org/fhir/R4/http.html#patch>
+    pub async fn patch(
+        &self,
+        identity: &Identity,
+        patch: Patch<'_>,
+        condition: &Condition,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        let interaction = Kind::Patch.of(identity.resource_type);
+        let _turn = self.turns.of(identity).await;
+        self.gate
+            .write(interaction, caller, async |permit, tx| {
+                let (written, patients) =
+                    self.stage_patch(identity, &patch, condition, permit, tx).await?;
+                let disclosed = written.disclosed(patients);
+                Ok(Unaudited::new(written, disclosed))
+            })
+            .await
+    }
+
+    /// Applies a patch to what is live and stages the result.
+    pub(super) async fn stage_patch(
+        &self,
+        identity: &Identity,
+        patch: &Patch<'_>,
+        condition: &Condition,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(Written, Vec<i64>), Error> {
+        if identity.resource_type == ResourceType::BINARY {
+            return Err(Error::MethodNotAllowed("Binary resources cannot be patched".to_owned()));
+        }
+        let current = tx.current(&identity.id, permit).await?;
+        check_condition(condition, current.as_ref())?;
+        let current = current.ok_or_else(|| Error::NotFound(identity.to_string()))?;
+        if current.version.is_deleted() {
+            let version = current.version.version;
+            return Err(Error::Deleted { identity: identity.clone(), version });
+        }
+        let text = current.version.to_json();
+        let before = json::parse(&text).map_err(Error::internal)?;
+        let after = patch::apply(patch, before, &self.spec.schema)?;
+        self.check(&after)?;
+        let prepared = self.prepare(identity, after)?;
+        let patients = prepared.patients.clone();
+        let change = Operation::Patched;
+        let written = self.stage_put(identity, Some(current), prepared, change, permit, tx)?;
+        Ok((written, patients))
+    }
+}
+
+/// The patch that an entry of a Bundle carries: Parameters, or a Binary that holds a JSON Patch.
+pub(super) fn of_entry(resource: &Value<'_>) -> Result<Patch<'static>, Error> {
+    match resource.str_at("resourceType") {
+        Some("Parameters") => Ok(Patch::FhirPath(resource.clone().into_owned())),
+        Some("Binary") => {
+            let content_type = resource.str_at("contentType").unwrap_or_default();
+            if content_type.split(';').next() != Some("application/json-patch+json") {
+                let text = format!("a Binary of {content_type:?} is no patch");
+                return Err(Error::invalid(IssueCode::NotSupported, text));
+            }
+            let data: String = resource.str_at("data").unwrap_or_default().split_whitespace().collect();
+            let bytes = BASE64_STANDARD
+                .decode(data)
+                .map_err(|error| Error::invalid(IssueCode::Value, error.to_string()))?;
+            let patch = json::parse(&bytes)
+                .map_err(|error| Error::invalid(IssueCode::Structure, error.to_string()))?;
+            Ok(Patch::Json(patch.into_owned()))
+        }
+        _ => {
+            let text = "a PATCH entry carries Parameters or a Binary with a JSON Patch";
+            Err(Error::invalid(IssueCode::Invalid, text))
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! update: `PUT [type]/[id]`, also for an id that does not exist yet.
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Unaudited};
+use crate::error::Error;
+use crate::fhir::{Identity, Operation, Resource};
+
+use super::condition::Condition;
+use super::prepare::{Prepared, check_identity};
+use super::write::{Written, check_condition};
+use super::{Engine, refuse_unstorable};
+
+impl Engine {
+    /// Replaces the content of a resource, or brings it into being under the id of the URL.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the body has no id or another one; [`Error::PreconditionFailed`]
+    /// when `condition` does not hold.
+    ///
+    /// <https://hl7.org/fhir/R4/http.html#update>
+    pub async fn update(
+        &self,
+        identity: &Identity,
+        resource: Resource<'_>,
+        condition: &Condition,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        let interaction = Kind::Update.of(identity.resource_type);
+        let prepared = match self.prepare_update(identity, resource) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.gate.denied(interaction, caller, error).await,
+        };
+        let _turn = self.turns.of(identity).await;
+        self.gate
+            .write(interaction, caller, async |permit, tx| {
+                let current = tx.current(&identity.id, permit).await?;
+                check_condition(condition, current.as_ref())?;
+                let patients = prepared.patients.clone();
+                let change = Operation::Updated;
+                let prepared = prepared.clone();
+                let written = self.stage_put(identity, current, prepared, change, permit, tx)?;
+                let disclosed = written.disclosed(patients);
+                Ok(Unaudited::new(written, disclosed))
+            })
+            .await
+    }
+
+    /// Checks and splits the body of an update.
+    pub(super) fn prepare_update(
+        &self,
+        identity: &Identity,
+        resource: Resource<'_>,
+    ) -> Result<Prepared, Error> {
+        refuse_unstorable(identity.resource_type)?;
+        check_identity(identity, &resource.value)?;
+        self.check(&resource.value)?;
+        self.prepare(identity, resource.value)
+    }
+}

@@ -1,0 +1,156 @@
+//! The one way in which a version is made: create, update, patch and Bundle entries all end here.
+
+use crate::access::{Disclosed, Permit};
+use crate::error::Error;
+use crate::fhir::json::{self, Value};
+use crate::fhir::{Identity, Operation, Version, VersionId};
+use crate::store::{Current, Staged, WriteTx};
+
+use super::Engine;
+use super::condition::Condition;
+use super::prepare::Prepared;
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WriteOutcome {
+    /// A resource came into being, or back to life.
+    Created,
+    /// The content was the same already: no new version.
+    Unchanged,
+    /// A new version of a live resource.
+    Updated,
+}
+
+/// A write and the version that now is current.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What it did.
+    pub outcome: WriteOutcome,
+    /// The current version.
+    pub version: Version,
+}
+
+impl Written {
+    /// What the ledger must know.
+    pub(super) fn disclosed(&self, patients: Vec<i64>) -> Disclosed {
+        let Identity { resource_type, id } = self.version.identity.clone();
+        let subject = Some((resource_type, id, Some(self.version.version)));
+        Disclosed { subject, patients, entities: Vec::new() }
+    }
+}
+
+impl Engine {
+    /// Stages the first version of a new resource.
+    pub(super) fn stage_new(
+        &self,
+        identity: &Identity,
+        prepared: Prepared,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Written, Error> {
+        self.stage(identity, Operation::Created, None, prepared, permit, tx)
+    }
+
+    /// Stages `prepared` as what `identity` now is: the first version, a new one, or none when
+    /// nothing changed. `change` is the operation on a live resource: an update or a patch.
+    pub(super) fn stage_put(
+        &self,
+        identity: &Identity,
+        current: Option<Current>,
+        prepared: Prepared,
+        change: Operation,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Written, Error> {
+        match current {
+            Some(current) if !current.version.is_deleted() => {
+                if is_same(&current.version, &prepared)? {
+                    let version = current.version;
+                    return Ok(Written { outcome: WriteOutcome::Unchanged, version });
+                }
+                self.stage(identity, change, Some(current), prepared, permit, tx)
+            }
+            current => {
+                // Under a restriction, what is unknown cannot be told from what is invisible.
+                if !permit.reaches(&prepared.patients) {
+                    return Err(Error::NotFound(identity.to_string()));
+                }
+                self.stage(identity, Operation::PutNew, current, prepared, permit, tx)
+            }
+        }
+    }
+
+    fn stage(
+        &self,
+        identity: &Identity,
+        operation: Operation,
+        prior: Option<Current>,
+        prepared: Prepared,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Written, Error> {
+        if !permit.reaches(&prepared.patients) {
+            return Err(Error::Forbidden);
+        }
+        let (number, last_updated) = self.next(prior.as_ref());
+        let Prepared { meta, body, patients, uses } = prepared;
+        let version = Version {
+            identity: identity.clone(),
+            version: number,
+            last_updated,
+            operation,
+            meta: meta.clone(),
+            body: Some(body.clone()),
+        };
+        let staged = Staged {
+            identity: identity.clone(),
+            prior,
+            version: number,
+            operation,
+            last_updated,
+            meta,
+            body: Some(body),
+            patients,
+            uses,
+        };
+        tx.stage(staged, permit)?;
+        let outcome = match operation {
+            Operation::Created | Operation::PutNew => WriteOutcome::Created,
+            Operation::Deleted | Operation::Patched | Operation::Updated => WriteOutcome::Updated,
+        };
+        Ok(Written { outcome, version })
+    }
+
+    /// Number and time of the version after `prior`.
+    pub(super) fn next(&self, prior: Option<&Current>) -> (VersionId, crate::fhir::Instant) {
+        let now = self.clock.now();
+        match prior {
+            Some(prior) => (VersionId(prior.version.version.0 + 1), prior.next_updated(now)),
+            None => (VersionId(1), now.floor_to_millis()),
+        }
+    }
+}
+
+/// Holds `condition` against the version that is live now; a deletion is none.
+pub(super) fn check_condition(
+    condition: &Condition,
+    current: Option<&Current>,
+) -> Result<(), Error> {
+    let live = current.filter(|current| !current.version.is_deleted());
+    condition.check(live.map(|current| current.version.version))
+}
+
+/// Whether the content is what is stored already, versionId and lastUpdated aside (rest 0.10).
+fn is_same(stored: &Version, prepared: &Prepared) -> Result<bool, Error> {
+    let parse = |text: &'_ [u8]| -> Result<Value<'static>, Error> {
+        json::parse(text).map(Value::into_owned).map_err(Error::internal)
+    };
+    let empty = Value::Object(json::Object::new());
+    let meta = |text: Option<&bytes::Bytes>| text.map_or(Ok(empty.clone()), |text| parse(text));
+    if meta(stored.meta.as_ref())? != meta(prepared.meta.as_ref())? {
+        return Ok(false);
+    }
+    let Some(body) = &stored.body else { return Ok(false) };
+    let (stored, new) = (json::parse(body), json::parse(&prepared.body));
+    Ok(stored.map_err(Error::internal)? == new.map_err(Error::internal)?)
+}
