@@ -1,6 +1,7 @@
 //! The gate: decides, runs the work, and lets nothing out before it is in the ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -60,52 +61,19 @@ impl<U: Units> Gate<U> {
         }
     }
 
-    /// Runs `work` under a permit and commits what it wrote with its ledger rows; runs it anew when
-    /// another writer was faster.
+    /// The attempts at one write: other writers may be faster, then it is tried anew.
     ///
-    /// # Errors
-    /// As [`Gate::run`]; [`Error::Conflict`] when other writers were faster again and again. A
-    /// failed write leaves nothing but its own ledger row.
-    pub async fn write<T>(
-        &self,
-        interaction: Interaction,
-        caller: &Caller,
-        work: impl AsyncFn(&Permit<'_>, &mut U::Unit) -> Result<Unaudited<T>, Error>,
-    ) -> Result<T, Error> {
-        let group = self.ids.ordered();
-        for attempt in 0..TRIES {
-            let permit = match Permit::decide(interaction, &caller.principal) {
-                Ok(permit) => permit,
-                Err(denied) => {
-                    return self.refuse(interaction, caller, group, denied, vec![]).await;
-                }
-            };
-            let mut unit = self.units.begin(&permit);
-            match work(&permit, &mut unit).await {
-                Ok(done) => {
-                    let (value, disclosed) = done.open();
-                    let rows = self.rows(interaction, caller, group, disclosed, &mut unit);
-                    match unit.commit(rows).await {
-                        Ok(()) => return Ok(value),
-                        Err(CommitError::Failed(error)) => {
-                            return self.refuse(interaction, caller, group, error, vec![]).await;
-                        }
-                        Err(CommitError::Raced) => back_off(attempt).await,
-                    }
-                }
-                Err(_) if unit.is_raced() => {
-                    unit.roll_back().await;
-                    back_off(attempt).await;
-                }
-                Err(error) => {
-                    let entries = unit.disclosed();
-                    unit.roll_back().await;
-                    return self.refuse(interaction, caller, group, error, entries).await;
-                }
-            }
-        }
-        let error = Error::Conflict("other writers kept changing the resource; try again".into());
-        self.refuse(interaction, caller, group, error, vec![]).await
+    /// ```text
+    /// let mut attempts = gate.attempts(interaction, caller);
+    /// loop {
+    ///     let attempt = attempts.write(async |permit, unit| ..);
+    ///     if let Some(done) = attempt.await? {
+    ///         return Ok(done);
+    ///     }
+    /// }
+    /// ```
+    pub fn attempts<'g>(&'g self, interaction: Interaction, caller: &'g Caller) -> Attempts<'g, U> {
+        Attempts { gate: self, interaction, caller, group: self.ids.ordered(), tried: 0 }
     }
 
     /// Records that an interaction failed before it could reach the store.
@@ -170,8 +138,68 @@ impl<U: Units> Gate<U> {
     }
 }
 
-/// Waits longer after each attempt, so that racing writers spread out.
-async fn back_off(attempt: u32) {
-    let step = u64::from(attempt.min(6));
-    tokio::time::sleep(std::time::Duration::from_millis(step * step)).await;
+/// One write and how often it was tried.
+pub struct Attempts<'g, U> {
+    gate: &'g Gate<U>,
+    interaction: Interaction,
+    caller: &'g Caller,
+    group: Uuid,
+    tried: u32,
+}
+
+impl<U: Units> Attempts<'_, U> {
+    /// Runs `work` under a permit and commits what it wrote with its ledger rows. `None` when
+    /// another writer was faster: nothing happened, try again with the same work.
+    ///
+    /// # Errors
+    /// As [`Gate::run`]; [`Error::Conflict`] when other writers were faster again and again. A
+    /// failed write leaves nothing but its own ledger rows.
+    pub async fn write<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Permit<'_>, &mut U::Unit) -> Result<Unaudited<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let (gate, interaction, caller, group) =
+            (self.gate, self.interaction, self.caller, self.group);
+        let permit = match Permit::decide(interaction, &caller.principal) {
+            Ok(permit) => permit,
+            Err(denied) => return gate.refuse(interaction, caller, group, denied, vec![]).await,
+        };
+        let mut unit = gate.units.begin(&permit);
+        match work(&permit, &mut unit).await {
+            Ok(done) => {
+                let (value, disclosed) = done.open();
+                let rows = gate.rows(interaction, caller, group, disclosed, &mut unit);
+                match unit.commit(rows).await {
+                    Ok(()) => Ok(Some(value)),
+                    Err(CommitError::Failed(error)) => {
+                        gate.refuse(interaction, caller, group, error, vec![]).await
+                    }
+                    Err(CommitError::Raced) => self.raced().await,
+                }
+            }
+            Err(_) if unit.is_raced() => {
+                unit.roll_back().await;
+                self.raced().await
+            }
+            Err(error) => {
+                let entries = unit.disclosed();
+                unit.roll_back().await;
+                gate.refuse(interaction, caller, group, error, entries).await
+            }
+        }
+    }
+
+    /// Waits a little longer after each attempt, so that racing writers spread out.
+    async fn raced<T>(&mut self) -> Result<Option<T>, Error> {
+        self.tried += 1;
+        if self.tried == TRIES {
+            let text = "other writers kept changing the resource; try again";
+            let error = Error::Conflict(text.to_owned());
+            let (interaction, caller) = (self.interaction, self.caller);
+            return self.gate.refuse(interaction, caller, self.group, error, vec![]).await;
+        }
+        let step = u64::from(self.tried.min(6));
+        tokio::time::sleep(Duration::from_millis(step * step)).await;
+        Ok(None)
+    }
 }

@@ -1,8 +1,8 @@
 //! create: `POST [type]`.
 
 use crate::access::Caller;
-use crate::access::interaction::Kind;
 use crate::access::Unaudited;
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::{Identity, Resource};
 
@@ -26,14 +26,18 @@ impl Engine {
             Ok(prepared) => prepared,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
-        self.gate
-            .write(interaction, caller, async |permit, tx| {
+        let mut attempts = self.gate.attempts(interaction, caller);
+        loop {
+            let attempt = attempts.write(async |permit, tx| {
                 let patients = prepared.patients.clone();
                 let written = self.stage_new(&identity, prepared.clone(), permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
-            })
-            .await
+            });
+            if let Some(done) = attempt.await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Checks and splits a resource that takes a new id.

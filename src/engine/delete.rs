@@ -32,13 +32,17 @@ impl Engine {
     ) -> Result<Deleted, Error> {
         let interaction = Kind::Delete.of(identity.resource_type);
         let _turn = self.turns.of(identity).await;
-        self.gate
-            .write(interaction, caller, async |permit, tx| {
+        let mut attempts = self.gate.attempts(interaction, caller);
+        loop {
+            let attempt = attempts.write(async |permit, tx| {
                 let (deleted, disclosed) =
                     self.stage_delete(identity, condition, permit, tx).await?;
                 Ok(Unaudited::new(deleted, disclosed))
-            })
-            .await
+            });
+            if let Some(done) = attempt.await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Stages the deletion of what is live and within reach.

@@ -122,13 +122,17 @@ impl Engine {
             Change::Delete => Kind::MetaDelete,
         };
         let _turn = self.turns.of(identity).await;
-        self.gate
-            .write(kind.of(identity.resource_type), caller, async |permit, tx| {
+        let mut attempts = self.gate.attempts(kind.of(identity.resource_type), caller);
+        loop {
+            let attempt = attempts.write(async |permit, tx| {
                 let (meta, disclosed) =
                     self.stage_meta(identity, version, meta, change, permit, tx).await?;
                 Ok(Unaudited::new(meta, disclosed))
-            })
-            .await
+            });
+            if let Some(done) = attempt.await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// The same inside the unit of work of a transaction.

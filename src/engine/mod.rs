@@ -110,3 +110,32 @@ fn refuse_unstorable(resource_type: ResourceType) -> Result<(), Error> {
         _ => Ok(()),
     }
 }
+
+/// Handlers run in tasks of their own, so every interaction must be able to move between threads.
+#[cfg(test)]
+fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhir::Identity) {
+    use crate::fhir::json::Value;
+    fn send<T: Send>(future: T) {
+        drop(future);
+    }
+    let resource =
+        || crate::fhir::Resource { resource_type: identity.resource_type, value: Value::Null };
+    let (condition, of) = (condition::Condition::default(), MetaOf::System);
+    let request = HistoryRequest {
+        scope: HistoryScope::System,
+        since: None,
+        at: None,
+        count: 1,
+        cursor: None,
+    };
+    send(engine.read(identity, caller));
+    send(engine.create(resource(), caller));
+    send(engine.update(identity, resource(), &condition, caller));
+    send(engine.patch(identity, patch::Patch::Json(Value::Null), &condition, caller));
+    send(engine.delete(identity, &condition, caller));
+    send(engine.history(&request, caller));
+    send(engine.meta(&of, caller));
+    send(engine.meta_add(identity, None, &Value::Null, caller));
+    let options = BundleOptions::default();
+    send(engine.bundle(Value::Null, &options, caller));
+}

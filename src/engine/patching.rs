@@ -33,14 +33,18 @@ impl Engine {
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
         let _turn = self.turns.of(identity).await;
-        self.gate
-            .write(interaction, caller, async |permit, tx| {
+        let mut attempts = self.gate.attempts(interaction, caller);
+        loop {
+            let attempt = attempts.write(async |permit, tx| {
                 let (written, patients) =
                     self.stage_patch(identity, &patch, condition, permit, tx).await?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
-            })
-            .await
+            });
+            if let Some(done) = attempt.await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Applies a patch to what is live and stages the result.
@@ -84,7 +88,8 @@ pub(super) fn of_entry(resource: &Value<'_>) -> Result<Patch<'static>, Error> {
                 let text = format!("a Binary of {content_type:?} is no patch");
                 return Err(Error::invalid(IssueCode::NotSupported, text));
             }
-            let data: String = resource.str_at("data").unwrap_or_default().split_whitespace().collect();
+            let data: String =
+                resource.str_at("data").unwrap_or_default().split_whitespace().collect();
             let bytes = BASE64_STANDARD
                 .decode(data)
                 .map_err(|error| Error::invalid(IssueCode::Value, error.to_string()))?;

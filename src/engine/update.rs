@@ -31,8 +31,9 @@ impl Engine {
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
         let _turn = self.turns.of(identity).await;
-        self.gate
-            .write(interaction, caller, async |permit, tx| {
+        let mut attempts = self.gate.attempts(interaction, caller);
+        loop {
+            let attempt = attempts.write(async |permit, tx| {
                 let current = tx.current(&identity.id, permit).await?;
                 check_condition(condition, current.as_ref())?;
                 let patients = prepared.patients.clone();
@@ -41,8 +42,11 @@ impl Engine {
                 let written = self.stage_put(identity, current, prepared, change, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
-            })
-            .await
+            });
+            if let Some(done) = attempt.await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Checks and splits the body of an update.

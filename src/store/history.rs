@@ -274,7 +274,11 @@ impl Page<'_, '_> {
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        if self.request.count == 0 { Ok(Vec::new()) } else { self.reader.query(sql, parameters).await }
+        if self.request.count == 0 {
+            Ok(Vec::new())
+        } else {
+            self.reader.query(sql, parameters).await
+        }
     }
 
     /// Makes the page of rows, of which the one beyond the count only tells that there is more.

@@ -162,8 +162,7 @@ async fn find_current(
 ) -> Result<Option<Current>, Error> {
     let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
     let code = identity.resource_type.code();
-    let rows =
-        reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &visible(permit)]).await?;
+    let rows = reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &visible(permit)]).await?;
     rows.first().map(|row| current(row, identity)).transpose()
 }
 

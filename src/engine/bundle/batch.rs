@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
@@ -54,18 +54,32 @@ impl Engine {
             }
         }
         for entries in by_rank {
-            let mut running = stream::iter(entries.into_iter().map(|entry| {
-                let index = entry.index;
-                let result = self.batch_entry(entry, &full_urls, options, caller);
-                async move { (index, failed(result.await)) }
-            }))
-            .buffer_unordered(SIDE_BY_SIDE);
+            let mut running = FuturesUnordered::new();
+            for entry in entries {
+                if running.len() == SIDE_BY_SIDE
+                    && let Some((index, result)) = running.next().await
+                {
+                    results[index] = Some(result);
+                }
+                running.push(self.numbered_entry(entry, &full_urls, options, caller));
+            }
             while let Some((index, result)) = running.next().await {
                 results[index] = Some(result);
             }
         }
         let entries = results.into_iter().flatten().collect();
         Ok(BundleOutcome { is_transaction: false, entries })
+    }
+
+    async fn numbered_entry(
+        &self,
+        entry: Entry<'_>,
+        full_urls: &Links,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> (usize, EntryResult) {
+        let index = entry.index;
+        (index, failed(self.batch_entry(entry, full_urls, options, caller).await))
     }
 
     async fn batch_entry(

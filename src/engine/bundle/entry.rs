@@ -195,12 +195,7 @@ fn history_permit<'p>(
     Ok((permit, interaction))
 }
 
-fn note_written(
-    kind: Kind,
-    written: Written,
-    patients: Vec<i64>,
-    tx: &mut WriteTx,
-) -> EntryResult {
+fn note_written(kind: Kind, written: Written, patients: Vec<i64>, tx: &mut WriteTx) -> EntryResult {
     let disclosed: Disclosed = written.disclosed(patients);
     tx.entry(kind.of(written.version.identity.resource_type), disclosed);
     EntryResult::Written(written.outcome, written.version)

@@ -14,8 +14,8 @@ mod transaction;
 
 use bytes::Bytes;
 
-use crate::access::interaction::Kind;
 use crate::access::Caller;
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{IssueCode, Version, VersionId};
@@ -104,7 +104,9 @@ fn bundle_kind(bundle: &Value<'_>) -> Result<bool, Error> {
         Some("transaction") => Ok(true),
         Some("batch") => Ok(false),
         Some(other) => {
-            let text = format!("a Bundle of type {other:?} cannot be processed: only batch and transaction");
+            let text = format!(
+                "a Bundle of type {other:?} cannot be processed: only batch and transaction"
+            );
             Err(Error::invalid_at(IssueCode::Invalid, text, "Bundle.type"))
         }
         None => Err(Error::invalid_at(IssueCode::Required, "a Bundle needs a type", "Bundle.type")),

@@ -175,7 +175,9 @@ impl Target<'_> {
             ["metadata"] => Get::CapabilityStatement,
             ["_history"] => Get::History(HistoryScope::System, query.to_owned()),
             ["$meta"] => Get::Meta(MetaOf::System),
-            [name, "_history"] => Get::History(HistoryScope::Type(self.name(name)?), query.to_owned()),
+            [name, "_history"] => {
+                Get::History(HistoryScope::Type(self.name(name)?), query.to_owned())
+            }
             [name, "$meta"] => Get::Meta(MetaOf::Type(self.name(name)?)),
             [_] => return Err(self.no_search()),
             [name, id] => Get::Read(self.identified(name, id)?),
@@ -236,11 +238,13 @@ impl Target<'_> {
             [name, id] => self.identified(name, id),
             [name] if !query.is_empty() => {
                 self.name(name)?;
-                let text = "conditional interactions need search, which this server does not offer yet";
+                let text =
+                    "conditional interactions need search, which this server does not offer yet";
                 Err(self.fault(IssueCode::NotSupported, text, "url"))
             }
             _ => {
-                let text = format!("{method} needs a URL of the form [type]/[id], not {:?}", self.url);
+                let text =
+                    format!("{method} needs a URL of the form [type]/[id], not {:?}", self.url);
                 Err(self.fault(IssueCode::Invalid, text, "url"))
             }
         }
@@ -248,9 +252,9 @@ impl Target<'_> {
 
     fn identified(&self, name: &str, id: &str) -> Result<Identity, Error> {
         let resource_type = self.name(name)?;
-        let id: LogicalId = id
-            .parse()
-            .map_err(|fault: crate::fhir::id::InvalidId| self.fault(IssueCode::Invalid, fault.to_string(), "url"))?;
+        let id: LogicalId = id.parse().map_err(|fault: crate::fhir::id::InvalidId| {
+            self.fault(IssueCode::Invalid, fault.to_string(), "url")
+        })?;
         Ok(Identity { resource_type, id })
     }
 

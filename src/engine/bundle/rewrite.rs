@@ -155,7 +155,8 @@ impl Rewriter<'_> {
         let Some(type_id) = type_id else { return Ok(()) };
         if let Value::Array(items) = value {
             for (at, item) in items.iter_mut().enumerate() {
-                self.value(item, type_id).map_err(|fault| fault.below(&format!(".{name}[{at}]")))?;
+                self.value(item, type_id)
+                    .map_err(|fault| fault.below(&format!(".{name}[{at}]")))?;
             }
             return Ok(());
         }
@@ -202,7 +203,8 @@ impl Rewriter<'_> {
         let fault = |code, text| Err(Fault { code, text, path: String::new() });
         match Target::parse(text, "") {
             Target::Conditional { .. } => {
-                let text = "conditional references need search, which this server does not offer yet";
+                let text =
+                    "conditional references need search, which this server does not offer yet";
                 fault(IssueCode::NotSupported, text.to_owned())
             }
             Target::Urn(urn) if self.unresolved == Unresolved::Refuse && is_local_urn(urn) => {
@@ -261,10 +263,7 @@ mod tests {
     fn links() -> Links {
         let identity = |text: &str| {
             let (name, id) = text.split_once('/').expect("Type/id");
-            Identity {
-                resource_type: name.parse().expect("type"),
-                id: id.parse().expect("id"),
-            }
+            Identity { resource_type: name.parse().expect("type"), id: id.parse().expect("id") }
         };
         let mut links = Links::default();
         links.add("urn:uuid:p", identity("Patient/1"), true);
@@ -314,7 +313,10 @@ mod tests {
                 r##""contained":[{"resourceType":"Basic","subject":{"reference":"Patient/1"},"author":{"reference":"#"}}]"##,
             ),
             (r#""description":"urn:uuid:p""#, r#""description":"urn:uuid:p""#),
-            (r#""subject":{"reference":"http://x/Patient/9"}"#, r#""subject":{"reference":"http://x/Patient/9"}"#),
+            (
+                r#""subject":{"reference":"http://x/Patient/9"}"#,
+                r#""subject":{"reference":"http://x/Patient/9"}"#,
+            ),
             (r#""subject":{"reference":"Patient/9"}"#, r#""subject":{"reference":"Patient/9"}"#),
         ] {
             let document = |part: &str| format!(r#"{{"resourceType":"DocumentReference",{part}}}"#);

@@ -30,14 +30,16 @@ impl Engine {
         };
         let written = work.iter().filter_map(Work::written_identity);
         let _turns = self.turns.of_all(written).await;
-        let entries = self
-            .gate
-            .write(interaction, caller, async |permit, tx| {
+        let mut attempts = self.gate.attempts(interaction, caller);
+        loop {
+            let attempt = attempts.write(async |permit, tx| {
                 let results = self.run_transaction(&work, options, permit, tx).await?;
                 Ok(Unaudited::new(results, Disclosed::default()))
-            })
-            .await?;
-        Ok(BundleOutcome { is_transaction: true, entries })
+            });
+            if let Some(done) = attempt.await? {
+                return Ok(BundleOutcome { is_transaction: true, entries: done });
+            }
+        }
     }
 
     /// Everything about a transaction that needs no database: the order of work, new ids, links,

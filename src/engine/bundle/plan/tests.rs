@@ -5,7 +5,8 @@ use crate::fhir::json::parse;
 const BASE: &str = "http://example.org/fhir";
 
 fn one(request: &str, resource: &str) -> Result<String, String> {
-    let resource = if resource.is_empty() { String::new() } else { format!(",\"resource\":{resource}") };
+    let resource =
+        if resource.is_empty() { String::new() } else { format!(",\"resource\":{resource}") };
     let text = format!(r#"{{"entry":[{{"request":{request}{resource}}}]}}"#);
     let mut bundle = parse(text.as_bytes()).expect("JSON");
     let mut entries = entries(&mut bundle, BASE);
@@ -15,10 +16,8 @@ fn one(request: &str, resource: &str) -> Result<String, String> {
 
 #[test]
 fn every_form_of_a_get_url_is_understood() {
-    let patient = || Identity {
-        resource_type: ResourceType::PATIENT,
-        id: "1".parse().expect("id"),
-    };
+    let patient =
+        || Identity { resource_type: ResourceType::PATIENT, id: "1".parse().expect("id") };
     for (url, expected) in [
         ("metadata", Get::CapabilityStatement),
         ("Patient/1", Get::Read(patient())),
@@ -54,7 +53,11 @@ fn what_is_wrong_with_an_entry_is_named_with_its_place() {
         (r#"{"method":"PUT","url":"Patient"}"#, patient, "PUT needs a URL of the form"),
         (r#"{"method":"PUT","url":"Patient/a_b"}"#, patient, "is not an id"),
         (r#"{"method":"BREW","url":"Patient/1"}"#, patient, "is not a method of FHIR"),
-        (r#"{"method":"GET","url":"http://other.org/fhir/Patient/1"}"#, "", "not under this server"),
+        (
+            r#"{"method":"GET","url":"http://other.org/fhir/Patient/1"}"#,
+            "",
+            "not under this server",
+        ),
         (r#"{"method":"GET","url":"Nope/1"}"#, "", "is not known"),
         (r#"{"method":"PUT","url":"Patient/1","ifMatch":"nonsense"}"#, patient, "ifMatch"),
     ] {
