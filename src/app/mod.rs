@@ -1,5 +1,8 @@
-//! `app`.
+//! The composition root and the command line: everything is put together here and nowhere else.
+//!
+//! Layer: 8. May import every module.
 
 pub mod demo;
 pub mod postgres;
+pub mod server;
 pub mod telemetry;

@@ -150,6 +150,10 @@ const TYPE_TOTAL: &str = across_total!("r.rt = $2 AND $3::smallint = 0", "h.rt =
 const SYSTEM: &str = across!("$2::smallint = $3::smallint", "true");
 const SYSTEM_TOTAL: &str = across_total!("$2::smallint = $3::smallint", "true");
 
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] =
+    &[INSTANCE, INSTANCE_TOTAL, TYPE, TYPE_TOTAL, SYSTEM, SYSTEM_TOTAL];
+
 impl Store {
     /// A page of history as far as `permit` reaches.
     ///

@@ -43,6 +43,9 @@ const RECORD: &str = concat!(
      query, failure, pats, entities)"
 );
 
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[RECORD];
+
 /// Ledger rows column by column, as `unnest` takes them.
 #[derive(Default)]
 pub(super) struct Columns<'a> {

@@ -4,12 +4,18 @@ use crate::error::Error;
 
 use super::{Store, failure};
 
+const MAKE_PARTITIONS: &str = "SELECT kiln_make_partitions(CURRENT_DATE)";
+const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM ident)";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[MAKE_PARTITIONS, IS_EMPTY];
+
 /// Makes the partitions of the next months; a second call finds nothing to do.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn make_partitions(store: &Store) -> Result<i32, Error> {
-    let made: (i32,) = sqlx::query_as("SELECT kiln_make_partitions(CURRENT_DATE)")
+    let made: (i32,) = sqlx::query_as(MAKE_PARTITIONS)
         .fetch_one(&store.0.admin)
         .await
         .map_err(failure::sqlx_error)?;
@@ -21,9 +27,7 @@ pub async fn make_partitions(store: &Store) -> Result<i32, Error> {
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn is_empty(store: &Store) -> Result<bool, Error> {
-    let found: (bool,) = sqlx::query_as("SELECT NOT EXISTS (SELECT FROM ident)")
-        .fetch_one(&store.0.admin)
-        .await
-        .map_err(failure::sqlx_error)?;
+    let found: (bool,) =
+        sqlx::query_as(IS_EMPTY).fetch_one(&store.0.admin).await.map_err(failure::sqlx_error)?;
     Ok(found.0)
 }

@@ -68,7 +68,7 @@ pub(super) struct KnownUses(Mutex<HashSet<(ResourceType, MetaUse)>>);
 const REMEMBERED: usize = 10_000;
 
 const NOTE: &str = "INSERT INTO meta_use (tid, rt, kind, system, code) \
-    SELECT $1, u.* FROM unnest($2::smallint[], $3::\"char\"[], $4::text[], $5::text[]) u \
+    SELECT $1::int, u.* FROM unnest($2::smallint[], $3::\"char\"[], $4::text[], $5::text[]) u \
     ORDER BY 1, 2, 3, 4, 5 ON CONFLICT DO NOTHING";
 
 /// Uses of a type (or all, NULL) that a current resource within reach really has.
@@ -82,6 +82,9 @@ const IN_USE: &str = "SELECT DISTINCT u.kind, u.system, u.code FROM meta_use u \
             jsonb_build_array(CASE u.system WHEN '' THEN jsonb_build_object('code', u.code) \
               ELSE jsonb_build_object('system', u.system, 'code', u.code) END)) END) \
     ORDER BY 1, 2, 3";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[NOTE, IN_USE, CHANGE_CURRENT, CHANGE_OLD];
 
 impl Store {
     /// Adds uses the database may not have yet. One that is never used does no harm.
@@ -170,12 +173,12 @@ pub(super) struct MetaChange {
 }
 
 const CHANGE_CURRENT: &str = "WITH changed AS (UPDATE res SET meta = $4 \
-    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5 RETURNING rid, dk, vid, rt) \
-    INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6, rid, dk, vid, rt, 'M' FROM changed";
+    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5::jsonb RETURNING rid, dk, vid, rt) \
+    INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6::timestamptz, rid, dk, vid, rt, 'M' FROM changed";
 
 const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4 \
-    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5 RETURNING rid, dk, vid, rt) \
-    INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6, rid, dk, vid, rt, 'M' FROM changed";
+    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5::jsonb RETURNING rid, dk, vid, rt) \
+    INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6::timestamptz, rid, dk, vid, rt, 'M' FROM changed";
 
 impl MetaChange {
     /// Changes the version where it is: current, or superseded.

@@ -44,6 +44,21 @@ const TENANT: i32 = 0;
 /// The distribution key of everything while tenancy is off: one bucket.
 const BUCKET: i32 = TENANT << 10;
 
+/// Every static statement, so that a test can have the database prepare each.
+pub fn statements() -> impl Iterator<Item = &'static str> {
+    [
+        history::STATEMENTS,
+        ledger::STATEMENTS,
+        maintenance::STATEMENTS,
+        meta::STATEMENTS,
+        resource::STATEMENTS,
+        write::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
 /// How many connections of each kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {

@@ -36,6 +36,9 @@ const VERSION: &str = concat!(
     visible!("h")
 );
 
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[CURRENT, VERSION];
+
 /// What `$4` is for `permit`: the patients within reach, or NULL for everything.
 pub(super) fn visible<'p>(permit: &'p Permit<'_>) -> Option<&'p [i64]> {
     match permit.restriction() {

@@ -36,12 +36,12 @@ macro_rules! inserts {
     () => {
         concat!(
             "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
-             SELECT $1, rt, id, rid, $2, dh FROM w WHERE prior = 0), \
+             SELECT $1::int, rt, id, rid, $2::int, dh FROM w WHERE prior = 0), \
              ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-             SELECT rid, lu, $1, $2, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), \
-             fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $2, vid, rt, op FROM w), \
+             SELECT rid, lu, $1::int, $2::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), \
+             fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $2::int, vid, rt, op FROM w), \
              led AS (",
-            insert_ledger!("$1,"),
+            insert_ledger!("$1::int,"),
             "FROM unnest($14::uuid[], $15::timestamptz[], $16::uuid[], $17::smallint[], $18::smallint[], \
              $19::smallint[], $20::int[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], \
              $26::text[], $27::text[], $28::text[], $29::text[]) \
@@ -71,6 +71,9 @@ const WRITE: &str = concat!(
     "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
      THEN 0 ELSE kiln_conflict() END"
 );
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[CREATE, WRITE];
 
 /// A version that waits for its commit.
 #[derive(Debug)]
