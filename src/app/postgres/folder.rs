@@ -258,14 +258,12 @@ fn reachable(data_dir: &Path, link: &Path, account: Account) -> Result<PathBuf, 
     if account.reaches(data_dir) {
         return Ok(link.to_owned());
     }
-    let home = Path::new(REACHABLE).join(hash(data_dir));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(&home)
-        .map_err(PostgresError::io("create", &home))?;
-    let cluster = home.join(CLUSTER);
-    if std::fs::read_link(link).ok().as_deref() != Some(&cluster) {
+    let cluster = match std::fs::read_link(link) {
+        // An earlier start came this far and no further.
+        Ok(cluster) => cluster,
+        Err(_) => new_home(Path::new(REACHABLE), &hash(data_dir))?.join(CLUSTER),
+    };
+    if std::fs::read_link(link).is_err() {
         std::os::unix::fs::symlink(&cluster, link).map_err(PostgresError::io("link", link))?;
     }
     tracing::warn!(
@@ -274,6 +272,24 @@ fn reachable(data_dir: &Path, link: &Path, account: Account) -> Result<PathBuf, 
         "PostgreSQL does not run as root, and the user it runs as cannot reach data_dir"
     );
     Ok(cluster)
+}
+
+/// Makes a folder in `parent` that was never there: who removed the link to an older one wants to
+/// begin anew, and data is not ours to remove.
+fn new_home(parent: &Path, name: &str) -> Result<PathBuf, PostgresError> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o711).recursive(true);
+    builder.create(parent).map_err(PostgresError::io("create", parent))?;
+    builder.recursive(false);
+    let mut number = 1_u32;
+    loop {
+        let home = parent.join(format!("{name}-{number}"));
+        match builder.create(&home) {
+            Ok(()) => return Ok(home),
+            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(cause) => return Err(PostgresError::io("create", &home)(cause)),
+        }
+    }
 }
 
 /// Checks that we may run the data of another start, and as whom.
@@ -338,6 +354,19 @@ mod tests {
         ] {
             assert_eq!(Account::named(name, users), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_home_is_new_each_time_and_reachable() {
+        let parent = std::env::temp_dir().join(format!("kiln-home-{}", std::process::id()));
+        let homes = [new_home(&parent, "a").unwrap(), new_home(&parent, "a").unwrap()];
+        assert_ne!(homes[0], homes[1]);
+        let stranger = Account { uid: 65_533, gid: 65_533 };
+        assert!(stranger.reaches(&homes[0]));
+        let closed = parent.join("closed");
+        DirBuilder::new().mode(0o700).create(&closed).unwrap();
+        assert!(!stranger.reaches(&closed));
+        std::fs::remove_dir_all(parent).unwrap();
     }
 
     #[test]
