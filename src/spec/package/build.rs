@@ -1,0 +1,175 @@
+//! A FHIR package to a pack.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::fhir::json::{self, JsonError, Limits, Object, Value};
+
+use super::archive;
+use super::pack::{self, Dependency, Packed, Section};
+use super::shape::{self, Shape};
+use super::structure::{self, Invariants};
+
+/// zstd's highest level without extra memory for the reader.
+const LEVEL: i32 = 19;
+/// Code systems nest their concepts deep.
+const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
+
+/// Why bytes are not a FHIR package that a pack can be made of.
+#[derive(Debug, Error)]
+pub enum PackageError {
+    /// The archive does not unpack, or a section does not pack.
+    #[error("the package cannot be read")]
+    Archive(#[from] io::Error),
+    /// A file of the package is not JSON.
+    #[error("{file} is not JSON")]
+    File {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// `package.json` is missing or has no name or version.
+    #[error("not a FHIR package: {0}")]
+    Manifest(&'static str),
+}
+
+/// Makes a definition pack of a FHIR package (`.tgz`, files under `package/`).
+///
+/// Structures without a snapshot keep their differential. Files that define nothing a pack
+/// holds (examples, narrative pages, implementation guides) are passed over.
+///
+/// # Errors
+/// [`PackageError`] when the archive or one of its files cannot be read.
+pub fn build(tgz: &[u8]) -> Result<Vec<u8>, PackageError> {
+    let mut package = Package::default();
+    archive::each_file(tgz, |file, bytes| {
+        let value = json::parse_with(bytes, LIMITS)
+            .map_err(|source| PackageError::File { file: file.to_owned(), source })?;
+        package.add(file, &value);
+        Ok::<(), PackageError>(())
+    })?;
+    package.write()
+}
+
+/// One definition on its way into the pack, with what it is sorted by.
+struct Definition {
+    section: Section,
+    url: String,
+    version: String,
+    record: Object<'static>,
+}
+
+#[derive(Default)]
+struct Package {
+    manifest: Option<Value<'static>>,
+    definitions: Vec<Definition>,
+}
+
+impl Package {
+    fn add(&mut self, file: &str, value: &Value<'_>) {
+        if file == "package.json" {
+            self.manifest = Some(value.clone().into_owned());
+        }
+        let Some(object) = value.as_object() else { return };
+        let Some((section, record)) = reduce(value, object) else { return };
+        let text = |name| value.str_at(name).unwrap_or_default().to_owned();
+        let (url, version) = (text("url"), text("version"));
+        // Without a canonical url nothing can name it.
+        if !url.is_empty() {
+            let record = record.into_owned();
+            self.definitions.push(Definition { section, url, version, record });
+        }
+    }
+
+    fn write(mut self) -> Result<Vec<u8>, PackageError> {
+        let manifest = self.manifest.ok_or(PackageError::Manifest("it has no package.json"))?;
+        let name = manifest.str_at("name").ok_or(PackageError::Manifest("it has no name"))?;
+        let version =
+            manifest.str_at("version").ok_or(PackageError::Manifest("it has no version"))?;
+        self.definitions.sort_by(|a, b| (&a.url, &a.version).cmp(&(&b.url, &b.version)));
+        let mut invariants = Invariants::default();
+        for definition in &mut self.definitions {
+            structure::number_invariants(&mut definition.record, &mut invariants);
+        }
+        let mut sections = vec![pack_section(Section::Invariants, invariants.into_texts())?];
+        for section in Section::ALL.into_iter().skip(1) {
+            let of = self.definitions.iter().filter(|definition| definition.section == section);
+            let texts = of.map(|definition| text_of(&definition.record));
+            sections.push(pack_section(section, texts)?);
+        }
+        Ok(pack::write(
+            name,
+            version,
+            &fhir_versions(&manifest),
+            &dependencies(&manifest),
+            &sections,
+        ))
+    }
+}
+
+fn reduce<'a>(value: &Value<'a>, object: &Object<'a>) -> Option<(Section, Object<'a>)> {
+    let by = |section, shape: &Shape| Some((section, shape::keep(object, shape)));
+    match value.str_at("resourceType")? {
+        "CodeSystem" => by(Section::CodeSystems, &shape::CODE_SYSTEM),
+        "CompartmentDefinition" => by(Section::Compartments, &shape::COMPARTMENT_DEFINITION),
+        "ConceptMap" => by(Section::ConceptMaps, &shape::CONCEPT_MAP),
+        "OperationDefinition" => by(Section::Operations, &shape::OPERATION_DEFINITION),
+        "SearchParameter" => by(Section::SearchParameters, &shape::SEARCH_PARAMETER),
+        "StructureDefinition" if structure::is_type(value) => {
+            Some((Section::Types, structure::reduce(object)))
+        }
+        "StructureDefinition" => Some((Section::Profiles, structure::reduce(object))),
+        "ValueSet" => {
+            let mut kept = shape::keep(object, &shape::VALUE_SET);
+            // An expansion beside a composition is a copy of what can be computed.
+            if kept.contains("compose") {
+                kept.remove("expansion");
+            }
+            Some((Section::ValueSets, kept))
+        }
+        _ => None,
+    }
+}
+
+fn text_of(record: &Object<'static>) -> String {
+    // A record is one line: the writer escapes line ends inside strings.
+    Value::Object(record.clone()).to_text()
+}
+
+fn pack_section(
+    section: Section,
+    texts: impl IntoIterator<Item = String>,
+) -> Result<Packed, PackageError> {
+    let mut text = String::new();
+    let mut records = 0;
+    for line in texts {
+        text.push_str(&line);
+        text.push('\n');
+        records += 1;
+    }
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    let bytes = compressor.compress(text.as_bytes())?;
+    Ok(Packed { section, records, text_bytes: text.len(), bytes })
+}
+
+fn fhir_versions(manifest: &Value<'_>) -> Vec<String> {
+    // Core packages say `fhir-version-list`, guides say `fhirVersions`.
+    let listed = ["fhirVersions", "fhir-version-list"].into_iter();
+    let found = listed.map(|name| manifest.items_at(name)).find(|items| !items.is_empty());
+    found.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn dependencies(manifest: &Value<'_>) -> Vec<Dependency> {
+    let named = manifest.get("dependencies").and_then(Value::as_object);
+    let each = named.into_iter().flat_map(Object::iter);
+    let mut needs: Vec<Dependency> = each
+        .filter_map(|(name, version)| {
+            Some(Dependency { name: name.to_owned(), version: version.as_str()?.to_owned() })
+        })
+        .collect();
+    needs.sort_by(|a, b| a.name.cmp(&b.name));
+    needs
+}
