@@ -144,6 +144,13 @@ fn a_folder_in_use_is_refused_by_its_owners_id_and_can_be_attached_to() {
     );
     assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
 
+    // The server would else keep the folder locked after our death. (Linux tells; others do not.)
+    let open = std::fs::read_dir(format!("/proc/{}/fd", first.pid().unwrap()));
+    for file in open.into_iter().flatten().flatten() {
+        let target = std::fs::read_link(file.path()).unwrap_or_default();
+        assert!(!target.ends_with("kiln.lock"), "the lock is ours alone");
+    }
+
     let second = Private::attach_or_start(&config).unwrap();
     assert_eq!(second.app_url(), first.app_url());
     assert_eq!(second.pid(), None, "the server is not ours to stop");
