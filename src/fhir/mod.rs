@@ -7,6 +7,7 @@
 //! Spec: <https://hl7.org/fhir/R4/datatypes.html>, <https://hl7.org/fhir/R4/formats.html>
 
 pub mod codec;
+pub mod datetime;
 pub mod id;
 pub mod instant;
 pub mod json;
