@@ -1,4 +1,5 @@
 //! Black-box tests of the server, one module a chapter, and the rules of the source tree.
 
 mod architecture;
+mod codec_suites;
 mod store_sql;

@@ -180,7 +180,7 @@ mod tests {
                 Ok("<div xmlns=\"http://www.w3.org/1999/xhtml\" xmlns:h=\"http://www.w3.org/1999/xhtml\"><p>a</p></div>".into()),
             ),
             ("text".into(), Err("a narrative must be one <div>")),
-            ("".into(), Err("a narrative must be one <div>")),
+            (String::new(), Err("a narrative must be one <div>")),
             ("<p/>".into(), Err("a narrative must be one <div>")),
             (format!("{DIV}</div><evil/>"), Err("a narrative must be one <div>")),
             (format!("{DIV}</div>text"), Err("a narrative must be one <div>")),
