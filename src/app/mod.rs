@@ -3,6 +3,7 @@
 //! Layer: 8. May import every module.
 
 pub mod demo;
+pub mod import;
 pub mod postgres;
 pub mod server;
 pub mod telemetry;
