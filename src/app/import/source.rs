@@ -138,17 +138,14 @@ fn source_file(path: &Path, (kind, is_gzip): (Kind, bool)) -> io::Result<SourceF
 /// Kind and compression by the end of the name; `None` for what cannot be imported.
 fn kind_of(name: &str) -> Option<(Kind, bool)> {
     let name = name.to_ascii_lowercase();
-    if name.ends_with(".tgz") {
-        return Some((Kind::Archive, true));
-    }
     let (stem, is_gzip) = name.strip_suffix(".gz").map_or((&*name, false), |stem| (stem, true));
-    let kind = match stem.rsplit_once('.')?.1 {
-        "json" => Kind::Document,
-        "jsonl" | "ndjson" => Kind::Lines,
-        "tar" => Kind::Archive,
-        _ => return None,
-    };
-    Some((kind, is_gzip))
+    match stem.rsplit_once('.')?.1 {
+        "json" => Some((Kind::Document, is_gzip)),
+        "jsonl" | "ndjson" => Some((Kind::Lines, is_gzip)),
+        "tar" => Some((Kind::Archive, is_gzip)),
+        "tgz" => Some((Kind::Archive, true)),
+        _ => None,
+    }
 }
 
 /// Reads one file to its end or until `taker` has enough; true to go on with the next file.

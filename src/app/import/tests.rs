@@ -172,6 +172,7 @@ async fn a_path_that_cannot_be_imported_is_an_error() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "where the test data lies is no setting of Kiln's")]
 #[tokio::test]
 async fn a_hundred_synthetic_patients_are_read_from_their_archive() {
     let shared = std::env::var_os("KILN_SHARED").map_or_else(|| "../shared".into(), PathBuf::from);
