@@ -4,6 +4,7 @@
 
 pub mod demo;
 pub mod import;
+pub mod package;
 pub mod postgres;
 pub mod server;
 pub mod telemetry;

@@ -49,8 +49,8 @@ impl Path {
     #[cfg(test)]
     pub(super) fn sample(&self, resource_type: &str, reference: &str) -> String {
         let end = format!(r#"{{"reference":"{reference}"}}"#);
-        let wrap = |inner: String, name: &Box<str>| format!(r#"{{"{name}":[{inner}]}}"#);
-        let inner = self.0.iter().rev().fold(end, wrap);
+        let wrap = |inner: String, name: &str| format!(r#"{{"{name}":[{inner}]}}"#);
+        let inner = self.0.iter().rev().map(|name| &**name).fold(end, wrap);
         format!(r#"{{"resourceType":"{resource_type}",{}"#, &inner[1..])
     }
 }

@@ -85,9 +85,9 @@ impl Package {
 
     fn write(mut self) -> Result<Vec<u8>, PackageError> {
         let manifest = self.manifest.ok_or(PackageError::Manifest("it has no package.json"))?;
-        let name = manifest.str_at("name").ok_or(PackageError::Manifest("it has no name"))?;
-        let version =
-            manifest.str_at("version").ok_or(PackageError::Manifest("it has no version"))?;
+        let text = |name| pack::plain(manifest.str_at(name).map(str::to_owned));
+        let name = text("name").ok_or(PackageError::Manifest("it has no plain name"))?;
+        let version = text("version").ok_or(PackageError::Manifest("it has no plain version"))?;
         self.definitions.sort_by(|a, b| (&a.url, &a.version).cmp(&(&b.url, &b.version)));
         let mut invariants = Invariants::default();
         for definition in &mut self.definitions {
@@ -100,8 +100,8 @@ impl Package {
             sections.push(pack_section(section, texts)?);
         }
         Ok(pack::write(
-            name,
-            version,
+            &name,
+            &version,
             &fhir_versions(&manifest),
             &dependencies(&manifest),
             &sections,
@@ -172,4 +172,76 @@ fn dependencies(manifest: &Value<'_>) -> Vec<Dependency> {
         .collect();
     needs.sort_by(|a, b| a.name.cmp(&b.name));
     needs
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+    use crate::spec::package::Pack;
+
+    fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (path, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, path, text.as_bytes()).expect("appends");
+        }
+        tar.into_inner().and_then(GzEncoder::finish).expect("finishes")
+    }
+
+    const MANIFEST: (&str, &str) = (
+        "package/package.json",
+        r#"{"name":"my.guide","version":"1.0.0","fhirVersions":["4.0.1"],
+            "dependencies":{"z":"1","a":"2"}}"#,
+    );
+    const PROFILE: (&str, &str) = (
+        "package/StructureDefinition-p.json",
+        r#"{"resourceType":"StructureDefinition","url":"http://x/p","derivation":"constraint",
+            "differential":{"element":[{"id":"Patient.name","path":"Patient.name","min":1,
+            "constraint":[{"key":"p-1","severity":"error","human":"prose","expression":"true"}]}]}}"#,
+    );
+    const SYSTEM: (&str, &str) = (
+        "package/CodeSystem-c.json",
+        r#"{"resourceType":"CodeSystem","url":"http://x/c","concept":[{"code":"a"}]}"#,
+    );
+    const EXAMPLE: (&str, &str) =
+        ("package/Patient-e.json", r#"{"resourceType":"Patient","id":"e"}"#);
+
+    #[test]
+    fn a_guide_with_differentials_becomes_a_pack_whatever_the_order_of_its_files() {
+        let bytes = build(&archive(&[MANIFEST, PROFILE, SYSTEM, EXAMPLE])).expect("builds");
+        let shuffled = build(&archive(&[EXAMPLE, SYSTEM, PROFILE, MANIFEST])).expect("builds");
+        assert_eq!(bytes, shuffled);
+        let pack = Pack::open(&bytes).expect("opens");
+        assert_eq!(pack.file_name(), "my.guide-1.0.0.pack");
+        let needs: Vec<&str> = pack.dependencies().iter().map(|need| &*need.name).collect();
+        assert_eq!(needs, ["a", "z"]);
+        let profiles = pack.records(Section::Profiles).expect("unpacks");
+        let texts: Vec<String> =
+            profiles.iter().map(|record| record.expect("json").to_text()).collect();
+        let profile = r#"{"url":"http://x/p","derivation":"constraint","differential":[{"path":"Patient.name","min":1,"constraint":[0]}]}"#;
+        assert_eq!(texts, [profile]);
+        assert_eq!(pack.count(Section::Invariants), 1);
+        assert_eq!(pack.count(Section::CodeSystems), 1);
+        assert_eq!(pack.contents().expect("reads").len(), 2, "the example is passed over");
+    }
+
+    #[test]
+    fn what_is_no_package_is_refused_with_the_reason() {
+        let named = |name: &str| format!(r#"{{"name":"{name}","version":"1"}}"#);
+        for (bytes, reason) in [
+            (b"hello".to_vec(), "cannot be read"),
+            (archive(&[SYSTEM]), "no package.json"),
+            (archive(&[("package/package.json", "{}")]), "no plain name"),
+            (archive(&[("package/package.json", &named("../x"))]), "no plain name"),
+            (archive(&[MANIFEST, ("package/x.json", "{")]), "x.json is not JSON"),
+        ] {
+            let error = build(&bytes).expect_err(reason).to_string();
+            assert!(error.contains(reason), "{error:?} lacks {reason:?}");
+        }
+    }
 }

@@ -165,8 +165,8 @@ impl<'a> Pack<'a> {
         let text = |name| header.str_at(name).map(str::to_owned);
         let versions = header.items_at("fhirVersions").iter();
         Ok(Self {
-            name: text("name").ok_or(PackError::Header("it has no name"))?,
-            version: text("version").ok_or(PackError::Header("it has no version"))?,
+            name: plain(text("name")).ok_or(PackError::Header("it has no name"))?,
+            version: plain(text("version")).ok_or(PackError::Header("it has no version"))?,
             fhir_versions: versions.filter_map(Value::as_str).map(str::to_owned).collect(),
             dependencies: dependencies(&header),
             parts: parts(&header, &bytes[end + 1..])?,
@@ -181,6 +181,11 @@ impl<'a> Pack<'a> {
     /// The package's version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The name of the file that a pack of this name and version is kept in.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.pack", self.name, self.version)
     }
 
     /// The FHIR versions that it is for.
@@ -262,6 +267,16 @@ impl Records {
             })
         })
     }
+}
+
+/// A package's name or version: letters, digits, `.`, `-`, `_`, `+`, so that it can name a file.
+pub(super) fn plain(text: Option<String>) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte);
+    text.filter(|text| {
+        text.len() <= 100
+            && text.bytes().all(allowed)
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+    })
 }
 
 fn dependencies(header: &Value<'_>) -> Vec<Dependency> {
@@ -386,6 +401,7 @@ mod tests {
             (b"{}\n".to_vec(), "does not say"),
             (with("\"format\":1", "\"format\":2"), "format 2"),
             (with("\"name\":\"my.package\",", ""), "no name"),
+            (with("my.package", "../up"), "no name"),
             (with("operations", "other"), "unknown name"),
             (with("\"text_bytes\":", "\"text_bytes\":9999999"), "damaged"),
             (good[..good.len() - 1].to_vec(), "damaged"),
