@@ -2,4 +2,6 @@
 
 mod architecture;
 mod codec_suites;
+mod conformance;
+mod harness;
 mod store_sql;

@@ -1,0 +1,6 @@
+//! What every black-box test needs: a database, a server, a client, and the shared suites.
+
+pub(crate) mod client;
+pub(crate) mod database;
+pub(crate) mod json;
+pub(crate) mod shared;

@@ -1,0 +1,46 @@
+//! The published packages and suites beside the project, which are never part of it.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use flate2::read::GzDecoder;
+
+/// A file of the shared folder (`KILN_SHARED`, or `../shared`); `None` with a word about it when
+/// the folder is not at hand.
+///
+/// # Panics
+/// When `CI` is `true` and the file is not there.
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
+    let folder = std::env::var_os("KILN_SHARED").map_or_else(|| beside.into(), PathBuf::from);
+    let file = folder.join(path);
+    if file.exists() {
+        return Some(file);
+    }
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!ci, "{} is not there, and CI may not skip it", file.display());
+    eprintln!("skipped: {} is not there (set KILN_SHARED)", file.display());
+    None
+}
+
+/// The files of a `.tar.gz` in the shared folder, with their names.
+pub(crate) fn archive(path: &str) -> Option<Vec<(String, Vec<u8>)>> {
+    let file = std::fs::File::open(shared(path)?).unwrap();
+    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    let mut found = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        if entry.header().entry_type().is_file() {
+            found.push((name, bytes));
+        }
+    }
+    Some(found)
+}
+
+/// Whether the long form of a test is asked for (`KILN_LONG=1`).
+pub(crate) fn long() -> bool {
+    std::env::var_os("KILN_LONG").is_some_and(|value| value == "1")
+}
