@@ -1,1 +1,50 @@
-//! `http`.
+//! FHIR's RESTful API over HTTP: routes, headers, forms, answers.
+//!
+//! It reads what a request says, asks [`crate::engine`], and says what came of it. It decides
+//! nothing about resources and keeps nothing between requests. The only module that knows axum
+//! and HTTP statuses.
+//!
+//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `spec`, `validate`.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html>
+
+mod base;
+mod body;
+mod bundle;
+pub mod caller;
+mod capability;
+mod compression;
+pub mod condition;
+mod cors;
+mod dispatch;
+pub mod exchange;
+mod fhir;
+pub mod form;
+pub mod headers;
+mod health;
+mod meters;
+pub mod negotiation;
+pub mod outcome;
+pub mod prefer;
+pub mod query;
+pub mod routes;
+pub mod server;
+pub mod shape;
+pub mod table;
+mod task;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+
+pub use caller::{Authenticator, Open};
+pub use server::{Parts, Probe, Server, Settings};
+pub use table::{Route, RouteError};
+
+/// The service of `server`: one fallback, because the table of routes decides everything.
+pub fn router(server: Arc<Server>) -> Router {
+    let serve =
+        |State(server): State<Arc<Server>>, request: Request| dispatch::serve(server, request);
+    Router::new().fallback(serve).with_state(server)
+}

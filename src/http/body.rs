@@ -1,0 +1,183 @@
+//! The body of a request: read, bounded, decompressed.
+//!
+//! The bound holds for what comes over the wire and for what comes out of it, so that a small
+//! bomb cannot fill the memory.
+//!
+//! Spec: RFC 9110 section 8.4, rest 1.32
+
+use std::io::Read;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::error::Error;
+use crate::fhir::IssueCode;
+
+use super::outcome::Failure;
+
+/// Reads the whole body, at most `limit` bytes of it before and after decompression.
+///
+/// # Errors
+/// [`Error::TooLarge`]; [`Failure::UnsupportedMediaType`] for an unknown coding;
+/// [`Error::Invalid`] for a body that breaks off or does not decompress.
+pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Failure> {
+    let coding = Coding::read(headers)?;
+    let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if told.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let raw = collect(body, limit).await?;
+    match coding {
+        None => Ok(raw),
+        Some(coding) => coding.decode(&raw, limit),
+    }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Error::invalid(IssueCode::Structure, format!("the body broke off: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        // Most bodies come in one piece, which is then used as it is.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(first.len() * 2 + data.len());
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn too_large(limit: usize) -> Failure {
+    Failure::from(Error::TooLarge(format!("the body is larger than {limit} bytes")))
+}
+
+/// A content coding that is decoded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Coding {
+    Brotli,
+    Deflate,
+    Gzip,
+    Zstd,
+}
+
+impl Coding {
+    fn read(headers: &HeaderMap) -> Result<Option<Self>, Failure> {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+        let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+        match name.as_str() {
+            "" | "identity" => Ok(None),
+            "br" => Ok(Some(Self::Brotli)),
+            "deflate" => Ok(Some(Self::Deflate)),
+            "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
+            "zstd" => Ok(Some(Self::Zstd)),
+            _ => {
+                let text = "Content-Encoding is gzip, br, zstd, deflate or identity";
+                Err(Failure::UnsupportedMediaType(text.to_owned()))
+            }
+        }
+    }
+
+    fn decode(self, raw: &[u8], limit: usize) -> Result<Bytes, Failure> {
+        let broken = |error: std::io::Error| {
+            Error::invalid(IssueCode::Structure, format!("the body does not decompress: {error}"))
+        };
+        let bounded = |reader: &mut dyn Read| {
+            let mut out = Vec::new();
+            reader.take(limit as u64 + 1).read_to_end(&mut out).map(|_| out)
+        };
+        let out = match self {
+            Self::Brotli => bounded(&mut brotli_decompressor::Decompressor::new(raw, 16 * 1024)),
+            Self::Deflate => bounded(&mut flate2::read::ZlibDecoder::new(raw)),
+            Self::Gzip => bounded(&mut flate2::read::MultiGzDecoder::new(raw)),
+            Self::Zstd => zstd::stream::read::Decoder::new(raw).and_then(|mut decoder| {
+                // A frame may ask for a window of gigabytes; 2^27 is what zstd itself makes.
+                decoder.window_log_max(27)?;
+                bounded(&mut decoder)
+            }),
+        };
+        let out = out.map_err(broken)?;
+        if out.len() > limit { Err(too_large(limit)) } else { Ok(Bytes::from(out)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(data).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    fn zlib(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(data).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    async fn sent(coding: Option<&'static str>, data: Vec<u8>) -> Result<usize, u16> {
+        let mut headers = HeaderMap::new();
+        if let Some(coding) = coding {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        let read = read(Body::from(data), &headers, 1000).await;
+        read.map(|body| body.len()).map_err(|failure| failure.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_decoded_within_its_bound() {
+        let small = vec![b'x'; 1000];
+        let bomb = vec![b'x'; 10_000_000];
+        let zstd = |data: &[u8]| zstd::encode_all(data, 3).expect("memory");
+        // "hello hello hello hello" as brotli makes it, stored uncompressed.
+        let brotli = [&[0x0b, 0x02, 0x80][..], b"hello", &[0x03]].concat();
+        for (coding, data, expected) in [
+            (None, small.clone(), Ok(1000)),
+            (None, bomb.clone(), Err(413)),
+            (Some("identity"), small.clone(), Ok(1000)),
+            (Some("gzip"), gzip(&small), Ok(1000)),
+            (Some("GZIP"), gzip(&small), Ok(1000)),
+            (Some("gzip"), gzip(&[small.clone(), vec![b'y']].concat()), Err(413)),
+            (Some("gzip"), gzip(&bomb), Err(413)),
+            (Some("deflate"), zlib(&small), Ok(1000)),
+            (Some("deflate"), zlib(&bomb), Err(413)),
+            (Some("zstd"), zstd(&small), Ok(1000)),
+            (Some("zstd"), zstd(&bomb), Err(413)),
+            (Some("br"), brotli, Ok(5)),
+            (Some("gzip"), b"no gzip".to_vec(), Err(400)),
+            (Some("br"), vec![0xff; 9], Err(400)),
+            (Some("zstd"), vec![0xff; 9], Err(400)),
+            (Some("gzip, br"), gzip(&small), Err(415)),
+            (Some("compress"), small, Err(415)),
+        ] {
+            let size = data.len();
+            assert_eq!(sent(coding, data).await, expected, "{coding:?}, {size} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_put_together() {
+        let pieces = ["ab", "cd", "e"].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        let found = read(body, &HeaderMap::new(), 5).await.expect("fits");
+        assert_eq!(&found[..], b"abcde");
+    }
+}

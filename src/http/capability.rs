@@ -1,0 +1,272 @@
+//! The CapabilityStatement, computed from the route table: it cannot claim a missing route.
+//!
+//! Spec: <https://hl7.org/fhir/R4/capabilitystatement.html>, rest section 5
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::access::interaction::Kind;
+use crate::fhir::ResourceType;
+use crate::fhir::json::{Object, Value};
+
+use super::table::{Table, is_endpoint};
+
+/// The day on which the statement last changed its meaning.
+const DATE: &str = "2026-11-24";
+
+/// What part of the statement is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mode {
+    /// Everything.
+    Full,
+    /// Only types whose definitions are normative in R4.
+    Normative,
+}
+
+/// One statement, ready to go out.
+#[derive(Debug)]
+pub(super) struct Statement {
+    /// Compact JSON.
+    pub(super) json: Bytes,
+    /// Its entity tag, which changes with its content.
+    pub(super) etag: String,
+}
+
+/// What the routes offer.
+pub(super) struct Capability {
+    system: Vec<&'static str>,
+    system_operations: Vec<&'static str>,
+    types: Vec<&'static str>,
+    type_operations: Vec<&'static str>,
+    last: Mutex<Vec<(String, Mode, Arc<Statement>)>>,
+}
+
+/// Bases whose statements are kept: a proxy or two, and localhost.
+const KEPT: usize = 8;
+
+impl Capability {
+    /// What the rows of `table` offer.
+    pub(super) fn new(table: &Table) -> Self {
+        let mut found = Self {
+            system: vec![],
+            system_operations: vec![],
+            types: vec![],
+            type_operations: vec![],
+            last: Mutex::default(),
+        };
+        for route in table.routes() {
+            let Some(kind) = route.interaction else { continue };
+            let of_type = route.path.contains("{type}");
+            let (codes, operations) = if of_type {
+                (&mut found.types, &mut found.type_operations)
+            } else {
+                (&mut found.system, &mut found.system_operations)
+            };
+            match kind {
+                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete => operations.push(kind.as_str()),
+                // One route serves both kinds of Bundle.
+                Kind::Batch => codes.extend([Kind::Transaction.as_str(), Kind::Batch.as_str()]),
+                _ => codes.push(kind.as_str()),
+            }
+        }
+        let lists = [
+            &mut found.system,
+            &mut found.system_operations,
+            &mut found.types,
+            &mut found.type_operations,
+        ];
+        for list in lists {
+            list.sort_unstable();
+            list.dedup();
+        }
+        found
+    }
+
+    /// The statement for clients that see the server at `base`.
+    pub(super) fn statement(&self, base: &str, mode: Mode) -> Arc<Statement> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., statement)) = last.iter().find(|(at, of, _)| at == base && *of == mode) {
+            return statement.clone();
+        }
+        let json = Bytes::from(self.value(base, mode).to_text());
+        let mut etag = String::from("W/\"");
+        for byte in &Sha256::digest(&json)[..8] {
+            let _ = write!(etag, "{byte:02x}");
+        }
+        etag.push('"');
+        let statement = Arc::new(Statement { json, etag });
+        if last.len() == KEPT {
+            last.remove(0);
+        }
+        last.push((base.to_owned(), mode, statement.clone()));
+        statement
+    }
+
+    fn value(&self, base: &str, mode: Mode) -> Value<'static> {
+        let software =
+            Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
+        let implementation =
+            Object::new().with("description", "Kiln FHIR server").with("url", base.to_owned());
+        Object::new()
+            .with("resourceType", "CapabilityStatement")
+            .with("status", "active")
+            .with("date", DATE)
+            .with("kind", "instance")
+            .with("software", software)
+            .with("implementation", implementation)
+            .with("fhirVersion", "4.0.1")
+            .with(
+                "format",
+                codes(&["json", "application/fhir+json", "xml", "application/fhir+xml"]),
+            )
+            .with("patchFormat", codes(&self.patch_formats()))
+            .with("rest", vec![self.rest(mode)])
+            .into()
+    }
+
+    fn patch_formats(&self) -> Vec<&'static str> {
+        if !self.types.contains(&Kind::Patch.as_str()) {
+            return Vec::new();
+        }
+        vec![
+            "application/json-patch+json",
+            "application/fhir+json",
+            "application/xml-patch+xml",
+            "application/fhir+xml",
+        ]
+    }
+
+    fn rest(&self, mode: Mode) -> Value<'static> {
+        let resources = ResourceType::all().filter(|resource_type| {
+            is_endpoint(*resource_type)
+                && *resource_type != ResourceType::OPERATION_OUTCOME
+                && (mode == Mode::Full || NORMATIVE.contains(&resource_type.as_str()))
+        });
+        let resources: Vec<_> =
+            resources.map(|resource_type| self.resource(resource_type)).collect();
+        Object::new()
+            .with("mode", "server")
+            .with("security", Object::new().with("cors", true))
+            .with("resource", resources)
+            .with("interaction", interactions(&self.system, |_| true))
+            .with_some("operation", operations(&self.system_operations))
+            .into()
+    }
+
+    fn resource(&self, resource_type: ResourceType) -> Value<'static> {
+        let is_binary = resource_type == ResourceType::BINARY;
+        let offered = |code: &str| !(is_binary && code == Kind::Patch.as_str());
+        let has = |kind: Kind| self.types.contains(&kind.as_str());
+        let profile = format!("http://hl7.org/fhir/StructureDefinition/{resource_type}");
+        Object::new()
+            .with("type", resource_type.as_str())
+            .with("profile", profile)
+            .with("interaction", interactions(&self.types, offered))
+            .with("versioning", "versioned-update")
+            .with("readHistory", has(Kind::Vread))
+            .with("updateCreate", has(Kind::Update))
+            .with("conditionalCreate", false)
+            .with("conditionalRead", if has(Kind::Read) { "full-support" } else { "not-supported" })
+            .with("conditionalUpdate", false)
+            .with("conditionalDelete", "not-supported")
+            .with("referencePolicy", codes(&["literal", "logical", "local"]))
+            .with_some("operation", operations(&self.type_operations))
+            .into()
+    }
+}
+
+/// Resource types whose definitions are normative in R4.
+///
+/// <https://hl7.org/fhir/R4/ansi.html>
+const NORMATIVE: [&str; 10] = [
+    "Binary",
+    "Bundle",
+    "CapabilityStatement",
+    "CodeSystem",
+    "Observation",
+    "OperationDefinition",
+    "OperationOutcome",
+    "Patient",
+    "StructureDefinition",
+    "ValueSet",
+];
+
+fn codes(texts: &[&'static str]) -> Vec<Value<'static>> {
+    texts.iter().map(|text| Value::from(*text)).collect()
+}
+
+fn interactions(found: &[&'static str], offered: impl Fn(&str) -> bool) -> Vec<Value<'static>> {
+    let found = found.iter().filter(|code| offered(code));
+    found.map(|code| Object::new().with("code", *code).into()).collect()
+}
+
+fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
+    let operation = |name: &&'static str| {
+        let name = name.trim_start_matches('$');
+        let definition = format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}");
+        Object::new().with("name", name).with("definition", definition).into()
+    };
+    (!names.is_empty()).then(|| names.iter().map(operation).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::json::parse;
+    use crate::http::form::Form;
+    use crate::http::negotiation::MediaType;
+    use crate::http::routes;
+    use crate::spec::Spec;
+
+    use super::*;
+
+    fn capability() -> Capability {
+        Capability::new(&Table::new(routes::all(true)).expect("table"))
+    }
+
+    #[test]
+    fn the_statement_has_the_interactions_of_the_routes_and_sound_form() {
+        let statement = capability().statement("http://a/fhir", Mode::Full);
+        let value = parse(&statement.json).expect("JSON");
+        let spec = Spec::r4().expect("definitions");
+        let xml = Form { media_type: MediaType::FhirXml, is_pretty: false };
+        assert!(xml.write(&value, &spec.schema).is_ok(), "the form is that of the type");
+        let rest = &value.items_at("rest")[0];
+        let all = |value: &Value<'_>| {
+            let items = value.items_at("interaction").iter();
+            items.map(|item| item.str_at("code").expect("code").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(all(rest), ["batch", "history-system", "transaction"]);
+        let patient = rest.items_at("resource").iter();
+        let patient = patient.clone().find(|item| item.str_at("type") == Some("Patient"));
+        let expected = [
+            "create",
+            "delete",
+            "history-instance",
+            "history-type",
+            "patch",
+            "read",
+            "update",
+            "vread",
+        ];
+        assert_eq!(all(patient.expect("Patient")), expected);
+        assert_eq!(rest.items_at("resource").len(), 144);
+    }
+
+    #[test]
+    fn the_tag_changes_with_the_statement_and_only_with_it() {
+        let (one, other) = (capability(), capability());
+        let full = one.statement("http://a/fhir", Mode::Full);
+        assert_eq!(full.etag, other.statement("http://a/fhir", Mode::Full).etag);
+        assert_ne!(full.etag, one.statement("http://b/fhir", Mode::Full).etag);
+        let normative = one.statement("http://a/fhir", Mode::Normative);
+        assert_ne!(full.etag, normative.etag);
+        assert!(normative.json.len() < full.json.len());
+        for at in 0..20 {
+            one.statement(&format!("http://{at}/fhir"), Mode::Full);
+        }
+        assert_eq!(one.last.lock().expect("lock").len(), KEPT);
+    }
+}

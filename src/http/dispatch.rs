@@ -1,0 +1,195 @@
+//! The way of one request: route, caller, handler, and what every answer carries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, ORIGIN,
+    WARNING,
+};
+use axum::http::{Method, Request, Response, StatusCode, request};
+
+use crate::error::Error;
+
+use super::cors::Cors;
+use super::exchange::Exchange;
+use super::form::Form;
+use super::headers::{X_CORRELATION_ID, X_REQUEST_ID};
+use super::outcome::Failure;
+use super::prefer::Preferences;
+use super::query::Query;
+use super::server::Server;
+use super::table::{Answer, Found, Handler, Target};
+use super::{caller, compression, negotiation, task};
+
+/// Serves one request.
+pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let encodings = parts.headers.get(ACCEPT_ENCODING).cloned();
+    let is_preflight = Cors::is_preflight(&method, &parts.headers);
+    let (id, replaced) = request_id(&server, &parts.headers);
+
+    let (row, mut response) = route(&server, parts, body, &id).await;
+
+    let headers = response.headers_mut();
+    server.cors.mark(origin.as_ref(), is_preflight, headers);
+    if let Some(warning) = server.authenticator.warning() {
+        headers.insert(WARNING, warning);
+    }
+    if let Some(replaced) = replaced {
+        headers.insert(X_CORRELATION_ID, replaced);
+    }
+    headers.insert(X_REQUEST_ID, id.clone());
+    if let Some(encodings) = encodings {
+        response = compression::compress(response, encodings).await;
+    }
+    if method == Method::HEAD {
+        response = without_body(response);
+    }
+    let latency = started.elapsed();
+    server.meters.count(row, response.status(), latency);
+    let path = row.map_or("none", |row| server.table.routes()[row].path);
+    tracing::info!(
+        target: "kiln::request",
+        {
+            request.id = id.to_str().unwrap_or_default(),
+            http.method = %method,
+            http.route = path,
+            http.status = response.status().as_u16(),
+            duration_us = latency.as_micros() as u64,
+        },
+        "answered"
+    );
+    response
+}
+
+/// The id of a request, and the client's own where it cannot be kept (rest 1.37).
+fn request_id(server: &Server, headers: &HeaderMap) -> (HeaderValue, Option<HeaderValue>) {
+    let sent = headers.get(X_REQUEST_ID);
+    let is_plain = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    if let Some(sent) = sent.filter(is_plain) {
+        return (sent.clone(), None);
+    }
+    let mut buffer = [0; 36];
+    let text = server.ids.ordered().hyphenated().encode_lower(&mut buffer);
+    let id = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"));
+    (id, sent.cloned())
+}
+
+/// Finds the row and has it served; the row is for the metrics.
+async fn route(
+    server: &Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+    id: &HeaderValue,
+) -> (Option<usize>, Response<Body>) {
+    let format = Query::parse(parts.uri.query());
+    let format = format.as_ref().ok().and_then(|query| query.first("_format"));
+    let accepted = negotiation::answer(format, &parts.headers).ok();
+    let form = Form { media_type: accepted.unwrap_or_default(), is_pretty: false };
+    let fail = |row, failure: Failure| {
+        failure.log(id.to_str().unwrap_or_default());
+        (row, failure.to_response(form, server.schema()))
+    };
+    let limit = server.settings.max_url_bytes;
+    if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > limit) {
+        return fail(None, Failure::UriTooLong(limit));
+    }
+    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+        return (None, options(HeaderValue::from_static("OPTIONS")));
+    }
+    let (row, target) = match server.table.find(&parts.method, parts.uri.path()) {
+        Ok(Found::Row(row, target)) => (row, target),
+        Ok(Found::Path { allow, .. }) if parts.method == Method::OPTIONS => {
+            return (None, options(allow));
+        }
+        Ok(Found::Path { allow, path }) => {
+            let text = format!("{} is not offered at {path}", parts.method);
+            return fail(None, Failure::MethodNotAllowed { allow, text });
+        }
+        Err(failure) => return fail(None, failure),
+    };
+    let answer: Answer = match server.table.routes()[row].handler {
+        Handler::Plain(handler) => handler(server.clone(), parts),
+        Handler::Fhir(_) => {
+            let start = Start { server: server.clone(), parts, body, target, accepted };
+            let id = id.clone();
+            Box::pin(async move { start.run(row, &id).await })
+        }
+    };
+    match task::finish(server.settings.timeout, answer).await {
+        Ok(response) => (Some(row), response),
+        Err(Failure::Interaction(Error::MethodNotAllowed(text))) => {
+            let allow = server.table.allow_without(row);
+            fail(Some(row), Failure::MethodNotAllowed { allow, text })
+        }
+        Err(failure) => fail(Some(row), failure),
+    }
+}
+
+fn options(allow: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+/// A FHIR request that has a row, before its caller is known.
+struct Start {
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+    target: Target,
+    accepted: Option<negotiation::MediaType>,
+}
+
+impl Start {
+    async fn run(self, row: usize, id: &HeaderValue) -> Result<Response<Body>, Failure> {
+        let Self { server, parts, body, target, accepted } = self;
+        let route = &server.table.routes()[row];
+        let (Handler::Fhir(handler), Some(kind)) = (route.handler, route.interaction) else {
+            return Err(Error::internal("a row of another kind").into());
+        };
+        let interaction = crate::access::Interaction { kind, resource_type: target.resource_type };
+        let caller = caller::of(&*server.authenticator, &parts, id).await?;
+        let preferences = Preferences::read(&parts.headers);
+        let attempt = match Query::parse(parts.uri.query()) {
+            Ok(query) => {
+                let caller = caller.clone();
+                let server = server.clone();
+                let exchange =
+                    Exchange { server, parts, body, target, query, preferences, caller, accepted };
+                handler(exchange).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        let Err(failure) = attempt else { return attempt };
+        if let Some(error) = failure.unrecorded() {
+            let recorded = server.engine.denied::<()>(interaction, &caller, error).await;
+            if let Err(error @ Error::Unavailable(_)) = recorded {
+                return Err(Failure::Interaction(error));
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// The same answer to HEAD: its headers, with the length of the body that GET would have.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let length = body.size_hint().exact();
+    if let Some(length) = length
+        && !parts.headers.contains_key(CONTENT_LENGTH)
+        && !parts.headers.contains_key(CONTENT_ENCODING)
+    {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
+}

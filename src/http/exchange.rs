@@ -1,0 +1,148 @@
+//! One FHIR request on its way to the engine: what it says, read in one place.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, request};
+use bytes::Bytes;
+
+use crate::access::Caller;
+use crate::error::Error;
+use crate::fhir::codec::{Format, xml};
+use crate::fhir::json::{self, Limits, Value};
+use crate::fhir::schema::Schema;
+use crate::fhir::{Identity, IssueCode, ResourceType, VersionId};
+
+use super::form::Form;
+use super::negotiation::{self, MediaType};
+use super::outcome::Failure;
+use super::prefer::Preferences;
+use super::query::Query;
+use super::server::Server;
+use super::table::Target;
+use super::{base, body};
+
+/// A request with its caller.
+pub struct Exchange {
+    /// The endpoint.
+    pub server: Arc<Server>,
+    /// Method, URL and headers.
+    pub parts: request::Parts,
+    /// The body, unread.
+    pub body: Body,
+    /// What the path named.
+    pub target: Target,
+    /// The decoded query.
+    pub query: Query,
+    /// The `Prefer` headers.
+    pub preferences: Preferences,
+    /// Who asks.
+    pub caller: Caller,
+    /// The form that was negotiated; `None` when nothing that the client takes is served.
+    pub(super) accepted: Option<MediaType>,
+}
+
+impl Exchange {
+    /// The form of the answer.
+    ///
+    /// # Errors
+    /// [`Failure::NotAcceptable`]; [`Error::Invalid`] for a bad `_pretty` under strict handling.
+    pub fn form(&self) -> Result<Form, Failure> {
+        let Some(media_type) = self.accepted else {
+            // Asked again for the text of its refusal.
+            let media_type = negotiation::answer(self.query.first("_format"), &self.parts.headers)?;
+            return Ok(Form { media_type, is_pretty: false });
+        };
+        Ok(Form { media_type, is_pretty: self.query.is_pretty(self.is_strict())? })
+    }
+
+    /// Whether what is not understood is refused rather than ignored.
+    pub fn is_strict(&self) -> bool {
+        self.preferences.is_strict == Some(true)
+    }
+
+    /// The element table.
+    pub fn schema(&self) -> &Schema {
+        self.server.schema()
+    }
+
+    /// The type in the path.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a route without `{type}`.
+    pub fn resource_type(&self) -> Result<ResourceType, Failure> {
+        let missing = || Failure::from(Error::internal("the route has no {type}"));
+        self.target.resource_type.ok_or_else(missing)
+    }
+
+    /// Type and id in the path.
+    ///
+    /// # Errors
+    /// For text that cannot be an id: [`Error::Invalid`] on PUT, else [`Error::NotFound`].
+    pub fn identity(&self) -> Result<Identity, Failure> {
+        let resource_type = self.resource_type()?;
+        match &self.target.id {
+            Some(Ok(id)) => Ok(Identity { resource_type, id: id.clone() }),
+            Some(Err(invalid)) if self.parts.method == Method::PUT => {
+                Err(Error::invalid(IssueCode::Value, invalid.to_string()).into())
+            }
+            Some(Err(invalid)) => {
+                Err(Error::NotFound(format!("{resource_type}: {invalid}; it")).into())
+            }
+            None => Err(Error::internal("the route has no {id}").into()),
+        }
+    }
+
+    /// The version in the path.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for text that no version has.
+    pub fn version(&self) -> Result<VersionId, Failure> {
+        let text = self.target.version.as_deref().unwrap_or_default();
+        let version = text.parse();
+        version.map_err(|invalid| Error::NotFound(format!("{invalid}; it")).into())
+    }
+
+    /// The base that this client sees.
+    pub fn base(&self) -> String {
+        let settings = &self.server.settings;
+        let (headers, uri) = (&self.parts.headers, &self.parts.uri);
+        base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base)
+    }
+
+    /// Reads the body, once.
+    ///
+    /// # Errors
+    /// Those of reading, its bound and its coding.
+    pub async fn read_body(&mut self) -> Result<Bytes, Failure> {
+        let body = std::mem::take(&mut self.body);
+        body::read(body, &self.parts.headers, self.server.settings.max_body_bytes).await
+    }
+
+    /// Parses a resource's text.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the place of the first fault.
+    pub fn parse<'a>(&'a self, text: &'a [u8], format: Format) -> Result<Value<'a>, Error> {
+        parse(text, format, self.server.settings.max_depth, self.schema())
+    }
+}
+
+fn parse<'a>(
+    text: &'a [u8],
+    format: Format,
+    max_depth: usize,
+    schema: &'a Schema,
+) -> Result<Value<'a>, Error> {
+    if text.trim_ascii().is_empty() {
+        return Err(Error::invalid(IssueCode::Structure, "the body is empty"));
+    }
+    let limits = Limits { depth: max_depth, ..Limits::default() };
+    match format {
+        Format::Json => json::parse_with(text, limits)
+            .map_err(|error| Error::invalid(IssueCode::Structure, error.to_string())),
+        Format::Xml => {
+            xml::read(text, schema, limits).map_err(|error| Error::Invalid(vec![error.issue()]))
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Answers that show a version, and those of writes.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use axum::http::{Response, StatusCode};
+
+use crate::engine::{WriteOutcome, Written};
+use crate::error::Error;
+use crate::fhir::json;
+use crate::fhir::json::Value;
+use crate::fhir::schema::Schema;
+use crate::fhir::{Issue, IssueCode, Severity, Version};
+use crate::http::exchange::Exchange;
+use crate::http::form::Form;
+use crate::http::headers;
+use crate::http::outcome::{Failure, outcome};
+use crate::http::prefer::{PREFERENCE_APPLIED, Return};
+use crate::http::shape::Shape;
+
+/// The text of a version in `form`, as much of it as `shape` shows.
+///
+/// # Errors
+/// [`Error::Internal`] when what is stored cannot be read or written.
+pub(in crate::http) fn text(
+    version: &Version,
+    form: Form,
+    shape: &Shape,
+    schema: &Schema,
+) -> Result<Vec<u8>, Error> {
+    let stored = version.to_json();
+    if form.is_stored_form() && shape.is_whole() {
+        return Ok(stored);
+    }
+    let mut value = json::parse(&stored).map_err(Error::internal)?;
+    shape.cut(&mut value, schema);
+    form.write(&value, schema)
+}
+
+/// 200 with the resource `value`.
+pub(in crate::http) fn resource(
+    value: &Value<'_>,
+    form: Form,
+    schema: &Schema,
+) -> Result<Response<Body>, Failure> {
+    let body = form.write(value, schema)?;
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
+    Ok(response)
+}
+
+/// The answer to a create, update or patch.
+///
+/// # Errors
+/// Those of [`text`].
+pub(in crate::http) fn written(
+    exchange: &Exchange,
+    written: &Written,
+    form: Form,
+) -> Result<Response<Body>, Failure> {
+    let version = &written.version;
+    let status = match written.outcome {
+        WriteOutcome::Created => StatusCode::CREATED,
+        WriteOutcome::Unchanged | WriteOutcome::Updated => StatusCode::OK,
+    };
+    let schema = exchange.schema();
+    let mut response = match exchange.preferences.to_return() {
+        Return::Minimal => Response::new(Body::empty()),
+        Return::OperationOutcome => outcome(status, &[done(written)], form, schema),
+        Return::Representation => {
+            let body = text(version, form, &Shape::Whole, schema)?;
+            let mut response = Response::new(Body::from(body));
+            response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
+            response
+        }
+    };
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers::set_version(headers, version);
+    let location = format!("{}/{}", exchange.base(), version.versioned_path());
+    if let Ok(location) = HeaderValue::try_from(location) {
+        headers.insert(LOCATION, location);
+    }
+    if let Some(applied) = exchange.preferences.applied(true) {
+        headers.insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+/// The finding of an OperationOutcome that reports a success.
+pub(in crate::http) fn done(written: &Written) -> Issue {
+    let what = match written.outcome {
+        WriteOutcome::Created => "created",
+        WriteOutcome::Unchanged => "unchanged: the content is the same",
+        WriteOutcome::Updated => "updated",
+    };
+    let path = written.version.versioned_path();
+    information(format!("{path}: {what}"))
+}
+
+/// An issue that tells of no fault.
+pub(in crate::http) fn information(text: String) -> Issue {
+    Issue {
+        severity: Severity::Information,
+        code: IssueCode::Informational,
+        diagnostics: text,
+        expression: String::new(),
+    }
+}

@@ -1,0 +1,358 @@
+//! Entries of the Bundles that go out: versions of a history, results of a batch or transaction.
+//!
+//! An entry is made as compact JSON around stored texts; [`super::super::bundle`] gives it its form.
+//!
+//! Spec: <https://hl7.org/fhir/R4/bundle.html>, rest 2.86 to 2.89, 3.41 to 3.45
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+
+use crate::engine::{EntryResult, HistoryPage, HistoryScope, WriteOutcome, Written};
+use crate::error::Error;
+use crate::fhir::json::{self, Value};
+use crate::fhir::{Operation, Version, VersionId, operation_outcome};
+use crate::http::bundle::{BundleWriter, Head};
+use crate::http::form::Form;
+use crate::http::outcome;
+use crate::http::prefer::Return;
+use crate::http::shape::Shape;
+use crate::spec::Spec;
+
+use super::{answer, meta};
+
+/// Makes the entries of a history.
+pub(super) struct VersionEntries {
+    base: String,
+    shape: Shape,
+    spec: Arc<Spec>,
+}
+
+impl VersionEntries {
+    pub(super) fn new(base: &str, shape: Shape, spec: Arc<Spec>) -> Self {
+        Self { base: escaped(base), shape, spec }
+    }
+
+    /// Appends the entry of one version.
+    pub(super) fn write(&mut self, version: &Version, out: &mut Vec<u8>) -> Result<(), Error> {
+        let identity = &version.identity;
+        let resource_type = identity.resource_type;
+        let (method, status) = match version.operation {
+            Operation::Created => ("POST", "201 Created"),
+            Operation::Deleted => ("DELETE", "204 No Content"),
+            Operation::Patched | Operation::Updated => ("PUT", "200 OK"),
+            Operation::PutNew => ("PUT", "201 Created"),
+        };
+        push(out, &["{\"fullUrl\":\"", &self.base, "/", resource_type.as_str(), "/"]);
+        push(out, &[identity.id.as_str(), "\""]);
+        if !version.is_deleted() {
+            push(out, &[",\"resource\":"]);
+            self.resource(version, out)?;
+        }
+        push(out, &[",\"request\":{\"method\":\"", method, "\",\"url\":\""]);
+        push(out, &[resource_type.as_str()]);
+        if version.operation != Operation::Created {
+            push(out, &["/", identity.id.as_str()]);
+        }
+        push(out, &["\"},\"response\":{\"status\":\"", status, "\""]);
+        if !version.is_deleted() {
+            push(out, &[",\"location\":\"", &self.base, "/", &version.versioned_path(), "\""]);
+        }
+        response_end(version.version, Some(version), out);
+        push(out, &["}}"]);
+        Ok(())
+    }
+
+    fn resource(&self, version: &Version, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.shape.is_whole() {
+            version.write_json(out);
+            return Ok(());
+        }
+        let stored = version.to_json();
+        let mut value = json::parse(&stored).map_err(Error::internal)?;
+        self.shape.cut(&mut value, &self.spec.schema);
+        value.write(out);
+        Ok(())
+    }
+}
+
+/// Makes the entries of a response to a batch or transaction.
+pub(super) struct ResultEntries {
+    base: String,
+    returned: Option<Return>,
+    request_id: String,
+    spec: Arc<Spec>,
+}
+
+impl ResultEntries {
+    pub(super) fn new(
+        base: &str,
+        returned: Option<Return>,
+        request_id: String,
+        spec: Arc<Spec>,
+    ) -> Self {
+        Self { base: base.to_owned(), returned, request_id, spec }
+    }
+
+    /// Appends the entry of one result.
+    pub(super) fn write(&mut self, result: EntryResult, out: &mut Vec<u8>) -> Result<(), Error> {
+        match result {
+            EntryResult::CapabilityStatement(text) => {
+                push(out, &["{\"resource\":"]);
+                out.extend_from_slice(&text);
+                push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
+            }
+            EntryResult::Deleted(version) => {
+                push(out, &["{\"response\":{\"status\":\"204 No Content\""]);
+                if let Some(version) = version {
+                    response_end(version, None, out);
+                }
+                push(out, &["}}"]);
+            }
+            EntryResult::Failed(error) => self.failed(error, out),
+            EntryResult::History(page, scope) => self.history(page, &scope, out)?,
+            EntryResult::Meta(value) => {
+                push(out, &["{\"resource\":"]);
+                meta::parameters(value).write(out);
+                push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
+            }
+            EntryResult::NotModified(version) => {
+                push(out, &["{\"response\":{\"status\":\"304 Not Modified\""]);
+                response_end(version, None, out);
+                push(out, &["}}"]);
+            }
+            EntryResult::Read(version) => {
+                push(out, &["{\"resource\":"]);
+                version.write_json(out);
+                push(out, &[",\"response\":{\"status\":\"200 OK\""]);
+                response_end(version.version, Some(&version), out);
+                push(out, &["}}"]);
+            }
+            EntryResult::Written(outcome, version) => self.written(outcome, version, out),
+        }
+        Ok(())
+    }
+
+    fn written(&self, outcome: WriteOutcome, version: Version, out: &mut Vec<u8>) {
+        let status = match outcome {
+            WriteOutcome::Created => "201 Created",
+            WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
+        };
+        push(out, &["{"]);
+        if self.returned == Some(Return::Representation) {
+            push(out, &["\"resource\":"]);
+            version.write_json(out);
+            push(out, &[","]);
+        }
+        let path = version.versioned_path();
+        push(out, &["\"response\":{\"status\":\"", status, "\",\"location\":\"", &path, "\""]);
+        response_end(version.version, Some(&version), out);
+        if self.returned == Some(Return::OperationOutcome) {
+            push(out, &[",\"outcome\":"]);
+            let done = answer::done(&Written { outcome, version });
+            operation_outcome(&[done]).write(out);
+        }
+        push(out, &["}}"]);
+    }
+
+    fn failed(&self, error: Error, out: &mut Vec<u8>) {
+        let failure = outcome::Failure::Interaction(error);
+        failure.log(&self.request_id);
+        let outcome::Failure::Interaction(error) = failure else { return };
+        let (status, _) = outcome::classify(&error);
+        push(out, &["{\"response\":{\"status\":\"", &reason(status), "\",\"outcome\":"]);
+        operation_outcome(&outcome::issues(&error)).write(out);
+        push(out, &["}}"]);
+    }
+
+    fn history(
+        &self,
+        page: HistoryPage,
+        scope: &HistoryScope,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let path = match scope {
+            HistoryScope::Instance(identity) => format!("{identity}/_history"),
+            HistoryScope::System => "_history".to_owned(),
+            HistoryScope::Type(resource_type) => format!("{resource_type}/_history"),
+        };
+        let links = [("self", format!("{}/{path}", self.base))];
+        let head = Head { bundle_type: "history", total: page.total, links: &links };
+        let mut entries = VersionEntries::new(&self.base, Shape::Whole, self.spec.clone());
+        let mut writer = BundleWriter::new(Form::default(), self.spec.clone());
+        push(out, &["{\"resource\":"]);
+        writer.open(&head, out)?;
+        let mut text = Vec::new();
+        for version in page.versions {
+            text.clear();
+            entries.write(&version, &mut text)?;
+            writer.entry(&text, out)?;
+        }
+        writer.close(out);
+        push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
+        Ok(())
+    }
+}
+
+/// `etag` and `lastModified` of an open response.
+fn response_end(number: VersionId, version: Option<&Version>, out: &mut Vec<u8>) {
+    push(out, &[",\"etag\":\"W/\\\"", &number.to_string(), "\\\"\""]);
+    if let Some(version) = version {
+        push(out, &[",\"lastModified\":\"", &version.last_updated.to_string(), "\""]);
+    }
+}
+
+fn push(out: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// A text as it stands between the quotes of a JSON string.
+fn escaped(text: &str) -> String {
+    Value::from(text).to_text().trim_matches('"').to_owned()
+}
+
+/// `404 Not Found`
+fn reason(status: StatusCode) -> String {
+    let text = format!("{} {}", status.as_str(), status.canonical_reason().unwrap_or_default());
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::fhir::{Identity, Instant, ResourceType};
+
+    use super::*;
+
+    fn version(operation: Operation) -> Version {
+        let id = "p1".parse().expect("id");
+        let body = (operation != Operation::Deleted).then(|| Bytes::from("{\"active\":true}"));
+        Version {
+            identity: Identity { resource_type: ResourceType::PATIENT, id },
+            version: VersionId(2),
+            last_updated: Instant::from_micros(0),
+            operation,
+            meta: None,
+            body,
+        }
+    }
+
+    fn spec() -> Arc<Spec> {
+        Arc::new(Spec::r4().expect("definitions"))
+    }
+
+    const RESOURCE: &str = concat!(
+        r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"2","#,
+        r#""lastUpdated":"1970-01-01T00:00:00.000Z"},"active":true}"#
+    );
+    const END: &str = r#""etag":"W/\"2\"","lastModified":"1970-01-01T00:00:00.000Z"}}"#;
+
+    #[test]
+    fn a_history_entry_tells_how_its_version_came_to_be() {
+        let mut entries = VersionEntries::new("http://a/fhir", Shape::Whole, spec());
+        for (operation, method, url, status) in [
+            (Operation::Created, "POST", "Patient", "201 Created"),
+            (Operation::Updated, "PUT", "Patient/p1", "200 OK"),
+            (Operation::Patched, "PUT", "Patient/p1", "200 OK"),
+            (Operation::PutNew, "PUT", "Patient/p1", "201 Created"),
+            (Operation::Deleted, "DELETE", "Patient/p1", "204 No Content"),
+        ] {
+            let is_deleted = operation == Operation::Deleted;
+            let resource =
+                if is_deleted { String::new() } else { format!(r#""resource":{RESOURCE},"#) };
+            let location = r#""location":"http://a/fhir/Patient/p1/_history/2","#;
+            let location = if is_deleted { "" } else { location };
+            let expected = format!(
+                concat!(
+                    r#"{{"fullUrl":"http://a/fhir/Patient/p1",{}"request":{{"method":"{}","#,
+                    r#""url":"{}"}},"response":{{"status":"{}",{}{}"#
+                ),
+                resource, method, url, status, location, END
+            );
+            let mut out = Vec::new();
+            entries.write(&version(operation), &mut out).expect("entry");
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    #[test]
+    fn a_result_entry_has_status_tag_and_what_was_preferred() {
+        let created = || EntryResult::Written(WriteOutcome::Created, version(Operation::Created));
+        let location = r#""location":"Patient/p1/_history/2","#;
+        for (returned, result, expected) in [
+            (None, created(), format!(r#"{{"response":{{"status":"201 Created",{location}{END}"#)),
+            (
+                Some(Return::Representation),
+                created(),
+                format!(
+                    r#"{{"resource":{RESOURCE},"response":{{"status":"201 Created",{location}{END}"#
+                ),
+            ),
+            (
+                None,
+                EntryResult::Read(version(Operation::Updated)),
+                format!(r#"{{"resource":{RESOURCE},"response":{{"status":"200 OK",{END}"#),
+            ),
+            (
+                None,
+                EntryResult::Deleted(Some(VersionId(3))),
+                r#"{"response":{"status":"204 No Content","etag":"W/\"3\""}}"#.to_owned(),
+            ),
+            (
+                None,
+                EntryResult::Deleted(None),
+                r#"{"response":{"status":"204 No Content"}}"#.to_owned(),
+            ),
+            (
+                None,
+                EntryResult::NotModified(VersionId(3)),
+                r#"{"response":{"status":"304 Not Modified","etag":"W/\"3\""}}"#.to_owned(),
+            ),
+            (
+                None,
+                EntryResult::Failed(Error::NotFound("Patient/x".to_owned())),
+                concat!(
+                    r#"{"response":{"status":"404 Not Found","outcome":{"resourceType":"#,
+                    r#""OperationOutcome","issue":[{"severity":"error","code":"not-found","#,
+                    r#""diagnostics":"Patient/x is not known"}]}}}"#
+                )
+                .to_owned(),
+            ),
+        ] {
+            let mut entries = ResultEntries::new("http://a/fhir", returned, "r".to_owned(), spec());
+            let mut out = Vec::new();
+            entries.write(result, &mut out).expect("entry");
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    #[test]
+    fn every_entry_is_json_also_with_histories_inside() {
+        let page = HistoryPage {
+            total: Some(1),
+            versions: vec![version(Operation::Created), version(Operation::Deleted)],
+            next: None,
+        };
+        let result = EntryResult::History(page, HistoryScope::System);
+        let mut entries = ResultEntries::new(
+            "http://a/fhir",
+            Some(Return::OperationOutcome),
+            "r".to_owned(),
+            spec(),
+        );
+        for result in
+            [result, EntryResult::Written(WriteOutcome::Updated, version(Operation::Updated))]
+        {
+            let mut out = Vec::new();
+            entries.write(result, &mut out).expect("entry");
+            let value = json::parse(&out).expect("JSON");
+            assert_eq!(
+                value.get("response").and_then(|value| value.str_at("status")),
+                Some("200 OK")
+            );
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `$meta`, `$meta-add`, `$meta-delete`.
+//!
+//! Spec: <https://hl7.org/fhir/R4/resource-operations.html>, rest 2h
+
+use axum::body::Body;
+use axum::http::Response;
+
+use crate::engine::{MetaOf, meta_of_parameters};
+use crate::fhir::json::{Object, Value};
+use crate::http::exchange::Exchange;
+use crate::http::headers::{self, Keeping};
+use crate::http::negotiation;
+use crate::http::outcome::Failure;
+
+use super::answer;
+
+/// `GET $meta`, `GET [type]/$meta`, `GET [type]/[id]/$meta`, `GET [type]/[id]/_history/[vid]/$meta`
+pub(in crate::http) async fn meta(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    exchange.query.check_known(&[], exchange.is_strict())?;
+    let of = match (&exchange.target.id, exchange.target.resource_type) {
+        (Some(_), _) => {
+            let version = exchange.target.version.as_ref().map(|_| exchange.version());
+            MetaOf::Instance(exchange.identity()?, version.transpose()?)
+        }
+        (None, Some(resource_type)) => MetaOf::Type(resource_type),
+        (None, None) => MetaOf::System,
+    };
+    let meta = exchange.server.engine.meta(&of, &exchange.caller).await;
+    let meta = meta.map_err(Failure::Interaction)?;
+    let mut response = answer::resource(&parameters(meta), form, exchange.schema())?;
+    headers::set_caching(response.headers_mut(), Keeping::Revalidate);
+    Ok(response)
+}
+
+/// `POST [type]/[id]/$meta-add`, also on a version
+pub(in crate::http) async fn add(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    change(exchange, true).await
+}
+
+/// `POST [type]/[id]/$meta-delete`, also on a version
+pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    change(exchange, false).await
+}
+
+async fn change(mut exchange: Exchange, is_add: bool) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    let identity = exchange.identity()?;
+    let version = exchange.target.version.as_ref().map(|_| exchange.version()).transpose()?;
+    let format = negotiation::body(&exchange.parts.headers)?;
+    let body = exchange.read_body().await?;
+    let meta = meta_of_parameters(&exchange.parse(&body, format)?)?;
+    let (engine, caller) = (&exchange.server.engine, &exchange.caller);
+    let changed = if is_add {
+        engine.meta_add(&identity, version, &meta, caller).await
+    } else {
+        engine.meta_delete(&identity, version, &meta, caller).await
+    };
+    let meta = changed.map_err(Failure::Interaction)?;
+    answer::resource(&parameters(meta), form, exchange.schema())
+}
+
+/// A Parameters resource whose `return` is this Meta.
+pub(super) fn parameters(meta: Value<'static>) -> Value<'static> {
+    let returned = Object::new().with("name", "return").with("valueMeta", meta);
+    Object::new().with("resourceType", "Parameters").with("parameter", vec![returned.into()]).into()
+}

@@ -1,0 +1,82 @@
+//! capabilities: `GET [base]/metadata`.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#capabilities>, rest section 5
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
+use axum::http::{Response, StatusCode, request};
+
+use crate::error::Error;
+use crate::fhir::IssueCode;
+use crate::http::capability::Mode;
+use crate::http::form::Form;
+use crate::http::outcome::Failure;
+use crate::http::prefer::Preferences;
+use crate::http::query::Query;
+use crate::http::server::Server;
+use crate::http::shape::Shape;
+use crate::http::{base, condition, negotiation};
+
+/// `GET [base]/metadata`
+pub(in crate::http) async fn metadata(
+    server: Arc<Server>,
+    parts: request::Parts,
+) -> Result<Response<Body>, Failure> {
+    let query = Query::parse(parts.uri.query())?;
+    let is_strict = Preferences::read(&parts.headers).is_strict == Some(true);
+    let media_type = negotiation::answer(query.first("_format"), &parts.headers)?;
+    let form = Form { media_type, is_pretty: query.is_pretty(is_strict)? };
+    query.check_known(&["mode"], is_strict)?;
+    let mode = mode(query.once("mode")?)?;
+    let shape = match query.shape()? {
+        Shape::Count => {
+            let text = "_summary=count is for searches and history";
+            return Err(Error::invalid(IssueCode::Invalid, text).into());
+        }
+        shape => shape,
+    };
+    let settings = &server.settings;
+    let (headers, uri) = (&parts.headers, &parts.uri);
+    let base = base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base);
+    let statement = server.capability.statement(&base, mode);
+    let mut response = if condition::names_tag(headers, &statement.etag) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        let body = if form.is_stored_form() && shape.is_whole() {
+            Body::from(statement.json.clone())
+        } else {
+            let mut value = crate::fhir::json::parse(&statement.json).map_err(Error::internal)?;
+            shape.cut(&mut value, server.schema());
+            Body::from(form.write(&value, server.schema())?)
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
+        response
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&statement.etag) {
+        headers.insert(ETAG, etag);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    Ok(response)
+}
+
+fn mode(text: Option<&str>) -> Result<Mode, Error> {
+    match text {
+        None | Some("full") => Ok(Mode::Full),
+        Some("normative") => Ok(Mode::Normative),
+        Some("terminology") => {
+            let text = "mode=terminology is not offered: this server has no terminology service";
+            Err(Error::NotSupported(text.to_owned()))
+        }
+        Some(other) => {
+            let text = format!("mode is full, normative or terminology, not {other:?}");
+            Err(Error::invalid(IssueCode::Invalid, text))
+        }
+    }
+}

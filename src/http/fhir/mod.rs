@@ -1,0 +1,20 @@
+//! The FHIR interactions over HTTP, a file each: headers and bodies in, answers out.
+//!
+//! What an interaction means is the engine's; nothing here touches a resource beyond its form.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html>
+
+pub(super) mod answer;
+pub(super) mod binary;
+pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod entry;
+pub(super) mod history;
+pub(super) mod meta;
+pub(super) mod metadata;
+pub(super) mod patch;
+pub(super) mod period;
+pub(super) mod provenance;
+pub(super) mod read;
+pub(super) mod system;
+pub(super) mod update;

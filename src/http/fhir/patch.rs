@@ -1,0 +1,96 @@
+//! patch: `PATCH [type]/[id]` in its three languages, told apart by Content-Type.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#patch>, rest 2e
+
+use axum::body::Body;
+use axum::http::Response;
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::engine::patch::Patch;
+use crate::error::Error;
+use crate::fhir::IssueCode;
+use crate::fhir::codec::Format;
+use crate::http::condition;
+use crate::http::exchange::Exchange;
+use crate::http::negotiation::{ContentType, MediaType};
+use crate::http::outcome::Failure;
+
+use super::answer;
+
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+const LANGUAGES: &str = "application/json-patch+json, application/xml-patch+xml, \
+                         application/fhir+json, application/fhir+xml";
+
+/// The language of a patch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Language {
+    FhirPath(Format),
+    Json,
+    Xml,
+}
+
+/// `PATCH [type]/[id]`
+pub(in crate::http) async fn patch(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    exchange.query.check_known(&[], exchange.is_strict())?;
+    let identity = exchange.identity()?;
+    let condition = condition::of_write(&exchange.parts.headers)?;
+    let language = language(&exchange.parts.headers)?;
+    let body = exchange.read_body().await?;
+    let patch = match language {
+        Language::FhirPath(format) => Patch::FhirPath(exchange.parse(&body, format)?),
+        Language::Json => Patch::Json(exchange.parse(&body, Format::Json)?),
+        Language::Xml => Patch::Xml(std::str::from_utf8(&body).map_err(|fault| {
+            Error::invalid(IssueCode::Structure, format!("the patch is not UTF-8: {fault}"))
+        })?),
+    };
+    let engine = &exchange.server.engine;
+    let written = engine.patch(&identity, patch, &condition, &exchange.caller).await;
+    let mut response = answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)?;
+    response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(LANGUAGES));
+    Ok(response)
+}
+
+fn language(headers: &HeaderMap) -> Result<Language, Failure> {
+    let refuse = || Failure::UnsupportedMediaType(format!("a patch comes as one of {LANGUAGES}"));
+    let content_type = ContentType::read(headers).ok_or_else(refuse)?;
+    content_type.check(headers)?;
+    if content_type.is("application/json-patch+json") {
+        return Ok(Language::Json);
+    }
+    if content_type.is("application/xml-patch+xml") {
+        return Ok(Language::Xml);
+    }
+    let media_type = MediaType::from_name(content_type.name).ok_or_else(refuse)?;
+    Ok(Language::FhirPath(media_type.format()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::CONTENT_TYPE;
+
+    use super::*;
+
+    #[test]
+    fn the_content_type_tells_the_language() {
+        for (content_type, expected) in [
+            ("application/json-patch+json", Some(Language::Json)),
+            ("application/json-patch+json; charset=utf-8", Some(Language::Json)),
+            ("application/xml-patch+xml", Some(Language::Xml)),
+            ("application/fhir+json", Some(Language::FhirPath(Format::Json))),
+            ("application/fhir+xml", Some(Language::FhirPath(Format::Xml))),
+            ("application/json", Some(Language::FhirPath(Format::Json))),
+            ("application/json-patch+json; charset=latin1", None),
+            ("application/merge-patch+json", None),
+            ("text/plain", None),
+        ] {
+            let value = HeaderValue::from_static(content_type);
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
+            assert_eq!(language(&headers).ok(), expected, "{content_type}");
+        }
+        assert_eq!(
+            language(&HeaderMap::new()).err().map(|fault| fault.status().as_u16()),
+            Some(415)
+        );
+    }
+}

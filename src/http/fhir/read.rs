@@ -1,0 +1,84 @@
+//! read and vread: `GET [type]/[id]`, `GET [type]/[id]/_history/[vid]`.
+//!
+//! The hottest path of the server: a stored JSON text goes out as it is, nothing is parsed.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#read>, rest 2a
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Response, StatusCode};
+
+use crate::error::Error;
+use crate::fhir::{IssueCode, ResourceType, Version};
+use crate::http::condition;
+use crate::http::exchange::Exchange;
+use crate::http::headers::{self, Keeping};
+use crate::http::outcome::Failure;
+use crate::http::shape::Shape;
+
+use super::{answer, binary};
+
+/// `GET [type]/[id]`
+pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let identity = exchange.identity()?;
+    let shape = shape(&exchange)?;
+    let is_binary = identity.resource_type == ResourceType::BINARY;
+    if !is_binary {
+        exchange.form()?;
+    }
+    let found = exchange.server.engine.read(&identity, &exchange.caller).await;
+    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape, Keeping::Revalidate)
+}
+
+/// `GET [type]/[id]/_history/[vid]`
+pub(in crate::http) async fn vread(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let identity = exchange.identity()?;
+    let version = exchange.version()?;
+    let shape = shape(&exchange)?;
+    if identity.resource_type != ResourceType::BINARY {
+        exchange.form()?;
+    }
+    let found = exchange.server.engine.vread(&identity, version, &exchange.caller).await;
+    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape, Keeping::Immutable)
+}
+
+/// The part of the resource that is asked for; counting is for many (rest 1.74).
+fn shape(exchange: &Exchange) -> Result<Shape, Error> {
+    exchange.query.check_known(&[], exchange.is_strict())?;
+    match exchange.query.shape()? {
+        Shape::Count => {
+            let text = "_summary=count is for searches and history";
+            Err(Error::invalid(IssueCode::Invalid, text))
+        }
+        shape => Ok(shape),
+    }
+}
+
+fn shown(
+    exchange: &Exchange,
+    version: &Version,
+    shape: &Shape,
+    keeping: Keeping,
+) -> Result<Response<Body>, Failure> {
+    let mut response = if condition::is_unchanged(
+        &exchange.parts.headers,
+        version.version,
+        version.last_updated,
+    ) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else if let Some(raw) = binary::raw(exchange, version)? {
+        raw
+    } else {
+        let form = exchange.form()?;
+        let body = answer::text(version, form, shape, exchange.schema())?;
+        let mut response = Response::new(Body::from(body));
+        response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
+        response
+    };
+    let headers = response.headers_mut();
+    headers::set_version(headers, version);
+    headers::set_caching(headers, keeping);
+    Ok(response)
+}

@@ -1,0 +1,32 @@
+//! update: `PUT [type]/[id]`.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#update>, rest 2c
+
+use axum::body::Body;
+use axum::http::Response;
+
+use crate::fhir::Resource;
+use crate::http::condition;
+use crate::http::exchange::Exchange;
+use crate::http::outcome::Failure;
+
+use super::create::Sent;
+use super::{answer, provenance};
+
+/// `PUT [type]/[id]`
+pub(in crate::http) async fn update(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    exchange.query.check_known(&[], exchange.is_strict())?;
+    let identity = exchange.identity()?;
+    let condition = condition::of_write(&exchange.parts.headers)?;
+    let resource_type = identity.resource_type;
+    let sent = Sent::read(&mut exchange, resource_type).await?;
+    let value = sent.parse(&exchange)?;
+    let provenance = provenance::read(&exchange)?;
+    let resource = Resource { resource_type, value };
+    let engine = &exchange.server.engine;
+    let written = engine.update(&identity, resource, &condition, &exchange.caller).await;
+    let written = written.map_err(Failure::Interaction)?;
+    provenance::store(provenance, &written, engine, &exchange.caller).await?;
+    answer::written(&exchange, &written, form)
+}

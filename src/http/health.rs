@@ -1,0 +1,70 @@
+//! What is not FHIR: health, metrics, and the page at `/`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::{Response, StatusCode, request};
+
+use super::outcome::Failure;
+use super::server::Server;
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const PLAIN: &str = "text/plain;charset=utf-8";
+
+/// `GET /health/live`: the process answers.
+pub(super) async fn live(_: Arc<Server>, _: request::Parts) -> Result<Response<Body>, Failure> {
+    Ok(text(StatusCode::OK, PLAIN, "live\n".to_owned()))
+}
+
+/// `GET /health/ready`: requests can be served, or 503 with the reason.
+pub(super) async fn ready(
+    server: Arc<Server>,
+    _: request::Parts,
+) -> Result<Response<Body>, Failure> {
+    Ok(match server.probe.ready().await {
+        Ok(()) => text(StatusCode::OK, PLAIN, "ready\n".to_owned()),
+        Err(reason) => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let mut response = text(status, PLAIN, format!("not ready: {reason}\n"));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+    })
+}
+
+/// `GET /metrics`: Prometheus' text form.
+pub(super) async fn metrics(
+    server: Arc<Server>,
+    _: request::Parts,
+) -> Result<Response<Body>, Failure> {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(text(StatusCode::OK, content_type, server.probe.metrics()))
+}
+
+/// `GET /`: where to go from here.
+pub(super) async fn landing(_: Arc<Server>, _: request::Parts) -> Result<Response<Body>, Failure> {
+    Ok(text(StatusCode::OK, "text/html;charset=utf-8", LANDING.to_owned()))
+}
+
+const LANDING: &str = "<!doctype html>
+<html lang=\"en\">
+<meta charset=\"utf-8\">
+<title>Kiln</title>
+<h1>Kiln</h1>
+<p>A FHIR R4 server. Its endpoint is <code>/fhir</code>.</p>
+<ul>
+<li><a href=\"/fhir/metadata?_pretty=true\">What it offers</a>
+<li><a href=\"/fhir/_history?_count=10&amp;_pretty=true\">What happened last</a>
+<li><a href=\"/health/ready\">How it does</a>
+</ul>
+</html>
+";

@@ -1,0 +1,106 @@
+//! The routes: every path that this server answers, in one table.
+//!
+//! Method, path, interaction, audit, handler. The CapabilityStatement, the metrics and `Allow` are
+//! computed from it; what is not here does not exist.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#summary>
+
+use axum::http::Method;
+
+use crate::access::interaction::Kind;
+
+use super::fhir::{create, delete, history, meta, metadata, patch, read, system, update};
+use super::health;
+use super::table::{Audit, Handler, Route};
+
+/// A row of a FHIR interaction.
+macro_rules! fhir {
+    ($method:ident $path:literal $kind:ident $handler:path) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            interaction: Some(Kind::$kind),
+            audit: Audit::Gate,
+            handler: Handler::Fhir(|exchange| Box::pin($handler(exchange))),
+        }
+    };
+}
+
+/// A row of anything that discloses no resource.
+macro_rules! public {
+    ($method:ident $path:literal $handler:path) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            interaction: None,
+            audit: Audit::Public,
+            handler: Handler::Plain(|server, parts| Box::pin($handler(server, parts))),
+        }
+    };
+}
+
+/// Every route of this module, hottest first; health and metrics where `with_admin` says so.
+pub fn all(with_admin: bool) -> Vec<Route> {
+    let mut routes = vec![
+        fhir!(GET "/fhir/{type}/{id}" Read read::read),
+        fhir!(PUT "/fhir/{type}/{id}" Update update::update),
+        fhir!(PATCH "/fhir/{type}/{id}" Patch patch::patch),
+        fhir!(DELETE "/fhir/{type}/{id}" Delete delete::delete),
+        fhir!(POST "/fhir/{type}" Create create::create),
+        fhir!(POST "/fhir" Batch system::bundle),
+        fhir!(GET "/fhir/{type}/{id}/_history" HistoryInstance history::instance),
+        fhir!(GET "/fhir/{type}/{id}/_history/{vid}" Vread read::vread),
+        fhir!(GET "/fhir/{type}/_history" HistoryType history::of_type),
+        fhir!(GET "/fhir/_history" HistorySystem history::system),
+        fhir!(GET "/fhir/$meta" Meta meta::meta),
+        fhir!(GET "/fhir/{type}/$meta" Meta meta::meta),
+        fhir!(GET "/fhir/{type}/{id}/$meta" Meta meta::meta),
+        fhir!(GET "/fhir/{type}/{id}/_history/{vid}/$meta" Meta meta::meta),
+        fhir!(POST "/fhir/{type}/{id}/$meta-add" MetaAdd meta::add),
+        fhir!(POST "/fhir/{type}/{id}/$meta-delete" MetaDelete meta::delete),
+        fhir!(POST "/fhir/{type}/{id}/_history/{vid}/$meta-add" MetaAdd meta::add),
+        fhir!(POST "/fhir/{type}/{id}/_history/{vid}/$meta-delete" MetaDelete meta::delete),
+        public!(GET "/fhir/metadata" metadata::metadata),
+        public!(GET "/" health::landing),
+    ];
+    if with_admin {
+        routes.extend(admin());
+    }
+    routes
+}
+
+/// Health and metrics, which may have a listener of their own.
+pub fn admin() -> Vec<Route> {
+    vec![
+        public!(GET "/health/live" health::live),
+        public!(GET "/health/ready" health::ready),
+        public!(GET "/metrics" health::metrics),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::table::{RouteError, Table};
+
+    use super::*;
+
+    #[test]
+    fn the_routes_are_declared_as_they_must_be() {
+        assert!(Table::new(all(true)).is_ok());
+        assert!(Table::new(all(false)).is_ok());
+        assert!(Table::new(admin()).is_ok());
+    }
+
+    #[test]
+    fn an_undeclared_route_stops_the_start() {
+        let planted = Route {
+            interaction: None,
+            audit: Audit::Public,
+            ..fhir!(GET "/fhir/{type}/{id}/$planted" Read read::read)
+        };
+        let mut routes = all(true);
+        routes.push(planted);
+        let expected = RouteError::Inconsistent(Method::GET, "/fhir/{type}/{id}/$planted");
+        assert_eq!(Table::new(routes).err(), Some(expected));
+    }
+}

@@ -1,0 +1,110 @@
+//! What every request needs: the engine, the table of routes, and how the endpoint is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::clock::IdSource;
+use crate::engine::Engine;
+use crate::fhir::schema::Schema;
+
+use super::caller::Authenticator;
+use super::capability::Capability;
+use super::cors::Cors;
+use super::meters::Meters;
+use super::table::{Route, RouteError, Table};
+
+/// How the endpoint is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The base that clients see, when it is configured (`http.base_url`).
+    pub base_url: Option<String>,
+    /// The base by the listener's own address: what is left when a request names no host.
+    pub listener_base: String,
+    /// Web origins that browsers may call from; `*` for all.
+    pub cors_origins: Vec<String>,
+    /// Size of a page when the request names none.
+    pub default_page: u32,
+    /// Largest page.
+    pub max_page: u32,
+    /// Largest body in bytes, also after decompression.
+    pub max_body_bytes: usize,
+    /// Deepest nesting of a body.
+    pub max_depth: usize,
+    /// Longest path and query, in bytes.
+    pub max_url_bytes: usize,
+    /// Longest time that a request may take.
+    pub timeout: Duration,
+    /// Whether health and metrics are on this listener.
+    pub with_admin: bool,
+}
+
+/// How the process does, as `/health` and `/metrics` tell.
+pub trait Probe: Send + Sync {
+    /// Whether requests can be served; the reason when not.
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// All metrics in the text form of Prometheus.
+    fn metrics(&self) -> String;
+}
+
+/// One HTTP endpoint, shared by all its requests.
+pub struct Server {
+    /// The FHIR interactions.
+    pub engine: Arc<Engine>,
+    /// How the endpoint is set up.
+    pub settings: Settings,
+    /// Who asks.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Makes request ids.
+    pub ids: Arc<dyn IdSource>,
+    /// How the process does.
+    pub probe: Arc<dyn Probe>,
+    pub(super) capability: Capability,
+    pub(super) cors: Cors,
+    pub(super) meters: Meters,
+    pub(super) table: Table,
+}
+
+/// What `app` puts together for an endpoint.
+pub struct Parts {
+    /// The FHIR interactions.
+    pub engine: Arc<Engine>,
+    /// How the endpoint is set up.
+    pub settings: Settings,
+    /// Who asks.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Makes request ids.
+    pub ids: Arc<dyn IdSource>,
+    /// How the process does.
+    pub probe: Arc<dyn Probe>,
+}
+
+impl Server {
+    /// An endpoint with `routes`.
+    ///
+    /// # Errors
+    /// [`RouteError`] when a route is not declared as it must be: the server must not start then.
+    pub fn new(parts: Parts, routes: Vec<Route>) -> Result<Self, RouteError> {
+        let Parts { engine, settings, authenticator, ids, probe } = parts;
+        let table = Table::new(routes)?;
+        let capability = Capability::new(&table);
+        Ok(Self {
+            cors: Cors::new(&settings.cors_origins),
+            meters: Meters::new(&table),
+            capability,
+            table,
+            engine,
+            settings,
+            authenticator,
+            ids,
+            probe,
+        })
+    }
+
+    /// The element table.
+    pub fn schema(&self) -> &Schema {
+        &self.engine.spec().schema
+    }
+}
