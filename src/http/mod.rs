@@ -39,12 +39,33 @@ use axum::Router;
 use axum::extract::{Request, State};
 
 pub use caller::{Authenticator, Open};
-pub use server::{Parts, Probe, Server, Settings};
+pub use server::{Parts, Probe, Settings};
 pub use table::{Route, RouteError};
 
-/// The service of `server`: one fallback, because the table of routes decides everything.
-pub fn router(server: Arc<Server>) -> Router {
+use server::Server;
+
+/// The services of one endpoint.
+pub struct Routers {
+    /// FHIR and everything else of the HTTP listener.
+    pub fhir: Router,
+    /// Health and metrics, for a listener of their own.
+    pub admin: Router,
+}
+
+/// The services that `parts` make.
+///
+/// # Errors
+/// [`RouteError`] when a route is not declared as it must be: the server must not start then.
+pub fn router(parts: Parts) -> Result<Routers, RouteError> {
+    let with_admin = parts.settings.with_admin;
+    let admin = Server::new(parts.clone(), routes::admin())?;
+    let fhir = Server::new(parts, routes::all(with_admin))?;
+    Ok(Routers { fhir: service(fhir), admin: service(admin) })
+}
+
+/// One fallback, because the table of routes decides everything.
+fn service(server: Server) -> Router {
     let serve =
         |State(server): State<Arc<Server>>, request: Request| dispatch::serve(server, request);
-    Router::new().fallback(serve).with_state(server)
+    Router::new().fallback(serve).with_state(Arc::new(server))
 }

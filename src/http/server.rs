@@ -68,6 +68,7 @@ pub struct Server {
 }
 
 /// What `app` puts together for an endpoint.
+#[derive(Clone)]
 pub struct Parts {
     /// The FHIR interactions.
     pub engine: Arc<Engine>,
