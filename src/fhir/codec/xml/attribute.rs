@@ -101,16 +101,15 @@ pub(super) fn scan(text: &str, at: usize) -> impl Iterator<Item = Step<Attribute
 
 fn attribute(text: &str, at: usize) -> Step<Attribute<'_>> {
     let malformed = || Fault::new(at, "an attribute must have the form name=\"value\"");
-    let (name, after) = text.split_once('=').ok_or_else(malformed)?;
-    let value = after.trim_start_matches(is_space);
-    let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote));
-    let inside = &value[quote.ok_or_else(malformed)?.len_utf8()..];
-    let raw = inside.split(quote.unwrap_or('"')).next().ok_or_else(malformed)?;
-    if raw.len() == inside.len() {
-        return Err(malformed());
-    }
-    let end = at + text.len() - inside.len() + raw.len() + 1;
-    Ok(Attribute { at, end, name: name.trim_end_matches(is_space), raw })
+    // Names and values are short: a plain loop over bytes beats a search that has to be set up.
+    let equals = text.bytes().position(|byte| byte == b'=').ok_or_else(malformed)?;
+    let value = text[equals + 1..].trim_start_matches(is_space);
+    let quote = value.bytes().next().filter(|quote| b"\"'".contains(quote));
+    let quote = quote.ok_or_else(malformed)?;
+    let inside = &value[1..];
+    let len = inside.bytes().position(|byte| byte == quote).ok_or_else(malformed)?;
+    let end = at + text.len() - inside.len() + len + 1;
+    Ok(Attribute { at, end, name: text[..equals].trim_end_matches(is_space), raw: &inside[..len] })
 }
 
 pub(super) fn is_space(character: char) -> bool {

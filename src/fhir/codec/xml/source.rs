@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, Event};
 
-use super::attribute::{Attribute, scan};
+use super::attribute::{Attribute, is_space, scan};
 
 /// Most attributes of one element, and most namespace prefixes in scope: beyond what any
 /// document needs, and a bound on the work of looking for repetitions.
@@ -186,7 +186,8 @@ impl<'a> Source<'a> {
 
     fn open(&mut self, at: usize, end: usize, is_empty: bool) -> Step<Tag<'a>> {
         let content = self.slice(at + 1, end.saturating_sub(1 + usize::from(is_empty)));
-        let name_len = content.find([' ', '\t', '\r', '\n']).unwrap_or(content.len());
+        let space = content.bytes().position(|byte| is_space(byte.into()));
+        let name_len = space.unwrap_or(content.len());
         let name = &content[..name_len];
         check_name(name).map_err(|reason| Fault::new(at, reason))?;
         self.scopes.push(self.bindings.len());
@@ -195,7 +196,7 @@ impl<'a> Source<'a> {
         for attribute in scan(&content[name_len..], at + 1 + name_len) {
             self.attribute(attribute?)?;
         }
-        let (prefix, local) = name.split_once(':').unwrap_or(("", name));
+        let (prefix, local) = split_name(name);
         let namespace = self.resolve(prefix).ok_or_else(|| undeclared(at, prefix))?;
         let prefix_len = name.len() - local.len();
         Ok(Tag { at, is_empty, name: local, namespace, prefix_len })
@@ -223,10 +224,14 @@ impl<'a> Source<'a> {
 
     /// The namespace bound to `prefix`; the empty prefix asks for the default one.
     pub(super) fn resolve(&self, prefix: &str) -> Option<Namespace> {
-        let bound = self.bindings.iter().rev().find(|binding| binding.prefix == prefix);
+        let is_default = prefix.is_empty();
+        let bound = self.bindings.iter().rev().find(|binding| {
+            // Most names have no prefix: spare them the comparison of texts.
+            if is_default { binding.prefix.is_empty() } else { binding.prefix == prefix }
+        });
         match bound {
             Some(binding) => Some(binding.namespace),
-            None => prefix.is_empty().then_some(Namespace::None),
+            None => is_default.then_some(Namespace::None),
         }
     }
 
@@ -238,6 +243,14 @@ impl<'a> Source<'a> {
 
 pub(super) fn undeclared(at: usize, prefix: &str) -> Fault {
     Fault::new(at, format!("namespace prefix {prefix:?} is not declared"))
+}
+
+/// The prefix, empty when there is none, and the rest of a name.
+fn split_name(name: &str) -> (&str, &str) {
+    match name.bytes().position(|byte| byte == b':') {
+        Some(colon) => (&name[..colon], &name[colon + 1..]),
+        None => ("", name),
+    }
 }
 
 fn check_declaration(at: usize, declaration: &BytesDecl<'_>) -> Step<()> {
@@ -261,11 +274,8 @@ fn check_name(name: &str) -> Result<(), Cow<'static, str>> {
     let is_part = |byte: u8| is_start(byte) || byte.is_ascii_digit() || b"-.".contains(&byte);
     let is_valid =
         |part: &str| part.bytes().next().is_some_and(is_start) && part.bytes().skip(1).all(is_part);
-    let valid = match name.split_once(':') {
-        Some((prefix, local)) => is_valid(prefix) && is_valid(local),
-        None => is_valid(name),
-    };
-    if valid {
+    let (prefix, local) = split_name(name);
+    if is_valid(local) && (prefix.len() + local.len() == name.len() || is_valid(prefix)) {
         return Ok(());
     }
     let shown: String = name.chars().take(80).collect();

@@ -273,6 +273,7 @@ const FAULTS: &[(&str, &str, &str, usize)] = &[
     ),
     ("<id value=\"&x;\"/>", "reference \"&x;\" stands for no character", "Patient.id", 5),
     ("<id value=\"a\"></name>", "expected `</id>`, but `</name>` was found", "Patient.id", 15),
+    ("<:b/>", "\":b\" is not a name", "Patient", 1),
     ("<a$b/>", "\"a$b\" is not a name", "Patient", 1),
     ("\u{1}", "a character that XML does not allow", "", 1),
     ("<?xml version=\"1.0\"?>", "an XML declaration may only stand at the start", "Patient", 1),
