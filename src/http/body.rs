@@ -17,6 +17,9 @@ use crate::fhir::IssueCode;
 
 use super::outcome::Failure;
 
+/// A refused body is still taken off the wire when it is at most this many times too large.
+const DRAINED: u64 = 4;
+
 /// Reads the whole body, at most `limit` bytes of it before and after decompression.
 ///
 /// # Errors
@@ -25,17 +28,37 @@ use super::outcome::Failure;
 pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Failure> {
     let coding = Coding::read(headers)?;
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if told.is_some_and(|length: u64| length > limit as u64) {
-        return Err(too_large(limit));
+    let most_drained = (limit as u64).saturating_mul(DRAINED);
+    let mut body = body;
+    let raw = if told.is_some_and(|length: u64| length > limit as u64) {
+        Err(too_large(limit))
+    } else {
+        collect(&mut body, limit).await
+    };
+    if raw.is_err() && told.is_none_or(|length| length <= most_drained) {
+        drain(&mut body, most_drained).await;
     }
-    let raw = collect(body, limit).await?;
+    let raw = raw?;
     match coding {
         None => Ok(raw),
         Some(coding) => coding.decode(&raw, limit),
     }
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
+/// Takes the rest of a body that is refused: a client that is still sending would otherwise lose the
+/// answer together with the connection.
+async fn drain(body: &mut Body, most: u64) {
+    let mut rest = most;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        match rest.checked_sub(length) {
+            Some(left) => rest = left,
+            None => return,
+        }
+    }
+}
+
+async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -41,6 +41,7 @@ pub(super) struct Capability {
     system_operations: Vec<&'static str>,
     types: Vec<&'static str>,
     type_operations: Vec<&'static str>,
+    has_cors: bool,
     last: Mutex<Vec<(String, Mode, Arc<Statement>)>>,
 }
 
@@ -48,13 +49,14 @@ pub(super) struct Capability {
 const KEPT: usize = 8;
 
 impl Capability {
-    /// What the rows of `table` offer.
-    pub(super) fn new(table: &Table) -> Self {
+    /// What the rows of `table` offer, and whether pages of other origins may call.
+    pub(super) fn new(table: &Table, has_cors: bool) -> Self {
         let mut found = Self {
             system: vec![],
             system_operations: vec![],
             types: vec![],
             type_operations: vec![],
+            has_cors,
             last: Mutex::default(),
         };
         for route in table.routes() {
@@ -149,7 +151,7 @@ impl Capability {
             resources.map(|resource_type| self.resource(resource_type)).collect();
         Object::new()
             .with("mode", "server")
-            .with("security", Object::new().with("cors", true))
+            .with("security", Object::new().with("cors", self.has_cors))
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
             .with_some("operation", operations(&self.system_operations))
@@ -223,7 +225,7 @@ mod tests {
     use super::*;
 
     fn capability() -> Capability {
-        Capability::new(&Table::new(routes::all(true)).expect("table"))
+        Capability::new(&Table::new(routes::all(true)).expect("table"), false)
     }
 
     #[test]

@@ -185,7 +185,10 @@ impl Start {
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let length = body.size_hint().exact();
+    let has_body =
+        parts.status != StatusCode::NOT_MODIFIED && parts.status != StatusCode::NO_CONTENT;
     if let Some(length) = length
+        && has_body
         && !parts.headers.contains_key(CONTENT_LENGTH)
         && !parts.headers.contains_key(CONTENT_ENCODING)
     {

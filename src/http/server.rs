@@ -90,7 +90,7 @@ impl Server {
     pub fn new(parts: Parts, routes: Vec<Route>) -> Result<Self, RouteError> {
         let Parts { engine, settings, authenticator, ids, probe } = parts;
         let table = Table::new(routes)?;
-        let capability = Capability::new(&table);
+        let capability = Capability::new(&table, !settings.cors_origins.is_empty());
         Ok(Self {
             cors: Cors::new(&settings.cors_origins),
             meters: Meters::new(&table),
