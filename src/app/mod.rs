@@ -2,6 +2,7 @@
 //!
 //! Layer: 8. May import every module.
 
+pub mod bench;
 pub mod demo;
 pub mod import;
 pub mod package;
