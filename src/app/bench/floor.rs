@@ -199,7 +199,8 @@ impl Floor {
         self.sql(sql).await.map(drop)
     }
 
-    async fn sql(&self, text: &str) -> Result<String, BenchError> {
+    /// Runs `text` by psql and gives what it prints.
+    pub(super) async fn sql(&self, text: &str) -> Result<String, BenchError> {
         let mut child = Command::new(&self.psql)
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.database])
             .stdin(Stdio::piped())
