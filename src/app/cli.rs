@@ -12,11 +12,12 @@ use crate::engine::Engine;
 use crate::store::{maintenance, migrate};
 
 use super::bench::{self, BenchArgs};
+use super::database::{self, Database};
 use super::demo::{self, DemoArgs};
 use super::import::{self, ImportArgs};
 use super::package;
 use super::postgres::Private;
-use super::server::{self, Database, Server};
+use super::server::{self, Server};
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
 
@@ -43,13 +44,17 @@ enum Command {
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
     Bench(BenchArgs),
     /// Generate demo data: into the database, or into a file.
-    #[command(after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson")]
+    #[command(
+        after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson"
+    )]
     Demo(DemoArgs),
     /// Load Bundles and NDJSON: files, folders, .gz and .tar.gz.
     #[command(after_help = "Example:\n  kiln import patients.ndjson bundles/ archive.tar.gz")]
     Import(ImportArgs),
     /// Bring the database to this version and end.
-    #[command(after_help = "Example:\n  kiln migrate --set database.owner_url=postgres://kiln_owner@localhost/kiln")]
+    #[command(
+        after_help = "Example:\n  kiln migrate --set database.owner_url=postgres://kiln_owner@localhost/kiln"
+    )]
     Migrate,
     /// Make, install and list definition packs.
     #[command(subcommand)]
@@ -110,7 +115,10 @@ fn execute(cli: Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Bench(args) => bench::run(args, &config).await,
+            Command::Bench(args) => {
+                bench::run(args).await?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Demo(args) => generate(args, &config).await,
             Command::Import(args) => load(args, &config).await,
             Command::Migrate => bring_up(&config).await,
@@ -129,7 +137,9 @@ async fn serve(config: Config, demo: bool) -> Outcome {
     let base = server.base();
     eprintln!("Kiln serves FHIR R4 at {base}");
     if demo {
-        eprintln!("Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s {base}/Patient/_history?_count=1");
+        eprintln!(
+            "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s {base}/Patient/_history?_count=1"
+        );
     }
     server.until_interrupted().await;
     Ok(ExitCode::SUCCESS)
@@ -191,22 +201,19 @@ async fn bring_up(config: &Config) -> Outcome {
         Some(_) => None,
         None => Some(Private::attach_or_start(config)?),
     };
-    let (app, owner) = server::addresses(config, private.as_ref());
+    let (app, owner) = database::addresses(config, private.as_ref());
     migrate(&owner.unwrap_or(app)).await?;
     println!("the database has the schema of this version");
     Ok(ExitCode::SUCCESS)
 }
 
 fn packages(command: PackageCommand, config: &Config) -> Outcome {
-    let folder = config.data_dir.join("packages");
-    match command {
-        PackageCommand::Build { package, out } => {
-            println!("{}", package::build(&package, &out)?.display());
-        }
-        PackageCommand::Install { pack } => {
-            println!("{}", package::install(&pack, &folder)?.display());
-        }
-        PackageCommand::List => print!("{}", package::list(&folder)?),
-    }
+    let data_dir = config.data_dir.clone();
+    let command = match command {
+        PackageCommand::Build { package, out } => package::Command::Build { package, folder: out },
+        PackageCommand::Install { pack } => package::Command::Install { file: pack, data_dir },
+        PackageCommand::List => package::Command::List { data_dir },
+    };
+    package::run(&command, &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }

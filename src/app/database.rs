@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
-use crate::store::{Address, MigrateError, Sizes, Store, check_schema, migrate};
+use crate::config::{Config, ConfigError, ReadAudit};
+use crate::store::{Address, Flush, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::postgres::{PostgresError, Private};
 
@@ -70,6 +70,10 @@ impl Database {
             readers: config.database.read_connections.get() as usize,
             writers: config.database.write_connections.get() as usize,
             statement_timeout_ms: config.database.statement_timeout_ms.get(),
+            read_audit: match config.audit.reads {
+                ReadAudit::Committed => Flush::Soon,
+                ReadAudit::Flushed => Flush::Wait,
+            },
         };
         let store = Store::connect(&app, sizes).await;
         let store = store.map_err(|error| StartError::Store(cause_of(&error)))?;

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -51,16 +51,18 @@ pub(super) async fn serve(listener: TcpListener, ready: Ready, mut stop: watch::
     server.http2().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, source)) => connect(&server, &graceful, &ready, stream, source),
-                // Out of file descriptors, or the client left again: the next may do better.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            _ = stop.wait_for(|stop| *stop) => break,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Told, or there is nobody left to tell.
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((stream, source)) => connect(&server, &graceful, &ready, stream, source),
+            // Out of file descriptors, or the client left again: the next may do better.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
     drop(listener);
@@ -116,8 +118,7 @@ fn starting(path: &str) -> Response<Body> {
 
 /// Waits until the process is asked to end.
 pub(super) async fn interrupted() {
-    let (interrupt, terminate) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     match (interrupt, terminate) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! {

@@ -189,4 +189,3 @@ async fn keep_partitions(store: Store) {
         }
     }
 }
-
