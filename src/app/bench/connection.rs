@@ -257,14 +257,16 @@ fn read_head(head: &[u8]) -> io::Result<Head> {
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
 
     use super::*;
 
     /// Serves each of `answers` to one request on one connection.
-    async fn server(answers: &'static [&'static str]) -> Target {
+    async fn server(answers: &'static [&'static str]) -> (Target, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::task::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             for answer in answers {
                 let mut request = Vec::new();
@@ -278,12 +280,12 @@ mod tests {
                 }
             }
         });
-        Target::parse(&format!("http://{address}/fhir"), &[]).unwrap()
+        (Target::parse(&format!("http://{address}/fhir"), &[]).unwrap(), tasks)
     }
 
     #[tokio::test]
     async fn answers_of_every_form_are_read_on_one_connection() {
-        let target = server(&[
+        let (target, _tasks) = server(&[
             "HTTP/1.1 201 Created\r\nlocation:  http://x/Patient/1 \r\nContent-Length: 2\r\n\r\n{}",
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
              5\r\nhello\r\nA;x=y\r\n, world!!!\r\n0\r\n\r\n",
@@ -305,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_http_is_an_error() {
-        let target = server(&["SSH-2.0-x\r\n\r\n"]).await;
+        let (target, _tasks) = server(&["SSH-2.0-x\r\n\r\n"]).await;
         assert!(Connection::new(&target).send("GET", "", None).await.is_err());
     }
 }
