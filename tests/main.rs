@@ -3,5 +3,6 @@
 mod architecture;
 mod codec_suites;
 mod conformance;
+mod form_suites;
 mod harness;
 mod store_sql;
