@@ -2,9 +2,14 @@
 //!
 //! Layer: 8. May import every module.
 
+pub mod bench;
+pub mod cli;
+pub mod database;
 pub mod demo;
 pub mod import;
+mod listener;
 pub mod package;
 pub mod postgres;
 pub mod server;
+pub mod sink;
 pub mod telemetry;

@@ -1,116 +1,166 @@
-//! The composition root: database, store, engine and listener put together, and taken apart again.
+//! The composition root: database, engine, endpoint and listener put together, and taken apart again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
-use thiserror::Error;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
-use crate::config::{Config, ConfigError, Ids};
+use crate::config::{Config, Ids};
 use crate::engine::{Engine, Settings};
+use crate::http;
 use crate::spec::Spec;
-use crate::store::{Address, MigrateError, Sizes, Store, check_schema, maintenance, migrate};
+use crate::store::{Store, maintenance};
 
-use super::postgres::{PostgresError, Private};
+use super::database::{Database, StartError};
+use super::listener::{self, Ready};
+use super::telemetry;
 
-/// Why the server did not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The settings cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The embedded definitions are damaged.
-    #[error("the definitions cannot be loaded: {0}")]
-    Definitions(String),
-    /// The listener's address cannot be had.
-    #[error("cannot listen on {address}: {cause}")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The schema could not be brought to this version.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// The private PostgreSQL does not run.
-    #[error(transparent)]
-    Postgres(#[from] PostgresError),
-    /// The database cannot be reached.
-    #[error("cannot connect to the database: {0}")]
-    Store(String),
+/// Longest URL that is read, in bytes.
+const MAX_URL_BYTES: usize = 32 * 1024;
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    base: String,
+    engine: Arc<Engine>,
+    database: Database,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
 }
 
-/// A migrated database and what was started for it.
-pub struct Database {
-    /// The store on it.
-    pub store: Store,
-    private: Option<Private>,
-}
-
-impl Database {
-    /// Finds or starts the database that `config` means, migrates it and connects.
-    ///
-    /// `attach` joins a private PostgreSQL that another Kiln runs, as commands beside a server do.
+impl Server {
+    /// Starts serving: the listener answers 503 until the database is there and migrated.
     ///
     /// # Errors
-    /// Each [`StartError`] but that of the listener.
-    pub async fn open(config: &Config, attach: bool) -> Result<Self, StartError> {
-        let private = match config.database.url {
-            Some(_) => None,
-            None => Some(start_private(config, attach).await?),
+    /// [`StartError`] says which part did not start.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        telemetry::keep_metrics();
+        let listener = bind(config.http.listen).await?;
+        let fault = |cause| StartError::Listen { address: config.http.listen, cause };
+        let address = listener.local_addr().map_err(fault)?;
+        let (stop, stopped) = watch::channel(false);
+        let ready = Ready::default();
+        let serving = listener::serve(listener, ready.clone(), stopped.clone());
+        let mut listeners = vec![spawn(serving)];
+        let database = Database::open(&config, false).await?;
+        let base = config.base_url(address);
+        let engine = Arc::new(engine(&config, database.store.clone(), base.clone())?);
+        let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
+        let parts = http::Parts {
+            engine: engine.clone(),
+            settings: settings(&config, address),
+            authenticator: Arc::new(http::Open::default()),
+            ids: Arc::new(SystemIds::default()),
+            probe,
         };
-        let (app, owner) = addresses(config, private.as_ref());
-        match owner {
-            Some(owner) => migrate(&owner).await?,
-            None => check_schema(&app).await?,
+        let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
+        if let Some(admin) = config.admin.listen {
+            let own = Ready::default();
+            own.set(router.admin);
+            let listener = bind(admin).await?;
+            listeners.push(spawn(listener::serve(listener, own, stopped)));
         }
-        let sizes = Sizes {
-            readers: config.database.read_connections.get() as usize,
-            writers: config.database.write_connections.get() as usize,
-            statement_timeout_ms: config.database.statement_timeout_ms.get(),
-        };
-        let store = Store::connect(&app, sizes).await;
-        let store = store.map_err(|error| StartError::Store(cause_of(&error)))?;
-        Ok(Self { store, private })
+        ready.set(router.fhir);
+        let upkeep = spawn(keep_partitions(database.store.clone()));
+        tracing::info!(base, "ready");
+        Ok(Self { address, base, engine, database, stop, listeners, upkeep })
     }
 
-    /// The process id of the private PostgreSQL, when there is one and it is ours.
+    /// The address of the listener.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The FHIR base that clients see.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The interactions, for commands that share the process.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The store, for commands that share the process.
+    pub fn store(&self) -> &Store {
+        &self.database.store
+    }
+
+    /// The process id of the private PostgreSQL, when there is one.
     pub fn postgres_pid(&self) -> Option<u32> {
-        self.private.as_ref().and_then(Private::pid)
+        self.database.postgres_pid()
     }
 
-    /// Stops the private PostgreSQL, if there is one.
-    pub async fn close(self) {
-        let Self { store, private } = self;
-        drop(store);
-        if let Some(private) = private {
-            // Stopping waits for the process; nothing can be done if that fails.
-            let _ = tokio::task::spawn_blocking(move || private.stop()).await;
+    /// Serves until the process is asked to end (SIGINT or SIGTERM), then stops.
+    pub async fn until_interrupted(self) {
+        listener::interrupted().await;
+        tracing::info!("stopping");
+        self.stop().await;
+    }
+
+    /// Takes no more requests, lets running ones finish, stops the private PostgreSQL.
+    pub async fn stop(self) {
+        // Without receivers there is nobody left to tell.
+        let _ = self.stop.send(true);
+        for listener in self.listeners {
+            let _ = listener.await;
         }
+        self.upkeep.abort();
+        let _ = self.upkeep.await;
+        drop(self.engine);
+        self.database.close().await;
     }
 }
 
-/// The addresses to serve and, where it is known, to migrate by.
-pub fn addresses(config: &Config, private: Option<&Private>) -> (Address, Option<Address>) {
-    if let Some(private) = private {
-        return (Address::new(private.app_url()), Some(Address::new(private.owner_url())));
-    }
-    let address = |secret: &secrecy::SecretString| Address::new(secret.expose_secret());
-    let url = config.database.url.as_ref().map_or_else(|| Address::new(""), address);
-    (url, config.database.owner_url.as_ref().map(address))
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
 }
 
-async fn start_private(config: &Config, attach: bool) -> Result<Private, StartError> {
-    let config = config.clone();
-    let start = move || {
-        if attach { Private::attach_or_start(&config) } else { Private::start(&config) }
-    };
-    let started = tokio::task::spawn_blocking(start).await;
-    Ok(started.map_err(|error| StartError::Store(error.to_string()))??)
+#[expect(clippy::disallowed_methods, reason = "the composition root starts the server's tasks")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(task)
+}
+
+fn settings(config: &Config, address: SocketAddr) -> http::Settings {
+    http::Settings {
+        base_url: config.http.base_url.clone(),
+        listener_base: format!("http://{address}/fhir"),
+        cors_origins: config.http.cors_origins.clone(),
+        default_page: config.http.default_page.get(),
+        max_page: config.http.max_page.get(),
+        max_body_bytes: config.http.max_body_bytes,
+        max_depth: config.http.max_depth,
+        max_url_bytes: MAX_URL_BYTES,
+        timeout: Duration::from_secs(u64::from(config.http.request_timeout_s.get())),
+        with_admin: config.admin.listen.is_none(),
+    }
+}
+
+/// What health and metrics ask.
+struct Probe {
+    store: Store,
+}
+
+impl http::Probe for Probe {
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
+        async { self.store.ping().await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn metrics(&self) -> String {
+        let pool = self.store.pool_status();
+        metrics::gauge!("kiln_database_connections", "state" => "open").set(pool.open as f64);
+        metrics::gauge!("kiln_database_connections", "state" => "idle").set(pool.idle as f64);
+        metrics::gauge!("kiln_database_waiting_writes").set(pool.waiting as f64);
+        telemetry::render_metrics()
+    }
 }
 
 /// An engine on `store` whose references are relative to `base`.
@@ -130,7 +180,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
 }
 
 /// Makes the partitions of coming months, every day, as long as the server runs.
-pub(super) async fn keep_partitions(store: Store) {
+async fn keep_partitions(store: Store) {
     let mut daily = tokio::time::interval(Duration::from_secs(24 * 60 * 60));
     loop {
         daily.tick().await;
@@ -138,13 +188,4 @@ pub(super) async fn keep_partitions(store: Store) {
             tracing::warn!(%error, "cannot make partitions; trying again tomorrow");
         }
     }
-}
-
-/// The innermost cause of an error, which says most.
-fn cause_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
 }

@@ -76,6 +76,16 @@ pub enum AuthMode {
     Smart,
 }
 
+/// What a read waits for before it is answered.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadAudit {
+    /// Its ledger row is committed.
+    Committed,
+    /// Its ledger row is on the disk.
+    Flushed,
+}
+
 /// How the server makes logical ids.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -164,6 +174,15 @@ configuration! {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
         /// works on a loopback address only.
         mode: AuthMode = Text("smart"),
+    }
+
+    /// The ledger of who did what.
+    [audit] Audit {
+        /// When a read is answered: "committed" (the default) once the database has its row, which
+        /// reaches the disk within milliseconds, or "flushed" once the disk has it. A write
+        /// always waits for the disk, with its row. The loss that "committed" allows is the rows
+        /// of reads in the last moments before the database server or its machine crashes.
+        reads: ReadAudit = Text("committed"),
     }
 
     /// The log on standard error. It never holds patient data.

@@ -54,100 +54,109 @@ pub enum SchemaError {
 /// # Errors
 /// [`SchemaError`] when the pack cannot be read or its definitions do not fit together.
 pub fn load(pack: &Pack<'_>) -> Result<Schema, SchemaError> {
-    let records = pack.records(Section::Types)?;
-    let structures = records.iter().collect::<Result<Vec<_>, _>>()?;
     let mut drafts = Drafts::default();
-    for structure in &structures {
-        drafts.name_types(structure)?;
+    for structure in pack.records(Section::Types)?.iter() {
+        // One definition at a time: all of them as documents would be much of the start's memory.
+        drafts.add(&structure?)?;
     }
-    for structure in &structures {
-        drafts.add_fields(structure)?;
-    }
-    Ok(drafts.finish())
+    drafts.finish()
 }
 
-/// A type while its fields are being collected.
-struct Draft<'v> {
-    name: &'v str,
+/// A type that was named; `def` follows when its definition comes.
+struct Draft {
+    name: Box<str>,
+    /// Where it was named first.
+    place: Box<str>,
+    def: Option<Def>,
+}
+
+struct Def {
     kind: TypeKind,
     is_abstract: bool,
-    base: Option<&'v str>,
+    base: Option<TypeId>,
     fields: Vec<Field>,
 }
 
 #[derive(Default)]
-struct Drafts<'v> {
-    types: Vec<Draft<'v>>,
-    ids: HashMap<&'v str, TypeId>,
+struct Drafts {
+    types: Vec<Draft>,
+    ids: HashMap<Box<str>, TypeId>,
 }
 
-impl<'v> Drafts<'v> {
-    /// Gives an id to the type and to each group of elements in it.
-    fn name_types(&mut self, structure: &'v Value<'v>) -> Result<(), SchemaError> {
-        let name = root(structure)?;
-        let base = structure.str_at("baseDefinition").and_then(|url| url.strip_prefix(TYPE_URL));
+impl Drafts {
+    /// Adds the type that `structure` defines and the groups of elements in it.
+    fn add(&mut self, structure: &Value<'_>) -> Result<(), SchemaError> {
+        let name = structure.str_at("type").ok_or_else(|| SchemaError::Incomplete {
+            place: structure.str_at("url").unwrap_or("a definition").to_owned(),
+            what: "type",
+        })?;
         let kind = match (structure.str_at("kind"), Primitive::from_name(name)) {
             (Some("resource"), _) => TypeKind::Resource,
             (Some("primitive-type"), Some(primitive)) => TypeKind::Primitive(primitive),
             (Some("primitive-type"), None) => TypeKind::Xhtml,
             _ => TypeKind::Complex,
         };
+        let base = structure.str_at("baseDefinition").and_then(|url| url.strip_prefix(TYPE_URL));
         let is_abstract = structure.get("abstract").and_then(Value::as_bool) == Some(true);
-        self.add(Draft { name, kind, is_abstract, base, fields: Vec::new() })?;
-        for pair in structure.items_at("snapshot").windows(2) {
-            let (Some(path), Some(next)) = (pair[0].str_at("path"), pair[1].str_at("path")) else {
-                continue;
-            };
-            // An element whose first child follows it is a group.
-            let is_group = next.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-            if is_group && path.contains('.') {
-                let base = pair[0].items_at("type").first().and_then(|first| first.str_at("code"));
-                let kind = TypeKind::Backbone;
-                self.add(Draft { name: path, kind, is_abstract: false, base, fields: Vec::new() })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, draft: Draft<'v>) -> Result<(), SchemaError> {
-        let id = u16::try_from(self.types.len()).map_err(|_| SchemaError::TooMany)?;
-        self.ids.insert(draft.name, TypeId(id));
-        self.types.push(draft);
-        Ok(())
-    }
-
-    /// Puts each element of the structure into the type or group that holds it.
-    fn add_fields(&mut self, structure: &'v Value<'v>) -> Result<(), SchemaError> {
-        let owner = root(structure)?;
-        let kind = self.types[usize::from(self.id(owner, owner)?.0)].kind;
-        for element in structure.items_at("snapshot") {
+        self.define(name, kind, is_abstract, base)?;
+        let elements = structure.items_at("snapshot");
+        for (at, element) in elements.iter().enumerate() {
             let path = element.str_at("path").unwrap_or_default();
-            let Some((parent, name)) = path.rsplit_once('.') else { continue };
+            let Some((parent, last)) = path.rsplit_once('.') else { continue };
             let is_text = matches!(kind, TypeKind::Primitive(_) | TypeKind::Xhtml);
-            if is_text && name == "value" {
+            if is_text && last == "value" {
                 // The value is the JSON value itself.
                 continue;
             }
-            let mut field = self.field(path, name, element)?;
-            if kind == TypeKind::Resource && parent == owner && name == "id" {
-                field.types[0].type_id = self.id("id", path)?;
+            let next = elements.get(at + 1).and_then(|next| next.str_at("path"));
+            let first_child = next.and_then(|next| next.strip_prefix(path));
+            if first_child.is_some_and(|rest| rest.starts_with('.')) {
+                let base = element.items_at("type").first().and_then(|first| first.str_at("code"));
+                self.define(path, TypeKind::Backbone, false, base)?;
             }
-            let parent = self.id(parent, path)?;
-            self.types[usize::from(parent.0)].fields.push(field);
+            let mut field = self.field(path, last, element)?;
+            if kind == TypeKind::Resource && parent == name && last == "id" {
+                field.types = vec![single(self.id("id", path)?, last)];
+            }
+            self.fields(parent, path)?.push(field);
         }
         Ok(())
     }
 
-    fn field(&self, path: &str, name: &str, element: &Value<'_>) -> Result<Field, SchemaError> {
+    fn define(
+        &mut self,
+        name: &str,
+        kind: TypeKind,
+        is_abstract: bool,
+        base: Option<&str>,
+    ) -> Result<(), SchemaError> {
+        let base = base.map(|base| self.id(base, name)).transpose()?;
+        let id = self.id(name, name)?;
+        let def = Def { kind, is_abstract, base, fields: Vec::new() };
+        self.types[usize::from(id.0)].def = Some(def);
+        Ok(())
+    }
+
+    /// The fields of the type or group `name`, which must be defined before its elements.
+    fn fields(&mut self, name: &str, place: &str) -> Result<&mut Vec<Field>, SchemaError> {
+        let at = self.ids.get(name).map(|id| usize::from(id.0));
+        let def = at.and_then(|at| self.types.get_mut(at)?.def.as_mut());
+        def.map(|def| &mut def.fields).ok_or_else(|| unknown(name, place))
+    }
+
+    fn field(&mut self, path: &str, name: &str, element: &Value<'_>) -> Result<Field, SchemaError> {
         let missing = |what| SchemaError::Incomplete { place: path.to_owned(), what };
         let stem = name.strip_suffix("[x]");
-        let types = match (self.ids.get(path), element.str_at("contentReference")) {
-            (Some(&group), _) => vec![single(group, name)],
-            (None, Some(reference)) => {
+        let is_group = self.ids.get(path).is_some_and(|id| {
+            self.types.get(usize::from(id.0)).is_some_and(|draft| draft.def.is_some())
+        });
+        let types = match element.str_at("contentReference") {
+            _ if is_group => vec![single(self.id(path, path)?, name)],
+            Some(reference) => {
                 let group = reference.rsplit_once('#').map_or(reference, |(_, path)| path);
                 vec![single(self.id(group, path)?, name)]
             }
-            (None, None) => self.types_of(path, name, element)?,
+            None => self.types_of(path, name, element)?,
         };
         if types.is_empty() {
             return Err(missing("type"));
@@ -170,13 +179,14 @@ impl<'v> Drafts<'v> {
     }
 
     fn types_of(
-        &self,
+        &mut self,
         path: &str,
         name: &str,
         element: &Value<'_>,
     ) -> Result<Vec<FieldType>, SchemaError> {
-        let mut types: Vec<FieldType> = Vec::new();
-        for named in element.items_at("type") {
+        let listed = element.items_at("type");
+        let mut types: Vec<FieldType> = Vec::with_capacity(listed.len());
+        for named in listed {
             let code = named.str_at("code").unwrap_or_default();
             let type_id = self.id(code, path)?;
             let key = match name.strip_suffix("[x]") {
@@ -188,28 +198,30 @@ impl<'v> Drafts<'v> {
         Ok(types)
     }
 
-    fn id(&self, name: &str, place: &str) -> Result<TypeId, SchemaError> {
-        self.ids.get(name).copied().ok_or_else(|| SchemaError::UnknownType {
-            place: place.to_owned(),
-            name: name.to_owned(),
-        })
+    /// The id of the type `name`; its definition may come later.
+    fn id(&mut self, name: &str, place: &str) -> Result<TypeId, SchemaError> {
+        if let Some(&id) = self.ids.get(name) {
+            return Ok(id);
+        }
+        let id = TypeId(u16::try_from(self.types.len()).map_err(|_| SchemaError::TooMany)?);
+        self.ids.insert(name.into(), id);
+        self.types.push(Draft { name: name.into(), place: place.into(), def: None });
+        Ok(id)
     }
 
-    fn finish(self) -> Schema {
-        let ids = self.ids;
-        let types = self.types.into_iter().map(|draft| {
-            let base = draft.base.and_then(|base| ids.get(base).copied());
-            TypeDef::new(draft.name.into(), draft.kind, draft.is_abstract, base, draft.fields)
+    fn finish(self) -> Result<Schema, SchemaError> {
+        let types = self.types.into_iter().map(|Draft { name, place, def }| {
+            let def = def.ok_or_else(|| unknown(&name, &place))?;
+            let mut fields = def.fields;
+            fields.shrink_to_fit();
+            Ok(TypeDef::new(name, def.kind, def.is_abstract, def.base, fields))
         });
-        Schema::new(types.collect())
+        Ok(Schema::new(types.collect::<Result<_, SchemaError>>()?))
     }
 }
 
-fn root<'v>(structure: &'v Value<'_>) -> Result<&'v str, SchemaError> {
-    structure.str_at("type").ok_or_else(|| SchemaError::Incomplete {
-        place: structure.str_at("url").unwrap_or("a definition").to_owned(),
-        what: "type",
-    })
+fn unknown(name: &str, place: &str) -> SchemaError {
+    SchemaError::UnknownType { place: place.to_owned(), name: name.to_owned() }
 }
 
 fn single(type_id: TypeId, key: &str) -> FieldType {

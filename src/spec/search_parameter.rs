@@ -4,6 +4,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/searchparameter.html>
 
+use std::collections::HashMap;
+
 use crate::fhir::ResourceType;
 use crate::fhir::json::Value;
 use crate::fhir::schema::Schema;
@@ -119,17 +121,19 @@ impl SearchParameters {
             (&a.code, a_example, &a.url).cmp(&(&b.code, b_example, &b.url))
         });
         let all: Vec<SearchParameter> = found.into_iter().map(|(_, parameter)| parameter).collect();
+        let mut by_base: HashMap<&str, Vec<u16>> = HashMap::new();
+        for (at, parameter) in all.iter().enumerate() {
+            for base in &parameter.bases {
+                by_base.entry(base).or_default().extend(u16::try_from(at));
+            }
+        }
         let by_type = ResourceType::all().map(|of| {
-            select(&all, |base| {
-                let ids = schema.by_name(of.as_str()).zip(schema.by_name(base));
-                base == of.as_str() || ids.is_some_and(|(id, base)| schema.is_a(id, base))
-            })
+            let bases = ancestry(schema, of.as_str());
+            one_a_code(&all, bases.filter_map(|base| by_base.get(base)).flatten().copied())
         });
-        Ok(Self {
-            by_type: by_type.collect(),
-            common: select(&all, |base| base == "Resource"),
-            all,
-        })
+        let by_type = by_type.collect();
+        let common = one_a_code(&all, by_base.get("Resource").into_iter().flatten().copied());
+        Ok(Self { all, by_type, common })
     }
 
     /// The parameter called `code` of `resource_type`, inherited ones included.
@@ -169,16 +173,20 @@ impl SearchParameters {
     }
 }
 
-/// Places of the parameters with a base that `has` accepts, one for each code.
-fn select(all: &[SearchParameter], has: impl Fn(&str) -> bool) -> Vec<u16> {
-    let mut places: Vec<u16> = Vec::new();
-    for (at, parameter) in all.iter().enumerate() {
-        let is_new =
-            places.last().is_none_or(|&last| all[usize::from(last)].code != parameter.code);
-        if is_new && parameter.bases.iter().any(|base| has(base)) {
-            places.extend(u16::try_from(at));
-        }
-    }
+/// The type and what it specialises, nearest first.
+fn ancestry<'s>(schema: &'s Schema, name: &'s str) -> impl Iterator<Item = &'s str> {
+    std::iter::successors(Some(name), |name| {
+        let base = schema.type_named(name)?.base?;
+        Some(&*schema.get(base).name)
+    })
+}
+
+/// The places sorted, only the first for each code.
+fn one_a_code(all: &[SearchParameter], places: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut places: Vec<u16> = places.collect();
+    places.sort_unstable();
+    places.dedup_by(|b, a| all[usize::from(*b)].code == all[usize::from(*a)].code);
+    places.shrink_to_fit();
     places
 }
 

@@ -37,16 +37,35 @@ impl Address {
         PgConnectOptions::from_str(self.0.expose_secret()).map_err(Error::internal)
     }
 
-    fn config(&self, statement_timeout_ms: u32) -> Result<Config, Error> {
+    fn config(&self, statement_timeout_ms: u32, flush: Flush) -> Result<Config, Error> {
         let mut config = Config::from_str(self.0.expose_secret()).map_err(Error::internal)?;
         // Our statements keep their plans whatever the values, so planning each time is waste.
         config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
             "-c plan_cache_mode=force_generic_plan -c jit=off \
-                 -c max_parallel_workers_per_gather=0 -c synchronous_commit=on \
+                 -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
                  -c idle_in_transaction_session_timeout=60s \
-                 -c statement_timeout={statement_timeout_ms}"
+                 -c statement_timeout={statement_timeout_ms}",
+            flush.setting()
         ));
         Ok(config)
+    }
+}
+
+/// Whether a commit waits until the disk has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flush {
+    /// It does not: it is written within milliseconds, but a crash of the database may lose it.
+    Soon,
+    /// It does.
+    Wait,
+}
+
+impl Flush {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Soon => "off",
+            Self::Wait => "on",
+        }
     }
 }
 
@@ -127,9 +146,14 @@ impl Slot {
 }
 
 impl Pipelines {
-    pub(super) fn new(address: &Address, count: usize, timeout_ms: u32) -> Result<Self, Error> {
+    pub(super) fn new(
+        address: &Address,
+        count: usize,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        Ok(Self { config: address.config(timeout_ms)?, slots, next: AtomicUsize::new(0) })
+        Ok(Self { config: address.config(timeout_ms, flush)?, slots, next: AtomicUsize::new(0) })
     }
 
     /// A connection to run statements on; the slots take turns.
@@ -175,7 +199,8 @@ pub(super) struct Pool(deadpool_postgres::Pool);
 impl Pool {
     pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(address.config(timeout_ms)?, NoTls, recycling);
+        let manager =
+            Manager::from_config(address.config(timeout_ms, Flush::Wait)?, NoTls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
             create: Some(POOL_TIMEOUT),

@@ -10,7 +10,7 @@ use crate::access::LedgerRow;
 use crate::error::Error;
 
 use super::TENANT;
-use super::connection::{Address, Pipelines};
+use super::connection::{Address, Flush, Pipelines};
 use super::failure;
 use super::rows::{Timestamptz, number_array, text_array};
 
@@ -135,8 +135,8 @@ struct Waiting {
 }
 
 impl LedgerWriter {
-    pub(super) fn new(address: &Address, timeout_ms: u32) -> Result<Self, Error> {
-        let pipelines = Pipelines::new(address, LANES, timeout_ms)?;
+    pub(super) fn new(address: &Address, timeout_ms: u32, flush: Flush) -> Result<Self, Error> {
+        let pipelines = Pipelines::new(address, LANES, timeout_ms, flush)?;
         Ok(Self { pipelines, waiting: Mutex::default(), lanes: Semaphore::new(LANES) })
     }
 

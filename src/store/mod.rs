@@ -26,7 +26,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::error::Error;
 
-pub use connection::Address;
+pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
@@ -37,7 +37,7 @@ use connection::{Pipelines, Pool};
 use hash::Hasher;
 use ledger::LedgerWriter;
 use meta::KnownUses;
-use write::Rids;
+use write::{Creates, Rids};
 
 /// The tenant of everything while tenancy is off.
 const TENANT: i32 = 0;
@@ -68,6 +68,8 @@ pub struct Sizes {
     pub writers: usize,
     /// Longest time a statement may take, in milliseconds.
     pub statement_timeout_ms: u32,
+    /// Whether reads and denials wait until the disk has their ledger rows. Writes always do.
+    pub read_audit: Flush,
 }
 
 /// The database, as the engine and the gate see it. Cheap to clone.
@@ -80,6 +82,7 @@ pub(crate) struct Inner {
     ledger: LedgerWriter,
     hasher: Hasher,
     rids: Rids,
+    creates: Creates,
     known_uses: KnownUses,
     admin: sqlx::PgPool,
 }
@@ -90,14 +93,23 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be reached; [`Error::Internal`] when it has no schema.
     pub async fn connect(address: &Address, sizes: Sizes) -> Result<Self, Error> {
-        let readers = Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms)?;
+        let readers =
+            Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
-        let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms)?;
+        let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options()?;
         let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
-        let (rids, known_uses) = (Rids::default(), KnownUses::default());
-        let inner = Inner { readers, writers, ledger, hasher, rids, known_uses, admin };
+        let inner = Inner {
+            readers,
+            writers,
+            ledger,
+            hasher,
+            rids: Rids::default(),
+            creates: Creates::default(),
+            known_uses: KnownUses::default(),
+            admin,
+        };
         Ok(Self(Arc::new(inner)))
     }
 

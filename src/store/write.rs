@@ -17,8 +17,10 @@ use super::resource::Current;
 use super::rows::{JsonText, Timestamptz, number_array};
 use super::{BUCKET, Store, TENANT, failure};
 
+mod queue;
 mod rid;
 
+pub(super) use queue::Creates;
 pub(super) use rid::Rids;
 
 /// Most versions in one statement.
@@ -191,9 +193,15 @@ impl UnitOfWork for WriteTx {
             if self.staged.is_empty() {
                 return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
             }
+            let staged = std::mem::take(&mut self.staged);
+            if staged.iter().all(|staged| staged.operation == Operation::Created) {
+                return self.store.0.creates.commit(&self.store, staged, rows).await;
+            }
             let connection =
                 self.store.0.writers.connection().await.map_err(CommitError::Failed)?;
-            return write(&self.store, &connection, &self.staged, &rows).await;
+            let staged: Vec<&Staged> = staged.iter().collect();
+            let rows: Vec<&LedgerRow> = rows.iter().collect();
+            return write(&self.store, &connection, &staged, &rows).await;
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -272,7 +280,8 @@ async fn write_all(
     // In the order of their keys across chunks too, so that writers cannot deadlock.
     let mut order: Vec<&Staged> = staged.iter().collect();
     order.sort_by_key(|staged| lock_order(staged));
-    let mut rows = rows;
+    let rows: Vec<&LedgerRow> = rows.iter().collect();
+    let mut rows = rows.as_slice();
     for chunk in order.chunks(CHUNK) {
         let (now, later) = rows.split_at(rows.len().min(CHUNK));
         rows = later;
@@ -293,10 +302,10 @@ fn lock_order(staged: &Staged) -> (i64, i16, &str) {
 async fn write(
     store: &Store,
     connection: &Object,
-    staged: &[Staged],
-    rows: &[LedgerRow],
+    staged: &[&Staged],
+    rows: &[&LedgerRow],
 ) -> Result<(), CommitError> {
-    let mut order: Vec<&Staged> = staged.iter().collect();
+    let mut order: Vec<&Staged> = staged.to_vec();
     order.sort_by_key(|staged| lock_order(staged));
     write_chunk(store, connection, &order, rows).await
 }
@@ -305,7 +314,7 @@ async fn write_chunk(
     store: &Store,
     connection: &Object,
     staged: &[&Staged],
-    rows: &[LedgerRow],
+    rows: &[&LedgerRow],
 ) -> Result<(), CommitError> {
     let mut versions = VersionColumns::default();
     for staged in staged {
@@ -317,7 +326,7 @@ async fn write_chunk(
     }
     let sql = if versions.only_new { CREATE } else { WRITE };
     let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
-    let ledger = Columns::of(rows);
+    let ledger = Columns::of(rows.iter().copied());
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT, &BUCKET];
     parameters.extend(versions.parameters());
     parameters.extend(ledger.parameters());

@@ -1,0 +1,173 @@
+//! `kiln bench`: what a FHIR server does under load, beside what its database could do at most.
+//!
+//! The load generator is one thread with one connection a client and reads as little of the
+//! answers as it must; its own processor time is printed with the results. The floor is `pgbench`
+//! on the same database in the same run, with the same number of clients and the same bodies.
+//! Works against any FHIR server over plain HTTP.
+//!
+//! What it never does: open a database connection of its own, or start the server it measures.
+//!
+//! Layer: 8. Imports `app::demo`, `app::import`, `fhir`.
+
+mod connection;
+mod crud;
+mod floor;
+mod linked;
+mod load;
+mod process;
+mod read;
+mod report;
+mod target;
+#[cfg(test)]
+mod tests;
+mod transactions;
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use floor::Floor;
+use process::Meter;
+use report::Report;
+use target::Target;
+
+/// The load to put on the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Work {
+    /// Create, read, update and delete nine linked types: each alone, then all in turn.
+    Crud,
+    /// POST transaction Bundles.
+    Import,
+    /// Load resources, then read them by id.
+    Read,
+}
+
+/// `kiln bench`: what to measure and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// The load.
+    pub work: Work,
+    /// FHIR base of the server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
+    pub base: String,
+    /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8.
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub clients: Vec<usize>,
+    /// Seconds for each measurement; an import runs until everything is in.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// The server's database (a libpq URL or key=value string), to measure the floor on.
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    /// Folder of psql and pgbench, where they are not found by themselves.
+    #[arg(long, value_name = "DIR")]
+    pub postgres_bin: Option<PathBuf>,
+    /// Process id of the server, where it is not found by the port that it listens on.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// read: resources to load beforehand.
+    #[arg(long, default_value_t = 20_000)]
+    pub resources: usize,
+    /// import: demo patients to load with each number of clients.
+    #[arg(long, default_value_t = 100)]
+    pub patients: u64,
+    /// Seed of the demo data.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// import: files and folders to load instead of demo data; the same for each number of clients.
+    #[arg(long, value_name = "PATH")]
+    pub data: Vec<PathBuf>,
+    /// A header to send with each request ("Authorization: Bearer ..").
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+    /// Write the results as JSON to this file ("-" is standard output, in place of the table).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Why a measurement could not be made.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Arguments(String),
+    /// psql or pgbench failed.
+    #[error("{tool}: {reason}")]
+    Database {
+        /// The program.
+        tool: &'static str,
+        /// What it says.
+        reason: String,
+    },
+    /// The input for an import cannot be read.
+    #[error(transparent)]
+    Import(#[from] super::import::ImportError),
+    /// The server cannot be reached, or a file cannot be written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The server refused what had to be loaded before the measurement.
+    #[error("the server refused the data: {0}")]
+    Refused(String),
+}
+
+impl BenchError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Everything that a measurement works with.
+struct Bench {
+    args: BenchArgs,
+    clients: Vec<usize>,
+    target: Target,
+    floor: Option<Floor>,
+    meter: Meter,
+    report: Report,
+}
+
+/// Runs the measurement and prints its results.
+///
+/// The calling task does all the work itself: a runtime of one thread keeps the generator from
+/// taking more than one processor.
+///
+/// # Errors
+/// [`BenchError`]; requests that fail during a measurement are counted, not errors.
+pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+    let target = Target::parse(&args.base, &args.header).map_err(BenchError::Arguments)?;
+    let clients = match (args.clients.as_slice(), args.work) {
+        ([], Work::Import) => vec![4, 8],
+        ([], _) => vec![1, 8, 30, 64],
+        (given, _) if given.contains(&0) => {
+            return Err(BenchError::Arguments("--clients: at least one client".to_owned()));
+        }
+        (given, _) => given.to_vec(),
+    };
+    let floor = match &args.database {
+        Some(database) => Some(Floor::new(database, args.postgres_bin.as_deref()).await?),
+        None => None,
+    };
+    let server = args.pid.or_else(|| process::listener(target.port()));
+    let data_directory = floor.as_ref().and_then(Floor::data_directory);
+    let meter = Meter::new(server, data_directory);
+    let facts = floor.as_ref().map(|floor| floor.facts().to_owned());
+    let report = Report::new(args.work, &args.base, facts, &meter);
+    let mut bench = Bench { args, clients, target, floor, meter, report };
+    let outcome = match bench.args.work {
+        Work::Crud => crud::run(&mut bench).await,
+        Work::Import => transactions::run(&mut bench).await,
+        Work::Read => read::run(&mut bench).await,
+    };
+    if let Some(floor) = &bench.floor {
+        floor.remove().await?;
+    }
+    outcome?;
+    bench.report.print(bench.args.json.as_deref())
+}

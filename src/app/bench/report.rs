@@ -1,0 +1,256 @@
+//! The results: an aligned table for people, JSON for programs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::load::{Interaction, Measured};
+use super::process::Meter;
+use super::{BenchError, Work};
+
+/// All results of one run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    work: &'static str,
+    base: String,
+    /// Version and durability of the database that the floor was measured on.
+    database: Option<String>,
+    processors: usize,
+    server_pid: Option<u32>,
+    postmaster_pid: Option<u32>,
+    rows: Vec<Row>,
+    notes: Vec<String>,
+}
+
+/// One measurement.
+#[derive(Debug, Serialize)]
+struct Row {
+    clients: usize,
+    what: String,
+    requests: u64,
+    failures: u64,
+    /// Requests, or resources for an import, per second.
+    per_second: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    /// Server's processor time for each request (resource), in milliseconds.
+    server_cpu_ms: Option<f64>,
+    /// PostgreSQL's.
+    postgres_cpu_ms: Option<f64>,
+    /// Share of all processors that the load generator took.
+    generator_share: f64,
+    /// What the database alone does, per second.
+    floor_per_second: Option<f64>,
+    /// `per_second` as a part of the floor.
+    ratio: Option<f64>,
+}
+
+impl Report {
+    pub(super) fn new(work: Work, base: &str, database: Option<String>, meter: &Meter) -> Self {
+        let work = match work {
+            Work::Crud => "crud",
+            Work::Import => "import",
+            Work::Read => "read",
+        };
+        let mut notes = Vec::new();
+        if database.is_none() {
+            notes.push("no --database: no floor was measured".to_owned());
+        }
+        if meter.server.is_none() {
+            notes.push("the server's process was not found: name it with --pid".to_owned());
+        }
+        if meter.postmaster.is_none() {
+            notes.push("PostgreSQL's process was not found: name its --database".to_owned());
+        }
+        Self {
+            work,
+            base: base.to_owned(),
+            database,
+            processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            server_pid: meter.server,
+            postmaster_pid: meter.postmaster,
+            rows: Vec::new(),
+            notes,
+        }
+    }
+
+    /// Adds the row of all requests of one measurement, or of one interaction in it.
+    pub(super) fn add(
+        &mut self,
+        clients: usize,
+        what: &str,
+        of: Option<Interaction>,
+        measured: &Measured,
+        floor: Option<f64>,
+    ) {
+        let requests = measured.notes.count(of);
+        self.push(clients, what, of, measured, requests, floor);
+    }
+
+    /// Adds the row of an import, counted in resources.
+    pub(super) fn add_import(&mut self, clients: usize, measured: &Measured, floor: Option<f64>) {
+        self.push(clients, "resources", None, measured, measured.notes.resources, floor);
+    }
+
+    fn push(
+        &mut self,
+        clients: usize,
+        what: &str,
+        of: Option<Interaction>,
+        measured: &Measured,
+        counted: u64,
+        floor: Option<f64>,
+    ) {
+        let seconds = measured.elapsed.as_secs_f64().max(0.001);
+        let per_second = counted as f64 / seconds;
+        let [p50_ms, p95_ms, p99_ms] = measured.notes.percentiles(of);
+        // Processor time is known for the whole measurement only, so a part of it gets no share.
+        let each = |used: Option<std::time::Duration>| {
+            used.filter(|_| of.is_none() && counted > 0)
+                .map(|used| used.as_secs_f64() * 1_000.0 / counted as f64)
+        };
+        if let Some(reason) = &measured.notes.first_failure {
+            let note = format!("{clients} clients, {what}: a request failed: {reason}");
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        self.rows.push(Row {
+            clients,
+            what: what.to_owned(),
+            requests: measured.notes.count(of),
+            failures: if of.is_none() { measured.notes.failures } else { 0 },
+            per_second,
+            p50_ms,
+            p95_ms,
+            p99_ms,
+            server_cpu_ms: each(measured.used.server),
+            postgres_cpu_ms: each(measured.used.postgres),
+            generator_share: measured.used.own.as_secs_f64() / seconds / self.processors as f64,
+            floor_per_second: floor,
+            ratio: floor.filter(|floor| *floor > 0.0).map(|floor| per_second / floor),
+        });
+    }
+
+    /// Adds a sentence below the table.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Prints the table, and the JSON to `json`; `-` prints the JSON alone.
+    ///
+    /// # Errors
+    /// [`BenchError::Io`] when the file cannot be written.
+    pub(super) fn print(&self, json: Option<&Path>) -> Result<(), BenchError> {
+        let text = || {
+            serde_json::to_string_pretty(self)
+                .map_err(|fault| BenchError::io("the results")(fault.into()))
+        };
+        match json {
+            Some(path) if path == Path::new("-") => println!("{}", text()?),
+            Some(path) => {
+                print!("{}", self.table());
+                std::fs::write(path, text()?)
+                    .map_err(BenchError::io(path.display().to_string()))?;
+            }
+            None => print!("{}", self.table()),
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        let header = [
+            "clients",
+            "what",
+            "requests",
+            "failed",
+            "per s",
+            "p50 ms",
+            "p95 ms",
+            "p99 ms",
+            "server ms",
+            "postgres ms",
+            "generator %",
+            "floor per s",
+            "ratio",
+        ];
+        let optional = |value: Option<f64>, places: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
+        };
+        let mut lines = vec![header.map(str::to_owned)];
+        lines.extend(self.rows.iter().map(|row| {
+            [
+                row.clients.to_string(),
+                row.what.clone(),
+                row.requests.to_string(),
+                row.failures.to_string(),
+                format!("{:.0}", row.per_second),
+                format!("{:.2}", row.p50_ms),
+                format!("{:.2}", row.p95_ms),
+                format!("{:.2}", row.p99_ms),
+                optional(row.server_cpu_ms, 3),
+                optional(row.postgres_cpu_ms, 3),
+                format!("{:.0}", row.generator_share * 100.0),
+                optional(row.floor_per_second, 0),
+                optional(row.ratio, 2),
+            ]
+        }));
+        let mut text = format!("kiln bench {} on {}\n", self.work, self.base);
+        if let Some(facts) = &self.database {
+            // Writing to a String cannot fail, here and below.
+            let _ = writeln!(text, "{facts}");
+        }
+        for line in &lines {
+            for (column, cell) in line.iter().enumerate() {
+                let width = lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+                let gap = if column == 0 { "" } else { "  " };
+                let _ = if column == 1 {
+                    write!(text, "{gap}{cell:<width$}")
+                } else {
+                    write!(text, "{gap}{cell:>width$}")
+                };
+            }
+            text.push('\n');
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::load::Notes;
+    use super::super::process::Used;
+    use super::*;
+
+    #[test]
+    fn a_row_has_rate_share_and_ratio() {
+        let mut notes = Notes::default();
+        for _ in 0..1_000 {
+            notes.success(Interaction::Read, Duration::from_micros(500));
+        }
+        let used = Used {
+            own: Duration::from_millis(200),
+            server: Some(Duration::from_millis(100)),
+            postgres: None,
+        };
+        let measured = Measured { notes, elapsed: Duration::from_secs(2), used };
+        let meter = Meter { server: Some(1), postmaster: None };
+        let mut report = Report::new(Work::Read, "http://x", None, &meter);
+        report.processors = 2;
+        report.add(8, "read", None, &measured, Some(1_000.0));
+        let row = &report.rows[0];
+        assert_eq!((row.requests, row.per_second, row.ratio), (1_000, 500.0, Some(0.5)));
+        assert_eq!((row.server_cpu_ms, row.postgres_cpu_ms), (Some(0.1), None));
+        assert!((row.generator_share - 0.05).abs() < 1e-9);
+        let table = report.table();
+        assert!(table.contains("8  read      1000       0    500    0.50"), "{table}");
+        assert!(serde_json::to_string(&report).unwrap().contains("\"ratio\":0.5"));
+    }
+}

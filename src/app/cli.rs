@@ -1,0 +1,219 @@
+//! The command line: what an operator can ask of `kiln`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::store::{maintenance, migrate};
+
+use super::bench::{self, BenchArgs};
+use super::database::{self, Database};
+use super::demo::{self, DemoArgs};
+use super::import::{self, ImportArgs};
+use super::package;
+use super::postgres::Private;
+use super::server::{self, Server};
+use super::sink::EngineSink;
+use super::telemetry::Telemetry;
+
+/// Patients of the demo data that `serve --demo` loads.
+const DEMO_PATIENTS: u64 = 20;
+
+/// A standards-first FHIR R4 server on PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// Read settings from this file instead of ./kiln.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one setting, such as --set http.listen=127.0.0.1:9000; stronger than the environment.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure a server, beside what its database does without one.
+    #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
+    Bench(BenchArgs),
+    /// Generate demo data: into the database, or into a file.
+    #[command(
+        after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson"
+    )]
+    Demo(DemoArgs),
+    /// Load Bundles and NDJSON: files, folders, .gz and .tar.gz.
+    #[command(after_help = "Example:\n  kiln import patients.ndjson bundles/ archive.tar.gz")]
+    Import(ImportArgs),
+    /// Bring the database to this version and end.
+    #[command(
+        after_help = "Example:\n  kiln migrate --set database.owner_url=postgres://kiln_owner@localhost/kiln"
+    )]
+    Migrate,
+    /// Make, install and list definition packs.
+    #[command(subcommand)]
+    Package(PackageCommand),
+    /// Serve FHIR until interrupted.
+    #[command(after_help = "Example:\n  KILN_AUTH__MODE=off kiln serve --demo")]
+    Serve {
+        /// Load demo data first, when the database is empty.
+        #[arg(long)]
+        demo: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PackageCommand {
+    /// Make a definition pack of a FHIR package (.tgz).
+    #[command(after_help = "Example:\n  kiln package build hl7.fhir.us.core-6.1.0.tgz")]
+    Build {
+        /// The FHIR package.
+        package: PathBuf,
+        /// Where the pack is written.
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+    },
+    /// Put a pack where the server finds it.
+    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.pack")]
+    Install {
+        /// The pack.
+        pack: PathBuf,
+    },
+    /// Say which packs there are.
+    #[command(after_help = "Example:\n  kiln package list")]
+    List,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kiln: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Outcome {
+    let config = Config::load(cli.config.as_deref(), &cli.settings)?;
+    let _telemetry = Telemetry::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Bench(args) => {
+                bench::run(args).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Demo(args) => generate(args, &config).await,
+            Command::Import(args) => load(args, &config).await,
+            Command::Migrate => bring_up(&config).await,
+            Command::Package(command) => packages(command, &config),
+            Command::Serve { demo } => serve(config, demo).await,
+        }
+    })
+}
+
+async fn serve(config: Config, demo: bool) -> Outcome {
+    let server = Server::start(config).await?;
+    if demo && maintenance::is_empty(server.store()).await? {
+        let engine = server.engine().clone();
+        load_demo(engine, &demo::Generator::new(1), DEMO_PATIENTS).await?;
+    }
+    let base = server.base();
+    eprintln!("Kiln serves FHIR R4 at {base}");
+    if demo {
+        eprintln!(
+            "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s {base}/Patient/_history?_count=1"
+        );
+    }
+    server.until_interrupted().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn generate(args: DemoArgs, config: &Config) -> Outcome {
+    let generator = demo::Generator::new(args.seed).with_narratives(args.narratives);
+    if let Some(path) = &args.out {
+        if path.as_os_str() == "-" {
+            generator.write(args.patients, &mut std::io::stdout().lock())?;
+        } else {
+            let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+            generator.write(args.patients, &mut file)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (database, engine) = open_engine(config).await?;
+    let count = load_demo(engine, &generator, args.patients).await?;
+    println!("{count} resources of {} patients", args.patients);
+    database.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load_demo(
+    engine: Arc<Engine>,
+    generator: &demo::Generator,
+    patients: u64,
+) -> Result<u64, Box<dyn Error>> {
+    let sink = EngineSink::new(engine, "demo");
+    let mut count = 0;
+    for bundle in generator.bundles(patients) {
+        let bytes = bundle.to_json();
+        count += sink.load_transaction(bytes.into()).await?;
+    }
+    Ok(count)
+}
+
+async fn load(args: ImportArgs, config: &Config) -> Outcome {
+    let (database, engine) = open_engine(config).await?;
+    let journal = Some(config.data_dir.join("import.journal"));
+    let options = args.into_options(journal);
+    let sink = Arc::new(EngineSink::new(engine, "import"));
+    let summary = import::run(&options, sink).await;
+    database.close().await;
+    let is_complete = summary?.is_complete();
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The database, joined when a server runs on it already, and an engine for a service.
+async fn open_engine(config: &Config) -> Result<(Database, Arc<Engine>), Box<dyn Error>> {
+    let database = Database::open(config, true).await?;
+    let base = config.base_url(config.http.listen);
+    let engine = server::engine(config, database.store.clone(), base)?;
+    Ok((database, Arc::new(engine)))
+}
+
+async fn bring_up(config: &Config) -> Outcome {
+    let private = match config.database.url {
+        Some(_) => None,
+        None => Some(Private::attach_or_start(config)?),
+    };
+    let (app, owner) = database::addresses(config, private.as_ref());
+    migrate(&owner.unwrap_or(app)).await?;
+    println!("the database has the schema of this version");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn packages(command: PackageCommand, config: &Config) -> Outcome {
+    let data_dir = config.data_dir.clone();
+    let command = match command {
+        PackageCommand::Build { package, out } => package::Command::Build { package, folder: out },
+        PackageCommand::Install { pack } => package::Command::Install { file: pack, data_dir },
+        PackageCommand::List => package::Command::List { data_dir },
+    };
+    package::run(&command, &mut std::io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}

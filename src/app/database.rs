@@ -1,0 +1,125 @@
+//! The database of a command: found or started, migrated, connected.
+
+use std::net::SocketAddr;
+
+use secrecy::ExposeSecret;
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError, ReadAudit};
+use crate::store::{Address, Flush, MigrateError, Sizes, Store, check_schema, migrate};
+
+use super::postgres::{PostgresError, Private};
+
+/// Why the server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The settings cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The embedded definitions are damaged.
+    #[error("the definitions cannot be loaded: {0}")]
+    Definitions(String),
+    /// The listener's address cannot be had.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A route is not declared as it must be.
+    #[error("{0}")]
+    Routes(String),
+    /// The schema could not be brought to this version.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The private PostgreSQL does not run.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The database cannot be reached.
+    #[error("cannot connect to the database: {0}")]
+    Store(String),
+}
+
+/// A migrated database and what was started for it.
+pub struct Database {
+    /// The store on it.
+    pub store: Store,
+    private: Option<Private>,
+}
+
+impl Database {
+    /// Finds or starts the database that `config` means, migrates it and connects.
+    ///
+    /// `attach` joins a private PostgreSQL that another Kiln runs, as commands beside a server do.
+    ///
+    /// # Errors
+    /// Each [`StartError`] but that of the listener.
+    pub async fn open(config: &Config, attach: bool) -> Result<Self, StartError> {
+        let private = match config.database.url {
+            Some(_) => None,
+            None => Some(start_private(config, attach).await?),
+        };
+        let (app, owner) = addresses(config, private.as_ref());
+        match owner {
+            Some(owner) => migrate(&owner).await?,
+            None => check_schema(&app).await?,
+        }
+        let sizes = Sizes {
+            readers: config.database.read_connections.get() as usize,
+            writers: config.database.write_connections.get() as usize,
+            statement_timeout_ms: config.database.statement_timeout_ms.get(),
+            read_audit: match config.audit.reads {
+                ReadAudit::Committed => Flush::Soon,
+                ReadAudit::Flushed => Flush::Wait,
+            },
+        };
+        let store = Store::connect(&app, sizes).await;
+        let store = store.map_err(|error| StartError::Store(cause_of(&error)))?;
+        Ok(Self { store, private })
+    }
+
+    /// The process id of the private PostgreSQL, when there is one and it is ours.
+    pub fn postgres_pid(&self) -> Option<u32> {
+        self.private.as_ref().and_then(Private::pid)
+    }
+
+    /// Stops the private PostgreSQL, if there is one.
+    pub async fn close(self) {
+        let Self { store, private } = self;
+        drop(store);
+        if let Some(private) = private {
+            // Stopping waits for the process; nothing can be done if that fails.
+            let _ = tokio::task::spawn_blocking(move || private.stop()).await;
+        }
+    }
+}
+
+/// The addresses to serve and, where it is known, to migrate by.
+pub fn addresses(config: &Config, private: Option<&Private>) -> (Address, Option<Address>) {
+    if let Some(private) = private {
+        return (Address::new(private.app_url()), Some(Address::new(private.owner_url())));
+    }
+    let address = |secret: &secrecy::SecretString| Address::new(secret.expose_secret());
+    let url = config.database.url.as_ref().map_or_else(|| Address::new(""), address);
+    (url, config.database.owner_url.as_ref().map(address))
+}
+
+async fn start_private(config: &Config, attach: bool) -> Result<Private, StartError> {
+    let config = config.clone();
+    let start = move || {
+        if attach { Private::attach_or_start(&config) } else { Private::start(&config) }
+    };
+    let started = tokio::task::spawn_blocking(start).await;
+    Ok(started.map_err(|error| StartError::Store(error.to_string()))??)
+}
+
+/// The innermost cause of an error, which says most.
+fn cause_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,131 @@
+//! Listeners: connections in, requests to the endpoint, an orderly end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use crate::fhir::{Issue, IssueCode, operation_outcome};
+
+/// Longest wait for the headers of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest head of a request, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Longest wait for running requests when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The endpoint, once it is there; until then every request gets 503.
+#[derive(Clone, Default)]
+pub(super) struct Ready(Arc<OnceLock<Router>>);
+
+impl Ready {
+    pub(super) fn set(&self, router: Router) {
+        // Set once, by the start of the server.
+        let _ = self.0.set(router);
+    }
+}
+
+/// Serves `listener` until told to stop, then lets running requests finish.
+pub(super) async fn serve(listener: TcpListener, ready: Ready, mut stop: watch::Receiver<bool>) {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .pipeline_flush(true);
+    server.http2().timer(TokioTimer::new());
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Told, or there is nobody left to tell.
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((stream, source)) => connect(&server, &graceful, &ready, stream, source),
+            // Out of file descriptors, or the client left again: the next may do better.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not finish in time");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "every connection is a task of the listener")]
+fn connect(
+    server: &Builder<TokioExecutor>,
+    graceful: &GracefulShutdown,
+    ready: &Ready,
+    stream: TcpStream,
+    source: SocketAddr,
+) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let ready = ready.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let router = ready.0.get().cloned();
+        async move {
+            request.extensions_mut().insert(ConnectInfo(source));
+            match router {
+                Some(router) => router.oneshot(request.map(Body::new)).await,
+                None => Ok(starting(request.uri().path())),
+            }
+        }
+    });
+    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = graceful.watch(connection.into_owned());
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    });
+}
+
+/// The answer while the database is being started or migrated.
+fn starting(path: &str) -> Response<Body> {
+    if path == "/health/live" {
+        return Response::new(Body::from("live\n"));
+    }
+    let text = "the server is starting: its database is not ready yet";
+    let outcome = operation_outcome(&[Issue::error(IssueCode::Transient, text)]);
+    let mut response = Response::new(Body::from(outcome.to_text()));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Waits until the process is asked to end.
+pub(super) async fn interrupted() {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,114 @@
+//! New resources of many callers in one statement: whoever comes first takes all that wait along.
+//!
+//! Creating under a new id cannot collide with another writer, so what one caller creates can share
+//! a statement, a commit and a wait for the disk with what others create at the same moment. Each
+//! caller still gets its own answer; when the shared statement fails, each is written by itself.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::access::{CommitError, LedgerRow};
+use crate::store::Store;
+
+use super::{CHUNK, Staged, write};
+
+/// Statements in flight at once: while some wait for the disk, the next is prepared.
+const LANES: usize = 4;
+
+/// What waits for the next statement.
+pub(in crate::store) struct Creates {
+    waiting: Mutex<Vec<Waiting>>,
+    lanes: Semaphore,
+}
+
+impl Default for Creates {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), lanes: Semaphore::new(LANES) }
+    }
+}
+
+struct Waiting {
+    staged: Vec<Staged>,
+    rows: Vec<LedgerRow>,
+    done: oneshot::Sender<Result<(), CommitError>>,
+}
+
+impl Creates {
+    /// Makes new resources and their ledger rows durable.
+    pub(super) async fn commit(
+        &self,
+        store: &Store,
+        staged: Vec<Staged>,
+        rows: Vec<LedgerRow>,
+    ) -> Result<(), CommitError> {
+        let (done, mut outcome) = oneshot::channel();
+        let waiting = Waiting { staged, rows, done };
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut outcome => return result.unwrap_or_else(|lost| {
+                    Err(CommitError::Failed(crate::error::Error::Unavailable(lost.into())))
+                }),
+                lane = self.lanes.acquire() => {
+                    // The semaphore is never closed.
+                    let _lane = lane;
+                    self.write_waiting(store).await;
+                }
+            }
+        }
+    }
+
+    async fn write_waiting(&self, store: &Store) {
+        let mut batch = self.take_batch();
+        if batch.is_empty() {
+            return;
+        }
+        let staged: Vec<&Staged> = batch.iter().flat_map(|waiting| &waiting.staged).collect();
+        let rows: Vec<&LedgerRow> = batch.iter().flat_map(|waiting| &waiting.rows).collect();
+        let result = write_on_pool(store, &staged, &rows).await;
+        match result {
+            Ok(()) => batch.into_iter().for_each(|waiting| answer(waiting, Ok(()))),
+            Err(error) if batch.len() == 1 => {
+                if let Some(waiting) = batch.pop() {
+                    answer(waiting, Err(error));
+                }
+            }
+            // One of them is at fault, or the connection: each finds out for itself.
+            Err(_) => {
+                for waiting in batch {
+                    let staged: Vec<&Staged> = waiting.staged.iter().collect();
+                    let rows: Vec<&LedgerRow> = waiting.rows.iter().collect();
+                    let result = write_on_pool(store, &staged, &rows).await;
+                    answer(waiting, result);
+                }
+            }
+        }
+    }
+
+    fn take_batch(&self) -> Vec<Waiting> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut versions = 0;
+        let fits = waiting.iter().take_while(|next| {
+            versions += next.staged.len();
+            versions <= CHUNK
+        });
+        let count = fits.count().max(1).min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+}
+
+async fn write_on_pool(
+    store: &Store,
+    staged: &[&Staged],
+    rows: &[&LedgerRow],
+) -> Result<(), CommitError> {
+    let connection = store.0.writers.connection().await.map_err(CommitError::Failed)?;
+    write(store, &connection, staged, rows).await
+}
+
+fn answer(waiting: Waiting, result: Result<(), CommitError>) {
+    // A caller who hung up no longer listens; what it created is stored all the same.
+    let _ = waiting.done.send(result);
+}
