@@ -1,8 +1,21 @@
 //! Black-box tests of the server, one module a chapter, and the rules of the source tree.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests start tasks, read their own switches from the environment, and panic when they fail"
+)]
+
 mod architecture;
+mod bad_bodies;
 mod codec_suites;
+mod command_line;
 mod conformance;
-mod form_suites;
+mod documents;
+mod endpoint;
+mod faults;
 mod harness;
+mod ledger;
+mod nodes;
+mod races;
 mod store_sql;

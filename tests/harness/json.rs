@@ -105,7 +105,8 @@ pub(crate) fn difference(actual: &Value<'_>, expected: &Value<'_>, path: &str) -
     }
 }
 
-/// Whether two documents say the same, whatever the order of properties; numbers by their digits.
+/// Whether two documents say the same, whatever the order of properties. Numbers are compared digit
+/// for digit, an exponent written out.
 pub(crate) fn same(left: &Value<'_>, right: &Value<'_>) -> bool {
     match (left, right) {
         (Value::Array(a), Value::Array(b)) => {
@@ -150,6 +151,22 @@ mod tests {
             ("abcd", "abc", false),
         ] {
             assert_eq!(has_form(text, pattern), fits, "{text} {pattern}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_the_same_digit_for_digit() {
+        for (left, right, expected) in [
+            ("1.0", "1.0", true),
+            ("1.0", "1.00", false),
+            ("1.0", "1", false),
+            ("1E+2", "100", true),
+            ("1.10e-3", "0.00110", true),
+            ("1.10e-3", "0.0011", false),
+            ("-1", "1", false),
+        ] {
+            let (a, b) = (parse(left.as_bytes()).unwrap(), parse(right.as_bytes()).unwrap());
+            assert_eq!(same(&a, &b), expected, "{left} {right}");
         }
     }
 

@@ -1,0 +1,253 @@
+//! Bodies that mean harm or make no sense: 4xx, within a second, and nothing is stored.
+//!
+//! Covers: rest 1.11, rest 3.53, rest 7.21.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::harness::server::TestServer;
+
+/// Longest time that refusing one may take.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Bodies of `POST /Patient` as JSON: name and bytes.
+fn json_corpus() -> Vec<(String, Vec<u8>)> {
+    let sound =
+        br#"{"resourceType":"Patient","name":[{"family":"F","given":["a","b"]}],"active":true}"#;
+    let mut corpus: Vec<(String, Vec<u8>)> =
+        (0..sound.len()).map(|end| (format!("cut at {end}"), sound[..end].to_vec())).collect();
+    let patient = |inner: &str| format!(r#"{{"resourceType":"Patient",{inner}}}"#).into_bytes();
+    let nested = |open: &str, close: &str, depth: usize| {
+        format!("{}{}", open.repeat(depth), close.repeat(depth))
+    };
+    let texts = [
+        ("arrays 100,000 deep", nested("[", "]", 100_000)),
+        ("objects 100,000 deep", nested("{\"a\":", "}", 100_000)),
+        ("arrays never closed", "[".repeat(5_000_000)),
+        (
+            "a number of a million digits",
+            format!("\"multipleBirthInteger\":{}", "9".repeat(1_000_000)),
+        ),
+        ("a huge exponent", "\"multipleBirthInteger\":1e999999999".to_owned()),
+        (
+            "an exponent of a million digits",
+            format!("\"multipleBirthInteger\":1e{}", "9".repeat(1_000_000)),
+        ),
+        (
+            "a million duplicate names",
+            format!("\"active\":true{}", ",\"active\":true".repeat(1_000_000)),
+        ),
+        (
+            "a million unknown names",
+            (0..200_000).map(|n| format!("\"n{n}\":1")).collect::<Vec<_>>().join(","),
+        ),
+        ("a hundred thousand errors", format!("\"name\":[{}]", vec!["1"; 100_000].join(","))),
+        ("an unclosed string of 8 MB", format!("\"gender\":\"{}", "a".repeat(8_000_000))),
+        ("a lone surrogate", r#""gender":"\ud800""#.to_owned()),
+        ("an escaped NUL", r#""gender":"\u0000""#.to_owned()),
+        (
+            "a string over its limit",
+            format!("\"name\":[{{\"family\":\"{}\"}}]", "a".repeat(1_100_000)),
+        ),
+    ];
+    for (name, text) in texts {
+        let bare = text.starts_with(['[', '{']);
+        corpus.push((name.to_owned(), if bare { text.into_bytes() } else { patient(&text) }));
+    }
+    corpus.extend(decimals());
+    corpus.extend(byte_corpus());
+    corpus
+}
+
+/// Decimals that no database keeps.
+fn decimals() -> Vec<(String, Vec<u8>)> {
+    [
+        ("a decimal beyond every database", "1e999999999".to_owned()),
+        ("a decimal smaller than any", "1e-999999999".to_owned()),
+        ("a decimal of a million digits", "1".repeat(1_000_000)),
+        ("a million decimals", format!("0.{}", "1".repeat(1_000_000))),
+    ]
+    .map(|(name, digits)| {
+        let extension = format!(r#"[{{"url":"urn:e","valueDecimal":{digits}}}]"#);
+        let text = format!(r#"{{"resourceType":"Patient","extension":{extension}}}"#);
+        (name.to_owned(), text.into_bytes())
+    })
+    .into()
+}
+
+/// Bodies that are not even text.
+fn byte_corpus() -> Vec<(String, Vec<u8>)> {
+    let bytes: [(&str, &[u8]); 7] = [
+        ("a NUL", b"{\"resourceType\":\"Patient\"\0}"),
+        ("a NUL in a string", b"{\"resourceType\":\"Patient\",\"gender\":\"a\0\"}"),
+        ("only NULs", &[0; 1000]),
+        ("broken UTF-8", b"{\"resourceType\":\"Patient\",\"gender\":\"\xff\xfe\"}"),
+        ("an overlong encoding", b"{\"resourceType\":\"Patient\",\"gender\":\"\xc0\xaf\"}"),
+        ("UTF-16", b"\xff\xfe{\0\"\0r\0"),
+        ("two byte order marks", b"\xef\xbb\xbf\xef\xbb\xbf{\"resourceType\":\"Patient\"}"),
+    ];
+    bytes.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).into()
+}
+
+/// Bodies of `POST /Patient` as XML.
+fn xml_corpus() -> Vec<(String, Vec<u8>)> {
+    let open = "<Patient xmlns=\"http://hl7.org/fhir\">";
+    let sound = format!("{open}<name><family value=\"F\"/></name></Patient>");
+    let mut corpus: Vec<(String, Vec<u8>)> = (0..sound.len())
+        .map(|end| (format!("xml cut at {end}"), sound.as_bytes()[..end].to_vec()))
+        .collect();
+    let lol = "<!DOCTYPE l [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;\">]>";
+    for (name, text) in [
+        ("billion laughs", format!("{lol}{open}<name><family value=\"&c;\"/></name></Patient>")),
+        (
+            "an outside entity",
+            format!("<!DOCTYPE l [<!ENTITY a SYSTEM \"file:///etc/passwd\">]>{open}&a;</Patient>"),
+        ),
+        (
+            "an outside definition",
+            format!("<!DOCTYPE l SYSTEM \"http://127.0.0.1:9/x.dtd\">{open}</Patient>"),
+        ),
+        ("elements 100,000 deep", format!("{open}{}", "<extension url=\"urn:x\">".repeat(100_000))),
+        (
+            "a million attributes",
+            format!(
+                "<Patient {}/>",
+                (0..200_000).map(|n| format!("a{n}=\"\"")).collect::<Vec<_>>().join(" ")
+            ),
+        ),
+        ("a NUL reference", format!("{open}<name><family value=\"a&#0;\"/></name></Patient>")),
+        ("a control character", format!("{open}<name><family value=\"a&#7;\"/></name></Patient>")),
+        (
+            "another declared encoding",
+            format!("<?xml version=\"1.0\" encoding=\"UTF-16\"?>{open}</Patient>"),
+        ),
+        (
+            "an inclusion",
+            format!(
+                "{open}<xi:include xmlns:xi=\"http://www.w3.org/2001/XInclude\" href=\"file:///etc/passwd\"/></Patient>"
+            ),
+        ),
+    ] {
+        corpus.push((name.to_owned(), text.into_bytes()));
+    }
+    corpus
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bodies_are_refused_within_a_second() {
+    let server = TestServer::start().await;
+    let json = json_corpus().into_iter().map(|case| ("application/fhir+json", case));
+    let xml = xml_corpus().into_iter().map(|case| ("application/fhir+xml", case));
+    let mut faults = Vec::new();
+    for (content_type, (name, bytes)) in json.chain(xml) {
+        let call = server.client.call("POST", "/Patient").header("Content-Type", content_type);
+        let began = Instant::now();
+        let answer = call.body(bytes).send().await;
+        let took = began.elapsed();
+        let outcome = answer.text().contains("OperationOutcome");
+        let short: String = answer.text().chars().take(200).collect();
+        if !(400..500).contains(&answer.status) || !outcome || took > LIMIT {
+            faults.push(format!("{name}: {} after {took:?}: {short}", answer.status));
+        }
+        if answer.body.len() > 100_000 {
+            faults.push(format!("{name}: the answer has {} bytes", answer.body.len()));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    server.client.get("/metadata").await.expect(200);
+    assert_eq!(server.database.number("SELECT count(*) FROM res").await, 0);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_bombs_are_413_with_bounded_memory() {
+    let server = TestServer::start().await;
+    let mut spaces = b"{\"resourceType\":\"Patient\",\"active\":true".to_vec();
+    spaces.resize(300 * 1024 * 1024, b' ');
+    let single = gzip(&spaces);
+    let twice = gzip(&single);
+    let mut deflate = DeflateEncoder::new(Vec::new(), Compression::best());
+    deflate.write_all(&spaces).unwrap();
+    let deflate = deflate.finish().unwrap();
+    let zstd = zstd::encode_all(&spaces[..], 3).unwrap();
+    drop(spaces);
+    for (coding, bytes) in
+        [("gzip", single), ("deflate", deflate), ("zstd", zstd), ("gzip, gzip", twice)]
+    {
+        let before = resident_kb();
+        let call = server.client.call("POST", "/Patient").header("Content-Encoding", coding);
+        let began = Instant::now();
+        let answer = call.json(bytes).send().await;
+        assert!([400, 413, 415].contains(&answer.status), "{coding}: {answer:?}");
+        assert!(answer.text().contains("OperationOutcome"), "{coding}: {answer:?}");
+        assert!(began.elapsed() < LIMIT * 2, "{coding} took {:?}", began.elapsed());
+        let grown = resident_kb().saturating_sub(before);
+        assert!(grown < 150 * 1024, "{coding}: grew by {grown} kB");
+    }
+}
+
+/// What this process, and with it the server, holds in memory.
+fn resident_kb() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_said_to_be() {
+    let server = TestServer::start_with(&[
+        ("http.max_body_bytes", "100000"),
+        ("http.max_bundle_entries", "10"),
+    ])
+    .await;
+    let client = &server.client;
+    let large = format!(r#"{{"resourceType":"Patient","id":"{}"}}"#, "a".repeat(200_000));
+    let answer = client.post("/Patient", large).await.expect(413);
+    assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-long"));
+
+    let url = format!("/Patient/x?_elements={}", "a".repeat(60_000));
+    assert_eq!(client.get(&url).await.status, 414);
+    assert_eq!(status_of_long_head(client.root()).await, "HTTP/1.1 431");
+
+    let entry =
+        r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+    let bundle = |kind: &str, count: usize| {
+        let entries = vec![entry; count].join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entries}]}}"#)
+    };
+    for kind in ["batch", "transaction"] {
+        client.post("/", bundle(kind, 10)).await.expect(200);
+        let answer = client.post("/", bundle(kind, 11)).await;
+        assert!([400, 413].contains(&answer.status), "{answer:?}");
+        let code = answer.at("issue[0].code");
+        assert!(code.as_deref().is_some_and(|code| code.starts_with("too-")), "{answer:?}");
+        assert!(answer.text().contains("10"), "the limit is not named: {answer:?}");
+    }
+}
+
+/// The start of the answer to a request with 200 kB of headers, which the server does not read whole.
+async fn status_of_long_head(root: &str) -> String {
+    let address = root.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("GET /fhir/metadata HTTP/1.1\r\nHost: {address}\r\nX-Long: ");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..200 {
+        let ready = tokio::time::timeout(Duration::from_millis(5), stream.readable()).await;
+        if ready.is_ok() || stream.write_all(&[b'a'; 1000]).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = vec![0; 12];
+    // Closed without an answer: nothing is read, and the comparison fails.
+    let _ = stream.read_exact(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}

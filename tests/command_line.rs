@@ -1,0 +1,48 @@
+//! The `kiln` program as an operator meets it.
+
+use crate::harness::process::kiln;
+
+/// Commands that exist by now, each with an example in its help.
+const COMMANDS: &[&str] = &["bench", "demo", "import", "migrate", "package", "serve"];
+
+#[test]
+fn help_lists_every_command_and_each_has_an_example() {
+    let output = kiln(&["help"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    for command in COMMANDS {
+        assert!(text.contains(&format!("\n  {command} ")), "{command} is not in:\n{text}");
+        let output = kiln(&["help", command]);
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{command}");
+        let example = format!("kiln {command}");
+        let shown = help.matches(&example).count() > 1 || help.contains("subcommand");
+        assert!(shown || help.contains("Commands:"), "no example in:\n{help}");
+    }
+}
+
+#[test]
+fn mistakes_are_named_and_end_with_a_failure() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["frobnicate"], "frobnicate"),
+        (&["serve", "--set", "http.lisen=127.0.0.1:0"], "http.lisen"),
+        (&["serve", "--set", "auth.mode=smart"], "auth.mode"),
+        (&["serve", "--set", "auth.mode=off", "--set", "http.listen=0.0.0.0:0"], "auth.mode"),
+        (&["serve", "--config", "/nonexistent/kiln.toml"], "/nonexistent/kiln.toml"),
+        (&["serve", "--set", "auth.mode=off", "--set", "http.listen=here"], "http.listen"),
+    ];
+    for (arguments, named) in cases {
+        let output = kiln(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(text.contains(named), "{arguments:?} says:\n{text}");
+        assert!(!text.contains("panicked"), "{arguments:?} says:\n{text}");
+    }
+}
+
+#[test]
+fn the_version_is_the_package_version() {
+    let output = kiln(&["--version"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.trim(), concat!("kiln ", env!("CARGO_PKG_VERSION")));
+}

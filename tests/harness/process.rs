@@ -1,0 +1,123 @@
+//! The `kiln` program as its own process, with a private PostgreSQL, to be killed at will.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::client::Client;
+use super::database::temporary;
+
+/// A `kiln serve` and its data folder.
+pub(crate) struct Process {
+    pub(crate) client: Client,
+    pub(crate) data_dir: PathBuf,
+    address: SocketAddr,
+    child: Child,
+}
+
+/// Runs `kiln` with `arguments` to its end.
+pub(crate) fn kiln(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+impl Process {
+    /// Starts a server on a fresh data folder and waits until it is ready.
+    pub(crate) async fn start() -> Self {
+        let data_dir = temporary("process");
+        std::fs::create_dir_all(&data_dir).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = spawn(&data_dir, address);
+        let mut process = Self { client: Client::new(address), data_dir, address, child };
+        process.ready(Duration::from_secs(60)).await;
+        process
+    }
+
+    /// Waits until the server serves; fails when that takes longer than `limit`.
+    pub(crate) async fn ready(&mut self, limit: Duration) -> Duration {
+        let began = Instant::now();
+        loop {
+            let probe = self.client.call("GET", "/_history?_count=1").try_send().await;
+            if probe.is_ok_and(|answer| answer.status == 200) {
+                return began.elapsed();
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended ({status}):\n{}", self.log());
+            }
+            assert!(began.elapsed() < limit, "not ready after {limit:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Kills the server with SIGKILL and starts it again; its PostgreSQL lives on.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(&self.data_dir, self.address);
+    }
+
+    /// Kills the server's PostgreSQL with SIGKILL.
+    pub(crate) fn kill_postgres(&self) {
+        let pid = self.postgres_pid();
+        kill_process(pid, Signal::KILL).unwrap_or_else(|error| panic!("{pid:?}: {error}"));
+    }
+
+    /// The URL of the database, for its superuser.
+    pub(crate) fn database_url(&self) -> String {
+        let lines = self.pid_file();
+        let (port, folder) = (&lines[3], &lines[4]);
+        format!("postgres://postgres@{}:{port}/kiln", folder.replace('/', "%2F"))
+    }
+
+    fn postgres_pid(&self) -> Pid {
+        self.pid_file()[0].parse().ok().and_then(Pid::from_raw).unwrap()
+    }
+
+    fn pid_file(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(&self.data_dir).unwrap();
+        let mut files = folders.map(|entry| entry.unwrap().path().join("postmaster.pid"));
+        let file = files.find(|path| path.is_file()).expect("a running PostgreSQL has a pid file");
+        std::fs::read_to_string(file).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.data_dir.join("test.log")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // It may have ended already.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the log of the server is in {}", self.data_dir.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.data_dir);
+        }
+    }
+}
+
+fn spawn(data_dir: &Path, address: SocketAddr) -> Child {
+    let log = File::options().create(true).append(true).open(data_dir.join("test.log")).unwrap();
+    let settings = [
+        format!("data_dir={}", data_dir.display()),
+        format!("http.listen={address}"),
+        "auth.mode=off".to_owned(),
+        "log.format=json".to_owned(),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    for setting in &settings {
+        command.arg("--set").arg(setting);
+    }
+    let errors = log.try_clone().unwrap();
+    command.arg("serve").stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
+}

@@ -1,0 +1,55 @@
+//! A server in this process, on a port and a database of its own.
+
+use kiln::app::server::Server;
+use kiln::config::Config;
+
+use super::client::Client;
+use super::database::Database;
+
+/// A running server; it ends with the runtime of its test at the latest.
+pub(crate) struct TestServer {
+    pub(crate) client: Client,
+    pub(crate) database: Database,
+    server: Server,
+}
+
+impl TestServer {
+    /// A server on a fresh database.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with settings (dotted key and text) of its own.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let database = Database::migrated().await;
+        let server = Server::start(config(&database, settings)).await;
+        let server = server.unwrap_or_else(|error| panic!("{error}"));
+        Self { client: Client::new(server.address()), database, server }
+    }
+
+    /// Stops it and gives its connections back.
+    pub(crate) async fn stop(self) {
+        // Idle connections of the client would keep the server waiting.
+        drop(self.client);
+        self.server.stop().await;
+    }
+}
+
+/// The settings of a test server on `database`.
+pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
+    let own = [
+        ("auth.mode", "off"),
+        ("http.listen", "127.0.0.1:0"),
+        ("http.cors_origins", "*"),
+        ("database.url", database.app_url.as_str()),
+        ("database.owner_url", database.owner_url.as_str()),
+        ("database.write_connections", "8"),
+        ("database.read_connections", "2"),
+    ];
+    let flags: Vec<_> = own
+        .iter()
+        .chain(settings)
+        .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+        .collect();
+    Config::load(None, &flags).unwrap_or_else(|error| panic!("{error}"))
+}

@@ -1,0 +1,173 @@
+//! The ratchet of the audit: every attempt at every protected route leaves exactly one ledger row.
+//!
+//! A new route without attempts here fails; so does a public one that leaves a row.
+
+use std::collections::BTreeSet;
+
+use kiln::http::routes;
+use kiln::http::table::Audit;
+
+use crate::harness::server::TestServer;
+
+/// What is tried: route, url, body, expected status. `p` exists in two versions, `d` is deleted.
+type Attempt = (&'static str, &'static str, &'static str, u16);
+
+const P: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
+const BAD: &str = r#"{"resourceType":"Patient","id":"p","nope":1}"#;
+const META: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"t"}]}}]}"#;
+const PATCH: &str = r#"[{"op":"add","path":"/gender","value":"male"}]"#;
+const BAD_PATCH: &str = r#"[{"op":"remove","path":"/photo"}]"#;
+const NOTHING: &str = r#"{"resourceType":"Parameters"}"#;
+const EMPTY: &str = r#"{"resourceType":"Bundle","type":"batch"}"#;
+
+const ATTEMPTS: &[Attempt] = &[
+    ("GET /fhir/{type}/{id}", "/Patient/p", "", 200),
+    ("GET /fhir/{type}/{id}", "/Patient/x", "", 404),
+    ("GET /fhir/{type}/{id}", "/Patient/d", "", 410),
+    ("PUT /fhir/{type}/{id}", "/Patient/p", P, 200),
+    ("PUT /fhir/{type}/{id}", "/Patient/p", BAD, 400),
+    ("PUT /fhir/{type}/{id}", "/Patient/q", P, 400),
+    ("PUT /fhir/{type}/{id}", "/Patient/p", "{", 400),
+    ("PATCH /fhir/{type}/{id}", "/Patient/p", PATCH, 200),
+    ("PATCH /fhir/{type}/{id}", "/Patient/p", BAD_PATCH, 400),
+    ("PATCH /fhir/{type}/{id}", "/Patient/x", PATCH, 404),
+    ("DELETE /fhir/{type}/{id}", "/Patient/gone", "", 204),
+    ("DELETE /fhir/{type}/{id}", "/Patient/x", "", 204),
+    ("POST /fhir/{type}", "/Patient", P, 201),
+    ("POST /fhir/{type}", "/Patient", BAD, 400),
+    ("POST /fhir/{type}", "/Observation", P, 400),
+    ("POST /fhir", "/", EMPTY, 200),
+    ("POST /fhir", "/", P, 400),
+    ("GET /fhir/{type}/{id}/_history", "/Patient/p/_history", "", 200),
+    ("GET /fhir/{type}/{id}/_history", "/Patient/x/_history", "", 404),
+    ("GET /fhir/{type}/{id}/_history", "/Patient/p/_history?_since=never", "", 400),
+    ("GET /fhir/{type}/{id}/_history/{vid}", "/Patient/p/_history/1", "", 200),
+    ("GET /fhir/{type}/{id}/_history/{vid}", "/Patient/p/_history/99", "", 404),
+    ("GET /fhir/{type}/{id}/_history/{vid}", "/Patient/d/_history/2", "", 410),
+    ("GET /fhir/{type}/_history", "/Patient/_history", "", 200),
+    ("GET /fhir/{type}/_history", "/Encounter/_history", "", 200),
+    ("GET /fhir/_history", "/_history", "", 200),
+    ("GET /fhir/$meta", "/$meta", "", 200),
+    ("GET /fhir/{type}/$meta", "/Patient/$meta", "", 200),
+    ("GET /fhir/{type}/{id}/$meta", "/Patient/p/$meta", "", 200),
+    ("GET /fhir/{type}/{id}/$meta", "/Patient/x/$meta", "", 404),
+    ("GET /fhir/{type}/{id}/_history/{vid}/$meta", "/Patient/p/_history/1/$meta", "", 200),
+    ("POST /fhir/$meta", "/$meta", NOTHING, 200),
+    ("POST /fhir/{type}/$meta", "/Patient/$meta", NOTHING, 200),
+    ("POST /fhir/{type}/{id}/$meta", "/Patient/p/$meta", NOTHING, 200),
+    ("POST /fhir/{type}/{id}/_history/{vid}/$meta", "/Patient/p/_history/1/$meta", NOTHING, 200),
+    ("POST /fhir/{type}/{id}/$meta-add", "/Patient/p/$meta-add", META, 200),
+    ("POST /fhir/{type}/{id}/$meta-add", "/Patient/x/$meta-add", META, 404),
+    ("POST /fhir/{type}/{id}/$meta-add", "/Patient/p/$meta-add", P, 400),
+    ("POST /fhir/{type}/{id}/$meta-delete", "/Patient/p/$meta-delete", META, 200),
+    ("POST /fhir/{type}/{id}/$meta-delete", "/Patient/x/$meta-delete", META, 404),
+    (
+        "POST /fhir/{type}/{id}/_history/{vid}/$meta-add",
+        "/Patient/p/_history/1/$meta-add",
+        META,
+        200,
+    ),
+    (
+        "POST /fhir/{type}/{id}/_history/{vid}/$meta-delete",
+        "/Patient/p/_history/1/$meta-delete",
+        META,
+        200,
+    ),
+];
+
+/// Public routes with a url of each; they leave no row.
+const PUBLIC: &[(&str, &str)] = &[
+    ("GET /fhir/metadata", "/fhir/metadata"),
+    ("GET /", "/"),
+    ("GET /health/live", "/health/live"),
+    ("GET /health/ready", "/health/ready"),
+    ("GET /metrics", "/metrics"),
+];
+
+#[test]
+fn every_route_has_its_attempts() {
+    let mut tried: BTreeSet<_> = ATTEMPTS.iter().map(|attempt| (attempt.0, true)).collect();
+    tried.extend(PUBLIC.iter().map(|(route, _)| (*route, false)));
+    let routes = routes::all(true);
+    let declared: Vec<_> = routes
+        .iter()
+        .map(|route| (format!("{} {}", route.method, route.path), route.audit == Audit::Gate))
+        .collect();
+    let declared: BTreeSet<_> =
+        declared.iter().map(|(route, gate)| (route.as_str(), *gate)).collect();
+    assert_eq!(tried, declared);
+}
+
+async fn rows_of(server: &TestServer, request: &str) -> i64 {
+    let query = format!("SELECT count(*) FROM ledger WHERE request_id = '{request}'");
+    server.database.number(&query).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attempt_leaves_exactly_one_row() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    for id in ["p", "d", "gone"] {
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        client.put(&format!("/Patient/{id}"), body).await.expect(201);
+    }
+    client.delete("/Patient/d").await.expect(204);
+    let mut faults = Vec::new();
+    for (number, (route, url, body, status)) in ATTEMPTS.iter().enumerate() {
+        let request = format!("attempt-{number}");
+        let method = route.split(' ').next().unwrap();
+        let mut call = client.call(method, url).header("X-Request-Id", &request);
+        if !body.is_empty() {
+            let patch = method == "PATCH";
+            let kind = if patch { "application/json-patch+json" } else { "application/fhir+json" };
+            call = call.header("Content-Type", kind).body(*body);
+        }
+        let answer = call.send().await;
+        let rows = rows_of(&server, &request).await;
+        let success = i64::from(*status < 400);
+        let query = format!(
+            "SELECT count(*) FROM ledger WHERE request_id = '{request}' AND (outcome = 0) = ({success} = 1)"
+        );
+        if answer.status != *status || rows != 1 || server.database.number(&query).await != 1 {
+            faults.push(format!("{route} ({url}): {} with {rows} rows", answer.status));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_routes_leave_no_row() {
+    let server = TestServer::start().await;
+    for (route, url) in PUBLIC {
+        let url = format!("{}{url}", server.client.root());
+        server.client.call("GET", &url).header("X-Request-Id", "public").send().await.expect(200);
+        assert_eq!(rows_of(&server, "public").await, 0, "{route}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_has_a_row_of_its_own_and_one_for_each_entry() {
+    let server = TestServer::start().await;
+    let entries = r#"[
+        {"resource":{"resourceType":"Patient","id":"a"},"request":{"method":"PUT","url":"Patient/a"}},
+        {"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}},
+        {"request":{"method":"DELETE","url":"Patient/x"}},
+        {"request":{"method":"GET","url":"Patient/a"}}]"#;
+    for kind in ["batch", "transaction"] {
+        let body = format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":{entries}}}"#);
+        let call = server.client.call("POST", "/").header("X-Request-Id", kind);
+        call.json(body).send().await.expect(200);
+        assert_eq!(rows_of(&server, kind).await, 5, "{kind}");
+    }
+    let failing = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[
+            {{"resource":{{"resourceType":"Patient","id":"b"}},"request":{{"method":"PUT","url":"Patient/b"}}}},
+            {{"request":{{"method":"GET","url":"Patient/nobody"}}}}]}}"#
+    );
+    let call = server.client.call("POST", "/").header("X-Request-Id", "rolled-back");
+    call.json(failing).send().await.expect(404);
+    let rows = rows_of(&server, "rolled-back").await;
+    assert!((1..=3).contains(&rows), "{rows} rows of a transaction that was rolled back");
+    let successes = "SELECT count(*) FROM ledger WHERE request_id = 'rolled-back' AND outcome = 0";
+    assert_eq!(server.database.number(successes).await, 0);
+}

@@ -1,0 +1,144 @@
+//! Many clients at one resource: no lost update, no gap, no deadlock that anybody sees.
+//!
+//! Covers: rest 2.33, rest 3.55.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+
+use crate::harness::client::Client;
+use crate::harness::server::TestServer;
+
+const CLIENTS: usize = 64;
+
+fn patient(id: &str, number: usize) -> String {
+    format!(r#"{{"resourceType":"Patient","id":"{id}","multipleBirthInteger":{number}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_if_match_exactly_one_client_wins_each_version() {
+    let server = TestServer::start().await;
+    server.client.put("/Patient/r", patient("r", 0)).await.expect(201);
+    for version in 1..=5 {
+        let tag = format!("W/\"{version}\"");
+        let puts = (1..=CLIENTS).map(|number| {
+            let body = patient("r", version * 1000 + number);
+            server.client.call("PUT", "/Patient/r").header("If-Match", &tag).json(body).send()
+        });
+        let mut winners = 0;
+        for answer in join_all(puts).await {
+            match answer.status {
+                200 => {
+                    assert_eq!(answer.version() as usize, version + 1);
+                    winners += 1;
+                }
+                409 | 412 => {}
+                _ => panic!("{answer:?}"),
+            }
+        }
+        assert_eq!(winners, 1, "version {version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_if_match_versions_have_no_gap_and_no_update_is_lost() {
+    let server = TestServer::start().await;
+    server.client.put("/Patient/r", patient("r", 0)).await.expect(201);
+    let puts = (1..=CLIENTS).map(|number| {
+        let body = patient("r", number);
+        server.client.call("PUT", "/Patient/r").json(body).send()
+    });
+    let mut versions = BTreeSet::new();
+    for answer in join_all(puts).await {
+        match answer.status {
+            200 => assert!(versions.insert(answer.version()), "a version twice: {answer:?}"),
+            409 => {}
+            _ => panic!("{answer:?}"),
+        }
+    }
+    let last = versions.len() as u64 + 1;
+    assert!(versions.iter().copied().eq(2..=last), "{versions:?}");
+    let history = server.client.get("/Patient/r/_history?_count=200").await.expect(200);
+    assert_eq!(history.at("total"), Some(last.to_string()));
+    for version in 1..=last {
+        server.client.get(&format!("/Patient/r/_history/{version}")).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creates_by_put_of_one_id_make_one_resource() {
+    let server = TestServer::start().await;
+    let puts = (1..=CLIENTS).map(|number| {
+        let body = patient("new", number);
+        server.client.call("PUT", "/Patient/new").header("If-None-Match", "*").json(body).send()
+    });
+    let statuses: Vec<_> = join_all(puts).await.into_iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [201, 409, 412].contains(status)), "{statuses:?}");
+}
+
+/// A transaction that updates `ids` in their order.
+fn transaction(ids: &[usize], number: usize) -> String {
+    let entries: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let resource = patient(&format!("s{id}"), number);
+            let request = format!(r#"{{"method":"PUT","url":"Patient/s{id}"}}"#);
+            format!(r#"{{"resource":{resource},"request":{request}}}"#)
+        })
+        .collect();
+    let entries = entries.join(",");
+    format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_over_shared_rows_show_no_deadlock() {
+    let server = TestServer::start().await;
+    server.client.post("/", transaction(&[0, 1, 2, 3, 4, 5], 0)).await.expect(200);
+    let posts = (1..=48_usize).map(|number| {
+        let mut ids: Vec<_> = (0..6).map(|at| (at * 5 + number) % 6).collect();
+        if number % 2 == 0 {
+            ids.reverse();
+        }
+        let body = transaction(&ids[..3 + number % 4], number);
+        server.client.call("POST", "/").json(body).send()
+    });
+    let mut succeeded = 0;
+    for answer in join_all(posts).await {
+        match answer.status {
+            200 => succeeded += 1,
+            409 => assert!(!answer.text().to_lowercase().contains("deadlock"), "{answer:?}"),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    assert!(succeeded >= 40, "only {succeeded} of 48 succeeded");
+}
+
+/// Reads both halves in one transaction, until told that the writer has ended.
+async fn halves_differ(client: &Client, mut ended: tokio::sync::watch::Receiver<bool>) -> u32 {
+    let body = r#"{"resourceType":"Bundle","type":"transaction","entry":[
+        {"request":{"method":"GET","url":"Patient/s0"}},
+        {"request":{"method":"GET","url":"Patient/s1"}}]}"#;
+    let mut looks = 0;
+    while !*ended.borrow_and_update() {
+        let answer = client.post("/", body).await.expect(200);
+        let half = |at: usize| answer.at(&format!("entry[{at}].resource.multipleBirthInteger"));
+        assert_eq!(half(0), half(1), "half a transaction was seen: {answer:?}");
+        looks += 1;
+    }
+    looks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_never_sees_half_a_transaction() {
+    let server = TestServer::start().await;
+    server.client.post("/", transaction(&[0, 1], 0)).await.expect(200);
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let client = server.client.clone();
+    let reader = tokio::spawn(async move { halves_differ(&client, ended).await });
+    for number in 1..=60 {
+        server.client.post("/", transaction(&[0, 1], number)).await.expect(200);
+    }
+    end.send(true).unwrap();
+    assert!(reader.await.unwrap() > 5);
+}
