@@ -14,6 +14,7 @@ mod conformance;
 mod documents;
 mod endpoint;
 mod faults;
+mod form_suites;
 mod harness;
 mod ledger;
 mod nodes;

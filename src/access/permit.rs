@@ -60,6 +60,7 @@ impl<'gate> Permit<'gate> {
     ///
     /// # Errors
     /// [`Error::Forbidden`] when the policy does not cover the interaction.
+    #[expect(clippy::unnecessary_wraps, reason = "policies that refuse come with SMART scopes")]
     pub(super) fn decide(
         interaction: Interaction,
         principal: &'gate Principal,

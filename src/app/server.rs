@@ -181,7 +181,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
 
 /// Makes the partitions of coming months, every day, as long as the server runs.
 async fn keep_partitions(store: Store) {
-    let mut daily = tokio::time::interval(Duration::from_secs(24 * 60 * 60));
+    let mut daily = tokio::time::interval(Duration::from_hours(24));
     loop {
         daily.tick().await;
         if let Err(error) = maintenance::make_partitions(&store).await {

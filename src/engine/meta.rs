@@ -215,6 +215,7 @@ fn stored_meta(version: &Version) -> Result<Object<'static>, Error> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`Unaudited::map` hands the value over")]
 fn meta_of_uses(uses: Vec<MetaUse>) -> Value<'static> {
     let mut meta = Object::new();
     for (name, list) in

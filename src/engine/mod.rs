@@ -113,6 +113,7 @@ fn refuse_unstorable(resource_type: ResourceType) -> Result<(), Error> {
 
 /// Handlers run in tasks of their own, so every interaction must be able to move between threads.
 #[cfg(test)]
+#[expect(dead_code, reason = "it is enough that it compiles")]
 fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhir::Identity) {
     use crate::fhir::json::Value;
     fn send<T: Send>(future: T) {

@@ -44,9 +44,10 @@ impl FromStr for LogicalId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-        match (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(allowed) {
-            true => Ok(Self(text.into())),
-            false => Err(InvalidId(text.chars().take(80).collect())),
+        if (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId(text.chars().take(80).collect()))
         }
     }
 }

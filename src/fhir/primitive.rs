@@ -63,11 +63,15 @@ fn holds(condition: bool, otherwise: &'static str) -> Check {
 }
 
 /// Whether the text has a character that no FHIR string may hold: below U+0020 but tab, CR and LF.
-fn has_control(bytes: &[u8]) -> bool {
-    // Without a branch in the loop the compiler makes it wide.
-    bytes.iter().fold(false, |found, &byte| {
-        found | ((byte < 0x20) & (byte != b'\t') & (byte != b'\n') & (byte != b'\r'))
-    })
+pub fn has_control(bytes: &[u8]) -> bool {
+    // Numbers instead of conditions: without a branch in the loop the compiler makes it wide.
+    let odd = |byte: u8| {
+        u8::from(byte < 0x20)
+            & u8::from(byte != b'\t')
+            & u8::from(byte != b'\n')
+            & u8::from(byte != b'\r')
+    };
+    bytes.iter().fold(0, |found, &byte| found | odd(byte)) != 0
 }
 
 fn long_text(text: &str) -> Check {
@@ -159,9 +163,8 @@ fn is_digits(bytes: &[u8]) -> bool {
 /// A whole number: no leading zeros, no fraction, no exponent, within 32 bits.
 fn integer(text: &str, least: i64, rule: &'static str) -> Check {
     let (sign, digits) = match text.as_bytes() {
-        [b'+', digits @ ..] => (1, digits),
         [b'-', digits @ ..] => (-1, digits),
-        digits => (1, digits),
+        [b'+', digits @ ..] | digits => (1, digits),
     };
     let zero_alone = text == "0";
     // Ten digits hold 32 bits; the bound also keeps the sum below within 64.
@@ -200,10 +203,7 @@ fn decimal(bytes: &[u8]) -> Check {
     let fraction_fits = fraction.is_none_or(|digits| !digits.is_empty() && is_digits(digits));
     holds(whole_fits && fraction_fits, RULE)?;
     let Some(exponent) = exponent else { return Ok(()) };
-    let digits = match exponent {
-        [b'+' | b'-', digits @ ..] => digits,
-        digits => digits,
-    };
+    let ([b'+' | b'-', digits @ ..] | digits) = exponent;
     holds(!digits.is_empty() && is_digits(digits), RULE)?;
     let size = digits
         .iter()

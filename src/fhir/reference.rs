@@ -79,10 +79,10 @@ impl<'a> Target<'a> {
 
 /// What follows the server's base and a slash; `None` when `text` is not under it.
 pub fn strip_base<'a>(text: &'a str, base: &str) -> Option<&'a str> {
-    let bare = |url: &str| -> Option<usize> { url.find("://").map(|at| at + 3) };
-    let text_host = &text[bare(text)?..];
-    let base_host = &base[bare(base)?..];
-    text_host.strip_prefix(base_host)?.strip_prefix('/')
+    let after_scheme = |url: &str| -> Option<usize> { url.find("://").map(|at| at + 3) };
+    let url = &text[after_scheme(text)?..];
+    let ours = &base[after_scheme(base)?..];
+    url.strip_prefix(ours)?.strip_prefix('/')
 }
 
 /// Whether the text starts with a URI scheme and a colon.

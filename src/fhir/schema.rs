@@ -102,6 +102,7 @@ pub struct TypeDef {
     /// Its elements in definition order, inherited ones included.
     pub fields: Vec<Field>,
     keys: HashMap<Box<str>, (u16, u16)>,
+    required: Vec<u16>,
 }
 
 impl TypeDef {
@@ -119,7 +120,15 @@ impl TypeDef {
                 keys.entry(choice.key.clone()).or_insert((at as u16, variant as u16));
             }
         }
-        Self { name, kind, is_abstract, base, fields, keys }
+        let is_required = |(_, field): &(usize, &Field)| field.min > 0;
+        let required = fields.iter().enumerate().filter(is_required).map(|(at, _)| at as u16);
+        let required = required.collect();
+        Self { name, kind, is_abstract, base, fields, keys, required }
+    }
+
+    /// The elements that every instance has, in definition order.
+    pub fn required(&self) -> impl Iterator<Item = &Field> {
+        self.required.iter().filter_map(|&at| self.fields.get(usize::from(at)))
     }
 
     /// The element and type behind a JSON property or XML element `key` (without a leading `_`).

@@ -9,6 +9,7 @@ use axum::http::header::{
     WARNING,
 };
 use axum::http::{Method, Request, Response, StatusCode, request};
+use bytes::Bytes;
 
 use crate::error::Error;
 
@@ -181,7 +182,8 @@ impl Start {
     }
 }
 
-/// The same answer to HEAD: its headers, with the length of the body that GET would have.
+/// The same answer to HEAD: its headers, with the length of the body that GET would have where
+/// that is known.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let length = body.size_hint().exact();
@@ -194,5 +196,8 @@ fn without_body(response: Response<Body>) -> Response<Body> {
     {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    Response::from_parts(parts, Body::empty())
+    // A body of unknown length keeps axum from claiming that GET's would be empty.
+    let nothing = futures_util::stream::empty::<Result<Bytes, std::convert::Infallible>>();
+    let body = if has_body { Body::from_stream(nothing) } else { Body::empty() };
+    Response::from_parts(parts, body)
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::access::LedgerRow;
 use crate::error::Error;
+use crate::fhir::ResourceType;
 
 use super::TENANT;
 use super::connection::{Address, Flush, Pipelines};
@@ -86,7 +87,7 @@ impl<'a> Columns<'a> {
         self.interaction.push(row.interaction.kind.number());
         self.outcome.push(row.outcome.number());
         let resource_type = subject_type.or(row.interaction.resource_type);
-        self.resource_type.push(resource_type.map(|resource_type| resource_type.code()));
+        self.resource_type.push(resource_type.map(ResourceType::code));
         self.version.push(subject.and_then(|(_, _, version)| version.map(|version| version.0)));
         self.logical_id.push(subject.map(|(_, id, _)| id.as_str()));
         self.actor.push(row.caller.principal.actor());

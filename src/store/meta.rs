@@ -117,7 +117,7 @@ impl Store {
         scope: MetaScope,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Vec<MetaUse>>, Error> {
-        let code = match scope {
+        let narrowed_to = match scope {
             MetaScope::System => None,
             MetaScope::Type(resource_type) => Some(resource_type.code()),
         };
@@ -125,7 +125,7 @@ impl Store {
         let statement = pipeline.prepare(IN_USE).await?;
         let found = pipeline
             .client()
-            .query(&statement, &[&TENANT, &code, &visible(permit)])
+            .query(&statement, &[&TENANT, &narrowed_to, &visible(permit)])
             .await
             .map_err(failure::error)?;
         let mut uses = Vec::with_capacity(found.len());
@@ -145,10 +145,10 @@ impl KnownUses {
     fn unknown(&self, uses: &[(ResourceType, &MetaUse)]) -> Vec<(ResourceType, MetaUse)> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unknown = HashSet::new();
-        for (resource_type, used) in uses {
-            let used = (*resource_type, (*used).clone());
-            if !known.contains(&used) {
-                unknown.insert(used);
+        for (resource_type, item) in uses {
+            let item = (*resource_type, (*item).clone());
+            if !known.contains(&item) {
+                unknown.insert(item);
             }
         }
         unknown.into_iter().collect()
@@ -214,13 +214,12 @@ impl WriteTx {
         version: Option<VersionId>,
         permit: &Permit<'_>,
     ) -> Result<Current, Error> {
-        let found = match version {
-            Some(version) => self.stored_version(id, version, permit).await?,
-            None => {
-                let resource_type = permit.resource_type()?;
-                let missing = || Error::NotFound(format!("{resource_type}/{id}"));
-                self.current(id, permit).await?.ok_or_else(missing)?
-            }
+        let found = if let Some(version) = version {
+            self.stored_version(id, version, permit).await?
+        } else {
+            let resource_type = permit.resource_type()?;
+            let missing = || Error::NotFound(format!("{resource_type}/{id}"));
+            self.current(id, permit).await?.ok_or_else(missing)?
         };
         if found.version.is_deleted() {
             let identity = found.version.identity;

@@ -174,16 +174,21 @@ pub(super) fn bodies(set: &LinkedSet) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::fhir::json::parse;
+    use crate::spec::Spec;
+    use crate::validate::form;
 
     #[test]
     fn each_of_the_nine_is_a_linked_resource_of_real_size() {
-        let sets = linked_sets(1, 3);
-        assert_eq!(sets.len(), 3);
+        let schema = Spec::r4().unwrap().schema;
+        let sets = linked_sets(1, 8);
+        assert_eq!(sets.len(), 8);
         for set in &sets {
             for (at, body) in bodies(set).iter().enumerate() {
                 let value = parse(body.as_bytes()).expect(body);
                 assert_eq!(value.str_at("resourceType"), Some(TYPES[at]));
                 assert!(!body.contains("urn:uuid:") && !body.contains("demo-"), "{body}");
+                let verdict = form::check(&value, &schema);
+                assert!(verdict.is_sound(), "{body}: {:#?}", verdict.issues());
                 assert!(body.len() > 600, "{} has {} bytes", TYPES[at], body.len());
             }
         }

@@ -1,6 +1,7 @@
 //! The generator against a server that keeps texts in a map, and the floor on a real database.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use memchr::memmem;
@@ -13,6 +14,9 @@ use super::{BenchArgs, Work, run};
 use crate::app::postgres::Private;
 use crate::config::Config;
 use crate::fhir::json::{Value, parse};
+
+/// Ids are never given twice, as those of a real server.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 type Kept = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 
@@ -31,7 +35,7 @@ fn answer(kept: &Kept, method: &str, path: &str, content: &[u8]) -> (u16, String
         }
         "POST" => {
             assert_eq!(parse(content).unwrap().str_at("resourceType"), path.strip_prefix('/'));
-            let location = format!("{path}/{}", kept.len() + 1);
+            let location = format!("{path}/{}", SERIAL.fetch_add(1, Ordering::Relaxed));
             kept.insert(location.clone(), content.to_vec());
             (201, location)
         }

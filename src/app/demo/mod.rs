@@ -183,6 +183,8 @@ mod tests {
 
     use super::*;
     use crate::fhir::LogicalId;
+    use crate::spec::Spec;
+    use crate::validate::form;
 
     fn references<'v>(value: &'v Value<'_>, found: &mut Vec<&'v str>) {
         if let Some(text) = value.str_at("reference") {
@@ -283,5 +285,17 @@ mod tests {
         assert_eq!(parts.len() as u64, PRACTICE_SIZE + 3);
         assert_eq!(parts[parts.len() - 2], Part::Practice(1));
         assert_eq!(parts[parts.len() - 1], Part::Patient(PRACTICE_SIZE));
+    }
+
+    #[test]
+    fn every_bundle_is_of_sound_form_with_and_without_narratives() {
+        let schema = Spec::r4().unwrap().schema;
+        for with_narratives in [false, true] {
+            let generator = Generator::new(11).with_narratives(with_narratives);
+            for bundle in generator.bundles(60) {
+                let verdict = form::check(&bundle.value, &schema);
+                assert!(verdict.is_sound(), "{:?}: {:#?}", bundle.part, verdict.issues());
+            }
+        }
     }
 }

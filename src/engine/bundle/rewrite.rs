@@ -31,11 +31,6 @@ impl Links {
         self.by_url.insert(full_url.to_owned(), Link { identity, is_new });
     }
 
-    /// Whether some entry has this fullUrl.
-    pub(super) fn contains(&self, full_url: &str) -> bool {
-        self.by_url.contains_key(full_url)
-    }
-
     /// What `text` becomes; `None` when no entry is meant.
     fn resolve(&self, text: &str, root: Option<&str>) -> Option<String> {
         let (path, fragment) = match text.find('#') {

@@ -60,7 +60,7 @@ pub fn parse_with(bytes: &[u8], limits: Limits) -> Result<Value<'_>, JsonError> 
 
 fn located(bytes: &[u8], at: usize, reason: String) -> JsonError {
     let before = &bytes[..at.min(bytes.len())];
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
     JsonError { reason, line, column }
 }
@@ -338,14 +338,14 @@ const SEARCHED: usize = 16;
 fn is_duplicate<'a>(
     object: &Object<'a>,
     seen: &mut Option<HashSet<Cow<'a, str>>>,
-    name: &Cow<'a, str>,
+    name: &str,
 ) -> bool {
     if object.len() < SEARCHED {
         return object.contains(name);
     }
     let seen =
         seen.get_or_insert_with(|| object.iter().map(|(name, _)| name.to_owned().into()).collect());
-    !seen.insert(name.clone())
+    !seen.insert(Cow::Owned(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn each_fault_is_refused_with_its_place() {
         let deep = "[".repeat(101);
-        let wide: String = (0..40).map(|n| format!("\"k{n}\":1,")).collect();
+        let wide = (0..40).fold(String::new(), |wide, n| wide + &format!("\"k{n}\":1,"));
         let wide = format!("{{{wide}\"k3\":2}}");
         for (text, reason) in [
             ("", "empty document at line 1, column 1"),

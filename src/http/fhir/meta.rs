@@ -60,8 +60,32 @@ async fn change(mut exchange: Exchange, is_add: bool) -> Result<Response<Body>, 
     answer::resource(&parameters(meta), form, exchange.schema())
 }
 
-/// A Parameters resource whose `return` is this Meta.
+/// A Parameters resource whose `return` is this Meta; without it when nothing is in use, because an
+/// empty value is no FHIR.
 pub(super) fn parameters(meta: Value<'static>) -> Value<'static> {
-    let returned = Object::new().with("name", "return").with("valueMeta", meta);
-    Object::new().with("resourceType", "Parameters").with("parameter", vec![returned.into()]).into()
+    let is_empty = meta.as_object().is_none_or(Object::is_empty);
+    let returned = || Object::new().with("name", "return").with("valueMeta", meta);
+    let returned = (!is_empty).then(|| vec![Value::from(returned())]);
+    Object::new().with("resourceType", "Parameters").with_some("parameter", returned).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meta_is_returned_as_a_parameter_unless_it_is_empty() {
+        for (meta, expected) in [
+            (Object::new(), r#"{"resourceType":"Parameters"}"#),
+            (
+                Object::new().with("source", "x"),
+                concat!(
+                    r#"{"resourceType":"Parameters","parameter":[{"name":"return","#,
+                    r#""valueMeta":{"source":"x"}}]}"#
+                ),
+            ),
+        ] {
+            assert_eq!(parameters(meta.into()).to_text(), expected);
+        }
+    }
 }

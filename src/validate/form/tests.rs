@@ -1,0 +1,492 @@
+//! Each rule of form, on the smallest document that keeps or breaks it.
+
+use std::sync::LazyLock;
+
+use crate::fhir::IssueCode::{self, BusinessRule, Invariant, Required, Structure};
+use crate::fhir::json::parse;
+use crate::spec::Spec;
+
+use super::*;
+
+static R4: LazyLock<Spec> = LazyLock::new(|| Spec::r4().expect("the embedded pack loads"));
+
+fn verdict(json: &str) -> Verdict {
+    check(&parse(json.as_bytes()).expect(json), &R4.schema)
+}
+
+fn sound(cases: &[&str]) {
+    for json in cases {
+        assert_eq!(verdict(json), Verdict::Sound, "{json}");
+    }
+}
+
+/// Each document has exactly one issue, of this code at this place.
+fn faulty(cases: &[(&str, IssueCode, &str)]) {
+    for (json, code, expression) in cases {
+        let verdict = verdict(json);
+        let found: Vec<_> =
+            verdict.issues().iter().map(|issue| (issue.code, &*issue.expression)).collect();
+        assert_eq!(found, [(*code, *expression)], "{json}: {verdict:?}");
+    }
+}
+
+fn patient(properties: &str) -> String {
+    format!(r#"{{"resourceType":"Patient",{properties}}}"#)
+}
+
+/// Like [`faulty`], for the properties of a Patient.
+fn faulty_patients(cases: &[(&str, IssueCode, &str)]) {
+    for (properties, code, expression) in cases {
+        faulty(&[(&patient(properties), *code, expression)]);
+    }
+}
+
+fn sound_patients(cases: &[&str]) {
+    for properties in cases {
+        sound(&[&patient(properties)]);
+    }
+}
+
+#[test]
+fn a_document_is_a_resource_of_a_known_type() {
+    faulty(&[
+        ("[]", Structure, "Resource"),
+        ("1", Structure, "Resource"),
+        ("{}", Structure, "Resource"),
+        (r#"{"id":"a"}"#, Structure, "Resource"),
+        (r#"{"resourceType":1}"#, Structure, "Resource"),
+        (r#"{"resourceType":"patient"}"#, Structure, "Resource"),
+        (r#"{"resourceType":"Nobody"}"#, Structure, "Resource"),
+        (r#"{"resourceType":"DomainResource"}"#, Structure, "DomainResource"),
+        (r#"{"resourceType":"HumanName"}"#, Structure, "HumanName"),
+        (r#"{"resourceType":"Patient.contact"}"#, Structure, "Patient.contact"),
+    ]);
+    sound(&[r#"{"resourceType":"Patient"}"#, r#"{"id":"a","resourceType":"Patient"}"#]);
+}
+
+#[test]
+fn every_property_is_an_element_of_its_type() {
+    faulty_patients(&[
+        (r#""nmae":[]"#, Structure, "Patient.nmae"),
+        (r#""fhir_comments":["x"]"#, Structure, "Patient.fhir_comments"),
+        (r#""name":[{"family":"a","x y":1}]"#, Structure, "Patient.name[0].`x y`"),
+        (r#""contact":[{"resourceType":"a"}]"#, Structure, "Patient.contact[0].resourceType"),
+        (r#""_foo":{"id":"a"}"#, Structure, "Patient._foo"),
+        (r#""value":1"#, Structure, "Patient.value"),
+        (r#""deceasedString":"x""#, Structure, "Patient.deceasedString"),
+        (r#""deceased":true"#, Structure, "Patient.deceased"),
+    ]);
+}
+
+#[test]
+fn every_value_has_the_json_kind_of_its_type() {
+    faulty_patients(&[
+        (r#""deceasedBoolean":"true""#, Structure, "Patient.deceased"),
+        (r#""gender":["male"]"#, Structure, "Patient.gender"),
+        (r#""name":{"family":"a"}"#, Structure, "Patient.name"),
+        (r#""name":["a"]"#, Structure, "Patient.name[0]"),
+        (r#""name":[["a"]]"#, Structure, "Patient.name[0]"),
+        (r#""multipleBirthInteger":"2""#, Structure, "Patient.multipleBirth"),
+        (r#""birthDate":1980"#, Structure, "Patient.birthDate"),
+        (r#""active":1"#, Structure, "Patient.active"),
+        (r#""maritalStatus":"M""#, Structure, "Patient.maritalStatus"),
+        (r#""gender":{"value":"male"}"#, Structure, "Patient.gender"),
+        (r#""text":{"status":"empty","div":1}"#, Structure, "Patient.text.div"),
+    ]);
+    sound_patients(&[r#""deceasedBoolean":false,"multipleBirthInteger":2,"birthDate":"1980""#]);
+}
+
+#[test]
+fn nothing_is_empty_or_null() {
+    faulty_patients(&[
+        (r#""name":[]"#, Structure, "Patient.name"),
+        (r#""name":[{}]"#, Structure, "Patient.name[0]"),
+        (r#""maritalStatus":{}"#, Structure, "Patient.maritalStatus"),
+        (r#""gender":"""#, IssueCode::Value, "Patient.gender"),
+        (r#""gender":null"#, Structure, "Patient.gender"),
+        (r#""name":null"#, Structure, "Patient.name"),
+        (r#""name":[null]"#, Structure, "Patient.name[0]"),
+        (r#""name":[{"given":["a",null]}]"#, Structure, "Patient.name[0].given[1]"),
+        (r#""name":[{"id":"a"}]"#, Invariant, "Patient.name[0]"),
+        (r#""_birthDate":{}"#, Structure, "Patient.birthDate"),
+        (r#""_birthDate":{"id":"a"}"#, Invariant, "Patient.birthDate"),
+        (
+            r#""name":[{"given":["a",null],"_given":[{"id":"b"},{"id":"c"}]}]"#,
+            Invariant,
+            "Patient.name[0].given[1]",
+        ),
+        (r#""_birthDate":null"#, Structure, "Patient.birthDate"),
+    ]);
+}
+
+#[test]
+fn primitives_are_checked_as_text() {
+    faulty_patients(&[
+        (r#""id":"a_b""#, IssueCode::Value, "Patient.id"),
+        (r#""birthDate":"2023-02-30""#, IssueCode::Value, "Patient.birthDate"),
+        (r#""multipleBirthInteger":1.0"#, IssueCode::Value, "Patient.multipleBirth"),
+        (r#""multipleBirthInteger":99999999999"#, IssueCode::Value, "Patient.multipleBirth"),
+        (r#""gender":" male""#, IssueCode::Value, "Patient.gender"),
+        (r#""implicitRules":"a b""#, IssueCode::Value, "Patient.implicitRules"),
+        (r#""name":[{"given":["a","\u0000"]}]"#, IssueCode::Value, "Patient.name[0].given[1]"),
+        (r#""language":"en_US""#, IssueCode::Value, "Patient.language"),
+    ]);
+    sound_patients(&[r#""language":"de-CH-1996""#]);
+}
+
+const NOTE: &str = r#"{"extension":[{"url":"http://x","valueString":"a"}]}"#;
+
+#[test]
+fn a_sibling_says_more_about_a_primitive() {
+    let with = |text: &str| patient(&text.replace('N', NOTE));
+    for text in [
+        r#""birthDate":"1980","_birthDate":N"#,
+        r#""_birthDate":N"#,
+        r#""_birthDate":{"id":"a"},"birthDate":"1980""#,
+        r#""name":[{"given":["a",null],"_given":[null,N]}]"#,
+        r#""name":[{"given":["a","b"],"_given":[N]}]"#,
+        r#""name":[{"_given":[N]}]"#,
+        r#""_deceasedBoolean":N"#,
+    ] {
+        sound(&[&with(text)]);
+    }
+    for (text, expression) in [
+        (r#""_name":[N]"#, "Patient.name"),
+        (r#""_maritalStatus":N"#, "Patient.maritalStatus"),
+        (r#""_id":N"#, "Patient.id"),
+        (r#""_birthDate":[N]"#, "Patient.birthDate"),
+        (r#""_birthDate":"x""#, "Patient.birthDate"),
+        (r#""name":[{"given":["a"],"_given":N}]"#, "Patient.name[0].given"),
+        (r#""name":[{"given":["a"],"_given":[null,N]}]"#, "Patient.name[0].given"),
+        (r#""name":[{"given":["a",null],"_given":[N,null]}]"#, "Patient.name[0].given[1]"),
+        (r#""name":[{"given":["a",null],"_given":[N]}]"#, "Patient.name[0].given[1]"),
+        (r#""name":[{"_given":[null]}]"#, "Patient.name[0].given[0]"),
+        (r#""name":[{"_given":[]}]"#, "Patient.name[0].given"),
+        (r#""_birthDate":{"value":"x"}"#, "Patient.birthDate.value"),
+    ] {
+        faulty(&[(&with(text), Structure, expression)]);
+    }
+}
+
+#[test]
+fn a_choice_is_made_once() {
+    faulty_patients(&[
+        (r#""deceasedBoolean":true,"deceasedDateTime":"2020""#, Structure, "Patient.deceased"),
+        (r#""deceasedBoolean":true,"_deceasedDateTime":{"id":"a"}"#, Structure, "Patient.deceased"),
+    ]);
+    sound_patients(&[r#""deceasedBoolean":true,"_deceasedBoolean":{"id":"a"}"#]);
+}
+
+#[test]
+fn mandatory_elements_are_there() {
+    faulty(&[
+        (r#"{"resourceType":"Observation","status":"final"}"#, Required, "Observation.code"),
+        (r#"{"resourceType":"Basic","id":"a"}"#, Required, "Basic.code"),
+        (
+            r#"{"resourceType":"Patient","link":[{"type":"seealso"}]}"#,
+            Required,
+            "Patient.link[0].other",
+        ),
+        (r#"{"resourceType":"Patient","text":{"status":"empty"}}"#, Required, "Patient.text.div"),
+        (
+            r#"{"resourceType":"Patient","extension":[{"valueString":"a"}]}"#,
+            Required,
+            "Patient.extension[0].url",
+        ),
+        (
+            r#"{"resourceType":"Group","type":"person","actual":true,
+                "characteristic":[{"code":{"text":"a"},"exclude":false}]}"#,
+            Required,
+            "Group.characteristic[0].value",
+        ),
+    ]);
+    let json = patient(r#""link":[{"type":"seealso"}]"#);
+    let verdict = verdict(&json);
+    assert!(matches!(verdict, Verdict::Malformed(_)), "{verdict:?}");
+    assert!(verdict.issues()[0].diagnostics.contains("Patient.link[0].other"), "{verdict:?}");
+}
+
+#[test]
+fn an_extension_has_a_value_or_extensions() {
+    faulty_patients(&[
+        (r#""extension":[{"url":"http://x"}]"#, Invariant, "Patient.extension[0]"),
+        (
+            r#""extension":[{"url":"http://x","valueString":"a",
+                "extension":[{"url":"y","valueString":"b"}]}]"#,
+            Invariant,
+            "Patient.extension[0]",
+        ),
+        (
+            r#""extension":[{"url":"http://x","valueString":"a","valueCode":"b"}]"#,
+            Structure,
+            "Patient.extension[0].value",
+        ),
+    ]);
+    sound_patients(&[
+        r#""extension":[{"url":"http://x","extension":[{"url":"y","valueString":"b"}]}]"#,
+        r#""modifierExtension":[{"url":"http://x","valueReference":{"display":"a"}}]"#,
+    ]);
+}
+
+#[test]
+fn a_reference_has_one_of_its_forms_and_an_allowed_target() {
+    let general = |text: &str| format!(r#""generalPractitioner":[{{"reference":"{text}"}}]"#);
+    for text in [
+        "Practitioner/1",
+        "Organization/1/_history/2",
+        "http://example.org/fhir/Anything/1",
+        "urn:uuid:c757873d-ec9a-4326-a141-556f43239520",
+        "#",
+    ] {
+        sound_patients(&[&general(text)]);
+    }
+    let place = "Patient.generalPractitioner[0].reference";
+    for (text, code) in [
+        ("Patient/1", BusinessRule),
+        ("John", IssueCode::Value),
+        ("Nobody/1", IssueCode::Value),
+        ("Practitioner?identifier=a", IssueCode::Value),
+        ("#x", Invariant),
+        ("", IssueCode::Value),
+        ("Practitioner/1 ", IssueCode::Value),
+    ] {
+        faulty_patients(&[(&general(text), code, place)]);
+    }
+}
+
+#[test]
+fn a_contained_resource_belongs_to_its_container() {
+    let organization = r#"{"resourceType":"Organization","id":"o","name":"a"}"#;
+    let with = |contained: &str, reference: &str| {
+        let contained = contained.replace('@', organization);
+        patient(&format!(
+            r#""contained":[{contained}],"managingOrganization":{{"reference":"{reference}"}}"#
+        ))
+    };
+    sound(&[
+        &with("@", "#o"),
+        &with(
+            r##"{"resourceType":"Encounter","id":"e","status":"planned","class":{"code":"AMB"},
+                "subject":{"reference":"#"}}"##,
+            "Organization/1",
+        ),
+        &with(r##"{"resourceType":"Organization","id":"p","partOf":{"reference":"#o"}},@"##, "#p"),
+    ]);
+    let listed = r#"{"resourceType":"Organization","id":"o","name":"a""#;
+    faulty(
+        &[
+            (&with("@", "Organization/1"), Invariant, "Patient.contained[0]"),
+            (&with("@,@", "#o"), Invariant, "Patient.contained[1].id"),
+            (
+                &with(&format!(r#"{listed},"meta":{{"versionId":"1"}}}}"#), "#o"),
+                Invariant,
+                "Patient.contained[0].meta",
+            ),
+            (
+                &with(&format!(r#"{listed},"meta":{{"security":[{{"code":"R"}}]}}}}"#), "#o"),
+                Invariant,
+                "Patient.contained[0].meta",
+            ),
+            (
+                &with(&format!(r#"{listed},"contained":[@]}}"#), "#o"),
+                Invariant,
+                "Patient.contained[0].contained[0]",
+            ),
+            (
+                &with(r#"{"resourceType":"Practitioner","id":"o","active":true}"#, "#o"),
+                BusinessRule,
+                "Patient.managingOrganization.reference",
+            ),
+            (&with(r#"{"resourceType":"Org","id":"o"}"#, "#o"), Structure, "Patient.contained[0]"),
+        ]
+        .map(|(json, code, place)| (json.as_str(), code, place)),
+    );
+    let without_id = with(r#"{"resourceType":"Organization","name":"a"}"#, "Organization/1");
+    faulty(&[(&without_id, Invariant, "Patient.contained[0]")]);
+}
+
+fn bundle(kind: &str, rest: &str) -> String {
+    format!(r#"{{"resourceType":"Bundle","type":"{kind}"{rest}}}"#)
+}
+
+#[test]
+fn a_bundle_keeps_the_rules_of_its_type() {
+    let patient = r#""resource":{"resourceType":"Patient"}"#;
+    let put = r#""request":{"method":"PUT","url":"Patient/1"}"#;
+    let done = r#""response":{"status":"200"}"#;
+    for (kind, rest, place) in [
+        ("collection", r#","total":1"#.to_owned(), "Bundle.total"),
+        (
+            "collection",
+            format!(r#","entry":[{{{patient},"search":{{"mode":"match"}}}}]"#),
+            "Bundle.entry[0]",
+        ),
+        ("transaction", format!(r#","entry":[{{{patient}}}]"#), "Bundle.entry[0]"),
+        ("collection", format!(r#","entry":[{{{patient},{put}}}]"#), "Bundle.entry[0]"),
+        ("batch-response", format!(r#","entry":[{{{patient}}}]"#), "Bundle.entry[0]"),
+        ("collection", format!(r#","entry":[{{{patient},{done}}}]"#), "Bundle.entry[0]"),
+        (
+            "collection",
+            r#","entry":[{"fullUrl":"http://x/Patient/1"}]"#.to_owned(),
+            "Bundle.entry[0]",
+        ),
+        (
+            "collection",
+            format!(r#","entry":[{{"fullUrl":"http://x/Patient/1/_history/2",{patient}}}]"#),
+            "Bundle.entry[0].fullUrl",
+        ),
+        (
+            "collection",
+            format!(
+                r#","entry":[{{"fullUrl":"urn:a",{patient}}},{{"fullUrl":"urn:a",{patient}}}]"#
+            ),
+            "Bundle.entry[1].fullUrl",
+        ),
+        ("message", format!(r#","entry":[{{{patient}}}]"#), "Bundle.entry"),
+    ] {
+        faulty(&[(&bundle(kind, &rest), Invariant, place)]);
+    }
+    sound(&[
+        &bundle("searchset", r#","total":1"#),
+        &bundle("transaction", &format!(r#","entry":[{{{patient},{put}}}]"#)),
+        &bundle("history", &format!(r#","entry":[{{{patient},{put},{done}}}]"#)),
+    ]);
+    let versions = |a: &str, b: &str| {
+        let entry = |version: &str| {
+            format!(
+                r#"{{"fullUrl":"urn:a","resource":{{"resourceType":"Patient",
+                    "meta":{{"versionId":"{version}"}}}}}}"#
+            )
+        };
+        bundle("collection", &format!(r#","entry":[{},{}]"#, entry(a), entry(b)))
+    };
+    sound(&[&versions("1", "2")]);
+    faulty(&[(&versions("1", "1"), Invariant, "Bundle.entry[1].fullUrl")]);
+}
+
+#[test]
+fn a_document_bundle_names_itself_and_starts_with_a_composition() {
+    let verdict = verdict(&bundle("document", ""));
+    let places: Vec<_> = verdict.issues().iter().map(|issue| &*issue.expression).collect();
+    assert_eq!(places, ["Bundle.identifier", "Bundle.timestamp", "Bundle.entry"]);
+    assert!(matches!(verdict, Verdict::Broken(_)));
+}
+
+#[test]
+fn the_resources_of_a_bundle_are_checked_with_its_path() {
+    let entry = |resource: &str| {
+        format!(
+            r#","entry":[{{"fullUrl":"urn:a","resource":{resource},
+                "request":{{"method":"POST","url":"x"}}}}]"#
+        )
+    };
+    let bad = r#"{"resourceType":"Patient","birthDate":"x"}"#;
+    let place = "Bundle.entry[0].resource.birthDate";
+    faulty(&[(&bundle("batch", &entry(bad)), IssueCode::Value, place)]);
+
+    let subsetted = r#"{"resourceType":"Patient","meta":{"tag":[{"code":"SUBSETTED",
+        "system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue"}]}}"#;
+    faulty(&[
+        (subsetted, BusinessRule, "Patient.meta.tag"),
+        (
+            &bundle("transaction", &entry(subsetted)),
+            BusinessRule,
+            "Bundle.entry[0].resource.meta.tag",
+        ),
+    ]);
+    sound(&[&bundle("collection", &format!(r#","entry":[{{"resource":{subsetted}}}]"#))]);
+
+    let conditional = r#"{"resourceType":"Patient",
+        "managingOrganization":{"reference":"Organization?identifier=a"}}"#;
+    sound(&[&bundle("transaction", &entry(conditional))]);
+    let place = "Bundle.entry[0].resource.managingOrganization.reference";
+    faulty(&[(&bundle("batch", &entry(conditional)), IssueCode::Value, place)]);
+}
+
+#[test]
+fn a_shell_leaves_the_entries_to_their_own_check() {
+    let json = bundle(
+        "batch",
+        r#","entry":[{"resource":{"resourceType":"Patient","x":1},
+            "request":{"method":"POST","url":"Patient"}},{"link":[]}]"#,
+    );
+    let bundle = parse(json.as_bytes()).expect("JSON");
+    let places = |verdict: &Verdict| -> Vec<String> {
+        verdict.issues().iter().map(|issue| issue.expression.clone()).collect()
+    };
+    let shell = places(&check_shell(&bundle, &R4.schema));
+    assert_eq!(shell, ["Bundle.entry[1].link", "Bundle.entry[1]", "Bundle.entry[1]"]);
+    let place = "Bundle.entry[0].resource";
+    let resource = bundle.items_at("entry")[0].get("resource").expect("resource");
+    assert_eq!(places(&check_entry(resource, &R4.schema, place)), ["Bundle.entry[0].resource.x"]);
+}
+
+#[test]
+fn a_parameter_has_one_kind_of_content() {
+    let parameters = |rest: &str| {
+        format!(r#"{{"resourceType":"Parameters","parameter":[{{"name":"a"{rest}}}]}}"#)
+    };
+    sound(&[
+        &parameters(r#","valueString":"x""#),
+        &parameters(r#","resource":{"resourceType":"Patient"}"#),
+        &parameters(r#","part":[{"name":"b","valueCode":"x"}]"#),
+    ]);
+    let place = "Parameters.parameter[0]";
+    faulty(&[
+        (&parameters(""), Invariant, place),
+        (
+            &parameters(r#","valueString":"x","resource":{"resourceType":"Patient"}"#),
+            Invariant,
+            place,
+        ),
+        (&parameters(r#","part":[{"name":"b"}]"#), Invariant, "Parameters.parameter[0].part[0]"),
+        (
+            &parameters(r#","resource":{"resourceType":"Patient","x":1}"#),
+            Structure,
+            "Parameters.parameter[0].resource.x",
+        ),
+    ]);
+}
+
+#[test]
+fn the_narrative_is_part_of_the_form() {
+    let with = |div: &str| patient(&format!(r#""text":{{"status":"generated","div":"{div}"}}"#));
+    sound(&[&with("<div xmlns='http://www.w3.org/1999/xhtml'>a&nbsp;b</div>")]);
+    faulty(&[
+        (&with("<div>a</div>"), Invariant, "Patient.text.div"),
+        (&with("a"), Structure, "Patient.text.div"),
+        (&with(""), IssueCode::Value, "Patient.text.div"),
+    ]);
+}
+
+#[test]
+fn malformed_content_outweighs_broken_rules() {
+    let both = patient(r#""x":1,"extension":[{"url":"http://x"}]"#);
+    let Verdict::Malformed(issues) = verdict(&both) else { panic!("malformed") };
+    assert_eq!(issues.len(), 2);
+    let broken = patient(r#""extension":[{"url":"http://x"}]"#);
+    assert!(matches!(verdict(&broken), Verdict::Broken(_)));
+}
+
+#[test]
+fn the_issues_are_capped_and_the_depth_is_bounded() {
+    let names = vec![r#"{"x":1}"#; 1_000].join(",");
+    assert_eq!(verdict(&patient(&format!(r#""name":[{names}]"#))).issues().len(), MAX_ISSUES);
+
+    let mut nested = Value::from(true);
+    for _ in 0..5_000 {
+        let inner = crate::fhir::json::Object::new().with("url", "http://x");
+        let inner = match nested {
+            Value::Bool(_) => inner.with("valueBoolean", nested),
+            _ => inner.with("extension", vec![nested]),
+        };
+        nested = inner.into();
+    }
+    let patient = crate::fhir::json::Object::new()
+        .with("resourceType", "Patient")
+        .with("extension", vec![nested])
+        .into();
+    let verdict = check(&patient, &R4.schema);
+    assert_eq!(verdict.issues().len(), 1);
+    assert!(verdict.issues()[0].diagnostics.contains("too deep"));
+}
