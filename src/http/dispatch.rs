@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, ORIGIN,
-    WARNING,
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, WARNING,
 };
 use axum::http::{Method, Request, Response, StatusCode, request};
 use bytes::Bytes;
@@ -23,6 +23,10 @@ use super::query::Query;
 use super::server::Server;
 use super::table::{Answer, Found, Handler, Target};
 use super::{caller, compression, negotiation, task};
+
+/// Largest headers of a request. The listener reads more than that, so that who sends somewhat too
+/// much gets an answer and not a cut connection.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Serves one request.
 pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
@@ -102,6 +106,10 @@ async fn route(
     let limit = server.settings.max_url_bytes;
     if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > limit) {
         return fail(None, Failure::UriTooLong(limit));
+    }
+    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    if parts.headers.iter().map(size).sum::<usize>() > MAX_HEAD_BYTES {
+        return fail(None, Failure::HeadersTooLarge(MAX_HEAD_BYTES));
     }
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
         return (None, options(HeaderValue::from_static("OPTIONS")));

@@ -9,9 +9,9 @@ use metrics::{Counter, Histogram};
 use super::table::Table;
 
 /// Statuses that are counted one by one; others under `0`.
-const STATUSES: [u16; 22] = [
+const STATUSES: [u16; 23] = [
     200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 410, 412, 413, 414, 415, 422, 429,
-    500, 503, 504,
+    431, 500, 503, 504,
 ];
 
 /// The meters of each row, and of requests that found none.

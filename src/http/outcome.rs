@@ -21,6 +21,8 @@ use super::headers;
 /// Why a request was not served.
 #[derive(Debug)]
 pub enum Failure {
+    /// The headers are larger than this many bytes.
+    HeadersTooLarge(usize),
     /// The interaction failed; the engine put that on record.
     Interaction(Error),
     /// The path exists, the method does not; the names of the methods that do.
@@ -108,6 +110,9 @@ impl Failure {
 
     fn classify(&self) -> (StatusCode, IssueCode) {
         match self {
+            Self::HeadersTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, IssueCode::TooLong)
+            }
             Self::Interaction(error) | Self::Request(error) => classify(error),
             Self::MethodNotAllowed { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported)
@@ -125,6 +130,7 @@ impl Failure {
 
     fn issues(&self) -> Vec<Issue> {
         let text = match self {
+            Self::HeadersTooLarge(limit) => format!("the headers are larger than {limit} bytes"),
             Self::Interaction(error) | Self::Request(error) => return issues(error),
             Self::MethodNotAllowed { text, .. }
             | Self::NotAcceptable(text)
@@ -140,7 +146,11 @@ impl Failure {
     /// The error that the ledger must still hear of: the engine has recorded its own already.
     pub fn unrecorded(&self) -> Option<Error> {
         let text = match self {
-            Self::Interaction(_) | Self::Panicked | Self::TimedOut => return None,
+            Self::HeadersTooLarge(_)
+            | Self::Interaction(_)
+            | Self::Panicked
+            | Self::TimedOut
+            | Self::UriTooLong(_) => return None,
             Self::Request(Error::Invalid(issues)) => return Some(Error::Invalid(issues.clone())),
             Self::Request(Error::TooLarge(text)) => return Some(Error::TooLarge(text.clone())),
             Self::Request(Error::NotFound(text)) => return Some(Error::NotFound(text.clone())),
@@ -149,7 +159,6 @@ impl Failure {
             | Self::NotAcceptable(text)
             | Self::UnknownRoute(_, text)
             | Self::UnsupportedMediaType(text) => text.clone(),
-            Self::UriTooLong(_) => String::new(),
         };
         Some(Error::NotSupported(text))
     }

@@ -4,6 +4,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/bundle.html>, rest 2.86 to 2.89, 3.41 to 3.45
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -76,12 +77,26 @@ impl VersionEntries {
     }
 }
 
+/// How a GET or HEAD entry wants its result shown.
+#[derive(Debug)]
+pub(super) enum View {
+    /// Without the resource.
+    Head,
+    /// Not at all: what it asks for cannot be.
+    Refused(Error),
+    /// As much of the resource as this.
+    Shaped(Shape),
+}
+
 /// Makes the entries of a response to a batch or transaction.
 pub(super) struct ResultEntries {
     base: String,
     returned: Option<Return>,
     request_id: String,
     spec: Arc<Spec>,
+    /// The views of entries that have one, by their place.
+    views: BTreeMap<usize, View>,
+    next: usize,
 }
 
 impl ResultEntries {
@@ -89,14 +104,33 @@ impl ResultEntries {
         base: &str,
         returned: Option<Return>,
         request_id: String,
+        views: BTreeMap<usize, View>,
         spec: Arc<Spec>,
     ) -> Self {
-        Self { base: base.to_owned(), returned, request_id, spec }
+        Self { base: base.to_owned(), returned, request_id, spec, views, next: 0 }
     }
 
     /// Appends the entry of one result.
     pub(super) fn write(&mut self, result: EntryResult, out: &mut Vec<u8>) -> Result<(), Error> {
+        let view = self.views.remove(&self.next);
+        self.next += 1;
+        let (is_head, shape) = match view {
+            None => (false, Shape::Whole),
+            Some(View::Head) => (true, Shape::Whole),
+            Some(View::Shaped(shape)) => (false, shape),
+            Some(View::Refused(error)) => {
+                self.failed(error, out);
+                return Ok(());
+            }
+        };
         match result {
+            EntryResult::CapabilityStatement(_)
+            | EntryResult::History(..)
+            | EntryResult::Meta(_)
+                if is_head =>
+            {
+                push(out, &["{\"response\":{\"status\":\"200 OK\"}}"]);
+            }
             EntryResult::CapabilityStatement(text) => {
                 push(out, &["{\"resource\":"]);
                 out.extend_from_slice(&text);
@@ -110,7 +144,7 @@ impl ResultEntries {
                 push(out, &["}}"]);
             }
             EntryResult::Failed(error) => self.failed(error, out),
-            EntryResult::History(page, scope) => self.history(page, &scope, out)?,
+            EntryResult::History(page, scope) => self.history(page, &scope, shape, out)?,
             EntryResult::Meta(value) => {
                 push(out, &["{\"resource\":"]);
                 meta::parameters(value).write(out);
@@ -122,9 +156,14 @@ impl ResultEntries {
                 push(out, &["}}"]);
             }
             EntryResult::Read(version) => {
-                push(out, &["{\"resource\":"]);
-                version.write_json(out);
-                push(out, &[",\"response\":{\"status\":\"200 OK\""]);
+                push(out, &["{"]);
+                if !is_head {
+                    push(out, &["\"resource\":"]);
+                    let form = Form::default();
+                    out.extend(answer::text(&version, form, &shape, &self.spec.schema)?);
+                    push(out, &[","]);
+                }
+                push(out, &["\"response\":{\"status\":\"200 OK\""]);
                 response_end(version.version, Some(&version), out);
                 push(out, &["}}"]);
             }
@@ -169,6 +208,7 @@ impl ResultEntries {
         &self,
         page: HistoryPage,
         scope: &HistoryScope,
+        shape: Shape,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let path = match scope {
@@ -178,7 +218,7 @@ impl ResultEntries {
         };
         let links = [("self", format!("{}/{path}", self.base))];
         let head = Head { bundle_type: "history", total: page.total, links: &links };
-        let mut entries = VersionEntries::new(&self.base, Shape::Whole, self.spec.clone());
+        let mut entries = VersionEntries::new(&self.base, shape, self.spec.clone());
         let mut writer = BundleWriter::new(Form::default(), self.spec.clone());
         push(out, &["{\"resource\":"]);
         writer.open(&head, out)?;
@@ -248,6 +288,12 @@ mod tests {
         r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"2","#,
         r#""lastUpdated":"1970-01-01T00:00:00.000Z"},"active":true}"#
     );
+    const SHAPED: &str = concat!(
+        r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"2","#,
+        r#""lastUpdated":"1970-01-01T00:00:00.000Z","tag":[{"system":"#,
+        r#""http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]},"#,
+        r#""active":true}"#
+    );
     const END: &str = r#""etag":"W/\"2\"","lastModified":"1970-01-01T00:00:00.000Z"}}"#;
 
     #[test]
@@ -276,6 +322,15 @@ mod tests {
             entries.write(&version(operation), &mut out).expect("entry");
             assert_eq!(String::from_utf8_lossy(&out), expected);
         }
+    }
+
+    fn written(returned: Option<Return>, view: Option<View>, result: EntryResult) -> String {
+        let views = view.map(|view| (0, view)).into_iter().collect();
+        let mut entries =
+            ResultEntries::new("http://a/fhir", returned, "r".to_owned(), views, spec());
+        let mut out = Vec::new();
+        entries.write(result, &mut out).expect("entry");
+        String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
@@ -322,10 +377,28 @@ mod tests {
                 .to_owned(),
             ),
         ] {
-            let mut entries = ResultEntries::new("http://a/fhir", returned, "r".to_owned(), spec());
-            let mut out = Vec::new();
-            entries.write(result, &mut out).expect("entry");
-            assert_eq!(String::from_utf8_lossy(&out), expected);
+            assert_eq!(written(returned, None, result), expected);
+        }
+    }
+
+    #[test]
+    fn a_reading_entry_shows_what_it_asked_for() {
+        let shaped = View::Shaped(Shape::Elements(vec!["gender".into()]));
+        for (view, expected) in [
+            (View::Head, format!(r#"{{"response":{{"status":"200 OK",{END}"#)),
+            (shaped, format!(r#"{{"resource":{SHAPED},"response":{{"status":"200 OK",{END}"#)),
+            (
+                View::Refused(Error::NotSupported("x".to_owned())),
+                concat!(
+                    r#"{"response":{"status":"400 Bad Request","outcome":{"resourceType":"#,
+                    r#""OperationOutcome","issue":[{"severity":"error","code":"not-supported","#,
+                    r#""diagnostics":"x"}]}}}"#
+                )
+                .to_owned(),
+            ),
+        ] {
+            let result = EntryResult::Read(version(Operation::Updated));
+            assert_eq!(written(None, Some(view), result), expected);
         }
     }
 
@@ -341,6 +414,7 @@ mod tests {
             "http://a/fhir",
             Some(Return::OperationOutcome),
             "r".to_owned(),
+            BTreeMap::new(),
             spec(),
         );
         for result in

@@ -2,19 +2,25 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#transaction>, rest 3.1 to 3.3
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
 
 use crate::engine::BundleOptions;
+use crate::error::Error;
+use crate::fhir::json::Value;
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::capability::Mode;
 use crate::http::exchange::Exchange;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
+use crate::http::query::Query;
+use crate::http::shape::Shape;
 
-use super::entry::ResultEntries;
+use super::entry::{ResultEntries, View};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -26,8 +32,10 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let statement = exchange.server.capability.statement(&base, Mode::Full);
     let options = BundleOptions { capability_statement: Some(statement.json.clone()) };
     let engine = &exchange.server.engine;
+    let views;
     let outcome = {
         let bundle = exchange.parse(&text, format)?;
+        views = self::views(&bundle)?;
         engine.bundle(bundle, &options, &exchange.caller).await.map_err(Failure::Interaction)?
     };
     drop(text);
@@ -37,7 +45,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let spec = engine.spec();
     let request_id = exchange.caller.request.id.clone();
     let returned = exchange.preferences.returned;
-    let mut entries = ResultEntries::new(&base, returned, request_id, spec.clone());
+    let mut entries = ResultEntries::new(&base, returned, request_id, views, spec.clone());
     let head = Head { bundle_type, total: None, links: &[] };
     let writer = BundleWriter::new(form, spec.clone());
     let body =
@@ -49,4 +57,69 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
         headers.insert(PREFERENCE_APPLIED, applied);
     }
     Ok(response)
+}
+
+/// How the GET and HEAD entries of a Bundle want their results shown, by their place.
+///
+/// # Errors
+/// [`Error::Entry`] for what cannot be shown, in a transaction: there it fails the whole.
+fn views(bundle: &Value<'_>) -> Result<BTreeMap<usize, View>, Error> {
+    let is_transaction = bundle.str_at("type") == Some("transaction");
+    let mut views = BTreeMap::new();
+    for (index, entry) in bundle.items_at("entry").iter().enumerate() {
+        let Some(request) = entry.get("request") else { continue };
+        let query = request.str_at("url").and_then(|url| Some(url.split_once('?')?.1));
+        let view = match (request.str_at("method"), query) {
+            (Some("HEAD"), _) => View::Head,
+            (Some("GET"), Some(query)) => {
+                match Query::parse(Some(query)).and_then(|query| query.shape()) {
+                    Ok(Shape::Whole | Shape::Count) => continue,
+                    Ok(shape) => View::Shaped(shape),
+                    Err(cause) if is_transaction => {
+                        return Err(Error::Entry { index, cause: Box::new(cause) });
+                    }
+                    Err(error) => View::Refused(error),
+                }
+            }
+            _ => continue,
+        };
+        views.insert(index, view);
+    }
+    Ok(views)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::json::parse;
+
+    use super::*;
+
+    #[test]
+    fn reading_entries_say_how_they_are_shown() {
+        for (method, url, expected) in [
+            ("GET", "Patient/1", "Ok({})"),
+            ("GET", "Patient/1?_pretty=true", "Ok({})"),
+            ("HEAD", "Patient/1", "Ok({1: Head})"),
+            ("GET", "Patient/1?_summary=true", "Ok({1: Shaped(Summary)})"),
+            ("PUT", "Patient/1?_summary=true", "Ok({})"),
+        ] {
+            let entry = format!(r#"{{"request":{{"method":"{method}","url":"{url}"}}}}"#);
+            let text = format!(r#"{{"type":"batch","entry":[{{}},{entry}]}}"#);
+            let bundle = parse(text.as_bytes()).expect("JSON");
+            assert_eq!(format!("{:?}", views(&bundle)), expected, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_shown_fails_its_entry_or_the_whole_transaction() {
+        let entry = r#"{"request":{"method":"GET","url":"Patient/1?_summary=x"}}"#;
+        for (kind, fails) in [("batch", false), ("transaction", true)] {
+            let text = format!(r#"{{"type":"{kind}","entry":[{entry}]}}"#);
+            let bundle = parse(text.as_bytes()).expect("JSON");
+            match views(&bundle) {
+                Ok(views) => assert!(!fails && matches!(views[&0], View::Refused(_)), "{kind}"),
+                Err(error) => assert!(fails && matches!(error, Error::Entry { index: 0, .. })),
+            }
+        }
+    }
 }
