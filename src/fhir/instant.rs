@@ -5,6 +5,8 @@
 use std::fmt;
 
 use jiff::Timestamp;
+
+use super::datetime::{DateTime, Zone};
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
@@ -37,11 +39,15 @@ impl Instant {
         Self(self.0.saturating_add(millis.saturating_mul(1_000)))
     }
 
-    /// Reads a full date and time with zone; `None` when the text is no instant.
+    /// Reads a full date and time with zone; `None` when the text is no instant, or lies outside
+    /// the years that print as one (1 to 9999 in UTC, but for the last day).
     pub fn parse(text: &str) -> Option<Self> {
-        let stamp: Timestamp = text.parse().ok()?;
-        Some(Self(stamp.as_microsecond()))
+        let instant = DateTime::parse_instant(text)?.lower(Zone::UTC);
+        (Self::YEAR_1..=Timestamp::MAX.as_microsecond()).contains(&instant.0).then_some(instant)
     }
+
+    /// 0001-01-01T00:00:00Z
+    const YEAR_1: i64 = -62_135_596_800_000_000;
 
     /// The HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT`: whole seconds (RFC 9110 section 5.6.7).
     pub fn to_http_date(self) -> String {
@@ -131,7 +137,18 @@ mod tests {
             assert_eq!(instant.floor_to_millis().to_string(), printed);
         }
         assert_eq!(Instant::parse("2024-02-30T00:00:00Z"), None);
-        assert_eq!(Instant::parse("2024-02-01"), None);
+        for text in [
+            "2024-02-01",
+            "2024-02-01 00:00:00Z",
+            "2024-02-01t00:00:00z",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-14:00",
+        ] {
+            assert_eq!(Instant::parse(text), None, "{text}");
+        }
+        let first = Instant::parse("0001-01-01T00:00:00Z").map(|first| first.to_string());
+        assert_eq!(first.as_deref(), Some("0001-01-01T00:00:00.000Z"));
     }
 
     #[test]

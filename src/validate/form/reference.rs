@@ -84,13 +84,12 @@ fn shape(text: &str) -> Shape<'_> {
 
 fn relative(text: &str) -> Option<Shape<'_>> {
     let at = text.bytes().position(|byte| !byte.is_ascii_alphabetic())?;
-    let name = text[..at].parse();
-    let rest = &text[at + 1..];
-    match text.as_bytes()[at] {
-        b'?' if !rest.is_empty() => return name.ok().map(Shape::Conditional),
-        b'/' => {}
-        _ => return None,
+    let (name, rest) = text.split_at(at);
+    let name = name.parse();
+    if let Some(criteria) = rest.strip_prefix('?') {
+        return name.ok().filter(|_| !criteria.is_empty()).map(Shape::Conditional);
     }
+    let rest = rest.strip_prefix('/')?;
     let path = rest.split_once('#').map_or(rest, |(path, _)| path);
     let mut parts = path.split('/');
     let id = parts.next().is_some_and(primitive::is_id);
@@ -131,6 +130,8 @@ mod tests {
             ("/Patient/p1", Shape::Malformed),
             ("John", Shape::Malformed),
             ("John Smith", Shape::Malformed),
+            ("Patient\u{2028}", Shape::Malformed),
+            ("é", Shape::Malformed),
             ("", Shape::Malformed),
             ("#", Shape::Contained("")),
             ("#c1", Shape::Contained("c1")),

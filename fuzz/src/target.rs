@@ -1,0 +1,170 @@
+//! What is run on each input, and the properties that must hold.
+
+use std::sync::LazyLock;
+
+use kiln::engine::bundle::plan;
+use kiln::engine::condition::EntityTag;
+use kiln::fhir::codec::xml;
+use kiln::fhir::datetime::{DateTime, Zone};
+use kiln::fhir::json::{Limits, Value, parse};
+use kiln::fhir::reference::Target as Reference;
+use kiln::fhir::schema::Primitive;
+use kiln::fhir::{Instant, LogicalId, VersionId, primitive};
+use kiln::spec::Spec;
+use kiln::validate::form;
+
+/// One reader of bytes.
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    /// The folder of its seeds.
+    pub(crate) corpus: &'static str,
+    /// Runs it; an error is a broken property.
+    pub(crate) run: fn(&[u8]) -> Result<(), String>,
+}
+
+/// Every target, in the order in which they run.
+pub(crate) const ALL: &[Target] = &[
+    Target { name: "json", corpus: "json", run: json },
+    Target { name: "xml", corpus: "xml", run: xml },
+    Target { name: "bundle", corpus: "bundle", run: bundle },
+    Target { name: "form", corpus: "json", run: form },
+    Target { name: "date", corpus: "date", run: date },
+    Target { name: "id", corpus: "id", run: id },
+];
+
+static R4: LazyLock<Spec> = LazyLock::new(|| match Spec::r4() {
+    Ok(spec) => spec,
+    Err(fault) => unreachable!("the embedded pack loads: {fault}"),
+});
+
+fn holds(condition: bool, property: &str) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(format!("broken: {property}")) }
+}
+
+/// What was read as JSON is written and read again as the same value.
+fn json(input: &[u8]) -> Result<(), String> {
+    let Ok(value) = parse(input) else { return Ok(()) };
+    let mut text = Vec::new();
+    value.write(&mut text);
+    holds(parse(&text).as_ref() == Ok(&value), "JSON survives writing")?;
+    text.clear();
+    value.write_pretty(&mut text);
+    holds(parse(&text).as_ref() == Ok(&value), "JSON survives indented writing")
+}
+
+/// What was read as XML and has the form of its type is written and read again as the same.
+fn xml(input: &[u8]) -> Result<(), String> {
+    let Ok(value) = xml::read(input, &R4.schema, Limits::default()) else { return Ok(()) };
+    match form::check(&value, &R4.schema).is_sound() {
+        true => survives_xml(&value),
+        false => Ok(()),
+    }
+}
+
+fn survives_xml(value: &Value<'_>) -> Result<(), String> {
+    let mut text = Vec::new();
+    xml::write(value, &R4.schema, &mut text, false).map_err(|fault| format!("write: {fault}"))?;
+    let again = xml::read(&text, &R4.schema, Limits::default());
+    let again = again.map_err(|fault| {
+        format!("read again: {fault} ({}): {}", fault.path, text.escape_ascii())
+    })?;
+    let same = || format!("XML keeps {}: {}", value.to_text(), again.to_text());
+    holds(*value == again, &if *value == again { String::new() } else { same() })
+}
+
+/// A Bundle is planned without a panic, an entry for an entry.
+fn bundle(input: &[u8]) -> Result<(), String> {
+    let Ok(mut value) = parse(input) else { return Ok(()) };
+    let count = value.items_at("entry").len();
+    form::check_shell(&value, &R4.schema);
+    let planned = plan::entries(&mut value, "http://example.org/fhir").len();
+    holds(planned == count, "each entry is planned or refused")
+}
+
+/// Every resource gets a verdict, at most the stated number of issues, each with a place.
+fn form(input: &[u8]) -> Result<(), String> {
+    let Ok(value) = parse(input) else { return Ok(()) };
+    let verdict = form::check(&value, &R4.schema);
+    let issues = verdict.issues();
+    holds(issues.len() <= form::MAX_ISSUES, "the number of issues is bounded")?;
+    holds(issues.iter().all(|issue| !issue.expression.is_empty()), "each issue has a place")?;
+    holds(issues.iter().all(|issue| issue.to_string().len() < 100_000), "issues are short")
+}
+
+/// A date is a span that does not end before it starts, in whatever zone.
+fn date(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let zones = ["Z", "+14:00", "-14:00"].map(|zone| Zone::parse(zone).unwrap_or_default());
+    let readings = [
+        DateTime::parse_date(text),
+        DateTime::parse(text),
+        DateTime::parse_instant(text),
+        DateTime::parse_search(text),
+    ];
+    for moment in readings.iter().flatten() {
+        for zone in zones {
+            let (lower, upper) = (moment.lower(zone), moment.upper(zone));
+            holds(lower <= upper, "a span does not end before it starts")?;
+            holds(!lower.to_string().is_empty(), "an instant prints")?;
+            holds(!upper.to_http_date().is_empty(), "an instant prints as an HTTP date")?;
+        }
+        holds(moment.text() == text, "the text is kept")?;
+    }
+    holds(readings[0].is_none() || readings[1].is_some(), "a date is a dateTime")?;
+    holds(readings[2].is_none() || readings[1].is_some(), "an instant is a dateTime")?;
+    for date in [Instant::parse(text), Instant::from_http_date(text)].into_iter().flatten() {
+        let again = Instant::parse(&date.to_string());
+        holds(again == Some(date.floor_to_millis()), "an instant survives printing")?;
+    }
+    DateTime::is_time(text);
+    Zone::parse(text);
+    Ok(())
+}
+
+/// Ids, versions, references, entity tags and every primitive are read without a panic, and what
+/// is read prints as it was.
+fn id(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    if let Ok(id) = text.parse::<LogicalId>() {
+        holds(id.as_str() == text && primitive::is_id(text), "an id prints as it was")?;
+    }
+    if let Ok(version) = text.parse::<VersionId>() {
+        holds(version.to_string() == text, "a version prints as it was")?;
+    }
+    for base in ["", "http://example.org/fhir", "x"] {
+        if let Reference::Local { resource_type, id, .. } = Reference::parse(text, base) {
+            let named = format!("{resource_type}/{id}");
+            holds(text.contains(&named), "a local reference names its target")?;
+        }
+    }
+    if let Ok(tags) = EntityTag::parse_list(text) {
+        holds(tags.len() <= text.len() + 1, "tags are bounded by the text")?;
+    }
+    for name in PRIMITIVES {
+        let primitive = Primitive::from_name(name).ok_or("a primitive has its name")?;
+        primitive::check(primitive, text).ok();
+    }
+    Ok(())
+}
+
+const PRIMITIVES: [&str; 19] = [
+    "base64Binary",
+    "boolean",
+    "canonical",
+    "code",
+    "date",
+    "dateTime",
+    "decimal",
+    "id",
+    "instant",
+    "integer",
+    "markdown",
+    "oid",
+    "positiveInt",
+    "string",
+    "time",
+    "unsignedInt",
+    "uri",
+    "url",
+    "uuid",
+];
