@@ -27,6 +27,7 @@ lint: ## Format, lints, documents without warnings, licences.
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy -p kiln-conformance --all-targets -- -D warnings
+	cargo clippy -p kiln-fuzz --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	.ci/audit
 

@@ -5,10 +5,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-
-use super::datetime::{DateTime, Zone};
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
+
+use super::datetime::{self, Zone};
 
 /// Microseconds since 1970 in UTC. Printed with milliseconds and `Z`.
 ///
@@ -42,7 +42,7 @@ impl Instant {
     /// Reads a full date and time with zone; `None` when the text is no instant, or lies outside
     /// the years that print as one (1 to 9999 in UTC, but for the last day).
     pub fn parse(text: &str) -> Option<Self> {
-        let instant = DateTime::parse_instant(text)?.lower(Zone::UTC);
+        let instant = datetime::DateTime::parse_instant(text)?.lower(Zone::UTC);
         (Self::YEAR_1..=Timestamp::MAX.as_microsecond()).contains(&instant.0).then_some(instant)
     }
 
