@@ -25,7 +25,7 @@ use crate::fhir::{Issue, IssueCode, operation_outcome};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request that are read before its head is known; `http` refuses smaller heads
 /// already, with an answer that a client can read.
-const MAX_HEAD_BYTES: usize = 512 * 1024;
+const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// Longest wait for running requests when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
