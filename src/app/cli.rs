@@ -112,7 +112,12 @@ pub fn run() -> ExitCode {
 fn execute(cli: Cli) -> Outcome {
     let config = Config::load(cli.config.as_deref(), &cli.settings)?;
     let _telemetry = Telemetry::start(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = match cli.command {
+        // The generator of load must not take the processors that it measures.
+        Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
             Command::Bench(args) => {
@@ -179,13 +184,18 @@ async fn load_demo(
 
 async fn load(args: ImportArgs, config: &Config) -> Outcome {
     let (database, engine) = open_engine(config).await?;
-    let journal = Some(config.data_dir.join("import.journal"));
+    let journal = Some(config.data_dir.join(journal_name(&database)));
     let options = args.into_options(journal);
     let sink = Arc::new(EngineSink::new(engine, "import"));
     let summary = import::run(&options, sink).await;
     database.close().await;
     let is_complete = summary?.is_complete();
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The journal belongs to one database: another one has none of what it lists.
+fn journal_name(database: &Database) -> String {
+    format!("import-{:016x}.journal", database.store.hasher().seal(b"import journal"))
 }
 
 /// The database, joined when a server runs on it already, and an engine for a service.

@@ -7,7 +7,6 @@ pub mod cli;
 pub mod database;
 pub mod demo;
 pub mod import;
-mod listener;
 pub mod package;
 pub mod postgres;
 pub mod server;

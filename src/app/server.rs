@@ -14,11 +14,11 @@ use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
 use crate::engine::{Engine, Settings};
 use crate::http;
+use crate::http::listener::{self, Ready};
 use crate::spec::Spec;
 use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
-use super::listener::{self, Ready};
 use super::telemetry;
 
 /// Longest URL that is read, in bytes.

@@ -22,6 +22,7 @@ mod fhir;
 pub mod form;
 pub mod headers;
 mod health;
+pub mod listener;
 mod meters;
 pub mod negotiation;
 pub mod outcome;

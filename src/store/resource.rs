@@ -24,6 +24,14 @@ const CURRENT: &str = concat!(
     visible!("r")
 );
 
+const CURRENT_OF_MANY: &str = concat!(
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, w.place \
+     FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) \
+     JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
+     JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
+    visible!("r")
+);
+
 const VERSION: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = $5 \
@@ -37,7 +45,7 @@ const VERSION: &str = concat!(
 );
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CURRENT, VERSION];
+pub(super) const STATEMENTS: &[&str] = &[CURRENT, CURRENT_OF_MANY, VERSION];
 
 /// What `$4` is for `permit`: the patients within reach, or NULL for everything.
 pub(super) fn visible<'p>(permit: &'p Permit<'_>) -> Option<&'p [i64]> {
@@ -104,11 +112,44 @@ impl WriteTx {
         id: &LogicalId,
         permit: &Permit<'_>,
     ) -> Result<Option<Current>, Error> {
+        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        if let Some(kept) = self.take_kept(&identity) {
+            return Ok(kept);
+        }
         if let Some(connection) = self.connection() {
             return find_current(Reader::Transaction(connection), id, permit).await;
         }
         let pipeline = self.store().0.readers.pipeline().await?;
         find_current(Reader::Shared(&pipeline), id, permit).await
+    }
+
+    /// Reads the current versions of many resources at once, for [`WriteTx::current`] to give.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn prefetch(
+        &mut self,
+        identities: &[&Identity],
+        permit: &Permit<'_>,
+    ) -> Result<(), Error> {
+        let types: Vec<i16> =
+            identities.iter().map(|identity| identity.resource_type.code()).collect();
+        let ids: Vec<&str> = identities.iter().map(|identity| identity.id.as_str()).collect();
+        let pipeline = self.store().0.readers.pipeline().await?;
+        let reader = Reader::Shared(&pipeline);
+        let rows =
+            reader.query(CURRENT_OF_MANY, &[&TENANT, &types, &ids, &visible(permit)]).await?;
+        for identity in identities {
+            self.keep((*identity).clone(), None);
+        }
+        for row in &rows {
+            let place: i64 = row.try_get(7).map_err(failure::error)?;
+            let identity = usize::try_from(place - 1).ok().and_then(|at| identities.get(at));
+            let identity = identity.ok_or_else(|| Error::internal("a row that was not asked"))?;
+            let found = current(row, (*identity).clone())?;
+            self.keep((*identity).clone(), Some(found));
+        }
+        Ok(())
     }
 
     /// The current version as this unit's own writes left it, for an entry that reads.

@@ -4,6 +4,8 @@
 //! `kiln_conflict()` when another version came between. Rows are locked in the order of their keys,
 //! so writers of shared rows wait for each other instead of deadlocking.
 
+use std::collections::HashMap;
+
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
@@ -108,6 +110,7 @@ pub struct WriteTx {
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Object>,
     raced: bool,
+    prefetched: HashMap<Identity, Option<Current>>,
 }
 
 impl WriteTx {
@@ -130,6 +133,16 @@ impl WriteTx {
         }
         self.staged.push(staged);
         Ok(())
+    }
+
+    /// Keeps what [`WriteTx::current`] will be asked for.
+    pub(super) fn keep(&mut self, identity: Identity, current: Option<Current>) {
+        self.prefetched.insert(identity, current);
+    }
+
+    /// What was kept of `identity`, once.
+    pub(super) fn take_kept(&mut self, identity: &Identity) -> Option<Option<Current>> {
+        self.prefetched.remove(identity)
     }
 
     pub(super) fn change(&mut self, change: MetaChange) {
@@ -158,6 +171,8 @@ impl WriteTx {
 
     async fn write_staged(&mut self) -> Result<(), CommitError> {
         self.note_uses().await?;
+        // From here on, what was read before may be changed by our own writes.
+        self.prefetched.clear();
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => begin(&self.store).await?,
@@ -246,7 +261,8 @@ impl Units for Store {
     fn begin(&self, _permit: &Permit<'_>) -> WriteTx {
         let store = self.clone();
         let (staged, changes, entries) = (vec![], vec![], vec![]);
-        WriteTx { store, staged, changes, entries, connection: None, raced: false }
+        let prefetched = HashMap::new();
+        WriteTx { store, staged, changes, entries, connection: None, raced: false, prefetched }
     }
 
     async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {

@@ -141,6 +141,10 @@ impl Engine {
     ) -> Result<Vec<EntryResult>, Error> {
         let mut order: Vec<&Work> = work.iter().collect();
         order.sort_by_key(|work| work.rank);
+        let written: Vec<&Identity> = work.iter().filter_map(Work::written_identity).collect();
+        if written.len() > 1 {
+            tx.prefetch(&written, permit).await?;
+        }
         let mut results = HashMap::with_capacity(work.len());
         let mut is_flushed = false;
         for work in order {

@@ -31,17 +31,18 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The endpoint, once it is there; until then every request gets 503.
 #[derive(Clone, Default)]
-pub(super) struct Ready(Arc<OnceLock<Router>>);
+pub struct Ready(Arc<OnceLock<Router>>);
 
 impl Ready {
-    pub(super) fn set(&self, router: Router) {
+    /// Opens the endpoint; a second call changes nothing.
+    pub fn set(&self, router: Router) {
         // Set once, by the start of the server.
         let _ = self.0.set(router);
     }
 }
 
 /// Serves `listener` until told to stop, then lets running requests finish.
-pub(super) async fn serve(listener: TcpListener, ready: Ready, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, ready: Ready, mut stop: watch::Receiver<bool>) {
     let mut server = Builder::new(TokioExecutor::new());
     server
         .http1()
@@ -118,7 +119,7 @@ fn starting(path: &str) -> Response<Body> {
 }
 
 /// Waits until the process is asked to end.
-pub(super) async fn interrupted() {
+pub async fn interrupted() {
     let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     match (interrupt, terminate) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
