@@ -159,11 +159,9 @@ async fn a_bundle_has_a_row_of_its_own_and_one_for_each_entry() {
         call.json(body).send().await.expect(200);
         assert_eq!(rows_of(&server, kind).await, 5, "{kind}");
     }
-    let failing = format!(
-        r#"{{"resourceType":"Bundle","type":"transaction","entry":[
-            {{"resource":{{"resourceType":"Patient","id":"b"}},"request":{{"method":"PUT","url":"Patient/b"}}}},
-            {{"request":{{"method":"GET","url":"Patient/nobody"}}}}]}}"#
-    );
+    let failing = r#"{"resourceType":"Bundle","type":"transaction","entry":[
+        {"resource":{"resourceType":"Patient","id":"b"},"request":{"method":"PUT","url":"Patient/b"}},
+        {"request":{"method":"GET","url":"Patient/nobody"}}]}"#;
     let call = server.client.call("POST", "/").header("X-Request-Id", "rolled-back");
     call.json(failing).send().await.expect(404);
     let rows = rows_of(&server, "rolled-back").await;

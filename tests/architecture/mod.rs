@@ -12,8 +12,11 @@ use source::{Source, files};
 /// A rule: from sources to what breaks it.
 type Rule = fn(&[Source]) -> BTreeSet<String>;
 
+/// Files (path, text) that each break a rule.
+type Planted = &'static [(&'static str, &'static str)];
+
 /// Rules about the server, with a file (path, text) that breaks each.
-const RULES: &[(&str, Rule, &[(&str, &str)])] = &[
+const RULES: &[(&str, Rule, Planted)] = &[
     (
         "a module imports only what the layer table allows",
         rules::layers,

@@ -47,12 +47,10 @@ impl Source {
     /// Whether this is the module `path` (with `::`) or lies below it.
     pub(crate) fn is_in(&self, path: &str) -> bool {
         let wanted: Vec<_> = path.split("::").collect();
-        match self.module.is_empty() {
-            true => wanted == [self.top()],
-            false => {
-                self.module.iter().zip(&wanted).filter(|(a, b)| a == *b).count() == wanted.len()
-            }
+        if self.module.is_empty() {
+            return wanted == [self.top()];
         }
+        self.module.iter().zip(&wanted).filter(|(a, b)| a == *b).count() == wanted.len()
     }
 }
 
@@ -110,9 +108,10 @@ fn strip(text: &str, keep_strings: bool) -> String {
         };
         let raw_string = rest[0] == b'r' && end > 1;
         let kept = if raw_string { keep_strings } else { kept };
-        match kept {
-            true => out.extend_from_slice(&rest[..end]),
-            false => out.extend(rest[..end].iter().filter(|b| **b == b'\n')),
+        if kept {
+            out.extend_from_slice(&rest[..end]);
+        } else {
+            out.extend(rest[..end].iter().filter(|b| **b == b'\n'));
         }
         at += end;
     }
@@ -153,16 +152,12 @@ fn string_end(rest: &[u8]) -> usize {
 
 /// The end of a character literal; 1 for a lifetime.
 fn char_end(rest: &[u8]) -> usize {
-    match rest {
-        [_, b'\\', _, ..] => rest[3..].iter().position(|b| *b == b'\'').map_or(1, |at| at + 4),
-        _ => {
-            let text = std::str::from_utf8(&rest[1..rest.len().min(6)]).unwrap_or_else(|error| {
-                std::str::from_utf8(&rest[1..=error.valid_up_to()]).unwrap()
-            });
-            let width = text.chars().next().map_or(0, char::len_utf8);
-            if width > 0 && rest.get(1 + width) == Some(&b'\'') { width + 2 } else { 1 }
-        }
+    if let [_, b'\\', _, ..] = rest {
+        return rest[3..].iter().position(|b| *b == b'\'').map_or(1, |at| at + 4);
     }
+    let text = String::from_utf8_lossy(&rest[1..rest.len().min(6)]);
+    let width = text.chars().next().map_or(0, char::len_utf8);
+    if width > 0 && rest.get(1 + width) == Some(&b'\'') { width + 2 } else { 1 }
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn every_case_holds_or_is_a_known_failure() {
         match (outcome, known.contains_key(&id)) {
             (Err(reason), false) => faults.push(reason),
             (Ok(()), true) => {
-                faults.push(format!("{id} holds now: take it off known-failures.toml"))
+                faults.push(format!("{id} holds now: take it off known-failures.toml"));
             }
             _ => {}
         }

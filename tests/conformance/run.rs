@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln::fhir::json::Value;
+use kiln::fhir::json::{Object, Value};
 
 use super::case::{Case, Variables, folder};
 use crate::harness::client::{Answer, Call, Client};
@@ -108,10 +108,10 @@ fn status(answer: &Answer, expect: &Value<'_>) -> Result<(), String> {
     let Some(wanted) = expect.get("status") else { return Ok(()) };
     let actual = answer.status.to_string();
     let wanted_all = wanted.as_array().unwrap_or(std::slice::from_ref(wanted));
-    match wanted_all.iter().any(|wanted| wanted.as_number() == Some(&actual)) {
-        true => Ok(()),
-        false => Err(format!("expected status {}, got {actual}", wanted.to_text())),
+    if wanted_all.iter().any(|wanted| wanted.as_number() == Some(&actual)) {
+        return Ok(());
     }
+    Err(format!("expected status {}, got {actual}", wanted.to_text()))
 }
 
 fn headers(answer: &Answer, expect: &Value<'_>) -> Result<(), String> {
@@ -162,18 +162,18 @@ fn paths(body: &Value<'_>, expect: &Value<'_>) -> Result<(), String> {
         return Err(format!("{path} is there"));
     }
     let pairs = |name| expect.get(name).and_then(Value::as_object).into_iter();
-    for (path, wanted) in pairs("at").flat_map(|pairs| pairs.iter()) {
+    for (path, wanted) in pairs("at").flat_map(Object::iter) {
         let actual = at(body, path).ok_or_else(|| format!("{path} is missing"))?;
         difference(actual, wanted, path).map_or(Ok(()), Err)?;
     }
-    for (path, wanted) in pairs("same").flat_map(|pairs| pairs.iter()) {
+    for (path, wanted) in pairs("same").flat_map(Object::iter) {
         let actual = at(body, path).ok_or_else(|| format!("{path} is missing"))?;
         if !same(actual, wanted) {
             let (actual, wanted) = (actual.to_text(), wanted.to_text());
             return Err(format!("{path}: expected exactly {wanted}, got {actual}"));
         }
     }
-    for (path, wanted) in pairs("count").flat_map(|pairs| pairs.iter()) {
+    for (path, wanted) in pairs("count").flat_map(Object::iter) {
         let items = at(body, path).and_then(Value::as_array).map_or(0, <[_]>::len);
         if wanted.as_number() != Some(&items.to_string()) {
             return Err(format!("{path}: expected {} items, got {items}", wanted.to_text()));
@@ -210,10 +210,10 @@ fn last_modified(answer: &Answer, body: &Value<'_>, path: &str) -> Result<(), St
         .timestamp_to_rfc9110_string(&time)
         .map_err(|error| error.to_string())?;
     let actual = answer.header("Last-Modified").ok_or("no Last-Modified")?;
-    match actual == wanted {
-        true => Ok(()),
-        false => Err(format!("Last-Modified is {actual}, {path} is {instant}")),
+    if actual == wanted {
+        return Ok(());
     }
+    Err(format!("Last-Modified is {actual}, {path} is {instant}"))
 }
 
 fn keep(answer: &Answer, step: &Value<'_>, variables: &mut Variables) -> Result<(), String> {

@@ -16,7 +16,7 @@ use kiln::fhir::json::{self, Value};
 use super::json::at;
 
 /// No request of a test takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client of one server; cheap to clone, connections are shared.
 #[derive(Clone)]
@@ -60,9 +60,10 @@ impl Client {
 
     /// A request for `url`: absolute, or below the FHIR base.
     pub(crate) fn call(&self, method: &str, url: &str) -> Call<'_> {
-        let url = match url.starts_with("http") {
-            true => url.to_owned(),
-            false => format!("{}/{}", self.base(), url.trim_start_matches('/')),
+        let url = if url.starts_with("http") {
+            url.to_owned()
+        } else {
+            format!("{}/{}", self.base(), url.trim_start_matches('/'))
         };
         Call {
             client: self,

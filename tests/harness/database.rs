@@ -26,9 +26,9 @@ struct Cluster {
 /// The URLs of one database.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
-    pub(crate) app_url: String,
-    pub(crate) owner_url: String,
-    pub(crate) superuser_url: String,
+    pub(crate) app: String,
+    pub(crate) owner: String,
+    pub(crate) superuser: String,
 }
 
 impl Database {
@@ -58,22 +58,18 @@ impl Database {
 
     fn named(name: &str) -> Self {
         let url = |role| cluster().postgres.url(role, name);
-        Self {
-            app_url: url("kiln_app"),
-            owner_url: url("kiln_owner"),
-            superuser_url: url("postgres"),
-        }
+        Self { app: url("kiln_app"), owner: url("kiln_owner"), superuser: url("postgres") }
     }
 
     /// One number that the database answers, asked as its owner.
     pub(crate) async fn number(&self, query: &str) -> i64 {
-        let client = connect(&self.superuser_url).await;
+        let client = connect(&self.superuser).await;
         client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
     }
 
     /// Runs statements as the superuser.
     pub(crate) async fn run(&self, statements: &str) {
-        run(&self.superuser_url, statements).await;
+        run(&self.superuser, statements).await;
     }
 }
 
@@ -83,7 +79,7 @@ async fn make_template() {
         &format!("CREATE DATABASE {TEMPLATE} OWNER kiln_owner"),
     )
     .await;
-    migrate(&Address::new(Database::named(TEMPLATE).owner_url)).await.unwrap();
+    migrate(&Address::new(Database::named(TEMPLATE).owner)).await.unwrap();
 }
 
 /// Connects, with the connection's own task.

@@ -33,7 +33,7 @@ impl Process {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = spawn(&data_dir, address);
         let mut process = Self { client: Client::new(address), data_dir, address, child };
-        process.ready(Duration::from_secs(60)).await;
+        process.ready(Duration::from_mins(1)).await;
         process
     }
 

@@ -41,8 +41,8 @@ pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
         ("auth.mode", "off"),
         ("http.listen", "127.0.0.1:0"),
         ("http.cors_origins", "*"),
-        ("database.url", database.app_url.as_str()),
-        ("database.owner_url", database.owner_url.as_str()),
+        ("database.url", database.app.as_str()),
+        ("database.owner_url", database.owner.as_str()),
         ("database.write_connections", "8"),
         ("database.read_connections", "2"),
     ];
