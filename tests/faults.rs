@@ -58,9 +58,10 @@ async fn rounds(victim: Victim) {
         let moment = Duration::from_millis(400 + random() % 1200);
         tokio::time::sleep(moment).await;
         match victim {
-            Victim::Postgres => process.kill_postgres(),
+            Victim::Postgres => process.kill_postgres(BACK_WITHIN).await,
             Victim::Server => process.kill_and_restart(),
         }
+        // Of a database, this counts from its return.
         let took = process.ready(BACK_WITHIN).await;
         eprintln!("{victim:?} killed after {moment:?}, served again after {took:?}");
         tokio::time::sleep(Duration::from_millis(300)).await;

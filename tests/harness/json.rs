@@ -115,8 +115,23 @@ pub(crate) fn same(left: &Value<'_>, right: &Value<'_>) -> bool {
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
         }
+        (Value::Number(a), Value::Number(b)) => a == b || written_out(a) == written_out(b),
         _ => left == right,
     }
+}
+
+/// Sign, digits without leading zeros, and how many of them are decimals.
+fn written_out(number: &str) -> (bool, String, i64) {
+    let (sign, rest) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+    let (mantissa, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
+    let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = format!("{whole}{decimals}");
+    let mut scale = decimals.len() as i64 - exponent.parse::<i64>().unwrap();
+    while scale < 0 {
+        digits.push('0');
+        scale += 1;
+    }
+    (sign, digits.trim_start_matches('0').to_owned(), scale)
 }
 
 #[cfg(test)]

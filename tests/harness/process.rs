@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::NoTls;
 
 use super::client::Client;
 use super::database::temporary;
@@ -60,28 +61,36 @@ impl Process {
         self.child = spawn(&self.data_dir, self.address);
     }
 
-    /// Kills the server's PostgreSQL with SIGKILL.
-    pub(crate) fn kill_postgres(&self) {
+    /// Kills the server's PostgreSQL with SIGKILL and waits until another one takes connections.
+    pub(crate) async fn kill_postgres(&self, limit: Duration) {
         let pid = self.postgres_pid();
-        kill_process(pid, Signal::KILL).unwrap_or_else(|error| panic!("{pid:?}: {error}"));
+        kill_process(pid.unwrap(), Signal::KILL).unwrap_or_else(|error| panic!("{pid:?}: {error}"));
+        let began = Instant::now();
+        while self.postgres_pid() == pid || !reaches(&self.database_url()).await {
+            assert!(began.elapsed() < limit, "no PostgreSQL after {limit:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The URL of the database, for its superuser.
     pub(crate) fn database_url(&self) -> String {
         let lines = self.pid_file();
-        let (port, folder) = (&lines[3], &lines[4]);
+        let line = |at: usize| lines.get(at).cloned().unwrap_or_default();
+        let (port, folder) = (line(3), line(4));
         format!("postgres://postgres@{}:{port}/kiln", folder.replace('/', "%2F"))
     }
 
-    fn postgres_pid(&self) -> Pid {
-        self.pid_file()[0].parse().ok().and_then(Pid::from_raw).unwrap()
+    fn postgres_pid(&self) -> Option<Pid> {
+        self.pid_file().first()?.parse().ok().and_then(Pid::from_raw)
     }
 
+    /// The lines of PostgreSQL's own file; none while it is not running.
     fn pid_file(&self) -> Vec<String> {
         let folders = std::fs::read_dir(&self.data_dir).unwrap();
         let mut files = folders.map(|entry| entry.unwrap().path().join("postmaster.pid"));
-        let file = files.find(|path| path.is_file()).expect("a running PostgreSQL has a pid file");
-        std::fs::read_to_string(file).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+        let file = files.find(|path| path.is_file()).unwrap_or_default();
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| line.trim().to_owned()).collect()
     }
 
     fn log(&self) -> String {
@@ -120,4 +129,11 @@ fn spawn(data_dir: &Path, address: SocketAddr) -> Child {
     }
     let errors = log.try_clone().unwrap();
     command.arg("serve").stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
+}
+
+/// Whether a database takes connections.
+async fn reaches(url: &str) -> bool {
+    let Ok((client, connection)) = tokio_postgres::connect(url, NoTls).await else { return false };
+    tokio::spawn(connection);
+    client.simple_query("SELECT 1").await.is_ok()
 }
