@@ -1,6 +1,5 @@
 //! What answers cost, spliced from what is kept; and what demo data costs.
 
-#![expect(missing_docs, reason = "criterion's macros make the items")]
 
 use std::hint::black_box;
 

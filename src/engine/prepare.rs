@@ -54,6 +54,12 @@ impl Engine {
         resource.remove("id");
         let meta = resource.remove("meta").and_then(kept_meta);
         let uses = meta.as_ref().map(uses).unwrap_or_default();
+        if uses.iter().any(is_subsetted) {
+            let text = "a resource tagged SUBSETTED is not whole and cannot be stored";
+            let place = format!("{resource_type}.meta.tag");
+            let issue = Issue::error_at(IssueCode::BusinessRule, text, place);
+            return Err(Error::Unprocessable(vec![issue]));
+        }
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
         let body = Bytes::from(Value::Object(resource).to_text());
         Ok(Prepared { meta, body, patients, uses })
@@ -64,6 +70,13 @@ impl Engine {
         let hasher = self.store.hasher();
         patients.iter().map(|patient| hasher.patient(patient)).collect()
     }
+}
+
+/// The tag by which an answer says that it is not the whole resource (rest 1.72).
+fn is_subsetted(used: &MetaUse) -> bool {
+    used.list == MetaList::Tag
+        && used.code == "SUBSETTED"
+        && used.system == "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 }
 
 /// The type and, where it has one, the id of an update's body must be those of its URL.

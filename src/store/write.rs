@@ -175,7 +175,7 @@ impl WriteTx {
         self.prefetched.clear();
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => begin(&self.store).await?,
+            None => begin(&self.store, BEGIN_SNAPSHOT).await?,
         };
         let staged = std::mem::take(&mut self.staged);
         let changes = std::mem::take(&mut self.changes);
@@ -220,7 +220,7 @@ impl UnitOfWork for WriteTx {
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => begin(&self.store).await?,
+            None => begin(&self.store, BEGIN).await?,
         };
         let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
         if let Err(error) = written {
@@ -270,9 +270,13 @@ impl Units for Store {
     }
 }
 
-async fn begin(store: &Store) -> Result<Object, CommitError> {
+const BEGIN: &str = "BEGIN";
+/// For units that read what they wrote: all reads see one state of the database.
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
+async fn begin(store: &Store, sql: &str) -> Result<Object, CommitError> {
     let connection = store.0.writers.connection().await.map_err(CommitError::Failed)?;
-    connection.batch_execute("BEGIN").await.map_err(failure::commit_error)?;
+    connection.batch_execute(sql).await.map_err(failure::commit_error)?;
     Ok(connection)
 }
 

@@ -45,7 +45,7 @@ impl Engine {
     /// Everything about a transaction that needs no database: the order of work, new ids, links,
     /// the checked and prepared resources.
     fn plan_transaction(&self, bundle: Value<'_>) -> Result<Vec<Work>, Error> {
-        self.check(&bundle)?;
+        self.check(&bundle).map_err(malformed_bundle)?;
         let mut bundle = bundle;
         let entries = plan::entries(&mut bundle, &self.settings.base);
         self.check_size(entries.len())?;
@@ -157,6 +157,18 @@ impl Engine {
         }
         let in_order = work.iter().filter_map(|work| results.remove(&work.index));
         Ok(in_order.collect())
+    }
+}
+
+/// A Bundle that breaks the rules of Bundles is a malformed request (rest 3.4, 3.14).
+fn malformed_bundle(error: Error) -> Error {
+    match error {
+        Error::Unprocessable(issues)
+            if issues.iter().all(|issue| issue.diagnostics.contains("bdl-")) =>
+        {
+            Error::Invalid(issues)
+        }
+        other => other,
     }
 }
 

@@ -149,7 +149,7 @@ impl<'a> Parser<'a> {
             }
             let start = self.at;
             let name = self.string()?;
-            if is_duplicate(&object, &mut seen, &name) {
+            if is_duplicate(&object, &mut seen, name.clone()) {
                 self.at = start;
                 return Err(format!("duplicate property {name:?}"));
             }
@@ -338,14 +338,14 @@ const SEARCHED: usize = 16;
 fn is_duplicate<'a>(
     object: &Object<'a>,
     seen: &mut Option<HashSet<Cow<'a, str>>>,
-    name: &str,
+    name: Cow<'a, str>,
 ) -> bool {
     if object.len() < SEARCHED {
-        return object.contains(name);
+        return object.contains(&name);
     }
     let seen =
         seen.get_or_insert_with(|| object.iter().map(|(name, _)| name.to_owned().into()).collect());
-    !seen.insert(Cow::Owned(name.to_owned()))
+    !seen.insert(name)
 }
 
 #[cfg(test)]

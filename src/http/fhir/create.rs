@@ -9,13 +9,12 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::fhir::codec::Format;
 use crate::fhir::json::Value;
-use crate::fhir::{Issue, IssueCode, Resource, ResourceType};
+use crate::fhir::{IssueCode, Resource, ResourceType};
 use crate::http::condition::IF_NONE_EXIST;
 use crate::http::exchange::Exchange;
 use crate::http::headers::X_SECURITY_CONTEXT;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
-use crate::http::shape::is_subsetted;
 
 use super::{answer, binary, provenance};
 
@@ -66,19 +65,13 @@ impl Sent {
         Ok(Self::Resource(format, exchange.read_body().await?))
     }
 
-    /// The resource, which must be of the type in the path and whole.
+    /// The resource, which must be of the type in the path.
     pub(super) fn parse<'a>(&'a self, exchange: &'a Exchange) -> Result<Value<'a>, Failure> {
         let value = match self {
             Self::Resource(format, body) => exchange.parse(body, *format)?,
             Self::Wrapped(value) => value.clone(),
         };
         check_type(&value, exchange.resource_type()?)?;
-        if value.get("meta").is_some_and(|meta| meta.items_at("tag").iter().any(is_subsetted)) {
-            let text = "a resource tagged SUBSETTED is not whole and cannot be stored";
-            let place = format!("{}.meta.tag", exchange.resource_type()?);
-            let issue = Issue::error_at(IssueCode::BusinessRule, text, place);
-            return Err(Error::Unprocessable(vec![issue]).into());
-        }
         Ok(value)
     }
 }
