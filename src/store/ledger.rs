@@ -17,8 +17,8 @@ use super::rows::{Timestamptz, number_array, text_array};
 
 /// Most rows in one statement.
 const BATCH: usize = 256;
-/// Statements in flight at once: while one waits for the disk, the next is prepared.
-const LANES: usize = 2;
+/// Statements in flight at once: with one, the rows that arrive meanwhile share the next.
+const LANES: usize = 1;
 
 /// The common table expression that adds ledger rows; its first parameter follows `$n`.
 macro_rules! insert_ledger {
