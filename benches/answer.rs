@@ -1,6 +1,5 @@
 //! What answers cost, spliced from what is kept; and what demo data costs.
 
-
 use std::hint::black_box;
 
 use bytes::Bytes;

@@ -28,33 +28,31 @@ pub(super) fn apply(patch: &Value<'_>, target: Value<'_>) -> Result<Value<'stati
         return Err(Error::invalid(IssueCode::Invalid, "a JSON Patch needs an operation"));
     }
     let mut document = target.into_owned();
+    let mut emptied = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        step(&mut document, operation).map_err(|fault| fault.at(index))?;
+        step(&mut document, operation, &mut emptied).map_err(|fault| fault.at(index))?;
         if count(&document) > MOST_VALUES {
             return Err(Fault::invalid("the result is too large").at(index));
         }
     }
-    drop_empty(&mut document);
+    for parents in emptied.iter().rev() {
+        drop_empty(&mut document, parents);
+    }
     Ok(document)
 }
 
-/// Takes out what removals left empty: FHIR knows no empty arrays and objects.
-fn drop_empty(value: &mut Value<'static>) {
-    let is_empty = |value: &Value<'_>| match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(object) => object.is_empty(),
+/// Takes out what a removal left empty, and what that leaves empty: FHIR knows no empty arrays and
+/// objects. What a patch itself makes empty stays and is refused with the result.
+fn drop_empty(document: &mut Value<'static>, path: &[String]) {
+    let is_empty = match find(document, path) {
+        Ok(Value::Array(items)) => items.is_empty(),
+        Ok(Value::Object(object)) => object.is_empty(),
         _ => false,
     };
-    match value {
-        Value::Array(items) => {
-            items.iter_mut().for_each(drop_empty);
-            items.retain(|item| !is_empty(item));
-        }
-        Value::Object(object) => {
-            object.iter_mut().for_each(|(_, value)| drop_empty(value));
-            object.retain(|_, value| !is_empty(value));
-        }
-        _ => {}
+    if let (true, Some((_, parents))) = (is_empty, path.split_last())
+        && remove(document, path).is_ok()
+    {
+        drop_empty(document, parents);
     }
 }
 
@@ -77,7 +75,12 @@ impl Fault {
     }
 }
 
-fn step(document: &mut Value<'static>, operation: &Value<'_>) -> Result<(), Fault> {
+/// Does one operation; `emptied` gets the place that it took something from.
+fn step(
+    document: &mut Value<'static>,
+    operation: &Value<'_>,
+    emptied: &mut Vec<Vec<String>>,
+) -> Result<(), Fault> {
     let text = |name: &str| {
         let found = operation.str_at(name);
         found.ok_or_else(|| Fault::invalid(format!("{name} is missing or no string")))
@@ -94,7 +97,9 @@ fn step(document: &mut Value<'static>, operation: &Value<'_>) -> Result<(), Faul
         }
         "remove" => {
             writable(&path)?;
-            remove(document, &path).map(drop)
+            remove(document, &path)?;
+            emptied.extend(path.split_last().map(|(_, parents)| parents.to_vec()));
+            Ok(())
         }
         "replace" => {
             writable(&path)?;
@@ -109,6 +114,7 @@ fn step(document: &mut Value<'static>, operation: &Value<'_>) -> Result<(), Faul
                 return Err(Fault::invalid("a value cannot be moved into itself"));
             }
             let moved = remove(document, &from)?;
+            emptied.extend(from.split_last().map(|(_, parents)| parents.to_vec()));
             add(document, &path, moved)
         }
         "copy" => {
