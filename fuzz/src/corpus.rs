@@ -23,8 +23,8 @@ pub(crate) fn seeds(target: &Target) -> Result<Vec<Vec<u8>>, String> {
             seeds.push(bytes);
         }
     }
-    match seeds.is_empty() {
-        true => Err(format!("{} has no files", folder.display())),
-        false => Ok(seeds),
+    if seeds.is_empty() {
+        return Err(format!("{} has no files", folder.display()));
     }
+    Ok(seeds)
 }

@@ -65,10 +65,10 @@ impl Options {
             let found = target::ALL.iter().find(|target| target.name == *name);
             found.ok_or_else(|| format!("no target {name:?}; there are {}", names.join(", ")))
         };
-        match self.names.is_empty() {
-            true => Ok(target::ALL.iter().collect()),
-            false => self.names.iter().map(find).collect(),
+        if self.names.is_empty() {
+            return Ok(target::ALL.iter().collect());
         }
+        self.names.iter().map(find).collect()
     }
 }
 

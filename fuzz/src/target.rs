@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use kiln::engine::bundle::plan;
 use kiln::engine::condition::EntityTag;
+use kiln::engine::patch::{self, Patch};
 use kiln::fhir::codec::xml;
 use kiln::fhir::datetime::{DateTime, Zone};
 use kiln::fhir::json::{Limits, Value, parse};
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "xml", corpus: "xml", run: xml },
     Target { name: "bundle", corpus: "bundle", run: bundle },
     Target { name: "form", corpus: "json", run: form },
+    Target { name: "patch", corpus: "patch", run: patched },
     Target { name: "date", corpus: "date", run: date },
     Target { name: "id", corpus: "id", run: id },
 ];
@@ -55,10 +57,8 @@ fn json(input: &[u8]) -> Result<(), String> {
 /// What was read as XML and has the form of its type is written and read again as the same.
 fn xml(input: &[u8]) -> Result<(), String> {
     let Ok(value) = xml::read(input, &R4.schema, Limits::default()) else { return Ok(()) };
-    match form::check(&value, &R4.schema).is_sound() {
-        true => survives_xml(&value),
-        false => Ok(()),
-    }
+    let is_sound = form::check(&value, &R4.schema).is_sound();
+    if is_sound { survives_xml(&value) } else { Ok(()) }
 }
 
 fn survives_xml(value: &Value<'_>) -> Result<(), String> {
@@ -90,6 +90,27 @@ fn form(input: &[u8]) -> Result<(), String> {
     holds(issues.iter().all(|issue| !issue.expression.is_empty()), "each issue has a place")?;
     holds(issues.iter().all(|issue| issue.to_string().len() < 100_000), "issues are short")
 }
+
+/// A patch of any format leads to a resource or to an error, and what it leads to has a verdict.
+fn patched(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let patch = if text.starts_with('<') {
+        Patch::Xml(text)
+    } else {
+        match parse(input) {
+            Ok(operations @ Value::Array(_)) => Patch::Json(operations),
+            Ok(parameters) => Patch::FhirPath(parameters),
+            Err(_) => return Ok(()),
+        }
+    };
+    let target = parse(PATIENT).map_err(|fault| fault.to_string())?;
+    if let Ok(patched) = patch::apply(&patch, target, &R4.schema) {
+        form::check(&patched, &R4.schema);
+    }
+    Ok(())
+}
+
+const PATIENT: &[u8] = include_bytes!("../corpus/json/patient.json");
 
 /// A date is a span that does not end before it starts, in whatever zone.
 fn date(input: &[u8]) -> Result<(), String> {
