@@ -18,5 +18,6 @@ mod form_suites;
 mod harness;
 mod ledger;
 mod nodes;
+mod operator;
 mod races;
 mod store_sql;

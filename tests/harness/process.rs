@@ -38,6 +38,34 @@ impl Process {
         process
     }
 
+    /// Runs another `kiln` on the same settings to its end; those among `arguments` are stronger.
+    pub(crate) fn beside(&self, command: &str, arguments: &[&str]) -> Output {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        program.arg(command);
+        for setting in settings(&self.data_dir, self.address) {
+            program.arg("--set").arg(setting);
+        }
+        program.args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Asks the server to end (SIGTERM); whether it ended well, and how long that took.
+    pub(crate) fn terminate(&mut self) -> (bool, Duration) {
+        let began = Instant::now();
+        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        (self.child.wait().unwrap().success(), began.elapsed())
+    }
+
+    /// Starts the server again after it ended.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(&self.data_dir, self.address);
+    }
+
+    /// Whether its PostgreSQL runs.
+    pub(crate) fn has_postgres(&self) -> bool {
+        self.postgres_pid().is_some()
+    }
+
     /// Waits until the server serves; fails when that takes longer than `limit`.
     pub(crate) async fn ready(&mut self, limit: Duration) -> Duration {
         let began = Instant::now();
@@ -58,7 +86,7 @@ impl Process {
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = spawn(&self.data_dir, self.address);
+        self.restart();
     }
 
     /// Kills the server's PostgreSQL with SIGKILL and waits until another one takes connections.
@@ -117,18 +145,21 @@ impl Drop for Process {
 
 fn spawn(data_dir: &Path, address: SocketAddr) -> Child {
     let log = File::options().create(true).append(true).open(data_dir.join("test.log")).unwrap();
-    let settings = [
-        format!("data_dir={}", data_dir.display()),
-        format!("http.listen={address}"),
-        "auth.mode=off".to_owned(),
-        "log.format=json".to_owned(),
-    ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    for setting in &settings {
+    for setting in settings(data_dir, address) {
         command.arg("--set").arg(setting);
     }
     let errors = log.try_clone().unwrap();
     command.arg("serve").stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
+}
+
+fn settings(data_dir: &Path, address: SocketAddr) -> [String; 4] {
+    [
+        format!("data_dir={}", data_dir.display()),
+        format!("http.listen={address}"),
+        "auth.mode=off".to_owned(),
+        "log.format=json".to_owned(),
+    ]
 }
 
 /// Whether a database takes connections.
