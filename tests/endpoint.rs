@@ -85,14 +85,16 @@ async fn every_declared_interaction_of_every_type_is_served() {
             .filter_map(|item| item.str_at("code"))
             .collect();
         for code in &declared {
-            let probe = PROBES.iter().find(|probe| probe.0 == *code);
+            let found = PROBES.iter().find(|probe| probe.0 == *code);
             let (_, method, path, status) =
-                probe.unwrap_or_else(|| panic!("{of}: {code} has no probe"));
+                found.unwrap_or_else(|| panic!("{of}: {code} has no probe"));
             let call = server.client.call(method, &format!("/{of}{path}"));
             let answer = match *method {
                 "PATCH" => {
-                    let patch = r#"[{"op":"add","path":"/language","value":"en"}]"#;
-                    call.header("Content-Type", "application/json-patch+json").body(patch).send()
+                    let operations = r#"[{"op":"add","path":"/language","value":"en"}]"#;
+                    call.header("Content-Type", "application/json-operations+json")
+                        .body(operations)
+                        .send()
                 }
                 "PUT" | "POST" => call.json("{}").send(),
                 _ => call.send(),

@@ -113,8 +113,8 @@ impl WriteTx {
         permit: &Permit<'_>,
     ) -> Result<Option<Current>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
-        if let Some(kept) = self.take_kept(&identity) {
-            return Ok(kept);
+        if self.is_kept(&identity) {
+            return Ok(self.take_kept(&identity));
         }
         if let Some(connection) = self.connection() {
             return find_current(Reader::Transaction(connection), id, permit).await;

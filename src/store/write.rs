@@ -135,14 +135,19 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Keeps what [`WriteTx::current`] will be asked for.
+    /// Keeps what [`WriteTx::current`] will be asked for; `None`: there is no such resource.
     pub(super) fn keep(&mut self, identity: Identity, current: Option<Current>) {
         self.prefetched.insert(identity, current);
     }
 
+    /// Whether [`WriteTx::take_kept`] knows about `identity`.
+    pub(super) fn is_kept(&self, identity: &Identity) -> bool {
+        self.prefetched.contains_key(identity)
+    }
+
     /// What was kept of `identity`, once.
-    pub(super) fn take_kept(&mut self, identity: &Identity) -> Option<Option<Current>> {
-        self.prefetched.remove(identity)
+    pub(super) fn take_kept(&mut self, identity: &Identity) -> Option<Current> {
+        self.prefetched.remove(identity).flatten()
     }
 
     pub(super) fn change(&mut self, change: MetaChange) {
