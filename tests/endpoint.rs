@@ -92,7 +92,7 @@ async fn every_declared_interaction_of_every_type_is_served() {
             let answer = match *method {
                 "PATCH" => {
                     let operations = r#"[{"op":"add","path":"/language","value":"en"}]"#;
-                    call.header("Content-Type", "application/json-operations+json")
+                    call.header("Content-Type", "application/json-patch+json")
                         .body(operations)
                         .send()
                 }

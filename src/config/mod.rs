@@ -137,7 +137,7 @@ configuration! {
         max_page: NonZeroU32 = Number(1_000),
         /// Size of a page when the request names none, in entries.
         default_page: NonZeroU32 = Number(50),
-        /// Web origins that browsers may call from, such as "https://app.example.org"; "*" for
+        /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
         /// all, nothing for none.
         cors_origins: Vec<String> = List,
         /// Longest time that a request may take, in seconds.

@@ -1,7 +1,7 @@
 //! batch and transaction: `POST [base]` with a Bundle.
 //!
-//! [`plan`] reads the Bundle, pure; [`rewrite`] gives entries their new references, pure;
-//! [`transaction`] runs all entries in one unit of work, [`batch`] each in its own. Both run an entry
+//! [`plan`] reads the Bundle, pure; `rewrite` gives entries their new references, pure;
+//! `transaction` runs all entries in one unit of work, `batch` each in its own. Both run an entry
 //! through the interaction it stands for.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#transaction>, checklist rest section 3

@@ -1,7 +1,7 @@
 //! Compartments: which resources belong to which patient, encounter, device or practitioner.
 //!
 //! The parameters that a CompartmentDefinition lists are compiled at load to plain element
-//! paths ([`path`]), because every write walks them. A parameter that does not compile fails
+//! paths (`path`), because every write walks them. A parameter that does not compile fails
 //! the load: to drop one silently would hide resources from, or show them to, the wrong people.
 //!
 //! Layer: 1. Imports `fhir`.
