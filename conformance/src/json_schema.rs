@@ -2,11 +2,15 @@
 //!
 //! The schema knows names, kinds and patterns, but neither required elements nor invariants:
 //! what it refuses, Kiln must refuse; what it accepts says nothing.
+//!
+//! The published file is wrong in two ways that its own examples show, and is corrected here:
+//! it has no `_name` beside elements of type canonical, and its pattern for strings, which means
+//! ASCII white space, refuses a no-break space where patterns know Unicode.
 
 use std::collections::HashMap;
 
 use jsonschema::{Draft, Validator};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The schema, with a validator for each type that was asked for.
 pub struct JsonSchema {
@@ -18,21 +22,26 @@ impl JsonSchema {
     /// The schema in the text of `fhir.schema.json`; `None` when it is not one.
     pub fn new(text: &[u8]) -> Option<Self> {
         let mut schema: Value = serde_json::from_slice(text).ok()?;
-        let definitions = schema.get_mut("definitions")?.take();
+        let mut definitions = schema.get_mut("definitions")?.take();
+        for definition in definitions.as_object_mut()?.values_mut() {
+            if let Some(Value::Object(properties)) = definition.get_mut("properties") {
+                add_siblings_of_canonicals(properties);
+            }
+        }
+        *definitions.pointer_mut("/string/pattern")? = json!(r"^[^\x0B\x0C]+$");
         Some(Self { definitions, validators: HashMap::new() })
     }
 
-    /// Whether the schema accepts the document as a resource of the type that it names.
+    /// What the schema refuses about the document as a resource of the type that it names:
+    /// the place and the words of the first fault; `None` when it accepts the document.
     ///
     /// # Panics
     /// When the published schema itself is not a valid one.
-    pub fn accepts(&mut self, document: &Value) -> bool {
-        let Some(name) = document.get("resourceType").and_then(Value::as_str) else {
-            return false;
+    pub fn fault(&mut self, document: &Value) -> Option<String> {
+        let name = document.get("resourceType").and_then(Value::as_str);
+        let Some(name) = name.filter(|name| self.definitions.get(name).is_some()) else {
+            return Some("no resourceType that the schema knows".to_owned());
         };
-        if self.definitions.get(name).is_none() {
-            return false;
-        }
         let definitions = &self.definitions;
         let validator = self.validators.entry(name.to_owned()).or_insert_with(|| {
             // The reference to one type answers faster, and more to the point, than the choice
@@ -45,13 +54,32 @@ impl JsonSchema {
             let options = jsonschema::options().with_draft(Draft::Draft6);
             options.build(&root).expect("the published schema is a valid one")
         });
-        validator.is_valid(document)
+        let fault = validator.validate(document).err()?;
+        Some(format!("{}: {fault}", fault.instance_path()))
     }
+}
+
+/// Allows `_name` beside each property of type canonical, as beside all other primitives.
+fn add_siblings_of_canonicals(properties: &mut Map<String, Value>) {
+    let canonical = json!("#/definitions/canonical");
+    let element = json!({ "$ref": "#/definitions/Element" });
+    let mut siblings = Vec::new();
+    for (name, property) in properties.iter() {
+        let sibling = if property.get("$ref") == Some(&canonical) {
+            element.clone()
+        } else if property.pointer("/items/$ref") == Some(&canonical) {
+            json!({ "type": "array", "items": { "anyOf": [{ "type": "null" }, element] } })
+        } else {
+            continue;
+        };
+        siblings.push((format!("_{name}"), sibling));
+    }
+    properties.extend(siblings);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use kiln::fhir::json::parse;
     use kiln::spec::Spec;
@@ -151,19 +179,20 @@ mod tests {
     fn what_the_json_schema_refuses_kiln_refuses() {
         let (Some(mut schema), Some(files)) = (schema(), published::examples()) else { return };
         let spec = Spec::r4().expect("the embedded pack");
-        let mut missed = BTreeSet::new();
+        let mut missed = BTreeMap::new();
         let mut both_accept = 0;
-        for (name, bytes) in &files {
+        let step = if published::is_long() { 1 } else { 4 };
+        for (name, bytes) in files.iter().step_by(step) {
             let document: Value = serde_json::from_slice(bytes).expect("JSON");
-            match (schema.accepts(&document), is_sound(&document.to_string(), &spec)) {
-                (true, true) => both_accept += 1,
-                (false, true) => drop(missed.insert(name)),
+            match (schema.fault(&document), is_sound(&document.to_string(), &spec)) {
+                (None, true) => both_accept += 1,
+                (Some(fault), true) => drop(missed.insert(name, fault)),
                 (_, false) => {}
             }
         }
         assert!(missed.is_empty(), "{missed:#?}");
         // One that refuses everything refuses what the schema refuses.
-        assert!(both_accept > 2_500, "only {both_accept} are accepted by both");
+        assert!(both_accept * step > 2_500, "only {both_accept} are accepted by both");
     }
 
     #[test]
@@ -178,7 +207,7 @@ mod tests {
             let document: Value = serde_json::from_slice(bytes).expect("JSON");
             for _ in 0..25 {
                 let (mutant, place) = mutate(&document, &mut random);
-                if schema.accepts(&mutant) {
+                if schema.fault(&mutant).is_none() {
                     continue;
                 }
                 refused += 1;

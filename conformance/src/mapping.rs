@@ -141,10 +141,9 @@ mod tests {
         let Some(files) = published::examples() else { return };
         let spec = Spec::r4().expect("the embedded pack");
         let known: BTreeSet<&str> = DIFFERENT.iter().map(|(name, _)| *name).collect();
-        let is_long = std::env::var_os("KILN_TEST_LONG").is_some();
         let (mut failed, mut equal) = (BTreeMap::new(), 0);
         for (at, (name, bytes)) in files.iter().enumerate() {
-            if !is_long && at % 7 != 0 && !known.contains(name.as_str()) {
+            if !published::is_long() && at % 7 != 0 && !known.contains(name.as_str()) {
                 continue;
             }
             match compare(bytes, &spec.schema) {

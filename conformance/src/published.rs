@@ -23,6 +23,11 @@ pub fn file(path: &str) -> Option<Vec<u8>> {
     bytes
 }
 
+/// Whether the full numbers are asked for (`make test-long`), not a sample.
+pub fn is_long() -> bool {
+    std::env::var_os("KILN_TEST_LONG").is_some()
+}
+
 /// The published R4 examples in JSON, by file name.
 ///
 /// # Panics
