@@ -158,8 +158,8 @@ configuration! {
         /// The role that owns the tables and migrates them. Without it `serve` refuses an
         /// outside database whose schema is old. KILN_DATABASE__OWNER_URL_FILE works too.
         owner_url: Option<SecretString> = Secret("postgres://kiln_owner@localhost/kiln"),
-        /// Connections that carry pipelined reads.
-        read_connections: NonZeroU32 = Number(4),
+        /// Connections that carry pipelined reads: about one for each processor of the database.
+        read_connections: NonZeroU32 = Number(2),
         /// Connections that carry transactions, one each at a time.
         write_connections: NonZeroU32 = Number(16),
         /// Longest time that one statement may take, in milliseconds.
