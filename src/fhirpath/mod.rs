@@ -1,1 +1,118 @@
-//! `fhirpath`.
+//! FHIRPath: parsed once, evaluated over a document without copying it.
+//!
+//! [`Expression::parse`] reads the whole grammar of FHIRPath 2.0; evaluation goes by the element
+//! table, so that choices, primitives with extensions and types behave as FHIR says. A function
+//! that is not in [`functions`] parses and is refused when it is evaluated, by name, so that a
+//! caller can pass over it and say so. `resolve()` never loads anything: it answers from the
+//! document, else with what the reference itself tells.
+//!
+//! What it never does: I/O, asking for the time, changing a document.
+//!
+//! Layer: 1. Imports `fhir`.
+//!
+//! Spec: <https://hl7.org/fhirpath/N1/>, <https://hl7.org/fhir/R4/fhirpath.html>
+
+mod ast;
+mod compare;
+mod decimal;
+mod environment;
+mod eval;
+mod functions;
+mod item;
+mod lexer;
+mod locate;
+mod navigate;
+mod operators;
+mod parser;
+mod temporal;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use ast::{Kind, Node as Tree};
+use eval::Evaluator;
+
+pub use decimal::Decimal;
+pub use environment::{Cause, Environment, EvaluationError};
+pub use item::{Item, Node, Quantity, System, Target};
+pub use locate::{Step, locate};
+pub use parser::ParseError;
+pub use temporal::{Temporal, TemporalKind};
+
+/// A parsed expression; cheap to evaluate, small enough to keep.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    text: Box<str>,
+    tree: Tree,
+}
+
+impl Expression {
+    /// Reads a FHIRPath expression.
+    ///
+    /// # Errors
+    /// [`ParseError`] with the column of the first fault; also for an expression that is longer
+    /// or deeper than anything reasonable.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let tree = parser::parse(text)?;
+        Ok(Self { text: text.into(), tree })
+    }
+
+    /// The text it was read from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Evaluates it on `%resource`.
+    ///
+    /// # Errors
+    /// [`EvaluationError`]: wrong operands, an unknown function, or too many steps.
+    pub fn evaluate<'v>(
+        &'v self,
+        environment: &Environment<'v>,
+    ) -> Result<Vec<Item<'v>>, EvaluationError> {
+        self.evaluate_on(environment.resource(), environment)
+    }
+
+    /// Evaluates it on `focus`, which is also `%context`.
+    ///
+    /// # Errors
+    /// See [`Expression::evaluate`].
+    pub fn evaluate_on<'v>(
+        &'v self,
+        focus: Item<'v>,
+        environment: &Environment<'v>,
+    ) -> Result<Vec<Item<'v>>, EvaluationError> {
+        Evaluator::new(environment, focus).run(&self.tree).map_err(|fault| {
+            let column = ParseError::new(&self.text, fault.start as usize, "").column;
+            EvaluationError { cause: fault.cause, reason: fault.reason.into_owned(), column }
+        })
+    }
+
+    /// The functions it calls that this server does not have.
+    pub fn unsupported(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.tree.visit(&mut |tree| {
+            if let Kind::Call { name, function: None, .. } = &tree.kind {
+                names.push(&**name);
+            }
+        });
+        names
+    }
+
+    /// Where the last step is a plain element name: the expression before it, and the name.
+    ///
+    /// `Patient.name.given` gives `Patient.name` and `given`; `name` gives `$this` and `name`.
+    pub fn parent(&self) -> Option<(Self, &str)> {
+        let Kind::Path { of, names } = &self.tree.kind else { return None };
+        let (last, before) = names.split_last()?;
+        let tree = match (of, before) {
+            (Some(of), []) => (**of).clone(),
+            (None, []) => Tree { kind: Kind::This, ..self.tree.clone() },
+            (of, before) => {
+                let kind = Kind::Path { of: of.clone(), names: before.to_vec() };
+                Tree { kind, ..self.tree.clone() }
+            }
+        };
+        Some((Self { text: self.text.clone(), tree }, last))
+    }
+}

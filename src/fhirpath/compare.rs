@@ -1,0 +1,188 @@
+//! Equality, equivalence and order of items.
+//!
+//! Spec: <https://hl7.org/fhirpath/N1/#equality>, <https://hl7.org/fhirpath/N1/#comparison>
+
+use std::cmp::Ordering;
+
+use super::decimal::Decimal;
+use super::item::{Item, Quantity, System};
+use crate::fhir::json::Value;
+use crate::fhir::schema::Schema;
+
+/// `=` of two items; `None` when it cannot be told (dates of different precision).
+pub(super) fn equal(left: &Item<'_>, right: &Item<'_>, schema: &Schema) -> Option<bool> {
+    if let (Item::Node(left), Item::Node(right)) = (left, right)
+        && (left.value.as_object().is_some() || right.value.as_object().is_some())
+    {
+        return Some(same_tree(left.value, right.value));
+    }
+    if let (Item::Target(left), Item::Target(right)) = (left, right) {
+        return Some(left.reference == right.reference);
+    }
+    match (left.system(schema), right.system(schema)) {
+        (Some(left), Some(right)) => equal_values(&left, &right),
+        (None, None) => match (left, right) {
+            (Item::Node(left), Item::Node(right)) => Some(
+                same_tree(left.value, right.value)
+                    && match (left.sibling, right.sibling) {
+                        (Some(left), Some(right)) => same_tree(left, right),
+                        (left, right) => left.is_none() && right.is_none(),
+                    },
+            ),
+            _ => Some(false),
+        },
+        _ => Some(false),
+    }
+}
+
+fn equal_values(left: &System<'_>, right: &System<'_>) -> Option<bool> {
+    match (left, right) {
+        (System::Boolean(left), System::Boolean(right)) => Some(left == right),
+        (System::String(left), System::String(right)) => Some(left == right),
+        (System::Temporal(left), System::Temporal(right)) => {
+            Some(left.compare(right)? == Ordering::Equal)
+        }
+        // A date of the document against a text: as text.
+        (System::Temporal(date), System::String(text))
+        | (System::String(text), System::Temporal(date)) => Some(date.text() == text),
+        (System::Quantity(left), System::Quantity(right)) => {
+            comparable(left, right)?;
+            Some(left.value == right.value)
+        }
+        _ => match (left.to_decimal(), right.to_decimal()) {
+            (Some(left), Some(right)) => Some(left == right),
+            _ => Some(false),
+        },
+    }
+}
+
+/// `~` of two items.
+pub(super) fn equivalent(left: &Item<'_>, right: &Item<'_>, schema: &Schema) -> bool {
+    match (left.system(schema), right.system(schema)) {
+        (Some(System::String(left)), Some(System::String(right))) => {
+            folded(&left).eq(folded(&right))
+        }
+        (Some(System::Temporal(left)), Some(System::Temporal(right))) => {
+            left.same_precision(&right) && left.compare(&right) == Some(Ordering::Equal)
+        }
+        (Some(left), Some(right)) => match (left.to_decimal(), right.to_decimal()) {
+            (Some(left), Some(right)) => near(left, right),
+            _ => equal_values(&left, &right).unwrap_or(false),
+        },
+        _ => match (left, right) {
+            (Item::Node(left), Item::Node(right)) => same_members(left.value, right.value),
+            _ => equal(left, right, schema).unwrap_or(false),
+        },
+    }
+}
+
+/// The order of two items; `Ok(None)` when it cannot be told, `Err` when there is none.
+pub(super) fn order(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    schema: &Schema,
+) -> Result<Option<Ordering>, ()> {
+    let (Some(left), Some(right)) = (left.system(schema), right.system(schema)) else {
+        return Err(());
+    };
+    match (&left, &right) {
+        (System::String(left), System::String(right)) => Ok(Some(left.cmp(right))),
+        (System::Temporal(left), System::Temporal(right)) => Ok(left.compare(right)),
+        (System::Quantity(left), System::Quantity(right)) => {
+            Ok(comparable(left, right).map(|()| left.value.cmp(&right.value)))
+        }
+        _ => match (left.to_decimal(), right.to_decimal()) {
+            (Some(left), Some(right)) => Ok(Some(left.cmp(&right))),
+            _ => Err(()),
+        },
+    }
+}
+
+/// Whether `unit` is one of the calendar's, singular or plural.
+pub(super) fn is_calendar_unit(unit: &str) -> bool {
+    calendar_code(unit) != unit
+}
+
+/// The UCUM code of a calendar unit; any other unit unchanged.
+fn calendar_code(unit: &str) -> &str {
+    match unit {
+        "year" | "years" => "a",
+        "month" | "months" => "mo",
+        "week" | "weeks" => "wk",
+        "day" | "days" => "d",
+        "hour" | "hours" => "h",
+        "minute" | "minutes" => "min",
+        "second" | "seconds" => "s",
+        "millisecond" | "milliseconds" => "ms",
+        _ => unit,
+    }
+}
+
+fn comparable(left: &Quantity<'_>, right: &Quantity<'_>) -> Option<()> {
+    (calendar_code(&left.unit) == calendar_code(&right.unit)).then_some(())
+}
+
+/// Equal to the digits that the less precise one has.
+fn near(left: Decimal, right: Decimal) -> bool {
+    let scale = left.scale().min(right.scale());
+    match (left.rounded(scale), right.rounded(scale)) {
+        (Some(left), Some(right)) => left == right,
+        _ => false,
+    }
+}
+
+/// The characters in lower case, runs of white space as one blank, none at the ends.
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    let mut first = true;
+    text.split_whitespace().flat_map(move |word| {
+        let blank = (!std::mem::take(&mut first)).then_some(' ');
+        blank.into_iter().chain(word.chars().flat_map(char::to_lowercase))
+    })
+}
+
+/// Whether two JSON trees say the same; numbers by value, properties in any order.
+fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => {
+            left == right
+                || match (Decimal::parse(left), Decimal::parse(right)) {
+                    (Some(left), Some(right)) => left == right,
+                    _ => false,
+                }
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(l, r)| same_tree(l, r))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(key, value)| {
+                    right.get(key).is_some_and(|there| same_tree(value, there))
+                })
+        }
+        _ => left == right,
+    }
+}
+
+/// [`same_tree`], with arrays in any order and texts as `~` sees them; `id` does not count.
+fn same_members(left: &Value<'_>, right: &Value<'_>) -> bool {
+    match (left, right) {
+        (Value::String(left), Value::String(right)) => folded(left).eq(folded(right)),
+        (Value::Array(left), Value::Array(right)) => {
+            let mut rest: Vec<_> = right.iter().collect();
+            left.len() == right.len()
+                && left.iter().all(|value| {
+                    let at = rest.iter().position(|there| same_members(value, there));
+                    at.map(|at| rest.swap_remove(at)).is_some()
+                })
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            let counted = |key: &str| key != "id";
+            left.iter().filter(|(key, _)| counted(key)).count()
+                == right.iter().filter(|(key, _)| counted(key)).count()
+                && left.iter().filter(|(key, _)| counted(key)).all(|(key, value)| {
+                    right.get(key).is_some_and(|there| same_members(value, there))
+                })
+        }
+        _ => same_tree(left, right),
+    }
+}

@@ -1,0 +1,267 @@
+//! Exact decimals: as many digits as were written, never a binary fraction.
+//!
+//! Spec: <https://hl7.org/fhirpath/N1/#decimal>
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// Most digits after the point that are kept; FHIRPath asks for 8.
+const MAX_SCALE: u32 = 30;
+
+/// Digits after the point that a division gives at most.
+const QUOTIENT_SCALE: u32 = 16;
+
+/// A decimal number with the digits it was written with: `1.00` is not shortened to `1`.
+#[derive(Clone, Copy, Debug)]
+pub struct Decimal {
+    mantissa: i128,
+    scale: u32,
+}
+
+impl Decimal {
+    /// Reads `-1.50e3` and the like; `None` when it is no number or needs more than 38 digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, exponent) = match text.split_once(['e', 'E']) {
+            Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (negative, digits) = match number.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, number),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        if whole.is_empty() || (fraction.is_empty() && digits.contains('.')) {
+            return None;
+        }
+        let mut mantissa: i128 = 0;
+        for byte in whole.bytes().chain(fraction.bytes()) {
+            let digit = byte.is_ascii_digit().then(|| i128::from(byte - b'0'))?;
+            mantissa = mantissa.checked_mul(10)?.checked_add(digit)?;
+        }
+        let scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
+        let mantissa = if negative { -mantissa } else { mantissa };
+        if scale < 0 {
+            let factor = power_of_ten(scale.unsigned_abs())?;
+            return Some(Self { mantissa: mantissa.checked_mul(factor)?, scale: 0 });
+        }
+        let scale = scale.unsigned_abs();
+        (scale <= MAX_SCALE).then_some(Self { mantissa, scale })
+    }
+
+    /// The whole number; `None` when there is a fraction or it exceeds 64 bits.
+    pub fn to_integer(self) -> Option<i64> {
+        let trimmed = self.trimmed();
+        if trimmed.scale == 0 { i64::try_from(trimmed.mantissa).ok() } else { None }
+    }
+
+    /// The sum; `None` on overflow.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        let (left, right, scale) = self.aligned(other)?;
+        Some(Self { mantissa: left.checked_add(right)?, scale })
+    }
+
+    /// The difference; `None` on overflow.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        self.plus(other.negated())
+    }
+
+    /// The product; `None` on overflow.
+    pub fn times(self, other: Self) -> Option<Self> {
+        let mantissa = self.mantissa.checked_mul(other.mantissa)?;
+        let scale = self.scale + other.scale;
+        let product = Self { mantissa, scale };
+        if scale <= MAX_SCALE { Some(product) } else { product.rounded(MAX_SCALE) }
+    }
+
+    /// The quotient to 16 digits after the point; `None` for a zero divisor or overflow.
+    pub fn over(self, other: Self) -> Option<Self> {
+        if other.mantissa == 0 {
+            return None;
+        }
+        let (left, right) = (self.trimmed(), other.trimmed());
+        let mut digits = QUOTIENT_SCALE + right.scale - left.scale.min(QUOTIENT_SCALE);
+        let scaled = loop {
+            match power_of_ten(digits).and_then(|factor| left.mantissa.checked_mul(factor)) {
+                Some(scaled) => break scaled,
+                None => digits = digits.checked_sub(1)?,
+            }
+        };
+        let scale = left.scale + digits;
+        let quotient = rounded_quotient(scaled, right.mantissa)?;
+        match scale.checked_sub(right.scale) {
+            Some(scale) => Some(Self { mantissa: quotient, scale }.trimmed()),
+            None => {
+                let factor = power_of_ten(right.scale - scale)?;
+                Some(Self { mantissa: quotient.checked_mul(factor)?, scale: 0 })
+            }
+        }
+    }
+
+    /// The quotient cut to a whole number; `None` for a zero divisor or overflow.
+    pub fn whole_quotient(self, other: Self) -> Option<Self> {
+        let (left, right, _) = self.aligned(other)?;
+        Some(Self { mantissa: left.checked_div(right)?, scale: 0 })
+    }
+
+    /// What [`Decimal::whole_quotient`] leaves.
+    pub fn remainder(self, other: Self) -> Option<Self> {
+        let (left, right, scale) = self.aligned(other)?;
+        Some(Self { mantissa: left.checked_rem(right)?, scale })
+    }
+
+    /// The number with the other sign.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self { mantissa: -self.mantissa, scale: self.scale }
+    }
+
+    /// Digits after the point as written.
+    pub fn scale(self) -> u32 {
+        self.scale
+    }
+
+    /// The number with at most `scale` digits after the point, halves away from zero.
+    pub fn rounded(self, scale: u32) -> Option<Self> {
+        if self.scale <= scale {
+            return Some(self);
+        }
+        let divisor = power_of_ten(self.scale - scale)?;
+        Some(Self { mantissa: rounded_quotient(self.mantissa, divisor)?, scale })
+    }
+
+    fn trimmed(mut self) -> Self {
+        while self.scale > 0 && self.mantissa % 10 == 0 {
+            self.mantissa /= 10;
+            self.scale -= 1;
+        }
+        self
+    }
+
+    fn aligned(self, other: Self) -> Option<(i128, i128, u32)> {
+        let scale = self.scale.max(other.scale);
+        let lift = |decimal: Self| {
+            decimal.mantissa.checked_mul(power_of_ten(scale - decimal.scale)?)
+        };
+        Some((lift(self)?, lift(other)?, scale))
+    }
+}
+
+impl From<i64> for Decimal {
+    fn from(value: i64) -> Self {
+        Self { mantissa: i128::from(value), scale: 0 }
+    }
+}
+
+impl PartialEq for Decimal {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Decimal {}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (left, right) = (self.trimmed(), other.trimmed());
+        if let Some((left, right, _)) = left.aligned(right) {
+            return left.cmp(&right);
+        }
+        // The number that cannot take the other's digits after the point is the larger one.
+        if left.scale < right.scale { left.mantissa.cmp(&0) } else { 0.cmp(&right.mantissa) }
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.mantissa < 0 { "-" } else { "" };
+        let digits = self.mantissa.unsigned_abs().to_string();
+        let scale = self.scale as usize;
+        if scale == 0 {
+            return write!(f, "{sign}{digits}");
+        }
+        let padded = format!("{digits:0>width$}", width = scale + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - scale);
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+fn power_of_ten(exponent: u32) -> Option<i128> {
+    10_i128.checked_pow(exponent)
+}
+
+fn rounded_quotient(dividend: i128, divisor: i128) -> Option<i128> {
+    let quotient = dividend.checked_div(divisor)?;
+    let rest = dividend.checked_rem(divisor)?.unsigned_abs();
+    let away = rest >= divisor.unsigned_abs().div_ceil(2);
+    let step = if (dividend < 0) == (divisor < 0) { 1 } else { -1 };
+    if away && rest != 0 { quotient.checked_add(step) } else { Some(quotient) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        Decimal::parse(text).expect(text)
+    }
+
+    #[test]
+    fn digits_survive_and_malformed_numbers_do_not_parse() {
+        for (text, expected) in [
+            ("1.00", Some("1.00")),
+            ("-0.05", Some("-0.05")),
+            ("1e3", Some("1000")),
+            ("1.5e-2", Some("0.015")),
+            ("0", Some("0")),
+            ("", None),
+            (".5", None),
+            ("5.", None),
+            ("1e", None),
+            ("1e999999999", None),
+            ("1e-999999999", None),
+            ("1234567890123456789012345678901234567890", None),
+        ] {
+            let found = Decimal::parse(text).map(|value| value.to_string());
+            assert_eq!(found.as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn order_is_numeric_whatever_the_digits() {
+        for (left, right, expected) in [
+            ("1.00", "1", Ordering::Equal),
+            ("0.1", "0.10", Ordering::Equal),
+            ("-2", "1", Ordering::Less),
+            ("12345678901234567890123456789012345678", "0.000000001", Ordering::Greater),
+            ("0.000000001", "12345678901234567890123456789012345678", Ordering::Less),
+            ("-12345678901234567890123456789012345678", "0.000000001", Ordering::Less),
+        ] {
+            assert_eq!(decimal(left).cmp(&decimal(right)), expected, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_is_exact_where_it_can_be() {
+        let text = |value: Option<Decimal>| value.map(|value| value.to_string());
+        for (found, expected) in [
+            (decimal("0.1").plus(decimal("0.2")), Some("0.3")),
+            (decimal("1").minus(decimal("0.9")), Some("0.1")),
+            (decimal("1.5").times(decimal("-2")), Some("-3.0")),
+            (decimal("1").over(decimal("3")), Some("0.3333333333333333")),
+            (decimal("2").over(decimal("3")), Some("0.6666666666666667")),
+            (decimal("1").over(decimal("0.00")), None),
+            (decimal("6").over(decimal("0.0002")), Some("30000")),
+            (decimal("5.5").whole_quotient(decimal("0.7")), Some("7")),
+            (decimal("5.5").remainder(decimal("0.7")), Some("0.6")),
+            (decimal("5").remainder(decimal("0")), None),
+        ] {
+            assert_eq!(text(found).as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What an expression is evaluated in: the document, the element table, variables, the budget.
+//!
+//! Spec: <https://hl7.org/fhir/R4/fhirpath.html#variables>
+
+use thiserror::Error;
+
+use super::item::{Item, Node};
+use crate::fhir::json::Value;
+use crate::fhir::schema::{Schema, TypeId};
+
+/// Steps that one evaluation may take unless told otherwise.
+const DEFAULT_BUDGET: u64 = 5_000_000;
+
+/// What an expression is evaluated in.
+#[derive(Clone, Debug)]
+pub struct Environment<'v> {
+    pub(super) schema: &'v Schema,
+    resource: &'v Value<'v>,
+    root_resource: &'v Value<'v>,
+    pub(super) variables: Vec<(Box<str>, Vec<Item<'v>>)>,
+    pub(super) budget: u64,
+}
+
+impl<'v> Environment<'v> {
+    /// An environment whose `%resource` and `%rootResource` are `resource`.
+    pub fn new(resource: &'v Value<'v>, schema: &'v Schema) -> Self {
+        let budget = DEFAULT_BUDGET;
+        Self { schema, resource, root_resource: resource, variables: Vec::new(), budget }
+    }
+
+    /// The environment with another `%rootResource`: what contains a contained resource.
+    #[must_use]
+    pub fn with_root(mut self, root_resource: &'v Value<'v>) -> Self {
+        self.root_resource = root_resource;
+        self
+    }
+
+    /// The environment with one more variable, `%name`.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, items: Vec<Item<'v>>) -> Self {
+        self.variables.push((name.into(), items));
+        self
+    }
+
+    /// The environment with another limit on the steps of one evaluation.
+    #[must_use]
+    pub fn with_budget(mut self, steps: u64) -> Self {
+        self.budget = steps;
+        self
+    }
+
+    /// `%resource` as an item.
+    pub fn resource(&self) -> Item<'v> {
+        self.item(self.resource)
+    }
+
+    /// `%rootResource` as an item.
+    pub fn root_resource(&self) -> Item<'v> {
+        self.item(self.root_resource)
+    }
+
+    pub(super) fn root(&self) -> &'v Value<'v> {
+        self.root_resource
+    }
+
+    pub(super) fn item(&self, resource: &'v Value<'v>) -> Item<'v> {
+        let named = || self.schema.by_name(resource.str_at("resourceType")?);
+        // An empty schema knows no type at all: then nothing can be navigated either.
+        let type_id = named().or_else(|| self.schema.by_name("Resource")).unwrap_or(TypeId(0));
+        Item::Node(Node { value: resource, sibling: None, type_id })
+    }
+}
+
+/// Why an evaluation stopped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// It took too many steps.
+    Budget,
+    /// Operands or arguments are of the wrong type or number.
+    Operand,
+    /// It uses a function that this server does not have.
+    Unsupported,
+}
+
+/// Why an expression gave no result, and where in its text.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{reason} at column {column}")]
+pub struct EvaluationError {
+    /// What kind of fault.
+    pub cause: Cause,
+    /// What is wrong, without the place.
+    pub reason: String,
+    /// Column of the fault in characters, from 1.
+    pub column: usize,
+}

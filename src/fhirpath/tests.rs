@@ -1,0 +1,242 @@
+//! The evaluator over the element table of R4.
+
+use std::sync::LazyLock;
+
+use super::*;
+use crate::fhir::json::parse;
+use crate::spec::Spec;
+
+static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::r4().expect("the pack in the binary"));
+
+/// The items as text: values as they print, nodes as JSON.
+fn shown(document: &str, text: &str) -> Result<Vec<String>, EvaluationError> {
+    let document = parse(document.as_bytes()).expect("JSON");
+    let expression = Expression::parse(text).expect(text);
+    let environment = Environment::new(&document, &SPEC.schema);
+    let items = expression.evaluate(&environment)?;
+    let show = |item: &Item<'_>| match item {
+        Item::Node(node) => node.value.to_text(),
+        Item::Target(target) => format!("-> {}", target.reference),
+        Item::Value(value) => value.to_text(),
+    };
+    Ok(items.iter().map(show).collect())
+}
+
+const PATIENT: &str = r##"{"resourceType":"Patient","id":"p","active":true,
+  "contained":[{"resourceType":"Organization","id":"o","name":"Inner"}],
+  "name":[{"use":"official","family":"Chalmers","given":["Peter","James"],
+           "_given":[null,{"extension":[{"url":"u","valueString":"x"}]}]},
+          {"use":"usual","given":["Jim"]}],
+  "birthDate":"1974-12-25","_birthDate":{"extension":[{"url":"http://t","valueDateTime":"1974-12-25T14:35:45-05:00"}]},
+  "_gender":{"extension":[{"url":"why","valueCode":"unknown"}]},
+  "deceasedDateTime":"2020-01-01","multipleBirthInteger":2,
+  "telecom":[{"system":"phone","value":"1","rank":1},{"system":"email","value":"2"}],
+  "managingOrganization":{"reference":"#o"},
+  "generalPractitioner":[{"reference":"Practitioner/1"},
+    {"reference":"http://x/fhir/Organization/2/_history/3"},{"reference":"urn:uuid:1","type":"Practitioner"}]}"##;
+
+#[test]
+fn paths_choices_and_types_follow_the_element_table() {
+    for (text, expected) in [
+        ("Patient.name.given", &["\"Peter\"", "\"James\"", "\"Jim\""][..]),
+        ("name[0].given[1]", &["\"James\""]),
+        ("name[0].given[1].extension.value", &["\"x\""]),
+        ("name.given.extension('u').value", &["\"x\""]),
+        ("Observation.name", &[]),
+        ("Resource.id | DomainResource.id", &["\"p\""]),
+        ("Patient.deceased", &["\"2020-01-01\""]),
+        ("Patient.deceasedDateTime", &[]),
+        ("Patient.deceased is dateTime", &["true"]),
+        ("Patient.deceased as boolean", &[]),
+        ("Patient.multipleBirth.ofType(integer)", &["2"]),
+        ("Patient.unknown", &[]),
+        ("Patient.resourceType", &[]),
+        ("gender", &["null"]),
+        ("gender.exists()", &["true"]),
+        ("gender.hasValue()", &["false"]),
+        ("birthDate.hasValue()", &["true"]),
+        ("gender.extension.value", &["\"unknown\""]),
+        ("birthDate.extension('http://t').value", &["\"1974-12-25T14:35:45-05:00\""]),
+        ("contained.name", &["\"Inner\""]),
+        ("contained.ofType(Organization).id", &["\"o\""]),
+        ("contained is Patient", &["false"]),
+        ("Patient is DomainResource", &["true"]),
+        ("Patient is FHIR.Resource", &["true"]),
+        ("active is boolean", &["true"]),
+        ("active is System.Boolean", &["false"]),
+        ("true is Boolean", &["true"]),
+        ("name.where(use = 'usual').given", &["\"Jim\""]),
+        ("name.given.where($index = 1)", &["\"James\""]),
+        ("name.where(given.where($this = 'Jim').exists()).use", &["\"usual\""]),
+        ("name.select(given.first())", &["\"Peter\"", "\"Jim\""]),
+        ("telecom.where(system='phone').value", &["\"1\""]),
+        ("name.children().count()", &["6"]),
+        ("%resource.descendants().where($this is string).count()", &["7"]),
+        ("%context.id = %rootResource.id", &["true"]),
+        ("%`ext-a`", &["http://hl7.org/fhir/StructureDefinition/a"]),
+    ] {
+        assert_eq!(shown(PATIENT, text).expect(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn references_resolve_from_the_document_or_to_their_type() {
+    for (text, expected) in [
+        ("managingOrganization.resolve().name", &["\"Inner\""][..]),
+        ("managingOrganization.where(resolve() is Organization).reference", &["\"#o\""]),
+        ("generalPractitioner.where(resolve() is Practitioner).count()", &["2"]),
+        ("generalPractitioner.where(resolve() is Organization).count()", &["1"]),
+        ("generalPractitioner.where(resolve() is Patient).count()", &["0"]),
+        ("generalPractitioner[0].resolve()", &["-> Practitioner/1"]),
+        ("generalPractitioner[0].resolve().name", &[]),
+    ] {
+        assert_eq!(shown(PATIENT, text).expect(text), expected, "{text}");
+    }
+    let bundle = r#"{"resourceType":"Bundle","entry":[
+        {"fullUrl":"urn:uuid:1","resource":{"resourceType":"Patient","id":"a"}},
+        {"resource":{"resourceType":"Observation","subject":{"reference":"urn:uuid:1"}}}]}"#;
+    let text = "Bundle.entry[1].resource.subject.where(resolve() is Patient).resolve().id";
+    assert_eq!(shown(bundle, text).expect(text), ["\"a\""]);
+    assert_eq!(shown(bundle, "Bundle.entry[0].resource.id").expect("a"), ["\"a\""]);
+}
+
+#[test]
+fn operators_follow_three_valued_logic_and_exact_numbers() {
+    for (text, expected) in [
+        ("Patient.deceased.exists() and Patient.deceased != false", Some("true")),
+        ("1 = 1.0", Some("true")),
+        ("0.1 + 0.2 = 0.3", Some("true")),
+        ("{} = 1", None),
+        ("{} and false", Some("false")),
+        ("{} and true", None),
+        ("{} or true", Some("true")),
+        ("{} implies true", Some("true")),
+        ("true implies {}", None),
+        ("false implies {}", Some("true")),
+        ("{} implies {}", None),
+        ("true xor false", Some("true")),
+        ("true xor {}", None),
+        ("birthDate < @1975", Some("true")),
+        ("birthDate = @1974", None),
+        ("birthDate > @1974-12-24", Some("true")),
+        ("deceased > @2019", Some("true")),
+        ("'a' < 'b'", Some("true")),
+        ("7 div 2", Some("3")),
+        ("-7 mod 2", Some("-1")),
+        ("7 / 2", Some("3.5")),
+        ("1 / 0", None),
+        ("1 div 0", None),
+        ("9223372036854775807 + 1", None),
+        ("'a' & {} & 'b'", Some("ab")),
+        ("'a' + 'b'", Some("ab")),
+        ("'A  b' ~ 'a B'", Some("true")),
+        ("(1 | 2) ~ (2 | 1)", Some("true")),
+        ("(1 | 2) = (2 | 1)", Some("false")),
+        ("2 in (1 | 2 | 2)", Some("true")),
+        ("(1 | 2) contains 3", Some("false")),
+        ("(1 | 2 | 2 | 1.0).count()", Some("2")),
+        ("1 'mg' = 1.0 'mg'", Some("true")),
+        ("1 'mg' = 1 'g'", None),
+        ("2 days > 1 day", Some("true")),
+        ("name.count().toString()", Some("2")),
+        ("iif(active, 'y', 1 / {})", Some("y")),
+        ("active.not()", Some("false")),
+        ("{}.not()", None),
+        ("(1|2|3).skip(1).first()", Some("2")),
+        ("(1|2|3).tail().last()", Some("3")),
+        ("(1|2|3).take(2).count()", Some("2")),
+        ("(1|2|3).exclude(2).count()", Some("2")),
+        ("name.all(given.exists())", Some("true")),
+        ("'añb'.indexOf('b')", Some("2")),
+        ("'añb'.substring(1, 1)", Some("ñ")),
+        ("'ab'.substring(-1)", None),
+        ("'abc'.startsWith('ab') and 'abc'.endsWith('c') and 'abc'.contains('')", Some("true")),
+    ] {
+        let found = shown(PATIENT, text).expect(text);
+        assert_eq!(found.first().map(String::as_str), expected, "{text}");
+        assert!(found.len() < 2, "{text}");
+    }
+}
+
+#[test]
+fn faults_say_what_and_where() {
+    for (text, cause, column) in [
+        ("name.given.single()", Cause::Operand, 12),
+        ("name + 1", Cause::Operand, 1),
+        ("1 + 'a'", Cause::Operand, 3),
+        ("1 < 'a'", Cause::Operand, 3),
+        ("%unknown", Cause::Operand, 1),
+        ("$index", Cause::Operand, 1),
+        ("name.where()", Cause::Operand, 6),
+        ("name.memberOf('x')", Cause::Unsupported, 6),
+        ("name.given and true", Cause::Operand, 6),
+    ] {
+        let fault = shown(PATIENT, text).expect_err(text);
+        assert_eq!((fault.cause, fault.column), (cause, column), "{text}: {fault}");
+    }
+    let expression = Expression::parse("a.memberOf('x') or b.where(now() > c)").expect("text");
+    assert_eq!(expression.unsupported(), ["memberOf", "now"]);
+}
+
+#[test]
+fn no_expression_outlives_its_budget() {
+    let document = parse(PATIENT.as_bytes()).expect("JSON");
+    let environment = Environment::new(&document, &SPEC.schema).with_budget(10_000);
+    for text in [
+        "descendants().select(%resource.descendants().select(%resource.descendants()))",
+        "(descendants() | descendants()).where(%resource.descendants() ~ %resource.descendants())",
+        "repeat(%resource | descendants()).repeat(%resource.descendants().children())",
+    ] {
+        let expression = Expression::parse(text).expect(text);
+        let fault = expression.evaluate(&environment).expect_err(text);
+        assert_eq!(fault.cause, Cause::Budget, "{text}");
+    }
+}
+
+#[test]
+fn each_result_tells_its_place() {
+    let document = parse(PATIENT.as_bytes()).expect("JSON");
+    let environment = Environment::new(&document, &SPEC.schema);
+    let key = |name: &str| Step::Key(name.to_owned());
+    for (text, expected) in [
+        ("Patient", Some(vec![])),
+        (
+            "name[0].given[1]",
+            Some(vec![key("name"), Step::Index(0), key("given"), Step::Index(1)]),
+        ),
+        ("gender", Some(vec![key("gender")])),
+        ("deceased", Some(vec![key("deceasedDateTime")])),
+        ("1", None),
+        ("generalPractitioner[0].resolve()", None),
+    ] {
+        let expression = Expression::parse(text).expect(text);
+        let items = expression.evaluate(&environment).expect(text);
+        assert_eq!(locate(&document, &items[0]), expected, "{text}");
+    }
+}
+
+#[test]
+fn an_expression_gives_its_parent_and_last_name() {
+    for (text, expected) in [
+        ("Patient.name.given", Some("given")),
+        ("name", Some("name")),
+        ("Patient.name[0].given", Some("given")),
+        ("Patient.name.where(use = 'a').given", Some("given")),
+        ("Patient.name[0]", None),
+        ("Patient.name.first()", None),
+    ] {
+        let expression = Expression::parse(text).expect(text);
+        assert_eq!(expression.parent().map(|(_, name)| name.to_owned()).as_deref(), expected);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_makes_the_parser_or_evaluator_panic(text in r"([a-z.$%@`'()\[\]{}|=!~<>+*/&, 0-9T:Zé\\-]|is |as |Patient|where\(|name|\.){0,40}") {
+        let document = parse(PATIENT.as_bytes()).expect("JSON");
+        let environment = Environment::new(&document, &SPEC.schema).with_budget(10_000);
+        if let Ok(expression) = Expression::parse(&text) {
+            drop(expression.evaluate(&environment));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Is an item of a type?
+//!
+//! Spec: <https://hl7.org/fhirpath/N1/#types>, <https://hl7.org/fhir/R4/fhirpath.html#types>
+
+use super::ast::TypeSpecifier;
+use super::item::Item;
+use crate::fhir::schema::Schema;
+
+/// Whether `item` is of the type, or of one that specialises it.
+pub(super) fn matches(item: &Item<'_>, specifier: &TypeSpecifier, schema: &Schema) -> bool {
+    let namespace = specifier.namespace.as_deref();
+    match item {
+        Item::Value(value) => {
+            namespace.is_none_or(|name| name == "System") && value.type_name() == &*specifier.name
+        }
+        Item::Node(_) | Item::Target(_) => {
+            namespace.is_none_or(|name| name == "FHIR") && named(item, &specifier.name, schema)
+        }
+    }
+}
+
+/// Whether `item` is of FHIR's type `name`, or of one that specialises it.
+pub(super) fn named(item: &Item<'_>, name: &str, schema: &Schema) -> bool {
+    let type_id = match item {
+        Item::Node(node) => Some(node.type_id),
+        Item::Target(target) => target.type_id,
+        Item::Value(_) => return false,
+    };
+    match (type_id, schema.by_name(name)) {
+        (Some(type_id), Some(wanted)) => schema.is_a(type_id, wanted),
+        // What a reference points to is a resource, of whatever type.
+        (None, Some(_)) => name == "Resource",
+        (_, None) => false,
+    }
+}
