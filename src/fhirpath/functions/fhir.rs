@@ -1,0 +1,104 @@
+//! What FHIR adds: `extension()`, `hasValue()`, `resolve()`.
+//!
+//! Spec: <https://hl7.org/fhir/R4/fhirpath.html#functions>
+
+use super::{Call, Function, function, one};
+use crate::fhir::json::Value;
+use crate::fhir::schema::{Schema, TypeId, TypeKind};
+use crate::fhirpath::eval::Outcome;
+use crate::fhirpath::item::{Item, Node, Target};
+use crate::fhirpath::navigate;
+
+pub(super) static TABLE: &[Function] = &[
+    function("extension", 1, 1, extension),
+    function("hasExtension", 1, 1, |call| {
+        let found = extension(call)?;
+        Ok(one(!found.is_empty()))
+    }),
+    function("hasValue", 0, 0, has_value),
+    function("resolve", 0, 0, resolve),
+];
+
+type Items<'v> = Outcome<Vec<Item<'v>>>;
+
+fn extension<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
+    let Some(url) = call.text_argument(0)? else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for item in call.take_input() {
+        if let Item::Node(node) = item {
+            navigate::named(call.schema(), &node, "extension", &mut out);
+        }
+    }
+    call.evaluator.spend(out.len(), call.start)?;
+    out.retain(|item| item.node().and_then(|node| node.value.str_at("url")) == Some(&*url));
+    Ok(out)
+}
+
+fn has_value<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
+    let [item] = call.input.as_slice() else { return Ok(one(false)) };
+    let has = item.node().is_none_or(|node| {
+        let is_primitive = matches!(call.schema().get(node.type_id).kind, TypeKind::Primitive(_));
+        is_primitive && *node.value != Value::Null
+    });
+    Ok(one(has))
+}
+
+fn resolve<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
+    let mut out = Vec::new();
+    for item in call.take_input() {
+        let Item::Node(node) = item else { continue };
+        if let Some(text) = node.value.as_str().or_else(|| node.value.str_at("reference")) {
+            out.push(target(call, &node, text)?);
+        }
+    }
+    Ok(out)
+}
+
+/// The resource itself when the document has it, else what the reference tells of it.
+fn target<'v>(
+    call: &mut Call<'_, '_, 'v>,
+    node: &Node<'v>,
+    reference: &'v str,
+) -> Outcome<Item<'v>> {
+    let schema = call.schema();
+    let environment = call.evaluator.environment;
+    let root = environment.root();
+    if let Some(id) = reference.strip_prefix('#') {
+        if id.is_empty() {
+            return Ok(environment.root_resource());
+        }
+        let contained = root.items_at("contained");
+        call.evaluator.spend(contained.len(), call.start)?;
+        if let Some(found) = contained.iter().find(|value| value.str_at("id") == Some(id)) {
+            return Ok(environment.item(found));
+        }
+    }
+    if root.str_at("resourceType") == Some("Bundle") {
+        let entries = root.items_at("entry");
+        call.evaluator.spend(entries.len(), call.start)?;
+        let entry = entries.iter().find(|entry| entry.str_at("fullUrl") == Some(reference));
+        if let Some(resource) = entry.and_then(|entry| entry.get("resource")) {
+            return Ok(environment.item(resource));
+        }
+    }
+    let stated = || schema.by_name(node.value.str_at("type")?);
+    Ok(Item::Target(Target { reference, type_id: type_in(reference, schema).or_else(stated) }))
+}
+
+/// The type that a reference names: `Patient/1`, `http://host/fhir/Patient/1/_history/2`,
+/// `Patient?identifier=1`.
+fn type_in(reference: &str, schema: &Schema) -> Option<TypeId> {
+    let path = reference.split('#').next()?;
+    let name = match path.split_once('?') {
+        Some((name, _)) => name.rsplit('/').next()?,
+        None => {
+            let mut parts = path.rsplit('/').skip(1);
+            match parts.next()? {
+                "_history" => parts.nth(1)?,
+                name => name,
+            }
+        }
+    };
+    let type_id = schema.by_name(name)?;
+    (schema.get(type_id).kind == TypeKind::Resource).then_some(type_id)
+}

@@ -1,0 +1,147 @@
+//! The function library: a table of functions by name, in files by chapter.
+//!
+//! To add one: write it over a [`Call`] and put its row in the table of its file.
+//!
+//! Spec: <https://hl7.org/fhirpath/N1/#functions>, <https://hl7.org/fhir/R4/fhirpath.html#functions>
+
+use std::borrow::Cow;
+
+use super::ast::Node as Tree;
+use super::eval::{Evaluator, Frame, Outcome, operand};
+use super::item::{Item, System};
+use crate::fhir::schema::Schema;
+
+mod combining;
+mod existence;
+mod fhir;
+mod filtering;
+mod strings;
+mod subsetting;
+mod utility;
+
+/// One function of the library.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    /// Fewest arguments.
+    pub(super) least: usize,
+    /// Most arguments.
+    pub(super) most: usize,
+    pub(super) run: Run,
+}
+
+type Run = for<'c, 'e, 'v> fn(&mut Call<'c, 'e, 'v>) -> Outcome<Vec<Item<'v>>>;
+
+const fn function(name: &'static str, least: usize, most: usize, run: Run) -> Function {
+    Function { name, least, most, run }
+}
+
+static TABLES: [&[Function]; 7] = [
+    combining::TABLE,
+    existence::TABLE,
+    fhir::TABLE,
+    filtering::TABLE,
+    strings::TABLE,
+    subsetting::TABLE,
+    utility::TABLE,
+];
+
+/// The function called `name`.
+pub(super) fn named(name: &str) -> Option<&'static Function> {
+    TABLES.iter().flat_map(|table| table.iter()).find(|function| function.name == name)
+}
+
+/// A function at work: its input, its arguments not yet evaluated, and the evaluator.
+pub(super) struct Call<'c, 'e, 'v> {
+    pub(super) evaluator: &'c mut Evaluator<'e, 'v>,
+    pub(super) input: Vec<Item<'v>>,
+    pub(super) arguments: &'v [Tree],
+    /// The frame outside the call: in it arguments that are no criteria are evaluated.
+    pub(super) frame: Frame<'c, 'v>,
+    pub(super) start: u32,
+}
+
+impl<'v> Call<'_, '_, 'v> {
+    fn schema(&self) -> &'v Schema {
+        self.evaluator.schema()
+    }
+
+    fn fail<T>(&self, reason: impl Into<Cow<'static, str>>) -> Outcome<T> {
+        operand(self.start, reason)
+    }
+
+    fn take_input(&mut self) -> Vec<Item<'v>> {
+        std::mem::take(&mut self.input)
+    }
+
+    /// The collection that argument `at` gives.
+    fn argument(&mut self, at: usize) -> Outcome<Vec<Item<'v>>> {
+        match self.arguments.get(at) {
+            Some(tree) => self.evaluator.items(tree, self.frame),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The one value that argument `at` gives; `None` when it is empty or absent.
+    fn value_argument(&mut self, at: usize) -> Outcome<Option<System<'v>>> {
+        let mut items = self.argument(at)?;
+        if items.len() > 1 {
+            return self.fail("an argument has several items where one is expected");
+        }
+        Ok(items.pop().and_then(|item| item.system(self.schema())))
+    }
+
+    fn text_argument(&mut self, at: usize) -> Outcome<Option<Cow<'v, str>>> {
+        match self.value_argument(at)? {
+            None => Ok(None),
+            Some(System::String(text)) => Ok(Some(text)),
+            Some(_) => self.fail("an argument is no text"),
+        }
+    }
+
+    fn integer_argument(&mut self, at: usize) -> Outcome<Option<i64>> {
+        match self.value_argument(at)? {
+            None => Ok(None),
+            Some(System::Integer(value)) => Ok(Some(value)),
+            Some(_) => self.fail("an argument is no whole number"),
+        }
+    }
+
+    /// The one item of the input; `None` when it is empty.
+    fn single_input(&mut self) -> Outcome<Option<Item<'v>>> {
+        if self.input.len() > 1 {
+            return self.fail("the function works on one item, not several");
+        }
+        Ok(self.input.pop())
+    }
+
+    /// The one text of the input; `None` when it is empty.
+    fn text_input(&mut self) -> Outcome<Option<Cow<'v, str>>> {
+        let Some(item) = self.single_input()? else { return Ok(None) };
+        match item.system(self.schema()) {
+            Some(System::String(text)) => Ok(Some(text)),
+            _ => self.fail("the function works on texts"),
+        }
+    }
+
+    /// What criteria `at` say of `item`, which stands at `index`; empty counts as false.
+    fn holds(&mut self, at: usize, item: &Item<'v>, index: usize) -> Outcome<bool> {
+        let arguments = self.arguments;
+        let Some(tree) = arguments.get(at) else { return Ok(true) };
+        let focus = std::slice::from_ref(item);
+        let frame = Frame { focus, index: Some(index), ..self.frame };
+        Ok(self.evaluator.condition(tree, frame)?.unwrap_or(false))
+    }
+
+    /// What argument `at` gives for `item`, which stands at `index`.
+    fn project(&mut self, at: usize, item: &Item<'v>, index: usize) -> Outcome<Vec<Item<'v>>> {
+        let arguments = self.arguments;
+        let Some(tree) = arguments.get(at) else { return Ok(Vec::new()) };
+        let focus = std::slice::from_ref(item);
+        self.evaluator.items(tree, Frame { focus, index: Some(index), ..self.frame })
+    }
+}
+
+fn one<'v>(item: impl Into<Item<'v>>) -> Vec<Item<'v>> {
+    vec![item.into()]
+}
