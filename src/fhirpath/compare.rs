@@ -155,9 +155,9 @@ fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().all(|(key, value)| {
-                    right.get(key).is_some_and(|there| same_tree(value, there))
-                })
+                && left
+                    .iter()
+                    .all(|(key, value)| right.get(key).is_some_and(|there| same_tree(value, there)))
         }
         _ => left == right,
     }

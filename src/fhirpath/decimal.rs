@@ -139,9 +139,8 @@ impl Decimal {
 
     fn aligned(self, other: Self) -> Option<(i128, i128, u32)> {
         let scale = self.scale.max(other.scale);
-        let lift = |decimal: Self| {
-            decimal.mantissa.checked_mul(power_of_ten(scale - decimal.scale)?)
-        };
+        let lift =
+            |decimal: Self| decimal.mantissa.checked_mul(power_of_ten(scale - decimal.scale)?);
         Some((lift(self)?, lift(other)?, scale))
     }
 }

@@ -76,11 +76,7 @@ impl<'e, 'v> Evaluator<'e, 'v> {
     }
 
     /// The collection that `tree` gives.
-    pub(super) fn items(
-        &mut self,
-        tree: &'v Tree,
-        frame: Frame<'_, 'v>,
-    ) -> Outcome<Vec<Item<'v>>> {
+    pub(super) fn items(&mut self, tree: &'v Tree, frame: Frame<'_, 'v>) -> Outcome<Vec<Item<'v>>> {
         let mut out = Vec::new();
         self.eval(tree, frame, &mut out)?;
         Ok(out)

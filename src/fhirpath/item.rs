@@ -127,9 +127,7 @@ impl<'v> Node<'v> {
         let def = schema.get(self.type_id);
         match def.kind {
             TypeKind::Primitive(primitive) => primitive_value(self.value, primitive),
-            TypeKind::Xhtml => {
-                self.value.as_str().map(|text| System::String(Cow::Borrowed(text)))
-            }
+            TypeKind::Xhtml => self.value.as_str().map(|text| System::String(Cow::Borrowed(text))),
             TypeKind::Complex if is_quantity(schema, self.type_id) => self.quantity(),
             TypeKind::Backbone | TypeKind::Complex | TypeKind::Resource => None,
         }
@@ -152,9 +150,7 @@ pub(super) fn is_quantity(schema: &Schema, type_id: TypeId) -> bool {
 fn primitive_value<'v>(value: &'v Value<'v>, primitive: Primitive) -> Option<System<'v>> {
     match (value, primitive) {
         (Value::Bool(value), _) => Some(System::Boolean(*value)),
-        (Value::Number(digits), Primitive::Decimal) => {
-            Decimal::parse(digits).map(System::Decimal)
-        }
+        (Value::Number(digits), Primitive::Decimal) => Decimal::parse(digits).map(System::Decimal),
         (Value::Number(digits), _) => {
             let whole = digits.parse().ok().map(System::Integer);
             whole.or_else(|| Decimal::parse(digits).map(System::Decimal))

@@ -214,7 +214,9 @@ fn arithmetic<'v>(
 ) -> Outcome<Option<Item<'v>>> {
     use System::{Integer, Quantity as Measured, String as Text};
     let result = match (operator, &left, &right) {
-        (Binary::Add, Text(left), Text(right)) => return Ok(Some(Item::from(format!("{left}{right}")))),
+        (Binary::Add, Text(left), Text(right)) => {
+            return Ok(Some(Item::from(format!("{left}{right}"))));
+        }
         (Binary::Add, Integer(left), Integer(right)) => left.checked_add(*right).map(Item::from),
         (Binary::Subtract, Integer(left), Integer(right)) => {
             left.checked_sub(*right).map(Item::from)

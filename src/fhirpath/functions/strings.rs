@@ -38,9 +38,8 @@ fn test<'v>(call: &mut Call<'_, '_, 'v>, holds: fn(&str, &str) -> bool) -> Items
 }
 
 fn index_of<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
-    let found = pair(call)?.map(|(text, part)| {
-        text.find(&*part).map_or(-1, |at| text[..at].chars().count() as i64)
-    });
+    let found = pair(call)?
+        .map(|(text, part)| text.find(&*part).map_or(-1, |at| text[..at].chars().count() as i64));
     Ok(optional(found))
 }
 
@@ -51,9 +50,8 @@ fn length<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
 fn substring<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
     let Some(text) = call.text_input()? else { return Ok(Vec::new()) };
     let Some(start) = call.integer_argument(0)? else { return Ok(Vec::new()) };
-    let amount = call
-        .integer_argument(1)?
-        .map_or(usize::MAX, |amount| usize::try_from(amount).unwrap_or(0));
+    let amount =
+        call.integer_argument(1)?.map_or(usize::MAX, |amount| usize::try_from(amount).unwrap_or(0));
     let Ok(start) = usize::try_from(start) else { return Ok(Vec::new()) };
     let Some((from, _)) = text.char_indices().nth(start) else { return Ok(Vec::new()) };
     Ok(one(text[from..].chars().take(amount).collect::<String>()))
