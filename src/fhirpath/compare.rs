@@ -141,7 +141,7 @@ fn folded(text: &str) -> impl Iterator<Item = char> {
 }
 
 /// Whether two JSON trees say the same; numbers by value, properties in any order.
-fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
+pub fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {
             left == right

@@ -88,13 +88,11 @@ impl Decimal {
         };
         let scale = left.scale + digits;
         let quotient = rounded_quotient(scaled, right.mantissa)?;
-        match scale.checked_sub(right.scale) {
-            Some(scale) => Some(Self { mantissa: quotient, scale }.trimmed()),
-            None => {
-                let factor = power_of_ten(right.scale - scale)?;
-                Some(Self { mantissa: quotient.checked_mul(factor)?, scale: 0 })
-            }
+        if let Some(scale) = scale.checked_sub(right.scale) {
+            return Some(Self { mantissa: quotient, scale }.trimmed());
         }
+        let factor = power_of_ten(right.scale - scale)?;
+        Some(Self { mantissa: quotient.checked_mul(factor)?, scale: 0 })
     }
 
     /// The quotient cut to a whole number; `None` for a zero divisor or overflow.

@@ -63,16 +63,12 @@ impl<'e, 'v> Evaluator<'e, 'v> {
 
     /// Charges `steps` to the budget.
     pub(super) fn spend(&mut self, steps: usize, start: u32) -> Outcome<()> {
-        match self.steps.checked_sub(steps as u64) {
-            Some(left) => {
-                self.steps = left;
-                Ok(())
-            }
-            None => {
-                let reason = Cow::Borrowed("the expression takes too many steps");
-                Err(Fault { cause: Cause::Budget, reason, start })
-            }
-        }
+        let Some(left) = self.steps.checked_sub(steps as u64) else {
+            let reason = Cow::Borrowed("the expression takes too many steps");
+            return Err(Fault { cause: Cause::Budget, reason, start });
+        };
+        self.steps = left;
+        Ok(())
     }
 
     /// The collection that `tree` gives.

@@ -25,13 +25,12 @@ mod navigate;
 mod operators;
 mod parser;
 mod temporal;
-#[cfg(test)]
-mod tests;
 mod types;
 
 use ast::{Kind, Node as Tree};
 use eval::Evaluator;
 
+pub use compare::same_tree;
 pub use decimal::Decimal;
 pub use environment::{Cause, Environment, EvaluationError};
 pub use item::{Item, Node, Quantity, System, Target};
@@ -116,3 +115,6 @@ impl Expression {
         Some((Self { text: self.text.clone(), tree }, last))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,26 +194,24 @@ fn scalar<'v>(
             let (Some(left), Some(right)) = values else {
                 return operand(start, "the operator needs numbers or texts");
             };
-            return arithmetic(operator, left, right, start);
+            return arithmetic(operator, &left, &right, start);
         }
     };
-    match compare::order(left, right, schema) {
-        Ok(order) => Ok(order.map(holds).map(Item::from)),
-        Err(()) => {
-            let (left, right) = (left.type_name(schema), right.type_name(schema));
-            operand(start, format!("{left} and {right} have no order"))
-        }
-    }
+    let Ok(order) = compare::order(left, right, schema) else {
+        let (left, right) = (left.type_name(schema), right.type_name(schema));
+        return operand(start, format!("{left} and {right} have no order"));
+    };
+    Ok(order.map(holds).map(Item::from))
 }
 
 fn arithmetic<'v>(
     operator: Binary,
-    left: System<'v>,
-    right: System<'v>,
+    left: &System<'v>,
+    right: &System<'v>,
     start: u32,
 ) -> Outcome<Option<Item<'v>>> {
     use System::{Integer, Quantity as Measured, String as Text};
-    let result = match (operator, &left, &right) {
+    let result = match (operator, left, right) {
         (Binary::Add, Text(left), Text(right)) => {
             return Ok(Some(Item::from(format!("{left}{right}"))));
         }
@@ -242,13 +240,13 @@ fn arithmetic<'v>(
             let unit = one.unit.clone();
             value.map(|value| Item::Value(Measured(Quantity { value, unit })))
         }
-        _ => match (left.to_decimal(), right.to_decimal()) {
-            (Some(left), Some(right)) => decimals(operator, left, right),
-            _ => {
+        _ => {
+            let (Some(left), Some(right)) = (left.to_decimal(), right.to_decimal()) else {
                 let (left, right) = (left.type_name(), right.type_name());
                 return operand(start, format!("the operator does not take {left} and {right}"));
-            }
-        },
+            };
+            decimals(operator, left, right)
+        }
     };
     Ok(result)
 }

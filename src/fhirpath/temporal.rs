@@ -103,10 +103,8 @@ impl<'a> Temporal<'a> {
         if timed && self.offset_minutes.is_some() != other.offset_minutes.is_some() {
             return None;
         }
-        let (left, right) = match timed {
-            true => (self.in_utc(), other.in_utc()),
-            false => (self.fields, other.fields),
-        };
+        let (left, right) =
+            if timed { (self.in_utc(), other.in_utc()) } else { (self.fields, other.fields) };
         let shared = self.precision.min(other.precision);
         match left[..shared].cmp(&right[..shared]) {
             Ordering::Equal if self.precision != other.precision => None,

@@ -4,15 +4,11 @@
 
 use std::borrow::Cow;
 
+use super::bounds::Bounds;
+use super::{Fault, MAX_OPERATIONS, check_writable};
 use crate::error::Error;
+use crate::fhir::IssueCode;
 use crate::fhir::json::{Object, Value, number};
-use crate::fhir::{Issue, IssueCode};
-
-/// What a patch may not touch: identity and what the server writes (rest 2.60).
-const KEPT: [&[&str]; 4] =
-    [&["id"], &["resourceType"], &["meta", "versionId"], &["meta", "lastUpdated"]];
-/// Largest result, in values: copies of copies cannot grow without end.
-const MOST_VALUES: usize = 1_000_000;
 
 /// Applies the operations of `patch` in order.
 ///
@@ -27,13 +23,15 @@ pub(super) fn apply(patch: &Value<'_>, target: Value<'_>) -> Result<Value<'stati
     if operations.is_empty() {
         return Err(Error::invalid(IssueCode::Invalid, "a JSON Patch needs an operation"));
     }
+    if operations.len() > MAX_OPERATIONS {
+        return Err(Error::invalid(IssueCode::Invalid, "the patch has too many operations"));
+    }
     let mut document = target.into_owned();
+    let mut bounds = Bounds::new();
     let mut emptied = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        step(&mut document, operation, &mut emptied).map_err(|fault| fault.at(index))?;
-        if count(&document) > MOST_VALUES {
-            return Err(Fault::invalid("the result is too large").at(index));
-        }
+        step(&mut document, operation, &mut bounds, &mut emptied)
+            .map_err(|fault| fault.at(index))?;
     }
     for parents in emptied.iter().rev() {
         drop_empty(&mut document, parents);
@@ -56,29 +54,11 @@ fn drop_empty(document: &mut Value<'static>, path: &[String]) {
     }
 }
 
-/// Why an operation cannot be done.
-struct Fault {
-    is_test: bool,
-    text: String,
-}
-
-impl Fault {
-    fn invalid(text: impl Into<String>) -> Self {
-        Self { is_test: false, text: text.into() }
-    }
-
-    fn at(self, index: usize) -> Error {
-        let code = if self.is_test { IssueCode::Processing } else { IssueCode::Invalid };
-        let text = format!("operation {index}: {}", self.text);
-        let issues = vec![Issue::error(code, text)];
-        if self.is_test { Error::Unprocessable(issues) } else { Error::Invalid(issues) }
-    }
-}
-
 /// Does one operation; `emptied` gets the place that it took something from.
 fn step(
     document: &mut Value<'static>,
     operation: &Value<'_>,
+    bounds: &mut Bounds,
     emptied: &mut Vec<Vec<String>>,
 ) -> Result<(), Fault> {
     let text = |name: &str| {
@@ -93,6 +73,7 @@ fn step(
     match name {
         "add" => {
             writable(&path)?;
+            bounds.charge(value()?, path.len())?;
             add(document, &path, value()?.clone().into_owned())
         }
         "remove" => {
@@ -103,6 +84,7 @@ fn step(
         }
         "replace" => {
             writable(&path)?;
+            bounds.charge(value()?, path.len())?;
             *find(document, &path)? = value()?.clone().into_owned();
             Ok(())
         }
@@ -114,13 +96,16 @@ fn step(
                 return Err(Fault::invalid("a value cannot be moved into itself"));
             }
             let moved = remove(document, &from)?;
+            Bounds::check_depth(&moved, path.len())?;
             emptied.extend(from.split_last().map(|(_, parents)| parents.to_vec()));
             add(document, &path, moved)
         }
         "copy" => {
             let from = pointer(text("from")?)?;
             writable(&path)?;
-            let copied = find(document, &from)?.clone();
+            let found = find(document, &from)?;
+            bounds.charge(found, path.len())?;
+            let copied = found.clone();
             add(document, &path, copied)
         }
         "test" => {
@@ -129,7 +114,7 @@ fn step(
                 return Ok(());
             }
             let text = format!("the test of {} fails", show(&path));
-            Err(Fault { is_test: true, text })
+            Err(Fault::TestFailed(text))
         }
         other => Err(Fault::invalid(format!("{other:?} is no operation of JSON Patch"))),
     }
@@ -169,10 +154,7 @@ fn writable(path: &[String]) -> Result<(), Fault> {
     if path.is_empty() {
         return Err(Fault::invalid("the whole resource cannot be patched: use an update"));
     }
-    if KEPT.iter().any(|kept| path.iter().map(String::as_str).eq(kept.iter().copied())) {
-        return Err(Fault::invalid(format!("{} cannot be patched", show(path))));
-    }
-    Ok(())
+    check_writable(path.iter().map(String::as_str))
 }
 
 fn find<'d>(
@@ -270,14 +252,6 @@ fn canonical(digits: &str) -> String {
     }
 }
 
-fn count(value: &Value<'_>) -> usize {
-    1 + match value {
-        Value::Array(items) => items.iter().map(count).sum(),
-        Value::Object(object) => object.iter().map(|(_, value)| count(value)).sum(),
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,7 +318,7 @@ mod tests {
             (r#"[{"op":"remove","path":"/name/2"}]"#, "no place in an array of 1"),
             (r#"[{"op":"add","path":"/name/01","value":1}]"#, "no place in an array"),
             (r#"[{"op":"replace","path":"","value":{}}]"#, "the whole resource"),
-            (r#"[{"op":"replace","path":"/id","value":"x"}]"#, "/id cannot be patched"),
+            (r#"[{"op":"replace","path":"/id","value":"x"}]"#, "id cannot be patched"),
             (r#"[{"op":"add","path":"/meta/versionId","value":"9"}]"#, "cannot be patched"),
             (r#"[{"op":"add","path":"a","value":1}]"#, "is no JSON Pointer"),
             (r#"[{"op":"add","path":"/a~2","value":1}]"#, "bad escape"),

@@ -15,7 +15,7 @@ pub(super) static TABLE: &[Function] = &[
         let found = extension(call)?;
         Ok(one(!found.is_empty()))
     }),
-    function("hasValue", 0, 0, has_value),
+    function("hasValue", 0, 0, |call| Ok(one(has_value(call)))),
     function("resolve", 0, 0, resolve),
 ];
 
@@ -34,13 +34,12 @@ fn extension<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
     Ok(out)
 }
 
-fn has_value<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
-    let [item] = call.input.as_slice() else { return Ok(one(false)) };
-    let has = item.node().is_none_or(|node| {
+fn has_value(call: &Call<'_, '_, '_>) -> bool {
+    let [item] = call.input.as_slice() else { return false };
+    item.node().is_none_or(|node| {
         let is_primitive = matches!(call.schema().get(node.type_id).kind, TypeKind::Primitive(_));
         is_primitive && *node.value != Value::Null
-    });
-    Ok(one(has))
+    })
 }
 
 fn resolve<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
@@ -89,14 +88,13 @@ fn target<'v>(
 /// `Patient?identifier=1`.
 fn type_in(reference: &str, schema: &Schema) -> Option<TypeId> {
     let path = reference.split('#').next()?;
-    let name = match path.split_once('?') {
-        Some((name, _)) => name.rsplit('/').next()?,
-        None => {
-            let mut parts = path.rsplit('/').skip(1);
-            match parts.next()? {
-                "_history" => parts.nth(1)?,
-                name => name,
-            }
+    let name = if let Some((name, _)) = path.split_once('?') {
+        name.rsplit('/').next()?
+    } else {
+        let mut parts = path.rsplit('/').skip(1);
+        match parts.next()? {
+            "_history" => parts.nth(1)?,
+            name => name,
         }
     };
     let type_id = schema.by_name(name)?;

@@ -19,6 +19,7 @@ mod entity;
 mod narrative;
 mod read;
 mod source;
+pub mod tree;
 mod write;
 
 #[cfg(test)]

@@ -1,0 +1,223 @@
+//! XML Patch: the document as XML, changed as RFC 5261 says, and read back.
+//!
+//! Where an addition lands among its siblings is the patch's affair, but FHIR has one order:
+//! elements are put in it before the result is read, so that an `add` needs no `pos`.
+//!
+//! Spec: <https://www.rfc-editor.org/rfc/rfc5261>, rest 2.71
+
+use super::xpath::{Part, Selected, at, at_mut, select};
+use super::{Fault, MAX_OPERATIONS, Step, invalid};
+use crate::error::Error;
+use crate::fhir::IssueCode;
+use crate::fhir::codec::xml;
+use crate::fhir::codec::xml::tree::{self, Content, Element, MAX_DEPTH, Vocabulary};
+use crate::fhir::json::{Limits, Value};
+use crate::fhir::schema::{Schema, TypeId, TypeKind};
+
+const FHIR: &str = "http://hl7.org/fhir";
+const XHTML: &str = "http://www.w3.org/1999/xhtml";
+
+/// Applies the operations of `diff` in order.
+pub(super) fn apply(
+    diff: &str,
+    target: &Value<'_>,
+    schema: &Schema,
+) -> Result<Value<'static>, Error> {
+    let malformed = |text: String| Error::invalid(IssueCode::Structure, text);
+    let diff = tree::read(diff).map_err(|fault| malformed(format!("the patch: {fault}")))?;
+    if diff.name != "diff" {
+        return Err(malformed("an XML Patch is a diff element".to_owned()));
+    }
+    if diff.elements().count() > MAX_OPERATIONS {
+        return Err(malformed("the patch has too many operations".to_owned()));
+    }
+    let mut text = Vec::new();
+    xml::write(target, schema, &mut text, false).map_err(Error::internal)?;
+    let text = String::from_utf8(text).map_err(Error::internal)?;
+    let mut root = tree::read(&text).map_err(Error::internal)?;
+    for (index, operation) in diff.elements().enumerate() {
+        run(operation, &diff, &mut root).map_err(|fault| fault.at(index))?;
+    }
+    if let Some(type_id) = schema.by_name(&root.name) {
+        arrange(&mut root, type_id, schema);
+    }
+    let text = tree::write(&root);
+    let patched = xml::read(text.as_bytes(), schema, Limits::default())
+        .map_err(|fault| Error::Invalid(vec![fault.issue()]))?;
+    Ok(patched.into_owned())
+}
+
+fn run(operation: &Element, diff: &Element, root: &mut Element) -> Step<()> {
+    let Some(selector) = operation.attribute("sel") else { return invalid("sel is missing") };
+    let namespace = |prefix: &str| {
+        let declared = format!("xmlns:{prefix}");
+        let uri = operation.attribute(&declared).or_else(|| diff.attribute(&declared));
+        match uri {
+            Some(FHIR) => Some(Vocabulary::Fhir),
+            Some(XHTML) => Some(Vocabulary::Xhtml),
+            Some(_) => Some(Vocabulary::Other),
+            // The prefix that FHIR's own examples use without declaring it.
+            None => (prefix == "f").then_some(Vocabulary::Fhir),
+        }
+    };
+    let selected = select(selector, root, &namespace)?;
+    match operation.name.as_str() {
+        "add" => add(operation, &selected, root),
+        "remove" => remove(&selected, root),
+        "replace" => replace(operation, &selected, root),
+        other => invalid(format!("{other:?} is no operation of XML Patch")),
+    }
+}
+
+fn add(operation: &Element, selected: &Selected, root: &mut Element) -> Step<()> {
+    if selected.part != Part::Element {
+        return invalid("add needs an element");
+    }
+    if let Some(kind) = operation.attribute("type") {
+        let Some(name) = kind.strip_prefix('@').filter(|name| is_plain_name(name)) else {
+            return invalid(format!("add of the type {kind:?} is not offered"));
+        };
+        let element = at_mut(root, &selected.way)?;
+        if element.attribute(name).is_some() {
+            return invalid(format!("the attribute {name} is there already"));
+        }
+        element.attributes.push((name.to_owned(), operation.text().trim().to_owned()));
+        return Ok(());
+    }
+    let position = operation.attribute("pos");
+    let (holder, place) = match (position, selected.way.split_last()) {
+        (None, _) => (&selected.way[..], None),
+        (Some("prepend"), _) => (&selected.way[..], Some(0)),
+        (Some("before"), Some((&place, holder))) => (holder, Some(place)),
+        (Some("after"), Some((&place, holder))) => (holder, Some(place + 1)),
+        (Some("before" | "after"), None) => return invalid("there is one root element only"),
+        (Some(other), _) => return invalid(format!("{other:?} is no pos")),
+    };
+    let Some(vocabulary) = at(root, holder).map(|element| element.vocabulary) else {
+        return invalid("the selector leads nowhere");
+    };
+    let added = content(operation, vocabulary, holder.len() + 1)?;
+    let holder = at_mut(root, holder)?;
+    let place = place.unwrap_or(holder.children.len()).min(holder.children.len());
+    holder.children.splice(place..place, added);
+    Ok(())
+}
+
+fn remove(selected: &Selected, root: &mut Element) -> Step<()> {
+    match &selected.part {
+        Part::Attribute(name) => {
+            at_mut(root, &selected.way)?.attributes.retain(|(known, _)| known != name);
+        }
+        Part::Element => {
+            let Some((&place, holder)) = selected.way.split_last() else {
+                return invalid("the whole resource cannot be removed");
+            };
+            at_mut(root, holder)?.children.remove(place);
+        }
+        Part::Text => {
+            let element = at_mut(root, &selected.way)?;
+            element.children.retain(|child| !matches!(child, Content::Text(_)));
+        }
+    }
+    Ok(())
+}
+
+fn replace(operation: &Element, selected: &Selected, root: &mut Element) -> Step<()> {
+    match &selected.part {
+        Part::Attribute(name) => {
+            let element = at_mut(root, &selected.way)?;
+            let slot = element.attributes.iter_mut().find(|(known, _)| known == name);
+            if let Some((_, value)) = slot {
+                operation.text().trim().clone_into(value);
+            }
+        }
+        Part::Element => {
+            let Some((&place, holder)) = selected.way.split_last() else {
+                return invalid("the whole resource cannot be replaced");
+            };
+            let Some(vocabulary) = at(root, holder).map(|element| element.vocabulary) else {
+                return invalid("the selector leads nowhere");
+            };
+            let mut added = content(operation, vocabulary, selected.way.len())?;
+            added.retain(|child| matches!(child, Content::Element(_)));
+            if added.len() != 1 {
+                return invalid("an element is replaced by one element");
+            }
+            at_mut(root, holder)?.children.splice(place..=place, added);
+        }
+        Part::Text => {
+            let element = at_mut(root, &selected.way)?;
+            let first = element.children.iter().position(|child| matches!(child, Content::Text(_)));
+            let Some(first) = first else { return invalid("there is no text to replace") };
+            element.children.retain(|child| !matches!(child, Content::Text(_)));
+            let place = first.min(element.children.len());
+            element.children.insert(place, Content::Text(operation.text()));
+        }
+    }
+    Ok(())
+}
+
+/// What `operation` puts into an element of `vocabulary`, `depth` levels down.
+///
+/// Elements without a namespace take that of the place they come to.
+fn content(operation: &Element, vocabulary: Vocabulary, depth: usize) -> Step<Vec<Content>> {
+    let mut added = operation.children.clone();
+    for child in &mut added {
+        let Content::Element(child) = child else { continue };
+        if child.depth() + depth > MAX_DEPTH {
+            return Err(Fault::TooLarge);
+        }
+        adopt(child, vocabulary);
+    }
+    Ok(added)
+}
+
+fn adopt(element: &mut Element, vocabulary: Vocabulary) {
+    if element.vocabulary == Vocabulary::Other
+        && element.attributes.iter().all(|(name, _)| name != "xmlns")
+    {
+        element.vocabulary = vocabulary;
+    }
+    let vocabulary = element.vocabulary;
+    for child in &mut element.children {
+        if let Content::Element(child) = child {
+            adopt(child, vocabulary);
+        }
+    }
+}
+
+/// A name that may become an attribute of FHIR's XML.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with("xmlns")
+        && name.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Puts FHIR's elements in the order of their definitions; those of one name keep theirs.
+fn arrange(element: &mut Element, type_id: TypeId, schema: &Schema) {
+    let def = match schema.get(type_id).kind {
+        TypeKind::Primitive(_) => schema.type_named("Element"),
+        TypeKind::Xhtml => None,
+        _ => Some(schema.get(type_id)),
+    };
+    let Some(def) = def else { return };
+    element.children.sort_by_key(|child| match child {
+        Content::Element(child) => def.position(&child.name).map_or(usize::MAX, |(at, _)| at),
+        Content::Text(_) => usize::MAX,
+    });
+    for child in &mut element.children {
+        let Content::Element(child) = child else { continue };
+        let Some((_, variant)) = def.key(&child.name) else { continue };
+        if schema.get(variant.type_id).kind == TypeKind::Resource {
+            for resource in &mut child.children {
+                if let Content::Element(resource) = resource
+                    && let Some(type_id) = schema.by_name(&resource.name)
+                {
+                    arrange(resource, type_id, schema);
+                }
+            }
+        } else {
+            arrange(child, variant.type_id, schema);
+        }
+    }
+}
