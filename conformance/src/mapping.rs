@@ -54,10 +54,14 @@ mod tests {
     fn each_string(value: &mut Value<'_>, name: &str, change: fn(&str, &str) -> Option<String>) {
         match value {
             Value::Array(items) => {
-                items.iter_mut().for_each(|item| each_string(item, name, change));
+                for item in items {
+                    each_string(item, name, change);
+                }
             }
             Value::Object(object) => {
-                object.iter_mut().for_each(|(name, value)| each_string(value, name, change));
+                for (name, value) in object.iter_mut() {
+                    each_string(value, name, change);
+                }
             }
             Value::String(text) => {
                 if let Some(changed) = change(name, text) {

@@ -1,5 +1,10 @@
 //! The published data that opinions are asked about.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "where the data is and how much to run is told to tests"
+)]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
