@@ -116,14 +116,13 @@ impl Run<'_> {
         let (key, element) = element::read(self.schema, field, None, value)?;
         self.charge(&element, place.strides.len() + 1)?;
         let object = place::object_at(&mut self.document, slot.holder)?;
-        match slot.index {
-            Some(index) => list::replace(object, key, index, element),
-            None => {
-                if key != slot.key {
-                    list::unset(object, slot.key);
-                }
-                list::set(object, key, element);
+        if let Some(index) = slot.index {
+            list::replace(object, key, index, element);
+        } else {
+            if key != slot.key {
+                list::unset(object, slot.key);
             }
+            list::set(object, key, element);
         }
         Ok(())
     }

@@ -63,15 +63,15 @@ pub(super) fn select(
         } else if !is_first && parser.take("text()") {
             part = Part::Text;
         } else {
-            let test = parser.test()?;
+            let name = parser.test()?;
             let mut predicates = Vec::new();
             while parser.take("[") {
                 predicates.push(parser.predicate()?);
             }
             found = if is_first {
-                step_to_root(&test, &predicates, root)
+                step_to_root(&name, &predicates, root)
             } else {
-                found.iter().flat_map(|way| step(&test, &predicates, root, way)).collect()
+                found.iter().flat_map(|way| step(&name, &predicates, root, way)).collect()
             };
             is_first = false;
             if parser.take("/") {
