@@ -2,7 +2,7 @@
 //!
 //! [`Expression::parse`] reads the whole grammar of FHIRPath 2.0; evaluation goes by the element
 //! table, so that choices, primitives with extensions and types behave as FHIR says. A function
-//! that is not in [`functions`] parses and is refused when it is evaluated, by name, so that a
+//! that is not in `functions` parses and is refused when it is evaluated, by name, so that a
 //! caller can pass over it and say so. `resolve()` never loads anything: it answers from the
 //! document, else with what the reference itself tells.
 //!
