@@ -324,6 +324,22 @@ fn an_xml_patch_changes_what_it_selects() {
 }
 
 #[test]
+fn an_xml_patch_leaves_alone_what_it_does_not_select() {
+    let target = concat!(
+        r#"{"resourceType":"Patient","active":true,"text":{"status":"generated","div":"#,
+        r#""<div xmlns=\"http://www.w3.org/1999/xhtml\"><!-- kept --><p class='a'>x</p></div>"},"#,
+        r#""name":[{"text":"a\u0001b"},{"text":"c"}]}"#
+    );
+    let after = xml(target, r#"<replace sel="Patient/active/@value">false</replace>"#);
+    let after = after.expect("patched");
+    let (before, after) = (parse(target.as_bytes()), parse(after.as_bytes()));
+    let (before, after) = (before.expect("JSON"), after.expect("JSON"));
+    assert_eq!(after.get("text"), before.get("text"));
+    assert_eq!(after.get("name"), before.get("name"));
+    assert_eq!(after.get("active"), Some(&Value::Bool(false)));
+}
+
+#[test]
 fn an_xml_patch_that_does_not_fit_is_400() {
     for (operations, expected) in [
         ("<add/>", "operation 0: sel is missing"),

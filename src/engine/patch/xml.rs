@@ -34,17 +34,52 @@ pub(super) fn apply(
     let mut text = Vec::new();
     xml::write(target, schema, &mut text, false).map_err(Error::internal)?;
     let text = String::from_utf8(text).map_err(Error::internal)?;
-    let mut root = tree::read(&text).map_err(Error::internal)?;
+    let mut root = tree::read(&text)
+        .map_err(|fault| malformed(format!("the resource cannot be patched as XML: {fault}")))?;
+    let unpatched = read_back(&root, schema)?;
     for (index, operation) in diff.elements().enumerate() {
         run(operation, &diff, &mut root).map_err(|fault| fault.at(index))?;
     }
     if let Some(type_id) = schema.by_name(&root.name) {
         arrange(&mut root, type_id, schema);
     }
-    let text = tree::write(&root);
-    let patched = xml::read(text.as_bytes(), schema, Limits::default())
-        .map_err(|fault| Error::Invalid(vec![fault.issue()]))?;
-    Ok(patched.into_owned())
+    let mut patched = read_back(&root, schema)?;
+    restore(&mut patched, &unpatched, target);
+    Ok(patched)
+}
+
+/// The resource that the tree is the XML of.
+fn read_back(root: &Element, schema: &Schema) -> Result<Value<'static>, Error> {
+    let text = tree::write(root);
+    let value = xml::read(text.as_bytes(), schema, Limits::default());
+    value.map(Value::into_owned).map_err(|fault| Error::Invalid(vec![fault.issue()]))
+}
+
+/// Puts back, wherever the patch changed nothing, what the way through XML wrote in another form:
+/// comments and quotes of a narrative, characters that XML does not have.
+fn restore(patched: &mut Value<'static>, unpatched: &Value<'static>, target: &Value<'_>) {
+    if patched == unpatched {
+        *patched = target.clone().into_owned();
+        return;
+    }
+    match (patched, unpatched, target) {
+        (Value::Object(patched), Value::Object(unpatched), Value::Object(target)) => {
+            for (name, value) in patched.iter_mut() {
+                if let (Some(unpatched), Some(target)) = (unpatched.get(name), target.get(name)) {
+                    restore(value, unpatched, target);
+                }
+            }
+        }
+        (Value::Array(patched), Value::Array(unpatched), Value::Array(target))
+            if patched.len() == unpatched.len() && unpatched.len() == target.len() =>
+        {
+            let before = unpatched.iter().zip(target);
+            for (value, (unpatched, target)) in patched.iter_mut().zip(before) {
+                restore(value, unpatched, target);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn run(operation: &Element, diff: &Element, root: &mut Element) -> Step<()> {
