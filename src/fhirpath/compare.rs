@@ -1,5 +1,8 @@
 //! Equality, equivalence and order of items.
 //!
+//! Comparing trees takes steps from the evaluation's budget; where none are left the answer is
+//! no, and the evaluator, finding its budget empty, fails.
+//!
 //! Spec: <https://hl7.org/fhirpath/N1/#equality>, <https://hl7.org/fhirpath/N1/#comparison>
 
 use std::cmp::Ordering;
@@ -10,11 +13,16 @@ use crate::fhir::json::Value;
 use crate::fhir::schema::Schema;
 
 /// `=` of two items; `None` when it cannot be told (dates of different precision).
-pub(super) fn equal(left: &Item<'_>, right: &Item<'_>, schema: &Schema) -> Option<bool> {
+pub(super) fn equal(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    schema: &Schema,
+    steps: &mut u64,
+) -> Option<bool> {
     if let (Item::Node(left), Item::Node(right)) = (left, right)
         && (left.value.as_object().is_some() || right.value.as_object().is_some())
     {
-        return Some(same_tree(left.value, right.value));
+        return Some(same(left.value, right.value, steps));
     }
     if let (Item::Target(left), Item::Target(right)) = (left, right) {
         return Some(left.reference == right.reference);
@@ -23,9 +31,9 @@ pub(super) fn equal(left: &Item<'_>, right: &Item<'_>, schema: &Schema) -> Optio
         (Some(left), Some(right)) => equal_values(&left, &right),
         (None, None) => match (left, right) {
             (Item::Node(left), Item::Node(right)) => Some(
-                same_tree(left.value, right.value)
+                same(left.value, right.value, steps)
                     && match (left.sibling, right.sibling) {
-                        (Some(left), Some(right)) => same_tree(left, right),
+                        (Some(left), Some(right)) => same(left, right, steps),
                         (left, right) => left.is_none() && right.is_none(),
                     },
             ),
@@ -57,7 +65,12 @@ fn equal_values(left: &System<'_>, right: &System<'_>) -> Option<bool> {
 }
 
 /// `~` of two items.
-pub(super) fn equivalent(left: &Item<'_>, right: &Item<'_>, schema: &Schema) -> bool {
+pub(super) fn equivalent(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    schema: &Schema,
+    steps: &mut u64,
+) -> bool {
     match (left.system(schema), right.system(schema)) {
         (Some(System::String(left)), Some(System::String(right))) => {
             folded(&left).eq(folded(&right))
@@ -70,8 +83,8 @@ pub(super) fn equivalent(left: &Item<'_>, right: &Item<'_>, schema: &Schema) -> 
             _ => equal_values(&left, &right).unwrap_or(false),
         },
         _ => match (left, right) {
-            (Item::Node(left), Item::Node(right)) => same_members(left.value, right.value),
-            _ => equal(left, right, schema).unwrap_or(false),
+            (Item::Node(left), Item::Node(right)) => same_members(left.value, right.value, steps),
+            _ => equal(left, right, schema, steps).unwrap_or(false),
         },
     }
 }
@@ -142,6 +155,21 @@ fn folded(text: &str) -> impl Iterator<Item = char> {
 
 /// Whether two JSON trees say the same; numbers by value, properties in any order.
 pub fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
+    let mut steps = u64::MAX;
+    same(left, right, &mut steps)
+}
+
+/// Takes one step; false when there is none left.
+fn step(steps: &mut u64) -> bool {
+    let left = steps.checked_sub(1);
+    *steps = left.unwrap_or(0);
+    left.is_some()
+}
+
+fn same(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> bool {
+    if !step(steps) {
+        return false;
+    }
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {
             left == right
@@ -151,27 +179,30 @@ pub fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
                 }
         }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(l, r)| same_tree(l, r))
+            left.len() == right.len() && left.iter().zip(right).all(|(l, r)| same(l, r, steps))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
                 && left
                     .iter()
-                    .all(|(key, value)| right.get(key).is_some_and(|there| same_tree(value, there)))
+                    .all(|(key, value)| right.get(key).is_some_and(|it| same(value, it, steps)))
         }
         _ => left == right,
     }
 }
 
-/// [`same_tree`], with arrays in any order and texts as `~` sees them; `id` does not count.
-fn same_members(left: &Value<'_>, right: &Value<'_>) -> bool {
+/// [`same`], with arrays in any order and texts as `~` sees them; `id` does not count.
+fn same_members(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> bool {
+    if !step(steps) {
+        return false;
+    }
     match (left, right) {
         (Value::String(left), Value::String(right)) => folded(left).eq(folded(right)),
         (Value::Array(left), Value::Array(right)) => {
             let mut rest: Vec<_> = right.iter().collect();
             left.len() == right.len()
                 && left.iter().all(|value| {
-                    let at = rest.iter().position(|there| same_members(value, there));
+                    let at = rest.iter().position(|there| same_members(value, there, steps));
                     at.map(|at| rest.swap_remove(at)).is_some()
                 })
         }
@@ -180,9 +211,9 @@ fn same_members(left: &Value<'_>, right: &Value<'_>) -> bool {
             left.iter().filter(|(key, _)| counted(key)).count()
                 == right.iter().filter(|(key, _)| counted(key)).count()
                 && left.iter().filter(|(key, _)| counted(key)).all(|(key, value)| {
-                    right.get(key).is_some_and(|there| same_members(value, there))
+                    right.get(key).is_some_and(|there| same_members(value, there, steps))
                 })
         }
-        _ => same_tree(left, right),
+        _ => same(left, right, steps),
     }
 }

@@ -78,14 +78,24 @@ impl<'e, 'v> Evaluator<'e, 'v> {
         Ok(out)
     }
 
-    /// Appends the collection that `tree` gives.
+    /// Appends the collection that `tree` gives, and charges for each item of it.
     pub(super) fn eval(
         &mut self,
         tree: &'v Tree,
         frame: Frame<'_, 'v>,
         out: &mut Vec<Item<'v>>,
     ) -> Outcome<()> {
-        self.spend(1, tree.start)?;
+        let before = out.len();
+        self.append(tree, frame, out)?;
+        self.spend(1 + out.len().saturating_sub(before), tree.start)
+    }
+
+    fn append(
+        &mut self,
+        tree: &'v Tree,
+        frame: Frame<'_, 'v>,
+        out: &mut Vec<Item<'v>>,
+    ) -> Outcome<()> {
         match &tree.kind {
             Kind::Binary(operator, left, right) => {
                 let result = operators::binary(self, *operator, left, right, frame, tree.start)?;
@@ -145,9 +155,39 @@ impl<'e, 'v> Evaluator<'e, 'v> {
         wanted: &Item<'v>,
         start: u32,
     ) -> Outcome<bool> {
-        self.spend(items.len(), start)?;
+        for item in items {
+            if self.equal(item, wanted, start)? == Some(true) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `=` of two items, charged by their size.
+    pub(super) fn equal(
+        &mut self,
+        left: &Item<'v>,
+        right: &Item<'v>,
+        start: u32,
+    ) -> Outcome<Option<bool>> {
+        self.spend(1, start)?;
         let schema = self.schema();
-        Ok(items.iter().any(|item| compare::equal(item, wanted, schema) == Some(true)))
+        let equal = compare::equal(left, right, schema, &mut self.steps);
+        self.spend(1, start)?;
+        Ok(equal)
+    }
+
+    /// `~` of two items, charged by their size.
+    pub(super) fn equivalent(
+        &mut self,
+        left: &Item<'v>,
+        right: &Item<'v>,
+        start: u32,
+    ) -> Outcome<bool> {
+        let schema = self.schema();
+        let equivalent = compare::equivalent(left, right, schema, &mut self.steps);
+        self.spend(1, start)?;
+        Ok(equivalent)
     }
 
     /// A condition: `None` for an empty collection; one item that is no boolean counts as true.

@@ -11,6 +11,9 @@ use super::decimal::Decimal;
 use super::eval::{Evaluator, Frame, Outcome, operand};
 use super::item::{Item, Quantity, System};
 
+/// Bytes of a new text that cost one step of the budget.
+const BYTES_A_STEP: usize = 16;
+
 /// The item that `left operator right` gives; `None` for an empty collection.
 pub(super) fn binary<'v>(
     evaluator: &mut Evaluator<'_, 'v>,
@@ -53,7 +56,9 @@ pub(super) fn binary<'v>(
                     _ => operand(start, "& joins texts only"),
                 },
             };
-            Ok(Some(Item::from(format!("{}{}", text(left)?, text(right)?))))
+            let joined = format!("{}{}", text(left)?, text(right)?);
+            evaluator.spend(joined.len() / BYTES_A_STEP, start)?;
+            Ok(Some(Item::from(joined)))
         }
         _ => {
             let Some(left) = evaluator.single(left, frame)? else { return Ok(None) };
@@ -130,10 +135,9 @@ fn equal<'v>(
     if left.len() != right.len() {
         return Ok(Some(false));
     }
-    evaluator.spend(left.len(), start)?;
     let mut all = Some(true);
     for (left, right) in left.iter().zip(right) {
-        match compare::equal(left, right, evaluator.schema()) {
+        match evaluator.equal(left, right, start)? {
             Some(true) => {}
             Some(false) => return Ok(Some(false)),
             None => all = None,
@@ -152,10 +156,15 @@ fn equivalent<'v>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    let schema = evaluator.schema();
     for item in left {
-        evaluator.spend(right.len(), start)?;
-        match right.iter().position(|there| compare::equivalent(&item, there, schema)) {
+        let mut found = None;
+        for (at, there) in right.iter().enumerate() {
+            if evaluator.equivalent(&item, there, start)? {
+                found = Some(at);
+                break;
+            }
+        }
+        match found {
             Some(at) => right.swap_remove(at),
             None => return Ok(false),
         };
@@ -177,7 +186,7 @@ fn member<'v>(
 }
 
 fn scalar<'v>(
-    evaluator: &Evaluator<'_, 'v>,
+    evaluator: &mut Evaluator<'_, 'v>,
     operator: Binary,
     left: &Item<'v>,
     right: &Item<'v>,
@@ -194,6 +203,9 @@ fn scalar<'v>(
             let (Some(left), Some(right)) = values else {
                 return operand(start, "the operator needs numbers or texts");
             };
+            if let (System::String(left), System::String(right)) = (&left, &right) {
+                evaluator.spend((left.len() + right.len()) / BYTES_A_STEP, start)?;
+            }
             return arithmetic(operator, &left, &right, start);
         }
     };

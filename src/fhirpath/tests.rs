@@ -185,11 +185,21 @@ fn no_expression_outlives_its_budget() {
     for text in [
         "descendants().select(%resource.descendants().select(%resource.descendants()))",
         "(descendants() | descendants()).where(%resource.descendants() ~ %resource.descendants())",
+        "descendants().where(descendants().where(%resource = %resource) = 1 or %resource ~ %resource).where(%resource = %resource).where(%resource ~ %resource)",
         "repeat(%resource | descendants()).repeat(%resource.descendants().children())",
     ] {
         let expression = Expression::parse(text).expect(text);
         let fault = expression.evaluate(&environment).expect_err(text);
         assert_eq!(fault.cause, Cause::Budget, "{text}");
+    }
+    for doubling in
+        [".select($this & $this)", ".iif(true, $this.combine($this))", ".select($this + $this)"]
+    {
+        let text = format!("'0123456789'{}", doubling.repeat(100));
+        let expression = Expression::parse(&text).expect(&text);
+        let environment = Environment::new(&document, &SPEC.schema);
+        let fault = expression.evaluate(&environment).expect_err(&text);
+        assert_eq!(fault.cause, Cause::Budget, "{doubling}");
     }
 }
 

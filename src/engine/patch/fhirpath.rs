@@ -5,7 +5,7 @@
 use super::bounds::Bounds;
 use super::list::{self, Element};
 use super::operation::Operation;
-use super::place::{self, Place};
+use super::place;
 use super::{MAX_OPERATIONS, Step, check_writable, element, invalid};
 use crate::error::Error;
 use crate::fhir::IssueCode;
@@ -71,7 +71,7 @@ impl Run<'_> {
     fn add(&mut self, path: &Expression, name: &str, value: &Value<'_>) -> Step<()> {
         let parent = place::single(path, &self.document, self.schema)?;
         let (field, variant) = element::field(self.schema, parent.type_id, name)?;
-        check_writable(parent.names().chain([&*field.name]))?;
+        check_writable(&parent.names().chain([&*field.name]))?;
         let (key, element) = element::read(self.schema, field, variant, value)?;
         self.charge(&element, parent.strides.len() + 2)?;
         let object = place::object_at(&mut self.document, &parent.strides)?;
@@ -87,15 +87,11 @@ impl Run<'_> {
     }
 
     fn delete(&mut self, path: &Expression) -> Step<()> {
-        let places = place::find(path, &self.document, self.schema)?;
-        match places.as_slice() {
-            [] => Ok(()),
-            [place] => {
-                check_writable(place.names())?;
-                place::remove(&mut self.document, place.slot()?)
-            }
-            _ => invalid(format!("several elements are found at {}", path.text())),
-        }
+        let Some(place) = place::optional(path, &self.document, self.schema)? else {
+            return Ok(());
+        };
+        check_writable(&place.names())?;
+        place::remove(&mut self.document, place.slot()?)
     }
 
     fn insert(&mut self, path: &Expression, index: usize, value: &Value<'_>) -> Step<()> {
@@ -110,7 +106,7 @@ impl Run<'_> {
 
     fn replace(&mut self, path: &Expression, value: &Value<'_>) -> Step<()> {
         let place = place::single(path, &self.document, self.schema)?;
-        check_writable(place.names())?;
+        check_writable(&place.names())?;
         let slot = place.slot()?;
         let field = place::definition(slot, &self.document, self.schema)?;
         let (key, element) = element::read(self.schema, field, None, value)?;
@@ -118,36 +114,21 @@ impl Run<'_> {
         let object = place::object_at(&mut self.document, slot.holder)?;
         if let Some(index) = slot.index {
             list::replace(object, key, index, element);
-        } else {
-            if key != slot.key {
-                list::unset(object, slot.key);
-            }
-            list::set(object, key, element);
+            return Ok(());
         }
+        if key != slot.key {
+            list::unset(object, slot.key);
+        }
+        list::set(object, key, element);
         Ok(())
     }
 
     /// The list that `path` names: all items of one list, or one that is not there yet.
     fn list(&self, path: &Expression) -> Step<List> {
-        let places = place::find(path, &self.document, self.schema)?;
-        let Some(first) = places.first() else { return self.new_list(path) };
-        let whole = || invalid(format!("{} is not the whole of one list", path.text()));
-        let slot = first.slot()?;
-        if slot.index.is_none() {
-            return whole();
-        }
-        let same = |place: &Place| {
-            let other = place.slot();
-            other.is_ok_and(|other| other.holder == slot.holder && other.key == slot.key)
+        let Some(first) = place::list(path, &self.document, self.schema)? else {
+            return self.new_list(path);
         };
-        if !places.iter().all(same) {
-            return whole();
-        }
-        let object = place::object_in(&self.document, slot.holder);
-        let length = object.map_or(0, |object| list::len(object, slot.key));
-        if places.len() != length {
-            return whole();
-        }
+        let slot = first.slot()?;
         Ok(List { holder: slot.holder.to_vec(), key: slot.key.to_owned() })
     }
 

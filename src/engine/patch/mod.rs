@@ -104,11 +104,7 @@ const SERVER_OWNED: [&[&str]; 4] =
     [&["id"], &["resourceType"], &["meta", "versionId"], &["meta", "lastUpdated"]];
 
 /// Refuses to write an element that is the server's, or something inside it.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "an iterator is cheap to clone and meant to be used up"
-)]
-fn check_writable<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Step<()> {
+fn check_writable<'n>(names: &(impl Iterator<Item = &'n str> + Clone)) -> Step<()> {
     for owned in SERVER_OWNED {
         if names.clone().take(owned.len()).eq(owned.iter().copied()) {
             return invalid(format!("{} cannot be patched", owned.join(".")));

@@ -7,7 +7,7 @@ use super::list::{self, sibling_key};
 use super::{Step, invalid};
 use crate::fhir::json::{Object, Value};
 use crate::fhir::schema::{Field, Schema, TypeId, TypeKind};
-use crate::fhirpath::{Environment, Expression, Step as Stride, locate};
+use crate::fhirpath::{Environment, Expression, Item, Step as Stride, locate};
 
 /// One item that an expression found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,32 +45,77 @@ impl Place {
     }
 }
 
-/// All places that `path` finds in `document`.
-pub(super) fn find(path: &Expression, document: &Value<'_>, schema: &Schema) -> Step<Vec<Place>> {
-    let environment = Environment::new(document, schema);
-    let items = match path.evaluate(&environment) {
-        Ok(items) => items,
-        Err(fault) => return invalid(format!("the path cannot be evaluated: {fault}")),
-    };
-    // Each place costs a walk through the document: far more than any list has is refused.
-    if items.len() > 10_000 {
-        return invalid("the path finds too many elements");
-    }
-    let places = items.iter().map(|item| match (locate(document, item), item.node()) {
+/// What one operation's path may cost, in steps of evaluation.
+const BUDGET: u64 = 100_000;
+
+/// What `path` finds in `document`.
+fn items<'v>(
+    path: &'v Expression,
+    document: &'v Value<'v>,
+    schema: &'v Schema,
+) -> Step<Vec<Item<'v>>> {
+    let environment = Environment::new(document, schema).with_budget(BUDGET);
+    let items = path.evaluate(&environment);
+    items.or_else(|fault| invalid(format!("the path cannot be evaluated: {fault}")))
+}
+
+/// The place of an item; costs a walk through the document.
+fn place(item: &Item<'_>, document: &Value<'_>) -> Step<Place> {
+    match (locate(document, item), item.node()) {
         (Some(strides), Some(node)) => Ok(Place { strides, type_id: node.type_id }),
         _ => invalid("the path gives a computed value, not an element"),
-    });
-    places.collect()
+    }
+}
+
+/// The place that `path` finds; `None` when it finds nothing.
+pub(super) fn optional(
+    path: &Expression,
+    document: &Value<'_>,
+    schema: &Schema,
+) -> Step<Option<Place>> {
+    match items(path, document, schema)?.as_slice() {
+        [] => Ok(None),
+        [item] => place(item, document).map(Some),
+        _ => invalid(format!("several elements are found at {}", path.text())),
+    }
 }
 
 /// The one place that `path` finds.
 pub(super) fn single(path: &Expression, document: &Value<'_>, schema: &Schema) -> Step<Place> {
-    let mut places = find(path, document, schema)?;
-    match (places.pop(), places.is_empty()) {
-        (Some(place), true) => Ok(place),
-        (None, _) => invalid(format!("nothing is found at {}", path.text())),
-        (Some(_), false) => invalid(format!("several elements are found at {}", path.text())),
+    match optional(path, document, schema)? {
+        Some(place) => Ok(place),
+        None => invalid(format!("nothing is found at {}", path.text())),
     }
+}
+
+/// The first item of the list that `path` finds, all of it; `None` when it finds nothing.
+pub(super) fn list(
+    path: &Expression,
+    document: &Value<'_>,
+    schema: &Schema,
+) -> Step<Option<Place>> {
+    let items = items(path, document, schema)?;
+    let Some(first) = items.first() else { return Ok(None) };
+    let first = place(first, document)?;
+    let is_whole = || {
+        let slot = first.slot().ok().filter(|slot| slot.index.is_some())?;
+        let object = object_in(document, slot.holder)?;
+        let column = |key: &str| object.get(key).and_then(Value::as_array).unwrap_or(&[]);
+        let under = sibling_key(slot.key);
+        let (values, siblings) = (column(slot.key), column(&under));
+        let stands_at = |(at, item): (usize, &Item<'_>)| {
+            let Some(node) = item.node() else { return false };
+            let sibling = node.sibling.zip(siblings.get(at));
+            values.get(at).is_some_and(|value| std::ptr::eq(node.value, value))
+                || sibling.is_some_and(|(found, there)| std::ptr::eq(found, there))
+        };
+        let is_long = items.len() == values.len().max(siblings.len());
+        Some(is_long && items.iter().enumerate().all(stands_at))
+    };
+    if is_whole() == Some(true) {
+        return Ok(Some(first));
+    }
+    invalid(format!("{} is not the whole of one list", path.text()))
 }
 
 /// The definition of the element in `slot`.

@@ -189,80 +189,38 @@ fn a_fhirpath_patch_keeps_the_json_legal() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_fhirpath_patch_that_does_not_fit_is_400() {
-    let (kind, path) = ("valueCode", "valueString");
-    for (parts, expected) in [
-        (vec![], "path is missing"),
-        (vec![("type", kind, r#""delete""#), ("path", path, r#""Patient.(""#)], "no FHIRPath"),
-        (vec![("type", kind, r#""turn""#), ("path", path, r#""Patient""#)], "no type of"),
-        (vec![("type", kind, r#""delete""#), ("path", path, r#""Patient""#)], "the whole"),
-        (vec![("type", kind, r#""delete""#), ("path", path, r#""Patient.id""#)], "id cannot"),
-        (vec![("type", kind, r#""delete""#), ("path", path, r#""1 + 1""#)], "computed"),
-        (vec![("type", kind, r#""delete""#), ("path", path, r#""Patient.name.given""#)], "several"),
-        (
-            vec![
-                ("type", kind, r#""add""#),
-                ("path", path, r#""Patient""#),
-                ("name", path, r#""active""#),
-                ("value", "valueBoolean", "false"),
-            ],
-            "there already",
-        ),
-        (
-            vec![
-                ("type", kind, r#""replace""#),
-                ("path", path, r#""Patient.birthDate""#),
-                ("value", "valueDateTime", r#""1970-01-01T00:00:00Z""#),
-            ],
-            "does not fit",
-        ),
-        (
-            vec![
-                ("type", kind, r#""replace""#),
-                ("path", path, r#""Patient.gender""#),
-                ("value", path, r#""male""#),
-            ],
-            "nothing is found",
-        ),
-        (
-            vec![
-                ("type", kind, r#""insert""#),
-                ("path", path, r#""Patient.name""#),
-                ("index", "valueInteger", "2"),
-                ("value", "valueHumanName", "{}"),
-            ],
-            "beyond the list",
-        ),
-        (
-            vec![
-                ("type", kind, r#""insert""#),
-                ("path", path, r#""Patient.name.given.where($this = 'x')""#),
-                ("index", "valueInteger", "0"),
-                ("value", path, r#""a""#),
-            ],
-            "the whole of one list",
-        ),
-        (
-            vec![
-                ("type", kind, r#""add""#),
-                ("path", path, r#""Patient""#),
-                ("name", path, r#""deceased""#),
-                ("value", "valueQuantity", "{}"),
-            ],
-            "one of deceasedBoolean",
-        ),
-        (
-            vec![
-                ("type", kind, r#""add""#),
-                ("path", path, r#""Patient""#),
-                ("name", path, r#""shoeSize""#),
-                ("value", "valueInteger", "1"),
-            ],
-            "no element",
-        ),
+    let change = |kind: &str, path: &str, rest: &[(&str, &str, &str)]| {
+        let (kind, path) = (format!("{kind:?}"), format!("{path:?}"));
+        let first = [("type", "valueCode", &*kind), ("path", "valueString", &*path)];
+        operation(&[&first, rest].concat())
+    };
+    let value = |key: &'static str, json: &'static str| ("value", key, json);
+    let named = |json: &'static str| ("name", "valueString", json);
+    let (male, text) = (value("valueCode", r#""male""#), value("valueString", r#""a""#));
+    let moment = value("valueDateTime", r#""1970-01-01T00:00:00Z""#);
+    let (name, amount) = (value("valueHumanName", "{}"), value("valueQuantity", "{}"));
+    let (one, no) = (value("valueInteger", "1"), value("valueBoolean", "false"));
+    let (zero, two) = (("index", "valueInteger", "0"), ("index", "valueInteger", "2"));
+    let part = "Patient.name.given.where($this = 'x')";
+    for (operation, expected) in [
+        (operation(&[]), "path is missing"),
+        (change("delete", "Patient.(", &[]), "no FHIRPath"),
+        (change("turn", "Patient", &[]), "no type of"),
+        (change("delete", "Patient", &[]), "the whole"),
+        (change("delete", "Patient.id", &[]), "id cannot"),
+        (change("delete", "1 + 1", &[]), "computed"),
+        (change("delete", "Patient.name.given", &[]), "several"),
+        (change("add", "Patient", &[named(r#""active""#), no]), "there already"),
+        (change("replace", "Patient.birthDate", &[moment]), "does not fit"),
+        (change("replace", "Patient.gender", &[male]), "nothing is found"),
+        (change("insert", "Patient.name", &[two, name]), "beyond the list"),
+        (change("insert", part, &[zero, text]), "the whole of one list"),
+        (change("insert", "Patient.birthDate", &[zero, text]), "the whole of one list"),
+        (change("add", "Patient", &[named(r#""deceased""#), amount]), "one of deceasedBoolean"),
+        (change("add", "Patient", &[named(r#""shoeSize""#), one]), "no element"),
     ] {
-        let found = fhirpath(PATIENT, &operation(&parts)).expect_err(expected);
+        let found = fhirpath(PATIENT, &operation).expect_err(expected);
         assert!(found.starts_with("400") && found.contains(expected), "{expected}: {found}");
     }
 }

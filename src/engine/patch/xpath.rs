@@ -51,8 +51,7 @@ pub(super) fn select(
     if selector.len() > MAX_LENGTH {
         return invalid("the selector is too long");
     }
-    let text = selector.trim();
-    let mut parser = Parser { whole: selector, rest: text, namespace };
+    let mut parser = Parser { whole: selector, rest: selector.trim(), namespace };
     parser.take("/");
     let mut found = vec![Vec::new()];
     let mut part = Part::Element;
