@@ -13,8 +13,9 @@ use crate::store::Store;
 
 use super::{CHUNK, Staged, write};
 
-/// Statements in flight at once: while some wait for the disk, the next is prepared.
-const LANES: usize = 4;
+/// Statements in flight at once: while one waits for the disk, the next gathers and runs. Measured: 4 and 8
+/// make smaller statements and 10 to 25 % fewer creates at 30 clients.
+const LANES: usize = 2;
 
 /// What waits for the next statement.
 pub(in crate::store) struct Creates {
