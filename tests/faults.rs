@@ -2,7 +2,7 @@
 //!
 //! Three rounds each; twenty with `KILN_LONG=1`.
 //!
-//! Covers: rest 1.43.
+//! Shows the half of rest 1.43 that is built: 503 with Retry-After; there is no throttling yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! The form of `conformance/<chapter>/<case>.json`.
 //!
-//! A case is an object: `id` (the file's name), `items` (what of the checklists it covers),
+//! A case is an object: `id` (the file's name), `items` (what of the checklists it covers), `partly`
+//! (items of which it shows the part that is built; they stay open),
 //! `source` (the specification's page), optionally `alone` (a server of its own, for what counts
 //! across the whole system), `given` (resources to PUT first) and `steps`.
 //!
@@ -29,13 +30,14 @@ pub(crate) struct Case {
     pub(crate) path: PathBuf,
     pub(crate) id: String,
     pub(crate) items: Vec<String>,
+    pub(crate) partly: Vec<String>,
     pub(crate) alone: bool,
     pub(crate) given: Vec<Value<'static>>,
     pub(crate) steps: Vec<Value<'static>>,
 }
 
 /// Names a step and an expectation may have; anything else is a mistake in the file.
-const CASE: &[&str] = &["id", "items", "source", "alone", "given", "steps"];
+const CASE: &[&str] = &["id", "items", "partly", "source", "alone", "given", "steps"];
 const STEP: &[&str] =
     &["request", "headers", "body", "bodyText", "bodyBase64", "bodyFile", "expect", "save", "why"];
 const EXPECT: &[&str] = &[
@@ -85,14 +87,15 @@ fn read(path: &Path) -> Case {
     let value = value.into_owned();
     check(path, &value);
     let text = |name| value.str_at(name).unwrap_or_default().to_owned();
+    let texts = |name| -> Vec<String> {
+        let items = value.items_at(name).iter();
+        items.map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
+    };
     Case {
         path: path.to_owned(),
         id: text("id"),
-        items: value
-            .items_at("items")
-            .iter()
-            .map(|item| item.as_str().unwrap_or_default().to_owned())
-            .collect(),
+        items: texts("items"),
+        partly: texts("partly"),
         alone: value.get("alone").and_then(Value::as_bool).unwrap_or(false),
         given: value.items_at("given").to_vec(),
         steps: value.items_at("steps").to_vec(),
@@ -118,7 +121,8 @@ fn check(path: &Path, case: &Value<'_>) {
         fail("no source");
     }
     let steps = case.items_at("steps");
-    if case.items_at("items").is_empty() || steps.is_empty() {
+    let has_items = ["items", "partly"].iter().any(|name| !case.items_at(name).is_empty());
+    if !has_items || steps.is_empty() {
         fail("no items or no steps");
     }
     let mut expects = 0;

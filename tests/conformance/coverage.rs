@@ -68,6 +68,12 @@ impl Coverage {
         self.lists.iter().flat_map(names).collect()
     }
 
+    /// Whether the item, `list number`, waits for a later issue.
+    pub(crate) fn is_open(&self, name: &str) -> bool {
+        let found = name.split_once(' ').and_then(|(list, item)| self.lists.get(list)?.get(item));
+        matches!(found, Some(Standing::Open(_)))
+    }
+
     /// What is wrong with the file, given who claims which item.
     pub(crate) fn faults(
         &self,

@@ -44,6 +44,16 @@ fn coverage_tells_what_the_cases_show() {
 }
 
 #[test]
+fn what_is_shown_in_part_stays_open() {
+    let coverage = Coverage::read();
+    for case in case::all() {
+        for item in &case.partly {
+            assert!(coverage.is_open(item), "{}: {item} is not open", case.id);
+        }
+    }
+}
+
+#[test]
 fn coverage_has_every_item_of_the_checklists() {
     let items = Coverage::read().items();
     for (list, file) in LISTS.iter().zip(["rest.md", "security.md", "hl7v2.md"]) {

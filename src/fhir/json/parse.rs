@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
         char::from_u32(code).ok_or_else(|| "lone surrogate in a string".to_owned())
     }
 
-    /// Reads `uXXXX`.
+    /// Reads `u` and the four hexadecimal digits of a code unit.
     fn hex(&mut self) -> Step<u32> {
         let digits = self.text.get(self.at + 1..self.at + 5);
         let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
