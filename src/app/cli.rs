@@ -143,7 +143,7 @@ async fn serve(config: Config, demo: bool) -> Outcome {
     eprintln!("Kiln serves FHIR R4 at {base}");
     if demo {
         eprintln!(
-            "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s {base}/Patient/_history?_count=1"
+            "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s '{base}/Patient/_history?_count=1'"
         );
     }
     server.until_interrupted().await;
