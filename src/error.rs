@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use crate::fhir::query::InvalidQuery;
 use crate::fhir::{Identity, Issue, IssueCode, VersionId};
 
 /// Why an interaction did not happen.
@@ -86,6 +87,12 @@ impl Error {
     /// An internal error from whatever caused it.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
+    }
+}
+
+impl From<InvalidQuery> for Error {
+    fn from(fault: InvalidQuery) -> Self {
+        Self::invalid(IssueCode::Invalid, fault.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
-use crate::engine::{Engine, Settings};
+use crate::engine::{Engine, PageSize, Settings};
 use crate::http;
 use crate::http::listener::{self, Ready};
 use crate::spec::Spec;
@@ -134,8 +134,6 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
         base_url: config.http.base_url.clone(),
         listener_base: format!("http://{address}/fhir"),
         cors_origins: config.http.cors_origins.clone(),
-        default_page: config.http.default_page.get(),
-        max_page: config.http.max_page.get(),
         max_body_bytes: config.http.max_body_bytes,
         max_depth: config.http.max_depth,
         max_url_bytes: MAX_URL_BYTES,
@@ -175,7 +173,9 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         Ids::Time => IdOrder::Time,
     };
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds(order));
-    let settings = Settings { base, max_bundle_entries: config.http.max_bundle_entries };
+    let page =
+        PageSize { default: config.http.default_page.get(), max: config.http.max_page.get() };
+    let settings = Settings { base, max_bundle_entries: config.http.max_bundle_entries, page };
     Ok(Engine::new(store, Arc::new(spec), clock, ids, settings))
 }
 

@@ -34,6 +34,7 @@ use crate::store::Store;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult};
 pub use delete::Deleted;
+pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaOf, of_parameters as meta_of_parameters};
 pub use write::{WriteOutcome, Written};
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub base: String,
     /// Most entries of a batch or transaction.
     pub max_bundle_entries: usize,
+    /// How long a page of many is.
+    pub page: PageSize,
 }
 
 /// The FHIR interactions of one server.

@@ -13,6 +13,7 @@ pub mod instant;
 pub mod json;
 pub mod outcome;
 pub mod primitive;
+pub mod query;
 pub mod reference;
 pub mod resource;
 pub mod resource_type;

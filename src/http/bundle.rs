@@ -66,15 +66,22 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// One entry, given as compact JSON.
-    pub(super) fn entry(&mut self, entry: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    /// One entry that `write` appends as compact JSON, for a Bundle in that form.
+    pub(super) fn splice(
+        &mut self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let is_first = !std::mem::replace(&mut self.has_entries, true);
-        match (self.form.media_type.format(), self.form.is_pretty) {
-            (Format::Json, false) => {
-                out.extend_from_slice(if is_first { b",\"entry\":[" } else { b"," });
-                out.extend_from_slice(entry);
-            }
-            (Format::Json, true) => {
+        out.extend_from_slice(if is_first { b",\"entry\":[" } else { b"," });
+        write(out)
+    }
+
+    /// One entry, given as compact JSON, in the other forms.
+    fn entry(&mut self, entry: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let is_first = !std::mem::replace(&mut self.has_entries, true);
+        match self.form.media_type.format() {
+            Format::Json => {
                 let start: &[u8] = if is_first { b",\n  \"entry\": [" } else { b"," };
                 out.extend_from_slice(start);
                 let mut text = Vec::new();
@@ -85,7 +92,7 @@ impl BundleWriter {
                     out.extend_from_slice(line);
                 }
             }
-            (Format::Xml, is_pretty) => self.xml_entry(entry, is_pretty, out)?,
+            Format::Xml => self.xml_entry(entry, self.form.is_pretty, out)?,
         }
         Ok(())
     }
@@ -170,6 +177,11 @@ impl<T, W: FnMut(T, &mut Vec<u8>) -> Result<(), Error>> Pieces<T, W> {
                 self.is_closed = true;
                 return Ok(());
             };
+            if self.writer.form.is_stored_form() {
+                let write = &mut self.write;
+                self.writer.splice(out, |out| write(next, out))?;
+                continue;
+            }
             entry.clear();
             (self.write)(next, &mut entry)?;
             self.writer.entry(&entry, out)?;

@@ -12,6 +12,7 @@ use axum::http::{Method, Request, Response, StatusCode, request};
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::fhir::query::Query;
 
 use super::cors::Cors;
 use super::exchange::Exchange;
@@ -19,7 +20,6 @@ use super::form::Form;
 use super::headers::{X_CORRELATION_ID, X_REQUEST_ID};
 use super::outcome::Failure;
 use super::prefer::Preferences;
-use super::query::Query;
 use super::server::Server;
 use super::table::{Answer, Found, Handler, Target};
 use super::{caller, compression, negotiation, task};
@@ -95,8 +95,8 @@ async fn route(
     body: Body,
     id: &HeaderValue,
 ) -> (Option<usize>, Response<Body>) {
-    let format = Query::parse(parts.uri.query());
-    let format = format.as_ref().ok().and_then(|query| query.first("_format"));
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let format = query.as_ref().ok().and_then(|query| query.first("_format"));
     let accepted = negotiation::answer(format, &parts.headers).ok();
     let form = Form { media_type: accepted.unwrap_or_default(), is_pretty: false };
     let fail = |row, failure: Failure| {
@@ -169,7 +169,7 @@ impl Start {
         let interaction = crate::access::Interaction { kind, resource_type: target.resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
         let preferences = Preferences::read(&parts.headers);
-        let attempt = match Query::parse(parts.uri.query()) {
+        let attempt = match Query::parse(parts.uri.query().unwrap_or_default()) {
             Ok(query) => {
                 let caller = caller.clone();
                 let server = server.clone();
@@ -177,7 +177,7 @@ impl Start {
                     Exchange { server, parts, body, target, query, preferences, caller, accepted };
                 handler(exchange).await
             }
-            Err(error) => Err(error.into()),
+            Err(fault) => Err(Error::from(fault).into()),
         };
         let Err(failure) = attempt else { return attempt };
         if let Some(error) = failure.unrecorded() {

@@ -10,6 +10,7 @@ use crate::access::Caller;
 use crate::error::Error;
 use crate::fhir::codec::{Format, xml};
 use crate::fhir::json::{self, Limits, Value};
+use crate::fhir::query::Query;
 use crate::fhir::schema::Schema;
 use crate::fhir::{Identity, IssueCode, ResourceType, VersionId};
 
@@ -17,10 +18,9 @@ use super::form::Form;
 use super::negotiation::{self, MediaType};
 use super::outcome::Failure;
 use super::prefer::Preferences;
-use super::query::Query;
 use super::server::Server;
 use super::table::Target;
-use super::{base, body};
+use super::{base, body, query};
 
 /// A request with its caller.
 pub struct Exchange {
@@ -53,12 +53,20 @@ impl Exchange {
             let media_type = negotiation::answer(self.query.first("_format"), &self.parts.headers)?;
             return Ok(Form { media_type, is_pretty: false });
         };
-        Ok(Form { media_type, is_pretty: self.query.is_pretty(self.is_strict())? })
+        Ok(Form { media_type, is_pretty: query::is_pretty(&self.query, self.is_strict())? })
     }
 
     /// Whether what is not understood is refused rather than ignored.
     pub fn is_strict(&self) -> bool {
         self.preferences.is_strict == Some(true)
+    }
+
+    /// Refuses parameters outside `known` and the general ones, when the client wants that.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] naming the first unknown parameter.
+    pub fn check_known(&self, known: &[&str]) -> Result<(), Error> {
+        query::check_known(&self.query, known, self.is_strict())
     }
 
     /// The element table.

@@ -24,10 +24,6 @@ pub struct Settings {
     pub listener_base: String,
     /// Web origins that browsers may call from; `*` for all.
     pub cors_origins: Vec<String>,
-    /// Size of a page when the request names none.
-    pub default_page: u32,
-    /// Largest page.
-    pub max_page: u32,
     /// Largest body in bytes, also after decompression.
     pub max_body_bytes: usize,
     /// Deepest nesting of a body.

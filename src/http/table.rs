@@ -12,12 +12,13 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 
 use crate::access::interaction::Kind;
+use crate::error::Error;
 use crate::fhir::id::InvalidId;
+use crate::fhir::query;
 use crate::fhir::{IssueCode, LogicalId, ResourceType};
 
 use super::exchange::Exchange;
 use super::outcome::Failure;
-use super::query;
 use super::server::Server;
 
 /// What a handler promises: the answer, or why there is none.
@@ -235,7 +236,7 @@ fn decode(path: &str) -> Result<Option<Vec<Cow<'_, str>>>, Failure> {
         return Ok(None);
     }
     let parts = path.split('/').skip(1).map(|part| query::decode(part, false));
-    Ok(Some(parts.collect::<Result<_, _>>()?))
+    Ok(Some(parts.collect::<Result<_, _>>().map_err(Error::from)?))
 }
 
 fn check(route: &Route) -> Result<(), RouteError> {

@@ -7,10 +7,10 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
-use crate::engine::{Engine, HistoryRequest, HistoryScope};
+use crate::engine::Engine;
 use crate::error::Error;
+use crate::fhir::IssueCode;
 use crate::fhir::json::Value;
-use crate::fhir::{Instant, IssueCode};
 
 use super::entry::{capability_statement, unless_known};
 use super::plan::{self, Action, Entry, Get};
@@ -20,8 +20,6 @@ use super::{BundleOptions, BundleOutcome, EntryResult};
 
 /// Entries that run at the same time: enough to share the waits for the disk.
 const SIDE_BY_SIDE: usize = 16;
-/// Entries on a page of history inside a Bundle when it does not say.
-const HISTORY_PAGE: u32 = 100;
 
 impl Engine {
     pub(super) async fn batch(
@@ -152,8 +150,9 @@ impl Engine {
                 Ok(EntryResult::Read(self.vread(&identity, version, caller).await?))
             }
             Get::History(scope, query) => {
-                let page = self.history(&history_request(&scope, &query)?, caller).await?;
-                Ok(EntryResult::History(page, scope))
+                let request = self.history_request(scope.clone(), &query, options.is_strict)?;
+                let page = self.history(&request, caller).await?;
+                Ok(EntryResult::History(page, scope, query))
             }
             Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
             Get::CapabilityStatement => {
@@ -221,27 +220,4 @@ fn check_full_urls(entries: &[Result<Entry<'_>, Error>]) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// A history request out of the query of an entry's URL.
-pub(super) fn history_request(scope: &HistoryScope, query: &str) -> Result<HistoryRequest, Error> {
-    let mut request = HistoryRequest {
-        scope: scope.clone(),
-        since: None,
-        at: None,
-        count: HISTORY_PAGE,
-        cursor: None,
-    };
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let bad = || Error::invalid(IssueCode::Value, format!("{name}={value} is not understood"));
-        match name {
-            "_count" => request.count = value.parse().map_err(|_| bad())?,
-            "_since" => {
-                let text = value.replace("%3A", ":").replace("%3a", ":").replace("%2B", "+");
-                request.since = Some(Instant::parse(&text).ok_or_else(bad)?);
-            }
-            _ => {}
-        }
-    }
-    Ok(request)
 }

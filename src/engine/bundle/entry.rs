@@ -124,11 +124,11 @@ impl Engine {
                 Ok(EntryResult::Read(version))
             }
             Get::History(scope, query) => {
-                let request = super::batch::history_request(scope, query)?;
+                let request = self.history_request(scope.clone(), query, options.is_strict)?;
                 let (permit, interaction) = history_permit(scope, permit)?;
                 let (page, disclosed) = tx.history(&request, &permit).await?;
                 tx.entry(interaction, disclosed);
-                Ok(EntryResult::History(page, scope.clone()))
+                Ok(EntryResult::History(page, scope.clone(), query.clone()))
             }
             Get::Meta(MetaOf::Instance(identity, version)) => {
                 let permit = permit.derive(Kind::Meta, identity.resource_type)?;

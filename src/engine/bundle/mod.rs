@@ -18,6 +18,7 @@ use crate::access::Caller;
 use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::Value;
+use crate::fhir::query::Query;
 use crate::fhir::{IssueCode, Version, VersionId};
 
 use super::{Engine, HistoryPage, WriteOutcome};
@@ -27,6 +28,8 @@ use super::{Engine, HistoryPage, WriteOutcome};
 pub struct BundleOptions {
     /// The CapabilityStatement as JSON, for `GET metadata` entries.
     pub capability_statement: Option<Bytes>,
+    /// Whether what is not understood is refused rather than ignored (`Prefer: handling`).
+    pub is_strict: bool,
 }
 
 /// How one entry ended; the http layer gives it status, headers and outcome.
@@ -38,8 +41,8 @@ pub enum EntryResult {
     Deleted(Option<VersionId>),
     /// It failed: only in a batch, where the others go on.
     Failed(Error),
-    /// A page of history and the path it was asked by.
-    History(HistoryPage, super::HistoryScope),
+    /// A page of history, whose it is, and the query it was asked by.
+    History(HistoryPage, super::HistoryScope, Query),
     /// The Meta of a `$meta` operation.
     Meta(Value<'static>),
     /// If-None-Match or If-Modified-Since of a GET entry held: 304.

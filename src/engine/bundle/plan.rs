@@ -5,6 +5,7 @@
 use crate::engine::condition::{Condition, EntityTag};
 use crate::error::Error;
 use crate::fhir::json::Value;
+use crate::fhir::query::Query;
 use crate::fhir::reference::strip_base;
 use crate::fhir::{Identity, Instant, Issue, IssueCode, LogicalId, ResourceType, VersionId};
 
@@ -46,7 +47,7 @@ pub enum Get {
     /// `metadata`
     CapabilityStatement,
     /// A history and its query.
-    History(crate::store::HistoryScope, String),
+    History(crate::store::HistoryScope, Query),
     /// `$meta` of something.
     Meta(crate::engine::MetaOf),
     /// `[type]/[id]`
@@ -173,16 +174,17 @@ impl Target<'_> {
         use crate::engine::{HistoryScope, MetaOf};
         Ok(match segments {
             ["metadata"] => Get::CapabilityStatement,
-            ["_history"] => Get::History(HistoryScope::System, query.to_owned()),
+            ["_history"] => Get::History(HistoryScope::System, self.query(query)?),
             ["$meta"] => Get::Meta(MetaOf::System),
             [name, "_history"] => {
-                Get::History(HistoryScope::Type(self.name(name)?), query.to_owned())
+                Get::History(HistoryScope::Type(self.name(name)?), self.query(query)?)
             }
             [name, "$meta"] => Get::Meta(MetaOf::Type(self.name(name)?)),
             [_] => return Err(self.no_search()),
             [name, id] => Get::Read(self.identified(name, id)?),
             [name, id, "_history"] => {
-                Get::History(HistoryScope::Instance(self.identified(name, id)?), query.to_owned())
+                let scope = HistoryScope::Instance(self.identified(name, id)?);
+                Get::History(scope, self.query(query)?)
             }
             [name, id, "$meta"] => Get::Meta(MetaOf::Instance(self.identified(name, id)?, None)),
             [name, id, "_history", version] => {
@@ -260,6 +262,11 @@ impl Target<'_> {
 
     fn name(&self, name: &str) -> Result<ResourceType, Error> {
         name.parse().map_err(|_| self.unknown())
+    }
+
+    fn query(&self, query: &str) -> Result<Query, Error> {
+        Query::parse(query)
+            .map_err(|fault| self.fault(IssueCode::Invalid, fault.to_string(), "url"))
     }
 
     fn version(&self, version: &str) -> Result<VersionId, Error> {

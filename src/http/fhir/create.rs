@@ -21,7 +21,7 @@ use super::{answer, binary, provenance};
 /// `POST [type]`
 pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
-    exchange.query.check_known(&[], exchange.is_strict())?;
+    exchange.check_known(&[])?;
     if exchange.parts.headers.contains_key(IF_NONE_EXIST) {
         let text = "conditional create (If-None-Exist) is not offered";
         return Err(Error::NotSupported(text.to_owned()).into());

@@ -16,7 +16,7 @@ use super::answer::information;
 /// `DELETE [type]/[id]`: 204, or 200 with an OperationOutcome for who prefers one.
 pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
-    exchange.query.check_known(&[], exchange.is_strict())?;
+    exchange.check_known(&[])?;
     let identity = exchange.identity()?;
     let condition = condition::of_write(&exchange.parts.headers)?;
     let deleted = exchange.server.engine.delete(&identity, &condition, &exchange.caller).await;

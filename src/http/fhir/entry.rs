@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use crate::engine::{EntryResult, HistoryPage, HistoryScope, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
+use crate::fhir::query::Query;
 use crate::fhir::{Operation, Version, VersionId, operation_outcome};
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::form::Form;
@@ -20,7 +21,7 @@ use crate::http::prefer::Return;
 use crate::http::shape::Shape;
 use crate::spec::Spec;
 
-use super::{answer, meta};
+use super::{answer, history, meta};
 
 /// Makes the entries of a history.
 pub(super) struct VersionEntries {
@@ -144,7 +145,9 @@ impl ResultEntries {
                 push(out, &["}}"]);
             }
             EntryResult::Failed(error) => self.failed(error, out),
-            EntryResult::History(page, scope) => self.history(page, &scope, shape, out)?,
+            EntryResult::History(page, scope, query) => {
+                self.history(page, &scope, &query, shape, out)?;
+            }
             EntryResult::Meta(value) => {
                 push(out, &["{\"resource\":"]);
                 meta::parameters(value).write(out);
@@ -208,25 +211,18 @@ impl ResultEntries {
         &self,
         page: HistoryPage,
         scope: &HistoryScope,
+        query: &Query,
         shape: Shape,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let path = match scope {
-            HistoryScope::Instance(identity) => format!("{identity}/_history"),
-            HistoryScope::System => "_history".to_owned(),
-            HistoryScope::Type(resource_type) => format!("{resource_type}/_history"),
-        };
-        let links = [("self", format!("{}/{path}", self.base))];
+        let links = history::links(&self.base, scope, query, &page);
         let head = Head { bundle_type: "history", total: page.total, links: &links };
         let mut entries = VersionEntries::new(&self.base, shape, self.spec.clone());
         let mut writer = BundleWriter::new(Form::default(), self.spec.clone());
         push(out, &["{\"resource\":"]);
         writer.open(&head, out)?;
-        let mut text = Vec::new();
         for version in page.versions {
-            text.clear();
-            entries.write(&version, &mut text)?;
-            writer.entry(&text, out)?;
+            writer.splice(out, |out| entries.write(&version, out))?;
         }
         writer.close(out);
         push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
@@ -407,9 +403,10 @@ mod tests {
         let page = HistoryPage {
             total: Some(1),
             versions: vec![version(Operation::Created), version(Operation::Deleted)],
-            next: None,
+            next: Some("c".to_owned()),
         };
-        let result = EntryResult::History(page, HistoryScope::System);
+        let query = Query::parse("_count=2").expect("query");
+        let result = EntryResult::History(page, HistoryScope::System, query);
         let mut entries = ResultEntries::new(
             "http://a/fhir",
             Some(Return::OperationOutcome),
@@ -423,6 +420,13 @@ mod tests {
             let mut out = Vec::new();
             entries.write(result, &mut out).expect("entry");
             let value = json::parse(&out).expect("JSON");
+            if let Some(history) = value.get("resource") {
+                let url = |link: &Value<'_>| link.str_at("url").map(str::to_owned);
+                let links: Vec<_> = history.items_at("link").iter().filter_map(url).collect();
+                let own = "http://a/fhir/_history?_count=2";
+                assert_eq!(links, [own.to_owned(), format!("{own}&_cursor=c")]);
+                assert_eq!(history.items_at("entry").len(), 2);
+            }
             assert_eq!(
                 value.get("response").and_then(|value| value.str_at("status")),
                 Some("200 OK")

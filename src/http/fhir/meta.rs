@@ -17,7 +17,7 @@ use super::answer;
 /// `GET $meta`, `GET [type]/$meta`, `GET [type]/[id]/$meta`, `GET [type]/[id]/_history/[vid]/$meta`
 pub(in crate::http) async fn meta(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
-    exchange.query.check_known(&[], exchange.is_strict())?;
+    exchange.check_known(&[])?;
     let of = match (&exchange.target.id, exchange.target.resource_type) {
         (Some(_), _) => {
             let version = exchange.target.version.as_ref().map(|_| exchange.version());

@@ -10,33 +10,26 @@ use axum::http::{Response, StatusCode, request};
 
 use crate::error::Error;
 use crate::fhir::IssueCode;
+use crate::fhir::query::Query;
 use crate::http::capability::Mode;
 use crate::http::form::Form;
 use crate::http::outcome::Failure;
 use crate::http::prefer::Preferences;
-use crate::http::query::Query;
 use crate::http::server::Server;
-use crate::http::shape::Shape;
-use crate::http::{base, condition, negotiation};
+use crate::http::{base, condition, negotiation, query};
 
 /// `GET [base]/metadata`
 pub(in crate::http) async fn metadata(
     server: Arc<Server>,
     parts: request::Parts,
 ) -> Result<Response<Body>, Failure> {
-    let query = Query::parse(parts.uri.query())?;
+    let asked = Query::parse(parts.uri.query().unwrap_or_default()).map_err(Error::from)?;
     let is_strict = Preferences::read(&parts.headers).is_strict == Some(true);
-    let media_type = negotiation::answer(query.first("_format"), &parts.headers)?;
-    let form = Form { media_type, is_pretty: query.is_pretty(is_strict)? };
-    query.check_known(&["mode"], is_strict)?;
-    let mode = mode(query.once("mode")?)?;
-    let shape = match query.shape()? {
-        Shape::Count => {
-            let text = "_summary=count is for searches and history";
-            return Err(Error::invalid(IssueCode::Invalid, text).into());
-        }
-        shape => shape,
-    };
+    let media_type = negotiation::answer(asked.first("_format"), &parts.headers)?;
+    let form = Form { media_type, is_pretty: query::is_pretty(&asked, is_strict)? };
+    query::check_known(&asked, &["mode"], is_strict)?;
+    let mode = mode(asked.once("mode").map_err(Error::from)?)?;
+    let shape = query::shape_of_one(&asked)?;
     let settings = &server.settings;
     let (headers, uri) = (&parts.headers, &parts.uri);
     let base = base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base);

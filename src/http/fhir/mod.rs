@@ -13,7 +13,6 @@ pub(super) mod history;
 pub(super) mod meta;
 pub(super) mod metadata;
 pub(super) mod patch;
-pub(super) mod period;
 pub(super) mod provenance;
 pub(super) mod read;
 pub(super) mod system;

@@ -32,7 +32,7 @@ enum Language {
 /// `PATCH [type]/[id]`
 pub(in crate::http) async fn patch(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
-    exchange.query.check_known(&[], exchange.is_strict())?;
+    exchange.check_known(&[])?;
     let identity = exchange.identity()?;
     let condition = condition::of_write(&exchange.parts.headers)?;
     let language = language(&exchange.parts.headers)?;

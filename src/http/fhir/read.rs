@@ -9,12 +9,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Response, StatusCode};
 
 use crate::error::Error;
-use crate::fhir::{IssueCode, ResourceType, Version};
-use crate::http::condition;
+use crate::fhir::{ResourceType, Version};
 use crate::http::exchange::Exchange;
 use crate::http::headers::{self, Keeping};
 use crate::http::outcome::Failure;
 use crate::http::shape::Shape;
+use crate::http::{condition, query};
 
 use super::{answer, binary};
 
@@ -44,14 +44,8 @@ pub(in crate::http) async fn vread(exchange: Exchange) -> Result<Response<Body>,
 
 /// The part of the resource that is asked for; counting is for many (rest 1.74).
 fn shape(exchange: &Exchange) -> Result<Shape, Error> {
-    exchange.query.check_known(&[], exchange.is_strict())?;
-    match exchange.query.shape()? {
-        Shape::Count => {
-            let text = "_summary=count is for searches and history";
-            Err(Error::invalid(IssueCode::Invalid, text))
-        }
-        shape => Ok(shape),
-    }
+    exchange.check_known(&[])?;
+    query::shape_of_one(&exchange.query)
 }
 
 fn shown(

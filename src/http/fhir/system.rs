@@ -11,26 +11,29 @@ use axum::http::header::CONTENT_TYPE;
 use crate::engine::BundleOptions;
 use crate::error::Error;
 use crate::fhir::json::Value;
+use crate::fhir::query::Query;
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::capability::Mode;
 use crate::http::exchange::Exchange;
-use crate::http::negotiation;
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
-use crate::http::query::Query;
 use crate::http::shape::Shape;
+use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
-    exchange.query.check_known(&[], exchange.is_strict())?;
+    exchange.check_known(&[])?;
     let format = negotiation::body(&exchange.parts.headers)?;
     let text = exchange.read_body().await?;
     let base = exchange.base();
     let statement = exchange.server.capability.statement(&base, Mode::Full);
-    let options = BundleOptions { capability_statement: Some(statement.json.clone()) };
+    let options = BundleOptions {
+        capability_statement: Some(statement.json.clone()),
+        is_strict: exchange.is_strict(),
+    };
     let engine = &exchange.server.engine;
     let views;
     let outcome = {
@@ -68,24 +71,28 @@ fn views(bundle: &Value<'_>) -> Result<BTreeMap<usize, View>, Error> {
     let mut views = BTreeMap::new();
     for (index, entry) in bundle.items_at("entry").iter().enumerate() {
         let Some(request) = entry.get("request") else { continue };
-        let query = request.str_at("url").and_then(|url| Some(url.split_once('?')?.1));
-        let view = match (request.str_at("method"), query) {
+        let url = request.str_at("url").and_then(|url| url.split_once('?'));
+        let view = match (request.str_at("method"), url) {
             (Some("HEAD"), _) => View::Head,
-            (Some("GET"), Some(query)) => {
-                match Query::parse(Some(query)).and_then(|query| query.shape()) {
-                    Ok(Shape::Whole | Shape::Count) => continue,
-                    Ok(shape) => View::Shaped(shape),
-                    Err(cause) if is_transaction => {
-                        return Err(Error::Entry { index, cause: Box::new(cause) });
-                    }
-                    Err(error) => View::Refused(error),
+            (Some("GET"), Some((path, query))) => match shape(path, query) {
+                Ok(Shape::Whole | Shape::Count) => continue,
+                Ok(shape) => View::Shaped(shape),
+                Err(cause) if is_transaction => {
+                    return Err(Error::Entry { index, cause: Box::new(cause) });
                 }
-            }
+                Err(error) => View::Refused(error),
+            },
             _ => continue,
         };
         views.insert(index, view);
     }
     Ok(views)
+}
+
+/// The part that the URL of an entry asks for; only a history can be counted.
+fn shape(path: &str, query: &str) -> Result<Shape, Error> {
+    let query = Query::parse(query)?;
+    if path.ends_with("_history") { query::shape(&query) } else { query::shape_of_one(&query) }
 }
 
 #[cfg(test)]
@@ -102,6 +109,7 @@ mod tests {
             ("HEAD", "Patient/1", "Ok({1: Head})"),
             ("GET", "Patient/1?_summary=true", "Ok({1: Shaped(Summary)})"),
             ("PUT", "Patient/1?_summary=true", "Ok({})"),
+            ("GET", "Patient/_history?_summary=count", "Ok({})"),
         ] {
             let entry = format!(r#"{{"request":{{"method":"{method}","url":"{url}"}}}}"#);
             let text = format!(r#"{{"type":"batch","entry":[{{}},{entry}]}}"#);
@@ -112,8 +120,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_shown_fails_its_entry_or_the_whole_transaction() {
-        let entry = r#"{"request":{"method":"GET","url":"Patient/1?_summary=x"}}"#;
-        for (kind, fails) in [("batch", false), ("transaction", true)] {
+        for (kind, summary, fails) in [
+            ("batch", "x", false),
+            ("batch", "count", false),
+            ("transaction", "x", true),
+            ("transaction", "count", true),
+        ] {
+            let url = format!("Patient/1?_summary={summary}");
+            let entry = format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
             let text = format!(r#"{{"type":"{kind}","entry":[{entry}]}}"#);
             let bundle = parse(text.as_bytes()).expect("JSON");
             match views(&bundle) {

@@ -16,7 +16,7 @@ use super::{answer, provenance};
 /// `PUT [type]/[id]`
 pub(in crate::http) async fn update(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
-    exchange.query.check_known(&[], exchange.is_strict())?;
+    exchange.check_known(&[])?;
     let identity = exchange.identity()?;
     let condition = condition::of_write(&exchange.parts.headers)?;
     let resource_type = identity.resource_type;

@@ -26,13 +26,16 @@ fn every_form_of_a_get_url_is_understood() {
         ("Patient/1/_history/2", Get::Vread(patient(), VersionId(2))),
         (
             "Patient/1/_history?_count=2",
-            Get::History(HistoryScope::Instance(patient()), "_count=2".into()),
+            Get::History(
+                HistoryScope::Instance(patient()),
+                Query::parse("_count=2").expect("query"),
+            ),
         ),
         (
             "Patient/_history",
-            Get::History(HistoryScope::Type(ResourceType::PATIENT), String::new()),
+            Get::History(HistoryScope::Type(ResourceType::PATIENT), Query::default()),
         ),
-        ("_history", Get::History(HistoryScope::System, String::new())),
+        ("_history", Get::History(HistoryScope::System, Query::default())),
         ("$meta", Get::Meta(MetaOf::System)),
         ("Patient/1/$meta", Get::Meta(MetaOf::Instance(patient(), None))),
     ] {

@@ -1,0 +1,144 @@
+//! The query of a FHIR URL, decoded once: names and values in order.
+//!
+//! Repeated names are kept: whether that is allowed is each parameter's own rule. What the
+//! parameters mean is told elsewhere.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#parameters>, rest 1.5, 1.6
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+/// The parameters of a request, decoded.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Query(Vec<(String, String)>);
+
+/// Why a query cannot be read.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum InvalidQuery {
+    /// A broken escape, or bytes that are not UTF-8.
+    #[error("{0:?} is not percent-encoded UTF-8")]
+    Encoding(String),
+    /// A parameter that may stand once stands twice.
+    #[error("{0} may stand once only")]
+    Repeated(String),
+}
+
+impl Query {
+    /// Decodes `name=value&name=value`: `+` is a space, `%XX` are bytes of UTF-8.
+    ///
+    /// # Errors
+    /// [`InvalidQuery::Encoding`].
+    pub fn parse(text: &str) -> Result<Self, InvalidQuery> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name, true)?.into_owned(), decode(value, true)?.into_owned()))
+        });
+        Ok(Self(pairs.collect::<Result<_, InvalidQuery>>()?))
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of `name`, which may stand once only; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// [`InvalidQuery::Repeated`].
+    pub fn once(&self, name: &str) -> Result<Option<&str>, InvalidQuery> {
+        let mut found = self.iter().filter(|(key, _)| *key == name).map(|(_, value)| value);
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(InvalidQuery::Repeated(name.to_owned()));
+        }
+        Ok(first.filter(|value| !value.is_empty()))
+    }
+
+    /// The first value of `name`, whatever follows: for what must not fail, such as `_format`.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+}
+
+/// The text of a date or time in a query: the `+` of a zone that was sent raw arrives as a space.
+pub fn date_text(value: &str) -> Cow<'_, str> {
+    if value.contains(' ') { Cow::Owned(value.replace(' ', "+")) } else { Cow::Borrowed(value) }
+}
+
+/// Decodes percent escapes once; with `is_form`, `+` is a space.
+///
+/// # Errors
+/// [`InvalidQuery::Encoding`].
+pub fn decode(text: &str, is_form: bool) -> Result<Cow<'_, str>, InvalidQuery> {
+    if !text.bytes().any(|byte| byte == b'%' || (is_form && byte == b'+')) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let broken = || InvalidQuery::Encoding(text.chars().take(80).collect());
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' if is_form => b' ',
+            b'%' => {
+                let digits = [bytes.next().ok_or_else(broken)?, bytes.next().ok_or_else(broken)?];
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let (high, low) = (digit(digits[0]), digit(digits[1]));
+                (high.ok_or_else(broken)? * 16 + low.ok_or_else(broken)?) as u8
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| broken())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::parse(text).expect(text)
+    }
+
+    #[test]
+    fn a_query_is_decoded_once_and_keeps_repeated_names() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("name=M%C3%BCller", vec![("name", "Müller")]),
+            ("name=Müller", vec![("name", "Müller")]),
+            ("a=1&b=2&a=3", vec![("a", "1"), ("b", "2"), ("a", "3")]),
+            ("a=x+y", vec![("a", "x y")]),
+            ("a=x%2By", vec![("a", "x+y")]),
+            ("a=%2541", vec![("a", "%41")]),
+            ("_since=2020-01-01T00%3A00", vec![("_since", "2020-01-01T00:00")]),
+            ("a&b=", vec![("a", ""), ("b", "")]),
+            ("&&a=b=c", vec![("a", "b=c")]),
+        ] {
+            assert_eq!(query(text).iter().collect::<Vec<_>>(), expected, "{text:?}");
+        }
+        for text in ["a=%", "a=%4", "a=%zz", "a=%ff", "%ff=a"] {
+            assert!(Query::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_stands_once_is_refused_when_repeated() {
+        assert_eq!(query("_count=1").once("_count"), Ok(Some("1")));
+        assert_eq!(query("_count=").once("_count"), Ok(None));
+        assert_eq!(query("x=1").once("_count"), Ok(None));
+        assert!(query("_count=1&_count=1").once("_count").is_err());
+        assert_eq!(query("_count=1&_count=2").first("_count"), Some("1"));
+    }
+
+    #[test]
+    fn a_raw_plus_in_a_date_is_given_back() {
+        let found = query("_since=2020-01-01T00:00:00+02:00");
+        let text = date_text(found.first("_since").expect("there"));
+        assert_eq!(text, "2020-01-01T00:00:00+02:00");
+    }
+}
