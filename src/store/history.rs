@@ -232,7 +232,7 @@ impl Page<'_, '_> {
         let mut parameters = shared.to_vec();
         parameters.extend([&below as &(dyn ToSql + Sync), &limit]);
         let rows = self.query_page(INSTANCE, &parameters).await?;
-        self.page(&rows, Some(total), |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
+        self.page(rows, Some(total), |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
     }
 
     async fn across(
@@ -264,7 +264,7 @@ impl Page<'_, '_> {
         let mut parameters = shared.to_vec();
         parameters.extend([&time as &(dyn ToSql + Sync), &below.1, &limit]);
         let rows = self.query_page(rows_sql, &parameters).await?;
-        self.page(&rows, total, |row| {
+        self.page(rows, total, |row| {
             Ok((row.try_get::<_, Timestamptz>(1)?.0.as_micros(), row.try_get(6)?))
         })
     }
@@ -288,13 +288,14 @@ impl Page<'_, '_> {
     /// Makes the page of rows, of which the one beyond the count only tells that there is more.
     fn page(
         &self,
-        rows: &[Row],
+        mut rows: Vec<Row>,
         total: Option<i64>,
         position: impl Fn(&Row) -> Result<(i64, i64), tokio_postgres::Error>,
     ) -> Result<(HistoryPage, Disclosed), Error> {
         let count = self.request.count as usize;
-        let shown = &rows[..rows.len().min(count)];
-        let next = match shown.last().filter(|_| rows.len() > count) {
+        let has_more = rows.len() > count;
+        rows.truncate(count);
+        let next = match rows.last().filter(|_| has_more) {
             Some(last) => {
                 let at = position(last).map_err(failure::error)?;
                 Some(cursor::seal(at, &self.request.scope, self.store.hasher()))
@@ -305,9 +306,10 @@ impl Page<'_, '_> {
         if let HistoryScope::Instance(identity) = &self.request.scope {
             disclosed.subject = Some((identity.resource_type, identity.id.clone(), None));
         }
-        let mut versions = Vec::with_capacity(shown.len());
-        for row in shown {
-            let version = read(row)?;
+        let mut versions = Vec::with_capacity(rows.len());
+        // Each row is let go when its version is made: a large page does not stand here twice.
+        for row in rows {
+            let version = read(&row)?;
             let patients: Vec<i64> = row.try_get(5).map_err(failure::error)?;
             disclosed.patients.extend(patients);
             disclosed.entities.push(version.versioned_path());
