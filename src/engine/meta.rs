@@ -14,7 +14,7 @@ use crate::fhir::{Identity, IssueCode, ResourceType, Version, VersionId};
 use crate::store::{MetaList, MetaScope, MetaUse, WriteTx};
 
 use super::Engine;
-use super::prepare::coding_key;
+use super::prepare::{coding_key, refuse_subsetted, uses};
 
 /// The lists of `meta` that these operations are about.
 const LISTS: [&str; 3] = ["profile", "security", "tag"];
@@ -79,6 +79,17 @@ impl Engine {
                 Ok(self.store.meta_in_use(scope, permit).await?.map(meta_of_uses))
             })
             .await
+    }
+
+    /// The Meta that `$meta-add` and `$meta-delete` take: parameter `meta` of a Parameters resource,
+    /// whose form is checked.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is none, or what is sent is malformed.
+    pub fn meta_of_parameters(&self, parameters: &Value<'_>) -> Result<Value<'static>, Error> {
+        let meta = of_parameters(parameters)?;
+        self.check(parameters)?;
+        Ok(meta)
     }
 
     /// Adds the profiles, labels and tags of `meta` to the current version, or to an old one.
@@ -158,6 +169,11 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Value<'static>, Disclosed), Error> {
+        if change == Change::Add
+            && let Some(meta) = meta.as_object()
+        {
+            refuse_subsetted(identity.resource_type, &uses(meta))?;
+        }
         let found = tx.meta_target(&identity.id, version, permit).await?;
         let mut now = stored_meta(&found.version)?;
         for list in LISTS {
@@ -181,11 +197,8 @@ impl Engine {
     }
 }
 
-/// The Meta that `$meta-add` and `$meta-delete` take: parameter `meta` of a Parameters resource.
-///
-/// # Errors
-/// [`Error::Invalid`] when there is none, or it is no object.
-pub fn of_parameters(parameters: &Value<'_>) -> Result<Value<'static>, Error> {
+/// Parameter `meta` of a Parameters resource.
+fn of_parameters(parameters: &Value<'_>) -> Result<Value<'static>, Error> {
     if parameters.str_at("resourceType") != Some("Parameters") {
         let text = "this operation takes a Parameters resource";
         return Err(Error::invalid(IssueCode::Invalid, text));

@@ -35,7 +35,7 @@ pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult};
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
-pub use meta::{MetaOf, of_parameters as meta_of_parameters};
+pub use meta::MetaOf;
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;

@@ -54,12 +54,7 @@ impl Engine {
         resource.remove("id");
         let meta = resource.remove("meta").and_then(kept_meta);
         let uses = meta.as_ref().map(uses).unwrap_or_default();
-        if uses.iter().any(is_subsetted) {
-            let text = "a resource tagged SUBSETTED is not whole and cannot be stored";
-            let place = format!("{resource_type}.meta.tag");
-            let issue = Issue::error_at(IssueCode::BusinessRule, text, place);
-            return Err(Error::Unprocessable(vec![issue]));
-        }
+        refuse_subsetted(resource_type, &uses)?;
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
         let body = Bytes::from(Value::Object(resource).to_text());
         Ok(Prepared { meta, body, patients, uses })
@@ -72,7 +67,17 @@ impl Engine {
     }
 }
 
-/// The tag by which an answer says that it is not the whole resource (rest 1.72).
+/// Refuses the tag that makes a stored resource look like a part of itself (rest 1.72).
+pub(super) fn refuse_subsetted(resource_type: ResourceType, uses: &[MetaUse]) -> Result<(), Error> {
+    if !uses.iter().any(is_subsetted) {
+        return Ok(());
+    }
+    let text = "a resource tagged SUBSETTED is not whole and cannot be stored";
+    let place = format!("{resource_type}.meta.tag");
+    Err(Error::Unprocessable(vec![Issue::error_at(IssueCode::BusinessRule, text, place)]))
+}
+
+/// The tag by which an answer says that it is not the whole resource.
 fn is_subsetted(used: &MetaUse) -> bool {
     used.list == MetaList::Tag
         && used.code == "SUBSETTED"
@@ -147,7 +152,7 @@ pub(super) fn coding_key(coding: &Value<'_>) -> (Option<String>, Option<String>)
     (text("system"), text("code"))
 }
 
-fn uses(meta: &Object<'_>) -> Vec<MetaUse> {
+pub(super) fn uses(meta: &Object<'_>) -> Vec<MetaUse> {
     let items = |name| meta.get(name).and_then(Value::as_array).unwrap_or(&[]);
     let profiles = items("profile").iter().filter_map(Value::as_str).map(|url| MetaUse {
         list: MetaList::Profile,

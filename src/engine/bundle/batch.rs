@@ -122,7 +122,14 @@ impl Engine {
                 Ok(EntryResult::Deleted(deleted.version))
             }
             Action::Meta(identity, version, value, add) => {
-                let meta = crate::engine::meta::of_parameters(&value)?;
+                let meta = match self.meta_of_parameters(&value) {
+                    Ok(meta) => meta,
+                    Err(error) => {
+                        let kind = if add { Kind::MetaAdd } else { Kind::MetaDelete };
+                        let interaction = kind.of(identity.resource_type);
+                        return self.gate.denied(interaction, caller, error).await;
+                    }
+                };
                 let meta = if add {
                     self.meta_add(&identity, version, &meta, caller).await?
                 } else {

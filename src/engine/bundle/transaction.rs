@@ -124,7 +124,7 @@ impl Engine {
             Action::Delete(identity) => super::entry::Task::Delete(identity),
             Action::Get(get) => super::entry::Task::Get(get),
             Action::Meta(identity, version, value, add) => {
-                let meta = crate::engine::meta::of_parameters(&value)?;
+                let meta = self.meta_of_parameters(&value)?;
                 super::entry::Task::Meta(identity, version, meta, add)
             }
         };

@@ -5,7 +5,7 @@
 use axum::body::Body;
 use axum::http::Response;
 
-use crate::engine::{MetaOf, meta_of_parameters};
+use crate::engine::MetaOf;
 use crate::fhir::json::{Object, Value};
 use crate::http::exchange::Exchange;
 use crate::http::headers::{self, Keeping};
@@ -49,8 +49,8 @@ async fn change(mut exchange: Exchange, is_add: bool) -> Result<Response<Body>, 
     let version = exchange.target.version.as_ref().map(|_| exchange.version()).transpose()?;
     let format = negotiation::body(&exchange.parts.headers)?;
     let body = exchange.read_body().await?;
-    let meta = meta_of_parameters(&exchange.parse(&body, format)?)?;
     let (engine, caller) = (&exchange.server.engine, &exchange.caller);
+    let meta = engine.meta_of_parameters(&exchange.parse(&body, format)?)?;
     let changed = if is_add {
         engine.meta_add(&identity, version, &meta, caller).await
     } else {
