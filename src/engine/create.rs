@@ -4,6 +4,7 @@ use crate::access::Caller;
 use crate::access::Unaudited;
 use crate::access::interaction::Kind;
 use crate::error::Error;
+use crate::fhir::json::Value;
 use crate::fhir::{Identity, Resource};
 
 use super::prepare::Prepared;
@@ -19,6 +20,19 @@ impl Engine {
     ///
     /// <https://hl7.org/fhir/R4/http.html#create>
     pub async fn create(&self, resource: Resource<'_>, caller: &Caller) -> Result<Written, Error> {
+        self.create_with(resource, None, caller).await
+    }
+
+    /// The same together with the Provenance of what is made, whose target is set here.
+    ///
+    /// # Errors
+    /// As [`Engine::create`], of either resource; then neither is stored.
+    pub async fn create_with(
+        &self,
+        resource: Resource<'_>,
+        provenance: Option<&Value<'static>>,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
         let interaction = Kind::Create.of(resource.resource_type);
         let identity =
             Identity { resource_type: resource.resource_type, id: self.ids.logical_id() };
@@ -31,6 +45,7 @@ impl Engine {
             let attempt = attempts.write(async |permit, tx| {
                 let patients = prepared.patients.clone();
                 let written = self.stage_new(&identity, prepared.clone(), permit, tx)?;
+                self.stage_provenance(provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });

@@ -16,6 +16,7 @@ mod meta;
 pub mod patch;
 mod patching;
 mod prepare;
+mod provenance;
 mod read;
 mod turns;
 mod update;

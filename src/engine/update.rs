@@ -3,6 +3,7 @@
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
 use crate::error::Error;
+use crate::fhir::json::Value;
 use crate::fhir::{Identity, Operation, Resource};
 
 use super::condition::Condition;
@@ -25,6 +26,21 @@ impl Engine {
         condition: &Condition,
         caller: &Caller,
     ) -> Result<Written, Error> {
+        self.update_with(identity, resource, None, condition, caller).await
+    }
+
+    /// The same together with the Provenance of the version, whose target is set here.
+    ///
+    /// # Errors
+    /// As [`Engine::update`], of either resource; then neither is stored.
+    pub async fn update_with(
+        &self,
+        identity: &Identity,
+        resource: Resource<'_>,
+        provenance: Option<&Value<'static>>,
+        condition: &Condition,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
         let interaction = Kind::Update.of(identity.resource_type);
         let prepared = match self.prepare_update(identity, resource) {
             Ok(prepared) => prepared,
@@ -40,6 +56,7 @@ impl Engine {
                 let change = Operation::Updated;
                 let prepared = prepared.clone();
                 let written = self.stage_put(identity, current, prepared, change, permit, tx)?;
+                self.stage_provenance(provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });

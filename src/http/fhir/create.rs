@@ -32,9 +32,8 @@ pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<B
     let provenance = provenance::read(&exchange)?;
     let engine = &exchange.server.engine;
     let resource = Resource { resource_type, value };
-    let written = engine.create(resource, &exchange.caller).await.map_err(Failure::Interaction)?;
-    provenance::store(provenance, &written, engine, &exchange.caller).await?;
-    answer::written(&exchange, &written, form)
+    let written = engine.create_with(resource, provenance.as_ref(), &exchange.caller).await;
+    answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
 }
 
 /// The body of a create or update, read but not parsed.

@@ -6,13 +6,10 @@
 
 use axum::http::header::HeaderName;
 
-use crate::access::Caller;
-use crate::engine::{Engine, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
-use crate::fhir::{IssueCode, Resource, ResourceType};
+use crate::fhir::{IssueCode, ResourceType};
 use crate::http::exchange::Exchange;
-use crate::http::outcome::Failure;
 use crate::validate::form::{self, Verdict};
 
 const X_PROVENANCE: HeaderName = HeaderName::from_static("x-provenance");
@@ -43,27 +40,6 @@ pub(super) fn read(exchange: &Exchange) -> Result<Option<Value<'static>>, Error>
         Verdict::Malformed(issues) => Err(Error::Invalid(issues)),
         Verdict::Broken(issues) => Err(Error::Unprocessable(issues)),
     }
-}
-
-/// Stores the Provenance of what was written; nothing when the write made no version.
-///
-/// # Errors
-/// Those of a create.
-pub(super) async fn store(
-    provenance: Option<Value<'static>>,
-    written: &Written,
-    engine: &Engine,
-    caller: &Caller,
-) -> Result<(), Failure> {
-    let Some(mut value) = provenance.filter(|_| written.outcome != WriteOutcome::Unchanged) else {
-        return Ok(());
-    };
-    if let Some(provenance) = value.as_object_mut() {
-        provenance.set("target", target(written.version.versioned_path()));
-    }
-    let resource = Resource { resource_type: ResourceType::PROVENANCE, value };
-    let created = engine.create(resource, caller).await;
-    created.map(|_| ()).map_err(Failure::Interaction)
 }
 
 fn target(reference: String) -> Vec<Value<'static>> {
