@@ -12,6 +12,7 @@ use crate::access::interaction::Kind;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{Object, Value};
 
+use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
 /// The day on which the statement last changed its meaning.
@@ -133,12 +134,7 @@ impl Capability {
         if !self.types.contains(&Kind::Patch.as_str()) {
             return Vec::new();
         }
-        vec![
-            "application/json-patch+json",
-            "application/fhir+json",
-            "application/xml-patch+xml",
-            "application/fhir+xml",
-        ]
+        LANGUAGES.to_vec()
     }
 
     fn rest(&self, mode: Mode) -> Value<'static> {

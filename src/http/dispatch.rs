@@ -123,6 +123,10 @@ async fn route(
             let text = format!("{} is not offered at {path}", parts.method);
             return fail(None, Failure::MethodNotAllowed { allow, text });
         }
+        // A browser asks by OPTIONS before it lets a page see that there is nothing.
+        Err(Failure::UnknownRoute(..)) if parts.method == Method::OPTIONS => {
+            return (None, options(HeaderValue::from_static("OPTIONS")));
+        }
         Err(failure) => return fail(None, failure),
     };
     let answer: Answer = match server.table.routes()[row].handler {

@@ -13,6 +13,10 @@ pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-
 /// `X-Security-Context`: what a Binary's access is judged by.
 pub const X_SECURITY_CONTEXT: HeaderName = HeaderName::from_static("x-security-context");
 
+/// The `Vary` of answers that may be kept: the headers of a request that they depend on.
+pub const VARY_ON: HeaderValue =
+    HeaderValue::from_static("Accept, Accept-Encoding, Prefer, Authorization");
+
 /// The weak entity tag of a version.
 pub fn etag(version: VersionId) -> HeaderValue {
     // W/" + 10 digits + " fits, and digits are always a valid header.
@@ -62,8 +66,7 @@ pub fn set_caching(headers: &mut HeaderMap, keeping: Keeping) {
             Keeping::Revalidate => "private, no-cache",
         }),
     );
-    headers
-        .insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding, Prefer, Authorization"));
+    headers.insert(VARY, VARY_ON);
 }
 
 #[cfg(test)]

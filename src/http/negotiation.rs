@@ -89,7 +89,8 @@ pub fn answer(format: Option<&str>, headers: &HeaderMap) -> Result<MediaType, Fa
         }
     }
     let ranges = ranges(headers);
-    best(&ranges).ok_or_else(|| not_acceptable("Accept"))
+    let refused = || one_version(headers).err().unwrap_or_else(|| not_acceptable("Accept"));
+    best(&ranges).ok_or_else(refused)
 }
 
 fn not_acceptable(what: &str) -> Failure {
@@ -223,18 +224,31 @@ impl<'a> ContentType<'a> {
             let text = format!("charset {charset:?} is not read: FHIR is UTF-8");
             return Err(Failure::UnsupportedMediaType(text));
         }
-        let Some(version) = parameter(self.parameters, "fhirversion") else { return Ok(()) };
-        let accepted = ranges(headers);
-        let mut others = accepted.iter().filter_map(|range| range.version);
-        if let Some(other) = others.find(|other| is_r4(other) != is_r4(version)) {
+        one_version(headers)?;
+        match parameter(self.parameters, "fhirversion") {
+            Some(version) if !is_r4(version) => {
+                let text = format!("fhirVersion {version} is not served: 4.0 is");
+                Err(Failure::UnsupportedMediaType(text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request is of one FHIR version, in what it sends and in what it takes (rest 1.27).
+fn one_version(headers: &HeaderMap) -> Result<(), Failure> {
+    let sent = ContentType::read(headers);
+    let Some(version) = sent.and_then(|sent| parameter(sent.parameters, "fhirversion")) else {
+        return Ok(());
+    };
+    let accepted = ranges(headers);
+    let mut others = accepted.iter().filter_map(|range| range.version);
+    match others.find(|other| is_r4(other) != is_r4(version)) {
+        Some(other) => {
             let text = format!("fhirVersion is {version} in Content-Type and {other} in Accept");
-            return Err(Failure::from(Issue::error(IssueCode::Invalid, text)));
+            Err(Failure::from(Issue::error(IssueCode::Invalid, text)))
         }
-        if !is_r4(version) {
-            let text = format!("fhirVersion {version} is not served: 4.0 is");
-            return Err(Failure::UnsupportedMediaType(text));
-        }
-        Ok(())
+        None => Ok(()),
     }
 }
 
@@ -319,6 +333,25 @@ mod tests {
             ("foo", None),
         ] {
             assert_eq!(answer(Some(format), &headers).ok(), expected, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn two_versions_in_one_request_are_a_bad_request() {
+        let json = |version| HeaderValue::from_static(version);
+        for (sent, accepted, status) in [
+            (
+                "application/fhir+json; fhirVersion=4.0",
+                "application/fhir+json;fhirVersion=3.0",
+                400,
+            ),
+            ("application/fhir+json", "application/fhir+json;fhirVersion=3.0", 406),
+            ("application/fhir+json; fhirVersion=4.0", "application/pdf", 406),
+        ] {
+            let headers =
+                HeaderMap::from_iter([(CONTENT_TYPE, json(sent)), (ACCEPT, json(accepted))]);
+            let found = answer(None, &headers).map_err(|failure| failure.status().as_u16());
+            assert_eq!(found, Err(status), "{sent} {accepted}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::fhir::IssueCode;
 use crate::fhir::query::Query;
 use crate::http::capability::Mode;
 use crate::http::form::Form;
+use crate::http::headers::VARY_ON;
 use crate::http::outcome::Failure;
 use crate::http::prefer::Preferences;
 use crate::http::server::Server;
@@ -55,7 +56,7 @@ pub(in crate::http) async fn metadata(
         headers.insert(ETAG, etag);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    headers.insert(VARY, VARY_ON);
     Ok(response)
 }
 

@@ -18,8 +18,14 @@ use crate::http::outcome::Failure;
 use super::answer;
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
-const LANGUAGES: &str = "application/json-patch+json, application/xml-patch+xml, \
-                         application/fhir+json, application/fhir+xml";
+
+/// The media types of the languages, as the CapabilityStatement and `Accept-Patch` tell them.
+pub(in crate::http) const LANGUAGES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/fhir+json",
+    "application/xml-patch+xml",
+    "application/fhir+xml",
+];
 
 /// The language of a patch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,12 +53,17 @@ pub(in crate::http) async fn patch(mut exchange: Exchange) -> Result<Response<Bo
     let engine = &exchange.server.engine;
     let written = engine.patch(&identity, patch, &condition, &exchange.caller).await;
     let mut response = answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)?;
-    response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(LANGUAGES));
+    if let Ok(languages) = HeaderValue::try_from(LANGUAGES.join(", ")) {
+        response.headers_mut().insert(ACCEPT_PATCH, languages);
+    }
     Ok(response)
 }
 
 fn language(headers: &HeaderMap) -> Result<Language, Failure> {
-    let refuse = || Failure::UnsupportedMediaType(format!("a patch comes as one of {LANGUAGES}"));
+    let refuse = || {
+        let text = format!("a patch comes as one of {}", LANGUAGES.join(", "));
+        Failure::UnsupportedMediaType(text)
+    };
     let content_type = ContentType::read(headers).ok_or_else(refuse)?;
     content_type.check(headers)?;
     if content_type.is("application/json-patch+json") {
