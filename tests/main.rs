@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_bodies;
+mod capability;
 mod codec_suites;
 mod command_line;
 mod conformance;
@@ -22,4 +23,5 @@ mod nodes;
 mod operator;
 mod patch_suites;
 mod races;
+mod routes;
 mod store_sql;

@@ -1,7 +1,10 @@
 //! A server in this process, on a port and a database of its own.
 
+use std::sync::Arc;
+
 use kiln::app::server::Server;
 use kiln::config::Config;
+use kiln::engine::Engine;
 
 use super::client::Client;
 use super::database::Database;
@@ -25,6 +28,11 @@ impl TestServer {
         let server = Server::start(config(&database, settings)).await;
         let server = server.unwrap_or_else(|error| panic!("{error}"));
         Self { client: Client::new(server.address()), database, server }
+    }
+
+    /// Its interactions, for another endpoint on the same data.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.server.engine()
     }
 
     /// Stops it and gives its connections back.
