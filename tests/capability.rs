@@ -116,15 +116,15 @@ async fn what_is_declared_of_the_system_is_what_it_does() {
     let statement = statement(client).await;
     let rest = &statement.items_at("rest")[0];
     let bundle = |kind: &str| format!(r#"{{"resourceType":"Bundle","type":"{kind}"}}"#);
-    let served = [
+    let offered = [
         ("batch", client.post("/", bundle("batch")).await),
         ("history-system", client.get("/_history").await),
         ("search-system", client.get("/?_type=Patient").await),
         ("transaction", client.post("/", bundle("transaction")).await),
     ];
-    let served: BTreeSet<_> =
-        served.iter().filter(|(_, answer)| is_offered(answer)).map(|(code, _)| *code).collect();
-    assert_eq!(texts(rest, "interaction", "code"), served);
+    let offered: BTreeSet<_> =
+        offered.iter().filter(|(_, answer)| is_offered(answer)).map(|(code, _)| *code).collect();
+    assert_eq!(texts(rest, "interaction", "code"), offered);
     let cors = client.call("GET", "/metadata").header("Origin", "https://a.example").send().await;
     let is_open = cors.header("Access-Control-Allow-Origin").is_some();
     assert_eq!(at(rest, "security.cors").and_then(Value::as_bool), Some(is_open));
@@ -172,18 +172,18 @@ async fn every_operation_is_declared_where_it_is_served() {
     let statement = statement(client).await;
     let rest = &statement.items_at("rest")[0];
     let patient = at(rest, "resource[type=Patient]").unwrap();
-    let mut served: BTreeMap<bool, BTreeSet<&str>> = BTreeMap::new();
+    let mut offered: BTreeMap<bool, BTreeSet<&str>> = BTreeMap::new();
     for route in routes::all(true) {
         let Some((_, name)) = route.path.rsplit_once("/$") else { continue };
-        served.entry(route.path.contains("{type}")).or_default().insert(name);
+        offered.entry(route.path.contains("{type}")).or_default().insert(name);
         let url = route.path.replace("{type}", "Patient").replace("{id}", "p");
         let url = format!("{}{}", client.root(), url.replace("{vid}", "1"));
         let body = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"urn:s"}}]}"#;
         let answer = client.call(route.method.as_str(), &url).json(body).send().await;
         assert!(is_offered(&answer), "{} {url}: {answer:?}", route.method);
     }
-    assert_eq!(texts(rest, "operation", "name"), served[&false]);
-    assert_eq!(texts(patient, "operation", "name"), served[&true]);
+    assert_eq!(texts(rest, "operation", "name"), offered[&false]);
+    assert_eq!(texts(patient, "operation", "name"), offered[&true]);
     for name in ["validate", "everything", "nonsense"] {
         let answer = client.post(&format!("/Patient/p/${name}"), P).await;
         assert!(!is_offered(&answer), "{name}: {answer:?}");
