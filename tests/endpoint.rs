@@ -133,3 +133,20 @@ async fn health_and_metrics_tell_how_it_does() {
     assert!(metrics.contains("# TYPE"), "{metrics}");
     assert!(!metrics.contains("some-id"), "an id is in the metrics");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_at_the_root_leads_to_what_is_there() {
+    for (admin, links) in [(&[][..], 3), (&[("admin.listen", "127.0.0.1:0")], 2)] {
+        let server = TestServer::start_with(admin).await;
+        let page = server.client.get(&format!("{}/", server.client.root())).await.expect(200);
+        assert!(page.header("Content-Type").unwrap().starts_with("text/html"), "{page:?}");
+        let text = page.text();
+        let urls: Vec<_> =
+            text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(urls.len(), links, "{text}");
+        for url in urls {
+            let url = format!("{}/{}", server.client.root(), url.replace("&amp;", "&"));
+            server.client.get(&url).await.expect(200);
+        }
+    }
+}

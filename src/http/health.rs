@@ -51,20 +51,27 @@ pub(super) async fn metrics(
 }
 
 /// `GET /`: where to go from here.
-pub(super) async fn landing(_: Arc<Server>, _: request::Parts) -> Result<Response<Body>, Failure> {
-    Ok(text(StatusCode::OK, "text/html;charset=utf-8", LANDING.to_owned()))
+pub(super) async fn landing(
+    server: Arc<Server>,
+    _: request::Parts,
+) -> Result<Response<Body>, Failure> {
+    Ok(text(StatusCode::OK, "text/html;charset=utf-8", page(server.settings.with_admin)))
+}
+
+/// Links are relative, so that they hold behind a proxy with a prefix, and lead to what is here.
+fn page(with_health: bool) -> String {
+    let health = if with_health { "<li><a href=\"health/ready\">How it does</a>\n" } else { "" };
+    format!("{LANDING}{health}</ul>\n</html>\n")
 }
 
 const LANDING: &str = "<!doctype html>
 <html lang=\"en\">
 <meta charset=\"utf-8\">
+<meta name=\"viewport\" content=\"width=device-width\">
 <title>Kiln</title>
 <h1>Kiln</h1>
 <p>A FHIR R4 server. Its endpoint is <code>/fhir</code>.</p>
 <ul>
-<li><a href=\"/fhir/metadata?_pretty=true\">What it offers</a>
-<li><a href=\"/fhir/_history?_count=10&amp;_pretty=true\">What happened last</a>
-<li><a href=\"/health/ready\">How it does</a>
-</ul>
-</html>
+<li><a href=\"fhir/metadata?_pretty=true\">What it offers</a>
+<li><a href=\"fhir/_history?_count=10&amp;_pretty=true\">What happened last</a>
 ";
