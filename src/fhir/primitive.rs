@@ -13,8 +13,9 @@ use super::schema::Primitive;
 /// Longest string: 1 MB in characters.
 pub const MAX_STRING: usize = 1024 * 1024;
 
-/// Largest exponent of a decimal, either way: beyond it a number written out fills a database.
-pub const MAX_EXPONENT: u32 = 64;
+/// Largest exponent of a decimal, either way: that of a double. Written out, as the database keeps
+/// it, a larger one is all zeros that no one measured.
+pub const MAX_EXPONENT: u32 = 308;
 
 /// Longest decimal, in characters: far more than the 18 digits that FHIR asks to keep.
 pub const MAX_DECIMAL: usize = 1024;
@@ -208,7 +209,7 @@ fn decimal(bytes: &[u8]) -> Check {
     let size = digits
         .iter()
         .fold(0_u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
-    holds(size <= MAX_EXPONENT, "the exponent of a decimal is -64 to 64")
+    holds(size <= MAX_EXPONENT, "the exponent of a decimal is -308 to 308")
 }
 
 #[cfg(test)]
@@ -264,10 +265,10 @@ mod tests {
             ("0.010", true),
             ("-12.50", true),
             ("1.2E+2", true),
-            ("1e64", true),
-            ("1e-64", true),
-            ("1e65", false),
-            ("1e-65", false),
+            ("1e308", true),
+            ("1e-308", true),
+            ("1e309", false),
+            ("1e-309", false),
             ("1e99999999999999999999", false),
             ("00", false),
             ("01.5", false),

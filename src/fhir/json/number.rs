@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Value;
 
 /// Largest power of ten that is written out.
-pub const MAX_EXPONENT: i32 = 64;
+pub const MAX_EXPONENT: i32 = 308;
 
 impl Value<'_> {
     /// Writes out every exponent (`1.10e-3` becomes `0.00110`) and drops the sign of zero.
@@ -36,10 +36,7 @@ pub fn plain(digits: &str) -> Cow<'_, str> {
         Some(rest) => ("-", rest),
         None => ("", digits),
     };
-    let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(i32::MAX)),
-        None => (rest, 0),
-    };
+    let (mantissa, exponent) = parts(rest);
     let is_zero = mantissa.bytes().all(|byte| byte == b'0' || byte == b'.');
     let has_exponent = mantissa.len() < rest.len();
     if exponent.unsigned_abs() > MAX_EXPONENT as u32 {
@@ -54,6 +51,19 @@ pub fn plain(digits: &str) -> Cow<'_, str> {
     }
     let sign = if is_zero { "" } else { sign };
     Cow::Owned(format!("{sign}{}", shift(mantissa, exponent)))
+}
+
+/// The mantissa and the exponent, which is 0 where none is written.
+fn parts(digits: &str) -> (&str, i32) {
+    match digits.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(i32::MAX)),
+        None => (digits, 0),
+    }
+}
+
+/// Most zeros that writing out the exponent of `digits` adds.
+pub fn zeros(digits: &str) -> usize {
+    parts(digits).1.unsigned_abs() as usize
 }
 
 /// Moves the point of an unsigned decimal by `exponent` places to the right.
@@ -96,7 +106,8 @@ mod tests {
             ("0.00e1", "0.0"),
             ("-1.5e1", "-15"),
             ("1e-2", "0.01"),
-            ("1e65", "1e65"),
+            ("1e309", "1e309"),
+            ("1e-309", "1e-309"),
             ("1e99999999999", "1e99999999999"),
         ] {
             assert_eq!(plain(number), expected, "{number}");

@@ -9,6 +9,17 @@ use crate::fhir::json::{Object, Value};
 use super::place::Place;
 use super::walk::Walk;
 
+/// The `fullUrl`s of a Bundle's resources, each with the type of the resource, in order.
+pub(super) fn full_urls<'d>(bundle: &'d Object<'d>) -> Vec<(&'d str, &'d str)> {
+    let entries = bundle.get("entry").and_then(Value::as_array).unwrap_or(&[]);
+    let typed = |entry: &'d Value<'d>| {
+        Some((entry.str_at("fullUrl")?, entry.get("resource")?.str_at("resourceType")?))
+    };
+    let mut found: Vec<_> = entries.iter().filter_map(typed).collect();
+    found.sort_unstable();
+    found
+}
+
 impl Walk<'_, '_> {
     /// Checks a Bundle as a whole.
     pub(super) fn bundle(&mut self, bundle: &Object<'_>, place: &Place<'_>) {
@@ -77,8 +88,13 @@ impl Walk<'_, '_> {
 
     fn document_rules(&mut self, bundle: &Object<'_>, entries: &[Value<'_>], place: &Place<'_>) {
         let identifier = bundle.get("identifier");
-        let has = |name| identifier.is_some_and(|identifier| identifier.get(name).is_some());
-        if !has("system") || !has("value") {
+        let has = |name, sibling| {
+            let there = |identifier: &Value<'_>| {
+                identifier.get(name).is_some() || identifier.get(sibling).is_some()
+            };
+            identifier.is_some_and(there)
+        };
+        if !has("system", "_system") || !has("value", "_value") {
             let rule = "a document has an identifier with system and value";
             self.findings.broken("bdl-9", &place.child("identifier"), rule);
         }

@@ -177,6 +177,8 @@ impl<'s, 'd> Walk<'s, 'd> {
         };
         if let Err(rule) = primitive::check(primitive, text) {
             self.findings.add(IssueCode::Value, place, rule);
+        } else if primitive == Primitive::Decimal {
+            self.count_zeros(text, place);
         }
         if matches!(primitive, Primitive::Canonical | Primitive::Uri | Primitive::Url) {
             self.scope.mention(text);

@@ -13,6 +13,7 @@ mod bundle;
 mod contained;
 mod element;
 mod findings;
+mod language;
 mod narrative;
 mod place;
 mod reference;
@@ -26,7 +27,6 @@ use crate::fhir::json::Value;
 use crate::fhir::schema::Schema;
 use crate::fhir::{Issue, IssueCode};
 
-use place::Place;
 use walk::Walk;
 
 /// Most issues reported for one document (rest 7.14).
@@ -74,26 +74,15 @@ impl Verdict {
 /// Conditional references (`Patient?identifier=..`) pass in the entries of a transaction only.
 pub fn check(value: &Value<'_>, schema: &Schema) -> Verdict {
     let mut walk = Walk::new(schema);
-    walk.document(value, None);
+    walk.document(value);
     Verdict::of(walk.findings.into_issues())
 }
 
 /// Checks a Bundle without the resources of its entries: for a batch, where a bad resource
-/// fails its own entry and no other, and for a Bundle that is read entry by entry.
+/// fails its own entry and no other.
 pub fn check_shell(bundle: &Value<'_>, schema: &Schema) -> Verdict {
     let mut walk = Walk::new(schema);
     walk.is_shell = true;
-    walk.document(bundle, None);
-    Verdict::of(walk.findings.into_issues())
-}
-
-/// Checks the resource of one entry of a batch or transaction; `place` is its FHIRPath
-/// (`Bundle.entry[3].resource`) and starts the expression of every issue.
-///
-/// Conditional references pass: whoever runs the Bundle resolves or refuses them.
-pub fn check_entry(resource: &Value<'_>, schema: &Schema, place: &str) -> Verdict {
-    let mut walk = Walk::new(schema);
-    walk.scope.allows_conditional = true;
-    walk.document(resource, Some(Place::root(place)));
+    walk.document(bundle);
     Verdict::of(walk.findings.into_issues())
 }

@@ -11,8 +11,8 @@ use super::walk::Walk;
 /// What a reference's text is, as far as form goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Shape<'t> {
-    /// An absolute URL or a urn.
-    Absolute,
+    /// An absolute URL or a urn; the type, when it is the URL of a resource on a server.
+    Absolute(Option<ResourceType>),
     /// `Type?criteria`
     Conditional(ResourceType),
     /// `#id`; without an id the container itself.
@@ -34,7 +34,12 @@ impl<'s, 'd> Walk<'s, 'd> {
         let Some(text) = object.get("reference").and_then(|value| value.as_str()) else { return };
         let place = place.child("reference");
         match shape(text) {
-            Shape::Absolute => {}
+            Shape::Absolute(of) => {
+                let known = of.map(ResourceType::as_str).or_else(|| self.in_bundle(text));
+                if let Some(name) = known {
+                    self.target(name, targets, &place);
+                }
+            }
             Shape::Conditional(_) if !self.scope.allows_conditional => {
                 let rule = "a conditional reference stands only in a transaction";
                 self.findings.add(IssueCode::Value, &place, rule);
@@ -64,6 +69,14 @@ impl<'s, 'd> Walk<'s, 'd> {
         }
     }
 
+    /// The type of the entry of this `fullUrl` in the Bundle around the resource.
+    fn in_bundle(&self, text: &str) -> Option<&'d str> {
+        let found = self.full_urls.binary_search_by_key(&text, |(url, _)| url).ok()?;
+        let name = self.full_urls.get(found)?.1;
+        // An unknown type is reported where the resource is.
+        name.parse::<ResourceType>().is_ok().then_some(name)
+    }
+
     fn target(&mut self, name: &str, targets: &[Box<str>], place: &Place<'_>) {
         if !targets.is_empty() && !targets.iter().any(|target| &**target == name) {
             let rule = format!("may point to {}, not to {name}", targets.join(", "));
@@ -79,7 +92,26 @@ fn shape(text: &str) -> Shape<'_> {
     if text.bytes().any(|byte| byte <= b' ') {
         return Shape::Malformed;
     }
-    relative(text).unwrap_or(if has_scheme(text) { Shape::Absolute } else { Shape::Malformed })
+    relative(text).unwrap_or_else(|| {
+        if has_scheme(text) { Shape::Absolute(on_a_server(text)) } else { Shape::Malformed }
+    })
+}
+
+/// The type that a URL names when it is one of a resource on a FHIR server: it ends in `Type/id`
+/// or `Type/id/_history/version`.
+///
+/// <https://hl7.org/fhir/R4/references.html#literal>
+fn on_a_server(text: &str) -> Option<ResourceType> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let (path, version) = match rest.split_once("/_history/") {
+        Some((path, version)) => (path, Some(version)),
+        None => (rest, None),
+    };
+    let (base, id) = path.rsplit_once('/')?;
+    let (host, name) = base.rsplit_once('/')?;
+    let is_plain = |part: &str| !part.contains(['?', '#']);
+    let fits = primitive::is_id(id) && version.is_none_or(primitive::is_id) && is_plain(host);
+    name.parse().ok().filter(|_| fits)
 }
 
 fn relative(text: &str) -> Option<Shape<'_>> {
@@ -135,8 +167,15 @@ mod tests {
             ("", Shape::Malformed),
             ("#", Shape::Contained("")),
             ("#c1", Shape::Contained("c1")),
-            ("urn:uuid:c757873d-ec9a-4326-a141-556f43239520", Shape::Absolute),
-            ("http://example.org/fhir/Patient/1", Shape::Absolute),
+            ("urn:uuid:c757873d-ec9a-4326-a141-556f43239520", Shape::Absolute(None)),
+            ("http://example.org/fhir/Patient/1", Shape::Absolute(Some(patient))),
+            ("https://example.org/Patient/1/_history/2", Shape::Absolute(Some(patient))),
+            ("http://example.org/fhir/patient/1", Shape::Absolute(None)),
+            ("http://example.org/fhir/Patient/p_1", Shape::Absolute(None)),
+            ("http://example.org/fhir?x=/Patient/1", Shape::Absolute(None)),
+            ("http://example.org/fhir/Patient/1/x", Shape::Absolute(None)),
+            ("ftp://example.org/fhir/Patient/1", Shape::Absolute(None)),
+            ("http://Patient/1", Shape::Absolute(None)),
             ("http://example.org/a b", Shape::Malformed),
             ("http:", Shape::Malformed),
             (":x", Shape::Malformed),

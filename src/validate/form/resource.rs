@@ -6,13 +6,18 @@ use crate::fhir::IssueCode;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::schema::TypeId;
 
+use super::bundle;
 use super::contained::Scope;
+use super::language;
 use super::place::Place;
 use super::walk::Walk;
 
 /// The system and code of the tag on a resource that was shown in part.
 const SUBSETTED: (&str, &str) =
     ("http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "SUBSETTED");
+
+/// The codes of `Narrative.status`.
+const NARRATIVE_STATUS: [&str; 4] = ["generated", "extensions", "additional", "empty"];
 
 impl<'s, 'd> Walk<'s, 'd> {
     /// Checks a resource that `#` references refer into.
@@ -21,11 +26,15 @@ impl<'s, 'd> Walk<'s, 'd> {
         let allows_conditional = self.scope.allows_conditional;
         let outer = std::mem::replace(&mut self.scope, Scope::of(name, object));
         self.scope.allows_conditional = allows_conditional;
-        self.object(id, object, &[], place);
-        self.language(object, place);
         if name == "Bundle" {
+            let outer = std::mem::replace(&mut self.full_urls, bundle::full_urls(object));
+            self.object(id, object, &[], place);
+            self.full_urls = outer;
             self.bundle(object, place);
+        } else {
+            self.object(id, object, &[], place);
         }
+        self.language(object, place);
         self.contained_rules(place);
         self.scope = outer;
     }
@@ -67,10 +76,19 @@ impl<'s, 'd> Walk<'s, 'd> {
     pub(super) fn language(&mut self, object: &Object<'_>, place: &Place<'_>) {
         if let Some(tag) = object.get("language").and_then(Value::as_str)
             && !tag.is_empty()
-            && !is_language(tag)
+            && !language::is_tag(tag)
         {
             let rule = "a language is a BCP 47 tag such as en or pt-BR";
             self.findings.add(IssueCode::Value, &place.child("language"), rule);
+        }
+    }
+
+    /// Checks `Narrative.status`, which is one of four codes (rest 7.63).
+    fn narrative_status(&mut self, object: &Object<'_>, place: &Place<'_>) {
+        let status = object.get("status").and_then(Value::as_str).filter(|code| !code.is_empty());
+        if status.is_some_and(|code| !NARRATIVE_STATUS.contains(&code)) {
+            let rule = format!("the status of a narrative is {}", NARRATIVE_STATUS.join(", "));
+            self.findings.add(IssueCode::CodeInvalid, &place.child("status"), &rule);
         }
     }
 
@@ -100,6 +118,10 @@ impl<'s, 'd> Walk<'s, 'd> {
                 let rule = "a parameter has one of value, resource and part";
                 self.findings.broken("inv-1", place, rule);
             }
+        } else if is(self.ruled.narrative) {
+            self.narrative_status(object, place);
+        } else if is(self.ruled.attachment) || self.ruled.designations.contains(&Some(id)) {
+            self.language(object, place);
         }
         if !is(self.ruled.element) {
             self.more_than_id(object, place);
@@ -119,14 +141,4 @@ impl<'s, 'd> Walk<'s, 'd> {
 /// a parameter starts so.
 fn is_value(key: &str) -> bool {
     key.strip_prefix('_').unwrap_or(key).starts_with("value")
-}
-
-/// Letters first, then groups of up to eight letters and digits.
-fn is_language(tag: &str) -> bool {
-    let fits = |part: &str| (1..=8).contains(&part.len());
-    let mut parts = tag.split('-');
-    let first = parts.next().unwrap_or_default();
-    fits(first)
-        && first.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && parts.all(|part| fits(part) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }

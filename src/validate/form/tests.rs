@@ -8,6 +8,8 @@ use crate::spec::Spec;
 
 use super::*;
 
+mod bundle;
+
 static R4: LazyLock<Spec> = LazyLock::new(|| Spec::r4().expect("the embedded pack loads"));
 
 fn verdict(json: &str) -> Verdict {
@@ -235,6 +237,8 @@ fn a_reference_has_one_of_its_forms_and_an_allowed_target() {
         "Practitioner/1",
         "Organization/1/_history/2",
         "http://example.org/fhir/Anything/1",
+        "http://example.org/fhir/Practitioner/1",
+        "http://example.org/page?of=/Patient/1",
         "urn:uuid:c757873d-ec9a-4326-a141-556f43239520",
         "#",
     ] {
@@ -243,6 +247,8 @@ fn a_reference_has_one_of_its_forms_and_an_allowed_target() {
     let place = "Patient.generalPractitioner[0].reference";
     for (text, code) in [
         ("Patient/1", BusinessRule),
+        ("http://example.org/fhir/Patient/1", BusinessRule),
+        ("https://example.org/fhir/Patient/1/_history/2", BusinessRule),
         ("John", IssueCode::Value),
         ("Nobody/1", IssueCode::Value),
         ("Practitioner?identifier=a", IssueCode::Value),
@@ -305,122 +311,6 @@ fn a_contained_resource_belongs_to_its_container() {
     faulty(&[(&without_id, Invariant, "Patient.contained[0]")]);
 }
 
-fn bundle(kind: &str, rest: &str) -> String {
-    format!(r#"{{"resourceType":"Bundle","type":"{kind}"{rest}}}"#)
-}
-
-#[test]
-fn a_bundle_keeps_the_rules_of_its_type() {
-    let patient = r#""resource":{"resourceType":"Patient"}"#;
-    let put = r#""request":{"method":"PUT","url":"Patient/1"}"#;
-    let done = r#""response":{"status":"200"}"#;
-    for (kind, rest, place) in [
-        ("collection", r#","total":1"#.to_owned(), "Bundle.total"),
-        (
-            "collection",
-            format!(r#","entry":[{{{patient},"search":{{"mode":"match"}}}}]"#),
-            "Bundle.entry[0]",
-        ),
-        ("transaction", format!(r#","entry":[{{{patient}}}]"#), "Bundle.entry[0]"),
-        ("collection", format!(r#","entry":[{{{patient},{put}}}]"#), "Bundle.entry[0]"),
-        ("batch-response", format!(r#","entry":[{{{patient}}}]"#), "Bundle.entry[0]"),
-        ("collection", format!(r#","entry":[{{{patient},{done}}}]"#), "Bundle.entry[0]"),
-        (
-            "collection",
-            r#","entry":[{"fullUrl":"http://x/Patient/1"}]"#.to_owned(),
-            "Bundle.entry[0]",
-        ),
-        (
-            "collection",
-            format!(r#","entry":[{{"fullUrl":"http://x/Patient/1/_history/2",{patient}}}]"#),
-            "Bundle.entry[0].fullUrl",
-        ),
-        (
-            "collection",
-            format!(
-                r#","entry":[{{"fullUrl":"urn:a",{patient}}},{{"fullUrl":"urn:a",{patient}}}]"#
-            ),
-            "Bundle.entry[1].fullUrl",
-        ),
-        ("message", format!(r#","entry":[{{{patient}}}]"#), "Bundle.entry"),
-    ] {
-        faulty(&[(&bundle(kind, &rest), Invariant, place)]);
-    }
-    sound(&[
-        &bundle("searchset", r#","total":1"#),
-        &bundle("transaction", &format!(r#","entry":[{{{patient},{put}}}]"#)),
-        &bundle("history", &format!(r#","entry":[{{{patient},{put},{done}}}]"#)),
-    ]);
-    let versions = |a: &str, b: &str| {
-        let entry = |version: &str| {
-            format!(
-                r#"{{"fullUrl":"urn:a","resource":{{"resourceType":"Patient",
-                    "meta":{{"versionId":"{version}"}}}}}}"#
-            )
-        };
-        bundle("collection", &format!(r#","entry":[{},{}]"#, entry(a), entry(b)))
-    };
-    sound(&[&versions("1", "2")]);
-    faulty(&[(&versions("1", "1"), Invariant, "Bundle.entry[1].fullUrl")]);
-}
-
-#[test]
-fn a_document_bundle_names_itself_and_starts_with_a_composition() {
-    let verdict = verdict(&bundle("document", ""));
-    let places: Vec<_> = verdict.issues().iter().map(|issue| &*issue.expression).collect();
-    assert_eq!(places, ["Bundle.identifier", "Bundle.timestamp", "Bundle.entry"]);
-    assert!(matches!(verdict, Verdict::Broken(_)));
-}
-
-#[test]
-fn the_resources_of_a_bundle_are_checked_with_its_path() {
-    let entry = |resource: &str| {
-        format!(
-            r#","entry":[{{"fullUrl":"urn:a","resource":{resource},
-                "request":{{"method":"POST","url":"x"}}}}]"#
-        )
-    };
-    let bad = r#"{"resourceType":"Patient","birthDate":"x"}"#;
-    let place = "Bundle.entry[0].resource.birthDate";
-    faulty(&[(&bundle("batch", &entry(bad)), IssueCode::Value, place)]);
-
-    let subsetted = r#"{"resourceType":"Patient","meta":{"tag":[{"code":"SUBSETTED",
-        "system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue"}]}}"#;
-    faulty(&[
-        (subsetted, BusinessRule, "Patient.meta.tag"),
-        (
-            &bundle("transaction", &entry(subsetted)),
-            BusinessRule,
-            "Bundle.entry[0].resource.meta.tag",
-        ),
-    ]);
-    sound(&[&bundle("collection", &format!(r#","entry":[{{"resource":{subsetted}}}]"#))]);
-
-    let conditional = r#"{"resourceType":"Patient",
-        "managingOrganization":{"reference":"Organization?identifier=a"}}"#;
-    sound(&[&bundle("transaction", &entry(conditional))]);
-    let place = "Bundle.entry[0].resource.managingOrganization.reference";
-    faulty(&[(&bundle("batch", &entry(conditional)), IssueCode::Value, place)]);
-}
-
-#[test]
-fn a_shell_leaves_the_entries_to_their_own_check() {
-    let json = bundle(
-        "batch",
-        r#","entry":[{"resource":{"resourceType":"Patient","x":1},
-            "request":{"method":"POST","url":"Patient"}},{"link":[]}]"#,
-    );
-    let bundle = parse(json.as_bytes()).expect("JSON");
-    let places = |verdict: &Verdict| -> Vec<String> {
-        verdict.issues().iter().map(|issue| issue.expression.clone()).collect()
-    };
-    let shell = places(&check_shell(&bundle, &R4.schema));
-    assert_eq!(shell, ["Bundle.entry[1].link", "Bundle.entry[1]", "Bundle.entry[1]"]);
-    let place = "Bundle.entry[0].resource";
-    let resource = bundle.items_at("entry")[0].get("resource").expect("resource");
-    assert_eq!(places(&check_entry(resource, &R4.schema, place)), ["Bundle.entry[0].resource.x"]);
-}
-
 #[test]
 fn a_parameter_has_one_kind_of_content() {
     let parameters = |rest: &str| {
@@ -456,6 +346,57 @@ fn the_narrative_is_part_of_the_form() {
         (&with("<div>a</div>"), Invariant, "Patient.text.div"),
         (&with("a"), Structure, "Patient.text.div"),
         (&with(""), IssueCode::Value, "Patient.text.div"),
+    ]);
+    let with = |status: &str| {
+        patient(&format!(
+            r#""text":{{"status":{status},"div":"<div xmlns='http://www.w3.org/1999/xhtml'>a</div>"}}"#
+        ))
+    };
+    for status in ["generated", "extensions", "additional", "empty"] {
+        sound(&[&with(&format!("\"{status}\""))]);
+    }
+    faulty(&[(&with("\"final\""), IssueCode::CodeInvalid, "Patient.text.status")]);
+}
+
+#[test]
+fn a_language_is_spelled_like_one() {
+    sound_patients(&[
+        r#""language":"de-CH-1996""#,
+        r#""photo":[{"language":"en","title":"x"}]"#,
+        r#""extension":[{"url":"u","valueExpression":{"language":"text/cql","expression":"1"}}]"#,
+    ]);
+    let value = IssueCode::Value;
+    faulty_patients(&[
+        (r#""language":"en_US""#, value, "Patient.language"),
+        (r#""photo":[{"language":"english text"}]"#, value, "Patient.photo[0].language"),
+        (
+            r##""contained":[{"resourceType":"Organization","id":"o","language":"e"}],
+               "managingOrganization":{"reference":"#o"}"##,
+            value,
+            "Patient.contained[0].language",
+        ),
+    ]);
+    let system = |language: &str| {
+        format!(
+            r#"{{"resourceType":"CodeSystem","status":"draft","content":"complete","concept":
+            [{{"code":"a","designation":[{{"language":"{language}","value":"x"}}]}}]}}"#
+        )
+    };
+    sound(&[&system("pt-BR")]);
+    faulty(&[(&system("12"), value, "CodeSystem.concept[0].designation[0].language")]);
+}
+
+#[test]
+fn large_exponents_do_not_make_a_large_document() {
+    let decimals = |decimal: &str, count: usize| {
+        let one = format!(r#"{{"url":"u","valueDecimal":{decimal}}}"#);
+        format!(r#""extension":[{}]"#, vec![one; count].join(","))
+    };
+    sound_patients(&[&decimals("1e64", 1_000), &decimals("-1.0E-308", 53)]);
+    let place = "Patient.extension[53].value";
+    faulty_patients(&[
+        (&decimals("1e308", 1_000), IssueCode::TooLong, place),
+        (&decimals("1e309", 1), IssueCode::Value, "Patient.extension[0].value"),
     ]);
 }
 

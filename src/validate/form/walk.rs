@@ -1,7 +1,7 @@
 //! The state of one walk over a document.
 
 use crate::fhir::IssueCode;
-use crate::fhir::json::{Limits, Object, Value};
+use crate::fhir::json::{Limits, Object, Value, number};
 use crate::fhir::schema::{Schema, TypeDef, TypeId, TypeKind};
 
 use super::contained::Scope;
@@ -11,8 +11,12 @@ use super::place::Place;
 /// Types that have rules of their own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ruled {
+    pub(super) attachment: Option<TypeId>,
+    /// The translations of a code system's and of a value set's codes.
+    pub(super) designations: [Option<TypeId>; 2],
     pub(super) element: Option<TypeId>,
     pub(super) extension: Option<TypeId>,
+    pub(super) narrative: Option<TypeId>,
     pub(super) parameter: Option<TypeId>,
     pub(super) reference: Option<TypeId>,
 }
@@ -26,13 +30,29 @@ pub(super) struct Walk<'s, 'd> {
     pub(super) scope: Scope<'d>,
     /// Whether the resources of a Bundle's entries are left out.
     pub(super) is_shell: bool,
+    /// The `fullUrl`s of the innermost Bundle with the types of their resources, in order.
+    pub(super) full_urls: Vec<(&'d str, &'d str)>,
+    /// Zeros that large exponents add when they are written out.
+    zeros: usize,
 }
+
+/// An exponent up to this one is as short as many a decimal that is written without one.
+const FREE_ZEROS: usize = 64;
+/// Most zeros that the larger exponents of one document may add, so that a small body does not
+/// become a large one.
+const MAX_ZEROS: usize = 16 * 1024;
 
 impl<'s, 'd> Walk<'s, 'd> {
     pub(super) fn new(schema: &'s Schema) -> Self {
         let ruled = Ruled {
+            attachment: schema.by_name("Attachment"),
+            designations: [
+                schema.by_name("CodeSystem.concept.designation"),
+                schema.by_name("ValueSet.compose.include.concept.designation"),
+            ],
             element: schema.by_name("Element"),
             extension: schema.by_name("Extension"),
+            narrative: schema.by_name("Narrative"),
             parameter: schema.by_name("Parameters.parameter"),
             reference: schema.by_name("Reference"),
         };
@@ -42,15 +62,31 @@ impl<'s, 'd> Walk<'s, 'd> {
             findings: Findings::default(),
             scope: Scope::default(),
             is_shell: false,
+            full_urls: Vec::new(),
+            zeros: 0,
+        }
+    }
+
+    /// Counts what the decimal `digits` grows by when its exponent is written out; says so when
+    /// that is too much.
+    pub(super) fn count_zeros(&mut self, digits: &str, place: &Place<'_>) {
+        let zeros = number::zeros(digits);
+        if zeros <= FREE_ZEROS {
+            return;
+        }
+        let before = self.zeros;
+        self.zeros = before.saturating_add(zeros);
+        if before <= MAX_ZEROS && self.zeros > MAX_ZEROS {
+            self.findings.add(IssueCode::TooLong, place, "too many large exponents");
         }
     }
 
     /// Checks the whole document: a resource that is to be kept.
-    pub(super) fn document(&mut self, value: &'d Value<'d>, place: Option<Place<'_>>) {
+    pub(super) fn document(&mut self, value: &'d Value<'d>) {
         let named = value.str_at("resourceType").unwrap_or("Resource");
         // A name that is no type would make a strange expression.
         let name = if self.schema.by_name(named).is_some() { named } else { "Resource" };
-        let place = place.unwrap_or_else(|| Place::root(name));
+        let place = Place::root(name);
         if let Some((def, object)) = self.resource_of(value, &place) {
             self.refuse_subsetted(object, &place);
             self.resource(def, object, &place);

@@ -400,8 +400,9 @@ fn scalar<'a>(attribute: &Attribute<'a>, primitive: Primitive) -> Step<Value<'a>
     if !primitive.is_number() {
         return Ok(Value::String(text));
     }
-    // R4 allows a sign before positive whole numbers, which JSON has no way to write.
-    let is_signed = primitive != Primitive::Decimal && text.starts_with('+');
+    // R4 allows a sign before these whole numbers, which JSON has no way to write.
+    let may_have_sign = matches!(primitive, Primitive::Integer | Primitive::PositiveInt);
+    let is_signed = may_have_sign && text.starts_with('+');
     let digits = match text {
         text if !is_signed => text,
         Cow::Borrowed(text) => Cow::Borrowed(&text[1..]),
