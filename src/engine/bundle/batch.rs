@@ -15,6 +15,7 @@ use crate::fhir::json::Value;
 use super::entry::{capability_statement, unless_known};
 use super::plan::{self, Action, Entry, Get};
 use super::rewrite::{Links, Unresolved, rewrite};
+use super::shell::Faults;
 use super::transaction::resource;
 use super::{BundleOptions, BundleOutcome, EntryResult};
 
@@ -29,12 +30,14 @@ impl Engine {
         caller: &Caller,
     ) -> Result<BundleOutcome, Error> {
         let mut bundle = bundle;
+        let faults = Faults::of(&bundle, &self.spec.schema);
         let entries = plan::entries(&mut bundle, &self.settings.base);
-        let refused = self.check_size(entries.len()).and_then(|()| check_full_urls(&entries));
+        let sound = self.check_size(entries.len()).and_then(|()| check_full_urls(&entries));
         let interaction = Kind::Batch.of_system();
-        if let Err(error) = refused {
-            return self.gate.denied(interaction, caller, error).await;
-        }
+        let mut faults = match sound.and(faults) {
+            Ok(faults) => faults,
+            Err(error) => return self.gate.denied(interaction, caller, error).await,
+        };
         let nothing = async |_: &crate::access::Permit<'_>| Ok(Unaudited::nothing());
         self.gate.run(interaction, caller, nothing).await?;
         let full_urls = full_urls(&entries);
@@ -42,7 +45,7 @@ impl Engine {
         results.resize_with(entries.len(), || None);
         let mut by_rank: [Vec<Entry<'_>>; 4] = Default::default();
         for (index, entry) in entries.into_iter().enumerate() {
-            match entry {
+            match entry.and_then(|entry| faults.take(index).map_or(Ok(entry), Err)) {
                 Ok(entry) => by_rank[usize::from(entry.action.rank())].push(entry),
                 Err(error) => {
                     let error: Result<EntryResult, Error> =

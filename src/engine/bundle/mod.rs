@@ -10,6 +10,7 @@ mod batch;
 mod entry;
 pub mod plan;
 mod rewrite;
+mod shell;
 mod transaction;
 
 use bytes::Bytes;
