@@ -5,12 +5,14 @@
 //! own and watches it, so that even a stack overflow is reported with its input. A case follows
 //! from the seed and its number alone. `kiln-fuzz --replay TARGET FILE` runs one input.
 //!
-//! The inputs start from `corpus/<target>/`, which is of our own making.
+//! The inputs start from `corpus/<target>/`, which is of our own making; what was found is in
+//! `findings/`.
 
 mod corpus;
 mod mutation;
 mod random;
 mod target;
+mod tree;
 mod watch;
 mod worker;
 

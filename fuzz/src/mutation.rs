@@ -1,6 +1,7 @@
 //! Inputs made from seeds by damage to bytes and to structure.
 
 use crate::random::Random;
+use crate::tree;
 
 /// Largest input made.
 const MAX_LEN: usize = 256 * 1024;
@@ -79,9 +80,18 @@ const TOKENS: &[&[u8]] = &[
     b"W/\"",
 ];
 
-/// The input of one case: a seed with one to six mutations.
+/// The input of one case: a seed with one to six mutations, of its tree in half of the cases.
 pub(crate) fn input(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = random.pick(seeds).clone();
+    if random.below(2) == 0
+        && let Some(changed) = tree::input(&bytes, seeds, random)
+    {
+        bytes = changed;
+        // Most of them stay whole, so that they get past the reader.
+        if random.below(8) != 0 && bytes.len() <= MAX_LEN {
+            return bytes;
+        }
+    }
     for _ in 0..=random.below(6) {
         mutate(&mut bytes, seeds, random);
     }

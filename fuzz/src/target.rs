@@ -34,7 +34,8 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "id", corpus: "id", run: id },
 ];
 
-static R4: LazyLock<Spec> = LazyLock::new(|| match Spec::r4() {
+/// The definitions of R4.
+pub(crate) static R4: LazyLock<Spec> = LazyLock::new(|| match Spec::r4() {
     Ok(spec) => spec,
     Err(fault) => unreachable!("the embedded pack loads: {fault}"),
 });
@@ -62,14 +63,18 @@ fn xml(input: &[u8]) -> Result<(), String> {
 }
 
 fn survives_xml(value: &Value<'_>) -> Result<(), String> {
-    let mut text = Vec::new();
-    xml::write(value, &R4.schema, &mut text, false).map_err(|fault| format!("write: {fault}"))?;
-    let again = xml::read(&text, &R4.schema, Limits::default());
-    let again = again.map_err(|fault| {
-        format!("read again: {fault} ({}): {}", fault.path, text.escape_ascii())
-    })?;
-    let same = || format!("XML keeps {}: {}", value.to_text(), again.to_text());
-    holds(*value == again, &if *value == again { String::new() } else { same() })
+    for pretty in [false, true] {
+        let mut text = Vec::new();
+        let written = xml::write(value, &R4.schema, &mut text, pretty);
+        written.map_err(|fault| format!("write: {fault}: {}", value.to_text()))?;
+        let again = xml::read(&text, &R4.schema, Limits::default());
+        let again = again.map_err(|fault| {
+            format!("read again: {fault} ({}): {}", fault.path, text.escape_ascii())
+        })?;
+        let same = || format!("XML keeps {}: {}", value.to_text(), again.to_text());
+        holds(*value == again, &if *value == again { String::new() } else { same() })?;
+    }
+    Ok(())
 }
 
 /// A Bundle is planned without a panic, an entry for an entry.
@@ -88,7 +93,29 @@ fn form(input: &[u8]) -> Result<(), String> {
     let issues = verdict.issues();
     holds(issues.len() <= form::MAX_ISSUES, "the number of issues is bounded")?;
     holds(issues.iter().all(|issue| !issue.expression.is_empty()), "each issue has a place")?;
-    holds(issues.iter().all(|issue| issue.to_string().len() < 100_000), "issues are short")
+    holds(issues.iter().all(|issue| issue.to_string().len() < 100_000), "issues are short")?;
+    if verdict.is_sound() { sound(value) } else { Ok(()) }
+}
+
+/// What is sound can be kept: the form the database gives it is sound too, and XML can say it.
+fn sound(value: Value<'_>) -> Result<(), String> {
+    let shell = form::check_shell(&value, &R4.schema);
+    holds(shell.is_sound(), "the shell of what is sound is sound")?;
+    let text = value.to_text();
+    // XML cannot say these; the narrative has a target of its own, that of XML.
+    let in_json_alone = ["\u{fffe}", "\u{ffff}", "\"div\"", "null"];
+    if !in_json_alone.iter().any(|part| text.contains(part)) {
+        survives_xml(&value)?;
+    }
+    let mut plain = value;
+    plain.write_out_exponents();
+    let verdict = form::check(&plain, &R4.schema);
+    holds(verdict.is_sound(), &format!("sound without exponents: {verdict:?}: {text}"))?;
+    let longest = text.len() + 64 * text.matches(['e', 'E']).count() + 17 * 1024;
+    holds(plain.to_text().len() <= longest, "exponents do not make a document large")?;
+    let once = plain.clone();
+    plain.write_out_exponents();
+    holds(plain == once, "exponents are written out once")
 }
 
 /// A patch of any format leads to a resource or to an error, and what it leads to has a verdict.

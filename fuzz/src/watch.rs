@@ -93,8 +93,9 @@ fn memory(process: u32) -> u64 {
 
 fn report(target: &Target, options: &Options, case: u64, what: &str) -> Result<bool, String> {
     let input = worker::input(&corpus::seeds(target)?, options.seed, case);
-    let file: PathBuf = std::env::temp_dir()
-        .join(format!("kiln-fuzz-finding-{}-{}-{case}", target.name, options.seed));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("findings");
+    std::fs::create_dir_all(&folder).map_err(|fault| format!("{}: {fault}", folder.display()))?;
+    let file: PathBuf = folder.join(format!("{}-{}-{case}", target.name, options.seed));
     std::fs::write(&file, &input).map_err(|fault| format!("{}: {fault}", file.display()))?;
     println!("{}: FINDING: seed {} case {case} {what}", target.name, options.seed);
     println!(
