@@ -30,6 +30,9 @@ fn mistakes_are_named_and_end_with_a_failure() {
         (&["serve", "--set", "auth.mode=off", "--set", "http.listen=0.0.0.0:0"], "auth.mode"),
         (&["serve", "--config", "/nonexistent/kiln.toml"], "/nonexistent/kiln.toml"),
         (&["serve", "--set", "auth.mode=off", "--set", "http.listen=here"], "http.listen"),
+        (&["package", "build", "/nonexistent.tgz"], "/nonexistent.tgz: No such file"),
+        (&["package", "install", "Cargo.toml"], "Cargo.toml: not a definition pack"),
+        (&["package", "build", "Cargo.toml"], "Cargo.toml: the package cannot be read: "),
     ];
     for (arguments, named) in cases {
         let output = kiln(arguments);
