@@ -47,8 +47,7 @@ pub fn build(tgz: &[u8]) -> Result<Vec<u8>, PackageError> {
     archive::each_file(tgz, |file, bytes| {
         let value = json::parse_with(bytes, LIMITS)
             .map_err(|source| PackageError::File { file: file.to_owned(), source })?;
-        package.add(file, &value);
-        Ok::<(), PackageError>(())
+        package.add(file, &value)
     })?;
     package.write()
 }
@@ -68,12 +67,15 @@ struct Package {
 }
 
 impl Package {
-    fn add(&mut self, file: &str, value: &Value<'_>) {
+    fn add(&mut self, file: &str, value: &Value<'_>) -> Result<(), PackageError> {
         if file == "package.json" {
-            self.manifest = Some(value.clone().into_owned());
+            let before = self.manifest.replace(value.clone().into_owned());
+            if before.is_some() {
+                return Err(PackageError::Manifest("it has two package.json"));
+            }
         }
-        let Some(object) = value.as_object() else { return };
-        let Some((section, record)) = reduce(value, object) else { return };
+        let Some(object) = value.as_object() else { return Ok(()) };
+        let Some((section, record)) = reduce(value, object) else { return Ok(()) };
         let text = |name| value.str_at(name).unwrap_or_default().to_owned();
         let (url, version) = (text("url"), text("version"));
         // Without a canonical url nothing can name it.
@@ -81,6 +83,7 @@ impl Package {
             let record = record.into_owned();
             self.definitions.push(Definition { section, url, version, record });
         }
+        Ok(())
     }
 
     fn write(mut self) -> Result<Vec<u8>, PackageError> {
@@ -193,6 +196,11 @@ mod tests {
         tar.into_inner().and_then(GzEncoder::finish).expect("finishes")
     }
 
+    /// The first half of an archive, as an interrupted download leaves it.
+    fn cut(bytes: &[u8]) -> Vec<u8> {
+        bytes[..bytes.len() / 2].to_vec()
+    }
+
     const MANIFEST: (&str, &str) = (
         "package/package.json",
         r#"{"name":"my.guide","version":"1.0.0","fhirVersions":["4.0.1"],
@@ -239,6 +247,9 @@ mod tests {
             (archive(&[("package/package.json", "{}")]), "no plain name"),
             (archive(&[("package/package.json", &named("../x"))]), "no plain name"),
             (archive(&[MANIFEST, ("package/x.json", "{")]), "x.json is not JSON"),
+            (archive(&[MANIFEST, MANIFEST]), "two package.json"),
+            (cut(&archive(&[MANIFEST, PROFILE])), "cannot be read"),
+            (archive(&[MANIFEST, ("package/x.json", &"[".repeat(100_000))]), "x.json is not JSON"),
         ] {
             let error = build(&bytes).expect_err(reason).to_string();
             assert!(error.contains(reason), "{error:?} lacks {reason:?}");
