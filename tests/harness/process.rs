@@ -48,6 +48,13 @@ impl Process {
         program.args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
+    /// The most memory that the server has held so far, in KiB.
+    pub(crate) fn peak_kb(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Asks the server to end (SIGTERM); whether it ended well, and how long that took.
     pub(crate) fn terminate(&mut self) -> (bool, Duration) {
         let began = Instant::now();
