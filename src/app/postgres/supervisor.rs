@@ -88,7 +88,9 @@ impl Supervisor {
         let socket_dir = folder.socket_dir.clone();
         let launcher = Launcher { folder, binaries, shared: Arc::default() };
         let child = launcher.start_past_leftovers()?;
-        Ok(Self::watch(launcher, Process::Child(child), socket_dir, PORT))
+        // ALTER SYSTEM may have chosen another port.
+        let port = PidFile::read(&launcher.folder.cluster).map_or(PORT, |file| file.port);
+        Ok(Self::watch(launcher, Process::Child(child), socket_dir, port))
     }
 
     /// Takes over a server that runs already and waits until it accepts connections.

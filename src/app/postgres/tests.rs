@@ -265,6 +265,14 @@ fn a_start_that_fails_tells_what_postgres_said() {
 }
 
 #[test]
+fn a_port_that_the_operator_chose_is_found() {
+    let scratch = Scratch::initialised("port");
+    std::fs::write(scratch.cluster().join("postgresql.auto.conf"), "port = 5499\n").unwrap();
+    let private = Private::start(&scratch.config()).unwrap();
+    assert_eq!(query(&private.app_url(), "SHOW port").as_deref(), Ok("5499"));
+}
+
+#[test]
 fn a_socket_whose_path_would_be_too_long_lies_in_the_temporary_folder() {
     let scratch = Scratch::new("long");
     let deep = scratch.0.join("a".repeat(60)).join("b".repeat(60));
