@@ -25,3 +25,4 @@ mod patch_suites;
 mod races;
 mod routes;
 mod store_sql;
+mod tls;

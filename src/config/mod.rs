@@ -153,7 +153,11 @@ configuration! {
     /// PostgreSQL 15 to 18.
     [database] Database {
         /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in
-        /// data_dir. KILN_DATABASE__URL_FILE names a file that holds the URL.
+        /// data_dir. KILN_DATABASE__URL_FILE names a file that holds the URL. `?sslmode=` may
+        /// be disable, prefer (the default: TLS where the server has it, unchecked), require
+        /// (TLS, unchecked), or verify-full (TLS, and the certificate must bear the server's name
+        /// and come from an authority in the file that `sslrootcert=` names, or that the system
+        /// trusts); verify-ca is taken as verify-full.
         url: Option<SecretString> = Secret("postgres://kiln_app@localhost/kiln"),
         /// The role that owns the tables and migrates them. Without it `serve` refuses an
         /// outside database whose schema is old. KILN_DATABASE__OWNER_URL_FILE works too.

@@ -10,20 +10,24 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
+use tokio_postgres::config::Host;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::Error;
 
 use super::PoolStatus;
 use super::failure;
+use super::tls::{AddressError, Tls};
 
 /// Longest wait for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a free connection of the pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a database is and as whom to log in: a `postgresql://` URL.
+/// Where a database is and as whom to log in: a `postgresql://` URL. Its `sslmode` and
+/// `sslrootcert` say how the connection is kept from others.
 #[derive(Clone, Debug)]
 pub struct Address(SecretString);
 
@@ -33,12 +37,16 @@ impl Address {
         Self(SecretString::from(url.into()))
     }
 
-    pub(super) fn sqlx_options(&self) -> Result<PgConnectOptions, Error> {
-        PgConnectOptions::from_str(self.0.expose_secret()).map_err(Error::internal)
+    pub(super) fn sqlx_options(&self) -> Result<PgConnectOptions, AddressError> {
+        let (text, _, tls) = self.read()?;
+        // The driver would say less about authorities that cannot be read.
+        tls.connector()?;
+        let options = PgConnectOptions::from_str(&text);
+        Ok(tls.options(options.map_err(|error| AddressError::Url(error.to_string()))?))
     }
 
-    fn config(&self, statement_timeout_ms: u32, flush: Flush) -> Result<Config, Error> {
-        let mut config = Config::from_str(self.0.expose_secret()).map_err(Error::internal)?;
+    fn target(&self, statement_timeout_ms: u32, flush: Flush) -> Result<Target, Error> {
+        let (_, mut config, tls) = self.read().map_err(Error::internal)?;
         // Our statements keep their plans whatever the values, so planning each time is waste.
         config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
             "-c plan_cache_mode=force_generic_plan -c jit=off \
@@ -47,8 +55,29 @@ impl Address {
                  -c statement_timeout={statement_timeout_ms}",
             flush.setting()
         ));
-        Ok(config)
+        config.ssl_mode(tls.mode());
+        Ok(Target { config, tls: tls.connector().map_err(Error::internal)? })
     }
+
+    /// What both drivers read, what it says, and what it says of TLS.
+    fn read(&self) -> Result<(String, Config, Tls), AddressError> {
+        let (text, tls) = Tls::split(self.0.expose_secret())?;
+        let config = Config::from_str(&text);
+        let config = config.map_err(|error| AddressError::Url(cause_of(&error)))?;
+        let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        Ok((text, config, if is_local { tls.without() } else { tls }))
+    }
+}
+
+/// What a connection is made with.
+#[derive(Clone)]
+struct Target {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+fn cause_of(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Whether a commit waits until the disk has it.
@@ -127,7 +156,7 @@ impl Reader<'_> {
 
 /// A fixed number of pipelined connections, opened when first needed and after a loss.
 pub(super) struct Pipelines {
-    config: Config,
+    target: Target,
     slots: Vec<Slot>,
     next: AtomicUsize,
 }
@@ -153,7 +182,7 @@ impl Pipelines {
         flush: Flush,
     ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        Ok(Self { config: address.config(timeout_ms, flush)?, slots, next: AtomicUsize::new(0) })
+        Ok(Self { target: address.target(timeout_ms, flush)?, slots, next: AtomicUsize::new(0) })
     }
 
     /// A connection to run statements on; the slots take turns.
@@ -167,7 +196,7 @@ impl Pipelines {
         if let Some(pipeline) = slot.current() {
             return Ok(pipeline);
         }
-        let pipeline = Arc::new(open(&self.config).await?);
+        let pipeline = Arc::new(open(&self.target).await?);
         *slot.open.write().unwrap_or_else(PoisonError::into_inner) = Some(pipeline.clone());
         Ok(pipeline)
     }
@@ -178,8 +207,9 @@ impl Pipelines {
     }
 }
 
-async fn open(config: &Config) -> Result<Pipeline, Error> {
-    let (client, connection) = config.connect(NoTls).await.map_err(failure::error)?;
+async fn open(target: &Target) -> Result<Pipeline, Error> {
+    let connected = target.config.connect(target.tls.clone()).await;
+    let (client, connection) = connected.map_err(failure::error)?;
     drive(connection);
     Ok(Pipeline { client, statements: RwLock::default() })
 }
@@ -199,8 +229,8 @@ pub(super) struct Pool(deadpool_postgres::Pool);
 impl Pool {
     pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager =
-            Manager::from_config(address.config(timeout_ms, Flush::Wait)?, NoTls, recycling);
+        let Target { config, tls } = address.target(timeout_ms, Flush::Wait)?;
+        let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
             create: Some(POOL_TIMEOUT),

@@ -5,12 +5,16 @@ use sqlx::postgres::PgPoolOptions;
 use thiserror::Error;
 
 use super::connection::Address;
+use super::tls::AddressError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Why a database could not be brought to this version.
 #[derive(Debug, Error)]
 pub enum MigrateError {
+    /// Its address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// It cannot be reached, or a statement failed.
     #[error("the database cannot be migrated: {0}")]
     Database(String),
@@ -30,9 +34,7 @@ pub enum MigrateError {
 /// # Errors
 /// [`MigrateError::Newer`] when a newer program migrated it already.
 pub async fn migrate(owner: &Address) -> Result<(), MigrateError> {
-    let options =
-        owner.sqlx_options().map_err(|error| MigrateError::Database(error.to_string()))?;
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(owner.sqlx_options()?);
     let result = MIGRATIONS.run(&pool).await;
     if result.is_ok() {
         let made = sqlx::query("SELECT kiln_make_partitions(CURRENT_DATE)").execute(&pool).await;
@@ -51,9 +53,7 @@ pub async fn migrate(owner: &Address) -> Result<(), MigrateError> {
 /// [`MigrateError::Older`] or [`MigrateError::Newer`] when it has not.
 pub async fn check(address: &Address) -> Result<(), MigrateError> {
     let fault = |error: sqlx::Error| MigrateError::Database(error.to_string());
-    let options =
-        address.sqlx_options().map_err(|error| MigrateError::Database(error.to_string()))?;
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(address.sqlx_options()?);
     let exists: (bool,) = sqlx::query_as("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(&pool)
         .await

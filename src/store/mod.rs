@@ -18,6 +18,7 @@ mod meta;
 mod migrate;
 mod resource;
 mod rows;
+mod tls;
 mod write;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
+pub use tls::AddressError;
 pub use write::{Staged, WriteTx};
 
 use connection::{Pipelines, Pool};
@@ -97,7 +99,7 @@ impl Store {
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let options = address.sqlx_options()?;
+        let options = address.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
         let inner = Inner {
