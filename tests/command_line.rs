@@ -28,6 +28,7 @@ fn mistakes_are_named_and_end_with_a_failure() {
         (&["serve", "--set", "http.lisen=127.0.0.1:0"], "http.lisen"),
         (&["serve", "--set", "auth.mode=smart"], "auth.mode"),
         (&["serve", "--set", "auth.mode=off", "--set", "http.listen=0.0.0.0:0"], "auth.mode"),
+        (&["--set", "http.lisen=1", "serve", "--set", "auth.mode=off"], "http.lisen"),
         (&["serve", "--config", "/nonexistent/kiln.toml"], "/nonexistent/kiln.toml"),
         (&["serve", "--set", "auth.mode=off", "--set", "http.listen=here"], "http.listen"),
         (&["package", "build", "/nonexistent.tgz"], "/nonexistent.tgz: No such file"),

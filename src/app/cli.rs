@@ -1,11 +1,12 @@
 //! The command line: what an operator can ask of `kiln`.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::engine::Engine;
@@ -24,6 +25,9 @@ use super::telemetry::Telemetry;
 /// Patients of the demo data that `serve --demo` loads.
 const DEMO_PATIENTS: u64 = 20;
 
+/// What the library calls the values of `--set`: the name of their field.
+const SETTINGS: &str = "settings";
+
 /// A standards-first FHIR R4 server on PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, about, max_term_width = 100)]
@@ -32,7 +36,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one setting, such as --set http.listen=127.0.0.1:9000; stronger than the environment.
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
     #[command(subcommand)]
     command: Command,
@@ -99,8 +103,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    match execute(cli) {
+    match execute(parse(std::env::args_os())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("kiln: {}", told(&*error));
@@ -121,6 +124,32 @@ fn told(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// Reads the command line; `--set` counts wherever it stands, the last one for a key wins.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Cli {
+    let matches = settable(Cli::command()).get_matches_from(arguments);
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut level = &matches;
+    while let Some((_, below)) = level.subcommand() {
+        cli.settings.extend(settings_of(below));
+        level = below;
+    }
+    cli
+}
+
+/// `command` with `--set` in all of its subcommands. A global argument would do, but for the
+/// library forgets those before the subcommand when there are others behind it.
+fn settable(command: clap::Command) -> clap::Command {
+    let own = command.get_arguments().find(|argument| argument.get_id() == SETTINGS).cloned();
+    command.mut_subcommands(|below| {
+        let below = own.iter().fold(below, |below, own| below.arg(own.clone()));
+        settable(below)
+    })
+}
+
+fn settings_of(matches: &ArgMatches) -> impl Iterator<Item = (String, String)> {
+    matches.get_many::<(String, String)>(SETTINGS).into_iter().flatten().cloned()
 }
 
 fn execute(cli: Cli) -> Outcome {
@@ -240,4 +269,27 @@ fn packages(command: PackageCommand, config: &Config) -> Outcome {
     };
     package::run(&command, &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_count_wherever_they_stand() {
+        let split = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for (line, expected) in [
+            ("kiln --set a=1 serve --set b=2 --demo --set=c=3", &["a", "b", "c"][..]),
+            ("kiln --set a=1 --set b=2 migrate", &["a", "b"]),
+            ("kiln package --set a=1 list --set b=2", &["a", "b"]),
+            ("kiln --set a=1 package --set b=2 build x --set c=3", &["a", "b", "c"]),
+            ("kiln serve", &[]),
+        ] {
+            let cli = parse(split(line));
+            let keys: Vec<_> = cli.settings.iter().map(|(key, _)| key.as_str()).collect();
+            assert_eq!(keys, expected, "{line}");
+        }
+        let twice = parse(split("kiln --set a=1 serve --set a=2")).settings;
+        assert_eq!(twice.last().map(|(_, value)| value.as_str()), Some("2"));
+    }
 }
