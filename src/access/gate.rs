@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
+use crate::fhir::{Identity, Version};
 
 use super::caller::Caller;
-use super::interaction::Interaction;
+use super::interaction::{Interaction, Kind};
 use super::ledger::{CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 use super::permit::Permit;
 use super::unaudited::Unaudited;
@@ -58,6 +59,27 @@ impl<U: Units> Gate<U> {
                 self.units.record(vec![row]).await?;
                 Err(error)
             }
+        }
+    }
+
+    /// Shows the current version of a resource: as [`Gate::run`], but the row goes on record in the
+    /// statement that finds the version.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
+        let interaction = Kind::Read.of(identity.resource_type);
+        let group = self.ids.ordered();
+        let found = match Permit::decide(interaction, &caller.principal) {
+            Ok(permit) => {
+                let row = self.row(interaction, caller, group);
+                self.units.read(&identity.id, &permit, row).await
+            }
+            Err(denied) => Err(denied),
+        };
+        match found {
+            Ok(found) => Ok(found.open().0),
+            Err(error) => self.refuse(interaction, caller, group, error, vec![]).await,
         }
     }
 

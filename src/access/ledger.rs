@@ -5,11 +5,12 @@ use std::future::Future;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
+use crate::fhir::{Instant, LogicalId, ResourceType, Version, VersionId};
 
 use super::caller::Caller;
 use super::interaction::Interaction;
 use super::permit::Permit;
+use super::unaudited::Unaudited;
 
 /// What a result tells, and about whom.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +120,18 @@ pub trait Units: Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     fn begin(&self, permit: &Permit<'_>) -> Self::Unit;
+
+    /// The current version that `permit` allows to read. Where there is a live one, `row` is on
+    /// record when it comes back: one turn of the database finds and records.
+    ///
+    /// # Errors
+    /// Why there is none to show; then nothing is on record yet.
+    fn read(
+        &self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+        row: LedgerRow,
+    ) -> impl Future<Output = Result<Unaudited<Version>, Error>> + Send;
 
     /// Makes rows durable that go with no data: reads and denials.
     ///

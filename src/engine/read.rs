@@ -1,7 +1,6 @@
 //! read: `GET [type]/[id]`.
 
 use crate::access::Caller;
-use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::{Identity, Version};
 
@@ -16,9 +15,6 @@ impl Engine {
     ///
     /// <https://hl7.org/fhir/R4/http.html#read>
     pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
-        let interaction = Kind::Read.of(identity.resource_type);
-        self.gate
-            .run(interaction, caller, async |permit| self.store.current(&identity.id, permit).await)
-            .await
+        self.gate.read(identity, caller).await
     }
 }

@@ -16,6 +16,7 @@ mod ledger;
 pub mod maintenance;
 mod meta;
 mod migrate;
+mod reads;
 mod resource;
 mod rows;
 mod tls;
@@ -39,6 +40,7 @@ use connection::{Pipelines, Pool};
 use hash::Hasher;
 use ledger::LedgerWriter;
 use meta::KnownUses;
+use reads::Reads;
 use write::{Creates, Rids};
 
 /// The tenant of everything while tenancy is off.
@@ -80,6 +82,7 @@ pub struct Store(Arc<Inner>);
 
 pub(crate) struct Inner {
     readers: Pipelines,
+    reads: Reads,
     writers: Pool,
     ledger: LedgerWriter,
     hasher: Hasher,
@@ -97,6 +100,8 @@ impl Store {
     pub async fn connect(address: &Address, sizes: Sizes) -> Result<Self, Error> {
         let readers =
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let reads =
+            Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
@@ -104,6 +109,7 @@ impl Store {
         let hasher = Hasher::load(&readers).await?;
         let inner = Inner {
             readers,
+            reads,
             writers,
             ledger,
             hasher,

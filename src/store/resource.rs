@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, Permit, Restriction, Unaudited};
+use crate::access::{Disclosed, LedgerRow, Permit, Restriction, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
@@ -44,8 +44,25 @@ const VERSION: &str = concat!(
     visible!("h")
 );
 
+/// The current versions of many, and a ledger row for each that is live: one statement for all
+/// reads that wait. A row of `w` carries its own reach, as `visible!` has it for one.
+pub(super) const FIND_RECORDED: &str = "WITH found AS MATERIALIZED \
+     (SELECT w.*, r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
+     FROM unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
+     $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY \
+     AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, actor, source, request_id, method, \
+     query, place) \
+     JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
+     JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+     WHERE w.reach IS NULL OR r.pats && w.reach::bigint[]), \
+     led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
+     source, request_id, method, query, pats, entities) \
+     SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \
+     method, query, pats, '{}' FROM found WHERE op <> 'D') \
+     SELECT vid, lu, op, meta, body, pats, rid, place FROM found";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CURRENT, CURRENT_OF_MANY, VERSION];
+pub(super) const STATEMENTS: &[&str] = &[CURRENT, CURRENT_OF_MANY, FIND_RECORDED, VERSION];
 
 /// What `$4` is for `permit`: the patients within reach, or NULL for everything.
 pub(super) fn visible<'p>(permit: &'p Permit<'_>) -> Option<&'p [i64]> {
@@ -84,6 +101,22 @@ impl Store {
     ) -> Result<Unaudited<Version>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
         let found = find_current(Reader::Shared(&pipeline), id, permit).await?;
+        live(found.ok_or_else(|| unknown(id, permit))?)
+    }
+
+    /// The same for a read and nothing else: where there is a live version, `row` is on record when it
+    /// comes back.
+    ///
+    /// # Errors
+    /// As [`Store::current`]; then nothing is on record yet.
+    pub async fn read(
+        &self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+        row: LedgerRow,
+    ) -> Result<Unaudited<Version>, Error> {
+        let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        let found = self.0.reads.current(identity, visible(permit), row).await?;
         live(found.ok_or_else(|| unknown(id, permit))?)
     }
 
@@ -225,7 +258,7 @@ async fn find_version(
     current(rows.first().ok_or_else(missing)?, identity.clone())
 }
 
-fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
+pub(super) fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
     Ok(Current {
         version: rows::version(row, 0, identity)?,
         patients: row.try_get(5).map_err(failure::error)?,

@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
-use crate::access::{CommitError, Disclosed, Interaction, LedgerRow, Permit, UnitOfWork, Units};
+use crate::access::{
+    CommitError, Disclosed, Interaction, LedgerRow, Permit, Unaudited, UnitOfWork, Units,
+};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, Operation, VersionId};
+use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
 
 use super::ledger::{Columns, insert_ledger};
 use super::meta::{MetaChange, MetaUse};
@@ -268,6 +270,15 @@ impl Units for Store {
         let (staged, changes, entries) = (vec![], vec![], vec![]);
         let prefetched = HashMap::new();
         WriteTx { store, staged, changes, entries, connection: None, raced: false, prefetched }
+    }
+
+    async fn read(
+        &self,
+        id: &LogicalId,
+        permit: &Permit<'_>,
+        row: LedgerRow,
+    ) -> Result<Unaudited<Version>, Error> {
+        Self::read(self, id, permit, row).await
     }
 
     async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::access::{CommitError, LedgerRow};
+use crate::error::Error;
 use crate::store::Store;
 
 use super::{CHUNK, Staged, write};
@@ -50,7 +51,7 @@ impl Creates {
             tokio::select! {
                 biased;
                 result = &mut outcome => return result.unwrap_or_else(|lost| {
-                    Err(CommitError::Failed(crate::error::Error::Unavailable(lost.into())))
+                    Err(CommitError::Failed(Error::Unavailable(lost.into())))
                 }),
                 lane = self.lanes.acquire() => {
                     // The semaphore is never closed.
@@ -76,7 +77,16 @@ impl Creates {
                     answer(waiting, Err(error));
                 }
             }
-            // One of them is at fault, or the connection: each finds out for itself.
+            // The answer is lost, and it may have been yes: writing again could store twice what is
+            // stored, so each is told that the database was away.
+            Err(CommitError::Failed(Error::Unavailable(cause))) => {
+                let cause = cause.to_string();
+                for waiting in batch {
+                    let lost = Error::Unavailable(cause.clone().into());
+                    answer(waiting, Err(CommitError::Failed(lost)));
+                }
+            }
+            // One of them is at fault: each finds out for itself.
             Err(_) => {
                 for waiting in batch {
                     let staged: Vec<&Staged> = waiting.staged.iter().collect();
