@@ -276,8 +276,79 @@ fn an_xml_patch_changes_what_it_selects() {
             r#"<add sel="f:Patient/f:text/h:div"><h:b>!</h:b></add>"#,
             NARRATED.replace("</div>", "<b>!</b></div>"),
         ),
+        (
+            r#"<add sel="f:Patient/f:text/h:div/h:p[1]/text()" pos="after"><h:b>!</h:b></add>"#,
+            NARRATED.replace("one", "one<b>!</b>"),
+        ),
+        (
+            r#"<replace sel="Patient/name/given[1]/@value"> x </replace>"#,
+            NARRATED.replace(r#""x""#, r#"" x ""#),
+        ),
     ] {
         assert_eq!(xml(NARRATED, operations), Ok(expected), "{operations}");
+    }
+}
+
+#[test]
+fn what_an_xml_patch_empties_goes_with_it() {
+    let without = |part: &str| NARRATED.replace(part, "");
+    let name = r#","name":[{"given":["x","y"]}]"#;
+    let (one, both) =
+        (r#"<remove sel="Patient/name/given[1]"/>"#, r#"<remove sel="Patient/name/given"/>"#);
+    for (operations, expected) in [
+        (format!("{one}{both}"), without(name)),
+        (
+            r#"<remove sel="Patient/name/given[1]/@value"/>"#.to_owned() + both.replace("given", "given[2]").as_str(),
+            without(name),
+        ),
+        (r#"<remove sel="Patient/gender/@value"/>"#.to_owned(), without(r#","gender":"male""#)),
+        (
+            format!(r#"{one}{both}<add sel="Patient/name"><family value="F"/></add>"#),
+            NARRATED.replace(r#""given":["x","y"]"#, r#""family":"F""#),
+        ),
+        (
+            r#"<remove sel="Patient/gender/@value"/><add sel="Patient/gender" type="@value">other</add>"#.to_owned(),
+            NARRATED.replace(r#""male""#, r#""other""#),
+        ),
+        (
+            r#"<add sel="Patient"><contact/></add><add sel="Patient/contact"><gender value="male"/></add>"#.to_owned(),
+            NARRATED.replace(r#""male"}"#, r#""male","contact":[{"gender":"male"}]}"#),
+        ),
+    ] {
+        assert_eq!(xml(NARRATED, &operations), Ok(expected), "{operations}");
+    }
+    let empty = xml(NARRATED, r#"<add sel="Patient"><contact/></add>"#).expect_err("empty");
+    assert!(empty.starts_with("400"), "{empty}");
+}
+
+#[test]
+fn a_text_between_elements_is_a_node_of_its_own() {
+    let target = NARRATED.replace("<p>one</p><p>two</p>", "a<b>b</b>c <i>i</i> <br/> d");
+    let div = "f:Patient/f:text/h:div";
+    for (operation, expected) in [
+        (format!(r#"<replace sel="{div}/text()[2]">-</replace>"#), "a<b>b</b>-<i>i</i> <br/> d"),
+        (format!(r#"<replace sel="{div}/text()[last()]"/>"#), "a<b>b</b>c <i>i</i> <br/>"),
+        (format!(r#"<remove sel="{div}/text()[1]"/>"#), "<b>b</b>c <i>i</i> <br/> d"),
+        (
+            format!(r#"<remove sel="{div}/h:b"/><remove sel="{div}/text()[1]"/>"#),
+            "<i>i</i> <br/> d",
+        ),
+        (format!(r#"<remove sel="{div}/h:i" ws="after"/>"#), "a<b>b</b>c <br/> d"),
+    ] {
+        let expected = target.replace("a<b>b</b>c <i>i</i> <br/> d", expected);
+        assert_eq!(xml(&target, &operation), Ok(expected), "{operation}");
+    }
+    for (operation, expected) in [
+        (format!(r#"<remove sel="{div}/text()"/>"#), "several"),
+        (format!(r#"<remove sel="{div}/text()[9]"/>"#), "nothing is found"),
+        (format!(r#"<remove sel="{div}/h:br/text()"/>"#), "nothing is found"),
+        (format!(r#"<replace sel="{div}/text()[1]"><b/></replace>"#), "a text, without"),
+        (format!(r#"<add sel="{div}/text()[1]">x</add>"#), "nothing can be added"),
+        (format!(r#"<remove sel="{div}/h:b" ws="both"/>"#), "no white space"),
+        (format!(r#"<remove sel="{div}/text()[1]" ws="after"/>"#), "only an element"),
+    ] {
+        let found = xml(&target, &operation).expect_err(expected);
+        assert!(found.starts_with("400") && found.contains(expected), "{operation}: {found}");
     }
 }
 
@@ -317,6 +388,14 @@ fn an_xml_patch_that_does_not_fit_is_400() {
         (r#"<add sel="Patient"><shoe value="1"/></add>"#, "shoe"),
         (r#"<replace sel="Patient/gender"><a/><b/></replace>"#, "one element"),
         (r#"<replace sel="Patient/id/@value">q</replace>"#, "cannot change id"),
+        (r#"<remove sel="Patient/id"/>"#, "cannot change id"),
+        (r#"<remove sel="Patient/gender" pos="after"/>"#, "remove has no attribute \"pos\""),
+        (r#"<replace sel="Patient/gender" type="@x">x</replace>"#, "no attribute \"type\""),
+        (r#"<add sel="Patient" where="x"><x/></add>"#, "add has no attribute \"where\""),
+        (r#"<remove sel="Patient/gender" ws="all"/>"#, "\"all\" is no ws"),
+        (r#"<add sel="Patient/gender" type="@id" pos="after">x</add>"#, "has no pos"),
+        (r#"<replace sel="Patient/gender/@value"><a/></replace>"#, "a text, without"),
+        (r#"<replace sel="Patient/gender">x<gender value="other"/></replace>"#, "one element"),
     ] {
         let found = xml(NARRATED, operations).expect_err(operations);
         assert!(found.starts_with("400") && found.contains(expected), "{operations}: {found}");

@@ -40,6 +40,8 @@ pub(super) fn apply(
     for (index, operation) in diff.elements().enumerate() {
         run(operation, &diff, &mut root).map_err(|fault| fault.at(index))?;
     }
+    drop_emptied(&mut root);
+    is_emptied(&mut root);
     if let Some(type_id) = schema.by_name(&root.name) {
         arrange(&mut root, type_id, schema);
     }
@@ -83,6 +85,16 @@ fn restore(patched: &mut Value<'static>, unpatched: &Value<'static>, target: &Va
 }
 
 fn run(operation: &Element, diff: &Element, root: &mut Element) -> Step<()> {
+    let known: &[&str] = match operation.name.as_str() {
+        "add" => &["sel", "pos", "type"],
+        "remove" => &["sel", "ws"],
+        "replace" => &["sel"],
+        other => return invalid(format!("{other:?} is no operation of XML Patch")),
+    };
+    let is_known = |name: &str| known.contains(&name) || is_declaration(name);
+    if let Some((name, _)) = operation.attributes.iter().find(|(name, _)| !is_known(name)) {
+        return invalid(format!("{} has no attribute {name:?}", operation.name));
+    }
     let Some(selector) = operation.attribute("sel") else { return invalid("sel is missing") };
     let namespace = |prefix: &str| {
         let declared = format!("xmlns:{prefix}");
@@ -98,28 +110,23 @@ fn run(operation: &Element, diff: &Element, root: &mut Element) -> Step<()> {
     let selected = select(selector, root, &namespace)?;
     match operation.name.as_str() {
         "add" => add(operation, &selected, root),
-        "remove" => remove(&selected, root),
-        "replace" => replace(operation, &selected, root),
-        other => invalid(format!("{other:?} is no operation of XML Patch")),
+        "remove" => remove(operation, &selected, root),
+        _ => replace(operation, &selected, root),
     }
 }
 
 fn add(operation: &Element, selected: &Selected, root: &mut Element) -> Step<()> {
-    if selected.part != Part::Element {
-        return invalid("add needs an element");
-    }
-    if let Some(kind) = operation.attribute("type") {
-        let Some(name) = kind.strip_prefix('@').filter(|name| is_plain_name(name)) else {
-            return invalid(format!("add of the type {kind:?} is not offered"));
-        };
-        let element = at_mut(root, &selected.way)?;
-        if element.attribute(name).is_some() {
-            return invalid(format!("the attribute {name} is there already"));
-        }
-        element.attributes.push((name.to_owned(), operation.text().trim().to_owned()));
-        return Ok(());
-    }
     let position = operation.attribute("pos");
+    if let Some(kind) = operation.attribute("type") {
+        if position.is_some() {
+            return invalid("an attribute has no pos");
+        }
+        return add_attribute(kind, operation, selected, root);
+    }
+    let is_sibling = matches!(position, Some("before" | "after"));
+    if selected.part != Part::Element && !(selected.part == Part::Text && is_sibling) {
+        return invalid("nothing can be added to this node");
+    }
     let (holder, place) = match (position, selected.way.split_last()) {
         (None, _) => (&selected.way[..], None),
         (Some("prepend"), _) => (&selected.way[..], Some(0)),
@@ -135,61 +142,181 @@ fn add(operation: &Element, selected: &Selected, root: &mut Element) -> Step<()>
     let holder = at_mut(root, holder)?;
     let place = place.unwrap_or(holder.children.len()).min(holder.children.len());
     holder.children.splice(place..place, added);
+    join_texts(holder);
     Ok(())
 }
 
-fn remove(selected: &Selected, root: &mut Element) -> Step<()> {
-    match &selected.part {
-        Part::Attribute(name) => {
-            at_mut(root, &selected.way)?.attributes.retain(|(known, _)| known != name);
-        }
-        Part::Element => {
-            let Some((&place, holder)) = selected.way.split_last() else {
-                return invalid("the whole resource cannot be removed");
-            };
-            at_mut(root, holder)?.children.remove(place);
-        }
-        Part::Text => {
-            let element = at_mut(root, &selected.way)?;
-            element.children.retain(|child| !matches!(child, Content::Text(_)));
-        }
+fn add_attribute(
+    kind: &str,
+    operation: &Element,
+    selected: &Selected,
+    root: &mut Element,
+) -> Step<()> {
+    let Some(name) = kind.strip_prefix('@').filter(|name| is_plain_name(name)) else {
+        return invalid(format!("add of the type {kind:?} is not offered"));
+    };
+    if selected.part != Part::Element {
+        return invalid("only an element has attributes");
     }
+    let value = text_alone(operation)?;
+    let element = at_mut(root, &selected.way)?;
+    if element.attribute(name).is_some() {
+        return invalid(format!("the attribute {name} is there already"));
+    }
+    element.attributes.push((name.to_owned(), value));
     Ok(())
+}
+
+fn remove(operation: &Element, selected: &Selected, root: &mut Element) -> Step<()> {
+    let white_space = operation.attribute("ws");
+    if let (Part::Attribute(name), None) = (&selected.part, white_space) {
+        let element = at_mut(root, &selected.way)?;
+        element.attributes.retain(|(known, _)| known != name);
+        mark_if_emptied(element);
+        return Ok(());
+    }
+    if selected.part != Part::Element && white_space.is_some() {
+        return invalid("only an element has white space around it");
+    }
+    let Some((&place, holder)) = selected.way.split_last() else {
+        return invalid("the whole resource cannot be removed");
+    };
+    let holder = at_mut(root, holder)?;
+    let first = match white_space {
+        None => place,
+        Some(sides) => remove_white_space(sides, place, holder)?,
+    };
+    holder.children.remove(first);
+    join_texts(holder);
+    mark_if_emptied(holder);
+    Ok(())
+}
+
+/// Takes the white space beside the child at `place` away and gives the child's new place. Between
+/// FHIR's elements there is none to take: it has no meaning there and is not kept.
+fn remove_white_space(sides: &str, place: usize, holder: &mut Element) -> Step<usize> {
+    let (before, after) = match sides {
+        "before" => (true, false),
+        "after" => (false, true),
+        "both" => (true, true),
+        other => return invalid(format!("{other:?} is no ws")),
+    };
+    if holder.vocabulary == Vocabulary::Fhir {
+        return Ok(place);
+    }
+    let mut place = place;
+    let mut take = |at: Option<usize>| {
+        let at = at.filter(|at| match holder.children.get(*at) {
+            Some(Content::Text(text)) => text.trim().is_empty(),
+            _ => false,
+        });
+        match at {
+            Some(at) => {
+                holder.children.remove(at);
+                Ok(())
+            }
+            None => invalid("there is no white space beside the element"),
+        }
+    };
+    if after {
+        take(place.checked_add(1))?;
+    }
+    if before {
+        take(place.checked_sub(1))?;
+        place -= 1;
+    }
+    Ok(place)
 }
 
 fn replace(operation: &Element, selected: &Selected, root: &mut Element) -> Step<()> {
-    match &selected.part {
-        Part::Attribute(name) => {
-            let element = at_mut(root, &selected.way)?;
-            let slot = element.attributes.iter_mut().find(|(known, _)| known == name);
-            if let Some((_, value)) = slot {
-                operation.text().trim().clone_into(value);
-            }
+    if let Part::Attribute(name) = &selected.part {
+        let value = text_alone(operation)?;
+        let element = at_mut(root, &selected.way)?;
+        if let Some((_, slot)) = element.attributes.iter_mut().find(|(known, _)| known == name) {
+            *slot = value;
         }
-        Part::Element => {
-            let Some((&place, holder)) = selected.way.split_last() else {
-                return invalid("the whole resource cannot be replaced");
-            };
-            let Some(vocabulary) = at(root, holder).map(|element| element.vocabulary) else {
-                return invalid("the selector leads nowhere");
-            };
-            let mut added = content(operation, vocabulary, selected.way.len())?;
-            added.retain(|child| matches!(child, Content::Element(_)));
-            if added.len() != 1 {
-                return invalid("an element is replaced by one element");
-            }
-            at_mut(root, holder)?.children.splice(place..=place, added);
+        return Ok(());
+    }
+    let Some((&place, holder)) = selected.way.split_last() else {
+        return invalid("the whole resource cannot be replaced");
+    };
+    let added = if selected.part == Part::Text {
+        let text = text_alone(operation)?;
+        let text = (!text.is_empty()).then_some(Content::Text(text));
+        text.into_iter().collect()
+    } else {
+        let Some(vocabulary) = at(root, holder).map(|element| element.vocabulary) else {
+            return invalid("the selector leads nowhere");
+        };
+        let mut added = content(operation, vocabulary, selected.way.len())?;
+        added.retain(|child| !matches!(child, Content::Text(text) if text.trim().is_empty()));
+        if !matches!(added.as_slice(), [Content::Element(_)]) {
+            return invalid("an element is replaced by one element");
         }
-        Part::Text => {
-            let element = at_mut(root, &selected.way)?;
-            let first = element.children.iter().position(|child| matches!(child, Content::Text(_)));
-            let Some(first) = first else { return invalid("there is no text to replace") };
-            element.children.retain(|child| !matches!(child, Content::Text(_)));
-            let place = first.min(element.children.len());
-            element.children.insert(place, Content::Text(operation.text()));
+        added
+    };
+    let holder = at_mut(root, holder)?;
+    holder.children.splice(place..=place, added);
+    join_texts(holder);
+    Ok(())
+}
+
+/// The text of an operation whose content is a text and nothing else.
+fn text_alone(operation: &Element) -> Step<String> {
+    if operation.elements().next().is_some() {
+        return invalid("the content is a text, without elements");
+    }
+    Ok(operation.text())
+}
+
+/// Texts that meet are one text.
+fn join_texts(element: &mut Element) {
+    let mut joined: Vec<Content> = Vec::with_capacity(element.children.len());
+    for child in element.children.drain(..) {
+        match (joined.last_mut(), child) {
+            (Some(Content::Text(before)), Content::Text(text)) => before.push_str(&text),
+            (_, child) => joined.push(child),
         }
     }
-    Ok(())
+    element.children = joined;
+}
+
+/// The name of an attribute that no document can have: it marks an element that a removal left
+/// empty. FHIR knows no empty elements, so such a one goes when the patch is done, unless a later
+/// operation fills it. One that the patch itself adds empty stays and is refused with the result.
+const EMPTIED: &str = "";
+
+fn mark_if_emptied(element: &mut Element) {
+    let is_bare = element.attributes.iter().all(|(name, _)| is_declaration(name));
+    if is_bare && element.children.is_empty() {
+        element.attributes.push((EMPTIED.to_owned(), String::new()));
+    }
+}
+
+/// Takes out what removals left empty, and what that leaves empty; the marks go too.
+fn drop_emptied(element: &mut Element) {
+    let had_children = !element.children.is_empty();
+    element.children.retain_mut(|child| match child {
+        Content::Element(child) => {
+            drop_emptied(child);
+            !is_emptied(child)
+        }
+        Content::Text(_) => true,
+    });
+    let is_marked = element.attribute(EMPTIED).is_some();
+    element.attributes.retain(|(name, _)| name != EMPTIED);
+    if is_marked || had_children {
+        mark_if_emptied(element);
+    }
+}
+
+/// Whether a mark is left: of a resource and of the narrative never, they may be bare.
+fn is_emptied(element: &mut Element) -> bool {
+    let is_marked = element.attribute(EMPTIED).is_some();
+    element.attributes.retain(|(name, _)| name != EMPTIED);
+    is_marked
+        && element.vocabulary == Vocabulary::Fhir
+        && !element.name.starts_with(|first: char| first.is_ascii_uppercase())
 }
 
 /// What `operation` puts into an element of `vocabulary`, `depth` levels down.
@@ -219,6 +346,11 @@ fn adopt(element: &mut Element, vocabulary: Vocabulary) {
             adopt(child, vocabulary);
         }
     }
+}
+
+/// Whether an attribute only declares a namespace.
+fn is_declaration(name: &str) -> bool {
+    name == "xmlns" || name.starts_with("xmlns:")
 }
 
 /// A name that may become an attribute of FHIR's XML.

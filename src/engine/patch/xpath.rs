@@ -2,7 +2,8 @@
 //!
 //! `Patient/name[2]/given[@value='Jim']/@value`, with or without prefixes. Steps are names or
 //! `*`; predicates are a position, `last()`, or an attribute or child that is there or equals a
-//! text. An unprefixed name stands for an element of any namespace: FHIR's names and those of
+//! text. `text()` is one node of text: between elements there are several, and a position tells
+//! which. An unprefixed name stands for an element of any namespace: FHIR's names and those of
 //! the narrative never meet in one place.
 //!
 //! Spec: <https://www.rfc-editor.org/rfc/rfc5261#section-4.1>
@@ -10,15 +11,15 @@
 use super::{Step, invalid};
 use crate::fhir::codec::xml::tree::{Content, Element, Vocabulary};
 
-/// A node that a selector found: the way to an element by places among its parent's children,
-/// and what of it is meant.
+/// A node that a selector found: the way to it by places among its parent's children, for an
+/// attribute the way to its element.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Selected {
     pub(super) way: Vec<usize>,
     pub(super) part: Part,
 }
 
-/// What of an element a selector means.
+/// What kind of node a selector means.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Part {
     Attribute(String),
@@ -61,12 +62,11 @@ pub(super) fn select(
             part = Part::Attribute(parser.qualified()?.to_owned());
         } else if !is_first && parser.take("text()") {
             part = Part::Text;
+            let predicates = parser.predicates()?;
+            found = found.iter().flat_map(|way| texts(&predicates, root, way)).collect();
         } else {
             let name = parser.test()?;
-            let mut predicates = Vec::new();
-            while parser.take("[") {
-                predicates.push(parser.predicate()?);
-            }
+            let predicates = parser.predicates()?;
             found = if is_first {
                 step_to_root(&name, &predicates, root)
             } else {
@@ -130,6 +130,28 @@ fn step(
     let mut found: Vec<_> = fitting.collect();
     filter(&mut found, predicates);
     found.into_iter().map(|(place, _)| [way, &[place]].concat()).collect()
+}
+
+/// The ways to the texts directly in the element at `way`.
+fn texts(predicates: &[Predicate<'_>], root: &Element, way: &[usize]) -> Vec<Vec<usize>> {
+    let children = at(root, way).map_or(&[][..], |element| &element.children);
+    let texts = children.iter().enumerate().filter_map(|(place, child)| match child {
+        Content::Element(_) => None,
+        Content::Text(_) => Some(place),
+    });
+    let mut found: Vec<usize> = texts.collect();
+    for predicate in predicates {
+        let wanted = match predicate {
+            Predicate::Last => found.last().copied(),
+            Predicate::Position(position) => {
+                position.checked_sub(1).and_then(|index| found.get(index).copied())
+            }
+            // A text has neither attributes nor children.
+            Predicate::Value(..) => None,
+        };
+        found = wanted.into_iter().collect();
+    }
+    found.into_iter().map(|place| [way, &[place]].concat()).collect()
 }
 
 fn filter(found: &mut Vec<(usize, &Element)>, predicates: &[Predicate<'_>]) {
@@ -215,6 +237,14 @@ impl<'s> Parser<'s, '_> {
             Some(one) => Ok(Test { vocabulary: Some(one), name: Some(local) }),
             None => invalid(format!("the prefix {prefix:?} is not declared")),
         }
+    }
+
+    fn predicates(&mut self) -> Step<Vec<Predicate<'s>>> {
+        let mut predicates = Vec::new();
+        while self.take("[") {
+            predicates.push(self.predicate()?);
+        }
+        Ok(predicates)
     }
 
     fn predicate(&mut self) -> Step<Predicate<'s>> {
