@@ -32,6 +32,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
+        if let Err(error) = self.check_patch(&patch) {
+            return self.gate.denied(interaction, caller, error).await;
+        }
         let _turn = self.turns.of(identity).await;
         let mut attempts = self.gate.attempts(interaction, caller);
         loop {
@@ -44,6 +47,15 @@ impl Engine {
             if let Some(done) = attempt.await? {
                 return Ok(done);
             }
+        }
+    }
+
+    /// Checks the form of a patch that is a resource: whatever breaks a rule there is malformed.
+    fn check_patch(&self, patch: &Patch<'_>) -> Result<(), Error> {
+        let Patch::FhirPath(parameters) = patch else { return Ok(()) };
+        match self.check(parameters) {
+            Err(Error::Unprocessable(issues)) => Err(Error::Invalid(issues)),
+            checked => checked,
         }
     }
 
