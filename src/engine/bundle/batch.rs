@@ -200,7 +200,7 @@ fn full_urls(entries: &[Result<Entry<'_>, Error>]) -> Links {
         if let (Some(full_url), Some(identity)) = (&entry.full_url, placeholder(entry))
             && full_url.starts_with("urn:")
         {
-            links.add(full_url, identity, true);
+            links.add(full_url, identity, None);
         }
     }
     links

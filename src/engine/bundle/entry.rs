@@ -15,6 +15,7 @@ use super::transaction::Ready;
 use super::{BundleOptions, EntryResult};
 
 /// An entry that waits for its turn.
+#[derive(Clone)]
 pub(super) struct Work {
     pub(super) index: usize,
     pub(super) rank: u8,
@@ -24,6 +25,7 @@ pub(super) struct Work {
 }
 
 /// What an entry does, its resource prepared.
+#[derive(Clone)]
 pub(super) enum Task {
     Create(Identity, Ready),
     Delete(Identity),

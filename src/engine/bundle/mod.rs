@@ -12,6 +12,7 @@ pub mod plan;
 mod rewrite;
 mod shell;
 mod transaction;
+mod versions;
 
 use bytes::Bytes;
 

@@ -22,13 +22,14 @@ pub(super) struct Links {
 #[derive(Debug)]
 struct Link {
     identity: Identity,
-    is_new: bool,
+    /// What takes the place of a version; `None`: the version stays.
+    version: Option<String>,
 }
 
 impl Links {
-    /// Makes `full_url` lead to `identity`; `is_new` when the Bundle creates its first version.
-    pub(super) fn add(&mut self, full_url: &str, identity: Identity, is_new: bool) {
-        self.by_url.insert(full_url.to_owned(), Link { identity, is_new });
+    /// Makes `full_url` lead to `identity`; `version` is the one that the Bundle makes, if it does.
+    pub(super) fn add(&mut self, full_url: &str, identity: Identity, version: Option<String>) {
+        self.by_url.insert(full_url.to_owned(), Link { identity, version });
     }
 
     /// What `text` becomes; `None` when no entry is meant.
@@ -45,10 +46,8 @@ impl Links {
             let absolute = format!("{}/{path}", root?);
             self.by_url.get(&absolute)
         })?;
-        let version = version.map(|old| {
-            let version = if link.is_new { "1" } else { old };
-            format!("/_history/{version}")
-        });
+        let version =
+            version.map(|old| format!("/_history/{}", link.version.as_deref().unwrap_or(old)));
         Some(format!("{}{}{fragment}", link.identity, version.unwrap_or_default()))
     }
 }
@@ -261,9 +260,10 @@ mod tests {
             Identity { resource_type: name.parse().expect("type"), id: id.parse().expect("id") }
         };
         let mut links = Links::default();
-        links.add("urn:uuid:p", identity("Patient/1"), true);
-        links.add("urn:uuid:b", identity("Binary/2"), true);
-        links.add("http://old.org/fhir/Patient/9", identity("Patient/3"), true);
+        let first = || Some("1".to_owned());
+        links.add("urn:uuid:p", identity("Patient/1"), first());
+        links.add("urn:uuid:b", identity("Binary/2"), first());
+        links.add("http://old.org/fhir/Patient/9", identity("Patient/3"), first());
         links
     }
 

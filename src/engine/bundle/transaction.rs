@@ -14,6 +14,7 @@ use crate::store::WriteTx;
 use super::entry::Work;
 use super::plan::{self, Action, Entry};
 use super::rewrite::{Links, Unresolved, rewrite};
+use super::versions::{Settled, word};
 use super::{BundleOptions, BundleOutcome, EntryResult, at_entry};
 
 impl Engine {
@@ -24,16 +25,16 @@ impl Engine {
         caller: &Caller,
     ) -> Result<BundleOutcome, Error> {
         let interaction = Kind::Transaction.of_system();
-        let work = match self.plan_transaction(bundle) {
-            Ok(work) => work,
+        let plan = match self.plan_transaction(bundle) {
+            Ok(plan) => plan,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
-        let written = work.iter().filter_map(Work::written_identity);
+        let written = plan.work.iter().filter_map(Work::written_identity);
         let _turns = self.turns.of_all(written).await;
         let mut attempts = self.gate.attempts(interaction, caller);
         loop {
             let attempt = attempts.write(async |permit, tx| {
-                let results = self.run_transaction(&work, options, permit, tx).await?;
+                let results = self.run_transaction(&plan, options, permit, tx).await?;
                 Ok(Unaudited::new(results, Disclosed::default()))
             });
             if let Some(done) = attempt.await? {
@@ -44,25 +45,32 @@ impl Engine {
 
     /// Everything about a transaction that needs no database: the order of work, new ids, links,
     /// the checked and prepared resources.
-    fn plan_transaction(&self, bundle: Value<'_>) -> Result<Vec<Work>, Error> {
+    fn plan_transaction(&self, bundle: Value<'_>) -> Result<Plan, Error> {
         self.check(&bundle).map_err(malformed_bundle)?;
         let mut bundle = bundle;
         let entries = plan::entries(&mut bundle, &self.settings.base);
         self.check_size(entries.len())?;
         let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
         let identities = self.identities(&entries)?;
+        let secret = self.ids.ordered().simple().to_string();
         let mut links = Links::default();
         for (entry, identity) in entries.iter().zip(&identities) {
             if let (Some(full_url), Some(identity)) = (&entry.full_url, identity) {
-                let is_new = matches!(entry.action, Action::Create(..));
-                links.add(full_url, identity.clone(), is_new);
+                let version = match &entry.action {
+                    Action::Create(..) => Some("1".to_owned()),
+                    Action::Patch(..) | Action::Update(..) => Some(word(&secret, entry.index)),
+                    Action::Delete(_) | Action::Get(_) | Action::Meta(..) => None,
+                };
+                links.add(full_url, identity.clone(), version);
             }
         }
         let prepared = entries.into_iter().zip(identities).map(|(entry, identity)| {
             let index = entry.index;
             self.prepare_entry(entry, identity, &links).map_err(|error| at_entry(error, index))
         });
-        prepared.collect()
+        let work: Vec<Work> = prepared.collect::<Result<_, Error>>()?;
+        let waits = work.iter().any(|one| one.mentions(&secret));
+        Ok(Plan { work, secret: waits.then_some(secret) })
     }
 
     /// The resource that each entry writes, new ids included; no resource twice (rest 3.13).
@@ -118,7 +126,8 @@ impl Engine {
                 let prepared = self.prepare(&identity, value)?;
                 super::entry::Task::Update(identity, prepared)
             }
-            Action::Patch(identity, value) => {
+            Action::Patch(identity, mut value) => {
+                follow(&mut value)?;
                 super::entry::Task::Patch(identity, crate::engine::patching::of_entry(&value)?)
             }
             Action::Delete(identity) => super::entry::Task::Delete(identity),
@@ -134,18 +143,37 @@ impl Engine {
     /// Runs the entries in FHIR's order and gives the results in the order of the request.
     async fn run_transaction(
         &self,
-        work: &[Work],
+        plan: &Plan,
         options: &BundleOptions,
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Vec<EntryResult>, Error> {
-        let mut order: Vec<&Work> = work.iter().collect();
-        order.sort_by_key(|work| work.rank);
-        let written: Vec<&Identity> = work.iter().filter_map(Work::written_identity).collect();
+        let written: Vec<&Identity> = plan.work.iter().filter_map(Work::written_identity).collect();
         if written.len() > 1 {
             tx.prefetch(&written, permit).await?;
         }
-        let mut results = HashMap::with_capacity(work.len());
+        let Some(secret) = &plan.secret else {
+            return self.run_in_order(&plan.work, HashMap::new(), options, permit, tx).await;
+        };
+        let settled = self.settle(&plan.work, secret, options, permit, tx).await?;
+        let Settled { work, results, promised } = settled;
+        let results = self.run_in_order(&work, results, options, permit, tx).await?;
+        promised.check(&results)?;
+        Ok(results)
+    }
+
+    async fn run_in_order(
+        &self,
+        work: &[Work],
+        done: HashMap<usize, EntryResult>,
+        options: &BundleOptions,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Vec<EntryResult>, Error> {
+        let mut results = done;
+        let mut order: Vec<&Work> =
+            work.iter().filter(|one| !results.contains_key(&one.index)).collect();
+        order.sort_by_key(|work| work.rank);
         let mut is_flushed = false;
         for work in order {
             if work.reads_database() && !is_flushed {
@@ -170,6 +198,13 @@ fn malformed_bundle(error: Error) -> Error {
         }
         other => other,
     }
+}
+
+/// A transaction that only the database is missing to.
+struct Plan {
+    work: Vec<Work>,
+    /// What stands for versions that only the run will tell, when there are such.
+    secret: Option<String>,
 }
 
 /// What stays of a resource until its entry runs.
