@@ -17,6 +17,8 @@ use super::{Store, TENANT, failure};
 
 mod cursor;
 
+use cursor::Position;
+
 /// Largest number that a total of a type or the system is counted to; beyond, it is left out.
 const COUNTED: i64 = 10_000;
 
@@ -42,7 +44,7 @@ pub struct HistoryRequest {
     pub at: Option<(Instant, Instant)>,
     /// Most versions on the page; 0 asks for the total only.
     pub count: u32,
-    /// Where the page starts: what [`HistoryPage::next`] said.
+    /// Where the page starts: what [`HistoryPage::next`] or [`HistoryPage::previous`] said.
     pub cursor: Option<String>,
 }
 
@@ -53,8 +55,10 @@ pub struct HistoryPage {
     pub total: Option<u64>,
     /// The versions.
     pub versions: Vec<Version>,
-    /// Where the next page starts; `None` on the last.
+    /// Where the next page, of older versions, starts; `None` on the last.
     pub next: Option<String>,
+    /// Where the page before, of newer versions, starts; `None` on the first.
+    pub previous: Option<String>,
 }
 
 /// What every statement selects of its table.
@@ -85,18 +89,33 @@ macro_rules! matching {
     };
 }
 
-/// $1 tenant, $2 type, $3 id, $8 version below which the page starts, $9 limit.
-const INSTANCE: &str = concat!(
-    "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) (",
-    columns!("r"),
-    " FROM i JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.vid < $8 AND ",
-    matching!("r"),
-    ") UNION ALL (",
-    columns!("h"),
-    " FROM i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk WHERE h.vid < $8 AND ",
-    matching!("h"),
-    " ORDER BY h.vid DESC LIMIT $9) ORDER BY 1 DESC LIMIT $9"
-);
+/// $1 tenant, $2 type, $3 id, $8 version below (or, going back, above) which the page starts, $9 limit.
+macro_rules! instance {
+    ($beyond:literal, $order:literal) => {
+        concat!(
+            "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) (",
+            columns!("r"),
+            " FROM i JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.vid ",
+            $beyond,
+            " $8 AND ",
+            matching!("r"),
+            ") UNION ALL (",
+            columns!("h"),
+            " FROM i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk WHERE h.vid ",
+            $beyond,
+            " $8 AND ",
+            matching!("h"),
+            " ORDER BY h.vid ",
+            $order,
+            " LIMIT $9) ORDER BY 1 ",
+            $order,
+            " LIMIT $9"
+        )
+    };
+}
+
+const INSTANCE: &str = instance!("<", "DESC");
+const INSTANCE_BACK: &str = instance!(">", "ASC");
 
 const INSTANCE_TOTAL: &str = concat!(
     "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) ",
@@ -108,23 +127,40 @@ const INSTANCE_TOTAL: &str = concat!(
     ") v"
 );
 
-/// $1 tenant, $2 and $3 first and last type, $8 and $9 time and key below which the page starts, $10 limit.
+/// $1 tenant, $2 and $3 first and last type, $8 and $9 time and key below (or, going back, above) which
+/// the page starts, $10 limit.
 macro_rules! across {
-    ($scope_r:literal, $scope_h:literal) => {
+    ($scope_r:literal, $scope_h:literal, $beyond:literal, $order:literal) => {
         concat!(
             "(",
             columns!("r"),
             " FROM res r WHERE r.tid = $1 AND ",
             $scope_r,
-            " AND (r.lu, r.rid) < ($8, $9) AND ",
+            " AND (r.lu, r.rid) ",
+            $beyond,
+            " ($8, $9) AND ",
             matching!("r"),
-            " ORDER BY r.lu DESC, r.rid DESC LIMIT $10) UNION ALL (",
+            " ORDER BY r.lu ",
+            $order,
+            ", r.rid ",
+            $order,
+            " LIMIT $10) UNION ALL (",
             columns!("h"),
             " FROM hist h WHERE h.tid = $1 AND ",
             $scope_h,
-            " AND (h.lu, h.rid) < ($8, $9) AND ",
+            " AND (h.lu, h.rid) ",
+            $beyond,
+            " ($8, $9) AND ",
             matching!("h"),
-            " ORDER BY h.lu DESC, h.rid DESC LIMIT $10) ORDER BY 2 DESC, 7 DESC LIMIT $10"
+            " ORDER BY h.lu ",
+            $order,
+            ", h.rid ",
+            $order,
+            " LIMIT $10) ORDER BY 2 ",
+            $order,
+            ", 7 ",
+            $order,
+            " LIMIT $10"
         )
     };
 }
@@ -145,14 +181,25 @@ macro_rules! across_total {
     };
 }
 
-const TYPE: &str = across!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2");
+const TYPE: &str = across!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2", "<", "DESC");
+const TYPE_BACK: &str = across!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2", ">", "ASC");
 const TYPE_TOTAL: &str = across_total!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2");
-const SYSTEM: &str = across!("$2::smallint = $3::smallint", "true");
+const SYSTEM: &str = across!("$2::smallint = $3::smallint", "true", "<", "DESC");
+const SYSTEM_BACK: &str = across!("$2::smallint = $3::smallint", "true", ">", "ASC");
 const SYSTEM_TOTAL: &str = across_total!("$2::smallint = $3::smallint", "true");
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[INSTANCE, INSTANCE_TOTAL, TYPE, TYPE_TOTAL, SYSTEM, SYSTEM_TOTAL];
+pub(super) const STATEMENTS: &[&str] = &[
+    INSTANCE,
+    INSTANCE_BACK,
+    INSTANCE_TOTAL,
+    SYSTEM,
+    SYSTEM_BACK,
+    SYSTEM_TOTAL,
+    TYPE,
+    TYPE_BACK,
+    TYPE_TOTAL,
+];
 
 impl Store {
     /// A page of history as far as `permit` reaches.
@@ -223,16 +270,15 @@ impl Page<'_, '_> {
         if exists == 0 || (total == 0 && (reach.is_some() || !narrowed)) {
             return Err(Error::NotFound(identity.to_string()));
         }
-        let below = match &self.request.cursor {
-            Some(cursor) => self.cursor(cursor)?.0,
-            None => i64::from(i32::MAX),
-        };
-        let below = i32::try_from(below).map_err(|_| unknown_cursor())?;
+        let from = self.from()?;
+        let edge = from.map_or(i64::from(i32::MAX), |from| from.at.0);
+        let edge = i32::try_from(edge).map_err(|_| unknown_cursor())?;
         let limit = i64::from(self.request.count) + 1;
         let mut parameters = shared.to_vec();
-        parameters.extend([&below as &(dyn ToSql + Sync), &limit]);
-        let rows = self.query_page(INSTANCE, &parameters).await?;
-        self.page(rows, Some(total), |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
+        parameters.extend([&edge as &(dyn ToSql + Sync), &limit]);
+        let sql = if is_back(from) { INSTANCE_BACK } else { INSTANCE };
+        let rows = self.query_page(sql, &parameters).await?;
+        self.page(rows, from, Some(total), |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
     }
 
     async fn across(
@@ -244,9 +290,12 @@ impl Page<'_, '_> {
         let code = resource_type.map_or(0, ResourceType::code);
         let reach = visible(self.permit);
         let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &0_i16, &reach, &since, &from, &to];
-        let (rows_sql, total_sql) = match resource_type {
-            Some(_) => (TYPE, TYPE_TOTAL),
-            None => (SYSTEM, SYSTEM_TOTAL),
+        let from = self.from()?;
+        let (rows_sql, total_sql) = match (resource_type, is_back(from)) {
+            (Some(_), false) => (TYPE, TYPE_TOTAL),
+            (Some(_), true) => (TYPE_BACK, TYPE_TOTAL),
+            (None, false) => (SYSTEM, SYSTEM_TOTAL),
+            (None, true) => (SYSTEM_BACK, SYSTEM_TOTAL),
         };
         // Asked for the total alone, it is counted to the end.
         let counted = if self.request.count == 0 { i64::MAX } else { COUNTED + 1 };
@@ -255,16 +304,13 @@ impl Page<'_, '_> {
         let totals = self.reader.query(total_sql, &parameters).await?;
         let total = totals.first().map(|row| row.try_get(0)).transpose().map_err(failure::error)?;
         let total = total.filter(|total: &i64| *total < counted);
-        let below = match &self.request.cursor {
-            Some(cursor) => self.cursor(cursor)?,
-            None => (i64::MAX / 4, i64::MAX),
-        };
-        let time = Timestamptz(Instant::from_micros(below.0));
+        let edge = from.map_or((i64::MAX / 4, i64::MAX), |from| from.at);
+        let time = Timestamptz(Instant::from_micros(edge.0));
         let limit = i64::from(self.request.count) + 1;
         let mut parameters = shared.to_vec();
-        parameters.extend([&time as &(dyn ToSql + Sync), &below.1, &limit]);
+        parameters.extend([&time as &(dyn ToSql + Sync), &edge.1, &limit]);
         let rows = self.query_page(rows_sql, &parameters).await?;
-        self.page(rows, total, |row| {
+        self.page(rows, from, total, |row| {
             Ok((row.try_get::<_, Timestamptz>(1)?.0.as_micros(), row.try_get(6)?))
         })
     }
@@ -288,27 +334,35 @@ impl Page<'_, '_> {
     /// Makes the page of rows, of which the one beyond the count only tells that there is more.
     fn page(
         &self,
-        mut rows: Vec<Row>,
+        rows: Vec<Row>,
+        from: Option<Position>,
         total: Option<i64>,
         position: impl Fn(&Row) -> Result<(i64, i64), tokio_postgres::Error>,
     ) -> Result<(HistoryPage, Disclosed), Error> {
         let count = self.request.count as usize;
         let has_more = rows.len() > count;
-        rows.truncate(count);
-        let next = match rows.last().filter(|_| has_more) {
-            Some(last) => {
-                let at = position(last).map_err(failure::error)?;
-                Some(cursor::seal(at, &self.request.scope, self.store.hasher()))
-            }
-            None => None,
+        let mut shown = rows;
+        shown.truncate(count);
+        if is_back(from) {
+            shown.reverse();
+        }
+        let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
+            let Some(row) = row else { return Ok(None) };
+            let position = Position { at: position(row).map_err(failure::error)?, is_back };
+            Ok(Some(cursor::seal(position, &self.request.scope, self.store.hasher())))
         };
+        // Where the page's cursor came from, there is something; on the other side the row beyond tells.
+        let (is_last, is_first) =
+            if is_back(from) { (false, !has_more) } else { (!has_more, from.is_none()) };
+        let next = beside(shown.last().filter(|_| !is_last), false)?;
+        let previous = beside(shown.first().filter(|_| !is_first), true)?;
         let mut disclosed = Disclosed::default();
         if let HistoryScope::Instance(identity) = &self.request.scope {
             disclosed.subject = Some((identity.resource_type, identity.id.clone(), None));
         }
-        let mut versions = Vec::with_capacity(rows.len());
+        let mut versions = Vec::with_capacity(shown.len());
         // Each row is let go when its version is made: a large page does not stand here twice.
-        for row in rows {
+        for row in shown {
             let version = read(&row)?;
             let patients: Vec<i64> = row.try_get(5).map_err(failure::error)?;
             disclosed.patients.extend(patients);
@@ -318,12 +372,19 @@ impl Page<'_, '_> {
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
         let total = total.map(i64::cast_unsigned);
-        Ok((HistoryPage { total, versions, next }, disclosed))
+        Ok((HistoryPage { total, versions, next, previous }, disclosed))
     }
 
-    fn cursor(&self, text: &str) -> Result<(i64, i64), Error> {
-        cursor::open(text, &self.request.scope, self.store.hasher()).ok_or_else(unknown_cursor)
+    /// Where the page starts; `None` at the newest version.
+    fn from(&self) -> Result<Option<Position>, Error> {
+        let Some(text) = &self.request.cursor else { return Ok(None) };
+        let position = cursor::open(text, &self.request.scope, self.store.hasher());
+        position.map(Some).ok_or_else(unknown_cursor)
     }
+}
+
+fn is_back(from: Option<Position>) -> bool {
+    from.is_some_and(|from| from.is_back)
 }
 
 fn unknown_cursor() -> Error {

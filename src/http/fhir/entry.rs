@@ -404,6 +404,7 @@ mod tests {
             total: Some(1),
             versions: vec![version(Operation::Created), version(Operation::Deleted)],
             next: Some("c".to_owned()),
+            previous: None,
         };
         let query = Query::parse("_count=2").expect("query");
         let result = EntryResult::History(page, HistoryScope::System, query);

@@ -57,7 +57,7 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     Ok(response)
 }
 
-/// `self` with what was understood, and `next` when there is more.
+/// `self` with what was understood, `previous` and `next` when there is more.
 pub(super) fn links(
     base: &str,
     scope: &HistoryScope,
@@ -83,8 +83,8 @@ pub(super) fn links(
         text
     };
     let mut links = vec![("self", url(query.first(CURSOR)))];
-    if let Some(next) = &page.next {
-        links.push(("next", url(Some(next))));
+    for (relation, cursor) in [("previous", &page.previous), ("next", &page.next)] {
+        links.extend(cursor.as_ref().map(|cursor| (relation, url(Some(cursor)))));
     }
     links
 }
@@ -109,10 +109,12 @@ mod tests {
     fn links_keep_what_was_understood() {
         let query = Query::parse("_since=2020-05-04T12:00:00%2B02:00&foo=1&_count=2");
         let query = query.expect("query");
-        let page = HistoryPage { total: None, versions: vec![], next: Some("a b".to_owned()) };
+        let (next, previous) = (Some("a b".to_owned()), Some("c".to_owned()));
+        let page = HistoryPage { total: None, versions: vec![], next, previous };
         let links = links("http://a/fhir", &HistoryScope::System, &query, &page);
         let own = "http://a/fhir/_history?_since=2020-05-04T12:00:00%2B02:00&_count=2";
         let next = format!("{own}&_cursor=a%20b");
-        assert_eq!(links, [("self", own.to_owned()), ("next", next)]);
+        let previous = format!("{own}&_cursor=c");
+        assert_eq!(links, [("self", own.to_owned()), ("previous", previous), ("next", next)]);
     }
 }
