@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kiln::fhir::json::parse;
 
+use crate::harness::database::connect;
 use crate::harness::process::{Process, kiln};
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
@@ -54,6 +55,63 @@ async fn import_loads_beside_a_running_server_and_names_what_fails() {
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("bad.ndjson") && said.contains("nope"), "{said}");
     process.client.get("/Patient/bad").await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_goes_on_without_loading_anything_twice() {
+    let process = Process::start().await;
+    let folder = process.data_dir.join("to-import");
+    std::fs::create_dir(&folder).unwrap();
+    let lines = r#"{"resourceType":"Basic","code":{"text":"same"}}
+"#
+    .repeat(6_000);
+    std::fs::write(folder.join("lines.ndjson"), lines).unwrap();
+    let post =
+        r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+    let bundle = |kind: &str, count| {
+        let entries = vec![post; count].join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entries}]}}"#)
+    };
+    for at in 0..20 {
+        let name = |kind| folder.join(format!("{kind}{at}.json"));
+        std::fs::write(name("transaction"), bundle("transaction", 10)).unwrap();
+        std::fs::write(name("batch"), bundle("batch", 10)).unwrap();
+    }
+    let twice = bundle("transaction", 5);
+    std::fs::write(folder.join("alike.ndjson"), format!("{twice}\n{twice}\n")).unwrap();
+    let journal = folder.join("journal");
+    let arguments =
+        [folder.to_str().unwrap(), "--workers", "3", "--journal", journal.to_str().unwrap()];
+    let expected = 6_000 + 20 * 10 + 20 * 10 + 2 * 5;
+    let count = async || {
+        let client = connect(&process.database_url()).await;
+        let row = client.query_one("SELECT count(*) FROM res", &[]).await.unwrap();
+        row.get::<_, i64>(0)
+    };
+    for _ in 0..4 {
+        let before = count().await;
+        let mut import = process.started_beside("import", &arguments);
+        while count().await == before && import.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        import.kill().unwrap();
+        import.wait().unwrap();
+    }
+    let stored = count().await;
+    assert!((1..expected).contains(&stored), "{stored}: no kill was in the middle");
+    // Acknowledged, and nothing of it noted: the worst that a kill can do.
+    for forgets in [false, true] {
+        if forgets {
+            std::fs::remove_file(&journal).unwrap();
+        }
+        let output = process.beside("import", &arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(count().await, expected, "{said}");
+    }
+    let output = process.beside("import", &[&arguments[..], &["--again"]].concat());
+    assert!(output.status.success());
+    assert_eq!(count().await, 2 * expected, "asked for, it is loaded again");
 }
 
 #[test]

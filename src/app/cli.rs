@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::clock::{IdSource, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::store::{maintenance, migrate};
@@ -229,7 +230,10 @@ async fn load(args: ImportArgs, config: &Config) -> Outcome {
     let (database, engine) = open_engine(config).await?;
     let journal = Some(config.data_dir.join(journal_name(&database)));
     let options = args.into_options(journal);
-    let sink = Arc::new(EngineSink::new(engine, "import"));
+    let salt =
+        if options.again { SystemIds::default().ordered().to_string() } else { String::new() };
+    let sink = EngineSink::new(engine, "import").once(database.store.hasher().clone(), salt);
+    let sink = Arc::new(sink);
     let summary = import::run(&options, sink).await;
     database.close().await;
     let is_complete = summary?.is_complete();

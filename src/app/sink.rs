@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{IdSource, SystemIds};
-use crate::engine::{BundleOptions, Engine, EntryResult};
+use crate::engine::{BundleOptions, Engine, EntryResult, NewIds};
 use crate::error::Error;
-use crate::fhir::json;
+use crate::fhir::json::{self, Value};
+use crate::fhir::{Identity, LogicalId, ResourceType};
+use crate::store::hash::Hasher;
 
 use super::import::{Failure, Loaded, Origin, Sink, Unit, UnitKind};
 
@@ -20,12 +22,46 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct EngineSink {
     engine: Arc<Engine>,
     service: &'static str,
+    ids: Option<UnitIds>,
+}
+
+/// Makes the ids of what a unit creates, always the same ones: who finds them taken knows that an
+/// earlier run, or a try whose answer was lost, has stored the unit.
+struct UnitIds {
+    hasher: Hasher,
+    salt: String,
+}
+
+impl UnitIds {
+    fn of(&self, unit: &Unit) -> NewIds {
+        let hasher = self.hasher.clone();
+        let origin = (unit.origin.path.to_string_lossy(), &unit.origin.entry);
+        let content = hasher.seal(&unit.bytes);
+        let name = format!("{}\0{}\0{}\0{content}", self.salt, origin.0, origin.1);
+        // Ids of one unit begin alike, so that they sit side by side in the index.
+        let first = hasher.seal(name.as_bytes()).to_be_bytes();
+        Arc::new(move |index| {
+            let second = hasher.seal(format!("{name}\0{index}").as_bytes()).to_be_bytes();
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&first);
+            bytes[8..].copy_from_slice(&second);
+            let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+            LogicalId::of_uuid(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
+        })
+    }
 }
 
 impl EngineSink {
     /// A sink that the ledger knows as `service:<service>`.
     pub fn new(engine: Arc<Engine>, service: &'static str) -> Self {
-        Self { engine, service }
+        Self { engine, service, ids: None }
+    }
+
+    /// The same, loading a unit only once however often it comes; another `salt` makes it another
+    /// unit.
+    #[must_use]
+    pub fn once(self, hasher: Hasher, salt: String) -> Self {
+        Self { ids: Some(UnitIds { hasher, salt }), ..self }
     }
 
     /// Loads one transaction; the number of its entries.
@@ -41,14 +77,28 @@ impl EngineSink {
         }
     }
 
-    async fn try_load(&self, bytes: &[u8], caller: &Caller) -> Result<Loaded, Error> {
-        let bundle = json::parse(bytes).map_err(|error| {
+    async fn try_load(&self, unit: &Unit, caller: &Caller) -> Result<Loaded, Error> {
+        let bundle = json::parse(&unit.bytes).map_err(|error| {
             Error::invalid(crate::fhir::IssueCode::Structure, error.to_string())
         })?;
-        let outcome = self.engine.bundle(bundle, &BundleOptions::default(), caller).await?;
+        let new_ids = self.ids.as_ref().map(|ids| ids.of(unit));
+        let created = new_ids.as_ref().map_or_else(Vec::new, |ids| created(&bundle, ids));
+        let count = bundle.items_at("entry").len() as u64;
+        let options = BundleOptions { new_ids, ..BundleOptions::default() };
+        let outcome = match self.engine.bundle(bundle, &options, caller).await {
+            Err(Error::Conflict(_)) if self.is_taken(created.first(), caller).await? => {
+                return Ok(Loaded { resources: count, failures: Vec::new() });
+            }
+            other => other?,
+        };
         let mut loaded = Loaded::default();
         for (at, entry) in outcome.entries.iter().enumerate() {
             match entry {
+                EntryResult::Failed(Error::Conflict(_))
+                    if self.is_taken(created.iter().find(|it| it.0 == at), caller).await? =>
+                {
+                    loaded.resources += 1;
+                }
                 EntryResult::Failed(error) => {
                     loaded.failures.push(Failure { entry: Some(at), message: error.to_string() });
                 }
@@ -57,6 +107,31 @@ impl EngineSink {
         }
         Ok(loaded)
     }
+
+    /// Whether the resource that an entry was to create is there already, or was.
+    async fn is_taken(
+        &self,
+        created: Option<&(usize, Identity)>,
+        caller: &Caller,
+    ) -> Result<bool, Error> {
+        let Some((_, identity)) = created else { return Ok(false) };
+        match self.engine.read(identity, caller).await {
+            Ok(_) | Err(Error::Deleted { .. }) => Ok(true),
+            Err(Error::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the entries of a Bundle create, by their place.
+fn created(bundle: &Value<'_>, ids: &NewIds) -> Vec<(usize, Identity)> {
+    let entries = bundle.items_at("entry").iter().enumerate();
+    let created = entries.filter_map(|(at, entry)| {
+        let request = entry.get("request").filter(|it| it.str_at("method") == Some("POST"))?;
+        let resource_type: ResourceType = request.str_at("url")?.parse().ok()?;
+        Some((at, Identity { resource_type, id: ids(at) }))
+    });
+    created.collect()
 }
 
 impl Sink for EngineSink {
@@ -71,7 +146,7 @@ impl Sink for EngineSink {
         let mut tried = 0;
         loop {
             tried += 1;
-            match self.try_load(&unit.bytes, &caller).await {
+            match self.try_load(&unit, &caller).await {
                 Ok(loaded) => return loaded,
                 Err(Error::Conflict(_) | Error::Unavailable(_)) if tried < TRIES => {
                     tokio::time::sleep(PAUSE).await;

@@ -33,10 +33,21 @@ impl Engine {
         provenance: Option<&Value<'static>>,
         caller: &Caller,
     ) -> Result<Written, Error> {
-        let interaction = Kind::Create.of(resource.resource_type);
         let identity =
             Identity { resource_type: resource.resource_type, id: self.ids.logical_id() };
-        let prepared = match self.prepare_new(&identity, resource) {
+        self.create_at(&identity, resource, provenance, caller).await
+    }
+
+    /// The same under an id that was chosen.
+    pub(super) async fn create_at(
+        &self,
+        identity: &Identity,
+        resource: Resource<'_>,
+        provenance: Option<&Value<'static>>,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        let interaction = Kind::Create.of(resource.resource_type);
+        let prepared = match self.prepare_new(identity, resource) {
             Ok(prepared) => prepared,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
@@ -44,7 +55,7 @@ impl Engine {
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let patients = prepared.patients.clone();
-                let written = self.stage_new(&identity, prepared.clone(), permit, tx)?;
+                let written = self.stage_new(identity, prepared.clone(), permit, tx)?;
                 self.stage_provenance(provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))

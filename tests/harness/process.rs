@@ -40,12 +40,23 @@ impl Process {
 
     /// Runs another `kiln` on the same settings to its end; those among `arguments` are stronger.
     pub(crate) fn beside(&self, command: &str, arguments: &[&str]) -> Output {
+        self.command(command, arguments).output().unwrap()
+    }
+
+    /// The same, not waited for.
+    pub(crate) fn started_beside(&self, command: &str, arguments: &[&str]) -> Child {
+        let mut program = self.command(command, arguments);
+        program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_kiln"));
         program.arg(command);
         for setting in settings(&self.data_dir, self.address) {
             program.arg("--set").arg(setting);
         }
-        program.args(arguments).stdin(Stdio::null()).output().unwrap()
+        program.args(arguments).stdin(Stdio::null());
+        program
     }
 
     /// The most memory that the server has held so far, in KiB.

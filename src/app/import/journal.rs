@@ -2,7 +2,7 @@
 //!
 //! One JSON object a line: `{"file":..,"size":..,"modified":..,"entry":..,"failed":[..]}`. A file that
 //! was changed since is another file. The last line of a run that was killed may be torn; it is
-//! passed over and its entry loaded again.
+//! passed over. What was stored and not noted is tried again, and the sink knows it by its ids.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -207,7 +207,10 @@ fn lines(origin: &Origin, text: &[u8], only: Option<&[u32]>) -> Prepared {
         }
         let is_bundle = head(line).is_ok_and(|head| head.resource_type == Some("Bundle"));
         let added = if is_bundle {
-            document(origin, Bytes::copy_from_slice(line), None).map(|part| {
+            // Two lines may be alike and yet be two units.
+            let entry = format!("{}#{at}", origin.entry);
+            let own = Origin { path: origin.path.clone(), entry };
+            document(&own, Bytes::copy_from_slice(line), None).map(|part| {
                 let places = Places::One(at);
                 prepared.parts.extend(part.map(|part| Part { unit: part.unit, places }));
             })

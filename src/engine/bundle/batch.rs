@@ -90,14 +90,15 @@ impl Engine {
         options: &BundleOptions,
         caller: &Caller,
     ) -> Result<EntryResult, Error> {
-        let Entry { full_url, action, condition, modified_since, .. } = entry;
+        let Entry { index, full_url, action, condition, modified_since } = entry;
         match action {
             Action::Create(resource_type, mut value) => {
                 if let Err(error) = self.stands_alone(&mut value, full_url.as_deref(), full_urls) {
                     return self.gate.denied(Kind::Create.of(resource_type), caller, error).await;
                 }
                 let resource = crate::fhir::Resource { resource_type, value };
-                let written = self.create(resource, caller).await?;
+                let identity = options.new_identity(index, resource_type, &*self.ids);
+                let written = self.create_at(&identity, resource, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
             Action::Update(identity, mut value) => {

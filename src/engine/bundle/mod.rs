@@ -14,16 +14,22 @@ mod shell;
 mod transaction;
 mod versions;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::access::Caller;
 use crate::access::interaction::Kind;
+use crate::clock::IdSource;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
-use crate::fhir::{IssueCode, Version, VersionId};
+use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 
 use super::{Engine, HistoryPage, WriteOutcome};
+
+/// The id of what an entry creates, by its place in the Bundle.
+pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
 
 /// What the entries of a Bundle may lean on beside the engine.
 #[derive(Clone, Default)]
@@ -32,6 +38,16 @@ pub struct BundleOptions {
     pub capability_statement: Option<Bytes>,
     /// Whether what is not understood is refused rather than ignored (`Prefer: handling`).
     pub is_strict: bool,
+    /// Ids of the sender's own for what is created; one that is taken is a conflict.
+    pub new_ids: Option<NewIds>,
+}
+
+impl BundleOptions {
+    /// The identity of what the entry at `index` creates.
+    fn new_identity(&self, index: usize, of: ResourceType, ids: &dyn IdSource) -> Identity {
+        let chosen = self.new_ids.as_ref().map(|new_ids| new_ids(index));
+        Identity { resource_type: of, id: chosen.unwrap_or_else(|| ids.logical_id()) }
+    }
 }
 
 /// How one entry ended; the http layer gives it status, headers and outcome.

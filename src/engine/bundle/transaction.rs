@@ -25,7 +25,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<BundleOutcome, Error> {
         let interaction = Kind::Transaction.of_system();
-        let plan = match self.plan_transaction(bundle) {
+        let plan = match self.plan_transaction(bundle, options) {
             Ok(plan) => plan,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
@@ -45,13 +45,13 @@ impl Engine {
 
     /// Everything about a transaction that needs no database: the order of work, new ids, links,
     /// the checked and prepared resources.
-    fn plan_transaction(&self, bundle: Value<'_>) -> Result<Plan, Error> {
+    fn plan_transaction(&self, bundle: Value<'_>, options: &BundleOptions) -> Result<Plan, Error> {
         self.check(&bundle).map_err(malformed_bundle)?;
         let mut bundle = bundle;
         let entries = plan::entries(&mut bundle, &self.settings.base);
         self.check_size(entries.len())?;
         let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let identities = self.identities(&entries)?;
+        let identities = self.identities(&entries, options)?;
         let secret = self.ids.ordered().simple().to_string();
         let mut links = Links::default();
         for (entry, identity) in entries.iter().zip(&identities) {
@@ -74,13 +74,17 @@ impl Engine {
     }
 
     /// The resource that each entry writes, new ids included; no resource twice (rest 3.13).
-    fn identities(&self, entries: &[Entry<'_>]) -> Result<Vec<Option<Identity>>, Error> {
+    fn identities(
+        &self,
+        entries: &[Entry<'_>],
+        options: &BundleOptions,
+    ) -> Result<Vec<Option<Identity>>, Error> {
         let mut seen = HashSet::new();
         let mut identities = Vec::with_capacity(entries.len());
         for entry in entries {
             let identity = match &entry.action {
                 Action::Create(resource_type, _) => {
-                    Some(Identity { resource_type: *resource_type, id: self.ids.logical_id() })
+                    Some(options.new_identity(entry.index, *resource_type, &*self.ids))
                 }
                 other => other.identity().cloned(),
             };

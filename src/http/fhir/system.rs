@@ -33,6 +33,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let options = BundleOptions {
         capability_statement: Some(statement.json.clone()),
         is_strict: exchange.is_strict(),
+        ..Default::default()
     };
     let engine = &exchange.server.engine;
     let views;
