@@ -17,6 +17,8 @@ use super::unaudited::Unaudited;
 
 /// How often a write is tried when other writers keep being faster.
 const TRIES: u32 = 24;
+/// The same where it is likely that trying is in vain.
+const FEW_TRIES: u32 = 2;
 
 /// The one way to FHIR data.
 pub struct Gate<U> {
@@ -170,6 +172,12 @@ pub struct Attempts<'g, U> {
 }
 
 impl<U: Units> Attempts<'_, U> {
+    /// The same attempts, given up soon.
+    #[must_use]
+    pub fn few(self) -> Self {
+        Self { tried: TRIES - FEW_TRIES, ..self }
+    }
+
     /// Runs `work` under a permit and commits what it wrote with its ledger rows. `None` when
     /// another writer was faster: nothing happened, try again with the same work.
     ///

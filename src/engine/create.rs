@@ -2,10 +2,12 @@
 
 use crate::access::Caller;
 use crate::access::Unaudited;
+use crate::access::gate::Attempts;
 use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, Resource};
+use crate::store::Store;
 
 use super::prepare::Prepared;
 use super::write::Written;
@@ -35,15 +37,29 @@ impl Engine {
     ) -> Result<Written, Error> {
         let identity =
             Identity { resource_type: resource.resource_type, id: self.ids.logical_id() };
-        self.create_at(&identity, resource, provenance, caller).await
+        let interaction = Kind::Create.of(resource.resource_type);
+        let attempts = self.gate.attempts(interaction, caller);
+        self.create_at(&identity, resource, provenance, attempts, caller).await
     }
 
-    /// The same under an id that was chosen.
-    pub(super) async fn create_at(
+    /// The same under an id that the sender chose; one that is taken stays taken.
+    pub(super) async fn create_chosen(
+        &self,
+        identity: &Identity,
+        resource: Resource<'_>,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        let interaction = Kind::Create.of(resource.resource_type);
+        let attempts = self.gate.attempts(interaction, caller).few();
+        self.create_at(identity, resource, None, attempts, caller).await
+    }
+
+    async fn create_at(
         &self,
         identity: &Identity,
         resource: Resource<'_>,
         provenance: Option<&Value<'static>>,
+        mut attempts: Attempts<'_, Store>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Create.of(resource.resource_type);
@@ -51,7 +67,6 @@ impl Engine {
             Ok(prepared) => prepared,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
-        let mut attempts = self.gate.attempts(interaction, caller);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let patients = prepared.patients.clone();

@@ -97,8 +97,12 @@ impl Engine {
                     return self.gate.denied(Kind::Create.of(resource_type), caller, error).await;
                 }
                 let resource = crate::fhir::Resource { resource_type, value };
-                let identity = options.new_identity(index, resource_type, &*self.ids);
-                let written = self.create_at(&identity, resource, caller).await?;
+                let written = if options.new_ids.is_some() {
+                    let identity = options.new_identity(index, resource_type, &*self.ids);
+                    self.create_chosen(&identity, resource, caller).await?
+                } else {
+                    self.create(resource, caller).await?
+                };
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
             Action::Update(identity, mut value) => {
