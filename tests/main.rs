@@ -24,5 +24,6 @@ mod operator;
 mod patch_suites;
 mod races;
 mod routes;
+mod spans;
 mod store_sql;
 mod tls;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
@@ -46,19 +47,19 @@ impl<U: Units> Gate<U> {
     ) -> Result<T, Error> {
         let mut row = self.row(interaction, caller, self.ids.ordered());
         let found = match Permit::decide(interaction, &caller.principal) {
-            Ok(permit) => work(&permit).await,
+            Ok(permit) => work(&permit).instrument(span_of(interaction)).await,
             Err(denied) => Err(denied),
         };
         match found {
             Ok(found) => {
                 let (value, disclosed) = found.open();
                 row.disclosed = disclosed;
-                self.units.record(vec![row]).await?;
+                self.units.record(vec![row]).instrument(span_of_ledger()).await?;
                 Ok(value)
             }
             Err(error) => {
                 row.fail(&error);
-                self.units.record(vec![row]).await?;
+                self.units.record(vec![row]).instrument(span_of_ledger()).await?;
                 Err(error)
             }
         }
@@ -75,7 +76,8 @@ impl<U: Units> Gate<U> {
         let found = match Permit::decide(interaction, &caller.principal) {
             Ok(permit) => {
                 let row = self.row(interaction, caller, group);
-                self.units.read(&identity.id, &permit, row).await
+                let reading = self.units.read(&identity.id, &permit, row);
+                reading.instrument(span_of(interaction)).await
             }
             Err(denied) => Err(denied),
         };
@@ -162,6 +164,25 @@ impl<U: Units> Gate<U> {
     }
 }
 
+/// The span of an interaction: what it is, never whose.
+fn span_of(interaction: Interaction) -> Span {
+    let resource_type = interaction.resource_type.map(tracing::field::display);
+    tracing::debug_span!(
+        target: "kiln::span",
+        "fhir.interaction",
+        fhir.interaction = interaction.kind.as_str(),
+        fhir.resource_type = resource_type,
+    )
+}
+
+fn span_of_commit() -> Span {
+    tracing::debug_span!(target: "kiln::span", "db.commit")
+}
+
+fn span_of_ledger() -> Span {
+    tracing::debug_span!(target: "kiln::span", "db.ledger.record")
+}
+
 /// One write and how often it was tried.
 pub struct Attempts<'g, U> {
     gate: &'g Gate<U>,
@@ -195,11 +216,11 @@ impl<U: Units> Attempts<'_, U> {
             Err(denied) => return gate.refuse(interaction, caller, group, denied, vec![]).await,
         };
         let mut unit = gate.units.begin(&permit);
-        match work(&permit, &mut unit).await {
+        match work(&permit, &mut unit).instrument(span_of(interaction)).await {
             Ok(done) => {
                 let (value, disclosed) = done.open();
                 let rows = gate.rows(interaction, caller, group, disclosed, &mut unit);
-                match unit.commit(rows).await {
+                match unit.commit(rows).instrument(span_of_commit()).await {
                     Ok(()) => Ok(Some(value)),
                     Err(CommitError::Failed(error)) => {
                         gate.refuse(interaction, caller, group, error, vec![]).await

@@ -71,7 +71,9 @@ impl Telemetry {
             use opentelemetry::trace::TracerProvider as _;
             let spans = config.otel.endpoint.as_deref().map(exporter).transpose()?;
             let layer = spans.as_ref().map(|provider| {
-                let filter = tracing_subscriber::filter::LevelFilter::INFO;
+                // Spans have a target of their own, so that they cost nothing without a collector.
+                let filter = tracing_subscriber::filter::Targets::new()
+                    .with_target("kiln::span", tracing::Level::DEBUG);
                 tracing_opentelemetry::layer()
                     .with_tracer(provider.tracer("kiln"))
                     .with_filter(filter)

@@ -10,6 +10,8 @@ use axum::http::header::{
 };
 use axum::http::{Method, Request, Response, StatusCode, request};
 use bytes::Bytes;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::error::Error;
 use crate::fhir::query::Query;
@@ -38,7 +40,8 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     let is_preflight = Cors::is_preflight(&method, &parts.headers);
     let (id, replaced) = request_id(&server, &parts.headers);
 
-    let (row, mut response) = route(&server, parts, body, &id).await;
+    let span = span(&id, &method);
+    let (row, mut response) = route(&server, parts, body, &id).instrument(span.clone()).await;
 
     let headers = response.headers_mut();
     server.cors.mark(origin.as_ref(), is_preflight, headers);
@@ -58,6 +61,7 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     let latency = started.elapsed();
     server.meters.count(row, response.status(), latency);
     let path = row.map_or("none", |row| server.table.routes()[row].path);
+    span.record("http.route", path).record("http.status", response.status().as_u16());
     tracing::info!(
         target: "kiln::request",
         {
@@ -70,6 +74,19 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
         "answered"
     );
     response
+}
+
+/// The span of a request, which goes to a collector only.
+fn span(id: &HeaderValue, method: &Method) -> Span {
+    tracing::debug_span!(
+        target: "kiln::span",
+        "http.request",
+        otel.kind = "server",
+        request.id = id.to_str().unwrap_or_default(),
+        http.method = %method,
+        http.route = Empty,
+        http.status = Empty,
+    )
 }
 
 /// The id of a request, and the client's own where it cannot be kept (rest 1.37).

@@ -6,6 +6,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::outcome::Failure;
 
 /// Runs `work` to its end, and waits for it at most `limit`.
@@ -17,7 +19,7 @@ pub(super) async fn finish<T: Send + 'static>(
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
     #[expect(clippy::disallowed_methods, reason = "see the module's text")]
-    let task = tokio::spawn(work);
+    let task = tokio::spawn(work.in_current_span());
     match tokio::time::timeout(limit, task).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err(Failure::Panicked),

@@ -135,9 +135,10 @@ fn fail(batch: Vec<Waiting>, error: &Error) {
         other => other.to_string(),
     };
     for waiting in batch {
-        let error = match is_unavailable {
-            true => Error::Unavailable(text.clone().into()),
-            false => Error::internal(text.clone()),
+        let error = if is_unavailable {
+            Error::Unavailable(text.clone().into())
+        } else {
+            Error::internal(text.clone())
         };
         let _ = waiting.done.send(Err(error));
     }

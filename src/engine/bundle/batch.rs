@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
-use crate::engine::Engine;
+use crate::engine::{Engine, Written};
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::json::Value;
@@ -83,6 +83,21 @@ impl Engine {
         (index, failed(self.batch_entry(entry, full_urls, options, caller).await))
     }
 
+    /// Creates under the id that the sender chose for the entry at `index`, or a new one.
+    async fn create_entry(
+        &self,
+        index: usize,
+        resource: crate::fhir::Resource<'_>,
+        options: &BundleOptions,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        if options.new_ids.is_none() {
+            return self.create(resource, caller).await;
+        }
+        let identity = options.new_identity(index, resource.resource_type, &*self.ids);
+        self.create_chosen(&identity, resource, caller).await
+    }
+
     async fn batch_entry(
         &self,
         entry: Entry<'_>,
@@ -97,12 +112,7 @@ impl Engine {
                     return self.gate.denied(Kind::Create.of(resource_type), caller, error).await;
                 }
                 let resource = crate::fhir::Resource { resource_type, value };
-                let written = if options.new_ids.is_some() {
-                    let identity = options.new_identity(index, resource_type, &*self.ids);
-                    self.create_chosen(&identity, resource, caller).await?
-                } else {
-                    self.create(resource, caller).await?
-                };
+                let written = self.create_entry(index, resource, options, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
             Action::Update(identity, mut value) => {
