@@ -41,7 +41,7 @@ use hash::Hasher;
 use ledger::LedgerWriter;
 use meta::KnownUses;
 use reads::Reads;
-use write::{Creates, Rids};
+use write::{Rids, SharedWrites};
 
 /// The tenant of everything while tenancy is off.
 const TENANT: i32 = 0;
@@ -87,7 +87,7 @@ pub(crate) struct Inner {
     ledger: LedgerWriter,
     hasher: Hasher,
     rids: Rids,
-    creates: Creates,
+    shared: SharedWrites,
     known_uses: KnownUses,
     admin: sqlx::PgPool,
 }
@@ -114,7 +114,7 @@ impl Store {
             ledger,
             hasher,
             rids: Rids::default(),
-            creates: Creates::default(),
+            shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
             admin,
         };

@@ -24,7 +24,7 @@ use super::{BUCKET, Store, TENANT, failure};
 mod queue;
 mod rid;
 
-pub(super) use queue::Creates;
+pub(super) use queue::SharedWrites;
 pub(super) use rid::Rids;
 
 /// Most versions in one statement.
@@ -38,14 +38,34 @@ macro_rules! versions {
     };
 }
 
-macro_rules! inserts {
+macro_rules! new_resources {
+    () => {
+        "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
+         SELECT $1::int, rt, id, rid, $2::int, dh FROM w WHERE prior = 0), \
+         ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
+         SELECT rid, lu, $1::int, $2::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), "
+    };
+}
+
+macro_rules! new_versions {
+    () => {
+        "locked AS MATERIALIZED (SELECT r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.codec, r.op, r.id, \
+         r.pats, r.meta, r.body, r.blob \
+         FROM res r WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $2 \
+         ORDER BY r.rid FOR UPDATE), \
+         old AS (INSERT INTO hist (rid, lu, xid, tid, dk, vid, rt, codec, op, id, pats, meta, body, blob) \
+         SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), \
+         upd AS (UPDATE res r SET lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, \
+         pats = w.pats::bigint[], meta = w.meta, body = w.body, blob = NULL, codec = 0 \
+         FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
+         WHERE r.rid = w.rid AND r.dk = $2 AND r.vid = w.prior RETURNING r.rid), "
+    };
+}
+
+macro_rules! records {
     () => {
         concat!(
-            "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
-             SELECT $1::int, rt, id, rid, $2::int, dh FROM w WHERE prior = 0), \
-             ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-             SELECT rid, lu, $1::int, $2::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), \
-             fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $2::int, vid, rt, op FROM w), \
+            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $2::int, vid, rt, op FROM w), \
              led AS (",
             insert_ledger!("$1::int,"),
             "FROM unnest($14::uuid[], $15::timestamptz[], $16::uuid[], $17::smallint[], $18::smallint[], \
@@ -57,29 +77,25 @@ macro_rules! inserts {
     };
 }
 
+macro_rules! unless_raced {
+    () => {
+        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
+         THEN 0 ELSE kiln_conflict() END"
+    };
+}
+
 /// New resources only: nothing to lock, nothing to supersede.
-const CREATE: &str = concat!(versions!(), inserts!(), "SELECT 0");
+const CREATE: &str = concat!(versions!(), new_resources!(), records!(), "SELECT 0");
+
+/// New versions of resources only.
+const SUPERSEDE: &str = concat!(versions!(), new_versions!(), records!(), unless_raced!());
 
 /// New resources and new versions of resources.
-const WRITE: &str = concat!(
-    versions!(),
-    "locked AS MATERIALIZED (SELECT r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.codec, r.op, r.id, \
-     r.pats, r.meta, r.body, r.blob \
-     FROM res r WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $2 \
-     ORDER BY r.rid FOR UPDATE), \
-     old AS (INSERT INTO hist (rid, lu, xid, tid, dk, vid, rt, codec, op, id, pats, meta, body, blob) \
-     SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), \
-     upd AS (UPDATE res r SET lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, \
-     pats = w.pats::bigint[], meta = w.meta, body = w.body, blob = NULL, codec = 0 \
-     FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
-     WHERE r.rid = w.rid AND r.dk = $2 AND r.vid = w.prior RETURNING r.rid), ",
-    inserts!(),
-    "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
-     THEN 0 ELSE kiln_conflict() END"
-);
+const WRITE: &str =
+    concat!(versions!(), new_versions!(), new_resources!(), records!(), unless_raced!());
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CREATE, WRITE];
+pub(super) const STATEMENTS: &[&str] = &[CREATE, SUPERSEDE, WRITE];
 
 /// A version that waits for its commit.
 #[derive(Debug)]
@@ -216,8 +232,10 @@ impl UnitOfWork for WriteTx {
                 return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
             }
             let staged = std::mem::take(&mut self.staged);
-            if staged.iter().all(|staged| staged.operation == Operation::Created) {
-                return self.store.0.creates.commit(&self.store, staged, rows).await;
+            // One version, or what cannot collide, shares its statement with others.
+            let is_new = |staged: &Staged| staged.operation == Operation::Created;
+            if staged.len() == 1 || staged.iter().all(is_new) {
+                return self.store.0.shared.commit(&self.store, staged, rows).await;
             }
             let connection =
                 self.store.0.writers.connection().await.map_err(CommitError::Failed)?;
@@ -360,7 +378,7 @@ async fn write_chunk(
         };
         versions.push(rid, staged, store);
     }
-    let sql = if versions.only_new { CREATE } else { WRITE };
+    let sql = versions.statement();
     let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
     let ledger = Columns::of(rows.iter().copied());
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT, &BUCKET];
@@ -371,8 +389,8 @@ async fn write_chunk(
 }
 
 /// Versions column by column, as `unnest` takes them.
+#[derive(Default)]
 struct VersionColumns<'a> {
-    only_new: bool,
     rid: Vec<i64>,
     prior: Vec<i32>,
     version: Vec<i32>,
@@ -386,30 +404,10 @@ struct VersionColumns<'a> {
     patients: Vec<String>,
 }
 
-impl Default for VersionColumns<'_> {
-    fn default() -> Self {
-        Self {
-            only_new: true,
-            rid: vec![],
-            prior: vec![],
-            version: vec![],
-            resource_type: vec![],
-            operation: vec![],
-            id: vec![],
-            spread: vec![],
-            last_updated: vec![],
-            meta: vec![],
-            body: vec![],
-            patients: vec![],
-        }
-    }
-}
-
 impl<'a> VersionColumns<'a> {
     fn push(&mut self, rid: i64, staged: &'a Staged, store: &Store) {
         let Identity { resource_type, id } = &staged.identity;
         let prior = staged.prior.as_ref().map_or(0, |prior| prior.version.version.0);
-        self.only_new &= prior == 0;
         self.rid.push(rid);
         self.prior.push(prior);
         self.version.push(staged.version.0);
@@ -421,6 +419,17 @@ impl<'a> VersionColumns<'a> {
         self.meta.push(staged.meta.as_deref().map(JsonText));
         self.body.push(staged.body.as_deref().map(JsonText));
         self.patients.push(number_array(&staged.patients));
+    }
+
+    /// The smallest statement that writes all of them.
+    fn statement(&self) -> &'static str {
+        if self.prior.iter().all(|prior| *prior == 0) {
+            CREATE
+        } else if self.prior.iter().all(|prior| *prior > 0) {
+            SUPERSEDE
+        } else {
+            WRITE
+        }
     }
 
     fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {

@@ -1,8 +1,9 @@
-//! New resources of many callers in one statement: whoever comes first takes all that wait along.
+//! Writes of many callers in one statement: whoever comes first takes all that wait along.
 //!
-//! Creating under a new id cannot collide with another writer, so what one caller creates can share
-//! a statement, a commit and a wait for the disk with what others create at the same moment. Each
-//! caller still gets its own answer; when the shared statement fails, each is written by itself.
+//! A create under a new id cannot collide with another writer, and the writers of one resource take
+//! turns, so what one caller writes can share a statement, a commit and a wait for the disk with
+//! what others write at the same moment. Each caller still gets its own answer; when the shared
+//! statement fails, because another node was faster with one of them, each is written by itself.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,12 +20,12 @@ use super::{CHUNK, Staged, write};
 const LANES: usize = 2;
 
 /// What waits for the next statement.
-pub(in crate::store) struct Creates {
+pub(in crate::store) struct SharedWrites {
     waiting: Mutex<Vec<Waiting>>,
     lanes: Semaphore,
 }
 
-impl Default for Creates {
+impl Default for SharedWrites {
     fn default() -> Self {
         Self { waiting: Mutex::default(), lanes: Semaphore::new(LANES) }
     }
@@ -36,8 +37,8 @@ struct Waiting {
     done: oneshot::Sender<Result<(), CommitError>>,
 }
 
-impl Creates {
-    /// Makes new resources and their ledger rows durable.
+impl SharedWrites {
+    /// Makes versions and their ledger rows durable.
     pub(super) async fn commit(
         &self,
         store: &Store,
