@@ -22,6 +22,7 @@ mod ledger;
 mod nodes;
 mod operator;
 mod patch_suites;
+mod provenance;
 mod races;
 mod routes;
 mod spans;

@@ -5,34 +5,27 @@ use crate::access::Unaudited;
 use crate::access::gate::Attempts;
 use crate::access::interaction::Kind;
 use crate::error::Error;
-use crate::fhir::json::Value;
 use crate::fhir::{Identity, Resource};
 use crate::store::Store;
 
 use super::prepare::Prepared;
+use super::provenance::Provenance;
 use super::write::Written;
 use super::{Engine, refuse_unstorable};
 
 impl Engine {
-    /// Stores a new resource under a new id; an id in the body is ignored.
+    /// Stores a new resource under a new id; an id in the body is ignored. Its Provenance is stored
+    /// with it.
     ///
     /// # Errors
     /// [`Error::Invalid`] or [`Error::Unprocessable`] for the content, [`Error::MethodNotAllowed`]
     /// for types that are not stored.
     ///
     /// <https://hl7.org/fhir/R4/http.html#create>
-    pub async fn create(&self, resource: Resource<'_>, caller: &Caller) -> Result<Written, Error> {
-        self.create_with(resource, None, caller).await
-    }
-
-    /// The same together with the Provenance of what is made, whose target is set here.
-    ///
-    /// # Errors
-    /// As [`Engine::create`], of either resource; then neither is stored.
-    pub async fn create_with(
+    pub async fn create(
         &self,
         resource: Resource<'_>,
-        provenance: Option<&Value<'static>>,
+        provenance: Option<&Provenance>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let identity =
@@ -58,7 +51,7 @@ impl Engine {
         &self,
         identity: &Identity,
         resource: Resource<'_>,
-        provenance: Option<&Value<'static>>,
+        provenance: Option<&Provenance>,
         mut attempts: Attempts<'_, Store>,
         caller: &Caller,
     ) -> Result<Written, Error> {

@@ -37,6 +37,7 @@ pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds};
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::MetaOf;
+pub use provenance::Provenance;
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;
@@ -134,9 +135,10 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
         cursor: None,
     };
     send(engine.read(identity, caller));
-    send(engine.create(resource(), caller));
-    send(engine.update(identity, resource(), &condition, caller));
-    send(engine.patch(identity, patch::Patch::Json(Value::Null), &condition, caller));
+    send(engine.create(resource(), None, caller));
+    send(engine.update(identity, resource(), &condition, None, caller));
+    let patch = patch::Patch::Json(Value::Null);
+    send(engine.patch(identity, patch, &condition, None, caller));
     send(engine.delete(identity, &condition, caller));
     send(engine.history(&request, caller));
     send(engine.meta(&of, caller));

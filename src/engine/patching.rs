@@ -13,10 +13,12 @@ use crate::store::WriteTx;
 use super::Engine;
 use super::condition::Condition;
 use super::patch::{self, Patch};
+use super::provenance::Provenance;
 use super::write::{Written, check_condition};
 
 impl Engine {
-    /// Changes parts of a resource; the result is checked and stored like an update.
+    /// Changes parts of a resource; the result is checked and stored like an update, its Provenance
+    /// with it.
     ///
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Deleted`]: a patch never creates; [`Error::Invalid`] for a
@@ -29,6 +31,7 @@ impl Engine {
         identity: &Identity,
         patch: Patch<'_>,
         condition: &Condition,
+        provenance: Option<&Provenance>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
@@ -41,6 +44,7 @@ impl Engine {
             let attempt = attempts.write(async |permit, tx| {
                 let (written, patients) =
                     self.stage_patch(identity, &patch, condition, permit, tx).await?;
+                self.stage_provenance(provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });

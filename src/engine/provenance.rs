@@ -1,36 +1,82 @@
-//! The Provenance that comes along with a write: stored in its unit of work, or neither is.
+//! A Provenance sent along with a write: part of the unit of work of what it is about.
 //!
-//! Spec: <https://hl7.org/fhir/R4/provenance.html#header>, rest 1.38
+//! It takes the way of any create: checked, split and staged under a permit of its own, with a
+//! ledger row of its own. A write that makes no version has no Provenance either.
+//!
+//! Spec: <https://hl7.org/fhir/R4/provenance.html>, rest 1.38
 
 use crate::access::Permit;
 use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
-use crate::fhir::{Identity, Resource, ResourceType};
+use crate::fhir::{Identity, IssueCode, Resource, ResourceType};
 use crate::store::WriteTx;
+use crate::validate::form::{self, Verdict};
 
-use super::{Engine, WriteOutcome, Written};
+use super::Engine;
+use super::write::{WriteOutcome, Written};
+
+/// A Provenance without a target, which will be the version that its write makes.
+#[derive(Clone, Debug)]
+pub struct Provenance(Object<'static>);
+
+impl Provenance {
+    fn about(&self, target: String) -> Value<'static> {
+        let mut provenance = self.0.clone();
+        let target: Value<'static> = Object::new().with("reference", target).into();
+        provenance.set("target", vec![target]);
+        Value::Object(provenance)
+    }
+}
 
 impl Engine {
-    /// Stages `provenance` with the version just staged as its target; nothing when the write made
-    /// no version.
+    /// Takes `value` for the Provenance of a coming write to a resource of `resource_type`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Unprocessable`] when it is no Provenance without target.
+    pub fn provenance(
+        &self,
+        value: Value<'_>,
+        resource_type: ResourceType,
+    ) -> Result<Provenance, Error> {
+        let invalid = |text: &str| Error::invalid(IssueCode::Structure, text);
+        let Value::Object(provenance) = value.into_owned() else {
+            return Err(invalid("a Provenance is a JSON object"));
+        };
+        if provenance.get("resourceType").and_then(Value::as_str) != Some("Provenance") {
+            return Err(invalid("the resource is not a Provenance"));
+        }
+        if provenance.contains("target") {
+            let text = "the target is what the request writes and cannot be given";
+            return Err(Error::invalid_at(IssueCode::Structure, text, "Provenance.target"));
+        }
+        let provenance = Provenance(provenance);
+        // Any target serves to check the rest of it before anything is staged.
+        let pending = provenance.about(format!("{resource_type}/pending/_history/1"));
+        match form::check(&pending, &self.spec.schema) {
+            Verdict::Sound => Ok(provenance),
+            Verdict::Malformed(issues) => Err(Error::Invalid(issues)),
+            Verdict::Broken(issues) => Err(Error::Unprocessable(issues)),
+        }
+    }
+
+    /// Stages the Provenance of what was written, if there is one and it made a version.
     pub(super) fn stage_provenance(
         &self,
-        provenance: Option<&Value<'static>>,
+        provenance: Option<&Provenance>,
         written: &Written,
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(), Error> {
-        let made_version = written.outcome != WriteOutcome::Unchanged;
-        let Some(mut value) = provenance.filter(|_| made_version).cloned() else { return Ok(()) };
-        if let Some(provenance) = value.as_object_mut() {
-            let target = Object::new().with("reference", written.version.versioned_path());
-            provenance.set("target", vec![Value::from(target)]);
-        }
+        let Some(provenance) = provenance.filter(|_| written.outcome != WriteOutcome::Unchanged)
+        else {
+            return Ok(());
+        };
         let resource_type = ResourceType::PROVENANCE;
-        let identity = Identity { resource_type, id: self.ids.logical_id() };
-        let prepared = self.prepare_new(&identity, Resource { resource_type, value })?;
         let permit = permit.derive(Kind::Create, resource_type)?;
+        let identity = Identity { resource_type, id: self.ids.logical_id() };
+        let value = provenance.about(written.version.versioned_path());
+        let prepared = self.prepare_new(&identity, Resource { resource_type, value })?;
         let patients = prepared.patients.clone();
         let stored = self.stage_new(&identity, prepared, &permit, tx)?;
         tx.entry(permit.interaction(), stored.disclosed(patients));

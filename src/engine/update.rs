@@ -3,16 +3,17 @@
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
 use crate::error::Error;
-use crate::fhir::json::Value;
 use crate::fhir::{Identity, Operation, Resource};
 
 use super::condition::Condition;
 use super::prepare::{Prepared, check_identity};
+use super::provenance::Provenance;
 use super::write::{Written, check_condition};
 use super::{Engine, refuse_unstorable};
 
 impl Engine {
-    /// Replaces the content of a resource, or brings it into being under the id of the URL.
+    /// Replaces the content of a resource, or brings it into being under the id of the URL. The
+    /// Provenance of a new version is stored with it.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the body has no id or another one; [`Error::PreconditionFailed`]
@@ -24,21 +25,7 @@ impl Engine {
         identity: &Identity,
         resource: Resource<'_>,
         condition: &Condition,
-        caller: &Caller,
-    ) -> Result<Written, Error> {
-        self.update_with(identity, resource, None, condition, caller).await
-    }
-
-    /// The same together with the Provenance of the version, whose target is set here.
-    ///
-    /// # Errors
-    /// As [`Engine::update`], of either resource; then neither is stored.
-    pub async fn update_with(
-        &self,
-        identity: &Identity,
-        resource: Resource<'_>,
-        provenance: Option<&Value<'static>>,
-        condition: &Condition,
+        provenance: Option<&Provenance>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Update.of(identity.resource_type);

@@ -92,7 +92,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         if options.new_ids.is_none() {
-            return self.create(resource, caller).await;
+            return self.create(resource, None, caller).await;
         }
         let identity = options.new_identity(index, resource.resource_type, &*self.ids);
         self.create_chosen(&identity, resource, caller).await
@@ -121,7 +121,7 @@ impl Engine {
                     return self.gate.denied(interaction, caller, error).await;
                 }
                 let resource = resource(&identity, value);
-                let written = self.update(&identity, resource, &condition, caller).await?;
+                let written = self.update(&identity, resource, &condition, None, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
             Action::Patch(identity, value) => {
@@ -132,7 +132,7 @@ impl Engine {
                         return self.gate.denied(interaction, caller, error).await;
                     }
                 };
-                let written = self.patch(&identity, patch, &condition, caller).await?;
+                let written = self.patch(&identity, patch, &condition, None, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
             Action::Delete(identity) => {

@@ -32,7 +32,7 @@ pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<B
     let provenance = provenance::read(&exchange)?;
     let engine = &exchange.server.engine;
     let resource = Resource { resource_type, value };
-    let written = engine.create_with(resource, provenance.as_ref(), &exchange.caller).await;
+    let written = engine.create(resource, provenance.as_ref(), &exchange.caller).await;
     answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
 }
 

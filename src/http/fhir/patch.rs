@@ -15,7 +15,7 @@ use crate::http::exchange::Exchange;
 use crate::http::negotiation::{ContentType, MediaType};
 use crate::http::outcome::Failure;
 
-use super::answer;
+use super::{answer, provenance};
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
@@ -50,8 +50,9 @@ pub(in crate::http) async fn patch(mut exchange: Exchange) -> Result<Response<Bo
             Error::invalid(IssueCode::Structure, format!("the patch is not UTF-8: {fault}"))
         })?),
     };
-    let engine = &exchange.server.engine;
-    let written = engine.patch(&identity, patch, &condition, &exchange.caller).await;
+    let provenance = provenance::read(&exchange)?;
+    let (engine, caller) = (&exchange.server.engine, &exchange.caller);
+    let written = engine.patch(&identity, patch, &condition, provenance.as_ref(), caller).await;
     let mut response = answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)?;
     if let Ok(languages) = HeaderValue::try_from(LANGUAGES.join(", ")) {
         response.headers_mut().insert(ACCEPT_PATCH, languages);

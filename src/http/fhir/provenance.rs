@@ -1,47 +1,49 @@
 //! X-Provenance: a Provenance sent along with the write that it is about.
 //!
-//! It is read before anything is stored, so that a malformed one stores nothing.
+//! It is read before anything is stored; the engine stores it in the unit of work of its write.
 //!
 //! Spec: <https://hl7.org/fhir/R4/provenance.html#header>, rest 1.38
 
 use axum::http::header::HeaderName;
 
+use crate::engine::Provenance;
 use crate::error::Error;
-use crate::fhir::json::{self, Object, Value};
-use crate::fhir::{IssueCode, ResourceType};
+use crate::fhir::json;
+use crate::fhir::{Issue, IssueCode};
 use crate::http::exchange::Exchange;
-use crate::validate::form::{self, Verdict};
+use crate::http::outcome::Failure;
 
 const X_PROVENANCE: HeaderName = HeaderName::from_static("x-provenance");
 
-/// The Provenance of the header, checked, with a target that stands for the version to come.
+/// The Provenance of the header, checked.
 ///
 /// # Errors
-/// [`Error::Invalid`] or [`Error::Unprocessable`] when it is not a Provenance without target.
-pub(super) fn read(exchange: &Exchange) -> Result<Option<Value<'static>>, Error> {
-    let Some(header) = exchange.parts.headers.get(X_PROVENANCE) else { return Ok(None) };
-    let invalid =
-        |text: &str| Error::invalid(IssueCode::Structure, format!("X-Provenance: {text}"));
-    let value = json::parse(header.as_bytes()).map_err(|error| invalid(&error.to_string()))?;
-    let Value::Object(mut provenance) = value.into_owned() else {
-        return Err(invalid("not a JSON object"));
-    };
-    if provenance.get("resourceType").and_then(Value::as_str) != Some("Provenance") {
-        return Err(invalid("not a Provenance"));
+/// [`Error::Invalid`] or [`Error::Unprocessable`] when it is not one Provenance without target.
+pub(super) fn read(exchange: &Exchange) -> Result<Option<Provenance>, Failure> {
+    let mut headers = exchange.parts.headers.get_all(X_PROVENANCE).iter();
+    let Some(header) = headers.next() else { return Ok(None) };
+    let invalid = |text: String| Error::invalid(IssueCode::Structure, text);
+    if headers.next().is_some() {
+        return Err(named(invalid("it is given more than once".to_owned())).into());
     }
-    if provenance.contains("target") {
-        return Err(invalid("the target is what the request writes and cannot be given"));
-    }
-    let resource_type = exchange.target.resource_type.unwrap_or(ResourceType::PROVENANCE);
-    provenance.set("target", target(format!("{resource_type}/pending/_history/1")));
-    let value = Value::Object(provenance);
-    match form::check(&value, exchange.schema()) {
-        Verdict::Sound => Ok(Some(value)),
-        Verdict::Malformed(issues) => Err(Error::Invalid(issues)),
-        Verdict::Broken(issues) => Err(Error::Unprocessable(issues)),
-    }
+    let value = json::parse(header.as_bytes());
+    let value = value.map_err(|fault| named(invalid(fault.to_string())))?;
+    let provenance = exchange.server.engine.provenance(value, exchange.resource_type()?);
+    Ok(Some(provenance.map_err(named)?))
 }
 
-fn target(reference: String) -> Vec<Value<'static>> {
-    vec![Object::new().with("reference", reference).into()]
+/// The error with the header's name, so that nobody looks for it in the body.
+fn named(error: Error) -> Error {
+    let name = |issues: Vec<Issue>| {
+        let named = issues.into_iter().map(|issue| Issue {
+            diagnostics: format!("X-Provenance: {}", issue.diagnostics),
+            ..issue
+        });
+        named.collect()
+    };
+    match error {
+        Error::Invalid(issues) => Error::Invalid(name(issues)),
+        Error::Unprocessable(issues) => Error::Unprocessable(name(issues)),
+        other => other,
+    }
 }

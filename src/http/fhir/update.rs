@@ -24,8 +24,8 @@ pub(in crate::http) async fn update(mut exchange: Exchange) -> Result<Response<B
     let value = sent.parse(&exchange)?;
     let provenance = provenance::read(&exchange)?;
     let resource = Resource { resource_type, value };
-    let (engine, caller) = (&exchange.server.engine, &exchange.caller);
-    let written =
-        engine.update_with(&identity, resource, provenance.as_ref(), &condition, caller).await;
+    let engine = &exchange.server.engine;
+    let (provenance, caller) = (provenance.as_ref(), &exchange.caller);
+    let written = engine.update(&identity, resource, &condition, provenance, caller).await;
     answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
 }
