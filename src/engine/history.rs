@@ -62,7 +62,7 @@ impl Engine {
     }
 }
 
-fn interaction(scope: &HistoryScope) -> Interaction {
+pub(super) fn interaction(scope: &HistoryScope) -> Interaction {
     match scope {
         HistoryScope::Instance(identity) => Kind::HistoryInstance.of(identity.resource_type),
         HistoryScope::System => Kind::HistorySystem.of_system(),

@@ -2,8 +2,6 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/resource-operations.html>
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::access::interaction::Kind;
@@ -14,6 +12,7 @@ use crate::fhir::{Identity, IssueCode, ResourceType, Version, VersionId};
 use crate::store::{MetaList, MetaScope, MetaUse, WriteTx};
 
 use super::Engine;
+use super::patch::list::{self, Element};
 use super::prepare::{coding_key, refuse_subsetted, uses};
 
 /// The lists of `meta` that these operations are about.
@@ -81,17 +80,6 @@ impl Engine {
             .await
     }
 
-    /// The Meta that `$meta-add` and `$meta-delete` take: parameter `meta` of a Parameters resource,
-    /// whose form is checked.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when there is none, or what is sent is malformed.
-    pub fn meta_of_parameters(&self, parameters: &Value<'_>) -> Result<Value<'static>, Error> {
-        let meta = of_parameters(parameters)?;
-        self.check(parameters)?;
-        Ok(meta)
-    }
-
     /// Adds the profiles, labels and tags of `meta` to the current version, or to an old one.
     ///
     /// # Errors
@@ -118,6 +106,31 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Value<'static>, Error> {
         self.change_meta(identity, version, meta, Change::Delete, caller).await
+    }
+
+    /// The Meta that `$meta-add` and `$meta-delete` take: parameter `meta` of a Parameters resource.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is none, or what is there is no sound FHIR.
+    pub fn meta_of_parameters(&self, parameters: &Value<'_>) -> Result<Value<'static>, Error> {
+        if parameters.str_at("resourceType") != Some("Parameters") {
+            let text = "this operation takes a Parameters resource";
+            return Err(Error::invalid(IssueCode::Invalid, text));
+        }
+        self.check(parameters)?;
+        let named = parameters.items_at("parameter").iter();
+        let mut metas = named.filter(|part| part.str_at("name") == Some("meta"));
+        match (metas.next().and_then(|part| part.get("valueMeta")), metas.next()) {
+            (Some(meta), None) => Ok(meta.clone().into_owned()),
+            (Some(_), Some(_)) => {
+                let text = "the parameter meta is given twice";
+                Err(Error::invalid_at(IssueCode::Invalid, text, "Parameters.parameter"))
+            }
+            (None, _) => {
+                let text = "the parameter meta with a valueMeta is missing";
+                Err(Error::invalid_at(IssueCode::Required, text, "Parameters.parameter"))
+            }
+        }
     }
 
     async fn change_meta(
@@ -169,18 +182,17 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Value<'static>, Disclosed), Error> {
-        if change == Change::Add
-            && let Some(meta) = meta.as_object()
-        {
-            refuse_subsetted(identity.resource_type, &uses(meta))?;
-        }
         let found = tx.meta_target(&identity.id, version, permit).await?;
         let mut now = stored_meta(&found.version)?;
-        for list in LISTS {
+        for key in LISTS {
             match change {
-                Change::Add => add(&mut now, list, meta.items_at(list)),
-                Change::Delete => remove(&mut now, list, meta.items_at(list)),
+                Change::Add => add(&mut now, key, meta.items_at(key)),
+                Change::Delete => remove(&mut now, key, meta.items_at(key)),
             }
+        }
+        let uses = uses(&now);
+        if change == Change::Add {
+            refuse_subsetted(identity.resource_type, &uses)?;
         }
         let text = (!now.is_empty()).then(|| Bytes::from(Value::Object(now).to_text()));
         let Identity { resource_type, id } = identity.clone();
@@ -191,25 +203,10 @@ impl Engine {
         };
         let changed = Version { meta: text.clone(), ..found.version.clone() };
         if text != found.version.meta {
-            tx.set_meta(found, text, self.clock.now());
+            tx.set_meta(found, text, &uses, self.clock.now(), permit).await?;
         }
         Ok((meta_of(&changed)?, disclosed))
     }
-}
-
-/// Parameter `meta` of a Parameters resource.
-fn of_parameters(parameters: &Value<'_>) -> Result<Value<'static>, Error> {
-    if parameters.str_at("resourceType") != Some("Parameters") {
-        let text = "this operation takes a Parameters resource";
-        return Err(Error::invalid(IssueCode::Invalid, text));
-    }
-    let named = |part: &&Value<'_>| part.str_at("name") == Some("meta");
-    let meta = parameters.items_at("parameter").iter().find(named);
-    let meta = meta.and_then(|part| part.get("valueMeta"));
-    meta.map(|meta| meta.clone().into_owned()).ok_or_else(|| {
-        let text = "the parameter meta with a valueMeta is missing";
-        Error::invalid_at(IssueCode::Required, text, "Parameters.parameter")
-    })
 }
 
 /// The whole Meta of a version, with versionId and lastUpdated.
@@ -229,7 +226,7 @@ fn stored_meta(version: &Version) -> Result<Object<'static>, Error> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`Unaudited::map` hands the value over")]
-fn meta_of_uses(uses: Vec<MetaUse>) -> Value<'static> {
+pub(super) fn meta_of_uses(uses: Vec<MetaUse>) -> Value<'static> {
     let mut meta = Object::new();
     for (name, list) in
         [("profile", MetaList::Profile), ("security", MetaList::Security), ("tag", MetaList::Tag)]
@@ -253,32 +250,31 @@ fn use_value(used: &MetaUse) -> Value<'static> {
 
 fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
     match (one, other) {
-        (Value::String(one), Value::String(other)) => one == other,
-        _ => coding_key(one) == coding_key(other),
+        (Value::Object(_), Value::Object(_)) => coding_key(one) == coding_key(other),
+        _ => one == other,
     }
 }
 
-fn add(meta: &mut Object<'static>, list: &'static str, items: &[Value<'_>]) {
-    if items.is_empty() {
-        return;
-    }
-    if !meta.contains(list) {
-        meta.set(Cow::Borrowed(list), Vec::new());
-    }
-    let Some(present) = meta.get_mut(list).and_then(Value::as_array_mut) else { return };
-    for item in items {
-        if !present.iter().any(|there| is_same(there, item)) {
-            present.push(item.clone().into_owned());
+fn add(meta: &mut Object<'static>, key: &str, items: &[Value<'_>]) {
+    for item in items.iter().filter(|item| **item != Value::Null) {
+        if place(meta, key, item).is_none() {
+            let element = Element { value: Some(item.clone().into_owned()), sibling: None };
+            list::push(meta, key, element);
         }
     }
 }
 
-fn remove(meta: &mut Object<'static>, list: &str, items: &[Value<'_>]) {
-    let Some(present) = meta.get_mut(list).and_then(Value::as_array_mut) else { return };
-    present.retain(|there| !items.iter().any(|item| is_same(there, item)));
-    if present.is_empty() {
-        meta.remove(list);
+fn remove(meta: &mut Object<'static>, key: &str, items: &[Value<'_>]) {
+    for item in items.iter().filter(|item| **item != Value::Null) {
+        while let Some(place) = place(meta, key, item) {
+            list::remove(meta, key, place);
+        }
     }
+}
+
+fn place(meta: &Object<'_>, key: &str, item: &Value<'_>) -> Option<usize> {
+    let present = meta.get(key).and_then(Value::as_array)?;
+    present.iter().position(|there| is_same(there, item))
 }
 
 #[cfg(test)]
@@ -305,5 +301,17 @@ mod tests {
         assert_eq!(Value::Object(meta.clone()).to_text(), r#"{"source":"s","tag":[{"code":"b"}]}"#);
         remove(&mut meta, "tag", more.as_array().expect("array"));
         assert_eq!(Value::Object(meta).to_text(), r#"{"source":"s"}"#);
+    }
+
+    #[test]
+    fn extensions_of_profiles_stay_beside_their_profiles() {
+        let mut meta = object(r#"{"profile":["a","b"],"_profile":[null,{"id":"of-b"}]}"#);
+        add(&mut meta, "profile", &[Value::from("c"), Value::from("a"), Value::Null]);
+        let text = Value::Object(meta.clone()).to_text();
+        let expected = r#"{"profile":["a","b","c"],"_profile":[null,{"id":"of-b"},null]}"#;
+        assert_eq!(text, expected);
+        remove(&mut meta, "profile", &[Value::from("a"), Value::Null]);
+        let text = Value::Object(meta).to_text();
+        assert_eq!(text, r#"{"profile":["b","c"],"_profile":[{"id":"of-b"},null]}"#);
     }
 }

@@ -33,7 +33,7 @@ use crate::spec::Spec;
 use crate::store::Store;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
-pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds};
+pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::MetaOf;

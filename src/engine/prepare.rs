@@ -152,6 +152,7 @@ pub(super) fn coding_key(coding: &Value<'_>) -> (Option<String>, Option<String>)
     (text("system"), text("code"))
 }
 
+/// The profiles, labels and tags that `meta` has.
 pub(super) fn uses(meta: &Object<'_>) -> Vec<MetaUse> {
     let items = |name| meta.get(name).and_then(Value::as_array).unwrap_or(&[]);
     let profiles = items("profile").iter().filter_map(Value::as_str).map(|url| MetaUse {

@@ -10,6 +10,7 @@ use crate::access::{CommitError, Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
 
+use super::connection::Reader;
 use super::resource::{Current, visible};
 use super::rows::{JsonText, Timestamptz};
 use super::write::WriteTx;
@@ -117,28 +118,32 @@ impl Store {
         scope: MetaScope,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Vec<MetaUse>>, Error> {
-        let narrowed_to = match scope {
-            MetaScope::System => None,
-            MetaScope::Type(resource_type) => Some(resource_type.code()),
-        };
         let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(IN_USE).await?;
-        let found = pipeline
-            .client()
-            .query(&statement, &[&TENANT, &narrowed_to, &visible(permit)])
-            .await
-            .map_err(failure::error)?;
-        let mut uses = Vec::with_capacity(found.len());
-        for row in &found {
-            let kind: i8 = row.try_get(0).map_err(failure::error)?;
-            let list = MetaList::from_code(kind);
-            let list = list.ok_or_else(|| Error::internal("a stored kind of use is unknown"))?;
-            let system = row.try_get(1).map_err(failure::error)?;
-            let code = row.try_get(2).map_err(failure::error)?;
-            uses.push(MetaUse { list, system, code });
-        }
+        let uses = find_uses(Reader::Shared(&pipeline), scope, permit).await?;
         Ok(Unaudited::new(uses, Disclosed::default()))
     }
+}
+
+async fn find_uses(
+    reader: Reader<'_>,
+    scope: MetaScope,
+    permit: &Permit<'_>,
+) -> Result<Vec<MetaUse>, Error> {
+    let narrowed_to = match scope {
+        MetaScope::System => None,
+        MetaScope::Type(resource_type) => Some(resource_type.code()),
+    };
+    let found = reader.query(IN_USE, &[&TENANT, &narrowed_to, &visible(permit)]).await?;
+    let mut uses = Vec::with_capacity(found.len());
+    for row in &found {
+        let kind: i8 = row.try_get(0).map_err(failure::error)?;
+        let list = MetaList::from_code(kind);
+        let list = list.ok_or_else(|| Error::internal("a stored kind of use is unknown"))?;
+        let system = row.try_get(1).map_err(failure::error)?;
+        let code = row.try_get(2).map_err(failure::error)?;
+        uses.push(MetaUse { list, system, code });
+    }
+    Ok(uses)
 }
 
 impl KnownUses {
@@ -228,8 +233,43 @@ impl WriteTx {
         Ok(found)
     }
 
-    /// Sets `meta` of the version `found` in place.
-    pub fn set_meta(&mut self, found: Current, meta: Option<Bytes>, at: Instant) {
+    /// The profiles, labels and tags in use within reach, as this unit's own writes left them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn meta_in_use(
+        &mut self,
+        scope: MetaScope,
+        permit: &Permit<'_>,
+    ) -> Result<(Vec<MetaUse>, Disclosed), Error> {
+        let uses = if let Some(connection) = self.connection() {
+            find_uses(Reader::Transaction(connection), scope, permit).await?
+        } else {
+            let pipeline = self.store().0.readers.pipeline().await?;
+            find_uses(Reader::Shared(&pipeline), scope, permit).await?
+        };
+        Ok((uses, Disclosed::default()))
+    }
+
+    /// Sets `meta` of the version `found` in place; `uses` are the profiles, labels and tags in it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn set_meta(
+        &mut self,
+        found: Current,
+        meta: Option<Bytes>,
+        uses: &[MetaUse],
+        at: Instant,
+        permit: &Permit<'_>,
+    ) -> Result<(), Error> {
+        let resource_type = permit.resource_type()?;
+        if resource_type != found.version.identity.resource_type {
+            return Err(Error::internal("a meta was set under a permit for another type"));
+        }
+        let uses: Vec<_> = uses.iter().map(|used| (resource_type, used)).collect();
+        self.store().note_uses(&uses).await?;
         self.change(MetaChange { found, meta, at });
+        Ok(())
     }
 }

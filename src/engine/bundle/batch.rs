@@ -9,10 +9,10 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
 use crate::engine::{Engine, Written};
 use crate::error::Error;
-use crate::fhir::IssueCode;
 use crate::fhir::json::Value;
+use crate::fhir::{Identity, IssueCode, VersionId};
 
-use super::entry::{capability_statement, unless_known};
+use super::entry::unless_known;
 use super::plan::{self, Action, Entry, Get};
 use super::rewrite::{Links, Unresolved, rewrite};
 use super::shell::Faults;
@@ -140,19 +140,7 @@ impl Engine {
                 Ok(EntryResult::Deleted(deleted.version))
             }
             Action::Meta(identity, version, value, add) => {
-                let meta = match self.meta_of_parameters(&value) {
-                    Ok(meta) => meta,
-                    Err(error) => {
-                        let kind = if add { Kind::MetaAdd } else { Kind::MetaDelete };
-                        let interaction = kind.of(identity.resource_type);
-                        return self.gate.denied(interaction, caller, error).await;
-                    }
-                };
-                let meta = if add {
-                    self.meta_add(&identity, version, &meta, caller).await?
-                } else {
-                    self.meta_delete(&identity, version, &meta, caller).await?
-                };
+                let meta = self.batch_meta(&identity, version, &value, add, caller).await?;
                 Ok(EntryResult::Meta(meta))
             }
             Action::Get(Get::Read(identity)) => {
@@ -160,6 +148,29 @@ impl Engine {
                 Ok(unless_known(version, &condition, modified_since))
             }
             Action::Get(get) => self.batch_get(get, options, caller).await,
+        }
+    }
+
+    async fn batch_meta(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        parameters: &Value<'_>,
+        add: bool,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        let kind = if add { Kind::MetaAdd } else { Kind::MetaDelete };
+        let meta = match self.meta_of_parameters(parameters) {
+            Ok(meta) => meta,
+            Err(error) => {
+                let interaction = kind.of(identity.resource_type);
+                return self.gate.denied(interaction, caller, error).await;
+            }
+        };
+        if add {
+            self.meta_add(identity, version, &meta, caller).await
+        } else {
+            self.meta_delete(identity, version, &meta, caller).await
         }
     }
 
@@ -175,14 +186,26 @@ impl Engine {
                 Ok(EntryResult::Read(self.vread(&identity, version, caller).await?))
             }
             Get::History(scope, query) => {
-                let request = self.history_request(scope.clone(), &query, options.is_strict)?;
+                let request = match self.history_request(scope.clone(), &query, options.is_strict) {
+                    Ok(request) => request,
+                    Err(error) => {
+                        let interaction = crate::engine::history::interaction(&scope);
+                        return self.gate.denied(interaction, caller, error).await;
+                    }
+                };
                 let page = self.history(&request, caller).await?;
                 Ok(EntryResult::History(page, scope, query))
             }
             Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
-            Get::CapabilityStatement => {
-                self.noted(Kind::Capabilities.of_system(), caller).await?;
-                capability_statement(options)
+            Get::CapabilityStatement(query) => {
+                let interaction = Kind::Capabilities.of_system();
+                match options.statement(&query) {
+                    Ok(statement) => {
+                        self.noted(interaction, caller).await?;
+                        Ok(statement)
+                    }
+                    Err(error) => self.gate.denied(interaction, caller, error).await,
+                }
             }
         }
     }

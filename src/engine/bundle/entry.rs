@@ -8,7 +8,7 @@ use crate::engine::{Engine, HistoryScope, MetaOf, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
-use crate::store::WriteTx;
+use crate::store::{MetaScope, WriteTx};
 
 use super::plan::Get;
 use super::transaction::Ready;
@@ -141,20 +141,32 @@ impl Engine {
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Meta(crate::engine::meta::meta_of(&version)?))
             }
-            Get::Meta(_) => {
-                let text = "$meta of a type or the system is not offered inside a transaction";
-                Err(Error::NotSupported(text.to_owned()))
+            Get::Meta(MetaOf::System) => {
+                let permit = permit.derive_system(Kind::Meta)?;
+                self.meta_in_use_entry(MetaScope::System, &permit, tx).await
             }
-            Get::CapabilityStatement => capability_statement(options),
+            Get::Meta(MetaOf::Type(resource_type)) => {
+                let permit = permit.derive(Kind::Meta, *resource_type)?;
+                self.meta_in_use_entry(MetaScope::Type(*resource_type), &permit, tx).await
+            }
+            Get::CapabilityStatement(query) => {
+                let permit = permit.derive_system(Kind::Capabilities)?;
+                tx.entry(permit.interaction(), Disclosed::default());
+                options.statement(query)
+            }
         }
     }
-}
 
-/// The statement that the http layer lent to this Bundle.
-pub(super) fn capability_statement(options: &BundleOptions) -> Result<EntryResult, Error> {
-    let statement = options.capability_statement.clone();
-    let statement = statement.ok_or_else(|| Error::NotFound("metadata".to_owned()))?;
-    Ok(EntryResult::CapabilityStatement(statement))
+    async fn meta_in_use_entry(
+        &self,
+        scope: MetaScope,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<EntryResult, Error> {
+        let (uses, disclosed) = tx.meta_in_use(scope, permit).await?;
+        tx.entry(permit.interaction(), disclosed);
+        Ok(EntryResult::Meta(crate::engine::meta::meta_of_uses(uses)))
+    }
 }
 
 /// A read whose answer the client may have already (rest 1.47 to 1.50).

@@ -26,7 +26,7 @@ use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 
-use super::{Engine, HistoryPage, WriteOutcome};
+use super::{Engine, HistoryPage, HistoryScope, WriteOutcome};
 
 /// The id of what an entry creates, by its place in the Bundle.
 pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
@@ -34,15 +34,24 @@ pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
 /// What the entries of a Bundle may lean on beside the engine.
 #[derive(Clone, Default)]
 pub struct BundleOptions {
-    /// The CapabilityStatement as JSON, for `GET metadata` entries.
-    pub capability_statement: Option<Bytes>,
+    /// Gives the CapabilityStatement as JSON, as the query of a `GET metadata` entry asks for it.
+    pub capability_statement: Option<Arc<ReadStatement>>,
     /// Whether what is not understood is refused rather than ignored (`Prefer: handling`).
     pub is_strict: bool,
     /// Ids of the sender's own for what is created; one that is taken is a conflict.
     pub new_ids: Option<NewIds>,
 }
 
+/// A CapabilityStatement as JSON for the query of its URL.
+pub type ReadStatement = dyn Fn(&Query) -> Result<Bytes, Error> + Send + Sync;
+
 impl BundleOptions {
+    fn statement(&self, query: &Query) -> Result<EntryResult, Error> {
+        let missing = || Error::NotFound("metadata".to_owned());
+        let statement = self.capability_statement.as_ref().ok_or_else(missing)?(query)?;
+        Ok(EntryResult::CapabilityStatement(statement))
+    }
+
     /// The identity of what the entry at `index` creates.
     fn new_identity(&self, index: usize, of: ResourceType, ids: &dyn IdSource) -> Identity {
         let chosen = self.new_ids.as_ref().map(|new_ids| new_ids(index));
@@ -60,7 +69,7 @@ pub enum EntryResult {
     /// It failed: only in a batch, where the others go on.
     Failed(Error),
     /// A page of history, whose it is, and the query it was asked by.
-    History(HistoryPage, super::HistoryScope, Query),
+    History(HistoryPage, HistoryScope, Query),
     /// The Meta of a `$meta` operation.
     Meta(Value<'static>),
     /// If-None-Match or If-Modified-Since of a GET entry held: 304.

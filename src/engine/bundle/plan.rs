@@ -44,8 +44,8 @@ pub enum Action<'a> {
 /// What a GET entry asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Get {
-    /// `metadata`
-    CapabilityStatement,
+    /// `metadata` and its query.
+    CapabilityStatement(Query),
     /// A history and its query.
     History(crate::store::HistoryScope, Query),
     /// `$meta` of something.
@@ -173,7 +173,7 @@ impl Target<'_> {
     fn get(&self, segments: &[&str], query: &str) -> Result<Get, Error> {
         use crate::engine::{HistoryScope, MetaOf};
         Ok(match segments {
-            ["metadata"] => Get::CapabilityStatement,
+            ["metadata"] => Get::CapabilityStatement(self.query(query)?),
             ["_history"] => Get::History(HistoryScope::System, self.query(query)?),
             ["$meta"] => Get::Meta(MetaOf::System),
             [name, "_history"] => {
@@ -224,12 +224,12 @@ impl Target<'_> {
                 let add = *operation == "$meta-add";
                 Ok(Action::Meta(identity, version, self.resource(resource)?, add))
             }
+            [.., "$meta"] => self.get(segments, query).map(Action::Get),
             [_, "_search"] | ["_search"] => Err(self.no_search()),
             [name, id] if name.parse::<ResourceType>().is_ok() && !id.starts_with('$') => {
                 let text = format!("POST goes to a type, not to an instance: {:?}", self.url);
                 Err(self.fault(IssueCode::Invalid, text, "url"))
             }
-            _ if !query.is_empty() => Err(self.unknown()),
             _ => Err(self.unknown()),
         }
     }

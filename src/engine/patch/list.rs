@@ -8,9 +8,9 @@ use crate::fhir::json::{Object, Value};
 
 /// One element's JSON: its value, and for a primitive its `id` and extensions.
 #[derive(Clone, Debug)]
-pub(super) struct Element {
-    pub(super) value: Option<Value<'static>>,
-    pub(super) sibling: Option<Value<'static>>,
+pub(in crate::engine) struct Element {
+    pub(in crate::engine) value: Option<Value<'static>>,
+    pub(in crate::engine) sibling: Option<Value<'static>>,
 }
 
 /// The property of a primitive's `id` and extensions.
@@ -54,13 +54,22 @@ pub(super) fn insert(
     if index > length {
         return invalid(format!("index {index} is beyond the list, which has {length} items"));
     }
+    place(object, key, index, element);
+    Ok(())
+}
+
+/// Puts `element` at the end of the list `key`.
+pub(in crate::engine) fn push(object: &mut Object<'static>, key: &str, element: Element) {
+    place(object, key, len(object, key), element);
+}
+
+fn place(object: &mut Object<'static>, key: &str, index: usize, element: Element) {
     with_columns(object, key, element.sibling.is_some(), |values, siblings| {
         values.insert(index, element.value.unwrap_or(Value::Null));
         if let Some(siblings) = siblings {
             siblings.insert(index, element.sibling.unwrap_or(Value::Null));
         }
     });
-    Ok(())
 }
 
 /// Puts `element` in the place of the item at `index`, which exists.
@@ -76,7 +85,7 @@ pub(super) fn replace(object: &mut Object<'static>, key: &str, index: usize, ele
 }
 
 /// Takes the item at `index` out of the list `key`.
-pub(super) fn remove(object: &mut Object<'static>, key: &str, index: usize) {
+pub(in crate::engine) fn remove(object: &mut Object<'static>, key: &str, index: usize) {
     with_columns(object, key, false, |values, siblings| {
         for column in [Some(values), siblings].into_iter().flatten() {
             if index < column.len() {

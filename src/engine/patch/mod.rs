@@ -13,7 +13,7 @@ mod bounds;
 mod element;
 mod fhirpath;
 mod json_patch;
-mod list;
+pub(in crate::engine) mod list;
 mod operation;
 mod place;
 mod xml;

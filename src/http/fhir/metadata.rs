@@ -8,10 +8,12 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
 use axum::http::{Response, StatusCode, request};
 
+use crate::engine::ReadStatement;
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::query::Query;
 use crate::http::capability::Mode;
+use crate::http::exchange::Exchange;
 use crate::http::form::Form;
 use crate::http::headers::VARY_ON;
 use crate::http::outcome::Failure;
@@ -58,6 +60,23 @@ pub(in crate::http) async fn metadata(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(VARY, VARY_ON);
     Ok(response)
+}
+
+/// Gives the statement for entries of a Bundle by the rules of the route here.
+pub(super) fn of_entries(exchange: &Exchange) -> Arc<ReadStatement> {
+    let (server, base) = (exchange.server.clone(), exchange.base());
+    let is_strict = exchange.is_strict();
+    Arc::new(move |asked| {
+        query::check_known(asked, &["mode"], is_strict)?;
+        let (shape, mode) = (query::shape_of_one(asked)?, mode(asked.once("mode")?)?);
+        let statement = server.capability.statement(&base, mode);
+        if shape.is_whole() {
+            return Ok(statement.json.clone());
+        }
+        let mut value = crate::fhir::json::parse(&statement.json).map_err(Error::internal)?;
+        shape.cut(&mut value, server.schema());
+        Ok(value.to_text().into())
+    })
 }
 
 fn mode(text: Option<&str>) -> Result<Mode, Error> {

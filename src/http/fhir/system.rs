@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::http::bundle::{BundleWriter, Head};
-use crate::http::capability::Mode;
 use crate::http::exchange::Exchange;
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
@@ -21,6 +20,7 @@ use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
+use super::metadata;
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -29,9 +29,8 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let format = negotiation::body(&exchange.parts.headers)?;
     let text = exchange.read_body().await?;
     let base = exchange.base();
-    let statement = exchange.server.capability.statement(&base, Mode::Full);
     let options = BundleOptions {
-        capability_statement: Some(statement.json.clone()),
+        capability_statement: Some(metadata::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
         ..Default::default()
     };
@@ -93,7 +92,11 @@ fn views(bundle: &Value<'_>) -> Result<BTreeMap<usize, View>, Error> {
 /// The part that the URL of an entry asks for; only a history can be counted.
 fn shape(path: &str, query: &str) -> Result<Shape, Error> {
     let query = Query::parse(query)?;
-    if path.ends_with("_history") { query::shape(&query) } else { query::shape_of_one(&query) }
+    if path.trim_end_matches('/').ends_with("_history") {
+        query::shape(&query)
+    } else {
+        query::shape_of_one(&query)
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +114,7 @@ mod tests {
             ("GET", "Patient/1?_summary=true", "Ok({1: Shaped(Summary)})"),
             ("PUT", "Patient/1?_summary=true", "Ok({})"),
             ("GET", "Patient/_history?_summary=count", "Ok({})"),
+            ("GET", "Patient/1/_history?_summary=count", "Ok({})"),
         ] {
             let entry = format!(r#"{{"request":{{"method":"{method}","url":"{url}"}}}}"#);
             let text = format!(r#"{{"type":"batch","entry":[{{}},{entry}]}}"#);

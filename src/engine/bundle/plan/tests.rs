@@ -19,7 +19,8 @@ fn every_form_of_a_get_url_is_understood() {
     let patient =
         || Identity { resource_type: ResourceType::PATIENT, id: "1".parse().expect("id") };
     for (url, expected) in [
-        ("metadata", Get::CapabilityStatement),
+        ("metadata", Get::CapabilityStatement(Query::default())),
+        ("metadata?mode=full", Get::CapabilityStatement(Query::parse("mode=full").expect("query"))),
         ("Patient/1", Get::Read(patient())),
         ("/Patient/1", Get::Read(patient())),
         ("http://example.org/fhir/Patient/1", Get::Read(patient())),
