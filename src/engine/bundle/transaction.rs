@@ -11,7 +11,7 @@ use crate::fhir::json::Value;
 use crate::fhir::{Identity, IssueCode, Resource};
 use crate::store::WriteTx;
 
-use super::entry::Work;
+use super::entry::{Task, Work};
 use super::plan::{self, Action, Entry};
 use super::rewrite::{Links, Unresolved, rewrite};
 use super::versions::{Settled, word};
@@ -121,24 +121,24 @@ impl Engine {
                 refuse_unstorable(resource_type)?;
                 crate::engine::prepare::check_type(resource_type, &value)?;
                 let prepared = self.prepare(&identity, value)?;
-                super::entry::Task::Create(identity, prepared)
+                Task::Create(identity, prepared)
             }
             Action::Update(identity, mut value) => {
                 follow(&mut value)?;
                 refuse_unstorable(identity.resource_type)?;
                 crate::engine::prepare::check_identity(&identity, &value)?;
                 let prepared = self.prepare(&identity, value)?;
-                super::entry::Task::Update(identity, prepared)
+                Task::Update(identity, prepared)
             }
             Action::Patch(identity, mut value) => {
                 follow(&mut value)?;
-                super::entry::Task::Patch(identity, crate::engine::patching::of_entry(&value)?)
+                Task::Patch(identity, crate::engine::patching::of_entry(&value)?)
             }
-            Action::Delete(identity) => super::entry::Task::Delete(identity),
-            Action::Get(get) => super::entry::Task::Get(get),
+            Action::Delete(identity) => Task::Delete(identity),
+            Action::Get(get) => Task::Get(get),
             Action::Meta(identity, version, value, add) => {
                 let meta = self.meta_of_parameters(&value)?;
-                super::entry::Task::Meta(identity, version, meta, add)
+                Task::Meta(identity, version, meta, add)
             }
         };
         Ok(Work { index, rank, task, condition, modified_since })
@@ -185,7 +185,13 @@ impl Engine {
                 is_flushed = true;
             }
             let result = self.run_entry(work, options, permit, tx).await;
-            results.insert(work.index, result.map_err(|error| at_entry(error, work.index))?);
+            let index = work.index;
+            let result = result.map_err(|error| match work.task {
+                // What is wrong with a GET is not in a resource of the entry.
+                Task::Get(_) => Error::Entry { index, cause: Box::new(error) },
+                _ => at_entry(error, index),
+            })?;
+            results.insert(index, result);
         }
         let in_order = work.iter().filter_map(|work| results.remove(&work.index));
         Ok(in_order.collect())
