@@ -116,10 +116,12 @@ impl Reads {
 fn answer(batch: Vec<Waiting>, rows: &[Row]) {
     let mut at: Vec<Option<&Row>> = vec![None; batch.len()];
     for row in rows {
-        let place: i64 = row.try_get(7).unwrap_or_default();
-        if let Some(slot) = usize::try_from(place - 1).ok().and_then(|place| at.get_mut(place)) {
-            *slot = Some(row);
-        }
+        let place = row.try_get(7).ok().and_then(|place: i64| usize::try_from(place - 1).ok());
+        let Some(slot) = place.and_then(|place| at.get_mut(place)) else {
+            // Whose row it is cannot be told, and "not known" would be a lie.
+            return fail(batch, &Error::internal("a row that was not asked for"));
+        };
+        *slot = Some(row);
     }
     for (waiting, row) in batch.into_iter().zip(at) {
         let found = row.map(|row| resource::current(row, waiting.identity)).transpose();
