@@ -142,3 +142,62 @@ async fn a_reader_never_sees_half_a_transaction() {
     end.send(true).unwrap();
     assert!(reader.await.unwrap() > 5);
 }
+
+/// What is read here: p0 to p39 are live in version 2, d0 to d9 deleted, x0 to x9 unknown.
+fn read_at_once() -> Vec<(String, u16)> {
+    let of = |letter, count, status| (0..count).map(move |at| (format!("{letter}{at}"), status));
+    let mut all: Vec<_> =
+        of('p', 40, 200).chain(of('d', 10, 410)).chain(of('x', 10, 404)).collect();
+    // Neighbours of each kind, so that answers in the wrong place are seen.
+    all.sort_by_key(|(id, _)| id[1..].parse::<usize>().unwrap());
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_shares_a_statement_gets_its_own_answer_and_its_own_row() {
+    let server = TestServer::start().await;
+    let written = |first: usize| {
+        let live = (0..40).map(|at| (format!("p{at}"), first + at));
+        live.chain((0..10).map(|at| (format!("d{at}"), at))).collect::<Vec<_>>()
+    };
+    for (first, status) in [(0, 201), (1000, 200)] {
+        let puts = written(first).into_iter().map(|(id, number)| {
+            server.client.call("PUT", &format!("/Patient/{id}")).json(patient(&id, number)).send()
+        });
+        for answer in join_all(puts).await {
+            // The d's are the same the second time: no new version.
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+    }
+    let deletions = (0..10).map(|at| format!("/Patient/d{at}"));
+    let deletions = deletions.map(|url| async { server.client.delete(&{ url }).await });
+    for answer in join_all(deletions).await {
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    let asked = read_at_once();
+    let reads = asked.iter().map(|(id, _)| {
+        let call = server.client.call("GET", &format!("/Patient/{id}"));
+        call.header("X-Request-Id", &format!("read-{id}")).send()
+    });
+    for ((id, status), answer) in asked.iter().zip(join_all(reads).await) {
+        assert_eq!(answer.status, *status, "{id}: {answer:?}");
+        if let Some(at) = id.strip_prefix('p') {
+            let number = 1000 + at.parse::<usize>().unwrap();
+            assert_eq!(answer.at("id"), Some(id.clone()));
+            assert_eq!(answer.at("multipleBirthInteger"), Some(number.to_string()), "{id}");
+            assert_eq!(answer.version(), 2, "{id}");
+        }
+    }
+    let number = async |query: &str| server.database.number(query).await;
+    let rows = "FROM ledger WHERE request_id LIKE 'read-%'";
+    assert_eq!(number(&format!("SELECT count(*) {rows}")).await, 60);
+    let own = "request_id = 'read-' || logical_id AND vid = 2 AND outcome = 0";
+    assert_eq!(number(&format!("SELECT count(*) {rows} AND {own}")).await, 40);
+    assert_eq!(number(&format!("SELECT count(*) {rows} AND outcome = 4")).await, 20);
+    for (rows, all) in
+        [(format!("{rows} AND outcome = 0"), 40), ("FROM res WHERE vid = 2".into(), 50)]
+    {
+        let statements = number(&format!("SELECT count(DISTINCT xmin::text) {rows}")).await;
+        assert!(statements < all, "{all} rows by {statements} statements: nothing was shared");
+    }
+}
