@@ -129,8 +129,17 @@ async fn health_and_metrics_tell_how_it_does() {
     server.client.get(&at("/health/live")).await.expect(200);
     server.client.get(&at("/health/ready")).await.expect(200);
     server.client.get("/Patient/some-id").await.expect(404);
+    server.client.put("/Patient/some-id", r#"{"resourceType":"Patient","id":"some-id"}"#).await;
     let metrics = server.client.get(&at("/metrics")).await.expect(200).text();
-    assert!(metrics.contains("# TYPE"), "{metrics}");
+    for name in [
+        "kiln_http_request_duration_seconds_bucket{method=\"GET\",route=\"/fhir/{type}/{id}\"",
+        "kiln_database_connections{state=\"open\"}",
+        "kiln_database_commit_duration_seconds_bucket",
+        "kiln_ledger_commit_duration_seconds_bucket",
+        "kiln_ledger_rows_total",
+    ] {
+        assert!(metrics.contains(name), "no {name} in:\n{metrics}");
+    }
     assert!(!metrics.contains("some-id"), "an id is in the metrics");
 }
 

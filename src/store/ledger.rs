@@ -1,6 +1,7 @@
 //! The ledger's columns, and the writer that commits the rows of many reads at once.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::types::ToSql;
@@ -163,11 +164,16 @@ impl LedgerWriter {
         if batch.is_empty() {
             return;
         }
+        let began = Instant::now();
         let outcome = self.write(&batch).await.map_err(|error| match error {
             Error::Unavailable(cause) | Error::Internal(cause) => cause.to_string(),
             other => other.to_string(),
         });
+        metrics::histogram!("kiln_ledger_commit_duration_seconds").record(began.elapsed());
+        let rows: usize = batch.iter().map(|waiting| waiting.rows.len()).sum();
+        metrics::counter!("kiln_ledger_rows_total").increment(rows as u64);
         if let Err(cause) = &outcome {
+            metrics::counter!("kiln_ledger_failures_total").increment(1);
             tracing::error!(cause, rows = batch.len(), "the ledger cannot be written");
         }
         for waiting in batch {

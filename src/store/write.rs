@@ -222,10 +222,8 @@ impl WriteTx {
     fn is_single_statement(&self) -> bool {
         self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
     }
-}
 
-impl UnitOfWork for WriteTx {
-    async fn commit(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
+    async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
         self.note_uses().await?;
         if self.is_single_statement() {
             if self.staged.is_empty() {
@@ -253,6 +251,15 @@ impl UnitOfWork for WriteTx {
             return Err(error);
         }
         connection.batch_execute("COMMIT").await.map_err(failure::commit_error)
+    }
+}
+
+impl UnitOfWork for WriteTx {
+    async fn commit(self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
+        let began = std::time::Instant::now();
+        let done = self.commit_all(rows).await;
+        metrics::histogram!("kiln_database_commit_duration_seconds").record(began.elapsed());
+        done
     }
 
     async fn roll_back(mut self) {
