@@ -12,6 +12,7 @@ mod capability;
 mod codec_suites;
 mod command_line;
 mod conformance;
+mod database_faults;
 mod documents;
 mod endpoint;
 mod faults;

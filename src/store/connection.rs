@@ -1,6 +1,7 @@
 //! Connections: a few that point reads are pipelined on, and a pool for writes.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -130,7 +131,7 @@ pub(super) enum Reader<'a> {
     /// Sees what is committed.
     Shared(&'a Pipeline),
     /// Sees what its transaction has written too.
-    Transaction(&'a Object),
+    Transaction(&'a Transaction),
 }
 
 impl Reader<'_> {
@@ -248,8 +249,55 @@ impl Pool {
         self.0.get().await.map_err(failure::pool_error)
     }
 
+    /// A connection on which `sql`, a BEGIN, has run.
+    pub(super) async fn begin(&self, sql: &str) -> Result<Transaction, Error> {
+        let transaction = Transaction(Some(self.connection().await?));
+        transaction.batch_execute(sql).await.map_err(failure::error)?;
+        Ok(transaction)
+    }
+
     pub(super) fn status(&self) -> PoolStatus {
         let status = self.0.status();
         PoolStatus { open: status.size, idle: status.available, waiting: status.waiting }
+    }
+}
+
+/// A connection inside a transaction. One whose transaction nobody ended, because its writer was
+/// dropped or failed, is closed: in the pool, the next writer would go on in that transaction, and
+/// what it acknowledged would never be committed.
+pub(super) struct Transaction(Option<Object>);
+
+impl Transaction {
+    /// Ends it well; the connection goes back to the pool.
+    pub(super) async fn commit(self) -> Result<(), tokio_postgres::Error> {
+        self.end("COMMIT").await
+    }
+
+    /// Ends it without a trace.
+    pub(super) async fn roll_back(self) {
+        // A connection that cannot do so is closed, which has the same effect.
+        let _ = self.end("ROLLBACK").await;
+    }
+
+    async fn end(mut self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.batch_execute(sql).await?;
+        drop(self.0.take());
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("only `end` and `drop` take the connection, and both own it")
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Object::take(connection));
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::access::{
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
 
+use super::connection::Transaction;
 use super::ledger::{Columns, insert_ledger};
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
@@ -126,7 +127,7 @@ pub struct WriteTx {
     staged: Vec<Staged>,
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
-    connection: Option<Object>,
+    connection: Option<Transaction>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
 }
@@ -137,7 +138,7 @@ impl WriteTx {
     }
 
     /// The connection inside a transaction, once [`WriteTx::flush`] has opened one.
-    pub(super) fn connection(&self) -> Option<&Object> {
+    pub(super) fn connection(&self) -> Option<&Transaction> {
         self.connection.as_ref()
     }
 
@@ -198,13 +199,17 @@ impl WriteTx {
         self.prefetched.clear();
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => begin(&self.store, BEGIN_SNAPSHOT).await?,
+            None => self.begin(BEGIN_SNAPSHOT).await?,
         };
         let staged = std::mem::take(&mut self.staged);
         let changes = std::mem::take(&mut self.changes);
         let result = write_all(&self.store, &connection, &staged, &changes, &[]).await;
         self.connection = Some(connection);
         result
+    }
+
+    async fn begin(&self, sql: &str) -> Result<Transaction, CommitError> {
+        self.store.0.writers.begin(sql).await.map_err(CommitError::Failed)
     }
 
     /// Remembers which profiles, labels and tags are in use, before the versions that use them.
@@ -243,14 +248,14 @@ impl WriteTx {
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => begin(&self.store, BEGIN).await?,
+            None => self.begin(BEGIN).await?,
         };
         let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
         if let Err(error) = written {
-            roll_back(connection).await;
+            connection.roll_back().await;
             return Err(error);
         }
-        connection.batch_execute("COMMIT").await.map_err(failure::commit_error)
+        connection.commit().await.map_err(failure::commit_error)
     }
 }
 
@@ -264,7 +269,7 @@ impl UnitOfWork for WriteTx {
 
     async fn roll_back(mut self) {
         if let Some(connection) = self.connection.take() {
-            roll_back(connection).await;
+            connection.roll_back().await;
         }
     }
 
@@ -274,16 +279,6 @@ impl UnitOfWork for WriteTx {
 
     fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)> {
         std::mem::take(&mut self.entries)
-    }
-}
-
-impl Drop for WriteTx {
-    fn drop(&mut self) {
-        // A unit that is neither committed nor rolled back must not give its open transaction to
-        // the next writer: the connection leaves the pool and closes.
-        if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection));
-        }
     }
 }
 
@@ -314,18 +309,6 @@ impl Units for Store {
 const BEGIN: &str = "BEGIN";
 /// For units that read what they wrote: all reads see one state of the database.
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
-
-async fn begin(store: &Store, sql: &str) -> Result<Object, CommitError> {
-    let connection = store.0.writers.connection().await.map_err(CommitError::Failed)?;
-    connection.batch_execute(sql).await.map_err(failure::commit_error)?;
-    Ok(connection)
-}
-
-async fn roll_back(connection: Object) {
-    if connection.batch_execute("ROLLBACK").await.is_err() {
-        drop(Object::take(connection));
-    }
-}
 
 /// Writes everything in chunks of one statement each, inside an open transaction.
 async fn write_all(
