@@ -159,13 +159,55 @@ async fn a_bundle_has_a_row_of_its_own_and_one_for_each_entry() {
         call.json(body).send().await.expect(200);
         assert_eq!(rows_of(&server, kind).await, 5, "{kind}");
     }
-    let failing = r#"{"resourceType":"Bundle","type":"transaction","entry":[
-        {"resource":{"resourceType":"Patient","id":"b"},"request":{"method":"PUT","url":"Patient/b"}},
-        {"request":{"method":"GET","url":"Patient/nobody"}}]}"#;
-    let call = server.client.call("POST", "/").header("X-Request-Id", "rolled-back");
-    call.json(failing).send().await.expect(404);
-    let rows = rows_of(&server, "rolled-back").await;
-    assert!((1..=3).contains(&rows), "{rows} rows of a transaction that was rolled back");
-    let successes = "SELECT count(*) FROM ledger WHERE request_id = 'rolled-back' AND outcome = 0";
-    assert_eq!(server.database.number(successes).await, 0);
+}
+
+/// A transaction of four entries: created, updated, deleted and read.
+fn four(last: &str, extra: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[
+        {{"request":{{"method":"GET","url":"Patient/{last}"}}}},
+        {{"resource":{{"resourceType":"Patient","id":"b"{extra}}},"request":{{"method":"PUT","url":"Patient/b"}}}},
+        {{"resource":{{"resourceType":"Patient"}},"request":{{"method":"POST","url":"Patient"}}}},
+        {{"request":{{"method":"DELETE","url":"Patient/gone"}}}}]}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_fails_has_a_failed_row_for_each_entry_whenever_it_fails() {
+    let server = TestServer::start().await;
+    let check = "ALTER TABLE res ADD CONSTRAINT planted CHECK (id <> 'b')";
+    for (request, body, status, outcome) in [
+        // Before it begins, at the last entry, and when everything is written.
+        ("malformed", four("b", r#","nope":1"#), 400, 4),
+        ("misplaced", four("b", "").replace("Patient/gone", "Nonsense/gone"), 404, 4),
+        ("rolled-back", four("nobody", ""), 404, 4),
+        (
+            "not-committed",
+            four("b", "").replace(r#""GET","url":"Patient/b""#, r#""DELETE","url":"Patient/c""#),
+            500,
+            8,
+        ),
+    ] {
+        if status == 500 {
+            server.database.run(check).await;
+        }
+        let call = server.client.call("POST", "/").header("X-Request-Id", request);
+        call.json(body).send().await.expect(status);
+        // An entry that cannot be understood is no interaction with anything.
+        let rows = if request == "misplaced" { 4 } else { 5 };
+        assert_eq!(rows_of(&server, request).await, rows, "{request}");
+        let count = |condition: &str| {
+            format!("SELECT count(*) FROM ledger WHERE request_id = '{request}' AND {condition}")
+        };
+        let failed = count(&format!("outcome = {outcome} AND failure <> ''"));
+        assert_eq!(server.database.number(&failed).await, rows, "{request}");
+        for (id, named) in [("b", 1), ("gone", 1)] {
+            let of = count(&format!("logical_id = '{id}' AND interaction IN (4, 14)"));
+            let expected = if request == "misplaced" && id == "gone" { 0 } else { named };
+            assert_eq!(server.database.number(&of).await, expected, "{request}: {id}");
+        }
+        let groups =
+            format!("SELECT count(DISTINCT grp) FROM ledger WHERE request_id = '{request}'");
+        assert_eq!(server.database.number(&groups).await, 1, "{request}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The gate: decides, runs the work, and lets nothing out before it is in the ledger.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
-use crate::fhir::{Identity, Version};
+use crate::fhir::{Identity, LogicalId, ResourceType, Version};
 
 use super::caller::Caller;
 use super::interaction::{Interaction, Kind};
-use super::ledger::{CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
+use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 use super::permit::Permit;
 use super::unaudited::Unaudited;
 
@@ -83,7 +84,7 @@ impl<U: Units> Gate<U> {
         };
         match found {
             Ok(found) => Ok(found.open().0),
-            Err(error) => self.refuse(interaction, caller, group, error, vec![]).await,
+            Err(error) => self.refuse(caller, group, error, alone(interaction)).await,
         }
     }
 
@@ -99,7 +100,8 @@ impl<U: Units> Gate<U> {
     /// }
     /// ```
     pub fn attempts<'g>(&'g self, interaction: Interaction, caller: &'g Caller) -> Attempts<'g, U> {
-        Attempts { gate: self, interaction, caller, group: self.ids.ordered(), tried: 0 }
+        let (group, entries) = (self.ids.ordered(), Vec::new());
+        Attempts { gate: self, interaction, caller, group, entries, tried: 0 }
     }
 
     /// Records that an interaction failed before it could reach the store.
@@ -112,19 +114,32 @@ impl<U: Units> Gate<U> {
         caller: &Caller,
         error: Error,
     ) -> Result<T, Error> {
-        self.refuse(interaction, caller, self.ids.ordered(), error, vec![]).await
+        self.refuse(caller, self.ids.ordered(), error, alone(interaction)).await
+    }
+
+    /// The same for an interaction of many, each of which goes on record too.
+    ///
+    /// # Errors
+    /// As [`Gate::denied`].
+    pub async fn denied_with<T>(
+        &self,
+        interaction: Interaction,
+        entries: Vec<Attempted>,
+        caller: &Caller,
+        error: Error,
+    ) -> Result<T, Error> {
+        let all = alone(interaction).into_iter().chain(entries).collect();
+        self.refuse(caller, self.ids.ordered(), error, all).await
     }
 
     async fn refuse<T>(
         &self,
-        interaction: Interaction,
         caller: &Caller,
         group: Uuid,
         error: Error,
-        entries: Vec<(Interaction, Disclosed)>,
+        attempted: Vec<Attempted>,
     ) -> Result<T, Error> {
-        let all = std::iter::once((interaction, Disclosed::default())).chain(entries);
-        let rows = all.map(|(interaction, disclosed)| {
+        let rows = attempted.into_iter().map(|(interaction, disclosed)| {
             let mut row = LedgerRow { disclosed, ..self.row(interaction, caller, group) };
             row.fail(&error);
             row
@@ -133,21 +148,12 @@ impl<U: Units> Gate<U> {
         Err(error)
     }
 
-    fn rows(
-        &self,
-        interaction: Interaction,
-        caller: &Caller,
-        group: Uuid,
-        disclosed: Disclosed,
-        unit: &mut U::Unit,
-    ) -> Vec<LedgerRow> {
-        let main = LedgerRow { disclosed, ..self.row(interaction, caller, group) };
-        let entries = unit.disclosed().into_iter();
-        let entries = entries.map(|(interaction, disclosed)| LedgerRow {
+    fn rows(&self, caller: &Caller, group: Uuid, done: Vec<Attempted>) -> Vec<LedgerRow> {
+        let row = |(interaction, disclosed)| LedgerRow {
             disclosed,
             ..self.row(interaction, caller, group)
-        });
-        std::iter::once(main).chain(entries).collect()
+        };
+        done.into_iter().map(row).collect()
     }
 
     fn row(&self, interaction: Interaction, caller: &Caller, group: Uuid) -> LedgerRow {
@@ -162,6 +168,11 @@ impl<U: Units> Gate<U> {
             disclosed: Disclosed::default(),
         }
     }
+}
+
+/// An interaction that got nowhere.
+fn alone(interaction: Interaction) -> Vec<Attempted> {
+    vec![(interaction, Disclosed::default())]
 }
 
 /// The span of an interaction: what it is, never whose.
@@ -189,6 +200,7 @@ pub struct Attempts<'g, U> {
     interaction: Interaction,
     caller: &'g Caller,
     group: Uuid,
+    entries: Vec<Attempted>,
     tried: u32,
 }
 
@@ -197,6 +209,13 @@ impl<U: Units> Attempts<'_, U> {
     #[must_use]
     pub fn few(self) -> Self {
         Self { tried: TRIES - FEW_TRIES, ..self }
+    }
+
+    /// The same attempts at an interaction of many: when it fails, each of `entries` goes on record
+    /// as failed, whether its turn had come or not.
+    #[must_use]
+    pub fn of_entries(self, entries: Vec<Attempted>) -> Self {
+        Self { entries, ..self }
     }
 
     /// Runs `work` under a permit and commits what it wrote with its ledger rows. `None` when
@@ -213,44 +232,67 @@ impl<U: Units> Attempts<'_, U> {
             (self.gate, self.interaction, self.caller, self.group);
         let permit = match Permit::decide(interaction, &caller.principal) {
             Ok(permit) => permit,
-            Err(denied) => return gate.refuse(interaction, caller, group, denied, vec![]).await,
+            Err(denied) => return self.refuse(denied, alone(interaction)).await,
         };
         let mut unit = gate.units.begin(&permit);
         match work(&permit, &mut unit).instrument(span_of(interaction)).await {
             Ok(done) => {
                 let (value, disclosed) = done.open();
-                let rows = gate.rows(interaction, caller, group, disclosed, &mut unit);
+                let main = std::iter::once((interaction, disclosed));
+                let done: Vec<Attempted> = main.chain(unit.disclosed()).collect();
+                let rows = gate.rows(caller, group, done.clone());
                 match unit.commit(rows).instrument(span_of_commit()).await {
                     Ok(()) => Ok(Some(value)),
-                    Err(CommitError::Failed(error)) => {
-                        gate.refuse(interaction, caller, group, error, vec![]).await
-                    }
-                    Err(CommitError::Raced) => self.raced().await,
+                    Err(CommitError::Failed(error)) => self.refuse(error, done).await,
+                    Err(CommitError::Raced) => self.raced(done).await,
                 }
             }
-            Err(_) if unit.is_raced() => {
-                unit.roll_back().await;
-                self.raced().await
-            }
             Err(error) => {
-                let entries = unit.disclosed();
+                let main = alone(interaction).into_iter();
+                let done = main.chain(unit.disclosed()).collect();
+                let is_raced = unit.is_raced();
                 unit.roll_back().await;
-                gate.refuse(interaction, caller, group, error, entries).await
+                if is_raced { self.raced(done).await } else { self.refuse(error, done).await }
             }
         }
     }
 
     /// Waits a little longer after each attempt, so that racing writers spread out.
-    async fn raced<T>(&mut self) -> Result<Option<T>, Error> {
+    async fn raced<T>(&mut self, done: Vec<Attempted>) -> Result<Option<T>, Error> {
         self.tried += 1;
         if self.tried == TRIES {
             let text = "other writers kept changing the resource; try again";
-            let error = Error::Conflict(text.to_owned());
-            let (interaction, caller) = (self.interaction, self.caller);
-            return self.gate.refuse(interaction, caller, self.group, error, vec![]).await;
+            return self.refuse(Error::Conflict(text.to_owned()), done).await;
         }
         let step = u64::from(self.tried.min(6));
         tokio::time::sleep(Duration::from_millis(step * step)).await;
         Ok(None)
     }
+
+    /// Puts the failure of everything on record: of what was `done` until then, and of the entries
+    /// whose turn did not come.
+    async fn refuse<T>(&self, error: Error, done: Vec<Attempted>) -> Result<T, Error> {
+        let mut ran: HashMap<_, usize> = HashMap::new();
+        for one in &done {
+            *ran.entry(name_of(one)).or_default() += 1;
+        }
+        let not_done = self.entries.iter().filter(|entry| match ran.get_mut(&name_of(entry)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                false
+            }
+            _ => true,
+        });
+        let not_done: Vec<Attempted> = not_done.cloned().collect();
+        let attempted = done.into_iter().chain(not_done).collect();
+        self.gate.refuse(self.caller, self.group, error, attempted).await
+    }
+}
+
+/// What an attempt is recognized by: before it is run, its version is not known.
+fn name_of(
+    (interaction, disclosed): &Attempted,
+) -> (Interaction, Option<(ResourceType, LogicalId)>) {
+    let subject = disclosed.subject.as_ref();
+    (*interaction, subject.map(|(resource_type, id, _)| (*resource_type, id.clone())))
 }

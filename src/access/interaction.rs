@@ -5,7 +5,7 @@
 use crate::fhir::ResourceType;
 
 /// What a caller wants to do, and with which type (`None` where it is not about one type).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Interaction {
     /// The kind of interaction.
     pub kind: Kind,

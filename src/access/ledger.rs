@@ -23,6 +23,10 @@ pub struct Disclosed {
     pub entities: Vec<String>,
 }
 
+/// An interaction and what is known of whom it is about: what becomes a row beside the others of
+/// its request.
+pub type Attempted = (Interaction, Disclosed);
+
 /// How an interaction ended, in AuditEvent's words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
@@ -98,7 +102,7 @@ pub trait UnitOfWork: Send {
     fn is_raced(&self) -> bool;
 
     /// What the writes so far tell, one for each ledger row beside the main one.
-    fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)>;
+    fn disclosed(&mut self) -> Vec<Attempted>;
 }
 
 /// Why a unit of work was not committed.

@@ -20,7 +20,7 @@ pub mod unaudited;
 pub use caller::{Caller, RequestContext};
 pub use gate::Gate;
 pub use interaction::Interaction;
-pub use ledger::{CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
+pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 pub use permit::{Permit, Restriction};
 pub use principal::Principal;
 pub use unaudited::Unaudited;

@@ -1,7 +1,7 @@
 //! One entry of a transaction: the interaction it stands for, inside the unit of work of all.
 
 use crate::access::interaction::Kind;
-use crate::access::{Disclosed, Interaction, Permit};
+use crate::access::{Attempted, Disclosed, Interaction, Permit};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::patch::Patch;
 use crate::engine::{Engine, HistoryScope, MetaOf, Written};
@@ -10,7 +10,7 @@ use crate::fhir::json::Value;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
 use crate::store::{MetaScope, WriteTx};
 
-use super::plan::Get;
+use super::plan::{self, Get};
 use super::transaction::Ready;
 use super::{BundleOptions, EntryResult};
 
@@ -44,6 +44,19 @@ impl Work {
             | Task::Patch(identity, _)
             | Task::Update(identity, _) => Some(identity),
             Task::Create(..) | Task::Get(_) => None,
+        }
+    }
+
+    /// What goes on record of it when its turn does not come.
+    pub(super) fn attempted(&self) -> Attempted {
+        match &self.task {
+            Task::Create(identity, prepared) => of_patients(Kind::Create, identity, prepared),
+            Task::Delete(identity) => plan::attempted(Kind::Delete, identity),
+            Task::Get(get) => get.attempted(),
+            Task::Meta(identity, _, _, true) => plan::attempted(Kind::MetaAdd, identity),
+            Task::Meta(identity, _, _, false) => plan::attempted(Kind::MetaDelete, identity),
+            Task::Patch(identity, _) => plan::attempted(Kind::Patch, identity),
+            Task::Update(identity, prepared) => of_patients(Kind::Update, identity, prepared),
         }
     }
 
@@ -167,6 +180,13 @@ impl Engine {
         tx.entry(permit.interaction(), disclosed);
         Ok(EntryResult::Meta(crate::engine::meta::meta_of_uses(uses)))
     }
+}
+
+/// An interaction with one resource, of the patients that the sender says it is about.
+fn of_patients(kind: Kind, identity: &Identity, prepared: &Ready) -> Attempted {
+    let (interaction, mut disclosed) = plan::attempted(kind, identity);
+    disclosed.patients.clone_from(&prepared.patients);
+    (interaction, disclosed)
 }
 
 /// A read whose answer the client may have already (rest 1.47 to 1.50).

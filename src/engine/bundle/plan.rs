@@ -2,12 +2,16 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/bundle.html>, checklist rest 3.4, 3.34 to 3.40
 
+use crate::access::interaction::Kind;
+use crate::access::{Attempted, Disclosed};
+use crate::engine::MetaOf;
 use crate::engine::condition::{Condition, EntityTag};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::reference::strip_base;
 use crate::fhir::{Identity, Instant, Issue, IssueCode, LogicalId, ResourceType, VersionId};
+use crate::store::HistoryScope;
 
 /// One entry, understood.
 #[derive(Debug)]
@@ -47,9 +51,9 @@ pub enum Get {
     /// `metadata` and its query.
     CapabilityStatement(Query),
     /// A history and its query.
-    History(crate::store::HistoryScope, Query),
+    History(HistoryScope, Query),
     /// `$meta` of something.
-    Meta(crate::engine::MetaOf),
+    Meta(MetaOf),
     /// `[type]/[id]`
     Read(Identity),
     /// `[type]/[id]/_history/[vid]`
@@ -77,6 +81,53 @@ impl Action<'_> {
             Self::Create(..) | Self::Get(_) => None,
         }
     }
+}
+
+impl Action<'_> {
+    /// What goes on record of an entry that did not run.
+    pub(super) fn attempted(&self) -> Attempted {
+        match self {
+            Self::Create(resource_type, _) => {
+                (Kind::Create.of(*resource_type), Disclosed::default())
+            }
+            Self::Delete(identity) => attempted(Kind::Delete, identity),
+            Self::Get(get) => get.attempted(),
+            Self::Meta(identity, _, _, true) => attempted(Kind::MetaAdd, identity),
+            Self::Meta(identity, _, _, false) => attempted(Kind::MetaDelete, identity),
+            Self::Patch(identity, _) => attempted(Kind::Patch, identity),
+            Self::Update(identity, _) => attempted(Kind::Update, identity),
+        }
+    }
+}
+
+impl Get {
+    /// What goes on record of it when it did not run.
+    pub(super) fn attempted(&self) -> Attempted {
+        let of_system = |kind: Kind| (kind.of_system(), Disclosed::default());
+        match self {
+            Self::CapabilityStatement(_) => of_system(Kind::Capabilities),
+            Self::History(HistoryScope::Instance(identity), _) => {
+                attempted(Kind::HistoryInstance, identity)
+            }
+            Self::History(scope, _) => {
+                (crate::engine::history::interaction(scope), Disclosed::default())
+            }
+            Self::Meta(MetaOf::Instance(identity, _)) => attempted(Kind::Meta, identity),
+            Self::Meta(MetaOf::System) => of_system(Kind::Meta),
+            Self::Meta(MetaOf::Type(resource_type)) => {
+                (Kind::Meta.of(*resource_type), Disclosed::default())
+            }
+            Self::Read(identity) => attempted(Kind::Read, identity),
+            Self::Vread(identity, _) => attempted(Kind::Vread, identity),
+        }
+    }
+}
+
+/// An interaction with one resource of which no more is known than its name.
+pub(super) fn attempted(kind: Kind, identity: &Identity) -> Attempted {
+    let Identity { resource_type, id } = identity.clone();
+    let subject = Some((resource_type, id, None));
+    (kind.of(resource_type), Disclosed { subject, ..Disclosed::default() })
 }
 
 /// Reads every entry; each may fail by itself, as the entries of a batch do.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Disclosed, Permit, Unaudited};
+use crate::access::{Attempted, Caller, Disclosed, Permit, Unaudited};
 use crate::engine::prepare::Prepared;
 use crate::engine::{Engine, refuse_unstorable};
 use crate::error::Error;
@@ -25,13 +25,20 @@ impl Engine {
         caller: &Caller,
     ) -> Result<BundleOutcome, Error> {
         let interaction = Kind::Transaction.of_system();
-        let plan = match self.plan_transaction(bundle, options) {
+        let mut bundle = bundle;
+        let sound = self.check(&bundle).map_err(malformed_bundle);
+        let entries = plan::entries(&mut bundle, &self.settings.base);
+        let attempted = attempted(&entries, self.settings.max_bundle_entries);
+        let plan = match sound.and_then(|()| self.plan_transaction(entries, options)) {
             Ok(plan) => plan,
-            Err(error) => return self.gate.denied(interaction, caller, error).await,
+            Err(error) => {
+                return self.gate.denied_with(interaction, attempted, caller, error).await;
+            }
         };
         let written = plan.work.iter().filter_map(Work::written_identity);
         let _turns = self.turns.of_all(written).await;
-        let mut attempts = self.gate.attempts(interaction, caller);
+        let attempted = plan.work.iter().map(Work::attempted).collect();
+        let mut attempts = self.gate.attempts(interaction, caller).of_entries(attempted);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let results = self.run_transaction(&plan, options, permit, tx).await?;
@@ -45,10 +52,11 @@ impl Engine {
 
     /// Everything about a transaction that needs no database: the order of work, new ids, links,
     /// the checked and prepared resources.
-    fn plan_transaction(&self, bundle: Value<'_>, options: &BundleOptions) -> Result<Plan, Error> {
-        self.check(&bundle).map_err(malformed_bundle)?;
-        let mut bundle = bundle;
-        let entries = plan::entries(&mut bundle, &self.settings.base);
+    fn plan_transaction(
+        &self,
+        entries: Vec<Result<Entry<'_>, Error>>,
+        options: &BundleOptions,
+    ) -> Result<Plan, Error> {
         self.check_size(entries.len())?;
         let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
         let identities = self.identities(&entries, options)?;
@@ -196,6 +204,14 @@ impl Engine {
         let in_order = work.iter().filter_map(|work| results.remove(&work.index));
         Ok(in_order.collect())
     }
+}
+
+/// What goes on record of entries that do not run; none of a Bundle that is too large as such.
+fn attempted(entries: &[Result<Entry<'_>, Error>], most: usize) -> Vec<Attempted> {
+    if entries.len() > most {
+        return Vec::new();
+    }
+    entries.iter().flatten().map(|entry| entry.action.attempted()).collect()
 }
 
 /// A Bundle that breaks the rules of Bundles is a malformed request (rest 3.4, 3.14).
