@@ -61,6 +61,11 @@ pub enum Error {
     /// Missing, unknown or expired credentials.
     #[error("missing, unknown or expired credentials")]
     Unauthenticated,
+    /// The database's answer to a write was lost: whether it is stored is not known (503).
+    #[error(
+        "the answer of the database was lost: the write may be stored; look before you repeat it"
+    )]
+    Unconfirmed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database or the ledger cannot be reached; nothing was disclosed or stored.
     #[error("the server cannot reach its database; try again")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

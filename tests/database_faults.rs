@@ -3,12 +3,19 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use kiln::access::{Caller, Principal, RequestContext};
+use kiln::app::server::Server;
 use kiln::engine::BundleOptions;
 use kiln::fhir::json::parse;
 
-use crate::harness::database::connect;
-use crate::harness::server::TestServer;
+use crate::harness::client::{Answer, Client};
+use crate::harness::database::{Database, connect};
+use crate::harness::proxy::{Cut, Proxy};
+use crate::harness::server::{TestServer, config};
+
+/// In the body of what is sent when the wire is to be cut.
+const MARK: &str = "cut-the-wire-here";
 
 fn patient(id: &str, family: &str) -> String {
     format!(r#"{{"resourceType":"Patient","id":"{id}","name":[{{"family":"{family}"}}]}}"#)
@@ -49,4 +56,142 @@ async fn a_writer_that_vanishes_leaves_its_transaction_to_nobody() {
     let vanished = server.client.get("/Patient/p").await.expect(200);
     assert_eq!(vanished.at("name[0].family").as_deref(), Some("a"));
     server.client.put("/Patient/p", patient("p", "c")).await.expect(200);
+}
+
+/// A server whose database is at the other end of a wire that can be cut.
+struct Wired {
+    client: Client,
+    database: Database,
+    proxy: Proxy,
+    _server: Server,
+}
+
+impl Wired {
+    async fn start() -> Self {
+        let database = Database::migrated().await;
+        let proxy = Proxy::before(&database).await;
+        let url = proxy.url(&database);
+        let server = Server::start(config(&database, &[("database.url", &url)])).await.unwrap();
+        Self { client: Client::new(server.address()), database, proxy, _server: server }
+    }
+
+    async fn send(&self, method: &str, url: &str, body: String, request: &str) -> Answer {
+        let call = self.client.call(method, url).header("X-Request-Id", request);
+        call.json(body).send().await
+    }
+
+    /// How many rows of the ledger a request left that fulfil `condition`.
+    async fn rows(&self, request: &str, condition: &str) -> i64 {
+        let query =
+            format!("SELECT count(*) FROM ledger WHERE request_id = '{request}' AND ({condition})");
+        self.database.number(&query).await
+    }
+
+    /// Versions of patients whose family name has `part` in it.
+    async fn stored(&self, part: &str) -> i64 {
+        let of = |table| {
+            format!(
+                "(SELECT count(*) FROM {table} WHERE body -> 'name' -> 0 ->> 'family' LIKE '%{part}%')"
+            )
+        };
+        self.database.number(&format!("SELECT {} + {}", of("res"), of("hist"))).await
+    }
+}
+
+/// The answer to a write that may be stored says so.
+fn is_unconfirmed(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.header("Retry-After").is_some(), "{answer:?}");
+    assert_eq!(answer.at("issue[0].code").as_deref(), Some("transient"));
+    assert!(answer.text().contains("may be stored"), "{answer:?}");
+}
+
+/// The row of the failure that the client saw.
+const UNCONFIRMED: &str = "outcome = 8 AND failure LIKE '%may be stored%'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_stored_once_and_not_called_a_failure() {
+    let wired = Wired::start().await;
+    wired.send("PUT", "/Patient/p", patient("p", "a"), "first").await.expect(201);
+    for (number, (method, url, body)) in [
+        ("POST", "/Patient", patient("x", MARK)),
+        ("PUT", "/Patient/p", patient("p", MARK)),
+        ("PUT", "/Patient/new", patient("new", MARK)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = format!("lost-{number}");
+        wired.proxy.cut(MARK, Cut::BeforeItsAnswer);
+        let answer = wired.send(method, url, body, &request).await;
+        assert!(wired.proxy.has_cut(), "{method} {url}");
+        is_unconfirmed(&answer);
+        let stored = number as i64 + 1;
+        assert_eq!(wired.stored(MARK).await, stored, "{method} {url}");
+        // The row in the transaction tells what is stored, the other one what the client heard.
+        assert_eq!(wired.rows(&request, "outcome = 0").await, 1, "{method} {url}");
+        assert_eq!(wired.rows(&request, UNCONFIRMED).await, 1, "{method} {url}");
+        assert_eq!(wired.rows(&request, "true").await, 2, "{method} {url}");
+        let query = format!(
+            "SELECT count(DISTINCT (grp, rt, logical_id, vid)) FROM ledger WHERE request_id = '{request}'"
+        );
+        assert_eq!(wired.database.number(&query).await, 1, "{method} {url}: rows of two things");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_commit_is_not_answered_is_stored_once_with_all_its_rows() {
+    let wired = Wired::start().await;
+    wired.proxy.cut("COMMIT", Cut::BeforeItsAnswer);
+    let answer = wired.send("POST", "/", transaction("t", MARK), "lost").await;
+    assert!(wired.proxy.has_cut());
+    is_unconfirmed(&answer);
+    assert_eq!(wired.stored(MARK).await, 1);
+    assert_eq!(wired.rows("lost", "outcome = 0").await, 3);
+    assert_eq!(wired.rows("lost", UNCONFIRMED).await, 3);
+    assert_eq!(wired.rows("lost", "true").await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_never_arrived_is_not_stored_and_on_record() {
+    let wired = Wired::start().await;
+    for (request, mark, body, url, rows) in [
+        ("gone-create", MARK, patient("x", MARK), "/Patient", 1),
+        ("gone-commit", "COMMIT", transaction("t", MARK), "/", 3),
+    ] {
+        wired.proxy.cut(mark, Cut::BeforeItArrives);
+        let answer = wired.send("POST", url, body, request).await;
+        assert!(wired.proxy.has_cut(), "{request}");
+        is_unconfirmed(&answer);
+        assert_eq!(wired.stored(MARK).await, 0, "{request}");
+        assert_eq!(wired.rows(request, UNCONFIRMED).await, rows, "{request}");
+        assert_eq!(wired.rows(request, "true").await, rows, "{request}");
+        wired.send("POST", "/Patient", patient("x", "b"), "after").await.expect(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creates_that_share_a_lost_answer_are_each_stored_once() {
+    let wired = Wired::start().await;
+    wired.proxy.cut(MARK, Cut::BeforeItsAnswer);
+    let creates = (0..40).map(|number| {
+        let family = if number == 20 { MARK.to_owned() } else { format!("shared-{number}") };
+        let body = patient("x", &family);
+        let wired = &wired;
+        async move { wired.send("POST", "/Patient", body, &format!("share-{number}")).await }
+    });
+    let mut lost = 0;
+    for (number, answer) in join_all(creates).await.into_iter().enumerate() {
+        let request = format!("share-{number}");
+        assert_eq!(wired.rows(&request, "outcome = 0").await, 1, "{request}");
+        if answer.status == 201 {
+            assert_eq!(wired.rows(&request, "true").await, 1, "{request}");
+        } else {
+            is_unconfirmed(&answer);
+            assert_eq!(wired.rows(&request, UNCONFIRMED).await, 1, "{request}");
+            lost += 1;
+        }
+    }
+    assert!(lost > 0 && wired.proxy.has_cut(), "no answer was lost");
+    assert_eq!(wired.stored("shared-").await + wired.stored(MARK).await, 40);
 }

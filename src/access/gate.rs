@@ -144,8 +144,11 @@ impl<U: Units> Gate<U> {
             row.fail(&error);
             row
         });
-        self.units.record(rows.collect()).await?;
-        Err(error)
+        match (self.units.record(rows.collect()).await, &error) {
+            // What may be stored must not be called impossible because the ledger is away too.
+            (Ok(()), _) | (Err(_), Error::Unconfirmed(_)) => Err(error),
+            (Err(unrecorded), _) => Err(unrecorded),
+        }
     }
 
     fn rows(&self, caller: &Caller, group: Uuid, done: Vec<Attempted>) -> Vec<LedgerRow> {
@@ -223,7 +226,9 @@ impl<U: Units> Attempts<'_, U> {
     ///
     /// # Errors
     /// As [`Gate::run`]; [`Error::Conflict`] when other writers were faster again and again. A
-    /// failed write leaves nothing but its own ledger rows.
+    /// failed write leaves nothing but its own ledger rows. After [`Error::Unconfirmed`] the rows of
+    /// the failure say what the caller heard, and rows of success of the same group, if there are
+    /// such, that it is stored all the same.
     pub async fn write<T>(
         &mut self,
         work: impl AsyncFnOnce(&Permit<'_>, &mut U::Unit) -> Result<Unaudited<T>, Error>,

@@ -51,7 +51,7 @@ impl Outcome {
     fn of(error: &Error) -> Self {
         match error {
             Error::Entry { cause, .. } => Self::of(cause),
-            Error::Internal(_) | Error::Unavailable(_) => Self::Failure,
+            Error::Internal(_) | Error::Unavailable(_) | Error::Unconfirmed(_) => Self::Failure,
             _ => Self::Refused,
         }
     }
@@ -93,6 +93,8 @@ pub trait UnitOfWork: Send {
     ///
     /// # Errors
     /// [`CommitError::Raced`] when a resource changed meanwhile: nothing happened, try again.
+    /// [`CommitError::Failed`]: nothing happened, unless it holds [`Error::Unconfirmed`]: then
+    /// `rows` are on record if everything is durable, and not if nothing is.
     fn commit(self, rows: Vec<LedgerRow>) -> impl Future<Output = Result<(), CommitError>> + Send;
 
     /// Drops everything.

@@ -151,6 +151,10 @@ impl Sink for EngineSink {
                 Err(Error::Conflict(_) | Error::Unavailable(_)) if tried < TRIES => {
                     tokio::time::sleep(PAUSE).await;
                 }
+                // Under ids of its own, what is stored already is recognized.
+                Err(Error::Unconfirmed(_)) if self.ids.is_some() && tried < TRIES => {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => {
                     let failures = vec![Failure::whole(error.to_string())];
                     return Loaded { resources: 0, failures };

@@ -79,7 +79,9 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
-        Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient),
+        Error::Unavailable(_) | Error::Unconfirmed(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient)
+        }
         Error::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, IssueCode::Processing),
     }
 }
@@ -182,6 +184,10 @@ impl Failure {
                 let cause = chain(&**cause);
                 tracing::warn!(request.id = request_id, cause, "unavailable");
             }
+            Error::Unconfirmed(cause) => {
+                let cause = chain(&**cause);
+                tracing::warn!(request.id = request_id, cause, "a write may be stored");
+            }
             _ => {}
         }
     }
@@ -198,7 +204,7 @@ impl Failure {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         Some(match self {
             Self::Interaction(error) | Self::Request(error) => match innermost(error) {
-                Error::Conflict(_) | Error::Unavailable(_) => {
+                Error::Conflict(_) | Error::Unavailable(_) | Error::Unconfirmed(_) => {
                     (RETRY_AFTER, HeaderValue::from_static("1"))
                 }
                 Error::Deleted { version, .. } => (ETAG, headers::etag(*version)),
@@ -284,6 +290,7 @@ mod tests {
             (Error::TooLarge(text()), 413, "too-long"),
             (Error::Unauthenticated, 401, "login"),
             (Error::Unavailable("secret SQL".into()), 503, "transient"),
+            (Error::Unconfirmed("secret SQL".into()), 503, "transient"),
             (Error::Unprocessable(vec![]), 422, "processing"),
             (Error::Entry { index: 2, cause: Box::new(deleted()) }, 410, "deleted"),
         ] {
@@ -302,6 +309,7 @@ mod tests {
             (Failure::from(deleted()), ETAG, "W/\"3\""),
             (Failure::from(Error::Unauthenticated), WWW_AUTHENTICATE, "Bearer realm=\"FHIR\""),
             (Failure::from(Error::Unavailable("x".into())), RETRY_AFTER, "1"),
+            (Failure::from(Error::Unconfirmed("x".into())), RETRY_AFTER, "1"),
             (Failure::MethodNotAllowed { allow, text: String::new() }, ALLOW, "GET"),
         ] {
             let response = failure.to_response(Form::default(), &Schema::default());

@@ -1,6 +1,6 @@
 //! What a database error means to a caller.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use crate::access::CommitError;
 use crate::error::Error;
@@ -29,6 +29,17 @@ pub(super) fn sqlx_error(cause: sqlx::Error) -> Error {
         }
         other => Error::internal(other),
     }
+}
+
+/// The same for a statement that is a transaction of its own, or ends one: without an answer, it
+/// may be committed.
+pub(super) fn last_error(cause: tokio_postgres::Error) -> CommitError {
+    // An ERROR is an answer: rolled back. Other ends of a connection are none.
+    let severity = cause.as_db_error().and_then(tokio_postgres::error::DbError::parsed_severity);
+    if severity == Some(Severity::Error) {
+        return commit_error(cause);
+    }
+    CommitError::Failed(Error::Unconfirmed(cause.into()))
 }
 
 /// Whether trying a write again may help: another writer was faster.

@@ -255,7 +255,7 @@ impl WriteTx {
             connection.roll_back().await;
             return Err(error);
         }
-        connection.commit().await.map_err(failure::commit_error)
+        connection.commit().await.map_err(failure::last_error)
     }
 }
 
@@ -329,10 +329,10 @@ async fn write_all(
     for chunk in order.chunks(CHUNK) {
         let (now, later) = rows.split_at(rows.len().min(CHUNK));
         rows = later;
-        write_chunk(store, connection, chunk, now).await?;
+        write_chunk(store, connection, chunk, now, failure::commit_error).await?;
     }
     for rows in rows.chunks(CHUNK) {
-        write_chunk(store, connection, &[], rows).await?;
+        write_chunk(store, connection, &[], rows, failure::commit_error).await?;
     }
     Ok(())
 }
@@ -351,7 +351,7 @@ async fn write(
 ) -> Result<(), CommitError> {
     let mut order: Vec<&Staged> = staged.to_vec();
     order.sort_by_key(|staged| lock_order(staged));
-    write_chunk(store, connection, &order, rows).await
+    write_chunk(store, connection, &order, rows, failure::last_error).await
 }
 
 async fn write_chunk(
@@ -359,6 +359,7 @@ async fn write_chunk(
     connection: &Object,
     staged: &[&Staged],
     rows: &[&LedgerRow],
+    error: fn(tokio_postgres::Error) -> CommitError,
 ) -> Result<(), CommitError> {
     let mut versions = VersionColumns::default();
     for staged in staged {
@@ -374,7 +375,7 @@ async fn write_chunk(
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT, &BUCKET];
     parameters.extend(versions.parameters());
     parameters.extend(ledger.parameters());
-    connection.execute(&statement, &parameters).await.map_err(failure::commit_error)?;
+    connection.execute(&statement, &parameters).await.map_err(error)?;
     Ok(())
 }
 

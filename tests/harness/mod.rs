@@ -4,5 +4,6 @@ pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod json;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod shared;

@@ -52,7 +52,7 @@ impl SharedWrites {
             tokio::select! {
                 biased;
                 result = &mut outcome => return result.unwrap_or_else(|lost| {
-                    Err(CommitError::Failed(Error::Unavailable(lost.into())))
+                    Err(CommitError::Failed(Error::Unconfirmed(lost.into())))
                 }),
                 lane = self.lanes.acquire() => {
                     // The semaphore is never closed.
@@ -79,13 +79,12 @@ impl SharedWrites {
                 }
             }
             // The answer is lost, and it may have been yes: writing again could store twice what is
-            // stored, so each is told that the database was away.
+            // stored.
+            Err(CommitError::Failed(Error::Unconfirmed(cause))) => {
+                answer_all(batch, &*cause, Error::Unconfirmed);
+            }
             Err(CommitError::Failed(Error::Unavailable(cause))) => {
-                let cause = cause.to_string();
-                for waiting in batch {
-                    let lost = Error::Unavailable(cause.clone().into());
-                    answer(waiting, Err(CommitError::Failed(lost)));
-                }
+                answer_all(batch, &*cause, Error::Unavailable);
             }
             // One of them is at fault: each finds out for itself.
             Err(_) => {
@@ -118,6 +117,15 @@ async fn write_on_pool(
 ) -> Result<(), CommitError> {
     let connection = store.0.writers.connection().await.map_err(CommitError::Failed)?;
     write(store, &connection, staged, rows).await
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn answer_all(batch: Vec<Waiting>, cause: &dyn std::error::Error, error: fn(Cause) -> Error) {
+    let cause = cause.to_string();
+    for waiting in batch {
+        answer(waiting, Err(CommitError::Failed(error(cause.clone().into()))));
+    }
 }
 
 fn answer(waiting: Waiting, result: Result<(), CommitError>) {
