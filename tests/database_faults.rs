@@ -195,3 +195,39 @@ async fn creates_that_share_a_lost_answer_are_each_stored_once() {
     assert!(lost > 0 && wired.proxy.has_cut(), "no answer was lost");
     assert_eq!(wired.stored("shared-").await + wired.stored(MARK).await, 40);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_takes_too_long_fails_only_the_write_that_waits() {
+    let server = TestServer::start_with(&[("database.statement_timeout_ms", "1000")]).await;
+    for id in ["p1", "p2", "p3"] {
+        server.client.put(&format!("/Patient/{id}"), patient(id, "a")).await.expect(201);
+    }
+    let locker = connect(&server.database.superuser).await;
+    locker.batch_execute("BEGIN; SELECT FROM res FOR UPDATE").await.unwrap();
+    // Two that wait for their rows, so that what comes then gathers for one statement.
+    let waiting = ["p1", "p2", "p3"].into_iter().enumerate().map(|(turn, id)| {
+        let client = server.client.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(100) * turn as u32).await;
+            client.put(&format!("/Patient/{id}"), patient(id, "b")).await
+        }
+    });
+    let creates = (0..20).map(|number| {
+        let client = server.client.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            client.post("/Patient", patient("x", &format!("new-{number}"))).await
+        }
+    });
+    let (waited, written) = tokio::join!(join_all(waiting), join_all(creates));
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    for answer in waited {
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(!answer.text().contains("may be stored"), "{answer:?}");
+    }
+    for answer in written {
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let made = "SELECT count(*) FROM res WHERE body -> 'name' -> 0 ->> 'family' LIKE 'new-%'";
+    assert_eq!(server.database.number(made).await, 20);
+}

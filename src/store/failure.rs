@@ -58,6 +58,12 @@ pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
     CommitError::Failed(error(cause))
 }
 
+/// Whether a statement was ended because it took too long: it did nothing.
+pub(super) fn is_timeout(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let cause = cause.downcast_ref::<tokio_postgres::Error>();
+    cause.and_then(tokio_postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
+}
+
 /// Whether the database is away, starting, stopping or overloaded, as opposed to our fault.
 fn is_unavailable(cause: &tokio_postgres::Error) -> bool {
     let Some(database) = cause.as_db_error() else {

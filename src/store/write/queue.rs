@@ -3,15 +3,17 @@
 //! A create under a new id cannot collide with another writer, and the writers of one resource take
 //! turns, so what one caller writes can share a statement, a commit and a wait for the disk with
 //! what others write at the same moment. Each caller still gets its own answer; when the shared
-//! statement fails, because another node was faster with one of them, each is written by itself.
+//! statement fails, because another node was faster with one of them or one of them waited too long,
+//! each is written by itself.
 
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::access::{CommitError, LedgerRow};
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{Store, failure};
 
 use super::{CHUNK, Staged, write};
 
@@ -83,17 +85,15 @@ impl SharedWrites {
             Err(CommitError::Failed(Error::Unconfirmed(cause))) => {
                 answer_all(batch, &*cause, Error::Unconfirmed);
             }
-            Err(CommitError::Failed(Error::Unavailable(cause))) => {
+            Err(CommitError::Failed(Error::Unavailable(cause)))
+                if !failure::is_timeout(&*cause) =>
+            {
                 answer_all(batch, &*cause, Error::Unavailable);
             }
-            // One of them is at fault: each finds out for itself.
+            // One of them is at fault, and nothing is written: each finds out for itself. Side by
+            // side, because one may wait for as long as a statement may take.
             Err(_) => {
-                for waiting in batch {
-                    let staged: Vec<&Staged> = waiting.staged.iter().collect();
-                    let rows: Vec<&LedgerRow> = waiting.rows.iter().collect();
-                    let result = write_on_pool(store, &staged, &rows).await;
-                    answer(waiting, result);
-                }
+                join_all(batch.into_iter().map(|waiting| write_alone(store, waiting))).await;
             }
         }
     }
@@ -117,6 +117,13 @@ async fn write_on_pool(
 ) -> Result<(), CommitError> {
     let connection = store.0.writers.connection().await.map_err(CommitError::Failed)?;
     write(store, &connection, staged, rows).await
+}
+
+async fn write_alone(store: &Store, waiting: Waiting) {
+    let staged: Vec<&Staged> = waiting.staged.iter().collect();
+    let rows: Vec<&LedgerRow> = waiting.rows.iter().collect();
+    let result = write_on_pool(store, &staged, &rows).await;
+    answer(waiting, result);
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
