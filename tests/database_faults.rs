@@ -231,3 +231,19 @@ async fn a_statement_that_takes_too_long_fails_only_the_write_that_waits() {
     let made = "SELECT count(*) FROM res WHERE body -> 'name' -> 0 ->> 'family' LIKE 'new-%'";
     assert_eq!(server.database.number(made).await, 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_taken_is_our_fault_and_not_another_writers() {
+    let server = TestServer::start().await;
+    server.client.put("/Patient/p", patient("p", "a")).await.expect(201);
+    // As after a restore that forgot the sequence: the next node gives keys out again.
+    server.database.run("SELECT setval('rid_seq', min(rid), false) FROM res").await;
+    let other = Server::start(config(&server.database, &[])).await.unwrap();
+    let there = Client::new(other.address());
+    let call = there.call("POST", "/Patient").header("X-Request-Id", "taken");
+    call.json(patient("x", "b")).send().await.expect(500);
+    let rows = "SELECT count(*) FROM ledger WHERE request_id = 'taken' AND outcome = 8";
+    assert_eq!(server.database.number(rows).await, 1);
+    // The key after it is free.
+    there.post("/Patient", patient("x", "b")).await.expect(201);
+}

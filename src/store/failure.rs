@@ -46,12 +46,10 @@ pub(super) fn last_error(cause: tokio_postgres::Error) -> CommitError {
 pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
     if let Some(database) = cause.as_db_error() {
         let code = database.code();
-        let raced = [
-            SqlState::T_R_DEADLOCK_DETECTED,
-            SqlState::T_R_SERIALIZATION_FAILURE,
-            SqlState::UNIQUE_VIOLATION,
-        ];
-        if code.code() == CONFLICT || raced.contains(code) {
+        let raced = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
+        // Names are what writers race for. Any other key that is taken stays taken.
+        let is_named = *code == SqlState::UNIQUE_VIOLATION && database.table() == Some("ident");
+        if code.code() == CONFLICT || raced.contains(code) || is_named {
             return CommitError::Raced;
         }
     }
