@@ -171,10 +171,11 @@ impl LedgerWriter {
         });
         metrics::histogram!("kiln_ledger_commit_duration_seconds").record(began.elapsed());
         let rows: usize = batch.iter().map(|waiting| waiting.rows.len()).sum();
-        metrics::counter!("kiln_ledger_rows_total").increment(rows as u64);
         if let Err(cause) = &outcome {
             metrics::counter!("kiln_ledger_failures_total").increment(1);
-            tracing::error!(cause, rows = batch.len(), "the ledger cannot be written");
+            tracing::error!(cause, rows, "the ledger cannot be written");
+        } else {
+            metrics::counter!("kiln_ledger_rows_total").increment(rows as u64);
         }
         for waiting in batch {
             // A caller who hung up no longer listens; its row is written all the same.
