@@ -47,9 +47,10 @@ pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
     if let Some(database) = cause.as_db_error() {
         let code = database.code();
         let raced = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
-        // Names are what writers race for. Any other key that is taken stays taken.
-        let is_named = *code == SqlState::UNIQUE_VIOLATION && database.table() == Some("ident");
-        if code.code() == CONFLICT || raced.contains(code) || is_named {
+        // Writers race for names, and to supersede a version. Any other key that is taken stays taken.
+        let is_contended = database.table().is_some_and(|t| t == "ident" || t.starts_with("hist_"));
+        let is_taken = *code == SqlState::UNIQUE_VIOLATION && is_contended;
+        if code.code() == CONFLICT || raced.contains(code) || is_taken {
             return CommitError::Raced;
         }
     }

@@ -1,9 +1,7 @@
 //! The ledger's columns, and the writer that commits the rows of many reads at once.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -15,38 +13,51 @@ use super::TENANT;
 use super::connection::{Address, Flush, Pipelines};
 use super::failure;
 use super::rows::{Timestamptz, number_array, text_array};
+use super::together::{Queue, Together};
 
 /// Most rows in one statement.
 const BATCH: usize = 256;
 /// Statements in flight at once: with one, the rows that arrive meanwhile share the next.
 const LANES: usize = 1;
 
-/// The common table expression that adds ledger rows; its first parameter follows `$n`.
+/// Adds ledger rows. `$1` is the tenant, `$2` to `$17` are the columns of [`Columns`]; for `one` row
+/// the first of each array is taken, which costs half of `unnest`.
 macro_rules! insert_ledger {
-    ($from:literal) => {
+    (many) => {
         concat!(
-            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
-             token, source, request_id, method, query, failure, pats, entities) \
-             SELECT l.id, l.at, l.grp, ", $from,
-            " l.interaction, l.outcome, l.rt, l.vid, l.logical_id, l.actor, NULL, NULL, l.source, \
-             l.request_id, l.method, l.query, l.failure, l.pats::bigint[], l.entities::text[] "
+            $crate::store::ledger::insert_ledger!(@into),
+            "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
+             $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
+             $14::text[], $15::text[], $16::text[], $17::text[]) AS l(id, at, grp, interaction, outcome, \
+             rt, vid, logical_id, actor, source, request_id, method, query, failure, pats, entities)"
         )
+    };
+    (one) => {
+        concat!(
+            $crate::store::ledger::insert_ledger!(@into),
+            "FROM (SELECT ($2::uuid[])[1] AS id, ($3::timestamptz[])[1] AS at, ($4::uuid[])[1] AS grp, \
+             ($5::smallint[])[1] AS interaction, ($6::smallint[])[1] AS outcome, ($7::smallint[])[1] AS \
+             rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
+             ($11::text[])[1] AS source, ($12::text[])[1] AS request_id, ($13::text[])[1] AS method, \
+             ($14::text[])[1] AS query, ($15::text[])[1] AS failure, ($16::text[])[1] AS pats, \
+             ($17::text[])[1] AS entities) AS l"
+        )
+    };
+    (@into) => {
+        "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
+         token, source, request_id, method, query, failure, pats, entities) \
+         SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, l.actor, \
+         NULL, NULL, l.source, l.request_id, l.method, l.query, l.failure, l.pats::bigint[], \
+         l.entities::text[] "
     };
 }
 pub(super) use insert_ledger;
 
-/// `unnest` of the ledger's parameters, from `$1`.
-const RECORD: &str = concat!(
-    insert_ledger!("$1::int,"),
-    "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
-     $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
-     $14::text[], $15::text[], $16::text[], $17::text[]) \
-     AS l(id, at, grp, interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, \
-     query, failure, pats, entities)"
-);
+const RECORD: &str = insert_ledger!(many);
+const RECORD_ONE: &str = insert_ledger!(one);
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[RECORD];
+pub(super) const STATEMENTS: &[&str] = &[RECORD, RECORD_ONE];
 
 /// Ledger rows column by column, as `unnest` takes them.
 #[derive(Default)]
@@ -124,81 +135,30 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Commits rows that go with no data: whoever comes first takes all that wait along.
+/// Commits rows that go with no data.
 pub(super) struct LedgerWriter {
     pipelines: Pipelines,
-    waiting: Mutex<Vec<Waiting>>,
-    lanes: Semaphore,
-}
-
-struct Waiting {
-    rows: Vec<LedgerRow>,
-    done: oneshot::Sender<Result<(), String>>,
+    queue: Queue<Self>,
 }
 
 impl LedgerWriter {
     pub(super) fn new(address: &Address, timeout_ms: u32, flush: Flush) -> Result<Self, Error> {
         let pipelines = Pipelines::new(address, LANES, timeout_ms, flush)?;
-        Ok(Self { pipelines, waiting: Mutex::default(), lanes: Semaphore::new(LANES) })
+        Ok(Self { pipelines, queue: Queue::new(LANES, BATCH) })
     }
 
     /// Makes `rows` durable.
     pub(super) async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
-        let (done, mut outcome) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(Waiting { rows, done });
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut outcome => return answer(result),
-                lane = self.lanes.acquire() => {
-                    let _lane = lane.map_err(Error::internal)?;
-                    self.write_waiting().await;
-                }
-            }
-        }
+        self.queue.submit(self, rows).await.map_err(|error| match error {
+            Error::Unavailable(cause) | Error::Internal(cause) => Error::Unavailable(cause),
+            other => Error::Unavailable(other.to_string().into()),
+        })
     }
 
-    /// Writes what waits, up to [`BATCH`] rows, and tells each who waited.
-    async fn write_waiting(&self) {
-        let batch = self.take_batch();
-        if batch.is_empty() {
-            return;
-        }
-        let began = Instant::now();
-        let outcome = self.write(&batch).await.map_err(|error| match error {
-            Error::Unavailable(cause) | Error::Internal(cause) => cause.to_string(),
-            other => other.to_string(),
-        });
-        metrics::histogram!("kiln_ledger_commit_duration_seconds").record(began.elapsed());
-        let rows: usize = batch.iter().map(|waiting| waiting.rows.len()).sum();
-        if let Err(cause) = &outcome {
-            metrics::counter!("kiln_ledger_failures_total").increment(1);
-            tracing::error!(cause, rows, "the ledger cannot be written");
-        } else {
-            metrics::counter!("kiln_ledger_rows_total").increment(rows as u64);
-        }
-        for waiting in batch {
-            // A caller who hung up no longer listens; its row is written all the same.
-            let _ = waiting.done.send(outcome.clone());
-        }
-    }
-
-    fn take_batch(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows = 0;
-        let fits = waiting.iter().take_while(|next| {
-            rows += next.rows.len();
-            rows <= BATCH
-        });
-        // A single caller with more rows than a batch goes alone.
-        let count = fits.count().max(1).min(waiting.len());
-        waiting.drain(..count).collect()
-    }
-
-    async fn write(&self, batch: &[Waiting]) -> Result<(), Error> {
+    async fn write(&self, columns: &Columns<'_>) -> Result<(), Error> {
+        let sql = if columns.id.len() == 1 { RECORD_ONE } else { RECORD };
         let pipeline = self.pipelines.pipeline().await?;
-        let statement = pipeline.prepare(RECORD).await?;
-        let columns = Columns::of(batch.iter().flat_map(|waiting| &waiting.rows));
+        let statement = pipeline.prepare(sql).await?;
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(columns.parameters());
         pipeline.client().execute(&statement, &parameters).await.map_err(failure::error)?;
@@ -206,10 +166,29 @@ impl LedgerWriter {
     }
 }
 
-fn answer(result: Result<Result<(), String>, oneshot::error::RecvError>) -> Result<(), Error> {
-    match result {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(cause)) => Err(Error::Unavailable(cause.into())),
-        Err(lost) => Err(Error::Unavailable(lost.into())),
+impl Together for LedgerWriter {
+    type Work = Vec<LedgerRow>;
+    type Answer = ();
+    type Fault = Error;
+
+    fn weight(rows: &Vec<LedgerRow>) -> usize {
+        rows.len()
+    }
+
+    async fn run(&self, batch: &[Vec<LedgerRow>]) -> Result<Vec<()>, Error> {
+        let columns = Columns::of(batch.iter().flatten());
+        let rows = columns.id.len();
+        let began = Instant::now();
+        let written = self.write(&columns).await;
+        metrics::histogram!("kiln_ledger_commit_duration_seconds").record(began.elapsed());
+        match written {
+            Ok(()) => metrics::counter!("kiln_ledger_rows_total").increment(rows as u64),
+            Err(error) => {
+                metrics::counter!("kiln_ledger_failures_total").increment(1);
+                tracing::error!(cause = %error, rows, "the ledger cannot be written");
+                return Err(error);
+            }
+        }
+        Ok(vec![(); batch.len()])
     }
 }

@@ -20,6 +20,7 @@ mod reads;
 mod resource;
 mod rows;
 mod tls;
+mod together;
 mod write;
 
 use std::sync::Arc;

@@ -1,12 +1,9 @@
 //! Reads of current versions, many in one statement, each together with its ledger row.
 //!
-//! Whoever comes first takes all along that wait. One statement finds the versions and adds their
+//! One statement finds the versions and adds their
 //! ledger rows, so a read costs one turn of the database, and nothing is told before it is on
 //! record. What is not found is not recorded here: the gate does that, with the reason.
 
-use std::sync::{Mutex, PoisonError};
-
-use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -16,27 +13,26 @@ use crate::error::Error;
 use crate::fhir::Identity;
 
 use super::connection::{Address, Flush, Pipelines};
-use super::resource::{self, Current, FIND_RECORDED};
+use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
+use super::together::{Queue, Together};
 use super::{TENANT, failure};
 
 /// Most reads in one statement.
 const BATCH: usize = 64;
 
-/// Reads that wait for the next statement.
+/// Finds current versions and puts the reads on record.
 pub(super) struct Reads {
     pipelines: Pipelines,
-    waiting: Mutex<Vec<Waiting>>,
-    lanes: Semaphore,
+    queue: Queue<Self>,
 }
 
 /// One read: what is asked for, how far the permit reaches, and what goes on record.
-struct Waiting {
+pub(super) struct Read {
     identity: Identity,
     /// An array literal of patients; `None` reaches everything.
     reach: Option<String>,
     row: LedgerRow,
-    done: oneshot::Sender<Result<Option<Current>, Error>>,
 }
 
 impl Reads {
@@ -49,7 +45,7 @@ impl Reads {
     ) -> Result<Self, Error> {
         let lanes = lanes.max(1);
         let pipelines = Pipelines::new(address, lanes, timeout_ms, flush)?;
-        Ok(Self { pipelines, waiting: Mutex::default(), lanes: Semaphore::new(lanes) })
+        Ok(Self { pipelines, queue: Queue::new(lanes, BATCH) })
     }
 
     /// The current version within reach. Where it is live, `row` is on record.
@@ -59,91 +55,46 @@ impl Reads {
         reach: Option<&[i64]>,
         row: LedgerRow,
     ) -> Result<Option<Current>, Error> {
-        let (done, mut outcome) = oneshot::channel();
-        let waiting = Waiting { identity, reach: reach.map(number_array), row, done };
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut outcome => {
-                    return result.unwrap_or_else(|lost| Err(Error::Unavailable(lost.into())));
-                }
-                lane = self.lanes.acquire() => {
-                    let _lane = lane.map_err(Error::internal)?;
-                    self.read_waiting().await;
-                }
-            }
-        }
+        let read = Read { identity, reach: reach.map(number_array), row };
+        self.queue.submit(self, read).await
+    }
+}
+
+impl Together for Reads {
+    type Work = Read;
+    type Answer = Option<Current>;
+    type Fault = Error;
+
+    fn weight(_: &Read) -> usize {
+        1
     }
 
-    async fn read_waiting(&self) {
-        let batch = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = waiting.len().min(BATCH);
-            waiting.drain(..count).collect::<Vec<_>>()
-        };
-        if batch.is_empty() {
-            return;
-        }
-        match self.find(&batch).await {
-            Ok(rows) => answer(batch, &rows),
-            Err(Error::Internal(cause)) if batch.len() > 1 => {
-                // One of them is at fault: each finds out for itself.
-                tracing::warn!(cause, reads = batch.len(), "reads go one by one");
-                for waiting in batch {
-                    let one = vec![waiting];
-                    match self.find(&one).await {
-                        Ok(rows) => answer(one, &rows),
-                        Err(error) => fail(one, &error),
-                    }
-                }
-            }
-            Err(error) => fail(batch, &error),
-        }
-    }
-
-    async fn find(&self, batch: &[Waiting]) -> Result<Vec<Row>, Error> {
+    async fn run(&self, batch: &[Read]) -> Result<Vec<Option<Current>>, Error> {
+        let sql = if batch.len() == 1 { FIND_ONE_RECORDED } else { FIND_RECORDED };
         let pipeline = self.pipelines.pipeline().await?;
-        let statement = pipeline.prepare(FIND_RECORDED).await?;
+        let statement = pipeline.prepare(sql).await?;
         let columns = Columns::of(batch);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(columns.parameters());
-        pipeline.client().query(&statement, &parameters).await.map_err(failure::error)
+        let rows =
+            pipeline.client().query(&statement, &parameters).await.map_err(failure::error)?;
+        answers(batch, &rows)
     }
 }
 
-/// Gives each the version that was found at its place.
-fn answer(batch: Vec<Waiting>, rows: &[Row]) {
-    let mut at: Vec<Option<&Row>> = vec![None; batch.len()];
+/// For each the version that was found at its place.
+fn answers(batch: &[Read], rows: &[Row]) -> Result<Vec<Option<Current>>, Error> {
+    let mut answers: Vec<Option<Current>> = batch.iter().map(|_| None).collect();
     for row in rows {
-        let place = row.try_get(7).ok().and_then(|place: i64| usize::try_from(place - 1).ok());
-        let Some(slot) = place.and_then(|place| at.get_mut(place)) else {
+        let place: i64 = row.try_get(7).map_err(failure::error)?;
+        let place = usize::try_from(place - 1).map_err(Error::internal)?;
+        let (Some(read), Some(answer)) = (batch.get(place), answers.get_mut(place)) else {
             // Whose row it is cannot be told, and "not known" would be a lie.
-            return fail(batch, &Error::internal("a row that was not asked for"));
+            return Err(Error::internal("a row that was not asked for"));
         };
-        *slot = Some(row);
+        *answer = Some(resource::current(row, read.identity.clone())?);
     }
-    for (waiting, row) in batch.into_iter().zip(at) {
-        let found = row.map(|row| resource::current(row, waiting.identity)).transpose();
-        // A caller who hung up no longer listens; its row is written all the same.
-        let _ = waiting.done.send(found);
-    }
-}
-
-fn fail(batch: Vec<Waiting>, error: &Error) {
-    let is_unavailable = matches!(error, Error::Unavailable(_));
-    let text = match error {
-        Error::Internal(cause) | Error::Unavailable(cause) => cause.to_string(),
-        other => other.to_string(),
-    };
-    for waiting in batch {
-        let error = if is_unavailable {
-            Error::Unavailable(text.clone().into())
-        } else {
-            Error::internal(text.clone())
-        };
-        let _ = waiting.done.send(Err(error));
-    }
+    Ok(answers)
 }
 
 /// Reads column by column, as `unnest` takes them.
@@ -164,9 +115,9 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a [Waiting]) -> Self {
+    fn of(batch: &'a [Read]) -> Self {
         let mut columns = Self::default();
-        for Waiting { identity, reach, row, .. } in batch {
+        for Read { identity, reach, row } in batch {
             let request = &row.caller.request;
             columns.resource_type.push(identity.resource_type.code());
             columns.id.push(identity.id.as_str());

@@ -44,25 +44,46 @@ const VERSION: &str = concat!(
     visible!("h")
 );
 
-/// The current versions of many, and a ledger row for each that is live: one statement for all
-/// reads that wait. A row of `w` carries its own reach, as `visible!` has it for one.
-pub(super) const FIND_RECORDED: &str = "WITH found AS MATERIALIZED \
-     (SELECT w.*, r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
-     FROM unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
+/// Current versions, and a ledger row for each that is live: one statement for all reads that wait.
+/// A row of `w` carries its own reach, as `visible!` has it for one.
+macro_rules! find_recorded {
+    ($from:literal) => {
+        concat!(
+            "WITH found AS MATERIALIZED \
+             (SELECT w.*, r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid FROM ",
+            $from,
+            " JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
+             JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+             WHERE w.reach IS NULL OR r.pats && w.reach::bigint[]), \
+             led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
+             source, request_id, method, query, pats, entities) \
+             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \
+             method, query, pats, '{}' FROM found WHERE op <> 'D') \
+             SELECT vid, lu, op, meta, body, pats, rid, place FROM found"
+        )
+    };
+}
+
+/// For many reads.
+pub(super) const FIND_RECORDED: &str = find_recorded!(
+    "unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
      $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY \
      AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, actor, source, request_id, method, \
-     query, place) \
-     JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
-     JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-     WHERE w.reach IS NULL OR r.pats && w.reach::bigint[]), \
-     led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
-     source, request_id, method, query, pats, entities) \
-     SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \
-     method, query, pats, '{}' FROM found WHERE op <> 'D') \
-     SELECT vid, lu, op, meta, body, pats, rid, place FROM found";
+     query, place)"
+);
+
+/// For one, with the same parameters.
+pub(super) const FIND_ONE_RECORDED: &str = find_recorded!(
+    "(SELECT ($2::smallint[])[1] AS rt, ($3::text[])[1] AS logical_id, ($4::text[])[1] AS reach, \
+     ($5::uuid[])[1] AS ledger_id, ($6::timestamptz[])[1] AS at, ($7::uuid[])[1] AS grp, \
+     ($8::smallint[])[1] AS interaction, ($9::text[])[1] AS actor, ($10::text[])[1] AS source, \
+     ($11::text[])[1] AS request_id, ($12::text[])[1] AS method, ($13::text[])[1] AS query, 1::bigint AS \
+     place) AS w"
+);
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CURRENT, CURRENT_OF_MANY, FIND_RECORDED, VERSION];
+pub(super) const STATEMENTS: &[&str] =
+    &[CURRENT, CURRENT_OF_MANY, FIND_RECORDED, FIND_ONE_RECORDED, VERSION];
 
 /// What `$4` is for `permit`: the patients within reach, or NULL for everything.
 pub(super) fn visible<'p>(permit: &'p Permit<'_>) -> Option<&'p [i64]> {

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
 
 use super::connection::Transaction;
-use super::ledger::{Columns, insert_ledger};
+use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
 use super::rows::{JsonText, Timestamptz, number_array};
@@ -24,79 +24,16 @@ use super::{BUCKET, Store, TENANT, failure};
 
 mod queue;
 mod rid;
+mod statements;
 
 pub(super) use queue::SharedWrites;
 pub(super) use rid::Rids;
+pub(super) use statements::STATEMENTS;
+
+use queue::Unit;
 
 /// Most versions in one statement.
 const CHUNK: usize = 500;
-
-macro_rules! versions {
-    () => {
-        "WITH w AS (SELECT * FROM unnest($3::bigint[], $4::int[], $5::int[], $6::smallint[], \
-         $7::\"char\"[], $8::text[], $9::int[], $10::timestamptz[], $11::jsonb[], $12::jsonb[], $13::text[]) \
-         AS w(rid, prior, vid, rt, op, id, dh, lu, meta, body, pats)), "
-    };
-}
-
-macro_rules! new_resources {
-    () => {
-        "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
-         SELECT $1::int, rt, id, rid, $2::int, dh FROM w WHERE prior = 0), \
-         ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-         SELECT rid, lu, $1::int, $2::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), "
-    };
-}
-
-macro_rules! new_versions {
-    () => {
-        "locked AS MATERIALIZED (SELECT r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.codec, r.op, r.id, \
-         r.pats, r.meta, r.body, r.blob \
-         FROM res r WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $2 \
-         ORDER BY r.rid FOR UPDATE), \
-         old AS (INSERT INTO hist (rid, lu, xid, tid, dk, vid, rt, codec, op, id, pats, meta, body, blob) \
-         SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), \
-         upd AS (UPDATE res r SET lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, \
-         pats = w.pats::bigint[], meta = w.meta, body = w.body, blob = NULL, codec = 0 \
-         FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
-         WHERE r.rid = w.rid AND r.dk = $2 AND r.vid = w.prior RETURNING r.rid), "
-    };
-}
-
-macro_rules! records {
-    () => {
-        concat!(
-            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $2::int, vid, rt, op FROM w), \
-             led AS (",
-            insert_ledger!("$1::int,"),
-            "FROM unnest($14::uuid[], $15::timestamptz[], $16::uuid[], $17::smallint[], $18::smallint[], \
-             $19::smallint[], $20::int[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], \
-             $26::text[], $27::text[], $28::text[], $29::text[]) \
-             AS l(id, at, grp, interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, \
-             query, failure, pats, entities)) "
-        )
-    };
-}
-
-macro_rules! unless_raced {
-    () => {
-        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
-         THEN 0 ELSE kiln_conflict() END"
-    };
-}
-
-/// New resources only: nothing to lock, nothing to supersede.
-const CREATE: &str = concat!(versions!(), new_resources!(), records!(), "SELECT 0");
-
-/// New versions of resources only.
-const SUPERSEDE: &str = concat!(versions!(), new_versions!(), records!(), unless_raced!());
-
-/// New resources and new versions of resources.
-const WRITE: &str =
-    concat!(versions!(), new_versions!(), new_resources!(), records!(), unless_raced!());
-
-/// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CREATE, SUPERSEDE, WRITE];
 
 /// A version that waits for its commit.
 #[derive(Debug)]
@@ -238,7 +175,8 @@ impl WriteTx {
             // One version, or what cannot collide, shares its statement with others.
             let is_new = |staged: &Staged| staged.operation == Operation::Created;
             if staged.len() == 1 || staged.iter().all(is_new) {
-                return self.store.0.shared.commit(&self.store, staged, rows).await;
+                let unit = Unit { staged, rows };
+                return self.store.0.shared.submit(&self.store, unit).await;
             }
             let connection =
                 self.store.0.writers.connection().await.map_err(CommitError::Failed)?;
@@ -369,12 +307,13 @@ async fn write_chunk(
         };
         versions.push(rid, staged, store);
     }
-    let sql = versions.statement();
+    let sql = versions.statement(rows.len());
     let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
     let ledger = Columns::of(rows.iter().copied());
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT, &BUCKET];
-    parameters.extend(versions.parameters());
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
     parameters.extend(ledger.parameters());
+    parameters.push(&BUCKET);
+    parameters.extend(versions.parameters());
     connection.execute(&statement, &parameters).await.map_err(error)?;
     Ok(())
 }
@@ -412,14 +351,15 @@ impl<'a> VersionColumns<'a> {
         self.patients.push(number_array(&staged.patients));
     }
 
-    /// The smallest statement that writes all of them.
-    fn statement(&self) -> &'static str {
+    /// The smallest statement that writes all of them and `rows` ledger rows.
+    fn statement(&self, rows: usize) -> &'static str {
+        let is_one = self.prior.len() == 1 && rows == 1;
         if self.prior.iter().all(|prior| *prior == 0) {
-            CREATE
+            if is_one { statements::CREATE_ONE } else { statements::CREATE }
         } else if self.prior.iter().all(|prior| *prior > 0) {
-            SUPERSEDE
+            if is_one { statements::SUPERSEDE_ONE } else { statements::SUPERSEDE }
         } else {
-            WRITE
+            statements::WRITE
         }
     }
 

@@ -1,0 +1,121 @@
+//! The statements that write versions with their feed and ledger rows.
+//!
+//! All take the same parameters: those of a ledger statement, the bucket, and the versions, columns
+//! as arrays. The forms for one version and one ledger row
+//! take the first of each array: half the work of `unnest` for the database, and most writes are
+//! of this form while few clients write.
+
+use crate::store::ledger::insert_ledger;
+
+/// The versions: `$from` gives their columns.
+macro_rules! versions {
+    (many) => {
+        "WITH w AS (SELECT * FROM unnest($19::bigint[], $20::int[], $21::int[], $22::smallint[], \
+         $23::\"char\"[], $24::text[], $25::int[], $26::timestamptz[], $27::jsonb[], $28::jsonb[], $29::text[]) \
+         AS w(rid, prior, vid, rt, op, id, dh, lu, meta, body, pats)), "
+    };
+    (one) => {
+        "WITH w AS NOT MATERIALIZED (SELECT ($19::bigint[])[1] AS rid, ($20::int[])[1] AS prior, \
+         ($21::int[])[1] AS vid, ($22::smallint[])[1] AS rt, ($23::\"char\"[])[1] AS op, ($24::text[])[1] AS id, \
+         ($25::int[])[1] AS dh, ($26::timestamptz[])[1] AS lu, ($27::jsonb[])[1] AS meta, \
+         ($28::jsonb[])[1] AS body, ($29::text[])[1] AS pats), "
+    };
+}
+
+macro_rules! new_resources {
+    () => {
+        "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
+         SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = 0), \
+         ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
+         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), "
+    };
+}
+
+/// Versions that follow others. Rows are locked in the order of their keys; one row needs no order,
+/// and the condition on its version finds the writer who was faster.
+macro_rules! new_versions {
+    (many) => {
+        concat!(
+            "locked AS MATERIALIZED (SELECT ", superseded!(), " FROM res r \
+             WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $18 ORDER BY r.rid FOR UPDATE), \
+             old AS (INSERT INTO hist (", hist_columns!(), ") \
+             SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), ",
+            "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
+             WHERE r.rid = w.rid AND r.dk = $18 AND r.vid = w.prior RETURNING r.rid), "
+        )
+    };
+    (one) => {
+        concat!(
+            "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($20::int[])[1]), ",
+            "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($20::int[])[1] RETURNING r.rid), "
+        )
+    };
+}
+
+macro_rules! hist_columns {
+    () => {
+        "rid, lu, xid, tid, dk, vid, rt, codec, op, id, pats, meta, body, blob"
+    };
+}
+
+macro_rules! superseded {
+    () => {
+        "r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.codec, r.op, r.id, r.pats, r.meta, r.body, r.blob"
+    };
+}
+
+macro_rules! new_values {
+    () => {
+        "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats::bigint[], \
+         meta = w.meta, body = w.body, blob = NULL, codec = 0 "
+    };
+}
+
+macro_rules! records {
+    ($count:ident) => {
+        concat!(
+            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $18::int, vid, rt, op FROM w), \
+             led AS (",
+            insert_ledger!($count),
+            ") "
+        )
+    };
+}
+
+macro_rules! unless_raced {
+    () => {
+        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
+         THEN 0 ELSE kiln_conflict() END"
+    };
+}
+
+/// New resources only: nothing to lock, nothing to supersede.
+pub(super) const CREATE: &str =
+    concat!(versions!(many), new_resources!(), records!(many), "SELECT 0");
+
+/// One new resource.
+pub(super) const CREATE_ONE: &str =
+    concat!(versions!(one), new_resources!(), records!(one), "SELECT 0");
+
+/// New versions of resources only.
+pub(super) const SUPERSEDE: &str =
+    concat!(versions!(many), new_versions!(many), records!(many), unless_raced!());
+
+/// A new version of one resource.
+pub(super) const SUPERSEDE_ONE: &str =
+    concat!(versions!(one), new_versions!(one), records!(one), unless_raced!());
+
+/// New resources and new versions of resources.
+pub(super) const WRITE: &str = concat!(
+    versions!(many),
+    new_versions!(many),
+    new_resources!(),
+    records!(many),
+    unless_raced!()
+);
+
+/// Every statement of this file, for the test that prepares them.
+pub(in crate::store) const STATEMENTS: &[&str] =
+    &[CREATE, CREATE_ONE, SUPERSEDE, SUPERSEDE_ONE, WRITE];
