@@ -20,9 +20,6 @@ pub(super) fn apply(patch: &Value<'_>, target: Value<'_>) -> Result<Value<'stati
         let text = "a JSON Patch is an array of operations";
         return Err(Error::invalid(IssueCode::Structure, text));
     };
-    if operations.is_empty() {
-        return Err(Error::invalid(IssueCode::Invalid, "a JSON Patch needs an operation"));
-    }
     if operations.len() > MAX_OPERATIONS {
         return Err(Error::invalid(IssueCode::Invalid, "the patch has too many operations"));
     }
@@ -276,6 +273,7 @@ mod tests {
     fn each_operation_does_what_rfc_6902_says() {
         let head = r#"{"resourceType":"Patient","id":"p","#;
         for (patch, rest) in [
+            ("[]", r#""active":true,"v":1.50,"name":[{"given":["a","b"]}]}"#),
             (
                 r#"[{"op":"add","path":"/name/0/given/-","value":"c"}]"#,
                 r#""active":true,"v":1.50,"name":[{"given":["a","b","c"]}]}"#,
@@ -317,7 +315,7 @@ mod tests {
     fn what_cannot_be_done_is_named_with_its_operation() {
         for (patch, fault) in [
             ("{}", "a JSON Patch is an array"),
-            ("[]", "needs an operation"),
+            ("null", "a JSON Patch is an array"),
             ("[1]", "operation 0: op is missing"),
             (r#"[{"op":"add","path":"/active"}]"#, "value is missing"),
             (r#"[{"op":"spin","path":"/active"}]"#, "is no operation"),
