@@ -5,17 +5,20 @@
 //!
 //! Spec: RFC 9110 section 8.4, rest 1.32
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::error::Error;
 use crate::fhir::IssueCode;
 
 use super::outcome::Failure;
+
+/// As much as is decompressed at a time.
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// A refused body is still taken off the wire when it is at most this many times too large.
 const DRAINED: u64 = 4;
@@ -60,7 +63,7 @@ async fn drain(body: &mut Body, most: u64) {
 
 async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
-    let mut all = BytesMut::new();
+    let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Error::invalid(IssueCode::Structure, format!("the body broke off: {error}"))
@@ -75,12 +78,39 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Failure> {
             continue;
         }
         if all.is_empty() {
-            all.reserve(first.len() * 2 + data.len());
-            all.extend_from_slice(&std::mem::take(&mut first));
+            append(&mut all, &std::mem::take(&mut first), limit);
         }
-        all.extend_from_slice(&data);
+        append(&mut all, &data, limit);
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+/// Adds `data`, which fits: room is doubled as it runs out, but never beyond `limit`.
+fn append(all: &mut Vec<u8>, data: &[u8], limit: usize) {
+    let needed = all.len() + data.len();
+    if needed > all.capacity() {
+        let wanted = all.capacity().saturating_mul(2).min(limit).max(needed);
+        all.reserve_exact(wanted - all.len());
+    }
+    all.extend_from_slice(data);
+}
+
+/// All that `reader` gives; `None` when it is more than `limit`.
+fn read_bounded(reader: &mut dyn Read, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let count = match reader.read(&mut chunk) {
+            Ok(0) => return Ok(Some(all)),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if all.len() + count > limit {
+            return Ok(None);
+        }
+        append(&mut all, &chunk[..count], limit);
+    }
 }
 
 fn too_large(limit: usize) -> Failure {
@@ -117,10 +147,7 @@ impl Coding {
         let broken = |error: std::io::Error| {
             Error::invalid(IssueCode::Structure, format!("the body does not decompress: {error}"))
         };
-        let bounded = |reader: &mut dyn Read| {
-            let mut out = Vec::new();
-            reader.take(limit as u64 + 1).read_to_end(&mut out).map(|_| out)
-        };
+        let bounded = |reader: &mut dyn Read| read_bounded(reader, limit);
         let out = match self {
             Self::Brotli => bounded(&mut brotli_decompressor::Decompressor::new(raw, 16 * 1024)),
             Self::Deflate => bounded(&mut flate2::read::ZlibDecoder::new(raw)),
@@ -131,8 +158,7 @@ impl Coding {
                 bounded(&mut decoder)
             }),
         };
-        let out = out.map_err(broken)?;
-        if out.len() > limit { Err(too_large(limit)) } else { Ok(Bytes::from(out)) }
+        out.map_err(broken)?.map(Bytes::from).ok_or_else(|| too_large(limit))
     }
 }
 
@@ -194,6 +220,21 @@ mod tests {
             let size = data.len();
             assert_eq!(sent(coding, data).await, expected, "{coding:?}, {size} bytes");
         }
+    }
+
+    #[test]
+    fn no_more_is_reserved_than_may_be_filled() {
+        let source = vec![b'x'; 100_000];
+        for limit in [100_000, 100_001, 150_000, 10_000_000] {
+            let read = read_bounded(&mut &source[..], limit).expect("memory").expect("fits");
+            assert!(read == source && read.capacity() <= limit, "{limit}: {}", read.capacity());
+        }
+        assert_eq!(read_bounded(&mut &source[..], 99_999).expect("memory"), None);
+        let mut all = Vec::new();
+        for _ in 0..100 {
+            append(&mut all, &source[..1_000], 100_000);
+        }
+        assert!(all == source && all.capacity() == 100_000, "{}", all.capacity());
     }
 
     #[tokio::test]
