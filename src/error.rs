@@ -97,7 +97,7 @@ impl Error {
 
 impl From<InvalidQuery> for Error {
     fn from(fault: InvalidQuery) -> Self {
-        Self::invalid(IssueCode::Invalid, fault.to_string())
+        Self::invalid(fault.code(), fault.to_string())
     }
 }
 

@@ -82,7 +82,7 @@ fn bundle(input: &[u8]) -> Result<(), String> {
     let Ok(mut value) = parse(input) else { return Ok(()) };
     let count = value.items_at("entry").len();
     form::check_shell(&value, &R4.schema);
-    let planned = plan::entries(&mut value, "http://example.org/fhir").len();
+    let planned = plan::entries(&mut value, "http://example.org/fhir", true).len();
     holds(planned == count, "each entry is planned or refused")
 }
 

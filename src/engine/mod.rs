@@ -33,6 +33,7 @@ use crate::spec::Spec;
 use crate::store::Store;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
+pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};

@@ -9,6 +9,11 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use super::IssueCode;
+
+/// Parameters that any interaction takes: they are about the form of its answer.
+const GENERAL: [&str; 5] = ["_elements", "_format", "_pretty", "_summary", "_total"];
+
 /// The parameters of a request, decoded.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Query(Vec<(String, String)>);
@@ -22,6 +27,19 @@ pub enum InvalidQuery {
     /// A parameter that may stand once stands twice.
     #[error("{0} may stand once only")]
     Repeated(String),
+    /// A parameter that means nothing to the interaction.
+    #[error("parameter {0:?} is not known here")]
+    Unknown(String),
+}
+
+impl InvalidQuery {
+    /// The kind of fault, for an outcome.
+    pub fn code(&self) -> IssueCode {
+        match self {
+            Self::Encoding(_) | Self::Repeated(_) => IssueCode::Invalid,
+            Self::Unknown(_) => IssueCode::NotSupported,
+        }
+    }
 }
 
 impl Query {
@@ -40,6 +58,18 @@ impl Query {
     /// Whether there is no parameter.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether each parameter is among `known` or the general ones; asked where handling is strict.
+    ///
+    /// # Errors
+    /// [`InvalidQuery::Unknown`] naming the first that is not.
+    pub fn check_known(&self, known: &[&str]) -> Result<(), InvalidQuery> {
+        let is_known = |name: &str| known.contains(&name) || GENERAL.contains(&name);
+        match self.iter().find(|(name, _)| !is_known(name)) {
+            Some((name, _)) => Err(InvalidQuery::Unknown(name.to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// All parameters in order.
@@ -133,6 +163,20 @@ mod tests {
         assert_eq!(query("x=1").once("_count"), Ok(None));
         assert!(query("_count=1&_count=1").once("_count").is_err());
         assert_eq!(query("_count=1&_count=2").first("_count"), Some("1"));
+    }
+
+    #[test]
+    fn a_parameter_is_known_or_the_first_that_is_not_is_named() {
+        for (text, known, unknown) in [
+            ("", &[][..], None),
+            ("_format=json&_pretty=true&_summary=x&_elements=a&_total=none", &[], None),
+            ("_since=x&_format=json&foo=1&bar=2", &["_since"], Some("foo")),
+            ("_since=x&foo=1", &["_since", "foo"], None),
+            ("_since=x", &[], Some("_since")),
+        ] {
+            let unknown = unknown.map(|name: &str| InvalidQuery::Unknown(name.to_owned()));
+            assert_eq!(query(text).check_known(known).err(), unknown, "{text:?}");
+        }
     }
 
     #[test]

@@ -64,9 +64,12 @@ impl Exchange {
     /// Refuses parameters outside `known` and the general ones, when the client wants that.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] naming the first unknown parameter.
+    /// [`Error::Invalid`] naming the first unknown parameter.
     pub fn check_known(&self, known: &[&str]) -> Result<(), Error> {
-        query::check_known(&self.query, known, self.is_strict())
+        if self.is_strict() {
+            self.query.check_known(known)?;
+        }
+        Ok(())
     }
 
     /// The element table.

@@ -1,4 +1,4 @@
-//! The parameters that every answer knows: `_pretty`, `_summary`, `_elements`, and which are unknown.
+//! The parameters that every answer knows: `_pretty`, `_summary`, `_elements`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#parameters>, rest 1.30, 1.71 to 1.81
 
@@ -7,23 +7,6 @@ use crate::fhir::IssueCode;
 use crate::fhir::query::Query;
 
 use super::shape::Shape;
-
-/// Parameters that any route takes.
-const GENERAL: [&str; 5] = ["_elements", "_format", "_pretty", "_summary", "_total"];
-
-/// Refuses parameters outside `known` and the general ones, when the client wants that.
-///
-/// # Errors
-/// [`Error::NotSupported`] naming the first unknown parameter.
-pub fn check_known(query: &Query, known: &[&str], is_strict: bool) -> Result<(), Error> {
-    let is_known = |name: &str| known.contains(&name) || GENERAL.contains(&name);
-    match query.iter().find(|(name, _)| is_strict && !is_known(name)) {
-        Some((name, _)) => {
-            Err(Error::NotSupported(format!("parameter {name:?} is not known here")))
-        }
-        None => Ok(()),
-    }
-}
 
 /// Whether `_pretty` asks for indentation.
 ///
@@ -95,18 +78,6 @@ pub fn shape_of_one(query: &Query) -> Result<Shape, Error> {
 mod tests {
     use super::*;
 
-    fn query(text: &str) -> Query {
-        Query::parse(text).expect(text)
-    }
-
-    #[test]
-    fn strict_handling_refuses_unknown_parameters() {
-        let found = query("_since=x&_format=json&foo=1");
-        assert!(check_known(&found, &["_since"], false).is_ok());
-        assert!(check_known(&found, &["_since"], true).is_err());
-        assert!(check_known(&found, &["_since", "foo"], true).is_ok());
-    }
-
     #[test]
     fn pretty_is_true_or_false() {
         for (text, lenient, strict) in [
@@ -116,8 +87,9 @@ mod tests {
             ("_pretty=", Some(false), Some(false)),
             ("_pretty=1", Some(false), None),
         ] {
-            assert_eq!(is_pretty(&query(text), false).ok(), lenient, "{text:?}");
-            assert_eq!(is_pretty(&query(text), true).ok(), strict, "{text:?}");
+            let asked = Query::parse(text).expect(text);
+            assert_eq!(is_pretty(&asked, false).ok(), lenient, "{text:?}");
+            assert_eq!(is_pretty(&asked, true).ok(), strict, "{text:?}");
         }
     }
 
@@ -139,9 +111,10 @@ mod tests {
             ("_elements=a&_summary=false", Some(Shape::Elements(vec!["a".into()]))),
             ("_elements=a&_summary=true", None),
         ] {
-            assert_eq!(shape(&query(text)).ok(), expected, "{text:?}");
+            let asked = Query::parse(text).expect(text);
+            assert_eq!(shape(&asked).ok(), expected, "{text:?}");
             let of_one = expected.filter(|shape| *shape != Shape::Count);
-            assert_eq!(shape_of_one(&query(text)).ok(), of_one, "{text:?}");
+            assert_eq!(shape_of_one(&asked).ok(), of_one, "{text:?}");
         }
     }
 }

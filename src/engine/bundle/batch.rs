@@ -31,7 +31,7 @@ impl Engine {
     ) -> Result<BundleOutcome, Error> {
         let mut bundle = bundle;
         let faults = Faults::of(&bundle, &self.spec.schema);
-        let entries = plan::entries(&mut bundle, &self.settings.base);
+        let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
         let sound = self.check_size(entries.len()).and_then(|()| check_full_urls(&entries));
         let interaction = Kind::Batch.of_system();
         let mut faults = match sound.and(faults) {

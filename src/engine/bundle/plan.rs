@@ -6,12 +6,16 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed};
 use crate::engine::MetaOf;
 use crate::engine::condition::{Condition, EntityTag};
+use crate::engine::history::HISTORY_PARAMETERS;
 use crate::error::Error;
 use crate::fhir::json::Value;
-use crate::fhir::query::Query;
+use crate::fhir::query::{InvalidQuery, Query};
 use crate::fhir::reference::strip_base;
 use crate::fhir::{Identity, Instant, Issue, IssueCode, LogicalId, ResourceType, VersionId};
 use crate::store::HistoryScope;
+
+/// The parameters that mean something to `GET metadata`.
+pub const METADATA_PARAMETERS: [&str; 1] = ["mode"];
 
 /// One entry, understood.
 #[derive(Debug)]
@@ -132,15 +136,25 @@ pub(super) fn attempted(kind: Kind, identity: &Identity) -> Attempted {
 
 /// Reads every entry; each may fail by itself, as the entries of a batch do.
 ///
-/// `base` is the server's public base. The entries are taken out of `bundle`.
-pub fn entries<'a>(bundle: &mut Value<'a>, base: &str) -> Vec<Result<Entry<'a>, Error>> {
+/// `base` is the server's public base; with `is_strict`, parameters that mean nothing are refused.
+/// The entries are taken out of `bundle`.
+pub fn entries<'a>(
+    bundle: &mut Value<'a>,
+    base: &str,
+    is_strict: bool,
+) -> Vec<Result<Entry<'a>, Error>> {
     let taken = bundle.as_object_mut().and_then(|bundle| bundle.remove("entry"));
     let Some(Value::Array(entries)) = taken else { return Vec::new() };
-    let read = |(index, entry)| self::entry(index, entry, base);
+    let read = |(index, entry)| self::entry(index, entry, base, is_strict);
     entries.into_iter().enumerate().map(read).collect()
 }
 
-fn entry<'a>(index: usize, entry: Value<'a>, base: &str) -> Result<Entry<'a>, Error> {
+fn entry<'a>(
+    index: usize,
+    entry: Value<'a>,
+    base: &str,
+    is_strict: bool,
+) -> Result<Entry<'a>, Error> {
     let place = |element: &str| format!("Bundle.entry[{index}]{element}");
     let Value::Object(mut entry) = entry else {
         let text = "an entry is an object";
@@ -161,6 +175,9 @@ fn entry<'a>(index: usize, entry: Value<'a>, base: &str) -> Result<Entry<'a>, Er
     let (method, url) = (required("method")?, required("url")?);
     let target = Target { index, url, base };
     let action = target.action(method, resource)?;
+    if is_strict {
+        target.check_known(&action)?;
+    }
     if request.str_at("ifNoneExist").is_some() {
         let text = "conditional creates need search, which this server does not offer yet";
         let place = place(".request.ifNoneExist");
@@ -206,6 +223,17 @@ impl Target<'_> {
                 Err(self.fault(IssueCode::Value, text, "method"))
             }
         }
+    }
+
+    /// Refuses parameters that the route of `action` does not know.
+    fn check_known(&self, action: &Action<'_>) -> Result<(), Error> {
+        let known: &[&str] = match action {
+            Action::Get(Get::CapabilityStatement(_)) => &METADATA_PARAMETERS,
+            Action::Get(Get::History(..)) => &HISTORY_PARAMETERS,
+            _ => &[],
+        };
+        let (_, query) = self.path()?;
+        self.query(query)?.check_known(known).map_err(|fault| self.query_fault(&fault))
     }
 
     /// Path and query below the base; another server's URL is refused.
@@ -316,8 +344,11 @@ impl Target<'_> {
     }
 
     fn query(&self, query: &str) -> Result<Query, Error> {
-        Query::parse(query)
-            .map_err(|fault| self.fault(IssueCode::Invalid, fault.to_string(), "url"))
+        Query::parse(query).map_err(|fault| self.query_fault(&fault))
+    }
+
+    fn query_fault(&self, fault: &InvalidQuery) -> Error {
+        self.fault(fault.code(), fault.to_string(), "url")
     }
 
     fn version(&self, version: &str) -> Result<VersionId, Error> {

@@ -27,7 +27,7 @@ impl Engine {
         let interaction = Kind::Transaction.of_system();
         let mut bundle = bundle;
         let sound = self.check(&bundle).map_err(malformed_bundle);
-        let entries = plan::entries(&mut bundle, &self.settings.base);
+        let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
         let attempted = attempted(&entries, self.settings.max_bundle_entries);
         let plan = match sound.and_then(|()| self.plan_transaction(entries, options)) {
             Ok(plan) => plan,

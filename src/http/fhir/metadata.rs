@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
 use axum::http::{Response, StatusCode, request};
 
-use crate::engine::ReadStatement;
+use crate::engine::{METADATA_PARAMETERS, ReadStatement};
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::query::Query;
@@ -30,7 +30,9 @@ pub(in crate::http) async fn metadata(
     let is_strict = Preferences::read(&parts.headers).is_strict == Some(true);
     let media_type = negotiation::answer(asked.first("_format"), &parts.headers)?;
     let form = Form { media_type, is_pretty: query::is_pretty(&asked, is_strict)? };
-    query::check_known(&asked, &["mode"], is_strict)?;
+    if is_strict {
+        asked.check_known(&METADATA_PARAMETERS).map_err(Error::from)?;
+    }
     let mode = mode(asked.once("mode").map_err(Error::from)?)?;
     let shape = query::shape_of_one(&asked)?;
     let settings = &server.settings;
@@ -65,9 +67,7 @@ pub(in crate::http) async fn metadata(
 /// Gives the statement for entries of a Bundle by the rules of the route here.
 pub(super) fn of_entries(exchange: &Exchange) -> Arc<ReadStatement> {
     let (server, base) = (exchange.server.clone(), exchange.base());
-    let is_strict = exchange.is_strict();
     Arc::new(move |asked| {
-        query::check_known(asked, &["mode"], is_strict)?;
         let (shape, mode) = (query::shape_of_one(asked)?, mode(asked.once("mode")?)?);
         let statement = server.capability.statement(&base, mode);
         if shape.is_whole() {

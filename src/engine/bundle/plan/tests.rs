@@ -5,11 +5,15 @@ use crate::fhir::json::parse;
 const BASE: &str = "http://example.org/fhir";
 
 fn one(request: &str, resource: &str) -> Result<String, String> {
+    planned(request, resource, false)
+}
+
+fn planned(request: &str, resource: &str, is_strict: bool) -> Result<String, String> {
     let resource =
         if resource.is_empty() { String::new() } else { format!(",\"resource\":{resource}") };
     let text = format!(r#"{{"entry":[{{"request":{request}{resource}}}]}}"#);
     let mut bundle = parse(text.as_bytes()).expect("JSON");
-    let mut entries = entries(&mut bundle, BASE);
+    let mut entries = entries(&mut bundle, BASE, is_strict);
     let planned = entries.pop().expect("one entry");
     planned.map(|entry| format!("{:?}", entry.action)).map_err(|error| error.to_string())
 }
@@ -42,6 +46,34 @@ fn every_form_of_a_get_url_is_understood() {
     ] {
         let request = format!(r#"{{"method":"GET","url":"{url}"}}"#);
         assert_eq!(one(&request, ""), Ok(format!("{:?}", Action::Get(expected))), "{url}");
+    }
+}
+
+#[test]
+fn strict_handling_refuses_what_the_route_of_an_entry_does_not_know() {
+    let patient = r#"{"resourceType":"Patient","id":"1"}"#;
+    for (method, url, unknown) in [
+        ("GET", "Patient/1?_summary=true&_pretty=true", None),
+        ("GET", "Patient/1?_since=2020", Some("_since")),
+        ("HEAD", "Patient/1?nope=1", Some("nope")),
+        ("GET", "Patient/1/_history/2?_count=1", Some("_count")),
+        ("GET", "_history?_count=1&_since=2020-01-01T00:00:00Z", None),
+        ("GET", "Patient/_history?_count=1&nope=1", Some("nope")),
+        ("GET", "Patient/1/_history?mode=full", Some("mode")),
+        ("GET", "metadata?mode=full", None),
+        ("GET", "metadata?_count=1", Some("_count")),
+        ("GET", "Patient/1/$meta?nope=1", Some("nope")),
+        ("POST", "Patient?nope=1", Some("nope")),
+        ("PUT", "Patient/1?nope=1", Some("nope")),
+        ("DELETE", "Patient/1?nope=1", Some("nope")),
+    ] {
+        let request = format!(r#"{{"method":"{method}","url":"{url}"}}"#);
+        let resource = if matches!(method, "POST" | "PUT") { patient } else { "" };
+        assert!(one(&request, resource).is_ok(), "{request}");
+        let expected = unknown.map(|name| {
+            format!("parameter {name:?} is not known here (Bundle.entry[0].request.url)")
+        });
+        assert_eq!(planned(&request, resource, true).err(), expected, "{request}");
     }
 }
 
