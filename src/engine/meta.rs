@@ -31,9 +31,21 @@ pub enum MetaOf {
 
 /// Whether profiles, labels and tags come or go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Change {
+pub enum MetaChange {
+    /// `$meta-add`; what is there already is not there twice.
     Add,
+    /// `$meta-delete`; what is not there does no harm.
     Delete,
+}
+
+impl MetaChange {
+    /// The interaction that it is.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::Add => Kind::MetaAdd,
+            Self::Delete => Kind::MetaDelete,
+        }
+    }
 }
 
 impl Engine {
@@ -80,34 +92,6 @@ impl Engine {
             .await
     }
 
-    /// Adds the profiles, labels and tags of `meta` to the current version, or to an old one.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Deleted`].
-    pub async fn meta_add(
-        &self,
-        identity: &Identity,
-        version: Option<VersionId>,
-        meta: &Value<'_>,
-        caller: &Caller,
-    ) -> Result<Value<'static>, Error> {
-        self.change_meta(identity, version, meta, Change::Add, caller).await
-    }
-
-    /// Takes the profiles, labels and tags of `meta` away; those that are not there do no harm.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Deleted`].
-    pub async fn meta_delete(
-        &self,
-        identity: &Identity,
-        version: Option<VersionId>,
-        meta: &Value<'_>,
-        caller: &Caller,
-    ) -> Result<Value<'static>, Error> {
-        self.change_meta(identity, version, meta, Change::Delete, caller).await
-    }
-
     /// The Meta that `$meta-add` and `$meta-delete` take: parameter `meta` of a Parameters resource.
     ///
     /// # Errors
@@ -133,20 +117,22 @@ impl Engine {
         }
     }
 
-    async fn change_meta(
+    /// Adds the profiles, labels and tags of `meta` to the current version or to an old one, or takes
+    /// them away; the Meta that results.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub async fn change_meta(
         &self,
         identity: &Identity,
         version: Option<VersionId>,
         meta: &Value<'_>,
-        change: Change,
+        change: MetaChange,
         caller: &Caller,
     ) -> Result<Value<'static>, Error> {
-        let kind = match change {
-            Change::Add => Kind::MetaAdd,
-            Change::Delete => Kind::MetaDelete,
-        };
         let _turn = self.turns.of(identity).await;
-        let mut attempts = self.gate.attempts(kind.of(identity.resource_type), caller);
+        let interaction = change.kind().of(identity.resource_type);
+        let mut attempts = self.gate.attempts(interaction, caller);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let (meta, disclosed) =
@@ -160,25 +146,12 @@ impl Engine {
     }
 
     /// The same inside the unit of work of a transaction.
-    pub(super) async fn stage_meta_entry(
+    pub(super) async fn stage_meta(
         &self,
         identity: &Identity,
         version: Option<VersionId>,
         meta: &Value<'_>,
-        add: bool,
-        permit: &Permit<'_>,
-        tx: &mut WriteTx,
-    ) -> Result<(Value<'static>, Disclosed), Error> {
-        let change = if add { Change::Add } else { Change::Delete };
-        self.stage_meta(identity, version, meta, change, permit, tx).await
-    }
-
-    async fn stage_meta(
-        &self,
-        identity: &Identity,
-        version: Option<VersionId>,
-        meta: &Value<'_>,
-        change: Change,
+        change: MetaChange,
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Value<'static>, Disclosed), Error> {
@@ -186,12 +159,12 @@ impl Engine {
         let mut now = stored_meta(&found.version)?;
         for key in LISTS {
             match change {
-                Change::Add => add(&mut now, key, meta.items_at(key)),
-                Change::Delete => remove(&mut now, key, meta.items_at(key)),
+                MetaChange::Add => add(&mut now, key, meta.items_at(key)),
+                MetaChange::Delete => remove(&mut now, key, meta.items_at(key)),
             }
         }
         let uses = uses(&now);
-        if change == Change::Add {
+        if change == MetaChange::Add {
             refuse_subsetted(identity.resource_type, &uses)?;
         }
         let text = (!now.is_empty()).then(|| Bytes::from(Value::Object(now).to_text()));

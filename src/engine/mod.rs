@@ -37,7 +37,7 @@ pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
-pub use meta::MetaOf;
+pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use write::{WriteOutcome, Written};
 
@@ -143,7 +143,7 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.delete(identity, &condition, caller));
     send(engine.history(&request, caller));
     send(engine.meta(&of, caller));
-    send(engine.meta_add(identity, None, &Value::Null, caller));
+    send(engine.change_meta(identity, None, &Value::Null, MetaChange::Add, caller));
     let options = BundleOptions::default();
     send(engine.bundle(Value::Null, &options, caller));
 }

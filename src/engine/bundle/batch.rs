@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
-use crate::engine::{Engine, Written};
+use crate::engine::{Engine, MetaChange, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, IssueCode, VersionId};
@@ -139,8 +139,8 @@ impl Engine {
                 let deleted = self.delete(&identity, &condition, caller).await?;
                 Ok(EntryResult::Deleted(deleted.version))
             }
-            Action::Meta(identity, version, value, add) => {
-                let meta = self.batch_meta(&identity, version, &value, add, caller).await?;
+            Action::Meta(identity, version, value, change) => {
+                let meta = self.batch_meta(&identity, version, &value, change, caller).await?;
                 Ok(EntryResult::Meta(meta))
             }
             Action::Get(Get::Read(identity)) => {
@@ -156,22 +156,17 @@ impl Engine {
         identity: &Identity,
         version: Option<VersionId>,
         parameters: &Value<'_>,
-        add: bool,
+        change: MetaChange,
         caller: &Caller,
     ) -> Result<Value<'static>, Error> {
-        let kind = if add { Kind::MetaAdd } else { Kind::MetaDelete };
         let meta = match self.meta_of_parameters(parameters) {
             Ok(meta) => meta,
             Err(error) => {
-                let interaction = kind.of(identity.resource_type);
+                let interaction = change.kind().of(identity.resource_type);
                 return self.gate.denied(interaction, caller, error).await;
             }
         };
-        if add {
-            self.meta_add(identity, version, &meta, caller).await
-        } else {
-            self.meta_delete(identity, version, &meta, caller).await
-        }
+        self.change_meta(identity, version, &meta, change, caller).await
     }
 
     async fn batch_get(

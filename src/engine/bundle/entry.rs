@@ -4,7 +4,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed, Interaction, Permit};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::patch::Patch;
-use crate::engine::{Engine, HistoryScope, MetaOf, Written};
+use crate::engine::{Engine, HistoryScope, MetaChange, MetaOf, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
@@ -30,7 +30,7 @@ pub(super) enum Task {
     Create(Identity, Ready),
     Delete(Identity),
     Get(Get),
-    Meta(Identity, Option<VersionId>, Value<'static>, bool),
+    Meta(Identity, Option<VersionId>, Value<'static>, MetaChange),
     Patch(Identity, Patch<'static>),
     Update(Identity, Ready),
 }
@@ -105,11 +105,10 @@ impl Engine {
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Deleted(deleted.version))
             }
-            Task::Meta(identity, version, meta, add) => {
-                let kind = if *add { Kind::MetaAdd } else { Kind::MetaDelete };
-                let permit = derive(kind, identity.resource_type)?;
+            Task::Meta(identity, version, meta, change) => {
+                let permit = derive(change.kind(), identity.resource_type)?;
                 let (meta, disclosed) =
-                    self.stage_meta_entry(identity, *version, meta, *add, &permit, tx).await?;
+                    self.stage_meta(identity, *version, meta, *change, &permit, tx).await?;
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Meta(meta))
             }

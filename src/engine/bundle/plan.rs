@@ -4,7 +4,7 @@
 
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed};
-use crate::engine::MetaOf;
+use crate::engine::{MetaChange, MetaOf};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::history::HISTORY_PARAMETERS;
 use crate::error::Error;
@@ -41,8 +41,8 @@ pub enum Action<'a> {
     Delete(Identity),
     /// `GET` or `HEAD` of something.
     Get(Get),
-    /// `POST [type]/[id]/$meta-add` (true) or `$meta-delete`, of the current or an old version.
-    Meta(Identity, Option<VersionId>, Value<'a>, bool),
+    /// `POST [type]/[id]/$meta-add` or `$meta-delete`, of the current or an old version.
+    Meta(Identity, Option<VersionId>, Value<'a>, MetaChange),
     /// `PATCH [type]/[id]`
     Patch(Identity, Value<'a>),
     /// `PUT [type]/[id]`
@@ -283,6 +283,10 @@ impl Target<'_> {
         query: &str,
         resource: Option<Value<'a>>,
     ) -> Result<Action<'a>, Error> {
+        let change = |operation: &str| match operation {
+            "$meta-add" => MetaChange::Add,
+            _ => MetaChange::Delete,
+        };
         match segments {
             [] => {
                 let text = "a batch or transaction cannot be an entry of another";
@@ -294,14 +298,12 @@ impl Target<'_> {
             }
             [name, id, operation @ ("$meta-add" | "$meta-delete")] => {
                 let identity = self.identified(name, id)?;
-                let add = *operation == "$meta-add";
-                Ok(Action::Meta(identity, None, self.resource(resource)?, add))
+                Ok(Action::Meta(identity, None, self.resource(resource)?, change(operation)))
             }
             [name, id, "_history", version, operation @ ("$meta-add" | "$meta-delete")] => {
                 let identity = self.identified(name, id)?;
                 let version = Some(self.version(version)?);
-                let add = *operation == "$meta-add";
-                Ok(Action::Meta(identity, version, self.resource(resource)?, add))
+                Ok(Action::Meta(identity, version, self.resource(resource)?, change(operation)))
             }
             [.., "$meta"] => self.get(segments, query).map(Action::Get),
             [_, "_search"] | ["_search"] => Err(self.no_search()),

@@ -144,9 +144,9 @@ impl Engine {
             }
             Action::Delete(identity) => Task::Delete(identity),
             Action::Get(get) => Task::Get(get),
-            Action::Meta(identity, version, value, add) => {
+            Action::Meta(identity, version, value, change) => {
                 let meta = self.meta_of_parameters(&value)?;
-                Task::Meta(identity, version, meta, add)
+                Task::Meta(identity, version, meta, change)
             }
         };
         Ok(Work { index, rank, task, condition, modified_since })

@@ -5,7 +5,7 @@
 use axum::body::Body;
 use axum::http::Response;
 
-use crate::engine::MetaOf;
+use crate::engine::{MetaChange, MetaOf};
 use crate::fhir::json::{Object, Value};
 use crate::http::exchange::Exchange;
 use crate::http::headers::{self, Keeping};
@@ -35,15 +35,15 @@ pub(in crate::http) async fn meta(exchange: Exchange) -> Result<Response<Body>, 
 
 /// `POST [type]/[id]/$meta-add`, also on a version
 pub(in crate::http) async fn add(exchange: Exchange) -> Result<Response<Body>, Failure> {
-    change(exchange, true).await
+    change(exchange, MetaChange::Add).await
 }
 
 /// `POST [type]/[id]/$meta-delete`, also on a version
 pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>, Failure> {
-    change(exchange, false).await
+    change(exchange, MetaChange::Delete).await
 }
 
-async fn change(mut exchange: Exchange, is_add: bool) -> Result<Response<Body>, Failure> {
+async fn change(mut exchange: Exchange, change: MetaChange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
     let identity = exchange.identity()?;
     let version = exchange.target.version.as_ref().map(|_| exchange.version()).transpose()?;
@@ -51,11 +51,7 @@ async fn change(mut exchange: Exchange, is_add: bool) -> Result<Response<Body>, 
     let body = exchange.read_body().await?;
     let (engine, caller) = (&exchange.server.engine, &exchange.caller);
     let meta = engine.meta_of_parameters(&exchange.parse(&body, format)?)?;
-    let changed = if is_add {
-        engine.meta_add(&identity, version, &meta, caller).await
-    } else {
-        engine.meta_delete(&identity, version, &meta, caller).await
-    };
+    let changed = engine.change_meta(&identity, version, &meta, change, caller).await;
     let meta = changed.map_err(Failure::Interaction)?;
     answer::resource(&parameters(meta), form, exchange.schema())
 }
