@@ -104,6 +104,14 @@ fn texts<'v>(value: &'v Value<'_>, list: &str, name: &str) -> BTreeSet<&'v str> 
 
 const P: &str = r#"{"resourceType":"Patient","id":"p"}"#;
 
+/// A server that has the Patient `p`, and its CapabilityStatement.
+async fn with_patient() -> (TestServer, Value<'static>) {
+    let server = TestServer::start().await;
+    server.client.put("/Patient/p", P).await.expect(201);
+    let statement = statement(&server.client).await;
+    (server, statement)
+}
+
 /// Whether the server knows what it was asked for, whatever it thinks of the request.
 fn is_offered(answer: &Answer) -> bool {
     ![404, 405, 501].contains(&answer.status) && !answer.text().contains("not-supported")
@@ -135,10 +143,8 @@ async fn what_is_declared_of_the_system_is_what_it_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_declared_form_is_read_and_written() {
-    let server = TestServer::start().await;
+    let (server, statement) = with_patient().await;
     let client = &server.client;
-    client.put("/Patient/p", P).await.expect(201);
-    let statement = statement(client).await;
     let list = |name| {
         let items = statement.items_at(name).iter();
         items.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
@@ -166,10 +172,8 @@ async fn every_declared_form_is_read_and_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_is_declared_where_it_is_served() {
-    let server = TestServer::start().await;
+    let (server, statement) = with_patient().await;
     let client = &server.client;
-    client.put("/Patient/p", P).await.expect(201);
-    let statement = statement(client).await;
     let rest = &statement.items_at("rest")[0];
     let patient = at(rest, "resource[type=Patient]").unwrap();
     let mut offered: BTreeMap<bool, BTreeSet<&str>> = BTreeMap::new();
@@ -198,12 +202,10 @@ async fn every_operation_is_declared_where_it_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_declared_of_conditions_and_versions_holds() {
-    let server = TestServer::start().await;
+    let (server, statement) = with_patient().await;
     let client = &server.client;
-    client.put("/Patient/p", P).await.expect(201);
     let active = r#"{"resourceType":"Patient","id":"p","active":true}"#;
     client.put("/Patient/p", active).await.expect(200);
-    let statement = statement(client).await;
     let patient = at(&statement, "rest[0].resource[type=Patient]").unwrap();
     let flag = |name| patient.get(name).and_then(Value::as_bool).unwrap();
     let headed = |method, url, name, value: &str| {
