@@ -25,6 +25,7 @@ mod operator;
 mod patch_suites;
 mod provenance;
 mod races;
+mod readiness;
 mod routes;
 mod spans;
 mod store_sql;

@@ -24,6 +24,9 @@ use super::telemetry;
 /// Longest URL that is read, in bytes.
 const MAX_URL_BYTES: usize = 32 * 1024;
 
+/// Longest wait for the database when health is asked: who asks gives up soon as well.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A running server.
 pub struct Server {
     address: SocketAddr,
@@ -36,7 +39,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving: the listener answers 503 until the database is there and migrated.
+    /// Starts serving: the listeners answer 503 until the database is there and migrated.
     ///
     /// # Errors
     /// [`StartError`] says which part did not start.
@@ -47,9 +50,13 @@ impl Server {
         let fault = |cause| StartError::Listen { address: config.http.listen, cause };
         let address = listener.local_addr().map_err(fault)?;
         let (stop, stopped) = watch::channel(false);
-        let ready = Ready::default();
+        let (ready, admin_ready) = (Ready::default(), Ready::default());
         let serving = listener::serve(listener, ready.clone(), stopped.clone());
         let mut listeners = vec![spawn(serving)];
+        if let Some(admin) = config.admin.listen {
+            let listener = bind(admin).await?;
+            listeners.push(spawn(listener::serve(listener, admin_ready.clone(), stopped)));
+        }
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
         let engine = Arc::new(engine(&config, database.store.clone(), base.clone())?);
@@ -62,12 +69,7 @@ impl Server {
             probe,
         };
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
-        if let Some(admin) = config.admin.listen {
-            let own = Ready::default();
-            own.set(router.admin);
-            let listener = bind(admin).await?;
-            listeners.push(spawn(listener::serve(listener, own, stopped)));
-        }
+        admin_ready.set(router.admin);
         ready.set(router.fhir);
         let upkeep = spawn(keep_partitions(database.store.clone()));
         tracing::info!(base, "ready");
@@ -149,7 +151,12 @@ struct Probe {
 
 impl http::Probe for Probe {
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        async { self.store.ping().await.map_err(|error| error.to_string()) }.boxed()
+        let ping = tokio::time::timeout(PING_TIMEOUT, self.store.ping());
+        ping.map(|answer| match answer {
+            Ok(pinged) => pinged.map_err(|error| error.to_string()),
+            Err(_) => Err("the database does not answer".to_owned()),
+        })
+        .boxed()
     }
 
     fn metrics(&self) -> String {
