@@ -23,6 +23,29 @@ async fn asked_to_end_it_ends_with_its_database_and_comes_back_with_its_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_the_log_is_whole_and_none_is_missing_at_the_end() {
+    let mut process = Process::start().await;
+    let client = &process.client;
+    let calls = (0..400).map(|at| async move {
+        let call = client.call("GET", &format!("/Patient/{at}"));
+        call.header("X-Request-Id", &format!("log-{at}")).send().await.expect(404);
+    });
+    futures_util::future::join_all(calls).await;
+    assert!(process.terminate().0);
+    let log = std::fs::read_to_string(process.data_dir.join("test.log")).unwrap();
+    let mut answered = 0;
+    let mut last = String::new();
+    for line in log.lines() {
+        let value = parse(line.as_bytes()).unwrap_or_else(|error| panic!("{error:?}: {line}"));
+        let id = value.str_at("request.id").unwrap_or_default();
+        answered += u32::from(id.starts_with("log-"));
+        last = value.str_at("message").unwrap_or_default().to_owned();
+    }
+    assert_eq!(answered, 400);
+    assert_eq!(last, "stopping");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_the_same_folder_is_refused() {
     let process = Process::start().await;
     let output = process.beside("serve", &["--set", "http.listen=127.0.0.1:0"]);

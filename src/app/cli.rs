@@ -155,7 +155,7 @@ fn settings_of(matches: &ArgMatches) -> impl Iterator<Item = (String, String)> {
 
 fn execute(cli: Cli) -> Outcome {
     let config = Config::load(cli.config.as_deref(), &cli.settings)?;
-    let _telemetry = Telemetry::start(&config)?;
+    let telemetry = Telemetry::start(&config)?;
     let mut runtime = match cli.command {
         // The generator of load must not take the processors that it measures.
         Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
@@ -172,23 +172,25 @@ fn execute(cli: Cli) -> Outcome {
             Command::Import(args) => load(args, &config).await,
             Command::Migrate => bring_up(&config).await,
             Command::Package(command) => packages(command, &config),
-            Command::Serve { demo } => serve(config, demo).await,
+            Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
         }
     })
 }
 
-async fn serve(config: Config, demo: bool) -> Outcome {
+async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     let server = Server::start(config).await?;
     if demo && maintenance::is_empty(server.store()).await? {
         let engine = server.engine().clone();
         load_demo(engine, &demo::Generator::new(1), DEMO_PATIENTS).await?;
     }
-    let base = server.base();
-    eprintln!("Kiln serves FHIR R4 at {base}");
-    if demo {
-        eprintln!(
-            "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s '{base}/Patient/_history?_count=1'"
-        );
+    if for_people {
+        let base = server.base();
+        eprintln!("Kiln serves FHIR R4 at {base}");
+        if demo {
+            eprintln!(
+                "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s '{base}/Patient/_history?_count=1'"
+            );
+        }
     }
     server.until_interrupted().await;
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,11 @@
 //!
 //! Layer: 8. Imports `config`.
 
+mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -17,6 +21,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{Config, LogFormat};
+
+use lines::{Lines, Outlet};
 
 /// The version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,6 +42,9 @@ pub enum TelemetryError {
     /// The filter does not parse.
     #[error("`log.filter`: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The thread that writes the log cannot be had.
+    #[error("the log cannot be written: {0}")]
+    Thread(#[from] std::io::Error),
     /// A subscriber is set already.
     #[error("the log is set up already: {0}")]
     Installed(#[from] tracing_subscriber::util::TryInitError),
@@ -48,6 +57,8 @@ pub enum TelemetryError {
 /// The log and the spans of this process; dropping it sends what is still held back.
 #[derive(Debug)]
 pub struct Telemetry {
+    is_pretty: bool,
+    _log: Outlet,
     #[cfg(feature = "otel")]
     spans: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
@@ -59,12 +70,22 @@ impl Telemetry {
     /// [`TelemetryError`] for a filter or a collector that cannot be, or on a second call.
     pub fn start(config: &Config) -> Result<Self, TelemetryError> {
         let filter = EnvFilter::try_new(&config.log.filter)?;
-        let lines = lines(config.log.format, std::io::stderr().is_terminal());
-        let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
+        let is_terminal = std::io::stderr().is_terminal();
+        let is_pretty = match config.log.format {
+            LogFormat::Auto => is_terminal,
+            LogFormat::Json => false,
+            LogFormat::Pretty => true,
+        };
+        let (queue, log) = lines::to(std::io::stderr())?;
+        let lines = layer(queue, is_pretty, is_terminal);
+        let registry = tracing_subscriber::registry();
         #[cfg(not(feature = "otel"))]
         {
-            registry.try_init()?;
-            Ok(Self {})
+            // Not a filter of the one layer: such a one takes the next line for refused as well,
+            // when a library asks whether it would log and then does not.
+            registry.with(lines).with(filter).try_init()?;
+            std::panic::set_hook(Box::new(log_panic));
+            Ok(Self { is_pretty, _log: log })
         }
         #[cfg(feature = "otel")]
         {
@@ -78,9 +99,15 @@ impl Telemetry {
                     .with_tracer(provider.tracer("kiln"))
                     .with_filter(filter)
             });
-            registry.with(layer).try_init()?;
-            Ok(Self { spans })
+            registry.with(lines.with_filter(filter)).with(layer).try_init()?;
+            std::panic::set_hook(Box::new(log_panic));
+            Ok(Self { is_pretty, _log: log, spans })
         }
+    }
+
+    /// Whether the log is for people, who may be told other things in between.
+    pub fn is_pretty(&self) -> bool {
+        self.is_pretty
     }
 }
 
@@ -95,17 +122,39 @@ impl Drop for Telemetry {
     }
 }
 
-/// The layer that writes log lines.
-fn lines(format: LogFormat, terminal: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match (format, terminal) {
-        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            layer.json().flatten_event(true).with_span_list(false).boxed()
-        }
-        (LogFormat::Pretty, _) | (LogFormat::Auto, true) => {
-            layer.with_ansi(terminal).with_target(false).boxed()
-        }
+/// The layer that makes log lines.
+fn layer(
+    queue: Lines,
+    is_pretty: bool,
+    is_terminal: bool,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(queue);
+    if !is_pretty {
+        return layer.json().flatten_event(true).with_span_list(false).boxed();
     }
+    let layer = layer.with_target(false);
+    // A terminal gets colours unless NO_COLOR is set, which the library looks at.
+    if is_terminal { layer.boxed() } else { layer.with_ansi(false).boxed() }
+}
+
+/// Makes a log line of a panic.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    tracing::error!(
+        place,
+        thread = thread.name(),
+        backtrace = backtrace.map(tracing::field::display),
+        "panicked: {}",
+        told(panic.payload())
+    );
+}
+
+/// What a panic says, when that is a text of the program: another one may quote a document.
+fn told(payload: &dyn std::any::Any) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(what it says may quote data)")
 }
 
 #[cfg(feature = "otel")]
@@ -196,6 +245,14 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
+    }
+
+    #[test]
+    fn a_panic_is_told_unless_it_may_quote_data() {
+        let panicked = |panics: fn()| told(&*std::panic::catch_unwind(panics).unwrap_err());
+        assert_eq!(panicked(|| panic!("planted")), "planted");
+        let name = "Peter";
+        assert!(!told(&format!("{name} is no number")).contains(name));
     }
 
     #[test]
