@@ -2,8 +2,10 @@
 
 use jiff::civil::{Date, DateTime};
 
+use super::body::Body;
 use super::build::{
-    Code, Doc, Val, days_between, labelled, narrative, put_entry, reference, resource,
+    Code, Doc, TODAY, Val, days_after, days_between, labelled, narrative, put_entry, reference,
+    resource,
 };
 use super::random::Random;
 use super::world::{Party, Practice};
@@ -16,7 +18,11 @@ pub(super) struct Chart<'p> {
     /// Reference to the patient, with the name.
     pub(super) patient: Party,
     pub(super) born: Date,
+    pub(super) died: Option<Date>,
     pub(super) is_female: bool,
+    pub(super) body: Body,
+    /// SNOMED CT codes of the chronic problems that are known.
+    pub(super) problems: Vec<&'static str>,
     /// The clinician and organization that the patient usually goes to.
     pub(super) home: usize,
     /// Reference to the Coverage.
@@ -36,6 +42,8 @@ pub(super) struct Encounter {
     pub(super) organization: Party,
     pub(super) location: Party,
     pub(super) cents: i64,
+    pub(super) is_emergency: bool,
+    pub(super) is_remote: bool,
 }
 
 impl<'p> Chart<'p> {
@@ -50,13 +58,20 @@ impl<'p> Chart<'p> {
     ) -> Self {
         let mut random = random;
         let home = random.between(0, 11) as usize;
+        let body = Body::new(&mut random, is_female);
+        let age = days_between(born, TODAY) / 365;
+        let is_dead = age >= 60 && random.chance((age - 55).min(25));
+        let died = is_dead.then(|| days_after(TODAY, -random.between(1, 900)));
         Self {
             random,
             practice,
             with_narratives: false,
             patient: Party { target: urn(id), display: name },
             born,
+            died,
             is_female,
+            body,
+            problems: Vec::new(),
             home,
             coverage: String::new(),
             payer: "",
@@ -87,6 +102,26 @@ impl<'p> Chart<'p> {
     /// Age in whole years at `on`.
     pub(super) fn age_at(&self, on: Date) -> i64 {
         days_between(self.born, on) * 100 / 36_525
+    }
+
+    /// The last day of the record: death, or today.
+    pub(super) fn end(&self) -> Date {
+        self.died.unwrap_or(TODAY)
+    }
+
+    /// Whether a chronic problem is known, by its SNOMED CT code.
+    pub(super) fn has(&self, problem: &str) -> bool {
+        self.problems.contains(&problem)
+    }
+
+    /// Sets the status of a resource that was added.
+    pub(super) fn set_status(&mut self, target: &str, status: &'static str) {
+        let mut entries = self.entries.iter_mut().rev().filter_map(Val::as_object_mut);
+        let entry = entries.find(|it| it.get("fullUrl").and_then(Val::as_str) == Some(target));
+        let resource = entry.and_then(|entry| entry.get_mut("resource")?.as_object_mut());
+        if let Some(resource) = resource {
+            resource.set("status", status);
+        }
     }
 
     /// All entries.

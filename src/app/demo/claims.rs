@@ -1,8 +1,7 @@
 //! What a visit costs: the claim and its explanation of benefit.
 
 use super::build::{
-    Code, Doc, Val, coding, concept, days_after, list, moment, money, period, plain_concept,
-    reference,
+    Code, Doc, Val, coding, concept, list, moment, money, period, plain_concept, reference,
 };
 use super::chart::{Chart, Encounter};
 use super::clinical::Diagnosis;
@@ -15,13 +14,12 @@ pub(super) fn add(chart: &mut Chart<'_>, encounter: &Encounter, about: Option<&D
     let claim = add_claim(chart, encounter, about);
     let paid_percent = chart.random.between(60, 95);
     let patient_id = chart.patient.target.clone();
-    let kind = Code("http://terminology.hl7.org/CodeSystem/v2-0203", "UC", "Unique Claim ID");
+    let kind = Code("http://terminology.hl7.org/CodeSystem/v2-0203", "RI", "Resource identifier");
     let number = format!("CLM{:010}", chart.random.between(0, 9_999_999_999));
     let identifier = Doc::new()
         .with("type", concept(kind))
         .with("system", "urn:kiln:demo:claim-number")
         .with("value", number);
-    let until = days_after(encounter.end.date(), 365).at(0, 0, 0, 0);
     let team = Doc::new()
         .with("sequence", 1_u64)
         .with("provider", encounter.practitioner.reference())
@@ -43,7 +41,7 @@ pub(super) fn add(chart: &mut Chart<'_>, encounter: &Encounter, about: Option<&D
         .with("type", plain_concept(CLAIM_TYPE, "professional"))
         .with("use", "claim")
         .with("patient", chart.subject())
-        .with("billablePeriod", period(encounter.end, until))
+        .with("billablePeriod", period(encounter.start, encounter.end))
         .with("created", moment(encounter.end))
         .with("insurer", Doc::new().with("display", chart.payer))
         .with("provider", encounter.practitioner.reference())
@@ -124,11 +122,12 @@ fn diagnoses(found: &Diagnosis) -> Vec<Val> {
 /// The visit itself, and the problem as a second line; with amounts when `paid_percent` is given.
 fn items(encounter: &Encounter, about: Option<&Diagnosis>, paid_percent: Option<i64>) -> Vec<Val> {
     let visit_cents = if about.is_some() { encounter.cents * 7 / 10 } else { encounter.cents };
-    let place = Code(
-        "http://terminology.hl7.org/CodeSystem/ex-serviceplace",
-        "19",
-        "Off Campus-Outpatient Hospital",
-    );
+    let (code, display) = if encounter.is_emergency {
+        ("19", "Off Campus-Outpatient Hospital")
+    } else {
+        ("11", "Office")
+    };
+    let place = Code("http://terminology.hl7.org/CodeSystem/ex-serviceplace", code, display);
     let line = |sequence: u64, code: Code, cents: i64| {
         Doc::new()
             .with("sequence", sequence)

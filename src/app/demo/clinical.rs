@@ -2,14 +2,15 @@
 
 use jiff::civil::{Date, DateTime};
 
+use super::body::Smoking;
 use super::build::{
-    Code, Doc, SNOMED, TODAY, Val, coding, concept, day, days_after, decimal, list, minutes_after,
-    moment, period, plain_concept,
+    Code, Doc, SNOMED, Val, coding, concept, day, days_after, days_between, decimal, list,
+    minutes_after, moment, period, plain_concept,
 };
 use super::chart::{Chart, Encounter};
-use super::drugs::{INFLUENZA, MEDICATIONS, VACCINES};
+use super::drugs::{INFLUENZA, MEDICATIONS, VACCINES, Vaccine};
 use super::patient::{category, references, status};
-use super::tables::{ALLERGIES, DISEASES, Disease, PROCEDURES};
+use super::tables::{ALLERGIES, CHRONIC_LUNG, DISEASES, Disease, Done, PROCEDURES};
 
 const CONDITION_STATUS: &str = "http://terminology.hl7.org/CodeSystem/condition-clinical";
 const CONDITION_VERIFIED: &str = "http://terminology.hl7.org/CodeSystem/condition-ver-status";
@@ -30,72 +31,166 @@ pub(super) struct Diagnosis {
 pub(super) struct Problems {
     to_come: Vec<&'static Disease>,
     known: Vec<(Diagnosis, &'static Disease)>,
+    /// What is taken all the time: place in the table and the last prescription.
+    taken: Vec<(usize, String)>,
+    /// Vaccines that were given, with the age.
+    given: Vec<(&'static str, i64)>,
+    last_influenza: Option<Date>,
     has_allergies_asked: bool,
 }
 
 impl Problems {
     /// Decides which chronic problems the patient will turn out to have.
     pub(super) fn new(chart: &mut Chart<'_>) -> Self {
-        let age = chart.age_at(TODAY);
-        let chance = 4 + age / 4;
-        let fits = |disease: &&Disease| disease.is_chronic && age >= disease.from_age;
+        let age = chart.age_at(chart.end());
+        let smokes = chart.body.smoking(age) != Smoking::Never;
+        let fits = |disease: &&Disease| {
+            disease.is_chronic
+                && age >= disease.from_age
+                && (smokes || disease.snomed.1 != CHRONIC_LUNG)
+        };
         let mut to_come: Vec<&'static Disease> = DISEASES.iter().filter(fits).collect();
-        to_come.retain(|_| chart.random.chance(chance));
-        Self { to_come, known: Vec::new(), has_allergies_asked: false }
+        to_come.retain(|disease| {
+            let chance = (4 + age / 4) * likelihood(disease, chart.is_female) / 100;
+            chart.random.chance(chance)
+        });
+        Self {
+            to_come,
+            known: Vec::new(),
+            taken: Vec::new(),
+            given: Vec::new(),
+            last_influenza: None,
+            has_allergies_asked: false,
+        }
     }
 
-    /// What one visit finds and prescribes; the problem that the visit was about.
-    pub(super) fn visit(
+    /// Whether there is something to follow up.
+    pub(super) fn has_known(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// A check-up finds one more chronic problem or goes on with a known one.
+    pub(super) fn check_up(
         &mut self,
         chart: &mut Chart<'_>,
         encounter: &Encounter,
-        is_check_up: bool,
     ) -> Option<Diagnosis> {
         if !self.has_allergies_asked {
             self.has_allergies_asked = true;
             add_allergies(chart, encounter);
         }
-        if is_check_up {
-            return self.check_up(chart, encounter);
-        }
         let age = chart.age_at(encounter.start.date());
-        let fits = |disease: &&Disease| !disease.is_chronic && age >= disease.from_age;
-        let acute: Vec<&'static Disease> = DISEASES.iter().filter(fits).collect();
-        if acute.is_empty() {
-            return None;
-        }
-        let disease = *chart.random.pick(&acute);
+        let next = self.to_come.iter().rposition(|disease| age >= disease.from_age);
+        let Some(next) = next else { return self.follow_up(chart, encounter) };
+        let disease = self.to_come.remove(next);
         let found = add_condition(chart, encounter, disease);
-        if let Some(drug) = disease.medication {
-            add_prescription(chart, encounter, drug, &found, false);
+        chart.problems.push(disease.snomed.1);
+        add_care_plan(chart, encounter, &found);
+        self.known.push((found.clone(), disease));
+        let is_taken = self.taken.iter().any(|(drug, _)| Some(*drug) == disease.medication);
+        if !is_taken {
+            self.prescribe(chart, encounter, disease, &found);
         }
         Some(found)
     }
 
-    /// A check-up finds one more chronic problem or goes on with a known one.
-    fn check_up(&mut self, chart: &mut Chart<'_>, encounter: &Encounter) -> Option<Diagnosis> {
-        if let Some(disease) = self.to_come.pop() {
-            let found = add_condition(chart, encounter, disease);
-            add_care_plan(chart, encounter, &found);
-            if let Some(drug) = disease.medication {
-                add_prescription(chart, encounter, drug, &found, true);
+    /// Goes on with a known problem: what is taken for it is prescribed again.
+    pub(super) fn follow_up(
+        &mut self,
+        chart: &mut Chart<'_>,
+        encounter: &Encounter,
+    ) -> Option<Diagnosis> {
+        if self.known.is_empty() {
+            return None;
+        }
+        let (found, disease) = chart.random.pick(&self.known).clone();
+        self.prescribe(chart, encounter, disease, &found);
+        Some(found)
+    }
+
+    /// Prescribes what is taken all the time; the prescription before is done with.
+    fn prescribe(
+        &mut self,
+        chart: &mut Chart<'_>,
+        encounter: &Encounter,
+        disease: &Disease,
+        found: &Diagnosis,
+    ) {
+        let Some(drug) = disease.medication else { return };
+        let before = self.taken.iter().position(|(taken, _)| *taken == drug);
+        if let Some(before) = before {
+            chart.set_status(&self.taken.remove(before).1, "completed");
+        }
+        if let Some(target) = add_prescription(chart, encounter, drug, found, true) {
+            self.taken.push((drug, target));
+        }
+    }
+
+    /// Nobody takes anything any more.
+    pub(super) fn end(self, chart: &mut Chart<'_>) {
+        for (_, prescription) in self.taken {
+            chart.set_status(&prescription, "stopped");
+        }
+    }
+
+    /// The vaccines that are due at the patient's age, and the influenza vaccine once a winter.
+    pub(super) fn immunize(&mut self, chart: &mut Chart<'_>, encounter: &Encounter) {
+        let on = encounter.start.date();
+        let age = chart.age_at(on);
+        for vaccine in VACCINES.iter().filter(|vaccine| vaccine.ages.contains(&age)) {
+            let this = (vaccine.code.1, age);
+            let before = self.given.iter().filter(|given| **given == this).count();
+            if before < if age == 0 { 3 } else { 1 } {
+                self.given.push(this);
+                add_immunization(chart, encounter, vaccine);
             }
-            self.known.push((found.clone(), disease));
-            return Some(found);
         }
-        let (found, disease) = self.known.last()?;
-        if let Some(drug) = disease.medication {
-            add_prescription(chart, encounter, drug, found, true);
+        let is_winter = matches!(on.month(), 9..=12 | 1..=2);
+        let is_due = self.last_influenza.is_none_or(|last| days_between(last, on) > 200);
+        let is_old_enough = days_between(chart.born, on) > 183;
+        if is_winter && is_due && is_old_enough && chart.random.chance(75) {
+            self.last_influenza = Some(on);
+            add_immunization(chart, encounter, &INFLUENZA);
         }
-        Some(found.clone())
     }
 }
 
+/// An acute problem.
+pub(super) fn fall_ill(chart: &mut Chart<'_>, encounter: &Encounter) -> Option<Diagnosis> {
+    let age = chart.age_at(encounter.start.date());
+    let fits = |disease: &&Disease| {
+        !disease.is_chronic && (disease.from_age..=disease.until_age).contains(&age)
+    };
+    let mut acute: Vec<&'static Disease> = DISEASES.iter().filter(fits).collect();
+    acute.retain(|disease| chart.random.chance(likelihood(disease, chart.is_female)));
+    if acute.is_empty() {
+        return None;
+    }
+    let disease = *chart.random.pick(&acute);
+    let found = add_condition(chart, encounter, disease);
+    if let Some(drug) = disease.medication {
+        add_prescription(chart, encounter, drug, &found, false);
+    }
+    Some(found)
+}
+
+/// In a hundred: how many of those who could have the disease come into question.
+fn likelihood(disease: &Disease, is_female: bool) -> i64 {
+    if disease.is_rare_in_men && !is_female { 25 } else { 100 }
+}
+
 fn add_condition(chart: &mut Chart<'_>, encounter: &Encounter, disease: &Disease) -> Diagnosis {
+    let on = encounter.start.date();
     let both = vec![coding(disease.snomed), coding(disease.icd10)];
     let kind = if disease.is_chronic { "problem-list-item" } else { "encounter-diagnosis" };
-    let state = if disease.is_chronic { "active" } else { "resolved" };
-    let mut doc = chart
+    // Chronic problems go on for a while before they are found, acute ones for days.
+    let youngest = days_after(chart.born, disease.from_age * 366);
+    let before = if disease.is_chronic { (30, 500) } else { (1, 5) };
+    let onset = days_after(on, -chart.random.between(before.0, before.1)).max(youngest).min(on);
+    let healed = days_after(on, chart.random.between(5, 25));
+    let is_over = !disease.is_chronic && healed <= chart.end();
+    let state = if is_over { "resolved" } else { "active" };
+    let doc = chart
         .resource("Condition")
         .with("clinicalStatus", status(CONDITION_STATUS, state))
         .with("verificationStatus", status(CONDITION_VERIFIED, "confirmed"))
@@ -103,27 +198,27 @@ fn add_condition(chart: &mut Chart<'_>, encounter: &Encounter, disease: &Disease
         .with("code", Doc::new().with("coding", both).with("text", disease.snomed.2))
         .with("subject", chart.subject())
         .with("encounter", encounter.reference())
-        .with("onsetDateTime", moment(encounter.start));
-    if !disease.is_chronic {
-        let healed = days_after(encounter.start.date(), chart.random.between(5, 25)).min(TODAY);
-        doc.set("abatementDateTime", day(healed));
-    }
-    let doc = doc
+        .with("onsetDateTime", day(onset))
+        .with_some("abatementDateTime", is_over.then(|| day(healed)))
         .with("recordedDate", moment(encounter.start))
         .with("recorder", encounter.practitioner.reference());
     let target = chart.add(doc, disease.snomed.2);
     Diagnosis { target, code: disease.snomed }
 }
 
-/// A prescription: by reference to the practice's Medication, or by code alone, half and half.
+/// A prescription: by reference to the practice's Medication, or by code alone, half and half. None
+/// for who is too young for the drug in this form.
 fn add_prescription(
     chart: &mut Chart<'_>,
     encounter: &Encounter,
     at: usize,
     reason: &Diagnosis,
     stays: bool,
-) {
+) -> Option<String> {
     let drug = &MEDICATIONS[at];
+    if chart.age_at(encounter.start.date()) < drug.from_age {
+        return None;
+    }
     let doc = chart
         .resource("MedicationRequest")
         .with("status", if stays { "active" } else { "completed" })
@@ -144,16 +239,18 @@ fn add_prescription(
         .with("frequency", drug.a_day as u64)
         .with("period", 1_u64)
         .with("periodUnit", "d");
-    let amount = Doc::new().with("value", decimal(1, 0)).with("unit", drug.form.2);
+    let amount = |(count, unit): (i64, &'static str)| {
+        Doc::new().with("value", decimal(count, 0)).with("unit", unit)
+    };
     let dosage = Doc::new()
         .with("sequence", 1_u64)
         .with("text", drug.instruction)
         .with("timing", Doc::new().with("repeat", timing))
         .with("asNeededBoolean", drug.instruction.ends_with("as needed"))
-        .with("doseAndRate", list(Doc::new().with("doseQuantity", amount)));
+        .with("doseAndRate", list(Doc::new().with("doseQuantity", amount(drug.dose))));
     let supply = Doc::new()
         .with("numberOfRepeatsAllowed", if stays { 3_u64 } else { 0 })
-        .with("quantity", Doc::new().with("value", decimal(drug.a_day * 30, 0)));
+        .with("quantity", amount(drug.supply));
     let doc = doc
         .with("subject", chart.subject())
         .with("encounter", encounter.reference())
@@ -162,7 +259,7 @@ fn add_prescription(
         .with("reasonReference", references(&reason.target))
         .with("dosageInstruction", list(dosage))
         .with("dispenseRequest", supply);
-    chart.add(doc, drug.code.2);
+    Some(chart.add(doc, drug.code.2))
 }
 
 fn add_allergies(chart: &mut Chart<'_>, encounter: &Encounter) {
@@ -226,7 +323,13 @@ fn add_care_plan(chart: &mut Chart<'_>, encounter: &Encounter, about: &Diagnosis
 
 /// One procedure within the visit.
 pub(super) fn add_procedure(chart: &mut Chart<'_>, encounter: &Encounter) {
-    let code = *chart.random.pick(PROCEDURES);
+    let age = chart.age_at(encounter.start.date());
+    let fits = |done: &&Done| {
+        (done.ages.0..=done.ages.1).contains(&age) && (done.is_talk || !encounter.is_remote)
+    };
+    let fitting: Vec<Code> = PROCEDURES.iter().filter(fits).map(|done| done.code).collect();
+    let code = *chart.random.pick(&fitting);
+    let at = (!encounter.is_remote).then(|| encounter.location.reference());
     let end = minutes_after(encounter.start, chart.random.between(10, 40)).min(encounter.end);
     let performer = Doc::new()
         .with("actor", encounter.practitioner.reference())
@@ -239,26 +342,19 @@ pub(super) fn add_procedure(chart: &mut Chart<'_>, encounter: &Encounter) {
         .with("encounter", encounter.reference())
         .with("performedPeriod", period(encounter.start, end))
         .with("performer", list(performer))
-        .with("location", encounter.location.reference());
+        .with_some("location", at);
     chart.add(doc, code.2);
 }
 
-/// The vaccines that are due at the patient's age, and the yearly influenza vaccine for some.
-pub(super) fn add_immunizations(chart: &mut Chart<'_>, encounter: &Encounter) {
-    let age = chart.age_at(encounter.start.date());
-    for vaccine in VACCINES.iter().filter(|vaccine| vaccine.ages.contains(&age)) {
-        add_immunization(chart, encounter, vaccine.code);
-    }
-    if chart.random.chance(60) {
-        add_immunization(chart, encounter, INFLUENZA);
-    }
-}
-
-fn add_immunization(chart: &mut Chart<'_>, encounter: &Encounter, code: Code) {
+fn add_immunization(chart: &mut Chart<'_>, encounter: &Encounter, vaccine: &Vaccine) {
+    let code = vaccine.code;
     let at: DateTime = encounter.start;
     let expires: Date = days_after(at.date(), chart.random.between(90, 500));
     let lot = format!("L{:06}", chart.random.between(0, 999_999));
-    let site = Code("http://terminology.hl7.org/CodeSystem/v3-ActSite", "LA", "left arm");
+    let is_infant = chart.age_at(at.date()) < 2;
+    let (site, place) = if is_infant { ("LT", "left thigh") } else { ("LA", "left arm") };
+    let site = Code("http://terminology.hl7.org/CodeSystem/v3-ActSite", site, place);
+    let route = if vaccine.is_under_skin { "SQ" } else { "IM" };
     let doc = chart
         .resource("Immunization")
         .with("status", "completed")
@@ -273,7 +369,7 @@ fn add_immunization(chart: &mut Chart<'_>, encounter: &Encounter, code: Code) {
         .with("site", concept(site))
         .with(
             "route",
-            plain_concept("http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration", "IM"),
+            plain_concept("http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration", route),
         )
         .with("performer", list(Doc::new().with("actor", encounter.practitioner.reference())));
     chart.add(doc, code.2);

@@ -11,14 +11,19 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#transaction>
 
+mod body;
 mod build;
 mod chart;
 mod claims;
 mod clinical;
 mod drugs;
+mod labs;
 mod names;
 mod observations;
+mod panels;
 mod patient;
+#[cfg(test)]
+mod plausible;
 mod random;
 mod tables;
 mod world;

@@ -1,56 +1,53 @@
 //! Vital signs and laboratory reports.
 
+use super::body::Smoking;
 use super::build::{
-    Code, Doc, LOINC, SNOMED, Val, concept, list, moment, plain_concept, quantity, reference,
+    Code, Doc, LOINC, SNOMED, Val, concept, days_between, list, moment, plain_concept, quantity,
+    reference,
 };
 use super::chart::{Chart, Encounter};
+use super::labs;
+use super::panels::{PANELS, Panel, Test, VITALS};
 use super::patient::category;
-use super::tables::{PANELS, Test, VITALS};
+use super::tables::HYPERTENSION;
 
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 const INTERPRETATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation";
 
-/// Height, weight, body mass index, blood pressure, the other vital signs, and smoking status.
-pub(super) fn add_vitals(chart: &mut Chart<'_>, encounter: &Encounter) {
-    let age = chart.age_at(encounter.start.date());
-    let (height, weight) = body(chart, age);
-    let index = weight * 1_000_000 / (height * height).max(1);
-    for (code, display, scaled, unit) in [
-        ("8302-2", "Body height", height, "cm"),
-        ("29463-7", "Body weight", weight, "kg"),
-        ("39156-5", "Body mass index (BMI) [Ratio]", index, "kg/m2"),
-    ] {
-        let doc = observation(chart, encounter, Code(LOINC, code, display), "vital-signs")
-            .with("valueQuantity", quantity(scaled, 1, unit));
-        chart.add(doc, display);
+/// Height, weight, body mass index, blood pressure and the other vital signs; smoking where it is
+/// asked for.
+pub(super) fn add_vitals(chart: &mut Chart<'_>, encounter: &Encounter, is_check_up: bool) {
+    let on = encounter.start.date();
+    let age = chart.age_at(on);
+    let has_hypertension = chart.has(HYPERTENSION);
+    let days = days_between(chart.born, on);
+    let found = chart.body.measure(&mut chart.random, days, has_hypertension);
+    let mut signs = vec![
+        (Code(LOINC, "8302-2", "Body height"), found.height, 1, "cm"),
+        (Code(LOINC, "29463-7", "Body weight"), found.weight, 1, "kg"),
+    ];
+    if age >= 2 {
+        let code = Code(LOINC, "39156-5", "Body mass index (BMI) [Ratio]");
+        signs.push((code, found.index, 1, "kg/m2"));
     }
-    add_blood_pressure(chart, encounter, age);
+    signs.push((Code(LOINC, "8867-4", "Heart rate"), found.pulse, 0, "/min"));
+    signs.push((Code(LOINC, "9279-1", "Respiratory rate"), found.breaths, 0, "/min"));
     for vital in VITALS {
         let value = chart.random.around(vital.drawn.0, vital.drawn.1);
-        let doc = observation(chart, encounter, vital.code, "vital-signs")
-            .with("valueQuantity", quantity(value, vital.places, vital.unit));
-        chart.add(doc, vital.code.2);
+        signs.push((vital.code, value, vital.places, vital.unit));
     }
-    if age >= 12 {
-        add_smoking_status(chart, encounter);
+    for (code, value, places, unit) in signs {
+        let doc = observation(chart, encounter, code, "vital-signs")
+            .with("valueQuantity", quantity(value, places, unit));
+        chart.add(doc, code.2);
+    }
+    add_blood_pressure(chart, encounter, found.systolic, found.diastolic);
+    if is_check_up && age >= 13 {
+        add_smoking_status(chart, encounter, age);
     }
 }
 
-/// Height in millimetres and weight in tenths of a kilogram at `age`, so that both print one digit.
-fn body(chart: &mut Chart<'_>, age: i64) -> (i64, i64) {
-    let random = &mut chart.random;
-    let height = match age {
-        0..=17 => 550 + age * 65 + random.around(-60, 60),
-        _ if chart.is_female => random.around(1_520, 1_760),
-        _ => random.around(1_640, 1_910),
-    };
-    let index = if age < 18 { random.around(150, 230) } else { random.around(190, 360) };
-    (height, index * height * height / 1_000_000)
-}
-
-fn add_blood_pressure(chart: &mut Chart<'_>, encounter: &Encounter, age: i64) {
-    let systolic = chart.random.around(90, 140) + age / 5;
-    let diastolic = systolic * 6 / 10 + chart.random.around(-6, 8);
+fn add_blood_pressure(chart: &mut Chart<'_>, encounter: &Encounter, systolic: i64, diastolic: i64) {
     let part = |code, display, value| -> Val {
         Doc::new()
             .with("code", concept(Code(LOINC, code, display)))
@@ -66,14 +63,12 @@ fn add_blood_pressure(chart: &mut Chart<'_>, encounter: &Encounter, age: i64) {
     chart.add(doc, &format!("Blood pressure {systolic}/{diastolic} mmHg"));
 }
 
-fn add_smoking_status(chart: &mut Chart<'_>, encounter: &Encounter) {
-    const ANSWERS: [Code; 4] = [
-        Code(SNOMED, "266919005", "Never smoked tobacco"),
-        Code(SNOMED, "266919005", "Never smoked tobacco"),
-        Code(SNOMED, "8517006", "Ex-smoker"),
-        Code(SNOMED, "449868002", "Smokes tobacco daily"),
-    ];
-    let answer = *chart.random.pick(&ANSWERS);
+fn add_smoking_status(chart: &mut Chart<'_>, encounter: &Encounter, age: i64) {
+    let answer = match chart.body.smoking(age) {
+        Smoking::Daily => Code(SNOMED, "449868002", "Smokes tobacco daily"),
+        Smoking::Former => Code(SNOMED, "8517006", "Ex-smoker"),
+        Smoking::Never => Code(SNOMED, "266919005", "Never smoked tobacco"),
+    };
     let code = Code(LOINC, "72166-2", "Tobacco smoking status");
     let doc = observation(chart, encounter, code, "social-history")
         .with("valueCodeableConcept", concept(answer));
@@ -82,10 +77,21 @@ fn add_smoking_status(chart: &mut Chart<'_>, encounter: &Encounter) {
 
 /// A laboratory report of one panel, its results as Observations of their own.
 pub(super) fn add_report(chart: &mut Chart<'_>, encounter: &Encounter) {
-    let panel = chart.random.pick(PANELS);
+    let age = chart.age_at(encounter.start.date());
+    let fits = |panel: &&Panel| {
+        age >= panel.from_age && panel.problem.is_none_or(|problem| chart.has(problem))
+    };
+    let panels: Vec<&Panel> = PANELS.iter().filter(fits).collect();
+    if panels.is_empty() {
+        return;
+    }
+    let panel = *chart.random.pick(&panels);
+    let mut values: Vec<(&str, i64)> = Vec::with_capacity(panel.tests.len());
     let mut results: Vec<Val> = Vec::with_capacity(panel.tests.len());
     for test in panel.tests {
-        results.push(reference(add_result(chart, encounter, test)));
+        let value = labs::value(chart, test, age, &values);
+        values.push((test.code.1, value));
+        results.push(reference(add_result(chart, encounter, test, value, age)));
     }
     let service = Code("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB", "Laboratory");
     let doc = chart
@@ -103,17 +109,21 @@ pub(super) fn add_report(chart: &mut Chart<'_>, encounter: &Encounter) {
     chart.add(doc, panel.code.2);
 }
 
-fn add_result(chart: &mut Chart<'_>, encounter: &Encounter, test: &Test) -> String {
-    let value = chart.random.around(test.drawn.0, test.drawn.1);
-    let (low, high) = test.normal;
+fn add_result(
+    chart: &mut Chart<'_>,
+    encounter: &Encounter,
+    test: &Test,
+    value: i64,
+    age: i64,
+) -> String {
+    let (low, high) = labs::normal(test, age, chart.is_female);
     let flag = match value {
-        _ if value < low => "L",
-        _ if value > high => "H",
+        _ if low.is_some_and(|low| value < low) => "L",
+        _ if high.is_some_and(|high| value > high) => "H",
         _ => "N",
     };
-    let range = Doc::new()
-        .with("low", quantity(low, test.places, test.unit))
-        .with("high", quantity(high, test.places, test.unit));
+    let bound = |value: i64| quantity(value, test.places, test.unit);
+    let range = Doc::new().with_some("low", low.map(bound)).with_some("high", high.map(bound));
     let doc = observation(chart, encounter, test.code, "laboratory")
         .with("valueQuantity", quantity(value, test.places, test.unit))
         .with("interpretation", list(plain_concept(INTERPRETATION, flag)))

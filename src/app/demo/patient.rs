@@ -1,6 +1,6 @@
 //! One patient's life: who it is, and the visits of the last years.
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Weekday};
 
 use super::build::{
     Code, Doc, TODAY, Val, coding, concept, day, days_after, days_between, list, minutes_after,
@@ -9,7 +9,7 @@ use super::build::{
 use super::chart::{Chart, Encounter};
 use super::names::{FAMILY, FEMALE, MALE, TOWNS};
 use super::random::Random;
-use super::tables::{CHECK_UP, VISITS, Visit};
+use super::tables::{CHECK_UP, EMERGENCY, FOLLOW_UP, SYMPTOM, VIDEO, Visit};
 use super::world::{Practice, address, phone};
 use super::{claims, clinical, observations};
 
@@ -37,7 +37,11 @@ pub(super) fn entries(
     let id = random.uuid();
     let is_female = random.chance(51);
     let given = *random.pick(if is_female { FEMALE } else { MALE });
-    let middle = *random.pick(if is_female { FEMALE } else { MALE });
+    let names: &[&str] = if is_female { FEMALE } else { MALE };
+    let mut middle = *random.pick(names);
+    while middle == given {
+        middle = *random.pick(names);
+    }
     let family = *random.pick(FAMILY);
     let born = days_after(TODAY, -random.between(200, 33_500));
     let name = format!("{given} {family}");
@@ -60,8 +64,9 @@ fn patient_resource(
 ) -> Doc {
     let home = chart.practice.practitioner(chart.home);
     let organization = chart.practice.organization(chart.home);
-    let (born, is_female) = (chart.born, chart.is_female);
-    let adult = chart.age_at(TODAY) >= 18;
+    let (born, died, is_female) = (chart.born, chart.died, chart.is_female);
+    let age = chart.age_at(chart.end());
+    let adult = age >= 18;
     let random = &mut chart.random;
     let mut name = Doc::new()
         .with("use", "official")
@@ -71,15 +76,15 @@ fn patient_resource(
         name.set("prefix", list(if is_female { "Ms." } else { "Mr." }));
     }
     let mail = format!("{}.{}{}@example.org", lower(given), lower(family), random.between(1, 999));
-    let telecom = vec![
-        phone(random, "home"),
-        phone(random, "mobile"),
-        Doc::new().with("system", "email").with("value", mail).with("use", "home").into(),
-    ];
+    let mut telecom = vec![phone(random, "home")];
+    if age >= 13 {
+        telecom.push(phone(random, "mobile"));
+        let mail = Doc::new().with("system", "email").with("value", mail).with("use", "home");
+        telecom.push(mail.into());
+    }
     let town = random.pick(TOWNS);
-    let married = adult && random.chance(55);
-    let marital = if married { ("M", "Married") } else { ("S", "Never Married") };
-    let kept = family_contact(random, family);
+    let marital = adult.then(|| marital_status(random, age));
+    let kept = family_contact(random, family, adult);
     Doc::new()
         .with("resourceType", "Patient")
         .with("extension", extensions(random, is_female))
@@ -90,21 +95,26 @@ fn patient_resource(
         .with("telecom", telecom)
         .with("gender", if is_female { "female" } else { "male" })
         .with("birthDate", day(born))
-        .with("deceasedBoolean", false)
+        .with_some("deceasedBoolean", died.is_none().then_some(false))
+        .with_some("deceasedDateTime", died.map(day))
         .with("address", list(address(town, random).with("use", "home")))
-        .with(
-            "maritalStatus",
-            concept(Code(
-                "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus",
-                marital.0,
-                marital.1,
-            )),
-        )
+        .with_some("maritalStatus", marital.map(concept))
         .with("multipleBirthBoolean", false)
         .with("contact", list(kept))
         .with("communication", list(language(random)))
         .with("generalPractitioner", list(home.reference()))
         .with("managingOrganization", organization.reference())
+}
+
+fn marital_status(random: &mut Random, age: i64) -> Code {
+    let (code, display) = match random.between(1, 100) {
+        _ if age < 22 => ("S", "Never Married"),
+        1..=30 if age >= 75 => ("W", "Widowed"),
+        1..=55 => ("M", "Married"),
+        56..=70 if age >= 30 => ("D", "Divorced"),
+        _ => ("S", "Never Married"),
+    };
+    Code("http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", code, display)
 }
 
 fn lower(name: &str) -> String {
@@ -163,9 +173,15 @@ fn identifiers(random: &mut Random, id: &str, adult: bool) -> Vec<Val> {
     all
 }
 
-fn family_contact(random: &mut Random, family: &'static str) -> Doc {
-    let given = *random.pick(if random.clone().chance(50) { FEMALE } else { MALE });
-    let kind = Code("http://terminology.hl7.org/CodeSystem/v2-0131", "N", "Next-of-Kin");
+fn family_contact(random: &mut Random, family: &'static str, adult: bool) -> Doc {
+    let is_female = random.chance(50);
+    let given = *random.pick(if is_female { FEMALE } else { MALE });
+    let role = "http://terminology.hl7.org/CodeSystem/v3-RoleCode";
+    let kind = match (adult, is_female) {
+        (true, _) => Code("http://terminology.hl7.org/CodeSystem/v2-0131", "N", "Next-of-Kin"),
+        (false, true) => Code(role, "MTH", "mother"),
+        (false, false) => Code(role, "FTH", "father"),
+    };
     Doc::new()
         .with("relationship", list(concept(kind)))
         .with("name", Doc::new().with("family", family).with("given", list(given)))
@@ -173,21 +189,24 @@ fn family_contact(random: &mut Random, family: &'static str) -> Doc {
 }
 
 fn language(random: &mut Random) -> Doc {
-    let code = if random.chance(85) { ("en-US", "English") } else { ("es", "Spanish") };
+    let code = if random.chance(85) { ("en", "English") } else { ("es", "Spanish") };
     Doc::new()
         .with("language", concept(Code("urn:ietf:bcp:47", code.0, code.1)))
         .with("preferred", true)
 }
 
 fn add_coverage(chart: &mut Chart<'_>) {
-    let age = chart.age_at(TODAY);
-    chart.payer = if age >= 65 { "Medicare" } else { *chart.random.pick(PAYERS) };
-    let number = format!("D{:09}", chart.random.between(0, 999_999_999));
     let start = days_after(TODAY, -YEARS * 366).max(chart.born);
+    let is_old = chart.age_at(start) >= 65;
+    chart.payer = if is_old { "Medicare" } else { *chart.random.pick(PAYERS) };
+    let number = format!("D{:09}", chart.random.between(0, 999_999_999));
+    let (code, display) =
+        if chart.age_at(chart.end()) < 18 { ("child", "Child") } else { ("self", "Self") };
+    let end = chart.died.map(day);
     let kind =
         Code("http://terminology.hl7.org/CodeSystem/v3-ActCode", "EHCPOL", "extended healthcare");
     let holder =
-        Code("http://terminology.hl7.org/CodeSystem/subscriber-relationship", "self", "Self");
+        Code("http://terminology.hl7.org/CodeSystem/subscriber-relationship", code, display);
     let doc = chart
         .resource("Coverage")
         .with("status", "active")
@@ -195,40 +214,72 @@ fn add_coverage(chart: &mut Chart<'_>) {
         .with("subscriberId", number)
         .with("beneficiary", chart.subject())
         .with("relationship", concept(holder))
-        .with("period", Doc::new().with("start", day(start)))
+        .with("period", Doc::new().with("start", day(start)).with_some("end", end))
         .with("payor", list(Doc::new().with("display", chart.payer)));
     let summary = format!("{} covers {}", chart.payer, chart.patient.display);
     chart.coverage = chart.add(doc, &summary);
 }
 
-/// A check-up each year and some visits between, oldest first; at least one.
+/// A check-up each year and some visits between, oldest first; at least one. Infants have check-ups
+/// alone, more of them.
 fn live(chart: &mut Chart<'_>) {
     let first = days_after(TODAY, -YEARS * 365).max(chart.born);
     let mut problems = clinical::Problems::new(chart);
-    let mut on = days_after(first, chart.random.between(5, 120)).min(TODAY);
+    let mut on = days_after(first, chart.random.between(5, 120)).min(chart.end());
     let mut visits = 0;
-    while days_between(on, TODAY) > 0 || visits == 0 {
-        let is_check_up = visits % 3 == 0;
-        let visit = if is_check_up { &CHECK_UP } else { chart.random.pick(VISITS) };
+    while days_between(on, chart.end()) > 0 || visits == 0 {
+        let is_infant = chart.age_at(on) < 2;
+        let is_check_up = is_infant || visits % 3 == 0;
+        let visit = if is_check_up { &CHECK_UP } else { pick_visit(chart, &problems) };
         let encounter = add_encounter(chart, visit, on);
-        observations::add_vitals(chart, &encounter);
-        let added = problems.visit(chart, &encounter, is_check_up);
-        if is_check_up || chart.random.chance(25) {
+        if !encounter.is_remote {
+            observations::add_vitals(chart, &encounter, is_check_up);
+        }
+        let added = match visit {
+            _ if is_check_up => problems.check_up(chart, &encounter),
+            _ if visit.code.1 == FOLLOW_UP.code.1 => problems.follow_up(chart, &encounter),
+            _ => clinical::fall_ill(chart, &encounter),
+        };
+        if !encounter.is_remote && (is_check_up || chart.random.chance(25)) {
             observations::add_report(chart, &encounter);
         }
         if chart.random.chance(40) {
             clinical::add_procedure(chart, &encounter);
         }
         if is_check_up {
-            clinical::add_immunizations(chart, &encounter);
+            problems.immunize(chart, &encounter);
         }
         claims::add(chart, &encounter, added.as_ref());
         visits += 1;
-        on = days_after(on, chart.random.between(60, 320));
+        let (soonest, latest) = if is_infant { (55, 110) } else { (60, 320) };
+        on = days_after(on, chart.random.between(soonest, latest));
+    }
+    if chart.died.is_some() {
+        problems.end(chart);
+    }
+}
+
+fn pick_visit(chart: &mut Chart<'_>, problems: &clinical::Problems) -> &'static Visit {
+    match chart.random.between(1, 100) {
+        1..=28 if problems.has_known() => &FOLLOW_UP,
+        1..=70 => &SYMPTOM,
+        71..=90 => &VIDEO,
+        _ => &EMERGENCY,
+    }
+}
+
+/// The last day on which a practice is open, `on` or before it.
+fn open_day(on: Date) -> Date {
+    match on.weekday() {
+        Weekday::Saturday => days_after(on, -1),
+        Weekday::Sunday => days_after(on, -2),
+        _ => on,
     }
 }
 
 fn add_encounter(chart: &mut Chart<'_>, visit: &Visit, on: Date) -> Encounter {
+    let is_emergency = visit.class.0 == EMERGENCY.class.0;
+    let on = if is_emergency { on } else { open_day(on) };
     let hour = chart.random.between(8, 16) as i8;
     let minute = chart.random.between(0, 11) as i8 * 5;
     let start: DateTime = on.at(hour, minute, 0, 0);
@@ -239,6 +290,8 @@ fn add_encounter(chart: &mut Chart<'_>, visit: &Visit, on: Date) -> Encounter {
     let practitioner = chart.practice.practitioner(who);
     let organization = chart.practice.organization(who);
     let location = chart.practice.location(who);
+    let is_remote = visit.is_remote();
+    let at = (!is_remote).then(|| list(Doc::new().with("location", location.reference())));
     let cents = chart.random.around(visit.cents.0, visit.cents.1);
     let role = Code(
         "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
@@ -265,11 +318,23 @@ fn add_encounter(chart: &mut Chart<'_>, visit: &Visit, on: Date) -> Encounter {
         .with("participant", list(participant))
         .with("period", period(start, end))
         .with("length", quantity(length, 0, "min"))
-        .with("location", list(Doc::new().with("location", location.reference())))
+        .with_some("location", at)
         .with("serviceProvider", organization.reference());
     let summary = format!("{} on {}", visit.code.2, moment(start));
     let target = chart.add(doc, &summary);
-    Encounter { target, start, end, code: visit.code, practitioner, organization, location, cents }
+    let code = visit.code;
+    Encounter {
+        target,
+        start,
+        end,
+        code,
+        practitioner,
+        organization,
+        location,
+        cents,
+        is_emergency,
+        is_remote,
+    }
 }
 
 /// The clinical or verification status of a problem or an allergy.

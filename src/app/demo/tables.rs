@@ -1,239 +1,24 @@
-//! The clinical facts that patients are made of: plausible codes, units and ranges.
+//! The clinical facts that patients are made of: problems, procedures, allergies, visits.
 
-use super::build::{Code, ICD10, LOINC, SNOMED};
+use super::build::{Code, ICD10, SNOMED};
 
-/// A numeric observation: what, its unit, its usual range and the reference range, scaled.
-pub(super) struct Test {
-    pub(super) code: Code,
-    pub(super) unit: &'static str,
-    /// Digits after the point; all numbers here are multiplied by ten to this.
-    pub(super) places: u32,
-    /// Values drawn.
-    pub(super) drawn: (i64, i64),
-    /// The reference range that a laboratory prints.
-    pub(super) normal: (i64, i64),
-}
-
-const fn test(
-    code: &'static str,
-    display: &'static str,
-    unit: &'static str,
-    places: u32,
-    drawn: (i64, i64),
-    normal: (i64, i64),
-) -> Test {
-    Test { code: Code(LOINC, code, display), unit, places, drawn, normal }
-}
-
-/// A laboratory report and its tests.
-pub(super) struct Panel {
-    pub(super) code: Code,
-    pub(super) tests: &'static [Test],
-}
-
-pub(super) const PANELS: &[Panel] = &[
-    Panel {
-        code: Code(LOINC, "24321-2", "Basic metabolic 2000 panel - Serum or Plasma"),
-        tests: &[
-            test(
-                "2345-7",
-                "Glucose [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                0,
-                (65, 160),
-                (70, 99),
-            ),
-            test(
-                "3094-0",
-                "Urea nitrogen [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                0,
-                (6, 28),
-                (7, 20),
-            ),
-            test(
-                "2160-0",
-                "Creatinine [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                2,
-                (55, 190),
-                (60, 130),
-            ),
-            test(
-                "17861-6",
-                "Calcium [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                1,
-                (84, 106),
-                (85, 102),
-            ),
-            test(
-                "2951-2",
-                "Sodium [Moles/volume] in Serum or Plasma",
-                "mmol/L",
-                0,
-                (133, 147),
-                (135, 145),
-            ),
-            test(
-                "2823-3",
-                "Potassium [Moles/volume] in Serum or Plasma",
-                "mmol/L",
-                1,
-                (33, 54),
-                (35, 50),
-            ),
-            test(
-                "2075-0",
-                "Chloride [Moles/volume] in Serum or Plasma",
-                "mmol/L",
-                0,
-                (95, 110),
-                (98, 107),
-            ),
-            test(
-                "2028-9",
-                "Carbon dioxide, total [Moles/volume] in Serum or Plasma",
-                "mmol/L",
-                0,
-                (20, 31),
-                (22, 29),
-            ),
-        ],
-    },
-    Panel {
-        code: Code(LOINC, "24331-1", "Lipid 1996 panel - Serum or Plasma"),
-        tests: &[
-            test(
-                "2093-3",
-                "Cholesterol [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                0,
-                (130, 275),
-                (100, 199),
-            ),
-            test(
-                "2571-8",
-                "Triglyceride [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                0,
-                (50, 290),
-                (0, 149),
-            ),
-            test(
-                "2085-9",
-                "Cholesterol in HDL [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                0,
-                (30, 80),
-                (40, 60),
-            ),
-            test(
-                "13457-7",
-                "Cholesterol in LDL [Mass/volume] in Serum or Plasma by calculation",
-                "mg/dL",
-                0,
-                (55, 190),
-                (0, 99),
-            ),
-        ],
-    },
-    Panel {
-        code: Code(LOINC, "58410-2", "CBC panel - Blood by Automated count"),
-        tests: &[
-            test(
-                "6690-2",
-                "Leukocytes [#/volume] in Blood by Automated count",
-                "10*3/uL",
-                1,
-                (35, 125),
-                (45, 110),
-            ),
-            test(
-                "789-8",
-                "Erythrocytes [#/volume] in Blood by Automated count",
-                "10*6/uL",
-                2,
-                (380, 590),
-                (420, 570),
-            ),
-            test("718-7", "Hemoglobin [Mass/volume] in Blood", "g/dL", 1, (105, 180), (120, 175)),
-            test(
-                "4544-3",
-                "Hematocrit [Volume Fraction] of Blood by Automated count",
-                "%",
-                1,
-                (330, 520),
-                (360, 500),
-            ),
-            test(
-                "787-2",
-                "MCV [Entitic volume] by Automated count",
-                "fL",
-                1,
-                (760, 1020),
-                (800, 1000),
-            ),
-            test(
-                "777-3",
-                "Platelets [#/volume] in Blood by Automated count",
-                "10*3/uL",
-                0,
-                (135, 460),
-                (150, 450),
-            ),
-        ],
-    },
-    Panel {
-        code: Code(LOINC, "55399-0", "Diabetes tracking panel"),
-        tests: &[
-            test("4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood", "%", 1, (48, 96), (40, 56)),
-            test(
-                "2345-7",
-                "Glucose [Mass/volume] in Serum or Plasma",
-                "mg/dL",
-                0,
-                (75, 240),
-                (70, 99),
-            ),
-        ],
-    },
-    Panel {
-        code: Code(LOINC, "55204-2", "Thyroid function panel - Serum or Plasma"),
-        tests: &[
-            test(
-                "3016-3",
-                "Thyrotropin [Units/volume] in Serum or Plasma",
-                "m[IU]/L",
-                2,
-                (30, 620),
-                (40, 450),
-            ),
-            test(
-                "3024-7",
-                "Thyroxine (T4) free [Mass/volume] in Serum or Plasma",
-                "ng/dL",
-                2,
-                (70, 200),
-                (80, 180),
-            ),
-        ],
-    },
-];
-
-/// Vital signs with one value, beside height, weight and blood pressure.
-pub(super) const VITALS: &[Test] = &[
-    test("8867-4", "Heart rate", "/min", 0, (55, 104), (60, 100)),
-    test("9279-1", "Respiratory rate", "/min", 0, (11, 20), (12, 18)),
-    test("8310-5", "Body temperature", "Cel", 1, (361, 379), (361, 375)),
-    test("2708-6", "Oxygen saturation in Arterial blood", "%", 0, (93, 100), (95, 100)),
-];
+pub(super) const ANEMIA: &str = "87522002";
+pub(super) const CHRONIC_LUNG: &str = "13645005";
+pub(super) const DIABETES: &str = "44054006";
+pub(super) const HYPERLIPIDEMIA: &str = "55822004";
+pub(super) const HYPERTENSION: &str = "59621000";
+pub(super) const HYPOTHYROIDISM: &str = "40930008";
+pub(super) const KIDNEY: &str = "433144002";
 
 /// A disease: SNOMED CT and ICD-10-CM codes, the youngest age, whether it stays, its medication.
+#[derive(Clone, Copy)]
 pub(super) struct Disease {
     pub(super) snomed: Code,
     pub(super) icd10: Code,
     pub(super) from_age: i64,
+    pub(super) until_age: i64,
+    /// Whether most of those who have it are women.
+    pub(super) is_rare_in_men: bool,
     pub(super) is_chronic: bool,
     /// Index into [`super::drugs::MEDICATIONS`].
     pub(super) medication: Option<usize>,
@@ -250,9 +35,19 @@ const fn disease(
         snomed: Code(SNOMED, snomed.0, snomed.1),
         icd10: Code(ICD10, icd10.0, icd10.1),
         from_age,
+        until_age: 120,
+        is_rare_in_men: false,
         is_chronic,
         medication,
     }
+}
+
+const fn rare_in_men(disease: Disease) -> Disease {
+    Disease { is_rare_in_men: true, ..disease }
+}
+
+const fn until(age: i64, disease: Disease) -> Disease {
+    Disease { until_age: age, ..disease }
 }
 
 pub(super) const DISEASES: &[Disease] = &[
@@ -312,13 +107,13 @@ pub(super) const DISEASES: &[Disease] = &[
         true,
         Some(5),
     ),
-    disease(
+    rare_in_men(disease(
         ("40930008", "Hypothyroidism"),
         ("E03.9", "Hypothyroidism, unspecified"),
         30,
         true,
         Some(6),
-    ),
+    )),
     disease(
         ("49436004", "Atrial fibrillation"),
         ("I48.91", "Unspecified atrial fibrillation"),
@@ -333,20 +128,20 @@ pub(super) const DISEASES: &[Disease] = &[
         true,
         Some(8),
     ),
-    disease(
+    rare_in_men(disease(
         ("87522002", "Iron deficiency anemia"),
         ("D50.9", "Iron deficiency anemia, unspecified"),
         14,
         true,
         Some(9),
-    ),
-    disease(
+    )),
+    rare_in_men(disease(
         ("37796009", "Migraine"),
         ("G43.909", "Migraine, unspecified, not intractable, without status migrainosus"),
         12,
         true,
         Some(8),
-    ),
+    )),
     disease(
         ("433144002", "Chronic kidney disease stage 3"),
         ("N18.30", "Chronic kidney disease, stage 3 unspecified"),
@@ -368,20 +163,23 @@ pub(super) const DISEASES: &[Disease] = &[
         false,
         Some(10),
     ),
-    disease(
-        ("65363002", "Otitis media"),
-        ("H66.90", "Otitis media, unspecified, unspecified ear"),
-        1,
-        false,
-        Some(11),
+    until(
+        12,
+        disease(
+            ("65363002", "Otitis media"),
+            ("H66.90", "Otitis media, unspecified, unspecified ear"),
+            1,
+            false,
+            Some(11),
+        ),
     ),
-    disease(
+    rare_in_men(disease(
         ("68566005", "Urinary tract infectious disease"),
         ("N39.0", "Urinary tract infection, site not specified"),
         12,
         false,
         Some(12),
-    ),
+    )),
     disease(
         ("44465007", "Sprain of ankle"),
         ("S93.409A", "Sprain of unspecified ligament of unspecified ankle, initial encounter"),
@@ -398,14 +196,26 @@ pub(super) const DISEASES: &[Disease] = &[
     ),
 ];
 
-pub(super) const PROCEDURES: &[Code] = &[
-    Code(SNOMED, "430193006", "Medication reconciliation"),
-    Code(SNOMED, "171207006", "Depression screening"),
-    Code(SNOMED, "29303009", "Electrocardiographic procedure"),
-    Code(SNOMED, "399208008", "Plain X-ray of chest"),
-    Code(SNOMED, "73761001", "Colonoscopy"),
-    Code(SNOMED, "23426006", "Measurement of respiratory function"),
-    Code(SNOMED, "710824005", "Assessment of health and social care needs"),
+/// A procedure and the ages at which it is done.
+pub(super) struct Done {
+    pub(super) code: Code,
+    pub(super) ages: (i64, i64),
+    /// Whether it can be done by video.
+    pub(super) is_talk: bool,
+}
+
+const fn done(code: &'static str, display: &'static str, ages: (i64, i64), is_talk: bool) -> Done {
+    Done { code: Code(SNOMED, code, display), ages, is_talk }
+}
+
+pub(super) const PROCEDURES: &[Done] = &[
+    done("430193006", "Medication reconciliation", (18, 120), true),
+    done("171207006", "Depression screening", (12, 120), true),
+    done("29303009", "Electrocardiographic procedure", (30, 120), false),
+    done("399208008", "Plain X-ray of chest", (5, 120), false),
+    done("104435004", "Screening for occult blood in feces", (45, 80), false),
+    done("23426006", "Measurement of respiratory function", (7, 120), false),
+    done("710824005", "Assessment of health and social care needs", (0, 120), true),
 ];
 
 /// Code, category, reaction.
@@ -437,29 +247,37 @@ pub(super) const CHECK_UP: Visit = Visit {
     cents: (9_500, 21_000),
 };
 
-pub(super) const VISITS: &[Visit] = &[
-    Visit {
-        code: Code(SNOMED, "185345009", "Encounter for symptom"),
-        class: ("AMB", "ambulatory"),
-        minutes: (15, 40),
-        cents: (8_500, 16_500),
-    },
-    Visit {
-        code: Code(SNOMED, "390906007", "Follow-up encounter"),
-        class: ("AMB", "ambulatory"),
-        minutes: (10, 30),
-        cents: (7_500, 14_000),
-    },
-    Visit {
-        code: Code(SNOMED, "448337001", "Telemedicine consultation with patient"),
-        class: ("VR", "virtual"),
-        minutes: (10, 25),
-        cents: (5_000, 9_500),
-    },
-    Visit {
-        code: Code(SNOMED, "50849002", "Emergency room admission"),
-        class: ("EMER", "emergency"),
-        minutes: (60, 420),
-        cents: (45_000, 260_000),
-    },
-];
+pub(super) const SYMPTOM: Visit = Visit {
+    code: Code(SNOMED, "185345009", "Encounter for symptom"),
+    class: ("AMB", "ambulatory"),
+    minutes: (15, 40),
+    cents: (8_500, 16_500),
+};
+
+pub(super) const FOLLOW_UP: Visit = Visit {
+    code: Code(SNOMED, "390906007", "Follow-up encounter"),
+    class: ("AMB", "ambulatory"),
+    minutes: (10, 30),
+    cents: (7_500, 14_000),
+};
+
+pub(super) const VIDEO: Visit = Visit {
+    code: Code(SNOMED, "448337001", "Telemedicine consultation with patient"),
+    class: ("VR", "virtual"),
+    minutes: (10, 25),
+    cents: (5_000, 9_500),
+};
+
+pub(super) const EMERGENCY: Visit = Visit {
+    code: Code(SNOMED, "50849002", "Emergency room admission"),
+    class: ("EMER", "emergency"),
+    minutes: (60, 420),
+    cents: (45_000, 260_000),
+};
+
+impl Visit {
+    /// Whether nobody can lay hands on the patient.
+    pub(super) fn is_remote(&self) -> bool {
+        self.class.0 == VIDEO.class.0
+    }
+}
