@@ -53,8 +53,7 @@ impl Work {
             Task::Create(identity, prepared) => of_patients(Kind::Create, identity, prepared),
             Task::Delete(identity) => plan::attempted(Kind::Delete, identity),
             Task::Get(get) => get.attempted(),
-            Task::Meta(identity, _, _, true) => plan::attempted(Kind::MetaAdd, identity),
-            Task::Meta(identity, _, _, false) => plan::attempted(Kind::MetaDelete, identity),
+            Task::Meta(identity, _, _, change) => plan::attempted(change.kind(), identity),
             Task::Patch(identity, _) => plan::attempted(Kind::Patch, identity),
             Task::Update(identity, prepared) => of_patients(Kind::Update, identity, prepared),
         }

@@ -4,9 +4,9 @@
 
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed};
-use crate::engine::{MetaChange, MetaOf};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::history::HISTORY_PARAMETERS;
+use crate::engine::{MetaChange, MetaOf};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::{InvalidQuery, Query};
@@ -96,8 +96,7 @@ impl Action<'_> {
             }
             Self::Delete(identity) => attempted(Kind::Delete, identity),
             Self::Get(get) => get.attempted(),
-            Self::Meta(identity, _, _, true) => attempted(Kind::MetaAdd, identity),
-            Self::Meta(identity, _, _, false) => attempted(Kind::MetaDelete, identity),
+            Self::Meta(identity, _, _, change) => attempted(change.kind(), identity),
             Self::Patch(identity, _) => attempted(Kind::Patch, identity),
             Self::Update(identity, _) => attempted(Kind::Update, identity),
         }
