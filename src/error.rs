@@ -104,3 +104,10 @@ impl From<InvalidQuery> for Error {
 fn first(issues: &[Issue]) -> String {
     issues.first().map_or_else(|| "invalid".to_owned(), ToString::to_string)
 }
+
+/// The innermost cause of an error, which says most: what the database, the system or the network
+/// said.
+pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let innermost = std::iter::successors(error.source(), |cause| cause.source()).last();
+    innermost.unwrap_or(error).to_string()
+}

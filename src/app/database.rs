@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, ReadAudit};
+use crate::error::root_cause;
 use crate::store::{Address, Flush, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::postgres::{PostgresError, Private};
@@ -76,7 +77,7 @@ impl Database {
             },
         };
         let store = Store::connect(&app, sizes).await;
-        let store = store.map_err(|error| StartError::Store(cause_of(&error)))?;
+        let store = store.map_err(|error| StartError::Store(root_cause(&error)))?;
         Ok(Self { store, private })
     }
 
@@ -113,13 +114,4 @@ async fn start_private(config: &Config, attach: bool) -> Result<Private, StartEr
     };
     let started = tokio::task::spawn_blocking(start).await;
     Ok(started.map_err(|error| StartError::Store(error.to_string()))??)
-}
-
-/// The innermost cause of an error, which says most.
-fn cause_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
 }

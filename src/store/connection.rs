@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 
 use super::PoolStatus;
 use super::failure;
@@ -64,7 +64,7 @@ impl Address {
     fn read(&self) -> Result<(String, Config, Tls), AddressError> {
         let (text, tls) = Tls::split(self.0.expose_secret())?;
         let config = Config::from_str(&text);
-        let config = config.map_err(|error| AddressError::Url(cause_of(&error)))?;
+        let config = config.map_err(|error| AddressError::Url(root_cause(&error)))?;
         let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         Ok((text, config, if is_local { tls.without() } else { tls }))
     }
@@ -75,10 +75,6 @@ impl Address {
 struct Target {
     config: Config,
     tls: MakeRustlsConnect,
-}
-
-fn cause_of(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Whether a commit waits until the disk has it.

@@ -13,7 +13,7 @@ pub(super) fn error(cause: tokio_postgres::Error) -> Error {
     if is_unavailable(&cause) { Error::Unavailable(cause.into()) } else { Error::internal(cause) }
 }
 
-/// The same for errors of the pool.
+/// An interaction error for what the pool says.
 pub(super) fn pool_error(cause: deadpool_postgres::PoolError) -> Error {
     match cause {
         deadpool_postgres::PoolError::Backend(cause) => error(cause),
@@ -21,7 +21,7 @@ pub(super) fn pool_error(cause: deadpool_postgres::PoolError) -> Error {
     }
 }
 
-/// The same for errors of sqlx.
+/// An interaction error for what sqlx says.
 pub(super) fn sqlx_error(cause: sqlx::Error) -> Error {
     match cause {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {

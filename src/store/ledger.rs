@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::access::LedgerRow;
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 use crate::fhir::ResourceType;
 
 use super::TENANT;
@@ -185,7 +185,8 @@ impl Together for LedgerWriter {
             Ok(()) => metrics::counter!("kiln_ledger_rows_total").increment(rows as u64),
             Err(error) => {
                 metrics::counter!("kiln_ledger_failures_total").increment(1);
-                tracing::error!(cause = %error, rows, "the ledger cannot be written");
+                let cause = root_cause(&error);
+                tracing::error!(cause, rows, "the ledger cannot be written");
                 return Err(error);
             }
         }

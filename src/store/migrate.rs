@@ -34,7 +34,9 @@ pub enum MigrateError {
 /// # Errors
 /// [`MigrateError::Newer`] when a newer program migrated it already.
 pub async fn migrate(owner: &Address) -> Result<(), MigrateError> {
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(owner.sqlx_options()?);
+    // "already exists, skipping" at every start is no news.
+    let options = owner.sqlx_options()?.options([("client_min_messages", "warning")]);
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let result = MIGRATIONS.run(&pool).await;
     if result.is_ok() {
         let made = sqlx::query("SELECT kiln_make_partitions(CURRENT_DATE)").execute(&pool).await;
