@@ -9,11 +9,14 @@
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Most lines that wait: some megabytes.
 const MAX_WAITING: usize = 8 * 1024;
+/// How long the thread lets lines gather: to wake it for each costs a request more than to write.
+const GATHERING: Duration = Duration::from_millis(5);
 /// About as much as is written at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -49,6 +52,9 @@ fn write(messages: &Receiver<Message>, mut out: impl Write) {
     let mut has_ended = false;
     while !has_ended {
         let Ok(first) = messages.recv() else { return };
+        if matches!(first, Message::Line(_)) {
+            std::thread::sleep(GATHERING);
+        }
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
@@ -101,7 +107,7 @@ impl Write for Entrance<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
