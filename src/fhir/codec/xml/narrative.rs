@@ -42,15 +42,30 @@ pub(super) fn to_xml(text: &str) -> Result<Cow<'_, str>, String> {
 /// The text with HTML's named entities as numeric ones; `None` when it has none.
 fn without_named(text: &str) -> Option<String> {
     let mut edits = Edits::new();
-    for (at, _) in text.match_indices('&') {
-        let name = text[at + 1..].split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-        let end = at + 1 + name.len();
-        let is_named = text[end..].starts_with(';') && resolve(name).is_none();
-        if let Some(character) = html_entity(name).filter(|_| is_named) {
-            edits.push((at..end + 1, format!("&#{};", u32::from(character))));
+    let mut from = 0;
+    while let Some(found) = text[from..].find(['&', '<']) {
+        let at = from + found;
+        from = at + 1;
+        if let Some(end) = end_of_verbatim(text, at) {
+            from = end;
+        } else if text[at..].starts_with('&') {
+            let name = text[from..].split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+            from += name.len();
+            let is_named = text[from..].starts_with(';') && resolve(name).is_none();
+            if let Some(character) = html_entity(name).filter(|_| is_named) {
+                edits.push((at..from + 1, format!("&#{};", u32::from(character))));
+            }
         }
     }
     (!edits.is_empty()).then(|| edited(text, 0..text.len(), &edits).into_owned())
+}
+
+/// Where the comment or CDATA section at `at` ends, in which `&` is just a character.
+fn end_of_verbatim(text: &str, at: usize) -> Option<usize> {
+    let (_, close) = [("<!--", "-->"), ("<![CDATA[", "]]>")]
+        .into_iter()
+        .find(|(open, _)| text[at..].starts_with(open))?;
+    Some(text[at..].find(close).map_or(text.len(), |end| at + end + close.len()))
 }
 
 fn fragment(text: &str) -> Result<Cow<'_, str>, String> {
@@ -174,6 +189,14 @@ mod tests {
             ("<div>a</div>".into(), Ok(format!("{DIV}a</div>"))),
             ("<div/>".into(), Ok("<div xmlns=\"http://www.w3.org/1999/xhtml\"/>".into())),
             (format!("{DIV}&nbsp;<p title=\"&eacute;\"/></div>"), Ok(format!("{DIV}&#160;<p title=\"&#233;\"/></div>"))),
+            (
+                format!("{DIV}<!-- &nbsp; -->&nbsp;<![CDATA[&nbsp;]]>&nbsp</div>"),
+                Err("entity or character reference not closed: `;` not found before end of input"),
+            ),
+            (
+                format!("{DIV}<!-- &nbsp; -->&nbsp;<![CDATA[&nbsp;]]>&eacute;</div>"),
+                Ok(format!("{DIV}<!-- &nbsp; -->&#160;<![CDATA[&nbsp;]]>&#233;</div>")),
+            ),
             (format!("{DIV}\u{1}</div>"), Ok(format!("{DIV}\u{fffd}</div>"))),
             (
                 "<h:div xmlns:h=\"http://www.w3.org/1999/xhtml\"><h:p>a</h:p></h:div>".into(),
