@@ -183,17 +183,21 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
         let engine = server.engine().clone();
         load_demo(engine, &demo::Generator::new(1), DEMO_PATIENTS).await?;
     }
-    if for_people {
-        let base = server.base();
-        eprintln!("Kiln serves FHIR R4 at {base}");
-        if demo {
-            eprintln!(
-                "Demo data: {DEMO_PATIENTS} patients. Try:\n  curl -s '{base}/Patient/_history?_count=1'"
-            );
-        }
+    if for_people || demo {
+        // Not on standard error, where programs read the log. Without a reader there is nobody to greet.
+        let _ = greet(server.base(), demo, &mut std::io::stdout());
     }
     server.until_interrupted().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn greet(base: &str, demo: bool, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    writeln!(out, "Kiln serves FHIR R4 at {base}")?;
+    if demo {
+        let first = format!("curl -s '{base}/Patient/_history?_count=1'");
+        writeln!(out, "Demo data: {DEMO_PATIENTS} patients. Try:\n  {first}")?;
+    }
+    out.flush()
 }
 
 async fn generate(args: DemoArgs, config: &Config) -> Outcome {
