@@ -70,11 +70,10 @@ impl Instant {
         text
     }
 
-    /// Reads an HTTP date in its preferred form; `None` for anything else.
+    /// Reads an HTTP date in any of its three forms, from 1970 on; `None` for anything else.
     pub fn from_http_date(text: &str) -> Option<Self> {
-        let parsed = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text.trim());
-        let zoned = parsed.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        Some(Self(zoned.timestamp().as_microsecond()))
+        let time = httpdate::parse_http_date(text.trim()).ok()?;
+        Some(Self(Timestamp::try_from(time).ok()?.as_microsecond()))
     }
 
     /// The calendar's view in UTC.
@@ -158,6 +157,13 @@ mod tests {
         assert_eq!(text, "Sun, 06 Nov 1994 08:49:37 GMT");
         let back = Instant::from_http_date(&text).expect("date");
         assert_eq!(back.to_string(), "1994-11-06T08:49:37.000Z");
-        assert_eq!(Instant::from_http_date("yesterday"), None);
+        // RFC 9110 section 5.6.7: the two older forms are understood too.
+        for old in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(Instant::from_http_date(old), Some(back), "{old}");
+        }
+        for bad in ["yesterday", "Sun, 06 Nov -1994 08:49:37 GMT", "Sun, 06 Nov- 1994 08:49:37 GMT"]
+        {
+            assert_eq!(Instant::from_http_date(bad), None, "{bad}");
+        }
     }
 }
