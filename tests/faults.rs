@@ -1,6 +1,6 @@
 //! SIGKILL of the server and of its PostgreSQL under write load: what was acknowledged is there.
 //!
-//! Three rounds each; twenty with `KILN_LONG=1`.
+//! Three rounds each; twenty with `KILN_TEST_LONG=1`.
 //!
 //! Shows the half of rest 1.43 that is built: 503 with Retry-After; there is no throttling yet.
 

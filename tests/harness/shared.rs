@@ -40,7 +40,7 @@ pub(crate) fn archive(path: &str) -> Option<Vec<(String, Vec<u8>)>> {
     Some(found)
 }
 
-/// Whether the long form of a test is asked for (`KILN_LONG=1`).
+/// Whether the long form of a test is asked for (`KILN_TEST_LONG=1`).
 pub(crate) fn long() -> bool {
-    std::env::var_os("KILN_LONG").is_some_and(|value| value == "1")
+    std::env::var_os("KILN_TEST_LONG").is_some_and(|value| value == "1")
 }
