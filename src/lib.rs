@@ -13,4 +13,5 @@ pub mod fhirpath;
 pub mod http;
 pub mod spec;
 pub mod store;
+pub mod ucum;
 pub mod validate;

@@ -8,6 +8,7 @@ use super::source::Source;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("fhir", &[]),
+    ("ucum", &[]),
     ("error", &["fhir"]),
     ("clock", &["fhir"]),
     ("fhirpath", &["error", "fhir"]),
@@ -60,7 +61,7 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "spec", "validate"];
+const PURE: &[&str] = &["fhir", "fhirpath", "spec", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
