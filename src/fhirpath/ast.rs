@@ -3,7 +3,7 @@
 //! Spec: <https://hl7.org/fhirpath/N1/grammar.html>
 
 use super::decimal::Decimal;
-use super::functions::Function;
+use super::functions::{Function, Pattern};
 
 /// One node of the tree and where it stands in the text.
 #[derive(Clone, Debug)]
@@ -15,6 +15,13 @@ pub(super) struct Node {
     pub(super) height: u16,
 }
 
+/// An element name and the byte of the text where it starts.
+#[derive(Clone, Debug)]
+pub(super) struct Name {
+    pub(super) text: Box<str>,
+    pub(super) start: u32,
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Binary(Binary, Box<Node>, Box<Node>),
@@ -24,6 +31,8 @@ pub(super) enum Kind {
         /// `None`: a name that the library does not have.
         function: Option<&'static Function>,
         arguments: Vec<Node>,
+        /// Where the first argument is a constant regular expression, what was made of it.
+        pattern: Option<Box<Pattern>>,
     },
     Empty,
     External(Box<str>),
@@ -38,7 +47,7 @@ pub(super) enum Kind {
     /// A chain of element names, fused: `of.a.b.c`.
     Path {
         of: Option<Box<Node>>,
-        names: Vec<Box<str>>,
+        names: Vec<Name>,
     },
     /// `$index`
     Position,
@@ -93,8 +102,10 @@ pub(super) enum Binary {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TypeTest {
-    /// Keeps items of the type, one item at most; search expressions use it on many.
+    /// Keeps items of the type; search expressions use it on many.
     As,
+    /// Keeps the one item when it is of the type.
+    AsFunction,
     /// Whether the one item is of the type.
     Is,
     /// Keeps items of the type.

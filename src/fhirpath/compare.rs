@@ -8,7 +8,8 @@
 use std::cmp::Ordering;
 
 use super::decimal::Decimal;
-use super::item::{Item, Quantity, System};
+use super::item::{Item, System};
+use super::temporal::TemporalKind;
 use crate::fhir::json::Value;
 use crate::fhir::schema::Schema;
 
@@ -24,8 +25,12 @@ pub(super) fn equal(
     {
         return Some(same(left.value, right.value, steps));
     }
-    if let (Item::Target(left), Item::Target(right)) = (left, right) {
-        return Some(left.reference == right.reference);
+    match (left, right) {
+        (Item::Target(left), Item::Target(right)) => {
+            return Some(left.reference == right.reference);
+        }
+        (Item::Type(left), Item::Type(right)) => return Some(left == right),
+        _ => {}
     }
     match (left.system(schema), right.system(schema)) {
         (Some(left), Some(right)) => equal_values(&left, &right),
@@ -48,14 +53,20 @@ fn equal_values(left: &System<'_>, right: &System<'_>) -> Option<bool> {
         (System::Boolean(left), System::Boolean(right)) => Some(left == right),
         (System::String(left), System::String(right)) => Some(left == right),
         (System::Temporal(left), System::Temporal(right)) => {
+            let is_time = |kind| kind == TemporalKind::Time;
+            if is_time(left.kind()) != is_time(right.kind()) {
+                return Some(false);
+            }
             Some(left.compare(right)? == Ordering::Equal)
         }
         // A date of the document against a text: as text.
         (System::Temporal(date), System::String(text))
-        | (System::String(text), System::Temporal(date)) => Some(date.text() == text),
-        (System::Quantity(left), System::Quantity(right)) => {
-            comparable(left, right)?;
-            Some(left.value == right.value)
+        | (System::String(text), System::Temporal(date)) => Some(date.text() == *text),
+        (System::Quantity(_), _) | (_, System::Quantity(_)) => {
+            match (left.to_quantity(), right.to_quantity()) {
+                (Some(left), Some(right)) => Some(left.order(&right)? == Ordering::Equal),
+                _ => Some(false),
+            }
         }
         _ => match (left.to_decimal(), right.to_decimal()) {
             (Some(left), Some(right)) => Some(left == right),
@@ -79,8 +90,11 @@ pub(super) fn equivalent(
             left.same_precision(&right) && left.compare(&right) == Some(Ordering::Equal)
         }
         (Some(left), Some(right)) => match (left.to_decimal(), right.to_decimal()) {
-            (Some(left), Some(right)) => near(left, right),
-            _ => equal_values(&left, &right).unwrap_or(false),
+            (Some(left), Some(right)) => left.is_equivalent(right),
+            _ => match (left.to_quantity(), right.to_quantity()) {
+                (Some(left), Some(right)) => left.is_equivalent(&right),
+                _ => equal_values(&left, &right).unwrap_or(false),
+            },
         },
         _ => match (left, right) {
             (Item::Node(left), Item::Node(right)) => same_members(left.value, right.value, steps),
@@ -100,47 +114,18 @@ pub(super) fn order(
     };
     match (&left, &right) {
         (System::String(left), System::String(right)) => Ok(Some(left.cmp(right))),
-        (System::Temporal(left), System::Temporal(right)) => Ok(left.compare(right)),
-        (System::Quantity(left), System::Quantity(right)) => {
-            Ok(comparable(left, right).map(|()| left.value.cmp(&right.value)))
+        (System::Temporal(left), System::Temporal(right)) => {
+            let is_time = |kind| kind == TemporalKind::Time;
+            let differ = is_time(left.kind()) != is_time(right.kind());
+            if differ { Err(()) } else { Ok(left.compare(right)) }
         }
         _ => match (left.to_decimal(), right.to_decimal()) {
             (Some(left), Some(right)) => Ok(Some(left.cmp(&right))),
-            _ => Err(()),
+            _ => match (left.to_quantity(), right.to_quantity()) {
+                (Some(left), Some(right)) => Ok(left.order(&right)),
+                _ => Err(()),
+            },
         },
-    }
-}
-
-/// Whether `unit` is one of the calendar's, singular or plural.
-pub(super) fn is_calendar_unit(unit: &str) -> bool {
-    calendar_code(unit) != unit
-}
-
-/// The UCUM code of a calendar unit; any other unit unchanged.
-fn calendar_code(unit: &str) -> &str {
-    match unit {
-        "year" | "years" => "a",
-        "month" | "months" => "mo",
-        "week" | "weeks" => "wk",
-        "day" | "days" => "d",
-        "hour" | "hours" => "h",
-        "minute" | "minutes" => "min",
-        "second" | "seconds" => "s",
-        "millisecond" | "milliseconds" => "ms",
-        _ => unit,
-    }
-}
-
-fn comparable(left: &Quantity<'_>, right: &Quantity<'_>) -> Option<()> {
-    (calendar_code(&left.unit) == calendar_code(&right.unit)).then_some(())
-}
-
-/// Equal to the digits that the less precise one has.
-fn near(left: Decimal, right: Decimal) -> bool {
-    let scale = left.scale().min(right.scale());
-    match (left.rounded(scale), right.rounded(scale)) {
-        (Some(left), Some(right)) => left == right,
-        _ => false,
     }
 }
 

@@ -48,6 +48,76 @@ impl Decimal {
         (scale <= MAX_SCALE).then_some(Self { mantissa, scale })
     }
 
+    /// `digits * 10^exponent`; `None` when it needs more digits than are kept.
+    pub(super) fn of(digits: i128, exponent: i32) -> Option<Self> {
+        let decimal = Self { mantissa: digits, scale: 0 };
+        if exponent >= 0 {
+            let factor = power_of_ten(exponent.unsigned_abs())?;
+            return Some(Self { mantissa: digits.checked_mul(factor)?, scale: 0 });
+        }
+        let scale = exponent.unsigned_abs();
+        match scale.checked_sub(MAX_SCALE) {
+            None | Some(0) => Some(Self { scale, ..decimal }),
+            // Digits too small to be kept are rounded away.
+            Some(excess) => {
+                let mantissa = power_of_ten(excess).and_then(|by| rounded_quotient(digits, by));
+                Some(Self { mantissa: mantissa.unwrap_or(0), scale: MAX_SCALE })
+            }
+        }
+    }
+
+    /// The nearest decimal to 15 digits; `None` for what is no number or too large.
+    pub(super) fn nearest(value: f64) -> Option<Self> {
+        let text = format!("{value:.14e}");
+        value.is_finite().then(|| Self::parse_rounded(&text))?.map(Self::trimmed)
+    }
+
+    /// [`Decimal::parse`], with digits too small to be kept rounded away.
+    fn parse_rounded(text: &str) -> Option<Self> {
+        let (number, exponent) = text.split_once('e')?;
+        let number = Self::parse(number)?;
+        Self::of(number.mantissa, exponent.parse::<i32>().ok()? - number.scale as i32)
+    }
+
+    /// The number as a binary fraction.
+    pub(super) fn approximate(self) -> f64 {
+        self.to_string().parse().unwrap_or(f64::NAN)
+    }
+
+    /// The digits without the point.
+    pub(super) fn digits(self) -> i128 {
+        self.mantissa
+    }
+
+    /// The largest number below it with at most `scale` digits after the point.
+    pub(super) fn floor(self, scale: u32) -> Option<Self> {
+        self.cut(scale, |quotient, rest| if rest < 0 { quotient - 1 } else { quotient })
+    }
+
+    /// The smallest number above it with at most `scale` digits after the point.
+    pub(super) fn ceiling(self, scale: u32) -> Option<Self> {
+        self.cut(scale, |quotient, rest| if rest > 0 { quotient + 1 } else { quotient })
+    }
+
+    /// Without what stands after the point.
+    pub(super) fn truncated(self) -> Option<Self> {
+        self.cut(0, |quotient, _| quotient)
+    }
+
+    fn cut(self, scale: u32, settle: fn(i128, i128) -> i128) -> Option<Self> {
+        let Some(excess) = self.scale.checked_sub(scale) else { return Some(self) };
+        let divisor = power_of_ten(excess)?;
+        let quotient = settle(self.mantissa / divisor, self.mantissa % divisor);
+        Some(Self { mantissa: quotient, scale })
+    }
+
+    /// With exactly `scale` digits after the point, if none are lost; zeros are added.
+    pub(super) fn widened(self, scale: u32) -> Option<Self> {
+        let Some(more) = scale.checked_sub(self.scale) else { return Some(self) };
+        let mantissa = self.mantissa.checked_mul(power_of_ten(more)?)?;
+        (scale <= MAX_SCALE).then_some(Self { mantissa, scale })
+    }
+
     /// The whole number; `None` when there is a fraction or it exceeds 64 bits.
     pub fn to_integer(self) -> Option<i64> {
         let trimmed = self.trimmed();
@@ -110,7 +180,7 @@ impl Decimal {
     /// The number with the other sign.
     #[must_use]
     pub fn negated(self) -> Self {
-        Self { mantissa: -self.mantissa, scale: self.scale }
+        Self { mantissa: self.mantissa.saturating_neg(), scale: self.scale }
     }
 
     /// Digits after the point as written.
@@ -127,12 +197,23 @@ impl Decimal {
         Some(Self { mantissa: rounded_quotient(self.mantissa, divisor)?, scale })
     }
 
-    fn trimmed(mut self) -> Self {
+    /// Without zeros at the end of the fraction.
+    pub(super) fn trimmed(mut self) -> Self {
         while self.scale > 0 && self.mantissa % 10 == 0 {
             self.mantissa /= 10;
             self.scale -= 1;
         }
         self
+    }
+
+    /// `~`: equal to the digits of the less precise one, zeros at the end aside; halves away from
+    /// zero.
+    pub(super) fn is_equivalent(self, other: Self) -> bool {
+        let scale = self.trimmed().scale.min(other.trimmed().scale);
+        match (self.rounded(scale), other.rounded(scale)) {
+            (Some(left), Some(right)) => left == right,
+            _ => false,
+        }
     }
 
     fn aligned(self, other: Self) -> Option<(i128, i128, u32)> {

@@ -2,9 +2,14 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#variables>
 
+use std::fmt;
+
 use thiserror::Error;
 
 use super::item::{Item, Node};
+use super::knowledge::Knowledge;
+use super::temporal::Temporal;
+use crate::fhir::Instant;
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId};
 
@@ -19,13 +24,34 @@ pub struct Environment<'v> {
     root_resource: &'v Value<'v>,
     pub(super) variables: Vec<(Box<str>, Vec<Item<'v>>)>,
     pub(super) budget: u64,
+    pub(super) interrupt: Option<Interrupt<'v>>,
+    pub(super) knowledge: Option<&'v dyn Knowledge>,
+    pub(super) now: Option<Temporal<'static>>,
+}
+
+/// Whether the time is up; asked now and then.
+#[derive(Clone, Copy)]
+pub(super) struct Interrupt<'v>(pub(super) &'v (dyn Fn() -> bool + Sync));
+
+impl fmt::Debug for Interrupt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupt")
+    }
 }
 
 impl<'v> Environment<'v> {
     /// An environment whose `%resource` and `%rootResource` are `resource`.
     pub fn new(resource: &'v Value<'v>, schema: &'v Schema) -> Self {
-        let budget = DEFAULT_BUDGET;
-        Self { schema, resource, root_resource: resource, variables: Vec::new(), budget }
+        Self {
+            schema,
+            resource,
+            root_resource: resource,
+            variables: Vec::new(),
+            budget: DEFAULT_BUDGET,
+            interrupt: None,
+            knowledge: None,
+            now: None,
+        }
     }
 
     /// The environment with another `%rootResource`: what contains a contained resource.
@@ -46,6 +72,27 @@ impl<'v> Environment<'v> {
     #[must_use]
     pub fn with_budget(mut self, steps: u64) -> Self {
         self.budget = steps;
+        self
+    }
+
+    /// The environment with a deadline: evaluation ends soon after `is_over` says so.
+    #[must_use]
+    pub fn with_deadline(mut self, is_over: &'v (dyn Fn() -> bool + Sync)) -> Self {
+        self.interrupt = Some(Interrupt(is_over));
+        self
+    }
+
+    /// The environment with answers about terminology, profiles and narratives.
+    #[must_use]
+    pub fn with_knowledge(mut self, knowledge: &'v dyn Knowledge) -> Self {
+        self.knowledge = Some(knowledge);
+        self
+    }
+
+    /// The environment with a present moment, in UTC; without one `now()` is refused.
+    #[must_use]
+    pub fn with_now(mut self, now: Instant) -> Self {
+        self.now = Some(Temporal::from_micros(now.as_micros()));
         self
     }
 
@@ -74,7 +121,7 @@ impl<'v> Environment<'v> {
 /// Why an evaluation stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// It took too many steps.
+    /// It took too many steps or too long.
     Budget,
     /// Operands or arguments are of the wrong type or number.
     Operand,

@@ -7,13 +7,17 @@
 
 use std::borrow::Cow;
 
-use super::ast::{Kind, Literal, Node as Tree, TypeTest};
+use super::ast::{Kind, Literal, Name, Node as Tree, TypeTest};
 use super::environment::{Cause, Environment};
 use super::functions::Call;
-use super::item::{Item, Quantity, System};
+use super::item::{Item, System};
+use super::quantity::Quantity;
 use super::temporal::Temporal;
 use super::{compare, navigate, operators, types};
 use crate::fhir::schema::Schema;
+
+/// Two to the power of this many steps pass between two questions whether the time is up.
+const INTERRUPT_SHIFT: u32 = 10;
 
 /// A fault and the byte of the text it belongs to.
 #[derive(Debug)]
@@ -67,6 +71,14 @@ impl<'e, 'v> Evaluator<'e, 'v> {
             let reason = Cow::Borrowed("the expression takes too many steps");
             return Err(Fault { cause: Cause::Budget, reason, start });
         };
+        // Now and then, and after anything large, the clock of the caller is asked.
+        if let Some(interrupt) = self.environment.interrupt
+            && self.steps >> INTERRUPT_SHIFT != left >> INTERRUPT_SHIFT
+            && (interrupt.0)()
+        {
+            let reason = Cow::Borrowed("the expression takes too long");
+            return Err(Fault { cause: Cause::Budget, reason, start });
+        }
         self.steps = left;
         Ok(())
     }
@@ -226,7 +238,9 @@ impl<'e, 'v> Evaluator<'e, 'v> {
         frame: Frame<'_, 'v>,
         out: &mut Vec<Item<'v>>,
     ) -> Outcome<()> {
-        let Kind::Call { of, name, function, arguments } = &tree.kind else { return Ok(()) };
+        let Kind::Call { of, name, function, arguments, pattern } = &tree.kind else {
+            return Ok(());
+        };
         let Some(function) = function else {
             let reason = format!("the function {name}() is not supported").into();
             return Err(Fault { cause: Cause::Unsupported, reason, start: tree.start });
@@ -238,7 +252,9 @@ impl<'e, 'v> Evaluator<'e, 'v> {
             Some(of) => self.items(of, frame)?,
             None => frame.focus.to_vec(),
         };
-        let mut call = Call { evaluator: self, input, arguments, frame, start: tree.start };
+        let pattern = pattern.as_deref();
+        let start = tree.start;
+        let mut call = Call { evaluator: self, name, input, arguments, pattern, frame, start };
         let result = (function.run)(&mut call)?;
         if out.is_empty() {
             *out = result;
@@ -291,7 +307,7 @@ impl<'e, 'v> Evaluator<'e, 'v> {
     fn path(
         &mut self,
         of: Option<&'v Tree>,
-        names: &'v [Box<str>],
+        names: &'v [Name],
         frame: Frame<'_, 'v>,
         start: u32,
         out: &mut Vec<Item<'v>>,
@@ -304,9 +320,9 @@ impl<'e, 'v> Evaluator<'e, 'v> {
         }
         let Some((first, rest)) = names.split_first() else { return Ok(()) };
         // A chain may begin with the type of what it starts from: `Patient.name`.
-        let may_be_type = first.starts_with(|letter: char| letter.is_ascii_uppercase());
+        let may_be_type = first.text.starts_with(|letter: char| letter.is_ascii_uppercase());
         for item in frame.focus {
-            if may_be_type && types::named(item, first, self.schema()) {
+            if may_be_type && types::named(item, &first.text, self.schema()) {
                 self.walk(item, rest, start, out)?;
             } else {
                 self.walk(item, names, start, out)?;
@@ -319,7 +335,7 @@ impl<'e, 'v> Evaluator<'e, 'v> {
     fn walk(
         &mut self,
         item: &Item<'v>,
-        names: &'v [Box<str>],
+        names: &'v [Name],
         start: u32,
         out: &mut Vec<Item<'v>>,
     ) -> Outcome<()> {
@@ -327,15 +343,20 @@ impl<'e, 'v> Evaluator<'e, 'v> {
             out.push(item.clone());
             return Ok(());
         };
-        let Item::Node(node) = item else { return Ok(()) };
         self.spend(1, start)?;
+        let Item::Node(node) = item else {
+            if rest.is_empty() {
+                out.extend(navigate::part(item, &first.text));
+            }
+            return Ok(());
+        };
         let before = out.len();
         if rest.is_empty() {
-            navigate::named(self.schema(), node, first, out);
+            navigate::named(self.schema(), node, &first.text, out);
             return self.spend(out.len() - before, start);
         }
         let from = self.pending.len();
-        navigate::named(self.schema(), node, first, &mut self.pending);
+        navigate::named(self.schema(), node, &first.text, &mut self.pending);
         let until = self.pending.len();
         for at in from..until {
             let child = self.pending[at].clone();
@@ -363,9 +384,15 @@ impl<'e, 'v> Evaluator<'e, 'v> {
                 [item] => out.push(Item::from(types::matches(item, specifier, schema))),
                 _ => return operand(tree.start, "is needs one item, not several"),
             },
-            // On several items `as` filters, as R4's search expressions need it.
-            TypeTest::As | TypeTest::OfType => {
-                items.retain(|item| types::matches(item, specifier, schema));
+            TypeTest::As | TypeTest::AsFunction | TypeTest::OfType => {
+                if !types::exists(specifier, schema) {
+                    return operand(tree.start, format!("there is no type {}", specifier.name));
+                }
+                // On several items the operator `as` filters, as R4's search expressions need it.
+                if *test == TypeTest::AsFunction && items.len() > 1 {
+                    return operand(tree.start, "as() needs one item, not several");
+                }
+                items.retain(|item| types::keeps(item, specifier, schema));
                 out.append(&mut items);
             }
         }

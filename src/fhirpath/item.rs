@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::decimal::Decimal;
+use super::quantity::{Quantity, is_calendar_unit};
 use super::temporal::Temporal;
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Primitive, Schema, TypeId, TypeKind};
@@ -19,6 +20,8 @@ pub enum Item<'v> {
     Node(Node<'v>),
     /// What a reference points to, as far as the reference itself tells.
     Target(Target<'v>),
+    /// What `type()` tells of an item.
+    Type(TypeInfo<'v>),
     /// A computed value.
     Value(System<'v>),
 }
@@ -43,6 +46,15 @@ pub struct Target<'v> {
     pub type_id: Option<TypeId>,
 }
 
+/// The type of an item: `System.String`, `FHIR.Patient`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TypeInfo<'v> {
+    /// `System` or `FHIR`.
+    pub namespace: &'static str,
+    /// The name in it.
+    pub name: &'v str,
+}
+
 /// A value of one of FHIRPath's own types.
 #[derive(Clone, Debug)]
 pub enum System<'v> {
@@ -60,15 +72,6 @@ pub enum System<'v> {
     Temporal(Temporal<'v>),
 }
 
-/// A number with a unit.
-#[derive(Clone, Debug)]
-pub struct Quantity<'v> {
-    /// The number.
-    pub value: Decimal,
-    /// A UCUM code or a calendar unit; `1` when there is none.
-    pub unit: Cow<'v, str>,
-}
-
 impl<'v> Item<'v> {
     /// The item's value as one of FHIRPath's own types.
     ///
@@ -76,7 +79,7 @@ impl<'v> Item<'v> {
     pub fn system(&self, schema: &Schema) -> Option<System<'v>> {
         match self {
             Self::Node(node) => node.system(schema),
-            Self::Target(_) => None,
+            Self::Target(_) | Self::Type(_) => None,
             Self::Value(value) => Some(value.clone()),
         }
     }
@@ -86,6 +89,7 @@ impl<'v> Item<'v> {
         match self {
             Self::Node(node) => &schema.get(node.type_id).name,
             Self::Target(target) => target.type_id.map_or("Resource", |id| &schema.get(id).name),
+            Self::Type(_) => "SimpleTypeInfo",
             Self::Value(value) => value.type_name(),
         }
     }
@@ -193,14 +197,14 @@ impl System<'_> {
             Self::Decimal(value) => value.to_string(),
             Self::Integer(value) => value.to_string(),
             Self::Quantity(Quantity { value, unit }) => {
-                if super::compare::is_calendar_unit(unit) {
+                if is_calendar_unit(unit) {
                     format!("{value} {unit}")
                 } else {
                     format!("{value} '{unit}'")
                 }
             }
             Self::String(text) => text.to_string(),
-            Self::Temporal(value) => value.text().trim_start_matches('T').to_owned(),
+            Self::Temporal(value) => value.text().into_owned(),
         }
     }
 
@@ -210,6 +214,16 @@ impl System<'_> {
             Self::Decimal(value) => Some(*value),
             Self::Integer(value) => Some(Decimal::from(*value)),
             _ => None,
+        }
+    }
+
+    /// The value as a quantity; a number is one without a unit.
+    pub(super) fn to_quantity(&self) -> Option<Quantity<'_>> {
+        match self {
+            Self::Quantity(Quantity { value, unit }) => {
+                Some(Quantity { value: *value, unit: Cow::Borrowed(unit) })
+            }
+            _ => self.to_decimal().map(Quantity::plain),
         }
     }
 }
@@ -235,6 +249,12 @@ impl<'v> From<&'v str> for Item<'v> {
 impl From<String> for Item<'_> {
     fn from(text: String) -> Self {
         Self::Value(System::String(Cow::Owned(text)))
+    }
+}
+
+impl<'v> From<System<'v>> for Item<'v> {
+    fn from(value: System<'v>) -> Self {
+        Self::Value(value)
     }
 }
 

@@ -8,34 +8,41 @@
 //!
 //! What it never does: I/O, asking for the time, changing a document.
 //!
-//! Layer: 1. Imports `fhir`.
+//! Layer: 1. Imports `fhir` and `ucum`.
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/>, <https://hl7.org/fhir/R4/fhirpath.html>
 
 mod ast;
+mod check;
 mod compare;
 mod decimal;
 mod environment;
 mod eval;
 mod functions;
 mod item;
+mod knowledge;
 mod lexer;
 mod locate;
 mod navigate;
 mod operators;
 mod parser;
+mod quantity;
 mod temporal;
 mod types;
 
 use ast::{Kind, Node as Tree};
-use eval::Evaluator;
+use eval::{Evaluator, Fault};
+
+use crate::fhir::schema::{Schema, TypeId};
 
 pub use compare::same_tree;
 pub use decimal::Decimal;
 pub use environment::{Cause, Environment, EvaluationError};
-pub use item::{Item, Node, Quantity, System, Target};
+pub use item::{Item, Node, System, Target, TypeInfo};
+pub use knowledge::{Answer, Ignorance, Knowledge};
 pub use locate::{Step, locate};
 pub use parser::ParseError;
+pub use quantity::Quantity;
 pub use temporal::{Temporal, TemporalKind};
 
 /// A parsed expression; cheap to evaluate, small enough to keep.
@@ -81,10 +88,24 @@ impl Expression {
         focus: Item<'v>,
         environment: &Environment<'v>,
     ) -> Result<Vec<Item<'v>>, EvaluationError> {
-        Evaluator::new(environment, focus).run(&self.tree).map_err(|fault| {
-            let column = ParseError::new(&self.text, fault.start as usize, "").column;
-            EvaluationError { cause: fault.cause, reason: fault.reason.into_owned(), column }
-        })
+        let found = Evaluator::new(environment, focus).run(&self.tree);
+        found.map_err(|fault| self.fault(fault))
+    }
+
+    /// Whether it can mean something where it is evaluated on a `context`: names that the element
+    /// table does not have, unknown types, and asking for the order of what has none.
+    ///
+    /// Evaluation does not ask for it: there such a name finds nothing.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] with the first fault.
+    pub fn check(&self, context: TypeId, schema: &Schema) -> Result<(), EvaluationError> {
+        check::check(&self.tree, context, schema).map_err(|fault| self.fault(fault))
+    }
+
+    fn fault(&self, fault: Fault) -> EvaluationError {
+        let column = ParseError::new(&self.text, fault.start as usize, "").column;
+        EvaluationError { cause: fault.cause, reason: fault.reason.into_owned(), column }
     }
 
     /// The functions it calls that this server does not have.
@@ -112,7 +133,7 @@ impl Expression {
                 Tree { kind, ..self.tree.clone() }
             }
         };
-        Some((Self { text: self.text.clone(), tree }, last))
+        Some((Self { text: self.text.clone(), tree }, &last.text))
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#polymorphism>
 
-use super::item::{Item, NOTHING, Node};
+use super::item::{Item, NOTHING, Node, System};
 use crate::fhir::json::{Object, Value};
 use crate::fhir::schema::{Schema, TypeDef, TypeId, TypeKind};
 
@@ -56,6 +56,19 @@ pub(super) fn children<'v>(schema: &Schema, node: &Node<'v>, out: &mut Vec<Item<
         if let Some((_, variant)) = def.key(key.strip_prefix('_').unwrap_or(key)) {
             push(schema, value, sibling, variant.type_id, out);
         }
+    }
+}
+
+/// A part of a computed value: of a quantity or of what `type()` tells.
+pub(super) fn part<'v>(item: &Item<'v>, name: &str) -> Option<Item<'v>> {
+    match (item, name) {
+        (Item::Type(info), "namespace") => Some(Item::from(info.namespace)),
+        (Item::Type(info), "name") => Some(Item::from(info.name)),
+        (Item::Value(System::Quantity(quantity)), "value") => Some(Item::from(quantity.value)),
+        (Item::Value(System::Quantity(quantity)), "unit") => {
+            Some(Item::Value(System::String(quantity.unit.clone())))
+        }
+        _ => None,
     }
 }
 

@@ -9,10 +9,12 @@ use super::ast::{Binary, Node as Tree};
 use super::compare;
 use super::decimal::Decimal;
 use super::eval::{Evaluator, Frame, Outcome, operand};
-use super::item::{Item, Quantity, System};
+use super::item::{Item, System};
+use super::quantity::Quantity;
+use super::temporal::Temporal;
 
 /// Bytes of a new text that cost one step of the budget.
-const BYTES_A_STEP: usize = 16;
+pub(super) const BYTES_A_STEP: usize = 16;
 
 /// The item that `left operator right` gives; `None` for an empty collection.
 pub(super) fn binary<'v>(
@@ -240,17 +242,11 @@ fn arithmetic<'v>(
         (Binary::Remainder, Integer(left), Integer(right)) => {
             left.checked_rem(*right).map(Item::from)
         }
-        (Binary::Add | Binary::Subtract, Measured(one), Measured(other)) => {
-            if one.unit != other.unit {
-                return operand(start, "the quantities have different units");
-            }
-            let value = if operator == Binary::Add {
-                one.value.plus(other.value)
-            } else {
-                one.value.minus(other.value)
-            };
-            let unit = one.unit.clone();
-            value.map(|value| Item::Value(Measured(Quantity { value, unit })))
+        (Binary::Add | Binary::Subtract, System::Temporal(when), Measured(duration)) => {
+            return moved(operator, when, duration, start);
+        }
+        (_, Measured(_), _) | (_, _, Measured(_)) => {
+            return measured(operator, left, right, start);
         }
         _ => {
             let (Some(left), Some(right)) = (left.to_decimal(), right.to_decimal()) else {
@@ -261,6 +257,44 @@ fn arithmetic<'v>(
         }
     };
     Ok(result)
+}
+
+/// A date or time plus or minus a duration.
+fn moved<'v>(
+    operator: Binary,
+    when: &Temporal<'v>,
+    duration: &Quantity<'v>,
+    start: u32,
+) -> Outcome<Option<Item<'v>>> {
+    let Some(step) = duration.step() else {
+        let unit = &duration.unit;
+        return operand(start, format!("dates and times are not moved by {unit}"));
+    };
+    let step = if operator == Binary::Add { Some(step) } else { step.reversed() };
+    let moved = step.and_then(|step| when.plus(step));
+    Ok(moved.map(|moved| Item::Value(System::Temporal(moved))))
+}
+
+/// Two quantities, or one and a number.
+fn measured<'v>(
+    operator: Binary,
+    left: &System<'v>,
+    right: &System<'v>,
+    start: u32,
+) -> Outcome<Option<Item<'v>>> {
+    let (Some(left), Some(right)) = (left.to_quantity(), right.to_quantity()) else {
+        let (left, right) = (left.type_name(), right.type_name());
+        return operand(start, format!("the operator does not take {left} and {right}"));
+    };
+    let Ok(result) = left.computed(operator, &right) else {
+        let (left, right) = (left.unit, right.unit);
+        return operand(start, format!("the operator does not take {left} and {right}"));
+    };
+    let owned = |Quantity { value, unit }: Quantity<'_>| Quantity {
+        value,
+        unit: Cow::Owned(unit.into_owned()),
+    };
+    Ok(result.map(|result| Item::Value(System::Quantity(owned(result)))))
 }
 
 fn decimals<'v>(operator: Binary, left: Decimal, right: Decimal) -> Option<Item<'v>> {

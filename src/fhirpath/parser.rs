@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 
-use super::ast::{Binary, Kind, Literal, Node, TypeSpecifier, TypeTest};
+use super::ast::{Binary, Kind, Literal, Name, Node, TypeSpecifier, TypeTest};
 use super::decimal::Decimal;
 use super::functions;
 use super::lexer::{Token, TokenKind, tokens};
@@ -316,6 +316,7 @@ impl<'t> Parser<'t> {
         if self.symbol("(") {
             return self.call(of, name, start);
         }
+        let name = Name { text: name, start: start as u32 };
         match of {
             Some(Node { kind: Kind::Path { of, mut names }, .. }) => {
                 names.push(name);
@@ -328,7 +329,7 @@ impl<'t> Parser<'t> {
     fn call(&mut self, of: Option<Node>, name: Box<str>, start: usize) -> Parsed {
         let of = of.map(Box::new);
         let test = match &*name {
-            "as" => Some(TypeTest::As),
+            "as" => Some(TypeTest::AsFunction),
             "is" => Some(TypeTest::Is),
             "ofType" => Some(TypeTest::OfType),
             _ => None,
@@ -349,7 +350,8 @@ impl<'t> Parser<'t> {
             self.expect(")")?;
         }
         let function = functions::named(&name);
-        self.node(Kind::Call { of, name, function, arguments }, start)
+        let pattern = functions::pattern(function, &arguments);
+        self.node(Kind::Call { of, name, function, arguments, pattern }, start)
     }
 
     fn type_specifier(&mut self) -> Result<TypeSpecifier, ParseError> {

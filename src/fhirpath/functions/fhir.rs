@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#functions>
 
-use super::{Call, Function, function, one};
+use super::{Call, Function, function, one, optional};
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId, TypeKind};
 use crate::fhirpath::eval::Outcome;
@@ -10,7 +10,9 @@ use crate::fhirpath::item::{Item, Node, Target};
 use crate::fhirpath::navigate;
 
 pub(super) static TABLE: &[Function] = &[
+    function("checkModifiers", 0, usize::MAX, check_modifiers),
     function("extension", 1, 1, extension),
+    function("getValue", 0, 0, get_value),
     function("hasExtension", 1, 1, |call| {
         let found = extension(call)?;
         Ok(one(!found.is_empty()))
@@ -32,6 +34,37 @@ fn extension<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
     call.evaluator.spend(out.len(), call.start)?;
     out.retain(|item| item.node().and_then(|node| node.value.str_at("url")) == Some(&*url));
     Ok(out)
+}
+
+/// The input, when it has no modifier extensions but those of the addresses.
+fn check_modifiers<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
+    let mut known = Vec::new();
+    for at in 0..call.arguments.len() {
+        known.extend(call.text_argument(at)?);
+    }
+    let input = call.take_input();
+    for item in &input {
+        let Item::Node(node) = item else { continue };
+        let mut modifiers = Vec::new();
+        navigate::named(call.schema(), node, "modifierExtension", &mut modifiers);
+        call.evaluator.spend(modifiers.len() * (1 + known.len()), call.start)?;
+        for modifier in modifiers {
+            let url = modifier.node().and_then(|node| node.value.str_at("url"));
+            let Some(url) = url else { return call.fail("a modifier extension has no url") };
+            if !known.iter().any(|known| &**known == url) {
+                return call.fail(format!("the modifier extension {url} is not known"));
+            }
+        }
+    }
+    Ok(input)
+}
+
+/// The value of the one primitive, of FHIRPath's own types.
+fn get_value<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
+    if !has_value(call) {
+        return Ok(Vec::new());
+    }
+    Ok(optional(call.value_input()?))
 }
 
 fn has_value(call: &Call<'_, '_, '_>) -> bool {

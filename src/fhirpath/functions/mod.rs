@@ -6,18 +6,28 @@
 
 use std::borrow::Cow;
 
-use super::ast::Node as Tree;
+use super::ast::{Kind, Literal, Node as Tree};
 use super::eval::{Evaluator, Frame, Outcome, operand};
 use super::item::{Item, System};
+use super::operators::BYTES_A_STEP;
 use crate::fhir::schema::Schema;
 
+mod boundaries;
 mod combining;
+mod conversion;
+mod encoding;
 mod existence;
 mod fhir;
 mod filtering;
+mod knowledge;
+mod math;
+mod order;
+mod pattern;
 mod strings;
 mod subsetting;
 mod utility;
+
+pub(super) use pattern::Pattern;
 
 /// One function of the library.
 #[derive(Debug)]
@@ -36,11 +46,18 @@ const fn function(name: &'static str, least: usize, most: usize, run: Run) -> Fu
     Function { name, least, most, run }
 }
 
-static TABLES: [&[Function]; 7] = [
+static TABLES: [&[Function]; 14] = [
+    boundaries::TABLE,
     combining::TABLE,
+    conversion::TABLE,
+    encoding::TABLE,
     existence::TABLE,
     fhir::TABLE,
     filtering::TABLE,
+    knowledge::TABLE,
+    math::TABLE,
+    order::TABLE,
+    pattern::TABLE,
     strings::TABLE,
     subsetting::TABLE,
     utility::TABLE,
@@ -51,11 +68,23 @@ pub(super) fn named(name: &str) -> Option<&'static Function> {
     TABLES.iter().flat_map(|table| table.iter()).find(|function| function.name == name)
 }
 
+/// The regular expression of a call, made when it is first used and kept with the expression.
+pub(super) fn pattern(
+    function: Option<&'static Function>,
+    arguments: &[Tree],
+) -> Option<Box<Pattern>> {
+    let takes_one = |function: &Function| pattern::TABLE.iter().any(|it| it.name == function.name);
+    let is_constant = matches!(arguments.first()?.kind, Kind::Literal(Literal::String(_)));
+    (is_constant && function.is_some_and(takes_one)).then(Box::default)
+}
+
 /// A function at work: its input, its arguments not yet evaluated, and the evaluator.
 pub(super) struct Call<'c, 'e, 'v> {
     pub(super) evaluator: &'c mut Evaluator<'e, 'v>,
+    pub(super) name: &'v str,
     pub(super) input: Vec<Item<'v>>,
     pub(super) arguments: &'v [Tree],
+    pub(super) pattern: Option<&'v Pattern>,
     /// The frame outside the call: in it arguments that are no criteria are evaluated.
     pub(super) frame: Frame<'c, 'v>,
     pub(super) start: u32,
@@ -115,6 +144,16 @@ impl<'v> Call<'_, '_, 'v> {
         Ok(self.input.pop())
     }
 
+    /// The one value of the input; `None` when it is empty or no value.
+    fn value_input(&mut self) -> Outcome<Option<System<'v>>> {
+        Ok(self.single_input()?.and_then(|item| item.system(self.schema())))
+    }
+
+    /// Charges for a text of this many bytes.
+    fn spend_bytes(&mut self, bytes: usize) -> Outcome<()> {
+        self.evaluator.spend(bytes / BYTES_A_STEP, self.start)
+    }
+
     /// The one text of the input; `None` when it is empty.
     fn text_input(&mut self) -> Outcome<Option<Cow<'v, str>>> {
         let Some(item) = self.single_input()? else { return Ok(None) };
@@ -140,6 +179,10 @@ impl<'v> Call<'_, '_, 'v> {
         let focus = std::slice::from_ref(item);
         self.evaluator.items(tree, Frame { focus, index: Some(index), ..self.frame })
     }
+}
+
+fn optional<'v>(item: Option<impl Into<Item<'v>>>) -> Vec<Item<'v>> {
+    item.into_iter().map(Into::into).collect()
 }
 
 fn one<'v>(item: impl Into<Item<'v>>) -> Vec<Item<'v>> {

@@ -27,7 +27,10 @@ fn shape(node: &Node) -> String {
         Kind::Polarity { negative, of } => {
             format!("({}{})", if *negative { "-" } else { "+" }, shape(of))
         }
-        Kind::Path { of, names } => format!("{}{}", optional(of), names.join(".")),
+        Kind::Path { of, names } => {
+            let names: Vec<_> = names.iter().map(|name| &*name.text).collect();
+            format!("{}{}", optional(of), names.join("."))
+        }
         Kind::Position => "$index".to_owned(),
         Kind::This => "$this".to_owned(),
         Kind::Total => "$total".to_owned(),
@@ -52,7 +55,7 @@ fn operators_bind_as_the_precedence_table_says() {
         ("a is B | c", "(<a.Is B> | c)"),
         ("a + b is System.String", "<(a + b).Is String>"),
         ("(a.b as Quantity).value", "<a.b.As Quantity>.value"),
-        ("a.as(Quantity).c", "<a.As Quantity>.c"),
+        ("a.as(Quantity).c", "<a.AsFunction Quantity>.c"),
         ("where(resolve() is Patient)", "where(<resolve().Is Patient>)"),
         ("a contains b or c in d", "((a contains b) or (c in d))"),
         ("contains.as.is.in", "contains.as.is.in"),
