@@ -16,6 +16,7 @@ mod database_faults;
 mod documents;
 mod endpoint;
 mod faults;
+mod fhirpath_cases;
 mod fhirpath_suites;
 mod form_suites;
 mod harness;
