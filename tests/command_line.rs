@@ -3,7 +3,7 @@
 use crate::harness::process::kiln;
 
 /// Commands that exist by now, each with an example in its help.
-const COMMANDS: &[&str] = &["bench", "demo", "import", "migrate", "package", "serve"];
+const COMMANDS: &[&str] = &["bench", "demo", "fhirpath", "import", "migrate", "package", "serve"];
 
 #[test]
 fn help_lists_every_command_and_each_has_an_example() {
@@ -33,6 +33,9 @@ fn mistakes_are_named_and_end_with_a_failure() {
         (&["serve", "--set", "auth.mode=off", "--set", "http.listen=here"], "http.listen"),
         (&["package", "build", "/nonexistent.tgz"], "/nonexistent.tgz: No such file"),
         (&["package", "install", "Cargo.toml"], "Cargo.toml: not a definition pack"),
+        (&["fhirpath", "name x", "Cargo.toml"], "name x\n       ^"),
+        (&["fhirpath", "name", "/nonexistent.json"], "/nonexistent.json: No such file"),
+        (&["fhirpath", "name", "Cargo.toml"], "Cargo.toml: "),
         (&["package", "build", "Cargo.toml"], "Cargo.toml: the package cannot be read: "),
     ];
     for (arguments, named) in cases {

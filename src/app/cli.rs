@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::clock::{IdSource, SystemIds};
+use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::store::{maintenance, migrate};
@@ -16,6 +16,7 @@ use crate::store::{maintenance, migrate};
 use super::bench::{self, BenchArgs};
 use super::database::{self, Database};
 use super::demo::{self, DemoArgs};
+use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::package;
 use super::postgres::Private;
@@ -53,6 +54,11 @@ enum Command {
         after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson"
     )]
     Demo(DemoArgs),
+    /// Evaluate a FHIRPath expression on a resource: the path, type and value of each result.
+    #[command(
+        after_help = "Example:\n  kiln fhirpath \"name.where(use = 'official').given\" patient.json"
+    )]
+    Fhirpath(FhirpathArgs),
     /// Load Bundles and NDJSON: files, folders, .gz and .tar.gz.
     #[command(after_help = "Example:\n  kiln import patients.ndjson bundles/ archive.tar.gz")]
     Import(ImportArgs),
@@ -169,6 +175,11 @@ fn execute(cli: Cli) -> Outcome {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Demo(args) => generate(args, &config).await,
+            Command::Fhirpath(args) => {
+                let now = SystemClock.now();
+                fhirpath::run(&args, now, &mut std::io::stdout().lock(), &mut std::io::stderr())?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Import(args) => load(args, &config).await,
             Command::Migrate => bring_up(&config).await,
             Command::Package(command) => packages(command, &config),

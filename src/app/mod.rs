@@ -6,6 +6,7 @@ pub mod bench;
 pub mod cli;
 pub mod database;
 pub mod demo;
+pub mod fhirpath;
 pub mod import;
 pub mod package;
 pub mod postgres;

@@ -78,6 +78,11 @@ pub fn check(value: &Value<'_>, schema: &Schema) -> Verdict {
     Verdict::of(walk.findings.into_issues())
 }
 
+/// Whether a text is a narrative: the XHTML `div` that R4 allows.
+pub fn is_narrative(text: &str) -> bool {
+    narrative::check(text).is_ok()
+}
+
 /// Checks a Bundle without the resources of its entries: for a batch, where a bad resource
 /// fails its own entry and no other.
 pub fn check_shell(bundle: &Value<'_>, schema: &Schema) -> Verdict {
