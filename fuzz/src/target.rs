@@ -11,7 +11,9 @@ use kiln::fhir::json::{Limits, Value, parse};
 use kiln::fhir::reference::Target as Reference;
 use kiln::fhir::schema::Primitive;
 use kiln::fhir::{Instant, LogicalId, VersionId, primitive};
+use kiln::fhirpath::{Environment, Expression, locate};
 use kiln::spec::Spec;
+use kiln::ucum::Unit;
 use kiln::validate::form;
 
 /// One reader of bytes.
@@ -30,6 +32,8 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "bundle", corpus: "bundle", run: bundle },
     Target { name: "form", corpus: "json", run: form },
     Target { name: "patch", corpus: "patch", run: patched },
+    Target { name: "fhirpath", corpus: "fhirpath", run: fhirpath },
+    Target { name: "ucum", corpus: "ucum", run: ucum },
     Target { name: "date", corpus: "date", run: date },
     Target { name: "id", corpus: "id", run: id },
 ];
@@ -138,6 +142,50 @@ fn patched(input: &[u8]) -> Result<(), String> {
 }
 
 const PATIENT: &[u8] = include_bytes!("../corpus/json/patient.json");
+
+/// An expression is read, checked and evaluated within its budget, and says where it is at fault.
+fn fhirpath(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let columns = text.chars().count() + 1;
+    let expression = match Expression::parse(text) {
+        Ok(expression) => expression,
+        Err(fault) => {
+            return holds((1..=columns).contains(&fault.column), "a fault has a column");
+        }
+    };
+    let patient = parse(PATIENT).map_err(|fault| fault.to_string())?;
+    let environment = Environment::new(&patient, &R4.schema).with_budget(20_000);
+    let environment = environment.with_now(Instant::from_micros(0));
+    if let Some(node) = environment.resource().node() {
+        expression.check(node.type_id, &R4.schema).ok();
+    }
+    match expression.evaluate(&environment) {
+        Ok(items) => {
+            holds(items.len() <= 20_000, "no more results than steps")?;
+            for item in &items {
+                let steps = locate(&patient, item);
+                holds(steps.is_some() || item.node().is_none(), "a node has its place")?;
+                if let Some(value) = item.system(&R4.schema) {
+                    value.to_text();
+                }
+            }
+            Ok(())
+        }
+        Err(fault) => holds((1..=columns).contains(&fault.column), "a fault has a column"),
+    }
+}
+
+/// What UCUM reads as a unit has a base code that is a unit of the same dimension.
+fn ucum(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let Ok(unit) = Unit::parse(text) else { return Ok(()) };
+    let base = unit.base_code();
+    if base.len() <= 200 && !base.contains(|next: char| !next.is_ascii()) {
+        let again = Unit::parse(&base).map_err(|fault| format!("{text}: {base}: {fault}"))?;
+        holds(unit.is_comparable(&again), "a unit is comparable with its base")?;
+    }
+    Ok(())
+}
 
 /// A date is a span that does not end before it starts, in whatever zone.
 fn date(input: &[u8]) -> Result<(), String> {
