@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fhirpath", &["error", "fhir"]),
     ("spec", &["error", "fhir", "fhirpath"]),
     ("validate", &["error", "fhir", "fhirpath", "spec"]),
+    ("search", &["error", "fhir", "fhirpath", "spec"]),
     ("access", &["clock", "error", "fhir", "spec"]),
     ("store", &["access", "clock", "config", "error", "fhir", "fhirpath", "spec", "validate"]),
     (
@@ -60,7 +61,7 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "spec", "validate"];
+const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
