@@ -4,4 +4,5 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>
 
+pub mod extract;
 pub mod values;
