@@ -11,6 +11,7 @@ pub mod error;
 pub mod fhir;
 pub mod fhirpath;
 pub mod http;
+pub mod search;
 pub mod spec;
 pub mod store;
 pub mod ucum;

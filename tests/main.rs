@@ -15,6 +15,7 @@ mod conformance;
 mod database_faults;
 mod documents;
 mod endpoint;
+mod extract_suites;
 mod faults;
 mod fhirpath_cases;
 mod fhirpath_suites;

@@ -12,6 +12,9 @@ use crate::fhir::schema::Schema;
 
 use super::package::{Pack, PackError, Section};
 
+/// R4 gives each of this composite's two parts the definition of the other.
+const SWAPPED: &str = "http://hl7.org/fhir/SearchParameter/DocumentReference-relationship";
+
 /// How a parameter's values are written and compared.
 ///
 /// <https://hl7.org/fhir/R4/search.html#ptypes>
@@ -90,6 +93,8 @@ pub struct SearchParameter {
     pub targets: Vec<ResourceType>,
     /// For composites: the parts.
     pub components: Vec<Component>,
+    /// Whether it only shows what a parameter may look like (FHIR's examples and extensions).
+    pub is_experimental: bool,
 }
 
 /// All search parameters, by the resource types that have them.
@@ -110,17 +115,14 @@ impl SearchParameters {
     /// # Errors
     /// [`PackError`] when the pack cannot be read.
     pub fn load(pack: &Pack<'_>, schema: &Schema) -> Result<Self, PackError> {
-        let mut found = Vec::new();
+        let mut all: Vec<SearchParameter> = Vec::new();
         for record in pack.records(Section::SearchParameters)?.iter() {
-            let record = record?;
-            let is_example = record.get("experimental").and_then(Value::as_bool) == Some(true);
-            found.extend(parameter(&record).map(|parameter| (is_example, parameter)));
+            all.extend(parameter(&record?));
         }
         // FHIR's own package has examples that reuse names: the real one comes first and wins.
-        found.sort_by(|(a_example, a), (b_example, b)| {
-            (&a.code, a_example, &a.url).cmp(&(&b.code, b_example, &b.url))
+        all.sort_by(|a, b| {
+            (&a.code, a.is_experimental, &a.url).cmp(&(&b.code, b.is_experimental, &b.url))
         });
-        let all: Vec<SearchParameter> = found.into_iter().map(|(_, parameter)| parameter).collect();
         let mut by_base: HashMap<&str, Vec<u16>> = HashMap::new();
         for (at, parameter) in all.iter().enumerate() {
             for base in &parameter.bases {
@@ -200,14 +202,23 @@ fn parameter(record: &Value<'_>) -> Option<SearchParameter> {
         })
     };
     (!bases.is_empty()).then_some(())?;
+    let url = record.str_at("url")?;
+    let mut components: Vec<Component> =
+        record.items_at("component").iter().filter_map(component).collect();
+    if url == SWAPPED
+        && let [first, second] = &mut components[..]
+    {
+        std::mem::swap(&mut first.definition, &mut second.definition);
+    }
     Some(SearchParameter {
-        url: record.str_at("url")?.into(),
+        url: url.into(),
         code: record.str_at("code")?.into(),
         search_type: SearchType::from_code(record.str_at("type")?)?,
         expression: record.str_at("expression").map(Into::into),
         bases,
         targets: texts("target").filter_map(|name| name.parse().ok()).collect(),
-        components: record.items_at("component").iter().filter_map(component).collect(),
+        components,
+        is_experimental: record.get("experimental").and_then(Value::as_bool) == Some(true),
     })
 }
 
@@ -264,10 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_a_relationship_compare_as_what_they_look_at() {
+        let spec = Spec::r4().expect("loads");
+        let parameters = &spec.search_parameters;
+        let relationship = parameters.by_url(SWAPPED).expect("relationship");
+        let types = relationship.components.iter().map(|part| {
+            let definition = parameters.by_url(&part.definition).expect("defined");
+            (&*part.expression, definition.search_type)
+        });
+        let expected = [("code", SearchType::Token), ("target", SearchType::Reference)];
+        assert_eq!(types.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn every_code_is_there_once_for_a_type() {
         let spec = Spec::r4().expect("loads");
         let parameters = &spec.search_parameters;
         assert_eq!(parameters.all().len(), 1390, "10 of 1400 have no base");
+        let experimental = parameters.all().iter().filter(|parameter| parameter.is_experimental);
+        assert_eq!(experimental.count(), 14);
         for of in ResourceType::all() {
             let codes: Vec<&str> = parameters.of(of).map(|parameter| &*parameter.code).collect();
             assert!(codes.is_sorted_by(|a, b| a < b), "{of}: {codes:?}");

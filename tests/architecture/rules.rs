@@ -14,21 +14,33 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fhirpath", &["error", "fhir", "ucum"]),
     ("spec", &["error", "fhir", "fhirpath"]),
     ("validate", &["error", "fhir", "fhirpath", "spec"]),
+    ("search", &["error", "fhir", "fhirpath", "spec", "ucum"]),
+    ("terminology", &["error", "fhir", "spec"]),
+    ("fulltext", &["error", "fhir", "search"]),
     ("access", &["clock", "error", "fhir", "spec"]),
-    ("store", &["access", "clock", "config", "error", "fhir", "fhirpath", "spec", "validate"]),
+    (
+        "store",
+        &["access", "clock", "config", "error", "fhir", "fhirpath", "search", "spec", "validate"],
+    ),
     (
         "engine",
-        &["access", "clock", "config", "error", "fhir", "fhirpath", "spec", "store", "validate"],
+        &[
+            "access", "clock", "config", "error", "fhir", "fhirpath", "fulltext", "search", "spec",
+            "store", "terminology", "validate",
+        ],
     ),
     (
         "http",
-        &["access", "clock", "config", "engine", "error", "fhir", "fhirpath", "spec", "validate"],
+        &[
+            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "search", "spec",
+            "validate",
+        ],
     ),
     (
         "app",
         &[
-            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "http", "spec",
-            "store", "validate",
+            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "fulltext", "http",
+            "search", "spec", "store", "terminology", "ucum", "validate",
         ],
     ),
     ("lib", &[]),
@@ -62,7 +74,7 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "spec", "ucum", "validate"];
+const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];

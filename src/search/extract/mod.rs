@@ -1,0 +1,320 @@
+//! From a resource to the rows that searches look for.
+//!
+//! An [`Extractor`] is made once: every search parameter with an expression, for every type, as
+//! plain element paths where it is of that form (`path`), else as FHIRPath. [`Extractor::extract`]
+//! evaluates those of a resource's type over the parsed document, without copying it, and gives
+//! logical rows ([`IndexEntry`]): whoever stores them hashes them.
+//!
+//! Odd data never stops a write: a value that is none is left out and said in
+//! [`Extraction::skipped`].
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html> (rest 4c to 4l)
+
+mod emit;
+mod entry;
+mod full_text;
+mod kind;
+mod path;
+mod plan;
+mod scan;
+mod settle;
+
+use std::sync::Arc;
+
+use crate::fhir::ResourceType;
+use crate::fhir::datetime::Zone;
+use crate::fhir::json::Value;
+use crate::fhirpath::{Environment, EvaluationError, Item, Node};
+use crate::search::values::quantity::Units;
+use crate::spec::Spec;
+use crate::spec::codes::Codes;
+
+use emit::{Comparison, Element, Rules, Sink};
+use path::Leaf;
+use plan::{Composite, Plan, Planner, Source};
+use settle::settle;
+
+pub use entry::{
+    Contained, Extraction, IndexEntry, IndexValue, QuantityValue, ReferenceValue, SkipReason,
+    Skipped,
+};
+pub use full_text::{FullText, full_text};
+pub use plan::{Parameter, PlanError};
+
+/// Most combinations that one element may give a composite.
+const MAX_COMBINATIONS: usize = 1_000;
+
+/// Most combinations that one resource may give a composite.
+const MAX_COMPOSITE_ROWS: usize = 20_000;
+
+/// What the rows of a deployment depend on beside the definitions.
+#[derive(Debug)]
+pub struct Settings {
+    /// The server's public FHIR base without a trailing slash: references under it are local.
+    pub base: Box<str>,
+    /// How units convert.
+    pub units: Box<dyn Units>,
+    /// The zone of dates that name none.
+    pub zone: Zone,
+}
+
+/// All search parameters, compiled.
+#[derive(Debug)]
+pub struct Extractor {
+    spec: Arc<Spec>,
+    rules: Rules,
+    /// By the place of the type in [`ResourceType::all`].
+    types: Vec<Type>,
+}
+
+#[derive(Debug)]
+struct Type {
+    parameters: Vec<Parameter>,
+    primary: Option<u16>,
+}
+
+impl Extractor {
+    /// The extractor for the parameters of `spec`; FHIR's examples of parameters are left out.
+    ///
+    /// # Errors
+    /// [`PlanError`] names the first parameter whose expression does not compile.
+    pub fn new(spec: Arc<Spec>, codes: Codes, settings: Settings) -> Result<Self, PlanError> {
+        Self::planned(spec, codes, settings, true)
+    }
+
+    /// The same with every expression left to the evaluator: slower, and without the systems that
+    /// elements imply. What compiled paths find is compared with it.
+    ///
+    /// # Errors
+    /// See [`Extractor::new`].
+    pub fn by_evaluator(
+        spec: Arc<Spec>,
+        codes: Codes,
+        settings: Settings,
+    ) -> Result<Self, PlanError> {
+        Self::planned(spec, codes, settings, false)
+    }
+
+    fn planned(
+        spec: Arc<Spec>,
+        codes: Codes,
+        settings: Settings,
+        with_paths: bool,
+    ) -> Result<Self, PlanError> {
+        let planner = Planner { spec: &spec, codes: &codes, with_paths };
+        let mut types = Vec::new();
+        for resource_type in ResourceType::all() {
+            let root = spec.schema.by_name(resource_type.as_str());
+            let mut parameters = Vec::new();
+            for definition in plan::definitions(&spec, resource_type) {
+                let Some(root) = root else { continue };
+                parameters.extend(planner.parameter(definition, root)?);
+            }
+            let primary = plan::primary(&parameters);
+            types.push(Type { parameters, primary });
+        }
+        let Settings { base, units, zone } = settings;
+        Ok(Self { rules: Rules { base, codes, units, zone }, spec, types })
+    }
+
+    /// The parameters of a type in the order of their codes; rows name them by their place here.
+    pub fn parameters(&self, resource_type: ResourceType) -> &[Parameter] {
+        self.of(resource_type).map_or(&[], |of| &of.parameters)
+    }
+
+    /// The place of the parameter `code` of a type.
+    pub fn place(&self, resource_type: ResourceType, code: &str) -> Option<u16> {
+        let parameters = self.parameters(resource_type);
+        let at = parameters.binary_search_by(|parameter| (*parameter.code).cmp(code)).ok()?;
+        u16::try_from(at).ok()
+    }
+
+    /// The place of the date parameter whose span is [`Extraction::primary`].
+    pub fn primary(&self, resource_type: ResourceType) -> Option<u16> {
+        self.of(resource_type)?.primary
+    }
+
+    /// The rows of a resource, whose `id` and `meta` are in `value`.
+    pub fn extract<'v>(
+        &'v self,
+        resource_type: ResourceType,
+        value: &'v Value<'v>,
+    ) -> Extraction<'v> {
+        let mut extraction = self.one(resource_type, value, value);
+        for contained in value.items_at("contained") {
+            let Some(Ok(of)) = contained.str_at("resourceType").map(str::parse) else { continue };
+            let id = contained.str_at("id");
+            let own = self.one(of, contained, value);
+            extraction.contained.push(Contained { id, extraction: own });
+        }
+        extraction
+    }
+
+    fn of(&self, resource_type: ResourceType) -> Option<&Type> {
+        self.types.get(usize::try_from(resource_type.code() - 1).ok()?)
+    }
+
+    fn one<'v>(
+        &'v self,
+        resource_type: ResourceType,
+        value: &'v Value<'v>,
+        root: &'v Value<'v>,
+    ) -> Extraction<'v> {
+        let mut run = Run { extractor: self, value, root, values: Vec::new(), odd: false };
+        let (mut rows, mut skipped) = (Vec::with_capacity(48), Vec::new());
+        for (parameter, at) in self.parameters(resource_type).iter().zip(0_u16..) {
+            let outcome = run.parameter(&parameter.plan);
+            let odd = std::mem::take(&mut run.odd).then_some(SkipReason::Value);
+            let reasons = outcome.err().into_iter().chain(odd);
+            skipped.extend(reasons.map(|reason| Skipped { parameter: at, reason }));
+            settle(&mut run.values);
+            let entry = |value| IndexEntry { parameter: at, value };
+            rows.extend(run.values.drain(..).map(entry));
+        }
+        let mut extraction =
+            Extraction { resource_type, rows, primary: None, contained: Vec::new(), skipped };
+        if let Some(primary) = self.primary(resource_type) {
+            let spans = extraction.of(primary).iter().filter_map(|row| match row.value {
+                IndexValue::Date(range) => Some(range),
+                _ => None,
+            });
+            extraction.primary = spans.reduce(crate::search::values::date::DateRange::around);
+        }
+        extraction
+    }
+}
+
+/// The extraction of one resource.
+struct Run<'v> {
+    extractor: &'v Extractor,
+    value: &'v Value<'v>,
+    /// What contains the resource; itself when nothing does.
+    root: &'v Value<'v>,
+    /// The values of the parameter at hand.
+    values: Vec<IndexValue<'v>>,
+    odd: bool,
+}
+
+impl<'v> Run<'v> {
+    fn parameter(&mut self, plan: &'v Plan) -> Result<(), SkipReason> {
+        match plan {
+            Plan::Values(source, comparison) => self.values(source, comparison, self.value, None),
+            Plan::Composite(arms) => arms.iter().try_for_each(|arm| self.composite(arm)),
+        }
+    }
+
+    /// Adds the values of `source` from `focus`, whose type the evaluator is told by `node`.
+    fn values(
+        &mut self,
+        source: &'v Source,
+        comparison: &Comparison,
+        focus: &'v Value<'v>,
+        node: Option<&Item<'v>>,
+    ) -> Result<(), SkipReason> {
+        let rules = &self.extractor.rules;
+        let mut sink = Sink { rules, out: &mut self.values, odd: false };
+        match source {
+            Source::Paths(paths) => {
+                for path in paths {
+                    path.walk(focus, self.root, &mut |value, leaf| {
+                        sink.add(element(value, leaf), comparison);
+                    });
+                }
+            }
+            Source::General(expression) => {
+                let schema = &self.extractor.spec.schema;
+                let environment = Environment::new(self.value, schema).with_root(self.root);
+                let focus = node.cloned().unwrap_or_else(|| environment.resource());
+                let items = expression.evaluate_on(focus, &environment).map_err(fault)?;
+                for item in items {
+                    sink.add_item(item, schema, comparison);
+                }
+            }
+        }
+        self.odd |= sink.odd;
+        Ok(())
+    }
+
+    fn composite(&mut self, arm: &'v Composite) -> Result<(), SkipReason> {
+        let schema = &self.extractor.spec.schema;
+        let mut foci: Vec<Item<'v>> = Vec::new();
+        match &arm.focus {
+            Source::Paths(paths) => {
+                for path in paths {
+                    path.walk(self.value, self.root, &mut |value, leaf| {
+                        foci.push(Item::Node(Node::new(value, leaf.type_id, schema)));
+                    });
+                }
+            }
+            Source::General(expression) => {
+                let environment = Environment::new(self.value, schema).with_root(self.root);
+                foci = expression.evaluate(&environment).map_err(fault)?;
+            }
+        }
+        foci.iter().try_for_each(|focus| self.combine(focus, &arm.parts))
+    }
+
+    /// Adds every combination of the parts' values at `focus`.
+    fn combine(
+        &mut self,
+        focus: &Item<'v>,
+        parts: &'v [(Source, Comparison)],
+    ) -> Result<(), SkipReason> {
+        let Some(node) = focus.node() else { return Ok(()) };
+        let whole = std::mem::take(&mut self.values);
+        let mut columns = Vec::with_capacity(parts.len());
+        let mut outcome = Ok(());
+        for (source, comparison) in parts {
+            outcome = outcome.and(self.values(source, comparison, node.value, Some(focus)));
+            settle(&mut self.values);
+            let is_compared = |value: &IndexValue<'_>| {
+                !matches!(value, IndexValue::Text(_) | IndexValue::OfType { .. })
+            };
+            self.values.retain(is_compared);
+            columns.push(std::mem::take(&mut self.values));
+            if columns.last().is_none_or(Vec::is_empty) {
+                break;
+            }
+        }
+        self.values = whole;
+        outcome?;
+        let count = columns.iter().try_fold(1_usize, |sum, column| sum.checked_mul(column.len()));
+        let room = MAX_COMBINATIONS.min(MAX_COMPOSITE_ROWS.saturating_sub(self.values.len()));
+        if count.is_none_or(|count| count > room) {
+            return Err(SkipReason::Combinations);
+        }
+        if columns.len() == parts.len() {
+            product(&columns, &mut Vec::new(), &mut self.values);
+        }
+        Ok(())
+    }
+}
+
+fn element<'v>(value: &'v Value<'v>, leaf: &'v Leaf) -> Element<'v> {
+    let system = leaf.system.as_deref();
+    Element { value, kind: leaf.kind, system, is_family: leaf.is_family }
+}
+
+fn fault(error: EvaluationError) -> SkipReason {
+    SkipReason::Evaluation(error)
+}
+
+/// Appends each way to take one value of each column. As deep as a composite has parts.
+fn product<'v>(
+    columns: &[Vec<IndexValue<'v>>],
+    chosen: &mut Vec<IndexValue<'v>>,
+    out: &mut Vec<IndexValue<'v>>,
+) {
+    let Some((first, rest)) = columns.split_first() else {
+        out.push(IndexValue::Composite(chosen.as_slice().into()));
+        return;
+    };
+    for value in first {
+        chosen.push(value.clone());
+        product(rest, chosen, out);
+        chosen.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::spec::search_parameter::{SearchParameter, SearchType};
+
+#[test]
+fn contained_resources_have_rows_of_their_own() {
+    let extractor = extractor();
+    let json = r##"{"resourceType":"MedicationRequest","authoredOn":"2020-05-06","contained":[
+        {"resourceType":"Medication","id":"m","code":{"coding":[{"code":"abc"}]}},{"resourceType":"Nothing"}],
+        "medicationReference":{"reference":"#m"}}"##;
+    let value = parse(json.as_bytes()).expect("JSON");
+    let of = "MedicationRequest".parse().expect("a type");
+    let found = extractor.extract(of, &value);
+    let [contained] = &found.contained[..] else { panic!("{:?}", found.contained) };
+    let inner = &contained.extraction;
+    assert_eq!((contained.id, inner.resource_type.as_str()), (Some("m"), "Medication"));
+    let code = extractor.place(inner.resource_type, "code").expect("code");
+    assert_eq!(inner.of(code).iter().map(|row| show(&row.value)).collect::<Vec<_>>(), ["|abc^"]);
+    let medication = extractor.place(of, "medication").expect("medication");
+    assert_eq!(show(&found.of(medication)[0].value), "#m");
+    assert_eq!(found.primary.map(date).as_deref(), Some("2020-05-06~2020-05-07"));
+}
+
+#[test]
+fn sort_keys_are_the_ends_of_what_sorts_by_text() {
+    let extractor = extractor();
+    let long = "z".repeat(400);
+    let json = format!(
+        r#"{{"resourceType":"Patient","name":[{{"given":["Zoë","Ann","{long}"],"family":"B A"}}],"gender":"male","birthDate":"1980"}}"#
+    );
+    let value = parse(json.as_bytes()).expect("JSON");
+    let found = extractor.extract(ResourceType::PATIENT, &value);
+    let parameters = extractor.parameters(ResourceType::PATIENT);
+    let keys: Vec<_> = found
+        .sort_keys()
+        .map(|(at, least, most)| {
+            (&*parameters[usize::from(at)].code, least.into_owned(), most.len())
+        })
+        .collect();
+    let key =
+        |code| keys.iter().find(|(of, _, _)| *of == code).map(|(_, least, most)| (&**least, *most));
+    assert_eq!(key("given"), Some(("ann", 256)));
+    assert_eq!(key("family"), Some(("b a", 3)), "the word is no value to sort by");
+    assert_eq!(key("gender"), Some(("male", 4)));
+    assert_eq!(key("birthdate"), None);
+}
+
+#[test]
+fn odd_data_is_left_out_and_said() {
+    let extractor = extractor();
+    for (json, code, reason) in [
+        (r#"{"resourceType":"Patient","birthDate":"May"}"#, "birthdate", SkipReason::Value),
+        (
+            r#"{"resourceType":"Observation","valueQuantity":{"value":1e-300}}"#,
+            "value-quantity",
+            SkipReason::Value,
+        ),
+    ] {
+        let value = parse(json.as_bytes()).expect(json);
+        let of = value.str_at("resourceType").and_then(|name| name.parse().ok()).expect(json);
+        let found = extractor.extract(of, &value);
+        let place = extractor.place(of, code).expect(code);
+        assert!(found.skipped.contains(&Skipped { parameter: place, reason }), "{json}");
+        assert_eq!(found.of(place), [], "{json}");
+    }
+    // Elements of the wrong form give nothing and stop nothing.
+    for json in [
+        r#"{"name":"x","identifier":{"value":1},"birthDate":[1],"link":[[]],"meta":3,"contained":{"a":1}}"#,
+        r#"{"name":[[[{"family":"x"}]],null],"telecom":[{"system":1}],"deceasedBoolean":"x"}"#,
+        "{}",
+        "[]",
+        "null",
+    ] {
+        let value = parse(json.as_bytes()).expect(json);
+        let found = extractor.extract(ResourceType::PATIENT, &value);
+        assert!(found.contained.is_empty(), "{json}");
+    }
+}
+
+#[test]
+fn too_many_combinations_are_not_kept() {
+    let extractor = extractor();
+    let coding = r#"{"code":"a"#;
+    let codings: Vec<String> = (0..40).map(|number| format!("{coding}{number}\"}}")).collect();
+    let concept = format!(r#"{{"coding":[{}]}}"#, codings.join(","));
+    let json = format!(
+        r#"{{"resourceType":"Observation","code":{concept},"valueCodeableConcept":{concept}}}"#
+    );
+    let value = parse(json.as_bytes()).expect("JSON");
+    let found = extractor.extract(ResourceType::OBSERVATION, &value);
+    let place = extractor.place(ResourceType::OBSERVATION, "code-value-concept").expect("place");
+    let expected = Skipped { parameter: place, reason: SkipReason::Combinations };
+    assert!(found.skipped.contains(&expected), "{:?}", found.skipped);
+    assert_eq!(found.of(place), []);
+    let code = extractor.place(ResourceType::OBSERVATION, "code").expect("code");
+    assert_eq!(found.of(code).len(), 40);
+}
+
+#[test]
+fn many_elements_give_a_composite_so_many_rows_at_most() {
+    let extractor = extractor();
+    let codings: Vec<String> = (0..30).map(|number| format!(r#"{{"code":"a{number}"}}"#)).collect();
+    let concept = format!(r#"{{"coding":[{}]}}"#, codings.join(","));
+    let component = |number: usize| {
+        format!(
+            r#"{{"code":{concept},"valueQuantity":{{"value":{number}}},"valueCodeableConcept":{concept}}}"#
+        )
+    };
+    let components: Vec<String> = (0..30).map(component).collect();
+    let json =
+        format!(r#"{{"resourceType":"Observation","component":[{}]}}"#, components.join(","));
+    let value = parse(json.as_bytes()).expect("JSON");
+    let found = extractor.extract(ResourceType::OBSERVATION, &value);
+    let place = |code| extractor.place(ResourceType::OBSERVATION, code).expect(code);
+    let concepts = place("component-code-value-concept");
+    let expected = Skipped { parameter: concepts, reason: SkipReason::Combinations };
+    assert!(found.skipped.contains(&expected), "{:?}", found.skipped);
+    // 900 of each component, all alike: what is kept is one component's.
+    assert_eq!(found.of(concepts).len(), 900);
+    assert_eq!(found.of(place("component-code-value-quantity")).len(), 900);
+}
+
+#[test]
+fn every_parameter_of_r4_with_an_expression_compiles() {
+    let extractor = extractor();
+    let spec = &extractor.spec;
+    let is_wanted = |it: &&SearchParameter| it.expression.is_some() && !it.is_experimental;
+    let wanted: BTreeSet<&str> =
+        spec.search_parameters.all().iter().filter(is_wanted).map(|it| &*it.url).collect();
+    let all = || extractor.types.iter().flat_map(|of| &of.parameters);
+    let found: BTreeSet<&str> = all().map(|it| &*it.url).collect();
+    assert_eq!(found, wanted);
+    assert_eq!(found.len(), 1372);
+    let general = |source: &Source| matches!(source, Source::General(_));
+    let by_evaluator: BTreeSet<&str> = all()
+        .filter(|it| match &it.plan {
+            Plan::Values(source, _) => general(source),
+            Plan::Composite(arms) => arms
+                .iter()
+                .any(|arm| general(&arm.focus) || arm.parts.iter().any(|(it, _)| general(it))),
+        })
+        .map(|it| &*it.code)
+        .collect();
+    let expected =
+        ["chromosome-variant-coordinate", "deceased", "referenceseqid-variant-coordinate"];
+    assert_eq!(by_evaluator.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn every_parameter_looks_at_something_that_it_compares() {
+    let extractor = extractor();
+    let mut nothing = BTreeSet::new();
+    for of in ResourceType::all() {
+        for parameter in extractor.parameters(of) {
+            let Plan::Values(Source::Paths(paths), _) = &parameter.plan else { continue };
+            let mut kinds = paths.iter().flat_map(path::Path::leaves).map(|leaf| leaf.kind);
+            if !kinds.any(|kind| is_compared(parameter.search_type, kind)) {
+                nothing.insert(format!("{of} {}", parameter.code));
+            }
+        }
+    }
+    assert_eq!(nothing, BTreeSet::new());
+}
+
+/// Whether a parameter of the type has rows for the kind, as the module `emit` says in its own way.
+fn is_compared(search_type: SearchType, kind: kind::Kind) -> bool {
+    use kind::Kind as K;
+    let kinds: &[K] = match search_type {
+        SearchType::Composite => &[],
+        SearchType::Date => &[K::Date, K::Instant, K::Period, K::Timing],
+        SearchType::Number => &[K::Number, K::Range],
+        SearchType::Quantity => &[K::Quantity, K::Money, K::Range],
+        SearchType::Reference => &[K::Reference, K::Canonical, K::Uri, K::Resource],
+        SearchType::Special => &[K::Position],
+        SearchType::String => &[K::Text, K::Code, K::HumanName, K::Address, K::CodeableConcept],
+        SearchType::Token => &[
+            K::Boolean,
+            K::Canonical,
+            K::Code,
+            K::CodeableConcept,
+            K::Coding,
+            K::ContactPoint,
+            K::Id,
+            K::Identifier,
+            K::Text,
+            K::Uri,
+        ],
+        SearchType::Uri => &[K::Uri, K::Canonical],
+    };
+    kinds.contains(&kind)
+}

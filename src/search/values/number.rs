@@ -1,0 +1,169 @@
+//! Numbers: what is stored is exact, what is asked for has the range of its digits.
+//!
+//! `100` asks for everything that rounds to it, [99.5, 100.5); `100.00` for [99.995, 100.005). With
+//! an exponent at least two digits count: `1e2` is [95, 105) as R4 prints it, `1.00e2` is [99.5, 100.5).
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html#number> (rest 4.34 to 4.43)
+
+use crate::fhir::json::Value;
+use crate::fhirpath::Decimal;
+
+/// From the smallest to the largest number; `None` is open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NumberRange {
+    /// The lower end, inside.
+    pub low: Option<Decimal>,
+    /// The upper end; inside when it equals the lower one or was stored so.
+    pub high: Option<Decimal>,
+}
+
+impl NumberRange {
+    /// The range of one exact number.
+    pub fn exact(value: Decimal) -> Self {
+        Self { low: Some(value), high: Some(value) }
+    }
+
+    /// The range of a stored JSON number; `None` when it needs more than 38 digits.
+    pub fn stored(value: &Value<'_>) -> Option<Self> {
+        Decimal::parse(value.as_number()?).map(Self::exact)
+    }
+
+    /// The range of a stored number with `Quantity.comparator` (rest 4.138).
+    #[must_use]
+    pub fn compared(self, comparator: Option<&str>) -> Self {
+        match comparator {
+            Some("<" | "<=") => Self { low: None, ..self },
+            Some(">" | ">=") => Self { high: None, ..self },
+            _ => self,
+        }
+    }
+
+    /// Both ends through `change`; `None` when it fails for one.
+    pub fn map(self, mut change: impl FnMut(Decimal) -> Option<Decimal>) -> Option<Self> {
+        let mut end = |value: Option<Decimal>| match value {
+            Some(value) => change(value).map(Some),
+            None => Some(None),
+        };
+        Some(Self { low: end(self.low)?, high: end(self.high)? })
+    }
+}
+
+/// A number of a query.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Asked {
+    /// The number itself, which comparisons (`gt`, `le`, ..) go by.
+    pub value: Decimal,
+    /// Everything that rounds to it: from `low` up to and without `high`.
+    pub low: Decimal,
+    /// See `low`.
+    pub high: Decimal,
+    /// Whether it was written with an exponent (rest 4.39).
+    pub has_exponent: bool,
+}
+
+impl Asked {
+    /// Reads a number of a query: `100`, `-0.5`, `+5`, `5e-1`; not `.5`, not `1_000` (rest 4.41).
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = match text.strip_prefix('+') {
+            Some(rest) if rest.starts_with(|first: char| first.is_ascii_digit()) => rest,
+            Some(_) => return None,
+            None => text,
+        };
+        let value = Decimal::parse(text)?;
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, Some(exponent.parse::<i32>().ok()?)),
+            None => (text, None),
+        };
+        let fraction = mantissa.split_once('.').map_or("", |(_, fraction)| fraction);
+        let mut last_place = -i32::try_from(fraction.len()).ok()?;
+        if let Some(exponent) = exponent {
+            last_place += exponent;
+            let digits = mantissa.bytes().filter(u8::is_ascii_digit);
+            if digits.skip_while(|&digit| digit == b'0').count() < 2 {
+                last_place -= 1;
+            }
+        }
+        let half = Decimal::parse(&format!("5e{}", last_place - 1))?;
+        let (low, high) = (value.minus(half)?, value.plus(half)?);
+        Some(Self { value, low, high, has_exponent: exponent.is_some() })
+    }
+
+    /// What `ap` accepts: within a tenth of the number, both ends inside (rest 4.37).
+    pub fn approximately(&self) -> Option<NumberRange> {
+        let tenth = self.value.times(Decimal::parse("0.1")?)?;
+        let (one, other) = (self.value.minus(tenth)?, self.value.plus(tenth)?);
+        Some(NumberRange { low: Some(one.min(other)), high: Some(one.max(other)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        Decimal::parse(text).expect(text)
+    }
+
+    #[test]
+    fn the_digits_of_a_question_make_its_range() {
+        for (text, expected) in [
+            ("100", Some(("100", "99.5", "100.5"))),
+            ("100.00", Some(("100", "99.995", "100.005"))),
+            ("1e2", Some(("100", "95", "105"))),
+            ("1E2", Some(("100", "95", "105"))),
+            ("1.0e2", Some(("100", "95", "105"))),
+            ("1.00e2", Some(("100", "99.5", "100.5"))),
+            ("5", Some(("5", "4.5", "5.5"))),
+            ("5.000", Some(("5", "4.9995", "5.0005"))),
+            ("+5", Some(("5", "4.5", "5.5"))),
+            ("-0.5", Some(("-0.5", "-0.55", "-0.45"))),
+            ("0.002", Some(("0.002", "0.0015", "0.0025"))),
+            ("2e-3", Some(("0.002", "0.00195", "0.00205"))),
+            ("0", Some(("0", "-0.5", "0.5"))),
+            ("2.0", Some(("2", "1.95", "2.05"))),
+            (".5", None),
+            ("5.", None),
+            ("1_000", None),
+            ("+-5", None),
+            ("+", None),
+            ("e5", None),
+            ("1e", None),
+            ("gt5", None),
+            (" 5", None),
+            ("1e999999999999", None),
+            ("1e-2147483648", None),
+            ("", None),
+        ] {
+            let found = Asked::parse(text).map(|it| (it.value, it.low, it.high));
+            let expected =
+                expected.map(|(value, low, high)| (decimal(value), decimal(low), decimal(high)));
+            assert_eq!(found, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn approximately_is_a_tenth_either_way() {
+        for (text, low, high) in [("100", "90", "110"), ("-10", "-11", "-9"), ("0", "0", "0")] {
+            let range = Asked::parse(text).and_then(|it| it.approximately()).expect(text);
+            assert_eq!(range, NumberRange { low: Some(decimal(low)), high: Some(decimal(high)) });
+        }
+    }
+
+    #[test]
+    fn a_stored_number_is_exact_and_a_comparator_opens_it() {
+        let five = Some(decimal("5"));
+        for (comparator, low, high) in [
+            (None, five, five),
+            (Some("<"), None, five),
+            (Some("<="), None, five),
+            (Some(">"), five, None),
+            (Some(">="), five, None),
+            (Some("ad"), five, five),
+        ] {
+            let stored = NumberRange::stored(&Value::Number("5.00".into())).expect("number");
+            assert_eq!(stored.compared(comparator), NumberRange { low, high }, "{comparator:?}");
+        }
+        assert_eq!(NumberRange::stored(&Value::from("5")), None);
+        assert_eq!(NumberRange::stored(&Value::Number("1e-245".into())), None);
+    }
+}
