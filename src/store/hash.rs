@@ -54,7 +54,7 @@ impl Hasher {
         hasher.finish()
     }
 
-    fn start(&self, domain: u8) -> SipHasher13 {
+    pub(super) fn start(&self, domain: u8) -> SipHasher13 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write_u8(domain);
         hasher.write_i32(TENANT);

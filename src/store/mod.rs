@@ -12,6 +12,7 @@ mod connection;
 mod failure;
 pub mod hash;
 pub mod history;
+mod index;
 mod ledger;
 pub mod maintenance;
 mod meta;

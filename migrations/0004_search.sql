@@ -1,0 +1,30 @@
+-- The search index as it is filled: see src/store/index/mod.rs for what each row says.
+--
+-- All tables are empty here, so they are made anew where columns change.
+
+-- keys = {"parameter": "text" | ["smallest", "largest"]}: what a resource sorts by. Sorting compares
+-- candidates, so an index over every parameter's values would be paid by every write for few readers.
+DROP TABLE key;
+ALTER TABLE srow ADD keys jsonb;
+
+-- y = system of the first part of a composite; u, n = code and name of the unit; 0 = none.
+DROP TABLE num;
+CREATE TABLE num (
+  h bigint NOT NULL, rid bigint NOT NULL, s timestamptz NOT NULL,
+  y int NOT NULL DEFAULT 0, u int NOT NULL DEFAULT 0, n int NOT NULL DEFAULT 0, dk int NOT NULL,
+  lo numeric NOT NULL, hi numeric NOT NULL);
+CREATE INDEX num_v ON num (h, lo, rid) INCLUDE (hi, s, y, u, n);
+CREATE INDEX num_s ON num (h, s DESC, rid DESC) INCLUDE (lo, hi, y, u, n);
+CREATE INDEX num_r ON num (rid);
+ALTER TABLE num SET (autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- v is cut where a B-tree needs it; whole has all of such a text. exact = NULL: :exact does not find
+-- the row (a later word of a name).
+ALTER TABLE str ADD whole text COLLATE "C";
+
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'kiln_app') THEN
+    GRANT SELECT, INSERT, UPDATE, DELETE ON num TO kiln_app;
+  END IF;
+END $$;

@@ -1,0 +1,220 @@
+//! What a search asks for: the query as types, before anybody knows how it is answered.
+//!
+//! A [`SearchRequest`] says which resources match ([`Filter`]), in which order, and what comes
+//! along with them. Everything in it has been checked against the definitions: a parameter is one
+//! that each of the types has, a modifier one that the parameter takes, a value one of its form.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`compare`] | one comparison with the values of a parameter |
+//! | [`prefix`] | `ge`, `sa`, .. |
+//! | `escape` | the separators and their escapes |
+//! | `fault` | what is refused or passed over |
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html> (rest section 4)
+
+pub mod compare;
+mod escape;
+mod fault;
+pub mod prefix;
+
+use crate::fhir::{LogicalId, ResourceType};
+use crate::search::values::date::DateRange;
+use crate::spec::search_parameter::SearchType;
+
+use compare::Comparison;
+use prefix::Prefix;
+
+pub use fault::{Fault, InvalidSearch, Notice, Reason};
+
+/// A search as it was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchRequest {
+    /// Which types are searched; in the order of their names, each once, never empty.
+    pub types: Vec<ResourceType>,
+    /// All of these hold for a match.
+    pub filters: Vec<Filter>,
+    /// The order, first key first; empty: the order that costs least.
+    pub sort: Vec<SortKey>,
+    /// How many matches a page may have (`_count`), as asked; 0 asks for the total alone.
+    pub count: Option<u32>,
+    /// Whether the number of matches is told (`_total`).
+    pub total: Total,
+    /// `_summary=count`, or `_count=0`: the total alone.
+    pub counts_only: bool,
+    /// What comes along with the matches.
+    pub includes: Vec<Include>,
+    /// Where contained resources are looked at (`_contained`, `_containedType`).
+    pub contained: ContainedMode,
+    /// Whether the caller wants to know how the search is done (`_explain=true`).
+    pub explain: bool,
+    /// The parameters that were understood, as a link shows them: in the order they were sent,
+    /// decoded. Those of paging and form (`_format`, `_pretty`) are not among them.
+    pub shown: Vec<(Box<str>, Box<str>)>,
+    /// What was passed over or done differently: for an entry with an outcome.
+    pub notices: Vec<Notice>,
+}
+
+/// A search parameter of one type.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ParameterKey {
+    /// The type that has it.
+    pub resource_type: ResourceType,
+    /// Its name in a query.
+    pub code: Box<str>,
+}
+
+/// What must hold for a resource to match.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// All of them. Holds when empty.
+    All(Vec<Filter>),
+    /// One of them. Does not hold when empty.
+    Any(Vec<Filter>),
+    /// A reference of the resource leads to a resource of one of these types for which the filter
+    /// beside the type holds. Contained resources are followed too (rest 4.156).
+    Chain {
+        /// The reference parameter, of each type that is searched.
+        reference: Vec<ParameterKey>,
+        /// The types that may be the target; at least one.
+        targets: Vec<(ResourceType, Filter)>,
+    },
+    /// The resource is in the compartment (rest 4.170).
+    Compartment {
+        /// The kind of compartment.
+        code: ResourceType,
+        /// Whose.
+        id: LogicalId,
+    },
+    /// Words are found by the full text index (`_text`, `_content`, `:text-advanced`).
+    FullText {
+        /// Where they are looked for.
+        field: FullTextField,
+        /// The query, in the language of the full text index.
+        query: Box<str>,
+    },
+    /// Resources of `source` refer to this one by `reference`, and `filter` holds for one of them.
+    Has {
+        /// The type that refers.
+        source: ResourceType,
+        /// Its reference parameter.
+        reference: ParameterKey,
+        /// What holds for it.
+        filter: Box<Filter>,
+    },
+    /// The resource is above or below another in a hierarchy of references (rest 4.123).
+    Hierarchy {
+        /// The reference from the lower to the upper, of each type that is searched.
+        reference: Vec<ParameterKey>,
+        /// Whether resources below `of` are wanted (`:below`), else those above it.
+        is_below: bool,
+        /// The resource that stands still; it matches too.
+        of: (ResourceType, LogicalId),
+    },
+    /// The logical id is one of these (`_id`). Texts that can be no id find nothing.
+    Id(Vec<Box<str>>),
+    /// `meta.lastUpdated` compares so with one of these.
+    LastUpdated(Vec<(Prefix, DateRange)>),
+    /// The resource is an entry of the list (`_list`); entries that are flagged deleted are none.
+    List(LogicalId),
+    /// It does not hold. True for a resource without any value.
+    Not(Box<Filter>),
+    /// One of the comparisons holds for a value of one of the parameters.
+    Test(Test),
+    /// The resource is of one of these types (`_type` inside `_filter` and chains).
+    Type(Vec<ResourceType>),
+}
+
+/// Comparisons with the values of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Test {
+    /// The parameter, of each type that is searched: same code, same kind.
+    pub parameters: Vec<ParameterKey>,
+    /// How its values compare.
+    pub search_type: SearchType,
+    /// One of them holds (commas); at least one.
+    pub any: Vec<Comparison>,
+}
+
+/// Where words are looked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FullTextField {
+    /// All strings of the resource.
+    Content,
+    /// What the narrative shows.
+    Narrative,
+    /// Displays and texts of a parameter's values, by its code.
+    Parameter(Box<str>),
+}
+
+/// One key of the order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SortKey {
+    /// What is compared.
+    pub by: SortBy,
+    /// Largest first. Resources without a value come last in both directions (rest 4.180).
+    pub is_descending: bool,
+}
+
+/// What the order compares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SortBy {
+    /// The true distance to the place that `near` names.
+    Distance,
+    /// The logical id.
+    Id,
+    /// `meta.lastUpdated`.
+    LastUpdated,
+    /// A parameter of each type that is searched: its smallest value, or its largest when
+    /// descending (rest 4.178).
+    Parameter(Vec<ParameterKey>, SearchType),
+    /// How well the words of a full text search fit.
+    Score,
+}
+
+/// Whether the number of matches is told.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Total {
+    /// Exactly, whatever it costs.
+    Accurate,
+    /// Roughly is enough.
+    Estimate,
+    /// Not at all.
+    None,
+    /// Nothing was asked: told where it is cheap.
+    #[default]
+    Unspecified,
+}
+
+/// Resources that come along with the matches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Include {
+    /// Those that refer to the matches (`_revinclude`), else those that they refer to.
+    pub is_reverse: bool,
+    /// Followed from included resources too.
+    pub is_iterated: bool,
+    /// The type with the reference; `None`: any.
+    pub source: Option<ResourceType>,
+    /// The reference parameter's code; `None`: all of the type.
+    pub code: Option<Box<str>>,
+    /// The type at the other end; `None`: any that the parameter allows.
+    pub target: Option<ResourceType>,
+}
+
+/// Where contained resources are looked at.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ContainedMode {
+    /// Only in resources of their own.
+    #[default]
+    Outside,
+    /// Only in contained ones.
+    Inside {
+        /// Whether the container is the match, else the contained resource itself.
+        shows_container: bool,
+    },
+    /// In both.
+    Both {
+        /// Whether the container is the match, else the contained resource itself.
+        shows_container: bool,
+    },
+}

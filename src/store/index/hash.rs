@@ -1,0 +1,163 @@
+//! What each kind of row is found by: keyed hashes over parameter and value.
+//!
+//! Every hash but a resource's identity starts from [`Hasher::parameter`], so a hash belongs to one
+//! parameter of one type. The hash of a reference is the target's identity combined with the
+//! parameter's: a join can make it from `srow.idh`, for chains and includes.
+//!
+//! A composite is kept under a parameter of its own for each first part ([`Hasher::behind`]): the
+//! rest of it is then a row like any other.
+
+use std::hash::Hasher as _;
+
+use crate::fhir::{ResourceType, VersionId};
+use crate::search::values::token::{Case, Code};
+
+use crate::store::hash::Hasher;
+
+impl Hasher {
+    /// A parameter of a type.
+    pub fn parameter(&self, resource_type: ResourceType, code: &str) -> i64 {
+        let mut hasher = self.start(b'p');
+        hasher.write_i16(resource_type.code());
+        hasher.write(code.as_bytes());
+        hasher.finish().cast_signed()
+    }
+
+    /// The parameter that holds what stands behind a first part in a composite: `first` is the
+    /// hash of that part alone (a token's without its system).
+    ///
+    /// With the system of the first part too, where the row has no column for it (`tok`, `dat`,
+    /// `str`): those rows are written twice, with 0 and with the system.
+    pub fn behind(&self, first: i64, system: i32) -> i64 {
+        let mut hasher = self.start(b'm');
+        hasher.write_i64(first);
+        hasher.write_i32(system);
+        hasher.finish().cast_signed()
+    }
+
+    /// `srow.toks`: the parameter has a value.
+    pub fn present(&self, parameter: i64) -> i64 {
+        self.of(b'e', parameter, &[])
+    }
+
+    /// `srow.toks`: a token of this system.
+    pub fn of_system(&self, parameter: i64, system: &str) -> i64 {
+        self.of(b'y', parameter, &[system])
+    }
+
+    /// `srow.toks`: the row `h` of `tok` with this `sysh`, 0 included. For tokens and canonicals.
+    pub fn qualified(&self, h: i64, system: i32) -> i64 {
+        let mut hasher = self.start(b'q');
+        hasher.write_i64(h);
+        hasher.write_i32(system);
+        hasher.finish().cast_signed()
+    }
+
+    /// `tok.sysh`, `num.y`: a system, or the version of a canonical. 0 for none, which no text has.
+    pub fn system(&self, system: Option<&str>) -> i32 {
+        let Some(system) = system else { return 0 };
+        let mut hasher = self.start(b'z');
+        hasher.write(system.as_bytes());
+        (hasher.finish() as i32).max(1)
+    }
+
+    /// `num.u`, `num.n`: the code or the name of a unit.
+    pub fn unit(&self, unit: Option<&str>) -> i32 {
+        self.system(unit)
+    }
+
+    /// `tok`: a token; its system is in `sysh`.
+    pub fn token(&self, parameter: i64, code: &Code<'_>) -> i64 {
+        let domain = if code.case == Case::Sensitive { b't' } else { b'k' };
+        self.of(domain, parameter, &[&code.text])
+    }
+
+    /// `tok`: an identifier with its type.
+    pub fn of_type(
+        &self,
+        parameter: i64,
+        system: Option<&str>,
+        code: &Code<'_>,
+        value: &str,
+    ) -> i64 {
+        self.of(b'o', self.token(parameter, code), &[system.unwrap_or_default(), value])
+    }
+
+    /// `tok`: a reference to the resource with this identity, of whatever version.
+    pub fn reference(parameter: i64, identity: i64) -> i64 {
+        parameter ^ identity
+    }
+
+    /// `tok`: a reference to one version.
+    pub fn reference_version(&self, parameter: i64, identity: i64, version: VersionId) -> i64 {
+        let mut hasher = self.start(b'v');
+        hasher.write_i64(parameter ^ identity);
+        hasher.write_i32(version.0);
+        hasher.finish().cast_signed()
+    }
+
+    /// `tok`: a reference by the target's identifier; its system is in `sysh`.
+    pub fn identifier(&self, parameter: i64, value: &str) -> i64 {
+        self.of(b'n', parameter, &[value])
+    }
+
+    /// `tok`: a uri, a reference to elsewhere, a canonical; a canonical's version is in `sysh`.
+    pub fn url(&self, parameter: i64, url: &str) -> i64 {
+        self.of(b'u', parameter, &[url])
+    }
+
+    /// `dat`
+    pub fn date(&self, parameter: i64) -> i64 {
+        self.of(b'd', parameter, &[])
+    }
+
+    /// `num`: a number; a quantity as it was given.
+    pub fn number(&self, parameter: i64) -> i64 {
+        self.of(b'0', parameter, &[])
+    }
+
+    /// `num`: a quantity in base units.
+    pub fn quantity(&self, parameter: i64, base_unit: &str) -> i64 {
+        self.of(b'b', parameter, &[base_unit])
+    }
+
+    /// `num`: a quantity whose unit does not convert, by system and code.
+    pub fn coded_quantity(&self, parameter: i64, system: &str, code: &str) -> i64 {
+        self.of(b'c', parameter, &[system, code])
+    }
+
+    /// `num`: latitude in `lo`, longitude in `hi`.
+    pub fn position(&self, parameter: i64) -> i64 {
+        self.of(b'l', parameter, &[])
+    }
+
+    /// `str`: a string.
+    pub fn string(&self, parameter: i64) -> i64 {
+        self.of(b'x', parameter, &[])
+    }
+
+    /// `str`: the display or text of a token.
+    pub fn text(&self, parameter: i64) -> i64 {
+        self.of(b'w', parameter, &[])
+    }
+
+    /// `str`: a uri as text, or `url|version`.
+    pub fn uri_text(&self, parameter: i64) -> i64 {
+        self.of(b'r', parameter, &[])
+    }
+
+    /// The name of a parameter in `srow.keys`: short, because it stands in every row.
+    pub fn sort_name(parameter: i64) -> String {
+        format!("{:08x}", parameter as u32)
+    }
+
+    fn of(&self, domain: u8, parameter: i64, texts: &[&str]) -> i64 {
+        let mut hasher = self.start(domain);
+        hasher.write_i64(parameter);
+        for text in texts {
+            hasher.write_usize(text.len());
+            hasher.write(text.as_bytes());
+        }
+        hasher.finish().cast_signed()
+    }
+}
