@@ -113,6 +113,9 @@ pub enum Filter {
     },
     /// The logical id is one of these (`_id`). Texts that can be no id find nothing.
     Id(Vec<Box<str>>),
+    /// The resource is one of these, by the store's keys: what stands for [`Filter::FullText`] once
+    /// the full text index has been asked.
+    Keys(Vec<i64>),
     /// `meta.lastUpdated` compares so with one of these.
     LastUpdated(Vec<(Prefix, DateRange)>),
     /// The resource is an entry of the list (`_list`); entries that are flagged deleted are none.
