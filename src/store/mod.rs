@@ -34,7 +34,7 @@ use crate::search::extract::Extractor;
 
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
-pub use index::{IndexRows, Parameters};
+pub use index::{IndexRows, Parameters, Stored};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
