@@ -11,18 +11,39 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
+mod atom;
+mod compile;
+mod composite;
+mod cursor;
+mod date;
 mod definitions;
+mod driver;
+mod link;
+mod list;
+mod number;
+mod order;
+mod page;
+mod probe;
+mod reach;
+mod run;
+mod sql;
+mod string;
+mod token;
 
 use std::time::Duration;
 
-use crate::access::{Permit, Unaudited};
+use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Version, VersionId};
+use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{Filter, SearchRequest};
 
-use super::Store;
+use super::{Store, WriteTx};
+
+use page::Search;
+use run::Run;
 
 pub use definitions::Definitions;
+pub(super) use probe::Counts;
 
 /// Which page of a search.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -118,8 +139,10 @@ impl Store {
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
-        let _ = (request, paging, definitions, permit);
-        Err(Error::internal("search is being built"))
+        let mut run = Run::alone(self, request.explain).await?;
+        let asked = Asked { store: self, definitions, permit };
+        let (page, disclosed) = asked.page(&mut run, request, paging).await?;
+        Ok(Unaudited::new(page, disclosed))
     }
 
     /// Up to `limit` of what `filters` match, for conditional interactions.
@@ -128,18 +151,18 @@ impl Store {
     /// As [`Store::search`].
     pub(crate) async fn find_matches(
         &self,
-        types: &[crate::fhir::ResourceType],
+        types: &[ResourceType],
         filters: &[Filter],
         limit: u32,
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
-        let _ = (types, filters, limit, definitions, permit);
-        Err(Error::internal("search is being built"))
+        let mut run = Run::alone(self, false).await?;
+        Asked { store: self, definitions, permit }.few(&mut run, types, filters, limit).await
     }
 }
 
-impl super::WriteTx {
+impl WriteTx {
     /// A page as this unit's own writes left it, for an entry that searches.
     ///
     /// # Errors
@@ -150,9 +173,11 @@ impl super::WriteTx {
         paging: &Paging,
         definitions: &Definitions,
         permit: &Permit<'_>,
-    ) -> Result<(SearchPage, crate::access::Disclosed), Error> {
-        let _ = (request, paging, definitions, permit);
-        Err(Error::internal("search is being built"))
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let store = self.store().clone();
+        let mut run = self.run(&store, request.explain).await?;
+        let asked = Asked { store: &store, definitions, permit };
+        asked.page(&mut run, request, paging).await
     }
 
     /// Up to `limit` of what `filters` match, as this unit's own writes left it.
@@ -161,13 +186,58 @@ impl super::WriteTx {
     /// As [`Store::search`].
     pub(crate) async fn find_matches(
         &mut self,
-        types: &[crate::fhir::ResourceType],
+        types: &[ResourceType],
         filters: &[Filter],
         limit: u32,
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
-        let _ = (types, filters, limit, definitions, permit);
-        Err(Error::internal("search is being built"))
+        let store = self.store().clone();
+        let mut run = self.run(&store, false).await?;
+        let asked = Asked { store: &store, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
+    }
+
+    /// Where its statements run: in its transaction, when one is open.
+    async fn run(&self, store: &Store, explain: bool) -> Result<Run<'_>, Error> {
+        match self.connection() {
+            Some(transaction) => Ok(Run::inside(transaction, explain)),
+            None => Run::alone(store, explain).await,
+        }
+    }
+}
+
+/// Who asks whom.
+struct Asked<'a, 'gate> {
+    store: &'a Store,
+    definitions: &'a Definitions,
+    permit: &'a Permit<'gate>,
+}
+
+impl<'gate> Asked<'_, 'gate> {
+    async fn page(
+        &self,
+        run: &mut Run<'_>,
+        request: &SearchRequest,
+        paging: &Paging,
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let filters = self.read_lists(run, &request.filters).await?;
+        self.about(&request.types, &filters).page(run, request, paging).await
+    }
+
+    async fn few(
+        &self,
+        run: &mut Run<'_>,
+        types: &[ResourceType],
+        filters: &[Filter],
+        limit: u32,
+    ) -> Result<Vec<Found>, Error> {
+        let filters = self.read_lists(run, filters).await?;
+        self.about(types, &filters).few(run, limit).await
+    }
+
+    fn about<'s>(&'s self, types: &'s [ResourceType], filters: &'s [Filter]) -> Search<'s, 'gate> {
+        let Self { store, definitions, permit } = *self;
+        Search { store, definitions, permit, types, filters }
     }
 }
