@@ -18,6 +18,7 @@ mod path;
 mod plan;
 mod scan;
 mod settle;
+mod view;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub use entry::{
 };
 pub use full_text::{FullText, full_text};
 pub use plan::{Parameter, PlanError};
+pub use view::View;
 
 /// Most combinations that one element may give a composite.
 const MAX_COMBINATIONS: usize = 1_000;
@@ -71,6 +73,8 @@ pub struct Extractor {
 struct Type {
     parameters: Vec<Parameter>,
     primary: Option<u16>,
+    /// In the order of the parameters.
+    views: Vec<Option<View>>,
 }
 
 impl Extractor {
@@ -111,7 +115,8 @@ impl Extractor {
                 parameters.extend(planner.parameter(definition, root)?);
             }
             let primary = plan::primary(&parameters);
-            types.push(Type { parameters, primary });
+            let views = view::views(&parameters);
+            types.push(Type { parameters, primary, views });
         }
         let Settings { base, units, zone } = settings;
         Ok(Self { rules: Rules { base, codes, units, zone }, spec, types })
@@ -127,6 +132,11 @@ impl Extractor {
         let parameters = self.parameters(resource_type);
         let at = parameters.binary_search_by(|parameter| (*parameter.code).cmp(code)).ok()?;
         u16::try_from(at).ok()
+    }
+
+    /// What the parameter at this place is a view of; `None` for one with values of its own.
+    pub fn view(&self, resource_type: ResourceType, at: u16) -> Option<&View> {
+        self.of(resource_type)?.views.get(usize::from(at))?.as_ref()
     }
 
     /// The place of the date parameter whose span is [`Extraction::primary`].
