@@ -3,12 +3,13 @@
 //! Every interaction passes the gate; every write goes through [`write`]; a Bundle's entries run the
 //! same code as the interactions they stand for.
 //!
-//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `spec`, `store`, `validate`.
+//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `search`, `spec`, `store`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
 pub mod bundle;
 pub mod condition;
+mod conditional;
 mod create;
 mod delete;
 mod history;
@@ -18,6 +19,7 @@ mod patching;
 mod prepare;
 mod provenance;
 mod read;
+mod search;
 mod turns;
 mod update;
 mod vread;
@@ -35,10 +37,12 @@ use crate::store::Store;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
+pub use conditional::ConditionalDelete;
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
+pub use search::{Match, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;
@@ -52,6 +56,8 @@ pub struct Settings {
     pub max_bundle_entries: usize,
     /// How long a page of many is.
     pub page: PageSize,
+    /// How many resources one conditional delete may delete.
+    pub conditional_delete: ConditionalDelete,
 }
 
 /// The FHIR interactions of one server.
@@ -63,6 +69,8 @@ pub struct Engine {
     ids: Arc<dyn IdSource>,
     settings: Settings,
     turns: Turns,
+    /// Those of criteria, taken before those of resources.
+    criteria_turns: Turns,
 }
 
 impl Engine {
@@ -75,7 +83,8 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
-        Self { store, gate, spec, clock, ids, settings, turns: Turns::default() }
+        let (turns, criteria_turns) = (Turns::default(), Turns::default());
+        Self { store, gate, spec, clock, ids, settings, turns, criteria_turns }
     }
 
     /// The definitions this engine works by.
@@ -146,4 +155,11 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.change_meta(identity, None, &Value::Null, MetaChange::Add, caller));
     let options = BundleOptions::default();
     send(engine.bundle(Value::Null, &options, caller));
+    let (query, target) = (crate::fhir::query::Query::default(), SearchTarget::System);
+    send(engine.search(&target, &query, false, caller));
+    send(engine.create_unless(resource(), &query, None, caller));
+    send(engine.update_by(resource(), &query, &condition, None, caller));
+    let (of, patch) = (identity.resource_type, patch::Patch::Json(Value::Null));
+    send(engine.patch_by(of, patch, &query, &condition, None, caller));
+    send(engine.delete_by(of, &query, &condition, caller));
 }

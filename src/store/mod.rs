@@ -53,6 +53,7 @@ const BUCKET: i32 = TENANT << 10;
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
+        connection::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
         maintenance::STATEMENTS,

@@ -178,7 +178,7 @@ impl ResultEntries {
     fn written(&self, outcome: WriteOutcome, version: Version, out: &mut Vec<u8>) {
         let status = match outcome {
             WriteOutcome::Created => "201 Created",
-            WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
+            WriteOutcome::Existing | WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
         };
         push(out, &["{"]);
         if self.returned == Some(Return::Representation) {
