@@ -20,6 +20,7 @@ mod migrate;
 mod reads;
 mod resource;
 mod rows;
+pub mod search;
 mod tls;
 mod together;
 mod write;
