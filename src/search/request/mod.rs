@@ -14,6 +14,7 @@
 //! Spec: <https://hl7.org/fhir/R4/search.html> (rest section 4)
 
 pub mod compare;
+mod context;
 mod escape;
 mod fault;
 pub mod prefix;
@@ -25,6 +26,7 @@ use crate::spec::search_parameter::SearchType;
 use compare::Comparison;
 use prefix::Prefix;
 
+pub use context::{Context, Limits, SearchTarget};
 pub use fault::{Fault, InvalidSearch, Notice, Reason};
 
 /// A search as it was understood.
@@ -48,6 +50,10 @@ pub struct SearchRequest {
     pub contained: ContainedMode,
     /// Whether the caller wants to know how the search is done (`_explain=true`).
     pub explain: bool,
+    /// Ids that stand without a type where a reference may lead to several, and those types. The
+    /// filters look for all of them; when more than one of them exists (for the caller), the search
+    /// is refused (rest 4.110).
+    pub ambiguous: Vec<(LogicalId, Vec<ResourceType>)>,
     /// The parameters that were understood, as a link shows them: in the order they were sent,
     /// decoded. Those of paging and form (`_format`, `_pretty`) are not among them.
     pub shown: Vec<(Box<str>, Box<str>)>,
