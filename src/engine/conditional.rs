@@ -20,16 +20,6 @@ use super::search::Criteria;
 use super::write::{WriteOutcome, Written, check_condition};
 use super::{Engine, refuse_unstorable};
 
-/// How many resources one conditional delete may delete.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum ConditionalDelete {
-    /// All that match, at most so many.
-    Multiple(u32),
-    /// One: to match more is refused.
-    #[default]
-    Single,
-}
-
 /// What identifies the written resource: the match, or what the body says of a new one.
 pub(super) struct Goal {
     /// Type and id.
@@ -215,13 +205,11 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Vec<Identity>, Error> {
-        let ConditionalDelete::Multiple(most) = self.settings.conditional_delete else {
-            return Ok(self.find_identity(criteria, permit, tx).await?.into_iter().collect());
-        };
+        let most = self.settings.max_conditional_delete;
         let found = self.find_some(criteria, most.saturating_add(1), permit, tx).await?;
         if found.len() > most as usize {
             let of = criteria.resource_type;
-            let text = format!("the criteria match more than {most} {of} resources");
+            let text = format!("the criteria match more {of} resources than the {most} allowed");
             return Err(Error::MultipleMatches(text));
         }
         Ok(found)

@@ -31,18 +31,19 @@ use crate::access::{Caller, Gate, Interaction};
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::search::extract::Extractor;
 use crate::spec::Spec;
 use crate::store::Store;
+use crate::store::search::Definitions;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
-pub use conditional::ConditionalDelete;
 pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
-pub use search::{Match, SearchTarget, Searched};
+pub use search::{Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;
@@ -57,7 +58,7 @@ pub struct Settings {
     /// How long a page of many is.
     pub page: PageSize,
     /// How many resources one conditional delete may delete.
-    pub conditional_delete: ConditionalDelete,
+    pub max_conditional_delete: u32,
 }
 
 /// The FHIR interactions of one server.
@@ -71,20 +72,46 @@ pub struct Engine {
     turns: Turns,
     /// Those of criteria, taken before those of resources.
     criteria_turns: Turns,
+    extractor: Arc<Extractor>,
+    definitions: Definitions,
 }
 
 impl Engine {
-    /// An engine on `store`.
+    /// An engine on `store`; `extractor` is what makes the store's index rows.
     pub fn new(
         store: Store,
         spec: Arc<Spec>,
+        extractor: Arc<Extractor>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
         settings: Settings,
     ) -> Self {
         let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
         let (turns, criteria_turns) = (Turns::default(), Turns::default());
-        Self { store, gate, spec, clock, ids, settings, turns, criteria_turns }
+        store.use_extractor(extractor.clone());
+        let definitions = Definitions::new(spec.clone(), extractor.clone());
+        Self {
+            store,
+            gate,
+            spec,
+            clock,
+            ids,
+            settings,
+            turns,
+            criteria_turns,
+            extractor,
+            definitions,
+        }
+    }
+
+    /// What finds the values of search parameters.
+    pub fn extractor(&self) -> &Extractor {
+        &self.extractor
+    }
+
+    /// How many resources one conditional delete may delete.
+    pub fn max_conditional_delete(&self) -> u32 {
+        self.settings.max_conditional_delete
     }
 
     /// The definitions this engine works by.

@@ -4,7 +4,7 @@
 
 use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 
-use crate::engine::condition::{Condition, EntityTag};
+use crate::engine::condition::{self, Condition, EntityTag};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Instant, IssueCode, ResourceType, VersionId};
@@ -35,25 +35,14 @@ pub fn if_none_exist(
 ) -> Result<Option<Query>, Error> {
     let mut sent = headers.get_all(IF_NONE_EXIST).iter();
     let Some(value) = sent.next() else { return Ok(None) };
-    let invalid = |text: &str| Error::invalid(IssueCode::Invalid, format!("{IF_NONE_EXIST}: {text}"));
+    let invalid =
+        |text: &str| Error::invalid(IssueCode::Invalid, format!("{IF_NONE_EXIST}: {text}"));
     if sent.next().is_some() {
         return Err(invalid("may be sent once only"));
     }
     // Bytes beyond ASCII are UTF-8 or nothing.
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| invalid("is not UTF-8"))?;
-    criteria(text, resource_type).map(Some).map_err(|text| invalid(&text))
-}
-
-/// Reads `identifier=x`, `?identifier=x` or `Patient?identifier=x`.
-fn criteria(text: &str, resource_type: ResourceType) -> Result<Query, String> {
-    let query = match text.trim().split_once('?') {
-        Some((name, query)) if name.is_empty() || name == resource_type.as_str() => query,
-        Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-            return Err(format!("looks for {name:?} where a {resource_type} is created"));
-        }
-        _ => text.trim(),
-    };
-    Query::parse(query).map_err(|fault| fault.to_string())
+    condition::criteria(text, resource_type).map(Some).map_err(|text| invalid(&text))
 }
 
 /// Whether a read answers 304: the client has `version`, made at `last_updated`, already.
@@ -115,24 +104,6 @@ mod tests {
     fn headers(sent: &[(HeaderName, &'static str)]) -> HeaderMap {
         let owned = sent.iter().map(|(name, text)| (name.clone(), HeaderValue::from_static(text)));
         owned.collect()
-    }
-
-    #[test]
-    fn criteria_stand_alone_or_behind_the_type() {
-        for (text, expected) in [
-            ("identifier=a%7Cb", Some(vec![("identifier", "a|b")])),
-            ("?identifier=a|b", Some(vec![("identifier", "a|b")])),
-            ("Patient?identifier=a|b&active=true", Some(vec![("identifier", "a|b"), ("active", "true")])),
-            (" Patient?url=http://x?y=z ", Some(vec![("url", "http://x?y=z")])),
-            ("url=http://x?y=z", Some(vec![("url", "http://x?y=z")])),
-            ("", Some(vec![])),
-            ("Observation?identifier=a|b", None),
-            ("identifier=%zz", None),
-        ] {
-            let found = criteria(text, ResourceType::PATIENT).ok();
-            let pairs = found.as_ref().map(|found| found.iter().collect::<Vec<_>>());
-            assert_eq!(pairs, expected, "{text:?}");
-        }
     }
 
     #[test]

@@ -22,9 +22,6 @@ use super::server::Server;
 use super::table::Target;
 use super::{base, body, query};
 
-/// Parameters that choose the form of an answer and so are no criteria.
-pub const OF_FORM: [&str; 2] = ["_format", "_pretty"];
-
 /// A request with its caller.
 pub struct Exchange {
     /// The endpoint.

@@ -264,11 +264,7 @@ impl Pool {
     /// The same once nobody else holds one of `keys`; they are held until the transaction has ended.
     ///
     /// The locks come first, so that the transaction sees what their last holder committed.
-    pub(super) async fn begin_locked(
-        &self,
-        keys: &[i64],
-        sql: &str,
-    ) -> Result<Transaction, Error> {
+    pub(super) async fn begin_locked(&self, keys: &[i64], sql: &str) -> Result<Transaction, Error> {
         let connection = Some(self.connection().await?);
         let transaction = Transaction { connection, is_locked: true };
         let statement = transaction.prepare_cached(LOCK).await.map_err(failure::error)?;
@@ -318,7 +314,9 @@ impl Deref for Transaction {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        self.connection.as_ref().expect("only `end` and `drop` take the connection, and both own it")
+        self.connection
+            .as_ref()
+            .expect("only `end` and `drop` take the connection, and both own it")
     }
 }
 

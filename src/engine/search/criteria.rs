@@ -35,6 +35,9 @@ const OF_RESULTS: [&str; 16] = [
     "_type",
 ];
 
+/// Parameters of a URL that choose the form of the answer: they stand beside criteria.
+pub const OF_FORM: [&str; 2] = ["_format", "_pretty"];
+
 /// Criteria, understood.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Criteria {
@@ -55,7 +58,8 @@ impl Engine {
         resource_type: ResourceType,
         query: &Query,
     ) -> Result<Criteria, Error> {
-        let is_of_results = |name: &str| OF_RESULTS.contains(&name.split(':').next().unwrap_or(name));
+        let is_of_results =
+            |name: &str| OF_RESULTS.contains(&name.split(':').next().unwrap_or(name));
         if let Some((name, _)) = query.iter().find(|(name, _)| is_of_results(name)) {
             let text = format!("{name} chooses no resource: it cannot stand in criteria");
             return Err(Error::invalid(IssueCode::Invalid, text));
@@ -119,7 +123,8 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Vec<Identity>, Error> {
         let permit = permit.derive(Kind::SearchType, criteria.resource_type)?;
-        let found = tx.find_matches(&criteria.request, most, &permit).await?;
+        let SearchRequest { types, filters, .. } = &criteria.request;
+        let found = tx.find_matches(types, filters, most, &self.definitions, &permit).await?;
         Ok(found.into_iter().map(|found| found.identity).collect())
     }
 }
@@ -127,7 +132,8 @@ impl Engine {
 /// The criteria as a whole, and each identifier in them by itself: criteria that differ may ask for
 /// the same one.
 fn lock_names(resource_type: ResourceType, shown: &[(Box<str>, Box<str>)]) -> Vec<String> {
-    let mut all: Vec<String> = shown.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut all: Vec<String> =
+        shown.iter().map(|(name, value)| format!("{name}={value}")).collect();
     all.sort_unstable();
     all.dedup();
     let mut names = vec![format!("{resource_type}?{}", all.join("&"))];

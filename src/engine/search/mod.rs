@@ -15,17 +15,17 @@ use crate::access::{Caller, Disclosed, Interaction, Permit};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, Severity};
-use crate::search::request::context::{Context, Limits};
-use crate::search::request::{SearchRequest, parse};
+use crate::search::request::{Context, Limits, SearchRequest, parse};
 use crate::store::WriteTx;
 use crate::store::search::{Explanation, Paging, SearchPage};
 
 use super::Engine;
 use super::history::CURSOR;
 
-pub use crate::search::request::context::SearchTarget;
+pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
 pub(super) use criteria::Criteria;
+pub use criteria::OF_FORM;
 
 /// A page and what its links and its outcome say.
 #[derive(Debug)]
@@ -61,7 +61,8 @@ impl Engine {
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
         let run = async |permit: &Permit<'_>| {
-            self.store.search(&asked.request, &asked.paging, permit).await
+            let Asked { request, paging, .. } = &asked;
+            self.store.search(request, paging, &self.definitions, permit).await
         };
         let page = self.gate.run(interaction, caller, run).await?;
         Ok(asked.answer(page))
@@ -77,17 +78,18 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<(Searched, Disclosed), Error> {
         let asked = self.asked(target, query, is_strict)?;
-        let (page, disclosed) = tx.search(&asked.request, &asked.paging, permit).await?;
+        let Asked { request, paging, .. } = &asked;
+        let (page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
         Ok((asked.answer(page), disclosed))
     }
 
     /// Reads a query.
-    fn asked(
-        &self,
-        target: &SearchTarget,
-        query: &Query,
-        is_strict: bool,
-    ) -> Result<Asked, Error> {
+    fn asked(&self, target: &SearchTarget, query: &Query, is_strict: bool) -> Result<Asked, Error> {
+        if let SearchTarget::Compartment { code, .. } = target
+            && self.spec.compartment(*code).is_none()
+        {
+            return Err(Error::NotFound(format!("a compartment of {code}")));
+        }
         let mut request = self.parse_search(target, query, is_strict)?;
         let mut issues: Vec<Issue> = Vec::new();
         without_includes_of_texts(&mut request, query, is_strict, &mut issues)?;
@@ -98,7 +100,10 @@ impl Engine {
         let count = request.count.map(|count| count.min(page.max));
         if request.count > count {
             let text = format!("_count: a page has at most {} matches", page.max);
-            issues.push(Issue { severity: Severity::Warning, ..Issue::error(IssueCode::Informational, text) });
+            issues.push(Issue {
+                severity: Severity::Warning,
+                ..Issue::error(IssueCode::Informational, text)
+            });
         }
         let paging = Paging {
             count: if request.counts_only { 0 } else { count.unwrap_or(page.default) },
@@ -189,9 +194,8 @@ fn without_includes_of_texts(
         return Err(Error::invalid(IssueCode::Invalid, text));
     }
     request.includes.clear();
-    let is_include = |name: &str| {
-        matches!(name.split(':').next(), Some("_include" | "_revinclude"))
-    };
+    let is_include =
+        |name: &str| matches!(name.split(':').next(), Some("_include" | "_revinclude"));
     request.shown.retain(|(name, _)| !is_include(name));
     let issue = Issue::error(IssueCode::NotSupported, text);
     issues.push(Issue { severity: Severity::Warning, ..issue });

@@ -6,8 +6,9 @@ use axum::body::Body;
 use axum::http::header::ETAG;
 use axum::http::{Response, StatusCode};
 
+use crate::engine::OF_FORM;
 use crate::fhir::Issue;
-use crate::http::exchange::{Exchange, OF_FORM};
+use crate::http::exchange::Exchange;
 use crate::http::form::Form;
 use crate::http::outcome::{Failure, outcome};
 use crate::http::prefer::{PREFERENCE_APPLIED, Return};

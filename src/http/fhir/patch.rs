@@ -6,13 +6,13 @@ use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::engine::Written;
 use crate::engine::patch::Patch;
+use crate::engine::{OF_FORM, Written};
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::codec::Format;
 use crate::http::condition;
-use crate::http::exchange::{Exchange, OF_FORM};
+use crate::http::exchange::Exchange;
 use crate::http::form::Form;
 use crate::http::negotiation::{ContentType, MediaType};
 use crate::http::outcome::Failure;

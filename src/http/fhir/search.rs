@@ -46,18 +46,11 @@ pub(in crate::http) async fn system(exchange: Exchange) -> Result<Response<Body>
 pub(in crate::http) async fn in_compartment(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let code = exchange.resource_type()?;
     let resource_type = exchange.target.member;
-    if exchange.server.engine.spec().compartment(code).is_none() {
-        let text = format!("a {code} has no compartment");
-        return Err(Failure::UnknownRoute(IssueCode::NotFound, text));
-    }
     let id = exchange.identity()?.id;
     search(exchange, SearchTarget::Compartment { code, id, resource_type }).await
 }
 
-async fn search(
-    mut exchange: Exchange,
-    target: SearchTarget,
-) -> Result<Response<Body>, Failure> {
+async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response<Body>, Failure> {
     if exchange.parts.method == Method::POST {
         read_form(&mut exchange).await?;
     }
@@ -74,9 +67,8 @@ async fn search(
     let spec = engine.spec();
     let entries = SearchEntries::new(&base, shape, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());
-    let body = writer.into_body(&head, SearchEntry::all(found), move |entry, out| {
-        entries.write(&entry, out)
-    })?;
+    let body = writer
+        .into_body(&head, SearchEntry::all(found), move |entry, out| entries.write(&entry, out))?;
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.media_type.content_type());
@@ -118,16 +110,16 @@ pub(super) fn total(found: &Searched) -> Option<u64> {
 /// `self` with what was understood, `previous` and `next` where there is more (rest 4.189 to 4.195).
 pub(super) fn links(base: &str, query: &Query, found: &Searched) -> Vec<(&'static str, String)> {
     let is_shown = |name: &str| found.shown.iter().any(|(shown, _)| &**shown == name);
-    let of_form =
-        query.iter().filter(|(name, value)| {
-            OF_FORM.contains(name) && !value.is_empty() && !is_shown(name)
-        });
+    let is_of_form = |(name, value): &(&str, &str)| {
+        OF_FORM.contains(name) && !value.is_empty() && !is_shown(name)
+    };
+    let of_form: Vec<_> = query.iter().filter(is_of_form).collect();
     let count = found.count.map(|count| count.to_string());
     let url = |cursor: Option<&str>| {
         let shown = found.shown.iter().map(|(name, value)| (&**name, &**value));
         let count = count.iter().map(|count| ("_count", count.as_str()));
         let cursor = cursor.map(|cursor| (CURSOR, cursor));
-        link::url(base, &found.path, shown.chain(of_form.clone()).chain(count).chain(cursor))
+        link::url(base, &found.path, shown.chain(of_form.iter().copied()).chain(count).chain(cursor))
     };
     let own = query.first(CURSOR).filter(|cursor| !cursor.is_empty());
     let mut links = vec![("self", url(own))];

@@ -5,9 +5,10 @@
 use axum::body::Body;
 use axum::http::Response;
 
+use crate::engine::OF_FORM;
 use crate::fhir::Resource;
 use crate::http::condition;
-use crate::http::exchange::{Exchange, OF_FORM};
+use crate::http::exchange::Exchange;
 use crate::http::outcome::Failure;
 
 use super::create::Sent;

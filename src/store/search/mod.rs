@@ -12,6 +12,7 @@
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
 mod definitions;
+mod include;
 
 use std::time::Duration;
 
