@@ -8,16 +8,38 @@
 //! |---|---|
 //! | [`compare`] | one comparison with the values of a parameter |
 //! | [`prefix`] | `ge`, `sa`, .. |
+//! | `context` | what a query is read against: target, definitions, limits |
 //! | `escape` | the separators and their escapes |
 //! | `fault` | what is refused or passed over |
+//! | `parse`, `scope`, `result`, `include` | the query as a whole, and parameters about the answer |
+//! | `criterion`, `parameter`, `chain`, `common` | from a parameter to a filter |
+//! | `composite`, `date`, `near`, `quantity`, `reference`, `string`, `token`, `uri` | values |
+//! | `filter` | the expressions of `_filter` |
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html> (rest section 4)
 
+mod chain;
+mod common;
 pub mod compare;
+mod composite;
 mod context;
+mod criterion;
+mod date;
 mod escape;
 mod fault;
+mod filter;
+mod include;
+mod near;
+mod parameter;
+mod parse;
 pub mod prefix;
+mod quantity;
+mod reference;
+mod result;
+mod scope;
+mod string;
+mod token;
+mod uri;
 
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::values::date::DateRange;
@@ -28,6 +50,7 @@ use prefix::Prefix;
 
 pub use context::{Context, Limits, SearchTarget};
 pub use fault::{Fault, InvalidSearch, Notice, Reason};
+pub use parse::parse;
 
 /// A search as it was understood.
 #[derive(Clone, Debug, PartialEq)]
