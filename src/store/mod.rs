@@ -69,6 +69,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(search::statements())
 }
 
 /// How many connections of each kind.

@@ -123,7 +123,8 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Vec<Identity>, Error> {
         let permit = permit.derive(Kind::SearchType, criteria.resource_type)?;
-        let SearchRequest { types, filters, .. } = &criteria.request;
+        let SearchRequest { types, filters, ambiguous, .. } = &criteria.request;
+        tx.refuse_ambiguous(ambiguous, &permit).await?;
         let found = tx.find_matches(types, filters, most, &self.definitions, &permit).await?;
         Ok(found.into_iter().map(|found| found.identity).collect())
     }

@@ -34,8 +34,6 @@ pub struct Searched {
     pub path: String,
     /// The parameters that were understood, decoded.
     pub shown: Vec<(Box<str>, Box<str>)>,
-    /// The size of a page as it was applied, where one was asked for.
-    pub count: Option<u32>,
     /// The page.
     pub page: SearchPage,
     /// What was passed over or done differently.
@@ -62,6 +60,7 @@ impl Engine {
         };
         let run = async |permit: &Permit<'_>| {
             let Asked { request, paging, .. } = &asked;
+            self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
             self.store.search(request, paging, &self.definitions, permit).await
         };
         let page = self.gate.run(interaction, caller, run).await?;
@@ -79,6 +78,7 @@ impl Engine {
     ) -> Result<(Searched, Disclosed), Error> {
         let asked = self.asked(target, query, is_strict)?;
         let Asked { request, paging, .. } = &asked;
+        tx.refuse_ambiguous(&request.ambiguous, permit).await?;
         let (page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
         Ok((asked.answer(page), disclosed))
     }
@@ -97,19 +97,21 @@ impl Engine {
         let told = request.notices.iter().map(|notice| notice.issue(Severity::Warning));
         issues.splice(0..0, told);
         let page = self.settings.page;
-        let count = request.count.map(|count| count.min(page.max));
-        if request.count > count {
+        let count = request.count.unwrap_or(page.default).min(page.max);
+        if request.count.is_some_and(|asked| asked > count) {
             let text = format!("_count: a page has at most {} matches", page.max);
-            issues.push(Issue {
-                severity: Severity::Warning,
-                ..Issue::error(IssueCode::Informational, text)
-            });
+            let issue = Issue::error(IssueCode::Informational, text);
+            issues.push(Issue { severity: Severity::Warning, ..issue });
+            // Links tell the size that was applied (rest 4.186).
+            for (_, value) in request.shown.iter_mut().filter(|(name, _)| &**name == "_count") {
+                *value = count.to_string().into();
+            }
         }
         let paging = Paging {
-            count: if request.counts_only { 0 } else { count.unwrap_or(page.default) },
+            count: if request.counts_only { 0 } else { count },
             cursor: query.once(CURSOR)?.map(str::to_owned),
         };
-        Ok(Asked { path: path(target), request, paging, count, issues })
+        Ok(Asked { path: path(target), request, paging, issues })
     }
 
     fn parse_search(
@@ -134,13 +136,12 @@ struct Asked {
     path: String,
     request: SearchRequest,
     paging: Paging,
-    count: Option<u32>,
     issues: Vec<Issue>,
 }
 
 impl Asked {
     fn answer(self, page: SearchPage) -> Searched {
-        let Self { path, request, count, mut issues, .. } = self;
+        let Self { path, request, mut issues, .. } = self;
         let told = |code, text: String| Issue {
             severity: Severity::Information,
             ..Issue::error(code, text)
@@ -152,7 +153,7 @@ impl Asked {
         if let Some(explanation) = &page.explanation {
             issues.extend(explain(explanation).map(|text| told(IssueCode::Informational, text)));
         }
-        Searched { path, shown: request.shown, count, page, issues }
+        Searched { path, shown: request.shown, page, issues }
     }
 }
 

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Response};
 
-use crate::engine::{CURSOR, Match, SearchTarget, Searched};
+use crate::engine::{CURSOR, Match, OF_FORM, SearchTarget, Searched};
 use crate::error::Error;
 use crate::fhir::json;
 use crate::fhir::query::Query;
@@ -27,9 +27,6 @@ use super::link;
 
 /// The one form of the body of a search.
 const FORM: &str = "application/x-www-form-urlencoded";
-
-/// Parameters of the answer's form that links repeat.
-const OF_FORM: [&str; 4] = ["_elements", "_format", "_pretty", "_summary"];
 
 /// `GET [type]`, `GET` and `POST [type]/_search`
 pub(in crate::http) async fn of_type(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -109,17 +106,12 @@ pub(super) fn total(found: &Searched) -> Option<u64> {
 
 /// `self` with what was understood, `previous` and `next` where there is more (rest 4.189 to 4.195).
 pub(super) fn links(base: &str, query: &Query, found: &Searched) -> Vec<(&'static str, String)> {
-    let is_shown = |name: &str| found.shown.iter().any(|(shown, _)| &**shown == name);
-    let is_of_form = |(name, value): &(&str, &str)| {
-        OF_FORM.contains(name) && !value.is_empty() && !is_shown(name)
-    };
-    let of_form: Vec<_> = query.iter().filter(is_of_form).collect();
-    let count = found.count.map(|count| count.to_string());
+    let is_of_form = |(name, value): &(&str, &str)| OF_FORM.contains(name) && !value.is_empty();
     let url = |cursor: Option<&str>| {
         let shown = found.shown.iter().map(|(name, value)| (&**name, &**value));
-        let count = count.iter().map(|count| ("_count", count.as_str()));
+        let of_form = query.iter().filter(is_of_form);
         let cursor = cursor.map(|cursor| (CURSOR, cursor));
-        link::url(base, &found.path, shown.chain(of_form.iter().copied()).chain(count).chain(cursor))
+        link::url(base, &found.path, shown.chain(of_form).chain(cursor))
     };
     let own = query.first(CURSOR).filter(|cursor| !cursor.is_empty());
     let mut links = vec![("self", url(own))];

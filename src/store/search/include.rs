@@ -308,32 +308,6 @@ impl Run<'_, '_> {
         .map(|parameter| &*parameter.code)
     }
 
-    /// What of `items` may be seen, put together by how far their types may be seen.
-    fn permitted<T>(
-        &self,
-        items: impl IntoIterator<Item = (ResourceType, T)>,
-    ) -> Vec<(Option<Vec<i64>>, Vec<T>)> {
-        let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
-        let mut groups: Vec<(Option<Vec<i64>>, Vec<T>)> = Vec::new();
-        for (of, item) in items {
-            let reach = reaches.entry(of).or_insert_with(|| {
-                let permit = self.permit.derive(Kind::SearchType, of).ok()?;
-                Some(permit.restriction().clone())
-            });
-            // What the caller may not search does not come along either.
-            let Some(restriction) = reach else { continue };
-            let patients = match restriction {
-                Restriction::Everything => None,
-                Restriction::Patients(patients) => Some(patients.clone()),
-            };
-            match groups.iter_mut().find(|(known, _)| *known == patients) {
-                Some((_, items)) => items.push(item),
-                None => groups.push((patients, vec![item])),
-            }
-        }
-        groups
-    }
-
     async fn fetch(&self, wanted: Wanted, found: &mut Found) -> Result<(), Error> {
         let Wanted { targets, canonicals, referring } = wanted;
         self.fetch_targets(targets, found).await?;
@@ -352,7 +326,7 @@ impl Run<'_, '_> {
         targets.sort_unstable();
         targets.dedup_by(|other, one| other.0 == one.0);
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
-        for (reach, targets) in self.permitted(by_type) {
+        for (reach, targets) in permitted(self.permit, by_type) {
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             for targets in targets.chunks(HASHES) {
                 let versions: HashMap<&Identity, Option<VersionId>> =
@@ -419,7 +393,7 @@ impl Run<'_, '_> {
         });
         let mut newest: HashMap<(ResourceType, Box<str>, Option<Box<str>>), Current> =
             HashMap::new();
-        for (reach, hashes) in self.permitted(by_hash) {
+        for (reach, hashes) in permitted(self.permit, by_hash) {
             for resource in self.by_hash(&hashes, reach.as_deref(), found.limit()).await? {
                 let text = resource.version.to_json();
                 let value = json::parse(&text).map_err(Error::internal)?;
@@ -450,7 +424,7 @@ impl Run<'_, '_> {
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));
-        for (reach, hashes) in self.permitted(by_type) {
+        for (reach, hashes) in permitted(self.permit, by_type) {
             for hashes in hashes.chunks(HASHES) {
                 // What is known already may fill the rows: it does not take the place of others.
                 let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);
@@ -475,6 +449,32 @@ impl Run<'_, '_> {
         let rows = self.reader.query(BY_REFERENCE, &[&hashes, &versions, &reach, &limit]).await?;
         rows.iter().map(read).collect()
     }
+}
+
+/// What of `items` may be searched under `permit`, put together by how far their types may be seen.
+pub(super) fn permitted<T>(
+    permit: &Permit<'_>,
+    items: impl IntoIterator<Item = (ResourceType, T)>,
+) -> Vec<(Option<Vec<i64>>, Vec<T>)> {
+    let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
+    let mut groups: Vec<(Option<Vec<i64>>, Vec<T>)> = Vec::new();
+    for (of, item) in items {
+        let reach = reaches.entry(of).or_insert_with(|| {
+            let permit = permit.derive(Kind::SearchType, of).ok()?;
+            Some(permit.restriction().clone())
+        });
+        // What the caller may not search does not come along either.
+        let Some(restriction) = reach else { continue };
+        let patients = match restriction {
+            Restriction::Everything => None,
+            Restriction::Patients(patients) => Some(patients.clone()),
+        };
+        match groups.iter_mut().find(|(known, _)| *known == patients) {
+            Some((_, items)) => items.push(item),
+            None => groups.push((patients, vec![item])),
+        }
+    }
+    groups
 }
 
 fn read(row: &Row) -> Result<Current, Error> {

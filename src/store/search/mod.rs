@@ -11,6 +11,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
+mod ambiguous;
 mod definitions;
 mod include;
 
@@ -24,6 +25,11 @@ use crate::search::request::{Filter, SearchRequest};
 use super::Store;
 
 pub use definitions::Definitions;
+
+/// Every static statement of a search, for the test that prepares them.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    [ambiguous::STATEMENTS, include::STATEMENTS].into_iter().flatten().copied()
+}
 
 /// Which page of a search.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
