@@ -13,9 +13,14 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
 use crate::engine::{Engine, PageSize, Settings};
+use crate::fhir::datetime::Zone;
 use crate::http;
 use crate::http::listener::{self, Ready};
-use crate::spec::Spec;
+use crate::search::extract::{self, Extractor};
+use crate::search::values::quantity::Ucum;
+use crate::spec::codes::Codes;
+use crate::spec::package::Pack;
+use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
@@ -173,7 +178,8 @@ impl http::Probe for Probe {
 /// # Errors
 /// [`StartError::Definitions`] when the embedded definitions are damaged.
 pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, StartError> {
-    let spec = Spec::r4().map_err(|error| StartError::Definitions(error.to_string()))?;
+    let spec = Arc::new(Spec::r4().map_err(definitions)?);
+    store.use_extractor(Arc::new(extractor(&spec, &base)?));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let order = match config.ids {
         Ids::Random => IdOrder::Random,
@@ -183,7 +189,18 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
     let page =
         PageSize { default: config.http.default_page.get(), max: config.http.max_page.get() };
     let settings = Settings { base, max_bundle_entries: config.http.max_bundle_entries, page };
-    Ok(Engine::new(store, Arc::new(spec), clock, ids, settings))
+    Ok(Engine::new(store, spec, clock, ids, settings))
+}
+
+/// What makes index rows of resources.
+fn extractor(spec: &Arc<Spec>, base: &str) -> Result<Extractor, StartError> {
+    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(definitions)?;
+    let settings = extract::Settings { base: base.into(), units: Box::new(Ucum), zone: Zone::UTC };
+    Extractor::new(spec.clone(), codes, settings).map_err(definitions)
+}
+
+fn definitions(error: impl std::fmt::Display) -> StartError {
+    StartError::Definitions(error.to_string())
 }
 
 /// Makes the partitions of coming months, every day, as long as the server runs.

@@ -93,7 +93,7 @@ impl Engine {
             return Err(Error::Forbidden);
         }
         let (number, last_updated) = self.next(prior.as_ref());
-        let Prepared { meta, body, patients, uses } = prepared;
+        let Prepared { meta, body, patients, uses, index } = prepared;
         let version = Version {
             identity: identity.clone(),
             version: number,
@@ -112,6 +112,7 @@ impl Engine {
             body: Some(body),
             patients,
             uses,
+            index,
         };
         tx.stage(staged, permit)?;
         let outcome = match operation {

@@ -4,7 +4,7 @@
 //! results; writes are collected in a [`WriteTx`] and become durable in one statement together with
 //! their ledger rows. No other module names `sqlx` or `tokio_postgres`.
 //!
-//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`.
+//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`, `search`.
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
@@ -29,9 +29,12 @@ use std::sync::Arc;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::error::Error;
+use crate::fhir::Identity;
+use crate::search::extract::Extractor;
 
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
+pub use index::{IndexRows, Parameters};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
@@ -40,6 +43,7 @@ pub use write::{Staged, WriteTx};
 
 use connection::{Pipelines, Pool};
 use hash::Hasher;
+use index::Indexer;
 use ledger::LedgerWriter;
 use meta::KnownUses;
 use reads::Reads;
@@ -88,6 +92,7 @@ pub(crate) struct Inner {
     writers: Pool,
     ledger: LedgerWriter,
     hasher: Hasher,
+    indexer: Indexer,
     rids: Rids,
     shared: SharedWrites,
     known_uses: KnownUses,
@@ -115,6 +120,7 @@ impl Store {
             writers,
             ledger,
             hasher,
+            indexer: Indexer::default(),
             rids: Rids::default(),
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
@@ -134,6 +140,23 @@ impl Store {
     /// The keyed hashes of this deployment.
     pub fn hasher(&self) -> &Hasher {
         &self.0.hasher
+    }
+
+    /// From now on these search parameters make the index rows of what is written.
+    pub fn use_extractor(&self, extractor: Arc<Extractor>) {
+        self.0.indexer.set(extractor, &self.0.hasher);
+    }
+
+    /// The search parameters in force.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] before [`Store::use_extractor`].
+    pub fn parameters(&self) -> Result<Arc<Parameters>, Error> {
+        self.0.indexer.parameters()
+    }
+
+    fn identity(&self, identity: &Identity) -> i64 {
+        self.0.hasher.identity(identity.resource_type, &identity.id)
     }
 
     /// Counts of connections: open, busy and waiting, for metrics.

@@ -12,4 +12,14 @@
 //! `_id` and `_lastUpdated` have no rows: `res` knows them. `s` is the start of the primary date, or
 //! `-infinity` where the resource has none, the same in all its rows.
 
+mod columns;
 mod hash;
+mod indexer;
+mod rows;
+mod statements;
+
+pub(super) use columns::{IndexColumns, Indexed};
+pub(super) use indexer::Indexer;
+pub use indexer::Parameters;
+pub use rows::IndexRows;
+pub(super) use statements::{index_arrays, put_index};
