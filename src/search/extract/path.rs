@@ -111,7 +111,7 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
             Part::As(name) => {
                 let wanted = named(name, schema)?;
                 let Some(Step::Child(children)) = steps.last_mut() else { return None };
-                children.retain(|(_, leaf)| schema.is_a(leaf.type_id, wanted));
+                children.retain(|(_, leaf)| keeps(leaf.type_id, wanted, schema));
                 owner = only(children);
             }
             // Several parents would each have an item of this number: `fhirpath` counts them all.
@@ -130,6 +130,12 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
         }
     }
     Some(Path { steps, own })
+}
+
+/// As FHIRPath's `as`: of primitives only the very type, else also what specialises it.
+fn keeps(type_id: TypeId, wanted: TypeId, schema: &Schema) -> bool {
+    let is_primitive = matches!(schema.get(type_id).kind, TypeKind::Primitive(_));
+    type_id == wanted || (!is_primitive && schema.is_a(type_id, wanted))
 }
 
 /// The type when there is only one.
