@@ -11,6 +11,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
+mod ambiguous;
 mod atom;
 mod compile;
 mod composite;
@@ -18,6 +19,7 @@ mod cursor;
 mod date;
 mod definitions;
 mod driver;
+mod include;
 mod link;
 mod list;
 mod number;
@@ -37,13 +39,18 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{Filter, SearchRequest};
 
-use super::{Store, WriteTx};
+use super::{Parameters, Store, WriteTx};
 
 use page::Search;
 use run::Run;
 
 pub use definitions::Definitions;
 pub(super) use probe::Counts;
+
+/// Every static statement of a search, for the test that prepares them.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    [ambiguous::STATEMENTS, include::STATEMENTS].into_iter().flatten().copied()
+}
 
 /// Which page of a search.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -140,7 +147,8 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
         let mut run = Run::alone(self, request.explain).await?;
-        let asked = Asked { store: self, definitions, permit };
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
         let (page, disclosed) = asked.page(&mut run, request, paging).await?;
         Ok(Unaudited::new(page, disclosed))
     }
@@ -158,7 +166,9 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
         let mut run = Run::alone(self, false).await?;
-        Asked { store: self, definitions, permit }.few(&mut run, types, filters, limit).await
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
     }
 }
 
@@ -176,7 +186,8 @@ impl WriteTx {
     ) -> Result<(SearchPage, Disclosed), Error> {
         let store = self.store().clone();
         let mut run = self.run(&store, request.explain).await?;
-        let asked = Asked { store: &store, definitions, permit };
+        let parameters = &*store.parameters()?;
+        let asked = Asked { store: &store, parameters, definitions, permit };
         asked.page(&mut run, request, paging).await
     }
 
@@ -194,7 +205,8 @@ impl WriteTx {
     ) -> Result<Vec<Found>, Error> {
         let store = self.store().clone();
         let mut run = self.run(&store, false).await?;
-        let asked = Asked { store: &store, definitions, permit };
+        let parameters = &*store.parameters()?;
+        let asked = Asked { store: &store, parameters, definitions, permit };
         asked.few(&mut run, types, filters, limit).await
     }
 
@@ -210,6 +222,7 @@ impl WriteTx {
 /// Who asks whom.
 struct Asked<'a, 'gate> {
     store: &'a Store,
+    parameters: &'a Parameters,
     definitions: &'a Definitions,
     permit: &'a Permit<'gate>,
 }
@@ -237,7 +250,7 @@ impl<'gate> Asked<'_, 'gate> {
     }
 
     fn about<'s>(&'s self, types: &'s [ResourceType], filters: &'s [Filter]) -> Search<'s, 'gate> {
-        let Self { store, definitions, permit } = *self;
-        Search { store, definitions, permit, types, filters }
+        let Self { store, parameters, definitions, permit } = *self;
+        Search { store, parameters, definitions, permit, types, filters }
     }
 }
