@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod fhir;
 pub mod fhirpath;
+pub mod fulltext;
 pub mod http;
 pub mod search;
 pub mod spec;

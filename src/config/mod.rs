@@ -137,6 +137,9 @@ configuration! {
         max_page: NonZeroU32 = Number(1_000),
         /// Size of a page when the request names none, in entries.
         default_page: NonZeroU32 = Number(50),
+        /// Most resources that one conditional delete deletes. With 1, criteria that match several
+        /// are refused; with more, all that match are deleted, or none.
+        max_conditional_delete: NonZeroU32 = Number(1),
         /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
         /// all, nothing for none.
         cors_origins: Vec<String> = List,
@@ -166,6 +169,12 @@ configuration! {
         read_connections: NonZeroU32 = Number(2),
         /// Connections that carry transactions, one each at a time.
         write_connections: NonZeroU32 = Number(16),
+        /// Connections that carry searches, one each at a time: a search that is slow holds back
+        /// none but those that wait for one of these.
+        search_connections: NonZeroU32 = Number(8),
+        /// Longest time that one statement of a search may take, in milliseconds: then it is
+        /// refused as too costly.
+        search_timeout_ms: NonZeroU32 = Number(10_000),
         /// Longest time that one statement may take, in milliseconds.
         statement_timeout_ms: NonZeroU32 = Number(30_000),
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
