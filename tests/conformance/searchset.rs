@@ -116,3 +116,64 @@ impl Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln::fhir::json::parse;
+
+    #[test]
+    fn an_answer_that_breaks_a_rule_of_searchsets_is_refused() {
+        const BASE: &str = "http://h/fhir";
+        let link = r#""link":[{"relation":"self","url":"u"}]"#;
+        let entry = |url: &str, more: &str| {
+            format!(
+                r#"{{"fullUrl":"{url}","resource":{{"resourceType":"Patient","id":"u-1"}},{more}}}"#
+            )
+        };
+        let good = entry("http://h/fhir/Patient/u-1", r#""search":{"mode":"match"}"#);
+        let bundle =
+            |more: &str| format!(r#"{{"resourceType":"Bundle","type":"searchset",{more}}}"#);
+        for (json, expect, holds) in [
+            (bundle(&format!(r#"{link},"entry":[{good}]"#)), r#"{"matches":"1"}"#, true),
+            (
+                bundle(&format!(r#"{link},"entry":[{good}]"#)),
+                r#"{"matches":"1","included":""}"#,
+                true,
+            ),
+            (bundle(&format!(r#"{link},"entry":[{good}]"#)), r#"{"matches":""}"#, false),
+            (bundle(&format!(r#"{link},"entry":[{good}]"#)), r#"{"ordered":"1 2"}"#, false),
+            (bundle(&format!(r#"{link},"entry":[{good}]"#)), r#"{"included":"1"}"#, false),
+            (bundle(&format!(r#"{link},"total":2,"entry":[{good}]"#)), r#"{"matches":"1"}"#, false),
+            (bundle(&format!(r#"{link},"entry":[{good},{good}]"#)), r#"{"matches":"1"}"#, false),
+            (bundle(&format!(r#""entry":[{good}]"#)), r#"{"matches":"1"}"#, false),
+            (bundle(&format!(r#"{link},"entry":[]"#)), r#"{"matches":""}"#, false),
+            (bundle(link), r#"{"matches":""}"#, true),
+            (
+                bundle(&format!(
+                    r#"{link},"entry":[{}]"#,
+                    entry("http://other/Patient/u-1", r#""search":{"mode":"match"}"#)
+                )),
+                r#"{"matches":"1"}"#,
+                false,
+            ),
+            (
+                bundle(&format!(
+                    r#"{link},"entry":[{}]"#,
+                    entry("http://h/fhir/Patient/u-1", r#""search":{"score":1}"#)
+                )),
+                r#"{"matches":"1"}"#,
+                false,
+            ),
+        ] {
+            let answer = Answer {
+                status: 200,
+                headers: hyper::header::HeaderMap::new(),
+                body: json.clone().into(),
+            };
+            let expect = parse(expect.as_bytes()).unwrap();
+            let found = check(&answer, &expect, "u", BASE);
+            assert_eq!(found.is_ok(), holds, "{json} {found:?}");
+        }
+    }
+}
