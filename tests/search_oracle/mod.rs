@@ -76,7 +76,7 @@ async fn random_searches_find_what_a_naive_evaluator_finds() {
     println!("{asked} searches asked, {found} of them found something");
     let count = failures.len();
     assert!(failures.is_empty(), "{count} of {asked} differ:\n\n{}", failures.join("\n\n"));
-    assert!(found * 2 > asked, "only {found} of {asked} searches found something");
+    assert!(found * 5 > asked * 2, "only {found} of {asked} searches found something");
 }
 
 /// Writes the resources, changes and deletes some, and reads what is there.
