@@ -201,7 +201,8 @@ impl FullText {
         let target = Target { field: place, parameter, analyzer: self.analyzer };
         let query = of_types(target.query(&node), files.fields.kind, types);
         let searcher = files.reader.searcher();
-        let found = searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
+        let found =
+            searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
         let best = found.first().map_or(0.0, |(score, _)| *score);
         let keys = keys(&searcher)?;
         let hits = found.into_iter().filter_map(|(score, address)| {
