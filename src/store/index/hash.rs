@@ -58,7 +58,10 @@ impl Hasher {
         let Some(system) = system else { return 0 };
         let mut hasher = self.start(b'z');
         hasher.write(system.as_bytes());
-        (hasher.finish() as i32).max(1)
+        match hasher.finish() as i32 {
+            0 => 1,
+            hash => hash,
+        }
     }
 
     /// `num.u`, `num.n`: the code or the name of a unit.
