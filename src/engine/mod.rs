@@ -3,7 +3,8 @@
 //! Every interaction passes the gate; every write goes through [`write`]; a Bundle's entries run the
 //! same code as the interactions they stand for.
 //!
-//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `search`, `spec`, `store`, `validate`.
+//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `fulltext`, `search`, `spec`, `store`,
+//! `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
@@ -43,7 +44,7 @@ pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
-pub use search::{Match, OF_FORM, SearchTarget, Searched};
+pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;
@@ -74,6 +75,7 @@ pub struct Engine {
     criteria_turns: Turns,
     extractor: Arc<Extractor>,
     definitions: Definitions,
+    lookups: Lookups,
 }
 
 impl Engine {
@@ -101,7 +103,14 @@ impl Engine {
             criteria_turns,
             extractor,
             definitions,
+            lookups: Lookups::default(),
         }
+    }
+
+    /// The same engine with somebody to ask for what is not in the database's index.
+    #[must_use]
+    pub fn with(self, lookups: Lookups) -> Self {
+        Self { lookups, ..self }
     }
 
     /// What finds the values of search parameters.

@@ -13,7 +13,7 @@ use crate::fhir::{Identity, IssueCode, ResourceType};
 use crate::search::request::SearchRequest;
 use crate::store::{Current, WriteTx};
 
-use super::{SearchTarget, resolve};
+use super::SearchTarget;
 
 /// Parameters that choose nothing: no part of criteria (rest 2.38, 3.32).
 const OF_RESULTS: [&str; 16] = [
@@ -73,7 +73,7 @@ impl Engine {
         let hasher = self.store.hasher();
         let names = lock_names(resource_type, &request.shown);
         let locks = names.iter().map(|name| hasher.lock(name)).collect();
-        resolve::resolve(&mut request)?;
+        self.resolver().resolve(&mut request)?;
         Ok(Criteria { resource_type, locks, request })
     }
 

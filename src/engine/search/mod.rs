@@ -26,6 +26,8 @@ pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
 pub(super) use criteria::Criteria;
 pub use criteria::OF_FORM;
+pub use resolve::Lookups;
+use resolve::Resolver;
 
 /// A page and what its links and its outcome say.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ impl Engine {
         let mut request = self.parse_search(target, query, is_strict)?;
         let mut issues: Vec<Issue> = Vec::new();
         without_includes_of_texts(&mut request, query, is_strict, &mut issues)?;
-        resolve::resolve(&mut request)?;
+        self.resolver().resolve(&mut request)?;
         let told = request.notices.iter().map(|notice| notice.issue(Severity::Warning));
         issues.splice(0..0, told);
         let page = self.settings.page;
@@ -112,6 +114,10 @@ impl Engine {
             cursor: query.once(CURSOR)?.map(str::to_owned),
         };
         Ok(Asked { path: path(target), request, paging, issues })
+    }
+
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver { lookups: &self.lookups, extractor: &self.extractor }
     }
 
     fn parse_search(
