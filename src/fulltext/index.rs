@@ -201,7 +201,8 @@ impl FullText {
         let target = Target { field: place, parameter, analyzer: self.analyzer };
         let query = of_types(target.query(&node), files.fields.kind, types);
         let searcher = files.reader.searcher();
-        let found = searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
+        let found =
+            searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
         let best = found.first().map_or(0.0, |(score, _)| *score);
         let keys = keys(&searcher)?;
         let hits = found.into_iter().filter_map(|(score, address)| {
@@ -283,7 +284,7 @@ fn open(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> {
 fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> {
     std::fs::create_dir_all(folder).map_err(broken)?;
     let (schema, fields) = schema();
-    let words = TokenizerManager::new();
+    let words = TokenizerManager::default();
     words.register("words", analyzer);
     words.register("named", analyzer.of_named());
     // Nothing is kept beside the words, so a thread that compresses it would only wait.
@@ -324,7 +325,7 @@ fn stored(key: i64, document: &Document, fields: Fields) -> TantivyDocument {
     let mut stored = TantivyDocument::new();
     stored.add_i64(fields.key, key);
     stored.add_i64(fields.kind, i64::from(document.resource_type.code()));
-    for text in &document.narrative {
+    if let Some(text) = &document.narrative {
         stored.add_text(fields.narrative, text);
     }
     for text in &document.content {

@@ -41,7 +41,7 @@ pub enum FullTextError {
     #[error("the full text index failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The stems of a language that nobody knows are asked for.
-    #[error("there are no stems for {0:?}; there are for {}", known())]
+    #[error("there are no stems for {0:?}; there are for {known}", known = known())]
     Language(String),
     /// Another process writes this index.
     #[error("another process has the full text index open")]

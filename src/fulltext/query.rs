@@ -84,7 +84,7 @@ impl<'q> Parser<'q> {
                 return Err(self.fault_before("OR needs something before it", 2));
             }
             self.space();
-            if self.rest.peek().is_none_or(|(_, letter)| *letter == ')') || self.is_at("OR") {
+            if self.ends() || self.is_at("OR") {
                 return Err(self.fault("OR needs something behind it"));
             }
         }
@@ -99,18 +99,15 @@ impl<'q> Parser<'q> {
         let (mut nodes, mut count) = (Vec::new(), 0);
         loop {
             self.space();
-            match self.rest.peek() {
-                None | Some((_, ')')) => break,
-                _ if self.is_at("OR") => break,
-                _ => {}
+            if self.ends() || self.is_at("OR") {
+                break;
             }
             if self.takes("AND") {
                 self.space();
-                let ends = self.rest.peek().is_none_or(|(_, letter)| *letter == ')');
                 if count == 0 {
                     return Err(self.fault("AND needs something before it"));
                 }
-                if ends || self.is_at("OR") || self.is_at("AND") {
+                if self.ends() || self.is_at("OR") || self.is_at("AND") {
                     return Err(self.fault("AND needs something behind it"));
                 }
             }
@@ -130,7 +127,7 @@ impl<'q> Parser<'q> {
         }
         if self.takes("NOT") {
             self.space();
-            if self.rest.peek().is_none_or(|(_, letter)| *letter == ')') {
+            if self.ends() {
                 return Err(self.fault("NOT needs something behind it"));
             }
             let inner = self.operand(depth + 1)?;
@@ -214,6 +211,11 @@ impl<'q> Parser<'q> {
 
     fn space(&mut self) {
         while self.rest.next_if(|(_, letter)| letter.is_whitespace()).is_some() {}
+    }
+
+    /// Whether the query or its group is over.
+    fn ends(&mut self) -> bool {
+        self.rest.peek().is_none_or(|(_, letter)| *letter == ')')
     }
 
     /// Whether this word in capitals stands here.

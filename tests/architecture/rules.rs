@@ -82,10 +82,11 @@ const OWNED: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["app"]),
     ("opentelemetry_sdk", &["app"]),
     ("quick_xml", &["fhir::codec"]),
-    ("regex", &["fhirpath"]),
+    ("regex", &["fhirpath", "terminology"]),
     ("rustix", &["app"]),
     ("rustls", &["store"]),
     ("sqlx", &["store"]),
+    ("tantivy", &["fulltext"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tower", &["app", "http"]),
@@ -97,7 +98,7 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "ucum", "validate"];
+const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];

@@ -213,7 +213,8 @@ fn stems_are_found_where_the_language_is_set() {
     let folder = Folder::new("stems");
     let options = Options { language: Some("english".to_owned()), ..folder.options() };
     let index = FullText::open(options).unwrap();
-    index.apply(&[change(1, ResourceType::CONDITION, "", &["Fractures of the bones"])], HERE).unwrap();
+    let changes = [change(1, ResourceType::OBSERVATION, "", &["Fractures of the bones"])];
+    index.apply(&changes, HERE).unwrap();
     for (query, expected) in [
         ("fracture", &[1][..]),
         ("fractures", &[1]),
