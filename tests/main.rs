@@ -11,6 +11,7 @@ mod bad_bodies;
 mod capability;
 mod codec_suites;
 mod command_line;
+mod conditional;
 mod conformance;
 mod database_faults;
 mod documents;

@@ -179,7 +179,7 @@ impl http::Probe for Probe {
 /// [`StartError::Definitions`] when the embedded definitions are damaged.
 pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, StartError> {
     let spec = Arc::new(Spec::r4().map_err(definitions)?);
-    store.use_extractor(Arc::new(extractor(&spec, &base)?));
+    let extractor = Arc::new(extractor(&spec, &base)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let order = match config.ids {
         Ids::Random => IdOrder::Random,
@@ -188,8 +188,13 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds(order));
     let page =
         PageSize { default: config.http.default_page.get(), max: config.http.max_page.get() };
-    let settings = Settings { base, max_bundle_entries: config.http.max_bundle_entries, page };
-    Ok(Engine::new(store, spec, clock, ids, settings))
+    let settings = Settings {
+        base,
+        max_bundle_entries: config.http.max_bundle_entries,
+        page,
+        max_conditional_delete: config.http.max_conditional_delete.get(),
+    };
+    Ok(Engine::new(store, spec, extractor, clock, ids, settings))
 }
 
 /// What makes index rows of resources.

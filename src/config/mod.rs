@@ -137,6 +137,9 @@ configuration! {
         max_page: NonZeroU32 = Number(1_000),
         /// Size of a page when the request names none, in entries.
         default_page: NonZeroU32 = Number(50),
+        /// Most resources that one conditional delete deletes. With 1, criteria that match several
+        /// are refused; with more, all that match are deleted, or none.
+        max_conditional_delete: NonZeroU32 = Number(1),
         /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
         /// all, nothing for none.
         cors_origins: Vec<String> = List,

@@ -15,6 +15,8 @@ use super::prepare::Prepared;
 pub enum WriteOutcome {
     /// A resource came into being, or back to life.
     Created,
+    /// A conditional create found it: nothing was written.
+    Existing,
     /// The content was the same already: no new version.
     Unchanged,
     /// A new version of a live resource.

@@ -95,19 +95,23 @@ impl Store {
         if unknown.is_empty() {
             return Ok(());
         }
-        let types: Vec<i16> =
-            unknown.iter().map(|(resource_type, _)| resource_type.code()).collect();
-        let kinds: Vec<i8> = unknown.iter().map(|(_, used)| used.list.code()).collect();
-        let systems: Vec<&str> = unknown.iter().map(|(_, used)| used.system.as_str()).collect();
-        let codes: Vec<&str> = unknown.iter().map(|(_, used)| used.code.as_str()).collect();
         let connection = self.0.writers.connection().await?;
-        let statement = connection.prepare_cached(NOTE).await.map_err(failure::error)?;
-        connection
-            .execute(&statement, &[&TENANT, &types, &kinds, &systems, &codes])
-            .await
-            .map_err(failure::error)?;
+        note(&unknown, &connection).await.map_err(failure::error)?;
         self.0.known_uses.add(unknown);
         Ok(())
+    }
+
+    /// The same inside a transaction that is open already; whether it commits is not known here.
+    pub(super) async fn note_uses_on(
+        &self,
+        uses: &[(ResourceType, &MetaUse)],
+        connection: &Object,
+    ) -> Result<(), CommitError> {
+        let unknown = self.0.known_uses.unknown(uses);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        note(&unknown, connection).await.map_err(failure::commit_error)
     }
 
     /// The profiles, labels and tags in use within reach.
@@ -123,6 +127,19 @@ impl Store {
         let uses = find_uses(Reader::Shared(&pipeline), scope, permit).await?;
         Ok(Unaudited::new(uses, Disclosed::default()))
     }
+}
+
+async fn note(
+    uses: &[(ResourceType, MetaUse)],
+    connection: &Object,
+) -> Result<(), tokio_postgres::Error> {
+    let types: Vec<i16> = uses.iter().map(|(resource_type, _)| resource_type.code()).collect();
+    let kinds: Vec<i8> = uses.iter().map(|(_, used)| used.list.code()).collect();
+    let systems: Vec<&str> = uses.iter().map(|(_, used)| used.system.as_str()).collect();
+    let codes: Vec<&str> = uses.iter().map(|(_, used)| used.code.as_str()).collect();
+    let statement = connection.prepare_cached(NOTE).await?;
+    connection.execute(&statement, &[&TENANT, &types, &kinds, &systems, &codes]).await?;
+    Ok(())
 }
 
 async fn find_uses(

@@ -20,6 +20,7 @@ mod migrate;
 mod reads;
 mod resource;
 mod rows;
+pub mod search;
 mod tls;
 mod together;
 mod write;
@@ -57,6 +58,7 @@ const BUCKET: i32 = TENANT << 10;
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
+        connection::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
         maintenance::STATEMENTS,
@@ -67,6 +69,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(search::statements())
 }
 
 /// How many connections of each kind.

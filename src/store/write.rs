@@ -23,6 +23,7 @@ use super::resource::Current;
 use super::rows::{JsonText, Timestamptz};
 use super::{BUCKET, Store, TENANT, failure};
 
+mod locks;
 mod queue;
 mod rid;
 mod statements;
@@ -160,7 +161,11 @@ impl WriteTx {
                 uses.push((staged.identity.resource_type, used));
             }
         }
-        self.store.note_uses(&uses).await.map_err(CommitError::Failed)
+        match &self.connection {
+            // To wait for another connection while holding one could be to wait for ever.
+            Some(connection) => self.store.note_uses_on(&uses, connection).await,
+            None => self.store.note_uses(&uses).await.map_err(CommitError::Failed),
+        }
     }
 
     /// Whether one statement does it all, which then is its own transaction.

@@ -105,7 +105,7 @@ const IMPURE: &[&str] =
 
 /// Where the tables of FHIR data may be named in SQL.
 const DATA_SQL: &[&str] =
-    &["store::history", "store::meta", "store::resource", "store::search_sql", "store::write"];
+    &["store::history", "store::meta", "store::resource", "store::search", "store::write"];
 
 /// Expressions with the only modules that may hold them.
 const RESERVED: &[(&str, &[&str])] = &[
@@ -275,7 +275,7 @@ pub(crate) fn data_sql(sources: &[Source]) -> BTreeSet<String> {
 /// Public reads of FHIR data that ask for no permit or give unaudited data away.
 pub(crate) fn permits(sources: &[Source]) -> BTreeSet<String> {
     let mut broken = BTreeSet::new();
-    let reads = ["store::history", "store::meta", "store::resource", "store::search_sql"];
+    let reads = ["store::history", "store::meta", "store::resource", "store::search"];
     for source in sources.iter().filter(|source| reads.iter().any(|path| source.is_in(path))) {
         let code = source.code.join(" ");
         for at in occurrences(&code, "pub async fn ") {

@@ -35,6 +35,16 @@ pub(super) struct Rules {
     pub(super) zone: Zone,
 }
 
+impl Rules {
+    /// Whether the case of the codes of a system counts.
+    pub(super) fn case(&self, system: Option<&str>) -> Case {
+        match system {
+            Some(system) if self.codes.is_case_sensitive(system) => Case::Sensitive,
+            _ => Case::Insensitive,
+        }
+    }
+}
+
 /// An element that a parameter looks at.
 #[derive(Clone, Copy)]
 pub(super) struct Element<'v> {
@@ -321,10 +331,7 @@ impl<'v> Sink<'_, 'v> {
     }
 
     fn case(&self, system: Option<&str>) -> Case {
-        match system {
-            Some(system) if self.rules.codes.is_case_sensitive(system) => Case::Sensitive,
-            _ => Case::Insensitive,
-        }
+        self.rules.case(system)
     }
 
     fn code(&mut self, system: Option<&'v str>, code: Option<&'v str>, case: Case) {

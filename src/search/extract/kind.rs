@@ -4,7 +4,7 @@ use crate::fhir::schema::{Primitive, Schema, TypeId, TypeKind};
 
 /// How the values of an element are told apart for the index.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Kind {
+pub(in crate::search) enum Kind {
     Address,
     Boolean,
     Canonical,

@@ -14,6 +14,7 @@ mod emit;
 mod entry;
 mod full_text;
 mod kind;
+mod lookup;
 mod path;
 mod plan;
 mod scan;
@@ -39,6 +40,8 @@ pub use entry::{
     Skipped,
 };
 pub use full_text::{FullText, full_text};
+pub(in crate::search) use kind::Kind;
+pub(in crate::search) use lookup::Shape;
 pub use plan::{Parameter, PlanError};
 
 /// Most combinations that one element may give a composite.

@@ -8,15 +8,38 @@
 //! |---|---|
 //! | [`compare`] | one comparison with the values of a parameter |
 //! | [`prefix`] | `ge`, `sa`, .. |
+//! | `context` | what a query is read against: target, definitions, limits |
 //! | `escape` | the separators and their escapes |
 //! | `fault` | what is refused or passed over |
+//! | `parse`, `scope`, `result`, `include` | the query as a whole, and parameters about the answer |
+//! | `criterion`, `parameter`, `chain`, `common` | from a parameter to a filter |
+//! | `composite`, `date`, `near`, `quantity`, `reference`, `string`, `token`, `uri` | values |
+//! | `filter` | the expressions of `_filter` |
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html> (rest section 4)
 
+mod chain;
+mod common;
 pub mod compare;
+mod composite;
+mod context;
+mod criterion;
+mod date;
 mod escape;
 mod fault;
+mod filter;
+mod include;
+mod near;
+mod parameter;
+mod parse;
 pub mod prefix;
+mod quantity;
+mod reference;
+mod result;
+mod scope;
+mod string;
+mod token;
+mod uri;
 
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::values::date::DateRange;
@@ -25,7 +48,9 @@ use crate::spec::search_parameter::SearchType;
 use compare::Comparison;
 use prefix::Prefix;
 
+pub use context::{Context, Limits, SearchTarget};
 pub use fault::{Fault, InvalidSearch, Notice, Reason};
+pub use parse::parse;
 
 /// A search as it was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +73,10 @@ pub struct SearchRequest {
     pub contained: ContainedMode,
     /// Whether the caller wants to know how the search is done (`_explain=true`).
     pub explain: bool,
+    /// Ids that stand without a type where a reference may lead to several, and those types. The
+    /// filters look for all of them; when more than one of them exists (for the caller), the search
+    /// is refused (rest 4.110).
+    pub ambiguous: Vec<(LogicalId, Vec<ResourceType>)>,
     /// The parameters that were understood, as a link shows them: in the order they were sent,
     /// decoded. Those of paging and form (`_format`, `_pretty`) are not among them.
     pub shown: Vec<(Box<str>, Box<str>)>,

@@ -51,11 +51,6 @@ impl Prefix {
         let found = Self::ALL.into_iter().find(|prefix| text.starts_with(prefix.as_str()));
         found.map_or((Self::Eq, text), |prefix| (prefix, &text[2..]))
     }
-
-    /// What is written before a value: nothing for `eq`.
-    pub(super) fn shown(self) -> &'static str {
-        if self == Self::Eq { "" } else { self.as_str() }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,58 @@
+//! What a query is read against.
+
+use crate::fhir::{Instant, LogicalId, ResourceType};
+use crate::search::extract::Extractor;
+
+/// What is searched, by the path of the request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SearchTarget {
+    /// A compartment: `Patient/1/Observation`, `Patient/1/*` (rest 4.170).
+    Compartment {
+        /// The kind of compartment; one that the definitions have.
+        code: ResourceType,
+        /// Whose.
+        id: LogicalId,
+        /// The type that is searched; `None`: all that can be in the compartment.
+        resource_type: Option<ResourceType>,
+    },
+    /// Everything, or the types that `_type` names.
+    System,
+    /// One type.
+    Type(ResourceType),
+}
+
+/// What the reading of a query depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    /// The parameters, and how their values are brought into the index.
+    pub extractor: &'c Extractor,
+    /// What `ap` measures from.
+    pub now: Instant,
+    /// Whether what would be passed over is refused (`handling=strict`; always for criteria of
+    /// conditional interactions, rest 2.39).
+    pub is_strict: bool,
+    /// How much is taken.
+    pub limits: Limits,
+}
+
+/// How much a query may ask for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Links of a chain, `_has` included.
+    pub chain_depth: usize,
+    /// Parts that the filters have in all: each comparison with a parameter and each link counts,
+    /// once for each type that an untyped link may lead to.
+    pub filter_nodes: usize,
+    /// `_include` and `_revinclude` together.
+    pub includes: usize,
+    /// Parameters of a query.
+    pub parameters: usize,
+    /// Values of a parameter, separated by commas.
+    pub values: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { chain_depth: 8, filter_nodes: 2_000, includes: 50, parameters: 100, values: 1_000 }
+    }
+}

@@ -1,0 +1,137 @@
+//! Parameters about the answer: its order, its pages, its total.
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html#return> (rest 4.176 to 4.191)
+
+use crate::spec::search_parameter::SearchType;
+
+use super::criterion::Refusal;
+use super::fault::{Reason, clip};
+use super::parameter::Parameter;
+use super::parse::Draft;
+use super::{ContainedMode, SortBy, SortKey, Total};
+
+/// Parameters that may stand once.
+const ONCE: [&str; 7] =
+    ["_contained", "_containedType", "_count", "_elements", "_explain", "_summary", "_total"];
+
+/// An order has so many keys at most.
+const MAX_SORT: usize = 16;
+
+impl Draft<'_> {
+    pub(super) fn is_result(code: &str) -> bool {
+        code == "_sort" || ONCE.contains(&code)
+    }
+
+    /// Takes a parameter about the result, which has no modifier.
+    pub(super) fn result(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            return self.ignore(name, "has no value");
+        }
+        if name == "_sort" {
+            return self.sort(name, value);
+        }
+        match self.once.iter().find(|(known, _)| **known == *name) {
+            Some((_, before)) if **before == *value => return,
+            Some(_) => return self.fault(name, Reason::name("may stand once only")),
+            None => self.once.push((name.into(), value.into())),
+        }
+        match self.set(name, value) {
+            Ok(()) => self.show(name, value),
+            Err(expected) => self.fault(name, Reason::value(value, 1, expected)),
+        }
+    }
+
+    /// What is wrong is told by what is expected.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        let request = &mut self.request;
+        match (name, value) {
+            ("_count", _) => {
+                if !value.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err("a number of entries, 0 or more");
+                }
+                let count = value.parse().unwrap_or(u32::MAX);
+                request.count = Some(count);
+                request.counts_only |= count == 0;
+            }
+            ("_total", "accurate") => request.total = Total::Accurate,
+            ("_total", "estimate") => request.total = Total::Estimate,
+            ("_total", "none") => request.total = Total::None,
+            ("_total", _) => return Err("accurate, estimate or none"),
+            ("_summary", "count") => request.counts_only = true,
+            ("_summary", "data" | "false" | "text" | "true") | ("_elements", _) => {}
+            ("_summary", _) => return Err("count, data, false, text or true"),
+            ("_explain", "true") => request.explain = true,
+            ("_explain", "false") => request.explain = false,
+            ("_explain", _) => return Err("true or false"),
+            ("_contained", "both" | "false" | "true")
+            | ("_containedType", "contained" | "container") => {}
+            ("_contained", _) => return Err("both, false or true"),
+            _ => return Err("contained or container"),
+        }
+        Ok(())
+    }
+
+    /// What `_contained` and `_containedType` say together.
+    pub(super) fn contained(&self) -> ContainedMode {
+        let told = |name: &str| {
+            let found = self.once.iter().find(|(known, _)| **known == *name);
+            found.map(|(_, value)| &**value)
+        };
+        let shows_container = told("_containedType") != Some("contained");
+        match told("_contained") {
+            Some("true") => ContainedMode::Inside { shows_container },
+            Some("both") => ContainedMode::Both { shows_container },
+            _ => ContainedMode::Outside,
+        }
+    }
+
+    /// Adds keys to the order; those that mean nothing are passed over (rest 4.177, 4.182).
+    fn sort(&mut self, name: &str, value: &str) {
+        let mut kept = Vec::new();
+        for text in value.split(',').filter(|text| !text.is_empty()) {
+            match self.sort_key(text) {
+                Ok(key) => {
+                    kept.push(text);
+                    self.request.sort.push(key);
+                }
+                Err(reason) => self.ignore(name, reason),
+            }
+        }
+        let (count, limit) = (self.request.sort.len(), MAX_SORT);
+        if count > limit {
+            self.fault(name, Reason::TooMany { what: "keys", count, limit });
+        }
+        if !kept.is_empty() {
+            self.show(name, &kept.join(","));
+        }
+    }
+
+    fn sort_key(&self, text: &str) -> Result<SortKey, String> {
+        let (code, is_descending) = text.strip_prefix('-').map_or((text, false), |it| (it, true));
+        let by = match code {
+            "_id" => SortBy::Id,
+            "_lastUpdated" => SortBy::LastUpdated,
+            "_score" => SortBy::Score,
+            _ => self.sort_parameter(code)?,
+        };
+        Ok(SortKey { by, is_descending })
+    }
+
+    fn sort_parameter(&self, code: &str) -> Result<SortBy, String> {
+        let found = Parameter::find(self.context().extractor, &self.scope.types, code);
+        let parameter = found.map_err(|refusal| match refusal {
+            Refusal::Partial(reason) | Refusal::Unknown(reason) => {
+                format!("{}: {reason}", clip(code))
+            }
+            Refusal::Empty | Refusal::Faulty(_) => {
+                format!("{} is not the same for all the types", clip(code))
+            }
+        })?;
+        match parameter.search_type {
+            SearchType::Special if self.has_place => Ok(SortBy::Distance),
+            SearchType::Special => Err(format!("{code} sorts only what is searched by it")),
+            SearchType::Composite => Err(format!("{code} is a composite, which has no order")),
+            other => Ok(SortBy::Parameter(parameter.keys, other)),
+        }
+    }
+}
