@@ -104,12 +104,16 @@ impl FullText {
     /// As [`FullText::open`].
     pub fn reopen(&self) -> Result<(), FullTextError> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        // The lock on the folder goes with the writer.
-        drop(files.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        files.close();
         *files = Arc::new(open(&self.options.folder, self.analyzer)?);
         let is_ready = position(&files, &self.options)?.is_some();
         self.ready.store(is_ready, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Ends writing: another process may open the index. What was not committed is lost.
+    pub fn close(&self) {
+        self.files().close();
     }
 
     /// Up to where in the change feed the index is; `None` when it has to be built.
@@ -244,6 +248,11 @@ impl std::fmt::Debug for FullText {
 }
 
 impl Files {
+    /// Lets the writer go, and with it the lock on the folder.
+    fn close(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     fn write<T>(
         &self,
         work: impl FnOnce(&mut IndexWriter, Fields) -> Result<T, TantivyError>,

@@ -104,8 +104,14 @@ const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
 
 /// Where the tables of FHIR data may be named in SQL.
-const DATA_SQL: &[&str] =
-    &["store::history", "store::meta", "store::resource", "store::search", "store::write"];
+const DATA_SQL: &[&str] = &[
+    "store::history",
+    "store::maintenance::contents",
+    "store::meta",
+    "store::resource",
+    "store::search",
+    "store::write",
+];
 
 /// Expressions with the only modules that may hold them.
 const RESERVED: &[(&str, &[&str])] = &[

@@ -25,9 +25,9 @@ use super::history::CURSOR;
 pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
 pub(super) use criteria::Criteria;
+pub use criteria::OF_FORM;
 pub use resolve::Lookups;
 use resolve::Resolver;
-pub use criteria::OF_FORM;
 
 /// A page and what its links and its outcome say.
 #[derive(Debug)]
