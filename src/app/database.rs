@@ -81,6 +81,8 @@ impl Database {
         let sizes = Sizes {
             readers: config.database.read_connections.get() as usize,
             writers: config.database.write_connections.get() as usize,
+            searchers: config.database.search_connections.get() as usize,
+            search_timeout_ms: config.database.search_timeout_ms.get(),
             statement_timeout_ms: config.database.statement_timeout_ms.get(),
             read_audit: match config.audit.reads {
                 ReadAudit::Committed => Flush::Soon,

@@ -169,6 +169,12 @@ configuration! {
         read_connections: NonZeroU32 = Number(2),
         /// Connections that carry transactions, one each at a time.
         write_connections: NonZeroU32 = Number(16),
+        /// Connections that carry searches, one each at a time: a search that is slow holds back
+        /// none but those that wait for one of these.
+        search_connections: NonZeroU32 = Number(8),
+        /// Longest time that one statement of a search may take, in milliseconds: then it is
+        /// refused as too costly.
+        search_timeout_ms: NonZeroU32 = Number(10_000),
         /// Longest time that one statement may take, in milliseconds.
         statement_timeout_ms: NonZeroU32 = Number(30_000),
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from

@@ -35,7 +35,7 @@ use crate::search::extract::Extractor;
 
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
-pub use index::{IndexRows, Parameters};
+pub use index::{IndexRows, Parameters, Stored};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
@@ -79,8 +79,12 @@ pub struct Sizes {
     pub readers: usize,
     /// Connections for writes, one write at a time each.
     pub writers: usize,
+    /// Connections for searches, one search at a time each.
+    pub searchers: usize,
     /// Longest time a statement may take, in milliseconds.
     pub statement_timeout_ms: u32,
+    /// The same for a statement of a search.
+    pub search_timeout_ms: u32,
     /// Whether reads and denials wait until the disk has their ledger rows. Writes always do.
     pub read_audit: Flush,
 }
@@ -93,6 +97,8 @@ pub(crate) struct Inner {
     readers: Pipelines,
     reads: Reads,
     writers: Pool,
+    searchers: Pool,
+    counts: search::Counts,
     ledger: LedgerWriter,
     hasher: Hasher,
     indexer: Indexer,
@@ -113,6 +119,7 @@ impl Store {
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
+        let searchers = Pool::new(address, sizes.searchers, sizes.search_timeout_ms)?;
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
@@ -121,6 +128,8 @@ impl Store {
             readers,
             reads,
             writers,
+            searchers,
+            counts: search::Counts::default(),
             ledger,
             hasher,
             indexer: Indexer::default(),

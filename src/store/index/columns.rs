@@ -36,6 +36,7 @@ pub(in crate::store) struct IndexColumns<'a> {
     start: Vec<Edge>,
     end: Vec<Edge>,
     marks: Vec<String>,
+    signs: Vec<String>,
     keys: Vec<Option<JsonText<'a>>>,
     change: Vec<i8>,
     token: Tokens,
@@ -57,7 +58,6 @@ struct Tokens {
 struct Numbers<'a> {
     rid: Vec<i64>,
     h: Vec<i64>,
-    s: Vec<Edge>,
     y: Vec<i32>,
     u: Vec<i32>,
     n: Vec<i32>,
@@ -87,6 +87,7 @@ struct Strings<'a> {
 struct Gone {
     patient: Vec<i64>,
     patient_rid: Vec<i64>,
+    patient_s: Vec<Edge>,
     token: Tokens,
     number: Groups,
     date: Groups,
@@ -121,36 +122,31 @@ impl<'a> IndexColumns<'a> {
         self.start.push(now.s());
         self.end.push(now.hi());
         self.marks.push(number_array(&now.marks));
+        self.signs.push(number_array(&now.signs));
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
         self.change.push(change(indexed).cast_signed());
-        for patient in patients_before.iter().filter(|patient| !patients.contains(patient)) {
+        let moved = before.s() != now.s();
+        let is_gone = |patient: &&i64| moved || !patients.contains(patient);
+        for patient in patients_before.iter().filter(is_gone) {
             self.gone.patient.push(*patient);
             self.gone.patient_rid.push(rid);
+            self.gone.patient_s.push(before.s());
         }
-        let moved = before.s() != now.s();
         for token in without(&before.tokens, &now.tokens, moved) {
             self.gone.token.push(rid, before.s(), token);
         }
         for token in without(&now.tokens, &before.tokens, moved) {
             self.token.push(rid, now.s(), token);
         }
-        self.push_rows(rid, before, now, moved);
+        self.push_rows(rid, before, now);
     }
 
     /// Adds the groups of `num`, `dat` and `str` that differ.
-    fn push_rows(&mut self, rid: i64, before: &IndexRows, now: &'a IndexRows, moved: bool) {
-        let start = now.s();
-        let change = Groups::differ(
-            &before.numbers,
-            &now.numbers,
-            |row| row.h,
-            moved,
-            |h| self.gone.number.push(rid, h),
-        );
-        for row in change {
+    fn push_rows(&mut self, rid: i64, before: &IndexRows, now: &'a IndexRows) {
+        let gone = |h| self.gone.number.push(rid, h);
+        for row in Groups::differ(&before.numbers, &now.numbers, |row| row.h, gone) {
             self.number.rid.push(rid);
             self.number.h.push(row.h);
-            self.number.s.push(start);
             self.number.y.push(row.y);
             self.number.u.push(row.u);
             self.number.n.push(row.n);
@@ -158,14 +154,14 @@ impl<'a> IndexColumns<'a> {
             self.number.high.push(&row.high);
         }
         let gone = |h| self.gone.date.push(rid, h);
-        for (h, low, high) in Groups::differ(&before.dates, &now.dates, |row| row.0, false, gone) {
+        for (h, low, high) in Groups::differ(&before.dates, &now.dates, |row| row.0, gone) {
             self.date.rid.push(rid);
             self.date.h.push(*h);
             self.date.low.push(low.map_or(Edge::Past, Edge::At));
             self.date.high.push(high.map_or(Edge::Future, Edge::At));
         }
         let gone = |h| self.gone.string.push(rid, h);
-        for row in Groups::differ(&before.strings, &now.strings, |row| row.h, false, gone) {
+        for row in Groups::differ(&before.strings, &now.strings, |row| row.h, gone) {
             self.string.rid.push(rid);
             self.string.h.push(row.h);
             self.string.value.push(&row.value);
@@ -174,7 +170,7 @@ impl<'a> IndexColumns<'a> {
         }
     }
 
-    /// `$19` to `$60` of the statements that write the index.
+    /// `$19` to `$61` of the statements that write the index.
     pub(in crate::store) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let Self { token, number, date, string, gone, .. } = self;
         vec![
@@ -185,6 +181,7 @@ impl<'a> IndexColumns<'a> {
             &self.start,
             &self.end,
             &self.marks,
+            &self.signs,
             &self.keys,
             &self.change,
             &token.rid,
@@ -193,7 +190,6 @@ impl<'a> IndexColumns<'a> {
             &token.system,
             &number.rid,
             &number.h,
-            &number.s,
             &number.y,
             &number.u,
             &number.n,
@@ -210,6 +206,7 @@ impl<'a> IndexColumns<'a> {
             &string.whole,
             &gone.patient,
             &gone.patient_rid,
+            &gone.patient_s,
             &gone.token.rid,
             &gone.token.h,
             &gone.token.s,
@@ -230,13 +227,11 @@ impl Groups {
         self.h.push(h);
     }
 
-    /// The rows of `now` in groups that differ from those before, or all with `everything`; `gone`
-    /// hears of each group that was there and must go.
+    /// The rows of `now` in groups that differ from those before; `gone` hears of each group that was there and must go.
     fn differ<'r, T: PartialEq>(
         before: &[T],
         now: &'r [T],
         hash: impl Fn(&T) -> i64 + Copy,
-        everything: bool,
         mut gone: impl FnMut(i64),
     ) -> Vec<&'r T> {
         let group = |rows: &[T], h: i64| {
@@ -245,12 +240,12 @@ impl Groups {
         };
         for rows in before.chunk_by(|a, b| hash(a) == hash(b)) {
             let h = hash(&rows[0]);
-            if everything || rows != &now[group(now, h)] {
+            if rows != &now[group(now, h)] {
                 gone(h);
             }
         }
         let groups = now.chunk_by(|a, b| hash(a) == hash(b));
-        let is_new = |rows: &&[T]| everything || **rows != before[group(before, hash(&rows[0]))];
+        let is_new = |rows: &&[T]| **rows != before[group(before, hash(&rows[0]))];
         groups.filter(is_new).flatten().collect()
     }
 }
@@ -325,7 +320,7 @@ mod tests {
         let now = rows(&[1], &[(10, "1")], Some("2024-01-01T00:00:00Z"));
         let both = columns(Some(&before), Some(&now));
         assert_eq!((both.token.h, both.gone.token.h), (vec![1], vec![1]));
-        assert_eq!((both.number.h, both.gone.number.h), (vec![10], vec![10]));
+        assert_eq!((both.number.h, both.gone.number.h), (vec![], vec![]));
     }
 
     #[test]

@@ -37,7 +37,35 @@ impl Indexer {
     }
 }
 
+/// Under which parameters the values of one are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// The hash of the parameter itself.
+    pub own: i64,
+    /// Empty for a parameter with rows of its own. Else the parameters that it is a view of: all of
+    /// their values are its. Where a type stands beside, only references to resources of it here
+    /// are; references by url or identifier are kept under `own`.
+    pub parts: Vec<(i64, Option<ResourceType>)>,
+}
+
 impl Parameters {
+    /// Where the values of the parameter called `code` are; `None`: the type has no such parameter.
+    pub fn stored(&self, resource_type: ResourceType, code: &str) -> Option<Stored> {
+        let hashes = self.hashes.get(usize::try_from(resource_type.code() - 1).ok()?)?;
+        let at = self.extractor.place(resource_type, code)?;
+        let own = *hashes.get(usize::from(at))?;
+        let mut parts = Vec::new();
+        if let Some(view) = self.extractor.view(resource_type, at) {
+            for part in view.of.iter().filter_map(|part| hashes.get(usize::from(*part))) {
+                match &view.targets[..] {
+                    [] => parts.push((*part, None)),
+                    targets => parts.extend(targets.iter().map(|of| (*part, Some(*of)))),
+                }
+            }
+        }
+        Some(Stored { own, parts })
+    }
+
     fn new(extractor: Arc<Extractor>, hasher: &Hasher) -> Self {
         let of_type = |of| {
             let known = extractor.parameters(of).iter();

@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Instant, LogicalId, ResourceType};
 use crate::search::extract::{
-    Extraction, Extractor, IndexEntry, IndexValue, QuantityValue, ReferenceValue,
+    Extraction, Extractor, IndexEntry, IndexValue, QuantityValue, ReferenceValue, View,
 };
 use crate::search::values::number::NumberRange;
-use crate::search::values::token::Code;
 use crate::search::values::uri::Canonical;
 use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
@@ -24,12 +23,14 @@ const UNINDEXED: [&str; 2] = ["_id", "_lastUpdated"];
 pub struct IndexRows {
     /// Start of the primary date; `None`: none, or since ever.
     pub(super) start: Option<Instant>,
-    /// Its end; `None`: for ever, or none at all when `start` is none.
-    pub(super) end: Option<Instant>,
+    /// Its end; `Some(None)`: for ever; `None`: there is no such date.
+    pub(super) end: Option<Option<Instant>>,
     /// `tok`: hash and system, sorted, each once.
     pub(super) tokens: Vec<(i64, i32)>,
-    /// `srow.toks`, sorted, each once.
+    /// `comp.toks`, and a part of `srow.toks`: what says which tokens there are; sorted, each once.
     pub(super) marks: Vec<i64>,
+    /// The rest of `srow.toks`: which parameters have a value, and tokens of which systems.
+    pub(super) signs: Vec<i64>,
     /// `num`
     pub(super) numbers: Vec<NumberRow>,
     /// `dat`: hash, from, to.
@@ -71,6 +72,7 @@ impl IndexRows {
         end: None,
         tokens: Vec::new(),
         marks: Vec::new(),
+        signs: Vec::new(),
         numbers: Vec::new(),
         dates: Vec::new(),
         strings: Vec::new(),
@@ -84,52 +86,46 @@ impl IndexRows {
 
     /// `hi`
     pub(super) fn hi(&self) -> Edge {
-        match (self.start, self.end) {
-            (None, _) => Edge::Past,
-            (Some(_), end) => end.map_or(Edge::Future, Edge::At),
-        }
+        self.end.map_or(Edge::Past, |end| end.map_or(Edge::Future, Edge::At))
     }
 
     /// Whether `srow` and `comp` say the same of both.
     pub(super) fn is_same_summary(&self, other: &Self) -> bool {
-        (self.start, self.end, &self.marks, &self.keys)
-            == (other.start, other.end, &other.marks, &other.keys)
+        (self.start, self.end, &self.marks, &self.signs, &self.keys)
+            == (other.start, other.end, &other.marks, &other.signs, &other.keys)
     }
 
-    /// The rows of what was extracted; `parameters` are the hashes of the type's parameters.
+    /// The rows of what was extracted; `hashes` are those of the type's parameters.
     pub(super) fn new(
         extraction: &Extraction<'_>,
         extractor: &Extractor,
-        parameters: &[i64],
+        hashes: &[i64],
         hasher: &Hasher,
     ) -> Self {
-        let known = extractor.parameters(extraction.resource_type);
+        let resource_type = extraction.resource_type;
+        let known = extractor.parameters(resource_type);
         let has_rows = |at: u16| !UNINDEXED.contains(&&*known[usize::from(at)].code);
+        let primary = extractor.primary(resource_type);
         let mut maker = Maker { hasher, rows: Self::default() };
         let groups = extraction.rows.chunk_by(|a, b| a.parameter == b.parameter);
         for group in groups.filter(|group| has_rows(group[0].parameter)) {
-            let parameter = parameters[usize::from(group[0].parameter)];
-            maker.rows.marks.push(hasher.present(parameter));
-            for IndexEntry { value, .. } in group {
-                maker.add(parameter, value);
+            let at = group[0].parameter;
+            let parameter = hashes[usize::from(at)];
+            maker.rows.signs.push(hasher.present(parameter));
+            let view = extractor.view(resource_type, at);
+            let is_own = |entry: &&IndexEntry<'_>| {
+                Some(at) != primary && view.is_none_or(|view| is_beside(view, &entry.value))
+            };
+            for entry in group.iter().filter(is_own) {
+                maker.add(parameter, &entry.value);
             }
         }
-        let mut keys = Object::new();
-        for (at, smallest, largest) in extraction.sort_keys().filter(|(at, ..)| has_rows(*at)) {
-            let name = Hasher::sort_name(parameters[usize::from(at)]);
-            let text = |text: Cow<'_, str>| Value::from(text.into_owned());
-            keys.set(
-                name,
-                match smallest == largest {
-                    true => text(smallest),
-                    false => Value::Array(vec![text(smallest), text(largest)]),
-                },
-            );
-        }
         let mut rows = maker.rows;
-        rows.keys = (!keys.is_empty()).then(|| Value::Object(keys).to_text());
-        if let Some(primary) = extraction.primary.filter(|primary| primary.low.is_some()) {
-            (rows.start, rows.end) = (primary.low, primary.high);
+        rows.keys = sort_keys(extraction, hashes, |at| {
+            has_rows(at) && extractor.view(resource_type, at).is_none()
+        });
+        if let Some(primary) = extraction.primary {
+            (rows.start, rows.end) = (primary.low, Some(primary.high));
         }
         rows.settle();
         rows
@@ -139,8 +135,10 @@ impl IndexRows {
     fn settle(&mut self) {
         self.tokens.sort_unstable();
         self.tokens.dedup();
-        self.marks.sort_unstable();
-        self.marks.dedup();
+        for marks in [&mut self.marks, &mut self.signs] {
+            marks.sort_unstable();
+            marks.dedup();
+        }
         self.numbers.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
         self.numbers.dedup();
         self.dates.sort_unstable();
@@ -177,12 +175,10 @@ impl Maker<'_> {
                 self.number(self.hasher.position(parameter), 0, range);
             }
             IndexValue::Quantity(quantity) => self.quantity(parameter, 0, quantity),
-            IndexValue::Text(text) => {
-                let h = self.hasher.text(parameter);
-                self.string(h, text, None);
-            }
+            // For `:text`, which the full text index answers.
+            IndexValue::Text(_) => {}
             IndexValue::Token { system: Some(system), .. } => {
-                self.rows.marks.push(self.hasher.of_system(parameter, system));
+                self.rows.signs.push(self.hasher.of_system(parameter, system));
                 self.plain(parameter, value);
             }
             IndexValue::Date(_)
@@ -222,7 +218,10 @@ impl Maker<'_> {
 
     fn token(&mut self, h: i64, system: i32) {
         self.rows.tokens.push((h, system));
-        self.rows.marks.extend([h, self.hasher.qualified(h, system)]);
+        self.rows.marks.push(h);
+        if system != 0 {
+            self.rows.marks.push(self.hasher.qualified(h, system));
+        }
     }
 
     fn reference(&mut self, parameter: i64, reference: &ReferenceValue<'_>) {
@@ -328,6 +327,32 @@ impl Maker<'_> {
     fn identity(&self, parameter: i64, resource_type: ResourceType, id: &LogicalId) -> i64 {
         Hasher::reference(parameter, self.hasher.identity(resource_type, id))
     }
+}
+
+/// Whether a value of a view is none of those that it shows: a reference that does not say what it
+/// points to in a way that the others could be narrowed by.
+fn is_beside(view: &View, value: &IndexValue<'_>) -> bool {
+    let is_local = matches!(value, IndexValue::Reference(ReferenceValue::Local { .. }));
+    !view.targets.is_empty() && !is_local
+}
+
+/// `srow.keys`: smallest and largest, or both in one where they are the same.
+fn sort_keys(
+    extraction: &Extraction<'_>,
+    hashes: &[i64],
+    is_kept: impl Fn(u16) -> bool,
+) -> Option<String> {
+    let mut keys = Object::new();
+    for (at, smallest, largest) in extraction.sort_keys().filter(|(at, ..)| is_kept(*at)) {
+        let text = |text: Cow<'_, str>| Value::from(text.into_owned());
+        let value = if smallest == largest {
+            text(smallest)
+        } else {
+            Value::Array(vec![text(smallest), text(largest)])
+        };
+        keys.set(Hasher::sort_name(hashes[usize::from(at)]), value);
+    }
+    (!keys.is_empty()).then(|| Value::Object(keys).to_text())
 }
 
 /// The ends of a range as PostgreSQL reads them.

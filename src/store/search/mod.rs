@@ -12,19 +12,41 @@
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
 mod ambiguous;
+mod atom;
+mod compile;
+mod composite;
+mod cursor;
+mod date;
 mod definitions;
+mod driver;
 mod include;
+mod link;
+mod list;
+mod number;
+mod order;
+mod page;
+mod probe;
+mod reach;
+mod run;
+mod sql;
+mod string;
+mod token;
 
 use std::time::Duration;
 
-use crate::access::{Permit, Unaudited};
+use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Version, VersionId};
+use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{Filter, SearchRequest};
 
-use super::Store;
+use super::connection::Reader;
+use super::{Store, WriteTx};
+
+use page::Search;
+use run::Run;
 
 pub use definitions::Definitions;
+pub(super) use probe::Counts;
 
 /// Every static statement of a search, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
@@ -125,8 +147,16 @@ impl Store {
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
-        let _ = (request, paging, definitions, permit);
-        Err(Error::internal("search is being built"))
+        let mut run = Run::alone(self, request.explain).await?;
+        let asked = Asked { store: self, definitions, permit };
+        let mut page = asked.page(&mut run, request, paging).await?;
+        drop(run);
+        if !request.includes.is_empty() {
+            let pipeline = self.0.readers.pipeline().await?;
+            asked.along(Reader::Shared(&pipeline), request, &mut page).await?;
+        }
+        let (page, disclosed) = page;
+        Ok(Unaudited::new(page, disclosed))
     }
 
     /// Up to `limit` of what `filters` match, for conditional interactions.
@@ -135,18 +165,18 @@ impl Store {
     /// As [`Store::search`].
     pub(crate) async fn find_matches(
         &self,
-        types: &[crate::fhir::ResourceType],
+        types: &[ResourceType],
         filters: &[Filter],
         limit: u32,
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
-        let _ = (types, filters, limit, definitions, permit);
-        Err(Error::internal("search is being built"))
+        let mut run = Run::alone(self, false).await?;
+        Asked { store: self, definitions, permit }.few(&mut run, types, filters, limit).await
     }
 }
 
-impl super::WriteTx {
+impl WriteTx {
     /// A page as this unit's own writes left it, for an entry that searches.
     ///
     /// # Errors
@@ -157,9 +187,22 @@ impl super::WriteTx {
         paging: &Paging,
         definitions: &Definitions,
         permit: &Permit<'_>,
-    ) -> Result<(SearchPage, crate::access::Disclosed), Error> {
-        let _ = (request, paging, definitions, permit);
-        Err(Error::internal("search is being built"))
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let store = self.store().clone();
+        let mut run = self.run(&store, request.explain).await?;
+        let asked = Asked { store: &store, definitions, permit };
+        let mut page = asked.page(&mut run, request, paging).await?;
+        drop(run);
+        match self.connection() {
+            Some(transaction) => {
+                asked.along(Reader::Transaction(transaction), request, &mut page).await?;
+            }
+            None => {
+                let pipeline = store.0.readers.pipeline().await?;
+                asked.along(Reader::Shared(&pipeline), request, &mut page).await?;
+            }
+        }
+        Ok(page)
     }
 
     /// Up to `limit` of what `filters` match, as this unit's own writes left it.
@@ -168,13 +211,79 @@ impl super::WriteTx {
     /// As [`Store::search`].
     pub(crate) async fn find_matches(
         &mut self,
-        types: &[crate::fhir::ResourceType],
+        types: &[ResourceType],
         filters: &[Filter],
         limit: u32,
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
-        let _ = (types, filters, limit, definitions, permit);
-        Err(Error::internal("search is being built"))
+        let store = self.store().clone();
+        let mut run = self.run(&store, false).await?;
+        let asked = Asked { store: &store, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
+    }
+
+    /// Where its statements run: in its transaction, when one is open.
+    async fn run(&self, store: &Store, explain: bool) -> Result<Run<'_>, Error> {
+        match self.connection() {
+            Some(transaction) => Ok(Run::inside(transaction, explain)),
+            None => Run::alone(store, explain).await,
+        }
+    }
+}
+
+/// Who asks whom.
+struct Asked<'a, 'gate> {
+    store: &'a Store,
+    definitions: &'a Definitions,
+    permit: &'a Permit<'gate>,
+}
+
+impl<'gate> Asked<'_, 'gate> {
+    async fn page(
+        &self,
+        run: &mut Run<'_>,
+        request: &SearchRequest,
+        paging: &Paging,
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let filters = self.read_lists(run, &request.filters).await?;
+        self.about(&request.types, &filters).page(run, request, paging).await
+    }
+
+    /// Adds what comes along with the matches.
+    async fn along(
+        &self,
+        reader: Reader<'_>,
+        request: &SearchRequest,
+        (page, disclosed): &mut (SearchPage, Disclosed),
+    ) -> Result<(), Error> {
+        let Self { store, definitions, permit } = *self;
+        let matches: Vec<&Version> = page.matches.iter().map(|found| &found.version).collect();
+        let found =
+            include::included(&request.includes, &matches, definitions, reader, store, permit);
+        let found = found.await?;
+        page.included = found.versions;
+        page.is_included_cut = found.is_cut;
+        disclosed.entities.extend(found.disclosed.entities);
+        disclosed.patients.extend(found.disclosed.patients);
+        disclosed.patients.sort_unstable();
+        disclosed.patients.dedup();
+        Ok(())
+    }
+
+    async fn few(
+        &self,
+        run: &mut Run<'_>,
+        types: &[ResourceType],
+        filters: &[Filter],
+        limit: u32,
+    ) -> Result<Vec<Found>, Error> {
+        let filters = self.read_lists(run, filters).await?;
+        self.about(types, &filters).few(run, limit).await
+    }
+
+    fn about<'s>(&'s self, types: &'s [ResourceType], filters: &'s [Filter]) -> Search<'s, 'gate> {
+        let Self { store, definitions, permit } = *self;
+        Search { store, definitions, permit, types, filters }
     }
 }

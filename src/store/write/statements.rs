@@ -12,17 +12,17 @@ use crate::store::ledger::insert_ledger;
 macro_rules! versions {
     (many) => {
         concat!(
-            "WITH w AS (SELECT * FROM unnest(", index_arrays!(many), ", $61::int[], $62::int[], \
-             $63::\"char\"[], $64::text[], $65::int[], $66::timestamptz[], $67::jsonb[], $68::jsonb[]) \
-             AS w(rid, rt, pats, idh, s, hi, toks, keys, ix, prior, vid, op, id, dh, lu, meta, body)), "
+            "WITH w AS (SELECT * FROM unnest(", index_arrays!(many), ", $62::int[], $63::int[], \
+             $64::\"char\"[], $65::text[], $66::int[], $67::timestamptz[], $68::jsonb[], $69::jsonb[]) \
+             AS w(rid, rt, pats, idh, s, hi, toks, signs, keys, ix, prior, vid, op, id, dh, lu, meta, body)), "
         )
     };
     (one) => {
         concat!(
-            "WITH w AS NOT MATERIALIZED (SELECT ", index_arrays!(one), ", ($61::int[])[1] AS prior, \
-             ($62::int[])[1] AS vid, ($63::\"char\"[])[1] AS op, ($64::text[])[1] AS id, \
-             ($65::int[])[1] AS dh, ($66::timestamptz[])[1] AS lu, ($67::jsonb[])[1] AS meta, \
-             ($68::jsonb[])[1] AS body), "
+            "WITH w AS NOT MATERIALIZED (SELECT ", index_arrays!(one), ", ($62::int[])[1] AS prior, \
+             ($63::int[])[1] AS vid, ($64::\"char\"[])[1] AS op, ($65::text[])[1] AS id, \
+             ($66::int[])[1] AS dh, ($67::timestamptz[])[1] AS lu, ($68::jsonb[])[1] AS meta, \
+             ($69::jsonb[])[1] AS body), "
         )
     };
 }
@@ -52,9 +52,9 @@ macro_rules! new_versions {
     (one) => {
         concat!(
             "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($61::int[])[1]), ",
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($62::int[])[1]), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($61::int[])[1] RETURNING r.rid), "
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($62::int[])[1] RETURNING r.rid), "
         )
     };
 }
@@ -126,7 +126,7 @@ pub(super) const SUPERSEDE_ONE: &str = concat!(
 pub(in crate::store) const INDEX: &str = concat!(
     "WITH w AS (SELECT * FROM unnest(",
     index_arrays!(many),
-    ") AS w(rid, rt, pats, idh, s, hi, toks, keys, ix)), ",
+    ") AS w(rid, rt, pats, idh, s, hi, toks, signs, keys, ix)), ",
     put_index!(changed),
     "led AS (",
     insert_ledger!(many),
