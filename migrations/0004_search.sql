@@ -10,17 +10,23 @@ ALTER TABLE srow ADD keys jsonb;
 -- y = system of the first part of a composite; u, n = code and name of the unit; 0 = none.
 DROP TABLE num;
 CREATE TABLE num (
-  h bigint NOT NULL, rid bigint NOT NULL, s timestamptz NOT NULL,
+  h bigint NOT NULL, rid bigint NOT NULL,
   y int NOT NULL DEFAULT 0, u int NOT NULL DEFAULT 0, n int NOT NULL DEFAULT 0, dk int NOT NULL,
   lo numeric NOT NULL, hi numeric NOT NULL);
-CREATE INDEX num_v ON num (h, lo, rid) INCLUDE (hi, s, y, u, n);
-CREATE INDEX num_s ON num (h, s DESC, rid DESC) INCLUDE (lo, hi, y, u, n);
+CREATE INDEX num_v ON num (h, lo, rid) INCLUDE (hi, y, u, n);
 CREATE INDEX num_r ON num (rid);
 ALTER TABLE num SET (autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- One index is key and order at once: who changes a row knows its type and date.
+ALTER TABLE comp DROP CONSTRAINT comp_pkey;
+DROP INDEX comp_date;
+CREATE UNIQUE INDEX comp_k ON comp (pat, rt, s DESC, rid DESC, dk) INCLUDE (hi, toks);
 
 -- v is cut where a B-tree needs it; whole has all of such a text. exact = NULL: :exact does not find
 -- the row (a later word of a name).
 ALTER TABLE str ADD whole text COLLATE "C";
+DROP INDEX str_r;
+CREATE INDEX str_r ON str (rid, h);
 
 DO $$
 BEGIN

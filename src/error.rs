@@ -55,6 +55,9 @@ pub enum Error {
     /// A condition of the request (If-Match, If-None-Match) does not hold.
     #[error("{0}")]
     PreconditionFailed(String),
+    /// It would take more time or memory than one request may (403).
+    #[error("{0}")]
+    TooCostly(String),
     /// Larger than the server takes (413).
     #[error("{0}")]
     TooLarge(String),

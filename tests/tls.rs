@@ -94,8 +94,14 @@ fn certify(folder: &Path, cluster: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sslmode_admits_the_same_servers_for_both_drivers() {
     let outside = Outside::start().await;
-    let sizes =
-        Sizes { readers: 1, writers: 1, statement_timeout_ms: 5_000, read_audit: Flush::Wait };
+    let sizes = Sizes {
+        readers: 1,
+        writers: 1,
+        searchers: 1,
+        statement_timeout_ms: 5_000,
+        search_timeout_ms: 5_000,
+        read_audit: Flush::Wait,
+    };
     for (host, database, query, expected) in [
         ("localhost", "kiln", "", Ok(())),
         ("localhost", "kiln", "sslmode=prefer", Ok(())),

@@ -56,6 +56,8 @@ kinds! {
     MetaDelete 10 "$meta-delete" 'U',
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
+    SearchSystem 16 "search-system" 'E',
+    SearchType 17 "search-type" 'E',
     Transaction 13 "transaction" 'E',
     Update 14 "update" 'U',
     Vread 15 "vread" 'R',

@@ -102,6 +102,11 @@ impl<'gate> Permit<'gate> {
         self.interaction.resource_type.ok_or_else(missing)
     }
 
+    /// Whose it is, as the ledger names the party.
+    pub fn actor(&self) -> &str {
+        self.principal.actor()
+    }
+
     /// How far it reaches.
     pub fn restriction(&self) -> &Restriction {
         &self.restriction

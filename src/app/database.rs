@@ -1,12 +1,14 @@
 //! The database of a command: found or started, migrated, connected.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, ReadAudit};
 use crate::error::root_cause;
+use crate::fulltext::FullTextError;
 use crate::store::{Address, Flush, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::postgres::{PostgresError, Private};
@@ -20,6 +22,15 @@ pub enum StartError {
     /// The embedded definitions are damaged.
     #[error("the definitions cannot be loaded: {0}")]
     Definitions(String),
+    /// The index of words cannot be opened.
+    #[error("cannot open the full text index in {}: {cause}", folder.display())]
+    FullText {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: FullTextError,
+    },
     /// The listener's address cannot be had.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -70,6 +81,8 @@ impl Database {
         let sizes = Sizes {
             readers: config.database.read_connections.get() as usize,
             writers: config.database.write_connections.get() as usize,
+            searchers: config.database.search_connections.get() as usize,
+            search_timeout_ms: config.database.search_timeout_ms.get(),
             statement_timeout_ms: config.database.statement_timeout_ms.get(),
             read_audit: match config.audit.reads {
                 ReadAudit::Committed => Flush::Soon,

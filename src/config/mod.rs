@@ -21,7 +21,7 @@ use thiserror::Error;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
 
-use Preset::{List, Number, Secret, Text, Unset};
+use Preset::{Flag, List, Number, Secret, Text, Unset};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "kiln.toml";
@@ -137,6 +137,9 @@ configuration! {
         max_page: NonZeroU32 = Number(1_000),
         /// Size of a page when the request names none, in entries.
         default_page: NonZeroU32 = Number(50),
+        /// Most resources that one conditional delete deletes. With 1, criteria that match several
+        /// are refused; with more, all that match are deleted, or none.
+        max_conditional_delete: NonZeroU32 = Number(1),
         /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
         /// all, nothing for none.
         cors_origins: Vec<String> = List,
@@ -166,6 +169,12 @@ configuration! {
         read_connections: NonZeroU32 = Number(2),
         /// Connections that carry transactions, one each at a time.
         write_connections: NonZeroU32 = Number(16),
+        /// Connections that carry searches, one each at a time: a search that is slow holds back
+        /// none but those that wait for one of these.
+        search_connections: NonZeroU32 = Number(8),
+        /// Longest time that one statement of a search may take, in milliseconds: then it is
+        /// refused as too costly.
+        search_timeout_ms: NonZeroU32 = Number(10_000),
         /// Longest time that one statement may take, in milliseconds.
         statement_timeout_ms: NonZeroU32 = Number(30_000),
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
@@ -178,6 +187,18 @@ configuration! {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
         /// works on a loopback address only.
         mode: AuthMode = Text("smart"),
+    }
+
+    /// Full text search: _text, _content and :text-advanced.
+    [fulltext] FullText {
+        /// Whether this node keeps an index of words, in the folder fulltext of data_dir. It is
+        /// made of the database and may be lost: then it is built again.
+        enabled: bool = Flag(true),
+        /// The language by whose stems words are found too (`fracture` finds `fractures`):
+        /// arabic, danish, dutch, english, finnish, french, german, greek, hungarian, italian,
+        /// norwegian, portuguese, romanian, russian, spanish, swedish, tamil or turkish. Default:
+        /// words are found as they are. Another language builds the index anew.
+        language: Option<String> = Unset("english"),
     }
 
     /// The ledger of who did what.

@@ -1,9 +1,10 @@
-//! Preconditions: If-Match and If-None-Match, held against the current version.
+//! Preconditions: If-Match and If-None-Match, held against the current version; If-None-Exist.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#concurrency>, RFC 9110 section 13
 
 use crate::error::Error;
-use crate::fhir::VersionId;
+use crate::fhir::query::Query;
+use crate::fhir::{ResourceType, VersionId};
 
 /// One entity tag of a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,9 +82,45 @@ impl Condition {
     }
 }
 
+/// Reads criteria: `identifier=x`, `?identifier=x` or `Patient?identifier=x` (rest 2.37).
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn criteria(text: &str, resource_type: ResourceType) -> Result<Query, String> {
+    let query = match text.trim().split_once('?') {
+        Some((name, query)) if name.is_empty() || name == resource_type.as_str() => query,
+        Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            return Err(format!("looks for {name:?} where a {resource_type} is created"));
+        }
+        _ => text.trim(),
+    };
+    Query::parse(query).map_err(|fault| fault.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn criteria_stand_alone_or_behind_the_type() {
+        for (text, expected) in [
+            ("identifier=a%7Cb", Some(vec![("identifier", "a|b")])),
+            ("?identifier=a|b", Some(vec![("identifier", "a|b")])),
+            (
+                "Patient?identifier=a|b&active=true",
+                Some(vec![("identifier", "a|b"), ("active", "true")]),
+            ),
+            (" Patient?url=http://x?y=z ", Some(vec![("url", "http://x?y=z")])),
+            ("url=http://x?y=z", Some(vec![("url", "http://x?y=z")])),
+            ("", Some(vec![])),
+            ("Observation?identifier=a|b", None),
+            ("identifier=%zz", None),
+        ] {
+            let found = criteria(text, ResourceType::PATIENT).ok();
+            let pairs = found.as_ref().map(|found| found.iter().collect::<Vec<_>>());
+            assert_eq!(pairs, expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_list_of_entity_tags_is_read_weak_or_strong() {

@@ -4,7 +4,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Operation, VersionId};
-use crate::store::{Staged, WriteTx};
+use crate::store::{IndexRows, Staged, WriteTx};
 
 use super::Engine;
 use super::condition::Condition;
@@ -76,6 +76,7 @@ impl Engine {
             body: None,
             patients,
             uses: Vec::new(),
+            index: IndexRows::default(),
         };
         tx.stage(staged, permit)?;
         Ok((Deleted { version: Some(version) }, disclosed))

@@ -3,12 +3,14 @@
 //! Every interaction passes the gate; every write goes through [`write`]; a Bundle's entries run the
 //! same code as the interactions they stand for.
 //!
-//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `spec`, `store`, `validate`.
+//! Layer: 5. Imports `access`, `clock`, `error`, `fhir`, `fulltext`, `search`, `spec`, `store`,
+//! `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
 pub mod bundle;
 pub mod condition;
+mod conditional;
 mod create;
 mod delete;
 mod history;
@@ -18,6 +20,7 @@ mod patching;
 mod prepare;
 mod provenance;
 mod read;
+mod search;
 mod turns;
 mod update;
 mod vread;
@@ -29,8 +32,10 @@ use crate::access::{Caller, Gate, Interaction};
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::search::extract::Extractor;
 use crate::spec::Spec;
 use crate::store::Store;
+use crate::store::search::Definitions;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use bundle::plan::METADATA_PARAMETERS;
@@ -39,6 +44,7 @@ pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
+pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;
@@ -52,6 +58,8 @@ pub struct Settings {
     pub max_bundle_entries: usize,
     /// How long a page of many is.
     pub page: PageSize,
+    /// How many resources one conditional delete may delete.
+    pub max_conditional_delete: u32,
 }
 
 /// The FHIR interactions of one server.
@@ -63,19 +71,56 @@ pub struct Engine {
     ids: Arc<dyn IdSource>,
     settings: Settings,
     turns: Turns,
+    /// Those of criteria, taken before those of resources.
+    criteria_turns: Turns,
+    extractor: Arc<Extractor>,
+    definitions: Definitions,
+    lookups: Lookups,
 }
 
 impl Engine {
-    /// An engine on `store`.
+    /// An engine on `store`; `extractor` is what makes the store's index rows.
     pub fn new(
         store: Store,
         spec: Arc<Spec>,
+        extractor: Arc<Extractor>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
         settings: Settings,
     ) -> Self {
         let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
-        Self { store, gate, spec, clock, ids, settings, turns: Turns::default() }
+        let (turns, criteria_turns) = (Turns::default(), Turns::default());
+        store.use_extractor(extractor.clone());
+        let definitions = Definitions::new(spec.clone());
+        Self {
+            store,
+            gate,
+            spec,
+            clock,
+            ids,
+            settings,
+            turns,
+            criteria_turns,
+            extractor,
+            definitions,
+            lookups: Lookups::default(),
+        }
+    }
+
+    /// The same engine with somebody to ask for what is not in the database's index.
+    #[must_use]
+    pub fn with(self, lookups: Lookups) -> Self {
+        Self { lookups, ..self }
+    }
+
+    /// What finds the values of search parameters.
+    pub fn extractor(&self) -> &Extractor {
+        &self.extractor
+    }
+
+    /// How many resources one conditional delete may delete.
+    pub fn max_conditional_delete(&self) -> u32 {
+        self.settings.max_conditional_delete
     }
 
     /// The definitions this engine works by.
@@ -146,4 +191,11 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.change_meta(identity, None, &Value::Null, MetaChange::Add, caller));
     let options = BundleOptions::default();
     send(engine.bundle(Value::Null, &options, caller));
+    let (query, target) = (crate::fhir::query::Query::default(), SearchTarget::System);
+    send(engine.search(&target, &query, false, caller));
+    send(engine.create_unless(resource(), &query, None, caller));
+    send(engine.update_by(resource(), &query, &condition, None, caller));
+    let (of, patch) = (identity.resource_type, patch::Patch::Json(Value::Null));
+    send(engine.patch_by(of, patch, &query, &condition, None, caller));
+    send(engine.delete_by(of, &query, &condition, caller));
 }

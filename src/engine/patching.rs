@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Checks the form of a patch that is a resource: whatever breaks a rule there is malformed.
-    fn check_patch(&self, patch: &Patch<'_>) -> Result<(), Error> {
+    pub(super) fn check_patch(&self, patch: &Patch<'_>) -> Result<(), Error> {
         let Patch::FhirPath(parameters) = patch else { return Ok(()) };
         match self.check(parameters) {
             Err(Error::Unprocessable(issues)) => Err(Error::Invalid(issues)),

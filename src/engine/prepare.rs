@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, Issue, IssueCode, ResourceType};
-use crate::store::{MetaList, MetaUse};
+use crate::store::{IndexRows, MetaList, MetaUse};
 use crate::validate::form::{self, Verdict};
 
 use super::Engine;
@@ -21,6 +21,8 @@ pub(super) struct Prepared {
     pub(super) patients: Vec<i64>,
     /// Profiles, labels and tags.
     pub(super) uses: Vec<MetaUse>,
+    /// Its rows in the search index.
+    pub(super) index: IndexRows,
 }
 
 impl Engine {
@@ -47,6 +49,7 @@ impl Engine {
         resource.set("id", identity.id.to_string());
         let value = Value::Object(resource);
         let patients = self.patients(resource_type, &value);
+        let index = self.store.parameters()?.rows(resource_type, &value);
         let Value::Object(mut resource) = value else {
             return Err(Error::internal("an object stays an object"));
         };
@@ -57,7 +60,7 @@ impl Engine {
         refuse_subsetted(resource_type, &uses)?;
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
         let body = Bytes::from(Value::Object(resource).to_text());
-        Ok(Prepared { meta, body, patients, uses })
+        Ok(Prepared { meta, body, patients, uses, index })
     }
 
     fn patients(&self, resource_type: ResourceType, value: &Value<'_>) -> Vec<i64> {

@@ -68,8 +68,8 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(), Error> {
-        let Some(provenance) = provenance.filter(|_| written.outcome != WriteOutcome::Unchanged)
-        else {
+        let is_made = matches!(written.outcome, WriteOutcome::Created | WriteOutcome::Updated);
+        let Some(provenance) = provenance.filter(|_| is_made) else {
             return Ok(());
         };
         let resource_type = ResourceType::PROVENANCE;

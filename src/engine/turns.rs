@@ -32,7 +32,16 @@ impl Turns {
         &self,
         identities: impl Iterator<Item = &Identity>,
     ) -> Vec<MutexGuard<'_, ()>> {
-        let mut wanted: Vec<usize> = identities.map(turn).collect();
+        self.in_order(identities.map(turn).collect()).await
+    }
+
+    /// The same for what is known by a number, such as the lock of criteria.
+    pub(super) async fn of_numbers(&self, numbers: &[i64]) -> Vec<MutexGuard<'_, ()>> {
+        let place = |number: &i64| number.cast_unsigned() as usize % TURNS;
+        self.in_order(numbers.iter().map(place).collect()).await
+    }
+
+    async fn in_order(&self, mut wanted: Vec<usize>) -> Vec<MutexGuard<'_, ()>> {
         wanted.sort_unstable();
         wanted.dedup();
         let mut turns = Vec::with_capacity(wanted.len());

@@ -15,6 +15,8 @@ use super::prepare::Prepared;
 pub enum WriteOutcome {
     /// A resource came into being, or back to life.
     Created,
+    /// A conditional create found it: nothing was written.
+    Existing,
     /// The content was the same already: no new version.
     Unchanged,
     /// A new version of a live resource.
@@ -93,7 +95,7 @@ impl Engine {
             return Err(Error::Forbidden);
         }
         let (number, last_updated) = self.next(prior.as_ref());
-        let Prepared { meta, body, patients, uses } = prepared;
+        let Prepared { meta, body, patients, uses, index } = prepared;
         let version = Version {
             identity: identity.clone(),
             version: number,
@@ -112,6 +114,7 @@ impl Engine {
             body: Some(body),
             patients,
             uses,
+            index,
         };
         tx.stage(staged, permit)?;
         let outcome = match operation {

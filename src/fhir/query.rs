@@ -55,6 +55,20 @@ impl Query {
         Ok(Self(pairs.collect::<Result<_, InvalidQuery>>()?))
     }
 
+    /// These parameters and then those of `other`.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The parameters that are not among `names`.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let rest = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        Self(rest.cloned().collect())
+    }
+
     /// Whether there is no parameter.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -15,6 +15,10 @@ use crate::fhir::json::{Object, Value};
 use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
+mod searches;
+
+pub(super) use searches::Searches;
+
 /// The day on which the statement last changed its meaning.
 const DATE: &str = "2026-11-24";
 
@@ -42,27 +46,44 @@ pub(super) struct Capability {
     system_operations: Vec<&'static str>,
     types: Vec<&'static str>,
     type_operations: Vec<&'static str>,
-    has_cors: bool,
+    /// The kinds whose resource may be found by criteria.
+    conditional: Vec<Kind>,
+    options: Options,
     last: Mutex<Vec<(String, Mode, Arc<Statement>)>>,
+}
+
+/// What the routes do not tell.
+#[derive(Default)]
+pub(super) struct Options {
+    /// Whether pages of other origins may call.
+    pub(super) has_cors: bool,
+    /// Whether a conditional delete may delete several resources.
+    pub(super) deletes_many: bool,
+    /// What can be searched.
+    pub(super) searches: Searches,
 }
 
 /// Bases whose statements are kept: a proxy or two, and localhost.
 const KEPT: usize = 8;
 
 impl Capability {
-    /// What the rows of `table` offer, and whether pages of other origins may call.
-    pub(super) fn new(table: &Table, has_cors: bool) -> Self {
+    /// What the rows of `table` offer.
+    pub(super) fn new(table: &Table, options: Options) -> Self {
         let mut found = Self {
             system: vec![],
             system_operations: vec![],
             types: vec![],
             type_operations: vec![],
-            has_cors,
+            conditional: vec![],
+            options,
             last: Mutex::default(),
         };
         for route in table.routes() {
             let Some(kind) = route.interaction else { continue };
-            let of_type = route.path.contains("{type}");
+            let of_type = route.path.contains("{type}") && kind != Kind::SearchSystem;
+            if route.path.ends_with("/{type}") {
+                found.conditional.push(kind);
+            }
             let (codes, operations) = if of_type {
                 (&mut found.types, &mut found.type_operations)
             } else {
@@ -147,9 +168,10 @@ impl Capability {
             resources.map(|resource_type| self.resource(resource_type)).collect();
         Object::new()
             .with("mode", "server")
-            .with("security", Object::new().with("cors", self.has_cors))
+            .with("security", Object::new().with("cors", self.options.has_cors))
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
+            .with_some("searchParam", self.options.searches.of_system())
             .with_some("operation", operations(&self.system_operations))
             .into()
     }
@@ -158,19 +180,28 @@ impl Capability {
         let is_binary = resource_type == ResourceType::BINARY;
         let offered = |code: &str| !(is_binary && code == Kind::Patch.as_str());
         let has = |kind: Kind| self.types.contains(&kind.as_str());
+        let conditional = |kind: Kind| self.conditional.contains(&kind);
+        let deletes = match (conditional(Kind::Delete), self.options.deletes_many) {
+            (false, _) => "not-supported",
+            (true, false) => "single",
+            (true, true) => "multiple",
+        };
         let profile = format!("http://hl7.org/fhir/StructureDefinition/{resource_type}");
-        Object::new()
+        let resource = Object::new()
             .with("type", resource_type.as_str())
             .with("profile", profile)
             .with("interaction", interactions(&self.types, offered))
             .with("versioning", "versioned-update")
             .with("readHistory", has(Kind::Vread))
             .with("updateCreate", has(Kind::Update))
-            .with("conditionalCreate", false)
+            .with("conditionalCreate", conditional(Kind::Create))
             .with("conditionalRead", if has(Kind::Read) { "full-support" } else { "not-supported" })
-            .with("conditionalUpdate", false)
-            .with("conditionalDelete", "not-supported")
-            .with("referencePolicy", codes(&["literal", "logical", "local"]))
+            .with("conditionalUpdate", conditional(Kind::Update))
+            .with("conditionalDelete", deletes)
+            .with("referencePolicy", codes(&["literal", "logical", "local"]));
+        self.options
+            .searches
+            .declare(resource_type, resource)
             .with_some("operation", operations(&self.type_operations))
             .into()
     }
@@ -212,16 +243,28 @@ fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::fhir::datetime::Zone;
     use crate::fhir::json::parse;
     use crate::http::form::Form;
     use crate::http::negotiation::MediaType;
     use crate::http::routes;
-    use crate::spec::Spec;
+    use crate::search::extract::{self, Extractor};
+    use crate::search::values::quantity::Ucum;
+    use crate::spec::codes::Codes;
+    use crate::spec::package::Pack;
+    use crate::spec::{R4_PACK, Spec};
 
     use super::*;
 
     fn capability() -> Capability {
-        Capability::new(&Table::new(routes::all(true)).expect("table"), false)
+        let spec = Arc::new(Spec::r4().expect("definitions"));
+        let codes = Codes::load(&Pack::open(R4_PACK).expect("pack")).expect("codes");
+        let settings =
+            extract::Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
+        let extractor = Extractor::new(spec.clone(), codes, settings).expect("extractor");
+        let searches = Searches::new(&extractor, &spec);
+        let options = Options { searches, ..Options::default() };
+        Capability::new(&Table::new(routes::all(true)).expect("table"), options)
     }
 
     #[test]
@@ -236,7 +279,8 @@ mod tests {
             let items = value.items_at("interaction").iter();
             items.map(|item| item.str_at("code").expect("code").to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(all(rest), ["batch", "history-system", "transaction"]);
+        let system = ["batch", "history-system", "search-system", "transaction"];
+        assert_eq!(all(rest), system);
         let patient = rest.items_at("resource").iter();
         let patient = patient.clone().find(|item| item.str_at("type") == Some("Patient"));
         let expected = [
@@ -246,10 +290,22 @@ mod tests {
             "history-type",
             "patch",
             "read",
+            "search-type",
             "update",
             "vread",
         ];
-        assert_eq!(all(patient.expect("Patient")), expected);
+        let patient = patient.expect("Patient");
+        assert_eq!(all(patient), expected);
+        let names: Vec<_> =
+            patient.items_at("searchParam").iter().filter_map(|it| it.str_at("name")).collect();
+        assert!(names.contains(&"birthdate") && names.contains(&"_tag"), "{names:?}");
+        let texts =
+            |list| -> Vec<_> { patient.items_at(list).iter().filter_map(Value::as_str).collect() };
+        assert!(texts("searchInclude").contains(&"Patient:organization"));
+        assert!(texts("searchRevInclude").contains(&"Provenance:target"));
+        assert!(!texts("searchRevInclude").contains(&"Patient:organization"));
+        let has_search = rest.items_at("searchParam").len();
+        assert!(has_search > 3, "{has_search}");
         assert_eq!(rest.items_at("resource").len(), 144);
     }
 

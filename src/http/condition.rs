@@ -4,9 +4,10 @@
 
 use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 
-use crate::engine::condition::{Condition, EntityTag};
+use crate::engine::condition::{self, Condition, EntityTag};
 use crate::error::Error;
-use crate::fhir::{Instant, IssueCode, VersionId};
+use crate::fhir::query::Query;
+use crate::fhir::{Instant, IssueCode, ResourceType, VersionId};
 
 /// `If-None-Exist`
 pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
@@ -22,6 +23,26 @@ pub fn of_write(headers: &HeaderMap) -> Result<Condition, Error> {
         return Err(Error::invalid(IssueCode::Invalid, text));
     }
     Ok(Condition { if_match, if_none_match: tags(headers, &IF_NONE_MATCH)? })
+}
+
+/// The criteria of a conditional create (rest 2.37).
+///
+/// # Errors
+/// [`Error::Invalid`] when they are no query, for another type, or sent twice.
+pub fn if_none_exist(
+    headers: &HeaderMap,
+    resource_type: ResourceType,
+) -> Result<Option<Query>, Error> {
+    let mut sent = headers.get_all(IF_NONE_EXIST).iter();
+    let Some(value) = sent.next() else { return Ok(None) };
+    let invalid =
+        |text: &str| Error::invalid(IssueCode::Invalid, format!("{IF_NONE_EXIST}: {text}"));
+    if sent.next().is_some() {
+        return Err(invalid("may be sent once only"));
+    }
+    // Bytes beyond ASCII are UTF-8 or nothing.
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| invalid("is not UTF-8"))?;
+    condition::criteria(text, resource_type).map(Some).map_err(|text| invalid(&text))
 }
 
 /// Whether a read answers 304: the client has `version`, made at `last_updated`, already.

@@ -187,7 +187,8 @@ impl Start {
         let (Handler::Fhir(handler), Some(kind)) = (route.handler, route.interaction) else {
             return Err(Error::internal("a row of another kind").into());
         };
-        let interaction = crate::access::Interaction { kind, resource_type: target.resource_type };
+        let resource_type = target.member.or(target.resource_type);
+        let interaction = crate::access::Interaction { kind, resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
         let preferences = Preferences::read(&parts.headers);
         let attempt = match Query::parse(parts.uri.query().unwrap_or_default()) {

@@ -77,6 +77,7 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::NotFound(_) => (StatusCode::NOT_FOUND, IssueCode::NotFound),
         Error::NotSupported(_) => (StatusCode::BAD_REQUEST, IssueCode::NotSupported),
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
+        Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
         Error::Unavailable(_) | Error::Unconfirmed(_) => {

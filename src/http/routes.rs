@@ -9,7 +9,7 @@ use axum::http::Method;
 
 use crate::access::interaction::Kind;
 
-use super::fhir::{create, delete, history, meta, metadata, patch, read, system, update};
+use super::fhir::{create, delete, history, meta, metadata, patch, read, search, system, update};
 use super::health;
 use super::table::{Audit, Handler, Route};
 
@@ -47,7 +47,22 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(PATCH "/fhir/{type}/{id}" Patch patch::patch),
         fhir!(DELETE "/fhir/{type}/{id}" Delete delete::delete),
         fhir!(POST "/fhir/{type}" Create create::create),
+        fhir!(GET "/fhir/{type}" SearchType search::of_type),
+        fhir!(GET "/fhir/{type}/_search" SearchType search::of_type),
+        fhir!(POST "/fhir/{type}/_search" SearchType search::of_type),
         fhir!(POST "/fhir" Batch system::bundle),
+        fhir!(GET "/fhir/{type}/{id}/{member}" SearchType search::in_compartment),
+        fhir!(GET "/fhir/{type}/{id}/{member}/_search" SearchType search::in_compartment),
+        fhir!(POST "/fhir/{type}/{id}/{member}/_search" SearchType search::in_compartment),
+        fhir!(GET "/fhir/{type}/{id}/*" SearchSystem search::in_compartment),
+        fhir!(GET "/fhir/{type}/{id}/*/_search" SearchSystem search::in_compartment),
+        fhir!(POST "/fhir/{type}/{id}/*/_search" SearchSystem search::in_compartment),
+        fhir!(GET "/fhir" SearchSystem search::system),
+        fhir!(GET "/fhir/_search" SearchSystem search::system),
+        fhir!(POST "/fhir/_search" SearchSystem search::system),
+        fhir!(PUT "/fhir/{type}" Update update::conditional),
+        fhir!(PATCH "/fhir/{type}" Patch patch::conditional),
+        fhir!(DELETE "/fhir/{type}" Delete delete::conditional),
         fhir!(GET "/fhir/{type}/{id}/_history" HistoryInstance history::instance),
         fhir!(GET "/fhir/{type}/{id}/_history/{vid}" Vread read::vread),
         fhir!(GET "/fhir/{type}/_history" HistoryType history::of_type),

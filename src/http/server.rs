@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::fhir::schema::Schema;
 
 use super::caller::Authenticator;
-use super::capability::Capability;
+use super::capability::{Capability, Options, Searches};
 use super::cors::Cors;
 use super::meters::Meters;
 use super::table::{Route, RouteError, Table};
@@ -86,7 +86,12 @@ impl Server {
     pub fn new(parts: Parts, routes: Vec<Route>) -> Result<Self, RouteError> {
         let Parts { engine, settings, authenticator, ids, probe } = parts;
         let table = Table::new(routes)?;
-        let capability = Capability::new(&table, !settings.cors_origins.is_empty());
+        let options = Options {
+            has_cors: !settings.cors_origins.is_empty(),
+            deletes_many: engine.max_conditional_delete() > 1,
+            searches: Searches::new(engine.extractor(), engine.spec()),
+        };
+        let capability = Capability::new(&table, options);
         Ok(Self {
             cors: Cors::new(&settings.cors_origins),
             meters: Meters::new(&table),

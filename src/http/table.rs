@@ -47,7 +47,7 @@ pub enum Handler {
 pub struct Route {
     /// The method.
     pub method: Method,
-    /// The path with variables: `{type}`, `{id}`, `{vid}`.
+    /// The path with variables: `{type}`, `{id}`, `{vid}`, `{member}`.
     pub path: &'static str,
     /// The interaction, for what reaches resources.
     pub interaction: Option<Kind>,
@@ -67,7 +67,7 @@ pub enum RouteError {
     #[error("{0} {1}: HEAD and OPTIONS are answered for every route, not declared")]
     Method(Method, &'static str),
     /// The path does not start with a slash, or has an unknown variable.
-    #[error("{0}: not a path with {{type}}, {{id}} and {{vid}}")]
+    #[error("{0}: not a path with {{type}}, {{id}}, {{vid}} and {{member}}")]
     Path(&'static str),
     /// Two rows for one method and path.
     #[error("{0} {1} is declared twice")]
@@ -83,6 +83,8 @@ pub struct Target {
     pub id: Option<Result<LogicalId, InvalidId>>,
     /// `{vid}` as written.
     pub version: Option<Box<str>>,
+    /// `{member}`: a type inside a compartment.
+    pub member: Option<ResourceType>,
 }
 
 /// Most segments of a path that any template has, and some more.
@@ -92,6 +94,7 @@ const MOST_SEGMENTS: usize = 8;
 enum Segment {
     Id,
     Literal(&'static str),
+    Member,
     Type,
     Version,
 }
@@ -191,6 +194,7 @@ impl Table {
                 && template.segments.iter().zip(parts).all(|(segment, part)| match segment {
                     Segment::Id => !part.starts_with(['_', '$']) && !part.is_empty(),
                     Segment::Literal(text) => text == part,
+                    Segment::Member => part.parse().is_ok_and(is_endpoint),
                     Segment::Type => resource_type.is_some_and(is_endpoint),
                     Segment::Version => !part.is_empty(),
                 })
@@ -208,6 +212,7 @@ impl Table {
             match segment {
                 Segment::Id => target.id = Some(part.parse()),
                 Segment::Literal(_) => {}
+                Segment::Member => target.member = part.parse().ok(),
                 Segment::Type => target.resource_type = resource_type,
                 Segment::Version => target.version = Some((*part).into()),
             }
@@ -258,6 +263,7 @@ fn segments(path: &'static str) -> Result<Vec<Segment>, RouteError> {
     }
     let parts = rest.split('/').map(|part| match part {
         "{id}" => Ok(Segment::Id),
+        "{member}" => Ok(Segment::Member),
         "{type}" => Ok(Segment::Type),
         "{vid}" => Ok(Segment::Version),
         "" => Err(RouteError::Path(path)),
@@ -293,6 +299,10 @@ fn unknown(path: &str, parts: &[&str]) -> Failure {
             let text = format!("{name:?} is not a resource type of R4 (names are case-sensitive)");
             (IssueCode::NotSupported, text)
         }
+        ["fhir", _, _, name] if name.parse::<ResourceType>().is_err() => {
+            let text = format!("there is nothing at {path}: {name:?} is not a resource type of R4");
+            (IssueCode::NotFound, text)
+        }
         _ => (IssueCode::NotFound, format!("there is nothing at {path}")),
     };
     Failure::UnknownRoute(code, text)
@@ -319,6 +329,8 @@ mod tests {
             (Method::GET, "/fhir/{type}/_history"),
             (Method::GET, "/fhir/{type}/{id}/_history/{vid}"),
             (Method::GET, "/fhir/{type}/$meta"),
+            (Method::GET, "/fhir/{type}/{id}/{member}"),
+            (Method::GET, "/fhir/{type}/{id}/*"),
         ];
         Table::new(rows.map(|(method, path)| row(method, path)).into()).expect("table")
     }
@@ -368,6 +380,10 @@ mod tests {
             (&post, "/fhir/Parameters", "404 not-supported"),
             (&get, "/fhir/Patient/$nope", "404 not-supported"),
             (&get, "/fhir/Patient/1/nope", "404 not-found"),
+            (&get, "/fhir/Patient/1/Observation", "/fhir/{type}/{id}/{member} 1 -"),
+            (&get, "/fhir/Patient/1/observation", "404 not-found"),
+            (&get, "/fhir/Patient/1/Parameters", "404 not-found"),
+            (&get, "/fhir/Patient/1/*", "/fhir/{type}/{id}/* 1 -"),
             (&get, "/fhir//Patient/1", "404 not-supported"),
             (&get, "/nope", "404 not-found"),
             (&get, "/a/b/c/d/e/f/g/h/i/j", "404 not-found"),

@@ -27,6 +27,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a free connection of the pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Takes locks in the order of the array, which all writers sort alike.
+const LOCK: &str = "SELECT pg_advisory_lock(k) FROM unnest($1::bigint[]) k";
+/// Lets all of them go.
+const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[LOCK, UNLOCK];
+
 /// Where a database is and as whom to log in: a `postgresql://` URL. Its `sslmode` and
 /// `sslrootcert` say how the connection is kept from others.
 #[derive(Clone, Debug)]
@@ -124,6 +132,8 @@ impl Pipeline {
 /// Where a statement reads: on a shared connection, or inside a writer's open transaction.
 #[derive(Clone, Copy)]
 pub(super) enum Reader<'a> {
+    /// Sees what is committed, on a connection that no other uses meanwhile.
+    Alone(&'a Object),
     /// Sees what is committed.
     Shared(&'a Pipeline),
     /// Sees what its transaction has written too.
@@ -142,13 +152,20 @@ impl Reader<'_> {
                 let statement = pipeline.prepare(sql).await?;
                 pipeline.client.query(&statement, parameters).await
             }
-            Self::Transaction(connection) => {
-                let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-                connection.query(&statement, parameters).await
-            }
+            Self::Alone(connection) => return query(connection, sql, parameters).await,
+            Self::Transaction(connection) => return query(connection, sql, parameters).await,
         };
         rows.map_err(failure::error)
     }
+}
+
+async fn query(
+    connection: &Object,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Error> {
+    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+    connection.query(&statement, parameters).await.map_err(failure::error)
 }
 
 /// A fixed number of pipelined connections, opened when first needed and after a loss.
@@ -247,7 +264,20 @@ impl Pool {
 
     /// A connection on which `sql`, a BEGIN, has run.
     pub(super) async fn begin(&self, sql: &str) -> Result<Transaction, Error> {
-        let transaction = Transaction(Some(self.connection().await?));
+        let connection = Some(self.connection().await?);
+        let transaction = Transaction { connection, is_locked: false };
+        transaction.batch_execute(sql).await.map_err(failure::error)?;
+        Ok(transaction)
+    }
+
+    /// The same once nobody else holds one of `keys`; they are held until the transaction has ended.
+    ///
+    /// The locks come first, so that the transaction sees what their last holder committed.
+    pub(super) async fn begin_locked(&self, keys: &[i64], sql: &str) -> Result<Transaction, Error> {
+        let connection = Some(self.connection().await?);
+        let transaction = Transaction { connection, is_locked: true };
+        let statement = transaction.prepare_cached(LOCK).await.map_err(failure::error)?;
+        transaction.query(&statement, &[&keys]).await.map_err(failure::error)?;
         transaction.batch_execute(sql).await.map_err(failure::error)?;
         Ok(transaction)
     }
@@ -261,7 +291,11 @@ impl Pool {
 /// A connection inside a transaction. One whose transaction nobody ended, because its writer was
 /// dropped or failed, is closed: in the pool, the next writer would go on in that transaction, and
 /// what it acknowledged would never be committed.
-pub(super) struct Transaction(Option<Object>);
+pub(super) struct Transaction {
+    connection: Option<Object>,
+    /// Whether the connection holds locks that outlast the transaction.
+    is_locked: bool,
+}
 
 impl Transaction {
     /// Ends it well; the connection goes back to the pool.
@@ -277,7 +311,10 @@ impl Transaction {
 
     async fn end(mut self, sql: &str) -> Result<(), tokio_postgres::Error> {
         self.batch_execute(sql).await?;
-        drop(self.0.take());
+        // Ended is ended: a connection that then keeps its locks is closed, and so loses them.
+        if !self.is_locked || self.batch_execute(UNLOCK).await.is_ok() {
+            drop(self.connection.take());
+        }
         Ok(())
     }
 }
@@ -286,13 +323,15 @@ impl Deref for Transaction {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        self.0.as_ref().expect("only `end` and `drop` take the connection, and both own it")
+        self.connection
+            .as_ref()
+            .expect("only `end` and `drop` take the connection, and both own it")
     }
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
+        if let Some(connection) = self.connection.take() {
             drop(Object::take(connection));
         }
     }

@@ -8,12 +8,13 @@ use deadpool_postgres::Object;
 
 use crate::access::{CommitError, Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
+use crate::fhir::{Instant, LogicalId, ResourceType, Version, VersionId};
 
 use super::connection::Reader;
+use super::index::Indexed;
 use super::resource::{Current, visible};
 use super::rows::{JsonText, Timestamptz};
-use super::write::WriteTx;
+use super::write::{self, WriteTx};
 use super::{BUCKET, Store, TENANT, failure};
 
 /// A profile, label or tag that a resource carries.
@@ -94,19 +95,23 @@ impl Store {
         if unknown.is_empty() {
             return Ok(());
         }
-        let types: Vec<i16> =
-            unknown.iter().map(|(resource_type, _)| resource_type.code()).collect();
-        let kinds: Vec<i8> = unknown.iter().map(|(_, used)| used.list.code()).collect();
-        let systems: Vec<&str> = unknown.iter().map(|(_, used)| used.system.as_str()).collect();
-        let codes: Vec<&str> = unknown.iter().map(|(_, used)| used.code.as_str()).collect();
         let connection = self.0.writers.connection().await?;
-        let statement = connection.prepare_cached(NOTE).await.map_err(failure::error)?;
-        connection
-            .execute(&statement, &[&TENANT, &types, &kinds, &systems, &codes])
-            .await
-            .map_err(failure::error)?;
+        note(&unknown, &connection).await.map_err(failure::error)?;
         self.0.known_uses.add(unknown);
         Ok(())
+    }
+
+    /// The same inside a transaction that is open already; whether it commits is not known here.
+    pub(super) async fn note_uses_on(
+        &self,
+        uses: &[(ResourceType, &MetaUse)],
+        connection: &Object,
+    ) -> Result<(), CommitError> {
+        let unknown = self.0.known_uses.unknown(uses);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        note(&unknown, connection).await.map_err(failure::commit_error)
     }
 
     /// The profiles, labels and tags in use within reach.
@@ -122,6 +127,19 @@ impl Store {
         let uses = find_uses(Reader::Shared(&pipeline), scope, permit).await?;
         Ok(Unaudited::new(uses, Disclosed::default()))
     }
+}
+
+async fn note(
+    uses: &[(ResourceType, MetaUse)],
+    connection: &Object,
+) -> Result<(), tokio_postgres::Error> {
+    let types: Vec<i16> = uses.iter().map(|(resource_type, _)| resource_type.code()).collect();
+    let kinds: Vec<i8> = uses.iter().map(|(_, used)| used.list.code()).collect();
+    let systems: Vec<&str> = uses.iter().map(|(_, used)| used.system.as_str()).collect();
+    let codes: Vec<&str> = uses.iter().map(|(_, used)| used.code.as_str()).collect();
+    let statement = connection.prepare_cached(NOTE).await?;
+    connection.execute(&statement, &[&TENANT, &types, &kinds, &systems, &codes]).await?;
+    Ok(())
 }
 
 async fn find_uses(
@@ -187,24 +205,44 @@ const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4 \
 
 impl MetaChange {
     /// Changes the version where it is: current, or superseded.
-    pub(super) async fn write(&self, connection: &Object) -> Result<(), CommitError> {
-        for sql in [CHANGE_CURRENT, CHANGE_OLD] {
-            let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
-            let before = self.found.version.meta.as_deref().map(JsonText);
-            let after = self.meta.as_deref().map(JsonText);
-            let version = self.found.version.version.0;
-            let changed = connection
-                .execute(
-                    &statement,
-                    &[&self.found.rid, &BUCKET, &version, &after, &before, &Timestamptz(self.at)],
-                )
-                .await
-                .map_err(failure::commit_error)?;
-            if changed == 1 {
-                return Ok(());
-            }
+    pub(super) async fn write(
+        &self,
+        store: &Store,
+        connection: &Object,
+    ) -> Result<(), CommitError> {
+        if self.set(CHANGE_CURRENT, connection).await? {
+            return self.reindex(store, connection).await;
         }
-        Err(CommitError::Raced)
+        if self.set(CHANGE_OLD, connection).await? { Ok(()) } else { Err(CommitError::Raced) }
+    }
+
+    async fn set(&self, sql: &str, connection: &Object) -> Result<bool, CommitError> {
+        let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
+        let before = self.found.version.meta.as_deref().map(JsonText);
+        let after = self.meta.as_deref().map(JsonText);
+        let (rid, version) = (self.found.rid, self.found.version.version.0);
+        let changed = connection
+            .execute(&statement, &[&rid, &BUCKET, &version, &after, &before, &Timestamptz(self.at)])
+            .await
+            .map_err(failure::commit_error)?;
+        Ok(changed == 1)
+    }
+
+    async fn reindex(&self, store: &Store, connection: &Object) -> Result<(), CommitError> {
+        let known = store.parameters().map_err(CommitError::Failed)?;
+        let (version, patients) = (&self.found.version, &self.found.patients);
+        let before = known.rows_of(version).map_err(CommitError::Failed)?;
+        let changed = Version { meta: self.meta.clone(), ..version.clone() };
+        let now = known.rows_of(&changed).map_err(CommitError::Failed)?;
+        let indexed = Indexed {
+            rid: self.found.rid,
+            identity: store.identity(&version.identity),
+            resource_type: version.identity.resource_type,
+            before: Some((&before, patients)),
+            now: Some((&now, patients)),
+            patients,
+        };
+        write::reindex(connection, &indexed).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! results; writes are collected in a [`WriteTx`] and become durable in one statement together with
 //! their ledger rows. No other module names `sqlx` or `tokio_postgres`.
 //!
-//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`.
+//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`, `search`.
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
@@ -20,6 +20,7 @@ mod migrate;
 mod reads;
 mod resource;
 mod rows;
+pub mod search;
 mod tls;
 mod together;
 mod write;
@@ -29,9 +30,12 @@ use std::sync::Arc;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::error::Error;
+use crate::fhir::Identity;
+use crate::search::extract::Extractor;
 
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
+pub use index::{IndexRows, Parameters, Stored};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
@@ -40,6 +44,7 @@ pub use write::{Staged, WriteTx};
 
 use connection::{Pipelines, Pool};
 use hash::Hasher;
+use index::Indexer;
 use ledger::LedgerWriter;
 use meta::KnownUses;
 use reads::Reads;
@@ -53,9 +58,9 @@ const BUCKET: i32 = TENANT << 10;
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
+        connection::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
-        maintenance::STATEMENTS,
         meta::STATEMENTS,
         resource::STATEMENTS,
         write::STATEMENTS,
@@ -63,6 +68,8 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(maintenance::statements())
+    .chain(search::statements())
 }
 
 /// How many connections of each kind.
@@ -72,8 +79,12 @@ pub struct Sizes {
     pub readers: usize,
     /// Connections for writes, one write at a time each.
     pub writers: usize,
+    /// Connections for searches, one search at a time each.
+    pub searchers: usize,
     /// Longest time a statement may take, in milliseconds.
     pub statement_timeout_ms: u32,
+    /// The same for a statement of a search.
+    pub search_timeout_ms: u32,
     /// Whether reads and denials wait until the disk has their ledger rows. Writes always do.
     pub read_audit: Flush,
 }
@@ -86,8 +97,11 @@ pub(crate) struct Inner {
     readers: Pipelines,
     reads: Reads,
     writers: Pool,
+    searchers: Pool,
+    counts: search::Counts,
     ledger: LedgerWriter,
     hasher: Hasher,
+    indexer: Indexer,
     rids: Rids,
     shared: SharedWrites,
     known_uses: KnownUses,
@@ -105,6 +119,7 @@ impl Store {
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
+        let searchers = Pool::new(address, sizes.searchers, sizes.search_timeout_ms)?;
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
@@ -113,8 +128,11 @@ impl Store {
             readers,
             reads,
             writers,
+            searchers,
+            counts: search::Counts::default(),
             ledger,
             hasher,
+            indexer: Indexer::default(),
             rids: Rids::default(),
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
@@ -134,6 +152,23 @@ impl Store {
     /// The keyed hashes of this deployment.
     pub fn hasher(&self) -> &Hasher {
         &self.0.hasher
+    }
+
+    /// From now on these search parameters make the index rows of what is written.
+    pub fn use_extractor(&self, extractor: Arc<Extractor>) {
+        self.0.indexer.set(extractor, &self.0.hasher);
+    }
+
+    /// The search parameters in force.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] before [`Store::use_extractor`].
+    pub fn parameters(&self) -> Result<Arc<Parameters>, Error> {
+        self.0.indexer.parameters()
+    }
+
+    fn identity(&self, identity: &Identity) -> i64 {
+        self.0.hasher.identity(identity.resource_type, &identity.id)
     }
 
     /// Counts of connections: open, busy and waiting, for metrics.

@@ -39,6 +39,31 @@ impl<'a> FromSql<'a> for Timestamptz {
     }
 }
 
+/// A `timestamptz` that may be open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Edge {
+    /// A moment.
+    At(Instant),
+    /// `infinity`
+    Future,
+    /// `-infinity`
+    Past,
+}
+
+impl ToSql for Edge {
+    accepts!(TIMESTAMPTZ);
+    to_sql_checked!();
+
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
+        match self {
+            Self::At(instant) => return Timestamptz(*instant).to_sql(kind, out),
+            Self::Future => out.put_i64(i64::MAX),
+            Self::Past => out.put_i64(i64::MIN),
+        }
+        Ok(IsNull::No)
+    }
+}
+
 /// A `jsonb` as its text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonText<'a>(pub(super) &'a [u8]);

@@ -16,12 +16,14 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
 
 use super::connection::Transaction;
+use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
 use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
-use super::rows::{JsonText, Timestamptz, number_array};
+use super::rows::{JsonText, Timestamptz};
 use super::{BUCKET, Store, TENANT, failure};
 
+mod locks;
 mod queue;
 mod rid;
 mod statements;
@@ -56,6 +58,8 @@ pub struct Staged {
     pub patients: Vec<i64>,
     /// Profiles, labels and tags it uses.
     pub uses: Vec<MetaUse>,
+    /// Its rows in the index; none for a deletion.
+    pub index: IndexRows,
 }
 
 /// The writes of one interaction, not yet durable.
@@ -157,7 +161,11 @@ impl WriteTx {
                 uses.push((staged.identity.resource_type, used));
             }
         }
-        self.store.note_uses(&uses).await.map_err(CommitError::Failed)
+        match &self.connection {
+            // To wait for another connection while holding one could be to wait for ever.
+            Some(connection) => self.store.note_uses_on(&uses, connection).await,
+            None => self.store.note_uses(&uses).await.map_err(CommitError::Failed),
+        }
     }
 
     /// Whether one statement does it all, which then is its own transaction.
@@ -257,7 +265,7 @@ async fn write_all(
     rows: &[LedgerRow],
 ) -> Result<(), CommitError> {
     for change in changes {
-        change.write(connection).await?;
+        change.write(store, connection).await?;
     }
     // In the order of their keys across chunks too, so that writers cannot deadlock.
     let mut order: Vec<&Staged> = staged.iter().collect();
@@ -299,56 +307,98 @@ async fn write_chunk(
     rows: &[&LedgerRow],
     error: fn(tokio_postgres::Error) -> CommitError,
 ) -> Result<(), CommitError> {
-    let mut versions = VersionColumns::default();
-    for staged in staged {
+    let known = store.parameters().map_err(CommitError::Failed)?;
+    let before: Result<Vec<_>, Error> =
+        staged.iter().map(|staged| staged.rows_before(&known)).collect();
+    let before = before.map_err(CommitError::Failed)?;
+    let (mut versions, mut index) = (VersionColumns::default(), IndexColumns::default());
+    for (staged, before) in staged.iter().zip(&before) {
         let rid = match &staged.prior {
             Some(prior) => prior.rid,
             None => store.0.rids.next(connection).await.map_err(CommitError::Failed)?,
         };
-        versions.push(rid, staged, store);
+        let identity = store.identity(&staged.identity);
+        versions.push(staged, identity);
+        index.push(&staged.indexed(rid, identity, before.as_ref()));
     }
     let sql = versions.statement(rows.len());
+    execute(connection, sql, rows, &index, &versions.parameters()).await?.map_err(error)
+}
+
+/// Runs a statement that writes the index, with its ledger rows and what else it takes.
+async fn execute(
+    connection: &Object,
+    sql: &str,
+    rows: &[&LedgerRow],
+    index: &IndexColumns<'_>,
+    more: &[&(dyn ToSql + Sync)],
+) -> Result<Result<(), tokio_postgres::Error>, CommitError> {
     let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
     let ledger = Columns::of(rows.iter().copied());
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
     parameters.extend(ledger.parameters());
     parameters.push(&BUCKET);
-    parameters.extend(versions.parameters());
-    connection.execute(&statement, &parameters).await.map_err(error)?;
-    Ok(())
+    parameters.extend(index.parameters());
+    parameters.extend(more);
+    Ok(connection.execute(&statement, &parameters).await.map(drop))
+}
+
+/// Brings the index to what a version says whose `meta` was changed in place.
+pub(super) async fn reindex(connection: &Object, indexed: &Indexed<'_>) -> Result<(), CommitError> {
+    let mut index = IndexColumns::default();
+    index.push(indexed);
+    execute(connection, statements::INDEX, &[], &index, &[]).await?.map_err(failure::commit_error)
+}
+
+impl Staged {
+    /// What the index holds of the version before.
+    fn rows_before(&self, known: &Parameters) -> Result<Option<IndexRows>, Error> {
+        let live = self.prior.as_ref().filter(|prior| !prior.version.is_deleted());
+        live.map(|prior| known.rows_of(&prior.version)).transpose()
+    }
+
+    fn indexed<'a>(
+        &'a self,
+        rid: i64,
+        identity: i64,
+        before: Option<&'a IndexRows>,
+    ) -> Indexed<'a> {
+        let patients_before = self.prior.as_ref().map_or(&[][..], |prior| &prior.patients);
+        Indexed {
+            rid,
+            identity,
+            resource_type: self.identity.resource_type,
+            before: before.map(|rows| (rows, patients_before)),
+            now: self.body.is_some().then_some((&self.index, &self.patients)),
+            patients: &self.patients,
+        }
+    }
 }
 
 /// Versions column by column, as `unnest` takes them.
 #[derive(Default)]
 struct VersionColumns<'a> {
-    rid: Vec<i64>,
     prior: Vec<i32>,
     version: Vec<i32>,
-    resource_type: Vec<i16>,
     operation: Vec<i8>,
     id: Vec<&'a str>,
     spread: Vec<i32>,
     last_updated: Vec<Timestamptz>,
     meta: Vec<Option<JsonText<'a>>>,
     body: Vec<Option<JsonText<'a>>>,
-    patients: Vec<String>,
 }
 
 impl<'a> VersionColumns<'a> {
-    fn push(&mut self, rid: i64, staged: &'a Staged, store: &Store) {
-        let Identity { resource_type, id } = &staged.identity;
+    fn push(&mut self, staged: &'a Staged, identity: i64) {
         let prior = staged.prior.as_ref().map_or(0, |prior| prior.version.version.0);
-        self.rid.push(rid);
         self.prior.push(prior);
         self.version.push(staged.version.0);
-        self.resource_type.push(resource_type.code());
         self.operation.push(staged.operation.code().cast_signed());
-        self.id.push(id.as_str());
-        self.spread.push((store.hasher().identity(*resource_type, id) >> 32) as i32);
+        self.id.push(staged.identity.id.as_str());
+        self.spread.push((identity >> 32) as i32);
         self.last_updated.push(Timestamptz(staged.last_updated));
         self.meta.push(staged.meta.as_deref().map(JsonText));
         self.body.push(staged.body.as_deref().map(JsonText));
-        self.patients.push(number_array(&staged.patients));
     }
 
     /// The smallest statement that writes all of them and `rows` ledger rows.
@@ -363,19 +413,16 @@ impl<'a> VersionColumns<'a> {
         }
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
         [
-            &self.rid,
             &self.prior,
             &self.version,
-            &self.resource_type,
             &self.operation,
             &self.id,
             &self.spread,
             &self.last_updated,
             &self.meta,
             &self.body,
-            &self.patients,
         ]
     }
 }

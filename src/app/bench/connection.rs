@@ -137,6 +137,8 @@ impl Connection {
 
     fn write_request(&mut self, method: &str, path: &str, content: Option<&[u8]>) {
         self.request.clear();
+        // A base without a path is asked for as `/`.
+        let path = if self.target.path.is_empty() && path.is_empty() { "/" } else { path };
         let out = &mut self.request;
         for part in [method, " ", &self.target.path, path, " HTTP/1.1\r\n", &self.target.headers] {
             out.extend_from_slice(part.as_bytes());

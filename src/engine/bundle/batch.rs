@@ -7,10 +7,12 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
+use crate::engine::patch::Patch;
+use crate::engine::search::OF_FORM;
 use crate::engine::{Engine, MetaChange, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
-use crate::fhir::{Identity, IssueCode, VersionId};
+use crate::fhir::{Identity, IssueCode, ResourceType, VersionId};
 
 use super::entry::unless_known;
 use super::plan::{self, Action, Entry, Get};
@@ -105,33 +107,27 @@ impl Engine {
         options: &BundleOptions,
         caller: &Caller,
     ) -> Result<EntryResult, Error> {
-        let Entry { index, full_url, action, condition, modified_since } = entry;
+        if let Err(error) = self.stands_alone(&entry, full_urls) {
+            let (interaction, _) = entry.action.attempted();
+            return self.gate.denied(interaction, caller, error).await;
+        }
+        if entry.action.criteria().is_some() {
+            return self.batch_conditional(entry, caller).await;
+        }
+        let Entry { index, action, condition, modified_since, .. } = entry;
         match action {
-            Action::Create(resource_type, mut value) => {
-                if let Err(error) = self.stands_alone(&mut value, full_url.as_deref(), full_urls) {
-                    return self.gate.denied(Kind::Create.of(resource_type), caller, error).await;
-                }
+            Action::Create(resource_type, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
                 let written = self.create_entry(index, resource, options, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
-            Action::Update(identity, mut value) => {
-                if let Err(error) = self.stands_alone(&mut value, full_url.as_deref(), full_urls) {
-                    let interaction = Kind::Update.of(identity.resource_type);
-                    return self.gate.denied(interaction, caller, error).await;
-                }
+            Action::Update(identity, value) => {
                 let resource = resource(&identity, value);
                 let written = self.update(&identity, resource, &condition, None, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
             Action::Patch(identity, value) => {
-                let patch = match crate::engine::patching::of_entry(&value) {
-                    Ok(patch) => patch,
-                    Err(error) => {
-                        let interaction = Kind::Patch.of(identity.resource_type);
-                        return self.gate.denied(interaction, caller, error).await;
-                    }
-                };
+                let patch = self.batch_patch(identity.resource_type, &value, caller).await?;
                 let written = self.patch(&identity, patch, &condition, None, caller).await?;
                 Ok(EntryResult::Written(written.outcome, written.version))
             }
@@ -148,6 +144,54 @@ impl Engine {
                 Ok(unless_known(version, &condition, modified_since))
             }
             Action::Get(get) => self.batch_get(get, options, caller).await,
+            Action::CreateUnless(..)
+            | Action::DeleteBy(..)
+            | Action::PatchBy(..)
+            | Action::UpdateBy(..) => Err(Error::internal("an entry with criteria ran without")),
+        }
+    }
+
+    /// An entry whose resource is found by criteria.
+    async fn batch_conditional(
+        &self,
+        entry: Entry<'_>,
+        caller: &Caller,
+    ) -> Result<EntryResult, Error> {
+        let Entry { action, condition, .. } = entry;
+        let written = match action {
+            Action::CreateUnless(resource_type, criteria, value) => {
+                let resource = crate::fhir::Resource { resource_type, value };
+                self.create_unless(resource, &criteria, None, caller).await?
+            }
+            Action::UpdateBy(resource_type, criteria, value) => {
+                let criteria = criteria.without(&OF_FORM);
+                let resource = crate::fhir::Resource { resource_type, value };
+                self.update_by(resource, &criteria, &condition, None, caller).await?
+            }
+            Action::PatchBy(of, criteria, value) => {
+                let criteria = criteria.without(&OF_FORM);
+                let patch = self.batch_patch(of, &value, caller).await?;
+                self.patch_by(of, patch, &criteria, &condition, None, caller).await?
+            }
+            Action::DeleteBy(of, criteria) => {
+                let criteria = criteria.without(&OF_FORM);
+                self.delete_by(of, &criteria, &condition, caller).await?;
+                return Ok(EntryResult::Deleted(None));
+            }
+            _ => return Err(Error::internal("an entry without criteria ran as one with them")),
+        };
+        Ok(EntryResult::Written(written.outcome, written.version))
+    }
+
+    async fn batch_patch(
+        &self,
+        of: ResourceType,
+        value: &Value<'_>,
+        caller: &Caller,
+    ) -> Result<Patch<'static>, Error> {
+        match crate::engine::patching::of_entry(value) {
+            Ok(patch) => Ok(patch),
+            Err(error) => self.gate.denied(Kind::Patch.of(of), caller, error).await,
         }
     }
 
@@ -192,6 +236,10 @@ impl Engine {
                 Ok(EntryResult::History(page, scope, query))
             }
             Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
+            Get::Search(target, query) => {
+                let found = self.search(&target, &query, options.is_strict, caller).await?;
+                Ok(EntryResult::Search(Box::new(found), query))
+            }
             Get::CapabilityStatement(query) => {
                 let interaction = Kind::Capabilities.of_system();
                 match options.statement(&query) {
@@ -206,15 +254,18 @@ impl Engine {
     }
 
     /// An entry of a batch may not refer to another one, nor by criteria (rest 3.31, 3.46).
-    fn stands_alone(
-        &self,
-        value: &mut Value<'_>,
-        full_url: Option<&str>,
-        others: &Links,
-    ) -> Result<(), Error> {
-        let before = value.clone();
-        rewrite(value, full_url, others, Unresolved::Keep, &self.spec.schema)?;
-        if *value == before {
+    fn stands_alone(&self, entry: &Entry<'_>, others: &Links) -> Result<(), Error> {
+        let before = match &entry.action {
+            Action::Create(_, value)
+            | Action::CreateUnless(_, _, value)
+            | Action::Update(_, value)
+            | Action::UpdateBy(_, _, value) => value,
+            _ => return Ok(()),
+        };
+        let mut value = before.clone();
+        let full_url = entry.full_url.as_deref();
+        rewrite(&mut value, full_url, others, Unresolved::Keep, &self.spec.schema)?;
+        if value == *before {
             return Ok(());
         }
         let text = "an entry of a batch cannot refer to another entry: send a transaction";
@@ -242,7 +293,9 @@ fn full_urls(entries: &[Result<Entry<'_>, Error>]) -> Links {
 /// Any identity serves: the link only has to be noticed.
 fn placeholder(entry: &Entry<'_>) -> Option<crate::fhir::Identity> {
     match &entry.action {
-        Action::Create(resource_type, _) => {
+        Action::Create(resource_type, _)
+        | Action::CreateUnless(resource_type, ..)
+        | Action::UpdateBy(resource_type, ..) => {
             let id = "entry".parse().ok()?;
             Some(crate::fhir::Identity { resource_type: *resource_type, id })
         }

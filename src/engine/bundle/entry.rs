@@ -4,7 +4,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed, Interaction, Permit};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::patch::Patch;
-use crate::engine::{Engine, HistoryScope, MetaChange, MetaOf, Written};
+use crate::engine::{Engine, HistoryScope, MetaChange, MetaOf, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
@@ -29,6 +29,10 @@ pub(super) struct Work {
 pub(super) enum Task {
     Create(Identity, Ready),
     Delete(Identity),
+    /// What criteria match, all of it.
+    DeleteAll(ResourceType, Vec<Identity>),
+    /// What a conditional create found, with its patients.
+    Exists(Box<Version>, Vec<i64>),
     Get(Get),
     Meta(Identity, Option<VersionId>, Value<'static>, MetaChange),
     Patch(Identity, Patch<'static>),
@@ -43,7 +47,7 @@ impl Work {
             | Task::Meta(identity, ..)
             | Task::Patch(identity, _)
             | Task::Update(identity, _) => Some(identity),
-            Task::Create(..) | Task::Get(_) => None,
+            Task::Create(..) | Task::DeleteAll(..) | Task::Exists(..) | Task::Get(_) => None,
         }
     }
 
@@ -52,6 +56,8 @@ impl Work {
         match &self.task {
             Task::Create(identity, prepared) => of_patients(Kind::Create, identity, prepared),
             Task::Delete(identity) => plan::attempted(Kind::Delete, identity),
+            Task::DeleteAll(of, _) => (Kind::Delete.of(*of), Disclosed::default()),
+            Task::Exists(version, _) => plan::attempted(Kind::Create, &version.identity),
             Task::Get(get) => get.attempted(),
             Task::Meta(identity, _, _, change) => plan::attempted(change.kind(), identity),
             Task::Patch(identity, _) => plan::attempted(Kind::Patch, identity),
@@ -103,6 +109,26 @@ impl Engine {
                     self.stage_delete(identity, &work.condition, &permit, tx).await?;
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Deleted(deleted.version))
+            }
+            Task::DeleteAll(of, identities) => {
+                let permit = derive(Kind::Delete, *of)?;
+                if identities.is_empty() {
+                    crate::engine::write::check_condition(&work.condition, None)?;
+                    tx.entry(permit.interaction(), Disclosed::default());
+                }
+                for identity in identities {
+                    let (_, disclosed) =
+                        self.stage_delete(identity, &work.condition, &permit, tx).await?;
+                    tx.entry(permit.interaction(), disclosed);
+                }
+                Ok(EntryResult::Deleted(None))
+            }
+            Task::Exists(version, patients) => {
+                let permit = derive(Kind::Create, version.identity.resource_type)?;
+                let written =
+                    Written { outcome: WriteOutcome::Existing, version: (**version).clone() };
+                tx.entry(permit.interaction(), written.disclosed(patients.clone()));
+                Ok(EntryResult::Written(written.outcome, written.version))
             }
             Task::Meta(identity, version, meta, change) => {
                 let permit = derive(change.kind(), identity.resource_type)?;
@@ -159,6 +185,18 @@ impl Engine {
             Get::Meta(MetaOf::Type(resource_type)) => {
                 let permit = permit.derive(Kind::Meta, *resource_type)?;
                 self.meta_in_use_entry(MetaScope::Type(*resource_type), &permit, tx).await
+            }
+            Get::Search(target, query) => {
+                let interaction = crate::engine::search::interaction(target);
+                let permit = match interaction.resource_type {
+                    Some(of) => permit.derive(interaction.kind, of)?,
+                    None => permit.derive_system(interaction.kind)?,
+                };
+                let is_strict = options.is_strict;
+                let (found, disclosed) =
+                    self.search_entry(target, query, is_strict, &permit, tx).await?;
+                tx.entry(interaction, disclosed);
+                Ok(EntryResult::Search(Box::new(found), query.clone()))
             }
             Get::CapabilityStatement(query) => {
                 let permit = permit.derive_system(Kind::Capabilities)?;

@@ -1,12 +1,13 @@
 //! batch and transaction: `POST [base]` with a Bundle.
 //!
 //! [`plan`] reads the Bundle, pure; `rewrite` gives entries their new references, pure;
-//! `transaction` runs all entries in one unit of work, `batch` each in its own. Both run an entry
-//! through the interaction it stands for.
+//! `transaction` runs all entries in one unit of work, after `conditional` has found what criteria
+//! mean; `batch` runs each in its own. Both run an entry through the interaction it stands for.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#transaction>, checklist rest section 3
 
 mod batch;
+mod conditional;
 mod entry;
 pub mod plan;
 mod rewrite;
@@ -26,7 +27,7 @@ use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 
-use super::{Engine, HistoryPage, HistoryScope, WriteOutcome};
+use super::{Engine, HistoryPage, HistoryScope, Searched, WriteOutcome};
 
 /// The id of what an entry creates, by its place in the Bundle.
 pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
@@ -76,6 +77,8 @@ pub enum EntryResult {
     NotModified(VersionId),
     /// A read or vread.
     Read(Version),
+    /// A page of a search, and the query it was asked by.
+    Search(Box<Searched>, Query),
     /// A create, update or patch.
     Written(WriteOutcome, Version),
 }

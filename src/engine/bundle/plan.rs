@@ -4,21 +4,23 @@
 
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed};
-use crate::engine::condition::{Condition, EntityTag};
-use crate::engine::history::HISTORY_PARAMETERS;
-use crate::engine::{MetaChange, MetaOf};
+use crate::engine::condition::{self, Condition, EntityTag};
+use crate::engine::{MetaChange, MetaOf, SearchTarget};
 use crate::error::Error;
 use crate::fhir::json::Value;
-use crate::fhir::query::{InvalidQuery, Query};
-use crate::fhir::reference::strip_base;
-use crate::fhir::{Identity, Instant, Issue, IssueCode, LogicalId, ResourceType, VersionId};
+use crate::fhir::query::Query;
+use crate::fhir::{Identity, Instant, IssueCode, ResourceType, VersionId};
 use crate::store::HistoryScope;
+
+mod target;
+
+use target::Target;
 
 /// The parameters that mean something to `GET metadata`.
 pub const METADATA_PARAMETERS: [&str; 1] = ["mode"];
 
 /// One entry, understood.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry<'a> {
     /// Its place in the Bundle.
     pub index: usize,
@@ -33,20 +35,28 @@ pub struct Entry<'a> {
 }
 
 /// What an entry asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action<'a> {
     /// `POST [type]`
     Create(ResourceType, Value<'a>),
+    /// `POST [type]` with `ifNoneExist`
+    CreateUnless(ResourceType, Query, Value<'a>),
     /// `DELETE [type]/[id]`
     Delete(Identity),
+    /// `DELETE [type]?criteria`
+    DeleteBy(ResourceType, Query),
     /// `GET` or `HEAD` of something.
     Get(Get),
     /// `POST [type]/[id]/$meta-add` or `$meta-delete`, of the current or an old version.
     Meta(Identity, Option<VersionId>, Value<'a>, MetaChange),
     /// `PATCH [type]/[id]`
     Patch(Identity, Value<'a>),
+    /// `PATCH [type]?criteria`
+    PatchBy(ResourceType, Query, Value<'a>),
     /// `PUT [type]/[id]`
     Update(Identity, Value<'a>),
+    /// `PUT [type]?criteria`
+    UpdateBy(ResourceType, Query, Value<'a>),
 }
 
 /// What a GET entry asks for.
@@ -60,6 +70,8 @@ pub enum Get {
     Meta(MetaOf),
     /// `[type]/[id]`
     Read(Identity),
+    /// A search and its query.
+    Search(SearchTarget, Query),
     /// `[type]/[id]/_history/[vid]`
     Vread(Identity, VersionId),
 }
@@ -68,9 +80,13 @@ impl Action<'_> {
     /// Where the entry stands in the order of processing (rest 3.6).
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Delete(_) => 0,
-            Self::Create(..) => 1,
-            Self::Meta(..) | Self::Patch(..) | Self::Update(..) => 2,
+            Self::Delete(_) | Self::DeleteBy(..) => 0,
+            Self::Create(..) | Self::CreateUnless(..) => 1,
+            Self::Meta(..)
+            | Self::Patch(..)
+            | Self::PatchBy(..)
+            | Self::Update(..)
+            | Self::UpdateBy(..) => 2,
             Self::Get(_) => 3,
         }
     }
@@ -82,18 +98,47 @@ impl Action<'_> {
             | Self::Meta(identity, ..)
             | Self::Patch(identity, _)
             | Self::Update(identity, _) => Some(identity),
-            Self::Create(..) | Self::Get(_) => None,
+            Self::Create(..)
+            | Self::CreateUnless(..)
+            | Self::DeleteBy(..)
+            | Self::Get(_)
+            | Self::PatchBy(..)
+            | Self::UpdateBy(..) => None,
         }
     }
-}
 
-impl Action<'_> {
+    /// The type and the criteria, when the resource that it writes is found by them.
+    pub fn criteria(&self) -> Option<(ResourceType, &Query)> {
+        match self {
+            Self::CreateUnless(of, criteria, _)
+            | Self::DeleteBy(of, criteria)
+            | Self::PatchBy(of, criteria, _)
+            | Self::UpdateBy(of, criteria, _) => Some((*of, criteria)),
+            _ => None,
+        }
+    }
+
+    /// The resource or patch that the entry brings.
+    pub fn resource(&self) -> Option<&Value<'_>> {
+        match self {
+            Self::Create(_, value)
+            | Self::CreateUnless(_, _, value)
+            | Self::Meta(_, _, value, _)
+            | Self::Patch(_, value)
+            | Self::PatchBy(_, _, value)
+            | Self::Update(_, value)
+            | Self::UpdateBy(_, _, value) => Some(value),
+            Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
+        }
+    }
+
     /// What goes on record of an entry that did not run.
     pub(super) fn attempted(&self) -> Attempted {
         match self {
-            Self::Create(resource_type, _) => {
-                (Kind::Create.of(*resource_type), Disclosed::default())
-            }
+            Self::Create(of, _) | Self::CreateUnless(of, ..) => of_type(Kind::Create, *of),
+            Self::DeleteBy(of, _) => of_type(Kind::Delete, *of),
+            Self::PatchBy(of, ..) => of_type(Kind::Patch, *of),
+            Self::UpdateBy(of, ..) => of_type(Kind::Update, *of),
             Self::Delete(identity) => attempted(Kind::Delete, identity),
             Self::Get(get) => get.attempted(),
             Self::Meta(identity, _, _, change) => attempted(change.kind(), identity),
@@ -117,8 +162,9 @@ impl Get {
             }
             Self::Meta(MetaOf::Instance(identity, _)) => attempted(Kind::Meta, identity),
             Self::Meta(MetaOf::System) => of_system(Kind::Meta),
-            Self::Meta(MetaOf::Type(resource_type)) => {
-                (Kind::Meta.of(*resource_type), Disclosed::default())
+            Self::Meta(MetaOf::Type(of)) => of_type(Kind::Meta, *of),
+            Self::Search(target, _) => {
+                (crate::engine::search::interaction(target), Disclosed::default())
             }
             Self::Read(identity) => attempted(Kind::Read, identity),
             Self::Vread(identity, _) => attempted(Kind::Vread, identity),
@@ -131,6 +177,11 @@ pub(super) fn attempted(kind: Kind, identity: &Identity) -> Attempted {
     let Identity { resource_type, id } = identity.clone();
     let subject = Some((resource_type, id, None));
     (kind.of(resource_type), Disclosed { subject, ..Disclosed::default() })
+}
+
+/// An interaction with a type.
+fn of_type(kind: Kind, of: ResourceType) -> Attempted {
+    (kind.of(of), Disclosed::default())
 }
 
 /// Reads every entry; each may fail by itself, as the entries of a batch do.
@@ -177,11 +228,15 @@ fn entry<'a>(
     if is_strict {
         target.check_known(&action)?;
     }
-    if request.str_at("ifNoneExist").is_some() {
-        let text = "conditional creates need search, which this server does not offer yet";
-        let place = place(".request.ifNoneExist");
-        return Err(Error::invalid_at(IssueCode::NotSupported, text, place));
-    }
+    let action = match (request.str_at("ifNoneExist"), action) {
+        (Some(text), Action::Create(of, value)) => {
+            let criteria = condition::criteria(text, of).map_err(|text| {
+                Error::invalid_at(IssueCode::Invalid, text, place(".request.ifNoneExist"))
+            })?;
+            Action::CreateUnless(of, criteria, value)
+        }
+        (_, action) => action,
+    };
     let tags = |name: &str| -> Result<Vec<EntityTag>, Error> {
         request.str_at(name).map_or(Ok(Vec::new()), |text| {
             EntityTag::parse_list(text).map_err(|text| {
@@ -192,192 +247,6 @@ fn entry<'a>(
     let condition = Condition { if_match: tags("ifMatch")?, if_none_match: tags("ifNoneMatch")? };
     let modified_since = request.str_at("ifModifiedSince").and_then(Instant::parse);
     Ok(Entry { index, full_url, action, condition, modified_since })
-}
-
-/// The URL of an entry and where it stands.
-struct Target<'u> {
-    index: usize,
-    url: &'u str,
-    base: &'u str,
-}
-
-impl Target<'_> {
-    fn action<'a>(&self, method: &str, resource: Option<Value<'a>>) -> Result<Action<'a>, Error> {
-        let (path, query) = self.path()?;
-        let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        match method {
-            "GET" | "HEAD" => self.get(&segments, query).map(Action::Get),
-            "POST" => self.post(&segments, query, resource),
-            "PUT" => {
-                let identity = self.identity(&segments, query, "PUT")?;
-                Ok(Action::Update(identity, self.resource(resource)?))
-            }
-            "PATCH" => {
-                let identity = self.identity(&segments, query, "PATCH")?;
-                Ok(Action::Patch(identity, self.resource(resource)?))
-            }
-            "DELETE" => Ok(Action::Delete(self.identity(&segments, query, "DELETE")?)),
-            other => {
-                let text = format!("{other:?} is not a method of FHIR");
-                Err(self.fault(IssueCode::Value, text, "method"))
-            }
-        }
-    }
-
-    /// Refuses parameters that the route of `action` does not know.
-    fn check_known(&self, action: &Action<'_>) -> Result<(), Error> {
-        let known: &[&str] = match action {
-            Action::Get(Get::CapabilityStatement(_)) => &METADATA_PARAMETERS,
-            Action::Get(Get::History(..)) => &HISTORY_PARAMETERS,
-            _ => &[],
-        };
-        let (_, query) = self.path()?;
-        self.query(query)?.check_known(known).map_err(|fault| self.query_fault(&fault))
-    }
-
-    /// Path and query below the base; another server's URL is refused.
-    fn path(&self) -> Result<(&str, &str), Error> {
-        let local = match strip_base(self.url, self.base) {
-            Some(local) => local,
-            None if self.url.contains("://") => {
-                let text = format!("{:?} is not under this server's base", self.url);
-                return Err(self.fault(IssueCode::Invalid, text, "url"));
-            }
-            None => self.url.strip_prefix('/').unwrap_or(self.url),
-        };
-        Ok(local.split_once('?').unwrap_or((local, "")))
-    }
-
-    fn get(&self, segments: &[&str], query: &str) -> Result<Get, Error> {
-        use crate::engine::{HistoryScope, MetaOf};
-        Ok(match segments {
-            ["metadata"] => Get::CapabilityStatement(self.query(query)?),
-            ["_history"] => Get::History(HistoryScope::System, self.query(query)?),
-            ["$meta"] => Get::Meta(MetaOf::System),
-            [name, "_history"] => {
-                Get::History(HistoryScope::Type(self.name(name)?), self.query(query)?)
-            }
-            [name, "$meta"] => Get::Meta(MetaOf::Type(self.name(name)?)),
-            [_] => return Err(self.no_search()),
-            [name, id] => Get::Read(self.identified(name, id)?),
-            [name, id, "_history"] => {
-                let scope = HistoryScope::Instance(self.identified(name, id)?);
-                Get::History(scope, self.query(query)?)
-            }
-            [name, id, "$meta"] => Get::Meta(MetaOf::Instance(self.identified(name, id)?, None)),
-            [name, id, "_history", version] => {
-                Get::Vread(self.identified(name, id)?, self.version(version)?)
-            }
-            [name, id, "_history", version, "$meta"] => {
-                let version = Some(self.version(version)?);
-                Get::Meta(MetaOf::Instance(self.identified(name, id)?, version))
-            }
-            _ => return Err(self.unknown()),
-        })
-    }
-
-    fn post<'a>(
-        &self,
-        segments: &[&str],
-        query: &str,
-        resource: Option<Value<'a>>,
-    ) -> Result<Action<'a>, Error> {
-        let change = |operation: &str| match operation {
-            "$meta-add" => MetaChange::Add,
-            _ => MetaChange::Delete,
-        };
-        match segments {
-            [] => {
-                let text = "a batch or transaction cannot be an entry of another";
-                Err(self.fault(IssueCode::Invalid, text, "url"))
-            }
-            [name] if !name.starts_with('$') && !name.starts_with('_') => {
-                let resource_type = self.name(name)?;
-                Ok(Action::Create(resource_type, self.resource(resource)?))
-            }
-            [name, id, operation @ ("$meta-add" | "$meta-delete")] => {
-                let identity = self.identified(name, id)?;
-                Ok(Action::Meta(identity, None, self.resource(resource)?, change(operation)))
-            }
-            [name, id, "_history", version, operation @ ("$meta-add" | "$meta-delete")] => {
-                let identity = self.identified(name, id)?;
-                let version = Some(self.version(version)?);
-                Ok(Action::Meta(identity, version, self.resource(resource)?, change(operation)))
-            }
-            [.., "$meta"] => self.get(segments, query).map(Action::Get),
-            [_, "_search"] | ["_search"] => Err(self.no_search()),
-            [name, id] if name.parse::<ResourceType>().is_ok() && !id.starts_with('$') => {
-                let text = format!("POST goes to a type, not to an instance: {:?}", self.url);
-                Err(self.fault(IssueCode::Invalid, text, "url"))
-            }
-            _ => Err(self.unknown()),
-        }
-    }
-
-    /// `[type]/[id]` and nothing else.
-    fn identity(&self, segments: &[&str], query: &str, method: &str) -> Result<Identity, Error> {
-        match segments {
-            [name, id] => self.identified(name, id),
-            [name] if !query.is_empty() => {
-                self.name(name)?;
-                let text =
-                    "conditional interactions need search, which this server does not offer yet";
-                Err(self.fault(IssueCode::NotSupported, text, "url"))
-            }
-            _ => {
-                let text =
-                    format!("{method} needs a URL of the form [type]/[id], not {:?}", self.url);
-                Err(self.fault(IssueCode::Invalid, text, "url"))
-            }
-        }
-    }
-
-    fn identified(&self, name: &str, id: &str) -> Result<Identity, Error> {
-        let resource_type = self.name(name)?;
-        let id: LogicalId = id.parse().map_err(|fault: crate::fhir::id::InvalidId| {
-            self.fault(IssueCode::Invalid, fault.to_string(), "url")
-        })?;
-        Ok(Identity { resource_type, id })
-    }
-
-    fn name(&self, name: &str) -> Result<ResourceType, Error> {
-        name.parse().map_err(|_| self.unknown())
-    }
-
-    fn query(&self, query: &str) -> Result<Query, Error> {
-        Query::parse(query).map_err(|fault| self.query_fault(&fault))
-    }
-
-    fn query_fault(&self, fault: &InvalidQuery) -> Error {
-        self.fault(fault.code(), fault.to_string(), "url")
-    }
-
-    fn version(&self, version: &str) -> Result<VersionId, Error> {
-        version.parse().map_err(|_| self.unknown())
-    }
-
-    fn resource<'a>(&self, resource: Option<Value<'a>>) -> Result<Value<'a>, Error> {
-        resource.ok_or_else(|| {
-            let text = "this entry needs a resource";
-            let place = format!("Bundle.entry[{}].resource", self.index);
-            Error::Invalid(vec![Issue::error_at(IssueCode::Required, text, place)])
-        })
-    }
-
-    fn no_search(&self) -> Error {
-        let text = "this server does not offer search yet";
-        self.fault(IssueCode::NotSupported, text, "url")
-    }
-
-    fn unknown(&self) -> Error {
-        let cause = Box::new(Error::NotFound(format!("{:?}", self.url)));
-        Error::Entry { index: self.index, cause }
-    }
-
-    fn fault(&self, code: IssueCode, text: impl Into<String>, element: &str) -> Error {
-        let place = format!("Bundle.entry[{}].request.{element}", self.index);
-        Error::invalid_at(code, text, place)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#trules>, checklist rest 3.16 to 3.28
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
@@ -17,6 +17,8 @@ use crate::fhir::{Identity, IssueCode};
 #[derive(Debug, Default)]
 pub(super) struct Links {
     by_url: HashMap<String, Link>,
+    /// What conditional references were found to mean.
+    by_criteria: HashMap<String, Identity>,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,16 @@ impl Links {
     /// Makes `full_url` lead to `identity`; `version` is the one that the Bundle makes, if it does.
     pub(super) fn add(&mut self, full_url: &str, identity: Identity, version: Option<String>) {
         self.by_url.insert(full_url.to_owned(), Link { identity, version });
+    }
+
+    /// Makes the conditional reference `text` lead to `identity`.
+    pub(super) fn answer(&mut self, text: &str, identity: Identity) {
+        self.by_criteria.insert(text.to_owned(), identity);
+    }
+
+    /// Whether it is known where the conditional reference `text` leads.
+    pub(super) fn is_answered(&self, text: &str) -> bool {
+        self.by_criteria.contains_key(text)
     }
 
     /// What `text` becomes; `None` when no entry is meant.
@@ -78,6 +90,33 @@ pub(super) fn rewrite(
         let name = resource.str_at("resourceType").unwrap_or("Resource");
         Error::invalid_at(fault.code, fault.text, format!("{name}{}", fault.path))
     })
+}
+
+/// The conditional references in a resource, each once.
+pub(super) fn conditional_references(value: &Value<'_>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Array(items) => rest.extend(items),
+            Value::Object(object) => {
+                for (key, value) in object.iter() {
+                    match value.as_str() {
+                        Some(text) if key == "reference" && is_conditional(text) => {
+                            found.insert(text.to_owned());
+                        }
+                        _ => rest.push(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_conditional(text: &str) -> bool {
+    matches!(Target::parse(text, ""), Target::Conditional { .. })
 }
 
 /// The base of a RESTful fullUrl: `http://x/fhir` of `http://x/fhir/Patient/1`.
@@ -196,11 +235,16 @@ impl Rewriter<'_> {
         }
         let fault = |code, text| Err(Fault { code, text, path: String::new() });
         match Target::parse(text, "") {
-            Target::Conditional { .. } => {
-                let text =
-                    "conditional references need search, which this server does not offer yet";
-                fault(IssueCode::NotSupported, text.to_owned())
-            }
+            Target::Conditional { .. } => match self.links.by_criteria.get(text) {
+                Some(identity) => {
+                    *value = Value::from(identity.to_string());
+                    Ok(())
+                }
+                None => {
+                    let text = format!("the conditional reference {text:?} is for a transaction");
+                    fault(IssueCode::Invalid, text)
+                }
+            },
             Target::Urn(urn) if self.unresolved == Unresolved::Refuse && is_local_urn(urn) => {
                 fault(IssueCode::NotFound, format!("no entry of the Bundle has the fullUrl {urn}"))
             }
@@ -325,6 +369,26 @@ mod tests {
         let full_url = Some("http://old.org/fhir/Basic/1");
         let after = r#"{"resourceType":"Basic","subject":{"reference":"Patient/3"}}"#;
         assert_eq!(rewritten(text, full_url), Ok(after.to_owned()));
+    }
+
+    #[test]
+    fn conditional_references_are_found_and_follow_once_they_are_answered() {
+        let text = concat!(
+            r#"{"resourceType":"Basic","subject":{"reference":"Patient?identifier=a|b"},"#,
+            r#""author":{"reference":"Practitioner/1"}}"#
+        );
+        let asked = "Patient?identifier=a|b";
+        let mut value = parse(text.as_bytes()).expect("JSON");
+        let found: Vec<String> = conditional_references(&value).into_iter().collect();
+        assert_eq!(found, [asked]);
+        assert!(rewritten(text, None).expect_err("unanswered").contains("transaction"));
+        let spec = Spec::r4().expect("definitions");
+        let mut links = links();
+        let id = "7".parse().expect("id");
+        links.answer(asked, Identity { resource_type: crate::fhir::ResourceType::PATIENT, id });
+        assert!(links.is_answered(asked));
+        rewrite(&mut value, None, &links, Unresolved::Refuse, &spec.schema).expect("answered");
+        assert_eq!(value.to_text(), text.replace(asked, "Patient/7"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::fhir::json::Value;
 use crate::fhir::{Identity, IssueCode, Resource};
 use crate::store::WriteTx;
 
+use super::conditional::has_criteria;
 use super::entry::{Task, Work};
 use super::plan::{self, Action, Entry};
 use super::rewrite::{Links, Unresolved, rewrite};
@@ -29,7 +30,18 @@ impl Engine {
         let sound = self.check(&bundle).map_err(malformed_bundle);
         let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
         let attempted = attempted(&entries, self.settings.max_bundle_entries);
-        let plan = match sound.and_then(|()| self.plan_transaction(entries, options)) {
+        let sound = sound.and_then(|()| self.check_size(entries.len()));
+        let entries = match sound.and_then(|()| entries.into_iter().collect::<Result<Vec<_>, _>>())
+        {
+            Ok(entries) => entries,
+            Err(error) => {
+                return self.gate.denied_with(interaction, attempted, caller, error).await;
+            }
+        };
+        if entries.iter().any(has_criteria) {
+            return self.conditional_transaction(&entries, attempted, options, caller).await;
+        }
+        let plan = match self.plan_transaction(entries, options) {
             Ok(plan) => plan,
             Err(error) => {
                 return self.gate.denied_with(interaction, attempted, caller, error).await;
@@ -54,22 +66,15 @@ impl Engine {
     /// the checked and prepared resources.
     fn plan_transaction(
         &self,
-        entries: Vec<Result<Entry<'_>, Error>>,
+        entries: Vec<Entry<'_>>,
         options: &BundleOptions,
     ) -> Result<Plan, Error> {
-        self.check_size(entries.len())?;
-        let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
         let identities = self.identities(&entries, options)?;
         let secret = self.ids.ordered().simple().to_string();
         let mut links = Links::default();
         for (entry, identity) in entries.iter().zip(&identities) {
             if let (Some(full_url), Some(identity)) = (&entry.full_url, identity) {
-                let version = match &entry.action {
-                    Action::Create(..) => Some("1".to_owned()),
-                    Action::Patch(..) | Action::Update(..) => Some(word(&secret, entry.index)),
-                    Action::Delete(_) | Action::Get(_) | Action::Meta(..) => None,
-                };
-                links.add(full_url, identity.clone(), version);
+                links.add(full_url, identity.clone(), new_version(entry, &secret));
             }
         }
         let prepared = entries.into_iter().zip(identities).map(|(entry, identity)| {
@@ -108,8 +113,8 @@ impl Engine {
         Ok(identities)
     }
 
-    /// Rewrites, checks and splits the resource of an entry.
-    fn prepare_entry(
+    /// Rewrites, checks and splits the resource of an entry whose URL or ids are settled.
+    pub(super) fn prepare_entry(
         &self,
         entry: Entry<'_>,
         identity: Option<Identity>,
@@ -148,6 +153,10 @@ impl Engine {
                 let meta = self.meta_of_parameters(&value)?;
                 Task::Meta(identity, version, meta, change)
             }
+            Action::CreateUnless(..)
+            | Action::DeleteBy(..)
+            | Action::PatchBy(..)
+            | Action::UpdateBy(..) => return Err(Error::internal("criteria are not settled")),
         };
         Ok(Work { index, rank, task, condition, modified_since })
     }
@@ -183,6 +192,20 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Vec<EntryResult>, Error> {
         let mut results = done;
+        self.run_by_rank(work, &mut results, options, permit, tx).await?;
+        let in_order = work.iter().filter_map(|work| results.remove(&work.index));
+        Ok(in_order.collect())
+    }
+
+    /// Runs what has no result yet, in FHIR's order.
+    pub(super) async fn run_by_rank(
+        &self,
+        work: &[Work],
+        results: &mut HashMap<usize, EntryResult>,
+        options: &BundleOptions,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(), Error> {
         let mut order: Vec<&Work> =
             work.iter().filter(|one| !results.contains_key(&one.index)).collect();
         order.sort_by_key(|work| work.rank);
@@ -201,8 +224,18 @@ impl Engine {
             })?;
             results.insert(index, result);
         }
-        let in_order = work.iter().filter_map(|work| results.remove(&work.index));
-        Ok(in_order.collect())
+        Ok(())
+    }
+}
+
+/// The version that an entry makes: a word of `secret` where only the run will tell.
+pub(super) fn new_version(entry: &Entry<'_>, secret: &str) -> Option<String> {
+    match &entry.action {
+        Action::Create(..) | Action::CreateUnless(..) => Some("1".to_owned()),
+        Action::Patch(..) | Action::PatchBy(..) | Action::Update(..) | Action::UpdateBy(..) => {
+            Some(word(secret, entry.index))
+        }
+        Action::Delete(_) | Action::DeleteBy(..) | Action::Get(_) | Action::Meta(..) => None,
     }
 }
 

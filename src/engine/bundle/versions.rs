@@ -32,6 +32,7 @@ pub(super) struct Settled {
 }
 
 /// Versions that were numbered ahead, by the place of their entry.
+#[derive(Default)]
 pub(super) struct Promised(Vec<(usize, VersionId)>);
 
 impl Promised {
@@ -117,11 +118,16 @@ impl Work {
             Task::Patch(_, Patch::FhirPath(parameters)) => {
                 contains(parameters.to_text().as_bytes(), text)
             }
-            Task::Delete(_) | Task::Get(_) | Task::Meta(..) | Task::Patch(..) => false,
+            Task::Delete(_)
+            | Task::DeleteAll(..)
+            | Task::Exists(..)
+            | Task::Get(_)
+            | Task::Meta(..)
+            | Task::Patch(..) => false,
         }
     }
 
-    fn replace(&mut self, from: &str, to: &str) -> Result<(), Error> {
+    pub(super) fn replace(&mut self, from: &str, to: &str) -> Result<(), Error> {
         if !self.mentions(from) {
             return Ok(());
         }
@@ -139,7 +145,12 @@ impl Work {
                 let value = json::parse(text.as_bytes()).map_err(Error::internal)?;
                 *parameters = value.into_owned();
             }
-            Task::Delete(_) | Task::Get(_) | Task::Meta(..) | Task::Patch(..) => {}
+            Task::Delete(_)
+            | Task::DeleteAll(..)
+            | Task::Exists(..)
+            | Task::Get(_)
+            | Task::Meta(..)
+            | Task::Patch(..) => {}
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ pub(in crate::http) fn written(
     let version = &written.version;
     let status = match written.outcome {
         WriteOutcome::Created => StatusCode::CREATED,
-        WriteOutcome::Unchanged | WriteOutcome::Updated => StatusCode::OK,
+        WriteOutcome::Existing | WriteOutcome::Unchanged | WriteOutcome::Updated => StatusCode::OK,
     };
     let schema = exchange.schema();
     let mut response = match exchange.preferences.to_return() {
@@ -90,6 +90,7 @@ pub(in crate::http) fn written(
 pub(in crate::http) fn done(written: &Written) -> Issue {
     let what = match written.outcome {
         WriteOutcome::Created => "created",
+        WriteOutcome::Existing => "matches the criteria: nothing was created",
         WriteOutcome::Unchanged => "unchanged: the content is the same",
         WriteOutcome::Updated => "updated",
     };

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fhir::codec::Format;
 use crate::fhir::json::Value;
 use crate::fhir::{IssueCode, Resource, ResourceType};
-use crate::http::condition::IF_NONE_EXIST;
+use crate::http::condition;
 use crate::http::exchange::Exchange;
 use crate::http::headers::X_SECURITY_CONTEXT;
 use crate::http::negotiation;
@@ -18,21 +18,22 @@ use crate::http::outcome::Failure;
 
 use super::{answer, binary, provenance};
 
-/// `POST [type]`
+/// `POST [type]`, also with `If-None-Exist`
 pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
     exchange.check_known(&[])?;
-    if exchange.parts.headers.contains_key(IF_NONE_EXIST) {
-        let text = "conditional create (If-None-Exist) is not offered";
-        return Err(Error::NotSupported(text.to_owned()).into());
-    }
     let resource_type = exchange.resource_type()?;
+    let criteria = condition::if_none_exist(&exchange.parts.headers, resource_type)?;
     let sent = Sent::read(&mut exchange, resource_type).await?;
     let value = sent.parse(&exchange)?;
     let provenance = provenance::read(&exchange)?;
     let engine = &exchange.server.engine;
     let resource = Resource { resource_type, value };
-    let written = engine.create(resource, provenance.as_ref(), &exchange.caller).await;
+    let (provenance, caller) = (provenance.as_ref(), &exchange.caller);
+    let written = match &criteria {
+        Some(criteria) => engine.create_unless(resource, criteria, provenance, caller).await,
+        None => engine.create(resource, provenance, caller).await,
+    };
     answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
 }
 

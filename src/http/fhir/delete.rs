@@ -1,4 +1,4 @@
-//! delete: `DELETE [type]/[id]`.
+//! delete: `DELETE [type]/[id]`, `DELETE [type]?criteria`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#delete>, rest 2f
 
@@ -6,7 +6,10 @@ use axum::body::Body;
 use axum::http::header::ETAG;
 use axum::http::{Response, StatusCode};
 
+use crate::engine::OF_FORM;
+use crate::fhir::Issue;
 use crate::http::exchange::Exchange;
+use crate::http::form::Form;
 use crate::http::outcome::{Failure, outcome};
 use crate::http::prefer::{PREFERENCE_APPLIED, Return};
 use crate::http::{condition, headers};
@@ -21,23 +24,45 @@ pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>
     let condition = condition::of_write(&exchange.parts.headers)?;
     let deleted = exchange.server.engine.delete(&identity, &condition, &exchange.caller).await;
     let deleted = deleted.map_err(Failure::Interaction)?;
+    let text = match deleted.version {
+        Some(version) => format!("{identity}/_history/{version}: deleted"),
+        None => format!("{identity}: there was nothing to delete"),
+    };
+    let mut response = answer(&exchange, &[information(text)], form);
+    if let Some(version) = deleted.version {
+        response.headers_mut().insert(ETAG, headers::etag(version));
+    }
+    Ok(response)
+}
+
+/// `DELETE [type]?criteria`: the same, of all that was deleted.
+pub(in crate::http) async fn conditional(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    let criteria = exchange.query.without(&OF_FORM);
+    let resource_type = exchange.resource_type()?;
+    let condition = condition::of_write(&exchange.parts.headers)?;
+    let (engine, caller) = (&exchange.server.engine, &exchange.caller);
+    let deleted = engine.delete_by(resource_type, &criteria, &condition, caller).await;
+    let deleted = deleted.map_err(Failure::Interaction)?;
+    let mut issues: Vec<Issue> =
+        deleted.iter().map(|identity| information(format!("{identity}: deleted"))).collect();
+    if issues.is_empty() {
+        issues.push(information("nothing matched: there was nothing to delete".to_owned()));
+    }
+    Ok(answer(&exchange, &issues, form))
+}
+
+fn answer(exchange: &Exchange, issues: &[Issue], form: Form) -> Response<Body> {
     let with_outcome = exchange.preferences.returned == Some(Return::OperationOutcome);
     let mut response = if with_outcome {
-        let text = match deleted.version {
-            Some(version) => format!("{identity}/_history/{version}: deleted"),
-            None => format!("{identity}: there was nothing to delete"),
-        };
-        outcome(StatusCode::OK, &[information(text)], form, exchange.schema())
+        outcome(StatusCode::OK, issues, form, exchange.schema())
     } else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         response
     };
-    if let Some(version) = deleted.version {
-        response.headers_mut().insert(ETAG, headers::etag(version));
-    }
     if let Some(applied) = exchange.preferences.applied(with_outcome) {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
-    Ok(response)
+    response
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use crate::engine::{EntryResult, HistoryPage, HistoryScope, WriteOutcome, Written};
+use crate::engine::{EntryResult, HistoryPage, HistoryScope, Searched, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::query::Query;
@@ -21,7 +21,8 @@ use crate::http::prefer::Return;
 use crate::http::shape::Shape;
 use crate::spec::Spec;
 
-use super::{answer, history, meta};
+use super::search::{SearchEntries, SearchEntry};
+use super::{answer, history, meta, search};
 
 /// Makes the entries of a history.
 pub(super) struct VersionEntries {
@@ -128,6 +129,7 @@ impl ResultEntries {
             EntryResult::CapabilityStatement(_)
             | EntryResult::History(..)
             | EntryResult::Meta(_)
+            | EntryResult::Search(..)
                 if is_head =>
             {
                 push(out, &["{\"response\":{\"status\":\"200 OK\"}}"]);
@@ -170,6 +172,7 @@ impl ResultEntries {
                 response_end(version.version, Some(&version), out);
                 push(out, &["}}"]);
             }
+            EntryResult::Search(found, query) => self.search(*found, &query, shape, out)?,
             EntryResult::Written(outcome, version) => self.written(outcome, version, out),
         }
         Ok(())
@@ -178,7 +181,7 @@ impl ResultEntries {
     fn written(&self, outcome: WriteOutcome, version: Version, out: &mut Vec<u8>) {
         let status = match outcome {
             WriteOutcome::Created => "201 Created",
-            WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
+            WriteOutcome::Existing | WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
         };
         push(out, &["{"]);
         if self.returned == Some(Return::Representation) {
@@ -223,6 +226,29 @@ impl ResultEntries {
         writer.open(&head, out)?;
         for version in page.versions {
             writer.splice(out, |out| entries.write(&version, out))?;
+        }
+        writer.close(out);
+        push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
+        Ok(())
+    }
+}
+
+impl ResultEntries {
+    fn search(
+        &self,
+        found: Searched,
+        query: &Query,
+        shape: Shape,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let links = search::links(&self.base, query, &found);
+        let head = Head { bundle_type: "searchset", total: search::total(&found), links: &links };
+        let entries = SearchEntries::new(&self.base, shape, self.spec.clone());
+        let mut writer = BundleWriter::new(Form::default(), self.spec.clone());
+        push(out, &["{\"resource\":"]);
+        writer.open(&head, out)?;
+        for entry in SearchEntry::all(found) {
+            writer.splice(out, |out| entries.write(&entry, out))?;
         }
         writer.close(out);
         push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);

@@ -15,6 +15,7 @@ use crate::http::outcome::Failure;
 use crate::http::query;
 
 use super::entry::VersionEntries;
+use super::link;
 
 /// `GET [type]/[id]/_history`
 pub(in crate::http) async fn instance(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -73,32 +74,13 @@ pub(super) fn links(
     let url = |cursor: Option<&str>| {
         let known = query.iter().filter(|(name, value)| kept.contains(name) && !value.is_empty());
         let all = known.chain(cursor.map(|cursor| (CURSOR, cursor)));
-        let mut text = format!("{base}/{path}");
-        for (at, (name, value)) in all.enumerate() {
-            text.push(if at == 0 { '?' } else { '&' });
-            text.push_str(name);
-            text.push('=');
-            encode(value, &mut text);
-        }
-        text
+        link::url(base, &path, all)
     };
     let mut links = vec![("self", url(query.first(CURSOR)))];
     for (relation, cursor) in [("previous", &page.previous), ("next", &page.next)] {
         links.extend(cursor.as_ref().map(|cursor| (relation, url(Some(cursor)))));
     }
     links
-}
-
-/// Appends `value` so that it stands for itself in a query.
-fn encode(value: &str, out: &mut String) {
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:,/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 15)]);
-            out.extend(['%', digit(byte >> 4), digit(byte)]);
-        }
-    }
 }
 
 #[cfg(test)]

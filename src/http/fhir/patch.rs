@@ -1,4 +1,4 @@
-//! patch: `PATCH [type]/[id]` in its three languages, told apart by Content-Type.
+//! patch: `PATCH [type]/[id]`, `PATCH [type]?criteria` in three languages, told apart by Content-Type.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#patch>, rest 2e
 
@@ -7,11 +7,13 @@ use axum::http::Response;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::engine::patch::Patch;
+use crate::engine::{OF_FORM, Written};
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::codec::Format;
 use crate::http::condition;
 use crate::http::exchange::Exchange;
+use crate::http::form::Form;
 use crate::http::negotiation::{ContentType, MediaType};
 use crate::http::outcome::Failure;
 
@@ -43,17 +45,48 @@ pub(in crate::http) async fn patch(mut exchange: Exchange) -> Result<Response<Bo
     let condition = condition::of_write(&exchange.parts.headers)?;
     let language = language(&exchange.parts.headers)?;
     let body = exchange.read_body().await?;
-    let patch = match language {
-        Language::FhirPath(format) => Patch::FhirPath(exchange.parse(&body, format)?),
-        Language::Json => Patch::Json(exchange.parse(&body, Format::Json)?),
-        Language::Xml => Patch::Xml(std::str::from_utf8(&body).map_err(|fault| {
-            Error::invalid(IssueCode::Structure, format!("the patch is not UTF-8: {fault}"))
-        })?),
-    };
+    let patch = parse(&exchange, language, &body)?;
     let provenance = provenance::read(&exchange)?;
     let (engine, caller) = (&exchange.server.engine, &exchange.caller);
     let written = engine.patch(&identity, patch, &condition, provenance.as_ref(), caller).await;
-    let mut response = answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)?;
+    answer(&exchange, &written.map_err(Failure::Interaction)?, form)
+}
+
+/// `PATCH [type]?criteria`
+pub(in crate::http) async fn conditional(
+    mut exchange: Exchange,
+) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    let criteria = exchange.query.without(&OF_FORM);
+    let resource_type = exchange.resource_type()?;
+    let condition = condition::of_write(&exchange.parts.headers)?;
+    let language = language(&exchange.parts.headers)?;
+    let body = exchange.read_body().await?;
+    let patch = parse(&exchange, language, &body)?;
+    let provenance = provenance::read(&exchange)?;
+    let (engine, caller) = (&exchange.server.engine, &exchange.caller);
+    let provenance = provenance.as_ref();
+    let written =
+        engine.patch_by(resource_type, patch, &criteria, &condition, provenance, caller).await;
+    answer(&exchange, &written.map_err(Failure::Interaction)?, form)
+}
+
+fn parse<'a>(
+    exchange: &'a Exchange,
+    language: Language,
+    body: &'a [u8],
+) -> Result<Patch<'a>, Failure> {
+    Ok(match language {
+        Language::FhirPath(format) => Patch::FhirPath(exchange.parse(body, format)?),
+        Language::Json => Patch::Json(exchange.parse(body, Format::Json)?),
+        Language::Xml => Patch::Xml(std::str::from_utf8(body).map_err(|fault| {
+            Error::invalid(IssueCode::Structure, format!("the patch is not UTF-8: {fault}"))
+        })?),
+    })
+}
+
+fn answer(exchange: &Exchange, written: &Written, form: Form) -> Result<Response<Body>, Failure> {
+    let mut response = answer::written(exchange, written, form)?;
     if let Ok(languages) = HeaderValue::try_from(LANGUAGES.join(", ")) {
         response.headers_mut().insert(ACCEPT_PATCH, languages);
     }

@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 
 use crate::engine::BundleOptions;
 use crate::error::Error;
+use crate::fhir::ResourceType;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::http::bundle::{BundleWriter, Head};
@@ -74,14 +75,16 @@ fn views(bundle: &Value<'_>) -> Result<BTreeMap<usize, View>, Error> {
         let url = request.str_at("url").and_then(|url| url.split_once('?'));
         let view = match (request.str_at("method"), url) {
             (Some("HEAD"), _) => View::Head,
-            (Some("GET"), Some((path, query))) => match shape(path, query) {
-                Ok(Shape::Whole | Shape::Count) => continue,
-                Ok(shape) => View::Shaped(shape),
-                Err(cause) if is_transaction => {
-                    return Err(Error::Entry { index, cause: Box::new(cause) });
+            (Some(method), Some((path, query))) if is_reading(method, path) => {
+                match shape(path, query) {
+                    Ok(Shape::Whole | Shape::Count) => continue,
+                    Ok(shape) => View::Shaped(shape),
+                    Err(cause) if is_transaction => {
+                        return Err(Error::Entry { index, cause: Box::new(cause) });
+                    }
+                    Err(error) => View::Refused(error),
                 }
-                Err(error) => View::Refused(error),
-            },
+            }
             _ => continue,
         };
         views.insert(index, view);
@@ -89,14 +92,17 @@ fn views(bundle: &Value<'_>) -> Result<BTreeMap<usize, View>, Error> {
     Ok(views)
 }
 
-/// The part that the URL of an entry asks for; only a history can be counted.
+fn is_reading(method: &str, path: &str) -> bool {
+    method == "GET" || method == "POST" && path.trim_end_matches('/').ends_with("_search")
+}
+
+/// The part that the URL of an entry asks for; only what gives many can be counted.
 fn shape(path: &str, query: &str) -> Result<Shape, Error> {
     let query = Query::parse(query)?;
-    if path.trim_end_matches('/').ends_with("_history") {
-        query::shape(&query)
-    } else {
-        query::shape_of_one(&query)
-    }
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_many = matches!(last, "" | "_history" | "_search" | "*" | "fhir")
+        || last.parse::<ResourceType>().is_ok();
+    if is_many { query::shape(&query) } else { query::shape_of_one(&query) }
 }
 
 #[cfg(test)]
@@ -115,6 +121,10 @@ mod tests {
             ("PUT", "Patient/1?_summary=true", "Ok({})"),
             ("GET", "Patient/_history?_summary=count", "Ok({})"),
             ("GET", "Patient/1/_history?_summary=count", "Ok({})"),
+            ("GET", "Patient?_summary=count", "Ok({})"),
+            ("GET", "Patient/1/Observation?_summary=count", "Ok({})"),
+            ("GET", "Patient?_summary=text", "Ok({1: Shaped(Text)})"),
+            ("POST", "Patient/_search?_summary=text", "Ok({1: Shaped(Text)})"),
         ] {
             let entry = format!(r#"{{"request":{{"method":"{method}","url":"{url}"}}}}"#);
             let text = format!(r#"{{"type":"batch","entry":[{{}},{entry}]}}"#);

@@ -57,7 +57,7 @@ pub(super) struct Element<'v> {
 }
 
 /// How a parameter compares.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Comparison {
     pub(super) search_type: SearchType,
     /// The types a reference may point to; empty = any.

@@ -19,6 +19,7 @@ mod path;
 mod plan;
 mod scan;
 mod settle;
+mod view;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub use full_text::{FullText, full_text};
 pub(in crate::search) use kind::Kind;
 pub(in crate::search) use lookup::Shape;
 pub use plan::{Parameter, PlanError};
+pub use view::View;
 
 /// Most combinations that one element may give a composite.
 const MAX_COMBINATIONS: usize = 1_000;
@@ -74,6 +76,8 @@ pub struct Extractor {
 struct Type {
     parameters: Vec<Parameter>,
     primary: Option<u16>,
+    /// In the order of the parameters.
+    views: Vec<Option<View>>,
 }
 
 impl Extractor {
@@ -114,7 +118,8 @@ impl Extractor {
                 parameters.extend(planner.parameter(definition, root)?);
             }
             let primary = plan::primary(&parameters);
-            types.push(Type { parameters, primary });
+            let views = view::views(&parameters);
+            types.push(Type { parameters, primary, views });
         }
         let Settings { base, units, zone } = settings;
         Ok(Self { rules: Rules { base, codes, units, zone }, spec, types })
@@ -130,6 +135,11 @@ impl Extractor {
         let parameters = self.parameters(resource_type);
         let at = parameters.binary_search_by(|parameter| (*parameter.code).cmp(code)).ok()?;
         u16::try_from(at).ok()
+    }
+
+    /// What the parameter at this place is a view of; `None` for one with values of its own.
+    pub fn view(&self, resource_type: ResourceType, at: u16) -> Option<&View> {
+        self.of(resource_type)?.views.get(usize::from(at))?.as_ref()
     }
 
     /// The place of the date parameter whose span is [`Extraction::primary`].

@@ -40,6 +40,8 @@ pub(super) struct Path {
     steps: Vec<Step>,
     /// Where the path ends when it has no step: at the node itself.
     own: Leaf,
+    /// Whether it may lead to more than one element.
+    pub(super) repeats: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -101,9 +103,12 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
     let own = Leaf { type_id: root, kind, system: None, is_family: false };
     let mut steps: Vec<Step> = Vec::new();
     let mut owner = Some(root);
-    for part in parts {
+    let mut repeats = false;
+    for (at, part) in parts.iter().enumerate() {
         match part {
             Part::Name(name) => {
+                let field = schema.get(owner?).field(name)?;
+                repeats |= field.is_array() && !matches!(parts.get(at + 1), Some(Part::Index(_)));
                 let children = children(owner?, name, definitions)?;
                 owner = only(&children);
                 steps.push(Step::Child(children));
@@ -111,7 +116,7 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
             Part::As(name) => {
                 let wanted = named(name, schema)?;
                 let Some(Step::Child(children)) = steps.last_mut() else { return None };
-                children.retain(|(_, leaf)| schema.is_a(leaf.type_id, wanted));
+                children.retain(|(_, leaf)| keeps(leaf.type_id, wanted, schema));
                 owner = only(children);
             }
             // Several parents would each have an item of this number: `fhirpath` counts them all.
@@ -129,7 +134,13 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
             }
         }
     }
-    Some(Path { steps, own })
+    Some(Path { steps, own, repeats })
+}
+
+/// As FHIRPath's `as`: of primitives only the very type, else also what specialises it.
+fn keeps(type_id: TypeId, wanted: TypeId, schema: &Schema) -> bool {
+    let is_primitive = matches!(schema.get(type_id).kind, TypeKind::Primitive(_));
+    type_id == wanted || (!is_primitive && schema.is_a(type_id, wanted))
 }
 
 /// The type when there is only one.
@@ -175,6 +186,20 @@ impl Path {
         });
         let own = children.is_none().then_some(&self.own);
         children.into_iter().flatten().map(|(_, leaf)| leaf).chain(own)
+    }
+
+    /// The type that the references at its end must point to.
+    pub(super) fn refers(&self) -> Option<&str> {
+        match self.steps.last() {
+            Some(Step::Where(Test::Refers(name))) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it leads where `other` leads, whatever references there must point to.
+    pub(super) fn is_same_way(&self, other: &Self) -> bool {
+        let way = |path: &'_ Self| path.steps.len() - usize::from(path.refers().is_some());
+        self.own == other.own && self.steps[..way(self)] == other.steps[..way(other)]
     }
 
     /// Shows each element at the end of the path to `visit`. `root` has what is contained.

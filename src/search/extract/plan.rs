@@ -172,7 +172,39 @@ impl Planner<'_> {
     }
 }
 
+impl Composite {
+    /// Whether it can be told from others: nothing in it is left to the evaluator.
+    pub(super) fn is_comparable(&self) -> bool {
+        let is_paths = |source: &Source| matches!(source, Source::Paths(_));
+        is_paths(&self.focus) && self.parts.iter().all(|(source, _)| is_paths(source))
+    }
+}
+
+impl PartialEq for Composite {
+    fn eq(&self, other: &Self) -> bool {
+        self.focus == other.focus && self.parts == other.parts
+    }
+}
+
+/// What is left to the evaluator equals nothing.
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Paths(one), Self::Paths(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 impl Source {
+    /// Whether it may give more than one value.
+    fn repeats(&self) -> bool {
+        match self {
+            Self::General(_) => true,
+            Self::Paths(paths) => paths.len() != 1 || paths[0].repeats,
+        }
+    }
+
     /// The type of the elements, when they are all of one.
     fn only_type(&self) -> Option<TypeId> {
         let Self::Paths(paths) = self else { return None };
@@ -206,9 +238,13 @@ fn comparison(definition: &SearchParameter) -> Comparison {
     }
 }
 
-/// The place of the parameter that resources of the type sort by, unless asked otherwise.
+/// The place of the date that resources of the type sort by, unless asked otherwise; one that cannot
+/// repeat, so that its span says all of it.
 pub(super) fn primary(parameters: &[Parameter]) -> Option<u16> {
-    let is_date = |parameter: &Parameter| parameter.search_type == SearchType::Date;
+    let is_date = |parameter: &Parameter| {
+        parameter.search_type == SearchType::Date
+            && matches!(&parameter.plan, Plan::Values(source, _) if !source.repeats())
+    };
     let place = |code: &str| {
         parameters.iter().position(|parameter| &*parameter.code == code && is_date(parameter))
     };

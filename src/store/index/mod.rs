@@ -7,9 +7,22 @@
 //! | `tok` | a token, a reference, a uri, a composite of tokens | [`Hasher::token`] and the like |
 //! | `num` | a number or quantity, alone or behind the first part of a composite | [`Hasher::number`], [`Hasher::quantity`] |
 //! | `dat` | a span of time | [`Hasher::date`] |
-//! | `str` | a folded string, a uri, a display | [`Hasher::string`], [`Hasher::uri_text`], [`Hasher::text`] |
+//! | `str` | a folded string, a uri | [`Hasher::string`], [`Hasher::uri_text`] |
 //!
-//! `_id` and `_lastUpdated` have no rows: `res` knows them. `s` is the start of the primary date, or
-//! `-infinity` where the resource has none, the same in all its rows.
+//! `_id` and `_lastUpdated` have no rows: `res` knows them. The primary date has none either: `s` and
+//! `hi` are its span, exactly (`s = -infinity` with a later `hi`: a period without a start; both
+//! `-infinity`: no date at all). `s` is the same in all rows that have it. A view
+//! ([`crate::search::extract::View`]) has no rows but for what its parameters cannot tell
+//! ([`Parameters::stored`]). Displays and texts, for `:text`, are in the full text index.
 
+mod columns;
 mod hash;
+mod indexer;
+mod rows;
+mod statements;
+
+pub(super) use columns::{IndexColumns, Indexed};
+pub(super) use indexer::Indexer;
+pub use indexer::{Parameters, Stored};
+pub use rows::IndexRows;
+pub(super) use statements::{indexed, put_index};

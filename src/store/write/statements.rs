@@ -1,24 +1,36 @@
 //! The statements that write versions with their feed and ledger rows.
 //!
-//! All take the same parameters: those of a ledger statement, the bucket, and the versions, columns
-//! as arrays. The forms for one version and one ledger row
-//! take the first of each array: half the work of `unnest` for the database, and most writes are
-//! of this form while few clients write.
+//! All take the same parameters: those of a ledger statement, the bucket, what changes in the index,
+//! and the versions, columns as arrays. The forms for one version and one ledger row take the first
+//! of each array: half the work of `unnest` for the database, and most writes are of this form while
+//! few clients write.
 
+use crate::store::index::{indexed, put_index};
 use crate::store::ledger::insert_ledger;
 
-/// The versions: `$from` gives their columns.
+/// The versions `w`, with what the index says of each.
 macro_rules! versions {
     (many) => {
-        "WITH w AS (SELECT * FROM unnest($19::bigint[], $20::int[], $21::int[], $22::smallint[], \
-         $23::\"char\"[], $24::text[], $25::int[], $26::timestamptz[], $27::jsonb[], $28::jsonb[], $29::text[]) \
-         AS w(rid, prior, vid, rt, op, id, dh, lu, meta, body, pats)), "
+        concat!(
+            "WITH w AS (",
+            indexed!(many
+                ", $66::int[], $67::int[], $68::\"char\"[], $69::text[], $70::int[], $71::timestamptz[], \
+                 $72::jsonb[], $73::jsonb[]"
+                ", prior, vid, op, id, dh, lu, meta, body"
+            ),
+            "), "
+        )
     };
     (one) => {
-        "WITH w AS NOT MATERIALIZED (SELECT ($19::bigint[])[1] AS rid, ($20::int[])[1] AS prior, \
-         ($21::int[])[1] AS vid, ($22::smallint[])[1] AS rt, ($23::\"char\"[])[1] AS op, ($24::text[])[1] AS id, \
-         ($25::int[])[1] AS dh, ($26::timestamptz[])[1] AS lu, ($27::jsonb[])[1] AS meta, \
-         ($28::jsonb[])[1] AS body, ($29::text[])[1] AS pats), "
+        concat!(
+            "WITH w AS NOT MATERIALIZED (",
+            indexed!(one
+                ", ($66::int[])[1] AS prior, ($67::int[])[1] AS vid, ($68::\"char\"[])[1] AS op, \
+                 ($69::text[])[1] AS id, ($70::int[])[1] AS dh, ($71::timestamptz[])[1] AS lu, \
+                 ($72::jsonb[])[1] AS meta, ($73::jsonb[])[1] AS body"
+            ),
+            "), "
+        )
     };
 }
 
@@ -27,7 +39,7 @@ macro_rules! new_resources {
         "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
          SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = 0), \
          ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), "
+         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = 0), "
     };
 }
 
@@ -47,9 +59,9 @@ macro_rules! new_versions {
     (one) => {
         concat!(
             "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($20::int[])[1]), ",
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1]), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($20::int[])[1] RETURNING r.rid), "
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1] RETURNING r.rid), "
         )
     };
 }
@@ -68,7 +80,7 @@ macro_rules! superseded {
 
 macro_rules! new_values {
     () => {
-        "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats::bigint[], \
+        "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats, \
          meta = w.meta, body = w.body, blob = NULL, codec = 0 "
     };
 }
@@ -93,29 +105,51 @@ macro_rules! unless_raced {
 
 /// New resources only: nothing to lock, nothing to supersede.
 pub(super) const CREATE: &str =
-    concat!(versions!(many), new_resources!(), records!(many), "SELECT 0");
+    concat!(versions!(many), new_resources!(), put_index!(new), records!(many), "SELECT 0");
 
 /// One new resource.
 pub(super) const CREATE_ONE: &str =
-    concat!(versions!(one), new_resources!(), records!(one), "SELECT 0");
+    concat!(versions!(one), new_resources!(), put_index!(new), records!(one), "SELECT 0");
 
 /// New versions of resources only.
-pub(super) const SUPERSEDE: &str =
-    concat!(versions!(many), new_versions!(many), records!(many), unless_raced!());
+pub(super) const SUPERSEDE: &str = concat!(
+    versions!(many),
+    new_versions!(many),
+    put_index!(changed),
+    records!(many),
+    unless_raced!()
+);
 
 /// A new version of one resource.
-pub(super) const SUPERSEDE_ONE: &str =
-    concat!(versions!(one), new_versions!(one), records!(one), unless_raced!());
+pub(super) const SUPERSEDE_ONE: &str = concat!(
+    versions!(one),
+    new_versions!(one),
+    put_index!(changed),
+    records!(one),
+    unless_raced!()
+);
+
+/// The index alone, of versions that stay as they are.
+pub(in crate::store) const INDEX: &str = concat!(
+    "WITH w AS (",
+    indexed!(many "" ""),
+    "), ",
+    put_index!(changed),
+    "led AS (",
+    insert_ledger!(many),
+    ") SELECT 0"
+);
 
 /// New resources and new versions of resources.
 pub(super) const WRITE: &str = concat!(
     versions!(many),
     new_versions!(many),
     new_resources!(),
+    put_index!(changed),
     records!(many),
     unless_raced!()
 );
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] =
-    &[CREATE, CREATE_ONE, SUPERSEDE, SUPERSEDE_ONE, WRITE];
+    &[CREATE, CREATE_ONE, INDEX, SUPERSEDE, SUPERSEDE_ONE, WRITE];

@@ -190,3 +190,44 @@ fn is_compared(search_type: SearchType, kind: kind::Kind) -> bool {
     };
     kinds.contains(&kind)
 }
+
+#[test]
+fn a_parameter_that_repeats_others_is_a_view_of_them() {
+    let extractor = extractor();
+    for (of, code, parts, targets) in [
+        ("Observation", "combo-code", &["code", "component-code"][..], &[][..]),
+        (
+            "Observation",
+            "combo-value-quantity",
+            &["component-value-quantity", "value-quantity"],
+            &[],
+        ),
+        (
+            "Observation",
+            "combo-code-value-quantity",
+            &["code-value-quantity", "component-code-value-quantity"],
+            &[],
+        ),
+        ("Observation", "patient", &["subject"], &["Patient"]),
+        ("Condition", "patient", &["subject"], &["Patient"]),
+        ("Observation", "code", &[], &[]),
+        ("Observation", "subject", &[], &[]),
+        ("Patient", "name", &[], &[]),
+        ("Patient", "phonetic", &[], &[]),
+        ("AllergyIntolerance", "patient", &[], &[]),
+        ("Patient", "email", &[], &[]),
+    ] {
+        let of: ResourceType = of.parse().expect("a type");
+        let place = |code: &str| extractor.place(of, code).expect("a parameter");
+        let view = extractor.view(of, place(code));
+        let found = view.map_or_else(Vec::new, |view| view.of.clone());
+        let mut expected: Vec<u16> = parts.iter().map(|code| place(code)).collect();
+        expected.sort_unstable();
+        let mut sorted = found;
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected, "{of} {code}");
+        let narrowed = view.map_or_else(Vec::new, |view| view.targets.clone());
+        let narrowed: Vec<_> = narrowed.iter().map(|of| of.as_str()).collect();
+        assert_eq!(narrowed, targets, "{of} {code}");
+    }
+}

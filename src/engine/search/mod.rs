@@ -1,0 +1,219 @@
+//! search: a query is read, resolved, run under a permit, and comes back as a page.
+//!
+//! | file | does |
+//! |---|---|
+//! | `resolve` | value sets, hierarchies and words become what the store can compare |
+//! | `criteria` | the searches inside conditional interactions |
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
+
+mod criteria;
+mod resolve;
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Disclosed, Interaction, Permit};
+use crate::error::Error;
+use crate::fhir::query::Query;
+use crate::fhir::{Issue, IssueCode, Severity};
+use crate::search::request::{Context, Limits, SearchRequest, parse};
+use crate::store::WriteTx;
+use crate::store::search::{Explanation, Paging, SearchPage};
+
+use super::Engine;
+use super::history::CURSOR;
+
+pub use crate::search::request::SearchTarget;
+pub use crate::store::search::Match;
+pub(super) use criteria::Criteria;
+pub use criteria::OF_FORM;
+pub use resolve::Lookups;
+use resolve::Resolver;
+
+/// A page and what its links and its outcome say.
+#[derive(Debug)]
+pub struct Searched {
+    /// What was searched, below the base: `Patient`, `Patient/1/Observation`, nothing for all.
+    pub path: String,
+    /// The parameters that were understood, decoded.
+    pub shown: Vec<(Box<str>, Box<str>)>,
+    /// The page.
+    pub page: SearchPage,
+    /// What was passed over or done differently.
+    pub issues: Vec<Issue>,
+}
+
+impl Engine {
+    /// The resources of `target` that `query` asks for, a page of them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a query that is none, and under strict handling for what would be
+    /// passed over; [`Error::NotSupported`] for what is understood and not offered.
+    pub async fn search(
+        &self,
+        target: &SearchTarget,
+        query: &Query,
+        is_strict: bool,
+        caller: &Caller,
+    ) -> Result<Searched, Error> {
+        let interaction = interaction(target);
+        let asked = match self.asked(target, query, is_strict) {
+            Ok(asked) => asked,
+            Err(error) => return self.gate.denied(interaction, caller, error).await,
+        };
+        let run = async |permit: &Permit<'_>| {
+            let Asked { request, paging, .. } = &asked;
+            self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
+            self.store.search(request, paging, &self.definitions, permit).await
+        };
+        let page = self.gate.run(interaction, caller, run).await?;
+        Ok(asked.answer(page))
+    }
+
+    /// The same as this unit's own writes left the database, for an entry of a transaction.
+    pub(super) async fn search_entry(
+        &self,
+        target: &SearchTarget,
+        query: &Query,
+        is_strict: bool,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(Searched, Disclosed), Error> {
+        let asked = self.asked(target, query, is_strict)?;
+        let Asked { request, paging, .. } = &asked;
+        tx.refuse_ambiguous(&request.ambiguous, permit).await?;
+        let (page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
+        Ok((asked.answer(page), disclosed))
+    }
+
+    /// Reads a query.
+    fn asked(&self, target: &SearchTarget, query: &Query, is_strict: bool) -> Result<Asked, Error> {
+        if let SearchTarget::Compartment { code, .. } = target
+            && self.spec.compartment(*code).is_none()
+        {
+            return Err(Error::NotFound(format!("a compartment of {code}")));
+        }
+        let mut request = self.parse_search(target, query, is_strict)?;
+        let mut issues: Vec<Issue> = Vec::new();
+        without_includes_of_texts(&mut request, query, is_strict, &mut issues)?;
+        self.resolver().resolve(&mut request)?;
+        let told = request.notices.iter().map(|notice| notice.issue(Severity::Warning));
+        issues.splice(0..0, told);
+        let page = self.settings.page;
+        let count = request.count.unwrap_or(page.default).min(page.max);
+        if request.count.is_some_and(|asked| asked > count) {
+            let text = format!("_count: a page has at most {} matches", page.max);
+            let issue = Issue::error(IssueCode::Informational, text);
+            issues.push(Issue { severity: Severity::Warning, ..issue });
+            // Links tell the size that was applied (rest 4.186).
+            for (_, value) in request.shown.iter_mut().filter(|(name, _)| &**name == "_count") {
+                *value = count.to_string().into();
+            }
+        }
+        let paging = Paging {
+            count: if request.counts_only { 0 } else { count },
+            cursor: query.once(CURSOR)?.map(str::to_owned),
+        };
+        Ok(Asked { path: path(target), request, paging, issues })
+    }
+
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver { lookups: &self.lookups, extractor: &self.extractor }
+    }
+
+    fn parse_search(
+        &self,
+        target: &SearchTarget,
+        query: &Query,
+        is_strict: bool,
+    ) -> Result<SearchRequest, Error> {
+        let parameters = self.store.parameters()?;
+        let context = Context {
+            extractor: &parameters.extractor,
+            now: self.clock.now(),
+            is_strict,
+            limits: Limits::default(),
+        };
+        Ok(parse(target, query, &context)?)
+    }
+}
+
+/// A search that only the database is missing to.
+struct Asked {
+    path: String,
+    request: SearchRequest,
+    paging: Paging,
+    issues: Vec<Issue>,
+}
+
+impl Asked {
+    fn answer(self, page: SearchPage) -> Searched {
+        let Self { path, request, mut issues, .. } = self;
+        let told = |code, text: String| Issue {
+            severity: Severity::Information,
+            ..Issue::error(code, text)
+        };
+        if page.is_included_cut {
+            let text = "more resources would come along than a page may have".to_owned();
+            issues.push(Issue { severity: Severity::Warning, ..told(IssueCode::Incomplete, text) });
+        }
+        if let Some(explanation) = &page.explanation {
+            issues.extend(explain(explanation).map(|text| told(IssueCode::Informational, text)));
+        }
+        Searched { path, shown: request.shown, page, issues }
+    }
+}
+
+/// A search as a step of the ledger and of the gate.
+pub(super) fn interaction(target: &SearchTarget) -> Interaction {
+    match target {
+        SearchTarget::Compartment { resource_type: Some(of), .. } | SearchTarget::Type(of) => {
+            Kind::SearchType.of(*of)
+        }
+        SearchTarget::Compartment { resource_type: None, .. } | SearchTarget::System => {
+            Kind::SearchSystem.of_system()
+        }
+    }
+}
+
+fn path(target: &SearchTarget) -> String {
+    match target {
+        SearchTarget::Compartment { code, id, resource_type } => {
+            let member = resource_type.map_or("*", |of| of.as_str());
+            format!("{code}/{id}/{member}")
+        }
+        SearchTarget::System => String::new(),
+        SearchTarget::Type(of) => of.to_string(),
+    }
+}
+
+/// Texts go out without what they would have to be read with (rest 1.75).
+fn without_includes_of_texts(
+    request: &mut SearchRequest,
+    query: &Query,
+    is_strict: bool,
+    issues: &mut Vec<Issue>,
+) -> Result<(), Error> {
+    if query.once("_summary")? != Some("text") || request.includes.is_empty() {
+        return Ok(());
+    }
+    let text = "_summary=text goes without _include and _revinclude";
+    if is_strict {
+        return Err(Error::invalid(IssueCode::Invalid, text));
+    }
+    request.includes.clear();
+    let is_include =
+        |name: &str| matches!(name.split(':').next(), Some("_include" | "_revinclude"));
+    request.shown.retain(|(name, _)| !is_include(name));
+    let issue = Issue::error(IssueCode::NotSupported, text);
+    issues.push(Issue { severity: Severity::Warning, ..issue });
+    Ok(())
+}
+
+/// What was done, a text for each step and statement.
+fn explain(explanation: &Explanation) -> impl Iterator<Item = String> {
+    let statements = explanation.statements.iter().map(|done| {
+        let rows = format!("{} rows expected, took {:?}", done.expected_rows, done.took);
+        format!("{}\n{rows}\n{}", done.sql, done.plan.join("\n"))
+    });
+    explanation.steps.iter().cloned().chain(statements)
+}

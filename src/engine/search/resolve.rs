@@ -1,0 +1,163 @@
+//! What the store cannot compare itself is looked up first: value sets, hierarchies of codes, words.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::fhir::{IssueCode, ResourceType};
+use crate::fulltext::{FullText, FullTextError};
+use crate::search::extract::Extractor;
+use crate::search::request::compare::{AskedToken, Comparison};
+use crate::search::request::{Filter, FullTextField, SearchRequest, Test};
+use crate::search::values::token::Code;
+use crate::spec::terminology::{Terminology, TerminologyFault};
+
+/// Most codes that a value set or a hierarchy may add to a search.
+const MOST_CODES: usize = 10_000;
+/// Most resources that words may lead to.
+const MOST_HITS: usize = 50_000;
+
+/// Who is asked for what is not in the database's index. What is missing is not offered.
+#[derive(Clone, Default)]
+pub struct Lookups {
+    /// Value sets and hierarchies.
+    pub terminology: Option<Arc<dyn Terminology>>,
+    /// Words.
+    pub full_text: Option<Arc<FullText>>,
+}
+
+/// Looks up.
+pub(super) struct Resolver<'a> {
+    pub(super) lookups: &'a Lookups,
+    pub(super) extractor: &'a Extractor,
+}
+
+impl Resolver<'_> {
+    /// Puts what can be compared in the place of what must be looked up.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a value set that nobody knows or words that are no query;
+    /// [`Error::TooCostly`] for too many codes; [`Error::NotSupported`] for what is not offered.
+    pub(super) fn resolve(&self, request: &mut SearchRequest) -> Result<(), Error> {
+        let SearchRequest { types, filters, .. } = request;
+        filters.iter_mut().try_for_each(|of| self.filter(of, types))
+    }
+
+    /// A filter of resources of `types`.
+    fn filter(&self, found: &mut Filter, types: &[ResourceType]) -> Result<(), Error> {
+        match found {
+            Filter::All(all) | Filter::Any(all) => {
+                all.iter_mut().try_for_each(|of| self.filter(of, types))
+            }
+            Filter::Chain { targets, .. } => {
+                targets.iter_mut().try_for_each(|(target, of)| self.filter(of, &[*target]))
+            }
+            Filter::Has { source, filter, .. } => self.filter(filter, &[*source]),
+            Filter::Not(of) => self.filter(of, types),
+            Filter::FullText { field, query } => {
+                *found = Filter::Keys(self.keys(field, query, types)?);
+                Ok(())
+            }
+            Filter::Test(test) => {
+                self.test(test)?;
+                // Nothing is in a value set without codes.
+                if test.any.is_empty() {
+                    *found = Filter::Any(Vec::new());
+                }
+                Ok(())
+            }
+            Filter::Compartment { .. }
+            | Filter::Hierarchy { .. }
+            | Filter::Id(_)
+            | Filter::Keys(_)
+            | Filter::LastUpdated(_)
+            | Filter::List(_)
+            | Filter::Type(_) => Ok(()),
+        }
+    }
+
+    fn test(&self, test: &mut Test) -> Result<(), Error> {
+        let is_looked_up =
+            |it: &Comparison| matches!(it, Comparison::In { .. } | Comparison::Subsumes { .. });
+        if !test.any.iter().any(is_looked_up) {
+            return Ok(());
+        }
+        let mut any = Vec::with_capacity(test.any.len());
+        for comparison in std::mem::take(&mut test.any) {
+            match comparison {
+                Comparison::In { value_set } => any.extend(self.members(&value_set)?),
+                Comparison::Subsumes { is_below, system, code } => {
+                    any.extend(self.related(&system, &code, is_below)?);
+                }
+                other => any.push(other),
+            }
+        }
+        test.any = any;
+        Ok(())
+    }
+
+    fn members(&self, value_set: &str) -> Result<Vec<Comparison>, Error> {
+        let terminology = self.terminology()?;
+        let members = terminology.members(value_set, MOST_CODES).map_err(fault)?;
+        let codes = members.codes.iter().map(|member| self.coded(&member.system, &member.code));
+        let systems = members.systems.iter().map(|system| AskedToken::System(system.clone()));
+        Ok(codes.chain(systems).map(Comparison::Token).collect())
+    }
+
+    fn related(&self, system: &str, code: &str, is_below: bool) -> Result<Vec<Comparison>, Error> {
+        let found = self.terminology()?.subsumed(system, code, is_below, MOST_CODES);
+        let codes = found.map_err(fault)?;
+        Ok(codes.iter().map(|code| Comparison::Token(self.coded(system, code))).collect())
+    }
+
+    fn coded(&self, system: &str, code: &str) -> AskedToken {
+        let Code { text, case } = Code::new(code, self.extractor.case(Some(system)));
+        let code = Code { text: text.into_owned().into(), case };
+        AskedToken::Coded { system: system.into(), code }
+    }
+
+    fn terminology(&self) -> Result<&dyn Terminology, Error> {
+        let missing = || not_offered("a search by value sets and hierarchies of codes");
+        self.lookups.terminology.as_deref().ok_or_else(missing)
+    }
+
+    fn keys(
+        &self,
+        field: &FullTextField,
+        query: &str,
+        types: &[ResourceType],
+    ) -> Result<Vec<i64>, Error> {
+        let full_text = self.lookups.full_text.as_deref();
+        let full_text = full_text.ok_or_else(|| not_offered("full text search"))?;
+        let hits = full_text.search(field, query, types, MOST_HITS + 1).map_err(words)?;
+        if hits.len() > MOST_HITS {
+            let text = format!("more than {MOST_HITS} resources have these words: ask for more");
+            return Err(Error::TooCostly(text));
+        }
+        Ok(hits.into_iter().map(|(key, _)| key).collect())
+    }
+}
+
+fn not_offered(what: &str) -> Error {
+    Error::NotSupported(format!("{what} is not offered"))
+}
+
+fn fault(fault: TerminologyFault) -> Error {
+    let text = fault.to_string();
+    match fault {
+        TerminologyFault::TooCostly { .. } => Error::TooCostly(text),
+        TerminologyFault::UnknownSystem(_) | TerminologyFault::UnknownValueSet(_) => {
+            Error::invalid(IssueCode::NotFound, text)
+        }
+        TerminologyFault::Circular(_) | TerminologyFault::Unsupported { .. } => {
+            Error::NotSupported(text)
+        }
+    }
+}
+
+fn words(fault: FullTextError) -> Error {
+    match fault {
+        FullTextError::Query(fault) => Error::invalid(IssueCode::Invalid, fault.to_string()),
+        FullTextError::NotReady | FullTextError::Locked => Error::Unavailable(fault.into()),
+        FullTextError::Broken(_) | FullTextError::Language(_) => Error::internal(fault),
+    }
+}

@@ -1,0 +1,145 @@
+//! From a query to the one that the index answers.
+
+use std::ops::Bound;
+
+use tantivy::Term;
+use tantivy::query::{
+    AllQuery, BooleanQuery, BoostQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, RangeQuery,
+    TermQuery, TermSetQuery,
+};
+use tantivy::schema::{Field, IndexRecordOption};
+
+use crate::fhir::ResourceType;
+
+use super::analyze::{Analyzer, Chunk, named};
+use super::query::Node;
+
+/// Most words that the end of a phrase may stand for.
+const MAX_EXPANSIONS: u32 = 1_000;
+
+/// Where and how words are looked for.
+pub(super) struct Target<'a> {
+    /// The field.
+    pub(super) field: Field,
+    /// The parameter whose texts are meant.
+    pub(super) parameter: Option<&'a str>,
+    /// How the field's words were made.
+    pub(super) analyzer: Analyzer,
+}
+
+impl Target<'_> {
+    /// The query for `node`.
+    pub(super) fn query(&self, node: &Node) -> Box<dyn Query> {
+        match node {
+            Node::All(nodes) => self.all(nodes),
+            Node::Any(nodes) => any(nodes.iter().map(|node| self.query(node)).collect()),
+            Node::Not(_) => self.all(std::slice::from_ref(node)),
+            Node::Phrase(chunks) => {
+                let parts: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.parts).collect();
+                let wholes: Vec<_> = chunks.iter().flat_map(wholes).collect();
+                let mut found = vec![self.phrase(&parts)];
+                if wholes != parts {
+                    found.push(self.phrase(&wholes));
+                }
+                any(found)
+            }
+            Node::Prefix(chunk) => self.alternatives(chunk, |parts| self.prefix(parts)),
+            Node::Word(chunk) => self.alternatives(chunk, |parts| self.word(parts)),
+        }
+    }
+
+    fn all(&self, nodes: &[Node]) -> Box<dyn Query> {
+        let mut clauses: Vec<_> = nodes
+            .iter()
+            .map(|node| match node {
+                Node::Not(inner) => (Occur::MustNot, self.query(inner)),
+                _ => (Occur::Must, self.query(node)),
+            })
+            .collect();
+        if clauses.iter().all(|(occur, _)| *occur == Occur::MustNot) {
+            clauses.push((Occur::Must, Box::new(AllQuery)));
+        }
+        Box::new(BooleanQuery::new(clauses))
+    }
+
+    /// The parts side by side, or all as one.
+    fn alternatives(
+        &self,
+        chunk: &Chunk,
+        query: impl Fn(&[&String]) -> Box<dyn Query>,
+    ) -> Box<dyn Query> {
+        let mut found = vec![query(&chunk.parts.iter().collect::<Vec<_>>())];
+        found.extend(chunk.whole.iter().map(|whole| query(&[whole])));
+        any(found)
+    }
+
+    fn word(&self, parts: &[&String]) -> Box<dyn Query> {
+        match parts {
+            [word] => {
+                let stem = self.analyzer.stem(word);
+                self.exact(stem.as_ref().unwrap_or(word))
+            }
+            _ => self.phrase(parts),
+        }
+    }
+
+    fn phrase(&self, parts: &[&String]) -> Box<dyn Query> {
+        match parts {
+            [word] => self.exact(word),
+            _ => Box::new(PhraseQuery::new(parts.iter().map(|part| self.term(part)).collect())),
+        }
+    }
+
+    fn prefix(&self, parts: &[&String]) -> Box<dyn Query> {
+        if let [word] = parts {
+            let last = format!("{word}{}", char::MAX);
+            let bounds = (self.term(word), self.term(&last));
+            return Box::new(RangeQuery::new(Bound::Included(bounds.0), Bound::Included(bounds.1)));
+        }
+        let terms = parts.iter().map(|part| self.term(part)).collect();
+        let mut query = PhrasePrefixQuery::new(terms);
+        query.set_max_expansions(MAX_EXPANSIONS);
+        Box::new(query)
+    }
+
+    fn exact(&self, word: &str) -> Box<dyn Query> {
+        Box::new(TermQuery::new(self.term(word), IndexRecordOption::WithFreqs))
+    }
+
+    fn term(&self, word: &str) -> Term {
+        match self.parameter {
+            Some(parameter) => Term::from_field_text(self.field, &named(parameter, word)),
+            None => Term::from_field_text(self.field, word),
+        }
+    }
+}
+
+/// `query` among resources of these types; of all when there are none.
+pub(super) fn of_types(
+    query: Box<dyn Query>,
+    field: Field,
+    types: &[ResourceType],
+) -> Box<dyn Query> {
+    if types.is_empty() {
+        return query;
+    }
+    let codes = types.iter().map(|of| Term::from_field_i64(field, i64::from(of.code())));
+    // The type says nothing about how well the words fit.
+    let of_types = BoostQuery::new(Box::new(TermSetQuery::new(codes)), 0.0);
+    Box::new(BooleanQuery::intersection(vec![query, Box::new(of_types)]))
+}
+
+fn wholes(chunk: &Chunk) -> impl Iterator<Item = &String> {
+    let parts = if chunk.whole.is_some() { &[][..] } else { &chunk.parts[..] };
+    chunk.whole.iter().chain(parts)
+}
+
+fn any(mut queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
+    match queries.pop() {
+        Some(only) if queries.is_empty() => only,
+        last => {
+            queries.extend(last);
+            Box::new(BooleanQuery::union(queries))
+        }
+    }
+}

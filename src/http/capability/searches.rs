@@ -1,0 +1,86 @@
+//! What the CapabilityStatement says of search: parameters and includes of each type.
+//!
+//! Spec: <https://hl7.org/fhir/R4/capabilitystatement.html>, rest 5.6, 5.7
+
+use std::collections::HashMap;
+
+use crate::fhir::ResourceType;
+use crate::fhir::json::{Object, Value};
+use crate::search::extract::Extractor;
+use crate::spec::Spec;
+use crate::spec::search_parameter::SearchType;
+
+use super::is_endpoint;
+
+/// What can be searched, for each type.
+#[derive(Default)]
+pub(in crate::http) struct Searches {
+    types: HashMap<ResourceType, OfType>,
+    system: Vec<Value<'static>>,
+}
+
+#[derive(Default)]
+struct OfType {
+    parameters: Vec<Value<'static>>,
+    includes: Vec<String>,
+    reverse: Vec<String>,
+}
+
+impl Searches {
+    /// The parameters that `extractor` indexes.
+    pub(in crate::http) fn new(extractor: &Extractor, spec: &Spec) -> Self {
+        let mut found = Self::default();
+        let sources = || ResourceType::all().filter(|of| is_endpoint(*of));
+        for of in sources() {
+            let all = extractor.parameters(of).iter();
+            let declared = all.map(|parameter| {
+                Object::new()
+                    .with("name", parameter.code.to_string())
+                    .with("definition", parameter.url.to_string())
+                    .with("type", parameter.search_type.as_str())
+                    .into()
+            });
+            found.types.entry(of).or_default().parameters = declared.collect();
+            let references = extractor
+                .parameters(of)
+                .iter()
+                .filter(|parameter| parameter.search_type == SearchType::Reference);
+            for parameter in references {
+                let name = format!("{of}:{}", parameter.code);
+                let definition = spec.search_parameters.find(of, &parameter.code);
+                let targets = definition.map_or(&[][..], |definition| &definition.targets);
+                for target in sources().filter(|it| targets.is_empty() || targets.contains(it)) {
+                    found.types.entry(target).or_default().reverse.push(name.clone());
+                }
+                found.types.entry(of).or_default().includes.push(name);
+            }
+        }
+        let is_common = |value: &&Value<'_>| {
+            let name = value.str_at("name").unwrap_or_default();
+            spec.search_parameters.find_common(name).is_some()
+        };
+        let any = found.types.get(&ResourceType::PATIENT);
+        let common = any.iter().flat_map(|of| &of.parameters).filter(is_common);
+        found.system = common.cloned().collect();
+        found
+    }
+
+    /// Adds what is searched of `of` to its part of the statement.
+    pub(super) fn declare(&self, of: ResourceType, resource: Object<'static>) -> Object<'static> {
+        let Some(found) = self.types.get(&of) else { return resource };
+        let texts = |names: &[String]| -> Option<Vec<Value<'static>>> {
+            let all = std::iter::once("*").chain(names.iter().map(String::as_str));
+            (!names.is_empty()).then(|| all.map(|name| Value::from(name.to_owned())).collect())
+        };
+        let parameters = (!found.parameters.is_empty()).then(|| found.parameters.clone());
+        resource
+            .with_some("searchInclude", texts(&found.includes))
+            .with_some("searchRevInclude", texts(&found.reverse))
+            .with_some("searchParam", parameters)
+    }
+
+    /// The parameters that every type has.
+    pub(super) fn of_system(&self) -> Option<Vec<Value<'static>>> {
+        (!self.system.is_empty()).then(|| self.system.clone())
+    }
+}

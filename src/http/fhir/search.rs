@@ -1,0 +1,195 @@
+//! search: `GET [type]`, `GET [base]`, `GET [compartment]/[id]/[type]`, and `_search` of each.
+//!
+//! Spec: <https://hl7.org/fhir/R4/http.html#search>, rest 4.1 to 4.7, 4.184 to 4.199
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, Response};
+
+use crate::engine::{CURSOR, Match, OF_FORM, SearchTarget, Searched};
+use crate::error::Error;
+use crate::fhir::json;
+use crate::fhir::query::Query;
+use crate::fhir::{Issue, IssueCode, Version, operation_outcome};
+use crate::http::bundle::{BundleWriter, Head};
+use crate::http::exchange::Exchange;
+use crate::http::headers::{self, Keeping};
+use crate::http::negotiation::{self, ContentType};
+use crate::http::outcome::Failure;
+use crate::http::prefer::PREFERENCE_APPLIED;
+use crate::http::query;
+use crate::http::shape::Shape;
+use crate::spec::Spec;
+
+use super::link;
+
+/// The one form of the body of a search.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// `GET [type]`, `GET` and `POST [type]/_search`
+pub(in crate::http) async fn of_type(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let target = SearchTarget::Type(exchange.resource_type()?);
+    search(exchange, target).await
+}
+
+/// `GET [base]`, `GET` and `POST [base]/_search`
+pub(in crate::http) async fn system(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    search(exchange, SearchTarget::System).await
+}
+
+/// `GET [compartment]/[id]/[type]`, `GET [compartment]/[id]/*`, and `_search` below them.
+pub(in crate::http) async fn in_compartment(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let code = exchange.resource_type()?;
+    let resource_type = exchange.target.member;
+    let id = exchange.identity()?.id;
+    search(exchange, SearchTarget::Compartment { code, id, resource_type }).await
+}
+
+async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response<Body>, Failure> {
+    if exchange.parts.method == Method::POST {
+        read_form(&mut exchange).await?;
+    }
+    let form = exchange.form()?;
+    let shape = query::shape(&exchange.query)?;
+    let engine = &exchange.server.engine;
+    let is_strict = exchange.is_strict();
+    let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
+    let found = found.map_err(Failure::Interaction)?;
+
+    let base = exchange.base();
+    let links = links(&base, &exchange.query, &found);
+    let head = Head { bundle_type: "searchset", total: total(&found), links: &links };
+    let spec = engine.spec();
+    let entries = SearchEntries::new(&base, shape, spec.clone());
+    let writer = BundleWriter::new(form, spec.clone());
+    let body = writer
+        .into_body(&head, SearchEntry::all(found), move |entry, out| entries.write(&entry, out))?;
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, form.media_type.content_type());
+    headers::set_caching(headers, Keeping::Revalidate);
+    if let Some(applied) = exchange.preferences.applied(false) {
+        headers.insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+/// Adds the parameters in the body to those of the URL (rest 4.3, 4.4).
+async fn read_form(exchange: &mut Exchange) -> Result<(), Failure> {
+    let headers = &exchange.parts.headers;
+    let content_type = ContentType::read(headers);
+    let is_form = content_type.as_ref().is_some_and(|sent| sent.is(FORM));
+    let is_named = content_type.is_some();
+    if let Some(sent) = content_type.filter(|_| is_form) {
+        sent.check(headers)?;
+    }
+    let body = if is_named && !is_form { None } else { Some(exchange.read_body().await?) };
+    let Some(body) = body.filter(|body| is_form || body.is_empty()) else {
+        return Err(Failure::UnsupportedMediaType(format!("a search is sent as {FORM}")));
+    };
+    let text = std::str::from_utf8(&body)
+        .map_err(|fault| Error::invalid(IssueCode::Invalid, format!("not UTF-8: {fault}")))?;
+    let sent = Query::parse(text.trim_ascii()).map_err(Error::from)?;
+    exchange.query = std::mem::take(&mut exchange.query).and(sent);
+    // The body may ask for a form of the answer too.
+    let format = exchange.query.first("_format");
+    exchange.accepted = negotiation::answer(format, &exchange.parts.headers).ok();
+    Ok(())
+}
+
+/// `Bundle.total`
+pub(super) fn total(found: &Searched) -> Option<u64> {
+    found.page.total.map(|total| total.number)
+}
+
+/// `self` with what was understood, `previous` and `next` where there is more (rest 4.189 to 4.195).
+pub(super) fn links(base: &str, query: &Query, found: &Searched) -> Vec<(&'static str, String)> {
+    let is_of_form = |(name, value): &(&str, &str)| OF_FORM.contains(name) && !value.is_empty();
+    let url = |cursor: Option<&str>| {
+        let shown = found.shown.iter().map(|(name, value)| (&**name, &**value));
+        let of_form = query.iter().filter(is_of_form);
+        let cursor = cursor.map(|cursor| (CURSOR, cursor));
+        link::url(base, &found.path, shown.chain(of_form).chain(cursor))
+    };
+    let own = query.first(CURSOR).filter(|cursor| !cursor.is_empty());
+    let mut links = vec![("self", url(own))];
+    for (relation, cursor) in [("previous", &found.page.previous), ("next", &found.page.next)] {
+        links.extend(cursor.as_ref().map(|cursor| (relation, url(Some(cursor)))));
+    }
+    links
+}
+
+/// One entry of a searchset.
+pub(super) enum SearchEntry {
+    Included(Version),
+    Match(Match),
+    Outcome(Vec<Issue>),
+}
+
+impl SearchEntry {
+    /// The entries of a page in their order.
+    pub(super) fn all(found: Searched) -> Vec<Self> {
+        let Searched { page, issues, .. } = found;
+        let matches = page.matches.into_iter().map(Self::Match);
+        let included = page.included.into_iter().map(Self::Included);
+        let outcome = (!issues.is_empty()).then_some(Self::Outcome(issues));
+        matches.chain(included).chain(outcome).collect()
+    }
+}
+
+/// Makes the entries of a searchset.
+pub(super) struct SearchEntries {
+    base: String,
+    shape: Shape,
+    spec: Arc<Spec>,
+}
+
+impl SearchEntries {
+    pub(super) fn new(base: &str, shape: Shape, spec: Arc<Spec>) -> Self {
+        let base = json::Value::from(base).to_text().trim_matches('"').to_owned();
+        Self { base, shape, spec }
+    }
+
+    /// Appends one entry as compact JSON.
+    pub(super) fn write(&self, entry: &SearchEntry, out: &mut Vec<u8>) -> Result<(), Error> {
+        match entry {
+            SearchEntry::Included(version) => {
+                // Elements are those of the matches (rest 1.79).
+                let whole = matches!(self.shape, Shape::Elements(_));
+                self.resource(version, if whole { &Shape::Whole } else { &self.shape }, out)?;
+                out.extend_from_slice(b",\"search\":{\"mode\":\"include\"}}");
+            }
+            SearchEntry::Match(found) => {
+                self.resource(&found.version, &self.shape, out)?;
+                out.extend_from_slice(b",\"search\":{\"mode\":\"match\"");
+                if let Some(score) = found.score {
+                    out.extend_from_slice(format!(",\"score\":{score:.4}").as_bytes());
+                }
+                out.extend_from_slice(b"}}");
+            }
+            SearchEntry::Outcome(issues) => {
+                out.extend_from_slice(b"{\"resource\":");
+                operation_outcome(issues).write(out);
+                out.extend_from_slice(b",\"search\":{\"mode\":\"outcome\"}}");
+            }
+        }
+        Ok(())
+    }
+
+    /// An open entry with the URL of a resource and as much of it as `shape` shows.
+    fn resource(&self, version: &Version, shape: &Shape, out: &mut Vec<u8>) -> Result<(), Error> {
+        let head = format!("{{\"fullUrl\":\"{}/{}\",\"resource\":", self.base, version.identity);
+        out.extend_from_slice(head.as_bytes());
+        if shape.is_whole() {
+            version.write_json(out);
+            return Ok(());
+        }
+        let stored = version.to_json();
+        let mut value = json::parse(&stored).map_err(Error::internal)?;
+        shape.cut(&mut value, &self.spec.schema);
+        value.write(out);
+        Ok(())
+    }
+}

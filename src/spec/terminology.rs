@@ -1,0 +1,92 @@
+//! What search and validation ask of code systems and value sets.
+//!
+//! A trait, so that the layers above the definitions need not know who answers: `terminology`
+//! implements it, `app` hands it over.
+//!
+//! Layer: 1. Imports nothing.
+//!
+//! Spec: <https://hl7.org/fhir/R4/terminology-module.html>
+
+use std::fmt::Debug;
+
+use thiserror::Error;
+
+/// Answers about codes, value sets and hierarchies.
+pub trait Terminology: Debug + Send + Sync {
+    /// What a value set consists of, as far as that is at most `limit` codes.
+    ///
+    /// `value_set` is a canonical (`url` or `url|version`), the address of a ValueSet here
+    /// (`ValueSet/id`, alone or under the server's base), or an implicit value set
+    /// (`http://snomed.info/sct?fhir_vs=..`, `[code system]?fhir_vs`, ..).
+    ///
+    /// # Errors
+    /// [`TerminologyFault`].
+    fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault>;
+
+    /// The codes below `code`, or above it, with itself: sorted, each once.
+    ///
+    /// A code that the system does not define is related to nothing but itself.
+    ///
+    /// # Errors
+    /// [`TerminologyFault::UnknownSystem`] when nothing is known of the system's hierarchy;
+    /// [`TerminologyFault::TooCostly`] beyond `limit` codes.
+    fn subsumed(
+        &self,
+        system: &str,
+        code: &str,
+        is_below: bool,
+        limit: usize,
+    ) -> Result<Vec<Box<str>>, TerminologyFault>;
+
+    /// Whether the codes of the system (`url` or `url|version`) are known, all or some of them.
+    fn knows(&self, system: &str) -> bool;
+}
+
+/// What a value set consists of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Members {
+    /// Codes with their systems, sorted by both, each once.
+    pub codes: Vec<Member>,
+    /// Systems of which every code is a member but whose codes are not known here, sorted: a code
+    /// is a member because of its system.
+    pub systems: Vec<Box<str>>,
+}
+
+/// A code that is in a value set.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Member {
+    /// The code system's url.
+    pub system: Box<str>,
+    /// The code, spelled as its system does.
+    pub code: Box<str>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum TerminologyFault {
+    /// The value set imports itself, directly or through others.
+    #[error("value set {0} imports itself")]
+    Circular(String),
+    /// The answer would be larger than was asked for.
+    #[error("{what} has more than {limit} codes")]
+    TooCostly {
+        /// The value set, or the code with its system.
+        what: String,
+        /// How many were asked for.
+        limit: usize,
+    },
+    /// Nothing is known of the code system.
+    #[error("code system {0} is not known")]
+    UnknownSystem(String),
+    /// Nothing is known of the value set.
+    #[error("value set {0} is not known")]
+    UnknownValueSet(String),
+    /// The definition of the value set says something that is not understood.
+    #[error("value set {value_set} cannot be expanded: {reason}")]
+    Unsupported {
+        /// The value set.
+        value_set: String,
+        /// What it says.
+        reason: String,
+    },
+}

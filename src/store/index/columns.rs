@@ -1,0 +1,363 @@
+//! Index rows of many resources column by column, as `unnest` takes them: what a write adds, and
+//! what the version before had that is gone.
+
+use tokio_postgres::types::ToSql;
+
+use crate::fhir::ResourceType;
+use crate::store::rows::{Edge, JsonText};
+
+use super::rows::IndexRows;
+
+/// A resource on its way into the index.
+pub(in crate::store) struct Indexed<'a> {
+    pub(in crate::store) rid: i64,
+    pub(in crate::store) identity: i64,
+    pub(in crate::store) resource_type: ResourceType,
+    /// Rows and patients before; `None` when it was not there or was deleted.
+    pub(in crate::store) before: Option<(&'a IndexRows, &'a [i64])>,
+    /// Rows and patients now; `None` when it is deleted.
+    pub(in crate::store) now: Option<(&'a IndexRows, &'a [i64])>,
+    /// The patients of the version, those of a deletion too.
+    pub(in crate::store) patients: &'a [i64],
+}
+
+/// What a write does to `srow` and `comp`.
+const PUT: u8 = b'I';
+const REMOVE: u8 = b'D';
+const LEAVE: u8 = b'N';
+
+/// The columns.
+#[derive(Default)]
+pub(in crate::store) struct IndexColumns<'a> {
+    rid: Vec<i64>,
+    resource_type: Vec<i16>,
+    identity: Vec<i64>,
+    start: Vec<Edge>,
+    end: Vec<Edge>,
+    patients: Slices,
+    /// The marks, and the signs behind them.
+    marks: Slices,
+    keys: Vec<Option<JsonText<'a>>>,
+    change: Vec<i8>,
+    token: Tokens,
+    number: Numbers<'a>,
+    date: Dates,
+    string: Strings<'a>,
+    gone: Gone,
+}
+
+/// Arrays of many resources in one. Each has two parts; places count from 1.
+#[derive(Default)]
+struct Slices {
+    all: Vec<i64>,
+    /// Where the first part begins.
+    start: Vec<i32>,
+    /// Where the first part ends.
+    middle: Vec<i32>,
+    /// Where the second part ends.
+    end: Vec<i32>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    rid: Vec<i64>,
+    h: Vec<i64>,
+    s: Vec<Edge>,
+    system: Vec<i32>,
+}
+
+#[derive(Default)]
+struct Numbers<'a> {
+    rid: Vec<i64>,
+    h: Vec<i64>,
+    y: Vec<i32>,
+    u: Vec<i32>,
+    n: Vec<i32>,
+    low: Vec<&'a str>,
+    high: Vec<&'a str>,
+}
+
+#[derive(Default)]
+struct Dates {
+    rid: Vec<i64>,
+    h: Vec<i64>,
+    low: Vec<Edge>,
+    high: Vec<Edge>,
+}
+
+#[derive(Default)]
+struct Strings<'a> {
+    rid: Vec<i64>,
+    h: Vec<i64>,
+    value: Vec<&'a str>,
+    exact: Vec<Option<&'a str>>,
+    whole: Vec<Option<&'a str>>,
+}
+
+/// Rows of the versions before. Those of `num`, `dat` and `str` go by resource and hash.
+#[derive(Default)]
+struct Gone {
+    patient: Vec<i64>,
+    patient_rid: Vec<i64>,
+    patient_s: Vec<Edge>,
+    token: Tokens,
+    number: Groups,
+    date: Groups,
+    string: Groups,
+}
+
+#[derive(Default)]
+struct Groups {
+    rid: Vec<i64>,
+    h: Vec<i64>,
+}
+
+impl Slices {
+    fn push(&mut self, first: &[i64], second: &[i64]) {
+        let place = |all: &[i64]| i32::try_from(all.len()).unwrap_or(i32::MAX);
+        self.start.push(place(&self.all).saturating_add(1));
+        self.all.extend_from_slice(first);
+        self.middle.push(place(&self.all));
+        self.all.extend_from_slice(second);
+        self.end.push(place(&self.all));
+    }
+}
+
+impl Tokens {
+    fn push(&mut self, rid: i64, start: Edge, (h, system): (i64, i32)) {
+        self.rid.push(rid);
+        self.h.push(h);
+        self.s.push(start);
+        self.system.push(system);
+    }
+}
+
+impl<'a> IndexColumns<'a> {
+    /// Adds what changes for a resource.
+    pub(in crate::store) fn push(&mut self, indexed: &Indexed<'a>) {
+        let (before, patients_before) = indexed.before.unwrap_or((IndexRows::NOTHING, &[]));
+        let (now, patients) = indexed.now.unwrap_or((IndexRows::NOTHING, &[]));
+        let rid = indexed.rid;
+        self.rid.push(rid);
+        self.resource_type.push(indexed.resource_type.code());
+        self.patients.push(indexed.patients, &[]);
+        self.identity.push(indexed.identity);
+        self.start.push(now.s());
+        self.end.push(now.hi());
+        self.marks.push(&now.marks, &now.signs);
+        self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
+        self.change.push(change(indexed).cast_signed());
+        let moved = before.s() != now.s();
+        let is_gone = |patient: &&i64| moved || !patients.contains(patient);
+        for patient in patients_before.iter().filter(is_gone) {
+            self.gone.patient.push(*patient);
+            self.gone.patient_rid.push(rid);
+            self.gone.patient_s.push(before.s());
+        }
+        for token in without(&before.tokens, &now.tokens, moved) {
+            self.gone.token.push(rid, before.s(), token);
+        }
+        for token in without(&now.tokens, &before.tokens, moved) {
+            self.token.push(rid, now.s(), token);
+        }
+        self.push_rows(rid, before, now);
+    }
+
+    /// Adds the groups of `num`, `dat` and `str` that differ.
+    fn push_rows(&mut self, rid: i64, before: &IndexRows, now: &'a IndexRows) {
+        let gone = |h| self.gone.number.push(rid, h);
+        for row in Groups::differ(&before.numbers, &now.numbers, |row| row.h, gone) {
+            self.number.rid.push(rid);
+            self.number.h.push(row.h);
+            self.number.y.push(row.y);
+            self.number.u.push(row.u);
+            self.number.n.push(row.n);
+            self.number.low.push(&row.low);
+            self.number.high.push(&row.high);
+        }
+        let gone = |h| self.gone.date.push(rid, h);
+        for (h, low, high) in Groups::differ(&before.dates, &now.dates, |row| row.0, gone) {
+            self.date.rid.push(rid);
+            self.date.h.push(*h);
+            self.date.low.push(low.map_or(Edge::Past, Edge::At));
+            self.date.high.push(high.map_or(Edge::Future, Edge::At));
+        }
+        let gone = |h| self.gone.string.push(rid, h);
+        for row in Groups::differ(&before.strings, &now.strings, |row| row.h, gone) {
+            self.string.rid.push(rid);
+            self.string.h.push(row.h);
+            self.string.value.push(&row.value);
+            self.string.exact.push(row.exact.as_deref());
+            self.string.whole.push(row.whole.as_deref());
+        }
+    }
+
+    /// `$19` to `$65` of the statements that write the index.
+    pub(in crate::store) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        let Self { token, number, date, string, gone, .. } = self;
+        vec![
+            &self.rid,
+            &self.resource_type,
+            &self.identity,
+            &self.start,
+            &self.end,
+            &self.keys,
+            &self.change,
+            &self.patients.start,
+            &self.patients.middle,
+            &self.marks.start,
+            &self.marks.middle,
+            &self.marks.end,
+            &self.patients.all,
+            &self.marks.all,
+            &token.rid,
+            &token.h,
+            &token.s,
+            &token.system,
+            &number.rid,
+            &number.h,
+            &number.y,
+            &number.u,
+            &number.n,
+            &number.low,
+            &number.high,
+            &date.rid,
+            &date.h,
+            &date.low,
+            &date.high,
+            &string.rid,
+            &string.h,
+            &string.value,
+            &string.exact,
+            &string.whole,
+            &gone.patient,
+            &gone.patient_rid,
+            &gone.patient_s,
+            &gone.token.rid,
+            &gone.token.h,
+            &gone.token.s,
+            &gone.token.system,
+            &gone.number.rid,
+            &gone.number.h,
+            &gone.date.rid,
+            &gone.date.h,
+            &gone.string.rid,
+            &gone.string.h,
+        ]
+    }
+}
+
+impl Groups {
+    fn push(&mut self, rid: i64, h: i64) {
+        self.rid.push(rid);
+        self.h.push(h);
+    }
+
+    /// The rows of `now` in groups that differ from those before; `gone` hears of each group that was there and must go.
+    fn differ<'r, T: PartialEq>(
+        before: &[T],
+        now: &'r [T],
+        hash: impl Fn(&T) -> i64 + Copy,
+        mut gone: impl FnMut(i64),
+    ) -> Vec<&'r T> {
+        let group = |rows: &[T], h: i64| {
+            let start = rows.partition_point(|row| hash(row) < h);
+            start..start + rows[start..].partition_point(|row| hash(row) == h)
+        };
+        for rows in before.chunk_by(|a, b| hash(a) == hash(b)) {
+            let h = hash(&rows[0]);
+            if rows != &now[group(now, h)] {
+                gone(h);
+            }
+        }
+        let groups = now.chunk_by(|a, b| hash(a) == hash(b));
+        let is_new = |rows: &&[T]| **rows != before[group(before, hash(&rows[0]))];
+        groups.filter(is_new).flatten().collect()
+    }
+}
+
+/// What happens to the rows of `srow` and `comp`.
+fn change(indexed: &Indexed<'_>) -> u8 {
+    match (indexed.before, indexed.now) {
+        (_, None) => REMOVE,
+        (Some((before, patients_before)), Some((now, patients)))
+            if before.is_same_summary(now) && patients_before == patients =>
+        {
+            LEAVE
+        }
+        (_, Some(_)) => PUT,
+    }
+}
+
+/// What is in `rows` and not in `others`, both sorted; everything with `everything`.
+fn without<'r>(
+    rows: &'r [(i64, i32)],
+    others: &'r [(i64, i32)],
+    everything: bool,
+) -> impl Iterator<Item = (i64, i32)> {
+    let is_missing = move |row: &&(i64, i32)| everything || others.binary_search(row).is_err();
+    rows.iter().filter(is_missing).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(tokens: &[i64], numbers: &[(i64, &str)], start: Option<&str>) -> IndexRows {
+        let number = |(h, text): &(i64, &str)| {
+            let (low, high) = ((*text).to_owned(), (*text).to_owned());
+            super::super::rows::NumberRow { h: *h, y: 0, u: 0, n: 0, low, high }
+        };
+        IndexRows {
+            start: start.and_then(crate::fhir::Instant::parse),
+            tokens: tokens.iter().map(|h| (*h, 0)).collect(),
+            marks: tokens.to_vec(),
+            numbers: numbers.iter().map(number).collect(),
+            ..IndexRows::default()
+        }
+    }
+
+    fn columns<'a>(before: Option<&'a IndexRows>, now: Option<&'a IndexRows>) -> IndexColumns<'a> {
+        let mut columns = IndexColumns::default();
+        columns.push(&Indexed {
+            rid: 1,
+            identity: 2,
+            resource_type: ResourceType::PATIENT,
+            before: before.map(|rows| (rows, &[7, 8][..])),
+            now: now.map(|rows| (rows, &[8, 9][..])),
+            patients: &[8, 9],
+        });
+        columns
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let before = rows(&[1, 2], &[(10, "1"), (11, "1"), (11, "2")], None);
+        let now = rows(&[2, 3], &[(10, "1"), (11, "1"), (12, "5")], None);
+        let both = columns(Some(&before), Some(&now));
+        assert_eq!((both.token.h, both.gone.token.h), (vec![3], vec![1]));
+        assert_eq!((both.number.h, both.gone.number.h), (vec![11, 12], vec![11]));
+        assert_eq!((both.gone.patient, both.change), (vec![7], vec![b'I'.cast_signed()]));
+    }
+
+    #[test]
+    fn a_new_primary_date_moves_every_row_that_has_it() {
+        let before = rows(&[1], &[(10, "1")], None);
+        let now = rows(&[1], &[(10, "1")], Some("2024-01-01T00:00:00Z"));
+        let both = columns(Some(&before), Some(&now));
+        assert_eq!((both.token.h, both.gone.token.h), (vec![1], vec![1]));
+        assert_eq!((both.number.h, both.gone.number.h), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_new_is_added_and_what_is_deleted_removed() {
+        let some = rows(&[1], &[(10, "1")], None);
+        let new = columns(None, Some(&some));
+        assert_eq!((new.token.h, new.number.h, new.gone.token.h), (vec![1], vec![10], vec![]));
+        assert_eq!(new.change, [b'I'.cast_signed()]);
+        let gone = columns(Some(&some), None);
+        assert_eq!((gone.token.h, gone.gone.token.h), (vec![], vec![1]));
+        assert_eq!((gone.gone.number.h, gone.gone.patient), (vec![10], vec![7, 8]));
+        assert_eq!(gone.change, [b'D'.cast_signed()]);
+    }
+}

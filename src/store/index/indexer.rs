@@ -1,0 +1,119 @@
+//! The search parameters in force, and the rows that they make of a resource.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::error::Error;
+use crate::fhir::json::{self, Object, Value};
+use crate::fhir::{Identity, ResourceType, Version};
+use crate::search::extract::Extractor;
+use crate::store::hash::Hasher;
+
+use super::rows::IndexRows;
+
+/// The search parameters in force: none until the definitions are loaded, and replaced when they
+/// change while the server runs.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Indexer(RwLock<Option<Arc<Parameters>>>);
+
+/// The search parameters of all types with their hashes.
+#[derive(Debug)]
+pub struct Parameters {
+    /// Finds their values.
+    pub extractor: Arc<Extractor>,
+    hasher: Hasher,
+    /// By the place of the type in [`ResourceType::all`]: hashes in the order of the parameters.
+    hashes: Vec<Vec<i64>>,
+}
+
+impl Indexer {
+    pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, hasher: &Hasher) {
+        let parameters = Arc::new(Parameters::new(extractor, hasher));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
+    }
+
+    pub(in crate::store) fn parameters(&self) -> Result<Arc<Parameters>, Error> {
+        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        found.ok_or_else(|| Error::internal("the search parameters are not loaded"))
+    }
+}
+
+/// Under which parameters the values of one are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// The hash of the parameter itself.
+    pub own: i64,
+    /// Empty for a parameter with rows of its own. Else the parameters that it is a view of: all of
+    /// their values are its. Where a type stands beside, only references to resources of it here
+    /// are; references by url or identifier are kept under `own`.
+    pub parts: Vec<(i64, Option<ResourceType>)>,
+}
+
+impl Parameters {
+    /// Where the values of the parameter called `code` are; `None`: the type has no such parameter.
+    pub fn stored(&self, resource_type: ResourceType, code: &str) -> Option<Stored> {
+        let hashes = self.hashes.get(usize::try_from(resource_type.code() - 1).ok()?)?;
+        let at = self.extractor.place(resource_type, code)?;
+        let own = *hashes.get(usize::from(at))?;
+        let mut parts = Vec::new();
+        if let Some(view) = self.extractor.view(resource_type, at) {
+            for part in view.of.iter().filter_map(|part| hashes.get(usize::from(*part))) {
+                match &view.targets[..] {
+                    [] => parts.push((*part, None)),
+                    targets => parts.extend(targets.iter().map(|of| (*part, Some(*of)))),
+                }
+            }
+        }
+        Some(Stored { own, parts })
+    }
+
+    fn new(extractor: Arc<Extractor>, hasher: &Hasher) -> Self {
+        let of_type = |of| {
+            let known = extractor.parameters(of).iter();
+            known.map(|parameter| hasher.parameter(of, &parameter.code)).collect()
+        };
+        let hashes = ResourceType::all().map(of_type).collect();
+        Self { extractor, hasher: hasher.clone(), hashes }
+    }
+
+    /// The rows of a resource whose `id` and `meta` are in `value`.
+    pub fn rows(&self, resource_type: ResourceType, value: &Value<'_>) -> IndexRows {
+        let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
+        let Some(hashes) = self.hashes.get(at) else { return IndexRows::default() };
+        let extraction = self.extractor.extract(resource_type, value);
+        IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher)
+    }
+
+    /// The rows of a stored version; those of a deletion are none.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when what is stored is no JSON.
+    pub(in crate::store) fn rows_of(&self, version: &Version) -> Result<IndexRows, Error> {
+        let Some(body) = &version.body else { return Ok(IndexRows::default()) };
+        self.rows_of_parts(&version.identity, version.meta.as_deref(), body)
+    }
+
+    /// The rows of a resource that is stored in two parts.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when what is stored is no JSON.
+    pub(in crate::store) fn rows_of_parts(
+        &self,
+        identity: &Identity,
+        meta: Option<&[u8]>,
+        body: &[u8],
+    ) -> Result<IndexRows, Error> {
+        let Value::Object(mut resource) = json::parse(body).map_err(Error::internal)? else {
+            return Err(Error::internal("a stored resource is no JSON object"));
+        };
+        resource.set("id", identity.id.to_string());
+        if let Some(meta) = meta {
+            resource.set("meta", json::parse(meta).map_err(Error::internal)?);
+        }
+        Ok(self.rows(identity.resource_type, &whole(identity, resource)))
+    }
+}
+
+fn whole<'v>(identity: &Identity, mut resource: Object<'v>) -> Value<'v> {
+    resource.set("resourceType", identity.resource_type.as_str().to_owned());
+    Value::Object(resource)
+}

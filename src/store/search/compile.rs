@@ -1,0 +1,290 @@
+//! From filters to conditions over a row.
+//!
+//! Every condition looks its row up by key (see [`Cond::exists`]): which rows are walked is decided
+//! in `driver`, never by the database.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::access::Permit;
+use crate::error::Error;
+use crate::fhir::ResourceType;
+use crate::search::request::{Filter, ParameterKey, Test};
+use crate::store::hash::Hasher;
+use crate::store::{Parameters, Stored};
+
+use super::atom::{Atom, Parameter};
+use super::definitions::Definitions;
+use super::sql::{Bind, Binds, Cond};
+
+/// Deepest nesting of filters. The request is bounded more tightly; this keeps the stack.
+const MAX_DEPTH: usize = 64;
+
+/// A row that conditions speak of: where its columns are, as far as the statement has them.
+#[derive(Clone, Debug)]
+pub(super) struct Row<'t> {
+    pub(super) rid: String,
+    pub(super) s: Option<String>,
+    pub(super) hi: Option<String>,
+    /// The hashes of its tokens.
+    pub(super) toks: Option<String>,
+    /// The same with what says that a parameter has a value.
+    pub(super) signs: Option<String>,
+    pub(super) idh: Option<String>,
+    pub(super) rt: Option<String>,
+    pub(super) lu: Option<String>,
+    /// The types it can be of.
+    pub(super) types: Cow<'t, [ResourceType]>,
+    /// Whether the statement has only rows that the permit reaches.
+    pub(super) is_reached: bool,
+}
+
+impl<'t> Row<'t> {
+    /// A row of which only the key is there, and `s` where it is known.
+    pub(super) fn key(alias: &str, has_s: bool, types: impl Into<Cow<'t, [ResourceType]>>) -> Self {
+        Self {
+            rid: format!("{alias}.rid"),
+            s: has_s.then(|| format!("{alias}.s")),
+            hi: None,
+            toks: None,
+            signs: None,
+            idh: None,
+            rt: None,
+            lu: None,
+            types: types.into(),
+            is_reached: false,
+        }
+    }
+
+    /// A row of `srow`.
+    pub(super) fn resource(alias: &str, types: impl Into<Cow<'t, [ResourceType]>>) -> Self {
+        Self {
+            hi: Some(format!("{alias}.hi")),
+            toks: Some(format!("{alias}.toks")),
+            signs: Some(format!("{alias}.toks")),
+            idh: Some(format!("{alias}.idh")),
+            rt: Some(format!("{alias}.rt")),
+            ..Self::key(alias, true, types)
+        }
+    }
+
+    /// A row of `comp`. It has no hashes where they are too many; then `srow` has them.
+    pub(super) fn member(alias: &str, types: impl Into<Cow<'t, [ResourceType]>>) -> Self {
+        let all = format!("(SELECT w.toks FROM srow w WHERE w.rid = {alias}.rid)");
+        Self {
+            hi: Some(format!("{alias}.hi")),
+            toks: Some(format!("coalesce(nullif({alias}.toks, '{{}}'), {all})")),
+            rt: Some(format!("{alias}.rt")),
+            ..Self::key(alias, true, types)
+        }
+    }
+}
+
+impl Row<'_> {
+    /// The column that walks of such rows are ordered by.
+    pub(super) fn ordered_by(&self) -> String {
+        let own = self.lu.clone().or_else(|| self.s.clone());
+        own.unwrap_or_else(|| self.rid.replace(".rid", ".id"))
+    }
+}
+
+/// Compiles the filters of one statement.
+pub(super) struct Compiler<'a, 'gate> {
+    pub(super) parameters: &'a Parameters,
+    pub(super) definitions: &'a Definitions,
+    pub(super) hasher: &'a Hasher,
+    pub(super) permit: &'a Permit<'gate>,
+    pub(super) binds: Binds,
+    /// Chains and `_has` that hold for so many that they are asked row by row: by their address.
+    pub(super) wide: &'a HashSet<usize>,
+    aliases: usize,
+    depth: usize,
+}
+
+impl<'a, 'gate> Compiler<'a, 'gate> {
+    pub(super) fn new(
+        parameters: &'a Parameters,
+        definitions: &'a Definitions,
+        hasher: &'a Hasher,
+        permit: &'a Permit<'gate>,
+        wide: &'a HashSet<usize>,
+    ) -> Self {
+        let binds = Binds::default();
+        Self { parameters, definitions, hasher, permit, binds, wide, aliases: 0, depth: 0 }
+    }
+
+    /// A compiler of the same that keeps nothing.
+    pub(super) fn scratch(&self) -> Self {
+        Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide)
+    }
+
+    /// A name that no other row of the statement has.
+    pub(super) fn alias(&mut self) -> String {
+        self.aliases += 1;
+        format!("t{}", self.aliases)
+    }
+
+    /// The condition that `filter` holds for `row`.
+    pub(super) fn filter(&mut self, filter: &Filter, row: &Row<'_>) -> Result<Cond, Error> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Error::TooCostly("the filters are nested too deeply".to_owned()));
+        }
+        self.depth += 1;
+        let condition = self.shallow(filter, row);
+        self.depth -= 1;
+        condition
+    }
+
+    fn shallow(&mut self, filter: &Filter, row: &Row<'_>) -> Result<Cond, Error> {
+        match filter {
+            Filter::All(filters) => self.all(filters, row),
+            Filter::Any(filters) => {
+                let conditions = filters.iter().map(|filter| self.filter(filter, row));
+                Ok(Cond::any(conditions.collect::<Result<Vec<_>, _>>()?))
+            }
+            Filter::Chain { reference, targets } => {
+                let is_wide = self.wide.contains(&address(filter));
+                self.chain(reference, targets, row, is_wide)
+            }
+            Filter::Compartment { code, id } => Ok(self.compartment(*code, id, row)),
+            Filter::FullText { .. } => {
+                Err(Error::internal("a full text filter was not answered before"))
+            }
+            Filter::Has { source, reference, filter: inner } => {
+                let is_wide = self.wide.contains(&address(filter));
+                self.has(*source, reference, inner, row, is_wide)
+            }
+            Filter::Hierarchy { reference, is_below, of } => {
+                self.hierarchy(reference, *is_below, of, row)
+            }
+            Filter::Id(ids) => Ok(self.is_identity(&self.identities(ids, &row.types), row)),
+            Filter::Keys(rids) if rids.is_empty() => Ok(Cond::False),
+            Filter::Keys(rids) => Ok(Cond::Sql(self.binds.is_one_of(&row.rid, rids))),
+            Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
+            Filter::List(_) => Err(Error::internal("a list was not read before")),
+            Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
+            Filter::Test(test) => self.test(test, row),
+            Filter::Type(types) => Ok(self.is_type_of(types, row)),
+        }
+    }
+
+    /// The condition that all filters hold.
+    pub(super) fn all(&mut self, filters: &[Filter], row: &Row<'_>) -> Result<Cond, Error> {
+        let conditions = filters.iter().map(|filter| self.filter(filter, row));
+        Ok(Cond::all(conditions.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    fn test(&mut self, test: &Test, row: &Row<'_>) -> Result<Cond, Error> {
+        let span = self.span(test, row);
+        let atoms = self.atoms(test, &row.types)?;
+        let rest = self.atoms_hold(&atoms, row);
+        Ok(Cond::any([span, rest]))
+    }
+
+    /// The condition that one of the atoms holds.
+    pub(super) fn atoms_hold(&mut self, atoms: &[Atom], row: &Row<'_>) -> Cond {
+        let mut conditions = self.tokens(atoms, row);
+        for atom in atoms {
+            if let Some((from, condition)) = self.looked_up(atom) {
+                let (alias, condition) = (from.alias, condition);
+                let table = from.table;
+                let rid = &row.rid;
+                conditions.push(Cond::exists(&format!(
+                    "{table} {alias} WHERE {alias}.rid = {rid}{condition}"
+                )));
+            }
+        }
+        Cond::any(conditions)
+    }
+
+    /// Where the values of a parameter are, for each of `types` that has it.
+    pub(super) fn stored(
+        &self,
+        keys: &[ParameterKey],
+        types: &[ResourceType],
+    ) -> Vec<(ResourceType, Stored)> {
+        let of_types = keys.iter().filter(|key| types.contains(&key.resource_type));
+        let stored = of_types.filter_map(|key| {
+            let of = key.resource_type;
+            Some((of, self.parameters.stored(of, &key.code)?))
+        });
+        stored.collect()
+    }
+
+    /// The parameters under which references of `types` to resources of the type `to` are.
+    pub(super) fn references(
+        &self,
+        keys: &[ParameterKey],
+        types: &[ResourceType],
+        to: ResourceType,
+    ) -> Vec<i64> {
+        let stored = self.stored(keys, types).into_iter().map(|(_, stored)| stored).collect();
+        Parameter { stored, first_system: None }.to(to)
+    }
+
+    /// The condition that the row is of one of the types.
+    pub(super) fn is_type_of(&mut self, types: &[ResourceType], row: &Row<'_>) -> Cond {
+        let wanted: Vec<i16> =
+            row.types.iter().filter(|of| types.contains(of)).map(|of| of.code()).collect();
+        if wanted.is_empty() {
+            return Cond::False;
+        }
+        if wanted.len() == row.types.len() {
+            return Cond::True;
+        }
+        self.resource_column(row, row.rt.as_deref(), "rt", |binds, rt| binds.is_type(rt, &wanted))
+    }
+
+    /// The condition that the identity of `row` is one of these hashes.
+    pub(super) fn is_identity(&mut self, identities: &[i64], row: &Row<'_>) -> Cond {
+        if identities.is_empty() {
+            return Cond::False;
+        }
+        self.resource_column(row, row.idh.as_deref(), "idh", |binds, idh| {
+            binds.is_one_of(idh, identities)
+        })
+    }
+
+    /// The identities that `ids` name among resources of `types`.
+    pub(super) fn identities(&self, ids: &[Box<str>], types: &[ResourceType]) -> Vec<i64> {
+        let ids: Vec<_> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let mut identities = Vec::with_capacity(ids.len() * types.len());
+        for &of in types {
+            identities.extend(ids.iter().map(|id| self.hasher.identity(of, id)));
+        }
+        identities.sort_unstable();
+        identities.dedup();
+        identities
+    }
+
+    /// A condition over a column of `srow`, which the statement may have at hand.
+    pub(super) fn resource_column(
+        &mut self,
+        row: &Row<'_>,
+        at_hand: Option<&str>,
+        column: &str,
+        condition: impl FnOnce(&mut Binds, &str) -> String,
+    ) -> Cond {
+        if let Some(at_hand) = at_hand {
+            return Cond::Sql(condition(&mut self.binds, at_hand));
+        }
+        let alias = self.alias();
+        let condition = condition(&mut self.binds, &format!("{alias}.{column}"));
+        let rid = &row.rid;
+        Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid} AND {condition}"))
+    }
+
+    /// `column` has one of `values`, as an array operation.
+    pub(super) fn overlaps(binds: &mut Binds, column: &str, values: &[i64]) -> String {
+        // One value is asked for by what needs no second array to be walked.
+        if let [value] = values {
+            return format!("{} = ANY ({column})", binds.add(Bind::Long(*value)));
+        }
+        format!("{column} && {}", binds.longs(values.iter().copied()))
+    }
+}
+
+/// What tells one filter of a request from another that looks alike.
+pub(super) fn address(filter: &Filter) -> usize {
+    std::ptr::from_ref(filter).addr()
+}

@@ -1,0 +1,93 @@
+//! Composites: the rest of one stands under a parameter of its own for each first part.
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html#composite> (rest 4.127 to 4.131)
+
+use crate::error::Error;
+use crate::search::request::compare::{AskedReference, AskedToken, Comparison};
+use crate::store::hash::Hasher;
+
+use super::atom::{Atom, Parameter};
+use super::compile::Compiler;
+
+/// The first part: its hashes, and its system where that counts.
+struct First {
+    hashes: Vec<i64>,
+    system: Option<i32>,
+}
+
+impl Compiler<'_, '_> {
+    /// Adds the atoms of a composite.
+    pub(super) fn composite(
+        &mut self,
+        parts: &[Comparison],
+        parameter: &Parameter,
+        atoms: &mut Vec<Atom>,
+    ) -> Result<(), Error> {
+        let [first, rest @ ..] = parts else {
+            return Err(Error::internal("a composite has no parts"));
+        };
+        let first = self.first(first, parameter)?;
+        // Rows of numbers have the first part's system in a column of their own.
+        let has_column = rest
+            .iter()
+            .all(|part| matches!(part, Comparison::Number { .. } | Comparison::Quantity { .. }));
+        let (system, first_system) = match first.system {
+            Some(0) if !has_column => {
+                return Err(Error::NotSupported(
+                    "a composite whose first part has no system can be searched for only with a \
+                     number behind it"
+                        .to_owned(),
+                ));
+            }
+            Some(system) if !has_column => (system, None),
+            other => (0, other),
+        };
+        let behind = first.hashes.iter().map(|&first| self.hasher.behind(first, system));
+        let parameter = Parameter::plain(behind, first_system);
+        match rest {
+            [second] => self.comparison(second, &parameter, atoms),
+            [
+                Comparison::Number { prefix, asked },
+                Comparison::Number { prefix: other, asked: by },
+            ] => {
+                atoms.extend(self.two_numbers(((*prefix, asked), (*other, by)), &parameter));
+                Ok(())
+            }
+            _ => Err(Error::NotSupported("a composite of these parts has no index".to_owned())),
+        }
+    }
+
+    fn first(&self, first: &Comparison, parameter: &Parameter) -> Result<First, Error> {
+        let hashes =
+            |of: &dyn Fn(i64) -> Vec<i64>| parameter.values().into_iter().flat_map(of).collect();
+        let token = |parameter, code| self.hasher.token(parameter, code);
+        Ok(match first {
+            Comparison::Token(AskedToken::Code(codes)) => First {
+                hashes: hashes(&|of| codes.iter().map(|code| token(of, code)).collect()),
+                system: None,
+            },
+            Comparison::Token(AskedToken::WithoutSystem(codes)) => First {
+                hashes: hashes(&|of| codes.iter().map(|code| token(of, code)).collect()),
+                system: Some(0),
+            },
+            Comparison::Token(AskedToken::Coded { system, code }) => First {
+                hashes: hashes(&|of| vec![token(of, code)]),
+                system: Some(self.hasher.system(Some(system))),
+            },
+            Comparison::Reference(AskedReference::Local { resource_type, id, version: None }) => {
+                let identity = self.hasher.identity(*resource_type, id);
+                First { hashes: hashes(&|of| vec![Hasher::reference(of, identity)]), system: None }
+            }
+            Comparison::Reference(AskedReference::Url(url)) => {
+                First { hashes: hashes(&|of| vec![self.hasher.url(of, url)]), system: None }
+            }
+            _ => {
+                return Err(Error::NotSupported(
+                    "the first part of a composite must be a whole code or a reference to a \
+                     resource here"
+                        .to_owned(),
+                ));
+            }
+        })
+    }
+}

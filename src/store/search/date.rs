@@ -1,0 +1,197 @@
+//! Dates: a stored span against the span that is asked for.
+//!
+//! Spans begin inside and end before their end; a point has two equal ends. `eq` is containment;
+//! a span without an end is never contained.
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html#date> (rest 4.44 to 4.63)
+
+use crate::fhir::ResourceType;
+use crate::search::request::compare::Comparison;
+use crate::search::request::prefix::Prefix;
+use crate::search::request::{ParameterKey, Test};
+use crate::search::values::date::DateRange;
+use crate::store::Stored;
+
+use super::atom::{Atom, HERE, Parameter};
+use super::compile::{Compiler, Row};
+use super::sql::{Binds, Cond, Moment};
+
+impl Compiler<'_, '_> {
+    /// A date.
+    pub(super) fn date(
+        &mut self,
+        prefix: Prefix,
+        range: &DateRange,
+        parameter: &Parameter,
+    ) -> Atom {
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.date(of)).collect();
+        let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
+        let condition = compare(prefix, range, &low, &high, &mut self.binds);
+        Atom::Value { table: "dat", hashes, condition }
+    }
+
+    /// The condition of a test on the date that rows are ordered by: `s` and `hi` are its span. Never
+    /// holds where the test asks for another.
+    pub(super) fn span(&mut self, test: &Test, row: &Row<'_>) -> Cond {
+        let stored = self.stored(&test.parameters, &row.types);
+        let types = self.primary_types(&stored);
+        let is_date = |comparison: &Comparison| matches!(comparison, Comparison::Date { .. });
+        if types.is_empty() || !test.any.iter().any(is_date) {
+            return Cond::False;
+        }
+        let of_type = self.is_type_of(&types, row);
+        let (alias, at_hand) = (self.alias(), row.s.clone().zip(row.hi.clone()));
+        let is_at_hand = at_hand.is_some();
+        let (low, high) = at_hand.unwrap_or_else(|| (format!("{alias}.s"), format!("{alias}.hi")));
+        let mut any = Vec::new();
+        for comparison in &test.any {
+            if let Comparison::Date { prefix, range } = comparison {
+                let condition = compare(*prefix, range, &low, &high, &mut self.binds);
+                any.push(Cond::Sql(format!("({condition})")));
+            }
+        }
+        // A row without the date has a span of nothing before all times.
+        let is_there = Cond::sql(format!("{high} > '-infinity'"));
+        let holds = Cond::all([is_there, Cond::any(any)]);
+        let holds = if is_at_hand {
+            holds
+        } else {
+            let (rid, holds) = (&row.rid, holds.and());
+            Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid}{holds}"))
+        };
+        Cond::all([of_type, holds])
+    }
+
+    /// The hash of the date that rows of a type are ordered by.
+    fn primary(&self, of: ResourceType) -> Option<i64> {
+        let extractor = &self.parameters.extractor;
+        let at = usize::from(extractor.primary(of)?);
+        Some(self.hasher.parameter(of, &extractor.parameters(of).get(at)?.code))
+    }
+
+    /// The types for which a parameter is, or shows, the date that rows are ordered by.
+    pub(super) fn primary_types(&self, stored: &[(ResourceType, Stored)]) -> Vec<ResourceType> {
+        let is_primary = |(of, stored): &&(ResourceType, Stored)| {
+            let primary = self.primary(*of);
+            primary.is_some_and(|primary| values(stored).any(|value| value == primary))
+        };
+        stored.iter().filter(is_primary).map(|(of, _)| *of).collect()
+    }
+
+    /// The hashes under which the dates of a parameter are that rows are not ordered by.
+    pub(super) fn without_primary(&self, stored: &[(ResourceType, Stored)]) -> Vec<i64> {
+        let mut all = Vec::new();
+        for (of, stored) in stored {
+            let primary = self.primary(*of);
+            all.extend(values(stored).filter(|value| Some(*value) != primary));
+        }
+        all
+    }
+
+    /// Whether the values of a parameter are the date that rows are ordered by and nothing else, for
+    /// each of `types`.
+    pub(super) fn is_primary(&self, keys: &[ParameterKey], types: &[ResourceType]) -> bool {
+        let stored = self.stored(keys, types);
+        self.primary_types(&stored).len() == types.len() && self.without_primary(&stored).is_empty()
+    }
+
+    /// Bounds of `s` that a test of the primary date sets: from, and up to. What lies outside cannot
+    /// match; what lies inside may.
+    pub(super) fn primary_bounds(
+        &self,
+        test: &Test,
+        row: &Row<'_>,
+    ) -> (Option<Moment>, Option<Moment>) {
+        let [Comparison::Date { prefix, range }] = &*test.any else { return (None, None) };
+        if !self.is_primary(&test.parameters, &row.types) {
+            return (None, None);
+        }
+        let (low, high) = ends(range);
+        match prefix {
+            Prefix::Eq => (Some(low), Some(high)),
+            Prefix::Sa => (Some(high), None),
+            Prefix::Eb | Prefix::Lt => (None, Some(low)),
+            Prefix::Ap | Prefix::Le => (None, Some(high)),
+            Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
+        }
+    }
+
+    /// The condition on `meta.lastUpdated`, a point.
+    pub(super) fn last_updated(&mut self, any: &[(Prefix, DateRange)], row: &Row<'_>) -> Cond {
+        if let Some(lu) = &row.lu {
+            return self.updated(any, lu);
+        }
+        let alias = self.alias();
+        let condition = self.updated(any, &format!("{alias}.lu"));
+        let rid = &row.rid;
+        match condition {
+            Cond::Sql(text) => {
+                Cond::exists(&format!("res {alias} WHERE {alias}.rid = {rid} AND {text}"))
+            }
+            decided => decided,
+        }
+    }
+
+    /// The same where the statement has the column at hand.
+    pub(super) fn updated(&mut self, any: &[(Prefix, DateRange)], column: &str) -> Cond {
+        let one = |(prefix, range): &(Prefix, DateRange)| {
+            Cond::Sql(format!("({})", compare(*prefix, range, column, column, &mut self.binds)))
+        };
+        Cond::any(any.iter().map(one).collect::<Vec<_>>())
+    }
+}
+
+/// The hashes under which the values of a parameter of one type are.
+fn values(stored: &Stored) -> impl Iterator<Item = i64> + '_ {
+    let own = stored.parts.is_empty().then_some(stored.own);
+    own.into_iter().chain(stored.parts.iter().map(|(part, _)| *part))
+}
+
+fn ends(range: &DateRange) -> (Moment, Moment) {
+    let low = range.low.map_or(Moment::Past, Moment::from);
+    let high = range.high.map_or(Moment::Future, Moment::from);
+    (low, high)
+}
+
+/// The condition between the span in two columns and the one that is asked for.
+fn compare(prefix: Prefix, range: &DateRange, low: &str, high: &str, binds: &mut Binds) -> String {
+    let (from, to) = ends(range);
+    let is_point = from == to;
+    let eq = |binds: &mut Binds| {
+        let (from, to) = (binds.time(from), binds.time(to));
+        if is_point {
+            format!("{low} = {from} AND {high} = {to}")
+        } else {
+            // A point at the end is no longer inside.
+            format!("{low} >= {from} AND {low} < {to} AND {high} <= {to}")
+        }
+    };
+    // A point at the end of a span is after it, as it is at no other place.
+    let gt = |binds: &mut Binds| {
+        let to = binds.time(to);
+        if is_point {
+            format!("{high} > {to}")
+        } else {
+            format!("({high} > {to} OR {low} >= {to})")
+        }
+    };
+    match prefix {
+        Prefix::Eq => eq(binds),
+        Prefix::Ne => format!("NOT ({})", eq(binds)),
+        Prefix::Gt => gt(binds),
+        Prefix::Lt => format!("{low} < {}", binds.time(from)),
+        Prefix::Ge => format!("({} OR ({}))", gt(binds), eq(binds)),
+        Prefix::Le => format!("({low} < {} OR ({}))", binds.time(from), eq(binds)),
+        Prefix::Sa if is_point => format!("{low} > {}", binds.time(to)),
+        Prefix::Sa => format!("{low} >= {}", binds.time(to)),
+        Prefix::Eb => {
+            let from = binds.time(from);
+            format!("{high} <= {from} AND {low} < {from}")
+        }
+        Prefix::Ap => {
+            let (from, to) = (binds.time(from), binds.time(to));
+            let before = if is_point { "<=" } else { "<" };
+            format!("{low} {before} {to} AND ({high} > {from} OR {low} >= {from})")
+        }
+    }
+}

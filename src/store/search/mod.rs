@@ -1,0 +1,256 @@
+//! Search: from a [`SearchRequest`] to SQL, pages, totals and page links.
+//!
+//! A page is made in four steps: each filter becomes a condition over a row (`compile` and the
+//! files of the kinds), one of the filters, or the order, becomes the rows that are walked
+//! (`driver`), the order says how far (`order`, `cursor`), and one statement finds the keys and
+//! reads the bodies behind them (`page`).
+//!
+//! The text of a statement depends on the form of the search alone; every value is bound. So the
+//! database prepares each form once. What a permit does not reach is no row for any part of a
+//! search: not for the matches, nor for what chains and `_has` go through (`reach`).
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
+
+mod ambiguous;
+mod atom;
+mod compile;
+mod composite;
+mod cursor;
+mod date;
+mod definitions;
+mod driver;
+mod include;
+mod link;
+mod list;
+mod number;
+mod order;
+mod page;
+mod probe;
+mod reach;
+mod run;
+mod sql;
+mod string;
+mod token;
+
+use std::time::Duration;
+
+use crate::access::{Disclosed, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::{Identity, ResourceType, Version, VersionId};
+use crate::search::request::{Filter, SearchRequest};
+
+use super::{Parameters, Store, WriteTx};
+
+use page::Search;
+use run::Run;
+
+pub use definitions::Definitions;
+pub(super) use probe::Counts;
+
+/// Every static statement of a search, for the test that prepares them.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    [ambiguous::STATEMENTS, include::STATEMENTS].into_iter().flatten().copied()
+}
+
+/// Which page of a search.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Paging {
+    /// Most matches on the page: what was asked for, capped; 0 asks for the total alone.
+    pub count: u32,
+    /// Where it starts: what [`SearchPage::next`] or [`SearchPage::previous`] said.
+    pub cursor: Option<String>,
+}
+
+/// How many matches there are on all pages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Count {
+    /// The number.
+    pub number: u64,
+    /// Whether they were counted, else it is the database's guess.
+    pub is_exact: bool,
+}
+
+/// A resource that matches.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Its current version.
+    pub version: Version,
+    /// How well it fits, from 0 to 1, where the order goes by that.
+    pub score: Option<f64>,
+    /// The store's key of it, for what comes along with it.
+    pub(in crate::store) rid: i64,
+}
+
+/// One page of matches.
+#[derive(Debug, Default)]
+pub struct SearchPage {
+    /// How many there are on all pages; `None` where that was not asked for and is not cheap.
+    pub total: Option<Count>,
+    /// The matches, in order.
+    pub matches: Vec<Match>,
+    /// What comes along with them (`_include`, `_revinclude`), each once and none of the matches.
+    pub included: Vec<Version>,
+    /// Whether more would have come along than a page may have.
+    pub is_included_cut: bool,
+    /// Where the next page starts; `None` on the last.
+    pub next: Option<String>,
+    /// Where the page before starts; `None` on the first.
+    pub previous: Option<String>,
+    /// How it was found, where that was asked for.
+    pub explanation: Option<Explanation>,
+}
+
+/// How a search was done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    /// The plan in words, a step each.
+    pub steps: Vec<String>,
+    /// The statements, with what the database expects of each and how long it took.
+    pub statements: Vec<Explained>,
+}
+
+/// One statement of a search. The values are not in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// Its text.
+    pub sql: String,
+    /// The plan of the database, a line each.
+    pub plan: Vec<String>,
+    /// How many rows the database expected.
+    pub expected_rows: f64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A resource that criteria match.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Found {
+    /// The store's key of it.
+    pub(crate) rid: i64,
+    /// Type and id.
+    pub(crate) identity: Identity,
+    /// Its current version.
+    pub(crate) version: VersionId,
+}
+
+impl Store {
+    /// A page of what matches, as far as `permit` reaches.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a page link that this server did not make for this search;
+    /// [`Error::TooCostly`] when it takes too long or an order would have to compare too much.
+    pub async fn search(
+        &self,
+        request: &SearchRequest,
+        paging: &Paging,
+        definitions: &Definitions,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<SearchPage>, Error> {
+        let mut run = Run::alone(self, request.explain).await?;
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
+        let (page, disclosed) = asked.page(&mut run, request, paging).await?;
+        Ok(Unaudited::new(page, disclosed))
+    }
+
+    /// Up to `limit` of what `filters` match, for conditional interactions.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub(crate) async fn find_matches(
+        &self,
+        types: &[ResourceType],
+        filters: &[Filter],
+        limit: u32,
+        definitions: &Definitions,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Found>, Error> {
+        let mut run = Run::alone(self, false).await?;
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
+    }
+}
+
+impl WriteTx {
+    /// A page as this unit's own writes left it, for an entry that searches.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub async fn search(
+        &mut self,
+        request: &SearchRequest,
+        paging: &Paging,
+        definitions: &Definitions,
+        permit: &Permit<'_>,
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let store = self.store().clone();
+        let mut run = self.run(&store, request.explain).await?;
+        let parameters = &*store.parameters()?;
+        let asked = Asked { store: &store, parameters, definitions, permit };
+        asked.page(&mut run, request, paging).await
+    }
+
+    /// Up to `limit` of what `filters` match, as this unit's own writes left it.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub(crate) async fn find_matches(
+        &mut self,
+        types: &[ResourceType],
+        filters: &[Filter],
+        limit: u32,
+        definitions: &Definitions,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Found>, Error> {
+        let store = self.store().clone();
+        let mut run = self.run(&store, false).await?;
+        let parameters = &*store.parameters()?;
+        let asked = Asked { store: &store, parameters, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
+    }
+
+    /// Where its statements run: in its transaction, when one is open.
+    async fn run(&self, store: &Store, explain: bool) -> Result<Run<'_>, Error> {
+        match self.connection() {
+            Some(transaction) => Ok(Run::inside(transaction, explain)),
+            None => Run::alone(store, explain).await,
+        }
+    }
+}
+
+/// Who asks whom.
+struct Asked<'a, 'gate> {
+    store: &'a Store,
+    parameters: &'a Parameters,
+    definitions: &'a Definitions,
+    permit: &'a Permit<'gate>,
+}
+
+impl<'gate> Asked<'_, 'gate> {
+    async fn page(
+        &self,
+        run: &mut Run<'_>,
+        request: &SearchRequest,
+        paging: &Paging,
+    ) -> Result<(SearchPage, Disclosed), Error> {
+        let filters = self.read_lists(run, &request.filters).await?;
+        self.about(&request.types, &filters).page(run, request, paging).await
+    }
+
+    async fn few(
+        &self,
+        run: &mut Run<'_>,
+        types: &[ResourceType],
+        filters: &[Filter],
+        limit: u32,
+    ) -> Result<Vec<Found>, Error> {
+        let filters = self.read_lists(run, filters).await?;
+        self.about(types, &filters).few(run, limit).await
+    }
+
+    fn about<'s>(&'s self, types: &'s [ResourceType], filters: &'s [Filter]) -> Search<'s, 'gate> {
+        let Self { store, parameters, definitions, permit } = *self;
+        Search { store, parameters, definitions, permit, types, filters }
+    }
+}

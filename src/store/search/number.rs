@@ -1,0 +1,215 @@
+//! Numbers, quantities and places.
+//!
+//! A stored number is a range whose ends are inside; one that is exact has two equal ends.
+//! `eq`, `ne` and `ap` go by the range of the question's digits, the others by its value.
+//!
+//! Spec: <https://hl7.org/fhir/R4/search.html#number> (rest 4.34 to 4.43, 4.132 to 4.140)
+
+use crate::fhirpath::Decimal;
+use crate::search::request::compare::AskedUnit;
+use crate::search::request::prefix::Prefix;
+use crate::search::values::number::Asked;
+
+use super::atom::{Atom, HERE, Parameter};
+use super::compile::Compiler;
+use super::sql::{Bind, Binds};
+
+/// The radius of the sphere on which distances are true, in metres.
+const EARTH: &str = "6371008.8";
+
+/// Metres in a degree of latitude, a little less than they are: a bound is never too narrow.
+const METRES_A_DEGREE: f64 = 110_000.0;
+
+impl Compiler<'_, '_> {
+    /// A number.
+    pub(super) fn number(
+        &mut self,
+        prefix: Prefix,
+        asked: &Asked,
+        parameter: &Parameter,
+    ) -> Option<Atom> {
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.number(of)).collect();
+        self.compared(prefix, asked, hashes, parameter, None)
+    }
+
+    /// A number with a unit.
+    pub(super) fn quantity(
+        &mut self,
+        prefix: Prefix,
+        asked: &Asked,
+        unit: &AskedUnit,
+        parameter: &Parameter,
+    ) -> Option<Atom> {
+        let hasher = self.hasher;
+        let values = parameter.values();
+        let of = |hash: &dyn Fn(i64) -> i64| values.iter().map(|&it| hash(it)).collect();
+        let given = || of(&|it| hasher.number(it));
+        match unit {
+            AskedUnit::Any => self.compared(prefix, asked, given(), parameter, None),
+            AskedUnit::Base { asked, unit } => {
+                let hashes = of(&|it| hasher.quantity(it, unit));
+                self.compared(prefix, asked, hashes, parameter, None)
+            }
+            AskedUnit::Coded { system, code } => {
+                let hashes = of(&|it| hasher.coded_quantity(it, system, code));
+                self.compared(prefix, asked, hashes, parameter, None)
+            }
+            AskedUnit::Named(name) => {
+                let name = self.binds.add(Bind::Int(hasher.unit(Some(name))));
+                let is_named = format!("({HERE}u = {name} OR {HERE}n = {name})");
+                self.compared(prefix, asked, given(), parameter, Some(is_named))
+            }
+            AskedUnit::OfSystem(system) => {
+                let is_of = of_system(system, &mut self.binds);
+                self.compared(prefix, asked, given(), parameter, Some(is_of))
+            }
+        }
+    }
+
+    fn compared(
+        &mut self,
+        prefix: Prefix,
+        asked: &Asked,
+        hashes: Vec<i64>,
+        parameter: &Parameter,
+        unit: Option<String>,
+    ) -> Option<Atom> {
+        let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
+        let mut condition = compare(prefix, asked, &low, &high, &mut self.binds)?;
+        if let Some(system) = parameter.first_system {
+            let system = self.binds.add(Bind::Int(system));
+            condition = format!("{HERE}y = {system} AND {condition}");
+        }
+        if let Some(unit) = unit {
+            condition = format!("{condition} AND {unit}");
+        }
+        Some(Atom::Value { table: "num", hashes, condition })
+    }
+
+    /// Two numbers behind a composite's first part, of which the one is in `lo`, the other in `hi`.
+    pub(super) fn two_numbers(
+        &mut self,
+        (first, second): ((Prefix, &Asked), (Prefix, &Asked)),
+        parameter: &Parameter,
+    ) -> Option<Atom> {
+        let mut one = |(prefix, asked): (Prefix, &Asked), column: &str| {
+            let column = format!("{HERE}{column}");
+            compare(prefix, asked, &column, &column, &mut self.binds)
+        };
+        let mut condition = format!("{} AND {}", one(first, "lo")?, one(second, "hi")?);
+        if let Some(system) = parameter.first_system {
+            let system = self.binds.add(Bind::Int(system));
+            condition = format!("{HERE}y = {system} AND {condition}");
+        }
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
+        Some(Atom::Value { table: "num", hashes, condition })
+    }
+
+    /// A place no further away than this.
+    pub(super) fn position(
+        &mut self,
+        latitude: Decimal,
+        longitude: Decimal,
+        metres: f64,
+        parameter: &Parameter,
+    ) -> Atom {
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
+        let degrees = metres / METRES_A_DEGREE;
+        let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
+        let far = self.distance(latitude, longitude, (&low, &high));
+        let asked = number(&latitude.to_string(), &mut self.binds);
+        let degrees = number(&format!("{degrees:.9}"), &mut self.binds);
+        let metres = self.binds.text(metres.to_string());
+        let condition = format!(
+            "{low} >= {asked} - {degrees} AND {low} <= {asked} + {degrees} \
+             AND {far} <= ({metres})::float8"
+        );
+        Atom::Value { table: "num", hashes, condition }
+    }
+
+    /// The metres from a place to the one in two columns, over the sphere.
+    pub(super) fn distance(
+        &mut self,
+        latitude: Decimal,
+        longitude: Decimal,
+        (low, high): (&str, &str),
+    ) -> String {
+        let latitude = format!("({})::float8", self.binds.text(latitude.to_string()));
+        let longitude = format!("({})::float8", self.binds.text(longitude.to_string()));
+        let (low, high) = (format!("{low}::float8"), format!("{high}::float8"));
+        format!(
+            "(2 * {EARTH} * asin(least(1.0, sqrt(\
+             power(sind(({low} - {latitude}) / 2), 2) \
+             + cosd({low}) * cosd({latitude}) * power(sind(({high} - {longitude}) / 2), 2)))))"
+        )
+    }
+}
+
+/// The condition between the range in two columns and what is asked.
+fn compare(
+    prefix: Prefix,
+    asked: &Asked,
+    low: &str,
+    high: &str,
+    binds: &mut Binds,
+) -> Option<String> {
+    let mut bound = |decimal: Decimal| number(&decimal.to_string(), binds);
+    Some(match prefix {
+        Prefix::Ap => {
+            let range = asked.approximately()?;
+            let (from, to) = (bound(range.low?), bound(range.high?));
+            format!("{high} >= {from} AND {low} <= {to}")
+        }
+        Prefix::Eb => format!("{high} < {}", bound(asked.value)),
+        Prefix::Eq => format!("{low} >= {} AND {high} < {}", bound(asked.low), bound(asked.high)),
+        Prefix::Ge => format!("{high} >= {}", bound(asked.value)),
+        Prefix::Gt => format!("{high} > {}", bound(asked.value)),
+        Prefix::Le => format!("{low} <= {}", bound(asked.value)),
+        Prefix::Lt => format!("{low} < {}", bound(asked.value)),
+        Prefix::Ne => {
+            format!("({low} < {} OR {high} >= {})", bound(asked.low), bound(asked.high))
+        }
+        Prefix::Sa => format!("{low} > {}", bound(asked.value)),
+    })
+}
+
+/// A number of a question, exact. The driver knows no decimals, so it goes as text.
+fn number(text: &str, binds: &mut Binds) -> String {
+    format!("({})::numeric", binds.text(text))
+}
+
+/// The quantity is of this system. The index has systems only together with codes, so an element
+/// of the body that has the row's number must be of the system.
+fn of_system(system: &str, binds: &mut Binds) -> String {
+    let system = binds.text(system);
+    format!(
+        "EXISTS (SELECT FROM res w WHERE w.rid = {HERE}rid AND jsonb_path_exists(w.body, \
+         '$.** ? (@.type() == \"object\" && @.system == $system && @.value == $value)', \
+         jsonb_build_object('system', {system}, 'value', \
+         CASE WHEN {HERE}lo > '-Infinity' THEN {HERE}lo ELSE {HERE}hi END)))"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_prefix_compares_as_the_specification_says() {
+        let asked = Asked::parse("100").expect("number");
+        for (prefix, expected) in [
+            (Prefix::Eq, "lo >= ($1::text)::numeric AND hi < ($2::text)::numeric"),
+            (Prefix::Ne, "(lo < ($1::text)::numeric OR hi >= ($2::text)::numeric)"),
+            (Prefix::Gt, "hi > ($1::text)::numeric"),
+            (Prefix::Ge, "hi >= ($1::text)::numeric"),
+            (Prefix::Lt, "lo < ($1::text)::numeric"),
+            (Prefix::Le, "lo <= ($1::text)::numeric"),
+            (Prefix::Sa, "lo > ($1::text)::numeric"),
+            (Prefix::Eb, "hi < ($1::text)::numeric"),
+            (Prefix::Ap, "hi >= ($1::text)::numeric AND lo <= ($2::text)::numeric"),
+        ] {
+            let found = compare(prefix, &asked, "lo", "hi", &mut Binds::default());
+            assert_eq!(found.as_deref(), Some(expected), "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The order of matches, and where in it a page lies.
+//!
+//! Three ways lead to a page in order:
+//! - the rows walked are in the order of the primary date already;
+//! - `res` is walked in the order of `lastUpdated`, `ident` in that of ids;
+//! - else all matches are found, up to a bound, and sorted by what `srow.keys`, `num` and `dat`
+//!   have of them.
+//!
+//! Resources without a value come last in both directions; ties go by the store's key.
+//!
+//! Spec: rest 4.177 to 4.183
+
+use crate::error::Error;
+use crate::fhir::ResourceType;
+use crate::search::request::compare::Comparison;
+use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
+use crate::spec::search_parameter::SearchType;
+use crate::store::Stored;
+use crate::store::hash::Hasher;
+
+use super::atom::Parameter;
+use super::compile::{Compiler, Row};
+use super::cursor::Position;
+use super::driver::{Source, every};
+use super::sql::{Bind, Binds, Cond};
+
+/// Most matches that are sorted.
+pub(super) const MAX_SORTED: u32 = 200_000;
+
+/// How a page is put in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Order {
+    /// By the column that the walk is ordered by.
+    Walked {
+        /// Which.
+        by: Walk,
+        /// Largest first.
+        is_descending: bool,
+        /// Whether resources without a value (`-infinity`) are taken out of the order and put last.
+        has_missing: bool,
+    },
+    /// By keys of each match.
+    Sorted(Vec<SortKey>),
+}
+
+/// What a walk is ordered by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Walk {
+    /// The primary date.
+    Date,
+    /// The id, of one type.
+    Id,
+    /// `lastUpdated`
+    Updated,
+}
+
+/// One key of a sorted order, as SQL.
+struct Key {
+    sql: String,
+    cast: &'static str,
+    is_descending: bool,
+}
+
+/// A stretch of a walk that is in order throughout.
+struct Stretch {
+    /// ` AND ..`
+    condition: String,
+    is_descending: bool,
+}
+
+/// A query of `n, rid, key, seen` of the matches of one page, and what it stands on.
+pub(super) struct Keys {
+    /// `name AS (..), ` ..
+    pub(super) before: String,
+    pub(super) query: String,
+}
+
+impl Order {
+    /// The order that costs least.
+    pub(super) const NATIVE: Self =
+        Self::Walked { by: Walk::Date, is_descending: true, has_missing: false };
+
+    /// The order that `sort` asks for. `is_small`: all matches can be found and sorted at no cost.
+    pub(super) fn of(sort: &[SortKey], types: &[ResourceType], is_small: bool) -> Self {
+        let by = match sort {
+            [SortKey { by: SortBy::LastUpdated, .. }] if !is_small => Walk::Updated,
+            [SortKey { by: SortBy::Id, .. }] if !is_small && types.len() == 1 => Walk::Id,
+            sort => return Self::Sorted(sort.to_vec()),
+        };
+        Self::Walked { by, is_descending: sort[0].is_descending, has_missing: false }
+    }
+}
+
+impl Compiler<'_, '_> {
+    /// The order of the rows' own date, where `sort` asks for that or nothing.
+    pub(super) fn native(&self, sort: &[SortKey], types: &[ResourceType]) -> Option<Order> {
+        let [key] = sort else { return sort.is_empty().then_some(Order::NATIVE) };
+        let SortBy::Parameter(parameters, SearchType::Date) = &key.by else { return None };
+        self.is_primary(parameters, types).then_some(Order::Walked {
+            by: Walk::Date,
+            is_descending: key.is_descending,
+            has_missing: !key.is_descending,
+        })
+    }
+
+    /// The query of one page's keys.
+    pub(super) fn keys(
+        &mut self,
+        order: &Order,
+        source: &Source,
+        rest: &Cond,
+        at: Option<&Position>,
+        (limit, filters): (u32, &[&Filter]),
+    ) -> Result<Keys, Error> {
+        match order {
+            Order::Walked { is_descending, has_missing, .. } => {
+                let query = self.walked((*is_descending, *has_missing), source, rest, at, limit)?;
+                Ok(Keys { before: String::new(), query })
+            }
+            Order::Sorted(sort) => self.sorted(sort, source, rest, at, (limit, filters)),
+        }
+    }
+
+    fn walked(
+        &mut self,
+        (is_descending, has_missing): (bool, bool),
+        source: &Source,
+        rest: &Cond,
+        at: Option<&Position>,
+        limit: u32,
+    ) -> Result<String, Error> {
+        let column = source.row.ordered_by();
+        let cast = if column.ends_with(".id") { "text" } else { "timestamptz" };
+        let is_back = at.is_some_and(|at| at.is_back);
+        let is_descending = is_descending != is_back;
+        let stretch = |condition: &str| Stretch { condition: condition.to_owned(), is_descending };
+        let mut stretches = if has_missing {
+            let there = format!(" AND {column} > '-infinity'");
+            let missing = format!(" AND {column} = '-infinity'");
+            vec![stretch(&there), stretch(&missing)]
+        } else {
+            vec![stretch("")]
+        };
+        if is_back {
+            stretches.reverse();
+        }
+        if let Some(at) = at {
+            let [Some(key)] = &*at.keys else { return Err(Error::internal("a page link lies")) };
+            // Stretches before the one that the page begins in are done.
+            let is_missing = key == "-infinity";
+            if has_missing && is_missing != is_back {
+                stretches.remove(0);
+            }
+            let key = format!("({})::{cast}", self.binds.text(key.clone()));
+            let sign = if is_descending { "<" } else { ">" };
+            let rid = self.binds.long(at.rid);
+            let beyond = format!(" AND ({column}, {}) {sign} ({key}, {rid})", source.row.rid);
+            stretches[0].condition.push_str(&beyond);
+        }
+        let way = if is_descending { "DESC" } else { "ASC" };
+        let mut walks = Vec::new();
+        for (place, stretch) in stretches.iter().enumerate() {
+            let walk = walk(source, rest, stretch, &column, limit);
+            walks.push(format!("(SELECT {place} AS m, o, rid FROM ({walk}) w)"));
+        }
+        let walks = walks.join(" UNION ALL ");
+        Ok(format!(
+            "SELECT row_number() OVER () AS n, rid, ARRAY[o::text] AS key, 0::bigint AS seen \
+             FROM (SELECT m, o, rid FROM ({walks}) a ORDER BY m, o {way}, rid {way} LIMIT {limit}) b"
+        ))
+    }
+
+    fn sorted(
+        &mut self,
+        sort: &[SortKey],
+        source: &Source,
+        rest: &Cond,
+        at: Option<&Position>,
+        (limit, filters): (u32, &[&Filter]),
+    ) -> Result<Keys, Error> {
+        let mut keys = Vec::new();
+        for key in sort {
+            keys.push(self.key(key, &source.row.types, filters)?);
+        }
+        let is_back = at.is_some_and(|at| at.is_back);
+        let beyond = match at {
+            None => String::new(),
+            Some(at) if at.keys.len() == keys.len() => beyond(&keys, at, &mut self.binds),
+            Some(_) => return Err(Error::internal("a page link has other keys")),
+        };
+        let columns: Vec<String> =
+            keys.iter().enumerate().map(|(at, key)| format!("{} AS k{at}", key.sql)).collect();
+        let mut order: Vec<String> = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let missing = if is_back { "DESC" } else { "ASC" };
+            let way = if key.is_descending == is_back { "ASC" } else { "DESC" };
+            order.push(format!("k{at} IS NULL {missing}, k{at} {way}"));
+        }
+        order.push(format!("rid {}", if is_back { "DESC" } else { "ASC" }));
+        let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
+        let every = every(source, &format!("{} AS rid", source.row.rid), rest);
+        let most = MAX_SORTED + 1;
+        Ok(Keys {
+            before: format!(
+                "c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), \
+                 v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
+                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f), ",
+                columns.join(", ")
+            ),
+            query: format!(
+                "SELECT row_number() OVER () AS n, rid, ARRAY[{}] AS key, \
+                 (SELECT count(*) FROM c) AS seen \
+                 FROM (SELECT * FROM v WHERE true{beyond} ORDER BY {} LIMIT {limit}) b",
+                texts.join(", "),
+                order.join(", ")
+            ),
+        })
+    }
+
+    fn key(
+        &mut self,
+        key: &SortKey,
+        types: &[ResourceType],
+        filters: &[&Filter],
+    ) -> Result<Key, Error> {
+        let is_descending = key.is_descending;
+        let (sql, cast) = match &key.by {
+            SortBy::Id => {
+                ("(SELECT r.id FROM res r WHERE r.rid = c.rid)".to_owned(), "text COLLATE \"C\"")
+            }
+            SortBy::LastUpdated => {
+                ("(SELECT r.lu FROM res r WHERE r.rid = c.rid)".to_owned(), "timestamptz")
+            }
+            SortBy::Parameter(parameters, kind) => {
+                self.parameter_key(parameters, *kind, is_descending, types)?
+            }
+            SortBy::Distance => (self.distance_key(types, filters)?, "float8"),
+            SortBy::Score => {
+                // Whoever asked the full text index put the best first.
+                let keys = filters.iter().find_map(|filter| match filter {
+                    Filter::Keys(rids) => Some(rids.clone()),
+                    _ => None,
+                });
+                let rids = self.binds.longs(keys.unwrap_or_default());
+                (format!("(0 - array_position({rids}, c.rid))"), "int")
+            }
+        };
+        Ok(Key { sql, cast, is_descending })
+    }
+
+    fn parameter_key(
+        &mut self,
+        parameters: &[ParameterKey],
+        kind: SearchType,
+        is_descending: bool,
+        types: &[ResourceType],
+    ) -> Result<(String, &'static str), Error> {
+        let stored = self.stored(parameters, types);
+        let most = if is_descending { "max" } else { "min" };
+        let end = if is_descending { "hi" } else { "lo" };
+        let values = Parameter {
+            stored: stored.iter().map(|(_, stored)| stored.clone()).collect(),
+            first_system: None,
+        };
+        let values = values.values();
+        Ok(match kind {
+            SearchType::Number | SearchType::Quantity => {
+                let hashes: Vec<i64> = values.iter().map(|&it| self.hasher.number(it)).collect();
+                let is_here = self.binds.is_one_of("t.h", &hashes);
+                (
+                    format!(
+                        "(SELECT {most}(t.{end}) FROM num t WHERE t.rid = c.rid AND {is_here})"
+                    ),
+                    "numeric",
+                )
+            }
+            SearchType::Date => (self.date_key(&stored, is_descending), "timestamptz"),
+            SearchType::Reference | SearchType::String | SearchType::Token | SearchType::Uri => {
+                (self.text_key(&values, is_descending), "text COLLATE \"C\"")
+            }
+            SearchType::Composite | SearchType::Special => {
+                return Err(Error::NotSupported(format!(
+                    "nothing is in the order of a {} parameter",
+                    kind.as_str()
+                )));
+            }
+        })
+    }
+
+    /// Spans go by their beginnings; one without is as good as missing.
+    fn date_key(&mut self, stored: &[(ResourceType, Stored)], is_descending: bool) -> String {
+        let (most, outer) = if is_descending { ("max", "greatest") } else { ("min", "least") };
+        let types = self.primary_types(stored);
+        let rest = self.without_primary(stored);
+        let mut all = Vec::new();
+        if !types.is_empty() {
+            let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+            let of_type = self.binds.is_type("f.rt", &codes);
+            all.push(format!("CASE WHEN {of_type} THEN nullif(f.s, '-infinity') END"));
+        }
+        if !rest.is_empty() {
+            let hashes: Vec<i64> = rest.into_iter().map(|it| self.hasher.date(it)).collect();
+            let is_here = self.binds.is_one_of("t.h", &hashes);
+            all.push(format!(
+                "(SELECT {most}(nullif(t.lo, '-infinity')) FROM dat t \
+                 WHERE t.rid = c.rid AND {is_here})"
+            ));
+        }
+        if all.is_empty() {
+            "NULL::timestamptz".to_owned()
+        } else {
+            format!("{outer}({})", all.join(", "))
+        }
+    }
+
+    /// The smallest or largest text that `srow.keys` has of the parameters.
+    fn text_key(&mut self, values: &[i64], is_descending: bool) -> String {
+        let (place, outer) = if is_descending { (1, "greatest") } else { (0, "least") };
+        let mut all = Vec::new();
+        for &value in values {
+            let key = format!("f.keys->{}", self.binds.text(Hasher::sort_name(value)));
+            all.push(format!(
+                "CASE jsonb_typeof({key}) WHEN 'array' THEN {key}->>{place} ELSE {key} #>> '{{}}' END"
+            ));
+        }
+        if all.is_empty() {
+            return "NULL::text COLLATE \"C\"".to_owned();
+        }
+        // What has no value counts for neither.
+        let all: Vec<String> =
+            all.into_iter().map(|one| format!("({one}) COLLATE \"C\"")).collect();
+        format!("{outer}({})", all.join(", "))
+    }
+
+    fn distance_key(
+        &mut self,
+        types: &[ResourceType],
+        filters: &[&Filter],
+    ) -> Result<String, Error> {
+        let found = filters.iter().find_map(|filter| {
+            let Filter::Test(test) = filter else { return None };
+            let place = test.any.iter().find_map(|comparison| match comparison {
+                Comparison::Position { latitude, longitude, .. } => Some((*latitude, *longitude)),
+                _ => None,
+            });
+            place.map(|place| (test, place))
+        });
+        let missing = || Error::NotSupported("a distance is measured from a place".to_owned());
+        let (test, (latitude, longitude)) = found.ok_or_else(missing)?;
+        let stored = self.stored(&test.parameters, types).into_iter().map(|(_, it)| it).collect();
+        let values = Parameter { stored, first_system: None }.values();
+        let hashes: Vec<i64> = values.into_iter().map(|it| self.hasher.position(it)).collect();
+        let is_here = self.binds.is_one_of("t.h", &hashes);
+        let distance = self.distance(latitude, longitude, ("t.lo", "t.hi"));
+        Ok(format!("(SELECT min({distance}) FROM num t WHERE t.rid = c.rid AND {is_here})"))
+    }
+
+    /// A walk of resources by when they changed.
+    pub(super) fn updated_rows(&mut self, types: &[ResourceType]) -> Source {
+        let alias = self.alias();
+        let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
+        let mut row = Row::key(&alias, false, types.to_vec());
+        row.lu = Some(format!("{alias}.lu"));
+        row.rt = Some(format!("{alias}.rt"));
+        let mut condition = format!("{alias}.tid = {tenant} AND {alias}.op <> 'D'");
+        let mut each = None;
+        if types.len() == 1 {
+            let code = self.binds.add(Bind::Short(types[0].code()));
+            condition.push_str(&format!(" AND {alias}.rt = {code}"));
+        } else if types.len() < ResourceType::all().count() {
+            let list = self.alias();
+            let codes = self.binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
+            each = Some(format!("unnest({codes}) {list}(c)"));
+            condition.push_str(&format!(" AND {alias}.rt = {list}.c"));
+        }
+        let table = format!("res {alias}");
+        Source { each, table, condition, row, has_duplicates: false, is_walk: true }
+    }
+
+    /// A walk of the resources of one type by id.
+    pub(super) fn id_rows(&mut self, of: ResourceType) -> Source {
+        let alias = self.alias();
+        let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
+        let code = self.binds.add(Bind::Short(of.code()));
+        let row = Row::key(&alias, false, vec![of]);
+        // Names outlive their resources.
+        let condition = format!(
+            "{alias}.tid = {tenant} AND {alias}.rt = {code} \
+             AND EXISTS (SELECT FROM srow l WHERE l.rid = {alias}.rid OFFSET 0)"
+        );
+        let table = format!("ident {alias}");
+        Source { each: None, table, condition, row, has_duplicates: false, is_walk: true }
+    }
+}
+
+/// One stretch: `o, rid` of its first rows.
+fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u32) -> String {
+    let Source { each, table, condition, row, has_duplicates, is_walk } = source;
+    let (rid, way) = (&row.rid, if stretch.is_descending { "DESC" } else { "ASC" });
+    let (from, rest) = (&stretch.condition, rest.and());
+    let distinct = if *has_duplicates { "DISTINCT " } else { "" };
+    let order = format!("ORDER BY {column} {way}, {rid} {way} LIMIT {limit}");
+    let columns = format!("{distinct}{column} AS o, {rid} AS rid");
+    let Some(each) = each else {
+        return format!("SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}");
+    };
+    if !is_walk {
+        let all = Cond::Sql(format!("true{from}{rest}"));
+        return format!("{} {order}", every(source, &columns, &all));
+    }
+    format!(
+        "SELECT {distinct}x.o, x.rid FROM {each} CROSS JOIN LATERAL \
+         (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \
+         ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
+    )
+}
+
+/// The condition (` AND ..`) that a row comes after the position, or before when the page goes back.
+fn beyond(keys: &[Key], at: &Position, binds: &mut Binds) -> String {
+    let rid = binds.long(at.rid);
+    let mut condition = format!("rid {} {rid}", if at.is_back { "<" } else { ">" });
+    for (place, (key, value)) in keys.iter().zip(&at.keys).enumerate().rev() {
+        let column = format!("k{place}");
+        condition = match value {
+            // What is missing comes last: nothing but its like is after it, all else before.
+            None if at.is_back => format!("({column} IS NOT NULL OR {condition})"),
+            None => format!("({column} IS NULL AND {condition})"),
+            Some(value) => {
+                let value = format!("({})::{}", binds.text(value.clone()), key.cast);
+                let sign = if key.is_descending == at.is_back { ">" } else { "<" };
+                let missing = if at.is_back { "" } else { " OR {column} IS NULL" };
+                let missing = missing.replace("{column}", &column);
+                format!(
+                    "({column} {sign} {value}{missing} OR ({column} = {value} AND {condition}))"
+                )
+            }
+        };
+    }
+    format!(" AND {condition}")
+}

@@ -1,0 +1,87 @@
+//! What a permit reaches, at every row of a search.
+//!
+//! A type that the caller may not read has no rows: neither for the matches nor for what a chain or
+//! `_has` goes through. So a search tells nothing that a read would not.
+
+use crate::access::Restriction;
+use crate::access::interaction::Kind;
+use crate::error::Error;
+use crate::fhir::ResourceType;
+
+use super::compile::{Compiler, Row};
+use super::sql::Cond;
+
+/// How far a caller reaches into one type.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Reach {
+    Everything,
+    Nothing,
+    Patients(Vec<i64>),
+}
+
+impl Compiler<'_, '_> {
+    /// How far the permit reaches into a type.
+    pub(super) fn reach(&self, of: ResourceType) -> Result<Reach, Error> {
+        let is_own = self.permit.interaction().resource_type == Some(of);
+        let derived = if is_own { None } else { Some(self.permit.derive(Kind::Read, of)) };
+        let restriction = match &derived {
+            None => self.permit.restriction(),
+            Some(Ok(permit)) => permit.restriction(),
+            Some(Err(Error::Forbidden)) => return Ok(Reach::Nothing),
+            Some(Err(_)) => return Err(Error::internal("a permit could not be derived")),
+        };
+        Ok(match restriction {
+            Restriction::Everything => Reach::Everything,
+            Restriction::Patients(patients) => Reach::Patients(patients.clone()),
+        })
+    }
+
+    /// The condition that the permit reaches the row.
+    pub(super) fn visible(&mut self, row: &Row<'_>) -> Result<Cond, Error> {
+        if row.is_reached {
+            return Ok(Cond::True);
+        }
+        let mut groups: Vec<(Reach, Vec<ResourceType>)> = Vec::new();
+        for &of in row.types.iter() {
+            let reach = self.reach(of)?;
+            match groups.iter_mut().find(|(known, _)| *known == reach) {
+                Some((_, types)) => types.push(of),
+                None => groups.push((reach, vec![of])),
+            }
+        }
+        let mut any = Vec::new();
+        for (reach, types) in groups {
+            let of_type = self.is_type_of(&types, row);
+            any.push(match reach {
+                Reach::Everything => of_type,
+                Reach::Nothing => Cond::False,
+                Reach::Patients(patients) => {
+                    let reached = self.is_member(&patients, row);
+                    Cond::all([of_type, reached])
+                }
+            });
+        }
+        Ok(Cond::any(any))
+    }
+
+    /// The condition that the row lies in the compartment of one of the patients.
+    pub(super) fn is_member(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+        if patients.is_empty() {
+            return Cond::False;
+        }
+        let (alias, rid) = (self.alias(), &row.rid);
+        // A row's place among those of a patient is known where its date is.
+        let Some(s) = &row.s else {
+            let patients = self.binds.longs(patients.iter().copied());
+            return Cond::exists(&format!(
+                "res {alias} WHERE {alias}.rid = {rid} AND {alias}.pats && {patients}"
+            ));
+        };
+        let is_theirs = self.binds.is_one_of(&format!("{alias}.pat"), patients);
+        let codes: Vec<i16> = row.types.iter().map(|of| of.code()).collect();
+        let of_type = self.binds.is_type(&format!("{alias}.rt"), &codes);
+        Cond::exists(&format!(
+            "comp {alias} WHERE {is_theirs} AND {of_type} AND {alias}.s = {s} AND {alias}.rid = {rid}"
+        ))
+    }
+}

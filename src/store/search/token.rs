@@ -1,0 +1,257 @@
+//! Tokens, references and uris: what is found by its whole, and what `toks` knows.
+
+use crate::error::Error;
+use crate::search::request::compare::{AskedReference, AskedToken, AskedUri};
+use crate::search::values::token::{Case, Code};
+use crate::search::values::uri::is_hierarchical;
+use crate::store::hash::Hasher;
+
+use super::atom::{Atom, HERE, Parameter};
+use super::compile::{Compiler, Row};
+use super::sql::{Bind, Cond};
+
+/// Most beginnings of a uri that are tried (`:above`).
+const MAX_BEGINNINGS: usize = 2_000;
+
+impl Compiler<'_, '_> {
+    /// The conditions of which one holds when a token or sign among `atoms` is in the row.
+    pub(super) fn tokens(&mut self, atoms: &[Atom], row: &Row<'_>) -> Vec<Cond> {
+        let (mut marks, mut keys, mut signs) = (Vec::new(), Vec::new(), Vec::new());
+        for atom in atoms {
+            match *atom {
+                Atom::Token { mark: Some(mark), .. } if row.toks.is_some() => marks.push(mark),
+                Atom::Token { mark: Some(mark), .. } if row.s.is_none() => signs.push(mark),
+                Atom::Token { h, system, .. } => keys.push((h, system)),
+                Atom::Sign(sign) => signs.push(sign),
+                _ => {}
+            }
+        }
+        let mut any = Vec::new();
+        if let Some(all) = &row.signs {
+            marks.append(&mut signs);
+            signs = std::mem::take(&mut marks);
+            if !signs.is_empty() {
+                any.push(Cond::Sql(Self::overlaps(&mut self.binds, all, &signs)));
+            }
+        } else if !signs.is_empty() {
+            // One look at the resource answers for both kinds.
+            any.push(self.resource_column(row, None, "toks", |binds, toks| {
+                Self::overlaps(binds, toks, &signs)
+            }));
+        }
+        if let (Some(toks), false) = (&row.toks, marks.is_empty()) {
+            any.push(Cond::Sql(Self::overlaps(&mut self.binds, toks, &marks)));
+        }
+        if !keys.is_empty() {
+            any.push(self.keys_exist(&keys, row));
+        }
+        any
+    }
+
+    fn keys_exist(&mut self, keys: &[(i64, Option<i32>)], row: &Row<'_>) -> Cond {
+        let Some(s) = &row.s else {
+            let (alias, rid) = (self.alias(), &row.rid);
+            let found = Row::resource(&alias, row.types.clone());
+            let exist = self.keys_exist(keys, &found).and();
+            return Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid}{exist}"));
+        };
+        let (alias, rid) = (self.alias(), &row.rid);
+        let place = format!("{alias}.s = {s} AND {alias}.rid = {rid}");
+        if keys.iter().all(|(_, system)| system.is_none()) {
+            let hashes: Vec<i64> = keys.iter().map(|(h, _)| *h).collect();
+            let is_here = self.binds.is_one_of(&format!("{alias}.h"), &hashes);
+            return Cond::exists(&format!("tok {alias} WHERE {is_here} AND {place}"));
+        }
+        if let [(h, Some(system))] = keys {
+            let (h, system) = (self.binds.long(*h), self.binds.add(Bind::Int(*system)));
+            return Cond::exists(&format!(
+                "tok {alias} WHERE {alias}.h = {h} AND {alias}.sysh = {system} AND {place}"
+            ));
+        }
+        let (list, pairs) = (self.alias(), self.pairs(keys));
+        Cond::exists(&format!(
+            "{pairs} {list}(h, y) JOIN tok {alias} ON {alias}.h = {list}.h AND {place} \
+             WHERE {list}.y IS NULL OR {alias}.sysh = {list}.y"
+        ))
+    }
+
+    /// Keys of `tok` as a list of rows; a system of NULL is any.
+    pub(super) fn pairs(&mut self, keys: &[(i64, Option<i32>)]) -> String {
+        let hashes = self.binds.longs(keys.iter().map(|(h, _)| *h));
+        let systems = keys.iter().map(|(_, system)| *system).collect();
+        format!("unnest({hashes}, {})", self.binds.add(Bind::Ints(systems)))
+    }
+
+    /// Adds the atoms of a token.
+    pub(super) fn token(
+        &mut self,
+        asked: &AskedToken,
+        parameter: &Parameter,
+        atoms: &mut Vec<Atom>,
+    ) -> Result<(), Error> {
+        for of in parameter.values() {
+            let code = |code: &Code<'_>| self.hasher.token(of, code);
+            match asked {
+                AskedToken::Code(codes) => atoms.extend(codes.iter().map(|it| any(code(it)))),
+                AskedToken::WithoutSystem(codes) => {
+                    atoms.extend(codes.iter().map(|it| qualified(self.hasher, code(it), 0)));
+                }
+                AskedToken::Coded { system, code: it } => {
+                    let system = self.hasher.system(Some(system));
+                    atoms.push(qualified(self.hasher, code(it), system));
+                }
+                AskedToken::OfType { system, code: it, value } => {
+                    atoms.push(any(self.hasher.of_type(of, Some(system), it, value)));
+                }
+                AskedToken::System(system) => {
+                    atoms.push(Atom::Sign(self.hasher.of_system(of, system)));
+                }
+                AskedToken::Begins(text) => {
+                    let condition = self.code_begins(of, text);
+                    atoms.push(Atom::Resource { condition });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A code of the parameter begins with `text` and ends there or goes on with a separator.
+    ///
+    /// Codes are hashes in the index, so the smallest and the largest are asked, which `keys` has.
+    /// Where both lie around the text, a code between them may begin so: then the body is asked,
+    /// whose strings hold all codes.
+    fn code_begins(&mut self, parameter: i64, text: &str) -> String {
+        let key = format!("{HERE}keys->{}", self.binds.text(Hasher::sort_name(parameter)));
+        let asked = self.binds.text(text);
+        let begins = |value: &str| {
+            format!(
+                "({value} = {asked} OR (starts_with({value}, {asked}) \
+                 AND substr({value}, length({asked}) + 1, 1) !~ '[[:alnum:]]'))"
+            )
+        };
+        let (one, smallest, largest) =
+            (format!("({key} #>> '{{}}')"), format!("({key}->>0)"), format!("({key}->>1)"));
+        let inside = begins("lower(v #>> '{}')");
+        format!(
+            "CASE jsonb_typeof({key}) WHEN 'string' THEN {} WHEN 'array' THEN {} OR {} \
+             OR ({smallest} < {asked} AND {largest} > {asked} AND EXISTS (SELECT FROM res w, \
+             jsonb_path_query(w.body, '$.** ? (@.type() == \"string\")') v \
+             WHERE w.rid = {HERE}rid AND {inside})) ELSE false END",
+            begins(&one),
+            begins(&smallest),
+            begins(&largest),
+        )
+    }
+
+    /// Adds the atoms of a reference.
+    pub(super) fn reference(
+        &mut self,
+        asked: &AskedReference,
+        parameter: &Parameter,
+        atoms: &mut Vec<Atom>,
+    ) -> Result<(), Error> {
+        match asked {
+            AskedReference::Identifier(token) => self.identifier(token, parameter, atoms)?,
+            AskedReference::Local { resource_type, id, version } => {
+                let identity = self.hasher.identity(*resource_type, id);
+                atoms.extend(parameter.to(*resource_type).into_iter().map(|of| {
+                    any(match version {
+                        Some(version) => self.hasher.reference_version(of, identity, *version),
+                        None => Hasher::reference(of, identity),
+                    })
+                }));
+            }
+            AskedReference::Canonical(uri) => self.uri(uri, &parameter.elsewhere(), atoms),
+            AskedReference::Url(text) => {
+                let hashes = parameter.elsewhere();
+                atoms.extend(hashes.into_iter().map(|of| any(self.hasher.url(of, text))));
+            }
+        }
+        Ok(())
+    }
+
+    fn identifier(
+        &self,
+        asked: &AskedToken,
+        parameter: &Parameter,
+        atoms: &mut Vec<Atom>,
+    ) -> Result<(), Error> {
+        // The case of an identifier's value counts.
+        let exact = |codes: &[Code<'static>]| -> Vec<String> {
+            let exact = codes.iter().filter(|code| code.case == Case::Sensitive);
+            exact.map(|code| code.text.clone().into_owned()).collect()
+        };
+        for of in parameter.elsewhere() {
+            let value = |value: &str| self.hasher.identifier(of, value);
+            match asked {
+                AskedToken::Code(codes) => {
+                    atoms.extend(exact(codes).iter().map(|it| any(value(it))));
+                }
+                AskedToken::WithoutSystem(codes) => {
+                    let hashes = exact(codes);
+                    atoms.extend(hashes.iter().map(|it| qualified(self.hasher, value(it), 0)));
+                }
+                AskedToken::Coded { system, code } => {
+                    let system = self.hasher.system(Some(system));
+                    atoms.push(qualified(self.hasher, value(&code.text), system));
+                }
+                AskedToken::System(_) | AskedToken::OfType { .. } | AskedToken::Begins(_) => {
+                    return Err(Error::NotSupported(
+                        "the identifier of a reference is found by its value".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the atoms of a uri.
+    pub(super) fn uri(&mut self, asked: &AskedUri, hashes: &[i64], atoms: &mut Vec<Atom>) {
+        match asked {
+            AskedUri::Is { url, version, is_version_below, fragment } => match version {
+                Some(version) if *is_version_below => {
+                    let texts = hashes.iter().map(|&of| self.hasher.uri_text(of)).collect();
+                    atoms.push(self.version_below(url, version, texts));
+                }
+                Some(version) => {
+                    let system = self.hasher.system(Some(version));
+                    atoms.extend(hashes.iter().map(|&of| {
+                        let h = self.hasher.url(of, url);
+                        qualified(self.hasher, h, system)
+                    }));
+                }
+                None => {
+                    // Without a version, a fragment is stored as a part of the url.
+                    let whole = fragment.as_ref().map(|fragment| format!("{url}#{fragment}"));
+                    for url in std::iter::once(&**url).chain(whole.as_deref()) {
+                        atoms.extend(hashes.iter().map(|&of| any(self.hasher.url(of, url))));
+                    }
+                }
+            },
+            AskedUri::Below(beginning) if is_hierarchical(beginning) => {
+                let texts = hashes.iter().map(|&of| self.hasher.uri_text(of)).collect();
+                atoms.push(self.uri_below(beginning, texts));
+            }
+            AskedUri::Above(uri) if is_hierarchical(uri) => {
+                let ends = uri.char_indices().map(|(at, _)| at).skip(1).chain([uri.len()]);
+                for end in ends.take(MAX_BEGINNINGS) {
+                    let beginning = &uri[..end];
+                    atoms.extend(hashes.iter().map(|&of| any(self.hasher.url(of, beginning))));
+                }
+            }
+            // A urn is above and below nothing.
+            AskedUri::Below(_) | AskedUri::Above(_) => {}
+        }
+    }
+}
+
+/// A row of `tok` with whatever system.
+pub(super) fn any(h: i64) -> Atom {
+    Atom::Token { h, system: None, mark: Some(h) }
+}
+
+/// A row of `tok` with this system, or 0 for none: of that, `toks` says nothing.
+pub(super) fn qualified(hasher: &Hasher, h: i64, system: i32) -> Atom {
+    let mark = (system != 0).then(|| hasher.qualified(h, system));
+    Atom::Token { h, system: Some(system), mark }
+}
