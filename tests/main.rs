@@ -31,6 +31,7 @@ mod provenance;
 mod races;
 mod readiness;
 mod routes;
+mod search_oracle;
 mod spans;
 mod store_sql;
 mod terminology_suites;

@@ -11,6 +11,7 @@
 mod corpus;
 mod mutation;
 mod random;
+mod search;
 mod target;
 mod tree;
 mod watch;

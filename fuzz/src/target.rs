@@ -16,6 +16,8 @@ use kiln::spec::Spec;
 use kiln::ucum::Unit;
 use kiln::validate::form;
 
+use crate::search;
+
 /// One reader of bytes.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
@@ -36,6 +38,8 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "ucum", corpus: "ucum", run: ucum },
     Target { name: "date", corpus: "date", run: date },
     Target { name: "id", corpus: "id", run: id },
+    Target { name: "query", corpus: "query", run: search::query },
+    Target { name: "filter", corpus: "filter", run: search::filter },
 ];
 
 /// The definitions of R4.
@@ -44,7 +48,7 @@ pub(crate) static R4: LazyLock<Spec> = LazyLock::new(|| match Spec::r4() {
     Err(fault) => unreachable!("the embedded pack loads: {fault}"),
 });
 
-fn holds(condition: bool, property: &str) -> Result<(), String> {
+pub(crate) fn holds(condition: bool, property: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(format!("broken: {property}")) }
 }
 

@@ -91,7 +91,7 @@ impl Engine {
         let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
         let (turns, criteria_turns) = (Turns::default(), Turns::default());
         store.use_extractor(extractor.clone());
-        let definitions = Definitions::new(spec.clone(), &extractor);
+        let definitions = Definitions::new(spec.clone());
         Self {
             store,
             gate,

@@ -132,6 +132,8 @@ impl Pipeline {
 /// Where a statement reads: on a shared connection, or inside a writer's open transaction.
 #[derive(Clone, Copy)]
 pub(super) enum Reader<'a> {
+    /// Sees what is committed, on a connection that no other uses meanwhile.
+    Alone(&'a Object),
     /// Sees what is committed.
     Shared(&'a Pipeline),
     /// Sees what its transaction has written too.
@@ -150,13 +152,20 @@ impl Reader<'_> {
                 let statement = pipeline.prepare(sql).await?;
                 pipeline.client.query(&statement, parameters).await
             }
-            Self::Transaction(connection) => {
-                let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-                connection.query(&statement, parameters).await
-            }
+            Self::Alone(connection) => return query(connection, sql, parameters).await,
+            Self::Transaction(connection) => return query(connection, sql, parameters).await,
         };
         rows.map_err(failure::error)
     }
+}
+
+async fn query(
+    connection: &Object,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Error> {
+    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+    connection.query(&statement, parameters).await.map_err(failure::error)
 }
 
 /// A fixed number of pipelined connections, opened when first needed and after a loss.

@@ -1,4 +1,4 @@
-//! The form of `conformance/<chapter>/<case>.json`.
+//! The form of `conformance/<chapter>/<case>.json`; a chapter may have parts, folders of their own.
 //!
 //! A case is an object: `id` (the file's name), `items` (what of the checklists it covers), `partly`
 //! (items of which it shows the part that is built; they stay open),
@@ -14,7 +14,10 @@
 //! (subset), `same` (path: the whole value), `at` (path: subset of the value), `absent` (paths),
 //! `count` (path: number of items), `issue` (`code`, `severity`, `expression`, `diagnostics`
 //! patterns of the first issue), `text` (parts of the body as text), `notText`, `empty`,
-//! `lastModifiedOf` (path of an instant that Last-Modified tells in whole seconds).
+//! `lastModifiedOf` (path of an instant that Last-Modified tells in whole seconds); for a search
+//! that succeeds `matches` (the ids of the matches in any order, in one text, each without its
+//! `${u}-`), `ordered` (the same in this order), `included` (what came along). With one of these
+//! the whole answer is held to the rules of a searchset (`searchset`).
 //!
 //! `save`: variable: path of the JSON answer, `header:Name`, or `text`. `${variable}` is replaced in
 //! urls, headers and bodies; `${base}`, `${root}`, `${host}` and `${u}` (unique to the case) exist always. A
@@ -53,20 +56,28 @@ const EXPECT: &[&str] = &[
     "notText",
     "empty",
     "lastModifiedOf",
+    "matches",
+    "ordered",
+    "included",
 ];
 
 /// All cases, by path.
 pub(crate) fn all() -> Vec<Case> {
-    let root = folder();
     let mut found = Vec::new();
-    for chapter in entries(&root).into_iter().filter(|path| path.is_dir()) {
-        for file in entries(&chapter) {
-            if file.extension().is_some_and(|extension| extension == "json") {
-                found.push(read(&file));
-            }
-        }
+    for chapter in entries(&folder()).into_iter().filter(|path| path.is_dir()) {
+        below(&chapter, &mut found);
     }
     found
+}
+
+fn below(folder: &Path, found: &mut Vec<Case>) {
+    for path in entries(folder) {
+        if path.is_dir() {
+            below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "json") {
+            found.push(read(&path));
+        }
+    }
 }
 
 /// The folder of the cases.

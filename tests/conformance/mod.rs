@@ -4,6 +4,7 @@ mod all;
 mod case;
 mod coverage;
 mod run;
+mod searchset;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use kiln::fhir::json::{Object, Value};
 
 use super::case::{Case, Variables, folder};
+use super::searchset;
 use crate::harness::client::{Answer, Call, Client};
 use crate::harness::json::{at, difference, has_form, same};
 
@@ -27,7 +28,10 @@ pub(crate) async fn run(case: &Case, client: &Client, unique: &str) -> Result<()
         let call = request(client, step, &variables).map_err(|e| format!("{}: {e}", place()))?;
         let answer = call.try_send().await.map_err(|error| format!("{}: {error}", place()))?;
         let expected = step.get("expect").map(|expect| variables.fill_all(expect)).transpose()?;
-        let checked = expected.as_ref().map_or(Ok(()), |expect| check(&answer, expect));
+        let checked = expected.as_ref().map_or(Ok(()), |expect| {
+            check(&answer, expect)?;
+            searchset::check(&answer, expect, unique, &client.base())
+        });
         let kept = checked.and_then(|()| keep(&answer, step, &mut variables));
         kept.map_err(|reason| format!("{}: {reason}\n{answer:?}", place()))?;
     }

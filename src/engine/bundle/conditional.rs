@@ -52,6 +52,8 @@ struct Written {
     identities: Vec<Identity>,
     /// What a conditional create found.
     existing: Option<Current>,
+    /// Whether criteria found nothing, so that it is made.
+    is_new: bool,
 }
 
 /// Entries on their way: those that can run, and those that wait for references.
@@ -170,7 +172,8 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
-        let one = |identity| Written { identities: vec![identity], existing: None };
+        let one = |identity| Written { identities: vec![identity], ..Written::default() };
+        let new = |identity| Written { is_new: true, ..one(identity) };
         let Some(criteria) = sought.entries.get(&entry.index) else {
             return Ok(match &entry.action {
                 Action::Create(of, _) => one(options.new_identity(entry.index, *of, &*self.ids)),
@@ -183,9 +186,9 @@ impl Engine {
                 Ok(match self.find_one(criteria, &permit, tx).await? {
                     Some(found) => {
                         let identities = vec![found.version.identity.clone()];
-                        Written { identities, existing: Some(found) }
+                        Written { identities, existing: Some(found), is_new: false }
                     }
-                    None => one(options.new_identity(entry.index, *of, &*self.ids)),
+                    None => new(options.new_identity(entry.index, *of, &*self.ids)),
                 })
             }
             Action::UpdateBy(of, _, value) => {
@@ -193,8 +196,8 @@ impl Engine {
                 let id = self.check_update_by(*of, value)?;
                 let found = self.find_one(criteria, &permit, tx).await?;
                 let goal = self.goal(*of, found, id.as_ref(), &permit, tx).await?;
-                let Goal { identity, .. } = goal;
-                Ok(one(identity))
+                let Goal { identity, current } = goal;
+                Ok(if current.is_none() { new(identity) } else { one(identity) })
             }
             Action::PatchBy(of, ..) => {
                 let permit = permit.derive(Kind::Patch, *of)?;
@@ -204,7 +207,7 @@ impl Engine {
             Action::DeleteBy(of, _) => {
                 let permit = permit.derive(Kind::Delete, *of)?;
                 let identities = self.find_to_delete(criteria, &permit, tx).await?;
-                Ok(Written { identities, existing: None })
+                Ok(Written { identities, ..Written::default() })
             }
             _ => Err(Error::internal("this entry has no criteria")),
         }
@@ -330,7 +333,7 @@ fn settled<'e>(entry: &Entry<'e>, written: Written) -> Settle<'e> {
         let (condition, modified_since) = (condition.clone(), *modified_since);
         Settle::Work(Work { index, rank, task, condition, modified_since })
     };
-    let Written { identities, existing } = written;
+    let Written { identities, existing, .. } = written;
     if let Some(Current { version, patients, .. }) = existing {
         return work(Task::Exists(Box::new(version), patients));
     }
@@ -364,9 +367,8 @@ fn check_once(entries: &[Entry<'_>], written: &[Written], sought: &Sought) -> Re
             let text = format!("two entries change {identity}");
             return Err(Error::invalid_at(IssueCode::Invalid, text, place()));
         }
-        let is_new = written.existing.is_none() && matches!(entry.action, Action::CreateUnless(..));
         let locks = sought.entries.get(&entry.index).map(|criteria| &criteria.locks);
-        if let Some(locks) = locks.filter(|_| is_new)
+        if let Some(locks) = locks.filter(|_| written.is_new)
             && !made.insert(locks)
         {
             let text = "two entries would create what the same criteria ask for";

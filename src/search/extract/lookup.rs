@@ -19,7 +19,7 @@ use super::plan::{Parameter, Plan, Source};
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::search) struct Shape<'p> {
     pub(in crate::search) search_type: SearchType,
-    /// The types that a reference may point to; empty = any.
+    /// The types that a reference may point to, sorted; empty = any.
     pub(in crate::search) targets: Vec<ResourceType>,
     pub(in crate::search) is_phonetic: bool,
     /// The kinds of its elements, each with the system that its definition implies; `None` where
@@ -94,9 +94,11 @@ impl<'p> Shape<'p> {
                 Some(found)
             }
         };
+        let mut targets = comparison.targets.clone();
+        targets.sort_unstable();
         Self {
             search_type: comparison.search_type,
-            targets: comparison.targets.clone(),
+            targets,
             is_phonetic: comparison.is_phonetic,
             elements,
         }

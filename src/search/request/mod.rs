@@ -38,6 +38,8 @@ mod reference;
 mod result;
 mod scope;
 mod string;
+#[cfg(test)]
+mod tests;
 mod token;
 mod uri;
 

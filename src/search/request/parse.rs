@@ -17,6 +17,9 @@ use super::{ContainedMode, SearchRequest, Total};
 /// Parameters of paging and form: they mean nothing to the search itself.
 const FORM: [&str; 3] = ["_cursor", "_format", "_pretty"];
 
+/// Of what is wrong or passed over so much is told.
+const MAX_TOLD: usize = 100;
+
 /// Reads what a query asks for.
 ///
 /// # Errors
@@ -82,7 +85,9 @@ impl<'c> Draft<'c> {
     }
 
     pub(super) fn fault(&mut self, name: &str, reason: Reason) {
-        self.faults.push(Fault { parameter: clip(name), reason });
+        if self.faults.len() < MAX_TOLD {
+            self.faults.push(Fault { parameter: clip(name), reason });
+        }
     }
 
     pub(super) fn show(&mut self, name: &str, value: &str) {
@@ -93,7 +98,7 @@ impl<'c> Draft<'c> {
     pub(super) fn ignore(&mut self, name: &str, reason: impl Into<Cow<'static, str>>) {
         if self.context().is_strict {
             self.fault(name, Reason::NotSupported(reason.into()));
-        } else {
+        } else if self.request.notices.len() < MAX_TOLD {
             self.request.notices.push(Notice::ignored(name, reason));
         }
     }

@@ -6,7 +6,7 @@ use crate::fhir::query::Query;
 use super::Filter;
 use super::context::{Context, SearchTarget};
 use super::criterion::unfit;
-use super::fault::clip;
+use super::fault::{Reason, clip};
 use super::parse::Draft;
 
 /// The types that a query searches.
@@ -46,13 +46,20 @@ impl Scope {
         types.sort_unstable_by_key(|of| of.as_str());
         let before = types.clone();
         for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
-            let named = || value.split(',').filter_map(|name| name.parse::<ResourceType>().ok());
+            let named = || -> Vec<ResourceType> {
+                let names = value.split(',').take(context.limits.values);
+                names.filter_map(|name| name.parse().ok()).collect()
+            };
             match name {
                 "_type" => {
                     is_listed = true;
-                    types.retain(|of| named().any(|named| named == *of));
+                    let named = named();
+                    types.retain(|of| named.contains(of));
                 }
-                "_type:not" => types.retain(|of| named().all(|named| named != *of)),
+                "_type:not" => {
+                    let named = named();
+                    types.retain(|of| !named.contains(of));
+                }
                 _ => {}
             }
         }
@@ -73,6 +80,10 @@ impl Draft<'_> {
         }
         if value.is_empty() {
             return self.ignore(name, "has no value");
+        }
+        let (count, limit) = (value.split(',').count(), self.context().limits.values);
+        if count > limit {
+            return self.fault(name, Reason::TooMany { what: "values", count, limit });
         }
         for unknown in value.split(',').filter(|name| name.parse::<ResourceType>().is_err()) {
             self.ignore(name, format!("{:?} is no type of resource", clip(unknown)));

@@ -119,12 +119,9 @@ impl Criteria<'_> {
         [Case::Sensitive, Case::Insensitive].into_iter().filter(|it| found.contains(it)).collect()
     }
 
-    fn member(raw: Raw<'_>) -> Result<Vec<Comparison>, Reason> {
+    /// A value set that a code is in.
+    pub(super) fn member(raw: Raw<'_>) -> Result<Vec<Comparison>, Reason> {
         Ok(vec![Comparison::In { value_set: raw.plain()? }])
-    }
-
-    pub(super) fn value_set(raw: Raw<'_>) -> Result<Vec<Comparison>, Reason> {
-        Self::member(raw)
     }
 
     /// `:below` and `:above`.

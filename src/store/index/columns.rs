@@ -4,7 +4,7 @@
 use tokio_postgres::types::ToSql;
 
 use crate::fhir::ResourceType;
-use crate::store::rows::{Edge, JsonText, number_array};
+use crate::store::rows::{Edge, JsonText};
 
 use super::rows::IndexRows;
 
@@ -31,12 +31,12 @@ const LEAVE: u8 = b'N';
 pub(in crate::store) struct IndexColumns<'a> {
     rid: Vec<i64>,
     resource_type: Vec<i16>,
-    patients: Vec<String>,
     identity: Vec<i64>,
     start: Vec<Edge>,
     end: Vec<Edge>,
-    marks: Vec<String>,
-    signs: Vec<String>,
+    patients: Slices,
+    /// The marks, and the signs behind them.
+    marks: Slices,
     keys: Vec<Option<JsonText<'a>>>,
     change: Vec<i8>,
     token: Tokens,
@@ -44,6 +44,18 @@ pub(in crate::store) struct IndexColumns<'a> {
     date: Dates,
     string: Strings<'a>,
     gone: Gone,
+}
+
+/// Arrays of many resources in one. Each has two parts; places count from 1.
+#[derive(Default)]
+struct Slices {
+    all: Vec<i64>,
+    /// Where the first part begins.
+    start: Vec<i32>,
+    /// Where the first part ends.
+    middle: Vec<i32>,
+    /// Where the second part ends.
+    end: Vec<i32>,
 }
 
 #[derive(Default)]
@@ -100,6 +112,17 @@ struct Groups {
     h: Vec<i64>,
 }
 
+impl Slices {
+    fn push(&mut self, first: &[i64], second: &[i64]) {
+        let place = |all: &[i64]| i32::try_from(all.len()).unwrap_or(i32::MAX);
+        self.start.push(place(&self.all).saturating_add(1));
+        self.all.extend_from_slice(first);
+        self.middle.push(place(&self.all));
+        self.all.extend_from_slice(second);
+        self.end.push(place(&self.all));
+    }
+}
+
 impl Tokens {
     fn push(&mut self, rid: i64, start: Edge, (h, system): (i64, i32)) {
         self.rid.push(rid);
@@ -117,12 +140,11 @@ impl<'a> IndexColumns<'a> {
         let rid = indexed.rid;
         self.rid.push(rid);
         self.resource_type.push(indexed.resource_type.code());
-        self.patients.push(number_array(indexed.patients));
+        self.patients.push(indexed.patients, &[]);
         self.identity.push(indexed.identity);
         self.start.push(now.s());
         self.end.push(now.hi());
-        self.marks.push(number_array(&now.marks));
-        self.signs.push(number_array(&now.signs));
+        self.marks.push(&now.marks, &now.signs);
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
         self.change.push(change(indexed).cast_signed());
         let moved = before.s() != now.s();
@@ -170,20 +192,24 @@ impl<'a> IndexColumns<'a> {
         }
     }
 
-    /// `$19` to `$61` of the statements that write the index.
+    /// `$19` to `$65` of the statements that write the index.
     pub(in crate::store) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let Self { token, number, date, string, gone, .. } = self;
         vec![
             &self.rid,
             &self.resource_type,
-            &self.patients,
             &self.identity,
             &self.start,
             &self.end,
-            &self.marks,
-            &self.signs,
             &self.keys,
             &self.change,
+            &self.patients.start,
+            &self.patients.middle,
+            &self.marks.start,
+            &self.marks.middle,
+            &self.marks.end,
+            &self.patients.all,
+            &self.marks.all,
             &token.rid,
             &token.h,
             &token.s,

@@ -25,4 +25,4 @@ pub(super) use columns::{IndexColumns, Indexed};
 pub(super) use indexer::Indexer;
 pub use indexer::{Parameters, Stored};
 pub use rows::IndexRows;
-pub(super) use statements::{index_arrays, put_index};
+pub(super) use statements::{indexed, put_index};

@@ -1,17 +1,34 @@
-//! The parts of a writing statement that keep the index: `$19` to `$28` say for each resource `w`
-//! what `srow` and `comp` hold, `$29` to `$48` are the rows that are added, `$49` to `$61` those
+//! The parts of a writing statement that keep the index: `$19` to `$32` say for each resource `w`
+//! what `srow` and `comp` hold, `$33` to `$52` are the rows that are added, `$53` to `$65` those
 //! that are gone ([`super::IndexColumns::parameters`]). `$18` is the bucket.
+//!
+//! Arrays of a resource (`pats`, `toks`) are slices of one array for all: PostgreSQL has no arrays of
+//! arrays of different lengths, and to read a literal for each costs more than to store it.
 
-/// The columns `rid, rt, pats, idh, s, hi, toks, signs, keys, ix` of `w`.
-macro_rules! index_arrays {
-    (many) => {
-        "$19::bigint[], $20::smallint[], $21::text[], $22::bigint[], $23::timestamptz[], \
-         $24::timestamptz[], $25::text[], $26::text[], $27::jsonb[], $28::\"char\"[]"
+/// The columns `rid, rt, idh, s, hi, keys, ix, pats, marks, toks` of `w`; other arrays that are
+/// aligned with them come through `more` as `name = array`.
+macro_rules! indexed {
+    (many $types:literal $names:literal) => {
+        concat!(
+            "SELECT x.*, ($31::bigint[])[p0:p1] AS pats, ($32::bigint[])[t0:t1] AS marks, \
+             ($32::bigint[])[t0:t2] AS toks FROM unnest($19::bigint[], $20::smallint[], $21::bigint[], \
+             $22::timestamptz[], $23::timestamptz[], $24::jsonb[], $25::\"char\"[], $26::int[], \
+             $27::int[], $28::int[], $29::int[], $30::int[]",
+            $types,
+            ") AS x(rid, rt, idh, s, hi, keys, ix, p0, p1, t0, t1, t2",
+            $names,
+            ")"
+        )
     };
-    (one) => {
-        "($19::bigint[])[1] AS rid, ($20::smallint[])[1] AS rt, ($21::text[])[1] AS pats, \
-         ($22::bigint[])[1] AS idh, ($23::timestamptz[])[1] AS s, ($24::timestamptz[])[1] AS hi, \
-         ($25::text[])[1] AS toks, ($26::text[])[1] AS signs, ($27::jsonb[])[1] AS keys, ($28::\"char\"[])[1] AS ix"
+    (one $more:literal) => {
+        concat!(
+            "SELECT ($19::bigint[])[1] AS rid, ($20::smallint[])[1] AS rt, ($21::bigint[])[1] AS idh, \
+             ($22::timestamptz[])[1] AS s, ($23::timestamptz[])[1] AS hi, ($24::jsonb[])[1] AS keys, \
+             ($25::\"char\"[])[1] AS ix, ($31::bigint[])[($26::int[])[1]:($27::int[])[1]] AS pats, \
+             ($32::bigint[])[($28::int[])[1]:($29::int[])[1]] AS marks, \
+             ($32::bigint[])[($28::int[])[1]:($30::int[])[1]] AS toks",
+            $more
+        )
     };
 }
 
@@ -21,8 +38,8 @@ macro_rules! put_index {
         concat!(
             put_index!(rows ""; ""; ""),
             // Types for the parameters that a new resource has no use for; never run.
-            "unused AS (SELECT $49::bigint[], $50::bigint[], $51::timestamptz[], $52::bigint[], $53::bigint[], \
-             $54::timestamptz[], $55::int[], $56::bigint[], $57::bigint[], $58::bigint[], $59::bigint[], $60::bigint[], $61::bigint[]), "
+            "unused AS (SELECT $53::bigint[], $54::bigint[], $55::timestamptz[], $56::bigint[], $57::bigint[], \
+             $58::timestamptz[], $59::int[], $60::bigint[], $61::bigint[], $62::bigint[], $63::bigint[], $64::bigint[], $65::bigint[]), "
         )
     };
     (changed) => {
@@ -35,43 +52,43 @@ macro_rules! put_index {
                 " ON CONFLICT DO NOTHING"
             ),
             "srd AS (DELETE FROM srow x USING w WHERE w.ix = 'D' AND x.rid = w.rid AND x.dk = $18), \
-             cmd AS (DELETE FROM comp x USING unnest($49::bigint[], $50::bigint[], $51::timestamptz[]) \
+             cmd AS (DELETE FROM comp x USING unnest($53::bigint[], $54::bigint[], $55::timestamptz[]) \
              AS g(pat, rid, s) JOIN w ON w.rid = g.rid WHERE x.pat = g.pat AND x.rt = w.rt AND x.s = g.s \
              AND x.rid = g.rid AND x.dk = $18), \
-             tkd AS (DELETE FROM tok x USING unnest($52::bigint[], $53::bigint[], $54::timestamptz[], $55::int[]) \
+             tkd AS (DELETE FROM tok x USING unnest($56::bigint[], $57::bigint[], $58::timestamptz[], $59::int[]) \
              AS g(rid, h, s, sysh) WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $18 \
              AND x.sysh = g.sysh), \
-             nmd AS (DELETE FROM num x USING unnest($56::bigint[], $57::bigint[]) AS g(rid, h) \
+             nmd AS (DELETE FROM num x USING unnest($60::bigint[], $61::bigint[]) AS g(rid, h) \
              WHERE x.rid = g.rid AND x.h = g.h), \
-             dtd AS (DELETE FROM dat x USING unnest($58::bigint[], $59::bigint[]) AS g(rid, h) \
+             dtd AS (DELETE FROM dat x USING unnest($62::bigint[], $63::bigint[]) AS g(rid, h) \
              WHERE x.rid = g.rid AND x.h = g.h), \
-             std AS (DELETE FROM str x USING unnest($60::bigint[], $61::bigint[]) AS g(rid, h) \
+             std AS (DELETE FROM str x USING unnest($64::bigint[], $65::bigint[]) AS g(rid, h) \
              WHERE x.rid = g.rid AND x.h = g.h), "
         )
     };
     (rows $summary:literal; $compartment:literal; $token:literal) => {
         concat!(
             "srw AS (INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys) \
-             SELECT rid, idh, s, hi, $18::int, rt, toks::bigint[] || signs::bigint[], keys FROM w WHERE ix = 'I'",
+             SELECT rid, idh, s, hi, $18::int, rt, toks, keys FROM w WHERE ix = 'I'",
             $summary,
             "), cmp AS (INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) \
              SELECT p, w.rt, w.s, w.rid, $18::int, w.hi, \
-             CASE WHEN cardinality(w.toks::bigint[]) > 250 THEN '{}' ELSE w.toks::bigint[] END \
-             FROM w, unnest(w.pats::bigint[]) p WHERE w.ix = 'I'",
+             CASE WHEN cardinality(w.marks) > 250 THEN '{}' ELSE w.marks END \
+             FROM w, unnest(w.pats) p WHERE w.ix = 'I'",
             $compartment,
             "), tkn AS (INSERT INTO tok (rid, h, s, sysh, dk) \
-             SELECT x.*, $18::int FROM unnest($29::bigint[], $30::bigint[], $31::timestamptz[], $32::int[]) x",
+             SELECT x.*, $18::int FROM unnest($33::bigint[], $34::bigint[], $35::timestamptz[], $36::int[]) x",
             $token,
             "), nmb AS (INSERT INTO num (rid, h, y, u, n, lo, hi, dk) \
-             SELECT rid, h, y, u, n, lo::numeric, hi::numeric, $18::int FROM unnest($33::bigint[], \
-             $34::bigint[], $35::int[], $36::int[], $37::int[], $38::text[], $39::text[]) \
+             SELECT rid, h, y, u, n, lo::numeric, hi::numeric, $18::int FROM unnest($37::bigint[], \
+             $38::bigint[], $39::int[], $40::int[], $41::int[], $42::text[], $43::text[]) \
              AS x(rid, h, y, u, n, lo, hi)), \
-             dtt AS (INSERT INTO dat (rid, h, lo, hi, dk) SELECT x.*, $18::int FROM unnest($40::bigint[], \
-             $41::bigint[], $42::timestamptz[], $43::timestamptz[]) x), \
+             dtt AS (INSERT INTO dat (rid, h, lo, hi, dk) SELECT x.*, $18::int FROM unnest($44::bigint[], \
+             $45::bigint[], $46::timestamptz[], $47::timestamptz[]) x), \
              stt AS (INSERT INTO str (rid, h, v, exact, whole, dk) SELECT x.*, $18::int FROM \
-             unnest($44::bigint[], $45::bigint[], $46::text[], $47::text[], $48::text[]) x), "
+             unnest($48::bigint[], $49::bigint[], $50::text[], $51::text[], $52::text[]) x), "
         )
     };
 }
 
-pub(in crate::store) use {index_arrays, put_index};
+pub(in crate::store) use {indexed, put_index};

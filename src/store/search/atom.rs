@@ -4,16 +4,17 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::Test;
 use crate::search::request::compare::Comparison;
+use crate::store::Stored;
 
 use super::compile::Compiler;
 
 /// One of these makes a comparison hold.
 #[derive(Clone, Debug)]
 pub(super) enum Atom {
-    /// A row of `tok`, which `toks` knows as `mark`.
-    Token { h: i64, system: Option<i32>, mark: i64 },
-    /// Something that only `toks` knows.
-    Mark(i64),
+    /// A row of `tok`; `mark` is what tells it in `toks`, where something does.
+    Token { h: i64, system: Option<i32>, mark: Option<i64> },
+    /// Something that only `srow.toks` knows.
+    Sign(i64),
     /// A row of another table that is found by one of these hashes and by a condition, in which
     /// [`HERE`] is the row.
     Value { table: &'static str, hashes: Vec<i64>, condition: String },
@@ -33,27 +34,81 @@ pub(super) struct From {
 /// The parameter of a comparison as its rows have it.
 #[derive(Clone, Debug)]
 pub(super) struct Parameter {
-    /// The hashes, one for each type; of a composite's rest, one for each first part.
-    pub(super) hashes: Vec<i64>,
+    /// Where its values are: for each type; of a composite's rest, for each first part.
+    pub(super) stored: Vec<Stored>,
     /// `num.y`: the system of a composite's first part, where it counts.
     pub(super) first_system: Option<i32>,
 }
 
+impl Parameter {
+    /// One that has values of its own under each of these hashes.
+    pub(super) fn plain(hashes: impl IntoIterator<Item = i64>, first_system: Option<i32>) -> Self {
+        let stored = hashes.into_iter().map(|own| Stored { own, parts: Vec::new() });
+        Self { stored: stored.collect(), first_system }
+    }
+
+    /// The hashes under which its values are, where those are no references.
+    pub(super) fn values(&self) -> Vec<i64> {
+        self.hashes(|stored| stored.parts.iter().map(|(part, _)| *part).collect())
+    }
+
+    /// The hashes under which references to resources of a type here are.
+    pub(super) fn to(&self, of: ResourceType) -> Vec<i64> {
+        let is_to = |target: &Option<ResourceType>| target.is_none_or(|target| target == of);
+        let mut all: Vec<i64> = Vec::new();
+        for stored in &self.stored {
+            if stored.parts.is_empty() {
+                all.push(stored.own);
+            }
+            let fitting = stored.parts.iter().filter(|(_, target)| is_to(target));
+            all.extend(fitting.map(|(part, _)| *part));
+        }
+        sorted(all)
+    }
+
+    /// The hashes under which references to what is elsewhere are.
+    pub(super) fn elsewhere(&self) -> Vec<i64> {
+        self.hashes(|stored| {
+            let is_narrowed = stored.parts.iter().any(|(_, target)| target.is_some());
+            let parts = stored.parts.iter().map(|(part, _)| *part);
+            if is_narrowed { vec![stored.own] } else { parts.collect() }
+        })
+    }
+
+    fn hashes(&self, parts: impl Fn(&Stored) -> Vec<i64>) -> Vec<i64> {
+        let of = |stored: &Stored| {
+            if stored.parts.is_empty() { vec![stored.own] } else { parts(stored) }
+        };
+        sorted(self.stored.iter().flat_map(of).collect())
+    }
+}
+
+fn sorted(mut hashes: Vec<i64>) -> Vec<i64> {
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
 impl Compiler<'_, '_> {
-    /// The atoms of a test, over resources of `types`.
+    /// The atoms of a test, over resources of `types`. A primary date has none: see
+    /// [`Compiler::span`].
     pub(super) fn atoms(
         &mut self,
         test: &Test,
         types: &[ResourceType],
     ) -> Result<Vec<Atom>, Error> {
-        let hashes = self.parameters(&test.parameters, types);
+        let stored = self.stored(&test.parameters, types);
+        let dated = self.without_primary(&stored);
+        let stored = stored.into_iter().map(|(_, stored)| stored).collect();
+        let (parameter, dated) =
+            (Parameter { stored, first_system: None }, Parameter::plain(dated, None));
         let mut atoms = Vec::new();
-        if hashes.is_empty() {
-            return Ok(atoms);
-        }
-        let parameter = Parameter { hashes, first_system: None };
         for comparison in &test.any {
-            self.comparison(comparison, &parameter, &mut atoms)?;
+            let is_date = matches!(comparison, Comparison::Date { .. });
+            let parameter = if is_date { &dated } else { &parameter };
+            if !parameter.stored.is_empty() {
+                self.comparison(comparison, parameter, &mut atoms)?;
+            }
         }
         Ok(atoms)
     }
@@ -80,23 +135,23 @@ impl Compiler<'_, '_> {
                 atoms.push(self.position(*latitude, *longitude, *metres, parameter));
             }
             Comparison::Present => {
-                let marks = parameter.hashes.iter().map(|&of| self.hasher.present(of));
-                atoms.extend(marks.map(Atom::Mark));
+                let marks = parameter.stored.iter().map(|of| self.hasher.present(of.own));
+                atoms.extend(marks.map(Atom::Sign));
             }
             Comparison::Quantity { prefix, asked, unit } => {
                 atoms.extend(self.quantity(*prefix, asked, unit, parameter));
             }
             Comparison::Reference(asked) => return self.reference(asked, parameter, atoms),
             Comparison::String { part, text, is_exact } => {
-                let hashes = parameter.hashes.iter().map(|&of| self.hasher.string(of)).collect();
+                let hashes = parameter.values().into_iter().map(|of| self.hasher.string(of));
+                let hashes = hashes.collect();
                 atoms.push(self.string(*part, text, *is_exact, hashes));
             }
-            Comparison::Text(text) => {
-                let hashes = parameter.hashes.iter().map(|&of| self.hasher.text(of)).collect();
-                atoms.push(self.text_begins(text, hashes));
+            Comparison::Text(_) => {
+                return Err(Error::internal("a full text filter was not answered before"));
             }
             Comparison::Token(asked) => return self.token(asked, parameter, atoms),
-            Comparison::Uri(asked) => self.uri(asked, parameter, atoms),
+            Comparison::Uri(asked) => self.uri(asked, &parameter.values(), atoms),
         }
         Ok(())
     }
@@ -105,7 +160,7 @@ impl Compiler<'_, '_> {
     /// `None` for what `toks` knows.
     pub(super) fn looked_up(&mut self, atom: &Atom) -> Option<(From, String)> {
         match atom {
-            Atom::Token { .. } | Atom::Mark(_) => None,
+            Atom::Token { .. } | Atom::Sign(_) => None,
             Atom::Value { table, hashes, condition } => {
                 let alias = self.alias();
                 let is_here = self.binds.is_one_of(&format!("{alias}.h"), hashes);

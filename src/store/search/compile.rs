@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey, Test};
 use crate::store::hash::Hasher;
+use crate::store::{Parameters, Stored};
 
-use super::atom::Atom;
+use super::atom::{Atom, Parameter};
 use super::definitions::Definitions;
 use super::sql::{Bind, Binds, Cond};
 
@@ -25,7 +26,10 @@ pub(super) struct Row<'t> {
     pub(super) rid: String,
     pub(super) s: Option<String>,
     pub(super) hi: Option<String>,
+    /// The hashes of its tokens.
     pub(super) toks: Option<String>,
+    /// The same with what says that a parameter has a value.
+    pub(super) signs: Option<String>,
     pub(super) idh: Option<String>,
     pub(super) rt: Option<String>,
     pub(super) lu: Option<String>,
@@ -43,6 +47,7 @@ impl<'t> Row<'t> {
             s: has_s.then(|| format!("{alias}.s")),
             hi: None,
             toks: None,
+            signs: None,
             idh: None,
             rt: None,
             lu: None,
@@ -56,6 +61,7 @@ impl<'t> Row<'t> {
         Self {
             hi: Some(format!("{alias}.hi")),
             toks: Some(format!("{alias}.toks")),
+            signs: Some(format!("{alias}.toks")),
             idh: Some(format!("{alias}.idh")),
             rt: Some(format!("{alias}.rt")),
             ..Self::key(alias, true, types)
@@ -84,6 +90,7 @@ impl Row<'_> {
 
 /// Compiles the filters of one statement.
 pub(super) struct Compiler<'a, 'gate> {
+    pub(super) parameters: &'a Parameters,
     pub(super) definitions: &'a Definitions,
     pub(super) hasher: &'a Hasher,
     pub(super) permit: &'a Permit<'gate>,
@@ -96,18 +103,19 @@ pub(super) struct Compiler<'a, 'gate> {
 
 impl<'a, 'gate> Compiler<'a, 'gate> {
     pub(super) fn new(
+        parameters: &'a Parameters,
         definitions: &'a Definitions,
         hasher: &'a Hasher,
         permit: &'a Permit<'gate>,
         wide: &'a HashSet<usize>,
     ) -> Self {
         let binds = Binds::default();
-        Self { definitions, hasher, permit, binds, wide, aliases: 0, depth: 0 }
+        Self { parameters, definitions, hasher, permit, binds, wide, aliases: 0, depth: 0 }
     }
 
     /// A compiler of the same that keeps nothing.
     pub(super) fn scratch(&self) -> Self {
-        Self::new(self.definitions, self.hasher, self.permit, self.wide)
+        Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide)
     }
 
     /// A name that no other row of the statement has.
@@ -167,16 +175,15 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     }
 
     fn test(&mut self, test: &Test, row: &Row<'_>) -> Result<Cond, Error> {
-        if let Some(condition) = self.primary_date(test, row) {
-            return Ok(condition);
-        }
+        let span = self.span(test, row);
         let atoms = self.atoms(test, &row.types)?;
-        Ok(self.atoms_hold(&atoms, row))
+        let rest = self.atoms_hold(&atoms, row);
+        Ok(Cond::any([span, rest]))
     }
 
     /// The condition that one of the atoms holds.
     pub(super) fn atoms_hold(&mut self, atoms: &[Atom], row: &Row<'_>) -> Cond {
-        let mut conditions = vec![self.tokens(atoms, row)];
+        let mut conditions = self.tokens(atoms, row);
         for atom in atoms {
             if let Some((from, condition)) = self.looked_up(atom) {
                 let (alias, condition) = (from.alias, condition);
@@ -190,10 +197,29 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         Cond::any(conditions)
     }
 
-    /// The hashes of a parameter, one for each of `types` that has it.
-    pub(super) fn parameters(&self, keys: &[ParameterKey], types: &[ResourceType]) -> Vec<i64> {
+    /// Where the values of a parameter are, for each of `types` that has it.
+    pub(super) fn stored(
+        &self,
+        keys: &[ParameterKey],
+        types: &[ResourceType],
+    ) -> Vec<(ResourceType, Stored)> {
         let of_types = keys.iter().filter(|key| types.contains(&key.resource_type));
-        of_types.map(|key| self.hasher.parameter(key.resource_type, &key.code)).collect()
+        let stored = of_types.filter_map(|key| {
+            let of = key.resource_type;
+            Some((of, self.parameters.stored(of, &key.code)?))
+        });
+        stored.collect()
+    }
+
+    /// The parameters under which references of `types` to resources of the type `to` are.
+    pub(super) fn references(
+        &self,
+        keys: &[ParameterKey],
+        types: &[ResourceType],
+        to: ResourceType,
+    ) -> Vec<i64> {
+        let stored = self.stored(keys, types).into_iter().map(|(_, stored)| stored).collect();
+        Parameter { stored, first_system: None }.to(to)
     }
 
     /// The condition that the row is of one of the types.

@@ -43,7 +43,7 @@ impl Compiler<'_, '_> {
             other => (0, other),
         };
         let behind = first.hashes.iter().map(|&first| self.hasher.behind(first, system));
-        let parameter = Parameter { hashes: behind.collect(), first_system };
+        let parameter = Parameter::plain(behind, first_system);
         match rest {
             [second] => self.comparison(second, &parameter, atoms),
             [
@@ -58,9 +58,8 @@ impl Compiler<'_, '_> {
     }
 
     fn first(&self, first: &Comparison, parameter: &Parameter) -> Result<First, Error> {
-        let hashes = |of: &dyn Fn(i64) -> Vec<i64>| {
-            parameter.hashes.iter().flat_map(|&parameter| of(parameter)).collect()
-        };
+        let hashes =
+            |of: &dyn Fn(i64) -> Vec<i64>| parameter.values().into_iter().flat_map(of).collect();
         let token = |parameter, code| self.hasher.token(parameter, code);
         Ok(match first {
             Comparison::Token(AskedToken::Code(codes)) => First {
@@ -78,6 +77,9 @@ impl Compiler<'_, '_> {
             Comparison::Reference(AskedReference::Local { resource_type, id, version: None }) => {
                 let identity = self.hasher.identity(*resource_type, id);
                 First { hashes: hashes(&|of| vec![Hasher::reference(of, identity)]), system: None }
+            }
+            Comparison::Reference(AskedReference::Url(url)) => {
+                First { hashes: hashes(&|of| vec![self.hasher.url(of, url)]), system: None }
             }
             _ => {
                 return Err(Error::NotSupported(

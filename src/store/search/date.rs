@@ -5,10 +5,12 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#date> (rest 4.44 to 4.63)
 
-use crate::search::request::Test;
+use crate::fhir::ResourceType;
 use crate::search::request::compare::Comparison;
 use crate::search::request::prefix::Prefix;
+use crate::search::request::{ParameterKey, Test};
 use crate::search::values::date::DateRange;
+use crate::store::Stored;
 
 use super::atom::{Atom, HERE, Parameter};
 use super::compile::{Compiler, Row};
@@ -22,35 +24,75 @@ impl Compiler<'_, '_> {
         range: &DateRange,
         parameter: &Parameter,
     ) -> Atom {
-        let hashes = parameter.hashes.iter().map(|&of| self.hasher.date(of)).collect();
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.date(of)).collect();
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
         let condition = compare(prefix, range, &low, &high, &mut self.binds);
         Atom::Value { table: "dat", hashes, condition }
     }
 
-    /// The condition of a test of the date that rows are ordered by, where the row has its span.
-    pub(super) fn primary_date(&mut self, test: &Test, row: &Row<'_>) -> Option<Cond> {
-        let (low, high) = row.s.as_deref().zip(row.hi.as_deref())?;
-        if !self.is_primary(test, row) {
-            return None;
+    /// The condition of a test on the date that rows are ordered by: `s` and `hi` are its span. Never
+    /// holds where the test asks for another.
+    pub(super) fn span(&mut self, test: &Test, row: &Row<'_>) -> Cond {
+        let stored = self.stored(&test.parameters, &row.types);
+        let types = self.primary_types(&stored);
+        let is_date = |comparison: &Comparison| matches!(comparison, Comparison::Date { .. });
+        if types.is_empty() || !test.any.iter().any(is_date) {
+            return Cond::False;
         }
+        let of_type = self.is_type_of(&types, row);
+        let (alias, at_hand) = (self.alias(), row.s.clone().zip(row.hi.clone()));
+        let is_at_hand = at_hand.is_some();
+        let (low, high) = at_hand.unwrap_or_else(|| (format!("{alias}.s"), format!("{alias}.hi")));
         let mut any = Vec::new();
         for comparison in &test.any {
-            let Comparison::Date { prefix, range } = comparison else { return None };
-            any.push(format!("({})", compare(*prefix, range, low, high, &mut self.binds)));
+            if let Comparison::Date { prefix, range } = comparison {
+                let condition = compare(*prefix, range, &low, &high, &mut self.binds);
+                any.push(Cond::Sql(format!("({condition})")));
+            }
         }
         // A row without the date has a span of nothing before all times.
         let is_there = Cond::sql(format!("{high} > '-infinity'"));
-        Some(Cond::all([is_there, Cond::any(any.into_iter().map(Cond::Sql))]))
+        let holds = Cond::all([is_there, Cond::any(any)]);
+        let holds = if is_at_hand {
+            holds
+        } else {
+            let (rid, holds) = (&row.rid, holds.and());
+            Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid}{holds}"))
+        };
+        Cond::all([of_type, holds])
     }
 
-    /// Whether a test asks for the date that the rows of all types of `row` are ordered by, and that
-    /// date is one span in each of them.
-    fn is_primary(&self, test: &Test, row: &Row<'_>) -> bool {
-        row.types.iter().all(|&of| {
-            let mut keys = test.parameters.iter().filter(|key| key.resource_type == of);
-            keys.next().is_some_and(|key| self.definitions.is_primary(of, &key.code))
-        })
+    /// The hash of the date that rows of a type are ordered by.
+    fn primary(&self, of: ResourceType) -> Option<i64> {
+        let extractor = &self.parameters.extractor;
+        let at = usize::from(extractor.primary(of)?);
+        Some(self.hasher.parameter(of, &extractor.parameters(of).get(at)?.code))
+    }
+
+    /// The types for which a parameter is, or shows, the date that rows are ordered by.
+    pub(super) fn primary_types(&self, stored: &[(ResourceType, Stored)]) -> Vec<ResourceType> {
+        let is_primary = |(of, stored): &&(ResourceType, Stored)| {
+            let primary = self.primary(*of);
+            primary.is_some_and(|primary| values(stored).any(|value| value == primary))
+        };
+        stored.iter().filter(is_primary).map(|(of, _)| *of).collect()
+    }
+
+    /// The hashes under which the dates of a parameter are that rows are not ordered by.
+    pub(super) fn without_primary(&self, stored: &[(ResourceType, Stored)]) -> Vec<i64> {
+        let mut all = Vec::new();
+        for (of, stored) in stored {
+            let primary = self.primary(*of);
+            all.extend(values(stored).filter(|value| Some(*value) != primary));
+        }
+        all
+    }
+
+    /// Whether the values of a parameter are the date that rows are ordered by and nothing else, for
+    /// each of `types`.
+    pub(super) fn is_primary(&self, keys: &[ParameterKey], types: &[ResourceType]) -> bool {
+        let stored = self.stored(keys, types);
+        self.primary_types(&stored).len() == types.len() && self.without_primary(&stored).is_empty()
     }
 
     /// Bounds of `s` that a test of the primary date sets: from, and up to. What lies outside cannot
@@ -61,7 +103,7 @@ impl Compiler<'_, '_> {
         row: &Row<'_>,
     ) -> (Option<Moment>, Option<Moment>) {
         let [Comparison::Date { prefix, range }] = &*test.any else { return (None, None) };
-        if !self.is_primary(test, row) {
+        if !self.is_primary(&test.parameters, &row.types) {
             return (None, None);
         }
         let (low, high) = ends(range);
@@ -97,6 +139,12 @@ impl Compiler<'_, '_> {
         };
         Cond::any(any.iter().map(one).collect::<Vec<_>>())
     }
+}
+
+/// The hashes under which the values of a parameter of one type are.
+fn values(stored: &Stored) -> impl Iterator<Item = i64> + '_ {
+    let own = stored.parts.is_empty().then_some(stored.own);
+    own.into_iter().chain(stored.parts.iter().map(|(part, _)| *part))
 }
 
 fn ends(range: &DateRange) -> (Moment, Moment) {

@@ -186,7 +186,8 @@ impl Compiler<'_, '_> {
 
     fn test_drivers(&self, test: &Test, types: &[ResourceType]) -> Result<Vec<Driver>, Error> {
         // The values are not kept: this only tells the kinds.
-        let atoms = self.scratch().atoms(test, types)?;
+        let mut scratch = self.scratch();
+        let atoms = scratch.atoms(test, types)?;
         let mut drivers = Vec::new();
         if let Some(patients) = self.patients(test, types) {
             drivers.push(Driver::Compartment(patients));
@@ -196,6 +197,11 @@ impl Compiler<'_, '_> {
             _ => None,
         };
         let is_value = |atom: &Atom| matches!(atom, Atom::Token { .. } | Atom::Value { .. });
+        // A span of `s` is no source of its own: it bounds the others.
+        let row = Row::resource("d", types);
+        if scratch.span(test, &row) != Cond::False {
+            return Ok(drivers);
+        }
         if let Some(mut keys) = atoms.iter().map(token).collect::<Option<Vec<_>>>() {
             keys.sort_unstable();
             keys.dedup();
@@ -368,17 +374,17 @@ impl Compiler<'_, '_> {
         types: &[ResourceType],
     ) -> Result<Source, Error> {
         let (alias, list) = (self.alias(), self.alias());
-        let parameters = self.parameters(reference, types);
         let mut found = Vec::new();
         for (of, filter) in targets {
-            found.extend(self.targets(*of, filter)?);
+            let parameters = self.references(reference, types, *of);
+            let Some(identities) = self.targets(*of, filter)? else { continue };
+            let parameters = self.binds.longs(parameters);
+            found.push(format!(
+                "SELECT k.idh # p.p AS h FROM ({identities}) k(idh) \
+                 CROSS JOIN unnest({parameters}) p(p)"
+            ));
         }
-        let parameters = self.binds.longs(parameters);
-        let found = union(found);
-        let each = format!(
-            "(SELECT DISTINCT k.idh # p.p AS h FROM ({found}) k(idh) \
-             CROSS JOIN unnest({parameters}) p(p)) {list}"
-        );
+        let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(found));
         Ok(Source {
             each: Some(each),
             table: format!("tok {alias}"),
@@ -433,16 +439,23 @@ impl Compiler<'_, '_> {
                 format!("SELECT w.rid FROM res w WHERE w.tid = {tenant} AND {is_type}{updated}")
             }
             Filter::Has { source, reference, filter } => {
-                let parameter = self.hasher.parameter(*source, &reference.code);
                 let is_member = types == [ResourceType::PATIENT]
                     && self.definitions.is_member(*source, &reference.code);
-                match self.referred(*source, parameter, filter, is_member)? {
-                    Some(identities) => format!(
-                        "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
-                         JOIN srow w ON w.idh = q.idh"
-                    ),
-                    None => nothing(),
+                let keys = std::slice::from_ref(reference);
+                let mut all = Vec::new();
+                for &of in types {
+                    for parameter in self.references(keys, &[*source], of) {
+                        let found = self.referred(*source, parameter, filter, is_member)?;
+                        let code = self.binds.add(Bind::Short(of.code()));
+                        all.extend(found.map(|identities| {
+                            format!(
+                                "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
+                                 JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
+                            )
+                        }));
+                    }
                 }
+                union(all)
             }
             Filter::Hierarchy { reference, is_below, of } => {
                 let set = self.hierarchy_set(reference, *is_below, of, types)?;

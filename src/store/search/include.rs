@@ -26,6 +26,7 @@ use crate::store::resource::{Current, current};
 use crate::store::{Store, TENANT, failure};
 
 use super::Definitions;
+use super::atom::Parameter;
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;
@@ -237,11 +238,15 @@ impl Wanted {
             .filter(|source| include.source.is_none_or(|wanted| wanted == *source));
         for source in sources {
             for code in run.references(source, include.code.as_deref(), to.resource_type) {
-                let parameter = run.hasher.parameter(source, code);
-                self.referring.insert((source, Hasher::reference(parameter, identity), 0));
-                if let Some(url) = url {
-                    self.referring.insert((source, run.hasher.url(parameter, url), version));
+                let Some(stored) = run.parameters.stored(source, code) else { continue };
+                let parameter = Parameter { stored: vec![stored], first_system: None };
+                for of in parameter.to(to.resource_type) {
+                    self.referring.insert((source, Hasher::reference(of, identity), 0));
                 }
+                let url = url.iter().flat_map(|url| {
+                    parameter.elsewhere().into_iter().map(|of| run.hasher.url(of, url))
+                });
+                self.referring.extend(url.map(|h| (source, h, version)));
             }
         }
     }

@@ -25,12 +25,12 @@ impl Compiler<'_, '_> {
         row: &Row<'_>,
         is_wide: bool,
     ) -> Result<Cond, Error> {
-        let parameters = self.parameters(reference, &row.types);
-        if parameters.is_empty() {
-            return Ok(Cond::False);
-        }
         let mut any = Vec::new();
         for (of, filter) in targets {
+            let parameters = self.references(reference, &row.types, *of);
+            if parameters.is_empty() {
+                continue;
+            }
             any.push(if is_wide {
                 self.target_of_row(&parameters, *of, filter, row)?
             } else {
@@ -127,7 +127,33 @@ impl Compiler<'_, '_> {
         row: &Row<'_>,
         is_wide: bool,
     ) -> Result<Cond, Error> {
-        let parameter = self.hasher.parameter(source, &reference.code);
+        // What a parameter keeps of references depends on what they lead to.
+        let mut any = Vec::new();
+        let mut types = row.types.clone().into_owned();
+        let keys = std::slice::from_ref(reference);
+        while let Some(&first) = types.first() {
+            let parameters = self.references(keys, &[source], first);
+            let (same, others): (Vec<_>, Vec<_>) = types
+                .into_iter()
+                .partition(|of| self.references(keys, &[source], *of) == parameters);
+            types = others;
+            let part = Row { types: same.clone().into(), ..row.clone() };
+            let of_type = self.is_type_of(&same, row);
+            for parameter in parameters {
+                let has = self.has_by((source, parameter, reference), filter, &part, is_wide)?;
+                any.push(Cond::all([of_type.clone(), has]));
+            }
+        }
+        Ok(Cond::any(any))
+    }
+
+    fn has_by(
+        &mut self,
+        (source, parameter, reference): (ResourceType, i64, &ParameterKey),
+        filter: &Filter,
+        row: &Row<'_>,
+        is_wide: bool,
+    ) -> Result<Cond, Error> {
         let is_member = *row.types == [ResourceType::PATIENT]
             && self.definitions.is_member(source, &reference.code);
         if !is_wide {
@@ -205,7 +231,7 @@ impl Compiler<'_, '_> {
         (of, id): &(ResourceType, LogicalId),
         types: &[ResourceType],
     ) -> Result<String, Error> {
-        let parameters = self.parameters(reference, types);
+        let parameters = self.references(reference, types, *of);
         let start = self.binds.long(self.hasher.identity(*of, id));
         let next = self.alias();
         let next_row = Row::resource(&next, types.to_vec());
@@ -242,7 +268,7 @@ impl Compiler<'_, '_> {
             return self.is_member(&[identity], row);
         }
         let atoms = self.compartment_atoms(code, identity, &row.types);
-        let mut conditions = vec![self.tokens(&atoms, row)];
+        let mut conditions = self.tokens(&atoms, row);
         if row.types.contains(&code) {
             conditions.push(self.is_identity(&[identity], row));
         }
@@ -262,8 +288,9 @@ impl Compiler<'_, '_> {
         let mut atoms = Vec::new();
         for &of in types {
             for name in compartment.parameters(of) {
-                let parameter = self.hasher.parameter(of, name);
-                atoms.push(any(Hasher::reference(parameter, identity)));
+                let key = ParameterKey { resource_type: of, code: name.clone() };
+                let hashes = self.references(&[key], &[of], code).into_iter();
+                atoms.extend(hashes.map(|it| any(Hasher::reference(it, identity))));
             }
         }
         atoms

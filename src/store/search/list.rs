@@ -17,6 +17,7 @@ use crate::store::hash::Hasher;
 use crate::store::rows::JsonText;
 
 use super::Asked;
+use super::atom::Parameter;
 use super::compile::{Compiler, Row};
 use super::run::Run;
 
@@ -44,7 +45,8 @@ impl Asked<'_, '_> {
         let Ok(of) = "List".parse::<ResourceType>() else { return Ok(Vec::new()) };
         let hasher = self.store.hasher();
         let none = HashSet::new();
-        let mut compiler = Compiler::new(self.definitions, hasher, self.permit, &none);
+        let mut compiler =
+            Compiler::new(self.parameters, self.definitions, hasher, self.permit, &none);
         let row = Row::resource("f", vec![of]);
         let visible = compiler.visible(&row)?.and();
         let identity = compiler.binds.long(hasher.identity(of, list));
@@ -56,12 +58,15 @@ impl Asked<'_, '_> {
         let Some(found) = rows.first() else { return Ok(Vec::new()) };
         let body: Option<JsonText<'_>> = found.try_get(0).map_err(failure::error)?;
         let hashes: Vec<i64> = found.try_get(1).map_err(failure::error)?;
-        let item = hasher.parameter(of, "item");
+        let Some(item) = self.parameters.stored(of, "item") else { return Ok(Vec::new()) };
+        let items = Parameter { stored: vec![item], first_system: None }.values();
         // Only what the index took for a reference to a resource here is one.
-        let known: HashSet<i64> = hashes.into_iter().map(|hash| hash ^ item).collect();
+        let known = hashes.iter().flat_map(|hash| items.iter().map(move |item| hash ^ item));
+        let known: HashSet<i64> = known.collect();
         let mut wanted = references(body.map_or(b"{}", |body| body.0), hasher)?;
         wanted.retain(|identity| known.contains(identity));
-        let mut compiler = Compiler::new(self.definitions, hasher, self.permit, &none);
+        let mut compiler =
+            Compiler::new(self.parameters, self.definitions, hasher, self.permit, &none);
         let wanted = compiler.binds.longs(wanted);
         let text = format!("SELECT f.rid FROM srow f WHERE f.idh = ANY ({wanted})");
         let rows = run.rows(&compiler.binds.finish(&text)).await?;

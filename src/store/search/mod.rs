@@ -40,7 +40,7 @@ use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{Filter, SearchRequest};
 
 use super::connection::Reader;
-use super::{Store, WriteTx};
+use super::{Parameters, Store, WriteTx};
 
 use page::Search;
 use run::Run;
@@ -148,7 +148,8 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
         let mut run = Run::alone(self, request.explain).await?;
-        let asked = Asked { store: self, definitions, permit };
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
         let mut page = asked.page(&mut run, request, paging).await?;
         drop(run);
         if !request.includes.is_empty() {
@@ -172,7 +173,9 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
         let mut run = Run::alone(self, false).await?;
-        Asked { store: self, definitions, permit }.few(&mut run, types, filters, limit).await
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
     }
 }
 
@@ -190,7 +193,8 @@ impl WriteTx {
     ) -> Result<(SearchPage, Disclosed), Error> {
         let store = self.store().clone();
         let mut run = self.run(&store, request.explain).await?;
-        let asked = Asked { store: &store, definitions, permit };
+        let parameters = &*store.parameters()?;
+        let asked = Asked { store: &store, parameters, definitions, permit };
         let mut page = asked.page(&mut run, request, paging).await?;
         drop(run);
         match self.connection() {
@@ -219,7 +223,8 @@ impl WriteTx {
     ) -> Result<Vec<Found>, Error> {
         let store = self.store().clone();
         let mut run = self.run(&store, false).await?;
-        let asked = Asked { store: &store, definitions, permit };
+        let parameters = &*store.parameters()?;
+        let asked = Asked { store: &store, parameters, definitions, permit };
         asked.few(&mut run, types, filters, limit).await
     }
 
@@ -235,6 +240,7 @@ impl WriteTx {
 /// Who asks whom.
 struct Asked<'a, 'gate> {
     store: &'a Store,
+    parameters: &'a Parameters,
     definitions: &'a Definitions,
     permit: &'a Permit<'gate>,
 }
@@ -257,7 +263,7 @@ impl<'gate> Asked<'_, 'gate> {
         request: &SearchRequest,
         (page, disclosed): &mut (SearchPage, Disclosed),
     ) -> Result<(), Error> {
-        let Self { store, definitions, permit } = *self;
+        let Self { store, definitions, permit, .. } = *self;
         let matches: Vec<&Version> = page.matches.iter().map(|found| &found.version).collect();
         let found =
             include::included(&request.includes, &matches, definitions, reader, store, permit);
@@ -283,7 +289,7 @@ impl<'gate> Asked<'_, 'gate> {
     }
 
     fn about<'s>(&'s self, types: &'s [ResourceType], filters: &'s [Filter]) -> Search<'s, 'gate> {
-        let Self { store, definitions, permit } = *self;
-        Search { store, definitions, permit, types, filters }
+        let Self { store, parameters, definitions, permit } = *self;
+        Search { store, parameters, definitions, permit, types, filters }
     }
 }

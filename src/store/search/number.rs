@@ -28,7 +28,7 @@ impl Compiler<'_, '_> {
         asked: &Asked,
         parameter: &Parameter,
     ) -> Option<Atom> {
-        let hashes = parameter.hashes.iter().map(|&of| self.hasher.number(of)).collect();
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.number(of)).collect();
         self.compared(prefix, asked, hashes, parameter, None)
     }
 
@@ -41,7 +41,8 @@ impl Compiler<'_, '_> {
         parameter: &Parameter,
     ) -> Option<Atom> {
         let hasher = self.hasher;
-        let of = |hash: &dyn Fn(i64) -> i64| parameter.hashes.iter().map(|&it| hash(it)).collect();
+        let values = parameter.values();
+        let of = |hash: &dyn Fn(i64) -> i64| values.iter().map(|&it| hash(it)).collect();
         let given = || of(&|it| hasher.number(it));
         match unit {
             AskedUnit::Any => self.compared(prefix, asked, given(), parameter, None),
@@ -100,7 +101,7 @@ impl Compiler<'_, '_> {
             let system = self.binds.add(Bind::Int(system));
             condition = format!("{HERE}y = {system} AND {condition}");
         }
-        let hashes = parameter.hashes.iter().map(|&of| self.hasher.position(of)).collect();
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
         Some(Atom::Value { table: "num", hashes, condition })
     }
 
@@ -112,7 +113,7 @@ impl Compiler<'_, '_> {
         metres: f64,
         parameter: &Parameter,
     ) -> Atom {
-        let hashes = parameter.hashes.iter().map(|&of| self.hasher.position(of)).collect();
+        let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
         let degrees = metres / METRES_A_DEGREE;
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
         let far = self.distance(latitude, longitude, (&low, &high));

@@ -15,9 +15,11 @@ use crate::fhir::ResourceType;
 use crate::search::request::compare::Comparison;
 use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
+use crate::store::Stored;
 use crate::store::hash::Hasher;
 
-use super::compile::Compiler;
+use super::atom::Parameter;
+use super::compile::{Compiler, Row};
 use super::cursor::Position;
 use super::driver::{Source, every};
 use super::sql::{Bind, Binds, Cond};
@@ -94,11 +96,7 @@ impl Compiler<'_, '_> {
     pub(super) fn native(&self, sort: &[SortKey], types: &[ResourceType]) -> Option<Order> {
         let [key] = sort else { return sort.is_empty().then_some(Order::NATIVE) };
         let SortBy::Parameter(parameters, SearchType::Date) = &key.by else { return None };
-        let is_primary = |&of: &ResourceType| {
-            let mut own = parameters.iter().filter(|it| it.resource_type == of);
-            own.next().is_some_and(|it| self.definitions.is_primary(of, &it.code))
-        };
-        types.iter().all(is_primary).then_some(Order::Walked {
+        self.is_primary(parameters, types).then_some(Order::Walked {
             by: Walk::Date,
             is_descending: key.is_descending,
             has_missing: !key.is_descending,
@@ -206,7 +204,7 @@ impl Compiler<'_, '_> {
             before: format!(
                 "c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), \
                  v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
-                 (SELECT f.keys FROM srow f WHERE f.rid = c.rid OFFSET 0) f), ",
+                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f), ",
                 columns.join(", ")
             ),
             query: format!(
@@ -257,13 +255,18 @@ impl Compiler<'_, '_> {
         is_descending: bool,
         types: &[ResourceType],
     ) -> Result<(String, &'static str), Error> {
-        let hashes = self.parameters(parameters, types);
+        let stored = self.stored(parameters, types);
         let most = if is_descending { "max" } else { "min" };
         let end = if is_descending { "hi" } else { "lo" };
-        let of = |hash: &dyn Fn(i64) -> i64| hashes.iter().map(|&it| hash(it)).collect::<Vec<_>>();
+        let values = Parameter {
+            stored: stored.iter().map(|(_, stored)| stored.clone()).collect(),
+            first_system: None,
+        };
+        let values = values.values();
         Ok(match kind {
             SearchType::Number | SearchType::Quantity => {
-                let is_here = self.binds.is_one_of("t.h", &of(&|it| self.hasher.number(it)));
+                let hashes: Vec<i64> = values.iter().map(|&it| self.hasher.number(it)).collect();
+                let is_here = self.binds.is_one_of("t.h", &hashes);
                 (
                     format!(
                         "(SELECT {most}(t.{end}) FROM num t WHERE t.rid = c.rid AND {is_here})"
@@ -271,30 +274,9 @@ impl Compiler<'_, '_> {
                     "numeric",
                 )
             }
-            // Spans go by their beginnings; one without is as good as missing.
-            SearchType::Date => {
-                let is_here = self.binds.is_one_of("t.h", &of(&|it| self.hasher.date(it)));
-                (
-                    format!(
-                        "(SELECT {most}(nullif(t.lo, '-infinity')) FROM dat t \
-                         WHERE t.rid = c.rid AND {is_here})"
-                    ),
-                    "timestamptz",
-                )
-            }
+            SearchType::Date => (self.date_key(&stored, is_descending), "timestamptz"),
             SearchType::Reference | SearchType::String | SearchType::Token | SearchType::Uri => {
-                let names = hashes
-                    .iter()
-                    .map(|&it| format!("f.keys->{}", self.binds.text(Hasher::sort_name(it))));
-                let value = format!("coalesce({})", names.collect::<Vec<_>>().join(", "));
-                let place = usize::from(is_descending);
-                (
-                    format!(
-                        "(CASE jsonb_typeof({value}) WHEN 'array' THEN {value}->>{place} \
-                         ELSE {value} #>> '{{}}' END) COLLATE \"C\""
-                    ),
-                    "text COLLATE \"C\"",
-                )
+                (self.text_key(&values, is_descending), "text COLLATE \"C\"")
             }
             SearchType::Composite | SearchType::Special => {
                 return Err(Error::NotSupported(format!(
@@ -303,6 +285,51 @@ impl Compiler<'_, '_> {
                 )));
             }
         })
+    }
+
+    /// Spans go by their beginnings; one without is as good as missing.
+    fn date_key(&mut self, stored: &[(ResourceType, Stored)], is_descending: bool) -> String {
+        let (most, outer) = if is_descending { ("max", "greatest") } else { ("min", "least") };
+        let types = self.primary_types(stored);
+        let rest = self.without_primary(stored);
+        let mut all = Vec::new();
+        if !types.is_empty() {
+            let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+            let of_type = self.binds.is_type("f.rt", &codes);
+            all.push(format!("CASE WHEN {of_type} THEN nullif(f.s, '-infinity') END"));
+        }
+        if !rest.is_empty() {
+            let hashes: Vec<i64> = rest.into_iter().map(|it| self.hasher.date(it)).collect();
+            let is_here = self.binds.is_one_of("t.h", &hashes);
+            all.push(format!(
+                "(SELECT {most}(nullif(t.lo, '-infinity')) FROM dat t \
+                 WHERE t.rid = c.rid AND {is_here})"
+            ));
+        }
+        if all.is_empty() {
+            "NULL::timestamptz".to_owned()
+        } else {
+            format!("{outer}({})", all.join(", "))
+        }
+    }
+
+    /// The smallest or largest text that `srow.keys` has of the parameters.
+    fn text_key(&mut self, values: &[i64], is_descending: bool) -> String {
+        let (place, outer) = if is_descending { (1, "greatest") } else { (0, "least") };
+        let mut all = Vec::new();
+        for &value in values {
+            let key = format!("f.keys->{}", self.binds.text(Hasher::sort_name(value)));
+            all.push(format!(
+                "CASE jsonb_typeof({key}) WHEN 'array' THEN {key}->>{place} ELSE {key} #>> '{{}}' END"
+            ));
+        }
+        if all.is_empty() {
+            return "NULL::text COLLATE \"C\"".to_owned();
+        }
+        // What has no value counts for neither.
+        let all: Vec<String> =
+            all.into_iter().map(|one| format!("({one}) COLLATE \"C\"")).collect();
+        format!("{outer}({})", all.join(", "))
     }
 
     fn distance_key(
@@ -320,8 +347,9 @@ impl Compiler<'_, '_> {
         });
         let missing = || Error::NotSupported("a distance is measured from a place".to_owned());
         let (test, (latitude, longitude)) = found.ok_or_else(missing)?;
-        let hashes = self.parameters(&test.parameters, types);
-        let hashes: Vec<i64> = hashes.into_iter().map(|it| self.hasher.position(it)).collect();
+        let stored = self.stored(&test.parameters, types).into_iter().map(|(_, it)| it).collect();
+        let values = Parameter { stored, first_system: None }.values();
+        let hashes: Vec<i64> = values.into_iter().map(|it| self.hasher.position(it)).collect();
         let is_here = self.binds.is_one_of("t.h", &hashes);
         let distance = self.distance(latitude, longitude, ("t.lo", "t.hi"));
         Ok(format!("(SELECT min({distance}) FROM num t WHERE t.rid = c.rid AND {is_here})"))
@@ -331,7 +359,7 @@ impl Compiler<'_, '_> {
     pub(super) fn updated_rows(&mut self, types: &[ResourceType]) -> Source {
         let alias = self.alias();
         let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
-        let mut row = super::compile::Row::key(&alias, false, types.to_vec());
+        let mut row = Row::key(&alias, false, types.to_vec());
         row.lu = Some(format!("{alias}.lu"));
         row.rt = Some(format!("{alias}.rt"));
         let mut condition = format!("{alias}.tid = {tenant} AND {alias}.op <> 'D'");
@@ -354,7 +382,7 @@ impl Compiler<'_, '_> {
         let alias = self.alias();
         let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
         let code = self.binds.add(Bind::Short(of.code()));
-        let row = super::compile::Row::key(&alias, false, vec![of]);
+        let row = Row::key(&alias, false, vec![of]);
         // Names outlive their resources.
         let condition = format!(
             "{alias}.tid = {tenant} AND {alias}.rt = {code} \

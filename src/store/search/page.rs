@@ -6,14 +6,15 @@ use tokio_postgres::Row;
 
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
-use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, VersionId};
+use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
-use crate::store::{Store, failure, rows};
+use crate::store::{Parameters, Store, failure, rows};
 
 use super::compile::Compiler;
 use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
 use super::driver::{Candidate, Driver, Source, conjuncts, every};
+use super::include::{Included, included};
 use super::order::{MAX_SORTED, Order, Walk};
 use super::probe::{Choice, choose};
 use super::run::Run;
@@ -28,6 +29,7 @@ const LOOKED_UP: u64 = 5_000;
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
     pub(super) store: &'a Store,
+    pub(super) parameters: &'a Parameters,
     pub(super) definitions: &'a Definitions,
     pub(super) permit: &'a Permit<'gate>,
     pub(super) types: &'a [ResourceType],
@@ -40,7 +42,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
     where
         'a: 's,
     {
-        Compiler::new(self.definitions, self.store.hasher(), self.permit, wide)
+        Compiler::new(self.parameters, self.definitions, self.store.hasher(), self.permit, wide)
     }
 
     /// A page of matches.
@@ -75,6 +77,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 known => known,
             };
             self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
+            self.include(run, request, &mut page, &mut disclosed).await?;
+            disclosed.patients.sort_unstable();
+            disclosed.patients.dedup();
         } else {
             page.total = self.total(run, request, &choice, paging, &[]).await?;
         }
@@ -207,8 +212,26 @@ impl<'a, 'gate> Search<'a, 'gate> {
             disclosed.entities.push(version.versioned_path());
             page.matches.push(Match { version, score: None, rid: key(&row)? });
         }
-        disclosed.patients.sort_unstable();
-        disclosed.patients.dedup();
+        Ok(())
+    }
+
+    /// Adds what comes along with the matches.
+    async fn include(
+        &self,
+        run: &Run<'_>,
+        request: &SearchRequest,
+        page: &mut SearchPage,
+        disclosed: &mut Disclosed,
+    ) -> Result<(), Error> {
+        let matches: Vec<&Version> = page.matches.iter().map(|it| &it.version).collect();
+        let (definitions, store, permit) = (self.definitions, self.store, self.permit);
+        let reader = run.reader();
+        let found = included(&request.includes, &matches, definitions, reader, store, permit);
+        let Included { versions, is_cut, disclosed: told } = found.await?;
+        page.included = versions;
+        page.is_included_cut = is_cut;
+        disclosed.patients.extend(told.patients);
+        disclosed.entities.extend(told.entities);
         Ok(())
     }
 

@@ -70,7 +70,18 @@ impl Compiler<'_, '_> {
             return Cond::False;
         }
         let (alias, rid) = (self.alias(), &row.rid);
+        // A row's place among those of a patient is known where its date is.
+        let Some(s) = &row.s else {
+            let patients = self.binds.longs(patients.iter().copied());
+            return Cond::exists(&format!(
+                "res {alias} WHERE {alias}.rid = {rid} AND {alias}.pats && {patients}"
+            ));
+        };
         let is_theirs = self.binds.is_one_of(&format!("{alias}.pat"), patients);
-        Cond::exists(&format!("comp {alias} WHERE {is_theirs} AND {alias}.rid = {rid}"))
+        let codes: Vec<i16> = row.types.iter().map(|of| of.code()).collect();
+        let of_type = self.binds.is_type(&format!("{alias}.rt"), &codes);
+        Cond::exists(&format!(
+            "comp {alias} WHERE {is_theirs} AND {of_type} AND {alias}.s = {s} AND {alias}.rid = {rid}"
+        ))
     }
 }

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::error::Error;
-use crate::store::connection::Transaction;
+use crate::store::connection::{Reader, Transaction};
 use crate::store::{Store, failure};
 
 use super::sql::Statement;
@@ -40,6 +40,14 @@ impl<'a> Run<'a> {
     pub(super) fn inside(transaction: &'a Transaction, explain: bool) -> Self {
         let lane = Lane::Transaction(transaction);
         Self { lane, explanation: explain.then(Explanation::default) }
+    }
+
+    /// Where static statements of the search run.
+    pub(super) fn reader(&self) -> Reader<'_> {
+        match &self.lane {
+            Lane::Own(connection) => Reader::Alone(connection),
+            Lane::Transaction(transaction) => Reader::Transaction(transaction),
+        }
     }
 
     /// Adds a step to the plan in words.

@@ -49,11 +49,6 @@ impl Compiler<'_, '_> {
         Atom::Value { table: "str", hashes, condition }
     }
 
-    /// The display or text of a token.
-    pub(super) fn text_begins(&mut self, text: &str, hashes: Vec<i64>) -> Atom {
-        Atom::Value { table: "str", hashes, condition: begins(text, &mut self.binds) }
-    }
-
     /// A uri that begins so; urns are below nothing.
     pub(super) fn uri_below(&mut self, beginning: &str, hashes: Vec<i64>) -> Atom {
         let begins = begins(beginning, &mut self.binds);

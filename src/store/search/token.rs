@@ -14,39 +14,47 @@ use super::sql::{Bind, Cond};
 const MAX_BEGINNINGS: usize = 2_000;
 
 impl Compiler<'_, '_> {
-    /// The condition that one of the tokens and marks among `atoms` is in the row.
-    pub(super) fn tokens(&mut self, atoms: &[Atom], row: &Row<'_>) -> Cond {
-        let (mut keys, mut marks, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    /// The conditions of which one holds when a token or sign among `atoms` is in the row.
+    pub(super) fn tokens(&mut self, atoms: &[Atom], row: &Row<'_>) -> Vec<Cond> {
+        let (mut marks, mut keys, mut signs) = (Vec::new(), Vec::new(), Vec::new());
         for atom in atoms {
             match *atom {
-                Atom::Token { h, system, mark } => {
-                    keys.push((h, system));
-                    all.push(mark);
-                }
-                Atom::Mark(mark) => {
-                    marks.push(mark);
-                    all.push(mark);
-                }
+                Atom::Token { mark: Some(mark), .. } if row.toks.is_some() => marks.push(mark),
+                Atom::Token { mark: Some(mark), .. } if row.s.is_none() => signs.push(mark),
+                Atom::Token { h, system, .. } => keys.push((h, system)),
+                Atom::Sign(sign) => signs.push(sign),
                 _ => {}
             }
         }
-        if all.is_empty() {
-            return Cond::False;
+        let mut any = Vec::new();
+        if let Some(all) = &row.signs {
+            marks.append(&mut signs);
+            signs = std::mem::take(&mut marks);
+            if !signs.is_empty() {
+                any.push(Cond::Sql(Self::overlaps(&mut self.binds, all, &signs)));
+            }
+        } else if !signs.is_empty() {
+            // One look at the resource answers for both kinds.
+            any.push(self.resource_column(row, None, "toks", |binds, toks| {
+                Self::overlaps(binds, toks, &signs)
+            }));
         }
-        if let Some(toks) = &row.toks {
-            return Cond::Sql(Self::overlaps(&mut self.binds, toks, &all));
+        if let (Some(toks), false) = (&row.toks, marks.is_empty()) {
+            any.push(Cond::Sql(Self::overlaps(&mut self.binds, toks, &marks)));
         }
-        // One look at the resource answers both kinds.
-        if !marks.is_empty() || row.s.is_none() {
-            return self.resource_column(row, None, "toks", |binds, toks| {
-                Self::overlaps(binds, toks, &all)
-            });
+        if !keys.is_empty() {
+            any.push(self.keys_exist(&keys, row));
         }
-        self.keys_exist(&keys, row)
+        any
     }
 
     fn keys_exist(&mut self, keys: &[(i64, Option<i32>)], row: &Row<'_>) -> Cond {
-        let Some(s) = &row.s else { return Cond::False };
+        let Some(s) = &row.s else {
+            let (alias, rid) = (self.alias(), &row.rid);
+            let found = Row::resource(&alias, row.types.clone());
+            let exist = self.keys_exist(keys, &found).and();
+            return Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid}{exist}"));
+        };
         let (alias, rid) = (self.alias(), &row.rid);
         let place = format!("{alias}.s = {s} AND {alias}.rid = {rid}");
         if keys.iter().all(|(_, system)| system.is_none()) {
@@ -81,7 +89,7 @@ impl Compiler<'_, '_> {
         parameter: &Parameter,
         atoms: &mut Vec<Atom>,
     ) -> Result<(), Error> {
-        for &of in &parameter.hashes {
+        for of in parameter.values() {
             let code = |code: &Code<'_>| self.hasher.token(of, code);
             match asked {
                 AskedToken::Code(codes) => atoms.extend(codes.iter().map(|it| any(code(it)))),
@@ -96,7 +104,7 @@ impl Compiler<'_, '_> {
                     atoms.push(any(self.hasher.of_type(of, Some(system), it, value)));
                 }
                 AskedToken::System(system) => {
-                    atoms.push(Atom::Mark(self.hasher.of_system(of, system)));
+                    atoms.push(Atom::Sign(self.hasher.of_system(of, system)));
                 }
                 AskedToken::Begins(text) => {
                     let condition = self.code_begins(of, text);
@@ -146,16 +154,17 @@ impl Compiler<'_, '_> {
             AskedReference::Identifier(token) => self.identifier(token, parameter, atoms)?,
             AskedReference::Local { resource_type, id, version } => {
                 let identity = self.hasher.identity(*resource_type, id);
-                atoms.extend(parameter.hashes.iter().map(|&of| {
+                atoms.extend(parameter.to(*resource_type).into_iter().map(|of| {
                     any(match version {
                         Some(version) => self.hasher.reference_version(of, identity, *version),
                         None => Hasher::reference(of, identity),
                     })
                 }));
             }
-            AskedReference::Canonical(uri) => self.uri(uri, parameter, atoms),
+            AskedReference::Canonical(uri) => self.uri(uri, &parameter.elsewhere(), atoms),
             AskedReference::Url(text) => {
-                atoms.extend(parameter.hashes.iter().map(|&of| any(self.hasher.url(of, text))));
+                let hashes = parameter.elsewhere();
+                atoms.extend(hashes.into_iter().map(|of| any(self.hasher.url(of, text))));
             }
         }
         Ok(())
@@ -172,7 +181,7 @@ impl Compiler<'_, '_> {
             let exact = codes.iter().filter(|code| code.case == Case::Sensitive);
             exact.map(|code| code.text.clone().into_owned()).collect()
         };
-        for &of in &parameter.hashes {
+        for of in parameter.elsewhere() {
             let value = |value: &str| self.hasher.identifier(of, value);
             match asked {
                 AskedToken::Code(codes) => {
@@ -186,11 +195,10 @@ impl Compiler<'_, '_> {
                     let system = self.hasher.system(Some(system));
                     atoms.push(qualified(self.hasher, value(&code.text), system));
                 }
-                AskedToken::System(system) => {
-                    atoms.push(Atom::Mark(self.hasher.of_system(of, system)));
-                }
-                AskedToken::OfType { .. } | AskedToken::Begins(_) => {
-                    return Err(Error::internal("an identifier is asked for by what it has not"));
+                AskedToken::System(_) | AskedToken::OfType { .. } | AskedToken::Begins(_) => {
+                    return Err(Error::NotSupported(
+                        "the identifier of a reference is found by its value".to_owned(),
+                    ));
                 }
             }
         }
@@ -198,8 +206,7 @@ impl Compiler<'_, '_> {
     }
 
     /// Adds the atoms of a uri.
-    pub(super) fn uri(&mut self, asked: &AskedUri, parameter: &Parameter, atoms: &mut Vec<Atom>) {
-        let hashes = &parameter.hashes;
+    pub(super) fn uri(&mut self, asked: &AskedUri, hashes: &[i64], atoms: &mut Vec<Atom>) {
         match asked {
             AskedUri::Is { url, version, is_version_below, fragment } => match version {
                 Some(version) if *is_version_below => {
@@ -240,10 +247,11 @@ impl Compiler<'_, '_> {
 
 /// A row of `tok` with whatever system.
 pub(super) fn any(h: i64) -> Atom {
-    Atom::Token { h, system: None, mark: h }
+    Atom::Token { h, system: None, mark: Some(h) }
 }
 
-/// A row of `tok` with this system, or 0 for none.
+/// A row of `tok` with this system, or 0 for none: of that, `toks` says nothing.
 pub(super) fn qualified(hasher: &Hasher, h: i64, system: i32) -> Atom {
-    Atom::Token { h, system: Some(system), mark: hasher.qualified(h, system) }
+    let mark = (system != 0).then(|| hasher.qualified(h, system));
+    Atom::Token { h, system: Some(system), mark }
 }

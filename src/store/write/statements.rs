@@ -5,24 +5,31 @@
 //! of each array: half the work of `unnest` for the database, and most writes are of this form while
 //! few clients write.
 
-use crate::store::index::{index_arrays, put_index};
+use crate::store::index::{indexed, put_index};
 use crate::store::ledger::insert_ledger;
 
 /// The versions `w`, with what the index says of each.
 macro_rules! versions {
     (many) => {
         concat!(
-            "WITH w AS (SELECT * FROM unnest(", index_arrays!(many), ", $62::int[], $63::int[], \
-             $64::\"char\"[], $65::text[], $66::int[], $67::timestamptz[], $68::jsonb[], $69::jsonb[]) \
-             AS w(rid, rt, pats, idh, s, hi, toks, signs, keys, ix, prior, vid, op, id, dh, lu, meta, body)), "
+            "WITH w AS (",
+            indexed!(many
+                ", $66::int[], $67::int[], $68::\"char\"[], $69::text[], $70::int[], $71::timestamptz[], \
+                 $72::jsonb[], $73::jsonb[]"
+                ", prior, vid, op, id, dh, lu, meta, body"
+            ),
+            "), "
         )
     };
     (one) => {
         concat!(
-            "WITH w AS NOT MATERIALIZED (SELECT ", index_arrays!(one), ", ($62::int[])[1] AS prior, \
-             ($63::int[])[1] AS vid, ($64::\"char\"[])[1] AS op, ($65::text[])[1] AS id, \
-             ($66::int[])[1] AS dh, ($67::timestamptz[])[1] AS lu, ($68::jsonb[])[1] AS meta, \
-             ($69::jsonb[])[1] AS body), "
+            "WITH w AS NOT MATERIALIZED (",
+            indexed!(one
+                ", ($66::int[])[1] AS prior, ($67::int[])[1] AS vid, ($68::\"char\"[])[1] AS op, \
+                 ($69::text[])[1] AS id, ($70::int[])[1] AS dh, ($71::timestamptz[])[1] AS lu, \
+                 ($72::jsonb[])[1] AS meta, ($73::jsonb[])[1] AS body"
+            ),
+            "), "
         )
     };
 }
@@ -32,7 +39,7 @@ macro_rules! new_resources {
         "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
          SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = 0), \
          ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats::bigint[], meta, body FROM w WHERE prior = 0), "
+         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = 0), "
     };
 }
 
@@ -52,9 +59,9 @@ macro_rules! new_versions {
     (one) => {
         concat!(
             "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($62::int[])[1]), ",
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1]), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($62::int[])[1] RETURNING r.rid), "
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1] RETURNING r.rid), "
         )
     };
 }
@@ -73,7 +80,7 @@ macro_rules! superseded {
 
 macro_rules! new_values {
     () => {
-        "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats::bigint[], \
+        "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats, \
          meta = w.meta, body = w.body, blob = NULL, codec = 0 "
     };
 }
@@ -124,9 +131,9 @@ pub(super) const SUPERSEDE_ONE: &str = concat!(
 
 /// The index alone, of versions that stay as they are.
 pub(in crate::store) const INDEX: &str = concat!(
-    "WITH w AS (SELECT * FROM unnest(",
-    index_arrays!(many),
-    ") AS w(rid, rt, pats, idh, s, hi, toks, signs, keys, ix)), ",
+    "WITH w AS (",
+    indexed!(many "" ""),
+    "), ",
     put_index!(changed),
     "led AS (",
     insert_ledger!(many),

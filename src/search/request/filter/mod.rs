@@ -228,7 +228,7 @@ impl Criteria<'_> {
             (SearchType::String, _, Some(part)) if !parameter.shape().is_phonetic => {
                 Ok(vec![Self::string(raw, part, false)?])
             }
-            (SearchType::Token, Operator::In | Operator::Ni, _) => Self::value_set(raw),
+            (SearchType::Token, Operator::In | Operator::Ni, _) => Self::member(raw),
             (SearchType::Token, Operator::Sb | Operator::Ss, _) => {
                 let is_below = operator == Operator::Ss;
                 Ok(vec![self.hierarchy(parameter.shape(), is_below, raw)?])

@@ -101,7 +101,7 @@ impl Operator {
 /// # Errors
 /// The first place that the grammar does not allow.
 pub(super) fn parse(text: &str) -> Result<Expression<'_>, Reason> {
-    let mut parser = Parser { text, at: 0, depth: 0 };
+    let mut parser = Parser { text, at: 0, depth: 0, counted: (0, 1) };
     let found = parser.expression()?;
     parser.space();
     if parser.rest().is_empty() { Ok(found) } else { Err(parser.expected("and, or, or the end")) }
@@ -111,6 +111,8 @@ struct Parser<'t> {
     text: &'t str,
     at: usize,
     depth: usize,
+    /// A place in the text and its column: the next one is counted from there.
+    counted: (usize, usize),
 }
 
 impl<'t> Parser<'t> {
@@ -118,11 +120,13 @@ impl<'t> Parser<'t> {
         &self.text[self.at..]
     }
 
-    fn column(&self) -> usize {
-        self.text[..self.at].chars().count() + 1
+    fn column(&mut self) -> usize {
+        let (at, column) = if self.counted.0 <= self.at { self.counted } else { (0, 1) };
+        self.counted = (self.at, column + self.text[at..self.at].chars().count());
+        self.counted.1
     }
 
-    fn expected(&self, what: &str) -> Reason {
+    fn expected(&mut self, what: &str) -> Reason {
         fault(self.column(), Reason::name(format!("{what} is expected")))
     }
 
@@ -142,7 +146,8 @@ impl<'t> Parser<'t> {
     fn keyword(&mut self, word: &str) -> bool {
         self.space();
         let Some(after) = self.rest().strip_prefix(word) else { return false };
-        let ends = after.starts_with(|next: char| next.is_whitespace() || next == '(');
+        let next = after.chars().next();
+        let ends = next.is_none_or(|next| next.is_whitespace() || next == '(');
         self.at += if ends { word.len() } else { 0 };
         ends
     }

@@ -1,0 +1,105 @@
+//! Search queries and `_filter` expressions.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use kiln::fhir::datetime::Zone;
+use kiln::fhir::query::Query;
+use kiln::fhir::{Instant, ResourceType};
+use kiln::search::extract::{Extractor, Settings};
+use kiln::search::request::{
+    Context, InvalidSearch, Limits, Reason, SearchRequest, SearchTarget, parse,
+};
+use kiln::search::values::quantity::Ucum;
+use kiln::spec::codes::Codes;
+use kiln::spec::package::Pack;
+use kiln::spec::{R4_PACK, Spec};
+
+use crate::target::holds;
+
+static EXTRACTOR: LazyLock<Extractor> = LazyLock::new(|| match extractor() {
+    Ok(extractor) => extractor,
+    Err(fault) => unreachable!("the embedded pack loads: {fault}"),
+});
+
+fn extractor() -> Result<Extractor, Box<dyn std::error::Error>> {
+    let spec = Arc::new(Spec::r4()?);
+    let codes = Codes::load(&Pack::open(R4_PACK)?)?;
+    let base = "http://example.org/fhir".into();
+    let settings = Settings { base, units: Box::new(Ucum), zone: Zone::UTC };
+    Ok(Extractor::new(spec, codes, settings)?)
+}
+
+fn read(target: &SearchTarget, text: &str) -> Option<Result<SearchRequest, InvalidSearch>> {
+    let query = Query::parse(text).ok()?;
+    let context = Context {
+        extractor: &EXTRACTOR,
+        now: Instant::from_micros(0),
+        is_strict: false,
+        limits: Limits { filter_nodes: 500, ..Limits::default() },
+    };
+    Some(parse(target, &query, &context))
+}
+
+/// A query is read or refused, in bounds, and what is shown of it is read as the same.
+pub(crate) fn query(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let (name, text) = text.split_once('?').unwrap_or(("", text));
+    let target = match name.parse::<ResourceType>() {
+        Ok(only) => SearchTarget::Type(only),
+        Err(_) => SearchTarget::System,
+    };
+    match read(&target, text) {
+        None => Ok(()),
+        Some(Err(invalid)) => refused(&invalid),
+        Some(Ok(found)) => {
+            holds(found.types.is_sorted_by_key(|it| it.as_str()), "types are in order")?;
+            holds(!found.types.is_empty(), "there is a type")?;
+            let shown: Vec<String> = found
+                .shown
+                .iter()
+                .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+                .collect();
+            let again = read(&target, &shown.join("&"));
+            let Some(Ok(again)) = again else {
+                return Err(format!("what is shown is refused: {shown:?}: {again:?}"));
+            };
+            let notices = Vec::new();
+            let found = SearchRequest { notices, ..found };
+            let again = SearchRequest { notices: Vec::new(), ..again };
+            holds(found == again, &format!("{shown:?} is read as {again:?}, not {found:?}"))
+        }
+    }
+}
+
+/// An expression is read or refused with a place in it.
+pub(crate) fn filter(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let columns = 1..=text.chars().count() + 1;
+    for of in [ResourceType::PATIENT, ResourceType::OBSERVATION] {
+        let query = format!("_filter={}", encoded(text));
+        let Some(Err(invalid)) = read(&SearchTarget::Type(of), &query) else { continue };
+        refused(&invalid)?;
+        for fault in invalid.0 {
+            let Reason::Filter { column, problem } = fault.reason else {
+                return Err(format!("a fault has a column: {fault}"));
+            };
+            holds(columns.contains(&column), "the column is in the text")?;
+            holds(!matches!(*problem, Reason::Filter { .. }), "a fault has one column")?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(invalid: &InvalidSearch) -> Result<(), String> {
+    holds((1..=100).contains(&invalid.0.len()), "the number of faults is bounded")?;
+    let is_short = |text: String| text.len() < 2_000;
+    holds(invalid.0.iter().all(|fault| is_short(fault.to_string())), "faults are short")
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "%{byte:02X}");
+        out
+    })
+}

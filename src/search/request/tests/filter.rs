@@ -1,0 +1,137 @@
+use super::*;
+
+fn expression(text: &str) -> String {
+    let query = [("_filter", text)].map(|(name, text)| {
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        format!("{name}={encoded}")
+    });
+    query[0].clone()
+}
+
+#[test]
+fn expressions_are_what_prefixes_and_modifiers_say() {
+    for (of, text, expected) in [
+        ("Patient", r#"name eq "peter""#, "name peter"),
+        ("Patient", "name co Pet", "name *pet*"),
+        ("Patient", "name sw pet", "name pet*"),
+        ("Patient", "name ew ter", "name *ter"),
+        ("Patient", r#"name ne "a, b""#, "!name a b"),
+        ("Patient", r#"name eq "say \"hi\" \\ \| x""#, "name say hi x"),
+        ("Patient", "birthdate ge 1980-05", "birthdate ge 1980-05-01~1980-06-01"),
+        ("Patient", "birthdate ne 1980", "birthdate ne 1980-01-01~1981-01-01"),
+        ("Observation", "date po 2012", "date ap 2012-01-01~2013-01-01"),
+        ("Patient", "name pr true", "name present"),
+        ("Patient", "name pr false", "!name present"),
+        ("Observation", "code eq http://loinc.org|1234-5", "code http://loinc.org|1234-5^"),
+        ("Observation", "code ne a", "!code a/a^"),
+        ("Observation", "code in http://v", "code in http://v"),
+        ("Observation", "code ni http://v", "!code in http://v"),
+        ("Observation", "code ss s|c", "code below s|c"),
+        ("Observation", "code sb s|c", "code above s|c"),
+        ("Observation", "value-quantity gt 5.4|s|u", "value-quantity gt 5.4 [5.35, 5.45) s|u"),
+        ("RiskAssessment", "probability ap 5", "probability ap 5 [4.5, 5.5)"),
+        ("Observation", "subject eq Patient/1", "subject Patient/1"),
+        ("Observation", "subject re Patient/1", "subject Patient/1"),
+        ("Observation", "subject ne Patient/1", "!subject Patient/1"),
+        ("ValueSet", "url sw http://a", "url below http://a"),
+        ("ValueSet", "url eq http://a", "url http://a"),
+        ("Patient", "_id eq a", "_id a"),
+        ("Patient", "_id ne a", "!_id a"),
+        ("Patient", "_lastUpdated ge 2020", "_lastUpdated ge 2020-01-01~2021-01-01"),
+        ("Patient", "_list eq 42", "_list 42"),
+        ("", "_type eq Patient", "_type Patient"),
+        ("Patient", r#"_content co "a b""#, "Content has a b"),
+        ("Location", "near eq 1|2|3", "near 1,2 within 3000 m"),
+        (
+            "Observation",
+            "code-value-date eq x$ge2012",
+            "code-value-date x/x^ $ ge 2012-01-01~2013-01-01",
+        ),
+    ] {
+        assert_eq!(filters(&format!("{of}?{}", expression(text))), expected, "{text}");
+    }
+}
+
+#[test]
+fn and_binds_tighter_than_or() {
+    for (text, expected) in [
+        ("name eq a and name eq b or name eq c", "((name a & name b) | name c)"),
+        ("name eq a or name eq b and name eq c", "(name a | (name b & name c))"),
+        ("(name eq a or name eq b) and name eq c", "((name a | name b) & name c)"),
+        ("not(name eq a) and not (name eq b or name eq c)", "(!name a & !(name b | name c))"),
+        ("((name eq a))", "name a"),
+        ("  name   eq\ta  ", "name a"),
+        ("name eq or or name eq and", "(name or | name and)"),
+        ("name eq not", "name not"),
+    ] {
+        assert_eq!(filters(&format!("Patient?{}", expression(text))), expected, "{text}");
+    }
+}
+
+#[test]
+fn paths_lead_on() {
+    for (text, expected) in [
+        ("subject:Patient.name eq a", "subject>[Patient: name a]"),
+        ("subject.name eq a", "subject>[Location: name a; Patient: name a]"),
+        (
+            "patient[birthdate gt 2000].name eq a",
+            "patient>[Patient: (birthdate gt 2000-01-01~2001-01-01 & name a)]",
+        ),
+        (
+            "patient[active eq true or name eq b].organization[name eq \"c ]\"].partof.name co d",
+            "patient>[Patient: ((active true | name b) & organization>[Organization: (name c & \
+             partof>[Organization: name *d*])])]",
+        ),
+    ] {
+        assert_eq!(filters(&format!("Observation?{}", expression(text))), expected, "{text}");
+    }
+    let both = format!("Observation?patient._filter={}", &expression("name eq a")[8..]);
+    assert_eq!(filters(&both), "patient>[Patient: name a]");
+}
+
+#[test]
+fn what_is_wrong_has_its_column() {
+    for (text, expected) in [
+        ("name", "column 5: an operator"),
+        ("name xx a", "column 6: an operator"),
+        ("name eq", "column 8: a value is expected"),
+        ("name eq a b", "column 11: and, or, or the end is expected"),
+        ("(name eq a", "column 11: and, or, or ) is expected"),
+        ("name eq a)", "column 10: and, or, or the end is expected"),
+        ("name eq \"a", "column 11: the closing quote is expected"),
+        ("name eq \"a\\", "column 12: the closing quote is expected"),
+        ("é eq a", "column 1: Patient has no search parameter \"é\""),
+        ("name eq é and = eq b", "column 15: the name of a parameter, not or ( is expected"),
+        ("not name eq a", "column 5: an operator"),
+        ("name eq a and", "column 14: the name of a parameter, not or ( is expected"),
+        ("nope eq a", "column 1: Patient has no search parameter \"nope\""),
+        ("name eq a and birthdate ge x", "column 28: value 1, \"gex\", is not a date"),
+        ("name gt a", "column 6: gt does not apply to string"),
+        ("birthdate co 1", "column 11: co does not apply to date"),
+        ("_id gt a", "column 8: gt does not apply to _id"),
+        ("gender:not eq male", "column 1: there are no modifiers here"),
+        ("organization.nope eq a", "column 14: Organization has no search parameter \"nope\""),
+        ("gender.name eq a", "column 1: gender is a token, no reference"),
+        ("organization[name eq a] eq b", "column 24: . and the name of a parameter is expected"),
+        ("name pr maybe", "column 9: value 1, \"maybe\", is not true or false"),
+        ("_filter eq a", "column 12: eq does not apply to _filter"),
+    ] {
+        let found = faults(&format!("Patient?{}", expression(text)), &context());
+        let expected = format!("_filter: {expected}");
+        assert!(found[0].starts_with(&expected), "{text}: {found:?}");
+    }
+    let two = faults(&format!("Patient?{}", expression("nope eq a or birthdate ge x")), &context());
+    assert_eq!(two.len(), 2, "{two:?}");
+}
+
+#[test]
+fn an_expression_may_go_only_so_deep() {
+    let deep = |count| format!("{}name eq a{}", "(".repeat(count), ")".repeat(count));
+    assert_eq!(filters(&format!("Patient?{}", expression(&deep(32)))), "name a");
+    for text in [deep(33), deep(100_000), "not(".repeat(100_000), "organization[".repeat(50_000)] {
+        let found = faults(&format!("Patient?{}", expression(&text)), &context());
+        assert!(found[0].contains("parentheses around each other"), "{found:?}");
+    }
+    let long = format!("Patient?{}", expression(&["name eq a"; 2_001].join(" or ")));
+    assert!(faults(&long, &context())[0].contains("comparisons"));
+}

@@ -1,0 +1,207 @@
+use super::*;
+
+#[test]
+fn a_value_of_another_form_is_refused_however_lenient() {
+    for url in [
+        "Patient?birthdate=abc",
+        "RiskAssessment?probability=gt",
+        "RiskAssessment?probability=.5",
+        "RiskAssessment?probability=1_000",
+        "RiskAssessment?probability=1|s|u",
+        "Observation?date=05",
+        "Observation?date=1973-02-30",
+        "Observation?date=1973-13",
+        "Observation?date=2015-04-13t20:27:01Z",
+        "Observation?date=2015-04-13T24:00",
+        "Observation?date=2015-04-13T20",
+        "Observation?date=2015-04-13T20:27:01.0123456789Z",
+        "Observation?code=a|b|c|d",
+        "Observation?code=a|b|c",
+        "Observation?code=|",
+        "Observation?value-quantity=5|a|b|c",
+        "Observation?value-quantity=abc",
+        "Patient?active=yes",
+        "Patient?active=TRUE",
+        "Patient?phone=phone|555",
+        "Patient?name:missing=maybe",
+        "Patient?name:missing=true,false",
+        r"Patient?name=xx\xx",
+        r"Patient?name=xx\",
+        "Patient?name=%20",
+        "Patient?identifier:of-type=a|b",
+        "Patient?identifier:of-type=a||c",
+        "Observation?code:below=a",
+        "Observation?code-value-quantity=a",
+        "Observation?code-value-quantity=a$5$6",
+        "Observation?code-value-quantity=a$",
+        "Observation?subject:Patient=Group/1",
+        "Observation?subject=Patient?identifier=1",
+        "Location?partof:below=Patient/1",
+        "Location?near=1",
+        "Location?near=91|0",
+        "Location?near=0|-181",
+        "Location?near=1|2|x",
+        "Location?near=1|2|-3",
+        "Location?near=1|2|3|kg",
+        "Patient?_list=a_b",
+        "Patient?_lastUpdated=x",
+        "Patient?_count=-1",
+        "Patient?_count=abc",
+        "Patient?_count=1&_count=2",
+        "Patient?_total=maybe",
+        "Patient?_summary=most",
+        "Patient?_contained=maybe",
+        "Patient?_containedType=x",
+        "Patient?_explain=maybe",
+        "Observation?_include=Nope:subject",
+        "Observation?_include=Observation:nope",
+        "Observation?_include=Observation:code",
+        "Observation?_include=Observation:subject:Nope",
+        "Observation?_include=Observation:subject:Medication",
+        "Observation?_include=Observation:subject:",
+        "Observation?_include=Observation",
+        "Observation?_revinclude=Observation:a:b:c",
+        "Patient?_has=x",
+        "Patient?_has:Observation=x",
+        "Patient?_has:Observation:patient=x",
+        "Patient?_has:Nope:patient:code=x",
+        "Patient?_has:Observation:nope:code=x",
+        "Patient?_has:Observation:code:code=x",
+        "Patient?_has:Observation:patient:nope=x",
+        "Patient?_has:Observation:encounter:code=x",
+        "Patient?_has:Observation:patient:date=x",
+        "Observation?patient.nope=x",
+        "Observation?subject.nope=x",
+        "Observation?code.name=x",
+        "Observation?patient.birthdate=abc",
+    ] {
+        let found = faults(url, &context());
+        assert_eq!(found.len(), 1, "{url}: {found:?}");
+    }
+}
+
+#[test]
+fn a_modifier_that_does_not_fit_is_refused_and_the_others_are_named() {
+    for (url, expected) in [
+        ("Patient?name:foo=x", ":contains, :exact, :missing"),
+        ("Patient?name:text=x", ":contains, :exact, :missing"),
+        ("Patient?phonetic:exact=x", ":missing"),
+        ("Patient?birthdate:exact=2000", ":missing"),
+        ("RiskAssessment?probability:not=1", ":missing"),
+        ("Observation?value-quantity:above=1", ":missing"),
+        ("Observation?code-value-quantity:missing=true", "none"),
+        ("Location?near:contains=1", ":missing"),
+        ("Patient?_id:in=1", ":missing, :not"),
+        ("Patient?_lastUpdated:not=2000", ":missing"),
+        ("Patient?_text:exact=a", "none"),
+        ("Patient?_count:missing=true", "none"),
+        ("Patient?_sort:desc=name", "none"),
+        ("Patient?_format:x=json", "none"),
+        ("Patient?_type:in=Patient", ":not"),
+        ("Patient?_include:x=Patient:link", ":iterate"),
+        ("ValueSet?url:contains=x", ":above, :below, :missing"),
+        ("Patient?identifier:otype=a|b|c", TOKEN),
+        ("Observation?code:of-type=a|b|c", TOKEN),
+        ("Observation?code:exact=a", TOKEN),
+        (
+            "Observation?subject:Medication=1",
+            ":missing, :identifier, :Device, :Group, :Location, :Patient",
+        ),
+        ("Patient?organization:below=1", ":missing, :identifier, :Organization"),
+        ("QuestionnaireResponse?questionnaire:identifier=a", ":missing, :below"),
+        ("Encounter?part-of:not=1", ":missing, :above, :below, :identifier, :Encounter"),
+        ("Provenance?target:nope=1", ":missing, :identifier, :Type"),
+        ("Observation?subject:Medication.code=1", "a type that the reference may lead to"),
+    ] {
+        let Err(InvalidSearch(found)) = read(url, &context()) else { panic!("{url} is read") };
+        let [Fault { reason: Reason::Modifier { allowed, .. }, .. }] = &found[..] else {
+            panic!("{url}: {found:?}");
+        };
+        assert_eq!(allowed, expected, "{url}");
+    }
+}
+
+const TOKEN: &str = ":above, :below, :in, :missing, :not, :not-in, :of-type, :text, :text-advanced";
+
+#[test]
+fn what_is_not_offered_is_refused() {
+    for url in [
+        "Patient?_query=x",
+        "Patient?_list=$current-allergies",
+        "DocumentReference?contenttype:above=text/xml",
+        "PlanDefinition?depends-on.name=x",
+    ] {
+        let Err(InvalidSearch(found)) = read(url, &context()) else { panic!("{url} is read") };
+        let is_named = matches!(found[..], [Fault { reason: Reason::NotSupported(_), .. }]);
+        assert!(is_named, "{url}: {found:?}");
+        assert_eq!(found[0].reason.code(), crate::fhir::IssueCode::NotSupported, "{url}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_told() {
+    let url = "Patient?birthdate=x,2000,y&name:foo=a&gender=male&_count=z&_has:A:b:c=1";
+    assert_eq!(
+        faults(url, &context()),
+        [
+            "birthdate: value 1, \"x\", is not a date: yyyy, yyyy-mm, yyyy-mm-dd or \
+             yyyy-mm-ddThh:mm[:ss[.sss]][zone]",
+            "birthdate: value 3, \"y\", is not a date: yyyy, yyyy-mm, yyyy-mm-dd or \
+             yyyy-mm-ddThh:mm[:ss[.sss]][zone]",
+            "name:foo: the modifier \"foo\" does not apply here; allowed: :contains, :exact, \
+             :missing",
+            "_count: value 1, \"z\", is not a number of entries, 0 or more",
+            "_has:A:b:c: \"A\" is no type of resource",
+        ],
+    );
+}
+
+#[test]
+fn strict_handling_refuses_what_lenient_passes_over() {
+    let strict = Context { is_strict: true, ..context() };
+    for url in [
+        "Patient?bonkers=foobar",
+        "Patient?Birthdate=2000",
+        "Patient?bonkers.name=x",
+        "Patient?name=",
+        "Patient?_sort=foo",
+        "?_type=Nope",
+        "?name=x",
+        "Observation?_include=Patient:organization",
+    ] {
+        assert!(!request(url).notices.is_empty(), "{url}");
+        let Err(InvalidSearch(found)) = read(url, &strict) else { panic!("{url} is read") };
+        let is_named = matches!(found[..], [Fault { reason: Reason::NotSupported(_), .. }]);
+        assert!(is_named, "{url}: {found:?}");
+    }
+    let fine = "Patient?name=x&_sort=-name&_count=5&_format=json&_elements=id";
+    assert!(read(fine, &strict).is_ok(), "{fine}");
+}
+
+#[test]
+fn too_much_is_too_costly() {
+    let limits = Limits { chain_depth: 2, filter_nodes: 60, includes: 2, parameters: 3, values: 5 };
+    let small = Context { limits, ..context() };
+    for (url, what) in [
+        ("Patient?a=1&b=2&c=3&d=4", "parameters"),
+        ("Patient?name=a,b,c,d,e,f", "values"),
+        ("Patient?_id=a,b,c,d,e,f", "values"),
+        ("?_type=a,b,c,d,e,Patient", "values"),
+        ("Observation?patient.organization.partof.name=x", "links"),
+        ("Patient?_has:Observation:patient:_has:Provenance:target:patient.name=x", "links"),
+        ("Provenance?target._tag=x", "comparisons"),
+        ("Patient?_revinclude=*&_include=*&_include=Patient:link", "includes"),
+    ] {
+        let Err(InvalidSearch(found)) = read(url, &small) else { panic!("{url} is read") };
+        let is_it = |fault: &Fault| matches!(fault.reason, Reason::TooMany { what: found, .. } if found == what);
+        assert!(found.iter().any(is_it), "{url}: {found:?}");
+    }
+    assert!(read("Patient?name=a,b,c,d,e&organization.partof.name=x", &small).is_ok());
+    let many = format!("Patient?_sort={}", ["name"; 17].join(","));
+    assert_eq!(faults(&many, &context()), ["_sort: 17 keys, more than the 16 that are allowed"]);
+    let wrong = format!("Patient?birthdate={}", ["x"; 1_000].join(","));
+    assert_eq!(faults(&wrong, &context()).len(), 100);
+    // Every link without a type leads to every type: what is read stays bounded.
+    let endless = format!("Provenance?{}_tag=x", "target.".repeat(8));
+    assert!(faults(&endless, &context())[0].contains("comparisons"));
+}

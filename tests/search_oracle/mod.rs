@@ -1,0 +1,210 @@
+//! Random resources and random searches against an evaluator that reads the specification anew.
+//!
+//! A world is a server of its own with some hundred resources, written, changed and deleted by a
+//! seeded generator. Each search is sent over HTTP, its pages walked to the end, and the ids, the
+//! order and the total compared with what [`judge`] finds by looking at every resource. The
+//! evaluator shares FHIRPath and the document tree with the server, and nothing of search.
+//!
+//! 1,000 searches; 20,000 with `KILN_TEST_LONG=1`. The seed is printed; `KILN_ORACLE_SEED=n` sets
+//! it, `KILN_ORACLE_WORLD=n` runs one world alone. Failures are shrunk to the smallest search that
+//! still fails.
+//!
+//! Covers: rest 4.8, rest 4.10, rest 4.178, rest 4.180, rest 4.188, rest 4.194.
+
+mod ask;
+mod fixture;
+mod generate;
+mod held;
+mod judge;
+mod measure;
+mod order;
+mod query;
+mod random;
+mod shrink;
+mod world;
+
+use std::collections::BTreeSet;
+
+use kiln::fhir::json::Value;
+
+use crate::harness::client::{Answer, Client};
+use crate::harness::server::TestServer;
+use crate::harness::shared::long;
+use query::Query;
+use random::Random;
+use world::World;
+
+/// Searches of one world.
+const SEARCHES: usize = 100;
+
+/// So many failures are shown.
+const SHOWN: usize = 25;
+
+/// Most pages that are walked.
+const MAX_PAGES: usize = 150;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_searches_find_what_a_naive_evaluator_finds() {
+    let seed = setting("KILN_ORACLE_SEED").unwrap_or(1);
+    let worlds = if long() { 200 } else { 10 };
+    let range = setting("KILN_ORACLE_WORLD").map_or(0..worlds, |world| world..world + 1);
+    println!("seed {seed}, worlds {range:?}");
+    let (mut failures, mut asked, mut found) = (Vec::new(), 0, 0);
+    for number in range {
+        let server = TestServer::start().await;
+        let world = build(&server.client, seed, number).await;
+        let mut random = Random::new(seed, number * 2 + 1);
+        for _ in 0..SEARCHES {
+            let query = generate::query(&world, &mut random);
+            let Some(wanted) = judge::matches(&world, &query) else { continue };
+            asked += 1;
+            found += usize::from(!wanted.is_empty());
+            if let Err(fault) = check(&server.client, &world, &query).await {
+                let told = shrink::failure(&server.client, &world, &query, fault).await;
+                failures.push(format!("seed {seed}, world {number}: {told}"));
+            }
+        }
+        server.stop().await;
+        if failures.len() >= SHOWN {
+            break;
+        }
+    }
+    println!("{asked} searches asked, {found} of them found something");
+    let count = failures.len();
+    assert!(failures.is_empty(), "{count} of {asked} differ:\n\n{}", failures.join("\n\n"));
+    assert!(found * 5 > asked * 2, "only {found} of {asked} searches found something");
+}
+
+/// Writes the resources, changes and deletes some, and reads what is there.
+async fn build(client: &Client, seed: u64, number: u64) -> World {
+    let mut random = Random::new(seed, number * 2);
+    let mut names = Vec::new();
+    let mut bodies = Vec::new();
+    for (of, count) in fixture::TYPES {
+        for at in 0..*count {
+            bodies.push(fixture::resource(&mut random, of, at, &client.base()));
+            names.push((*of, fixture::id(of, at), at));
+        }
+    }
+    let entries: Vec<_> = bodies.iter().map(put).collect();
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{}]}}"#,
+        entries.join(",")
+    );
+    client.post("/", bundle).await.expect(200);
+    for (of, id, at) in &names {
+        if random.chance(15) {
+            let body = fixture::resource(&mut random, of, *at, &client.base());
+            let answer = client.put(&format!("/{of}/{id}"), body.to_string()).await;
+            assert!([200, 201].contains(&answer.status), "{answer:?}");
+        }
+        if random.chance(4) {
+            let answer = client.delete(&format!("/{of}/{id}")).await;
+            assert!([200, 204].contains(&answer.status), "{answer:?}");
+        }
+    }
+    let mut resources = Vec::new();
+    for (of, id, _) in &names {
+        let answer = client.get(&format!("/{of}/{id}")).await;
+        match answer.status {
+            200 => resources.push(answer.json()),
+            410 => {}
+            _ => panic!("{answer:?}"),
+        }
+    }
+    World::new(resources, client.base())
+}
+
+fn put(body: &serde_json::Value) -> String {
+    let (of, id) = (body["resourceType"].as_str().unwrap(), body["id"].as_str().unwrap());
+    format!(r#"{{"resource":{body},"request":{{"method":"PUT","url":"{of}/{id}"}}}}"#)
+}
+
+/// What a search answers on all its pages.
+struct Found {
+    /// Types and ids, in order.
+    matches: Vec<(String, String)>,
+    totals: BTreeSet<Option<String>>,
+}
+
+/// Asks and compares.
+///
+/// # Errors
+/// What differs.
+async fn check(client: &Client, world: &World, query: &Query) -> Result<(), String> {
+    let Some(wanted) = judge::matches(world, query) else { return Ok(()) };
+    let found = walk(client, query).await?;
+    let name = |at: usize| (world.docs[at].of.as_str().to_owned(), world.docs[at].id.clone());
+    let unique: BTreeSet<_> = found.matches.iter().cloned().collect();
+    if unique.len() != found.matches.len() {
+        return Err(format!("some are there twice: {:?}", found.matches));
+    }
+    let expected: BTreeSet<_> = wanted.iter().map(|at| name(*at)).collect();
+    if unique != expected {
+        let ids = |set: BTreeSet<&(String, String)>| -> Vec<String> {
+            set.into_iter().map(|(of, id)| format!("{of}/{id}")).collect()
+        };
+        let missing = ids(expected.difference(&unique).collect());
+        let extra = ids(unique.difference(&expected).collect());
+        return Err(format!("missing {missing:?}, too much {extra:?}"));
+    }
+    let total = Some(wanted.len().to_string());
+    if found.totals.iter().any(|told| *told != total && (told.is_some() || query.wants_total)) {
+        return Err(format!("totals {:?} of {}", found.totals, wanted.len()));
+    }
+    let places: Vec<_> = found
+        .matches
+        .iter()
+        .map(|found| *wanted.iter().find(|at| name(**at) == *found).unwrap())
+        .collect();
+    match order::fault(world, &query.sort, &places) {
+        Some((a, b)) => Err(format!("{:?} stands before {:?}", name(a), name(b))),
+        None => Ok(()),
+    }
+}
+
+async fn walk(client: &Client, query: &Query) -> Result<Found, String> {
+    let mut found = Found { matches: Vec::new(), totals: BTreeSet::new() };
+    let mut url = query.url();
+    for _ in 0..MAX_PAGES {
+        let answer = client.get(&url).await;
+        if answer.status != 200 {
+            return Err(format!("status {}: {}", answer.status, told(&answer)));
+        }
+        let bundle = answer.json();
+        found.totals.insert(bundle.get("total").and_then(Value::as_number).map(str::to_owned));
+        let mut on_page = 0;
+        for entry in bundle.items_at("entry") {
+            match entry.get("search").and_then(|search| search.str_at("mode")) {
+                Some("match") => {}
+                Some("outcome") => {
+                    return Err(format!("not all was understood: {}", told(&answer)));
+                }
+                mode => return Err(format!("mode {mode:?}")),
+            }
+            let resource = entry.get("resource").ok_or("no resource")?;
+            let text = |name| resource.str_at(name).unwrap_or_default().to_owned();
+            found.matches.push((text("resourceType"), text("id")));
+            on_page += 1;
+        }
+        if query.count.is_some_and(|count| on_page > count) {
+            return Err(format!("{on_page} on a page"));
+        }
+        let next =
+            bundle.items_at("link").iter().find(|link| link.str_at("relation") == Some("next"));
+        match next.and_then(|link| link.str_at("url")) {
+            Some(_) if on_page == 0 => return Err("an empty page with a next one".to_owned()),
+            Some(next) => next.clone_into(&mut url),
+            None => return Ok(found),
+        }
+    }
+    Err("the pages do not end".to_owned())
+}
+
+fn told(answer: &Answer) -> String {
+    answer.text().chars().take(400).collect()
+}

@@ -1,0 +1,232 @@
+//! A search as the generator makes it, and its url.
+
+use std::fmt::Write as _;
+
+use kiln::fhir::ResourceType;
+
+/// One search.
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    pub(super) types: Vec<ResourceType>,
+    /// All hold.
+    pub(super) clauses: Vec<Clause>,
+    /// Keys of the order, `true` for descending.
+    pub(super) sort: Vec<(&'static str, bool)>,
+    pub(super) count: Option<usize>,
+    pub(super) wants_total: bool,
+}
+
+/// What must hold.
+#[derive(Clone, Debug)]
+pub(super) enum Clause {
+    Chain {
+        code: &'static str,
+        target: Option<ResourceType>,
+        inner: Box<Clause>,
+    },
+    Has {
+        source: ResourceType,
+        code: &'static str,
+        inner: Box<Clause>,
+    },
+    /// One of `any`.
+    Test {
+        code: &'static str,
+        modifier: Modifier,
+        any: Vec<Asked>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Modifier {
+    Above,
+    Below,
+    Contains,
+    Exact,
+    Identifier,
+    Missing,
+    None,
+    Not,
+    OfType,
+    Text,
+    Type(ResourceType),
+}
+
+/// One value, not yet escaped.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    Composite(Vec<Asked>),
+    Date {
+        prefix: &'static str,
+        text: String,
+    },
+    Near {
+        latitude: i64,
+        longitude: i64,
+        kilometres: i64,
+    },
+    Number {
+        prefix: &'static str,
+        text: String,
+    },
+    Quantity {
+        prefix: &'static str,
+        text: String,
+        unit: Unit,
+    },
+    /// A text as it is: strings, references, uris, true and false.
+    Text(String),
+    Token {
+        system: System,
+        code: String,
+    },
+    Typed {
+        system: String,
+        code: String,
+        value: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum System {
+    Any,
+    Named(String),
+    None,
+    /// `system|`
+    Whole(String),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Unit {
+    Any,
+    Coded(String, String),
+    Named(String),
+    OfSystem(String),
+}
+
+impl Query {
+    /// Below the FHIR base, without a leading slash.
+    pub(super) fn url(&self) -> String {
+        let mut pairs = Vec::new();
+        let names: Vec<_> = self.types.iter().map(|of| of.as_str()).collect();
+        if names.len() > 1 {
+            pairs.push(("_type".to_owned(), names.join(",")));
+        }
+        pairs.extend(self.clauses.iter().map(Clause::pair));
+        if !self.sort.is_empty() {
+            let keys = self
+                .sort
+                .iter()
+                .map(|(key, down)| format!("{}{key}", if *down { "-" } else { "" }));
+            pairs.push(("_sort".to_owned(), keys.collect::<Vec<_>>().join(",")));
+        }
+        if let Some(count) = self.count {
+            pairs.push(("_count".to_owned(), count.to_string()));
+        }
+        if self.wants_total {
+            pairs.push(("_total".to_owned(), "accurate".to_owned()));
+        }
+        let mut url = if names.len() > 1 { String::new() } else { names[0].to_owned() };
+        for (number, (name, value)) in pairs.iter().enumerate() {
+            let mark = if number == 0 { '?' } else { '&' };
+            write!(url, "{mark}{}={}", encoded(name), encoded(value)).unwrap();
+        }
+        url
+    }
+}
+
+impl Clause {
+    /// Name and value, decoded.
+    fn pair(&self) -> (String, String) {
+        match self {
+            Self::Chain { code, target, inner } => {
+                let (name, value) = inner.pair();
+                let of = target.map(|of| format!(":{}", of.as_str())).unwrap_or_default();
+                (format!("{code}{of}.{name}"), value)
+            }
+            Self::Has { source, code, inner } => {
+                let (name, value) = inner.pair();
+                (format!("_has:{}:{code}:{name}", source.as_str()), value)
+            }
+            Self::Test { code, modifier, any } => {
+                let values: Vec<_> = any.iter().map(Asked::text).collect();
+                (format!("{code}{}", modifier.text()), values.join(","))
+            }
+        }
+    }
+}
+
+impl Modifier {
+    fn text(self) -> String {
+        let name = match self {
+            Self::None => return String::new(),
+            Self::Above => "above",
+            Self::Below => "below",
+            Self::Contains => "contains",
+            Self::Exact => "exact",
+            Self::Identifier => "identifier",
+            Self::Missing => "missing",
+            Self::Not => "not",
+            Self::OfType => "of-type",
+            Self::Text => "text",
+            Self::Type(of) => of.as_str(),
+        };
+        format!(":{name}")
+    }
+}
+
+impl Asked {
+    fn text(&self) -> String {
+        match self {
+            Self::Composite(parts) => parts.iter().map(Self::text).collect::<Vec<_>>().join("$"),
+            Self::Date { prefix, text } | Self::Number { prefix, text } => {
+                format!("{prefix}{text}")
+            }
+            Self::Near { latitude, longitude, kilometres } => {
+                format!("{latitude}|{longitude}|{kilometres}|km")
+            }
+            Self::Quantity { prefix, text, unit } => match unit {
+                Unit::Any => format!("{prefix}{text}"),
+                Unit::Coded(system, code) => {
+                    format!("{prefix}{text}|{}|{}", escaped(system), escaped(code))
+                }
+                Unit::Named(code) => format!("{prefix}{text}||{}", escaped(code)),
+                Unit::OfSystem(system) => format!("{prefix}{text}|{}", escaped(system)),
+            },
+            Self::Text(text) => escaped(text),
+            Self::Token { system, code } => match system {
+                System::Any => escaped(code),
+                System::Named(system) => format!("{}|{}", escaped(system), escaped(code)),
+                System::None => format!("|{}", escaped(code)),
+                System::Whole(system) => format!("{}|", escaped(system)),
+            },
+            Self::Typed { system, code, value } => {
+                format!("{}|{}|{}", escaped(system), escaped(code), escaped(value))
+            }
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        if matches!(letter, '\\' | ',' | '|' | '$') {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
+}
+
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/' => {
+                out.push(char::from(byte));
+            }
+            _ => write!(out, "%{byte:02X}").unwrap(),
+        }
+    }
+    out
+}
