@@ -74,7 +74,11 @@ impl Server {
             .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
         let words = words.map(Arc::new);
         let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
-        let lookups = Lookups { terminology: Some(keeper.clone()), full_text: words.clone() };
+        let lookups = Lookups {
+            terminology: Some(keeper.clone()),
+            definitions: Some(keeper.clone()),
+            full_text: words.clone(),
+        };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
         build_index(store).await?;
         let engine = Arc::new(engine);
