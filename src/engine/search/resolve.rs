@@ -120,7 +120,7 @@ impl Resolver<'_> {
 
     fn members(&self, value_set: &str) -> Result<Vec<Comparison>, Error> {
         let terminology = self.terminology()?;
-        let members = terminology.members(value_set, MOST_CODES).map_err(fault)?;
+        let members = terminology.members(value_set, MOST_CODES).map_err(|error| fault(&error))?;
         let codes = members.codes.iter().map(|member| self.coded(&member.system, &member.code));
         let systems = members.systems.iter().map(|system| AskedToken::System(system.clone()));
         Ok(codes.chain(systems).map(Comparison::Token).collect())
@@ -128,7 +128,7 @@ impl Resolver<'_> {
 
     fn related(&self, system: &str, code: &str, is_below: bool) -> Result<Vec<Comparison>, Error> {
         let found = self.terminology()?.subsumed(system, code, is_below, MOST_CODES);
-        let codes = found.map_err(fault)?;
+        let codes = found.map_err(|error| fault(&error))?;
         Ok(codes.iter().map(|code| Comparison::Token(self.coded(system, code))).collect())
     }
 
@@ -164,7 +164,7 @@ fn not_offered(what: &str) -> Error {
     Error::NotSupported(format!("{what} is not offered"))
 }
 
-fn fault(fault: TerminologyFault) -> Error {
+fn fault(fault: &TerminologyFault) -> Error {
     let text = fault.to_string();
     match fault {
         TerminologyFault::TooCostly { .. } => Error::TooCostly(text),

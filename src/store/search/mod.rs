@@ -78,8 +78,6 @@ pub struct Match {
     pub version: Version,
     /// How well it fits, from 0 to 1, where the order goes by that.
     pub score: Option<f64>,
-    /// The store's key of it, for what comes along with it.
-    pub(in crate::store) rid: i64,
 }
 
 /// One page of matches.
@@ -159,24 +157,6 @@ impl Store {
         let (page, disclosed) = page;
         Ok(Unaudited::new(page, disclosed))
     }
-
-    /// Up to `limit` of what `filters` match, for conditional interactions.
-    ///
-    /// # Errors
-    /// As [`Store::search`].
-    pub(crate) async fn find_matches(
-        &self,
-        types: &[ResourceType],
-        filters: &[Filter],
-        limit: u32,
-        definitions: &Definitions,
-        permit: &Permit<'_>,
-    ) -> Result<Vec<Found>, Error> {
-        let mut run = Run::alone(self, false).await?;
-        let parameters = &*self.parameters()?;
-        let asked = Asked { store: self, parameters, definitions, permit };
-        asked.few(&mut run, types, filters, limit).await
-    }
 }
 
 impl WriteTx {
@@ -209,7 +189,8 @@ impl WriteTx {
         Ok(page)
     }
 
-    /// Up to `limit` of what `filters` match, as this unit's own writes left it.
+    /// Up to `limit` of what `filters` match, as this unit's own writes left it, for conditional
+    /// interactions.
     ///
     /// # Errors
     /// As [`Store::search`].
