@@ -17,7 +17,7 @@ use super::terminology::Keeper;
 ///
 /// # Errors
 /// What keeps it from being built, as a sentence.
-pub async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     if !config.fulltext.enabled {
         return Err("this node has no full text index: fulltext.enabled is false".into());
     }
@@ -32,7 +32,7 @@ pub async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
 ///
 /// # Errors
 /// What keeps it from being built, as a sentence; what is done then stays done.
-pub async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let database = Database::open(config, true).await?;
     let store = &database.store;
     let base = config.base_url(config.http.listen);
