@@ -313,9 +313,11 @@ fn value(
             let columns: Option<Vec<_>> = element
                 .iter()
                 .zip(parts(of, code))
-                .map(|(values, kind)| {
+                .enumerate()
+                .map(|(part, (values, kind))| {
                     let value = (!values.is_empty()).then(|| random.pick(values))?;
-                    ask::about(world, random, value, kind, "", Modifier::None)
+                    let code = if part == 0 { ask::FIRST_PART } else { "" };
+                    ask::about(world, random, value, kind, code, Modifier::None)
                 })
                 .collect();
             if let Some(columns) = columns {
