@@ -186,7 +186,13 @@ fn reference(
 ) -> Option<Asked> {
     if modifier == Modifier::Identifier {
         let Link::Identifier { system, value } = link else { return None };
-        return Some(token(random, system.as_ref(), value, false));
+        // The system alone finds no reference: the server says so.
+        return Some(match token(random, system.as_ref(), value, false) {
+            Asked::Token { system: System::Whole(system), .. } => {
+                Asked::Token { system: System::Named(system), code: value.clone() }
+            }
+            asked => asked,
+        });
     }
     if let Modifier::Type(wanted) = modifier {
         let Link::Local { of, id, .. } = link else { return None };
