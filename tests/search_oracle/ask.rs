@@ -12,7 +12,8 @@ use super::world::World;
 
 const PREFIXES: &[&str] = &["", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"];
 
-/// Stands for the code of a parameter: the first part of a composite, which the server wants whole.
+/// Stands for the code of a parameter: the first part of a composite, where the server refuses
+/// `system|`, and `|code` before most kinds of parts.
 pub(super) const FIRST_PART: &str = "first part";
 
 /// Parameters over elements that are no codings: their system is implied or there is none.
@@ -54,7 +55,9 @@ pub(super) fn about(
         Held::Code { system, code: text, .. } => {
             matches!(modifier, Modifier::None | Modifier::Not).then_some(())?;
             Some(match token(random, system.as_ref(), text, is_code_element(code)) {
-                Asked::Token { system: System::Whole(_), .. } if code == FIRST_PART => {
+                Asked::Token { system: System::Whole(_) | System::None, .. }
+                    if code == FIRST_PART =>
+                {
                     Asked::Token { system: System::Any, code: text.clone() }
                 }
                 asked => asked,
@@ -157,7 +160,7 @@ fn token(random: &mut Random, system: Option<&String>, code: &str, is_code_eleme
     let text = match random.below(6) {
         0 if !is_code_element => code.to_uppercase(),
         1 if !is_code_element => code.to_lowercase(),
-        2 if random.chance(30) => "unheard-of".to_owned(),
+        2 if random.chance(30) && !matches!(code, "true" | "false") => "unheard-of".to_owned(),
         _ => code.to_owned(),
     };
     let whole = |system: &String| System::Whole(system.clone());

@@ -282,7 +282,7 @@ fn modifier(random: &mut Random, kind: SearchType, code: &str) -> Modifier {
         SearchType::Token if ask::is_code_element(code) => {
             &[Modifier::None, Modifier::None, Modifier::Not]
         }
-        SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not, Modifier::Text],
+        SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not],
         SearchType::Reference => {
             &[Modifier::None, Modifier::None, Modifier::None, Modifier::Identifier]
         }
