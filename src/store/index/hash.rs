@@ -175,9 +175,9 @@ mod tests {
     fn systems_are_told_apart_and_from_none() {
         let hasher = Hasher::with_key([7; 16]);
         let names: Vec<String> = (0..1_000).map(|n| format!("urn:system:{n}")).collect();
-        let hashes: HashSet<i32> = names.iter().map(|name| hasher.system(Some(name))).collect();
-        assert_eq!(hashes.len(), names.len());
-        assert!(!hashes.contains(&hasher.system(None)));
+        let found: HashSet<i32> = names.iter().map(|name| hasher.system(Some(name))).collect();
+        assert_eq!(found.len(), names.len());
+        assert!(!found.contains(&hasher.system(None)));
         assert_eq!(hasher.system(None), 0);
     }
 
