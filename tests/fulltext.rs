@@ -8,10 +8,10 @@ use kiln::app::server::Server;
 use kiln::fulltext::FullText;
 use kiln::search::request::FullTextField;
 
-use crate::harness::client::Client;
+use crate::harness::client::{Answer, Client};
 use crate::harness::database::{Database, node_folder};
 use crate::harness::process::Process;
-use crate::harness::server::config;
+use crate::harness::server::{TestServer, config};
 
 /// How soon a word is found.
 const SOON: Duration = Duration::from_millis(250);
@@ -204,4 +204,65 @@ async fn an_operator_has_the_index_built_again() {
     let output = server.beside("reindex", &["--fulltext"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && told.contains("the words of 1 resources"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_ask_the_index_and_may_wait_for_it() {
+    let server = TestServer::start().await;
+    let ids = |answer: &Answer| {
+        let body = answer.json();
+        let entries = body.items_at("entry").iter().filter_map(|entry| entry.get("resource"));
+        let mut ids: Vec<_> = entries.filter_map(|it| it.str_at("id").map(str::to_owned)).collect();
+        ids.sort_unstable();
+        ids
+    };
+    for (id, family, narrative) in [("a", "Adler", "Alte Akte"), ("b", "Bär", "Neue Akte")] {
+        let body = format!(
+            r#"{{"resourceType":"Patient","id":"{id}","name":[{{"family":"{family}"}}],
+                "maritalStatus":{{"coding":[{{"system":"http://x","code":"M","display":"Happily married"}}]}},
+                "text":{{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">{narrative}</div>"}}}}"#
+        );
+        server.client.put(&format!("/Patient/{id}"), body).await.expect(201);
+    }
+    for (query, expected) in [
+        ("_content=bar", &["b"][..]),
+        ("_content=adler+OR+bar", &["a", "b"]),
+        ("_text=akte", &["a", "b"]),
+        ("_text=akte+-neue", &["a"]),
+        ("_text=adler", &[]),
+        ("_text=akte&family=adler", &["a"]),
+    ] {
+        let call = server.client.call("GET", &format!("/Patient?{query}"));
+        let answer = call.header("Kiln-Fulltext", "wait").send().await.expect(200);
+        assert_eq!(answer.header("Kiln-Fulltext").as_deref(), Some("current"), "{query}");
+        assert_eq!(ids(&answer), expected, "{query}");
+    }
+    let answer = server.client.get("/Patient?_content=%22bar").await.expect(400);
+    let diagnostics = answer.at("issue[0].diagnostics").unwrap();
+    assert!(diagnostics.contains("column 1") && diagnostics.contains("not closed"), "{answer:?}");
+    assert_eq!(answer.header("Kiln-Fulltext"), None);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_set_counts_from_the_moment_it_is_stored() {
+    let server = TestServer::start().await;
+    let body = r#"{"resourceType":"Patient","gender":"female"}"#;
+    server.client.post("/Patient", body).await.expect(201);
+    for (code, count) in [("female", "1"), ("male", "0"), ("female", "1")] {
+        let body = format!(
+            r#"{{"resourceType":"ValueSet","id":"v","url":"http://x/v","status":"active","compose":{{"include":[
+                {{"system":"http://hl7.org/fhir/administrative-gender","concept":[{{"code":"{code}"}}]}}]}}}}"#
+        );
+        server.client.put("/ValueSet/v", body).await;
+        for name in ["http://x/v", "ValueSet/v"] {
+            let answer = server.client.get(&format!("/Patient?gender:in={name}")).await.expect(200);
+            assert_eq!(answer.at("total").as_deref(), Some(count), "{name} {code}: {answer:?}");
+        }
+    }
+    let below = "/Patient?gender:below=http://hl7.org/fhir/administrative-gender|female";
+    assert_eq!(server.client.get(below).await.expect(200).at("total").as_deref(), Some("1"));
+    server.client.delete("/ValueSet/v").await.expect(204);
+    server.client.get("/Patient?gender:in=http://x/v").await.expect(400);
+    server.stop().await;
 }

@@ -73,7 +73,11 @@ impl Server {
             .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
         let words = words.map(Arc::new);
         let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
-        let lookups = Lookups { terminology: Some(keeper.clone()), full_text: words.clone() };
+        let lookups = Lookups {
+            terminology: Some(keeper.clone()),
+            definitions: Some(keeper.clone()),
+            full_text: words.clone(),
+        };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
