@@ -230,6 +230,9 @@ impl Maker<'_> {
             ReferenceValue::Canonical(canonical) => self.canonical(parameter, canonical),
             ReferenceValue::Contained(_) => {}
             ReferenceValue::Identifier { system, value } => {
+                if let Some(system) = system {
+                    self.rows.signs.push(hasher.of_system(parameter, system));
+                }
                 self.token(hasher.identifier(parameter, value), hasher.system(*system));
             }
             ReferenceValue::Local { resource_type, id, version } => {
