@@ -15,5 +15,6 @@ pub mod http;
 pub mod search;
 pub mod spec;
 pub mod store;
+pub mod terminology;
 pub mod ucum;
 pub mod validate;

@@ -36,6 +36,31 @@ const ATTEMPTS: &[Attempt] = &[
     ("POST /fhir/{type}", "/Patient", P, 201),
     ("POST /fhir/{type}", "/Patient", BAD, 400),
     ("POST /fhir/{type}", "/Observation", P, 400),
+    ("PUT /fhir/{type}", "/Patient?identifier=a|b", P, 409),
+    ("PUT /fhir/{type}", "/Patient?_id=p", P, 200),
+    ("PUT /fhir/{type}", "/Patient", P, 400),
+    ("PATCH /fhir/{type}", "/Patient?_id=p", PATCH, 200),
+    ("PATCH /fhir/{type}", "/Patient?_id=x", PATCH, 404),
+    ("DELETE /fhir/{type}", "/Patient?_id=also", "", 204),
+    ("DELETE /fhir/{type}", "/Patient?_id=x", "", 204),
+    ("DELETE /fhir/{type}", "/Patient?_id=p,more", "", 412),
+    ("GET /fhir/{type}", "/Patient", "", 200),
+    ("GET /fhir/{type}", "/Patient?_id=x", "", 200),
+    ("GET /fhir/{type}", "/Patient?birthdate=never", "", 400),
+    ("GET /fhir/{type}/_search", "/Patient/_search?_id=p", "", 200),
+    ("POST /fhir/{type}/_search", "/Patient/_search?_id=p", "", 200),
+    ("POST /fhir/{type}/_search", "/Patient/_search", P, 415),
+    ("GET /fhir/{type}/{id}/{member}", "/Patient/p/Observation", "", 200),
+    ("GET /fhir/{type}/{id}/{member}", "/Observation/p/Patient", "", 404),
+    ("GET /fhir/{type}/{id}/{member}/_search", "/Patient/p/Observation/_search", "", 200),
+    ("POST /fhir/{type}/{id}/{member}/_search", "/Patient/p/Observation/_search", "", 200),
+    ("GET /fhir/{type}/{id}/*", "/Patient/p/*", "", 200),
+    ("GET /fhir/{type}/{id}/*/_search", "/Patient/p/*/_search", "", 200),
+    ("POST /fhir/{type}/{id}/*/_search", "/Patient/p/*/_search", "", 200),
+    ("GET /fhir", "/?_type=Patient", "", 200),
+    ("GET /fhir", "/?_type=Nope&_id:nope=1", "", 400),
+    ("GET /fhir/_search", "/_search?_type=Patient", "", 200),
+    ("POST /fhir/_search", "/_search?_type=Patient", "", 200),
     ("POST /fhir", "/", EMPTY, 200),
     ("POST /fhir", "/", P, 400),
     ("GET /fhir/{type}/{id}/_history", "/Patient/p/_history", "", 200),
@@ -107,7 +132,7 @@ async fn rows_of(server: &TestServer, request: &str) -> i64 {
 async fn every_attempt_leaves_exactly_one_row() {
     let server = TestServer::start().await;
     let client = &server.client;
-    for id in ["p", "d", "gone"] {
+    for id in ["p", "d", "gone", "also", "more"] {
         let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
         client.put(&format!("/Patient/{id}"), body).await.expect(201);
     }

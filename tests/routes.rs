@@ -24,7 +24,8 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
 
 /// A URL for the path of a row: that of a Patient which is there.
 fn url(root: &str, path: &str) -> String {
-    let path = path.replace("{type}", "Patient").replace("{id}", "p").replace("{vid}", "1");
+    let path = path.replace("{type}", "Patient").replace("{id}", "p");
+    let path = path.replace("{vid}", "1").replace("{member}", "Observation");
     format!("{root}{path}")
 }
 

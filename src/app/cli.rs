@@ -20,6 +20,7 @@ use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::package;
 use super::postgres::Private;
+use super::reindex;
 use super::server::{self, Server};
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
@@ -70,6 +71,13 @@ enum Command {
     /// Make, install and list definition packs.
     #[command(subcommand)]
     Package(PackageCommand),
+    /// Build what is derived from the resources anew.
+    #[command(after_help = "Example:\n  kiln reindex --fulltext")]
+    Reindex {
+        /// The index of words of this node; a server that has it open does the work.
+        #[arg(long, required = true)]
+        fulltext: bool,
+    },
     /// Serve FHIR until interrupted.
     #[command(after_help = "Example:\n  KILN_AUTH__MODE=off kiln serve --demo")]
     Serve {
@@ -183,6 +191,7 @@ fn execute(cli: Cli) -> Outcome {
             Command::Import(args) => load(args, &config).await,
             Command::Migrate => bring_up(&config).await,
             Command::Package(command) => packages(command, &config),
+            Command::Reindex { fulltext: _ } => reindex::run(&config).await,
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
         }
     })

@@ -1,12 +1,14 @@
 //! The database of a command: found or started, migrated, connected.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, ReadAudit};
 use crate::error::root_cause;
+use crate::fulltext::FullTextError;
 use crate::store::{Address, Flush, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::postgres::{PostgresError, Private};
@@ -20,6 +22,15 @@ pub enum StartError {
     /// The embedded definitions are damaged.
     #[error("the definitions cannot be loaded: {0}")]
     Definitions(String),
+    /// The index of words cannot be opened.
+    #[error("cannot open the full text index in {}: {cause}", folder.display())]
+    FullText {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        cause: FullTextError,
+    },
     /// The listener's address cannot be had.
     #[error("cannot listen on {address}: {cause}")]
     Listen {

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
-use crate::engine::{Engine, PageSize, Settings};
+use crate::engine::{Engine, Lookups, PageSize, Settings};
 use crate::fhir::datetime::Zone;
+use crate::fulltext::FullText;
 use crate::http;
 use crate::http::listener::{self, Ready};
 use crate::search::extract::{self, Extractor};
@@ -24,7 +25,9 @@ use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
+use super::follow::{self, Follower};
 use super::telemetry;
+use super::terminology::Keeper;
 
 /// Longest URL that is read, in bytes.
 const MAX_URL_BYTES: usize = 32 * 1024;
@@ -37,10 +40,11 @@ pub struct Server {
     address: SocketAddr,
     base: String,
     engine: Arc<Engine>,
+    full_text: Option<Arc<FullText>>,
     database: Database,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
-    upkeep: JoinHandle<()>,
+    upkeep: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -64,7 +68,18 @@ impl Server {
         }
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
-        let engine = Arc::new(engine(&config, database.store.clone(), base.clone())?);
+        let store = &database.store;
+        let words = follow::open(&config, store)
+            .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
+        let words = words.map(Arc::new);
+        let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
+        let lookups = Lookups {
+            terminology: Some(keeper.clone()),
+            definitions: Some(keeper.clone()),
+            full_text: words.clone(),
+        };
+        let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
+        let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
         let parts = http::Parts {
             engine: engine.clone(),
@@ -76,9 +91,10 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let upkeep = spawn(keep_partitions(database.store.clone()));
+        let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
+        let upkeep = vec![spawn(keep_partitions(store.clone())), spawn(follower.run())];
         tracing::info!(base, "ready");
-        Ok(Self { address, base, engine, database, stop, listeners, upkeep })
+        Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
     }
 
     /// The address of the listener.
@@ -94,6 +110,11 @@ impl Server {
     /// The interactions, for commands that share the process.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// The index of words, when this node has one.
+    pub fn full_text(&self) -> Option<&Arc<FullText>> {
+        self.full_text.as_ref()
     }
 
     /// The store, for commands that share the process.
@@ -120,8 +141,14 @@ impl Server {
         for listener in self.listeners {
             let _ = listener.await;
         }
-        self.upkeep.abort();
-        let _ = self.upkeep.await;
+        for task in self.upkeep {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(index) = self.full_text {
+            // Its threads end: this may take as long as the commit of a batch.
+            let _ = tokio::task::spawn_blocking(move || index.close()).await;
+        }
         drop(self.engine);
         self.database.close().await;
     }

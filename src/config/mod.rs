@@ -21,7 +21,7 @@ use thiserror::Error;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
 
-use Preset::{List, Number, Secret, Text, Unset};
+use Preset::{Flag, List, Number, Secret, Text, Unset};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "kiln.toml";
@@ -187,6 +187,18 @@ configuration! {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
         /// works on a loopback address only.
         mode: AuthMode = Text("smart"),
+    }
+
+    /// Full text search: _text, _content and :text-advanced.
+    [fulltext] FullText {
+        /// Whether this node keeps an index of words, in the folder fulltext of data_dir. It is
+        /// made of the database and may be lost: then it is built again.
+        enabled: bool = Flag(true),
+        /// The language by whose stems words are found too (`fracture` finds `fractures`):
+        /// arabic, danish, dutch, english, finnish, french, german, greek, hungarian, italian,
+        /// norwegian, portuguese, romanian, russian, spanish, swedish, tamil or turkish. Default:
+        /// words are found as they are. Another language builds the index anew.
+        language: Option<String> = Unset("english"),
     }
 
     /// The ledger of who did what.

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 /// The value a key has when nobody sets it, which also says how its text is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Preset {
+    /// `true` or `false`.
+    Flag(bool),
     /// Several texts, none at first; commas part them in a flag or a variable.
     List,
     /// A whole number.
@@ -80,6 +82,7 @@ pub(super) fn example(sections: &[Section]) -> String {
             comment(&mut text, setting.about);
             let _ = writeln!(text, "# {}", section.variable(setting));
             let _ = match setting.preset {
+                Preset::Flag(value) => writeln!(text, "{} = {value}", setting.key),
                 Preset::List => writeln!(text, "{} = []", setting.key),
                 Preset::Number(number) => writeln!(text, "{} = {number}", setting.key),
                 Preset::Text(value) => writeln!(text, "{} = {value:?}", setting.key),

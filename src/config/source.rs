@@ -91,6 +91,7 @@ fn defaults() -> Source {
     }
     for (section, setting) in every_setting() {
         match setting.preset {
+            Preset::Flag(value) => source.set(section, setting, Value::from(value)),
             Preset::List => source.set(section, setting, Value::from(Vec::<Value>::new())),
             Preset::Number(number) => source.set(section, setting, Value::from(number)),
             Preset::Secret(_) | Preset::Unset(_) => {}
@@ -176,6 +177,13 @@ fn value_of(
     origin: &str,
 ) -> Result<Value, ConfigError> {
     match setting.preset {
+        Preset::Flag(_) => {
+            text.trim().parse::<bool>().map(Value::from).map_err(|_| ConfigError::Value {
+                key: section.path(setting),
+                origin: origin.to_owned(),
+                reason: format!("{text:?} is neither true nor false"),
+            })
+        }
         Preset::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::from(items.map(Value::from).collect::<Vec<_>>()))

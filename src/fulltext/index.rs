@@ -104,12 +104,16 @@ impl FullText {
     /// As [`FullText::open`].
     pub fn reopen(&self) -> Result<(), FullTextError> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        // The lock on the folder goes with the writer.
-        drop(files.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        files.close();
         *files = Arc::new(open(&self.options.folder, self.analyzer)?);
         let is_ready = position(&files, &self.options)?.is_some();
         self.ready.store(is_ready, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Ends writing: another process may open the index. What was not committed is lost.
+    pub fn close(&self) {
+        self.files().close();
     }
 
     /// Up to where in the change feed the index is; `None` when it has to be built.
@@ -244,6 +248,11 @@ impl std::fmt::Debug for FullText {
 }
 
 impl Files {
+    /// Lets the writer go, and with it the lock on the folder.
+    fn close(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     fn write<T>(
         &self,
         work: impl FnOnce(&mut IndexWriter, Fields) -> Result<T, TantivyError>,
@@ -284,7 +293,7 @@ fn open(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> {
 fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> {
     std::fs::create_dir_all(folder).map_err(broken)?;
     let (schema, fields) = schema();
-    let words = TokenizerManager::new();
+    let words = TokenizerManager::default();
     words.register("words", analyzer);
     words.register("named", analyzer.of_named());
     // Nothing is kept beside the words, so a thread that compresses it would only wait.
@@ -325,7 +334,7 @@ fn stored(key: i64, document: &Document, fields: Fields) -> TantivyDocument {
     let mut stored = TantivyDocument::new();
     stored.add_i64(fields.key, key);
     stored.add_i64(fields.kind, i64::from(document.resource_type.code()));
-    for text in &document.narrative {
+    if let Some(text) = &document.narrative {
         stored.add_text(fields.narrative, text);
     }
     for text in &document.content {

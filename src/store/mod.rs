@@ -61,7 +61,6 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         connection::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
-        maintenance::STATEMENTS,
         meta::STATEMENTS,
         resource::STATEMENTS,
         write::STATEMENTS,
@@ -69,6 +68,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(maintenance::statements())
     .chain(search::statements())
 }
 

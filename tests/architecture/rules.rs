@@ -82,10 +82,11 @@ const OWNED: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["app"]),
     ("opentelemetry_sdk", &["app"]),
     ("quick_xml", &["fhir::codec"]),
-    ("regex", &["fhirpath"]),
+    ("regex", &["fhirpath", "terminology"]),
     ("rustix", &["app"]),
     ("rustls", &["store"]),
     ("sqlx", &["store"]),
+    ("tantivy", &["fulltext"]),
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tower", &["app", "http"]),
@@ -97,14 +98,20 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "ucum", "validate"];
+const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
 
 /// Where the tables of FHIR data may be named in SQL.
-const DATA_SQL: &[&str] =
-    &["store::history", "store::meta", "store::resource", "store::search", "store::write"];
+const DATA_SQL: &[&str] = &[
+    "store::history",
+    "store::maintenance::contents",
+    "store::meta",
+    "store::resource",
+    "store::search",
+    "store::write",
+];
 
 /// Expressions with the only modules that may hold them.
 const RESERVED: &[(&str, &[&str])] = &[

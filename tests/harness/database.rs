@@ -19,6 +19,7 @@ use tokio_postgres::NoTls;
 const TEMPLATE: &str = "kiln_template";
 
 struct Cluster {
+    folder: PathBuf,
     postgres: Private,
     _reaper: Child,
 }
@@ -107,8 +108,14 @@ fn cluster() -> &'static Cluster {
         let postgres = Private::start(&config).unwrap_or_else(|error| panic!("{error}"));
         let pid = postgres.pid().unwrap_or_default();
         let reaper = reaper(pid, &folder);
-        Cluster { postgres, _reaper: reaper }
+        Cluster { folder, postgres, _reaper: reaper }
     })
+}
+
+/// A data folder for a server of its own, removed with the database.
+pub(crate) fn node_folder() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    cluster().folder.join(format!("node-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// A folder of this run; nothing is in it yet.

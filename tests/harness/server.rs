@@ -7,7 +7,7 @@ use kiln::config::Config;
 use kiln::engine::Engine;
 
 use super::client::Client;
-use super::database::Database;
+use super::database::{Database, node_folder};
 
 /// A running server; it ends with the runtime of its test at the latest.
 pub(crate) struct TestServer {
@@ -45,8 +45,10 @@ impl TestServer {
 
 /// The settings of a test server on `database`.
 pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
+    let folder = node_folder();
     let own = [
         ("auth.mode", "off"),
+        ("data_dir", folder.to_str().unwrap()),
         ("http.listen", "127.0.0.1:0"),
         ("http.cors_origins", "*"),
         ("database.url", database.app.as_str()),

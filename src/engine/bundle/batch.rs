@@ -255,12 +255,12 @@ impl Engine {
 
     /// An entry of a batch may not refer to another one, nor by criteria (rest 3.31, 3.46).
     fn stands_alone(&self, entry: &Entry<'_>, others: &Links) -> Result<(), Error> {
-        let before = match &entry.action {
-            Action::Create(_, value)
-            | Action::CreateUnless(_, _, value)
-            | Action::Update(_, value)
-            | Action::UpdateBy(_, _, value) => value,
-            _ => return Ok(()),
+        let (Action::Create(_, before)
+        | Action::CreateUnless(_, _, before)
+        | Action::Update(_, before)
+        | Action::UpdateBy(_, _, before)) = &entry.action
+        else {
+            return Ok(());
         };
         let mut value = before.clone();
         let full_url = entry.full_url.as_deref();

@@ -232,12 +232,13 @@ impl Engine {
             let references = references(entry);
             let index = entry.index;
             match settled(entry, written) {
-                Settle::Work(work) => pending.ready.push(work),
+                Settle::Work(work) => pending.ready.push(*work),
                 Settle::Entry(entry, identity) if references.is_empty() => {
-                    let work = self.prepare_entry(entry, identity, &pending.links);
+                    let work = self.prepare_entry(*entry, identity, &pending.links);
                     pending.ready.push(work.map_err(|error| at_entry(error, index))?);
                 }
                 Settle::Entry(entry, identity) => {
+                    let entry = *entry;
                     pending.waiting.push(Waiting { entry, identity, references });
                 }
             }
@@ -321,8 +322,8 @@ impl Engine {
 
 /// An entry whose criteria are settled.
 enum Settle<'e> {
-    Entry(Entry<'e>, Option<Identity>),
-    Work(Work),
+    Entry(Box<Entry<'e>>, Option<Identity>),
+    Work(Box<Work>),
 }
 
 /// Gives an entry what it was found to write.
@@ -331,7 +332,7 @@ fn settled<'e>(entry: &Entry<'e>, written: Written) -> Settle<'e> {
     let work = |task| {
         let (index, rank) = (*index, entry.action.rank());
         let (condition, modified_since) = (condition.clone(), *modified_since);
-        Settle::Work(Work { index, rank, task, condition, modified_since })
+        Settle::Work(Box::new(Work { index, rank, task, condition, modified_since }))
     };
     let Written { identities, existing, .. } = written;
     if let Some(Current { version, patients, .. }) = existing {
@@ -353,7 +354,7 @@ fn settled<'e>(entry: &Entry<'e>, written: Written) -> Settle<'e> {
         }
         (action, _) => action,
     };
-    Settle::Entry(entry, identity)
+    Settle::Entry(Box::new(entry), identity)
 }
 
 /// No resource is written twice, whether it is named or found (rest 3.13), nor made twice by the

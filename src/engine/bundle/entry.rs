@@ -112,16 +112,7 @@ impl Engine {
             }
             Task::DeleteAll(of, identities) => {
                 let permit = derive(Kind::Delete, *of)?;
-                if identities.is_empty() {
-                    crate::engine::write::check_condition(&work.condition, None)?;
-                    tx.entry(permit.interaction(), Disclosed::default());
-                }
-                for identity in identities {
-                    let (_, disclosed) =
-                        self.stage_delete(identity, &work.condition, &permit, tx).await?;
-                    tx.entry(permit.interaction(), disclosed);
-                }
-                Ok(EntryResult::Deleted(None))
+                self.delete_all(identities, &work.condition, &permit, tx).await
             }
             Task::Exists(version, patients) => {
                 let permit = derive(Kind::Create, version.identity.resource_type)?;
@@ -139,6 +130,24 @@ impl Engine {
             }
             Task::Get(get) => self.get_entry(get, work, options, permit, tx).await,
         }
+    }
+
+    async fn delete_all(
+        &self,
+        identities: &[Identity],
+        condition: &Condition,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<EntryResult, Error> {
+        if identities.is_empty() {
+            crate::engine::write::check_condition(condition, None)?;
+            tx.entry(permit.interaction(), Disclosed::default());
+        }
+        for identity in identities {
+            let (_, disclosed) = self.stage_delete(identity, condition, permit, tx).await?;
+            tx.entry(permit.interaction(), disclosed);
+        }
+        Ok(EntryResult::Deleted(None))
     }
 
     async fn get_entry(

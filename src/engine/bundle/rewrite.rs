@@ -235,16 +235,14 @@ impl Rewriter<'_> {
         }
         let fault = |code, text| Err(Fault { code, text, path: String::new() });
         match Target::parse(text, "") {
-            Target::Conditional { .. } => match self.links.by_criteria.get(text) {
-                Some(identity) => {
-                    *value = Value::from(identity.to_string());
-                    Ok(())
-                }
-                None => {
+            Target::Conditional { .. } => {
+                let Some(identity) = self.links.by_criteria.get(text) else {
                     let text = format!("the conditional reference {text:?} is for a transaction");
-                    fault(IssueCode::Invalid, text)
-                }
-            },
+                    return fault(IssueCode::Invalid, text);
+                };
+                *value = Value::from(identity.to_string());
+                Ok(())
+            }
             Target::Urn(urn) if self.unresolved == Unresolved::Refuse && is_local_urn(urn) => {
                 fault(IssueCode::NotFound, format!("no entry of the Bundle has the fullUrl {urn}"))
             }

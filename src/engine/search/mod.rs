@@ -10,6 +10,8 @@
 mod criteria;
 mod resolve;
 
+use std::time::Duration;
+
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Interaction, Permit};
 use crate::error::Error;
@@ -21,6 +23,9 @@ use crate::store::search::{Explanation, Paging, SearchPage};
 
 use super::Engine;
 use super::history::CURSOR;
+
+/// Longest wait for the index of words.
+const MOST_WAITING: Duration = Duration::from_secs(5);
 
 pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
@@ -56,7 +61,11 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Searched, Error> {
         let interaction = interaction(target);
-        let asked = match self.asked(target, query, is_strict) {
+        let asked = match self.lookups.refresh(query).await {
+            Ok(()) => self.asked(target, query, is_strict),
+            Err(error) => Err(error),
+        };
+        let asked = match asked {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
@@ -69,6 +78,12 @@ impl Engine {
         Ok(asked.answer(page))
     }
 
+    /// Waits until the words of everything that is committed now are found; whether they are.
+    /// `None`: there is no index of words.
+    pub async fn words_caught_up(&self) -> Option<bool> {
+        Some(self.lookups.full_text.as_ref()?.caught_up(MOST_WAITING).await)
+    }
+
     /// The same as this unit's own writes left the database, for an entry of a transaction.
     pub(super) async fn search_entry(
         &self,
@@ -78,6 +93,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Searched, Disclosed), Error> {
+        self.lookups.refresh(query).await?;
         let asked = self.asked(target, query, is_strict)?;
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::fhir::query::Query;
 use crate::fhir::{IssueCode, ResourceType};
 use crate::fulltext::{FullText, FullTextError};
 use crate::search::extract::Extractor;
@@ -10,19 +11,41 @@ use crate::search::request::compare::{AskedToken, Comparison};
 use crate::search::request::{Filter, FullTextField, SearchRequest, Test};
 use crate::search::values::token::Code;
 use crate::spec::terminology::{Terminology, TerminologyFault};
+use crate::terminology::Source;
 
 /// Most codes that a value set or a hierarchy may add to a search.
 const MOST_CODES: usize = 10_000;
 /// Most resources that words may lead to.
 const MOST_HITS: usize = 50_000;
 
+/// Modifiers that need value sets or hierarchies, and a few more that do not.
+const ASKING: [&str; 4] = [":in", ":not-in", ":above", ":below"];
+
 /// Who is asked for what is not in the database's index. What is missing is not offered.
 #[derive(Clone, Default)]
 pub struct Lookups {
     /// Value sets and hierarchies.
     pub terminology: Option<Arc<dyn Terminology>>,
+    /// Keeps the answers of `terminology` those of what is stored.
+    pub definitions: Option<Arc<dyn Source>>,
     /// Words.
     pub full_text: Option<Arc<FullText>>,
+}
+
+impl Lookups {
+    /// Brings what this query has to ask up to what is stored now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub(super) async fn refresh(&self, query: &Query) -> Result<(), Error> {
+        let asks = |name: &str| name == "_filter" || ASKING.iter().any(|it| name.ends_with(it));
+        match &self.definitions {
+            Some(definitions) if query.iter().any(|(name, _)| asks(name)) => {
+                definitions.current().await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Looks up.
@@ -97,7 +120,7 @@ impl Resolver<'_> {
 
     fn members(&self, value_set: &str) -> Result<Vec<Comparison>, Error> {
         let terminology = self.terminology()?;
-        let members = terminology.members(value_set, MOST_CODES).map_err(fault)?;
+        let members = terminology.members(value_set, MOST_CODES).map_err(|error| fault(&error))?;
         let codes = members.codes.iter().map(|member| self.coded(&member.system, &member.code));
         let systems = members.systems.iter().map(|system| AskedToken::System(system.clone()));
         Ok(codes.chain(systems).map(Comparison::Token).collect())
@@ -105,7 +128,7 @@ impl Resolver<'_> {
 
     fn related(&self, system: &str, code: &str, is_below: bool) -> Result<Vec<Comparison>, Error> {
         let found = self.terminology()?.subsumed(system, code, is_below, MOST_CODES);
-        let codes = found.map_err(fault)?;
+        let codes = found.map_err(|error| fault(&error))?;
         Ok(codes.iter().map(|code| Comparison::Token(self.coded(system, code))).collect())
     }
 
@@ -141,7 +164,7 @@ fn not_offered(what: &str) -> Error {
     Error::NotSupported(format!("{what} is not offered"))
 }
 
-fn fault(fault: TerminologyFault) -> Error {
+fn fault(fault: &TerminologyFault) -> Error {
     let text = fault.to_string();
     match fault {
         TerminologyFault::TooCostly { .. } => Error::TooCostly(text),

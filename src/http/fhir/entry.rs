@@ -161,20 +161,30 @@ impl ResultEntries {
                 push(out, &["}}"]);
             }
             EntryResult::Read(version) => {
-                push(out, &["{"]);
-                if !is_head {
-                    push(out, &["\"resource\":"]);
-                    let form = Form::default();
-                    out.extend(answer::text(&version, form, &shape, &self.spec.schema)?);
-                    push(out, &[","]);
-                }
-                push(out, &["\"response\":{\"status\":\"200 OK\""]);
-                response_end(version.version, Some(&version), out);
-                push(out, &["}}"]);
+                self.read(&version, (!is_head).then_some(&shape), out)?;
             }
             EntryResult::Search(found, query) => self.search(*found, &query, shape, out)?,
             EntryResult::Written(outcome, version) => self.written(outcome, version, out),
         }
+        Ok(())
+    }
+
+    /// A version, as much of it as `shape` shows.
+    fn read(
+        &self,
+        version: &Version,
+        shape: Option<&Shape>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        push(out, &["{"]);
+        if let Some(shape) = shape {
+            push(out, &["\"resource\":"]);
+            out.extend(answer::text(version, Form::default(), shape, &self.spec.schema)?);
+            push(out, &[","]);
+        }
+        push(out, &["\"response\":{\"status\":\"200 OK\""]);
+        response_end(version.version, Some(version), out);
+        push(out, &["}}"]);
         Ok(())
     }
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, Response};
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::engine::{CURSOR, Match, OF_FORM, SearchTarget, Searched};
 use crate::error::Error;
@@ -27,6 +27,9 @@ use super::link;
 
 /// The one form of the body of a search.
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Asks to `wait` for the index of words; an answer says whether it is `current` or `behind`.
+const KILN_FULLTEXT: HeaderName = HeaderName::from_static("kiln-fulltext");
 
 /// `GET [type]`, `GET` and `POST [type]/_search`
 pub(in crate::http) async fn of_type(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -55,6 +58,10 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let shape = query::shape(&exchange.query)?;
     let engine = &exchange.server.engine;
     let is_strict = exchange.is_strict();
+    let words = match asks_to_wait(&exchange.parts.headers) {
+        true => engine.words_caught_up().await,
+        false => None,
+    };
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
 
@@ -73,7 +80,17 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     if let Some(applied) = exchange.preferences.applied(false) {
         headers.insert(PREFERENCE_APPLIED, applied);
     }
+    if let Some(is_current) = words {
+        let state = if is_current { "current" } else { "behind" };
+        headers.insert(KILN_FULLTEXT, HeaderValue::from_static(state));
+    }
     Ok(response)
+}
+
+/// `Kiln-Fulltext: wait`: the words of everything that is committed are to be found.
+fn asks_to_wait(headers: &HeaderMap) -> bool {
+    let asked = headers.get(KILN_FULLTEXT).map(|value| value.as_bytes().trim_ascii());
+    asked.is_some_and(|asked| asked.eq_ignore_ascii_case(b"wait"))
 }
 
 /// Adds the parameters in the body to those of the URL (rest 4.3, 4.4).

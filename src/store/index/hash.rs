@@ -164,3 +164,49 @@ impl Hasher {
         hasher.finish().cast_signed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn systems_are_told_apart_and_from_none() {
+        let hasher = Hasher::with_key([7; 16]);
+        let names: Vec<String> = (0..1_000).map(|n| format!("urn:system:{n}")).collect();
+        let found: HashSet<i32> = names.iter().map(|name| hasher.system(Some(name))).collect();
+        assert_eq!(found.len(), names.len());
+        assert!(!found.contains(&hasher.system(None)));
+        assert_eq!(hasher.system(None), 0);
+    }
+
+    #[test]
+    fn each_kind_of_row_has_hashes_of_its_own() {
+        let hasher = Hasher::with_key([7; 16]);
+        let (one, other) = (hasher.parameter(ResourceType::PATIENT, "a"), 5);
+        let code = |case| Code { text: "x".into(), case };
+        let found = HashSet::from([
+            one,
+            hasher.parameter(ResourceType::PATIENT, "b"),
+            hasher.present(one),
+            hasher.present(other),
+            hasher.of_system(one, "x"),
+            hasher.token(one, &code(Case::Sensitive)),
+            hasher.token(one, &code(Case::Insensitive)),
+            hasher.identifier(one, "x"),
+            hasher.url(one, "x"),
+            hasher.coded_quantity(one, "x", "y"),
+            hasher.coded_quantity(one, "xy", ""),
+            hasher.string(one),
+            hasher.number(one),
+            hasher.date(one),
+            hasher.position(one),
+            hasher.uri_text(one),
+            hasher.behind(one, 0),
+            hasher.behind(one, 1),
+            hasher.qualified(one, 1),
+        ]);
+        assert_eq!(found.len(), 19);
+    }
+}

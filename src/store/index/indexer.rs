@@ -71,8 +71,8 @@ impl Parameters {
             let known = extractor.parameters(of).iter();
             known.map(|parameter| hasher.parameter(of, &parameter.code)).collect()
         };
-        let hashes = ResourceType::all().map(of_type).collect();
-        Self { extractor, hasher: hasher.clone(), hashes }
+        let parameters = ResourceType::all().map(of_type).collect();
+        Self { extractor, hasher: hasher.clone(), hashes: parameters }
     }
 
     /// The rows of a resource whose `id` and `meta` are in `value`.

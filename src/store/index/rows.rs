@@ -95,11 +95,11 @@ impl IndexRows {
             == (other.start, other.end, &other.marks, &other.signs, &other.keys)
     }
 
-    /// The rows of what was extracted; `hashes` are those of the type's parameters.
+    /// The rows of what was extracted; `own` are the hashes of the type's parameters.
     pub(super) fn new(
         extraction: &Extraction<'_>,
         extractor: &Extractor,
-        hashes: &[i64],
+        own: &[i64],
         hasher: &Hasher,
     ) -> Self {
         let resource_type = extraction.resource_type;
@@ -110,7 +110,7 @@ impl IndexRows {
         let groups = extraction.rows.chunk_by(|a, b| a.parameter == b.parameter);
         for group in groups.filter(|group| has_rows(group[0].parameter)) {
             let at = group[0].parameter;
-            let parameter = hashes[usize::from(at)];
+            let parameter = own[usize::from(at)];
             maker.rows.signs.push(hasher.present(parameter));
             let view = extractor.view(resource_type, at);
             let is_own = |entry: &&IndexEntry<'_>| {
@@ -121,7 +121,7 @@ impl IndexRows {
             }
         }
         let mut rows = maker.rows;
-        rows.keys = sort_keys(extraction, hashes, |at| {
+        rows.keys = sort_keys(extraction, own, |at| {
             has_rows(at) && extractor.view(resource_type, at).is_none()
         });
         if let Some(primary) = extraction.primary {

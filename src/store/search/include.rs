@@ -127,13 +127,15 @@ pub(in crate::store) async fn included(
     Ok(found.included)
 }
 
+/// A type that may have a canonical, its url, and the version where one is named.
+type Name = (ResourceType, Box<str>, Option<Box<str>>);
+
 /// What a round looks for.
 #[derive(Default)]
 struct Wanted {
     /// Targets, with the version that a reference names.
     targets: Vec<(Identity, Option<VersionId>)>,
-    /// Canonicals: the types that may have the url, the url, the version.
-    canonicals: HashSet<(ResourceType, Box<str>, Option<Box<str>>)>,
+    canonicals: HashSet<Name>,
     /// What refers to the resources at hand: type, hash, version of the canonical or 0.
     referring: HashSet<(ResourceType, i64, i32)>,
 }
@@ -388,7 +390,7 @@ impl Run<'_, '_> {
     /// The resources that canonicals name: of several versions, where none is named, the newest.
     async fn fetch_canonicals(
         &self,
-        wanted: HashSet<(ResourceType, Box<str>, Option<Box<str>>)>,
+        wanted: HashSet<Name>,
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_hash = wanted.iter().filter_map(|(of, url, _)| {
@@ -396,8 +398,7 @@ impl Run<'_, '_> {
             let is_there = self.parameters.extractor.place(*of, "url").is_some();
             is_there.then(|| (*of, (self.hasher.url(parameter, url), 0)))
         });
-        let mut newest: HashMap<(ResourceType, Box<str>, Option<Box<str>>), Current> =
-            HashMap::new();
+        let mut newest: HashMap<Name, Current> = HashMap::new();
         for (reach, hashes) in permitted(self.permit, by_hash) {
             for resource in self.by_hash(&hashes, reach.as_deref(), found.limit()).await? {
                 let text = resource.version.to_json();

@@ -211,7 +211,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
             disclosed.patients.extend(patients);
             disclosed.entities.push(version.versioned_path());
-            page.matches.push(Match { version, score: None, rid: key(&row)? });
+            page.matches.push(Match { version, score: None });
         }
         Ok(())
     }

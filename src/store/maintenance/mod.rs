@@ -1,14 +1,25 @@
 //! What the server does to its own tables, for nobody: imported by `app` only.
 
+mod contents;
+mod feed;
+
 use crate::error::Error;
 
 use super::{Store, failure};
+
+pub use contents::{Contents, all_after, definitions, definitions_mark, of_keys};
+pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 
 const MAKE_PARTITIONS: &str = "SELECT kiln_make_partitions(CURRENT_DATE)";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM ident)";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[MAKE_PARTITIONS, IS_EMPTY];
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    [&[MAKE_PARTITIONS, IS_EMPTY], contents::STATEMENTS, feed::STATEMENTS]
+        .into_iter()
+        .flatten()
+        .copied()
+}
 
 /// Makes the partitions of the next months; a second call finds nothing to do.
 ///

@@ -1,0 +1,313 @@
+//! Follows the change feed: what is written becomes searchable by its words, and definitions that
+//! change are noticed.
+//!
+//! The index says itself up to where it has the feed, so a node that was away goes on from there;
+//! one whose index is lost, of another database or older than the feed builds it from the
+//! resources. A file beside the index asks for that, too: `kiln reindex --fulltext` puts it there
+//! where a server has the index open.
+
+use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::fulltext::{Asked, Change, Document, FullText, FullTextError, Options, Position};
+use crate::store::Store;
+use crate::store::maintenance::{self, Contents, FeedPosition, FeedRow, Horizon};
+
+use super::terminology::{Keeper, resource};
+
+/// How often the feed is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The same while somebody waits for transactions to end.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Longest time that changes are collected before they are committed.
+const COMMIT_AFTER: Duration = Duration::from_millis(200);
+/// How long after a failure the next try is.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Changes that are read at once.
+const BATCH: u32 = 500;
+
+/// Where a node's index of words is.
+pub fn folder(config: &Config) -> PathBuf {
+    config.data_dir.join("fulltext")
+}
+
+/// The file that asks for the index in `folder` to be built anew.
+pub fn request(folder: &Path) -> PathBuf {
+    folder.with_extension("rebuild")
+}
+
+/// Opens the index of words that `config` means; `None` when there is to be none.
+///
+/// # Errors
+/// As [`FullText::open`].
+pub fn open(config: &Config, store: &Store) -> Result<Option<FullText>, FullTextError> {
+    if !config.fulltext.enabled {
+        return Ok(None);
+    }
+    let options = Options {
+        folder: folder(config),
+        language: config.fulltext.language.clone(),
+        seal: store.hasher().seal(b"full text"),
+    };
+    FullText::open(options).map(Some)
+}
+
+/// Why a pass over the feed ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] FullTextError),
+}
+
+/// Follows the feed for one node.
+pub struct Follower {
+    engine: Arc<Engine>,
+    store: Store,
+    keeper: Arc<Keeper>,
+    index: Option<Arc<FullText>>,
+    request: PathBuf,
+    /// Where the next pass begins; `None` before the first.
+    position: Option<FeedPosition>,
+    /// The index was emptied and is not whole yet.
+    is_building: bool,
+    /// Who waits for the index, with the transaction before which it has to have all.
+    waiting: VecDeque<(Asked, u64)>,
+    /// Who was told last that it is there.
+    called: Asked,
+}
+
+impl Follower {
+    /// A follower that feeds `index`, when there is one, and tells `keeper`.
+    pub fn new(
+        config: &Config,
+        engine: Arc<Engine>,
+        store: Store,
+        keeper: Arc<Keeper>,
+        index: Option<Arc<FullText>>,
+    ) -> Self {
+        let request = request(&folder(config));
+        Self {
+            engine,
+            store,
+            keeper,
+            index,
+            request,
+            position: None,
+            is_building: false,
+            waiting: VecDeque::new(),
+            called: Asked::default(),
+        }
+    }
+
+    /// Follows as long as the server runs.
+    pub async fn run(mut self) {
+        if let Err(error) = self.keeper.image().await {
+            tracing::warn!(%error, "cannot load the stored code systems and value sets");
+        }
+        loop {
+            let pause = match self.pass().await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot follow the change feed; trying again");
+                    self.recover(&error).await;
+                    AFTER_FAILURE
+                }
+            };
+            match &self.index {
+                Some(index) if pause == PAUSE => {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = index.woken() => {}
+                    }
+                }
+                _ => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    /// Builds the index anew; how many resources it has.
+    ///
+    /// # Errors
+    /// [`FollowError`]; the index then has no position and is built at the next try.
+    pub async fn rebuild(&mut self) -> Result<u64, FollowError> {
+        let Some(index) = self.index.clone() else { return Ok(0) };
+        metrics::gauge!("kiln_fulltext_building").set(1.0);
+        self.is_building = true;
+        // What was committed before is seen by the statements below; all else is in the feed.
+        let start = maintenance::horizon(&self.store).await?.ended;
+        let clearing = index.clone();
+        blocking(move || {
+            // What a try before this one has left is forgotten.
+            clearing.reopen()?;
+            clearing.clear()
+        })
+        .await?;
+        let (mut last, mut count) = (i64::MIN, 0);
+        loop {
+            let found = maintenance::all_after(&self.store, last, BATCH).await?;
+            let Some(end) = found.last() else { break };
+            last = end.key;
+            count += found.iter().filter(|contents| contents.body.is_some()).count() as u64;
+            self.add(&index, Vec::new(), found).await?;
+        }
+        let position = Position { xid: start, seq: 0 };
+        let committing = index.clone();
+        blocking(move || committing.commit(position)).await?;
+        self.position = Some(FeedPosition { xid: start, seq: 0 });
+        self.is_building = false;
+        metrics::gauge!("kiln_fulltext_building").set(0.0);
+        tracing::info!(count, "built the full text index");
+        Ok(count)
+    }
+
+    /// Brings index and definitions up to date; how long to wait before the next pass.
+    async fn pass(&mut self) -> Result<Duration, FollowError> {
+        self.find_position().await?;
+        let asked = self.index.as_ref().map(|index| index.asked()).unwrap_or_default();
+        let horizon = maintenance::horizon(&self.store).await?;
+        let newest = self.waiting.back().map_or_else(Asked::default, |(newest, _)| *newest);
+        if asked > newest.max(self.called) {
+            self.waiting.push_back((asked, horizon.next));
+        }
+        if !self.read(horizon).await? {
+            return Ok(Duration::ZERO);
+        }
+        while let Some((asked, _)) = self.waiting.pop_front_if(|(_, end)| *end <= horizon.ended) {
+            self.called = asked;
+            if let Some(index) = &self.index {
+                index.call(asked);
+            }
+        }
+        Ok(if self.waiting.is_empty() { PAUSE } else { SHORT_PAUSE })
+    }
+
+    /// Reads the feed up to the horizon, as long as changes may be collected; whether it got there.
+    async fn read(&mut self, horizon: Horizon) -> Result<bool, FollowError> {
+        let began = Instant::now();
+        let Some(start) = self.position else { return Ok(true) };
+        let (mut position, mut last) = (start, None);
+        let is_done = loop {
+            let rows = maintenance::changes(&self.store, position, horizon.ended, BATCH).await?;
+            let is_last = rows.len() < BATCH as usize;
+            if let Some(row) = rows.last() {
+                (position, last) = (row.position, Some(row.at));
+            }
+            self.take(&rows).await?;
+            if is_last || began.elapsed() > COMMIT_AFTER {
+                break is_last;
+            }
+        };
+        if let Some(index) = self.index.clone().filter(|_| position != start) {
+            let FeedPosition { xid, seq } = position;
+            blocking(move || index.commit(Position { xid, seq })).await?;
+        }
+        self.position = Some(position);
+        let behind = last
+            .filter(|_| !is_done)
+            .map_or(0, |at| SystemClock.now().as_micros().saturating_sub(at.as_micros()).max(0));
+        metrics::gauge!("kiln_fulltext_lag_seconds").set(behind as f64 / 1e6);
+        Ok(is_done)
+    }
+
+    /// Puts what changed into the index and tells the keeper.
+    async fn take(&self, rows: &[FeedRow]) -> Result<(), FollowError> {
+        if rows.iter().filter_map(|row| row.resource_type).any(|of| self.keeper.is_about(of)) {
+            self.keeper.forget();
+            self.keeper.image().await?;
+        }
+        let Some(index) = self.index.as_ref().filter(|_| !rows.is_empty()) else { return Ok(()) };
+        let mut keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let found = maintenance::of_keys(&self.store, &keys).await?;
+        self.add(index, keys, found).await
+    }
+
+    /// Adds what was found to the index; of `keys`, what was not found is gone.
+    async fn add(
+        &self,
+        index: &Arc<FullText>,
+        keys: Vec<i64>,
+        found: Vec<Contents>,
+    ) -> Result<(), FollowError> {
+        let (engine, index) = (self.engine.clone(), index.clone());
+        blocking(move || {
+            let mut changes: Vec<Change> = found.iter().map(|it| change(&engine, it)).collect();
+            let known: HashSet<i64> = found.iter().map(|it| it.key).collect();
+            let gone = keys.into_iter().filter(|key| !known.contains(key));
+            changes.extend(gone.map(|key| Change { key, document: None }));
+            index.add(&changes)
+        })
+        .await
+    }
+
+    /// Finds out where to begin, and builds the index where that is what has to be done.
+    async fn find_position(&mut self) -> Result<(), FollowError> {
+        let Some(index) = &self.index else {
+            if self.position.is_none() {
+                let ended = maintenance::horizon(&self.store).await?.ended;
+                self.position = Some(FeedPosition { xid: ended, seq: 0 });
+            }
+            return Ok(());
+        };
+        let is_asked_for = std::fs::remove_file(&self.request).is_ok() || self.is_building;
+        if self.position.is_some() && !is_asked_for {
+            return Ok(());
+        }
+        let known = index.position()?.map(|Position { xid, seq }| FeedPosition { xid, seq });
+        match known {
+            Some(position) if !is_asked_for && self.is_kept(position).await? => {
+                self.position = Some(position);
+                Ok(())
+            }
+            _ => self.rebuild().await.map(drop),
+        }
+    }
+
+    /// Whether the feed goes on from a position: it has it, or nothing that is older was dropped.
+    async fn is_kept(&self, position: FeedPosition) -> Result<bool, FollowError> {
+        let horizon = maintenance::horizon(&self.store).await?;
+        let first = maintenance::first_change(&self.store).await?;
+        let is_of_this_database = position.xid <= horizon.next;
+        Ok(is_of_this_database && first.is_none_or(|first| first <= position))
+    }
+
+    /// After a failure of the index nothing is sure: what it has is found out anew.
+    async fn recover(&mut self, error: &FollowError) {
+        if let (FollowError::Index(_), Some(index)) = (error, self.index.clone()) {
+            self.position = None;
+            if let Err(error) = blocking(move || index.reopen()).await {
+                tracing::warn!(%error, "cannot open the full text index again");
+            }
+        }
+    }
+}
+
+fn change(engine: &Engine, contents: &Contents) -> Change {
+    let document = resource(contents).and_then(|value| {
+        Some(Document::of(engine.extractor(), contents.resource_type()?, &value))
+    });
+    Change { key: contents.key, document }
+}
+
+/// Runs what blocks beside the server's own work.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FullTextError> + Send + 'static,
+) -> Result<T, FollowError> {
+    match spawn_blocking(work).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(failed) => Err(FollowError::Store(Error::internal(failed))),
+    }
+}

@@ -1,0 +1,45 @@
+//! `kiln reindex`: builds anew what is derived from the resources.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::fulltext::FullTextError;
+
+use super::database::Database;
+use super::follow::{self, Follower};
+use super::server;
+use super::terminology::Keeper;
+
+/// Builds the index of words of this node anew, or has the server do so that has it open.
+///
+/// # Errors
+/// What keeps it from being built, as a sentence.
+pub async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+    if !config.fulltext.enabled {
+        return Err("this node has no full text index: fulltext.enabled is false".into());
+    }
+    let database = Database::open(config, true).await?;
+    let outcome = rebuild(config, &database).await;
+    database.close().await;
+    println!("{}", outcome?);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rebuild(config: &Config, database: &Database) -> Result<String, Box<dyn Error>> {
+    let store = &database.store;
+    let index = match follow::open(config, store) {
+        Ok(index) => index.map(Arc::new),
+        Err(FullTextError::Locked) => {
+            std::fs::write(follow::request(&follow::folder(config)), b"")?;
+            return Ok("the server that has the full text index open builds it anew".to_owned());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let base = config.base_url(config.http.listen);
+    let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
+    let engine = Arc::new(server::engine(config, store.clone(), base)?);
+    let count = Follower::new(config, engine, store.clone(), keeper, index).rebuild().await?;
+    Ok(format!("the full text index has the words of {count} resources"))
+}

@@ -1,0 +1,91 @@
+//! What is stored, for what the server derives from it: words, definitions.
+
+use sqlx::FromRow;
+
+use crate::error::Error;
+use crate::fhir::ResourceType;
+
+use super::super::{Store, TENANT, failure};
+
+const OF_KEYS: &str =
+    "SELECT rid, rt, id, meta::text, body::text FROM res WHERE rid = ANY($1) AND tid = $2";
+
+const ALL_AFTER: &str = "SELECT rid, rt, id, meta::text, body::text FROM res \
+     WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3";
+
+const OF_TYPE: &str = "SELECT rid, rt, id, meta::text, body::text FROM res \
+     WHERE tid = $1 AND rt = $2 AND body IS NOT NULL";
+
+/// The newest version of two types, deletions too.
+const NEWEST: &str = "SELECT coalesce((extract(epoch FROM greatest(\
+       (SELECT max(lu) FROM res WHERE tid = $1 AND rt = $2), \
+       (SELECT max(lu) FROM res WHERE tid = $1 AND rt = $3))) * 1000000)::bigint, 0)";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[OF_KEYS, ALL_AFTER, OF_TYPE, NEWEST];
+
+/// The current version of a resource.
+#[derive(Clone, Debug, FromRow)]
+pub struct Contents {
+    /// Its key.
+    #[sqlx(rename = "rid")]
+    pub key: i64,
+    rt: i16,
+    /// Its logical id.
+    pub id: String,
+    /// `meta` without versionId and lastUpdated, as JSON.
+    pub meta: Option<String>,
+    /// The resource without resourceType, id and meta, as JSON; `None` for a deletion.
+    pub body: Option<String>,
+}
+
+impl Contents {
+    /// Its type; `None` for one of another version of this program.
+    pub fn resource_type(&self) -> Option<ResourceType> {
+        ResourceType::from_code(self.rt)
+    }
+}
+
+/// The current versions of resources; keys that are no more have none.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn of_keys(store: &Store, keys: &[i64]) -> Result<Vec<Contents>, Error> {
+    let found = sqlx::query_as(OF_KEYS).bind(keys).bind(TENANT).fetch_all(&store.0.admin).await;
+    found.map_err(failure::sqlx_error)
+}
+
+/// At most `limit` current versions, in the order of their keys, from the one after `key` on.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn all_after(store: &Store, key: i64, limit: u32) -> Result<Vec<Contents>, Error> {
+    let query = sqlx::query_as(ALL_AFTER).bind(key).bind(TENANT).bind(i64::from(limit));
+    query.fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)
+}
+
+/// All live resources of these types.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn definitions(store: &Store, types: [ResourceType; 2]) -> Result<Vec<Contents>, Error> {
+    let mut all = Vec::new();
+    for of in types {
+        let query = sqlx::query_as(OF_TYPE).bind(TENANT).bind(of.code());
+        let found: Vec<Contents> =
+            query.fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)?;
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// What grows with each version of a resource of these types: when it was made.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn definitions_mark(store: &Store, types: [ResourceType; 2]) -> Result<i64, Error> {
+    let [one, other] = types.map(ResourceType::code);
+    let query = sqlx::query_as(NEWEST).bind(TENANT).bind(one).bind(other);
+    let (mark,): (i64,) = query.fetch_one(&store.0.admin).await.map_err(failure::sqlx_error)?;
+    Ok(mark)
+}
