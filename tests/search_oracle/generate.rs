@@ -282,7 +282,7 @@ fn modifier(random: &mut Random, kind: SearchType, code: &str) -> Modifier {
         SearchType::Token if ask::is_code_element(code) => {
             &[Modifier::None, Modifier::None, Modifier::Not]
         }
-        SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not, Modifier::Text],
+        SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not],
         SearchType::Reference => {
             &[Modifier::None, Modifier::None, Modifier::None, Modifier::Identifier]
         }
@@ -313,9 +313,11 @@ fn value(
             let columns: Option<Vec<_>> = element
                 .iter()
                 .zip(parts(of, code))
-                .map(|(values, kind)| {
+                .enumerate()
+                .map(|(part, (values, kind))| {
                     let value = (!values.is_empty()).then(|| random.pick(values))?;
-                    ask::about(world, random, value, kind, "", Modifier::None)
+                    let code = if part == 0 { ask::FIRST_PART } else { "" };
+                    ask::about(world, random, value, kind, code, Modifier::None)
                 })
                 .collect();
             if let Some(columns) = columns {

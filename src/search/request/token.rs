@@ -97,8 +97,8 @@ impl Criteria<'_> {
             Some(system) if code.is_empty() => vec![AskedToken::System(system.into())],
             Some(system) => {
                 let cases = self.cases(shape, |element, rule| of_system(element, system, rule));
-                let coded = |code| AskedToken::Coded { system: system.into(), code };
-                codes(cases).into_iter().map(coded).collect()
+                let of_this = |code| AskedToken::Coded { system: system.into(), code };
+                codes(cases).into_iter().map(of_this).collect()
             }
         })
     }

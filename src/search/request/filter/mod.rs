@@ -125,8 +125,8 @@ impl Criteria<'_> {
         test: &Test<'_>,
     ) -> Result<Filter, Vec<Reason>> {
         if step.name.contains(':') {
-            let text = "there are no modifiers here; the operator says how is compared";
-            return Err(located(step.column, Reason::name(text).into()));
+            let why = "there are no modifiers here; the operator says how is compared";
+            return Err(located(step.column, Reason::name(why).into()));
         }
         if let Some(found) = self.common_leaf(types, step.name, test) {
             return found.map_err(|refusal| located(test.value_column, refusal));
