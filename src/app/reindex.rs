@@ -16,7 +16,7 @@ use super::terminology::Keeper;
 ///
 /// # Errors
 /// What keeps it from being built, as a sentence.
-pub async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     if !config.fulltext.enabled {
         return Err("this node has no full text index: fulltext.enabled is false".into());
     }
