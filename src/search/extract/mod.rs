@@ -125,11 +125,6 @@ impl Extractor {
         Ok(Self { rules: Rules { base, codes, units, zone }, spec, types })
     }
 
-    /// The definitions that it was made for.
-    pub fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     /// The parameters of a type in the order of their codes; rows name them by their place here.
     pub fn parameters(&self, resource_type: ResourceType) -> &[Parameter] {
         self.of(resource_type).map_or(&[], |of| &of.parameters)
