@@ -31,8 +31,10 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 const COMMIT_AFTER: Duration = Duration::from_millis(200);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How long after the last commit its memory is given back.
-const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// How long after the last commit its memory is given back, and how often: what is freed becomes
+/// old by and by.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(1_200);
+const GIVE_BACK_TIMES: u32 = 4;
 /// Larger than what the allocator keeps for its threads.
 const LARGE_BYTES: usize = 8 << 20;
 /// Changes that are read at once.
@@ -88,8 +90,8 @@ pub struct Follower {
     read_until: u64,
     /// The index was emptied and is not whole yet.
     is_building: bool,
-    /// When the last commit was, until its memory is given back.
-    committed: Option<Instant>,
+    /// When memory was last given back after a commit, and how often it still is.
+    given_back: (Instant, u32),
     /// Who waits for the index, with the transaction before which it has to have all.
     waiting: VecDeque<(Asked, u64)>,
     /// Who was told last that it is there.
@@ -115,7 +117,7 @@ impl Follower {
             position: None,
             read_until: 0,
             is_building: false,
-            committed: None,
+            given_back: (Instant::now(), 0),
             waiting: VecDeque::new(),
             called: Asked::default(),
         }
@@ -177,7 +179,7 @@ impl Follower {
         blocking(move || committing.commit(position)).await?;
         self.position = Some(FeedPosition { xid: start, seq: 0 });
         (self.read_until, self.is_building) = (0, false);
-        self.committed = Some(Instant::now());
+        self.given_back = (Instant::now(), GIVE_BACK_TIMES);
         metrics::gauge!("kiln_fulltext_building").set(0.0);
         tracing::info!(count, "built the full text index");
         Ok(count)
@@ -199,8 +201,9 @@ impl Follower {
             }
             self.read_until = horizon.ended;
         }
-        if self.committed.is_some_and(|at| at.elapsed() > IDLE_AFTER) {
-            self.committed = None;
+        let (last, left) = self.given_back;
+        if left > 0 && last.elapsed() > GIVE_BACK_AFTER {
+            self.given_back = (Instant::now(), left - 1);
             give_back_memory();
         }
         while let Some((asked, _)) = self.waiting.pop_front_if(|(_, end)| *end <= horizon.ended) {
@@ -231,7 +234,7 @@ impl Follower {
         if let Some(index) = self.index.clone().filter(|_| position != start) {
             let FeedPosition { xid, seq } = position;
             blocking(move || index.commit(Position { xid, seq })).await?;
-            self.committed = Some(Instant::now());
+            self.given_back = (Instant::now(), GIVE_BACK_TIMES);
         }
         self.position = Some(position);
         let behind = last
