@@ -12,6 +12,10 @@ use super::world::World;
 
 const PREFIXES: &[&str] = &["", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"];
 
+/// Stands for the code of a parameter: the first part of a composite, where the server refuses
+/// `system|`, and `|code` before most kinds of parts.
+pub(super) const FIRST_PART: &str = "first part";
+
 /// Parameters over elements that are no codings: their system is implied or there is none.
 pub(super) fn is_code_element(code: &str) -> bool {
     matches!(
@@ -50,9 +54,16 @@ pub(super) fn about(
         }
         Held::Code { system, code: text, .. } => {
             matches!(modifier, Modifier::None | Modifier::Not).then_some(())?;
-            Some(token(random, system.as_ref(), text, is_code_element(code)))
+            Some(match token(random, system.as_ref(), text, is_code_element(code)) {
+                Asked::Token { system: System::Whole(_) | System::None, .. }
+                    if code == FIRST_PART =>
+                {
+                    Asked::Token { system: System::Any, code: text.clone() }
+                }
+                asked => asked,
+            })
         }
-        Held::Link(link) => reference(world, random, link, modifier),
+        Held::Link(link) => reference(world, random, link, code, modifier),
         Held::Place { latitude, longitude } => Some(Asked::Near {
             latitude: (*latitude as i64 + random.between(-3, 3)).clamp(-90, 90),
             longitude: (*longitude as i64 + random.between(-3, 3)).clamp(-180, 180),
@@ -149,7 +160,7 @@ fn token(random: &mut Random, system: Option<&String>, code: &str, is_code_eleme
     let text = match random.below(6) {
         0 if !is_code_element => code.to_uppercase(),
         1 if !is_code_element => code.to_lowercase(),
-        2 if random.chance(30) => "unheard-of".to_owned(),
+        2 if random.chance(30) && !matches!(code, "true" | "false") => "unheard-of".to_owned(),
         _ => code.to_owned(),
     };
     let whole = |system: &String| System::Whole(system.clone());
@@ -169,10 +180,22 @@ fn token(random: &mut Random, system: Option<&String>, code: &str, is_code_eleme
     Asked::Token { system, code }
 }
 
-fn reference(world: &World, random: &mut Random, link: &Link, modifier: Modifier) -> Option<Asked> {
+fn reference(
+    world: &World,
+    random: &mut Random,
+    link: &Link,
+    code: &str,
+    modifier: Modifier,
+) -> Option<Asked> {
     if modifier == Modifier::Identifier {
         let Link::Identifier { system, value } = link else { return None };
-        return Some(token(random, system.as_ref(), value, false));
+        // The system alone finds no reference: the server says so.
+        return Some(match token(random, system.as_ref(), value, false) {
+            Asked::Token { system: System::Whole(system), .. } => {
+                Asked::Token { system: System::Named(system), code: value.clone() }
+            }
+            asked => asked,
+        });
     }
     if let Modifier::Type(wanted) = modifier {
         let Link::Local { of, id, .. } = link else { return None };
@@ -182,7 +205,8 @@ fn reference(world: &World, random: &mut Random, link: &Link, modifier: Modifier
         Link::Elsewhere(url) => url.clone(),
         Link::Local { of, id, version } => match random.below(6) {
             0 => format!("{}/{of}/{id}", world.base),
-            1 => id.clone(),
+            // Of an entry of a list nobody can tell the type.
+            1 if code != "item" => id.clone(),
             2 => match version {
                 Some(version) => format!("{of}/{id}/_history/{version}"),
                 None => format!("{of}/{id}/_history/1"),

@@ -117,10 +117,15 @@ fn quantity(random: &mut Random) -> Value {
     }
     if random.chance(12) {
         // Ends that no question meets exactly: which side they are on is not said.
-        made["value"] = json!(f64::from(random.between(1, 9) as i32) + 0.37);
+        made["value"] = json!(between(random.between(1, 9)));
         made["comparator"] = json!(random.pick(&["<", ">", "<=", ">="]));
     }
     made
+}
+
+/// An end of a range: no question has a number there.
+fn between(whole: i64) -> f64 {
+    format!("{whole}.37").parse().unwrap()
 }
 
 fn address(random: &mut Random) -> Value {
@@ -308,8 +313,11 @@ fn condition(random: &mut Random, into: &mut Map<String, Value>, base: &str) {
         }
         4 => {
             let end = |value: f64| json!({ "value": value, "system": "http://unitsofmeasure.org", "code": "a" });
-            let low = f64::from(random.between(1, 50) as i32) + 0.37;
-            into.insert("onsetRange".into(), json!({ "low": end(low), "high": end(low + 10.0) }))
+            let low = random.between(1, 50);
+            into.insert(
+                "onsetRange".into(),
+                json!({ "low": end(between(low)), "high": end(between(low + 10)) }),
+            )
         }
         _ => None,
     };
@@ -402,8 +410,8 @@ fn risk(random: &mut Random, into: &mut Map<String, Value>, base: &str) {
     let predictions: Vec<_> = (0..random.below(3))
         .map(|_| match random.below(4) {
             0 => {
-                let low = f64::from(random.between(1, 40) as i32) + 0.37;
-                json!({ "probabilityRange": { "low": { "value": low }, "high": { "value": low + 20.0 } } })
+                let low = random.between(1, 40);
+                json!({ "probabilityRange": { "low": { "value": between(low) }, "high": { "value": between(low + 20) } } })
             }
             _ => json!({ "probabilityDecimal": random.pick(&[0.5, 1.0, 5.0, 5.05, 10.0, 99.5, 100.0]) }),
         })

@@ -204,7 +204,7 @@ pub(super) fn base_unit(code: &str) -> Option<(&'static str, i128, i128)> {
         "mg" => ("g", 1, 1_000),
         "h" => ("min", 60, 1),
         "min" => ("min", 1, 1),
-        "a" => ("a", 1, 1),
+        "a" => ("min", 525_960, 1),
         _ => return None,
     })
 }

@@ -60,6 +60,11 @@ impl Extractor {
 }
 
 impl Parameter {
+    /// Whether its values are how names sound.
+    pub fn is_phonetic(&self) -> bool {
+        matches!(&self.plan, Plan::Values(_, comparison) if comparison.is_phonetic)
+    }
+
     /// What it looks at: one shape, or one for each part of a composite.
     pub(in crate::search) fn shapes(&self) -> Vec<Shape<'_>> {
         match &self.plan {

@@ -62,8 +62,6 @@ impl Criteria<'_> {
         let mut found = Vec::new();
         let canonical = || AskedReference::Canonical(is(Canonical::parse(&text)));
         match Target::parse(&text, self.context.extractor.base()) {
-            // Nobody outside its container can name what is contained (rest 4.118).
-            Target::Contained(_) => {}
             Target::Conditional { .. } => {
                 return Err(raw.wrong("a reference: Type/id, an id or a url"));
             }
@@ -75,14 +73,19 @@ impl Criteria<'_> {
             Target::Local { resource_type, id, version, .. } if may_refer(shape) => {
                 found.push(AskedReference::Local { resource_type, id, version });
             }
-            Target::Local { .. } => {}
             Target::Malformed if may_refer(shape) && text.parse::<LogicalId>().is_ok() => {
                 found = self.bare(shape, only, raw)?;
             }
             Target::Absolute(_) | Target::Malformed | Target::Urn(_) if may_refer(shape) => {
                 found.push(AskedReference::Url(text.clone()));
             }
-            Target::Absolute(_) | Target::Malformed | Target::Urn(_) => {}
+            // Nobody outside its container can name what is contained (rest 4.118). The others are
+            // looked for as canonicals alone.
+            Target::Absolute(_)
+            | Target::Contained(_)
+            | Target::Local { .. }
+            | Target::Malformed
+            | Target::Urn(_) => {}
         }
         if may_be_canonical(shape) && !text.starts_with('#') {
             found.push(canonical());

@@ -58,13 +58,14 @@ impl Draft<'_> {
             ("_total", "none") => request.total = Total::None,
             ("_total", _) => return Err("accurate, estimate or none"),
             ("_summary", "count") => request.counts_only = true,
-            ("_summary", "data" | "false" | "text" | "true") | ("_elements", _) => {}
+            ("_contained", "both" | "false" | "true")
+            | ("_containedType", "contained" | "container")
+            | ("_elements", _)
+            | ("_summary", "data" | "false" | "text" | "true") => {}
             ("_summary", _) => return Err("count, data, false, text or true"),
             ("_explain", "true") => request.explain = true,
             ("_explain", "false") => request.explain = false,
             ("_explain", _) => return Err("true or false"),
-            ("_contained", "both" | "false" | "true")
-            | ("_containedType", "contained" | "container") => {}
             ("_contained", _) => return Err("both, false or true"),
             _ => return Err("contained or container"),
         }
@@ -88,6 +89,10 @@ impl Draft<'_> {
     /// Adds keys to the order; those that mean nothing are passed over (rest 4.177, 4.182).
     fn sort(&mut self, name: &str, value: &str) {
         let mut kept = Vec::new();
+        let (count, limit) = (self.request.sort.len() + value.split(',').count(), MAX_SORT);
+        if count > limit {
+            return self.fault(name, Reason::TooMany { what: "keys", count, limit });
+        }
         for text in value.split(',').filter(|text| !text.is_empty()) {
             match self.sort_key(text) {
                 Ok(key) => {
@@ -96,10 +101,6 @@ impl Draft<'_> {
                 }
                 Err(reason) => self.ignore(name, reason),
             }
-        }
-        let (count, limit) = (self.request.sort.len(), MAX_SORT);
-        if count > limit {
-            self.fault(name, Reason::TooMany { what: "keys", count, limit });
         }
         if !kept.is_empty() {
             self.show(name, &kept.join(","));

@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
-use crate::search::request::Test;
 use crate::search::request::compare::Comparison;
+use crate::search::request::{ParameterKey, Test};
 use crate::store::Stored;
 
 use super::compile::Compiler;
@@ -38,13 +38,20 @@ pub(super) struct Parameter {
     pub(super) stored: Vec<Stored>,
     /// `num.y`: the system of a composite's first part, where it counts.
     pub(super) first_system: Option<i32>,
+    /// Whether its strings are how words sound: each is whole.
+    pub(super) is_phonetic: bool,
 }
 
 impl Parameter {
+    /// One whose values are in all of these places.
+    pub(super) fn of(stored: Vec<Stored>) -> Self {
+        Self { stored, first_system: None, is_phonetic: false }
+    }
+
     /// One that has values of its own under each of these hashes.
     pub(super) fn plain(hashes: impl IntoIterator<Item = i64>, first_system: Option<i32>) -> Self {
         let stored = hashes.into_iter().map(|own| Stored { own, parts: Vec::new() });
-        Self { stored: stored.collect(), first_system }
+        Self { first_system, ..Self::of(stored.collect()) }
     }
 
     /// The hashes under which its values are, where those are no references.
@@ -100,8 +107,9 @@ impl Compiler<'_, '_> {
         let stored = self.stored(&test.parameters, types);
         let dated = self.without_primary(&stored);
         let stored = stored.into_iter().map(|(_, stored)| stored).collect();
-        let (parameter, dated) =
-            (Parameter { stored, first_system: None }, Parameter::plain(dated, None));
+        let is_phonetic = test.parameters.iter().any(|key| self.is_phonetic(key));
+        let parameter = Parameter { is_phonetic, ..Parameter::of(stored) };
+        let dated = Parameter::plain(dated, None);
         let mut atoms = Vec::new();
         for comparison in &test.any {
             let is_date = matches!(comparison, Comparison::Date { .. });
@@ -111,6 +119,13 @@ impl Compiler<'_, '_> {
             }
         }
         Ok(atoms)
+    }
+
+    fn is_phonetic(&self, key: &ParameterKey) -> bool {
+        let extractor = &self.parameters.extractor;
+        let place = extractor.place(key.resource_type, &key.code).map(usize::from);
+        let known = extractor.parameters(key.resource_type);
+        place.and_then(|at| known.get(at)).is_some_and(|found| found.is_phonetic())
     }
 
     /// Adds the atoms of one comparison.
@@ -145,7 +160,7 @@ impl Compiler<'_, '_> {
             Comparison::String { part, text, is_exact } => {
                 let hashes = parameter.values().into_iter().map(|of| self.hasher.string(of));
                 let hashes = hashes.collect();
-                atoms.push(self.string(*part, text, *is_exact, hashes));
+                atoms.push(self.string(*part, text, (*is_exact, parameter.is_phonetic), hashes));
             }
             Comparison::Text(_) => {
                 return Err(Error::internal("a full text filter was not answered before"));

@@ -219,7 +219,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         to: ResourceType,
     ) -> Vec<i64> {
         let stored = self.stored(keys, types).into_iter().map(|(_, stored)| stored).collect();
-        Parameter { stored, first_system: None }.to(to)
+        Parameter::of(stored).to(to)
     }
 
     /// The condition that the row is of one of the types.

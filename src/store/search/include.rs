@@ -241,7 +241,7 @@ impl Wanted {
         for source in sources {
             for code in run.references(source, include.code.as_deref(), to.resource_type) {
                 let Some(stored) = run.parameters.stored(source, code) else { continue };
-                let parameter = Parameter { stored: vec![stored], first_system: None };
+                let parameter = Parameter::of(vec![stored]);
                 for of in parameter.to(to.resource_type) {
                     self.referring.insert((source, Hasher::reference(of, identity), 0));
                 }

@@ -59,7 +59,7 @@ impl Asked<'_, '_> {
         let body: Option<JsonText<'_>> = found.try_get(0).map_err(failure::error)?;
         let hashes: Vec<i64> = found.try_get(1).map_err(failure::error)?;
         let Some(item) = self.parameters.stored(of, "item") else { return Ok(Vec::new()) };
-        let items = Parameter { stored: vec![item], first_system: None }.values();
+        let items = Parameter::of(vec![item]).values();
         // Only what the index took for a reference to a resource here is one.
         let known = hashes.iter().flat_map(|hash| items.iter().map(move |item| hash ^ item));
         let known: HashSet<i64> = known.collect();

@@ -21,7 +21,7 @@ use crate::store::hash::Hasher;
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
 use super::cursor::Position;
-use super::driver::{Source, every};
+use super::source::{Source, every};
 use super::sql::{Bind, Binds, Cond};
 
 /// Most matches that are sorted.
@@ -258,10 +258,7 @@ impl Compiler<'_, '_> {
         let stored = self.stored(parameters, types);
         let most = if is_descending { "max" } else { "min" };
         let end = if is_descending { "hi" } else { "lo" };
-        let values = Parameter {
-            stored: stored.iter().map(|(_, stored)| stored.clone()).collect(),
-            first_system: None,
-        };
+        let values = Parameter::of(stored.iter().map(|(_, stored)| stored.clone()).collect());
         let values = values.values();
         Ok(match kind {
             SearchType::Number | SearchType::Quantity => {
@@ -348,7 +345,7 @@ impl Compiler<'_, '_> {
         let missing = || Error::NotSupported("a distance is measured from a place".to_owned());
         let (test, (latitude, longitude)) = found.ok_or_else(missing)?;
         let stored = self.stored(&test.parameters, types).into_iter().map(|(_, it)| it).collect();
-        let values = Parameter { stored, first_system: None }.values();
+        let values = Parameter::of(stored).values();
         let hashes: Vec<i64> = values.into_iter().map(|it| self.hasher.position(it)).collect();
         let is_here = self.binds.is_one_of("t.h", &hashes);
         let distance = self.distance(latitude, longitude, ("t.lo", "t.hi"));

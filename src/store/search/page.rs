@@ -13,11 +13,12 @@ use crate::store::{Parameters, Store, failure, rows};
 use super::compile::Compiler;
 use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
-use super::driver::{Candidate, Driver, Source, conjuncts, every};
+use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
 use super::order::{MAX_SORTED, Order, Walk};
 use super::probe::{Choice, choose};
 use super::run::Run;
+use super::source::{Source, every};
 use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
 

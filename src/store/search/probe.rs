@@ -175,15 +175,15 @@ impl Compiler<'_, '_> {
                 for (of, filter) in targets {
                     all.extend(self.found(*of, filter)?.map(|found| format!("({found})")));
                 }
-                Ok(super::driver::union(all))
+                Ok(super::source::union(all))
             }
             (Driver::Referred, Some(Filter::Has { source, filter, .. })) => {
                 let found = self.found(*source, filter)?;
-                Ok(found.map_or_else(super::driver::nothing, |found| format!("({found})")))
+                Ok(found.map_or_else(super::source::nothing, |found| format!("({found})")))
             }
             (Driver::Tokens(_), _) => {
                 let source = self.source(candidate, conjuncts, types)?;
-                Ok(super::driver::every(&source, "1", &Cond::True))
+                Ok(super::source::every(&source, "1", &Cond::True))
             }
             (driver, Some(filter)) => Ok(format!("({})", self.keys_of(driver, filter, types)?)),
             (_, None) => Err(Error::internal("a candidate of no filter is not counted")),

@@ -20,7 +20,7 @@ impl Compiler<'_, '_> {
         &mut self,
         part: Part,
         text: &str,
-        is_exact: bool,
+        (is_exact, is_phonetic): (bool, bool),
         hashes: Vec<i64>,
     ) -> Atom {
         let whole = format!("coalesce({HERE}whole, {HERE}v)");
@@ -38,7 +38,8 @@ impl Compiler<'_, '_> {
             (Part::Start, true) => format!("starts_with({HERE}exact, {})", binds.text(text)),
             (Part::Whole, false) => {
                 let (cut, asked) = (binds.text(cut(text)), binds.text(text));
-                format!("{HERE}v = {cut} AND {whole} = {asked} AND {HERE}exact IS NOT NULL")
+                let is_all = if is_phonetic { "" } else { " AND %row.exact IS NOT NULL" };
+                format!("{HERE}v = {cut} AND {whole} = {asked}{is_all}")
             }
             (Part::Whole, true) => {
                 let folded = fold(text);

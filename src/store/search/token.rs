@@ -123,10 +123,12 @@ impl Compiler<'_, '_> {
     fn code_begins(&mut self, parameter: i64, text: &str) -> String {
         let key = format!("{HERE}keys->{}", self.binds.text(Hasher::sort_name(parameter)));
         let asked = self.binds.text(text);
+        // A language goes on behind a hyphen, a mime type behind a semicolon.
+        let goes_on = if text.contains('/') { "[;[:space:]]" } else { "[^[:alnum:]]" };
         let begins = |value: &str| {
             format!(
                 "({value} = {asked} OR (starts_with({value}, {asked}) \
-                 AND substr({value}, length({asked}) + 1, 1) !~ '[[:alnum:]]'))"
+                 AND substr({value}, length({asked}) + 1, 1) ~ '{goes_on}'))"
             )
         };
         let (one, smallest, largest) =
@@ -195,10 +197,11 @@ impl Compiler<'_, '_> {
                     let system = self.hasher.system(Some(system));
                     atoms.push(qualified(self.hasher, value(&code.text), system));
                 }
-                AskedToken::System(_) | AskedToken::OfType { .. } | AskedToken::Begins(_) => {
-                    return Err(Error::NotSupported(
-                        "the identifier of a reference is found by its value".to_owned(),
-                    ));
+                AskedToken::System(system) => {
+                    atoms.push(Atom::Sign(self.hasher.of_system(of, system)));
+                }
+                AskedToken::OfType { .. } | AskedToken::Begins(_) => {
+                    return Err(Error::internal("an identifier is asked for by what it has not"));
                 }
             }
         }

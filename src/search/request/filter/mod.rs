@@ -125,8 +125,8 @@ impl Criteria<'_> {
         test: &Test<'_>,
     ) -> Result<Filter, Vec<Reason>> {
         if step.name.contains(':') {
-            let text = "there are no modifiers here; the operator says how is compared";
-            return Err(located(step.column, Reason::name(text).into()));
+            let why = "there are no modifiers here; the operator says how is compared";
+            return Err(located(step.column, Reason::name(why).into()));
         }
         if let Some(found) = self.common_leaf(types, step.name, test) {
             return found.map_err(|refusal| located(test.value_column, refusal));
@@ -174,7 +174,7 @@ impl Criteria<'_> {
     ) -> Result<Filter, Vec<Reason>> {
         let raw = Raw { text: &test.value, place: 1 };
         let operator = test.operator;
-        if operator == Operator::Pr {
+        if operator == Operator::Pr && parameter.search_type != SearchType::Composite {
             let present = parameter.test(vec![Comparison::Present]);
             return match raw.text {
                 "true" => Ok(present),
@@ -231,7 +231,7 @@ impl Criteria<'_> {
             (SearchType::Token, Operator::In | Operator::Ni, _) => Self::member(raw),
             (SearchType::Token, Operator::Sb | Operator::Ss, _) => {
                 let is_below = operator == Operator::Ss;
-                Ok(vec![self.hierarchy(parameter.shape(), is_below, raw)?])
+                Ok(vec![self.hierarchy(parameter, is_below, raw)?])
             }
             (SearchType::Uri, Operator::Sw, _) => {
                 Ok(vec![Comparison::Uri(AskedUri::Below(raw.plain()?))])

@@ -34,10 +34,6 @@ const PIECES: &[(&str, &[&str])] = &[
     ("bonkers.name:exact", &["x"]),
 ];
 
-fn encode(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
-}
-
 #[test]
 fn what_is_shown_is_read_as_the_same_request() {
     let mut state = 7_u64;

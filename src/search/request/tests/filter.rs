@@ -1,11 +1,7 @@
 use super::*;
 
 fn expression(text: &str) -> String {
-    let query = [("_filter", text)].map(|(name, text)| {
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        format!("{name}={encoded}")
-    });
-    query[0].clone()
+    format!("_filter={}", encode(text))
 }
 
 #[test]
@@ -114,12 +110,18 @@ fn what_is_wrong_has_its_column() {
         ("gender.name eq a", "column 1: gender is a token, no reference"),
         ("organization[name eq a] eq b", "column 24: . and the name of a parameter is expected"),
         ("name pr maybe", "column 9: value 1, \"maybe\", is not true or false"),
+        ("_has:Observation:patient:code eq a", "column 1: there are no modifiers here"),
         ("_filter eq a", "column 12: eq does not apply to _filter"),
     ] {
         let found = faults(&format!("Patient?{}", expression(text)), &context());
         let expected = format!("_filter: {expected}");
         assert!(found[0].starts_with(&expected), "{text}: {found:?}");
     }
+    let composite = format!("Observation?{}", expression("code-value-date pr true"));
+    assert_eq!(
+        faults(&composite, &context()),
+        ["_filter: column 17: pr does not apply to composite"],
+    );
     let two = faults(&format!("Patient?{}", expression("nope eq a or birthdate ge x")), &context());
     assert_eq!(two.len(), 2, "{two:?}");
 }
@@ -132,6 +134,6 @@ fn an_expression_may_go_only_so_deep() {
         let found = faults(&format!("Patient?{}", expression(&text)), &context());
         assert!(found[0].contains("parentheses around each other"), "{found:?}");
     }
-    let long = format!("Patient?{}", expression(&["name eq a"; 2_001].join(" or ")));
+    let long = format!("Patient?{}", expression(&vec!["name eq a"; 2_001].join(" or ")));
     assert!(faults(&long, &context())[0].contains("comparisons"));
 }

@@ -34,6 +34,14 @@ fn context() -> Context<'static> {
     Context { extractor: &R4, now, is_strict: false, limits: Limits::default() }
 }
 
+/// Every byte of a text percent-encoded.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "%{byte:02X}");
+        out
+    })
+}
+
 /// `Patient`, `` (the system), `Patient/1/*` or `Patient/1/Observation`.
 fn target(path: &str) -> SearchTarget {
     match path.split('/').collect::<Vec<_>>()[..] {

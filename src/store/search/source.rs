@@ -1,0 +1,381 @@
+//! The rows that a driver walks, and queries of all keys that a filter finds.
+
+use std::cmp::Reverse;
+
+use crate::error::Error;
+use crate::fhir::ResourceType;
+use crate::search::request::{Filter, ParameterKey};
+
+use super::atom::Atom;
+use super::compile::{Compiler, Row};
+use super::driver::{Candidate, Driver, conjuncts};
+use super::reach::Reach;
+use super::sql::{Bind, Cond, Moment};
+
+/// Rows to walk, and how each looks.
+pub(super) struct Source {
+    /// What each walk belongs to (`unnest(..) u(h)`): one walk for each of its rows.
+    pub(super) each: Option<String>,
+    /// Table and alias.
+    pub(super) table: String,
+    /// What makes a row one of the walk.
+    pub(super) condition: String,
+    /// The row's columns.
+    pub(super) row: Row<'static>,
+    /// Whether a resource may come twice.
+    pub(super) has_duplicates: bool,
+    /// Whether each walk is in the order of `s` (or of `order`).
+    pub(super) is_walk: bool,
+}
+
+impl Compiler<'_, '_> {
+    /// The rows that a candidate walks.
+    pub(super) fn source(
+        &mut self,
+        candidate: &Candidate,
+        conjuncts: &[&Filter],
+        types: &[ResourceType],
+    ) -> Result<Source, Error> {
+        let filter = candidate.of.and_then(|of| conjuncts.get(of).copied());
+        let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+        let mut source = match (&candidate.driver, filter) {
+            (Driver::Compartment(patients), _) => self.compartment_rows(patients, types)?,
+            (Driver::Resources, _) => self.resource_rows(&codes, types),
+            (Driver::Tokens(keys), _) => self.token_rows(keys, types),
+            (Driver::Links, Some(Filter::Chain { reference, targets })) => {
+                self.link_rows(reference, targets, types)?
+            }
+            (driver, Some(filter)) => {
+                let found = self.keys_of(driver, filter, types)?;
+                self.found_rows(&found, &codes, types)
+            }
+            (_, None) => return Err(Error::internal("a driver is of no filter")),
+        };
+        let bounds = self.bounds(conjuncts, &source.row);
+        source.condition.push_str(&bounds);
+        Ok(source)
+    }
+
+    fn compartment_rows(
+        &mut self,
+        patients: &[i64],
+        types: &[ResourceType],
+    ) -> Result<Source, Error> {
+        let alias = self.alias();
+        let mut row = Row::member(&alias, types.to_vec());
+        row.is_reached = true;
+        for &of in types {
+            row.is_reached &= match self.reach(of)? {
+                Reach::Everything => true,
+                Reach::Nothing => false,
+                Reach::Patients(mine) => patients.iter().all(|patient| mine.contains(patient)),
+            };
+        }
+        let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+        let table = format!("comp {alias}");
+        if let ([patient], [code]) = (patients, &*codes) {
+            let patient = self.binds.long(*patient);
+            let code = self.binds.add(Bind::Short(*code));
+            let condition = format!("{alias}.pat = {patient} AND {alias}.rt = {code}");
+            return Ok(Source {
+                each: None,
+                table,
+                condition,
+                row,
+                has_duplicates: false,
+                is_walk: true,
+            });
+        }
+        let (list, kinds) = (self.alias(), self.alias());
+        let whose = self.binds.longs(patients.iter().copied());
+        let codes = self.binds.add(Bind::Shorts(codes));
+        Ok(Source {
+            each: Some(format!("unnest({whose}) {list}(p) CROSS JOIN unnest({codes}) {kinds}(c)")),
+            table,
+            condition: format!("{alias}.pat = {list}.p AND {alias}.rt = {kinds}.c"),
+            row,
+            has_duplicates: patients.len() > 1,
+            is_walk: true,
+        })
+    }
+
+    fn resource_rows(&mut self, codes: &[i16], types: &[ResourceType]) -> Source {
+        let alias = self.alias();
+        let row = Row::resource(&alias, types.to_vec());
+        let table = format!("srow {alias}");
+        let (each, condition) = if let [code] = codes {
+            (None, format!("{alias}.rt = {}", self.binds.add(Bind::Short(*code))))
+        } else {
+            let list = self.alias();
+            let codes = self.binds.add(Bind::Shorts(codes.to_vec()));
+            (Some(format!("unnest({codes}) {list}(c)")), format!("{alias}.rt = {list}.c"))
+        };
+        Source { each, table, condition, row, has_duplicates: false, is_walk: true }
+    }
+
+    fn token_rows(&mut self, keys: &[(i64, Option<i32>)], types: &[ResourceType]) -> Source {
+        let alias = self.alias();
+        let row = Row::key(&alias, true, types.to_vec());
+        let table = format!("tok {alias}");
+        if let [(h, system)] = keys {
+            let mut condition = format!("{alias}.h = {}", self.binds.long(*h));
+            if let Some(system) = system {
+                let system = self.binds.add(Bind::Int(*system));
+                condition = format!("{condition} AND {alias}.sysh = {system}");
+            }
+            let has_duplicates = system.is_none();
+            return Source { each: None, table, condition, row, has_duplicates, is_walk: true };
+        }
+        let list = self.alias();
+        if keys.iter().all(|(_, system)| system.is_none()) {
+            let hashes = self.binds.longs(keys.iter().map(|(h, _)| *h));
+            return Source {
+                each: Some(format!("unnest({hashes}) {list}(h)")),
+                table,
+                condition: format!("{alias}.h = {list}.h"),
+                row,
+                has_duplicates: true,
+                is_walk: true,
+            };
+        }
+        Source {
+            each: Some(format!("{} {list}(h, y)", self.pairs(keys))),
+            table,
+            condition: format!(
+                "{alias}.h = {list}.h AND ({list}.y IS NULL OR {alias}.sysh = {list}.y)"
+            ),
+            row,
+            has_duplicates: true,
+            is_walk: true,
+        }
+    }
+
+    fn link_rows(
+        &mut self,
+        reference: &[ParameterKey],
+        targets: &[(ResourceType, Filter)],
+        types: &[ResourceType],
+    ) -> Result<Source, Error> {
+        let (alias, list) = (self.alias(), self.alias());
+        let mut found = Vec::new();
+        for (of, filter) in targets {
+            let parameters = self.references(reference, types, *of);
+            let Some(identities) = self.targets(*of, filter)? else { continue };
+            let parameters = self.binds.longs(parameters);
+            found.push(format!(
+                "SELECT k.idh # p.p AS h FROM ({identities}) k(idh) \
+                 CROSS JOIN unnest({parameters}) p(p)"
+            ));
+        }
+        let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(found));
+        Ok(Source {
+            each: Some(each),
+            table: format!("tok {alias}"),
+            condition: format!("{alias}.h = {list}.h"),
+            row: Row::key(&alias, true, types.to_vec()),
+            has_duplicates: true,
+            is_walk: true,
+        })
+    }
+
+    fn found_rows(&mut self, found: &str, codes: &[i16], types: &[ResourceType]) -> Source {
+        let (alias, list) = (self.alias(), self.alias());
+        let is_type = self.binds.is_type(&format!("{alias}.rt"), codes);
+        Source {
+            each: Some(format!("(SELECT DISTINCT k.rid FROM ({found}) k(rid)) {list}")),
+            table: format!("srow {alias}"),
+            condition: format!("{alias}.rid = {list}.rid AND {is_type}"),
+            row: Row::resource(&alias, types.to_vec()),
+            has_duplicates: false,
+            is_walk: false,
+        }
+    }
+
+    /// A query of the keys of resources for which the filter of a driver holds.
+    pub(super) fn keys_of(
+        &mut self,
+        driver: &Driver,
+        filter: &Filter,
+        types: &[ResourceType],
+    ) -> Result<String, Error> {
+        Ok(match filter {
+            Filter::Any(filters) => {
+                let mut all = Vec::new();
+                for filter in filters {
+                    all.extend(self.found_of(types, filter)?);
+                }
+                union(all)
+            }
+            Filter::Id(ids) => {
+                let identities = self.identities(ids, types);
+                format!(
+                    "SELECT w.rid FROM srow w WHERE {}",
+                    self.binds.is_one_of("w.idh", &identities)
+                )
+            }
+            Filter::Keys(rids) => format!("SELECT unnest({})", self.binds.longs(rids.clone())),
+            Filter::LastUpdated(any) => {
+                let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+                let is_type = self.binds.is_type("w.rt", &codes);
+                let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
+                let updated = self.updated(any, "w.lu").and();
+                format!("SELECT w.rid FROM res w WHERE w.tid = {tenant} AND {is_type}{updated}")
+            }
+            Filter::Has { source, reference, filter } => {
+                let is_member = types == [ResourceType::PATIENT]
+                    && self.definitions.is_member(*source, &reference.code);
+                let keys = std::slice::from_ref(reference);
+                let mut all = Vec::new();
+                for &of in types {
+                    for parameter in self.references(keys, &[*source], of) {
+                        let found = self.referred(*source, parameter, filter, is_member)?;
+                        let code = self.binds.add(Bind::Short(of.code()));
+                        all.extend(found.map(|identities| {
+                            format!(
+                                "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
+                                 JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
+                            )
+                        }));
+                    }
+                }
+                union(all)
+            }
+            Filter::Hierarchy { reference, is_below, of } => {
+                let set = self.hierarchy_set(reference, *is_below, of, types)?;
+                format!("SELECT w.rid FROM ({set}) q JOIN srow w ON w.idh = q.idh")
+            }
+            Filter::Compartment { code, id } => {
+                let identity = self.hasher.identity(*code, id);
+                let atoms = self.compartment_atoms(*code, identity, types);
+                let mut all = self.rows_of(&atoms);
+                if types.contains(code) {
+                    let own = self.binds.long(identity);
+                    all.push(format!("SELECT w.rid FROM srow w WHERE w.idh = {own}"));
+                }
+                union(all)
+            }
+            Filter::Test(test) => {
+                let atoms = self.atoms(test, types)?;
+                union(self.rows_of(&atoms))
+            }
+            _ => return Err(Error::internal(format!("{driver:?} has no keys of its own"))),
+        })
+    }
+
+    /// Queries of the keys of the rows that make atoms hold.
+    fn rows_of(&mut self, atoms: &[Atom]) -> Vec<String> {
+        let mut all = Vec::new();
+        let keys = atoms.iter().filter_map(|atom| match atom {
+            Atom::Token { h, system, .. } => Some((*h, *system)),
+            _ => None,
+        });
+        let keys: Vec<_> = keys.collect();
+        if !keys.is_empty() {
+            let pairs = self.pairs(&keys);
+            all.push(format!(
+                "SELECT w.rid FROM {pairs} u(h, y) JOIN tok w ON w.h = u.h \
+                 AND (u.y IS NULL OR w.sysh = u.y)"
+            ));
+        }
+        for atom in atoms {
+            if let Some((from, condition)) = self.looked_up(atom) {
+                let (table, alias) = (from.table, from.alias);
+                all.push(format!("SELECT {alias}.rid FROM {table} {alias} WHERE true{condition}"));
+            }
+        }
+        all
+    }
+
+    /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.
+    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>) -> String {
+        let Some(s) = &row.s else { return String::new() };
+        let (mut from, mut to): (Option<Moment>, Option<Reverse<Moment>>) = (None, None);
+        for filter in conjuncts {
+            if let Filter::Test(test) = filter {
+                let (low, high) = self.primary_bounds(test, row);
+                from = from.max(low);
+                to = to.max(high.map(Reverse));
+            }
+        }
+        let mut text = String::new();
+        if let Some(from) = from {
+            text.push_str(&format!(" AND {s} >= {}", self.binds.time(from)));
+        }
+        if let Some(Reverse(to)) = to {
+            text.push_str(&format!(" AND {s} <= {}", self.binds.time(to)));
+        }
+        text
+    }
+
+    /// The keys of all resources of a type for which `filter` holds, as far as the permit reaches:
+    /// as a query; `None` when there is none.
+    pub(super) fn found(
+        &mut self,
+        of: ResourceType,
+        filter: &Filter,
+    ) -> Result<Option<String>, Error> {
+        self.found_of(&[of], filter)
+    }
+
+    fn found_of(
+        &mut self,
+        types: &[ResourceType],
+        filter: &Filter,
+    ) -> Result<Option<String>, Error> {
+        let conjuncts = conjuncts(std::slice::from_ref(filter));
+        let best = self.candidates(&conjuncts, types)?.swap_remove(0);
+        let source = self.source(&best, &conjuncts, types)?;
+        let rest = self.rest(&best, &conjuncts, &source.row)?;
+        let found = every(&source, &source.row.rid, &rest);
+        Ok((rest != Cond::False).then_some(found))
+    }
+
+    /// What is still asked of each row that a candidate walks.
+    pub(super) fn rest(
+        &mut self,
+        candidate: &Candidate,
+        conjuncts: &[&Filter],
+        row: &Row<'_>,
+    ) -> Result<Cond, Error> {
+        let mut all = Vec::new();
+        for (at, filter) in conjuncts.iter().enumerate() {
+            // Membership narrows, it never answers, unless membership is what is asked.
+            let is_answered = match &candidate.driver {
+                Driver::Compartment(_) => matches!(filter, Filter::Compartment { .. }),
+                _ => true,
+            };
+            if candidate.of != Some(at) || !is_answered {
+                all.push(self.filter(filter, row)?);
+            }
+        }
+        all.push(self.visible(row)?);
+        Ok(Cond::all(all))
+    }
+}
+
+/// A query of `columns` of all rows of a source for which `rest` holds.
+pub(super) fn every(source: &Source, columns: &str, rest: &Cond) -> String {
+    let Source { each, table, condition, .. } = source;
+    let rest = rest.and();
+    match each {
+        None => format!("SELECT {columns} FROM {table} WHERE {condition}{rest}"),
+        // Walked for each: joined freely, the database may read the whole table.
+        Some(each) => {
+            let alias = table.rsplit(' ').next().unwrap_or_default();
+            format!(
+                "SELECT {columns} FROM {each} CROSS JOIN LATERAL \
+                 (SELECT {alias}.* FROM {table} WHERE {condition} OFFSET 0) {alias} WHERE true{rest}"
+            )
+        }
+    }
+}
+
+/// The rows of all queries.
+pub(super) fn union(queries: Vec<String>) -> String {
+    if queries.is_empty() { nothing() } else { queries.join(" UNION ALL ") }
+}
+
+/// A query without rows.
+pub(super) fn nothing() -> String {
+    "SELECT 0::bigint WHERE false".to_owned()
+}
