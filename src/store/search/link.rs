@@ -164,6 +164,19 @@ impl Compiler<'_, '_> {
                 format!("({idh} IN ({targets})) IS TRUE")
             }));
         }
+        if is_member && let Some(idh) = &row.idh {
+            // What refers to a patient lies in the compartment, whose rows have all hashes at hand.
+            let member = self.alias();
+            let member_row = Row::member(&member, vec![source]);
+            let Some(holds) = self.target(filter, &member_row)? else { return Ok(Cond::False) };
+            let code = self.binds.is_type(&format!("{member}.rt"), &[source.code()]);
+            let (parameter, toks) = (self.binds.long(parameter), member_row.toks);
+            return Ok(Cond::exists(&format!(
+                "comp {member} WHERE {member}.pat = {idh} AND {code} \
+                 AND ({idh} # {parameter}) = ANY ({}){holds}",
+                toks.unwrap_or_default()
+            )));
+        }
         let refers = self.alias();
         let refers_row = Row::key(&refers, true, vec![source]);
         let Some(holds) = self.target(filter, &refers_row)? else { return Ok(Cond::False) };

@@ -31,6 +31,8 @@ mod run;
 mod source;
 mod sql;
 mod string;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::time::Duration;

@@ -196,7 +196,8 @@ impl Compiler<'_, '_> {
             let way = if key.is_descending == is_back { "ASC" } else { "DESC" };
             order.push(format!("k{at} IS NULL {missing}, k{at} {way}"));
         }
-        order.push(format!("rid {}", if is_back { "DESC" } else { "ASC" }));
+        // As a walk has them: a link stays right when the next page is found another way.
+        order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
         let every = every(source, &format!("{} AS rid", source.row.rid), rest);
         let most = MAX_SORTED + 1;
@@ -412,10 +413,16 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
     )
 }
 
+/// Whether the largest key comes first among equals: so it is where the last key descends.
+fn ties_descend(keys: &[Key]) -> bool {
+    keys.last().is_some_and(|key| key.is_descending)
+}
+
 /// The condition (` AND ..`) that a row comes after the position, or before when the page goes back.
 fn beyond(keys: &[Key], at: &Position, binds: &mut Binds) -> String {
     let rid = binds.long(at.rid);
-    let mut condition = format!("rid {} {rid}", if at.is_back { "<" } else { ">" });
+    let mut condition =
+        format!("rid {} {rid}", if ties_descend(keys) == at.is_back { ">" } else { "<" });
     for (place, (key, value)) in keys.iter().zip(&at.keys).enumerate().rev() {
         let column = format!("k{place}");
         condition = match value {

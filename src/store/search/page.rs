@@ -25,7 +25,9 @@ use super::{Count, Found, Match, Paging, SearchPage};
 /// Up to how many matches a total is counted when nobody asked for one.
 const COUNTED: u64 = 10_000;
 /// Up to how many rows are looked at for that, where each must be looked up.
-const LOOKED_UP: u64 = 5_000;
+const LOOKED_UP: u64 = 3_000;
+/// The same where each is asked for what it refers to, or what refers to it.
+const FOLLOWED: u64 = 300;
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -289,7 +291,15 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let filters = conjuncts(self.filters);
         let mut compiler = self.compiler(&choice.wide);
         let (source, rest) = self.walk(&mut compiler, choice, &Order::NATIVE, &filters)?;
-        let most = if rest == Cond::True { COUNTED } else { LOOKED_UP } + 1;
+        let follows = |(at, filter): (usize, &&Filter)| {
+            choice.candidate.of != Some(at)
+                && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
+        };
+        let most = match rest {
+            Cond::True => COUNTED,
+            _ if filters.iter().enumerate().any(follows) => FOLLOWED,
+            _ => LOOKED_UP,
+        } + 1;
         let holds = match rest {
             Cond::True => "true".to_owned(),
             Cond::False => return Ok(Some(0)),

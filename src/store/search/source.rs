@@ -167,7 +167,7 @@ impl Compiler<'_, '_> {
                  CROSS JOIN unnest({parameters}) p(p)"
             ));
         }
-        let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(found));
+        let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(&found));
         Ok(Source {
             each: Some(each),
             table: format!("tok {alias}"),
@@ -204,7 +204,7 @@ impl Compiler<'_, '_> {
                 for filter in filters {
                     all.extend(self.found_of(types, filter)?);
                 }
-                union(all)
+                union(&all)
             }
             Filter::Id(ids) => {
                 let identities = self.identities(ids, types);
@@ -238,7 +238,7 @@ impl Compiler<'_, '_> {
                         }));
                     }
                 }
-                union(all)
+                union(&all)
             }
             Filter::Hierarchy { reference, is_below, of } => {
                 let set = self.hierarchy_set(reference, *is_below, of, types)?;
@@ -252,11 +252,11 @@ impl Compiler<'_, '_> {
                     let own = self.binds.long(identity);
                     all.push(format!("SELECT w.rid FROM srow w WHERE w.idh = {own}"));
                 }
-                union(all)
+                union(&all)
             }
             Filter::Test(test) => {
                 let atoms = self.atoms(test, types)?;
-                union(self.rows_of(&atoms))
+                union(&self.rows_of(&atoms))
             }
             _ => return Err(Error::internal(format!("{driver:?} has no keys of its own"))),
         })
@@ -277,8 +277,8 @@ impl Compiler<'_, '_> {
                  AND (u.y IS NULL OR w.sysh = u.y)"
             ));
         }
-        for atom in atoms {
-            if let Some((from, condition)) = self.looked_up(atom) {
+        for atom in atoms.iter().flat_map(Atom::parts) {
+            if let Some((from, condition)) = self.looked_up(&atom) {
                 let (table, alias) = (from.table, from.alias);
                 all.push(format!("SELECT {alias}.rid FROM {table} {alias} WHERE true{condition}"));
             }
@@ -371,7 +371,7 @@ pub(super) fn every(source: &Source, columns: &str, rest: &Cond) -> String {
 }
 
 /// The rows of all queries.
-pub(super) fn union(queries: Vec<String>) -> String {
+pub(super) fn union(queries: &[String]) -> String {
     if queries.is_empty() { nothing() } else { queries.join(" UNION ALL ") }
 }
 
