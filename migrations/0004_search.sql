@@ -31,9 +31,18 @@ ALTER TABLE str ADD whole text COLLATE "C";
 DROP INDEX str_r;
 CREATE INDEX str_r ON str (rid, h);
 
+-- The build of the index: of which format and parameters it is, and how far (resources up to after_rid).
+CREATE TABLE index_build (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  fingerprint bytea NOT NULL,
+  after_rid bigint NOT NULL DEFAULT 0,
+  done bigint NOT NULL DEFAULT 0,
+  is_finished boolean NOT NULL DEFAULT false);
+
 DO $$
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'kiln_app') THEN
     GRANT SELECT, INSERT, UPDATE, DELETE ON num TO kiln_app;
+    GRANT SELECT, INSERT, UPDATE ON index_build TO kiln_app;
   END IF;
 END $$;

@@ -72,10 +72,12 @@ enum Command {
     #[command(subcommand)]
     Package(PackageCommand),
     /// Build what is derived from the resources anew.
-    #[command(after_help = "Example:\n  kiln reindex --fulltext")]
+    ///
+    /// Without an option: the search index, for all nodes, while they serve.
+    #[command(after_help = "Examples:\n  kiln reindex\n  kiln reindex --fulltext")]
     Reindex {
         /// The index of words of this node; a server that has it open does the work.
-        #[arg(long, required = true)]
+        #[arg(long)]
         fulltext: bool,
     },
     /// Serve FHIR until interrupted.
@@ -191,7 +193,8 @@ fn execute(cli: Cli) -> Outcome {
             Command::Import(args) => load(args, &config).await,
             Command::Migrate => bring_up(&config).await,
             Command::Package(command) => packages(command, &config),
-            Command::Reindex { fulltext: _ } => reindex::run(&config).await,
+            Command::Reindex { fulltext: true } => reindex::full_text(&config).await,
+            Command::Reindex { fulltext: false } => reindex::search(&config).await,
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
         }
     })

@@ -31,6 +31,10 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 const COMMIT_AFTER: Duration = Duration::from_millis(200);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long after the last commit its memory is given back.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// Larger than what the allocator keeps for its threads.
+const LARGE_BYTES: usize = 8 << 20;
 /// Changes that are read at once.
 const BATCH: u32 = 500;
 
@@ -80,8 +84,12 @@ pub struct Follower {
     request: PathBuf,
     /// Where the next pass begins; `None` before the first.
     position: Option<FeedPosition>,
+    /// The transaction before which the feed was read.
+    read_until: u64,
     /// The index was emptied and is not whole yet.
     is_building: bool,
+    /// When the last commit was, until its memory is given back.
+    committed: Option<Instant>,
     /// Who waits for the index, with the transaction before which it has to have all.
     waiting: VecDeque<(Asked, u64)>,
     /// Who was told last that it is there.
@@ -105,7 +113,9 @@ impl Follower {
             index,
             request,
             position: None,
+            read_until: 0,
             is_building: false,
+            committed: None,
             waiting: VecDeque::new(),
             called: Asked::default(),
         }
@@ -166,7 +176,8 @@ impl Follower {
         let committing = index.clone();
         blocking(move || committing.commit(position)).await?;
         self.position = Some(FeedPosition { xid: start, seq: 0 });
-        self.is_building = false;
+        (self.read_until, self.is_building) = (0, false);
+        self.committed = Some(Instant::now());
         metrics::gauge!("kiln_fulltext_building").set(0.0);
         tracing::info!(count, "built the full text index");
         Ok(count)
@@ -181,8 +192,16 @@ impl Follower {
         if asked > newest.max(self.called) {
             self.waiting.push_back((asked, horizon.next));
         }
-        if !self.read(horizon).await? {
-            return Ok(Duration::ZERO);
+        // Below the same horizon there is never anything new.
+        if horizon.ended != self.read_until {
+            if !self.read(horizon).await? {
+                return Ok(Duration::ZERO);
+            }
+            self.read_until = horizon.ended;
+        }
+        if self.committed.is_some_and(|at| at.elapsed() > IDLE_AFTER) {
+            self.committed = None;
+            give_back_memory();
         }
         while let Some((asked, _)) = self.waiting.pop_front_if(|(_, end)| *end <= horizon.ended) {
             self.called = asked;
@@ -212,6 +231,7 @@ impl Follower {
         if let Some(index) = self.index.clone().filter(|_| position != start) {
             let FeedPosition { xid, seq } = position;
             blocking(move || index.commit(Position { xid, seq })).await?;
+            self.committed = Some(Instant::now());
         }
         self.position = Some(position);
         let behind = last
@@ -287,7 +307,7 @@ impl Follower {
     /// After a failure of the index nothing is sure: what it has is found out anew.
     async fn recover(&mut self, error: &FollowError) {
         if let (FollowError::Index(_), Some(index)) = (error, self.index.clone()) {
-            self.position = None;
+            (self.position, self.read_until) = (None, 0);
             if let Err(error) = blocking(move || index.reopen()).await {
                 tracing::warn!(%error, "cannot open the full text index again");
             }
@@ -300,6 +320,14 @@ fn change(engine: &Engine, contents: &Contents) -> Change {
         Some(Document::of(engine.extractor(), contents.resource_type()?, &value))
     });
     Change { key: contents.key, document }
+}
+
+/// Has the allocator give unused memory back to the system.
+///
+/// A commit's threads end and leave some 20 MB behind. The allocator returns them a while later,
+/// but it looks for such only when something large is freed, and an idle server frees nothing.
+fn give_back_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_BYTES)));
 }
 
 /// Runs what blocks beside the server's own work.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::fulltext::FullTextError;
+use crate::store::maintenance;
 
 use super::database::Database;
 use super::follow::{self, Follower};
@@ -16,7 +17,7 @@ use super::terminology::Keeper;
 ///
 /// # Errors
 /// What keeps it from being built, as a sentence.
-pub async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn full_text(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     if !config.fulltext.enabled {
         return Err("this node has no full text index: fulltext.enabled is false".into());
     }
@@ -24,6 +25,24 @@ pub async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let outcome = rebuild(config, &database).await;
     database.close().await;
     println!("{}", outcome?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the search index anew: each resource's rows are replaced in place.
+///
+/// # Errors
+/// What keeps it from being built, as a sentence; what is done then stays done.
+pub(super) async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+    let database = Database::open(config, true).await?;
+    let store = &database.store;
+    let base = config.base_url(config.http.listen);
+    // It gives the store the search parameters.
+    server::engine(config, store.clone(), base)?;
+    let mut count = 0;
+    let built = maintenance::build_index(store, true, |done| count = done).await;
+    database.close().await;
+    built?;
+    println!("the search index has the rows of {count} resources");
     Ok(ExitCode::SUCCESS)
 }
 

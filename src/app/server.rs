@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
 use crate::engine::{Engine, Lookups, PageSize, Settings};
+use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fulltext::FullText;
 use crate::http;
@@ -79,6 +80,7 @@ impl Server {
             full_text: words.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
+        build_index(store).await?;
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
         let parts = http::Parts {
@@ -233,6 +235,19 @@ fn extractor(spec: &Arc<Spec>, base: &str) -> Result<Extractor, StartError> {
 
 fn definitions(error: impl std::fmt::Display) -> StartError {
     StartError::Definitions(error.to_string())
+}
+
+/// Builds the search index where another version of this program, or none, has filled it.
+async fn build_index(store: &Store) -> Result<(), StartError> {
+    let mut told = Instant::now();
+    let progress = |resources| {
+        if told.elapsed() > Duration::from_secs(5) {
+            told = Instant::now();
+            tracing::info!(resources, "building the search index");
+        }
+    };
+    let built = maintenance::build_index(store, false, progress).await;
+    built.map_err(|error| StartError::Store(root_cause(&error)))
 }
 
 /// Makes the partitions of coming months, every day, as long as the server runs.

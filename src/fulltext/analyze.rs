@@ -212,7 +212,7 @@ impl TokenStream for Words {
 mod tests {
     use super::*;
 
-    fn shown(analyzer: &Analyzer, text: &str) -> String {
+    fn shown(analyzer: Analyzer, text: &str) -> String {
         let words = analyzer.words(text);
         let each = words.iter().map(|word| format!("{}:{}", word.position, word.text));
         each.collect::<Vec<_>>().join(" ")
@@ -234,7 +234,7 @@ mod tests {
             (" -- & ", ""),
             ("", ""),
         ] {
-            assert_eq!(shown(&plain, text), expected, "{text:?}");
+            assert_eq!(shown(plain, text), expected, "{text:?}");
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
             ("Fractures of bones", "0:fractures 0:fractur 1:of 2:bones 2:bone"),
             ("bone", "0:bone"),
         ] {
-            assert_eq!(shown(&english, text), expected, "{text:?}");
+            assert_eq!(shown(english, text), expected, "{text:?}");
         }
         assert!(Analyzer::new(Some("klingon")).is_none());
         for language in languages() {

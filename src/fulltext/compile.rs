@@ -43,8 +43,8 @@ impl Target<'_> {
                 }
                 any(found)
             }
-            Node::Prefix(chunk) => self.alternatives(chunk, |parts| self.prefix(parts)),
-            Node::Word(chunk) => self.alternatives(chunk, |parts| self.word(parts)),
+            Node::Prefix(chunk) => alternatives(chunk, |parts| self.prefix(parts)),
+            Node::Word(chunk) => alternatives(chunk, |parts| self.word(parts)),
         }
     }
 
@@ -60,17 +60,6 @@ impl Target<'_> {
             clauses.push((Occur::Must, Box::new(AllQuery)));
         }
         Box::new(BooleanQuery::new(clauses))
-    }
-
-    /// The parts side by side, or all as one.
-    fn alternatives(
-        &self,
-        chunk: &Chunk,
-        query: impl Fn(&[&String]) -> Box<dyn Query>,
-    ) -> Box<dyn Query> {
-        let mut found = vec![query(&chunk.parts.iter().collect::<Vec<_>>())];
-        found.extend(chunk.whole.iter().map(|whole| query(&[whole])));
-        any(found)
     }
 
     fn word(&self, parts: &[&String]) -> Box<dyn Query> {
@@ -127,6 +116,13 @@ pub(super) fn of_types(
     // The type says nothing about how well the words fit.
     let of_types = BoostQuery::new(Box::new(TermSetQuery::new(codes)), 0.0);
     Box::new(BooleanQuery::intersection(vec![query, Box::new(of_types)]))
+}
+
+/// The parts side by side, or all as one.
+fn alternatives(chunk: &Chunk, query: impl Fn(&[&String]) -> Box<dyn Query>) -> Box<dyn Query> {
+    let mut found = vec![query(&chunk.parts.iter().collect::<Vec<_>>())];
+    found.extend(chunk.whole.iter().map(|whole| query(&[whole])));
+    any(found)
 }
 
 fn wholes(chunk: &Chunk) -> impl Iterator<Item = &String> {

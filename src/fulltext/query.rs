@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Node, QueryError> {
     if parser.rest.peek().is_some() {
         return Err(parser.fault("this ) closes nothing"));
     }
-    node.ok_or_else(|| QueryError { column: 1, reason: "there is no word to look for" })
+    node.ok_or(QueryError { column: 1, reason: "there is no word to look for" })
 }
 
 struct Parser<'q> {
@@ -70,7 +70,7 @@ struct Parser<'q> {
     words: usize,
 }
 
-impl<'q> Parser<'q> {
+impl Parser<'_> {
     /// `a OR b ..`, up to a `)` or the end. `None` when there is nothing to look for.
     fn any(&mut self, depth: usize) -> Result<Option<Node>, QueryError> {
         let mut nodes = Vec::new();

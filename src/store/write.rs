@@ -343,10 +343,12 @@ async fn execute(
     Ok(connection.execute(&statement, &parameters).await.map(drop))
 }
 
-/// Brings the index to what a version says whose `meta` was changed in place.
-pub(super) async fn reindex(connection: &Object, indexed: &Indexed<'_>) -> Result<(), CommitError> {
+/// Brings the index to what versions say that stay as they are.
+pub(super) async fn reindex(connection: &Object, all: &[Indexed<'_>]) -> Result<(), CommitError> {
     let mut index = IndexColumns::default();
-    index.push(indexed);
+    for indexed in all {
+        index.push(indexed);
+    }
     execute(connection, statements::INDEX, &[], &index, &[]).await?.map_err(failure::commit_error)
 }
 

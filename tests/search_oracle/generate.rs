@@ -5,7 +5,7 @@ use kiln::fhir::ResourceType;
 use kiln::spec::search_parameter::SearchType;
 
 use super::ask;
-use super::query::{Asked, Clause, Modifier, Query};
+use super::query::{Asked, Clause, Expression, Modifier, Query};
 use super::random::Random;
 use super::world::{World, parameter, parts};
 
@@ -93,6 +93,17 @@ const PARAMETERS: &[(&str, &[&str])] = &[
 /// The parameters that every type has.
 const COMMON: &[&str] = &["_id", "_tag", "_lastUpdated", "_list"];
 
+/// Types with members of the compartments of patients.
+const IN_COMPARTMENT: &[&str] = &[
+    "Condition",
+    "Encounter",
+    "List",
+    "MedicationRequest",
+    "Observation",
+    "Patient",
+    "RiskAssessment",
+];
+
 /// How many chains and `_has` may lie within one another.
 const DEPTH: usize = 2;
 
@@ -135,7 +146,11 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
         }
     }
     let count = random.chance(50).then(|| 1 + random.below(7));
-    Query { types, clauses, sort, count, wants_total: random.chance(60) }
+    let places = world.of(&[ResourceType::PATIENT]);
+    let is_linked = types.len() == 1 && IN_COMPARTMENT.contains(&types[0].as_str());
+    let compartment =
+        (is_linked && random.chance(10)).then(|| world.docs[*random.pick(&places)].id.clone());
+    Query { types, clauses, sort, count, wants_total: random.chance(60), compartment }
 }
 
 fn some_type(random: &mut Random) -> ResourceType {
@@ -161,11 +176,65 @@ fn clause(
     match random.below(10) {
         0 | 1 if depth > 0 => chain(world, random, of, depth),
         2 if depth > 0 => has(world, random, of, depth),
+        3 if depth == DEPTH && random.chance(60) => {
+            Some(Clause::Filter(expression(world, random, of, 2)?))
+        }
         _ => {
             let code = *random.pick(table(PARAMETERS, of));
             test(world, random, of, code)
         }
     }
+}
+
+fn expression(
+    world: &World,
+    random: &mut Random,
+    of: ResourceType,
+    depth: usize,
+) -> Option<Expression> {
+    let way = if depth == 0 { 3 } else { random.below(5) };
+    let mut inner = || Some(Box::new(expression(world, random, of, depth - 1)?));
+    match way {
+        0 => Some(Expression::All(inner()?, inner()?)),
+        1 => Some(Expression::Any(inner()?, inner()?)),
+        2 => Some(Expression::Not(inner()?)),
+        _ => (0..20).find_map(|_| comparison(world, random, of)),
+    }
+}
+
+/// One comparison of `_filter`; `None` for what it cannot say.
+fn comparison(world: &World, random: &mut Random, of: ResourceType) -> Option<Expression> {
+    let code = *random.pick(table(PARAMETERS, of));
+    let Clause::Test { modifier, any, .. } = test(world, random, of, code)? else { return None };
+    let asked = any.into_iter().next()?;
+    let kind = parameter(of, code)?.search_type;
+    let is_plain =
+        |text: &str| text.chars().all(|it| it.is_ascii_alphanumeric() || "-_.:/".contains(it));
+    let modifier = match (kind, modifier, &asked) {
+        (_, Modifier::Missing, _) | (SearchType::String, Modifier::Contains, _) => modifier,
+        (SearchType::String, Modifier::None, _) => {
+            *random.pick(&[Modifier::None, Modifier::End, Modifier::Whole])
+        }
+        (SearchType::Token, Modifier::None, Asked::Token { code, .. })
+            if is_plain(code) && !code.is_empty() =>
+        {
+            modifier
+        }
+        (SearchType::Reference, Modifier::None, Asked::Text(text))
+            if is_plain(text) && text.matches('/').count() == 1 =>
+        {
+            modifier
+        }
+        (
+            SearchType::Date | SearchType::Number | SearchType::Quantity,
+            Modifier::None,
+            Asked::Date { prefix, .. }
+            | Asked::Number { prefix, .. }
+            | Asked::Quantity { prefix, .. },
+        ) if *prefix != "ne" => modifier,
+        _ => return None,
+    };
+    Some(Expression::Test { code, modifier, asked })
 }
 
 fn common(
@@ -283,6 +352,9 @@ fn modifier(random: &mut Random, kind: SearchType, code: &str) -> Modifier {
             &[Modifier::None, Modifier::None, Modifier::Not]
         }
         SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not],
+        SearchType::Reference if matches!(code, "part-of" | "partof") => {
+            &[Modifier::None, Modifier::None, Modifier::Above, Modifier::Below]
+        }
         SearchType::Reference => {
             &[Modifier::None, Modifier::None, Modifier::None, Modifier::Identifier]
         }
@@ -304,6 +376,9 @@ fn value(
     let kind = parameter(of, code)?.search_type;
     for _ in 0..12 {
         let at = *random.pick(&places);
+        if kind == SearchType::Reference && matches!(modifier, Modifier::Above | Modifier::Below) {
+            return Some(Asked::Text(format!("{}/{}", of.as_str(), world.docs[at].id)));
+        }
         if kind == SearchType::Composite {
             let elements = world.elements(at, code);
             if elements.is_empty() {

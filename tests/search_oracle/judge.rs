@@ -6,15 +6,16 @@ use kiln::spec::search_parameter::SearchType;
 
 use super::held::{Held, Link, link};
 use super::measure::{Numbers, Span, base_unit, compares, fold, half, number, span};
-use super::query::{Asked, Clause, Modifier, Query, System, Unit};
-use super::world::{World, parameter, parts};
+use super::query::{Asked, Clause, Expression, Modifier, Query, System, Unit};
+use super::world::{World, parameter, parts, spec};
 
 /// The places of the matches, in no order. `None` when the answer hangs on a question that the
 /// specification leaves open.
 pub(super) fn matches(world: &World, query: &Query) -> Option<Vec<usize>> {
     let mut found = Vec::new();
     for at in world.of(&query.types) {
-        let mut holds = true;
+        let patient = query.compartment.as_ref();
+        let mut holds = patient.is_none_or(|patient| lies_in(world, at, patient));
         for clause in &query.clauses {
             holds &= clause_holds(world, at, clause)?;
         }
@@ -39,6 +40,7 @@ fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
             }
             Some(false)
         }
+        Clause::Filter(expression) => expression_holds(world, at, expression),
         Clause::Has { source, code, inner } => {
             for from in world.of(&[*source]) {
                 let leads = world.values(from, code).iter().any(
@@ -54,11 +56,37 @@ fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
     }
 }
 
+fn expression_holds(world: &World, at: usize, expression: &Expression) -> Option<bool> {
+    Some(match expression {
+        Expression::All(a, b) => expression_holds(world, at, a)? & expression_holds(world, at, b)?,
+        Expression::Any(a, b) => expression_holds(world, at, a)? | expression_holds(world, at, b)?,
+        Expression::Not(inner) => !expression_holds(world, at, inner)?,
+        Expression::Test { code, modifier, asked } => {
+            test(world, at, code, *modifier, std::slice::from_ref(asked))?
+        }
+    })
+}
+
+/// Whether the resource is in the compartment of a patient (rest 4.170).
+fn lies_in(world: &World, at: usize, patient: &str) -> bool {
+    let doc = &world.docs[at];
+    if doc.of == ResourceType::PATIENT && doc.id == patient {
+        return true;
+    }
+    let codes = spec().compartment(ResourceType::PATIENT).unwrap().parameters(doc.of);
+    let mut values = codes.iter().map(|code| world.values(at, code));
+    values.any(|values| {
+        values.iter().any(|value| {
+            matches!(value, Held::Link(Link::Local { of, id, .. }) if of == "Patient" && id == patient)
+        })
+    })
+}
+
 /// Whether the type has the parameter of a clause.
 fn has(of: ResourceType, clause: &Clause) -> bool {
     match clause {
         Clause::Chain { code, .. } | Clause::Test { code, .. } => parameter(of, code).is_some(),
-        Clause::Has { .. } => true,
+        Clause::Filter(_) | Clause::Has { .. } => true,
     }
 }
 
@@ -82,9 +110,33 @@ fn test(world: &World, at: usize, code: &str, modifier: Modifier, any: &[Asked])
             let wants = matches!(&any[0], Asked::Text(text) if text == "true");
             Some(values.is_empty() == wants)
         }
+        Modifier::Above | Modifier::Below if kind == SearchType::Reference => {
+            Some(any.iter().any(|asked| is_related(world, at, code, modifier, asked)))
+        }
         Modifier::Not => Some(!one(&values, Modifier::None, any, world)?),
         _ => one(&values, modifier, any, world),
     }
+}
+
+/// Whether a resource is above or below another, or is that one itself (rest 4.123).
+fn is_related(world: &World, at: usize, code: &str, modifier: Modifier, asked: &Asked) -> bool {
+    let Asked::Text(text) = asked else { return false };
+    let Some(other) = world.target(at, &link(text, &world.base)) else { return false };
+    let (mut lower, upper) = if modifier == Modifier::Below { (at, other) } else { (other, at) };
+    // No way up is longer than there are resources; circles end here too.
+    for _ in 0..world.docs.len() {
+        if lower == upper {
+            return true;
+        }
+        let values = world.values(lower, code);
+        let mut ways = values.iter().filter_map(|value| match value {
+            Held::Link(link) => world.target(lower, link),
+            _ => None,
+        });
+        let Some(next) = ways.next() else { return false };
+        lower = next;
+    }
+    false
 }
 
 fn one(values: &[Held], modifier: Modifier, any: &[Asked], world: &World) -> Option<bool> {
@@ -132,10 +184,12 @@ fn holds(value: &Held, modifier: Modifier, asked: &Asked, world: &World) -> Opti
         (Held::Text(text), Asked::Text(asked)) => match modifier {
             Modifier::Exact => text == asked,
             Modifier::Contains => fold(text).contains(&fold(asked)),
+            Modifier::End => fold(text).ends_with(&fold(asked)),
+            Modifier::Whole => fold(text) == fold(asked),
             _ => fold(text).starts_with(&fold(asked)),
         },
         (Held::Word(later), Asked::Text(asked)) => match modifier {
-            Modifier::Exact => false,
+            Modifier::End | Modifier::Exact | Modifier::Whole => false,
             Modifier::Contains => later.contains(&fold(asked)),
             _ => later.starts_with(&fold(asked)),
         },

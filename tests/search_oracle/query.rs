@@ -14,6 +14,8 @@ pub(super) struct Query {
     pub(super) sort: Vec<(&'static str, bool)>,
     pub(super) count: Option<usize>,
     pub(super) wants_total: bool,
+    /// The id of the patient in whose compartment it searches.
+    pub(super) compartment: Option<String>,
 }
 
 /// What must hold.
@@ -24,6 +26,8 @@ pub(super) enum Clause {
         target: Option<ResourceType>,
         inner: Box<Clause>,
     },
+    /// `_filter`
+    Filter(Expression),
     Has {
         source: ResourceType,
         code: &'static str,
@@ -37,11 +41,22 @@ pub(super) enum Clause {
     },
 }
 
+/// What `_filter` says.
+#[derive(Clone, Debug)]
+pub(super) enum Expression {
+    All(Box<Expression>, Box<Expression>),
+    Any(Box<Expression>, Box<Expression>),
+    Not(Box<Expression>),
+    Test { code: &'static str, modifier: Modifier, asked: Asked },
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Modifier {
     Above,
     Below,
     Contains,
+    /// `ew` in `_filter`.
+    End,
     Exact,
     Identifier,
     Missing,
@@ -50,6 +65,8 @@ pub(super) enum Modifier {
     OfType,
     Text,
     Type(ResourceType),
+    /// `eq` on a string in `_filter`.
+    Whole,
 }
 
 /// One value, not yet escaped.
@@ -126,7 +143,11 @@ impl Query {
         if self.wants_total {
             pairs.push(("_total".to_owned(), "accurate".to_owned()));
         }
-        let mut url = if names.len() > 1 { String::new() } else { names[0].to_owned() };
+        let mut url = match &self.compartment {
+            Some(patient) => format!("Patient/{patient}/{}", names[0]),
+            None if names.len() > 1 => String::new(),
+            None => names[0].to_owned(),
+        };
         for (number, (name, value)) in pairs.iter().enumerate() {
             let mark = if number == 0 { '?' } else { '&' };
             write!(url, "{mark}{}={}", encoded(name), encoded(value)).unwrap();
@@ -144,6 +165,7 @@ impl Clause {
                 let of = target.map(|of| format!(":{}", of.as_str())).unwrap_or_default();
                 (format!("{code}{of}.{name}"), value)
             }
+            Self::Filter(expression) => ("_filter".to_owned(), expression.text()),
             Self::Has { source, code, inner } => {
                 let (name, value) = inner.pair();
                 (format!("_has:{}:{code}:{name}", source.as_str()), value)
@@ -153,6 +175,45 @@ impl Clause {
                 (format!("{code}{}", modifier.text()), values.join(","))
             }
         }
+    }
+}
+
+impl Expression {
+    fn text(&self) -> String {
+        let within = |inner: &Self| match inner {
+            Self::Test { .. } => inner.text(),
+            _ => format!("({})", inner.text()),
+        };
+        match self {
+            Self::All(a, b) => format!("{} and {}", within(a), within(b)),
+            Self::Any(a, b) => format!("{} or {}", within(a), within(b)),
+            Self::Not(inner) => format!("not({})", inner.text()),
+            Self::Test { code, modifier, asked } => test(code, *modifier, asked),
+        }
+    }
+}
+
+/// One comparison of `_filter`.
+fn test(code: &str, modifier: Modifier, asked: &Asked) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    match (modifier, asked) {
+        (Modifier::Missing, Asked::Text(text)) => format!("{code} pr {}", text == "false"),
+        (Modifier::Contains, Asked::Text(text)) => format!("{code} co {}", quoted(text)),
+        (Modifier::End, Asked::Text(text)) => format!("{code} ew {}", quoted(text)),
+        (Modifier::Whole, Asked::Text(text)) => format!("{code} eq {}", quoted(text)),
+        (_, Asked::Text(text)) if text.contains('/') => format!("{code} re {text}"),
+        (_, Asked::Text(text)) => format!("{code} sw {}", quoted(text)),
+        (
+            _,
+            Asked::Date { prefix, .. }
+            | Asked::Number { prefix, .. }
+            | Asked::Quantity { prefix, .. },
+        ) => {
+            let text = asked.text();
+            let op = if prefix.is_empty() { "eq" } else { prefix };
+            format!("{code} {op} {}", text.strip_prefix(prefix).unwrap_or(&text))
+        }
+        _ => format!("{code} eq {}", asked.text()),
     }
 }
 
@@ -170,6 +231,7 @@ impl Modifier {
             Self::OfType => "of-type",
             Self::Text => "text",
             Self::Type(of) => of.as_str(),
+            Self::End | Self::Whole => unreachable!("only _filter has it"),
         };
         format!(":{name}")
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::query::{Asked, Clause, Query};
+use super::query::{Asked, Clause, Expression, Query};
 use super::world::World;
 use super::{Client, check, judge};
 
@@ -44,6 +44,9 @@ fn simpler(query: &Query) -> Vec<Query> {
     if query.wants_total {
         found.push(Query { wants_total: false, ..query.clone() });
     }
+    if query.compartment.is_some() {
+        found.push(Query { compartment: None, ..query.clone() });
+    }
     for at in 0..query.sort.len() {
         let mut smaller = query.clone();
         smaller.sort.remove(at);
@@ -68,6 +71,10 @@ fn simpler_clauses(clause: &Clause) -> Vec<Clause> {
             .into_iter()
             .map(|inner| Clause::Chain { code, target: *target, inner: Box::new(inner) })
             .collect(),
+        Clause::Filter(Expression::All(a, b) | Expression::Any(a, b)) => {
+            [a, b].map(|one| Clause::Filter((**one).clone())).to_vec()
+        }
+        Clause::Filter(Expression::Not(one)) => vec![Clause::Filter((**one).clone())],
         Clause::Has { source, code, inner } => simpler_clauses(inner)
             .into_iter()
             .map(|inner| Clause::Has { source: *source, code, inner: Box::new(inner) })
@@ -76,6 +83,6 @@ fn simpler_clauses(clause: &Clause) -> Vec<Clause> {
             .iter()
             .map(|one: &Asked| Clause::Test { code, modifier: *modifier, any: vec![one.clone()] })
             .collect(),
-        Clause::Test { .. } => vec![],
+        Clause::Filter(Expression::Test { .. }) | Clause::Test { .. } => vec![],
     }
 }

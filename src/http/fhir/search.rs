@@ -58,10 +58,8 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let shape = query::shape(&exchange.query)?;
     let engine = &exchange.server.engine;
     let is_strict = exchange.is_strict();
-    let words = match asks_to_wait(&exchange.parts.headers) {
-        true => engine.words_caught_up().await,
-        false => None,
-    };
+    let words =
+        if asks_to_wait(&exchange.parts.headers) { engine.words_caught_up().await } else { None };
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
 

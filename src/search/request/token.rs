@@ -59,7 +59,7 @@ impl Criteria<'_> {
                 Ok(Filter::FullText { field, query: value.into() })
             }
             "above" | "below" => self.any_of(parameter, value, |criteria, raw| {
-                Ok(vec![criteria.hierarchy(shape, modifier == "below", raw)?])
+                Ok(vec![criteria.hierarchy(parameter, modifier == "below", raw)?])
             }),
             "of-type" if shape.may_be(Kind::Identifier) => {
                 self.any_of(parameter, value, |criteria, raw| Ok(vec![criteria.of_type(raw)?]))
@@ -127,14 +127,14 @@ impl Criteria<'_> {
     /// `:below` and `:above`.
     pub(super) fn hierarchy(
         &self,
-        shape: &Shape<'_>,
+        parameter: &Parameter<'_>,
         is_below: bool,
         raw: Raw<'_>,
     ) -> Result<Comparison, Reason> {
         let wrong = || raw.wrong("a code with its system: system|code");
         let parts = raw.parts()?;
         let (system, code) = match &parts[..] {
-            [code] => (only_system(shape), code),
+            [code] => (only_system(parameter), code),
             [system, code] if !system.is_empty() => (Some(&**system), code),
             _ => return Err(wrong()),
         };
@@ -212,13 +212,13 @@ fn of_system(element: Option<Element<'_>>, system: &str, rule: Rule<'_>) -> Vec<
     }
 }
 
-/// The system of all codes that a parameter looks at, where their definitions imply one. Codes
-/// without any are languages.
-fn only_system<'p>(shape: &Shape<'p>) -> Option<&'p str> {
-    let elements = shape.elements.as_ref()?;
-    let mut systems = elements
-        .iter()
-        .map(|(kind, system)| (*kind == Kind::Code).then_some(system.unwrap_or("urn:ietf:bcp:47")));
+/// The system of all codes that a parameter looks at, where their definitions imply one. Languages
+/// have theirs by their name alone: their binding is no required one.
+fn only_system<'p>(parameter: &Parameter<'p>) -> Option<&'p str> {
+    let elements = parameter.shape().elements.as_ref()?;
+    let language = (&*parameter.code == "language").then_some("urn:ietf:bcp:47");
+    let mut systems =
+        elements.iter().map(|(kind, system)| system.or(language).filter(|_| *kind == Kind::Code));
     let first = systems.next()??;
     systems.all(|other| other == Some(first)).then_some(first)
 }

@@ -10,6 +10,9 @@ use crate::store::hash::Hasher;
 
 use super::rows::IndexRows;
 
+/// Grows whenever the rows of a resource change though its parameters do not.
+const FORMAT: u32 = 1;
+
 /// The search parameters in force: none until the definitions are loaded, and replaced when they
 /// change while the server runs.
 #[derive(Debug, Default)]
@@ -73,6 +76,19 @@ impl Parameters {
         };
         let parameters = ResourceType::all().map(of_type).collect();
         Self { extractor, hasher: hasher.clone(), hashes: parameters }
+    }
+
+    /// Tells apart what makes the rows: an index of another fingerprint must be built anew.
+    pub(in crate::store) fn fingerprint(&self) -> u64 {
+        let mut text = format!("{FORMAT}");
+        for definition in self.extractor.spec().search_parameters.all() {
+            let expression = definition.expression.as_deref().unwrap_or_default();
+            for part in [&*definition.url, &*definition.code, expression] {
+                text.push('\n');
+                text.push_str(part);
+            }
+        }
+        self.hasher.seal(text.as_bytes())
     }
 
     /// The rows of a resource whose `id` and `meta` are in `value`.

@@ -2,6 +2,7 @@
 
 mod contents;
 mod feed;
+mod index;
 
 use crate::error::Error;
 
@@ -9,13 +10,14 @@ use super::{Store, failure};
 
 pub use contents::{Contents, all_after, definitions, definitions_mark, of_keys};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
+pub use index::build_index;
 
 const MAKE_PARTITIONS: &str = "SELECT kiln_make_partitions(CURRENT_DATE)";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM ident)";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [&[MAKE_PARTITIONS, IS_EMPTY], contents::STATEMENTS, feed::STATEMENTS]
+    [&[MAKE_PARTITIONS, IS_EMPTY], contents::STATEMENTS, feed::STATEMENTS, index::STATEMENTS]
         .into_iter()
         .flatten()
         .copied()

@@ -174,7 +174,7 @@ impl Criteria<'_> {
     ) -> Result<Filter, Vec<Reason>> {
         let raw = Raw { text: &test.value, place: 1 };
         let operator = test.operator;
-        if operator == Operator::Pr {
+        if operator == Operator::Pr && parameter.search_type != SearchType::Composite {
             let present = parameter.test(vec![Comparison::Present]);
             return match raw.text {
                 "true" => Ok(present),
@@ -231,7 +231,7 @@ impl Criteria<'_> {
             (SearchType::Token, Operator::In | Operator::Ni, _) => Self::member(raw),
             (SearchType::Token, Operator::Sb | Operator::Ss, _) => {
                 let is_below = operator == Operator::Ss;
-                Ok(vec![self.hierarchy(parameter.shape(), is_below, raw)?])
+                Ok(vec![self.hierarchy(parameter, is_below, raw)?])
             }
             (SearchType::Uri, Operator::Sw, _) => {
                 Ok(vec![Comparison::Uri(AskedUri::Below(raw.plain()?))])

@@ -110,12 +110,18 @@ fn what_is_wrong_has_its_column() {
         ("gender.name eq a", "column 1: gender is a token, no reference"),
         ("organization[name eq a] eq b", "column 24: . and the name of a parameter is expected"),
         ("name pr maybe", "column 9: value 1, \"maybe\", is not true or false"),
+        ("_has:Observation:patient:code eq a", "column 1: there are no modifiers here"),
         ("_filter eq a", "column 12: eq does not apply to _filter"),
     ] {
         let found = faults(&format!("Patient?{}", expression(text)), &context());
         let expected = format!("_filter: {expected}");
         assert!(found[0].starts_with(&expected), "{text}: {found:?}");
     }
+    let composite = format!("Observation?{}", expression("code-value-date pr true"));
+    assert_eq!(
+        faults(&composite, &context()),
+        ["_filter: column 17: pr does not apply to composite"],
+    );
     let two = faults(&format!("Patient?{}", expression("nope eq a or birthdate ge x")), &context());
     assert_eq!(two.len(), 2, "{two:?}");
 }

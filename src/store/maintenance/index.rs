@@ -1,0 +1,170 @@
+//! Building the search index anew: when its format or the search parameters have changed, and when
+//! somebody asks for it.
+//!
+//! Each resource's rows are replaced in place, some hundreds of resources in a transaction, so searches
+//! see the old rows of a resource or the new ones and never none. The row of `index_build` is the
+//! lock, the position and the progress at once: nodes that build at the same time take turns, and one
+//! that was killed goes on where its last transaction ended.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::access::CommitError;
+use crate::error::Error;
+use crate::fhir::{Identity, ResourceType};
+
+use super::super::connection::Transaction;
+use super::super::index::{IndexRows, Indexed, Parameters};
+use super::super::rows::JsonText;
+use super::super::{BUCKET, Store, TENANT, failure, write};
+
+/// Resources in one transaction.
+const BATCH: i64 = 500;
+
+/// Starts a build unless the index is of this fingerprint; with `$2` in any case.
+const BEGIN: &str = "INSERT INTO index_build (fingerprint) VALUES ($1) \
+     ON CONFLICT (one) DO UPDATE SET fingerprint = excluded.fingerprint, after_rid = 0, done = 0, \
+     is_finished = false WHERE index_build.fingerprint <> excluded.fingerprint \
+     OR (index_build.is_finished AND $2::bool)";
+
+const POSITION: &str = "SELECT after_rid, done, is_finished FROM index_build FOR UPDATE";
+
+const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
+
+const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
+     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR SHARE";
+
+/// Takes away the rows of resources, whatever made them.
+const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
+     tkd AS (DELETE FROM tok x USING (SELECT o.rid, o.s, unnest(o.toks) AS h FROM old o) g \
+     WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $2), \
+     cmd AS (DELETE FROM comp x USING (SELECT o.rid, o.s, r.rt, unnest(r.pats) AS pat FROM old o \
+     JOIN res r ON r.rid = o.rid AND r.dk = $2) g \
+     WHERE x.pat = g.pat AND x.rt = g.rt AND x.s = g.s AND x.rid = g.rid AND x.dk = $2), \
+     nmd AS (DELETE FROM num WHERE rid = ANY($1)), \
+     dtd AS (DELETE FROM dat WHERE rid = ANY($1)), \
+     std AS (DELETE FROM str WHERE rid = ANY($1)) \
+     DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR];
+
+/// Brings the search index to the search parameters in force, from the beginning with `again`.
+/// `progress` hears how many resources are done, now and then.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database: what is done stays done.
+pub async fn build_index(
+    store: &Store,
+    again: bool,
+    mut progress: impl FnMut(u64),
+) -> Result<(), Error> {
+    let parameters = store.parameters()?;
+    let fingerprint = parameters.fingerprint().to_be_bytes();
+    let transaction = store.0.writers.begin("BEGIN").await?;
+    execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
+    commit(transaction).await?;
+    while let Some(done) = build_some(store, &parameters).await? {
+        progress(done);
+    }
+    Ok(())
+}
+
+/// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
+async fn build_some(store: &Store, parameters: &Parameters) -> Result<Option<u64>, Error> {
+    let transaction = store.0.writers.begin("BEGIN").await?;
+    let position = query(&transaction, POSITION, &[]).await?;
+    let Some(position) = position.first() else {
+        return Err(Error::internal("the build of the search index has no row"));
+    };
+    let after: i64 = position.try_get(0).map_err(failure::error)?;
+    let done: i64 = position.try_get(1).map_err(failure::error)?;
+    let is_finished: bool = position.try_get(2).map_err(failure::error)?;
+    if is_finished {
+        transaction.roll_back().await;
+        return Ok(None);
+    }
+    let found = query(&transaction, NEXT, &[&after, &TENANT, &BATCH]).await?;
+    let keys: Result<Vec<i64>, _> = found.iter().map(|row| row.try_get(0)).collect();
+    let keys = keys.map_err(failure::error)?;
+    execute(&transaction, CLEAR, &[&keys, &BUCKET]).await?;
+    let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
+    for row in &found {
+        rows.extend(stored(row, parameters)?);
+    }
+    let indexed: Vec<Indexed<'_>> =
+        rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
+    write::reindex(&transaction, &indexed).await.map_err(fault)?;
+    let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
+    let last = keys.last().copied().unwrap_or(after);
+    execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
+    commit(transaction).await?;
+    Ok(Some(u64::try_from(done + count).unwrap_or_default()))
+}
+
+/// A resource as it is stored, as far as its rows need it.
+struct Stored {
+    rid: i64,
+    identity: Identity,
+    patients: Vec<i64>,
+}
+
+impl Stored {
+    fn indexed<'a>(&'a self, rows: &'a IndexRows, store: &Store) -> Indexed<'a> {
+        Indexed {
+            rid: self.rid,
+            identity: store.identity(&self.identity),
+            resource_type: self.identity.resource_type,
+            before: None,
+            now: Some((rows, &self.patients)),
+            patients: &self.patients,
+        }
+    }
+}
+
+/// The resource in a row of [`NEXT`] with its index rows; `None` for a type of another version of
+/// this program.
+fn stored(row: &Row, parameters: &Parameters) -> Result<Option<(Stored, IndexRows)>, Error> {
+    let Some(resource_type) = ResourceType::from_code(row.try_get(1).map_err(failure::error)?)
+    else {
+        return Ok(None);
+    };
+    let id: &str = row.try_get(2).map_err(failure::error)?;
+    let identity = Identity { resource_type, id: id.parse().map_err(Error::internal)? };
+    let meta: Option<JsonText<'_>> = row.try_get(4).map_err(failure::error)?;
+    let body: JsonText<'_> = row.try_get(5).map_err(failure::error)?;
+    let rows = parameters.rows_of_parts(&identity, meta.map(|meta| meta.0), body.0)?;
+    let patients = row.try_get(3).map_err(failure::error)?;
+    Ok(Some((Stored { rid: row.try_get(0).map_err(failure::error)?, identity, patients }, rows)))
+}
+
+async fn query(
+    transaction: &Transaction,
+    sql: &'static str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Error> {
+    let statement = transaction.prepare_cached(sql).await.map_err(failure::error)?;
+    transaction.query(&statement, parameters).await.map_err(failure::error)
+}
+
+async fn execute(
+    transaction: &Transaction,
+    sql: &'static str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<u64, Error> {
+    let statement = transaction.prepare_cached(sql).await.map_err(failure::error)?;
+    transaction.execute(&statement, parameters).await.map_err(failure::error)
+}
+
+async fn commit(transaction: Transaction) -> Result<(), Error> {
+    transaction.commit().await.map_err(failure::error)
+}
+
+fn fault(error: CommitError) -> Error {
+    match error {
+        CommitError::Failed(error) => error,
+        CommitError::Raced => {
+            Error::internal("the rows of a resource collided while they were built")
+        }
+    }
+}
