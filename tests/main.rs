@@ -23,6 +23,7 @@ mod fhirpath_suites;
 mod form_suites;
 mod fulltext;
 mod harness;
+mod includes;
 mod index;
 mod ledger;
 mod nodes;

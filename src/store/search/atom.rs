@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::search::extract;
 use crate::search::request::compare::Comparison;
 use crate::search::request::{ParameterKey, Test};
 use crate::store::Stored;
@@ -131,7 +132,7 @@ impl Compiler<'_, '_> {
         let extractor = &self.parameters.extractor;
         let place = extractor.place(key.resource_type, &key.code).map(usize::from);
         let known = extractor.parameters(key.resource_type);
-        place.and_then(|at| known.get(at)).is_some_and(|found| found.is_phonetic())
+        place.and_then(|at| known.get(at)).is_some_and(extract::Parameter::is_phonetic)
     }
 
     /// Adds the atoms of one comparison.
@@ -171,7 +172,7 @@ impl Compiler<'_, '_> {
             Comparison::Text(_) => {
                 return Err(Error::internal("a full text filter was not answered before"));
             }
-            Comparison::Token(asked) => return self.token(asked, parameter, atoms),
+            Comparison::Token(asked) => self.token(asked, parameter, atoms),
             Comparison::Uri(asked) => self.uri(asked, &parameter.values(), atoms),
         }
         Ok(())

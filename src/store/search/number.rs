@@ -47,21 +47,21 @@ impl Compiler<'_, '_> {
         match unit {
             AskedUnit::Any => self.compared(prefix, asked, given(), parameter, None),
             AskedUnit::Base { asked, unit } => {
-                let hashes = of(&|it| hasher.quantity(it, unit));
-                self.compared(prefix, asked, hashes, parameter, None)
+                let converted = of(&|it| hasher.quantity(it, unit));
+                self.compared(prefix, asked, converted, parameter, None)
             }
             AskedUnit::Coded { system, code } => {
-                let hashes = of(&|it| hasher.coded_quantity(it, system, code));
-                self.compared(prefix, asked, hashes, parameter, None)
+                let coded = of(&|it| hasher.coded_quantity(it, system, code));
+                self.compared(prefix, asked, coded, parameter, None)
             }
             AskedUnit::Named(name) => {
                 let name = self.binds.add(Bind::Int(hasher.unit(Some(name))));
                 let is_named = format!("({HERE}u = {name} OR {HERE}n = {name})");
-                self.compared(prefix, asked, given(), parameter, Some(is_named))
+                self.compared(prefix, asked, given(), parameter, Some(&is_named))
             }
             AskedUnit::OfSystem(system) => {
                 let is_of = of_system(system, &mut self.binds);
-                self.compared(prefix, asked, given(), parameter, Some(is_of))
+                self.compared(prefix, asked, given(), parameter, Some(&is_of))
             }
         }
     }
@@ -72,7 +72,7 @@ impl Compiler<'_, '_> {
         asked: &Asked,
         hashes: Vec<i64>,
         parameter: &Parameter,
-        unit: Option<String>,
+        unit: Option<&str>,
     ) -> Option<Atom> {
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
         let mut condition = compare(prefix, asked, &low, &high, &mut self.binds)?;
@@ -82,7 +82,7 @@ impl Compiler<'_, '_> {
                 let system = self.binds.add(Bind::Int(system));
                 *condition = format!("{HERE}y = {system} AND {condition}");
             }
-            if let Some(unit) = &unit {
+            if let Some(unit) = unit {
                 *condition = format!("{condition} AND {unit}");
             }
         }

@@ -130,7 +130,8 @@ impl Compiler<'_, '_> {
         limit: u32,
     ) -> Result<String, Error> {
         let column = source.row.ordered_by();
-        let cast = if column.ends_with(".id") { "text" } else { "timestamptz" };
+        let cast =
+            if source.row.s.is_none() && source.row.lu.is_none() { "text" } else { "timestamptz" };
         let is_back = at.is_some_and(|at| at.is_back);
         let is_descending = is_descending != is_back;
         let stretch = |condition: &str| Stretch { condition: condition.to_owned(), is_descending };
@@ -364,12 +365,12 @@ impl Compiler<'_, '_> {
         let mut each = None;
         if types.len() == 1 {
             let code = self.binds.add(Bind::Short(types[0].code()));
-            condition.push_str(&format!(" AND {alias}.rt = {code}"));
+            condition = format!("{condition} AND {alias}.rt = {code}");
         } else if types.len() < ResourceType::all().count() {
             let list = self.alias();
             let codes = self.binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
             each = Some(format!("unnest({codes}) {list}(c)"));
-            condition.push_str(&format!(" AND {alias}.rt = {list}.c"));
+            condition = format!("{condition} AND {alias}.rt = {list}.c");
         }
         let table = format!("res {alias}");
         Source { each, table, condition, row, has_duplicates: false, is_walk: true }

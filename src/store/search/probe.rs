@@ -19,7 +19,7 @@ use super::run::Run;
 use super::sql::{Cond, Statement};
 
 /// How long a count is believed.
-const BELIEVED: Duration = Duration::from_secs(60);
+const BELIEVED: Duration = Duration::from_mins(1);
 /// Most counts that are remembered.
 const REMEMBERED: usize = 4_096;
 /// Most candidates that are counted.

@@ -222,23 +222,7 @@ impl Compiler<'_, '_> {
                 format!("SELECT w.rid FROM res w WHERE w.tid = {tenant} AND {is_type}{updated}")
             }
             Filter::Has { source, reference, filter } => {
-                let is_member = types == [ResourceType::PATIENT]
-                    && self.definitions.is_member(*source, &reference.code);
-                let keys = std::slice::from_ref(reference);
-                let mut all = Vec::new();
-                for &of in types {
-                    for parameter in self.references(keys, &[*source], of) {
-                        let found = self.referred(*source, parameter, filter, is_member)?;
-                        let code = self.binds.add(Bind::Short(of.code()));
-                        all.extend(found.map(|identities| {
-                            format!(
-                                "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
-                                 JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
-                            )
-                        }));
-                    }
-                }
-                union(&all)
+                self.keys_of_referred(*source, reference, filter, types)?
             }
             Filter::Hierarchy { reference, is_below, of } => {
                 let set = self.hierarchy_set(reference, *is_below, of, types)?;
@@ -260,6 +244,31 @@ impl Compiler<'_, '_> {
             }
             _ => return Err(Error::internal(format!("{driver:?} has no keys of its own"))),
         })
+    }
+
+    fn keys_of_referred(
+        &mut self,
+        source: ResourceType,
+        reference: &ParameterKey,
+        filter: &Filter,
+        types: &[ResourceType],
+    ) -> Result<String, Error> {
+        let is_member =
+            types == [ResourceType::PATIENT] && self.definitions.is_member(source, &reference.code);
+        let mut all = Vec::new();
+        for &of in types {
+            for parameter in self.references(std::slice::from_ref(reference), &[source], of) {
+                let found = self.referred(source, parameter, filter, is_member)?;
+                let code = self.binds.add(Bind::Short(of.code()));
+                all.extend(found.map(|identities| {
+                    format!(
+                        "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
+                         JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
+                    )
+                }));
+            }
+        }
+        Ok(union(&all))
     }
 
     /// Queries of the keys of the rows that make atoms hold.
@@ -297,14 +306,9 @@ impl Compiler<'_, '_> {
                 to = to.max(high.map(Reverse));
             }
         }
-        let mut text = String::new();
-        if let Some(from) = from {
-            text.push_str(&format!(" AND {s} >= {}", self.binds.time(from)));
-        }
-        if let Some(Reverse(to)) = to {
-            text.push_str(&format!(" AND {s} <= {}", self.binds.time(to)));
-        }
-        text
+        let from = from.map(|from| format!(" AND {s} >= {}", self.binds.time(from)));
+        let to = to.map(|Reverse(to)| format!(" AND {s} <= {}", self.binds.time(to)));
+        from.unwrap_or_default() + &to.unwrap_or_default()
     }
 
     /// The keys of all resources of a type for which `filter` holds, as far as the permit reaches:
