@@ -89,7 +89,7 @@ impl Server {
         let options = Options {
             has_cors: !settings.cors_origins.is_empty(),
             deletes_many: engine.max_conditional_delete() > 1,
-            searches: Searches::new(engine.extractor(), engine.spec()),
+            searches: Searches::new(engine.extractor(), engine.spec(), engine.has_words()),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {
