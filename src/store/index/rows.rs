@@ -177,10 +177,6 @@ impl Maker<'_> {
             IndexValue::Quantity(quantity) => self.quantity(parameter, 0, quantity),
             // For `:text`, which the full text index answers.
             IndexValue::Text(_) => {}
-            IndexValue::Token { system: Some(system), .. } => {
-                self.rows.signs.push(self.hasher.of_system(parameter, system));
-                self.plain(parameter, value);
-            }
             IndexValue::Date(_)
             | IndexValue::OfType { .. }
             | IndexValue::Reference(_)
@@ -205,6 +201,9 @@ impl Maker<'_> {
                 self.string(hasher.string(parameter), folded, exact.as_deref());
             }
             IndexValue::Token { system, code } => {
+                if let Some(system) = system {
+                    self.rows.signs.push(hasher.of_system(parameter, system));
+                }
                 self.token(hasher.token(parameter, code), hasher.system(*system));
             }
             IndexValue::Uri(canonical) => self.canonical(parameter, canonical),

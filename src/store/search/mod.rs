@@ -31,6 +31,8 @@ mod run;
 mod source;
 mod sql;
 mod string;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::time::Duration;
@@ -194,10 +196,10 @@ impl WriteTx {
 
     /// Where its statements run: in its transaction, when one is open.
     async fn run(&self, store: &Store, explain: bool) -> Result<Run<'_>, Error> {
-        match self.connection() {
-            Some(transaction) => Ok(Run::inside(transaction, explain)),
-            None => Run::alone(store, explain).await,
+        if let Some(transaction) = self.connection() {
+            return Ok(Run::inside(transaction, explain));
         }
+        Run::alone(store, explain).await
     }
 }
 

@@ -130,7 +130,8 @@ impl Compiler<'_, '_> {
         limit: u32,
     ) -> Result<String, Error> {
         let column = source.row.ordered_by();
-        let cast = if column.ends_with(".id") { "text" } else { "timestamptz" };
+        let cast =
+            if source.row.s.is_none() && source.row.lu.is_none() { "text" } else { "timestamptz" };
         let is_back = at.is_some_and(|at| at.is_back);
         let is_descending = is_descending != is_back;
         let stretch = |condition: &str| Stretch { condition: condition.to_owned(), is_descending };
@@ -196,7 +197,8 @@ impl Compiler<'_, '_> {
             let way = if key.is_descending == is_back { "ASC" } else { "DESC" };
             order.push(format!("k{at} IS NULL {missing}, k{at} {way}"));
         }
-        order.push(format!("rid {}", if is_back { "DESC" } else { "ASC" }));
+        // As a walk has them: a link stays right when the next page is found another way.
+        order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
         let every = every(source, &format!("{} AS rid", source.row.rid), rest);
         let most = MAX_SORTED + 1;
@@ -363,12 +365,12 @@ impl Compiler<'_, '_> {
         let mut each = None;
         if types.len() == 1 {
             let code = self.binds.add(Bind::Short(types[0].code()));
-            condition.push_str(&format!(" AND {alias}.rt = {code}"));
+            condition = format!("{condition} AND {alias}.rt = {code}");
         } else if types.len() < ResourceType::all().count() {
             let list = self.alias();
             let codes = self.binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
             each = Some(format!("unnest({codes}) {list}(c)"));
-            condition.push_str(&format!(" AND {alias}.rt = {list}.c"));
+            condition = format!("{condition} AND {alias}.rt = {list}.c");
         }
         let table = format!("res {alias}");
         Source { each, table, condition, row, has_duplicates: false, is_walk: true }
@@ -412,10 +414,16 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
     )
 }
 
+/// Whether the largest key comes first among equals: so it is where the last key descends.
+fn ties_descend(keys: &[Key]) -> bool {
+    keys.last().is_some_and(|key| key.is_descending)
+}
+
 /// The condition (` AND ..`) that a row comes after the position, or before when the page goes back.
 fn beyond(keys: &[Key], at: &Position, binds: &mut Binds) -> String {
     let rid = binds.long(at.rid);
-    let mut condition = format!("rid {} {rid}", if at.is_back { "<" } else { ">" });
+    let mut condition =
+        format!("rid {} {rid}", if ties_descend(keys) == at.is_back { ">" } else { "<" });
     for (place, (key, value)) in keys.iter().zip(&at.keys).enumerate().rev() {
         let column = format!("k{place}");
         condition = match value {

@@ -25,7 +25,9 @@ use super::{Count, Found, Match, Paging, SearchPage};
 /// Up to how many matches a total is counted when nobody asked for one.
 const COUNTED: u64 = 10_000;
 /// Up to how many rows are looked at for that, where each must be looked up.
-const LOOKED_UP: u64 = 5_000;
+const LOOKED_UP: u64 = 3_000;
+/// The same where each is asked for what it refers to, or what refers to it.
+const FOLLOWED: u64 = 300;
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -77,7 +79,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 None if at.is_none() => self.total(run, request, &choice, paging, &rows).await?,
                 known => known,
             };
-            self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
+            fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
             self.include(run, request, &mut page, &mut disclosed).await?;
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
@@ -172,50 +174,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok(compiler.binds.finish(&text))
     }
 
-    fn fill(
-        &self,
-        page: &mut SearchPage,
-        disclosed: &mut Disclosed,
-        mut rows: Vec<Row>,
-        (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
-    ) -> Result<(), Error> {
-        if let Some(row) = rows.first() {
-            let seen: i64 = row.try_get(2).map_err(failure::error)?;
-            if seen > i64::from(MAX_SORTED) {
-                return Err(Error::TooCostly(format!(
-                    "more than {MAX_SORTED} resources match, too many to sort: narrow the search \
-                     or leave the order out"
-                )));
-            }
-        }
-        let count = paging.count as usize;
-        let has_more = rows.len() > count;
-        rows.truncate(count);
-        let is_back = at.is_some_and(|at| at.is_back);
-        if is_back {
-            rows.reverse();
-        }
-        let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
-            let Some(row) = row else { return Ok(None) };
-            let keys = row.try_get(1).map_err(failure::error)?;
-            let position = Position { keys, rid: key(row)?, is_back, total: page.total };
-            Ok(Some(seal.close(&position)))
-        };
-        // Where the link came from, there is something; on the other side the row beyond tells.
-        let (is_last, is_first) =
-            if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
-        page.next = beside(rows.last().filter(|_| !is_last), false)?;
-        page.previous = beside(rows.first().filter(|_| !is_first), true)?;
-        for row in rows {
-            let version = rows::version(&row, 3, identity(&row, 9)?)?;
-            let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
-            disclosed.patients.extend(patients);
-            disclosed.entities.push(version.versioned_path());
-            page.matches.push(Match { version, score: None });
-        }
-        Ok(())
-    }
-
     /// Adds what comes along with the matches.
     async fn include(
         &self,
@@ -289,7 +247,15 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let filters = conjuncts(self.filters);
         let mut compiler = self.compiler(&choice.wide);
         let (source, rest) = self.walk(&mut compiler, choice, &Order::NATIVE, &filters)?;
-        let most = if rest == Cond::True { COUNTED } else { LOOKED_UP } + 1;
+        let follows = |(at, filter): (usize, &&Filter)| {
+            choice.candidate.of != Some(at)
+                && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
+        };
+        let most = match rest {
+            Cond::True => COUNTED,
+            _ if filters.iter().enumerate().any(follows) => FOLLOWED,
+            _ => LOOKED_UP,
+        } + 1;
         let holds = match rest {
             Cond::True => "true".to_owned(),
             Cond::False => return Ok(Some(0)),
@@ -307,6 +273,49 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let number: i64 = row.try_get(1).map_err(failure::error)?;
         Ok((seen.cast_unsigned() < most).then_some(number.cast_unsigned()))
     }
+}
+
+/// Puts the rows of a page into it, without the one beyond.
+fn fill(
+    page: &mut SearchPage,
+    disclosed: &mut Disclosed,
+    mut rows: Vec<Row>,
+    (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
+) -> Result<(), Error> {
+    if let Some(row) = rows.first() {
+        let seen: i64 = row.try_get(2).map_err(failure::error)?;
+        if seen > i64::from(MAX_SORTED) {
+            return Err(Error::TooCostly(format!(
+                "more than {MAX_SORTED} resources match, too many to sort: narrow the search \
+                 or leave the order out"
+            )));
+        }
+    }
+    let count = paging.count as usize;
+    let has_more = rows.len() > count;
+    rows.truncate(count);
+    let is_back = at.is_some_and(|at| at.is_back);
+    if is_back {
+        rows.reverse();
+    }
+    let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
+        let Some(row) = row else { return Ok(None) };
+        let keys = row.try_get(1).map_err(failure::error)?;
+        let position = Position { keys, rid: key(row)?, is_back, total: page.total };
+        Ok(Some(seal.close(&position)))
+    };
+    // Where the link came from, there is something; on the other side the row beyond tells.
+    let (is_last, is_first) = if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
+    page.next = beside(rows.last().filter(|_| !is_last), false)?;
+    page.previous = beside(rows.first().filter(|_| !is_first), true)?;
+    for row in rows {
+        let version = rows::version(&row, 3, identity(&row, 9)?)?;
+        let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
+        disclosed.patients.extend(patients);
+        disclosed.entities.push(version.versioned_path());
+        page.matches.push(Match { version, score: None });
+    }
+    Ok(())
 }
 
 fn key(row: &Row) -> Result<i64, Error> {

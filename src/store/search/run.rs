@@ -18,7 +18,7 @@ const PREPARED: usize = 400;
 
 /// Where statements run.
 enum Lane<'a> {
-    Own(Object),
+    Own(Box<Object>),
     Transaction(&'a Transaction),
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     /// On a connection for searches, which the database ends when they take too long.
     pub(super) async fn alone(store: &Store, explain: bool) -> Result<Run<'a>, Error> {
-        let lane = Lane::Own(store.0.searchers.connection().await?);
+        let lane = Lane::Own(Box::new(store.0.searchers.connection().await?));
         Ok(Self { lane, explanation: explain.then(Explanation::default) })
     }
 
