@@ -10,6 +10,8 @@
 //!
 //! Spec: rest 4.177 to 4.183
 
+use std::collections::HashSet;
+
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::compare::Comparison;
@@ -202,11 +204,12 @@ impl Compiler<'_, '_> {
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
         let every = every(source, &format!("{} AS rid", source.row.rid), rest);
         let most = MAX_SORTED + 1;
+        let ranks = self.ranks(sort, filters);
         Ok(Keys {
             before: format!(
                 "c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), \
                  v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
-                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f), ",
+                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f{ranks}), ",
                 columns.join(", ")
             ),
             query: format!(
@@ -217,6 +220,17 @@ impl Compiler<'_, '_> {
                 order.join(", ")
             ),
         })
+    }
+
+    /// The places of full text finds as a join, where the order goes by them.
+    fn ranks(&mut self, sort: &[SortKey], filters: &[&Filter]) -> String {
+        if !sort.iter().any(|key| key.by == SortBy::Score) {
+            return String::new();
+        }
+        let mut seen = HashSet::new();
+        let once = ranked(filters).iter().copied().filter(|rid| seen.insert(*rid));
+        let rids = self.binds.longs(once);
+        format!(" LEFT JOIN unnest({rids}) WITH ORDINALITY p(rid, n) ON p.rid = c.rid")
     }
 
     fn key(
@@ -237,14 +251,9 @@ impl Compiler<'_, '_> {
                 self.parameter_key(parameters, *kind, is_descending, types)?
             }
             SortBy::Distance => (self.distance_key(types, filters)?, "float8"),
+            // Best first, whatever the sign: nobody looks for what fits worst.
             SortBy::Score => {
-                // Whoever asked the full text index put the best first.
-                let keys = filters.iter().find_map(|filter| match filter {
-                    Filter::Keys(rids) => Some(rids.clone()),
-                    _ => None,
-                });
-                let rids = self.binds.longs(keys.unwrap_or_default());
-                (format!("(0 - array_position({rids}, c.rid))"), "int")
+                return Ok(Key { sql: "p.n".to_owned(), cast: "bigint", is_descending: false });
             }
         };
         Ok(Key { sql, cast, is_descending })
@@ -412,6 +421,15 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
          (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \
          ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
     )
+}
+
+/// What the full text index found, best first.
+pub(super) fn ranked<'f>(filters: &[&'f Filter]) -> &'f [i64] {
+    let found = filters.iter().find_map(|filter| match filter {
+        Filter::Keys(rids) => Some(&**rids),
+        _ => None,
+    });
+    found.unwrap_or_default()
 }
 
 /// Whether the largest key comes first among equals: so it is where the last key descends.
