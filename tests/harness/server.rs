@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kiln::app::server::Server;
 use kiln::config::Config;
 use kiln::engine::Engine;
+use kiln::store::Store;
 
 use super::client::Client;
 use super::database::{Database, node_folder};
@@ -33,6 +34,11 @@ impl TestServer {
     /// Its interactions, for another endpoint on the same data.
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.server.engine()
+    }
+
+    /// Its store, for what only the server's own commands do.
+    pub(crate) fn store(&self) -> &Store {
+        self.server.store()
     }
 
     /// Stops it and gives its connections back.
