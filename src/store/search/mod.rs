@@ -80,6 +80,8 @@ pub struct Match {
     pub version: Version,
     /// How well it fits, from 0 to 1, where the order goes by that.
     pub score: Option<f64>,
+    /// The store's key of it.
+    rid: i64,
 }
 
 /// One page of matches.

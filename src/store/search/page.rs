@@ -314,7 +314,7 @@ fn fill(
         let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
-        page.matches.push(Match { version, score: None });
+        page.matches.push(Match { version, score: None, rid: key(&row)? });
     }
     Ok(())
 }

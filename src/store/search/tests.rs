@@ -249,7 +249,7 @@ async fn a_statement_holds_no_value_of_the_search() {
         "Patient?general-practitioner.name=zanzibar",
         "Patient?_has:Observation:patient:code=zanzibar",
         "Patient?_id=zanzibar",
-        "Patient?language:below=zanzibar",
+        "DocumentReference?contenttype:below=text/zanzibar",
         "ValueSet?url:below=http://zanzibar",
         "Location?partof:below=zanzibar",
         "Observation?value-quantity=5.4|zanzibar",
