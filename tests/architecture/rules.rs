@@ -107,6 +107,7 @@ const IMPURE: &[&str] =
 const DATA_SQL: &[&str] = &[
     "store::history",
     "store::maintenance::contents",
+    "store::maintenance::index",
     "store::meta",
     "store::resource",
     "store::search",
