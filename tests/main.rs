@@ -32,6 +32,7 @@ mod races;
 mod readiness;
 mod routes;
 mod search_oracle;
+mod search_plans;
 mod spans;
 mod store_sql;
 mod terminology_suites;
