@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn many_values_are_thinned_out() {
         let values: Vec<usize> = (0..95).collect();
-        let query = Query::each("x", &values, |value| value.to_string());
+        let query = Query::each("x", &values, usize::to_string);
         assert_eq!(query.paths.len(), 19);
         assert_eq!(query.paths[1], "5");
     }
