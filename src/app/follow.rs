@@ -317,7 +317,7 @@ impl Follower {
 
 fn change(engine: &Engine, contents: &Contents) -> Change {
     let document = resource(contents).and_then(|value| {
-        Some(Document::of(engine.extractor(), contents.resource_type()?, &value))
+        Some(Document::of(&engine.extractor(), contents.resource_type()?, &value))
     });
     Change { key: contents.key, document }
 }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::fhir::schema::Schema;
 
 use super::caller::Authenticator;
-use super::capability::{Capability, Options, Searches};
+use super::capability::{Capability, Options};
 use super::cors::Cors;
 use super::meters::Meters;
 use super::table::{Route, RouteError, Table};
@@ -89,7 +89,6 @@ impl Server {
         let options = Options {
             has_cors: !settings.cors_origins.is_empty(),
             deletes_many: engine.max_conditional_delete() > 1,
-            searches: Searches::new(engine.extractor(), engine.spec()),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {

@@ -107,6 +107,8 @@ const IMPURE: &[&str] =
 const DATA_SQL: &[&str] = &[
     "store::history",
     "store::maintenance::contents",
+    "store::maintenance::index",
+    "store::maintenance::search_parameters",
     "store::meta",
     "store::resource",
     "store::search",

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{Object, Value};
 use crate::search::extract::Extractor;
-use crate::spec::Spec;
 use crate::spec::search_parameter::SearchType;
 
 use super::is_endpoint;
@@ -27,13 +26,14 @@ struct OfType {
 }
 
 impl Searches {
-    /// The parameters that `extractor` indexes.
-    pub(in crate::http) fn new(extractor: &Extractor, spec: &Spec) -> Self {
+    /// The parameters that `extractor` indexes, without those whose index is being built.
+    pub(in crate::http) fn new(extractor: &Extractor) -> Self {
+        let known = extractor.search_parameters();
+        let of_type = |of| extractor.parameters(of).iter().filter(|it| it.progress().is_none());
         let mut found = Self::default();
         let sources = || ResourceType::all().filter(|of| is_endpoint(*of));
         for of in sources() {
-            let all = extractor.parameters(of).iter();
-            let declared = all.map(|parameter| {
+            let declared = of_type(of).map(|parameter| {
                 Object::new()
                     .with("name", parameter.code.to_string())
                     .with("definition", parameter.url.to_string())
@@ -41,13 +41,11 @@ impl Searches {
                     .into()
             });
             found.types.entry(of).or_default().parameters = declared.collect();
-            let references = extractor
-                .parameters(of)
-                .iter()
-                .filter(|parameter| parameter.search_type == SearchType::Reference);
+            let references =
+                of_type(of).filter(|parameter| parameter.search_type == SearchType::Reference);
             for parameter in references {
                 let name = format!("{of}:{}", parameter.code);
-                let definition = spec.search_parameters.find(of, &parameter.code);
+                let definition = known.find(of, &parameter.code);
                 let targets = definition.map_or(&[][..], |definition| &definition.targets);
                 for target in sources().filter(|it| targets.is_empty() || targets.contains(it)) {
                     found.types.entry(target).or_default().reverse.push(name.clone());
@@ -57,7 +55,7 @@ impl Searches {
         }
         let is_common = |value: &&Value<'_>| {
             let name = value.str_at("name").unwrap_or_default();
-            spec.search_parameters.find_common(name).is_some()
+            known.find_common(name).is_some()
         };
         let any = found.types.get(&ResourceType::PATIENT);
         let common = any.iter().flat_map(|of| &of.parameters).filter(is_common);

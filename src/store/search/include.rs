@@ -294,7 +294,7 @@ struct Run<'a, 'gate> {
 impl Run<'_, '_> {
     /// The types that a reference parameter may lead to.
     fn targets(&self, of: ResourceType, code: &str) -> Vec<ResourceType> {
-        let parameters = &self.definitions.spec().search_parameters;
+        let parameters = self.parameters.extractor.search_parameters();
         let targets = parameters.find(of, code).map(|found| found.targets.clone());
         targets.unwrap_or_default()
     }
@@ -306,9 +306,11 @@ impl Run<'_, '_> {
         code: Option<&str>,
         to: ResourceType,
     ) -> impl Iterator<Item = &str> {
-        let all = self.definitions.spec().search_parameters.of(of);
+        let all = self.parameters.extractor.search_parameters().of(of);
         all.filter(move |parameter| {
+            let custom = parameter.custom.as_ref();
             parameter.search_type == SearchType::Reference
+                && custom.is_none_or(|custom| custom.progress.is_none())
                 && code.is_none_or(|code| code == &*parameter.code)
                 && (parameter.targets.is_empty() || parameter.targets.contains(&to))
         })
