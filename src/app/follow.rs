@@ -31,12 +31,17 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 const COMMIT_AFTER: Duration = Duration::from_millis(200);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How long after the last commit its memory is given back.
-const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// How long after the last commit its memory is given back, and how often: what is freed becomes
+/// old by and by.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(1_200);
+const GIVE_BACK_TIMES: u32 = 4;
 /// Larger than what the allocator keeps for its threads.
 const LARGE_BYTES: usize = 8 << 20;
 /// Changes that are read at once.
 const BATCH: u32 = 500;
+
+/// How much of what is stored is loaded at once; compressed, so some times more in memory.
+const GROUP_BYTES: i64 = 1 << 20;
 
 /// Where a node's index of words is.
 pub fn folder(config: &Config) -> PathBuf {
@@ -88,8 +93,8 @@ pub struct Follower {
     read_until: u64,
     /// The index was emptied and is not whole yet.
     is_building: bool,
-    /// When the last commit was, until its memory is given back.
-    committed: Option<Instant>,
+    /// When memory was last given back after a commit, and how often it still is.
+    given_back: (Instant, u32),
     /// Who waits for the index, with the transaction before which it has to have all.
     waiting: VecDeque<(Asked, u64)>,
     /// Who was told last that it is there.
@@ -115,7 +120,7 @@ impl Follower {
             position: None,
             read_until: 0,
             is_building: false,
-            committed: None,
+            given_back: (Instant::now(), 0),
             waiting: VecDeque::new(),
             called: Asked::default(),
         }
@@ -166,18 +171,20 @@ impl Follower {
         .await?;
         let (mut last, mut count) = (i64::MIN, 0);
         loop {
-            let found = maintenance::all_after(&self.store, last, BATCH).await?;
-            let Some(end) = found.last() else { break };
-            last = end.key;
-            count += found.iter().filter(|contents| contents.body.is_some()).count() as u64;
-            self.add(&index, Vec::new(), found).await?;
+            let found = maintenance::sizes_after(&self.store, last, BATCH).await?;
+            let Some((end, _)) = found.last() else { break };
+            last = *end;
+            // A deletion has no body, so no size.
+            let live: Vec<_> = found.into_iter().filter(|(_, size)| *size > 0).collect();
+            count += live.len() as u64;
+            self.add(&index, &live).await?;
         }
         let position = Position { xid: start, seq: 0 };
         let committing = index.clone();
         blocking(move || committing.commit(position)).await?;
         self.position = Some(FeedPosition { xid: start, seq: 0 });
         (self.read_until, self.is_building) = (0, false);
-        self.committed = Some(Instant::now());
+        self.given_back = (Instant::now(), GIVE_BACK_TIMES);
         metrics::gauge!("kiln_fulltext_building").set(0.0);
         tracing::info!(count, "built the full text index");
         Ok(count)
@@ -199,8 +206,9 @@ impl Follower {
             }
             self.read_until = horizon.ended;
         }
-        if self.committed.is_some_and(|at| at.elapsed() > IDLE_AFTER) {
-            self.committed = None;
+        let (last, left) = self.given_back;
+        if left > 0 && last.elapsed() > GIVE_BACK_AFTER {
+            self.given_back = (Instant::now(), left - 1);
             give_back_memory();
         }
         while let Some((asked, _)) = self.waiting.pop_front_if(|(_, end)| *end <= horizon.ended) {
@@ -231,7 +239,7 @@ impl Follower {
         if let Some(index) = self.index.clone().filter(|_| position != start) {
             let FeedPosition { xid, seq } = position;
             blocking(move || index.commit(Position { xid, seq })).await?;
-            self.committed = Some(Instant::now());
+            self.given_back = (Instant::now(), GIVE_BACK_TIMES);
         }
         self.position = Some(position);
         let behind = last
@@ -251,26 +259,26 @@ impl Follower {
         let mut keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
         keys.sort_unstable();
         keys.dedup();
-        let found = maintenance::of_keys(&self.store, &keys).await?;
-        self.add(index, keys, found).await
+        let found = maintenance::sizes(&self.store, &keys).await?;
+        let known: HashSet<i64> = found.iter().map(|(key, _)| *key).collect();
+        let gone = keys.into_iter().filter(|key| !known.contains(key));
+        let gone: Vec<_> = gone.map(|key| Change { key, document: None }).collect();
+        index.add(&gone)?;
+        self.add(index, &found).await
     }
 
-    /// Adds what was found to the index; of `keys`, what was not found is gone.
-    async fn add(
-        &self,
-        index: &Arc<FullText>,
-        keys: Vec<i64>,
-        found: Vec<Contents>,
-    ) -> Result<(), FollowError> {
-        let (engine, index) = (self.engine.clone(), index.clone());
-        blocking(move || {
-            let mut changes: Vec<Change> = found.iter().map(|it| change(&engine, it)).collect();
-            let known: HashSet<i64> = found.iter().map(|it| it.key).collect();
-            let gone = keys.into_iter().filter(|key| !known.contains(key));
-            changes.extend(gone.map(|key| Change { key, document: None }));
-            index.add(&changes)
-        })
-        .await
+    /// Loads resources, given by key and size, and adds them to the index.
+    async fn add(&self, index: &Arc<FullText>, sized: &[(i64, i64)]) -> Result<(), FollowError> {
+        for keys in groups(sized) {
+            let found = maintenance::of_keys(&self.store, &keys).await?;
+            let (engine, index) = (self.engine.clone(), index.clone());
+            blocking(move || {
+                let changes: Vec<_> = found.iter().map(|it| change(&engine, it)).collect();
+                index.add(&changes)
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Finds out where to begin, and builds the index where that is what has to be done.
@@ -315,6 +323,23 @@ impl Follower {
     }
 }
 
+/// The keys in groups that may be in memory together; what is too large comes alone.
+fn groups(sized: &[(i64, i64)]) -> Vec<Vec<i64>> {
+    let mut groups: Vec<Vec<i64>> = Vec::new();
+    let mut bytes = 0;
+    for (key, size) in sized {
+        bytes += size;
+        match groups.last_mut() {
+            Some(group) if bytes <= GROUP_BYTES => group.push(*key),
+            _ => {
+                groups.push(vec![*key]);
+                bytes = *size;
+            }
+        }
+    }
+    groups
+}
+
 fn change(engine: &Engine, contents: &Contents) -> Change {
     let document = resource(contents).and_then(|value| {
         Some(Document::of(&engine.extractor(), contents.resource_type()?, &value))
@@ -337,5 +362,25 @@ async fn blocking<T: Send + 'static>(
     match spawn_blocking(work).await {
         Ok(outcome) => Ok(outcome?),
         Err(failed) => Err(FollowError::Store(Error::internal(failed))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_loaded_together_is_bounded() {
+        let large = GROUP_BYTES + 1;
+        let half = GROUP_BYTES / 2;
+        for (sized, expected) in [
+            (&[][..], &[][..]),
+            (&[(1, 5), (2, 5), (3, 0)], &[&[1, 2, 3][..]]),
+            (&[(1, half), (2, half), (3, 1)], &[&[1, 2], &[3]]),
+            (&[(1, 1), (2, large), (3, 1)], &[&[1], &[2], &[3]]),
+            (&[(1, large), (2, large)], &[&[1], &[2]]),
+        ] {
+            assert_eq!(groups(sized), expected, "{sized:?}");
+        }
     }
 }

@@ -113,6 +113,11 @@ impl Engine {
         Self { lookups, ..self }
     }
 
+    /// Whether words can be searched.
+    pub fn has_words(&self) -> bool {
+        self.lookups.full_text.is_some()
+    }
+
     /// What finds the values of FHIR's own search parameters.
     pub fn core(&self) -> &Arc<Extractor> {
         &self.extractor

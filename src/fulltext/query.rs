@@ -341,4 +341,14 @@ mod tests {
         assert!(parse(&"-".repeat(10_000)).is_err());
         assert!(parse(&"a ".repeat(10_000)).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_at_one_of_its_columns(text in "([a-zé糖 \"*()'-]|OR|AND|NOT| ){0,30}") {
+            if let Err(fault) = parse(&text) {
+                let letters = text.chars().count();
+                proptest::prop_assert!((1..=letters + 1).contains(&fault.column), "{text:?} {fault}");
+            }
+        }
+    }
 }

@@ -68,6 +68,8 @@ pub(super) struct Options {
     pub(super) has_cors: bool,
     /// Whether a conditional delete may delete several resources.
     pub(super) deletes_many: bool,
+    /// Whether words can be searched.
+    pub(super) has_words: bool,
 }
 
 /// Bases whose statements are kept: a proxy or two, and localhost.
@@ -128,7 +130,9 @@ impl Capability {
         if let Some(kept) = last.iter().find(|kept| kept.base == base && kept.mode == mode) {
             return kept.statement.clone();
         }
-        let json = Bytes::from(self.value(base, mode, &Searches::new(extractor)).to_text());
+        let json = Bytes::from(
+            self.value(base, mode, &Searches::new(extractor, self.options.has_words)).to_text(),
+        );
         let mut etag = String::from("W/\"");
         for byte in &Sha256::digest(&json)[..8] {
             let _ = write!(etag, "{byte:02x}");
@@ -270,7 +274,8 @@ mod tests {
     use super::*;
 
     fn capability() -> Capability {
-        Capability::new(&Table::new(routes::all(true)).expect("table"), Options::default())
+        let options = Options { has_words: true, ..Options::default() };
+        Capability::new(&Table::new(routes::all(true)).expect("table"), options)
     }
 
     fn extractor() -> Arc<Extractor> {
@@ -312,7 +317,9 @@ mod tests {
         assert_eq!(all(patient), expected);
         let names: Vec<_> =
             patient.items_at("searchParam").iter().filter_map(|it| it.str_at("name")).collect();
-        assert!(names.contains(&"birthdate") && names.contains(&"_tag"), "{names:?}");
+        for name in ["birthdate", "_tag", "_text", "_has"] {
+            assert_eq!(names.iter().filter(|known| **known == name).count(), 1, "{name}");
+        }
         let texts =
             |list| -> Vec<_> { patient.items_at(list).iter().filter_map(Value::as_str).collect() };
         assert!(texts("searchInclude").contains(&"Patient:organization"));

@@ -89,6 +89,7 @@ impl Server {
         let options = Options {
             has_cors: !settings.cors_origins.is_empty(),
             deletes_many: engine.max_conditional_delete() > 1,
+            has_words: engine.has_words(),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {

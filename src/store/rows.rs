@@ -40,13 +40,14 @@ impl<'a> FromSql<'a> for Timestamptz {
 }
 
 /// A `timestamptz` that may be open.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Edge {
     /// A moment.
     At(Instant),
     /// `infinity`
     Future,
     /// `-infinity`
+    #[default]
     Past,
 }
 

@@ -5,11 +5,10 @@
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The stream `stream` of `seed`.
+    /// The stream `stream` of `seed`; neighbours have nothing in common.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream);
-        random.next();
-        random
+        let start = Self(seed).next();
+        Self(Self(start ^ stream).next())
     }
 
     pub(super) fn next(&mut self) -> u64 {

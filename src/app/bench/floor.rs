@@ -29,6 +29,15 @@ pub(super) enum Statement {
     Update,
 }
 
+/// What one statement takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Timing {
+    /// Statements per second.
+    pub(super) per_second: f64,
+    /// Milliseconds that half of them took at most.
+    pub(super) p50_ms: f64,
+}
+
 /// A database to measure on.
 #[derive(Debug)]
 pub(super) struct Floor {
@@ -179,6 +188,44 @@ impl Floor {
             std::fs::write(&path, script).map_err(BenchError::io("a script for pgbench"))?;
             command.arg("-f").arg(path);
         }
+        self.rate(command).await
+    }
+
+    /// What `script` takes with `clients` clients.
+    ///
+    /// # Errors
+    /// [`BenchError::Database`]
+    pub(super) async fn time(
+        &self,
+        script: &str,
+        clients: usize,
+        seconds: u64,
+    ) -> Result<Timing, BenchError> {
+        let (path, folder) = (self.folder.join("timed.sql"), self.folder.join("times"));
+        let prepare = || {
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(&path, script)
+        };
+        prepare().map_err(BenchError::io("a script for pgbench"))?;
+        let mut command = Command::new(&self.pgbench);
+        command.args(["-n", "-M", "prepared", "-l", "--log-prefix"]).arg(folder.join("log"));
+        command.args(["-c", &clients.to_string(), "-j", &clients.min(2).to_string()]);
+        command.args(["-T", &seconds.max(1).to_string(), "-f"]).arg(&path);
+        let per_second = self.rate(command).await?;
+        let mut times = Vec::new();
+        for file in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(file.path());
+            let text = text.map_err(BenchError::io("the times of pgbench"))?;
+            times.extend(text.lines().filter_map(microseconds));
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+        times.sort_unstable();
+        let middle = times.get(times.len().saturating_sub(1) / 2);
+        let p50_ms = middle.map_or(0.0, |micros| f64::from(*micros) / 1_000.0);
+        Ok(Timing { per_second, p50_ms })
+    }
+
+    async fn rate(&self, mut command: Command) -> Result<f64, BenchError> {
         command.arg(&self.database).stdin(Stdio::null());
         let output = command.output().await.map_err(BenchError::io("pgbench"))?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -255,9 +302,21 @@ fn transactions_per_second(text: &str) -> Option<f64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// What one transaction took, of a line of pgbench's log: `client number microseconds ..`.
+fn microseconds(line: &str) -> Option<u32> {
+    line.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_from_a_line_of_the_log() {
+        for (line, expected) in [("0 199 2241 0 1175850568 995598", Some(2_241)), ("", None)] {
+            assert_eq!(microseconds(line), expected, "{line}");
+        }
+    }
 
     #[test]
     fn the_rate_is_read_from_what_pgbench_prints() {

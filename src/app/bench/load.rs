@@ -17,11 +17,12 @@ pub(super) enum Interaction {
     Update,
     Delete,
     Transaction,
+    Search,
 }
 
 impl Interaction {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Create, Self::Read, Self::Update, Self::Delete, Self::Transaction];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Create, Self::Read, Self::Update, Self::Delete, Self::Transaction, Self::Search];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -30,6 +31,7 @@ impl Interaction {
             Self::Update => "update",
             Self::Delete => "delete",
             Self::Transaction => "transaction",
+            Self::Search => "search",
         }
     }
 }
@@ -38,7 +40,7 @@ impl Interaction {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// Microseconds of each successful request, by interaction.
-    times: [Vec<u32>; 5],
+    times: [Vec<u32>; 6],
     pub(super) failures: u64,
     pub(super) first_failure: Option<String>,
     /// Resources stored by transactions.
@@ -81,7 +83,16 @@ impl Notes {
         }
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Its failures alone.
+    pub(super) fn failed(&self) -> Self {
+        Self {
+            failures: self.failures,
+            first_failure: self.first_failure.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
         for (mine, theirs) in self.times.iter_mut().zip(other.times) {
             mine.extend(theirs);
         }
@@ -118,6 +129,13 @@ pub(super) struct Measured {
     pub(super) notes: Notes,
     pub(super) elapsed: Duration,
     pub(super) used: Used,
+}
+
+impl Measured {
+    /// What was given up before it was measured.
+    pub(super) fn nothing(notes: Notes) -> Self {
+        Self { notes, elapsed: Duration::ZERO, used: Used::default() }
+    }
 }
 
 /// Runs `client` for each of `clients` at the same time until all are done, and gives them back.

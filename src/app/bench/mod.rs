@@ -17,6 +17,7 @@ mod load;
 mod process;
 mod read;
 mod report;
+mod search;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,8 @@ pub enum Work {
     Import,
     /// Load resources, then read them by id.
     Read,
+    /// Ask every kind of search for what the base holds; loads data when it holds none.
+    Search,
 }
 
 /// `kiln bench`: what to measure and where.
@@ -51,7 +54,8 @@ pub struct BenchArgs {
     /// FHIR base of the server.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
-    /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8.
+    /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
+    /// for search 1,8,30.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
@@ -66,7 +70,7 @@ pub struct BenchArgs {
     /// Process id of the server, where it is not found by the port that it listens on.
     #[arg(long)]
     pub pid: Option<u32>,
-    /// read: resources to load beforehand.
+    /// read, search: resources to load beforehand; a search loads them into an empty base only.
     #[arg(long, default_value_t = 20_000)]
     pub resources: usize,
     /// import: demo patients to load with each number of clients.
@@ -75,9 +79,13 @@ pub struct BenchArgs {
     /// Seed of the demo data.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// import: files and folders to load instead of demo data; the same for each number of clients.
+    /// import, search: files and folders to load instead of demo data; an import loads the same for
+    /// each number of clients.
     #[arg(long, value_name = "PATH")]
     pub data: Vec<PathBuf>,
+    /// search: the one search to measure, by its name in the results; several may be named.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
     /// A header to send with each request ("Authorization: Bearer ..").
     #[arg(long, value_name = "NAME: VALUE")]
     pub header: Vec<String>,
@@ -144,6 +152,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
     let target = Target::parse(&args.base, &args.header).map_err(BenchError::Arguments)?;
     let clients = match (args.clients.as_slice(), args.work) {
         ([], Work::Import) => vec![4, 8],
+        ([], Work::Search) => vec![1, 8, 30],
         ([], _) => vec![1, 8, 30, 64],
         (given, _) if given.contains(&0) => {
             return Err(BenchError::Arguments("--clients: at least one client".to_owned()));
@@ -164,6 +173,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         Work::Crud => crud::run(&mut bench).await,
         Work::Import => transactions::run(&mut bench).await,
         Work::Read => read::run(&mut bench).await,
+        Work::Search => search::run(&mut bench).await,
     };
     if let Some(floor) = &bench.floor {
         floor.remove().await?;

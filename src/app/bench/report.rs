@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::floor::Timing;
 use super::load::{Interaction, Measured};
 use super::process::Meter;
 use super::{BenchError, Work};
@@ -45,6 +46,20 @@ struct Row {
     floor_per_second: Option<f64>,
     /// `per_second` as a part of the floor.
     ratio: Option<f64>,
+    /// What a search is beside its floor.
+    #[serde(flatten)]
+    search: Option<SearchRow>,
+}
+
+/// What only a search has.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct SearchRow {
+    /// Resources in an answer, or the total of a count, on average.
+    pub(super) found: f64,
+    /// Milliseconds that half of the floor's statements took at most.
+    pub(super) floor_p50_ms: Option<f64>,
+    /// `p50_ms` in units of that.
+    pub(super) times_floor: Option<f64>,
 }
 
 impl Report {
@@ -53,6 +68,7 @@ impl Report {
             Work::Crud => "crud",
             Work::Import => "import",
             Work::Read => "read",
+            Work::Search => "search",
         };
         let mut notes = Vec::new();
         if database.is_none() {
@@ -87,6 +103,24 @@ impl Report {
     ) {
         let requests = measured.notes.count(of);
         self.push(clients, what, of, measured, requests, floor);
+    }
+
+    /// Adds the row of a search that gives `found` resources beside its floor.
+    pub(super) fn add_search(
+        &mut self,
+        clients: usize,
+        what: &str,
+        measured: &Measured,
+        found: f64,
+        floor: Option<Timing>,
+    ) {
+        self.add(clients, what, None, measured, floor.map(|floor| floor.per_second));
+        if let Some(row) = self.rows.last_mut() {
+            let floor_p50_ms = floor.map(|floor| floor.p50_ms);
+            let has_both = |floor: &f64| *floor > 0.0 && row.p50_ms > 0.0;
+            let times_floor = floor_p50_ms.filter(has_both).map(|floor| row.p50_ms / floor);
+            row.search = Some(SearchRow { found, floor_p50_ms, times_floor });
+        }
     }
 
     /// Adds the row of an import, counted in resources.
@@ -131,6 +165,7 @@ impl Report {
             generator_share: measured.used.own.as_secs_f64() / seconds / self.processors as f64,
             floor_per_second: floor,
             ratio: floor.filter(|floor| *floor > 0.0).map(|floor| per_second / floor),
+            search: None,
         });
     }
 
@@ -161,42 +196,12 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let header = [
-            "clients",
-            "what",
-            "requests",
-            "failed",
-            "per s",
-            "p50 ms",
-            "p95 ms",
-            "p99 ms",
-            "server ms",
-            "postgres ms",
-            "generator %",
-            "floor per s",
-            "ratio",
-        ];
-        let optional = |value: Option<f64>, places: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
-        };
-        let mut lines = vec![header.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(|row| {
-            [
-                row.clients.to_string(),
-                row.what.clone(),
-                row.requests.to_string(),
-                row.failures.to_string(),
-                format!("{:.0}", row.per_second),
-                format!("{:.2}", row.p50_ms),
-                format!("{:.2}", row.p95_ms),
-                format!("{:.2}", row.p99_ms),
-                optional(row.server_cpu_ms, 3),
-                optional(row.postgres_cpu_ms, 3),
-                format!("{:.0}", row.generator_share * 100.0),
-                optional(row.floor_per_second, 0),
-                optional(row.ratio, 2),
-            ]
-        }));
+        let mut header: Vec<&str> = HEADER.to_vec();
+        if self.rows.iter().any(|row| row.search.is_some()) {
+            header.extend(["found", "floor p50", "p50 / floor"]);
+        }
+        let mut lines = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+        lines.extend(self.rows.iter().map(Row::cells));
         let mut text = format!("kiln bench {} on {}\n", self.work, self.base);
         if let Some(facts) = &self.database {
             // Writing to a String cannot fail, here and below.
@@ -218,6 +223,52 @@ impl Report {
             let _ = writeln!(text, "note: {note}");
         }
         text
+    }
+}
+
+/// The columns of every row.
+const HEADER: [&str; 13] = [
+    "clients",
+    "what",
+    "requests",
+    "failed",
+    "per s",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "server ms",
+    "postgres ms",
+    "generator %",
+    "floor per s",
+    "ratio",
+];
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let optional = |value: Option<f64>, places: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
+        };
+        let mut cells = vec![
+            self.clients.to_string(),
+            self.what.clone(),
+            self.requests.to_string(),
+            self.failures.to_string(),
+            format!("{:.0}", self.per_second),
+            format!("{:.2}", self.p50_ms),
+            format!("{:.2}", self.p95_ms),
+            format!("{:.2}", self.p99_ms),
+            optional(self.server_cpu_ms, 3),
+            optional(self.postgres_cpu_ms, 3),
+            format!("{:.0}", self.generator_share * 100.0),
+            optional(self.floor_per_second, 0),
+            optional(self.ratio, 2),
+        ];
+        if let Some(search) = self.search {
+            cells.push(format!("{:.0}", search.found));
+            cells.push(optional(search.floor_p50_ms, 2));
+            cells.push(optional(search.times_floor, 2));
+        }
+        cells
     }
 }
 

@@ -112,6 +112,7 @@ async fn results(work: Work) -> Value<'static> {
         patients: 4,
         seed: 1,
         data: Vec::new(),
+        only: Vec::new(),
         header: Vec::new(),
         json: Some(path.clone()),
     };
@@ -162,6 +163,7 @@ async fn a_server_that_is_not_there_is_an_error() {
         patients: 1,
         seed: 1,
         data: Vec::new(),
+        only: Vec::new(),
         header: Vec::new(),
         json: None,
     };

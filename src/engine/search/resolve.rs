@@ -80,6 +80,10 @@ impl Resolver<'_> {
                 *found = Filter::Keys(self.keys(field, query, types)?);
                 Ok(())
             }
+            Filter::Test(test) if test.any.iter().any(|it| matches!(it, Comparison::Text(_))) => {
+                *found = self.texts(test, types)?;
+                Ok(())
+            }
             Filter::Test(test) => {
                 self.test(test)?;
                 // Nothing is in a value set without codes.
@@ -96,6 +100,20 @@ impl Resolver<'_> {
             | Filter::List(_)
             | Filter::Type(_) => Ok(()),
         }
+    }
+
+    /// What `:text` on a token finds: all words of the text, the last one perhaps only begun
+    /// (rest 4.95). The text is folded, so nothing in it is an operator of the query language.
+    fn texts(&self, test: &Test, types: &[ResourceType]) -> Result<Filter, Error> {
+        let Some(parameter) = test.parameters.first() else { return Ok(Filter::Any(Vec::new())) };
+        let field = FullTextField::Parameter(parameter.code.clone());
+        let mut any = Vec::with_capacity(test.any.len());
+        for comparison in &test.any {
+            if let Comparison::Text(text) = comparison {
+                any.push(Filter::Keys(self.keys(&field, &format!("{text}*"), types)?));
+            }
+        }
+        Ok(Filter::Any(any))
     }
 
     fn test(&self, test: &mut Test) -> Result<(), Error> {

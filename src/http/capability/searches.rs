@@ -11,6 +11,11 @@ use crate::spec::search_parameter::SearchType;
 
 use super::is_endpoint;
 
+/// Parameters that look for words.
+const WORDS: [&str; 2] = ["_content", "_text"];
+/// Parameters that the definitions only describe.
+const OF_STORE: [&str; 3] = ["_filter", "_has", "_list"];
+
 /// What can be searched, for each type.
 #[derive(Default)]
 pub(in crate::http) struct Searches {
@@ -26,21 +31,24 @@ struct OfType {
 }
 
 impl Searches {
-    /// The parameters that `extractor` indexes, without those whose index is being built.
-    pub(in crate::http) fn new(extractor: &Extractor) -> Self {
+    /// The parameters that `extractor` indexes, without those whose index is being built, those of
+    /// the store itself, and those of words where there is a full text index.
+    pub(in crate::http) fn new(extractor: &Extractor, has_words: bool) -> Self {
         let known = extractor.search_parameters();
         let of_type = |of| extractor.parameters(of).iter().filter(|it| it.progress().is_none());
         let mut found = Self::default();
         let sources = || ResourceType::all().filter(|of| is_endpoint(*of));
         for of in sources() {
-            let declared = of_type(of).map(|parameter| {
-                Object::new()
-                    .with("name", parameter.code.to_string())
-                    .with("definition", parameter.url.to_string())
-                    .with("type", parameter.search_type.as_str())
-                    .into()
-            });
-            found.types.entry(of).or_default().parameters = declared.collect();
+            let mut declared: Vec<_> = of_type(of)
+                .map(|it| declared(&it.code, Some(&it.url), it.search_type.as_str()))
+                .collect();
+            let words = WORDS.iter().filter(|_| has_words);
+            declared.extend(words.filter_map(|code| {
+                let definition = known.find(of, code)?;
+                Some(self::declared(code, Some(&definition.url), definition.search_type.as_str()))
+            }));
+            declared.extend(OF_STORE.iter().map(|code| self::declared(code, None, "special")));
+            found.types.entry(of).or_default().parameters = declared;
             let references =
                 of_type(of).filter(|parameter| parameter.search_type == SearchType::Reference);
             for parameter in references {
@@ -55,11 +63,12 @@ impl Searches {
         }
         let is_common = |value: &&Value<'_>| {
             let name = value.str_at("name").unwrap_or_default();
-            known.find_common(name).is_some()
+            OF_STORE.contains(&name) || known.find_common(name).is_some()
         };
         let any = found.types.get(&ResourceType::PATIENT);
         let common = any.iter().flat_map(|of| &of.parameters).filter(is_common);
         found.system = common.cloned().collect();
+        found.system.push(declared("_type", None, "special"));
         found
     }
 
@@ -81,4 +90,12 @@ impl Searches {
     pub(super) fn of_system(&self) -> Option<Vec<Value<'static>>> {
         (!self.system.is_empty()).then(|| self.system.clone())
     }
+}
+
+fn declared(code: &str, url: Option<&str>, search_type: &'static str) -> Value<'static> {
+    Object::new()
+        .with("name", code.to_owned())
+        .with_some("definition", url.map(str::to_owned))
+        .with("type", search_type)
+        .into()
 }

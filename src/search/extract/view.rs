@@ -28,7 +28,7 @@ enum Arm<'p> {
 
 /// A parameter as arms that can be compared; those left to the evaluator cannot.
 struct Arms<'p> {
-    arms: Vec<Arm<'p>>,
+    all: Vec<Arm<'p>>,
     search_type: SearchType,
     is_phonetic: bool,
     /// The types that references may point to; empty: any.
@@ -40,7 +40,7 @@ pub(super) fn views(parameters: &[Parameter]) -> Vec<Option<View>> {
     let all: Vec<Option<Arms<'_>>> = parameters.iter().map(Arms::of).collect();
     // Few arms and many targets first: views are made of those.
     let mut order: Vec<usize> = (0..all.len()).collect();
-    order.sort_by_key(|&at| all[at].as_ref().map(|arms| (arms.arms.len(), arms.narrowness())));
+    order.sort_by_key(|&at| all[at].as_ref().map(|arms| (arms.all.len(), arms.narrowness())));
     let mut plain: Vec<usize> = Vec::new();
     let mut found: Vec<Option<View>> = vec![None; all.len()];
     for at in order {
@@ -71,12 +71,12 @@ impl<'p> Arms<'p> {
                     return None;
                 }
                 targets.sort_unstable();
-                let arms = paths.iter().map(Arm::Value).collect();
-                Some(Self { arms, search_type, is_phonetic: *is_phonetic, targets })
+                let all = paths.iter().map(Arm::Value).collect();
+                Some(Self { all, search_type, is_phonetic: *is_phonetic, targets })
             }
             Plan::Composite(composites) if composites.iter().all(Composite::is_comparable) => {
-                let arms = composites.iter().map(Arm::Composite).collect();
-                Some(Self { arms, search_type, is_phonetic: false, targets: Vec::new() })
+                let all = composites.iter().map(Arm::Composite).collect();
+                Some(Self { all, search_type, is_phonetic: false, targets: Vec::new() })
             }
             Plan::Composite(_) | Plan::Values(..) => None,
         }
@@ -87,7 +87,7 @@ impl<'p> Arms<'p> {
     }
 
     fn has(&self, arm: &Arm<'_>) -> bool {
-        self.arms.iter().any(|own| own.is_same(arm))
+        self.all.iter().any(|own| own.is_same(arm))
     }
 
     fn view<'a>(&self, plain: impl Iterator<Item = (usize, &'a Self)>) -> Option<View>
@@ -101,14 +101,14 @@ impl<'p> Arms<'p> {
             let fits = self.search_type == other.search_type
                 && self.is_phonetic == other.is_phonetic
                 && other.allows(&self.targets)
-                && other.arms.iter().all(|arm| self.has(arm));
+                && other.all.iter().all(|arm| self.has(arm));
             if fits {
                 is_restricted |= other.targets != self.targets;
                 of.push(u16::try_from(at).ok()?);
-                covered.extend(&other.arms);
+                covered.extend(&other.all);
             }
         }
-        let is_whole = self.arms.iter().all(|arm| covered.iter().any(|other| other.is_same(arm)));
+        let is_whole = self.all.iter().all(|arm| covered.iter().any(|other| other.is_same(arm)));
         let targets = if is_restricted { self.targets.clone() } else { Vec::new() };
         (is_whole && !of.is_empty()).then_some(View { of, targets })
     }

@@ -142,23 +142,23 @@ impl<'a> IndexColumns<'a> {
         self.resource_type.push(indexed.resource_type.code());
         self.patients.push(indexed.patients, &[]);
         self.identity.push(indexed.identity);
-        self.start.push(now.s());
-        self.end.push(now.hi());
+        self.start.push(now.start);
+        self.end.push(now.end);
         self.marks.push(&now.marks, &now.signs);
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
         self.change.push(change(indexed).cast_signed());
-        let moved = before.s() != now.s();
+        let moved = before.start != now.start;
         let is_gone = |patient: &&i64| moved || !patients.contains(patient);
         for patient in patients_before.iter().filter(is_gone) {
             self.gone.patient.push(*patient);
             self.gone.patient_rid.push(rid);
-            self.gone.patient_s.push(before.s());
+            self.gone.patient_s.push(before.start);
         }
         for token in without(&before.tokens, &now.tokens, moved) {
-            self.gone.token.push(rid, before.s(), token);
+            self.gone.token.push(rid, before.start, token);
         }
         for token in without(&now.tokens, &before.tokens, moved) {
-            self.token.push(rid, now.s(), token);
+            self.token.push(rid, now.start, token);
         }
         self.push_rows(rid, before, now);
     }
@@ -309,7 +309,7 @@ mod tests {
             super::super::rows::NumberRow { h: *h, y: 0, u: 0, n: 0, low, high }
         };
         IndexRows {
-            start: start.and_then(crate::fhir::Instant::parse),
+            start: start.and_then(crate::fhir::Instant::parse).map_or(Edge::Past, Edge::At),
             tokens: tokens.iter().map(|h| (*h, 0)).collect(),
             marks: tokens.to_vec(),
             numbers: numbers.iter().map(number).collect(),

@@ -21,10 +21,10 @@ const UNINDEXED: [&str; 2] = ["_id", "_lastUpdated"];
 /// The rows of a version of a resource.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IndexRows {
-    /// Start of the primary date; `None`: none, or since ever.
-    pub(super) start: Option<Instant>,
-    /// Its end; `Some(None)`: for ever; `None`: there is no such date.
-    pub(super) end: Option<Option<Instant>>,
+    /// `s`: the start of the primary date.
+    pub(super) start: Edge,
+    /// `hi`: its end; [`Edge::Past`] where there is no such date.
+    pub(super) end: Edge,
     /// `tok`: hash and system, sorted, each once.
     pub(super) tokens: Vec<(i64, i32)>,
     /// `comp.toks`, and a part of `srow.toks`: what says which tokens there are; sorted, each once.
@@ -68,8 +68,8 @@ pub(super) struct StringRow {
 impl IndexRows {
     /// No rows.
     pub(super) const NOTHING: &'static Self = &Self {
-        start: None,
-        end: None,
+        start: Edge::Past,
+        end: Edge::Past,
         tokens: Vec::new(),
         marks: Vec::new(),
         signs: Vec::new(),
@@ -78,16 +78,6 @@ impl IndexRows {
         strings: Vec::new(),
         keys: None,
     };
-
-    /// `s`
-    pub(super) fn s(&self) -> Edge {
-        self.start.map_or(Edge::Past, Edge::At)
-    }
-
-    /// `hi`
-    pub(super) fn hi(&self) -> Edge {
-        self.end.map_or(Edge::Past, |end| end.map_or(Edge::Future, Edge::At))
-    }
 
     /// Whether `srow` and `comp` say the same of both.
     pub(super) fn is_same_summary(&self, other: &Self) -> bool {
@@ -125,7 +115,8 @@ impl IndexRows {
             has_rows(at) && extractor.view(resource_type, at).is_none()
         });
         if let Some(primary) = extraction.primary {
-            (rows.start, rows.end) = (primary.low, Some(primary.high));
+            rows.start = primary.low.map_or(Edge::Past, Edge::At);
+            rows.end = primary.high.map_or(Edge::Future, Edge::At);
         }
         rows.settle();
         rows
@@ -177,10 +168,6 @@ impl Maker<'_> {
             IndexValue::Quantity(quantity) => self.quantity(parameter, 0, quantity),
             // For `:text`, which the full text index answers.
             IndexValue::Text(_) => {}
-            IndexValue::Token { system: Some(system), .. } => {
-                self.rows.signs.push(self.hasher.of_system(parameter, system));
-                self.plain(parameter, value);
-            }
             IndexValue::Date(_)
             | IndexValue::OfType { .. }
             | IndexValue::Reference(_)
@@ -205,6 +192,9 @@ impl Maker<'_> {
                 self.string(hasher.string(parameter), folded, exact.as_deref());
             }
             IndexValue::Token { system, code } => {
+                if let Some(system) = system {
+                    self.rows.signs.push(hasher.of_system(parameter, system));
+                }
                 self.token(hasher.token(parameter, code), hasher.system(*system));
             }
             IndexValue::Uri(canonical) => self.canonical(parameter, canonical),

@@ -10,7 +10,10 @@ use super::super::{Store, TENANT, failure};
 const OF_KEYS: &str =
     "SELECT rid, rt, id, meta::text, body::text FROM res WHERE rid = ANY($1) AND tid = $2";
 
-const ALL_AFTER: &str = "SELECT rid, rt, id, meta::text, body::text FROM res \
+const SIZES: &str = "SELECT rid, coalesce(pg_column_size(body), 0)::bigint FROM res \
+     WHERE rid = ANY($1) AND tid = $2 ORDER BY rid";
+
+const SIZES_AFTER: &str = "SELECT rid, coalesce(pg_column_size(body), 0)::bigint FROM res \
      WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3";
 
 const OF_TYPE: &str = "SELECT rid, rt, id, meta::text, body::text FROM res \
@@ -22,7 +25,7 @@ const NEWEST: &str = "SELECT coalesce((extract(epoch FROM greatest(\
        (SELECT max(lu) FROM res WHERE tid = $1 AND rt = $3))) * 1000000)::bigint, 0)";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[OF_KEYS, ALL_AFTER, OF_TYPE, NEWEST];
+pub(super) const STATEMENTS: &[&str] = &[OF_KEYS, SIZES, SIZES_AFTER, OF_TYPE, NEWEST];
 
 /// The current version of a resource.
 #[derive(Clone, Debug, FromRow)]
@@ -55,12 +58,22 @@ pub async fn of_keys(store: &Store, keys: &[i64]) -> Result<Vec<Contents>, Error
     found.map_err(failure::sqlx_error)
 }
 
-/// At most `limit` current versions, in the order of their keys, from the one after `key` on.
+/// Keys of current versions with their stored size in bytes, in the order of the keys: who loads
+/// many chooses how many at once. Keys that are no more are left out.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn all_after(store: &Store, key: i64, limit: u32) -> Result<Vec<Contents>, Error> {
-    let query = sqlx::query_as(ALL_AFTER).bind(key).bind(TENANT).bind(i64::from(limit));
+pub async fn sizes(store: &Store, keys: &[i64]) -> Result<Vec<(i64, i64)>, Error> {
+    let found = sqlx::query_as(SIZES).bind(keys).bind(TENANT).fetch_all(&store.0.admin).await;
+    found.map_err(failure::sqlx_error)
+}
+
+/// The same of at most `limit` current versions, from the one after `key` on.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn sizes_after(store: &Store, key: i64, limit: u32) -> Result<Vec<(i64, i64)>, Error> {
+    let query = sqlx::query_as(SIZES_AFTER).bind(key).bind(TENANT).bind(i64::from(limit));
     query.fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)
 }
 

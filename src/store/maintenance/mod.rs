@@ -9,7 +9,7 @@ use crate::error::Error;
 
 use super::{Store, failure};
 
-pub use contents::{Contents, all_after, definitions, definitions_mark, of_keys};
+pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
 pub use search_parameters::{

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::search::extract;
 use crate::search::request::compare::Comparison;
 use crate::search::request::{ParameterKey, Test};
 use crate::store::Stored;
@@ -17,7 +18,13 @@ pub(super) enum Atom {
     Sign(i64),
     /// A row of another table that is found by one of these hashes and by a condition, in which
     /// [`HERE`] is the row.
-    Value { table: &'static str, hashes: Vec<i64>, condition: String },
+    Value {
+        table: &'static str,
+        hashes: Vec<i64>,
+        condition: String,
+        /// The same in parts, each of which an index serves.
+        parts: Vec<String>,
+    },
     /// A condition over the row of `srow`.
     Resource { condition: String },
 }
@@ -125,7 +132,7 @@ impl Compiler<'_, '_> {
         let extractor = &self.parameters.extractor;
         let place = extractor.place(key.resource_type, &key.code).map(usize::from);
         let known = extractor.parameters(key.resource_type);
-        place.and_then(|at| known.get(at)).is_some_and(|found| found.is_phonetic())
+        place.and_then(|at| known.get(at)).is_some_and(extract::Parameter::is_phonetic)
     }
 
     /// Adds the atoms of one comparison.
@@ -165,7 +172,7 @@ impl Compiler<'_, '_> {
             Comparison::Text(_) => {
                 return Err(Error::internal("a full text filter was not answered before"));
             }
-            Comparison::Token(asked) => return self.token(asked, parameter, atoms),
+            Comparison::Token(asked) => self.token(asked, parameter, atoms),
             Comparison::Uri(asked) => self.uri(asked, &parameter.values(), atoms),
         }
         Ok(())
@@ -176,7 +183,7 @@ impl Compiler<'_, '_> {
     pub(super) fn looked_up(&mut self, atom: &Atom) -> Option<(From, String)> {
         match atom {
             Atom::Token { .. } | Atom::Sign(_) => None,
-            Atom::Value { table, hashes, condition } => {
+            Atom::Value { table, hashes, condition, .. } => {
                 let alias = self.alias();
                 let is_here = self.binds.is_one_of(&format!("{alias}.h"), hashes);
                 let condition = here(condition, &alias);
@@ -188,6 +195,25 @@ impl Compiler<'_, '_> {
                 Some((From { table: "srow", alias }, condition))
             }
         }
+    }
+}
+
+impl Atom {
+    /// Atoms that an index serves each, of which one holds when this one does.
+    pub(super) fn parts(&self) -> Vec<Self> {
+        match self {
+            Self::Value { table, hashes, parts, .. } if !parts.is_empty() => {
+                let one =
+                    |condition: &String| Self::value(table, hashes.clone(), condition.clone());
+                parts.iter().map(one).collect()
+            }
+            other => vec![other.clone()],
+        }
+    }
+
+    /// A row of a table.
+    pub(super) fn value(table: &'static str, hashes: Vec<i64>, condition: String) -> Self {
+        Self::Value { table, hashes, condition, parts: Vec::new() }
     }
 }
 

@@ -27,7 +27,8 @@ impl Compiler<'_, '_> {
         let hashes = parameter.values().into_iter().map(|of| self.hasher.date(of)).collect();
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
         let condition = compare(prefix, range, &low, &high, &mut self.binds);
-        Atom::Value { table: "dat", hashes, condition }
+        let parts = parts(prefix, range, &mut self.binds);
+        Atom::Value { table: "dat", hashes, condition, parts }
     }
 
     /// The condition of a test on the date that rows are ordered by: `s` and `hi` are its span. Never
@@ -151,6 +152,31 @@ fn ends(range: &DateRange) -> (Moment, Moment) {
     let low = range.low.map_or(Moment::Past, Moment::from);
     let high = range.high.map_or(Moment::Future, Moment::from);
     (low, high)
+}
+
+/// Conditions that an index serves each, for those that go by both ends. A row may meet several.
+fn parts(prefix: Prefix, range: &DateRange, binds: &mut Binds) -> Vec<String> {
+    let (from, to) = ends(range);
+    let mut at = |moment| binds.time(moment);
+    match prefix {
+        Prefix::Gt if from == to => Vec::new(),
+        Prefix::Gt => {
+            vec![format!("{HERE}hi > {}", at(to)), format!("{HERE}lo >= {}", at(to))]
+        }
+        // What is contained and not later lies inside; the rest of `ge` is `gt`.
+        Prefix::Ge => {
+            let inside =
+                compare(Prefix::Eq, range, &format!("{HERE}lo"), &format!("{HERE}hi"), binds);
+            let later = parts(Prefix::Gt, range, binds);
+            let later = if later.is_empty() {
+                vec![format!("{HERE}hi > {}", binds.time(to))]
+            } else {
+                later
+            };
+            later.into_iter().chain([inside]).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The condition between the span in two columns and the one that is asked for.

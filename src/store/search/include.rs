@@ -25,7 +25,6 @@ use crate::store::index::Parameters;
 use crate::store::resource::{Current, current};
 use crate::store::{Store, TENANT, failure};
 
-use super::Definitions;
 use super::atom::Parameter;
 
 /// How often iterated includes are followed.
@@ -90,7 +89,6 @@ pub(in crate::store) struct Included {
 pub(in crate::store) async fn included(
     includes: &[Include],
     matches: &[&Version],
-    definitions: &Definitions,
     reader: Reader<'_>,
     store: &Store,
     permit: &Permit<'_>,
@@ -100,7 +98,7 @@ pub(in crate::store) async fn included(
     }
     let parameters = store.parameters()?;
     let hasher = store.hasher();
-    let run = Run { parameters: &parameters, definitions, hasher, reader, permit };
+    let run = Run { parameters: &parameters, hasher, reader, permit };
     let known = matches.iter().map(|version| version.identity.clone()).collect();
     let mut found = Found { known, included: Included::default() };
     let mut wanted = Wanted::default();
@@ -285,7 +283,6 @@ impl Found {
 /// One search's includes on one connection.
 struct Run<'a, 'gate> {
     parameters: &'a Parameters,
-    definitions: &'a Definitions,
     hasher: &'a Hasher,
     reader: Reader<'a>,
     permit: &'a Permit<'gate>,

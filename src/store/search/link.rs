@@ -97,15 +97,14 @@ impl Compiler<'_, '_> {
     /// The hashes that a row holds, as a FROM, and the identity that one of them leads to.
     fn links(&mut self, parameters: &[i64], row: &Row<'_>) -> (Links, String) {
         let hash = self.alias();
-        let (mut from, condition) = match &row.toks {
-            Some(toks) => (format!("unnest({toks}) {hash}(h)"), String::new()),
-            None => {
-                let alias = self.alias();
-                (
-                    format!("srow {alias} CROSS JOIN LATERAL unnest({alias}.toks) {hash}(h)"),
-                    format!("{alias}.rid = {} AND ", row.rid),
-                )
-            }
+        let (mut from, condition) = if let Some(toks) = &row.toks {
+            (format!("unnest({toks}) {hash}(h)"), String::new())
+        } else {
+            let alias = self.alias();
+            (
+                format!("srow {alias} CROSS JOIN LATERAL unnest({alias}.toks) {hash}(h)"),
+                format!("{alias}.rid = {} AND ", row.rid),
+            )
         };
         let identity = if let [parameter] = parameters {
             format!("({hash}.h # {})", self.binds.long(*parameter))
@@ -164,22 +163,32 @@ impl Compiler<'_, '_> {
                 format!("({idh} IN ({targets})) IS TRUE")
             }));
         }
+        if is_member && let Some(idh) = &row.idh {
+            // What refers to a patient lies in the compartment, whose rows have all hashes at hand.
+            let member = self.alias();
+            let member_row = Row::member(&member, vec![source]);
+            let Some(holds) = self.target(filter, &member_row)? else { return Ok(Cond::False) };
+            let code = self.binds.is_type(&format!("{member}.rt"), &[source.code()]);
+            let (parameter, toks) = (self.binds.long(parameter), member_row.toks);
+            return Ok(Cond::exists(&format!(
+                "comp {member} WHERE {member}.pat = {idh} AND {code} \
+                 AND ({idh} # {parameter}) = ANY ({}){holds}",
+                toks.unwrap_or_default()
+            )));
+        }
         let refers = self.alias();
         let refers_row = Row::key(&refers, true, vec![source]);
         let Some(holds) = self.target(filter, &refers_row)? else { return Ok(Cond::False) };
         let parameter = self.binds.long(parameter);
-        Ok(match &row.idh {
-            Some(idh) => {
-                Cond::exists(&format!("tok {refers} WHERE {refers}.h = {idh} # {parameter}{holds}"))
-            }
-            None => {
-                let (alias, rid) = (self.alias(), &row.rid);
-                Cond::exists(&format!(
-                    "srow {alias} JOIN tok {refers} ON {refers}.h = {alias}.idh # {parameter} \
-                     WHERE {alias}.rid = {rid}{holds}"
-                ))
-            }
-        })
+        if let Some(idh) = &row.idh {
+            let found = format!("tok {refers} WHERE {refers}.h = {idh} # {parameter}{holds}");
+            return Ok(Cond::exists(&found));
+        }
+        let (alias, rid) = (self.alias(), &row.rid);
+        Ok(Cond::exists(&format!(
+            "srow {alias} JOIN tok {refers} ON {refers}.h = {alias}.idh # {parameter} \
+             WHERE {alias}.rid = {rid}{holds}"
+        )))
     }
 
     /// The identities that resources of `source`, for which `filter` holds, refer to by the

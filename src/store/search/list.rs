@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::error::Error;
-use crate::fhir::json::parse;
+use crate::fhir::json::{Value, parse};
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::request::Filter;
 use crate::store::failure;
@@ -29,7 +29,9 @@ impl Asked<'_, '_> {
         filters: &'f [Filter],
     ) -> Result<Cow<'f, [Filter]>, Error> {
         let mut names = Vec::new();
-        filters.iter().for_each(|filter| collect(filter, &mut names));
+        for filter in filters {
+            collect(filter, &mut names);
+        }
         if names.is_empty() {
             return Ok(Cow::Borrowed(filters));
         }
@@ -57,11 +59,11 @@ impl Asked<'_, '_> {
         let rows = run.rows(&statement).await?;
         let Some(found) = rows.first() else { return Ok(Vec::new()) };
         let body: Option<JsonText<'_>> = found.try_get(0).map_err(failure::error)?;
-        let hashes: Vec<i64> = found.try_get(1).map_err(failure::error)?;
+        let held: Vec<i64> = found.try_get(1).map_err(failure::error)?;
         let Some(item) = self.parameters.stored(of, "item") else { return Ok(Vec::new()) };
         let items = Parameter::of(vec![item]).values();
         // Only what the index took for a reference to a resource here is one.
-        let known = hashes.iter().flat_map(|hash| items.iter().map(move |item| hash ^ item));
+        let known = held.iter().flat_map(|hash| items.iter().map(move |item| hash ^ item));
         let known: HashSet<i64> = known.collect();
         let mut wanted = references(body.map_or(b"{}", |body| body.0), hasher)?;
         wanted.retain(|identity| known.contains(identity));
@@ -79,7 +81,7 @@ fn references(body: &[u8], hasher: &Hasher) -> Result<Vec<i64>, Error> {
     let body = parse(body).map_err(Error::internal)?;
     let mut identities = Vec::new();
     for entry in body.items_at("entry") {
-        let is_deleted = entry.get("deleted").and_then(|it| it.as_bool()).unwrap_or_default();
+        let is_deleted = entry.get("deleted").and_then(Value::as_bool).unwrap_or_default();
         let reference = entry.get("item").and_then(|item| item.str_at("reference"));
         if let (false, Some(reference)) = (is_deleted, reference) {
             identities.extend(identity(reference, hasher));
@@ -100,10 +102,14 @@ fn identity(reference: &str, hasher: &Hasher) -> Option<i64> {
 fn collect<'f>(filter: &'f Filter, names: &mut Vec<&'f LogicalId>) {
     match filter {
         Filter::All(filters) | Filter::Any(filters) => {
-            filters.iter().for_each(|filter| collect(filter, names));
+            for filter in filters {
+                collect(filter, names);
+            }
         }
         Filter::Chain { targets, .. } => {
-            targets.iter().for_each(|(_, filter)| collect(filter, names));
+            for (_, filter) in targets {
+                collect(filter, names);
+            }
         }
         Filter::Has { filter, .. } | Filter::Not(filter) => collect(filter, names),
         Filter::List(name) => names.push(name),

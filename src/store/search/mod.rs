@@ -31,6 +31,8 @@ mod run;
 mod source;
 mod sql;
 mod string;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::time::Duration;
@@ -40,7 +42,6 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{Filter, SearchRequest};
 
-use super::connection::Reader;
 use super::{Parameters, Store, WriteTx};
 
 use page::Search;
@@ -79,6 +80,8 @@ pub struct Match {
     pub version: Version,
     /// How well it fits, from 0 to 1, where the order goes by that.
     pub score: Option<f64>,
+    /// The store's key of it.
+    rid: i64,
 }
 
 /// One page of matches.
@@ -149,13 +152,7 @@ impl Store {
         let mut run = Run::alone(self, request.explain).await?;
         let parameters = &*self.parameters()?;
         let asked = Asked { store: self, parameters, definitions, permit };
-        let mut page = asked.page(&mut run, request, paging).await?;
-        drop(run);
-        if !request.includes.is_empty() {
-            let pipeline = self.0.readers.pipeline().await?;
-            asked.along(Reader::Shared(&pipeline), request, &mut page).await?;
-        }
-        let (page, disclosed) = page;
+        let (page, disclosed) = asked.page(&mut run, request, paging).await?;
         Ok(Unaudited::new(page, disclosed))
     }
 }
@@ -176,18 +173,7 @@ impl WriteTx {
         let mut run = self.run(&store, request.explain).await?;
         let parameters = &*store.parameters()?;
         let asked = Asked { store: &store, parameters, definitions, permit };
-        let mut page = asked.page(&mut run, request, paging).await?;
-        drop(run);
-        match self.connection() {
-            Some(transaction) => {
-                asked.along(Reader::Transaction(transaction), request, &mut page).await?;
-            }
-            None => {
-                let pipeline = store.0.readers.pipeline().await?;
-                asked.along(Reader::Shared(&pipeline), request, &mut page).await?;
-            }
-        }
-        Ok(page)
+        asked.page(&mut run, request, paging).await
     }
 
     /// Up to `limit` of what `filters` match, as this unit's own writes left it, for conditional
@@ -212,10 +198,10 @@ impl WriteTx {
 
     /// Where its statements run: in its transaction, when one is open.
     async fn run(&self, store: &Store, explain: bool) -> Result<Run<'_>, Error> {
-        match self.connection() {
-            Some(transaction) => Ok(Run::inside(transaction, explain)),
-            None => Run::alone(store, explain).await,
+        if let Some(transaction) = self.connection() {
+            return Ok(Run::inside(transaction, explain));
         }
+        Run::alone(store, explain).await
     }
 }
 
@@ -236,27 +222,6 @@ impl<'gate> Asked<'_, 'gate> {
     ) -> Result<(SearchPage, Disclosed), Error> {
         let filters = self.read_lists(run, &request.filters).await?;
         self.about(&request.types, &filters).page(run, request, paging).await
-    }
-
-    /// Adds what comes along with the matches.
-    async fn along(
-        &self,
-        reader: Reader<'_>,
-        request: &SearchRequest,
-        (page, disclosed): &mut (SearchPage, Disclosed),
-    ) -> Result<(), Error> {
-        let Self { store, definitions, permit, .. } = *self;
-        let matches: Vec<&Version> = page.matches.iter().map(|found| &found.version).collect();
-        let found =
-            include::included(&request.includes, &matches, definitions, reader, store, permit);
-        let found = found.await?;
-        page.included = found.versions;
-        page.is_included_cut = found.is_cut;
-        disclosed.entities.extend(found.disclosed.entities);
-        disclosed.patients.extend(found.disclosed.patients);
-        disclosed.patients.sort_unstable();
-        disclosed.patients.dedup();
-        Ok(())
     }
 
     async fn few(

@@ -47,21 +47,21 @@ impl Compiler<'_, '_> {
         match unit {
             AskedUnit::Any => self.compared(prefix, asked, given(), parameter, None),
             AskedUnit::Base { asked, unit } => {
-                let hashes = of(&|it| hasher.quantity(it, unit));
-                self.compared(prefix, asked, hashes, parameter, None)
+                let converted = of(&|it| hasher.quantity(it, unit));
+                self.compared(prefix, asked, converted, parameter, None)
             }
             AskedUnit::Coded { system, code } => {
-                let hashes = of(&|it| hasher.coded_quantity(it, system, code));
-                self.compared(prefix, asked, hashes, parameter, None)
+                let coded = of(&|it| hasher.coded_quantity(it, system, code));
+                self.compared(prefix, asked, coded, parameter, None)
             }
             AskedUnit::Named(name) => {
                 let name = self.binds.add(Bind::Int(hasher.unit(Some(name))));
                 let is_named = format!("({HERE}u = {name} OR {HERE}n = {name})");
-                self.compared(prefix, asked, given(), parameter, Some(is_named))
+                self.compared(prefix, asked, given(), parameter, Some(&is_named))
             }
             AskedUnit::OfSystem(system) => {
                 let is_of = of_system(system, &mut self.binds);
-                self.compared(prefix, asked, given(), parameter, Some(is_of))
+                self.compared(prefix, asked, given(), parameter, Some(&is_of))
             }
         }
     }
@@ -72,18 +72,21 @@ impl Compiler<'_, '_> {
         asked: &Asked,
         hashes: Vec<i64>,
         parameter: &Parameter,
-        unit: Option<String>,
+        unit: Option<&str>,
     ) -> Option<Atom> {
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
         let mut condition = compare(prefix, asked, &low, &high, &mut self.binds)?;
-        if let Some(system) = parameter.first_system {
-            let system = self.binds.add(Bind::Int(system));
-            condition = format!("{HERE}y = {system} AND {condition}");
+        let mut parts = parts(prefix, asked, &mut self.binds);
+        for condition in parts.iter_mut().chain([&mut condition]) {
+            if let Some(system) = parameter.first_system {
+                let system = self.binds.add(Bind::Int(system));
+                *condition = format!("{HERE}y = {system} AND {condition}");
+            }
+            if let Some(unit) = unit {
+                *condition = format!("{condition} AND {unit}");
+            }
         }
-        if let Some(unit) = unit {
-            condition = format!("{condition} AND {unit}");
-        }
-        Some(Atom::Value { table: "num", hashes, condition })
+        Some(Atom::Value { table: "num", hashes, condition, parts })
     }
 
     /// Two numbers behind a composite's first part, of which the one is in `lo`, the other in `hi`.
@@ -102,7 +105,7 @@ impl Compiler<'_, '_> {
             condition = format!("{HERE}y = {system} AND {condition}");
         }
         let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
-        Some(Atom::Value { table: "num", hashes, condition })
+        Some(Atom::value("num", hashes, condition))
     }
 
     /// A place no further away than this.
@@ -124,7 +127,7 @@ impl Compiler<'_, '_> {
             "{low} >= {asked} - {degrees} AND {low} <= {asked} + {degrees} \
              AND {far} <= ({metres})::float8"
         );
-        Atom::Value { table: "num", hashes, condition }
+        Atom::value("num", hashes, condition)
     }
 
     /// The metres from a place to the one in two columns, over the sphere.
@@ -160,8 +163,15 @@ fn compare(
             let (from, to) = (bound(range.low?), bound(range.high?));
             format!("{high} >= {from} AND {low} <= {to}")
         }
-        Prefix::Eb => format!("{high} < {}", bound(asked.value)),
-        Prefix::Eq => format!("{low} >= {} AND {high} < {}", bound(asked.low), bound(asked.high)),
+        // The bounds that follow from others are those that the index knows.
+        Prefix::Eb => {
+            let value = bound(asked.value);
+            format!("{low} < {value} AND {high} < {value}")
+        }
+        Prefix::Eq => {
+            let (from, to) = (bound(asked.low), bound(asked.high));
+            format!("{low} >= {from} AND {low} < {to} AND {high} < {to}")
+        }
         Prefix::Ge => format!("{high} >= {}", bound(asked.value)),
         Prefix::Gt => format!("{high} > {}", bound(asked.value)),
         Prefix::Le => format!("{low} <= {}", bound(asked.value)),
@@ -171,6 +181,37 @@ fn compare(
         }
         Prefix::Sa => format!("{low} > {}", bound(asked.value)),
     })
+}
+
+/// Conditions that an index serves each, for those that go by the upper end: most rows are exact,
+/// and ranges have an index of their own. A row may meet both.
+fn parts(prefix: Prefix, asked: &Asked, binds: &mut Binds) -> Vec<String> {
+    let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
+    let mut bound = |decimal: Decimal| number(&decimal.to_string(), binds);
+    let is_range = format!("{low} < {high}");
+    match prefix {
+        Prefix::Ap => {
+            let range = asked.approximately();
+            let Some((from, to)) = range.and_then(|range| range.low.zip(range.high)) else {
+                return Vec::new();
+            };
+            let (from, to) = (bound(from), bound(to));
+            vec![
+                format!("{low} >= {from} AND {low} <= {to}"),
+                // Added to, the lower end is none that an index of all numbers would be taken for.
+                format!("{is_range} AND {low} + 0 <= {to} AND {high} >= {from}"),
+            ]
+        }
+        Prefix::Ge => {
+            let value = bound(asked.value);
+            vec![format!("{low} >= {value}"), format!("{is_range} AND {high} >= {value}")]
+        }
+        Prefix::Gt => {
+            let value = bound(asked.value);
+            vec![format!("{low} > {value}"), format!("{is_range} AND {high} > {value}")]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// A number of a question, exact. The driver knows no decimals, so it goes as text.
@@ -198,14 +239,18 @@ mod tests {
     fn each_prefix_compares_as_the_specification_says() {
         let asked = Asked::parse("100").expect("number");
         for (prefix, expected) in [
-            (Prefix::Eq, "lo >= ($1::text)::numeric AND hi < ($2::text)::numeric"),
+            (
+                Prefix::Eq,
+                "lo >= ($1::text)::numeric AND lo < ($2::text)::numeric \
+                 AND hi < ($2::text)::numeric",
+            ),
             (Prefix::Ne, "(lo < ($1::text)::numeric OR hi >= ($2::text)::numeric)"),
             (Prefix::Gt, "hi > ($1::text)::numeric"),
             (Prefix::Ge, "hi >= ($1::text)::numeric"),
             (Prefix::Lt, "lo < ($1::text)::numeric"),
             (Prefix::Le, "lo <= ($1::text)::numeric"),
             (Prefix::Sa, "lo > ($1::text)::numeric"),
-            (Prefix::Eb, "hi < ($1::text)::numeric"),
+            (Prefix::Eb, "lo < ($1::text)::numeric AND hi < ($1::text)::numeric"),
             (Prefix::Ap, "hi >= ($1::text)::numeric AND lo <= ($2::text)::numeric"),
         ] {
             let found = compare(prefix, &asked, "lo", "hi", &mut Binds::default());

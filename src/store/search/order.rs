@@ -10,6 +10,8 @@
 //!
 //! Spec: rest 4.177 to 4.183
 
+use std::collections::HashSet;
+
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::compare::Comparison;
@@ -130,7 +132,8 @@ impl Compiler<'_, '_> {
         limit: u32,
     ) -> Result<String, Error> {
         let column = source.row.ordered_by();
-        let cast = if column.ends_with(".id") { "text" } else { "timestamptz" };
+        let cast =
+            if source.row.s.is_none() && source.row.lu.is_none() { "text" } else { "timestamptz" };
         let is_back = at.is_some_and(|at| at.is_back);
         let is_descending = is_descending != is_back;
         let stretch = |condition: &str| Stretch { condition: condition.to_owned(), is_descending };
@@ -196,15 +199,17 @@ impl Compiler<'_, '_> {
             let way = if key.is_descending == is_back { "ASC" } else { "DESC" };
             order.push(format!("k{at} IS NULL {missing}, k{at} {way}"));
         }
-        order.push(format!("rid {}", if is_back { "DESC" } else { "ASC" }));
+        // As a walk has them: a link stays right when the next page is found another way.
+        order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
         let every = every(source, &format!("{} AS rid", source.row.rid), rest);
         let most = MAX_SORTED + 1;
+        let ranks = self.ranks(sort, filters);
         Ok(Keys {
             before: format!(
                 "c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), \
                  v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
-                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f), ",
+                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f{ranks}), ",
                 columns.join(", ")
             ),
             query: format!(
@@ -215,6 +220,17 @@ impl Compiler<'_, '_> {
                 order.join(", ")
             ),
         })
+    }
+
+    /// The places of full text finds as a join, where the order goes by them.
+    fn ranks(&mut self, sort: &[SortKey], filters: &[&Filter]) -> String {
+        if !sort.iter().any(|key| key.by == SortBy::Score) {
+            return String::new();
+        }
+        let mut seen = HashSet::new();
+        let once = ranked(filters).iter().copied().filter(|rid| seen.insert(*rid));
+        let rids = self.binds.longs(once);
+        format!(" LEFT JOIN unnest({rids}) WITH ORDINALITY p(rid, n) ON p.rid = c.rid")
     }
 
     fn key(
@@ -235,14 +251,9 @@ impl Compiler<'_, '_> {
                 self.parameter_key(parameters, *kind, is_descending, types)?
             }
             SortBy::Distance => (self.distance_key(types, filters)?, "float8"),
+            // Best first, whatever the sign: nobody looks for what fits worst.
             SortBy::Score => {
-                // Whoever asked the full text index put the best first.
-                let keys = filters.iter().find_map(|filter| match filter {
-                    Filter::Keys(rids) => Some(rids.clone()),
-                    _ => None,
-                });
-                let rids = self.binds.longs(keys.unwrap_or_default());
-                (format!("(0 - array_position({rids}, c.rid))"), "int")
+                return Ok(Key { sql: "p.n".to_owned(), cast: "bigint", is_descending: false });
             }
         };
         Ok(Key { sql, cast, is_descending })
@@ -363,12 +374,12 @@ impl Compiler<'_, '_> {
         let mut each = None;
         if types.len() == 1 {
             let code = self.binds.add(Bind::Short(types[0].code()));
-            condition.push_str(&format!(" AND {alias}.rt = {code}"));
+            condition = format!("{condition} AND {alias}.rt = {code}");
         } else if types.len() < ResourceType::all().count() {
             let list = self.alias();
             let codes = self.binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
             each = Some(format!("unnest({codes}) {list}(c)"));
-            condition.push_str(&format!(" AND {alias}.rt = {list}.c"));
+            condition = format!("{condition} AND {alias}.rt = {list}.c");
         }
         let table = format!("res {alias}");
         Source { each, table, condition, row, has_duplicates: false, is_walk: true }
@@ -412,10 +423,25 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
     )
 }
 
+/// What the full text index found, best first.
+pub(super) fn ranked<'f>(filters: &[&'f Filter]) -> &'f [i64] {
+    let found = filters.iter().find_map(|filter| match filter {
+        Filter::Keys(rids) => Some(&**rids),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+/// Whether the largest key comes first among equals: so it is where the last key descends.
+fn ties_descend(keys: &[Key]) -> bool {
+    keys.last().is_some_and(|key| key.is_descending)
+}
+
 /// The condition (` AND ..`) that a row comes after the position, or before when the page goes back.
 fn beyond(keys: &[Key], at: &Position, binds: &mut Binds) -> String {
     let rid = binds.long(at.rid);
-    let mut condition = format!("rid {} {rid}", if at.is_back { "<" } else { ">" });
+    let mut condition =
+        format!("rid {} {rid}", if ties_descend(keys) == at.is_back { ">" } else { "<" });
     for (place, (key, value)) in keys.iter().zip(&at.keys).enumerate().rev() {
         let column = format!("k{place}");
         condition = match value {

@@ -1,13 +1,13 @@
 //! One page: chosen, found, counted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
+use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
 use crate::store::{Parameters, Store, failure, rows};
 
 use super::compile::Compiler;
@@ -15,7 +15,7 @@ use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
 use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
-use super::order::{MAX_SORTED, Order, Walk};
+use super::order::{MAX_SORTED, Order, Walk, ranked};
 use super::probe::{Choice, choose};
 use super::run::Run;
 use super::source::{Source, every};
@@ -25,7 +25,9 @@ use super::{Count, Found, Match, Paging, SearchPage};
 /// Up to how many matches a total is counted when nobody asked for one.
 const COUNTED: u64 = 10_000;
 /// Up to how many rows are looked at for that, where each must be looked up.
-const LOOKED_UP: u64 = 5_000;
+const LOOKED_UP: u64 = 3_000;
+/// The same where each is asked for what it refers to, or what refers to it.
+const FOLLOWED: u64 = 300;
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -77,7 +79,8 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 None if at.is_none() => self.total(run, request, &choice, paging, &rows).await?,
                 known => known,
             };
-            self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
+            fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
+            score(&mut page, &request.sort, &filters);
             self.include(run, request, &mut page, &mut disclosed).await?;
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
@@ -172,50 +175,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok(compiler.binds.finish(&text))
     }
 
-    fn fill(
-        &self,
-        page: &mut SearchPage,
-        disclosed: &mut Disclosed,
-        mut rows: Vec<Row>,
-        (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
-    ) -> Result<(), Error> {
-        if let Some(row) = rows.first() {
-            let seen: i64 = row.try_get(2).map_err(failure::error)?;
-            if seen > i64::from(MAX_SORTED) {
-                return Err(Error::TooCostly(format!(
-                    "more than {MAX_SORTED} resources match, too many to sort: narrow the search \
-                     or leave the order out"
-                )));
-            }
-        }
-        let count = paging.count as usize;
-        let has_more = rows.len() > count;
-        rows.truncate(count);
-        let is_back = at.is_some_and(|at| at.is_back);
-        if is_back {
-            rows.reverse();
-        }
-        let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
-            let Some(row) = row else { return Ok(None) };
-            let keys = row.try_get(1).map_err(failure::error)?;
-            let position = Position { keys, rid: key(row)?, is_back, total: page.total };
-            Ok(Some(seal.close(&position)))
-        };
-        // Where the link came from, there is something; on the other side the row beyond tells.
-        let (is_last, is_first) =
-            if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
-        page.next = beside(rows.last().filter(|_| !is_last), false)?;
-        page.previous = beside(rows.first().filter(|_| !is_first), true)?;
-        for row in rows {
-            let version = rows::version(&row, 3, identity(&row, 9)?)?;
-            let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
-            disclosed.patients.extend(patients);
-            disclosed.entities.push(version.versioned_path());
-            page.matches.push(Match { version, score: None });
-        }
-        Ok(())
-    }
-
     /// Adds what comes along with the matches.
     async fn include(
         &self,
@@ -225,9 +184,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
         disclosed: &mut Disclosed,
     ) -> Result<(), Error> {
         let matches: Vec<&Version> = page.matches.iter().map(|it| &it.version).collect();
-        let (definitions, store, permit) = (self.definitions, self.store, self.permit);
+        let (store, permit) = (self.store, self.permit);
         let reader = run.reader();
-        let found = included(&request.includes, &matches, definitions, reader, store, permit);
+        let found = included(&request.includes, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
         page.included = versions;
         page.is_included_cut = is_cut;
@@ -289,7 +248,15 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let filters = conjuncts(self.filters);
         let mut compiler = self.compiler(&choice.wide);
         let (source, rest) = self.walk(&mut compiler, choice, &Order::NATIVE, &filters)?;
-        let most = if rest == Cond::True { COUNTED } else { LOOKED_UP } + 1;
+        let follows = |(at, filter): (usize, &&Filter)| {
+            choice.candidate.of != Some(at)
+                && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
+        };
+        let most = match rest {
+            Cond::True => COUNTED,
+            _ if filters.iter().enumerate().any(follows) => FOLLOWED,
+            _ => LOOKED_UP,
+        } + 1;
         let holds = match rest {
             Cond::True => "true".to_owned(),
             Cond::False => return Ok(Some(0)),
@@ -306,6 +273,62 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let seen: i64 = row.try_get(0).map_err(failure::error)?;
         let number: i64 = row.try_get(1).map_err(failure::error)?;
         Ok((seen.cast_unsigned() < most).then_some(number.cast_unsigned()))
+    }
+}
+
+/// Puts the rows of a page into it, without the one beyond.
+fn fill(
+    page: &mut SearchPage,
+    disclosed: &mut Disclosed,
+    mut rows: Vec<Row>,
+    (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
+) -> Result<(), Error> {
+    if let Some(row) = rows.first() {
+        let seen: i64 = row.try_get(2).map_err(failure::error)?;
+        if seen > i64::from(MAX_SORTED) {
+            return Err(Error::TooCostly(format!(
+                "more than {MAX_SORTED} resources match, too many to sort: narrow the search \
+                 or leave the order out"
+            )));
+        }
+    }
+    let count = paging.count as usize;
+    let has_more = rows.len() > count;
+    rows.truncate(count);
+    let is_back = at.is_some_and(|at| at.is_back);
+    if is_back {
+        rows.reverse();
+    }
+    let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
+        let Some(row) = row else { return Ok(None) };
+        let keys = row.try_get(1).map_err(failure::error)?;
+        let position = Position { keys, rid: key(row)?, is_back, total: page.total };
+        Ok(Some(seal.close(&position)))
+    };
+    // Where the link came from, there is something; on the other side the row beyond tells.
+    let (is_last, is_first) = if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
+    page.next = beside(rows.last().filter(|_| !is_last), false)?;
+    page.previous = beside(rows.first().filter(|_| !is_first), true)?;
+    for row in rows {
+        let version = rows::version(&row, 3, identity(&row, 9)?)?;
+        let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
+        disclosed.patients.extend(patients);
+        disclosed.entities.push(version.versioned_path());
+        page.matches.push(Match { version, score: None, rid: key(&row)? });
+    }
+    Ok(())
+}
+
+/// Says how well each match fits, where the order goes by that: by its place among all finds.
+fn score(page: &mut SearchPage, sort: &[SortKey], filters: &[&Filter]) {
+    if !sort.iter().any(|key| key.by == SortBy::Score) {
+        return;
+    }
+    let ranked = ranked(filters);
+    let places: HashMap<i64, usize> = ranked.iter().copied().zip(0..).collect();
+    for found in &mut page.matches {
+        let place = places.get(&found.rid);
+        found.score = place.map(|&place| 1.0 - place as f64 / ranked.len() as f64);
     }
 }
 

@@ -19,7 +19,7 @@ use super::run::Run;
 use super::sql::{Cond, Statement};
 
 /// How long a count is believed.
-const BELIEVED: Duration = Duration::from_secs(60);
+const BELIEVED: Duration = Duration::from_mins(1);
 /// Most counts that are remembered.
 const REMEMBERED: usize = 4_096;
 /// Most candidates that are counted.
@@ -63,10 +63,23 @@ impl Counts {
 /// Up to how many rows of a candidate are counted: more are many.
 fn bound(driver: &Driver) -> i64 {
     match driver {
+        Driver::Links => 20_000,
+        Driver::Alternatives
+        | Driver::Hierarchy
+        | Driver::Referred
+        | Driver::Updated
+        | Driver::Values => 5_000,
+        _ => 1_000,
+    }
+}
+
+/// Up to how many rows of a candidate are walked rather than those of another. A chain or `_has`
+/// with more is a set that rows are looked up in, and beyond its bound is asked row by row.
+fn few_of(driver: &Driver) -> i64 {
+    match driver {
         Driver::Links => 2_000,
         Driver::Referred => 500,
-        Driver::Alternatives | Driver::Hierarchy | Driver::Updated | Driver::Values => 5_000,
-        _ => 1_000,
+        other => bound(other),
     }
 }
 
@@ -110,7 +123,7 @@ pub(super) async fn choose(
     let mut wide = HashSet::new();
     let (mut few, mut many) = (None::<(i64, &Candidate)>, None);
     for (candidate, &number) in candidates.iter().zip(&counted) {
-        if number < bound(&candidate.driver) {
+        if number < few_of(&candidate.driver) {
             let cost = number * weight(&candidate.driver);
             if few.is_none_or(|(least, _)| cost < least) {
                 few = Some((cost, candidate));
@@ -118,7 +131,9 @@ pub(super) async fn choose(
             continue;
         }
         let filter = candidate.of.and_then(|of| conjuncts.get(of));
-        wide.extend(filter.filter(|it| is_link(it)).map(|it| address(it)));
+        if number >= bound(&candidate.driver) {
+            wide.extend(filter.filter(|it| is_link(it)).map(|it| address(it)));
+        }
         if many.is_none() && matches!(candidate.driver, Driver::Tokens(_)) {
             many = Some(candidate);
         }
@@ -175,7 +190,7 @@ impl Compiler<'_, '_> {
                 for (of, filter) in targets {
                     all.extend(self.found(*of, filter)?.map(|found| format!("({found})")));
                 }
-                Ok(super::source::union(all))
+                Ok(super::source::union(&all))
             }
             (Driver::Referred, Some(Filter::Has { source, filter, .. })) => {
                 let found = self.found(*source, filter)?;

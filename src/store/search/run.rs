@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use deadpool_postgres::Object;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, SimpleQueryMessage};
 
 use crate::error::Error;
 use crate::store::connection::{Reader, Transaction};
@@ -18,7 +18,7 @@ const PREPARED: usize = 400;
 
 /// Where statements run.
 enum Lane<'a> {
-    Own(Object),
+    Own(Box<Object>),
     Transaction(&'a Transaction),
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     /// On a connection for searches, which the database ends when they take too long.
     pub(super) async fn alone(store: &Store, explain: bool) -> Result<Run<'a>, Error> {
-        let lane = Lane::Own(store.0.searchers.connection().await?);
+        let lane = Lane::Own(Box::new(store.0.searchers.connection().await?));
         Ok(Self { lane, explanation: explain.then(Explanation::default) })
     }
 
@@ -74,20 +74,30 @@ impl<'a> Run<'a> {
         Ok(rows)
     }
 
-    /// How many rows the database expects of a statement.
+    /// How many rows the database expects of a statement with these values.
     pub(super) async fn estimate(&mut self, statement: &Statement) -> Result<u64, Error> {
-        let plan = self.plan(statement).await?;
-        Ok(plan.first().map_or(0.0, |line| expected(line)) as u64)
+        let sql = format!("EXPLAIN {}", statement.sql);
+        let client = self.client();
+        let prepared = client.prepare(&sql).await.map_err(error)?;
+        let rows = client.query(&prepared, &parameters(statement)).await.map_err(error)?;
+        let line: Option<&str> = rows.first().and_then(|row| row.try_get(0).ok());
+        Ok(line.map_or(0.0, expected) as u64)
     }
 
+    /// The plan that the database goes by whatever the values are.
     async fn plan(&self, statement: &Statement) -> Result<Vec<String>, Error> {
-        let sql = format!("EXPLAIN {}", statement.sql);
-        let parameters = parameters(statement);
         let client = self.client();
-        // Not kept: a plan depends on the values and is asked for once.
-        let prepared = client.prepare(&sql).await.map_err(error)?;
-        let rows = client.query(&prepared, &parameters).await.map_err(error)?;
-        rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
+        let prepare = format!("PREPARE kiln_plan AS {}", statement.sql);
+        client.batch_execute(&prepare).await.map_err(error)?;
+        let values = vec!["NULL"; statement.binds.len()].join(", ");
+        let values = if values.is_empty() { values } else { format!("({values})") };
+        let plan = client.simple_query(&format!("EXPLAIN EXECUTE kiln_plan{values}")).await;
+        client.batch_execute("DEALLOCATE kiln_plan").await.map_err(error)?;
+        let line = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        Ok(plan.map_err(error)?.iter().filter_map(line).collect())
     }
 
     async fn query(&self, statement: &Statement) -> Result<Vec<Row>, Error> {

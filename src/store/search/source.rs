@@ -167,7 +167,7 @@ impl Compiler<'_, '_> {
                  CROSS JOIN unnest({parameters}) p(p)"
             ));
         }
-        let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(found));
+        let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(&found));
         Ok(Source {
             each: Some(each),
             table: format!("tok {alias}"),
@@ -204,7 +204,7 @@ impl Compiler<'_, '_> {
                 for filter in filters {
                     all.extend(self.found_of(types, filter)?);
                 }
-                union(all)
+                union(&all)
             }
             Filter::Id(ids) => {
                 let identities = self.identities(ids, types);
@@ -222,23 +222,7 @@ impl Compiler<'_, '_> {
                 format!("SELECT w.rid FROM res w WHERE w.tid = {tenant} AND {is_type}{updated}")
             }
             Filter::Has { source, reference, filter } => {
-                let is_member = types == [ResourceType::PATIENT]
-                    && self.definitions.is_member(*source, &reference.code);
-                let keys = std::slice::from_ref(reference);
-                let mut all = Vec::new();
-                for &of in types {
-                    for parameter in self.references(keys, &[*source], of) {
-                        let found = self.referred(*source, parameter, filter, is_member)?;
-                        let code = self.binds.add(Bind::Short(of.code()));
-                        all.extend(found.map(|identities| {
-                            format!(
-                                "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
-                                 JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
-                            )
-                        }));
-                    }
-                }
-                union(all)
+                self.keys_of_referred(*source, reference, filter, types)?
             }
             Filter::Hierarchy { reference, is_below, of } => {
                 let set = self.hierarchy_set(reference, *is_below, of, types)?;
@@ -252,14 +236,39 @@ impl Compiler<'_, '_> {
                     let own = self.binds.long(identity);
                     all.push(format!("SELECT w.rid FROM srow w WHERE w.idh = {own}"));
                 }
-                union(all)
+                union(&all)
             }
             Filter::Test(test) => {
                 let atoms = self.atoms(test, types)?;
-                union(self.rows_of(&atoms))
+                union(&self.rows_of(&atoms))
             }
             _ => return Err(Error::internal(format!("{driver:?} has no keys of its own"))),
         })
+    }
+
+    fn keys_of_referred(
+        &mut self,
+        source: ResourceType,
+        reference: &ParameterKey,
+        filter: &Filter,
+        types: &[ResourceType],
+    ) -> Result<String, Error> {
+        let is_member =
+            types == [ResourceType::PATIENT] && self.definitions.is_member(source, &reference.code);
+        let mut all = Vec::new();
+        for &of in types {
+            for parameter in self.references(std::slice::from_ref(reference), &[source], of) {
+                let found = self.referred(source, parameter, filter, is_member)?;
+                let code = self.binds.add(Bind::Short(of.code()));
+                all.extend(found.map(|identities| {
+                    format!(
+                        "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
+                         JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
+                    )
+                }));
+            }
+        }
+        Ok(union(&all))
     }
 
     /// Queries of the keys of the rows that make atoms hold.
@@ -277,8 +286,8 @@ impl Compiler<'_, '_> {
                  AND (u.y IS NULL OR w.sysh = u.y)"
             ));
         }
-        for atom in atoms {
-            if let Some((from, condition)) = self.looked_up(atom) {
+        for atom in atoms.iter().flat_map(Atom::parts) {
+            if let Some((from, condition)) = self.looked_up(&atom) {
                 let (table, alias) = (from.table, from.alias);
                 all.push(format!("SELECT {alias}.rid FROM {table} {alias} WHERE true{condition}"));
             }
@@ -297,14 +306,9 @@ impl Compiler<'_, '_> {
                 to = to.max(high.map(Reverse));
             }
         }
-        let mut text = String::new();
-        if let Some(from) = from {
-            text.push_str(&format!(" AND {s} >= {}", self.binds.time(from)));
-        }
-        if let Some(Reverse(to)) = to {
-            text.push_str(&format!(" AND {s} <= {}", self.binds.time(to)));
-        }
-        text
+        let from = from.map(|from| format!(" AND {s} >= {}", self.binds.time(from)));
+        let to = to.map(|Reverse(to)| format!(" AND {s} <= {}", self.binds.time(to)));
+        from.unwrap_or_default() + &to.unwrap_or_default()
     }
 
     /// The keys of all resources of a type for which `filter` holds, as far as the permit reaches:
@@ -371,7 +375,7 @@ pub(super) fn every(source: &Source, columns: &str, rest: &Cond) -> String {
 }
 
 /// The rows of all queries.
-pub(super) fn union(queries: Vec<String>) -> String {
+pub(super) fn union(queries: &[String]) -> String {
     if queries.is_empty() { nothing() } else { queries.join(" UNION ALL ") }
 }
 

@@ -22,7 +22,6 @@ pub(super) enum Bind {
     Short(i16),
     Shorts(Vec<i16>),
     Text(String),
-    Texts(Vec<String>),
     Time(Moment),
 }
 
@@ -50,7 +49,6 @@ impl Bind {
             Self::Short(_) => "smallint",
             Self::Shorts(_) => "smallint[]",
             Self::Text(_) => "text",
-            Self::Texts(_) => "text[]",
             Self::Time(_) => "timestamptz",
         }
     }
@@ -70,7 +68,6 @@ impl ToSql for Bind {
             Self::Short(value) => value.to_sql(kind, out),
             Self::Shorts(values) => values.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
-            Self::Texts(texts) => texts.to_sql(kind, out),
             Self::Time(moment) => {
                 out.put_i64(match moment {
                     Moment::Past => i64::MIN,

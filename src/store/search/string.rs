@@ -47,7 +47,7 @@ impl Compiler<'_, '_> {
                 format!("{HERE}v = {folded} AND {HERE}exact = {asked}")
             }
         };
-        Atom::Value { table: "str", hashes, condition }
+        Atom::value("str", hashes, condition)
     }
 
     /// A uri that begins so; urns are below nothing.
@@ -59,7 +59,7 @@ impl Compiler<'_, '_> {
         } else {
             format!("{begins} AND NOT ({is_urn})")
         };
-        Atom::Value { table: "str", hashes, condition }
+        Atom::value("str", hashes, condition)
     }
 
     /// A canonical of a version that is `version` or has more parts (`1` finds `1.0`).
@@ -71,7 +71,7 @@ impl Compiler<'_, '_> {
         let whole = format!("coalesce({HERE}whole, {HERE}v)");
         let is_below = format!("({whole} = {asked} OR starts_with({whole}, {parts}))");
         let condition = format!("{range} AND {is_below}");
-        Atom::Value { table: "str", hashes, condition }
+        Atom::value("str", hashes, condition)
     }
 }
 

@@ -88,7 +88,7 @@ impl Compiler<'_, '_> {
         asked: &AskedToken,
         parameter: &Parameter,
         atoms: &mut Vec<Atom>,
-    ) -> Result<(), Error> {
+    ) {
         for of in parameter.values() {
             let code = |code: &Code<'_>| self.hasher.token(of, code);
             match asked {
@@ -112,7 +112,6 @@ impl Compiler<'_, '_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// A code of the parameter begins with `text` and ends there or goes on with a separator.

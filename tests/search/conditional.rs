@@ -1,12 +1,15 @@
 //! Conditional interactions by many clients at once: one resource, and a right answer for each.
 //!
-//! Covers: rest 2.49.
+//! Covers: rest 2.47, rest 2.49.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use crate::harness::server::TestServer;
+use kiln::app::server::Server;
+
+use crate::harness::client::Client;
+use crate::harness::server::{TestServer, config};
 
 const CLIENTS: usize = 64;
 
@@ -129,5 +132,46 @@ async fn new_tags_do_not_stop_conditional_writers() {
     }
     let tags = server.client.get("/Basic/$meta").await.expect(200);
     assert_eq!(tags.text().matches("urn:t").count(), CLIENTS);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_creates_on_two_nodes_make_one_resource() {
+    let server = TestServer::start().await;
+    let other = Server::start(config(&server.database, &[])).await.unwrap();
+    let there = Client::new(other.address());
+    let posts = (0..CLIENTS).map(|number| {
+        let client = if number % 2 == 0 { &server.client } else { &there };
+        let call = client.call("POST", "/Patient").header("If-None-Exist", "identifier=urn:race|1");
+        call.json(patient(number)).send()
+    });
+    let answers = join_all(posts).await;
+    let ids: BTreeSet<_> = answers.iter().map(|answer| answer.at("id").expect("an id")).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert_eq!(live(&server).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_delete_of_many_deletes_all_or_nothing() {
+    let server = TestServer::start_with(&[("http.max_conditional_delete", "3")]).await;
+    let metadata = server.client.get("/metadata").await.expect(200);
+    assert!(metadata.text().contains(r#""conditionalDelete":"multiple""#));
+    for number in 0..4 {
+        server.client.post("/Patient", patient(number)).await.expect(201);
+    }
+    let url = "/Patient?identifier=urn:race|1";
+    let refused = server.client.delete(url).await.expect(412);
+    assert_eq!(refused.at("issue[0].code").as_deref(), Some("multiple-matches"));
+    assert_eq!(live(&server).await, 4);
+    let page = server.client.get(url).await.expect(200);
+    let last = page.at("entry[0].resource.id").expect("an id");
+    server.client.delete(&format!("/Patient/{last}")).await.expect(204);
+    let call = server.client.call("DELETE", url).header("Prefer", "return=OperationOutcome");
+    let done = call.header("X-Request-Id", "all").send().await.expect(200);
+    assert_eq!(done.text().matches(": deleted").count(), 3, "{done:?}");
+    assert_eq!(live(&server).await, 0);
+    let rows = "SELECT count(*) FROM ledger WHERE request_id = 'all' AND outcome = 0";
+    assert_eq!(server.database.number(rows).await, 3);
     server.stop().await;
 }

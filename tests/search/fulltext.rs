@@ -24,7 +24,11 @@ struct Node {
 }
 
 impl Node {
-    async fn start(database: &Database, folder: &PathBuf, settings: &[(&str, &str)]) -> Self {
+    async fn start(
+        database: &Database,
+        folder: &std::path::Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let own = [("data_dir", folder.to_str().unwrap())];
         let settings: Vec<_> = own.iter().chain(settings).copied().collect();
         let server = Server::start(config(database, &settings)).await;

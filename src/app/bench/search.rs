@@ -1,0 +1,246 @@
+//! *search*: every kind of search, beside the least that its answers cost the database.
+//!
+//! The values asked for are learned from the base, so any server's data will do. Each form of a
+//! search is asked once before anything is measured: a search that is refused or finds nothing is
+//! counted as failed and not measured, and the bodies found make up the floor.
+
+mod data;
+mod floor;
+mod kinds;
+mod known;
+mod mix;
+mod query;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::load::{Interaction, Measured, Notes, measure};
+use super::{Bench, BenchError};
+use crate::fhir::json::{Value, parse};
+
+use floor::{Floors, Least};
+use known::{Known, matches, next};
+use query::{Expects, Query, total};
+
+/// How far the deep page lies behind the first, in pages.
+const DEEP: usize = 200;
+/// Bodies of a kind that the floor is made of.
+const FLOOR_BODIES: usize = 500;
+
+/// A search that was asked, and what came of it.
+struct Asked {
+    query: Query,
+    notes: Notes,
+    /// Resources in an answer, or its total, on average.
+    found: f64,
+    least: Least,
+}
+
+pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
+    data::ensure(bench).await?;
+    let known = Known::learn(bench).await?;
+    let mut queries = mix::queries(&known);
+    queries.push(deep(bench).await?);
+    queries.extend(kinds::queries(&known));
+    let queries = chosen(queries, &bench.args.only)?;
+    let mut connection = Connection::new(&bench.target);
+    let (mut all, mut bodies) = (Vec::new(), BTreeMap::new());
+    for query in queries {
+        if query.paths.is_empty() {
+            bench.report.note(format!("{}: the base has nothing to ask for", query.name));
+            continue;
+        }
+        all.push(ask(&mut connection, query, &mut bodies).await);
+    }
+    let counted = all.iter().map(|asked| match asked.least {
+        Least::Count(number) => number,
+        Least::Fetch { .. } => 0,
+    });
+    let counted = counted.max().unwrap_or(0).max(1);
+    let floor = bench.floor.take();
+    let outcome = match &floor {
+        Some(floor) => match Floors::new(floor, &bodies, counted).await {
+            Ok(floors) => measure_all(bench, &all, Some(floors)).await,
+            Err(fault) => Err(fault),
+        },
+        None => measure_all(bench, &all, None).await,
+    };
+    bench.floor = floor;
+    outcome
+}
+
+/// The queries of these names, or all.
+fn chosen(queries: Vec<Query>, only: &[String]) -> Result<Vec<Query>, BenchError> {
+    let unknown = only.iter().find(|name| queries.iter().all(|query| query.name != *name));
+    if let Some(name) = unknown {
+        let names: Vec<&str> = queries.iter().map(|query| query.name).collect();
+        let text = format!("--only {name}: it is one of: {}", names.join("; "));
+        return Err(BenchError::Arguments(text));
+    }
+    let is_chosen = |query: &Query| only.is_empty() || only.iter().any(|name| query.name == name);
+    Ok(queries.into_iter().filter(is_chosen).collect())
+}
+
+/// Pages far from the first, found by following the links.
+async fn deep(bench: &Bench) -> Result<Query, BenchError> {
+    let mut connection = Connection::new(&bench.target);
+    let mut paths = vec!["/Observation?_sort=-date&_count=20".to_owned()];
+    while paths.len() < DEEP {
+        let path = paths.last().map_or("", String::as_str);
+        let answer = connection.send("GET", path, None).await;
+        let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+        let bundle = parse(answer.body).ok();
+        let Some(path) = bundle.and_then(|bundle| next(&bundle, &bench.target)) else { break };
+        paths.push(path);
+    }
+    let first = paths.len().saturating_sub(10).max(1);
+    let paths = paths.split_off(first.min(paths.len()));
+    Ok(Query { name: "deep page", expects: Expects::Matches, paths })
+}
+
+/// Asks each form of a query once; the bodies found go to those of their kind.
+async fn ask(
+    connection: &mut Connection,
+    query: Query,
+    bodies: &mut BTreeMap<String, Vec<String>>,
+) -> Asked {
+    let mut notes = Notes::default();
+    let (mut found, mut kind) = (0, None);
+    for path in &query.paths {
+        let started = Instant::now();
+        let answer = connection.send("GET", path, None).await;
+        let fault = match &answer {
+            Ok(answer) if answer.is_success() => {
+                query.expects.fault(answer.body).map(str::to_owned)
+            }
+            Ok(answer) => Some(answer.describe()),
+            Err(fault) => Some(fault.to_string()),
+        };
+        if let Some(fault) = fault {
+            notes.failure(format!("GET {path}: {fault}"));
+            continue;
+        }
+        notes.success(Interaction::Search, started.elapsed());
+        let Ok(answer) = answer else { continue };
+        if query.expects == Expects::Total {
+            found += total(answer.body).unwrap_or(0);
+        } else if let Ok(bundle) = parse(answer.body) {
+            let resources: Vec<&Value<'_>> = matches(&bundle).collect();
+            found += resources.len() as u64;
+            keep(query.name, &resources, &mut kind, bodies);
+        }
+    }
+    let answers = notes.count(None);
+    let found = if answers == 0 { 0.0 } else { found as f64 / answers as f64 };
+    let rounded = found.round() as u64;
+    let least = if query.expects == Expects::Total {
+        Least::Count(rounded)
+    } else {
+        Least::Fetch { kind: kind.unwrap_or_default(), bodies: rounded }
+    };
+    Asked { query, notes, found, least }
+}
+
+/// Keeps bodies by type, those of answers with several types by the name of the query.
+fn keep(
+    name: &str,
+    resources: &[&Value<'_>],
+    kind: &mut Option<String>,
+    bodies: &mut BTreeMap<String, Vec<String>>,
+) {
+    let Some(first) = resources.first().and_then(|resource| resource.str_at("resourceType")) else {
+        return;
+    };
+    let is_one = resources.iter().all(|it| it.str_at("resourceType") == Some(first));
+    let mine = if is_one { first } else { name };
+    if kind.as_deref() != Some(name) {
+        *kind = Some(mine.to_owned());
+    }
+    let kept = bodies.entry(mine.to_owned()).or_default();
+    let room = FLOOR_BODIES.saturating_sub(kept.len());
+    kept.extend(resources.iter().take(room).map(|resource| resource.to_text()));
+}
+
+async fn measure_all(
+    bench: &mut Bench,
+    all: &[Asked],
+    mut floors: Option<Floors<'_>>,
+) -> Result<(), BenchError> {
+    for count in bench.clients.clone() {
+        for Asked { query, notes, found, least } in all {
+            if notes.count(None) == 0 {
+                let failed = notes.failed();
+                bench.report.add_search(count, query.name, &Measured::nothing(failed), 0.0, None);
+                continue;
+            }
+            let timing = match &mut floors {
+                Some(floors) => floors.measure(least, count, bench.args.seconds).await?,
+                None => None,
+            };
+            let mut measured = load(bench, query, count).await;
+            measured.notes.merge(notes.failed());
+            bench.report.add_search(count, query.name, &measured, *found, timing);
+        }
+    }
+    if let Some((now, highest)) = bench.meter.memory() {
+        bench.report.note(format!("server memory: {now} MiB, highest {highest} MiB"));
+    }
+    Ok(())
+}
+
+/// All clients ask the forms of a query in turn until the time is over.
+async fn load(bench: &Bench, query: &Query, count: usize) -> Measured {
+    let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
+    let clients: Vec<(usize, Connection)> =
+        (0..count).map(|at| (at, Connection::new(&bench.target))).collect();
+    let (measured, _) = measure(&bench.meter, clients, async |(at, mut connection)| {
+        let mut notes = Notes::default();
+        let mut place = at;
+        while Instant::now() < end {
+            let path = &query.paths[place % query.paths.len()];
+            place += 1;
+            let started = Instant::now();
+            let answer = connection.send("GET", path, None).await;
+            let fault = match &answer {
+                Ok(answer) if answer.is_success() => query.expects.fault(answer.body),
+                _ => None,
+            };
+            match fault {
+                Some(fault) => notes.failure(format!("GET {path}: {fault}")),
+                None => _ = notes.note(Interaction::Search, started, &answer),
+            }
+        }
+        ((at, connection), notes)
+    })
+    .await;
+    measured
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_names_are_chosen() {
+        let queries = || vec![Query::one("a", "/a"), Query::one("b", "/b")];
+        assert_eq!(chosen(queries(), &[]).unwrap().len(), 2);
+        assert_eq!(chosen(queries(), &["b".to_owned()]).unwrap()[0].name, "b");
+        let refused = chosen(queries(), &["c".to_owned()]).unwrap_err().to_string();
+        assert!(refused.contains("a; b"), "{refused}");
+    }
+
+    #[test]
+    fn bodies_of_several_types_are_kept_under_the_name() {
+        let patient = parse(br#"{"resourceType":"Patient"}"#).unwrap();
+        let other = parse(br#"{"resourceType":"Group"}"#).unwrap();
+        let (mut kind, mut bodies) = (None, BTreeMap::new());
+        keep("x", &[&patient], &mut kind, &mut bodies);
+        assert_eq!(kind.as_deref(), Some("Patient"));
+        keep("x", &[&patient, &other], &mut kind, &mut bodies);
+        keep("x", &[&patient], &mut kind, &mut bodies);
+        assert_eq!(kind.as_deref(), Some("x"));
+        let sizes: Vec<_> = bodies.iter().map(|(kind, kept)| (&**kind, kept.len())).collect();
+        assert_eq!(sizes, [("Patient", 2), ("x", 2)]);
+    }
+}

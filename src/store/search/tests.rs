@@ -1,0 +1,272 @@
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
+
+use super::compile::Compiler;
+use super::definitions::Definitions;
+use super::driver::conjuncts;
+use super::order::Order;
+use crate::access::interaction::Kind;
+use crate::access::{
+    Attempted, Caller, CommitError, Gate, LedgerRow, Permit, Principal, RequestContext, Unaudited,
+    UnitOfWork, Units,
+};
+use crate::clock::{IdOrder, SystemClock, SystemIds};
+use crate::error::Error;
+use crate::fhir::datetime::Zone;
+use crate::fhir::query::Query;
+use crate::fhir::{Instant, LogicalId, Version};
+use crate::search::extract::{Extractor, Settings};
+use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, parse};
+use crate::search::values::quantity::Ucum;
+use crate::spec::codes::Codes;
+use crate::spec::package::Pack;
+use crate::spec::{R4_PACK, Spec};
+use crate::store::Parameters;
+use crate::store::hash::Hasher;
+use crate::store::index::Indexer;
+
+struct World {
+    parameters: Arc<Parameters>,
+    definitions: Definitions,
+    hasher: Hasher,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
+    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
+    let extractor = Extractor::new(spec.clone(), codes, settings).expect("all of R4 compiles");
+    let hasher = Hasher::with_key([7; 16]);
+    let indexer = Indexer::default();
+    indexer.set(Arc::new(extractor), &hasher);
+    let parameters = indexer.parameters().expect("they are set");
+    World { parameters, definitions: Definitions::new(spec), hasher }
+});
+
+/// Nothing is written and nothing recorded.
+struct Nowhere;
+
+impl UnitOfWork for Nowhere {
+    async fn commit(self, _: Vec<LedgerRow>) -> Result<(), CommitError> {
+        Ok(())
+    }
+
+    async fn roll_back(self) {}
+
+    fn is_raced(&self) -> bool {
+        false
+    }
+
+    fn disclosed(&mut self) -> Vec<Attempted> {
+        Vec::new()
+    }
+}
+
+impl Units for Nowhere {
+    type Unit = Self;
+
+    fn begin(&self, _: &Permit<'_>) -> Self {
+        Self
+    }
+
+    async fn read(
+        &self,
+        _: &LogicalId,
+        _: &Permit<'_>,
+        _: LedgerRow,
+    ) -> Result<Unaudited<Version>, Error> {
+        Err(Error::internal("nothing is read"))
+    }
+
+    async fn record(&self, _: Vec<LedgerRow>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn request(url: &str) -> SearchRequest {
+    let (path, query) = url.split_once('?').expect("a query");
+    let target = if path.is_empty() {
+        SearchTarget::System
+    } else {
+        SearchTarget::Type(path.parse().expect("a type"))
+    };
+    let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
+    let extractor = &WORLD.parameters.extractor;
+    let context = Context { extractor, now, is_strict: true, limits: Limits::default() };
+    let query = Query::parse(query).expect("a query string");
+    parse(&target, &query, &context).unwrap_or_else(|fault| panic!("{url}: {fault:?}"))
+}
+
+/// The best driver in words, and the query of the keys of the first page.
+async fn compiled(url: &str) -> (&'static str, String) {
+    let gate = Gate::new(Nowhere, Arc::new(SystemClock), Arc::new(SystemIds(IdOrder::Time)));
+    let context = RequestContext {
+        id: String::new(),
+        method: "GET",
+        path_and_query: String::new(),
+        source: None,
+    };
+    let caller = Caller::new(Principal::open(), context);
+    let request = request(url);
+    let mut found = None;
+    let work = async |permit: &Permit<'_>| {
+        found = Some(compile(&request, permit)?);
+        Ok(Unaudited::nothing())
+    };
+    let interaction = match *request.types {
+        [of] => Kind::SearchType.of(of),
+        _ => Kind::SearchSystem.of_system(),
+    };
+    gate.run(interaction, &caller, work).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
+    found.expect("it ran")
+}
+
+fn compile(request: &SearchRequest, permit: &Permit<'_>) -> Result<(&'static str, String), Error> {
+    let World { parameters, definitions, hasher } = &*WORLD;
+    let none = HashSet::new();
+    let mut compiler = Compiler::new(parameters, definitions, hasher, permit, &none);
+    let (filters, types) = (conjuncts(&request.filters), &request.types);
+    let best = compiler.candidates(&filters, types)?.swap_remove(0);
+    let source = compiler.source(&best, &filters, types)?;
+    let rest = compiler.rest(&best, &filters, &source.row)?;
+    let order = compiler.native(&request.sort, types);
+    let order = order.unwrap_or_else(|| Order::of(&request.sort, types, true));
+    let keys = compiler.keys(&order, &source, &rest, None, (21, &filters))?;
+    let text = format!("{}{}", keys.before, keys.query);
+    Ok((best.driver.name(), compiler.binds.finish(&text).sql))
+}
+
+/// What a page walks, and what its statement must have in it.
+const SHAPES: &[(&str, &str, &[&str])] = &[
+    (
+        "Observation?code=http://loinc.org|8480-6",
+        "tokens",
+        &[
+            "FROM tok t1 WHERE t1.h = $1::bigint AND t1.sysh = $2::int ORDER BY t1.s DESC, t1.rid DESC LIMIT 21",
+        ],
+    ),
+    (
+        "Observation?code=8480-6",
+        "tokens",
+        &[
+            "FROM unnest($1::bigint[]) t2(h) CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o, t1.rid AS rid FROM tok t1 \
+           WHERE t1.h = t2.h ORDER BY t1.s DESC, t1.rid DESC LIMIT 21) x",
+        ],
+    ),
+    (
+        "Observation?patient=Patient/1&code=http://loinc.org|8480-6&date=ge2020-01-01&_sort=-date",
+        "resources of patients",
+        &[
+            "FROM comp t1 WHERE t1.pat = $1::bigint AND t1.rt = $2::smallint",
+            "= ANY (coalesce(nullif(t1.toks, '{}')",
+            "t1.hi > $",
+            "ORDER BY t1.s DESC, t1.rid DESC LIMIT 21",
+        ],
+    ),
+    (
+        "Observation?code=http://loinc.org|8480-6&date=2020-05&_sort=-date",
+        "tokens",
+        &["AND t1.s >= $3::timestamptz AND t1.s <= $4::timestamptz"],
+    ),
+    (
+        "Observation?code=http://loinc.org|8480-6&value-quantity=gt5",
+        "tokens",
+        &[
+            "EXISTS (SELECT FROM num t2 WHERE t2.rid = t1.rid AND t2.h = $3::bigint AND t2.hi > ($4::text)::numeric OFFSET 0)",
+        ],
+    ),
+    (
+        "Observation?code-value-quantity=http://loinc.org|8480-6$gt5",
+        "values",
+        &["num", ".y = $", ".lo > ($", "UNION ALL", ".lo < t"],
+    ),
+    (
+        "Patient?name=smi",
+        "values",
+        &["FROM str t1 WHERE true AND t1.h = $1::bigint AND t1.v >= $2::text AND t1.v < $3::text"],
+    ),
+    (
+        "Patient?birthdate=1980",
+        "values",
+        &[
+            "FROM dat t1 WHERE true AND t1.h = $1::bigint AND t1.lo >= $2::timestamptz AND t1.lo < $3::timestamptz AND t1.hi <= $3::timestamptz",
+        ],
+    ),
+    (
+        "Observation?subject:Patient.name=smi",
+        "references to targets found before",
+        &["k.idh # p.p AS h", "FROM str ", "CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o"],
+    ),
+    (
+        "Patient?_has:Observation:patient:code=http://loinc.org|8480-6",
+        "resources that others refer to",
+        &[
+            "JOIN res r ON r.rid = k.rid CROSS JOIN LATERAL unnest(r.pats)",
+            "JOIN srow w ON w.idh = q.idh",
+        ],
+    ),
+    (
+        "Patient?gender:not=male",
+        "resources by type",
+        &["FROM srow t1 WHERE t1.rt = $1::smallint AND NOT ($2::bigint = ANY (t1.toks))"],
+    ),
+    (
+        "Observation?_sort=date",
+        "resources by type",
+        &[
+            "t1.s > '-infinity' ORDER BY t1.s ASC",
+            "UNION ALL",
+            "t1.s = '-infinity' ORDER BY t1.s ASC",
+        ],
+    ),
+    (
+        "Patient?_id=1&_sort=family,-birthdate",
+        "resources by id",
+        &[
+            "ORDER BY k0 IS NULL ASC, k0 ASC, k1 IS NULL ASC, k1 DESC, rid DESC LIMIT 21",
+            "LIMIT 200001",
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn each_form_of_search_has_its_statement() {
+    for (url, driver, parts) in SHAPES {
+        let (found, sql) = compiled(url).await;
+        assert_eq!(found, *driver, "{url}\n{sql}");
+        for part in *parts {
+            assert!(sql.contains(part), "{url} lacks\n{part}\nin\n{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_holds_no_value_of_the_search() {
+    for url in [
+        "Patient?name=zanzibar&_sort=name",
+        "Patient?family:exact=Zanzibar",
+        "Patient?identifier=http://zanzibar|zanzibar",
+        "Patient?general-practitioner.name=zanzibar",
+        "Patient?_has:Observation:patient:code=zanzibar",
+        "Patient?_id=zanzibar",
+        "DocumentReference?contenttype:below=text/zanzibar",
+        "ValueSet?url:below=http://zanzibar",
+        "Location?partof:below=zanzibar",
+        "Observation?value-quantity=5.4|zanzibar",
+    ] {
+        let (_, sql) = compiled(url).await;
+        assert!(!sql.to_lowercase().contains("zanzibar"), "{url}\n{sql}");
+    }
+}
+
+#[tokio::test]
+async fn searches_of_one_form_are_one_statement() {
+    for (one, other) in [
+        ("Patient?name=a", "Patient?name=bcd"),
+        ("Patient?_id=1,2", "Patient?_id=1,2,3,4"),
+        ("Observation?code=a,b", "Observation?code=a,b,c,d,e"),
+        ("Observation?date=ge2020", "Observation?date=ge2021-05-06"),
+    ] {
+        assert_eq!(compiled(one).await, compiled(other).await, "{one} {other}");
+    }
+}

@@ -1,0 +1,68 @@
+//! What comes along with a search is bounded, and says so; a search tells how it was done.
+//!
+//! Covers: rest 4.212.
+
+use crate::harness::server::TestServer;
+
+/// A transaction of `count` resources that refer to the Patient `p`.
+fn referring(count: usize) -> String {
+    let entry = concat!(
+        r#"{"resource":{"resourceType":"Basic","code":{"text":"x"},"#,
+        r#""subject":{"reference":"Patient/p"}},"request":{"method":"POST","url":"Basic"}}"#
+    );
+    let entries = vec![entry; count].join(",");
+    format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_come_along_is_left_out_and_told() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    client.post("/", referring(2_000)).await.expect(200);
+    let url = "/Patient?_id=p&_revinclude=Basic:patient";
+    let all = client.get(url).await.expect(200);
+    assert_eq!(all.text().matches(r#""mode":"include""#).count(), 2_000);
+    assert!(!all.text().contains(r#""mode":"outcome""#), "everything came along");
+    client.post("/", referring(1)).await.expect(200);
+    let cut = client.get(url).await.expect(200);
+    assert_eq!(cut.text().matches(r#""mode":"include""#).count(), 2_000);
+    assert_eq!(cut.at("entry[last].search.mode").as_deref(), Some("outcome"));
+    let issue = "entry[last].resource.issue[0]";
+    assert_eq!(cut.at(&format!("{issue}.code")).as_deref(), Some("incomplete"));
+    assert_eq!(cut.at(&format!("{issue}.severity")).as_deref(), Some("warning"));
+    assert_eq!(cut.at("total").as_deref(), Some("1"), "what comes along is not counted");
+    let counted = client.get(&format!("{url}&_summary=count")).await.expect(200);
+    assert!(counted.at("entry[0].resource.id").is_none(), "{counted:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_and_what_comes_along_is_on_record() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    client.post("/", referring(1)).await.expect(200);
+    let call = client.call("GET", "/Patient?_id=p&_revinclude=Basic:patient");
+    call.header("X-Request-Id", "told").send().await.expect(200);
+    let entities = "SELECT cardinality(entities)::bigint FROM ledger WHERE request_id = 'told'";
+    assert_eq!(server.database.number(entities).await, 2);
+    let patients = "SELECT cardinality(pats)::bigint FROM ledger WHERE request_id = 'told'";
+    assert_eq!(server.database.number(patients).await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_explains_itself_on_demand() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    let plain = client.get("/Patient?_id=p").await.expect(200);
+    assert!(!plain.text().contains("OperationOutcome"), "{plain:?}");
+    let told = client.get("/Patient?_id=p&_explain=true").await.expect(200);
+    let last = "entry[last].resource";
+    assert_eq!(told.at(&format!("{last}.resourceType")).as_deref(), Some("OperationOutcome"));
+    assert_eq!(told.at(&format!("{last}.issue[0].severity")).as_deref(), Some("information"));
+    assert!(told.text().contains("SELECT") && told.text().contains("rows expected"), "{told:?}");
+    server.stop().await;
+}

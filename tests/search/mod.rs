@@ -1,0 +1,6 @@
+//! Searches and what is built on them, as clients see them.
+
+mod conditional;
+mod fulltext;
+mod includes;
+mod index;

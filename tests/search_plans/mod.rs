@@ -1,0 +1,62 @@
+//! The database's plans of the main forms of search: which index each walks, and that none reads a
+//! whole table.
+//!
+//! Two resources are written as a client would, then multiplied in the tables: plans depend on how
+//! many rows there are, and on how they are spread.
+
+use std::fmt::Write as _;
+
+use crate::harness::server::TestServer;
+
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true,"gender":"male",
+    "name":[{"family":"Example","given":["Some"]}],"birthDate":"1950-01-01"}"#;
+
+const OBSERVATION: &str = r#"{"resourceType":"Observation","id":"o1","status":"final",
+    "code":{"coding":[{"system":"http://loinc.org","code":"8480-6"}]},
+    "subject":{"reference":"Patient/p1"},"effectiveDateTime":"2020-01-01T10:00:00Z",
+    "valueQuantity":{"value":1.5,"unit":"mmol/L","system":"http://unitsofmeasure.org","code":"mmol/L"}}"#;
+
+/// A search, and the index that its page goes by.
+const PLANS: &[(&str, &str)] = &[
+    ("Observation?code=http://loinc.org|8480-6", "Index Only Scan using tok_k on tok"),
+    ("Observation?code=8480-6,1234-5", "Index Only Scan using tok_k on tok"),
+    ("Observation?code=8480-6&status=final", "Index Only Scan using tok_k on tok"),
+    ("Observation?code=8480-6&date=2010-05&_sort=-date", "Index Only Scan using tok_k on tok"),
+    ("Observation?code=8480-6&value-quantity=gt150", "Index Scan using num_r on num"),
+    ("Observation?value-quantity=gt199.8", "using num_v on num"),
+    ("Observation?code-value-quantity=8480-6$gt199.8", "using num_v on num"),
+    (
+        "Observation?patient=Patient/p1&code=8480-6&_sort=-date",
+        "Index Only Scan using comp_k on comp",
+    ),
+    ("Observation?date=2010-05", "using srow_type on srow"),
+    ("Observation?_sort=date", "using srow_type on srow"),
+    ("Observation?_sort=-_lastUpdated", "using res_type on res"),
+    ("Observation?subject:Patient.name=abc", "using str_v on str"),
+    ("Patient?name=abc", "using str_v on str"),
+    ("Patient?birthdate=1975-05", "using dat_lo on dat"),
+    ("Patient?birthdate=ge1977-05-01", "using dat_hi on dat"),
+    ("Patient?_has:Observation:patient:value-quantity=gt199.9", "using num_v on num"),
+    ("Patient?_id=p1", "using srow_idh on srow"),
+    ("?_type=Patient,Observation", "using srow_type on srow"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_form_of_search_reads_a_whole_table() {
+    let server = TestServer::start().await;
+    server.client.put("Patient/p1", PATIENT).await.expect(201);
+    server.client.put("Observation/o1", OBSERVATION).await.expect(201);
+    server.database.run(include_str!("fill.sql")).await;
+    let mut wrong = String::new();
+    for (search, index) in PLANS {
+        let separator = if search.ends_with('?') { "" } else { "&" };
+        let url = format!("{search}{separator}_explain=true&_count=20&_total=none");
+        let answer = server.client.get(&url).await.expect(200);
+        let text = answer.text().replace("\\n", "\n");
+        if !text.contains(index) || text.contains("Seq Scan") {
+            let _ = writeln!(wrong, "{search}: {index}\n{text}\n");
+        }
+    }
+    server.stop().await;
+    assert!(wrong.is_empty(), "{wrong}");
+}
