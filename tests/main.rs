@@ -27,7 +27,6 @@ mod readiness;
 mod routes;
 mod search;
 mod search_oracle;
-mod search_parameters;
 mod search_plans;
 mod spans;
 mod store_sql;

@@ -41,6 +41,9 @@ impl<S: tracing::Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Seen {
 #[tokio::test]
 async fn spans_tell_where_the_time_goes_and_nothing_of_a_patient() {
     let seen = Seen::default();
+    // With a single subscriber in the process, threads that have none may decide for all that a span
+    // interests nobody.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _mine = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
     let server = TestServer::start().await;
     let body = r#"{"resourceType":"Patient","id":"secret-id","name":[{"family":"Secretname"}]}"#;

@@ -218,7 +218,8 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
 fn greet(base: &str, demo: bool, out: &mut impl std::io::Write) -> std::io::Result<()> {
     writeln!(out, "Kiln serves FHIR R4 at {base}")?;
     if demo {
-        let first = format!("curl -s '{base}/Patient/_history?_count=1'");
+        let first =
+            format!("curl -s '{base}/Patient?_count=1&_revinclude=Condition:patient&_pretty=true'");
         writeln!(out, "Demo data: {DEMO_PATIENTS} patients. Try:\n  {first}")?;
     }
     out.flush()

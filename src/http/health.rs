@@ -73,5 +73,6 @@ const LANDING: &str = "<!doctype html>
 <p>A FHIR R4 server. Its endpoint is <code>/fhir</code>.</p>
 <ul>
 <li><a href=\"fhir/metadata?_pretty=true\">What it offers</a>
+<li><a href=\"fhir/Patient?_count=10&amp;_pretty=true\">Patients</a>
 <li><a href=\"fhir/_history?_count=10&amp;_pretty=true\">What happened last</a>
 ";

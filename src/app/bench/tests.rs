@@ -20,6 +20,11 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 type Kept = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 
+/// What every search finds.
+const FOUND: &str = r#"{"resourceType":"Bundle","total":3,"entry":[{"resource":
+    {"resourceType":"Observation","id":"o","code":{"coding":[{"system":"s","code":"c"}]}},
+    "search":{"mode":"match"}}]}"#;
+
 /// Answers as a FHIR server does, as far as the measurements look.
 fn answer(kept: &Kept, method: &str, path: &str, content: &[u8]) -> (u16, String) {
     let path = path.strip_prefix("/fhir").unwrap_or_default().to_owned();
@@ -47,6 +52,8 @@ fn answer(kept: &Kept, method: &str, path: &str, content: &[u8]) -> (u16, String
             (200, String::new())
         }
         "DELETE" => (if kept.remove(&path).is_some() { 204 } else { 404 }, String::new()),
+        _ if path.contains("code:not=") => (500, String::new()),
+        _ if path.contains('?') => (200, String::new()),
         _ => (if kept.contains_key(&path) { 200 } else { 404 }, String::new()),
     }
 }
@@ -73,13 +80,18 @@ async fn serve(mut stream: TcpStream, kept: Kept) {
         }
         let mut words = head.split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        let (status, location) = answer(&kept, method, path, &received[end..end + length]);
+        let path = path.to_owned();
+        let (status, location) = answer(&kept, method, &path, &received[end..end + length]);
         received.drain(..end + length);
+        let body = match (status, path.contains('?')) {
+            (204, _) => "",
+            (200, true) => FOUND,
+            _ => "{}",
+        };
         let text = format!(
-            "HTTP/1.1 {status} X\r\nLocation: http://x/fhir{location}\r\nContent-Length: 2\r\n\r\n{{}}"
+            "HTTP/1.1 {status} X\r\nLocation: http://x/fhir{location}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         );
-        let text =
-            if status == 204 { text.trim_end_matches("{}").replace("h: 2", "h: 0") } else { text };
         if stream.write_all(text.as_bytes()).await.is_err() {
             return;
         }
@@ -112,7 +124,7 @@ async fn results(work: Work) -> Value<'static> {
         patients: 4,
         seed: 1,
         data: Vec::new(),
-        only: Vec::new(),
+        only: ["code sorted, popular", "count of a token", "token:not"].map(str::to_owned).into(),
         header: Vec::new(),
         json: Some(path.clone()),
     };
@@ -143,6 +155,18 @@ async fn each_load_is_carried_out_without_a_failure() {
         for (clients, what, requests, failures) in rows {
             assert!(requests > 0 && failures == 0, "{work:?} {clients} {what}: {results:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_is_refused_is_counted_and_the_others_are_measured() {
+    let results = results(Work::Search).await;
+    let rows = rows(&results);
+    assert_eq!(rows.len(), 2 * 3, "{rows:#?}");
+    for (clients, what, requests, failures) in rows {
+        let is_refused = what == "token:not";
+        assert_eq!(requests == 0, is_refused, "{clients} {what}: {results:?}");
+        assert_eq!(failures == 1, is_refused, "{clients} {what}: {results:?}");
     }
 }
 

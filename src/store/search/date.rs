@@ -136,7 +136,19 @@ impl Compiler<'_, '_> {
     /// The same where the statement has the column at hand.
     pub(super) fn updated(&mut self, any: &[(Prefix, DateRange)], column: &str) -> Cond {
         let one = |(prefix, range): &(Prefix, DateRange)| {
-            Cond::Sql(format!("({})", compare(*prefix, range, column, column, &mut self.binds)))
+            let compared = compare(*prefix, range, column, column, &mut self.binds);
+            // What follows from it for a moment, in a form that an index serves.
+            let (from, to) = ends(range);
+            let bound = match prefix {
+                Prefix::Ge | Prefix::Gt | Prefix::Sa => {
+                    format!(" AND {column} >= {}", self.binds.time(from))
+                }
+                Prefix::Eb | Prefix::Le | Prefix::Lt => {
+                    format!(" AND {column} <= {}", self.binds.time(to))
+                }
+                Prefix::Ap | Prefix::Eq | Prefix::Ne => String::new(),
+            };
+            Cond::Sql(format!("(({compared}){bound})"))
         };
         Cond::any(any.iter().map(one).collect::<Vec<_>>())
     }

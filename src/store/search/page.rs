@@ -23,11 +23,11 @@ use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
 
 /// Up to how many matches a total is counted when nobody asked for one.
-const COUNTED: u64 = 10_000;
+const COUNTED: u64 = 2_000;
 /// Up to how many rows are looked at for that, where each must be looked up.
-const LOOKED_UP: u64 = 3_000;
+const LOOKED_UP: u64 = 500;
 /// The same where each is asked for what it refers to, or what refers to it.
-const FOLLOWED: u64 = 300;
+const FOLLOWED: u64 = 100;
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {

@@ -129,3 +129,41 @@ fn tables(bodies: &BTreeMap<String, Vec<String>>, counted: u64) -> String {
     );
     sql
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::postgres::Private;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn bodies_and_counts_have_a_floor_each_measured_once() {
+        let folder = std::env::temp_dir().join(format!("kiln-floors-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let flags = [("data_dir".to_owned(), folder.display().to_string())];
+        let postgres = Private::start(&Config::load(None, &flags).unwrap()).unwrap();
+        let floor = Floor::new(&postgres.owner_url(), None).await.unwrap();
+        let kinds = ["Group", "Patient"]
+            .map(|kind| (kind.to_owned(), vec![format!(r#"{{"resourceType":"{kind}"}}"#)]));
+        let mut floors = Floors::new(&floor, &BTreeMap::from(kinds), 1_000).await.unwrap();
+        let fetch = |kind: &str, bodies| Least::Fetch { kind: kind.to_owned(), bodies };
+        for least in [Least::Count(500), fetch("Patient", 20)] {
+            let timing = floors.measure(&least, 2, 1).await.unwrap().unwrap();
+            assert!(timing.per_second > 1.0 && timing.p50_ms > 0.0, "{least:?}: {timing:?}");
+            assert_eq!(floors.measure(&least, 2, 1).await.unwrap(), Some(timing), "{least:?}");
+        }
+        for least in [fetch("Patient", 0), fetch("List", 1)] {
+            assert_eq!(floors.measure(&least, 1, 1).await.unwrap(), None, "{least:?}");
+        }
+        // What pgbench runs does what it is for.
+        let script = floors.script(&Least::Count(500)).unwrap();
+        assert_eq!(floor.sql(&script).await.unwrap().trim(), "500");
+        let script = floors.script(&fetch("Patient", 20)).unwrap();
+        let sql = script.lines().last().unwrap().replace(":r", "3");
+        let fetched = floor.sql(&sql).await.unwrap();
+        assert_eq!(fetched.lines().filter(|line| line.contains("Patient")).count(), 20);
+        floor.remove().await.unwrap();
+        postgres.stop();
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+}

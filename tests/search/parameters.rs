@@ -150,14 +150,10 @@ async fn a_build_survives_a_restart_and_is_not_done_again() {
     assert_eq!(ids(&strictly(&client, "/Patient?eye-colour=blue").await), ["a"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_in_force_is_refused_where_it_is_wrong() {
-    let server = TestServer::start().await;
-    let client = &server.client;
-    client.put("/SearchParameter/eye", eye_colour()).await.expect(201);
-    when_refused(client, "/Patient?eye-colour=blue", "is being built").await;
+/// What is wrong, a parameter with that, and the status and the element that are answered.
+fn wrong() -> Vec<(&'static str, String, u16, &'static str)> {
     let gender = r#","expression":"Patient.gender""#;
-    for (what, body, status, place) in [
+    vec![
         ("type", parameter("x", "x", "special", gender), 400, "SearchParameter.type"),
         ("code", parameter("x", "_x", "token", gender), 400, "SearchParameter.code"),
         ("no expression", parameter("x", "x", "token", ""), 400, "SearchParameter.expression"),
@@ -204,7 +200,16 @@ async fn what_cannot_be_in_force_is_refused_where_it_is_wrong() {
             422,
             "SearchParameter.component[0].definition",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_in_force_is_refused_where_it_is_wrong() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    client.put("/SearchParameter/eye", eye_colour()).await.expect(201);
+    when_refused(client, "/Patient?eye-colour=blue", "is being built").await;
+    for (what, body, status, place) in wrong() {
         let answer = client.put("/SearchParameter/x", body.clone()).await;
         assert_eq!(answer.status, status, "{what}: {answer:?}");
         assert!(answer.text().contains(place), "{what}: {answer:?}");
