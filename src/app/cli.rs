@@ -238,7 +238,7 @@ async fn generate(args: DemoArgs, config: &Config) -> Outcome {
     }
     let (database, engine, parameters) = open_engine(config).await?;
     let loading = load_demo(engine, &generator, args.patients);
-    let count = parameters.during(loading).await?;
+    let count = Box::pin(parameters.during(loading)).await?;
     println!("{count} resources of {} patients", args.patients);
     database.close().await;
     Ok(ExitCode::SUCCESS)
@@ -266,7 +266,7 @@ async fn load(args: ImportArgs, config: &Config) -> Outcome {
         if options.again { SystemIds::default().ordered().to_string() } else { String::new() };
     let sink = EngineSink::new(engine, "import").once(database.store.hasher().clone(), salt);
     let sink = Arc::new(sink);
-    let summary = parameters.during(import::run(&options, sink)).await;
+    let summary = Box::pin(parameters.during(import::run(&options, sink))).await;
     database.close().await;
     let is_complete = summary?.is_complete();
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

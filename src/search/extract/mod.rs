@@ -119,7 +119,7 @@ impl Extractor {
             ResourceType::all().map(|of| planner.of_type(of)).collect::<Result<_, _>>()?
         };
         let rules = Arc::new(Rules { base, codes, units, zone });
-        Ok(Self { rules, spec, search_parameters, types })
+        Ok(Self { spec, search_parameters, rules, types })
     }
 
     /// The same with these parameters beside those of FHIR, and no others.
@@ -138,7 +138,7 @@ impl Extractor {
             let is_same = !has_more(&parameters, of) && !has_more(&self.search_parameters, of);
             types.push(if is_same { known.clone() } else { planner.of_type(of)? });
         }
-        Ok(Self { search_parameters: Arc::new(parameters), rules, spec, types })
+        Ok(Self { spec, search_parameters: Arc::new(parameters), rules, types })
     }
 
     /// The parameters of a type in the order of their codes; rows name them by their place here.

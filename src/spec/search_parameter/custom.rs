@@ -108,7 +108,7 @@ struct Check<'c> {
     faults: Vec<Issue>,
 }
 
-impl<'c> Check<'c> {
+impl Check<'_> {
     fn fault(&mut self, code: IssueCode, text: impl Into<String>, element: &str) {
         let place = format!("SearchParameter.{element}");
         self.faults.push(Issue::error_at(code, text, place));
