@@ -21,6 +21,7 @@ use super::import::{self, ImportArgs};
 use super::package;
 use super::postgres::Private;
 use super::reindex;
+use super::search_parameters::{self, SearchParameters};
 use super::server::{self, Server};
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
@@ -217,7 +218,8 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
 fn greet(base: &str, demo: bool, out: &mut impl std::io::Write) -> std::io::Result<()> {
     writeln!(out, "Kiln serves FHIR R4 at {base}")?;
     if demo {
-        let first = format!("curl -s '{base}/Patient?_count=1&_revinclude=Condition:patient&_pretty=true'");
+        let first =
+            format!("curl -s '{base}/Patient?_count=1&_revinclude=Condition:patient&_pretty=true'");
         writeln!(out, "Demo data: {DEMO_PATIENTS} patients. Try:\n  {first}")?;
     }
     out.flush()
@@ -234,8 +236,9 @@ async fn generate(args: DemoArgs, config: &Config) -> Outcome {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (database, engine) = open_engine(config).await?;
-    let count = load_demo(engine, &generator, args.patients).await?;
+    let (database, engine, parameters) = open_engine(config).await?;
+    let loading = load_demo(engine, &generator, args.patients);
+    let count = Box::pin(parameters.during(loading)).await?;
     println!("{count} resources of {} patients", args.patients);
     database.close().await;
     Ok(ExitCode::SUCCESS)
@@ -256,14 +259,14 @@ async fn load_demo(
 }
 
 async fn load(args: ImportArgs, config: &Config) -> Outcome {
-    let (database, engine) = open_engine(config).await?;
+    let (database, engine, parameters) = open_engine(config).await?;
     let journal = Some(config.data_dir.join(journal_name(&database)));
     let options = args.into_options(journal);
     let salt =
         if options.again { SystemIds::default().ordered().to_string() } else { String::new() };
     let sink = EngineSink::new(engine, "import").once(database.store.hasher().clone(), salt);
     let sink = Arc::new(sink);
-    let summary = import::run(&options, sink).await;
+    let summary = Box::pin(parameters.during(import::run(&options, sink))).await;
     database.close().await;
     let is_complete = summary?.is_complete();
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -275,11 +278,14 @@ fn journal_name(database: &Database) -> String {
 }
 
 /// The database, joined when a server runs on it already, and an engine for a service.
-async fn open_engine(config: &Config) -> Result<(Database, Arc<Engine>), Box<dyn Error>> {
+async fn open_engine(
+    config: &Config,
+) -> Result<(Database, Arc<Engine>, SearchParameters), Box<dyn Error>> {
     let database = Database::open(config, true).await?;
     let base = config.base_url(config.http.listen);
     let engine = server::engine(config, database.store.clone(), base)?;
-    Ok((database, Arc::new(engine)))
+    let parameters = search_parameters::of(&engine, &database.store).await?;
+    Ok((database, Arc::new(engine), parameters))
 }
 
 async fn bring_up(config: &Config) -> Outcome {

@@ -342,7 +342,7 @@ fn groups(sized: &[(i64, i64)]) -> Vec<Vec<i64>> {
 
 fn change(engine: &Engine, contents: &Contents) -> Change {
     let document = resource(contents).and_then(|value| {
-        Some(Document::of(engine.extractor(), contents.resource_type()?, &value))
+        Some(Document::of(&engine.extractor(), contents.resource_type()?, &value))
     });
     Change { key: contents.key, document }
 }

@@ -12,6 +12,7 @@ pub mod import;
 pub mod package;
 pub mod postgres;
 mod reindex;
+pub mod search_parameters;
 pub mod server;
 pub mod sink;
 pub mod telemetry;

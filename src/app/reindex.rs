@@ -10,8 +10,8 @@ use crate::store::maintenance;
 
 use super::database::Database;
 use super::follow::{self, Follower};
-use super::server;
 use super::terminology::Keeper;
+use super::{search_parameters, server};
 
 /// Builds the index of words of this node anew, or has the server do so that has it open.
 ///
@@ -37,9 +37,11 @@ pub(super) async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> 
     let store = &database.store;
     let base = config.base_url(config.http.listen);
     // It gives the store the search parameters.
-    server::engine(config, store.clone(), base)?;
+    let engine = server::engine(config, store.clone(), base)?;
+    let parameters = search_parameters::of(&engine, store).await?;
     let mut count = 0;
-    let built = maintenance::build_index(store, true, |done| count = done).await;
+    let building = maintenance::build_index(store, true, |done| count = done);
+    let built = parameters.during(building).await;
     database.close().await;
     built?;
     println!("the search index has the rows of {count} resources");

@@ -27,6 +27,7 @@ use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
 use super::follow::{self, Follower};
+use super::search_parameters::{self, SearchParameters};
 use super::telemetry;
 use super::terminology::Keeper;
 
@@ -80,6 +81,8 @@ impl Server {
             full_text: words.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
+        let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
+        parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         build_index(store).await?;
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
@@ -94,7 +97,12 @@ impl Server {
         admin_ready.set(router.admin);
         ready.set(router.fhir);
         let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
-        let upkeep = vec![spawn(keep_partitions(store.clone())), spawn(follower.run())];
+        let upkeep = vec![
+            spawn(keep_partitions(store.clone())),
+            spawn(follower.run()),
+            spawn(parameters.follow()),
+            spawn(search_parameters::build(store.clone())),
+        ];
         tracing::info!(base, "ready");
         Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
     }

@@ -118,9 +118,15 @@ impl Engine {
         self.lookups.full_text.is_some()
     }
 
-    /// What finds the values of search parameters.
-    pub fn extractor(&self) -> &Extractor {
+    /// What finds the values of FHIR's own search parameters.
+    pub fn core(&self) -> &Arc<Extractor> {
         &self.extractor
+    }
+
+    /// What finds the values of the search parameters in force.
+    pub fn extractor(&self) -> Arc<Extractor> {
+        let known = self.store.parameters().ok();
+        known.map_or_else(|| self.extractor.clone(), |known| known.extractor.clone())
     }
 
     /// How many resources one conditional delete may delete.

@@ -48,6 +48,7 @@ impl Engine {
         };
         resource.set("id", identity.id.to_string());
         let value = Value::Object(resource);
+        self.check_search_parameter(identity, &value)?;
         let patients = self.patients(resource_type, &value);
         let index = self.store.parameters()?.rows(resource_type, &value);
         let Value::Object(mut resource) = value else {
@@ -61,6 +62,22 @@ impl Engine {
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
         let body = Bytes::from(Value::Object(resource).to_text());
         Ok(Prepared { meta, body, patients, uses, index })
+    }
+
+    /// A search parameter that is to be in force has to be one that can be (rest 4.240).
+    fn check_search_parameter(&self, identity: &Identity, value: &Value<'_>) -> Result<(), Error> {
+        if identity.resource_type != ResourceType::SEARCH_PARAMETER {
+            return Ok(());
+        }
+        let extractor = self.extractor();
+        let faults =
+            extractor.search_parameters().faults(value, identity.id.as_str(), &self.spec.schema);
+        let is_malformed = |issue: &Issue| issue.code != IssueCode::BusinessRule;
+        match faults {
+            faults if faults.is_empty() => Ok(()),
+            faults if faults.iter().any(is_malformed) => Err(Error::Invalid(faults)),
+            faults => Err(Error::Unprocessable(faults)),
+        }
     }
 
     fn patients(&self, resource_type: ResourceType, value: &Value<'_>) -> Vec<i64> {

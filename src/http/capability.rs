@@ -11,13 +11,14 @@ use sha2::{Digest, Sha256};
 use crate::access::interaction::Kind;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{Object, Value};
+use crate::search::extract::Extractor;
 
 use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
 mod searches;
 
-pub(super) use searches::Searches;
+use searches::Searches;
 
 /// The day on which the statement last changed its meaning.
 const DATE: &str = "2026-11-24";
@@ -49,7 +50,15 @@ pub(super) struct Capability {
     /// The kinds whose resource may be found by criteria.
     conditional: Vec<Kind>,
     options: Options,
-    last: Mutex<Vec<(String, Mode, Arc<Statement>)>>,
+    last: Mutex<Vec<Kept>>,
+}
+
+/// A statement with what it depends on.
+struct Kept {
+    base: String,
+    mode: Mode,
+    extractor: Arc<Extractor>,
+    statement: Arc<Statement>,
 }
 
 /// What the routes do not tell.
@@ -59,8 +68,8 @@ pub(super) struct Options {
     pub(super) has_cors: bool,
     /// Whether a conditional delete may delete several resources.
     pub(super) deletes_many: bool,
-    /// What can be searched.
-    pub(super) searches: Searches,
+    /// Whether words can be searched.
+    pub(super) has_words: bool,
 }
 
 /// Bases whose statements are kept: a proxy or two, and localhost.
@@ -109,13 +118,21 @@ impl Capability {
         found
     }
 
-    /// The statement for clients that see the server at `base`.
-    pub(super) fn statement(&self, base: &str, mode: Mode) -> Arc<Statement> {
+    /// The statement for clients that see the server at `base` and search by what `extractor` finds.
+    pub(super) fn statement(
+        &self,
+        base: &str,
+        mode: Mode,
+        extractor: &Arc<Extractor>,
+    ) -> Arc<Statement> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((.., statement)) = last.iter().find(|(at, of, _)| at == base && *of == mode) {
-            return statement.clone();
+        last.retain(|kept| Arc::ptr_eq(&kept.extractor, extractor));
+        if let Some(kept) = last.iter().find(|kept| kept.base == base && kept.mode == mode) {
+            return kept.statement.clone();
         }
-        let json = Bytes::from(self.value(base, mode).to_text());
+        let json = Bytes::from(
+            self.value(base, mode, &Searches::new(extractor, self.options.has_words)).to_text(),
+        );
         let mut etag = String::from("W/\"");
         for byte in &Sha256::digest(&json)[..8] {
             let _ = write!(etag, "{byte:02x}");
@@ -125,11 +142,12 @@ impl Capability {
         if last.len() == KEPT {
             last.remove(0);
         }
-        last.push((base.to_owned(), mode, statement.clone()));
+        let (base, extractor) = (base.to_owned(), extractor.clone());
+        last.push(Kept { base, mode, extractor, statement: statement.clone() });
         statement
     }
 
-    fn value(&self, base: &str, mode: Mode) -> Value<'static> {
+    fn value(&self, base: &str, mode: Mode, searches: &Searches) -> Value<'static> {
         let software =
             Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
         let implementation =
@@ -147,7 +165,7 @@ impl Capability {
                 codes(&["json", "application/fhir+json", "xml", "application/fhir+xml"]),
             )
             .with("patchFormat", codes(&self.patch_formats()))
-            .with("rest", vec![self.rest(mode)])
+            .with("rest", vec![self.rest(mode, searches)])
             .into()
     }
 
@@ -158,25 +176,25 @@ impl Capability {
         LANGUAGES.to_vec()
     }
 
-    fn rest(&self, mode: Mode) -> Value<'static> {
+    fn rest(&self, mode: Mode, searches: &Searches) -> Value<'static> {
         let resources = ResourceType::all().filter(|resource_type| {
             is_endpoint(*resource_type)
                 && *resource_type != ResourceType::OPERATION_OUTCOME
                 && (mode == Mode::Full || NORMATIVE.contains(&resource_type.as_str()))
         });
         let resources: Vec<_> =
-            resources.map(|resource_type| self.resource(resource_type)).collect();
+            resources.map(|resource_type| self.resource(resource_type, searches)).collect();
         Object::new()
             .with("mode", "server")
             .with("security", Object::new().with("cors", self.options.has_cors))
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
-            .with_some("searchParam", self.options.searches.of_system())
+            .with_some("searchParam", searches.of_system())
             .with_some("operation", operations(&self.system_operations))
             .into()
     }
 
-    fn resource(&self, resource_type: ResourceType) -> Value<'static> {
+    fn resource(&self, resource_type: ResourceType, searches: &Searches) -> Value<'static> {
         let is_binary = resource_type == ResourceType::BINARY;
         let offered = |code: &str| !(is_binary && code == Kind::Patch.as_str());
         let has = |kind: Kind| self.types.contains(&kind.as_str());
@@ -199,8 +217,7 @@ impl Capability {
             .with("conditionalUpdate", conditional(Kind::Update))
             .with("conditionalDelete", deletes)
             .with("referencePolicy", codes(&["literal", "logical", "local"]));
-        self.options
-            .searches
+        searches
             .declare(resource_type, resource)
             .with_some("operation", operations(&self.type_operations))
             .into()
@@ -248,7 +265,7 @@ mod tests {
     use crate::http::form::Form;
     use crate::http::negotiation::MediaType;
     use crate::http::routes;
-    use crate::search::extract::{self, Extractor};
+    use crate::search::extract;
     use crate::search::values::quantity::Ucum;
     use crate::spec::codes::Codes;
     use crate::spec::package::Pack;
@@ -257,19 +274,21 @@ mod tests {
     use super::*;
 
     fn capability() -> Capability {
+        let options = Options { has_words: true, ..Options::default() };
+        Capability::new(&Table::new(routes::all(true)).expect("table"), options)
+    }
+
+    fn extractor() -> Arc<Extractor> {
         let spec = Arc::new(Spec::r4().expect("definitions"));
         let codes = Codes::load(&Pack::open(R4_PACK).expect("pack")).expect("codes");
         let settings =
             extract::Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
-        let extractor = Extractor::new(spec.clone(), codes, settings).expect("extractor");
-        let searches = Searches::new(&extractor, &spec, true);
-        let options = Options { searches, ..Options::default() };
-        Capability::new(&Table::new(routes::all(true)).expect("table"), options)
+        Arc::new(Extractor::new(spec, codes, settings).expect("extractor"))
     }
 
     #[test]
     fn the_statement_has_the_interactions_of_the_routes_and_sound_form() {
-        let statement = capability().statement("http://a/fhir", Mode::Full);
+        let statement = capability().statement("http://a/fhir", Mode::Full, &extractor());
         let value = parse(&statement.json).expect("JSON");
         let spec = Spec::r4().expect("definitions");
         let xml = Form { media_type: MediaType::FhirXml, is_pretty: false };
@@ -314,14 +333,15 @@ mod tests {
     #[test]
     fn the_tag_changes_with_the_statement_and_only_with_it() {
         let (one, other) = (capability(), capability());
-        let full = one.statement("http://a/fhir", Mode::Full);
-        assert_eq!(full.etag, other.statement("http://a/fhir", Mode::Full).etag);
-        assert_ne!(full.etag, one.statement("http://b/fhir", Mode::Full).etag);
-        let normative = one.statement("http://a/fhir", Mode::Normative);
+        let known = extractor();
+        let full = one.statement("http://a/fhir", Mode::Full, &known);
+        assert_eq!(full.etag, other.statement("http://a/fhir", Mode::Full, &known).etag);
+        assert_ne!(full.etag, one.statement("http://b/fhir", Mode::Full, &known).etag);
+        let normative = one.statement("http://a/fhir", Mode::Normative, &known);
         assert_ne!(full.etag, normative.etag);
         assert!(normative.json.len() < full.json.len());
         for at in 0..20 {
-            one.statement(&format!("http://{at}/fhir"), Mode::Full);
+            one.statement(&format!("http://{at}/fhir"), Mode::Full, &known);
         }
         assert_eq!(one.last.lock().expect("lock").len(), KEPT);
     }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::fhir::schema::Schema;
 
 use super::caller::Authenticator;
-use super::capability::{Capability, Options, Searches};
+use super::capability::{Capability, Options};
 use super::cors::Cors;
 use super::meters::Meters;
 use super::table::{Route, RouteError, Table};
@@ -89,7 +89,7 @@ impl Server {
         let options = Options {
             has_cors: !settings.cors_origins.is_empty(),
             deletes_many: engine.max_conditional_delete() > 1,
-            searches: Searches::new(engine.extractor(), engine.spec(), engine.has_words()),
+            has_words: engine.has_words(),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {

@@ -4,6 +4,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/searchparameter.html>
 
+mod custom;
+
 use std::collections::HashMap;
 
 use crate::fhir::ResourceType;
@@ -11,6 +13,8 @@ use crate::fhir::json::Value;
 use crate::fhir::schema::Schema;
 
 use super::package::{Pack, PackError, Section};
+
+pub use custom::{Custom, Progress, asks_to_be_in_force};
 
 /// R4 gives each of this composite's two parts the definition of the other.
 const SWAPPED: &str = "http://hl7.org/fhir/SearchParameter/DocumentReference-relationship";
@@ -95,10 +99,12 @@ pub struct SearchParameter {
     pub components: Vec<Component>,
     /// Whether it only shows what a parameter may look like (FHIR's examples and extensions).
     pub is_experimental: bool,
+    /// What it has when it is not FHIR's own.
+    pub custom: Option<Custom>,
 }
 
 /// All search parameters, by the resource types that have them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SearchParameters {
     all: Vec<SearchParameter>,
     /// By the place of the type in [`ResourceType::all`]: places in `all`, sorted by code.
@@ -119,6 +125,10 @@ impl SearchParameters {
         for record in pack.records(Section::SearchParameters)?.iter() {
             all.extend(parameter(&record?));
         }
+        Ok(Self::of_all(all, schema))
+    }
+
+    fn of_all(mut all: Vec<SearchParameter>, schema: &Schema) -> Self {
         // FHIR's own package has examples that reuse names: the real one comes first and wins.
         all.sort_by(|a, b| {
             (&a.code, a.is_experimental, &a.url).cmp(&(&b.code, b.is_experimental, &b.url))
@@ -135,7 +145,7 @@ impl SearchParameters {
         });
         let by_type = by_type.collect();
         let common = one_a_code(&all, by_base.get("Resource").into_iter().flatten().copied());
-        Ok(Self { all, by_type, common })
+        Self { all, by_type, common }
     }
 
     /// The parameter called `code` of `resource_type`, inherited ones included.
@@ -219,6 +229,7 @@ fn parameter(record: &Value<'_>) -> Option<SearchParameter> {
         targets: texts("target").filter_map(|name| name.parse().ok()).collect(),
         components,
         is_experimental: record.get("experimental").and_then(Value::as_bool) == Some(true),
+        custom: None,
     })
 }
 

@@ -108,6 +108,7 @@ const DATA_SQL: &[&str] = &[
     "store::history",
     "store::maintenance::contents",
     "store::maintenance::index",
+    "store::maintenance::search_parameters",
     "store::meta",
     "store::resource",
     "store::search",

@@ -4,3 +4,4 @@ mod conditional;
 mod fulltext;
 mod includes;
 mod index;
+mod parameters;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{Object, Value};
 use crate::search::extract::Extractor;
-use crate::spec::Spec;
 use crate::spec::search_parameter::SearchType;
 
 use super::is_endpoint;
@@ -32,29 +31,29 @@ struct OfType {
 }
 
 impl Searches {
-    /// The parameters that `extractor` indexes, those of the store itself, and those of words where
-    /// there is a full text index.
-    pub(in crate::http) fn new(extractor: &Extractor, spec: &Spec, has_words: bool) -> Self {
+    /// The parameters that `extractor` indexes, without those whose index is being built, those of
+    /// the store itself, and those of words where there is a full text index.
+    pub(in crate::http) fn new(extractor: &Extractor, has_words: bool) -> Self {
+        let known = extractor.search_parameters();
+        let of_type = |of| extractor.parameters(of).iter().filter(|it| it.progress().is_none());
         let mut found = Self::default();
         let sources = || ResourceType::all().filter(|of| is_endpoint(*of));
         for of in sources() {
-            let all = extractor.parameters(of).iter();
-            let mut declared: Vec<_> =
-                all.map(|it| declared(&it.code, Some(&it.url), it.search_type.as_str())).collect();
+            let mut declared: Vec<_> = of_type(of)
+                .map(|it| declared(&it.code, Some(&it.url), it.search_type.as_str()))
+                .collect();
             let words = WORDS.iter().filter(|_| has_words);
             declared.extend(words.filter_map(|code| {
-                let definition = spec.search_parameters.find(of, code)?;
+                let definition = known.find(of, code)?;
                 Some(self::declared(code, Some(&definition.url), definition.search_type.as_str()))
             }));
             declared.extend(OF_STORE.iter().map(|code| self::declared(code, None, "special")));
             found.types.entry(of).or_default().parameters = declared;
-            let references = extractor
-                .parameters(of)
-                .iter()
-                .filter(|parameter| parameter.search_type == SearchType::Reference);
+            let references =
+                of_type(of).filter(|parameter| parameter.search_type == SearchType::Reference);
             for parameter in references {
                 let name = format!("{of}:{}", parameter.code);
-                let definition = spec.search_parameters.find(of, &parameter.code);
+                let definition = known.find(of, &parameter.code);
                 let targets = definition.map_or(&[][..], |definition| &definition.targets);
                 for target in sources().filter(|it| targets.is_empty() || targets.contains(it)) {
                     found.types.entry(target).or_default().reverse.push(name.clone());
@@ -64,7 +63,7 @@ impl Searches {
         }
         let is_common = |value: &&Value<'_>| {
             let name = value.str_at("name").unwrap_or_default();
-            OF_STORE.contains(&name) || spec.search_parameters.find_common(name).is_some()
+            OF_STORE.contains(&name) || known.find_common(name).is_some()
         };
         let any = found.types.get(&ResourceType::PATIENT);
         let common = any.iter().flat_map(|of| &of.parameters).filter(is_common);

@@ -1,5 +1,6 @@
 //! What a query must know of extraction to ask for what the rows hold.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::fhir::ResourceType;
@@ -7,7 +8,7 @@ use crate::fhir::datetime::Zone;
 use crate::search::values::quantity::Units;
 use crate::search::values::token::Case;
 use crate::spec::Spec;
-use crate::spec::search_parameter::SearchType;
+use crate::spec::search_parameter::{Progress, SearchParameters, SearchType};
 
 use super::Extractor;
 use super::emit::Comparison;
@@ -31,6 +32,11 @@ impl Extractor {
     /// The definitions.
     pub fn spec(&self) -> &Arc<Spec> {
         &self.spec
+    }
+
+    /// All search parameters, with those beside FHIR's own.
+    pub fn search_parameters(&self) -> &SearchParameters {
+        &self.search_parameters
     }
 
     /// The server's public FHIR base without a trailing slash.
@@ -63,6 +69,19 @@ impl Parameter {
     /// Whether its values are how names sound.
     pub fn is_phonetic(&self) -> bool {
         matches!(&self.plan, Plan::Values(_, comparison) if comparison.is_phonetic)
+    }
+
+    /// What it is told apart by from every other parameter of its type, at any time.
+    pub fn key(&self) -> Cow<'_, str> {
+        match &self.custom {
+            None => Cow::Borrowed(&*self.code),
+            Some(custom) => format!("{}#{}", self.code, custom.generation).into(),
+        }
+    }
+
+    /// How far its index is; `None`: it has all.
+    pub fn progress(&self) -> Option<&Progress> {
+        self.custom.as_ref()?.progress.as_deref()
     }
 
     /// What it looks at: one shape, or one for each part of a composite.

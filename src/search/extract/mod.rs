@@ -30,6 +30,7 @@ use crate::fhirpath::{Environment, EvaluationError, Item, Node};
 use crate::search::values::quantity::Units;
 use crate::spec::Spec;
 use crate::spec::codes::Codes;
+use crate::spec::search_parameter::{SearchParameter, SearchParameters};
 
 use emit::{Comparison, Element, Rules, Sink};
 use path::Leaf;
@@ -67,9 +68,11 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Extractor {
     spec: Arc<Spec>,
-    rules: Rules,
+    /// FHIR's parameters, and what came beside them.
+    search_parameters: Arc<SearchParameters>,
+    rules: Arc<Rules>,
     /// By the place of the type in [`ResourceType::all`].
-    types: Vec<Type>,
+    types: Vec<Arc<Type>>,
 }
 
 #[derive(Debug)]
@@ -108,21 +111,34 @@ impl Extractor {
         settings: Settings,
         with_paths: bool,
     ) -> Result<Self, PlanError> {
-        let planner = Planner { spec: &spec, codes: &codes, with_paths };
-        let mut types = Vec::new();
-        for resource_type in ResourceType::all() {
-            let root = spec.schema.by_name(resource_type.as_str());
-            let mut parameters = Vec::new();
-            for definition in plan::definitions(&spec, resource_type) {
-                let Some(root) = root else { continue };
-                parameters.extend(planner.parameter(definition, root)?);
-            }
-            let primary = plan::primary(&parameters);
-            let views = view::views(&parameters);
-            types.push(Type { parameters, primary, views });
-        }
         let Settings { base, units, zone } = settings;
-        Ok(Self { rules: Rules { base, codes, units, zone }, spec, types })
+        let search_parameters = Arc::new(spec.search_parameters.clone());
+        let types = {
+            let parameters = &*search_parameters;
+            let planner = Planner { spec: &spec, codes: &codes, parameters, with_paths };
+            ResourceType::all().map(|of| planner.of_type(of)).collect::<Result<_, _>>()?
+        };
+        let rules = Arc::new(Rules { base, codes, units, zone });
+        Ok(Self { spec, search_parameters, rules, types })
+    }
+
+    /// The same with these parameters beside those of FHIR, and no others.
+    ///
+    /// # Errors
+    /// [`PlanError`] names the first parameter whose expression does not compile.
+    pub fn with(&self, more: Vec<SearchParameter>) -> Result<Self, PlanError> {
+        let (spec, rules) = (self.spec.clone(), self.rules.clone());
+        let parameters = spec.search_parameters.with(more, &spec.schema);
+        let planner =
+            Planner { spec: &spec, codes: &rules.codes, parameters: &parameters, with_paths: true };
+        let has_more =
+            |parameters: &SearchParameters, of| parameters.of(of).any(|one| !one.is_core());
+        let mut types = Vec::with_capacity(self.types.len());
+        for (of, known) in ResourceType::all().zip(&self.types) {
+            let is_same = !has_more(&parameters, of) && !has_more(&self.search_parameters, of);
+            types.push(if is_same { known.clone() } else { planner.of_type(of)? });
+        }
+        Ok(Self { spec, search_parameters: Arc::new(parameters), rules, types })
     }
 
     /// The parameters of a type in the order of their codes; rows name them by their place here.
@@ -164,7 +180,7 @@ impl Extractor {
     }
 
     fn of(&self, resource_type: ResourceType) -> Option<&Type> {
-        self.types.get(usize::try_from(resource_type.code() - 1).ok()?)
+        self.types.get(usize::try_from(resource_type.code() - 1).ok()?).map(|of| &**of)
     }
 
     fn one<'v>(
@@ -224,7 +240,7 @@ impl<'v> Run<'v> {
         focus: &'v Value<'v>,
         node: Option<&Item<'v>>,
     ) -> Result<(), SkipReason> {
-        let rules = &self.extractor.rules;
+        let rules = &*self.extractor.rules;
         let mut sink = Sink { rules, out: &mut self.values, odd: false };
         match source {
             Source::Paths(paths) => {

@@ -1,5 +1,7 @@
 //! A search parameter of one type, compiled.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::fhir::ResourceType;
@@ -7,10 +9,11 @@ use crate::fhir::schema::TypeId;
 use crate::fhirpath::{Expression, ParseError};
 use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::search_parameter::{SearchParameter, SearchType};
+use crate::spec::search_parameter::{Custom, SearchParameter, SearchParameters, SearchType};
 
 use super::emit::Comparison;
 use super::path::{self, Definitions, Path};
+use super::{Type, view};
 
 /// Date parameters by what a reader would sort the type by, best first.
 const PRIMARY: [&str; 20] = [
@@ -74,6 +77,8 @@ pub struct Parameter {
     pub url: Box<str>,
     /// How its values compare.
     pub search_type: SearchType,
+    /// What it has when it is not FHIR's own.
+    pub custom: Option<Custom>,
     pub(super) plan: Plan,
 }
 
@@ -101,13 +106,27 @@ pub(super) enum Source {
 pub(super) struct Planner<'d> {
     pub(super) spec: &'d Spec,
     pub(super) codes: &'d Codes,
+    /// FHIR's parameters, and what came beside them.
+    pub(super) parameters: &'d SearchParameters,
     /// Whether plain paths are compiled; else all is left to the evaluator.
     pub(super) with_paths: bool,
 }
 
 impl Planner<'_> {
+    /// All parameters of a type.
+    pub(super) fn of_type(&self, of: ResourceType) -> Result<Arc<Type>, PlanError> {
+        let mut parameters = Vec::new();
+        if let Some(root) = self.spec.schema.by_name(of.as_str()) {
+            for definition in self.parameters.of(of).filter(|it| !it.is_experimental) {
+                parameters.extend(self.parameter(definition, root)?);
+            }
+        }
+        let (primary, views) = (primary(&parameters), view::views(&parameters));
+        Ok(Arc::new(Type { parameters, primary, views }))
+    }
+
     /// The parameter for resources of the type `root`; `None` when it has no expression.
-    pub(super) fn parameter(
+    fn parameter(
         &self,
         definition: &SearchParameter,
         root: TypeId,
@@ -123,6 +142,7 @@ impl Planner<'_> {
             code: definition.code.clone(),
             url: definition.url.clone(),
             search_type: definition.search_type,
+            custom: definition.custom.clone(),
             plan,
         }))
     }
@@ -143,7 +163,7 @@ impl Planner<'_> {
         let composite = |focus: Source| {
             let focus_type = focus.only_type();
             let part = |component: &crate::spec::search_parameter::Component| {
-                let of = self.spec.search_parameters.by_url(&component.definition);
+                let of = self.parameters.by_url(&component.definition);
                 let of = of.ok_or_else(|| PlanError::Component {
                     parameter: definition.url.to_string(),
                     definition: component.definition.to_string(),
@@ -240,21 +260,14 @@ fn comparison(definition: &SearchParameter) -> Comparison {
 
 /// The place of the date that resources of the type sort by, unless asked otherwise; one that cannot
 /// repeat, so that its span says all of it.
-pub(super) fn primary(parameters: &[Parameter]) -> Option<u16> {
+fn primary(parameters: &[Parameter]) -> Option<u16> {
     let is_date = |parameter: &Parameter| {
         parameter.search_type == SearchType::Date
+            && parameter.custom.is_none()
             && matches!(&parameter.plan, Plan::Values(source, _) if !source.repeats())
     };
     let place = |code: &str| {
         parameters.iter().position(|parameter| &*parameter.code == code && is_date(parameter))
     };
     PRIMARY.iter().find_map(|code| place(code)).and_then(|at| u16::try_from(at).ok())
-}
-
-/// The type's own parameters and those that it inherits, without FHIR's examples.
-pub(super) fn definitions(
-    spec: &Spec,
-    resource_type: ResourceType,
-) -> impl Iterator<Item = &SearchParameter> {
-    spec.search_parameters.of(resource_type).filter(|parameter| !parameter.is_experimental)
 }

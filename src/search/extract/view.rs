@@ -55,6 +55,10 @@ pub(super) fn views(parameters: &[Parameter]) -> Vec<Option<View>> {
 
 impl<'p> Arms<'p> {
     fn of(parameter: &'p Parameter) -> Option<Self> {
+        if parameter.custom.is_some() {
+            // It comes and goes: nothing may depend on it, and its rows go by its generation.
+            return None;
+        }
         let search_type = parameter.search_type;
         match &parameter.plan {
             Plan::Values(Source::Paths(paths), comparison) if !paths.is_empty() => {

@@ -2,7 +2,7 @@
 
 use crate::fhir::ResourceType;
 use crate::search::extract::{Extractor, Shape};
-use crate::spec::search_parameter::SearchType;
+use crate::spec::search_parameter::{Progress, SearchType};
 
 use super::ParameterKey;
 use super::criterion::Refusal;
@@ -15,6 +15,8 @@ pub(super) struct Parameter<'e> {
     /// In the order of the types.
     pub(super) keys: Vec<ParameterKey>,
     pub(super) search_type: SearchType,
+    /// Whether FHIR itself defines it for all of the types.
+    pub(super) is_core: bool,
     first: Shape<'e>,
     /// One, or one for each part of a composite.
     shapes: Vec<Shape<'e>>,
@@ -34,6 +36,9 @@ impl<'e> Parameter<'e> {
                 lacking = lacking.or(Some(resource_type));
                 continue;
             };
+            if let Some(progress) = parameter.progress() {
+                return Err(Refusal::Unknown(being_built(resource_type, code, progress).into()));
+            }
             let key = ParameterKey { resource_type, code: code.into() };
             let shapes = parameter.shapes();
             match &mut found {
@@ -41,9 +46,13 @@ impl<'e> Parameter<'e> {
                     let Some(first) = shapes.first().cloned() else { continue };
                     let search_type = parameter.search_type;
                     let (code, keys) = (code.into(), vec![key]);
-                    found = Some(Self { code, keys, search_type, first, shapes });
+                    let is_core = parameter.custom.is_none();
+                    found = Some(Self { code, keys, search_type, is_core, first, shapes });
                 }
-                Some(found) => found.add(key, parameter.search_type, &shapes)?,
+                Some(found) => {
+                    found.is_core &= parameter.custom.is_none();
+                    found.add(key, parameter.search_type, &shapes)?;
+                }
             }
         }
         match (found, lacking) {
@@ -103,6 +112,11 @@ impl<'e> Parameter<'e> {
     pub(super) fn may_lead_to(&self, target: ResourceType) -> bool {
         self.first.targets.is_empty() || self.first.targets.contains(&target)
     }
+}
+
+fn being_built(of: ResourceType, code: &str, progress: &Progress) -> String {
+    let (done, total) = progress.get();
+    format!("{of}.{code} is being built: {done} of {total} resources are done")
 }
 
 fn unknown(types: &[ResourceType], code: &str) -> String {

@@ -37,6 +37,10 @@ impl Criteria<'_> {
     ) -> Result<Filter, Refusal> {
         let shape = parameter.shape();
         match modifier {
+            "text" | "text-advanced" if !parameter.is_core => Err(Reason::NotSupported(
+                format!(":{modifier} is not offered for parameters beside FHIR's own").into(),
+            )
+            .into()),
             "not" => {
                 let any = self.any_of(parameter, value, |criteria, raw| {
                     criteria.plain(parameter.shapes(), raw)

@@ -72,13 +72,14 @@ impl Parameters {
     fn new(extractor: Arc<Extractor>, hasher: &Hasher) -> Self {
         let of_type = |of| {
             let known = extractor.parameters(of).iter();
-            known.map(|parameter| hasher.parameter(of, &parameter.code)).collect()
+            known.map(|parameter| hasher.parameter(of, &parameter.key())).collect()
         };
         let parameters = ResourceType::all().map(of_type).collect();
         Self { extractor, hasher: hasher.clone(), hashes: parameters }
     }
 
-    /// Tells apart what makes the rows: an index of another fingerprint must be built anew.
+    /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
+    /// beside FHIR's own have a state of their own (`search_parameter`).
     pub(in crate::store) fn fingerprint(&self) -> u64 {
         let mut text = format!("{FORMAT}");
         for definition in self.extractor.spec().search_parameters.all() {

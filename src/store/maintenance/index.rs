@@ -27,7 +27,7 @@ const BEGIN: &str = "INSERT INTO index_build (fingerprint) VALUES ($1) \
      is_finished = false WHERE index_build.fingerprint <> excluded.fingerprint \
      OR (index_build.is_finished AND $2::bool)";
 
-const POSITION: &str = "SELECT after_rid, done, is_finished FROM index_build FOR UPDATE";
+pub(super) const POSITION: &str = "SELECT after_rid, done, is_finished FROM index_build FOR UPDATE";
 
 const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
 
@@ -64,14 +64,14 @@ pub async fn build_index(
     let transaction = store.0.writers.begin("BEGIN").await?;
     execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
     commit(transaction).await?;
-    while let Some(done) = build_some(store, &parameters).await? {
+    while let Some(done) = build_some(store).await? {
         progress(done);
     }
     Ok(())
 }
 
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
-async fn build_some(store: &Store, parameters: &Parameters) -> Result<Option<u64>, Error> {
+async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
     let transaction = store.0.writers.begin("BEGIN").await?;
     let position = query(&transaction, POSITION, &[]).await?;
     let Some(position) = position.first() else {
@@ -85,21 +85,35 @@ async fn build_some(store: &Store, parameters: &Parameters) -> Result<Option<u64
         return Ok(None);
     }
     let found = query(&transaction, NEXT, &[&after, &TENANT, &BATCH]).await?;
+    let parameters = store.parameters()?;
+    let last = replace(store, &transaction, &parameters, &found).await?.unwrap_or(after);
+    let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
+    execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
+    commit(transaction).await?;
+    Ok(Some(u64::try_from(done + count).unwrap_or_default()))
+}
+
+/// Replaces the rows of resources, which are locked; the key of the last of them.
+pub(super) async fn replace(
+    store: &Store,
+    transaction: &Transaction,
+    parameters: &Parameters,
+    found: &[Row],
+) -> Result<Option<i64>, Error> {
     let keys: Result<Vec<i64>, _> = found.iter().map(|row| row.try_get(0)).collect();
     let keys = keys.map_err(failure::error)?;
-    execute(&transaction, CLEAR, &[&keys, &BUCKET]).await?;
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    execute(transaction, CLEAR, &[&keys, &BUCKET]).await?;
     let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
-    for row in &found {
+    for row in found {
         rows.extend(stored(row, parameters)?);
     }
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
-    write::reindex(&transaction, &indexed).await.map_err(fault)?;
-    let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    let last = keys.last().copied().unwrap_or(after);
-    execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
-    commit(transaction).await?;
-    Ok(Some(u64::try_from(done + count).unwrap_or_default()))
+    write::reindex(transaction, &indexed).await.map_err(fault)?;
+    Ok(keys.last().copied())
 }
 
 /// A resource as it is stored, as far as its rows need it.
@@ -138,7 +152,7 @@ fn stored(row: &Row, parameters: &Parameters) -> Result<Option<(Stored, IndexRow
     Ok(Some((Stored { rid: row.try_get(0).map_err(failure::error)?, identity, patients }, rows)))
 }
 
-async fn query(
+pub(super) async fn query(
     transaction: &Transaction,
     sql: &'static str,
     parameters: &[&(dyn ToSql + Sync)],
@@ -147,7 +161,7 @@ async fn query(
     transaction.query(&statement, parameters).await.map_err(failure::error)
 }
 
-async fn execute(
+pub(super) async fn execute(
     transaction: &Transaction,
     sql: &'static str,
     parameters: &[&(dyn ToSql + Sync)],
@@ -156,7 +170,7 @@ async fn execute(
     transaction.execute(&statement, parameters).await.map_err(failure::error)
 }
 
-async fn commit(transaction: Transaction) -> Result<(), Error> {
+pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {
     transaction.commit().await.map_err(failure::error)
 }
 

@@ -3,6 +3,7 @@
 mod contents;
 mod feed;
 mod index;
+mod search_parameters;
 
 use crate::error::Error;
 
@@ -11,16 +12,26 @@ use super::{Store, failure};
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub use search_parameters::{
+    InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
+    parameters_mark,
+};
 
 const MAKE_PARTITIONS: &str = "SELECT kiln_make_partitions(CURRENT_DATE)";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM ident)";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [&[MAKE_PARTITIONS, IS_EMPTY], contents::STATEMENTS, feed::STATEMENTS, index::STATEMENTS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        &[MAKE_PARTITIONS, IS_EMPTY],
+        contents::STATEMENTS,
+        feed::STATEMENTS,
+        index::STATEMENTS,
+        search_parameters::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// Makes the partitions of the next months; a second call finds nothing to do.

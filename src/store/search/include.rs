@@ -25,7 +25,6 @@ use crate::store::index::Parameters;
 use crate::store::resource::{Current, current};
 use crate::store::{Store, TENANT, failure};
 
-use super::Definitions;
 use super::atom::Parameter;
 
 /// How often iterated includes are followed.
@@ -90,7 +89,6 @@ pub(in crate::store) struct Included {
 pub(in crate::store) async fn included(
     includes: &[Include],
     matches: &[&Version],
-    definitions: &Definitions,
     reader: Reader<'_>,
     store: &Store,
     permit: &Permit<'_>,
@@ -100,7 +98,7 @@ pub(in crate::store) async fn included(
     }
     let parameters = store.parameters()?;
     let hasher = store.hasher();
-    let run = Run { parameters: &parameters, definitions, hasher, reader, permit };
+    let run = Run { parameters: &parameters, hasher, reader, permit };
     let known = matches.iter().map(|version| version.identity.clone()).collect();
     let mut found = Found { known, included: Included::default() };
     let mut wanted = Wanted::default();
@@ -285,7 +283,6 @@ impl Found {
 /// One search's includes on one connection.
 struct Run<'a, 'gate> {
     parameters: &'a Parameters,
-    definitions: &'a Definitions,
     hasher: &'a Hasher,
     reader: Reader<'a>,
     permit: &'a Permit<'gate>,
@@ -294,7 +291,7 @@ struct Run<'a, 'gate> {
 impl Run<'_, '_> {
     /// The types that a reference parameter may lead to.
     fn targets(&self, of: ResourceType, code: &str) -> Vec<ResourceType> {
-        let parameters = &self.definitions.spec().search_parameters;
+        let parameters = self.parameters.extractor.search_parameters();
         let targets = parameters.find(of, code).map(|found| found.targets.clone());
         targets.unwrap_or_default()
     }
@@ -306,9 +303,11 @@ impl Run<'_, '_> {
         code: Option<&str>,
         to: ResourceType,
     ) -> impl Iterator<Item = &str> {
-        let all = self.definitions.spec().search_parameters.of(of);
+        let all = self.parameters.extractor.search_parameters().of(of);
         all.filter(move |parameter| {
+            let custom = parameter.custom.as_ref();
             parameter.search_type == SearchType::Reference
+                && custom.is_none_or(|custom| custom.progress.is_none())
                 && code.is_none_or(|code| code == &*parameter.code)
                 && (parameter.targets.is_empty() || parameter.targets.contains(&to))
         })

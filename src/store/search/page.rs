@@ -184,9 +184,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
         disclosed: &mut Disclosed,
     ) -> Result<(), Error> {
         let matches: Vec<&Version> = page.matches.iter().map(|it| &it.version).collect();
-        let (definitions, store, permit) = (self.definitions, self.store, self.permit);
+        let (store, permit) = (self.store, self.permit);
         let reader = run.reader();
-        let found = included(&request.includes, &matches, definitions, reader, store, permit);
+        let found = included(&request.includes, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
         page.included = versions;
         page.is_included_cut = is_cut;

@@ -1,0 +1,226 @@
+//! Search parameters beside FHIR's own: read from resources, checked, and added to the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::fhir::json::Value;
+use crate::fhir::schema::Schema;
+use crate::fhir::{Issue, IssueCode, ResourceType};
+use crate::fhirpath::Expression;
+
+use super::{SearchParameter, SearchParameters, SearchType, parameter};
+
+/// Longest name in a query.
+const MAX_CODE: usize = 64;
+
+/// What a parameter that is not FHIR's own has beside its definition.
+#[derive(Clone, Debug)]
+pub struct Custom {
+    /// The logical id of the resource that defines it.
+    pub id: Box<str>,
+    /// Tells it from what had its name before.
+    pub generation: i32,
+    /// How far the index is; `None`: it has all.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// How far the index of a parameter is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Notes how many resources are done, of how many.
+    pub fn set(&self, done: u64, total: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// How many resources are done, of how many.
+    pub fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+impl SearchParameter {
+    /// Whether it is FHIR's own.
+    pub fn is_core(&self) -> bool {
+        self.custom.is_none()
+    }
+
+    /// The definition in a SearchParameter resource; `None` when it is not complete.
+    pub fn read(resource: &Value<'_>, custom: Custom) -> Option<Self> {
+        let read = parameter(resource)?;
+        Some(Self { custom: Some(custom), is_experimental: false, ..read })
+    }
+}
+
+impl SearchParameters {
+    /// These parameters and more, each of which replaces what has its url.
+    #[must_use]
+    pub fn with(&self, more: Vec<SearchParameter>, schema: &Schema) -> Self {
+        let is_replaced = |one: &&SearchParameter| !more.iter().any(|other| other.url == one.url);
+        let mut all: Vec<SearchParameter> = self.all.iter().filter(is_replaced).cloned().collect();
+        all.extend(more);
+        Self::of_all(all, schema)
+    }
+
+    /// What keeps a SearchParameter resource with this id from being in force beside these
+    /// parameters; nothing for one that does not ask to be.
+    pub fn faults(&self, resource: &Value<'_>, id: &str, schema: &Schema) -> Vec<Issue> {
+        if !asks_to_be_in_force(resource) || self.is_own(resource) {
+            return Vec::new();
+        }
+        let mut check = Check { known: self, resource, id, schema, faults: Vec::new() };
+        check.names();
+        check.bases();
+        check.expressions();
+        check.faults
+    }
+
+    /// Whether a resource only repeats a parameter of FHIR itself.
+    pub fn is_own(&self, resource: &Value<'_>) -> bool {
+        let url = resource.str_at("url").unwrap_or_default();
+        let Some(own) = self.by_url(url).filter(|own| own.is_core() && !own.is_experimental) else {
+            return false;
+        };
+        parameter(resource).is_some_and(|read| {
+            read.code == own.code
+                && read.search_type == own.search_type
+                && read.expression == own.expression
+                && read.bases == own.bases
+        })
+    }
+}
+
+/// Whether a SearchParameter resource is one that is to be used.
+pub fn asks_to_be_in_force(resource: &Value<'_>) -> bool {
+    resource.str_at("status") == Some("active")
+}
+
+struct Check<'c> {
+    known: &'c SearchParameters,
+    resource: &'c Value<'c>,
+    id: &'c str,
+    schema: &'c Schema,
+    faults: Vec<Issue>,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, code: IssueCode, text: impl Into<String>, element: &str) {
+        let place = format!("SearchParameter.{element}");
+        self.faults.push(Issue::error_at(code, text, place));
+    }
+
+    fn is_other(&self, parameter: &SearchParameter) -> bool {
+        parameter.custom.as_ref().is_none_or(|custom| *custom.id != *self.id)
+    }
+
+    fn names(&mut self) {
+        let code = self.resource.str_at("code").unwrap_or_default();
+        let is_plain = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+        let is_name = code.starts_with(|it: char| it.is_ascii_alphabetic())
+            && code.len() <= MAX_CODE
+            && code.chars().all(is_plain);
+        if !is_name {
+            let text = format!(
+                "a code in force is a letter, then letters, digits, - and _: {code:?} is not"
+            );
+            self.fault(IssueCode::Value, text, "code");
+        }
+        let of_type = self.resource.str_at("type").unwrap_or_default();
+        if SearchType::from_code(of_type).is_none_or(|known| known == SearchType::Special) {
+            let text = format!("a parameter of type {of_type:?} cannot be searched by");
+            self.fault(IssueCode::Value, text, "type");
+        }
+        let url = self.resource.str_at("url").unwrap_or_default();
+        let other = self.known.by_url(url).filter(|other| !other.is_experimental);
+        if other.is_some_and(|other| self.is_other(other)) {
+            let text = format!("another search parameter has the url {url}");
+            self.fault(IssueCode::Duplicate, text, "url");
+        }
+    }
+
+    fn bases(&mut self) {
+        let bases = self.resource.items_at("base");
+        if bases.is_empty() {
+            self.fault(IssueCode::Required, "a parameter has at least one base", "base");
+        }
+        for (at, base) in bases.iter().enumerate() {
+            let base = base.as_str().unwrap_or_default();
+            let place = format!("base[{at}]");
+            let types: Vec<ResourceType> = ResourceType::all()
+                .filter(|of| super::ancestry(self.schema, of.as_str()).any(|it| it == base))
+                .collect();
+            if types.is_empty() {
+                let text = format!("{base:?} is no type of resource");
+                self.fault(IssueCode::Value, text, &place);
+            }
+            self.collision(&types, &place);
+        }
+        for (at, target) in self.resource.items_at("target").iter().enumerate() {
+            let target = target.as_str().unwrap_or_default();
+            if target.parse::<ResourceType>().is_err() {
+                let text = format!("{target:?} is no type of resource");
+                self.fault(IssueCode::Value, text, &format!("target[{at}]"));
+            }
+        }
+    }
+
+    /// The code must not be that of another parameter of one of the types.
+    fn collision(&mut self, types: &[ResourceType], place: &str) {
+        let code = self.resource.str_at("code").unwrap_or_default();
+        let url = self.resource.str_at("url").unwrap_or_default();
+        let other = types.iter().find_map(|of| {
+            let found = self.known.find(*of, code).filter(|found| !found.is_experimental)?;
+            (&*found.url != url && self.is_other(found)).then_some((of, &found.url))
+        });
+        if let Some((of, other)) = other {
+            let text = format!("{of} has a parameter {code:?} already: {other}");
+            self.fault(IssueCode::BusinessRule, text, place);
+        }
+    }
+
+    fn expressions(&mut self) {
+        match self.resource.str_at("expression") {
+            Some(expression) => self.expression(expression, "expression"),
+            None => self.fault(
+                IssueCode::Required,
+                "a parameter in force needs an expression: only that says what is indexed",
+                "expression",
+            ),
+        }
+        let is_composite = self.resource.str_at("type") == Some("composite");
+        let components = self.resource.items_at("component");
+        if is_composite && components.len() < 2 {
+            let text = "a composite needs at least two components";
+            self.fault(IssueCode::Required, text, "component");
+        }
+        for (at, component) in components.iter().enumerate() {
+            let place = format!("component[{at}]");
+            let definition = component.str_at("definition").unwrap_or_default();
+            let known = self.known.by_url(definition);
+            let fits = |of: SearchType| !matches!(of, SearchType::Composite | SearchType::Special);
+            if known.is_none_or(|known| !fits(known.search_type)) {
+                let text = format!("there is no parameter {definition:?} that could be a part");
+                self.fault(IssueCode::BusinessRule, text, &format!("{place}.definition"));
+            }
+            let expression = component.str_at("expression").unwrap_or_default();
+            self.expression(expression, &format!("{place}.expression"));
+        }
+    }
+
+    fn expression(&mut self, text: &str, place: &str) {
+        match Expression::parse(text) {
+            Err(error) => self.fault(IssueCode::Invalid, error.to_string(), place),
+            Ok(parsed) => {
+                for function in parsed.unsupported() {
+                    let text = format!("the function {function}() is not supported");
+                    self.fault(IssueCode::NotSupported, text, place);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Search parameters that clients define: which are in force, and building the index for them.
+//!
+//! `search_parameter` is what all nodes go by. A definition that was stored is taken into it by
+//! whichever node sees it first; from then on each node indexes it with what it writes. After a while,
+//! when all do, the resources from before are indexed, some at a time: the row is the position and the
+//! progress, so a build goes on where one that was killed has ended.
+
+use crate::error::Error;
+use crate::fhir::ResourceType;
+
+use super::super::index::Parameters;
+use super::super::rows::JsonText;
+use super::super::{Store, TENANT, failure};
+use super::index::{POSITION, commit, execute, query, replace};
+
+/// Resources that are looked at in one transaction.
+const WINDOW: i64 = 500;
+
+/// Changes with every version of a resource of a type.
+const MARK: &str = "SELECT count(*) || ':' || coalesce(sum(hashtextextended(rid || '.' || vid, 0) / 4096), 0) \
+     FROM res WHERE tid = $1 AND rt = $2";
+
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
+
+const STORED: &str = "SELECT rid, id, body FROM res \
+     WHERE tid = $1 AND rt = $2 AND op <> 'D' ORDER BY rid";
+
+const DROP: &str = "DELETE FROM search_parameter p WHERE NOT EXISTS \
+     (SELECT FROM unnest($1::bigint[], $2::text[]) w (rid, definition) \
+     WHERE w.rid = p.rid AND w.definition = p.definition)";
+
+const ADD: &str = "INSERT INTO search_parameter (rid, definition) \
+     SELECT w.rid, w.definition FROM unnest($1::bigint[], $2::text[]) w (rid, definition) \
+     ON CONFLICT (rid) DO NOTHING";
+
+const IN_FORCE: &str = "SELECT generation, definition, done, coalesce(total, 0), is_active \
+     FROM search_parameter ORDER BY generation";
+
+const IS_WAITING: &str = "SELECT EXISTS (SELECT FROM search_parameter WHERE NOT is_active)";
+
+const NEXT_BUILD: &str = "SELECT generation, after_rid, total FROM search_parameter \
+     WHERE NOT is_active AND since < clock_timestamp() - $1::float8 * interval '1 second' \
+     ORDER BY generation LIMIT 1 FOR UPDATE";
+
+const TOTAL: &str = "SELECT count(*) FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D'";
+
+const END: &str = "SELECT max(rid) FROM \
+     (SELECT rid FROM res WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) w";
+
+const OF_TYPES: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
+     WHERE rid > $1 AND rid <= $2 AND tid = $3 AND rt = ANY($4) AND op <> 'D' \
+     ORDER BY rid FOR SHARE";
+
+const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3, total = $4, \
+     is_active = $5 WHERE generation = $1";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] =
+    &[MARK, LOCK, STORED, DROP, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, END, OF_TYPES, STEP];
+
+/// A stored SearchParameter.
+#[derive(Clone, Debug)]
+pub struct StoredDefinition {
+    /// Its key.
+    pub key: i64,
+    /// Its logical id.
+    pub id: String,
+    /// The resource without resourceType, id and meta, as JSON.
+    pub body: Vec<u8>,
+}
+
+/// A definition in force.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// Tells it from all others, at any time.
+    pub generation: i32,
+    /// As it was chosen.
+    pub definition: String,
+    /// How many resources are indexed for it.
+    pub done: u64,
+    /// How many there were when that began; 0 before.
+    pub total: u64,
+    /// Whether the index has all.
+    pub is_active: bool,
+}
+
+/// What changes whenever a SearchParameter is written.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn parameters_mark(store: &Store) -> Result<String, Error> {
+    let query = sqlx::query_as(MARK).bind(TENANT).bind(ResourceType::SEARCH_PARAMETER.code());
+    let (mark,): (String,) = query.fetch_one(&store.0.admin).await.map_err(failure::sqlx_error)?;
+    Ok(mark)
+}
+
+/// Puts those of the stored definitions in force that `choose` names with what it makes of them.
+/// One that changed begins anew.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn choose_parameters(
+    store: &Store,
+    choose: impl FnOnce(&[StoredDefinition]) -> Vec<(i64, String)>,
+) -> Result<(), Error> {
+    let transaction = store.0.writers.begin("BEGIN").await?;
+    query(&transaction, LOCK, &[]).await?;
+    let of = ResourceType::SEARCH_PARAMETER.code();
+    let mut stored = Vec::new();
+    for row in query(&transaction, STORED, &[&TENANT, &of]).await? {
+        let body: JsonText<'_> = row.try_get(2).map_err(failure::error)?;
+        stored.push(StoredDefinition {
+            key: row.try_get(0).map_err(failure::error)?,
+            id: row.try_get(1).map_err(failure::error)?,
+            body: body.0.to_vec(),
+        });
+    }
+    let (keys, definitions): (Vec<i64>, Vec<String>) = choose(&stored).into_iter().unzip();
+    execute(&transaction, DROP, &[&keys, &definitions]).await?;
+    execute(&transaction, ADD, &[&keys, &definitions]).await?;
+    commit(transaction).await
+}
+
+/// The definitions in force.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn parameters_in_force(store: &Store) -> Result<Vec<InForce>, Error> {
+    let rows: Vec<(i32, String, i64, i64, bool)> =
+        sqlx::query_as(IN_FORCE).fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)?;
+    let in_force =
+        |(generation, definition, done, total, is_active): (_, _, i64, i64, _)| InForce {
+            generation,
+            definition,
+            done: done.try_into().unwrap_or_default(),
+            total: total.try_into().unwrap_or_default(),
+            is_active,
+        };
+    Ok(rows.into_iter().map(in_force).collect())
+}
+
+/// Indexes the next resources for a definition that has been in force for `grace_s` seconds; whether
+/// there were any.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database: what is done stays done.
+pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error> {
+    let is_waiting = sqlx::query_as(IS_WAITING).fetch_one(&store.0.admin).await;
+    let (is_waiting,): (bool,) = is_waiting.map_err(failure::sqlx_error)?;
+    if !is_waiting {
+        return Ok(false);
+    }
+    let transaction = store.0.writers.begin("BEGIN").await?;
+    // One build at a time, of whatever kind: all of them replace rows of resources.
+    query(&transaction, POSITION, &[]).await?;
+    let found = query(&transaction, NEXT_BUILD, &[&grace_s]).await?;
+    let parameters = store.parameters()?;
+    let Some((row, generation)) = found.first().and_then(|row| Some((row, row.try_get(0).ok()?)))
+    else {
+        transaction.roll_back().await;
+        return Ok(false);
+    };
+    let Some(types) = types(&parameters, generation) else {
+        // This node does not know it yet: it must not be the one that fills the index for it.
+        transaction.roll_back().await;
+        return Ok(false);
+    };
+    let after: i64 = row.try_get(1).map_err(failure::error)?;
+    let total = match row.try_get::<_, Option<i64>>(2).map_err(failure::error)? {
+        Some(total) => total,
+        None => number(&query(&transaction, TOTAL, &[&TENANT, &types]).await?)?.unwrap_or_default(),
+    };
+    let end = number(&query(&transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
+    let mut done = 0_i64;
+    if let Some(end) = end {
+        let rows = query(&transaction, OF_TYPES, &[&after, &end, &TENANT, &types]).await?;
+        replace(store, &transaction, &parameters, &rows).await?;
+        done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    }
+    let after = end.unwrap_or(after);
+    execute(&transaction, STEP, &[&generation, &after, &done, &total, &end.is_none()]).await?;
+    commit(transaction).await?;
+    Ok(true)
+}
+
+/// The types that have the parameter of a generation; `None`: nobody has it here.
+fn types(parameters: &Parameters, generation: i32) -> Option<Vec<i16>> {
+    let has_it = |of: &ResourceType| {
+        let known = parameters.extractor.parameters(*of).iter();
+        known.filter_map(|known| known.custom.as_ref()).any(|it| it.generation == generation)
+    };
+    let types: Vec<i16> = ResourceType::all().filter(has_it).map(ResourceType::code).collect();
+    (!types.is_empty()).then_some(types)
+}
+
+fn number(rows: &[tokio_postgres::Row]) -> Result<Option<i64>, Error> {
+    rows.first().map_or(Ok(None), |row| row.try_get(0).map_err(failure::error))
+}
