@@ -145,7 +145,7 @@ async fn health_and_metrics_tell_how_it_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_at_the_root_leads_to_what_is_there() {
-    for (admin, links) in [(&[][..], 3), (&[("admin.listen", "127.0.0.1:0")], 2)] {
+    for (admin, links) in [(&[][..], 4), (&[("admin.listen", "127.0.0.1:0")], 3)] {
         let server = TestServer::start_with(admin).await;
         let page = server.client.get(&format!("{}/", server.client.root())).await.expect(200);
         assert!(page.header("Content-Type").unwrap().starts_with("text/html"), "{page:?}");
