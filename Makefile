@@ -36,6 +36,7 @@ bench: deps ## Requests per second beside PostgreSQL's own, on this machine.
 	$(KILN) bench crud
 	$(KILN) bench read
 	$(KILN) bench import
+	$(KILN) bench search
 
 deps: ## Installs what is missing: a PostgreSQL server. Names what it cannot install.
 	@.ci/deps

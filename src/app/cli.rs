@@ -285,6 +285,8 @@ async fn open_engine(
     let base = config.base_url(config.http.listen);
     let engine = server::engine(config, database.store.clone(), base)?;
     let parameters = search_parameters::of(&engine, &database.store).await?;
+    // Writes tell the index what changes: what it holds must be of this version's making.
+    server::build_index(&database.store).await?;
     Ok((database, Arc::new(engine), parameters))
 }
 

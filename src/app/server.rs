@@ -246,7 +246,7 @@ fn definitions(error: impl std::fmt::Display) -> StartError {
 }
 
 /// Builds the search index where another version of this program, or none, has filled it.
-async fn build_index(store: &Store) -> Result<(), StartError> {
+pub(super) async fn build_index(store: &Store) -> Result<(), StartError> {
     let mut told = Instant::now();
     let progress = |resources| {
         if told.elapsed() > Duration::from_secs(5) {

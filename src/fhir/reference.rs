@@ -77,6 +77,22 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The type that a reference names, wherever its target is: `Patient/1`,
+/// `http://host/fhir/Patient/1/_history/2`, `Patient?identifier=1`.
+pub fn named_type(text: &str) -> Option<ResourceType> {
+    let path = text.split('#').next()?;
+    let name = if let Some((name, _)) = path.split_once('?') {
+        name.rsplit('/').next()?
+    } else {
+        let mut parts = path.rsplit('/').skip(1);
+        match parts.next()? {
+            "_history" => parts.nth(1)?,
+            name => name,
+        }
+    };
+    name.parse().ok()
+}
+
 /// What follows the server's base and a slash; `None` when `text` is not under it.
 pub fn strip_base<'a>(text: &'a str, base: &str) -> Option<&'a str> {
     let after_scheme = |url: &str| -> Option<usize> { url.find("://").map(|at| at + 3) };
@@ -95,6 +111,27 @@ fn has_scheme(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_names_a_type_wherever_it_leads() {
+        for (text, expected) in [
+            ("Patient/1", Some("Patient")),
+            ("Patient/1/_history/2", Some("Patient")),
+            ("http://host/fhir/Patient/1", Some("Patient")),
+            ("http://host/fhir/Patient/1/_history/2#x", Some("Patient")),
+            ("Patient?identifier=a/b", Some("Patient")),
+            ("http://host/fhir/Patient?identifier=1", Some("Patient")),
+            ("patient/1", None),
+            ("1", None),
+            ("urn:uuid:1", None),
+            ("#p", None),
+            ("_history/2", None),
+            ("", None),
+        ] {
+            let found = named_type(text);
+            assert_eq!(found.as_ref().map(|of| of.as_str()), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn each_form_of_a_reference_is_told_apart() {

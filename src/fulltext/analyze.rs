@@ -18,6 +18,10 @@ const MAX_WORD_BYTES: usize = 100;
 const MAX_JOINED_PARTS: usize = 4;
 /// Stands between a parameter's name and its text.
 const NAME_END: char = '\u{1f}';
+/// Stands before a text that is kept whole, to be found by its beginning.
+const START: char = '\u{1e}';
+/// The longest beginning that is kept, in bytes.
+const MAX_START_BYTES: usize = 250;
 
 /// One word of a text.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -146,6 +150,9 @@ impl Analyzer {
         let mut stemmer = self.stemmer();
         let mut words = Vec::new();
         let mut position = 0;
+        if self.is_named {
+            words.push(Word { text: named(name, &start(text)), position });
+        }
         for run in text.split_whitespace() {
             let Chunk { parts, mut whole } = chunk(run);
             for part in parts {
@@ -170,6 +177,12 @@ fn stem(stemmer: &mut TextAnalyzer, word: &str) -> Option<String> {
     let mut stream = stemmer.token_stream(word);
     let stem = stream.next().map(|token| token.text.clone());
     stem.filter(|stem| stem != word && !stem.is_empty())
+}
+
+/// The beginning of a text as it is kept and looked for: folded, and cut.
+pub(super) fn start(text: &str) -> String {
+    let folded = fold(text);
+    format!("{START}{}", &folded[..folded.floor_char_boundary(MAX_START_BYTES)])
 }
 
 /// A parameter's name before a text or a word.
@@ -266,6 +279,7 @@ mod tests {
         let analyzer = Analyzer::default().of_named();
         let words = analyzer.words(&named("code", "Heart failure"));
         let texts: Vec<_> = words.into_iter().map(|word| word.text).collect();
-        assert_eq!(texts, [named("code", "heart"), named("code", "failure")]);
+        let start = named("code", &start("heart failure"));
+        assert_eq!(texts, [start, named("code", "heart"), named("code", "failure")]);
     }
 }

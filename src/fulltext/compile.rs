@@ -11,7 +11,7 @@ use tantivy::schema::{Field, IndexRecordOption};
 
 use crate::fhir::ResourceType;
 
-use super::analyze::{Analyzer, Chunk, named};
+use super::analyze::{Analyzer, Chunk, named, start};
 use super::query::Node;
 
 /// Most words that the end of a phrase may stand for.
@@ -46,6 +46,11 @@ impl Target<'_> {
             Node::Prefix(chunk) => alternatives(chunk, |parts| self.prefix(parts)),
             Node::Word(chunk) => alternatives(chunk, |parts| self.word(parts)),
         }
+    }
+
+    /// The query for texts that begin so.
+    pub(super) fn beginning(&self, text: &str) -> Box<dyn Query> {
+        self.prefix(&[&start(text)])
     }
 
     fn all(&self, nodes: &[Node]) -> Box<dyn Query> {

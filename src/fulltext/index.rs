@@ -9,6 +9,7 @@ use tantivy::collector::TopDocs;
 use tantivy::columnar::Column;
 use tantivy::directory::MmapDirectory;
 use tantivy::indexer::IndexWriterOptions;
+use tantivy::query::Query;
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions,
 };
@@ -29,7 +30,7 @@ use super::query;
 use super::wait::{Asked, Waiting};
 
 /// The layout of the index and the making of words: another number, another index.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Memory for documents that are not in a file yet, the least that the library takes.
 const WRITER_BYTES: usize = 15_000_000;
 
@@ -193,6 +194,32 @@ impl FullText {
         limit: usize,
     ) -> Result<Vec<Hit>, FullTextError> {
         let node = query::parse(query)?;
+        self.find(field, types, limit, |target| target.query(&node))
+    }
+
+    /// At most `limit` resources of these types with a text of the parameter that begins so, case,
+    /// accents and punctuation aside.
+    ///
+    /// # Errors
+    /// [`FullTextError::NotReady`]
+    pub fn beginning(
+        &self,
+        parameter: &str,
+        text: &str,
+        types: &[ResourceType],
+        limit: usize,
+    ) -> Result<Vec<Hit>, FullTextError> {
+        let field = FullTextField::Parameter(parameter.into());
+        self.find(&field, types, limit, |target| target.beginning(text))
+    }
+
+    fn find(
+        &self,
+        field: &FullTextField,
+        types: &[ResourceType],
+        limit: usize,
+        query: impl FnOnce(&Target<'_>) -> Box<dyn Query>,
+    ) -> Result<Vec<Hit>, FullTextError> {
         if !self.is_ready() {
             return Err(FullTextError::NotReady);
         }
@@ -203,7 +230,7 @@ impl FullText {
             FullTextField::Parameter(code) => (files.fields.texts, Some(&**code)),
         };
         let target = Target { field: place, parameter, analyzer: self.analyzer };
-        let query = of_types(target.query(&node), files.fields.kind, types);
+        let query = of_types(query(&target), files.fields.kind, types);
         let searcher = files.reader.searcher();
         let found =
             searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, ResourceType};
-use crate::search::request::SearchRequest;
+use crate::search::request::{Filter, SearchRequest};
 use crate::store::{Current, WriteTx};
 
 use super::SearchTarget;
@@ -69,6 +69,11 @@ impl Engine {
         if request.filters.is_empty() {
             let text = "criteria need a parameter with a value: without one they match everything";
             return Err(Error::invalid(IssueCode::Required, text));
+        }
+        if request.filters.iter().any(Filter::asks_for_words) {
+            let text =
+                "words are found some time after a write only: they cannot stand in criteria";
+            return Err(Error::NotSupported(text.to_owned()));
         }
         let hasher = self.store.hasher();
         let names = lock_names(resource_type, &request.shown);

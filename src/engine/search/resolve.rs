@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{IssueCode, ResourceType};
-use crate::fulltext::{FullText, FullTextError};
+use crate::fulltext::{FullText, FullTextError, Hit};
 use crate::search::extract::Extractor;
 use crate::search::request::compare::{AskedToken, Comparison};
-use crate::search::request::{Filter, FullTextField, SearchRequest, Test};
+use crate::search::request::{Filter, SearchRequest, Test};
 use crate::search::values::token::Code;
 use crate::spec::terminology::{Terminology, TerminologyFault};
 use crate::terminology::Source;
@@ -68,21 +68,12 @@ impl Resolver<'_> {
     /// A filter of resources of `types`.
     fn filter(&self, found: &mut Filter, types: &[ResourceType]) -> Result<(), Error> {
         match found {
-            Filter::All(all) | Filter::Any(all) => {
-                all.iter_mut().try_for_each(|of| self.filter(of, types))
-            }
-            Filter::Chain { targets, .. } => {
-                targets.iter_mut().try_for_each(|(target, of)| self.filter(of, &[*target]))
-            }
-            Filter::Has { source, filter, .. } => self.filter(filter, &[*source]),
-            Filter::Not(of) => self.filter(of, types),
             Filter::FullText { field, query } => {
-                *found = Filter::Keys(self.keys(field, query, types)?);
-                Ok(())
+                let hits = self.full_text()?.search(field, query, types, MOST_HITS + 1);
+                *found = Filter::Keys(keys(hits)?);
             }
             Filter::Test(test) if test.any.iter().any(|it| matches!(it, Comparison::Text(_))) => {
                 *found = self.texts(test, types)?;
-                Ok(())
             }
             Filter::Test(test) => {
                 self.test(test)?;
@@ -90,27 +81,22 @@ impl Resolver<'_> {
                 if test.any.is_empty() {
                     *found = Filter::Any(Vec::new());
                 }
-                Ok(())
             }
-            Filter::Compartment { .. }
-            | Filter::Hierarchy { .. }
-            | Filter::Id(_)
-            | Filter::Keys(_)
-            | Filter::LastUpdated(_)
-            | Filter::List(_)
-            | Filter::Type(_) => Ok(()),
+            _ => {}
         }
+        let mut parts = found.parts_mut(types).into_iter();
+        parts.try_for_each(|(part, types)| self.filter(part, &types))
     }
 
-    /// What `:text` on a token finds: all words of the text, the last one perhaps only begun
-    /// (rest 4.95). The text is folded, so nothing in it is an operator of the query language.
+    /// What `:text` on a token finds: a display or text that begins so (rest 4.95).
     fn texts(&self, test: &Test, types: &[ResourceType]) -> Result<Filter, Error> {
         let Some(parameter) = test.parameters.first() else { return Ok(Filter::Any(Vec::new())) };
-        let field = FullTextField::Parameter(parameter.code.clone());
         let mut any = Vec::with_capacity(test.any.len());
         for comparison in &test.any {
             if let Comparison::Text(text) = comparison {
-                any.push(Filter::Keys(self.keys(&field, &format!("{text}*"), types)?));
+                let full_text = self.full_text()?;
+                let found = full_text.beginning(&parameter.code, text, types, MOST_HITS + 1);
+                any.push(Filter::Keys(keys(found)?));
             }
         }
         Ok(Filter::Any(any))
@@ -161,21 +147,20 @@ impl Resolver<'_> {
         self.lookups.terminology.as_deref().ok_or_else(missing)
     }
 
-    fn keys(
-        &self,
-        field: &FullTextField,
-        query: &str,
-        types: &[ResourceType],
-    ) -> Result<Vec<i64>, Error> {
-        let full_text = self.lookups.full_text.as_deref();
-        let full_text = full_text.ok_or_else(|| not_offered("full text search"))?;
-        let hits = full_text.search(field, query, types, MOST_HITS + 1).map_err(words)?;
-        if hits.len() > MOST_HITS {
-            let text = format!("more than {MOST_HITS} resources have these words: ask for more");
-            return Err(Error::TooCostly(text));
-        }
-        Ok(hits.into_iter().map(|(key, _)| key).collect())
+    fn full_text(&self) -> Result<&FullText, Error> {
+        let missing = || not_offered("full text search");
+        self.lookups.full_text.as_deref().ok_or_else(missing)
     }
+}
+
+/// The keys that were found, unless there are more than a statement should have.
+fn keys(found: Result<Vec<Hit>, FullTextError>) -> Result<Vec<i64>, Error> {
+    let hits = found.map_err(words)?;
+    if hits.len() > MOST_HITS {
+        let text = format!("more than {MOST_HITS} resources have these words: ask for more");
+        return Err(Error::TooCostly(text));
+    }
+    Ok(hits.into_iter().map(|(key, _)| key).collect())
 }
 
 fn not_offered(what: &str) -> Error {

@@ -4,7 +4,8 @@
 
 use super::{Call, Function, function, one, optional};
 use crate::fhir::json::Value;
-use crate::fhir::schema::{Schema, TypeId, TypeKind};
+use crate::fhir::reference::named_type;
+use crate::fhir::schema::TypeKind;
 use crate::fhirpath::eval::Outcome;
 use crate::fhirpath::item::{Item, Node, Target};
 use crate::fhirpath::navigate;
@@ -114,22 +115,6 @@ fn target<'v>(
         }
     }
     let stated = || schema.by_name(node.value.str_at("type")?);
-    Ok(Item::Target(Target { reference, type_id: type_in(reference, schema).or_else(stated) }))
-}
-
-/// The type that a reference names: `Patient/1`, `http://host/fhir/Patient/1/_history/2`,
-/// `Patient?identifier=1`.
-fn type_in(reference: &str, schema: &Schema) -> Option<TypeId> {
-    let path = reference.split('#').next()?;
-    let name = if let Some((name, _)) = path.split_once('?') {
-        name.rsplit('/').next()?
-    } else {
-        let mut parts = path.rsplit('/').skip(1);
-        match parts.next()? {
-            "_history" => parts.nth(1)?,
-            name => name,
-        }
-    };
-    let type_id = schema.by_name(name)?;
-    (schema.get(type_id).kind == TypeKind::Resource).then_some(type_id)
+    let named = named_type(reference).and_then(|of| schema.by_name(of.as_str()));
+    Ok(Item::Target(Target { reference, type_id: named.or_else(stated) }))
 }

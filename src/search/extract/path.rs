@@ -11,6 +11,7 @@
 
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId, TypeKind};
+use crate::fhir::{ResourceType, reference};
 use crate::spec::codes::Codes;
 
 use super::kind::Kind;
@@ -263,12 +264,12 @@ fn passes(test: &Test, value: &Value<'_>, root: &Value<'_>) -> bool {
 }
 
 /// The type of what a Reference points to, as far as it tells; a contained one is looked at.
-fn target_type<'v>(reference: &'v Value<'v>, root: &'v Value<'v>) -> Option<&'v str> {
+fn target_type<'v>(from: &'v Value<'v>, root: &'v Value<'v>) -> Option<&'v str> {
     let stated = || {
-        let name = reference.str_at("type")?;
+        let name = from.str_at("type")?;
         name.rsplit('/').next()
     };
-    let Some(text) = reference.as_str().or_else(|| reference.str_at("reference")) else {
+    let Some(text) = from.as_str().or_else(|| from.str_at("reference")) else {
         return stated();
     };
     if let Some(id) = text.strip_prefix('#') {
@@ -277,21 +278,5 @@ fn target_type<'v>(reference: &'v Value<'v>, root: &'v Value<'v>) -> Option<&'v 
         let found = if id.is_empty() { Some(root) } else { holders.next() };
         return found.and_then(|value| value.str_at("resourceType")).or_else(stated);
     }
-    type_in(text).or_else(stated)
-}
-
-/// `Patient/1`, `http://host/fhir/Patient/1/_history/2`, `Patient?identifier=1`.
-fn type_in(reference: &str) -> Option<&str> {
-    let path = reference.split('#').next()?;
-    let name = if let Some((name, _)) = path.split_once('?') {
-        name.rsplit('/').next()?
-    } else {
-        let mut parts = path.rsplit('/').skip(1);
-        match parts.next()? {
-            "_history" => parts.nth(1)?,
-            name => name,
-        }
-    };
-    name.parse::<crate::fhir::ResourceType>().ok()?;
-    Some(name)
+    reference::named_type(text).map(ResourceType::as_str).or_else(stated)
 }

@@ -43,6 +43,8 @@ mod tests;
 mod token;
 mod uri;
 
+use std::borrow::Cow;
+
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::values::date::DateRange;
 use crate::spec::search_parameter::SearchType;
@@ -157,6 +159,56 @@ pub enum Filter {
     Test(Test),
     /// The resource is of one of these types (`_type` inside `_filter` and chains).
     Type(Vec<ResourceType>),
+}
+
+impl Filter {
+    /// The filters that it is made of, with the types that each is asked of; `types` are its own.
+    pub fn parts_mut<'f>(
+        &'f mut self,
+        types: &'f [ResourceType],
+    ) -> Vec<(&'f mut Self, Cow<'f, [ResourceType]>)> {
+        match self {
+            Self::All(all) | Self::Any(all) => {
+                all.iter_mut().map(|part| (part, Cow::Borrowed(types))).collect()
+            }
+            Self::Chain { targets, .. } => {
+                let of_target =
+                    |(of, part): &'f mut (ResourceType, Self)| (part, Cow::Owned(vec![*of]));
+                targets.iter_mut().map(of_target).collect()
+            }
+            Self::Has { source, filter, .. } => vec![(filter, Cow::Owned(vec![*source]))],
+            Self::Not(part) => vec![(part, Cow::Borrowed(types))],
+            Self::Compartment { .. }
+            | Self::FullText { .. }
+            | Self::Hierarchy { .. }
+            | Self::Id(_)
+            | Self::Keys(_)
+            | Self::LastUpdated(_)
+            | Self::List(_)
+            | Self::Test(_)
+            | Self::Type(_) => Vec::new(),
+        }
+    }
+
+    /// Whether `holds` is true of it or of a filter in it.
+    pub fn has(&self, holds: &impl Fn(&Self) -> bool) -> bool {
+        holds(self)
+            || match self {
+                Self::All(all) | Self::Any(all) => all.iter().any(|part| part.has(holds)),
+                Self::Chain { targets, .. } => targets.iter().any(|(_, part)| part.has(holds)),
+                Self::Has { filter, .. } | Self::Not(filter) => filter.has(holds),
+                _ => false,
+            }
+    }
+
+    /// Whether it asks for words, which are found some time after a write only.
+    pub fn asks_for_words(&self) -> bool {
+        self.has(&|filter| match filter {
+            Self::FullText { .. } => true,
+            Self::Test(test) => test.any.iter().any(|it| matches!(it, Comparison::Text(_))),
+            _ => false,
+        })
+    }
 }
 
 /// Comparisons with the values of a parameter.
