@@ -8,7 +8,7 @@ use std::time::Duration;
 use tantivy::collector::TopDocs;
 use tantivy::columnar::Column;
 use tantivy::directory::MmapDirectory;
-use tantivy::indexer::IndexWriterOptions;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::Query;
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions,
@@ -335,8 +335,22 @@ fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> 
         .num_merge_threads(1)
         .build();
     let writer = index.writer_with_options(options)?;
+    writer.set_merge_policy(Box::new(merging()));
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
     Ok(Files { index, reader, writer: Mutex::new(Some(writer)), fields })
+}
+
+/// Merges eight parts of about the same size into one.
+///
+/// A commit has few resources while few are written. By default all parts below 10,000 are of one
+/// size, so that every eight commits would write all of them again.
+fn merging() -> LogMergePolicy {
+    let mut merging = LogMergePolicy::default();
+    merging.set_min_num_segments(8);
+    merging.set_min_layer_size(64);
+    // Eightfold, as the power of two.
+    merging.set_level_log_size(3.0);
+    merging
 }
 
 fn schema() -> (Schema, Fields) {

@@ -5,13 +5,15 @@ use sqlx::FromRow;
 use crate::error::Error;
 use crate::fhir::ResourceType;
 
-use super::super::{Store, TENANT, failure};
+use super::super::{BUCKET, Store, TENANT, failure};
 
+/// By the bucket, which tells the tenant as well: the primary key is all that can serve it. With
+/// `tid`, a table without statistics is read through two indexes, the second one whole.
 const OF_KEYS: &str =
-    "SELECT rid, rt, id, meta::text, body::text FROM res WHERE rid = ANY($1) AND tid = $2";
+    "SELECT rid, rt, id, meta::text, body::text FROM res WHERE rid = ANY($1) AND dk = $2";
 
 const SIZES: &str = "SELECT rid, coalesce(pg_column_size(body), 0)::bigint FROM res \
-     WHERE rid = ANY($1) AND tid = $2 ORDER BY rid";
+     WHERE rid = ANY($1) AND dk = $2 ORDER BY rid";
 
 const SIZES_AFTER: &str = "SELECT rid, coalesce(pg_column_size(body), 0)::bigint FROM res \
      WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3";
@@ -54,7 +56,7 @@ impl Contents {
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn of_keys(store: &Store, keys: &[i64]) -> Result<Vec<Contents>, Error> {
-    let found = sqlx::query_as(OF_KEYS).bind(keys).bind(TENANT).fetch_all(&store.0.admin).await;
+    let found = sqlx::query_as(OF_KEYS).bind(keys).bind(BUCKET).fetch_all(&store.0.admin).await;
     found.map_err(failure::sqlx_error)
 }
 
@@ -64,7 +66,7 @@ pub async fn of_keys(store: &Store, keys: &[i64]) -> Result<Vec<Contents>, Error
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn sizes(store: &Store, keys: &[i64]) -> Result<Vec<(i64, i64)>, Error> {
-    let found = sqlx::query_as(SIZES).bind(keys).bind(TENANT).fetch_all(&store.0.admin).await;
+    let found = sqlx::query_as(SIZES).bind(keys).bind(BUCKET).fetch_all(&store.0.admin).await;
     found.map_err(failure::sqlx_error)
 }
 
