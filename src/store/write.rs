@@ -1,8 +1,9 @@
 //! Writes: versions collected by one interaction, made durable in one statement with their ledger rows.
 //!
 //! A writer reads without locks, stages the version it wants to follow, and the statement ends in
-//! `kiln_conflict()` when another version came between. Rows are locked in the order of their keys,
-//! so writers of shared rows wait for each other instead of deadlocking.
+//! `kiln_conflict()` when the row was touched between: by another version, a change of `meta` or a
+//! build of the index. Rows are locked in the order of their keys, so writers of shared rows wait for
+//! each other instead of deadlocking.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
 use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
-use super::rows::{JsonText, Timestamptz};
+use super::rows::{JsonText, RowState, Timestamptz};
 use super::{BUCKET, Store, TENANT, failure};
 
 mod locks;
@@ -160,6 +161,9 @@ impl WriteTx {
             for used in &staged.uses {
                 uses.push((staged.identity.resource_type, used));
             }
+        }
+        for change in &self.changes {
+            uses.extend(change.uses.iter().map(|used| (change.resource_type(), used)));
         }
         match &self.connection {
             // To wait for another connection while holding one could be to wait for ever.
@@ -380,7 +384,8 @@ impl Staged {
 /// Versions column by column, as `unnest` takes them.
 #[derive(Default)]
 struct VersionColumns<'a> {
-    prior: Vec<i32>,
+    /// The state of the row that is replaced; none for a new one.
+    prior: Vec<RowState>,
     version: Vec<i32>,
     operation: Vec<i8>,
     id: Vec<&'a str>,
@@ -392,8 +397,8 @@ struct VersionColumns<'a> {
 
 impl<'a> VersionColumns<'a> {
     fn push(&mut self, staged: &'a Staged, identity: i64) {
-        let prior = staged.prior.as_ref().map_or(0, |prior| prior.version.version.0);
-        self.prior.push(prior);
+        let prior = staged.prior.as_ref().map(|prior| prior.state);
+        self.prior.push(prior.unwrap_or(RowState::NONE));
         self.version.push(staged.version.0);
         self.operation.push(staged.operation.code().cast_signed());
         self.id.push(staged.identity.id.as_str());
@@ -406,9 +411,9 @@ impl<'a> VersionColumns<'a> {
     /// The smallest statement that writes all of them and `rows` ledger rows.
     fn statement(&self, rows: usize) -> &'static str {
         let is_one = self.prior.len() == 1 && rows == 1;
-        if self.prior.iter().all(|prior| *prior == 0) {
+        if self.prior.iter().all(|prior| *prior == RowState::NONE) {
             if is_one { statements::CREATE_ONE } else { statements::CREATE }
-        } else if self.prior.iter().all(|prior| *prior > 0) {
+        } else if self.prior.iter().all(|prior| *prior != RowState::NONE) {
             if is_one { statements::SUPERSEDE_ONE } else { statements::SUPERSEDE }
         } else {
             statements::WRITE

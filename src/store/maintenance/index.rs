@@ -2,7 +2,9 @@
 //! somebody asks for it.
 //!
 //! Each resource's rows are replaced in place, some hundreds of resources in a transaction, so searches
-//! see the old rows of a resource or the new ones and never none. The row of `index_build` is the
+//! see the old rows of a resource or the new ones and never none. What is replaced gets another
+//! [`RowState`](super::super::rows::RowState), so a writer that waits for its lock, and whose statement
+//! does not see the new rows, begins anew. The row of `index_build` is the
 //! lock, the position and the progress at once: nodes that build at the same time take turns, and one
 //! that was killed goes on where its last transaction ended.
 
@@ -17,6 +19,7 @@ use super::super::connection::Transaction;
 use super::super::index::{IndexRows, Indexed, Parameters};
 use super::super::rows::JsonText;
 use super::super::{BUCKET, Store, TENANT, failure, write};
+use super::sweep::sweep;
 
 /// Resources in one transaction.
 const BATCH: i64 = 500;
@@ -27,14 +30,19 @@ const BEGIN: &str = "INSERT INTO index_build (fingerprint) VALUES ($1) \
      is_finished = false WHERE index_build.fingerprint <> excluded.fingerprint \
      OR (index_build.is_finished AND $2::bool)";
 
-pub(super) const POSITION: &str = "SELECT after_rid, done, is_finished FROM index_build FOR UPDATE";
+pub(super) const POSITION: &str =
+    "SELECT after_rid, done, is_finished, fingerprint FROM index_build FOR UPDATE";
 
 const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
 
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR SHARE";
+     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR UPDATE";
 
-/// Takes away the rows of resources, whatever made them.
+/// Tells writers who read the rows before; they are locked.
+pub(super) const TOUCH: &str =
+    "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
+
+/// Takes away the rows of resources that `srow` tells of.
 const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
      tkd AS (DELETE FROM tok x USING (SELECT o.rid, o.s, unnest(o.toks) AS h FROM old o) g \
      WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $2), \
@@ -47,7 +55,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, TOUCH, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -67,7 +75,7 @@ pub async fn build_index(
     while let Some(done) = build_some(store).await? {
         progress(done);
     }
-    Ok(())
+    if again { sweep(store).await } else { Ok(()) }
 }
 
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
@@ -80,12 +88,17 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
     let after: i64 = position.try_get(0).map_err(failure::error)?;
     let done: i64 = position.try_get(1).map_err(failure::error)?;
     let is_finished: bool = position.try_get(2).map_err(failure::error)?;
+    let fingerprint: &[u8] = position.try_get(3).map_err(failure::error)?;
+    let parameters = store.parameters()?;
+    if fingerprint != parameters.fingerprint().to_be_bytes() {
+        let text = "another program builds the search index in another way";
+        return Err(Error::Unavailable(text.to_owned()));
+    }
     if is_finished {
         transaction.roll_back().await;
         return Ok(None);
     }
     let found = query(&transaction, NEXT, &[&after, &TENANT, &BATCH]).await?;
-    let parameters = store.parameters()?;
     let last = replace(store, &transaction, &parameters, &found).await?.unwrap_or(after);
     let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
     execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
@@ -105,6 +118,7 @@ pub(super) async fn replace(
     if keys.is_empty() {
         return Ok(None);
     }
+    execute(transaction, TOUCH, &[&keys, &BUCKET]).await?;
     execute(transaction, CLEAR, &[&keys, &BUCKET]).await?;
     let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
     for row in found {

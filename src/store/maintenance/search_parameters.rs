@@ -49,7 +49,7 @@ const END: &str = "SELECT max(rid) FROM \
 
 const OF_TYPES: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
      WHERE rid > $1 AND rid <= $2 AND tid = $3 AND rt = ANY($4) AND op <> 'D' \
-     ORDER BY rid FOR SHARE";
+     ORDER BY rid FOR UPDATE";
 
 const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3, total = $4, \
      is_active = $5 WHERE generation = $1";

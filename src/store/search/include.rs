@@ -36,7 +36,7 @@ const HASHES: usize = 5_000;
 
 macro_rules! columns {
     () => {
-        "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.rt, r.id"
+        "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, r.rt, r.id"
     };
 }
 
@@ -483,8 +483,8 @@ pub(super) fn permitted<T>(
 }
 
 fn read(row: &Row) -> Result<Current, Error> {
-    let code: i16 = row.try_get(7).map_err(failure::error)?;
-    let id: &str = row.try_get(8).map_err(failure::error)?;
+    let code: i16 = row.try_get(8).map_err(failure::error)?;
+    let id: &str = row.try_get(9).map_err(failure::error)?;
     let resource_type = ResourceType::from_code(code);
     let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
     let id: LogicalId = id.parse().map_err(Error::internal)?;

@@ -14,7 +14,7 @@ macro_rules! versions {
         concat!(
             "WITH w AS (",
             indexed!(many
-                ", $66::int[], $67::int[], $68::\"char\"[], $69::text[], $70::int[], $71::timestamptz[], \
+                ", $66::xid8[], $67::int[], $68::\"char\"[], $69::text[], $70::int[], $71::timestamptz[], \
                  $72::jsonb[], $73::jsonb[]"
                 ", prior, vid, op, id, dh, lu, meta, body"
             ),
@@ -25,7 +25,7 @@ macro_rules! versions {
         concat!(
             "WITH w AS NOT MATERIALIZED (",
             indexed!(one
-                ", ($66::int[])[1] AS prior, ($67::int[])[1] AS vid, ($68::\"char\"[])[1] AS op, \
+                ", ($66::xid8[])[1] AS prior, ($67::int[])[1] AS vid, ($68::\"char\"[])[1] AS op, \
                  ($69::text[])[1] AS id, ($70::int[])[1] AS dh, ($71::timestamptz[])[1] AS lu, \
                  ($72::jsonb[])[1] AS meta, ($73::jsonb[])[1] AS body"
             ),
@@ -37,31 +37,31 @@ macro_rules! versions {
 macro_rules! new_resources {
     () => {
         "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
-         SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = 0), \
+         SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = '0'), \
          ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = 0), "
+         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = '0'), "
     };
 }
 
 /// Versions that follow others. Rows are locked in the order of their keys; one row needs no order,
-/// and the condition on its version finds the writer who was faster.
+/// and the condition on its state finds the writer who was faster.
 macro_rules! new_versions {
     (many) => {
         concat!(
             "locked AS MATERIALIZED (SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $18 ORDER BY r.rid FOR UPDATE), \
+             WHERE r.rid IN (SELECT rid FROM w WHERE prior > '0') AND r.dk = $18 ORDER BY r.rid FOR UPDATE), \
              old AS (INSERT INTO hist (", hist_columns!(), ") \
-             SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), ",
-            "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
-             WHERE r.rid = w.rid AND r.dk = $18 AND r.vid = w.prior RETURNING r.rid), "
+             SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.xid), ",
+            "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.xid = w.prior \
+             WHERE r.rid = w.rid AND r.dk = $18 AND r.xid = w.prior RETURNING r.rid), "
         )
     };
     (one) => {
         concat!(
             "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1]), ",
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.xid = ($66::xid8[])[1]), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1] RETURNING r.rid), "
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.xid = ($66::xid8[])[1] RETURNING r.rid), "
         )
     };
 }
@@ -98,7 +98,7 @@ macro_rules! records {
 
 macro_rules! unless_raced {
     () => {
-        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
+        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > '0') \
          THEN 0 ELSE kiln_conflict() END"
     };
 }
