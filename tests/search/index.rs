@@ -56,6 +56,37 @@ async fn write(client: &Client) {
     client.put("/Observation/back", observation("back", "a", date, "1", "1")).await.expect(201);
     client.delete("/Observation/back").await.expect(204);
     client.put("/Observation/back", observation("back", "b", later, "3", "2")).await.expect(201);
+    // Contained resources come, change, give their place to others, and go with their container.
+    let organization = |id: &str, name: &str| {
+        format!(r#"{{"resourceType":"Organization","id":"{id}","name":"{name}"}}"#)
+    };
+    let location =
+        r##"{"resourceType":"Location","id":"l","managingOrganization":{"reference":"#o"}}"##;
+    let practitioner = |id: &str, contained: &[&str]| {
+        let refers = ["#o", "#l"].map(|to| {
+            format!(r#"{{"url":"http://example.org/r","valueReference":{{"reference":"{to}"}}}}"#)
+        });
+        let (refers, contained) = (refers[..contained.len()].join(","), contained.join(","));
+        let lists = format!(r#""extension":[{refers}],"contained":[{contained}]"#);
+        let lists = if contained.is_empty() { r#""active":true"# } else { &lists };
+        format!(r#"{{"resourceType":"Practitioner","id":"{id}",{lists}}}"#)
+    };
+    let (one, other) = (organization("o", "One"), organization("o", "Other"));
+    for (status, id, contained) in [
+        (201, "p", &[&*one, location][..]),
+        (200, "p", &[&*other, location]),
+        (200, "p", &[location, &*other]),
+        (200, "p", &[&*other]),
+        (201, "empty", &[&*one]),
+        (200, "empty", &[]),
+        (201, "left", &[&*one, location]),
+    ] {
+        client
+            .put(&format!("/Practitioner/{id}"), practitioner(id, contained))
+            .await
+            .expect(status);
+    }
+    client.delete("/Practitioner/left").await.expect(204);
     let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":
         {"tag":[{"system":"http://example.org/tags","code":"t"}],"profile":["http://example.org/p"]}}]}"#;
     client.post("/Patient/a/$meta-add", meta).await.expect(200);
@@ -78,6 +109,8 @@ async fn writes_leave_the_index_that_would_be_built_anew() {
     write(&server.client).await;
     let written = digest(&server).await;
     assert!(written.iter().all(|(_, rows, _)| *rows > 0), "{written:?}");
+    let contained = server.database.number("SELECT count(*) FROM srow WHERE rid < 0").await;
+    assert_eq!(contained, 1, "of the containers one has one contained resource left");
     let mut done = 0;
     build_index(server.store(), true, |count| done = count).await.expect("builds");
     assert!(done >= 4, "{done} resources");

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType};
 
 use super::super::connection::Transaction;
+use super::super::index::inside::is_contained_in;
 use super::super::index::{IndexRows, Indexed, Parameters};
 use super::super::rows::JsonText;
 use super::super::{BUCKET, Store, TENANT, failure, write};
@@ -34,7 +35,14 @@ const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
      WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR SHARE";
 
-/// Takes away the rows of resources, whatever made them.
+/// The keys of what resources contain.
+const CONTAINED: &str = concat!(
+    "SELECT c.rid FROM unnest($1::bigint[]) k(rid) CROSS JOIN LATERAL (SELECT x.rid FROM srow x WHERE ",
+    is_contained_in!("x.rid", "k.rid"),
+    " OFFSET 0) c"
+);
+
+/// Takes away the rows of resources and of what they contain, whatever made them.
 const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
      tkd AS (DELETE FROM tok x USING (SELECT o.rid, o.s, unnest(o.toks) AS h FROM old o) g \
      WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $2), \
@@ -47,7 +55,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -105,7 +113,11 @@ pub(super) async fn replace(
     if keys.is_empty() {
         return Ok(None);
     }
-    execute(transaction, CLEAR, &[&keys, &BUCKET]).await?;
+    let mut all = keys.clone();
+    for row in query(transaction, CONTAINED, &[&keys]).await? {
+        all.push(row.try_get(0).map_err(failure::error)?);
+    }
+    execute(transaction, CLEAR, &[&all, &BUCKET]).await?;
     let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
     for row in found {
         rows.extend(stored(row, parameters)?);
