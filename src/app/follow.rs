@@ -258,7 +258,6 @@ impl Follower {
     /// Puts what changed into the index and tells the keeper.
     async fn take(&self, rows: &[FeedRow]) -> Result<(), FollowError> {
         if rows.iter().filter_map(|row| row.resource_type).any(|of| self.keeper.is_about(of)) {
-            self.keeper.forget();
             self.keeper.image().await?;
         }
         let Some(index) = self.index.as_ref().filter(|_| !rows.is_empty()) else { return Ok(()) };

@@ -315,7 +315,7 @@ async fn write_chunk(
     let before: Result<Vec<_>, Error> =
         staged.iter().map(|staged| staged.rows_before(&known)).collect();
     let before = before.map_err(CommitError::Failed)?;
-    let (mut versions, mut index) = (VersionColumns::default(), IndexColumns::default());
+    let (mut versions, mut indexed) = (VersionColumns::default(), Vec::with_capacity(staged.len()));
     for (staged, before) in staged.iter().zip(&before) {
         let rid = match &staged.prior {
             Some(prior) => prior.rid,
@@ -323,9 +323,10 @@ async fn write_chunk(
         };
         let identity = store.identity(&staged.identity);
         versions.push(staged, identity);
-        index.push(&staged.indexed(rid, identity, before.as_ref()));
+        indexed.push(staged.indexed(rid, identity, before.as_ref()));
     }
-    let sql = versions.statement(rows.len());
+    let index = IndexColumns::of(&indexed);
+    let sql = versions.statement(index.len(), rows.len());
     execute(connection, sql, rows, &index, &versions.parameters()).await?.map_err(error)
 }
 
@@ -349,10 +350,7 @@ async fn execute(
 
 /// Brings the index to what versions say that stay as they are.
 pub(super) async fn reindex(connection: &Object, all: &[Indexed<'_>]) -> Result<(), CommitError> {
-    let mut index = IndexColumns::default();
-    for indexed in all {
-        index.push(indexed);
-    }
+    let index = IndexColumns::of(all);
     execute(connection, statements::INDEX, &[], &index, &[]).await?.map_err(failure::commit_error)
 }
 
@@ -408,9 +406,9 @@ impl<'a> VersionColumns<'a> {
         self.body.push(staged.body.as_deref().map(JsonText));
     }
 
-    /// The smallest statement that writes all of them and `rows` ledger rows.
-    fn statement(&self, rows: usize) -> &'static str {
-        let is_one = self.prior.len() == 1 && rows == 1;
+    /// The smallest statement that writes all of them with `keys` of the index and `rows` ledger rows.
+    fn statement(&self, keys: usize, rows: usize) -> &'static str {
+        let is_one = keys == 1 && rows == 1;
         if self.prior.iter().all(|prior| *prior == RowState::NONE) {
             if is_one { statements::CREATE_ONE } else { statements::CREATE }
         } else if self.prior.iter().all(|prior| *prior != RowState::NONE) {

@@ -31,11 +31,6 @@ fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
         Clause::Chain { code, target, inner } => {
             for value in world.values(at, code).iter() {
                 let Held::Link(link) = value else { continue };
-                // Chains into contained resources have a case of their own, which tells how far
-                // they are (rest 4.156).
-                if matches!(link, Link::Contained(_)) {
-                    return None;
-                }
                 let Some(to) = world.target(at, link) else { continue };
                 let of = world.docs[to].of;
                 let is_type = target.is_none_or(|wanted| wanted == of);

@@ -31,6 +31,8 @@ pub struct Extraction<'v> {
 /// A contained resource with its own rows.
 #[derive(Clone, Debug)]
 pub struct Contained<'v> {
+    /// Its place in the list of contained resources.
+    pub place: usize,
     /// Its id, without `#`; `None` when it has none.
     pub id: Option<&'v str>,
     /// Its rows; `contained` is empty.

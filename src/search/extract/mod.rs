@@ -170,11 +170,11 @@ impl Extractor {
         value: &'v Value<'v>,
     ) -> Extraction<'v> {
         let mut extraction = self.one(resource_type, value, value);
-        for contained in value.items_at("contained") {
+        for (place, contained) in value.items_at("contained").iter().enumerate() {
             let Some(Ok(of)) = contained.str_at("resourceType").map(str::parse) else { continue };
             let id = contained.str_at("id");
             let own = self.one(of, contained, value);
-            extraction.contained.push(Contained { id, extraction: own });
+            extraction.contained.push(Contained { place, id, extraction: own });
         }
         extraction
     }

@@ -4,14 +4,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
-use crate::fhir::{Identity, ResourceType, Version};
-use crate::search::extract::Extractor;
+use crate::fhir::{Identity, LogicalId, ResourceType, Version};
+use crate::search::extract::{Contained, Extractor};
 use crate::store::hash::Hasher;
 
+use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The search parameters in force: none until the definitions are loaded, and replaced when they
 /// change while the server runs.
@@ -97,7 +98,22 @@ impl Parameters {
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
         let Some(hashes) = self.hashes.get(at) else { return IndexRows::default() };
         let extraction = self.extractor.extract(resource_type, value);
-        IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher)
+        let id: Option<LogicalId> = value.str_at("id").and_then(|id| id.parse().ok());
+        let home = id.map_or(0, |id| self.hasher.identity(resource_type, &id));
+        let rows = IndexRows::new(&extraction, &self.extractor, hashes, (&self.hasher, home));
+        let contained = extraction.contained.iter().map(|it| self.contained_rows(it, home));
+        IndexRows { contained: contained.collect(), ..rows }
+    }
+
+    fn contained_rows(&self, contained: &Contained<'_>, home: i64) -> ContainedRows {
+        let Contained { place, id, extraction } = contained;
+        let resource_type = extraction.resource_type;
+        let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
+        let hashes = self.hashes.get(at).map_or(&[][..], |hashes| hashes);
+        let inside: Vec<i64> = hashes.iter().map(|hash| self.hasher.inside(*hash)).collect();
+        let identity = self.hasher.contained(home, id.unwrap_or_default());
+        let rows = IndexRows::new(extraction, &self.extractor, &inside, (&self.hasher, home));
+        ContainedRows { place: *place, resource_type, identity, rows }
     }
 
     /// The rows of a stored version; those of a deletion are none.

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType};
 
 use super::super::connection::Transaction;
+use super::super::index::inside::is_contained_in;
 use super::super::index::{IndexRows, Indexed, Parameters};
 use super::super::rows::JsonText;
 use super::super::{BUCKET, Store, TENANT, failure, write};
@@ -39,10 +40,17 @@ const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
      WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR UPDATE";
 
 /// Tells writers who read the rows before; they are locked.
-pub(super) const TOUCH: &str =
+const TOUCH: &str =
     "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
 
-/// Takes away the rows of resources that `srow` tells of.
+/// The keys of what resources contain.
+const CONTAINED: &str = concat!(
+    "SELECT c.rid FROM unnest($1::bigint[]) k(rid) CROSS JOIN LATERAL (SELECT x.rid FROM srow x WHERE ",
+    is_contained_in!("x.rid", "k.rid"),
+    " OFFSET 0) c"
+);
+
+/// Takes away the rows of resources and of what they contain, as far as `srow` tells of them.
 const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
      tkd AS (DELETE FROM tok x USING (SELECT o.rid, o.s, unnest(o.toks) AS h FROM old o) g \
      WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $2), \
@@ -55,7 +63,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, TOUCH, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, TOUCH, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -75,7 +83,7 @@ pub async fn build_index(
     while let Some(done) = build_some(store).await? {
         progress(done);
     }
-    if again { sweep(store).await } else { Ok(()) }
+    if again { sweep(store).await.map(drop) } else { Ok(()) }
 }
 
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
@@ -91,8 +99,7 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
     let fingerprint: &[u8] = position.try_get(3).map_err(failure::error)?;
     let parameters = store.parameters()?;
     if fingerprint != parameters.fingerprint().to_be_bytes() {
-        let text = "another program builds the search index in another way";
-        return Err(Error::Unavailable(text.to_owned()));
+        return Err(Error::internal("another program has begun to build the index in its own way"));
     }
     if is_finished {
         transaction.roll_back().await;
@@ -107,27 +114,56 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
 }
 
 /// Replaces the rows of resources, which are locked; the key of the last of them.
-pub(super) async fn replace(
+async fn replace(
     store: &Store,
     transaction: &Transaction,
     parameters: &Parameters,
     found: &[Row],
 ) -> Result<Option<i64>, Error> {
-    let keys: Result<Vec<i64>, _> = found.iter().map(|row| row.try_get(0)).collect();
-    let keys = keys.map_err(failure::error)?;
-    if keys.is_empty() {
-        return Ok(None);
-    }
-    execute(transaction, TOUCH, &[&keys, &BUCKET]).await?;
-    execute(transaction, CLEAR, &[&keys, &BUCKET]).await?;
-    let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
+    let mut rows = Vec::with_capacity(found.len());
     for row in found {
         rows.extend(stored(row, parameters)?);
     }
+    put(store, transaction, &rows).await?;
+    found.last().map(|row| row.try_get(0).map_err(failure::error)).transpose()
+}
+
+/// The same where `srow`, whose `toks` are the last column, says something else of them than it should:
+/// a search parameter that a resource has no value of leaves it alone.
+pub(super) async fn replace_different(
+    store: &Store,
+    transaction: &Transaction,
+    parameters: &Parameters,
+    found: &[Row],
+) -> Result<(), Error> {
+    let mut different = Vec::new();
+    for row in found {
+        let toks: Option<Vec<i64>> = row.try_get(6).map_err(failure::error)?;
+        let is_told = |rows: &IndexRows| toks.as_deref().is_some_and(|toks| rows.is_told_by(toks));
+        different.extend(stored(row, parameters)?.filter(|(_, rows)| !is_told(rows)));
+    }
+    put(store, transaction, &different).await
+}
+
+/// Puts rows in the place of those that are there.
+async fn put(
+    store: &Store,
+    transaction: &Transaction,
+    rows: &[(Stored, IndexRows)],
+) -> Result<(), Error> {
+    let keys: Vec<i64> = rows.iter().map(|(stored, _)| stored.rid).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    execute(transaction, TOUCH, &[&keys, &BUCKET]).await?;
+    let mut all = keys.clone();
+    for row in query(transaction, CONTAINED, &[&keys]).await? {
+        all.push(row.try_get(0).map_err(failure::error)?);
+    }
+    execute(transaction, CLEAR, &[&all, &BUCKET]).await?;
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
-    write::reindex(transaction, &indexed).await.map_err(fault)?;
-    Ok(keys.last().copied())
+    write::reindex(transaction, &indexed).await.map_err(fault)
 }
 
 /// A resource as it is stored, as far as its rows need it.

@@ -4,6 +4,7 @@ mod contents;
 mod feed;
 mod index;
 mod search_parameters;
+mod sweep;
 
 use crate::error::Error;
 
@@ -28,6 +29,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         feed::STATEMENTS,
         index::STATEMENTS,
         search_parameters::STATEMENTS,
+        sweep::STATEMENTS,
     ]
     .into_iter()
     .flatten()

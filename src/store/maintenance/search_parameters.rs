@@ -9,9 +9,10 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 
 use super::super::index::Parameters;
+use super::super::index::inside::{self, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
-use super::index::{POSITION, commit, execute, query, replace};
+use super::index::{POSITION, commit, execute, query, replace_different};
 
 /// Resources that are looked at in one transaction.
 const WINDOW: i64 = 500;
@@ -42,14 +43,21 @@ const NEXT_BUILD: &str = "SELECT generation, after_rid, total FROM search_parame
      WHERE NOT is_active AND since < clock_timestamp() - $1::float8 * interval '1 second' \
      ORDER BY generation LIMIT 1 FOR UPDATE";
 
-const TOTAL: &str = "SELECT count(*) FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D'";
+const TOTAL: &str = "SELECT count(*) FROM (SELECT rid FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D' \
+     UNION SELECT -rid / 2097152 FROM srow WHERE rt = ANY($3)) w";
 
 const END: &str = "SELECT max(rid) FROM \
      (SELECT rid FROM res WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) w";
 
-const OF_TYPES: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND rid <= $2 AND tid = $3 AND rt = ANY($4) AND op <> 'D' \
-     ORDER BY rid FOR UPDATE";
+/// Resources of types, and those that contain some of them, with what `srow` says of each.
+const OF_TYPES: &str = concat!(
+    "SELECT rid, rt, id, pats, meta, body, (SELECT x.toks FROM srow x WHERE x.rid = r.rid) \
+     FROM res r \
+     WHERE rid > $1 AND rid <= $2 AND tid = $3 AND op <> 'D' AND (rt = ANY($4) OR EXISTS \
+     (SELECT FROM srow x WHERE ",
+    is_contained_in!("x.rid", "r.rid"),
+    " AND x.rt = ANY($5) OFFSET 0)) ORDER BY rid FOR UPDATE OF r"
+);
 
 const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3, total = $4, \
      is_active = $5 WHERE generation = $1";
@@ -165,16 +173,22 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
         transaction.roll_back().await;
         return Ok(false);
     };
+    let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+    let contained: Vec<i16> = types.iter().map(|of| inside::code(*of)).collect();
     let after: i64 = row.try_get(1).map_err(failure::error)?;
     let total = match row.try_get::<_, Option<i64>>(2).map_err(failure::error)? {
         Some(total) => total,
-        None => number(&query(&transaction, TOTAL, &[&TENANT, &types]).await?)?.unwrap_or_default(),
+        None => {
+            let found = query(&transaction, TOTAL, &[&TENANT, &codes, &contained]).await?;
+            number(&found)?.unwrap_or_default()
+        }
     };
     let end = number(&query(&transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
     let mut done = 0_i64;
     if let Some(end) = end {
-        let rows = query(&transaction, OF_TYPES, &[&after, &end, &TENANT, &types]).await?;
-        replace(store, &transaction, &parameters, &rows).await?;
+        let rows =
+            query(&transaction, OF_TYPES, &[&after, &end, &TENANT, &codes, &contained]).await?;
+        replace_different(store, &transaction, &parameters, &rows).await?;
         done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     }
     let after = end.unwrap_or(after);
@@ -184,12 +198,12 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
 }
 
 /// The types that have the parameter of a generation; `None`: nobody has it here.
-fn types(parameters: &Parameters, generation: i32) -> Option<Vec<i16>> {
+fn types(parameters: &Parameters, generation: i32) -> Option<Vec<ResourceType>> {
     let has_it = |of: &ResourceType| {
         let known = parameters.extractor.parameters(*of).iter();
         known.filter_map(|known| known.custom.as_ref()).any(|it| it.generation == generation)
     };
-    let types: Vec<i16> = ResourceType::all().filter(has_it).map(ResourceType::code).collect();
+    let types: Vec<ResourceType> = ResourceType::all().filter(has_it).collect();
     (!types.is_empty()).then_some(types)
 }
 

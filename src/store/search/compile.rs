@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey, Test};
 use crate::store::hash::Hasher;
+use crate::store::index::inside;
 use crate::store::{Parameters, Stored};
 
 use super::atom::{Atom, Parameter};
@@ -97,6 +98,8 @@ pub(super) struct Compiler<'a, 'gate> {
     pub(super) binds: Binds,
     /// Chains and `_has` that hold for so many that they are asked row by row: by their address.
     pub(super) wide: &'a HashSet<usize>,
+    /// Whether the rows at hand are those of contained resources.
+    pub(super) is_inside: bool,
     aliases: usize,
     depth: usize,
 }
@@ -110,12 +113,44 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         wide: &'a HashSet<usize>,
     ) -> Self {
         let binds = Binds::default();
-        Self { parameters, definitions, hasher, permit, binds, wide, aliases: 0, depth: 0 }
+        let is_inside = false;
+        Self {
+            parameters,
+            definitions,
+            hasher,
+            permit,
+            binds,
+            wide,
+            is_inside,
+            aliases: 0,
+            depth: 0,
+        }
     }
 
     /// A compiler of the same that keeps nothing.
     pub(super) fn scratch(&self) -> Self {
-        Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide)
+        let mut scratch =
+            Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide);
+        scratch.is_inside = self.is_inside;
+        scratch
+    }
+
+    /// Does `work` where the rows at hand are those of contained resources, or of resources.
+    pub(super) fn within<T>(&mut self, is_inside: bool, work: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.is_inside, is_inside);
+        let done = work(self);
+        self.is_inside = outer;
+        done
+    }
+
+    /// What `srow.rt` has of a type.
+    pub(super) fn code(&self, of: ResourceType) -> i16 {
+        if self.is_inside { inside::code(of) } else { of.code() }
+    }
+
+    /// The hash of a parameter of resources as the rows at hand have it.
+    pub(super) fn at_hand(&self, parameter: i64) -> i64 {
+        if self.is_inside { self.hasher.inside(parameter) } else { parameter }
     }
 
     /// A name that no other row of the statement has.
@@ -136,6 +171,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     }
 
     fn shallow(&mut self, filter: &Filter, row: &Row<'_>) -> Result<Cond, Error> {
+        if self.is_inside && is_of_whole(filter) {
+            return Ok(Cond::False);
+        }
         match filter {
             Filter::All(filters) => self.all(filters, row),
             Filter::Any(filters) => {
@@ -206,7 +244,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         let of_types = keys.iter().filter(|key| types.contains(&key.resource_type));
         let stored = of_types.filter_map(|key| {
             let of = key.resource_type;
-            Some((of, self.parameters.stored(of, &key.code)?))
+            let Stored { own, parts } = self.parameters.stored(of, &key.code)?;
+            let parts = parts.into_iter().map(|(part, to)| (self.at_hand(part), to));
+            Some((of, Stored { own: self.at_hand(own), parts: parts.collect() }))
         });
         stored.collect()
     }
@@ -225,7 +265,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     /// The condition that the row is of one of the types.
     pub(super) fn is_type_of(&mut self, types: &[ResourceType], row: &Row<'_>) -> Cond {
         let wanted: Vec<i16> =
-            row.types.iter().filter(|of| types.contains(of)).map(|of| of.code()).collect();
+            row.types.iter().filter(|of| types.contains(of)).map(|of| self.code(*of)).collect();
         if wanted.is_empty() {
             return Cond::False;
         }
@@ -282,6 +322,19 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         }
         format!("{column} && {}", binds.longs(values.iter().copied()))
     }
+}
+
+/// Whether it asks for what only a resource of its own has: contained ones have no id that others know,
+/// no time of change, no compartment and no words of their own.
+pub(super) fn is_of_whole(filter: &Filter) -> bool {
+    matches!(
+        filter,
+        Filter::Compartment { .. }
+            | Filter::Hierarchy { .. }
+            | Filter::Id(_)
+            | Filter::Keys(_)
+            | Filter::LastUpdated(_)
+    )
 }
 
 /// What tells one filter of a request from another that looks alike.

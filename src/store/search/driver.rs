@@ -17,7 +17,7 @@ use crate::search::request::compare::{AskedReference, Comparison};
 use crate::search::request::{Filter, Test};
 
 use super::atom::Atom;
-use super::compile::{Compiler, Row};
+use super::compile::{Compiler, Row, is_of_whole};
 use super::reach::Reach;
 use super::sql::Cond;
 
@@ -129,7 +129,7 @@ impl Compiler<'_, '_> {
             let drivers = self.drivers(filter, types)?;
             candidates.extend(drivers.into_iter().map(|driver| Candidate { driver, of }));
         }
-        if let Some(patients) = self.common_reach(types)? {
+        if let Some(patients) = self.common_reach(types)?.filter(|_| !self.is_inside) {
             candidates.push(Candidate { driver: Driver::Compartment(patients), of: None });
         }
         candidates.push(Candidate::RESOURCES);
@@ -138,6 +138,9 @@ impl Compiler<'_, '_> {
     }
 
     fn drivers(&self, filter: &Filter, types: &[ResourceType]) -> Result<Vec<Driver>, Error> {
+        if self.is_inside && is_of_whole(filter) {
+            return Ok(Vec::new());
+        }
         Ok(match filter {
             Filter::Any(filters) => {
                 let mut is_good = !filters.is_empty();
@@ -171,7 +174,7 @@ impl Compiler<'_, '_> {
         let mut scratch = self.scratch();
         let atoms = scratch.atoms(test, types)?;
         let mut drivers = Vec::new();
-        if let Some(patients) = self.patients(test, types) {
+        if let Some(patients) = self.patients(test, types).filter(|_| !self.is_inside) {
             drivers.push(Driver::Compartment(patients));
         }
         let token = |atom: &Atom| match atom {

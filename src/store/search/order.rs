@@ -302,7 +302,7 @@ impl Compiler<'_, '_> {
         let rest = self.without_primary(stored);
         let mut all = Vec::new();
         if !types.is_empty() {
-            let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+            let codes: Vec<i16> = types.iter().map(|of| self.code(*of)).collect();
             let of_type = self.binds.is_type("f.rt", &codes);
             all.push(format!("CASE WHEN {of_type} THEN nullif(f.s, '-infinity') END"));
         }

@@ -188,12 +188,13 @@ impl Compiler<'_, '_> {
             (Driver::Links, Some(Filter::Chain { targets, .. })) => {
                 let mut all = Vec::new();
                 for (of, filter) in targets {
-                    all.extend(self.found(*of, filter)?.map(|found| format!("({found})")));
+                    let found = self.targets_by_place(*of, filter)?;
+                    all.extend(found.into_iter().map(|found| format!("({found})")));
                 }
                 Ok(super::source::union(&all))
             }
             (Driver::Referred, Some(Filter::Has { source, filter, .. })) => {
-                let found = self.found(*source, filter)?;
+                let found = self.within(false, |it| it.found(&[*source], filter))?;
                 Ok(found.map_or_else(super::source::nothing, |found| format!("({found})")))
             }
             (Driver::Tokens(_), _) => {

@@ -8,7 +8,8 @@
 use crate::store::index::{indexed, put_index};
 use crate::store::ledger::insert_ledger;
 
-/// The versions `w`, with what the index says of each.
+/// The versions `w`, with what the index says of each; behind them contained resources, which are no
+/// versions: the index alone has them, and all columns of versions are null.
 macro_rules! versions {
     (many) => {
         concat!(
@@ -88,7 +89,7 @@ macro_rules! new_values {
 macro_rules! records {
     ($count:ident) => {
         concat!(
-            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $18::int, vid, rt, op FROM w), \
+            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $18::int, vid, rt, op FROM w WHERE vid > 0), \
              led AS (",
             insert_ledger!($count),
             ") "
