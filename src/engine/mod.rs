@@ -90,7 +90,7 @@ impl Engine {
     ) -> Self {
         let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
         let (turns, criteria_turns) = (Turns::default(), Turns::default());
-        store.use_extractor(extractor.clone());
+        store.use_extractor(extractor.clone(), 0);
         let definitions = Definitions::new(spec.clone());
         Self {
             store,

@@ -154,9 +154,15 @@ impl Store {
         &self.0.hasher
     }
 
-    /// From now on these search parameters make the index rows of what is written.
-    pub fn use_extractor(&self, extractor: Arc<Extractor>) {
-        self.0.indexer.set(extractor, &self.0.hasher);
+    /// From now on these search parameters make the index rows of what is written: those of an
+    /// epoch of the database (0: FHIR's own).
+    pub fn use_extractor(&self, extractor: Arc<Extractor>, epoch: i64) {
+        self.0.indexer.set(extractor, epoch, &self.0.hasher);
+    }
+
+    /// Waits until a write was refused because other search parameters are in force by now.
+    pub async fn has_old_parameters(&self) {
+        self.0.indexer.refused().await;
     }
 
     /// The search parameters in force.

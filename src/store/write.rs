@@ -311,18 +311,27 @@ async fn write_chunk(
     let before: Result<Vec<_>, Error> =
         staged.iter().map(|staged| staged.rows_before(&known)).collect();
     let before = before.map_err(CommitError::Failed)?;
-    let (mut versions, mut index) = (VersionColumns::default(), IndexColumns::default());
-    for (staged, before) in staged.iter().zip(&before) {
+    let renewed: Result<Vec<_>, Error> =
+        staged.iter().map(|staged| staged.renewed_rows(&known)).collect();
+    let renewed = renewed.map_err(CommitError::Failed)?;
+    let mut versions = VersionColumns { epoch: known.epoch, ..VersionColumns::default() };
+    let mut index = IndexColumns::default();
+    for ((staged, before), renewed) in staged.iter().zip(&before).zip(&renewed) {
         let rid = match &staged.prior {
             Some(prior) => prior.rid,
             None => store.0.rids.next(connection).await.map_err(CommitError::Failed)?,
         };
         let identity = store.identity(&staged.identity);
         versions.push(staged, identity);
-        index.push(&staged.indexed(rid, identity, before.as_ref()));
+        let now = renewed.as_ref().unwrap_or(&staged.index);
+        index.push(&staged.indexed(rid, identity, before.as_ref(), now));
     }
     let sql = versions.statement(rows.len());
-    execute(connection, sql, rows, &index, &versions.parameters()).await?.map_err(error)
+    let done = execute(connection, sql, rows, &index, &versions.parameters()).await?;
+    if done.as_ref().is_err_and(failure::has_old_parameters) {
+        store.0.indexer.renewed(known.epoch).await;
+    }
+    done.map_err(error)
 }
 
 /// Runs a statement that writes the index, with its ledger rows and what else it takes.
@@ -343,13 +352,22 @@ async fn execute(
     Ok(connection.execute(&statement, &parameters).await.map(drop))
 }
 
-/// Brings the index to what versions say that stay as they are.
-pub(super) async fn reindex(connection: &Object, all: &[Indexed<'_>]) -> Result<(), CommitError> {
+/// Brings the index to what versions say that stay as they are; their rows are of `epoch`.
+pub(super) async fn reindex(
+    store: &Store,
+    connection: &Object,
+    all: &[Indexed<'_>],
+    epoch: i64,
+) -> Result<(), CommitError> {
     let mut index = IndexColumns::default();
     for indexed in all {
         index.push(indexed);
     }
-    execute(connection, statements::INDEX, &[], &index, &[]).await?.map_err(failure::commit_error)
+    let done = execute(connection, statements::INDEX, &[], &index, &[&epoch]).await?;
+    if done.as_ref().is_err_and(failure::has_old_parameters) {
+        store.0.indexer.renewed(epoch).await;
+    }
+    done.map_err(failure::commit_error)
 }
 
 impl Staged {
@@ -359,11 +377,20 @@ impl Staged {
         live.map(|prior| known.rows_of(&prior.version)).transpose()
     }
 
+    /// Its rows by the search parameters of now, where those it was prepared by are others.
+    fn renewed_rows(&self, known: &Parameters) -> Result<Option<IndexRows>, Error> {
+        let old = self.body.as_ref().filter(|_| self.index.epoch != known.epoch);
+        let rows =
+            |body: &bytes::Bytes| known.rows_of_parts(&self.identity, self.meta.as_deref(), body);
+        old.map(rows).transpose()
+    }
+
     fn indexed<'a>(
         &'a self,
         rid: i64,
         identity: i64,
         before: Option<&'a IndexRows>,
+        now: &'a IndexRows,
     ) -> Indexed<'a> {
         let patients_before = self.prior.as_ref().map_or(&[][..], |prior| &prior.patients);
         Indexed {
@@ -371,7 +398,7 @@ impl Staged {
             identity,
             resource_type: self.identity.resource_type,
             before: before.map(|rows| (rows, patients_before)),
-            now: self.body.is_some().then_some((&self.index, &self.patients)),
+            now: self.body.is_some().then_some((now, &self.patients)),
             patients: &self.patients,
         }
     }
@@ -388,6 +415,8 @@ struct VersionColumns<'a> {
     last_updated: Vec<Timestamptz>,
     meta: Vec<Option<JsonText<'a>>>,
     body: Vec<Option<JsonText<'a>>>,
+    /// Of the search parameters that made the rows of all.
+    epoch: i64,
 }
 
 impl<'a> VersionColumns<'a> {
@@ -415,7 +444,7 @@ impl<'a> VersionColumns<'a> {
         }
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
         [
             &self.prior,
             &self.version,
@@ -425,6 +454,7 @@ impl<'a> VersionColumns<'a> {
             &self.last_updated,
             &self.meta,
             &self.body,
+            &self.epoch,
         ]
     }
 }

@@ -4,4 +4,5 @@ mod conditional;
 mod fulltext;
 mod includes;
 mod index;
+mod parameter_races;
 mod parameters;

@@ -1,6 +1,9 @@
 //! The search parameters in force, and the rows that they make of a resource.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
 
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
@@ -13,29 +16,54 @@ use super::rows::IndexRows;
 /// Grows whenever the rows of a resource change though its parameters do not.
 const FORMAT: u32 = 1;
 
+/// Longest wait for the search parameters that another node has put in force.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The search parameters in force: none until the definitions are loaded, and replaced when they
 /// change while the server runs.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Indexer(RwLock<Option<Arc<Parameters>>>);
+pub(in crate::store) struct Indexer {
+    known: RwLock<Option<Arc<Parameters>>>,
+    /// Wakes who keeps them up to date.
+    stale: Notify,
+    epoch: watch::Sender<i64>,
+}
 
 /// The search parameters of all types with their hashes.
 #[derive(Debug)]
 pub struct Parameters {
     /// Finds their values.
     pub extractor: Arc<Extractor>,
+    /// Grows with every definition that comes into force: rows are written only while it is the
+    /// database's.
+    pub epoch: i64,
     hasher: Hasher,
     /// By the place of the type in [`ResourceType::all`]: hashes in the order of the parameters.
     hashes: Vec<Vec<i64>>,
 }
 
 impl Indexer {
-    pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, hasher: &Hasher) {
-        let parameters = Arc::new(Parameters::new(extractor, hasher));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
+    pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, epoch: i64, hasher: &Hasher) {
+        let parameters = Arc::new(Parameters::new(extractor, epoch, hasher));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
+        self.epoch.send_replace(epoch);
+    }
+
+    /// Waits until there are others than those of `epoch`, which the database refused.
+    pub(in crate::store) async fn renewed(&self, epoch: i64) {
+        let mut known = self.epoch.subscribe();
+        self.stale.notify_one();
+        // After this time the write is tried all the same, and refused once more.
+        let _ = tokio::time::timeout(PATIENCE, known.wait_for(|now| *now != epoch)).await;
+    }
+
+    /// Waits until a write was refused because they are old.
+    pub(in crate::store) async fn refused(&self) {
+        self.stale.notified().await;
     }
 
     pub(in crate::store) fn parameters(&self) -> Result<Arc<Parameters>, Error> {
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
         found.ok_or_else(|| Error::internal("the search parameters are not loaded"))
     }
 }
@@ -69,13 +97,13 @@ impl Parameters {
         Some(Stored { own, parts })
     }
 
-    fn new(extractor: Arc<Extractor>, hasher: &Hasher) -> Self {
+    fn new(extractor: Arc<Extractor>, epoch: i64, hasher: &Hasher) -> Self {
         let of_type = |of| {
             let known = extractor.parameters(of).iter();
             known.map(|parameter| hasher.parameter(of, &parameter.key())).collect()
         };
         let parameters = ResourceType::all().map(of_type).collect();
-        Self { extractor, hasher: hasher.clone(), hashes: parameters }
+        Self { extractor, epoch, hasher: hasher.clone(), hashes: parameters }
     }
 
     /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
@@ -97,7 +125,8 @@ impl Parameters {
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
         let Some(hashes) = self.hashes.get(at) else { return IndexRows::default() };
         let extraction = self.extractor.extract(resource_type, value);
-        IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher)
+        let rows = IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher);
+        IndexRows { epoch: self.epoch, ..rows }
     }
 
     /// The rows of a stored version; those of a deletion are none.

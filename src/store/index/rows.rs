@@ -39,6 +39,8 @@ pub struct IndexRows {
     pub(super) strings: Vec<StringRow>,
     /// `srow.keys`, as JSON.
     pub(super) keys: Option<String>,
+    /// Of which search parameters they are.
+    pub(in crate::store) epoch: i64,
 }
 
 /// A row of `num`.
@@ -77,6 +79,7 @@ impl IndexRows {
         dates: Vec::new(),
         strings: Vec::new(),
         keys: None,
+        epoch: 0,
     };
 
     /// Whether `srow` and `comp` say the same of both.

@@ -64,10 +64,15 @@ pub async fn build_index(
     let transaction = store.0.writers.begin("BEGIN").await?;
     execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
     commit(transaction).await?;
-    while let Some(done) = build_some(store).await? {
-        progress(done);
+    loop {
+        match build_some(store).await {
+            Ok(Some(done)) => progress(done),
+            Ok(None) => return Ok(()),
+            // By other search parameters then.
+            Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
 }
 
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
@@ -112,7 +117,7 @@ pub(super) async fn replace(
     }
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
-    write::reindex(transaction, &indexed).await.map_err(fault)?;
+    write::reindex(store, transaction, &indexed, parameters.epoch).await.map_err(fault)?;
     Ok(keys.last().copied())
 }
 
@@ -177,8 +182,6 @@ pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {
 fn fault(error: CommitError) -> Error {
     match error {
         CommitError::Failed(error) => error,
-        CommitError::Raced => {
-            Error::internal("the rows of a resource collided while they were built")
-        }
+        CommitError::Raced => Error::Conflict("the search parameters changed meanwhile".to_owned()),
     }
 }
