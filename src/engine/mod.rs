@@ -118,6 +118,11 @@ impl Engine {
         self.lookups.full_text.is_some()
     }
 
+    /// Whether references must lead somewhere, and hold what they lead to.
+    pub fn enforces_references(&self) -> bool {
+        self.store.integrity().enforces_references()
+    }
+
     /// What finds the values of FHIR's own search parameters.
     pub fn core(&self) -> &Arc<Extractor> {
         &self.extractor

@@ -70,6 +70,8 @@ pub(super) struct Options {
     pub(super) deletes_many: bool,
     /// Whether words can be searched.
     pub(super) has_words: bool,
+    /// Whether references must lead somewhere.
+    pub(super) enforces_references: bool,
 }
 
 /// Bases whose statements are kept: a proxy or two, and localhost.
@@ -169,6 +171,13 @@ impl Capability {
             .into()
     }
 
+    fn reference_policy(&self) -> &'static [&'static str] {
+        if self.options.enforces_references {
+            return &["literal", "logical", "enforced", "local"];
+        }
+        &["literal", "logical", "local"]
+    }
+
     fn patch_formats(&self) -> Vec<&'static str> {
         if !self.types.contains(&Kind::Patch.as_str()) {
             return Vec::new();
@@ -216,7 +225,7 @@ impl Capability {
             .with("conditionalRead", if has(Kind::Read) { "full-support" } else { "not-supported" })
             .with("conditionalUpdate", conditional(Kind::Update))
             .with("conditionalDelete", deletes)
-            .with("referencePolicy", codes(&["literal", "logical", "local"]));
+            .with("referencePolicy", codes(self.reference_policy()));
         searches
             .declare(resource_type, resource)
             .with_some("operation", operations(&self.type_operations))

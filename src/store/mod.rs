@@ -13,6 +13,7 @@ mod failure;
 pub mod hash;
 pub mod history;
 mod index;
+mod integrity;
 mod ledger;
 pub mod maintenance;
 mod meta;
@@ -36,11 +37,12 @@ use crate::search::extract::Extractor;
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
+pub use integrity::{Integrity, Ties};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use resource::Current;
 pub use tls::AddressError;
-pub use write::{Staged, WriteTx};
+pub use write::{Staged, Wanted, WriteTx};
 
 use connection::{Pipelines, Pool};
 use hash::Hasher;
@@ -64,6 +66,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         meta::STATEMENTS,
         resource::STATEMENTS,
         write::STATEMENTS,
+        write::INTEGRITY_STATEMENTS,
     ]
     .into_iter()
     .flatten()
@@ -109,11 +112,15 @@ pub(crate) struct Inner {
 }
 
 impl Store {
-    /// Connects to a migrated database.
+    /// Connects to a migrated database, in which these rules hold.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be reached; [`Error::Internal`] when it has no schema.
-    pub async fn connect(address: &Address, sizes: Sizes) -> Result<Self, Error> {
+    pub async fn connect(
+        address: &Address,
+        sizes: Sizes,
+        integrity: Integrity,
+    ) -> Result<Self, Error> {
         let readers =
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let reads =
@@ -132,7 +139,7 @@ impl Store {
             counts: search::Counts::default(),
             ledger,
             hasher,
-            indexer: Indexer::default(),
+            indexer: Indexer::new(integrity),
             rids: Rids::default(),
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
@@ -158,6 +165,11 @@ impl Store {
     /// epoch of the database (0: FHIR's own).
     pub fn use_extractor(&self, extractor: Arc<Extractor>, epoch: i64) {
         self.0.indexer.set(extractor, epoch, &self.0.hasher);
+    }
+
+    /// Which rules between resources hold.
+    pub fn integrity(&self) -> &Integrity {
+        self.0.indexer.integrity()
     }
 
     /// Waits until a write was refused because other search parameters are in force by now.

@@ -17,21 +17,26 @@ use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
 
 use super::connection::Transaction;
 use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
+use super::integrity::Ties;
 use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
-use super::resource::Current;
+use super::resource::{Current, visible};
 use super::rows::{JsonText, Timestamptz};
 use super::{BUCKET, Store, TENANT, failure};
 
+mod integrity;
 mod locks;
 mod queue;
 mod rid;
 mod statements;
 
+pub use integrity::Wanted;
+pub(super) use integrity::{Locks, STATEMENTS as INTEGRITY_STATEMENTS};
 pub(super) use queue::SharedWrites;
 pub(super) use rid::Rids;
 pub(super) use statements::STATEMENTS;
 
+use integrity::Guarded;
 use queue::Unit;
 
 /// Most versions in one statement.
@@ -60,6 +65,8 @@ pub struct Staged {
     pub uses: Vec<MetaUse>,
     /// Its rows in the index; none for a deletion.
     pub index: IndexRows,
+    /// What rules between resources have a say in; nothing for a deletion.
+    pub ties: Ties,
 }
 
 /// The writes of one interaction, not yet durable.
@@ -71,6 +78,10 @@ pub struct WriteTx {
     connection: Option<Transaction>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
+    guarded: Vec<Guarded>,
+    wanted: Wanted,
+    /// The patients within the caller's reach; `None`: everything.
+    reach: Option<Vec<i64>>,
 }
 
 impl WriteTx {
@@ -91,6 +102,7 @@ impl WriteTx {
         if permit.resource_type()? != staged.identity.resource_type {
             return Err(Error::internal("a version was staged under a permit for another type"));
         }
+        self.guarded.extend(Guarded::of(&staged, &self.store));
         self.staged.push(staged);
         Ok(())
     }
@@ -140,7 +152,11 @@ impl WriteTx {
         self.prefetched.clear();
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.begin(BEGIN_SNAPSHOT).await?,
+            None => {
+                let locks = self.wanted(&[]);
+                let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
+                begun.map_err(CommitError::Failed)?
+            }
         };
         let staged = std::mem::take(&mut self.staged);
         let changes = std::mem::take(&mut self.changes);
@@ -175,6 +191,9 @@ impl WriteTx {
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
         self.note_uses().await?;
+        if !self.guarded.is_empty() {
+            return self.commit_guarded(rows).await;
+        }
         if self.is_single_statement() {
             if self.staged.is_empty() {
                 return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
@@ -230,12 +249,21 @@ impl UnitOfWork for WriteTx {
 
 impl Units for Store {
     type Unit = WriteTx;
+    type Memory = Wanted;
 
-    fn begin(&self, _permit: &Permit<'_>) -> WriteTx {
-        let store = self.clone();
-        let (staged, changes, entries) = (vec![], vec![], vec![]);
-        let prefetched = HashMap::new();
-        WriteTx { store, staged, changes, entries, connection: None, raced: false, prefetched }
+    fn begin(&self, permit: &Permit<'_>, memory: &Wanted) -> WriteTx {
+        WriteTx {
+            store: self.clone(),
+            staged: Vec::new(),
+            changes: Vec::new(),
+            entries: Vec::new(),
+            connection: None,
+            raced: false,
+            prefetched: HashMap::new(),
+            guarded: Vec::new(),
+            wanted: memory.clone(),
+            reach: visible(permit).map(<[i64]>::to_vec),
+        }
     }
 
     async fn read(

@@ -10,6 +10,7 @@ use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, ResourceType, Version};
 use crate::search::extract::Extractor;
 use crate::store::hash::Hasher;
+use crate::store::integrity::{Integrity, Link, Ties};
 
 use super::rows::IndexRows;
 
@@ -27,6 +28,7 @@ pub(in crate::store) struct Indexer {
     /// Wakes who keeps them up to date.
     stale: Notify,
     epoch: watch::Sender<i64>,
+    integrity: Arc<Integrity>,
 }
 
 /// The search parameters of all types with their hashes.
@@ -37,14 +39,24 @@ pub struct Parameters {
     /// Grows with every definition that comes into force: rows are written only while it is the
     /// database's.
     pub epoch: i64,
+    integrity: Arc<Integrity>,
     hasher: Hasher,
     /// By the place of the type in [`ResourceType::all`]: hashes in the order of the parameters.
     hashes: Vec<Vec<i64>>,
 }
 
 impl Indexer {
+    pub(in crate::store) fn new(integrity: Integrity) -> Self {
+        Self { integrity: Arc::new(integrity), ..Self::default() }
+    }
+
+    pub(in crate::store) fn integrity(&self) -> &Integrity {
+        &self.integrity
+    }
+
     pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, epoch: i64, hasher: &Hasher) {
-        let parameters = Arc::new(Parameters::new(extractor, epoch, hasher));
+        let (integrity, hasher) = (self.integrity.clone(), hasher.clone());
+        let parameters = Arc::new(Parameters::new(extractor, epoch, integrity, hasher));
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
         self.epoch.send_replace(epoch);
     }
@@ -97,13 +109,18 @@ impl Parameters {
         Some(Stored { own, parts })
     }
 
-    fn new(extractor: Arc<Extractor>, epoch: i64, hasher: &Hasher) -> Self {
+    fn new(
+        extractor: Arc<Extractor>,
+        epoch: i64,
+        integrity: Arc<Integrity>,
+        hasher: Hasher,
+    ) -> Self {
         let of_type = |of| {
             let known = extractor.parameters(of).iter();
             known.map(|parameter| hasher.parameter(of, &parameter.key())).collect()
         };
         let parameters = ResourceType::all().map(of_type).collect();
-        Self { extractor, epoch, hasher: hasher.clone(), hashes: parameters }
+        Self { extractor, epoch, integrity, hasher, hashes: parameters }
     }
 
     /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
@@ -117,6 +134,9 @@ impl Parameters {
                 text.push_str(part);
             }
         }
+        if self.integrity.enforces_references() {
+            text.push_str("\nreferences");
+        }
         self.hasher.seal(text.as_bytes())
     }
 
@@ -125,8 +145,18 @@ impl Parameters {
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
         let Some(hashes) = self.hashes.get(at) else { return IndexRows::default() };
         let extraction = self.extractor.extract(resource_type, value);
-        let rows = IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher);
-        IndexRows { epoch: self.epoch, ..rows }
+        let mut rows = IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher);
+        rows.epoch = self.epoch;
+        let links = self.integrity.links(resource_type, value, self.extractor.base());
+        let of = |link: &Link| self.hasher.identity(link.target.resource_type, &link.target.id);
+        let held = links.iter().filter(|link| !link.is_pinned);
+        rows.tie(held.map(|link| self.hasher.tie(of(link))));
+        rows
+    }
+
+    /// What rules between resources have a say in.
+    pub fn ties(&self, resource_type: ResourceType, value: &Value<'_>) -> Ties {
+        self.integrity.ties(resource_type, value, self.extractor.base())
     }
 
     /// The rows of a stored version; those of a deletion are none.

@@ -125,6 +125,18 @@ impl IndexRows {
         rows
     }
 
+    /// Adds the resources that it holds.
+    pub(super) fn tie(&mut self, hashes: impl Iterator<Item = i64>) {
+        let before = self.tokens.len();
+        for h in hashes {
+            self.tokens.push((h, 0));
+            self.marks.push(h);
+        }
+        if self.tokens.len() > before {
+            self.settle();
+        }
+    }
+
     /// Brings all lists into an order, each row once, so that two versions can be compared.
     fn settle(&mut self) {
         self.tokens.sort_unstable();

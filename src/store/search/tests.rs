@@ -64,8 +64,9 @@ impl UnitOfWork for Nowhere {
 
 impl Units for Nowhere {
     type Unit = Self;
+    type Memory = ();
 
-    fn begin(&self, _: &Permit<'_>) -> Self {
+    fn begin(&self, _: &Permit<'_>, (): &()) -> Self {
         Self
     }
 
