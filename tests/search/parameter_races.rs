@@ -152,3 +152,42 @@ async fn of_two_definitions_of_one_code_one_comes_into_force_on_all_nodes() {
     assert_eq!(when_defined(&there, "sex").await, winner);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_waits_for_a_build_leaves_no_row_behind() {
+    let server = TestServer::start().await;
+    let client = server.client.clone();
+    let body =
+        |gender: &str| format!(r#"{{"resourceType":"Patient","id":"p","gender":"{gender}"}}"#);
+    client.put("/Patient/p", body("other")).await.expect(201);
+    // What a build does to a resource, with time to think.
+    let mut builder = connect(&server.database.owner).await;
+    let build = builder.transaction().await.unwrap();
+    let rid = build.query_one("SELECT rid FROM res WHERE id = 'p' FOR NO KEY UPDATE", &[]).await;
+    let rid: i64 = rid.unwrap().get(0);
+    let writer = client.clone();
+    let body_of_update = body("male");
+    let update = tokio::spawn(async move { writer.put("/Patient/p", body_of_update).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!update.is_finished(), "it was to wait");
+    for sql in [
+        "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT * FROM tok WHERE rid = {}",
+        "DELETE FROM tok WHERE rid = {}",
+        "INSERT INTO tok SELECT * FROM made",
+        "UPDATE res SET built = pg_current_xact_id() WHERE rid = {}",
+    ] {
+        build.batch_execute(&sql.replace("{}", &rid.to_string())).await.unwrap();
+    }
+    build.commit().await.unwrap();
+    update.await.unwrap().expect(200);
+    let total = async |query: &str| {
+        let url = format!("/Patient?{query}&_summary=count&_total=accurate");
+        client.get(&url).await.expect(200).at("total").unwrap()
+    };
+    assert_eq!(total("gender=male").await, "1");
+    assert_eq!(total("gender=other").await, "0");
+    let left = "SELECT count(*) FROM tok t WHERE NOT EXISTS \
+                (SELECT FROM srow s WHERE s.rid = t.rid AND t.h = ANY(s.toks))";
+    assert_eq!(server.database.number(left).await, 0, "rows that nothing knows");
+    server.stop().await;
+}

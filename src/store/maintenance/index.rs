@@ -32,7 +32,7 @@ pub(super) const POSITION: &str = "SELECT after_rid, done, is_finished FROM inde
 const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
 
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR SHARE";
+     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR NO KEY UPDATE";
 
 /// Takes away the rows of resources, whatever made them.
 const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
@@ -46,8 +46,11 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      std AS (DELETE FROM str WHERE rid = ANY($1)) \
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
+/// Tells writers who wait for these resources that they do not see their rows.
+const BUILT: &str = "UPDATE res SET built = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR, BUILT];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -111,6 +114,7 @@ pub(super) async fn replace(
         return Ok(None);
     }
     execute(transaction, CLEAR, &[&keys, &BUCKET]).await?;
+    execute(transaction, BUILT, &[&keys, &BUCKET]).await?;
     let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
     for row in found {
         rows.extend(stored(row, parameters)?);

@@ -44,25 +44,50 @@ macro_rules! new_resources {
     };
 }
 
+/// That the statement sees the index rows of `r` that it takes away: none was made anew meanwhile. What
+/// changed is looked at once more when its lock is had.
+macro_rules! sees_rows {
+    () => {
+        " AND (r.built IS NULL OR pg_visible_in_snapshot(r.built, pg_current_snapshot()))"
+    };
+}
+
 /// Versions that follow others. Rows are locked in the order of their keys; one row needs no order,
 /// and the condition on its version finds the writer who was faster.
 macro_rules! new_versions {
     (many) => {
         concat!(
-            "locked AS MATERIALIZED (SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $18 ORDER BY r.rid FOR UPDATE), \
-             old AS (INSERT INTO hist (", hist_columns!(), ") \
+            "locked AS MATERIALIZED (SELECT ",
+            superseded!(),
+            " FROM res r \
+             WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $18",
+            sees_rows!(),
+            " ORDER BY r.rid \
+             FOR UPDATE), \
+             old AS (INSERT INTO hist (",
+            hist_columns!(),
+            ") \
              SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), ",
-            "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
+            "upd AS (UPDATE res r SET ",
+            new_values!(),
+            "FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
              WHERE r.rid = w.rid AND r.dk = $18 AND r.vid = w.prior RETURNING r.rid), "
         )
     };
     (one) => {
         concat!(
-            "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
+            "old AS (INSERT INTO hist (",
+            hist_columns!(),
+            ") SELECT ",
+            superseded!(),
+            " FROM res r \
              WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1]), ",
-            "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1] RETURNING r.rid), "
+            "upd AS (UPDATE res r SET ",
+            new_values!(),
+            "FROM w \
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1]",
+            sees_rows!(),
+            " RETURNING r.rid), "
         )
     };
 }
@@ -82,7 +107,7 @@ macro_rules! superseded {
 macro_rules! new_values {
     () => {
         "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats, \
-         meta = w.meta, body = w.body, blob = NULL, codec = 0 "
+         meta = w.meta, body = w.body, blob = NULL, codec = 0, built = NULL "
     };
 }
 
