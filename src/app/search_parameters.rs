@@ -76,6 +76,10 @@ impl SearchParameters {
 
     /// Follows what is in force, as long as the server runs.
     pub async fn follow(mut self) {
+        self.keep().await;
+    }
+
+    async fn keep(&mut self) {
         loop {
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "cannot load the search parameters; trying again");
@@ -86,10 +90,10 @@ impl SearchParameters {
     }
 
     /// Does `work`, following what is in force meanwhile.
-    pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
-            () = self.follow() => std::future::pending().await,
+            () = self.keep() => std::future::pending().await,
         }
     }
 
@@ -115,19 +119,25 @@ pub async fn of(engine: &Engine, store: &Store) -> Result<SearchParameters, Erro
     Ok(parameters)
 }
 
-/// Indexes the resources from before for each definition that comes into force, as long as the server
-/// runs.
+/// Indexes the resources from before for each definition that comes into force, and what clients ask
+/// for, as long as the server runs.
 pub async fn build(store: Store) {
     loop {
-        match maintenance::build_parameter(&store, GRACE_S).await {
-            Ok(true) => {}
+        match build_some(&store).await {
+            Ok(true) | Err(Error::Conflict(_)) => {}
             Ok(false) => tokio::time::sleep(PAUSE).await,
             Err(error) => {
-                tracing::warn!(%error, "cannot build the index of a parameter; trying again");
+                tracing::warn!(%error, "cannot build the search index; trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Builds for some resources; whether there is anything to build.
+async fn build_some(store: &Store) -> Result<bool, Error> {
+    let was_there = maintenance::build_parameter(store, GRACE_S).await?;
+    Ok(maintenance::reindex_some(store).await? || was_there)
 }
 
 /// The definitions that are in force of those that are stored: each with the others beside it.

@@ -101,7 +101,9 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete => operations.push(kind.as_str()),
+                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                    operations.push(kind.as_str());
+                }
                 // One route serves both kinds of Bundle.
                 Kind::Batch => codes.extend([Kind::Transaction.as_str(), Kind::Batch.as_str()]),
                 _ => codes.push(kind.as_str()),
@@ -261,7 +263,11 @@ fn interactions(found: &[&'static str], offered: impl Fn(&str) -> bool) -> Vec<V
 fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
     let operation = |name: &&'static str| {
         let name = name.trim_start_matches('$');
-        let definition = format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}");
+        let definition = match name {
+            // FHIR has none of this name.
+            "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
+            name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
+        };
         Object::new().with("name", name).with("definition", definition).into()
     };
     (!names.is_empty()).then(|| names.iter().map(operation).collect())

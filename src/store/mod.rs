@@ -19,6 +19,7 @@ pub mod maintenance;
 mod meta;
 mod migrate;
 mod reads;
+mod reindex;
 mod resource;
 mod rows;
 pub mod search;
@@ -40,6 +41,7 @@ pub use index::{IndexRows, Parameters, Stored};
 pub use integrity::{Integrity, Ties};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
+pub use reindex::{Build, BuildScope};
 pub use resource::Current;
 pub use tls::AddressError;
 pub use write::{Staged, Wanted, WriteTx};
@@ -64,6 +66,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
+        reindex::STATEMENTS,
         resource::STATEMENTS,
         write::STATEMENTS,
         write::INTEGRITY_STATEMENTS,

@@ -6,3 +6,4 @@ mod includes;
 mod index;
 mod parameter_races;
 mod parameters;
+mod reindex;

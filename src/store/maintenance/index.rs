@@ -34,6 +34,11 @@ const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
      WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR NO KEY UPDATE";
 
+/// A live resource by its name.
+pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body FROM ident i \
+     JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D' FOR NO KEY UPDATE OF r";
+
 /// Takes away the rows of resources, whatever made them.
 const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
      tkd AS (DELETE FROM tok x USING (SELECT o.rid, o.s, unnest(o.toks) AS h FROM old o) g \
@@ -50,7 +55,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
 const BUILT: &str = "UPDATE res SET built = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR, BUILT];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, ONE, CLEAR, BUILT];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.

@@ -9,6 +9,7 @@
 use crate::error::Error;
 use crate::fhir::ResourceType;
 
+use super::super::connection::Transaction;
 use super::super::index::Parameters;
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
@@ -65,7 +66,7 @@ const END: &str = "SELECT max(rid) FROM \
 
 const OF_TYPES: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
      WHERE rid > $1 AND rid <= $2 AND tid = $3 AND rt = ANY($4) AND op <> 'D' \
-     ORDER BY rid FOR SHARE";
+     ORDER BY rid FOR NO KEY UPDATE";
 
 const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3, total = $4, \
      is_active = $5 WHERE generation = $1";
@@ -206,21 +207,47 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
         return Ok(false);
     };
     let after: i64 = row.try_get(1).map_err(failure::error)?;
-    let total = match row.try_get::<_, Option<i64>>(2).map_err(failure::error)? {
-        Some(total) => total,
-        None => number(&query(&transaction, TOTAL, &[&TENANT, &types]).await?)?.unwrap_or_default(),
-    };
-    let end = number(&query(&transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
-    let mut done = 0_i64;
-    if let Some(end) = end {
-        let rows = query(&transaction, OF_TYPES, &[&after, &end, &TENANT, &types]).await?;
-        replace(store, &transaction, &parameters, &rows).await?;
-        done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-    }
-    let after = end.unwrap_or(after);
-    execute(&transaction, STEP, &[&generation, &after, &done, &total, &end.is_none()]).await?;
+    let total: Option<i64> = row.try_get(2).map_err(failure::error)?;
+    let next = step(store, &transaction, &parameters, &types, after, total).await?;
+    let (after, done, total) = (next.after, next.done, next.total);
+    execute(&transaction, STEP, &[&generation, &after, &done, &total, &next.is_last]).await?;
     commit(transaction).await?;
     Ok(true)
+}
+
+/// Where a build is after some more resources.
+pub(super) struct Step {
+    /// The key of the last resource that was looked at.
+    pub(super) after: i64,
+    /// How many of them have new rows.
+    pub(super) done: i64,
+    /// How many there were when the build began.
+    pub(super) total: i64,
+    /// Whether there were none left.
+    pub(super) is_last: bool,
+}
+
+/// Makes the rows of the next resources of some types.
+pub(super) async fn step(
+    store: &Store,
+    transaction: &Transaction,
+    parameters: &Parameters,
+    types: &Vec<i16>,
+    after: i64,
+    total: Option<i64>,
+) -> Result<Step, Error> {
+    let total = match total {
+        Some(total) => total,
+        None => number(&query(transaction, TOTAL, &[&TENANT, types]).await?)?.unwrap_or_default(),
+    };
+    let end = number(&query(transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
+    let mut done = 0_i64;
+    if let Some(end) = end {
+        let rows = query(transaction, OF_TYPES, &[&after, &end, &TENANT, types]).await?;
+        replace(store, transaction, parameters, &rows).await?;
+        done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    }
+    Ok(Step { after: end.unwrap_or(after), done, total, is_last: end.is_none() })
 }
 
 /// The types that have the parameter of a generation; `None`: nobody has it here.
