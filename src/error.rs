@@ -23,6 +23,9 @@ pub enum Error {
         /// The version that is the deletion.
         version: VersionId,
     },
+    /// Another resource has what only one may have (409).
+    #[error("{0}")]
+    Duplicate(String),
     /// An entry of a Bundle failed.
     #[error("Bundle.entry[{index}]: {cause}")]
     Entry {
@@ -55,6 +58,9 @@ pub enum Error {
     /// A condition of the request (If-Match, If-None-Match) does not hold.
     #[error("{0}")]
     PreconditionFailed(String),
+    /// Others refer to what was to be deleted (409).
+    #[error("{0}")]
+    Referenced(String),
     /// It would take more time or memory than one request may (403).
     #[error("{0}")]
     TooCostly(String),

@@ -18,6 +18,7 @@ mod faults;
 mod fhirpath_cases;
 mod form_suites;
 mod harness;
+mod integrity;
 mod ledger;
 mod nodes;
 mod operator;

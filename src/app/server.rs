@@ -83,7 +83,7 @@ impl Server {
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
         let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
-        build_index(store).await?;
+        Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
         let parts = http::Parts {

@@ -86,6 +86,16 @@ pub enum ReadAudit {
     Flushed,
 }
 
+/// What becomes of references to what is not there.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum References {
+    /// They are refused, and what others refer to cannot be deleted.
+    Enforced,
+    /// They are stored as they are.
+    Off,
+}
+
 /// How the server makes logical ids.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -180,6 +190,18 @@ configuration! {
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
         /// pg_config, then looked for in the usual places.
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
+    }
+
+    /// Rules between resources. All nodes of a database need the same.
+    [integrity] IntegrityRules {
+        /// "enforced" refuses references to resources of this server that are not there, and the
+        /// deletion of a resource that others refer to; a reference to one version neither needs
+        /// nor holds the current one. "off" stores what comes. A change builds the search index anew.
+        references: References = Text("off"),
+        /// Types whose business identifiers belong to one resource each: `Patient`, or
+        /// `Patient|https://hospital.example/mrn` for those of one system. A write of one that
+        /// another resource of the type carries is refused; what is stored already stays.
+        unique_identifiers: Vec<String> = List,
     }
 
     /// Who may call.

@@ -68,6 +68,7 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
     match error {
         Error::Conflict(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::Deleted { .. } => (StatusCode::GONE, IssueCode::Deleted),
+        Error::Duplicate(_) => (StatusCode::CONFLICT, IssueCode::Duplicate),
         Error::Entry { cause, .. } => classify(cause),
         Error::Forbidden => (StatusCode::FORBIDDEN, IssueCode::Forbidden),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception),
@@ -77,6 +78,7 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::NotFound(_) => (StatusCode::NOT_FOUND, IssueCode::NotFound),
         Error::NotSupported(_) => (StatusCode::BAD_REQUEST, IssueCode::NotSupported),
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
+        Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
@@ -280,6 +282,8 @@ mod tests {
         for (error, status, code) in [
             (Error::Conflict(text()), 409, "conflict"),
             (deleted(), 410, "deleted"),
+            (Error::Duplicate(text()), 409, "duplicate"),
+            (Error::Referenced(text()), 409, "conflict"),
             (Error::Forbidden, 403, "forbidden"),
             (Error::internal("secret SQL"), 500, "exception"),
             (Error::invalid(IssueCode::Value, "x"), 400, "invalid"),

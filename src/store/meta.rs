@@ -261,7 +261,7 @@ impl MetaChange {
             now: Some((&now, patients)),
             patients,
         };
-        write::reindex(connection, &[indexed]).await
+        write::reindex(store, connection, &[indexed], known.epoch).await
     }
 }
 

@@ -4,4 +4,6 @@ mod conditional;
 mod fulltext;
 mod includes;
 mod index;
+mod parameter_races;
 mod parameters;
+mod reindex;

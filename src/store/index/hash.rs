@@ -124,6 +124,12 @@ impl Hasher {
         self.of(b'u', parameter, &[url])
     }
 
+    /// `tok`: a reference to the resource with this identity, from any element of any type; kept where
+    /// references are enforced.
+    pub fn tie(&self, identity: i64) -> i64 {
+        self.of(b'g', identity, &[])
+    }
+
     /// `dat`
     pub fn date(&self, parameter: i64) -> i64 {
         self.of(b'd', parameter, &[])

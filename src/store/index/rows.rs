@@ -43,6 +43,8 @@ pub struct IndexRows {
     pub(super) keys: Option<String>,
     /// The rows of the contained resources, in the order of their places.
     pub(super) contained: Vec<ContainedRows>,
+    /// Of which search parameters they are.
+    pub(in crate::store) epoch: i64,
 }
 
 /// A row of `num`.
@@ -82,6 +84,7 @@ impl IndexRows {
         strings: Vec::new(),
         keys: None,
         contained: Vec::new(),
+        epoch: 0,
     };
 
     /// Whether `srow` and `comp` say the same of both.
@@ -131,6 +134,18 @@ impl IndexRows {
         }
         rows.settle();
         rows
+    }
+
+    /// Adds the resources that it holds.
+    pub(super) fn tie(&mut self, hashes: impl Iterator<Item = i64>) {
+        let before = self.tokens.len();
+        for h in hashes {
+            self.tokens.push((h, 0));
+            self.marks.push(h);
+        }
+        if self.tokens.len() > before {
+            self.settle();
+        }
     }
 
     /// Brings all lists into an order, each row once, so that two versions can be compared.

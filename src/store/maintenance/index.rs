@@ -37,7 +37,12 @@ pub(super) const POSITION: &str =
 const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
 
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR UPDATE";
+     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR NO KEY UPDATE";
+
+/// A live resource by its name.
+pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body FROM ident i \
+     JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D' FOR NO KEY UPDATE OF r";
 
 /// Tells writers who read the rows before; they are locked.
 const TOUCH: &str =
@@ -63,7 +68,8 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, TOUCH, CONTAINED, CLEAR];
+pub(super) const STATEMENTS: &[&str] =
+    &[BEGIN, POSITION, MOVE, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -80,8 +86,14 @@ pub async fn build_index(
     let transaction = store.0.writers.begin("BEGIN").await?;
     execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
     commit(transaction).await?;
-    while let Some(done) = build_some(store).await? {
-        progress(done);
+    loop {
+        match build_some(store).await {
+            Ok(Some(done)) => progress(done),
+            Ok(None) => break,
+            // By other search parameters then.
+            Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     if again { sweep(store).await.map(drop) } else { Ok(()) }
 }
@@ -114,7 +126,7 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
 }
 
 /// Replaces the rows of resources, which are locked; the key of the last of them.
-async fn replace(
+pub(super) async fn replace(
     store: &Store,
     transaction: &Transaction,
     parameters: &Parameters,
@@ -124,31 +136,15 @@ async fn replace(
     for row in found {
         rows.extend(stored(row, parameters)?);
     }
-    put(store, transaction, &rows).await?;
+    put(store, transaction, parameters.epoch, &rows).await?;
     found.last().map(|row| row.try_get(0).map_err(failure::error)).transpose()
-}
-
-/// The same where `srow`, whose `toks` are the last column, says something else of them than it should:
-/// a search parameter that a resource has no value of leaves it alone.
-pub(super) async fn replace_different(
-    store: &Store,
-    transaction: &Transaction,
-    parameters: &Parameters,
-    found: &[Row],
-) -> Result<(), Error> {
-    let mut different = Vec::new();
-    for row in found {
-        let toks: Option<Vec<i64>> = row.try_get(6).map_err(failure::error)?;
-        let is_told = |rows: &IndexRows| toks.as_deref().is_some_and(|toks| rows.is_told_by(toks));
-        different.extend(stored(row, parameters)?.filter(|(_, rows)| !is_told(rows)));
-    }
-    put(store, transaction, &different).await
 }
 
 /// Puts rows in the place of those that are there.
 async fn put(
     store: &Store,
     transaction: &Transaction,
+    epoch: i64,
     rows: &[(Stored, IndexRows)],
 ) -> Result<(), Error> {
     let keys: Vec<i64> = rows.iter().map(|(stored, _)| stored.rid).collect();
@@ -163,7 +159,7 @@ async fn put(
     execute(transaction, CLEAR, &[&all, &BUCKET]).await?;
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
-    write::reindex(transaction, &indexed).await.map_err(fault)
+    write::reindex(store, transaction, &indexed, epoch).await.map_err(fault)
 }
 
 /// A resource as it is stored, as far as its rows need it.
@@ -227,8 +223,6 @@ pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {
 fn fault(error: CommitError) -> Error {
     match error {
         CommitError::Failed(error) => error,
-        CommitError::Raced => {
-            Error::internal("the rows of a resource collided while they were built")
-        }
+        CommitError::Raced => Error::Conflict("the search parameters changed meanwhile".to_owned()),
     }
 }

@@ -38,7 +38,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let extractor = Extractor::new(spec.clone(), codes, settings).expect("all of R4 compiles");
     let hasher = Hasher::with_key([7; 16]);
     let indexer = Indexer::default();
-    indexer.set(Arc::new(extractor), &hasher);
+    indexer.set(Arc::new(extractor), 0, &hasher);
     let parameters = indexer.parameters().expect("they are set");
     World { parameters, definitions: Definitions::new(spec), hasher }
 });
@@ -64,8 +64,9 @@ impl UnitOfWork for Nowhere {
 
 impl Units for Nowhere {
     type Unit = Self;
+    type Memory = ();
 
-    fn begin(&self, _: &Permit<'_>) -> Self {
+    fn begin(&self, _: &Permit<'_>, (): &()) -> Self {
         Self
     }
 

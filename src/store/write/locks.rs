@@ -26,10 +26,8 @@ impl WriteTx {
         if self.connection.is_some() {
             return Err(Error::internal("locks come before all reads and writes"));
         }
-        let mut keys = keys.to_vec();
-        keys.sort_unstable();
-        keys.dedup();
-        self.connection = Some(self.store.0.writers.begin_locked(&keys, BEGIN_SNAPSHOT).await?);
+        let locks = self.wanted(keys);
+        self.connection = Some(self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await?);
         Ok(())
     }
 }

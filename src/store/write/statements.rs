@@ -1,7 +1,8 @@
 //! The statements that write versions with their feed and ledger rows.
 //!
 //! All take the same parameters: those of a ledger statement, the bucket, what changes in the index,
-//! and the versions, columns as arrays. The forms for one version and one ledger row take the first
+//! and the versions, columns as arrays; last comes the epoch of the search parameters by which the rows
+//! of the index were made: one of another epoch ends the statement (migration 6). The forms for one version and one ledger row take the first
 //! of each array: half the work of `unnest` for the database, and most writes are of this form while
 //! few clients write.
 
@@ -100,17 +101,27 @@ macro_rules! records {
 macro_rules! unless_raced {
     () => {
         "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > '0') \
-         THEN 0 ELSE kiln_conflict() END"
+         THEN kiln_current($74) ELSE kiln_conflict() END"
     };
 }
 
 /// New resources only: nothing to lock, nothing to supersede.
-pub(super) const CREATE: &str =
-    concat!(versions!(many), new_resources!(), put_index!(new), records!(many), "SELECT 0");
+pub(super) const CREATE: &str = concat!(
+    versions!(many),
+    new_resources!(),
+    put_index!(new),
+    records!(many),
+    "SELECT kiln_current($74)"
+);
 
 /// One new resource.
-pub(super) const CREATE_ONE: &str =
-    concat!(versions!(one), new_resources!(), put_index!(new), records!(one), "SELECT 0");
+pub(super) const CREATE_ONE: &str = concat!(
+    versions!(one),
+    new_resources!(),
+    put_index!(new),
+    records!(one),
+    "SELECT kiln_current($74)"
+);
 
 /// New versions of resources only.
 pub(super) const SUPERSEDE: &str = concat!(
@@ -138,7 +149,7 @@ pub(in crate::store) const INDEX: &str = concat!(
     put_index!(changed),
     "led AS (",
     insert_ledger!(many),
-    ") SELECT 0"
+    ") SELECT kiln_current($66)"
 );
 
 /// New resources and new versions of resources.
