@@ -11,6 +11,7 @@ use crate::fhir::query::Query;
 use super::context::{Context, SearchTarget};
 use super::criterion::{Criteria, Refusal, unfit};
 use super::fault::{Fault, InvalidSearch, Notice, Reason, clip};
+use super::list;
 use super::scope::Scope;
 use super::{ContainedMode, SearchRequest, Total};
 
@@ -71,7 +72,7 @@ impl<'c> Draft<'c> {
             notices: Vec::new(),
         };
         Self {
-            criteria: Criteria::new(context),
+            criteria: Criteria::new(context, list::subject(target, query)),
             scope,
             request,
             has_place: query.iter().any(|(name, value)| name == "near" && !value.is_empty()),

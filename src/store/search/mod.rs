@@ -28,6 +28,7 @@ mod page;
 mod probe;
 mod reach;
 mod run;
+mod score;
 mod source;
 mod sql;
 mod string;

@@ -10,8 +10,6 @@
 //!
 //! Spec: rest 4.177 to 4.183
 
-use std::collections::HashSet;
-
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::compare::Comparison;
@@ -23,6 +21,7 @@ use crate::store::hash::Hasher;
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
 use super::cursor::Position;
+use super::score::ranked;
 use super::source::{Source, every};
 use super::sql::{Bind, Binds, Cond};
 
@@ -227,9 +226,7 @@ impl Compiler<'_, '_> {
         if !sort.iter().any(|key| key.by == SortBy::Score) {
             return String::new();
         }
-        let mut seen = HashSet::new();
-        let once = ranked(filters).iter().copied().filter(|rid| seen.insert(*rid));
-        let rids = self.binds.longs(once);
+        let rids = self.binds.longs(ranked(filters).into_iter().map(|(rid, _)| rid));
         format!(" LEFT JOIN unnest({rids}) WITH ORDINALITY p(rid, n) ON p.rid = c.rid")
     }
 
@@ -421,15 +418,6 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
          (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \
          ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
     )
-}
-
-/// What the full text index found, best first.
-pub(super) fn ranked<'f>(filters: &[&'f Filter]) -> &'f [i64] {
-    let found = filters.iter().find_map(|filter| match filter {
-        Filter::Keys(rids) => Some(&**rids),
-        _ => None,
-    });
-    found.unwrap_or_default()
 }
 
 /// Whether the largest key comes first among equals: so it is where the last key descends.

@@ -1,13 +1,14 @@
 //! One page: chosen, found, counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
+use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
+use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
 
 use super::compile::Compiler;
@@ -15,9 +16,10 @@ use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
 use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
-use super::order::{MAX_SORTED, Order, Walk, ranked};
+use super::order::{Keys, MAX_SORTED, Order, Walk};
 use super::probe::{Choice, choose};
 use super::run::Run;
+use super::score::score;
 use super::source::{Source, every};
 use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
@@ -317,19 +319,6 @@ fn fill(
         page.matches.push(Match { version, score: None, rid: key(&row)? });
     }
     Ok(())
-}
-
-/// Says how well each match fits, where the order goes by that: by its place among all finds.
-fn score(page: &mut SearchPage, sort: &[SortKey], filters: &[&Filter]) {
-    if !sort.iter().any(|key| key.by == SortBy::Score) {
-        return;
-    }
-    let ranked = ranked(filters);
-    let places: HashMap<i64, usize> = ranked.iter().copied().zip(0..).collect();
-    for found in &mut page.matches {
-        let place = places.get(&found.rid);
-        found.score = place.map(|&place| 1.0 - place as f64 / ranked.len() as f64);
-    }
 }
 
 fn key(row: &Row) -> Result<i64, Error> {

@@ -213,7 +213,9 @@ impl Compiler<'_, '_> {
                     self.binds.is_one_of("w.idh", &identities)
                 )
             }
-            Filter::Keys(rids) => format!("SELECT unnest({})", self.binds.longs(rids.clone())),
+            Filter::Keys(keys) => {
+                format!("SELECT unnest({})", self.binds.longs(keys.rids.clone()))
+            }
             Filter::LastUpdated(any) => {
                 let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
                 let is_type = self.binds.is_type("w.rt", &codes);

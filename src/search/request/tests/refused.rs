@@ -50,6 +50,9 @@ const VALUES: &[&str] = &[
 /// Parameters about the answer, and links, that are none.
 const QUERIES: &[&str] = &[
     "Patient?_list=a_b",
+    "Condition?_list=$current-problems",
+    "Condition?_list=$current-problems&subject:missing=true",
+    "Medication?_list=$current-drug-allergies&patient=1",
     "Patient?_lastUpdated=x",
     "Patient?_count=-1",
     "Patient?_count=abc",
@@ -137,7 +140,8 @@ const TOKEN: &str = ":above, :below, :in, :missing, :not, :not-in, :of-type, :te
 fn what_is_not_offered_is_refused() {
     for url in [
         "Patient?_query=x",
-        "Patient?_list=$current-allergies",
+        "Patient?_list=$current-wishes&patient=1",
+        "Patient?_list=$recent",
         "DocumentReference?contenttype:above=text/xml",
         "PlanDefinition?depends-on.name=x",
     ] {
