@@ -23,6 +23,7 @@ mod chain;
 mod common;
 pub mod compare;
 mod composite;
+mod contained;
 mod context;
 mod criterion;
 mod date;

@@ -31,6 +31,9 @@ const LOOKED_UP: u64 = 500;
 /// The same where each is asked for what it refers to, or what refers to it.
 const FOLLOWED: u64 = 100;
 
+/// What a page shows of its resources.
+pub(super) const WITH_BODIES: &str = "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id";
+
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
     pub(super) store: &'a Store,
@@ -43,7 +46,7 @@ pub(super) struct Search<'a, 'gate> {
 }
 
 impl<'a, 'gate> Search<'a, 'gate> {
-    fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
+    pub(super) fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
     where
         'a: 's,
     {
@@ -57,9 +60,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         request: &SearchRequest,
         paging: &Paging,
     ) -> Result<(SearchPage, Disclosed), Error> {
-        if request.contained != ContainedMode::Outside {
-            return Err(Error::NotSupported("contained resources are not searched".to_owned()));
-        }
         let seal = Seal::new(request, self.permit, self.store.hasher());
         let unknown = || {
             let text = "this page link was not made by this server for this search";
@@ -67,6 +67,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
         };
         let at = paging.cursor.as_deref().map(|text| seal.open(text).ok_or_else(unknown));
         let at = at.transpose()?;
+        if request.contained != ContainedMode::Outside {
+            return self.page_of_contained(run, request, paging, (at.as_ref(), &seal)).await;
+        }
         let filters = conjuncts(self.filters);
         let choice = self.choose(run, &filters, &request.sort).await?;
         let order = self.order(&choice, &request.sort);
@@ -162,19 +165,8 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let mut compiler = self.compiler(&choice.wide);
         let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
         let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
-        let columns = if has_bodies {
-            "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id"
-        } else {
-            "r.vid, r.rt, r.id"
-        };
-        // Looked up one by one: joined freely, the database may read the whole table.
-        let text = format!(
-            "WITH {}k AS MATERIALIZED ({}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
-             CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = k.rid AND w.op <> 'D' OFFSET 0) r \
-             ORDER BY k.n",
-            keys.before, keys.query
-        );
-        Ok(compiler.binds.finish(&text))
+        let columns = if has_bodies { WITH_BODIES } else { "r.vid, r.rt, r.id" };
+        Ok(compiler.binds.finish(&resources(&keys, columns, "k.rid")))
     }
 
     /// Adds what comes along with the matches.
@@ -278,8 +270,19 @@ impl<'a, 'gate> Search<'a, 'gate> {
     }
 }
 
+/// The resources behind the keys of a page, in their order; `rid` is which.
+pub(super) fn resources(keys: &Keys, columns: &str, rid: &str) -> String {
+    let Keys { before, query } = keys;
+    // Looked up one by one: joined freely, the database may read the whole table.
+    format!(
+        "WITH {before}k AS MATERIALIZED ({query}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
+         CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' OFFSET 0) r \
+         ORDER BY k.n"
+    )
+}
+
 /// Puts the rows of a page into it, without the one beyond.
-fn fill(
+pub(super) fn fill(
     page: &mut SearchPage,
     disclosed: &mut Disclosed,
     mut rows: Vec<Row>,
@@ -316,7 +319,8 @@ fn fill(
         let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
-        page.matches.push(Match { version, score: None, rid: key(&row)? });
+        let rid = key(&row)?;
+        page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
     }
     Ok(())
 }
