@@ -175,12 +175,11 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
     let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
     let contained: Vec<i16> = types.iter().map(|of| inside::code(*of)).collect();
     let after: i64 = row.try_get(1).map_err(failure::error)?;
-    let total = match row.try_get::<_, Option<i64>>(2).map_err(failure::error)? {
-        Some(total) => total,
-        None => {
-            let found = query(&transaction, TOTAL, &[&TENANT, &codes, &contained]).await?;
-            number(&found)?.unwrap_or_default()
-        }
+    let total = if let Some(total) = row.try_get(2).map_err(failure::error)? {
+        total
+    } else {
+        let found = query(&transaction, TOTAL, &[&TENANT, &codes, &contained]).await?;
+        number(&found)?.unwrap_or_default()
     };
     let end = number(&query(&transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
     let mut done = 0_i64;
