@@ -59,7 +59,25 @@ async fn write(client: &Client) {
     client.put("/Observation/back", observation("back", "a", date, "1", "1")).await.expect(201);
     client.delete("/Observation/back").await.expect(204);
     client.put("/Observation/back", observation("back", "b", later, "3", "2")).await.expect(201);
-    // Contained resources come, change, give their place to others, and go with their container.
+    write_contained(client).await;
+    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":
+        {"tag":[{"system":"http://example.org/tags","code":"t"}],"profile":["http://example.org/p"]}}]}"#;
+    client.post("/Patient/a/$meta-add", meta).await.expect(200);
+    client.post("/Patient/b/$meta-add", meta).await.expect(200);
+    client.post("/Patient/b/$meta-delete", meta).await.expect(200);
+    let entries = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[
+        {{"request":{{"method":"PUT","url":"Observation/o"}},"resource":{}}},
+        {{"request":{{"method":"POST","url":"Observation"}},"resource":{}}},
+        {{"request":{{"method":"DELETE","url":"Patient/b"}}}}]}}"#,
+        observation("o", "a", date, "4", "7.50"),
+        observation("n", "a", later, "5", "8"),
+    );
+    client.post("/", entries).await.expect(200);
+}
+
+/// Contained resources come, change, give their place to others, and go with their container.
+async fn write_contained(client: &Client) {
     let organization = |id: &str, name: &str| {
         format!(r#"{{"resourceType":"Organization","id":"{id}","name":"{name}"}}"#)
     };
@@ -90,20 +108,6 @@ async fn write(client: &Client) {
             .expect(status);
     }
     client.delete("/Practitioner/left").await.expect(204);
-    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":
-        {"tag":[{"system":"http://example.org/tags","code":"t"}],"profile":["http://example.org/p"]}}]}"#;
-    client.post("/Patient/a/$meta-add", meta).await.expect(200);
-    client.post("/Patient/b/$meta-add", meta).await.expect(200);
-    client.post("/Patient/b/$meta-delete", meta).await.expect(200);
-    let entries = format!(
-        r#"{{"resourceType":"Bundle","type":"transaction","entry":[
-        {{"request":{{"method":"PUT","url":"Observation/o"}},"resource":{}}},
-        {{"request":{{"method":"POST","url":"Observation"}},"resource":{}}},
-        {{"request":{{"method":"DELETE","url":"Patient/b"}}}}]}}"#,
-        observation("o", "a", date, "4", "7.50"),
-        observation("n", "a", later, "5", "8"),
-    );
-    client.post("/", entries).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

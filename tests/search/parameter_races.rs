@@ -174,7 +174,7 @@ async fn an_update_that_waits_for_a_build_leaves_no_row_behind() {
         "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT * FROM tok WHERE rid = {}",
         "DELETE FROM tok WHERE rid = {}",
         "INSERT INTO tok SELECT * FROM made",
-        "UPDATE res SET built = pg_current_xact_id() WHERE rid = {}",
+        "UPDATE res SET xid = pg_current_xact_id() WHERE rid = {}",
     ] {
         build.batch_execute(&sql.replace("{}", &rid.to_string())).await.unwrap();
     }

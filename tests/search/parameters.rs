@@ -126,6 +126,27 @@ async fn a_parameter_finds_what_was_there_before_and_what_comes_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_is_built_for_what_others_contain() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let observation = |id: &str, colour: &str| {
+        format!(
+            r##"{{"resourceType":"Observation","id":"{id}","status":"final","code":{{"text":"x"}},
+            "contained":[{}],"subject":{{"reference":"#in"}}}}"##,
+            patient("in", colour)
+        )
+    };
+    client.put("/Observation/a", observation("a", "blue")).await.expect(201);
+    client.put("/Observation/b", observation("b", "brown")).await.expect(201);
+    client.put("/SearchParameter/eye", eye_colour()).await.expect(201);
+    let found = when_active(client, "/Patient?eye-colour=blue&_contained=true").await;
+    assert_eq!(ids(&found), ["a"]);
+    let found = strictly(client, "/Observation?subject:Patient.eye-colour=brown").await;
+    assert_eq!(ids(&found), ["b"]);
+    assert_eq!(ids(&strictly(client, "/Patient?eye-colour=blue").await), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_build_survives_a_restart_and_is_not_done_again() {
     let server = TestServer::start().await;
     server.client.put("/Patient/a", patient("a", "blue")).await.expect(201);

@@ -196,8 +196,8 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
                 self.hierarchy(reference, *is_below, of, row)
             }
             Filter::Id(ids) => Ok(self.is_identity(&self.identities(ids, &row.types), row)),
-            Filter::Keys(rids) if rids.is_empty() => Ok(Cond::False),
-            Filter::Keys(rids) => Ok(Cond::Sql(self.binds.is_one_of(&row.rid, rids))),
+            Filter::Keys(keys) if keys.rids.is_empty() => Ok(Cond::False),
+            Filter::Keys(keys) => Ok(Cond::Sql(self.binds.is_one_of(&row.rid, &keys.rids))),
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),

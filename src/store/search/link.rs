@@ -13,7 +13,7 @@ use crate::store::hash::Hasher;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
-use super::source::union;
+use super::source::{every, union};
 use super::sql::Cond;
 use super::token::any;
 
@@ -110,6 +110,21 @@ impl Compiler<'_, '_> {
         of: ResourceType,
         filter: &Filter,
     ) -> Result<Vec<String>, Error> {
+        if let Filter::Chain { reference, targets } = filter {
+            // One walk for both: each in its own would double the text with every link of a chain.
+            let source = self.link_rows((reference, targets), &[of], &[false, true])?;
+            let rid = &source.row.rid;
+            let own = self.within(false, |it| it.visible(&source.row))?;
+            let inside = self.within(true, |it| it.visible(&source.row))?;
+            let reached = match (own, inside) {
+                (Cond::True, Cond::True) => Cond::True,
+                (own, inside) => Cond::any([
+                    Cond::all([Cond::sql(format!("{rid} > 0")), own]),
+                    Cond::all([Cond::sql(format!("{rid} < 0")), inside]),
+                ]),
+            };
+            return Ok(vec![every(&source, rid, &reached)]);
+        }
         let mut all = Vec::new();
         for is_inside in [false, true] {
             all.extend(self.within(is_inside, |it| it.found(&[of], filter))?);

@@ -15,6 +15,7 @@ mod ambiguous;
 mod atom;
 mod compile;
 mod composite;
+mod contained;
 mod cursor;
 mod date;
 mod definitions;
@@ -28,6 +29,7 @@ mod page;
 mod probe;
 mod reach;
 mod run;
+mod score;
 mod source;
 mod sql;
 mod string;
@@ -78,6 +80,8 @@ pub struct Count {
 pub struct Match {
     /// Its current version.
     pub version: Version,
+    /// Which of the resources that it contains is the match; `None`: it is the match itself.
+    pub contained: Option<usize>,
     /// How well it fits, from 0 to 1, where the order goes by that.
     pub score: Option<f64>,
     /// The store's key of it.

@@ -10,8 +10,6 @@
 //!
 //! Spec: rest 4.177 to 4.183
 
-use std::collections::HashSet;
-
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::compare::Comparison;
@@ -19,10 +17,12 @@ use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
 use crate::store::Stored;
 use crate::store::hash::Hasher;
+use crate::store::index::inside;
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
 use super::cursor::Position;
+use super::score::ranked;
 use super::source::{Source, every};
 use super::sql::{Bind, Binds, Cond};
 
@@ -119,7 +119,10 @@ impl Compiler<'_, '_> {
                 let query = self.walked((*is_descending, *has_missing), source, rest, at, limit)?;
                 Ok(Keys { before: String::new(), query })
             }
-            Order::Sorted(sort) => self.sorted(sort, source, rest, at, (limit, filters)),
+            Order::Sorted(sort) => {
+                let every = every(source, &format!("{} AS rid", source.row.rid), rest);
+                self.sorted(sort, (&every, &source.row.types), at, (limit, filters))
+            }
         }
     }
 
@@ -173,17 +176,17 @@ impl Compiler<'_, '_> {
         ))
     }
 
-    fn sorted(
+    /// The query of the keys of one page of `every`, a query of matches of these types.
+    pub(super) fn sorted(
         &mut self,
         sort: &[SortKey],
-        source: &Source,
-        rest: &Cond,
+        (every, types): (&str, &[ResourceType]),
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Keys, Error> {
         let mut keys = Vec::new();
         for key in sort {
-            keys.push(self.key(key, &source.row.types, filters)?);
+            keys.push(self.key(key, types, filters)?);
         }
         let is_back = at.is_some_and(|at| at.is_back);
         let beyond = match at {
@@ -202,7 +205,6 @@ impl Compiler<'_, '_> {
         // As a walk has them: a link stays right when the next page is found another way.
         order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
-        let every = every(source, &format!("{} AS rid", source.row.rid), rest);
         let most = MAX_SORTED + 1;
         let ranks = self.ranks(sort, filters);
         Ok(Keys {
@@ -227,9 +229,7 @@ impl Compiler<'_, '_> {
         if !sort.iter().any(|key| key.by == SortBy::Score) {
             return String::new();
         }
-        let mut seen = HashSet::new();
-        let once = ranked(filters).iter().copied().filter(|rid| seen.insert(*rid));
-        let rids = self.binds.longs(once);
+        let rids = self.binds.longs(ranked(filters).into_iter().map(|(rid, _)| rid));
         format!(" LEFT JOIN unnest({rids}) WITH ORDINALITY p(rid, n) ON p.rid = c.rid")
     }
 
@@ -241,12 +241,8 @@ impl Compiler<'_, '_> {
     ) -> Result<Key, Error> {
         let is_descending = key.is_descending;
         let (sql, cast) = match &key.by {
-            SortBy::Id => {
-                ("(SELECT r.id FROM res r WHERE r.rid = c.rid)".to_owned(), "text COLLATE \"C\"")
-            }
-            SortBy::LastUpdated => {
-                ("(SELECT r.lu FROM res r WHERE r.rid = c.rid)".to_owned(), "timestamptz")
-            }
+            SortBy::Id => (self.of_resource("id"), "text COLLATE \"C\""),
+            SortBy::LastUpdated => (self.of_resource("lu"), "timestamptz"),
             SortBy::Parameter(parameters, kind) => {
                 self.parameter_key(parameters, *kind, is_descending, types)?
             }
@@ -257,6 +253,12 @@ impl Compiler<'_, '_> {
             }
         };
         Ok(Key { sql, cast, is_descending })
+    }
+
+    /// What `res` has of a match, or of the container of one.
+    fn of_resource(&self, column: &str) -> String {
+        let rid = if self.is_inside { inside::home("c.rid") } else { "c.rid".to_owned() };
+        format!("(SELECT r.{column} FROM res r WHERE r.rid = {rid})")
     }
 
     fn parameter_key(
@@ -421,15 +423,6 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
          (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \
          ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
     )
-}
-
-/// What the full text index found, best first.
-pub(super) fn ranked<'f>(filters: &[&'f Filter]) -> &'f [i64] {
-    let found = filters.iter().find_map(|filter| match filter {
-        Filter::Keys(rids) => Some(&**rids),
-        _ => None,
-    });
-    found.unwrap_or_default()
 }
 
 /// Whether the largest key comes first among equals: so it is where the last key descends.

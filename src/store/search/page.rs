@@ -1,13 +1,14 @@
 //! One page: chosen, found, counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
+use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
+use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
 
 use super::compile::Compiler;
@@ -15,9 +16,10 @@ use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
 use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
-use super::order::{MAX_SORTED, Order, Walk, ranked};
+use super::order::{Keys, MAX_SORTED, Order, Walk};
 use super::probe::{Choice, choose};
 use super::run::Run;
+use super::score::score;
 use super::source::{Source, every};
 use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
@@ -28,6 +30,9 @@ const COUNTED: u64 = 2_000;
 const LOOKED_UP: u64 = 500;
 /// The same where each is asked for what it refers to, or what refers to it.
 const FOLLOWED: u64 = 100;
+
+/// What a page shows of its resources.
+pub(super) const WITH_BODIES: &str = "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id";
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -41,7 +46,7 @@ pub(super) struct Search<'a, 'gate> {
 }
 
 impl<'a, 'gate> Search<'a, 'gate> {
-    fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
+    pub(super) fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
     where
         'a: 's,
     {
@@ -55,9 +60,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         request: &SearchRequest,
         paging: &Paging,
     ) -> Result<(SearchPage, Disclosed), Error> {
-        if request.contained != ContainedMode::Outside {
-            return Err(Error::NotSupported("contained resources are not searched".to_owned()));
-        }
         let seal = Seal::new(request, self.permit, self.store.hasher());
         let unknown = || {
             let text = "this page link was not made by this server for this search";
@@ -65,6 +67,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
         };
         let at = paging.cursor.as_deref().map(|text| seal.open(text).ok_or_else(unknown));
         let at = at.transpose()?;
+        if request.contained != ContainedMode::Outside {
+            return self.page_of_contained(run, request, paging, (at.as_ref(), &seal)).await;
+        }
         let filters = conjuncts(self.filters);
         let choice = self.choose(run, &filters, &request.sort).await?;
         let order = self.order(&choice, &request.sort);
@@ -160,19 +165,8 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let mut compiler = self.compiler(&choice.wide);
         let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
         let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
-        let columns = if has_bodies {
-            "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id"
-        } else {
-            "r.vid, r.rt, r.id"
-        };
-        // Looked up one by one: joined freely, the database may read the whole table.
-        let text = format!(
-            "WITH {}k AS MATERIALIZED ({}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
-             CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = k.rid AND w.op <> 'D' OFFSET 0) r \
-             ORDER BY k.n",
-            keys.before, keys.query
-        );
-        Ok(compiler.binds.finish(&text))
+        let columns = if has_bodies { WITH_BODIES } else { "r.vid, r.rt, r.id" };
+        Ok(compiler.binds.finish(&resources(&keys, columns, "k.rid")))
     }
 
     /// Adds what comes along with the matches.
@@ -276,8 +270,19 @@ impl<'a, 'gate> Search<'a, 'gate> {
     }
 }
 
+/// The resources behind the keys of a page, in their order; `rid` is which.
+pub(super) fn resources(keys: &Keys, columns: &str, rid: &str) -> String {
+    let Keys { before, query } = keys;
+    // Looked up one by one: joined freely, the database may read the whole table.
+    format!(
+        "WITH {before}k AS MATERIALIZED ({query}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
+         CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' OFFSET 0) r \
+         ORDER BY k.n"
+    )
+}
+
 /// Puts the rows of a page into it, without the one beyond.
-fn fill(
+pub(super) fn fill(
     page: &mut SearchPage,
     disclosed: &mut Disclosed,
     mut rows: Vec<Row>,
@@ -314,22 +319,10 @@ fn fill(
         let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
-        page.matches.push(Match { version, score: None, rid: key(&row)? });
+        let rid = key(&row)?;
+        page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
     }
     Ok(())
-}
-
-/// Says how well each match fits, where the order goes by that: by its place among all finds.
-fn score(page: &mut SearchPage, sort: &[SortKey], filters: &[&Filter]) {
-    if !sort.iter().any(|key| key.by == SortBy::Score) {
-        return;
-    }
-    let ranked = ranked(filters);
-    let places: HashMap<i64, usize> = ranked.iter().copied().zip(0..).collect();
-    for found in &mut page.matches {
-        let place = places.get(&found.rid);
-        found.score = place.map(|&place| 1.0 - place as f64 / ranked.len() as f64);
-    }
 }
 
 fn key(row: &Row) -> Result<i64, Error> {

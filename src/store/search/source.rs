@@ -43,7 +43,8 @@ impl Compiler<'_, '_> {
             (Driver::Resources, _) => self.resource_rows(&codes, types),
             (Driver::Tokens(keys), _) => self.token_rows(keys, types),
             (Driver::Links, Some(Filter::Chain { reference, targets })) => {
-                self.link_rows(reference, targets, types)?
+                let places = [self.is_inside];
+                self.link_rows((reference, targets), types, &places)?
             }
             (driver, Some(filter)) => {
                 let found = self.keys_of(driver, filter, types)?;
@@ -150,16 +151,21 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn link_rows(
+    /// What refers to the targets of a chain; `places`: resources (`false`), contained ones (`true`).
+    pub(super) fn link_rows(
         &mut self,
-        reference: &[ParameterKey],
-        targets: &[(ResourceType, Filter)],
+        (reference, targets): (&[ParameterKey], &[(ResourceType, Filter)]),
         types: &[ResourceType],
+        places: &[bool],
     ) -> Result<Source, Error> {
         let (alias, list) = (self.alias(), self.alias());
         let mut found = Vec::new();
         for (of, filter) in targets {
-            let parameters = self.references(reference, types, *of);
+            let mut parameters = Vec::new();
+            for &is_inside in places {
+                let there = |it: &mut Self| it.references(reference, types, *of);
+                parameters.append(&mut self.within(is_inside, there));
+            }
             let Some(identities) = self.targets(*of, filter)? else { continue };
             let parameters = self.binds.longs(parameters);
             found.push(format!(
@@ -213,7 +219,9 @@ impl Compiler<'_, '_> {
                     self.binds.is_one_of("w.idh", &identities)
                 )
             }
-            Filter::Keys(rids) => format!("SELECT unnest({})", self.binds.longs(rids.clone())),
+            Filter::Keys(keys) => {
+                format!("SELECT unnest({})", self.binds.longs(keys.rids.clone()))
+            }
             Filter::LastUpdated(any) => {
                 let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
                 let is_type = self.binds.is_type("w.rt", &codes);

@@ -2,9 +2,9 @@
 //!
 //! All take the same parameters: those of a ledger statement, the bucket, what changes in the index,
 //! and the versions, columns as arrays; last comes the epoch of the search parameters by which the rows
-//! of the index were made: one of another epoch ends the statement (migration 6). The forms for one version and one ledger row take the first
-//! of each array: half the work of `unnest` for the database, and most writes are of this form while
-//! few clients write.
+//! of the index were made: one of another epoch ends the statement (migration 6). The forms for one
+//! version and one ledger row take the first of each array: half the work of `unnest` for the
+//! database, and most writes are of this form while few clients write.
 
 use crate::store::index::{indexed, put_index};
 use crate::store::ledger::insert_ledger;

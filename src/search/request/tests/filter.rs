@@ -34,7 +34,7 @@ fn expressions_are_what_prefixes_and_modifiers_say() {
         ("Patient", "_id eq a", "_id a"),
         ("Patient", "_id ne a", "!_id a"),
         ("Patient", "_lastUpdated ge 2020", "_lastUpdated ge 2020-01-01~2021-01-01"),
-        ("Patient", "_list eq 42", "_list 42"),
+        ("Patient", "_list eq 42", "_list [_id 42]"),
         ("", "_type eq Patient", "_type Patient"),
         ("Patient", r#"_content co "a b""#, "Content has a b"),
         ("Location", "near eq 1|2|3", "near 1,2 within 3000 m"),

@@ -108,12 +108,12 @@ fn show(filter: &Filter) -> String {
             format!("{} {side} {of}/{id}", keys(reference))
         }
         Filter::Id(ids) => format!("_id {}", ids.join(",")),
-        Filter::Keys(keys) => format!("{keys:?}"),
+        Filter::Keys(keys) => format!("{:?}", keys.rids),
         Filter::LastUpdated(any) => {
             let any: Vec<_> = any.iter().map(|(prefix, it)| date(*prefix, *it)).collect();
             format!("_lastUpdated {}", any.join(","))
         }
-        Filter::List(id) => format!("_list {id}"),
+        Filter::List(lists) => format!("_list [{}]", show(lists)),
         Filter::Not(inner) => format!("!{}", show(inner)),
         Filter::Test(test) => {
             let any: Vec<_> = test.any.iter().map(compared).collect();
