@@ -283,3 +283,45 @@ fn case_counts_where_the_system_says_so() {
         assert_eq!(codes(&image, "http://x/v").expect("known").join(" "), expected);
     }
 }
+
+#[test]
+fn an_expansion_that_is_too_much_work_is_too_costly() {
+    let concepts: Vec<String> = (0..1000).map(|at| format!(r#"{{"code":"{at}"}}"#)).collect();
+    let system = format!(
+        r#"{{"resourceType":"CodeSystem","url":"http://x/s","content":"complete","concept":[{}]}}"#,
+        concepts.join(",")
+    );
+    let none =
+        r#"{"system":"http://x/s","filter":[{"property":"code","op":"child-of","value":"1"}]}"#;
+    for (times, is_fine) in [(9_000, true), (11_000, false)] {
+        let image = with(&[
+            &system,
+            &composed(&format!(r#"{{"include":[{}]}}"#, vec![none; times].join(","))),
+        ]);
+        let expected = TerminologyFault::TooCostly { what: "http://x/v".to_owned(), limit: 10_000 };
+        let found = codes(&image, "http://x/v");
+        assert_eq!(found, if is_fine { Ok(Vec::new()) } else { Err(expected) }, "{times}");
+    }
+}
+
+#[test]
+fn a_long_list_of_codes_and_a_broad_hierarchy_cost_what_they_are_long() {
+    // 60,000 codes under one: looked for in each other's list that would be minutes.
+    let concepts: Vec<String> = (0..60_000).map(|at| format!(r#"{{"code":"c{at}"}}"#)).collect();
+    let system = format!(
+        r#"{{"resourceType":"CodeSystem","url":"http://x/s","content":"complete",
+            "concept":[{{"code":"root","concept":[{}]}}]}}"#,
+        concepts.join(",")
+    );
+    let list: Vec<String> = (0..60_000).map(|at| format!("C{at}")).collect();
+    let compose = format!(
+        r#"{{"include":[{{"system":"http://x/s","filter":[
+            {{"property":"code","op":"in","value":"{}"}},
+            {{"property":"parent","op":"=","value":"ROOT"}}]}}]}}"#,
+        list.join(",")
+    );
+    let image = with(&[&system, &composed(&compose)]);
+    let found = image.members("http://x/v", 60_000).expect("known");
+    assert_eq!(found.codes.len(), 60_000);
+    assert_eq!(below(&image, "http://x/s", "c7"), ["c7"]);
+}
