@@ -9,7 +9,7 @@ use crate::fhir::json::Value;
 use crate::fhirpath::Decimal;
 
 /// From the smallest to the largest number; `None` is open.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct NumberRange {
     /// The lower end, inside.
     pub low: Option<Decimal>,
