@@ -256,21 +256,109 @@ fn order_time_types_and_knowledge_are_told() {
 }
 
 #[test]
-fn a_caller_ends_what_takes_too_long() {
+fn the_present_is_told_only_where_it_is_known() {
     let document = parse(PATIENT.as_bytes()).expect("JSON");
-    let over = || true;
-    let environment = Environment::new(&document, &SPEC.schema).with_deadline(&over);
-    let long = Expression::parse("descendants().select(%resource.descendants().count())");
-    let fault = long.expect("text").evaluate(&environment).expect_err("over");
-    assert_eq!(
-        (fault.cause, fault.reason.as_str()),
-        (Cause::Budget, "the expression takes too long")
-    );
-    let short = Expression::parse("name.given").expect("text");
-    assert_eq!(short.evaluate(&environment).map(|items| items.len()), Ok(3));
     let now = Expression::parse("now()").expect("text");
     let environment = Environment::new(&document, &SPEC.schema);
     assert_eq!(now.evaluate(&environment).map_err(|fault| fault.cause).err(), Some(Cause::Operand));
+}
+
+#[test]
+fn texts_are_paid_for_by_their_length() {
+    let long = "a ".repeat(20_000);
+    let text = format!(
+        r#"{{"resourceType":"Patient","text":{{"status":"generated","div":"{long}"}},
+            "name":[{{"family":"{long}","text":"{long}"}}],"gender":"a"}}"#
+    );
+    let document = parse(text.as_bytes()).expect("JSON");
+    // The two texts are 40,000 bytes each: one look costs 2,500 steps.
+    let evaluate = |text: &str, budget: u64| {
+        let environment = Environment::new(&document, &SPEC.schema).with_budget(budget);
+        let expression = Expression::parse(text).expect(text);
+        expression.evaluate(&environment).map_err(|fault| fault.cause).map(|items| items.len())
+    };
+    for text in [
+        "text.div.contains('b')",
+        "'b'.contains(%resource.text.div)",
+        "text.div.indexOf('b')",
+        "text.div.lastIndexOf('b')",
+        "text.div.startsWith('b')",
+        "text.div.lower()",
+        "text.div.upper()",
+        "text.div.trim()",
+        "text.div.length()",
+        "text.div.substring(1, 2)",
+        "text.div.split('b')",
+        "text.div.replace('b', 'c')",
+        "text.div.matches('b')",
+        "text.div.replaceMatches('b', 'c')",
+        "text.div.toInteger()",
+        "text.div.convertsToBoolean()",
+        "text.div.toQuantity()",
+        "text.div.toDate()",
+        "text.div = name.family",
+        "text.div != name.family",
+        "text.div ~ name.family",
+        "text.div < name.family",
+        "name = %resource.name",
+        "name ~ %resource.name",
+        "(name.family | name.text).isDistinct()",
+        "(name.family.combine(name.text)).sort()",
+        "name.family in name.text",
+    ] {
+        assert_eq!(evaluate(text, 2_000), Err(Cause::Budget), "{text}");
+        assert!(evaluate(text, 40_000).is_ok(), "{text}");
+    }
+    // Texts of different length are told apart at once.
+    assert_eq!(evaluate("text.div = gender", 100), Ok(1));
+}
+
+#[test]
+fn what_has_an_order_is_sorted_whatever_its_precision() {
+    let dates = (0..40).map(|at| match at % 4 {
+        0 => format!("@20{:02}", 10 + at / 4),
+        1 => format!("@20{:02}-0{}", 10 + (at * 7) % 9, 1 + at % 9),
+        2 => format!("@20{:02}-01-0{}T10:00:00+0{}:00", 10 + (at * 5) % 9, 1 + at % 9, at % 9),
+        _ => format!("@20{:02}-01-0{}T1{}:00", 10 + (at * 3) % 9, 1 + at % 9, at % 9),
+    });
+    let dates: Vec<String> = dates.collect();
+    let sorted = |dates: &[String]| {
+        let text = format!("({}).sort()", dates.join(").combine("));
+        shown(PATIENT, &text).expect(&text)
+    };
+    let expected = sorted(&dates);
+    assert_eq!(expected.len(), 40);
+    for by in [1, 7, 11, 23] {
+        let mut turned = dates.clone();
+        turned.rotate_left(by);
+        turned.swap(0, by);
+        assert_eq!(sorted(&turned), expected, "{by}");
+    }
+    for (text, expected) in [
+        (
+            "(@2020-02 | @2020 | @2020-01-31 | @2019-12-31).sort()",
+            "2019-12-31 2020 2020-01-31 2020-02",
+        ),
+        ("(@T10:30 | @T09 | @T10).sort()", "09 10 10:30"),
+        ("(2 'm' | 150 'cm' | 1 'km').sort()", "150 'cm' 2 'm' 1 'km'"),
+        ("(2 years | 30 months | 1 month).sort(-$this)", "30 months 2 years 1 month"),
+        ("(3 | 1.5 | 2 '1').sort()", "1.5 2 '1' 3"),
+        ("('b' | 'a').sort(-$this)", "b a"),
+    ] {
+        assert_eq!(shown(PATIENT, text).expect(text).join(" "), expected, "{text}");
+    }
+    for text in [
+        "(1 | 'a').sort()",
+        "(true | false).sort()",
+        "(1 'm' | 1 's').sort()",
+        "(1 month | 1 'm').sort()",
+        "(@2020 | @T10).sort()",
+        "(1 | 2 | 3 | @2020).sort()",
+        "(name | telecom).sort()",
+    ] {
+        let fault = shown(PATIENT, text).expect_err(text);
+        assert_eq!(fault.reason, "the items have no order", "{text}");
+    }
 }
 
 #[test]

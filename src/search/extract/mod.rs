@@ -50,6 +50,9 @@ pub use view::View;
 /// Most combinations that one element may give a composite.
 const MAX_COMBINATIONS: usize = 1_000;
 
+/// Steps that the evaluation of one expression may take; a plain one takes two for each element.
+const BUDGET: u64 = 500_000;
+
 /// Most combinations that one resource may give a composite.
 const MAX_COMPOSITE_ROWS: usize = 20_000;
 
@@ -240,28 +243,33 @@ impl<'v> Run<'v> {
         focus: &'v Value<'v>,
         node: Option<&Item<'v>>,
     ) -> Result<(), SkipReason> {
-        let rules = &*self.extractor.rules;
-        let mut sink = Sink { rules, out: &mut self.values, odd: false };
-        match source {
-            Source::Paths(paths) => {
-                for path in paths {
-                    path.walk(focus, self.root, &mut |value, leaf| {
-                        sink.add(element(value, leaf), comparison);
-                    });
-                }
-            }
+        let items = match source {
             Source::General(expression) => {
-                let schema = &self.extractor.spec.schema;
-                let environment = Environment::new(self.value, schema).with_root(self.root);
+                let environment = self.environment();
                 let focus = node.cloned().unwrap_or_else(|| environment.resource());
-                let items = expression.evaluate_on(focus, &environment).map_err(fault)?;
-                for item in items {
-                    sink.add_item(item, schema, comparison);
-                }
+                expression.evaluate_on(focus, &environment).map_err(fault)?
             }
+            Source::Paths(_) => Vec::new(),
+        };
+        let Extractor { rules, spec, .. } = self.extractor;
+        let mut sink = Sink { rules, out: &mut self.values, odd: false };
+        if let Source::Paths(paths) = source {
+            for path in paths {
+                path.walk(focus, self.root, &mut |value, leaf| {
+                    sink.add(element(value, leaf), comparison);
+                });
+            }
+        }
+        for item in items {
+            sink.add_item(item, &spec.schema, comparison);
         }
         self.odd |= sink.odd;
         Ok(())
+    }
+
+    fn environment(&self) -> Environment<'v> {
+        let schema = &self.extractor.spec.schema;
+        Environment::new(self.value, schema).with_root(self.root).with_budget(BUDGET)
     }
 
     fn composite(&mut self, arm: &'v Composite) -> Result<(), SkipReason> {
@@ -276,7 +284,7 @@ impl<'v> Run<'v> {
                 }
             }
             Source::General(expression) => {
-                let environment = Environment::new(self.value, schema).with_root(self.root);
+                let environment = self.environment();
                 foci = expression.evaluate(&environment).map_err(fault)?;
             }
         }
