@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::fhir::Canonical;
 use crate::spec::terminology::TerminologyFault;
 
 use super::Image;
 use super::code_system::{CodeSystem, Content};
-use super::definitions::parted;
 use super::filter::matching;
 use super::set::CodeSet;
 use super::value_set::{Filter, Part, ValueSet};
@@ -138,7 +138,7 @@ impl<'i> Expansion<'i> {
         part: &Part,
         has_inactive: bool,
     ) -> Result<CodeSet, TerminologyFault> {
-        let url = parted(canonical).0;
+        let url = Canonical::parse(canonical).url;
         let mut set = CodeSet::default();
         let known = self.image.system(canonical);
         let is_listed = known.is_some_and(|it| it.content == Content::Complete);
@@ -175,17 +175,16 @@ impl<'i> Expansion<'i> {
     fn spend(&mut self, looks: usize) -> Result<(), TerminologyFault> {
         match self.work.checked_sub(looks) {
             Some(left) => self.work = left,
-            None => return Err(self.too_costly()),
+            None => return Err(TerminologyFault::Laborious(self.name.to_owned())),
         }
         Ok(())
     }
 
     fn bounded(&self, set: &CodeSet) -> Result<(), TerminologyFault> {
-        if set.codes.len() <= self.bound { Ok(()) } else { Err(self.too_costly()) }
-    }
-
-    fn too_costly(&self) -> TerminologyFault {
-        TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit }
+        if set.codes.len() <= self.bound {
+            return Ok(());
+        }
+        Err(TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit })
     }
 }
 

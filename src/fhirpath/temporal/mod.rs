@@ -3,14 +3,13 @@
 //! Spec: <https://hl7.org/fhirpath/N1/#date>, <https://hl7.org/fhirpath/N1/#comparison>
 
 mod boundary;
-mod civil;
 mod shift;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use civil::{civil_from_days, days_from_civil, days_in_month};
+use crate::fhir::civil::{civil_from_days, days_from_civil, days_in_month};
 
 pub(super) use shift::Step;
 
@@ -335,7 +334,7 @@ impl<'a> Temporal<'a> {
             self.precision = 2;
         }
         if let Some(day) = parts.next() {
-            let last = days_in_month(self.year.into(), self.month.into());
+            let last = days_in_month(self.year, self.month);
             let day = digits(day, 2).filter(|&day| (1..=last).contains(&i64::from(day)))?;
             self.day = day as u8;
             self.precision = HOUR;

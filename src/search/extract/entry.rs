@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::fhir::{LogicalId, ResourceType, VersionId};
+use crate::fhir::{Canonical, LogicalId, ResourceType, VersionId};
 use crate::fhirpath::{Decimal, EvaluationError};
 
 use crate::search::values::date::DateRange;
 use crate::search::values::number::NumberRange;
 use crate::search::values::quantity::InBase;
 use crate::search::values::token::Code;
-use crate::search::values::uri::Canonical;
 
 /// All rows of one resource.
 #[derive(Clone, Debug)]

@@ -76,7 +76,7 @@ impl Criteria<'_> {
 
     fn list(&mut self, value: &str) -> Result<Filter, Refusal> {
         let values = self.values(value)?;
-        let mut lists = collect(values, |raw| {
+        let lists = collect(values, |raw| {
             if raw.text.starts_with('$') {
                 let text = format!("the list {} is not kept here", clip(raw.text));
                 return Err(Reason::NotSupported(text.into()));
@@ -85,7 +85,7 @@ impl Criteria<'_> {
             let id = text.strip_prefix("List/").unwrap_or(&text).parse::<LogicalId>();
             id.map(Filter::List).map_err(|_| raw.wrong("the id of a List"))
         })?;
-        Ok(if lists.len() == 1 { lists.remove(0) } else { Filter::Any(lists) })
+        Ok(Filter::any(lists))
     }
 }
 
