@@ -33,7 +33,7 @@ use crate::spec::codes::Codes;
 use crate::spec::search_parameter::{SearchParameter, SearchParameters};
 
 use emit::{Comparison, Element, Rules, Sink};
-use path::Leaf;
+use path::{Leaf, Root};
 use plan::{Composite, Plan, Planner, Source};
 use settle::settle;
 
@@ -172,11 +172,12 @@ impl Extractor {
         resource_type: ResourceType,
         value: &'v Value<'v>,
     ) -> Extraction<'v> {
-        let mut extraction = self.one(resource_type, value, value);
+        let root = Root::of(value);
+        let mut extraction = self.one(resource_type, value, &root);
         for contained in value.items_at("contained") {
             let Some(Ok(of)) = contained.str_at("resourceType").map(str::parse) else { continue };
             let id = contained.str_at("id");
-            let own = self.one(of, contained, value);
+            let own = self.one(of, contained, &root);
             extraction.contained.push(Contained { id, extraction: own });
         }
         extraction
@@ -190,7 +191,7 @@ impl Extractor {
         &'v self,
         resource_type: ResourceType,
         value: &'v Value<'v>,
-        root: &'v Value<'v>,
+        root: &Root<'v>,
     ) -> Extraction<'v> {
         let mut run = Run { extractor: self, value, root, values: Vec::new(), odd: false };
         let (mut rows, mut skipped) = (Vec::with_capacity(48), Vec::new());
@@ -217,17 +218,17 @@ impl Extractor {
 }
 
 /// The extraction of one resource.
-struct Run<'v> {
+struct Run<'r, 'v> {
     extractor: &'v Extractor,
     value: &'v Value<'v>,
     /// What contains the resource; itself when nothing does.
-    root: &'v Value<'v>,
+    root: &'r Root<'v>,
     /// The values of the parameter at hand.
     values: Vec<IndexValue<'v>>,
     odd: bool,
 }
 
-impl<'v> Run<'v> {
+impl<'v> Run<'_, 'v> {
     fn parameter(&mut self, plan: &'v Plan) -> Result<(), SkipReason> {
         match plan {
             Plan::Values(source, comparison) => self.values(source, comparison, self.value, None),
@@ -269,7 +270,7 @@ impl<'v> Run<'v> {
 
     fn environment(&self) -> Environment<'v> {
         let schema = &self.extractor.spec.schema;
-        Environment::new(self.value, schema).with_root(self.root).with_budget(BUDGET)
+        Environment::new(self.value, schema).with_root(self.root.value).with_budget(BUDGET)
     }
 
     fn composite(&mut self, arm: &'v Composite) -> Result<(), SkipReason> {
