@@ -189,10 +189,7 @@ fn same(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> bool {
             left.len() == right.len() && left.iter().zip(right).all(|(l, r)| same(l, r, steps))
         }
         (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .all(|(key, value)| right.get(key).is_some_and(|it| same(value, it, steps)))
+            left.pairs(right, |left, right| same(left, right, steps))
         }
         _ => left == right,
     }
