@@ -99,24 +99,24 @@ impl Decimal {
     }
 
     /// The largest number below it with at most `scale` digits after the point.
-    pub(super) fn floor(self, scale: u32) -> Option<Self> {
+    pub(super) fn floor(self, scale: u32) -> Self {
         self.cut(scale, |quotient, rest| if rest < 0 { quotient - 1 } else { quotient })
     }
 
     /// The smallest number above it with at most `scale` digits after the point.
-    pub(super) fn ceiling(self, scale: u32) -> Option<Self> {
+    pub(super) fn ceiling(self, scale: u32) -> Self {
         self.cut(scale, |quotient, rest| if rest > 0 { quotient + 1 } else { quotient })
     }
 
     /// Without what stands after the point.
-    pub(super) fn truncated(self) -> Option<Self> {
+    pub(super) fn truncated(self) -> Self {
         self.cut(0, |quotient, _| quotient)
     }
 
-    fn cut(self, scale: u32, settle: fn(i128, i128) -> i128) -> Option<Self> {
-        let Some(excess) = self.scale.checked_sub(scale) else { return Some(self) };
+    fn cut(self, scale: u32, settle: fn(i128, i128) -> i128) -> Self {
+        let Some(excess) = self.scale.checked_sub(scale) else { return self };
         let (quotient, rest) = parted(self.mantissa, excess);
-        Some(Self { mantissa: settle(quotient, rest), scale })
+        Self { mantissa: settle(quotient, rest), scale }
     }
 
     /// With exactly `scale` digits after the point, if none are lost; zeros are added.

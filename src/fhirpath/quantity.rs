@@ -232,7 +232,7 @@ impl<'v> Quantity<'v> {
     }
 
     fn whole(&self) -> Option<i64> {
-        self.value.truncated()?.to_integer()
+        self.value.truncated().to_integer()
     }
 }
 

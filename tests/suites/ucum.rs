@@ -100,9 +100,9 @@ fn each_unit_is_what_ucum_defines_it_to_be() {
         if !is_right {
             wrong.push(format!("{code} is {own:?}, not {value} {of}"));
         }
-        let prefixed = Unit::parse(&format!("k{code}"));
-        if prefixed.is_ok() != is_marked("isMetric") {
-            wrong.push(format!("k{code} is {prefixed:?}"));
+        let larger = Unit::parse(&format!("k{code}"));
+        if larger.is_ok() != is_marked("isMetric") {
+            wrong.push(format!("k{code} is {larger:?}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -73,6 +73,12 @@ fn texts_are_paid_for_by_their_length() {
         assert_eq!(evaluate(text, 2_000), Err(Cause::Budget), "{text}");
         assert!(evaluate(text, 40_000).is_ok(), "{text}");
     }
+    // A pattern that becomes a large program costs more, as do searches that go far for little.
+    assert_eq!(evaluate("text.div.matches('(?:[a-z ]{1,50}){1,50}x')", 40_000), Err(Cause::Budget));
+    for (pattern, expected) in [("a", Ok(1)), (".*[^a-z ]|[a-z ]", Err(Cause::Budget))] {
+        let text = format!("name.family.substring(0, 20000).replaceMatches('{pattern}', 'b')");
+        assert_eq!(evaluate(&text, 500_000), expected, "{pattern}");
+    }
     // Texts of different length are told apart at once.
     assert_eq!(evaluate("text.div = gender", 100), Ok(1));
 }

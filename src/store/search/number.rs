@@ -22,12 +22,7 @@ const METRES_A_DEGREE: f64 = 110_000.0;
 
 impl Compiler<'_, '_> {
     /// A number.
-    pub(super) fn number(
-        &mut self,
-        prefix: Prefix,
-        asked: &Asked,
-        parameter: &Parameter,
-    ) -> Option<Atom> {
+    pub(super) fn number(&mut self, prefix: Prefix, asked: &Asked, parameter: &Parameter) -> Atom {
         let hashes = parameter.values().into_iter().map(|of| self.hasher.number(of)).collect();
         self.compared(prefix, asked, hashes, parameter, None)
     }
@@ -39,7 +34,7 @@ impl Compiler<'_, '_> {
         asked: &Asked,
         unit: &AskedUnit,
         parameter: &Parameter,
-    ) -> Option<Atom> {
+    ) -> Atom {
         let hasher = self.hasher;
         let values = parameter.values();
         let of = |hash: &dyn Fn(i64) -> i64| values.iter().map(|&it| hash(it)).collect();
@@ -73,7 +68,7 @@ impl Compiler<'_, '_> {
         hashes: Vec<i64>,
         parameter: &Parameter,
         unit: Option<&str>,
-    ) -> Option<Atom> {
+    ) -> Atom {
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
         let mut condition = compare(prefix, asked, &low, &high, &mut self.binds);
         let mut parts = parts(prefix, asked, &mut self.binds);
@@ -86,7 +81,7 @@ impl Compiler<'_, '_> {
                 *condition = format!("{condition} AND {unit}");
             }
         }
-        Some(Atom::Value { table: "num", hashes, condition, parts })
+        Atom::Value { table: "num", hashes, condition, parts }
     }
 
     /// Two numbers behind a composite's first part, of which the one is in `lo`, the other in `hi`.
@@ -94,7 +89,7 @@ impl Compiler<'_, '_> {
         &mut self,
         (first, second): ((Prefix, &Asked), (Prefix, &Asked)),
         parameter: &Parameter,
-    ) -> Option<Atom> {
+    ) -> Atom {
         let mut one = |(prefix, asked): (Prefix, &Asked), column: &str| {
             let column = format!("{HERE}{column}");
             compare(prefix, asked, &column, &column, &mut self.binds)
@@ -105,7 +100,7 @@ impl Compiler<'_, '_> {
             condition = format!("{HERE}y = {system} AND {condition}");
         }
         let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
-        Some(Atom::value("num", hashes, condition))
+        Atom::value("num", hashes, condition)
     }
 
     /// A place no further away than this.

@@ -439,10 +439,10 @@ fn many_contained_resources_take_as_long_as_they_are_many() {
             r##"{{"resourceType":"Basic","id":"{at}","code":{{"text":"x"}},"subject":{{"reference":"#"}}}}"##
         )
     };
-    let contained: Vec<String> = (0..80_000).map(one).collect();
+    let contained: Vec<String> = (0..250_000).map(one).collect();
     let text = patient(&format!(r#""contained":[{}]"#, contained.join(",")));
     let began = std::time::Instant::now();
     assert_eq!(verdict(&text), Verdict::Sound);
     // Were each looked for among all, it would be most of a minute.
-    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 12, "{:?}", began.elapsed());
 }
