@@ -14,6 +14,9 @@ use super::{SearchParameter, SearchParameters, SearchType, parameter};
 /// Longest name in a query.
 const MAX_CODE: usize = 64;
 
+/// Longest expression, in bytes: several times FHIR's own longest.
+const MAX_EXPRESSION: usize = 32 * 1024;
+
 /// Most components of a composite: each multiplies the rows.
 const MAX_COMPONENTS: usize = 8;
 
@@ -223,6 +226,10 @@ impl Check<'_> {
     }
 
     fn expression(&mut self, text: &str, place: &str) {
+        if text.len() > MAX_EXPRESSION {
+            let text = format!("an expression has at most {MAX_EXPRESSION} bytes");
+            return self.fault(IssueCode::TooLong, text, place);
+        }
         match Expression::parse(text) {
             Err(error) => self.fault(IssueCode::Invalid, error.to_string(), place),
             Ok(parsed) => {
@@ -239,6 +246,22 @@ impl Check<'_> {
 mod tests {
     use crate::fhir::json::parse;
     use crate::spec::Spec;
+
+    #[test]
+    fn an_expression_has_a_largest_length() {
+        let spec = Spec::r4().expect("the embedded pack");
+        for (count, expected) in [(1, 0), (30_000, 0), (40_000, 1)] {
+            let text = format!(
+                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
+                    "code":"long","type":"string","base":["Patient"],
+                    "expression":"name.where(text = '{}').text"}}"#,
+                "x".repeat(count)
+            );
+            let resource = parse(text.as_bytes()).expect("JSON");
+            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
+            assert_eq!(faults.len(), expected, "{count}: {faults:?}");
+        }
+    }
 
     #[test]
     fn a_composite_has_as_many_components_as_can_be_combined() {
