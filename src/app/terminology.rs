@@ -88,10 +88,6 @@ impl Terminology for Keeper {
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
         self.loaded().1.subsumed(system, code, is_below, limit)
     }
-
-    fn knows(&self, system: &str) -> bool {
-        self.loaded().1.knows(system)
-    }
 }
 
 impl std::fmt::Debug for Keeper {

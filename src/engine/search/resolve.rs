@@ -172,7 +172,9 @@ fn not_offered(what: &str) -> Error {
 fn fault(fault: &TerminologyFault) -> Error {
     let text = fault.to_string();
     match fault {
-        TerminologyFault::TooCostly { .. } => Error::TooCostly(text),
+        TerminologyFault::Laborious(_) | TerminologyFault::TooCostly { .. } => {
+            Error::TooCostly(text)
+        }
         TerminologyFault::UnknownSystem(_) | TerminologyFault::UnknownValueSet(_) => {
             Error::invalid(IssueCode::NotFound, text)
         }

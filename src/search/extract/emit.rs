@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 
-use crate::fhir::ResourceType;
 use crate::fhir::datetime::Zone;
 use crate::fhir::json::Value;
 use crate::fhir::reference::Target;
 use crate::fhir::schema::Schema;
+use crate::fhir::{Canonical, ResourceType};
 use crate::fhirpath::{Decimal, Item, System};
 use crate::search::values::date::DateRange;
 use crate::search::values::number::NumberRange;
@@ -16,7 +16,6 @@ use crate::search::values::phonetic;
 use crate::search::values::quantity::{CURRENCY, Units, to_base};
 use crate::search::values::string::{fold, later_words};
 use crate::search::values::token::{BOOLEAN_SYSTEM, Case, Code};
-use crate::search::values::uri::Canonical;
 use crate::spec::codes::Codes;
 use crate::spec::search_parameter::SearchType;
 

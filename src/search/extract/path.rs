@@ -45,6 +45,34 @@ pub(super) struct Path {
     pub(super) repeats: bool,
 }
 
+/// The resource that contains others, and what `#` references find in it.
+#[derive(Debug)]
+pub(super) struct Root<'v> {
+    pub(super) value: &'v Value<'v>,
+    /// Id and type of each contained resource, in the order of ids.
+    contained: Vec<(&'v str, Option<&'v str>)>,
+}
+
+impl<'v> Root<'v> {
+    pub(super) fn of(value: &'v Value<'v>) -> Self {
+        let named =
+            |value: &'v Value<'v>| Some((value.str_at("id")?, value.str_at("resourceType")));
+        let mut contained: Vec<_> = value.items_at("contained").iter().filter_map(named).collect();
+        // Of two with one id the first stays the first.
+        contained.sort_by_key(|(id, _)| *id);
+        Self { value, contained }
+    }
+
+    /// The type of the contained resource `id`, or without one of the root itself.
+    fn type_of(&self, id: &str) -> Option<&'v str> {
+        if id.is_empty() {
+            return self.value.str_at("resourceType");
+        }
+        let at = self.contained.partition_point(|(other, _)| *other < id);
+        self.contained.get(at).filter(|(found, _)| *found == id)?.1
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     /// To the children under one of these properties.
@@ -124,6 +152,9 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
             Part::Index(at) if steps.len() == 1 => steps.push(Step::Index(*at)),
             Part::Index(_) => return None,
             Part::Equals(name, text) => {
+                // Of several values FHIRPath's `=` compares all at once.
+                let is_single = !schema.get(owner?).field(name)?.is_array();
+                is_single.then_some(())?;
                 let [(_, leaf)] = &children(owner?, name, definitions)?[..] else { return None };
                 matches!(leaf.kind, Kind::Code | Kind::Text | Kind::Uri).then_some(())?;
                 steps.push(Step::Where(Test::Equals((*name).into(), (*text).into())));
@@ -207,7 +238,7 @@ impl Path {
     pub(super) fn walk<'v>(
         &'v self,
         node: &'v Value<'v>,
-        root: &'v Value<'v>,
+        root: &Root<'v>,
         visit: &mut impl FnMut(&'v Value<'v>, &'v Leaf),
     ) {
         descend(&self.steps, node, &self.own, root, visit);
@@ -219,7 +250,7 @@ fn descend<'v>(
     steps: &'v [Step],
     value: &'v Value<'v>,
     leaf: &'v Leaf,
-    root: &'v Value<'v>,
+    root: &Root<'v>,
     visit: &mut impl FnMut(&'v Value<'v>, &'v Leaf),
 ) {
     match steps {
@@ -256,7 +287,7 @@ fn descend<'v>(
     }
 }
 
-fn passes(test: &Test, value: &Value<'_>, root: &Value<'_>) -> bool {
+fn passes(test: &Test, value: &Value<'_>, root: &Root<'_>) -> bool {
     match test {
         Test::Equals(name, wanted) => value.str_at(name) == Some(wanted),
         Test::Refers(name) => target_type(value, root) == Some(&**name),
@@ -264,19 +295,36 @@ fn passes(test: &Test, value: &Value<'_>, root: &Value<'_>) -> bool {
 }
 
 /// The type of what a Reference points to, as far as it tells; a contained one is looked at.
-fn target_type<'v>(from: &'v Value<'v>, root: &'v Value<'v>) -> Option<&'v str> {
-    let stated = || {
-        let name = from.str_at("type")?;
-        name.rsplit('/').next()
-    };
+fn target_type<'v>(from: &'v Value<'v>, root: &Root<'v>) -> Option<&'v str> {
+    let stated = || from.str_at("type").map(reference::stated_type);
     let Some(text) = from.as_str().or_else(|| from.str_at("reference")) else {
         return stated();
     };
     if let Some(id) = text.strip_prefix('#') {
-        let contained = root.items_at("contained").iter();
-        let mut holders = contained.filter(|value| value.str_at("id") == Some(id));
-        let found = if id.is_empty() { Some(root) } else { holders.next() };
-        return found.and_then(|value| value.str_at("resourceType")).or_else(stated);
+        return root.type_of(id).or_else(stated);
     }
     reference::named_type(text).map(ResourceType::as_str).or_else(stated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::json::parse;
+
+    #[test]
+    fn what_is_contained_is_found_by_its_id_the_first_of_two() {
+        let text = r#"{"resourceType":"Patient","contained":[{"id":"b","resourceType":"Group"},
+            {"id":"a","resourceType":"Device"},{"id":"b","resourceType":"List"},{"id":"c"},{}]}"#;
+        let value = parse(text.as_bytes()).expect("JSON");
+        let root = Root::of(&value);
+        for (id, expected) in [
+            ("a", Some("Device")),
+            ("b", Some("Group")),
+            ("c", None),
+            ("d", None),
+            ("", Some("Patient")),
+        ] {
+            assert_eq!(root.type_of(id), expected, "{id:?}");
+        }
+    }
 }

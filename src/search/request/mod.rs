@@ -166,6 +166,11 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// One of them holds.
+    fn any(mut filters: Vec<Self>) -> Self {
+        if filters.len() == 1 { filters.remove(0) } else { Self::Any(filters) }
+    }
+
     /// The filters that it is made of, with the types that each is asked of; `types` are its own.
     pub fn parts_mut<'f>(
         &'f mut self,

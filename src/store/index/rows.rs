@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use crate::fhir::json::{Object, Value};
-use crate::fhir::{Instant, LogicalId, ResourceType};
+use crate::fhir::{Canonical, Instant, LogicalId, ResourceType};
 use crate::search::extract::{
     Extraction, Extractor, IndexEntry, IndexValue, QuantityValue, ReferenceValue, View,
 };
 use crate::search::values::number::NumberRange;
-use crate::search::values::uri::Canonical;
 use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
 

@@ -46,7 +46,7 @@ impl Compiler<'_, '_> {
                 Comparison::Number { prefix, asked },
                 Comparison::Number { prefix: other, asked: by },
             ] => {
-                atoms.extend(self.two_numbers(((*prefix, asked), (*other, by)), &parameter));
+                atoms.push(self.two_numbers(((*prefix, asked), (*other, by)), &parameter));
                 Ok(())
             }
             _ => Err(Error::NotSupported("a composite of these parts has no index".to_owned())),

@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri};
 use crate::search::values::token::{Case, Code};
-use crate::search::values::uri::is_hierarchical;
 use crate::store::hash::Hasher;
 use crate::store::index::inside;
 
@@ -237,19 +236,17 @@ impl Compiler<'_, '_> {
                     }
                 }
             },
-            AskedUri::Below(beginning) if is_hierarchical(beginning) => {
+            AskedUri::Below(beginning) => {
                 let texts = hashes.iter().map(|&of| self.hasher.uri_text(of)).collect();
                 atoms.push(self.uri_below(beginning, texts));
             }
-            AskedUri::Above(uri) if is_hierarchical(uri) => {
+            AskedUri::Above(uri) => {
                 let ends = uri.char_indices().map(|(at, _)| at).skip(1).chain([uri.len()]);
                 for end in ends.take(MAX_BEGINNINGS) {
                     let beginning = &uri[..end];
                     atoms.extend(hashes.iter().map(|&of| any(self.hasher.url(of, beginning))));
                 }
             }
-            // A urn is above and below nothing.
-            AskedUri::Below(_) | AskedUri::Above(_) => {}
         }
     }
 }

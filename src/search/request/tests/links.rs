@@ -179,3 +179,17 @@ fn several_types_share_the_parameters_that_all_of_them_have() {
         ["value: is a token for Group and a string for NamingSystem: search them one by one"],
     );
 }
+
+#[test]
+fn of_several_targets_the_most_telling_is_heard() {
+    // DeviceRequests are requested by nobody with a birthdate, MedicationRequests by Patients.
+    let found = faults("Observation?based-on.requester.birthdate=soon", &context());
+    let wrong = "based-on.requester.birthdate: value 1, \"soon\", is not a date";
+    assert!(found.len() == 1 && found[0].starts_with(wrong), "{found:?}");
+    let filter = "Observation?_filter=based-on.requester.birthdate eq soon";
+    let found = faults(&filter.replace(' ', "%20"), &context());
+    assert!(
+        found.len() == 1 && found[0].contains("value 1, \"eqsoon\", is not a date"),
+        "{found:?}"
+    );
+}

@@ -147,8 +147,14 @@ fn date(prefix: Prefix, range: DateRange) -> String {
     format!("{} {}~{}", prefix.as_str(), end(range.low), end(range.high))
 }
 
+/// What counts beside the number itself.
+fn range(prefix: Prefix, asked: &Asked) -> String {
+    let Asked { low, high, about: (from, to), .. } = asked;
+    if prefix == Prefix::Ap { format!("[{from}, {to}]") } else { format!("[{low}, {high})") }
+}
+
 fn number(prefix: Prefix, asked: &Asked) -> String {
-    format!("{} {} [{}, {})", prefix.as_str(), asked.value, asked.low, asked.high)
+    format!("{} {} {}", prefix.as_str(), asked.value, range(prefix, asked))
 }
 
 fn compared(comparison: &Comparison) -> String {
@@ -165,7 +171,7 @@ fn compared(comparison: &Comparison) -> String {
             let unit = match unit {
                 AskedUnit::Any => "of any unit".to_owned(),
                 AskedUnit::Base { asked, unit } => {
-                    format!("= {} {unit} [{}, {})", asked.value, asked.low, asked.high)
+                    format!("= {} {unit} {}", asked.value, range(*prefix, asked))
                 }
                 AskedUnit::Coded { system, code } => format!("{system}|{code}"),
                 AskedUnit::Named(name) => format!("named {name}"),
