@@ -241,7 +241,7 @@ impl<'v> Run<'v> {
         node: Option<&Item<'v>>,
     ) -> Result<(), SkipReason> {
         let rules = &*self.extractor.rules;
-        let mut sink = Sink { rules, out: &mut self.values, odd: false };
+        let mut sink = Sink { rules, root: self.root, out: &mut self.values, odd: false };
         match source {
             Source::Paths(paths) => {
                 for path in paths {

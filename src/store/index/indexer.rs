@@ -11,7 +11,7 @@ use crate::store::hash::Hasher;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The search parameters in force: none until the definitions are loaded, and replaced when they
 /// change while the server runs.
