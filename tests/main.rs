@@ -32,3 +32,4 @@ mod spans;
 mod store_sql;
 mod suites;
 mod tls;
+mod zones;
