@@ -90,11 +90,13 @@ impl Decimal {
     }
 
     /// The largest number less than it, of those that can be kept.
+    #[must_use]
     pub fn just_below(self) -> Self {
         self.next(-1)
     }
 
     /// The smallest number more than it, of those that can be kept.
+    #[must_use]
     pub fn just_above(self) -> Self {
         self.next(1)
     }
