@@ -1,6 +1,6 @@
-//! The zone and the forms of dates that a database is set to change no answer.
+//! The zone and the forms of dates that a database is set to change no answer; `search.zone` does.
 //!
-//! Covers: rest 10.7.
+//! Covers: rest 4.56, rest 10.7.
 
 use kiln::app::server::Server;
 use kiln::fhir::json::Value;
@@ -88,4 +88,54 @@ async fn a_database_of_another_zone_gives_the_same_answers() {
     let when = read.at("meta.lastUpdated").unwrap();
     let same = format!("/Slot/_history?_at={when}&_count=1");
     assert_eq!(walk(&client, &same).await, "a", "{when}");
+}
+
+/// `a` is a day, `b` lies in it by UTC, `c` by the zone of India.
+const OBSERVATIONS: [(&str, &str); 3] =
+    [("a", "2019-03-08"), ("b", "2019-03-08T20:00:00Z"), ("c", "2019-03-07T20:00:00Z")];
+
+/// Asks a server whose zone is `zone`.
+async fn found_in(database: &Database, zone: &str, expected: &[(&str, &str)]) {
+    let server = Server::start(config(database, &[("search.zone", zone)])).await.unwrap();
+    let client = Client::new(server.address());
+    for (id, when) in OBSERVATIONS {
+        let body = format!(
+            r#"{{"resourceType":"Observation","id":"{id}","status":"final","code":{{"text":"c"}},"effectiveDateTime":"{when}"}}"#
+        );
+        let answer = client.put(&format!("/Observation/{id}"), body).await;
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+    }
+    for (query, ids) in expected {
+        let found = walk(&client, &format!("/Observation?_sort=_id&{query}")).await;
+        assert_eq!(found, *ids, "{query} in {zone}");
+    }
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dates_without_a_zone_are_of_the_zone_that_is_set() {
+    let database = Database::migrated().await;
+    let utc = [
+        ("date=2019-03-08", "a b"),
+        ("date=2019-03-08T20:00:00", "b"),
+        ("date=2019-03-09T01:30:00", ""),
+        ("date=lt2019-03-08T00:00:00Z", "c"),
+        ("date=lt2019-03-07T19:00:00Z", ""),
+    ];
+    found_in(&database, "Z", &utc).await;
+    // The index is built anew: the day that is stored lies elsewhere now.
+    let india = [
+        ("date=2019-03-08", "a c"),
+        ("date=2019-03-08T20:00:00", ""),
+        ("date=2019-03-09T01:30:00", "b"),
+        ("date=2019-03-09T01:30:00Z", ""),
+        ("date=lt2019-03-08T00:00:00Z", "a c"),
+        ("date=lt2019-03-07T19:00:00Z", "a"),
+    ];
+    found_in(&database, "+05:30", &india).await;
+    found_in(&database, "Z", &utc).await;
+    let refused = Server::start(config(&database, &[("search.zone", "Asia/Kolkata")])).await;
+    let reason = refused.err().unwrap().to_string();
+    assert!(reason.contains("search.zone") && reason.contains("Asia/Kolkata"), "{reason}");
 }
