@@ -33,3 +33,4 @@ mod spans;
 mod store_sql;
 mod suites;
 mod tls;
+mod zones;

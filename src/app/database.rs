@@ -52,6 +52,9 @@ pub enum StartError {
     /// The database cannot be reached.
     #[error("cannot connect to the database: {0}")]
     Store(String),
+    /// `search.zone` is no zone.
+    #[error("`search.zone`: {0:?} is no zone, which is Z or as +01:00")]
+    Zone(String),
 }
 
 /// A migrated database and what was started for it.

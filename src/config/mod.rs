@@ -211,6 +211,14 @@ configuration! {
         mode: AuthMode = Text("smart"),
     }
 
+    /// Search.
+    [search] Search {
+        /// The zone of what names none, stored dates and dates that are asked for: "Z" or hours and
+        /// minutes from UTC such as "+01:00". The same on every node. Another zone builds the
+        /// search index anew.
+        zone: String = Text("Z"),
+    }
+
     /// Full text search: _text, _content and :text-advanced.
     [fulltext] FullText {
         /// Whether this node keeps an index of words, in the folder fulltext of data_dir. It is

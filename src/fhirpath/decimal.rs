@@ -98,6 +98,27 @@ impl Decimal {
         self.mantissa
     }
 
+    /// The largest number less than it, of those that can be kept.
+    #[must_use]
+    pub fn just_below(self) -> Self {
+        self.next(-1)
+    }
+
+    /// The smallest number more than it, of those that can be kept.
+    #[must_use]
+    pub fn just_above(self) -> Self {
+        self.next(1)
+    }
+
+    fn next(self, step: i128) -> Self {
+        let number = self.trimmed();
+        let finest = (number.scale..=MAX_SCALE).rev().find_map(|scale| {
+            let Self { mantissa, scale } = number.widened(scale)?;
+            Some(Self { mantissa: mantissa.checked_add(step)?, scale })
+        });
+        finest.unwrap_or(self)
+    }
+
     /// The largest number below it with at most `scale` digits after the point.
     pub(super) fn floor(self, scale: u32) -> Self {
         self.cut(scale, |quotient, rest| if rest < 0 { quotient - 1 } else { quotient })
@@ -353,6 +374,26 @@ mod tests {
             let found = Decimal::parse(text).map(|value| value.to_string());
             assert_eq!(found.as_deref(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_next_number_lies_before_all_that_can_be_written() {
+        for (text, below, above) in [
+            ("5", "4.999999999999999999999999999999", "5.000000000000000000000000000001"),
+            ("0.00", "-0.000000000000000000000000000001", "0.000000000000000000000000000001"),
+            ("-1.5", "-1.500000000000000000000000000001", "-1.499999999999999999999999999999"),
+            (
+                "12345678901234567890.5",
+                "12345678901234567890.4999999999999999999",
+                "12345678901234567890.5000000000000000001",
+            ),
+        ] {
+            let number = decimal(text);
+            let found = (number.just_below().to_string(), number.just_above().to_string());
+            assert_eq!(found, (below.to_owned(), above.to_owned()), "{text}");
+        }
+        let largest = Decimal { mantissa: i128::MAX, scale: 0 };
+        assert_eq!(largest.just_above(), largest);
     }
 
     #[test]

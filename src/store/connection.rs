@@ -59,9 +59,11 @@ impl Address {
     fn target(&self, statement_timeout_ms: u32, flush: Flush) -> Result<Target, Error> {
         let (_, mut config, tls) = self.read().map_err(Error::internal)?;
         // Our statements keep their plans whatever the values, so planning each time is waste.
+        // Page links hold positions as text, so no setting of the database may change its form.
         config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
             "-c plan_cache_mode=force_generic_plan -c jit=off \
                  -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
+                 -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 \
                  -c idle_in_transaction_session_timeout=60s \
                  -c statement_timeout={statement_timeout_ms}",
             flush.setting()

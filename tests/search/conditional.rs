@@ -1,6 +1,6 @@
 //! Conditional interactions by many clients at once: one resource, and a right answer for each.
 //!
-//! Covers: rest 2.47, rest 2.49, rest 10.14.
+//! Covers: rest 0.7, rest 2.47, rest 2.49, rest 10.14.
 
 use std::collections::BTreeSet;
 

@@ -16,7 +16,7 @@ mod fixture;
 mod generate;
 mod held;
 mod judge;
-mod measure;
+pub(crate) mod measure;
 mod order;
 mod query;
 mod random;

@@ -20,6 +20,7 @@ const OBSERVATION: &str = r#"{"resourceType":"Observation","id":"o1","status":"f
 const PLANS: &[(&str, &str)] = &[
     ("Observation?code=http://loinc.org|8480-6", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6,1234-5", "Index Only Scan using tok_k on tok"),
+    ("Observation?code=http://loinc.org|", "Index Scan using srow_type on srow"),
     ("Observation?code=8480-6&status=final", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&date=2010-05&_sort=-date", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&value-quantity=gt150", "Index Scan using num_r on num"),

@@ -110,6 +110,15 @@ pub struct QuantityValue<'v> {
     pub base: Option<InBase>,
 }
 
+impl QuantityValue<'_> {
+    /// The same with `Quantity.comparator`.
+    pub(super) fn compared(self, comparator: Option<&str>) -> Self {
+        let range = self.range.compared(comparator);
+        let base = self.base.map(|base| InBase { range: base.range.compared(comparator), ..base });
+        Self { range, base, ..self }
+    }
+}
+
 /// What a reference says of its target.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ReferenceValue<'v> {

@@ -253,7 +253,8 @@ impl<'v> Run<'_, 'v> {
             Source::Paths(_) => Vec::new(),
         };
         let Extractor { rules, spec, .. } = self.extractor;
-        let mut sink = Sink { rules, out: &mut self.values, odd: false };
+        let root = self.root.value;
+        let mut sink = Sink { rules, root, out: &mut self.values, odd: false };
         if let Source::Paths(paths) = source {
             for path in paths {
                 path.walk(focus, self.root, &mut |value, leaf| {

@@ -5,12 +5,13 @@
 //! property names alone, many times faster than the evaluator. What is not of this form is
 //! not compiled and left to `fhirpath`; a test compares both over the published examples.
 //!
-//! Two things are done that the evaluator does not: a type's name is also taken with a wrong first
-//! letter (R4 writes `as(DateTime)`), and `resolve() is T` takes a reference by identifier
-//! alone at its word (`Reference.type`).
+//! Three things are done that the evaluator does not: a type's name is also taken with a wrong first
+//! letter (R4 writes `as(DateTime)`), `resolve() is T` takes a reference by identifier alone at its
+//! word (`Reference.type`), and a choice is also found by its property (US Core writes
+//! `valueDateTime`).
 
 use crate::fhir::json::Value;
-use crate::fhir::schema::{Schema, TypeId, TypeKind};
+use crate::fhir::schema::{Field, FieldType, Schema, TypeDef, TypeId, TypeKind};
 use crate::fhir::{ResourceType, reference};
 use crate::spec::codes::Codes;
 
@@ -136,7 +137,7 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
     for (at, part) in parts.iter().enumerate() {
         match part {
             Part::Name(name) => {
-                let field = schema.get(owner?).field(name)?;
+                let (field, _) = element(schema.get(owner?), name)?;
                 repeats |= field.is_array() && !matches!(parts.get(at + 1), Some(Part::Index(_)));
                 let children = children(owner?, name, definitions)?;
                 owner = only(&children);
@@ -188,16 +189,22 @@ fn children(
     Definitions { schema, codes }: Definitions<'_>,
 ) -> Option<Vec<(Box<str>, Leaf)>> {
     let def = schema.get(owner);
-    let field = def.field(name)?;
-    let element = format!("{}.{name}", def.name);
+    let (field, variants) = element(def, name)?;
+    let place = format!("{}.{}", def.name, field.name);
     let leaf = |type_id| Leaf {
         type_id,
         kind: Kind::of(type_id, schema),
-        system: codes.implied(&element).map(Into::into),
-        is_family: element == "HumanName.family",
+        system: codes.implied(&place).map(Into::into),
+        is_family: place == "HumanName.family",
     };
-    let variants = field.types.iter();
+    let variants = variants.iter();
     Some(variants.map(|variant| (variant.key.clone(), leaf(variant.type_id))).collect())
+}
+
+/// The element called `name`, and the types that it has under this name.
+fn element<'d>(def: &'d TypeDef, name: &str) -> Option<(&'d Field, &'d [FieldType])> {
+    let whole = def.field(name).map(|field| (field, &field.types[..]));
+    whole.or_else(|| def.key(name).map(|(field, variant)| (field, std::slice::from_ref(variant))))
 }
 
 /// The type called `name`, also when its first letter has the wrong case.
@@ -310,6 +317,8 @@ fn target_type<'v>(from: &'v Value<'v>, root: &Root<'v>) -> Option<&'v str> {
 mod tests {
     use super::*;
     use crate::fhir::json::parse;
+    use crate::spec::package::Pack;
+    use crate::spec::{R4_PACK, Spec};
 
     #[test]
     fn what_is_contained_is_found_by_its_id_the_first_of_two() {
@@ -325,6 +334,29 @@ mod tests {
             ("", Some("Patient")),
         ] {
             assert_eq!(root.type_of(id), expected, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_choice_is_found_by_its_property_too() {
+        let spec = Spec::r4().unwrap();
+        let codes = Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap();
+        let definitions = Definitions { schema: &spec.schema, codes: &codes };
+        for (of, property, plain) in [
+            ("Observation", "Observation.valueQuantity", Some("Observation.value as Quantity")),
+            (
+                "Condition",
+                "Condition.extension.where(url='u').valueDateTime",
+                Some("Condition.extension.where(url='u').value.ofType(dateTime)"),
+            ),
+            ("Patient", "Patient.deceasedBoolean", Some("Patient.deceased.as(boolean)")),
+            ("Patient", "Patient.deceasedQuantity", None),
+            ("Patient", "Patient.genderCode", None),
+        ] {
+            let root = spec.schema.by_name(of).unwrap();
+            let found = compile(property, root, definitions);
+            let expected = plain.map(|plain| compile(plain, root, definitions).unwrap());
+            assert_eq!(found, expected, "{property}");
         }
     }
 }

@@ -48,7 +48,7 @@ impl Criteria<'_> {
                 None => collect(vec![raw], named)?.swap_remove(0),
             });
         }
-        Ok(if filters.len() == 1 { filters.swap_remove(0) } else { Filter::Any(filters) })
+        Ok(Filter::any(filters))
     }
 
     fn current_list(

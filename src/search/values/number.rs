@@ -28,12 +28,15 @@ impl NumberRange {
         Decimal::parse(value.as_number()?).map(Self::exact)
     }
 
-    /// The range of a stored number with `Quantity.comparator` (rest 4.138).
+    /// The range of a stored number with `Quantity.comparator`: `<5` ends just below 5, so that no
+    /// number of a query lies between (rest 4.138).
     #[must_use]
     pub fn compared(self, comparator: Option<&str>) -> Self {
         match comparator {
-            Some("<" | "<=") => Self { low: None, ..self },
-            Some(">" | ">=") => Self { high: None, ..self },
+            Some("<") => Self { low: None, high: self.high.map(Decimal::just_below) },
+            Some("<=") => Self { low: None, ..self },
+            Some(">") => Self { low: self.low.map(Decimal::just_above), high: None },
+            Some(">=") => Self { high: None, ..self },
             _ => self,
         }
     }
@@ -163,9 +166,9 @@ mod tests {
         let five = Some(decimal("5"));
         for (comparator, low, high) in [
             (None, five, five),
-            (Some("<"), None, five),
+            (Some("<"), None, Some(decimal("4.999999999999999999999999999999"))),
             (Some("<="), None, five),
-            (Some(">"), five, None),
+            (Some(">"), Some(decimal("5.000000000000000000000000000001")), None),
             (Some(">="), five, None),
             (Some("ad"), five, five),
         ] {

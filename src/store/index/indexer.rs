@@ -127,7 +127,7 @@ impl Parameters {
     /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
     /// beside FHIR's own have a state of their own (`search_parameter`).
     pub(in crate::store) fn fingerprint(&self) -> u64 {
-        let mut text = format!("{FORMAT}");
+        let mut text = format!("{FORMAT} {}", self.extractor.zone().minutes());
         for definition in self.extractor.spec().search_parameters.all() {
             let expression = definition.expression.as_deref().unwrap_or_default();
             for part in [&*definition.url, &*definition.code, expression] {

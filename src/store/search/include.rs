@@ -105,7 +105,7 @@ pub(in crate::store) async fn included(
     for version in matches {
         wanted.add(version, includes, &run)?;
     }
-    for round in 0..MOST_ROUNDS {
+    for _ in 0..MOST_ROUNDS {
         let start = found.included.versions.len();
         run.fetch(wanted, &mut found).await?;
         let news = &found.included.versions[start..];
@@ -118,11 +118,13 @@ pub(in crate::store) async fn included(
         for version in news.iter().filter(|_| !iterated.is_empty()) {
             wanted.add(version, &iterated, &run)?;
         }
-        if round + 1 == MOST_ROUNDS {
-            found.included.is_cut |= !wanted.is_empty(&found.known);
-        }
     }
-    Ok(found.included)
+    // Only looking tells whether there is more.
+    let Found { known, mut included } = found;
+    let mut more = Found { known, included: Included::default() };
+    run.fetch(wanted, &mut more).await?;
+    included.is_cut = !more.included.versions.is_empty();
+    Ok(included)
 }
 
 /// A type that may have a canonical, its url, and the version where one is named.
@@ -139,12 +141,6 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn is_empty(&self, known: &HashSet<Identity>) -> bool {
-        self.targets.iter().all(|(identity, _)| known.contains(identity))
-            && self.canonicals.is_empty()
-            && self.referring.is_empty()
-    }
-
     /// Adds what `includes` bring along with `version`.
     fn add(
         &mut self,
@@ -292,8 +288,11 @@ impl Run<'_, '_> {
     /// The types that a reference parameter may lead to.
     fn targets(&self, of: ResourceType, code: &str) -> Vec<ResourceType> {
         let parameters = self.parameters.extractor.search_parameters();
-        let targets = parameters.find(of, code).map(|found| found.targets.clone());
-        targets.unwrap_or_default()
+        match parameters.find(of, code) {
+            None => Vec::new(),
+            Some(found) if found.targets.is_empty() => ResourceType::all().collect(),
+            Some(found) => found.targets.clone(),
+        }
     }
 
     /// The reference parameters of `of`, called `code` where one is asked for, that may lead to `to`.

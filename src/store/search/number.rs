@@ -204,12 +204,13 @@ fn number(text: &str, binds: &mut Binds) -> String {
 }
 
 /// The quantity is of this system. The index has systems only together with codes, so an element
-/// of the body that has the row's number must be of the system.
+/// of the body that has the row's number must be of the system; `<5` has one just below 5.
 fn of_system(system: &str, binds: &mut Binds) -> String {
     let system = binds.text(system);
     format!(
         "EXISTS (SELECT FROM res w WHERE w.rid = {HERE}rid AND jsonb_path_exists(w.body, \
-         '$.** ? (@.type() == \"object\" && @.system == $system && @.value == $value)', \
+         '$.** ? (@.type() == \"object\" && @.system == $system && (@.value == $value \
+         || exists(@.comparator) && @.value - $value < 1e-8 && $value - @.value < 1e-8))', \
          jsonb_build_object('system', {system}, 'value', \
          CASE WHEN {HERE}lo > '-Infinity' THEN {HERE}lo ELSE {HERE}hi END)))"
     )
