@@ -21,6 +21,9 @@ use super::sql::{Bind, Binds, Cond};
 /// Deepest nesting of filters. The request is bounded more tightly; this keeps the stack.
 const MAX_DEPTH: usize = 64;
 
+/// Up to how many keys are compared one by one.
+const FEW_KEYS: usize = 16;
+
 /// A row that conditions speak of: where its columns are, as far as the statement has them.
 #[derive(Clone, Debug)]
 pub(super) struct Row<'t> {
@@ -197,7 +200,14 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             }
             Filter::Id(ids) => Ok(self.is_identity(&self.identities(ids, &row.types), row)),
             Filter::Keys(keys) if keys.rids.is_empty() => Ok(Cond::False),
-            Filter::Keys(keys) => Ok(Cond::Sql(self.binds.is_one_of(&row.rid, &keys.rids))),
+            Filter::Keys(keys) if keys.rids.len() <= FEW_KEYS => {
+                Ok(Cond::Sql(self.binds.is_one_of(&row.rid, &keys.rids)))
+            }
+            // Within IS TRUE the keys are hashed; bare, they would be gone through for each row.
+            Filter::Keys(keys) => {
+                let rids = self.binds.longs(keys.rids.iter().copied());
+                Ok(Cond::Sql(format!("({} IN (SELECT unnest({rids}))) IS TRUE", row.rid)))
+            }
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),

@@ -16,6 +16,7 @@ use crate::store::index::inside;
 use super::compile::Compiler;
 use super::cursor::{Position, Seal};
 use super::driver::conjuncts;
+use super::order::all_of;
 use super::page::{Search, WITH_BODIES, fill, resources};
 use super::run::Run;
 use super::source::union;
@@ -49,9 +50,11 @@ impl<'gate> Search<'_, 'gate> {
         }
         let sort = if request.sort.is_empty() { NEWEST } else { &request.sort };
         let (filters, limit) = (conjuncts(self.filters), paging.count + 1);
+        let all = all_of(&every);
         let keys = compiler
-            .within(true, |it| it.sorted(sort, (&every, self.types), at, (limit, &filters)))?;
-        let text = resources(&keys, WITH_BODIES, &inside::home("k.rid"));
+            .within(true, |it| it.sorted(sort, (&all, self.types), at, (limit, &filters)))?;
+        let columns = format!("NULL::bigint, {WITH_BODIES}");
+        let text = resources(&keys, &columns, &inside::home("k.rid"));
         let rows = run.rows(&compiler.binds.finish(&text)).await?;
         page.total = match at {
             _ if request.total == Total::None => None,

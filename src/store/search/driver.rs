@@ -21,6 +21,9 @@ use super::compile::{Compiler, Row, is_of_whole};
 use super::reach::Reach;
 use super::sql::Cond;
 
+/// Rows of `tok`: each a hash, and a system where that counts.
+pub(super) type TokenKeys = Vec<(i64, Option<i32>)>;
+
 /// What is walked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Driver {
@@ -41,7 +44,7 @@ pub(super) enum Driver {
     /// Resources that others refer to.
     Referred,
     /// Rows of tokens.
-    Tokens(Vec<(i64, Option<i32>)>),
+    Tokens(TokenKeys),
     /// Resources by when they changed.
     Updated,
     /// Resources by rows of several tables.
@@ -143,6 +146,9 @@ impl Compiler<'_, '_> {
         }
         Ok(match filter {
             Filter::Any(filters) => {
+                if let Some(keys) = self.tokens_of(filters, types)? {
+                    return Ok(vec![Driver::Tokens(keys)]);
+                }
                 let mut is_good = !filters.is_empty();
                 for filter in filters {
                     let inner = self.candidates(&conjuncts(std::slice::from_ref(filter)), types)?;
@@ -167,6 +173,28 @@ impl Compiler<'_, '_> {
             | Filter::Not(_)
             | Filter::Type(_) => Vec::new(),
         })
+    }
+
+    /// The rows of tokens that alternatives are, where all of them are nothing else.
+    fn tokens_of(
+        &self,
+        filters: &[Filter],
+        types: &[ResourceType],
+    ) -> Result<Option<TokenKeys>, Error> {
+        let mut all = Vec::new();
+        for filter in filters {
+            let Filter::Test(test) = filter else { return Ok(None) };
+            let drivers = self.test_drivers(test, types)?;
+            let keys = drivers.into_iter().find_map(|driver| match driver {
+                Driver::Tokens(keys) => Some(keys),
+                _ => None,
+            });
+            let Some(keys) = keys else { return Ok(None) };
+            all.extend(keys);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok((!all.is_empty()).then_some(all))
     }
 
     fn test_drivers(&self, test: &Test, types: &[ResourceType]) -> Result<Vec<Driver>, Error> {

@@ -2,8 +2,9 @@
 //!
 //! A page is made in four steps: each filter becomes a condition over a row (`compile` and the
 //! files of the kinds), one of the filters, or the order, becomes the rows that are walked
-//! (`driver`), the order says how far (`order`, `cursor`), and one statement finds the keys and
-//! reads the bodies behind them (`page`).
+//! (`driver`, by what `probe` counts and `choice` makes of it), the order says how far (`order`,
+//! `first`, `cursor`), and one statement finds the keys, reads the bodies behind them and tells the
+//! total where that is cheap (`page`).
 //!
 //! The text of a statement depends on the form of the search alone; every value is bound. So the
 //! database prepares each form once. What a permit does not reach is no row for any part of a
@@ -13,6 +14,7 @@
 
 mod ambiguous;
 mod atom;
+mod choice;
 mod compile;
 mod composite;
 mod contained;
@@ -20,6 +22,7 @@ mod cursor;
 mod date;
 mod definitions;
 mod driver;
+mod first;
 mod include;
 mod link;
 mod list;
@@ -54,7 +57,7 @@ pub(super) use probe::Counts;
 
 /// Every static statement of a search, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [ambiguous::STATEMENTS, include::STATEMENTS].into_iter().flatten().copied()
+    [ambiguous::STATEMENTS, include::STATEMENTS, probe::STATEMENTS].into_iter().flatten().copied()
 }
 
 /// Which page of a search.

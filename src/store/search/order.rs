@@ -4,7 +4,7 @@
 //! - the rows walked are in the order of the primary date already;
 //! - `res` is walked in the order of `lastUpdated`, `ident` in that of ids;
 //! - else all matches are found, up to a bound, and sorted by what `srow.keys`, `num` and `dat`
-//!   have of them.
+//!   have of them; or the first alone, where an index has the order of the first key (`first`).
 //!
 //! Resources without a value come last in both directions; ties go by the store's key.
 //!
@@ -22,6 +22,7 @@ use crate::store::index::inside;
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
 use super::cursor::Position;
+use super::first::First;
 use super::score::ranked;
 use super::source::{Source, every};
 use super::sql::{Bind, Binds, Cond};
@@ -43,6 +44,8 @@ pub(super) enum Order {
     },
     /// By keys of each match.
     Sorted(Vec<SortKey>),
+    /// The same, where an index has the order of the first key.
+    First(Vec<SortKey>),
 }
 
 /// What a walk is ordered by.
@@ -120,8 +123,13 @@ impl Compiler<'_, '_> {
                 Ok(Keys { before: String::new(), query })
             }
             Order::Sorted(sort) => {
-                let every = every(source, &format!("{} AS rid", source.row.rid), rest);
-                self.sorted(sort, (&every, &source.row.types), at, (limit, filters))
+                let all = candidates(source, rest, None);
+                self.sorted(sort, (&all, &source.row.types), at, (limit, filters))
+            }
+            Order::First(sort) => {
+                let first = self.first_in_order(sort, (source, rest), at, (limit, filters))?;
+                let all = candidates(source, rest, first);
+                self.sorted(sort, (&all, &source.row.types), at, (limit, filters))
             }
         }
     }
@@ -176,11 +184,11 @@ impl Compiler<'_, '_> {
         ))
     }
 
-    /// The query of the keys of one page of `every`, a query of matches of these types.
+    /// The query of the keys of one page of candidates of these types ([`candidates`]).
     pub(super) fn sorted(
         &mut self,
         sort: &[SortKey],
-        (every, types): (&str, &[ResourceType]),
+        ((candidates, seen), types): (&(String, String), &[ResourceType]),
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Keys, Error> {
@@ -205,18 +213,16 @@ impl Compiler<'_, '_> {
         // As a walk has them: a link stays right when the next page is found another way.
         order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
-        let most = MAX_SORTED + 1;
         let ranks = self.ranks(sort, filters);
         Ok(Keys {
             before: format!(
-                "c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), \
-                 v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
+                "{candidates}v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
                  (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f{ranks}), ",
                 columns.join(", ")
             ),
             query: format!(
                 "SELECT row_number() OVER () AS n, rid, ARRAY[{}] AS key, \
-                 (SELECT count(*) FROM c) AS seen \
+                 ({seen}) AS seen \
                  FROM (SELECT * FROM v WHERE true{beyond} ORDER BY {} LIMIT {limit}) b",
                 texts.join(", "),
                 order.join(", ")
@@ -422,6 +428,35 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
         "SELECT {distinct}x.o, x.rid FROM {each} CROSS JOIN LATERAL \
          (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \
          ORDER BY x.o {way}, x.rid {way} LIMIT {limit}"
+    )
+}
+
+/// All that a query of keys finds, as [`candidates`] has it.
+pub(super) fn all_of(every: &str) -> (String, String) {
+    let most = MAX_SORTED + 1;
+    (
+        format!("c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), "),
+        "SELECT count(*) FROM c".to_owned(),
+    )
+}
+
+/// The keys of all that is sorted, as a table called `c`, and a query of how many they are: 0 when
+/// they are not all matches.
+fn candidates(source: &Source, rest: &Cond, first: Option<First>) -> (String, String) {
+    let (rid, most) = (format!("{} AS rid", source.row.rid), MAX_SORTED + 1);
+    let Some(First { before, is_short }) = first else {
+        return all_of(&every(source, &rid, rest));
+    };
+    let every = every(source, &rid, &Cond::all([Cond::sql(&*is_short), rest.clone()]));
+    (
+        format!(
+            "{before}c AS MATERIALIZED (SELECT DISTINCT e.rid FROM \
+             (SELECT w.rid FROM w UNION ALL ({every} LIMIT {most})) e), "
+        ),
+        format!(
+            "SELECT CASE WHEN (SELECT count(*) FROM w) >= {most} THEN {most} \
+             WHEN {is_short} THEN count(*) ELSE 0 END FROM c"
+        ),
     )
 }
 

@@ -100,7 +100,8 @@ impl<'a> Run<'a> {
         Ok(plan.map_err(error)?.iter().filter_map(line).collect())
     }
 
-    async fn query(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
+    /// The rows of a statement that is no part of the search.
+    pub(super) async fn query(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
         let client = self.client();
         if client.statement_cache.size() > PREPARED {
             client.statement_cache.clear();
