@@ -21,6 +21,7 @@ use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::Current;
 use super::rows::{JsonText, Timestamptz};
+use super::seats::Seat;
 use super::{BUCKET, Store, TENANT, failure};
 
 mod locks;
@@ -69,6 +70,8 @@ pub struct WriteTx {
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Transaction>,
+    /// Where it looks by criteria, its share of the connections; given back after the connection.
+    seat: Option<Seat>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
 }
@@ -234,8 +237,9 @@ impl Units for Store {
     fn begin(&self, _permit: &Permit<'_>) -> WriteTx {
         let store = self.clone();
         let (staged, changes, entries) = (vec![], vec![], vec![]);
+        let (connection, seat, raced) = (None, None, false);
         let prefetched = HashMap::new();
-        WriteTx { store, staged, changes, entries, connection: None, raced: false, prefetched }
+        WriteTx { store, staged, changes, entries, connection, seat, raced, prefetched }
     }
 
     async fn read(

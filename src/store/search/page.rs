@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, Permit};
+use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
@@ -17,6 +17,7 @@ use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
 use super::order::{MAX_SORTED, Order, Walk, ranked};
 use super::probe::{Choice, choose};
+use super::reach::searchable;
 use super::run::Run;
 use super::source::{Source, every};
 use super::sql::{Cond, Statement};
@@ -80,7 +81,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 known => known,
             };
             fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
-            score(&mut page, &request.sort, &filters);
+            if !self.is_restricted()? {
+                score(&mut page, &request.sort, &filters);
+            }
             self.include(run, request, &mut page, &mut disclosed).await?;
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
@@ -121,6 +124,16 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let none = HashSet::new();
         let native = self.compiler(&none).native(sort, self.types);
         native.unwrap_or_else(|| Order::of(sort, self.types, choice.is_small))
+    }
+
+    /// Whether some of what matches may be out of reach: places among all finds would tell of it.
+    fn is_restricted(&self) -> Result<bool, Error> {
+        for &of in self.types {
+            if searchable(self.permit, of)? != Some(Restriction::Everything) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The rows that are walked, and what is asked of each.
