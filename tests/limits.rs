@@ -66,7 +66,8 @@ async fn what_looks_through_everything_holds_back_no_write() {
         let held = hold(&server, table).await;
         let waiting = [slow(url), slow(url)];
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let put = server.client.put(&format!("/Patient/{id}"), body);
+        let path = format!("/Patient/{id}");
+        let put = server.client.put(&path, body);
         let put = timeout(Duration::from_secs(2), put).await;
         put.unwrap_or_else(|_| panic!("a PUT waits for {url}")).expect(201);
         drop(held);
@@ -107,6 +108,37 @@ async fn slow_criteria_end_as_searches_do_and_leave_connections_to_writes() {
         let call = server.client.call("POST", "/Observation").header("If-None-Exist", &criteria);
         call.json(OBSERVATION).send().await.expect(201);
     }
+    server.stop().await;
+}
+
+/// Memory that the process has for itself, in MiB.
+fn private_memory(pid: i64) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: Vec<u64> = pages.split_whitespace().map(|it| it.parse().unwrap()).collect();
+    (pages[1] - pages[2]) * 4 / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_searches_leave_nothing_in_the_memory_of_the_database() {
+    let server = TestServer::start_with(&[("database.search_connections", "1")]).await;
+    let search = async |values: usize| {
+        let values: Vec<String> = (0..values).map(|number| format!("a{number}")).collect();
+        let body = format!("_total=none&name={}", values.join(","));
+        let call = server.client.call("POST", "/Patient/_search");
+        let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+        call.body(body).send().await.expect(200);
+    };
+    search(2).await;
+    let pid = "SELECT pid::bigint FROM pg_stat_activity WHERE datname = current_database() \
+               AND query LIKE 'WITH %' AND pid <> pg_backend_pid()";
+    let pid = server.database.number(pid).await;
+    search(900).await;
+    let before = private_memory(pid);
+    for more in 1..=12 {
+        search(900 + more).await;
+    }
+    let after = private_memory(pid);
+    assert!(after < before + 16, "{before} MiB, then {after} MiB");
     server.stop().await;
 }
 

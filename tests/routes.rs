@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use hyper::header::HeaderName;
+use hyper::header::{HeaderMap, HeaderName};
 use kiln::http::routes;
 use kiln::http::table::{Audit, Route};
 

@@ -175,6 +175,9 @@ mod tests {
         for text in ["a=%", "a=%4", "a=%zz", "a=%ff", "%ff=a"] {
             assert!(Query::parse(text).is_err(), "{text:?}");
         }
+        for text in ["a=%00", "a=b%00c", "%00=a", "a=\0", "a=+\0"] {
+            assert!(matches!(Query::parse(text), Err(InvalidQuery::Nothing(_))), "{text:?}");
+        }
     }
 
     #[test]

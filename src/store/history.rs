@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
 
 use super::connection::Reader;
 use super::resource::visible;
@@ -398,12 +398,5 @@ fn unknown_cursor() -> Error {
 }
 
 fn read(row: &Row) -> Result<Version, Error> {
-    let code: i16 = row.try_get(7).map_err(failure::error)?;
-    let id: &str = row.try_get(8).map_err(failure::error)?;
-    let resource_type = ResourceType::from_code(code);
-    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
-    let id: LogicalId = id.parse().map_err(Error::internal)?;
-    let version = rows::version(row, 0, Identity { resource_type, id })?;
-    debug_assert!(version.version >= VersionId(1));
-    Ok(version)
+    rows::version(row, 0, rows::identity(row, 7)?)
 }

@@ -15,7 +15,7 @@ use tokio_postgres::Row;
 use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
-use crate::fhir::{Identity, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::extract::{IndexValue, ReferenceValue};
 use crate::search::request::Include;
 use crate::spec::search_parameter::SearchType;
@@ -23,7 +23,7 @@ use crate::store::connection::Reader;
 use crate::store::hash::Hasher;
 use crate::store::index::Parameters;
 use crate::store::resource::{Current, current};
-use crate::store::{Store, TENANT, failure};
+use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
 use super::reach::searchable;
@@ -484,10 +484,5 @@ pub(super) fn permitted<T>(
 }
 
 fn read(row: &Row) -> Result<Current, Error> {
-    let code: i16 = row.try_get(7).map_err(failure::error)?;
-    let id: &str = row.try_get(8).map_err(failure::error)?;
-    let resource_type = ResourceType::from_code(code);
-    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
-    let id: LogicalId = id.parse().map_err(Error::internal)?;
-    current(row, Identity { resource_type, id })
+    current(row, rows::identity(row, 7)?)
 }

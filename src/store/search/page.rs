@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
-use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
 use crate::store::{Parameters, Store, failure, rows};
 
@@ -102,7 +102,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let rows = run.rows(&statement).await?;
         let found = rows.iter().map(|row| {
             let version = VersionId(row.try_get(3).map_err(failure::error)?);
-            Ok(Found { rid: key(row)?, identity: identity(row, 4)?, version })
+            Ok(Found { rid: key(row)?, identity: rows::identity(row, 4)?, version })
         });
         found.collect()
     }
@@ -323,7 +323,7 @@ fn fill(
     page.next = beside(rows.last().filter(|_| !is_last), false)?;
     page.previous = beside(rows.first().filter(|_| !is_first), true)?;
     for row in rows {
-        let version = rows::version(&row, 3, identity(&row, 9)?)?;
+        let version = rows::version(&row, 3, rows::identity(&row, 9)?)?;
         let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
@@ -347,16 +347,6 @@ fn score(page: &mut SearchPage, sort: &[SortKey], filters: &[&Filter]) {
 
 fn key(row: &Row) -> Result<i64, Error> {
     row.try_get(0).map_err(failure::error)
-}
-
-/// The identity in the columns `rt, id` from `at` on.
-fn identity(row: &Row, at: usize) -> Result<Identity, Error> {
-    let code: i16 = row.try_get(at).map_err(failure::error)?;
-    let id: &str = row.try_get(at + 1).map_err(failure::error)?;
-    let resource_type = ResourceType::from_code(code);
-    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
-    let id: LogicalId = id.parse().map_err(Error::internal)?;
-    Ok(Identity { resource_type, id })
 }
 
 /// The plan in words.
