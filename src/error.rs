@@ -12,6 +12,9 @@ use crate::fhir::{Identity, Issue, IssueCode, VersionId};
 /// Why an interaction did not happen.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// Others take all there is for the moment; nothing was done (503).
+    #[error("{0}")]
+    Busy(String),
     /// The database found two interactions in each other's way; trying again may help.
     #[error("{0}")]
     Conflict(String),
@@ -61,6 +64,9 @@ pub enum Error {
     /// Others refer to what was to be deleted (409).
     #[error("{0}")]
     Referenced(String),
+    /// The caller itself asks for too much at a time; nothing was done (429).
+    #[error("{0}")]
+    Throttled(String),
     /// It would take more time or memory than one request may (403).
     #[error("{0}")]
     TooCostly(String),

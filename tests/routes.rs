@@ -4,20 +4,13 @@
 //! Covers: rest 1.33, rest 1.34, rest 1.36, rest 5.1, rest 5.15.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use futures_util::future::{self, BoxFuture};
 use hyper::header::{HeaderMap, HeaderName};
-use kiln::access::Principal;
-use kiln::clock::SystemIds;
-use kiln::error::Error;
-use kiln::http::listener::{self, Ready};
+use kiln::http::routes;
 use kiln::http::table::{Audit, Route};
-use kiln::http::{self, Authenticator, Parts, Probe, Settings, routes};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
-use crate::harness::client::{Answer, Client};
+use crate::harness::client::Answer;
+use crate::harness::endpoint::endpoint_of;
 use crate::harness::server::TestServer;
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
@@ -97,60 +90,11 @@ async fn options_tells_the_methods_of_every_path() {
     assert_eq!(nothing.header("Allow").as_deref(), Some("OPTIONS"));
 }
 
-/// Knows nobody.
-struct Nobody;
-
-impl Authenticator for Nobody {
-    fn authenticate<'a>(&'a self, _: &'a HeaderMap) -> BoxFuture<'a, Result<Principal, Error>> {
-        Box::pin(future::ready(Err(Error::Unauthenticated)))
-    }
-}
-
-struct Fine;
-
-impl Probe for Fine {
-    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(future::ready(Ok(())))
-    }
-
-    fn metrics(&self) -> String {
-        String::new()
-    }
-}
-
-/// A second endpoint on the data of `server` that knows no caller; it stops with the sender.
-async fn closed(server: &TestServer) -> (Client, watch::Sender<bool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let settings = Settings {
-        base_url: None,
-        listener_base: format!("http://{address}/fhir"),
-        cors_origins: vec!["https://app.example.org".to_owned()],
-        max_body_bytes: 1_000_000,
-        max_depth: 64,
-        max_url_bytes: 8_000,
-        timeout: std::time::Duration::from_secs(30),
-        with_admin: true,
-    };
-    let parts = Parts {
-        engine: server.engine().clone(),
-        settings,
-        authenticator: Arc::new(Nobody),
-        ids: Arc::new(SystemIds::default()),
-        probe: Arc::new(Fine),
-    };
-    let ready = Ready::default();
-    ready.set(http::router(parts).unwrap().fhir);
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(listener, ready, stopped));
-    (Client::new(address), stop)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_not_known_reaches_what_is_public_and_nothing_else() {
     let server = TestServer::start().await;
     server.client.put("/Patient/p", PATIENT).await.expect(201);
-    let (client, _stop) = closed(&server).await;
+    let (client, _stop) = endpoint_of(&server, None).await;
     for Route { method, path, audit, .. } in routes::all(true) {
         let url = url(client.root(), path);
         let answer = client.call(method.as_str(), &url).json(PATIENT).send().await;
@@ -174,7 +118,7 @@ async fn whoever_is_not_known_reaches_what_is_public_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_needs_no_credentials() {
     let server = TestServer::start().await;
-    let (client, _stop) = closed(&server).await;
+    let (client, _stop) = endpoint_of(&server, None).await;
     let paths: BTreeSet<_> = routes::all(false).iter().map(|route| route.path).collect();
     let known = paths.iter().map(|path| url(client.root(), path));
     for url in known.chain([format!("{}/Patient/_search", client.base())]) {

@@ -47,7 +47,7 @@ impl<U: Units> Gate<U> {
         work: impl AsyncFnOnce(&Permit<'_>) -> Result<Unaudited<T>, Error>,
     ) -> Result<T, Error> {
         let mut row = self.row(interaction, caller, self.ids.ordered());
-        let found = match Permit::decide(interaction, &caller.principal) {
+        let found = match Permit::decide(interaction, caller) {
             Ok(permit) => work(&permit).instrument(span_of(interaction)).await,
             Err(denied) => Err(denied),
         };
@@ -74,7 +74,7 @@ impl<U: Units> Gate<U> {
     pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
         let interaction = Kind::Read.of(identity.resource_type);
         let group = self.ids.ordered();
-        let found = match Permit::decide(interaction, &caller.principal) {
+        let found = match Permit::decide(interaction, caller) {
             Ok(permit) => {
                 let row = self.row(interaction, caller, group);
                 let reading = self.units.read(&identity.id, &permit, row);
@@ -236,7 +236,7 @@ impl<U: Units> Attempts<'_, U> {
     ) -> Result<Option<T>, Error> {
         let (gate, interaction, caller, group) =
             (self.gate, self.interaction, self.caller, self.group);
-        let permit = match Permit::decide(interaction, &caller.principal) {
+        let permit = match Permit::decide(interaction, caller) {
             Ok(permit) => permit,
             Err(denied) => return self.refuse(denied, alone(interaction)).await,
         };

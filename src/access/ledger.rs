@@ -51,7 +51,9 @@ impl Outcome {
     fn of(error: &Error) -> Self {
         match error {
             Error::Entry { cause, .. } => Self::of(cause),
-            Error::Internal(_) | Error::Unavailable(_) | Error::Unconfirmed(_) => Self::Failure,
+            Error::Busy(_) | Error::Internal(_) | Error::Unavailable(_) | Error::Unconfirmed(_) => {
+                Self::Failure
+            }
             _ => Self::Refused,
         }
     }
@@ -83,7 +85,8 @@ impl LedgerRow {
     pub(super) fn fail(&mut self, error: &Error) {
         self.outcome = Outcome::of(error);
         // The debug form of our own failures may hold internals; the ledger keeps the class.
-        self.failure = error.to_string();
+        // What cannot be kept in a text of the database must not keep the row out of it.
+        self.failure = error.to_string().replace('\0', "\u{fffd}");
     }
 }
 

@@ -22,5 +22,5 @@ pub use gate::Gate;
 pub use interaction::Interaction;
 pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 pub use permit::{Permit, Restriction};
-pub use principal::Principal;
+pub use principal::{Principal, Scope};
 pub use unaudited::Unaudited;

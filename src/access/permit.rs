@@ -1,26 +1,29 @@
 //! Permits: proof that the gate allowed one interaction, and how far it reaches.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
 
+use super::caller::Caller;
 use super::interaction::{Interaction, Kind};
-use super::principal::{Policy, Principal};
 
 /// Proof that the gate allowed one interaction. Only the gate makes one.
 ///
 /// Its fields are private, so it cannot be built elsewhere:
 ///
 /// ```compile_fail,E0451
-/// use kiln::access::{Permit, Restriction, interaction::Kind};
-/// let permit = Permit {
-///     interaction: Kind::Read.of_system(),
-///     principal: &kiln::access::Principal::open(),
-///     restriction: Restriction::Everything,
-///     gate: std::marker::PhantomData,
-/// };
+/// use kiln::access::{Caller, Permit, Restriction, interaction::Kind};
+/// fn forge(caller: &Caller) {
+///     let permit = Permit {
+///         interaction: Kind::Read.of_system(),
+///         caller,
+///         restriction: Restriction::Everything,
+///         gate: std::marker::PhantomData,
+///     };
+/// }
 /// ```
 ///
 /// and it cannot be kept beyond the work it was made for:
@@ -40,7 +43,7 @@ use super::principal::{Policy, Principal};
 #[derive(Debug)]
 pub struct Permit<'gate> {
     interaction: Interaction,
-    principal: &'gate Principal,
+    caller: &'gate Caller,
     restriction: Restriction,
     // Invariant in 'gate: a permit can be neither lengthened nor shortened into another.
     gate: PhantomData<&'gate Mutex<&'gate ()>>,
@@ -55,20 +58,29 @@ pub enum Restriction {
     Patients(Vec<i64>),
 }
 
+impl Restriction {
+    /// What one of both reaches.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Patients(mut patients), Self::Patients(others)) => {
+                patients.extend(others);
+                patients.sort_unstable();
+                patients.dedup();
+                Self::Patients(patients)
+            }
+            _ => Self::Everything,
+        }
+    }
+}
+
 impl<'gate> Permit<'gate> {
     /// Decides.
     ///
     /// # Errors
     /// [`Error::Forbidden`] when the policy does not cover the interaction.
-    #[expect(clippy::unnecessary_wraps, reason = "policies that refuse come with SMART scopes")]
-    pub(super) fn decide(
-        interaction: Interaction,
-        principal: &'gate Principal,
-    ) -> Result<Self, Error> {
-        let restriction = match principal.policy() {
-            Policy::Open | Policy::Service => Restriction::Everything,
-        };
-        Ok(Self { interaction, principal, restriction, gate: PhantomData })
+    pub(super) fn decide(interaction: Interaction, caller: &'gate Caller) -> Result<Self, Error> {
+        let restriction = caller.principal.reach(interaction).ok_or(Error::Forbidden)?;
+        Ok(Self { interaction, caller, restriction, gate: PhantomData })
     }
 
     /// A permit of the same principal for an interaction that this one entails: an entry of a
@@ -77,7 +89,7 @@ impl<'gate> Permit<'gate> {
     /// # Errors
     /// [`Error::Forbidden`] when the policy does not cover that interaction.
     pub fn derive(&self, kind: Kind, resource_type: ResourceType) -> Result<Self, Error> {
-        Self::decide(kind.of(resource_type), self.principal)
+        Self::decide(kind.of(resource_type), self.caller)
     }
 
     /// The same for an interaction with the whole system.
@@ -85,7 +97,7 @@ impl<'gate> Permit<'gate> {
     /// # Errors
     /// [`Error::Forbidden`] when the policy does not cover that interaction.
     pub fn derive_system(&self, kind: Kind) -> Result<Self, Error> {
-        Self::decide(kind.of_system(), self.principal)
+        Self::decide(kind.of_system(), self.caller)
     }
 
     /// What was allowed.
@@ -104,12 +116,22 @@ impl<'gate> Permit<'gate> {
 
     /// Whose it is, as the ledger names the party.
     pub fn actor(&self) -> &str {
-        self.principal.actor()
+        self.caller.principal.actor()
+    }
+
+    /// The address that the request came from.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.caller.request.source
     }
 
     /// How far it reaches.
     pub fn restriction(&self) -> &Restriction {
         &self.restriction
+    }
+
+    /// Whether there may be resources that it does not reach.
+    pub fn is_restricted(&self) -> bool {
+        self.restriction != Restriction::Everything
     }
 
     /// Whether the version with these patients lies within reach.

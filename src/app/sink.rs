@@ -148,7 +148,12 @@ impl Sink for EngineSink {
             tried += 1;
             match self.try_load(&unit, &caller).await {
                 Ok(loaded) => return loaded,
-                Err(Error::Conflict(_) | Error::Unavailable(_)) if tried < TRIES => {
+                Err(
+                    Error::Busy(_)
+                    | Error::Conflict(_)
+                    | Error::Throttled(_)
+                    | Error::Unavailable(_),
+                ) if tried < TRIES => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 // Under ids of its own, what is stored already is recognized.

@@ -180,7 +180,7 @@ configuration! {
         /// Connections that carry transactions, one each at a time.
         write_connections: NonZeroU32 = Number(16),
         /// Connections that carry searches, one each at a time: a search that is slow holds back
-        /// none but those that wait for one of these.
+        /// none but those that wait for one of these. One caller has at most half of them.
         search_connections: NonZeroU32 = Number(8),
         /// Longest time that one statement of a search may take, in milliseconds: then it is
         /// refused as too costly.

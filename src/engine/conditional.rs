@@ -255,6 +255,9 @@ impl Engine {
                 }
                 Ok(Goal { identity, current })
             }
+            (None, None) if permit.is_restricted() => {
+                Err(Error::NotFound(format!("a {resource_type} that matches")))
+            }
             (None, None) => {
                 let identity = Identity { resource_type, id: self.ids.logical_id() };
                 Ok(Goal { identity, current: None })

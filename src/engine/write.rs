@@ -73,8 +73,10 @@ impl Engine {
                 self.stage(identity, change, Some(current), prepared, permit, tx)
             }
             current => {
-                // Under a restriction, what is unknown cannot be told from what is invisible.
-                if !permit.reaches(&prepared.patients) {
+                // Under a restriction, what is unknown cannot be told from what is invisible, whatever
+                // the new content is about.
+                let is_told = current.is_some() || !permit.is_restricted();
+                if !is_told || !permit.reaches(&prepared.patients) {
                     return Err(Error::NotFound(identity.to_string()));
                 }
                 self.stage(identity, Operation::PutNew, current, prepared, permit, tx)

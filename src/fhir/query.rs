@@ -24,6 +24,9 @@ pub enum InvalidQuery {
     /// A broken escape, or bytes that are not UTF-8.
     #[error("{0:?} is not percent-encoded UTF-8")]
     Encoding(String),
+    /// A character that no text of FHIR has.
+    #[error("{0:?} has the character U+0000")]
+    Nothing(String),
     /// A parameter that may stand once stands twice.
     #[error("{0} may stand once only")]
     Repeated(String),
@@ -36,7 +39,7 @@ impl InvalidQuery {
     /// The kind of fault, for an outcome.
     pub fn code(&self) -> IssueCode {
         match self {
-            Self::Encoding(_) | Self::Repeated(_) => IssueCode::Invalid,
+            Self::Encoding(_) | Self::Nothing(_) | Self::Repeated(_) => IssueCode::Invalid,
             Self::Unknown(_) => IssueCode::NotSupported,
         }
     }
@@ -46,7 +49,7 @@ impl Query {
     /// Decodes `name=value&name=value`: `+` is a space, `%XX` are bytes of UTF-8.
     ///
     /// # Errors
-    /// [`InvalidQuery::Encoding`].
+    /// [`InvalidQuery::Encoding`], [`InvalidQuery::Nothing`].
     pub fn parse(text: &str) -> Result<Self, InvalidQuery> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -118,12 +121,13 @@ pub fn date_text(value: &str) -> Cow<'_, str> {
 /// Decodes percent escapes once; with `is_form`, `+` is a space.
 ///
 /// # Errors
-/// [`InvalidQuery::Encoding`].
+/// [`InvalidQuery::Encoding`], [`InvalidQuery::Nothing`].
 pub fn decode(text: &str, is_form: bool) -> Result<Cow<'_, str>, InvalidQuery> {
-    if !text.bytes().any(|byte| byte == b'%' || (is_form && byte == b'+')) {
+    let clipped = || text.chars().take(80).collect();
+    if !text.bytes().any(|byte| byte == b'%' || byte == 0 || (is_form && byte == b'+')) {
         return Ok(Cow::Borrowed(text));
     }
-    let broken = || InvalidQuery::Encoding(text.chars().take(80).collect());
+    let broken = || InvalidQuery::Encoding(clipped());
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -137,6 +141,9 @@ pub fn decode(text: &str, is_form: bool) -> Result<Cow<'_, str>, InvalidQuery> {
             }
             other => other,
         });
+    }
+    if out.contains(&0) {
+        return Err(InvalidQuery::Nothing(clipped()));
     }
     String::from_utf8(out).map(Cow::Owned).map_err(|_| broken())
 }
@@ -167,6 +174,9 @@ mod tests {
         }
         for text in ["a=%", "a=%4", "a=%zz", "a=%ff", "%ff=a"] {
             assert!(Query::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["a=%00", "a=b%00c", "%00=a", "a=\0", "a=+\0"] {
+            assert!(matches!(Query::parse(text), Err(InvalidQuery::Nothing(_))), "{text:?}");
         }
     }
 

@@ -66,6 +66,7 @@ impl From<Issue> for Failure {
 /// The status and issue code of an interaction's error.
 pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
     match error {
+        Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Throttled),
         Error::Conflict(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::Deleted { .. } => (StatusCode::GONE, IssueCode::Deleted),
         Error::Duplicate(_) => (StatusCode::CONFLICT, IssueCode::Duplicate),
@@ -79,6 +80,7 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::NotSupported(_) => (StatusCode::BAD_REQUEST, IssueCode::NotSupported),
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
         Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
+        Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
@@ -207,9 +209,11 @@ impl Failure {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         Some(match self {
             Self::Interaction(error) | Self::Request(error) => match innermost(error) {
-                Error::Conflict(_) | Error::Unavailable(_) | Error::Unconfirmed(_) => {
-                    (RETRY_AFTER, HeaderValue::from_static("1"))
-                }
+                Error::Busy(_)
+                | Error::Conflict(_)
+                | Error::Throttled(_)
+                | Error::Unavailable(_)
+                | Error::Unconfirmed(_) => (RETRY_AFTER, HeaderValue::from_static("1")),
                 Error::Deleted { version, .. } => (ETAG, headers::etag(*version)),
                 Error::Unauthenticated => {
                     (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"FHIR\""))
@@ -280,6 +284,7 @@ mod tests {
     fn each_error_has_its_status_and_code() {
         let text = || "x".to_owned();
         for (error, status, code) in [
+            (Error::Busy(text()), 503, "throttled"),
             (Error::Conflict(text()), 409, "conflict"),
             (deleted(), 410, "deleted"),
             (Error::Duplicate(text()), 409, "duplicate"),
@@ -292,6 +297,8 @@ mod tests {
             (Error::NotFound(text()), 404, "not-found"),
             (Error::NotSupported(text()), 400, "not-supported"),
             (Error::PreconditionFailed(text()), 412, "conflict"),
+            (Error::Throttled(text()), 429, "throttled"),
+            (Error::TooCostly(text()), 403, "too-costly"),
             (Error::TooLarge(text()), 413, "too-long"),
             (Error::Unauthenticated, 401, "login"),
             (Error::Unavailable("secret SQL".into()), 503, "transient"),
@@ -313,6 +320,8 @@ mod tests {
         for (failure, name, value) in [
             (Failure::from(deleted()), ETAG, "W/\"3\""),
             (Failure::from(Error::Unauthenticated), WWW_AUTHENTICATE, "Bearer realm=\"FHIR\""),
+            (Failure::from(Error::Busy("x".into())), RETRY_AFTER, "1"),
+            (Failure::from(Error::Throttled("x".into())), RETRY_AFTER, "1"),
             (Failure::from(Error::Unavailable("x".into())), RETRY_AFTER, "1"),
             (Failure::from(Error::Unconfirmed("x".into())), RETRY_AFTER, "1"),
             (Failure::MethodNotAllowed { allow, text: String::new() }, ALLOW, "GET"),

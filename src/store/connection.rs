@@ -1,4 +1,4 @@
-//! Connections: a few that point reads are pipelined on, and a pool for writes.
+//! Connections: a few that many tasks pipeline their statements on, and pools of those that one task has.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -156,10 +156,10 @@ impl Reader<'_> {
                 let statement = pipeline.prepare(sql).await?;
                 pipeline.client.query(&statement, parameters).await
             }
-            Self::Alone(connection) => return query(connection, sql, parameters).await,
-            Self::Transaction(connection) => return query(connection, sql, parameters).await,
+            Self::Alone(connection) => query(connection, sql, parameters).await,
+            Self::Transaction(connection) => query(connection, sql, parameters).await,
         };
-        rows.map_err(failure::error)
+        rows.map_err(failure::costly)
     }
 }
 
@@ -167,9 +167,9 @@ async fn query(
     connection: &Object,
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Error> {
-    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-    connection.query(&statement, parameters).await.map_err(failure::error)
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let statement = connection.prepare_cached(sql).await?;
+    connection.query(&statement, parameters).await
 }
 
 /// A fixed number of pipelined connections, opened when first needed and after a loss.
@@ -241,7 +241,7 @@ fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + S
     });
 }
 
-/// Connections for writes, one write at a time each.
+/// Connections that one task has at a time.
 pub(super) struct Pool(deadpool_postgres::Pool);
 
 impl Pool {

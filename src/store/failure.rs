@@ -17,10 +17,23 @@ pub(super) fn error(cause: tokio_postgres::Error) -> Error {
     if is_unavailable(&cause) { Error::Unavailable(cause.into()) } else { Error::internal(cause) }
 }
 
+/// The same for a statement that is refused when it takes longer than one may.
+pub(super) fn costly(cause: tokio_postgres::Error) -> Error {
+    if is_timeout(&cause) {
+        return Error::TooCostly(
+            "this takes longer than one request may: narrow it, or ask for fewer values".to_owned(),
+        );
+    }
+    error(cause)
+}
+
 /// An interaction error for what the pool says.
 pub(super) fn pool_error(cause: deadpool_postgres::PoolError) -> Error {
     match cause {
         deadpool_postgres::PoolError::Backend(cause) => error(cause),
+        deadpool_postgres::PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
+            Error::Busy("the server is busy; try again".to_owned())
+        }
         other => Error::Unavailable(other.into()),
     }
 }

@@ -7,11 +7,11 @@ use tokio_postgres::types::ToSql;
 
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
 
 use super::connection::Reader;
 use super::resource::visible;
-use super::rows::{self, Timestamptz};
+use super::rows::{self, Edge, Timestamptz};
 use super::write::WriteTx;
 use super::{Store, TENANT, failure};
 
@@ -71,21 +71,20 @@ macro_rules! columns {
     };
 }
 
-/// The parts of the condition that all scopes share: reach ($4), _since ($5), _at ($6, $7).
+/// The parts of the condition that all scopes share: reach ($4), _since ($5), _at ($6, $7). What is not
+/// asked for lies at infinity, so that the times are conditions of an index whatever was asked.
 ///
 /// A version was current from its own time to that of its successor; a deletion only at its moment.
 macro_rules! matching {
     ("r") => {
         "($4::bigint[] IS NULL OR r.pats && $4::bigint[]) \
-         AND ($5::timestamptz IS NULL OR r.lu >= $5) \
-         AND ($6::timestamptz IS NULL OR (r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)))"
+         AND r.lu >= $5 AND r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)"
     };
     ("h") => {
         "($4::bigint[] IS NULL OR h.pats && $4::bigint[]) \
-         AND ($5::timestamptz IS NULL OR h.lu >= $5) \
-         AND ($6::timestamptz IS NULL OR (h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
+         AND h.lu >= $5 AND h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
            EXISTS (SELECT FROM hist n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6) \
-           OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))))"
+           OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))"
     };
 }
 
@@ -212,8 +211,8 @@ impl Store {
         request: &HistoryRequest,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<HistoryPage>, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let reader = Reader::Shared(&pipeline);
+        let searcher = self.0.searchers.connection(permit).await?;
+        let reader = Reader::Alone(&searcher);
         let (page, disclosed) = (Page { store: self, reader, request, permit }).read().await?;
         Ok(Unaudited::new(page, disclosed))
     }
@@ -255,8 +254,7 @@ impl Page<'_, '_> {
     }
 
     async fn instance(&self, identity: &Identity) -> Result<(HistoryPage, Disclosed), Error> {
-        let since = self.request.since.map(Timestamptz);
-        let (from, to) = (self.at(0), self.at(1));
+        let (since, from, to) = self.times();
         let code = identity.resource_type.code();
         let id = identity.id.as_str();
         let reach = visible(self.permit);
@@ -265,7 +263,7 @@ impl Page<'_, '_> {
         let totals = totals.first().ok_or_else(|| Error::internal("a count gives a row"))?;
         let total: i64 = totals.try_get(0).map_err(failure::error)?;
         let exists: i64 = totals.try_get(1).map_err(failure::error)?;
-        let narrowed = since.is_some() || from.is_some();
+        let narrowed = self.request.since.is_some() || self.request.at.is_some();
         // Under a restriction, invisible and unknown look alike.
         if exists == 0 || (total == 0 && (reach.is_some() || !narrowed)) {
             return Err(Error::NotFound(identity.to_string()));
@@ -285,8 +283,7 @@ impl Page<'_, '_> {
         &self,
         resource_type: Option<ResourceType>,
     ) -> Result<(HistoryPage, Disclosed), Error> {
-        let since = self.request.since.map(Timestamptz);
-        let (from, to) = (self.at(0), self.at(1));
+        let (since, from, to) = self.times();
         let code = resource_type.map_or(0, ResourceType::code);
         let reach = visible(self.permit);
         let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &0_i16, &reach, &since, &from, &to];
@@ -315,8 +312,14 @@ impl Page<'_, '_> {
         })
     }
 
-    fn at(&self, side: usize) -> Option<Timestamptz> {
-        self.request.at.map(|(from, to)| Timestamptz(if side == 0 { from } else { to }))
+    /// `_since`, and both ends of `_at`.
+    fn times(&self) -> (Edge, Edge, Edge) {
+        let HistoryRequest { since, at, .. } = self.request;
+        (
+            since.map_or(Edge::Past, Edge::At),
+            at.map_or(Edge::Past, |(from, _)| Edge::At(from)),
+            at.map_or(Edge::Future, |(_, to)| Edge::At(to)),
+        )
     }
 
     async fn query_page(
@@ -395,12 +398,5 @@ fn unknown_cursor() -> Error {
 }
 
 fn read(row: &Row) -> Result<Version, Error> {
-    let code: i16 = row.try_get(7).map_err(failure::error)?;
-    let id: &str = row.try_get(8).map_err(failure::error)?;
-    let resource_type = ResourceType::from_code(code);
-    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
-    let id: LogicalId = id.parse().map_err(Error::internal)?;
-    let version = rows::version(row, 0, Identity { resource_type, id })?;
-    debug_assert!(version.version >= VersionId(1));
-    Ok(version)
+    rows::version(row, 0, rows::identity(row, 7)?)
 }

@@ -124,8 +124,8 @@ impl Store {
         scope: MetaScope,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Vec<MetaUse>>, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let uses = find_uses(Reader::Shared(&pipeline), scope, permit).await?;
+        let searcher = self.0.searchers.connection(permit).await?;
+        let uses = find_uses(Reader::Alone(&searcher), scope, permit).await?;
         Ok(Unaudited::new(uses, Disclosed::default()))
     }
 }
@@ -302,8 +302,8 @@ impl WriteTx {
         let uses = if let Some(connection) = self.connection() {
             find_uses(Reader::Transaction(connection), scope, permit).await?
         } else {
-            let pipeline = self.store().0.readers.pipeline().await?;
-            find_uses(Reader::Shared(&pipeline), scope, permit).await?
+            let searcher = self.store().0.searchers.connection(permit).await?;
+            find_uses(Reader::Alone(&searcher), scope, permit).await?
         };
         Ok((uses, Disclosed::default()))
     }

@@ -23,6 +23,7 @@ mod reindex;
 mod resource;
 mod rows;
 pub mod search;
+mod seats;
 mod tls;
 mod together;
 mod write;
@@ -52,6 +53,7 @@ use index::Indexer;
 use ledger::LedgerWriter;
 use meta::KnownUses;
 use reads::Reads;
+use seats::{Searchers, Seats};
 use write::{Rids, SharedWrites};
 
 /// The tenant of everything while tenancy is off.
@@ -103,7 +105,11 @@ pub(crate) struct Inner {
     readers: Pipelines,
     reads: Reads,
     writers: Pool,
-    searchers: Pool,
+    /// For units that look by criteria: others find writers too.
+    criteria: Seats,
+    searchers: Searchers,
+    /// Longest time of a statement of a search.
+    search_timeout_ms: u32,
     counts: search::Counts,
     ledger: LedgerWriter,
     hasher: Hasher,
@@ -129,7 +135,8 @@ impl Store {
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
-        let searchers = Pool::new(address, sizes.searchers, sizes.search_timeout_ms)?;
+        let searchers = Searchers::new(address, sizes.searchers, sizes.search_timeout_ms)?;
+        let criteria = Seats::new("conditional interactions", sizes.writers / 2);
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
@@ -138,7 +145,9 @@ impl Store {
             readers,
             reads,
             writers,
+            criteria,
             searchers,
+            search_timeout_ms: sizes.search_timeout_ms,
             counts: search::Counts::default(),
             ledger,
             hasher,

@@ -170,7 +170,8 @@ impl WriteTx {
     ) -> Result<Option<Current>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
         if self.is_kept(&identity) {
-            return Ok(self.take_kept(&identity));
+            let kept = self.take_kept(&identity);
+            return Ok(kept.filter(|current| permit.reaches(&current.patients)));
         }
         if let Some(connection) = self.connection() {
             return find_current(Reader::Transaction(connection), id, permit).await;
@@ -195,7 +196,8 @@ impl WriteTx {
         let reader = Reader::Shared(&pipeline);
         let rows =
             reader.query(CURRENT_OF_MANY, &[&TENANT, &types, &ids, &visible(permit)]).await?;
-        for identity in identities {
+        // What this permit does not reach, that of an entry may.
+        for identity in identities.iter().filter(|_| !permit.is_restricted()) {
             self.keep((*identity).clone(), None);
         }
         for row in &rows {

@@ -7,14 +7,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, Operation, Version, VersionId};
+use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
 
 use super::failure;
 
 type Fault = Box<dyn StdError + Sync + Send>;
 
 /// Microseconds from 1970 to 2000, where PostgreSQL counts from.
-const EPOCH_2000: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_2000: i64 = 946_684_800_000_000;
 
 /// A `timestamptz`.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,15 @@ impl<'a> FromSql<'a> for JsonText<'a> {
             _ => Err("jsonb in an unknown wire form".into()),
         }
     }
+}
+
+/// The columns `rt, id`, from column `at` on.
+pub(super) fn identity(row: &Row, at: usize) -> Result<Identity, Error> {
+    let code: i16 = row.try_get(at).map_err(failure::error)?;
+    let id: &str = row.try_get(at + 1).map_err(failure::error)?;
+    let resource_type = ResourceType::from_code(code);
+    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
+    Ok(Identity { resource_type, id: id.parse().map_err(Error::internal)? })
 }
 
 /// The columns `vid, lu, op, meta, body`, from column `at` on, as a version of `identity`.

@@ -23,6 +23,7 @@ use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
 use super::resource::{Current, visible};
 use super::rows::{JsonText, RowState, Timestamptz};
+use super::seats::Seat;
 use super::{BUCKET, Store, TENANT, failure};
 
 mod integrity;
@@ -77,6 +78,8 @@ pub struct WriteTx {
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Transaction>,
+    /// Where it looks by criteria, its share of the connections; given back after the connection.
+    seat: Option<Seat>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
     guarded: Vec<Guarded>,
@@ -262,6 +265,7 @@ impl Units for Store {
             changes: Vec::new(),
             entries: Vec::new(),
             connection: None,
+            seat: None,
             raced: false,
             prefetched: HashMap::new(),
             guarded: Vec::new(),

@@ -1,7 +1,7 @@
 //! A small HTTP client whose answers are easy to look into.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +46,14 @@ impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let pool = Pool::builder(TokioExecutor::new()).build_http();
         Self { pool, root: format!("http://{address}") }
+    }
+
+    /// A client at another address of this machine.
+    pub(crate) fn at_address(&self, own: IpAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(own));
+        let pool = Pool::builder(TokioExecutor::new()).build(connector);
+        Self { pool, root: self.root.clone() }
     }
 
     /// The server's address without the FHIR base's path.

@@ -65,11 +65,12 @@ impl Engine {
             Ok(()) => self.asked(target, query, is_strict),
             Err(error) => Err(error),
         };
-        let asked = match asked {
+        let mut asked = match asked {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
         let run = async |permit: &Permit<'_>| {
+            self.look_up(&mut asked, permit)?;
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
             self.store.search(request, paging, &self.definitions, permit).await
@@ -94,7 +95,8 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<(Searched, Disclosed), Error> {
         self.lookups.refresh(query).await?;
-        let asked = self.asked(target, query, is_strict)?;
+        let mut asked = self.asked(target, query, is_strict)?;
+        self.look_up(&mut asked, permit)?;
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
         let (page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
@@ -111,7 +113,6 @@ impl Engine {
         let mut request = self.parse_search(target, query, is_strict)?;
         let mut issues: Vec<Issue> = Vec::new();
         without_includes_of_texts(&mut request, query, is_strict, &mut issues)?;
-        self.resolver().resolve(&mut request)?;
         let told = request.notices.iter().map(|notice| notice.issue(Severity::Warning));
         issues.splice(0..0, told);
         let page = self.settings.page;
@@ -130,6 +131,15 @@ impl Engine {
             cursor: query.once(CURSOR)?.map(str::to_owned),
         };
         Ok(Asked { path: path(target), request, paging, issues })
+    }
+
+    /// Looks up what the store cannot compare, once it is decided that the caller may ask.
+    fn look_up(&self, asked: &mut Asked, permit: &Permit<'_>) -> Result<(), Error> {
+        // A plan tells how much there is, visible or not.
+        if asked.request.explain && permit.derive_system(Kind::Explain)?.is_restricted() {
+            return Err(Error::Forbidden);
+        }
+        self.resolver().resolve(&mut asked.request)
     }
 
     fn resolver(&self) -> Resolver<'_> {

@@ -183,6 +183,12 @@ impl<'c> Criteria<'c> {
         mut read: impl FnMut(&mut Self, Raw<'_>) -> Result<Vec<Comparison>, Reason>,
     ) -> Result<Filter, Refusal> {
         let values = self.values(value)?;
+        // Those of these types are compared all at once; any other value is a condition of its own.
+        let are_one = matches!(
+            parameter.search_type,
+            SearchType::Reference | SearchType::Token | SearchType::Uri
+        );
+        self.spend(if are_one { 0 } else { values.len() })?;
         let any = collect(values, |raw| read(self, raw))?;
         Ok(parameter.test(any.into_iter().flatten().collect()))
     }

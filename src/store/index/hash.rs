@@ -60,7 +60,7 @@ impl Hasher {
         self.of(b'y', parameter, &[system])
     }
 
-    /// `srow.toks`: the row `h` of `tok` with this `sysh`, 0 included. For tokens and canonicals.
+    /// `srow.toks`: the row `h` of `tok` with this `sysh`, which is not 0. For tokens and canonicals.
     pub fn qualified(&self, h: i64, system: i32) -> i64 {
         let mut hasher = self.start(b'q');
         hasher.write_i64(h);
@@ -158,11 +158,6 @@ impl Hasher {
     /// `str`: a string.
     pub fn string(&self, parameter: i64) -> i64 {
         self.of(b'x', parameter, &[])
-    }
-
-    /// `str`: the display or text of a token.
-    pub fn text(&self, parameter: i64) -> i64 {
-        self.of(b'w', parameter, &[])
     }
 
     /// `str`: a uri as text, or `url|version`.

@@ -26,4 +26,5 @@ pub(super) use columns::{IndexColumns, Indexed};
 pub(super) use indexer::Indexer;
 pub use indexer::{Parameters, Stored};
 pub use rows::IndexRows;
+pub(super) use rows::MAX_STRING;
 pub(super) use statements::{indexed, put_index};

@@ -14,7 +14,7 @@ use crate::store::rows::Edge;
 use super::inside::ContainedRows;
 
 /// Longest beginning of a string that is indexed, in bytes: a B-tree takes 2,704 in all.
-const MAX_STRING: usize = 1_000;
+pub(in crate::store) const MAX_STRING: usize = 1_000;
 
 /// Parameters without rows: other tables know them.
 const UNINDEXED: [&str; 2] = ["_id", "_lastUpdated"];

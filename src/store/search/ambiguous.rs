@@ -67,7 +67,7 @@ async fn refuse(
             (*of, (store.identity(&identity), identity))
         });
         let mut existing: Vec<String> = Vec::new();
-        for (reach, named) in permitted(permit, named) {
+        for (reach, named) in permitted(permit, named)? {
             let hashes: Vec<i64> = named.iter().map(|(hash, _)| *hash).collect();
             for row in reader.query(EXISTING, &[&hashes, &reach]).await? {
                 let hash: i64 = row.try_get(0).map_err(failure::error)?;

@@ -7,15 +7,15 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
-use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
-use crate::fhir::{Identity, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::extract::{IndexValue, ReferenceValue};
 use crate::search::request::Include;
 use crate::spec::search_parameter::SearchType;
@@ -23,9 +23,10 @@ use crate::store::connection::Reader;
 use crate::store::hash::Hasher;
 use crate::store::index::Parameters;
 use crate::store::resource::{Current, current};
-use crate::store::{Store, TENANT, failure};
+use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
+use super::reach::searchable;
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;
@@ -57,7 +58,7 @@ const BY_REFERENCE: &str = concat!(
     " FROM (SELECT DISTINCT f.rid FROM unnest($1::bigint[], $2::int[]) u(h, v) CROSS JOIN LATERAL \
      (SELECT t.rid FROM tok t WHERE t.h = u.h AND (t.sysh = 0 OR t.sysh = u.v) \
       AND ($3::bigint[] IS NULL \
-        OR EXISTS (SELECT FROM comp c WHERE c.rid = t.rid AND c.pat = ANY($3::bigint[]))) \
+        OR EXISTS (SELECT FROM res o WHERE o.rid = t.rid AND o.pats && $3::bigint[] OFFSET 0)) \
       ORDER BY t.s DESC, t.rid DESC LIMIT $4) f) k \
      JOIN res r ON r.rid = k.rid WHERE r.op <> 'D' ORDER BY r.rid LIMIT $4"
 );
@@ -331,7 +332,7 @@ impl Run<'_, '_> {
         targets.sort_unstable();
         targets.dedup_by(|other, one| other.0 == one.0);
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
-        for (reach, targets) in permitted(self.permit, by_type) {
+        for (reach, targets) in permitted(self.permit, by_type)? {
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             for targets in targets.chunks(HASHES) {
                 let versions: HashMap<&Identity, Option<VersionId>> =
@@ -397,7 +398,7 @@ impl Run<'_, '_> {
             is_there.then(|| (*of, (self.hasher.url(parameter, url), 0)))
         });
         let mut newest: HashMap<Name, Current> = HashMap::new();
-        for (reach, hashes) in permitted(self.permit, by_hash) {
+        for (reach, hashes) in permitted(self.permit, by_hash)? {
             for resource in self.by_hash(&hashes, reach.as_deref(), found.limit()).await? {
                 let text = resource.version.to_json();
                 let value = json::parse(&text).map_err(Error::internal)?;
@@ -428,7 +429,7 @@ impl Run<'_, '_> {
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));
-        for (reach, hashes) in permitted(self.permit, by_type) {
+        for (reach, hashes) in permitted(self.permit, by_type)? {
             for hashes in hashes.chunks(HASHES) {
                 // What is known already may fill the rows: it does not take the place of others.
                 let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);
@@ -459,14 +460,14 @@ impl Run<'_, '_> {
 pub(super) fn permitted<T>(
     permit: &Permit<'_>,
     items: impl IntoIterator<Item = (ResourceType, T)>,
-) -> Vec<(Option<Vec<i64>>, Vec<T>)> {
+) -> Result<Vec<(Option<Vec<i64>>, Vec<T>)>, Error> {
     let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
     let mut groups: Vec<(Option<Vec<i64>>, Vec<T>)> = Vec::new();
     for (of, item) in items {
-        let reach = reaches.entry(of).or_insert_with(|| {
-            let permit = permit.derive(Kind::SearchType, of).ok()?;
-            Some(permit.restriction().clone())
-        });
+        let reach = match reaches.entry(of) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(entry) => entry.insert(searchable(permit, of)?),
+        };
         // What the caller may not search does not come along either.
         let Some(restriction) = reach else { continue };
         let patients = match restriction {
@@ -478,14 +479,9 @@ pub(super) fn permitted<T>(
             None => groups.push((patients, vec![item])),
         }
     }
-    groups
+    Ok(groups)
 }
 
 fn read(row: &Row) -> Result<Current, Error> {
-    let code: i16 = row.try_get(8).map_err(failure::error)?;
-    let id: &str = row.try_get(9).map_err(failure::error)?;
-    let resource_type = ResourceType::from_code(code);
-    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
-    let id: LogicalId = id.parse().map_err(Error::internal)?;
-    current(row, Identity { resource_type, id })
+    current(row, rows::identity(row, 8)?)
 }

@@ -313,6 +313,9 @@ impl Compiler<'_, '_> {
         let next = self.alias();
         let next_row = Row::resource(&next, types.to_vec());
         let visible = self.visible(&next_row)?.and();
+        let from = self.alias();
+        let mut starts = types.to_vec();
+        starts.extend((!types.contains(of)).then_some(*of));
         let list = self.binds.longs(parameters);
         // UNION forgets what was there already, so circles end.
         let step = if is_below {
@@ -321,10 +324,12 @@ impl Compiler<'_, '_> {
                  JOIN srow {next} ON {next}.rid = k.rid WHERE true{visible}"
             )
         } else {
+            // What a resource refers to is told by nobody who may not see it.
+            let seen = self.visible(&Row::resource(&from, starts))?.and();
             format!(
-                "FROM up JOIN srow f ON f.idh = up.idh CROSS JOIN LATERAL unnest(f.toks) x(h) \
+                "FROM up JOIN srow {from} ON {from}.idh = up.idh CROSS JOIN LATERAL unnest({from}.toks) x(h) \
                  CROSS JOIN unnest({list}) p(p) JOIN srow {next} ON {next}.idh = x.h # p.p \
-                 WHERE true{visible}"
+                 WHERE true{seen}{visible}"
             )
         };
         Ok(format!(

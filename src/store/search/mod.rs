@@ -156,7 +156,7 @@ impl Store {
         definitions: &Definitions,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
-        let mut run = Run::alone(self, request.explain).await?;
+        let mut run = Run::alone(self, permit, request.explain).await?;
         let parameters = &*self.parameters()?;
         let asked = Asked { store: self, parameters, definitions, permit };
         let (page, disclosed) = asked.page(&mut run, request, paging).await?;
@@ -177,10 +177,12 @@ impl WriteTx {
         permit: &Permit<'_>,
     ) -> Result<(SearchPage, Disclosed), Error> {
         let store = self.store().clone();
-        let mut run = self.run(&store, request.explain).await?;
+        let mut run = self.run(&store, permit, request.explain).await?;
         let parameters = &*store.parameters()?;
         let asked = Asked { store: &store, parameters, definitions, permit };
-        asked.page(&mut run, request, paging).await
+        let found = asked.page(&mut run, request, paging).await?;
+        run.end().await?;
+        Ok(found)
     }
 
     /// Up to `limit` of what `filters` match, as this unit's own writes left it, for conditional
@@ -197,18 +199,25 @@ impl WriteTx {
         permit: &Permit<'_>,
     ) -> Result<Vec<Found>, Error> {
         let store = self.store().clone();
-        let mut run = self.run(&store, false).await?;
+        let mut run = self.run(&store, permit, false).await?;
         let parameters = &*store.parameters()?;
         let asked = Asked { store: &store, parameters, definitions, permit };
-        asked.few(&mut run, types, filters, limit).await
+        let found = asked.few(&mut run, types, filters, limit).await?;
+        run.end().await?;
+        Ok(found)
     }
 
     /// Where its statements run: in its transaction, when one is open.
-    async fn run(&self, store: &Store, explain: bool) -> Result<Run<'_>, Error> {
+    async fn run(
+        &self,
+        store: &Store,
+        permit: &Permit<'_>,
+        explain: bool,
+    ) -> Result<Run<'_>, Error> {
         if let Some(transaction) = self.connection() {
-            return Ok(Run::inside(transaction, explain));
+            return Run::inside(transaction, store, explain).await;
         }
-        Run::alone(store, explain).await
+        Run::alone(store, permit, explain).await
     }
 }
 

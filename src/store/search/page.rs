@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, Permit};
+use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
-use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
 use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
@@ -19,6 +19,7 @@ use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
 use super::order::{Keys, MAX_SORTED, Order, Walk};
 use super::probe::choose;
+use super::reach::searchable;
 use super::run::Run;
 use super::score::score;
 use super::source::{Source, every};
@@ -95,7 +96,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 known => known,
             };
             fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
-            score(&mut page, &request.sort, &filters);
+            if !self.is_restricted()? {
+                score(&mut page, &request.sort, &filters);
+            }
             self.include(run, request, &mut page, &mut disclosed).await?;
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
@@ -141,7 +144,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let rows = run.rows(&statement).await?;
         let found = rows.iter().map(|row| {
             let version = VersionId(row.try_get(3).map_err(failure::error)?);
-            Ok(Found { rid: key(row)?, identity: identity(row, 4)?, version })
+            Ok(Found { rid: key(row)?, identity: rows::identity(row, 4)?, version })
         });
         found.collect()
     }
@@ -176,6 +179,16 @@ impl<'a, 'gate> Search<'a, 'gate> {
             }
             order => order,
         }
+    }
+
+    /// Whether some of what matches may be out of reach: places among all finds would tell of it.
+    fn is_restricted(&self) -> Result<bool, Error> {
+        for &of in self.types {
+            if searchable(self.permit, of)? != Some(Restriction::Everything) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The rows that are walked, and what is asked of each.
@@ -379,7 +392,7 @@ pub(super) fn fill(
     page.next = beside(rows.last().filter(|_| !is_last), false)?;
     page.previous = beside(rows.first().filter(|_| !is_first), true)?;
     for row in rows {
-        let version = rows::version(&row, 4, identity(&row, 10)?)?;
+        let version = rows::version(&row, 4, rows::identity(&row, 10)?)?;
         let patients: Vec<i64> = row.try_get(9).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
@@ -400,16 +413,6 @@ fn counted(rows: &[Row]) -> Result<Option<u64>, Error> {
 
 fn key(row: &Row) -> Result<i64, Error> {
     row.try_get(0).map_err(failure::error)
-}
-
-/// The identity in the columns `rt, id` from `at` on.
-fn identity(row: &Row, at: usize) -> Result<Identity, Error> {
-    let code: i16 = row.try_get(at).map_err(failure::error)?;
-    let id: &str = row.try_get(at + 1).map_err(failure::error)?;
-    let resource_type = ResourceType::from_code(code);
-    let resource_type = resource_type.ok_or_else(|| Error::internal("a stored type is unknown"))?;
-    let id: LogicalId = id.parse().map_err(Error::internal)?;
-    Ok(Identity { resource_type, id })
 }
 
 /// The plan in words.

@@ -1,10 +1,10 @@
 //! What a permit reaches, at every row of a search.
 //!
-//! A type that the caller may not read has no rows: neither for the matches nor for what a chain or
-//! `_has` goes through. So a search tells nothing that a read would not.
+//! A type that the caller may not search has no rows: neither for the matches nor for what a chain,
+//! `_has` or an include goes through. So a search tells nothing that another search would not.
 
-use crate::access::Restriction;
 use crate::access::interaction::Kind;
+use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::store::index::inside;
@@ -20,20 +20,26 @@ pub(super) enum Reach {
     Patients(Vec<i64>),
 }
 
+/// What of a type may be found under `permit`: as a match, on the way to one, or along with one.
+/// `None`: none of them may be searched for.
+pub(super) fn searchable(
+    permit: &Permit<'_>,
+    of: ResourceType,
+) -> Result<Option<Restriction>, Error> {
+    match permit.derive(Kind::SearchType, of) {
+        Ok(permit) => Ok(Some(permit.restriction().clone())),
+        Err(Error::Forbidden) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Compiler<'_, '_> {
     /// How far the permit reaches into a type.
     pub(super) fn reach(&self, of: ResourceType) -> Result<Reach, Error> {
-        let is_own = self.permit.interaction().resource_type == Some(of);
-        let derived = if is_own { None } else { Some(self.permit.derive(Kind::Read, of)) };
-        let restriction = match &derived {
-            None => self.permit.restriction(),
-            Some(Ok(permit)) => permit.restriction(),
-            Some(Err(Error::Forbidden)) => return Ok(Reach::Nothing),
-            Some(Err(_)) => return Err(Error::internal("a permit could not be derived")),
-        };
-        Ok(match restriction {
-            Restriction::Everything => Reach::Everything,
-            Restriction::Patients(patients) => Reach::Patients(patients.clone()),
+        Ok(match searchable(self.permit, of)? {
+            None => Reach::Nothing,
+            Some(Restriction::Everything) => Reach::Everything,
+            Some(Restriction::Patients(patients)) => Reach::Patients(patients),
         })
     }
 

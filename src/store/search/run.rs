@@ -1,24 +1,32 @@
 //! Runs the statements of a search: on a connection of its own, or in a writer's transaction.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, SimpleQueryMessage};
 
+use crate::access::Permit;
 use crate::error::Error;
 use crate::store::connection::{Reader, Transaction};
+use crate::store::failure::costly;
+use crate::store::seats::Searcher;
 use crate::store::{Store, failure};
 
 use super::sql::Statement;
 use super::{Explained, Explanation};
 
 /// Most forms of searches that a connection keeps prepared.
-const PREPARED: usize = 400;
+const PREPARED: usize = 250;
+/// Ends the limit of a search inside a transaction.
+const UNLIMITED: &str = "SET LOCAL statement_timeout TO DEFAULT";
+/// Longest text of one that is kept, in bytes: the database keeps fifty times that for it.
+const LONGEST: usize = 4_096;
 
 /// Where statements run.
 enum Lane<'a> {
-    Own(Box<Object>),
+    Own(Box<Searcher>),
     Transaction(&'a Transaction),
 }
 
@@ -31,15 +39,36 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// On a connection for searches, which the database ends when they take too long.
-    pub(super) async fn alone(store: &Store, explain: bool) -> Result<Run<'a>, Error> {
-        let lane = Lane::Own(Box::new(store.0.searchers.connection().await?));
+    pub(super) async fn alone(
+        store: &Store,
+        permit: &Permit<'_>,
+        explain: bool,
+    ) -> Result<Run<'a>, Error> {
+        let lane = Lane::Own(Box::new(store.0.searchers.connection(permit).await?));
         Ok(Self { lane, explanation: explain.then(Explanation::default) })
     }
 
-    /// Where the transaction's own writes are seen.
-    pub(super) fn inside(transaction: &'a Transaction, explain: bool) -> Self {
+    /// Where the transaction's own writes are seen; its statements may take as long as elsewhere.
+    pub(super) async fn inside(
+        transaction: &'a Transaction,
+        store: &Store,
+        explain: bool,
+    ) -> Result<Run<'a>, Error> {
+        let limit = format!("SET LOCAL statement_timeout = {}", store.0.search_timeout_ms);
+        transaction.batch_execute(&limit).await.map_err(failure::error)?;
         let lane = Lane::Transaction(transaction);
-        Self { lane, explanation: explain.then(Explanation::default) }
+        Ok(Self { lane, explanation: explain.then(Explanation::default) })
+    }
+
+    /// Has the statements of a transaction take as long as they may where nothing is searched. After
+    /// an error there is no need to: the transaction is rolled back.
+    pub(super) async fn end(self) -> Result<(), Error> {
+        match self.lane {
+            Lane::Own(_) => Ok(()),
+            Lane::Transaction(transaction) => {
+                transaction.batch_execute(UNLIMITED).await.map_err(failure::error)
+            }
+        }
     }
 
     /// Where static statements of the search run.
@@ -78,26 +107,29 @@ impl<'a> Run<'a> {
     pub(super) async fn estimate(&mut self, statement: &Statement) -> Result<u64, Error> {
         let sql = format!("EXPLAIN {}", statement.sql);
         let client = self.client();
-        let prepared = client.prepare(&sql).await.map_err(error)?;
-        let rows = client.query(&prepared, &parameters(statement)).await.map_err(error)?;
+        let prepared = client.prepare(&sql).await.map_err(costly)?;
+        let rows = client.query(&prepared, &parameters(statement)).await.map_err(costly)?;
         let line: Option<&str> = rows.first().and_then(|row| row.try_get(0).ok());
         Ok(line.map_or(0.0, expected) as u64)
     }
 
     /// The plan that the database goes by whatever the values are.
     async fn plan(&self, statement: &Statement) -> Result<Vec<String>, Error> {
+        // A name of its own: where this is given up half way, the statement stays on the connection.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let client = self.client();
-        let prepare = format!("PREPARE kiln_plan AS {}", statement.sql);
-        client.batch_execute(&prepare).await.map_err(error)?;
+        let name = format!("kiln_plan_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let prepare = format!("PREPARE {name} AS {}", statement.sql);
+        client.batch_execute(&prepare).await.map_err(costly)?;
         let values = vec!["NULL"; statement.binds.len()].join(", ");
         let values = if values.is_empty() { values } else { format!("({values})") };
-        let plan = client.simple_query(&format!("EXPLAIN EXECUTE kiln_plan{values}")).await;
-        client.batch_execute("DEALLOCATE kiln_plan").await.map_err(error)?;
+        let plan = client.simple_query(&format!("EXPLAIN EXECUTE {name}{values}")).await;
+        client.batch_execute(&format!("DEALLOCATE {name}")).await.map_err(costly)?;
         let line = |message: &SimpleQueryMessage| match message {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         };
-        Ok(plan.map_err(error)?.iter().filter_map(line).collect())
+        Ok(plan.map_err(costly)?.iter().filter_map(line).collect())
     }
 
     /// The rows of a statement that is no part of the search.
@@ -106,8 +138,13 @@ impl<'a> Run<'a> {
         if client.statement_cache.size() > PREPARED {
             client.statement_cache.clear();
         }
-        let prepared = client.prepare_cached(&statement.sql).await.map_err(error)?;
-        client.query(&prepared, &parameters(statement)).await.map_err(error)
+        let prepared = if statement.sql.len() > LONGEST {
+            client.prepare(&statement.sql).await
+        } else {
+            client.prepare_cached(&statement.sql).await
+        };
+        let prepared = prepared.map_err(costly)?;
+        client.query(&prepared, &parameters(statement)).await.map_err(costly)
     }
 
     fn client(&self) -> &Object {
@@ -127,15 +164,6 @@ fn expected(line: &str) -> f64 {
     let rows = line.split_once(" rows=").map(|(_, rest)| rest);
     let number = rows.and_then(|rest| rest.split(' ').next());
     number.and_then(|number| number.parse().ok()).unwrap_or_default()
-}
-
-fn error(cause: tokio_postgres::Error) -> Error {
-    if failure::is_timeout(&cause) {
-        return Error::TooCostly(
-            "this search takes longer than one may: narrow it, or ask for fewer values".to_owned(),
-        );
-    }
-    failure::error(cause)
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@ use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::fhir::Instant;
-
-/// Microseconds from 1970 to 2000, where PostgreSQL counts from.
-const EPOCH_2000: i64 = 946_684_800_000_000;
+use crate::store::rows::EPOCH_2000;
 
 /// A bound value.
 #[derive(Clone, Debug, Hash, PartialEq)]

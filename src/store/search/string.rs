@@ -6,13 +6,11 @@
 
 use crate::search::request::compare::Part;
 use crate::search::values::string::fold;
+use crate::store::index::MAX_STRING;
 
 use super::atom::{Atom, HERE};
 use super::compile::Compiler;
 use super::sql::Binds;
-
-/// Longest text in `str.v`, in bytes.
-const INDEXED: usize = 1_000;
 
 impl Compiler<'_, '_> {
     /// A string.
@@ -81,7 +79,7 @@ fn begins(text: &str, binds: &mut Binds) -> String {
         return String::new();
     }
     let range = range(text, binds);
-    if text.len() <= INDEXED {
+    if text.len() <= MAX_STRING {
         return range;
     }
     let asked = binds.text(text);
@@ -113,7 +111,7 @@ fn after(text: &str) -> Option<String> {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(INDEXED)]
+    &text[..text.floor_char_boundary(MAX_STRING)]
 }
 
 #[cfg(test)]

@@ -21,12 +21,15 @@ impl WriteTx {
     /// From here on all reads see one state of the database, with what the last holder committed.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without a database, or when a lock is not to be had in time.
-    pub async fn lock(&mut self, keys: &[i64], _permit: &Permit<'_>) -> Result<(), Error> {
+    /// [`Error::Unavailable`] without a database, or when a lock is not to be had in time;
+    /// [`Error::Busy`] and [`Error::Throttled`] when too many do the same.
+    pub async fn lock(&mut self, keys: &[i64], permit: &Permit<'_>) -> Result<(), Error> {
         if self.connection.is_some() {
             return Err(Error::internal("locks come before all reads and writes"));
         }
         let locks = self.wanted(keys);
+        // Before the connection: who waits here holds none.
+        self.seat = Some(self.store.0.criteria.seat(permit).await?);
         self.connection = Some(self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await?);
         Ok(())
     }

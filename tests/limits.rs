@@ -1,0 +1,211 @@
+//! What one caller asks for does not take the server away from others.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::harness::client::Client;
+use crate::harness::database::{Database, connect};
+use crate::harness::server::TestServer;
+
+const OBSERVATION: &str =
+    r#"{"resourceType":"Observation","status":"final","code":{"text":"weight"}}"#;
+
+/// Statements that touch this table wait until the client is dropped.
+async fn hold(server: &TestServer, table: &str) -> tokio_postgres::Client {
+    let client = connect(&server.database.superuser).await;
+    let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+    client.batch_execute(&lock).await.unwrap();
+    client
+}
+
+fn elsewhere(client: &Client) -> Client {
+    client.at_address(IpAddr::from([127, 0, 0, 2]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_searches_of_one_caller_leave_connections_to_others() {
+    let settings = [("database.search_connections", "4"), ("database.search_timeout_ms", "8000")];
+    let server = TestServer::start_with(&settings).await;
+    let held = hold(&server, "num").await;
+    let slow = (0..8).map(|_| {
+        let client = server.client.clone();
+        tokio::spawn(async move { client.get("/Observation?value-quantity=5").await })
+    });
+    let slow: Vec<_> = slow.collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let began = Instant::now();
+    elsewhere(&server.client).get("/Patient?gender=male").await.expect(200);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // The caller itself hears that it asks for too much.
+    let refused = server.client.get("/Patient?gender=male").await.expect(429);
+    assert_eq!(refused.header("Retry-After").as_deref(), Some("1"));
+    assert_eq!(refused.at("issue[0].code").as_deref(), Some("throttled"));
+    drop(held);
+    let statuses: Vec<u16> =
+        join_all(slow).await.into_iter().map(|answer| answer.unwrap().status).collect();
+    assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+    server.client.get("/Patient?gender=male").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_through_everything_holds_back_no_write() {
+    let server = TestServer::start().await;
+    let slow = |url: &'static str| {
+        let client = server.client.clone();
+        tokio::spawn(async move { client.get(url).await })
+    };
+    for (table, url) in
+        [("meta_use", "/$meta"), ("hist", "/_history"), ("hist", "/Patient/_history")]
+    {
+        let id = url.replace(['/', '$', '_'], "x");
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        let held = hold(&server, table).await;
+        let waiting = [slow(url), slow(url)];
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let path = format!("/Patient/{id}");
+        let put = server.client.put(&path, body);
+        let put = timeout(Duration::from_secs(2), put).await;
+        put.unwrap_or_else(|_| panic!("a PUT waits for {url}")).expect(201);
+        drop(held);
+        for answer in join_all(waiting).await {
+            answer.unwrap().expect(200);
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_criteria_end_as_searches_do_and_leave_connections_to_writes() {
+    let settings = [("database.search_timeout_ms", "3000"), ("database.write_connections", "4")];
+    let server = TestServer::start_with(&settings).await;
+    let held = hold(&server, "num").await;
+    let began = Instant::now();
+    let creates = (0..4).map(|number| {
+        let client = server.client.clone();
+        tokio::spawn(async move {
+            let criteria = format!("value-quantity={number}");
+            let call = client.call("POST", "/Observation").header("If-None-Exist", &criteria);
+            call.json(OBSERVATION).send().await
+        })
+    });
+    let creates: Vec<_> = creates.collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let put = server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#);
+    timeout(Duration::from_secs(2), put).await.expect("a PUT waits for criteria").expect(201);
+    for answer in join_all(creates).await {
+        let answer = answer.unwrap();
+        assert!([403, 429].contains(&answer.status), "{answer:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    drop(held);
+    // The writers are as they were: a write may take as long as ever.
+    for number in 0..8 {
+        let criteria = format!("value-quantity={number}");
+        let call = server.client.call("POST", "/Observation").header("If-None-Exist", &criteria);
+        call.json(OBSERVATION).send().await.expect(201);
+    }
+    server.stop().await;
+}
+
+/// Memory that the process has for itself, in MiB.
+fn private_memory(pid: i64) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: Vec<u64> = pages.split_whitespace().map(|it| it.parse().unwrap()).collect();
+    (pages[1] - pages[2]) * 4 / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_searches_leave_nothing_in_the_memory_of_the_database() {
+    let server = TestServer::start_with(&[("database.search_connections", "1")]).await;
+    let search = async |values: usize| {
+        let values: Vec<String> = (0..values).map(|number| format!("a{number}")).collect();
+        let body = format!("_total=none&name={}", values.join(","));
+        let call = server.client.call("POST", "/Patient/_search");
+        let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+        call.body(body).send().await.expect(200);
+    };
+    search(2).await;
+    let pid = "SELECT pid::bigint FROM pg_stat_activity WHERE datname = current_database() \
+               AND query LIKE 'WITH %' AND pid <> pg_backend_pid()";
+    let pid = server.database.number(pid).await;
+    search(900).await;
+    let before = private_memory(pid);
+    for more in 1..=12 {
+        search(900 + more).await;
+    }
+    let after = private_memory(pid);
+    assert!(after < before + 16, "{before} MiB, then {after} MiB");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_character_of_nothing_is_refused_and_recorded() {
+    let server = TestServer::start().await;
+    let refused = |id: &'static str| {
+        let sql = format!(
+            "SELECT count(*) FROM ledger WHERE request_id = '{id}' AND outcome = 4 AND failure <> ''"
+        );
+        let database = server.database.clone();
+        async move { database.number(&sql).await }
+    };
+    for (id, url) in [
+        ("value", "/Patient?name=%00"),
+        ("exact", "/Patient?name:exact=a%00"),
+        ("below", "/ValueSet?url:below=http://x%00"),
+        ("name", "/Patient?%00=a"),
+        ("modifier", "/Patient?name:%00=a"),
+        ("history", "/Patient/_history?_since=%00"),
+    ] {
+        let call = server.client.call("GET", url).header("X-Request-Id", id);
+        let call = call.header("Prefer", "handling=strict");
+        let answer = call.send().await.expect(400);
+        assert_eq!(answer.at("issue[0].code").as_deref(), Some("invalid"), "{url}: {answer:?}");
+        assert_eq!(refused(id).await, 1, "{url}");
+    }
+    let call = server.client.call("POST", "/Patient/_search").header("X-Request-Id", "form");
+    let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+    call.body("name=a\0").send().await.expect(400);
+    assert_eq!(refused("form").await, 1);
+    let call = server.client.call("POST", "/Observation").header("X-Request-Id", "criteria");
+    let call = call.header("If-None-Exist", "code=%00");
+    call.json(OBSERVATION).send().await.expect(400);
+    assert_eq!(refused("criteria").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_since_a_moment_is_found_by_an_index() {
+    let database = Database::migrated().await;
+    let client = connect(&database.app).await;
+    // Without rows, the database would rather read the table, whatever the statement.
+    let settings = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
+    client.batch_execute(settings).await.unwrap();
+    let mut seen = 0;
+    for sql in kiln::store::statements().filter(|sql| sql.contains("FROM hist h WHERE h.tid = $1"))
+    {
+        let arguments = sql.split('$').filter_map(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<usize>().ok()
+        });
+        let nulls = vec!["NULL"; arguments.max().unwrap_or_default()].join(", ");
+        client.batch_execute(&format!("PREPARE history AS {sql}")).await.unwrap();
+        let plan = client.simple_query(&format!("EXPLAIN EXECUTE history({nulls})")).await.unwrap();
+        client.batch_execute("DEALLOCATE history").await.unwrap();
+        let lines = plan.iter().filter_map(|line| match line {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        let lines: Vec<String> = lines.collect();
+        let bounded = lines.iter().filter(|line| {
+            line.contains("Index Cond") && line.contains("lu >= $5") && line.contains("lu < $7")
+        });
+        // The current versions; the old ones that were current at that time may be older.
+        assert!(bounded.count() >= 1, "{sql}\n{}", lines.join("\n"));
+        seen += 1;
+    }
+    assert_eq!(seen, 6);
+}
