@@ -66,7 +66,7 @@ impl From<Issue> for Failure {
 /// The status and issue code of an interaction's error.
 pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
     match error {
-        Error::Conflict(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
+        Error::Conflict(_) | Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::Deleted { .. } => (StatusCode::GONE, IssueCode::Deleted),
         Error::Duplicate(_) => (StatusCode::CONFLICT, IssueCode::Duplicate),
         Error::Entry { cause, .. } => classify(cause),
@@ -78,7 +78,6 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::NotFound(_) => (StatusCode::NOT_FOUND, IssueCode::NotFound),
         Error::NotSupported(_) => (StatusCode::BAD_REQUEST, IssueCode::NotSupported),
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
-        Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),

@@ -232,18 +232,18 @@ pub(super) async fn step(
     store: &Store,
     transaction: &Transaction,
     parameters: &Parameters,
-    types: &Vec<i16>,
+    types: &[i16],
     after: i64,
     total: Option<i64>,
 ) -> Result<Step, Error> {
     let total = match total {
         Some(total) => total,
-        None => number(&query(transaction, TOTAL, &[&TENANT, types]).await?)?.unwrap_or_default(),
+        None => number(&query(transaction, TOTAL, &[&TENANT, &types]).await?)?.unwrap_or_default(),
     };
     let end = number(&query(transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
     let mut done = 0_i64;
     if let Some(end) = end {
-        let rows = query(transaction, OF_TYPES, &[&after, &end, &TENANT, types]).await?;
+        let rows = query(transaction, OF_TYPES, &[&after, &end, &TENANT, &types]).await?;
         replace(store, transaction, parameters, &rows).await?;
         done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     }
