@@ -24,7 +24,7 @@ use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
 
 /// Up to how many matches a total is counted when nobody asked for one.
-const COUNTED: u64 = 2_000;
+const COUNTED: u64 = 1_000;
 /// Up to how many rows are looked at for that, where each must be looked up.
 const LOOKED_UP: u64 = 500;
 /// The same where they must be found beside what is walked for the page.
