@@ -36,7 +36,12 @@ impl Keeper {
         let image = Image::new(R4_PACK, base).map_err(|error| definitions(error.to_string()))?;
         let of = |name: &str| name.parse().map_err(|_| definitions(format!("{name} is missing")));
         let types = [of("CodeSystem")?, of("ValueSet")?];
-        Ok(Self { store, types, current: RwLock::new((String::new(), Arc::new(image))), loading: Mutex::new(()) })
+        Ok(Self {
+            store,
+            types,
+            current: RwLock::new((String::new(), Arc::new(image))),
+            loading: Mutex::new(()),
+        })
     }
 
     /// The image, loaded anew where something was stored since.

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
 use super::connection::Reader;
-use super::write::WriteTx;
 use super::rows::RowState;
+use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
 /// Narrows any statement to what the permit in its parameter `$4` reaches.

@@ -372,7 +372,8 @@ fn check_once(entries: &[Entry<'_>], written: &[Written], sought: &Sought) -> Re
         if let Some(locks) = locks.filter(|_| written.is_new)
             && !locks.iter().fold(true, |is_first, lock| made.insert(lock) && is_first)
         {
-            let text = "two entries would create what the same criteria or the same identifier ask for";
+            let text =
+                "two entries would create what the same criteria or the same identifier ask for";
             return Err(Error::invalid_at(IssueCode::Invalid, text, place()));
         }
     }

@@ -45,8 +45,7 @@ pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body F
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D' FOR NO KEY UPDATE OF r";
 
 /// Tells writers who read the rows before; they are locked.
-const TOUCH: &str =
-    "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
+const TOUCH: &str = "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
 
 /// The keys of what resources contain.
 const CONTAINED: &str = concat!(
@@ -68,8 +67,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[BEGIN, POSITION, MOVE, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.

@@ -33,8 +33,7 @@ const TABLES: [(&str, &str); 6] = [
     ("str", HAS_NO_SUMMARY),
 ];
 
-const HAS_NO_SUMMARY: &str =
-    "NOT EXISTS (SELECT FROM srow o WHERE o.rid = x.rid AND o.dk = x.dk)";
+const HAS_NO_SUMMARY: &str = "NOT EXISTS (SELECT FROM srow o WHERE o.rid = x.rid AND o.dk = x.dk)";
 
 const SIZE: &str =
     "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
@@ -75,7 +74,8 @@ async fn sweep_window(
     condition: &str,
     (first, end): (i64, i64),
 ) -> Result<u64, Error> {
-    let window = format!("x.ctid >= '({first},0)'::tid AND x.ctid < '({end},0)'::tid AND {condition}");
+    let window =
+        format!("x.ctid >= '({first},0)'::tid AND x.ctid < '({end},0)'::tid AND {condition}");
     let home = inside::home("x.rid");
     let look = format!("SELECT DISTINCT {home} FROM {table} x WHERE {window}");
     let transaction = store.0.writers.begin("BEGIN").await?;
