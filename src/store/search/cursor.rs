@@ -2,32 +2,31 @@
 //!
 //! The text holds the order's values of the match beside which the page begins, and names are
 //! values: so it is enciphered, by a stream that its own proof begins. It opens only for the same
-//! search by the same caller.
+//! search, or the same history, by the same caller.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::access::{Permit, Restriction};
-use crate::search::request::SearchRequest;
+use crate::access::Permit;
 use crate::store::hash::Hasher;
 
 use super::Count;
 
 /// Where a page begins: beside a match, which is not on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Position {
+pub(in crate::store) struct Position {
     /// The order's values of that match, as the database writes them; `None` where it has none.
-    pub(super) keys: Vec<Option<String>>,
+    pub(in crate::store) keys: Vec<Option<String>>,
     /// The store's key of that match.
-    pub(super) rid: i64,
+    pub(in crate::store) rid: i64,
     /// Whether the page has what comes before the match, not what comes after it.
-    pub(super) is_back: bool,
+    pub(in crate::store) is_back: bool,
     /// The total, as the first page found it.
-    pub(super) total: Option<Count>,
+    pub(in crate::store) total: Option<Count>,
 }
 
 /// What a link is bound to.
-pub(super) struct Seal<'a> {
+pub(in crate::store) struct Seal<'a> {
     hasher: &'a Hasher,
     context: Vec<u8>,
 }
@@ -37,26 +36,14 @@ const TOTAL: u8 = 2;
 const EXACT: u8 = 4;
 
 impl<'a> Seal<'a> {
-    /// The seal of one search by one caller.
-    pub(super) fn new(request: &SearchRequest, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
-        let reach = match permit.restriction() {
-            Restriction::Everything => None,
-            Restriction::Patients(patients) => Some(patients),
-        };
-        // What was shown, not the filters: the span of `ap` and the finds of the full text index
-        // change from page to page.
-        let said = format!(
-            "{:?} {:?} {:?} {:?} {reach:?}",
-            request.types,
-            request.shown,
-            request.sort,
-            permit.actor()
-        );
+    /// The seal of what was `said` by one caller.
+    pub(in crate::store) fn new(said: &str, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
+        let said = format!("{said} {:?} {:?}", permit.actor(), permit.restriction());
         Self { hasher, context: hasher.seal(said.as_bytes()).to_be_bytes().to_vec() }
     }
 
     /// `position` as an opaque text.
-    pub(super) fn close(&self, position: &Position) -> String {
+    pub(in crate::store) fn close(&self, position: &Position) -> String {
         let mut plain = write(position);
         let proof = self.proof(&plain);
         self.cipher(proof, &mut plain);
@@ -66,7 +53,7 @@ impl<'a> Seal<'a> {
     }
 
     /// The position behind `text`; `None` when this server did not make it for this search.
-    pub(super) fn open(&self, text: &str) -> Option<Position> {
+    pub(in crate::store) fn open(&self, text: &str) -> Option<Position> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (proof, rest) = sealed.split_first_chunk::<8>()?;
         let proof = u64::from_be_bytes(*proof);

@@ -15,7 +15,7 @@ mod ambiguous;
 mod atom;
 mod compile;
 mod composite;
-mod cursor;
+pub(super) mod cursor;
 mod date;
 mod definitions;
 mod driver;

@@ -59,7 +59,14 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if request.contained != ContainedMode::Outside {
             return Err(Error::NotSupported("contained resources are not searched".to_owned()));
         }
-        let seal = Seal::new(request, self.permit, self.store.hasher());
+        // What was shown, not the filters: the span of `ap` and the finds of the full text index
+        // change from page to page.
+        let SearchRequest { types, shown: said, sort, .. } = request;
+        let seal = Seal::new(
+            &format!("search {types:?} {said:?} {sort:?}"),
+            self.permit,
+            self.store.hasher(),
+        );
         let unknown = || {
             let text = "this page link was not made by this server for this search";
             Error::invalid(IssueCode::Invalid, text)
