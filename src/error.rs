@@ -26,6 +26,9 @@ pub enum Error {
         /// The version that is the deletion.
         version: VersionId,
     },
+    /// Another resource has what only one may have (409).
+    #[error("{0}")]
+    Duplicate(String),
     /// An entry of a Bundle failed.
     #[error("Bundle.entry[{index}]: {cause}")]
     Entry {
@@ -58,6 +61,9 @@ pub enum Error {
     /// A condition of the request (If-Match, If-None-Match) does not hold.
     #[error("{0}")]
     PreconditionFailed(String),
+    /// Others refer to what was to be deleted (409).
+    #[error("{0}")]
+    Referenced(String),
     /// The caller itself asks for too much at a time; nothing was done (429).
     #[error("{0}")]
     Throttled(String),

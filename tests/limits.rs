@@ -58,9 +58,11 @@ async fn what_looks_through_everything_holds_back_no_write() {
         let client = server.client.clone();
         tokio::spawn(async move { client.get(url).await })
     };
-    for (table, url) in
-        [("meta_use", "/$meta"), ("hist_default", "/_history"), ("hist_default", "/Patient/_history")]
-    {
+    for (table, url) in [
+        ("meta_use", "/$meta"),
+        ("hist_default", "/_history"),
+        ("hist_default", "/Patient/_history"),
+    ] {
         let id = url.replace(['/', '$', '_'], "x");
         let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
         let held = hold(&server, table).await;

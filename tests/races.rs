@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use kiln::app::server::Server;
 
 use crate::harness::client::Client;
-use crate::harness::server::TestServer;
+use crate::harness::server::{TestServer, config};
 
 const CLIENTS: usize = 64;
 
@@ -200,4 +201,87 @@ async fn what_shares_a_statement_gets_its_own_answer_and_its_own_row() {
         let statements = number(&format!("SELECT count(DISTINCT xmin::text) {rows}")).await;
         assert!(statements < all, "{all} rows by {statements} statements: nothing was shared");
     }
+}
+
+fn tags(code: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Parameters","parameter":[{{"name":"meta","valueMeta":
+        {{"tag":[{{"system":"urn:race","code":"{code}"}}]}}}}]}}"#
+    )
+}
+
+/// A change of the resource `m` that makes a version.
+fn turned(number: usize) -> String {
+    let gender = ["male", "female"][number % 2];
+    format!(r#"[{{"op":"replace","path":"/gender","value":"{gender}"}}]"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_was_added_is_there_whatever_is_patched_beside() {
+    const TAGS: usize = 60;
+    let server = TestServer::start().await;
+    let other = Server::start(config(&server.database, &[])).await.unwrap();
+    let there = Client::new(other.address());
+    let body = r#"{"resourceType":"Patient","id":"m","gender":"male",
+        "identifier":[{"system":"urn:race","value":"m"}]}"#;
+    server.client.put("/Patient/m", body).await.expect(201);
+    let patches = async |client: &Client, url: &str| {
+        for number in 0..2 * TAGS {
+            let patch = client.call("PATCH", url).body(turned(number));
+            let answer = patch.header("Content-Type", "application/json-patch+json").send().await;
+            assert!([200, 409].contains(&answer.status), "{answer:?}");
+        }
+    };
+    let adds = async {
+        let mut added = Vec::new();
+        for number in 0..TAGS {
+            let code = format!("c{number}");
+            let answer = server.client.post("/Patient/m/$meta-add", tags(&code)).await;
+            assert!([200, 409].contains(&answer.status), "{answer:?}");
+            if answer.status == 200 {
+                added.push(code);
+            }
+        }
+        added
+    };
+    let (added, (), ()) = tokio::join!(
+        adds,
+        patches(&server.client, "/Patient?identifier=urn:race|m"),
+        patches(&there, "/Patient/m")
+    );
+    assert!(added.len() > TAGS / 2, "{} tags", added.len());
+    let text = server.client.get("/Patient/m").await.expect(200).text();
+    for number in 0..TAGS {
+        let code = format!("c{number}");
+        let has_it = text.contains(&format!("\"{code}\""));
+        assert!(has_it || !added.contains(&code), "{code} is lost: {text}");
+        let query = format!("/Patient?_tag=urn:race|{code}&_summary=count");
+        let total = server.client.get(&query).await.expect(200).at("total");
+        assert_eq!(total.as_deref(), Some(if has_it { "1" } else { "0" }), "{code}");
+    }
+    other.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_add_tags_do_not_wait_for_each_others_connections() {
+    let server = TestServer::start_with(&[("database.write_connections", "2")]).await;
+    for at in 0..12 {
+        let id = format!("t{at}");
+        server.client.put(&format!("/Patient/{id}"), patient(&id, at)).await.expect(201);
+    }
+    let transactions = (0..12).map(|at| {
+        let body = format!(
+            r#"{{"resourceType":"Bundle","type":"transaction","entry":[
+            {{"request":{{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:race|{at}"}},
+              "resource":{{"resourceType":"Patient","identifier":[{{"system":"urn:race","value":"{at}"}}]}}}},
+            {{"request":{{"method":"POST","url":"Patient/t{at}/$meta-add"}},"resource":{}}}]}}"#,
+            tags(&format!("new{at}"))
+        );
+        server.client.post("/", body)
+    });
+    for answer in join_all(transactions).await {
+        answer.expect(200);
+    }
+    server.stop().await;
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kiln::app::postgres::Private;
 use kiln::app::server::Server;
 use kiln::config::Config;
-use kiln::store::{Address, Flush, Sizes, Store, check_schema, migrate};
+use kiln::store::{Address, Flush, Integrity, Sizes, Store, check_schema, migrate};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::harness::client::Client;
@@ -124,7 +124,10 @@ async fn each_sslmode_admits_the_same_servers_for_both_drivers() {
     ] {
         let address = Address::new(outside.url("app", host, database, query));
         let migrates = check_schema(&address).await.map_err(|error| all_of(&error));
-        let serves = Store::connect(&address, sizes).await.map(drop).map_err(|e| all_of(&e));
+        let serves = Store::connect(&address, sizes, Integrity::default())
+            .await
+            .map(drop)
+            .map_err(|e| all_of(&e));
         for (driver, outcome) in [("sqlx", migrates), ("tokio-postgres", serves)] {
             match (&outcome, expected) {
                 (Ok(()), Ok(())) => {}

@@ -100,8 +100,8 @@ impl<U: Units> Gate<U> {
     /// }
     /// ```
     pub fn attempts<'g>(&'g self, interaction: Interaction, caller: &'g Caller) -> Attempts<'g, U> {
-        let (group, entries) = (self.ids.ordered(), Vec::new());
-        Attempts { gate: self, interaction, caller, group, entries, tried: 0 }
+        let (group, entries, memory) = (self.ids.ordered(), Vec::new(), U::Memory::default());
+        Attempts { gate: self, interaction, caller, group, entries, tried: 0, memory }
     }
 
     /// Records that an interaction failed before it could reach the store.
@@ -198,13 +198,14 @@ fn span_of_ledger() -> Span {
 }
 
 /// One write and how often it was tried.
-pub struct Attempts<'g, U> {
+pub struct Attempts<'g, U: Units> {
     gate: &'g Gate<U>,
     interaction: Interaction,
     caller: &'g Caller,
     group: Uuid,
     entries: Vec<Attempted>,
     tried: u32,
+    memory: U::Memory,
 }
 
 impl<U: Units> Attempts<'_, U> {
@@ -239,7 +240,7 @@ impl<U: Units> Attempts<'_, U> {
             Ok(permit) => permit,
             Err(denied) => return self.refuse(denied, alone(interaction)).await,
         };
-        let mut unit = gate.units.begin(&permit);
+        let mut unit = gate.units.begin(&permit, &self.memory);
         match work(&permit, &mut unit).instrument(span_of(interaction)).await {
             Ok(done) => {
                 let (value, disclosed) = done.open();

@@ -57,6 +57,7 @@ kinds! {
     MetaDelete 10 "$meta-delete" 'U',
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
+    Reindex 18 "$reindex" 'E',
     SearchSystem 16 "search-system" 'E',
     SearchType 17 "search-type" 'E',
     Transaction 13 "transaction" 'E',

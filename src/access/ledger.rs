@@ -124,11 +124,11 @@ pub trait Units: Send + Sync {
     /// The writes of one interaction.
     type Unit: UnitOfWork;
 
-    /// Begins an empty unit of work.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    fn begin(&self, permit: &Permit<'_>) -> Self::Unit;
+    /// What an attempt at a write leaves for the next one.
+    type Memory: Default + Send + Sync;
+
+    /// Begins an empty unit of work: an attempt that knows what those before it left.
+    fn begin(&self, permit: &Permit<'_>, memory: &Self::Memory) -> Self::Unit;
 
     /// The current version that `permit` allows to read. Where there is a live one, `row` is on
     /// record when it comes back: one turn of the database finds and records.

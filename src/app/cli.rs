@@ -236,7 +236,7 @@ async fn generate(args: DemoArgs, config: &Config) -> Outcome {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (database, engine, parameters) = open_engine(config).await?;
+    let (database, engine, mut parameters) = open_engine(config).await?;
     let loading = load_demo(engine, &generator, args.patients);
     let count = Box::pin(parameters.during(loading)).await?;
     println!("{count} resources of {} patients", args.patients);
@@ -259,7 +259,7 @@ async fn load_demo(
 }
 
 async fn load(args: ImportArgs, config: &Config) -> Outcome {
-    let (database, engine, parameters) = open_engine(config).await?;
+    let (database, engine, mut parameters) = open_engine(config).await?;
     let journal = Some(config.data_dir.join(journal_name(&database)));
     let options = args.into_options(journal);
     let salt =
@@ -284,9 +284,9 @@ async fn open_engine(
     let database = Database::open(config, true).await?;
     let base = config.base_url(config.http.listen);
     let engine = server::engine(config, database.store.clone(), base)?;
-    let parameters = search_parameters::of(&engine, &database.store).await?;
+    let mut parameters = search_parameters::of(&engine, &database.store).await?;
     // Writes tell the index what changes: what it holds must be of this version's making.
-    server::build_index(&database.store).await?;
+    Box::pin(parameters.during(server::build_index(&database.store))).await?;
     Ok((database, Arc::new(engine), parameters))
 }
 

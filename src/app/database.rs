@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError, ReadAudit};
+use crate::config::{Config, ConfigError, ReadAudit, References};
 use crate::error::root_cause;
 use crate::fulltext::FullTextError;
-use crate::store::{Address, Flush, MigrateError, Sizes, Store, check_schema, migrate};
+use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::postgres::{PostgresError, Private};
 
@@ -52,6 +52,9 @@ pub enum StartError {
     /// The database cannot be reached.
     #[error("cannot connect to the database: {0}")]
     Store(String),
+    /// `search.zone` is no zone.
+    #[error("`search.zone`: {0:?} is no zone, which is Z or as +01:00")]
+    Zone(String),
 }
 
 /// A migrated database and what was started for it.
@@ -89,7 +92,7 @@ impl Database {
                 ReadAudit::Flushed => Flush::Wait,
             },
         };
-        let store = Store::connect(&app, sizes).await;
+        let store = Store::connect(&app, sizes, integrity(config)?).await;
         let store = store.map_err(|error| StartError::Store(root_cause(&error)))?;
         Ok(Self { store, private })
     }
@@ -108,6 +111,13 @@ impl Database {
             let _ = tokio::task::spawn_blocking(move || private.stop()).await;
         }
     }
+}
+
+/// The rules between resources that are switched on.
+fn integrity(config: &Config) -> Result<Integrity, ConfigError> {
+    let enforced = config.integrity.references == References::Enforced;
+    let rules = Integrity::new(&config.integrity.unique_identifiers, enforced);
+    rules.map_err(|reason| ConfigError::Rule { key: "integrity.unique_identifiers", reason })
 }
 
 /// The addresses to serve and, where it is known, to migrate by.

@@ -27,8 +27,9 @@ use super::terminology::{Keeper, resource};
 const PAUSE: Duration = Duration::from_millis(50);
 /// The same while somebody waits for transactions to end.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
-/// Longest time that changes are collected before they are committed.
-const COMMIT_AFTER: Duration = Duration::from_millis(200);
+/// Longest time that changes are collected before they are committed; nearly the shortest too, as
+/// a commit costs the same however little it has.
+const COMMIT_AFTER: Duration = Duration::from_millis(150);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long after the last commit its memory is given back, and how often: what is freed becomes
@@ -91,6 +92,8 @@ pub struct Follower {
     position: Option<FeedPosition>,
     /// The transaction before which the feed was read.
     read_until: u64,
+    /// When the feed was last read.
+    read_at: Instant,
     /// The index was emptied and is not whole yet.
     is_building: bool,
     /// When memory was last given back after a commit, and how often it still is.
@@ -119,6 +122,7 @@ impl Follower {
             request,
             position: None,
             read_until: 0,
+            read_at: Instant::now(),
             is_building: false,
             given_back: (Instant::now(), 0),
             waiting: VecDeque::new(),
@@ -200,7 +204,9 @@ impl Follower {
             self.waiting.push_back((asked, horizon.next));
         }
         // Below the same horizon there is never anything new.
-        if horizon.ended != self.read_until {
+        let is_due = !self.waiting.is_empty() || self.read_at.elapsed() >= COMMIT_AFTER - PAUSE;
+        if horizon.ended != self.read_until && is_due {
+            self.read_at = Instant::now();
             if !self.read(horizon).await? {
                 return Ok(Duration::ZERO);
             }
@@ -252,7 +258,6 @@ impl Follower {
     /// Puts what changed into the index and tells the keeper.
     async fn take(&self, rows: &[FeedRow]) -> Result<(), FollowError> {
         if rows.iter().filter_map(|row| row.resource_type).any(|of| self.keeper.is_about(of)) {
-            self.keeper.forget();
             self.keeper.image().await?;
         }
         let Some(index) = self.index.as_ref().filter(|_| !rows.is_empty()) else { return Ok(()) };

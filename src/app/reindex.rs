@@ -38,10 +38,10 @@ pub(super) async fn search(config: &Config) -> Result<ExitCode, Box<dyn Error>> 
     let base = config.base_url(config.http.listen);
     // It gives the store the search parameters.
     let engine = server::engine(config, store.clone(), base)?;
-    let parameters = search_parameters::of(&engine, store).await?;
+    let mut parameters = search_parameters::of(&engine, store).await?;
     let mut count = 0;
     let building = maintenance::build_index(store, true, |done| count = done);
-    let built = parameters.during(building).await;
+    let built = Box::pin(parameters.during(building)).await;
     database.close().await;
     built?;
     println!("the search index has the rows of {count} resources");

@@ -17,8 +17,8 @@ use crate::store::maintenance::{self, InForce, StoredDefinition};
 
 /// How often a node looks for changes.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a definition is in force before the resources from before are indexed, in seconds: by then
-/// every node indexes it with what it writes.
+/// How long a definition is in force before the resources from before are indexed, in seconds: one that
+/// is corrected at once is not built twice.
 const GRACE_S: f64 = 3.0;
 
 /// What a definition keeps of its resource.
@@ -30,6 +30,8 @@ pub struct SearchParameters {
     core: Arc<Extractor>,
     /// Of which stored definitions those in force were chosen.
     mark: Option<String>,
+    /// Of which epoch this node's definitions are.
+    epoch: i64,
     /// Which definitions this node has, and whether the index has all of each.
     known: Vec<(i32, bool)>,
     progress: HashMap<i32, Arc<Progress>>,
@@ -38,7 +40,8 @@ pub struct SearchParameters {
 impl SearchParameters {
     /// Nothing but FHIR's own parameters yet.
     pub fn new(store: Store, core: Arc<Extractor>) -> Self {
-        Self { store, core, mark: None, known: Vec::new(), progress: HashMap::new() }
+        let (known, progress) = (Vec::new(), HashMap::new());
+        Self { store, core, mark: None, epoch: 0, known, progress }
     }
 
     /// Brings this node to what is in force now.
@@ -49,42 +52,48 @@ impl SearchParameters {
         let mark = maintenance::parameters_mark(&self.store).await?;
         if self.mark.as_ref() != Some(&mark) {
             let spec = self.core.spec().clone();
-            maintenance::choose_parameters(&self.store, |stored| choose(&spec, stored)).await?;
-            self.mark = Some(mark);
+            let choose = |stored: &[StoredDefinition]| choose(&spec, stored);
+            let is_chosen = maintenance::choose_parameters(&self.store, choose).await?;
+            self.mark = is_chosen.then_some(mark);
         }
-        let in_force = maintenance::parameters_in_force(&self.store).await?;
+        let (in_force, epoch) = maintenance::parameters_in_force(&self.store).await?;
         self.progress.retain(|of, _| in_force.iter().any(|it| it.generation == *of));
         for it in &in_force {
             self.progress.entry(it.generation).or_default().set(it.done, it.total);
         }
         let known: Vec<_> = in_force.iter().map(|it| (it.generation, it.is_active)).collect();
-        if known == self.known {
+        if known == self.known && epoch == self.epoch {
             return Ok(());
         }
         let more: Vec<_> = in_force.iter().filter_map(|it| self.definition(it)).collect();
         let (core, count) = (self.core.clone(), more.len());
         let extractor = spawn_blocking(move || core.with(more)).await.map_err(Error::internal)?;
-        self.store.use_extractor(Arc::new(extractor.map_err(Error::internal)?));
+        self.store.use_extractor(Arc::new(extractor.map_err(Error::internal)?), epoch);
         tracing::info!(count, "search parameters beside FHIR's own are in force");
-        self.known = known;
+        (self.known, self.epoch) = (known, epoch);
         Ok(())
     }
 
     /// Follows what is in force, as long as the server runs.
     pub async fn follow(mut self) {
+        self.keep().await;
+    }
+
+    async fn keep(&mut self) {
         loop {
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "cannot load the search parameters; trying again");
             }
-            tokio::time::sleep(PAUSE).await;
+            // A write that waits for newer ones has them loaded at once.
+            let _ = tokio::time::timeout(PAUSE, self.store.has_old_parameters()).await;
         }
     }
 
     /// Does `work`, following what is in force meanwhile.
-    pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
-            () = self.follow() => std::future::pending().await,
+            () = self.keep() => std::future::pending().await,
         }
     }
 
@@ -110,19 +119,25 @@ pub async fn of(engine: &Engine, store: &Store) -> Result<SearchParameters, Erro
     Ok(parameters)
 }
 
-/// Indexes the resources from before for each definition that comes into force, as long as the server
-/// runs.
+/// Indexes the resources from before for each definition that comes into force, and what clients ask
+/// for, as long as the server runs.
 pub async fn build(store: Store) {
     loop {
-        match maintenance::build_parameter(&store, GRACE_S).await {
-            Ok(true) => {}
+        match build_some(&store).await {
+            Ok(true) | Err(Error::Conflict(_)) => {}
             Ok(false) => tokio::time::sleep(PAUSE).await,
             Err(error) => {
-                tracing::warn!(%error, "cannot build the index of a parameter; trying again");
+                tracing::warn!(%error, "cannot build the search index; trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Builds for some resources; whether there is anything to build.
+async fn build_some(store: &Store) -> Result<bool, Error> {
+    let was_there = maintenance::build_parameter(store, GRACE_S).await?;
+    Ok(maintenance::reindex_some(store).await? || was_there)
 }
 
 /// The definitions that are in force of those that are stored: each with the others beside it.

@@ -83,7 +83,7 @@ impl Server {
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
         let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
-        build_index(store).await?;
+        Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
         let parts = http::Parts {
@@ -213,10 +213,12 @@ impl http::Probe for Probe {
 /// An engine on `store` whose references are relative to `base`.
 ///
 /// # Errors
-/// [`StartError::Definitions`] when the embedded definitions are damaged.
+/// [`StartError::Definitions`] when the embedded definitions are damaged, [`StartError::Zone`].
 pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, StartError> {
     let spec = Arc::new(Spec::r4().map_err(definitions)?);
-    let extractor = Arc::new(extractor(&spec, &base)?);
+    let zone = &config.search.zone;
+    let zone = Zone::parse(zone).ok_or_else(|| StartError::Zone(zone.clone()))?;
+    let extractor = Arc::new(extractor(&spec, &base, zone)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let order = match config.ids {
         Ids::Random => IdOrder::Random,
@@ -235,9 +237,9 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
 }
 
 /// What makes index rows of resources.
-fn extractor(spec: &Arc<Spec>, base: &str) -> Result<Extractor, StartError> {
+fn extractor(spec: &Arc<Spec>, base: &str, zone: Zone) -> Result<Extractor, StartError> {
     let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(definitions)?;
-    let settings = extract::Settings { base: base.into(), units: Box::new(Ucum), zone: Zone::UTC };
+    let settings = extract::Settings { base: base.into(), units: Box::new(Ucum), zone };
     Extractor::new(spec.clone(), codes, settings).map_err(definitions)
 }
 

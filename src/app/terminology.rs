@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -16,14 +17,13 @@ use crate::terminology::{Image, Source};
 
 use super::database::StartError;
 
-/// What an image without stored definitions was loaded at.
-const NEVER: i64 = i64::MIN;
-
 /// Keeps the image of what is stored. Its answers are those of the image that was loaded last.
 pub struct Keeper {
     store: Store,
     types: [ResourceType; 2],
-    current: RwLock<(i64, Arc<Image>)>,
+    /// What is loaded, with the mark of the definitions before it was: newer ones may be in it.
+    current: RwLock<(String, Arc<Image>)>,
+    loading: Mutex<()>,
 }
 
 impl Keeper {
@@ -36,7 +36,12 @@ impl Keeper {
         let image = Image::new(R4_PACK, base).map_err(|error| definitions(error.to_string()))?;
         let of = |name: &str| name.parse().map_err(|_| definitions(format!("{name} is missing")));
         let types = [of("CodeSystem")?, of("ValueSet")?];
-        Ok(Self { store, types, current: RwLock::new((NEVER, Arc::new(image))) })
+        Ok(Self {
+            store,
+            types,
+            current: RwLock::new((String::new(), Arc::new(image))),
+            loading: Mutex::new(()),
+        })
     }
 
     /// The image, loaded anew where something was stored since.
@@ -44,6 +49,13 @@ impl Keeper {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn image(&self) -> Result<Arc<Image>, Error> {
+        let mark = maintenance::definitions_mark(&self.store, self.types).await?;
+        let (loaded_at, image) = self.loaded();
+        if loaded_at == mark {
+            return Ok(image);
+        }
+        // One after the other, so that an older image never takes the place of a newer one.
+        let _loading = self.loading.lock().await;
         let mark = maintenance::definitions_mark(&self.store, self.types).await?;
         let (loaded_at, image) = self.loaded();
         if loaded_at == mark {
@@ -62,14 +74,8 @@ impl Keeper {
         self.types.contains(&resource_type)
     }
 
-    /// Loads anew when asked next: something became visible that was made before.
-    pub fn forget(&self) {
-        self.current.write().unwrap_or_else(PoisonError::into_inner).0 = NEVER;
-    }
-
-    fn loaded(&self) -> (i64, Arc<Image>) {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        (current.0, current.1.clone())
+    fn loaded(&self) -> (String, Arc<Image>) {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -86,10 +92,6 @@ impl Terminology for Keeper {
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
         self.loaded().1.subsumed(system, code, is_below, limit)
-    }
-
-    fn knows(&self, system: &str) -> bool {
-        self.loaded().1.knows(system)
     }
 }
 

@@ -86,6 +86,16 @@ pub enum ReadAudit {
     Flushed,
 }
 
+/// What becomes of references to what is not there.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum References {
+    /// They are refused, and what others refer to cannot be deleted.
+    Enforced,
+    /// They are stored as they are.
+    Off,
+}
+
 /// How the server makes logical ids.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -182,11 +192,31 @@ configuration! {
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
     }
 
+    /// Rules between resources. All nodes of a database need the same.
+    [integrity] IntegrityRules {
+        /// "enforced" refuses references to resources of this server that are not there, and the
+        /// deletion of a resource that others refer to; a reference to one version neither needs
+        /// nor holds the current one. "off" stores what comes. A change builds the search index anew.
+        references: References = Text("off"),
+        /// Types whose business identifiers belong to one resource each: `Patient`, or
+        /// `Patient|https://hospital.example/mrn` for those of one system. A write of one that
+        /// another resource of the type carries is refused; what is stored already stays.
+        unique_identifiers: Vec<String> = List,
+    }
+
     /// Who may call.
     [auth] Auth {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
         /// works on a loopback address only.
         mode: AuthMode = Text("smart"),
+    }
+
+    /// Search.
+    [search] Search {
+        /// The zone of what names none, stored dates and dates that are asked for: "Z" or hours and
+        /// minutes from UTC such as "+01:00". The same on every node. Another zone builds the
+        /// search index anew.
+        zone: String = Text("Z"),
     }
 
     /// Full text search: _text, _content and :text-advanced.

@@ -44,7 +44,7 @@ impl Engine {
         let resource_type = resource.resource_type;
         let interaction = Kind::Create.of(resource_type);
         let identity = Identity { resource_type, id: self.ids.logical_id() };
-        let criteria = self.criteria(resource_type, criteria);
+        let criteria = self.criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| Ok((read, self.prepare_new(&identity, resource)?)));
         let (criteria, prepared) = match ready {
             Ok(ready) => ready,
@@ -85,7 +85,7 @@ impl Engine {
     ) -> Result<Written, Error> {
         let resource_type = resource.resource_type;
         let interaction = Kind::Update.of(resource_type);
-        let criteria = self.criteria(resource_type, criteria);
+        let criteria = self.criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| {
             let id = self.check_update_by(resource_type, &resource.value)?;
             Ok((read, id))
@@ -131,7 +131,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(resource_type);
-        let criteria = self.criteria(resource_type, criteria);
+        let criteria = self.criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| self.check_patch(&patch).map(|()| read));
         let criteria = match ready {
             Ok(criteria) => criteria,
@@ -169,7 +169,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Vec<Identity>, Error> {
         let interaction = Kind::Delete.of(resource_type);
-        let criteria = match self.criteria(resource_type, criteria) {
+        let criteria = match self.criteria(resource_type, criteria).await {
             Ok(criteria) => criteria,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };

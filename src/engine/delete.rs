@@ -4,7 +4,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Operation, VersionId};
-use crate::store::{IndexRows, Staged, WriteTx};
+use crate::store::{IndexRows, Staged, Ties, WriteTx};
 
 use super::Engine;
 use super::condition::Condition;
@@ -77,6 +77,7 @@ impl Engine {
             patients,
             uses: Vec::new(),
             index: IndexRows::default(),
+            ties: Ties::default(),
         };
         tx.stage(staged, permit)?;
         Ok((Deleted { version: Some(version) }, disclosed))

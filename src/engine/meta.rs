@@ -176,7 +176,8 @@ impl Engine {
         };
         let changed = Version { meta: text.clone(), ..found.version.clone() };
         if text != found.version.meta {
-            tx.set_meta(found, text, &uses, self.clock.now(), permit).await?;
+            let found = (found, version.is_some());
+            tx.set_meta(found, text, uses, self.clock.now(), permit)?;
         }
         Ok((meta_of(&changed)?, disclosed))
     }

@@ -20,6 +20,7 @@ mod patching;
 mod prepare;
 mod provenance;
 mod read;
+mod reindex;
 mod search;
 mod turns;
 mod update;
@@ -44,6 +45,7 @@ pub use delete::Deleted;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
+pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
@@ -90,7 +92,7 @@ impl Engine {
     ) -> Self {
         let gate = Gate::new(store.clone(), clock.clone(), ids.clone());
         let (turns, criteria_turns) = (Turns::default(), Turns::default());
-        store.use_extractor(extractor.clone());
+        store.use_extractor(extractor.clone(), 0);
         let definitions = Definitions::new(spec.clone());
         Self {
             store,
@@ -116,6 +118,11 @@ impl Engine {
     /// Whether words can be searched.
     pub fn has_words(&self) -> bool {
         self.lookups.full_text.is_some()
+    }
+
+    /// Whether references must lead somewhere, and hold what they lead to.
+    pub fn enforces_references(&self) -> bool {
+        self.store.integrity().enforces_references()
     }
 
     /// What finds the values of FHIR's own search parameters.
@@ -209,4 +216,6 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     let (of, patch) = (identity.resource_type, patch::Patch::Json(Value::Null));
     send(engine.patch_by(of, patch, &query, &condition, None, caller));
     send(engine.delete_by(of, &query, &condition, caller));
+    send(engine.reindex(&ReindexOf::System, caller));
+    send(engine.reindexing(&ReindexOf::System, caller));
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, Issue, IssueCode, ResourceType};
-use crate::store::{IndexRows, MetaList, MetaUse};
+use crate::store::{IndexRows, MetaList, MetaUse, Ties};
 use crate::validate::form::{self, Verdict};
 
 use super::Engine;
@@ -23,6 +23,8 @@ pub(super) struct Prepared {
     pub(super) uses: Vec<MetaUse>,
     /// Its rows in the search index.
     pub(super) index: IndexRows,
+    /// What rules between resources have a say in.
+    pub(super) ties: Ties,
 }
 
 impl Engine {
@@ -50,7 +52,8 @@ impl Engine {
         let value = Value::Object(resource);
         self.check_search_parameter(identity, &value)?;
         let patients = self.patients(resource_type, &value);
-        let index = self.store.parameters()?.rows(resource_type, &value);
+        let known = self.store.parameters()?;
+        let (index, ties) = (known.rows(resource_type, &value), known.ties(resource_type, &value));
         let Value::Object(mut resource) = value else {
             return Err(Error::internal("an object stays an object"));
         };
@@ -61,7 +64,7 @@ impl Engine {
         refuse_subsetted(resource_type, &uses)?;
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
         let body = Bytes::from(Value::Object(resource).to_text());
-        Ok(Prepared { meta, body, patients, uses, index })
+        Ok(Prepared { meta, body, patients, uses, index, ties })
     }
 
     /// A search parameter that is to be in force has to be one that can be (rest 4.240).

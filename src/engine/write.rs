@@ -97,7 +97,7 @@ impl Engine {
             return Err(Error::Forbidden);
         }
         let (number, last_updated) = self.next(prior.as_ref());
-        let Prepared { meta, body, patients, uses, index } = prepared;
+        let Prepared { meta, body, patients, uses, index, ties } = prepared;
         let version = Version {
             identity: identity.clone(),
             version: number,
@@ -117,6 +117,7 @@ impl Engine {
             patients,
             uses,
             index,
+            ties,
         };
         tx.stage(staged, permit)?;
         let outcome = match operation {

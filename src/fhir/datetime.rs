@@ -7,6 +7,7 @@
 //! Spec: <https://hl7.org/fhir/R4/datatypes.html#dateTime>,
 //! <https://hl7.org/fhir/R4/search.html#date>
 
+use super::civil::{days_from_civil, days_in_month};
 use super::instant::Instant;
 
 /// How far a text goes.
@@ -213,7 +214,8 @@ impl<'a> DateTime<'a> {
         }
         moment.day = rest.number(2)? as u8;
         moment.precision = Precision::Day;
-        (1..=days_in(moment.year, moment.month)).contains(&moment.day).then_some(moment)
+        let last = days_in_month(moment.year, moment.month);
+        (1..=last).contains(&moment.day.into()).then_some(moment)
     }
 
     fn time(&mut self, rest: &mut Cursor<'_>) -> Option<()> {
@@ -233,27 +235,6 @@ impl<'a> DateTime<'a> {
         self.micros = rest.fraction()?;
         Some(())
     }
-}
-
-/// The days of a month.
-fn days_in(year: u16, month: u8) -> u8 {
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    match month {
-        2 if is_leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 to this date. Counts from 1 March, so that the leap day ends a year.
-fn days_from_civil(year: u16, month: u8, day: u8) -> i64 {
-    let month = i64::from(month);
-    let year = i64::from(year) - i64::from(month <= 2);
-    let months_since_march = (month + 9) % 12;
-    let day_of_year = (153 * months_since_march + 2) / 5 + i64::from(day) - 1;
-    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    days + day_of_year - 719_468
 }
 
 /// What is left to read of a text.

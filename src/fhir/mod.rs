@@ -6,6 +6,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/datatypes.html>, <https://hl7.org/fhir/R4/formats.html>
 
+pub mod canonical;
+pub mod civil;
 pub mod codec;
 pub mod datetime;
 pub mod id;
@@ -19,6 +21,7 @@ pub mod resource;
 pub mod resource_type;
 pub mod schema;
 
+pub use canonical::Canonical;
 pub use id::{Identity, LogicalId, VersionId};
 pub use instant::Instant;
 pub use outcome::{Issue, IssueCode, Severity, operation_outcome};

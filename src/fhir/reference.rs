@@ -93,6 +93,11 @@ pub fn named_type(text: &str) -> Option<ResourceType> {
     name.parse().ok()
 }
 
+/// The name of the type that `Reference.type` states, as a name or as the url of its definition.
+pub fn stated_type(text: &str) -> &str {
+    text.rsplit('/').next().unwrap_or(text)
+}
+
 /// What follows the server's base and a slash; `None` when `text` is not under it.
 pub fn strip_base<'a>(text: &'a str, base: &str) -> Option<&'a str> {
     let after_scheme = |url: &str| -> Option<usize> { url.find("://").map(|at| at + 3) };

@@ -75,6 +75,8 @@ impl ResourceType {
     pub const DEVICE: Self = Self(34);
     /// `Encounter`
     pub const ENCOUNTER: Self = Self(43);
+    /// `List`
+    pub const LIST: Self = Self(69);
     /// `Observation`
     pub const OBSERVATION: Self = Self(95);
     /// `OperationOutcome`
@@ -279,6 +281,7 @@ mod tests {
             (ResourceType::COMPARTMENT_DEFINITION, "CompartmentDefinition"),
             (ResourceType::DEVICE, "Device"),
             (ResourceType::ENCOUNTER, "Encounter"),
+            (ResourceType::LIST, "List"),
             (ResourceType::OBSERVATION, "Observation"),
             (ResourceType::OPERATION_OUTCOME, "OperationOutcome"),
             (ResourceType::PARAMETERS, "Parameters"),

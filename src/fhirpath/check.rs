@@ -21,9 +21,8 @@ struct Shape {
 const ORDERED: [&str; 5] = ["first", "last", "skip", "tail", "take"];
 
 /// Functions that give some or all of their input.
-const SAME: [&str; 16] = [
+const SAME: [&str; 13] = [
     "checkModifiers",
-    "combine",
     "distinct",
     "exclude",
     "first",
@@ -35,9 +34,7 @@ const SAME: [&str; 16] = [
     "tail",
     "take",
     "trace",
-    "union",
     "where",
-    "repeat",
 ];
 
 /// Functions whose arguments are evaluated for each item of their input.
@@ -61,7 +58,7 @@ impl Shape {
     fn or(self, other: Self) -> Self {
         let types = self.types.zip(other.types).map(|(mut left, right)| {
             left.extend(right);
-            left
+            distinct(left)
         });
         Self { types, is_ordered: self.is_ordered && other.is_ordered }
     }
@@ -179,7 +176,7 @@ impl Checker<'_> {
                 let among: Vec<_> = from.iter().map(|&id| &*self.schema.get(id).name).collect();
                 return operand(*start, format!("{} has no element {name}", among.join(", ")));
             }
-            shape.types = is_known.then_some(found);
+            shape.types = is_known.then(|| distinct(found));
         }
         Ok(shape)
     }
@@ -211,6 +208,13 @@ impl Checker<'_> {
         let def = self.schema.get(type_id);
         def.is_abstract || (name == "value" && matches!(def.kind, TypeKind::Primitive(_)))
     }
+}
+
+/// Each type once: else there are more at each step of a path.
+fn distinct(mut types: Vec<TypeId>) -> Vec<TypeId> {
+    types.sort_unstable();
+    types.dedup();
+    types
 }
 
 fn unordered<T>(start: u32) -> Outcome<T> {

@@ -1,7 +1,7 @@
 //! Equality, equivalence and order of items.
 //!
-//! Comparing trees takes steps from the evaluation's budget; where none are left the answer is
-//! no, and the evaluator, finding its budget empty, fails.
+//! Comparing trees and texts takes steps from the evaluation's budget; where none are left the
+//! answer is no, and the evaluator, finding its budget empty, fails.
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/#equality>, <https://hl7.org/fhirpath/N1/#comparison>
 
@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 
 use super::decimal::Decimal;
 use super::item::{Item, System};
+use super::operators::BYTES_A_STEP;
 use super::temporal::TemporalKind;
 use crate::fhir::json::Value;
 use crate::fhir::schema::Schema;
@@ -33,7 +34,9 @@ pub(super) fn equal(
         _ => {}
     }
     match (left.system(schema), right.system(schema)) {
-        (Some(left), Some(right)) => equal_values(&left, &right),
+        (Some(left), Some(right)) if pay(shared_bytes(&left, &right), steps) => {
+            equal_values(&left, &right)
+        }
         (None, None) => match (left, right) {
             (Item::Node(left), Item::Node(right)) => Some(
                 same(left.value, right.value, steps)
@@ -84,7 +87,7 @@ pub(super) fn equivalent(
 ) -> bool {
     match (left.system(schema), right.system(schema)) {
         (Some(System::String(left)), Some(System::String(right))) => {
-            folded(&left).eq(folded(&right))
+            same_folded(&left, &right, steps)
         }
         (Some(System::Temporal(left)), Some(System::Temporal(right))) => {
             left.same_precision(&right) && left.compare(&right) == Some(Ordering::Equal)
@@ -103,16 +106,9 @@ pub(super) fn equivalent(
     }
 }
 
-/// The order of two items; `Ok(None)` when it cannot be told, `Err` when there is none.
-pub(super) fn order(
-    left: &Item<'_>,
-    right: &Item<'_>,
-    schema: &Schema,
-) -> Result<Option<Ordering>, ()> {
-    let (Some(left), Some(right)) = (left.system(schema), right.system(schema)) else {
-        return Err(());
-    };
-    match (&left, &right) {
+/// The order of two values; `Ok(None)` when it cannot be told, `Err` when there is none.
+pub(super) fn order(left: &System<'_>, right: &System<'_>) -> Result<Option<Ordering>, ()> {
+    match (left, right) {
         (System::String(left), System::String(right)) => Ok(Some(left.cmp(right))),
         (System::Temporal(left), System::Temporal(right)) => {
             let is_time = |kind| kind == TemporalKind::Time;
@@ -127,6 +123,20 @@ pub(super) fn order(
             },
         },
     }
+}
+
+/// The bytes that are looked at when two values are compared.
+pub(super) fn shared_bytes(left: &System<'_>, right: &System<'_>) -> usize {
+    match (left, right) {
+        (System::String(left), System::String(right)) => left.len().min(right.len()),
+        _ => 0,
+    }
+}
+
+/// Whether two texts have the same characters without case, once for each run of white space.
+fn same_folded(left: &str, right: &str, steps: &mut u64) -> bool {
+    // White space that does not count is looked at too.
+    pay(left.len() + right.len(), steps) && folded(left).eq(folded(right))
 }
 
 /// The characters in lower case, runs of white space as one blank, none at the ends.
@@ -146,7 +156,16 @@ pub fn same_tree(left: &Value<'_>, right: &Value<'_>) -> bool {
 
 /// Takes one step; false when there is none left.
 fn step(steps: &mut u64) -> bool {
-    let left = steps.checked_sub(1);
+    take(1, steps)
+}
+
+/// Takes the steps for looking at this many bytes; false when there are not as many left.
+fn pay(bytes: usize, steps: &mut u64) -> bool {
+    take(bytes / BYTES_A_STEP, steps)
+}
+
+fn take(cost: usize, steps: &mut u64) -> bool {
+    let left = steps.checked_sub(cost as u64);
     *steps = left.unwrap_or(0);
     left.is_some()
 }
@@ -156,6 +175,9 @@ fn same(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> bool {
         return false;
     }
     match (left, right) {
+        (Value::String(left), Value::String(right)) => {
+            pay(left.len().min(right.len()), steps) && left == right
+        }
         (Value::Number(left), Value::Number(right)) => {
             left == right
                 || match (Decimal::parse(left), Decimal::parse(right)) {
@@ -167,10 +189,7 @@ fn same(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> bool {
             left.len() == right.len() && left.iter().zip(right).all(|(l, r)| same(l, r, steps))
         }
         (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .all(|(key, value)| right.get(key).is_some_and(|it| same(value, it, steps)))
+            left.pairs(right, |left, right| same(left, right, steps))
         }
         _ => left == right,
     }
@@ -182,7 +201,7 @@ fn same_members(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> bool {
         return false;
     }
     match (left, right) {
-        (Value::String(left), Value::String(right)) => folded(left).eq(folded(right)),
+        (Value::String(left), Value::String(right)) => same_folded(left, right, steps),
         (Value::Array(left), Value::Array(right)) => {
             let mut rest: Vec<_> = right.iter().collect();
             left.len() == right.len()

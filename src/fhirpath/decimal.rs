@@ -4,12 +4,18 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-/// Most digits after the point that are kept; FHIRPath asks for 8.
-const MAX_SCALE: u32 = 30;
+/// Most digits after the point that are kept; FHIRPath asks for 8, but a few grams shared among the
+/// particles of a mole have their first digit behind 20 zeros and more.
+const MAX_SCALE: u32 = 60;
 
-/// Digits after the point that a division gives at most.
-const QUOTIENT_SCALE: u32 = 16;
+/// Longest text that is read as a number, in bytes: all that could be kept is shorter.
+const MAX_TEXT: usize = 512;
+
+/// What a division that does not end has at least: so many digits after the point, and so many
+/// from the first one that is no zero.
+const QUOTIENT_DIGITS: u32 = 16;
 
 /// A decimal number with the digits it was written with: `1.00` is not shortened to `1`.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +31,9 @@ impl Decimal {
             Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
             None => (text, 0),
         };
+        if text.len() > MAX_TEXT {
+            return None;
+        }
         let (negative, digits) = match number.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, number),
@@ -89,26 +98,46 @@ impl Decimal {
         self.mantissa
     }
 
+    /// The largest number less than it, of those that can be kept.
+    #[must_use]
+    pub fn just_below(self) -> Self {
+        self.next(-1)
+    }
+
+    /// The smallest number more than it, of those that can be kept.
+    #[must_use]
+    pub fn just_above(self) -> Self {
+        self.next(1)
+    }
+
+    fn next(self, step: i128) -> Self {
+        let number = self.trimmed();
+        let finest = (number.scale..=MAX_SCALE).rev().find_map(|scale| {
+            let Self { mantissa, scale } = number.widened(scale)?;
+            Some(Self { mantissa: mantissa.checked_add(step)?, scale })
+        });
+        finest.unwrap_or(self)
+    }
+
     /// The largest number below it with at most `scale` digits after the point.
-    pub(super) fn floor(self, scale: u32) -> Option<Self> {
+    pub(super) fn floor(self, scale: u32) -> Self {
         self.cut(scale, |quotient, rest| if rest < 0 { quotient - 1 } else { quotient })
     }
 
     /// The smallest number above it with at most `scale` digits after the point.
-    pub(super) fn ceiling(self, scale: u32) -> Option<Self> {
+    pub(super) fn ceiling(self, scale: u32) -> Self {
         self.cut(scale, |quotient, rest| if rest > 0 { quotient + 1 } else { quotient })
     }
 
     /// Without what stands after the point.
-    pub(super) fn truncated(self) -> Option<Self> {
+    pub(super) fn truncated(self) -> Self {
         self.cut(0, |quotient, _| quotient)
     }
 
-    fn cut(self, scale: u32, settle: fn(i128, i128) -> i128) -> Option<Self> {
-        let Some(excess) = self.scale.checked_sub(scale) else { return Some(self) };
-        let divisor = power_of_ten(excess)?;
-        let quotient = settle(self.mantissa / divisor, self.mantissa % divisor);
-        Some(Self { mantissa: quotient, scale })
+    fn cut(self, scale: u32, settle: fn(i128, i128) -> i128) -> Self {
+        let Some(excess) = self.scale.checked_sub(scale) else { return self };
+        let (quotient, rest) = parted(self.mantissa, excess);
+        Self { mantissa: settle(quotient, rest), scale }
     }
 
     /// With exactly `scale` digits after the point, if none are lost; zeros are added.
@@ -124,10 +153,13 @@ impl Decimal {
         if trimmed.scale == 0 { i64::try_from(trimmed.mantissa).ok() } else { None }
     }
 
-    /// The sum; `None` on overflow.
+    /// The sum, rounded to the digits that can be kept; `None` on overflow.
     pub fn plus(self, other: Self) -> Option<Self> {
-        let (left, right, scale) = self.aligned(other)?;
-        Some(Self { mantissa: left.checked_add(right)?, scale })
+        let sum = |scale| {
+            let (left, right, scale) = self.rounded(scale)?.aligned(other.rounded(scale)?)?;
+            Some(Self { mantissa: left.checked_add(right)?, scale })
+        };
+        (0..=self.scale.max(other.scale)).rev().find_map(sum)
     }
 
     /// The difference; `None` on overflow.
@@ -143,26 +175,37 @@ impl Decimal {
         if scale <= MAX_SCALE { Some(product) } else { product.rounded(MAX_SCALE) }
     }
 
-    /// The quotient to 16 digits after the point; `None` for a zero divisor or overflow.
+    /// The quotient: to 16 digits after the point and 16 in all where it does not end before.
+    /// `None` for a zero divisor or overflow.
     pub fn over(self, other: Self) -> Option<Self> {
-        if other.mantissa == 0 {
-            return None;
-        }
         let (left, right) = (self.trimmed(), other.trimmed());
-        let mut digits = QUOTIENT_SCALE + right.scale - left.scale.min(QUOTIENT_SCALE);
-        let scaled = loop {
-            match power_of_ten(digits).and_then(|factor| left.mantissa.checked_mul(factor)) {
-                Some(scaled) => break scaled,
-                None => digits = digits.checked_sub(1)?,
-            }
-        };
-        let scale = left.scale + digits;
-        let quotient = rounded_quotient(scaled, right.mantissa)?;
-        if let Some(scale) = scale.checked_sub(right.scale) {
-            return Some(Self { mantissa: quotient, scale }.trimmed());
+        Self::quotient(left.mantissa, right.mantissa, right.scale as i32 - left.scale as i32)
+    }
+
+    /// `dividend / divisor * 10^exponent`, with the digits of [`Decimal::over`].
+    pub(super) fn quotient(dividend: i128, divisor: i128, mut exponent: i32) -> Option<Self> {
+        let (above, below) = (dividend.checked_abs()?, divisor.checked_abs()?);
+        let mut digits = above.checked_div(below)?;
+        let mut rest = above % below;
+        while rest != 0 && excess(digits, exponent) < 0 && exponent > -(MAX_SCALE as i32) {
+            // What goes beyond 38 digits is rounded away, however few stand after the point.
+            let Some(lifted) = rest.checked_mul(10) else { break };
+            let more = digits.checked_mul(10).and_then(|it| it.checked_add(lifted / below));
+            let Some(more) = more else { break };
+            (digits, rest, exponent) = (more, lifted % below, exponent - 1);
         }
-        let factor = power_of_ten(right.scale - scale)?;
-        Some(Self { mantissa: quotient.checked_mul(factor)?, scale: 0 })
+        if rest != 0 {
+            // Where whole digits are too many, what is left behind the last one decides nothing.
+            let places = excess(digits, exponent).max(0);
+            digits = match power_of_ten(places.unsigned_abs())? {
+                1 if rest >= below - rest => digits.checked_add(1)?,
+                by => rounded_quotient(digits, by)?,
+            };
+            exponent += places;
+        }
+        let is_negative = (dividend < 0) != (divisor < 0);
+        let quotient = Self::of(if is_negative { -digits } else { digits }, exponent)?;
+        Some(quotient.trimmed())
     }
 
     /// The quotient cut to a whole number; `None` for a zero divisor or overflow.
@@ -193,8 +236,10 @@ impl Decimal {
         if self.scale <= scale {
             return Some(self);
         }
-        let divisor = power_of_ten(self.scale - scale)?;
-        Some(Self { mantissa: rounded_quotient(self.mantissa, divisor)?, scale })
+        // Digits that are that many round to nothing.
+        let divisor = power_of_ten(self.scale - scale);
+        let mantissa = divisor.map_or(Some(0), |by| rounded_quotient(self.mantissa, by))?;
+        Some(Self { mantissa, scale })
     }
 
     /// Without zeros at the end of the fraction.
@@ -218,8 +263,10 @@ impl Decimal {
 
     fn aligned(self, other: Self) -> Option<(i128, i128, u32)> {
         let scale = self.scale.max(other.scale);
-        let lift =
-            |decimal: Self| decimal.mantissa.checked_mul(power_of_ten(scale - decimal.scale)?);
+        let lift = |decimal: Self| match decimal.mantissa {
+            0 => Some(0),
+            mantissa => mantissa.checked_mul(power_of_ten(scale - decimal.scale)?),
+        };
         Some((lift(self)?, lift(other)?, scale))
     }
 }
@@ -237,6 +284,13 @@ impl PartialEq for Decimal {
 }
 
 impl Eq for Decimal {}
+
+impl Hash for Decimal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { mantissa, scale } = self.trimmed();
+        (mantissa, scale).hash(state);
+    }
+}
 
 impl PartialOrd for Decimal {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -271,6 +325,18 @@ impl fmt::Display for Decimal {
 
 fn power_of_ten(exponent: u32) -> Option<i128> {
     10_i128.checked_pow(exponent)
+}
+
+/// What stands before the last `places` digits, and these.
+fn parted(mantissa: i128, places: u32) -> (i128, i128) {
+    power_of_ten(places).map_or((0, mantissa), |by| (mantissa / by, mantissa % by))
+}
+
+/// How many digits a quotient has at `10^exponent` beyond those that it should have.
+fn excess(digits: i128, exponent: i32) -> i32 {
+    let wanted = QUOTIENT_DIGITS as i32;
+    let count = digits.checked_ilog10().map_or(0, |log| log as i32 + 1);
+    (-exponent - wanted).min(count - wanted)
 }
 
 fn rounded_quotient(dividend: i128, divisor: i128) -> Option<i128> {
@@ -311,6 +377,26 @@ mod tests {
     }
 
     #[test]
+    fn the_next_number_lies_before_all_that_can_be_written() {
+        for (text, below, above) in [
+            ("5", "4.999999999999999999999999999999", "5.000000000000000000000000000001"),
+            ("0.00", "-0.000000000000000000000000000001", "0.000000000000000000000000000001"),
+            ("-1.5", "-1.500000000000000000000000000001", "-1.499999999999999999999999999999"),
+            (
+                "12345678901234567890.5",
+                "12345678901234567890.4999999999999999999",
+                "12345678901234567890.5000000000000000001",
+            ),
+        ] {
+            let number = decimal(text);
+            let found = (number.just_below().to_string(), number.just_above().to_string());
+            assert_eq!(found, (below.to_owned(), above.to_owned()), "{text}");
+        }
+        let largest = Decimal { mantissa: i128::MAX, scale: 0 };
+        assert_eq!(largest.just_above(), largest);
+    }
+
+    #[test]
     fn order_is_numeric_whatever_the_digits() {
         for (left, right, expected) in [
             ("1.00", "1", Ordering::Equal),
@@ -319,6 +405,9 @@ mod tests {
             ("12345678901234567890123456789012345678", "0.000000001", Ordering::Greater),
             ("0.000000001", "12345678901234567890123456789012345678", Ordering::Less),
             ("-12345678901234567890123456789012345678", "0.000000001", Ordering::Less),
+            ("0", "1e-50", Ordering::Less),
+            ("1", "1e-50", Ordering::Greater),
+            ("-1e-50", "0", Ordering::Less),
         ] {
             assert_eq!(decimal(left).cmp(&decimal(right)), expected, "{left} {right}");
         }
@@ -333,6 +422,15 @@ mod tests {
             (decimal("1.5").times(decimal("-2")), Some("-3.0")),
             (decimal("1").over(decimal("3")), Some("0.3333333333333333")),
             (decimal("2").over(decimal("3")), Some("0.6666666666666667")),
+            (decimal("10").over(decimal("3")), Some("3.3333333333333333")),
+            (decimal("-2").over(decimal("3e6")), Some("-0.0000006666666666666667")),
+            (
+                decimal("0.0000000001").over(decimal("6e20")),
+                Some("0.0000000000000000000000000000001666666666666667"),
+            ),
+            (decimal("1").over(decimal("8")), Some("0.125")),
+            (decimal("2e37").over(decimal("3")), Some("6666666666666666666666666666666666666.7")),
+            (decimal("1e-40").plus(decimal("1")), Some("1.00000000000000000000000000000000000000")),
             (decimal("1").over(decimal("0.00")), None),
             (decimal("6").over(decimal("0.0002")), Some("30000")),
             (decimal("5.5").whole_quotient(decimal("0.7")), Some("7")),

@@ -2,8 +2,6 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#variables>
 
-use std::fmt;
-
 use thiserror::Error;
 
 use super::item::{Item, Node};
@@ -24,19 +22,8 @@ pub struct Environment<'v> {
     root_resource: &'v Value<'v>,
     pub(super) variables: Vec<(Box<str>, Vec<Item<'v>>)>,
     pub(super) budget: u64,
-    pub(super) interrupt: Option<Interrupt<'v>>,
     pub(super) knowledge: Option<&'v dyn Knowledge>,
     pub(super) now: Option<Temporal<'static>>,
-}
-
-/// Whether the time is up; asked now and then.
-#[derive(Clone, Copy)]
-pub(super) struct Interrupt<'v>(pub(super) &'v (dyn Fn() -> bool + Sync));
-
-impl fmt::Debug for Interrupt<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Interrupt")
-    }
 }
 
 impl<'v> Environment<'v> {
@@ -48,7 +35,6 @@ impl<'v> Environment<'v> {
             root_resource: resource,
             variables: Vec::new(),
             budget: DEFAULT_BUDGET,
-            interrupt: None,
             knowledge: None,
             now: None,
         }
@@ -72,13 +58,6 @@ impl<'v> Environment<'v> {
     #[must_use]
     pub fn with_budget(mut self, steps: u64) -> Self {
         self.budget = steps;
-        self
-    }
-
-    /// The environment with a deadline: evaluation ends soon after `is_over` says so.
-    #[must_use]
-    pub fn with_deadline(mut self, is_over: &'v (dyn Fn() -> bool + Sync)) -> Self {
-        self.interrupt = Some(Interrupt(is_over));
         self
     }
 
@@ -121,7 +100,7 @@ impl<'v> Environment<'v> {
 /// Why an evaluation stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// It took too many steps or too long.
+    /// It took too many steps.
     Budget,
     /// Operands or arguments are of the wrong type or number.
     Operand,

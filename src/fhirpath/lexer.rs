@@ -194,25 +194,25 @@ fn escape(characters: &mut std::str::Chars<'_>) -> Option<char> {
         'n' => '\n',
         'r' => '\r',
         't' => '\t',
-        'u' => {
-            let high = hex4(characters)?;
-            match high {
-                0xD800..=0xDBFF => {
-                    let low = (characters.next() == Some('\\') && characters.next() == Some('u'))
-                        .then(|| hex4(characters))??;
-                    let low = (0xDC00..=0xDFFF).contains(&low).then_some(low - 0xDC00)?;
-                    char::from_u32(0x1_0000 + ((high - 0xD800) << 10) + low)?
-                }
-                _ => char::from_u32(high)?,
-            }
-        }
+        'u' => unicode(characters)?,
         plain @ ('\'' | '"' | '`' | '\\' | '/') => plain,
         _ => return None,
     })
 }
 
-fn hex4(characters: &mut std::str::Chars<'_>) -> Option<u32> {
-    (0..4).try_fold(0, |value, _| Some(value * 16 + characters.next()?.to_digit(16)?))
+/// What four hexadecimal digits after `\u` stand for, or eight in two escapes that are a pair.
+pub(super) fn unicode(characters: &mut std::str::Chars<'_>) -> Option<char> {
+    let hex4 = |characters: &mut std::str::Chars<'_>| {
+        (0..4).try_fold(0, |value, _| Some(value * 16 + characters.next()?.to_digit(16)?))
+    };
+    let high = hex4(characters)?;
+    if !(0xD800..=0xDBFF).contains(&high) {
+        return char::from_u32(high);
+    }
+    let is_pair = characters.next() == Some('\\') && characters.next() == Some('u');
+    let low = is_pair.then(|| hex4(characters))??;
+    let low = (0xDC00..=0xDFFF).contains(&low).then_some(low - 0xDC00)?;
+    char::from_u32(0x1_0000 + ((high - 0xD800) << 10) + low)
 }
 
 fn is_digit(next: char) -> bool {

@@ -13,7 +13,7 @@ use super::item::{Item, System};
 use super::quantity::Quantity;
 use super::temporal::Temporal;
 
-/// Bytes of a new text that cost one step of the budget.
+/// Bytes of a text, made or looked at, that cost one step of the budget.
 pub(super) const BYTES_A_STEP: usize = 16;
 
 /// The item that `left operator right` gives; `None` for an empty collection.
@@ -195,13 +195,13 @@ fn scalar<'v>(
     start: u32,
 ) -> Outcome<Option<Item<'v>>> {
     let schema = evaluator.schema();
+    let values = (left.system(schema), right.system(schema));
     let holds: fn(Ordering) -> bool = match operator {
         Binary::Greater => Ordering::is_gt,
         Binary::GreaterOrEqual => Ordering::is_ge,
         Binary::Less => Ordering::is_lt,
         Binary::LessOrEqual => Ordering::is_le,
         _ => {
-            let values = (left.system(schema), right.system(schema));
             let (Some(left), Some(right)) = values else {
                 return operand(start, "the operator needs numbers or texts");
             };
@@ -211,7 +211,14 @@ fn scalar<'v>(
             return arithmetic(operator, &left, &right, start);
         }
     };
-    let Ok(order) = compare::order(left, right, schema) else {
+    let order = match &values {
+        (Some(left), Some(right)) => {
+            evaluator.spend(compare::shared_bytes(left, right) / BYTES_A_STEP, start)?;
+            compare::order(left, right)
+        }
+        _ => Err(()),
+    };
+    let Ok(order) = order else {
         let (left, right) = (left.type_name(schema), right.type_name(schema));
         return operand(start, format!("{left} and {right} have no order"));
     };

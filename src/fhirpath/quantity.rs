@@ -80,7 +80,7 @@ fn measure(unit: &str) -> Option<Measure> {
     Unit::parse(calendar_code(unit).unwrap_or(unit)).ok().map(Measure::Unit)
 }
 
-impl Quantity<'_> {
+impl<'v> Quantity<'v> {
     /// A quantity without a unit.
     pub(super) fn plain(value: Decimal) -> Self {
         Self { value, unit: Cow::Borrowed("1") }
@@ -95,6 +95,17 @@ impl Quantity<'_> {
         let Some(Measure::Unit(unit)) = measure(&self.unit) else { return None };
         let value = scaled(shifted(self.value, &unit, 1)?, unit.factor())?;
         Some((value.trimmed(), unit.base_code()))
+    }
+
+    /// The value in a unit that all have which are sorted together: the base unit or, of calendar
+    /// years and months, the month; one that does not convert stands for itself.
+    pub(super) fn sort_key(&self) -> (Decimal, Cow<'v, str>) {
+        let months = months_in(&self.unit).and_then(|months| self.value.times(months.into()));
+        match (months, self.canonical()) {
+            (Some(months), _) => (months, Cow::Borrowed("month")),
+            (None, Some((value, unit))) => (value, Cow::Owned(unit)),
+            (None, None) => (self.value, self.unit.clone()),
+        }
     }
 
     /// Whether one can be converted into the other.
@@ -221,7 +232,7 @@ impl Quantity<'_> {
     }
 
     fn whole(&self) -> Option<i64> {
-        self.value.truncated()?.to_integer()
+        self.value.truncated().to_integer()
     }
 }
 
@@ -278,20 +289,28 @@ fn convert(value: Decimal, from: &Unit, to: &Unit) -> Option<Decimal> {
     shifted(scaled(shifted(value, from, 1)?, ratio)?, to, -1)
 }
 
-/// The product of a value and a factor, to 16 digits after the point where it is not exact.
+/// The product of a value and a factor, with the digits of a quotient where it is not exact. The
+/// same for values and factors that have the same product.
 fn scaled(value: Decimal, ratio: Ratio) -> Option<Decimal> {
     let exact = || {
-        let digits = value.digits().checked_mul(i128::try_from(ratio.numerator()).ok()?)?;
-        let exponent = ratio.exponent() - value.scale() as i32;
-        let mut product = Decimal::of(digits, exponent)?;
+        let value = value.trimmed();
+        let mut digits = value.digits().checked_mul(i128::try_from(ratio.numerator()).ok()?)?;
+        let mut denominator = i128::try_from(ratio.denominator()).ok()?;
+        let mut exponent = ratio.exponent() - value.scale() as i32;
+        // By twos and fives a number can be divided without end in sight, and yet exactly.
+        for (factor, other) in [(2, 5), (5, 2)] {
+            while denominator % factor == 0 {
+                denominator /= factor;
+                digits = digits.checked_mul(other)?;
+                exponent -= 1;
+            }
+        }
+        let mut product = Decimal::quotient(digits, denominator, exponent)?;
         for _ in 0..ratio.pi().unsigned_abs().min(8) {
             let pi = Decimal::of(PI.0 as i128, PI.1)?;
             product = if ratio.pi() > 0 { product.times(pi)? } else { product.over(pi)? };
         }
-        match ratio.denominator() {
-            1 => Some(product),
-            denominator => product.over(Decimal::of(i128::try_from(denominator).ok()?, 0)?),
-        }
+        Some(product)
     };
     exact().or_else(|| Decimal::nearest(value.approximate() * ratio.approximate()))
 }
@@ -341,6 +360,16 @@ mod tests {
             ("50", "%", Some(("0.5", "1"))),
             ("5.4", "mmol/L", Some(("3251956010400000000000000", "m-3"))),
             ("1", "week", Some(("604800", "s"))),
+            ("1", "g/mol", Some(("0.000000000000000000000001660539067173847", "g"))),
+            ("1", "mg/mmol", Some(("0.000000000000000000000001660539067173847", "g"))),
+            ("1000", "mg/mol", Some(("0.000000000000000000000001660539067173847", "g"))),
+            ("5", "ng/kg/min", Some(("0.00000000000008333333333333333", "s-1"))),
+            ("300", "ng/kg/h", Some(("0.00000000000008333333333333333", "s-1"))),
+            ("2", "pL/min", Some(("0.00000000000000003333333333333333", "m3.s-1"))),
+            ("120", "pL/h", Some(("0.00000000000000003333333333333333", "m3.s-1"))),
+            ("6", "g/h", Some(("0.001666666666666667", "g.s-1"))),
+            ("3.6", "g/h", Some(("0.001", "g.s-1"))),
+            ("1", "/Kibit", Some(("0.0009765625", "1"))),
             ("1", "year", None),
             ("1", "lbs", None),
         ] {

@@ -1,8 +1,8 @@
 //! From text to words: what the index keeps and what a query looks for.
 //!
 //! A word is a run of letters and digits, folded as strings are ([`fold`]): no case, accents, width.
-//! Punctuation parts words. What it parts without white space is kept whole too, so that
-//! `O'Brien` is found by `brien`, `o'brien` and `obrien`. Scripts that write without spaces (Han,
+//! Punctuation parts words. What it parts without white space is kept whole too, beside the first
+//! part and the last, so that `O'Brien Smith` is found by `brien`, `o'brien` and "obrien smith". Scripts that write without spaces (Han,
 //! kana) give a word for each character; a query of several looks for them side by side.
 
 use tantivy::tokenizer::{
@@ -63,8 +63,10 @@ pub(super) fn chunk(text: &str) -> Chunk {
 }
 
 fn push(parts: &mut Vec<String>, run: &str) {
-    if !run.is_empty() {
-        parts.push(cut(fold(run).into_owned()));
+    let word = fold(run);
+    // Of marks without a letter nothing is left.
+    if !word.is_empty() {
+        parts.push(cut(word.into_owned()));
     }
 }
 
@@ -141,7 +143,8 @@ impl Analyzer {
         stem(&mut self.stemmer()?, word)
     }
 
-    /// All words of a text: each with its position, wholes and stems at that of their first part.
+    /// All words of a text: each with its position, a stem at that of its
+    /// word, a whole at those of its first and last part.
     pub(super) fn words(self, text: &str) -> Vec<Word> {
         let (name, text) = match text.split_once(NAME_END) {
             Some((name, text)) if self.is_named => (name, text),
@@ -154,10 +157,12 @@ impl Analyzer {
             words.push(Word { text: named(name, &start(text)), position });
         }
         for run in text.split_whitespace() {
-            let Chunk { parts, mut whole } = chunk(run);
-            for part in parts {
+            let Chunk { parts, whole } = chunk(run);
+            let ends = [0, parts.len().saturating_sub(1)];
+            for (at, part) in parts.into_iter().enumerate() {
+                let whole = whole.clone().filter(|_| ends.contains(&at));
                 let stem = stemmer.as_mut().and_then(|stemmer| stem(stemmer, &part));
-                for text in [Some(part), whole.take(), stem].into_iter().flatten() {
+                for text in [Some(part), whole, stem].into_iter().flatten() {
                     let text = if self.is_named { named(name, &text) } else { text };
                     words.push(Word { text, position });
                 }
@@ -236,14 +241,15 @@ mod tests {
         let plain = Analyzer::new(None).expect("plain");
         for (text, expected) in [
             ("Type 2 Diabetes", "0:type 1:2 2:diabetes"),
-            ("O'Brien, Müller", "0:o 0:obrien 1:brien 2:muller"),
+            ("O'Brien, Müller", "0:o 0:obrien 1:brien 1:obrien 2:muller"),
             ("Mu\u{308}ller STRASSE Straße", "0:muller 1:strasse 2:strasse"),
-            ("type-2 x", "0:type 0:type2 1:2 2:x"),
+            ("type-2 x", "0:type 0:type2 1:2 1:type2 2:x"),
             ("1.5 2024-02-29", "0:1 1:5 2:2024 3:02 4:29"),
             ("a.b.c.d.e", "0:a 1:b 2:c 3:d 4:e"),
-            ("http://loinc.org", "0:http 0:httploincorg 1:loinc 2:org"),
+            ("http://loinc.org", "0:http 0:httploincorg 1:loinc 2:org 2:httploincorg"),
             ("糖尿病 II型", "0:糖 1:尿 2:病 3:ii 4:型"),
             ("ab\u{ad}cd e\u{200b}f", "0:abcd 1:ef"),
+            ("a \u{301}\u{302} b-\u{301}", "0:a 1:b"),
             (" -- & ", ""),
             ("", ""),
         ] {

@@ -1,5 +1,6 @@
 //! The index itself: its files, who writes and who searches.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use tantivy::collector::TopDocs;
 use tantivy::columnar::Column;
-use tantivy::directory::MmapDirectory;
-use tantivy::indexer::IndexWriterOptions;
+use tantivy::directory::error::OpenReadError;
+use tantivy::directory::{Directory, INDEX_WRITER_LOCK, MmapDirectory};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::Query;
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions,
@@ -30,7 +32,7 @@ use super::query;
 use super::wait::{Asked, Waiting};
 
 /// The layout of the index and the making of words: another number, another index.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Memory for documents that are not in a file yet, the least that the library takes.
 const WRITER_BYTES: usize = 15_000_000;
 
@@ -105,6 +107,7 @@ impl FullText {
     /// As [`FullText::open`].
     pub fn reopen(&self) -> Result<(), FullTextError> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        self.ready.store(false, Ordering::SeqCst);
         files.close();
         *files = Arc::new(open(&self.options.folder, self.analyzer)?);
         let is_ready = position(&files, &self.options)?.is_some();
@@ -303,22 +306,48 @@ fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> FullTex
     FullTextError::Broken(cause.into())
 }
 
-/// The index in `folder`; what cannot be read makes room for an empty one.
+/// The index in `folder`; one that is damaged or of another making makes room for an empty one.
+/// Whatever else goes wrong says nothing about its files: they stay.
 fn open(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> {
     match open_once(folder, analyzer) {
-        Err(FullTextError::Broken(cause)) => {
+        Err(cause) if is_damage(&cause) => {
             tracing::warn!(%cause, "the full text index cannot be read and is made anew");
-            if folder.exists() {
-                std::fs::remove_dir_all(folder).map_err(broken)?;
-            }
-            open_once(folder, analyzer)
+            clear_away(folder)?;
+            Ok(open_once(folder, analyzer)?)
         }
-        outcome => outcome,
+        outcome => Ok(outcome?),
     }
 }
 
-fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> {
-    std::fs::create_dir_all(folder).map_err(broken)?;
+fn is_damage(error: &TantivyError) -> bool {
+    let is_of_content = |error: &io::Error| {
+        matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+    };
+    match error {
+        TantivyError::DataCorruption(_)
+        | TantivyError::IncompatibleIndex(_)
+        | TantivyError::SchemaError(_)
+        | TantivyError::OpenReadError(
+            OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_),
+        ) => true,
+        TantivyError::IoError(error) => is_of_content(error),
+        TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) => {
+            is_of_content(io_error)
+        }
+        _ => false,
+    }
+}
+
+/// Removes the files of an index that no other process writes.
+fn clear_away(folder: &Path) -> Result<(), FullTextError> {
+    let directory = MmapDirectory::open(folder).map_err(TantivyError::from)?;
+    let lock = directory.acquire_lock(&INDEX_WRITER_LOCK);
+    let _lock = lock.map_err(|_| FullTextError::Locked)?;
+    std::fs::remove_dir_all(folder).map_err(broken)
+}
+
+fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, TantivyError> {
+    std::fs::create_dir_all(folder)?;
     let (schema, fields) = schema();
     let words = TokenizerManager::default();
     words.register("words", analyzer);
@@ -326,7 +355,7 @@ fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> 
     // Nothing is kept beside the words, so a thread that compresses it would only wait.
     let settings =
         IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
-    let directory = MmapDirectory::open(folder).map_err(TantivyError::from)?;
+    let directory = MmapDirectory::open(folder)?;
     let builder = Index::builder().schema(schema).settings(settings).tokenizers(words);
     let index = builder.open_or_create(directory)?;
     let options = IndexWriterOptions::builder()
@@ -335,8 +364,22 @@ fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, FullTextError> 
         .num_merge_threads(1)
         .build();
     let writer = index.writer_with_options(options)?;
+    writer.set_merge_policy(Box::new(merging()));
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
     Ok(Files { index, reader, writer: Mutex::new(Some(writer)), fields })
+}
+
+/// Merges eight parts of about the same size into one.
+///
+/// A commit has few resources while few are written. By default all parts below 10,000 are of one
+/// size, so that every eight commits would write all of them again.
+fn merging() -> LogMergePolicy {
+    let mut merging = LogMergePolicy::default();
+    merging.set_min_num_segments(8);
+    merging.set_min_layer_size(64);
+    // Eightfold, as the power of two.
+    merging.set_level_log_size(3.0);
+    merging
 }
 
 fn schema() -> (Schema, Fields) {

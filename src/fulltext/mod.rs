@@ -16,7 +16,7 @@
 //! | `index` | the files, writing and searching |
 //! | `wait` | who waits for the index |
 //!
-//! Layer: 4. Imports `error`, `fhir`, `search`; owns `tantivy`. Calls block for milliseconds.
+//! Layer: 4. Imports `fhir`, `search`; owns `tantivy`. Calls block for milliseconds.
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#text> (rest 4.164)
 

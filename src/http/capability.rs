@@ -70,6 +70,8 @@ pub(super) struct Options {
     pub(super) deletes_many: bool,
     /// Whether words can be searched.
     pub(super) has_words: bool,
+    /// Whether references must lead somewhere.
+    pub(super) enforces_references: bool,
 }
 
 /// Bases whose statements are kept: a proxy or two, and localhost.
@@ -99,7 +101,9 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete => operations.push(kind.as_str()),
+                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                    operations.push(kind.as_str());
+                }
                 // One route serves both kinds of Bundle.
                 Kind::Batch => codes.extend([Kind::Transaction.as_str(), Kind::Batch.as_str()]),
                 _ => codes.push(kind.as_str()),
@@ -169,6 +173,13 @@ impl Capability {
             .into()
     }
 
+    fn reference_policy(&self) -> &'static [&'static str] {
+        if self.options.enforces_references {
+            return &["literal", "logical", "enforced", "local"];
+        }
+        &["literal", "logical", "local"]
+    }
+
     fn patch_formats(&self) -> Vec<&'static str> {
         if !self.types.contains(&Kind::Patch.as_str()) {
             return Vec::new();
@@ -216,7 +227,7 @@ impl Capability {
             .with("conditionalRead", if has(Kind::Read) { "full-support" } else { "not-supported" })
             .with("conditionalUpdate", conditional(Kind::Update))
             .with("conditionalDelete", deletes)
-            .with("referencePolicy", codes(&["literal", "logical", "local"]));
+            .with("referencePolicy", codes(self.reference_policy()));
         searches
             .declare(resource_type, resource)
             .with_some("operation", operations(&self.type_operations))
@@ -252,7 +263,11 @@ fn interactions(found: &[&'static str], offered: impl Fn(&str) -> bool) -> Vec<V
 fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
     let operation = |name: &&'static str| {
         let name = name.trim_start_matches('$');
-        let definition = format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}");
+        let definition = match name {
+            // FHIR has none of this name.
+            "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
+            name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
+        };
         Object::new().with("name", name).with("definition", definition).into()
     };
     (!names.is_empty()).then(|| names.iter().map(operation).collect())

@@ -9,7 +9,9 @@ use axum::http::Method;
 
 use crate::access::interaction::Kind;
 
-use super::fhir::{create, delete, history, meta, metadata, patch, read, search, system, update};
+use super::fhir::{
+    create, delete, history, meta, metadata, patch, read, reindex, search, system, update,
+};
 use super::health;
 use super::table::{Audit, Handler, Route};
 
@@ -79,6 +81,12 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(POST "/fhir/{type}/{id}/$meta-delete" MetaDelete meta::delete),
         fhir!(POST "/fhir/{type}/{id}/_history/{vid}/$meta-add" MetaAdd meta::add),
         fhir!(POST "/fhir/{type}/{id}/_history/{vid}/$meta-delete" MetaDelete meta::delete),
+        fhir!(POST "/fhir/$reindex" Reindex reindex::ask),
+        fhir!(POST "/fhir/{type}/$reindex" Reindex reindex::ask),
+        fhir!(POST "/fhir/{type}/{id}/$reindex" Reindex reindex::ask),
+        fhir!(GET "/fhir/$reindex" Reindex reindex::status),
+        fhir!(GET "/fhir/{type}/$reindex" Reindex reindex::status),
+        fhir!(GET "/fhir/{type}/{id}/$reindex" Reindex reindex::status),
         public!(GET "/fhir/metadata" metadata::metadata),
         public!(GET "/" health::landing),
     ];

@@ -90,6 +90,7 @@ impl Server {
             has_cors: !settings.cors_origins.is_empty(),
             deletes_many: engine.max_conditional_delete() > 1,
             has_words: engine.has_words(),
+            enforces_references: engine.enforces_references(),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {

@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::fhir::Canonical;
 use crate::fhir::json::Value;
 
 use super::package::{Pack, PackError, Section};
@@ -103,8 +104,7 @@ fn only_system<'s>(
     sources: &'s HashMap<Box<str>, Source>,
     depth: u8,
 ) -> Option<&'s str> {
-    let url = value_set.split('|').next().unwrap_or_default();
-    let source = sources.get(url)?;
+    let source = sources.get(Canonical::parse(value_set).url)?;
     let depth = depth.checked_sub(1)?;
     let direct = source.systems.iter().map(|system| Some(&**system));
     let imported = source.imports.iter().map(|import| only_system(import, sources, depth));

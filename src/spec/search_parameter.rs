@@ -1,6 +1,7 @@
 //! Search parameters: which there are for a type, and what each looks at.
 //!
-//! Layer: 1. Imports `fhir`. Expressions are texts here; `search` compiles and runs them.
+//! Layer: 1. Imports `fhir`, and `fhirpath` to check what users define. Expressions are texts here;
+//! `search` compiles and runs them.
 //!
 //! Spec: <https://hl7.org/fhir/R4/searchparameter.html>
 

@@ -37,9 +37,6 @@ pub trait Terminology: Debug + Send + Sync {
         is_below: bool,
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault>;
-
-    /// Whether the codes of the system (`url` or `url|version`) are known, all or some of them.
-    fn knows(&self, system: &str) -> bool;
 }
 
 /// What a value set consists of.
@@ -67,6 +64,9 @@ pub enum TerminologyFault {
     /// The value set imports itself, directly or through others.
     #[error("value set {0} imports itself")]
     Circular(String),
+    /// The value set imports or filters more than anybody waits for.
+    #[error("value set {0} takes too much work to expand")]
+    Laborious(String),
     /// The answer would be larger than was asked for.
     #[error("{what} has more than {limit} codes")]
     TooCostly {

@@ -21,6 +21,7 @@ use crate::error::{Error, root_cause};
 use super::PoolStatus;
 use super::failure;
 use super::tls::{AddressError, Tls};
+use super::write::Locks;
 
 /// Longest wait for a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,7 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Takes locks in the order of the array, which all writers sort alike.
-const LOCK: &str = "SELECT pg_advisory_lock(k) FROM unnest($1::bigint[]) k";
+const LOCK: &str = "SELECT CASE WHEN alone THEN pg_advisory_lock(k)::text \
+     ELSE pg_advisory_lock_shared(k)::text END FROM unnest($1::bigint[], $2::bool[]) l (k, alone)";
 /// Lets all of them go.
 const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
@@ -57,9 +59,11 @@ impl Address {
     fn target(&self, statement_timeout_ms: u32, flush: Flush) -> Result<Target, Error> {
         let (_, mut config, tls) = self.read().map_err(Error::internal)?;
         // Our statements keep their plans whatever the values, so planning each time is waste.
+        // Page links hold positions as text, so no setting of the database may change its form.
         config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
             "-c plan_cache_mode=force_generic_plan -c jit=off \
                  -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
+                 -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 \
                  -c idle_in_transaction_session_timeout=60s \
                  -c statement_timeout={statement_timeout_ms}",
             flush.setting()
@@ -265,19 +269,28 @@ impl Pool {
     /// A connection on which `sql`, a BEGIN, has run.
     pub(super) async fn begin(&self, sql: &str) -> Result<Transaction, Error> {
         let connection = Some(self.connection().await?);
-        let transaction = Transaction { connection, is_locked: false };
+        let transaction = Transaction { connection, locks: Locks::new() };
         transaction.batch_execute(sql).await.map_err(failure::error)?;
         Ok(transaction)
     }
 
-    /// The same once nobody else holds one of `keys`; they are held until the transaction has ended.
+    /// The same once nobody is in the way of `locks`; they are held until the transaction has ended.
     ///
     /// The locks come first, so that the transaction sees what their last holder committed.
-    pub(super) async fn begin_locked(&self, keys: &[i64], sql: &str) -> Result<Transaction, Error> {
+    pub(super) async fn begin_locked(
+        &self,
+        locks: &Locks,
+        sql: &str,
+    ) -> Result<Transaction, Error> {
+        if locks.is_empty() {
+            return self.begin(sql).await;
+        }
         let connection = Some(self.connection().await?);
-        let transaction = Transaction { connection, is_locked: true };
+        let transaction = Transaction { connection, locks: locks.clone() };
+        let (keys, alone): (Vec<i64>, Vec<bool>) =
+            locks.iter().map(|(key, alone)| (*key, *alone)).unzip();
         let statement = transaction.prepare_cached(LOCK).await.map_err(failure::error)?;
-        transaction.query(&statement, &[&keys]).await.map_err(failure::error)?;
+        transaction.query(&statement, &[&keys, &alone]).await.map_err(failure::error)?;
         transaction.batch_execute(sql).await.map_err(failure::error)?;
         Ok(transaction)
     }
@@ -293,11 +306,17 @@ impl Pool {
 /// what it acknowledged would never be committed.
 pub(super) struct Transaction {
     connection: Option<Object>,
-    /// Whether the connection holds locks that outlast the transaction.
-    is_locked: bool,
+    /// The locks that the connection holds, which outlast the transaction.
+    locks: Locks,
 }
 
 impl Transaction {
+    /// Whether it has all of `locks` already.
+    pub(super) fn holds(&self, locks: &Locks) -> bool {
+        let has = |(key, alone): (&i64, &bool)| self.locks.get(key).is_some_and(|own| own >= alone);
+        locks.iter().all(has)
+    }
+
     /// Ends it well; the connection goes back to the pool.
     pub(super) async fn commit(self) -> Result<(), tokio_postgres::Error> {
         self.end("COMMIT").await
@@ -312,7 +331,7 @@ impl Transaction {
     async fn end(mut self, sql: &str) -> Result<(), tokio_postgres::Error> {
         self.batch_execute(sql).await?;
         // Ended is ended: a connection that then keeps its locks is closed, and so loses them.
-        if !self.is_locked || self.batch_execute(UNLOCK).await.is_ok() {
+        if self.locks.is_empty() || self.batch_execute(UNLOCK).await.is_ok() {
             drop(self.connection.take());
         }
         Ok(())

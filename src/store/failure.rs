@@ -7,6 +7,10 @@ use crate::error::Error;
 
 /// The code raised by `kiln_conflict()`.
 const CONFLICT: &str = "KC001";
+/// The code raised by `kiln_current()`.
+const OLD_PARAMETERS: &str = "KC002";
+/// `lock_not_available`
+const NOT_IN_TIME: &str = "55P03";
 
 /// An interaction error for a failed statement.
 pub(super) fn error(cause: tokio_postgres::Error) -> Error {
@@ -63,11 +67,24 @@ pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
         // Writers race for names, and to supersede a version. Any other key that is taken stays taken.
         let is_contended = database.table().is_some_and(|t| t == "ident" || t.starts_with("hist_"));
         let is_taken = *code == SqlState::UNIQUE_VIOLATION && is_contended;
-        if code.code() == CONFLICT || raced.contains(code) || is_taken {
+        let is_ours = [CONFLICT, OLD_PARAMETERS].contains(&code.code());
+        if is_ours || raced.contains(code) || is_taken {
             return CommitError::Raced;
         }
     }
     CommitError::Failed(error(cause))
+}
+
+/// Whether a write was refused because its index rows are of search parameters of before.
+pub(super) fn has_old_parameters(cause: &tokio_postgres::Error) -> bool {
+    cause.code().is_some_and(|code| code.code() == OLD_PARAMETERS)
+}
+
+/// Whether a lock was not to be had within `lock_timeout`.
+pub(super) fn is_lock_timeout(error: &Error) -> bool {
+    let (Error::Unavailable(cause) | Error::Internal(cause)) = error else { return false };
+    let cause = cause.downcast_ref::<tokio_postgres::Error>();
+    cause.and_then(tokio_postgres::Error::code).is_some_and(|code| code.code() == NOT_IN_TIME)
 }
 
 /// Whether a statement was ended because it took too long: it did nothing.

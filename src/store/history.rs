@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
 
 use super::connection::Reader;
+use super::cursor::{self, Seal};
 use super::resource::visible;
 use super::rows::{self, Edge, Timestamptz};
-use super::search::cursor::{self, Seal};
 use super::write::WriteTx;
 use super::{Store, TENANT, failure};
 

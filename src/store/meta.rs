@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
+use tokio_postgres::types::ToSql;
 
 use crate::access::{CommitError, Disclosed, Permit, Unaudited};
 use crate::error::Error;
@@ -192,11 +193,15 @@ impl KnownUses {
 pub(super) struct MetaChange {
     found: Current,
     meta: Option<Bytes>,
+    /// The profiles, labels and tags in it.
+    pub(super) uses: Vec<MetaUse>,
     at: Instant,
+    /// Whether it is about this version, be it current or not; else about the resource.
+    is_of_version: bool,
 }
 
-const CHANGE_CURRENT: &str = "WITH changed AS (UPDATE res SET meta = $4 \
-    WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5::jsonb RETURNING rid, dk, vid, rt) \
+const CHANGE_CURRENT: &str = "WITH changed AS (UPDATE res SET meta = $4, xid = pg_current_xact_id() \
+    WHERE rid = $1 AND dk = $2 AND vid = $3 AND xid = $5 RETURNING rid, dk, vid, rt) \
     INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6::timestamptz, rid, dk, vid, rt, 'M' FROM changed";
 
 const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4 \
@@ -204,25 +209,39 @@ const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4 \
     INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6::timestamptz, rid, dk, vid, rt, 'M' FROM changed";
 
 impl MetaChange {
-    /// Changes the version where it is: current, or superseded.
+    /// The resource whose version it changes.
+    pub(super) fn resource_type(&self) -> ResourceType {
+        self.found.version.identity.resource_type
+    }
+
+    /// Changes the version where it is: current or, when it was named, superseded.
     pub(super) async fn write(
         &self,
         store: &Store,
         connection: &Object,
     ) -> Result<(), CommitError> {
-        if self.set(CHANGE_CURRENT, connection).await? {
+        if self.set(CHANGE_CURRENT, &self.found.state, connection).await? {
             return self.reindex(store, connection).await;
         }
-        if self.set(CHANGE_OLD, connection).await? { Ok(()) } else { Err(CommitError::Raced) }
+        let before = self.found.version.meta.as_deref().map(JsonText);
+        if self.is_of_version && self.set(CHANGE_OLD, &before, connection).await? {
+            return Ok(());
+        }
+        Err(CommitError::Raced)
     }
 
-    async fn set(&self, sql: &str, connection: &Object) -> Result<bool, CommitError> {
+    /// Sets `meta` where the row is still as `before` says; whether it was.
+    async fn set(
+        &self,
+        sql: &str,
+        before: &(dyn ToSql + Sync),
+        connection: &Object,
+    ) -> Result<bool, CommitError> {
         let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
-        let before = self.found.version.meta.as_deref().map(JsonText);
         let after = self.meta.as_deref().map(JsonText);
         let (rid, version) = (self.found.rid, self.found.version.version.0);
         let changed = connection
-            .execute(&statement, &[&rid, &BUCKET, &version, &after, &before, &Timestamptz(self.at)])
+            .execute(&statement, &[&rid, &BUCKET, &version, &after, before, &Timestamptz(self.at)])
             .await
             .map_err(failure::commit_error)?;
         Ok(changed == 1)
@@ -242,7 +261,7 @@ impl MetaChange {
             now: Some((&now, patients)),
             patients,
         };
-        write::reindex(connection, &[indexed]).await
+        write::reindex(store, connection, &[indexed], known.epoch).await
     }
 }
 
@@ -289,15 +308,16 @@ impl WriteTx {
         Ok((uses, Disclosed::default()))
     }
 
-    /// Sets `meta` of the version `found` in place; `uses` are the profiles, labels and tags in it.
+    /// Sets `meta` of the version `found` in place; `uses` are the profiles, labels and tags in it. With
+    /// `is_of_version`, also when another version has followed it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn set_meta(
+    /// [`Error::Internal`] when the permit is for another type.
+    pub fn set_meta(
         &mut self,
-        found: Current,
+        (found, is_of_version): (Current, bool),
         meta: Option<Bytes>,
-        uses: &[MetaUse],
+        uses: Vec<MetaUse>,
         at: Instant,
         permit: &Permit<'_>,
     ) -> Result<(), Error> {
@@ -305,9 +325,7 @@ impl WriteTx {
         if resource_type != found.version.identity.resource_type {
             return Err(Error::internal("a meta was set under a permit for another type"));
         }
-        let uses: Vec<_> = uses.iter().map(|used| (resource_type, used)).collect();
-        self.store().note_uses(&uses).await?;
-        self.change(MetaChange { found, meta, at });
+        self.change(MetaChange { found, meta, uses, at, is_of_version });
         Ok(())
     }
 }

@@ -9,15 +9,18 @@
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
 mod connection;
+mod cursor;
 mod failure;
 pub mod hash;
 pub mod history;
 mod index;
+mod integrity;
 mod ledger;
 pub mod maintenance;
 mod meta;
 mod migrate;
 mod reads;
+mod reindex;
 mod resource;
 mod rows;
 pub mod search;
@@ -37,11 +40,13 @@ use crate::search::extract::Extractor;
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
+pub use integrity::{Integrity, Ties};
 pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
+pub use reindex::{Build, BuildScope};
 pub use resource::Current;
 pub use tls::AddressError;
-pub use write::{Staged, WriteTx};
+pub use write::{Staged, Wanted, WriteTx};
 
 use connection::{Pipelines, Pool};
 use hash::Hasher;
@@ -64,8 +69,10 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
+        reindex::STATEMENTS,
         resource::STATEMENTS,
         write::STATEMENTS,
+        write::INTEGRITY_STATEMENTS,
     ]
     .into_iter()
     .flatten()
@@ -115,11 +122,15 @@ pub(crate) struct Inner {
 }
 
 impl Store {
-    /// Connects to a migrated database.
+    /// Connects to a migrated database, in which these rules hold.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be reached; [`Error::Internal`] when it has no schema.
-    pub async fn connect(address: &Address, sizes: Sizes) -> Result<Self, Error> {
+    pub async fn connect(
+        address: &Address,
+        sizes: Sizes,
+        integrity: Integrity,
+    ) -> Result<Self, Error> {
         let readers =
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let reads =
@@ -143,7 +154,7 @@ impl Store {
             counts: search::Counts::default(),
             ledger,
             hasher,
-            indexer: Indexer::default(),
+            indexer: Indexer::new(integrity),
             rids: Rids::default(),
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
@@ -165,9 +176,20 @@ impl Store {
         &self.0.hasher
     }
 
-    /// From now on these search parameters make the index rows of what is written.
-    pub fn use_extractor(&self, extractor: Arc<Extractor>) {
-        self.0.indexer.set(extractor, &self.0.hasher);
+    /// From now on these search parameters make the index rows of what is written: those of an
+    /// epoch of the database (0: FHIR's own).
+    pub fn use_extractor(&self, extractor: Arc<Extractor>, epoch: i64) {
+        self.0.indexer.set(extractor, epoch, &self.0.hasher);
+    }
+
+    /// Which rules between resources hold.
+    pub fn integrity(&self) -> &Integrity {
+        self.0.indexer.integrity()
+    }
+
+    /// Waits until a write was refused because other search parameters are in force by now.
+    pub async fn has_old_parameters(&self) {
+        self.0.indexer.refused().await;
     }
 
     /// The search parameters in force.

@@ -86,7 +86,7 @@ impl Together for Reads {
 fn answers(batch: &[Read], rows: &[Row]) -> Result<Vec<Option<Current>>, Error> {
     let mut answers: Vec<Option<Current>> = batch.iter().map(|_| None).collect();
     for row in rows {
-        let place: i64 = row.try_get(7).map_err(failure::error)?;
+        let place: i64 = row.try_get(8).map_err(failure::error)?;
         let place = usize::try_from(place - 1).map_err(Error::internal)?;
         let (Some(read), Some(answer)) = (batch.get(place), answers.get_mut(place)) else {
             // Whose row it is cannot be told, and "not known" would be a lie.

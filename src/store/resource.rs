@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
 use super::connection::Reader;
+use super::rows::RowState;
 use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
@@ -18,14 +19,14 @@ macro_rules! visible {
 }
 
 const CURRENT: &str = concat!(
-    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
     visible!("r")
 );
 
 const CURRENT_OF_MANY: &str = concat!(
-    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, w.place \
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, w.place \
      FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) \
      JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
@@ -33,12 +34,12 @@ const CURRENT_OF_MANY: &str = concat!(
 );
 
 const VERSION: &str = concat!(
-    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid \
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
     visible!("r"),
     " UNION ALL \
-     SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid \
+     SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid, h.xid \
      FROM ident i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk AND h.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
     visible!("h")
@@ -50,7 +51,7 @@ macro_rules! find_recorded {
     ($from:literal) => {
         concat!(
             "WITH found AS MATERIALIZED \
-             (SELECT w.*, r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid FROM ",
+             (SELECT w.*, r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid FROM ",
             $from,
             " JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
@@ -59,7 +60,7 @@ macro_rules! find_recorded {
              source, request_id, method, query, pats, entities) \
              SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \
              method, query, pats, '{}' FROM found WHERE op <> 'D') \
-             SELECT vid, lu, op, meta, body, pats, rid, place FROM found"
+             SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
         )
     };
 }
@@ -101,6 +102,7 @@ pub struct Current {
     /// Hashes of its patients.
     pub patients: Vec<i64>,
     pub(super) rid: i64,
+    pub(super) state: RowState,
 }
 
 impl Current {
@@ -199,7 +201,7 @@ impl WriteTx {
             self.keep((*identity).clone(), None);
         }
         for row in &rows {
-            let place: i64 = row.try_get(7).map_err(failure::error)?;
+            let place: i64 = row.try_get(8).map_err(failure::error)?;
             let identity = usize::try_from(place - 1).ok().and_then(|at| identities.get(at));
             let identity = identity.ok_or_else(|| Error::internal("a row that was not asked"))?;
             let found = current(row, (*identity).clone())?;
@@ -286,6 +288,7 @@ pub(super) fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
         version: rows::version(row, 0, identity)?,
         patients: row.try_get(5).map_err(failure::error)?,
         rid: row.try_get(6).map_err(failure::error)?,
+        state: row.try_get(7).map_err(failure::error)?,
     })
 }
 

@@ -39,6 +39,35 @@ impl<'a> FromSql<'a> for Timestamptz {
     }
 }
 
+/// What tells one state of a row of `res` from all others: the transaction that touched it last, to
+/// write a version, to change `meta` in place or to build its index rows anew. A writer that finds
+/// another one than it has read has worked on what is no more.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct RowState(u64);
+
+impl RowState {
+    /// Of a row that is not there.
+    pub(super) const NONE: Self = Self(0);
+}
+
+impl ToSql for RowState {
+    accepts!(XID8);
+    to_sql_checked!();
+
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
+        out.put_u64(self.0);
+        Ok(IsNull::No)
+    }
+}
+
+impl<'a> FromSql<'a> for RowState {
+    accepts!(XID8);
+
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+        Ok(Self(u64::from_be_bytes(raw.try_into()?)))
+    }
+}
+
 /// A `timestamptz` that may be open.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Edge {

@@ -1,8 +1,9 @@
 //! Writes: versions collected by one interaction, made durable in one statement with their ledger rows.
 //!
 //! A writer reads without locks, stages the version it wants to follow, and the statement ends in
-//! `kiln_conflict()` when another version came between. Rows are locked in the order of their keys,
-//! so writers of shared rows wait for each other instead of deadlocking.
+//! `kiln_conflict()` when the row was touched between: by another version, a change of `meta` or a
+//! build of the index. Rows are locked in the order of their keys, so writers of shared rows wait for
+//! each other instead of deadlocking.
 
 use std::collections::HashMap;
 
@@ -17,22 +18,27 @@ use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
 
 use super::connection::Transaction;
 use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
+use super::integrity::Ties;
 use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
-use super::resource::Current;
-use super::rows::{JsonText, Timestamptz};
+use super::resource::{Current, visible};
+use super::rows::{JsonText, RowState, Timestamptz};
 use super::seats::Seat;
 use super::{BUCKET, Store, TENANT, failure};
 
+mod integrity;
 mod locks;
 mod queue;
 mod rid;
 mod statements;
 
+pub use integrity::Wanted;
+pub(super) use integrity::{Locks, STATEMENTS as INTEGRITY_STATEMENTS};
 pub(super) use queue::SharedWrites;
 pub(super) use rid::Rids;
 pub(super) use statements::STATEMENTS;
 
+use integrity::Guarded;
 use queue::Unit;
 
 /// Most versions in one statement.
@@ -61,6 +67,8 @@ pub struct Staged {
     pub uses: Vec<MetaUse>,
     /// Its rows in the index; none for a deletion.
     pub index: IndexRows,
+    /// What rules between resources have a say in; nothing for a deletion.
+    pub ties: Ties,
 }
 
 /// The writes of one interaction, not yet durable.
@@ -74,6 +82,10 @@ pub struct WriteTx {
     seat: Option<Seat>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
+    guarded: Vec<Guarded>,
+    wanted: Wanted,
+    /// The patients within the caller's reach; `None`: everything.
+    reach: Option<Vec<i64>>,
 }
 
 impl WriteTx {
@@ -94,6 +106,7 @@ impl WriteTx {
         if permit.resource_type()? != staged.identity.resource_type {
             return Err(Error::internal("a version was staged under a permit for another type"));
         }
+        self.guarded.extend(Guarded::of(&staged, &self.store));
         self.staged.push(staged);
         Ok(())
     }
@@ -143,7 +156,11 @@ impl WriteTx {
         self.prefetched.clear();
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.begin(BEGIN_SNAPSHOT).await?,
+            None => {
+                let locks = self.wanted(&[]);
+                let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
+                begun.map_err(CommitError::Failed)?
+            }
         };
         let staged = std::mem::take(&mut self.staged);
         let changes = std::mem::take(&mut self.changes);
@@ -164,6 +181,9 @@ impl WriteTx {
                 uses.push((staged.identity.resource_type, used));
             }
         }
+        for change in &self.changes {
+            uses.extend(change.uses.iter().map(|used| (change.resource_type(), used)));
+        }
         match &self.connection {
             // To wait for another connection while holding one could be to wait for ever.
             Some(connection) => self.store.note_uses_on(&uses, connection).await,
@@ -178,6 +198,9 @@ impl WriteTx {
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
         self.note_uses().await?;
+        if !self.guarded.is_empty() {
+            return self.commit_guarded(rows).await;
+        }
         if self.is_single_statement() {
             if self.staged.is_empty() {
                 return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
@@ -233,13 +256,22 @@ impl UnitOfWork for WriteTx {
 
 impl Units for Store {
     type Unit = WriteTx;
+    type Memory = Wanted;
 
-    fn begin(&self, _permit: &Permit<'_>) -> WriteTx {
-        let store = self.clone();
-        let (staged, changes, entries) = (vec![], vec![], vec![]);
-        let (connection, seat, raced) = (None, None, false);
-        let prefetched = HashMap::new();
-        WriteTx { store, staged, changes, entries, connection, seat, raced, prefetched }
+    fn begin(&self, permit: &Permit<'_>, memory: &Wanted) -> WriteTx {
+        WriteTx {
+            store: self.clone(),
+            staged: Vec::new(),
+            changes: Vec::new(),
+            entries: Vec::new(),
+            connection: None,
+            seat: None,
+            raced: false,
+            prefetched: HashMap::new(),
+            guarded: Vec::new(),
+            wanted: memory.clone(),
+            reach: visible(permit).map(<[i64]>::to_vec),
+        }
     }
 
     async fn read(
@@ -315,18 +347,28 @@ async fn write_chunk(
     let before: Result<Vec<_>, Error> =
         staged.iter().map(|staged| staged.rows_before(&known)).collect();
     let before = before.map_err(CommitError::Failed)?;
-    let (mut versions, mut index) = (VersionColumns::default(), IndexColumns::default());
-    for (staged, before) in staged.iter().zip(&before) {
+    let renewed: Result<Vec<_>, Error> =
+        staged.iter().map(|staged| staged.renewed_rows(&known)).collect();
+    let renewed = renewed.map_err(CommitError::Failed)?;
+    let mut versions = VersionColumns { epoch: known.epoch, ..VersionColumns::default() };
+    let mut indexed = Vec::with_capacity(staged.len());
+    for ((staged, before), renewed) in staged.iter().zip(&before).zip(&renewed) {
         let rid = match &staged.prior {
             Some(prior) => prior.rid,
             None => store.0.rids.next(connection).await.map_err(CommitError::Failed)?,
         };
         let identity = store.identity(&staged.identity);
         versions.push(staged, identity);
-        index.push(&staged.indexed(rid, identity, before.as_ref()));
+        let now = renewed.as_ref().unwrap_or(&staged.index);
+        indexed.push(staged.indexed(rid, identity, before.as_ref(), now));
     }
-    let sql = versions.statement(rows.len());
-    execute(connection, sql, rows, &index, &versions.parameters()).await?.map_err(error)
+    let index = IndexColumns::of(&indexed);
+    let sql = versions.statement(index.len(), rows.len());
+    let done = execute(connection, sql, rows, &index, &versions.parameters()).await?;
+    if done.as_ref().is_err_and(failure::has_old_parameters) {
+        store.0.indexer.renewed(known.epoch).await;
+    }
+    done.map_err(error)
 }
 
 /// Runs a statement that writes the index, with its ledger rows and what else it takes.
@@ -347,13 +389,19 @@ async fn execute(
     Ok(connection.execute(&statement, &parameters).await.map(drop))
 }
 
-/// Brings the index to what versions say that stay as they are.
-pub(super) async fn reindex(connection: &Object, all: &[Indexed<'_>]) -> Result<(), CommitError> {
-    let mut index = IndexColumns::default();
-    for indexed in all {
-        index.push(indexed);
+/// Brings the index to what versions say that stay as they are; their rows are of `epoch`.
+pub(super) async fn reindex(
+    store: &Store,
+    connection: &Object,
+    all: &[Indexed<'_>],
+    epoch: i64,
+) -> Result<(), CommitError> {
+    let index = IndexColumns::of(all);
+    let done = execute(connection, statements::INDEX, &[], &index, &[&epoch]).await?;
+    if done.as_ref().is_err_and(failure::has_old_parameters) {
+        store.0.indexer.renewed(epoch).await;
     }
-    execute(connection, statements::INDEX, &[], &index, &[]).await?.map_err(failure::commit_error)
+    done.map_err(failure::commit_error)
 }
 
 impl Staged {
@@ -363,11 +411,20 @@ impl Staged {
         live.map(|prior| known.rows_of(&prior.version)).transpose()
     }
 
+    /// Its rows by the search parameters of now, where those it was prepared by are others.
+    fn renewed_rows(&self, known: &Parameters) -> Result<Option<IndexRows>, Error> {
+        let old = self.body.as_ref().filter(|_| self.index.epoch != known.epoch);
+        let rows =
+            |body: &bytes::Bytes| known.rows_of_parts(&self.identity, self.meta.as_deref(), body);
+        old.map(rows).transpose()
+    }
+
     fn indexed<'a>(
         &'a self,
         rid: i64,
         identity: i64,
         before: Option<&'a IndexRows>,
+        now: &'a IndexRows,
     ) -> Indexed<'a> {
         let patients_before = self.prior.as_ref().map_or(&[][..], |prior| &prior.patients);
         Indexed {
@@ -375,7 +432,7 @@ impl Staged {
             identity,
             resource_type: self.identity.resource_type,
             before: before.map(|rows| (rows, patients_before)),
-            now: self.body.is_some().then_some((&self.index, &self.patients)),
+            now: self.body.is_some().then_some((now, &self.patients)),
             patients: &self.patients,
         }
     }
@@ -384,7 +441,8 @@ impl Staged {
 /// Versions column by column, as `unnest` takes them.
 #[derive(Default)]
 struct VersionColumns<'a> {
-    prior: Vec<i32>,
+    /// The state of the row that is replaced; none for a new one.
+    prior: Vec<RowState>,
     version: Vec<i32>,
     operation: Vec<i8>,
     id: Vec<&'a str>,
@@ -392,12 +450,14 @@ struct VersionColumns<'a> {
     last_updated: Vec<Timestamptz>,
     meta: Vec<Option<JsonText<'a>>>,
     body: Vec<Option<JsonText<'a>>>,
+    /// Of the search parameters that made the rows of all.
+    epoch: i64,
 }
 
 impl<'a> VersionColumns<'a> {
     fn push(&mut self, staged: &'a Staged, identity: i64) {
-        let prior = staged.prior.as_ref().map_or(0, |prior| prior.version.version.0);
-        self.prior.push(prior);
+        let prior = staged.prior.as_ref().map(|prior| prior.state);
+        self.prior.push(prior.unwrap_or(RowState::NONE));
         self.version.push(staged.version.0);
         self.operation.push(staged.operation.code().cast_signed());
         self.id.push(staged.identity.id.as_str());
@@ -407,19 +467,19 @@ impl<'a> VersionColumns<'a> {
         self.body.push(staged.body.as_deref().map(JsonText));
     }
 
-    /// The smallest statement that writes all of them and `rows` ledger rows.
-    fn statement(&self, rows: usize) -> &'static str {
-        let is_one = self.prior.len() == 1 && rows == 1;
-        if self.prior.iter().all(|prior| *prior == 0) {
+    /// The smallest statement that writes all of them with `keys` of the index and `rows` ledger rows.
+    fn statement(&self, keys: usize, rows: usize) -> &'static str {
+        let is_one = keys == 1 && rows == 1;
+        if self.prior.iter().all(|prior| *prior == RowState::NONE) {
             if is_one { statements::CREATE_ONE } else { statements::CREATE }
-        } else if self.prior.iter().all(|prior| *prior > 0) {
+        } else if self.prior.iter().all(|prior| *prior != RowState::NONE) {
             if is_one { statements::SUPERSEDE_ONE } else { statements::SUPERSEDE }
         } else {
             statements::WRITE
         }
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
         [
             &self.prior,
             &self.version,
@@ -429,6 +489,7 @@ impl<'a> VersionColumns<'a> {
             &self.last_updated,
             &self.meta,
             &self.body,
+            &self.epoch,
         ]
     }
 }

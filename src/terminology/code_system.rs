@@ -70,8 +70,9 @@ impl CodeSystem {
             concepts: Vec::new(),
             by_code: HashMap::new(),
         };
-        system.read_concepts(resource);
-        system.read_relations(&relations(resource));
+        let mut links = system.read_concepts(resource);
+        links.extend(system.related(&relations(resource)));
+        system.link(links);
         Some(system)
     }
 
@@ -91,7 +92,7 @@ impl CodeSystem {
     }
 
     /// All places.
-    pub(super) fn all(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = u32> {
         0..self.concepts.len() as u32
     }
 
@@ -112,18 +113,19 @@ impl CodeSystem {
         if self.case_sensitive { Cow::Borrowed(code) } else { Cow::Owned(code.to_lowercase()) }
     }
 
-    fn read_concepts(&mut self, resource: &Value<'_>) {
+    /// Reads the concepts; gives the links, parent and child, that nesting makes.
+    fn read_concepts(&mut self, resource: &Value<'_>) -> Vec<(u32, u32)> {
         // Other meanings of nesting say nothing about subsumption.
         let is_nested = matches!(resource.str_at("hierarchyMeaning"), None | Some("is-a"));
+        let mut links = Vec::new();
         let mut rest: Vec<(Option<u32>, &Value<'_>)> = Vec::new();
         rest.extend(resource.items_at("concept").iter().rev().map(|concept| (None, concept)));
         while let Some((parent, value)) = rest.pop() {
             let Some(at) = self.add(value) else { continue };
-            if let Some(parent) = parent.filter(|_| is_nested) {
-                self.link(parent, at);
-            }
+            links.extend(parent.filter(|_| is_nested).map(|parent| (parent, at)));
             rest.extend(value.items_at("concept").iter().rev().map(|inner| (Some(at), inner)));
         }
+        links
     }
 
     fn add(&mut self, value: &Value<'_>) -> Option<u32> {
@@ -148,16 +150,8 @@ impl CodeSystem {
         Some(at)
     }
 
-    fn link(&mut self, parent: u32, child: u32) {
-        let children = &mut self.concepts[parent as usize].children;
-        if !children.contains(&child) {
-            children.push(child);
-            self.concepts[child as usize].parents.push(parent);
-        }
-    }
-
-    /// Links what properties name as parents and children.
-    fn read_relations(&mut self, relations: &HashMap<Box<str>, bool>) {
+    /// The links, parent and child, that properties name.
+    fn related(&self, relations: &HashMap<Box<str>, bool>) -> Vec<(u32, u32)> {
         let mut links = Vec::new();
         for (at, concept) in (0..).zip(&self.concepts) {
             for (name, value) in &concept.properties {
@@ -166,8 +160,16 @@ impl CodeSystem {
                 links.push(if *is_parent { (other, at) } else { (at, other) });
             }
         }
+        links
+    }
+
+    /// Links parents and children, however often that was said.
+    fn link(&mut self, mut links: Vec<(u32, u32)>) {
+        links.sort_unstable();
+        links.dedup();
         for (parent, child) in links {
-            self.link(parent, child);
+            self.concepts[parent as usize].children.push(child);
+            self.concepts[child as usize].parents.push(parent);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use crate::fhir::Canonical;
+
 use super::code_system::{CodeSystem, Content};
 use super::value_set::ValueSet;
 
@@ -48,7 +50,7 @@ impl Definitions {
 
     /// The code system of this canonical; where nobody has the version, the newest with codes.
     pub(super) fn system(&self, canonical: &str) -> Option<&CodeSystem> {
-        let (url, version) = parted(canonical);
+        let Canonical { url, version, .. } = Canonical::parse(canonical);
         let places = self.systems_by_url.get(url)?;
         let newest_first = || places.iter().rev().map(|at| &self.systems[*at]);
         let of_version =
@@ -59,7 +61,7 @@ impl Definitions {
 
     /// The value set of this canonical; with a version only that one.
     pub(super) fn value_set(&self, canonical: &str) -> Option<&ValueSet> {
-        let (url, version) = parted(canonical);
+        let Canonical { url, version, .. } = Canonical::parse(canonical);
         let places = self.value_sets_by_url.get(url)?;
         let mut newest_first = places.iter().rev().map(|at| &self.value_sets[*at]);
         newest_first.find(|it| version.is_none() || it.version.as_deref() == version)
@@ -72,15 +74,7 @@ impl Definitions {
 
     /// The code system that says that this value set is all of its codes.
     pub(super) fn system_of_value_set(&self, url: &str) -> Option<&CodeSystem> {
-        Some(&self.systems[*self.systems_by_value_set.get(parted(url).0)?])
-    }
-}
-
-/// Url and version of a canonical.
-pub(super) fn parted(canonical: &str) -> (&str, Option<&str>) {
-    match canonical.split_once('|') {
-        Some((url, version)) => (url, Some(version)),
-        None => (canonical, None),
+        Some(&self.systems[*self.systems_by_value_set.get(Canonical::parse(url).url)?])
     }
 }
 

@@ -3,11 +3,14 @@
 //! Spec: <https://hl7.org/fhir/R4/valueset.html#compositions>,
 //! <https://hl7.org/fhir/R4/snomedct.html#implicit>
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::fhir::Canonical;
 use crate::spec::terminology::TerminologyFault;
 
 use super::Image;
 use super::code_system::{CodeSystem, Content};
-use super::definitions::parted;
 use super::filter::matching;
 use super::set::CodeSet;
 use super::value_set::{Filter, Part, ValueSet};
@@ -16,13 +19,16 @@ use super::value_set::{Filter, Part, ValueSet};
 const MAX_DEPTH: usize = 20;
 /// Codes that may be collected on the way to a smaller answer.
 const MAX_COLLECTED: usize = 200_000;
+/// Concepts and codes that may be looked at on the way, however often each.
+const MAX_WORK: usize = 10_000_000;
+/// How much a code costs that is kept until the end.
+const KEEPING: usize = 10;
 
 const SNOMED: &str = "http://snomed.info/sct";
 
 /// The codes of a value set.
 pub(super) fn expand(image: &Image, name: &str, limit: usize) -> Result<CodeSet, TerminologyFault> {
-    let bound = limit.max(MAX_COLLECTED);
-    Expansion { image, name, limit, bound, open: Vec::new() }.named(name)
+    Expansion::of(image, name, limit).named(name).map(Rc::unwrap_or_clone)
 }
 
 struct Expansion<'i> {
@@ -31,20 +37,31 @@ struct Expansion<'i> {
     name: &'i str,
     limit: usize,
     bound: usize,
+    /// How much more may be looked at.
+    work: usize,
     /// The value sets that are being expanded, outermost first.
     open: Vec<&'i ValueSet>,
+    /// Those that were, by their place in memory: a value set may be imported many times.
+    done: HashMap<*const ValueSet, Rc<CodeSet>>,
 }
 
 impl<'i> Expansion<'i> {
-    fn named(&mut self, name: &str) -> Result<CodeSet, TerminologyFault> {
+    fn of(image: &'i Image, name: &'i str, limit: usize) -> Self {
+        let bound = limit.max(MAX_COLLECTED);
+        let (open, done) = Default::default();
+        Self { image, name, limit, bound, work: MAX_WORK, open, done }
+    }
+
+    fn named(&mut self, name: &str) -> Result<Rc<CodeSet>, TerminologyFault> {
+        self.spend(1)?;
         if let Some(value_set) = self.image.value_set(name) {
             return self.value_set(name, value_set);
         }
         if let Some(part) = implicit(name)? {
-            return self.part(name, &part, true);
+            return self.part(name, &part, true).map(Rc::new);
         }
         match self.image.system_of_value_set(name) {
-            Some(system) => self.part(name, &Part::whole(&system.url), true),
+            Some(system) => self.part(name, &Part::whole(&system.url), true).map(Rc::new),
             None => Err(TerminologyFault::UnknownValueSet(name.to_owned())),
         }
     }
@@ -53,26 +70,40 @@ impl<'i> Expansion<'i> {
         &mut self,
         name: &str,
         value_set: &'i ValueSet,
-    ) -> Result<CodeSet, TerminologyFault> {
+    ) -> Result<Rc<CodeSet>, TerminologyFault> {
+        if let Some(set) = self.done.get(&std::ptr::from_ref(value_set)) {
+            return Ok(set.clone());
+        }
         let is_open = self.open.iter().any(|open| std::ptr::eq(*open, value_set));
         if is_open || self.open.len() == MAX_DEPTH {
             return Err(TerminologyFault::Circular(name.to_owned()));
         }
         self.open.push(value_set);
         let mut set = CodeSet::default();
+        self.spend(value_set.listed.len())?;
         for (system, code) in &value_set.listed {
             set.insert(system, code);
         }
         for part in &value_set.include {
-            set.unite(self.part(name, part, value_set.has_inactive)?);
+            let found = self.part(name, part, value_set.has_inactive)?;
+            self.spend(found.codes.len() + found.systems.len())?;
+            set.unite(found);
             self.bounded(&set)?;
         }
         let mut is_whole = true;
         for part in &value_set.exclude {
-            is_whole &= set.subtract(&self.part(name, part, true)?);
+            let found = self.part(name, part, true)?;
+            self.spend(set.codes.len() + found.codes.len())?;
+            is_whole &= set.subtract(&found);
         }
         self.open.pop();
-        if is_whole { Ok(set) } else { Err(unlisted(name, &set)) }
+        if !is_whole {
+            return Err(unlisted(name, &set));
+        }
+        self.spend(set.codes.len() * KEEPING)?;
+        let set = Rc::new(set);
+        self.done.insert(value_set, set.clone());
+        Ok(set)
     }
 
     /// The codes of one include or exclude.
@@ -88,9 +119,11 @@ impl<'i> Expansion<'i> {
         };
         for import in &part.value_sets {
             let imported = self.named(import)?;
+            let both = imported.codes.len() + found.as_ref().map_or(0, |it| it.codes.len());
+            self.spend(both)?;
             found = Some(match found {
                 Some(found) => found.intersect(&imported),
-                None => imported,
+                None => Rc::unwrap_or_clone(imported),
             });
         }
         let found = found.unwrap_or_default();
@@ -99,13 +132,13 @@ impl<'i> Expansion<'i> {
     }
 
     fn of_system(
-        &self,
+        &mut self,
         name: &str,
         canonical: &str,
         part: &Part,
         has_inactive: bool,
     ) -> Result<CodeSet, TerminologyFault> {
-        let url = parted(canonical).0;
+        let url = Canonical::parse(canonical).url;
         let mut set = CodeSet::default();
         let known = self.image.system(canonical);
         let is_listed = known.is_some_and(|it| it.content == Content::Complete);
@@ -118,6 +151,8 @@ impl<'i> Expansion<'i> {
         }
         let known = known.filter(|it| it.has_codes());
         let known = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
+        let looks = known.all().len().saturating_mul(part.filters.len());
+        self.spend(looks.saturating_add(part.codes.len()))?;
         let mut places: Vec<u32> = match &part.codes[..] {
             [] => known.all().collect(),
             codes => codes.iter().filter_map(|code| known.find(code)).collect(),
@@ -134,6 +169,15 @@ impl<'i> Expansion<'i> {
             }
         }
         Ok(set)
+    }
+
+    /// Takes from what may be looked at.
+    fn spend(&mut self, looks: usize) -> Result<(), TerminologyFault> {
+        match self.work.checked_sub(looks) {
+            Some(left) => self.work = left,
+            None => return Err(TerminologyFault::Laborious(self.name.to_owned())),
+        }
+        Ok(())
     }
 
     fn bounded(&self, set: &CodeSet) -> Result<(), TerminologyFault> {
@@ -173,4 +217,33 @@ fn implicit(name: &str) -> Result<Option<Part>, TerminologyFault> {
         None => return Ok(None),
     }
     Ok(Some(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::json::parse;
+    use crate::spec::R4_PACK;
+
+    #[test]
+    fn a_value_set_that_is_imported_often_is_expanded_once() {
+        let import = |to: usize| format!(r#"{{"valueSet":["http://x/{to}"]}}"#);
+        let value_set = |at: usize, parts: &str| {
+            format!(
+                r#"{{"resourceType":"ValueSet","url":"http://x/{at}","compose":{{"include":[{parts}]}}}}"#
+            )
+        };
+        // Each of 19 imports the next one twice: 2^19 ways lead to the last.
+        let doubled = |at: usize| value_set(at, &[import(at + 1), import(at + 1)].join(","));
+        for (last, count) in [(r#"{"system":"s","concept":[{"code":"a"}]}"#, 1), ("", 0)] {
+            let texts: Vec<String> = (0..19).map(doubled).chain([value_set(19, last)]).collect();
+            let values = texts.iter().map(|text| parse(text.as_bytes()).expect(text));
+            let image =
+                Image::new(R4_PACK, "http://x/fhir").expect("a pack").with_resources(values);
+            let mut expansion = Expansion::of(&image, "http://x/0", 10);
+            let set = expansion.named("http://x/0").expect("known");
+            assert_eq!(set.codes.len(), count);
+            assert!(MAX_WORK - expansion.work < 1_000, "{} of {MAX_WORK}", expansion.work);
+        }
+    }
 }

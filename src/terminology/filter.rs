@@ -40,12 +40,10 @@ pub(super) fn matching(system: &CodeSystem, filter: &Filter) -> Result<HashSet<u
         "generalizes" => {
             system.find(value).map_or_else(HashSet::new, |at| system.closure(at, false))
         }
-        "=" => having(system, property, |text| is_same(system, property, text, value)),
+        "=" => having(system, property, is_one_of(system, property, [&**value])),
         "in" | "not-in" => {
-            let wanted: Vec<&str> = value.split(',').map(str::trim).collect();
-            let is_wanted =
-                |text: &str| wanted.iter().any(|value| is_same(system, property, text, value));
-            let found = having(system, property, is_wanted);
+            let wanted = value.split(',').map(str::trim);
+            let found = having(system, property, is_one_of(system, property, wanted));
             if &**op == "in" { found } else { without(&found) }
         }
         "exists" => {
@@ -83,10 +81,19 @@ fn linked<'s>(system: &'s CodeSystem, places: &'s [u32]) -> impl Iterator<Item =
 }
 
 /// Codes are the same as their system says, other texts when they are equal.
-fn is_same(system: &CodeSystem, property: &str, text: &str, value: &str) -> bool {
-    text == value
-        || matches!(property, "code" | "concept" | "parent" | "child")
-            && system.find(value).is_some_and(|at| system.find(text) == Some(at))
+fn is_one_of<'s>(
+    system: &'s CodeSystem,
+    property: &str,
+    values: impl IntoIterator<Item = &'s str>,
+) -> impl Fn(&str) -> bool {
+    let texts: HashSet<&str> = values.into_iter().collect();
+    let is_code = matches!(property, "code" | "concept" | "parent" | "child");
+    let of_code = texts.iter().filter(|_| is_code).filter_map(|text| system.find(text));
+    let places: HashSet<u32> = of_code.collect();
+    move |text| {
+        texts.contains(text)
+            || (is_code && system.find(text).is_some_and(|at| places.contains(&at)))
+    }
 }
 
 fn whole(expression: &str) -> Result<Regex, String> {

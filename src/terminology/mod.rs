@@ -164,10 +164,6 @@ impl Terminology for Image {
         codes.sort_unstable();
         Ok(codes)
     }
-
-    fn knows(&self, system: &str) -> bool {
-        self.system(system).is_some_and(CodeSystem::has_codes)
-    }
 }
 
 #[cfg(test)]

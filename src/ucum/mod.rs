@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use ratio::Ratio;
 
 /// A unit as a factor and a dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Unit {
     factor: Ratio,
     /// What a temperature with another zero adds before the factor counts.

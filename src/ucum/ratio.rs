@@ -1,7 +1,10 @@
 //! Exact factors between units.
 
-/// `numerator / denominator * 10^exponent * pi^pi`, in lowest terms.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// `numerator / denominator * 10^exponent * pi^pi`.
+///
+/// The fraction is in lowest terms; still a half may also be five times a tenth, so two that look
+/// different may be the same.
+#[derive(Clone, Copy, Debug)]
 pub struct Ratio {
     numerator: u128,
     denominator: u128,

@@ -99,7 +99,10 @@ impl Found {
         }
         let id = resource.str_at("id").ok_or("an entry without an id")?;
         let url = entry.str_at("fullUrl").unwrap_or_default();
-        if url != format!("{base}/{of}/{id}") {
+        // A contained resource has the URL of its container and its own id behind it (rest 4.176).
+        let container = url.strip_suffix(&format!("#{id}")).and_then(|url| url.strip_prefix(base));
+        let is_contained = container.is_some_and(|path| path.split('/').count() == 3);
+        if url != format!("{base}/{of}/{id}") && !is_contained {
             return Err(format!("{of}/{id} has the fullUrl {url:?}"));
         }
         if !seen.insert(url.to_owned()) {

@@ -1,6 +1,6 @@
 //! Conditional interactions by many clients at once: one resource, and a right answer for each.
 //!
-//! Covers: rest 2.47, rest 2.49, rest 10.14.
+//! Covers: rest 0.7, rest 2.47, rest 2.49, rest 10.14.
 
 use std::collections::BTreeSet;
 
@@ -173,5 +173,52 @@ async fn a_conditional_delete_of_many_deletes_all_or_nothing() {
     assert_eq!(live(&server).await, 0);
     let rows = "SELECT count(*) FROM ledger WHERE request_id = 'all' AND outcome = 0";
     assert_eq!(server.database.number(rows).await, 3);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_go_by_the_value_set_as_it_is_stored() {
+    let server = TestServer::start().await;
+    let observation = |code: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final",
+            "code":{{"coding":[{{"system":"urn:codes","code":"{code}"}}]}}}}"#
+        )
+    };
+    let value_set = |code: &str| {
+        format!(
+            r#"{{"resourceType":"ValueSet","id":"v","url":"urn:codes:v","status":"active",
+            "compose":{{"include":[{{"system":"urn:codes","concept":[{{"code":"{code}"}}]}}]}}}}"#
+        )
+    };
+    for round in 0..6 {
+        let (old, new) = (format!("old{round}"), format!("new{round}"));
+        server.client.put("/ValueSet/v", value_set(&old)).await;
+        server.client.get("/Observation?code:in=urn:codes:v").await.expect(200);
+        server.client.post("/Observation", observation(&new)).await.expect(201);
+        server.client.put("/ValueSet/v", value_set(&new)).await.expect(200);
+        let create = server.client.call("POST", "/Observation");
+        let create = create.header("If-None-Exist", "code:in=urn:codes:v");
+        create.json(observation(&new)).send().await.expect(200);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_makes_one_resource_for_an_identifier() {
+    let server = TestServer::start().await;
+    let entry = |criteria: &str| {
+        format!(
+            r#"{{"request":{{"method":"POST","url":"Patient","ifNoneExist":"{criteria}"}},"resource":{}}}"#,
+            patient(1)
+        )
+    };
+    let (one, other) =
+        (entry("identifier=urn:race|1"), entry("identifier=urn:race|1&active:missing=true"));
+    let body =
+        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{one},{other}]}}"#);
+    let refused = server.client.post("/", body).await.expect(400);
+    assert_eq!(refused.at("issue.0.expression.0").as_deref(), Some("Bundle.entry[1].request"));
+    assert_eq!(live(&server).await, 0);
     server.stop().await;
 }

@@ -1,5 +1,8 @@
 //! The search index after any series of writes is the one that would be built from the resources.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join_all;
 use kiln::store::maintenance::build_index;
 
 use crate::harness::client::Client;
@@ -56,6 +59,7 @@ async fn write(client: &Client) {
     client.put("/Observation/back", observation("back", "a", date, "1", "1")).await.expect(201);
     client.delete("/Observation/back").await.expect(204);
     client.put("/Observation/back", observation("back", "b", later, "3", "2")).await.expect(201);
+    write_contained(client).await;
     let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":
         {"tag":[{"system":"http://example.org/tags","code":"t"}],"profile":["http://example.org/p"]}}]}"#;
     client.post("/Patient/a/$meta-add", meta).await.expect(200);
@@ -72,12 +76,48 @@ async fn write(client: &Client) {
     client.post("/", entries).await.expect(200);
 }
 
+/// Contained resources come, change, give their place to others, and go with their container.
+async fn write_contained(client: &Client) {
+    let organization = |id: &str, name: &str| {
+        format!(r#"{{"resourceType":"Organization","id":"{id}","name":"{name}"}}"#)
+    };
+    let location =
+        r##"{"resourceType":"Location","id":"l","managingOrganization":{"reference":"#o"}}"##;
+    let practitioner = |id: &str, contained: &[&str]| {
+        let refers = ["#o", "#l"].map(|to| {
+            format!(r#"{{"url":"http://example.org/r","valueReference":{{"reference":"{to}"}}}}"#)
+        });
+        let (refers, contained) = (refers[..contained.len()].join(","), contained.join(","));
+        let lists = format!(r#""extension":[{refers}],"contained":[{contained}]"#);
+        let lists = if contained.is_empty() { r#""active":true"# } else { &lists };
+        format!(r#"{{"resourceType":"Practitioner","id":"{id}",{lists}}}"#)
+    };
+    let (one, other) = (organization("o", "One"), organization("o", "Other"));
+    for (status, id, contained) in [
+        (201, "p", &[&*one, location][..]),
+        (200, "p", &[&*other, location]),
+        (200, "p", &[location, &*other]),
+        (200, "p", &[&*other]),
+        (201, "empty", &[&*one]),
+        (200, "empty", &[]),
+        (201, "left", &[&*one, location]),
+    ] {
+        client
+            .put(&format!("/Practitioner/{id}"), practitioner(id, contained))
+            .await
+            .expect(status);
+    }
+    client.delete("/Practitioner/left").await.expect(204);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_leave_the_index_that_would_be_built_anew() {
     let server = TestServer::start().await;
     write(&server.client).await;
     let written = digest(&server).await;
     assert!(written.iter().all(|(_, rows, _)| *rows > 0), "{written:?}");
+    let contained = server.database.number("SELECT count(*) FROM srow WHERE rid < 0").await;
+    assert_eq!(contained, 1, "of the containers one has one contained resource left");
     // A row that no build knows of would stay, and be counted on both sides.
     for table in TABLES {
         server.database.run(&format!("DELETE FROM {table}")).await;
@@ -102,5 +142,92 @@ async fn a_server_builds_an_index_that_is_of_another_format() {
     let other = other.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(digest(&server).await, written);
     other.stop().await;
+    server.stop().await;
+}
+
+/// The same rows as an index that is built from nothing.
+async fn expect_built_anew(server: &TestServer) {
+    let found = digest(server).await;
+    for table in TABLES {
+        server.database.run(&format!("DELETE FROM {table}")).await;
+    }
+    build_index(server.store(), true, |_| ()).await.expect("builds");
+    assert_eq!(digest(server).await, found);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_beside_writes_leave_no_row_of_an_old_version() {
+    let server = TestServer::start().await;
+    let patient = |at: usize, gender: &str| {
+        format!(
+            r#"{{"resourceType":"Patient","id":"p{at}","gender":"{gender}",
+            "name":[{{"family":"{gender}"}}],"birthDate":"1980-01-{:02}"}}"#,
+            at % 28 + 1
+        )
+    };
+    let put = async |at: usize, gender: &str| {
+        server.client.put(&format!("/Patient/p{at}"), patient(at, gender)).await
+    };
+    join_all((0..120).map(|at| put(at, "male"))).await;
+    let is_over = AtomicBool::new(false);
+    let builds = async {
+        let mut builds = 0;
+        while !is_over.load(Ordering::SeqCst) {
+            build_index(server.store(), true, |_| ()).await.expect("builds");
+            builds += 1;
+        }
+        builds
+    };
+    let writes = async {
+        for (round, gender) in ["female", "other", "male", "unknown"].into_iter().enumerate() {
+            let all = (0..120).map(async |at| match (at + round) % 4 {
+                0 => server.client.delete(&format!("/Patient/p{at}")).await.expect(204),
+                _ => put(at, gender).await,
+            });
+            for answer in join_all(all).await {
+                assert!([200, 201, 204].contains(&answer.status), "{answer:?}");
+            }
+        }
+        is_over.store(true, Ordering::SeqCst);
+    };
+    let (builds, ()) = tokio::join!(builds, writes);
+    assert!(builds > 1, "{builds} builds ran beside the writes");
+    expect_built_anew(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_takes_away_rows_that_belong_to_nothing() {
+    let server = TestServer::start().await;
+    write(&server.client).await;
+    let written = digest(&server).await;
+    for rows in [
+        "INSERT INTO tok SELECT h + 1, s, rid, sysh, dk FROM tok",
+        "INSERT INTO tok SELECT h, s, rid + 1000000, sysh, dk FROM tok",
+        "INSERT INTO num SELECT h, rid + 1000000, y, u, n, dk, lo, hi FROM num",
+        "INSERT INTO dat SELECT h, lo, hi, rid + 1000000, dk FROM dat",
+        "INSERT INTO str (h, v, rid, dk) SELECT h, v, rid + 1000000, dk FROM str",
+        "INSERT INTO comp SELECT pat + 1, rt, s, rid, dk, hi, toks FROM comp",
+        "INSERT INTO srow SELECT rid + 1000000, idh, s, hi, dk, rt, toks, keys FROM srow WHERE rid > 0",
+    ] {
+        server.database.run(rows).await;
+    }
+    build_index(server.store(), true, |_| ()).await.expect("builds");
+    assert_eq!(digest(&server).await, written);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_ends_when_another_program_begins_one_of_its_own() {
+    let server = TestServer::start().await;
+    write(&server.client).await;
+    // The other program comes between the beginning and the first step.
+    let other = "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS \
+         $$BEGIN NEW.fingerprint := '\\x00'; RETURN NEW; END$$; \
+         CREATE TRIGGER other BEFORE UPDATE ON index_build FOR EACH ROW EXECUTE FUNCTION other()";
+    server.database.run(other).await;
+    build_index(server.store(), true, |_| ()).await.expect_err("it is not its own");
+    let finished = "SELECT count(*) FROM index_build WHERE is_finished";
+    assert_eq!(server.database.number(finished).await, 0);
     server.stop().await;
 }

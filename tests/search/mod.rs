@@ -1,7 +1,12 @@
 //! Searches and what is built on them, as clients see them.
 
 mod conditional;
+mod definitions;
 mod fulltext;
 mod includes;
 mod index;
+mod pages;
+mod parameter_races;
 mod parameters;
+mod reindex;
+mod us_core;

@@ -1,4 +1,6 @@
 //! Search parameters that clients define: checked, built, found on every node, and gone again.
+//!
+//! Covers: rest 4.240, rest 4.241.
 
 use std::time::{Duration, Instant};
 
@@ -126,10 +128,31 @@ async fn a_parameter_finds_what_was_there_before_and_what_comes_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_is_built_for_what_others_contain() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let observation = |id: &str, colour: &str| {
+        format!(
+            r##"{{"resourceType":"Observation","id":"{id}","status":"final","code":{{"text":"x"}},
+            "contained":[{}],"subject":{{"reference":"#in"}}}}"##,
+            patient("in", colour)
+        )
+    };
+    client.put("/Observation/a", observation("a", "blue")).await.expect(201);
+    client.put("/Observation/b", observation("b", "brown")).await.expect(201);
+    client.put("/SearchParameter/eye", eye_colour()).await.expect(201);
+    let found = when_active(client, "/Patient?eye-colour=blue&_contained=true").await;
+    assert_eq!(ids(&found), ["a"]);
+    let found = strictly(client, "/Observation?subject:Patient.eye-colour=brown").await;
+    assert_eq!(ids(&found), ["b"]);
+    assert_eq!(ids(&strictly(client, "/Patient?eye-colour=blue").await), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_build_survives_a_restart_and_is_not_done_again() {
     let server = TestServer::start().await;
     server.client.put("/Patient/a", patient("a", "blue")).await.expect(201);
-    server.client.put("/SearchParameter/eye", eye_colour()).await.expect(201);
+    server.client.post("/SearchParameter", eye_colour()).await.expect(201);
     when_refused(&server.client, "/Patient?eye-colour=blue", "is being built").await;
     let database = server.database.clone();
     server.stop().await;
@@ -148,6 +171,73 @@ async fn a_build_survives_a_restart_and_is_not_done_again() {
     // Rows of a parameter beside FHIR's own survive a build of the whole index.
     kiln::store::maintenance::build_index(third.store(), true, |_| ()).await.unwrap();
     assert_eq!(ids(&strictly(&client, "/Patient?eye-colour=blue").await), ["a"]);
+}
+
+/// A kind of parameter, the end of its expression, an extension's value that it looks at, what finds
+/// this value, and what does not.
+const TYPED: &[(&str, &str, &str, &str, &str)] = &[
+    ("token", ".value", r#""valueBoolean":true"#, "true", "false"),
+    (
+        "token",
+        ".value.as(CodeableConcept)",
+        r#""valueCodeableConcept":{"coding":[{"system":"urn:s","code":"x"}]}"#,
+        "urn:s|x",
+        "urn:t|x",
+    ),
+    ("string", ".value.ofType(string)", r#""valueString":"Greenish Blue""#, "greenish", "blue"),
+    ("date", ".value.as(date)", r#""valueDate":"2020-02-03""#, "2020-02", "2020-03"),
+    ("number", ".value as integer", r#""valueInteger":7"#, "7", "8"),
+    (
+        "quantity",
+        ".value as Quantity",
+        r#""valueQuantity":{"value":5,"system":"http://unitsofmeasure.org","code":"mg"}"#,
+        "5000|http://unitsofmeasure.org|ug",
+        "gt5",
+    ),
+    (
+        "reference",
+        ".value as Reference",
+        r#""valueReference":{"reference":"Organization/o"}"#,
+        "Organization/o",
+        "Organization/p",
+    ),
+    ("uri", ".value as uri", r#""valueUri":"http://example.org/u""#, "http://example.org/u", "u"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_looks_at_one_kind_of_value_of_one_extension() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    for (number, (of_type, end, value, _, _)) in TYPED.iter().enumerate() {
+        let expression = format!("(Patient.extension.where(url='{EXTENSION}'){end})");
+        let expression = format!(r#","expression":"{expression}""#);
+        let id = format!("p{number}");
+        let body = parameter(&id, &id, of_type, &expression);
+        client.put(&format!("/SearchParameter/{id}"), body).await.expect(201);
+        for (name, url) in [("a", EXTENSION), ("b", "http://example.org/another")] {
+            let id = format!("{name}{number}");
+            let body = format!(
+                r#"{{"resourceType":"Patient","id":"{id}","extension":[{{"url":"{url}",{value}}}]}}"#
+            );
+            client.put(&format!("/Patient/{id}"), body).await.expect(201);
+        }
+    }
+    for (number, (of_type, end, _, finds, other)) in TYPED.iter().enumerate() {
+        let asked = |query: &str| format!("/Patient?p{number}{query}&_count=100");
+        let found = when_active(client, &asked(&format!("={finds}"))).await;
+        assert_eq!(ids(&found), [format!("a{number}")], "{of_type} {end}");
+        let none = strictly(client, &asked(&format!("={other}"))).await.expect(200);
+        assert!(ids(&none).is_empty(), "{of_type} {end}: {none:?}");
+        let there = strictly(client, &asked(":missing=false")).await.expect(200);
+        // Without a type it looks at all that it can compare: of these the boolean, the concept,
+        // the string and the uri.
+        let wanted: Vec<String> = if *end == ".value" {
+            [0, 1, 2, 7].iter().map(|it| format!("a{it}")).collect()
+        } else {
+            vec![format!("a{number}")]
+        };
+        assert_eq!(ids(&there), wanted, "{of_type} {end}");
+    }
 }
 
 /// What is wrong, a parameter with that, and the status and the element that are answered.

@@ -13,7 +13,7 @@ use super::world::World;
 const PREFIXES: &[&str] = &["", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"];
 
 /// Stands for the code of a parameter: the first part of a composite, where the server refuses
-/// `system|`, and `|code` before most kinds of parts.
+/// `system|`.
 pub(super) const FIRST_PART: &str = "first part";
 
 /// Parameters over elements that are no codings: their system is implied or there is none.
@@ -55,9 +55,7 @@ pub(super) fn about(
         Held::Code { system, code: text, .. } => {
             matches!(modifier, Modifier::None | Modifier::Not).then_some(())?;
             Some(match token(random, system.as_ref(), text, is_code_element(code)) {
-                Asked::Token { system: System::Whole(_) | System::None, .. }
-                    if code == FIRST_PART =>
-                {
+                Asked::Token { system: System::Whole(_), .. } if code == FIRST_PART => {
                     Asked::Token { system: System::Any, code: text.clone() }
                 }
                 asked => asked,

@@ -398,7 +398,18 @@ fn prescription(random: &mut Random, into: &mut Map<String, Value>, base: &str) 
             medication(random, &mut inside);
             inside.insert("resourceType".into(), json!("Medication"));
             inside.insert("id".into(), json!("m"));
-            into.insert("contained".into(), json!([inside]));
+            let mut contained = vec![json!(inside)];
+            if random.chance(50) {
+                // No parameter refers to it: chains must not find it, nor mix it with the other.
+                let mut other = Map::new();
+                medication(random, &mut other);
+                other.insert("resourceType".into(), json!("Medication"));
+                other.insert("id".into(), json!("n"));
+                contained.insert(random.below(2), json!(other));
+                let refers = json!({ "url": "http://example.org/other", "valueReference": { "reference": "#n" } });
+                into.insert("extension".into(), json!([refers]));
+            }
+            into.insert("contained".into(), json!(contained));
             into.insert("medicationReference".into(), json!({ "reference": "#m" }))
         }
     };

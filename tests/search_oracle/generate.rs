@@ -5,7 +5,7 @@ use kiln::fhir::ResourceType;
 use kiln::spec::search_parameter::SearchType;
 
 use super::ask;
-use super::query::{Asked, Clause, Expression, Modifier, Query};
+use super::query::{Asked, Clause, Contained, Expression, Modifier, Query};
 use super::random::Random;
 use super::world::{World, parameter, parts};
 
@@ -112,6 +112,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("Condition", &["code", "recorded-date"]),
     ("Encounter", &["class", "status"]),
     ("Location", &["name"]),
+    ("Medication", &["code", "lot-number", "status"]),
     ("MedicationRequest", &["authoredon", "status"]),
     ("Observation", &["code", "status", "value-date", "value-string"]),
     ("Organization", &["address-city", "name"]),
@@ -125,6 +126,9 @@ fn table(table: &'static [(&str, &[&str])], of: ResourceType) -> &'static [&'sta
 }
 
 pub(super) fn query(world: &World, random: &mut Random) -> Query {
+    if random.chance(8) {
+        return query_of_contained(world, random);
+    }
     let mut types = vec![some_type(random)];
     if random.chance(8) {
         let other = some_type(random);
@@ -150,7 +154,26 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
     let is_linked = types.len() == 1 && IN_COMPARTMENT.contains(&types[0].as_str());
     let compartment =
         (is_linked && random.chance(10)).then(|| world.docs[*random.pick(&places)].id.clone());
-    Query { types, clauses, sort, count, wants_total: random.chance(60), compartment }
+    let wants_total = random.chance(60);
+    Query { types, clauses, sort, count, wants_total, compartment, contained: None }
+}
+
+/// A search that looks at contained resources.
+fn query_of_contained(world: &World, random: &mut Random) -> Query {
+    let types = vec!["Medication".parse().unwrap()];
+    let clauses = (0..=random.below(3)).filter_map(|_| clause(world, random, &types, DEPTH));
+    // What only resources of their own have is refused.
+    let is_common = |clause: &Clause| matches!(clause, Clause::Test { code, .. } if COMMON.contains(code) && *code != "_tag");
+    let clauses = clauses.filter(|clause| !is_common(clause)).collect();
+    let contained = Contained { has_own: random.chance(40), shows_container: random.chance(50) };
+    let has_values = !contained.has_own && !contained.shows_container;
+    let own: &[&str] = if has_values { table(KEYS, types[0]) } else { &[] };
+    let keys: Vec<_> = own.iter().chain(&["_id", "_lastUpdated"]).copied().collect();
+    let sort = random.chance(60).then(|| (*random.pick(&keys), random.chance(50)));
+    let count = random.chance(50).then(|| 1 + random.below(7));
+    let (sort, wants_total) = (sort.into_iter().collect(), random.chance(60));
+    let contained = Some(contained);
+    Query { types, clauses, sort, count, wants_total, compartment: None, contained }
 }
 
 fn some_type(random: &mut Random) -> ResourceType {

@@ -6,24 +6,37 @@ use kiln::spec::search_parameter::SearchType;
 
 use super::held::{Held, Link, link};
 use super::measure::{Numbers, Span, base_unit, compares, fold, half, number, span};
-use super::query::{Asked, Clause, Expression, Modifier, Query, System, Unit};
+use super::query::{Asked, Clause, Contained, Expression, Modifier, Query, System, Unit};
 use super::world::{World, parameter, parts, spec};
 
 /// The places of the matches, in no order. `None` when the answer hangs on a question that the
 /// specification leaves open.
 pub(super) fn matches(world: &World, query: &Query) -> Option<Vec<usize>> {
     let mut found = Vec::new();
-    for at in world.of(&query.types) {
+    for at in looked_at(world, query) {
         let patient = query.compartment.as_ref();
         let mut holds = patient.is_none_or(|patient| lies_in(world, at, patient));
         for clause in &query.clauses {
             holds &= clause_holds(world, at, clause)?;
         }
         if holds {
-            found.push(at);
+            let container = world.docs[at].container;
+            let shown = query.contained.is_some_and(|it| it.shows_container);
+            found.push(container.filter(|_| shown).unwrap_or(at));
         }
     }
+    // A container comes once, however much of it matches.
+    found.sort_unstable();
+    found.dedup();
     Some(found)
+}
+
+/// The resources that a search looks at, contained ones where it asks for them (rest 4.176).
+fn looked_at(world: &World, query: &Query) -> Vec<usize> {
+    let own = world.of(&query.types);
+    let Some(Contained { has_own, .. }) = query.contained else { return own };
+    let inside = world.inside(&query.types);
+    if has_own { own.into_iter().chain(inside).collect() } else { inside }
 }
 
 fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
@@ -31,11 +44,6 @@ fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
         Clause::Chain { code, target, inner } => {
             for value in world.values(at, code).iter() {
                 let Held::Link(link) = value else { continue };
-                // Chains into contained resources have a case of their own, which tells how far
-                // they are (rest 4.156).
-                if matches!(link, Link::Contained(_)) {
-                    return None;
-                }
                 let Some(to) = world.target(at, link) else { continue };
                 let of = world.docs[to].of;
                 let is_type = target.is_none_or(|wanted| wanted == of);
@@ -49,7 +57,7 @@ fn clause_holds(world: &World, at: usize, clause: &Clause) -> Option<bool> {
         Clause::Has { source, code, inner } => {
             for from in world.of(&[*source]) {
                 let leads = world.values(from, code).iter().any(
-                    |value| matches!(value, Held::Link(link @ Link::Local { .. }) if world.target(from, link) == Some(at)),
+                    |value| matches!(value, Held::Link(link) if world.target(from, link) == Some(at)),
                 );
                 if leads && clause_holds(world, from, inner)? {
                     return Some(true);

@@ -5,13 +5,13 @@
 
 /// From `low` up to and without `high`; `None` is open.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Span {
-    pub(super) low: Option<i128>,
-    pub(super) high: Option<i128>,
+pub(crate) struct Span {
+    pub(crate) low: Option<i128>,
+    pub(crate) high: Option<i128>,
 }
 
 /// Ticks of a second.
-pub(super) const SECOND: i128 = 2_000_000;
+pub(crate) const SECOND: i128 = 2_000_000;
 const DAY: i128 = 86_400 * SECOND;
 
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar.
@@ -24,7 +24,7 @@ pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month and day of a number of days.
-pub(super) fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let of_era = days - era * 146_097;
@@ -38,7 +38,7 @@ pub(super) fn civil(days: i64) -> (i64, i64, i64) {
 
 /// The span of a date, a dateTime or an instant of the forms that the generator writes; UTC where
 /// no zone is named. `is_point`: an instant, which has no width whatever its digits.
-pub(super) fn span(text: &str, is_point: bool) -> Span {
+pub(crate) fn span(text: &str, is_point: bool) -> Span {
     let (date, time) = text.split_once('T').map_or((text, None), |(date, time)| (date, Some(time)));
     let parts: Vec<i64> = date.split('-').map(|part| part.parse().unwrap()).collect();
     let at = |days: i64| i128::from(days) * DAY;
@@ -98,7 +98,7 @@ impl Span {
 
 /// Whether what is stored compares so with what is asked (rest 4.46 to 4.52). `ap` wants the asked
 /// span widened.
-pub(super) fn compares(prefix: &str, stored: Span, asked: Span) -> bool {
+pub(crate) fn compares(prefix: &str, stored: Span, asked: Span) -> bool {
     let low = stored.low.unwrap_or(i128::MIN);
     let high = stored.high.unwrap_or(i128::MAX);
     let (from, to) = (asked.low.unwrap_or(i128::MIN), asked.high.unwrap_or(i128::MAX));

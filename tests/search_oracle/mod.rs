@@ -16,7 +16,7 @@ mod fixture;
 mod generate;
 mod held;
 mod judge;
-mod measure;
+pub(crate) mod measure;
 mod order;
 mod query;
 mod random;
@@ -138,7 +138,7 @@ struct Found {
 async fn check(client: &Client, world: &World, query: &Query) -> Result<(), String> {
     let Some(wanted) = judge::matches(world, query) else { return Ok(()) };
     let found = walk(client, query).await?;
-    let name = |at: usize| (world.docs[at].of.as_str().to_owned(), world.docs[at].id.clone());
+    let name = |at: usize| world.name(at);
     let unique: BTreeSet<_> = found.matches.iter().cloned().collect();
     if unique.len() != found.matches.len() {
         return Err(format!("some are there twice: {:?}", found.matches));
@@ -188,7 +188,12 @@ async fn walk(client: &Client, query: &Query) -> Result<Found, String> {
             }
             let resource = entry.get("resource").ok_or("no resource")?;
             let text = |name| resource.str_at(name).unwrap_or_default().to_owned();
-            found.matches.push((text("resourceType"), text("id")));
+            let url = entry.str_at("fullUrl").unwrap_or_default();
+            let id = url.rsplit('/').next().unwrap_or_default();
+            if id.rsplit('#').next() != Some(&text("id")) {
+                return Err(format!("{url:?} is the url of {}", text("id")));
+            }
+            found.matches.push((text("resourceType"), id.to_owned()));
             on_page += 1;
         }
         if query.count.is_some_and(|count| on_page > count) {

@@ -17,10 +17,12 @@ enum Key {
 
 fn key(world: &World, at: usize, code: &str, is_descending: bool) -> Option<Key> {
     let doc = &world.docs[at];
+    // Contained resources go by what their containers have.
+    let whole = &world.docs[doc.container.unwrap_or(at)];
     match code {
-        "_id" => return Some(Key::Text(doc.id.clone())),
+        "_id" => return Some(Key::Text(whole.id.clone())),
         "_lastUpdated" => {
-            let text = doc.value.get("meta")?.str_at("lastUpdated")?;
+            let text = whole.value.get("meta")?.str_at("lastUpdated")?;
             return Some(Key::Moment(span(text, true).low?));
         }
         _ => {}

@@ -16,6 +16,16 @@ pub(super) struct Query {
     pub(super) wants_total: bool,
     /// The id of the patient in whose compartment it searches.
     pub(super) compartment: Option<String>,
+    /// Whether contained resources are looked at.
+    pub(super) contained: Option<Contained>,
+}
+
+/// `_contained` and `_containedType`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contained {
+    /// Resources of their own too.
+    pub(super) has_own: bool,
+    pub(super) shows_container: bool,
 }
 
 /// What must hold.
@@ -142,6 +152,12 @@ impl Query {
         }
         if self.wants_total {
             pairs.push(("_total".to_owned(), "accurate".to_owned()));
+        }
+        if let Some(Contained { has_own, shows_container }) = self.contained {
+            let (where_to, what) = (["true", "both"], ["contained", "container"]);
+            pairs.push(("_contained".to_owned(), where_to[usize::from(has_own)].to_owned()));
+            pairs
+                .push(("_containedType".to_owned(), what[usize::from(shows_container)].to_owned()));
         }
         let mut url = match &self.compartment {
             Some(patient) => format!("Patient/{patient}/{}", names[0]),

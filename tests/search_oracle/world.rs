@@ -67,6 +67,20 @@ impl World {
         (0..self.docs.len()).filter(|&at| fits(&self.docs[at])).collect()
     }
 
+    /// The places of contained resources of these types.
+    pub(super) fn inside(&self, types: &[ResourceType]) -> Vec<usize> {
+        let fits = |doc: &Doc| doc.container.is_some() && types.contains(&doc.of);
+        (0..self.docs.len()).filter(|&at| fits(&self.docs[at])).collect()
+    }
+
+    /// Type and id; for a contained resource the id is that of its container with its own.
+    pub(super) fn name(&self, at: usize) -> (String, String) {
+        let Doc { of, id, container, .. } = &self.docs[at];
+        let id = container
+            .map_or_else(|| id.clone(), |container| format!("{}#{id}", self.docs[container].id));
+        (of.as_str().to_owned(), id)
+    }
+
     fn expression(&self, text: &str) -> Rc<Expression> {
         let mut known = self.expressions.borrow_mut();
         let parse = || Rc::new(Expression::parse(text).unwrap());

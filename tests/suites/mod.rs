@@ -5,3 +5,4 @@ mod extract;
 mod fhirpath;
 mod patch;
 mod terminology;
+mod ucum;

@@ -79,8 +79,8 @@ pub struct BenchArgs {
     /// Seed of the demo data.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// import, search: files and folders to load instead of demo data; an import loads the same for
-    /// each number of clients.
+    /// import, search: files and folders to load; an import loads the same for each number of
+    /// clients, a search demo data too until there are --resources.
     #[arg(long, value_name = "PATH")]
     pub data: Vec<PathBuf>,
     /// search: the one search to measure, by its name in the results; several may be named.

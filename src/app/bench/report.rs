@@ -60,6 +60,8 @@ pub(super) struct SearchRow {
     pub(super) floor_p50_ms: Option<f64>,
     /// `p50_ms` in units of that.
     pub(super) times_floor: Option<f64>,
+    /// What `times_floor` may be at most.
+    pub(super) goal: f64,
 }
 
 impl Report {
@@ -105,13 +107,14 @@ impl Report {
         self.push(clients, what, of, measured, requests, floor);
     }
 
-    /// Adds the row of a search that gives `found` resources beside its floor.
+    /// Adds the row of a search that gives `found` resources beside its floor, of which it may take
+    /// `goal` times as long.
     pub(super) fn add_search(
         &mut self,
         clients: usize,
         what: &str,
         measured: &Measured,
-        found: f64,
+        (found, goal): (f64, f64),
         floor: Option<Timing>,
     ) {
         self.add(clients, what, None, measured, floor.map(|floor| floor.per_second));
@@ -119,7 +122,7 @@ impl Report {
             let floor_p50_ms = floor.map(|floor| floor.p50_ms);
             let has_both = |floor: &f64| *floor > 0.0 && row.p50_ms > 0.0;
             let times_floor = floor_p50_ms.filter(has_both).map(|floor| row.p50_ms / floor);
-            row.search = Some(SearchRow { found, floor_p50_ms, times_floor });
+            row.search = Some(SearchRow { found, floor_p50_ms, times_floor, goal });
         }
     }
 
@@ -207,23 +210,62 @@ impl Report {
             // Writing to a String cannot fail, here and below.
             let _ = writeln!(text, "{facts}");
         }
-        for line in &lines {
-            for (column, cell) in line.iter().enumerate() {
-                let width = lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-                let gap = if column == 0 { "" } else { "  " };
-                let _ = if column == 1 {
-                    write!(text, "{gap}{cell:<width$}")
-                } else {
-                    write!(text, "{gap}{cell:>width$}")
-                };
-            }
-            text.push('\n');
-        }
+        text.push_str(&aligned(&lines, 1));
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
         }
+        if self.rows.iter().any(|row| row.search.is_some()) {
+            text.push_str("\np50 in units of the floor's, at each number of clients\n");
+            text.push_str(&aligned(&self.ratios(), 0));
+        }
         text
     }
+
+    /// The searches, what each may take, and what it takes, with a mark where that is more.
+    fn ratios(&self) -> Vec<Vec<String>> {
+        let mut clients: Vec<usize> = self.rows.iter().map(|row| row.clients).collect();
+        clients.sort_unstable();
+        clients.dedup();
+        let mut header = vec!["what".to_owned(), "at most".to_owned()];
+        header.extend(clients.iter().map(|count| format!("{count}  ")));
+        let mut lines = vec![header];
+        for row in &self.rows {
+            let Some(SearchRow { goal, .. }) = row.search else { continue };
+            if lines.iter().any(|line| line[0] == row.what) {
+                continue;
+            }
+            let mut line = vec![row.what.clone(), format!("{goal:.0}")];
+            for count in &clients {
+                let same = |it: &&Row| it.what == row.what && it.clients == *count;
+                let search = self.rows.iter().find(same).and_then(|it| it.search);
+                let ratio = search.and_then(|search| search.times_floor);
+                let mark = if ratio.is_some_and(|ratio| ratio > goal) { " !" } else { "  " };
+                line.push(ratio.map_or("-  ".to_owned(), |ratio| format!("{ratio:.2}{mark}")));
+            }
+            lines.push(line);
+        }
+        lines
+    }
+}
+
+/// Lines of cells as columns, of which one begins at the left.
+fn aligned(lines: &[Vec<String>], left: usize) -> String {
+    let mut text = String::new();
+    for line in lines {
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+            let gap = if column == 0 { "" } else { "  " };
+            // Writing to a String cannot fail.
+            let _ = if column == left {
+                write!(text, "{gap}{cell:<width$}")
+            } else {
+                write!(text, "{gap}{cell:>width$}")
+            };
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
 }
 
 /// The columns of every row.
@@ -303,5 +345,29 @@ mod tests {
         let table = report.table();
         assert!(table.contains("8  read      1000       0    500    0.50"), "{table}");
         assert!(serde_json::to_string(&report).unwrap().contains("\"ratio\":0.5"));
+    }
+
+    #[test]
+    fn searches_end_in_one_table_of_ratios() {
+        let mut report =
+            Report::new(Work::Search, "http://x", None, &Meter { server: None, postmaster: None });
+        for clients in [1, 8] {
+            for (what, ms, goal) in [("token", 1, 3.0), ("chain", 5, 10.0)] {
+                let mut notes = Notes::default();
+                notes.success(Interaction::Search, Duration::from_millis(ms * clients));
+                let (elapsed, used) = (Duration::from_secs(1), Used::default());
+                let measured = Measured { notes, elapsed, used };
+                let floor = Timing { per_second: 1.0, p50_ms: 1.0 };
+                let count = usize::try_from(clients).unwrap();
+                report.add_search(count, what, &measured, (20.0, goal), Some(floor));
+            }
+        }
+        let table = report.table();
+        let (_, ratios) = table.split_once("p50 in units").unwrap();
+        let lines: Vec<Vec<&str>> =
+            ratios.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["what", "at", "most", "1", "8"]);
+        assert_eq!(lines[1], ["token", "3", "1.00", "8.00", "!"]);
+        assert_eq!(lines[2], ["chain", "10", "5.00", "40.00", "!"]);
     }
 }

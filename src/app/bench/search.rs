@@ -169,9 +169,11 @@ async fn measure_all(
 ) -> Result<(), BenchError> {
     for count in bench.clients.clone() {
         for Asked { query, notes, found, least } in all {
+            let goal = mix::goal(query.name);
             if notes.count(None) == 0 {
                 let failed = notes.failed();
-                bench.report.add_search(count, query.name, &Measured::nothing(failed), 0.0, None);
+                let nothing = Measured::nothing(failed);
+                bench.report.add_search(count, query.name, &nothing, (0.0, goal), None);
                 continue;
             }
             let timing = match &mut floors {
@@ -180,7 +182,7 @@ async fn measure_all(
             };
             let mut measured = load(bench, query, count).await;
             measured.notes.merge(notes.failed());
-            bench.report.add_search(count, query.name, &measured, *found, timing);
+            bench.report.add_search(count, query.name, &measured, (*found, goal), timing);
         }
     }
     if let Some((now, highest)) = bench.meter.memory() {

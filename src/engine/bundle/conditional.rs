@@ -81,7 +81,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<BundleOutcome, Error> {
         let interaction = Kind::Transaction.of_system();
-        let sought = match self.sought(entries) {
+        let sought = match self.sought(entries).await {
             Ok(sought) => sought,
             Err(error) => {
                 return self.gate.denied_with(interaction, attempted, caller, error).await;
@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// Reads all criteria.
-    fn sought(&self, entries: &[Entry<'_>]) -> Result<Sought, Error> {
+    async fn sought(&self, entries: &[Entry<'_>]) -> Result<Sought, Error> {
         let mut sought =
             Sought { entries: HashMap::new(), references: HashMap::new(), locks: Vec::new() };
         for entry in entries {
@@ -112,7 +112,7 @@ impl Engine {
             if let Some((of, query)) = entry.action.criteria() {
                 let is_header = matches!(entry.action, Action::CreateUnless(..));
                 let query = if is_header { query.clone() } else { query.without(&OF_FORM) };
-                let criteria = self.criteria(of, &query).map_err(at)?;
+                let criteria = self.criteria(of, &query).await.map_err(at)?;
                 sought.locks.extend(&criteria.locks);
                 sought.entries.insert(index, criteria);
             }
@@ -122,7 +122,7 @@ impl Engine {
                     continue;
                 };
                 let query = Query::parse(criteria).map_err(|fault| at(fault.into()))?;
-                let criteria = self.criteria(resource_type, &query).map_err(at)?;
+                let criteria = self.criteria(resource_type, &query).await.map_err(at)?;
                 sought.references.insert(text.clone(), criteria);
             }
         }
@@ -358,7 +358,7 @@ fn settled<'e>(entry: &Entry<'e>, written: Written) -> Settle<'e> {
 }
 
 /// No resource is written twice, whether it is named or found (rest 3.13), nor made twice by the
-/// same criteria (rest 3.15).
+/// same criteria or for the same identifier (rest 3.15).
 fn check_once(entries: &[Entry<'_>], written: &[Written], sought: &Sought) -> Result<(), Error> {
     let mut seen = HashSet::new();
     let mut made = HashSet::new();
@@ -370,9 +370,10 @@ fn check_once(entries: &[Entry<'_>], written: &[Written], sought: &Sought) -> Re
         }
         let locks = sought.entries.get(&entry.index).map(|criteria| &criteria.locks);
         if let Some(locks) = locks.filter(|_| written.is_new)
-            && !made.insert(locks)
+            && !locks.iter().fold(true, |is_first, lock| made.insert(lock) && is_first)
         {
-            let text = "two entries would create what the same criteria ask for";
+            let text =
+                "two entries would create what the same criteria or the same identifier ask for";
             return Err(Error::invalid_at(IssueCode::Invalid, text, place()));
         }
     }

@@ -8,7 +8,7 @@ use super::bounds::Bounds;
 use super::{Fault, MAX_OPERATIONS, check_writable};
 use crate::error::Error;
 use crate::fhir::IssueCode;
-use crate::fhir::json::{Object, Value, number};
+use crate::fhir::json::{Value, number};
 
 /// Applies the operations of `patch` in order.
 ///
@@ -225,23 +225,9 @@ fn is_equal(one: &Value<'_>, other: &Value<'_>) -> bool {
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(a, b)| is_equal(a, b))
         }
-        (Value::Object(one), Value::Object(other)) => same_properties(one, other),
+        (Value::Object(one), Value::Object(other)) => one.pairs(other, is_equal),
         _ => one == other,
     }
-}
-
-/// In the order of their names: looking each name up would be slow in a large object.
-fn same_properties(one: &Object<'_>, other: &Object<'_>) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let sorted = |object| {
-        let mut properties: Vec<_> = Object::iter(object).collect();
-        properties.sort_unstable_by_key(|(name, _)| *name);
-        properties
-    };
-    let pairs = sorted(one).into_iter().zip(sorted(other));
-    pairs.into_iter().all(|(one, other)| one.0 == other.0 && is_equal(one.1, other.1))
 }
 
 /// The number without what does not change its value.

@@ -53,7 +53,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Invalid`] when they are empty or not wholly understood.
-    pub(in crate::engine) fn criteria(
+    pub(in crate::engine) async fn criteria(
         &self,
         resource_type: ResourceType,
         query: &Query,
@@ -78,6 +78,8 @@ impl Engine {
         let hasher = self.store.hasher();
         let names = lock_names(resource_type, &request.shown);
         let locks = names.iter().map(|name| hasher.lock(name)).collect();
+        // What a search would find, criteria must find: value sets count from their commit on.
+        self.lookups.refresh(query).await?;
         self.resolver().resolve(&mut request)?;
         Ok(Criteria { resource_type, locks, request })
     }

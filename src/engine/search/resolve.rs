@@ -8,7 +8,7 @@ use crate::fhir::{IssueCode, ResourceType};
 use crate::fulltext::{FullText, FullTextError, Hit};
 use crate::search::extract::Extractor;
 use crate::search::request::compare::{AskedToken, Comparison};
-use crate::search::request::{Filter, SearchRequest, Test};
+use crate::search::request::{Filter, Keys, SearchRequest, Test};
 use crate::search::values::token::Code;
 use crate::spec::terminology::{Terminology, TerminologyFault};
 use crate::terminology::Source;
@@ -96,7 +96,8 @@ impl Resolver<'_> {
             if let Comparison::Text(text) = comparison {
                 let full_text = self.full_text()?;
                 let found = full_text.beginning(&parameter.code, text, types, MOST_HITS + 1);
-                any.push(Filter::Keys(keys(found)?));
+                // Nobody asks how well a beginning fits.
+                any.push(Filter::Keys(Keys { scores: Vec::new(), ..keys(found)? }));
             }
         }
         Ok(Filter::Any(any))
@@ -154,13 +155,14 @@ impl Resolver<'_> {
 }
 
 /// The keys that were found, unless there are more than a statement should have.
-fn keys(found: Result<Vec<Hit>, FullTextError>) -> Result<Vec<i64>, Error> {
+fn keys(found: Result<Vec<Hit>, FullTextError>) -> Result<Keys, Error> {
     let hits = found.map_err(words)?;
     if hits.len() > MOST_HITS {
         let text = format!("more than {MOST_HITS} resources have these words: ask for more");
         return Err(Error::TooCostly(text));
     }
-    Ok(hits.into_iter().map(|(key, _)| key).collect())
+    let (rids, scores) = hits.into_iter().unzip();
+    Ok(Keys { rids, scores })
 }
 
 fn not_offered(what: &str) -> Error {
@@ -170,7 +172,9 @@ fn not_offered(what: &str) -> Error {
 fn fault(fault: &TerminologyFault) -> Error {
     let text = fault.to_string();
     match fault {
-        TerminologyFault::TooCostly { .. } => Error::TooCostly(text),
+        TerminologyFault::Laborious(_) | TerminologyFault::TooCostly { .. } => {
+            Error::TooCostly(text)
+        }
         TerminologyFault::UnknownSystem(_) | TerminologyFault::UnknownValueSet(_) => {
             Error::invalid(IssueCode::NotFound, text)
         }

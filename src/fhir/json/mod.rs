@@ -184,6 +184,9 @@ impl<'a> From<Vec<Value<'a>>> for Value<'a> {
     }
 }
 
+/// Objects up to this size are searched, larger ones sorted or hashed.
+const SEARCHED: usize = 16;
+
 /// A JSON object: its properties in the order they were written, names unique.
 ///
 /// Look-ups are linear: FHIR objects are small and stay in cache.
@@ -280,6 +283,29 @@ impl<'a> Object<'a> {
         self.0.is_empty()
     }
 
+    /// Whether both have the same names, in whatever order, and `holds` is true of the two values
+    /// under each.
+    pub fn pairs(
+        &self,
+        other: &Object<'_>,
+        mut holds: impl FnMut(&Value<'a>, &Value<'_>) -> bool,
+    ) -> bool {
+        if self.len() != other.len() {
+            return false;
+        }
+        if self.len() <= SEARCHED {
+            return self
+                .iter()
+                .all(|(key, value)| other.get(key).is_some_and(|it| holds(value, it)));
+        }
+        // Looking each name up would be slow in a large object.
+        let (mut own, mut others): (Vec<_>, Vec<_>) =
+            (self.iter().collect(), other.iter().collect());
+        own.sort_unstable_by_key(|(name, _)| *name);
+        others.sort_unstable_by_key(|(name, _)| *name);
+        own.into_iter().zip(others).all(|(one, other)| one.0 == other.0 && holds(one.1, other.1))
+    }
+
     /// A copy that borrows from nothing.
     pub fn into_owned(self) -> Object<'static> {
         let own = |(key, value): (Cow<'a, str>, Value<'a>)| {
@@ -292,8 +318,7 @@ impl<'a> Object<'a> {
 impl PartialEq for Object<'_> {
     /// Equal when the same names have equal values, in whatever order.
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && self.iter().all(|(key, value)| other.get(key).is_some_and(|there| there == value))
+        self.pairs(other, |one, other| one == other)
     }
 }
 
@@ -313,5 +338,45 @@ impl<'a> FromIterator<(Cow<'a, str>, Value<'a>)> for Object<'a> {
             object.set(name, value);
         }
         object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_equal_in_whatever_order_small_or_large() {
+        for count in [3, SEARCHED + 1] {
+            let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();
+            let object = |names: &[&String], last: &str| -> Value<'_> {
+                let pair = |name: &&String| (Cow::Owned((*name).clone()), Value::from(true));
+                let object: Object<'_> = names.iter().map(pair).collect();
+                object.into_owned().with("last", last.to_owned()).into()
+            };
+            let forth: Vec<&String> = names.iter().collect();
+            let back: Vec<&String> = names.iter().rev().collect();
+            assert_eq!(object(&forth, "x"), object(&back, "x"));
+            assert_ne!(object(&forth, "x"), object(&back, "y"));
+            assert_ne!(object(&forth, "x"), object(&back[1..], "x"));
+            let others: Vec<String> = (1..=count).map(|at| at.to_string()).collect();
+            assert_ne!(object(&forth, "x"), object(&others.iter().collect::<Vec<_>>(), "x"));
+        }
+    }
+
+    #[test]
+    fn large_objects_compare_in_the_time_that_sorting_takes() {
+        let object = |numbers: &mut dyn Iterator<Item = usize>| {
+            let mut object = Object::new();
+            for number in numbers {
+                object.push_unchecked(format!("{number:06}").into(), Value::Null);
+            }
+            object
+        };
+        let (forth, back) = (object(&mut (0..100_000)), object(&mut (0..100_000).rev()));
+        let began = std::time::Instant::now();
+        assert!(forth == back);
+        // Looking up each name would be a minute.
+        assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
     }
 }

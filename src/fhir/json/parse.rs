@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use super::{Object, Value};
+use super::{Object, SEARCHED, Value};
 
 /// What a document may cost.
 #[derive(Clone, Copy, Debug)]
@@ -332,9 +332,6 @@ impl<'a> Parser<'a> {
         Ok(code)
     }
 }
-
-/// Objects up to this size are searched for duplicates without a hash set.
-const SEARCHED: usize = 16;
 
 fn is_duplicate<'a>(
     object: &Object<'a>,

@@ -47,7 +47,7 @@ fn end(value: Decimal, is_high: bool, digits: Option<i64>) -> Option<Decimal> {
     let half = Decimal::of(5, -(value.scale() as i32) - 1)?;
     let end = if is_high { value.plus(half)? } else { value.minus(half)? };
     let cut = if is_high { end.ceiling(scale) } else { end.floor(scale) };
-    cut?.widened(scale)
+    cut.widened(scale)
 }
 
 fn precision<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use super::{Call, Function, function, optional};
 use crate::fhirpath::eval::Outcome;
 use crate::fhirpath::item::Item;
+use crate::fhirpath::lexer::unicode;
 
 pub(super) static TABLE: &[Function] = &[
     function("decode", 1, 1, |call| changed(call, decoded)),
@@ -135,10 +136,7 @@ fn json(text: &str) -> Option<String> {
         }
         match characters.next()? {
             '/' => out.push('/'),
-            'u' => {
-                let hex4 = |value, _| Some(value * 16 + characters.next()?.to_digit(16)?);
-                out.push(char::from_u32((0..4).try_fold(0, hex4)?)?);
-            }
+            'u' => out.push(unicode(&mut characters)?),
             letter => out.push(JSON.iter().find(|(known, _)| *known == letter)?.1),
         }
     }

@@ -4,7 +4,7 @@
 
 use super::{Call, Function, function, one, optional};
 use crate::fhir::json::Value;
-use crate::fhir::reference::named_type;
+use crate::fhir::reference::{named_type, stated_type};
 use crate::fhir::schema::TypeKind;
 use crate::fhirpath::eval::Outcome;
 use crate::fhirpath::item::{Item, Node, Target};
@@ -114,7 +114,7 @@ fn target<'v>(
             return Ok(environment.item(resource));
         }
     }
-    let stated = || schema.by_name(node.value.str_at("type")?);
+    let stated = || schema.by_name(stated_type(node.value.str_at("type")?));
     let named = named_type(reference).and_then(|of| schema.by_name(of.as_str()));
     Ok(Item::Target(Target { reference, type_id: named.or_else(stated) }))
 }

@@ -47,8 +47,8 @@ fn argument(call: &mut Call<'_, '_, '_>) -> Outcome<Option<Decimal>> {
     }
 }
 
-fn whole<'v>(call: &mut Call<'_, '_, 'v>, cut: fn(Decimal) -> Option<Decimal>) -> Items<'v> {
-    Ok(optional(number(call)?.and_then(cut).and_then(Decimal::to_integer)))
+fn whole<'v>(call: &mut Call<'_, '_, 'v>, cut: fn(Decimal) -> Decimal) -> Items<'v> {
+    Ok(optional(number(call)?.map(cut).and_then(Decimal::to_integer)))
 }
 
 fn computed<'v>(call: &mut Call<'_, '_, 'v>, function: fn(f64) -> f64) -> Items<'v> {

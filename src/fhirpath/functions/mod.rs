@@ -117,7 +117,16 @@ impl<'v> Call<'_, '_, 'v> {
         if items.len() > 1 {
             return self.fail("an argument has several items where one is expected");
         }
-        Ok(items.pop().and_then(|item| item.system(self.schema())))
+        let value = items.pop().and_then(|item| item.system(self.schema()));
+        self.charged(value)
+    }
+
+    /// The value, once its text is paid for: what a function does with one is linear in it.
+    fn charged(&mut self, value: Option<System<'v>>) -> Outcome<Option<System<'v>>> {
+        if let Some(System::String(text)) = &value {
+            self.spend_bytes(text.len())?;
+        }
+        Ok(value)
     }
 
     fn text_argument(&mut self, at: usize) -> Outcome<Option<Cow<'v, str>>> {
@@ -146,7 +155,8 @@ impl<'v> Call<'_, '_, 'v> {
 
     /// The one value of the input; `None` when it is empty or no value.
     fn value_input(&mut self) -> Outcome<Option<System<'v>>> {
-        Ok(self.single_input()?.and_then(|item| item.system(self.schema())))
+        let value = self.single_input()?.and_then(|item| item.system(self.schema()));
+        self.charged(value)
     }
 
     /// Charges for a text of this many bytes.
@@ -157,7 +167,8 @@ impl<'v> Call<'_, '_, 'v> {
     /// The one text of the input; `None` when it is empty.
     fn text_input(&mut self) -> Outcome<Option<Cow<'v, str>>> {
         let Some(item) = self.single_input()? else { return Ok(None) };
-        match item.system(self.schema()) {
+        let value = item.system(self.schema());
+        match self.charged(value)? {
             Some(System::String(text)) => Ok(Some(text)),
             _ => self.fail("the function works on texts"),
         }

@@ -1,7 +1,8 @@
 //! Regular expressions: `matches()`, `matchesFull()`, `replaceMatches()`.
 //!
-//! They take time that is linear in the text, whatever the pattern; look-around and references
-//! back are therefore refused. A dot matches line ends too, as FHIRPath says.
+//! A match takes time that is linear in the text and in what the pattern becomes, and is charged by
+//! both; look-around and references back are therefore refused. A dot matches line ends too, as
+//! FHIRPath says.
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/#matchesregex-string-boolean>
 
@@ -21,15 +22,28 @@ pub(super) static TABLE: &[Function] = &[
 ];
 
 /// What was made of a constant regular expression: `None` when it is none.
-pub(in crate::fhirpath) type Pattern = OnceLock<Option<Regex>>;
+pub(in crate::fhirpath) type Pattern = OnceLock<Option<Compiled>>;
+
+/// A regular expression, and how much more than the smallest it costs.
+#[derive(Clone, Debug)]
+pub(in crate::fhirpath) struct Compiled {
+    regex: Regex,
+    weight: usize,
+}
 
 type Items<'v> = Outcome<Vec<Item<'v>>>;
+
+/// Bytes of the smallest program; each factor of four is tried up to the largest.
+const SMALL_PROGRAM: usize = 1 << 12;
 
 /// Largest program that a pattern may become, in bytes.
 const MAX_PROGRAM: usize = 1 << 20;
 
-/// Steps that making a pattern costs.
+/// Steps that making the smallest pattern costs.
 const COMPILING: usize = 200;
+
+/// Bytes that the search for one more match passes in a step.
+const BYTES_SOUGHT: usize = 256;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Extent {
@@ -39,23 +53,38 @@ enum Extent {
     Whole,
 }
 
-fn compiled(text: &str, extent: Extent) -> Option<Regex> {
+fn compiled(text: &str, extent: Extent) -> Option<Compiled> {
     let anchored = match extent {
         Extent::Part => Cow::Borrowed(text),
         Extent::Whole => Cow::Owned(format!("\\A(?:{text})\\z")),
     };
     let mut builder = RegexBuilder::new(&anchored);
-    builder.dot_matches_new_line(true).size_limit(MAX_PROGRAM).dfa_size_limit(MAX_PROGRAM);
-    builder.build().ok()
+    builder.dot_matches_new_line(true).dfa_size_limit(MAX_PROGRAM);
+    let limits = std::iter::successors(Some(SMALL_PROGRAM), |limit| Some(limit * 4));
+    for limit in limits.take_while(|limit| *limit <= MAX_PROGRAM) {
+        match builder.size_limit(limit).build() {
+            Ok(regex) => return Some(Compiled { regex, weight: limit / SMALL_PROGRAM }),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(_) => break,
+        }
+    }
+    None
 }
 
 /// The pattern of the first argument, made once where it is constant.
-fn pattern<'v>(call: &mut Call<'_, '_, 'v>, text: &str, extent: Extent) -> Outcome<Cow<'v, Regex>> {
+fn pattern<'v>(
+    call: &mut Call<'_, '_, 'v>,
+    text: &str,
+    extent: Extent,
+) -> Outcome<Cow<'v, Compiled>> {
     let made = if let Some(kept) = call.pattern {
         kept.get_or_init(|| compiled(text, extent)).as_ref().map(Cow::Borrowed)
     } else {
         call.evaluator.spend(COMPILING + text.len(), call.start)?;
-        compiled(text, extent).map(Cow::Owned)
+        let made = compiled(text, extent);
+        let weight = made.as_ref().map_or(0, |made| made.weight);
+        call.evaluator.spend(COMPILING * weight, call.start)?;
+        made.map(Cow::Owned)
     };
     match made {
         Some(pattern) => Ok(pattern),
@@ -67,8 +96,8 @@ fn matches<'v>(call: &mut Call<'_, '_, 'v>, extent: Extent) -> Items<'v> {
     let (text, wanted) = (call.text_input()?, call.text_argument(0)?);
     let Some((text, wanted)) = text.zip(wanted) else { return Ok(Vec::new()) };
     let pattern = pattern(call, &wanted, extent)?;
-    call.spend_bytes(text.len())?;
-    Ok(one(pattern.is_match(&text)))
+    call.spend_bytes(text.len().saturating_mul(pattern.weight))?;
+    Ok(one(pattern.regex.is_match(&text)))
 }
 
 fn replace<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
@@ -81,16 +110,19 @@ fn replace<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
         return Ok(one(text.into_owned()));
     }
     let pattern = pattern(call, &wanted, Extent::Part)?;
-    call.spend_bytes(text.len())?;
     let mut out = String::new();
     let mut until = 0;
-    for captures in pattern.captures_iter(&text) {
+    let mut all = pattern.regex.captures_iter(&text);
+    loop {
+        // A search may look at all that is left to find a short match.
+        let sought = (text.len() - until).saturating_mul(pattern.weight) / BYTES_SOUGHT;
+        call.evaluator.spend(1 + sought, call.start)?;
+        let Some(captures) = all.next() else { break };
         let Some(found) = captures.get(0) else { break };
         let before = out.len();
         out.push_str(&text[until..found.start()]);
         expand(&captures, &substitute, &mut out);
         until = found.end();
-        call.evaluator.spend(1, call.start)?;
         call.spend_bytes(out.len() - before)?;
     }
     out.push_str(&text[until..]);

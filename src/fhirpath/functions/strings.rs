@@ -73,7 +73,7 @@ fn replace<'v>(call: &mut Call<'_, '_, 'v>) -> Items<'v> {
     let substitute = call.text_argument(1)?;
     let Some(((text, part), substitute)) = found.zip(substitute) else { return Ok(Vec::new()) };
     let times = text.matches(&*part).count();
-    call.spend_bytes(text.len() + times.saturating_mul(substitute.len()))?;
+    call.spend_bytes(times.saturating_mul(substitute.len()))?;
     Ok(one(text.replace(&*part, &substitute)))
 }
 

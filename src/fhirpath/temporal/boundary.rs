@@ -2,8 +2,8 @@
 //!
 //! Spec: <https://hl7.org/fhirpath/#lowboundaryprecision-integer-decimal--date--datetime--time>
 
-use super::civil::days_in_month;
 use super::{HOUR, Offset, SECOND, Temporal, TemporalKind};
+use crate::fhir::civil::days_in_month;
 
 /// Digits of year, month, day, hour, minute, second, and of milliseconds.
 const DIGITS: [i64; 7] = [4, 6, 8, 10, 12, 14, 17];

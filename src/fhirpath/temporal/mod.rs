@@ -3,14 +3,13 @@
 //! Spec: <https://hl7.org/fhirpath/N1/#date>, <https://hl7.org/fhirpath/N1/#comparison>
 
 mod boundary;
-mod civil;
 mod shift;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use civil::{civil_from_days, days_from_civil, days_in_month};
+use crate::fhir::civil::{civil_from_days, days_from_civil, days_in_month};
 
 pub(super) use shift::Step;
 
@@ -55,7 +54,7 @@ enum Offset {
 }
 
 /// Year, month, day, hour, minute, second, nanosecond.
-type Fields = [i64; 7];
+pub(super) type Fields = [i64; 7];
 
 const HOUR: u8 = 3;
 const SECOND: u8 = 6;
@@ -63,12 +62,18 @@ const SECOND: u8 = 6;
 /// Most digits of a fraction that count.
 const FRACTION: u8 = 9;
 
+/// Longest text that is read as a moment, in bytes: no clock has a fraction of more digits.
+const MAX_TEXT: usize = 100;
+
 impl<'a> Temporal<'a> {
     /// Reads FHIR's and FHIRPath's form without `@`: `2015-02`, `2015-02-04T14:34:28Z`, `14:30`.
     ///
     /// A date with a `T` is a date-time even when nothing follows (`2015T`); a time may have a
     /// leading `T`. `None` when the text is none of these or no such day or hour exists.
     pub fn parse(text: &'a str) -> Option<Self> {
+        if text.len() > MAX_TEXT {
+            return None;
+        }
         if let Some(time) = text.strip_prefix('T') {
             return Self::time(text, time);
         }
@@ -289,6 +294,24 @@ impl<'a> Temporal<'a> {
         }
     }
 
+    /// A key in which all of one kind have an order: those of another precision or without an
+    /// offset too. The moment in UTC at which it begins, then the less precise first.
+    pub(super) fn sort_key(&self) -> (Fields, u8) {
+        let mut fields = if self.precision > HOUR { self.in_utc() } else { self.fields() };
+        let [year, month, day, time @ ..] = &mut fields;
+        if self.kind == TemporalKind::Time {
+            (*year, *month, *day) = (0, 0, 0);
+        } else {
+            // What was cut off is still there.
+            let written = usize::from(self.precision);
+            [year, month, day].into_iter().skip(written).for_each(|field| *field = 1);
+        }
+        if self.precision < SECOND {
+            time[usize::from(self.precision.saturating_sub(HOUR))..].fill(0);
+        }
+        (fields, self.precision)
+    }
+
     fn in_utc(&self) -> Fields {
         let offset = self.offset_minutes();
         let [year, month, day, hour, minute, second, nanos] = self.fields();
@@ -311,7 +334,7 @@ impl<'a> Temporal<'a> {
             self.precision = 2;
         }
         if let Some(day) = parts.next() {
-            let last = days_in_month(self.year.into(), self.month.into());
+            let last = days_in_month(self.year, self.month);
             let day = digits(day, 2).filter(|&day| (1..=last).contains(&i64::from(day)))?;
             self.day = day as u8;
             self.precision = HOUR;

@@ -2,8 +2,8 @@
 //!
 //! Spec: <https://hl7.org/fhirpath/N1/#datetime-arithmetic>
 
-use super::civil::{civil_from_days, days_from_civil, days_in_month};
 use super::{FRACTION, HOUR, SECOND, Temporal, TemporalKind};
+use crate::fhir::civil::{civil_from_days, days_from_civil, days_in_month};
 
 /// What a duration counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -60,6 +60,7 @@ fn queries_find_what_they_ask_for() {
     let folder = Folder::new("queries");
     let index = FullText::open(folder.options()).unwrap();
     index.apply(&samples(), HERE).unwrap();
+    index.apply(&[change(5, ResourceType::PATIENT, "", &["Mary O'Brien Smith"])], HERE).unwrap();
     for (query, expected) in [
         ("anna", &[1, 3][..]),
         ("ANNA", &[1, 3]),
@@ -67,7 +68,7 @@ fn queries_find_what_they_ask_for() {
         ("heart failure", &[2]),
         ("heart OR anna", &[1, 2, 3]),
         ("heart -acute", &[3]),
-        ("-heart", &[1, 4]),
+        ("-heart", &[1, 4, 5]),
         ("(heart OR anna) NOT street", &[2, 3]),
         ("\"heart failure\"", &[2]),
         ("\"failure heart\"", &[]),
@@ -75,13 +76,16 @@ fn queries_find_what_they_ask_for() {
         ("\"disease anna\"", &[]),
         ("dia*", &[4]),
         ("d*", &[3, 4]),
-        ("o'brien", &[1]),
-        ("obrien", &[1]),
-        ("brien", &[1]),
+        ("o'brien", &[1, 5]),
+        ("obrien", &[1, 5]),
+        ("brien", &[1, 5]),
         ("type-2", &[4]),
         ("\"type-2 diabetes\"", &[4]),
         ("\"type 2 diabetes\"", &[4]),
         ("type-2 dia*", &[4]),
+        ("\"obrien smith\"", &[5]),
+        ("\"o'brien smith\"", &[5]),
+        ("\"mary obrien\"", &[5]),
         ("尿病", &[4]),
         ("病尿", &[]),
         ("nothing", &[]),
@@ -193,6 +197,39 @@ fn files_that_are_lost_or_damaged_make_an_empty_index() {
     std::fs::write(folder.0.join("meta.json"), b"{").unwrap();
     let index = FullText::open(folder.options()).unwrap();
     assert_eq!(index.position().unwrap(), None);
+}
+
+#[test]
+fn files_that_cannot_be_read_now_stay_and_answer_nothing() {
+    let folder = Folder::new("unreadable");
+    let index = FullText::open(folder.options()).unwrap();
+    index.apply(&samples(), HERE).unwrap();
+    let meta = folder.0.join("meta.json");
+    let aside = folder.0.join("aside");
+    std::fs::rename(&meta, &aside).unwrap();
+    // Reading a folder is no sign of damage.
+    std::fs::create_dir(&meta).unwrap();
+    let failed = index.reopen();
+    assert!(matches!(failed, Err(FullTextError::Broken(_))), "{failed:?}");
+    assert!(!index.is_ready());
+
+    std::fs::remove_dir(&meta).unwrap();
+    std::fs::rename(&aside, &meta).unwrap();
+    index.reopen().unwrap();
+    assert_eq!(index.position().unwrap(), Some(HERE));
+    assert_eq!(found(&index, &FullTextField::Content, "anna"), [1, 3]);
+}
+
+#[test]
+fn a_damaged_index_that_another_process_writes_stays() {
+    let folder = Folder::new("locked");
+    let index = FullText::open(folder.options()).unwrap();
+    index.apply(&samples(), HERE).unwrap();
+    std::fs::write(folder.0.join("meta.json"), b"{").unwrap();
+    let count = || std::fs::read_dir(&folder.0).unwrap().count();
+    let before = count();
+    assert!(matches!(FullText::open(folder.options()), Err(FullTextError::Locked)));
+    assert_eq!(count(), before);
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(super) mod metadata;
 pub(super) mod patch;
 pub(super) mod provenance;
 pub(super) mod read;
+pub(super) mod reindex;
 pub(super) mod search;
 pub(super) mod system;
 pub(super) mod update;

@@ -177,7 +177,10 @@ impl SearchEntries {
                 out.extend_from_slice(b",\"search\":{\"mode\":\"include\"}}");
             }
             SearchEntry::Match(found) => {
-                self.resource(&found.version, &self.shape, out)?;
+                match found.contained {
+                    None => self.resource(&found.version, &self.shape, out)?,
+                    Some(place) => self.contained(&found.version, place, out)?,
+                }
                 out.extend_from_slice(b",\"search\":{\"mode\":\"match\"");
                 if let Some(score) = found.score {
                     out.extend_from_slice(format!(",\"score\":{score:.4}").as_bytes());
@@ -190,6 +193,23 @@ impl SearchEntries {
                 out.extend_from_slice(b",\"search\":{\"mode\":\"outcome\"}}");
             }
         }
+        Ok(())
+    }
+
+    /// An open entry with a resource that another contains: its URL is that of the container and its
+    /// own id behind `#` (rest 4.176).
+    fn contained(&self, version: &Version, place: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let stored = version.to_json();
+        let value = json::parse(&stored).map_err(Error::internal)?;
+        let missing = || Error::internal("a version has not what the index says it contains");
+        let mut contained = value.items_at("contained").get(place).cloned().ok_or_else(missing)?;
+        let id = contained.str_at("id").map_or_else(String::new, |id| format!("#{id}"));
+        let url = json::Value::from(format!("{}{id}", version.identity)).to_text();
+        let head =
+            format!("{{\"fullUrl\":\"{}/{},\"resource\":", self.base, url.trim_start_matches('"'));
+        out.extend_from_slice(head.as_bytes());
+        self.shape.cut(&mut contained, &self.spec.schema);
+        contained.write(out);
         Ok(())
     }
 

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 
-use crate::fhir::ResourceType;
 use crate::fhir::datetime::Zone;
 use crate::fhir::json::Value;
 use crate::fhir::reference::Target;
 use crate::fhir::schema::Schema;
+use crate::fhir::{Canonical, ResourceType};
 use crate::fhirpath::{Decimal, Item, System};
 use crate::search::values::date::DateRange;
 use crate::search::values::number::NumberRange;
@@ -16,7 +16,6 @@ use crate::search::values::phonetic;
 use crate::search::values::quantity::{CURRENCY, Units, to_base};
 use crate::search::values::string::{fold, later_words};
 use crate::search::values::token::{BOOLEAN_SYSTEM, Case, Code};
-use crate::search::values::uri::Canonical;
 use crate::spec::codes::Codes;
 use crate::spec::search_parameter::SearchType;
 
@@ -65,9 +64,18 @@ pub(super) struct Comparison {
     pub(super) is_phonetic: bool,
 }
 
+impl Comparison {
+    /// Whether a reference may point to a resource of this type.
+    fn leads_to(&self, resource_type: ResourceType) -> bool {
+        self.targets.is_empty() || self.targets.contains(&resource_type)
+    }
+}
+
 /// Collects the values of one parameter.
 pub(super) struct Sink<'o, 'v> {
     pub(super) rules: &'v Rules,
+    /// What contains the resource; itself when nothing does.
+    pub(super) root: &'v Value<'v>,
     pub(super) out: &'o mut Vec<IndexValue<'v>>,
     /// Whether a date or a number was met that cannot be kept.
     pub(super) odd: bool,
@@ -169,8 +177,8 @@ impl<'v> Sink<'_, 'v> {
         let found = match kind {
             Kind::Quantity => {
                 value.get("value").and_then(|number| self.exact(number)).map(|range| {
-                    let range = range.compared(text("comparator"));
                     self.measured(range, text("system"), text("code"), text("unit"))
+                        .compared(text("comparator"))
                 })
             }
             Kind::Money => value.get("value").and_then(|number| self.exact(number)).map(|range| {
@@ -212,7 +220,7 @@ impl<'v> Sink<'_, 'v> {
         let found = match kind {
             Kind::Canonical => value.as_str().map(Canonical::parse).map(ReferenceValue::Canonical),
             Kind::Uri => value.as_str().map(Canonical::literal).map(ReferenceValue::Canonical),
-            Kind::Resource => itself(value),
+            Kind::Resource => return self.resource(value, comparison),
             Kind::Reference => {
                 if let Some(identifier) = value.get("identifier")
                     && let Some(value) = identifier.str_at("value")
@@ -227,12 +235,30 @@ impl<'v> Sink<'_, 'v> {
             _ => None,
         };
         let fits = |found: &ReferenceValue<'_>| match found {
-            ReferenceValue::Local { resource_type, .. } => {
-                comparison.targets.is_empty() || comparison.targets.contains(resource_type)
-            }
+            ReferenceValue::Local { resource_type, .. } => comparison.leads_to(*resource_type),
             _ => true,
         };
         self.out.extend(found.filter(fits).map(IndexValue::Reference));
+    }
+
+    /// A resource that stands where a reference is meant (`Bundle.entry[0].resource`; rest 4.126):
+    /// it is found by its id and by the url that its bundle gives it.
+    fn resource(&mut self, resource: &'v Value<'v>, comparison: &Comparison) {
+        let Some(Ok(resource_type)) = resource.str_at("resourceType").map(str::parse) else {
+            return;
+        };
+        if !comparison.leads_to(resource_type) {
+            return;
+        }
+        let entries = self.root.items_at("entry");
+        let entry = entries
+            .iter()
+            .find(|entry| entry.get("resource").is_some_and(|found| std::ptr::eq(found, resource)));
+        let url = entry.and_then(|entry| entry.str_at("fullUrl"));
+        let id = resource.str_at("id").and_then(|id| id.parse().ok());
+        let itself = id.map(|id| ReferenceValue::Local { resource_type, id, version: None });
+        let url = url.map(|url| reference(url, &self.rules.base));
+        self.out.extend(itself.into_iter().chain(url).map(IndexValue::Reference));
     }
 
     fn uri(&mut self, Element { value, kind, .. }: Element<'v>) {
@@ -373,13 +399,6 @@ fn parts<'v>(value: &'v Value<'v>, names: &[&str]) -> impl Iterator<Item = &'v s
         let items = part.as_array().unwrap_or_default().iter().filter_map(Value::as_str);
         part.as_str().into_iter().chain(items)
     })
-}
-
-/// A resource that stands where a reference is meant (`Bundle.entry[0].resource`; rest 4.126).
-fn itself<'v>(resource: &'v Value<'v>) -> Option<ReferenceValue<'v>> {
-    let resource_type = resource.str_at("resourceType")?.parse().ok()?;
-    let id = resource.str_at("id")?.parse().ok()?;
-    Some(ReferenceValue::Local { resource_type, id, version: None })
 }
 
 fn reference<'v>(text: &'v str, base: &str) -> ReferenceValue<'v> {

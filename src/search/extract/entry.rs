@@ -1,16 +1,14 @@
 //! What extraction gives: the rows of one resource, before they are hashed.
 
 use std::borrow::Cow;
-use std::hash::{Hash, Hasher};
 
-use crate::fhir::{LogicalId, ResourceType, VersionId};
+use crate::fhir::{Canonical, LogicalId, ResourceType, VersionId};
 use crate::fhirpath::{Decimal, EvaluationError};
 
 use crate::search::values::date::DateRange;
 use crate::search::values::number::NumberRange;
 use crate::search::values::quantity::InBase;
 use crate::search::values::token::Code;
-use crate::search::values::uri::Canonical;
 
 /// All rows of one resource.
 #[derive(Clone, Debug)]
@@ -31,6 +29,8 @@ pub struct Extraction<'v> {
 /// A contained resource with its own rows.
 #[derive(Clone, Debug)]
 pub struct Contained<'v> {
+    /// Its place in the list of contained resources.
+    pub place: usize,
     /// Its id, without `#`; `None` when it has none.
     pub id: Option<&'v str>,
     /// Its rows; `contained` is empty.
@@ -47,7 +47,7 @@ pub struct IndexEntry<'v> {
 }
 
 /// What a query compares with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum IndexValue<'v> {
     /// One combination of the values of a composite's parts, all from one element (rest 4.127).
     Composite(Box<[IndexValue<'v>]>),
@@ -96,7 +96,7 @@ pub enum IndexValue<'v> {
 }
 
 /// A number with a unit.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct QuantityValue<'v> {
     /// The number in the unit as given.
     pub range: NumberRange,
@@ -108,6 +108,15 @@ pub struct QuantityValue<'v> {
     pub unit: Option<&'v str>,
     /// The same in base units, where the unit is one of UCUM's.
     pub base: Option<InBase>,
+}
+
+impl QuantityValue<'_> {
+    /// The same with `Quantity.comparator`.
+    pub(super) fn compared(self, comparator: Option<&str>) -> Self {
+        let range = self.range.compared(comparator);
+        let base = self.base.map(|base| InBase { range: base.range.compared(comparator), ..base });
+        Self { range, base, ..self }
+    }
 }
 
 /// What a reference says of its target.
@@ -204,34 +213,4 @@ impl IndexValue<'_> {
 /// The longest whole beginning of at most 256 bytes.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(256)]
-}
-
-// A decimal has no hash of its own: numbers count by their whole part, which equal ones share.
-impl Hash for IndexValue<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        std::mem::discriminant(self).hash(state);
-        match self {
-            Self::Composite(parts) => parts.hash(state),
-            Self::Date(range) => (range.low, range.high).hash(state),
-            Self::Number(range) => whole(range.low).hash(state),
-            Self::OfType { system, code, value } => (system, code, value).hash(state),
-            Self::Position { latitude, longitude } => {
-                (whole(Some(*latitude)), whole(Some(*longitude))).hash(state);
-            }
-            Self::Quantity(value) => {
-                (whole(value.range.low), value.code, value.system, value.unit).hash(state);
-            }
-            Self::Reference(value) => value.hash(state),
-            Self::String { folded, exact } => (folded, exact).hash(state),
-            Self::Text(text) => text.hash(state),
-            Self::Token { system, code } => (system, code).hash(state),
-            Self::Uri(canonical) => canonical.hash(state),
-        }
-    }
-}
-
-impl Eq for IndexValue<'_> {}
-
-fn whole(number: Option<Decimal>) -> Option<i64> {
-    number?.rounded(0)?.to_integer()
 }

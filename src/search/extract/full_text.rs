@@ -4,6 +4,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#text> (`_text`, `_content`; rest 4.164)
 
+use crate::fhir::codec::xml::html_entity;
 use crate::fhir::json::Value;
 
 /// The texts of one resource.
@@ -82,19 +83,14 @@ fn entity(text: &str) -> Option<(char, usize)> {
     let end = text.bytes().take(12).position(|byte| byte == b';')?;
     let name = text.get(1..end)?;
     let number = |digits: &str, radix| u32::from_str_radix(digits, radix).ok();
-    let code = match name {
-        "amp" => '&'.into(),
-        "lt" => '<'.into(),
-        "gt" => '>'.into(),
-        "quot" => '"'.into(),
-        "apos" => '\''.into(),
-        "nbsp" => '\u{a0}'.into(),
-        _ => match name.strip_prefix('#')? {
-            digits if digits.starts_with(['x', 'X']) => number(digits.get(1..)?, 16)?,
-            digits => number(digits, 10)?,
-        },
+    let character = match name.strip_prefix('#') {
+        Some(digits) if digits.starts_with(['x', 'X']) => {
+            char::from_u32(number(digits.get(1..)?, 16)?)
+        }
+        Some(digits) => char::from_u32(number(digits, 10)?),
+        None => html_entity(name),
     };
-    Some((char::from_u32(code)?, end + 1))
+    Some((character?, end + 1))
 }
 
 #[cfg(test)]
@@ -108,7 +104,8 @@ mod tests {
             ("<div>Fever &amp; chills</div>", "Fever & chills"),
             ("<div><p>one</p><p>two</p></div>", "one two"),
             ("<div a='b'>  x\n<!-- > no --> y</div>", "x y"),
-            ("<div>&#233;&#xE9;&eacute;&lt;b&gt;</div>", "éé&eacute;<b>"),
+            ("<div>&#233;&#xE9;&eacute;&lt;b&gt; &thetasym;</div>", "ééé<b> ϑ"),
+            ("<div>&nosuch; &#xZ; &#1114112; &;</div>", "&nosuch; &#xZ; &#1114112; &;"),
             ("<div>a&nbsp;b & c</div>", "a b & c"),
             ("<div>cut <b", "cut"),
             ("<div></div>", ""),

@@ -33,7 +33,7 @@ use crate::spec::codes::Codes;
 use crate::spec::search_parameter::{SearchParameter, SearchParameters};
 
 use emit::{Comparison, Element, Rules, Sink};
-use path::Leaf;
+use path::{Leaf, Root};
 use plan::{Composite, Plan, Planner, Source};
 use settle::settle;
 
@@ -49,6 +49,9 @@ pub use view::View;
 
 /// Most combinations that one element may give a composite.
 const MAX_COMBINATIONS: usize = 1_000;
+
+/// Steps that the evaluation of one expression may take; a plain one takes two for each element.
+const BUDGET: u64 = 500_000;
 
 /// Most combinations that one resource may give a composite.
 const MAX_COMPOSITE_ROWS: usize = 20_000;
@@ -169,12 +172,13 @@ impl Extractor {
         resource_type: ResourceType,
         value: &'v Value<'v>,
     ) -> Extraction<'v> {
-        let mut extraction = self.one(resource_type, value, value);
-        for contained in value.items_at("contained") {
+        let root = Root::of(value);
+        let mut extraction = self.one(resource_type, value, &root);
+        for (place, contained) in value.items_at("contained").iter().enumerate() {
             let Some(Ok(of)) = contained.str_at("resourceType").map(str::parse) else { continue };
             let id = contained.str_at("id");
-            let own = self.one(of, contained, value);
-            extraction.contained.push(Contained { id, extraction: own });
+            let own = self.one(of, contained, &root);
+            extraction.contained.push(Contained { place, id, extraction: own });
         }
         extraction
     }
@@ -187,7 +191,7 @@ impl Extractor {
         &'v self,
         resource_type: ResourceType,
         value: &'v Value<'v>,
-        root: &'v Value<'v>,
+        root: &Root<'v>,
     ) -> Extraction<'v> {
         let mut run = Run { extractor: self, value, root, values: Vec::new(), odd: false };
         let (mut rows, mut skipped) = (Vec::with_capacity(48), Vec::new());
@@ -214,17 +218,17 @@ impl Extractor {
 }
 
 /// The extraction of one resource.
-struct Run<'v> {
+struct Run<'r, 'v> {
     extractor: &'v Extractor,
     value: &'v Value<'v>,
     /// What contains the resource; itself when nothing does.
-    root: &'v Value<'v>,
+    root: &'r Root<'v>,
     /// The values of the parameter at hand.
     values: Vec<IndexValue<'v>>,
     odd: bool,
 }
 
-impl<'v> Run<'v> {
+impl<'v> Run<'_, 'v> {
     fn parameter(&mut self, plan: &'v Plan) -> Result<(), SkipReason> {
         match plan {
             Plan::Values(source, comparison) => self.values(source, comparison, self.value, None),
@@ -240,28 +244,34 @@ impl<'v> Run<'v> {
         focus: &'v Value<'v>,
         node: Option<&Item<'v>>,
     ) -> Result<(), SkipReason> {
-        let rules = &*self.extractor.rules;
-        let mut sink = Sink { rules, out: &mut self.values, odd: false };
-        match source {
-            Source::Paths(paths) => {
-                for path in paths {
-                    path.walk(focus, self.root, &mut |value, leaf| {
-                        sink.add(element(value, leaf), comparison);
-                    });
-                }
-            }
+        let items = match source {
             Source::General(expression) => {
-                let schema = &self.extractor.spec.schema;
-                let environment = Environment::new(self.value, schema).with_root(self.root);
+                let environment = self.environment();
                 let focus = node.cloned().unwrap_or_else(|| environment.resource());
-                let items = expression.evaluate_on(focus, &environment).map_err(fault)?;
-                for item in items {
-                    sink.add_item(item, schema, comparison);
-                }
+                expression.evaluate_on(focus, &environment).map_err(fault)?
             }
+            Source::Paths(_) => Vec::new(),
+        };
+        let Extractor { rules, spec, .. } = self.extractor;
+        let root = self.root.value;
+        let mut sink = Sink { rules, root, out: &mut self.values, odd: false };
+        if let Source::Paths(paths) = source {
+            for path in paths {
+                path.walk(focus, self.root, &mut |value, leaf| {
+                    sink.add(element(value, leaf), comparison);
+                });
+            }
+        }
+        for item in items {
+            sink.add_item(item, &spec.schema, comparison);
         }
         self.odd |= sink.odd;
         Ok(())
+    }
+
+    fn environment(&self) -> Environment<'v> {
+        let schema = &self.extractor.spec.schema;
+        Environment::new(self.value, schema).with_root(self.root.value).with_budget(BUDGET)
     }
 
     fn composite(&mut self, arm: &'v Composite) -> Result<(), SkipReason> {
@@ -276,7 +286,7 @@ impl<'v> Run<'v> {
                 }
             }
             Source::General(expression) => {
-                let environment = Environment::new(self.value, schema).with_root(self.root);
+                let environment = self.environment();
                 foci = expression.evaluate(&environment).map_err(fault)?;
             }
         }

@@ -5,12 +5,13 @@
 //! property names alone, many times faster than the evaluator. What is not of this form is
 //! not compiled and left to `fhirpath`; a test compares both over the published examples.
 //!
-//! Two things are done that the evaluator does not: a type's name is also taken with a wrong first
-//! letter (R4 writes `as(DateTime)`), and `resolve() is T` takes a reference by identifier
-//! alone at its word (`Reference.type`).
+//! Three things are done that the evaluator does not: a type's name is also taken with a wrong first
+//! letter (R4 writes `as(DateTime)`), `resolve() is T` takes a reference by identifier alone at its
+//! word (`Reference.type`), and a choice is also found by its property (US Core writes
+//! `valueDateTime`).
 
 use crate::fhir::json::Value;
-use crate::fhir::schema::{Schema, TypeId, TypeKind};
+use crate::fhir::schema::{Field, FieldType, Schema, TypeDef, TypeId, TypeKind};
 use crate::fhir::{ResourceType, reference};
 use crate::spec::codes::Codes;
 
@@ -43,6 +44,34 @@ pub(super) struct Path {
     own: Leaf,
     /// Whether it may lead to more than one element.
     pub(super) repeats: bool,
+}
+
+/// The resource that contains others, and what `#` references find in it.
+#[derive(Debug)]
+pub(super) struct Root<'v> {
+    pub(super) value: &'v Value<'v>,
+    /// Id and type of each contained resource, in the order of ids.
+    contained: Vec<(&'v str, Option<&'v str>)>,
+}
+
+impl<'v> Root<'v> {
+    pub(super) fn of(value: &'v Value<'v>) -> Self {
+        let named =
+            |value: &'v Value<'v>| Some((value.str_at("id")?, value.str_at("resourceType")));
+        let mut contained: Vec<_> = value.items_at("contained").iter().filter_map(named).collect();
+        // Of two with one id the first stays the first.
+        contained.sort_by_key(|(id, _)| *id);
+        Self { value, contained }
+    }
+
+    /// The type of the contained resource `id`, or without one of the root itself.
+    fn type_of(&self, id: &str) -> Option<&'v str> {
+        if id.is_empty() {
+            return self.value.str_at("resourceType");
+        }
+        let at = self.contained.partition_point(|(other, _)| *other < id);
+        self.contained.get(at).filter(|(found, _)| *found == id)?.1
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +137,7 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
     for (at, part) in parts.iter().enumerate() {
         match part {
             Part::Name(name) => {
-                let field = schema.get(owner?).field(name)?;
+                let (field, _) = element(schema.get(owner?), name)?;
                 repeats |= field.is_array() && !matches!(parts.get(at + 1), Some(Part::Index(_)));
                 let children = children(owner?, name, definitions)?;
                 owner = only(&children);
@@ -124,6 +153,9 @@ fn path(parts: &[Part<'_>], root: TypeId, definitions: Definitions<'_>) -> Optio
             Part::Index(at) if steps.len() == 1 => steps.push(Step::Index(*at)),
             Part::Index(_) => return None,
             Part::Equals(name, text) => {
+                // Of several values FHIRPath's `=` compares all at once.
+                let is_single = !schema.get(owner?).field(name)?.is_array();
+                is_single.then_some(())?;
                 let [(_, leaf)] = &children(owner?, name, definitions)?[..] else { return None };
                 matches!(leaf.kind, Kind::Code | Kind::Text | Kind::Uri).then_some(())?;
                 steps.push(Step::Where(Test::Equals((*name).into(), (*text).into())));
@@ -157,16 +189,22 @@ fn children(
     Definitions { schema, codes }: Definitions<'_>,
 ) -> Option<Vec<(Box<str>, Leaf)>> {
     let def = schema.get(owner);
-    let field = def.field(name)?;
-    let element = format!("{}.{name}", def.name);
+    let (field, variants) = element(def, name)?;
+    let place = format!("{}.{}", def.name, field.name);
     let leaf = |type_id| Leaf {
         type_id,
         kind: Kind::of(type_id, schema),
-        system: codes.implied(&element).map(Into::into),
-        is_family: element == "HumanName.family",
+        system: codes.implied(&place).map(Into::into),
+        is_family: place == "HumanName.family",
     };
-    let variants = field.types.iter();
+    let variants = variants.iter();
     Some(variants.map(|variant| (variant.key.clone(), leaf(variant.type_id))).collect())
+}
+
+/// The element called `name`, and the types that it has under this name.
+fn element<'d>(def: &'d TypeDef, name: &str) -> Option<(&'d Field, &'d [FieldType])> {
+    let whole = def.field(name).map(|field| (field, &field.types[..]));
+    whole.or_else(|| def.key(name).map(|(field, variant)| (field, std::slice::from_ref(variant))))
 }
 
 /// The type called `name`, also when its first letter has the wrong case.
@@ -207,7 +245,7 @@ impl Path {
     pub(super) fn walk<'v>(
         &'v self,
         node: &'v Value<'v>,
-        root: &'v Value<'v>,
+        root: &Root<'v>,
         visit: &mut impl FnMut(&'v Value<'v>, &'v Leaf),
     ) {
         descend(&self.steps, node, &self.own, root, visit);
@@ -219,7 +257,7 @@ fn descend<'v>(
     steps: &'v [Step],
     value: &'v Value<'v>,
     leaf: &'v Leaf,
-    root: &'v Value<'v>,
+    root: &Root<'v>,
     visit: &mut impl FnMut(&'v Value<'v>, &'v Leaf),
 ) {
     match steps {
@@ -256,7 +294,7 @@ fn descend<'v>(
     }
 }
 
-fn passes(test: &Test, value: &Value<'_>, root: &Value<'_>) -> bool {
+fn passes(test: &Test, value: &Value<'_>, root: &Root<'_>) -> bool {
     match test {
         Test::Equals(name, wanted) => value.str_at(name) == Some(wanted),
         Test::Refers(name) => target_type(value, root) == Some(&**name),
@@ -264,19 +302,61 @@ fn passes(test: &Test, value: &Value<'_>, root: &Value<'_>) -> bool {
 }
 
 /// The type of what a Reference points to, as far as it tells; a contained one is looked at.
-fn target_type<'v>(from: &'v Value<'v>, root: &'v Value<'v>) -> Option<&'v str> {
-    let stated = || {
-        let name = from.str_at("type")?;
-        name.rsplit('/').next()
-    };
+fn target_type<'v>(from: &'v Value<'v>, root: &Root<'v>) -> Option<&'v str> {
+    let stated = || from.str_at("type").map(reference::stated_type);
     let Some(text) = from.as_str().or_else(|| from.str_at("reference")) else {
         return stated();
     };
     if let Some(id) = text.strip_prefix('#') {
-        let contained = root.items_at("contained").iter();
-        let mut holders = contained.filter(|value| value.str_at("id") == Some(id));
-        let found = if id.is_empty() { Some(root) } else { holders.next() };
-        return found.and_then(|value| value.str_at("resourceType")).or_else(stated);
+        return root.type_of(id).or_else(stated);
     }
     reference::named_type(text).map(ResourceType::as_str).or_else(stated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::json::parse;
+    use crate::spec::package::Pack;
+    use crate::spec::{R4_PACK, Spec};
+
+    #[test]
+    fn what_is_contained_is_found_by_its_id_the_first_of_two() {
+        let text = r#"{"resourceType":"Patient","contained":[{"id":"b","resourceType":"Group"},
+            {"id":"a","resourceType":"Device"},{"id":"b","resourceType":"List"},{"id":"c"},{}]}"#;
+        let value = parse(text.as_bytes()).expect("JSON");
+        let root = Root::of(&value);
+        for (id, expected) in [
+            ("a", Some("Device")),
+            ("b", Some("Group")),
+            ("c", None),
+            ("d", None),
+            ("", Some("Patient")),
+        ] {
+            assert_eq!(root.type_of(id), expected, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_choice_is_found_by_its_property_too() {
+        let spec = Spec::r4().unwrap();
+        let codes = Codes::load(&Pack::open(R4_PACK).unwrap()).unwrap();
+        let definitions = Definitions { schema: &spec.schema, codes: &codes };
+        for (of, property, plain) in [
+            ("Observation", "Observation.valueQuantity", Some("Observation.value as Quantity")),
+            (
+                "Condition",
+                "Condition.extension.where(url='u').valueDateTime",
+                Some("Condition.extension.where(url='u').value.ofType(dateTime)"),
+            ),
+            ("Patient", "Patient.deceasedBoolean", Some("Patient.deceased.as(boolean)")),
+            ("Patient", "Patient.deceasedQuantity", None),
+            ("Patient", "Patient.genderCode", None),
+        ] {
+            let root = spec.schema.by_name(of).unwrap();
+            let found = compile(property, root, definitions);
+            let expected = plain.map(|plain| compile(plain, root, definitions).unwrap());
+            assert_eq!(found, expected, "{property}");
+        }
+    }
 }

@@ -246,16 +246,11 @@ fn general(url: &str, expression: &str) -> Result<Expression, PlanError> {
 }
 
 fn comparison(definition: &SearchParameter) -> Comparison {
+    let is_own = |code: &str| definition.is_core() && &*definition.code == code;
     // Some of R4's expressions called so also look at a Group (rest 4.112).
-    let targets = match &*definition.code {
-        "patient" => vec![ResourceType::PATIENT],
-        _ => definition.targets.clone(),
-    };
-    Comparison {
-        search_type: definition.search_type,
-        targets,
-        is_phonetic: &*definition.code == "phonetic",
-    }
+    let targets =
+        if is_own("patient") { vec![ResourceType::PATIENT] } else { definition.targets.clone() };
+    Comparison { search_type: definition.search_type, targets, is_phonetic: is_own("phonetic") }
 }
 
 /// The place of the date that resources of the type sort by, unless asked otherwise; one that cannot

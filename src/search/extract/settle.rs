@@ -56,7 +56,11 @@ fn word<'x>(value: &'x IndexValue<'_>) -> Option<&'x str> {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use super::*;
+    use crate::fhirpath::Decimal;
+    use crate::search::values::number::NumberRange;
 
     fn string(folded: &str, is_whole: bool) -> IndexValue<'_> {
         IndexValue::String { folded: folded.into(), exact: is_whole.then(|| folded.into()) }
@@ -79,5 +83,21 @@ mod tests {
             let left = values.split_off(more.len());
             assert_eq!(left, [string("a", true), string("b", false)], "{}", more.len());
         }
+    }
+
+    #[test]
+    fn numbers_that_differ_have_hashes_that_differ() {
+        let number =
+            |text: &str| IndexValue::Number(NumberRange::exact(Decimal::parse(text).expect(text)));
+        let mut values: Vec<_> = (0..20_000).map(|at| number(&format!("0.{at:05}"))).collect();
+        // Else a set compares each with all the others.
+        let hash = |value| BuildHasherDefault::<DefaultHasher>::default().hash_one(value);
+        let hashes: HashSet<u64> = values.iter().map(hash).collect();
+        assert_eq!(hashes.len(), values.len());
+        assert_eq!(hash(&number("0.5")), hash(&number("0.5000000")));
+
+        values.push(number("0.0500000"));
+        settle(&mut values);
+        assert_eq!(values.len(), 20_000);
     }
 }

@@ -23,19 +23,33 @@ impl<'c> Criteria<'c> {
         rest: &str,
         value: &str,
     ) -> Result<Filter, Refusal> {
+        self.follow(types, link, |criteria, target| criteria.read(&[target], rest, value))
+    }
+
+    /// A reference leads to a resource for which holds what `read` gives for its type. Types that
+    /// it refuses are given up, unless it refuses all.
+    pub(super) fn follow(
+        &mut self,
+        types: &[ResourceType],
+        link: &str,
+        mut read: impl FnMut(&mut Self, ResourceType) -> Result<Filter, Refusal>,
+    ) -> Result<Filter, Refusal> {
         let (parameter, targets) = self.link(types, link)?;
         let reference = parameter.keys;
         let mut found = Vec::new();
-        let mut first = None;
+        let mut first: Option<Refusal> = None;
         self.deeper()?;
         for target in targets {
             // An id that is ambiguous only for a target that is given up is not.
             let known = self.ambiguous.len();
-            match self.read(&[target], rest, value) {
+            match read(self, target) {
                 Ok(filter) => found.push((target, filter)),
                 Err(refusal) => {
                     self.ambiguous.truncate(known);
-                    first = more_telling(first, refusal);
+                    first = Some(match first {
+                        Some(first) => first.or_more_telling(refusal),
+                        None => refusal,
+                    });
                 }
             }
             if self.is_spent() {
@@ -46,10 +60,9 @@ impl<'c> Criteria<'c> {
         self.spend(0)?;
         match (found.is_empty(), first) {
             (false, _) => Ok(Filter::Chain { reference, targets: found }),
+            (true, None) => Ok(Filter::Any(Vec::new())),
             (true, Some(Refusal::Empty)) => Err(Refusal::Empty),
-            (true, first) => {
-                Err(Refusal::Faulty(first.map_or_else(Vec::new, Refusal::into_reasons)))
-            }
+            (true, Some(refusal)) => Err(Refusal::Faulty(refusal.into_reasons())),
         }
     }
 
@@ -129,13 +142,23 @@ impl<'c> Criteria<'c> {
     }
 }
 
-/// Of what is wrong for several targets, what is worth saying: a value or modifier rather than
-/// that a target has no such parameter.
-fn more_telling(first: Option<Refusal>, other: Refusal) -> Option<Refusal> {
-    let is_vague = |refusal: &Refusal| matches!(refusal, Refusal::Partial(_) | Refusal::Unknown(_));
-    match first {
-        None => Some(other),
-        Some(first) if is_vague(&first) && !is_vague(&other) => Some(other),
-        first => first,
+impl Refusal {
+    /// Of what is wrong for two targets, what is worth saying: a value or a modifier rather than
+    /// that a target has no such parameter.
+    fn or_more_telling(self, other: Self) -> Self {
+        if self.is_vague() && !other.is_vague() { other } else { self }
+    }
+
+    /// Whether all that is wrong is that something has no such parameter.
+    fn is_vague(&self) -> bool {
+        let is_name = |reason: &Reason| match reason {
+            Reason::Filter { problem, .. } => matches!(**problem, Reason::Name(_)),
+            reason => matches!(reason, Reason::Name(_)),
+        };
+        match self {
+            Self::Empty => false,
+            Self::Faulty(reasons) => reasons.iter().all(is_name),
+            Self::Partial(_) | Self::Unknown(_) => true,
+        }
     }
 }

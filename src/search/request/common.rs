@@ -2,10 +2,10 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#all> (rest 4.164 to 4.176)
 
-use crate::fhir::{LogicalId, ResourceType};
+use crate::fhir::ResourceType;
 
 use super::criterion::{Criteria, Refusal, collect, negated, unfit};
-use super::fault::{Reason, clip};
+use super::fault::Reason;
 use super::{Filter, FullTextField};
 
 impl Criteria<'_> {
@@ -27,7 +27,7 @@ impl Criteria<'_> {
             "_type" => self.of_types(modifier, value),
             "_text" => no_modifier(modifier).and_then(|()| words(FullTextField::Narrative, value)),
             "_content" => no_modifier(modifier).and_then(|()| words(FullTextField::Content, value)),
-            "_list" => no_modifier(modifier).and_then(|()| self.list(value)),
+            "_list" => no_modifier(modifier).and_then(|()| self.list(types, value)),
             "_filter" => no_modifier(modifier).and_then(|()| self.expression(types, value)),
             "_query" => Err(Reason::NotSupported("there are no named queries".into()).into()),
             _ => return None,
@@ -72,20 +72,6 @@ impl Criteria<'_> {
         })?;
         let filter = Filter::Type(named);
         Ok(if modifier.is_some() { negated(filter) } else { filter })
-    }
-
-    fn list(&mut self, value: &str) -> Result<Filter, Refusal> {
-        let values = self.values(value)?;
-        let mut lists = collect(values, |raw| {
-            if raw.text.starts_with('$') {
-                let text = format!("the list {} is not kept here", clip(raw.text));
-                return Err(Reason::NotSupported(text.into()));
-            }
-            let text = raw.plain()?;
-            let id = text.strip_prefix("List/").unwrap_or(&text).parse::<LogicalId>();
-            id.map(Filter::List).map_err(|_| raw.wrong("the id of a List"))
-        })?;
-        Ok(if lists.len() == 1 { lists.remove(0) } else { Filter::Any(lists) })
     }
 }
 

@@ -10,6 +10,7 @@ use super::compare::Comparison;
 use super::context::Context;
 use super::escape::{split, unescape};
 use super::fault::{Reason, clip};
+use super::list::Subject;
 use super::parameter::Parameter;
 use super::{Filter, Test};
 
@@ -80,14 +81,16 @@ pub(super) struct Criteria<'c> {
     pub(super) context: &'c Context<'c>,
     /// What the types of ids were not named of: see `SearchRequest::ambiguous`.
     pub(super) ambiguous: Vec<(LogicalId, Vec<ResourceType>)>,
+    /// Whom the search is about: whose lists are the current ones.
+    pub(super) subject: Option<Subject>,
     /// How many links lead to where the reading is.
     pub(super) depth: usize,
     nodes: usize,
 }
 
 impl<'c> Criteria<'c> {
-    pub(super) fn new(context: &'c Context<'c>) -> Self {
-        Self { context, ambiguous: Vec::new(), depth: 0, nodes: 0 }
+    pub(super) fn new(context: &'c Context<'c>, subject: Option<Subject>) -> Self {
+        Self { context, ambiguous: Vec::new(), subject, depth: 0, nodes: 0 }
     }
 
     /// The filter that the parameter `key` of these types asks for. Chains lead back to here, as

@@ -5,11 +5,11 @@
 use crate::fhir::ResourceType;
 use crate::spec::search_parameter::SearchType;
 
-use super::Include;
 use super::criterion::unfit;
 use super::fault::{Reason, clip};
 use super::parameter::Parameter;
 use super::parse::Draft;
+use super::{ContainedMode, Include};
 
 impl Draft<'_> {
     /// Takes one; a comma in it is no separator (rest 4.200).
@@ -21,6 +21,10 @@ impl Draft<'_> {
         }
         if value.is_empty() {
             return self.ignore(name, "has no value");
+        }
+        if self.request.contained != ContainedMode::Outside {
+            let text = "nothing comes along where contained resources are searched";
+            return self.fault(name, Reason::NotSupported(text.into()));
         }
         let is_reverse = name.starts_with("_rev");
         let include = match self.parsed(value) {

@@ -12,7 +12,8 @@
 //! | `escape` | the separators and their escapes |
 //! | `fault` | what is refused or passed over |
 //! | `parse`, `scope`, `result`, `include` | the query as a whole, and parameters about the answer |
-//! | `criterion`, `parameter`, `chain`, `common` | from a parameter to a filter |
+//! | `criterion`, `parameter`, `chain`, `common`, `list` | from a parameter to a filter |
+//! | `contained` | what contained resources are not asked for |
 //! | `composite`, `date`, `near`, `quantity`, `reference`, `string`, `token`, `uri` | values |
 //! | `filter` | the expressions of `_filter` |
 //!
@@ -22,6 +23,7 @@ mod chain;
 mod common;
 pub mod compare;
 mod composite;
+mod contained;
 mod context;
 mod criterion;
 mod date;
@@ -29,6 +31,7 @@ mod escape;
 mod fault;
 mod filter;
 mod include;
+mod list;
 mod near;
 mod parameter;
 mod parse;
@@ -146,13 +149,14 @@ pub enum Filter {
     },
     /// The logical id is one of these (`_id`). Texts that can be no id find nothing.
     Id(Vec<Box<str>>),
-    /// The resource is one of these, by the store's keys: what stands for [`Filter::FullText`] once
-    /// the full text index has been asked.
-    Keys(Vec<i64>),
+    /// The resource is one of these: what stands for [`Filter::FullText`] and [`Filter::List`] once
+    /// they have been looked up.
+    Keys(Keys),
     /// `meta.lastUpdated` compares so with one of these.
     LastUpdated(Vec<(Prefix, DateRange)>),
-    /// The resource is an entry of the list (`_list`); entries that are flagged deleted are none.
-    List(LogicalId),
+    /// The resource is an entry of a List for which the filter holds (`_list`); entries that are
+    /// flagged deleted are none.
+    List(Box<Filter>),
     /// It does not hold. True for a resource without any value.
     Not(Box<Filter>),
     /// One of the comparisons holds for a value of one of the parameters.
@@ -162,6 +166,11 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// One of them holds.
+    fn any(mut filters: Vec<Self>) -> Self {
+        if filters.len() == 1 { filters.remove(0) } else { Self::Any(filters) }
+    }
+
     /// The filters that it is made of, with the types that each is asked of; `types` are its own.
     pub fn parts_mut<'f>(
         &'f mut self,
@@ -209,6 +218,15 @@ impl Filter {
             _ => false,
         })
     }
+}
+
+/// Resources by the store's keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Keys {
+    /// Which.
+    pub rids: Vec<i64>,
+    /// How well each fits, from 0 to 1; empty where nothing tells.
+    pub scores: Vec<f32>,
 }
 
 /// Comparisons with the values of a parameter.

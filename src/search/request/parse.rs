@@ -11,6 +11,7 @@ use crate::fhir::query::Query;
 use super::context::{Context, SearchTarget};
 use super::criterion::{Criteria, Refusal, unfit};
 use super::fault::{Fault, InvalidSearch, Notice, Reason, clip};
+use super::list;
 use super::scope::Scope;
 use super::{ContainedMode, SearchRequest, Total};
 
@@ -35,6 +36,7 @@ pub fn parse(
     if count > limit {
         draft.fault("", Reason::TooMany { what: "parameters", count, limit });
     }
+    draft.refuse_contained_members();
     for (name, value) in query.iter().take(limit) {
         draft.parameter(name, value);
     }
@@ -64,14 +66,14 @@ impl<'c> Draft<'c> {
             total: Total::default(),
             counts_only: false,
             includes: Vec::new(),
-            contained: ContainedMode::default(),
+            contained: ContainedMode::of(query),
             explain: false,
             ambiguous: Vec::new(),
             shown: Vec::new(),
             notices: Vec::new(),
         };
         Self {
-            criteria: Criteria::new(context),
+            criteria: Criteria::new(context, list::subject(target, query)),
             scope,
             request,
             has_place: query.iter().any(|(name, value)| name == "near" && !value.is_empty()),
@@ -127,6 +129,7 @@ impl<'c> Draft<'c> {
     fn criterion(&mut self, name: &str, value: &str) {
         match self.criteria.read(&self.scope.types, name, value) {
             Ok(filter) => {
+                self.refuse_of_contained(name, &filter);
                 self.request.filters.push(filter);
                 self.show(name, value);
             }
@@ -144,7 +147,6 @@ impl<'c> Draft<'c> {
     }
 
     fn finish(mut self) -> Result<SearchRequest, InvalidSearch> {
-        self.request.contained = self.contained();
         if !self.faults.is_empty() {
             return Err(InvalidSearch(self.faults));
         }

@@ -43,10 +43,8 @@ impl Criteria<'_> {
     /// The number in base units; `None` for a code that does not convert (rest 4.137).
     fn in_base(&self, asked: &Asked, code: &str) -> Option<AskedUnit> {
         let units = self.context.extractor.units();
-        let (value, unit) = units.to_base(asked.value, code)?;
-        let end = |value| units.to_base(value, code).map(|(value, _)| value);
-        let (one, other) = (end(asked.low)?, end(asked.high)?);
-        let asked = Asked { value, low: one.min(other), high: one.max(other), ..*asked };
+        let (_, unit) = units.to_base(asked.value, code)?;
+        let asked = asked.map(|value| units.to_base(value, code).map(|(value, _)| value))?;
         Some(AskedUnit::Base { asked, unit })
     }
 }

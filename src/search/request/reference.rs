@@ -3,9 +3,8 @@
 //! Spec: <https://hl7.org/fhir/R4/search.html#reference> (rest 4.107 to 4.126)
 
 use crate::fhir::reference::Target;
-use crate::fhir::{LogicalId, ResourceType};
+use crate::fhir::{Canonical, LogicalId, ResourceType};
 use crate::search::extract::{Kind, Shape};
-use crate::search::values::uri::Canonical;
 use crate::spec::search_parameter::SearchType;
 
 use super::Filter;
@@ -130,7 +129,7 @@ impl Criteria<'_> {
         };
         let values = self.values(value)?;
         let base = self.context.extractor.base();
-        let mut filters = collect(values, |raw| {
+        let filters = collect(values, |raw| {
             let text = raw.plain()?;
             let id = match Target::parse(&text, base) {
                 Target::Local { resource_type, id, version: None, fragment: None }
@@ -144,7 +143,7 @@ impl Criteria<'_> {
             let id = id.ok_or_else(|| raw.wrong(format!("a {own}: {own}/id or an id")))?;
             Ok(Filter::Hierarchy { reference: parameter.keys.clone(), is_below, of: (own, id) })
         })?;
-        Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::Any(filters) })
+        Ok(Filter::any(filters))
     }
 
     /// The ambiguous ids that were met, each once.

@@ -8,7 +8,7 @@ use super::criterion::Refusal;
 use super::fault::{Reason, clip};
 use super::parameter::Parameter;
 use super::parse::Draft;
-use super::{ContainedMode, SortBy, SortKey, Total};
+use super::{SortBy, SortKey, Total};
 
 /// Parameters that may stand once.
 const ONCE: [&str; 7] =
@@ -72,20 +72,6 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// What `_contained` and `_containedType` say together.
-    pub(super) fn contained(&self) -> ContainedMode {
-        let told = |name: &str| {
-            let found = self.once.iter().find(|(known, _)| **known == *name);
-            found.map(|(_, value)| &**value)
-        };
-        let shows_container = told("_containedType") != Some("contained");
-        match told("_contained") {
-            Some("true") => ContainedMode::Inside { shows_container },
-            Some("both") => ContainedMode::Both { shows_container },
-            _ => ContainedMode::Outside,
-        }
-    }
-
     /// Adds keys to the order; those that mean nothing are passed over (rest 4.177, 4.182).
     fn sort(&mut self, name: &str, value: &str) {
         let mut kept = Vec::new();
@@ -95,6 +81,10 @@ impl Draft<'_> {
         }
         for text in value.split(',').filter(|text| !text.is_empty()) {
             match self.sort_key(text) {
+                Ok(key) if !self.request.contained.has_order(&key.by) => {
+                    let reason = format!("{} is no order of contained resources", clip(text));
+                    self.fault(name, Reason::NotSupported(reason.into()));
+                }
                 Ok(key) => {
                     kept.push(text);
                     self.request.sort.push(key);

@@ -45,7 +45,7 @@ impl Criteria<'_> {
         value: &str,
     ) -> Result<Filter, Refusal> {
         let values = self.values(value)?;
-        let mut filters = collect(values, |raw| {
+        let filters = collect(values, |raw| {
             let sounds = |key: String| {
                 let text = key.into();
                 parameter.test(vec![Comparison::String {
@@ -61,6 +61,6 @@ impl Criteria<'_> {
                 _ => Ok(Filter::All(words)),
             }
         })?;
-        Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::Any(filters) })
+        Ok(Filter::any(filters))
     }
 }

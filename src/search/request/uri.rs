@@ -2,9 +2,10 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#uri> (rest 4.125, 4.141 to 4.145, 4.165)
 
+use crate::fhir::Canonical;
 use crate::fhir::reference::Target;
 use crate::search::extract::{Kind, Shape};
-use crate::search::values::uri::{Canonical, is_hierarchical};
+use crate::search::values::uri::is_hierarchical;
 
 use super::Filter;
 use super::compare::{AskedUri, Comparison};
@@ -27,10 +28,11 @@ impl Criteria<'_> {
             None if &*parameter.code == "_source" => self.any_of(parameter, value, |_, raw| {
                 let text = raw.plain()?;
                 // The fragment of a source counts only when it is asked for.
-                let longer =
-                    (!text.contains('#')).then(|| AskedUri::Below(format!("{text}#").into()));
-                let found = [Some(is(Canonical::literal(&text))), longer];
-                Ok(found.into_iter().flatten().map(Comparison::Uri).collect())
+                let mut found = vec![is(Canonical::literal(&text))];
+                if !text.contains('#') {
+                    found.push(AskedUri::Below(format!("{text}#").into()));
+                }
+                Ok(found.into_iter().map(Comparison::Uri).collect())
             }),
             None => self.any_of(parameter, value, |criteria, raw| criteria.uri(shape, raw)),
             Some("above") => {
@@ -74,7 +76,7 @@ impl Criteria<'_> {
         let types: Vec<_> = url.keys.iter().map(|key| key.resource_type).collect();
         let version = Parameter::find(self.context.extractor, &types, "version");
         let values = self.values(value)?;
-        let mut filters = collect(values, |raw| {
+        let filters = collect(values, |raw| {
             let text = raw.plain()?;
             let parsed = Canonical::parse(&text);
             match (&version, parsed.version) {
@@ -88,7 +90,7 @@ impl Criteria<'_> {
                 _ => Ok(url.test(self.uri(url.shape(), raw)?)),
             }
         })?;
-        Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::Any(filters) })
+        Ok(Filter::any(filters))
     }
 }
 
@@ -112,6 +114,6 @@ pub(super) fn version_below(text: &str) -> Option<AskedUri> {
 }
 
 /// What has no hierarchy is neither above nor below anything (rest 4.142).
-fn within(text: Box<str>, form: fn(Box<str>) -> AskedUri) -> Vec<Comparison> {
+pub(super) fn within(text: Box<str>, form: fn(Box<str>) -> AskedUri) -> Vec<Comparison> {
     if is_hierarchical(&text) { vec![Comparison::Uri(form(text))] } else { Vec::new() }
 }

@@ -9,7 +9,7 @@ use crate::fhir::json::Value;
 /// From its first moment up to and without its last; `None` is open.
 ///
 /// A point in time (an instant, or a text with a fraction of a second) has two equal ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct DateRange {
     /// The first moment; `None`: since ever.
     pub low: Option<Instant>,

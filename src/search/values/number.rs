@@ -9,7 +9,7 @@ use crate::fhir::json::Value;
 use crate::fhirpath::Decimal;
 
 /// From the smallest to the largest number; `None` is open.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct NumberRange {
     /// The lower end, inside.
     pub low: Option<Decimal>,
@@ -28,12 +28,15 @@ impl NumberRange {
         Decimal::parse(value.as_number()?).map(Self::exact)
     }
 
-    /// The range of a stored number with `Quantity.comparator` (rest 4.138).
+    /// The range of a stored number with `Quantity.comparator`: `<5` ends just below 5, so that no
+    /// number of a query lies between (rest 4.138).
     #[must_use]
     pub fn compared(self, comparator: Option<&str>) -> Self {
         match comparator {
-            Some("<" | "<=") => Self { low: None, ..self },
-            Some(">" | ">=") => Self { high: None, ..self },
+            Some("<") => Self { low: None, high: self.high.map(Decimal::just_below) },
+            Some("<=") => Self { low: None, ..self },
+            Some(">") => Self { low: self.low.map(Decimal::just_above), high: None },
+            Some(">=") => Self { high: None, ..self },
             _ => self,
         }
     }
@@ -57,8 +60,9 @@ pub struct Asked {
     pub low: Decimal,
     /// See `low`.
     pub high: Decimal,
-    /// Whether it was written with an exponent (rest 4.39).
-    pub has_exponent: bool,
+    /// What `ap` accepts: from a tenth below the number to a tenth above it, both ends inside (rest
+    /// 4.37).
+    pub about: (Decimal, Decimal),
 }
 
 impl Asked {
@@ -85,15 +89,23 @@ impl Asked {
         }
         let half = Decimal::parse(&format!("5e{}", last_place - 1))?;
         let (low, high) = (value.minus(half)?, value.plus(half)?);
-        Some(Self { value, low, high, has_exponent: exponent.is_some() })
+        let tenth = value.times(Decimal::parse("0.1")?)?;
+        let about = ordered(value.minus(tenth)?, value.plus(tenth)?);
+        Some(Self { value, low, high, about })
     }
 
-    /// What `ap` accepts: within a tenth of the number, both ends inside (rest 4.37).
-    pub fn approximately(&self) -> Option<NumberRange> {
-        let tenth = self.value.times(Decimal::parse("0.1")?)?;
-        let (one, other) = (self.value.minus(tenth)?, self.value.plus(tenth)?);
-        Some(NumberRange { low: Some(one.min(other)), high: Some(one.max(other)) })
+    /// The number and its ranges through `change`, which may turn them around; `None` when it fails
+    /// for one of them.
+    pub fn map(self, change: impl Fn(Decimal) -> Option<Decimal>) -> Option<Self> {
+        let both = |one, other| Some(ordered(change(one)?, change(other)?));
+        let (low, high) = both(self.low, self.high)?;
+        let about = both(self.about.0, self.about.1)?;
+        Some(Self { value: change(self.value)?, low, high, about })
     }
+}
+
+fn ordered(one: Decimal, other: Decimal) -> (Decimal, Decimal) {
+    (one.min(other), one.max(other))
 }
 
 #[cfg(test)]
@@ -144,8 +156,8 @@ mod tests {
     #[test]
     fn approximately_is_a_tenth_either_way() {
         for (text, low, high) in [("100", "90", "110"), ("-10", "-11", "-9"), ("0", "0", "0")] {
-            let range = Asked::parse(text).and_then(|it| it.approximately()).expect(text);
-            assert_eq!(range, NumberRange { low: Some(decimal(low)), high: Some(decimal(high)) });
+            let asked = Asked::parse(text).expect(text);
+            assert_eq!(asked.about, (decimal(low), decimal(high)), "{text}");
         }
     }
 
@@ -154,9 +166,9 @@ mod tests {
         let five = Some(decimal("5"));
         for (comparator, low, high) in [
             (None, five, five),
-            (Some("<"), None, five),
+            (Some("<"), None, Some(decimal("4.999999999999999999999999999999"))),
             (Some("<="), None, five),
-            (Some(">"), five, None),
+            (Some(">"), Some(decimal("5.000000000000000000000000000001")), None),
             (Some(">="), five, None),
             (Some("ad"), five, five),
         ] {

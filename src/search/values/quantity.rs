@@ -38,7 +38,7 @@ impl Units for Ucum {
 }
 
 /// A range of numbers in a base unit.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct InBase {
     /// The numbers.
     pub range: NumberRange,

@@ -1,5 +1,6 @@
 //! Search parameters beside FHIR's own: read from resources, checked, and added to the others.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,12 @@ use super::{SearchParameter, SearchParameters, SearchType, parameter};
 
 /// Longest name in a query.
 const MAX_CODE: usize = 64;
+
+/// Longest expression, in bytes: several times FHIR's own longest.
+const MAX_EXPRESSION: usize = 32 * 1024;
+
+/// Most components of a composite: each multiplies the rows.
+const MAX_COMPONENTS: usize = 8;
 
 /// What a parameter that is not FHIR's own has beside its definition.
 #[derive(Clone, Debug)]
@@ -61,8 +68,9 @@ impl SearchParameters {
     /// These parameters and more, each of which replaces what has its url.
     #[must_use]
     pub fn with(&self, more: Vec<SearchParameter>, schema: &Schema) -> Self {
-        let is_replaced = |one: &&SearchParameter| !more.iter().any(|other| other.url == one.url);
-        let mut all: Vec<SearchParameter> = self.all.iter().filter(is_replaced).cloned().collect();
+        let urls: HashSet<&str> = more.iter().map(|one| &*one.url).collect();
+        let stays = |one: &&SearchParameter| !urls.contains(&*one.url);
+        let mut all: Vec<SearchParameter> = self.all.iter().filter(stays).cloned().collect();
         all.extend(more);
         Self::of_all(all, schema)
     }
@@ -198,6 +206,11 @@ impl Check<'_> {
             let text = "a composite needs at least two components";
             self.fault(IssueCode::Required, text, "component");
         }
+        if components.len() > MAX_COMPONENTS {
+            let text = format!("a composite has at most {MAX_COMPONENTS} components");
+            self.fault(IssueCode::TooCostly, text, "component");
+            return;
+        }
         for (at, component) in components.iter().enumerate() {
             let place = format!("component[{at}]");
             let definition = component.str_at("definition").unwrap_or_default();
@@ -213,6 +226,10 @@ impl Check<'_> {
     }
 
     fn expression(&mut self, text: &str, place: &str) {
+        if text.len() > MAX_EXPRESSION {
+            let text = format!("an expression has at most {MAX_EXPRESSION} bytes");
+            return self.fault(IssueCode::TooLong, text, place);
+        }
         match Expression::parse(text) {
             Err(error) => self.fault(IssueCode::Invalid, error.to_string(), place),
             Ok(parsed) => {
@@ -221,6 +238,45 @@ impl Check<'_> {
                     self.fault(IssueCode::NotSupported, text, place);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::json::parse;
+    use crate::spec::Spec;
+
+    #[test]
+    fn an_expression_has_a_largest_length() {
+        let spec = Spec::r4().expect("the embedded pack");
+        for (count, expected) in [(1, 0), (30_000, 0), (40_000, 1)] {
+            let text = format!(
+                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
+                    "code":"long","type":"string","base":["Patient"],
+                    "expression":"name.where(text = '{}').text"}}"#,
+                "x".repeat(count)
+            );
+            let resource = parse(text.as_bytes()).expect("JSON");
+            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
+            assert_eq!(faults.len(), expected, "{count}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_composite_has_as_many_components_as_can_be_combined() {
+        let spec = Spec::r4().expect("the embedded pack");
+        let component = r#"{"definition":"http://hl7.org/fhir/SearchParameter/clinical-code","expression":"code"}"#;
+        for (count, expected) in [(1, 1), (2, 0), (8, 0), (9, 1), (5_000, 1)] {
+            let text = format!(
+                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
+                    "code":"many","type":"composite","base":["Observation"],
+                    "expression":"Observation","component":[{}]}}"#,
+                vec![component; count].join(",")
+            );
+            let resource = parse(text.as_bytes()).expect("JSON");
+            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
+            assert_eq!(faults.len(), expected, "{count}: {faults:?}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Index rows of many resources column by column, as `unnest` takes them: what a write adds, and
 //! what the version before had that is gone.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::types::ToSql;
 
 use crate::fhir::ResourceType;
 use crate::store::rows::{Edge, JsonText};
 
+use super::inside::{self, ContainedRows};
 use super::rows::IndexRows;
 
 /// A resource on its way into the index.
@@ -19,6 +22,17 @@ pub(in crate::store) struct Indexed<'a> {
     pub(in crate::store) now: Option<(&'a IndexRows, &'a [i64])>,
     /// The patients of the version, those of a deletion too.
     pub(in crate::store) patients: &'a [i64],
+}
+
+/// One key on its way: a resource, or one that it contains.
+struct Entry<'a> {
+    rid: i64,
+    identity: i64,
+    code: i16,
+    change: u8,
+    before: (&'a IndexRows, &'a [i64]),
+    now: (&'a IndexRows, &'a [i64]),
+    patients: &'a [i64],
 }
 
 /// What a write does to `srow` and `comp`.
@@ -133,20 +147,69 @@ impl Tokens {
 }
 
 impl<'a> IndexColumns<'a> {
-    /// Adds what changes for a resource.
-    pub(in crate::store) fn push(&mut self, indexed: &Indexed<'a>) {
-        let (before, patients_before) = indexed.before.unwrap_or((IndexRows::NOTHING, &[]));
-        let (now, patients) = indexed.now.unwrap_or((IndexRows::NOTHING, &[]));
-        let rid = indexed.rid;
+    /// What changes for these resources: in their order, and behind all of them what they contain.
+    pub(in crate::store) fn of(all: &[Indexed<'a>]) -> Self {
+        let mut columns = Self::default();
+        for indexed in all {
+            columns.push(&Entry {
+                rid: indexed.rid,
+                identity: indexed.identity,
+                code: indexed.resource_type.code(),
+                change: change(indexed),
+                before: indexed.before.unwrap_or((IndexRows::NOTHING, &[])),
+                now: indexed.now.unwrap_or((IndexRows::NOTHING, &[])),
+                patients: indexed.patients,
+            });
+        }
+        for indexed in all {
+            columns.push_contained(indexed);
+        }
+        columns
+    }
+
+    /// How many keys there are, contained resources included.
+    pub(in crate::store) fn len(&self) -> usize {
+        self.rid.len()
+    }
+
+    fn push_contained(&mut self, indexed: &Indexed<'a>) {
+        let list = |of: Option<(&'a IndexRows, &[i64])>| of.map_or(&[][..], |it| &it.0.contained);
+        let (before, now) = (list(indexed.before), list(indexed.now));
+        let places: BTreeSet<usize> = before.iter().chain(now).map(|it| it.place).collect();
+        for place in places {
+            let at = |list: &'a [ContainedRows]| {
+                list.binary_search_by_key(&place, |it| it.place).ok().map(|at| &list[at])
+            };
+            let (before, now) = (at(before), at(now));
+            let named = now.or(before).zip(inside::key(indexed.rid, place));
+            let Some((ContainedRows { resource_type, identity, .. }, rid)) = named else {
+                continue;
+            };
+            let rows = |of: Option<&'a ContainedRows>| of.map_or(IndexRows::NOTHING, |it| &it.rows);
+            self.push(&Entry {
+                rid,
+                identity: *identity,
+                code: inside::code(*resource_type),
+                change: change_of_contained(before, now),
+                before: (rows(before), &[]),
+                now: (rows(now), &[]),
+                patients: &[],
+            });
+        }
+    }
+
+    fn push(&mut self, entry: &Entry<'a>) {
+        let ((before, patients_before), (now, patients)) = (entry.before, entry.now);
+        let rid = entry.rid;
         self.rid.push(rid);
-        self.resource_type.push(indexed.resource_type.code());
-        self.patients.push(indexed.patients, &[]);
-        self.identity.push(indexed.identity);
+        self.resource_type.push(entry.code);
+        self.patients.push(entry.patients, &[]);
+        self.identity.push(entry.identity);
         self.start.push(now.start);
         self.end.push(now.end);
         self.marks.push(&now.marks, &now.signs);
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
-        self.change.push(change(indexed).cast_signed());
+        self.change.push(entry.change.cast_signed());
         let moved = before.start != now.start;
         let is_gone = |patient: &&i64| moved || !patients.contains(patient);
         for patient in patients_before.iter().filter(is_gone) {
@@ -289,6 +352,19 @@ fn change(indexed: &Indexed<'_>) -> u8 {
     }
 }
 
+/// The same for a contained resource: another may stand in its place.
+fn change_of_contained(before: Option<&ContainedRows>, now: Option<&ContainedRows>) -> u8 {
+    match (before, now) {
+        (_, None) => REMOVE,
+        (Some(before), Some(now))
+            if before.is_named_like(now) && before.rows.is_same_summary(&now.rows) =>
+        {
+            LEAVE
+        }
+        (_, Some(_)) => PUT,
+    }
+}
+
 /// What is in `rows` and not in `others`, both sorted; everything with `everything`.
 fn without<'r>(
     rows: &'r [(i64, i32)],
@@ -318,16 +394,14 @@ mod tests {
     }
 
     fn columns<'a>(before: Option<&'a IndexRows>, now: Option<&'a IndexRows>) -> IndexColumns<'a> {
-        let mut columns = IndexColumns::default();
-        columns.push(&Indexed {
+        IndexColumns::of(&[Indexed {
             rid: 1,
             identity: 2,
             resource_type: ResourceType::PATIENT,
             before: before.map(|rows| (rows, &[7, 8][..])),
             now: now.map(|rows| (rows, &[8, 9][..])),
             patients: &[8, 9],
-        });
-        columns
+        }])
     }
 
     #[test]
@@ -347,6 +421,37 @@ mod tests {
         let both = columns(Some(&before), Some(&now));
         assert_eq!((both.token.h, both.gone.token.h), (vec![1], vec![1]));
         assert_eq!((both.number.h, both.gone.number.h), (vec![], vec![]));
+    }
+
+    #[test]
+    fn contained_resources_come_behind_all_others_and_each_by_its_place() {
+        let of = |list: &[(usize, i64)]| {
+            let contained = list.iter().map(|&(place, h)| ContainedRows {
+                place,
+                resource_type: ResourceType::PATIENT,
+                identity: 3,
+                rows: rows(&[h], &[], None),
+            });
+            IndexRows { contained: contained.collect(), ..IndexRows::default() }
+        };
+        let (before, now) = (of(&[(0, 1), (1, 2), (2, 3)]), of(&[(0, 1), (1, 7), (4, 3)]));
+        let indexed = |rid, before, now| Indexed {
+            rid,
+            identity: 2,
+            resource_type: ResourceType::PATIENT,
+            before: Some((before, &[][..])),
+            now: Some((now, &[][..])),
+            patients: &[],
+        };
+        let both = IndexColumns::of(&[indexed(1, &before, &now), indexed(5, &now, &now)]);
+        let key = |place| inside::key(1, place).expect("a key");
+        assert_eq!(both.rid[..6], [1, 5, key(0), key(1), key(2), key(4)]);
+        assert_eq!(both.change[..6], [b'N', b'N', b'N', b'I', b'D', b'I'].map(u8::cast_signed));
+        assert_eq!(
+            (both.len(), &both.token.h[..], &both.gone.token.h[..]),
+            (9, &[7, 3][..], &[2, 3][..])
+        );
+        assert!(both.resource_type[2..].iter().all(|code| *code == -ResourceType::PATIENT.code()));
     }
 
     #[test]

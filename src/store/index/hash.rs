@@ -35,6 +35,21 @@ impl Hasher {
         hasher.finish().cast_signed()
     }
 
+    /// The same parameter of a contained resource: no search finds it that does not ask for it.
+    pub fn inside(&self, parameter: i64) -> i64 {
+        self.of(b'f', parameter, &[])
+    }
+
+    /// What stands for the identity of a contained resource: its id within its container.
+    pub fn contained(&self, container: i64, id: &str) -> i64 {
+        self.of(b'j', container, &[id])
+    }
+
+    /// The parameter that holds what stands behind a first part that has no system.
+    pub fn behind_bare(&self, first: i64) -> i64 {
+        self.of(b'a', first, &[])
+    }
+
     /// `srow.toks`: the parameter has a value.
     pub fn present(&self, parameter: i64) -> i64 {
         self.of(b'e', parameter, &[])
@@ -107,6 +122,12 @@ impl Hasher {
     /// `tok`: a uri, a reference to elsewhere, a canonical; a canonical's version is in `sysh`.
     pub fn url(&self, parameter: i64, url: &str) -> i64 {
         self.of(b'u', parameter, &[url])
+    }
+
+    /// `tok`: a reference to the resource with this identity, from any element of any type; kept where
+    /// references are enforced.
+    pub fn tie(&self, identity: i64) -> i64 {
+        self.of(b'g', identity, &[])
     }
 
     /// `dat`
@@ -200,8 +221,11 @@ mod tests {
             hasher.uri_text(one),
             hasher.behind(one, 0),
             hasher.behind(one, 1),
+            hasher.behind_bare(one),
+            hasher.inside(one),
+            hasher.contained(one, "x"),
             hasher.qualified(one, 1),
         ]);
-        assert_eq!(found.len(), 19);
+        assert_eq!(found.len(), 22);
     }
 }

@@ -1,41 +1,82 @@
 //! The search parameters in force, and the rows that they make of a resource.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
 
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
-use crate::fhir::{Identity, ResourceType, Version};
-use crate::search::extract::Extractor;
+use crate::fhir::{Identity, LogicalId, ResourceType, Version};
+use crate::search::extract::{Contained, Extractor};
 use crate::store::hash::Hasher;
+use crate::store::integrity::{Integrity, Link, Ties};
 
+use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// Longest wait for the search parameters that another node has put in force.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The search parameters in force: none until the definitions are loaded, and replaced when they
 /// change while the server runs.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Indexer(RwLock<Option<Arc<Parameters>>>);
+pub(in crate::store) struct Indexer {
+    known: RwLock<Option<Arc<Parameters>>>,
+    /// Wakes who keeps them up to date.
+    stale: Notify,
+    epoch: watch::Sender<i64>,
+    integrity: Arc<Integrity>,
+}
 
 /// The search parameters of all types with their hashes.
 #[derive(Debug)]
 pub struct Parameters {
     /// Finds their values.
     pub extractor: Arc<Extractor>,
+    /// Grows with every definition that comes into force: rows are written only while it is the
+    /// database's.
+    pub epoch: i64,
+    integrity: Arc<Integrity>,
     hasher: Hasher,
     /// By the place of the type in [`ResourceType::all`]: hashes in the order of the parameters.
     hashes: Vec<Vec<i64>>,
 }
 
 impl Indexer {
-    pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, hasher: &Hasher) {
-        let parameters = Arc::new(Parameters::new(extractor, hasher));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
+    pub(in crate::store) fn new(integrity: Integrity) -> Self {
+        Self { integrity: Arc::new(integrity), ..Self::default() }
+    }
+
+    pub(in crate::store) fn integrity(&self) -> &Integrity {
+        &self.integrity
+    }
+
+    pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, epoch: i64, hasher: &Hasher) {
+        let (integrity, hasher) = (self.integrity.clone(), hasher.clone());
+        let parameters = Arc::new(Parameters::new(extractor, epoch, integrity, hasher));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
+        self.epoch.send_replace(epoch);
+    }
+
+    /// Waits until there are others than those of `epoch`, which the database refused.
+    pub(in crate::store) async fn renewed(&self, epoch: i64) {
+        let mut known = self.epoch.subscribe();
+        self.stale.notify_one();
+        // After this time the write is tried all the same, and refused once more.
+        let _ = tokio::time::timeout(PATIENCE, known.wait_for(|now| *now != epoch)).await;
+    }
+
+    /// Waits until a write was refused because they are old.
+    pub(in crate::store) async fn refused(&self) {
+        self.stale.notified().await;
     }
 
     pub(in crate::store) fn parameters(&self) -> Result<Arc<Parameters>, Error> {
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
         found.ok_or_else(|| Error::internal("the search parameters are not loaded"))
     }
 }
@@ -69,25 +110,33 @@ impl Parameters {
         Some(Stored { own, parts })
     }
 
-    fn new(extractor: Arc<Extractor>, hasher: &Hasher) -> Self {
+    fn new(
+        extractor: Arc<Extractor>,
+        epoch: i64,
+        integrity: Arc<Integrity>,
+        hasher: Hasher,
+    ) -> Self {
         let of_type = |of| {
             let known = extractor.parameters(of).iter();
             known.map(|parameter| hasher.parameter(of, &parameter.key())).collect()
         };
         let parameters = ResourceType::all().map(of_type).collect();
-        Self { extractor, hasher: hasher.clone(), hashes: parameters }
+        Self { extractor, epoch, integrity, hasher, hashes: parameters }
     }
 
     /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
     /// beside FHIR's own have a state of their own (`search_parameter`).
     pub(in crate::store) fn fingerprint(&self) -> u64 {
-        let mut text = format!("{FORMAT}");
+        let mut text = format!("{FORMAT} {}", self.extractor.zone().minutes());
         for definition in self.extractor.spec().search_parameters.all() {
             let expression = definition.expression.as_deref().unwrap_or_default();
             for part in [&*definition.url, &*definition.code, expression] {
                 text.push('\n');
                 text.push_str(part);
             }
+        }
+        if self.integrity.enforces_references() {
+            text.push_str("\nreferences");
         }
         self.hasher.seal(text.as_bytes())
     }
@@ -97,7 +146,33 @@ impl Parameters {
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
         let Some(hashes) = self.hashes.get(at) else { return IndexRows::default() };
         let extraction = self.extractor.extract(resource_type, value);
-        IndexRows::new(&extraction, &self.extractor, hashes, &self.hasher)
+        let id: Option<LogicalId> = value.str_at("id").and_then(|id| id.parse().ok());
+        let home = id.map_or(0, |id| self.hasher.identity(resource_type, &id));
+        let mut rows = IndexRows::new(&extraction, &self.extractor, hashes, (&self.hasher, home));
+        let contained = extraction.contained.iter().map(|it| self.contained_rows(it, home));
+        rows.contained = contained.collect();
+        rows.epoch = self.epoch;
+        let links = self.integrity.links(resource_type, value, self.extractor.base());
+        let of = |link: &Link| self.hasher.identity(link.target.resource_type, &link.target.id);
+        let held = links.iter().filter(|link| !link.is_pinned);
+        rows.tie(held.map(|link| self.hasher.tie(of(link))));
+        rows
+    }
+
+    fn contained_rows(&self, contained: &Contained<'_>, home: i64) -> ContainedRows {
+        let Contained { place, id, extraction } = contained;
+        let resource_type = extraction.resource_type;
+        let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
+        let hashes = self.hashes.get(at).map_or(&[][..], |hashes| hashes);
+        let inside: Vec<i64> = hashes.iter().map(|hash| self.hasher.inside(*hash)).collect();
+        let identity = self.hasher.contained(home, id.unwrap_or_default());
+        let rows = IndexRows::new(extraction, &self.extractor, &inside, (&self.hasher, home));
+        ContainedRows { place: *place, resource_type, identity, rows }
+    }
+
+    /// What rules between resources have a say in.
+    pub fn ties(&self, resource_type: ResourceType, value: &Value<'_>) -> Ties {
+        self.integrity.ties(resource_type, value, self.extractor.base())
     }
 
     /// The rows of a stored version; those of a deletion are none.

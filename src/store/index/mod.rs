@@ -13,11 +13,12 @@
 //! `hi` are its span, exactly (`s = -infinity` with a later `hi`: a period without a start; both
 //! `-infinity`: no date at all). `s` is the same in all rows that have it. A view
 //! ([`crate::search::extract::View`]) has no rows but for what its parameters cannot tell
-//! ([`Parameters::stored`]). Displays and texts, for `:text`, are in the full text index.
+//! ([`Parameters::stored`]). Contained resources have rows of their own (`inside`). Displays and texts, for `:text`, are in the full text index.
 
 mod columns;
 mod hash;
 mod indexer;
+pub(super) mod inside;
 mod rows;
 mod statements;
 

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use crate::fhir::json::{Object, Value};
-use crate::fhir::{Instant, LogicalId, ResourceType};
+use crate::fhir::{Canonical, Instant, LogicalId, ResourceType};
 use crate::search::extract::{
     Extraction, Extractor, IndexEntry, IndexValue, QuantityValue, ReferenceValue, View,
 };
 use crate::search::values::number::NumberRange;
-use crate::search::values::uri::Canonical;
 use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
+
+use super::inside::ContainedRows;
 
 /// Longest beginning of a string that is indexed, in bytes: a B-tree takes 2,704 in all.
 pub(in crate::store) const MAX_STRING: usize = 1_000;
@@ -39,6 +40,10 @@ pub struct IndexRows {
     pub(super) strings: Vec<StringRow>,
     /// `srow.keys`, as JSON.
     pub(super) keys: Option<String>,
+    /// The rows of the contained resources, in the order of their places.
+    pub(super) contained: Vec<ContainedRows>,
+    /// Of which search parameters they are.
+    pub(in crate::store) epoch: i64,
 }
 
 /// A row of `num`.
@@ -77,6 +82,8 @@ impl IndexRows {
         dates: Vec::new(),
         strings: Vec::new(),
         keys: None,
+        contained: Vec::new(),
+        epoch: 0,
     };
 
     /// Whether `srow` and `comp` say the same of both.
@@ -85,18 +92,24 @@ impl IndexRows {
             == (other.start, other.end, &other.marks, &other.signs, &other.keys)
     }
 
-    /// The rows of what was extracted; `own` are the hashes of the type's parameters.
+    /// Whether `srow.toks` says all that these rows would have it say, and there are no others beside.
+    pub(in crate::store) fn is_told_by(&self, toks: &[i64]) -> bool {
+        self.contained.is_empty() && self.marks.iter().chain(&self.signs).eq(toks)
+    }
+
+    /// The rows of what was extracted, but for those of contained resources; `own` are the hashes of
+    /// the type's parameters, `home` is the identity of the resource that all of it is in.
     pub(super) fn new(
         extraction: &Extraction<'_>,
         extractor: &Extractor,
         own: &[i64],
-        hasher: &Hasher,
+        (hasher, home): (&Hasher, i64),
     ) -> Self {
         let resource_type = extraction.resource_type;
         let known = extractor.parameters(resource_type);
         let has_rows = |at: u16| !UNINDEXED.contains(&&*known[usize::from(at)].code);
         let primary = extractor.primary(resource_type);
-        let mut maker = Maker { hasher, rows: Self::default() };
+        let mut maker = Maker { hasher, home, rows: Self::default() };
         let groups = extraction.rows.chunk_by(|a, b| a.parameter == b.parameter);
         for group in groups.filter(|group| has_rows(group[0].parameter)) {
             let at = group[0].parameter;
@@ -120,6 +133,18 @@ impl IndexRows {
         }
         rows.settle();
         rows
+    }
+
+    /// Adds the resources that it holds.
+    pub(super) fn tie(&mut self, hashes: impl Iterator<Item = i64>) {
+        let before = self.tokens.len();
+        for h in hashes {
+            self.tokens.push((h, 0));
+            self.marks.push(h);
+        }
+        if self.tokens.len() > before {
+            self.settle();
+        }
     }
 
     /// Brings all lists into an order, each row once, so that two versions can be compared.
@@ -153,6 +178,8 @@ impl StringRow {
 
 struct Maker<'h> {
     hasher: &'h Hasher,
+    /// The identity of the resource, or of the one that contains it.
+    home: i64,
     rows: IndexRows,
 }
 
@@ -218,7 +245,11 @@ impl Maker<'_> {
         let hasher = self.hasher;
         match reference {
             ReferenceValue::Canonical(canonical) => self.canonical(parameter, canonical),
-            ReferenceValue::Contained(_) => {}
+            ReferenceValue::Contained(id) => {
+                let target =
+                    if id.is_empty() { self.home } else { hasher.contained(self.home, id) };
+                self.token(Hasher::reference(parameter, target), 0);
+            }
             ReferenceValue::Identifier { system, value } => {
                 if let Some(system) = system {
                     self.rows.signs.push(hasher.of_system(parameter, system));
@@ -282,6 +313,7 @@ impl Maker<'_> {
     /// A composite: its first part makes a parameter of its own, under which the rest is kept.
     fn composite(&mut self, parameter: i64, parts: &[IndexValue<'_>]) {
         let Some((first, rest)) = parts.split_first() else { return };
+        let is_token = matches!(first, IndexValue::Token { .. });
         let Some((first, system)) = self.first(parameter, first) else { return };
         let hasher = self.hasher;
         let behind = hasher.behind(first, 0);
@@ -296,6 +328,8 @@ impl Maker<'_> {
                 self.plain(behind, second);
                 if system != 0 {
                     self.plain(hasher.behind(first, system), second);
+                } else if is_token {
+                    self.plain(hasher.behind_bare(first), second);
                 }
             }
             _ => {}
@@ -325,8 +359,11 @@ impl Maker<'_> {
 /// Whether a value of a view is none of those that it shows: a reference that does not say what it
 /// points to in a way that the others could be narrowed by.
 fn is_beside(view: &View, value: &IndexValue<'_>) -> bool {
-    let is_local = matches!(value, IndexValue::Reference(ReferenceValue::Local { .. }));
-    !view.targets.is_empty() && !is_local
+    let is_here = matches!(
+        value,
+        IndexValue::Reference(ReferenceValue::Contained(_) | ReferenceValue::Local { .. })
+    );
+    !view.targets.is_empty() && !is_here
 }
 
 /// `srow.keys`: smallest and largest, or both in one where they are the same.

@@ -46,8 +46,8 @@ macro_rules! put_index {
         concat!(
             put_index!(
                 rows
-                " ON CONFLICT (rid, dk) DO UPDATE SET s = excluded.s, hi = excluded.hi, \
-                 toks = excluded.toks, keys = excluded.keys";
+                " ON CONFLICT (rid, dk) DO UPDATE SET rt = excluded.rt, idh = excluded.idh, \
+                 s = excluded.s, hi = excluded.hi, toks = excluded.toks, keys = excluded.keys";
                 " ON CONFLICT (pat, rt, s, rid, dk) DO UPDATE SET hi = excluded.hi, toks = excluded.toks";
                 " ON CONFLICT DO NOTHING"
             ),

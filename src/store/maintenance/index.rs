@@ -2,7 +2,9 @@
 //! somebody asks for it.
 //!
 //! Each resource's rows are replaced in place, some hundreds of resources in a transaction, so searches
-//! see the old rows of a resource or the new ones and never none. The row of `index_build` is the
+//! see the old rows of a resource or the new ones and never none. What is replaced gets another
+//! [`RowState`](super::super::rows::RowState), so a writer that waits for its lock, and whose statement
+//! does not see the new rows, begins anew. The row of `index_build` is the
 //! lock, the position and the progress at once: nodes that build at the same time take turns, and one
 //! that was killed goes on where its last transaction ended.
 
@@ -14,9 +16,11 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType};
 
 use super::super::connection::Transaction;
+use super::super::index::inside::is_contained_in;
 use super::super::index::{IndexRows, Indexed, Parameters};
 use super::super::rows::JsonText;
 use super::super::{BUCKET, Store, TENANT, failure, write};
+use super::sweep::sweep;
 
 /// Resources in one transaction.
 const BATCH: i64 = 500;
@@ -27,14 +31,30 @@ const BEGIN: &str = "INSERT INTO index_build (fingerprint) VALUES ($1) \
      is_finished = false WHERE index_build.fingerprint <> excluded.fingerprint \
      OR (index_build.is_finished AND $2::bool)";
 
-pub(super) const POSITION: &str = "SELECT after_rid, done, is_finished FROM index_build FOR UPDATE";
+pub(super) const POSITION: &str =
+    "SELECT after_rid, done, is_finished, fingerprint FROM index_build FOR UPDATE";
 
 const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
 
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR SHARE";
+     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR NO KEY UPDATE";
 
-/// Takes away the rows of resources, whatever made them.
+/// A live resource by its name.
+pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body FROM ident i \
+     JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D' FOR NO KEY UPDATE OF r";
+
+/// Tells writers who read the rows before; they are locked.
+const TOUCH: &str = "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
+
+/// The keys of what resources contain.
+const CONTAINED: &str = concat!(
+    "SELECT c.rid FROM unnest($1::bigint[]) k(rid) CROSS JOIN LATERAL (SELECT x.rid FROM srow x WHERE ",
+    is_contained_in!("x.rid", "k.rid"),
+    " OFFSET 0) c"
+);
+
+/// Takes away the rows of resources and of what they contain, as far as `srow` tells of them.
 const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY($1)), \
      tkd AS (DELETE FROM tok x USING (SELECT o.rid, o.s, unnest(o.toks) AS h FROM old o) g \
      WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $2), \
@@ -47,7 +67,7 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, CLEAR];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -64,10 +84,16 @@ pub async fn build_index(
     let transaction = store.0.writers.begin("BEGIN").await?;
     execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
     commit(transaction).await?;
-    while let Some(done) = build_some(store).await? {
-        progress(done);
+    loop {
+        match build_some(store).await {
+            Ok(Some(done)) => progress(done),
+            Ok(None) => break,
+            // By other search parameters then.
+            Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    if again { sweep(store).await.map(drop) } else { Ok(()) }
 }
 
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
@@ -80,12 +106,16 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
     let after: i64 = position.try_get(0).map_err(failure::error)?;
     let done: i64 = position.try_get(1).map_err(failure::error)?;
     let is_finished: bool = position.try_get(2).map_err(failure::error)?;
+    let fingerprint: &[u8] = position.try_get(3).map_err(failure::error)?;
+    let parameters = store.parameters()?;
+    if fingerprint != parameters.fingerprint().to_be_bytes() {
+        return Err(Error::internal("another program has begun to build the index in its own way"));
+    }
     if is_finished {
         transaction.roll_back().await;
         return Ok(None);
     }
     let found = query(&transaction, NEXT, &[&after, &TENANT, &BATCH]).await?;
-    let parameters = store.parameters()?;
     let last = replace(store, &transaction, &parameters, &found).await?.unwrap_or(after);
     let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
     execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
@@ -100,20 +130,34 @@ pub(super) async fn replace(
     parameters: &Parameters,
     found: &[Row],
 ) -> Result<Option<i64>, Error> {
-    let keys: Result<Vec<i64>, _> = found.iter().map(|row| row.try_get(0)).collect();
-    let keys = keys.map_err(failure::error)?;
-    if keys.is_empty() {
-        return Ok(None);
-    }
-    execute(transaction, CLEAR, &[&keys, &BUCKET]).await?;
-    let mut rows: Vec<(Stored, IndexRows)> = Vec::with_capacity(found.len());
+    let mut rows = Vec::with_capacity(found.len());
     for row in found {
         rows.extend(stored(row, parameters)?);
     }
+    put(store, transaction, parameters.epoch, &rows).await?;
+    found.last().map(|row| row.try_get(0).map_err(failure::error)).transpose()
+}
+
+/// Puts rows in the place of those that are there.
+async fn put(
+    store: &Store,
+    transaction: &Transaction,
+    epoch: i64,
+    rows: &[(Stored, IndexRows)],
+) -> Result<(), Error> {
+    let keys: Vec<i64> = rows.iter().map(|(stored, _)| stored.rid).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    execute(transaction, TOUCH, &[&keys, &BUCKET]).await?;
+    let mut all = keys.clone();
+    for row in query(transaction, CONTAINED, &[&keys]).await? {
+        all.push(row.try_get(0).map_err(failure::error)?);
+    }
+    execute(transaction, CLEAR, &[&all, &BUCKET]).await?;
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
-    write::reindex(transaction, &indexed).await.map_err(fault)?;
-    Ok(keys.last().copied())
+    write::reindex(store, transaction, &indexed, epoch).await.map_err(fault)
 }
 
 /// A resource as it is stored, as far as its rows need it.
@@ -177,8 +221,6 @@ pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {
 fn fault(error: CommitError) -> Error {
     match error {
         CommitError::Failed(error) => error,
-        CommitError::Raced => {
-            Error::internal("the rows of a resource collided while they were built")
-        }
+        CommitError::Raced => Error::Conflict("the search parameters changed meanwhile".to_owned()),
     }
 }

@@ -3,7 +3,9 @@
 mod contents;
 mod feed;
 mod index;
+mod reindex;
 mod search_parameters;
+mod sweep;
 
 use crate::error::Error;
 
@@ -12,6 +14,8 @@ use super::{Store, failure};
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub(in crate::store) use reindex::reindex_one;
+pub use reindex::reindex_some;
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
     parameters_mark,
@@ -27,7 +31,9 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
+        reindex::STATEMENTS,
         search_parameters::STATEMENTS,
+        sweep::STATEMENTS,
     ]
     .into_iter()
     .flatten()

@@ -1,14 +1,17 @@
 //! Search parameters that clients define: which are in force, and building the index for them.
 //!
 //! `search_parameter` is what all nodes go by. A definition that was stored is taken into it by
-//! whichever node sees it first; from then on each node indexes it with what it writes. After a while,
-//! when all do, the resources from before are indexed, some at a time: the row is the position and the
-//! progress, so a build goes on where one that was killed has ended.
+//! whichever node sees it first, and gives the index a new epoch. What is written from then on has its
+//! rows: the database refuses what was prepared without, and is asked for when the last of that was
+//! committed. Then the resources from before are indexed, some at a time: the row is the position and
+//! the progress, so a build goes on where one that was killed has ended.
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
 
+use super::super::connection::Transaction;
 use super::super::index::Parameters;
+use super::super::index::inside::{self, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
 use super::index::{POSITION, commit, execute, query, replace};
@@ -22,16 +25,31 @@ const MARK: &str = "SELECT count(*) || ':' || coalesce(sum(hashtextextended(rid 
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
 
-const STORED: &str = "SELECT rid, id, body FROM res \
-     WHERE tid = $1 AND rt = $2 AND op <> 'D' ORDER BY rid";
+/// Writers that wait behind a definition wait no longer than this: it comes into force a little later.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '250ms'";
+
+/// No write is under way that made its rows without what comes into force now.
+const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_parameter_epoch'))";
+
+const BESIDE: &str = "SELECT pg_advisory_xact_lock_shared(hashtext('kiln_parameter_epoch'))";
+
+/// Those in force come first: of two that cannot be so together, the newcomer yields.
+const STORED: &str = "SELECT r.rid, r.id, r.body FROM res r LEFT JOIN search_parameter p ON p.rid = r.rid \
+     WHERE r.tid = $1 AND r.rt = $2 AND r.op <> 'D' ORDER BY p.generation NULLS LAST, r.rid";
 
 const DROP: &str = "DELETE FROM search_parameter p WHERE NOT EXISTS \
      (SELECT FROM unnest($1::bigint[], $2::text[]) w (rid, definition) \
      WHERE w.rid = p.rid AND w.definition = p.definition)";
 
+const IS_NEW: &str = "SELECT EXISTS (SELECT FROM unnest($1::bigint[]) w (rid) \
+     WHERE NOT EXISTS (SELECT FROM search_parameter p WHERE p.rid = w.rid))";
+
+/// In their order: it is the order of their generations.
 const ADD: &str = "INSERT INTO search_parameter (rid, definition) \
-     SELECT w.rid, w.definition FROM unnest($1::bigint[], $2::text[]) w (rid, definition) \
-     ON CONFLICT (rid) DO NOTHING";
+     SELECT w.rid, w.definition FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY w (rid, definition, place) \
+     WHERE NOT EXISTS (SELECT FROM search_parameter p WHERE p.rid = w.rid) ORDER BY w.place";
+
+const EPOCH: &str = "SELECT kiln_epoch()";
 
 const IN_FORCE: &str = "SELECT generation, definition, done, coalesce(total, 0), is_active \
      FROM search_parameter ORDER BY generation";
@@ -42,21 +60,29 @@ const NEXT_BUILD: &str = "SELECT generation, after_rid, total FROM search_parame
      WHERE NOT is_active AND since < clock_timestamp() - $1::float8 * interval '1 second' \
      ORDER BY generation LIMIT 1 FOR UPDATE";
 
-const TOTAL: &str = "SELECT count(*) FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D'";
+const TOTAL: &str = "SELECT count(*) FROM (SELECT rid FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D' \
+     UNION SELECT -rid / 2097152 FROM srow WHERE rt = ANY($3)) w";
 
 const END: &str = "SELECT max(rid) FROM \
      (SELECT rid FROM res WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) w";
 
-const OF_TYPES: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND rid <= $2 AND tid = $3 AND rt = ANY($4) AND op <> 'D' \
-     ORDER BY rid FOR SHARE";
+/// Resources of types, and those that contain some of them.
+const OF_TYPES: &str = concat!(
+    "SELECT rid, rt, id, pats, meta, body FROM res r \
+     WHERE rid > $1 AND rid <= $2 AND tid = $3 AND op <> 'D' AND (rt = ANY($4) OR EXISTS \
+     (SELECT FROM srow x WHERE ",
+    is_contained_in!("x.rid", "r.rid"),
+    " AND x.rt = ANY($5) OFFSET 0)) ORDER BY rid FOR NO KEY UPDATE OF r"
+);
 
 const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3, total = $4, \
      is_active = $5 WHERE generation = $1";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[MARK, LOCK, STORED, DROP, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, END, OF_TYPES, STEP];
+pub(super) const STATEMENTS: &[&str] = &[
+    MARK, LOCK, ALONE, BESIDE, STORED, DROP, IS_NEW, ADD, EPOCH, IN_FORCE, IS_WAITING, NEXT_BUILD,
+    TOTAL, END, OF_TYPES, STEP,
+];
 
 /// A stored SearchParameter.
 #[derive(Clone, Debug)]
@@ -95,14 +121,15 @@ pub async fn parameters_mark(store: &Store) -> Result<String, Error> {
 }
 
 /// Puts those of the stored definitions in force that `choose` names with what it makes of them.
-/// One that changed begins anew.
+/// One that changed begins anew. `false`: writes are under way that will not end soon; it is to be
+/// tried again.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn choose_parameters(
     store: &Store,
     choose: impl FnOnce(&[StoredDefinition]) -> Vec<(i64, String)>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let transaction = store.0.writers.begin("BEGIN").await?;
     query(&transaction, LOCK, &[]).await?;
     let of = ResourceType::SEARCH_PARAMETER.code();
@@ -117,17 +144,38 @@ pub async fn choose_parameters(
     }
     let (keys, definitions): (Vec<i64>, Vec<String>) = choose(&stored).into_iter().unzip();
     execute(&transaction, DROP, &[&keys, &definitions]).await?;
-    execute(&transaction, ADD, &[&keys, &definitions]).await?;
-    commit(transaction).await
+    let is_new = query(&transaction, IS_NEW, &[&keys]).await?;
+    let is_new = is_new.first().map_or(Ok(false), |row| row.try_get(0).map_err(failure::error))?;
+    if is_new {
+        // Last of all, so that writers never wait for what this waits for.
+        transaction.batch_execute(LOCK_TIMEOUT).await.map_err(failure::error)?;
+        match query(&transaction, ALONE, &[]).await {
+            Ok(_) => execute(&transaction, ADD, &[&keys, &definitions]).await?,
+            Err(error) if failure::is_lock_timeout(&error) => {
+                transaction.roll_back().await;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    commit(transaction).await?;
+    Ok(true)
 }
 
-/// The definitions in force.
+/// The definitions in force, and their epoch.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn parameters_in_force(store: &Store) -> Result<Vec<InForce>, Error> {
-    let rows: Vec<(i32, String, i64, i64, bool)> =
-        sqlx::query_as(IN_FORCE).fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)?;
+pub async fn parameters_in_force(store: &Store) -> Result<(Vec<InForce>, i64), Error> {
+    let mut transaction = store.0.admin.begin().await.map_err(failure::sqlx_error)?;
+    // While none is coming into force: the definitions are those of the epoch.
+    let alone = sqlx::query(BESIDE).execute(&mut *transaction).await;
+    alone.map_err(failure::sqlx_error)?;
+    let epoch = sqlx::query_as(EPOCH).fetch_one(&mut *transaction).await;
+    let (epoch,): (i64,) = epoch.map_err(failure::sqlx_error)?;
+    let rows = sqlx::query_as(IN_FORCE).fetch_all(&mut *transaction).await;
+    let rows: Vec<(i32, String, i64, i64, bool)> = rows.map_err(failure::sqlx_error)?;
+    transaction.commit().await.map_err(failure::sqlx_error)?;
     let in_force =
         |(generation, definition, done, total, is_active): (_, _, i64, i64, _)| InForce {
             generation,
@@ -136,7 +184,7 @@ pub async fn parameters_in_force(store: &Store) -> Result<Vec<InForce>, Error> {
             total: total.try_into().unwrap_or_default(),
             is_active,
         };
-    Ok(rows.into_iter().map(in_force).collect())
+    Ok((rows.into_iter().map(in_force).collect(), epoch))
 }
 
 /// Indexes the next resources for a definition that has been in force for `grace_s` seconds; whether
@@ -166,30 +214,61 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
         return Ok(false);
     };
     let after: i64 = row.try_get(1).map_err(failure::error)?;
-    let total = match row.try_get::<_, Option<i64>>(2).map_err(failure::error)? {
-        Some(total) => total,
-        None => number(&query(&transaction, TOTAL, &[&TENANT, &types]).await?)?.unwrap_or_default(),
-    };
-    let end = number(&query(&transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
-    let mut done = 0_i64;
-    if let Some(end) = end {
-        let rows = query(&transaction, OF_TYPES, &[&after, &end, &TENANT, &types]).await?;
-        replace(store, &transaction, &parameters, &rows).await?;
-        done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-    }
-    let after = end.unwrap_or(after);
-    execute(&transaction, STEP, &[&generation, &after, &done, &total, &end.is_none()]).await?;
+    let total: Option<i64> = row.try_get(2).map_err(failure::error)?;
+    let next = step(store, &transaction, &parameters, &types, after, total).await?;
+    let (after, done, total) = (next.after, next.done, next.total);
+    execute(&transaction, STEP, &[&generation, &after, &done, &total, &next.is_last]).await?;
     commit(transaction).await?;
     Ok(true)
 }
 
+/// Where a build is after some more resources.
+pub(super) struct Step {
+    /// The key of the last resource that was looked at.
+    pub(super) after: i64,
+    /// How many of them have new rows.
+    pub(super) done: i64,
+    /// How many there were when the build began.
+    pub(super) total: i64,
+    /// Whether there were none left.
+    pub(super) is_last: bool,
+}
+
+/// Makes the rows of the next resources of some types.
+pub(super) async fn step(
+    store: &Store,
+    transaction: &Transaction,
+    parameters: &Parameters,
+    types: &[ResourceType],
+    after: i64,
+    total: Option<i64>,
+) -> Result<Step, Error> {
+    let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+    let contained: Vec<i16> = types.iter().map(|of| inside::code(*of)).collect();
+    let total = if let Some(total) = total {
+        total
+    } else {
+        let found = query(transaction, TOTAL, &[&TENANT, &codes, &contained]).await?;
+        number(&found)?.unwrap_or_default()
+    };
+    let end = number(&query(transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
+    let mut done = 0_i64;
+    if let Some(end) = end {
+        let rows =
+            query(transaction, OF_TYPES, &[&after, &end, &TENANT, &codes, &contained]).await?;
+        replace(store, transaction, parameters, &rows).await?;
+        done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    }
+    Ok(Step { after: end.unwrap_or(after), done, total, is_last: end.is_none() })
+}
+
 /// The types that have the parameter of a generation; `None`: nobody has it here.
-fn types(parameters: &Parameters, generation: i32) -> Option<Vec<i16>> {
+fn types(parameters: &Parameters, generation: i32) -> Option<Vec<ResourceType>> {
     let has_it = |of: &ResourceType| {
         let known = parameters.extractor.parameters(*of).iter();
         known.filter_map(|known| known.custom.as_ref()).any(|it| it.generation == generation)
     };
-    let types: Vec<i16> = ResourceType::all().filter(has_it).map(ResourceType::code).collect();
+    let types: Vec<ResourceType> = ResourceType::all().filter(has_it).collect();
     (!types.is_empty()).then_some(types)
 }
 

@@ -151,7 +151,7 @@ impl Compiler<'_, '_> {
                 return Err(Error::internal("a terminology filter was not answered before"));
             }
             Comparison::Number { prefix, asked } => {
-                atoms.extend(self.number(*prefix, asked, parameter));
+                atoms.push(self.number(*prefix, asked, parameter));
             }
             Comparison::Position { latitude, longitude, metres } => {
                 atoms.push(self.position(*latitude, *longitude, *metres, parameter));
@@ -161,7 +161,7 @@ impl Compiler<'_, '_> {
                 atoms.extend(marks.map(Atom::Sign));
             }
             Comparison::Quantity { prefix, asked, unit } => {
-                atoms.extend(self.quantity(*prefix, asked, unit, parameter));
+                atoms.push(self.quantity(*prefix, asked, unit, parameter));
             }
             Comparison::Reference(asked) => return self.reference(asked, parameter, atoms),
             Comparison::String { part, text, is_exact } => {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey, Test};
 use crate::store::hash::Hasher;
+use crate::store::index::inside;
 use crate::store::{Parameters, Stored};
 
 use super::atom::{Atom, Parameter};
@@ -19,6 +20,9 @@ use super::sql::{Bind, Binds, Cond};
 
 /// Deepest nesting of filters. The request is bounded more tightly; this keeps the stack.
 const MAX_DEPTH: usize = 64;
+
+/// Up to how many keys are compared one by one.
+const FEW_KEYS: usize = 16;
 
 /// A row that conditions speak of: where its columns are, as far as the statement has them.
 #[derive(Clone, Debug)]
@@ -97,6 +101,8 @@ pub(super) struct Compiler<'a, 'gate> {
     pub(super) binds: Binds,
     /// Chains and `_has` that hold for so many that they are asked row by row: by their address.
     pub(super) wide: &'a HashSet<usize>,
+    /// Whether the rows at hand are those of contained resources.
+    pub(super) is_inside: bool,
     aliases: usize,
     depth: usize,
 }
@@ -110,12 +116,44 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         wide: &'a HashSet<usize>,
     ) -> Self {
         let binds = Binds::default();
-        Self { parameters, definitions, hasher, permit, binds, wide, aliases: 0, depth: 0 }
+        let is_inside = false;
+        Self {
+            parameters,
+            definitions,
+            hasher,
+            permit,
+            binds,
+            wide,
+            is_inside,
+            aliases: 0,
+            depth: 0,
+        }
     }
 
     /// A compiler of the same that keeps nothing.
     pub(super) fn scratch(&self) -> Self {
-        Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide)
+        let mut scratch =
+            Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide);
+        scratch.is_inside = self.is_inside;
+        scratch
+    }
+
+    /// Does `work` where the rows at hand are those of contained resources, or of resources.
+    pub(super) fn within<T>(&mut self, is_inside: bool, work: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.is_inside, is_inside);
+        let done = work(self);
+        self.is_inside = outer;
+        done
+    }
+
+    /// What `srow.rt` has of a type.
+    pub(super) fn code(&self, of: ResourceType) -> i16 {
+        if self.is_inside { inside::code(of) } else { of.code() }
+    }
+
+    /// The hash of a parameter of resources as the rows at hand have it.
+    pub(super) fn at_hand(&self, parameter: i64) -> i64 {
+        if self.is_inside { self.hasher.inside(parameter) } else { parameter }
     }
 
     /// A name that no other row of the statement has.
@@ -136,6 +174,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     }
 
     fn shallow(&mut self, filter: &Filter, row: &Row<'_>) -> Result<Cond, Error> {
+        if self.is_inside && is_of_whole(filter) {
+            return Ok(Cond::False);
+        }
         match filter {
             Filter::All(filters) => self.all(filters, row),
             Filter::Any(filters) => {
@@ -158,8 +199,15 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
                 self.hierarchy(reference, *is_below, of, row)
             }
             Filter::Id(ids) => Ok(self.is_identity(&self.identities(ids, &row.types), row)),
-            Filter::Keys(rids) if rids.is_empty() => Ok(Cond::False),
-            Filter::Keys(rids) => Ok(Cond::Sql(self.binds.is_one_of(&row.rid, rids))),
+            Filter::Keys(keys) if keys.rids.is_empty() => Ok(Cond::False),
+            Filter::Keys(keys) if keys.rids.len() <= FEW_KEYS => {
+                Ok(Cond::Sql(self.binds.is_one_of(&row.rid, &keys.rids)))
+            }
+            // Within IS TRUE the keys are hashed; bare, they would be gone through for each row.
+            Filter::Keys(keys) => {
+                let rids = self.binds.longs(keys.rids.iter().copied());
+                Ok(Cond::Sql(format!("({} IN (SELECT unnest({rids}))) IS TRUE", row.rid)))
+            }
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
@@ -206,7 +254,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         let of_types = keys.iter().filter(|key| types.contains(&key.resource_type));
         let stored = of_types.filter_map(|key| {
             let of = key.resource_type;
-            Some((of, self.parameters.stored(of, &key.code)?))
+            let Stored { own, parts } = self.parameters.stored(of, &key.code)?;
+            let parts = parts.into_iter().map(|(part, to)| (self.at_hand(part), to));
+            Some((of, Stored { own: self.at_hand(own), parts: parts.collect() }))
         });
         stored.collect()
     }
@@ -225,7 +275,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     /// The condition that the row is of one of the types.
     pub(super) fn is_type_of(&mut self, types: &[ResourceType], row: &Row<'_>) -> Cond {
         let wanted: Vec<i16> =
-            row.types.iter().filter(|of| types.contains(of)).map(|of| of.code()).collect();
+            row.types.iter().filter(|of| types.contains(of)).map(|of| self.code(*of)).collect();
         if wanted.is_empty() {
             return Cond::False;
         }
@@ -282,6 +332,19 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         }
         format!("{column} && {}", binds.longs(values.iter().copied()))
     }
+}
+
+/// Whether it asks for what only a resource of its own has: contained ones have no id that others know,
+/// no time of change, no compartment and no words of their own.
+pub(super) fn is_of_whole(filter: &Filter) -> bool {
+    matches!(
+        filter,
+        Filter::Compartment { .. }
+            | Filter::Hierarchy { .. }
+            | Filter::Id(_)
+            | Filter::Keys(_)
+            | Filter::LastUpdated(_)
+    )
 }
 
 /// What tells one filter of a request from another that looks alike.

@@ -32,17 +32,13 @@ impl Compiler<'_, '_> {
             .iter()
             .all(|part| matches!(part, Comparison::Number { .. } | Comparison::Quantity { .. }));
         let (system, first_system) = match first.system {
-            Some(0) if !has_column => {
-                return Err(Error::NotSupported(
-                    "a composite whose first part has no system can be searched for only with a \
-                     number behind it"
-                        .to_owned(),
-                ));
-            }
             Some(system) if !has_column => (system, None),
             other => (0, other),
         };
-        let behind = first.hashes.iter().map(|&first| self.hasher.behind(first, system));
+        let is_bare = first.system == Some(0) && !has_column;
+        let behind = first.hashes.iter().map(|&first| {
+            if is_bare { self.hasher.behind_bare(first) } else { self.hasher.behind(first, system) }
+        });
         let parameter = Parameter::plain(behind, first_system);
         match rest {
             [second] => self.comparison(second, &parameter, atoms),
@@ -50,7 +46,7 @@ impl Compiler<'_, '_> {
                 Comparison::Number { prefix, asked },
                 Comparison::Number { prefix: other, asked: by },
             ] => {
-                atoms.extend(self.two_numbers(((*prefix, asked), (*other, by)), &parameter));
+                atoms.push(self.two_numbers(((*prefix, asked), (*other, by)), &parameter));
                 Ok(())
             }
             _ => Err(Error::NotSupported("a composite of these parts has no index".to_owned())),

@@ -67,7 +67,8 @@ impl Compiler<'_, '_> {
     fn primary(&self, of: ResourceType) -> Option<i64> {
         let extractor = &self.parameters.extractor;
         let at = usize::from(extractor.primary(of)?);
-        Some(self.hasher.parameter(of, &extractor.parameters(of).get(at)?.key()))
+        let hash = self.hasher.parameter(of, &extractor.parameters(of).get(at)?.key());
+        Some(self.at_hand(hash))
     }
 
     /// The types for which a parameter is, or shows, the date that rows are ordered by.

@@ -17,9 +17,12 @@ use crate::search::request::compare::{AskedReference, Comparison};
 use crate::search::request::{Filter, Test};
 
 use super::atom::Atom;
-use super::compile::{Compiler, Row};
+use super::compile::{Compiler, Row, is_of_whole};
 use super::reach::Reach;
 use super::sql::Cond;
+
+/// Rows of `tok`: each a hash, and a system where that counts.
+pub(super) type TokenKeys = Vec<(i64, Option<i32>)>;
 
 /// What is walked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,7 +44,7 @@ pub(super) enum Driver {
     /// Resources that others refer to.
     Referred,
     /// Rows of tokens.
-    Tokens(Vec<(i64, Option<i32>)>),
+    Tokens(TokenKeys),
     /// Resources by when they changed.
     Updated,
     /// Resources by rows of several tables.
@@ -129,7 +132,7 @@ impl Compiler<'_, '_> {
             let drivers = self.drivers(filter, types)?;
             candidates.extend(drivers.into_iter().map(|driver| Candidate { driver, of }));
         }
-        if let Some(patients) = self.common_reach(types)? {
+        if let Some(patients) = self.common_reach(types)?.filter(|_| !self.is_inside) {
             candidates.push(Candidate { driver: Driver::Compartment(patients), of: None });
         }
         candidates.push(Candidate::RESOURCES);
@@ -138,8 +141,14 @@ impl Compiler<'_, '_> {
     }
 
     fn drivers(&self, filter: &Filter, types: &[ResourceType]) -> Result<Vec<Driver>, Error> {
+        if self.is_inside && is_of_whole(filter) {
+            return Ok(Vec::new());
+        }
         Ok(match filter {
             Filter::Any(filters) => {
+                if let Some(keys) = self.tokens_of(filters, types)? {
+                    return Ok(vec![Driver::Tokens(keys)]);
+                }
                 let mut is_good = !filters.is_empty();
                 for filter in filters {
                     let inner = self.candidates(&conjuncts(std::slice::from_ref(filter)), types)?;
@@ -166,12 +175,34 @@ impl Compiler<'_, '_> {
         })
     }
 
+    /// The rows of tokens that alternatives are, where all of them are nothing else.
+    fn tokens_of(
+        &self,
+        filters: &[Filter],
+        types: &[ResourceType],
+    ) -> Result<Option<TokenKeys>, Error> {
+        let mut all = Vec::new();
+        for filter in filters {
+            let Filter::Test(test) = filter else { return Ok(None) };
+            let drivers = self.test_drivers(test, types)?;
+            let keys = drivers.into_iter().find_map(|driver| match driver {
+                Driver::Tokens(keys) => Some(keys),
+                _ => None,
+            });
+            let Some(keys) = keys else { return Ok(None) };
+            all.extend(keys);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok((!all.is_empty()).then_some(all))
+    }
+
     fn test_drivers(&self, test: &Test, types: &[ResourceType]) -> Result<Vec<Driver>, Error> {
         // The values are not kept: this only tells the kinds.
         let mut scratch = self.scratch();
         let atoms = scratch.atoms(test, types)?;
         let mut drivers = Vec::new();
-        if let Some(patients) = self.patients(test, types) {
+        if let Some(patients) = self.patients(test, types).filter(|_| !self.is_inside) {
             drivers.push(Driver::Compartment(patients));
         }
         let token = |atom: &Atom| match atom {

@@ -37,7 +37,7 @@ const HASHES: usize = 5_000;
 
 macro_rules! columns {
     () => {
-        "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.rt, r.id"
+        "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, r.rt, r.id"
     };
 }
 
@@ -106,7 +106,7 @@ pub(in crate::store) async fn included(
     for version in matches {
         wanted.add(version, includes, &run)?;
     }
-    for round in 0..MOST_ROUNDS {
+    for _ in 0..MOST_ROUNDS {
         let start = found.included.versions.len();
         run.fetch(wanted, &mut found).await?;
         let news = &found.included.versions[start..];
@@ -119,11 +119,13 @@ pub(in crate::store) async fn included(
         for version in news.iter().filter(|_| !iterated.is_empty()) {
             wanted.add(version, &iterated, &run)?;
         }
-        if round + 1 == MOST_ROUNDS {
-            found.included.is_cut |= !wanted.is_empty(&found.known);
-        }
     }
-    Ok(found.included)
+    // Only looking tells whether there is more.
+    let Found { known, mut included } = found;
+    let mut more = Found { known, included: Included::default() };
+    run.fetch(wanted, &mut more).await?;
+    included.is_cut = !more.included.versions.is_empty();
+    Ok(included)
 }
 
 /// A type that may have a canonical, its url, and the version where one is named.
@@ -140,12 +142,6 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn is_empty(&self, known: &HashSet<Identity>) -> bool {
-        self.targets.iter().all(|(identity, _)| known.contains(identity))
-            && self.canonicals.is_empty()
-            && self.referring.is_empty()
-    }
-
     /// Adds what `includes` bring along with `version`.
     fn add(
         &mut self,
@@ -293,8 +289,11 @@ impl Run<'_, '_> {
     /// The types that a reference parameter may lead to.
     fn targets(&self, of: ResourceType, code: &str) -> Vec<ResourceType> {
         let parameters = self.parameters.extractor.search_parameters();
-        let targets = parameters.find(of, code).map(|found| found.targets.clone());
-        targets.unwrap_or_default()
+        match parameters.find(of, code) {
+            None => Vec::new(),
+            Some(found) if found.targets.is_empty() => ResourceType::all().collect(),
+            Some(found) => found.targets.clone(),
+        }
     }
 
     /// The reference parameters of `of`, called `code` where one is asked for, that may lead to `to`.
@@ -484,5 +483,5 @@ pub(super) fn permitted<T>(
 }
 
 fn read(row: &Row) -> Result<Current, Error> {
-    current(row, rows::identity(row, 7)?)
+    current(row, rows::identity(row, 8)?)
 }

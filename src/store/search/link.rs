@@ -13,6 +13,7 @@ use crate::store::hash::Hasher;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
+use super::source::{every, union};
 use super::sql::Cond;
 use super::token::any;
 
@@ -49,12 +50,24 @@ impl Compiler<'_, '_> {
     ) -> Result<Cond, Error> {
         let target = self.alias();
         let target_row = Row::resource(&target, vec![of]);
-        let Some(holds) = self.target(filter, &target_row)? else { return Ok(Cond::False) };
+        let mut any = Vec::new();
+        for is_inside in [false, true] {
+            any.push(self.within(is_inside, |it| {
+                let holds = it.target(filter, &target_row)?;
+                let code = it.code(of);
+                let is_type = it.binds.is_type(&format!("{target}.rt"), &[code]);
+                Ok::<_, Error>(Cond::all([Cond::Sql(is_type), holds]))
+            })?);
+        }
+        let holds = Cond::any(any);
+        if holds == Cond::False {
+            return Ok(Cond::False);
+        }
         let (links, hash) = self.links(parameters, row);
-        let code = self.binds.is_type(&format!("{target}.rt"), &[of.code()]);
+        let Links { from, condition } = links;
+        let holds = holds.and();
         Ok(Cond::exists(&format!(
-            "{} JOIN srow {target} ON {target}.idh = {hash} WHERE {}{code}{holds}",
-            links.from, links.condition
+            "{from} JOIN srow {target} ON {target}.idh = {hash} WHERE {condition}true{holds}"
         )))
     }
 
@@ -74,24 +87,55 @@ impl Compiler<'_, '_> {
         )))
     }
 
-    /// The identities of the resources of a type for which `filter` holds, as a query.
+    /// The identities of what a reference may lead to, of a type, for which `filter` holds: of
+    /// resources and of contained ones. As a query.
     pub(super) fn targets(
         &mut self,
         of: ResourceType,
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
-        let Some(found) = self.found(of, filter)? else { return Ok(None) };
         let alias = self.alias();
-        Ok(Some(format!(
-            "SELECT {alias}.idh FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid"
-        )))
+        let mut all = Vec::new();
+        for found in self.targets_by_place(of, filter)? {
+            all.push(format!(
+                "SELECT {alias}.idh FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid"
+            ));
+        }
+        Ok((!all.is_empty()).then(|| union(&all)))
     }
 
-    /// What holds for a target (` AND ..`); `None` when nothing can.
-    fn target(&mut self, filter: &Filter, row: &Row<'_>) -> Result<Option<String>, Error> {
+    /// Queries of the keys of the same.
+    pub(super) fn targets_by_place(
+        &mut self,
+        of: ResourceType,
+        filter: &Filter,
+    ) -> Result<Vec<String>, Error> {
+        if let Filter::Chain { reference, targets } = filter {
+            // One walk for both: each in its own would double the text with every link of a chain.
+            let source = self.link_rows((reference, targets), &[of], &[false, true])?;
+            let rid = &source.row.rid;
+            let own = self.within(false, |it| it.visible(&source.row))?;
+            let inside = self.within(true, |it| it.visible(&source.row))?;
+            let reached = match (own, inside) {
+                (Cond::True, Cond::True) => Cond::True,
+                (own, inside) => Cond::any([
+                    Cond::all([Cond::sql(format!("{rid} > 0")), own]),
+                    Cond::all([Cond::sql(format!("{rid} < 0")), inside]),
+                ]),
+            };
+            return Ok(vec![every(&source, rid, &reached)]);
+        }
+        let mut all = Vec::new();
+        for is_inside in [false, true] {
+            all.extend(self.within(is_inside, |it| it.found(&[of], filter))?);
+        }
+        Ok(all)
+    }
+
+    /// What holds for a target, the permit's reach included.
+    fn target(&mut self, filter: &Filter, row: &Row<'_>) -> Result<Cond, Error> {
         let visible = self.visible(row)?;
-        let holds = Cond::all([self.filter(filter, row)?, visible]);
-        Ok((holds != Cond::False).then(|| holds.and()))
+        Ok(Cond::all([self.filter(filter, row)?, visible]))
     }
 
     /// The hashes that a row holds, as a FROM, and the identity that one of them leads to.
@@ -126,6 +170,20 @@ impl Compiler<'_, '_> {
         row: &Row<'_>,
         is_wide: bool,
     ) -> Result<Cond, Error> {
+        let is_inside = self.is_inside;
+        self.within(false, |it| {
+            it.has_outside((source, reference, filter), row, is_inside, is_wide)
+        })
+    }
+
+    /// The same; `is_inside`: the row is that of a contained resource.
+    fn has_outside(
+        &mut self,
+        (source, reference, filter): (ResourceType, &ParameterKey, &Filter),
+        row: &Row<'_>,
+        is_inside: bool,
+        is_wide: bool,
+    ) -> Result<Cond, Error> {
         // What a parameter keeps of references depends on what they lead to.
         let mut any = Vec::new();
         let mut types = row.types.clone().into_owned();
@@ -137,9 +195,13 @@ impl Compiler<'_, '_> {
                 .partition(|of| self.references(keys, &[source], *of) == parameters);
             types = others;
             let part = Row { types: same.clone().into(), ..row.clone() };
-            let of_type = self.is_type_of(&same, row);
+            let of_type = self.within(is_inside, |it| it.is_type_of(&same, row));
+            // What refers to a patient here lies in its compartment.
+            let is_member = !is_inside
+                && same == [ResourceType::PATIENT]
+                && self.definitions.is_member(source, &reference.code);
             for parameter in parameters {
-                let has = self.has_by((source, parameter, reference), filter, &part, is_wide)?;
+                let has = self.has_by((source, parameter, is_member), filter, &part, is_wide)?;
                 any.push(Cond::all([of_type.clone(), has]));
             }
         }
@@ -148,13 +210,11 @@ impl Compiler<'_, '_> {
 
     fn has_by(
         &mut self,
-        (source, parameter, reference): (ResourceType, i64, &ParameterKey),
+        (source, parameter, is_member): (ResourceType, i64, bool),
         filter: &Filter,
         row: &Row<'_>,
         is_wide: bool,
     ) -> Result<Cond, Error> {
-        let is_member = *row.types == [ResourceType::PATIENT]
-            && self.definitions.is_member(source, &reference.code);
         if !is_wide {
             let Some(targets) = self.referred(source, parameter, filter, is_member)? else {
                 return Ok(Cond::False);
@@ -164,10 +224,14 @@ impl Compiler<'_, '_> {
             }));
         }
         if is_member && let Some(idh) = &row.idh {
-            // What refers to a patient lies in the compartment, whose rows have all hashes at hand.
+            // The rows of a compartment have all hashes at hand.
             let member = self.alias();
             let member_row = Row::member(&member, vec![source]);
-            let Some(holds) = self.target(filter, &member_row)? else { return Ok(Cond::False) };
+            let holds = self.target(filter, &member_row)?;
+            if holds == Cond::False {
+                return Ok(Cond::False);
+            }
+            let holds = holds.and();
             let code = self.binds.is_type(&format!("{member}.rt"), &[source.code()]);
             let (parameter, toks) = (self.binds.long(parameter), member_row.toks);
             return Ok(Cond::exists(&format!(
@@ -178,7 +242,11 @@ impl Compiler<'_, '_> {
         }
         let refers = self.alias();
         let refers_row = Row::key(&refers, true, vec![source]);
-        let Some(holds) = self.target(filter, &refers_row)? else { return Ok(Cond::False) };
+        let holds = self.target(filter, &refers_row)?;
+        if holds == Cond::False {
+            return Ok(Cond::False);
+        }
+        let holds = holds.and();
         let parameter = self.binds.long(parameter);
         if let Some(idh) = &row.idh {
             let found = format!("tok {refers} WHERE {refers}.h = {idh} # {parameter}{holds}");
@@ -201,7 +269,7 @@ impl Compiler<'_, '_> {
         filter: &Filter,
         is_member: bool,
     ) -> Result<Option<String>, Error> {
-        let Some(found) = self.found(source, filter)? else { return Ok(None) };
+        let Some(found) = self.found(&[source], filter)? else { return Ok(None) };
         let (alias, hash) = (self.alias(), self.alias());
         let parameter = self.binds.long(parameter);
         if is_member {

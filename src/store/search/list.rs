@@ -9,17 +9,20 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::error::Error;
+use crate::fhir::ResourceType;
 use crate::fhir::json::{Value, parse};
 use crate::fhir::reference::Target;
-use crate::fhir::{LogicalId, ResourceType};
-use crate::search::request::Filter;
+use crate::search::request::{Filter, Keys};
 use crate::store::failure;
 use crate::store::hash::Hasher;
 use crate::store::rows::JsonText;
 
 use super::Asked;
-use super::compile::{Compiler, Row};
+use super::compile::Compiler;
 use super::run::Run;
+
+/// Most Lists that one filter reads.
+const MOST_LISTS: usize = 100;
 
 impl Asked<'_, '_> {
     /// `filters` with the entries of lists in the place of their names.
@@ -34,38 +37,42 @@ impl Asked<'_, '_> {
         let mut filters = filters.to_vec();
         let mut rest: Vec<&mut Filter> = filters.iter_mut().collect();
         while let Some(filter) = rest.pop() {
-            if let Filter::List(name) = filter {
-                *filter = Filter::Keys(self.entries(run, name).await?);
+            if let Filter::List(lists) = filter {
+                let rids = self.entries(run, lists).await?;
+                *filter = Filter::Keys(Keys { rids, scores: Vec::new() });
             }
             rest.extend(filter.parts_mut(&[]).into_iter().map(|(part, _)| part));
         }
         Ok(Cow::Owned(filters))
     }
 
-    /// The keys of the resources here that a list has as entries.
-    async fn entries(&self, run: &mut Run<'_>, list: &LogicalId) -> Result<Vec<i64>, Error> {
-        let Ok(of) = "List".parse::<ResourceType>() else { return Ok(Vec::new()) };
+    /// The keys of the resources here that the Lists have as entries for which a filter holds.
+    async fn entries(&self, run: &mut Run<'_>, lists: &Filter) -> Result<Vec<i64>, Error> {
         let hasher = self.store.hasher();
         let none = HashSet::new();
-        let mut compiler =
-            Compiler::new(self.parameters, self.definitions, hasher, self.permit, &none);
-        let row = Row::resource("f", vec![of]);
-        let visible = compiler.visible(&row)?.and();
-        let identity = compiler.binds.long(hasher.identity(of, list));
-        let statement = compiler.binds.finish(&format!(
-            "SELECT r.body FROM srow f JOIN res r ON r.rid = f.rid \
-             WHERE f.idh = {identity}{visible}"
-        ));
-        let rows = run.rows(&statement).await?;
-        let Some(found) = rows.first() else { return Ok(Vec::new()) };
-        let body: Option<JsonText<'_>> = found.try_get(0).map_err(failure::error)?;
-        let body = body.map_or(&b"{}"[..], |body| body.0);
-        let wanted = references(body, self.parameters.extractor.base(), hasher)?;
-        let mut compiler =
-            Compiler::new(self.parameters, self.definitions, hasher, self.permit, &none);
-        let wanted = compiler.binds.longs(wanted);
+        let compiler =
+            || Compiler::new(self.parameters, self.definitions, hasher, self.permit, &none);
+        let mut asked = compiler();
+        let Some(found) = asked.found(&[ResourceType::LIST], lists)? else { return Ok(Vec::new()) };
+        let limit = MOST_LISTS + 1;
+        let text = format!(
+            "SELECT r.body FROM (SELECT DISTINCT k.rid FROM ({found}) k(rid) LIMIT {limit}) k \
+             JOIN res r ON r.rid = k.rid"
+        );
+        let rows = run.rows(&asked.binds.finish(&text)).await?;
+        if rows.len() > MOST_LISTS {
+            return Err(Error::TooCostly(format!("more than {MOST_LISTS} lists would be read")));
+        }
+        let mut wanted = Vec::new();
+        for row in &rows {
+            let body: Option<JsonText<'_>> = row.try_get(0).map_err(failure::error)?;
+            let body = body.map_or(&b"{}"[..], |body| body.0);
+            wanted.extend(references(body, self.parameters.extractor.base(), hasher)?);
+        }
+        let mut asked = compiler();
+        let wanted = asked.binds.longs(wanted);
         let text = format!("SELECT f.rid FROM srow f WHERE f.idh = ANY ({wanted})");
-        let rows = run.rows(&compiler.binds.finish(&text)).await?;
+        let rows = run.rows(&asked.binds.finish(&text)).await?;
         rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A page is made in four steps: each filter becomes a condition over a row (`compile` and the
 //! files of the kinds), one of the filters, or the order, becomes the rows that are walked
-//! (`driver`), the order says how far (`order`, `cursor`), and one statement finds the keys and
-//! reads the bodies behind them (`page`).
+//! (`driver`, by what `probe` counts and `choice` makes of it), the order says how far (`order`,
+//! `first`, `cursor`), and one statement finds the keys, reads the bodies behind them and tells the
+//! total where that is cheap (`page`).
 //!
 //! The text of a statement depends on the form of the search alone; every value is bound. So the
 //! database prepares each form once. What a permit does not reach is no row for any part of a
@@ -13,12 +14,14 @@
 
 mod ambiguous;
 mod atom;
+mod choice;
 mod compile;
 mod composite;
-pub(super) mod cursor;
+mod contained;
 mod date;
 mod definitions;
 mod driver;
+mod first;
 mod include;
 mod link;
 mod list;
@@ -28,6 +31,7 @@ mod page;
 mod probe;
 mod reach;
 mod run;
+mod score;
 mod source;
 mod sql;
 mod string;
@@ -52,7 +56,7 @@ pub(super) use probe::Counts;
 
 /// Every static statement of a search, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [ambiguous::STATEMENTS, include::STATEMENTS].into_iter().flatten().copied()
+    [ambiguous::STATEMENTS, include::STATEMENTS, probe::STATEMENTS].into_iter().flatten().copied()
 }
 
 /// Which page of a search.
@@ -78,6 +82,8 @@ pub struct Count {
 pub struct Match {
     /// Its current version.
     pub version: Version,
+    /// Which of the resources that it contains is the match; `None`: it is the match itself.
+    pub contained: Option<usize>,
     /// How well it fits, from 0 to 1, where the order goes by that.
     pub score: Option<f64>,
     /// The store's key of it.

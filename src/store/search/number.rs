@@ -22,12 +22,7 @@ const METRES_A_DEGREE: f64 = 110_000.0;
 
 impl Compiler<'_, '_> {
     /// A number.
-    pub(super) fn number(
-        &mut self,
-        prefix: Prefix,
-        asked: &Asked,
-        parameter: &Parameter,
-    ) -> Option<Atom> {
+    pub(super) fn number(&mut self, prefix: Prefix, asked: &Asked, parameter: &Parameter) -> Atom {
         let hashes = parameter.values().into_iter().map(|of| self.hasher.number(of)).collect();
         self.compared(prefix, asked, hashes, parameter, None)
     }
@@ -39,7 +34,7 @@ impl Compiler<'_, '_> {
         asked: &Asked,
         unit: &AskedUnit,
         parameter: &Parameter,
-    ) -> Option<Atom> {
+    ) -> Atom {
         let hasher = self.hasher;
         let values = parameter.values();
         let of = |hash: &dyn Fn(i64) -> i64| values.iter().map(|&it| hash(it)).collect();
@@ -73,9 +68,9 @@ impl Compiler<'_, '_> {
         hashes: Vec<i64>,
         parameter: &Parameter,
         unit: Option<&str>,
-    ) -> Option<Atom> {
+    ) -> Atom {
         let (low, high) = (format!("{HERE}lo"), format!("{HERE}hi"));
-        let mut condition = compare(prefix, asked, &low, &high, &mut self.binds)?;
+        let mut condition = compare(prefix, asked, &low, &high, &mut self.binds);
         let mut parts = parts(prefix, asked, &mut self.binds);
         for condition in parts.iter_mut().chain([&mut condition]) {
             if let Some(system) = parameter.first_system {
@@ -86,7 +81,7 @@ impl Compiler<'_, '_> {
                 *condition = format!("{condition} AND {unit}");
             }
         }
-        Some(Atom::Value { table: "num", hashes, condition, parts })
+        Atom::Value { table: "num", hashes, condition, parts }
     }
 
     /// Two numbers behind a composite's first part, of which the one is in `lo`, the other in `hi`.
@@ -94,18 +89,18 @@ impl Compiler<'_, '_> {
         &mut self,
         (first, second): ((Prefix, &Asked), (Prefix, &Asked)),
         parameter: &Parameter,
-    ) -> Option<Atom> {
+    ) -> Atom {
         let mut one = |(prefix, asked): (Prefix, &Asked), column: &str| {
             let column = format!("{HERE}{column}");
             compare(prefix, asked, &column, &column, &mut self.binds)
         };
-        let mut condition = format!("{} AND {}", one(first, "lo")?, one(second, "hi")?);
+        let mut condition = format!("{} AND {}", one(first, "lo"), one(second, "hi"));
         if let Some(system) = parameter.first_system {
             let system = self.binds.add(Bind::Int(system));
             condition = format!("{HERE}y = {system} AND {condition}");
         }
         let hashes = parameter.values().into_iter().map(|of| self.hasher.position(of)).collect();
-        Some(Atom::value("num", hashes, condition))
+        Atom::value("num", hashes, condition)
     }
 
     /// A place no further away than this.
@@ -149,18 +144,11 @@ impl Compiler<'_, '_> {
 }
 
 /// The condition between the range in two columns and what is asked.
-fn compare(
-    prefix: Prefix,
-    asked: &Asked,
-    low: &str,
-    high: &str,
-    binds: &mut Binds,
-) -> Option<String> {
+fn compare(prefix: Prefix, asked: &Asked, low: &str, high: &str, binds: &mut Binds) -> String {
     let mut bound = |decimal: Decimal| number(&decimal.to_string(), binds);
-    Some(match prefix {
+    match prefix {
         Prefix::Ap => {
-            let range = asked.approximately()?;
-            let (from, to) = (bound(range.low?), bound(range.high?));
+            let (from, to) = (bound(asked.about.0), bound(asked.about.1));
             format!("{high} >= {from} AND {low} <= {to}")
         }
         // The bounds that follow from others are those that the index knows.
@@ -180,7 +168,7 @@ fn compare(
             format!("({low} < {} OR {high} >= {})", bound(asked.low), bound(asked.high))
         }
         Prefix::Sa => format!("{low} > {}", bound(asked.value)),
-    })
+    }
 }
 
 /// Conditions that an index serves each, for those that go by the upper end: most rows are exact,
@@ -191,11 +179,7 @@ fn parts(prefix: Prefix, asked: &Asked, binds: &mut Binds) -> Vec<String> {
     let is_range = format!("{low} < {high}");
     match prefix {
         Prefix::Ap => {
-            let range = asked.approximately();
-            let Some((from, to)) = range.and_then(|range| range.low.zip(range.high)) else {
-                return Vec::new();
-            };
-            let (from, to) = (bound(from), bound(to));
+            let (from, to) = (bound(asked.about.0), bound(asked.about.1));
             vec![
                 format!("{low} >= {from} AND {low} <= {to}"),
                 // Added to, the lower end is none that an index of all numbers would be taken for.
@@ -220,12 +204,13 @@ fn number(text: &str, binds: &mut Binds) -> String {
 }
 
 /// The quantity is of this system. The index has systems only together with codes, so an element
-/// of the body that has the row's number must be of the system.
+/// of the body that has the row's number must be of the system; `<5` has one just below 5.
 fn of_system(system: &str, binds: &mut Binds) -> String {
     let system = binds.text(system);
     format!(
         "EXISTS (SELECT FROM res w WHERE w.rid = {HERE}rid AND jsonb_path_exists(w.body, \
-         '$.** ? (@.type() == \"object\" && @.system == $system && @.value == $value)', \
+         '$.** ? (@.type() == \"object\" && @.system == $system && (@.value == $value \
+         || exists(@.comparator) && @.value - $value < 1e-8 && $value - @.value < 1e-8))', \
          jsonb_build_object('system', {system}, 'value', \
          CASE WHEN {HERE}lo > '-Infinity' THEN {HERE}lo ELSE {HERE}hi END)))"
     )
@@ -254,7 +239,7 @@ mod tests {
             (Prefix::Ap, "hi >= ($1::text)::numeric AND lo <= ($2::text)::numeric"),
         ] {
             let found = compare(prefix, &asked, "lo", "hi", &mut Binds::default());
-            assert_eq!(found.as_deref(), Some(expected), "{prefix:?}");
+            assert_eq!(found, expected, "{prefix:?}");
         }
     }
 }

@@ -4,13 +4,11 @@
 //! - the rows walked are in the order of the primary date already;
 //! - `res` is walked in the order of `lastUpdated`, `ident` in that of ids;
 //! - else all matches are found, up to a bound, and sorted by what `srow.keys`, `num` and `dat`
-//!   have of them.
+//!   have of them; or the first alone, where an index has the order of the first key (`first`).
 //!
 //! Resources without a value come last in both directions; ties go by the store's key.
 //!
 //! Spec: rest 4.177 to 4.183
-
-use std::collections::HashSet;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -18,11 +16,14 @@ use crate::search::request::compare::Comparison;
 use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
 use crate::store::Stored;
+use crate::store::cursor::Position;
 use crate::store::hash::Hasher;
+use crate::store::index::inside;
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
-use super::cursor::Position;
+use super::first::First;
+use super::score::ranked;
 use super::source::{Source, every};
 use super::sql::{Bind, Binds, Cond};
 
@@ -43,6 +44,8 @@ pub(super) enum Order {
     },
     /// By keys of each match.
     Sorted(Vec<SortKey>),
+    /// The same, where an index has the order of the first key.
+    First(Vec<SortKey>),
 }
 
 /// What a walk is ordered by.
@@ -119,7 +122,15 @@ impl Compiler<'_, '_> {
                 let query = self.walked((*is_descending, *has_missing), source, rest, at, limit)?;
                 Ok(Keys { before: String::new(), query })
             }
-            Order::Sorted(sort) => self.sorted(sort, source, rest, at, (limit, filters)),
+            Order::Sorted(sort) => {
+                let all = candidates(source, rest, None);
+                self.sorted(sort, (&all, &source.row.types), at, (limit, filters))
+            }
+            Order::First(sort) => {
+                let first = self.first_in_order(sort, (source, rest), at, (limit, filters))?;
+                let all = candidates(source, rest, first);
+                self.sorted(sort, (&all, &source.row.types), at, (limit, filters))
+            }
         }
     }
 
@@ -173,17 +184,17 @@ impl Compiler<'_, '_> {
         ))
     }
 
-    fn sorted(
+    /// The query of the keys of one page of candidates of these types ([`candidates`]).
+    pub(super) fn sorted(
         &mut self,
         sort: &[SortKey],
-        source: &Source,
-        rest: &Cond,
+        ((candidates, seen), types): (&(String, String), &[ResourceType]),
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Keys, Error> {
         let mut keys = Vec::new();
         for key in sort {
-            keys.push(self.key(key, &source.row.types, filters)?);
+            keys.push(self.key(key, types, filters)?);
         }
         let is_back = at.is_some_and(|at| at.is_back);
         let beyond = match at {
@@ -202,19 +213,16 @@ impl Compiler<'_, '_> {
         // As a walk has them: a link stays right when the next page is found another way.
         order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
-        let every = every(source, &format!("{} AS rid", source.row.rid), rest);
-        let most = MAX_SORTED + 1;
         let ranks = self.ranks(sort, filters);
         Ok(Keys {
             before: format!(
-                "c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), \
-                 v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
+                "{candidates}v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
                  (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f{ranks}), ",
                 columns.join(", ")
             ),
             query: format!(
                 "SELECT row_number() OVER () AS n, rid, ARRAY[{}] AS key, \
-                 (SELECT count(*) FROM c) AS seen \
+                 ({seen}) AS seen \
                  FROM (SELECT * FROM v WHERE true{beyond} ORDER BY {} LIMIT {limit}) b",
                 texts.join(", "),
                 order.join(", ")
@@ -227,9 +235,7 @@ impl Compiler<'_, '_> {
         if !sort.iter().any(|key| key.by == SortBy::Score) {
             return String::new();
         }
-        let mut seen = HashSet::new();
-        let once = ranked(filters).iter().copied().filter(|rid| seen.insert(*rid));
-        let rids = self.binds.longs(once);
+        let rids = self.binds.longs(ranked(filters).into_iter().map(|(rid, _)| rid));
         format!(" LEFT JOIN unnest({rids}) WITH ORDINALITY p(rid, n) ON p.rid = c.rid")
     }
 
@@ -241,12 +247,8 @@ impl Compiler<'_, '_> {
     ) -> Result<Key, Error> {
         let is_descending = key.is_descending;
         let (sql, cast) = match &key.by {
-            SortBy::Id => {
-                ("(SELECT r.id FROM res r WHERE r.rid = c.rid)".to_owned(), "text COLLATE \"C\"")
-            }
-            SortBy::LastUpdated => {
-                ("(SELECT r.lu FROM res r WHERE r.rid = c.rid)".to_owned(), "timestamptz")
-            }
+            SortBy::Id => (self.of_resource("id"), "text COLLATE \"C\""),
+            SortBy::LastUpdated => (self.of_resource("lu"), "timestamptz"),
             SortBy::Parameter(parameters, kind) => {
                 self.parameter_key(parameters, *kind, is_descending, types)?
             }
@@ -257,6 +259,12 @@ impl Compiler<'_, '_> {
             }
         };
         Ok(Key { sql, cast, is_descending })
+    }
+
+    /// What `res` has of a match, or of the container of one.
+    fn of_resource(&self, column: &str) -> String {
+        let rid = if self.is_inside { inside::home("c.rid") } else { "c.rid".to_owned() };
+        format!("(SELECT r.{column} FROM res r WHERE r.rid = {rid})")
     }
 
     fn parameter_key(
@@ -302,7 +310,7 @@ impl Compiler<'_, '_> {
         let rest = self.without_primary(stored);
         let mut all = Vec::new();
         if !types.is_empty() {
-            let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+            let codes: Vec<i16> = types.iter().map(|of| self.code(*of)).collect();
             let of_type = self.binds.is_type("f.rt", &codes);
             all.push(format!("CASE WHEN {of_type} THEN nullif(f.s, '-infinity') END"));
         }
@@ -423,13 +431,33 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
     )
 }
 
-/// What the full text index found, best first.
-pub(super) fn ranked<'f>(filters: &[&'f Filter]) -> &'f [i64] {
-    let found = filters.iter().find_map(|filter| match filter {
-        Filter::Keys(rids) => Some(&**rids),
-        _ => None,
-    });
-    found.unwrap_or_default()
+/// All that a query of keys finds, as [`candidates`] has it.
+pub(super) fn all_of(every: &str) -> (String, String) {
+    let most = MAX_SORTED + 1;
+    (
+        format!("c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), "),
+        "SELECT count(*) FROM c".to_owned(),
+    )
+}
+
+/// The keys of all that is sorted, as a table called `c`, and a query of how many they are: 0 when
+/// they are not all matches.
+fn candidates(source: &Source, rest: &Cond, first: Option<First>) -> (String, String) {
+    let (rid, most) = (format!("{} AS rid", source.row.rid), MAX_SORTED + 1);
+    let Some(First { before, is_short }) = first else {
+        return all_of(&every(source, &rid, rest));
+    };
+    let every = every(source, &rid, &Cond::all([Cond::sql(&*is_short), rest.clone()]));
+    (
+        format!(
+            "{before}c AS MATERIALIZED (SELECT DISTINCT e.rid FROM \
+             (SELECT w.rid FROM w UNION ALL ({every} LIMIT {most})) e), "
+        ),
+        format!(
+            "SELECT CASE WHEN (SELECT count(*) FROM w) >= {most} THEN {most} \
+             WHEN {is_short} THEN count(*) ELSE 0 END FROM c"
+        ),
+    )
 }
 
 /// Whether the largest key comes first among equals: so it is where the last key descends.

@@ -1,24 +1,27 @@
 //! One page: chosen, found, counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
 use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
-use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
+use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
+use crate::store::cursor::{Position, Seal};
+use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
 
+use super::choice::{Choice, Chosen};
 use super::compile::Compiler;
-use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
 use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
-use super::order::{MAX_SORTED, Order, Walk, ranked};
-use super::probe::{Choice, choose};
+use super::order::{Keys, MAX_SORTED, Order, Walk};
+use super::probe::choose;
 use super::reach::searchable;
 use super::run::Run;
+use super::score::score;
 use super::source::{Source, every};
 use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
@@ -29,6 +32,17 @@ const COUNTED: u64 = 2_000;
 const LOOKED_UP: u64 = 500;
 /// The same where each is asked for what it refers to, or what refers to it.
 const FOLLOWED: u64 = 100;
+
+/// What a page shows of its resources.
+pub(super) const WITH_BODIES: &str = "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id";
+/// What a statement tells of each match.
+#[derive(Clone, Copy)]
+enum Columns<'c> {
+    /// Everything; beside it the total, by what is walked for that, where it is cheap.
+    All(Option<&'c Choice>),
+    /// Its key, identity and version.
+    Keys,
+}
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -42,7 +56,7 @@ pub(super) struct Search<'a, 'gate> {
 }
 
 impl<'a, 'gate> Search<'a, 'gate> {
-    fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
+    pub(super) fn compiler<'s>(&'s self, wide: &'s HashSet<usize>) -> Compiler<'s, 'gate>
     where
         'a: 's,
     {
@@ -56,9 +70,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         request: &SearchRequest,
         paging: &Paging,
     ) -> Result<(SearchPage, Disclosed), Error> {
-        if request.contained != ContainedMode::Outside {
-            return Err(Error::NotSupported("contained resources are not searched".to_owned()));
-        }
         // What was shown, not the filters: the span of `ap` and the finds of the full text index
         // change from page to page.
         let SearchRequest { types, shown: said, sort, .. } = request;
@@ -73,18 +84,22 @@ impl<'a, 'gate> Search<'a, 'gate> {
         };
         let at = paging.cursor.as_deref().map(|text| seal.open(text).ok_or_else(unknown));
         let at = at.transpose()?;
+        if request.contained != ContainedMode::Outside {
+            return self.page_of_contained(run, request, paging, (at.as_ref(), &seal)).await;
+        }
         let filters = conjuncts(self.filters);
-        let choice = self.choose(run, &filters, &request.sort).await?;
-        let order = self.order(&choice, &request.sort);
-        run.step(|| shown(&choice, &order));
+        let is_page = !request.counts_only && paging.count > 0;
+        let wanted = is_page.then_some(paging.count + 1);
+        let chosen = self.choose(run, &filters, &request.sort, wanted).await?;
         let mut page = SearchPage::default();
         let mut disclosed = Disclosed::default();
-        if !request.counts_only && paging.count > 0 {
-            let statement = self.statement(&choice, &order, at.as_ref(), paging.count + 1, true)?;
-            let rows = run.rows(&statement).await?;
+        if let Some(limit) = wanted {
+            let order = self.order(&chosen, &request.sort);
+            run.step(|| shown(chosen.of(&order), &order));
+            let rows = self.rows(run, request, (&chosen, &order), (at.as_ref(), limit)).await?;
             let known = at.as_ref().and_then(|at| at.total);
             page.total = match known {
-                None if at.is_none() => self.total(run, request, &choice, paging, &rows).await?,
+                None if at.is_none() => self.total(run, request, &chosen, paging, &rows).await?,
                 known => known,
             };
             fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
@@ -95,17 +110,44 @@ impl<'a, 'gate> Search<'a, 'gate> {
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
         } else {
-            page.total = self.total(run, request, &choice, paging, &[]).await?;
+            run.step(|| shown(&chosen.all, &Order::Sorted(Vec::new())));
+            let number = self.count_all(run, &chosen.all).await?;
+            page.total = Some(Count { number, is_exact: true });
         }
         page.explanation = run.explanation.take();
         Ok((page, disclosed))
     }
 
+    /// The rows of a page and one beyond, with the total where it is asked for and cheap.
+    async fn rows(
+        &self,
+        run: &mut Run<'_>,
+        request: &SearchRequest,
+        (chosen, order): (&Chosen, &Order),
+        (at, limit): (Option<&Position>, u32),
+    ) -> Result<Vec<Row>, Error> {
+        let choice = chosen.of(order);
+        let is_asked =
+            at.is_none() && matches!(request.total, Total::Estimate | Total::Unspecified);
+        let some = if is_asked { Some(&chosen.all) } else { None };
+        let statement = self.statement(choice, order, at, limit, Columns::All(some))?;
+        let counts = &self.store.0.counts;
+        if some.is_some() && counts.is_too_many(&statement) {
+            let statement = self.statement(choice, order, at, limit, Columns::All(None))?;
+            return run.rows(&statement).await;
+        }
+        let rows = run.rows(&statement).await?;
+        if some.is_some() && rows.len() >= limit as usize && counted(&rows)?.is_none() {
+            counts.too_many(&statement);
+        }
+        Ok(rows)
+    }
+
     /// Up to `limit` matches, without what is in them.
     pub(super) async fn few(&self, run: &mut Run<'_>, limit: u32) -> Result<Vec<Found>, Error> {
         let filters = conjuncts(self.filters);
-        let choice = self.choose(run, &filters, &[]).await?;
-        let statement = self.statement(&choice, &Order::NATIVE, None, limit, false)?;
+        let chosen = self.choose(run, &filters, &[], Some(limit)).await?;
+        let statement = self.statement(&chosen.page, &Order::NATIVE, None, limit, Columns::Keys)?;
         let rows = run.rows(&statement).await?;
         let found = rows.iter().map(|row| {
             let version = VersionId(row.try_get(3).map_err(failure::error)?);
@@ -114,23 +156,36 @@ impl<'a, 'gate> Search<'a, 'gate> {
         found.collect()
     }
 
+    /// `wanted`: how many matches, where a page is asked for.
     async fn choose(
         &self,
         run: &mut Run<'_>,
         filters: &[&Filter],
         sort: &[SortKey],
-    ) -> Result<Choice, Error> {
+        wanted: Option<u32>,
+    ) -> Result<Chosen, Error> {
         let none = HashSet::new();
         let compiler = self.compiler(&none);
-        let is_in_order = compiler.native(sort, self.types).is_some();
+        let in_order = wanted.filter(|_| compiler.native(sort, self.types).is_some());
         let counts = &self.store.0.counts;
-        choose(run, counts, compiler, (filters, self.types), is_in_order).await
+        choose(run, counts, compiler, (filters, self.types), in_order).await
     }
 
-    fn order(&self, choice: &Choice, sort: &[SortKey]) -> Order {
+    fn order(&self, chosen: &Chosen, sort: &[SortKey]) -> Order {
         let none = HashSet::new();
-        let native = self.compiler(&none).native(sort, self.types);
-        native.unwrap_or_else(|| Order::of(sort, self.types, choice.is_small))
+        let compiler = self.compiler(&none);
+        if let Some(native) = compiler.native(sort, self.types) {
+            return native;
+        }
+        let Choice { candidate, is_small, .. } = &chosen.all;
+        match Order::of(sort, self.types, *is_small) {
+            Order::Sorted(sort)
+                if !is_small && compiler.is_indexed(&sort, candidate, self.types) =>
+            {
+                Order::First(sort)
+            }
+            order => order,
+        }
     }
 
     /// Whether some of what matches may be out of reach: places among all finds would tell of it.
@@ -167,32 +222,36 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok((source, rest))
     }
 
-    /// The statement of one page, or of the keys of one.
-    pub(super) fn statement(
+    /// The statement of one page.
+    fn statement(
         &self,
         choice: &Choice,
         order: &Order,
         at: Option<&Position>,
         limit: u32,
-        has_bodies: bool,
+        columns: Columns<'_>,
     ) -> Result<Statement, Error> {
         let filters = conjuncts(self.filters);
         let mut compiler = self.compiler(&choice.wide);
         let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
         let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
-        let columns = if has_bodies {
-            "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id"
-        } else {
-            "r.vid, r.rt, r.id"
+        let columns = match columns {
+            Columns::All(counted) => {
+                let total = match counted {
+                    None => None,
+                    Some(by) => {
+                        compiler.wide = &by.wide;
+                        self.some(&mut compiler, by)?
+                    }
+                };
+                let total = total.unwrap_or_else(|| "NULL::bigint".to_owned());
+                format!(
+                    "CASE WHEN (SELECT count(*) FROM k) >= {limit} THEN ({total}) END, {WITH_BODIES}"
+                )
+            }
+            Columns::Keys => "r.vid, r.rt, r.id".to_owned(),
         };
-        // Looked up one by one: joined freely, the database may read the whole table.
-        let text = format!(
-            "WITH {}k AS MATERIALIZED ({}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
-             CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = k.rid AND w.op <> 'D' OFFSET 0) r \
-             ORDER BY k.n",
-            keys.before, keys.query
-        );
-        Ok(compiler.binds.finish(&text))
+        Ok(compiler.binds.finish(&resources(&keys, &columns, "k.rid")))
     }
 
     /// Adds what comes along with the matches.
@@ -220,29 +279,28 @@ impl<'a, 'gate> Search<'a, 'gate> {
         &self,
         run: &mut Run<'_>,
         request: &SearchRequest,
-        choice: &Choice,
+        chosen: &Chosen,
         paging: &Paging,
         rows: &[Row],
     ) -> Result<Option<Count>, Error> {
-        let has_page = !request.counts_only && paging.count > 0;
-        if has_page && request.total == Total::None {
+        if request.total == Total::None {
             return Ok(None);
         }
-        if has_page && rows.len() <= paging.count as usize {
-            return Ok(Some(Count { number: rows.len() as u64, is_exact: true }));
+        let exact = |number| Ok(Some(Count { number, is_exact: true }));
+        if rows.len() <= paging.count as usize {
+            return exact(rows.len() as u64);
         }
-        if !has_page || request.total == Total::Accurate {
-            let number = self.count_all(run, choice).await?;
-            return Ok(Some(Count { number, is_exact: true }));
+        match counted(rows)? {
+            Some(number) => exact(number),
+            None if request.total == Total::Accurate => {
+                exact(self.count_all(run, &chosen.all).await?)
+            }
+            None if request.total == Total::Estimate => {
+                let number = run.estimate(&self.all(&chosen.all)?).await?.max(COUNTED);
+                Ok(Some(Count { number, is_exact: false }))
+            }
+            None => Ok(None),
         }
-        if let Some(number) = self.count_some(run, choice).await? {
-            return Ok(Some(Count { number, is_exact: true }));
-        }
-        if request.total == Total::Estimate {
-            let number = run.estimate(&self.all(choice)?).await?.max(COUNTED);
-            return Ok(Some(Count { number, is_exact: false }));
-        }
-        Ok(None)
     }
 
     /// The keys of all matches.
@@ -263,41 +321,52 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok(row.try_get::<_, i64>(0).map_err(failure::error)?.cast_unsigned())
     }
 
-    /// The number of matches, unless there are too many rows to look at.
-    async fn count_some(&self, run: &mut Run<'_>, choice: &Choice) -> Result<Option<u64>, Error> {
+    /// A query of the number of matches, which is NULL when there are too many rows to look at;
+    /// `None` when that is known.
+    fn some(&self, compiler: &mut Compiler<'_, '_>, by: &Choice) -> Result<Option<String>, Error> {
         let filters = conjuncts(self.filters);
-        let mut compiler = self.compiler(&choice.wide);
-        let (source, rest) = self.walk(&mut compiler, choice, &Order::NATIVE, &filters)?;
+        let (source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
         let follows = |(at, filter): (usize, &&Filter)| {
-            choice.candidate.of != Some(at)
+            by.candidate.of != Some(at)
                 && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
         };
         let most = match rest {
             Cond::True => COUNTED,
             _ if filters.iter().enumerate().any(follows) => FOLLOWED,
             _ => LOOKED_UP,
-        } + 1;
-        let holds = match rest {
-            Cond::True => "true".to_owned(),
-            Cond::False => return Ok(Some(0)),
-            Cond::Sql(text) => text,
         };
-        let columns = format!("{} AS rid, ({holds}) AS holds", source.row.rid);
-        let some = format!("{} LIMIT {most}", every(&source, &columns, &Cond::True));
+        if by.number.is_some_and(|number| number.cast_unsigned() > most) {
+            return Ok(None);
+        }
+        let most = most + 1;
+        let rid = &source.row.rid;
         let distinct = if source.has_duplicates { "DISTINCT " } else { "" };
-        let statement = compiler.binds.finish(&format!(
-            "SELECT count(*), count({distinct}rid) FILTER (WHERE holds) FROM ({some}) e"
-        ));
-        let rows = run.rows(&statement).await?;
-        let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
-        let seen: i64 = row.try_get(0).map_err(failure::error)?;
-        let number: i64 = row.try_get(1).map_err(failure::error)?;
-        Ok((seen.cast_unsigned() < most).then_some(number.cast_unsigned()))
+        let seen = every(&source, &format!("{rid} AS rid"), &Cond::True);
+        let number = if rest == Cond::True {
+            format!("count({distinct}rid)")
+        } else {
+            let matching = every(&source, &format!("{rid} AS rid"), &rest);
+            format!("(SELECT count({distinct}m.rid) FROM ({matching}) m)")
+        };
+        Ok(Some(format!(
+            "SELECT CASE WHEN count(*) < {most} THEN {number} END FROM ({seen} LIMIT {most}) e"
+        )))
     }
 }
 
+/// The resources behind the keys of a page, in their order; `rid` is which.
+pub(super) fn resources(keys: &Keys, columns: &str, rid: &str) -> String {
+    let Keys { before, query } = keys;
+    // Looked up one by one: joined freely, the database may read the whole table.
+    format!(
+        "WITH {before}k AS MATERIALIZED ({query}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
+         CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' OFFSET 0) r \
+         ORDER BY k.n"
+    )
+}
+
 /// Puts the rows of a page into it, without the one beyond.
-fn fill(
+pub(super) fn fill(
     page: &mut SearchPage,
     disclosed: &mut Disclosed,
     mut rows: Vec<Row>,
@@ -330,26 +399,23 @@ fn fill(
     page.next = beside(rows.last().filter(|_| !is_last), false)?;
     page.previous = beside(rows.first().filter(|_| !is_first), true)?;
     for row in rows {
-        let version = rows::version(&row, 3, rows::identity(&row, 9)?)?;
-        let patients: Vec<i64> = row.try_get(8).map_err(failure::error)?;
+        let version = rows::version(&row, 4, rows::identity(&row, 10)?)?;
+        let patients: Vec<i64> = row.try_get(9).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
-        page.matches.push(Match { version, score: None, rid: key(&row)? });
+        let rid = key(&row)?;
+        page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
     }
     Ok(())
 }
 
-/// Says how well each match fits, where the order goes by that: by its place among all finds.
-fn score(page: &mut SearchPage, sort: &[SortKey], filters: &[&Filter]) {
-    if !sort.iter().any(|key| key.by == SortBy::Score) {
-        return;
-    }
-    let ranked = ranked(filters);
-    let places: HashMap<i64, usize> = ranked.iter().copied().zip(0..).collect();
-    for found in &mut page.matches {
-        let place = places.get(&found.rid);
-        found.score = place.map(|&place| 1.0 - place as f64 / ranked.len() as f64);
-    }
+/// The total that the rows of a page tell.
+fn counted(rows: &[Row]) -> Result<Option<u64>, Error> {
+    let Some(row) = rows.first() else { return Ok(None) };
+    let seen: i64 = row.try_get(2).map_err(failure::error)?;
+    let total: Option<i64> = row.try_get(3).map_err(failure::error)?;
+    // What was sorted was counted.
+    Ok(total.or((seen > 0).then_some(seen)).map(i64::cast_unsigned))
 }
 
 fn key(row: &Row) -> Result<i64, Error> {
@@ -365,6 +431,7 @@ fn shown(choice: &Choice, order: &Order) -> String {
             "in their order, until a page is full"
         }
         Order::Walked { .. } => "of which the first are taken",
+        Order::First(_) => "of which an index tells the first, which are sorted",
         Order::Sorted(_) => "all of which are sorted",
     };
     let rest = match choice.candidate.driver {

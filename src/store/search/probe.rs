@@ -1,11 +1,11 @@
 //! How many rows the candidates have: counted up to a bound, all in one statement.
 //!
 //! Nothing is counted where there is nothing to choose between. What was counted is remembered for
-//! a minute: it decides how fast an answer is, never what it says.
+//! a minute: it decides how fast an answer is and whether it tells a total, never what matches.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -13,7 +13,8 @@ use crate::fhir::ResourceType;
 use crate::search::request::Filter;
 use crate::store::failure;
 
-use super::compile::{Compiler, address};
+use super::choice::{Choice, Chosen, Counted, chosen};
+use super::compile::Compiler;
 use super::driver::{Candidate, Driver};
 use super::run::Run;
 use super::sql::{Cond, Statement};
@@ -24,21 +25,30 @@ const BELIEVED: Duration = Duration::from_mins(1);
 const REMEMBERED: usize = 4_096;
 /// Most candidates that are counted.
 const COUNTED: usize = 6;
+/// Up to how many keys that are found already need no look at what else there is.
+const FEW_KEYS: usize = 500;
+/// Rows that a type has which the statistics do not name.
+const RARE: i64 = 1_000;
 
-/// What is walked, and what the counts said of the other filters.
-#[derive(Debug)]
-pub(super) struct Choice {
-    pub(super) candidate: Candidate,
-    /// Whether the candidate has few rows, so that to find and sort all of them costs little.
-    pub(super) is_small: bool,
-    /// Chains and `_has` that are asked row by row.
-    pub(super) wide: HashSet<usize>,
-}
+/// How many rows the types have, by what the database knows of the spread of `srow.rt`.
+const SIZES: &str = "\
+    SELECT u.rt, (c.reltuples * u.part)::bigint FROM pg_class c \
+    JOIN pg_stats s ON s.schemaname = c.relnamespace::regnamespace::text \
+     AND s.tablename = c.relname AND s.attname = 'rt' \
+    CROSS JOIN LATERAL unnest(s.most_common_vals::text::smallint[], \
+     s.most_common_freqs) u(rt, part) \
+    WHERE c.oid = 'srow'::regclass AND c.reltuples > 0";
+
+pub(in crate::store) const STATEMENTS: &[&str] = &[SIZES];
+
+/// How many rows each type has; empty where nothing is known.
+type Sizes = HashMap<i16, i64>;
 
 /// Counts of the last minute.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Counts {
     known: Mutex<HashMap<u64, (Instant, Vec<i64>)>>,
+    sizes: Mutex<Option<(Instant, Arc<Sizes>)>>,
     keyed: RandomState,
 }
 
@@ -58,11 +68,43 @@ impl Counts {
             known.insert(self.keyed.hash_one(statement), (Instant::now(), counts));
         }
     }
+
+    /// Whether the total that this statement would tell was too large to be counted.
+    pub(super) fn is_too_many(&self, statement: &Statement) -> bool {
+        self.get(statement).is_some()
+    }
+
+    /// The total that this statement would tell is too large to be counted.
+    pub(super) fn too_many(&self, statement: &Statement) {
+        self.put(statement, Vec::new());
+    }
+
+    async fn sizes(&self, run: &Run<'_>) -> Result<Arc<Sizes>, Error> {
+        let known = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, sizes)) = known.filter(|(at, _)| at.elapsed() < BELIEVED) {
+            return Ok(sizes);
+        }
+        let statement = Statement { sql: SIZES.to_owned(), binds: Vec::new() };
+        let rows = run.query(&statement).await?;
+        let size = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        let sizes = rows.iter().map(size).collect::<Result<Sizes, _>>();
+        let sizes = Arc::new(sizes.map_err(failure::error)?);
+        let mut known = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Instant::now(), sizes.clone()));
+        Ok(sizes)
+    }
+}
+
+/// How many rows these types have together; `None` where nothing is known.
+fn size_of(sizes: &Sizes, types: impl IntoIterator<Item = ResourceType>) -> Option<f64> {
+    let all = types.into_iter().map(|of| sizes.get(&of.code()).copied().unwrap_or(RARE));
+    (!sizes.is_empty()).then(|| all.sum::<i64>() as f64)
 }
 
 /// Up to how many rows of a candidate are counted: more are many.
-fn bound(driver: &Driver) -> i64 {
+pub(super) fn bound(driver: &Driver) -> i64 {
     match driver {
+        Driver::Keys => i64::MAX,
         Driver::Links => 20_000,
         Driver::Alternatives
         | Driver::Hierarchy
@@ -73,81 +115,62 @@ fn bound(driver: &Driver) -> i64 {
     }
 }
 
-/// Up to how many rows of a candidate are walked rather than those of another. A chain or `_has`
-/// with more is a set that rows are looked up in, and beyond its bound is asked row by row.
-fn few_of(driver: &Driver) -> i64 {
-    match driver {
-        Driver::Links => 2_000,
-        Driver::Referred => 500,
-        other => bound(other),
-    }
-}
-
-/// What one counted row stands for: a target of a chain has several that refer to it.
-fn weight(driver: &Driver) -> i64 {
-    match driver {
-        Driver::Links => 10,
-        Driver::Referred => 20,
-        _ => 1,
-    }
-}
-
-/// Chooses what is walked. `is_in_order`: whether a walk in the order of `s` serves.
+/// Chooses what is walked. `page`: how many matches are wanted, where a walk in the order of `s`
+/// serves.
 pub(super) async fn choose(
     run: &mut Run<'_>,
     counts: &Counts,
     compiler: Compiler<'_, '_>,
     (conjuncts, types): (&[&Filter], &[ResourceType]),
-    is_in_order: bool,
-) -> Result<Choice, Error> {
+    page: Option<u32>,
+) -> Result<Chosen, Error> {
     let mut candidates = compiler.candidates(conjuncts, types)?;
-    let links = || conjuncts.iter().filter(|it| is_link(it)).map(|it| address(it));
     let best = &candidates[0];
-    if matches!(best.driver, Driver::Identities | Driver::Keys | Driver::Compartment(_)) {
-        // Few rows: each is asked where its references lead.
-        let wide = links().collect();
-        return Ok(Choice { candidate: candidates.swap_remove(0), is_small: true, wide });
+    let is_few = match (&best.driver, best.of.and_then(|of| conjuncts.get(of))) {
+        (Driver::Identities | Driver::Compartment(_), _) => true,
+        (Driver::Keys, Some(Filter::Keys(rids))) => rids.len() <= FEW_KEYS,
+        _ => false,
+    };
+    if is_few {
+        // Each is asked where its references lead.
+        let wide = conjuncts.iter().filter_map(|it| link(it)).collect();
+        let candidate = candidates.swap_remove(0);
+        return Ok(Chosen::only(Choice { candidate, is_small: true, wide, number: None }));
     }
     candidates.retain(|candidate| candidate.driver != Driver::Resources);
     candidates.truncate(COUNTED);
     let is_plain = match &*candidates {
         [] => true,
-        [only] => matches!(only.driver, Driver::Tokens(_)) && is_in_order,
+        [only] => matches!(only.driver, Driver::Tokens(_)) && page.is_some(),
         _ => false,
     };
     if is_plain {
         let candidate = candidates.pop().unwrap_or(Candidate::RESOURCES);
-        return Ok(Choice { candidate, is_small: false, wide: HashSet::new() });
+        let wide = HashSet::new();
+        return Ok(Chosen::only(Choice { candidate, is_small: false, wide, number: None }));
     }
-    let counted = count(run, counts, compiler, (conjuncts, types), &candidates).await?;
-    let mut wide = HashSet::new();
-    let (mut few, mut many) = (None::<(i64, &Candidate)>, None);
-    for (candidate, &number) in candidates.iter().zip(&counted) {
-        if number < few_of(&candidate.driver) {
-            let cost = number * weight(&candidate.driver);
-            if few.is_none_or(|(least, _)| cost < least) {
-                few = Some((cost, candidate));
+    let numbers = count(run, counts, compiler, (conjuncts, types), &candidates).await?;
+    let sizes = counts.sizes(run).await?;
+    let size = size_of(&sizes, types.iter().copied());
+    run.step(|| shown(&candidates, &numbers));
+    let counted = candidates.into_iter().zip(numbers).map(|(candidate, number)| {
+        let filter = candidate.of.and_then(|of| conjuncts.get(of).copied());
+        let among = match filter {
+            Some(Filter::Chain { targets, .. }) => {
+                size_of(&sizes, targets.iter().map(|(of, _)| *of))
             }
-            continue;
-        }
-        let filter = candidate.of.and_then(|of| conjuncts.get(of));
-        if number >= bound(&candidate.driver) {
-            wide.extend(filter.filter(|it| is_link(it)).map(|it| address(it)));
-        }
-        if many.is_none() && matches!(candidate.driver, Driver::Tokens(_)) {
-            many = Some(candidate);
-        }
-    }
-    run.step(|| shown(&candidates, &counted));
-    Ok(match (few, many) {
-        (Some((_, candidate)), _) => Choice { candidate: candidate.clone(), is_small: true, wide },
-        (None, Some(candidate)) => Choice { candidate: candidate.clone(), is_small: false, wide },
-        (None, None) => Choice { candidate: Candidate::RESOURCES, is_small: false, wide },
-    })
+            _ => size,
+        };
+        let share = among.map(|among| (number as f64 / among.max(1.0)).min(1.0));
+        Counted { candidate, number, share, link: filter.and_then(link) }
+    });
+    Ok(chosen(&counted.collect::<Vec<_>>(), page, size))
 }
 
-fn is_link(filter: &Filter) -> bool {
-    matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
+/// What tells a chain or `_has` from others.
+fn link(filter: &Filter) -> Option<usize> {
+    let is_link = matches!(filter, Filter::Chain { .. } | Filter::Has { .. });
+    is_link.then(|| super::compile::address(filter))
 }
 
 async fn count(
@@ -159,6 +182,12 @@ async fn count(
 ) -> Result<Vec<i64>, Error> {
     let mut columns = Vec::new();
     for candidate in candidates {
+        if let (Driver::Keys, Some(Filter::Keys(rids))) =
+            (&candidate.driver, candidate.of.and_then(|of| conjuncts.get(of)))
+        {
+            columns.push(compiler.binds.long(rids.len() as i64));
+            continue;
+        }
         let rows = compiler.countable(candidate, conjuncts, types)?;
         let most = bound(&candidate.driver);
         columns.push(format!("(SELECT count(*) FROM ({rows} LIMIT {most}) e)"));
@@ -188,12 +217,13 @@ impl Compiler<'_, '_> {
             (Driver::Links, Some(Filter::Chain { targets, .. })) => {
                 let mut all = Vec::new();
                 for (of, filter) in targets {
-                    all.extend(self.found(*of, filter)?.map(|found| format!("({found})")));
+                    let found = self.targets_by_place(*of, filter)?;
+                    all.extend(found.into_iter().map(|found| format!("({found})")));
                 }
                 Ok(super::source::union(&all))
             }
             (Driver::Referred, Some(Filter::Has { source, filter, .. })) => {
-                let found = self.found(*source, filter)?;
+                let found = self.within(false, |it| it.found(&[*source], filter))?;
                 Ok(found.map_or_else(super::source::nothing, |found| format!("({found})")))
             }
             (Driver::Tokens(_), _) => {

@@ -7,6 +7,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::store::index::inside;
 
 use super::compile::{Compiler, Row};
 use super::sql::Cond;
@@ -47,6 +48,9 @@ impl Compiler<'_, '_> {
         if row.is_reached {
             return Ok(Cond::True);
         }
+        if self.is_inside {
+            return self.within(false, |it| it.is_container_visible(row));
+        }
         let mut groups: Vec<(Reach, Vec<ResourceType>)> = Vec::new();
         for &of in row.types.iter() {
             let reach = self.reach(of)?;
@@ -68,6 +72,21 @@ impl Compiler<'_, '_> {
             });
         }
         Ok(Cond::any(any))
+    }
+
+    /// The condition that the permit reaches the container of the contained resource.
+    fn is_container_visible(&mut self, row: &Row<'_>) -> Result<Cond, Error> {
+        let container = self.alias();
+        let types: Vec<ResourceType> = ResourceType::all().collect();
+        Ok(match self.visible(&Row::resource(&container, types))? {
+            Cond::Sql(reached) => {
+                let rid = inside::container(&row.rid);
+                Cond::exists(&format!(
+                    "srow {container} WHERE {container}.rid = {rid} AND {reached}"
+                ))
+            }
+            decided => decided,
+        })
     }
 
     /// The condition that the row lies in the compartment of one of the patients.

@@ -132,7 +132,8 @@ impl<'a> Run<'a> {
         Ok(plan.map_err(costly)?.iter().filter_map(line).collect())
     }
 
-    async fn query(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
+    /// The rows of a statement that is no part of the search.
+    pub(super) async fn query(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
         let client = self.client();
         if client.statement_cache.size() > PREPARED {
             client.statement_cache.clear();

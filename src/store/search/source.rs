@@ -37,13 +37,14 @@ impl Compiler<'_, '_> {
         types: &[ResourceType],
     ) -> Result<Source, Error> {
         let filter = candidate.of.and_then(|of| conjuncts.get(of).copied());
-        let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
+        let codes: Vec<i16> = types.iter().map(|of| self.code(*of)).collect();
         let mut source = match (&candidate.driver, filter) {
             (Driver::Compartment(patients), _) => self.compartment_rows(patients, types)?,
             (Driver::Resources, _) => self.resource_rows(&codes, types),
             (Driver::Tokens(keys), _) => self.token_rows(keys, types),
             (Driver::Links, Some(Filter::Chain { reference, targets })) => {
-                self.link_rows(reference, targets, types)?
+                let places = [self.is_inside];
+                self.link_rows((reference, targets), types, &places)?
             }
             (driver, Some(filter)) => {
                 let found = self.keys_of(driver, filter, types)?;
@@ -150,16 +151,21 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn link_rows(
+    /// What refers to the targets of a chain; `places`: resources (`false`), contained ones (`true`).
+    pub(super) fn link_rows(
         &mut self,
-        reference: &[ParameterKey],
-        targets: &[(ResourceType, Filter)],
+        (reference, targets): (&[ParameterKey], &[(ResourceType, Filter)]),
         types: &[ResourceType],
+        places: &[bool],
     ) -> Result<Source, Error> {
         let (alias, list) = (self.alias(), self.alias());
         let mut found = Vec::new();
         for (of, filter) in targets {
-            let parameters = self.references(reference, types, *of);
+            let mut parameters = Vec::new();
+            for &is_inside in places {
+                let there = |it: &mut Self| it.references(reference, types, *of);
+                parameters.append(&mut self.within(is_inside, there));
+            }
             let Some(identities) = self.targets(*of, filter)? else { continue };
             let parameters = self.binds.longs(parameters);
             found.push(format!(
@@ -202,7 +208,7 @@ impl Compiler<'_, '_> {
             Filter::Any(filters) => {
                 let mut all = Vec::new();
                 for filter in filters {
-                    all.extend(self.found_of(types, filter)?);
+                    all.extend(self.found(types, filter)?);
                 }
                 union(&all)
             }
@@ -213,7 +219,9 @@ impl Compiler<'_, '_> {
                     self.binds.is_one_of("w.idh", &identities)
                 )
             }
-            Filter::Keys(rids) => format!("SELECT unnest({})", self.binds.longs(rids.clone())),
+            Filter::Keys(keys) => {
+                format!("SELECT unnest({})", self.binds.longs(keys.rids.clone()))
+            }
             Filter::LastUpdated(any) => {
                 let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
                 let is_type = self.binds.is_type("w.rt", &codes);
@@ -253,13 +261,18 @@ impl Compiler<'_, '_> {
         filter: &Filter,
         types: &[ResourceType],
     ) -> Result<String, Error> {
-        let is_member =
-            types == [ResourceType::PATIENT] && self.definitions.is_member(source, &reference.code);
+        let is_member = types == [ResourceType::PATIENT]
+            && !self.is_inside
+            && self.definitions.is_member(source, &reference.code);
         let mut all = Vec::new();
         for &of in types {
-            for parameter in self.references(std::slice::from_ref(reference), &[source], of) {
-                let found = self.referred(source, parameter, filter, is_member)?;
-                let code = self.binds.add(Bind::Short(of.code()));
+            let keys = std::slice::from_ref(reference);
+            let of_source = |it: &mut Self| it.references(keys, &[source], of);
+            for parameter in self.within(false, of_source) {
+                let found =
+                    self.within(false, |it| it.referred(source, parameter, filter, is_member))?;
+                let code = self.code(of);
+                let code = self.binds.add(Bind::Short(code));
                 all.extend(found.map(|identities| {
                     format!(
                         "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
@@ -311,17 +324,9 @@ impl Compiler<'_, '_> {
         from.unwrap_or_default() + &to.unwrap_or_default()
     }
 
-    /// The keys of all resources of a type for which `filter` holds, as far as the permit reaches:
+    /// The keys of all resources of some types for which `filter` holds, as far as the permit reaches:
     /// as a query; `None` when there is none.
     pub(super) fn found(
-        &mut self,
-        of: ResourceType,
-        filter: &Filter,
-    ) -> Result<Option<String>, Error> {
-        self.found_of(&[of], filter)
-    }
-
-    fn found_of(
         &mut self,
         types: &[ResourceType],
         filter: &Filter,

@@ -38,7 +38,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let extractor = Extractor::new(spec.clone(), codes, settings).expect("all of R4 compiles");
     let hasher = Hasher::with_key([7; 16]);
     let indexer = Indexer::default();
-    indexer.set(Arc::new(extractor), &hasher);
+    indexer.set(Arc::new(extractor), 0, &hasher);
     let parameters = indexer.parameters().expect("they are set");
     World { parameters, definitions: Definitions::new(spec), hasher }
 });
@@ -64,8 +64,9 @@ impl UnitOfWork for Nowhere {
 
 impl Units for Nowhere {
     type Unit = Self;
+    type Memory = ();
 
-    fn begin(&self, _: &Permit<'_>) -> Self {
+    fn begin(&self, _: &Permit<'_>, (): &()) -> Self {
         Self
     }
 
@@ -195,7 +196,13 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     (
         "Observation?subject:Patient.name=smi",
         "references to targets found before",
-        &["k.idh # p.p AS h", "FROM str ", "CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o"],
+        // The targets are resources, and what is contained.
+        &[
+            "k.idh # p.p AS h",
+            "FROM str ",
+            ".rid = k.rid UNION ALL SELECT",
+            "CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o",
+        ],
     ),
     (
         "Patient?_has:Observation:patient:code=http://loinc.org|8480-6",
@@ -238,6 +245,17 @@ async fn each_form_of_search_has_its_statement() {
             assert!(sql.contains(part), "{url} lacks\n{part}\nin\n{sql}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_link_more_makes_the_statement_longer_and_not_twice_as_long() {
+    let mut lengths = Vec::new();
+    for links in [1, 4, 8] {
+        let (_, sql) = compiled(&format!("Organization?{}name=x", "partof.".repeat(links))).await;
+        lengths.push(sql.len());
+    }
+    let [one, four, eight] = lengths[..] else { panic!("{lengths:?}") };
+    assert!(four < 4 * one && eight < 8 * one && eight - four < 2 * (four - one), "{lengths:?}");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri};
 use crate::search::values::token::{Case, Code};
-use crate::search::values::uri::is_hierarchical;
 use crate::store::hash::Hasher;
+use crate::store::index::inside;
 
 use super::atom::{Atom, HERE, Parameter};
 use super::compile::{Compiler, Row};
@@ -132,12 +132,18 @@ impl Compiler<'_, '_> {
         };
         let (one, smallest, largest) =
             (format!("({key} #>> '{{}}')"), format!("({key}->>0)"), format!("({key}->>1)"));
-        let inside = begins("lower(v #>> '{}')");
+        let begins_there = begins("lower(v #>> '{}')");
+        let key_here = format!("{HERE}rid");
+        let (home, body) = if self.is_inside {
+            (inside::container(&key_here), inside::element("w.body", &key_here))
+        } else {
+            (key_here, "w.body".to_owned())
+        };
         format!(
             "CASE jsonb_typeof({key}) WHEN 'string' THEN {} WHEN 'array' THEN {} OR {} \
              OR ({smallest} < {asked} AND {largest} > {asked} AND EXISTS (SELECT FROM res w, \
-             jsonb_path_query(w.body, '$.** ? (@.type() == \"string\")') v \
-             WHERE w.rid = {HERE}rid AND {inside})) ELSE false END",
+             jsonb_path_query({body}, '$.** ? (@.type() == \"string\")') v \
+             WHERE w.rid = {home} AND {begins_there})) ELSE false END",
             begins(&one),
             begins(&smallest),
             begins(&largest),
@@ -230,19 +236,17 @@ impl Compiler<'_, '_> {
                     }
                 }
             },
-            AskedUri::Below(beginning) if is_hierarchical(beginning) => {
+            AskedUri::Below(beginning) => {
                 let texts = hashes.iter().map(|&of| self.hasher.uri_text(of)).collect();
                 atoms.push(self.uri_below(beginning, texts));
             }
-            AskedUri::Above(uri) if is_hierarchical(uri) => {
+            AskedUri::Above(uri) => {
                 let ends = uri.char_indices().map(|(at, _)| at).skip(1).chain([uri.len()]);
                 for end in ends.take(MAX_BEGINNINGS) {
                     let beginning = &uri[..end];
                     atoms.extend(hashes.iter().map(|&of| any(self.hasher.url(of, beginning))));
                 }
             }
-            // A urn is above and below nothing.
-            AskedUri::Below(_) | AskedUri::Above(_) => {}
         }
     }
 }

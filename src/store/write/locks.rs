@@ -27,12 +27,10 @@ impl WriteTx {
         if self.connection.is_some() {
             return Err(Error::internal("locks come before all reads and writes"));
         }
-        let mut keys = keys.to_vec();
-        keys.sort_unstable();
-        keys.dedup();
+        let locks = self.wanted(keys);
         // Before the connection: who waits here holds none.
         self.seat = Some(self.store.0.criteria.seat(permit).await?);
-        self.connection = Some(self.store.0.writers.begin_locked(&keys, BEGIN_SNAPSHOT).await?);
+        self.connection = Some(self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await?);
         Ok(())
     }
 }

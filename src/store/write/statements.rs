@@ -1,20 +1,22 @@
 //! The statements that write versions with their feed and ledger rows.
 //!
 //! All take the same parameters: those of a ledger statement, the bucket, what changes in the index,
-//! and the versions, columns as arrays. The forms for one version and one ledger row take the first
-//! of each array: half the work of `unnest` for the database, and most writes are of this form while
-//! few clients write.
+//! and the versions, columns as arrays; last comes the epoch of the search parameters by which the rows
+//! of the index were made: one of another epoch ends the statement (migration 6). The forms for one
+//! version and one ledger row take the first of each array: half the work of `unnest` for the
+//! database, and most writes are of this form while few clients write.
 
 use crate::store::index::{indexed, put_index};
 use crate::store::ledger::insert_ledger;
 
-/// The versions `w`, with what the index says of each.
+/// The versions `w`, with what the index says of each; behind them contained resources, which are no
+/// versions: the index alone has them, and all columns of versions are null.
 macro_rules! versions {
     (many) => {
         concat!(
             "WITH w AS (",
             indexed!(many
-                ", $66::int[], $67::int[], $68::\"char\"[], $69::text[], $70::int[], $71::timestamptz[], \
+                ", $66::xid8[], $67::int[], $68::\"char\"[], $69::text[], $70::int[], $71::timestamptz[], \
                  $72::jsonb[], $73::jsonb[]"
                 ", prior, vid, op, id, dh, lu, meta, body"
             ),
@@ -25,7 +27,7 @@ macro_rules! versions {
         concat!(
             "WITH w AS NOT MATERIALIZED (",
             indexed!(one
-                ", ($66::int[])[1] AS prior, ($67::int[])[1] AS vid, ($68::\"char\"[])[1] AS op, \
+                ", ($66::xid8[])[1] AS prior, ($67::int[])[1] AS vid, ($68::\"char\"[])[1] AS op, \
                  ($69::text[])[1] AS id, ($70::int[])[1] AS dh, ($71::timestamptz[])[1] AS lu, \
                  ($72::jsonb[])[1] AS meta, ($73::jsonb[])[1] AS body"
             ),
@@ -37,31 +39,31 @@ macro_rules! versions {
 macro_rules! new_resources {
     () => {
         "idn AS (INSERT INTO ident (tid, rt, id, rid, dk, dh) \
-         SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = 0), \
+         SELECT $1::int, rt, id, rid, $18::int, dh FROM w WHERE prior = '0'), \
          ins AS (INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) \
-         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = 0), "
+         SELECT rid, lu, $1::int, $18::int, vid, rt, op, id, pats, meta, body FROM w WHERE prior = '0'), "
     };
 }
 
 /// Versions that follow others. Rows are locked in the order of their keys; one row needs no order,
-/// and the condition on its version finds the writer who was faster.
+/// and the condition on its state finds the writer who was faster.
 macro_rules! new_versions {
     (many) => {
         concat!(
             "locked AS MATERIALIZED (SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid IN (SELECT rid FROM w WHERE prior > 0) AND r.dk = $18 ORDER BY r.rid FOR UPDATE), \
+             WHERE r.rid IN (SELECT rid FROM w WHERE prior > '0') AND r.dk = $18 ORDER BY r.rid FOR UPDATE), \
              old AS (INSERT INTO hist (", hist_columns!(), ") \
-             SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.vid), ",
-            "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.vid = w.prior \
-             WHERE r.rid = w.rid AND r.dk = $18 AND r.vid = w.prior RETURNING r.rid), "
+             SELECT l.* FROM locked l JOIN w ON w.rid = l.rid AND w.prior = l.xid), ",
+            "upd AS (UPDATE res r SET ", new_values!(), "FROM w JOIN locked l ON l.rid = w.rid AND l.xid = w.prior \
+             WHERE r.rid = w.rid AND r.dk = $18 AND r.xid = w.prior RETURNING r.rid), "
         )
     };
     (one) => {
         concat!(
             "old AS (INSERT INTO hist (", hist_columns!(), ") SELECT ", superseded!(), " FROM res r \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1]), ",
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.xid = ($66::xid8[])[1]), ",
             "upd AS (UPDATE res r SET ", new_values!(), "FROM w \
-             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.vid = ($66::int[])[1] RETURNING r.rid), "
+             WHERE r.rid = ($19::bigint[])[1] AND r.dk = $18 AND r.xid = ($66::xid8[])[1] RETURNING r.rid), "
         )
     };
 }
@@ -88,7 +90,7 @@ macro_rules! new_values {
 macro_rules! records {
     ($count:ident) => {
         concat!(
-            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $18::int, vid, rt, op FROM w), \
+            "fed AS (INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT lu, rid, $18::int, vid, rt, op FROM w WHERE vid > 0), \
              led AS (",
             insert_ledger!($count),
             ") "
@@ -98,18 +100,28 @@ macro_rules! records {
 
 macro_rules! unless_raced {
     () => {
-        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > 0) \
-         THEN 0 ELSE kiln_conflict() END"
+        "SELECT CASE WHEN (SELECT count(*) FROM upd) = (SELECT count(*) FROM w WHERE prior > '0') \
+         THEN kiln_current($74) ELSE kiln_conflict() END"
     };
 }
 
 /// New resources only: nothing to lock, nothing to supersede.
-pub(super) const CREATE: &str =
-    concat!(versions!(many), new_resources!(), put_index!(new), records!(many), "SELECT 0");
+pub(super) const CREATE: &str = concat!(
+    versions!(many),
+    new_resources!(),
+    put_index!(new),
+    records!(many),
+    "SELECT kiln_current($74)"
+);
 
 /// One new resource.
-pub(super) const CREATE_ONE: &str =
-    concat!(versions!(one), new_resources!(), put_index!(new), records!(one), "SELECT 0");
+pub(super) const CREATE_ONE: &str = concat!(
+    versions!(one),
+    new_resources!(),
+    put_index!(new),
+    records!(one),
+    "SELECT kiln_current($74)"
+);
 
 /// New versions of resources only.
 pub(super) const SUPERSEDE: &str = concat!(
@@ -137,7 +149,7 @@ pub(in crate::store) const INDEX: &str = concat!(
     put_index!(changed),
     "led AS (",
     insert_ledger!(many),
-    ") SELECT 0"
+    ") SELECT kiln_current($66)"
 );
 
 /// New resources and new versions of resources.

@@ -68,8 +68,7 @@ impl<'d> Walk<'_, 'd> {
             return;
         }
         let Some((id, object)) = self.resource_of(value, place) else { return };
-        let contained = self.scope.contained;
-        self.scope.inside = contained.iter().position(|here| std::ptr::eq(here, value));
+        self.scope.inside = place.index();
         self.object(id, object, &[], place);
         self.language(object, place);
         self.scope.inside = None;

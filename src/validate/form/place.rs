@@ -33,6 +33,11 @@ impl<'p> Place<'p> {
         self.depth
     }
 
+    /// Which repetition of its element it is; `None` for one that stands alone.
+    pub(super) fn index(&self) -> Option<usize> {
+        self.index
+    }
+
     /// The last name.
     pub(super) fn name(&self) -> &'p str {
         self.name

@@ -16,7 +16,8 @@ const LOADERS: usize = 4;
 /// Resources of each kind that demo data lacks.
 const EXTRA: usize = 100;
 
-/// Loads data unless there are patients.
+/// Loads data unless there are patients: what neither files nor demo data have, the files named,
+/// and demo data until there is enough.
 ///
 /// # Errors
 /// [`BenchError`] when the base does not answer or refuses the data.
@@ -30,15 +31,25 @@ pub(super) async fn ensure(bench: &Bench) -> Result<(), BenchError> {
     if total(answer.body) != Some(0) {
         return Ok(());
     }
-    if bench.args.data.is_empty() { demo(bench).await } else { files(bench).await }
-}
-
-/// Demo patients until there are enough resources, and what demo data lacks.
-async fn demo(bench: &Bench) -> Result<(), BenchError> {
     let mut clients: Vec<Connection> =
         (0..LOADERS).map(|_| Connection::new(&bench.target)).collect();
-    let (mut loaded, mut waiting) = (EXTRA, Vec::new());
     post(bench, &mut clients, vec![extras().into_bytes()]).await?;
+    if !bench.args.data.is_empty() {
+        files(bench).await?;
+    }
+    let answer = connection.send("GET", "/?_summary=count", None).await;
+    let answer = answer.map_err(BenchError::io(bench.args.base.clone()))?;
+    let loaded = total(answer.body).and_then(|loaded| usize::try_from(loaded).ok());
+    demo(bench, clients, loaded.unwrap_or(EXTRA)).await
+}
+
+/// Demo patients until there are enough resources.
+async fn demo(
+    bench: &Bench,
+    mut clients: Vec<Connection>,
+    mut loaded: usize,
+) -> Result<(), BenchError> {
+    let mut waiting = Vec::new();
     for bundle in Generator::new(bench.args.seed).bundles(u64::MAX) {
         if loaded >= bench.args.resources {
             break;

@@ -39,7 +39,7 @@ pub(super) struct Known {
 }
 
 /// A measured value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Reading {
     pub(super) patient: String,
     /// `system|code`, ready for a query string; so are all others.

@@ -1,7 +1,13 @@
 //! The mix: the searches that the storage was designed for.
 
-use super::known::{Known, text_at};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::known::{Known, Reading, text_at};
 use super::query::{Expects, Query};
+
+/// Pairs of a patient and a code that are asked for.
+const REPEATED: usize = 20;
 
 /// The searches of the mix, in values that `known` has.
 pub(super) fn queries(known: &Known) -> Vec<Query> {
@@ -10,6 +16,15 @@ pub(super) fn queries(known: &Known) -> Vec<Query> {
     all.extend(links(known));
     all.extend(pages(known));
     all
+}
+
+/// How many times as long as its floor a search may take.
+pub(super) fn goal(name: &str) -> f64 {
+    match name {
+        "code+quantity sorted" | "patient+category sorted" | "patient+code+date" | "token" => 3.0,
+        "_has, rare" | "chain by identifier" | "chain, selective" => 10.0,
+        _ => 50.0,
+    }
 }
 
 fn patients(known: &Known) -> Vec<Query> {
@@ -31,9 +46,9 @@ fn observations(known: &Known) -> Vec<Query> {
             let (patient, category) = (&it.patient, &it.category);
             format!("/Observation?patient={patient}&category={category}&_sort=-date&_count=20")
         }),
-        Query::each("patient+code+date", readings, |it| {
-            let (patient, code, year) = (&it.patient, &it.code, &it.day[..4]);
-            format!("/Observation?patient={patient}&code={code}&date=ge{year}&_count=20")
+        Query::each("patient+code+date", &repeated(readings), |it| {
+            let (patient, code) = (&it.patient, &it.code);
+            format!("/Observation?patient={patient}&code={code}&date=ge1990&_count=20")
         }),
         Query::each("code+quantity", readings, |it| {
             let (code, value, unit) = (&it.code, &it.value, &it.unit);
@@ -99,6 +114,17 @@ fn pages(known: &Known) -> Vec<Query> {
     })]
 }
 
+/// A reading of each of the pairs of patient and code that come most often: enough for a page.
+fn repeated(readings: &[Reading]) -> Vec<&Reading> {
+    let mut pairs: BTreeMap<(&str, &str), Vec<&Reading>> = BTreeMap::new();
+    for reading in readings {
+        pairs.entry((&reading.patient, &reading.code)).or_default().push(reading);
+    }
+    let mut pairs: Vec<_> = pairs.into_values().collect();
+    pairs.sort_by_key(|same| Reverse(same.len()));
+    pairs.into_iter().take(REPEATED).map(|same| same[0]).collect()
+}
+
 /// The rarest tenth.
 fn rare(codes: &[String]) -> &[String] {
     &codes[codes.len() - codes.len().div_ceil(10)..]
@@ -112,6 +138,20 @@ fn popular(codes: &[String]) -> &[String] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_most_often_fills_a_page() {
+        let reading = |patient: &str, code: &str| Reading {
+            patient: patient.to_owned(),
+            code: code.to_owned(),
+            ..Reading::default()
+        };
+        let readings = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "x"), ("a", "x"), ("a", "x")];
+        let readings = readings.map(|(patient, code)| reading(patient, code));
+        let found = repeated(&readings);
+        let pairs: Vec<_> = found.iter().map(|it| (&*it.patient, &*it.code)).collect();
+        assert_eq!(pairs, [("a", "x"), ("b", "x"), ("a", "y")]);
+    }
 
     #[test]
     fn a_tenth_is_rare_and_a_tenth_is_popular() {

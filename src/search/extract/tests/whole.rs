@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::spec::search_parameter::{SearchParameter, SearchType};
+use crate::spec::search_parameter::{Custom, SearchParameter, SearchType};
 
 #[test]
 fn contained_resources_have_rows_of_their_own() {
@@ -230,4 +230,52 @@ fn a_parameter_that_repeats_others_is_a_view_of_them() {
         let narrowed: Vec<_> = narrowed.iter().map(|of| of.as_str()).collect();
         assert_eq!(narrowed, targets, "{of} {code}");
     }
+}
+
+/// The core's extractor and one more parameter.
+fn with(definition: &str) -> Extractor {
+    let value = parse(definition.as_bytes()).expect("JSON");
+    let custom = Custom { id: "c".into(), generation: 1, progress: None };
+    let parameter = SearchParameter::read(&value, custom).expect("complete");
+    extractor().with(vec![parameter]).expect("it compiles")
+}
+
+fn shown(extractor: &Extractor, code: &str, json: &str) -> Vec<String> {
+    let value = parse(json.as_bytes()).expect(json);
+    let of = value.str_at("resourceType").and_then(|name| name.parse().ok()).expect(json);
+    let found = extractor.extract(of, &value);
+    assert_eq!(found.skipped, [], "{json}");
+    let place = extractor.place(of, code).expect(code);
+    found.of(place).iter().map(|row| show(&row.value)).collect()
+}
+
+#[test]
+fn a_parameter_of_a_user_means_what_it_says_whatever_its_name() {
+    let phonetic = with(
+        r#"{"resourceType":"SearchParameter","url":"http://x/1","code":"phonetic","type":"string",
+            "base":["Account"],"expression":"Account.name"}"#,
+    );
+    let account = r#"{"resourceType":"Account","name":"Smith"}"#;
+    let own = extractor();
+    assert_eq!(shown(&phonetic, "phonetic", account), shown(&own, "name", account));
+
+    let patient = with(
+        r#"{"resourceType":"SearchParameter","url":"http://x/2","code":"patient","type":"reference",
+            "base":["Schedule"],"expression":"Schedule.actor","target":["Device","Patient"]}"#,
+    );
+    let of = "Schedule".parse().expect("a type");
+    let place = patient.place(of, "patient").expect("a place");
+    let shapes = patient.parameters(of)[usize::from(place)].shapes();
+    assert_eq!(shapes[0].targets.len(), 2, "{:?}", shapes[0].targets);
+}
+
+#[test]
+fn a_condition_on_an_element_that_repeats_is_that_of_fhirpath() {
+    let extractor = with(
+        r#"{"resourceType":"SearchParameter","url":"http://x/1","code":"anns","type":"string",
+            "base":["Patient"],"expression":"Patient.name.where(given='Ann').text"}"#,
+    );
+    let patient = r#"{"resourceType":"Patient","name":[{"given":["Ann"],"text":"one"},
+        {"given":["Ann","Lee"],"text":"two"},{"text":"none"}]}"#;
+    assert_eq!(shown(&extractor, "anns", patient), ["one (one)"]);
 }

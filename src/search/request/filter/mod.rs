@@ -17,6 +17,7 @@ use super::escape::Escaped;
 use super::fault::Reason;
 use super::parameter::Parameter;
 use super::prefix::Prefix;
+use super::uri::within;
 
 use syntax::{Expression, Operator, Step, Test, fault};
 
@@ -76,31 +77,10 @@ impl Criteria<'_> {
         if rest.is_empty() {
             return self.leaf(types, step, test);
         }
-        let (parameter, targets) = self.link(types, step.name).map_err(at)?;
-        self.deeper().map_err(|reason| at(reason.into()))?;
-        let (mut found, mut first) = (Vec::new(), None);
-        for target in targets {
-            let known = self.ambiguous.len();
-            match self.both(target, step, rest, test) {
-                Ok(filter) => found.push((target, filter)),
-                Err(reasons) => {
-                    self.ambiguous.truncate(known);
-                    let first = first.get_or_insert_with(|| reasons.clone());
-                    if is_vague(first) && !is_vague(&reasons) {
-                        *first = reasons;
-                    }
-                }
-            }
-            if self.is_spent() {
-                break;
-            }
-        }
-        self.depth -= 1;
-        self.spend(0).map_err(|reason| at(reason.into()))?;
-        match first {
-            Some(reasons) if found.is_empty() => Err(reasons),
-            _ => Ok(Filter::Chain { reference: parameter.keys, targets: found }),
-        }
+        let found = self.follow(types, step.name, |criteria, target| {
+            criteria.both(target, step, rest, test).map_err(Refusal::Faulty)
+        });
+        found.map_err(at)
     }
 
     /// What holds for a resource that a step leads to.
@@ -233,9 +213,7 @@ impl Criteria<'_> {
                 let is_below = operator == Operator::Ss;
                 Ok(vec![self.hierarchy(parameter, is_below, raw)?])
             }
-            (SearchType::Uri, Operator::Sw, _) => {
-                Ok(vec![Comparison::Uri(AskedUri::Below(raw.plain()?))])
-            }
+            (SearchType::Uri, Operator::Sw, _) => Ok(within(raw.plain()?, AskedUri::Below)),
             (SearchType::String, _, _) => Err(unfit(operator, "string")),
             (_, Operator::Eq | Operator::Ne, _)
             | (SearchType::Reference | SearchType::Uri, Operator::Re, _) => {
@@ -257,12 +235,4 @@ fn unfit(operator: Operator, what: &str) -> Reason {
 
 fn located(column: usize, refusal: Refusal) -> Vec<Reason> {
     refusal.into_reasons().into_iter().map(|reason| fault(column, reason)).collect()
-}
-
-/// Whether all that is wrong is that something has no such parameter.
-fn is_vague(reasons: &[Reason]) -> bool {
-    reasons.iter().all(|reason| match reason {
-        Reason::Filter { problem, .. } => matches!(**problem, Reason::Name(_)),
-        _ => false,
-    })
 }

@@ -76,12 +76,39 @@ fn common_parameters_have_filters_of_their_own() {
         ("Patient?_id:missing=true", "()"),
         ("Patient?_lastUpdated=gt2010-10-01", "_lastUpdated gt 2010-10-01~2010-10-02"),
         ("Patient?_lastUpdated:missing=false", "()"),
-        ("Patient?_list=42", "_list 42"),
-        ("Patient?_list=List/42,43", "(_list 42 | _list 43)"),
+        ("Patient?_list=42", "_list [_id 42]"),
+        ("Patient?_list=List/42,43", "(_list [_id 42] | _list [_id 43])"),
         ("Patient?_text=bone+AND+(liver,x)", "Narrative has bone AND (liver,x)"),
         ("Patient?_content=a%5Cb", r"Content has a\b"),
         ("Observation?patient._type=Patient", "patient>[Patient: _type Patient]"),
     ]);
+    let current = "status current & \
+                   code http://terminology.hl7.org/CodeSystem/list-example-use-codes|";
+    for (url, code, who) in [
+        ("Condition?_list=$current-problems&patient=1", "problems", "patient Patient/1"),
+        ("Patient/1/Condition?_list=$current-problems", "problems", "patient Patient/1"),
+        (
+            "MedicationRequest?subject=Patient/1&_list=$current-medications",
+            "medications",
+            "subject Patient/1",
+        ),
+        (
+            "AllergyIntolerance?patient.name=x&_list=$current-allergies",
+            "allergies",
+            "patient>[Patient: name x*]",
+        ),
+    ] {
+        let found = filters(url);
+        assert!(found.contains(&format!("_list [({current}{code} & {who})]")), "{url}: {found}");
+    }
+    let found = filters("AllergyIntolerance?patient=1&_list=$current-drug-allergies");
+    assert!(
+        found.contains(
+            "code http://terminology.hl7.org/CodeSystem/list-example-use-codes|allergies"
+        ),
+        "{found}"
+    );
+    assert!(found.ends_with("& category medication)"), "{found}");
     assert_eq!(request("Patient?_id:missing=true").filters, [Filter::Any(vec![])]);
     assert_eq!(request("Patient?_id:missing=false").filters, [Filter::All(vec![])]);
 }
@@ -150,5 +177,19 @@ fn several_types_share_the_parameters_that_all_of_them_have() {
     assert_eq!(
         faults("?_type=NamingSystem,Group&value=a", &context()),
         ["value: is a token for Group and a string for NamingSystem: search them one by one"],
+    );
+}
+
+#[test]
+fn of_several_targets_the_most_telling_is_heard() {
+    // DeviceRequests are requested by nobody with a birthdate, MedicationRequests by Patients.
+    let found = faults("Observation?based-on.requester.birthdate=soon", &context());
+    let wrong = "based-on.requester.birthdate: value 1, \"soon\", is not a date";
+    assert!(found.len() == 1 && found[0].starts_with(wrong), "{found:?}");
+    let filter = "Observation?_filter=based-on.requester.birthdate eq soon";
+    let found = faults(&filter.replace(' ', "%20"), &context());
+    assert!(
+        found.len() == 1 && found[0].contains("value 1, \"eqsoon\", is not a date"),
+        "{found:?}"
     );
 }

@@ -108,12 +108,12 @@ fn show(filter: &Filter) -> String {
             format!("{} {side} {of}/{id}", keys(reference))
         }
         Filter::Id(ids) => format!("_id {}", ids.join(",")),
-        Filter::Keys(keys) => format!("{keys:?}"),
+        Filter::Keys(keys) => format!("{:?}", keys.rids),
         Filter::LastUpdated(any) => {
             let any: Vec<_> = any.iter().map(|(prefix, it)| date(*prefix, *it)).collect();
             format!("_lastUpdated {}", any.join(","))
         }
-        Filter::List(id) => format!("_list {id}"),
+        Filter::List(lists) => format!("_list [{}]", show(lists)),
         Filter::Not(inner) => format!("!{}", show(inner)),
         Filter::Test(test) => {
             let any: Vec<_> = test.any.iter().map(compared).collect();
@@ -147,8 +147,14 @@ fn date(prefix: Prefix, range: DateRange) -> String {
     format!("{} {}~{}", prefix.as_str(), end(range.low), end(range.high))
 }
 
+/// What counts beside the number itself.
+fn range(prefix: Prefix, asked: &Asked) -> String {
+    let Asked { low, high, about: (from, to), .. } = asked;
+    if prefix == Prefix::Ap { format!("[{from}, {to}]") } else { format!("[{low}, {high})") }
+}
+
 fn number(prefix: Prefix, asked: &Asked) -> String {
-    format!("{} {} [{}, {})", prefix.as_str(), asked.value, asked.low, asked.high)
+    format!("{} {} {}", prefix.as_str(), asked.value, range(prefix, asked))
 }
 
 fn compared(comparison: &Comparison) -> String {
@@ -165,7 +171,7 @@ fn compared(comparison: &Comparison) -> String {
             let unit = match unit {
                 AskedUnit::Any => "of any unit".to_owned(),
                 AskedUnit::Base { asked, unit } => {
-                    format!("= {} {unit} [{}, {})", asked.value, asked.low, asked.high)
+                    format!("= {} {unit} {}", asked.value, range(*prefix, asked))
                 }
                 AskedUnit::Coded { system, code } => format!("{system}|{code}"),
                 AskedUnit::Named(name) => format!("named {name}"),

@@ -50,6 +50,9 @@ const VALUES: &[&str] = &[
 /// Parameters about the answer, and links, that are none.
 const QUERIES: &[&str] = &[
     "Patient?_list=a_b",
+    "Condition?_list=$current-problems",
+    "Condition?_list=$current-problems&subject:missing=true",
+    "Medication?_list=$current-drug-allergies&patient=1",
     "Patient?_lastUpdated=x",
     "Patient?_count=-1",
     "Patient?_count=abc",
@@ -137,7 +140,8 @@ const TOKEN: &str = ":above, :below, :in, :missing, :not, :not-in, :of-type, :te
 fn what_is_not_offered_is_refused() {
     for url in [
         "Patient?_query=x",
-        "Patient?_list=$current-allergies",
+        "Patient?_list=$current-wishes&patient=1",
+        "Patient?_list=$recent",
         "DocumentReference?contenttype:above=text/xml",
         "PlanDefinition?depends-on.name=x",
     ] {
@@ -146,6 +150,43 @@ fn what_is_not_offered_is_refused() {
         assert!(is_named, "{url}: {found:?}");
         assert_eq!(found[0].reason.code(), crate::fhir::IssueCode::NotSupported, "{url}");
     }
+}
+
+#[test]
+fn what_contained_resources_have_not_is_refused_by_name() {
+    for (rest, name, reason) in [
+        ("_id=1", "_id", "have no id of their own"),
+        ("_id:not=1", "_id:not", "have no id of their own"),
+        ("_lastUpdated=2020", "_lastUpdated", "have no time of change of their own"),
+        ("_text=a", "_text", "have no words of their own"),
+        ("code:text=a", "code:text", "have no words of their own"),
+        ("_list=1", "_list", "have no list of their own"),
+        ("_filter=code eq a or _id eq 1", "_filter", "have no id of their own"),
+        ("_sort=_score", "_sort", "_score is no order of contained resources"),
+        ("_include=*", "_include", "nothing comes along"),
+        ("_revinclude=*", "_revinclude", "nothing comes along"),
+    ] {
+        for contained in ["true&_containedType=contained", "both", "true"] {
+            let url = format!("Medication?{}&_contained={contained}", rest.replace(' ', "%20"));
+            let found = faults(&url, &context());
+            assert_eq!(found.len(), 1, "{url}: {found:?}");
+            let is_told = found[0].starts_with(&format!("{name}: ")) && found[0].contains(reason);
+            assert!(is_told, "{url}: {found:?}");
+        }
+    }
+    let found = faults("Patient/1/Observation?_contained=true", &context());
+    assert!(found[0].starts_with("_contained: ") && found[0].contains("compartment"), "{found:?}");
+    for (contained, is_fine) in [
+        ("true&_containedType=contained", true),
+        ("both&_containedType=contained", false),
+        ("true", false),
+    ] {
+        let url = format!("Medication?_sort=code&_contained={contained}");
+        assert_eq!(read(&url, &context()).is_ok(), is_fine, "{url}");
+    }
+    let fine = "Medication?code:not=a&status:missing=true&manufacturer.name=x\
+                &_has:MedicationRequest:medication:_id=1&_contained=both&_sort=-_lastUpdated,_id";
+    assert!(read(fine, &context()).is_ok(), "{fine}");
 }
 
 #[test]

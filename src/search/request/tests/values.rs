@@ -92,8 +92,9 @@ fn numbers_have_the_range_of_their_digits() {
         ("RiskAssessment?probability=gt0.8", "probability gt 0.8 [0.75, 0.85)"),
         (
             "RiskAssessment?probability=ap5,ne-0.5",
-            "probability ap 5 [4.5, 5.5), ne -0.5 [-0.55, -0.45)",
+            "probability ap 5 [4.5, 5.5], ne -0.5 [-0.55, -0.45)",
         ),
+        ("RiskAssessment?probability=ap-100", "probability ap -100 [-110.0, -90.0]"),
         ("RiskAssessment?probability=%2B5", "probability eq 5 [4.5, 5.5)"),
         (
             "RiskAssessment?probability=sa5&probability=eb6",
@@ -112,6 +113,21 @@ fn quantities_are_in_base_units_where_theirs_convert() {
         (
             "Observation?value-quantity=gt5|http://unitsofmeasure.org|kg",
             "value-quantity gt 5 [4.5, 5.5) = 5000 g [4500, 5500)",
+        ),
+        // A tenth of the number, not of the Kelvins.
+        (
+            "Observation?value-quantity=ap37|http://unitsofmeasure.org|Cel",
+            "value-quantity ap 37 [33.3, 40.7] = 310.15 K [306.45, 313.85]",
+        ),
+        (
+            "Observation?value-quantity=3|http://unitsofmeasure.org|mg/mmol",
+            "value-quantity eq 3 [2.5, 3.5) = 0.00000000000000000000000498161720152154 g \
+             [0.000000000000000000000004151347667934617, 0.000000000000000000000005811886735108463)",
+        ),
+        (
+            "Observation?value-quantity=6|http://unitsofmeasure.org|ng/kg/min",
+            "value-quantity eq 6 [5.5, 6.5) = 0.0000000000001 s-1 \
+             [0.00000000000009166666666666667, 0.0000000000001083333333333333)",
         ),
         (
             "Observation?value-quantity=5|http://unitsofmeasure.org|nonsense",
@@ -231,6 +247,7 @@ fn uris_are_literal_and_canonicals_have_versions() {
         ("Patient?_profile:below=http://p", "_profile below http://p"),
         ("Patient?_source=http://sys", "_source http://sys, below http://sys#"),
         ("Patient?_source=http://sys%23id", "_source http://sys#id"),
+        ("Patient?_source=urn:oid:1.2", "_source urn:oid:1.2, below urn:oid:1.2#"),
         ("Patient?_source:below=http://sys", "_source below http://sys"),
         (
             "QuestionnaireResponse?questionnaire=http://q|1.0%23f",

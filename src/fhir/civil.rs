@@ -1,8 +1,11 @@
 //! Calendar dates and numbers of days, in the proleptic Gregorian calendar.
+//!
+//! Spec: <https://hl7.org/fhir/R4/datatypes.html#dateTime>
 
 /// How many days a month has.
-pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
+pub fn days_in_month(year: impl Into<i64>, month: impl Into<i64>) -> i64 {
+    let year = year.into();
+    match month.into() {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
@@ -11,7 +14,8 @@ pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar, counted in years that end in February.
-pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_from_civil(year: impl Into<i64>, month: impl Into<i64>, day: impl Into<i64>) -> i64 {
+    let (year, month, day) = (year.into(), month.into(), day.into());
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
@@ -20,7 +24,7 @@ pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// What [`days_from_civil`] made the number of days of: year, month, day.
-pub(super) fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);

@@ -8,25 +8,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::access::Permit;
-use crate::store::hash::Hasher;
 
-use super::Count;
+use super::hash::Hasher;
+use super::search::Count;
 
 /// Where a page begins: beside a match, which is not on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::store) struct Position {
+pub(super) struct Position {
     /// The order's values of that match, as the database writes them; `None` where it has none.
-    pub(in crate::store) keys: Vec<Option<String>>,
+    pub(super) keys: Vec<Option<String>>,
     /// The store's key of that match.
-    pub(in crate::store) rid: i64,
+    pub(super) rid: i64,
     /// Whether the page has what comes before the match, not what comes after it.
-    pub(in crate::store) is_back: bool,
+    pub(super) is_back: bool,
     /// The total, as the first page found it.
-    pub(in crate::store) total: Option<Count>,
+    pub(super) total: Option<Count>,
 }
 
 /// What a link is bound to.
-pub(in crate::store) struct Seal<'a> {
+pub(super) struct Seal<'a> {
     hasher: &'a Hasher,
     context: Vec<u8>,
 }
@@ -37,13 +37,13 @@ const EXACT: u8 = 4;
 
 impl<'a> Seal<'a> {
     /// The seal of what was `said` by one caller.
-    pub(in crate::store) fn new(said: &str, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
+    pub(super) fn new(said: &str, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
         let said = format!("{said} {:?} {:?}", permit.actor(), permit.restriction());
         Self { hasher, context: hasher.seal(said.as_bytes()).to_be_bytes().to_vec() }
     }
 
     /// `position` as an opaque text.
-    pub(in crate::store) fn close(&self, position: &Position) -> String {
+    pub(super) fn close(&self, position: &Position) -> String {
         let mut plain = write(position);
         let proof = self.proof(&plain);
         self.cipher(proof, &mut plain);
@@ -53,7 +53,7 @@ impl<'a> Seal<'a> {
     }
 
     /// The position behind `text`; `None` when this server did not make it for this search.
-    pub(in crate::store) fn open(&self, text: &str) -> Option<Position> {
+    pub(super) fn open(&self, text: &str) -> Option<Position> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (proof, rest) = sealed.split_first_chunk::<8>()?;
         let proof = u64::from_be_bytes(*proof);

@@ -1,0 +1,235 @@
+//! Which candidate costs least, by what was counted of each.
+//!
+//! Costs are in units of one row that is looked up by its key. A walk in order is expected to go
+//! on until the rarest of the other filters has held often enough, as if what it holds for were
+//! spread evenly.
+
+use std::collections::HashSet;
+
+use super::driver::{Candidate, Driver};
+use super::order::{Order, Walk};
+use super::probe::bound;
+
+/// What is walked, and what the counts said of the other filters.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) candidate: Candidate,
+    /// Whether the candidate has few rows, so that to find and sort all of them costs little.
+    pub(super) is_small: bool,
+    /// Chains and `_has` that are asked row by row.
+    pub(super) wide: HashSet<usize>,
+    /// How many rows were counted, where they were.
+    pub(super) number: Option<i64>,
+}
+
+/// What is walked for which purpose.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    /// For a page in the order of `s`.
+    pub(super) page: Choice,
+    /// For all matches: to sort or to count them.
+    pub(super) all: Choice,
+}
+
+impl Chosen {
+    /// The same for whatever purpose.
+    pub(super) fn only(choice: Choice) -> Self {
+        Self { page: choice.clone(), all: choice }
+    }
+
+    /// What is walked for a page in this order.
+    pub(super) fn of(&self, order: &Order) -> &Choice {
+        match order {
+            Order::Walked { by: Walk::Date, .. } => &self.page,
+            _ => &self.all,
+        }
+    }
+}
+
+/// A candidate and what was counted of it.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub(super) candidate: Candidate,
+    /// How many rows it has, up to its bound.
+    pub(super) number: i64,
+    /// The part of all resources for which its filter holds, where their number is known; of a
+    /// chain, of all its targets.
+    pub(super) share: Option<f64>,
+    /// What tells its filter, when it is a chain or `_has`.
+    pub(super) link: Option<usize>,
+}
+
+impl Counted {
+    fn is_capped(&self) -> bool {
+        self.number >= bound(&self.candidate.driver)
+    }
+
+    /// What it costs to walk all of its rows; `None` where they are too many.
+    fn all(&self) -> Option<f64> {
+        (self.number < few_of(&self.candidate.driver))
+            .then(|| self.number as f64 * weight(&self.candidate.driver))
+    }
+
+    /// What it costs to ask its filter of each of so many rows.
+    fn asked(&self, rows: f64) -> f64 {
+        let (each, set) = self.link_costs(rows);
+        match self.candidate.driver {
+            Driver::Keys => (self.number as f64 + rows) * 0.1,
+            _ if self.link.is_none() => rows,
+            _ if self.is_wide(rows) => each,
+            _ => set + rows * 0.2,
+        }
+    }
+
+    /// Whether a chain or `_has` costs less when it is asked row by row.
+    fn is_wide(&self, rows: f64) -> bool {
+        let (each, set) = self.link_costs(rows);
+        self.is_capped() || each < set
+    }
+
+    /// What a chain or `_has` costs when it is asked of each of so many rows, and as a set that is
+    /// made first.
+    fn link_costs(&self, rows: f64) -> (f64, f64) {
+        let (each, set) = match self.candidate.driver {
+            Driver::Links => (4.0, 2.0),
+            _ => (50.0, 5.0),
+        };
+        (rows * each, self.number as f64 * set)
+    }
+}
+
+/// Up to how many rows of a candidate are walked rather than those of another. A chain or `_has`
+/// with more is a set that rows are looked up in, or is asked row by row.
+fn few_of(driver: &Driver) -> i64 {
+    match driver {
+        Driver::Links => 2_000,
+        Driver::Referred => 500,
+        other => bound(other),
+    }
+}
+
+/// What one counted row stands for: a target of a chain has several that refer to it.
+fn weight(driver: &Driver) -> f64 {
+    match driver {
+        Driver::Alternatives | Driver::Hierarchy | Driver::Keys | Driver::Values => 3.0,
+        Driver::Links => 10.0,
+        Driver::Referred => 20.0,
+        _ => 1.0,
+    }
+}
+
+/// The cheapest of what was counted and of a walk of all `size` resources. `page`: how many matches
+/// are wanted, where a walk in the order of `s` serves.
+pub(super) fn chosen(counted: &[Counted], page: Option<u32>, size: Option<f64>) -> Chosen {
+    let all = least(counted);
+    let in_order = page.zip(size).map(|(page, size)| first(counted, f64::from(page), size));
+    let page = match in_order {
+        Some((cost, choice)) if all.0.is_none_or(|least| cost < least) => choice,
+        _ => all.1.clone(),
+    };
+    Chosen { page, all: all.1 }
+}
+
+/// What finds all matches at the least cost.
+fn least(counted: &[Counted]) -> (Option<f64>, Choice) {
+    let costs = counted.iter().filter_map(|one| Some((one.all()?, one)));
+    let few = costs.min_by(|(one, _), (other, _)| one.total_cmp(other));
+    let is_many = |one: &&Counted| matches!(one.candidate.driver, Driver::Tokens(_));
+    let walked = few.map(|(_, one)| one).or_else(|| counted.iter().find(is_many));
+    let rows = few.map(|(_, one)| one.number as f64);
+    let choice = Choice {
+        candidate: walked.map_or(Candidate::RESOURCES, |one| one.candidate.clone()),
+        is_small: few.is_some(),
+        wide: wide(counted, walked, rows.unwrap_or(f64::INFINITY)),
+        number: walked.map(|one| one.number),
+    };
+    (few.map(|(cost, _)| cost), choice)
+}
+
+/// The walk in order that is expected to be over first.
+fn first(counted: &[Counted], page: f64, size: f64) -> (f64, Choice) {
+    let walks = counted.iter().filter(|one| matches!(one.candidate.driver, Driver::Tokens(_)));
+    let costs = walks.map(Some).chain([None]).map(|walk| {
+        let is_other = |one: &&Counted| !walk.is_some_and(|walk| std::ptr::eq(walk, *one));
+        let shares = counted.iter().filter(is_other).filter_map(|one| one.share);
+        let rarest = shares.fold(1.0, f64::min).max(1.0 / size.max(1.0));
+        let rows = walk.filter(|one| !one.is_capped()).map_or(size, |one| one.number as f64);
+        let rows = rows.min(page / rarest);
+        let others = counted.iter().filter(is_other);
+        let asked: f64 = others.map(|one| one.asked(rows)).sum();
+        (rows + asked, rows, walk)
+    });
+    let best = costs.min_by(|(one, ..), (other, ..)| one.total_cmp(other));
+    let (cost, rows, walk) = best.unwrap_or((f64::INFINITY, size, None));
+    let choice = Choice {
+        candidate: walk.map_or(Candidate::RESOURCES, |one| one.candidate.clone()),
+        is_small: false,
+        wide: wide(counted, walk, rows),
+        number: walk.map(|one| one.number),
+    };
+    (cost, choice)
+}
+
+/// The chains and `_has` besides the walk that are asked row by row.
+fn wide(counted: &[Counted], walk: Option<&Counted>, rows: f64) -> HashSet<usize> {
+    let others = counted.iter().filter(|one| !walk.is_some_and(|walk| std::ptr::eq(walk, *one)));
+    others.filter(|one| one.is_wide(rows)).filter_map(|one| one.link).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(driver: Driver, number: i64, among: f64) -> Counted {
+        let link = matches!(driver, Driver::Links | Driver::Referred).then_some(7);
+        let share = Some((number as f64 / among).min(1.0));
+        Counted { candidate: Candidate { driver, of: Some(0) }, number, share, link }
+    }
+
+    /// What is walked for a page, what for all, and whether a link is asked row by row for a page.
+    fn found(counted: &[Counted], size: Option<f64>) -> (&'static str, &'static str, bool) {
+        let chosen = chosen(counted, Some(21), size);
+        let names = (chosen.page.candidate.driver.name(), chosen.all.candidate.driver.name());
+        (names.0, names.1, !chosen.page.wide.is_empty())
+    }
+
+    #[test]
+    fn what_costs_least_is_walked() {
+        let tokens = |number| counted(Driver::Tokens(Vec::new()), number, 150_000.0);
+        let values = |number| counted(Driver::Values, number, 150_000.0);
+        let (walk, token, value) = ("resources by type", "tokens", "values");
+        let (link, referred) =
+            ("references to targets found before", "resources that others refer to");
+        let size = Some(150_000.0);
+        for (found, expected) in [
+            // A token that many have, in order, rather than some thousand numbers to sort.
+            (found(&[tokens(1_000), values(4_000)], size), (token, value, false)),
+            (found(&[tokens(1_000), values(100)], size), (value, value, false)),
+            (found(&[tokens(50), values(4_000)], size), (token, token, false)),
+            // Numbers that many have come soon in whatever order.
+            (found(&[values(4_000)], size), (walk, value, false)),
+            (found(&[values(200)], size), (value, value, false)),
+            (found(&[values(4_000)], None), (value, value, false)),
+            (found(&[values(5_000)], None), (walk, walk, false)),
+            // A chain of half of all targets, and one of few.
+            (found(&[counted(Driver::Links, 200, 400.0)], size), (walk, link, true)),
+            (found(&[counted(Driver::Links, 2, 400.0)], size), (link, link, false)),
+            (found(&[counted(Driver::Referred, 4_800, 600.0)], Some(600.0)), (walk, walk, true)),
+            (
+                found(&[counted(Driver::Referred, 40, 20_000.0)], Some(20_000.0)),
+                (referred, referred, false),
+            ),
+            (
+                found(&[counted(Driver::Referred, 5_000, 20_000.0)], Some(20_000.0)),
+                (walk, walk, true),
+            ),
+            // Keys that are found already are looked up in, not joined.
+            (
+                found(&[counted(Driver::Keys, 20_000, 150_000.0)], size),
+                (walk, "resources by key", false),
+            ),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+}

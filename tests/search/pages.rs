@@ -1,0 +1,36 @@
+//! The size of a page has a bound that operators set.
+//!
+//! Covers: rest 4.186.
+
+use crate::harness::server::TestServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_has_so_many_matches_at_most_and_says_so() {
+    let server =
+        TestServer::start_with(&[("http.max_page", "3"), ("http.default_page", "2")]).await;
+    let client = &server.client;
+    for id in ["a", "b", "c", "d", "e"] {
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        client.put(&format!("/Patient/{id}"), body).await.expect(201);
+    }
+    let matches = |text: &str| text.matches(r#""mode":"match""#).count();
+    let usual = client.get("/Patient").await.expect(200);
+    assert_eq!(matches(&usual.text()), 2);
+    let most = client.get("/Patient?_count=3").await.expect(200);
+    assert_eq!(matches(&most.text()), 3);
+    assert!(!most.text().contains("OperationOutcome"), "as many as may be: {most:?}");
+    let capped = client.get("/Patient?_sort=_id&_count=4").await.expect(200);
+    assert_eq!(matches(&capped.text()), 3, "{capped:?}");
+    assert_eq!(capped.at("total").as_deref(), Some("5"));
+    assert_eq!(capped.at("entry[3].search.mode").as_deref(), Some("outcome"));
+    let issue = |name| capped.at(&format!("entry[3].resource.issue[0].{name}"));
+    assert_eq!(issue("severity").as_deref(), Some("warning"));
+    assert!(issue("diagnostics").is_some_and(|text| text.contains("_count")), "{capped:?}");
+    let own = capped.at("link[relation=self].url").unwrap();
+    assert!(own.ends_with("/Patient?_sort=_id&_count=3"), "{own}");
+    let next = client.get(&capped.at("link[relation=next].url").unwrap()).await.expect(200);
+    assert_eq!(matches(&next.text()), 2);
+    assert_eq!(next.at("entry[0].resource.id").as_deref(), Some("d"));
+    assert!(next.at("link[relation=next].url").is_none(), "{next:?}");
+    server.stop().await;
+}
