@@ -128,7 +128,7 @@ pub(super) async fn choose(
     let best = &candidates[0];
     let is_few = match (&best.driver, best.of.and_then(|of| conjuncts.get(of))) {
         (Driver::Identities | Driver::Compartment(_), _) => true,
-        (Driver::Keys, Some(Filter::Keys(rids))) => rids.len() <= FEW_KEYS,
+        (Driver::Keys, Some(Filter::Keys(keys))) => keys.rids.len() <= FEW_KEYS,
         _ => false,
     };
     if is_few {
@@ -185,7 +185,7 @@ async fn count(
         if let (Driver::Keys, Some(Filter::Keys(rids))) =
             (&candidate.driver, candidate.of.and_then(|of| conjuncts.get(of)))
         {
-            columns.push(compiler.binds.long(rids.len() as i64));
+            columns.push(compiler.binds.long(rids.rids.len() as i64));
             continue;
         }
         let rows = compiler.countable(candidate, conjuncts, types)?;
