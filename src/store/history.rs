@@ -243,7 +243,7 @@ struct Position {
 }
 
 impl Position {
-    fn of(link: cursor::Position) -> Option<Self> {
+    fn of(link: &cursor::Position) -> Option<Self> {
         let first = link.keys.first()?.as_ref()?.parse().ok()?;
         Some(Self { at: (first, link.rid), is_back: link.is_back })
     }
@@ -400,7 +400,7 @@ impl Page<'_, '_> {
     /// Where the page starts; `None` at the newest version.
     fn from(&self) -> Result<Option<Position>, Error> {
         let Some(text) = &self.request.cursor else { return Ok(None) };
-        let position = self.seal().open(text).and_then(Position::of);
+        let position = self.seal().open(text).and_then(|link| Position::of(&link));
         position.map(Some).ok_or_else(unknown_cursor)
     }
 
