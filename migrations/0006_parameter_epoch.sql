@@ -20,6 +20,17 @@ BEGIN
   RETURN 0;
 END $$;
 
+-- The definitions and their epoch, while none comes into force; one row without a definition where there
+-- is none.
+CREATE FUNCTION kiln_parameters() RETURNS TABLE (
+  epoch bigint, generation int, definition text, done bigint, total bigint, is_active boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtext('kiln_parameter_epoch'));
+  RETURN QUERY SELECT kiln_epoch(), p.generation, p.definition, p.done, coalesce(p.total, 0), p.is_active
+    FROM (VALUES (1)) one (x) LEFT JOIN search_parameter p ON true ORDER BY p.generation;
+END $$;
+
 DO $$
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'kiln_app') THEN

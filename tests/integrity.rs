@@ -115,7 +115,13 @@ async fn entries_of_a_transaction_count_for_each_other() {
         entry("", "DELETE", "Patient/a"),
     ];
     let answer = client.post("/", transaction(&gone)).await;
-    refused(&answer, 422, "business-rule", "Observation.subject");
+    refused(&answer, 422, "business-rule", "Bundle.entry[0].resource.subject");
+    let alone = [entry(&patient("", "7"), "POST", "Patient"), entry("", "DELETE", "Patient/b")];
+    client.put("/Observation/h", observation("h", "Patient/b")).await.expect(201);
+    let answer = client.post("/", transaction(&alone)).await;
+    refused(&answer, 409, "conflict", "Observation/h");
+    assert_eq!(answer.at("issue[0].expression[0]").as_deref(), Some("Bundle.entry[1]"));
+    client.delete("/Observation/h").await.expect(204);
     // Both go at once, though one refers to the other.
     client.put("/Observation/q", observation("q", "Patient/b")).await.expect(201);
     let all = [entry("", "DELETE", "Patient/b"), entry("", "DELETE", "Observation/q")];

@@ -67,7 +67,7 @@ impl From<Issue> for Failure {
 pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
     match error {
         Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Throttled),
-        Error::Conflict(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
+        Error::Conflict(_) | Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::Deleted { .. } => (StatusCode::GONE, IssueCode::Deleted),
         Error::Duplicate(_) => (StatusCode::CONFLICT, IssueCode::Duplicate),
         Error::Entry { cause, .. } => classify(cause),
@@ -79,7 +79,6 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::NotFound(_) => (StatusCode::NOT_FOUND, IssueCode::NotFound),
         Error::NotSupported(_) => (StatusCode::BAD_REQUEST, IssueCode::NotSupported),
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
-        Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),

@@ -83,6 +83,8 @@ pub struct WriteTx {
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
     guarded: Vec<Guarded>,
+    /// Which entry of a Bundle is at work.
+    at_entry: Option<usize>,
     wanted: Wanted,
     /// The patients within the caller's reach; `None`: everything.
     reach: Option<Vec<i64>>,
@@ -106,7 +108,7 @@ impl WriteTx {
         if permit.resource_type()? != staged.identity.resource_type {
             return Err(Error::internal("a version was staged under a permit for another type"));
         }
-        self.guarded.extend(Guarded::of(&staged, &self.store));
+        self.guarded.extend(Guarded::of(&staged, self.at_entry, &self.store));
         self.staged.push(staged);
         Ok(())
     }
@@ -156,17 +158,19 @@ impl WriteTx {
         self.prefetched.clear();
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                let locks = self.wanted(&[]);
-                let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
-                begun.map_err(CommitError::Failed)?
-            }
+            None => self.begin_wanted().await?,
         };
         let staged = std::mem::take(&mut self.staged);
         let changes = std::mem::take(&mut self.changes);
         let result = write_all(&self.store, &connection, &staged, &changes, &[]).await;
         self.connection = Some(connection);
         result
+    }
+
+    async fn begin_wanted(&self) -> Result<Transaction, CommitError> {
+        let locks = self.wanted(&[]);
+        let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
+        begun.map_err(CommitError::Failed)
     }
 
     async fn begin(&self, sql: &str) -> Result<Transaction, CommitError> {
@@ -269,6 +273,7 @@ impl Units for Store {
             raced: false,
             prefetched: HashMap::new(),
             guarded: Vec::new(),
+            at_entry: None,
             wanted: memory.clone(),
             reach: visible(permit).map(<[i64]>::to_vec),
         }

@@ -109,6 +109,7 @@ const DATA_SQL: &[&str] = &[
     "store::maintenance::contents",
     "store::maintenance::index",
     "store::maintenance::search_parameters",
+    "store::maintenance::sweep",
     "store::meta",
     "store::resource",
     "store::search",

@@ -47,18 +47,18 @@ async fn a_write_under_way_while_a_parameter_comes_into_force_is_found_by_it() {
     let client = server.client.clone();
     // Its id is being taken by somebody: the create waits inside its statement, its rows long made.
     let mut blocker = connect(&server.database.owner).await;
-    let blocked = blocker.transaction().await.unwrap();
+    let taking = blocker.transaction().await.unwrap();
     let take = "INSERT INTO ident (tid, rt, id, rid, dk, dh) SELECT tid, rt, 'late', rid, dk, dh \
                 FROM ident WHERE id = 'first'";
     client.put("/Patient/first", r#"{"resourceType":"Patient","id":"first"}"#).await.expect(201);
-    blocked.execute(take, &[]).await.unwrap();
+    taking.execute(take, &[]).await.unwrap();
     let hash = "UPDATE ident SET dh = $1 WHERE id = 'late'";
     // The same identity has the same spread.
     let spread = server
         .store()
         .hasher()
         .identity(kiln::fhir::ResourceType::PATIENT, &"late".parse().unwrap());
-    blocked.execute(hash, &[&((spread >> 32) as i32)]).await.unwrap();
+    taking.execute(hash, &[&((spread >> 32) as i32)]).await.unwrap();
     let writer = client.clone();
     let late = tokio::spawn(async move {
         let body = r#"{"resourceType":"Patient","id":"late","gender":"female"}"#;
@@ -70,7 +70,7 @@ async fn a_write_under_way_while_a_parameter_comes_into_force_is_found_by_it() {
     // Time enough to build it for what is there, were the write not waited for.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(!late.is_finished(), "it was to wait");
-    blocked.rollback().await.unwrap();
+    taking.rollback().await.unwrap();
     late.await.unwrap().expect(201);
     when_defined(&client, "sex").await;
     let found = client.get("/Patient?sex=female").await.expect(200);

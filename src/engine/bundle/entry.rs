@@ -80,6 +80,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<EntryResult, Error> {
+        tx.enter(work.index);
         let derive = |kind: Kind, resource_type| permit.derive(kind, resource_type);
         match &work.task {
             Task::Create(identity, prepared) => {

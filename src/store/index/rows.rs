@@ -92,11 +92,6 @@ impl IndexRows {
             == (other.start, other.end, &other.marks, &other.signs, &other.keys)
     }
 
-    /// Whether `srow.toks` says all that these rows would have it say, and there are no others beside.
-    pub(in crate::store) fn is_told_by(&self, toks: &[i64]) -> bool {
-        self.contained.is_empty() && self.marks.iter().chain(&self.signs).eq(toks)
-    }
-
     /// The rows of what was extracted, but for those of contained resources; `own` are the hashes of
     /// the type's parameters, `home` is the identity of the resource that all of it is in.
     pub(super) fn new(

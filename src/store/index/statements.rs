@@ -3,7 +3,7 @@
 //! that are gone ([`super::IndexColumns::parameters`]). `$18` is the bucket.
 //!
 //! Arrays of a resource (`pats`, `toks`) are slices of one array for all: PostgreSQL has no arrays of
-//! arrays of different lengths, and to read a literal for each costs more than to store it.
+//! arrays of different lengths, and a literal for each would have to be read.
 
 /// The columns `rid, rt, idh, s, hi, keys, ix, pats, marks, toks` of `w`; other arrays that are
 /// aligned with them come through `more` as `name = array`.

@@ -31,8 +31,6 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '250ms'";
 /// No write is under way that made its rows without what comes into force now.
 const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_parameter_epoch'))";
 
-const BESIDE: &str = "SELECT pg_advisory_xact_lock_shared(hashtext('kiln_parameter_epoch'))";
-
 /// Those in force come first: of two that cannot be so together, the newcomer yields.
 const STORED: &str = "SELECT r.rid, r.id, r.body FROM res r LEFT JOIN search_parameter p ON p.rid = r.rid \
      WHERE r.tid = $1 AND r.rt = $2 AND r.op <> 'D' ORDER BY p.generation NULLS LAST, r.rid";
@@ -49,10 +47,7 @@ const ADD: &str = "INSERT INTO search_parameter (rid, definition) \
      SELECT w.rid, w.definition FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY w (rid, definition, place) \
      WHERE NOT EXISTS (SELECT FROM search_parameter p WHERE p.rid = w.rid) ORDER BY w.place";
 
-const EPOCH: &str = "SELECT kiln_epoch()";
-
-const IN_FORCE: &str = "SELECT generation, definition, done, coalesce(total, 0), is_active \
-     FROM search_parameter ORDER BY generation";
+const IN_FORCE: &str = "SELECT * FROM kiln_parameters()";
 
 const IS_WAITING: &str = "SELECT EXISTS (SELECT FROM search_parameter WHERE NOT is_active)";
 
@@ -80,8 +75,8 @@ const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[
-    MARK, LOCK, ALONE, BESIDE, STORED, DROP, IS_NEW, ADD, EPOCH, IN_FORCE, IS_WAITING, NEXT_BUILD,
-    TOTAL, END, OF_TYPES, STEP,
+    MARK, LOCK, ALONE, STORED, DROP, IS_NEW, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, END,
+    OF_TYPES, STEP,
 ];
 
 /// A stored SearchParameter.
@@ -167,24 +162,20 @@ pub async fn choose_parameters(
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn parameters_in_force(store: &Store) -> Result<(Vec<InForce>, i64), Error> {
-    let mut transaction = store.0.admin.begin().await.map_err(failure::sqlx_error)?;
-    // While none is coming into force: the definitions are those of the epoch.
-    let alone = sqlx::query(BESIDE).execute(&mut *transaction).await;
-    alone.map_err(failure::sqlx_error)?;
-    let epoch = sqlx::query_as(EPOCH).fetch_one(&mut *transaction).await;
-    let (epoch,): (i64,) = epoch.map_err(failure::sqlx_error)?;
-    let rows = sqlx::query_as(IN_FORCE).fetch_all(&mut *transaction).await;
-    let rows: Vec<(i32, String, i64, i64, bool)> = rows.map_err(failure::sqlx_error)?;
-    transaction.commit().await.map_err(failure::sqlx_error)?;
-    let in_force =
-        |(generation, definition, done, total, is_active): (_, _, i64, i64, _)| InForce {
-            generation,
-            definition,
-            done: done.try_into().unwrap_or_default(),
-            total: total.try_into().unwrap_or_default(),
-            is_active,
-        };
-    Ok((rows.into_iter().map(in_force).collect(), epoch))
+    type Row = (i64, Option<i32>, Option<String>, Option<i64>, Option<i64>, Option<bool>);
+    let rows = sqlx::query_as(IN_FORCE).fetch_all(&store.0.admin).await;
+    let rows: Vec<Row> = rows.map_err(failure::sqlx_error)?;
+    let epoch = rows.first().map(|row| row.0).unwrap_or_default();
+    let in_force = |(_, generation, definition, done, total, is_active): Row| {
+        Some(InForce {
+            generation: generation?,
+            definition: definition?,
+            done: done?.try_into().unwrap_or_default(),
+            total: total?.try_into().unwrap_or_default(),
+            is_active: is_active?,
+        })
+    };
+    Ok((rows.into_iter().filter_map(in_force).collect(), epoch))
 }
 
 /// Indexes the next resources for a definition that has been in force for `grace_s` seconds; whether

@@ -25,7 +25,7 @@ use super::compile::{Compiler, Row};
 use super::first::First;
 use super::score::ranked;
 use super::source::{Source, every};
-use super::sql::{Bind, Binds, Cond};
+use super::sql::{Binds, Cond};
 
 /// Most matches that are sorted.
 pub(super) const MAX_SORTED: u32 = 200_000;
@@ -118,9 +118,17 @@ impl Compiler<'_, '_> {
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Keys, Error> {
         match order {
-            Order::Walked { is_descending, has_missing, .. } => {
-                let query = self.walked((*is_descending, *has_missing), source, rest, at, limit)?;
+            Order::Walked { is_descending, has_missing, .. } if source.is_walk => {
+                let way = (*is_descending, *has_missing);
+                let query = self.walked(way, source, rest, at, (limit, "0::bigint"))?;
                 Ok(Keys { before: String::new(), query })
+            }
+            Order::Walked { is_descending, has_missing, .. } => {
+                // All are found before the first is told, so they are counted too.
+                let (before, found) = found(source, rest);
+                let (way, seen) = ((*is_descending, *has_missing), "(SELECT count(*) FROM f)");
+                let query = self.walked(way, &found, &Cond::True, at, (limit, seen))?;
+                Ok(Keys { before, query })
             }
             Order::Sorted(sort) => {
                 let all = candidates(source, rest, None);
@@ -140,7 +148,7 @@ impl Compiler<'_, '_> {
         source: &Source,
         rest: &Cond,
         at: Option<&Position>,
-        limit: u32,
+        (limit, seen): (u32, &str),
     ) -> Result<String, Error> {
         let column = source.row.ordered_by();
         let cast =
@@ -179,7 +187,7 @@ impl Compiler<'_, '_> {
         }
         let walks = walks.join(" UNION ALL ");
         Ok(format!(
-            "SELECT row_number() OVER () AS n, rid, ARRAY[o::text] AS key, 0::bigint AS seen \
+            "SELECT row_number() OVER () AS n, rid, ARRAY[o::text] AS key, {seen} AS seen \
              FROM (SELECT m, o, rid FROM ({walks}) a ORDER BY m, o {way}, rid {way} LIMIT {limit}) b"
         ))
     }
@@ -370,48 +378,26 @@ impl Compiler<'_, '_> {
         let distance = self.distance(latitude, longitude, ("t.lo", "t.hi"));
         Ok(format!("(SELECT min({distance}) FROM num t WHERE t.rid = c.rid AND {is_here})"))
     }
+}
 
-    /// A walk of resources by when they changed.
-    pub(super) fn updated_rows(&mut self, types: &[ResourceType]) -> Source {
-        let alias = self.alias();
-        let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
-        let mut row = Row::key(&alias, false, types.to_vec());
-        row.lu = Some(format!("{alias}.lu"));
-        row.rt = Some(format!("{alias}.rt"));
-        let mut condition = format!("{alias}.tid = {tenant} AND {alias}.op <> 'D'");
-        let mut each = None;
-        if types.len() == 1 {
-            let code = self.binds.add(Bind::Short(types[0].code()));
-            condition = format!("{condition} AND {alias}.rt = {code}");
-        } else if types.len() < ResourceType::all().count() {
-            let list = self.alias();
-            let codes = self.binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
-            each = Some(format!("unnest({codes}) {list}(c)"));
-            condition = format!("{condition} AND {alias}.rt = {list}.c");
-        }
-        let table = format!("res {alias}");
-        Source { each, table, condition, row, has_duplicates: false, is_walk: true }
-    }
-
-    /// A walk of the resources of one type by id.
-    pub(super) fn id_rows(&mut self, of: ResourceType) -> Source {
-        let alias = self.alias();
-        let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
-        let code = self.binds.add(Bind::Short(of.code()));
-        let row = Row::key(&alias, false, vec![of]);
-        // Names outlive their resources.
-        let condition = format!(
-            "{alias}.tid = {tenant} AND {alias}.rt = {code} \
-             AND EXISTS (SELECT FROM srow l WHERE l.rid = {alias}.rid OFFSET 0)"
-        );
-        let table = format!("ident {alias}");
-        Source { each: None, table, condition, row, has_duplicates: false, is_walk: true }
-    }
+/// All that a source finds, as a table called `f`, and the rows of that.
+fn found(source: &Source, rest: &Cond) -> (String, Source) {
+    let (column, rid) = (source.row.ordered_by(), &source.row.rid);
+    let every = every(source, &format!("{column} AS s, {rid} AS rid"), rest);
+    let found = Source {
+        each: None,
+        table: "f".to_owned(),
+        condition: "true".to_owned(),
+        row: Row::key("f", true, source.row.types.clone()),
+        has_duplicates: false,
+        is_walk: true,
+    };
+    (format!("f AS MATERIALIZED ({every}), "), found)
 }
 
 /// One stretch: `o, rid` of its first rows.
 fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u32) -> String {
-    let Source { each, table, condition, row, has_duplicates, is_walk } = source;
+    let Source { each, table, condition, row, has_duplicates, .. } = source;
     let (rid, way) = (&row.rid, if stretch.is_descending { "DESC" } else { "ASC" });
     let (from, rest) = (&stretch.condition, rest.and());
     let distinct = if *has_duplicates { "DISTINCT " } else { "" };
@@ -420,10 +406,6 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
     let Some(each) = each else {
         return format!("SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}");
     };
-    if !is_walk {
-        let all = Cond::Sql(format!("true{from}{rest}"));
-        return format!("{} {order}", every(source, &columns, &all));
-    }
     format!(
         "SELECT {distinct}x.o, x.rid FROM {each} CROSS JOIN LATERAL \
          (SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}) x \

@@ -27,9 +27,11 @@ use super::sql::{Cond, Statement};
 use super::{Count, Found, Match, Paging, SearchPage};
 
 /// Up to how many matches a total is counted when nobody asked for one.
-const COUNTED: u64 = 2_000;
+const COUNTED: u64 = 1_000;
 /// Up to how many rows are looked at for that, where each must be looked up.
 const LOOKED_UP: u64 = 500;
+/// The same where they must be found beside what is walked for the page.
+const FOUND: u64 = 100;
 /// The same where each is asked for what it refers to, or what refers to it.
 const FOLLOWED: u64 = 100;
 
@@ -127,9 +129,14 @@ impl<'a, 'gate> Search<'a, 'gate> {
         (at, limit): (Option<&Position>, u32),
     ) -> Result<Vec<Row>, Error> {
         let choice = chosen.of(order);
+        // What is found or sorted as a whole is counted by that.
+        let is_whole = match order {
+            Order::Walked { by: Walk::Date, .. } => !choice.candidate.is_ordered(),
+            order => matches!(order, Order::Sorted(_)),
+        };
         let is_asked =
             at.is_none() && matches!(request.total, Total::Estimate | Total::Unspecified);
-        let some = if is_asked { Some(&chosen.all) } else { None };
+        let some = (is_asked && !is_whole).then_some(&chosen.all);
         let statement = self.statement(choice, order, at, limit, Columns::All(some))?;
         let counts = &self.store.0.counts;
         if some.is_some() && counts.is_too_many(&statement) {
@@ -331,6 +338,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
         };
         let most = match rest {
+            _ if !by.candidate.is_ordered() => FOUND,
             Cond::True => COUNTED,
             _ if filters.iter().enumerate().any(follows) => FOLLOWED,
             _ => LOOKED_UP,

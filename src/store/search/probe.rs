@@ -182,10 +182,10 @@ async fn count(
 ) -> Result<Vec<i64>, Error> {
     let mut columns = Vec::new();
     for candidate in candidates {
-        if let (Driver::Keys, Some(Filter::Keys(rids))) =
+        if let (Driver::Keys, Some(Filter::Keys(keys))) =
             (&candidate.driver, candidate.of.and_then(|of| conjuncts.get(of)))
         {
-            columns.push(compiler.binds.long(rids.rids.len() as i64));
+            columns.push(compiler.binds.long(keys.rids.len() as i64));
             continue;
         }
         let rows = compiler.countable(candidate, conjuncts, types)?;

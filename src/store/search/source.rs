@@ -197,6 +197,43 @@ impl Compiler<'_, '_> {
         }
     }
 
+    /// A walk of resources by when they changed.
+    pub(super) fn updated_rows(&mut self, types: &[ResourceType]) -> Source {
+        let alias = self.alias();
+        let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
+        let mut row = Row::key(&alias, false, types.to_vec());
+        row.lu = Some(format!("{alias}.lu"));
+        row.rt = Some(format!("{alias}.rt"));
+        let mut condition = format!("{alias}.tid = {tenant} AND {alias}.op <> 'D'");
+        let mut each = None;
+        if types.len() == 1 {
+            let code = self.binds.add(Bind::Short(types[0].code()));
+            condition = format!("{condition} AND {alias}.rt = {code}");
+        } else if types.len() < ResourceType::all().count() {
+            let list = self.alias();
+            let codes = self.binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
+            each = Some(format!("unnest({codes}) {list}(c)"));
+            condition = format!("{condition} AND {alias}.rt = {list}.c");
+        }
+        let table = format!("res {alias}");
+        Source { each, table, condition, row, has_duplicates: false, is_walk: true }
+    }
+
+    /// A walk of the resources of one type by id.
+    pub(super) fn id_rows(&mut self, of: ResourceType) -> Source {
+        let alias = self.alias();
+        let tenant = self.binds.add(Bind::Int(crate::store::TENANT));
+        let code = self.binds.add(Bind::Short(of.code()));
+        let row = Row::key(&alias, false, vec![of]);
+        // Names outlive their resources.
+        let condition = format!(
+            "{alias}.tid = {tenant} AND {alias}.rt = {code} \
+             AND EXISTS (SELECT FROM srow l WHERE l.rid = {alias}.rid OFFSET 0)"
+        );
+        let table = format!("ident {alias}");
+        Source { each: None, table, condition, row, has_duplicates: false, is_walk: true }
+    }
+
     /// A query of the keys of resources for which the filter of a driver holds.
     pub(super) fn keys_of(
         &mut self,

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Issue, IssueCode, Operation, ResourceType};
 use crate::search::values::token::{Case, Code};
 use crate::store::connection::Transaction;
-use crate::store::integrity::{Identifier, Ties};
+use crate::store::integrity::{Identifier, Link, Ties};
 use crate::store::{Store, TENANT, failure};
 
 use super::{BEGIN, Staged, WriteTx, write_all};
@@ -60,21 +60,44 @@ pub(super) struct Guarded {
     identity: Identity,
     ties: Ties,
     is_deleted: bool,
+    entry: Option<usize>,
 }
 
 impl Guarded {
-    pub(super) fn of(staged: &Staged, store: &Store) -> Option<Self> {
+    pub(super) fn of(staged: &Staged, entry: Option<usize>, store: &Store) -> Option<Self> {
         let is_deleted =
             staged.operation == Operation::Deleted && store.integrity().enforces_references();
         (is_deleted || !staged.ties.is_empty()).then(|| Self {
             identity: staged.identity.clone(),
             ties: staged.ties.clone(),
             is_deleted,
+            entry,
         })
+    }
+
+    /// What is wrong with it, as the entry that it came in.
+    fn fault(&self, error: Error) -> Error {
+        match self.entry {
+            Some(index) => Error::Entry { index, cause: Box::new(error) },
+            None => error,
+        }
+    }
+
+    /// The place of an element, seen from the Bundle that it came in.
+    fn place(&self, element: &str) -> String {
+        match (self.entry, element.split_once('.')) {
+            (Some(index), Some((_, rest))) => format!("Bundle.entry[{index}].resource.{rest}"),
+            _ => element.to_owned(),
+        }
     }
 }
 
 impl WriteTx {
+    /// From here on, what is staged is of this entry of a Bundle.
+    pub fn enter(&mut self, entry: usize) {
+        self.at_entry = Some(entry);
+    }
+
     /// What earlier attempts want locked, with `more` that is wanted alone.
     pub(super) fn wanted(&self, more: &[i64]) -> Locks {
         let mut locks = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -154,58 +177,57 @@ impl WriteTx {
             hashes.extend(more_hashes);
             systems.extend(more_systems);
             ids.extend(guarded.ties.identifiers.iter().map(|_| guarded.identity.id.as_str()));
-            asked.extend(guarded.ties.identifiers.iter().map(|it| (&guarded.identity, it)));
+            asked.extend(guarded.ties.identifiers.iter().map(|it| (guarded, it)));
         }
         if asked.is_empty() {
             return Ok(());
         }
         let rows = query(connection, CARRIERS, &[&hashes, &systems, &ids, &self.reach]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
-        let (identity, identifier) = place(row, &asked)?;
+        let (guarded, identifier) = place(row, &asked)?;
+        let of = guarded.identity.resource_type;
         let is_visible: bool = row.try_get(3).map_err(failure::error)?;
-        let other =
-            if is_visible { named(row)? } else { format!("another {}", identity.resource_type) };
-        Err(Error::Duplicate(format!(
-            "{other} carries {}.identifier[{}], of the system {}, already",
-            identity.resource_type, identifier.at, identifier.system
-        )))
+        let other = if is_visible { named(row)? } else { format!("another {of}") };
+        Err(guarded.fault(Error::Duplicate(format!(
+            "{other} carries {of}.identifier[{}], of the system {}, already",
+            identifier.at, identifier.system
+        ))))
     }
 
     async fn check_links(&self, connection: &Transaction) -> Result<(), Error> {
-        let links: Vec<_> = self.guarded.iter().flat_map(|guarded| &guarded.ties.links).collect();
+        let links: Vec<_> = self.guarded.iter().flat_map(links_of).collect();
         if links.is_empty() {
             return Ok(());
         }
-        let types: Vec<i16> = links.iter().map(|it| it.target.resource_type.code()).collect();
-        let ids: Vec<&str> = links.iter().map(|it| it.target.id.as_str()).collect();
-        let pinned: Vec<bool> = links.iter().map(|it| it.is_pinned).collect();
+        let types: Vec<i16> = links.iter().map(|(_, it)| it.target.resource_type.code()).collect();
+        let ids: Vec<&str> = links.iter().map(|(_, it)| it.target.id.as_str()).collect();
+        let pinned: Vec<bool> = links.iter().map(|(_, it)| it.is_pinned).collect();
         let rows = query(connection, DANGLING, &[&TENANT, &types, &ids, &pinned]).await?;
         let mut issues = Vec::with_capacity(rows.len());
         for row in &rows {
-            let link = place(row, &links)?;
+            let (guarded, link) = place(row, &links)?;
             let text = format!("the reference to {} leads to no resource here", link.target);
-            issues.push(Issue::error_at(IssueCode::BusinessRule, text, link.place.clone()));
+            issues.push(Issue::error_at(IssueCode::BusinessRule, text, guarded.place(&link.place)));
         }
         if issues.is_empty() { Ok(()) } else { Err(Error::Unprocessable(issues)) }
     }
 
     async fn check_referrers(&self, connection: &Transaction) -> Result<(), Error> {
-        let deleted = self.guarded.iter().filter(|guarded| guarded.is_deleted);
-        let deleted: Vec<_> = deleted.map(|guarded| &guarded.identity).collect();
+        let deleted: Vec<_> = self.guarded.iter().filter(|guarded| guarded.is_deleted).collect();
         if deleted.is_empty() {
             return Ok(());
         }
-        let hasher = self.store.hasher();
-        let hashes = deleted.iter().map(|identity| hasher.tie(self.store.identity(identity)));
-        let hashes: Vec<i64> = hashes.collect();
-        let rows = query(connection, REFERRERS, &[&hashes, &self.reach]).await?;
+        let tie = |it: &&Guarded| self.store.hasher().tie(self.store.identity(&it.identity));
+        let ties: Vec<i64> = deleted.iter().map(tie).collect();
+        let rows = query(connection, REFERRERS, &[&ties, &self.reach]).await?;
         let Some(first) = rows.first() else {
             // Those beyond the caller's reach hold it too.
             let everything: Option<Vec<i64>> = None;
-            let hidden = query(connection, REFERRERS, &[&hashes, &everything]).await?;
+            let hidden = query(connection, REFERRERS, &[&ties, &everything]).await?;
             let Some(row) = hidden.first() else { return Ok(()) };
-            let identity = place(row, &deleted)?;
-            return Err(Error::Referenced(format!("other resources refer to {identity}")));
+            let guarded = place(row, &deleted)?;
+            let text = format!("other resources refer to {}", guarded.identity);
+            return Err(guarded.fault(Error::Referenced(text)));
         };
         let names = rows.iter().map(named).collect::<Result<BTreeSet<String>, Error>>()?;
         let mut names: Vec<String> = names.into_iter().collect();
@@ -213,9 +235,14 @@ impl WriteTx {
             names.truncate(MOST_NAMED);
             names.push("others".to_owned());
         }
-        let identity = place(first, &deleted)?;
-        Err(Error::Referenced(format!("{identity} is referred to by {}", names.join(", "))))
+        let guarded = place(first, &deleted)?;
+        let text = format!("{} is referred to by {}", guarded.identity, names.join(", "));
+        Err(guarded.fault(Error::Referenced(text)))
     }
+}
+
+fn links_of(guarded: &Guarded) -> impl Iterator<Item = (&Guarded, &Link)> {
+    guarded.ties.links.iter().map(move |link| (guarded, link))
 }
 
 async fn query(
