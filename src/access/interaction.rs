@@ -48,7 +48,7 @@ kinds! {
     Capabilities 2 "capabilities" 'R',
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
-    Explain 18 "$explain" 'R',
+    Explain 19 "$explain" 'R',
     HistoryInstance 5 "history-instance" 'R',
     HistorySystem 6 "history-system" 'R',
     HistoryType 7 "history-type" 'R',

@@ -148,3 +148,36 @@ pub trait Units: Send + Sync {
     /// [`Error::Unavailable`] when they cannot be written; then nothing may be disclosed.
     fn record(&self, rows: Vec<LedgerRow>) -> impl Future<Output = Result<(), Error>> + Send;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::caller::RequestContext;
+    use super::super::interaction::Kind;
+    use super::super::principal::Principal;
+    use super::*;
+
+    #[test]
+    fn a_failure_is_kept_in_a_text_that_the_database_takes() {
+        let request = RequestContext {
+            id: String::new(),
+            method: "GET",
+            path_and_query: String::new(),
+            source: None,
+        };
+        let mut row = LedgerRow {
+            id: Uuid::nil(),
+            at: Instant::from_micros(0),
+            group: Uuid::nil(),
+            caller: Caller::new(Principal::open(), request),
+            interaction: Kind::SearchType.of(ResourceType::PATIENT),
+            outcome: Outcome::Success,
+            failure: String::new(),
+            disclosed: Disclosed::default(),
+        };
+        row.fail(&Error::NotFound("a\0b".to_owned()));
+        assert_eq!(
+            (row.outcome, row.failure.as_str()),
+            (Outcome::Refused, "a\u{fffd}b is not known")
+        );
+    }
+}

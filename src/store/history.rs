@@ -10,14 +10,11 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
 
 use super::connection::Reader;
+use super::cursor::{self, Seal};
 use super::resource::visible;
 use super::rows::{self, Edge, Timestamptz};
 use super::write::WriteTx;
 use super::{Store, TENANT, failure};
-
-mod cursor;
-
-use cursor::Position;
 
 /// Largest number that a total of a type or the system is counted to; beyond, it is left out.
 const COUNTED: i64 = 10_000;
@@ -236,6 +233,28 @@ impl WriteTx {
     }
 }
 
+/// Where a page begins: beside the version at `at`, which is not on it.
+#[derive(Clone, Copy)]
+struct Position {
+    /// The sort keys of that version.
+    at: (i64, i64),
+    /// Whether the page has the versions that are newer than it, not those that are older.
+    is_back: bool,
+}
+
+impl Position {
+    fn of(link: &cursor::Position) -> Option<Self> {
+        let first = link.keys.first()?.as_ref()?.parse().ok()?;
+        Some(Self { at: (first, link.rid), is_back: link.is_back })
+    }
+}
+
+impl From<Position> for cursor::Position {
+    fn from(Position { at, is_back }: Position) -> Self {
+        Self { keys: vec![Some(at.0.to_string())], rid: at.1, is_back, total: None }
+    }
+}
+
 /// One request on one connection.
 struct Page<'a, 'gate> {
     store: &'a Store,
@@ -352,7 +371,7 @@ impl Page<'_, '_> {
         let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
             let Some(row) = row else { return Ok(None) };
             let position = Position { at: position(row).map_err(failure::error)?, is_back };
-            Ok(Some(cursor::seal(position, &self.request.scope, self.store.hasher())))
+            Ok(Some(self.seal().close(&position.into())))
         };
         // Where the page's cursor came from, there is something; on the other side the row beyond tells.
         let (is_last, is_first) =
@@ -381,8 +400,13 @@ impl Page<'_, '_> {
     /// Where the page starts; `None` at the newest version.
     fn from(&self) -> Result<Option<Position>, Error> {
         let Some(text) = &self.request.cursor else { return Ok(None) };
-        let position = cursor::open(text, &self.request.scope, self.store.hasher());
+        let position = self.seal().open(text).and_then(|link| Position::of(&link));
         position.map(Some).ok_or_else(unknown_cursor)
+    }
+
+    fn seal(&self) -> Seal<'_> {
+        let said = format!("history {:?}", self.request.scope);
+        Seal::new(&said, self.permit, self.store.hasher())
     }
 }
 

@@ -9,6 +9,7 @@
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
 mod connection;
+mod cursor;
 mod failure;
 pub mod hash;
 pub mod history;
@@ -136,7 +137,9 @@ impl Store {
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
         let searchers = Searchers::new(address, sizes.searchers, sizes.search_timeout_ms)?;
-        let criteria = Seats::new("conditional interactions", sizes.writers / 2);
+        // In turn, but for one caller too: half of the writers is little.
+        let half = sizes.writers / 2;
+        let criteria = Seats::new("conditional interactions", half, half);
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);

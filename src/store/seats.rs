@@ -40,7 +40,7 @@ pub(super) struct Searcher {
 impl Searchers {
     pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         let pool = Pool::new(address, size, timeout_ms)?;
-        Ok(Self { pool, seats: Seats::new("searches", size) })
+        Ok(Self { pool, seats: Seats::new("searches", size, size.div_ceil(2)) })
     }
 
     /// A connection for whoever holds `permit`.
@@ -105,12 +105,12 @@ impl Drop for Seat {
 }
 
 impl Seats {
-    /// `count` seats, of which one party may have half.
-    pub(super) fn new(of: &'static str, count: usize) -> Self {
-        let free = count.max(1);
+    /// `count` seats, of which one party may have `share`.
+    pub(super) fn new(of: &'static str, count: usize, share: usize) -> Self {
+        let (free, share) = (count.max(1), share.max(1));
         let (parties, turns) = (HashMap::new(), VecDeque::new());
         let state = Mutex::new(State { free, parties, turns, waiting: 0 });
-        Self(Arc::new(Hall { of, share: free.div_ceil(2), state }))
+        Self(Arc::new(Hall { of, share, state }))
     }
 
     /// A seat for whoever holds `permit`.
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn one_caller_leaves_seats_to_others() {
-        let seats = Seats::new("searches", 4);
+        let seats = Seats::new("searches", 4, 2);
         let mine = [seated(&seats, "a"), seated(&seats, "a")];
         let mut line = waiting(&seats, "a");
         let others = [seated(&seats, "b"), seated(&seats, "c")];
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn callers_take_turns_and_each_ones_own_come_in_their_order() {
-        let seats = Seats::new("searches", 1);
+        let seats = Seats::new("searches", 1, 1);
         let mut held = seated(&seats, "x");
         let names = ["a", "a", "a", "b", "c", "b"];
         let mut lines: Vec<_> = names.iter().map(|name| waiting(&seats, name)).collect();
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn who_waits_no_more_takes_no_seat_and_leaves_nothing() {
-        let seats = Seats::new("searches", 1);
+        let seats = Seats::new("searches", 1, 1);
         let held = seated(&seats, "x");
         drop(waiting(&seats, "a"));
         let unread = waiting(&seats, "b");
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_line_has_an_end_and_those_who_left_do_not_stand_in_it() {
-        let seats = Seats::new("searches", 1);
+        let seats = Seats::new("searches", 1, 1);
         let _held = seated(&seats, "x");
         let lines: Vec<_> = (0..OF_ONE).map(|_| waiting(&seats, "a")).collect();
         assert!(matches!(seats.enter(&party("a")), Err(Error::Throttled(_))));
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_hears_whose_seats_are_missing() {
-        let seats = Seats::new("searches", 2);
+        let seats = Seats::new("searches", 2, 1);
         let _mine = seated(&seats, "a");
         let refusal = |name: &str| seats.refusal(&seats.state(), &party(name));
         assert!(matches!(refusal("a"), Error::Throttled(_)));

@@ -10,11 +10,11 @@ use std::collections::HashSet;
 use crate::access::Disclosed;
 use crate::error::Error;
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortBy, SortKey, Total};
+use crate::store::cursor::{Position, Seal};
 use crate::store::failure;
 use crate::store::index::inside;
 
 use super::compile::Compiler;
-use super::cursor::{Position, Seal};
 use super::driver::conjuncts;
 use super::order::all_of;
 use super::page::{Search, WITH_BODIES, fill, resources};

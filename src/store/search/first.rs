@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
+use crate::store::cursor::Position;
 
 use super::atom::{HERE, Parameter};
 use super::compile::{Compiler, Row};
-use super::cursor::Position;
 use super::driver::{Candidate, Driver};
 use super::order::MAX_SORTED;
 use super::source::Source;

@@ -456,13 +456,16 @@ impl Run<'_, '_> {
     }
 }
 
+/// What may be seen within one reach; `None`: everything.
+type Group<T> = (Option<Vec<i64>>, Vec<T>);
+
 /// What of `items` may be searched under `permit`, put together by how far their types may be seen.
 pub(super) fn permitted<T>(
     permit: &Permit<'_>,
     items: impl IntoIterator<Item = (ResourceType, T)>,
-) -> Result<Vec<(Option<Vec<i64>>, Vec<T>)>, Error> {
+) -> Result<Vec<Group<T>>, Error> {
     let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
-    let mut groups: Vec<(Option<Vec<i64>>, Vec<T>)> = Vec::new();
+    let mut groups: Vec<Group<T>> = Vec::new();
     for (of, item) in items {
         let reach = match reaches.entry(of) {
             Entry::Occupied(known) => known.into_mut(),

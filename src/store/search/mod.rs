@@ -18,7 +18,6 @@ mod choice;
 mod compile;
 mod composite;
 mod contained;
-mod cursor;
 mod date;
 mod definitions;
 mod driver;

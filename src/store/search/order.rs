@@ -16,12 +16,12 @@ use crate::search::request::compare::Comparison;
 use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
 use crate::store::Stored;
+use crate::store::cursor::Position;
 use crate::store::hash::Hasher;
 use crate::store::index::inside;
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
-use super::cursor::Position;
 use super::first::First;
 use super::score::ranked;
 use super::source::{Source, every};

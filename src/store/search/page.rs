@@ -8,12 +8,12 @@ use crate::access::{Disclosed, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
+use crate::store::cursor::{Position, Seal};
 use crate::store::index::inside;
 use crate::store::{Parameters, Store, failure, rows};
 
 use super::choice::{Choice, Chosen};
 use super::compile::Compiler;
-use super::cursor::{Position, Seal};
 use super::definitions::Definitions;
 use super::driver::{Candidate, Driver, conjuncts};
 use super::include::{Included, included};
@@ -72,7 +72,14 @@ impl<'a, 'gate> Search<'a, 'gate> {
         request: &SearchRequest,
         paging: &Paging,
     ) -> Result<(SearchPage, Disclosed), Error> {
-        let seal = Seal::new(request, self.permit, self.store.hasher());
+        // What was shown, not the filters: the span of `ap` and the finds of the full text index
+        // change from page to page.
+        let SearchRequest { types, shown: said, sort, .. } = request;
+        let seal = Seal::new(
+            &format!("search {types:?} {said:?} {sort:?}"),
+            self.permit,
+            self.store.hasher(),
+        );
         let unknown = || {
             let text = "this page link was not made by this server for this search";
             Error::invalid(IssueCode::Invalid, text)

@@ -2,16 +2,15 @@
 //!
 //! The text holds the order's values of the match beside which the page begins, and names are
 //! values: so it is enciphered, by a stream that its own proof begins. It opens only for the same
-//! search by the same caller.
+//! search, or the same history, by the same caller.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::access::{Permit, Restriction};
-use crate::search::request::SearchRequest;
-use crate::store::hash::Hasher;
+use crate::access::Permit;
 
-use super::Count;
+use super::hash::Hasher;
+use super::search::Count;
 
 /// Where a page begins: beside a match, which is not on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,21 +36,9 @@ const TOTAL: u8 = 2;
 const EXACT: u8 = 4;
 
 impl<'a> Seal<'a> {
-    /// The seal of one search by one caller.
-    pub(super) fn new(request: &SearchRequest, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
-        let reach = match permit.restriction() {
-            Restriction::Everything => None,
-            Restriction::Patients(patients) => Some(patients),
-        };
-        // What was shown, not the filters: the span of `ap` and the finds of the full text index
-        // change from page to page.
-        let said = format!(
-            "{:?} {:?} {:?} {:?} {reach:?}",
-            request.types,
-            request.shown,
-            request.sort,
-            permit.actor()
-        );
+    /// The seal of what was `said` by one caller.
+    pub(super) fn new(said: &str, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
+        let said = format!("{said} {:?} {:?}", permit.actor(), permit.restriction());
         Self { hasher, context: hasher.seal(said.as_bytes()).to_be_bytes().to_vec() }
     }
 
