@@ -207,7 +207,7 @@ async fn a_write_tells_nothing_of_what_is_hidden() {
         let path = format!("/Observation/{id}");
         let put = narrow.put(&path, body(&path[1..], own)).await.expect(404);
         let text = put.text().replace(id, "?");
-        assert!(!text.contains("Conflict") && text.contains("?"), "{put:?}");
+        assert!(!text.contains("Conflict") && text.contains('?'), "{put:?}");
     }
     narrow.put("/Observation/mine-1", body("Observation/mine-1", own)).await.expect(200);
     // Criteria match what the caller sees: nothing here.

@@ -27,9 +27,11 @@ use super::terminology::{Keeper, resource};
 const PAUSE: Duration = Duration::from_millis(50);
 /// The same while somebody waits for transactions to end.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
-/// Longest time that changes are collected before they are committed; nearly the shortest too, as
-/// a commit costs the same however little it has.
+/// Longest time that changes are collected before they are committed: a commit costs the same however
+/// little it has.
 const COMMIT_AFTER: Duration = Duration::from_millis(150);
+/// Shortest time: with a pause more it is the longest.
+const COLLECT: Duration = Duration::from_millis(100);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long after the last commit its memory is given back, and how often: what is freed becomes
@@ -204,7 +206,7 @@ impl Follower {
             self.waiting.push_back((asked, horizon.next));
         }
         // Below the same horizon there is never anything new.
-        let is_due = !self.waiting.is_empty() || self.read_at.elapsed() >= COMMIT_AFTER - PAUSE;
+        let is_due = !self.waiting.is_empty() || self.read_at.elapsed() >= COLLECT;
         if horizon.ended != self.read_until && is_due {
             self.read_at = Instant::now();
             if !self.read(horizon).await? {

@@ -218,7 +218,7 @@ async fn a_transaction_makes_one_resource_for_an_identifier() {
     let body =
         format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{one},{other}]}}"#);
     let refused = server.client.post("/", body).await.expect(400);
-    assert_eq!(refused.at("issue.0.expression.0").as_deref(), Some("Bundle.entry[1].request"));
+    assert_eq!(refused.at("issue[0].expression[0]").as_deref(), Some("Bundle.entry[1].request"));
     assert_eq!(live(&server).await, 0);
     server.stop().await;
 }

@@ -369,9 +369,9 @@ fn check_once(entries: &[Entry<'_>], written: &[Written], sought: &Sought) -> Re
             return Err(Error::invalid_at(IssueCode::Invalid, text, place()));
         }
         let locks = sought.entries.get(&entry.index).map(|criteria| &criteria.locks);
-        if let Some(locks) = locks.filter(|_| written.is_new)
-            && !locks.iter().fold(true, |is_first, lock| made.insert(lock) && is_first)
-        {
+        let locks = locks.filter(|_| written.is_new).into_iter().flatten();
+        let known = locks.filter(|lock| !made.insert(**lock)).count();
+        if known > 0 {
             let text =
                 "two entries would create what the same criteria or the same identifier ask for";
             return Err(Error::invalid_at(IssueCode::Invalid, text, place()));

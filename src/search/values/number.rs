@@ -166,9 +166,9 @@ mod tests {
         let five = Some(decimal("5"));
         for (comparator, low, high) in [
             (None, five, five),
-            (Some("<"), None, Some(decimal("4.999999999999999999999999999999"))),
+            (Some("<"), None, Some(decimal("4.9999999999999999999999999999999999999"))),
             (Some("<="), None, five),
-            (Some(">"), Some(decimal("5.000000000000000000000000000001")), None),
+            (Some(">"), Some(decimal("5.0000000000000000000000000000000000001")), None),
             (Some(">="), five, None),
             (Some("ad"), five, five),
         ] {

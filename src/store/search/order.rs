@@ -22,10 +22,16 @@ use crate::store::index::inside;
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
-use super::first::First;
-use super::score::ranked;
 use super::source::{Source, every};
 use super::sql::{Binds, Cond};
+
+mod first;
+mod score;
+
+pub(super) use score::score;
+
+use first::First;
+use score::ranked;
 
 /// Most matches that are sorted.
 pub(super) const MAX_SORTED: u32 = 200_000;

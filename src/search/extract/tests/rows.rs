@@ -135,8 +135,8 @@ fn an_observation_gives_quantities_and_pairs_by_element() {
           {{"code":{{"coding":[{{"system":"http://loinc.org","code":"B-2"}}]}},"valueQuantity":{{"value":6,"unit":"milligram","system":"{UCUM}","code":"mg","comparator":"<"}}}},
           {{"code":{{"coding":[{{"system":"http://loinc.org","code":"C-3"}}]}},"valueCodeableConcept":{{"coding":[{{"system":"http://v","code":"pos"}}]}}}}]}}"#
     );
-    let below = six.replace("6|", &format!("..~5.{}|", "9".repeat(30)));
-    let below = below.replace("0.006", &format!("..~0.005{}", "9".repeat(27)));
+    let below = six.replace("6|", &format!("..~5.{}|", "9".repeat(37)));
+    let below = below.replace("0.006", &format!("..~0.005{}", "9".repeat(37)));
     check(
         &json,
         &[

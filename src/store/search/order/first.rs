@@ -10,12 +10,12 @@ use crate::search::request::{Filter, ParameterKey, SortBy, SortKey};
 use crate::spec::search_parameter::SearchType;
 use crate::store::cursor::Position;
 
-use super::atom::{HERE, Parameter};
-use super::compile::{Compiler, Row};
-use super::driver::{Candidate, Driver};
-use super::order::MAX_SORTED;
-use super::source::Source;
-use super::sql::Cond;
+use super::super::atom::{HERE, Parameter};
+use super::super::compile::{Compiler, Row};
+use super::super::driver::{Candidate, Driver};
+use super::super::source::Source;
+use super::super::sql::Cond;
+use super::MAX_SORTED;
 
 /// From this length on a text may be longer than what the order knows of it.
 const CUT: usize = 253;
@@ -40,16 +40,16 @@ struct Way {
 }
 
 /// The resources that come first, as a table called `w`.
-pub(super) struct First {
+pub(in crate::store::search) struct First {
     /// `w AS (..), `
-    pub(super) before: String,
+    pub(in crate::store::search) before: String,
     /// The condition that they are too few for a page.
-    pub(super) is_short: String,
+    pub(in crate::store::search) is_short: String,
 }
 
 impl Compiler<'_, '_> {
     /// Whether an index has the first key's order of what a candidate walks.
-    pub(super) fn is_indexed(
+    pub(in crate::store::search) fn is_indexed(
         &self,
         sort: &[SortKey],
         candidate: &Candidate,
@@ -71,7 +71,7 @@ impl Compiler<'_, '_> {
 
     /// The first `limit` of the resources of a source and all beside the last; `None` where the
     /// page begins among those without a value.
-    pub(super) fn first_in_order(
+    pub(in crate::store::search) fn first_in_order(
         &mut self,
         sort: &[SortKey],
         (source, rest): (&Source, &Cond),

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 use crate::search::request::{Filter, SortBy, SortKey};
 
-use super::SearchPage;
+use super::super::SearchPage;
 
 /// What all filters that rank have found, best first, each once.
-pub(super) fn ranked(filters: &[&Filter]) -> Vec<(i64, f64)> {
+pub(in crate::store::search) fn ranked(filters: &[&Filter]) -> Vec<(i64, f64)> {
     let mut found: HashMap<i64, (usize, f64)> = HashMap::new();
     let ranking = filters.iter().filter_map(|filter| match filter {
         Filter::Keys(keys) if !keys.scores.is_empty() => Some(keys),
@@ -36,7 +36,11 @@ pub(super) fn ranked(filters: &[&Filter]) -> Vec<(i64, f64)> {
 }
 
 /// Says how well each match fits, where the order goes by that.
-pub(super) fn score(page: &mut SearchPage, sort: &[SortKey], filters: &[&Filter]) {
+pub(in crate::store::search) fn score(
+    page: &mut SearchPage,
+    sort: &[SortKey],
+    filters: &[&Filter],
+) {
     if !sort.iter().any(|key| key.by == SortBy::Score) {
         return;
     }
