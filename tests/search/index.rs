@@ -231,3 +231,29 @@ async fn a_build_ends_when_another_program_begins_one_of_its_own() {
     assert_eq!(server.database.number(finished).await, 0);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_belongs_to_nothing_does_not_end_the_pages() {
+    let server = TestServer::start().await;
+    for at in 0..6 {
+        let body = format!(r#"{{"resourceType":"Patient","id":"p{at}","gender":"male"}}"#);
+        server.client.put(&format!("/Patient/p{at}"), body).await.expect(201);
+    }
+    let dead = "INSERT INTO srow SELECT rid + 1000000, idh + 1, s, hi, dk, rt, toks, keys FROM srow; \
+                INSERT INTO tok SELECT h, s, rid + 1000000, sysh, dk FROM tok";
+    server.database.run(dead).await;
+    let mut url = Some("/Patient?gender=male&_count=2".to_owned());
+    let (mut found, mut pages) = (0, 0);
+    while let Some(next) = url {
+        let page = server.client.get(&next).await.expect(200);
+        found += page.json().items_at("entry").len();
+        pages += 1;
+        let links = page.json();
+        let links = links.items_at("link").iter();
+        let mut next = links.filter(|link| link.str_at("relation") == Some("next"));
+        let next = next.next().and_then(|link| link.str_at("url")).map(str::to_owned);
+        url = next.and_then(|next| next.split_once("/fhir").map(|(_, path)| path.to_owned()));
+    }
+    assert_eq!(found, 6, "on {pages} pages");
+    server.stop().await;
+}

@@ -155,11 +155,14 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let chosen = self.choose(run, &filters, &[], Some(limit)).await?;
         let statement = self.statement(&chosen.page, &Order::NATIVE, None, limit, Columns::Keys)?;
         let rows = run.rows(&statement).await?;
-        let found = rows.iter().map(|row| {
-            let version = VersionId(row.try_get(3).map_err(failure::error)?);
-            Ok(Found { rid: key(row)?, identity: rows::identity(row, 4)?, version })
-        });
-        found.collect()
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if is_there(row, 3)? {
+                let version = VersionId(row.try_get(3).map_err(failure::error)?);
+                found.push(Found { rid: key(row)?, identity: rows::identity(row, 4)?, version });
+            }
+        }
+        Ok(found)
     }
 
     /// `wanted`: how many matches, where a page is asked for.
@@ -367,7 +370,7 @@ pub(super) fn resources(keys: &Keys, columns: &str, rid: &str) -> String {
     // Looked up one by one: joined freely, the database may read the whole table.
     format!(
         "WITH {before}k AS MATERIALIZED ({query}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
-         CROSS JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' OFFSET 0) r \
+         LEFT JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' OFFSET 0) r ON true \
          ORDER BY k.n"
     )
 }
@@ -405,12 +408,15 @@ pub(super) fn fill(
     let (is_last, is_first) = if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
     page.next = beside(rows.last().filter(|_| !is_last), false)?;
     page.previous = beside(rows.first().filter(|_| !is_first), true)?;
-    for row in rows {
-        let version = rows::version(&row, 4, rows::identity(&row, 10)?)?;
+    for row in &rows {
+        if !is_there(row, 4)? {
+            continue;
+        }
+        let version = rows::version(row, 4, rows::identity(row, 10)?)?;
         let patients: Vec<i64> = row.try_get(9).map_err(failure::error)?;
         disclosed.patients.extend(patients);
         disclosed.entities.push(version.versioned_path());
-        let rid = key(&row)?;
+        let rid = key(row)?;
         page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
     }
     Ok(())
@@ -423,6 +429,13 @@ fn counted(rows: &[Row]) -> Result<Option<u64>, Error> {
     let total: Option<i64> = row.try_get(3).map_err(failure::error)?;
     // What was sorted was counted.
     Ok(total.or((seen > 0).then_some(seen)).map(i64::cast_unsigned))
+}
+
+/// Whether there is a resource behind a key; `at` is the column of its version. A row of the index that
+/// belongs to nothing must not end the pages.
+fn is_there(row: &Row, at: usize) -> Result<bool, Error> {
+    let version: Option<i32> = row.try_get(at).map_err(failure::error)?;
+    Ok(version.is_some())
 }
 
 fn key(row: &Row) -> Result<i64, Error> {
