@@ -1,8 +1,11 @@
 //! What one caller asks for does not take the server away from others.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -230,4 +233,31 @@ async fn what_changed_since_a_moment_is_found_by_an_index() {
         seen += 1;
     }
     assert_eq!(seen, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_takes_little_memory_and_time_whatever_its_body_says() {
+    let server = TestServer::start().await;
+    let search = |body: Vec<u8>, coding: &'static str| {
+        let call = server.client.call("POST", "/Patient/_search").header("Content-Encoding", coding);
+        let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+        call.body(body).send()
+    };
+    let parameters = |count: usize| "a=b&".repeat(count).into_bytes();
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+    bomb.write_all(&parameters(2_000_000)).unwrap();
+    let bomb = bomb.finish().unwrap();
+    let began = Instant::now();
+    let answer = search(bomb, "gzip").await.expect(413);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-long"));
+    let answer = search(parameters(200_000), "identity").await.expect(400);
+    assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-costly"));
+    let url = format!("Patient?{}", "a=b&".repeat(1_001));
+    let entry = format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
+    let bundle = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
+    let answer = server.client.post("/", bundle).await.expect(200);
+    let code = answer.at("entry[0].response.outcome.issue[0].code");
+    assert_eq!(code.as_deref(), Some("too-costly"), "{answer:?}");
+    server.stop().await;
 }

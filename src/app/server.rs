@@ -15,6 +15,7 @@ use crate::config::{Config, Ids};
 use crate::engine::{Engine, Lookups, PageSize, Settings};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
+use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::http;
 use crate::http::listener::{self, Ready};
@@ -30,9 +31,6 @@ use super::follow::{self, Follower};
 use super::search_parameters::{self, SearchParameters};
 use super::telemetry;
 use super::terminology::Keeper;
-
-/// Longest URL that is read, in bytes.
-const MAX_URL_BYTES: usize = 32 * 1024;
 
 /// Longest wait for the database when health is asked: who asks gives up soon as well.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
