@@ -11,7 +11,7 @@ use crate::harness::server::TestServer;
 #[tokio::test(flavor = "multi_thread")]
 async fn links_use_the_configured_base_whatever_the_host_header_says() {
     let server = TestServer::start_with(&[("http.base_url", "https://fhir.example.org/r4")]).await;
-    let call = server.client.call("POST", "/Patient").header("Host", "evil.example");
+    let call = server.client.call("POST", "/Patient").header("Host", "evil.localhost");
     let call = call.header("X-Forwarded-Host", "evil.example").header("X-Forwarded-Proto", "http");
     let answer = call.json(r#"{"resourceType":"Patient"}"#).send().await.expect(201);
     let location = answer.header("Location").unwrap();
@@ -58,6 +58,34 @@ async fn links_use_the_base_that_a_proxy_tells() {
         let metadata = call("GET", "/metadata").send().await.expect(200);
         assert_eq!(metadata.at("implementation.url").as_deref(), Some(base));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_neither_writes_nor_reads_where_nobody_is_asked_who_they_are() {
+    let server = TestServer::start_with(&[("http.cors_origins", "https://app.example.org")]).await;
+    let evil = "https://evil.example";
+    for (id, method, url, name, value, status) in [
+        ("form", "POST", "/Binary", "Origin", evil, 403),
+        ("opaque", "POST", "/Binary", "Origin", "null", 403),
+        ("script", "GET", "/Binary", "Sec-Fetch-Site", "cross-site", 403),
+        ("rebound", "GET", "/Binary", "Host", "evil.example:8080", 403),
+        ("listed", "POST", "/Binary", "Origin", "https://app.example.org", 201),
+        ("named", "GET", "/Binary", "Host", "localhost:8080", 200),
+        ("own", "GET", "/Binary", "Sec-Fetch-Site", "same-origin", 200),
+    ] {
+        let call = server.client.call(method, url).header(name, value).header("X-Request-Id", id);
+        let answer = call.header("Content-Type", "text/plain").body("x").send().await;
+        assert_eq!(answer.status, status, "{id}: {answer:?}");
+        let rows = format!("SELECT count(*) FROM ledger WHERE request_id = '{id}' AND outcome = 4");
+        assert_eq!(server.database.number(&rows).await, i64::from(status == 403), "{id}");
+        if status == 403 {
+            assert_eq!(answer.at("issue[0].code").as_deref(), Some("forbidden"), "{answer:?}");
+        }
+    }
+    assert_eq!(server.database.number("SELECT count(*) FROM res").await, 1);
+    let preflight = server.client.call("OPTIONS", "/Patient").header("Origin", evil);
+    let preflight = preflight.header("Access-Control-Request-Method", "PUT").send().await;
+    assert_eq!(preflight.header("Access-Control-Allow-Origin"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

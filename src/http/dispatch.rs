@@ -25,7 +25,7 @@ use super::outcome::Failure;
 use super::prefer::Preferences;
 use super::server::Server;
 use super::table::{Answer, Found, Handler, Target};
-use super::{caller, compression, negotiation, task};
+use super::{caller, compression, negotiation, origin, task};
 
 /// Largest headers of a request. The listener reads more than that, so that who sends somewhat too
 /// much gets an answer and not a cut connection.
@@ -203,7 +203,14 @@ impl Start {
         let interaction = crate::access::Interaction { kind, resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
         let preferences = Preferences::read(&parts.headers);
-        let attempt = match Query::parse(parts.uri.query().unwrap_or_default()) {
+        let read = || -> Result<Query, Failure> {
+            if server.authenticator.is_open() {
+                let base = server.settings.base_url.as_deref();
+                origin::check(&parts, &server.cors, base)?;
+            }
+            Ok(Query::parse(parts.uri.query().unwrap_or_default()).map_err(Error::from)?)
+        };
+        let attempt = match read() {
             Ok(query) => {
                 let caller = caller.clone();
                 let server = server.clone();
@@ -211,7 +218,7 @@ impl Start {
                     Exchange { server, parts, body, target, query, preferences, caller, accepted };
                 handler(exchange).await
             }
-            Err(fault) => Err(Error::from(fault).into()),
+            Err(failure) => Err(failure),
         };
         let Err(failure) = attempt else { return attempt };
         if let Some(error) = failure.unrecorded() {

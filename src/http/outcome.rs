@@ -21,6 +21,8 @@ use super::headers;
 /// Why a request was not served.
 #[derive(Debug)]
 pub enum Failure {
+    /// Nobody is asked who they are, and this comes from a page of another site.
+    ForeignPage(String),
     /// The headers are larger than this many bytes.
     HeadersTooLarge(usize),
     /// The interaction failed; the engine put that on record.
@@ -118,6 +120,7 @@ impl Failure {
 
     fn classify(&self) -> (StatusCode, IssueCode) {
         match self {
+            Self::ForeignPage(_) => (StatusCode::FORBIDDEN, IssueCode::Forbidden),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, IssueCode::TooLong)
             }
@@ -142,7 +145,8 @@ impl Failure {
         let text = match self {
             Self::HeadersTooLarge(limit) => format!("the headers are larger than {limit} bytes"),
             Self::Interaction(error) | Self::Request(error) => return issues(error),
-            Self::MethodNotAllowed { text, .. }
+            Self::ForeignPage(text)
+            | Self::MethodNotAllowed { text, .. }
             | Self::NotAcceptable(text)
             | Self::UnknownRoute(_, text)
             | Self::UnsupportedMediaType(text) => text.clone(),
@@ -169,7 +173,8 @@ impl Failure {
             Self::Request(Error::TooLarge(text)) => return Some(Error::TooLarge(text.clone())),
             Self::Request(Error::NotFound(text)) => return Some(Error::NotFound(text.clone())),
             Self::Request(error) => error.to_string(),
-            Self::MethodNotAllowed { text, .. }
+            Self::ForeignPage(text)
+            | Self::MethodNotAllowed { text, .. }
             | Self::NotAcceptable(text)
             | Self::UnknownRoute(_, text)
             | Self::UnsupportedMediaType(text) => text.clone(),
