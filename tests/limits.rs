@@ -199,6 +199,24 @@ async fn the_character_of_nothing_is_refused_and_recorded() {
     let call = call.header("If-None-Exist", "code=%00");
     call.json(OBSERVATION).send().await.expect(400);
     assert_eq!(refused("criteria").await, 1);
+    server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    let json = "application/fhir+json";
+    let patch = "application/json-patch+json";
+    for (id, method, url, kind, body) in [
+        ("type", "POST", "/Patient", json, r#"{"resourceType":"Pat\u0000ient"}"#),
+        ("kind", "PUT", "/Patient/p", json, r#"{"resourceType":"\u0000","id":"p"}"#),
+        ("test", "PATCH", "/Patient/p", patch, r#"[{"op":"test","path":"/a\u0000","value":1}]"#),
+        ("from", "PATCH", "/Patient/p", patch, r#"[{"op":"remove","path":"/x\u0000"}]"#),
+        ("op", "PATCH", "/Patient/p", patch, r#"[{"op":"\u0000","path":"/active"}]"#),
+    ] {
+        // XML has no such character, so it must not get into an outcome either.
+        let call = server.client.call(method, url).header("X-Request-Id", id);
+        let call = call.header("Content-Type", kind).header("Accept", "application/fhir+xml");
+        let answer = call.body(body).send().await.expect(400);
+        assert!(!answer.text().contains(['\0', '\u{fffd}']), "{id}: {answer:?}");
+        assert!(answer.header("Content-Type").unwrap().contains("xml"), "{id}: {answer:?}");
+        assert_eq!(refused(id).await, 1, "{id}");
+    }
     server.stop().await;
 }
 
