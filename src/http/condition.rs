@@ -70,17 +70,22 @@ pub fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
-/// The entity tags of every header `name`; empty when it was not sent.
+/// The entity tags of every header `name`; empty when it was not sent. Empty items of a list are no
+/// items (RFC 9110 5.6.1), but a header needs one.
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<EntityTag>, Error> {
+    let invalid = |item: &str| {
+        let text = format!("{name}: {item:?} is not an entity tag such as W/\"3\"");
+        Error::invalid(IssueCode::Invalid, text)
+    };
     let mut found = Vec::new();
     for value in headers.get_all(name) {
         let text = value.to_str().unwrap_or("\u{fffd}");
-        for item in text.split(',') {
-            found.push(tag(item.trim()).ok_or_else(|| {
-                let text = format!("{name}: {item:?} is not an entity tag such as W/\"3\"");
-                Error::invalid(IssueCode::Invalid, text)
-            })?);
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            found.push(tag(item).ok_or_else(|| invalid(item))?);
         }
+    }
+    if found.is_empty() && headers.contains_key(name) {
+        return Err(invalid(""));
     }
     Ok(found)
 }
@@ -114,6 +119,10 @@ mod tests {
             ("\"3\"", Some(vec![version(3)])),
             ("W/\"1\", W/\"2\"", Some(vec![version(1), version(2)])),
             ("*", Some(vec![EntityTag::Any])),
+            ("W/\"2\",", Some(vec![version(2)])),
+            (", W/\"1\" ,, W/\"2\"", Some(vec![version(1), version(2)])),
+            (",", None),
+            (" , ", None),
             ("\"abc\"", None),
             ("\"-1\"", None),
             ("3", None),
