@@ -169,6 +169,58 @@ async fn what_a_binary_takes_it_gives_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_whether_something_changed_hears_of_labels_too() {
+    let server = TestServer::start().await;
+    let put = async |active: bool| {
+        let body = format!(r#"{{"resourceType":"Patient","id":"p","active":{active}}}"#);
+        server.client.put("/Patient/p", body).await
+    };
+    put(true).await.expect(201);
+    put(false).await.expect(200);
+    let ask = async |url: &str, version: u32| {
+        let call = server.client.call("GET", url);
+        call.header("If-None-Match", &format!("W/\"{version}\"")).send().await
+    };
+    let entry = async || {
+        let request = r#"{"method":"GET","url":"Patient/p","ifNoneMatch":"W/\"2\""}"#;
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{request}}}]}}"#
+        );
+        let answer = server.client.post("/", bundle).await.expect(200);
+        answer.at("entry[0].response.status").unwrap()[..3].to_owned()
+    };
+    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"urn:x","code":"R"}]}}]}"#;
+    let old = "/Patient/p/_history/1";
+    for url in ["/Patient/p", "/Patient/p/_history/2"] {
+        ask(url, 2).await.expect(304);
+    }
+    ask(old, 1).await.expect(304);
+    assert_eq!(entry().await, "304");
+    let now = server.client.get("/Patient/p").await;
+    for change in ["add", "delete"] {
+        for (url, version) in [("/Patient/p", 2), (old, 1)] {
+            server.client.post(&format!("{url}/$meta-{change}"), meta).await.expect(200);
+            let answer = ask(url, version).await.expect(200);
+            assert_eq!(answer.text().contains("urn:x"), change == "add", "{answer:?}");
+            assert_eq!(answer.version(), u64::from(version));
+            let caching = answer.header("Cache-Control").unwrap();
+            assert!(caching.contains("no-cache") && !caching.contains("immutable"), "{caching}");
+        }
+        assert_eq!(entry().await, "200");
+        let since = server.client.call("GET", "/Patient/p");
+        let since = since.header("If-Modified-Since", &now.header("Last-Modified").unwrap());
+        since.send().await.expect(200);
+    }
+    // What made the versions is told as before, and the next one is as any other.
+    let history = server.client.get("/Patient/p/_history").await.expect(200);
+    assert_eq!(history.at("entry[0].request.method").as_deref(), Some("PUT"), "{history:?}");
+    assert_eq!(history.at("entry[1].response.status").as_deref(), Some("201 Created"));
+    put(true).await.expect(200);
+    ask("/Patient/p", 3).await.expect(304);
+    ask("/Patient/p/_history/2", 2).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_internal_error_tells_nothing_of_the_inside() {
     let server = TestServer::start().await;
     server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);

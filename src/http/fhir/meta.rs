@@ -8,7 +8,7 @@ use axum::http::Response;
 use crate::engine::{MetaChange, MetaOf};
 use crate::fhir::json::{Object, Value};
 use crate::http::exchange::Exchange;
-use crate::http::headers::{self, Keeping};
+use crate::http::headers;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
 
@@ -29,7 +29,7 @@ pub(in crate::http) async fn meta(exchange: Exchange) -> Result<Response<Body>, 
     let meta = exchange.server.engine.meta(&of, &exchange.caller).await;
     let meta = meta.map_err(Failure::Interaction)?;
     let mut response = answer::resource(&parameters(meta), form, exchange.schema())?;
-    headers::set_caching(response.headers_mut(), Keeping::Revalidate);
+    headers::set_caching(response.headers_mut());
     Ok(response)
 }
 

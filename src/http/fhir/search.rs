@@ -15,7 +15,7 @@ use crate::fhir::query::{MAX_URL_BYTES, Query};
 use crate::fhir::{Issue, IssueCode, Version, operation_outcome};
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::exchange::Exchange;
-use crate::http::headers::{self, Keeping};
+use crate::http::headers;
 use crate::http::negotiation::{self, ContentType};
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
@@ -77,7 +77,7 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.media_type.content_type());
-    headers::set_caching(headers, Keeping::Revalidate);
+    headers::set_caching(headers);
     if let Some(applied) = exchange.preferences.applied(false) {
         headers.insert(PREFERENCE_APPLIED, applied);
     }
