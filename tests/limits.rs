@@ -257,7 +257,8 @@ async fn what_changed_since_a_moment_is_found_by_an_index() {
 async fn a_query_takes_little_memory_and_time_whatever_its_body_says() {
     let server = TestServer::start().await;
     let search = |body: Vec<u8>, coding: &'static str| {
-        let call = server.client.call("POST", "/Patient/_search").header("Content-Encoding", coding);
+        let call =
+            server.client.call("POST", "/Patient/_search").header("Content-Encoding", coding);
         let call = call.header("Content-Type", "application/x-www-form-urlencoded");
         call.body(body).send()
     };

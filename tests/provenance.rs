@@ -94,7 +94,8 @@ async fn where_no_provenance_is_stored_none_is_taken() {
         let entry = r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
         format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entry}]}}"#)
     };
-    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"x"}}]}"#;
+    let meta =
+        r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"x"}}]}"#;
     for (name, request, body) in [
         ("transaction", "POST /", bundle("transaction")),
         ("batch", "POST /", bundle("batch")),
@@ -109,9 +110,8 @@ async fn where_no_provenance_is_stored_none_is_taken() {
             assert!(answer.text().contains("X-Provenance"), "{name}: {answer:?}");
         }
         assert_eq!(server.database.number(stored).await, before, "{name}");
-        let rows = format!(
-            "SELECT count(*) FROM ledger WHERE request_id = '{name}' AND outcome = 4"
-        );
+        let rows =
+            format!("SELECT count(*) FROM ledger WHERE request_id = '{name}' AND outcome = 4");
         assert_eq!(server.database.number(&rows).await, 2, "{name}");
     }
 }

@@ -390,7 +390,8 @@ mod tests {
     #[test]
     fn a_content_type_that_is_no_text_is_not_called_missing() {
         for (sent, told) in [(None, "missing"), (Some(&b"text/pl\xe9in"[..]), "no media type")] {
-            let sent = sent.map(|bytes| (CONTENT_TYPE, HeaderValue::from_bytes(bytes).expect("value")));
+            let sent =
+                sent.map(|bytes| (CONTENT_TYPE, HeaderValue::from_bytes(bytes).expect("value")));
             let refused = body(&sent.into_iter().collect());
             let text = match refused {
                 Err(Failure::UnsupportedMediaType(text)) => text,

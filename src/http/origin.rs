@@ -122,12 +122,11 @@ mod tests {
             (Some("localhost:1"), None, Some("same-origin"), true),
         ] {
             let headers = [(HOST, host), (ORIGIN, origin), (SEC_FETCH_SITE, site)];
-            let request = headers.into_iter().fold(Request::builder(), |request, header| {
-                match header {
+            let request =
+                headers.into_iter().fold(Request::builder(), |request, header| match header {
                     (name, Some(value)) => request.header(name, value),
                     (_, None) => request,
-                }
-            });
+                });
             let (parts, ()) = request.body(()).expect("request").into_parts();
             let cors = Cors::new(&["https://app.example.org".to_owned()]);
             let found = check(&parts, &cors, Some("https://fhir.example.org/r4"));

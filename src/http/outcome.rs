@@ -130,9 +130,7 @@ impl Failure {
             }
             Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception),
-            Self::TimedOut | Self::Unfinished => {
-                (StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout)
-            }
+            Self::TimedOut | Self::Unfinished => (StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout),
             Self::UnknownRoute(code, _) => (StatusCode::NOT_FOUND, *code),
             Self::UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported)

@@ -47,11 +47,7 @@ fn shape(exchange: &Exchange) -> Result<Shape, Error> {
     query::shape_of_one(&exchange.query)
 }
 
-fn shown(
-    exchange: &Exchange,
-    version: &Version,
-    shape: &Shape,
-) -> Result<Response<Body>, Failure> {
+fn shown(exchange: &Exchange, version: &Version, shape: &Shape) -> Result<Response<Body>, Failure> {
     let mut response = if condition::is_unchanged(&exchange.parts.headers, version) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
