@@ -18,6 +18,7 @@ fn answer(criterion: &mut Criterion) {
         version: VersionId(1),
         last_updated: Instant::from_micros(1_750_000_000_000_000),
         operation: Operation::Created,
+        is_relabeled: false,
         meta: None,
         body: Some(Bytes::from(text)),
     };

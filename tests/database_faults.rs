@@ -247,3 +247,37 @@ async fn a_key_that_is_taken_is_our_fault_and_not_another_writers() {
     // The key after it is free.
     there.post("/Patient", patient("x", "b")).await.expect(201);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_for_a_write_is_not_told_to_repeat_it() {
+    let server = TestServer::start_with(&[("http.request_timeout_s", "1")]).await;
+    server.client.put("/Patient/p", patient("p", "a")).await.expect(201);
+    let locker = connect(&server.database.superuser).await;
+    locker.batch_execute("BEGIN; LOCK TABLE res IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let transaction = transaction("t", "late");
+    let (create, update, bundle, read) = tokio::join!(
+        server.client.post("/Patient", patient("x", "late")),
+        server.client.put("/Patient/p", patient("p", "late")),
+        server.client.post("/", transaction),
+        server.client.get("/Patient/p"),
+    );
+    for answer in [create, update, bundle] {
+        let answer = answer.expect(504);
+        assert_eq!(answer.at("issue[0].code").as_deref(), Some("timeout"));
+        assert_eq!(answer.header("Retry-After"), None, "{answer:?}");
+        let text = answer.text();
+        assert!(text.contains("may be stored") && !text.contains("try again"), "{text}");
+    }
+    let read = read.expect(504);
+    assert!(read.text().contains("try again") && read.header("Retry-After").is_some(), "{read:?}");
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    // What was said is so.
+    let stored = "SELECT count(*) FROM res WHERE body -> 'name' -> 0 ->> 'family' = 'late'";
+    for _ in 0..100 {
+        if server.database.number(stored).await == 3 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} are stored", server.database.number(stored).await);
+}

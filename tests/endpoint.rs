@@ -11,7 +11,7 @@ use crate::harness::server::TestServer;
 #[tokio::test(flavor = "multi_thread")]
 async fn links_use_the_configured_base_whatever_the_host_header_says() {
     let server = TestServer::start_with(&[("http.base_url", "https://fhir.example.org/r4")]).await;
-    let call = server.client.call("POST", "/Patient").header("Host", "evil.example");
+    let call = server.client.call("POST", "/Patient").header("Host", "evil.localhost");
     let call = call.header("X-Forwarded-Host", "evil.example").header("X-Forwarded-Proto", "http");
     let answer = call.json(r#"{"resourceType":"Patient"}"#).send().await.expect(201);
     let location = answer.header("Location").unwrap();
@@ -61,6 +61,34 @@ async fn links_use_the_base_that_a_proxy_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_neither_writes_nor_reads_where_nobody_is_asked_who_they_are() {
+    let server = TestServer::start_with(&[("http.cors_origins", "https://app.example.org")]).await;
+    let evil = "https://evil.example";
+    for (id, method, url, name, value, status) in [
+        ("form", "POST", "/Binary", "Origin", evil, 403),
+        ("opaque", "POST", "/Binary", "Origin", "null", 403),
+        ("script", "GET", "/Binary", "Sec-Fetch-Site", "cross-site", 403),
+        ("rebound", "GET", "/Binary", "Host", "evil.example:8080", 403),
+        ("listed", "POST", "/Binary", "Origin", "https://app.example.org", 201),
+        ("named", "GET", "/Binary", "Host", "localhost:8080", 200),
+        ("own", "GET", "/Binary", "Sec-Fetch-Site", "same-origin", 200),
+    ] {
+        let call = server.client.call(method, url).header(name, value).header("X-Request-Id", id);
+        let answer = call.header("Content-Type", "text/plain").body("x").send().await;
+        assert_eq!(answer.status, status, "{id}: {answer:?}");
+        let rows = format!("SELECT count(*) FROM ledger WHERE request_id = '{id}' AND outcome = 4");
+        assert_eq!(server.database.number(&rows).await, i64::from(status == 403), "{id}");
+        if status == 403 {
+            assert_eq!(answer.at("issue[0].code").as_deref(), Some("forbidden"), "{answer:?}");
+        }
+    }
+    assert_eq!(server.database.number("SELECT count(*) FROM res").await, 1);
+    let preflight = server.client.call("OPTIONS", "/Patient").header("Origin", evil);
+    let preflight = preflight.header("Access-Control-Request-Method", "PUT").send().await;
+    assert_eq!(preflight.header("Access-Control-Allow-Origin"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ids_of_the_server_are_lower_case_uuids() {
     let server = TestServer::start().await;
     for order in ["time", "random"] {
@@ -102,6 +130,94 @@ async fn a_write_and_its_provenance_are_one_unit_of_work() {
     // Both are in the ledger, as what one request did.
     let groups = server.database.number("SELECT count(DISTINCT grp) FROM ledger").await;
     assert_eq!((groups, server.database.number("SELECT count(*) FROM ledger").await), (3, 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_binary_takes_it_gives_back() {
+    let server = TestServer::start().await;
+    for (data, content) in [
+        ("YQ==", Some("a")),
+        ("YR==", Some("a")),
+        ("YWJj\\n", Some("abc")),
+        ("YWJj\\r\\nYWJj", Some("abcabc")),
+        ("YW Jj", None),
+        ("YQ", None),
+    ] {
+        let body =
+            format!(r#"{{"resourceType":"Binary","contentType":"text/plain","data":"{data}"}}"#);
+        let answer = server.client.post("/Binary", body).await;
+        let Some(content) = content else {
+            assert_eq!(answer.status, 400, "{data}: {answer:?}");
+            continue;
+        };
+        let url = format!("/Binary/{}", answer.expect(201).id());
+        let call = server.client.call("GET", &url).header("Accept", "text/plain");
+        assert_eq!(call.send().await.expect(200).text(), content, "{data}");
+    }
+    // A patch that comes in a Binary is read alike: "[]  " with bits behind its last byte.
+    server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    for data in ["W10gIA==", "W10gIB=="] {
+        let binary = format!(
+            r#"{{"resourceType":"Binary","contentType":"application/json-patch+json","data":"{data}"}}"#
+        );
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{binary},
+                "request":{{"method":"PATCH","url":"Patient/p"}}}}]}}"#
+        );
+        server.client.post("/", bundle).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_whether_something_changed_hears_of_labels_too() {
+    let server = TestServer::start().await;
+    let put = async |active: bool| {
+        let body = format!(r#"{{"resourceType":"Patient","id":"p","active":{active}}}"#);
+        server.client.put("/Patient/p", body).await
+    };
+    put(true).await.expect(201);
+    put(false).await.expect(200);
+    let ask = async |url: &str, version: u32| {
+        let call = server.client.call("GET", url);
+        call.header("If-None-Match", &format!("W/\"{version}\"")).send().await
+    };
+    let entry = async || {
+        let request = r#"{"method":"GET","url":"Patient/p","ifNoneMatch":"W/\"2\""}"#;
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{request}}}]}}"#
+        );
+        let answer = server.client.post("/", bundle).await.expect(200);
+        answer.at("entry[0].response.status").unwrap()[..3].to_owned()
+    };
+    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"urn:x","code":"R"}]}}]}"#;
+    let old = "/Patient/p/_history/1";
+    for url in ["/Patient/p", "/Patient/p/_history/2"] {
+        ask(url, 2).await.expect(304);
+    }
+    ask(old, 1).await.expect(304);
+    assert_eq!(entry().await, "304");
+    let now = server.client.get("/Patient/p").await;
+    for change in ["add", "delete"] {
+        for (url, version) in [("/Patient/p", 2), (old, 1)] {
+            server.client.post(&format!("{url}/$meta-{change}"), meta).await.expect(200);
+            let answer = ask(url, version).await.expect(200);
+            assert_eq!(answer.text().contains("urn:x"), change == "add", "{answer:?}");
+            assert_eq!(answer.version(), u64::from(version));
+            let caching = answer.header("Cache-Control").unwrap();
+            assert!(caching.contains("no-cache") && !caching.contains("immutable"), "{caching}");
+        }
+        assert_eq!(entry().await, "200");
+        let since = server.client.call("GET", "/Patient/p");
+        let since = since.header("If-Modified-Since", &now.header("Last-Modified").unwrap());
+        since.send().await.expect(200);
+    }
+    // What made the versions is told as before, and the next one is as any other.
+    let history = server.client.get("/Patient/p/_history").await.expect(200);
+    assert_eq!(history.at("entry[0].request.method").as_deref(), Some("PUT"), "{history:?}");
+    assert_eq!(history.at("entry[1].response.status").as_deref(), Some("201 Created"));
+    put(true).await.expect(200);
+    ask("/Patient/p", 3).await.expect(304);
+    ask("/Patient/p/_history/2", 2).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,11 @@
 //! What one caller asks for does not take the server away from others.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -196,6 +199,24 @@ async fn the_character_of_nothing_is_refused_and_recorded() {
     let call = call.header("If-None-Exist", "code=%00");
     call.json(OBSERVATION).send().await.expect(400);
     assert_eq!(refused("criteria").await, 1);
+    server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    let json = "application/fhir+json";
+    let patch = "application/json-patch+json";
+    for (id, method, url, kind, body) in [
+        ("type", "POST", "/Patient", json, r#"{"resourceType":"Pat\u0000ient"}"#),
+        ("kind", "PUT", "/Patient/p", json, r#"{"resourceType":"\u0000","id":"p"}"#),
+        ("test", "PATCH", "/Patient/p", patch, r#"[{"op":"test","path":"/a\u0000","value":1}]"#),
+        ("from", "PATCH", "/Patient/p", patch, r#"[{"op":"remove","path":"/x\u0000"}]"#),
+        ("op", "PATCH", "/Patient/p", patch, r#"[{"op":"\u0000","path":"/active"}]"#),
+    ] {
+        // XML has no such character, so it must not get into an outcome either.
+        let call = server.client.call(method, url).header("X-Request-Id", id);
+        let call = call.header("Content-Type", kind).header("Accept", "application/fhir+xml");
+        let answer = call.body(body).send().await.expect(400);
+        assert!(!answer.text().contains(['\0', '\u{fffd}']), "{id}: {answer:?}");
+        assert!(answer.header("Content-Type").unwrap().contains("xml"), "{id}: {answer:?}");
+        assert_eq!(refused(id).await, 1, "{id}");
+    }
     server.stop().await;
 }
 
@@ -230,4 +251,32 @@ async fn what_changed_since_a_moment_is_found_by_an_index() {
         seen += 1;
     }
     assert_eq!(seen, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_takes_little_memory_and_time_whatever_its_body_says() {
+    let server = TestServer::start().await;
+    let search = |body: Vec<u8>, coding: &'static str| {
+        let call =
+            server.client.call("POST", "/Patient/_search").header("Content-Encoding", coding);
+        let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+        call.body(body).send()
+    };
+    let parameters = |count: usize| "a=b&".repeat(count).into_bytes();
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+    bomb.write_all(&parameters(2_000_000)).unwrap();
+    let bomb = bomb.finish().unwrap();
+    let began = Instant::now();
+    let answer = search(bomb, "gzip").await.expect(413);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-long"));
+    let answer = search(parameters(200_000), "identity").await.expect(400);
+    assert_eq!(answer.at("issue[0].code").as_deref(), Some("too-costly"));
+    let url = format!("Patient?{}", "a=b&".repeat(1_001));
+    let entry = format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
+    let bundle = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
+    let answer = server.client.post("/", bundle).await.expect(200);
+    let code = answer.at("entry[0].response.outcome.issue[0].code");
+    assert_eq!(code.as_deref(), Some("too-costly"), "{answer:?}");
+    server.stop().await;
 }

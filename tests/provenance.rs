@@ -83,3 +83,35 @@ async fn without_a_new_version_or_with_a_bad_provenance_nothing_is_stored() {
     twice.header("X-Provenance", GOOD).json(other).send().await.expect(400);
     assert_eq!(server.database.number(stored).await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_provenance_is_stored_none_is_taken() {
+    let server = TestServer::start().await;
+    server.client.put("/Patient/p", P).await.expect(201);
+    let stored = "SELECT count(*) + sum(vid) FROM res";
+    let before = server.database.number(stored).await;
+    let bundle = |kind: &str| {
+        let entry = r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+        format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entry}]}}"#)
+    };
+    let meta =
+        r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"x"}}]}"#;
+    for (name, request, body) in [
+        ("transaction", "POST /", bundle("transaction")),
+        ("batch", "POST /", bundle("batch")),
+        ("delete", "DELETE /Patient/p", String::new()),
+        ("delete-by", "DELETE /Patient?active=true", String::new()),
+        ("meta-add", "POST /Patient/p/$meta-add", meta.to_owned()),
+        ("meta-delete", "POST /Patient/p/$meta-delete", meta.to_owned()),
+    ] {
+        for with in [GOOD, "{"] {
+            let answer = write(&server, name, request, &body, with).await.expect(400);
+            assert_eq!(answer.at("issue[0].code").as_deref(), Some("not-supported"), "{name}");
+            assert!(answer.text().contains("X-Provenance"), "{name}: {answer:?}");
+        }
+        assert_eq!(server.database.number(stored).await, before, "{name}");
+        let rows =
+            format!("SELECT count(*) FROM ledger WHERE request_id = '{name}' AND outcome = 4");
+        assert_eq!(server.database.number(&rows).await, 2, "{name}");
+    }
+}

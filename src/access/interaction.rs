@@ -66,6 +66,12 @@ kinds! {
 }
 
 impl Kind {
+    /// Whether it may change what is stored.
+    pub fn is_write(self) -> bool {
+        let of_others = matches!(self, Self::Batch | Self::Reindex | Self::Transaction);
+        of_others || matches!(self.action(), 'C' | 'U' | 'D')
+    }
+
     /// This kind of interaction with `resource_type`.
     pub fn of(self, resource_type: ResourceType) -> Interaction {
         Interaction { kind: self, resource_type: Some(resource_type) }

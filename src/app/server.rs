@@ -15,6 +15,7 @@ use crate::config::{Config, Ids};
 use crate::engine::{Engine, Lookups, PageSize, Settings};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
+use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::http;
 use crate::http::listener::{self, Limits, Ready};
@@ -32,9 +33,6 @@ use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
 use super::telemetry;
 use super::terminology::Keeper;
-
-/// Longest URL that is read, in bytes.
-const MAX_URL_BYTES: usize = 32 * 1024;
 
 /// Connections of the listener for health and metrics.
 const ADMIN_CONNECTIONS: u32 = 64;

@@ -23,7 +23,12 @@ impl EntityTag {
     /// # Errors
     /// What is wrong with the text.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
-        text.split(',').map(|tag| Self::parse(tag.trim())).collect()
+        let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        // Empty items of a list are no items (RFC 9110 5.6.1), but there must be one.
+        if items().next().is_none() {
+            return Err(format!("{text:?} has no entity tag"));
+        }
+        items().map(Self::parse).collect()
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -100,6 +105,21 @@ pub fn criteria(text: &str, resource_type: ResourceType) -> Result<Query, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_tags_may_have_empty_items() {
+        let version = |number| EntityTag::Version(VersionId(number));
+        for (text, expected) in [
+            ("W/\"1\", \"2\"", Some(vec![version(1), version(2)])),
+            ("W/\"2\",", Some(vec![version(2)])),
+            ("*", Some(vec![EntityTag::Any])),
+            ("", None),
+            (",", None),
+            ("2", None),
+        ] {
+            assert_eq!(EntityTag::parse_list(text).ok(), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn criteria_stand_alone_or_behind_the_type() {

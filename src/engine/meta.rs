@@ -174,7 +174,7 @@ impl Engine {
             patients: found.patients.clone(),
             entities: Vec::new(),
         };
-        let changed = Version { meta: text.clone(), ..found.version.clone() };
+        let changed = Version { meta: text.clone(), is_relabeled: true, ..found.version.clone() };
         if text != found.version.meta {
             let found = (found, version.is_some());
             tx.set_meta(found, text, uses, self.clock.now(), permit)?;

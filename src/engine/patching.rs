@@ -1,12 +1,10 @@
 //! patch: `PATCH [type]/[id]`. The three formats are in [`super::patch`]; here is the interaction.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
+use crate::fhir::primitive;
 use crate::fhir::{Identity, IssueCode, Operation, ResourceType};
 use crate::store::WriteTx;
 
@@ -104,10 +102,8 @@ pub(super) fn of_entry(resource: &Value<'_>) -> Result<Patch<'static>, Error> {
                 let text = format!("a Binary of {content_type:?} is no patch");
                 return Err(Error::invalid(IssueCode::NotSupported, text));
             }
-            let data: String =
-                resource.str_at("data").unwrap_or_default().split_whitespace().collect();
-            let bytes = BASE64_STANDARD
-                .decode(data)
+            let data = resource.str_at("data").unwrap_or_default();
+            let bytes = primitive::base64_content(data)
                 .map_err(|error| Error::invalid(IssueCode::Value, error.to_string()))?;
             let patch = json::parse(&bytes)
                 .map_err(|error| Error::invalid(IssueCode::Structure, error.to_string()))?;

@@ -128,7 +128,7 @@ pub(super) fn check_type(resource_type: ResourceType, value: &Value<'_>) -> Resu
     match value.str_at("resourceType") {
         Some(name) if name == resource_type.as_str() => Ok(()),
         Some(name) => {
-            let text = format!("the body is a {name}, the URL asks for a {resource_type}");
+            let text = format!("the body is a {name:?}, the URL asks for a {resource_type}");
             Err(Error::invalid(IssueCode::Invalid, text))
         }
         None => {

@@ -103,6 +103,7 @@ impl Engine {
             version: number,
             last_updated,
             operation,
+            is_relabeled: false,
             meta: meta.clone(),
             body: Some(body.clone()),
         };

@@ -14,6 +14,12 @@ use super::IssueCode;
 /// Parameters that any interaction takes: they are about the form of its answer.
 const GENERAL: [&str; 5] = ["_elements", "_format", "_pretty", "_summary", "_total"];
 
+/// Longest path and query, in bytes: of a request's URL, and of a URL that a Bundle asks by.
+pub const MAX_URL_BYTES: usize = 32 * 1024;
+
+/// Most parameters of one query: each takes many times the memory of its text.
+const MOST_PARAMETERS: usize = 1_000;
+
 /// The parameters of a request, decoded.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Query(Vec<(String, String)>);
@@ -27,6 +33,9 @@ pub enum InvalidQuery {
     /// A character that no text of FHIR has.
     #[error("{0:?} has the character U+0000")]
     Nothing(String),
+    /// More parameters than are read.
+    #[error("more parameters than the {MOST_PARAMETERS} that are allowed")]
+    TooMany,
     /// A parameter that may stand once stands twice.
     #[error("{0} may stand once only")]
     Repeated(String),
@@ -40,6 +49,7 @@ impl InvalidQuery {
     pub fn code(&self) -> IssueCode {
         match self {
             Self::Encoding(_) | Self::Nothing(_) | Self::Repeated(_) => IssueCode::Invalid,
+            Self::TooMany => IssueCode::TooCostly,
             Self::Unknown(_) => IssueCode::NotSupported,
         }
     }
@@ -49,9 +59,13 @@ impl Query {
     /// Decodes `name=value&name=value`: `+` is a space, `%XX` are bytes of UTF-8.
     ///
     /// # Errors
-    /// [`InvalidQuery::Encoding`], [`InvalidQuery::Nothing`].
+    /// [`InvalidQuery::Encoding`], [`InvalidQuery::Nothing`], [`InvalidQuery::TooMany`].
     pub fn parse(text: &str) -> Result<Self, InvalidQuery> {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let pairs = || text.split('&').filter(|pair| !pair.is_empty());
+        if pairs().nth(MOST_PARAMETERS).is_some() {
+            return Err(InvalidQuery::TooMany);
+        }
+        let pairs = pairs().map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Ok((decode(name, true)?.into_owned(), decode(value, true)?.into_owned()))
         });
@@ -178,6 +192,13 @@ mod tests {
         for text in ["a=%00", "a=b%00c", "%00=a", "a=\0", "a=+\0"] {
             assert!(matches!(Query::parse(text), Err(InvalidQuery::Nothing(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_query_has_a_bound_on_its_parameters() {
+        let text = |count: usize| "a=b&".repeat(count);
+        assert_eq!(query(&text(MOST_PARAMETERS)).iter().count(), MOST_PARAMETERS);
+        assert_eq!(Query::parse(&text(MOST_PARAMETERS + 1)), Err(InvalidQuery::TooMany));
     }
 
     #[test]

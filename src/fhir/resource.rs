@@ -70,6 +70,8 @@ pub struct Version {
     pub last_updated: Instant,
     /// What made it.
     pub operation: Operation,
+    /// Whether `meta` was changed in place since: who has this version may have it as it was before.
+    pub is_relabeled: bool,
     /// `meta` without versionId and lastUpdated, a JSON object; `None` when there is nothing else.
     pub meta: Option<Bytes>,
     /// The resource without resourceType, id and meta, a JSON object; `None` for a deletion.
@@ -136,6 +138,7 @@ mod tests {
             version: VersionId(2),
             last_updated: Instant::from_micros(0),
             operation: Operation::Updated,
+            is_relabeled: false,
             meta: meta.map(Bytes::from),
             body: Some(Bytes::from(body)),
         };

@@ -1,6 +1,8 @@
 //! The index itself: its files, who writes and who searches.
 
+use std::fs::Permissions;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -348,6 +350,8 @@ fn clear_away(folder: &Path) -> Result<(), FullTextError> {
 
 fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, TantivyError> {
     std::fs::create_dir_all(folder)?;
+    // The words of all records: the files in it are made as open as the user's mask says.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     let (schema, fields) = schema();
     let words = TokenizerManager::default();
     words.register("words", analyzer);

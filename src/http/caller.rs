@@ -21,6 +21,11 @@ pub trait Authenticator: Send + Sync {
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Result<Principal, Error>>;
 
+    /// Whether it lets in whoever reaches the listener: then pages of other sites must be kept out.
+    fn is_open(&self) -> bool {
+        false
+    }
+
     /// What every answer must say about how callers are known, as a `Warning` header.
     fn warning(&self) -> Option<HeaderValue> {
         None
@@ -40,6 +45,10 @@ impl Default for Open {
 impl Authenticator for Open {
     fn authenticate<'a>(&'a self, _: &'a HeaderMap) -> BoxFuture<'a, Result<Principal, Error>> {
         Box::pin(future::ready(Ok(self.0.clone())))
+    }
+
+    fn is_open(&self) -> bool {
+        true
     }
 
     fn warning(&self) -> Option<HeaderValue> {

@@ -7,7 +7,7 @@ use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_
 use crate::engine::condition::{self, Condition, EntityTag};
 use crate::error::Error;
 use crate::fhir::query::Query;
-use crate::fhir::{Instant, IssueCode, ResourceType, VersionId};
+use crate::fhir::{Instant, IssueCode, ResourceType, Version};
 
 /// `If-None-Exist`
 pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
@@ -45,18 +45,20 @@ pub fn if_none_exist(
     condition::criteria(text, resource_type).map(Some).map_err(|text| invalid(&text))
 }
 
-/// Whether a read answers 304: the client has `version`, made at `last_updated`, already.
+/// Whether a read answers 304: the client has `version` already, with the labels that it has now.
 ///
 /// Tags compare weakly, times at whole seconds; `If-None-Match` wins; what cannot be read is
 /// as if it was not sent.
-pub fn is_unchanged(headers: &HeaderMap, version: VersionId, last_updated: Instant) -> bool {
+pub fn is_unchanged(headers: &HeaderMap, version: &Version) -> bool {
     if headers.contains_key(IF_NONE_MATCH) {
         let tags = tags(headers, &IF_NONE_MATCH).unwrap_or_default();
-        return tags.contains(&EntityTag::Any) || tags.contains(&EntityTag::Version(version));
+        let has_it = tags.contains(&EntityTag::Version(version.version)) && !version.is_relabeled;
+        return has_it || tags.contains(&EntityTag::Any);
     }
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
     since.and_then(Instant::from_http_date).is_some_and(|since| {
-        last_updated.as_micros().div_euclid(1_000_000) <= since.as_micros().div_euclid(1_000_000)
+        let second = |instant: Instant| instant.as_micros().div_euclid(1_000_000);
+        second(version.last_updated) <= second(since) && !version.is_relabeled
     })
 }
 
@@ -70,17 +72,22 @@ pub fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
-/// The entity tags of every header `name`; empty when it was not sent.
+/// The entity tags of every header `name`; empty when it was not sent. Empty items of a list are no
+/// items (RFC 9110 5.6.1), but a header needs one.
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<EntityTag>, Error> {
+    let invalid = |item: &str| {
+        let text = format!("{name}: {item:?} is not an entity tag such as W/\"3\"");
+        Error::invalid(IssueCode::Invalid, text)
+    };
     let mut found = Vec::new();
     for value in headers.get_all(name) {
         let text = value.to_str().unwrap_or("\u{fffd}");
-        for item in text.split(',') {
-            found.push(tag(item.trim()).ok_or_else(|| {
-                let text = format!("{name}: {item:?} is not an entity tag such as W/\"3\"");
-                Error::invalid(IssueCode::Invalid, text)
-            })?);
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            found.push(tag(item).ok_or_else(|| invalid(item))?);
         }
+    }
+    if found.is_empty() && headers.contains_key(name) {
+        return Err(invalid(""));
     }
     Ok(found)
 }
@@ -99,6 +106,8 @@ fn tag(item: &str) -> Option<EntityTag> {
 mod tests {
     use axum::http::HeaderValue;
 
+    use crate::fhir::{Identity, Operation, VersionId};
+
     use super::*;
 
     fn headers(sent: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -114,6 +123,10 @@ mod tests {
             ("\"3\"", Some(vec![version(3)])),
             ("W/\"1\", W/\"2\"", Some(vec![version(1), version(2)])),
             ("*", Some(vec![EntityTag::Any])),
+            ("W/\"2\",", Some(vec![version(2)])),
+            (", W/\"1\" ,, W/\"2\"", Some(vec![version(1), version(2)])),
+            (",", None),
+            (" , ", None),
             ("\"abc\"", None),
             ("\"-1\"", None),
             ("3", None),
@@ -155,8 +168,21 @@ mod tests {
                 false,
             ),
         ] {
-            let found = is_unchanged(&headers(&sent), VersionId(2), last_updated);
-            assert_eq!(found, unchanged, "{sent:?}");
+            let id = "p1".parse().expect("id");
+            let mut version = Version {
+                identity: Identity { resource_type: ResourceType::PATIENT, id },
+                version: VersionId(2),
+                last_updated,
+                operation: Operation::Updated,
+                is_relabeled: false,
+                meta: None,
+                body: None,
+            };
+            assert_eq!(is_unchanged(&headers(&sent), &version), unchanged, "{sent:?}");
+            // Its tag does not tell the labels of before from those of now; that it exists holds.
+            version.is_relabeled = true;
+            let exists = sent.iter().any(|(_, text)| *text == "*");
+            assert_eq!(is_unchanged(&headers(&sent), &version), exists, "relabeled: {sent:?}");
         }
     }
 

@@ -42,6 +42,14 @@ impl Cors {
         Self::Listed(values.collect())
     }
 
+    /// Whether the page at `origin` may call.
+    pub(super) fn allows(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(listed) => listed.contains(origin),
+        }
+    }
+
     /// Whether a request is a preflight of the protocol, not merely OPTIONS.
     pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         *method == Method::OPTIONS
@@ -59,9 +67,9 @@ impl Cors {
         let Some(origin) = origin else { return };
         let allowed = match self {
             Self::Any => HeaderValue::from_static("*"),
-            Self::Listed(listed) => {
+            Self::Listed(_) => {
                 headers.append(VARY, HeaderValue::from_static("Origin"));
-                if !listed.contains(origin) {
+                if !self.allows(origin) {
                     return;
                 }
                 origin.clone()

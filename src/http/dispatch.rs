@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::query::Query;
 
@@ -24,7 +25,7 @@ use super::outcome::Failure;
 use super::prefer::Preferences;
 use super::server::Server;
 use super::table::{Answer, Found, Handler, Target};
-use super::{caller, compression, negotiation, task};
+use super::{caller, compression, negotiation, origin, task};
 
 /// Largest headers of a request. The listener reads more than that, so that who sends somewhat too
 /// much gets an answer and not a cut connection.
@@ -120,13 +121,8 @@ async fn route(
         failure.log(id.to_str().unwrap_or_default());
         (row, failure.to_response(form, server.schema()))
     };
-    let limit = server.settings.max_url_bytes;
-    if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > limit) {
-        return fail(None, Failure::UriTooLong(limit));
-    }
-    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    if parts.headers.iter().map(size).sum::<usize>() > MAX_HEAD_BYTES {
-        return fail(None, Failure::HeadersTooLarge(MAX_HEAD_BYTES));
+    if let Err(failure) = check_size(&parts, server.settings.max_url_bytes) {
+        return fail(None, failure);
     }
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
         return (None, options(HeaderValue::from_static("OPTIONS")));
@@ -146,7 +142,9 @@ async fn route(
         }
         Err(failure) => return fail(None, failure),
     };
-    let answer: Answer = match server.table.routes()[row].handler {
+    let route = &server.table.routes()[row];
+    let writes = route.interaction.is_some_and(Kind::is_write);
+    let answer: Answer = match route.handler {
         Handler::Plain(handler) => handler(server.clone(), parts),
         Handler::Fhir(_) => {
             let start = Start { server: server.clone(), parts, body, target, accepted };
@@ -160,8 +158,22 @@ async fn route(
             let allow = server.table.allow_without(row);
             fail(Some(row), Failure::MethodNotAllowed { allow, text })
         }
+        // The task goes on: who asks again without a look may have it twice.
+        Err(Failure::TimedOut) if writes => fail(Some(row), Failure::Unfinished),
         Err(failure) => fail(Some(row), failure),
     }
+}
+
+/// The bounds on the URL and the headers.
+fn check_size(parts: &request::Parts, max_url_bytes: usize) -> Result<(), Failure> {
+    if parts.uri.path_and_query().is_some_and(|text| text.as_str().len() > max_url_bytes) {
+        return Err(Failure::UriTooLong(max_url_bytes));
+    }
+    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    if parts.headers.iter().map(size).sum::<usize>() > MAX_HEAD_BYTES {
+        return Err(Failure::HeadersTooLarge(MAX_HEAD_BYTES));
+    }
+    Ok(())
 }
 
 fn options(allow: HeaderValue) -> Response<Body> {
@@ -191,7 +203,14 @@ impl Start {
         let interaction = crate::access::Interaction { kind, resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
         let preferences = Preferences::read(&parts.headers);
-        let attempt = match Query::parse(parts.uri.query().unwrap_or_default()) {
+        let read = || -> Result<Query, Failure> {
+            if server.authenticator.is_open() {
+                let base = server.settings.base_url.as_deref();
+                origin::check(&parts, &server.cors, base)?;
+            }
+            Ok(Query::parse(parts.uri.query().unwrap_or_default()).map_err(Error::from)?)
+        };
+        let attempt = match read() {
             Ok(query) => {
                 let caller = caller.clone();
                 let server = server.clone();
@@ -199,7 +218,7 @@ impl Start {
                     Exchange { server, parts, body, target, query, preferences, caller, accepted };
                 handler(exchange).await
             }
-            Err(fault) => Err(Error::from(fault).into()),
+            Err(failure) => Err(failure),
         };
         let Err(failure) = attempt else { return attempt };
         if let Some(error) = failure.unrecorded() {

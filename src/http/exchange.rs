@@ -126,8 +126,14 @@ impl Exchange {
     /// # Errors
     /// Those of reading, its bound and its coding.
     pub async fn read_body(&mut self) -> Result<Bytes, Failure> {
+        self.read_at_most(self.server.settings.max_body_bytes).await
+    }
+
+    /// The same where less than any body may have is enough.
+    pub(super) async fn read_at_most(&mut self, bytes: usize) -> Result<Bytes, Failure> {
         let body = std::mem::take(&mut self.body);
-        body::read(body, &self.parts.headers, self.server.settings.max_body_bytes).await
+        let limit = bytes.min(self.server.settings.max_body_bytes);
+        body::read(body, &self.parts.headers, limit).await
     }
 
     /// Parses a resource's text.

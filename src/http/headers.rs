@@ -48,24 +48,10 @@ pub fn set_version(headers: &mut HeaderMap, version: &Version) {
     headers.insert(LAST_MODIFIED, http_date(version.last_updated));
 }
 
-/// How long an answer may be kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Keeping {
-    /// For ever, by this client: it can never change.
-    Immutable,
-    /// By this client, to be asked again each time.
-    Revalidate,
-}
-
-/// Sets `Cache-Control` and `Vary` of an answer to a GET.
-pub fn set_caching(headers: &mut HeaderMap, keeping: Keeping) {
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static(match keeping {
-            Keeping::Immutable => "private, max-age=31536000, immutable",
-            Keeping::Revalidate => "private, no-cache",
-        }),
-    );
+/// Sets `Cache-Control` and `Vary` of an answer to a GET: this client may keep it, and asks again each
+/// time. Old versions too: `$meta-add` and `$meta-delete` change their labels.
+pub fn set_caching(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(VARY, VARY_ON);
 }
 

@@ -25,6 +25,7 @@ mod health;
 pub mod listener;
 mod meters;
 pub mod negotiation;
+mod origin;
 pub mod outcome;
 pub mod prefer;
 pub mod query;

@@ -259,8 +259,9 @@ fn one_version(headers: &HeaderMap) -> Result<(), Failure> {
 /// FHIR version.
 pub fn body(headers: &HeaderMap) -> Result<Format, Failure> {
     let Some(content_type) = ContentType::read(headers) else {
-        let text = "Content-Type is missing: application/fhir+json or application/fhir+xml";
-        return Err(Failure::UnsupportedMediaType(text.to_owned()));
+        let what = if headers.contains_key(CONTENT_TYPE) { "no media type" } else { "missing" };
+        let text = format!("Content-Type is {what}: application/fhir+json or application/fhir+xml");
+        return Err(Failure::UnsupportedMediaType(text));
     };
     let Some(media_type) = MediaType::from_name(content_type.name) else {
         let text = format!(
@@ -383,6 +384,20 @@ mod tests {
             }
             let found = body(&headers).map_err(|failure| failure.status().as_u16());
             assert_eq!(found, expected, "{content_type:?} {accepted:?}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_that_is_no_text_is_not_called_missing() {
+        for (sent, told) in [(None, "missing"), (Some(&b"text/pl\xe9in"[..]), "no media type")] {
+            let sent =
+                sent.map(|bytes| (CONTENT_TYPE, HeaderValue::from_bytes(bytes).expect("value")));
+            let refused = body(&sent.into_iter().collect());
+            let text = match refused {
+                Err(Failure::UnsupportedMediaType(text)) => text,
+                other => panic!("{other:?}"),
+            };
+            assert!(text.contains(told), "{text}");
         }
     }
 }

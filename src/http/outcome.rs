@@ -21,6 +21,8 @@ use super::headers;
 /// Why a request was not served.
 #[derive(Debug)]
 pub enum Failure {
+    /// Nobody is asked who they are, and this comes from a page of another site.
+    ForeignPage(String),
     /// The headers are larger than this many bytes.
     HeadersTooLarge(usize),
     /// The interaction failed; the engine put that on record.
@@ -38,8 +40,10 @@ pub enum Failure {
     Panicked,
     /// The request was refused before it became an interaction; not on record yet.
     Request(Error),
-    /// The answer took too long.
+    /// The answer took too long; nothing is changed by asking again.
     TimedOut,
+    /// The answer to a write took too long: it goes on, and may be stored.
+    Unfinished,
     /// No such route; the issue code tells an unknown name from something not offered.
     UnknownRoute(IssueCode, String),
     /// The body's media type, charset or coding is not read.
@@ -116,6 +120,7 @@ impl Failure {
 
     fn classify(&self) -> (StatusCode, IssueCode) {
         match self {
+            Self::ForeignPage(_) => (StatusCode::FORBIDDEN, IssueCode::Forbidden),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, IssueCode::TooLong)
             }
@@ -125,7 +130,7 @@ impl Failure {
             }
             Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception),
-            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout),
+            Self::TimedOut | Self::Unfinished => (StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout),
             Self::UnknownRoute(code, _) => (StatusCode::NOT_FOUND, *code),
             Self::UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported)
@@ -138,12 +143,16 @@ impl Failure {
         let text = match self {
             Self::HeadersTooLarge(limit) => format!("the headers are larger than {limit} bytes"),
             Self::Interaction(error) | Self::Request(error) => return issues(error),
-            Self::MethodNotAllowed { text, .. }
+            Self::ForeignPage(text)
+            | Self::MethodNotAllowed { text, .. }
             | Self::NotAcceptable(text)
             | Self::UnknownRoute(_, text)
             | Self::UnsupportedMediaType(text) => text.clone(),
             Self::Panicked => "internal error".to_owned(),
             Self::TimedOut => "the answer took too long; try again or ask for less".to_owned(),
+            Self::Unfinished => "the answer took too long: the write may be stored all the same; \
+                                 look before you repeat it"
+                .to_owned(),
             Self::UriTooLong(limit) => format!("the URL is longer than {limit} bytes"),
         };
         vec![Issue::error(self.classify().1, text)]
@@ -156,12 +165,14 @@ impl Failure {
             | Self::Interaction(_)
             | Self::Panicked
             | Self::TimedOut
+            | Self::Unfinished
             | Self::UriTooLong(_) => return None,
             Self::Request(Error::Invalid(issues)) => return Some(Error::Invalid(issues.clone())),
             Self::Request(Error::TooLarge(text)) => return Some(Error::TooLarge(text.clone())),
             Self::Request(Error::NotFound(text)) => return Some(Error::NotFound(text.clone())),
             Self::Request(error) => error.to_string(),
-            Self::MethodNotAllowed { text, .. }
+            Self::ForeignPage(text)
+            | Self::MethodNotAllowed { text, .. }
             | Self::NotAcceptable(text)
             | Self::UnknownRoute(_, text)
             | Self::UnsupportedMediaType(text) => text.clone(),
@@ -176,7 +187,9 @@ impl Failure {
             Self::Panicked => {
                 return tracing::error!(request.id = request_id, "a handler panicked");
             }
-            Self::TimedOut => return tracing::warn!(request.id = request_id, "timed out"),
+            Self::TimedOut | Self::Unfinished => {
+                return tracing::warn!(request.id = request_id, "timed out");
+            }
             _ => return,
         };
         match innermost(error) {

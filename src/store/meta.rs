@@ -200,11 +200,13 @@ pub(super) struct MetaChange {
     is_of_version: bool,
 }
 
-const CHANGE_CURRENT: &str = "WITH changed AS (UPDATE res SET meta = $4, xid = pg_current_xact_id() \
+/// `op` becomes a small letter: the mark of a version whose `meta` is not as it was made.
+const CHANGE_CURRENT: &str = "WITH changed AS (UPDATE res SET meta = $4, op = lower(op::text)::\"char\", \
+    xid = pg_current_xact_id() \
     WHERE rid = $1 AND dk = $2 AND vid = $3 AND xid = $5 RETURNING rid, dk, vid, rt) \
     INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6::timestamptz, rid, dk, vid, rt, 'M' FROM changed";
 
-const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4 \
+const CHANGE_OLD: &str = "WITH changed AS (UPDATE hist SET meta = $4, op = lower(op::text)::\"char\" \
     WHERE rid = $1 AND dk = $2 AND vid = $3 AND meta IS NOT DISTINCT FROM $5::jsonb RETURNING rid, dk, vid, rt) \
     INSERT INTO feed (at, rid, dk, vid, rt, op) SELECT $6::timestamptz, rid, dk, vid, rt, 'M' FROM changed";
 

@@ -135,8 +135,9 @@ pub(super) fn version(row: &Row, at: usize, identity: Identity) -> Result<Versio
         let text: Option<JsonText<'_>> = row.try_get(column).map_err(failure::error)?;
         Ok(text.map(|text| Bytes::copy_from_slice(text.0)))
     };
-    let operation: i8 = row.try_get(at + 2).map_err(failure::error)?;
-    let operation = Operation::from_code(operation.cast_unsigned())
+    let code: i8 = row.try_get(at + 2).map_err(failure::error)?;
+    let code = code.cast_unsigned();
+    let operation = Operation::from_code(code.to_ascii_uppercase())
         .ok_or_else(|| Error::internal("a stored operation is unknown"))?;
     let updated: Timestamptz = row.try_get(at + 1).map_err(failure::error)?;
     Ok(Version {
@@ -144,6 +145,7 @@ pub(super) fn version(row: &Row, at: usize, identity: Identity) -> Result<Versio
         version: VersionId(row.try_get(at).map_err(failure::error)?),
         last_updated: updated.0,
         operation,
+        is_relabeled: code.is_ascii_lowercase(),
         meta: text(at + 3)?,
         body: text(at + 4)?,
     })

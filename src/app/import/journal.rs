@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::hash::Hash;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -45,7 +46,9 @@ impl Journal {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
         }
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        // It names files and what was in them.
+        let options = &mut OpenOptions::new();
+        let mut file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
         let mut known = HashMap::new();
         let mut is_torn = false;
         for line in BufReader::new(&file).split(b'\n') {
@@ -120,6 +123,8 @@ fn read_line(line: &[u8]) -> Option<(u128, Known)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::source::Kind;
     use super::*;
 
@@ -140,6 +145,8 @@ mod tests {
         let mut journal = Journal::open(&path).unwrap();
         journal.record(&file(1), "x", &[]).unwrap();
         journal.record(&file(1), "y", &[3, 7]).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "others read it");
         let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
         torn.write_all(b"{\"file\":\"a b.js").unwrap();
         drop(journal);

@@ -244,11 +244,12 @@ pub(super) fn unless_known(
     let has_it = |tag: &EntityTag| match tag {
         EntityTag::Any => true,
         EntityTag::Other => false,
-        EntityTag::Version(known) => *known == version.version,
+        EntityTag::Version(known) => *known == version.version && !version.is_relabeled,
     };
     let is_known = if condition.if_none_match.is_empty() {
         let updated = version.last_updated.as_micros().div_euclid(1_000_000);
-        modified_since.is_some_and(|since| updated <= since.as_micros().div_euclid(1_000_000))
+        let is_old = |since: Instant| updated <= since.as_micros().div_euclid(1_000_000);
+        !version.is_relabeled && modified_since.is_some_and(is_old)
     } else {
         condition.if_none_match.iter().any(has_it)
     };

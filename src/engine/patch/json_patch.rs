@@ -142,8 +142,10 @@ fn unescape(token: &str) -> Result<String, Fault> {
     Ok(out)
 }
 
+/// A path for an outcome: what a client sent may be no text.
 fn show(path: &[String]) -> String {
-    path.iter().fold(String::new(), |text, step| text + "/" + step)
+    let text = path.iter().fold(String::new(), |text, step| text + "/" + step);
+    text.escape_debug().to_string()
 }
 
 /// Refuses the whole document and what the server owns; `meta` as a whole holds such things.

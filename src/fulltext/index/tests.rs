@@ -264,3 +264,15 @@ fn stems_are_found_where_the_language_is_set() {
         assert_eq!(found(&index, &FullTextField::Content, query), expected, "{query}");
     }
 }
+
+#[test]
+fn the_words_are_for_nobody_else_on_the_machine() {
+    let folder = Folder::new("closed");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    std::fs::set_permissions(&folder.0, Permissions::from_mode(0o755)).unwrap();
+    for _ in ["one of an older version", "again"] {
+        drop(FullText::open(folder.options()).unwrap());
+        let mode = std::fs::metadata(&folder.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}

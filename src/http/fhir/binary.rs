@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
+use crate::fhir::primitive;
 use crate::fhir::{IssueCode, LogicalId, ResourceType, Version};
 use crate::http::exchange::Exchange;
 use crate::http::headers::X_SECURITY_CONTEXT;
@@ -70,8 +71,8 @@ pub(super) fn raw(
     if !wants_content(&exchange.parts.headers, content_type) {
         return Ok(None);
     }
-    let data: String = binary.str_at("data").unwrap_or_default().split_whitespace().collect();
-    let content = BASE64_STANDARD.decode(data).map_err(Error::internal)?;
+    let data = binary.str_at("data").unwrap_or_default();
+    let content = primitive::base64_content(data).map_err(Error::internal)?;
     let mut response = Response::new(Body::from(content));
     let headers = response.headers_mut();
     let unknown = HeaderValue::from_static("application/octet-stream");

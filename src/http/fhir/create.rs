@@ -83,7 +83,8 @@ fn check_type(value: &Value<'_>, resource_type: ResourceType) -> Result<(), Erro
             return Ok(());
         }
         (Value::Object(_), Some(Value::String(name))) => {
-            format!("the body is a {name:.80}, the URL says {resource_type}")
+            let name: String = name.chars().take(80).collect();
+            format!("the body is a {name:?}, the URL says {resource_type}")
         }
         (Value::Object(_), Some(_)) => "resourceType is a string".to_owned(),
         (Value::Object(_), None) => "resourceType is missing".to_owned(),

@@ -15,11 +15,13 @@ use crate::http::prefer::{PREFERENCE_APPLIED, Return};
 use crate::http::{condition, headers};
 
 use super::answer::information;
+use super::provenance;
 
 /// `DELETE [type]/[id]`: 204, or 200 with an OperationOutcome for who prefers one.
 pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
     exchange.check_known(&[])?;
+    provenance::refuse(&exchange)?;
     let identity = exchange.identity()?;
     let condition = condition::of_write(&exchange.parts.headers)?;
     let deleted = exchange.server.engine.delete(&identity, &condition, &exchange.caller).await;
@@ -38,6 +40,7 @@ pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>
 /// `DELETE [type]?criteria`: the same, of all that was deleted.
 pub(in crate::http) async fn conditional(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
+    provenance::refuse(&exchange)?;
     let criteria = exchange.query.without(&OF_FORM);
     let resource_type = exchange.resource_type()?;
     let condition = condition::of_write(&exchange.parts.headers)?;

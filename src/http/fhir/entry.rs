@@ -307,6 +307,7 @@ mod tests {
             version: VersionId(2),
             last_updated: Instant::from_micros(0),
             operation,
+            is_relabeled: false,
             meta: None,
             body,
         }

@@ -10,7 +10,7 @@ use crate::engine::{CURSOR, HISTORY_PARAMETERS, HistoryPage, HistoryScope};
 use crate::fhir::query::Query;
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::exchange::Exchange;
-use crate::http::headers::{self, Keeping};
+use crate::http::headers;
 use crate::http::outcome::Failure;
 use crate::http::query;
 
@@ -54,7 +54,7 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.media_type.content_type());
-    headers::set_caching(headers, Keeping::Revalidate);
+    headers::set_caching(headers);
     Ok(response)
 }
 

@@ -8,11 +8,11 @@ use axum::http::Response;
 use crate::engine::{MetaChange, MetaOf};
 use crate::fhir::json::{Object, Value};
 use crate::http::exchange::Exchange;
-use crate::http::headers::{self, Keeping};
+use crate::http::headers;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
 
-use super::answer;
+use super::{answer, provenance};
 
 /// `GET $meta`, `GET [type]/$meta`, `GET [type]/[id]/$meta`, `GET [type]/[id]/_history/[vid]/$meta`
 pub(in crate::http) async fn meta(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -29,7 +29,7 @@ pub(in crate::http) async fn meta(exchange: Exchange) -> Result<Response<Body>, 
     let meta = exchange.server.engine.meta(&of, &exchange.caller).await;
     let meta = meta.map_err(Failure::Interaction)?;
     let mut response = answer::resource(&parameters(meta), form, exchange.schema())?;
-    headers::set_caching(response.headers_mut(), Keeping::Revalidate);
+    headers::set_caching(response.headers_mut());
     Ok(response)
 }
 
@@ -45,6 +45,7 @@ pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>
 
 async fn change(mut exchange: Exchange, change: MetaChange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
+    provenance::refuse(&exchange)?;
     let identity = exchange.identity()?;
     let version = exchange.target.version.as_ref().map(|_| exchange.version()).transpose()?;
     let format = negotiation::body(&exchange.parts.headers)?;

@@ -32,6 +32,18 @@ pub(super) fn read(exchange: &Exchange) -> Result<Option<Provenance>, Failure> {
     Ok(Some(provenance.map_err(named)?))
 }
 
+/// Refuses the header where it is not read: who sends it believes that there is a record.
+///
+/// # Errors
+/// [`Error::NotSupported`].
+pub(super) fn refuse(exchange: &Exchange) -> Result<(), Error> {
+    if exchange.parts.headers.contains_key(X_PROVENANCE) {
+        let text = "X-Provenance is taken with create, update and patch only";
+        return Err(Error::NotSupported(text.to_owned()));
+    }
+    Ok(())
+}
+
 /// The error with the header's name, so that nobody looks for it in the body.
 fn named(error: Error) -> Error {
     let name = |issues: Vec<Issue>| {

@@ -11,10 +11,9 @@ use axum::http::{Response, StatusCode};
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version};
 use crate::http::exchange::Exchange;
-use crate::http::headers::{self, Keeping};
 use crate::http::outcome::Failure;
 use crate::http::shape::Shape;
-use crate::http::{condition, query};
+use crate::http::{condition, headers, query};
 
 use super::{answer, binary};
 
@@ -27,7 +26,7 @@ pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, 
         exchange.form()?;
     }
     let found = exchange.server.engine.read(&identity, &exchange.caller).await;
-    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape, Keeping::Revalidate)
+    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape)
 }
 
 /// `GET [type]/[id]/_history/[vid]`
@@ -39,7 +38,7 @@ pub(in crate::http) async fn vread(exchange: Exchange) -> Result<Response<Body>,
         exchange.form()?;
     }
     let found = exchange.server.engine.vread(&identity, version, &exchange.caller).await;
-    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape, Keeping::Immutable)
+    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape)
 }
 
 /// The part of the resource that is asked for; counting is for many (rest 1.74).
@@ -48,17 +47,8 @@ fn shape(exchange: &Exchange) -> Result<Shape, Error> {
     query::shape_of_one(&exchange.query)
 }
 
-fn shown(
-    exchange: &Exchange,
-    version: &Version,
-    shape: &Shape,
-    keeping: Keeping,
-) -> Result<Response<Body>, Failure> {
-    let mut response = if condition::is_unchanged(
-        &exchange.parts.headers,
-        version.version,
-        version.last_updated,
-    ) {
+fn shown(exchange: &Exchange, version: &Version, shape: &Shape) -> Result<Response<Body>, Failure> {
+    let mut response = if condition::is_unchanged(&exchange.parts.headers, version) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
@@ -73,6 +63,6 @@ fn shown(
     };
     let headers = response.headers_mut();
     headers::set_version(headers, version);
-    headers::set_caching(headers, keeping);
+    headers::set_caching(headers);
     Ok(response)
 }

@@ -11,11 +11,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response};
 use crate::engine::{CURSOR, Match, OF_FORM, SearchTarget, Searched};
 use crate::error::Error;
 use crate::fhir::json;
-use crate::fhir::query::Query;
+use crate::fhir::query::{MAX_URL_BYTES, Query};
 use crate::fhir::{Issue, IssueCode, Version, operation_outcome};
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::exchange::Exchange;
-use crate::http::headers::{self, Keeping};
+use crate::http::headers;
 use crate::http::negotiation::{self, ContentType};
 use crate::http::outcome::Failure;
 use crate::http::prefer::PREFERENCE_APPLIED;
@@ -27,6 +27,9 @@ use super::link;
 
 /// The one form of the body of a search.
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Largest body of a search, in bytes.
+const MAX_FORM_BYTES: usize = 32 * MAX_URL_BYTES;
 
 /// Asks to `wait` for the index of words; an answer says whether it is `current` or `behind`.
 const KILN_FULLTEXT: HeaderName = HeaderName::from_static("kiln-fulltext");
@@ -74,7 +77,7 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.media_type.content_type());
-    headers::set_caching(headers, Keeping::Revalidate);
+    headers::set_caching(headers);
     if let Some(applied) = exchange.preferences.applied(false) {
         headers.insert(PREFERENCE_APPLIED, applied);
     }
@@ -100,7 +103,8 @@ async fn read_form(exchange: &mut Exchange) -> Result<(), Failure> {
     if let Some(sent) = content_type.filter(|_| is_form) {
         sent.check(headers)?;
     }
-    let body = if is_named && !is_form { None } else { Some(exchange.read_body().await?) };
+    let is_other = is_named && !is_form;
+    let body = if is_other { None } else { Some(exchange.read_at_most(MAX_FORM_BYTES).await?) };
     let Some(body) = body.filter(|body| is_form || body.is_empty()) else {
         return Err(Failure::UnsupportedMediaType(format!("a search is sent as {FORM}")));
     };

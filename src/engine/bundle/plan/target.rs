@@ -6,7 +6,7 @@ use crate::engine::history::HISTORY_PARAMETERS;
 use crate::engine::{MetaChange, MetaOf, SearchTarget};
 use crate::error::Error;
 use crate::fhir::json::Value;
-use crate::fhir::query::{InvalidQuery, Query};
+use crate::fhir::query::{InvalidQuery, MAX_URL_BYTES, Query};
 use crate::fhir::reference::strip_base;
 use crate::fhir::{Identity, Issue, IssueCode, LogicalId, ResourceType, VersionId};
 use crate::store::HistoryScope;
@@ -70,8 +70,12 @@ impl Target<'_> {
         self.query(query)?.check_known(known).map_err(|fault| self.query_fault(&fault))
     }
 
-    /// Path and query below the base; another server's URL is refused.
+    /// Path and query below the base; another server's URL and one that is too long are refused.
     fn path(&self) -> Result<(&str, &str), Error> {
+        if self.url.len() > MAX_URL_BYTES {
+            let text = format!("the URL is longer than {MAX_URL_BYTES} bytes");
+            return Err(self.fault(IssueCode::TooLong, text, "url"));
+        }
         let (path, query) = self.url.split_once('?').unwrap_or((self.url, ""));
         let local = match strip_base(path, self.base) {
             Some(local) => local,

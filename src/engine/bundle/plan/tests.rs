@@ -101,3 +101,17 @@ fn what_is_wrong_with_an_entry_is_named_with_its_place() {
         assert!(fault.contains(expected), "{request}: {fault}");
     }
 }
+
+#[test]
+fn the_url_of_an_entry_is_as_long_as_a_request_may_have_it() {
+    use crate::fhir::query::MAX_URL_BYTES;
+
+    let start = "Patient?name=";
+    let request = |length: usize| {
+        let url = format!("{start}{}", "x".repeat(length - start.len()));
+        one(&format!(r#"{{"method":"GET","url":"{url}"}}"#), "")
+    };
+    assert!(request(MAX_URL_BYTES).is_ok());
+    let refused = request(MAX_URL_BYTES + 1).expect_err("too long");
+    assert!(refused.contains("longer than") && refused.len() < 200, "{refused}");
+}
