@@ -1,6 +1,6 @@
 //! A server with its private PostgreSQL as an operator runs it: start, stop, import, demo data.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln::fhir::json::parse;
 
@@ -20,6 +20,26 @@ async fn asked_to_end_it_ends_with_its_database_and_comes_back_with_its_data() {
     process.restart();
     process.ready(Duration::from_secs(20)).await;
     process.client.get("/Patient/p").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_does_not_stop_the_server() {
+    let mut process = Process::start().await;
+    let log = process.restart_with_unread_log();
+    process.ready(Duration::from_secs(20)).await;
+    // Each is a line: more than the queue and the pipe hold.
+    let client = &process.client;
+    let live = format!("{}/health/live", client.root());
+    let began = Instant::now();
+    for _ in 0..60 {
+        let calls = (0..200).map(|_| async { client.get(&live).await.expect(200) });
+        futures_util::future::join_all(calls).await;
+        assert!(began.elapsed() < Duration::from_mins(2), "{:?}", began.elapsed());
+    }
+    let (well, took) = process.terminate();
+    assert!(well && took < Duration::from_secs(15), "{took:?}");
+    assert!(!process.has_postgres(), "its PostgreSQL must end with it");
+    drop(log);
 }
 
 #[tokio::test(flavor = "multi_thread")]

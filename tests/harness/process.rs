@@ -32,7 +32,7 @@ impl Process {
         let data_dir = temporary("process");
         std::fs::create_dir_all(&data_dir).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = spawn(&data_dir, address);
+        let child = spawn(&data_dir, address, None);
         let mut process = Self { client: Client::new(address), data_dir, address, child };
         process.ready(Duration::from_mins(1)).await;
         process
@@ -76,7 +76,16 @@ impl Process {
 
     /// Starts the server again after it ended.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.data_dir, self.address);
+        self.child = spawn(&self.data_dir, self.address, None);
+    }
+
+    /// Ends the server and starts it again, with a log that nobody reads as long as what this
+    /// gives is held.
+    pub(crate) fn restart_with_unread_log(&mut self) -> std::io::PipeReader {
+        assert!(self.terminate().0);
+        let (unread, log) = std::io::pipe().unwrap();
+        self.child = spawn(&self.data_dir, self.address, Some(log.into()));
+        unread
     }
 
     /// Whether its PostgreSQL runs.
@@ -161,13 +170,14 @@ impl Drop for Process {
     }
 }
 
-fn spawn(data_dir: &Path, address: SocketAddr) -> Child {
+/// Starts a server that logs to `errors`, else to `test.log`.
+fn spawn(data_dir: &Path, address: SocketAddr, errors: Option<Stdio>) -> Child {
     let log = File::options().create(true).append(true).open(data_dir.join("test.log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     for setting in settings(data_dir, address) {
         command.arg("--set").arg(setting);
     }
-    let errors = log.try_clone().unwrap();
+    let errors = errors.unwrap_or_else(|| log.try_clone().unwrap().into());
     command.arg("serve").stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
 }
 
