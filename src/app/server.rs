@@ -17,7 +17,7 @@ use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fulltext::FullText;
 use crate::http;
-use crate::http::listener::{self, Ready};
+use crate::http::listener::{self, Limits, Ready};
 use crate::search::extract::{self, Extractor};
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
@@ -33,6 +33,12 @@ use super::terminology::Keeper;
 
 /// Longest URL that is read, in bytes.
 const MAX_URL_BYTES: usize = 32 * 1024;
+
+/// Connections of the listener for health and metrics.
+const ADMIN_CONNECTIONS: u32 = 64;
+
+/// Files beside the connections: the index of words, the log, what else is open for a moment.
+const SPARE_FILES: u32 = 200;
 
 /// Longest wait for the database when health is asked: who asks gives up soon as well.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -62,11 +68,13 @@ impl Server {
         let address = listener.local_addr().map_err(fault)?;
         let (stop, stopped) = watch::channel(false);
         let (ready, admin_ready) = (Ready::default(), Ready::default());
-        let serving = listener::serve(listener, ready.clone(), stopped.clone());
+        let limits = Limits::of(connections(&config, open_files()));
+        let serving = listener::serve(listener, ready.clone(), limits, stopped.clone());
         let mut listeners = vec![spawn(serving)];
         if let Some(admin) = config.admin.listen {
             let listener = bind(admin).await?;
-            listeners.push(spawn(listener::serve(listener, admin_ready.clone(), stopped)));
+            let limits = Limits::of(ADMIN_CONNECTIONS);
+            listeners.push(spawn(listener::serve(listener, admin_ready.clone(), limits, stopped)));
         }
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
@@ -85,7 +93,8 @@ impl Server {
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
-        let probe: Arc<dyn http::Probe> = Arc::new(Probe { store: database.store.clone() });
+        let probe: Arc<dyn http::Probe> =
+            Arc::new(Probe { store: database.store.clone() });
         let parts = http::Parts {
             engine: engine.clone(),
             settings: settings(&config, address),
@@ -166,6 +175,19 @@ impl Server {
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
+}
+
+/// The most files and connections that this process may have open.
+fn open_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The most connections of clients: a part of the `open_files` is kept for the database.
+fn connections(config: &Config, open_files: u64) -> u32 {
+    let kept = config.database.connections().saturating_add(ADMIN_CONNECTIONS + SPARE_FILES);
+    let room = open_files.saturating_sub(u64::from(kept)).max(1);
+    let most = config.http.max_connections.get();
+    u32::try_from(room).map_or(most, |room| room.min(most))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root starts the server's tasks")]
@@ -267,6 +289,23 @@ async fn keep_partitions(store: Store) {
         daily.tick().await;
         if let Err(error) = maintenance::make_partitions(&store).await {
             tracing::warn!(%error, "cannot make partitions; trying again tomorrow");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_files_to_the_database() {
+        let flags = [("http.max_connections".to_owned(), "5000".to_owned())];
+        let config = Config::load(None, &flags).unwrap();
+        let kept = u64::from(config.database.connections() + ADMIN_CONNECTIONS + SPARE_FILES);
+        for (open_files, expected) in
+            [(u64::MAX, 5000), (5000 + kept, 5000), (1000 + kept, 1000), (kept, 1), (0, 1)]
+        {
+            assert_eq!(connections(&config, open_files), expected, "{open_files}");
         }
     }
 }

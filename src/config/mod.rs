@@ -26,6 +26,9 @@ use Preset::{Flag, List, Number, Secret, Text, Unset};
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "kiln.toml";
 
+/// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
+const OTHER_CONNECTIONS: u32 = 16;
+
 /// Why the configuration cannot be used; always names the key or the file.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -153,6 +156,9 @@ configuration! {
         /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
         /// all, nothing for none.
         cors_origins: Vec<String> = List,
+        /// Most connections of clients at a time, fewer where the system's limit of open files
+        /// (`ulimit -n`) leaves no room for them: who comes then waits for one that ends.
+        max_connections: NonZeroU32 = Number(10_000),
         /// Longest time that a request may take, in seconds.
         request_timeout_s: NonZeroU32 = Number(60),
     }
@@ -319,6 +325,16 @@ impl Config {
             Some(base) => base.trim_end_matches('/').to_owned(),
             None => format!("http://{bound}/fhir"),
         }
+    }
+}
+
+impl Database {
+    /// Most connections to the database that one process opens.
+    pub fn connections(&self) -> u32 {
+        // Reads have them twice: those that share statements, and the others.
+        let readers = self.read_connections.get().saturating_mul(2);
+        let others = self.write_connections.get().saturating_add(self.search_connections.get());
+        readers.saturating_add(others).saturating_add(OTHER_CONNECTIONS)
     }
 }
 

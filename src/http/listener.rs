@@ -1,22 +1,28 @@
 //! Listeners: connections in, requests to the endpoint, an orderly end.
 
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 use crate::fhir::codec::Format;
@@ -26,13 +32,33 @@ use crate::fhir::{Issue, IssueCode, operation_outcome};
 
 use super::negotiation;
 
-/// Longest wait for the headers of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request that are read before its head is known; `http` refuses smaller heads
 /// already, with an answer that a client can read.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
-/// Longest wait for running requests when the server stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a peer over HTTP/2 is asked whether it is there, and how long it has to answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Between two looks at whether a connection that is to end still has work.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two warnings of the same kind.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
+
+/// What a listener bears.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at a time; who comes then waits for one that ends.
+    pub connections: u32,
+    /// Longest wait for the first request of a connection, and for the head of each.
+    pub head: Duration,
+    /// Longest wait for running requests when the server stops.
+    pub stop: Duration,
+}
+
+impl Limits {
+    /// Limits with room for `connections`.
+    pub fn of(connections: u32) -> Self {
+        Self { connections, head: Duration::from_secs(30), stop: Duration::from_secs(20) }
+    }
+}
 
 /// The endpoint, once it is there; until then every request gets 503.
 #[derive(Clone, Default)]
@@ -47,65 +73,215 @@ impl Ready {
 }
 
 /// Serves `listener` until told to stop, then lets running requests finish.
-pub async fn serve(listener: TcpListener, ready: Ready, mut stop: watch::Receiver<bool>) {
-    let mut server = Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .pipeline_flush(true);
-    server.http2().timer(TokioTimer::new());
-    let graceful = GracefulShutdown::new();
+pub async fn serve(
+    listener: TcpListener,
+    ready: Ready,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let server = builder(limits);
+    let seats = Arc::new(Semaphore::new(limits.connections as usize));
+    let mut warned = Warned::default();
     loop {
+        if seats.available_permits() == 0 && warned.is_due() {
+            let connections = limits.connections;
+            tracing::warn!(connections, "as many connections as there may be: others wait");
+        }
+        let next = async {
+            let seat = seats.clone().acquire_owned().await;
+            listener.accept().await.map(|accepted| (seat, accepted))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next => accepted,
             // Told, or there is nobody left to tell.
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((stream, source)) => connect(&server, &graceful, &ready, stream, source),
+            Ok((Ok(seat), (stream, source))) => {
+                let connection = Attended { limits, stop: stop.clone(), _seat: seat };
+                connect(&server, &ready, connection, stream, source);
+            }
+            Ok((Err(_closed), _)) => break,
             // Out of file descriptors, or the client left again: the next may do better.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if warned.is_due() {
+                    tracing::warn!(%error, "cannot accept a connection");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
     drop(listener);
-    if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+    // A connection keeps its seat to its end.
+    let ended = seats.acquire_many(limits.connections);
+    if tokio::time::timeout(limits.stop, ended).await.is_err() {
         tracing::warn!("some requests did not finish in time");
+    }
+}
+
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .pipeline_flush(true);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1);
+    server
+}
+
+/// Remembers when something was last warned of.
+#[derive(Default)]
+struct Warned(Option<Instant>);
+
+impl Warned {
+    /// Whether it is time to warn, which then counts as done.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() > BETWEEN_WARNINGS);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "every connection is a task of the listener")]
 fn connect(
     server: &Builder<TokioExecutor>,
-    graceful: &GracefulShutdown,
     ready: &Ready,
+    attended: Attended,
     stream: TcpStream,
     source: SocketAddr,
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let ready = ready.clone();
+    let work = Work::default();
+    let counted = work.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let router = ready.0.get().cloned();
+        let running = counted.begin();
         async move {
             request.extensions_mut().insert(ConnectInfo(source));
-            match router {
-                Some(router) => router.oneshot(request.map(Body::new)).await,
-                None => Ok(starting(request.uri(), request.headers())),
-            }
+            let response = match router {
+                Some(router) => router.oneshot(request.map(Body::new)).await?,
+                None => starting(request.uri(), request.headers()),
+            };
+            Ok::<_, Infallible>(response.map(|body| Answering { body, _running: running }))
         }
     });
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection.into_owned());
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
+    tokio::spawn(attended.until_ended(connection.into_owned(), work));
+}
+
+/// What a connection has to do.
+#[derive(Clone, Default)]
+struct Work {
+    has_begun: Arc<AtomicBool>,
+    running: Arc<AtomicUsize>,
+}
+
+impl Work {
+    fn begin(&self) -> Running {
+        self.has_begun.store(true, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(&self.running))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// A request that came and is not answered to the end.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer, which runs until it is written.
+struct Answering {
+    body: Body,
+    _running: Running,
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long a connection may go on.
+struct Attended {
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Attended {
+    /// Runs `connection` until it ends by itself; until the server stops, or no request came in
+    /// time, and what is running is done.
+    async fn until_ended<C: GracefulConnection>(self, connection: C, work: Work)
+    where
+        C::Error: Display,
+    {
+        let Self { limits, mut stop, _seat } = self;
+        let mut connection = pin!(connection);
+        let silent = async {
+            tokio::time::sleep(limits.head).await;
+            if work.has_begun.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            ended = connection.as_mut() => return told(ended),
+            () = silent => {}
+            // Told, or there is nobody left to tell.
+            _ = stop.changed() => {}
         }
-    });
+        connection.as_mut().graceful_shutdown();
+        // A peer that does not answer would keep a connection without any work; twice, for what
+        // was answered just now may still be on its way.
+        let idle = async {
+            let mut looks = 0;
+            while looks < 2 {
+                tokio::time::sleep(LOOK).await;
+                looks = if work.is_idle() { looks + 1 } else { 0 };
+            }
+        };
+        tokio::select! {
+            ended = connection.as_mut() => told(ended),
+            () = idle => {}
+        }
+    }
+}
+
+fn told<E: Display>(ended: Result<(), E>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 /// The answer while the database is being started or migrated.
@@ -156,6 +332,7 @@ pub async fn interrupted() {
 #[cfg(test)]
 mod tests {
     use axum::http::header::ACCEPT;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use crate::http::form::Form;
     use crate::spec::Spec;
@@ -180,5 +357,82 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], expected, "{url} {accept}");
             assert_eq!(response.headers()[RETRY_AFTER], "1");
         }
+    }
+
+    /// What begins a connection of HTTP/2, with settings that leave all as it is.
+    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    #[expect(clippy::disallowed_methods, reason = "the listener of a test is its own task")]
+    async fn started(limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(listener, Ready::default(), limits, stopped));
+        (address, stop)
+    }
+
+    async fn said(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    /// Whether the other side ends `stream` within `limit`; a reset counts.
+    async fn ends(stream: &mut TcpStream, limit: Duration) -> bool {
+        let mut read = Vec::new();
+        tokio::time::timeout(limit, stream.read_to_end(&mut read)).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_request_ends() {
+        let head = Duration::from_millis(200);
+        let (address, _stop) = started(Limits { head, ..Limits::of(10) }).await;
+        for bytes in [&b""[..], b"PRI", b"GET /health/live HTTP/1.1\r\nHo", HTTP2] {
+            let mut stream = said(address, bytes).await;
+            let began = Instant::now();
+            assert!(ends(&mut stream, Duration::from_secs(10)).await, "{bytes:?}");
+            assert!(began.elapsed() >= head / 2, "{bytes:?} had no time");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_finds_every_connection_taken_waits_for_one_that_ends() {
+        let (address, _stop) = started(Limits::of(1)).await;
+        let mut first = said(address, LIVE).await;
+        let mut answer = [0; 15];
+        first.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        let mut second = said(address, LIVE).await;
+        let early = second.read_exact(&mut answer);
+        assert!(tokio::time::timeout(Duration::from_millis(300), early).await.is_err());
+        drop(first);
+        let then = second.read_exact(&mut answer);
+        tokio::time::timeout(Duration::from_secs(10), then).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_does_not_hold_the_stop() {
+        let (address, stop) = started(Limits::of(10)).await;
+        let mut silent = Vec::new();
+        for bytes in [&b""[..], b"PRI", LIVE, HTTP2] {
+            let mut stream = said(address, bytes).await;
+            if bytes == HTTP2 {
+                // Its settings: it has understood.
+                stream.read_exact(&mut [0; 9]).await.unwrap();
+            }
+            silent.push(stream);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stop.send(true).unwrap();
+        let began = Instant::now();
+        for (at, stream) in silent.iter_mut().enumerate() {
+            assert!(ends(stream, Duration::from_secs(10)).await, "{at}");
+        }
+        assert!(began.elapsed() < Limits::of(10).stop / 2, "{:?}", began.elapsed());
+        let closed = tokio::time::timeout(Duration::from_secs(10), stop.closed());
+        assert!(closed.await.is_ok(), "the listener goes on");
     }
 }

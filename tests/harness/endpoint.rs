@@ -9,7 +9,7 @@ use hyper::header::HeaderMap;
 use kiln::access::Principal;
 use kiln::clock::SystemIds;
 use kiln::error::Error;
-use kiln::http::listener::{self, Ready};
+use kiln::http::listener::{self, Limits, Ready};
 use kiln::http::{self, Authenticator, Parts, Probe, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -65,6 +65,6 @@ pub(crate) async fn endpoint_of(
     let ready = Ready::default();
     ready.set(http::router(parts).unwrap().fhir);
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(listener, ready, stopped));
+    tokio::spawn(listener::serve(listener, ready, Limits::of(100), stopped));
     (Client::new(address), stop)
 }

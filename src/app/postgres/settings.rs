@@ -18,7 +18,7 @@ const GIB: u64 = 1024 * MIB;
 /// Assumed where the system does not tell.
 const UNKNOWN_MEMORY: u64 = 4 * GIB;
 
-/// Connections beside the pools: migrations, tests, an operator's psql.
+/// Connections beside those of Kiln: migrations, tests, an operator's psql.
 const SPARE_CONNECTIONS: u32 = 60;
 
 /// What the settings depend on.
@@ -71,7 +71,8 @@ pub(super) fn text(config: &Config, machine: Machine, socket_dir: &Path) -> Stri
 }
 
 fn settings(config: &Config, machine: Machine, socket_dir: &Path) -> Vec<(&'static str, String)> {
-    let pools = config.database.read_connections.get() + config.database.write_connections.get();
+    // A server, and a command beside it.
+    let pools = config.database.connections().saturating_mul(2);
     let mut all = vec![
         // Only over the socket, whose folder is closed to other users.
         ("listen_addresses", String::new()),
@@ -193,6 +194,17 @@ mod tests {
             (SMALL, "synchronous_commit", Some("on")),
         ] {
             assert_eq!(value(machine, name).as_deref(), expected, "{name} on {machine:?}");
+        }
+    }
+
+    #[test]
+    fn every_connection_that_can_be_set_is_let_in() {
+        for key in ["read_connections", "write_connections", "search_connections"] {
+            let flags = [(format!("database.{key}"), "200".to_owned())];
+            let config = Config::load(None, &flags).unwrap();
+            let all = settings(&config, SMALL, Path::new("/"));
+            let most = all.into_iter().find(|(name, _)| *name == "max_connections").unwrap().1;
+            assert!(most.parse::<u32>().unwrap() >= 200 + SPARE_CONNECTIONS, "{key}: {most}");
         }
     }
 
