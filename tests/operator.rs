@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kiln::fhir::json::parse;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::database::connect;
 use crate::harness::process::{Process, kiln};
@@ -20,6 +21,45 @@ async fn asked_to_end_it_ends_with_its_database_and_comes_back_with_its_data() {
     process.restart();
     process.ready(Duration::from_secs(20)).await;
     process.client.get("/Patient/p").await.expect(200);
+}
+
+/// Waits until `what`, at most `limit`.
+async fn until(limit: Duration, what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() {
+        assert!(began.elapsed() < limit, "not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_to_end_while_it_starts_it_leaves_no_database() {
+    let mut process = Process::start().await;
+    assert!(process.terminate().0);
+    process.restart();
+    until(Duration::from_secs(20), || process.has_postgres()).await;
+    let (well, took) = process.terminate();
+    assert!(well, "it must end with success");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(!process.has_postgres(), "its PostgreSQL must end with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_asked_to_end_leaves_no_database() {
+    let mut process = Process::start().await;
+    assert!(process.terminate().0);
+    let file = process.data_dir.join("lines.ndjson");
+    let line = r#"{"resourceType":"Basic","code":{"text":"same"}}"#;
+    std::fs::write(&file, format!("{line}\n").repeat(100_000)).unwrap();
+    let mut import = process.started_beside("import", &[file.to_str().unwrap()]);
+    until(Duration::from_secs(20), || process.has_postgres()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(import.try_wait().unwrap().is_none(), "it must be in the middle");
+    kill_process(Pid::from_raw(import.id() as i32).unwrap(), Signal::TERM).unwrap();
+    let began = Instant::now();
+    assert!(!import.wait().unwrap().success(), "it is not complete");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(!process.has_postgres(), "its PostgreSQL must end with it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

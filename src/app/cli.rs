@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use super::postgres::Private;
 use super::reindex;
 use super::search_parameters::{self, SearchParameters};
 use super::server::{self, Server};
+use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
 
@@ -185,33 +186,73 @@ fn execute(cli: Cli) -> Outcome {
                 bench::run(args).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Demo(args) => generate(args, &config).await,
+            Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
+                let generator = demo::Generator::new(seed).with_narratives(narratives);
+                write_demo(&generator, patients, &path)
+            }
+            Command::Demo(args) => unless_interrupted(generate(args, &config)).await,
             Command::Fhirpath(args) => {
                 let now = SystemClock.now();
                 fhirpath::run(&args, now, &mut std::io::stdout().lock(), &mut std::io::stderr())?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Import(args) => load(args, &config).await,
-            Command::Migrate => bring_up(&config).await,
+            Command::Import(args) => unless_interrupted(load(args, &config)).await,
+            Command::Migrate => unless_interrupted(bring_up(&config)).await,
             Command::Package(command) => packages(command, &config),
-            Command::Reindex { fulltext: true } => reindex::full_text(&config).await,
-            Command::Reindex { fulltext: false } => reindex::search(&config).await,
+            Command::Reindex { fulltext: true } => {
+                unless_interrupted(reindex::full_text(&config)).await
+            }
+            Command::Reindex { fulltext: false } => {
+                unless_interrupted(reindex::search(&config)).await
+            }
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
         }
     })
 }
 
+/// Runs a command that may have a database of its own: asked to end, it is dropped, and with it
+/// the private PostgreSQL is stopped, which a process that just ends would leave behind.
+async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
+    let mut signals = Signals::new()?;
+    let mut command = Box::pin(command);
+    tokio::select! {
+        outcome = &mut command => outcome,
+        () = signals.next() => {
+            drop(command);
+            Err("interrupted: what was done until then stays".into())
+        }
+    }
+}
+
 async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
-    let server = Server::start(config).await?;
+    let mut signals = Signals::new()?;
+    let mut starting = Box::pin(Server::start(config));
+    let server = tokio::select! {
+        started = &mut starting => started?,
+        () = signals.next() => {
+            tracing::info!("stopping before the start was complete");
+            drop(starting);
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     if demo && maintenance::is_empty(server.store()).await? {
         let engine = server.engine().clone();
-        load_demo(engine, &demo::Generator::new(1), DEMO_PATIENTS).await?;
+        let generator = demo::Generator::new(1);
+        let mut loading = Box::pin(load_demo(engine, &generator, DEMO_PATIENTS));
+        tokio::select! {
+            loaded = &mut loading => { loaded?; }
+            () = signals.next() => {
+                drop(loading);
+                server.stop().await;
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
     }
     if for_people || demo {
         // Not on standard error, where programs read the log. Without a reader there is nobody to greet.
         let _ = greet(server.base(), demo, &mut std::io::stdout());
     }
-    server.until_interrupted().await;
+    server.until_interrupted(&mut signals).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -225,17 +266,18 @@ fn greet(base: &str, demo: bool, out: &mut impl std::io::Write) -> std::io::Resu
     out.flush()
 }
 
+fn write_demo(generator: &demo::Generator, patients: u64, path: &Path) -> Outcome {
+    if path.as_os_str() == "-" {
+        generator.write(patients, &mut std::io::stdout().lock())?;
+    } else {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+        generator.write(patients, &mut file)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn generate(args: DemoArgs, config: &Config) -> Outcome {
     let generator = demo::Generator::new(args.seed).with_narratives(args.narratives);
-    if let Some(path) = &args.out {
-        if path.as_os_str() == "-" {
-            generator.write(args.patients, &mut std::io::stdout().lock())?;
-        } else {
-            let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-            generator.write(args.patients, &mut file)?;
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
     let (database, engine, mut parameters) = open_engine(config).await?;
     let loading = load_demo(engine, &generator, args.patients);
     let count = Box::pin(parameters.during(loading)).await?;

@@ -14,6 +14,7 @@ pub mod postgres;
 mod reindex;
 pub mod search_parameters;
 pub mod server;
+pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;

@@ -28,6 +28,7 @@ use crate::store::{Store, maintenance};
 use super::database::{Database, StartError};
 use super::follow::{self, Follower};
 use super::search_parameters::{self, SearchParameters};
+use super::signals::Signals;
 use super::telemetry;
 use super::terminology::Keeper;
 
@@ -146,19 +147,25 @@ impl Server {
         self.database.postgres_pid()
     }
 
-    /// Serves until the process is asked to end (SIGINT or SIGTERM), then stops.
-    pub async fn until_interrupted(self) {
-        listener::interrupted().await;
+    /// Serves until the process is asked to end, then stops; asked again, it waits for no request.
+    pub async fn until_interrupted(self, signals: &mut Signals) {
+        signals.next().await;
         tracing::info!("stopping");
-        self.stop().await;
+        self.stop_unless(signals.next()).await;
     }
 
     /// Takes no more requests, lets running ones finish, stops the private PostgreSQL.
     pub async fn stop(self) {
+        self.stop_unless(std::future::pending()).await;
+    }
+
+    /// The same, but once `hurried` is over no request is waited for.
+    async fn stop_unless(self, hurried: impl Future<Output = ()>) {
         // Without receivers there is nobody left to tell.
         let _ = self.stop.send(true);
-        for listener in self.listeners {
-            let _ = listener.await;
+        tokio::select! {
+            _ = futures_util::future::join_all(self.listeners) => {}
+            () = hurried => tracing::warn!("asked again: running requests are cut off"),
         }
         for task in self.upkeep {
             task.abort();
