@@ -236,9 +236,9 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
         }
     };
     if demo && maintenance::is_empty(server.store()).await? {
-        let engine = server.engine().clone();
+        let sink = EngineSink::new(server.engine().clone(), server.store().clone(), "demo");
         let generator = demo::Generator::new(1);
-        let mut loading = Box::pin(load_demo(engine, &generator, DEMO_PATIENTS));
+        let mut loading = Box::pin(load_demo(sink, &generator, DEMO_PATIENTS));
         tokio::select! {
             loaded = &mut loading => { loaded?; }
             () = signals.next() => {
@@ -279,7 +279,8 @@ fn write_demo(generator: &demo::Generator, patients: u64, path: &Path) -> Outcom
 async fn generate(args: DemoArgs, config: &Config) -> Outcome {
     let generator = demo::Generator::new(args.seed).with_narratives(args.narratives);
     let (database, engine, mut parameters) = open_engine(config).await?;
-    let loading = load_demo(engine, &generator, args.patients);
+    let sink = EngineSink::new(engine, database.store.clone(), "demo");
+    let loading = load_demo(sink, &generator, args.patients);
     let count = Box::pin(parameters.during(loading)).await?;
     println!("{count} resources of {} patients", args.patients);
     database.close().await;
@@ -287,11 +288,10 @@ async fn generate(args: DemoArgs, config: &Config) -> Outcome {
 }
 
 async fn load_demo(
-    engine: Arc<Engine>,
+    sink: EngineSink,
     generator: &demo::Generator,
     patients: u64,
 ) -> Result<u64, Box<dyn Error>> {
-    let sink = EngineSink::new(engine, "demo");
     let mut count = 0;
     for bundle in generator.bundles(patients) {
         let bytes = bundle.to_json();
@@ -306,7 +306,8 @@ async fn load(args: ImportArgs, config: &Config) -> Outcome {
     let options = args.into_options(journal);
     let salt =
         if options.again { SystemIds::default().ordered().to_string() } else { String::new() };
-    let sink = EngineSink::new(engine, "import").once(database.store.hasher().clone(), salt);
+    let sink = EngineSink::new(engine, database.store.clone(), "import");
+    let sink = sink.once(database.store.hasher().clone(), salt);
     let sink = Arc::new(sink);
     let summary = Box::pin(parameters.during(import::run(&options, sink))).await;
     database.close().await;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{IdSource, SystemIds};
@@ -10,17 +10,24 @@ use crate::engine::{BundleOptions, Engine, EntryResult, NewIds};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, LogicalId, ResourceType};
+use crate::store::Store;
 use crate::store::hash::Hasher;
 
-use super::import::{Failure, Loaded, Origin, Sink, Unit, UnitKind};
+use super::import::{Away, Failure, Loaded, Origin, Sink, Unit, UnitKind};
 
-/// How often a Bundle is tried while the database is away or busy, and for how long each time.
+/// How often a Bundle is tried that others are in the way of.
 const TRIES: u32 = 20;
+/// How long a database that is there may take to say so.
+const PING: Duration = Duration::from_secs(5);
+/// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a database may be away: one that recovers from a crash reads much of its log.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Loads Bundles into an engine as a named service of the server.
 pub struct EngineSink {
     engine: Arc<Engine>,
+    store: Store,
     service: &'static str,
     ids: Option<UnitIds>,
 }
@@ -53,8 +60,8 @@ impl UnitIds {
 
 impl EngineSink {
     /// A sink that the ledger knows as `service:<service>`.
-    pub fn new(engine: Arc<Engine>, service: &'static str) -> Self {
-        Self { engine, service, ids: None }
+    pub fn new(engine: Arc<Engine>, store: Store, service: &'static str) -> Self {
+        Self { engine, store, service, ids: None }
     }
 
     /// The same, loading a unit only once however often it comes; another `salt` makes it another
@@ -70,11 +77,17 @@ impl EngineSink {
     /// Why it was not stored, as a sentence.
     pub async fn load_transaction(&self, bytes: bytes::Bytes) -> Result<u64, String> {
         let origin = Origin { path: PathBuf::new(), entry: String::new() };
-        let loaded = self.load(Unit { origin, kind: UnitKind::Transaction, bytes }).await;
+        let unit = Unit { origin, kind: UnitKind::Transaction, bytes };
+        let loaded = self.load(unit).await.map_err(|Away(reason)| reason)?;
         match loaded.failures.into_iter().next() {
             Some(failure) => Err(failure.message),
             None => Ok(loaded.resources),
         }
+    }
+
+    async fn is_away(&self) -> bool {
+        let answer = tokio::time::timeout(PING, self.store.ping()).await;
+        !answer.is_ok_and(|pinged| pinged.is_ok())
     }
 
     async fn try_load(&self, unit: &Unit, caller: &Caller) -> Result<Loaded, Error> {
@@ -92,8 +105,14 @@ impl EngineSink {
             other => other?,
         };
         let mut loaded = Loaded::default();
-        for (at, entry) in outcome.entries.iter().enumerate() {
+        for (at, entry) in outcome.entries.into_iter().enumerate() {
             match entry {
+                // Nothing is wrong with the entry: under ids of its own, all can be tried again.
+                EntryResult::Failed(away @ (Error::Unavailable(_) | Error::Unconfirmed(_)))
+                    if self.ids.is_some() =>
+                {
+                    return Err(away);
+                }
                 EntryResult::Failed(Error::Conflict(_))
                     if self.is_taken(created.iter().find(|it| it.0 == at), caller).await? =>
                 {
@@ -135,7 +154,7 @@ fn created(bundle: &Value<'_>, ids: &NewIds) -> Vec<(usize, Identity)> {
 }
 
 impl Sink for EngineSink {
-    async fn load(&self, unit: Unit) -> Loaded {
+    async fn load(&self, unit: Unit) -> Result<Loaded, Away> {
         let request = RequestContext {
             id: SystemIds::default().ordered().to_string(),
             method: "POST",
@@ -144,27 +163,34 @@ impl Sink for EngineSink {
         };
         let caller = Caller::new(Principal::service(self.service), request);
         let mut tried = 0;
+        let mut away_since = None;
         loop {
-            tried += 1;
-            match self.try_load(&unit, &caller).await {
-                Ok(loaded) => return loaded,
-                Err(
-                    Error::Busy(_)
-                    | Error::Conflict(_)
-                    | Error::Throttled(_)
-                    | Error::Unavailable(_),
-                ) if tried < TRIES => {
-                    tokio::time::sleep(PAUSE).await;
-                }
+            let error = match self.try_load(&unit, &caller).await {
+                Ok(loaded) => return Ok(loaded),
+                Err(error) => error,
+            };
+            let may_help = match &error {
+                Error::Busy(_)
+                | Error::Conflict(_)
+                | Error::Throttled(_)
+                | Error::Unavailable(_) => true,
                 // Under ids of its own, what is stored already is recognized.
-                Err(Error::Unconfirmed(_)) if self.ids.is_some() && tried < TRIES => {
-                    tokio::time::sleep(PAUSE).await;
+                Error::Unconfirmed(_) => self.ids.is_some(),
+                _ => false,
+            };
+            // A database that answers is not away: it is this unit that it cannot take.
+            if may_help && self.is_away().await {
+                let since = away_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    return Err(Away(error.to_string()));
                 }
-                Err(error) => {
-                    let failures = vec![Failure::whole(error.to_string())];
-                    return Loaded { resources: 0, failures };
-                }
+            } else if may_help && tried < TRIES {
+                (tried, away_since) = (tried + 1, None);
+            } else {
+                let failures = vec![Failure::whole(error.to_string())];
+                return Ok(Loaded { resources: 0, failures });
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

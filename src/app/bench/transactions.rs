@@ -9,7 +9,7 @@ use super::floor::{BULK, Statement};
 use super::load::{Interaction, Notes, measure};
 use super::{Bench, BenchError};
 use crate::app::demo::Generator;
-use crate::app::import::{self, Loaded, Options, Sink, Unit};
+use crate::app::import::{self, Away, Loaded, Options, Sink, Unit};
 use crate::fhir::json::{Value, parse};
 
 use bytes::Bytes;
@@ -94,9 +94,9 @@ async fn demo(bench: &Bench, turn: u64) -> Result<Vec<Bytes>, BenchError> {
 struct Shelf(Mutex<Vec<Bytes>>);
 
 impl Sink for Shelf {
-    async fn load(&self, unit: Unit) -> Loaded {
+    async fn load(&self, unit: Unit) -> Result<Loaded, Away> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(unit.bytes);
-        Loaded::default()
+        Ok(Loaded::default())
     }
 }
 

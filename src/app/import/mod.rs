@@ -138,13 +138,20 @@ impl Failure {
     }
 }
 
+/// Nothing can be loaded: where units go is away, and did not come back. Says why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Away(pub String);
+
 /// Where units go: the engine of this process, or a server over HTTP.
 ///
 /// A sink waits and tries again by itself where that can help (a database that comes back);
 /// what it reports as a failure is final for this run.
 pub trait Sink: Send + Sync + 'static {
     /// Loads one unit; acknowledged means durable.
-    fn load(&self, unit: Unit) -> impl Future<Output = Loaded> + Send;
+    ///
+    /// # Errors
+    /// [`Away`] ends the import: no other unit would fare better.
+    fn load(&self, unit: Unit) -> impl Future<Output = Result<Loaded, Away>> + Send;
 }
 
 /// What an import did.
@@ -176,6 +183,9 @@ impl Summary {
 /// Why an import could not run, as opposed to an entry that could not be loaded.
 #[derive(Debug, Error)]
 pub enum ImportError {
+    /// Where the units go did not come back; what the journal has is loaded.
+    #[error("the import was given up, and goes on where it was when it is run again: {0}")]
+    Away(String),
     /// The journal cannot be read or written.
     #[error("the journal {path} cannot be used: {source}")]
     Journal {

@@ -12,7 +12,7 @@ use super::progress::{Progress, Seen};
 use super::report::{self, KEPT, Reported};
 use super::source::{self, Content, Piece, SourceFile, Taker};
 use super::unit::prepare;
-use super::{Failure, ImportError, Options, Sink, Summary};
+use super::{Away, Failure, ImportError, Options, Sink, Summary};
 
 /// Input in memory at any time, in KiB; a single document may be larger and then goes alone.
 const BUDGET_KIB: u32 = 48 << 10;
@@ -77,19 +77,24 @@ pub async fn run<S: Sink>(options: &Options, sink: Arc<S>) -> Result<Summary, Im
         }
     };
     let mut looks = tokio::time::interval(BETWEEN_LOOKS);
-    loop {
+    let worked = loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
-                None => break,
-                Some(outcome) => outcome.map_err(|fault| ImportError::CutOff(fault.to_string()))?,
+                None => break Ok(()),
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(Away(reason)))) => break Err(ImportError::Away(reason)),
+                Some(Err(fault)) => break Err(ImportError::CutOff(fault.to_string())),
             },
             _ = looks.tick() => progress.show(seen()),
         }
-    }
+    };
+    // Without workers the reader finds nobody to read for, and ends.
+    tasks.shutdown().await;
     reader.await.map_err(|fault| ImportError::CutOff(fault.to_string()))?;
     let skipped = lock(&tally).summary.skipped;
     progress.finish(seen(), file_count, skipped);
-    conclude(options, &tally, started)
+    let summary = conclude(options, &tally, started)?;
+    worked.map(|()| summary)
 }
 
 fn open_journal(options: &Options) -> Result<Journal, ImportError> {
@@ -177,22 +182,27 @@ impl Taker for Feeder {
     }
 }
 
-/// Loads pieces until there are no more.
+/// Loads pieces until there are no more, or nothing can be loaded.
 async fn work<S: Sink>(
     receiver: Arc<tokio::sync::Mutex<mpsc::Receiver<Shared>>>,
     tally: Arc<Mutex<Tally>>,
     sink: Arc<S>,
     again: bool,
-) {
+) -> Result<(), Away> {
     loop {
         let next = receiver.lock().await.recv().await;
-        let Some((piece, _permit)) = next else { return };
-        load(piece, &tally, &*sink, again).await;
+        let Some((piece, _permit)) = next else { return Ok(()) };
+        load(piece, &tally, &*sink, again).await?;
     }
 }
 
 /// Loads one piece: its units one after the other, then the journal.
-async fn load<S: Sink>(piece: Piece, tally: &Mutex<Tally>, sink: &S, again: bool) {
+async fn load<S: Sink>(
+    piece: Piece,
+    tally: &Mutex<Tally>,
+    sink: &S,
+    again: bool,
+) -> Result<(), Away> {
     let file = Arc::clone(&piece.file);
     let entry = piece.entry.clone();
     let first_line = match &piece.content {
@@ -209,7 +219,7 @@ async fn load<S: Sink>(piece: Piece, tally: &Mutex<Tally>, sink: &S, again: bool
         failed.add(failure.entry.map(|at| at as u32), None, failure.message);
     }
     for part in prepared.parts {
-        let loaded = sink.load(part.unit.clone()).await;
+        let loaded = sink.load(part.unit.clone()).await?;
         {
             let mut tally = lock(tally);
             tally.summary.units += 1;
@@ -233,6 +243,7 @@ async fn load<S: Sink>(piece: Piece, tally: &Mutex<Tally>, sink: &S, again: bool
             tally.summary.failures.push(Reported { file, entry, message });
         }
     }
+    Ok(())
 }
 
 /// What went wrong in one piece.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{Failure, Loaded, Options, Sink, Summary, Unit, run};
+use super::{Away, Failure, ImportError, Loaded, Options, Sink, Summary, Unit, run};
 use crate::fhir::json::parse;
 
 /// Takes everything but resources whose id is `bad`, and remembers the order.
@@ -15,10 +15,10 @@ use crate::fhir::json::parse;
 struct Memory(Mutex<Vec<(String, usize)>>);
 
 impl Sink for Memory {
-    async fn load(&self, unit: Unit) -> Loaded {
+    async fn load(&self, unit: Unit) -> Result<Loaded, Away> {
         tokio::task::yield_now().await;
         let Ok(bundle) = parse(&unit.bytes) else {
-            return Loaded { resources: 0, failures: vec![Failure::whole("malformed")] };
+            return Ok(Loaded { resources: 0, failures: vec![Failure::whole("malformed")] });
         };
         let entries = bundle.items_at("entry");
         let mut loaded = Loaded::default();
@@ -32,7 +32,23 @@ impl Sink for Memory {
         }
         let name = unit.origin.path.file_name().unwrap().to_string_lossy().into_owned();
         self.0.lock().unwrap().push((format!("{name}|{}", unit.origin.entry), entries.len()));
-        loaded
+        Ok(loaded)
+    }
+}
+
+/// Takes as many units as it is given, and is away then, for the other workers too late to tell.
+struct Leaving {
+    left: Mutex<u32>,
+    asked: Mutex<u32>,
+}
+
+impl Sink for Leaving {
+    async fn load(&self, _: Unit) -> Result<Loaded, Away> {
+        tokio::task::yield_now().await;
+        *self.asked.lock().unwrap() += 1;
+        let mut left = self.left.lock().unwrap();
+        *left = left.checked_sub(1).ok_or_else(|| Away("gone".to_owned()))?;
+        Ok(Loaded { resources: 1, failures: Vec::new() })
     }
 }
 
@@ -145,6 +161,29 @@ async fn a_second_run_loads_only_what_failed_in_the_first() {
     folder.write("a.json", patient("changed").as_bytes());
     let (third, _) = import(&folder.0, Some(&journal)).await;
     assert_eq!((third.resources, third.skipped), (1, 0), "a changed file is loaded again");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_ends_the_import_which_goes_on_later() {
+    let folder = Folder::new("away");
+    for at in 0..500 {
+        folder.write(&format!("{at}.json"), patient(&format!("p{at}")).as_bytes());
+    }
+    let journal = folder.0.join("journal");
+    let sink = Arc::new(Leaving { left: Mutex::new(100), asked: Mutex::new(0) });
+    let options = Options {
+        paths: vec![folder.0.clone()],
+        workers: 3,
+        journal: Some(journal.clone()),
+        is_quiet: true,
+        ..Options::default()
+    };
+    let ended = run(&options, Arc::clone(&sink)).await;
+    assert!(matches!(&ended, Err(ImportError::Away(why)) if why == "gone"), "{ended:?}");
+    let asked = *sink.asked.lock().unwrap();
+    assert!((101..=103).contains(&asked), "{asked}: a worker each may have found it away");
+    let (then, _) = import(&folder.0, Some(&journal)).await;
+    assert_eq!((then.resources, then.skipped, then.failed), (400, 100, 0));
 }
 
 #[tokio::test]

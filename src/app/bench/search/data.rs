@@ -9,7 +9,7 @@ use super::super::connection::Connection;
 use super::super::{Bench, BenchError};
 use super::query::total;
 use crate::app::demo::{Generator, Part};
-use crate::app::import::{self, Failure, Loaded, Options, Sink, Unit};
+use crate::app::import::{self, Away, Failure, Loaded, Options, Sink, Unit};
 
 /// Clients that load.
 const LOADERS: usize = 4;
@@ -82,21 +82,19 @@ async fn post(
 struct Poster(Vec<Mutex<Connection>>);
 
 impl Sink for Poster {
-    async fn load(&self, unit: Unit) -> Loaded {
+    async fn load(&self, unit: Unit) -> Result<Loaded, Away> {
         // There is one for each worker, so one is free.
         let free = self.0.iter().find_map(|client| client.try_lock().ok());
         let Some(mut client) = free else {
-            return Loaded {
-                failures: vec![Failure::whole("no client is free")],
-                ..<_>::default()
-            };
+            let failures = vec![Failure::whole("no client is free")];
+            return Ok(Loaded { failures, ..<_>::default() });
         };
         let failure = match client.send("POST", "", Some(&unit.bytes)).await {
-            Ok(answer) if answer.is_success() => return Loaded::default(),
+            Ok(answer) if answer.is_success() => return Ok(Loaded::default()),
             Ok(answer) => answer.describe(),
             Err(fault) => fault.to_string(),
         };
-        Loaded { failures: vec![Failure::whole(failure)], ..<_>::default() }
+        Ok(Loaded { failures: vec![Failure::whole(failure)], ..<_>::default() })
     }
 }
 
