@@ -11,7 +11,7 @@ use crate::error::root_cause;
 use crate::fulltext::FullTextError;
 use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
 
-use super::postgres::{PostgresError, Private};
+use super::postgres::{Health, PostgresError, Private};
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -100,6 +100,11 @@ impl Database {
     /// The process id of the private PostgreSQL, when there is one and it is ours.
     pub fn postgres_pid(&self) -> Option<u32> {
         self.private.as_ref().and_then(Private::pid)
+    }
+
+    /// Tells how the private PostgreSQL does, when there is one and it is ours.
+    pub fn postgres_health(&self) -> Health {
+        self.private.as_ref().map(Private::health).unwrap_or_default()
     }
 
     /// Stops the private PostgreSQL, if there is one.

@@ -27,6 +27,7 @@ use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
 use super::follow::{self, Follower};
+use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
 use super::telemetry;
@@ -95,7 +96,7 @@ impl Server {
         Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> =
-            Arc::new(Probe { store: database.store.clone() });
+            Arc::new(Probe { store: store.clone(), postgres: database.postgres_health() });
         let parts = http::Parts {
             engine: engine.clone(),
             settings: settings(&config, address),
@@ -218,14 +219,19 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
 /// What health and metrics ask.
 struct Probe {
     store: Store,
+    postgres: Health,
 }
 
 impl http::Probe for Probe {
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
         let ping = tokio::time::timeout(PING_TIMEOUT, self.store.ping());
-        ping.map(|answer| match answer {
-            Ok(pinged) => pinged.map_err(|error| error.to_string()),
-            Err(_) => Err("the database does not answer".to_owned()),
+        let why = |said: String| match self.postgres.fault() {
+            Some(fault) => format!("PostgreSQL does not start: {fault}"),
+            None => said,
+        };
+        ping.map(move |answer| match answer {
+            Ok(pinged) => pinged.map_err(|error| why(error.to_string())),
+            Err(_) => Err(why("the database does not answer".to_owned())),
         })
         .boxed()
     }

@@ -94,8 +94,55 @@ fn run(program: &'static str, mut command: Command, input: &str) -> Result<(), P
     Err(PostgresError::Failed { program, status: output.status, output: output_text })
 }
 
-/// The end of a text.
+/// The end of what a program of PostgreSQL said, without the refusals of clients that came before
+/// it was ready, which are ours and push out why it is not.
 pub(super) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !is_refusal(line)).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// Why a server does not start, in a line: its last complaint, without the time and the process.
+pub(super) fn complaint(output: &str) -> Option<&str> {
+    let of = |level: &str| output.lines().rev().find_map(|line| Some(line.split_once(level)?.1));
+    // The process that could not go on says it; the others only say that it ended.
+    let complaint = of("PANIC:").or_else(|| of("FATAL:")).or_else(|| of("ERROR:"));
+    complaint.map(str::trim)
+}
+
+/// Whether a line is about a client that came too early or too late.
+fn is_refusal(line: &str) -> bool {
+    let Some((_, said)) = line.split_once("FATAL:") else {
+        return line.contains("DETAIL:  Consistent recovery state has not been yet reached");
+    };
+    said.contains("not yet accepting connections")
+        || ["starting up", "shutting down", "in recovery mode"]
+            .iter()
+            .any(|state| said.contains(&format!("the database system is {state}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_however_many_clients_were_refused() {
+        let refused = "2026-11-27 20:00:01.000 UTC [9] FATAL:  the database system is not yet \
+                       accepting connections\n\
+                       2026-11-27 20:00:01.000 UTC [9] DETAIL:  Consistent recovery state has not \
+                       been yet reached.\n\
+                       2026-11-27 20:00:01.000 UTC [9] FATAL:  the database system is starting up\n";
+        let log = format!(
+            "2026-11-27 20:00:00.000 UTC [7] LOG:  redo starts at 0/1\n\
+             2026-11-27 20:00:01.000 UTC [8] FATAL:  could not write to file \"pg_wal/xlogtemp.8\": \
+             No space left on device\n{}\
+             2026-11-27 20:00:01.000 UTC [7] LOG:  startup process (PID 8) exited with exit code 1\n",
+            refused.repeat(20)
+        );
+        let end = last_lines(&log, 12);
+        assert_eq!(end.lines().count(), 3, "{end}");
+        let expected = "could not write to file \"pg_wal/xlogtemp.8\": No space left on device";
+        assert_eq!(complaint(&end), Some(expected));
+        assert_eq!(complaint(&format!("{end}x PANIC:  worse\n")), Some("worse"));
+        assert_eq!(complaint("x LOG:  all is well"), None);
+    }
 }

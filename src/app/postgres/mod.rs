@@ -16,6 +16,7 @@ mod settings;
 mod supervisor;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use binaries::Binaries;
 use folder::{Folder, Lock};
 use pidfile::PidFile;
-use supervisor::Supervisor;
+use supervisor::{Shared, Supervisor};
 
 /// The oldest and the newest major version of PostgreSQL that we run on.
 pub const SUPPORTED: std::ops::RangeInclusive<u32> = 15..=18;
@@ -244,6 +245,11 @@ impl Private {
         self.supervisor.as_ref().and_then(Supervisor::pid)
     }
 
+    /// Tells how the server does, when it is ours.
+    pub fn health(&self) -> Health {
+        Health(self.supervisor.as_ref().map(Supervisor::shared))
+    }
+
     /// Stops the server, unless we only attached: no new connections, open transactions are
     /// rolled back, everything is written out. Blocks until the process is gone.
     pub fn stop(mut self) {
@@ -254,6 +260,17 @@ impl Private {
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.stop();
         }
+    }
+}
+
+/// Tells how a private PostgreSQL does; of one that is not ours, nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Option<Arc<Shared>>);
+
+impl Health {
+    /// Why the server does not start again.
+    pub fn fault(&self) -> Option<String> {
+        self.0.as_ref().and_then(|shared| shared.fault())
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use crate::config::Config;
 
 use super::binaries::Binaries;
-use super::cluster::last_lines;
+use super::cluster::{complaint, last_lines};
 use super::folder::Folder;
 use super::pidfile::{self, PidFile};
 use super::settings::{self, Machine};
@@ -52,7 +52,7 @@ pub(super) struct Supervisor {
 
 /// What the thread and the owner both see.
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -62,6 +62,8 @@ struct State {
     pid: Option<u32>,
     stopping: bool,
     ended: bool,
+    /// Why it does not start again, since it ended.
+    fault: Option<String>,
 }
 
 /// The server's process: our child, or one that another Kiln left behind.
@@ -132,6 +134,11 @@ impl Supervisor {
         self.shared.lock().pid
     }
 
+    /// What the thread tells of the server.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Stops the server and waits until it is gone.
     pub(super) fn stop(mut self) {
         let signals = [
@@ -161,6 +168,11 @@ impl Shared {
     /// The state; a thread that panicked left it whole, since every change is one assignment.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the server does not start again; none while it runs, or nothing is known yet.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.lock().fault.clone()
     }
 
     fn signal(&self, signal: Signal) {
@@ -214,9 +226,13 @@ impl Launcher {
                 Ok(child) => {
                     let duration_ms = began.elapsed().as_millis() as u64;
                     tracing::info!(duration_ms, "PostgreSQL is back");
+                    self.shared.lock().fault = None;
                     return Some(child);
                 }
-                Err(error) => tracing::warn!(%error, "PostgreSQL does not start; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "PostgreSQL does not start; trying again");
+                    self.shared.lock().fault = Some(in_a_line(&error));
+                }
             }
             if self.shared.stopping_within(pause) {
                 return None;
@@ -287,6 +303,16 @@ impl Launcher {
         // Its own group: ^C on our terminal must reach us alone, so that requests can end first.
         command.process_group(0);
         command.spawn().map_err(PostgresError::io("run", &program))
+    }
+}
+
+/// Why a server does not start, for those who ask how it does.
+fn in_a_line(error: &PostgresError) -> String {
+    match error {
+        PostgresError::Failed { output, status, .. } => {
+            complaint(output).map_or_else(|| status.to_string(), str::to_owned)
+        }
+        other => other.to_string(),
     }
 }
 

@@ -265,6 +265,23 @@ fn a_start_that_fails_tells_what_postgres_said() {
 }
 
 #[test]
+fn why_a_server_does_not_come_back_is_told_until_it_does() {
+    let scratch = Scratch::initialised("fault");
+    let private = Private::start(&scratch.config()).unwrap();
+    let health = private.health();
+    assert_eq!(health.fault(), None);
+    let settings = scratch.cluster().join("postgresql.auto.conf");
+    std::fs::write(&settings, "nonsense = 1\n").unwrap();
+    kill(private.pid().unwrap(), "-KILL");
+    eventually(Duration::from_secs(20), "it is told", || {
+        health.fault().is_some_and(|fault| fault.contains("contains errors"))
+    });
+    std::fs::write(&settings, "").unwrap();
+    eventually(Duration::from_secs(20), "it is back", || health.fault().is_none());
+    assert_eq!(query(&private.app_url(), "SELECT 1").as_deref(), Ok("1"));
+}
+
+#[test]
 fn a_port_that_the_operator_chose_is_found() {
     let scratch = Scratch::initialised("port");
     std::fs::write(scratch.cluster().join("postgresql.auto.conf"), "port = 5499\n").unwrap();
