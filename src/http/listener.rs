@@ -251,7 +251,7 @@ impl Attended {
         let silent = async {
             tokio::time::sleep(limits.head).await;
             if work.has_begun.load(Ordering::Relaxed) {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {
