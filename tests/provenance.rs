@@ -90,15 +90,9 @@ async fn where_no_provenance_is_stored_none_is_taken() {
     server.client.put("/Patient/p", P).await.expect(201);
     let stored = "SELECT count(*) + sum(vid) FROM res";
     let before = server.database.number(stored).await;
-    let bundle = |kind: &str| {
-        let entry = r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
-        format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{entry}]}}"#)
-    };
     let meta =
         r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"x"}}]}"#;
     for (name, request, body) in [
-        ("transaction", "POST /", bundle("transaction")),
-        ("batch", "POST /", bundle("batch")),
         ("delete", "DELETE /Patient/p", String::new()),
         ("delete-by", "DELETE /Patient?active=true", String::new()),
         ("meta-add", "POST /Patient/p/$meta-add", meta.to_owned()),

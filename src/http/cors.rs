@@ -4,6 +4,8 @@
 //!
 //! Spec: <https://fetch.spec.whatwg.org/#http-cors-protocol>, rest 1.34 to 1.36
 
+pub(super) mod origin;
+
 use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

@@ -17,7 +17,7 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::query::Query;
 
-use super::cors::Cors;
+use super::cors::{Cors, origin};
 use super::exchange::Exchange;
 use super::form::Form;
 use super::headers::{X_CORRELATION_ID, X_REQUEST_ID};
@@ -25,7 +25,7 @@ use super::outcome::Failure;
 use super::prefer::Preferences;
 use super::server::Server;
 use super::table::{Answer, Found, Handler, Target};
-use super::{caller, compression, negotiation, origin, task};
+use super::{caller, compression, negotiation, task};
 
 /// Largest headers of a request. The listener reads more than that, so that who sends somewhat too
 /// much gets an answer and not a cut connection.

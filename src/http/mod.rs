@@ -25,7 +25,6 @@ mod health;
 pub mod listener;
 mod meters;
 pub mod negotiation;
-mod origin;
 pub mod outcome;
 pub mod prefer;
 pub mod query;

@@ -13,8 +13,9 @@ use axum::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{Uri, request};
 
-use super::cors::Cors;
-use super::outcome::Failure;
+use crate::http::outcome::Failure;
+
+use super::Cors;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -23,7 +24,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// # Errors
 /// [`Failure::ForeignPage`] for a host that is neither this machine nor the `configured` base's, and
 /// for a page that `cors` does not list.
-pub(super) fn check(
+pub(in crate::http) fn check(
     parts: &request::Parts,
     cors: &Cors,
     configured: Option<&str>,
