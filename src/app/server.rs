@@ -40,12 +40,6 @@ const ADMIN_CONNECTIONS: u32 = 64;
 /// Files beside the connections: the index of words, the log, what else is open for a moment.
 const SPARE_FILES: u32 = 200;
 
-/// Connections of the listener for health and metrics.
-const ADMIN_CONNECTIONS: u32 = 64;
-
-/// Files beside the connections: the index of words, the log, what else is open for a moment.
-const SPARE_FILES: u32 = 200;
-
 /// Longest wait for the database when health is asked: who asks gives up soon as well.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
