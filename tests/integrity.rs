@@ -135,7 +135,8 @@ async fn an_enforced_reference_leads_somewhere_and_holds_what_it_leads_to() {
     let server = TestServer::start_with(&[ENFORCED]).await;
     let client = &server.client;
     let statement = client.get("/metadata").await.expect(200);
-    assert!(statement.text().contains(r#""enforced""#), "{statement:?}");
+    let policy = r#""referencePolicy":["literal","logical","enforced","local"]"#;
+    assert!(statement.text().contains(policy), "{statement:?}");
     let dangling = client.put("/Observation/o", observation("o", "Patient/p")).await;
     refused(&dangling, 422, "business-rule", "Patient/p leads to no resource");
     assert_eq!(dangling.at("issue[0].expression[0]").as_deref(), Some("Observation.subject"));
@@ -182,7 +183,8 @@ async fn what_was_stored_before_the_switch_holds_too() {
     server.client.put("/Observation/o", observation("o", "Patient/p")).await.expect(201);
     server.client.put("/Observation/d", observation("d", "Patient/none")).await.expect(201);
     let statement = server.client.get("/metadata").await.expect(200);
-    assert!(!statement.text().contains(r#""enforced""#), "{statement:?}");
+    let policy = r#""referencePolicy":["literal","logical","local"]"#;
+    assert!(statement.text().contains(policy), "{statement:?}");
     server.stop().await;
     let enforced = Server::start(config(&database, &[ENFORCED])).await.unwrap();
     let client = Client::new(enforced.address());

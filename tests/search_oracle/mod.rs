@@ -18,7 +18,7 @@ mod held;
 mod judge;
 pub(crate) mod measure;
 mod order;
-mod query;
+pub(crate) mod query;
 mod random;
 mod shrink;
 mod world;

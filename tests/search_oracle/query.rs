@@ -285,7 +285,8 @@ impl Asked {
     }
 }
 
-fn escaped(text: &str) -> String {
+/// As the value of a parameter, with its separators escaped.
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         if matches!(letter, '\\' | ',' | '|' | '$') {
@@ -296,7 +297,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn encoded(text: &str) -> String {
+/// As a part of a query string.
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

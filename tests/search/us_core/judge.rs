@@ -1,12 +1,11 @@
 //! What a resource holds for a parameter, what a search can ask from it, and whether both agree.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 use super::data::Doc;
 use super::plan::{Kind, elements, kind};
 use crate::search_oracle::measure::{SECOND, Span, civil, compares, span};
+use crate::search_oracle::query::{encoded, escaped};
 
 const DAY: i128 = 86_400 * SECOND;
 
@@ -169,29 +168,6 @@ pub(super) fn query(asked: &[Asked]) -> String {
     let pairs: Vec<_> =
         asked.iter().map(|one| format!("{}={}", one.code, encoded(&one.text()))).collect();
     pairs.join("&")
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for letter in text.chars() {
-        if matches!(letter, ',' | '$' | '|' | '\\') {
-            out.push('\\');
-        }
-        out.push(letter);
-    }
-    out
-}
-
-fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 /// A moment with seconds and a zone.
