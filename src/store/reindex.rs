@@ -10,12 +10,13 @@ use super::rows::Timestamptz;
 use super::{Store, failure, maintenance};
 
 /// What is under way stays so; what has ended begins anew.
-const ASK: &str = "INSERT INTO reindex (rt) SELECT unnest($1::smallint[]) ON CONFLICT (rt) DO UPDATE \
+const ASK: &str = "INSERT INTO reindex (rt) SELECT DISTINCT unnest($1::smallint[]) ORDER BY 1 ON CONFLICT (rt) DO UPDATE \
      SET asked = excluded.asked, after_rid = 0, done = 0, total = NULL, ended = NULL \
      WHERE reindex.ended IS NOT NULL";
 
 const BUILDS: &str = "SELECT rt, asked, done, coalesce(total, 0), total IS NOT NULL, ended IS NOT NULL \
-     FROM reindex WHERE $1::smallint[] IS NULL OR rt = ANY($1) ORDER BY rt";
+     FROM reindex WHERE $1::smallint[] IS NULL OR rt = ANY($1) \
+     OR rt = 0 AND ended IS NULL ORDER BY rt";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[ASK, BUILDS];

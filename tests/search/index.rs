@@ -257,3 +257,23 @@ async fn a_row_that_belongs_to_nothing_does_not_end_the_pages() {
     assert_eq!(found, 6, "on {pages} pages");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_deleted_resource_no_value_stays() {
+    let server = TestServer::start().await;
+    let body = observation("o", "a", r#""effectiveDateTime":"2024-01-01","#, "1", "5");
+    server.client.put("/Observation/o", body).await.expect(201);
+    // Values of a parameter that is no more in force.
+    for rows in [
+        "INSERT INTO str (h, v, rid, dk) SELECT 1, 'secret', rid, dk FROM srow",
+        "INSERT INTO num (h, rid, dk, lo, hi) SELECT 1, rid, dk, 7, 7 FROM srow",
+        "INSERT INTO dat SELECT 1, '2024-01-01', '2024-01-02', rid, dk FROM srow",
+    ] {
+        server.database.run(rows).await;
+    }
+    server.client.delete("/Observation/o").await.expect(204);
+    for (table, rows, _) in digest(&server).await {
+        assert_eq!(rows, 0, "{table}");
+    }
+    server.stop().await;
+}

@@ -75,6 +75,9 @@ async fn a_build_of_a_type_or_of_all_is_done_on_some_node_and_told_on_all() {
         here.post("/$reindex", body).await.expect(400);
     }
     here.post("/Patient/$reindex", types).await.expect(400);
+    let twice = r#"{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"Device"},
+        {"name":"type","valueCode":"Basic"},{"name":"type","valueCode":"Device"}]}"#;
+    here.post("/$reindex", twice).await.expect(202);
     server.stop().await;
 }
 

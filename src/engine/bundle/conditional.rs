@@ -137,11 +137,8 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Vec<EntryResult>, Error> {
-        if sought.locks.is_empty() {
-            tx.flush().await?;
-        } else {
-            tx.lock(&sought.locks, permit).await?;
-        }
+        // Without locks too: it is the way to a share of the connections.
+        tx.lock(&sought.locks, permit).await?;
         let mut written = Vec::with_capacity(entries.len());
         for entry in entries {
             let found = self.find_written(entry, sought, options, permit, tx).await;

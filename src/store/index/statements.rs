@@ -32,7 +32,8 @@ macro_rules! indexed {
     };
 }
 
-/// Adds rows; with `changed`, takes away what is gone too.
+/// Adds rows; with `changed`, takes away what is gone too. Of a resource that is deleted no value stays, not
+/// of search parameters either that are no more in force.
 macro_rules! put_index {
     (new) => {
         concat!(
@@ -58,12 +59,15 @@ macro_rules! put_index {
              tkd AS (DELETE FROM tok x USING unnest($56::bigint[], $57::bigint[], $58::timestamptz[], $59::int[]) \
              AS g(rid, h, s, sysh) WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $18 \
              AND x.sysh = g.sysh), \
-             nmd AS (DELETE FROM num x USING unnest($60::bigint[], $61::bigint[]) AS g(rid, h) \
-             WHERE x.rid = g.rid AND x.h = g.h), \
-             dtd AS (DELETE FROM dat x USING unnest($62::bigint[], $63::bigint[]) AS g(rid, h) \
-             WHERE x.rid = g.rid AND x.h = g.h), \
-             std AS (DELETE FROM str x USING unnest($64::bigint[], $65::bigint[]) AS g(rid, h) \
-             WHERE x.rid = g.rid AND x.h = g.h), "
+             nmd AS (DELETE FROM num x USING (SELECT * FROM unnest($60::bigint[], $61::bigint[]) AS u(rid, h) \
+             UNION ALL SELECT rid, NULL FROM w WHERE ix = 'D') g \
+             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL)), \
+             dtd AS (DELETE FROM dat x USING (SELECT * FROM unnest($62::bigint[], $63::bigint[]) AS u(rid, h) \
+             UNION ALL SELECT rid, NULL FROM w WHERE ix = 'D') g \
+             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL)), \
+             std AS (DELETE FROM str x USING (SELECT * FROM unnest($64::bigint[], $65::bigint[]) AS u(rid, h) \
+             UNION ALL SELECT rid, NULL FROM w WHERE ix = 'D') g \
+             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL)), "
         )
     };
     (rows $summary:literal; $compartment:literal; $token:literal) => {
