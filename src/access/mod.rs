@@ -23,4 +23,4 @@ pub use interaction::Interaction;
 pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 pub use permit::{Permit, Restriction};
 pub use principal::{Principal, Scope};
-pub use unaudited::Unaudited;
+pub use unaudited::{Draft, HandedOver, Unaudited};

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
 
 use crate::fhir::Instant;
 use crate::store::rows::EPOCH_2000;
@@ -20,7 +21,9 @@ pub(super) enum Bind {
     Short(i16),
     Shorts(Vec<i16>),
     Text(String),
+    Texts(Vec<String>),
     Time(Moment),
+    Uuid(Uuid),
 }
 
 /// A point in time, or an open end.
@@ -47,7 +50,9 @@ impl Bind {
             Self::Short(_) => "smallint",
             Self::Shorts(_) => "smallint[]",
             Self::Text(_) => "text",
+            Self::Texts(_) => "text[]",
             Self::Time(_) => "timestamptz",
+            Self::Uuid(_) => "uuid",
         }
     }
 }
@@ -66,6 +71,8 @@ impl ToSql for Bind {
             Self::Short(value) => value.to_sql(kind, out),
             Self::Shorts(values) => values.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
+            Self::Texts(texts) => texts.to_sql(kind, out),
+            Self::Uuid(id) => id.to_sql(kind, out),
             Self::Time(moment) => {
                 out.put_i64(match moment {
                     Moment::Past => i64::MIN,
@@ -86,7 +93,7 @@ impl ToSql for Bind {
 }
 
 /// The values of one statement, in the order of their placeholders.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Binds(Vec<Bind>);
 
 impl Binds {
