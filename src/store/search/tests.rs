@@ -191,7 +191,9 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         &[
             "k.idh # p.p AS h",
             "FROM str ",
-            ".rid = k.rid UNION ALL SELECT",
+            "k(rid) WHERE k.rid > 0)",
+            " UNION ALL SELECT ",
+            "k(rid) WHERE k.rid < 0)",
             "CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o",
         ],
     ),
