@@ -88,8 +88,8 @@ impl Draft {
     }
 
     /// The row, for the statement that writes it. Only the store may ask for it.
-    pub fn hand_over(self) -> (LedgerRow, HandedOver) {
-        (self.row, HandedOver(()))
+    pub fn take_row(self) -> (LedgerRow, RowTaken) {
+        (self.row, RowTaken(()))
     }
 }
 
@@ -100,16 +100,16 @@ impl Draft {
 ///
 /// ```compile_fail,E0382
 /// fn reuse(draft: kiln::access::Draft) {
-///     let (_, handed_over) = draft.hand_over();
-///     let _ = handed_over.with("found and recorded");
-///     let _ = handed_over.with("found");
+///     let (_, taken) = draft.take_row();
+///     let _ = taken.with("found and recorded");
+///     let _ = taken.with("found");
 /// }
 /// ```
 #[derive(Debug)]
 #[must_use = "it says that the row is on record"]
-pub struct HandedOver(());
+pub struct RowTaken(());
 
-impl HandedOver {
+impl RowTaken {
     /// Wraps what the statement found that wrote the row.
     pub fn with<T>(self, value: T) -> Unaudited<T> {
         Unaudited { value, told: Told::Recorded }

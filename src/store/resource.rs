@@ -139,10 +139,10 @@ impl Store {
         draft: Draft,
     ) -> Result<Unaudited<Version>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
-        let (row, handed_over) = draft.hand_over();
+        let (row, taken) = draft.take_row();
         let found = self.0.reads.current(identity, visible(permit), row).await?;
         let (version, _) = disclose(found.ok_or_else(|| unknown(id, permit))?)?;
-        Ok(handed_over.with(version))
+        Ok(taken.with(version))
     }
 
     /// One version, the current one or an old one.

@@ -136,3 +136,28 @@ async fn what_is_too_much_to_sort_is_on_record_as_refused_alone() {
     assert_eq!(rows(&server, "x", &[], 0).await.1, 1, "a success beside it");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
+    const NOTED: &str = "CREATE TABLE noted (wait text);
+        CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+        INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$;
+        CREATE TRIGGER noted BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION noted()";
+    for (setting, wait) in [("committed", "off"), ("flushed", "on")] {
+        let server = TestServer::start_with(&[("audit.reads", setting)]).await;
+        five(&server).await;
+        server.database.run(NOTED).await;
+        for (url, status) in [
+            ("/Patient/a", 200),
+            ("/Patient/x", 404),
+            ("/Observation?_sort=date", 200),
+            ("/Observation?_include=Observation:subject", 200),
+        ] {
+            server.client.get(url).await.expect(status);
+        }
+        let number = format!("SELECT count(*) FROM noted WHERE wait = '{wait}'");
+        assert_eq!(server.database.number(&number).await, 4, "{setting}");
+        assert_eq!(server.database.number("SELECT count(*) FROM noted").await, 4, "{setting}");
+        server.stop().await;
+    }
+}

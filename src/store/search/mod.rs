@@ -163,9 +163,9 @@ impl Store {
             let (page, disclosed) = asked.page(&mut run, request, paging, None).await?;
             return Ok(Unaudited::new(page, disclosed));
         }
-        let (row, handed_over) = draft.hand_over();
+        let (row, taken) = draft.take_row();
         let (page, _) = asked.page(&mut run, request, paging, Some(&row)).await?;
-        Ok(handed_over.with(page))
+        Ok(taken.with(page))
     }
 }
 

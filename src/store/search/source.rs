@@ -199,7 +199,9 @@ impl Compiler<'_, '_> {
         // What is elsewhere needs no look at its row to be passed over.
         let place = if self.is_inside { "k.rid < 0" } else { "k.rid > 0" };
         Source {
-            each: Some(format!("(SELECT DISTINCT k.rid FROM ({found}) k(rid) WHERE {place}) {list}")),
+            each: Some(format!(
+                "(SELECT DISTINCT k.rid FROM ({found}) k(rid) WHERE {place}) {list}"
+            )),
             table: format!("srow {alias}"),
             condition: format!("{alias}.rid = {list}.rid AND {is_type}"),
             row: Row::resource(&alias, types.to_vec()),
