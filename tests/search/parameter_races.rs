@@ -191,3 +191,32 @@ async fn an_update_that_waits_for_a_build_leaves_no_row_behind() {
     assert_eq!(server.database.number(left).await, 0, "rows that nothing knows");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_wait_for_newer_parameters_get_them_while_others_are_chosen() {
+    let server = TestServer::start_with(&[("database.write_connections", "2")]).await;
+    let (client, store) = (&server.client, server.store());
+    // Another node chooses, so that ours waits for it on one of its two connections.
+    let mut other = connect(&server.database.owner).await;
+    let choosing = other.transaction().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
+    choosing.execute(lock, &[]).await.unwrap();
+    let draft = parameter("sex", "sex", "Patient.gender").replace("active", "draft");
+    client.put("/SearchParameter/sex", draft).await.expect(201);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let began = Instant::now();
+    while server.database.number(waiting).await == 0 {
+        assert!(began.elapsed() < PATIENCE, "the node looks for no changes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // As if an epoch had come that this node does not know; the write keeps the other connection.
+    let known = store.parameters().unwrap();
+    store.use_extractor(known.extractor.clone(), known.epoch - 1);
+    let write = client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#);
+    let written = tokio::time::timeout(Duration::from_secs(20), write).await;
+    written.expect("it waits for who waits for it").expect(201);
+    assert_eq!(store.parameters().unwrap().epoch, known.epoch);
+    choosing.rollback().await.unwrap();
+    server.stop().await;
+}

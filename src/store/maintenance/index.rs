@@ -9,7 +9,6 @@
 //! that was killed goes on where its last transaction ended.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::access::CommitError;
 use crate::error::Error;
@@ -44,7 +43,6 @@ pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body F
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D' FOR NO KEY UPDATE OF r";
 
-/// Tells writers who read the rows before; they are locked.
 const TOUCH: &str = "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
 
 /// The keys of what resources contain.
@@ -82,7 +80,7 @@ pub async fn build_index(
     let parameters = store.parameters()?;
     let fingerprint = parameters.fingerprint().to_be_bytes();
     let transaction = store.0.writers.begin("BEGIN").await?;
-    execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
+    transaction.run(BEGIN, &[&&fingerprint[..], &again]).await?;
     commit(transaction).await?;
     loop {
         match build_some(store).await {
@@ -99,7 +97,7 @@ pub async fn build_index(
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
 async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
     let transaction = store.0.writers.begin("BEGIN").await?;
-    let position = query(&transaction, POSITION, &[]).await?;
+    let position = transaction.all(POSITION, &[]).await?;
     let Some(position) = position.first() else {
         return Err(Error::internal("the build of the search index has no row"));
     };
@@ -115,10 +113,10 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
         transaction.roll_back().await;
         return Ok(None);
     }
-    let found = query(&transaction, NEXT, &[&after, &TENANT, &BATCH]).await?;
+    let found = transaction.all(NEXT, &[&after, &TENANT, &BATCH]).await?;
     let last = replace(store, &transaction, &parameters, &found).await?.unwrap_or(after);
     let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
+    transaction.run(MOVE, &[&last, &count, &(count < BATCH)]).await?;
     commit(transaction).await?;
     Ok(Some(u64::try_from(done + count).unwrap_or_default()))
 }
@@ -149,15 +147,20 @@ async fn put(
     if keys.is_empty() {
         return Ok(());
     }
-    execute(transaction, TOUCH, &[&keys, &BUCKET]).await?;
+    touch(transaction, &keys).await?;
     let mut all = keys.clone();
-    for row in query(transaction, CONTAINED, &[&keys]).await? {
+    for row in transaction.all(CONTAINED, &[&keys]).await? {
         all.push(row.try_get(0).map_err(failure::error)?);
     }
-    execute(transaction, CLEAR, &[&all, &BUCKET]).await?;
+    transaction.run(CLEAR, &[&all, &BUCKET]).await?;
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
     write::reindex(store, transaction, &indexed, epoch).await.map_err(fault)
+}
+
+/// Tells writers who read these resources before that their rows are others now; they are locked.
+pub(super) async fn touch(transaction: &Transaction, keys: &[i64]) -> Result<(), Error> {
+    transaction.run(TOUCH, &[&keys, &BUCKET]).await.map(drop)
 }
 
 /// A resource as it is stored, as far as its rows need it.
@@ -194,24 +197,6 @@ fn stored(row: &Row, parameters: &Parameters) -> Result<Option<(Stored, IndexRow
     let rows = parameters.rows_of_parts(&identity, meta.map(|meta| meta.0), body.0)?;
     let patients = row.try_get(3).map_err(failure::error)?;
     Ok(Some((Stored { rid: row.try_get(0).map_err(failure::error)?, identity, patients }, rows)))
-}
-
-pub(super) async fn query(
-    transaction: &Transaction,
-    sql: &'static str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Error> {
-    let statement = transaction.prepare_cached(sql).await.map_err(failure::error)?;
-    transaction.query(&statement, parameters).await.map_err(failure::error)
-}
-
-pub(super) async fn execute(
-    transaction: &Transaction,
-    sql: &'static str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<u64, Error> {
-    let statement = transaction.prepare_cached(sql).await.map_err(failure::error)?;
-    transaction.execute(&statement, parameters).await.map_err(failure::error)
 }
 
 pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {
