@@ -64,7 +64,7 @@ async fn a_write_under_way_while_a_parameter_comes_into_force_is_found_by_it() {
         let body = r#"{"resourceType":"Patient","id":"late","gender":"female"}"#;
         writer.put("/Patient/late", body).await
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.database.until_waiting(1).await;
     let sex = parameter("sex", "sex", "Patient.gender");
     client.put("/SearchParameter/sex", sex).await.expect(201);
     // Time enough to build it for what is there, were the write not waited for.
@@ -168,7 +168,7 @@ async fn an_update_that_waits_for_a_build_leaves_no_row_behind() {
     let writer = client.clone();
     let body_of_update = body("male");
     let update = tokio::spawn(async move { writer.put("/Patient/p", body_of_update).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.database.until_waiting(1).await;
     assert!(!update.is_finished(), "it was to wait");
     for sql in [
         "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT * FROM tok WHERE rid = {}",
@@ -203,13 +203,7 @@ async fn writes_that_wait_for_newer_parameters_get_them_while_others_are_chosen(
     choosing.execute(lock, &[]).await.unwrap();
     let draft = parameter("sex", "sex", "Patient.gender").replace("active", "draft");
     client.put("/SearchParameter/sex", draft).await.expect(201);
-    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    let began = Instant::now();
-    while server.database.number(waiting).await == 0 {
-        assert!(began.elapsed() < PATIENCE, "the node looks for no changes");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    server.database.until_waiting(1).await;
     // As if an epoch had come that this node does not know; the write keeps the other connection.
     let known = store.parameters().unwrap();
     store.use_extractor(known.extractor.clone(), known.epoch - 1);

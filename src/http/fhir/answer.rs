@@ -67,7 +67,8 @@ pub(in crate::http) fn written(
         Return::Minimal => Response::new(Body::empty()),
         Return::OperationOutcome => outcome(status, &[done(written)], form, schema),
         Return::Representation => {
-            let body = text(version, form, &Shape::Whole, schema)?;
+            // It is stored: what fails now is on record as done.
+            let body = text(version, form, &Shape::Whole, schema).map_err(Failure::Interaction)?;
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
             response

@@ -14,10 +14,7 @@ use super::super::index::Parameters;
 use super::super::index::inside::{self, container_of, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
-use super::index::{POSITION, commit, replace};
-
-/// Resources that are looked at in one transaction.
-const WINDOW: i64 = 500;
+use super::index::{POSITION, commit, replace, window};
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
 
@@ -57,9 +54,6 @@ const TOTAL: &str = concat!(
     " FROM srow WHERE rt = ANY($3)) w"
 );
 
-const END: &str = "SELECT max(rid) FROM \
-     (SELECT rid FROM res WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) w";
-
 /// Resources of types, and those that contain some of them.
 const OF_TYPES: &str = concat!(
     "SELECT rid, rt, id, pats, meta, body FROM res r \
@@ -74,8 +68,7 @@ const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[
-    LOCK, ALONE, STORED, DROP, IS_NEW, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, END, OF_TYPES,
-    STEP,
+    LOCK, ALONE, STORED, DROP, IS_NEW, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, OF_TYPES, STEP,
 ];
 
 /// A stored SearchParameter.
@@ -231,7 +224,7 @@ pub(super) async fn step(
         let found = transaction.all(TOTAL, &[&TENANT, &codes, &contained]).await?;
         number(&found)?.unwrap_or_default()
     };
-    let end = number(&transaction.all(END, &[&after, &TENANT, &WINDOW]).await?)?;
+    let end = window(transaction, after).await?;
     let mut done = 0_i64;
     if let Some(end) = end {
         let rows = transaction.all(OF_TYPES, &[&after, &end, &TENANT, &codes, &contained]).await?;
