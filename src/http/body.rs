@@ -193,7 +193,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         // One header a line.
         for coding in coding.into_iter().flat_map(str::lines) {
-            headers.append(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            let value = HeaderValue::from_bytes(coding.as_bytes()).expect("bytes of a header");
+            headers.append(CONTENT_ENCODING, value);
         }
         let read = read(Body::from(data), &headers, 1000).await;
         read.map(|body| body.len()).map_err(|failure| failure.status().as_u16())

@@ -63,7 +63,7 @@ pub(crate) async fn endpoint_by(
         max_url_bytes: 8_000,
         timeout: Duration::from_secs(30),
         with_admin: true,
-        with_metrics: false,
+        with_metrics: true,
     };
     let parts = Parts {
         engine: server.engine().clone(),

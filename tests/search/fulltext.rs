@@ -96,7 +96,7 @@ async fn who_waits_finds_all_that_was_written_before() {
         for turn in 0..5 {
             node.put(&format!("r{round}t{turn}"), &format!("Runde{round}")).await;
         }
-        assert!(node.index().caught_up(Duration::from_secs(5)).await);
+        assert!(node.index().caught_up(PATIENCE).await);
         assert_eq!(node.found(&format!("runde{round}")).len(), 5, "round {round}");
     }
     node.stop().await;

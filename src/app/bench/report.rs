@@ -22,13 +22,13 @@ pub(super) struct Report {
     postmaster_pid: Option<u32>,
     rows: Vec<Row>,
     /// What one client's costly searches do to others.
-    beside: Option<Beside>,
+    beside: Option<Sharing>,
     notes: Vec<String>,
 }
 
 /// A mix of searches alone, and beside a client that asks for what is costly.
 #[derive(Debug, Serialize)]
-pub(super) struct Beside {
+pub(super) struct Sharing {
     /// Clients of the mix.
     pub(super) clients: usize,
     /// What the costly client asks for.
@@ -195,7 +195,7 @@ impl Report {
     }
 
     /// Tells what one client's costly searches do to others.
-    pub(super) fn set_beside(&mut self, beside: Beside) {
+    pub(super) fn set_beside(&mut self, beside: Sharing) {
         self.beside = Some(beside);
     }
 
@@ -242,7 +242,7 @@ impl Report {
             let _ = writeln!(text, "note: {note}");
         }
         if let Some(beside) = &self.beside {
-            let Beside { clients, alone_p99_ms, beside_p99_ms, times, goal, .. } = beside;
+            let Sharing { clients, alone_p99_ms, beside_p99_ms, times, goal, .. } = beside;
             let mark = if times > goal { " !" } else { "" };
             let _ = writeln!(
                 text,
@@ -419,7 +419,7 @@ mod tests {
     fn what_a_costly_client_does_to_others_is_told() {
         let mut report =
             Report::new(Work::Search, "http://x", None, &Meter { server: None, postmaster: None });
-        let beside = |times: f64, is_another_address| Beside {
+        let beside = |times: f64, is_another_address| Sharing {
             clients: 8,
             costly: vec!["a".to_owned(), "b".to_owned()],
             is_another_address,

@@ -10,7 +10,7 @@ use super::super::Bench;
 use super::super::connection::Connection;
 use super::super::load::{Measured, Notes, measure};
 use super::super::process::Used;
-use super::super::report::Beside;
+use super::super::report::Sharing;
 use super::query::Query;
 use super::{Asked, ask_until};
 
@@ -49,7 +49,7 @@ pub(super) async fn run(bench: &mut Bench, all: &[Asked], mix: &[&str]) {
     report.add(CLIENTS, "the mix alone", None, &alone, None);
     report.add(CLIENTS, "the mix beside a costly client", None, &beside, None);
     report.add(1, "the costly client", None, &apart, None);
-    report.set_beside(Beside {
+    report.set_beside(Sharing {
         clients: CLIENTS,
         costly: costly.iter().map(|query| query.name.to_owned()).collect(),
         is_another_address: address(&bench.target.address).is_some(),
@@ -104,8 +104,8 @@ fn address(target: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::floor::Least;
     use super::super::Interaction;
+    use super::super::floor::Least;
     use super::*;
 
     fn asked(name: &'static str, millis: u64) -> Asked {
