@@ -170,7 +170,7 @@ async fn fault(
         let before = server.worked();
         let answer = tokio::time::timeout(PATIENCE, call.body(body.to_vec()).send()).await;
         let Ok(answer) = answer else { return Some(format!("{name}: no answer")) };
-        let took = server.worked() - before;
+        let took = server.worked().saturating_sub(before);
         tries += 1;
         // The server has other work as well, now and then.
         if took < LIMIT || tries == 3 {

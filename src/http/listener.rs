@@ -397,17 +397,16 @@ mod tests {
         let ping = b"\0\0\x08\x06\0\0\0\0\0somebody";
         let mut frame = [0; 9];
         loop {
-            match tokio::time::timeout(head / 10, stream.readable()).await {
-                Err(_nothing_said) => stream.write_all(ping).await.unwrap(),
-                Ok(_) => {
-                    stream.read_exact(&mut frame).await.unwrap();
-                    let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
-                    let mut payload = vec![0; usize::try_from(length).unwrap()];
-                    stream.read_exact(&mut payload).await.unwrap();
-                    if frame[3] == 7 {
-                        return;
-                    }
-                }
+            if tokio::time::timeout(head / 10, stream.readable()).await.is_err() {
+                stream.write_all(ping).await.unwrap();
+                continue;
+            }
+            stream.read_exact(&mut frame).await.unwrap();
+            let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            stream.read_exact(&mut payload).await.unwrap();
+            if frame[3] == 7 {
+                return;
             }
         }
     }
