@@ -41,7 +41,7 @@ use crate::store::search::Definitions;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
-pub use delete::Deleted;
+pub use delete::{Deleted, Deletion};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;

@@ -50,15 +50,17 @@ pub(super) struct Capability {
     /// The kinds whose resource may be found by criteria.
     conditional: Vec<Kind>,
     options: Options,
-    last: Mutex<Vec<Kept>>,
+    last: Mutex<Vec<Arc<Kept>>>,
 }
 
-/// A statement with what it depends on.
+/// A statement but for the base, and what it depends on.
 struct Kept {
-    base: String,
     mode: Mode,
     extractor: Arc<Extractor>,
-    statement: Arc<Statement>,
+    before: Box<[u8]>,
+    after: Box<[u8]>,
+    /// Of the whole.
+    digest: [u8; 32],
 }
 
 /// What the routes do not tell.
@@ -74,8 +76,8 @@ pub(super) struct Options {
     pub(super) enforces_references: bool,
 }
 
-/// Bases whose statements are kept: a proxy or two, and localhost.
-const KEPT: usize = 8;
+/// Stands for the base while a statement is made: it is no URL that a definition could have.
+const PLACE: &str = "\u{1}base";
 
 impl Capability {
     /// What the rows of `table` offer.
@@ -128,34 +130,45 @@ impl Capability {
         base: &str,
         mode: Mode,
         extractor: &Arc<Extractor>,
-    ) -> Arc<Statement> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|kept| Arc::ptr_eq(&kept.extractor, extractor));
-        if let Some(kept) = last.iter().find(|kept| kept.base == base && kept.mode == mode) {
-            return kept.statement.clone();
-        }
-        let json = Bytes::from(
-            self.value(base, mode, &Searches::new(extractor, self.options.has_words)).to_text(),
-        );
+    ) -> Statement {
+        let kept = self.kept(mode, extractor);
+        let base = Value::from(base).to_text();
+        let json = [&kept.before, base.as_bytes(), &kept.after].concat();
         let mut etag = String::from("W/\"");
-        for byte in &Sha256::digest(&json)[..8] {
+        for byte in &Sha256::new().chain_update(kept.digest).chain_update(&base).finalize()[..8] {
             let _ = write!(etag, "{byte:02x}");
         }
         etag.push('"');
-        let statement = Arc::new(Statement { json, etag });
-        if last.len() == KEPT {
-            last.remove(0);
-        }
-        let (base, extractor) = (base.to_owned(), extractor.clone());
-        last.push(Kept { base, mode, extractor, statement: statement.clone() });
-        statement
+        Statement { json: json.into(), etag }
     }
 
-    fn value(&self, base: &str, mode: Mode, searches: &Searches) -> Value<'static> {
+    /// What is the same for all clients, made once: it takes a while.
+    fn kept(&self, mode: Mode, extractor: &Arc<Extractor>) -> Arc<Kept> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|kept| Arc::ptr_eq(&kept.extractor, extractor));
+        if let Some(kept) = last.iter().find(|kept| kept.mode == mode) {
+            return kept.clone();
+        }
+        let value = self.value(PLACE, mode, &Searches::new(extractor, self.options.has_words));
+        let text = value.to_text();
+        let place = Value::from(PLACE).to_text();
+        let (before, after) = text.split_once(&place).unwrap_or((&text, ""));
+        let kept = Arc::new(Kept {
+            mode,
+            extractor: extractor.clone(),
+            before: before.as_bytes().into(),
+            after: after.as_bytes().into(),
+            digest: Sha256::digest(&text).into(),
+        });
+        last.push(kept.clone());
+        kept
+    }
+
+    fn value(&self, base: &'static str, mode: Mode, searches: &Searches) -> Value<'static> {
         let software =
             Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
         let implementation =
-            Object::new().with("description", "Kiln FHIR server").with("url", base.to_owned());
+            Object::new().with("description", "Kiln FHIR server").with("url", base);
         Object::new()
             .with("resourceType", "CapabilityStatement")
             .with("status", "active")
@@ -355,9 +368,14 @@ mod tests {
         let normative = one.statement("http://a/fhir", Mode::Normative, &known);
         assert_ne!(full.etag, normative.etag);
         assert!(normative.json.len() < full.json.len());
+        // Whatever it is called, it is made once.
         for at in 0..20 {
-            one.statement(&format!("http://{at}/fhir"), Mode::Full, &known);
+            let base = format!("http://{at}/fhir?\"");
+            let statement = one.statement(&base, Mode::Full, &known);
+            let value = parse(&statement.json).expect("JSON");
+            let url = value.get("implementation").and_then(|it| it.str_at("url"));
+            assert_eq!(url, Some(&*base));
         }
-        assert_eq!(one.last.lock().expect("lock").len(), KEPT);
+        assert_eq!(one.last.lock().expect("lock").len(), 2);
     }
 }

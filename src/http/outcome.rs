@@ -163,10 +163,10 @@ impl Failure {
         let text = match self {
             Self::HeadersTooLarge(_)
             | Self::Interaction(_)
-            | Self::Panicked
             | Self::TimedOut
             | Self::Unfinished
             | Self::UriTooLong(_) => return None,
+            Self::Panicked => return Some(Error::internal("a handler panicked")),
             Self::Request(Error::Invalid(issues)) => return Some(Error::Invalid(issues.clone())),
             Self::Request(Error::TooLarge(text)) => return Some(Error::TooLarge(text.clone())),
             Self::Request(Error::NotFound(text)) => return Some(Error::NotFound(text.clone())),

@@ -96,6 +96,9 @@ pub fn all(with_admin: bool) -> Vec<Route> {
     routes
 }
 
+/// Where the metrics are.
+pub(super) const METRICS: &str = "/metrics";
+
 /// Health and metrics, which may have a listener of their own.
 pub fn admin() -> Vec<Route> {
     vec![

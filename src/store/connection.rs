@@ -322,6 +322,25 @@ impl Transaction {
         locks.iter().all(has)
     }
 
+    /// The rows of a statement.
+    pub(super) async fn all(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        query(self, sql, parameters).await.map_err(failure::error)
+    }
+
+    /// Runs a statement; how many rows it concerned.
+    pub(super) async fn run(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        let statement = self.prepare_cached(sql).await.map_err(failure::error)?;
+        self.execute(&statement, parameters).await.map_err(failure::error)
+    }
+
     /// Ends it well; the connection goes back to the pool.
     pub(super) async fn commit(self) -> Result<(), tokio_postgres::Error> {
         self.end("COMMIT").await

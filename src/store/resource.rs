@@ -12,17 +12,19 @@ use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
 /// Narrows any statement to what the permit in its parameter `$4` reaches.
-macro_rules! visible {
+macro_rules! reached {
     ($table:literal) => {
         concat!("($4::bigint[] IS NULL OR ", $table, ".pats && $4::bigint[])")
     };
 }
 
+pub(super) use reached;
+
 const CURRENT: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    visible!("r")
+    reached!("r")
 );
 
 const CURRENT_OF_MANY: &str = concat!(
@@ -30,23 +32,23 @@ const CURRENT_OF_MANY: &str = concat!(
      FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) \
      JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
-    visible!("r")
+    reached!("r")
 );
 
 const VERSION: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    visible!("r"),
+    reached!("r"),
     " UNION ALL \
      SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid, h.xid \
      FROM ident i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk AND h.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    visible!("h")
+    reached!("h")
 );
 
 /// Current versions, and a ledger row for each that is live: one statement for all reads that wait.
-/// A row of `w` carries its own reach, as `visible!` has it for one.
+/// A row of `w` carries its own reach, as `reached!` has it for one.
 macro_rules! find_recorded {
     ($from:literal) => {
         concat!(

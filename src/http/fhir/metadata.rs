@@ -35,9 +35,8 @@ pub(in crate::http) async fn metadata(
     }
     let mode = mode(asked.once("mode").map_err(Error::from)?)?;
     let shape = query::shape_of_one(&asked)?;
-    let settings = &server.settings;
-    let (headers, uri) = (&parts.headers, &parts.uri);
-    let base = base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base);
+    let base = base::of(&server.settings, &parts);
+    let headers = &parts.headers;
     let statement = server.capability.statement(&base, mode, &server.engine.extractor());
     let mut response = if condition::names_tag(headers, &statement.etag) {
         let mut response = Response::new(Body::empty());

@@ -18,7 +18,6 @@ pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
-    parameters_mark,
 };
 
 const MAKE_PARTITIONS: &str = "SELECT kiln_make_partitions(CURRENT_DATE)";

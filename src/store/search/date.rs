@@ -11,10 +11,11 @@ use crate::search::request::prefix::Prefix;
 use crate::search::request::{ParameterKey, Test};
 use crate::search::values::date::DateRange;
 use crate::store::Stored;
+use crate::store::rows::Edge;
 
 use super::atom::{Atom, HERE, Parameter};
 use super::compile::{Compiler, Row};
-use super::sql::{Binds, Cond, Moment};
+use super::sql::{Binds, Cond};
 
 impl Compiler<'_, '_> {
     /// A date.
@@ -103,7 +104,7 @@ impl Compiler<'_, '_> {
         &self,
         test: &Test,
         row: &Row<'_>,
-    ) -> (Option<Moment>, Option<Moment>) {
+    ) -> (Option<Edge>, Option<Edge>) {
         let [Comparison::Date { prefix, range }] = &*test.any else { return (None, None) };
         if !self.is_primary(&test.parameters, &row.types) {
             return (None, None);
@@ -161,9 +162,9 @@ fn values(stored: &Stored) -> impl Iterator<Item = i64> + '_ {
     own.into_iter().chain(stored.parts.iter().map(|(part, _)| *part))
 }
 
-fn ends(range: &DateRange) -> (Moment, Moment) {
-    let low = range.low.map_or(Moment::Past, Moment::from);
-    let high = range.high.map_or(Moment::Future, Moment::from);
+fn ends(range: &DateRange) -> (Edge, Edge) {
+    let low = range.low.map_or(Edge::Past, Edge::At);
+    let high = range.high.map_or(Edge::Future, Edge::At);
     (low, high)
 }
 

@@ -129,7 +129,8 @@ impl<'a, 'gate> Search<'a, 'gate> {
         };
         let is_asked =
             at.is_none() && matches!(request.total, Total::Estimate | Total::Unspecified);
-        let some = (is_asked && !is_whole).then_some(&chosen.all);
+        let is_some = is_asked && !is_whole && !self.counts_hidden(&chosen.all)?;
+        let some = is_some.then_some(&chosen.all);
         let Page { statement, counted: mark } =
             self.statement(choice, order, at, limit, Columns::All(some, record))?;
         let rows = run.rows(&statement).await?;
@@ -146,16 +147,23 @@ impl<'a, 'gate> Search<'a, 'gate> {
     pub(super) async fn few(&self, run: &mut Run<'_>, limit: u32) -> Result<Vec<Found>, Error> {
         let filters = conjuncts(self.filters);
         let chosen = self.choose(run, &filters, &[], Some(limit)).await?;
-        let page = self.statement(&chosen.page, &Order::NATIVE, None, limit, Columns::Keys)?;
-        let rows = run.rows(&page.statement).await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if is_there(row, 3)? {
+        let mut wanted = limit;
+        loop {
+            let by = &chosen.page;
+            let page = self.statement(by, &Order::NATIVE, None, wanted, Columns::Keys)?;
+            let rows = run.rows(&page.statement).await?;
+            let mut found = Vec::with_capacity(rows.len());
+            for row in rows.iter().filter(|row| is_there(row, 3)) {
                 let version = VersionId(row.try_get(3).map_err(failure::error)?);
                 found.push(Found { rid: key(row)?, identity: rows::identity(row, 4)?, version });
             }
+            if found.len() >= limit as usize || rows.len() < wanted as usize {
+                found.truncate(limit as usize);
+                return Ok(found);
+            }
+            // Keys of nothing took the places of matches.
+            wanted = wanted.saturating_mul(2);
         }
-        Ok(found)
     }
 
     /// `wanted`: how many matches, where a page is asked for.
@@ -200,6 +208,18 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok(false)
     }
 
+    /// Whether rows that are counted up to a bound may be out of reach: that they are too many
+    /// would tell of them.
+    fn counts_hidden(&self, by: &Choice) -> Result<bool, Error> {
+        if !self.is_restricted()? {
+            return Ok(false);
+        }
+        let none = HashSet::new();
+        let reach = self.compiler(&none).common_reach(self.types)?.unwrap_or_default();
+        let is_within = |walked: &Vec<i64>| walked.iter().all(|it| reach.contains(it));
+        Ok(!matches!(&by.candidate.driver, Driver::Compartment(walked) if is_within(walked)))
+    }
+
     /// Adds what comes along with the matches.
     async fn include(
         &self,
@@ -234,11 +254,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
         }
         let exact = |number| Ok(Some(Count { number, is_exact: true }));
         if rows.len() <= paging.count as usize {
-            return exact(rows.len() as u64);
+            return exact(rows.iter().filter(|row| is_there(row, 4)).count() as u64);
         }
+        // What the database expects is of everybody's.
+        let is_counted = request.total == Total::Estimate && self.is_restricted()?;
         match counted(rows)? {
             Some(number) => exact(number),
-            None if request.total == Total::Accurate => {
+            None if request.total == Total::Accurate || is_counted => {
                 exact(self.count_all(run, &chosen.all).await?)
             }
             None if request.total == Total::Estimate => {
@@ -302,7 +324,7 @@ pub(super) fn fill(
     page.next = beside(rows.last().filter(|_| !is_last), false)?;
     page.previous = beside(rows.first().filter(|_| !is_first), true)?;
     for row in &rows {
-        if !is_there(row, 4)? {
+        if !is_there(row, 4) {
             continue;
         }
         let version = rows::version(row, 4, rows::identity(row, 10)?)?;
@@ -326,9 +348,8 @@ fn counted(rows: &[Row]) -> Result<Option<u64>, Error> {
 
 /// Whether there is a resource behind a key; `at` is the column of its version. A row of the index that
 /// belongs to nothing must not end the pages.
-fn is_there(row: &Row, at: usize) -> Result<bool, Error> {
-    let version: Option<i32> = row.try_get(at).map_err(failure::error)?;
-    Ok(version.is_some())
+fn is_there(row: &Row, at: usize) -> bool {
+    row.try_get::<_, Option<i32>>(at).is_ok_and(|version| version.is_some())
 }
 
 fn key(row: &Row) -> Result<i64, Error> {

@@ -5,12 +5,13 @@ use std::cmp::Reverse;
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey};
+use crate::store::rows::Edge;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
 use super::driver::{Candidate, Driver, conjuncts};
 use super::reach::Reach;
-use super::sql::{Bind, Cond, Moment};
+use super::sql::{Bind, Cond};
 
 /// Rows to walk, and how each looks.
 pub(super) struct Source {
@@ -361,7 +362,7 @@ impl Compiler<'_, '_> {
     /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.
     fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>) -> String {
         let Some(s) = &row.s else { return String::new() };
-        let (mut from, mut to): (Option<Moment>, Option<Reverse<Moment>>) = (None, None);
+        let (mut from, mut to): (Option<Edge>, Option<Reverse<Edge>>) = (None, None);
         for filter in conjuncts {
             if let Filter::Test(test) = filter {
                 let (low, high) = self.primary_bounds(test, row);

@@ -4,12 +4,11 @@
 
 use std::error::Error as StdError;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
-use crate::fhir::Instant;
-use crate::store::rows::EPOCH_2000;
+use crate::store::rows::Edge;
 
 /// A bound value.
 #[derive(Clone, Debug, Hash, PartialEq)]
@@ -22,22 +21,8 @@ pub(super) enum Bind {
     Shorts(Vec<i16>),
     Text(String),
     Texts(Vec<String>),
-    Time(Moment),
+    Time(Edge),
     Uuid(Uuid),
-}
-
-/// A point in time, or an open end.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Moment {
-    Past,
-    At(i64),
-    Future,
-}
-
-impl From<Instant> for Moment {
-    fn from(instant: Instant) -> Self {
-        Self::At(instant.as_micros())
-    }
 }
 
 impl Bind {
@@ -72,15 +57,8 @@ impl ToSql for Bind {
             Self::Shorts(values) => values.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
             Self::Texts(texts) => texts.to_sql(kind, out),
+            Self::Time(edge) => edge.to_sql(kind, out),
             Self::Uuid(id) => id.to_sql(kind, out),
-            Self::Time(moment) => {
-                out.put_i64(match moment {
-                    Moment::Past => i64::MIN,
-                    Moment::At(micros) => micros - EPOCH_2000,
-                    Moment::Future => i64::MAX,
-                });
-                Ok(IsNull::No)
-            }
         }
     }
 
@@ -116,8 +94,8 @@ impl Binds {
         self.add(Bind::Text(text.into()))
     }
 
-    pub(super) fn time(&mut self, moment: Moment) -> String {
-        self.add(Bind::Time(moment))
+    pub(super) fn time(&mut self, edge: Edge) -> String {
+        self.add(Bind::Time(edge))
     }
 
     /// `column = value` for one value, `column = ANY (values)` for many.
@@ -267,7 +245,7 @@ mod tests {
         assert_eq!(binds.is_one_of("h", &[7]), "h = $1::bigint");
         assert_eq!(binds.is_one_of("h", &[7, 8]), "h = ANY ($2::bigint[])");
         assert_eq!(binds.is_type("rt", &[3]), "rt = $3::smallint");
-        assert_eq!(binds.time(Moment::Past), "$4::timestamptz");
+        assert_eq!(binds.time(Edge::Past), "$4::timestamptz");
     }
 
     #[test]
