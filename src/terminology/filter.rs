@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use regex::{Regex, RegexBuilder};
 
-use super::code_system::{CodeSystem, Concept};
+use super::concepts::Concepts;
+use super::places::Places;
 use super::value_set::Filter;
 
 /// The largest compiled expression, in bytes.
@@ -16,41 +17,40 @@ const MAX_REGEX_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// What of the filter is not understood.
-pub(super) fn matching(system: &CodeSystem, filter: &Filter) -> Result<HashSet<u32>, String> {
+pub(super) fn matching(system: &Concepts, filter: &Filter) -> Result<Places, String> {
     let Filter { property, op, value } = filter;
     if value.is_empty() || property.is_empty() {
         return Err(format!("a filter {op:?} lacks its property or its value"));
     }
-    let below = || system.find(value).map_or_else(HashSet::new, |at| system.closure(at, true));
-    let without = |out: &HashSet<u32>| system.all().filter(|at| !out.contains(at)).collect();
+    let none = || Places::none(system.len());
+    let closure =
+        |is_below| system.find(value).map_or_else(none, |at| system.closure(at, is_below));
     Ok(match &**op {
-        "is-a" => below(),
+        "is-a" => closure(true),
         "descendent-of" => {
-            let mut found = below();
+            let mut found = closure(true);
             if let Some(at) = system.find(value) {
-                found.remove(&at);
+                found.remove(at);
             }
             found
         }
-        "is-not-a" => without(&below()),
+        "is-not-a" => closure(true).complement(system.len()),
         "child-of" => {
-            let parent = system.find(value).map(|at| system.concept(at));
-            parent.map_or_else(HashSet::new, |parent| parent.children.iter().copied().collect())
+            let children = system.find(value).map_or(&[][..], |at| system.children(at));
+            Places::of(system.len(), children.iter().copied())
         }
-        "generalizes" => {
-            system.find(value).map_or_else(HashSet::new, |at| system.closure(at, false))
-        }
+        "generalizes" => closure(false),
         "=" => having(system, property, is_one_of(system, property, [&**value])),
         "in" | "not-in" => {
             let wanted = value.split(',').map(str::trim);
             let found = having(system, property, is_one_of(system, property, wanted));
-            if &**op == "in" { found } else { without(&found) }
+            if &**op == "in" { found } else { found.complement(system.len()) }
         }
         "exists" => {
             let found = having(system, property, |_| true);
             match &**value {
                 "true" => found,
-                "false" => without(&found),
+                "false" => found.complement(system.len()),
                 other => {
                     return Err(format!("a filter \"exists\" is true or false, not {other:?}"));
                 }
@@ -65,24 +65,21 @@ pub(super) fn matching(system: &CodeSystem, filter: &Filter) -> Result<HashSet<u
 }
 
 /// The concepts of which one value of the property passes.
-fn having(system: &CodeSystem, property: &str, passes: impl Fn(&str) -> bool) -> HashSet<u32> {
-    let has = |concept: &Concept| match property {
-        "code" | "concept" => passes(&concept.code),
-        "display" => concept.display.as_deref().is_some_and(&passes),
-        "parent" => linked(system, &concept.parents).any(&passes),
-        "child" => linked(system, &concept.children).any(&passes),
-        _ => concept.properties.iter().any(|(name, text)| &**name == property && passes(text)),
+fn having(system: &Concepts, property: &str, passes: impl Fn(&str) -> bool) -> Places {
+    let of = |places: &[u32]| places.iter().any(|at| passes(system.code(*at)));
+    let has = |at: u32| match property {
+        "code" | "concept" => passes(system.code(at)),
+        "display" => system.display(at).is_some_and(&passes),
+        "parent" => of(system.parents(at)),
+        "child" => of(system.children(at)),
+        _ => system.properties(at).any(|it| it.name == property && passes(it.value)),
     };
-    system.all().filter(|at| has(system.concept(*at))).collect()
-}
-
-fn linked<'s>(system: &'s CodeSystem, places: &'s [u32]) -> impl Iterator<Item = &'s str> {
-    places.iter().map(|at| &*system.concept(*at).code)
+    Places::of(system.len(), system.all().filter(|at| has(*at)))
 }
 
 /// Codes are the same as their system says, other texts when they are equal.
 fn is_one_of<'s>(
-    system: &'s CodeSystem,
+    system: &'s Concepts,
     property: &str,
     values: impl IntoIterator<Item = &'s str>,
 ) -> impl Fn(&str) -> bool {
