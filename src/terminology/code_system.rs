@@ -3,9 +3,11 @@
 //! Spec: <https://hl7.org/fhir/R4/codesystem.html>
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::fhir::json::Value;
+
+use super::concepts::{Builder, Concepts, Property, PropertyKind};
 
 /// Properties that name a concept's parents, by the code they usually have.
 const PARENTS: [&str; 2] = ["parent", "subsumedBy"];
@@ -29,27 +31,13 @@ pub(super) enum Content {
 
 /// One code system.
 #[derive(Debug)]
-pub(super) struct CodeSystem {
+pub struct CodeSystem {
     pub(super) url: Box<str>,
     pub(super) version: Option<Box<str>>,
     pub(super) content: Content,
     /// The value set that has all of its codes.
     pub(super) value_set: Option<Box<str>>,
-    case_sensitive: bool,
-    concepts: Vec<Concept>,
-    by_code: HashMap<Box<str>, u32>,
-}
-
-/// One code.
-#[derive(Debug, Default)]
-pub(super) struct Concept {
-    pub(super) code: Box<str>,
-    pub(super) display: Option<Box<str>>,
-    pub(super) is_inactive: bool,
-    /// Code and value of each property, as text.
-    pub(super) properties: Vec<(Box<str>, Box<str>)>,
-    pub(super) parents: Vec<u32>,
-    pub(super) children: Vec<u32>,
+    pub(super) concepts: Concepts,
 }
 
 impl CodeSystem {
@@ -61,116 +49,99 @@ impl CodeSystem {
             Some("supplement") => Content::Supplement,
             Some(_) => Content::Part,
         };
-        let mut system = Self {
+        Some(Self {
             url: resource.str_at("url")?.into(),
             version: resource.str_at("version").map(Into::into),
             content,
             value_set: resource.str_at("valueSet").map(Into::into),
-            case_sensitive: resource.get("caseSensitive").and_then(Value::as_bool) == Some(true),
-            concepts: Vec::new(),
-            by_code: HashMap::new(),
-        };
-        let mut links = system.read_concepts(resource);
-        links.extend(system.related(&relations(resource)));
-        system.link(links);
-        Some(system)
+            concepts: Reader::of(resource).read(resource),
+        })
+    }
+
+    /// All codes of a system, from somewhere else than a resource.
+    pub fn complete(url: &str, version: &str, concepts: Concepts) -> Self {
+        let version = Some(version.into()).filter(|version: &Box<str>| !version.is_empty());
+        Self { url: url.into(), version, content: Content::Complete, value_set: None, concepts }
     }
 
     /// Whether any of its codes is known.
     pub(super) fn has_codes(&self) -> bool {
         !self.concepts.is_empty()
     }
+}
 
-    /// The place of a code.
-    pub(super) fn find(&self, code: &str) -> Option<u32> {
-        self.by_code.get(&*self.key(code)).copied()
-    }
+/// Reads the concepts of a resource.
+struct Reader {
+    concepts: Builder,
+    by_key: HashMap<Box<str>, u32>,
+    is_case_sensitive: bool,
+    /// The properties that link concepts; `true` for those that name a parent.
+    relations: HashMap<Box<str>, bool>,
+    /// The concepts that such a property names.
+    related: Vec<(u32, bool, Box<str>)>,
+}
 
-    /// The concept at a place.
-    pub(super) fn concept(&self, at: u32) -> &Concept {
-        &self.concepts[at as usize]
-    }
-
-    /// All places.
-    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = u32> {
-        0..self.concepts.len() as u32
-    }
-
-    /// The concept and all below it, or above it; in no order, each once, however they are linked.
-    pub(super) fn closure(&self, start: u32, is_below: bool) -> HashSet<u32> {
-        let mut found = HashSet::from([start]);
-        let mut rest = vec![start];
-        while let Some(at) = rest.pop() {
-            let concept = self.concept(at);
-            let next = if is_below { &concept.children } else { &concept.parents };
-            rest.extend(next.iter().filter(|at| found.insert(**at)));
+impl Reader {
+    fn of(resource: &Value<'_>) -> Self {
+        let is_case_sensitive =
+            resource.get("caseSensitive").and_then(Value::as_bool) == Some(true);
+        Self {
+            concepts: Builder::new(is_case_sensitive),
+            by_key: HashMap::new(),
+            is_case_sensitive,
+            relations: relations(resource),
+            related: Vec::new(),
         }
-        found
     }
 
-    /// What a code is known by: codes of most systems differ by more than case.
-    fn key<'c>(&self, code: &'c str) -> Cow<'c, str> {
-        if self.case_sensitive { Cow::Borrowed(code) } else { Cow::Owned(code.to_lowercase()) }
-    }
-
-    /// Reads the concepts; gives the links, parent and child, that nesting makes.
-    fn read_concepts(&mut self, resource: &Value<'_>) -> Vec<(u32, u32)> {
+    fn read(mut self, resource: &Value<'_>) -> Concepts {
         // Other meanings of nesting say nothing about subsumption.
         let is_nested = matches!(resource.str_at("hierarchyMeaning"), None | Some("is-a"));
-        let mut links = Vec::new();
         let mut rest: Vec<(Option<u32>, &Value<'_>)> = Vec::new();
         rest.extend(resource.items_at("concept").iter().rev().map(|concept| (None, concept)));
         while let Some((parent, value)) = rest.pop() {
             let Some(at) = self.add(value) else { continue };
-            links.extend(parent.filter(|_| is_nested).map(|parent| (parent, at)));
+            if let Some(parent) = parent.filter(|_| is_nested) {
+                self.concepts.link(parent, at);
+            }
             rest.extend(value.items_at("concept").iter().rev().map(|inner| (Some(at), inner)));
         }
-        links
+        for (at, is_parent, code) in std::mem::take(&mut self.related) {
+            let Some(other) = self.by_key.get(&*self.key(&code)).copied() else { continue };
+            let (parent, child) = if is_parent { (other, at) } else { (at, other) };
+            self.concepts.link(parent, child);
+        }
+        self.concepts.build()
+    }
+
+    /// What a code is known by: codes of most systems differ by more than case.
+    fn key<'c>(&self, code: &'c str) -> Cow<'c, str> {
+        if self.is_case_sensitive { Cow::Borrowed(code) } else { Cow::Owned(code.to_lowercase()) }
     }
 
     fn add(&mut self, value: &Value<'_>) -> Option<u32> {
         let code = value.str_at("code")?;
         let key: Box<str> = self.key(code).into();
-        if let Some(at) = self.by_code.get(&key) {
+        if let Some(at) = self.by_key.get(&key) {
             return Some(*at);
         }
-        let at = u32::try_from(self.concepts.len()).ok()?;
-        let properties: Vec<(Box<str>, Box<str>)> =
-            value.items_at("property").iter().filter_map(property).collect();
-        let is_inactive = properties.iter().any(|(name, value)| match (&**name, &**value) {
-            ("inactive", text) => text == "true",
-            ("status", text) => matches!(text, "inactive" | "retired"),
-            _ => false,
-        });
-        let display = value.str_at("display").map(Into::into);
-        let (parents, children) = Default::default();
-        let code = code.into();
-        self.concepts.push(Concept { code, display, is_inactive, properties, parents, children });
-        self.by_code.insert(key, at);
-        Some(at)
-    }
-
-    /// The links, parent and child, that properties name.
-    fn related(&self, relations: &HashMap<Box<str>, bool>) -> Vec<(u32, u32)> {
-        let mut links = Vec::new();
-        for (at, concept) in (0..).zip(&self.concepts) {
-            for (name, value) in &concept.properties {
-                let Some(is_parent) = relations.get(name) else { continue };
-                let Some(other) = self.find(value) else { continue };
-                links.push(if *is_parent { (other, at) } else { (at, other) });
+        let at = self.concepts.push(code, value.str_at("display"));
+        self.by_key.insert(key, at);
+        for (name, kind, text) in value.items_at("property").iter().filter_map(property) {
+            let is_inactive = match name {
+                "inactive" => &*text == "true",
+                "status" => matches!(&*text, "inactive" | "retired"),
+                _ => false,
+            };
+            if is_inactive {
+                self.concepts.retire(at);
             }
+            if let Some(is_parent) = self.relations.get(name) {
+                self.related.push((at, *is_parent, (&*text).into()));
+            }
+            self.concepts.property(at, Property { name, kind, value: &text });
         }
-        links
-    }
-
-    /// Links parents and children, however often that was said.
-    fn link(&mut self, mut links: Vec<(u32, u32)>) {
-        links.sort_unstable();
-        links.dedup();
-        for (parent, child) in links {
-            self.concepts[parent as usize].children.push(child);
-            self.concepts[child as usize].parents.push(parent);
-        }
+        Some(at)
     }
 }
 
@@ -192,15 +163,25 @@ fn relations(resource: &Value<'_>) -> HashMap<Box<str>, bool> {
     found
 }
 
-fn property(value: &Value<'_>) -> Option<(Box<str>, Box<str>)> {
+/// The name, type and value of a property, as text.
+fn property<'v>(value: &'v Value<'_>) -> Option<(&'v str, PropertyKind, Cow<'v, str>)> {
     let code = value.str_at("code")?;
-    let (_, value) = value.as_object()?.iter().find(|(name, _)| name.starts_with("value"))?;
+    let (name, value) = value.as_object()?.iter().find(|(name, _)| name.starts_with("value"))?;
     let text = match value {
-        Value::String(text) => text.clone().into_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(digits) => digits.clone().into_owned(),
-        Value::Object(coding) => coding.get("code")?.as_str()?.to_owned(),
+        Value::String(text) => Cow::Borrowed(&**text),
+        Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        Value::Number(digits) => Cow::Borrowed(&**digits),
+        Value::Object(coding) => Cow::Borrowed(coding.get("code")?.as_str()?),
         Value::Array(_) | Value::Null => return None,
     };
-    Some((code.into(), text.into()))
+    let kind = match &name["value".len()..] {
+        "Boolean" => PropertyKind::Boolean,
+        "Code" => PropertyKind::Code,
+        "Coding" => PropertyKind::Coding,
+        "DateTime" => PropertyKind::DateTime,
+        "Decimal" => PropertyKind::Decimal,
+        "Integer" => PropertyKind::Integer,
+        _ => PropertyKind::String,
+    };
+    Some((code, kind, text))
 }

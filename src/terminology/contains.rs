@@ -8,7 +8,7 @@ use crate::fhir::Canonical;
 use crate::spec::terminology::{Contains, TerminologyFault};
 
 use super::Image;
-use super::code_system::{CodeSystem, Content};
+use super::code_system::Content;
 use super::expand::{MAX_DEPTH, MAX_WORK, implicit, ready};
 use super::value_set::{Part, ValueSet};
 
@@ -127,7 +127,9 @@ impl<'i> Question<'i> {
             let is_listed = part.codes.iter().any(|code| **code == *self.code);
             return Ok(yes_if(part.codes.is_empty() || is_listed));
         }
-        let Some(known) = known else { return Ok(Contains::Untold(url.into())) };
+        let Some(known) = known.map(|it| &it.concepts) else {
+            return Ok(Contains::Untold(url.into()));
+        };
         let Some(at) = known.find(self.code) else {
             return Ok(if is_whole { Contains::No } else { Contains::Untold(url.into()) });
         };
@@ -136,13 +138,12 @@ impl<'i> Question<'i> {
             return Ok(Contains::No);
         }
         for filter in &part.filters {
-            let ready = ready(name, known, filter)?;
             self.spend(name, filter.value.len())?;
-            if !ready.passes(known, at) {
+            if !ready(name, known, filter)?.passes(known, at) {
                 return Ok(Contains::No);
             }
         }
-        Ok(yes_if(has_inactive || !is_inactive(known, at)))
+        Ok(yes_if(has_inactive || !known.is_inactive(at)))
     }
 
     /// Takes from what may be looked at.
@@ -153,10 +154,6 @@ impl<'i> Question<'i> {
         }
         Ok(())
     }
-}
-
-fn is_inactive(system: &CodeSystem, at: u32) -> bool {
-    system.concept(at).is_inactive
 }
 
 fn yes_if(answer: bool) -> Contains {

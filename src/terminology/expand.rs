@@ -11,7 +11,9 @@ use crate::spec::terminology::TerminologyFault;
 
 use super::Image;
 use super::code_system::{CodeSystem, Content};
+use super::concepts::Concepts;
 use super::filter::Ready;
+use super::places::Places;
 use super::set::CodeSet;
 use super::value_set::{Filter, Part, ValueSet};
 
@@ -151,20 +153,21 @@ impl<'i> Expansion<'i> {
         }
         let known = known.filter(|it| it.has_codes());
         let known = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
-        let looks = known.all().len().saturating_mul(part.filters.len());
+        let known = &known.concepts;
+        let looks = known.len().saturating_mul(part.filters.len());
         self.spend(looks.saturating_add(part.codes.len()))?;
-        let mut places: Vec<u32> = match &part.codes[..] {
-            [] => known.all().collect(),
-            codes => codes.iter().filter_map(|code| known.find(code)).collect(),
+        let mut places = match &part.codes[..] {
+            [] => Places::all(known.len()),
+            codes => Places::of(known.len(), codes.iter().filter_map(|code| known.find(code))),
         };
         for filter in &part.filters {
-            let matches = ready(name, known, filter)?.all(known);
-            places.retain(|at| matches.contains(at));
+            places.intersect(&ready(name, known, filter)?.all(known));
         }
-        for concept in places.into_iter().map(|at| known.concept(at)) {
-            if has_inactive || !concept.is_inactive {
-                set.insert(url, &concept.code);
-            }
+        if places.len() > self.bound && has_inactive {
+            return Err(self.too_costly());
+        }
+        for at in places.iter().filter(|at| has_inactive || !known.is_inactive(*at)) {
+            set.insert(url, known.code(at));
         }
         Ok(set)
     }
@@ -182,14 +185,18 @@ impl<'i> Expansion<'i> {
         if set.codes.len() <= self.bound {
             return Ok(());
         }
-        Err(TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit })
+        Err(self.too_costly())
+    }
+
+    fn too_costly(&self) -> TerminologyFault {
+        TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit }
     }
 }
 
 /// A filter of the value set `name`.
 pub(super) fn ready<'f>(
     name: &str,
-    system: &CodeSystem,
+    system: &Concepts,
     filter: &'f Filter,
 ) -> Result<Ready<'f>, TerminologyFault> {
     let fault = |reason| TerminologyFault::Unsupported { value_set: name.to_owned(), reason };

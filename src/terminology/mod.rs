@@ -6,11 +6,13 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `code_system` | the codes of a system with properties and hierarchy |
+//! | `code_system` | one system, as a resource defines it |
+//! | `concepts` | the codes of a system with properties and hierarchy, compact |
 //! | `contains` | whether one code is in a value set |
 //! | `definitions` | all that is defined, by canonical |
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
+//! | `places` | sets of concepts of one system |
 //! | `set` | sets of codes |
 //! | `value_set` | a value set's composition |
 //!
@@ -19,10 +21,12 @@
 //! Spec: <https://hl7.org/fhir/R4/terminology-module.html>
 
 mod code_system;
+mod concepts;
 mod contains;
 mod definitions;
 mod expand;
 mod filter;
+mod places;
 mod set;
 mod value_set;
 
@@ -35,7 +39,9 @@ use crate::fhir::json::Value;
 use crate::spec::package::{Pack, PackError, Section};
 use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault};
 
-use code_system::CodeSystem;
+pub use code_system::CodeSystem;
+pub use concepts::{Builder, Concepts, Designation, Property, PropertyKind};
+
 use definitions::Definitions;
 use value_set::ValueSet;
 
@@ -164,14 +170,14 @@ impl Terminology for Image {
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
         let known = self.system(system).filter(|known| known.has_codes());
         let known = known.ok_or_else(|| TerminologyFault::UnknownSystem(system.to_owned()))?;
-        let Some(at) = known.find(code) else { return Ok(vec![code.into()]) };
+        let Some(at) = known.concepts.find(code) else { return Ok(vec![code.into()]) };
+        let known = &known.concepts;
         let found = known.closure(at, is_below);
         if found.len() > limit {
             let what = format!("{system}|{code}");
             return Err(TerminologyFault::TooCostly { what, limit });
         }
-        let mut codes: Vec<Box<str>> =
-            found.into_iter().map(|at| known.concept(at).code.clone()).collect();
+        let mut codes: Vec<Box<str>> = found.iter().map(|at| known.code(at).into()).collect();
         codes.sort_unstable();
         Ok(codes)
     }
