@@ -20,7 +20,7 @@ use super::database::StartError;
 /// Keeps the image of what is stored. Its answers are those of the image that was loaded last.
 pub struct Keeper {
     store: Store,
-    types: [ResourceType; 2],
+    types: [ResourceType; 3],
     /// What is loaded, with the mark of the definitions before it was: newer ones may be in it.
     current: RwLock<(String, Arc<Image>)>,
     loading: Mutex<()>,
@@ -35,7 +35,7 @@ impl Keeper {
         let definitions = |text: String| StartError::Definitions(text);
         let image = Image::new(R4_PACK, base).map_err(|error| definitions(error.to_string()))?;
         let of = |name: &str| name.parse().map_err(|_| definitions(format!("{name} is missing")));
-        let types = [of("CodeSystem")?, of("ValueSet")?];
+        let types = [of("CodeSystem")?, of("ConceptMap")?, of("ValueSet")?];
         Ok(Self {
             store,
             types,
@@ -111,8 +111,8 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Source for Keeper {
-    fn current(&self) -> BoxFuture<'_, Result<Arc<dyn Terminology>, Error>> {
-        self.image().map(|image| image.map(|image| image as Arc<dyn Terminology>)).boxed()
+    fn current(&self) -> BoxFuture<'_, Result<Arc<Image>, Error>> {
+        self.image().boxed()
     }
 }
 

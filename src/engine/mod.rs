@@ -22,6 +22,7 @@ mod provenance;
 mod read;
 mod reindex;
 mod search;
+mod terminology;
 mod turns;
 mod update;
 mod vread;
@@ -46,9 +47,11 @@ pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
+pub use crate::terminology::operation::Operation;
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
+pub use terminology::Question;
 use turns::Turns;
 
 /// What an engine is told about its place.
@@ -218,4 +221,11 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.delete_by(of, &query, &condition, caller));
     send(engine.reindex(&ReindexOf::System, caller));
     send(engine.reindexing(&ReindexOf::System, caller));
+    let of = crate::engine::terminology::Question {
+        operation: Operation::Expand,
+        id: None,
+        parameters: &Value::Null,
+        languages: None,
+    };
+    send(engine.terminology(&of, caller));
 }

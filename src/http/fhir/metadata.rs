@@ -83,10 +83,7 @@ fn mode(text: Option<&str>) -> Result<Mode, Error> {
     match text {
         None | Some("full") => Ok(Mode::Full),
         Some("normative") => Ok(Mode::Normative),
-        Some("terminology") => {
-            let text = "mode=terminology is not offered: this server has no terminology service";
-            Err(Error::NotSupported(text.to_owned()))
-        }
+        Some("terminology") => Ok(Mode::Terminology),
         Some(other) => {
             let text = format!("mode is full, normative or terminology, not {other:?}");
             Err(Error::invalid(IssueCode::Invalid, text))
