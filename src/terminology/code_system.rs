@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::fhir::json::Value;
 
 use super::concepts::{Builder, Concepts, Property, PropertyKind};
+use super::release::Release;
 
 /// Properties that name a concept's parents, by the code they usually have.
 const PARENTS: [&str; 2] = ["parent", "subsumedBy"];
@@ -58,10 +59,21 @@ impl CodeSystem {
         })
     }
 
-    /// All codes of a system, from somewhere else than a resource.
-    pub fn complete(url: &str, version: &str, concepts: Concepts) -> Self {
-        let version = Some(version.into()).filter(|version: &Box<str>| !version.is_empty());
-        Self { url: url.into(), version, content: Content::Complete, value_set: None, concepts }
+    /// The code system of a release.
+    pub fn released(release: Release) -> Self {
+        let Release { url, version, is_complete, concepts, .. } = release;
+        let version = Some(version).filter(|version| !version.is_empty());
+        let content = if is_complete { Content::Complete } else { Content::Part };
+        Self { url, version, content, value_set: None, concepts }
+    }
+
+    /// The same as a release, where it has codes of its own.
+    pub(super) fn into_release(self, name: &str) -> Option<Release> {
+        let Self { url, version, content, concepts, .. } = self;
+        let is_complete = content == Content::Complete;
+        let (version, name) = (version.unwrap_or_default(), name.into());
+        let has_codes = content != Content::Supplement && !concepts.is_empty();
+        has_codes.then_some(Release { url, version, name, is_complete, concepts })
     }
 
     /// Whether any of its codes is known.

@@ -223,6 +223,19 @@ impl Concepts {
         })
     }
 
+    /// Lays out the definitions, of which the first for a place counts.
+    fn define(&mut self, mut definitions: Vec<(u32, Box<str>)>) {
+        definitions.sort_by_key(|(at, _)| *at);
+        for (at, definition) in definitions {
+            while self.definitions.len() < at as usize {
+                self.definitions.push("");
+            }
+            if self.definitions.len() == at as usize {
+                self.definitions.push(&definition);
+            }
+        }
+    }
+
     /// The concept and all below it, or above it, however they are linked.
     pub(super) fn closure(&self, start: u32, is_below: bool) -> Places {
         let mut found = Places::of(self.len(), [start]);
@@ -252,6 +265,8 @@ impl Concepts {
 #[derive(Debug, Default)]
 pub struct Builder {
     built: Concepts,
+    displays: Vec<Box<str>>,
+    definitions: Vec<(u32, Box<str>)>,
     inactive: Vec<u32>,
     links: Vec<(u32, u32)>,
     properties: Vec<(u32, (u16, u32))>,
@@ -272,19 +287,20 @@ impl Builder {
     pub fn push(&mut self, code: &str, display: Option<&str>) -> u32 {
         let at = self.built.codes.len() as u32;
         self.built.codes.push(code);
-        self.built.displays.push(display.unwrap_or_default());
+        self.displays.push(display.unwrap_or_default().into());
         at
     }
 
-    /// Says what the concept that was pushed last is.
-    pub fn define(&mut self, definition: &str) {
-        let last = self.built.codes.len();
-        while self.built.definitions.len() + 1 < last {
-            self.built.definitions.push("");
+    /// Gives a concept its display.
+    pub fn display(&mut self, at: u32, display: &str) {
+        if let Some(known) = self.displays.get_mut(at as usize) {
+            *known = display.into();
         }
-        if self.built.definitions.len() < last {
-            self.built.definitions.push(definition);
-        }
+    }
+
+    /// Says what a concept is.
+    pub fn define(&mut self, at: u32, definition: &str) {
+        self.definitions.push((at, definition.into()));
     }
 
     /// Says that a concept is no longer to be used.
@@ -336,6 +352,8 @@ impl Builder {
     pub fn build(self) -> Concepts {
         let Self { mut built, inactive, mut links, properties, designations, .. } = self;
         let count = built.codes.len();
+        self.displays.iter().for_each(|display| built.displays.push(display));
+        built.define(self.definitions);
         links.sort_unstable();
         links.dedup();
         built.children = Grouped::of(count, links.clone());

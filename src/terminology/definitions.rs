@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::fhir::Canonical;
 
@@ -11,7 +12,7 @@ use super::value_set::ValueSet;
 /// Code systems and value sets of one origin.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
-    systems: Vec<CodeSystem>,
+    systems: Vec<Arc<CodeSystem>>,
     value_sets: Vec<ValueSet>,
     /// Places by url, the newest version last.
     systems_by_url: HashMap<Box<str>, Vec<usize>>,
@@ -22,7 +23,7 @@ pub(super) struct Definitions {
 
 impl Definitions {
     /// Adds a code system; supplements define no codes.
-    pub(super) fn add_system(&mut self, system: Option<CodeSystem>) {
+    pub(super) fn add_system(&mut self, system: Option<Arc<CodeSystem>>) {
         let Some(system) = system.filter(|it| it.content != Content::Supplement) else { return };
         let at = self.systems.len();
         let places = self.systems_by_url.entry(system.url.clone()).or_default();
@@ -52,7 +53,7 @@ impl Definitions {
     pub(super) fn system(&self, canonical: &str) -> Option<&CodeSystem> {
         let Canonical { url, version, .. } = Canonical::parse(canonical);
         let places = self.systems_by_url.get(url)?;
-        let newest_first = || places.iter().rev().map(|at| &self.systems[*at]);
+        let newest_first = || places.iter().rev().map(|at| &*self.systems[*at]);
         let of_version =
             newest_first().find(|it| version.is_some() && it.version.as_deref() == version);
         let with_codes = || newest_first().find(|it| it.has_codes());

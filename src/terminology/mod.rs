@@ -1,8 +1,8 @@
 //! Code systems, value sets and hierarchies, from definition packs and stored resources.
 //!
 //! An [`Image`] is immutable: what the packs define is read when first asked for, what is stored
-//! comes in by [`Image::with_resources`], which makes the next image. [`Source`] is who keeps the
-//! current one.
+//! comes in by [`Image::with_resources`], and code systems loaded from releases by
+//! [`Image::with_loaded`], which make the next image. [`Source`] is who keeps the current one.
 //!
 //! | file | holds |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
 //! | `places` | sets of concepts of one system |
+//! | `release` | code systems in the files of their publishers |
 //! | `set` | sets of codes |
 //! | `value_set` | a value set's composition |
 //!
@@ -25,6 +26,7 @@ mod definitions;
 mod expand;
 mod filter;
 mod places;
+pub mod release;
 mod set;
 mod value_set;
 
@@ -40,6 +42,7 @@ use crate::spec::terminology::{Members, Terminology, TerminologyFault};
 pub use code_system::CodeSystem;
 pub use concepts::{Builder, Concepts, Designation, Property, PropertyKind};
 
+use code_system::Content;
 use definitions::Definitions;
 use value_set::ValueSet;
 
@@ -57,6 +60,7 @@ pub trait Source: Send + Sync {
 pub struct Image {
     packed: Arc<Packed>,
     stored: Arc<Definitions>,
+    loaded: Arc<Definitions>,
     base: Box<str>,
 }
 
@@ -75,8 +79,8 @@ impl Image {
     pub fn new(pack: &'static [u8], base: &str) -> Result<Self, PackError> {
         Pack::open(pack)?;
         let packed = Packed { bytes: pack, read: OnceLock::new() };
-        let stored = Arc::default();
-        Ok(Self { packed: Arc::new(packed), stored, base: base.into() })
+        let (stored, loaded) = Default::default();
+        Ok(Self { packed: Arc::new(packed), stored, loaded, base: base.into() })
     }
 
     /// The same with these stored CodeSystems and ValueSets, which win over the pack's, instead of
@@ -86,7 +90,9 @@ impl Image {
         let mut stored = Definitions::default();
         for resource in resources {
             match resource.str_at("resourceType") {
-                Some("CodeSystem") => stored.add_system(CodeSystem::read(&resource)),
+                Some("CodeSystem") => {
+                    stored.add_system(CodeSystem::read(&resource).map(Arc::new));
+                }
                 Some("ValueSet") => {
                     stored.add_value_set(ValueSet::read(&resource), resource.str_at("id"));
                 }
@@ -96,12 +102,26 @@ impl Image {
         Self { stored: Arc::new(stored), ..self.clone() }
     }
 
+    /// The same with these code systems, loaded from releases, instead of those it had. They win over
+    /// those of the pack, and over stored ones that do not have all codes.
+    #[must_use]
+    pub fn with_loaded(&self, systems: impl IntoIterator<Item = Arc<CodeSystem>>) -> Self {
+        let mut loaded = Definitions::default();
+        systems.into_iter().for_each(|system| loaded.add_system(Some(system)));
+        Self { loaded: Arc::new(loaded), ..self.clone() }
+    }
+
     /// The code system `url` or `url|version`.
     fn system(&self, canonical: &str) -> Option<&CodeSystem> {
         let stored = self.stored.system(canonical);
         // A stored description without codes does not hide the codes of a pack.
         let with_codes = stored.filter(|it| it.has_codes());
-        with_codes.or_else(|| self.packed().system(canonical)).or(stored)
+        let whole = with_codes.filter(|it| it.content == Content::Complete);
+        whole
+            .or_else(|| self.loaded.system(canonical))
+            .or(with_codes)
+            .or_else(|| self.packed().system(canonical))
+            .or(stored)
     }
 
     /// The value set `url`, `url|version` or `ValueSet/id`.
@@ -133,7 +153,7 @@ fn read(pack: &[u8]) -> Result<Definitions, PackError> {
     let pack = Pack::open(pack)?;
     let mut found = Definitions::default();
     for record in pack.records(Section::CodeSystems)?.iter() {
-        found.add_system(CodeSystem::read(&record?));
+        found.add_system(CodeSystem::read(&record?).map(Arc::new));
     }
     for record in pack.records(Section::ValueSets)?.iter() {
         found.add_value_set(ValueSet::read(&record?), None);
