@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `code_system` | one system, as a resource defines it |
 //! | `concepts` | the codes of a system with properties and hierarchy, compact |
+//! | `contains` | whether one code is in a value set |
 //! | `definitions` | all that is defined, by canonical |
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
@@ -22,6 +23,7 @@
 
 mod code_system;
 mod concepts;
+mod contains;
 mod definitions;
 mod expand;
 mod filter;
@@ -37,7 +39,7 @@ use futures_util::future::BoxFuture;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::spec::package::{Pack, PackError, Section};
-use crate::spec::terminology::{Members, Terminology, TerminologyFault};
+use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault};
 
 pub use code_system::CodeSystem;
 pub use concepts::{Builder, Concepts, Designation, Property, PropertyKind};
@@ -168,6 +170,15 @@ impl Terminology for Image {
             return Err(TerminologyFault::TooCostly { what: value_set.to_owned(), limit });
         }
         Ok(set.into_members())
+    }
+
+    fn contains(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<Contains, TerminologyFault> {
+        contains::Question::new(self, system, code).named(value_set)
     }
 
     fn subsumed(
