@@ -74,7 +74,8 @@ kinds! {
 impl Kind {
     /// Whether it may change what is stored.
     pub fn is_write(self) -> bool {
-        let of_others = matches!(self, Self::Batch | Self::Closure | Self::Reindex | Self::Transaction);
+        let of_others =
+            matches!(self, Self::Batch | Self::Closure | Self::Reindex | Self::Transaction);
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
     }
 

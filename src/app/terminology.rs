@@ -114,6 +114,10 @@ impl Source for Keeper {
     fn current(&self) -> BoxFuture<'_, Result<Arc<Image>, Error>> {
         self.image().boxed()
     }
+
+    fn published(&self) -> Vec<(String, Option<String>)> {
+        self.loaded().1.published()
+    }
 }
 
 /// The whole resource, with type, id and what was given of meta; `None` for a deletion.

@@ -40,6 +40,7 @@ use crate::store::Store;
 use crate::store::search::Definitions;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
+pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
 pub use delete::Deleted;
@@ -47,7 +48,6 @@ pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
-pub use crate::terminology::operation::Operation;
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 

@@ -31,8 +31,6 @@ pub(super) enum Mode {
     Full,
     /// Only types whose definitions are normative in R4.
     Normative,
-    /// What there is for codes, as a TerminologyCapabilities.
-    Terminology,
 }
 
 /// One statement, ready to go out.
@@ -42,6 +40,23 @@ pub(super) struct Statement {
     pub(super) json: Bytes,
     /// Its entity tag, which changes with its content.
     pub(super) etag: String,
+}
+
+impl Statement {
+    fn of(value: &Value<'_>) -> Self {
+        let json = Bytes::from(value.to_text());
+        let mut etag = String::from("W/\"");
+        for byte in &Sha256::digest(&json)[..8] {
+            let _ = write!(etag, "{byte:02x}");
+        }
+        etag.push('"');
+        Self { json, etag }
+    }
+
+    /// What there is for codes: a TerminologyCapabilities with these code systems.
+    pub(super) fn of_codes(base: &str, systems: &[(String, Option<String>)]) -> Self {
+        Self::of(&terminology::value(base, systems))
+    }
 }
 
 /// What the routes offer.
@@ -111,7 +126,7 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                Kind::Closure | Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
                     operations.push(kind.as_str());
                 }
                 // One route serves both kinds of Bundle.
@@ -146,15 +161,8 @@ impl Capability {
         if let Some(kept) = last.iter().find(|kept| kept.base == base && kept.mode == mode) {
             return kept.statement.clone();
         }
-        let json = Bytes::from(
-            self.value(base, mode, &Searches::new(extractor, self.options.has_words)).to_text(),
-        );
-        let mut etag = String::from("W/\"");
-        for byte in &Sha256::digest(&json)[..8] {
-            let _ = write!(etag, "{byte:02x}");
-        }
-        etag.push('"');
-        let statement = Arc::new(Statement { json, etag });
+        let searches = Searches::new(extractor, self.options.has_words);
+        let statement = Arc::new(Statement::of(&self.value(base, mode, &searches)));
         if last.len() == KEPT {
             last.remove(0);
         }
@@ -164,9 +172,6 @@ impl Capability {
     }
 
     fn value(&self, base: &str, mode: Mode, searches: &Searches) -> Value<'static> {
-        if mode == Mode::Terminology {
-            return terminology::value(base);
-        }
         let software =
             Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
         let implementation =
@@ -255,8 +260,11 @@ impl Capability {
         let own = self.own_operations.iter().filter(|(of, _)| *of == name);
         let own: Vec<&'static str> = own.map(|(_, operation)| *operation).collect();
         let own = operations(name, &own).into_iter();
-        let all: Vec<_> =
-            operations("Resource", &self.type_operations).into_iter().chain(own).flatten().collect();
+        let all: Vec<_> = operations("Resource", &self.type_operations)
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .collect();
         (!all.is_empty()).then_some(all)
     }
 }
@@ -297,6 +305,8 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
     let operation = |name: &&'static str| {
         let name = name.trim_start_matches('$');
         let definition = match name {
+            // Of the whole system, though a type defines it.
+            "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name.
             "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
             name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),

@@ -75,7 +75,8 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Throttled),
         Error::Codes { is_missing, findings } => {
             let code = findings.first().map_or(IssueCode::Processing, |it| it.code);
-            let status = if *is_missing { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
+            let status =
+                if *is_missing { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
             (status, code)
         }
         Error::Conflict(_) | Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),

@@ -10,7 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology, update,
+    create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology,
+    update,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -109,6 +110,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(POST "/fhir/ValueSet/$validate-code" ValidateCode terminology::in_set),
         fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/$closure" Closure terminology::closure),
         public!(GET "/fhir/metadata" metadata::metadata),
         public!(GET "/" health::landing),
     ];

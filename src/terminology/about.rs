@@ -34,12 +34,7 @@ pub(super) const AS_PROPERTIES: [(&str, &str, &str, &str); 6] = [
     ),
     ("http://hl7.org/fhir/StructureDefinition/codesystem-label", "label", "valueString", "label"),
     ("http://hl7.org/fhir/StructureDefinition/valueset-label", "label", "valueString", "label"),
-    (
-        "http://hl7.org/fhir/StructureDefinition/itemWeight",
-        "weight",
-        "valueDecimal",
-        "itemWeight",
-    ),
+    ("http://hl7.org/fhir/StructureDefinition/itemWeight", "weight", "valueDecimal", "itemWeight"),
     (STANDARDS_STATUS, "status", "valueCode", "status"),
 ];
 
@@ -142,8 +137,7 @@ impl About {
 
     /// The code under which the system has a standard property.
     pub(super) fn code_of<'a>(&'a self, standard: &'a str) -> &'a str {
-        let is_it =
-            |uri: &str| uri.strip_prefix(PROPERTIES).is_some_and(|rest| rest == standard);
+        let is_it = |uri: &str| uri.strip_prefix(PROPERTIES).is_some_and(|rest| rest == standard);
         let found = self.properties.iter().find(|(_, uri)| is_it(uri));
         found.map_or(standard, |(code, _)| code)
     }

@@ -9,6 +9,7 @@ use crate::fhir::json::Value;
 
 use super::about::{self, About, PROPERTIES};
 use super::concepts::{Builder, Concepts, Designation, Property, PropertyKind};
+use super::release::Release;
 use super::value_set::canonical;
 
 /// Properties that name a concept's parents, by the code they usually have.
@@ -61,12 +62,31 @@ impl CodeSystem {
         })
     }
 
-    /// All codes of a system, from somewhere else than a resource.
-    pub fn complete(url: &str, version: &str, concepts: Concepts) -> Self {
-        let version = Some(version.into()).filter(|version: &Box<str>| !version.is_empty());
+    /// The code system of a release.
+    pub fn released(release: Release) -> Self {
+        let Release { url, version, name, is_complete, concepts } = release;
+        let version = Some(version).filter(|version| !version.is_empty());
+        let content = if is_complete { Content::Complete } else { Content::Part };
+        let mut system = Self::of(url, content, concepts);
+        system.version = version;
+        system.about.name = Some(name);
+        system
+    }
+
+    /// A code system that no resource defines.
+    pub(super) fn of(url: Box<str>, content: Content, concepts: Concepts) -> Self {
         let about = About { is_case_sensitive: true, ..About::default() };
-        let (value_set, content) = (None, Content::Complete);
-        Self { url: url.into(), version, content, value_set, concepts, about }
+        let (version, value_set) = (None, None);
+        Self { url, version, content, value_set, concepts, about }
+    }
+
+    /// The same as a release, where it has codes of its own.
+    pub(super) fn into_release(self, name: &str) -> Option<Release> {
+        let Self { url, version, content, concepts, .. } = self;
+        let is_complete = content == Content::Complete;
+        let (version, name) = (version.unwrap_or_default(), name.into());
+        let has_codes = content != Content::Supplement && !concepts.is_empty();
+        has_codes.then_some(Release { url, version, name, is_complete, concepts })
     }
 
     /// `url|version`, as far as it has them.

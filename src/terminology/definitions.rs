@@ -102,6 +102,11 @@ impl Definitions {
         of_version.or_else(with_codes).or_else(|| newest_first().next())
     }
 
+    /// All code systems but supplements.
+    pub(super) fn systems(&self) -> impl Iterator<Item = &CodeSystem> {
+        self.systems.all.iter().map(|it| &**it)
+    }
+
     /// The versions of a code system, the newest first.
     pub(super) fn versions(&self, url: &str) -> impl Iterator<Item = &str> {
         self.systems.of(url).filter_map(|it| it.version.as_deref())

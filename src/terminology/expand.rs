@@ -129,7 +129,10 @@ impl<'s, 'i> Expansion<'s, 'i> {
             Entry { url, code: &listing.code, concept: at, listing: Some(listing) }
         };
         let mut set = CodeSet::default();
-        set.unite(CodeSet { entries: part.codes.iter().map(entry).collect(), ..CodeSet::default() });
+        set.unite(CodeSet {
+            entries: part.codes.iter().map(entry).collect(),
+            ..CodeSet::default()
+        });
         Ok(set)
     }
 
@@ -188,8 +191,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
         }
         let known = known.filter(|it| it.has_codes());
         let stands_for_all = self.has_fragments && listings.is_empty();
-        let is_whole =
-            known.is_some_and(|it| it.content == Content::Complete || stands_for_all);
+        let is_whole = known.is_some_and(|it| it.content == Content::Complete || stands_for_all);
         if filters.is_empty() && !is_whole {
             match listings {
                 [] => drop(set.systems.insert(Canonical::parse(canonical).url.into())),
@@ -197,8 +199,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
             }
             return Ok(set);
         }
-        let system =
-            known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
+        let system = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
         let known = &system.concepts;
         let looks = known.len().saturating_mul(filters.len());
         self.spend(looks.saturating_add(listings.len()))?;
@@ -213,8 +214,11 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if places.len() > self.bound && has_inactive {
             return Err(self.too_costly());
         }
-        let entry = |at, listing| {
-            Entry { url: &system.url, code: known.code(at), concept: Some((system, at)), listing }
+        let entry = |at, listing| Entry {
+            url: &system.url,
+            code: known.code(at),
+            concept: Some((system, at)),
+            listing,
         };
         let is_in = |at: &u32| has_inactive || !known.is_inactive(*at);
         set.entries = match listings {

@@ -18,6 +18,7 @@
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
 //! | `places` | sets of concepts of one system |
+//! | `release` | code systems in the files of their publishers |
 //! | `scope` | what a question sees of an image: versions, supplements |
 //! | `set` | sets of codes |
 //! | `value_set` | a value set's composition |
@@ -37,6 +38,7 @@ mod expand;
 mod filter;
 pub mod operation;
 mod places;
+pub mod release;
 mod scope;
 mod set;
 mod value_set;
@@ -66,6 +68,9 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     fn current(&self) -> BoxFuture<'_, Result<Arc<Image>, Error>>;
+
+    /// Url and version of the code systems that no resource defines, sorted.
+    fn published(&self) -> Vec<(String, Option<String>)>;
 }
 
 /// All that is defined at one moment.
@@ -127,6 +132,19 @@ impl Image {
         let mut brought = Definitions::default();
         resources.into_iter().for_each(|resource| brought.add(resource));
         Self { brought: Some(Arc::new(brought)), ..self.clone() }
+    }
+
+    /// Url and version of the code systems that no resource defines, sorted.
+    pub fn published(&self) -> Vec<(String, Option<String>)> {
+        let origins = [&*self.loaded, self.packed(), builtin::systems()].into_iter();
+        let all = origins.flat_map(Definitions::systems).filter(|it| it.has_codes());
+        let mut found: Vec<_> = all
+            .map(|it| (it.url.to_string(), it.version.as_deref().map(str::to_owned)))
+            .chain(builtin::GRAMMARS.map(|url| (url.to_owned(), None)))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The code system `url` or `url|version`.

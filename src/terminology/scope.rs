@@ -50,12 +50,10 @@ impl<'i> Scope<'i> {
     ///
     /// # Errors
     /// [`TerminologyFault::UnknownVersion`], [`TerminologyFault::OtherVersion`].
-    pub(super) fn system(
-        &self,
-        named: &str,
-    ) -> Result<Option<&'i CodeSystem>, TerminologyFault> {
+    pub(super) fn system(&self, named: &str) -> Result<Option<&'i CodeSystem>, TerminologyFault> {
         let Canonical { url, version, .. } = Canonical::parse(named);
-        let of = |all: &'_ [Box<str>]| all.iter().find_map(|it| version_of(it, url)).map(str::to_owned);
+        let of =
+            |all: &'_ [Box<str>]| all.iter().find_map(|it| version_of(it, url)).map(str::to_owned);
         let version = of(&self.versions.forced)
             .or_else(|| version.map(str::to_owned))
             .or_else(|| of(&self.versions.preferred));

@@ -133,9 +133,8 @@ impl Part {
     }
 
     fn read(value: &Value<'_>, owner: &str) -> Self {
-        let system = value
-            .str_at("system")
-            .map(|system| canonical(system, value.str_at("version")).into());
+        let system =
+            value.str_at("system").map(|system| canonical(system, value.str_at("version")).into());
         let codes = value.items_at("concept").iter().filter_map(Listing::read).collect();
         let value_sets = value.items_at("valueSet").iter().filter_map(Value::as_str);
         let named = |name: &str| match name.strip_prefix('#') {

@@ -7,8 +7,8 @@ use crate::fhir::json::{Object, Value};
 
 use super::DATE;
 
-/// The statement for clients that see the server at `base`.
-pub(super) fn value(base: &str) -> Value<'static> {
+/// The statement for clients that see the server at `base`, with url and version of code systems.
+pub(super) fn value(base: &str, systems: &[(String, Option<String>)]) -> Value<'static> {
     let software = Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
     let implementation =
         Object::new().with("description", "Kiln FHIR server").with("url", base.to_owned());
@@ -32,10 +32,16 @@ pub(super) fn value(base: &str) -> Value<'static> {
         .with("software", software)
         .with("implementation", implementation)
         .with("lockedDate", false)
+        .with("codeSystem", systems.iter().map(code_system).collect::<Vec<_>>())
         .with("expansion", expansion)
         .with("codeSearch", "all")
         .with("validateCode", Object::new().with("translations", true))
         .with("translation", Object::new().with("needsMap", false))
         .with("closure", Object::new().with("translation", false))
         .into()
+}
+
+fn code_system((url, version): &(String, Option<String>)) -> Value<'static> {
+    let versions = version.as_ref().map(|it| vec![Object::new().with("code", it.clone()).into()]);
+    Object::new().with("uri", url.clone()).with_some("version", versions).into()
 }

@@ -50,6 +50,17 @@ pub(in crate::http) async fn in_system(exchange: Exchange) -> Result<Response<Bo
     run(exchange, Operation::ValidateInSystem).await
 }
 
+/// `$closure`
+pub(in crate::http) async fn closure(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    exchange.check_known(&[])?;
+    let format = negotiation::body(&exchange.parts.headers)?;
+    let body = exchange.read_body().await?;
+    let parameters = exchange.parse(&body, format)?;
+    let closed = exchange.server.engine.closure(&parameters, &exchange.caller).await;
+    answer::resource(&closed.map_err(Failure::Interaction)?, form, exchange.schema())
+}
+
 async fn run(mut exchange: Exchange, operation: Operation) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
     exchange.check_known(operation.parameters())?;
@@ -78,12 +89,13 @@ async fn run(mut exchange: Exchange, operation: Operation) -> Result<Response<Bo
 }
 
 /// What the body gives and, behind it, what the query gives.
-fn parameters<'e>(
-    exchange: &'e Exchange,
-    given: Option<Value<'e>>,
-) -> Result<Value<'e>, Failure> {
+fn parameters<'e>(exchange: &'e Exchange, given: Option<Value<'e>>) -> Result<Value<'e>, Failure> {
     let mut parameters = match given {
-        Some(Value::Object(object)) if object.get("resourceType").and_then(Value::as_str) == Some("Parameters") => object,
+        Some(Value::Object(object))
+            if object.get("resourceType").and_then(Value::as_str) == Some("Parameters") =>
+        {
+            object
+        }
         Some(_) => {
             let text = "this operation takes a Parameters resource";
             return Err(Error::invalid(IssueCode::Invalid, text).into());

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::ucum::Unit;
 
-use super::code_system::CodeSystem;
+use super::code_system::{CodeSystem, Content};
 use super::concepts::{Builder, Property, PropertyKind};
 use super::definitions::Definitions;
 use super::value_set::Filter;
@@ -17,6 +17,9 @@ use super::value_set::Filter;
 const BCP13: &str = "urn:ietf:bcp:13";
 const BCP47: &str = "urn:ietf:bcp:47";
 const UCUM: &str = "http://unitsofmeasure.org";
+
+/// Systems whose codes a grammar makes.
+pub(super) const GRAMMARS: [&str; 3] = [BCP13, BCP47, UCUM];
 
 /// Country: alpha-2, alpha-3 and numeric code, name.
 const COUNTRIES: &str = include_str!("countries.txt");
@@ -70,9 +73,6 @@ pub(super) fn name(system: &str) -> Option<&'static str> {
     }
 }
 
-/// All systems that are always here.
-pub(super) const URLS: [&str; 6] = [BCP13, BCP47, UCUM, ISO_3166, ISO_4217, TIME_ZONES];
-
 const ISO_3166: &str = "urn:iso:std:iso:3166";
 const ISO_4217: &str = "urn:iso:std:iso:4217";
 const TIME_ZONES: &str = "https://www.iana.org/time-zones";
@@ -88,7 +88,7 @@ fn countries() -> CodeSystem {
             concepts.push(code, name);
         }
     }
-    named(CodeSystem::complete(ISO_3166, "", concepts.build()), "ISO3166Part1")
+    named(CodeSystem::of(ISO_3166.into(), Content::Complete, concepts.build()), "ISO3166Part1")
 }
 
 fn currencies() -> CodeSystem {
@@ -100,7 +100,7 @@ fn currencies() -> CodeSystem {
         let property = Property { name: "numeric", kind: PropertyKind::String, value: number };
         concepts.property(at, property);
     }
-    named(CodeSystem::complete(ISO_4217, "", concepts.build()), "ISO4217")
+    named(CodeSystem::of(ISO_4217.into(), Content::Complete, concepts.build()), "ISO4217")
 }
 
 fn zones() -> CodeSystem {
@@ -108,7 +108,7 @@ fn zones() -> CodeSystem {
     for name in ZONES.lines() {
         concepts.push(name, Some(name));
     }
-    named(CodeSystem::complete(TIME_ZONES, "", concepts.build()), "IANATimeZones")
+    named(CodeSystem::of(TIME_ZONES.into(), Content::Complete, concepts.build()), "IANATimeZones")
 }
 
 fn named(mut system: CodeSystem, name: &str) -> CodeSystem {
@@ -150,8 +150,7 @@ mod tests {
         ] {
             assert_eq!(accepts(system, code), expected, "{system} {code}");
         }
-        let years =
-            Filter { property: "canonical".into(), op: "=".into(), value: "a".into() };
+        let years = Filter { property: "canonical".into(), op: "=".into(), value: "a".into() };
         assert_eq!(passes(UCUM, "min", &years), Some(true));
         assert_eq!(passes(UCUM, "mg", &years), Some(false));
         assert_eq!(passes(BCP47, "de", &years), None);

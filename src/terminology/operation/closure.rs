@@ -63,12 +63,16 @@ impl Closing {
     }
 
     /// The answer: a ConceptMap with these relations.
-    pub fn to_concept_map(&self, version: i64, relations: &[Relation], now: &str) -> Value<'static> {
+    pub fn to_concept_map(
+        &self,
+        version: i64,
+        relations: &[Relation],
+        now: &str,
+    ) -> Value<'static> {
         let mut groups: Vec<(&str, Vec<Value<'static>>)> = Vec::new();
         for relation in relations {
-            let target = Object::new()
-                .with("code", relation.above.clone())
-                .with("equivalence", "subsumes");
+            let target =
+                Object::new().with("code", relation.above.clone()).with("equivalence", "subsumes");
             let element = Object::new()
                 .with("code", relation.below.clone())
                 .with("target", vec![Value::from(target)]);

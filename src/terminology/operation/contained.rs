@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::fhir::json::{Object, Value};
-use crate::terminology::about::{AS_PROPERTIES, DEPRECATED, PROPERTIES, REPEATED, STANDARDS_STATUS};
+use crate::terminology::about::{
+    AS_PROPERTIES, DEPRECATED, PROPERTIES, REPEATED, STANDARDS_STATUS,
+};
 use crate::terminology::code_system::CodeSystem;
 use crate::terminology::scope::Scope;
 use crate::terminology::set::Entry;
@@ -65,7 +67,8 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             let concept = entry.concept.filter(|_| entry.listing.is_none());
             let parent = concept.and_then(|(system, at)| {
                 let parents = system.concepts.parents(at).iter();
-                let mut known = parents.filter_map(|it| places.get(&(std::ptr::from_ref(system), *it)));
+                let mut known =
+                    parents.filter_map(|it| places.get(&(std::ptr::from_ref(system), *it)));
                 // What is its own ancestor would be nowhere.
                 known.find(|parent| **parent < place).copied()
             });
@@ -78,8 +81,11 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             entries.iter().map(|entry| Some(self.element(entry))).collect();
         // Children stand behind their parents: from the last to the first each is complete.
         for place in (0..entries.len()).rev() {
-            let inner: Vec<Value<'static>> =
-                children[place].iter().filter_map(|it| elements[*it].take()).map(Into::into).collect();
+            let inner: Vec<Value<'static>> = children[place]
+                .iter()
+                .filter_map(|it| elements[*it].take())
+                .map(Into::into)
+                .collect();
             if let Some(element) = elements[place].as_mut().filter(|_| !inner.is_empty()) {
                 element.set("contains", inner);
             }
@@ -107,7 +113,12 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             extensions.push(extension(OF_CONTAINS, parts));
         }
         let designations: Vec<Value<'static>> = match self.wanted.with_designations {
-            true => names.designations.iter().filter(|it| self.is_wanted(it)).map(|it| it.to_value()).collect(),
+            true => names
+                .designations
+                .iter()
+                .filter(|it| self.is_wanted(it))
+                .map(|it| it.to_value())
+                .collect(),
             false => Vec::new(),
         };
         let true_if = |flag: bool| flag.then_some(true);
@@ -133,7 +144,9 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
         let (mut properties, mut extensions) = (Properties::new(), Vec::new());
         if let Some((system, at)) = entry.concept {
             let is_wanted = |name: &str| self.wanted.properties.contains(&name);
-            if let Some(definition) = system.concepts.definition(at).filter(|_| is_wanted("definition")) {
+            if let Some(definition) =
+                system.concepts.definition(at).filter(|_| is_wanted("definition"))
+            {
                 let value = Value::from(definition.to_owned());
                 properties.insert("definition".to_owned(), ("valueString", value));
                 self.seen.insert("definition".to_owned(), format!("{PROPERTIES}definition"));
@@ -172,11 +185,15 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
     ) {
         for property in system.concepts.properties(at) {
             let (kind, value) = typed(property);
-            if let Some((_, code, kind, uri)) = AS_PROPERTIES.iter().find(|(of, ..)| *of == property.name) {
+            if let Some((_, code, kind, uri)) =
+                AS_PROPERTIES.iter().find(|(of, ..)| *of == property.name)
+            {
                 properties.insert((*code).to_owned(), (kind, value));
                 self.seen.insert((*code).to_owned(), format!("{PROPERTIES}{uri}"));
             } else if REPEATED.contains(&property.name) && property.name != DEPRECATED {
-                extensions.push(Object::new().with("url", property.name.to_owned()).with(kind, value).into());
+                extensions.push(
+                    Object::new().with("url", property.name.to_owned()).with(kind, value).into(),
+                );
             } else if self.wanted.properties.contains(&property.name)
                 || (property.name == "status" && entry.is_inactive())
             {

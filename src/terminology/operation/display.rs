@@ -236,9 +236,12 @@ mod tests {
             let found = Languages::read(text);
             assert_eq!((found.wanted.join(" ").as_str(), found.is_hard), (wanted, is_hard));
         }
-        for (language, wanted, expected) in
-            [("de", "de", true), ("de-CH", "de", true), ("de", "de-ch", false), ("den", "de", false)]
-        {
+        for (language, wanted, expected) in [
+            ("de", "de", true),
+            ("de-CH", "de", true),
+            ("de", "de-ch", false),
+            ("den", "de", false),
+        ] {
             assert_eq!(is_form_of(language, wanted), expected, "{language} {wanted}");
         }
     }

@@ -58,7 +58,9 @@ impl<'i> Which<'i> {
             return Ok(Self { name: name.to_owned(), value_set: Some(value_set) });
         }
         if asked.text("context")?.is_some() && id.is_none() && asked.text("url")?.is_none() {
-            return Err(Refusal::not_offered("`context` is not offered: name the value set by `url`"));
+            return Err(Refusal::not_offered(
+                "`context` is not offered: name the value set by `url`",
+            ));
         }
         let name = match id {
             Some(id) => format!("ValueSet/{id}"),
@@ -273,10 +275,8 @@ fn extensions<'f>(
     };
     let mut found = shown.properties();
     for system in fragments {
-        let reason = format!(
-            "This extension is based on a fragment of the code system {}",
-            system.url
-        );
+        let reason =
+            format!("This extension is based on a fragment of the code system {}", system.url);
         found.push(extension("valueset-unclosed", "valueBoolean", Value::Bool(true)));
         found.push(extension("valueset-unclosed-reason", "valueString", reason.into()));
     }

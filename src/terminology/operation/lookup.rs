@@ -4,12 +4,12 @@
 
 use crate::fhir::IssueCode;
 use crate::fhir::json::{Object, Value};
+use crate::terminology::Image;
 use crate::terminology::builtin;
 use crate::terminology::code_system::CodeSystem;
 use crate::terminology::concepts::{Property, PropertyKind};
 use crate::terminology::scope::Scope;
 use crate::terminology::value_set::canonical;
-use crate::terminology::Image;
 
 use super::asked::{Asked, Coding, needed};
 use super::display::{Names, preferred};
@@ -173,4 +173,3 @@ pub(super) fn typed(property: Property<'_>) -> (&'static str, Value<'static>) {
         PropertyKind::String => ("valueString", text.into()),
     }
 }
-

@@ -7,6 +7,7 @@
 //! | `display` | displays and designations by language |
 //! | `expand`, `contained` | `ValueSet/$expand` |
 //! | `lookup` | `CodeSystem/$lookup` |
+//! | `names` | which parameters there are |
 //! | `refusal` | why there is no answer |
 //! | `subsumes` | `CodeSystem/$subsumes` |
 //! | `translate` | `ConceptMap/$translate` |
@@ -20,6 +21,7 @@ mod contained;
 mod display;
 mod expand;
 mod lookup;
+mod names;
 mod refusal;
 mod subsumes;
 mod translate;
@@ -54,92 +56,6 @@ pub enum Operation {
     ValidateInSet,
     /// `CodeSystem/$validate-code`
     ValidateInSystem,
-}
-
-impl Operation {
-    /// The parameters that are understood.
-    pub fn parameters(self) -> &'static [&'static str] {
-        match self {
-            Self::Expand => &[
-                "activeOnly",
-                "check-system-version",
-                "count",
-                "designation",
-                "displayLanguage",
-                "excludeNested",
-                "filter",
-                "force-system-version",
-                "includeDefinition",
-                "includeDesignations",
-                "offset",
-                "property",
-                "system-version",
-                "tx-resource",
-                "url",
-                "useSupplement",
-                "valueSet",
-                "valueSetVersion",
-            ],
-            Self::Lookup => &[
-                "code",
-                "coding",
-                "displayLanguage",
-                "property",
-                "system",
-                "tx-resource",
-                "useSupplement",
-                "version",
-            ],
-            Self::Subsumes => {
-                &["codeA", "codeB", "codingA", "codingB", "system", "tx-resource", "version"]
-            }
-            Self::Translate => &[
-                "code",
-                "codeableConcept",
-                "coding",
-                "conceptMap",
-                "conceptMapVersion",
-                "dependency",
-                "reverse",
-                "source",
-                "sourceCode",
-                "sourceCodeableConcept",
-                "sourceCoding",
-                "sourceScope",
-                "sourceSystem",
-                "system",
-                "target",
-                "targetCode",
-                "targetCodeableConcept",
-                "targetCoding",
-                "targetScope",
-                "targetSystem",
-                "targetsystem",
-                "tx-resource",
-                "url",
-                "version",
-            ],
-            Self::ValidateInSet | Self::ValidateInSystem => &[
-                "abstract",
-                "code",
-                "codeableConcept",
-                "codeSystem",
-                "coding",
-                "display",
-                "displayLanguage",
-                "inferSystem",
-                "lenient-display-validation",
-                "system",
-                "systemVersion",
-                "tx-resource",
-                "url",
-                "useSupplement",
-                "valueSet",
-                "valueSetVersion",
-                "version",
-            ],
-        }
-    }
 }
 
 /// A request for an operation.

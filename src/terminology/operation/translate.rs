@@ -14,8 +14,8 @@ use super::asked::{Asked, Coding, value};
 use super::refusal::Refusal;
 use super::{Request, parameter, parameters, parts};
 
-/// Maps that refer to maps: how deep.
-const MAX_DEPTH: usize = 10;
+/// Maps that refer to maps: how many for one code.
+const MAX_MAPS: usize = 10;
 /// Most matches of an answer.
 const MAX_MATCHES: usize = 1_000;
 
@@ -66,7 +66,8 @@ pub(super) fn translate(
     let mut found = Vec::new();
     for coding in &wanted.codings {
         for map in &maps {
-            wanted.look_up(image, map, coding, 0, &mut found);
+            let mut search = Search { wanted: &wanted, image, coding, seen: Vec::new() };
+            search.look_up(map, &mut found);
         }
     }
     Ok(wanted.answer(&found))
@@ -81,19 +82,23 @@ fn between<'i>(
     let either = |one, other| -> Result<Option<&str>, Refusal> {
         Ok(asked.text(one)?.or(asked.text(other)?))
     };
-    let (mut source, mut target) = (either("source", "sourceScope")?, either("target", "targetScope")?);
+    let (mut source, mut target) =
+        (either("source", "sourceScope")?, either("target", "targetScope")?);
     if wanted.is_reverse && !wanted.is_r5 {
         std::mem::swap(&mut source, &mut target);
     }
     let fits = |has: Option<&str>, asked: Option<&str>| asked.is_none_or(|it| has == Some(it));
-    let of = |it: &&ConceptMap| fits(it.source.as_deref(), source) && fits(it.target.as_deref(), target);
+    let of =
+        |it: &&ConceptMap| fits(it.source.as_deref(), source) && fits(it.target.as_deref(), target);
     Ok(image.concept_maps().filter(of).collect())
 }
 
 impl<'r> Wanted<'r> {
     fn read(asked: Asked<'r>) -> Result<Self, Refusal> {
-        let reversed = codings(asked, "targetCode", "targetCoding", "targetCodeableConcept", "targetSystem")?;
-        let forward = codings(asked, "sourceCode", "sourceCoding", "sourceCodeableConcept", "sourceSystem")?;
+        let reversed =
+            codings(asked, "targetCode", "targetCoding", "targetCodeableConcept", "targetSystem")?;
+        let forward =
+            codings(asked, "sourceCode", "sourceCoding", "sourceCodeableConcept", "sourceSystem")?;
         let plain = codings(asked, "code", "coding", "codeableConcept", "system")?;
         let is_r5 = plain.is_none();
         let of_r5 = |name, other| -> Result<Option<&'r str>, Refusal> {
@@ -113,75 +118,6 @@ impl<'r> Wanted<'r> {
         };
         let dependencies = asked.all("dependency").filter_map(dependency).collect();
         Ok(Self { codings, is_reverse, is_r5, system, dependencies })
-    }
-
-    fn look_up<'i>(
-        &self,
-        image: &'i Image,
-        map: &'i ConceptMap,
-        coding: &Coding<'_>,
-        depth: usize,
-        found: &mut Vec<Match<'i>>,
-    ) {
-        let fits = |has: Option<&str>, asked: Option<&str>| asked.is_none_or(|it| has == Some(it));
-        for group in &map.groups {
-            let (from, to) = (group.source.as_deref(), group.target.as_deref());
-            let (from, to) = if self.is_reverse { (to, from) } else { (from, to) };
-            if found.len() >= MAX_MATCHES || !fits(from, coding.system) || !fits(to, self.system) {
-                continue;
-            }
-            let code = (from, coding.code.to_owned());
-            if self.is_reverse {
-                for (source, target) in group.sources(coding.code) {
-                    let concept = Some([to, Some(source), None]);
-                    let equivalence = reversed(&target.equivalence);
-                    let from = code.clone();
-                    found.push(Match { map, equivalence, concept, products: &[], from });
-                }
-                continue;
-            }
-            match (group.targets(coding.code), &group.unmapped) {
-                (Some(targets), _) => {
-                    let usable = targets.iter().filter(|it| self.is_met(&it.depends_on));
-                    found.extend(usable.map(|it| matched(map, group, it, code.clone())));
-                }
-                (None, Some(unmapped)) => {
-                    self.unmapped(image, map, group, unmapped, coding, depth, found);
-                }
-                (None, None) => {}
-            }
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a place in a map is map, group and rule")]
-    fn unmapped<'i>(
-        &self,
-        image: &'i Image,
-        map: &'i ConceptMap,
-        group: &'i Group,
-        unmapped: &'i Unmapped,
-        coding: &Coding<'_>,
-        depth: usize,
-        found: &mut Vec<Match<'i>>,
-    ) {
-        let to = group.target.as_deref();
-        let from = (group.source.as_deref(), coding.code.to_owned());
-        let (equivalence, concept) = match &*unmapped.mode {
-            // The code itself, which is told by what was translated.
-            "provided" => ("equal", Some([to, None, None])),
-            "fixed" => {
-                ("inexact", Some([to, unmapped.code.as_deref(), unmapped.display.as_deref()]))
-            }
-            "other-map" => {
-                let other = unmapped.url.as_deref().and_then(|url| image.concept_map(url));
-                if let Some(other) = other.filter(|_| depth < MAX_DEPTH) {
-                    self.look_up(image, other, coding, depth + 1, found);
-                }
-                return;
-            }
-            _ => return,
-        };
-        found.push(Match { map, equivalence, concept, products: &[], from });
     }
 
     /// Whether all that a mapping depends on was given.
@@ -211,9 +147,9 @@ impl<'r> Wanted<'r> {
     fn parts(&self, found: &Match<'_>) -> Vec<Value<'static>> {
         let own = [found.from.0, Some(&*found.from.1), None];
         let mut told = vec![parameter("equivalence", "valueCode", found.equivalence.to_owned())];
-        let concept = found.concept.map(|[system, code, display]| {
-            [system, Some(code.unwrap_or(&found.from.1)), display]
-        });
+        let concept = found
+            .concept
+            .map(|[system, code, display]| [system, Some(code.unwrap_or(&found.from.1)), display]);
         // R5 tells both ends when it is asked for the source.
         let (concept, source) = match (self.is_r5 && self.is_reverse, concept) {
             (true, concept) => (Some(own), concept),
@@ -228,6 +164,80 @@ impl<'r> Wanted<'r> {
             told.push(parameter("source", "valueUri", found.map.canonical()));
         }
         told
+    }
+}
+
+/// The search for one code.
+struct Search<'s, 'i> {
+    wanted: &'s Wanted<'s>,
+    image: &'i Image,
+    coding: &'s Coding<'s>,
+    /// The maps that were looked through: each is once, however often others refer to it.
+    seen: Vec<*const ConceptMap>,
+}
+
+impl<'i> Search<'_, 'i> {
+    fn look_up(&mut self, map: &'i ConceptMap, found: &mut Vec<Match<'i>>) {
+        let is_seen = self.seen.contains(&std::ptr::from_ref(map));
+        if is_seen || self.seen.len() == MAX_MAPS {
+            return;
+        }
+        self.seen.push(map);
+        let (wanted, coding) = (self.wanted, self.coding);
+        let fits = |has: Option<&str>, asked: Option<&str>| asked.is_none_or(|it| has == Some(it));
+        for group in &map.groups {
+            let (from, to) = (group.source.as_deref(), group.target.as_deref());
+            let (from, to) = if wanted.is_reverse { (to, from) } else { (from, to) };
+            let is_of = fits(from, coding.system) && fits(to, wanted.system);
+            if found.len() >= MAX_MATCHES || !is_of {
+                continue;
+            }
+            let code = (from, coding.code.to_owned());
+            if wanted.is_reverse {
+                for (source, target) in group.sources(coding.code) {
+                    let concept = Some([to, Some(source), None]);
+                    let equivalence = reversed(&target.equivalence);
+                    let from = code.clone();
+                    found.push(Match { map, equivalence, concept, products: &[], from });
+                }
+                continue;
+            }
+            match (group.targets(coding.code), &group.unmapped) {
+                (Some(targets), _) => {
+                    let usable = targets.iter().filter(|it| wanted.is_met(&it.depends_on));
+                    found.extend(usable.map(|it| matched(map, group, it, code.clone())));
+                }
+                (None, Some(unmapped)) => self.unmapped(map, group, unmapped, found),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn unmapped(
+        &mut self,
+        map: &'i ConceptMap,
+        group: &'i Group,
+        unmapped: &'i Unmapped,
+        found: &mut Vec<Match<'i>>,
+    ) {
+        let to = group.target.as_deref();
+        let from = (group.source.as_deref(), self.coding.code.to_owned());
+        let (equivalence, concept) = match &*unmapped.mode {
+            // The code itself, which is told by what was translated.
+            "provided" => ("equal", Some([to, None, None])),
+            "fixed" => {
+                ("inexact", Some([to, unmapped.code.as_deref(), unmapped.display.as_deref()]))
+            }
+            "other-map" => {
+                let other = unmapped.url.as_deref().and_then(|url| self.image.concept_map(url));
+                if let Some(other) = other {
+                    self.look_up(other, found);
+                }
+                return;
+            }
+            _ => return,
+        };
+        found.push(Match { map, equivalence, concept, products: &[], from });
     }
 }
 

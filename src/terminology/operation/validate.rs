@@ -62,7 +62,9 @@ pub(super) fn in_system(
     let check = Check::new(&scope, None, asked, languages(asked, request, None)?)?;
     let sent = asked.resource("codeSystem")?.and_then(|it| it.str_at("url"));
     let url = match (request.id, asked.text("url")?.or(sent)) {
-        (Some(id), _) => Some(image.system_of(id).ok_or_else(|| Refusal::no_system(id))?.canonical()),
+        (Some(id), _) => {
+            Some(image.system_of(id).ok_or_else(|| Refusal::no_system(id))?.canonical())
+        }
         (None, Some(url)) => Some(canonical(url, asked.text("version")?)),
         (None, None) => None,
     };
@@ -116,7 +118,11 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
     }
 
     /// A concept is valid when one of its codings is.
-    fn of_concept(&self, concept: &Value<'_>, url: Option<&str>) -> Result<Value<'static>, Refusal> {
+    fn of_concept(
+        &self,
+        concept: &Value<'_>,
+        url: Option<&str>,
+    ) -> Result<Value<'static>, Refusal> {
         let codings = concept.items_at("coding");
         if codings.len() > MAX_CODINGS {
             let text = format!("a concept with more than {MAX_CODINGS} codings is not checked");
@@ -239,11 +245,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
         Ok(verdict)
     }
 
-    fn ask(
-        &self,
-        which: &Which<'i>,
-        question: &mut Question<'_, 'i>,
-    ) -> Result<Contains, Refusal> {
+    fn ask(&self, which: &Which<'i>, question: &mut Question<'_, 'i>) -> Result<Contains, Refusal> {
         let answer = match which.value_set {
             Some(value_set) => question.value_set(&which.name, value_set),
             None => question.named(&which.name),
@@ -302,7 +304,8 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             seen.push(std::ptr::from_ref(value_set));
             for part in value_set.include.iter().chain(&value_set.listed) {
                 let url = part.system.as_deref().map(|it| Canonical::parse(it).url);
-                let is_new = |url: &&str| found.len() < MAX_CODINGS && !found.iter().any(|it| it == url);
+                let is_new =
+                    |url: &&str| found.len() < MAX_CODINGS && !found.iter().any(|it| it == url);
                 if let Some(url) = url.filter(is_new) {
                     found.push(url.to_owned());
                 }
@@ -325,10 +328,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
         verdict.found(self.scope, concept, &self.languages, place);
         let (system, at) = concept;
         if !self.allows_abstract && system.is_abstract(at) {
-            let text = format!(
-                "The code '{}' is abstract, and is not allowed here",
-                coding.code
-            );
+            let text = format!("The code '{}' is abstract, and is not allowed here", coding.code);
             let found =
                 error(IssueCode::BusinessRule, "code-rule", "ABSTRACT_CODE_NOT_ALLOWED", text);
             verdict.refuse(Finding { expression: place.of("code"), ..found });

@@ -154,8 +154,7 @@ impl<'i> Verdict<'i> {
     pub(super) fn unknown_code(&mut self, system: &'i CodeSystem, place: &Place) {
         self.version = system.version.as_deref();
         let (code, url) = (&self.code, &system.url);
-        let version =
-            self.version.map(|it| format!(" version '{it}'")).unwrap_or_default();
+        let version = self.version.map(|it| format!(" version '{it}'")).unwrap_or_default();
         let expression = place.of("code");
         if system.content == Content::Complete {
             let id = if version.is_empty() { "Unknown_Code_in" } else { "Unknown_Code_in_Version" };
@@ -175,9 +174,9 @@ impl<'i> Verdict<'i> {
 
     /// Definitions that are not to be relied on.
     pub(super) fn standing(&mut self, used: &Used<'_>) {
-        let systems = used.systems.iter().map(|it| (it.about.standing, "CodeSystem", it.canonical()));
-        let sets =
-            used.value_sets.iter().map(|(it, _)| (it.standing, "ValueSet", it.canonical()));
+        let systems =
+            used.systems.iter().map(|it| (it.about.standing, "CodeSystem", it.canonical()));
+        let sets = used.value_sets.iter().map(|(it, _)| (it.standing, "ValueSet", it.canonical()));
         for (standing, what, canonical) in systems.chain(sets) {
             let Some(word) = standing.word() else { continue };
             let id = match word {
