@@ -149,6 +149,30 @@ impl Kind {
         kinds.min_by_key(|kind| *kind == Self::Fhir)
     }
 
+    /// Whether a release of this kind is read from a file of this path.
+    pub fn reads(self, path: &str) -> bool {
+        let name = file_name(path);
+        let lower = name.to_lowercase();
+        match self {
+            Self::Snomed => rf2::STARTS.iter().any(|start| name.starts_with(start)),
+            Self::Loinc => loinc::NAMES.contains(&&*lower),
+            Self::RxNorm => rxnorm::NAMES.contains(&&*lower),
+            _ => Self::of_name(name) == Some(self),
+        }
+    }
+
+    /// How often such a file is read through.
+    pub fn passes(self, path: &str) -> u64 {
+        let lower = file_name(path).to_lowercase();
+        let is_twice = match self {
+            Self::Snomed => lower.starts_with("sct2_concept"),
+            Self::Loinc => true,
+            Self::RxNorm => lower == "rxnconso.rrf",
+            _ => false,
+        };
+        1 + u64::from(is_twice)
+    }
+
     fn of_name(name: &str) -> Option<Self> {
         let lower = name.to_lowercase();
         let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
