@@ -32,8 +32,6 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 const COMMIT_AFTER: Duration = Duration::from_millis(150);
 /// Shortest time: with a pause more it is the longest.
 const COLLECT: Duration = Duration::from_millis(100);
-/// How often it is looked for code systems that were loaded: they are not in the feed.
-const LOOK_FOR_SYSTEMS: Duration = Duration::from_secs(1);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long after the last commit its memory is given back, and how often: what is freed becomes
@@ -98,8 +96,6 @@ pub struct Follower {
     read_until: u64,
     /// When the feed was last read.
     read_at: Instant,
-    /// When it was last looked for code systems that were loaded.
-    systems_at: Instant,
     /// The index was emptied and is not whole yet.
     is_building: bool,
     /// When memory was last given back after a commit, and how often it still is.
@@ -129,7 +125,6 @@ impl Follower {
             position: None,
             read_until: 0,
             read_at: Instant::now(),
-            systems_at: Instant::now(),
             is_building: false,
             given_back: (Instant::now(), 0),
             waiting: VecDeque::new(),
@@ -143,12 +138,6 @@ impl Follower {
             tracing::warn!(%error, "cannot load the stored code systems and value sets");
         }
         loop {
-            if self.systems_at.elapsed() > LOOK_FOR_SYSTEMS {
-                self.systems_at = Instant::now();
-                if let Err(error) = self.keeper.refresh_systems().await {
-                    tracing::warn!(%error, "cannot read code systems; trying again");
-                }
-            }
             let pause = match self.pass().await {
                 Ok(pause) => pause,
                 Err(error) => {

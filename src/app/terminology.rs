@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -20,6 +20,9 @@ use crate::terminology::{CodeSystem, Image, Source};
 
 use super::database::StartError;
 use super::release::rows::Assembly;
+
+/// How often it is looked for code systems that were loaded.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps the image of what is stored. Its answers are those of the image that was loaded last.
 pub struct Keeper {
@@ -147,6 +150,16 @@ impl Keeper {
             Current { image: Arc::new(image), systems, systems_mark, mark: current.mark }
         });
         Ok(())
+    }
+
+    /// Looks for code systems that were loaded, as long as the server runs: they are not in the feed.
+    pub async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Err(error) = self.refresh_systems().await {
+                tracing::warn!(%error, "cannot read code systems; trying again");
+            }
+        }
     }
 
     /// Whether an image is made of resources of this type.

@@ -27,9 +27,8 @@ const LIST: &str = "SELECT id, url, version, name, is_complete, is_case_sensitiv
 const MARK: &str = "SELECT coalesce(string_agg(id::text, ',' ORDER BY id), '') FROM code_system \
      WHERE completed IS NOT NULL";
 
-const FORGET: &str = "WITH old AS (DELETE FROM code_system \
-     WHERE url = $1 AND digest <> $2 AND completed IS NULL RETURNING id) \
-     DELETE FROM code_system_concept c USING old WHERE c.system = old.id";
+const FORGET: &str = "DELETE FROM code_system \
+     WHERE url = $1 AND digest <> $2 AND completed IS NULL RETURNING id";
 
 const BEGIN: &str = "INSERT INTO code_system (url, version, name, is_complete, is_case_sensitive, \
      property_kinds, designation_uses, concepts, digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
@@ -44,15 +43,16 @@ const COPY: &str = "COPY code_system_concept (system, place, is_inactive, code, 
 
 const MOVE: &str = "UPDATE code_system SET done = $2 WHERE id = $1";
 
-const REPLACE: &str = "WITH old AS (DELETE FROM code_system o USING code_system n \
-     WHERE n.id = $1 AND o.url = n.url AND o.completed IS NOT NULL RETURNING o.id) \
-     DELETE FROM code_system_concept c USING old WHERE c.system = old.id";
+const REPLACE: &str = "DELETE FROM code_system o USING code_system n \
+     WHERE n.id = $1 AND o.url = n.url AND o.completed IS NOT NULL RETURNING o.id";
 
 const COMPLETE: &str =
     "UPDATE code_system SET completed = clock_timestamp() WHERE id = $1 AND done = concepts";
 
-const DROP: &str = "WITH old AS (DELETE FROM code_system WHERE url = $1 RETURNING id) \
-     DELETE FROM code_system_concept c USING old WHERE c.system = old.id";
+const DROP: &str = "DELETE FROM code_system WHERE url = $1 RETURNING id";
+
+/// A statement of its own: it sees what a load that was waited for has added last.
+const CLEAR: &str = "DELETE FROM code_system_concept WHERE system = ANY($1)";
 
 const CONCEPTS: &str = "SELECT place, is_inactive, code, display, definition, parents, property_kinds, \
      property_values, designation_uses, designations FROM code_system_concept \
@@ -60,7 +60,7 @@ const CONCEPTS: &str = "SELECT place, is_inactive, code, display, definition, pa
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[LIST, MARK, FORGET, BEGIN, POSITION, COPY, MOVE, REPLACE, COMPLETE, DROP, CONCEPTS];
+    &[LIST, MARK, FORGET, BEGIN, POSITION, COPY, MOVE, REPLACE, COMPLETE, DROP, CLEAR, CONCEPTS];
 
 /// A code system that is, or is being, loaded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -158,7 +158,7 @@ pub async fn code_systems_mark(store: &Store) -> Result<String, Error> {
 /// [`Error::Unavailable`] without a database.
 pub async fn begin_code_system(store: &Store, new: &CodeSystemRow) -> Result<BegunLoad, Error> {
     let transaction = begin(store).await?;
-    execute(&transaction, FORGET, &[&new.url, &new.digest]).await?;
+    take_away(&transaction, FORGET, &[&new.url, &new.digest]).await?;
     let known = query(&transaction, LIST, &[]).await?;
     let known: Vec<_> = known.iter().map(system).collect::<Result<_, _>>()?;
     let is_same = |it: &&CodeSystemRow| it.url == new.url && it.digest == new.digest;
@@ -253,7 +253,7 @@ pub async fn add_concepts(
 /// [`Error::Unavailable`] without a database.
 pub async fn complete_code_system(store: &Store, id: i32) -> Result<(), Error> {
     let transaction = begin(store).await?;
-    execute(&transaction, REPLACE, &[&id]).await?;
+    take_away(&transaction, REPLACE, &[&id]).await?;
     if execute(&transaction, COMPLETE, &[&id]).await? != 1 {
         transaction.roll_back().await;
         return Err(Error::Conflict(superseded("this code system")));
@@ -267,11 +267,9 @@ pub async fn complete_code_system(store: &Store, id: i32) -> Result<(), Error> {
 /// [`Error::Unavailable`] without a database.
 pub async fn drop_code_system(store: &Store, url: &str) -> Result<bool, Error> {
     let transaction = begin(store).await?;
-    let known = query(&transaction, LIST, &[]).await?;
-    let known: Vec<_> = known.iter().map(system).collect::<Result<_, _>>()?;
-    execute(&transaction, DROP, &[&url]).await?;
+    let dropped = take_away(&transaction, DROP, &[&url]).await?;
     commit(transaction).await?;
-    Ok(known.iter().any(|it| it.url == url))
+    Ok(dropped > 0)
 }
 
 /// Reads the code systems that are loaded and not `known` by their id, concept by concept in the order
@@ -305,6 +303,19 @@ async fn begin(store: &Store) -> Result<Transaction, Error> {
     let transaction = store.0.writers.begin("BEGIN").await?;
     transaction.batch_execute(UNLIMITED).await.map_err(failure::error)?;
     Ok(transaction)
+}
+
+/// Deletes code systems with their concepts; how many.
+async fn take_away(
+    transaction: &Transaction,
+    sql: &'static str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<usize, Error> {
+    let rows = query(transaction, sql, parameters).await?;
+    let ids: Result<Vec<i32>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+    let ids = ids.map_err(failure::error)?;
+    execute(transaction, CLEAR, &[&ids]).await?;
+    Ok(ids.len())
 }
 
 fn superseded(what: &str) -> String {

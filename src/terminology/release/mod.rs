@@ -107,6 +107,9 @@ pub enum Fault {
     /// A file that the release must have is not there.
     #[error("there is no {0} among the files")]
     Missing(&'static str),
+    /// The concepts have more text than can be kept.
+    #[error("the concepts have {0} bytes of text, more than can be kept")]
+    TooLarge(u64),
     /// A file cannot be read.
     #[error("{file} cannot be read: {source}")]
     Unreadable {
