@@ -27,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Keeps the image of what is stored. Its answers are those of the image that was loaded last.
 pub struct Keeper {
     store: Store,
-    types: [ResourceType; 2],
+    types: [ResourceType; 3],
     current: RwLock<Current>,
     /// How many looks at what is stored were begun, and which of them ended last.
     begun: AtomicU64,
@@ -55,7 +55,7 @@ impl Keeper {
         let definitions = |text: String| StartError::Definitions(text);
         let image = Image::new(R4_PACK, base).map_err(|error| definitions(error.to_string()))?;
         let of = |name: &str| name.parse().map_err(|_| definitions(format!("{name} is missing")));
-        let types = [of("CodeSystem")?, of("ValueSet")?];
+        let types = [of("CodeSystem")?, of("ConceptMap")?, of("ValueSet")?];
         let (image, mark) = (Arc::new(image), String::new());
         let current = Current { image, mark, systems: Vec::new(), systems_mark: None };
         Ok(Self {
@@ -75,13 +75,17 @@ impl Keeper {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn image(&self) -> Result<Arc<Image>, Error> {
-        if self.loaded().systems_mark.is_none() {
+        let is_first = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            current.systems_mark.is_none()
+        };
+        if is_first {
             self.refresh_systems().await?;
         }
         let came = self.begun.load(Ordering::SeqCst);
         let mut looked = self.looked.lock().await;
         if *looked > came {
-            return Ok(self.loaded().image);
+            return Ok(self.at_hand());
         }
         let look = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let image = self.look().await?;
@@ -167,6 +171,10 @@ impl Keeper {
         self.types.contains(&resource_type)
     }
 
+    fn at_hand(&self) -> Arc<Image> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).image.clone()
+    }
+
     fn loaded(&self) -> Current {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -181,7 +189,7 @@ impl Keeper {
 
 impl Terminology for Keeper {
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault> {
-        self.loaded().image.members(value_set, limit)
+        self.at_hand().members(value_set, limit)
     }
 
     fn contains(
@@ -190,7 +198,7 @@ impl Terminology for Keeper {
         system: Option<&str>,
         code: &str,
     ) -> Result<Contains, TerminologyFault> {
-        self.loaded().image.contains(value_set, system, code)
+        self.at_hand().contains(value_set, system, code)
     }
 
     fn subsumed(
@@ -200,7 +208,7 @@ impl Terminology for Keeper {
         is_below: bool,
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
-        self.loaded().image.subsumed(system, code, is_below, limit)
+        self.at_hand().subsumed(system, code, is_below, limit)
     }
 }
 
@@ -211,8 +219,12 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Source for Keeper {
-    fn current(&self) -> BoxFuture<'_, Result<Arc<dyn Terminology>, Error>> {
-        self.image().map(|image| image.map(|image| image as Arc<dyn Terminology>)).boxed()
+    fn current(&self) -> BoxFuture<'_, Result<Arc<Image>, Error>> {
+        self.image().boxed()
+    }
+
+    fn published(&self) -> Vec<(String, Option<String>)> {
+        self.at_hand().published()
     }
 }
 

@@ -7,15 +7,15 @@ use std::collections::HashMap;
 
 use crate::fhir::json::Value;
 
-use super::concepts::{Builder, Concepts, Property, PropertyKind};
+use super::about::{self, About, PROPERTIES};
+use super::concepts::{Builder, Concepts, Designation, Property, PropertyKind};
 use super::release::Release;
+use super::value_set::canonical;
 
 /// Properties that name a concept's parents, by the code they usually have.
 const PARENTS: [&str; 2] = ["parent", "subsumedBy"];
 /// Properties that name a concept's children.
 const CHILDREN: [&str; 1] = ["child"];
-/// Where the standard properties are defined: their codes follow.
-const PROPERTIES: &str = "http://hl7.org/fhir/concept-properties#";
 
 /// How much of a system a CodeSystem has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +39,7 @@ pub struct CodeSystem {
     /// The value set that has all of its codes.
     pub(super) value_set: Option<Box<str>>,
     pub(super) concepts: Concepts,
+    pub(super) about: About,
 }
 
 impl CodeSystem {
@@ -50,21 +51,33 @@ impl CodeSystem {
             Some("supplement") => Content::Supplement,
             Some(_) => Content::Part,
         };
+        let mut about = About::read(resource);
         Some(Self {
             url: resource.str_at("url")?.into(),
             version: resource.str_at("version").map(Into::into),
             content,
             value_set: resource.str_at("valueSet").map(Into::into),
-            concepts: Reader::of(resource).read(resource),
+            concepts: Reader::of(resource, &mut about).read(resource),
+            about,
         })
     }
 
     /// The code system of a release.
     pub fn released(release: Release) -> Self {
-        let Release { url, version, is_complete, concepts, .. } = release;
+        let Release { url, version, name, is_complete, concepts } = release;
         let version = Some(version).filter(|version| !version.is_empty());
         let content = if is_complete { Content::Complete } else { Content::Part };
-        Self { url, version, content, value_set: None, concepts }
+        let mut system = Self::of(url, content, concepts);
+        system.version = version;
+        system.about.name = Some(name);
+        system
+    }
+
+    /// A code system that no resource defines.
+    pub(super) fn of(url: Box<str>, content: Content, concepts: Concepts) -> Self {
+        let about = About { is_case_sensitive: true, ..About::default() };
+        let (version, value_set) = (None, None);
+        Self { url, version, content, value_set, concepts, about }
     }
 
     /// The same as a release, where it has codes of its own.
@@ -76,6 +89,18 @@ impl CodeSystem {
         has_codes.then_some(Release { url, version, name, is_complete, concepts })
     }
 
+    /// `url|version`, as far as it has them.
+    pub(super) fn canonical(&self) -> String {
+        canonical(&self.url, self.version.as_deref())
+    }
+
+    /// Whether a concept only groups others.
+    pub(super) fn is_abstract(&self, at: u32) -> bool {
+        let code = self.about.code_of("notSelectable");
+        let mut properties = self.concepts.properties(at);
+        properties.any(|it| it.value == "true" && (it.name == code || it.name == "abstract"))
+    }
+
     /// Whether any of its codes is known.
     pub(super) fn has_codes(&self) -> bool {
         !self.concepts.is_empty()
@@ -83,7 +108,8 @@ impl CodeSystem {
 }
 
 /// Reads the concepts of a resource.
-struct Reader {
+struct Reader<'r> {
+    about: &'r mut About,
     concepts: Builder,
     by_key: HashMap<Box<str>, u32>,
     is_case_sensitive: bool,
@@ -93,11 +119,11 @@ struct Reader {
     related: Vec<(u32, bool, Box<str>)>,
 }
 
-impl Reader {
-    fn of(resource: &Value<'_>) -> Self {
-        let is_case_sensitive =
-            resource.get("caseSensitive").and_then(Value::as_bool) == Some(true);
+impl<'r> Reader<'r> {
+    fn of(resource: &Value<'_>, about: &'r mut About) -> Self {
+        let is_case_sensitive = about.is_case_sensitive;
         Self {
+            about,
             concepts: Builder::new(is_case_sensitive),
             by_key: HashMap::new(),
             is_case_sensitive,
@@ -139,6 +165,11 @@ impl Reader {
         }
         let at = self.concepts.push(code, value.str_at("display"));
         self.by_key.insert(key, at);
+        if let Some(definition) = value.str_at("definition") {
+            self.concepts.define(at, definition);
+        }
+        self.add_designations(at, value);
+        self.add_extensions(at, value);
         for (name, kind, text) in value.items_at("property").iter().filter_map(property) {
             let is_inactive = match name {
                 "inactive" => &*text == "true",
@@ -154,6 +185,39 @@ impl Reader {
             self.concepts.property(at, Property { name, kind, value: &text });
         }
         Some(at)
+    }
+
+    fn add_designations(&mut self, at: u32, concept: &Value<'_>) {
+        let all = concept.items_at("designation").iter();
+        for (which, value) in (0..).zip(all.filter(|it| it.str_at("value").is_some())) {
+            let of = value.get("use");
+            let text = |of: Option<&'_ Value<'_>>, name| -> Box<str> {
+                of.and_then(|it| it.str_at(name)).unwrap_or_default().into()
+            };
+            self.concepts.designation(
+                at,
+                Designation {
+                    language: &text(Some(value), "language"),
+                    use_system: &text(of, "system"),
+                    use_code: &text(of, "code"),
+                    value: &text(Some(value), "value"),
+                },
+            );
+            for extension in about::extensions(value, &about::OF_DESIGNATIONS) {
+                self.about.of_designations.push((at, which, extension));
+            }
+        }
+    }
+
+    /// Extensions with a plain value are kept as properties that their url names.
+    fn add_extensions(&mut self, at: u32, concept: &Value<'_>) {
+        for extension in concept.items_at("extension") {
+            let Some(name) = extension.str_at("url").filter(|url| is_kept(url)) else { continue };
+            let value = extension.as_object().into_iter().flat_map(|it| it.iter());
+            for (kind, value) in value.filter_map(|(name, value)| typed(name, value)) {
+                self.concepts.property(at, Property { name, kind, value: &value });
+            }
+        }
     }
 }
 
@@ -175,18 +239,22 @@ fn relations(resource: &Value<'_>) -> HashMap<Box<str>, bool> {
     found
 }
 
+/// Whether an extension of a concept is kept.
+fn is_kept(url: &str) -> bool {
+    about::REPEATED.contains(&url) || about::AS_PROPERTIES.iter().any(|(of, ..)| *of == url)
+}
+
 /// The name, type and value of a property, as text.
 fn property<'v>(value: &'v Value<'_>) -> Option<(&'v str, PropertyKind, Cow<'v, str>)> {
     let code = value.str_at("code")?;
-    let (name, value) = value.as_object()?.iter().find(|(name, _)| name.starts_with("value"))?;
-    let text = match value {
-        Value::String(text) => Cow::Borrowed(&**text),
-        Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
-        Value::Number(digits) => Cow::Borrowed(&**digits),
-        Value::Object(coding) => Cow::Borrowed(coding.get("code")?.as_str()?),
-        Value::Array(_) | Value::Null => return None,
-    };
-    let kind = match &name["value".len()..] {
+    let values = value.as_object()?.iter();
+    let (kind, text) = values.filter_map(|(name, value)| typed(name, value)).next()?;
+    Some((code, kind, text))
+}
+
+/// The type and the text of a `value[x]`.
+fn typed<'v>(name: &str, value: &'v Value<'_>) -> Option<(PropertyKind, Cow<'v, str>)> {
+    let kind = match name.strip_prefix("value")? {
         "Boolean" => PropertyKind::Boolean,
         "Code" => PropertyKind::Code,
         "Coding" => PropertyKind::Coding,
@@ -195,5 +263,12 @@ fn property<'v>(value: &'v Value<'_>) -> Option<(&'v str, PropertyKind, Cow<'v, 
         "Integer" => PropertyKind::Integer,
         _ => PropertyKind::String,
     };
-    Some((code, kind, text))
+    let text = match value {
+        Value::String(text) => Cow::Borrowed(&**text),
+        Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        Value::Number(digits) => Cow::Borrowed(&**digits),
+        Value::Object(coding) => Cow::Borrowed(coding.get("code")?.as_str()?),
+        Value::Array(_) | Value::Null => return None,
+    };
+    Some((kind, text))
 }

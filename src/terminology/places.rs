@@ -44,6 +44,13 @@ impl Places {
         }
     }
 
+    /// Takes a place out; whether it was in.
+    pub(super) fn take(&mut self, at: u32) -> bool {
+        let was_in = self.contains(at);
+        self.remove(at);
+        was_in
+    }
+
     /// Whether a place is in.
     pub(super) fn contains(&self, at: u32) -> bool {
         self.words.get(at as usize / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)

@@ -83,7 +83,10 @@ pub async fn sizes_after(store: &Store, key: i64, limit: u32) -> Result<Vec<(i64
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn definitions(store: &Store, types: [ResourceType; 2]) -> Result<Vec<Contents>, Error> {
+pub async fn definitions<const N: usize>(
+    store: &Store,
+    types: [ResourceType; N],
+) -> Result<Vec<Contents>, Error> {
     let mut all = Vec::new();
     for of in types {
         let query = sqlx::query_as(OF_TYPE).bind(TENANT).bind(of.code());
@@ -98,7 +101,10 @@ pub async fn definitions(store: &Store, types: [ResourceType; 2]) -> Result<Vec<
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn definitions_mark(store: &Store, types: [ResourceType; 2]) -> Result<String, Error> {
+pub async fn definitions_mark<const N: usize>(
+    store: &Store,
+    types: [ResourceType; N],
+) -> Result<String, Error> {
     let query = sqlx::query_as(MARK).bind(TENANT).bind(types.map(ResourceType::code).to_vec());
     let (mark,): (String,) = query.fetch_one(&store.0.admin).await.map_err(failure::sqlx_error)?;
     Ok(mark)
