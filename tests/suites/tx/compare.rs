@@ -16,7 +16,7 @@ const OF_EXPANSION: &str =
 const AGAIN: [&str; 1] = ["location"];
 
 /// What is wrong with `found`.
-pub fn compare(expected: &Value<'_>, found: &Value<'_>, place: &str) -> Result<(), String> {
+pub(super) fn compare(expected: &Value<'_>, found: &Value<'_>, place: &str) -> Result<(), String> {
     match (expected, found) {
         (Value::Object(expected), Value::Object(found)) => objects(expected, found, place),
         (Value::Array(expected), Value::Array(found)) => lists(expected, found, place),
@@ -111,7 +111,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 }
 
 /// The same in R4's form.
-pub fn in_r4(value: &Value<'_>) -> Value<'static> {
+pub(super) fn in_r4(value: &Value<'_>) -> Value<'static> {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(in_r4).collect()),
         Value::Object(object) => {
