@@ -94,6 +94,28 @@ pub enum PropertyKind {
     Decimal,
 }
 
+impl PropertyKind {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Code, "code"),
+        (Self::Coding, "Coding"),
+        (Self::String, "string"),
+        (Self::Integer, "integer"),
+        (Self::Boolean, "boolean"),
+        (Self::DateTime, "dateTime"),
+        (Self::Decimal, "decimal"),
+    ];
+
+    /// FHIR's name of it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// The one of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| *known == name).map(|(kind, _)| kind)
+    }
+}
+
 /// One value of one property of a concept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Property<'c> {
@@ -208,19 +230,43 @@ impl Concepts {
 
     /// The values of its properties, as given.
     pub fn properties(&self, at: u32) -> impl Iterator<Item = Property<'_>> {
-        self.properties.at(at).iter().map(|(kind, value)| {
-            let (name, kind) = &self.property_kinds[*kind as usize];
-            Property { name, kind: *kind, value: self.values.at(*value as usize) }
+        self.numbered_properties(at).map(|(kind, value)| {
+            let (name, kind) = &self.property_kinds[kind as usize];
+            Property { name, kind: *kind, value }
         })
+    }
+
+    /// The same with the index of name and type in [`property_kinds`](Self::property_kinds).
+    pub fn numbered_properties(&self, at: u32) -> impl Iterator<Item = (u16, &str)> {
+        self.properties.at(at).iter().map(|(kind, value)| (*kind, self.values.at(*value as usize)))
+    }
+
+    /// The names and types of all properties.
+    pub fn property_kinds(&self) -> &[(Box<str>, PropertyKind)] {
+        &self.property_kinds
     }
 
     /// Its designations, as given.
     pub fn designations(&self, at: u32) -> impl Iterator<Item = Designation<'_>> {
-        self.designations.at(at).iter().map(|(of, text)| {
-            let [language, use_system, use_code] = &self.uses[*of as usize];
-            let value = self.texts.at(*text as usize);
+        self.numbered_designations(at).map(|(of, value)| {
+            let [language, use_system, use_code] = &self.uses[of as usize];
             Designation { language, use_system, use_code, value }
         })
+    }
+
+    /// The same with the index of language and use in [`designation_uses`](Self::designation_uses).
+    pub fn numbered_designations(&self, at: u32) -> impl Iterator<Item = (u16, &str)> {
+        self.designations.at(at).iter().map(|(of, text)| (*of, self.texts.at(*text as usize)))
+    }
+
+    /// The languages and uses (system, code) of all designations.
+    pub fn designation_uses(&self) -> &[[Box<str>; 3]] {
+        &self.uses
+    }
+
+    /// Whether codes differ by their case.
+    pub fn is_case_sensitive(&self) -> bool {
+        !self.ignores_case
     }
 
     /// Lays out the definitions, of which the first for a place counts.
@@ -270,7 +316,7 @@ pub struct Builder {
     inactive: Vec<u32>,
     links: Vec<(u32, u32)>,
     properties: Vec<(u32, (u16, u32))>,
-    kinds: HashMap<(Box<str>, PropertyKind), u16>,
+    kinds: HashMap<Box<str>, Vec<(PropertyKind, u16)>>,
     values: HashMap<Box<str>, u32>,
     designations: Vec<(u32, (u16, u32))>,
     uses: HashMap<[Box<str>; 3], u16>,
@@ -316,12 +362,26 @@ impl Builder {
     /// Adds a value of a property.
     pub fn property(&mut self, at: u32, property: Property<'_>) {
         let Property { name, kind, value } = property;
+        if let Some(kind) = self.kind(name, kind) {
+            self.numbered_property(at, kind, value);
+        }
+    }
+
+    /// The index of a name and type of properties; `None` beyond 65,536 of them.
+    pub fn kind(&mut self, name: &str, kind: PropertyKind) -> Option<u16> {
         let kinds = &mut self.built.property_kinds;
-        let Ok(next) = u16::try_from(kinds.len()) else { return };
-        let kind = *self.kinds.entry((name.into(), kind)).or_insert_with(|| {
-            kinds.push((name.into(), kind));
-            next
-        });
+        let known = self.kinds.get(name).and_then(|all| all.iter().find(|(of, _)| *of == kind));
+        if let Some((_, index)) = known {
+            return Some(*index);
+        }
+        let index = u16::try_from(kinds.len()).ok()?;
+        kinds.push((name.into(), kind));
+        self.kinds.entry(name.into()).or_default().push((kind, index));
+        Some(index)
+    }
+
+    /// Adds a value of a property by the index that [`kind`](Self::kind) gave.
+    pub fn numbered_property(&mut self, at: u32, kind: u16, value: &str) {
         let value = match self.values.get(value) {
             Some(known) => *known,
             None => {
@@ -337,13 +397,25 @@ impl Builder {
     /// Adds a designation.
     pub fn designation(&mut self, at: u32, designation: Designation<'_>) {
         let Designation { language, use_system, use_code, value } = designation;
-        let uses = &mut self.built.uses;
-        let Ok(next) = u16::try_from(uses.len()) else { return };
-        let of = [language, use_system, use_code].map(Into::into);
-        let of = *self.uses.entry(of).or_insert_with_key(|of| {
-            uses.push(of.clone());
-            next
-        });
+        if let Some(of) = self.use_of([language, use_system, use_code]) {
+            self.numbered_designation(at, of, value);
+        }
+    }
+
+    /// The index of a language and use; `None` beyond 65,536 of them.
+    pub fn use_of(&mut self, of: [&str; 3]) -> Option<u16> {
+        let of: [Box<str>; 3] = of.map(Into::into);
+        if let Some(index) = self.uses.get(&of) {
+            return Some(*index);
+        }
+        let index = u16::try_from(self.built.uses.len()).ok()?;
+        self.built.uses.push(of.clone());
+        self.uses.insert(of, index);
+        Some(index)
+    }
+
+    /// Adds a designation by the index that [`use_of`](Self::use_of) gave.
+    pub fn numbered_designation(&mut self, at: u32, of: u16, value: &str) {
         self.designations.push((at, (of, self.built.texts.len() as u32)));
         self.built.texts.push(value);
     }

@@ -53,7 +53,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
         version: version.into(),
         name: "CVX".into(),
         is_complete: true,
-        concepts: draft.finish(),
+        concepts: draft.finish()?,
     })
 }
 

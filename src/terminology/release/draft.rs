@@ -3,11 +3,16 @@
 use std::collections::HashMap;
 
 use super::super::{Builder, Concepts, Designation, Property, PropertyKind};
+use super::Fault;
+
+/// Most bytes of text that concepts can have: they count in 32 bits.
+const MAX_TEXT_BYTES: u64 = u32::MAX as u64;
 
 /// Codes in their final order, which is that of their spelling, and what is known of them so far.
 pub(super) struct Draft {
     builder: Builder,
     places: HashMap<Box<str>, u32>,
+    text_bytes: u64,
 }
 
 impl Draft {
@@ -22,7 +27,7 @@ impl Draft {
             (code, at)
         });
         let places = places.collect();
-        Self { builder, places }
+        Self { builder, places, text_bytes: 0 }
     }
 
     /// The place of a code.
@@ -32,11 +37,13 @@ impl Draft {
 
     /// Gives a concept its display.
     pub(super) fn display(&mut self, at: u32, display: &str) {
+        self.text_bytes += display.len() as u64;
         self.builder.display(at, display);
     }
 
     /// Says what a concept is.
     pub(super) fn define(&mut self, at: u32, definition: &str) {
+        self.text_bytes += definition.len() as u64;
         self.builder.define(at, definition);
     }
 
@@ -54,17 +61,41 @@ impl Draft {
     /// Adds a value of a property, unless it is empty.
     pub(super) fn property(&mut self, at: u32, name: &str, kind: PropertyKind, value: &str) {
         if !value.is_empty() {
+            self.text_bytes += value.len() as u64;
             self.builder.property(at, Property { name, kind, value });
         }
     }
 
     /// Adds a designation.
     pub(super) fn designation(&mut self, at: u32, designation: Designation<'_>) {
+        self.text_bytes += designation.value.len() as u64;
         self.builder.designation(at, designation);
     }
 
     /// The concepts.
-    pub(super) fn finish(self) -> Concepts {
-        self.builder.build()
+    ///
+    /// # Errors
+    /// [`Fault::TooLarge`] when they have more text than can be counted.
+    pub(super) fn finish(self) -> Result<Concepts, Fault> {
+        if self.text_bytes > MAX_TEXT_BYTES {
+            return Err(Fault::TooLarge(self.text_bytes));
+        }
+        Ok(self.builder.build())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_text_than_can_be_counted_is_refused() {
+        for (bytes, is_refused) in [(0, false), (MAX_TEXT_BYTES - 1, false), (MAX_TEXT_BYTES, true)]
+        {
+            let mut draft = Draft::new(vec!["a".into()]);
+            draft.text_bytes = bytes;
+            draft.display(0, "b");
+            assert_eq!(draft.finish().is_err(), is_refused, "{bytes}");
+        }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
         version: version.into(),
         name: "ICD-10-CM".into(),
         is_complete: true,
-        concepts: draft.finish(),
+        concepts: draft.finish()?,
     })
 }
 

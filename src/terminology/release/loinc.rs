@@ -23,6 +23,10 @@ const PROPERTIES: [&str; 10] = [
     "STATUS",
 ];
 
+/// The files that are read, in lower case.
+pub(super) const NAMES: [&str; 4] =
+    ["answerlist.csv", "componenthierarchybysystem.csv", "loinc.csv", "part.csv"];
+
 pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Fault> {
     let main = find(files, |name| name == "loinc.csv").ok_or(Fault::Missing("Loinc.csv"))?;
     let parts = find(files, |name| name == "part.csv");
@@ -54,7 +58,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
         version: version.into(),
         name: "LOINC".into(),
         is_complete: true,
-        concepts: draft.finish(),
+        concepts: draft.finish()?,
     })
 }
 

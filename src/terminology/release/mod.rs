@@ -107,6 +107,9 @@ pub enum Fault {
     /// A file that the release must have is not there.
     #[error("there is no {0} among the files")]
     Missing(&'static str),
+    /// The concepts have more text than can be kept.
+    #[error("the concepts have {0} bytes of text, more than can be kept")]
+    TooLarge(u64),
     /// A file cannot be read.
     #[error("{file} cannot be read: {source}")]
     Unreadable {
@@ -147,6 +150,30 @@ impl Kind {
         let kinds = names.iter().filter_map(|name| Self::of_name(file_name(name)));
         // Distributions hold documents of all kinds beside; what one kind only has comes first.
         kinds.min_by_key(|kind| *kind == Self::Fhir)
+    }
+
+    /// Whether a release of this kind is read from a file of this path.
+    pub fn reads(self, path: &str) -> bool {
+        let name = file_name(path);
+        let lower = name.to_lowercase();
+        match self {
+            Self::Snomed => rf2::STARTS.iter().any(|start| name.starts_with(start)),
+            Self::Loinc => loinc::NAMES.contains(&&*lower),
+            Self::RxNorm => rxnorm::NAMES.contains(&&*lower),
+            _ => Self::of_name(name) == Some(self),
+        }
+    }
+
+    /// How often such a file is read through.
+    pub fn passes(self, path: &str) -> u64 {
+        let lower = file_name(path).to_lowercase();
+        let is_twice = match self {
+            Self::Snomed => lower.starts_with("sct2_concept"),
+            Self::Loinc => true,
+            Self::RxNorm => lower == "rxnconso.rrf",
+            _ => false,
+        };
+        1 + u64::from(is_twice)
     }
 
     fn of_name(name: &str) -> Option<Self> {

@@ -23,6 +23,15 @@ const US_ENGLISH: &str = "900000000000509007";
 /// The module of the international edition.
 const INTERNATIONAL: &str = "900000000000207008";
 
+/// How the names of the files that are read begin.
+pub(super) const STARTS: [&str; 5] = [
+    "sct2_Concept_Snapshot",
+    "sct2_Description_Snapshot",
+    "sct2_TextDefinition_Snapshot",
+    "sct2_Relationship_Snapshot",
+    "der2_cRefset_LanguageSnapshot",
+];
+
 pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Fault> {
     let concept_files = named(files, "sct2_Concept_Snapshot");
     let first = concept_files.first().ok_or(Fault::Missing("sct2_Concept_Snapshot file"))?;
@@ -45,7 +54,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
         version: version.into(),
         name: "SNOMED CT".into(),
         is_complete: true,
-        concepts: draft.finish(),
+        concepts: draft.finish()?,
     })
 }
 
@@ -96,10 +105,7 @@ fn concepts(files: &dyn Files, names: &[String]) -> Result<Draft, Fault> {
 fn preferred(files: &dyn Files, refset: &str) -> Result<HashSet<Box<str>>, Fault> {
     let mut found = HashSet::new();
     let columns = ["active", "refsetId", "referencedComponentId", "acceptabilityId"];
-    for name in named(files, "der2_cRefset_Language") {
-        if !name.contains("Snapshot") {
-            continue;
-        }
+    for name in named(files, "der2_cRefset_LanguageSnapshot") {
         let (mut table, [active, of, description, acceptability]) =
             Table::with_header(files, &name, TABS, columns)?;
         while table.next()? {

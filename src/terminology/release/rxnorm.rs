@@ -34,6 +34,9 @@ mod relation {
     pub(super) const SUPPRESS: usize = 14;
 }
 
+/// The files that are read, in lower case.
+pub(super) const NAMES: [&str; 3] = ["rxnconso.rrf", "rxnrel.rrf", "rxnsab.rrf"];
+
 pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Fault> {
     let names = find(files, |name| name == "rxnconso.rrf").ok_or(Fault::Missing("RXNCONSO.RRF"))?;
     let version = match &options.version {
@@ -57,7 +60,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
         version: version.into(),
         name: "RxNorm".into(),
         is_complete: true,
-        concepts: draft.finish(),
+        concepts: draft.finish()?,
     })
 }
 

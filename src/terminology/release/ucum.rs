@@ -47,7 +47,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
         version: version.into(),
         name: "UCUM".into(),
         is_complete: false,
-        concepts: draft.finish(),
+        concepts: draft.finish()?,
     })
 }
 
