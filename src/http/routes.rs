@@ -88,6 +88,19 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(GET "/fhir/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/{id}/$reindex" Reindex reindex::status),
+        public!(GET "/fhir/metadata" metadata::metadata),
+        public!(GET "/" health::landing),
+    ];
+    routes.extend(of_codes());
+    if with_admin {
+        routes.extend(admin());
+    }
+    routes
+}
+
+/// The terminology operations.
+fn of_codes() -> Vec<Route> {
+    vec![
         fhir!(GET "/fhir/CodeSystem/$lookup" Lookup terminology::lookup),
         fhir!(POST "/fhir/CodeSystem/$lookup" Lookup terminology::lookup),
         fhir!(GET "/fhir/CodeSystem/$subsumes" Subsumes terminology::subsumes),
@@ -111,13 +124,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/$closure" Closure terminology::closure),
-        public!(GET "/fhir/metadata" metadata::metadata),
-        public!(GET "/" health::landing),
-    ];
-    if with_admin {
-        routes.extend(admin());
-    }
-    routes
+    ]
 }
 
 /// Health and metrics, which may have a listener of their own.

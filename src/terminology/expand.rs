@@ -153,6 +153,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
                 let filters = (&part.filters[..], place);
                 Some(self.of_system(name, system, known, codes, filters, has_inactive)?)
             }
+            None if part.value_sets.is_empty() => return Err(nothing(name, place)),
             None => None,
         };
         for import in &part.value_sets {
@@ -307,6 +308,11 @@ pub(super) fn ready<'f>(
     let concepts: &Concepts = &system.concepts;
     let fault = |reason| TerminologyFault::Unsupported { value_set: name.to_owned(), reason };
     Ready::new(concepts, filter).map_err(fault)
+}
+
+fn nothing(name: &str, Place { list, at }: Place) -> TerminologyFault {
+    let reason = format!("{list}[{at}] names neither a code system nor a value set");
+    TerminologyFault::Unsupported { value_set: name.to_owned(), reason }
 }
 
 fn unlisted(name: &str, set: &CodeSet<'_>) -> TerminologyFault {
