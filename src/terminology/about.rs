@@ -38,6 +38,10 @@ pub(super) const AS_PROPERTIES: [(&str, &str, &str, &str); 6] = [
     (STANDARDS_STATUS, "status", "valueCode", "status"),
 ];
 
+/// Properties that FHIR defines.
+const STANDARD: [&str; 7] =
+    ["child", "deprecated", "inactive", "notSelectable", "parent", "status", "effectiveDate"];
+
 /// Extensions of a concept that an expansion repeats.
 pub(super) const REPEATED: [&str; 4] = [
     "http://hl7.org/fhir/StructureDefinition/rendering-style",
@@ -80,6 +84,14 @@ impl Standing {
         match resource.str_at("status") {
             Some("draft") => Self::Draft,
             _ => Self::Normal,
+        }
+    }
+
+    /// What a value set says: a draft of one is what somebody works on.
+    pub(super) fn of_value_set(resource: &Value<'_>) -> Self {
+        match Self::read(resource) {
+            Self::Draft | Self::Experimental => Self::Normal,
+            other => other,
         }
     }
 
@@ -129,10 +141,14 @@ impl About {
         }
     }
 
-    /// The uri of a property; empty where none is told.
-    pub(super) fn uri_of(&self, property: &str) -> &str {
+    /// The uri of a property; empty where none is told and FHIR has none of this code.
+    pub(super) fn uri_of(&self, property: &str) -> String {
         let found = self.properties.iter().find(|(code, _)| **code == *property);
-        found.map_or("", |(_, uri)| uri)
+        match found.filter(|(_, uri)| !uri.is_empty()) {
+            Some((_, uri)) => uri.to_string(),
+            None if STANDARD.contains(&property) => format!("{PROPERTIES}{property}"),
+            None => String::new(),
+        }
     }
 
     /// The code under which the system has a standard property.

@@ -74,7 +74,9 @@ impl Definitions {
             match (contained.str_at("resourceType"), contained.str_at("id")) {
                 (Some("ValueSet"), Some(id)) => {
                     let url = format!("{owner}#{id}").into();
-                    self.add_value_set(ValueSet::read(contained, &owner), Some(url), None);
+                    let contained =
+                        ValueSet { is_contained: true, ..ValueSet::read(contained, &owner) };
+                    self.add_value_set(contained, Some(url), None);
                 }
                 (Some("CodeSystem"), _) => {
                     self.add_system(CodeSystem::read(contained).map(Arc::new));

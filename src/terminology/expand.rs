@@ -25,6 +25,8 @@ const MAX_COLLECTED: usize = 500_000;
 pub(super) const MAX_WORK: usize = 10_000_000;
 /// How much a code costs that is kept until the end.
 const KEEPING: usize = 10;
+/// The same of matching it with an expression.
+const MATCHING: usize = 16;
 
 const SNOMED: &str = "http://snomed.info/sct";
 
@@ -201,7 +203,8 @@ impl<'s, 'i> Expansion<'s, 'i> {
         }
         let system = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
         let known = &system.concepts;
-        let looks = known.len().saturating_mul(filters.len());
+        let cost = |filter: &Filter| if &*filter.op == "regex" { MATCHING } else { 1 };
+        let looks = known.len().saturating_mul(filters.iter().map(cost).sum());
         self.spend(looks.saturating_add(listings.len()))?;
         let mut places = match listings {
             [] => Places::all(known.len()),

@@ -11,7 +11,7 @@ use super::places::Places;
 use super::value_set::Filter;
 
 /// The largest compiled expression, in bytes.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+const MAX_REGEX_BYTES: usize = 1 << 16;
 
 /// A filter made ready for one system.
 #[derive(Debug)]

@@ -2,11 +2,14 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/valueset-operation-expand.html>
 
+use std::collections::HashSet;
+
 use crate::fhir::Canonical;
 use crate::spec::terminology::TerminologyFault;
 
 use super::Image;
 use super::code_system::CodeSystem;
+use super::expand::MAX_DEPTH;
 use super::value_set::{ValueSet, canonical};
 
 /// Which versions of code systems are used, each as `url|version`.
@@ -74,6 +77,39 @@ impl<'i> Scope<'i> {
             }
             _ => Ok(Some(found)),
         }
+    }
+
+    /// Refuses a value set that imports itself, wherever: who asks for one code may not get there.
+    ///
+    /// # Errors
+    /// [`TerminologyFault::Circular`].
+    pub(super) fn refuse_circles(&self, value_set: &'i ValueSet) -> Result<(), TerminologyFault> {
+        let (mut open, mut done) = (Vec::new(), HashSet::new());
+        // Each value set is entered, and left behind those that it imports.
+        let mut rest = vec![(value_set, false)];
+        while let Some((of, is_left)) = rest.pop() {
+            let it = std::ptr::from_ref(of);
+            if is_left {
+                open.pop();
+                done.insert(it);
+                continue;
+            }
+            if open.contains(&it) {
+                return Err(TerminologyFault::Circular(of.canonical()));
+            }
+            if done.contains(&it) {
+                continue;
+            }
+            if open.len() == MAX_DEPTH {
+                return Err(TerminologyFault::Circular(value_set.canonical()));
+            }
+            open.push(it);
+            rest.push((of, true));
+            let parts = of.include.iter().chain(&of.exclude).flat_map(|part| &part.value_sets);
+            let imports = parts.filter_map(|name| self.image.value_set(name));
+            rest.extend(imports.map(|it| (it, false)));
+        }
+        Ok(())
     }
 
     /// The supplements of a system that were asked for.

@@ -33,6 +33,8 @@ pub(super) struct ValueSet {
     /// The resource as JSON, without what is made of it here and what no answer shows.
     pub(super) source: Box<str>,
     pub(super) standing: Standing,
+    /// Whether it stands inside another one.
+    pub(super) is_contained: bool,
     pub(super) supplements: Vec<Box<str>>,
     /// The language in which it wants its expansion.
     pub(super) display_language: Option<Box<str>>,
@@ -104,9 +106,10 @@ impl ValueSet {
             url: resource.str_at("url").map(Into::into),
             version: resource.str_at("version").map(Into::into),
             source: Value::Object(source).to_text().into(),
-            standing: Standing::read(resource),
+            standing: Standing::of_value_set(resource),
             supplements: about::supplements(resource),
             display_language: language.or_else(|| resource.str_at("language")).map(Into::into),
+            is_contained: false,
             include: parts("include"),
             exclude: parts("exclude"),
             has_inactive: inactive != Some(false),

@@ -199,7 +199,7 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             {
                 let uri = system.about.uri_of(property.name);
                 properties.insert(property.name.to_owned(), (kind, value));
-                self.seen.insert(property.name.to_owned(), uri.to_owned());
+                self.seen.insert(property.name.to_owned(), uri);
             }
         }
     }

@@ -198,12 +198,13 @@ impl Named<'_> {
 
     /// Whether `token`, a language or a use as `system|code`, names it.
     pub(super) fn is_of(&self, token: &str) -> bool {
+        let is_language = |tag: &str| self.language.is_some_and(|it| it.eq_ignore_ascii_case(tag));
         match token.split_once('|') {
-            Some(("urn:ietf:bcp:47", tag)) => self.language.is_some_and(|it| is_form_of(it, tag)),
+            Some(("urn:ietf:bcp:47", tag)) => is_language(tag),
             Some((system, code)) => {
                 self.of_use.is_some_and(|[of, is, _]| of == system && is == code)
             }
-            None => self.language.is_some_and(|it| is_form_of(it, token)),
+            None => is_language(token),
         }
     }
 

@@ -254,7 +254,7 @@ fn told(scope: &Scope<'_>, used: &Used<'_>) -> Vec<Value<'static>> {
         supplements.for_each(|it| add("used-supplement", it));
     }
     for (value_set, is_imported) in &used.value_sets {
-        if *is_imported && value_set.url.is_some() {
+        if *is_imported && value_set.url.is_some() && !value_set.is_contained {
             add("used-valueset", value_set.canonical());
         }
         if let Some(word) = value_set.standing.word() {

@@ -47,6 +47,9 @@ pub(super) fn in_set(
     let which = Which::find(image, asked, request.id, inline.as_ref())?;
     let needed = which.value_set.map_or(&[][..], |it| &it.supplements);
     let scope = scope(image, asked, needed)?;
+    if let Some(value_set) = which.value_set {
+        scope.refuse_circles(value_set)?;
+    }
     let own = which.value_set.and_then(|it| it.display_language.as_deref());
     let check = Check::new(&scope, Some(&which), asked, languages(asked, request, own)?)?;
     check.answer(None)

@@ -22,7 +22,12 @@ const LIMIT: usize = 1_000;
 const LEAST: usize = 149;
 
 /// Cases that are answered otherwise, and why.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("language-xform-en-multi-de-hard", "the language is told as it was asked, without more space"),
+    ("metadata", "another matter: conformance/capability"),
+    ("term-caps", "another matter: conformance/terminology"),
+    ("validate-code-inactive-display", "the designation is withdrawn, and not deprecated"),
+];
 
 fn document(files: &HashMap<String, Vec<u8>>, name: &str) -> Value<'static> {
     let bytes = files.get(&format!("tx/{name}")).unwrap_or_else(|| panic!("{name} is missing"));
