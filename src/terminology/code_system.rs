@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::fhir::json::Value;
 
 use super::about::{self, About, PROPERTIES};
+use super::builtin;
 use super::concepts::{Builder, Concepts, Designation, Property, PropertyKind};
 use super::release::Release;
 use super::value_set::canonical;
@@ -99,6 +100,12 @@ impl CodeSystem {
         let code = self.about.code_of("notSelectable");
         let mut properties = self.concepts.properties(at);
         properties.any(|it| it.value == "true" && (it.name == code || it.name == "abstract"))
+    }
+
+    /// Whether it can tell of a code: where a grammar makes codes, those at hand are only some.
+    pub(super) fn tells_of(&self, code: &str) -> bool {
+        let is_listed = || self.concepts.find(code).is_some();
+        self.has_codes() && (builtin::accepts(&self.url, code).is_none() || is_listed())
     }
 
     /// Whether any of its codes is known.

@@ -157,12 +157,13 @@ impl<'s, 'i> Question<'s, 'i> {
             return Ok((yes_if(answer), code));
         }
         let untold = || Contains::Untold(url.into());
-        let Some(system) = system else {
-            let passes = |filter| builtin::passes(url, self.code, filter);
-            let all: Option<Vec<bool>> = part.filters.iter().map(passes).collect();
-            let told = all.map(|all| yes_if(all.into_iter().all(|passes| passes)));
-            return Ok((told.unwrap_or_else(untold), None));
-        };
+        // A grammar knows more than those of its codes that are listed somewhere.
+        let passes = |filter| builtin::passes(url, self.code, filter);
+        let told: Option<Vec<bool>> = part.filters.iter().map(passes).collect();
+        if let Some(all) = told.filter(|all| !all.is_empty()) {
+            return Ok((yes_if(all.into_iter().all(|passes| passes)), code));
+        }
+        let Some(system) = system else { return Ok((untold(), None)) };
         let Some((_, at)) = concept else {
             return Ok((if is_whole { Contains::No } else { untold() }, None));
         };

@@ -29,7 +29,7 @@ pub(super) fn lookup(
     let url = needed(coding.system, "the system of the code")?;
     let scope = scope(image, asked, &[])?;
     let system = scope.system(&canonical(url, coding.version))?;
-    let Some(system) = system.filter(|it| it.has_codes()) else {
+    let Some(system) = system.filter(|it| it.tells_of(coding.code)) else {
         return match builtin::accepts(url, coding.code) {
             Some(true) => Ok(of_grammar(url, coding.code)),
             Some(false) => Err(unknown_code(url, None, coding.code)),

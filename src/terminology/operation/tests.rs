@@ -236,3 +236,31 @@ fn the_gender_of_r4_is_looked_up() {
     let found = ask(&image(&[]), Operation::ValidateInSystem, &upper).expect("answered");
     assert!(found.contains(r#""result","valueBoolean":false"#), "{found}");
 }
+
+#[test]
+fn units_that_were_loaded_have_names_and_the_grammar_decides_about_others() {
+    let ucum = r#"{"resourceType":"CodeSystem","url":"http://unitsofmeasure.org","content":"fragment",
+        "concept":[{"code":"mg","display":"milligram"}]}"#;
+    let image = image(&[ucum]);
+    let units = "http://hl7.org/fhir/ValueSet/ucum-units";
+    for (code, is_valid, display) in
+        [("mg", true, "milligram"), ("mg/dL", true, ""), ("qq", false, "")]
+    {
+        let in_system = [("url", "http://unitsofmeasure.org"), ("code", code)];
+        let in_set = [("url", units), ("system", "http://unitsofmeasure.org"), ("code", code)];
+        let asked = [
+            ask(&image, Operation::ValidateInSystem, &in_system),
+            ask(&image, Operation::ValidateInSet, &in_set),
+        ];
+        for answer in asked {
+            let answer = answer.expect(code);
+            let expected = format!(r#""name":"result","valueBoolean":{is_valid}"#);
+            assert!(answer.contains(&expected) && answer.contains(display), "{code}: {answer}");
+        }
+        let query = [("system", "http://unitsofmeasure.org"), ("code", code)];
+        let found = ask(&image, Operation::Lookup, &query);
+        assert_eq!(found.is_ok(), is_valid, "{code}: {found:?}");
+    }
+    let times = "http://hl7.org/fhir/ValueSet/all-time-units";
+    assert!(image_contains(&image, times, "h") && !image_contains(&image, times, "mg"));
+}

@@ -169,7 +169,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             Some(version) => self.scope.system(&canonical(url, Some(version)))?,
             None => self.scope.system(named)?,
         };
-        let Some(known) = known.filter(|it| it.has_codes()) else {
+        let Some(known) = known.filter(|it| it.tells_of(code)) else {
             match builtin::accepts(url, code) {
                 Some(true) => {
                     verdict.is_valid = true;
@@ -210,7 +210,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             return Ok(verdict);
         }
         let known = self.scope.system(&canonical(url, coding.version))?;
-        let known = known.filter(|it| it.has_codes());
+        let known = known.filter(|it| it.tells_of(code));
         let mut question = Question::new(self.scope, Some(url), code);
         let answer = self.ask(which, &mut question)?;
         let concept = known.and_then(|it| Some((it, it.concepts.find(code)?)));
