@@ -110,7 +110,7 @@ mod tests {
     use crate::terminology::release::{self, Files as _, Kind, Options, Release};
 
     fn read(kind: Generated, concepts: u32) -> Release {
-        let name = format!("kiln-generate-{}-{kind:?}", std::process::id());
+        let name = format!("kiln-generate-{}-{kind:?}-{concepts}", std::process::id());
         let out = std::env::temp_dir().join(name);
         let args = GenerateArgs { kind, out: out.clone(), concepts: Some(concepts), seed: 7 };
         run(&args).expect("writes");
@@ -128,7 +128,7 @@ mod tests {
             (Generated::Icd10Cm, "http://hl7.org/fhir/sid/icd-10-cm", 500),
             (Generated::Loinc, "http://loinc.org", 1_000),
             (Generated::RxNorm, "http://www.nlm.nih.gov/research/umls/rxnorm", 1_000),
-            (Generated::Snomed, "http://snomed.info/sct", 5_000),
+            (Generated::Snomed, "http://snomed.info/sct", 4_000),
         ] {
             let release = read(kind, at_least);
             let concepts = &release.concepts;
