@@ -382,16 +382,14 @@ impl Builder {
 
     /// Adds a value of a property by the index that [`kind`](Self::kind) gave.
     pub fn numbered_property(&mut self, at: u32, kind: u16, value: &str) {
-        let value = match self.values.get(value) {
-            Some(known) => *known,
-            None => {
-                let at = self.built.values.len() as u32;
-                self.built.values.push(value);
-                self.values.insert(value.into(), at);
-                at
-            }
-        };
-        self.properties.push((at, (kind, value)));
+        let known = self.values.get(value).copied();
+        let index = known.unwrap_or_else(|| {
+            let next = self.built.values.len() as u32;
+            self.built.values.push(value);
+            self.values.insert(value.into(), next);
+            next
+        });
+        self.properties.push((at, (kind, index)));
     }
 
     /// Adds a designation.

@@ -132,9 +132,10 @@ async fn list(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     database.close().await;
     let mut out = std::io::stdout().lock();
     for system in found? {
-        let state = match system.is_completed {
-            true => format!("{} concepts", system.concepts),
-            false => format!("{} of {} concepts, not in force", system.done, system.concepts),
+        let state = if system.is_completed {
+            format!("{} concepts", system.concepts)
+        } else {
+            format!("{} of {} concepts, not in force", system.done, system.concepts)
         };
         writeln!(out, "{}  {}  {state}", system.url, system.version)?;
     }

@@ -4,7 +4,7 @@ use crate::fhir::json::parse;
 use crate::spec::package;
 
 use super::super::CodeSystem;
-use super::{Fault, Files, Release, whole};
+use super::{Fault, Files, Release, extension, whole};
 
 /// The largest file that is read, a package or a resource.
 const MAX_BYTES: u64 = 1 << 30;
@@ -14,10 +14,10 @@ pub(super) fn read(files: &dyn Files) -> Result<Vec<Release>, Fault> {
     names.sort_unstable();
     let mut releases = Vec::new();
     for name in names {
-        if name.ends_with(".json") {
+        if extension(&name) == "json" {
             let bytes = whole(files, &name, MAX_BYTES)?;
             releases.extend(resource(&name, &bytes)?);
-        } else if name.ends_with(".tgz") {
+        } else if extension(&name) == "tgz" {
             let bytes = whole(files, &name, MAX_BYTES)?;
             let visit = |inner: &str, bytes: &[u8]| -> Result<(), Failed> {
                 releases.extend(resource(&format!("{name}/{inner}"), bytes)?);

@@ -178,8 +178,7 @@ impl Kind {
 
     fn of_name(name: &str) -> Option<Self> {
         let lower = name.to_lowercase();
-        let extension = lower.rsplit_once('.').map_or("", |(_, extension)| extension);
-        match extension {
+        match &*extension(name) {
             "txt" if name.starts_with("sct2_Concept_Snapshot") => Some(Self::Snomed),
             "txt" if lower.starts_with("icd10cm") && lower.contains("order") => Some(Self::Icd10Cm),
             "txt" if lower.starts_with("cvx") => Some(Self::Cvx),
@@ -209,6 +208,12 @@ pub fn read(files: &dyn Files, kind: Kind, options: &Options) -> Result<Vec<Rele
         Kind::Snomed => one(rf2::read),
         Kind::Ucum => one(ucum::read),
     }
+}
+
+/// What a path ends in behind its last point, in lower case.
+fn extension(path: &str) -> String {
+    let name = file_name(path);
+    name.rsplit_once('.').map_or_else(String::new, |(_, extension)| extension.to_lowercase())
 }
 
 /// The last part of a path.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::super::{Designation, PropertyKind};
 use super::draft::Draft;
 use super::table::{Form, Table};
-use super::{Fault, Files, Options, Release, file_name};
+use super::{Fault, Files, Options, Release, extension, file_name};
 
 const URL: &str = "http://snomed.info/sct";
 const TABS: Form = Form::Separated(b'\t');
@@ -61,7 +61,7 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
 /// Files whose names begin so, in the order of their names.
 fn named(files: &dyn Files, start: &str) -> Vec<String> {
     let mut names = files.names();
-    names.retain(|name| file_name(name).starts_with(start) && name.ends_with(".txt"));
+    names.retain(|name| file_name(name).starts_with(start) && extension(name) == "txt");
     names.sort_unstable();
     names
 }

@@ -83,13 +83,11 @@ impl<'f> Table<'f> {
 
     /// A field by its place, from 0.
     pub(super) fn field(&self, at: usize) -> Result<&str, Fault> {
-        match self.fields.get(at) {
-            Some(range) => Ok(&self.text[range.clone()]),
-            None => {
-                let count = self.fields.len();
-                Err(self.fault(at + 1, format!("is missing: the line has {count} columns")))
-            }
-        }
+        let Some(range) = self.fields.get(at) else {
+            let count = self.fields.len();
+            return Err(self.fault(at + 1, format!("is missing: the line has {count} columns")));
+        };
+        Ok(&self.text[range.clone()])
     }
 
     /// The same for one that must not be empty.

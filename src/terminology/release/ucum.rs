@@ -54,16 +54,16 @@ pub(super) fn read(files: &dyn Files, options: &Options) -> Result<Release, Faul
 /// The units, and metric ones with each prefix; a unit of the same spelling wins (`cd` is candela).
 fn units(root: &Element) -> Option<Vec<Unit>> {
     let named = |name: &'static str| root.elements().filter(move |it| it.name == name);
-    let mut prefixes = Vec::new();
+    let mut powers = Vec::new();
     for prefix in named("prefix") {
-        prefixes.push((prefix.attribute("Code")?, inner(prefix, "name")));
+        powers.push((prefix.attribute("Code")?, inner(prefix, "name")));
     }
     let (mut prefixed, mut plain) = (Vec::new(), Vec::new());
     for element in named("base-unit").chain(named("unit")) {
         let code = element.attribute("Code")?.to_owned();
         let (name, property) = (inner(element, "name"), inner(element, "property"));
         let is_metric = element.name == "base-unit" || element.attribute("isMetric") == Some("yes");
-        for (prefix, prefix_name) in prefixes.iter().filter(|_| is_metric) {
+        for (prefix, prefix_name) in powers.iter().filter(|_| is_metric) {
             prefixed.push(Unit {
                 code: format!("{prefix}{code}"),
                 name: format!("{prefix_name}{name}"),

@@ -143,14 +143,14 @@ mod tests {
     fn generated_snomed_ct_is_as_its_plan_says() {
         let plan = snomed::Plan::new(5_000, 7);
         let concepts = read(Generated::Snomed, 5_000).concepts;
-        let root = concepts.find(&plan.code(0)).expect("the root");
+        let root = concepts.find(&snomed::code(0)).expect("the root");
         for at in [1, 40, 300, 4_000] {
-            let place = concepts.find(&plan.code(at)).expect("a concept");
+            let place = concepts.find(&snomed::code(at)).expect("a concept");
             assert!(concepts.subsumes(root, place));
             let mut parents: Vec<u32> = plan
                 .parents(at)
                 .iter()
-                .map(|parent| concepts.find(&plan.code(*parent)).expect("a parent"))
+                .map(|parent| concepts.find(&snomed::code(*parent)).expect("a parent"))
                 .collect();
             parents.sort_unstable();
             parents.dedup();

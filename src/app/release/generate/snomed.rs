@@ -43,15 +43,6 @@ impl Plan {
         Self { concepts: concepts.max(2), seed }
     }
 
-    /// The code of a concept by its number; 0 is the root.
-    pub(in crate::app) fn code(&self, at: u32) -> String {
-        match at {
-            0 => ROOT.to_owned(),
-            1 => FINDING.to_owned(),
-            _ => sctid(10_000_000 + 37 * u64::from(at), "00"),
-        }
-    }
-
     /// The numbers of the concepts directly above one in use.
     pub(in crate::app) fn parents(&self, at: u32) -> Vec<u32> {
         let Some(before) = at.checked_sub(1) else { return Vec::new() };
@@ -92,12 +83,25 @@ impl Plan {
     }
 }
 
+/// The code of a concept by its number; 0 is the root.
+pub(in crate::app) fn code(at: u32) -> String {
+    match at {
+        0 => ROOT.to_owned(),
+        1 => FINDING.to_owned(),
+        _ => sctid(10_000_000 + 37 * u64::from(at), "00"),
+    }
+}
+
 /// An identifier: an item of a partition, with its check digit.
 fn sctid(item: u64, partition: &str) -> String {
     let digits = format!("{item}{partition}");
     let check = verhoeff(digits.as_bytes());
     format!("{digits}{check}")
 }
+
+/// How Verhoeff's scheme permutes digits, and what undoes a sum.
+const PERMUTATION: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+const INVERSE: [u8; 10] = [0, 4, 3, 2, 1, 5, 6, 7, 8, 9];
 
 /// The check digit by Verhoeff's scheme of digits.
 fn verhoeff(digits: &[u8]) -> u8 {
@@ -108,8 +112,6 @@ fn verhoeff(digits: &[u8]) -> u8 {
         (false, true) => 5 + (one - other) % 5,
         (false, false) => (one + 5 - other) % 5,
     };
-    const PERMUTATION: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
-    const INVERSE: [u8; 10] = [0, 4, 3, 2, 1, 5, 6, 7, 8, 9];
     let mut check = 0;
     for (place, digit) in digits.iter().rev().enumerate() {
         let mut digit = digit - b'0';
@@ -133,9 +135,9 @@ fn write_concepts(folder: &Path, plan: &Plan) -> io::Result<()> {
     let mut file = create(folder, &format!("Terminology/sct2_Concept_Snapshot_INT_{DATE}.txt"))?;
     write!(file, "id\teffectiveTime\tactive\tmoduleId\tdefinitionStatusId\r\n")?;
     for at in 0..plan.concepts {
-        let (code, active) = (plan.code(at), u8::from(plan.is_active(at)));
+        let (id, active) = (code(at), u8::from(plan.is_active(at)));
         let status = if at.is_multiple_of(3) { DEFINED } else { PRIMITIVE };
-        write!(file, "{code}\t{DATE}\t{active}\t{MODULE}\t{status}\r\n")?;
+        write!(file, "{id}\t{DATE}\t{active}\t{MODULE}\t{status}\r\n")?;
     }
     close(file)
 }
@@ -152,7 +154,7 @@ fn write_descriptions(folder: &Path, plan: &Plan) -> io::Result<()> {
     let mut item = 20_000_000;
     for at in 0..plan.concepts {
         let mut random = Random::new(plan.seed ^ 0x6465_7363, u64::from(at));
-        let code = plan.code(at);
+        let concept = code(at);
         let words = random.around(2, 6);
         let preferred = phrase(&mut random, words);
         let full = format!("{preferred} ({})", random.pick(&TAGS));
@@ -163,7 +165,7 @@ fn write_descriptions(folder: &Path, plan: &Plan) -> io::Result<()> {
         for (kind, term, acceptability) in terms {
             item += 1;
             let id = sctid(item, "01");
-            let end = format!("{code}\ten\t{kind}\t{term}\t{CASE_INSENSITIVE}");
+            let end = format!("{concept}\ten\t{kind}\t{term}\t{CASE_INSENSITIVE}");
             write!(file, "{id}\t{DATE}\t1\t{MODULE}\t{end}\r\n")?;
             for language in LANGUAGES {
                 let row = random.uuid();
@@ -196,7 +198,7 @@ fn write_relationships(folder: &Path, plan: &Plan) -> io::Result<()> {
             .collect();
         for (group, kind, to) in parents.chain(attributes) {
             item += 1;
-            let (id, source, to) = (sctid(item, "02"), plan.code(at), plan.code(to));
+            let (id, source, to) = (sctid(item, "02"), code(at), code(to));
             let end = format!("{source}\t{to}\t{group}\t{kind}\t{INFERRED}\t{SOME}");
             write!(file, "{id}\t{DATE}\t1\t{MODULE}\t{end}\r\n")?;
         }
