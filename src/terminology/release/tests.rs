@@ -358,6 +358,42 @@ fn code_systems_of_fhir_are_read() {
 }
 
 #[test]
+fn code_systems_of_a_package_are_read() {
+    use flate2::{Compression, write::GzEncoder};
+
+    let package = |files: &[(&str, &str)]| {
+        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (name, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, text.as_bytes()).expect("in memory");
+        }
+        let bytes = archive.into_inner().and_then(GzEncoder::finish).expect("in memory");
+        Memory(vec![("x.tgz", bytes)])
+    };
+    let system = |url: &str, content: &str| {
+        format!(
+            r#"{{"resourceType":"CodeSystem","url":"{url}","content":"{content}","concept":[{{"code":"a"}}]}}"#
+        )
+    };
+    let files = package(&[
+        ("package/package.json", "{}"),
+        ("package/CodeSystem-b.json", &system("http://x/b", "complete")),
+        ("package/CodeSystem-c.json", &system("http://x/c", "fragment")),
+        ("package/CodeSystem-d.json", &system("http://x/d", "supplement")),
+        ("package/example/CodeSystem-e.json", &system("http://x/e", "complete")),
+    ]);
+    let found = read(&files, Kind::Fhir, &Options::default()).expect("sound");
+    let found: Vec<_> = found.iter().map(|it| (&*it.url, it.is_complete)).collect();
+    assert_eq!(found, [("http://x/b", true), ("http://x/c", false)]);
+    let fault = package(&[("package/CodeSystem-b.json", "{")]).read().expect_err("no JSON");
+    assert!(fault.to_string().starts_with("x.tgz/CodeSystem-b.json: "), "{fault}");
+    let fault = Memory(vec![("x.tgz", b"no archive".to_vec())]).read().expect_err("no archive");
+    assert!(matches!(fault, Fault::Unreadable { .. }), "{fault}");
+}
+
+#[test]
 fn what_is_no_text_or_too_long_is_refused() {
     let with = |bytes: &[u8]| {
         let mut line = b"1|a|b|c|Active|0|2010/05/28\n2|".to_vec();
