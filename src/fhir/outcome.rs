@@ -145,6 +145,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// The same about a parameter or element.
+    #[must_use]
+    pub fn at(self, expression: String) -> Self {
+        Self { expression: Some(expression), ..self }
+    }
+
     /// The finding without its codes.
     pub fn issue(&self) -> Issue {
         let place = self.expression.clone().unwrap_or_default();

@@ -97,7 +97,9 @@ impl Group {
                 }
             }
         }
-        by_target.values_mut().for_each(|sources| sources.sort_unstable());
+        for sources in by_target.values_mut() {
+            sources.sort_unstable();
+        }
         Self {
             source: value.str_at("source").map(Into::into),
             target: value.str_at("target").map(Into::into),

@@ -168,13 +168,16 @@ impl Definitions {
 struct ByUrl<T> {
     all: Vec<T>,
     /// Places with versions, the newest version last.
-    by_url: HashMap<Box<str>, Vec<(Option<Box<str>>, usize)>>,
+    places: HashMap<Box<str>, Vec<Place>>,
     by_id: HashMap<Box<str>, usize>,
 }
 
+/// A version and where it stands.
+type Place = (Option<Box<str>>, usize);
+
 impl<T> Default for ByUrl<T> {
     fn default() -> Self {
-        Self { all: Vec::new(), by_url: HashMap::new(), by_id: HashMap::new() }
+        Self { all: Vec::new(), places: HashMap::new(), by_id: HashMap::new() }
     }
 }
 
@@ -192,8 +195,8 @@ impl<T> ByUrl<T> {
             self.by_id.insert(id.into(), at);
         }
         if let Some(url) = url {
-            let places = self.by_url.entry(url).or_default();
-            let is_older = |(other, _): &(Option<Box<str>>, usize)| {
+            let places = self.places.entry(url).or_default();
+            let is_older = |(other, _): &Place| {
                 compare(other.as_deref(), version.as_deref()) != Ordering::Greater
             };
             let place = places.partition_point(is_older);
@@ -204,7 +207,7 @@ impl<T> ByUrl<T> {
 
     /// Those of the url of a canonical, the newest first.
     fn of(&self, canonical: &str) -> impl Iterator<Item = &T> {
-        let places = self.by_url.get(Canonical::parse(canonical).url);
+        let places = self.places.get(Canonical::parse(canonical).url);
         let places = places.map_or(&[][..], Vec::as_slice);
         places.iter().rev().map(|(_, at)| &self.all[*at])
     }

@@ -3,7 +3,7 @@
 //! Spec: <https://hl7.org/fhir/R4/valueset.html#compositions>,
 //! <https://hl7.org/fhir/R4/snomedct.html#implicit>
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::fhir::Canonical;
@@ -198,7 +198,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if filters.is_empty() && !is_whole {
             match listings {
                 [] => drop(set.systems.insert(Canonical::parse(canonical).url.into())),
-                _ => set.entries = self.unknown(url, listings, known),
+                _ => set.entries = unknown(url, listings, known),
             }
             return Ok(set);
         }
@@ -238,22 +238,6 @@ impl<'s, 'i> Expansion<'s, 'i> {
         Ok(set)
     }
 
-    /// Codes of a system whose codes are not known, or not all of them: they count as listed.
-    fn unknown(
-        &self,
-        url: &'i str,
-        listings: &'i [Listing],
-        known: Option<&'i CodeSystem>,
-    ) -> Vec<Entry<'i>> {
-        let entry = |listing: &'i Listing| {
-            let concept = known.and_then(|it| Some((it, it.concepts.find(&listing.code)?)));
-            let code = concept.map_or(&*listing.code, |(it, at)| it.concepts.code(at));
-            Entry { url, code, concept, listing: Some(listing) }
-        };
-        let mut seen = std::collections::HashSet::new();
-        listings.iter().map(entry).filter(|it| seen.insert(it.code)).collect()
-    }
-
     /// Takes from what may be looked at.
     pub(super) fn spend(&mut self, looks: usize) -> Result<(), TerminologyFault> {
         match self.work.checked_sub(looks) {
@@ -273,6 +257,21 @@ impl<'s, 'i> Expansion<'s, 'i> {
     fn too_costly(&self) -> TerminologyFault {
         TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit }
     }
+}
+
+/// Codes of a system whose codes are not known, or not all of them: they count as listed.
+fn unknown<'i>(
+    url: &'i str,
+    listings: &'i [Listing],
+    known: Option<&'i CodeSystem>,
+) -> Vec<Entry<'i>> {
+    let entry = |listing: &'i Listing| {
+        let concept = known.and_then(|it| Some((it, it.concepts.find(&listing.code)?)));
+        let code = concept.map_or(&*listing.code, |(it, at)| it.concepts.code(at));
+        Entry { url, code, concept, listing: Some(listing) }
+    };
+    let mut seen = HashSet::new();
+    listings.iter().map(entry).filter(|it| seen.insert(it.code)).collect()
 }
 
 /// Where something stands in a composition.

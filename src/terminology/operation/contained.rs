@@ -15,7 +15,7 @@ use crate::terminology::code_system::CodeSystem;
 use crate::terminology::scope::Scope;
 use crate::terminology::set::Entry;
 
-use super::display::{Languages, Names};
+use super::display::{Languages, Named, Names};
 use super::lookup::typed;
 
 const OF_CONTAINS: &str =
@@ -112,15 +112,9 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             let parts = vec![inner("code", "valueCode", code), inner("value", kind, value)];
             extensions.push(extension(OF_CONTAINS, parts));
         }
-        let designations: Vec<Value<'static>> = match self.wanted.with_designations {
-            true => names
-                .designations
-                .iter()
-                .filter(|it| self.is_wanted(it))
-                .map(|it| it.to_value())
-                .collect(),
-            false => Vec::new(),
-        };
+        let told = names.designations.iter();
+        let told = told.filter(|it| self.wanted.with_designations && self.is_wanted(it));
+        let designations: Vec<Value<'static>> = told.map(Named::to_value).collect();
         let true_if = |flag: bool| flag.then_some(true);
         let some = |list: Vec<Value<'static>>| (!list.is_empty()).then_some(list);
         Object::new()
@@ -133,7 +127,7 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             .with_some("designation", some(designations))
     }
 
-    fn is_wanted(&self, named: &super::display::Named<'_>) -> bool {
+    fn is_wanted(&self, named: &Named<'_>) -> bool {
         let tokens = &self.wanted.designations;
         tokens.is_empty() || tokens.iter().any(|token| named.is_of(token))
     }

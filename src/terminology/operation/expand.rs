@@ -62,12 +62,11 @@ impl<'i> Which<'i> {
                 "`context` is not offered: name the value set by `url`",
             ));
         }
-        let name = match id {
-            Some(id) => format!("ValueSet/{id}"),
-            None => {
-                let url = needed(asked.text("url")?, "the value set (`url` or `valueSet`)")?;
-                canonical(url, asked.text("valueSetVersion")?)
-            }
+        let name = if let Some(id) = id {
+            format!("ValueSet/{id}")
+        } else {
+            let url = needed(asked.text("url")?, "the value set (`url` or `valueSet`)")?;
+            canonical(url, asked.text("valueSetVersion")?)
         };
         let value_set = image.value_set(&name);
         Ok(Self { name, value_set })

@@ -66,7 +66,7 @@ pub(super) fn lookup(
     Ok(parameters(found))
 }
 
-fn coding<'r>(asked: Asked<'r>) -> Result<Coding<'r>, Refusal> {
+fn coding(asked: Asked<'_>) -> Result<Coding<'_>, Refusal> {
     match (asked.coding("coding")?, asked.text("code")?) {
         (Some(coding), None) => Ok(coding),
         (None, Some(code)) => Ok(Coding {

@@ -87,7 +87,7 @@ fn finding(fault: &TerminologyFault) -> Finding {
                 "The system {system} filter with property = {property}, op = {op} has no value"
             );
             let found = error(IssueCode::Invalid, "vs-invalid", id, text);
-            Finding { expression: Some(place.clone()), ..found }
+            found.at(place.clone())
         }
         TerminologyFault::Laborious(_) | TerminologyFault::TooCostly { .. } => {
             error(IssueCode::TooCostly, "", "VALUESET_TOO_COSTLY", fault.to_string())

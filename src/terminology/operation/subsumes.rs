@@ -20,15 +20,14 @@ pub(super) fn subsumes(
 ) -> Result<Value<'static>, Refusal> {
     let (one, other) = (code(asked, "codeA", "codingA")?, code(asked, "codeB", "codingB")?);
     let scope = scope(image, asked, &[])?;
-    let system = match request.id {
-        Some(id) => image.system_of(id).ok_or_else(|| Refusal::no_system(id))?,
-        None => {
-            let url = asked.text("system")?.or(one.system).or(other.system);
-            let url = needed(url, "the system of the codes")?;
-            let version = asked.text("version")?.or(one.version);
-            let found = scope.system(&canonical(url, version))?;
-            found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(url))?
-        }
+    let system = if let Some(id) = request.id {
+        image.system_of(id).ok_or_else(|| Refusal::no_system(id))?
+    } else {
+        let url = asked.text("system")?.or(one.system).or(other.system);
+        let url = needed(url, "the system of the codes")?;
+        let version = asked.text("version")?.or(one.version);
+        let found = scope.system(&canonical(url, version))?;
+        found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(url))?
     };
     for coding in [&one, &other] {
         if coding.system.is_some_and(|url| *url != *system.url) {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::fhir::json::parse;
 use crate::spec::R4_PACK;
+use crate::spec::terminology::{Contains, Terminology};
 
 const GENDER: &str = "http://hl7.org/fhir/administrative-gender";
 
@@ -37,13 +38,14 @@ fn ask_with(image: &Image, operation: Operation, parameters: &Value<'_>) -> Resu
 
 #[test]
 fn each_refusal_says_what_is_wrong() {
+    use Operation::{Expand, Lookup, Subsumes, Translate, ValidateInSet, ValidateInSystem};
+
     let image = image(&[
         r#"{"resourceType":"CodeSystem","url":"urn:v","version":"2","content":"complete","concept":[{"code":"a"}]}"#,
         r#"{"resourceType":"ValueSet","url":"urn:old","compose":{"include":[{"system":"urn:v","version":"1"}]}}"#,
     ]);
     let of =
         |operation, query: &[(&str, &str)]| ask(&image, operation, query).expect_err("refused");
-    use Operation::{Expand, Lookup, Subsumes, Translate, ValidateInSet, ValidateInSystem};
     for (operation, query, expected) in [
         (Expand, &[][..], "400 the value set"),
         (Expand, &[("url", "urn:none")], "404 A definition for the value Set 'urn:none'"),
@@ -175,7 +177,6 @@ fn codes_of_grammars_are_validated_without_a_list() {
 }
 
 fn image_contains(image: &Image, value_set: &str, code: &str) -> bool {
-    use crate::spec::terminology::{Contains, Terminology};
     let found = image.contains(value_set, Some("http://unitsofmeasure.org"), code);
     found.expect(value_set) == Contains::Yes
 }

@@ -125,7 +125,7 @@ impl<'r> Wanted<'r> {
         depends_on.iter().all(|other| {
             let mut given = self.dependencies.iter();
             given.any(|(property, codes)| {
-                *property == &*other.property && codes.iter().any(|it| *it == &*other.value)
+                *property == &*other.property && codes.contains(&&*other.value)
             })
         })
     }

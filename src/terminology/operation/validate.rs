@@ -212,13 +212,13 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
         let known = self.scope.system(&canonical(url, coding.version))?;
         let known = known.filter(|it| it.tells_of(code));
         let mut question = Question::new(self.scope, Some(url), code);
-        let answer = self.ask(which, &mut question)?;
+        let answer = ask(which, &mut question)?;
         let concept = known.and_then(|it| Some((it, it.concepts.find(code)?)));
         verdict.is_valid = answer == Contains::Yes;
         match (&answer, known, concept) {
             (Contains::Yes, _, Some(concept)) => {
                 self.found(&mut verdict, concept, question.listing, coding, place);
-                self.listed(&mut verdict, which, question.listing, place);
+                listed(&mut verdict, which, question.listing, place);
             }
             (Contains::Yes, Some(known), None) => verdict.unknown_code(known, place),
             (Contains::Yes, None, _) => match (builtin::accepts(url, code), question.listing) {
@@ -248,14 +248,6 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
         Ok(verdict)
     }
 
-    fn ask(&self, which: &Which<'i>, question: &mut Question<'_, 'i>) -> Result<Contains, Refusal> {
-        let answer = match which.value_set {
-            Some(value_set) => question.value_set(&which.name, value_set),
-            None => question.named(&which.name),
-        };
-        Ok(answer?)
-    }
-
     /// The one system of which the value set has the code, or why there is none.
     fn infer(
         &self,
@@ -270,7 +262,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
         let mut matches = Vec::new();
         for system in self.systems(which) {
             let mut question = Question::new(self.scope, Some(&system), coding.code);
-            if self.ask(which, &mut question)? == Contains::Yes {
+            if ask(which, &mut question)? == Contains::Yes {
                 matches.push(system);
             }
         }
@@ -292,7 +284,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             shown(which)
         );
         let found = error(IssueCode::NotFound, "cannot-infer", id, text);
-        verdict.refuse(Finding { expression: place.of("code"), ..found });
+        verdict.refuse(found.at(place.of("code")));
         Ok(Err(verdict))
     }
 
@@ -334,26 +326,27 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             let text = format!("The code '{}' is abstract, and is not allowed here", coding.code);
             let found =
                 error(IssueCode::BusinessRule, "code-rule", "ABSTRACT_CODE_NOT_ALLOWED", text);
-            verdict.refuse(Finding { expression: place.of("code"), ..found });
+            verdict.refuse(found.at(place.of("code")));
         }
         let Some(display) = coding.display else { return };
         let names = Names::of(self.scope, Some(concept), listing, &Languages::default());
         let same = |text: &str| is_same(text, display);
         let is_known = names.display.is_some_and(same)
             || listing.and_then(|it| it.display.as_deref()).is_some_and(same);
-        let named: Vec<_> = names.designations.iter().filter(|it| same(it.value)).collect();
-        if is_known || named.iter().any(|it| !it.is_withdrawn()) {
+        let others: Vec<_> = names.designations.iter().filter(|it| same(it.value)).collect();
+        if is_known || others.iter().any(|it| !it.is_withdrawn()) {
             return;
         }
         let expression = place.of("display");
-        if named.is_empty() {
+        if others.is_empty() {
             let id = "Display_Name_for__should_be_one_of__instead_of";
             let text = self.wrong_display(display, concept, &names);
             let found = error(IssueCode::Invalid, "invalid-display", id, text);
-            let found = Finding { expression, ..found };
-            match self.forgives_display {
-                true => verdict.note(Severity::Warning, found),
-                false => verdict.refuse(found),
+            let found = found.at(expression);
+            if self.forgives_display {
+                verdict.note(Severity::Warning, found);
+            } else {
+                verdict.refuse(found);
             }
             return;
         }
@@ -364,7 +357,7 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             names.display.unwrap_or_default()
         );
         let found = error(IssueCode::Invalid, "display-comment", "INACTIVE_DISPLAY_FOUND", text);
-        verdict.note(Severity::Warning, Finding { expression, ..found });
+        verdict.note(Severity::Warning, found.at(expression));
     }
 
     fn wrong_display(
@@ -397,37 +390,6 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
         )
     }
 
-    /// What the value set says against the code, though it has it.
-    fn listed(
-        &self,
-        verdict: &mut Verdict<'i>,
-        which: &Which<'i>,
-        listing: Option<&'i Listing>,
-        place: &Place,
-    ) {
-        let more = listing.and_then(|it| it.more.as_ref());
-        let is_against = |it: &Value<'_>| match it.str_at("url") {
-            Some(DEPRECATED) => super::asked::value(it).is_some_and(|value| {
-                value.as_bool() == Some(true) || value.as_str() == Some("true")
-            }),
-            Some(STANDARDS_STATUS) => it.str_at("valueCode") == Some("deprecated"),
-            _ => false,
-        };
-        if !more.is_some_and(|it| it.extensions.iter().any(is_against)) {
-            return;
-        }
-        let text = format!(
-            "The presence of the concept '{}' in the system '{}' in the value set {} is marked with \
-             a status of deprecated and its use should be reviewed",
-            verdict.code,
-            verdict.system.as_deref().unwrap_or_default(),
-            shown(which)
-        );
-        let id = "CONCEPT_DEPRECATED_IN_VALUESET";
-        let found = error(IssueCode::BusinessRule, "code-comment", id, text);
-        verdict.note(Severity::Warning, Finding { expression: place.of("code"), ..found });
-    }
-
     /// Whether the system is a supplement, which has no codes of its own.
     fn is_supplement(&self, url: &str, verdict: &mut Verdict<'i>, place: &Place) -> bool {
         let Some(supplement) = self.scope.image.supplement(url) else { return false };
@@ -436,9 +398,42 @@ impl<'s, 'i, 'r> Check<'s, 'i, 'r> {
             supplement.canonical()
         );
         let found = error(IssueCode::Invalid, "invalid-data", "CODESYSTEM_CS_NO_SUPPLEMENT", text);
-        verdict.refuse(Finding { expression: place.of("system"), ..found });
+        verdict.refuse(found.at(place.of("system")));
         true
     }
+}
+
+/// Whether the value set has the code.
+fn ask<'i>(which: &Which<'i>, question: &mut Question<'_, 'i>) -> Result<Contains, Refusal> {
+    let answer = match which.value_set {
+        Some(value_set) => question.value_set(&which.name, value_set),
+        None => question.named(&which.name),
+    };
+    Ok(answer?)
+}
+
+/// What the value set says against the code, though it has it.
+fn listed(verdict: &mut Verdict<'_>, which: &Which<'_>, listing: Option<&Listing>, place: &Place) {
+    let more = listing.and_then(|it| it.more.as_ref());
+    let is_against = |it: &Value<'_>| match it.str_at("url") {
+        Some(DEPRECATED) => super::asked::value(it)
+            .is_some_and(|value| value.as_bool() == Some(true) || value.as_str() == Some("true")),
+        Some(STANDARDS_STATUS) => it.str_at("valueCode") == Some("deprecated"),
+        _ => false,
+    };
+    if !more.is_some_and(|it| it.extensions.iter().any(is_against)) {
+        return;
+    }
+    let text = format!(
+        "The presence of the concept '{}' in the system '{}' in the value set {} is marked with \
+         a status of deprecated and its use should be reviewed",
+        verdict.code,
+        verdict.system.as_deref().unwrap_or_default(),
+        shown(which)
+    );
+    let id = "CONCEPT_DEPRECATED_IN_VALUESET";
+    let found = error(IssueCode::BusinessRule, "code-comment", id, text);
+    verdict.note(Severity::Warning, found.at(place.of("code")));
 }
 
 /// The value set as messages name it.
@@ -470,17 +465,17 @@ fn not_in_set(
     );
     let id = "None_of_the_provided_codes_are_in_the_value_set_one";
     let found = error(IssueCode::CodeInvalid, "not-in-vs", id, text);
-    Finding { expression: place.of("code"), ..found }
+    found.at(place.of("code"))
 }
 
 fn not_active(code: &str, place: &Place) -> Finding {
     let text = format!("The concept '{code}' is valid but is not active");
     let found = error(IssueCode::BusinessRule, "code-rule", "STATUS_CODE_WARNING_CODE", text);
-    Finding { expression: place.of("code"), ..found }
+    found.at(place.of("code"))
 }
 
 fn not_in_grammar(url: &str, code: &str, place: &Place) -> Finding {
     let text = format!("Unknown code '{code}' in the CodeSystem '{url}'");
     let found = error(IssueCode::CodeInvalid, "invalid-code", "Unknown_Code_in", text);
-    Finding { expression: place.of("code"), ..found }
+    found.at(place.of("code"))
 }

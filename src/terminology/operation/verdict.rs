@@ -50,15 +50,15 @@ impl Place {
     }
 
     /// The expression of the code, the system or the display.
-    pub(super) fn of(&self, part: &str) -> Option<String> {
-        Some(format!("{}{part}", self.prefix()))
+    pub(super) fn of(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix())
     }
 
     /// The expression of the whole.
-    pub(super) fn whole(&self) -> Option<String> {
+    pub(super) fn whole(&self) -> String {
         match self {
-            Self::Code => Some("code".to_owned()),
-            _ => Some(self.prefix().trim_end_matches('.').to_owned()),
+            Self::Code => "code".to_owned(),
+            _ => self.prefix().trim_end_matches('.').to_owned(),
         }
     }
 }
@@ -103,7 +103,7 @@ impl<'i> Verdict<'i> {
             );
             let found = error(IssueCode::BusinessRule, "code-rule", "CODE_CASE_DIFFERENCE", text);
             let expression = place.of("code");
-            self.note(Severity::Information, Finding { expression, ..found });
+            self.note(Severity::Information, found.at(expression));
         }
         self.state(system, at, place);
     }
@@ -129,12 +129,12 @@ impl<'i> Verdict<'i> {
             );
             let found =
                 error(IssueCode::BusinessRule, "code-comment", "INACTIVE_CONCEPT_FOUND", text);
-            self.note(Severity::Warning, Finding { expression: place.whole(), ..found });
+            self.note(Severity::Warning, found.at(place.whole()));
         } else if self.status == Some("deprecated") {
             let text = format!("The concept '{code}' is deprecated and its use should be reviewed");
             let found =
                 error(IssueCode::BusinessRule, "code-comment", "DEPRECATED_CONCEPT_FOUND", text);
-            self.note(Severity::Warning, Finding { expression: place.of("code"), ..found });
+            self.note(Severity::Warning, found.at(place.of("code")));
         }
     }
 
@@ -146,7 +146,7 @@ impl<'i> Verdict<'i> {
              validated"
         );
         let found = error(IssueCode::NotFound, "not-found", "UNKNOWN_CODESYSTEM", text);
-        self.refuse(Finding { expression: place.of("system"), ..found });
+        self.refuse(found.at(place.of("system")));
         self.unknown_system = Some((url.to_owned(), is_why));
     }
 
@@ -160,7 +160,7 @@ impl<'i> Verdict<'i> {
             let id = if version.is_empty() { "Unknown_Code_in" } else { "Unknown_Code_in_Version" };
             let text = format!("Unknown code '{code}' in the CodeSystem '{url}'{version}");
             let found = error(IssueCode::CodeInvalid, "invalid-code", id, text);
-            self.refuse(Finding { expression, ..found });
+            self.refuse(found.at(expression));
         } else {
             let text = format!(
                 "Unknown Code '{code}' in the CodeSystem '{url}'{version} - note that the code \
@@ -168,7 +168,7 @@ impl<'i> Verdict<'i> {
             );
             let id = "UNKNOWN_CODE_IN_FRAGMENT";
             let found = error(IssueCode::CodeInvalid, "invalid-code", id, text);
-            self.note(Severity::Warning, Finding { expression, ..found });
+            self.note(Severity::Warning, found.at(expression));
         }
     }
 
@@ -222,9 +222,12 @@ impl<'i> Verdict<'i> {
 
     /// The errors in words; of a valid code, that it is not to be used any longer.
     fn message(&self) -> Option<String> {
-        let is_told = |it: &&Finding| match self.is_valid {
-            true => matches!(it.id, "INACTIVE_CONCEPT_FOUND" | "DEPRECATED_CONCEPT_FOUND"),
-            false => it.severity == Severity::Error,
+        let is_told = |it: &&Finding| {
+            if self.is_valid {
+                matches!(it.id, "INACTIVE_CONCEPT_FOUND" | "DEPRECATED_CONCEPT_FOUND")
+            } else {
+                it.severity == Severity::Error
+            }
         };
         let mut texts: Vec<&str> =
             self.findings.iter().filter(is_told).map(|it| it.text.as_str()).collect();
