@@ -64,14 +64,14 @@ impl<'i> Scope<'i> {
         let wanted = version.as_deref().or(checked.as_deref());
         let Some(found) = self.image.system(&canonical(url, wanted)) else { return Ok(None) };
         if let (Some(wanted), true) = (wanted, self.is_strict)
-            && found.version.as_deref() != Some(wanted)
+            && !is_version(found, wanted)
         {
             let known = self.image.versions(url);
             let (system, version) = (url.to_owned(), wanted.to_owned());
             return Err(TerminologyFault::UnknownVersion { system, version, known });
         }
         match checked {
-            Some(expected) if found.version.as_deref() != Some(&expected) => {
+            Some(expected) if !is_version(found, &expected) => {
                 let version = found.version.as_deref().unwrap_or_default().to_owned();
                 Err(TerminologyFault::OtherVersion { system: url.to_owned(), version, expected })
             }
@@ -120,6 +120,13 @@ impl<'i> Scope<'i> {
         };
         self.supplements.iter().copied().filter(of)
     }
+}
+
+/// Whether a system is of a version, or of the edition that is named instead of one.
+fn is_version(system: &CodeSystem, wanted: &str) -> bool {
+    let version = system.version.as_deref().unwrap_or_default();
+    let rest = version.strip_prefix(wanted);
+    rest.is_some_and(|rest| rest.is_empty() || (wanted.contains("://") && rest.starts_with('/')))
 }
 
 fn version_of<'v>(named: &'v str, wanted: &str) -> Option<&'v str> {

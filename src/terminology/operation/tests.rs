@@ -129,6 +129,26 @@ fn forced_and_preferred_versions_choose_the_code_system() {
 }
 
 #[test]
+fn an_edition_stands_for_its_versions() {
+    let edition = "http://snomed.info/sct/900000000000207008";
+    let system = format!(
+        r#"{{"resourceType":"CodeSystem","url":"http://snomed.info/sct","version":"{edition}/version/20240101",
+        "content":"complete","concept":[{{"code":"1"}}]}}"#
+    );
+    let image = image(&[&system]);
+    for (version, is_known) in [
+        (edition.to_owned(), true),
+        (format!("{edition}/version/20240101"), true),
+        (format!("{edition}/version/2024"), false),
+        ("http://snomed.info/sct/731000124108".to_owned(), false),
+    ] {
+        let query = [("system", "http://snomed.info/sct"), ("version", &*version), ("code", "1")];
+        let found = ask(&image, Operation::Lookup, &query);
+        assert_eq!(found.is_ok(), is_known, "{version}: {found:?}");
+    }
+}
+
+#[test]
 fn an_expansion_has_its_bounds() {
     let concepts: Vec<String> = (0..300).map(|at| format!(r#"{{"code":"c{at:03}"}}"#)).collect();
     let system = format!(
