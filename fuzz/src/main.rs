@@ -11,6 +11,7 @@
 mod corpus;
 mod mutation;
 mod random;
+mod release;
 mod search;
 mod target;
 mod tree;

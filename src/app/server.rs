@@ -105,8 +105,10 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
+        let systems = keeper.clone().follow();
         let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
         let upkeep = vec![
+            spawn(systems),
             spawn(keep_partitions(store.clone())),
             spawn(follower.run()),
             spawn(parameters.follow()),

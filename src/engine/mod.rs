@@ -22,6 +22,7 @@ mod provenance;
 mod read;
 mod reindex;
 mod search;
+mod terminology;
 mod turns;
 mod update;
 mod vread;
@@ -39,6 +40,7 @@ use crate::store::Store;
 use crate::store::search::Definitions;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
+pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
@@ -49,6 +51,7 @@ pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use write::{WriteOutcome, Written};
 
+pub use terminology::Question;
 use turns::Turns;
 
 /// What an engine is told about its place.
@@ -218,4 +221,11 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.delete_by(of, &query, &condition, caller));
     send(engine.reindex(&ReindexOf::System, caller));
     send(engine.reindexing(&ReindexOf::System, caller));
+    let of = crate::engine::terminology::Question {
+        operation: Operation::Expand,
+        id: None,
+        parameters: &Value::Null,
+        languages: None,
+    };
+    send(engine.terminology(&of, caller));
 }

@@ -17,6 +17,7 @@ use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
 mod searches;
+mod terminology;
 
 use searches::Searches;
 
@@ -41,12 +42,31 @@ pub(super) struct Statement {
     pub(super) etag: String,
 }
 
+impl Statement {
+    fn of(value: &Value<'_>) -> Self {
+        let json = Bytes::from(value.to_text());
+        let mut etag = String::from("W/\"");
+        for byte in &Sha256::digest(&json)[..8] {
+            let _ = write!(etag, "{byte:02x}");
+        }
+        etag.push('"');
+        Self { json, etag }
+    }
+
+    /// What there is for codes: a TerminologyCapabilities with these code systems.
+    pub(super) fn of_codes(base: &str, systems: &[(String, Option<String>)]) -> Self {
+        Self::of(&terminology::value(base, systems))
+    }
+}
+
 /// What the routes offer.
 pub(super) struct Capability {
     system: Vec<&'static str>,
     system_operations: Vec<&'static str>,
     types: Vec<&'static str>,
     type_operations: Vec<&'static str>,
+    /// Operations of one type alone, with the type.
+    own_operations: Vec<(&'static str, &'static str)>,
     /// The kinds whose resource may be found by criteria.
     conditional: Vec<Kind>,
     options: Options,
@@ -87,12 +107,17 @@ impl Capability {
             system_operations: vec![],
             types: vec![],
             type_operations: vec![],
+            own_operations: vec![],
             conditional: vec![],
             options,
             last: Mutex::default(),
         };
         for route in table.routes() {
             let Some(kind) = route.interaction else { continue };
+            if let Some(of) = own_type(route.path) {
+                found.own_operations.push((of, kind.as_str()));
+                continue;
+            }
             let of_type = route.path.contains("{type}") && kind != Kind::SearchSystem;
             if route.path.ends_with("/{type}") {
                 found.conditional.push(kind);
@@ -103,7 +128,7 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                Kind::Closure | Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
                     operations.push(kind.as_str());
                 }
                 // One route serves both kinds of Bundle.
@@ -121,6 +146,8 @@ impl Capability {
             list.sort_unstable();
             list.dedup();
         }
+        found.own_operations.sort_unstable();
+        found.own_operations.dedup();
         found
     }
 
@@ -214,7 +241,7 @@ impl Capability {
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
             .with_some("searchParam", searches.of_system())
-            .with_some("operation", operations(&self.system_operations))
+            .with_some("operation", operations("Resource", &self.system_operations))
             .into()
     }
 
@@ -243,8 +270,22 @@ impl Capability {
             .with("referencePolicy", codes(self.reference_policy()));
         searches
             .declare(resource_type, resource)
-            .with_some("operation", operations(&self.type_operations))
+            .with_some("operation", self.operations(resource_type))
             .into()
+    }
+
+    /// The operations of all types and those of this one.
+    fn operations(&self, resource_type: ResourceType) -> Option<Vec<Value<'static>>> {
+        let name = resource_type.as_str();
+        let own = self.own_operations.iter().filter(|(of, _)| *of == name);
+        let own: Vec<&'static str> = own.map(|(_, operation)| *operation).collect();
+        let own = operations(name, &own).into_iter();
+        let all: Vec<_> = operations("Resource", &self.type_operations)
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .collect();
+        (!all.is_empty()).then_some(all)
     }
 }
 
@@ -273,13 +314,22 @@ fn interactions(found: &[&'static str], offered: impl Fn(&str) -> bool) -> Vec<V
     found.map(|code| Object::new().with("code", *code).into()).collect()
 }
 
-fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
+/// The type that the path of an operation names.
+fn own_type(path: &'static str) -> Option<&'static str> {
+    let name = path.strip_prefix("/fhir/")?.split('/').next()?;
+    name.parse::<ResourceType>().is_ok().then_some(name)
+}
+
+/// Operations that are defined for `of`: a type of resource, or all of them.
+fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
     let operation = |name: &&'static str| {
         let name = name.trim_start_matches('$');
         let definition = match name {
+            // Of the whole system, though a type defines it.
+            "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name.
             "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
-            name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
+            name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };
         Object::new().with("name", name).with("definition", definition).into()
     };

@@ -5,4 +5,5 @@ mod extract;
 mod fhirpath;
 mod patch;
 mod terminology;
+mod tx;
 mod ucum;

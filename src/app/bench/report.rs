@@ -92,6 +92,7 @@ impl Report {
             Work::Import => "import",
             Work::Read => "read",
             Work::Search => "search",
+            Work::Terminology => "terminology",
         };
         let mut notes = Vec::new();
         if database.is_none() {

@@ -26,5 +26,6 @@ mod pack;
 mod shape;
 mod structure;
 
+pub use archive::each_file;
 pub use build::{PackageError, build};
 pub use pack::{Content, Dependency, Pack, PackError, Records, Section};

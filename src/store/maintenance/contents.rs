@@ -83,7 +83,10 @@ pub async fn sizes_after(store: &Store, key: i64, limit: u32) -> Result<Vec<(i64
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn definitions(store: &Store, types: [ResourceType; 2]) -> Result<Vec<Contents>, Error> {
+pub async fn definitions<const N: usize>(
+    store: &Store,
+    types: [ResourceType; N],
+) -> Result<Vec<Contents>, Error> {
     let mut all = Vec::new();
     for of in types {
         let query = sqlx::query_as(OF_TYPE).bind(TENANT).bind(of.code());
