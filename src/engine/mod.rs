@@ -24,6 +24,7 @@ mod reindex;
 mod search;
 mod turns;
 mod update;
+mod validate;
 mod vread;
 mod write;
 
@@ -47,6 +48,7 @@ pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
+pub use validate::{Validate, ValidateAt, ValidationMode};
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;

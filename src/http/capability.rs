@@ -101,7 +101,7 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex | Kind::Validate => {
                     operations.push(kind.as_str());
                 }
                 // One route serves both kinds of Bundle.

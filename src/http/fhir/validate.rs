@@ -1,0 +1,188 @@
+//! `$validate` on a type or a resource: 200 with an OperationOutcome, whatever is found.
+//!
+//! Spec: <https://hl7.org/fhir/R4/resource-operation-validate.html>, rest 6.11 to 6.15
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, HeaderValue};
+use axum::http::{Response, StatusCode};
+
+use crate::engine::{Validate, ValidateAt};
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::query::Query;
+use crate::fhir::{Issue, IssueCode};
+use crate::http::exchange::Exchange;
+use crate::http::negotiation;
+use crate::http::outcome::{Failure, outcome};
+
+/// What may stand in the query.
+const PARAMETERS: [&str; 2] = ["mode", "profile"];
+
+/// `POST [type]/$validate`, `POST [type]/[id]/$validate`
+pub(in crate::http) async fn sent(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let body = exchange.read_body().await?;
+    let value = match body.trim_ascii() {
+        [] => None,
+        _ => Some(exchange.parse(&body, negotiation::body(&exchange.parts.headers)?)?),
+    };
+    let asked = asked(&exchange, value)?;
+    let found = exchange.server.engine.validate(asked, &exchange.caller).await;
+    answer(&exchange, found)
+}
+
+/// `GET [type]/[id]/$validate`
+pub(in crate::http) async fn stored(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let asked = asked(&exchange, None)?;
+    let found = exchange.server.engine.validate(asked, &exchange.caller).await;
+    answer(&exchange, found)
+}
+
+fn asked<'a>(exchange: &Exchange, body: Option<Value<'a>>) -> Result<Validate<'a>, Failure> {
+    exchange.form()?;
+    exchange.check_known(&PARAMETERS)?;
+    let mut parameters = Parameters::of_query(&exchange.query)?;
+    let resource = match body {
+        Some(body) if body.str_at("resourceType") == Some("Parameters") => {
+            parameters.take(body, exchange.is_strict())?
+        }
+        other => other,
+    };
+    let at = match &exchange.target.id {
+        Some(_) => ValidateAt::Instance(exchange.identity()?),
+        None => ValidateAt::Type(exchange.resource_type()?),
+    };
+    let mode = parameters.mode.map(|text| text.parse()).transpose()?;
+    let profiles = parameters.profile.into_iter().collect();
+    Ok(Validate { at, mode, profiles, resource })
+}
+
+fn answer(
+    exchange: &Exchange,
+    found: Result<Vec<Issue>, Error>,
+) -> Result<Response<Body>, Failure> {
+    let issues = found.map_err(Failure::Interaction)?;
+    let mut response = outcome(StatusCode::OK, &issues, exchange.form()?, exchange.schema());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The parameters that are texts.
+#[derive(Debug, Default)]
+struct Parameters {
+    mode: Option<String>,
+    profile: Option<String>,
+}
+
+impl Parameters {
+    fn of_query(query: &Query) -> Result<Self, Error> {
+        let text = |name| Ok::<_, Error>(query.once(name)?.map(str::to_owned));
+        Ok(Self { mode: text("mode")?, profile: text("profile")? })
+    }
+
+    /// Takes what a Parameters resource has, and gives the resource in it.
+    fn take<'a>(
+        &mut self,
+        parameters: Value<'a>,
+        is_strict: bool,
+    ) -> Result<Option<Value<'a>>, Error> {
+        let Value::Object(mut parameters) = parameters else { return Ok(None) };
+        let list = match parameters.remove("parameter") {
+            None => return Ok(None),
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                let text = format!("parameter is an array, not a {}", other.kind());
+                let place = "Parameters.parameter";
+                return Err(Error::invalid_at(IssueCode::Structure, text, place));
+            }
+        };
+        let mut resource = None;
+        for (at, one) in list.into_iter().enumerate() {
+            let place = format!("Parameters.parameter[{at}]");
+            let name = one.str_at("name").unwrap_or_default().to_owned();
+            let slot = match &*name {
+                "mode" => &mut self.mode,
+                "profile" => &mut self.profile,
+                "resource" => {
+                    let Value::Object(mut one) = one else { continue };
+                    let given = one.remove("resource").ok_or_else(|| untyped(&name, &place))?;
+                    if resource.replace(given).is_some() {
+                        return Err(twice(&name, place));
+                    }
+                    continue;
+                }
+                _ if is_strict => {
+                    let text = format!("{name:?} is no parameter of $validate");
+                    return Err(Error::invalid_at(IssueCode::Invalid, text, place));
+                }
+                _ => continue,
+            };
+            let text = text(&one).ok_or_else(|| untyped(&name, &place))?;
+            if slot.replace(text).is_some() {
+                return Err(twice(&name, place));
+            }
+        }
+        Ok(resource)
+    }
+}
+
+/// A parameter's value, under whichever name of a text it stands.
+fn text(parameter: &Value<'_>) -> Option<String> {
+    let kinds = ["valueCode", "valueUri", "valueCanonical", "valueString", "valueUrl"];
+    kinds.iter().find_map(|kind| parameter.str_at(kind)).map(str::to_owned)
+}
+
+fn untyped(name: &str, place: &str) -> Error {
+    let text = format!("the parameter {name} has no value of its type");
+    Error::invalid_at(IssueCode::Value, text, place)
+}
+
+fn twice(name: &str, place: String) -> Error {
+    Error::invalid_at(IssueCode::Invalid, format!("the parameter {name} is given twice"), place)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::json::parse;
+
+    use super::*;
+
+    fn read(text: &str, is_strict: bool) -> Result<(String, Option<String>), String> {
+        let mut parameters = Parameters::default();
+        let value = parse(text.as_bytes()).expect(text);
+        let resource = parameters.take(value, is_strict).map_err(|error| error.to_string())?;
+        let Parameters { mode, profile } = parameters;
+        let texts = format!("{} {}", mode.unwrap_or_default(), profile.unwrap_or_default());
+        Ok((texts, resource.map(|resource| resource.to_text())))
+    }
+
+    #[test]
+    fn parameters_name_a_resource_a_mode_and_a_profile_each_once() {
+        let resource = r#"{"name":"resource","resource":{"resourceType":"Patient"}}"#;
+        let mode = r#"{"name":"mode","valueCode":"create"}"#;
+        let profile = r#"{"name":"profile","valueUri":"http://p"}"#;
+        let odd = r#"{"name":"odd","valueString":"x"}"#;
+        let patient = Some(r#"{"resourceType":"Patient"}"#.to_owned());
+        for (parts, is_strict, expected) in [
+            (vec![resource, mode, profile], true, Ok(("create http://p", patient.clone()))),
+            (vec![resource, odd], false, Ok((" ", patient.clone()))),
+            (vec![mode], true, Ok(("create ", None))),
+            (vec![resource, odd], true, Err("no parameter")),
+            (vec![resource, resource], false, Err("twice")),
+            (vec![mode, mode], false, Err("twice")),
+            (vec![r#"{"name":"mode","valueInteger":1}"#], false, Err("no value")),
+            (vec![r#"{"name":"resource","valueString":"x"}"#], false, Err("no value")),
+        ] {
+            let text =
+                format!(r#"{{"resourceType":"Parameters","parameter":[{}]}}"#, parts.join(","));
+            match (read(&text, is_strict), expected) {
+                (Ok((texts, found)), Ok((expected, resource))) => {
+                    assert_eq!((&*texts, found), (expected, resource), "{text}");
+                }
+                (Err(found), Err(part)) => assert!(found.contains(part), "{text}: {found}"),
+                (found, expected) => panic!("{text}: {found:?}, not {expected:?}"),
+            }
+        }
+        assert_eq!(read(r#"{"resourceType":"Parameters"}"#, true), Ok((" ".to_owned(), None)));
+        assert!(read(r#"{"resourceType":"Parameters","parameter":{}}"#, false).is_err());
+    }
+}
