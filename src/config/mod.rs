@@ -99,6 +99,30 @@ pub enum References {
     Off,
 }
 
+/// How much is checked of what is written.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum ValidationLevel {
+    /// The form, and what FHIR itself defines.
+    Base,
+    /// The form alone.
+    Off,
+    /// The profiles that a resource claims too.
+    Profiles,
+}
+
+/// What becomes of a resource that breaks a profile it claims.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum ProfilePolicy {
+    /// It is refused.
+    Enforce,
+    /// It is stored.
+    Ignore,
+    /// It is stored, and told about.
+    Warn,
+}
+
 /// How the server makes logical ids.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -210,6 +234,32 @@ configuration! {
         unique_identifiers: Vec<String> = List,
     }
 
+    /// What is checked of what is written. The form (elements, kinds, cardinalities, primitives)
+    /// always is; `$validate` always checks everything.
+    [validation] Validation {
+        /// "base": what FHIR itself defines (required bindings, invariants, extensions); "profiles":
+        /// also the profiles that `meta.profile` names; "off": the form alone.
+        level: ValidationLevel = Text("profiles"),
+        /// The same for creates alone. Default: level.
+        create: Option<ValidationLevel> = Unset("base"),
+        /// The same for updates alone. Default: level.
+        update: Option<ValidationLevel> = Unset("base"),
+        /// The same for patches alone. Default: level.
+        patch: Option<ValidationLevel> = Unset("base"),
+        /// Whether a client may ask for less by `Prefer: validation=off` or `=base`. For more it may
+        /// always ask.
+        clients_may_lower: bool = Flag(false),
+        /// What becomes of what breaks a profile in its `meta.profile`, at level "profiles":
+        /// "enforce" refuses it, "warn" tells (to who asks for an OperationOutcome), "ignore" does
+        /// not look.
+        profiles: ProfilePolicy = Text("enforce"),
+        /// Profiles that are treated otherwise: `http://hl7.org/fhir/StructureDefinition/bp=warn`,
+        /// with `|version` before the `=` where it is about one version.
+        exceptions: Vec<String> = List,
+        /// The same for a profile that is not known here.
+        unknown_profiles: ProfilePolicy = Text("warn"),
+    }
+
     /// Who may call.
     [auth] Auth {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
@@ -307,6 +357,9 @@ impl Config {
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
+        if let Err(reason) = self.validation.policies() {
+            return rule("validation.exceptions", reason);
+        }
         if self.http.default_page > self.http.max_page {
             return rule("http.default_page", "is larger than `http.max_page`".to_owned());
         }
@@ -326,6 +379,33 @@ impl Config {
             None => format!("http://{bound}/fhir"),
         }
     }
+}
+
+impl Validation {
+    /// The exceptions: canonical and policy of each.
+    ///
+    /// # Errors
+    /// The exception that is none.
+    pub fn policies(&self) -> Result<Vec<(&str, ProfilePolicy)>, String> {
+        let read = |text| {
+            policy(text).ok_or_else(|| {
+                format!("{text:?} is not written CANONICAL=enforce, =warn or =ignore")
+            })
+        };
+        self.exceptions.iter().map(String::as_str).map(read).collect()
+    }
+}
+
+/// `canonical=policy`
+fn policy(text: &str) -> Option<(&str, ProfilePolicy)> {
+    let (canonical, policy) = text.rsplit_once('=')?;
+    let policy = match policy {
+        "enforce" => ProfilePolicy::Enforce,
+        "ignore" => ProfilePolicy::Ignore,
+        "warn" => ProfilePolicy::Warn,
+        _ => return None,
+    };
+    (!canonical.is_empty()).then_some((canonical, policy))
 }
 
 impl Database {
@@ -395,6 +475,10 @@ mod tests {
             (vec![off, ("http.base_url", "https://h/fhir?x")], Some("http.base_url")),
             (vec![off, ("http.base_url", "https:///fhir")], Some("http.base_url")),
             (vec![off, ("http.base_url", "https://h/fhir/")], None),
+            (vec![off, ("validation.exceptions", "http://p|1=warn,http://p?x=1=ignore")], None),
+            (vec![off, ("validation.exceptions", "http://p")], Some("validation.exceptions")),
+            (vec![off, ("validation.exceptions", "=warn")], Some("validation.exceptions")),
+            (vec![off, ("validation.exceptions", "p=maybe")], Some("validation.exceptions")),
             (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
         ];
         for (flags, expected) in cases {

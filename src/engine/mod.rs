@@ -24,7 +24,7 @@ mod reindex;
 mod search;
 mod turns;
 mod update;
-mod validate;
+mod validation;
 mod vread;
 mod write;
 
@@ -48,10 +48,13 @@ pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
-pub use validate::{Validate, ValidateAt, ValidationMode};
+pub use validation::{
+    Claim, Level, Rules, Validate, ValidateAt, ValidationMode, Validators, Wish, WriteOptions,
+};
 pub use write::{WriteOutcome, Written};
 
 use turns::Turns;
+use validation::Validation;
 
 /// What an engine is told about its place.
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ pub struct Settings {
     pub page: PageSize,
     /// How many resources one conditional delete may delete.
     pub max_conditional_delete: u32,
+    /// What writes are held to beyond their form.
+    pub validation: Rules,
 }
 
 /// The FHIR interactions of one server.
@@ -80,6 +85,7 @@ pub struct Engine {
     extractor: Arc<Extractor>,
     definitions: Definitions,
     lookups: Lookups,
+    validation: Validation,
 }
 
 impl Engine {
@@ -108,6 +114,7 @@ impl Engine {
             extractor,
             definitions,
             lookups: Lookups::default(),
+            validation: Validation::default(),
         }
     }
 
@@ -115,6 +122,12 @@ impl Engine {
     #[must_use]
     pub fn with(self, lookups: Lookups) -> Self {
         Self { lookups, ..self }
+    }
+
+    /// The same engine judging content, not the form alone.
+    #[must_use]
+    pub fn judging_by(self, validators: Arc<dyn Validators>) -> Self {
+        Self { validation: Validation::new(validators), ..self }
     }
 
     /// Whether words can be searched.
@@ -201,10 +214,10 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
         cursor: None,
     };
     send(engine.read(identity, caller));
-    send(engine.create(resource(), None, caller));
-    send(engine.update(identity, resource(), &condition, None, caller));
+    send(engine.create(resource(), WriteOptions::default(), caller));
+    send(engine.update(identity, resource(), &condition, WriteOptions::default(), caller));
     let patch = patch::Patch::Json(Value::Null);
-    send(engine.patch(identity, patch, &condition, None, caller));
+    send(engine.patch(identity, patch, &condition, WriteOptions::default(), caller));
     send(engine.delete(identity, &condition, caller));
     send(engine.history(&request, caller));
     send(engine.meta(&of, caller));
@@ -213,10 +226,10 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.bundle(Value::Null, &options, caller));
     let (query, target) = (crate::fhir::query::Query::default(), SearchTarget::System);
     send(engine.search(&target, &query, false, caller));
-    send(engine.create_unless(resource(), &query, None, caller));
-    send(engine.update_by(resource(), &query, &condition, None, caller));
+    send(engine.create_unless(resource(), &query, WriteOptions::default(), caller));
+    send(engine.update_by(resource(), &query, &condition, WriteOptions::default(), caller));
     let (of, patch) = (identity.resource_type, patch::Patch::Json(Value::Null));
-    send(engine.patch_by(of, patch, &query, &condition, None, caller));
+    send(engine.patch_by(of, patch, &query, &condition, WriteOptions::default(), caller));
     send(engine.delete_by(of, &query, &condition, caller));
     send(engine.reindex(&ReindexOf::System, caller));
     send(engine.reindexing(&ReindexOf::System, caller));

@@ -13,7 +13,7 @@ use crate::fhir::{Identity, IssueCode, Resource, ResourceType};
 use crate::store::WriteTx;
 use crate::validate::form::{self, Verdict};
 
-use super::Engine;
+use super::{Engine, Wish};
 use super::write::{WriteOutcome, Written};
 
 /// A Provenance without a target, which will be the version that its write makes.
@@ -76,7 +76,7 @@ impl Engine {
         let permit = permit.derive(Kind::Create, resource_type)?;
         let identity = Identity { resource_type, id: self.ids.logical_id() };
         let value = provenance.about(written.version.versioned_path());
-        let prepared = self.prepare_new(&identity, Resource { resource_type, value })?;
+        let prepared = self.prepare_new(&identity, Resource { resource_type, value }, Wish::default())?;
         let patients = prepared.patients.clone();
         let stored = self.stage_new(&identity, prepared, &permit, tx)?;
         tx.entry(permit.interaction(), stored.disclosed(patients));

@@ -29,10 +29,10 @@ pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<B
     let provenance = provenance::read(&exchange)?;
     let engine = &exchange.server.engine;
     let resource = Resource { resource_type, value };
-    let (provenance, caller) = (provenance.as_ref(), &exchange.caller);
+    let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
     let written = match &criteria {
-        Some(criteria) => engine.create_unless(resource, criteria, provenance, caller).await,
-        None => engine.create(resource, provenance, caller).await,
+        Some(criteria) => engine.create_unless(resource, criteria, options, caller).await,
+        None => engine.create(resource, options, caller).await,
     };
     answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
 }

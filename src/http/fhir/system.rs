@@ -33,6 +33,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let options = BundleOptions {
         capability_statement: Some(metadata::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
+        wish: exchange.preferences.wish(),
         ..Default::default()
     };
     let engine = &exchange.server.engine;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, IssueCode, ResourceType, Severity, Version};
 
-use super::{Engine, refuse_unstorable};
+use crate::engine::{Engine, prepare, refuse_unstorable};
 
 /// What the resource is checked for, beyond its content.
 ///
@@ -139,7 +139,7 @@ impl Engine {
 
     fn findings(&self, asked: &Validate<'_>, value: &Value<'_>) -> Vec<Issue> {
         let resource_type = asked.at.resource_type();
-        if let Err(error) = super::prepare::check_type(resource_type, value) {
+        if let Err(error) = prepare::check_type(resource_type, value) {
             return told(error);
         }
         let mut issues = match self.check(value) {
@@ -165,7 +165,7 @@ impl Engine {
                 new()
             }
             (Some(ValidationMode::Update), ValidateAt::Instance(identity)) => {
-                if let Err(error) = super::prepare::check_identity(identity, value) {
+                if let Err(error) = prepare::check_identity(identity, value) {
                     issues.extend(told(error));
                 }
                 identity.clone()
@@ -179,7 +179,7 @@ impl Engine {
             (Some(ValidationMode::Delete | ValidationMode::Profile) | None, _) => return issues,
         };
         let storable = refuse_unstorable(resource_type);
-        if let Err(error) = storable.and_then(|()| self.prepare(&identity, value.clone())) {
+        if let Err(error) = storable.and_then(|()| self.split(&identity, value.clone())) {
             issues.extend(told(error));
         }
         issues
