@@ -18,3 +18,4 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod validation;

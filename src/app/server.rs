@@ -33,6 +33,7 @@ use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
 use super::telemetry;
 use super::terminology::Keeper;
+use super::validation;
 
 /// Connections of the listener for health and metrics.
 const ADMIN_CONNECTIONS: u32 = 64;
@@ -89,6 +90,8 @@ impl Server {
             full_text: words.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
+        let judging = validation::judging(engine, keeper.clone()).await;
+        let (engine, judges) = judging.map_err(|error| StartError::Store(root_cause(&error)))?;
         let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
@@ -105,7 +108,8 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
+        let about = follow::About { keeper, judges: Some(judges) };
+        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
         let upkeep = vec![
             spawn(keep_partitions(store.clone())),
             spawn(follower.run()),
@@ -265,6 +269,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         max_bundle_entries: config.http.max_bundle_entries,
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
+        validation: validation::rules(&config.validation),
     };
     Ok(Engine::new(store, spec, extractor, clock, ids, settings))
 }

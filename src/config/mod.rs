@@ -9,6 +9,7 @@
 
 mod setting;
 mod source;
+mod validation;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
+pub use validation::{ProfilePolicy, ValidationLevel};
 
 use Preset::{Flag, List, Number, Secret, Text, Unset};
 
@@ -97,30 +99,6 @@ pub enum References {
     Enforced,
     /// They are stored as they are.
     Off,
-}
-
-/// How much is checked of what is written.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum ValidationLevel {
-    /// The form, and what FHIR itself defines.
-    Base,
-    /// The form alone.
-    Off,
-    /// The profiles that a resource claims too.
-    Profiles,
-}
-
-/// What becomes of a resource that breaks a profile it claims.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum ProfilePolicy {
-    /// It is refused.
-    Enforce,
-    /// It is stored.
-    Ignore,
-    /// It is stored, and told about.
-    Warn,
 }
 
 /// How the server makes logical ids.
@@ -379,33 +357,6 @@ impl Config {
             None => format!("http://{bound}/fhir"),
         }
     }
-}
-
-impl Validation {
-    /// The exceptions: canonical and policy of each.
-    ///
-    /// # Errors
-    /// The exception that is none.
-    pub fn policies(&self) -> Result<Vec<(&str, ProfilePolicy)>, String> {
-        let read = |text| {
-            policy(text).ok_or_else(|| {
-                format!("{text:?} is not written CANONICAL=enforce, =warn or =ignore")
-            })
-        };
-        self.exceptions.iter().map(String::as_str).map(read).collect()
-    }
-}
-
-/// `canonical=policy`
-fn policy(text: &str) -> Option<(&str, ProfilePolicy)> {
-    let (canonical, policy) = text.rsplit_once('=')?;
-    let policy = match policy {
-        "enforce" => ProfilePolicy::Enforce,
-        "ignore" => ProfilePolicy::Ignore,
-        "warn" => ProfilePolicy::Warn,
-        _ => return None,
-    };
-    (!canonical.is_empty()).then_some((canonical, policy))
 }
 
 impl Database {

@@ -45,7 +45,8 @@ impl Engine {
         let identity = Identity { resource_type, id: self.ids.logical_id() };
         self.validation.ready().await?;
         let criteria = self.criteria(resource_type, criteria).await;
-        let ready = criteria.and_then(|read| Ok((read, self.prepare_new(&identity, resource, options.wish)?)));
+        let ready = criteria
+            .and_then(|read| Ok((read, self.prepare_new(&identity, resource, options.wish)?)));
         let (criteria, prepared) = match ready {
             Ok(ready) => ready,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
@@ -105,7 +106,8 @@ impl Engine {
                 let goal = self.goal(resource_type, found, id.as_ref(), permit, tx).await?;
                 let Goal { identity, current } = goal;
                 check_condition(condition, current.as_ref())?;
-                let prepared = self.prepare(&identity, resource.value.clone(), Kind::Update, options.wish)?;
+                let prepared =
+                    self.prepare(&identity, resource.value.clone(), Kind::Update, options.wish)?;
                 let patients = prepared.patients.clone();
                 let change = Operation::Updated;
                 let written = self.stage_put(&identity, current, prepared, change, permit, tx)?;
@@ -148,8 +150,9 @@ impl Engine {
                 tx.lock(&criteria.locks, permit).await?;
                 let identity = self.find_identity(&criteria, permit, tx).await?;
                 let identity = identity.ok_or_else(|| nothing_matches(resource_type))?;
-                let (written, patients) =
-                    self.stage_patch(&identity, &patch, condition, options.wish, permit, tx).await?;
+                let (written, patients) = self
+                    .stage_patch(&identity, &patch, condition, options.wish, permit, tx)
+                    .await?;
                 self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
@@ -274,11 +277,8 @@ impl Engine {
 
 /// The answer to a create that found what it would have made.
 fn existing(found: Current) -> Unaudited<Written> {
-    let written = Written {
-        outcome: WriteOutcome::Existing,
-        version: found.version,
-        notices: Vec::new(),
-    };
+    let written =
+        Written { outcome: WriteOutcome::Existing, version: found.version, notices: Vec::new() };
     let disclosed = written.disclosed(found.patients);
     Unaudited::new(written, disclosed)
 }

@@ -50,6 +50,7 @@ pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use validation::{
     Claim, Level, Rules, Validate, ValidateAt, ValidationMode, Validators, Wish, WriteOptions,
+    is_definition,
 };
 pub use write::{WriteOutcome, Written};
 

@@ -8,10 +8,10 @@ use crate::fhir::primitive;
 use crate::fhir::{Identity, IssueCode, Operation, ResourceType};
 use crate::store::WriteTx;
 
-use super::{Engine, Wish, WriteOptions};
 use super::condition::Condition;
 use super::patch::{self, Patch};
 use super::write::{Written, check_condition};
+use super::{Engine, Wish, WriteOptions};
 
 impl Engine {
     /// Changes parts of a resource; the result is checked and stored like an update, its Provenance

@@ -123,12 +123,15 @@ impl Engine {
             }
             Action::Update(identity, value) => {
                 let resource = resource(&identity, value);
-                let written = self.update(&identity, resource, &condition, options.of_write(), caller).await?;
+                let written = self
+                    .update(&identity, resource, &condition, options.of_write(), caller)
+                    .await?;
                 Ok(EntryResult::Written(written))
             }
             Action::Patch(identity, value) => {
                 let patch = self.batch_patch(identity.resource_type, &value, caller).await?;
-                let written = self.patch(&identity, patch, &condition, options.of_write(), caller).await?;
+                let written =
+                    self.patch(&identity, patch, &condition, options.of_write(), caller).await?;
                 Ok(EntryResult::Written(written))
             }
             Action::Delete(identity) => {

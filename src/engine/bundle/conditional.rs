@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Caller, Disclosed, Permit, Unaudited};
-use crate::engine::{Engine, Wish};
 use crate::engine::conditional::{Goal, nothing_matches};
 use crate::engine::search::{Criteria, OF_FORM};
+use crate::engine::{Engine, Wish};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;

@@ -100,8 +100,9 @@ impl Engine {
             }
             Task::Patch(identity, patch) => {
                 let permit = derive(Kind::Patch, identity.resource_type)?;
-                let (written, patients) =
-                    self.stage_patch(identity, patch, &work.condition, options.wish, &permit, tx).await?;
+                let (written, patients) = self
+                    .stage_patch(identity, patch, &work.condition, options.wish, &permit, tx)
+                    .await?;
                 Ok(note_written(Kind::Patch, written, patients, tx))
             }
             Task::Delete(identity) => {

@@ -3,6 +3,7 @@
 //! Spec: <https://hl7.org/fhir/R4/resource-operation-validate.html>, rest 6.11 to 6.15
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Permit, Unaudited};
@@ -11,6 +12,10 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, IssueCode, ResourceType, Severity, Version};
 
 use crate::engine::{Engine, prepare, refuse_unstorable};
+use crate::spec::structure::StructureFault;
+use crate::validate::profile::{Options, Validator};
+
+use super::{MANY_NODES, aside, nodes};
 
 /// What the resource is checked for, beyond its content.
 ///
@@ -62,6 +67,8 @@ pub struct Validate<'a> {
     pub mode: Option<ValidationMode>,
     /// Canonicals that the resource has to fit, beside the base and what it claims itself.
     pub profiles: Vec<String>,
+    /// Whether elements that must be supported, and are absent, are told.
+    pub must_support: bool,
     /// The resource; on an instance, what is stored where none is given.
     pub resource: Option<Value<'a>>,
 }
@@ -114,9 +121,11 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Vec<Issue>, Error> {
         let interaction = Kind::Validate.of(asked.at.resource_type());
-        if let Err(error) = asked.check() {
-            return self.gate.denied(interaction, caller, error).await;
-        }
+        let validator = match self.validator_for(&asked).await {
+            Ok(validator) => validator,
+            Err(error) => return self.gate.denied(interaction, caller, error).await,
+        };
+        let judge = Judge { engine: self, asked: &asked, validator: validator.as_deref() };
         let look = async |permit: &Permit<'_>| match asked.stored() {
             Some(identity) => Ok(self.store.current(&identity.id, permit).await?.map(Some)),
             None => Ok(Unaudited::nothing().map(|()| None)),
@@ -124,10 +133,10 @@ impl Engine {
         let stored: Option<Version> = self.gate.run(interaction, caller, look).await?;
         let mut issues = match (&asked.resource, stored) {
             (_, _) if asked.mode == Some(ValidationMode::Delete) => Vec::new(),
-            (Some(value), _) => self.findings(&asked, value),
+            (Some(value), _) => judge.findings(value),
             (None, Some(version)) => {
                 let text = version.to_json();
-                self.findings(&asked, &json::parse(&text).map_err(Error::internal)?)
+                judge.findings(&json::parse(&text).map_err(Error::internal)?)
             }
             (None, None) => return Err(Error::internal("there is nothing to validate")),
         };
@@ -137,25 +146,58 @@ impl Engine {
         Ok(issues)
     }
 
-    fn findings(&self, asked: &Validate<'_>, value: &Value<'_>) -> Vec<Issue> {
-        let resource_type = asked.at.resource_type();
-        if let Err(error) = prepare::check_type(resource_type, value) {
+    /// The validator by what is stored at this moment, once the question is found to have an answer.
+    async fn validator_for(&self, asked: &Validate<'_>) -> Result<Option<Arc<Validator>>, Error> {
+        asked.check()?;
+        let Some(validators) = &self.validation.validators else { return Ok(None) };
+        let validator = validators.current().await?;
+        for profile in &asked.profiles {
+            validator.check_profile(profile).map_err(|fault| {
+                let code = match fault {
+                    StructureFault::Unknown(_) => IssueCode::NotFound,
+                    _ => IssueCode::Invalid,
+                };
+                Error::invalid(code, format!("the profile cannot be used: {fault}"))
+            })?;
+        }
+        Ok(Some(validator))
+    }
+}
+
+/// Who answers a question.
+struct Judge<'e> {
+    engine: &'e Engine,
+    asked: &'e Validate<'e>,
+    validator: Option<&'e Validator>,
+}
+
+impl Judge<'_> {
+    fn findings(&self, value: &Value<'_>) -> Vec<Issue> {
+        if let Err(error) = prepare::check_type(self.asked.at.resource_type(), value) {
             return told(error);
         }
-        let mut issues = match self.check(value) {
+        let mut issues = match self.engine.check(value) {
             Ok(()) => Vec::new(),
             Err(Error::Unprocessable(issues)) => issues,
             // What has no form has no content that could be judged.
             Err(error) => return told(error),
         };
-        issues.extend(self.findings_of_mode(asked, value));
+        if let Some(validator) = self.validator {
+            let profiles: Vec<&str> = self.asked.profiles.iter().map(String::as_str).collect();
+            let options = Options { must_support: self.asked.must_support, ..Options::default() };
+            let size = nodes(value, MANY_NODES);
+            issues.extend(aside(size, || validator.validate(value, &profiles, &options)));
+        }
+        issues.extend(self.findings_of_mode(value));
+        issues.sort_by_key(|issue| issue.severity);
         issues
     }
 
     /// What stands in the way of the interaction that the mode names.
-    fn findings_of_mode(&self, asked: &Validate<'_>, value: &Value<'_>) -> Vec<Issue> {
+    fn findings_of_mode(&self, value: &Value<'_>) -> Vec<Issue> {
+        let (engine, asked) = (self.engine, self.asked);
         let resource_type = asked.at.resource_type();
-        let new = || Identity { resource_type, id: self.ids.logical_id() };
+        let new = || Identity { resource_type, id: engine.ids.logical_id() };
         let mut issues = Vec::new();
         let identity = match (asked.mode, &asked.at) {
             (Some(ValidationMode::Create), _) => {
@@ -179,7 +221,7 @@ impl Engine {
             (Some(ValidationMode::Delete | ValidationMode::Profile) | None, _) => return issues,
         };
         let storable = refuse_unstorable(resource_type);
-        if let Err(error) = storable.and_then(|()| self.split(&identity, value.clone())) {
+        if let Err(error) = storable.and_then(|()| engine.split(&identity, value.clone())) {
             issues.extend(told(error));
         }
         issues

@@ -16,7 +16,7 @@ use crate::http::negotiation;
 use crate::http::outcome::{Failure, outcome};
 
 /// What may stand in the query.
-const PARAMETERS: [&str; 2] = ["mode", "profile"];
+const PARAMETERS: [&str; 3] = ["mode", "mustSupport", "profile"];
 
 /// `POST [type]/$validate`, `POST [type]/[id]/$validate`
 pub(in crate::http) async fn sent(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -51,9 +51,10 @@ fn asked<'a>(exchange: &Exchange, body: Option<Value<'a>>) -> Result<Validate<'a
         Some(_) => ValidateAt::Instance(exchange.identity()?),
         None => ValidateAt::Type(exchange.resource_type()?),
     };
-    let mode = parameters.mode.map(|text| text.parse()).transpose()?;
+    let mode = parameters.mode.as_deref().map(str::parse).transpose()?;
+    let must_support = parameters.must_support()?;
     let profiles = parameters.profile.into_iter().collect();
-    Ok(Validate { at, mode, profiles, resource })
+    Ok(Validate { at, mode, profiles, must_support, resource })
 }
 
 fn answer(
@@ -71,12 +72,26 @@ fn answer(
 struct Parameters {
     mode: Option<String>,
     profile: Option<String>,
+    must_support: Option<String>,
 }
 
 impl Parameters {
     fn of_query(query: &Query) -> Result<Self, Error> {
         let text = |name| Ok::<_, Error>(query.once(name)?.map(str::to_owned));
-        Ok(Self { mode: text("mode")?, profile: text("profile")? })
+        let (mode, profile) = (text("mode")?, text("profile")?);
+        Ok(Self { mode, profile, must_support: text("mustSupport")? })
+    }
+
+    /// Whether absent elements that must be supported are to be told: no parameter of FHIR's.
+    fn must_support(&self) -> Result<bool, Error> {
+        match self.must_support.as_deref() {
+            Some("true") => Ok(true),
+            None | Some("false") => Ok(false),
+            Some(other) => {
+                let text = format!("mustSupport is true or false, not {other:?}");
+                Err(Error::invalid(IssueCode::Value, text))
+            }
+        }
     }
 
     /// Takes what a Parameters resource has, and gives the resource in it.
@@ -101,6 +116,7 @@ impl Parameters {
             let name = one.str_at("name").unwrap_or_default().to_owned();
             let slot = match &*name {
                 "mode" => &mut self.mode,
+                "mustSupport" => &mut self.must_support,
                 "profile" => &mut self.profile,
                 "resource" => {
                     let Value::Object(mut one) = one else { continue };
@@ -125,8 +141,11 @@ impl Parameters {
     }
 }
 
-/// A parameter's value, under whichever name of a text it stands.
+/// A parameter's value, under whichever name it stands.
 fn text(parameter: &Value<'_>) -> Option<String> {
+    if let Some(flag) = parameter.get("valueBoolean").and_then(Value::as_bool) {
+        return Some(flag.to_string());
+    }
     let kinds = ["valueCode", "valueUri", "valueCanonical", "valueString", "valueUrl"];
     kinds.iter().find_map(|kind| parameter.str_at(kind)).map(str::to_owned)
 }
@@ -150,7 +169,7 @@ mod tests {
         let mut parameters = Parameters::default();
         let value = parse(text.as_bytes()).expect(text);
         let resource = parameters.take(value, is_strict).map_err(|error| error.to_string())?;
-        let Parameters { mode, profile } = parameters;
+        let Parameters { mode, profile, .. } = parameters;
         let texts = format!("{} {}", mode.unwrap_or_default(), profile.unwrap_or_default());
         Ok((texts, resource.map(|resource| resource.to_text())))
     }
