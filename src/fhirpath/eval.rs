@@ -50,8 +50,13 @@ pub(super) struct Evaluator<'e, 'v> {
 }
 
 impl<'e, 'v> Evaluator<'e, 'v> {
-    pub(super) fn new(environment: &'e Environment<'v>, context: Item<'v>) -> Self {
-        Self { environment, context, steps: environment.budget, pending: Vec::new() }
+    pub(super) fn new(environment: &'e Environment<'v>, context: Item<'v>, steps: u64) -> Self {
+        Self { environment, context, steps, pending: Vec::new() }
+    }
+
+    /// The steps that are left.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
     }
 
     pub(super) fn run(&mut self, tree: &'v Tree) -> Outcome<Vec<Item<'v>>> {
