@@ -13,6 +13,7 @@ pub mod operation;
 pub mod package;
 pub mod schema;
 pub mod search_parameter;
+pub mod structure;
 pub mod terminology;
 
 use thiserror::Error;

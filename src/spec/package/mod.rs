@@ -28,3 +28,4 @@ mod structure;
 
 pub use build::{PackageError, build};
 pub use pack::{Content, Dependency, Pack, PackError, Records, Section};
+pub(super) use structure::reduced as reduced_structure;

@@ -20,8 +20,8 @@ const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
 /// Records have the element names of the resource they come from, prose left out.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Section {
-    /// The invariants that structures name by their line: `key`, `severity`, `expression`, and
-    /// `bestPractice` where it is one.
+    /// The invariants that structures name by their line: `key`, `severity`, `human`, `expression`,
+    /// and `bestPractice` where it is one.
     Invariants,
     /// StructureDefinitions of types: primitives, data types and resources.
     ///
@@ -257,8 +257,7 @@ pub struct Records {
 impl Records {
     /// The records in order, each parsed when it is asked for.
     pub fn iter(&self) -> impl Iterator<Item = Result<Value<'_>, PackError>> {
-        let lines = self.text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.enumerate().map(|(at, line)| {
+        self.lines().enumerate().map(|(at, line)| {
             let section = self.section;
             json::parse_with(line, LIMITS).map_err(|source| PackError::Record {
                 section,
@@ -266,6 +265,11 @@ impl Records {
                 source,
             })
         })
+    }
+
+    /// The texts of the records in order.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
     }
 }
 

@@ -34,6 +34,11 @@ pub(super) fn reduce<'a>(definition: &Object<'a>) -> Object<'a> {
     kept
 }
 
+/// A StructureDefinition as a record of a pack would have it, its invariants written out.
+pub(in crate::spec) fn reduced<'a>(definition: &Value<'a>) -> Option<Value<'a>> {
+    definition.as_object().map(|definition| Value::Object(reduce(definition)))
+}
+
 fn element<'a>(definition: &Object<'a>) -> Object<'a> {
     let mut kept = keep(definition, &shape::ELEMENT);
     // Only ids of slices say more than the path.
