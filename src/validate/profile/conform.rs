@@ -42,7 +42,7 @@ impl<'w> Walk<'w> {
         if self.is_over() || !self.pay(1, place) {
             return;
         }
-        let outer = self.enter(node, place);
+        let outer = self.enter(node);
         self.checks(&rules.checks, node, place, by);
         let object = node.value.as_object().or_else(|| node.sibling?.as_object());
         for child in &rules.children {
@@ -63,9 +63,7 @@ impl<'w> Walk<'w> {
     ) {
         let mut found = Vec::new();
         if let Some(object) = object {
-            for key in &child.keys {
-                self.repetitions(object, key, &mut found);
-            }
+            self.found(child, object, &mut found);
         }
         let at = place.child(&child.name);
         self.amount(found.len(), (child.min, child.max), &at, by);
@@ -80,6 +78,24 @@ impl<'w> Walk<'w> {
         }
         if let Some(slicing) = &child.slicing {
             self.slices(slicing, &found, &at, by);
+        }
+    }
+
+    /// Appends the values of an element.
+    fn found(&self, child: &Child, object: &'w Object<'w>, out: &mut Vec<Repetition<'w>>) {
+        if let [key] = child.keys.as_slice() {
+            self.repetitions(object, key, out);
+            return;
+        }
+        // A choice has up to fifty properties, of which one is there.
+        for (name, _) in object.iter() {
+            let plain = name.strip_prefix('_').unwrap_or(name);
+            if plain.starts_with(&*child.name)
+                && let Some(key) = child.keys.iter().find(|key| *key.plain == *plain)
+                && (plain.len() == name.len() || !object.contains(plain))
+            {
+                self.repetitions(object, key, out);
+            }
         }
     }
 

@@ -46,7 +46,7 @@ impl<'w> Walk<'w> {
     }
 
     fn resource(&mut self, node: &Node<'w>, profiles: &[&str], place: &Place<'_>) {
-        let scope = self.enter(node, place);
+        let scope = self.enter(node);
         let entries = self.entries.clone();
         if self.name(node.type_id) == "Bundle" {
             self.entries = Some(Arc::new(Entries::new(node.value)));

@@ -145,6 +145,11 @@ impl Validator {
         }
     }
 
+    /// The types it goes by.
+    pub fn spec(&self) -> &Arc<Spec> {
+        &self.spec
+    }
+
     /// The structures it goes by.
     pub fn library(&self) -> &Arc<Library> {
         &self.library

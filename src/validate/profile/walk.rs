@@ -183,14 +183,14 @@ impl<'w> Walk<'w> {
             return;
         }
         self.nested += 1;
-        let outer = self.enter(node, place);
+        let outer = self.enter(node);
         self.conform(&profile.rules, node, place, by);
         self.scope = outer;
         self.nested -= 1;
     }
 
     /// Takes the scope of a resource, and gives the one before; other elements leave it as it is.
-    pub(super) fn enter(&mut self, node: &Node<'w>, place: &Place<'_>) -> Scope<'w> {
+    pub(super) fn enter(&mut self, node: &Node<'w>) -> Scope<'w> {
         let outer = self.scope;
         let value = node.value;
         if self.schema.get(node.type_id).kind != TypeKind::Resource
@@ -199,7 +199,8 @@ impl<'w> Walk<'w> {
             return outer;
         }
         let entry = self.entries.as_ref().and_then(|entries| entries.full_url(value));
-        self.scope = if place.name() == "contained" {
+        let contained = outer.root.items_at("contained").as_ptr_range();
+        self.scope = if contained.contains(&std::ptr::from_ref(value)) {
             Scope { resource: value, ..outer }
         } else {
             Scope { resource: value, root: value, full_url: entry }

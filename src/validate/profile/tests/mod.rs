@@ -109,15 +109,28 @@ fn claims_are_enforced_warned_about_or_ignored() {
         "Patient",
         r#"{"id":"Patient.active","path":"Patient.active","min":1,"max":"1","type":[{"code":"boolean"}]}"#,
     )]);
-    let document =
-        value(r#"{"resourceType":"Patient","meta":{"profile":["http://x.org/p","http://x.org/q"]}}"#);
+    let document = value(
+        r#"{"resourceType":"Patient","meta":{"profile":["http://x.org/p","http://x.org/q"]}}"#,
+    );
     let missing = "required Patient.active: required, but missing (http://x.org/p|1)";
     let unknown = "not-found Patient.meta.profile[1]: the profile is not checked: \
                    the definition http://x.org/q is not known";
     for (claim, severity, expected) in [
-        (Claim::Enforce, Severity::Warning, vec![format!("error {missing}"), format!("warning {unknown}")]),
-        (Claim::Enforce, Severity::Error, vec![format!("error {missing}"), format!("error {unknown}")]),
-        (Claim::Warn, Severity::Warning, vec![format!("warning {missing}"), format!("warning {unknown}")]),
+        (
+            Claim::Enforce,
+            Severity::Warning,
+            vec![format!("error {missing}"), format!("warning {unknown}")],
+        ),
+        (
+            Claim::Enforce,
+            Severity::Error,
+            vec![format!("error {missing}"), format!("error {unknown}")],
+        ),
+        (
+            Claim::Warn,
+            Severity::Warning,
+            vec![format!("warning {missing}"), format!("warning {unknown}")],
+        ),
         (Claim::Ignore, Severity::Error, vec![]),
     ] {
         let claims = move |_: &str| claim;

@@ -63,7 +63,9 @@ fn types_and_their_profiles_are_narrowed() {
         (
             TYPES,
             r#","valueBoolean":true"#,
-            &["error structure Observation.value: must be Quantity, string, not boolean (http://x.org/p|1)"],
+            &[
+                "error structure Observation.value: must be Quantity, string, not boolean (http://x.org/p|1)",
+            ],
         ),
         (
             TYPES,
@@ -89,7 +91,9 @@ fn values_are_fixed_patterned_and_bounded() {
         (
             FIXED,
             r#","valueQuantity":{"unit":"g","value":1.5,"code":"g","system":"urn:x"}"#,
-            &[r#"error value Observation.value: the value must be {"value":1.50,"unit":"g"} (http://x.org/p|1)"#],
+            &[
+                r#"error value Observation.value: the value must be {"value":1.50,"unit":"g"} (http://x.org/p|1)"#,
+            ],
         ),
         (PATTERN, "", &[]),
         (BOUNDS, r#","valueInteger":2"#, &[]),
@@ -107,7 +111,9 @@ fn values_are_fixed_patterned_and_bounded() {
         (
             LONG,
             r#","valueString":"abcd""#,
-            &["error too-long Observation.value: at most 3 characters are allowed (http://x.org/p|1)"],
+            &[
+                "error too-long Observation.value: at most 3 characters are allowed (http://x.org/p|1)",
+            ],
         ),
     ]);
     let found = errors(
@@ -157,7 +163,10 @@ fn a_max_value_set_is_not_left_whatever_the_strength() {
     let found = errors("Patient", element, r#"{"resourceType":"Patient","language":"wrong"}"#);
     let of_profile = found.iter().filter(|line| line.contains("x.org")).count();
     assert_eq!(of_profile, 1, "{found:?}");
-    assert!(found[0].starts_with("error code-invalid Patient.language: wrong is not in"), "{found:?}");
+    assert!(
+        found[0].starts_with("error code-invalid Patient.language: wrong is not in"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -175,14 +184,26 @@ fn invariants_have_their_key_and_severity() {
         found
     };
     for (severity, expression, expected) in [
-        ("error", "text.exists()", &["error invariant Patient.name[1]: a rule (x-1) (http://x.org/p|1)"][..]),
-        ("warning", "text.exists()", &["warning invariant Patient.name[1]: a rule (x-1) (http://x.org/p|1)"]),
+        (
+            "error",
+            "text.exists()",
+            &["error invariant Patient.name[1]: a rule (x-1) (http://x.org/p|1)"][..],
+        ),
+        (
+            "warning",
+            "text.exists()",
+            &["warning invariant Patient.name[1]: a rule (x-1) (http://x.org/p|1)"],
+        ),
         ("error", "text.exists() or family.exists()", &[]),
         ("error", "%resource.name.count() = 2", &[]),
-        ("error", "text.nothing() = 1", &[
-            "warning not-supported Patient.name[0]: the rule x-1 cannot be checked: the function nothing() is not supported at column 6 (http://x.org/p|1)",
-            "warning not-supported Patient.name[1]: the rule x-1 cannot be checked: the function nothing() is not supported at column 6 (http://x.org/p|1)",
-        ]),
+        (
+            "error",
+            "text.nothing() = 1",
+            &[
+                "warning not-supported Patient.name[0]: the rule x-1 cannot be checked: the function nothing() is not supported at column 6 (http://x.org/p|1)",
+                "warning not-supported Patient.name[1]: the rule x-1 cannot be checked: the function nothing() is not supported at column 6 (http://x.org/p|1)",
+            ],
+        ),
         ("error", "conformsTo('http://hl7.org/fhir/StructureDefinition/HumanName')", &[]),
         ("error", "%resource.conformsTo('http://hl7.org/fhir/StructureDefinition/bp').not()", &[]),
     ] {
@@ -204,13 +225,23 @@ fn references_lead_to_the_right_types_and_profiles() {
         (SUBJECT, r#","subject":{"reference":"http://a.org/Group/1"}"#, &[wrong]),
         (SUBJECT, r#","subject":{"reference":"urn:uuid:1","type":"Group"}"#, &[wrong]),
         (SUBJECT, r#","subject":{"reference":"urn:uuid:1"}"#, &[]),
-        (SUBJECT, r##","contained":[{"resourceType":"Group","id":"g","type":"person","actual":true}],"subject":{"reference":"#g"}"##, &[wrong]),
-        (OWN, r##","contained":[{"resourceType":"Patient","id":"g","name":[{"text":"x"}]}],"subject":{"reference":"#g"}"##, &[]),
+        (
+            SUBJECT,
+            r##","contained":[{"resourceType":"Group","id":"g","type":"person","actual":true}],"subject":{"reference":"#g"}"##,
+            &[wrong],
+        ),
+        (
+            OWN,
+            r##","contained":[{"resourceType":"Patient","id":"g","name":[{"text":"x"}]}],"subject":{"reference":"#g"}"##,
+            &[],
+        ),
         (
             OWN,
             r##","contained":[{"resourceType":"Patient","id":"g"}],"subject":{"reference":"#g"}"##,
-            &["error structure Observation.subject: the target conforms to none of http://x.org/named|1: \
-               target.name: required, but missing (http://x.org/named|1) (http://x.org/p|1)"],
+            &[
+                "error structure Observation.subject: the target conforms to none of http://x.org/named|1: \
+               target.name: required, but missing (http://x.org/named|1) (http://x.org/p|1)",
+            ],
         ),
         (OWN, r#","subject":{"reference":"Patient/1"}"#, &[]),
     ] {
@@ -234,6 +265,7 @@ fn profiles_that_lead_to_themselves_end() {
     assert_lines(&errors("Organization", part_of, document), &[], "a circle of references");
     let whole = r#"{"id":"Organization.contact","path":"Organization.contact","min":0,"max":"*","type":[{"code":"BackboneElement"}],
         "constraint":[{"key":"x-1","severity":"error","human":"h","expression":"%resource.conformsTo('http://x.org/p')"}]}"#;
-    let document = r#"{"resourceType":"Organization","name":"a","contact":[{"name":{"text":"x"}}]}"#;
+    let document =
+        r#"{"resourceType":"Organization","name":"a","contact":[{"name":{"text":"x"}}]}"#;
     assert_lines(&errors("Organization", whole, document), &[], "a circle of questions");
 }
