@@ -14,6 +14,7 @@ mod random;
 mod search;
 mod target;
 mod tree;
+mod validate;
 mod watch;
 mod worker;
 

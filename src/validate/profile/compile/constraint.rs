@@ -1,0 +1,92 @@
+//! Invariants: each distinct one is read once, however many elements it is on.
+//!
+//! Spec: <https://hl7.org/fhir/R4/conformance-rules.html#constraints>
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::fhirpath::Expression;
+use crate::spec::structure::{Invariant, Severity};
+
+use super::super::rules::Constraint;
+
+/// The invariants that form validation decides by itself: they say the same on each element, and a
+/// profile that repeats them cannot change them.
+const OF_FORM: [&str; 20] = [
+    "bdl-1", "bdl-10", "bdl-11", "bdl-12", "bdl-2", "bdl-3", "bdl-4", "bdl-5", "bdl-7", "bdl-8",
+    "bdl-9", "dom-2", "dom-3", "dom-4", "dom-5", "ele-1", "ext-1", "ref-1", "txt-1", "txt-2",
+];
+
+/// A key that other types use too: here the one of Parameters.
+const PARAMETERS: &str = "(part.exists() and value.empty() and resource.empty()) or \
+                          (part.empty() and (value.exists() xor resource.exists()))";
+
+/// Whether form validation decides the invariant.
+pub(super) fn is_of_form(invariant: &Invariant) -> bool {
+    let key = &*invariant.key;
+    OF_FORM.contains(&key)
+        || (key == "inv-1" && invariant.expression.as_deref() == Some(PARAMETERS))
+}
+
+/// All invariants that were read, by key and expression.
+#[derive(Debug, Default)]
+pub(in super::super) struct Constraints(RwLock<HashMap<String, Arc<Constraint>>>);
+
+impl Constraints {
+    /// The invariant, read.
+    pub(super) fn of(&self, invariant: &Invariant) -> Arc<Constraint> {
+        let Invariant { key, severity, human, expression, .. } = invariant;
+        let text = expression.as_deref();
+        self.remembered(&format!("{key}\n{}", text.unwrap_or_default()), || Constraint {
+            key: key.clone(),
+            human: human.clone(),
+            is_error: *severity == Severity::Error,
+            expression: match text {
+                Some(text) => Expression::parse(text).map_err(|fault| fault.to_string()),
+                None => Err("it is for people only".to_owned()),
+            },
+        })
+    }
+
+    /// A condition without a name.
+    pub(super) fn plain(&self, text: &str) -> Arc<Constraint> {
+        self.remembered(text, || Constraint {
+            key: Box::default(),
+            human: text.into(),
+            is_error: true,
+            expression: Expression::parse(text).map_err(|fault| fault.to_string()),
+        })
+    }
+
+    /// The condition that the whole text matches a regular expression.
+    pub(super) fn regex(&self, regex: &str) -> Arc<Constraint> {
+        let mut text = String::from("$this.toString().matches('^(?:");
+        for letter in regex.chars() {
+            match letter {
+                '\'' | '\\' => text.extend(['\\', letter]),
+                _ if letter.is_control() => {
+                    // A string of digits never fails to be written.
+                    let _ = write!(text, "\\u{:04x}", u32::from(letter));
+                }
+                _ => text.push(letter),
+            }
+        }
+        text.push_str(")$')");
+        self.remembered(&text, || Constraint {
+            key: Box::default(),
+            human: format!("the text matches {regex}").into(),
+            is_error: true,
+            expression: Expression::parse(&text).map_err(|fault| fault.to_string()),
+        })
+    }
+
+    fn remembered(&self, name: &str, read: impl FnOnce() -> Constraint) -> Arc<Constraint> {
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(known);
+        }
+        let constraint = Arc::new(read());
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(name.to_owned()).or_insert(constraint))
+    }
+}
