@@ -106,6 +106,11 @@ pub fn rules(settings: &config::Validation) -> Rules {
         ProfilePolicy::Ignore => Claim::Ignore,
         ProfilePolicy::Warn => Claim::Warn,
     };
+    let severity = |policy| match policy {
+        ProfilePolicy::Enforce => Severity::Error,
+        ProfilePolicy::Ignore => Severity::Information,
+        ProfilePolicy::Warn => Severity::Warning,
+    };
     // What is no policy was refused when the settings were checked.
     let exceptions = settings.policies().unwrap_or_default();
     let exceptions =
@@ -117,11 +122,8 @@ pub fn rules(settings: &config::Validation) -> Rules {
         clients_may_lower: settings.clients_may_lower,
         claims: claim(settings.profiles),
         exceptions: exceptions.collect(),
-        unknown_claim: match settings.unknown_profiles {
-            ProfilePolicy::Enforce => Severity::Error,
-            ProfilePolicy::Ignore => Severity::Information,
-            ProfilePolicy::Warn => Severity::Warning,
-        },
+        unknown_claim: severity(settings.unknown_profiles),
+        implicit_rules: severity(settings.implicit_rules),
     }
 }
 

@@ -236,6 +236,8 @@ configuration! {
         exceptions: Vec<String> = List,
         /// The same for a profile that is not known here.
         unknown_profiles: ProfilePolicy = Text("warn"),
+        /// The same for `implicitRules`, of which this server knows none.
+        implicit_rules: ProfilePolicy = Text("warn"),
     }
 
     /// Who may call.

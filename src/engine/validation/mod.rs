@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::Value;
-use crate::fhir::{Issue, ResourceType, Severity};
+use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
 use crate::validate::profile::{Options, Validator};
 
 use super::Engine;
@@ -67,6 +67,8 @@ pub struct Rules {
     pub exceptions: HashMap<String, Claim>,
     /// How bad it is to claim a profile that is not known.
     pub unknown_claim: Severity,
+    /// How bad it is to ask for rules that are not known.
+    pub implicit_rules: Severity,
 }
 
 /// What a client wants of the checks of its write (`Prefer`).
@@ -186,15 +188,18 @@ impl Engine {
             Level::Profiles => rules.claim(canonical),
             Level::Base | Level::Off => Claim::Ignore,
         };
+        let least = if wish.notices { Severity::Information } else { Severity::Error };
         let options = Options {
             claims: &claims,
-            least: if wish.notices { Severity::Information } else { Severity::Error },
+            least,
             must_support: false,
             unknown_claim: rules.unknown_claim,
         };
         let validator = validators.loaded();
         let mut issues =
             aside(nodes(value, MANY_NODES), || validator.validate(value, &[], &options));
+        let implicit = implicit_rules(value, rules.implicit_rules);
+        issues.extend(implicit.filter(|issue| issue.severity <= least));
         if !issues.iter().any(|issue| issue.severity <= Severity::Error) {
             return Ok(issues);
         }
@@ -206,6 +211,14 @@ impl Engine {
 /// Whether resources of this type have a say in what others must be.
 pub fn is_definition(resource_type: ResourceType) -> bool {
     matches!(resource_type.as_str(), "CodeSystem" | "StructureDefinition" | "ValueSet")
+}
+
+/// Rules that are to be known before anything is understood: this server knows none.
+fn implicit_rules(value: &Value<'_>, severity: Severity) -> Option<Issue> {
+    let (rules, resource_type) = (value.str_at("implicitRules")?, value.str_at("resourceType")?);
+    let text = format!("the rules {rules:?} are not known: what they change is not understood");
+    let place = format!("{resource_type}.implicitRules");
+    Some(Issue { severity, ..Issue::error_at(IssueCode::NotSupported, text, place) })
 }
 
 /// From here on, documents are judged where others need not wait for it.
@@ -249,6 +262,7 @@ mod tests {
             claims: Claim::Enforce,
             exceptions: exceptions.map(|(url, claim)| (url.to_owned(), claim)).into(),
             unknown_claim: Severity::Warning,
+            implicit_rules: Severity::Warning,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::engine::{Engine, prepare, refuse_unstorable};
 use crate::spec::structure::StructureFault;
 use crate::validate::profile::{Options, Validator};
 
-use super::{MANY_NODES, aside, nodes};
+use super::{MANY_NODES, aside, implicit_rules, nodes};
 
 /// What the resource is checked for, beyond its content.
 ///
@@ -188,6 +188,8 @@ impl Judge<'_> {
             let size = nodes(value, MANY_NODES);
             issues.extend(aside(size, || validator.validate(value, &profiles, &options)));
         }
+        let severity = self.engine.settings.validation.implicit_rules;
+        issues.extend(implicit_rules(value, severity));
         issues.extend(self.findings_of_mode(value));
         issues.sort_by_key(|issue| issue.severity);
         issues

@@ -41,8 +41,7 @@ impl Bench {
         let spec = Arc::new(Spec::r4().unwrap());
         let library = Library::r4();
         let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
-        let plain =
-            Validator::new(spec.clone(), Arc::new(Library::r4()), Arc::new(codes.clone()));
+        let plain = Validator::new(spec.clone(), Arc::new(Library::r4()), Arc::new(codes.clone()));
         Self { spec, library, codes, plain }
     }
 
@@ -98,9 +97,10 @@ fn expected(files: &Files, case: &Value<'_>) -> Option<Vec<String>> {
         }
         None => told.get("outcome")?,
     };
-    let errors = outcome.items_at("issue").iter().filter(|issue| {
-        matches!(issue.str_at("severity"), Some("error" | "fatal"))
-    });
+    let errors = outcome
+        .items_at("issue")
+        .iter()
+        .filter(|issue| matches!(issue.str_at("severity"), Some("error" | "fatal")));
     let text = |issue: &Value<'_>| {
         let text = issue.get("details").and_then(|details| details.str_at("text"));
         text.unwrap_or_default().to_owned()
@@ -204,7 +204,8 @@ fn the_validators_suite_is_agreed_with_or_the_disagreement_is_judged() {
             (None, bad) => {
                 for (how, one) in bad {
                     let (ours, theirs) = (one.ours.first(), one.theirs.first());
-                    let _ = writeln!(surprises, "{name} ({how})\n  we: {ours:?}\n  they: {theirs:?}");
+                    let _ =
+                        writeln!(surprises, "{name} ({how})\n  we: {ours:?}\n  they: {theirs:?}");
                 }
             }
         }
