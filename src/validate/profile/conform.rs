@@ -107,36 +107,33 @@ impl<'w> Walk<'w> {
         place: &Place<'_>,
         by: By<'_>,
     ) {
-        let least = min as usize;
-        let fewer = match (by.slice, min) {
-            (None, 1) => format_args!("required, but missing"),
-            (None, _) => format_args!("at least {min} are required, found are {count}"),
-            (Some(slice), _) => {
-                format_args!("at least {min} of slice {slice} required, found are {count}")
-            }
-        };
-        if count < least {
-            self.findings.add(Severity::Error, IssueCode::Required, place, fewer, by);
+        if count >= min as usize && max.is_none_or(|most| count <= most as usize) {
+            return;
+        }
+        let of = by.slice.map(|slice| format!(" of slice {slice}")).unwrap_or_default();
+        if count < min as usize {
+            let rule = match (by.slice, min) {
+                (None, 1) => "required, but missing".to_owned(),
+                _ => format!("at least {min}{of} are required, found are {count}"),
+            };
+            let code = IssueCode::Required;
+            self.findings.add(Severity::Error, code, place, format_args!("{rule}"), by);
         }
         if let Some(most) = max.filter(|&most| count > most as usize) {
-            let more = match (by.slice, most) {
-                (None, 0) => format_args!("not allowed"),
-                (None, _) => format_args!("at most {most} are allowed, found are {count}"),
-                (Some(slice), _) => {
-                    format_args!("at most {most} of slice {slice} are allowed, found are {count}")
-                }
+            let rule = match (by.slice, most) {
+                (None, 0) => "not allowed".to_owned(),
+                _ => format!("at most {most}{of} are allowed, found are {count}"),
             };
-            self.findings.add(Severity::Error, IssueCode::Structure, place, more, by);
+            let code = IssueCode::Structure;
+            self.findings.add(Severity::Error, code, place, format_args!("{rule}"), by);
         }
     }
 
     /// Says, where it is asked for, that an element is absent that must be supported.
     pub(super) fn unsupported(&mut self, place: &Place<'_>, by: By<'_>) {
         if self.options.must_support {
-            let rule = match by.slice {
-                None => format_args!("must be supported, and is absent"),
-                Some(slice) => format_args!("slice {slice} must be supported, and is absent"),
-            };
+            let of = by.slice.map(|slice| format!("slice {slice} ")).unwrap_or_default();
+            let rule = format_args!("{of}must be supported, and is absent");
             let code = IssueCode::Informational;
             self.findings.add(Severity::Information, code, place, rule, by);
         }

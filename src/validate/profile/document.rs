@@ -83,7 +83,7 @@ impl<'w> Walk<'w> {
                 return;
             }
             let outer = std::mem::replace(&mut self.findings.worst, worst);
-            if worst <= self.options.least || self.findings.wants(Severity::Error) {
+            if self.findings.wants(Severity::Error) {
                 match self.validator.profile(canonical) {
                     Ok(profile) => self.apply(&profile, node, place),
                     Err(fault) => {

@@ -64,9 +64,8 @@ impl Knowledge for Asked<'_> {
         let codings: Vec<(Option<&str>, &str)> = match item {
             Item::Node(node) if node.value.as_object().is_some() => {
                 let listed = node.value.items_at("coding");
-                let of = |coding| Self::coding(coding);
                 match node.value.get("coding") {
-                    Some(_) => listed.iter().filter_map(of).collect(),
+                    Some(_) => listed.iter().filter_map(Self::coding).collect(),
                     None => Self::coding(node.value).into_iter().collect(),
                 }
             }

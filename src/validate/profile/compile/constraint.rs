@@ -50,7 +50,7 @@ impl Constraints {
     }
 
     /// A condition without a name.
-    pub(super) fn plain(&self, text: &str) -> Arc<Constraint> {
+    pub(in super::super) fn plain(&self, text: &str) -> Arc<Constraint> {
         self.remembered(text, || Constraint {
             key: Box::default(),
             human: text.into(),

@@ -47,7 +47,7 @@ const C: &str = r#"{"system":"urn:c"}"#;
 
 #[test]
 fn slices_have_their_own_cardinalities_and_rules() {
-    let none = "error required Patient.identifier: at least 1 of slice a required, found are 0 \
+    let none = "error required Patient.identifier: at least 1 of slice a are required, found are 0 \
                 (slice a of http://x.org/p|1)";
     let many = "error structure Patient.identifier: at most 1 of slice a are allowed, found are 2 \
                 (slice a of http://x.org/p|1)";
@@ -97,7 +97,7 @@ fn what_a_pattern_on_the_slice_says_tells_it_too() {
             "CodeableConcept",
             r#""min":1,"max":"1","patternCodeableConcept":{"coding":[{"code":"MR"}]}"#,
         );
-    let none = "error required Patient.identifier: at least 1 of slice a required, found are 0 \
+    let none = "error required Patient.identifier: at least 1 of slice a are required, found are 0 \
                 (slice a of http://x.org/p|1)";
     for (code, expected) in [("MR", &[][..]), ("DL", &[none])] {
         let given = format!(r#"{{"type":{{"coding":[{{"code":"x"}},{{"code":"{code}"}}]}}}}"#);
@@ -142,7 +142,7 @@ fn slices_are_sliced_again() {
         + &element("b/old", "use", "code", r#""min":1,"max":"1","fixedCode":"old""#);
     let old = r#"{"system":"urn:b","use":"old"}"#;
     let new = r#"{"system":"urn:b","use":"usual"}"#;
-    let none = "error required Patient.identifier: at least 1 of slice b/old required, found are 0 \
+    let none = "error required Patient.identifier: at least 1 of slice b/old are required, found are 0 \
                 (slice b/old of http://x.org/p|1)";
     let stranger = "error structure Patient.identifier[1]: belongs to none of the slices, and no \
                     other is allowed (slice b of http://x.org/p|1)";
