@@ -30,7 +30,7 @@ impl structure::Source for Embedded {
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn judging(
+pub(super) async fn judging(
     engine: Engine,
     terminology: Arc<dyn terminology::Source>,
 ) -> Result<(Engine, Arc<Judges>), Error> {
@@ -95,7 +95,7 @@ fn is_same(validator: &Validator, codes: &Arc<dyn Terminology>) -> bool {
 }
 
 /// What writes are held to, in the engine's words.
-pub fn rules(settings: &config::Validation) -> Rules {
+pub(super) fn rules(settings: &config::Validation) -> Rules {
     let level = |own: Option<ValidationLevel>| match own.unwrap_or(settings.level) {
         ValidationLevel::Base => Level::Base,
         ValidationLevel::Off => Level::Off,

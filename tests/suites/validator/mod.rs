@@ -159,12 +159,17 @@ fn run(bench: &Bench, files: &Files, case: &Value<'_>) -> Vec<(&'static str, Com
     let source = profile.str_at("source").unwrap();
     resources.extend(brought(bench, files, profile, &["supporting"]));
     let url = match files.get(&format!("validator-r4/{source}")) {
-        Some(bytes) => {
-            let definition = bench.read(source, bytes).unwrap();
-            let url = definition.str_at("url").unwrap().to_owned();
-            resources.push(definition);
-            url
-        }
+        Some(bytes) => match bench.read(source, bytes) {
+            Ok(definition) => {
+                let url = definition.str_at("url").unwrap().to_owned();
+                resources.push(definition);
+                url
+            }
+            Err(fault) => {
+                found.push(("profile", Compared { theirs, ours: vec![fault] }));
+                return found;
+            }
+        },
         None => source.to_owned(),
     };
     let validator = bench.with(&resources);
