@@ -24,6 +24,6 @@ pub mod schema;
 pub use canonical::Canonical;
 pub use id::{Identity, LogicalId, VersionId};
 pub use instant::Instant;
-pub use outcome::{Issue, IssueCode, Severity, operation_outcome};
+pub use outcome::{Issue, IssueCode, Severity, operation_outcome, place};
 pub use resource::{Operation, Resource, Version};
 pub use resource_type::ResourceType;

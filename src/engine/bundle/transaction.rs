@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, IssueCode, Resource};
 use crate::store::WriteTx;
+use crate::validate::form::MAX_ISSUES;
 
 use super::conditional::has_criteria;
 use super::entry::{Task, Work};
@@ -82,12 +83,26 @@ impl Engine {
                 links.add(full_url, identity.clone(), new_version(entry, &secret));
             }
         }
-        let prepared = entries.into_iter().zip(identities).map(|(entry, identity)| {
+        let mut work = Vec::with_capacity(entries.len());
+        let mut broken = Vec::new();
+        for (entry, identity) in entries.into_iter().zip(identities) {
             let index = entry.index;
-            let work = self.prepare_entry(entry, identity, &links, options.wish);
-            work.map_err(|error| at_entry(error, index))
-        });
-        let work: Vec<Work> = prepared.collect::<Result<_, Error>>()?;
+            let ready = self.prepare_entry(entry, identity, &links, options.wish);
+            match ready.map_err(|error| at_entry(error, index)) {
+                Ok(ready) => work.push(ready),
+                // Who has to mend several entries hears of all of them.
+                Err(Error::Unprocessable(issues)) => broken.extend(issues),
+                Err(error) if broken.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+            if broken.len() >= MAX_ISSUES {
+                break;
+            }
+        }
+        if !broken.is_empty() {
+            broken.truncate(MAX_ISSUES);
+            return Err(Error::Unprocessable(broken));
+        }
         let waits = work.iter().any(|one| one.mentions(&secret));
         Ok(Plan { work, secret: waits.then_some(secret) })
     }

@@ -101,10 +101,5 @@ pub(in crate::http) fn done(written: &Written) -> Vec<Issue> {
 
 /// An issue that tells of no fault.
 pub(in crate::http) fn information(text: String) -> Issue {
-    Issue {
-        severity: Severity::Information,
-        code: IssueCode::Informational,
-        diagnostics: text,
-        expression: String::new(),
-    }
+    Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) }
 }

@@ -28,7 +28,7 @@ pub(in crate::http) async fn update(mut exchange: Exchange) -> Result<Response<B
     let engine = &exchange.server.engine;
     let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
     let written = engine.update(&identity, resource, &condition, options, caller).await;
-    answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
+    answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }
 
 /// `PUT [type]?criteria`
@@ -46,5 +46,5 @@ pub(in crate::http) async fn conditional(
     let engine = &exchange.server.engine;
     let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
     let written = engine.update_by(resource, &criteria, &condition, options, caller).await;
-    answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
+    answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }

@@ -8,9 +8,10 @@ use axum::http::{Response, StatusCode};
 
 use crate::engine::{Validate, ValidateAt};
 use crate::error::Error;
+use crate::fhir::codec::Format;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
-use crate::fhir::{Issue, IssueCode};
+use crate::fhir::{self, Issue, IssueCode};
 use crate::http::exchange::Exchange;
 use crate::http::negotiation;
 use crate::http::outcome::{Failure, outcome};
@@ -21,29 +22,41 @@ const PARAMETERS: [&str; 3] = ["mode", "mustSupport", "profile"];
 /// `POST [type]/$validate`, `POST [type]/[id]/$validate`
 pub(in crate::http) async fn sent(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let body = exchange.read_body().await?;
-    let value = match body.trim_ascii() {
-        [] => None,
-        _ => Some(exchange.parse(&body, negotiation::body(&exchange.parts.headers)?)?),
-    };
-    let asked = asked(&exchange, value)?;
-    let found = exchange.server.engine.validate(asked, &exchange.caller).await;
+    if body.trim_ascii().is_empty() {
+        return stored(exchange).await;
+    }
+    let format = negotiation::body(&exchange.parts.headers)?;
+    let (asked, root) = asked(&exchange, Some(exchange.parse(&body, format)?))?;
+    let mut found = exchange.server.engine.validate(asked, &exchange.caller).await;
+    if let (Ok(issues), Format::Json) = (&mut found, format) {
+        fhir::place(issues, &body, &root);
+    }
     answer(&exchange, found)
 }
 
 /// `GET [type]/[id]/$validate`
 pub(in crate::http) async fn stored(exchange: Exchange) -> Result<Response<Body>, Failure> {
-    let asked = asked(&exchange, None)?;
+    let (asked, _) = asked(&exchange, None)?;
     let found = exchange.server.engine.validate(asked, &exchange.caller).await;
     answer(&exchange, found)
 }
 
-fn asked<'a>(exchange: &Exchange, body: Option<Value<'a>>) -> Result<Validate<'a>, Failure> {
+/// What is asked, and the expression of the resource inside the body, where it is not all of it.
+fn asked<'a>(
+    exchange: &Exchange,
+    body: Option<Value<'a>>,
+) -> Result<(Validate<'a>, String), Failure> {
     exchange.form()?;
     exchange.check_known(&PARAMETERS)?;
     let mut parameters = Parameters::of_query(&exchange.query)?;
+    let mut root = String::new();
     let resource = match body {
         Some(body) if body.str_at("resourceType") == Some("Parameters") => {
-            parameters.take(body, exchange.is_strict())?
+            let taken = parameters.take(body, exchange.is_strict())?;
+            taken.map(|(place, resource)| {
+                root = place;
+                resource
+            })
         }
         other => other,
     };
@@ -54,7 +67,7 @@ fn asked<'a>(exchange: &Exchange, body: Option<Value<'a>>) -> Result<Validate<'a
     let mode = parameters.mode.as_deref().map(str::parse).transpose()?;
     let must_support = parameters.must_support()?;
     let profiles = parameters.profile.into_iter().collect();
-    Ok(Validate { at, mode, profiles, must_support, resource })
+    Ok((Validate { at, mode, profiles, must_support, resource }, root))
 }
 
 fn answer(
@@ -94,12 +107,12 @@ impl Parameters {
         }
     }
 
-    /// Takes what a Parameters resource has, and gives the resource in it.
+    /// Takes what a Parameters resource has, and gives the resource in it with its expression.
     fn take<'a>(
         &mut self,
         parameters: Value<'a>,
         is_strict: bool,
-    ) -> Result<Option<Value<'a>>, Error> {
+    ) -> Result<Option<(String, Value<'a>)>, Error> {
         let Value::Object(mut parameters) = parameters else { return Ok(None) };
         let list = match parameters.remove("parameter") {
             None => return Ok(None),
@@ -121,7 +134,7 @@ impl Parameters {
                 "resource" => {
                     let Value::Object(mut one) = one else { continue };
                     let given = one.remove("resource").ok_or_else(|| untyped(&name, &place))?;
-                    if resource.replace(given).is_some() {
+                    if resource.replace((format!("{place}.resource"), given)).is_some() {
                         return Err(twice(&name, place));
                     }
                     continue;
@@ -171,7 +184,7 @@ mod tests {
         let resource = parameters.take(value, is_strict).map_err(|error| error.to_string())?;
         let Parameters { mode, profile, .. } = parameters;
         let texts = format!("{} {}", mode.unwrap_or_default(), profile.unwrap_or_default());
-        Ok((texts, resource.map(|resource| resource.to_text())))
+        Ok((texts, resource.map(|(_, resource)| resource.to_text())))
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Findings {
             }
             By { profile: None, .. } => format!("{expression}: {rule}"),
         };
-        let issue = Issue { severity, code, diagnostics, expression };
+        let issue = Issue { severity, code, diagnostics, expression, position: None };
         // Profiles that build on each other say the same.
         if !self.issues.contains(&issue) {
             self.issues.push(issue);
