@@ -46,17 +46,19 @@ impl<'w> Walk<'w> {
             && binding.strength != Strength::Example
             && self.findings.wants(outside)
         {
-            self.bound(value_set, outside, node, place, by);
+            let needs_code = binding.strength == Strength::Required;
+            self.bound((value_set, outside, needs_code), node, place, by);
         }
         if let Some(value_set) = &binding.max_value_set {
-            self.bound(value_set, Severity::Error, node, place, by);
+            let needs_code = binding.strength >= Strength::Extensible;
+            self.bound((value_set, Severity::Error, needs_code), node, place, by);
         }
     }
 
+    /// Checks codes by a value set; one outside is as bad as `outside`.
     fn bound(
         &mut self,
-        value_set: &str,
-        outside: Severity,
+        (value_set, outside, needs_code): (&str, Severity, bool),
         node: &Node<'w>,
         place: &Place<'_>,
         by: By<'_>,
@@ -65,8 +67,8 @@ impl<'w> Walk<'w> {
         match self.membership(value_set, &codes) {
             Membership::Inside => {}
             Membership::NoCode => {
-                // Without a code that fits, an extensible binding is content with a text.
-                if outside == Severity::Error {
+                // Where no code fits, the others are content with a text.
+                if needs_code {
                     let rule = format_args!("a code of {value_set} is required");
                     self.findings.add(outside, IssueCode::CodeInvalid, place, rule, by);
                 }

@@ -49,7 +49,9 @@ impl<'w> Walk<'w> {
             if self.is_over() {
                 break;
             }
-            self.child(child, object, place, by);
+            if !child.is_silent || self.options.must_support {
+                self.child(child, object, place, by);
+            }
         }
         self.scope = outer;
     }

@@ -12,6 +12,19 @@ use super::findings::By;
 use super::rules::Profile;
 use super::walk::Walk;
 
+/// Where R4's own definitions use extensions that say they are for use elsewhere.
+const ERRATA: [(&str, &[&str]); 3] = [
+    ("http://hl7.org/fhir/StructureDefinition/regex", &["ElementDefinition.type"]),
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type",
+        &["ElementDefinition.type"],
+    ),
+    (
+        "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version",
+        &["DomainResource", "ElementDefinition", "CodeSystem.concept"],
+    ),
+];
+
 /// An element that may have extensions, and what it is in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holder<'h, 'w> {
@@ -108,7 +121,10 @@ impl<'w> Walk<'w> {
         place: &Place<'_>,
     ) {
         let by = By { profile: Some(&profile.canonical), slice: None };
+        let url = node.value.str_at("url").unwrap_or_default();
+        let also = ERRATA.iter().find(|(of, _)| *of == url).map_or(&[][..], |(_, also)| also);
         if !profile.context.is_empty()
+            && !also.iter().any(|id| self.is_element(id, holder))
             && !profile.context.iter().any(|context| self.is_context(context, holder, place))
         {
             let rule = format_args!("the extension is not for use here");
@@ -149,9 +165,11 @@ impl<'w> Walk<'w> {
         if path == "Element" {
             return true;
         }
-        if !path.contains('.') {
-            let named = self.schema.by_name(&path);
-            return named.is_some_and(|of| self.schema.is_a(holder.node.type_id, of));
+        // A type, or a group of elements, to which content references lead as well.
+        if let Some(named) = self.schema.by_name(&path)
+            && self.schema.is_a(holder.node.type_id, named)
+        {
+            return true;
         }
         if holder.parent.is_some() {
             let owner = self.name(holder.owner);

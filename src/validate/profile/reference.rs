@@ -21,7 +21,7 @@ use super::walk::Walk;
 #[derive(Debug)]
 pub(super) struct Entries<'w> {
     by_url: HashMap<&'w str, &'w Value<'w>>,
-    /// Those without a `fullUrl`, by type and id.
+    /// By type and id, for entries whose `fullUrl` names no server.
     by_name: HashMap<(&'w str, &'w str), &'w Value<'w>>,
     /// The `fullUrl` of a resource, by its address.
     urls: HashMap<usize, &'w str>,
@@ -36,8 +36,8 @@ impl<'w> Entries<'w> {
             if let Some(url) = entry.str_at("fullUrl") {
                 by_url.entry(url).or_insert(resource);
                 urls.insert(std::ptr::from_ref(resource).addr(), url);
-            } else if let (Some(name), Some(id)) =
-                (resource.str_at("resourceType"), resource.str_at("id"))
+            }
+            if let (Some(name), Some(id)) = (resource.str_at("resourceType"), resource.str_at("id"))
             {
                 by_name.entry((name, id)).or_insert(resource);
             }
@@ -61,10 +61,11 @@ impl<'w> Entries<'w> {
         if id.contains('/') {
             return None;
         }
-        let near = full_url
-            .and_then(server)
-            .and_then(|base| self.by_url.get(format!("{base}/{text}").as_str()));
-        near.or_else(|| self.by_name.get(&(name, id))).copied()
+        match full_url.and_then(server) {
+            Some(base) => self.by_url.get(format!("{base}/{text}").as_str()),
+            None => self.by_name.get(&(name, id)),
+        }
+        .copied()
     }
 }
 
@@ -212,10 +213,10 @@ mod tests {
             ("http://a.org/fhir/Patient/1/_history/2", None, Some("1")),
             ("Patient/1", near, Some("1")),
             ("Patient/1", Some("http://b.org/fhir/Observation/9"), None),
-            ("Patient/1", Some("urn:uuid:9"), None),
+            ("Patient/1", Some("urn:uuid:9"), Some("1")),
             ("urn:uuid:2", near, Some("2")),
             ("Patient/2", near, None),
-            ("Patient/3", near, Some("3")),
+            ("Patient/3", near, None),
             ("Patient/3", None, Some("3")),
             ("Patient/4", near, None),
             ("x", near, None),

@@ -37,9 +37,9 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Whether nothing is asked.
-    pub(super) fn is_empty(&self) -> bool {
-        self.checks.is_empty() && self.children.is_empty()
+    /// Whether nothing is asked but support.
+    pub(super) fn is_silent(&self) -> bool {
+        self.checks.is_empty() && self.children.iter().all(|child| child.is_silent)
     }
 }
 
@@ -116,6 +116,8 @@ pub(super) struct Child {
     pub(super) min: u32,
     pub(super) max: Option<u32>,
     pub(super) is_must_support: bool,
+    /// Whether nothing is asked of it but support: then most walks pass it over.
+    pub(super) is_silent: bool,
     pub(super) rules: Rules,
     pub(super) slicing: Option<Slicing>,
 }
@@ -138,6 +140,19 @@ pub(super) struct Slicing {
     /// Where to look; the tests of a slice are in the same order.
     pub(super) paths: Vec<Vec<Step>>,
     pub(super) slices: Vec<Slice>,
+}
+
+impl Slicing {
+    /// Whether nothing is asked but support.
+    pub(super) fn is_silent(&self) -> bool {
+        let is_silent = |slice: &Slice| {
+            slice.min == 0
+                && slice.max.is_none()
+                && slice.rules.is_silent()
+                && slice.slicing.as_ref().is_none_or(|slicing| slicing.is_silent())
+        };
+        self.rules == SlicingRules::Open && !self.is_ordered && self.slices.iter().all(is_silent)
+    }
 }
 
 /// One group of repetitions.

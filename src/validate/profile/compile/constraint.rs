@@ -22,6 +22,34 @@ const OF_FORM: [&str; 20] = [
 const PARAMETERS: &str = "(part.exists() and value.empty() and resource.empty()) or \
                           (part.empty() and (value.exists() xor resource.exists()))";
 
+/// Expressions of R4 that do not say what their rule says, and what they should be: where the
+/// element is absent they give nothing, and nothing is not true.
+const ERRATA: [(&str, &str, &str); 3] = [
+    (
+        "que-7",
+        "operator = 'exists' implies (answer is Boolean)",
+        "operator = 'exists' implies (answer is boolean)",
+    ),
+    (
+        "ras-2",
+        "probability is decimal implies (probability as decimal) <= 100",
+        "probability.empty() or (probability is decimal implies (probability as decimal) <= 100)",
+    ),
+    (
+        "",
+        "name.matches('[A-Z]([A-Za-z0-9_]){0,254}')",
+        "name.empty() or name.matches('[A-Z]([A-Za-z0-9_]){0,254}')",
+    ),
+];
+
+/// The expression of an invariant, mended where R4's is known to be wrong.
+fn mended<'e>(key: &str, expression: &'e str) -> &'e str {
+    let is_it = |(of, wrong, _): &&(&str, &str, &str)| {
+        *wrong == expression && (of.is_empty() || *of == key)
+    };
+    ERRATA.iter().find(is_it).map_or(expression, |(_, _, right)| right)
+}
+
 /// Whether form validation decides the invariant.
 pub(super) fn is_of_form(invariant: &Invariant) -> bool {
     let key = &*invariant.key;
@@ -37,10 +65,13 @@ impl Constraints {
     /// The invariant, read.
     pub(super) fn of(&self, invariant: &Invariant) -> Arc<Constraint> {
         let Invariant { key, severity, human, expression, .. } = invariant;
-        let text = expression.as_deref();
+        let text = expression.as_deref().map(|text| mended(key, text));
         self.remembered(&format!("{key}\n{}", text.unwrap_or_default()), || Constraint {
             key: key.clone(),
-            human: human.clone(),
+            human: match (&**human, text) {
+                ("", Some(text)) => text.into(),
+                (human, _) => human.into(),
+            },
             is_error: *severity == Severity::Error,
             expression: match text {
                 Some(text) => Expression::parse(text).map_err(|fault| fault.to_string()),

@@ -14,10 +14,11 @@ mod outline;
 
 use std::sync::Arc;
 
+use crate::fhir::json::Value;
 use crate::fhir::schema::{Field, Schema, TypeDef, TypeId, TypeKind};
 use crate::spec::structure::{Element, ElementType, Library, SlicingRules, Strength, Structure};
 
-use super::rules::{Binding, Checks, Child, Key, Profile, Rules, Slice, Slicing, TypeRule};
+use super::rules::{Binding, Checks, Child, Key, Profile, Rules, Slice, Slicing, Test, TypeRule};
 
 pub(super) use base::TypeChecks;
 pub(super) use constraint::Constraints;
@@ -92,21 +93,18 @@ impl Compiler<'_> {
             children: self.children(outline, at, inner, depth + 1),
         };
         let slicing = self.slicing(outline, at, &keys, base, depth);
-        let child = Child {
-            name: field.name.clone(),
-            min: if base.is_some_and(|base| base.min >= element.min) { 0 } else { element.min },
-            max: element.max.filter(|_| base.is_none_or(|base| base.max != element.max)),
-            is_must_support: element.must_support,
-            keys,
-            rules,
-            slicing,
-        };
-        let says_nothing = child.min == 0
-            && child.max.is_none()
-            && !child.is_must_support
-            && child.rules.is_empty()
-            && child.slicing.is_none();
-        (!says_nothing).then_some(child)
+        let min = if base.is_some_and(|base| base.min >= element.min) { 0 } else { element.min };
+        let max = element.max.filter(|_| base.is_none_or(|base| base.max != element.max));
+        let is_silent = min == 0
+            && max.is_none()
+            && rules.is_silent()
+            && slicing.as_ref().is_none_or(Slicing::is_silent);
+        let asks_nothing = rules.children.is_empty() && slicing.is_none();
+        if is_silent && asks_nothing && !element.must_support {
+            return None;
+        }
+        let (name, is_must_support) = (field.name.clone(), element.must_support);
+        Some(Child { name, keys, min, max, is_must_support, is_silent, rules, slicing })
     }
 
     /// The field behind an element's name and the JSON properties that hold it.
@@ -221,17 +219,19 @@ impl Compiler<'_> {
             let inner = self.inner_type(own, keys);
             let known = Known { base, sliced: Some(element) };
             let name = own.slice_name.as_deref().unwrap_or_default();
+            let tests = discriminator::tests(self, &told, outline, slice);
+            let mut checks = self.checks(own, inner, &known);
+            if is_by_url(&tests, own) {
+                checks.types.clear();
+            }
             Some(Slice {
                 name: name.into(),
                 min: own.min,
                 max: own.max,
-                tests: discriminator::tests(self, &told, outline, slice),
+                tests,
                 is_default: name == "@default",
                 is_must_support: own.must_support,
-                rules: Rules {
-                    checks: self.checks(own, inner, &known),
-                    children: self.children(outline, slice, inner, depth + 1),
-                },
+                rules: Rules { checks, children: self.children(outline, slice, inner, depth + 1) },
                 slicing: self.slicing(outline, slice, keys, base, depth + 1).map(Box::new),
             })
         });
@@ -243,6 +243,14 @@ impl Compiler<'_> {
             paths: told.into_iter().map(|told| told.path).collect(),
         })
     }
+}
+
+/// Whether a slice is of the extensions whose definition its profile is: each extension is judged by
+/// its definition wherever it stands, so that need not be done again.
+fn is_by_url(tests: &[Test], slice: &Element) -> bool {
+    let ([test], [of]) = (tests, slice.types.as_slice()) else { return false };
+    let url = test.fixed.as_ref().and_then(Value::as_str);
+    &*of.code == "Extension" && matches!(of.profiles.as_slice(), [only] if url == Some(only))
 }
 
 fn same_types(left: &[ElementType], right: &[ElementType]) -> bool {

@@ -121,3 +121,39 @@ fn the_work_is_bounded_by_the_size_of_the_document() {
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
     assert_eq!(found, Vec::<String>::new());
 }
+
+#[test]
+fn errata_of_the_base_are_mended() {
+    for (document, key, is_broken) in [
+        (
+            r#"{"resourceType":"RiskAssessment","status":"final","subject":{"display":"s"},"prediction":[{"outcome":{"text":"o"}}]}"#,
+            "ras-2",
+            false,
+        ),
+        (
+            r#"{"resourceType":"RiskAssessment","status":"final","subject":{"display":"s"},"prediction":[{"probabilityDecimal":101}]}"#,
+            "ras-2",
+            true,
+        ),
+        (
+            r#"{"resourceType":"Questionnaire","status":"draft","item":[{"linkId":"1","type":"string","enableWhen":[{"question":"2","operator":"exists","answerBoolean":true}]}]}"#,
+            "que-7",
+            false,
+        ),
+        (
+            r#"{"resourceType":"Questionnaire","status":"draft","item":[{"linkId":"1","type":"string","enableWhen":[{"question":"2","operator":"exists","answerInteger":1}]}]}"#,
+            "que-7",
+            true,
+        ),
+        (r#"{"resourceType":"ValueSet","status":"draft"}"#, "vsd-0", false),
+        (r#"{"resourceType":"ValueSet","status":"draft","name":"a b"}"#, "vsd-0", true),
+    ] {
+        let found = found(document, Severity::Information);
+        let named = format!("({key})");
+        assert_eq!(
+            found.iter().any(|line| line.contains(&named)),
+            is_broken,
+            "{document}: {found:?}"
+        );
+    }
+}
