@@ -14,3 +14,4 @@
 pub mod form;
 mod place;
 pub mod profile;
+pub mod questionnaire;

@@ -18,6 +18,7 @@ use kiln::spec::{R4_PACK, Spec};
 use kiln::terminology::Image;
 use kiln::validate::form;
 use kiln::validate::profile::{Options, Validator};
+use kiln::validate::questionnaire;
 
 use crate::harness::shared::archive;
 
@@ -66,6 +67,7 @@ impl Bench {
         (name, bytes): (&str, &[u8]),
         validator: &Validator,
         profiles: &[&str],
+        brought: &[Value<'static>],
     ) -> Vec<String> {
         let value = match self.read(name, bytes) {
             Ok(value) => value,
@@ -75,7 +77,10 @@ impl Bench {
         if let form::Verdict::Malformed(issues) = verdict {
             return issues.iter().map(ToString::to_string).collect();
         }
-        let found = validator.validate(&value, profiles, &Options::default());
+        let mut found = validator.validate(&value, profiles, &Options::default());
+        let known: Vec<&Value<'_>> = brought.iter().collect();
+        let codes = &**validator.terminology();
+        found.extend(questionnaire::check(&value, &known, &self.spec.schema, codes));
         let all = verdict.issues().iter().chain(&found);
         let is_error = |issue: &&Issue| issue.severity <= Severity::Error;
         all.filter(is_error).map(ToString::to_string).collect()
@@ -151,7 +156,7 @@ fn run(bench: &Bench, files: &Files, case: &Value<'_>) -> Vec<(&'static str, Com
         }
     };
     if let Some(theirs) = expected(files, case) {
-        let ours = bench.errors((file, bytes), validator, &[]);
+        let ours = bench.errors((file, bytes), validator, &[], &resources);
         found.push(("base", Compared { theirs, ours }));
     }
     let Some(profile) = case.get("profile") else { return found };
@@ -174,7 +179,7 @@ fn run(bench: &Bench, files: &Files, case: &Value<'_>) -> Vec<(&'static str, Com
     };
     let validator = bench.with(&resources);
     let ours = match validator.check_profile(&url) {
-        Ok(()) => bench.errors((file, bytes), &validator, &[&url]),
+        Ok(()) => bench.errors((file, bytes), &validator, &[&url], &resources),
         Err(fault) => vec![fault.to_string()],
     };
     found.push(("profile", Compared { theirs, ours }));
