@@ -7,6 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `attachment` | sizes of attachments |
 //! | `binding` | codes and value sets |
 //! | `bundle` | full urls, references inside documents and messages |
 //! | `checks` | the rules on one value |
@@ -27,6 +28,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/profiling.html>, <https://hl7.org/fhir/R4/validation.html>
 
+mod attachment;
 mod binding;
 mod bundle;
 mod checks;

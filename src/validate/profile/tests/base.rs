@@ -41,6 +41,10 @@ fn base_invariants_hold_wherever_their_type_is() {
             &["Organization.telecom[0]", "(org-3)"],
         ),
         (
+            r#"{"resourceType":"Patient","photo":[{"contentType":"a/b","data":"YWJj","size":4}]}"#,
+            &["Patient.photo[0]: the size is told as 4, and is 3"],
+        ),
+        (
             r#"{"resourceType":"Patient","extension":[{"url":"urn:x","valuePeriod":{"start":"2021-01-02","end":"2020-01-01"}}]}"#,
             &["Patient.extension[0].value", "(per-1)"],
         ),
