@@ -57,7 +57,7 @@ impl<'w> Walk<'w> {
         };
         if !is_right {
             let rule = format!("the answer to an item of type {kind} is {wanted}");
-            return self.fault(place, &rule);
+            return self.misfit(place, &rule);
         }
         self.option(asked, kind, value, place);
         self.text(asked, value, place);
@@ -79,7 +79,7 @@ impl<'w> Walk<'w> {
         if !options.is_empty() && !is_open_text {
             let mut allowed = options.iter().filter_map(|option| value_of(option, "value"));
             if !allowed.any(|option| is_same(option, value)) {
-                self.fault(place, "the answer is none of the options");
+                self.misfit(place, "the answer is none of the options");
             }
         }
         let Some(value_set) = asked.str_at("answerValueSet") else { return };
@@ -89,7 +89,7 @@ impl<'w> Walk<'w> {
         };
         let contains = self.validator.contains(value_set, value.str_at("system"), code);
         if contains == Ok(Contains::No) {
-            self.fault(place, "the answer is not in the value set of the question");
+            self.misfit(place, "the answer is not in the value set of the question");
         }
     }
 
@@ -99,16 +99,16 @@ impl<'w> Walk<'w> {
         let most = asked.get("maxLength").and_then(Value::as_number);
         let most: Option<usize> = most.and_then(|digits| digits.parse().ok());
         if most.is_some_and(|most| count > most) {
-            self.fault(place, "the answer is longer than may be");
+            self.misfit(place, "the answer is longer than may be");
         }
         if whole(asked, &format!("{BASE}minLength")).is_some_and(|least| count < least) {
-            self.fault(place, "the answer is shorter than may be");
+            self.misfit(place, "the answer is shorter than may be");
         }
         let regex = extension(asked, &format!("{BASE}regex")).and_then(Value::as_str);
         if let Some(regex) = regex
             && self.matches(value, regex) == Some(false)
         {
-            self.fault(place, "the answer does not match the regular expression of the question");
+            self.misfit(place, "the answer does not match the regular expression of the question");
         }
     }
 
@@ -129,7 +129,7 @@ impl<'w> Walk<'w> {
         ] {
             let bound = extension(asked, &format!("{BASE}{name}"));
             if bound.and_then(|bound| compare(value, bound)) == Some(broken) {
-                self.fault(place, rule);
+                self.misfit(place, rule);
             }
         }
         for (name, broken, rule) in [
@@ -139,8 +139,8 @@ impl<'w> Walk<'w> {
             let Some(bound) = extension(asked, &format!("{SDC}{name}")) else { continue };
             let has_code = value.get("code").is_some() && value.get("system").is_some();
             match compare(value, bound).filter(|_| has_code) {
-                None => self.fault(place, "the quantity cannot be compared with its bound"),
-                Some(order) if order == broken => self.fault(place, rule),
+                None => self.misfit(place, "the quantity cannot be compared with its bound"),
+                Some(order) if order == broken => self.misfit(place, rule),
                 Some(_) => {}
             }
         }
@@ -152,7 +152,7 @@ impl<'w> Walk<'w> {
         let size = primitive::base64_content(data).map(|bytes| bytes.len().to_string());
         let Ok(size) = size else { return };
         if compare(&Value::Number(size.into()), most) == Some(Ordering::Greater) {
-            self.fault(place, "the attachment is larger than may be");
+            self.misfit(place, "the attachment is larger than may be");
         }
     }
 
@@ -170,7 +170,7 @@ impl<'w> Walk<'w> {
             option.get("code") == value.get("code") && option.get("system") == value.get("system")
         };
         if !options.is_empty() && !options.iter().any(is_option) {
-            self.fault(place, "the unit is none of the options");
+            self.misfit(place, "the unit is none of the options");
         }
         let set = extension(asked, &format!("{BASE}questionnaire-unitValueSet"));
         let Some(set) = set.and_then(Value::as_str) else { return };
@@ -178,7 +178,7 @@ impl<'w> Walk<'w> {
             self.validator.contains(set, value.str_at("system"), code) != Ok(Contains::No)
         });
         if !is_in {
-            self.fault(place, "the unit is not in the value set of the question");
+            self.misfit(place, "the unit is not in the value set of the question");
         }
     }
 }

@@ -100,9 +100,9 @@ impl<'w> Walk<'w> {
             let asked = level.asked.iter().position(|asked| asked.str_at("linkId") == Some(link));
             let at = place.at(index);
             match asked {
-                None => self.fault(&at, "the Questionnaire has no item of this linkId here"),
+                None => self.misfit(&at, "the Questionnaire has no item of this linkId here"),
                 Some(asked) if asked < last => {
-                    self.fault(&at, "the items come in the order of the Questionnaire");
+                    self.misfit(&at, "the items come in the order of the Questionnaire");
                 }
                 Some(asked) => last = asked,
             }
@@ -123,7 +123,7 @@ impl<'w> Walk<'w> {
         if !self.is_enabled(asked, around) {
             for (index, item) in found {
                 if !item.items_at("answer").is_empty() || !item.items_at("item").is_empty() {
-                    self.fault(&place.at(*index), "the item is not enabled, and has an answer");
+                    self.misfit(&place.at(*index), "the item is not enabled, and has an answer");
                 }
             }
             return;
@@ -140,18 +140,18 @@ impl<'w> Walk<'w> {
         let most = if flag("repeats") { whole(asked, MAX_OCCURS) } else { Some(1) };
         if most.is_some_and(|most| count > most) {
             let at = found.last().map_or(*place, |(index, _)| place.at(*index));
-            self.fault(&at, "the item has more answers than may be given");
+            self.misfit(&at, "the item has more answers than may be given");
         }
         if kind != "group" && found.len() > 1 {
             let at = found.last().map_or(*place, |(index, _)| place.at(*index));
-            self.fault(&at, "the answers to one question stand in one item");
+            self.misfit(&at, "the answers to one question stand in one item");
         }
         for (index, item) in found {
             let at = place.at(*index);
             let inner = asked.items_at("item");
             if kind == "group" {
                 if !item.items_at("answer").is_empty() {
-                    self.fault(&at, "a group has no answers of its own");
+                    self.misfit(&at, "a group has no answers of its own");
                 }
                 let answered = item.items_at("item");
                 let level = Level { asked: inner, answered, is_complete };
@@ -169,7 +169,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn fault(&mut self, place: &Place<'_>, rule: &str) {
+    fn misfit(&mut self, place: &Place<'_>, rule: &str) {
         let (severity, code) = (Severity::Error, IssueCode::Structure);
         self.findings.add(severity, code, place, format_args!("{rule}"), By::default());
     }
