@@ -77,7 +77,7 @@ impl<'w> Walk<'w> {
 
     /// Checks that the value is of one of the types, and what that type asks.
     fn types(&mut self, types: &[TypeRule], node: &Node<'w>, place: &Place<'_>, by: By<'_>) {
-        let fits = |of: &&TypeRule| self.schema.is_a(node.type_id, of.type_id);
+        let fits = |of: &&TypeRule| self.is_of(node.type_id, of.type_id);
         let fitting: Vec<&TypeRule> = types.iter().filter(fits).collect();
         if fitting.is_empty() {
             let mut names: Vec<_> = types.iter().map(|of| self.name(of.type_id)).collect();
@@ -149,7 +149,7 @@ pub(super) fn has_pattern(value: &Value<'_>, pattern: &Value<'_>) -> bool {
 }
 
 /// The order of a value and a bound of the same type, as far as it can be told.
-fn compare(value: &Value<'_>, bound: &Value<'_>) -> Option<Ordering> {
+pub(super) fn compare(value: &Value<'_>, bound: &Value<'_>) -> Option<Ordering> {
     match (value, bound) {
         (Value::Number(value), Value::Number(bound)) => {
             Some(Decimal::parse(value)?.cmp(&Decimal::parse(bound)?))

@@ -68,9 +68,9 @@ impl<'w> Walk<'w> {
             self.found(child, object, &mut found);
         }
         let at = place.child(&child.name);
-        self.amount(found.len(), (child.min, child.max), &at, by);
+        self.amount(found.len(), (child.min, child.max), "", &at, by);
         if found.is_empty() && child.is_must_support {
-            self.unsupported(&at, by);
+            self.unsupported("", &at, by);
         }
         for repetition in &found {
             if self.is_over() {
@@ -101,29 +101,30 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Checks how many there are.
+    /// Checks how many there are of an element or of a slice of it.
     pub(super) fn amount(
         &mut self,
         count: usize,
         (min, max): (u32, Option<u32>),
+        slice: &str,
         place: &Place<'_>,
         by: By<'_>,
     ) {
         if count >= min as usize && max.is_none_or(|most| count <= most as usize) {
             return;
         }
-        let of = by.slice.map(|slice| format!(" of slice {slice}")).unwrap_or_default();
+        let of = if slice.is_empty() { String::new() } else { format!(" of slice {slice}") };
         if count < min as usize {
-            let rule = match (by.slice, min) {
-                (None, 1) => "required, but missing".to_owned(),
+            let rule = match (slice, min) {
+                ("", 1) => "required, but missing".to_owned(),
                 _ => format!("at least {min}{of} are required, found are {count}"),
             };
             let code = IssueCode::Required;
             self.findings.add(Severity::Error, code, place, format_args!("{rule}"), by);
         }
         if let Some(most) = max.filter(|&most| count > most as usize) {
-            let rule = match (by.slice, most) {
-                (None, 0) => "not allowed".to_owned(),
+            let rule = match (slice, most) {
+                ("", 0) => "not allowed".to_owned(),
                 _ => format!("at most {most}{of} are allowed, found are {count}"),
             };
             let code = IssueCode::Structure;
@@ -132,9 +133,9 @@ impl<'w> Walk<'w> {
     }
 
     /// Says, where it is asked for, that an element is absent that must be supported.
-    pub(super) fn unsupported(&mut self, place: &Place<'_>, by: By<'_>) {
+    pub(super) fn unsupported(&mut self, slice: &str, place: &Place<'_>, by: By<'_>) {
         if self.options.must_support {
-            let of = by.slice.map(|slice| format!("slice {slice} ")).unwrap_or_default();
+            let of = if slice.is_empty() { String::new() } else { format!("slice {slice} ") };
             let rule = format_args!("{of}must be supported, and is absent");
             let code = IssueCode::Informational;
             self.findings.add(Severity::Information, code, place, rule, by);

@@ -208,6 +208,9 @@ impl<'w> Walk<'w> {
                 if let name @ ("extension" | "modifierExtension") = &*part.field.name {
                     self.extension(&node, holder, name == "modifierExtension", place);
                 }
+                if self.name(node.type_id) == "Attachment" {
+                    self.attachment(value, place);
+                }
                 self.element(&own, place);
             }
             TypeKind::Primitive(_) if sibling.is_some() => self.element(&own, place),

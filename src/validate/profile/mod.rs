@@ -7,6 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `attachment` | sizes of attachments |
 //! | `binding` | codes and value sets |
 //! | `bundle` | full urls, references inside documents and messages |
 //! | `checks` | the rules on one value |
@@ -17,6 +18,7 @@
 //! | `extension` | extensions by their definitions |
 //! | `findings` | the issues found so far |
 //! | `knowledge` | what expressions may ask |
+//! | `questionnaire` | answers by the Questionnaire that they answer |
 //! | `reference` | what references lead to |
 //! | `rules` | what a profile asks, compiled |
 //! | `slicing` | which repetition belongs to which slice |
@@ -26,6 +28,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/profiling.html>, <https://hl7.org/fhir/R4/validation.html>
 
+mod attachment;
 mod binding;
 mod bundle;
 mod checks;
@@ -36,6 +39,7 @@ mod document;
 mod extension;
 mod findings;
 mod knowledge;
+mod questionnaire;
 mod reference;
 mod rules;
 mod slicing;
@@ -81,6 +85,9 @@ pub struct Options<'o> {
     pub least: Severity,
     /// Whether elements that must be supported, and are absent, are told.
     pub must_support: bool,
+    /// The Questionnaires at hand: the answers of a QuestionnaireResponse are judged by the one it
+    /// names.
+    pub questionnaires: &'o [Value<'o>],
     /// How bad a claimed profile is that nobody knows here.
     pub unknown_claim: Severity,
 }
@@ -92,6 +99,7 @@ impl Default for Options<'_> {
             claims: &|_| Claim::Enforce,
             least: Severity::Information,
             must_support: false,
+            questionnaires: &[],
             unknown_claim: Severity::Warning,
         }
     }

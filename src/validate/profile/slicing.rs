@@ -71,9 +71,9 @@ impl<'w> Walk<'w> {
     }
 
     fn slice(&mut self, slice: &Slice, members: &[Repetition<'w>], place: &Place<'_>, by: By<'_>) {
-        self.amount(members.len(), (slice.min, slice.max), place, by);
+        self.amount(members.len(), (slice.min, slice.max), &slice.name, place, by);
         if members.is_empty() && slice.is_must_support {
-            self.unsupported(place, by);
+            self.unsupported(&slice.name, place, by);
         }
         for repetition in members {
             if self.is_over() {
@@ -140,7 +140,7 @@ impl<'w> Walk<'w> {
                 return !test.types.is_empty() && test.types.iter().any(is_type);
             }
         };
-        let is_kind = |wanted: &TypeId| self.schema.is_a(node.type_id, *wanted);
+        let is_kind = |wanted: &TypeId| self.is_of(node.type_id, *wanted);
         if !test.types.is_empty() && !test.types.iter().any(is_kind)
             || test.fixed.as_ref().is_some_and(|fixed| !same_tree(node.value, fixed))
             || test.pattern.as_ref().is_some_and(|pattern| !has_pattern(node.value, pattern))
@@ -188,7 +188,7 @@ impl<'w> Walk<'w> {
                 of.map(Found::Node).collect()
             }
             Step::OfType(of) => {
-                let kept = nodes.filter(|node| self.schema.is_a(node.type_id, *of));
+                let kept = nodes.filter(|node| self.is_of(node.type_id, *of));
                 kept.map(|node| Found::Node(*node)).collect()
             }
             Step::Resolve => nodes.filter_map(|node| self.resolved(node)).collect(),

@@ -223,6 +223,13 @@ impl<'w> Walk<'w> {
             .collect()
     }
 
+    /// Whether a value of the type `id` may stand where `wanted` is allowed: a resource of any type
+    /// where a more general one is, but a code is no string there.
+    pub(super) fn is_of(&self, id: TypeId, wanted: TypeId) -> bool {
+        let is_resource = self.schema.get(wanted).kind == TypeKind::Resource;
+        id == wanted || (is_resource && self.schema.is_a(id, wanted))
+    }
+
     /// The name of a type.
     pub(super) fn name(&self, type_id: TypeId) -> &'w str {
         &self.schema.get(type_id).name

@@ -90,26 +90,14 @@ impl Constraints {
         })
     }
 
-    /// The condition that the whole text matches a regular expression.
+    /// The condition that the whole text matches a regular expression of a definition.
     pub(super) fn regex(&self, regex: &str) -> Arc<Constraint> {
-        let mut text = String::from("$this.toString().matches('^(?:");
-        for letter in regex.chars() {
-            match letter {
-                '\'' | '\\' => text.extend(['\\', letter]),
-                _ if letter.is_control() => {
-                    // A string of digits never fails to be written.
-                    let _ = write!(text, "\\u{:04x}", u32::from(letter));
-                }
-                _ => text.push(letter),
-            }
-        }
-        text.push_str(")$')");
-        self.remembered(&text, || Constraint {
-            key: Box::default(),
-            human: format!("the text matches {regex}").into(),
-            is_error: true,
-            expression: Expression::parse(&text).map_err(|fault| fault.to_string()),
-        })
+        self.remembered(&format!("regex\n{regex}"), || matching(regex))
+    }
+
+    /// The same of a document, which is not remembered: there is no end of them.
+    pub(in super::super) fn once(&self, regex: &str) -> Constraint {
+        matching(regex)
     }
 
     fn remembered(&self, name: &str, read: impl FnOnce() -> Constraint) -> Arc<Constraint> {
@@ -119,5 +107,26 @@ impl Constraints {
         let constraint = Arc::new(read());
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(name.to_owned()).or_insert(constraint))
+    }
+}
+
+fn matching(regex: &str) -> Constraint {
+    let mut text = String::from("$this.toString().matches('^(?:");
+    for letter in regex.chars() {
+        match letter {
+            '\'' | '\\' => text.extend(['\\', letter]),
+            _ if letter.is_control() => {
+                // A text never fails to be written.
+                let _ = write!(text, "\\u{:04x}", u32::from(letter));
+            }
+            _ => text.push(letter),
+        }
+    }
+    text.push_str(")$')");
+    Constraint {
+        key: Box::default(),
+        human: format!("the text matches {regex}").into(),
+        is_error: true,
+        expression: Expression::parse(&text).map_err(|fault| fault.to_string()),
     }
 }

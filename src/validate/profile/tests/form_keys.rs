@@ -209,7 +209,9 @@ fn expression(of: &str, key: &str) -> Expression {
     let structure = Library::r4().structure_of_type(type_name).expect(of);
     let on = structure.elements.iter().find(|element| &*element.path == of).expect(of);
     let found = on.invariants.iter().find(|invariant| &*invariant.key == key).expect(key);
-    Expression::parse(found.expression.as_deref().expect(key)).expect(key)
+    // On several items R4 means by as() what is called ofType() since.
+    let text = found.expression.as_deref().expect(key).replace(".as(", ".ofType(");
+    Expression::parse(&text.replace("(as(", "(ofType(")).expect(key)
 }
 
 /// What the evaluator says of an invariant on the first element at `path`.

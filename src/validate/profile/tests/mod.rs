@@ -1,5 +1,6 @@
 //! The validator on documents: small profiles, each about one rule.
 
+mod answers;
 mod base;
 mod bundle;
 mod extension;

@@ -70,8 +70,12 @@ fn types_and_their_profiles_are_narrowed() {
         (
             TYPES,
             r#","valueQuantity":{"value":1,"comparator":"<"}"#,
-            &["error structure Observation.value.comparator: not allowed \
-               (http://hl7.org/fhir/StructureDefinition/SimpleQuantity|4.0.1)"],
+            &[
+                "error invariant Observation.value: comparator.empty() (sqty-1) \
+                 (http://hl7.org/fhir/StructureDefinition/SimpleQuantity|4.0.1)",
+                "error structure Observation.value.comparator: not allowed \
+                 (http://hl7.org/fhir/StructureDefinition/SimpleQuantity|4.0.1)",
+            ],
         ),
     ]);
 }
