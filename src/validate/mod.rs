@@ -14,4 +14,3 @@
 pub mod form;
 mod place;
 pub mod profile;
-pub mod questionnaire;

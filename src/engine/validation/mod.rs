@@ -18,7 +18,6 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
 use crate::validate::profile::{Options, Validator};
-use crate::validate::questionnaire;
 
 use super::Engine;
 use super::bundle::EntryResult;
@@ -193,16 +192,12 @@ impl Engine {
         let options = Options {
             claims: &claims,
             least,
-            must_support: false,
             unknown_claim: rules.unknown_claim,
+            ..Options::default()
         };
         let validator = validators.loaded();
-        let mut issues = aside(nodes(value, MANY_NODES), || {
-            let mut issues = validator.validate(value, &[], &options);
-            let codes = &**validator.terminology();
-            issues.extend(questionnaire::check(value, &[], &self.spec.schema, codes));
-            issues
-        });
+        let mut issues =
+            aside(nodes(value, MANY_NODES), || validator.validate(value, &[], &options));
         let implicit = implicit_rules(value, rules.implicit_rules);
         issues.extend(implicit.filter(|issue| issue.severity <= least));
         if !issues.iter().any(|issue| issue.severity <= Severity::Error) {

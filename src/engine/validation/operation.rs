@@ -14,7 +14,6 @@ use crate::fhir::{Identity, Issue, IssueCode, ResourceType, Severity, Version};
 use crate::engine::{Engine, prepare, refuse_unstorable};
 use crate::spec::structure::StructureFault;
 use crate::validate::profile::{Options, Validator};
-use crate::validate::questionnaire;
 
 use super::{MANY_NODES, aside, implicit_rules, nodes};
 
@@ -188,8 +187,6 @@ impl Judge<'_> {
             let options = Options { must_support: self.asked.must_support, ..Options::default() };
             let size = nodes(value, MANY_NODES);
             issues.extend(aside(size, || validator.validate(value, &profiles, &options)));
-            let (schema, codes) = (&self.engine.spec.schema, &**validator.terminology());
-            issues.extend(aside(size, || questionnaire::check(value, &[], schema, codes)));
         }
         let severity = self.engine.settings.validation.implicit_rules;
         issues.extend(implicit_rules(value, severity));

@@ -18,7 +18,6 @@ use kiln::spec::{R4_PACK, Spec};
 use kiln::terminology::Image;
 use kiln::validate::form;
 use kiln::validate::profile::{Options, Validator};
-use kiln::validate::questionnaire;
 
 use crate::harness::shared::archive;
 
@@ -77,10 +76,8 @@ impl Bench {
         if let form::Verdict::Malformed(issues) = verdict {
             return issues.iter().map(ToString::to_string).collect();
         }
-        let mut found = validator.validate(&value, profiles, &Options::default());
-        let known: Vec<&Value<'_>> = brought.iter().collect();
-        let codes = &**validator.terminology();
-        found.extend(questionnaire::check(&value, &known, &self.spec.schema, codes));
+        let options = Options { questionnaires: brought, ..Options::default() };
+        let found = validator.validate(&value, profiles, &options);
         let all = verdict.issues().iter().chain(&found);
         let is_error = |issue: &&Issue| issue.severity <= Severity::Error;
         all.filter(is_error).map(ToString::to_string).collect()
