@@ -36,6 +36,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::extract::Extractor;
 use crate::spec::Spec;
+use crate::spec::structure::Library;
 use crate::store::Store;
 use crate::store::search::Definitions;
 
@@ -70,6 +71,23 @@ pub struct Settings {
     pub max_conditional_delete: u32,
     /// What writes are held to beyond their form.
     pub validation: Rules,
+}
+
+/// Definitions that change while the server runs.
+#[derive(Clone)]
+pub struct InForce {
+    /// What is searched by.
+    pub extractor: Arc<Extractor>,
+    /// What is validated by; `None`: the form alone is checked.
+    pub library: Option<Arc<Library>>,
+}
+
+impl InForce {
+    /// Whether nothing has changed between the two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let library = |it: &Self| it.library.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.extractor, &other.extractor) && library(self) == library(other)
+    }
 }
 
 /// The FHIR interactions of one server.
@@ -150,6 +168,19 @@ impl Engine {
     pub fn extractor(&self) -> Arc<Extractor> {
         let known = self.store.parameters().ok();
         known.map_or_else(|| self.extractor.clone(), |known| known.extractor.clone())
+    }
+
+    /// Waits until the definitions that this node has stored count.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.validation.ready().await
+    }
+
+    /// The definitions that clients can see at work.
+    pub fn in_force(&self) -> InForce {
+        InForce { extractor: self.extractor(), library: self.validation.library() }
     }
 
     /// How many resources one conditional delete may delete.

@@ -17,6 +17,7 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
+use crate::spec::structure::Library;
 use crate::validate::profile::{Options, Validator};
 
 use super::Engine;
@@ -132,6 +133,11 @@ impl Validation {
     /// The validators of `validators`.
     pub(super) fn new(validators: Arc<dyn Validators>) -> Self {
         Self { validators: Some(validators), ..Self::default() }
+    }
+
+    /// What is validated by.
+    pub(super) fn library(&self) -> Option<Arc<Library>> {
+        Some(self.validators.as_ref()?.loaded().library().clone())
     }
 
     /// Waits until what this node has stored of definitions counts.
