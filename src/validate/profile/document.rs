@@ -52,6 +52,9 @@ impl<'w> Walk<'w> {
             self.entries = Some(Arc::new(Entries::new(node.value)));
             self.bundle(node.value, place);
         }
+        if self.name(node.type_id) == "QuestionnaireResponse" {
+            self.response(node.value, place);
+        }
         let holder = Holder { node: *node, parent: None, field: "", key: "", owner: node.type_id };
         self.element(&holder, place);
         for canonical in profiles {
