@@ -163,7 +163,7 @@ mod tests {
                 r#"[{"path":"A.id","type":[{"code":"string"}]}]"#,
             ),
             (
-                r#"{"path":"A","constraint":[{"key":"a-1","severity":"error","human":"prose","expression":"true"},{"key":"a-1","severity":"error","expression":"true","xpath":"x"},{"key":"a-2","severity":"warning","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice","valueBoolean":true}]}]}"#,
+                r#"{"path":"A","constraint":[{"key":"a-1","severity":"error","human":"words","expression":"true"},{"key":"a-1","severity":"error","human":"words","expression":"true","xpath":"x","requirements":"prose"},{"key":"a-2","severity":"warning","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice","valueBoolean":true}]}]}"#,
                 r#"[{"path":"A","constraint":[0,0,1]}]"#,
             ),
             (

@@ -11,12 +11,12 @@ use crate::fhir::json::{self, Value};
 
 use super::super::R4_PACK;
 use super::super::package::{Pack, PackError, Section, reduced_structure};
-use super::element::Invariant;
+use super::element::{Element, Invariant};
 use super::read::{self, Definition};
-use super::{Structure, StructureFault};
+use super::{Structure, StructureFault, TYPE_URL, snapshot};
 
-/// The start of the canonical url of every type of FHIR's own.
-const TYPE_URL: &str = "http://hl7.org/fhir/StructureDefinition/";
+/// The most definitions that build on each other.
+const MAX_CHAIN: usize = 32;
 
 type Made = Result<Arc<Structure>, StructureFault>;
 
@@ -51,6 +51,8 @@ struct Definitions {
     entries: Vec<Entry>,
     /// Places by url, the newest version last.
     by_url: HashMap<Box<str>, Vec<usize>>,
+    /// Of each pack but R4's own: its value sets with their versions.
+    value_sets: Vec<HashMap<Box<str>, Box<str>>>,
 }
 
 /// A definition, still as text: most are never asked for.
@@ -58,6 +60,16 @@ struct Definitions {
 struct Entry {
     version: Option<Box<str>>,
     text: Box<[u8]>,
+    /// The number of its pack; none for stored ones.
+    pack: Option<usize>,
+    invariants: Arc<[Arc<Invariant>]>,
+}
+
+/// Where a definition comes from.
+#[derive(Clone, Default)]
+struct Origin {
+    pack: Option<usize>,
+    /// Those that the definitions name by number.
     invariants: Arc<[Arc<Invariant>]>,
 }
 
@@ -92,13 +104,13 @@ impl Library {
     #[must_use]
     pub fn with_resources<'v>(&self, resources: impl IntoIterator<Item = Value<'v>>) -> Self {
         let mut stored = Definitions::default();
-        let none: Arc<[Arc<Invariant>]> = Arc::default();
+        let origin = Origin::default();
         for resource in resources {
             if resource.str_at("resourceType") != Some("StructureDefinition") {
                 continue;
             }
             if let Some(record) = reduced_structure(&resource) {
-                stored.add(&record, record.to_text().into_bytes(), &none);
+                stored.add(&record, record.to_text().into_bytes(), &origin);
             }
         }
         Self { packs: self.packs.clone(), stored, made: RwLock::default() }
@@ -108,50 +120,91 @@ impl Library {
     ///
     /// # Errors
     /// [`StructureFault`] when there is none, or when its definition cannot be used.
-    pub fn structure(&self, canonical: &str) -> Result<Arc<Structure>, StructureFault> {
-        let place = self.find(canonical)?;
-        if let Some(made) = self.made.read().unwrap_or_else(PoisonError::into_inner).get(&place) {
-            return made.clone();
-        }
-        // Two that ask at the same time may both make it; the first one stays.
-        let made = self.make(place);
-        let mut all = self.made.write().unwrap_or_else(PoisonError::into_inner);
-        all.entry(place).or_insert(made).clone()
+    pub fn structure(&self, canonical: &str) -> Made {
+        self.near(canonical, None, &mut Vec::new())
     }
 
     /// The structure of a type of FHIR's own: `Patient`, `HumanName`.
     ///
     /// # Errors
     /// As [`Library::structure`].
-    pub fn structure_of_type(&self, name: &str) -> Result<Arc<Structure>, StructureFault> {
+    pub fn structure_of_type(&self, name: &str) -> Made {
         self.structure(&format!("{TYPE_URL}{name}"))
     }
 
-    fn find(&self, canonical: &str) -> Result<Place, StructureFault> {
-        if let Some(at) = self.stored.find(canonical) {
+    /// The structure that a definition of the package `pack` means; `open` are those being made.
+    fn near(&self, canonical: &str, pack: Option<usize>, open: &mut Vec<Place>) -> Made {
+        let place = self.find(canonical, pack)?;
+        if let Some(made) = self.made.read().unwrap_or_else(PoisonError::into_inner).get(&place) {
+            return made.clone();
+        }
+        // Two that ask at the same time may both make it; the first one stays.
+        let made = self.make(place, open);
+        if made.is_err() && !open.is_empty() {
+            // It may be wrong only from where it was asked for.
+            return made;
+        }
+        let mut all = self.made.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry(place).or_insert(made).clone()
+    }
+
+    fn find(&self, canonical: &str, pack: Option<usize>) -> Result<Place, StructureFault> {
+        if let Some(at) = self.stored.find(canonical, None) {
             return Ok(Place { is_stored: true, at });
         }
-        let at = self.packs.definitions()?.find(canonical);
+        let packed = self.packs.definitions()?;
+        let at = pack.and_then(|pack| packed.find(canonical, Some(pack)));
+        let at = at.or_else(|| packed.find(canonical, None));
         let at = at.ok_or_else(|| StructureFault::Unknown(canonical.to_owned()))?;
         Ok(Place { is_stored: false, at })
     }
 
-    fn definition(&self, place: Place) -> Result<Definition, StructureFault> {
+    fn entry(&self, place: Place) -> Result<&Entry, StructureFault> {
         let of = if place.is_stored { &self.stored } else { self.packs.definitions()? };
-        let entry = of.entries.get(place.at);
-        let entry = entry.ok_or_else(|| StructureFault::Unknown(String::new()))?;
-        let unreadable = |error: json::JsonError| StructureFault::Unreadable(error.to_string());
-        let record = json::parse(&entry.text).map_err(unreadable)?;
-        read::definition(&record, &entry.invariants)
+        of.entries.get(place.at).ok_or_else(|| StructureFault::Unknown(String::new()))
     }
 
-    fn make(&self, place: Place) -> Made {
-        let Definition { structure, .. } = self.definition(place)?;
-        if structure.elements.is_empty() {
-            let reason = "it has no snapshot".to_owned();
-            return Err(StructureFault::Malformed { url: structure.url.into(), reason });
+    fn make(&self, place: Place, open: &mut Vec<Place>) -> Made {
+        let entry = self.entry(place)?;
+        let mut definition = entry.definition()?;
+        let url = || definition.structure.url.to_string();
+        if open.contains(&place) {
+            return Err(StructureFault::Circular(url()));
+        }
+        if open.len() >= MAX_CHAIN {
+            let reason = format!("it builds on a chain of more than {MAX_CHAIN} definitions");
+            return Err(StructureFault::Malformed { url: url(), reason });
+        }
+        if definition.structure.elements.is_empty() {
+            open.push(place);
+            let elements = self.snapshot(&definition, entry.pack, open);
+            open.pop();
+            definition.structure.elements = elements?;
+        }
+        let mut structure = definition.structure;
+        if let Some(pack) = entry.pack {
+            self.packs.definitions()?.pin(&mut structure, pack);
         }
         Ok(Arc::new(structure))
+    }
+
+    fn snapshot(
+        &self,
+        definition: &Definition,
+        pack: Option<usize>,
+        open: &mut Vec<Place>,
+    ) -> Result<Vec<Element>, StructureFault> {
+        let Structure { url, base, .. } = &definition.structure;
+        let url = || url.to_string();
+        let base = base.as_deref().ok_or_else(|| StructureFault::Malformed {
+            url: url(),
+            reason: "it has neither a snapshot nor a base".to_owned(),
+        })?;
+        let base = self.near(base, pack, open).map_err(|fault| match fault {
+            StructureFault::Unknown(base) => StructureFault::UnknownBase { url: url(), base },
+            other => other,
+        })?;
+        snapshot::generate(definition, &base, &mut |canonical| self.near(canonical, pack, open))
     }
 }
 
@@ -178,17 +231,29 @@ impl Definitions {
             let read = Invariant::read(&record?);
             invariants.push(Arc::new(read.unwrap_or_default()));
         }
-        let invariants: Arc<[Arc<Invariant>]> = invariants.into();
+        let number = self.value_sets.len();
+        let origin = Origin { pack: Some(number), invariants: invariants.into() };
         for section in [Section::Types, Section::Profiles] {
             let records = pack.records(section)?;
             for (record, line) in records.iter().zip(records.lines()) {
-                self.add(&record?, line.to_vec(), &invariants);
+                self.add(&record?, line.to_vec(), &origin);
             }
         }
+        let mut value_sets = HashMap::new();
+        if number > 0 {
+            for record in pack.records(Section::ValueSets)?.iter() {
+                let record = record?;
+                let text = |name| record.str_at(name).map(Into::into);
+                if let (Some(url), Some(version)) = (text("url"), text("version")) {
+                    value_sets.insert(url, version);
+                }
+            }
+        }
+        self.value_sets.push(value_sets);
         Ok(())
     }
 
-    fn add(&mut self, record: &Value<'_>, text: Vec<u8>, invariants: &Arc<[Arc<Invariant>]>) {
+    fn add(&mut self, record: &Value<'_>, text: Vec<u8>, origin: &Origin) {
         let Some(url) = record.str_at("url").filter(|url| !url.is_empty()) else { return };
         let version = record.str_at("version").map(Into::into);
         let (at, entries) = (self.entries.len(), &self.entries);
@@ -198,16 +263,66 @@ impl Definitions {
                 != Ordering::Greater
         };
         places.insert(places.partition_point(is_older), at);
-        self.entries.push(Entry { version, text: text.into(), invariants: invariants.clone() });
+        let Origin { pack, invariants } = origin.clone();
+        self.entries.push(Entry { version, text: text.into(), pack, invariants });
     }
 
-    /// The definition of this canonical; with a version only that one.
-    fn find(&self, canonical: &str) -> Option<usize> {
+    /// The definition of this canonical; with a version only that one, with a pack only of that.
+    fn find(&self, canonical: &str, pack: Option<usize>) -> Option<usize> {
         let Canonical { url, version, .. } = Canonical::parse(canonical);
-        let newest_first = self.by_url.get(url)?.iter().rev().copied();
-        let is_meant =
-            |at: &usize| version.is_none() || self.entries[*at].version.as_deref() == version;
-        newest_first.into_iter().find(is_meant)
+        let mut newest_first = self.by_url.get(url)?.iter().rev().copied();
+        newest_first.find(|at| {
+            let entry = &self.entries[*at];
+            (version.is_none() || entry.version.as_deref() == version)
+                && (pack.is_none() || entry.pack == pack)
+        })
+    }
+
+    /// Writes out which version is meant where a package of several versions names its own
+    /// definitions without one: it means those beside it, not the newest.
+    fn pin(&self, structure: &mut Structure, pack: usize) {
+        let version_of = |url: &str| -> Option<&str> {
+            let places = self.by_url.get(url).filter(|places| places.len() > 1)?;
+            let own =
+                places.iter().map(|at| &self.entries[*at]).find(|it| it.pack == Some(pack))?;
+            own.version.as_deref()
+        };
+        let value_set_version = |url: &str| -> Option<&str> {
+            let own = self.value_sets.get(pack)?.get(url)?;
+            let is_shared =
+                self.value_sets.iter().filter(|of| of.contains_key(url)).nth(1).is_some();
+            is_shared.then_some(&**own)
+        };
+        let pin = |canonical: &mut Box<str>, version: Option<&str>| {
+            if let Some(version) = version {
+                *canonical = format!("{canonical}|{version}").into();
+            }
+        };
+        for element in &mut structure.elements {
+            for one in &mut element.types {
+                for canonical in one.profiles.iter_mut().chain(&mut one.target_profiles) {
+                    pin(canonical, version_of(canonical));
+                }
+            }
+            if let Some(binding) = &mut element.binding {
+                for set in [&mut binding.value_set, &mut binding.max_value_set] {
+                    if let Some(canonical) = set {
+                        pin(canonical, value_set_version(canonical));
+                    }
+                }
+            }
+        }
+        if let Some(base) = &mut structure.base {
+            pin(base, version_of(base));
+        }
+    }
+}
+
+impl Entry {
+    fn definition(&self) -> Result<Definition, StructureFault> {
+        let unreadable = |error: json::JsonError| StructureFault::Unreadable(error.to_string());
+        let record = json::parse(&self.text).map_err(unreadable)?;
+        read::definition(&record, &self.invariants)
     }
 }
 

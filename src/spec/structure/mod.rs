@@ -9,6 +9,7 @@
 //! | `element` | an element and the rules on it |
 //! | `library` | all definitions of one moment, by canonical url |
 //! | `read` | from the JSON of a definition to elements |
+//! | `snapshot` | from what differs from a base to a snapshot |
 //!
 //! It never judges a document; `validate` does. Layer: 1. Imports `error`, `fhir`. No I/O.
 //!
@@ -17,6 +18,7 @@
 mod element;
 mod library;
 mod read;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -30,6 +32,9 @@ pub use element::{
     Representation, Severity, Slicing, SlicingRules, Strength, Versioning,
 };
 pub use library::Library;
+
+/// The start of the canonical url of every type of FHIR's own.
+const TYPE_URL: &str = "http://hl7.org/fhir/StructureDefinition/";
 
 /// Keeps the current library: stored definitions change, packages are installed.
 pub trait Source: Send + Sync {
@@ -130,6 +135,14 @@ pub enum StructureFault {
         url: String,
         /// The missing base.
         base: String,
+    },
+    /// The definition says something of an element that there is not.
+    #[error("the definition {url} speaks of {path}, which is no element of its base")]
+    UnknownPath {
+        /// The definition.
+        url: String,
+        /// The id of the element.
+        path: String,
     },
     /// A pack that has definitions is damaged.
     #[error("the definition packs cannot be read: {0}")]

@@ -11,7 +11,9 @@ use super::element::{
 use super::{Context, Derivation, Kind, Structure, StructureFault};
 
 /// The most elements of one definition: many times what anybody defined.
-const MAX_ELEMENTS: usize = 20_000;
+pub(super) const MAX_ELEMENTS: usize = 10_000;
+/// The most parts of a path.
+const MAX_DEPTH: usize = 64;
 
 /// A definition as it was read.
 #[derive(Debug)]
@@ -101,6 +103,10 @@ impl Reader<'_> {
         let path = value
             .str_at("path")
             .ok_or_else(|| self.malformed("it has an element without a path".to_owned()))?;
+        if path.split('.').count() > MAX_DEPTH {
+            let reason = format!("a path of its elements has more than {MAX_DEPTH} parts");
+            return Err(self.malformed(reason));
+        }
         let id = value.str_at("id").unwrap_or(path);
         let mut element = Element::new(id.into(), path.into());
         element.representation = each(value, "representation", representation);
