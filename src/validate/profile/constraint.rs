@@ -51,10 +51,13 @@ impl<'w> Walk<'w> {
         place: &Place<'_>,
     ) -> Result<bool, String> {
         let expression = constraint.expression.as_ref().map_err(Clone::clone)?;
-        let asked = self.asked();
+        let (asked, entries) = (self.asked(), self.entries.clone());
         let mut environment = Environment::new(self.scope.resource, self.schema)
             .with_root(self.scope.root)
             .with_knowledge(&asked);
+        if let Some(entries) = &entries {
+            environment = environment.with_entries(entries, self.scope.full_url);
+        }
         if let Some(extension) = extension {
             environment = environment.with_variable("extension", vec![Item::Node(*extension)]);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::fhir::json::{Limits, Object, Value};
 use crate::fhir::schema::{Field, FieldType, TypeId, TypeKind};
-use crate::fhir::{IssueCode, Severity};
+use crate::fhir::{Entries, IssueCode, Severity};
 use crate::fhirpath::Node;
 use crate::validate::place::Place;
 
@@ -17,7 +17,6 @@ use super::Claim;
 use super::conform::NOTHING;
 use super::extension::Holder;
 use super::findings::By;
-use super::reference::Entries;
 use super::rules::Checks;
 use super::walk::Walk;
 
@@ -51,6 +50,9 @@ impl<'w> Walk<'w> {
         if self.name(node.type_id) == "Bundle" {
             self.entries = Some(Arc::new(Entries::new(node.value)));
             self.bundle(node.value, place);
+        }
+        if self.name(node.type_id) == "QuestionnaireResponse" {
+            self.response(node.value, place);
         }
         let holder = Holder { node: *node, parent: None, field: "", key: "", owner: node.type_id };
         self.element(&holder, place);

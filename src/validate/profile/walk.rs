@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId, TypeKind};
-use crate::fhir::{Issue, IssueCode, Severity};
+use crate::fhir::{Entries, Issue, IssueCode, Severity};
 use crate::fhirpath::{Item, Node};
 use crate::validate::place::Place;
 
 use super::findings::{By, Findings};
 use super::knowledge::Asked;
-use super::reference::Entries;
 use super::rules::Profile;
 use super::{Options, Validator};
 

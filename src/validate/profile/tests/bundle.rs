@@ -56,3 +56,29 @@ fn what_a_document_or_message_starts_from_is_in_it() {
         "error not-found Bundle.entry[0].resource.focus[0]: the target is not in the Bundle";
     assert_lines(&found(message), &[outside], "message");
 }
+
+#[test]
+fn expressions_follow_references_inside_the_bundle() {
+    let document = |active: bool| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"collection","entry":[
+            {{"fullUrl":"http://a.org/Observation/1","resource":{{"resourceType":"Observation","id":"1","meta":{{"profile":["http://x.org/p"]}},
+            "status":"final","code":{{"text":"c"}},"subject":{{"reference":"Patient/1"}}}}}},
+            {{"fullUrl":"http://a.org/Patient/1","resource":{{"resourceType":"Patient","id":"1","active":{active}}}}}]}}"#
+        )
+    };
+    let active = r#"{"id":"Observation.subject","path":"Observation.subject","min":1,"max":"1","type":[{"code":"Reference"}],
+        "constraint":[{"key":"x-1","severity":"error","human":"active","expression":"resolve().active"}]}"#;
+    let validator = validator(&[super::profile("p", "Observation", active)]);
+    let options = Options { least: Severity::Error, ..Options::default() };
+    for (is_active, expected) in [
+        (true, &[][..]),
+        (
+            false,
+            &["error invariant Bundle.entry[0].resource.subject: active (x-1) (http://x.org/p|1)"],
+        ),
+    ] {
+        let found = lines(&validator.validate(&value(&document(is_active)), &[], &options));
+        assert_lines(&found, expected, &is_active.to_string());
+    }
+}

@@ -273,3 +273,15 @@ fn profiles_that_lead_to_themselves_end() {
         r#"{"resourceType":"Organization","name":"a","contact":[{"name":{"text":"x"}}]}"#;
     assert_lines(&errors("Organization", whole, document), &[], "a circle of questions");
 }
+
+#[test]
+fn an_expression_that_takes_too_much_work_is_told() {
+    let whole = r#"{"id":"Patient.name","path":"Patient.name","min":0,"max":"*","type":[{"code":"HumanName"}],
+        "constraint":[{"key":"x-1","severity":"error","human":"h",
+        "expression":"%resource.descendants().where(%resource.descendants().count() = 0).empty()"}]}"#;
+    let names = vec![r#"{"family":"f"}"#; 1_500].join(",");
+    let document = format!(r#"{{"resourceType":"Patient","name":[{names}]}}"#);
+    let found = errors("Patient", whole, &document);
+    let [line] = found.as_slice() else { panic!("{found:?}") };
+    assert!(line.starts_with("error too-costly Patient.name["), "{line}");
+}
