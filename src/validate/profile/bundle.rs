@@ -3,6 +3,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/bundle.html#bundle-unique>, <https://hl7.org/fhir/R4/documents.html#content>
 
+use std::collections::HashSet;
+
 use crate::fhir::json::Value;
 use crate::fhir::{IssueCode, ResourceType, Severity};
 use crate::validate::place::Place;
@@ -15,6 +17,8 @@ const IN_DOCUMENT: [&str; 7] =
     ["attester", "author", "custodian", "encounter", "event", "section", "subject"];
 /// The elements of a MessageHeader whose targets are in the message.
 const IN_MESSAGE: [&str; 1] = ["focus"];
+/// The links between the pages of a list.
+const PAGES: [&str; 6] = ["first", "last", "next", "prev", "previous", "self"];
 /// Sections in sections: how deep.
 const MAX_DEPTH: usize = 64;
 
@@ -22,6 +26,7 @@ impl<'w> Walk<'w> {
     /// Checks a Bundle; its entries are those of the walk.
     pub(super) fn bundle(&mut self, bundle: &'w Value<'w>, place: &Place<'_>) {
         let kind = bundle.str_at("type").unwrap_or_default();
+        self.links(bundle, place);
         let list = place.child("entry");
         for (index, entry) in bundle.items_at("entry").iter().enumerate() {
             if self.is_over() {
@@ -36,6 +41,20 @@ impl<'w> Walk<'w> {
                     _ => continue,
                 };
                 self.first_entry(names, entry, &at);
+            }
+        }
+    }
+
+    /// Checks that each kind of link stands once.
+    fn links(&mut self, bundle: &'w Value<'w>, place: &Place<'_>) {
+        let list = place.child("link");
+        let mut seen = HashSet::new();
+        for (index, link) in bundle.items_at("link").iter().enumerate() {
+            let Some(relation) = link.str_at("relation") else { continue };
+            if !seen.insert(relation) && PAGES.contains(&relation) {
+                let rule = format_args!("there is one link {relation}");
+                let (severity, code) = (Severity::Error, IssueCode::BusinessRule);
+                self.findings.add(severity, code, &list.at(index), rule, By::default());
             }
         }
     }

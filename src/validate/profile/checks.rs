@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use crate::fhir::json::Value;
 use crate::fhir::{IssueCode, Severity};
-use crate::fhirpath::{Decimal, Node, Temporal, same_tree};
+use crate::fhirpath::{Decimal, Node, Quantity, Temporal, same_tree};
 use crate::validate::place::Place;
 
 use super::findings::By;
@@ -157,13 +157,15 @@ pub(super) fn compare(value: &Value<'_>, bound: &Value<'_>) -> Option<Ordering> 
         (Value::String(value), Value::String(bound)) => {
             Temporal::parse(value)?.compare(&Temporal::parse(bound)?)
         }
-        (Value::Object(_), Value::Object(_)) => {
-            let same_unit =
-                ["system", "code"].iter().all(|name| value.get(name) == bound.get(name));
-            compare(value.get("value")?, bound.get("value")?).filter(|_| same_unit)
-        }
+        (Value::Object(_), Value::Object(_)) => quantity(value)?.order(&quantity(bound)?),
         _ => None,
     }
+}
+
+fn quantity<'v>(value: &'v Value<'_>) -> Option<Quantity<'v>> {
+    let unit = value.str_at("code").or_else(|| value.str_at("unit")).unwrap_or("1");
+    let value = Decimal::parse(value.get("value")?.as_number()?)?;
+    Some(Quantity { value, unit: unit.into() })
 }
 
 /// A value of a definition, cut when it is long.
@@ -217,7 +219,9 @@ mod tests {
             (r#""2020-01-01""#, r#""2020-01-02""#, Some(Less)),
             (r#""2020""#, r#""2020-01-02""#, None),
             (r#"{"value":2,"code":"mg"}"#, r#"{"value":1,"code":"mg"}"#, Some(Greater)),
-            (r#"{"value":2,"code":"g"}"#, r#"{"value":1,"code":"mg"}"#, None),
+            (r#"{"value":-1,"code":"g"}"#, r#"{"value":0,"code":"kg"}"#, Some(Less)),
+            (r#"{"value":1,"code":"g"}"#, r#"{"value":1000,"code":"mg"}"#, Some(Equal)),
+            (r#"{"value":2,"code":"g"}"#, r#"{"value":1,"code":"m"}"#, None),
             (r#""x""#, "1", None),
         ] {
             assert_eq!(compare(&value(given), &value(bound)), expected, "{given} {bound}");

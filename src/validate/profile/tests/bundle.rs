@@ -82,3 +82,16 @@ fn expressions_follow_references_inside_the_bundle() {
         assert_lines(&found, expected, &is_active.to_string());
     }
 }
+
+#[test]
+fn a_list_of_pages_has_each_link_once() {
+    let bundle = |relation: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"searchset","link":[{{"relation":"self","url":"http://a.org"}},
+            {{"relation":"{relation}","url":"http://b.org"}}]}}"#
+        )
+    };
+    let twice = "error business-rule Bundle.link[1]: there is one link self";
+    assert_lines(&found(&bundle("self")), &[twice], "twice");
+    assert_lines(&found(&bundle("next")), &[], "next");
+}
