@@ -6,6 +6,7 @@
 use kiln::fhir::json::Value;
 
 use crate::harness::client::{Answer, Client};
+use crate::harness::process::Process;
 use crate::harness::server::TestServer;
 
 const BP: &str = "http://hl7.org/fhir/StructureDefinition/bp";
@@ -143,6 +144,23 @@ async fn a_profile_that_is_claimed_later_is_held_to_as_well() {
     let tagged = client.post("/Observation/o/$meta-add", tag).await.expect(200);
     assert!(!tagged.text().contains(BP), "{tagged:?}");
     client.post("/Observation/o/$meta-delete", claim).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_checks_as_much_as_it_is_told() {
+    let process = Process::start().await;
+    let file = process.data_dir.join("odd.ndjson");
+    std::fs::write(&file, odd("x") + "\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (level, is_loaded) in [("base", false), ("profiles", false), ("off", true)] {
+        let output = process.beside("import", &[file, "--validate", level]);
+        assert_eq!(output.status.success(), is_loaded, "{level}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.contains("Patient.gender"), !is_loaded, "{level}: {said}");
+    }
+    process.client.get("/Patient/x").await.expect(200);
+    let output = process.beside("import", &[file, "--validate", "all"]);
+    assert!(!output.status.success(), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Published examples against what they claim: those of R4 against the base, those of US Core and of
 //! the International Patient Summary against their profiles.
+//!
+//! Covers: rest 7.76.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use kiln::validate::form;
 use kiln::validate::profile::{Options, Validator};
 
 use super::refused::{IPS, R4, US_CORE};
-use crate::harness::shared::{archive, shared};
+use crate::harness::shared::{archive, long, shared};
 
 /// What is wrong with a document.
 fn errors(validator: &Validator, spec: &Spec, value: &Value<'_>) -> Vec<String> {
@@ -122,4 +124,49 @@ fn the_examples_of_the_patient_summary_fit_the_profiles_they_claim_or_are_listed
     assert!(count > 30, "only {count} examples");
     let text = compare(&found, IPS);
     assert!(text.is_empty(), "{text}");
+}
+
+/// Without indexes, so that findings of a kind fall together.
+fn kind(error: &str) -> String {
+    let mut inside = false;
+    let mut text = String::new();
+    for letter in error.chars() {
+        match letter {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if !inside => text.push(letter),
+            _ => {}
+        }
+    }
+    text
+}
+
+#[test]
+fn the_synthetic_patients_are_valid_where_us_core_counts() {
+    let packs = ["3.1.1", "6.1.0", "7.0.0"].map(|version| {
+        let file = shared(&format!("packages/hl7.fhir.us.core-{version}.tgz"))?;
+        Some(Cow::Owned(build(&std::fs::read(file).unwrap()).unwrap()))
+    });
+    let Some(packs) = packs.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let Some(files) = archive("suites/synthea-r4-100-patients.tar.gz") else { return };
+    let spec = Arc::new(Spec::r4().unwrap());
+    let library = Arc::new(Library::with_packs(packs).unwrap());
+    let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
+    let validator = Validator::new(spec.clone(), library, Arc::new(codes));
+    let step = if long() { 1 } else { 12 };
+    let (mut found, mut count, mut claims) = (BTreeMap::<String, usize>::new(), 0, 0);
+    for (path, bytes) in files.iter().filter(|(path, _)| path.ends_with(".json")).step_by(step) {
+        let bundle = parse(bytes).unwrap_or_else(|fault| panic!("{path}: {fault}"));
+        for entry in bundle.items_at("entry") {
+            let Some(resource) = entry.get("resource") else { continue };
+            count += 1;
+            let meta = resource.get("meta");
+            claims += usize::from(meta.is_some_and(|meta| !meta.items_at("profile").is_empty()));
+            for error in errors(&validator, &spec, resource) {
+                *found.entry(kind(&error)).or_default() += 1;
+            }
+        }
+    }
+    assert!(count > 1_000, "only {count}");
+    assert!(found.is_empty(), "of {count} resources, {claims} with claims: {found:#?}");
 }
