@@ -16,7 +16,7 @@ use kiln::spec::Spec;
 use kiln::ucum::Unit;
 use kiln::validate::form;
 
-use crate::search;
+use crate::{definitions, search};
 
 /// One reader of bytes.
 pub(crate) struct Target {
@@ -40,6 +40,8 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "id", corpus: "id", run: id },
     Target { name: "query", corpus: "query", run: search::query },
     Target { name: "filter", corpus: "filter", run: search::filter },
+    Target { name: "package", corpus: "package", run: definitions::package },
+    Target { name: "snapshot", corpus: "snapshot", run: definitions::snapshot },
 ];
 
 /// The definitions of R4.

@@ -50,6 +50,7 @@ pub(super) fn generate(
     for difference in &definition.differential {
         work.apply(&mut root, difference)?;
     }
+    root.settle();
     let name = match structure.derivation {
         Derivation::Constraint => root.element.path.to_string(),
         // A logical model's type may be a url, of which its paths have the last part.
@@ -174,12 +175,15 @@ impl Work<'_, '_> {
                 None => Ok(child),
             };
         }
-        // `valueQuantity` is `value[x]` where it is a Quantity.
-        let of_choice = |child: &Node| type_in_name(&child.element, step.name).is_some();
+        // `valueQuantity` is `value[x]` where it is a Quantity, and says that it is nothing else.
+        let of_choice = |child: &Node| child.type_named(step.name).is_some();
         if let Some(at) = node.children.iter().position(of_choice) {
             let child = &mut node.children[at];
-            if child.element.types.len() == 1 && child.slices.is_empty() {
+            if child.wide.is_none() && child.element.types.len() == 1 && child.slices.is_empty() {
                 return Ok(child);
+            }
+            if child.slice(step.name).is_none() {
+                child.narrow(step.name);
             }
             return self.slice(child, step.slice.unwrap_or(step.name), said, is_last);
         }
@@ -217,7 +221,7 @@ impl Work<'_, '_> {
         }
         let resliced = name.rsplit_once('/').and_then(|(outer, _)| sliced.slice(outer));
         let mut slice = resliced.map_or(&*sliced, |at| &sliced.slices[at]).as_slice(name);
-        if let Some(of) = type_in_name(&sliced.element, name) {
+        if let Some(of) = sliced.type_named(name) {
             slice.element.types = vec![of.clone()];
         }
         self.spend(slice.size())?;
@@ -248,14 +252,12 @@ impl Work<'_, '_> {
     }
 }
 
-/// The type that a name such as `valueQuantity` gives to the choice `value[x]`.
-fn type_in_name<'e>(choice: &'e Element, name: &str) -> Option<&'e ElementType> {
-    let stem = choice.name().strip_suffix("[x]")?;
-    let rest = name.strip_prefix(stem)?;
-    choice.types.iter().find(|one| {
-        let (Some(first), Some(head)) = (one.code.chars().next(), rest.chars().next()) else {
-            return false;
-        };
+/// The one of `types` that a name such as `valueQuantity` gives to the choice `value[x]`.
+fn type_in_name<'t>(choice: &str, types: &'t [ElementType], name: &str) -> Option<&'t ElementType> {
+    let rest = name.strip_prefix(choice.strip_suffix("[x]")?)?;
+    let head = rest.chars().next()?;
+    types.iter().find(|one| {
+        let Some(first) = one.code.chars().next() else { return false };
         head == first.to_ascii_uppercase()
             && one.code.get(first.len_utf8()..) == rest.get(head.len_utf8()..)
     })
