@@ -31,9 +31,8 @@ fn structure(id: &str, min: u32) -> String {
 
 /// A package of one definition of each kind that a server uses.
 fn package(version: &str) -> Vec<u8> {
-    let manifest = format!(
-        r#"{{"name":"example.shoes","version":"{version}","fhirVersions":["4.0.1"]}}"#
-    );
+    let manifest =
+        format!(r#"{{"name":"example.shoes","version":"{version}","fhirVersions":["4.0.1"]}}"#);
     let files = [
         ("package.json", manifest),
         ("StructureDefinition-shod.json", structure("shod", 1)),

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use kiln::fhir::json::{Value, parse};
+use kiln::fhir::json::parse;
 use kiln::spec::package::{self, Pack, Section};
 use kiln::spec::structure::{Library, Structure};
 

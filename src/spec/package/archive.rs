@@ -169,9 +169,8 @@ mod tests {
         // Within the limit of a file, and far beyond that of the archive it came in.
         let size = 20_u64 << 20;
         let zeros = vec![0; 20 << 20];
-        let entries: Vec<Vec<u8>> = (0..5)
-            .map(|at| header(&format!("other/{at}"), EntryType::Regular, size))
-            .collect();
+        let entries: Vec<Vec<u8>> =
+            (0..5).map(|at| header(&format!("other/{at}"), EntryType::Regular, size)).collect();
         let parts: Vec<&[u8]> = entries.iter().flat_map(|entry| [&entry[..], &zeros]).collect();
         let bomb = packed(&parts);
         assert!(bomb.len() < 200_000, "{}", bomb.len());

@@ -14,8 +14,12 @@ use crate::harness::shared::archive;
 
 use reasons::{REASONS, Reason};
 
-const PACKAGES: [&str; 4] =
-    ["hl7.fhir.us.core-3.1.1", "hl7.fhir.us.core-6.1.0", "hl7.fhir.us.core-7.0.0", "hl7.fhir.uv.ips-1.1.0"];
+const PACKAGES: [&str; 4] = [
+    "hl7.fhir.us.core-3.1.1",
+    "hl7.fhir.us.core-6.1.0",
+    "hl7.fhir.us.core-7.0.0",
+    "hl7.fhir.uv.ips-1.1.0",
+];
 
 /// Something that is not the same in both snapshots.
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -64,7 +68,8 @@ fn libraries(package: &str) -> Option<(Vec<String>, Library, Library)> {
     let files = archive(&format!("packages/{package}.tgz"))?;
     let is_structure = |path: &str| path.starts_with("package/StructureDefinition-");
     let files: Vec<_> = files.into_iter().filter(|(path, _)| is_structure(path)).collect();
-    let values = files.iter().map(|(path, bytes)| parse(bytes).unwrap_or_else(|_| panic!("{path}")));
+    let values =
+        files.iter().map(|(path, bytes)| parse(bytes).unwrap_or_else(|_| panic!("{path}")));
     let published: Vec<Value<'_>> = values.collect();
     let urls = published.iter().filter_map(|value| value.str_at("url").map(str::to_owned));
     let urls: Vec<String> = urls.collect();

@@ -105,7 +105,10 @@ pub(super) const REASONS: &[Reason] = &[
         why: "the publisher took the flags of the type's profile in place of those of the element, which no profile can take away",
     },
     Reason {
-        places: &["us-core-race@3.1.1#Extension.extension:*.extension.*", "us-core-ethnicity@3.1.1#Extension.extension:*.extension.*"],
+        places: &[
+            "us-core-race@3.1.1#Extension.extension:*.extension.*",
+            "us-core-ethnicity@3.1.1#Extension.extension:*.extension.*",
+        ],
         facts: &["missing"],
         published: "",
         made: "",
@@ -113,8 +116,16 @@ pub(super) const REASONS: &[Reason] = &[
         why: "the publisher went into an extension of which the differential says only that there is none",
     },
     Reason {
+        places: &["*@3.1.1#*[x]"],
+        facts: &["slicing", "types", "details"],
+        published: "",
+        made: "",
+        times: 0,
+        why: "a name such as valueQuantity once meant that no other type is allowed; now that is so where it has to be there",
+    },
+    Reason {
         places: &["us-core-*@*#Observation.component:*.value[x]*"],
-        facts: &["missing", "extra", "slicing"],
+        facts: &["missing", "extra", "slicing", "types"],
         published: "",
         made: "",
         times: 0,
@@ -122,7 +133,16 @@ pub(super) const REASONS: &[Reason] = &[
     },
     Reason {
         places: &["*#*:*"],
-        facts: &["bounds", "must support", "types", "binding", "invariants", "extra", "details", "flags"],
+        facts: &[
+            "bounds",
+            "must support",
+            "types",
+            "binding",
+            "invariants",
+            "extra",
+            "details",
+            "flags",
+        ],
         published: "",
         made: "",
         times: 0,

@@ -175,15 +175,12 @@ impl Work<'_, '_> {
                 None => Ok(child),
             };
         }
-        // `valueQuantity` is `value[x]` where it is a Quantity, and says that it is nothing else.
-        let of_choice = |child: &Node| child.type_named(step.name).is_some();
+        // `valueQuantity` is `value[x]` where it is a Quantity.
+        let of_choice = |child: &Node| type_in_name(&child.element, step.name).is_some();
         if let Some(at) = node.children.iter().position(of_choice) {
             let child = &mut node.children[at];
-            if child.wide.is_none() && child.element.types.len() == 1 && child.slices.is_empty() {
+            if child.element.types.len() == 1 && child.slices.is_empty() {
                 return Ok(child);
-            }
-            if child.slice(step.name).is_none() {
-                child.narrow(step.name);
             }
             return self.slice(child, step.slice.unwrap_or(step.name), said, is_last);
         }
@@ -218,10 +215,11 @@ impl Work<'_, '_> {
             let slicing = implied_slicing(&sliced.element);
             let none = || fault(self.url, format!("{} is a slice of what is not sliced", said.id));
             sliced.element.slicing = Some(slicing.ok_or_else(none)?);
+            sliced.is_implied = true;
         }
         let resliced = name.rsplit_once('/').and_then(|(outer, _)| sliced.slice(outer));
         let mut slice = resliced.map_or(&*sliced, |at| &sliced.slices[at]).as_slice(name);
-        if let Some(of) = sliced.type_named(name) {
+        if let Some(of) = type_in_name(&sliced.element, name) {
             slice.element.types = vec![of.clone()];
         }
         self.spend(slice.size())?;
@@ -252,11 +250,11 @@ impl Work<'_, '_> {
     }
 }
 
-/// The one of `types` that a name such as `valueQuantity` gives to the choice `value[x]`.
-fn type_in_name<'t>(choice: &str, types: &'t [ElementType], name: &str) -> Option<&'t ElementType> {
-    let rest = name.strip_prefix(choice.strip_suffix("[x]")?)?;
+/// The type that a name such as `valueQuantity` gives to the choice `value[x]`.
+fn type_in_name<'e>(choice: &'e Element, name: &str) -> Option<&'e ElementType> {
+    let rest = name.strip_prefix(choice.name().strip_suffix("[x]")?)?;
     let head = rest.chars().next()?;
-    types.iter().find(|one| {
+    choice.types.iter().find(|one| {
         let Some(first) = one.code.chars().next() else { return false };
         head == first.to_ascii_uppercase()
             && one.code.get(first.len_utf8()..) == rest.get(head.len_utf8()..)

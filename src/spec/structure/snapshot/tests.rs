@@ -80,25 +80,25 @@ fn a_slice_begins_as_what_it_is_a_slice_of() {
 }
 
 #[test]
-fn a_type_in_a_name_narrows_the_choice_and_slices_it() {
-    let made = of("Observation", r#"{"path":"Observation.valueQuantity","min":1}"#);
-    let made = made.expect("is sound");
-    assert_eq!(
-        shown(&made, "Observation.value"),
-        ["Observation.value[x] 1..1 Quantity", "Observation.value[x]:valueQuantity 1..1 Quantity"]
-    );
-    let made = of(
-        "Observation",
-        r#"{"path":"Observation.valueQuantity","min":1},{"path":"Observation.valueString"}"#,
-    );
-    assert_eq!(
-        shown(&made.expect("is sound"), "Observation.value"),
-        [
-            "Observation.value[x] 0..1 Quantity,string",
-            "Observation.value[x]:valueQuantity 1..1 Quantity",
-            "Observation.value[x]:valueString 0..1 string"
-        ]
-    );
+fn a_type_in_a_name_is_a_slice_of_the_choice_and_closes_it_where_it_has_to_be() {
+    let values = |elements: &str| {
+        let made = of("Observation", elements).expect(elements);
+        let value = made.elements.iter().find(|element| &*element.id == "Observation.value[x]");
+        let slicing = value.and_then(|value| value.slicing.as_ref()).expect("is sliced");
+        let mut shown = shown(&made, "Observation.value");
+        shown[0] = format!("{:?} {}", slicing.rules, shown[0].replace("CodeableConcept,", ".."));
+        shown
+    };
+    let needed = values(r#"{"path":"Observation.valueQuantity","min":1}"#);
+    let slice = "Observation.value[x]:valueQuantity 1..1 Quantity";
+    assert_eq!(needed, ["Closed Observation.value[x] 1..1 Quantity", slice]);
+    let both = values(r#"{"path":"Observation.valueQuantity"},{"path":"Observation.valueString"}"#);
+    let slices = [
+        "Observation.value[x]:valueQuantity 0..1 Quantity",
+        "Observation.value[x]:valueString 0..1 string",
+    ];
+    assert!(both[0].starts_with("Open Observation.value[x] 0..1 Quantity,..string"), "{both:?}");
+    assert_eq!(both[1..], slices);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The elements of a snapshot as a tree: children and slices hang on what they belong to.
 
-use super::super::element::{Element, ElementType, SlicingRules};
-use super::{implied_slicing, type_in_name};
+use super::super::element::{Element, SlicingRules};
 
 /// An element with what is in it and what it is sliced into.
 #[derive(Clone, Debug)]
@@ -10,13 +9,13 @@ pub(super) struct Node {
     pub(super) element: Element,
     pub(super) children: Vec<Node>,
     pub(super) slices: Vec<Node>,
-    /// Of a choice that names such as `valueQuantity` narrowed: all of the types that it had.
-    pub(super) wide: Option<Vec<ElementType>>,
+    /// Whether it is sliced though nobody says how.
+    pub(super) is_implied: bool,
 }
 
 impl Node {
     pub(super) fn new(element: Element) -> Self {
-        Self { element, children: Vec::new(), slices: Vec::new(), wide: None }
+        Self { element, children: Vec::new(), slices: Vec::new(), is_implied: false }
     }
 
     /// The tree of a snapshot; `None` where there are no elements.
@@ -41,32 +40,15 @@ impl Node {
         Self { children: self.children.clone(), ..Self::new(element) }
     }
 
-    /// The type that a name such as `valueQuantity` gives to this choice.
-    pub(super) fn type_named(&self, name: &str) -> Option<&ElementType> {
-        let types = self.wide.as_deref().unwrap_or(&self.element.types);
-        type_in_name(self.element.name(), types, name)
-    }
-
-    /// Narrows the choice to the types that were named in this way, `name` among them. Where somebody
-    /// said how it is sliced, that holds.
-    pub(super) fn narrow(&mut self, name: &str) {
-        if self.wide.is_none() && self.element.slicing.is_some() {
-            return;
-        }
-        let Some(named) = self.type_named(name).cloned() else { return };
-        match &self.wide {
-            Some(_) => self.element.types.push(named),
-            None => self.wide = Some(std::mem::replace(&mut self.element.types, vec![named])),
-        }
-        let slicing = implied_slicing(&self.element);
-        self.element.slicing =
-            slicing.map(|it| super::Slicing { rules: SlicingRules::Closed, ..it });
-    }
-
-    /// Lets a narrowed choice of one type be there as often as that type has to be.
+    /// Closes each choice of which one type has to be there: then it can be no other.
     pub(super) fn settle(&mut self) {
-        if let (Some(_), [only]) = (&self.wide, &self.slices[..]) {
-            self.element.min = self.element.min.max(only.element.min);
+        if self.is_implied && self.element.is_choice() && self.element.max == Some(1) {
+            let needed = self.slices.iter().map(|slice| &slice.element).find(|it| it.min > 0);
+            if let (Some(needed), Some(slicing)) = (needed, &mut self.element.slicing) {
+                self.element.min = 1;
+                self.element.types.clone_from(&needed.types);
+                slicing.rules = SlicingRules::Closed;
+            }
         }
         self.children.iter_mut().chain(&mut self.slices).for_each(Self::settle);
     }
