@@ -12,29 +12,20 @@ use crate::engine::{Claim, Engine, Level, Rules, Validators};
 use crate::error::Error;
 use crate::fhir::Severity;
 use crate::spec::Spec;
-use crate::spec::structure::{self, Library};
+use crate::spec::structure;
 use crate::spec::terminology::Terminology;
 use crate::terminology;
 use crate::validate::profile::Validator;
 
-/// The structures of FHIR itself, which nothing changes.
-struct Embedded(Arc<Library>);
-
-impl structure::Source for Embedded {
-    fn current(&self) -> BoxFuture<'_, Result<Arc<Library>, Error>> {
-        std::future::ready(Ok(self.0.clone())).boxed()
-    }
-}
-
-/// `engine` judging by what `terminology` keeps, and who keeps its validator.
+/// `engine` judging by what `structures` and `terminology` keep, and who keeps its validator.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub(super) async fn judging(
     engine: Engine,
+    structures: Arc<dyn structure::Source>,
     terminology: Arc<dyn terminology::Source>,
 ) -> Result<(Engine, Arc<Judges>), Error> {
-    let structures = Arc::new(Embedded(Arc::new(Library::r4())));
     let judges = Judges::new(engine.spec().clone(), structures, terminology).await?;
     let judges = Arc::new(judges);
     Ok((engine.judging_by(judges.clone()), judges))

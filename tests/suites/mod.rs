@@ -6,6 +6,7 @@ mod extract;
 mod fhirpath;
 mod patch;
 mod refused;
+mod snapshots;
 mod terminology;
 mod ucum;
 mod validator;
