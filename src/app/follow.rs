@@ -269,7 +269,7 @@ impl Follower {
     /// Puts what changed into the index and tells who keeps definitions.
     async fn take(&self, rows: &[FeedRow]) -> Result<(), FollowError> {
         let mut types = rows.iter().filter_map(|row| row.resource_type);
-        if types.any(is_definition) {
+        if types.any(|of| self.about.keeper.is_about(of) || is_definition(of)) {
             self.about.keeper.image().await?;
             if let Some(judges) = &self.about.judges {
                 judges.current().await?;
