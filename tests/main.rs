@@ -36,4 +36,5 @@ mod spans;
 mod store_sql;
 mod suites;
 mod tls;
+mod validation;
 mod zones;

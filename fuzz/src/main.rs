@@ -15,6 +15,7 @@ mod random;
 mod search;
 mod target;
 mod tree;
+mod validate;
 mod watch;
 mod worker;
 

@@ -62,6 +62,7 @@ kinds! {
     SearchType 17 "search-type" 'E',
     Transaction 13 "transaction" 'E',
     Update 14 "update" 'U',
+    Validate 30 "$validate" 'E',
     Vread 15 "vread" 'R',
 }
 

@@ -15,6 +15,7 @@ use crate::store::{maintenance, migrate};
 
 use super::bench::{self, BenchArgs};
 use super::database::{self, Database};
+use super::definitions;
 use super::demo::{self, DemoArgs};
 use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
@@ -26,6 +27,7 @@ use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
+use super::validation;
 
 /// Patients of the demo data that `serve --demo` loads.
 const DEMO_PATIENTS: u64 = 20;
@@ -301,7 +303,11 @@ async fn load_demo(
 }
 
 async fn load(args: ImportArgs, config: &Config) -> Outcome {
-    let (database, engine, mut parameters) = open_engine(config).await?;
+    let mut config = config.clone();
+    if let Some(level) = args.validate {
+        config.validation = config.validation.at(level);
+    }
+    let (database, engine, mut parameters) = open_engine(&config).await?;
     let journal = Some(config.data_dir.join(journal_name(&database)));
     let options = args.into_options(journal);
     let salt =
@@ -326,7 +332,9 @@ async fn open_engine(
 ) -> Result<(Database, Arc<Engine>, SearchParameters), Box<dyn Error>> {
     let database = Database::open(config, true).await?;
     let base = config.base_url(config.http.listen);
+    let (codes, structures) = definitions::keepers(config, &database.store, &base)?;
     let engine = server::engine(config, database.store.clone(), base)?;
+    let (engine, _) = validation::judging(engine, structures, codes).await?;
     let mut parameters = search_parameters::of(&engine, &database.store).await?;
     // Writes tell the index what changes: what it holds must be of this version's making.
     Box::pin(parameters.during(server::build_index(&database.store))).await?;

@@ -19,3 +19,4 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod validation;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
-use crate::engine::{Engine, Lookups, PageSize, Settings};
+use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
@@ -34,6 +34,7 @@ use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
 use super::telemetry;
 use super::terminology::Keeper;
+use super::validation::{self, Judges};
 
 /// Connections of the listener for health and metrics.
 const ADMIN_CONNECTIONS: u32 = 64;
@@ -83,15 +84,15 @@ impl Server {
         let words = follow::open(&config, store)
             .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
         let words = words.map(Arc::new);
-        let guides = definitions::guides(&config)?;
-        let keeper = Arc::new(Keeper::new(store.clone(), &base, &guides)?);
-        let structures = Arc::new(definitions::Keeper::new(store.clone(), guides)?);
+        let (keeper, structures) = definitions::keepers(&config, store, &base)?;
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
             definitions: Some(keeper.clone()),
             full_text: words.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
+        let judging = validation::judging(engine, structures, keeper.clone()).await;
+        let (engine, judges) = judging.map_err(|error| StartError::Store(root_cause(&error)))?;
         let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
@@ -108,8 +109,9 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let packages = load_packages(store.clone(), structures, keeper.clone());
-        let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
+        let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
+        let about = follow::About { keeper, judges: Some(judges) };
+        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
         let upkeep = vec![
             spawn(keep_partitions(store.clone())),
             spawn(packages),
@@ -185,14 +187,10 @@ impl Server {
 }
 
 /// Loads the packages that are installed while the server runs.
-async fn load_packages(
-    store: Store,
-    structures: Arc<definitions::Keeper>,
-    terminology: Arc<Keeper>,
-) {
+async fn load_packages(store: Store, judges: Arc<Judges>, terminology: Arc<Keeper>) {
     let load = || async {
         terminology.image().await?;
-        structures.library().await.map(drop)
+        judges.current().await.map(drop)
     };
     definitions::follow_packages(store, load).await;
 }
@@ -283,6 +281,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         max_bundle_entries: config.http.max_bundle_entries,
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
+        validation: validation::rules(&config.validation),
     };
     Ok(Engine::new(store, spec, extractor, clock, ids, settings))
 }

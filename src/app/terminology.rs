@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{self, Value};
 use crate::spec::R4_PACK;
-use crate::spec::terminology::{Members, Terminology, TerminologyFault};
+use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault};
 use crate::store::maintenance::Contents;
 use crate::store::{Store, maintenance};
 use crate::terminology::{Image, Source};
@@ -84,6 +84,15 @@ impl Keeper {
 impl Terminology for Keeper {
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault> {
         self.loaded().1.members(value_set, limit)
+    }
+
+    fn contains(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<Contains, TerminologyFault> {
+        self.loaded().1.contains(value_set, system, code)
     }
 
     fn subsumed(

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::access::interaction::Kind;
+use crate::engine::InForce;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{Object, Value};
-use crate::search::extract::Extractor;
+use crate::spec::structure::Library;
 
 use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
@@ -57,7 +58,7 @@ pub(super) struct Capability {
 struct Kept {
     base: String,
     mode: Mode,
-    extractor: Arc<Extractor>,
+    known: InForce,
     statement: Arc<Statement>,
 }
 
@@ -72,6 +73,20 @@ pub(super) struct Options {
     pub(super) has_words: bool,
     /// Whether references must lead somewhere.
     pub(super) enforces_references: bool,
+}
+
+/// What a statement tells of the definitions in force.
+struct Parts {
+    searches: Searches,
+    library: Option<Arc<Library>>,
+}
+
+impl Parts {
+    fn profiles(&self, of: ResourceType) -> Option<Vec<Value<'static>>> {
+        let found = self.library.as_ref()?.profiles_of(of.as_str());
+        (!found.is_empty())
+            .then(|| found.into_iter().map(|it| Value::from(it.to_owned())).collect())
+    }
 }
 
 /// Bases whose statements are kept: a proxy or two, and localhost.
@@ -101,7 +116,7 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex | Kind::Validate => {
                     operations.push(kind.as_str());
                 }
                 // One route serves both kinds of Bundle.
@@ -123,20 +138,13 @@ impl Capability {
     }
 
     /// The statement for clients that see the server at `base` and search by what `extractor` finds.
-    pub(super) fn statement(
-        &self,
-        base: &str,
-        mode: Mode,
-        extractor: &Arc<Extractor>,
-    ) -> Arc<Statement> {
+    pub(super) fn statement(&self, base: &str, mode: Mode, known: &InForce) -> Arc<Statement> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|kept| Arc::ptr_eq(&kept.extractor, extractor));
+        last.retain(|kept| kept.known.is_same(known));
         if let Some(kept) = last.iter().find(|kept| kept.base == base && kept.mode == mode) {
             return kept.statement.clone();
         }
-        let json = Bytes::from(
-            self.value(base, mode, &Searches::new(extractor, self.options.has_words)).to_text(),
-        );
+        let json = Bytes::from(self.value(base, mode, &self.parts(known)).to_text());
         let mut etag = String::from("W/\"");
         for byte in &Sha256::digest(&json)[..8] {
             let _ = write!(etag, "{byte:02x}");
@@ -146,12 +154,17 @@ impl Capability {
         if last.len() == KEPT {
             last.remove(0);
         }
-        let (base, extractor) = (base.to_owned(), extractor.clone());
-        last.push(Kept { base, mode, extractor, statement: statement.clone() });
+        let (base, known) = (base.to_owned(), known.clone());
+        last.push(Kept { base, mode, known, statement: statement.clone() });
         statement
     }
 
-    fn value(&self, base: &str, mode: Mode, searches: &Searches) -> Value<'static> {
+    fn parts(&self, known: &InForce) -> Parts {
+        let searches = Searches::new(&known.extractor, self.options.has_words);
+        Parts { searches, library: known.library.clone() }
+    }
+
+    fn value(&self, base: &str, mode: Mode, parts: &Parts) -> Value<'static> {
         let software =
             Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
         let implementation =
@@ -169,7 +182,7 @@ impl Capability {
                 codes(&["json", "application/fhir+json", "xml", "application/fhir+xml"]),
             )
             .with("patchFormat", codes(&self.patch_formats()))
-            .with("rest", vec![self.rest(mode, searches)])
+            .with("rest", vec![self.rest(mode, parts)])
             .into()
     }
 
@@ -187,25 +200,25 @@ impl Capability {
         LANGUAGES.to_vec()
     }
 
-    fn rest(&self, mode: Mode, searches: &Searches) -> Value<'static> {
+    fn rest(&self, mode: Mode, parts: &Parts) -> Value<'static> {
         let resources = ResourceType::all().filter(|resource_type| {
             is_endpoint(*resource_type)
                 && *resource_type != ResourceType::OPERATION_OUTCOME
                 && (mode == Mode::Full || NORMATIVE.contains(&resource_type.as_str()))
         });
         let resources: Vec<_> =
-            resources.map(|resource_type| self.resource(resource_type, searches)).collect();
+            resources.map(|resource_type| self.resource(resource_type, parts)).collect();
         Object::new()
             .with("mode", "server")
             .with("security", Object::new().with("cors", self.options.has_cors))
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
-            .with_some("searchParam", searches.of_system())
+            .with_some("searchParam", parts.searches.of_system())
             .with_some("operation", operations(&self.system_operations))
             .into()
     }
 
-    fn resource(&self, resource_type: ResourceType, searches: &Searches) -> Value<'static> {
+    fn resource(&self, resource_type: ResourceType, parts: &Parts) -> Value<'static> {
         let is_binary = resource_type == ResourceType::BINARY;
         let offered = |code: &str| !(is_binary && code == Kind::Patch.as_str());
         let has = |kind: Kind| self.types.contains(&kind.as_str());
@@ -219,6 +232,7 @@ impl Capability {
         let resource = Object::new()
             .with("type", resource_type.as_str())
             .with("profile", profile)
+            .with_some("supportedProfile", parts.profiles(resource_type))
             .with("interaction", interactions(&self.types, offered))
             .with("versioning", "versioned-update")
             .with("readHistory", has(Kind::Vread))
@@ -228,7 +242,8 @@ impl Capability {
             .with("conditionalUpdate", conditional(Kind::Update))
             .with("conditionalDelete", deletes)
             .with("referencePolicy", codes(self.reference_policy()));
-        searches
+        parts
+            .searches
             .declare(resource_type, resource)
             .with_some("operation", operations(&self.type_operations))
             .into()
@@ -280,7 +295,7 @@ mod tests {
     use crate::http::form::Form;
     use crate::http::negotiation::MediaType;
     use crate::http::routes;
-    use crate::search::extract;
+    use crate::search::extract::{self, Extractor};
     use crate::search::values::quantity::Ucum;
     use crate::spec::codes::Codes;
     use crate::spec::package::Pack;
@@ -293,17 +308,18 @@ mod tests {
         Capability::new(&Table::new(routes::all(true)).expect("table"), options)
     }
 
-    fn extractor() -> Arc<Extractor> {
+    fn known() -> InForce {
         let spec = Arc::new(Spec::r4().expect("definitions"));
         let codes = Codes::load(&Pack::open(R4_PACK).expect("pack")).expect("codes");
         let settings =
             extract::Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
-        Arc::new(Extractor::new(spec, codes, settings).expect("extractor"))
+        let extractor = Extractor::new(spec, codes, settings).expect("extractor");
+        InForce { extractor: Arc::new(extractor), library: Some(Arc::new(Library::r4())) }
     }
 
     #[test]
     fn the_statement_has_the_interactions_of_the_routes_and_sound_form() {
-        let statement = capability().statement("http://a/fhir", Mode::Full, &extractor());
+        let statement = capability().statement("http://a/fhir", Mode::Full, &known());
         let value = parse(&statement.json).expect("JSON");
         let spec = Spec::r4().expect("definitions");
         let xml = Form { media_type: MediaType::FhirXml, is_pretty: false };
@@ -337,6 +353,11 @@ mod tests {
         }
         let texts =
             |list| -> Vec<_> { patient.items_at(list).iter().filter_map(Value::as_str).collect() };
+        let blood_pressure = "http://hl7.org/fhir/StructureDefinition/bp";
+        let observation = rest.items_at("resource").iter();
+        let observation = observation.clone().find(|it| it.str_at("type") == Some("Observation"));
+        let mut profiles = observation.expect("Observation").items_at("supportedProfile").iter();
+        assert!(profiles.any(|it| it.as_str() == Some(blood_pressure)));
         assert!(texts("searchInclude").contains(&"Patient:organization"));
         assert!(texts("searchRevInclude").contains(&"Provenance:target"));
         assert!(!texts("searchRevInclude").contains(&"Patient:organization"));
@@ -348,7 +369,7 @@ mod tests {
     #[test]
     fn the_tag_changes_with_the_statement_and_only_with_it() {
         let (one, other) = (capability(), capability());
-        let known = extractor();
+        let known = known();
         let full = one.statement("http://a/fhir", Mode::Full, &known);
         assert_eq!(full.etag, other.statement("http://a/fhir", Mode::Full, &known).etag);
         assert_ne!(full.etag, one.statement("http://b/fhir", Mode::Full, &known).etag);

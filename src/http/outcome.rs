@@ -13,7 +13,7 @@ use axum::http::{Response, StatusCode};
 
 use crate::error::Error;
 use crate::fhir::schema::Schema;
-use crate::fhir::{Issue, IssueCode, operation_outcome};
+use crate::fhir::{self, Issue, IssueCode, operation_outcome};
 
 use super::form::Form;
 use super::headers;
@@ -109,6 +109,19 @@ pub fn issues(error: &Error) -> Vec<Issue> {
             issues
         }
         _ => vec![Issue::error(classify(error).1, error.to_string())],
+    }
+}
+
+/// The same error with the place of each finding in the JSON `text` that was sent.
+pub fn placed(error: Error, text: &[u8]) -> Error {
+    let place = |mut issues: Vec<Issue>| {
+        fhir::place(&mut issues, text, "");
+        issues
+    };
+    match error {
+        Error::Invalid(issues) => Error::Invalid(place(issues)),
+        Error::Unprocessable(issues) => Error::Unprocessable(place(issues)),
+        other => other,
     }
 }
 

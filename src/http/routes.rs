@@ -10,7 +10,7 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    create, delete, history, meta, metadata, patch, read, reindex, search, system, update,
+    create, delete, history, meta, metadata, patch, read, reindex, search, system, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -87,6 +87,9 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(GET "/fhir/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/{id}/$reindex" Reindex reindex::status),
+        fhir!(POST "/fhir/{type}/$validate" Validate validate::sent),
+        fhir!(POST "/fhir/{type}/{id}/$validate" Validate validate::sent),
+        fhir!(GET "/fhir/{type}/{id}/$validate" Validate validate::stored),
         public!(GET "/fhir/metadata" metadata::metadata),
         public!(GET "/" health::landing),
     ];

@@ -11,16 +11,16 @@ use crate::spec::terminology::TerminologyFault;
 
 use super::Image;
 use super::code_system::{CodeSystem, Content};
-use super::filter::matching;
+use super::filter::Ready;
 use super::set::CodeSet;
 use super::value_set::{Filter, Part, ValueSet};
 
 /// Value sets that import value sets: how deep.
-const MAX_DEPTH: usize = 20;
+pub(super) const MAX_DEPTH: usize = 20;
 /// Codes that may be collected on the way to a smaller answer.
 const MAX_COLLECTED: usize = 200_000;
 /// Concepts and codes that may be looked at on the way, however often each.
-const MAX_WORK: usize = 10_000_000;
+pub(super) const MAX_WORK: usize = 10_000_000;
 /// How much a code costs that is kept until the end.
 const KEEPING: usize = 10;
 
@@ -158,9 +158,7 @@ impl<'i> Expansion<'i> {
             codes => codes.iter().filter_map(|code| known.find(code)).collect(),
         };
         for filter in &part.filters {
-            let matches = matching(known, filter).map_err(|reason| {
-                TerminologyFault::Unsupported { value_set: name.to_owned(), reason }
-            })?;
+            let matches = ready(name, known, filter)?.all(known);
             places.retain(|at| matches.contains(at));
         }
         for concept in places.into_iter().map(|at| known.concept(at)) {
@@ -188,6 +186,16 @@ impl<'i> Expansion<'i> {
     }
 }
 
+/// A filter of the value set `name`.
+pub(super) fn ready<'f>(
+    name: &str,
+    system: &CodeSystem,
+    filter: &'f Filter,
+) -> Result<Ready<'f>, TerminologyFault> {
+    let fault = |reason| TerminologyFault::Unsupported { value_set: name.to_owned(), reason };
+    Ready::new(system, filter).map_err(fault)
+}
+
 fn unlisted(name: &str, set: &CodeSet) -> TerminologyFault {
     let systems: Vec<_> = set.systems.iter().map(|system| &**system).collect();
     let reason = format!("it excludes codes of {}, whose codes are not known", systems.join(", "));
@@ -195,7 +203,7 @@ fn unlisted(name: &str, set: &CodeSet) -> TerminologyFault {
 }
 
 /// The value set that a url describes by itself.
-fn implicit(name: &str) -> Result<Option<Part>, TerminologyFault> {
+pub(super) fn implicit(name: &str) -> Result<Option<Part>, TerminologyFault> {
     if name == "http://loinc.org/vs" {
         return Ok(Some(Part::whole("http://loinc.org")));
     }

@@ -7,6 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `code_system` | the codes of a system with properties and hierarchy |
+//! | `contains` | whether one code is in a value set |
 //! | `definitions` | all that is defined, by canonical |
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
@@ -18,6 +19,7 @@
 //! Spec: <https://hl7.org/fhir/R4/terminology-module.html>
 
 mod code_system;
+mod contains;
 mod definitions;
 mod expand;
 mod filter;
@@ -31,7 +33,7 @@ use futures_util::future::BoxFuture;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::spec::package::{Pack, PackError, Section};
-use crate::spec::terminology::{Members, Terminology, TerminologyFault};
+use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault};
 
 use code_system::CodeSystem;
 use definitions::Definitions;
@@ -154,6 +156,15 @@ impl Terminology for Image {
             return Err(TerminologyFault::TooCostly { what: value_set.to_owned(), limit });
         }
         Ok(set.into_members())
+    }
+
+    fn contains(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<Contains, TerminologyFault> {
+        contains::Question::new(self, system, code).named(value_set)
     }
 
     fn subsumed(

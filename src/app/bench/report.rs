@@ -71,6 +71,7 @@ impl Report {
             Work::Import => "import",
             Work::Read => "read",
             Work::Search => "search",
+            Work::Validate => "validate",
         };
         let mut notes = Vec::new();
         if database.is_none() {

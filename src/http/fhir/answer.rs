@@ -65,7 +65,7 @@ pub(in crate::http) fn written(
     let schema = exchange.schema();
     let mut response = match exchange.preferences.to_return() {
         Return::Minimal => Response::new(Body::empty()),
-        Return::OperationOutcome => outcome(status, &[done(written)], form, schema),
+        Return::OperationOutcome => outcome(status, &done(written), form, schema),
         Return::Representation => {
             let body = text(version, form, &Shape::Whole, schema)?;
             let mut response = Response::new(Body::from(body));
@@ -86,8 +86,8 @@ pub(in crate::http) fn written(
     Ok(response)
 }
 
-/// The finding of an OperationOutcome that reports a success.
-pub(in crate::http) fn done(written: &Written) -> Issue {
+/// The findings of an OperationOutcome that reports a success.
+pub(in crate::http) fn done(written: &Written) -> Vec<Issue> {
     let what = match written.outcome {
         WriteOutcome::Created => "created",
         WriteOutcome::Existing => "matches the criteria: nothing was created",
@@ -95,15 +95,11 @@ pub(in crate::http) fn done(written: &Written) -> Issue {
         WriteOutcome::Updated => "updated",
     };
     let path = written.version.versioned_path();
-    information(format!("{path}: {what}"))
+    let done = information(format!("{path}: {what}"));
+    std::iter::once(done).chain(written.notices.iter().cloned()).collect()
 }
 
 /// An issue that tells of no fault.
 pub(in crate::http) fn information(text: String) -> Issue {
-    Issue {
-        severity: Severity::Information,
-        code: IssueCode::Informational,
-        diagnostics: text,
-        expression: String::new(),
-    }
+    Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) }
 }

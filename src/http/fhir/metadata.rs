@@ -38,7 +38,8 @@ pub(in crate::http) async fn metadata(
     let settings = &server.settings;
     let (headers, uri) = (&parts.headers, &parts.uri);
     let base = base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base);
-    let statement = server.capability.statement(&base, mode, &server.engine.extractor());
+    server.engine.ready().await?;
+    let statement = server.capability.statement(&base, mode, &server.engine.in_force());
     let mut response = if condition::names_tag(headers, &statement.etag) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -69,7 +70,7 @@ pub(super) fn of_entries(exchange: &Exchange) -> Arc<ReadStatement> {
     let (server, base) = (exchange.server.clone(), exchange.base());
     Arc::new(move |asked| {
         let (shape, mode) = (query::shape_of_one(asked)?, mode(asked.once("mode")?)?);
-        let statement = server.capability.statement(&base, mode, &server.engine.extractor());
+        let statement = server.capability.statement(&base, mode, &server.engine.in_force());
         if shape.is_whole() {
             return Ok(statement.json.clone());
         }

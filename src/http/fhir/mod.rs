@@ -20,3 +20,4 @@ pub(super) mod reindex;
 pub(super) mod search;
 pub(super) mod system;
 pub(super) mod update;
+pub(super) mod validate;

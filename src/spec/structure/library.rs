@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::fhir::Canonical;
@@ -53,6 +53,8 @@ struct Definitions {
     by_url: HashMap<Box<str>, Vec<usize>>,
     /// Of each pack but R4's own: its value sets with their versions.
     value_sets: Vec<HashMap<Box<str>, Box<str>>>,
+    /// The urls of profiles on resources, by the type that they constrain.
+    profiles: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
 
 /// A definition, still as text: most are never asked for.
@@ -130,6 +132,17 @@ impl Library {
     /// As [`Library::structure`].
     pub fn structure_of_type(&self, name: &str) -> Made {
         self.structure(&format!("{TYPE_URL}{name}"))
+    }
+
+    /// The canonicals of the profiles on a type of resource, without versions: sorted, each once.
+    pub fn profiles_of(&self, type_name: &str) -> Vec<&str> {
+        let packed = self.packs.definitions().ok();
+        let all = packed.into_iter().chain([&self.stored]);
+        let urls: BTreeSet<&str> = all
+            .filter_map(|definitions| definitions.profiles.get(type_name))
+            .flat_map(|urls| urls.iter().map(|url| &**url))
+            .collect();
+        urls.into_iter().collect()
     }
 
     /// The structure that a definition of the package `pack` means; `open` are those being made.
@@ -256,6 +269,13 @@ impl Definitions {
 
     fn add(&mut self, record: &Value<'_>, text: Vec<u8>, origin: &Origin) {
         let Some(url) = record.str_at("url").filter(|url| !url.is_empty()) else { return };
+        let is = |name, value| record.str_at(name) == Some(value);
+        if let Some(of) = record.str_at("type")
+            && is("kind", "resource")
+            && is("derivation", "constraint")
+        {
+            self.profiles.entry(of.into()).or_default().insert(url.into());
+        }
         let version = record.str_at("version").map(Into::into);
         let (at, entries) = (self.entries.len(), &self.entries);
         let places = self.by_url.entry(url.into()).or_default();

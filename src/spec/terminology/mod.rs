@@ -3,13 +3,15 @@
 //! A trait, so that the layers above the definitions need not know who answers: `terminology`
 //! implements it, `app` hands it over.
 //!
-//! Layer: 1. Imports nothing.
+//! Layer: 1. Imports `fhir` and `fhirpath`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/terminology-module.html>
 
 use std::fmt::Debug;
 
 use thiserror::Error;
+
+pub mod knowledge;
 
 /// Answers about codes, value sets and hierarchies.
 pub trait Terminology: Debug + Send + Sync {
@@ -22,6 +24,23 @@ pub trait Terminology: Debug + Send + Sync {
     /// # Errors
     /// [`TerminologyFault`].
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault>;
+
+    /// Whether a code is in a value set (named as for [`members`](Self::members)); without a
+    /// `system` whether it is one of the codes of the value set, whatever their system.
+    ///
+    /// Only this code is looked at: no matter how many codes the value set has.
+    ///
+    /// # Errors
+    /// [`TerminologyFault::UnknownValueSet`] when this value set, or one that it imports, is not
+    /// known; [`TerminologyFault::Circular`], [`TerminologyFault::Laborious`],
+    /// [`TerminologyFault::Unsupported`]. An unknown system is no error but
+    /// [`Contains::Untold`], where the answer depends on it.
+    fn contains(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<Contains, TerminologyFault>;
 
     /// The codes below `code`, or above it, with itself: sorted, each once.
     ///
@@ -37,6 +56,17 @@ pub trait Terminology: Debug + Send + Sync {
         is_below: bool,
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault>;
+}
+
+/// Whether a code is in a value set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Contains {
+    /// It is not.
+    No,
+    /// That depends on a system of which too little is known here: its url.
+    Untold(Box<str>),
+    /// It is; of a system with all its codes that are not known here, every code is.
+    Yes,
 }
 
 /// What a value set consists of.
