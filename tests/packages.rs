@@ -110,6 +110,21 @@ async fn when_known(client: &Client, url: &str) -> Answer {
     }
 }
 
+/// What a node says of a patient without a name, once it knows the profile.
+async fn when_judged(client: &Client) -> String {
+    let url = format!("/Patient/$validate?profile={PROFILE}");
+    let body = r#"{"resourceType":"Patient","active":true}"#;
+    let began = Instant::now();
+    loop {
+        let said = client.post(&url, body).await.expect(200).text();
+        if !said.contains("not known") {
+            return said;
+        }
+        assert!(began.elapsed() < PATIENCE, "{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 fn total(answer: &Answer) -> String {
     let value = answer.json();
     value.get("total").and_then(|total| total.as_number()).unwrap_or("none").to_owned()
@@ -133,6 +148,10 @@ async fn what_a_package_defines_counts_on_every_node_without_a_restart() {
         assert_eq!(total(&client.get(in_set).await.expect(200)), "1");
         let by_shoe = "/Patient?shoe=http://example.org/shoes|boot&_total=accurate";
         assert_eq!(total(&when_known(client, by_shoe).await), "1");
+    }
+    for client in [&server.client, &there] {
+        let said = when_judged(client).await;
+        assert!(said.contains("Patient.name"), "{said}");
     }
     let said = listed(&server, &[("definitions.without", "hl7.fhir.uv.ips")]).await;
     assert!(said.contains("example.shoes 1.0 (installed)\n      1 profiles\n"), "{said}");

@@ -40,10 +40,10 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "id", corpus: "id", run: id },
     Target { name: "query", corpus: "query", run: search::query },
     Target { name: "filter", corpus: "filter", run: search::filter },
-    Target { name: "validate", corpus: "json", run: validate::document },
-    Target { name: "profile", corpus: "profile", run: validate::definition },
     Target { name: "package", corpus: "package", run: definitions::package },
     Target { name: "snapshot", corpus: "snapshot", run: definitions::snapshot },
+    Target { name: "validate", corpus: "json", run: validate::document },
+    Target { name: "profile", corpus: "profile", run: validate::definition },
 ];
 
 /// The definitions of R4.

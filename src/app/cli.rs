@@ -27,7 +27,6 @@ use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
-use super::terminology::Keeper;
 use super::validation;
 
 /// Patients of the demo data that `serve --demo` loads.
@@ -333,11 +332,9 @@ async fn open_engine(
 ) -> Result<(Database, Arc<Engine>, SearchParameters), Box<dyn Error>> {
     let database = Database::open(config, true).await?;
     let base = config.base_url(config.http.listen);
-    let guides = definitions::guides(config)?;
-    let keeper = Arc::new(Keeper::new(database.store.clone(), &base, &guides)?);
-    let structures = Arc::new(definitions::Keeper::new(database.store.clone(), guides)?);
+    let (codes, structures) = definitions::keepers(config, &database.store, &base)?;
     let engine = server::engine(config, database.store.clone(), base)?;
-    let (engine, _) = validation::judging(engine, structures, keeper).await?;
+    let (engine, _) = validation::judging(engine, structures, codes).await?;
     let mut parameters = search_parameters::of(&engine, &database.store).await?;
     // Writes tell the index what changes: what it holds must be of this version's making.
     Box::pin(parameters.during(server::build_index(&database.store))).await?;

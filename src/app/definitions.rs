@@ -18,7 +18,7 @@ use crate::spec::structure::{Library, Source};
 use crate::store::{Store, maintenance};
 
 use super::database::StartError;
-use super::terminology::resource;
+use super::terminology::{self, resource};
 
 /// How often a node looks for packages that were installed elsewhere.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -48,6 +48,21 @@ pub fn guides(config: &Config) -> Result<Vec<&'static [u8]>, StartError> {
             names.join(", ")
         ))),
     }
+}
+
+/// Who keeps codes and who keeps structures for a node whose public FHIR base is `base`.
+///
+/// # Errors
+/// [`StartError::Definitions`] when the settings name a guide that is not there, or the embedded
+/// definitions are damaged.
+pub fn keepers(
+    config: &Config,
+    store: &Store,
+    base: &str,
+) -> Result<(Arc<terminology::Keeper>, Arc<Keeper>), StartError> {
+    let guides = guides(config)?;
+    let codes = terminology::Keeper::new(store.clone(), base, &guides)?;
+    Ok((Arc::new(codes), Arc::new(Keeper::new(store.clone(), guides)?)))
 }
 
 /// Keeps the library of what is defined.

@@ -84,9 +84,7 @@ impl Server {
         let words = follow::open(&config, store)
             .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
         let words = words.map(Arc::new);
-        let guides = definitions::guides(&config)?;
-        let keeper = Arc::new(Keeper::new(store.clone(), &base, &guides)?);
-        let structures = Arc::new(definitions::Keeper::new(store.clone(), guides)?);
+        let (keeper, structures) = definitions::keepers(&config, store, &base)?;
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
             definitions: Some(keeper.clone()),
@@ -111,7 +109,7 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let packages = load_packages(store.clone(), judges.clone());
+        let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
         let upkeep = vec![
@@ -189,8 +187,11 @@ impl Server {
 }
 
 /// Loads the packages that are installed while the server runs.
-async fn load_packages(store: Store, judges: Arc<Judges>) {
-    let load = || async { judges.current().await.map(drop) };
+async fn load_packages(store: Store, judges: Arc<Judges>, terminology: Arc<Keeper>) {
+    let load = || async {
+        terminology.image().await?;
+        judges.current().await.map(drop)
+    };
     definitions::follow_packages(store, load).await;
 }
 
