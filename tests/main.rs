@@ -23,6 +23,7 @@ mod ledger;
 mod limits;
 mod nodes;
 mod operator;
+mod packages;
 mod provenance;
 mod races;
 mod reach;

@@ -9,6 +9,7 @@
 //! `findings/`.
 
 mod corpus;
+mod definitions;
 mod mutation;
 mod random;
 mod search;

@@ -102,11 +102,11 @@ enum PackageCommand {
         #[arg(long, default_value = ".")]
         out: PathBuf,
     },
-    /// Put a pack where the server finds it.
-    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.pack")]
+    /// Put a FHIR package (.tgz) or a pack of one into the database: all nodes have it at once.
+    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.tgz")]
     Install {
-        /// The pack.
-        pack: PathBuf,
+        /// The package or the pack.
+        file: PathBuf,
     },
     /// Say which packs there are.
     #[command(after_help = "Example:\n  kiln package list")]
@@ -198,7 +198,7 @@ fn execute(cli: Cli) -> Outcome {
             }
             Command::Import(args) => unless_interrupted(load(args, &config)).await,
             Command::Migrate => unless_interrupted(bring_up(&config)).await,
-            Command::Package(command) => packages(command, &config),
+            Command::Package(command) => unless_interrupted(packages(command, &config)).await,
             Command::Reindex { fulltext: true } => {
                 unless_interrupted(reindex::full_text(&config)).await
             }
@@ -344,14 +344,15 @@ async fn bring_up(config: &Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn packages(command: PackageCommand, config: &Config) -> Outcome {
-    let data_dir = config.data_dir.clone();
-    let command = match command {
-        PackageCommand::Build { package, out } => package::Command::Build { package, folder: out },
-        PackageCommand::Install { pack } => package::Command::Install { file: pack, data_dir },
-        PackageCommand::List => package::Command::List { data_dir },
-    };
-    package::run(&command, &mut std::io::stdout().lock())?;
+async fn packages(command: PackageCommand, config: &Config) -> Outcome {
+    let mut out = std::io::stdout();
+    match command {
+        PackageCommand::Build { package, out: folder } => {
+            package::build(&package, &folder, &mut out)?;
+        }
+        PackageCommand::Install { file } => package::install(&file, config, &mut out).await?,
+        PackageCommand::List => package::list(config, &mut out).await?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -59,7 +59,7 @@ async fn rebuild(config: &Config, database: &Database) -> Result<String, Box<dyn
         Err(error) => return Err(error.into()),
     };
     let base = config.base_url(config.http.listen);
-    let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
+    let keeper = Arc::new(Keeper::new(store.clone(), &base, &[])?);
     let engine = Arc::new(server::engine(config, store.clone(), base)?);
     let count = Follower::new(config, engine, store.clone(), keeper, index).rebuild().await?;
     Ok(format!("the full text index has the words of {count} resources"))

@@ -27,6 +27,7 @@ use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
+use super::definitions;
 use super::follow::{self, Follower};
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
@@ -82,7 +83,9 @@ impl Server {
         let words = follow::open(&config, store)
             .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
         let words = words.map(Arc::new);
-        let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
+        let guides = definitions::guides(&config)?;
+        let keeper = Arc::new(Keeper::new(store.clone(), &base, &guides)?);
+        let structures = Arc::new(definitions::Keeper::new(store.clone(), guides)?);
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
             definitions: Some(keeper.clone()),
@@ -105,9 +108,11 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
+        let packages = load_packages(store.clone(), structures, keeper.clone());
         let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
         let upkeep = vec![
             spawn(keep_partitions(store.clone())),
+            spawn(packages),
             spawn(follower.run()),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
@@ -179,6 +184,19 @@ impl Server {
     }
 }
 
+/// Loads the packages that are installed while the server runs.
+async fn load_packages(
+    store: Store,
+    structures: Arc<definitions::Keeper>,
+    terminology: Arc<Keeper>,
+) {
+    let load = || async {
+        terminology.image().await?;
+        structures.library().await.map(drop)
+    };
+    definitions::follow_packages(store, load).await;
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
 }
@@ -248,7 +266,7 @@ impl http::Probe for Probe {
 /// # Errors
 /// [`StartError::Definitions`] when the embedded definitions are damaged, [`StartError::Zone`].
 pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, StartError> {
-    let spec = Arc::new(Spec::r4().map_err(definitions)?);
+    let spec = Arc::new(Spec::r4().map_err(damaged)?);
     let zone = &config.search.zone;
     let zone = Zone::parse(zone).ok_or_else(|| StartError::Zone(zone.clone()))?;
     let extractor = Arc::new(extractor(&spec, &base, zone)?);
@@ -271,12 +289,12 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
 
 /// What makes index rows of resources.
 fn extractor(spec: &Arc<Spec>, base: &str, zone: Zone) -> Result<Extractor, StartError> {
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(definitions)?;
+    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(damaged)?;
     let settings = extract::Settings { base: base.into(), units: Box::new(Ucum), zone };
-    Extractor::new(spec.clone(), codes, settings).map_err(definitions)
+    Extractor::new(spec.clone(), codes, settings).map_err(damaged)
 }
 
-fn definitions(error: impl std::fmt::Display) -> StartError {
+fn damaged(error: impl std::fmt::Display) -> StartError {
     StartError::Definitions(error.to_string())
 }
 

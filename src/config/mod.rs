@@ -225,6 +225,15 @@ configuration! {
         zone: String = Text("Z"),
     }
 
+    /// Definitions beside those of FHIR R4 itself.
+    [definitions] Definitions {
+        /// Guides in the program that do not count, by name (`hl7.fhir.uv.ips`) or by name and
+        /// version (`hl7.fhir.us.core#3.1.1`); `kiln package list` names them. A canonical without a
+        /// version means the newest of those that count. What `kiln package install` has put into
+        /// the database counts always.
+        without: Vec<String> = List,
+    }
+
     /// Full text search: _text, _content and :text-advanced.
     [fulltext] FullText {
         /// Whether this node keeps an index of words, in the folder fulltext of data_dir. It is

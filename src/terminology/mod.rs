@@ -56,10 +56,10 @@ pub struct Image {
     base: Box<str>,
 }
 
-/// The definitions of a pack, read when first asked for: most servers are never asked.
+/// The definitions of packs, read when first asked for: most servers are never asked.
 #[derive(Debug)]
 struct Packed {
-    bytes: &'static [u8],
+    packs: Vec<&'static [u8]>,
     read: OnceLock<Definitions>,
 }
 
@@ -70,9 +70,19 @@ impl Image {
     /// [`PackError`] when the pack cannot be opened.
     pub fn new(pack: &'static [u8], base: &str) -> Result<Self, PackError> {
         Pack::open(pack)?;
-        let packed = Packed { bytes: pack, read: OnceLock::new() };
+        let packed = Packed { packs: vec![pack], read: OnceLock::new() };
         let stored = Arc::default();
         Ok(Self { packed: Arc::new(packed), stored, base: base.into() })
+    }
+
+    /// What these packs define too.
+    ///
+    /// # Errors
+    /// [`PackError`] when one of them cannot be opened.
+    pub fn with_guides(self, packs: &[&'static [u8]]) -> Result<Self, PackError> {
+        packs.iter().try_for_each(|pack| Pack::open(pack).map(drop))?;
+        let packs = self.packed.packs.iter().chain(packs).copied().collect();
+        Ok(Self { packed: Arc::new(Packed { packs, read: OnceLock::new() }), ..self })
     }
 
     /// The same with these stored CodeSystems and ValueSets, which win over the pack's, instead of
@@ -117,7 +127,7 @@ impl Image {
 
     fn packed(&self) -> &Definitions {
         self.packed.read.get_or_init(|| {
-            read(self.packed.bytes).unwrap_or_else(|error| {
+            read(&self.packed.packs).unwrap_or_else(|error| {
                 tracing::error!(%error, "the definition pack has no terminology that can be read");
                 Definitions::default()
             })
@@ -125,14 +135,16 @@ impl Image {
     }
 }
 
-fn read(pack: &[u8]) -> Result<Definitions, PackError> {
-    let pack = Pack::open(pack)?;
+fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
     let mut found = Definitions::default();
-    for record in pack.records(Section::CodeSystems)?.iter() {
-        found.add_system(CodeSystem::read(&record?));
-    }
-    for record in pack.records(Section::ValueSets)?.iter() {
-        found.add_value_set(ValueSet::read(&record?), None);
+    for bytes in packs {
+        let pack = Pack::open(bytes)?;
+        for record in pack.records(Section::CodeSystems)?.iter() {
+            found.add_system(CodeSystem::read(&record?));
+        }
+        for record in pack.records(Section::ValueSets)?.iter() {
+            found.add_value_set(ValueSet::read(&record?), None);
+        }
     }
     Ok(found)
 }

@@ -4,5 +4,6 @@ mod codec;
 mod extract;
 mod fhirpath;
 mod patch;
+mod snapshots;
 mod terminology;
 mod ucum;

@@ -10,7 +10,10 @@ const MARK: &str = "definition pack";
 const FORMAT: &str = "1";
 /// The longest header that is looked at.
 const MAX_HEADER_BYTES: usize = 1 << 20;
-/// The longest text of one section.
+/// The longest text of one section: this, and so many times its packed size, but never more than the
+/// last. Definitions are packed to a thirtieth.
+const FREE_TEXT_BYTES: usize = 1 << 20;
+const MAX_RATIO: usize = 400;
 const MAX_TEXT_BYTES: usize = 512 << 20;
 /// Code systems nest their concepts deep.
 const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
@@ -301,10 +304,11 @@ fn parts<'a>(header: &Value<'_>, mut rest: &'a [u8]) -> Result<Vec<Part<'a>>, Pa
         let number = |property| -> Option<usize> { line.get(property)?.as_number()?.parse().ok() };
         let damaged = || PackError::Section(section.as_str());
         let records = number("records").ok_or_else(damaged)?;
-        let text_bytes =
-            number("text_bytes").filter(|&size| size <= MAX_TEXT_BYTES).ok_or_else(damaged)?;
         let size_bytes = number("size_bytes").ok_or_else(damaged)?;
         let (packed, after) = rest.split_at_checked(size_bytes).ok_or_else(damaged)?;
+        let limit = FREE_TEXT_BYTES.saturating_add(MAX_RATIO.saturating_mul(size_bytes));
+        let is_bounded = |size: &usize| *size <= limit.min(MAX_TEXT_BYTES);
+        let text_bytes = number("text_bytes").filter(is_bounded).ok_or_else(damaged)?;
         parts.push(Part { section, records, text_bytes, packed });
         rest = after;
     }

@@ -140,8 +140,9 @@ impl Library {
         }
         // Two that ask at the same time may both make it; the first one stays.
         let made = self.make(place, open);
-        if made.is_err() && !open.is_empty() {
-            // It may be wrong only from where it was asked for.
+        let is_circular = matches!(made, Err(StructureFault::Circular(_)));
+        if is_circular || (made.is_err() && !open.is_empty()) {
+            // What is wrong with it depends on where it was asked for.
             return made;
         }
         let mut all = self.made.write().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 mod contents;
 mod feed;
 mod index;
+mod packages;
 mod reindex;
 mod search_parameters;
 mod sweep;
@@ -14,6 +15,9 @@ use super::{Store, failure};
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub use packages::{
+    InstalledPackage, install_package, installed_packages, package_names, packages_mark,
+};
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
 pub use search_parameters::{
@@ -31,6 +35,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
+        packages::STATEMENTS,
         reindex::STATEMENTS,
         search_parameters::STATEMENTS,
         sweep::STATEMENTS,

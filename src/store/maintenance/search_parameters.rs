@@ -15,13 +15,17 @@ use super::super::index::inside::{self, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
 use super::index::{POSITION, commit, execute, query, replace};
+use super::packages::{mark_of_packages, packaged};
 
 /// Resources that are looked at in one transaction.
 const WINDOW: i64 = 500;
 
-/// Changes with every version of a resource of a type.
-const MARK: &str = "SELECT count(*) || ':' || coalesce(sum(hashtextextended(rid || '.' || vid, 0) / 4096), 0) \
-     FROM res WHERE tid = $1 AND rt = $2";
+/// Changes with every version of a resource of a type, and with the packages.
+const MARK: &str = concat!(
+    "SELECT count(*) || ':' || coalesce(sum(hashtextextended(rid || '.' || vid, 0) / 4096), 0) || '/' || ",
+    mark_of_packages!(),
+    " FROM res WHERE tid = $1 AND rt = $2"
+);
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
 
@@ -79,12 +83,12 @@ pub(super) const STATEMENTS: &[&str] = &[
     OF_TYPES, STEP,
 ];
 
-/// A stored SearchParameter.
+/// A SearchParameter that is stored or that an installed package has.
 #[derive(Clone, Debug)]
 pub struct StoredDefinition {
-    /// Its key.
+    /// Its key, below zero for those of packages.
     pub key: i64,
-    /// Its logical id.
+    /// Its logical id; those of packages have what is none.
     pub id: String,
     /// The resource without resourceType, id and meta, as JSON.
     pub body: Vec<u8>,
@@ -105,7 +109,7 @@ pub struct InForce {
     pub is_active: bool,
 }
 
-/// What changes whenever a SearchParameter is written.
+/// What changes whenever a SearchParameter is written or a package installed.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
@@ -125,10 +129,12 @@ pub async fn choose_parameters(
     store: &Store,
     choose: impl FnOnce(&[StoredDefinition]) -> Vec<(i64, String)>,
 ) -> Result<bool, Error> {
+    // Those of packages yield to what clients stored.
+    let packaged = packaged(store, ResourceType::SEARCH_PARAMETER).await?;
     let transaction = store.0.writers.begin("BEGIN").await?;
     query(&transaction, LOCK, &[]).await?;
     let of = ResourceType::SEARCH_PARAMETER.code();
-    let mut stored = Vec::new();
+    let mut stored = Vec::with_capacity(packaged.len());
     for row in query(&transaction, STORED, &[&TENANT, &of]).await? {
         let body: JsonText<'_> = row.try_get(2).map_err(failure::error)?;
         stored.push(StoredDefinition {
@@ -137,6 +143,11 @@ pub async fn choose_parameters(
             body: body.0.to_vec(),
         });
     }
+    stored.extend(packaged.into_iter().map(|it| StoredDefinition {
+        key: it.key,
+        id: it.id,
+        body: it.body.into_bytes(),
+    }));
     let (keys, definitions): (Vec<i64>, Vec<String>) = choose(&stored).into_iter().unzip();
     execute(&transaction, DROP, &[&keys, &definitions]).await?;
     let is_new = query(&transaction, IS_NEW, &[&keys]).await?;

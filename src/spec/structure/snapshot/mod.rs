@@ -50,6 +50,7 @@ pub(super) fn generate(
     for difference in &definition.differential {
         work.apply(&mut root, difference)?;
     }
+    root.settle();
     let name = match structure.derivation {
         Derivation::Constraint => root.element.path.to_string(),
         // A logical model's type may be a url, of which its paths have the last part.
@@ -214,6 +215,7 @@ impl Work<'_, '_> {
             let slicing = implied_slicing(&sliced.element);
             let none = || fault(self.url, format!("{} is a slice of what is not sliced", said.id));
             sliced.element.slicing = Some(slicing.ok_or_else(none)?);
+            sliced.is_implied = true;
         }
         let resliced = name.rsplit_once('/').and_then(|(outer, _)| sliced.slice(outer));
         let mut slice = resliced.map_or(&*sliced, |at| &sliced.slices[at]).as_slice(name);
@@ -250,12 +252,10 @@ impl Work<'_, '_> {
 
 /// The type that a name such as `valueQuantity` gives to the choice `value[x]`.
 fn type_in_name<'e>(choice: &'e Element, name: &str) -> Option<&'e ElementType> {
-    let stem = choice.name().strip_suffix("[x]")?;
-    let rest = name.strip_prefix(stem)?;
+    let rest = name.strip_prefix(choice.name().strip_suffix("[x]")?)?;
+    let head = rest.chars().next()?;
     choice.types.iter().find(|one| {
-        let (Some(first), Some(head)) = (one.code.chars().next(), rest.chars().next()) else {
-            return false;
-        };
+        let Some(first) = one.code.chars().next() else { return false };
         head == first.to_ascii_uppercase()
             && one.code.get(first.len_utf8()..) == rest.get(head.len_utf8()..)
     })

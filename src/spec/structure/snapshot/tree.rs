@@ -1,6 +1,6 @@
 //! The elements of a snapshot as a tree: children and slices hang on what they belong to.
 
-use super::super::element::Element;
+use super::super::element::{Element, SlicingRules};
 
 /// An element with what is in it and what it is sliced into.
 #[derive(Clone, Debug)]
@@ -9,11 +9,13 @@ pub(super) struct Node {
     pub(super) element: Element,
     pub(super) children: Vec<Node>,
     pub(super) slices: Vec<Node>,
+    /// Whether it is sliced though nobody says how.
+    pub(super) is_implied: bool,
 }
 
 impl Node {
     pub(super) fn new(element: Element) -> Self {
-        Self { element, children: Vec::new(), slices: Vec::new() }
+        Self { element, children: Vec::new(), slices: Vec::new(), is_implied: false }
     }
 
     /// The tree of a snapshot; `None` where there are no elements.
@@ -35,7 +37,20 @@ impl Node {
         element.slicing = None;
         // The least number is that of all slices together.
         element.min = 0;
-        Self { element, children: self.children.clone(), slices: Vec::new() }
+        Self { children: self.children.clone(), ..Self::new(element) }
+    }
+
+    /// Closes each choice of which one type has to be there: then it can be no other.
+    pub(super) fn settle(&mut self) {
+        if self.is_implied && self.element.is_choice() && self.element.max == Some(1) {
+            let needed = self.slices.iter().map(|slice| &slice.element).find(|it| it.min > 0);
+            if let (Some(needed), Some(slicing)) = (needed, &mut self.element.slicing) {
+                self.element.min = 1;
+                self.element.types.clone_from(&needed.types);
+                slicing.rules = SlicingRules::Closed;
+            }
+        }
+        self.children.iter_mut().chain(&mut self.slices).for_each(Self::settle);
     }
 
     pub(super) fn slice(&self, name: &str) -> Option<usize> {
