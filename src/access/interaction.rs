@@ -67,6 +67,7 @@ kinds! {
     Transaction 13 "transaction" 'E',
     Translate 23 "$translate" 'E',
     Update 14 "update" 'U',
+    Validate 30 "$validate" 'E',
     ValidateCode 24 "$validate-code" 'E',
     Vread 15 "vread" 'R',
 }

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod cli;
 pub mod database;
+pub mod definitions;
 pub mod demo;
 pub mod fhirpath;
 pub mod follow;
@@ -20,3 +21,4 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod validation;

@@ -47,13 +47,15 @@ struct Current {
 }
 
 impl Keeper {
-    /// A keeper that has loaded nothing yet; `base` is the public FHIR base.
+    /// A keeper that has loaded nothing yet; `base` is the public FHIR base, `guides` are the packs
+    /// that count beside R4's own.
     ///
     /// # Errors
     /// [`StartError::Definitions`] when the embedded definitions are damaged.
-    pub fn new(store: Store, base: &str) -> Result<Self, StartError> {
+    pub fn new(store: Store, base: &str, guides: &[&'static [u8]]) -> Result<Self, StartError> {
         let definitions = |text: String| StartError::Definitions(text);
-        let image = Image::new(R4_PACK, base).map_err(|error| definitions(error.to_string()))?;
+        let image = Image::new(R4_PACK, base).and_then(|image| image.with_guides(guides));
+        let image = image.map_err(|error| definitions(error.to_string()))?;
         let of = |name: &str| name.parse().map_err(|_| definitions(format!("{name} is missing")));
         let types = [of("CodeSystem")?, of("ConceptMap")?, of("ValueSet")?];
         let (image, mark) = (Arc::new(image), String::new());

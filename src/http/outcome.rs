@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::outcome::{Finding, outcome_of_codes};
 use crate::fhir::schema::Schema;
-use crate::fhir::{Issue, IssueCode, operation_outcome};
+use crate::fhir::{self, Issue, IssueCode, operation_outcome};
 
 use super::form::Form;
 use super::headers;
@@ -118,6 +118,19 @@ pub fn issues(error: &Error) -> Vec<Issue> {
             issues
         }
         _ => vec![Issue::error(classify(error).1, error.to_string())],
+    }
+}
+
+/// The same error with the place of each finding in the JSON `text` that was sent.
+pub fn placed(error: Error, text: &[u8]) -> Error {
+    let place = |mut issues: Vec<Issue>| {
+        fhir::place(&mut issues, text, "");
+        issues
+    };
+    match error {
+        Error::Invalid(issues) => Error::Invalid(place(issues)),
+        Error::Unprocessable(issues) => Error::Unprocessable(place(issues)),
+        other => other,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::access::interaction::Kind;
 
 use super::fhir::{
     create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology,
-    update,
+    update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -88,6 +88,9 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(GET "/fhir/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/{id}/$reindex" Reindex reindex::status),
+        fhir!(POST "/fhir/{type}/$validate" Validate validate::sent),
+        fhir!(POST "/fhir/{type}/{id}/$validate" Validate validate::sent),
+        fhir!(GET "/fhir/{type}/{id}/$validate" Validate validate::stored),
         public!(GET "/fhir/metadata" metadata::metadata),
         public!(GET "/" health::landing),
     ];

@@ -84,10 +84,10 @@ pub struct Image {
     base: Box<str>,
 }
 
-/// The definitions of a pack, read when first asked for: most servers are never asked.
+/// The definitions of packs, read when first asked for: most servers are never asked.
 #[derive(Debug)]
 struct Packed {
-    bytes: &'static [u8],
+    packs: Vec<&'static [u8]>,
     read: OnceLock<Definitions>,
 }
 
@@ -98,9 +98,19 @@ impl Image {
     /// [`PackError`] when the pack cannot be opened.
     pub fn new(pack: &'static [u8], base: &str) -> Result<Self, PackError> {
         Pack::open(pack)?;
-        let packed = Packed { bytes: pack, read: OnceLock::new() };
+        let packed = Packed { packs: vec![pack], read: OnceLock::new() };
         let (stored, loaded, brought) = Default::default();
         Ok(Self { packed: Arc::new(packed), stored, loaded, brought, base: base.into() })
+    }
+
+    /// What these packs define too.
+    ///
+    /// # Errors
+    /// [`PackError`] when one of them cannot be opened.
+    pub fn with_guides(self, packs: &[&'static [u8]]) -> Result<Self, PackError> {
+        packs.iter().try_for_each(|pack| Pack::open(pack).map(drop))?;
+        let packs = self.packed.packs.iter().chain(packs).copied().collect();
+        Ok(Self { packed: Arc::new(Packed { packs, read: OnceLock::new() }), ..self })
     }
 
     /// The same with these stored CodeSystems, ValueSets and ConceptMaps, which win over the pack's,
@@ -216,7 +226,7 @@ impl Image {
 
     fn packed(&self) -> &Definitions {
         self.packed.read.get_or_init(|| {
-            read(self.packed.bytes).unwrap_or_else(|error| {
+            read(&self.packed.packs).unwrap_or_else(|error| {
                 tracing::error!(%error, "the definition pack has no terminology that can be read");
                 Definitions::default()
             })
@@ -224,20 +234,22 @@ impl Image {
     }
 }
 
-fn read(pack: &[u8]) -> Result<Definitions, PackError> {
-    let pack = Pack::open(pack)?;
+fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
     let mut found = Definitions::default();
-    for (section, name) in [
-        (Section::CodeSystems, "CodeSystem"),
-        (Section::ValueSets, "ValueSet"),
-        (Section::ConceptMaps, "ConceptMap"),
-    ] {
-        for record in pack.records(section)?.iter() {
-            let mut record = record?;
-            if let Some(object) = record.as_object_mut() {
-                object.set("resourceType", name);
+    for bytes in packs {
+        let pack = Pack::open(bytes)?;
+        for (section, name) in [
+            (Section::CodeSystems, "CodeSystem"),
+            (Section::ValueSets, "ValueSet"),
+            (Section::ConceptMaps, "ConceptMap"),
+        ] {
+            for record in pack.records(section)?.iter() {
+                let mut record = record?;
+                if let Some(object) = record.as_object_mut() {
+                    object.set("resourceType", name);
+                }
+                found.add(&record);
             }
-            found.add(&record);
         }
     }
     Ok(found)

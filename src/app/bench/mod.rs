@@ -7,7 +7,7 @@
 //!
 //! What it never does: open a database connection of its own, or start the server it measures.
 //!
-//! Layer: 8. Imports `app::demo`, `app::import`, `fhir`.
+//! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server.
 
 mod connection;
 mod crud;
@@ -23,6 +23,7 @@ mod terminology;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod validate;
 
 use std::io;
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ pub enum Work {
     Search,
     /// Ask about the codes of a generated SNOMED CT that is loaded.
     Terminology,
+    /// Judge resources by base definitions and profiles, without a server.
+    Validate,
 }
 
 /// `kiln bench`: what to measure and where.
@@ -86,7 +89,13 @@ pub struct BenchArgs {
     /// Seed of the demo data.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// import, search: files and folders to load; an import loads the same for each number of
+    /// validate: definition packs beside R4's.
+    #[arg(long, value_name = "FILE")]
+    pub pack: Vec<PathBuf>,
+    /// validate: canonical of a profile to judge resources of its type by.
+    #[arg(long, value_name = "URL")]
+    pub profile: Vec<String>,
+    /// import, search, validate: files and folders to load; an import loads the same for each number of
     /// clients, a search demo data too until there are --resources.
     #[arg(long, value_name = "PATH")]
     pub data: Vec<PathBuf>,
@@ -157,6 +166,9 @@ struct Bench {
 /// # Errors
 /// [`BenchError`]; requests that fail during a measurement are counted, not errors.
 pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+    if args.work == Work::Validate {
+        return validate::run(&args);
+    }
     let target = Target::parse(&args.base, &args.header).map_err(BenchError::Arguments)?;
     let clients = match (args.clients.as_slice(), args.work) {
         ([], Work::Import) => vec![4, 8],
@@ -184,6 +196,8 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         Work::Read => read::run(&mut bench).await,
         Work::Search => search::run(&mut bench).await,
         Work::Terminology => terminology::run(&mut bench).await,
+        // It has no server, and ended above.
+        Work::Validate => Ok(()),
     };
     if let Some(floor) = &bench.floor {
         floor.remove().await?;

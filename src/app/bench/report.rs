@@ -93,6 +93,7 @@ impl Report {
             Work::Read => "read",
             Work::Search => "search",
             Work::Terminology => "terminology",
+            Work::Validate => "validate",
         };
         let mut notes = Vec::new();
         if database.is_none() {

@@ -37,6 +37,7 @@ pub(in crate::http) async fn metadata(
     let shape = query::shape_of_one(&asked)?;
     let base = base::of(&server.settings, &parts);
     let headers = &parts.headers;
+    server.engine.ready().await?;
     let statement = statement(&server, &base, what);
     let mut response = if condition::names_tag(headers, &statement.etag) {
         let mut response = Response::new(Body::empty());
@@ -91,7 +92,7 @@ fn statement(server: &Server, base: &str, what: What) -> Statement {
     match what {
         What::Codes => Statement::of_codes(base, &server.engine.published_systems()),
         What::Interactions(mode) => {
-            server.capability.statement(base, mode, &server.engine.extractor())
+            server.capability.statement(base, mode, &server.engine.in_force())
         }
     }
 }

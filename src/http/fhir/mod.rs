@@ -21,3 +21,4 @@ pub(super) mod search;
 pub(super) mod system;
 pub(super) mod terminology;
 pub(super) mod update;
+pub(super) mod validate;

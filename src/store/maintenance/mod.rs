@@ -4,6 +4,7 @@ mod code_systems;
 mod contents;
 mod feed;
 mod index;
+mod packages;
 mod reindex;
 mod search_parameters;
 mod sweep;
@@ -19,6 +20,9 @@ pub use code_systems::{
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub use packages::{
+    InstalledPackage, install_package, installed_packages, package_names, packages_mark,
+};
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
 pub use search_parameters::{
@@ -36,6 +40,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
+        packages::STATEMENTS,
         reindex::STATEMENTS,
         search_parameters::STATEMENTS,
         sweep::STATEMENTS,
