@@ -9,6 +9,7 @@ use crate::harness::client::{Answer, Client};
 use crate::harness::process::Process;
 use crate::harness::server::TestServer;
 
+const ENFORCED: (&str, &str) = ("validation.profiles", "enforce");
 const BP: &str = "http://hl7.org/fhir/StructureDefinition/bp";
 
 /// A Patient whose gender no value set has.
@@ -34,6 +35,7 @@ async fn each_interaction_has_a_level_of_its_own_and_the_form_is_always_checked(
         ("validation.level", "base"),
         ("validation.create", "off"),
         ("validation.patch", "profiles"),
+        ENFORCED,
     ])
     .await;
     let client = &server.client;
@@ -66,6 +68,7 @@ async fn a_claimed_profile_is_enforced_warned_about_or_ignored() {
         ("validation.exceptions", &exceptions),
         ("validation.unknown_profiles", "enforce"),
         ("validation.implicit_rules", "enforce"),
+        ENFORCED,
     ])
     .await;
     let client = &server.client;
@@ -85,7 +88,7 @@ async fn a_claimed_profile_is_enforced_warned_about_or_ignored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_ask_for_less_only_where_the_operator_lets_it() {
-    let lets = [("validation.clients_may_lower", "true"), ("validation.level", "base")];
+    let lets = [("validation.clients_may_lower", "true"), ("validation.level", "base"), ENFORCED];
     for (settings, lowered) in [(&lets[..], 201), (&lets[1..], 422)] {
         let server = TestServer::start_with(settings).await;
         let client = &server.client;
@@ -129,7 +132,7 @@ async fn a_value_set_counts_for_writes_as_soon_as_it_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_is_claimed_later_is_held_to_as_well() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(&[ENFORCED]).await;
     let client = &server.client;
     let plain = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"}}"#;
     client.put("/Observation/o", plain).await.expect(201);

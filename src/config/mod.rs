@@ -239,7 +239,7 @@ configuration! {
         /// What becomes of what breaks a profile in its `meta.profile`, at level "profiles":
         /// "enforce" refuses it, "warn" tells (to who asks for an OperationOutcome), "ignore" does
         /// not look.
-        profiles: ProfilePolicy = Text("enforce"),
+        profiles: ProfilePolicy = Text("warn"),
         /// Profiles that are treated otherwise: `http://hl7.org/fhir/StructureDefinition/bp=warn`,
         /// with `|version` before the `=` where it is about one version.
         exceptions: Vec<String> = List,
