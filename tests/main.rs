@@ -23,7 +23,6 @@ mod ledger;
 mod limits;
 mod nodes;
 mod operator;
-mod packages;
 mod provenance;
 mod races;
 mod reach;
