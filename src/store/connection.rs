@@ -245,9 +245,14 @@ fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + S
 pub(super) struct Pool(deadpool_postgres::Pool);
 
 impl Pool {
-    pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
+    pub(super) fn new(
+        address: &Address,
+        size: usize,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let Target { config, tls } = address.target(timeout_ms, Flush::Wait)?;
+        let Target { config, tls } = address.target(timeout_ms, flush)?;
         let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, LedgerRow, Permit, Restriction, Unaudited};
+use crate::access::{Disclosed, Draft, Permit, Restriction, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
@@ -129,8 +129,8 @@ impl Store {
         live(found.ok_or_else(|| unknown(id, permit))?)
     }
 
-    /// The same for a read and nothing else: where there is a live version, `row` is on record when it
-    /// comes back.
+    /// The same for a read and nothing else: where there is a live version, the row of `draft` is on
+    /// record when it comes back.
     ///
     /// # Errors
     /// As [`Store::current`]; then nothing is on record yet.
@@ -138,11 +138,13 @@ impl Store {
         &self,
         id: &LogicalId,
         permit: &Permit<'_>,
-        row: LedgerRow,
+        draft: Draft,
     ) -> Result<Unaudited<Version>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        let (row, taken) = draft.take_row();
         let found = self.0.reads.current(identity, visible(permit), row).await?;
-        live(found.ok_or_else(|| unknown(id, permit))?)
+        let (version, _) = disclose(found.ok_or_else(|| unknown(id, permit))?)?;
+        Ok(taken.with(version))
     }
 
     /// One version, the current one or an old one.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::access::Permit;
 use crate::error::Error;
 
-use super::connection::{Address, Pool};
+use super::connection::{Address, Flush, Pool};
 
 /// Longest wait for a seat.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,8 +38,14 @@ pub(super) struct Searcher {
 }
 
 impl Searchers {
-    pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
-        let pool = Pool::new(address, size, timeout_ms)?;
+    /// `flush`: what the ledger rows of searches wait for, which are all that is written here.
+    pub(super) fn new(
+        address: &Address,
+        size: usize,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
+        let pool = Pool::new(address, size, timeout_ms, flush)?;
         Ok(Self { pool, seats: Seats::new("searches", size, size.div_ceil(2)) })
     }
 

@@ -123,6 +123,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("Principal {", &["access::principal"]),
     ("Principal::open(", &["app", "http"]),
     ("Principal::service(", &["app"]),
+    ("take_row(", &["access::unaudited", "store::resource", "store::search"]),
     ("env::var(", &["config"]),
     ("env::var_os(", &["config"]),
     ("env::vars(", &["config"]),

@@ -29,6 +29,15 @@ pub(super) struct Source {
     pub(super) is_walk: bool,
 }
 
+/// What a query tells of the resources it finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told {
+    /// `srow.idh`
+    Identity,
+    /// `srow.rid`
+    Key,
+}
+
 impl Compiler<'_, '_> {
     /// The rows that a candidate walks.
     pub(super) fn source(
@@ -188,8 +197,12 @@ impl Compiler<'_, '_> {
     fn found_rows(&mut self, found: &str, codes: &[i16], types: &[ResourceType]) -> Source {
         let (alias, list) = (self.alias(), self.alias());
         let is_type = self.binds.is_type(&format!("{alias}.rt"), codes);
+        // What is elsewhere needs no look at its row to be passed over.
+        let place = if self.is_inside { "k.rid < 0" } else { "k.rid > 0" };
         Source {
-            each: Some(format!("(SELECT DISTINCT k.rid FROM ({found}) k(rid)) {list}")),
+            each: Some(format!(
+                "(SELECT DISTINCT k.rid FROM ({found}) k(rid) WHERE {place}) {list}"
+            )),
             table: format!("srow {alias}"),
             condition: format!("{alias}.rid = {list}.rid AND {is_type}"),
             row: Row::resource(&alias, types.to_vec()),
@@ -369,12 +382,35 @@ impl Compiler<'_, '_> {
         types: &[ResourceType],
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
+        self.found_as(Told::Key, types, filter)
+    }
+
+    /// The same, with what is to be told of each resource.
+    pub(super) fn found_as(
+        &mut self,
+        told: Told,
+        types: &[ResourceType],
+        filter: &Filter,
+    ) -> Result<Option<String>, Error> {
         let conjuncts = conjuncts(std::slice::from_ref(filter));
         let best = self.candidates(&conjuncts, types)?.swap_remove(0);
         let source = self.source(&best, &conjuncts, types)?;
         let rest = self.rest(&best, &conjuncts, &source.row)?;
-        let found = every(&source, &source.row.rid, &rest);
-        Ok((rest != Cond::False).then_some(found))
+        Ok((rest != Cond::False).then(|| self.every_as(told, &source, &rest)))
+    }
+
+    /// A query of the key or the identity of all rows of a source for which `rest` holds.
+    pub(super) fn every_as(&mut self, told: Told, source: &Source, rest: &Cond) -> String {
+        match (told, &source.row.idh) {
+            (Told::Key, _) => every(source, &source.row.rid, rest),
+            (Told::Identity, Some(idh)) => every(source, idh, rest),
+            (Told::Identity, None) => {
+                let (alias, found) = (self.alias(), every(source, &source.row.rid, rest));
+                format!(
+                    "SELECT {alias}.idh FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid"
+                )
+            }
+        }
     }
 
     /// What is still asked of each row that a candidate walks.

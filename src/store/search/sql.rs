@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 
 use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
 
 use crate::store::rows::Edge;
 
@@ -19,7 +20,9 @@ pub(super) enum Bind {
     Short(i16),
     Shorts(Vec<i16>),
     Text(String),
+    Texts(Vec<String>),
     Time(Edge),
+    Uuid(Uuid),
 }
 
 impl Bind {
@@ -32,7 +35,9 @@ impl Bind {
             Self::Short(_) => "smallint",
             Self::Shorts(_) => "smallint[]",
             Self::Text(_) => "text",
+            Self::Texts(_) => "text[]",
             Self::Time(_) => "timestamptz",
+            Self::Uuid(_) => "uuid",
         }
     }
 }
@@ -51,7 +56,9 @@ impl ToSql for Bind {
             Self::Short(value) => value.to_sql(kind, out),
             Self::Shorts(values) => values.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
+            Self::Texts(texts) => texts.to_sql(kind, out),
             Self::Time(edge) => edge.to_sql(kind, out),
+            Self::Uuid(id) => id.to_sql(kind, out),
         }
     }
 
@@ -64,7 +71,7 @@ impl ToSql for Bind {
 }
 
 /// The values of one statement, in the order of their placeholders.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Binds(Vec<Bind>);
 
 impl Binds {
