@@ -9,11 +9,14 @@
 //! `findings/`.
 
 mod corpus;
+mod definitions;
 mod mutation;
 mod random;
+mod release;
 mod search;
 mod target;
 mod tree;
+mod validate;
 mod watch;
 mod worker;
 

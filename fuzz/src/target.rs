@@ -16,7 +16,7 @@ use kiln::spec::Spec;
 use kiln::ucum::Unit;
 use kiln::validate::form;
 
-use crate::search;
+use crate::{definitions, release, search, validate};
 
 /// One reader of bytes.
 pub(crate) struct Target {
@@ -39,7 +39,12 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "date", corpus: "date", run: date },
     Target { name: "id", corpus: "id", run: id },
     Target { name: "query", corpus: "query", run: search::query },
+    Target { name: "release", corpus: "release", run: release::read },
     Target { name: "filter", corpus: "filter", run: search::filter },
+    Target { name: "package", corpus: "package", run: definitions::package },
+    Target { name: "snapshot", corpus: "snapshot", run: definitions::snapshot },
+    Target { name: "validate", corpus: "json", run: validate::document },
+    Target { name: "profile", corpus: "profile", run: validate::definition },
 ];
 
 /// The definitions of R4.

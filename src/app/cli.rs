@@ -15,17 +15,20 @@ use crate::store::{maintenance, migrate};
 
 use super::bench::{self, BenchArgs};
 use super::database::{self, Database};
+use super::definitions;
 use super::demo::{self, DemoArgs};
 use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::package;
 use super::postgres::Private;
 use super::reindex;
+use super::release;
 use super::search_parameters::{self, SearchParameters};
 use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
+use super::validation;
 
 /// Patients of the demo data that `serve --demo` loads.
 const DEMO_PATIENTS: u64 = 20;
@@ -89,6 +92,9 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
+    /// Load code systems from the releases of their publishers.
+    #[command(subcommand)]
+    Terminology(release::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,11 +108,11 @@ enum PackageCommand {
         #[arg(long, default_value = ".")]
         out: PathBuf,
     },
-    /// Put a pack where the server finds it.
-    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.pack")]
+    /// Put a FHIR package (.tgz) or a pack of one into the database: all nodes have it at once.
+    #[command(after_help = "Example:\n  kiln package install hl7.fhir.us.core-6.1.0.tgz")]
     Install {
-        /// The pack.
-        pack: PathBuf,
+        /// The package or the pack.
+        file: PathBuf,
     },
     /// Say which packs there are.
     #[command(after_help = "Example:\n  kiln package list")]
@@ -198,7 +204,7 @@ fn execute(cli: Cli) -> Outcome {
             }
             Command::Import(args) => unless_interrupted(load(args, &config)).await,
             Command::Migrate => unless_interrupted(bring_up(&config)).await,
-            Command::Package(command) => packages(command, &config),
+            Command::Package(command) => unless_interrupted(packages(command, &config)).await,
             Command::Reindex { fulltext: true } => {
                 unless_interrupted(reindex::full_text(&config)).await
             }
@@ -206,6 +212,9 @@ fn execute(cli: Cli) -> Outcome {
                 unless_interrupted(reindex::search(&config)).await
             }
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
+            Command::Terminology(command) => {
+                unless_interrupted(release::run(command, &config)).await
+            }
         }
     })
 }
@@ -301,7 +310,11 @@ async fn load_demo(
 }
 
 async fn load(args: ImportArgs, config: &Config) -> Outcome {
-    let (database, engine, mut parameters) = open_engine(config).await?;
+    let mut config = config.clone();
+    if let Some(level) = args.validate {
+        config.validation = config.validation.at(level);
+    }
+    let (database, engine, mut parameters) = open_engine(&config).await?;
     let journal = Some(config.data_dir.join(journal_name(&database)));
     let options = args.into_options(journal);
     let salt =
@@ -326,7 +339,9 @@ async fn open_engine(
 ) -> Result<(Database, Arc<Engine>, SearchParameters), Box<dyn Error>> {
     let database = Database::open(config, true).await?;
     let base = config.base_url(config.http.listen);
+    let (codes, structures) = definitions::keepers(config, &database.store, &base)?;
     let engine = server::engine(config, database.store.clone(), base)?;
+    let (engine, _) = validation::judging(engine, structures, codes).await?;
     let mut parameters = search_parameters::of(&engine, &database.store).await?;
     // Writes tell the index what changes: what it holds must be of this version's making.
     Box::pin(parameters.during(server::build_index(&database.store))).await?;
@@ -344,14 +359,15 @@ async fn bring_up(config: &Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn packages(command: PackageCommand, config: &Config) -> Outcome {
-    let data_dir = config.data_dir.clone();
-    let command = match command {
-        PackageCommand::Build { package, out } => package::Command::Build { package, folder: out },
-        PackageCommand::Install { pack } => package::Command::Install { file: pack, data_dir },
-        PackageCommand::List => package::Command::List { data_dir },
-    };
-    package::run(&command, &mut std::io::stdout().lock())?;
+async fn packages(command: PackageCommand, config: &Config) -> Outcome {
+    let mut out = std::io::stdout();
+    match command {
+        PackageCommand::Build { package, out: folder } => {
+            package::build(&package, &folder, &mut out)?;
+        }
+        PackageCommand::Install { file } => package::install(&file, config, &mut out).await?,
+        PackageCommand::List => package::list(config, &mut out).await?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

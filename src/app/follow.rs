@@ -15,13 +15,14 @@ use tokio::task::spawn_blocking;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Validators, is_definition};
 use crate::error::Error;
 use crate::fulltext::{Asked, Change, Document, FullText, FullTextError, Options, Position};
 use crate::store::Store;
 use crate::store::maintenance::{self, Contents, FeedPosition, FeedRow, Horizon};
 
 use super::terminology::{Keeper, resource};
+use super::validation::Judges;
 
 /// How often the feed is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -83,11 +84,19 @@ pub enum FollowError {
     Index(#[from] FullTextError),
 }
 
+/// Who keeps what definitions say.
+pub struct About {
+    /// Code systems and value sets.
+    pub keeper: Arc<Keeper>,
+    /// Structures, where writes are judged by them.
+    pub judges: Option<Arc<Judges>>,
+}
+
 /// Follows the feed for one node.
 pub struct Follower {
     engine: Arc<Engine>,
     store: Store,
-    keeper: Arc<Keeper>,
+    about: About,
     index: Option<Arc<FullText>>,
     request: PathBuf,
     /// Where the next pass begins; `None` before the first.
@@ -107,19 +116,19 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower that feeds `index`, when there is one, and tells `keeper`.
+    /// A follower that feeds `index`, when there is one, and tells those who keep definitions.
     pub fn new(
         config: &Config,
         engine: Arc<Engine>,
         store: Store,
-        keeper: Arc<Keeper>,
+        about: About,
         index: Option<Arc<FullText>>,
     ) -> Self {
         let request = request(&folder(config));
         Self {
             engine,
             store,
-            keeper,
+            about,
             index,
             request,
             position: None,
@@ -134,7 +143,7 @@ impl Follower {
 
     /// Follows as long as the server runs.
     pub async fn run(mut self) {
-        if let Err(error) = self.keeper.image().await {
+        if let Err(error) = self.about.keeper.image().await {
             tracing::warn!(%error, "cannot load the stored code systems and value sets");
         }
         loop {
@@ -261,10 +270,14 @@ impl Follower {
         Ok(is_done)
     }
 
-    /// Puts what changed into the index and tells the keeper.
+    /// Puts what changed into the index and tells who keeps definitions.
     async fn take(&self, rows: &[FeedRow]) -> Result<(), FollowError> {
-        if rows.iter().filter_map(|row| row.resource_type).any(|of| self.keeper.is_about(of)) {
-            self.keeper.image().await?;
+        let mut types = rows.iter().filter_map(|row| row.resource_type);
+        if types.any(|of| self.about.keeper.is_about(of) || is_definition(of)) {
+            self.about.keeper.image().await?;
+            if let Some(judges) = &self.about.judges {
+                judges.current().await?;
+            }
         }
         let Some(index) = self.index.as_ref().filter(|_| !rows.is_empty()) else { return Ok(()) };
         let mut keys: Vec<i64> = rows.iter().map(|row| row.key).collect();

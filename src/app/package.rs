@@ -1,9 +1,9 @@
 //! `kiln package`: makes definition packs, installs them, lists what is there.
 //!
-//! Reading and making packs is [`crate::spec::package`]; here are only files and words. A pack
-//! is installed when it is in the folder `packages` of the data folder.
+//! Reading and making packs is [`crate::spec::package`]; here are only files and words. A package is
+//! installed when its pack is in the database: every node finds it there.
 //!
-//! Layer: 8. Imports `spec`.
+//! Layer: 8. Imports `spec`, `store`.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -12,37 +12,17 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::spec::R4_PACK;
+use crate::config::Config;
 use crate::spec::package::{self, Pack, PackError, PackageError, Section};
+use crate::spec::{GUIDE_PACKS, R4_PACK};
+use crate::store::maintenance;
+
+use super::database::Database;
 
 /// The version of FHIR that packs must be for.
 const FHIR_VERSION: &str = "4.0.1";
 /// How a gzip file, and so a FHIR package, begins.
 const GZIP: &[u8] = &[0x1f, 0x8b];
-
-/// What `kiln package` is asked to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Command {
-    /// Make `<name>-<version>.pack` of a FHIR package.
-    Build {
-        /// The package (`.tgz`).
-        package: PathBuf,
-        /// The folder that the pack is written to.
-        folder: PathBuf,
-    },
-    /// Put a pack (or the pack of a FHIR package) into the data folder.
-    Install {
-        /// The pack, or the package (`.tgz`) to make it of.
-        file: PathBuf,
-        /// The server's data folder.
-        data_dir: PathBuf,
-    },
-    /// Say which packs there are, and what they hold.
-    List {
-        /// The server's data folder.
-        data_dir: PathBuf,
-    },
-}
 
 /// Why a package command did not do what it was asked.
 #[derive(Debug, Error)]
@@ -55,9 +35,6 @@ pub enum CommandError {
         /// The reason.
         source: PackageError,
     },
-    /// Some installed packs cannot be read; the list says which.
-    #[error("{0} of the installed packs cannot be read")]
-    Damaged(usize),
     /// The pack is for another version of FHIR.
     #[error("{name} {version} is for FHIR {found}, this server has FHIR {FHIR_VERSION}")]
     FhirVersion {
@@ -86,23 +63,11 @@ pub enum CommandError {
     },
 }
 
-/// Does what `command` says and writes what there is to say to `out`.
+/// Makes `<name>-<version>.pack` of a FHIR package (`.tgz`) in `folder` and tells so on `out`.
 ///
 /// # Errors
 /// [`CommandError`], or what writing to `out` says.
-pub fn run(command: &Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    match command {
-        Command::Build { package, folder } => build(package, folder, out),
-        Command::Install { file, data_dir } => install(file, &folder_of(data_dir), out),
-        Command::List { data_dir } => list(&folder_of(data_dir), out),
-    }
-}
-
-fn folder_of(data_dir: &Path) -> PathBuf {
-    data_dir.join("packages")
-}
-
-fn build(package: &Path, folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+pub fn build(package: &Path, folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let bytes = made(package, &read(package)?)?;
     let pack = sound(package, &bytes)?;
     let path = folder.join(pack.file_name());
@@ -111,34 +76,85 @@ fn build(package: &Path, folder: &Path, out: &mut impl Write) -> Result<(), Box<
     describe(&pack, "", out)
 }
 
-fn install(file: &Path, folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+/// Puts a pack, or the pack of a FHIR package (`.tgz`), into the database: it counts on every node at
+/// once.
+///
+/// # Errors
+/// [`CommandError`], what the database says, or what writing to `out` says.
+pub async fn install(
+    file: &Path,
+    config: &Config,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>> {
+    let bytes = installable(file)?;
+    let pack = sound(file, &bytes)?;
+    let database = Database::open(config, true).await?;
+    let store = &database.store;
+    let present = maintenance::package_names(store).await;
+    let installed = maintenance::install_package(store, pack.name(), pack.version(), &bytes).await;
+    database.close().await;
+    installed?;
+    writeln!(out, "installed {} {}", pack.name(), pack.version())?;
+    tell_missing(&pack, &embedded().chain(present?).collect::<Vec<_>>(), out)
+}
+
+/// Says which packages there are, in the program and in the database where there is one, and what they
+/// hold.
+///
+/// # Errors
+/// [`CommandError`], what the database says, or what writing to `out` says.
+pub async fn list(config: &Config, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    describe(&Pack::open(R4_PACK)?, " (in the program)", out)?;
+    let counting = super::definitions::guides(config)?;
+    for guide in GUIDE_PACKS {
+        let counts = counting.contains(&guide);
+        let remark = if counts { " (in the program)" } else { " (in the program, does not count)" };
+        describe(&Pack::open(guide)?, remark, out)?;
+    }
+    // Nobody wants a database made by a look at what there is.
+    if config.database.url.is_none() && !config.data_dir.exists() {
+        return Ok(());
+    }
+    let database = Database::open(config, true).await?;
+    let installed = maintenance::installed_packages(&database.store).await;
+    database.close().await;
+    for package in installed? {
+        describe(&Pack::open(&package.pack)?, " (installed)", out)?;
+    }
+    Ok(())
+}
+
+/// The bytes of a pack that this server can use.
+fn installable(file: &Path) -> Result<Vec<u8>, CommandError> {
     let mut bytes = read(file)?;
     if bytes.starts_with(GZIP) {
         bytes = made(file, &bytes)?;
     }
     let pack = sound(file, &bytes)?;
     if !pack.fhir_versions().is_empty() && !pack.fhir_versions().iter().any(|v| v == FHIR_VERSION) {
-        return Err(Box::new(CommandError::FhirVersion {
+        return Err(CommandError::FhirVersion {
             name: pack.name().to_owned(),
             version: pack.version().to_owned(),
             found: pack.fhir_versions().join(", "),
-        }));
+        });
     }
-    let present = present(folder)?;
-    fs::create_dir_all(folder).map_err(|source| file_error(folder, source))?;
-    let path = folder.join(pack.file_name());
-    write(&path, &bytes)?;
-    writeln!(out, "installed {} {} as {}", pack.name(), pack.version(), path.display())?;
+    Ok(bytes)
+}
+
+/// Tells which of the packages that `pack` builds on are not among those `present`.
+///
+/// Guides name far more than they use, so a missing one does not refuse.
+fn tell_missing(
+    pack: &Pack<'_>,
+    present: &[(String, String)],
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>> {
     for need in pack.dependencies() {
-        let versions: Vec<&str> = present
-            .iter()
-            .filter(|(name, _)| *name == need.name)
-            .map(|(_, version)| &**version)
-            .collect();
+        let of_name = present.iter().filter(|(name, _)| *name == need.name);
+        let versions: Vec<&str> = of_name.map(|(_, version)| &**version).collect();
         if versions.contains(&&*need.version) {
             continue;
         }
-        // Guides name far more than they use, so a missing one is told and does not refuse.
         let instead = match versions[..] {
             [] => "which is not installed; what it defines is unknown".to_owned(),
             _ => format!("instead of which {} is used", versions.join(", ")),
@@ -148,21 +164,11 @@ fn install(file: &Path, folder: &Path, out: &mut impl Write) -> Result<(), Box<d
     Ok(())
 }
 
-fn list(folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    describe(&Pack::open(R4_PACK)?, " (in the program)", out)?;
-    let mut damaged = 0;
-    for path in packs_in(folder)? {
-        let bytes = read(&path)?;
-        match sound(&path, &bytes) {
-            Ok(pack) => describe(&pack, "", out)?,
-            Err(error) => {
-                damaged += 1;
-                let reason = error.source().map(ToString::to_string).unwrap_or_default();
-                writeln!(out, "{error}: {reason}")?;
-            }
-        }
-    }
-    if damaged > 0 { Err(Box::new(CommandError::Damaged(damaged))) } else { Ok(()) }
+/// Name and version of the packages in the program.
+fn embedded() -> impl Iterator<Item = (String, String)> {
+    let packs = std::iter::once(R4_PACK).chain(GUIDE_PACKS);
+    let opened = packs.filter_map(|bytes| Pack::open(bytes).ok());
+    opened.map(|pack| (pack.name().to_owned(), pack.version().to_owned()))
 }
 
 fn describe(pack: &Pack<'_>, remark: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
@@ -174,39 +180,6 @@ fn describe(pack: &Pack<'_>, remark: &str, out: &mut impl Write) -> Result<(), B
         }
     }
     Ok(())
-}
-
-/// Name and version of every pack that can be read, the embedded one included.
-fn present(folder: &Path) -> Result<Vec<(String, String)>, CommandError> {
-    let mut found = Vec::new();
-    let mut add = |bytes: &[u8]| {
-        if let Ok(pack) = Pack::open(bytes) {
-            found.push((pack.name().to_owned(), pack.version().to_owned()));
-        }
-    };
-    add(R4_PACK);
-    for path in packs_in(folder)? {
-        add(&read(&path)?);
-    }
-    Ok(found)
-}
-
-/// The pack files of the folder by name; none when there is no folder.
-fn packs_in(folder: &Path) -> Result<Vec<PathBuf>, CommandError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(file_error(folder, source)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|source| file_error(folder, source))?.path();
-        if path.extension().is_some_and(|extension| extension == "pack") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn made(package: &Path, bytes: &[u8]) -> Result<Vec<u8>, CommandError> {
@@ -281,43 +254,24 @@ mod tests {
         None
     }
 
-    fn said(command: &Command) -> String {
-        let mut out = Vec::new();
-        run(command, &mut out).expect("runs");
-        String::from_utf8(out).expect("text")
-    }
-
-    fn refused(command: &Command) -> String {
-        let error = run(command, &mut Vec::new()).expect_err("is refused");
-        format!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default())
-    }
-
     #[test]
-    fn the_embedded_pack_is_what_the_published_package_gives() {
-        let Some(package) = published("hl7.fhir.r4.core-4.0.1.tgz") else { return };
-        let rebuilt = package::build(&fs::read(package).expect("reads")).expect("builds");
-        let advice = "fhir-profiles/ is old: run `kiln package build` and commit its file";
-        assert!(rebuilt == R4_PACK, "{advice}");
-    }
-
-    #[test]
-    fn every_published_package_becomes_a_pack_and_installs() {
-        let folder = Folder::new("published");
-        for (name, counted) in [
-            ("hl7.fhir.us.core-3.1.1.tgz", "30 profiles"),
-            ("hl7.fhir.us.core-6.1.0.tgz", "106 search-parameters"),
-            ("hl7.fhir.us.core-7.0.0.tgz", "63 profiles"),
-            ("hl7.fhir.uv.bulkdata-differential.tgz", "7 operations"),
-            ("hl7.fhir.uv.ips-1.1.0.tgz", "60 value-sets"),
-            ("hl7.fhir.uv.subscriptions-backport.r4-differential.tgz", "13 profiles"),
-            ("ihe.iti.balp-differential.tgz", "21 profiles"),
-        ] {
-            let Some(file) = published(name) else { return };
-            let said = said(&Command::Install { file, data_dir: folder.0.clone() });
-            assert!(said.starts_with("installed "), "{name}: {said}");
-            assert!(!said.contains("hl7.fhir.r4.core"), "{name} finds R4 itself: {said}");
-            let listed = self::said(&Command::List { data_dir: folder.0.clone() });
-            assert!(listed.contains(counted), "{name}: {listed}");
+    fn the_embedded_packs_are_what_the_published_packages_give() {
+        let packages = [
+            "hl7.fhir.r4.core-4.0.1.tgz",
+            "hl7.fhir.us.core-3.1.1.tgz",
+            "hl7.fhir.us.core-6.1.0.tgz",
+            "hl7.fhir.us.core-7.0.0.tgz",
+            "hl7.fhir.uv.bulkdata-differential.tgz",
+            "hl7.fhir.uv.ips-1.1.0.tgz",
+            "hl7.fhir.uv.subscriptions-backport.r4-differential.tgz",
+            "ihe.iti.balp-differential.tgz",
+        ];
+        let embedded = std::iter::once(R4_PACK).chain(GUIDE_PACKS);
+        for (name, pack) in packages.into_iter().zip(embedded) {
+            let Some(package) = published(name) else { return };
+            let rebuilt = installable(&package).expect(name);
+            let advice = "fhir-profiles/ is old: run `kiln package build` and commit its file";
+            assert!(rebuilt == pack, "{name}: {advice}");
         }
     }
 
@@ -329,45 +283,44 @@ mod tests {
     }
 
     #[test]
-    fn install_tells_missing_dependencies_and_refuses_other_versions_of_fhir() {
-        let folder = Folder::new("install");
+    fn what_cannot_be_used_is_refused_with_the_reason() {
+        let folder = Folder::new("refused");
         let file = folder.0.join("in");
-        let install = Command::Install { file: file.clone(), data_dir: folder.0.clone() };
-        let put = |text: &str| fs::write(&file, text).expect("writes");
-        put(&empty("r5", "5.0.0", ""));
-        assert!(refused(&install).starts_with("r5 1.0 is for FHIR 5.0.0"));
-        put("hello");
-        assert!(refused(&install).contains("no header line"));
-        assert!(!folder.0.join("packages").exists(), "a refusal leaves nothing behind");
-        put(&empty("first", "4.0.1", r#""hl7.fhir.r4.core":"4.0.1","second":"2.0""#));
-        let said_first = said(&install);
-        assert!(
-            said_first.contains("builds on second 2.0, which is not installed"),
-            "{said_first}"
-        );
-        assert!(!said_first.contains("core"), "{said_first}");
-        put(&empty("second", "4.0.1", r#""first":"0.9""#));
-        let said_second = said(&install);
-        assert!(said_second.contains("first 0.9, instead of which 1.0 is used"), "{said_second}");
+        for (text, expected) in [
+            (empty("r5", "5.0.0", ""), "r5 1.0 is for FHIR 5.0.0"),
+            ("hello".to_owned(), "no header line"),
+        ] {
+            fs::write(&file, text).expect("writes");
+            let error = installable(&file).expect_err(expected);
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            assert!(format!("{error}: {cause}").contains(expected), "{error}: {cause}");
+        }
     }
 
     #[test]
-    fn list_shows_the_embedded_pack_and_names_a_damaged_one() {
-        let folder = Folder::new("list");
-        let list = Command::List { data_dir: folder.0.clone() };
-        let said = said(&list);
-        assert!(said.starts_with("hl7.fhir.r4.core 4.0.1 (in the program)\n"), "{said}");
-        assert!(said.contains(" 1400 search-parameters"), "{said}");
-        fs::create_dir_all(folder.0.join("packages")).expect("creates");
-        fs::write(folder.0.join("packages/x.pack"), "hello").expect("writes");
-        assert!(refused(&list).starts_with("1 of the installed packs"));
+    fn packages_that_are_missing_are_told() {
+        let told = |needs: &str, present: &[(&str, &str)]| {
+            let text = empty("mine", "4.0.1", needs);
+            let pack = Pack::open(text.as_bytes()).expect("opens");
+            let given = present.iter().map(|(name, at)| ((*name).to_owned(), (*at).to_owned()));
+            let present: Vec<_> = embedded().chain(given).collect();
+            let mut out = Vec::new();
+            tell_missing(&pack, &present, &mut out).expect("tells");
+            String::from_utf8(out).expect("text")
+        };
+        let core = r#""hl7.fhir.r4.core":"4.0.1""#;
+        assert_eq!(told(core, &[]), "");
+        let missing = told(r#""second":"2.0""#, &[]);
+        assert!(missing.contains("builds on second 2.0, which is not installed"), "{missing}");
+        let other = told(r#""second":"2.0""#, &[("second", "1.0")]);
+        assert!(other.contains("second 2.0, instead of which 1.0 is used"), "{other}");
     }
 
     #[test]
     fn a_built_pack_is_named_after_its_package() {
         let Some(package) = published("ihe.iti.balp-differential.tgz") else { return };
         let folder = Folder::new("build");
-        said(&Command::Build { package, folder: folder.0.clone() });
+        build(&package, &folder.0, &mut Vec::new()).expect("builds");
         let names: Vec<_> = fs::read_dir(&folder.0)
             .expect("reads")
             .map(|entry| entry.expect("entry").file_name())

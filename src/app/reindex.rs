@@ -9,7 +9,7 @@ use crate::fulltext::FullTextError;
 use crate::store::maintenance;
 
 use super::database::Database;
-use super::follow::{self, Follower};
+use super::follow::{self, About, Follower};
 use super::terminology::Keeper;
 use super::{search_parameters, server};
 
@@ -59,8 +59,10 @@ async fn rebuild(config: &Config, database: &Database) -> Result<String, Box<dyn
         Err(error) => return Err(error.into()),
     };
     let base = config.base_url(config.http.listen);
-    let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
+    let keeper = Arc::new(Keeper::new(store.clone(), &base, &[])?);
     let engine = Arc::new(server::engine(config, store.clone(), base)?);
-    let count = Follower::new(config, engine, store.clone(), keeper, index).rebuild().await?;
+    let count = Follower::new(config, engine, store.clone(), About { keeper, judges: None }, index)
+        .rebuild()
+        .await?;
     Ok(format!("the full text index has the words of {count} resources"))
 }

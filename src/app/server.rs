@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{Config, Ids};
-use crate::engine::{Engine, Lookups, PageSize, Settings};
+use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
@@ -27,12 +27,14 @@ use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
 use super::database::{Database, StartError};
+use super::definitions;
 use super::follow::{self, Follower};
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
 use super::telemetry;
 use super::terminology::Keeper;
+use super::validation::{self, Judges};
 
 /// Connections of the listener for health and metrics.
 const ADMIN_CONNECTIONS: u32 = 64;
@@ -82,13 +84,15 @@ impl Server {
         let words = follow::open(&config, store)
             .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
         let words = words.map(Arc::new);
-        let keeper = Arc::new(Keeper::new(store.clone(), &base)?);
+        let (keeper, structures) = definitions::keepers(&config, store, &base)?;
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
             definitions: Some(keeper.clone()),
             full_text: words.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
+        let judging = validation::judging(engine, structures, keeper.clone()).await;
+        let (engine, judges) = judging.map_err(|error| StartError::Store(root_cause(&error)))?;
         let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
@@ -105,9 +109,14 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let follower = Follower::new(&config, engine.clone(), store.clone(), keeper, words.clone());
+        let systems = keeper.clone().follow();
+        let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
+        let about = follow::About { keeper, judges: Some(judges) };
+        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
         let upkeep = vec![
+            spawn(systems),
             spawn(keep_partitions(store.clone())),
+            spawn(packages),
             spawn(follower.run()),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
@@ -177,6 +186,15 @@ impl Server {
         drop(self.engine);
         self.database.close().await;
     }
+}
+
+/// Loads the packages that are installed while the server runs.
+async fn load_packages(store: Store, judges: Arc<Judges>, terminology: Arc<Keeper>) {
+    let load = || async {
+        terminology.image().await?;
+        judges.current().await.map(drop)
+    };
+    definitions::follow_packages(store, load).await;
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -250,7 +268,7 @@ impl http::Probe for Probe {
 /// # Errors
 /// [`StartError::Definitions`] when the embedded definitions are damaged, [`StartError::Zone`].
 pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, StartError> {
-    let spec = Arc::new(Spec::r4().map_err(definitions)?);
+    let spec = Arc::new(Spec::r4().map_err(damaged)?);
     let zone = &config.search.zone;
     let zone = Zone::parse(zone).ok_or_else(|| StartError::Zone(zone.clone()))?;
     let extractor = Arc::new(extractor(&spec, &base, zone)?);
@@ -267,18 +285,19 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         max_bundle_entries: config.http.max_bundle_entries,
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
+        validation: validation::rules(&config.validation),
     };
     Ok(Engine::new(store, spec, extractor, clock, ids, settings))
 }
 
 /// What makes index rows of resources.
 fn extractor(spec: &Arc<Spec>, base: &str, zone: Zone) -> Result<Extractor, StartError> {
-    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(definitions)?;
+    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).map_err(damaged)?;
     let settings = extract::Settings { base: base.into(), units: Box::new(Ucum), zone };
-    Extractor::new(spec.clone(), codes, settings).map_err(definitions)
+    Extractor::new(spec.clone(), codes, settings).map_err(damaged)
 }
 
-fn definitions(error: impl std::fmt::Display) -> StartError {
+fn damaged(error: impl std::fmt::Display) -> StartError {
     StartError::Definitions(error.to_string())
 }
 

@@ -10,6 +10,7 @@
 mod network;
 mod setting;
 mod source;
+mod validation;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -22,6 +23,7 @@ use thiserror::Error;
 pub use network::Network;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
+pub use validation::{ProfilePolicy, ValidationLevel};
 
 use Preset::{Flag, List, Number, Secret, Text, Unset};
 
@@ -219,6 +221,34 @@ configuration! {
         unique_identifiers: Vec<String> = List,
     }
 
+    /// What is checked of what is written. The form (elements, kinds, cardinalities, primitives)
+    /// always is; `$validate` always checks everything.
+    [validation] Validation {
+        /// "base": what FHIR itself defines (required bindings, invariants, extensions); "profiles":
+        /// also the profiles that `meta.profile` names; "off": the form alone.
+        level: ValidationLevel = Text("profiles"),
+        /// The same for creates alone. Default: level.
+        create: Option<ValidationLevel> = Unset("base"),
+        /// The same for updates alone. Default: level.
+        update: Option<ValidationLevel> = Unset("base"),
+        /// The same for patches alone. Default: level.
+        patch: Option<ValidationLevel> = Unset("base"),
+        /// Whether a client may ask for less by `Prefer: validation=off` or `=base`. For more it may
+        /// always ask.
+        clients_may_lower: bool = Flag(false),
+        /// What becomes of what breaks a profile in its `meta.profile`, at level "profiles":
+        /// "enforce" refuses it, "warn" tells (to who asks for an OperationOutcome), "ignore" does
+        /// not look.
+        profiles: ProfilePolicy = Text("warn"),
+        /// Profiles that are treated otherwise: `http://hl7.org/fhir/StructureDefinition/bp=warn`,
+        /// with `|version` before the `=` where it is about one version.
+        exceptions: Vec<String> = List,
+        /// The same for a profile that is not known here.
+        unknown_profiles: ProfilePolicy = Text("warn"),
+        /// The same for `implicitRules`, of which this server knows none.
+        implicit_rules: ProfilePolicy = Text("warn"),
+    }
+
     /// Who may call.
     [auth] Auth {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
@@ -232,6 +262,15 @@ configuration! {
         /// minutes from UTC such as "+01:00". The same on every node. Another zone builds the
         /// search index anew.
         zone: String = Text("Z"),
+    }
+
+    /// Definitions beside those of FHIR R4 itself.
+    [definitions] Definitions {
+        /// Guides in the program that do not count, by name (`hl7.fhir.uv.ips`) or by name and
+        /// version (`hl7.fhir.us.core#3.1.1`); `kiln package list` names them. A canonical without a
+        /// version means the newest of those that count. What `kiln package install` has put into
+        /// the database counts always.
+        without: Vec<String> = List,
     }
 
     /// Full text search: _text, _content and :text-advanced.
@@ -315,6 +354,9 @@ impl Config {
         }
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
+        }
+        if let Err(reason) = self.validation.policies() {
+            return rule("validation.exceptions", reason);
         }
         if self.http.default_page > self.http.max_page {
             return rule("http.default_page", "is larger than `http.max_page`".to_owned());
@@ -404,6 +446,10 @@ mod tests {
             (vec![off, ("http.base_url", "https://h/fhir?x")], Some("http.base_url")),
             (vec![off, ("http.base_url", "https:///fhir")], Some("http.base_url")),
             (vec![off, ("http.base_url", "https://h/fhir/")], None),
+            (vec![off, ("validation.exceptions", "http://p|1=warn,http://p?x=1=ignore")], None),
+            (vec![off, ("validation.exceptions", "http://p")], Some("validation.exceptions")),
+            (vec![off, ("validation.exceptions", "=warn")], Some("validation.exceptions")),
+            (vec![off, ("validation.exceptions", "p=maybe")], Some("validation.exceptions")),
             (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
         ];
         for (flags, expected) in cases {

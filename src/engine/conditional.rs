@@ -15,10 +15,9 @@ use crate::store::{Current, WriteTx};
 
 use super::condition::Condition;
 use super::patch::Patch;
-use super::provenance::Provenance;
 use super::search::Criteria;
 use super::write::{WriteOutcome, Written, check_condition};
-use super::{Engine, refuse_unstorable};
+use super::{Engine, WriteOptions, refuse_unstorable};
 
 /// What identifies the written resource: the match, or what the body says of a new one.
 pub(super) struct Goal {
@@ -38,14 +37,16 @@ impl Engine {
         &self,
         resource: Resource<'_>,
         criteria: &Query,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let resource_type = resource.resource_type;
         let interaction = Kind::Create.of(resource_type);
         let identity = Identity { resource_type, id: self.ids.logical_id() };
+        self.validation.ready().await?;
         let criteria = self.criteria(resource_type, criteria).await;
-        let ready = criteria.and_then(|read| Ok((read, self.prepare_new(&identity, resource)?)));
+        let ready = criteria
+            .and_then(|read| Ok((read, self.prepare_new(&identity, resource, options.wish)?)));
         let (criteria, prepared) = match ready {
             Ok(ready) => ready,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
@@ -60,11 +61,12 @@ impl Engine {
                 }
                 let patients = prepared.patients.clone();
                 let written = self.stage_new(&identity, prepared.clone(), permit, tx)?;
-                self.stage_provenance(provenance, &written, permit, tx)?;
+                self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(resource_type);
                 return Ok(done);
             }
         }
@@ -80,11 +82,12 @@ impl Engine {
         resource: Resource<'_>,
         criteria: &Query,
         condition: &Condition,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let resource_type = resource.resource_type;
         let interaction = Kind::Update.of(resource_type);
+        self.validation.ready().await?;
         let criteria = self.criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| {
             let id = self.check_update_by(resource_type, &resource.value)?;
@@ -103,15 +106,17 @@ impl Engine {
                 let goal = self.goal(resource_type, found, id.as_ref(), permit, tx).await?;
                 let Goal { identity, current } = goal;
                 check_condition(condition, current.as_ref())?;
-                let prepared = self.prepare(&identity, resource.value.clone())?;
+                let prepared =
+                    self.prepare(&identity, resource.value.clone(), Kind::Update, options.wish)?;
                 let patients = prepared.patients.clone();
                 let change = Operation::Updated;
                 let written = self.stage_put(&identity, current, prepared, change, permit, tx)?;
-                self.stage_provenance(provenance, &written, permit, tx)?;
+                self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(resource_type);
                 return Ok(done);
             }
         }
@@ -127,10 +132,11 @@ impl Engine {
         patch: Patch<'_>,
         criteria: &Query,
         condition: &Condition,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(resource_type);
+        self.validation.ready().await?;
         let criteria = self.criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| self.check_patch(&patch).map(|()| read));
         let criteria = match ready {
@@ -144,13 +150,15 @@ impl Engine {
                 tx.lock(&criteria.locks, permit).await?;
                 let identity = self.find_identity(&criteria, permit, tx).await?;
                 let identity = identity.ok_or_else(|| nothing_matches(resource_type))?;
-                let (written, patients) =
-                    self.stage_patch(&identity, &patch, condition, permit, tx).await?;
-                self.stage_provenance(provenance, &written, permit, tx)?;
+                let (written, patients) = self
+                    .stage_patch(&identity, &patch, condition, options.wish, permit, tx)
+                    .await?;
+                self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(resource_type);
                 return Ok(done);
             }
         }
@@ -193,6 +201,7 @@ impl Engine {
                 Ok(Unaudited::new(found, main))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(resource_type);
                 return Ok(done);
             }
         }
@@ -268,7 +277,8 @@ impl Engine {
 
 /// The answer to a create that found what it would have made.
 fn existing(found: Current) -> Unaudited<Written> {
-    let written = Written { outcome: WriteOutcome::Existing, version: found.version };
+    let written =
+        Written { outcome: WriteOutcome::Existing, version: found.version, notices: Vec::new() };
     let disclosed = written.disclosed(found.patients);
     Unaudited::new(written, disclosed)
 }

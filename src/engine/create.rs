@@ -9,9 +9,8 @@ use crate::fhir::{Identity, Resource};
 use crate::store::Store;
 
 use super::prepare::Prepared;
-use super::provenance::Provenance;
 use super::write::Written;
-use super::{Engine, refuse_unstorable};
+use super::{Engine, Wish, WriteOptions, refuse_unstorable};
 
 impl Engine {
     /// Stores a new resource under a new id; an id in the body is ignored. Its Provenance is stored
@@ -25,14 +24,14 @@ impl Engine {
     pub async fn create(
         &self,
         resource: Resource<'_>,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let identity =
             Identity { resource_type: resource.resource_type, id: self.ids.logical_id() };
         let interaction = Kind::Create.of(resource.resource_type);
         let attempts = self.gate.attempts(interaction, caller);
-        self.create_at(&identity, resource, provenance, attempts, caller).await
+        self.create_at(&identity, resource, options, attempts, caller).await
     }
 
     /// The same under an id that the sender chose; one that is taken stays taken.
@@ -40,23 +39,25 @@ impl Engine {
         &self,
         identity: &Identity,
         resource: Resource<'_>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Create.of(resource.resource_type);
         let attempts = self.gate.attempts(interaction, caller).few();
-        self.create_at(identity, resource, None, attempts, caller).await
+        self.create_at(identity, resource, options, attempts, caller).await
     }
 
     async fn create_at(
         &self,
         identity: &Identity,
         resource: Resource<'_>,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         mut attempts: Attempts<'_, Store>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Create.of(resource.resource_type);
-        let prepared = match self.prepare_new(identity, resource) {
+        self.validation.ready().await?;
+        let prepared = match self.prepare_new(identity, resource, options.wish) {
             Ok(prepared) => prepared,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
@@ -64,11 +65,12 @@ impl Engine {
             let attempt = attempts.write(async |permit, tx| {
                 let patients = prepared.patients.clone();
                 let written = self.stage_new(identity, prepared.clone(), permit, tx)?;
-                self.stage_provenance(provenance, &written, permit, tx)?;
+                self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(identity.resource_type);
                 return Ok(done);
             }
         }
@@ -79,10 +81,11 @@ impl Engine {
         &self,
         identity: &Identity,
         resource: Resource<'_>,
+        wish: Wish,
     ) -> Result<Prepared, Error> {
         refuse_unstorable(resource.resource_type)?;
         super::prepare::check_type(identity.resource_type, &resource.value)?;
         self.check(&resource.value)?;
-        self.prepare(identity, resource.value)
+        self.prepare(identity, resource.value, Kind::Create, wish)
     }
 }

@@ -49,6 +49,7 @@ impl Engine {
                 Ok(Unaudited::new(deleted, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(identity.resource_type);
                 return Ok(done);
             }
         }

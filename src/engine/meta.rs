@@ -11,9 +11,9 @@ use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, IssueCode, ResourceType, Version, VersionId};
 use crate::store::{MetaList, MetaScope, MetaUse, WriteTx};
 
-use super::Engine;
 use super::patch::list::{self, Element};
 use super::prepare::{coding_key, refuse_subsetted, uses};
+use super::{Engine, Wish};
 
 /// The lists of `meta` that these operations are about.
 const LISTS: [&str; 3] = ["profile", "security", "tag"];
@@ -145,7 +145,7 @@ impl Engine {
         }
     }
 
-    /// The same inside the unit of work of a transaction.
+    /// The same inside the unit of work of a transaction. Who claims a profile is held to it.
     pub(super) async fn stage_meta(
         &self,
         identity: &Identity,
@@ -175,6 +175,12 @@ impl Engine {
             entities: Vec::new(),
         };
         let changed = Version { meta: text.clone(), is_relabeled: true, ..found.version.clone() };
+        let claims = change == MetaChange::Add && !meta.items_at("profile").is_empty();
+        if claims && version.is_none() {
+            let whole = changed.to_json();
+            let whole = json::parse(&whole).map_err(Error::internal)?;
+            self.judge(&whole, Kind::Update, Wish::default())?;
+        }
         if text != found.version.meta {
             let found = (found, version.is_some());
             tx.set_meta(found, text, uses, self.clock.now(), permit)?;

@@ -22,8 +22,10 @@ mod provenance;
 mod read;
 mod reindex;
 mod search;
+mod terminology;
 mod turns;
 mod update;
+mod validation;
 mod vread;
 mod write;
 
@@ -35,10 +37,12 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::extract::Extractor;
 use crate::spec::Spec;
+use crate::spec::structure::Library;
 use crate::store::Store;
 use crate::store::search::Definitions;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
+pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
@@ -47,9 +51,15 @@ pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
+pub use validation::{
+    Claim, Level, Rules, Validate, ValidateAt, ValidationMode, Validators, Wish, WriteOptions,
+    is_definition,
+};
 pub use write::{WriteOutcome, Written};
 
+pub use terminology::Question;
 use turns::Turns;
+use validation::Validation;
 
 /// What an engine is told about its place.
 #[derive(Clone, Debug)]
@@ -62,6 +72,25 @@ pub struct Settings {
     pub page: PageSize,
     /// How many resources one conditional delete may delete.
     pub max_conditional_delete: u32,
+    /// What writes are held to beyond their form.
+    pub validation: Rules,
+}
+
+/// Definitions that change while the server runs.
+#[derive(Clone)]
+pub struct InForce {
+    /// What is searched by.
+    pub extractor: Arc<Extractor>,
+    /// What is validated by; `None`: the form alone is checked.
+    pub library: Option<Arc<Library>>,
+}
+
+impl InForce {
+    /// Whether nothing has changed between the two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let library = |it: &Self| it.library.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.extractor, &other.extractor) && library(self) == library(other)
+    }
 }
 
 /// The FHIR interactions of one server.
@@ -78,6 +107,7 @@ pub struct Engine {
     extractor: Arc<Extractor>,
     definitions: Definitions,
     lookups: Lookups,
+    validation: Validation,
 }
 
 impl Engine {
@@ -106,6 +136,7 @@ impl Engine {
             extractor,
             definitions,
             lookups: Lookups::default(),
+            validation: Validation::default(),
         }
     }
 
@@ -113,6 +144,12 @@ impl Engine {
     #[must_use]
     pub fn with(self, lookups: Lookups) -> Self {
         Self { lookups, ..self }
+    }
+
+    /// The same engine judging content, not the form alone.
+    #[must_use]
+    pub fn judging_by(self, validators: Arc<dyn Validators>) -> Self {
+        Self { validation: Validation::new(validators), ..self }
     }
 
     /// Whether words can be searched.
@@ -134,6 +171,19 @@ impl Engine {
     pub fn extractor(&self) -> Arc<Extractor> {
         let known = self.store.parameters().ok();
         known.map_or_else(|| self.extractor.clone(), |known| known.extractor.clone())
+    }
+
+    /// Waits until the definitions that this node has stored count.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.validation.ready().await
+    }
+
+    /// The definitions that clients can see at work.
+    pub fn in_force(&self) -> InForce {
+        InForce { extractor: self.extractor(), library: self.validation.library() }
     }
 
     /// How many resources one conditional delete may delete.
@@ -199,10 +249,10 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
         cursor: None,
     };
     send(engine.read(identity, caller));
-    send(engine.create(resource(), None, caller));
-    send(engine.update(identity, resource(), &condition, None, caller));
+    send(engine.create(resource(), WriteOptions::default(), caller));
+    send(engine.update(identity, resource(), &condition, WriteOptions::default(), caller));
     let patch = patch::Patch::Json(Value::Null);
-    send(engine.patch(identity, patch, &condition, None, caller));
+    send(engine.patch(identity, patch, &condition, WriteOptions::default(), caller));
     send(engine.delete(identity, &condition, caller));
     send(engine.history(&request, caller));
     send(engine.meta(&of, caller));
@@ -211,11 +261,18 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.bundle(Value::Null, &options, caller));
     let (query, target) = (crate::fhir::query::Query::default(), SearchTarget::System);
     send(engine.search(&target, &query, false, caller));
-    send(engine.create_unless(resource(), &query, None, caller));
-    send(engine.update_by(resource(), &query, &condition, None, caller));
+    send(engine.create_unless(resource(), &query, WriteOptions::default(), caller));
+    send(engine.update_by(resource(), &query, &condition, WriteOptions::default(), caller));
     let (of, patch) = (identity.resource_type, patch::Patch::Json(Value::Null));
-    send(engine.patch_by(of, patch, &query, &condition, None, caller));
+    send(engine.patch_by(of, patch, &query, &condition, WriteOptions::default(), caller));
     send(engine.delete_by(of, &query, &condition, caller));
     send(engine.reindex(&ReindexOf::System, caller));
     send(engine.reindexing(&ReindexOf::System, caller));
+    let of = crate::engine::terminology::Question {
+        operation: Operation::Expand,
+        id: None,
+        parameters: &Value::Null,
+        languages: None,
+    };
+    send(engine.terminology(&of, caller));
 }

@@ -8,11 +8,10 @@ use crate::fhir::primitive;
 use crate::fhir::{Identity, IssueCode, Operation, ResourceType};
 use crate::store::WriteTx;
 
-use super::Engine;
 use super::condition::Condition;
 use super::patch::{self, Patch};
-use super::provenance::Provenance;
 use super::write::{Written, check_condition};
+use super::{Engine, Wish, WriteOptions};
 
 impl Engine {
     /// Changes parts of a resource; the result is checked and stored like an update, its Provenance
@@ -29,24 +28,26 @@ impl Engine {
         identity: &Identity,
         patch: Patch<'_>,
         condition: &Condition,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
         if let Err(error) = self.check_patch(&patch) {
             return self.gate.denied(interaction, caller, error).await;
         }
+        self.validation.ready().await?;
         let _turn = self.turns.of(identity).await;
         let mut attempts = self.gate.attempts(interaction, caller);
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let (written, patients) =
-                    self.stage_patch(identity, &patch, condition, permit, tx).await?;
-                self.stage_provenance(provenance, &written, permit, tx)?;
+                    self.stage_patch(identity, &patch, condition, options.wish, permit, tx).await?;
+                self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(identity.resource_type);
                 return Ok(done);
             }
         }
@@ -67,6 +68,7 @@ impl Engine {
         identity: &Identity,
         patch: &Patch<'_>,
         condition: &Condition,
+        wish: Wish,
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Written, Vec<i64>), Error> {
@@ -84,7 +86,7 @@ impl Engine {
         let before = json::parse(&text).map_err(Error::internal)?;
         let after = patch::apply(patch, before, &self.spec.schema)?;
         self.check(&after)?;
-        let prepared = self.prepare(identity, after)?;
+        let prepared = self.prepare(identity, after, Kind::Patch, wish)?;
         let patients = prepared.patients.clone();
         let change = Operation::Patched;
         let written = self.stage_put(identity, Some(current), prepared, change, permit, tx)?;

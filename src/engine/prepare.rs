@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, Issue, IssueCode, ResourceType};
 use crate::store::{IndexRows, MetaList, MetaUse, Ties};
 use crate::validate::form::{self, Verdict};
 
-use super::Engine;
+use super::{Engine, Wish};
 
 /// What the store keeps of a resource.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) index: IndexRows,
     /// What rules between resources have a say in.
     pub(super) ties: Ties,
+    /// What is worth a warning.
+    pub(super) notices: Vec<Issue>,
 }
 
 impl Engine {
@@ -40,8 +43,27 @@ impl Engine {
         }
     }
 
-    /// Splits a checked resource, which takes `identity`, into what the store keeps.
-    pub(super) fn prepare(&self, identity: &Identity, value: Value<'_>) -> Result<Prepared, Error> {
+    /// Judges the content of a resource of sound form, which takes `identity` by an interaction of
+    /// `kind`, and splits it into what the store keeps.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] for what it is held to.
+    pub(super) fn prepare(
+        &self,
+        identity: &Identity,
+        value: Value<'_>,
+        kind: Kind,
+        wish: Wish,
+    ) -> Result<Prepared, Error> {
+        let notices = self.judge(&value, kind, wish)?;
+        Ok(Prepared { notices, ..self.split(identity, value)? })
+    }
+
+    /// Splits a resource into what the store keeps.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Unprocessable`] for what this server cannot keep.
+    pub(super) fn split(&self, identity: &Identity, value: Value<'_>) -> Result<Prepared, Error> {
         let resource_type = identity.resource_type;
         let mut value = value;
         value.write_out_exponents();
@@ -64,7 +86,8 @@ impl Engine {
         refuse_subsetted(resource_type, &uses)?;
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
         let body = Bytes::from(Value::Object(resource).to_text());
-        Ok(Prepared { meta, body, patients, uses, index, ties })
+        let notices = Vec::new();
+        Ok(Prepared { meta, body, patients, uses, index, ties, notices })
     }
 
     /// A search parameter that is to be in force has to be one that can be (rest 4.240).

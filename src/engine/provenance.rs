@@ -13,8 +13,8 @@ use crate::fhir::{Identity, IssueCode, Resource, ResourceType};
 use crate::store::WriteTx;
 use crate::validate::form::{self, Verdict};
 
-use super::Engine;
 use super::write::{WriteOutcome, Written};
+use super::{Engine, Wish};
 
 /// A Provenance without a target, which will be the version that its write makes.
 #[derive(Clone, Debug)]
@@ -76,7 +76,8 @@ impl Engine {
         let permit = permit.derive(Kind::Create, resource_type)?;
         let identity = Identity { resource_type, id: self.ids.logical_id() };
         let value = provenance.about(written.version.versioned_path());
-        let prepared = self.prepare_new(&identity, Resource { resource_type, value })?;
+        let prepared =
+            self.prepare_new(&identity, Resource { resource_type, value }, Wish::default())?;
         let patients = prepared.patients.clone();
         let stored = self.stage_new(&identity, prepared, &permit, tx)?;
         tx.entry(permit.interaction(), stored.disclosed(patients));

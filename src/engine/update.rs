@@ -7,9 +7,8 @@ use crate::fhir::{Identity, Operation, Resource};
 
 use super::condition::Condition;
 use super::prepare::{Prepared, check_identity};
-use super::provenance::Provenance;
 use super::write::{Written, check_condition};
-use super::{Engine, refuse_unstorable};
+use super::{Engine, Wish, WriteOptions, refuse_unstorable};
 
 impl Engine {
     /// Replaces the content of a resource, or brings it into being under the id of the URL. The
@@ -25,11 +24,12 @@ impl Engine {
         identity: &Identity,
         resource: Resource<'_>,
         condition: &Condition,
-        provenance: Option<&Provenance>,
+        options: WriteOptions<'_>,
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Update.of(identity.resource_type);
-        let prepared = match self.prepare_update(identity, resource) {
+        self.validation.ready().await?;
+        let prepared = match self.prepare_update(identity, resource, options.wish) {
             Ok(prepared) => prepared,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
@@ -43,11 +43,12 @@ impl Engine {
                 let change = Operation::Updated;
                 let prepared = prepared.clone();
                 let written = self.stage_put(identity, current, prepared, change, permit, tx)?;
-                self.stage_provenance(provenance, &written, permit, tx)?;
+                self.stage_provenance(options.provenance, &written, permit, tx)?;
                 let disclosed = written.disclosed(patients);
                 Ok(Unaudited::new(written, disclosed))
             });
             if let Some(done) = attempt.await? {
+                self.validation.note(identity.resource_type);
                 return Ok(done);
             }
         }
@@ -58,10 +59,11 @@ impl Engine {
         &self,
         identity: &Identity,
         resource: Resource<'_>,
+        wish: Wish,
     ) -> Result<Prepared, Error> {
         refuse_unstorable(identity.resource_type)?;
         check_identity(identity, &resource.value)?;
         self.check(&resource.value)?;
-        self.prepare(identity, resource.value)
+        self.prepare(identity, resource.value, Kind::Update, wish)
     }
 }

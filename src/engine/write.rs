@@ -3,7 +3,7 @@
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
-use crate::fhir::{Identity, Operation, Version, VersionId};
+use crate::fhir::{Identity, Issue, Operation, Version, VersionId};
 use crate::store::{Current, Staged, WriteTx};
 
 use super::Engine;
@@ -30,6 +30,8 @@ pub struct Written {
     pub outcome: WriteOutcome,
     /// The current version.
     pub version: Version,
+    /// What about it is worth a warning.
+    pub notices: Vec<Issue>,
 }
 
 impl Written {
@@ -68,7 +70,8 @@ impl Engine {
             Some(current) if !current.version.is_deleted() => {
                 if is_same(&current.version, &prepared)? {
                     let version = current.version;
-                    return Ok(Written { outcome: WriteOutcome::Unchanged, version });
+                    let (outcome, notices) = (WriteOutcome::Unchanged, prepared.notices);
+                    return Ok(Written { outcome, version, notices });
                 }
                 self.stage(identity, change, Some(current), prepared, permit, tx)
             }
@@ -97,7 +100,7 @@ impl Engine {
             return Err(Error::Forbidden);
         }
         let (number, last_updated) = self.next(prior.as_ref());
-        let Prepared { meta, body, patients, uses, index, ties } = prepared;
+        let Prepared { meta, body, patients, uses, index, ties, notices } = prepared;
         let version = Version {
             identity: identity.clone(),
             version: number,
@@ -125,7 +128,7 @@ impl Engine {
             Operation::Created | Operation::PutNew => WriteOutcome::Created,
             Operation::Deleted | Operation::Patched | Operation::Updated => WriteOutcome::Updated,
         };
-        Ok(Written { outcome, version })
+        Ok(Written { outcome, version, notices })
     }
 
     /// Number and time of the version after `prior`.

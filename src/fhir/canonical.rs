@@ -2,6 +2,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/references.html#canonical>
 
+use std::cmp::Ordering;
+
 /// A canonical reference taken apart: `url|version#fragment`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Canonical<'a> {
@@ -33,9 +35,36 @@ impl<'a> Canonical<'a> {
     }
 }
 
+/// Compares business versions: numbers by size, other parts by letters; none is the oldest.
+///
+/// <https://hl7.org/fhir/R4/resource.html#canonical>
+pub fn compare_versions(one: Option<&str>, other: Option<&str>) -> Ordering {
+    let (Some(one), Some(other)) = (one, other) else { return one.cmp(&other) };
+    fn parts(text: &str) -> impl Iterator<Item = (u64, &str)> {
+        let parts = text.split(|letter: char| !letter.is_alphanumeric());
+        parts.map(|part| (part.parse().unwrap_or(0), part))
+    }
+    parts(one).cmp(parts(other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_compare_by_their_numbers() {
+        for (older, newer) in [
+            (None, Some("1")),
+            (Some("1.9"), Some("1.10")),
+            (Some("2"), Some("10")),
+            (Some("1.0"), Some("1.0.1")),
+            (Some("2023-01"), Some("2023-09")),
+            (Some("1.0-alpha"), Some("1.0-beta")),
+        ] {
+            assert_eq!(compare_versions(older, newer), Ordering::Less, "{older:?} {newer:?}");
+            assert_eq!(compare_versions(newer, older), Ordering::Greater, "{older:?} {newer:?}");
+        }
+    }
 
     #[test]
     fn a_canonical_splits_at_its_version() {

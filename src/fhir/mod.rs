@@ -10,6 +10,7 @@ pub mod canonical;
 pub mod civil;
 pub mod codec;
 pub mod datetime;
+mod entries;
 pub mod id;
 pub mod instant;
 pub mod json;
@@ -22,8 +23,9 @@ pub mod resource_type;
 pub mod schema;
 
 pub use canonical::Canonical;
+pub use entries::Entries;
 pub use id::{Identity, LogicalId, VersionId};
 pub use instant::Instant;
-pub use outcome::{Issue, IssueCode, Severity, operation_outcome};
+pub use outcome::{Issue, IssueCode, Severity, operation_outcome, place};
 pub use resource::{Operation, Resource, Version};
 pub use resource_type::ResourceType;

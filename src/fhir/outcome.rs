@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::json::{Object, Value};
+use super::json::{Object, Position, Value, positions};
 
 /// How bad an issue is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -95,6 +95,8 @@ pub struct Issue {
     pub diagnostics: String,
     /// FHIRPath of the element, `Patient.name[0].given[1]`; empty when the whole is meant.
     pub expression: String,
+    /// Where in the text that was sent; `None` where that is not known.
+    pub position: Option<Position>,
 }
 
 impl Issue {
@@ -110,13 +112,14 @@ impl Issue {
         expression: impl Into<String>,
     ) -> Self {
         let (diagnostics, expression) = (diagnostics.into(), expression.into());
-        Self { severity: Severity::Error, code, diagnostics, expression }
+        Self { severity: Severity::Error, code, diagnostics, expression, position: None }
     }
 
     fn to_value(&self) -> Value<'static> {
         let expression = (!self.expression.is_empty())
             .then(|| Value::Array(vec![Value::from(self.expression.clone())]));
         Object::new()
+            .with_some("extension", self.position.map(extensions))
             .with("severity", self.severity.as_str())
             .with("code", self.code.as_str())
             .with("diagnostics", self.diagnostics.clone())
@@ -125,10 +128,92 @@ impl Issue {
     }
 }
 
+/// A finding about a code, in the words that terminology servers share.
+///
+/// <http://hl7.org/fhir/tools/CodeSystem/tx-issue-type>
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// What kind.
+    pub code: IssueCode,
+    /// The kind as a code of tx-issue-type; empty where that has none.
+    pub kind: &'static str,
+    /// The message, by the name that translations of it have.
+    pub id: &'static str,
+    /// Text for a person.
+    pub text: String,
+    /// Which parameter or element it is about.
+    pub expression: Option<String>,
+}
+
+impl Finding {
+    /// The same about a parameter or element.
+    #[must_use]
+    pub fn at(self, expression: String) -> Self {
+        Self { expression: Some(expression), ..self }
+    }
+
+    /// The finding without its codes.
+    pub fn issue(&self) -> Issue {
+        let place = self.expression.clone().unwrap_or_default();
+        Issue { severity: self.severity, ..Issue::error_at(self.code, self.text.clone(), place) }
+    }
+
+    fn to_value(&self) -> Value<'static> {
+        let id = Object::new()
+            .with("url", "http://hl7.org/fhir/StructureDefinition/operationoutcome-message-id")
+            .with("valueString", self.id);
+        let kind = Object::new()
+            .with("system", "http://hl7.org/fhir/tools/CodeSystem/tx-issue-type")
+            .with("code", self.kind);
+        let coding = (!self.kind.is_empty()).then(|| vec![Value::from(kind)]);
+        let details = Object::new().with_some("coding", coding).with("text", self.text.clone());
+        let expression = self.expression.clone().map(|it| vec![Value::from(it)]);
+        Object::new()
+            .with("extension", vec![Value::from(id)])
+            .with("severity", self.severity.as_str())
+            .with("code", self.code.as_str())
+            .with("details", details)
+            .with_some("expression", expression)
+            .into()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.diagnostics)?;
         if self.expression.is_empty() { Ok(()) } else { write!(f, " ({})", self.expression) }
+    }
+}
+
+/// A position as HL7's validator tells it.
+fn extensions(at: Position) -> Value<'static> {
+    let one = |name: &str, number: u32| -> Value<'static> {
+        let url = format!("http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-{name}");
+        Object::new().with("url", url).with("valueInteger", u64::from(number)).into()
+    };
+    Value::Array(vec![one("line", at.line), one("col", at.column)])
+}
+
+/// Tells each issue where in the JSON `text` its element stands; `root` is the expression of the
+/// resource that was judged, where that is not the whole text.
+pub fn place(issues: &mut [Issue], text: &[u8], root: &str) {
+    let within = |expression: &String| match expression.split_once('.') {
+        _ if root.is_empty() || expression.is_empty() => expression.clone(),
+        Some((_, rest)) => format!("{root}.{rest}"),
+        None => root.to_owned(),
+    };
+    let expressions: Vec<String> = issues.iter().map(|it| within(&it.expression)).collect();
+    let asked: Vec<&str> = expressions.iter().map(String::as_str).collect();
+    for (issue, position) in issues.iter_mut().zip(positions(text, &asked)) {
+        issue.position = position.filter(|_| !issue.expression.is_empty());
     }
 }
 
@@ -140,9 +225,38 @@ pub fn operation_outcome(issues: &[Issue]) -> Value<'static> {
         .into()
 }
 
+/// An OperationOutcome resource with these findings about codes.
+pub fn outcome_of_codes(findings: &[Finding]) -> Value<'static> {
+    Object::new()
+        .with("resourceType", "OperationOutcome")
+        .with("issue", findings.iter().map(Finding::to_value).collect::<Vec<_>>())
+        .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_issue_is_placed_in_the_text_whatever_is_around_its_resource() {
+        let text = b"{\"parameter\":[{\"resource\":{\n\"gender\":1}}]}";
+        for (root, expression, line) in [
+            ("Parameters.parameter[0].resource", "Patient.gender", Some(2)),
+            ("Parameters.parameter[0].resource", "Patient", Some(1)),
+            ("", "Parameters.parameter[0].resource.gender", Some(2)),
+            ("", "Patient.gender", None),
+            ("", "", None),
+        ] {
+            let mut issues = [Issue::error_at(IssueCode::Value, "x", expression)];
+            place(&mut issues, text, root);
+            assert_eq!(issues[0].position.map(|at| at.line), line, "{root} {expression}");
+        }
+        let mut issues = [Issue::error_at(IssueCode::Value, "x", "P.parameter")];
+        place(&mut issues, text, "");
+        let shown = operation_outcome(&issues).to_text();
+        assert!(shown.contains(r#"issue-line","valueInteger":1},{"#), "{shown}");
+        assert!(shown.contains(r#"issue-col","valueInteger":2}]"#), "{shown}");
+    }
 
     #[test]
     fn an_outcome_shows_severity_code_text_and_place() {

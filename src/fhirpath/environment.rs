@@ -7,9 +7,9 @@ use thiserror::Error;
 use super::item::{Item, Node};
 use super::knowledge::Knowledge;
 use super::temporal::Temporal;
-use crate::fhir::Instant;
 use crate::fhir::json::Value;
 use crate::fhir::schema::{Schema, TypeId};
+use crate::fhir::{Entries, Instant};
 
 /// Steps that one evaluation may take unless told otherwise.
 const DEFAULT_BUDGET: u64 = 5_000_000;
@@ -23,6 +23,7 @@ pub struct Environment<'v> {
     pub(super) variables: Vec<(Box<str>, Vec<Item<'v>>)>,
     pub(super) budget: u64,
     pub(super) knowledge: Option<&'v dyn Knowledge>,
+    pub(super) entries: Option<(&'v Entries<'v>, Option<&'v str>)>,
     pub(super) now: Option<Temporal<'static>>,
 }
 
@@ -36,6 +37,7 @@ impl<'v> Environment<'v> {
             variables: Vec::new(),
             budget: DEFAULT_BUDGET,
             knowledge: None,
+            entries: None,
             now: None,
         }
     }
@@ -65,6 +67,13 @@ impl<'v> Environment<'v> {
     #[must_use]
     pub fn with_knowledge(mut self, knowledge: &'v dyn Knowledge) -> Self {
         self.knowledge = Some(knowledge);
+        self
+    }
+
+    /// The environment with the Bundle around the resource, whose entry has this `fullUrl`.
+    #[must_use]
+    pub fn with_entries(mut self, entries: &'v Entries<'v>, full_url: Option<&'v str>) -> Self {
+        self.entries = Some((entries, full_url));
         self
     }
 

@@ -7,6 +7,7 @@
 //! Spec: <https://hl7.org/fhirpath/N1/#expressions>
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::ast::{Kind, Literal, Name, Node as Tree, TypeTest};
 use super::environment::{Cause, Environment};
@@ -16,6 +17,9 @@ use super::quantity::Quantity;
 use super::temporal::Temporal;
 use super::{compare, navigate, operators, types};
 use crate::fhir::schema::Schema;
+
+/// More texts than these are told apart by their hashes: comparing each with each would be slow.
+const FEW: usize = 8;
 
 /// A fault and the byte of the text it belongs to.
 #[derive(Debug)]
@@ -50,8 +54,13 @@ pub(super) struct Evaluator<'e, 'v> {
 }
 
 impl<'e, 'v> Evaluator<'e, 'v> {
-    pub(super) fn new(environment: &'e Environment<'v>, context: Item<'v>) -> Self {
-        Self { environment, context, steps: environment.budget, pending: Vec::new() }
+    pub(super) fn new(environment: &'e Environment<'v>, context: Item<'v>, steps: u64) -> Self {
+        Self { environment, context, steps, pending: Vec::new() }
+    }
+
+    /// The steps that are left.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
     }
 
     pub(super) fn run(&mut self, tree: &'v Tree) -> Outcome<Vec<Item<'v>>> {
@@ -141,6 +150,17 @@ impl<'e, 'v> Evaluator<'e, 'v> {
         start: u32,
         out: &mut Vec<Item<'v>>,
     ) -> Outcome<()> {
+        if items.len() > FEW
+            && let Some(texts) = self.texts(&items)
+        {
+            let bytes: usize = texts.iter().map(|text| text.len()).sum();
+            self.spend(items.len() + bytes / operators::BYTES_A_STEP, start)?;
+            let mut seen = HashSet::with_capacity(texts.len());
+            let is_new = texts.into_iter().map(|text| seen.insert(text));
+            let kept = items.into_iter().zip(is_new).filter(|(_, is_new)| *is_new);
+            out.extend(kept.map(|(item, _)| item));
+            return Ok(());
+        }
         let from = out.len();
         for item in items {
             if !self.contains(&out[from..], &item, start)? {
@@ -148,6 +168,15 @@ impl<'e, 'v> Evaluator<'e, 'v> {
             }
         }
         Ok(())
+    }
+
+    /// The texts of items that are all texts.
+    fn texts(&self, items: &[Item<'v>]) -> Option<Vec<Cow<'v, str>>> {
+        let text = |item: &Item<'v>| match item.system(self.schema()) {
+            Some(System::String(text)) => Some(text),
+            _ => None,
+        };
+        items.iter().map(text).collect()
     }
 
     /// Whether one of `items` equals `wanted`.

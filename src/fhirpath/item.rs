@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::decimal::Decimal;
+use super::navigate;
 use super::quantity::{Quantity, is_calendar_unit};
 use super::temporal::Temporal;
 use crate::fhir::json::Value;
@@ -109,6 +110,11 @@ impl<'v> Node<'v> {
     /// A resource takes the type that it names where the schema has it.
     pub fn new(value: &'v Value<'v>, type_id: TypeId, schema: &Schema) -> Self {
         Self::with_sibling(value, None, type_id, schema)
+    }
+
+    /// Appends the elements called `name`; a choice answers to its plain name.
+    pub fn named(&self, name: &str, schema: &Schema, out: &mut Vec<Item<'v>>) {
+        navigate::named(schema, self, name, out);
     }
 
     pub(super) fn with_sibling(

@@ -88,7 +88,24 @@ impl Expression {
         focus: Item<'v>,
         environment: &Environment<'v>,
     ) -> Result<Vec<Item<'v>>, EvaluationError> {
-        let found = Evaluator::new(environment, focus).run(&self.tree);
+        let mut steps = environment.budget;
+        self.evaluate_within(focus, environment, &mut steps)
+    }
+
+    /// [`Expression::evaluate_on`] that takes its steps from `steps`, in place of the environment's
+    /// budget: many expressions can share one.
+    ///
+    /// # Errors
+    /// See [`Expression::evaluate`].
+    pub fn evaluate_within<'v>(
+        &'v self,
+        focus: Item<'v>,
+        environment: &Environment<'v>,
+        steps: &mut u64,
+    ) -> Result<Vec<Item<'v>>, EvaluationError> {
+        let mut evaluator = Evaluator::new(environment, focus, *steps);
+        let found = evaluator.run(&self.tree);
+        *steps = evaluator.steps();
         found.map_err(|fault| self.fault(fault))
     }
 

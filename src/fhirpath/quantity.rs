@@ -118,7 +118,7 @@ impl<'v> Quantity<'v> {
     }
 
     /// The order of the two; `None` when they are not comparable.
-    pub(super) fn order(&self, other: &Self) -> Option<Ordering> {
+    pub fn order(&self, other: &Self) -> Option<Ordering> {
         if self.unit == other.unit {
             return Some(self.value.cmp(&other.value));
         }

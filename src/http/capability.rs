@@ -9,14 +9,16 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::access::interaction::Kind;
+use crate::engine::InForce;
 use crate::fhir::ResourceType;
 use crate::fhir::json::{Object, Value};
-use crate::search::extract::Extractor;
+use crate::spec::structure::Library;
 
 use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
 mod searches;
+mod terminology;
 
 use searches::Searches;
 
@@ -41,12 +43,31 @@ pub(super) struct Statement {
     pub(super) etag: String,
 }
 
+impl Statement {
+    fn of(value: &Value<'_>) -> Self {
+        let json = Bytes::from(value.to_text());
+        let mut etag = String::from("W/\"");
+        for byte in &Sha256::digest(&json)[..8] {
+            let _ = write!(etag, "{byte:02x}");
+        }
+        etag.push('"');
+        Self { json, etag }
+    }
+
+    /// What there is for codes: a TerminologyCapabilities with these code systems.
+    pub(super) fn of_codes(base: &str, systems: &[(String, Option<String>)]) -> Self {
+        Self::of(&terminology::value(base, systems))
+    }
+}
+
 /// What the routes offer.
 pub(super) struct Capability {
     system: Vec<&'static str>,
     system_operations: Vec<&'static str>,
     types: Vec<&'static str>,
     type_operations: Vec<&'static str>,
+    /// Operations of one type alone, with the type.
+    own_operations: Vec<(&'static str, &'static str)>,
     /// The kinds whose resource may be found by criteria.
     conditional: Vec<Kind>,
     options: Options,
@@ -56,7 +77,7 @@ pub(super) struct Capability {
 /// A statement but for the base, and what it depends on.
 struct Kept {
     mode: Mode,
-    extractor: Arc<Extractor>,
+    known: InForce,
     before: Box<[u8]>,
     after: Box<[u8]>,
     /// Of the whole.
@@ -79,6 +100,20 @@ pub(super) struct Options {
 /// Stands for the base while a statement is made: it is no URL that a definition could have.
 const PLACE: &str = "\u{1}base";
 
+/// What a statement tells of the definitions in force.
+struct Parts {
+    searches: Searches,
+    library: Option<Arc<Library>>,
+}
+
+impl Parts {
+    fn profiles(&self, of: ResourceType) -> Option<Vec<Value<'static>>> {
+        let found = self.library.as_ref()?.profiles_of(of.as_str());
+        (!found.is_empty())
+            .then(|| found.into_iter().map(|it| Value::from(it.to_owned())).collect())
+    }
+}
+
 impl Capability {
     /// What the rows of `table` offer.
     pub(super) fn new(table: &Table, options: Options) -> Self {
@@ -87,12 +122,17 @@ impl Capability {
             system_operations: vec![],
             types: vec![],
             type_operations: vec![],
+            own_operations: vec![],
             conditional: vec![],
             options,
             last: Mutex::default(),
         };
         for route in table.routes() {
             let Some(kind) = route.interaction else { continue };
+            if let Some(of) = own_type(route.path) {
+                found.own_operations.push((of, kind.as_str()));
+                continue;
+            }
             let of_type = route.path.contains("{type}") && kind != Kind::SearchSystem;
             if route.path.ends_with("/{type}") {
                 found.conditional.push(kind);
@@ -103,7 +143,12 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex => {
+                Kind::Closure
+                | Kind::Meta
+                | Kind::MetaAdd
+                | Kind::MetaDelete
+                | Kind::Reindex
+                | Kind::Validate => {
                     operations.push(kind.as_str());
                 }
                 // One route serves both kinds of Bundle.
@@ -121,17 +166,14 @@ impl Capability {
             list.sort_unstable();
             list.dedup();
         }
+        found.own_operations.sort_unstable();
+        found.own_operations.dedup();
         found
     }
 
     /// The statement for clients that see the server at `base` and search by what `extractor` finds.
-    pub(super) fn statement(
-        &self,
-        base: &str,
-        mode: Mode,
-        extractor: &Arc<Extractor>,
-    ) -> Statement {
-        let kept = self.kept(mode, extractor);
+    pub(super) fn statement(&self, base: &str, mode: Mode, known: &InForce) -> Statement {
+        let kept = self.kept(mode, known);
         let base = Value::from(base).to_text();
         let json = [&kept.before, base.as_bytes(), &kept.after].concat();
         let mut etag = String::from("W/\"");
@@ -143,19 +185,18 @@ impl Capability {
     }
 
     /// What is the same for all clients, made once: it takes a while.
-    fn kept(&self, mode: Mode, extractor: &Arc<Extractor>) -> Arc<Kept> {
+    fn kept(&self, mode: Mode, known: &InForce) -> Arc<Kept> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|kept| Arc::ptr_eq(&kept.extractor, extractor));
+        last.retain(|kept| kept.known.is_same(known));
         if let Some(kept) = last.iter().find(|kept| kept.mode == mode) {
             return kept.clone();
         }
-        let value = self.value(PLACE, mode, &Searches::new(extractor, self.options.has_words));
-        let text = value.to_text();
+        let text = self.value(PLACE, mode, &self.parts(known)).to_text();
         let place = Value::from(PLACE).to_text();
         let (before, after) = text.split_once(&place).unwrap_or((&text, ""));
         let kept = Arc::new(Kept {
             mode,
-            extractor: extractor.clone(),
+            known: known.clone(),
             before: before.as_bytes().into(),
             after: after.as_bytes().into(),
             digest: Sha256::digest(&text).into(),
@@ -164,7 +205,12 @@ impl Capability {
         kept
     }
 
-    fn value(&self, base: &'static str, mode: Mode, searches: &Searches) -> Value<'static> {
+    fn parts(&self, known: &InForce) -> Parts {
+        let searches = Searches::new(&known.extractor, self.options.has_words);
+        Parts { searches, library: known.library.clone() }
+    }
+
+    fn value(&self, base: &'static str, mode: Mode, parts: &Parts) -> Value<'static> {
         let software =
             Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
         let implementation =
@@ -182,7 +228,7 @@ impl Capability {
                 codes(&["json", "application/fhir+json", "xml", "application/fhir+xml"]),
             )
             .with("patchFormat", codes(&self.patch_formats()))
-            .with("rest", vec![self.rest(mode, searches)])
+            .with("rest", vec![self.rest(mode, parts)])
             .into()
     }
 
@@ -200,25 +246,25 @@ impl Capability {
         LANGUAGES.to_vec()
     }
 
-    fn rest(&self, mode: Mode, searches: &Searches) -> Value<'static> {
+    fn rest(&self, mode: Mode, parts: &Parts) -> Value<'static> {
         let resources = ResourceType::all().filter(|resource_type| {
             is_endpoint(*resource_type)
                 && *resource_type != ResourceType::OPERATION_OUTCOME
                 && (mode == Mode::Full || NORMATIVE.contains(&resource_type.as_str()))
         });
         let resources: Vec<_> =
-            resources.map(|resource_type| self.resource(resource_type, searches)).collect();
+            resources.map(|resource_type| self.resource(resource_type, parts)).collect();
         Object::new()
             .with("mode", "server")
             .with("security", Object::new().with("cors", self.options.has_cors))
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
-            .with_some("searchParam", searches.of_system())
-            .with_some("operation", operations(&self.system_operations))
+            .with_some("searchParam", parts.searches.of_system())
+            .with_some("operation", operations("Resource", &self.system_operations))
             .into()
     }
 
-    fn resource(&self, resource_type: ResourceType, searches: &Searches) -> Value<'static> {
+    fn resource(&self, resource_type: ResourceType, parts: &Parts) -> Value<'static> {
         let is_binary = resource_type == ResourceType::BINARY;
         let offered = |code: &str| !(is_binary && code == Kind::Patch.as_str());
         let has = |kind: Kind| self.types.contains(&kind.as_str());
@@ -232,6 +278,7 @@ impl Capability {
         let resource = Object::new()
             .with("type", resource_type.as_str())
             .with("profile", profile)
+            .with_some("supportedProfile", parts.profiles(resource_type))
             .with("interaction", interactions(&self.types, offered))
             .with("versioning", "versioned-update")
             .with("readHistory", has(Kind::Vread))
@@ -241,10 +288,25 @@ impl Capability {
             .with("conditionalUpdate", conditional(Kind::Update))
             .with("conditionalDelete", deletes)
             .with("referencePolicy", codes(self.reference_policy()));
-        searches
+        parts
+            .searches
             .declare(resource_type, resource)
-            .with_some("operation", operations(&self.type_operations))
+            .with_some("operation", self.operations(resource_type))
             .into()
+    }
+
+    /// The operations of all types and those of this one.
+    fn operations(&self, resource_type: ResourceType) -> Option<Vec<Value<'static>>> {
+        let name = resource_type.as_str();
+        let own = self.own_operations.iter().filter(|(of, _)| *of == name);
+        let own: Vec<&'static str> = own.map(|(_, operation)| *operation).collect();
+        let own = operations(name, &own).into_iter();
+        let all: Vec<_> = operations("Resource", &self.type_operations)
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .collect();
+        (!all.is_empty()).then_some(all)
     }
 }
 
@@ -273,13 +335,22 @@ fn interactions(found: &[&'static str], offered: impl Fn(&str) -> bool) -> Vec<V
     found.map(|code| Object::new().with("code", *code).into()).collect()
 }
 
-fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
+/// The type that the path of an operation names.
+fn own_type(path: &'static str) -> Option<&'static str> {
+    let name = path.strip_prefix("/fhir/")?.split('/').next()?;
+    name.parse::<ResourceType>().is_ok().then_some(name)
+}
+
+/// Operations that are defined for `of`: a type of resource, or all of them.
+fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
     let operation = |name: &&'static str| {
         let name = name.trim_start_matches('$');
         let definition = match name {
+            // Of the whole system, though a type defines it.
+            "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name.
             "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
-            name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
+            name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };
         Object::new().with("name", name).with("definition", definition).into()
     };
@@ -293,7 +364,7 @@ mod tests {
     use crate::http::form::Form;
     use crate::http::negotiation::MediaType;
     use crate::http::routes;
-    use crate::search::extract;
+    use crate::search::extract::{self, Extractor};
     use crate::search::values::quantity::Ucum;
     use crate::spec::codes::Codes;
     use crate::spec::package::Pack;
@@ -306,17 +377,18 @@ mod tests {
         Capability::new(&Table::new(routes::all(true)).expect("table"), options)
     }
 
-    fn extractor() -> Arc<Extractor> {
+    fn known() -> InForce {
         let spec = Arc::new(Spec::r4().expect("definitions"));
         let codes = Codes::load(&Pack::open(R4_PACK).expect("pack")).expect("codes");
         let settings =
             extract::Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
-        Arc::new(Extractor::new(spec, codes, settings).expect("extractor"))
+        let extractor = Extractor::new(spec, codes, settings).expect("extractor");
+        InForce { extractor: Arc::new(extractor), library: Some(Arc::new(Library::r4())) }
     }
 
     #[test]
     fn the_statement_has_the_interactions_of_the_routes_and_sound_form() {
-        let statement = capability().statement("http://a/fhir", Mode::Full, &extractor());
+        let statement = capability().statement("http://a/fhir", Mode::Full, &known());
         let value = parse(&statement.json).expect("JSON");
         let spec = Spec::r4().expect("definitions");
         let xml = Form { media_type: MediaType::FhirXml, is_pretty: false };
@@ -350,6 +422,11 @@ mod tests {
         }
         let texts =
             |list| -> Vec<_> { patient.items_at(list).iter().filter_map(Value::as_str).collect() };
+        let blood_pressure = "http://hl7.org/fhir/StructureDefinition/bp";
+        let observation = rest.items_at("resource").iter();
+        let observation = observation.clone().find(|it| it.str_at("type") == Some("Observation"));
+        let mut profiles = observation.expect("Observation").items_at("supportedProfile").iter();
+        assert!(profiles.any(|it| it.as_str() == Some(blood_pressure)));
         assert!(texts("searchInclude").contains(&"Patient:organization"));
         assert!(texts("searchRevInclude").contains(&"Provenance:target"));
         assert!(!texts("searchRevInclude").contains(&"Patient:organization"));
@@ -361,7 +438,7 @@ mod tests {
     #[test]
     fn the_tag_changes_with_the_statement_and_only_with_it() {
         let (one, other) = (capability(), capability());
-        let known = extractor();
+        let known = known();
         let full = one.statement("http://a/fhir", Mode::Full, &known);
         assert_eq!(full.etag, other.statement("http://a/fhir", Mode::Full, &known).etag);
         assert_ne!(full.etag, one.statement("http://b/fhir", Mode::Full, &known).etag);

@@ -7,6 +7,7 @@ use axum::http::{Method, request};
 use bytes::Bytes;
 
 use crate::access::Caller;
+use crate::engine::{Provenance, WriteOptions};
 use crate::error::Error;
 use crate::fhir::codec::{Format, xml};
 use crate::fhir::json::{self, Limits, Value};
@@ -70,6 +71,11 @@ impl Exchange {
             self.query.check_known(known)?;
         }
         Ok(())
+    }
+
+    /// What comes beside the resource of a write.
+    pub fn write_options<'a>(&self, provenance: Option<&'a Provenance>) -> WriteOptions<'a> {
+        WriteOptions { provenance, wish: self.preferences.wish() }
     }
 
     /// The element table.

@@ -7,6 +7,8 @@
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::engine::{Level, Wish};
+
 /// `Prefer`
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// `Preference-Applied`
@@ -31,6 +33,8 @@ pub struct Preferences {
     pub returned: Option<Return>,
     /// `handling=strict` is `Some(true)`, `handling=lenient` is `Some(false)`.
     pub is_strict: Option<bool>,
+    /// `validation=..`: how much of what is written is checked, a preference of this server.
+    pub level: Option<Level>,
 }
 
 impl Preferences {
@@ -62,7 +66,14 @@ impl Preferences {
                 "strict" => Some(true),
                 _ => None,
             };
+        } else if name.eq_ignore_ascii_case("validation") && self.level.is_none() {
+            self.level = value.parse().ok();
         }
+    }
+
+    /// What the checks of a write are to find: warnings only where the answer has a place for them.
+    pub fn wish(self) -> Wish {
+        Wish { level: self.level, notices: self.returned == Some(Return::OperationOutcome) }
     }
 
     /// What a write answers with.
@@ -134,15 +145,30 @@ mod tests {
             let headers: HeaderMap =
                 values.iter().map(|value| (PREFER, HeaderValue::from_static(value))).collect();
             let found = Preferences::read(&headers);
-            assert_eq!(found, Preferences { returned, is_strict }, "{values:?}");
+            assert_eq!(found, Preferences { returned, is_strict, level: None }, "{values:?}");
             let header = found.applied(true);
             assert_eq!(header.as_ref().map(|value| value.to_str().expect("text")), applied);
         }
     }
 
     #[test]
+    fn the_checks_of_a_write_are_wished_for_by_level() {
+        for (value, level, notices) in [
+            ("validation=profiles", Some(Level::Profiles), false),
+            ("return=OperationOutcome; validation=base", Some(Level::Base), true),
+            ("Validation=\"off\"", Some(Level::Off), false),
+            ("validation=all", None, false),
+            ("return=minimal", None, false),
+        ] {
+            let headers = HeaderMap::from_iter([(PREFER, HeaderValue::from_static(value))]);
+            assert_eq!(Preferences::read(&headers).wish(), Wish { level, notices }, "{value}");
+        }
+    }
+
+    #[test]
     fn nothing_is_said_of_return_where_it_did_not_apply() {
-        let preferences = Preferences { returned: Some(Return::Minimal), is_strict: None };
+        let returned = Some(Return::Minimal);
+        let preferences = Preferences { returned, ..Preferences::default() };
         assert_eq!(preferences.applied(false), None);
         assert_eq!(preferences.to_return(), Return::Minimal);
         assert_eq!(Preferences::default().to_return(), Return::Representation);

@@ -10,7 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    create, delete, history, meta, metadata, patch, read, reindex, search, system, update,
+    create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology,
+    update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -87,9 +88,13 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(GET "/fhir/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/$reindex" Reindex reindex::status),
         fhir!(GET "/fhir/{type}/{id}/$reindex" Reindex reindex::status),
+        fhir!(POST "/fhir/{type}/$validate" Validate validate::sent),
+        fhir!(POST "/fhir/{type}/{id}/$validate" Validate validate::sent),
+        fhir!(GET "/fhir/{type}/{id}/$validate" Validate validate::stored),
         public!(GET "/fhir/metadata" metadata::metadata),
         public!(GET "/" health::landing),
     ];
+    routes.extend(of_codes());
     if with_admin {
         routes.extend(admin());
     }
@@ -98,6 +103,35 @@ pub fn all(with_admin: bool) -> Vec<Route> {
 
 /// Where the metrics are.
 pub(super) const METRICS: &str = "/metrics";
+
+/// The terminology operations.
+fn of_codes() -> Vec<Route> {
+    vec![
+        fhir!(GET "/fhir/CodeSystem/$lookup" Lookup terminology::lookup),
+        fhir!(POST "/fhir/CodeSystem/$lookup" Lookup terminology::lookup),
+        fhir!(GET "/fhir/CodeSystem/$subsumes" Subsumes terminology::subsumes),
+        fhir!(POST "/fhir/CodeSystem/$subsumes" Subsumes terminology::subsumes),
+        fhir!(GET "/fhir/CodeSystem/{id}/$subsumes" Subsumes terminology::subsumes),
+        fhir!(POST "/fhir/CodeSystem/{id}/$subsumes" Subsumes terminology::subsumes),
+        fhir!(GET "/fhir/CodeSystem/$validate-code" ValidateCode terminology::in_system),
+        fhir!(POST "/fhir/CodeSystem/$validate-code" ValidateCode terminology::in_system),
+        fhir!(GET "/fhir/CodeSystem/{id}/$validate-code" ValidateCode terminology::in_system),
+        fhir!(POST "/fhir/CodeSystem/{id}/$validate-code" ValidateCode terminology::in_system),
+        fhir!(GET "/fhir/ConceptMap/$translate" Translate terminology::translate),
+        fhir!(POST "/fhir/ConceptMap/$translate" Translate terminology::translate),
+        fhir!(GET "/fhir/ConceptMap/{id}/$translate" Translate terminology::translate),
+        fhir!(POST "/fhir/ConceptMap/{id}/$translate" Translate terminology::translate),
+        fhir!(GET "/fhir/ValueSet/$expand" Expand terminology::expand),
+        fhir!(POST "/fhir/ValueSet/$expand" Expand terminology::expand),
+        fhir!(GET "/fhir/ValueSet/{id}/$expand" Expand terminology::expand),
+        fhir!(POST "/fhir/ValueSet/{id}/$expand" Expand terminology::expand),
+        fhir!(GET "/fhir/ValueSet/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/ValueSet/$validate-code" ValidateCode terminology::in_set),
+        fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/$closure" Closure terminology::closure),
+    ]
+}
 
 /// Health and metrics, which may have a listener of their own.
 pub fn admin() -> Vec<Route> {

@@ -13,6 +13,7 @@ pub mod operation;
 pub mod package;
 pub mod schema;
 pub mod search_parameter;
+pub mod structure;
 pub mod terminology;
 
 use thiserror::Error;
@@ -29,6 +30,17 @@ use search_parameter::SearchParameters;
 
 /// The pack of FHIR R4 itself (package hl7.fhir.r4.core, 4.0.1).
 pub const R4_PACK: &[u8] = include_bytes!("../../fhir-profiles/hl7.fhir.r4.core-4.0.1.pack");
+
+/// The packs of the guides in the program, in the order of their names and versions.
+pub const GUIDE_PACKS: [&[u8]; 7] = [
+    include_bytes!("../../fhir-profiles/hl7.fhir.us.core-3.1.1.pack"),
+    include_bytes!("../../fhir-profiles/hl7.fhir.us.core-6.1.0.pack"),
+    include_bytes!("../../fhir-profiles/hl7.fhir.us.core-7.0.0.pack"),
+    include_bytes!("../../fhir-profiles/hl7.fhir.uv.bulkdata-differential.pack"),
+    include_bytes!("../../fhir-profiles/hl7.fhir.uv.ips-1.1.0.pack"),
+    include_bytes!("../../fhir-profiles/hl7.fhir.uv.subscriptions-backport.r4-differential.pack"),
+    include_bytes!("../../fhir-profiles/ihe.iti.balp-differential.pack"),
+];
 
 /// Why definitions cannot be loaded.
 #[derive(Debug, Error)]

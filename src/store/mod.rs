@@ -8,6 +8,7 @@
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
+mod closure;
 mod connection;
 mod cursor;
 mod failure;
@@ -37,6 +38,7 @@ use crate::error::Error;
 use crate::fhir::Identity;
 use crate::search::extract::Extractor;
 
+pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
@@ -65,6 +67,7 @@ const BUCKET: i32 = TENANT << 10;
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
+        closure::STATEMENTS,
         connection::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,

@@ -214,7 +214,7 @@ fn a_value_set_that_cannot_be_expanded_says_why() {
         (r#"{"include":[{"valueSet":["http://x/v"]}]}"#.to_owned(), "imports itself"),
         (r#"{"include":[{"valueSet":["http://x/w"]}]}"#.to_owned(), "imports itself"),
         (r#"{"include":[{"valueSet":["http://x/none"]}]}"#.to_owned(), "http://x/none is not known"),
-        (filter("is-a", ""), "lacks its property"),
+        (filter("is-a", ""), "has no value"),
         (filter("sounds-like", "x"), "no filter \"sounds-like\""),
         (filter("regex", "("), "no regular expression"),
         (r#"{"include":[{"system":"http://snomed.info/sct","filter":[{"property":"concept","op":"is-a","value":"1"}]}]}"#.to_owned(),
@@ -323,4 +323,74 @@ fn a_long_list_of_codes_and_a_broad_hierarchy_cost_what_they_are_long() {
     assert_eq!(found.codes.len(), 60_000);
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     assert_eq!(below(&image, "http://x/s", "c7"), ["c7"]);
+}
+
+#[test]
+fn a_code_is_in_a_value_set_exactly_when_its_expansion_has_it() {
+    let image = packed();
+    let pack = Pack::open(R4_PACK).expect("opens");
+    let mut asked = 0;
+    for record in pack.records(Section::ValueSets).expect("unpacks").iter() {
+        let record = record.expect("JSON");
+        let url = record.str_at("url").expect("url");
+        let Ok(members) = image.members(url, 2_000) else { continue };
+        let step = (members.codes.len() / 50).max(1);
+        for member in members.codes.iter().step_by(step) {
+            let found = image.contains(url, Some(&member.system), &member.code);
+            assert_eq!(found, Ok(Contains::Yes), "{url} {member:?}");
+            assert_eq!(image.contains(url, None, &member.code), Ok(Contains::Yes), "{url}");
+            let other = format!("{}-", member.code);
+            let is_open = members.systems.contains(&member.system);
+            let expected = if is_open { Contains::Yes } else { Contains::No };
+            assert_eq!(image.contains(url, Some(&member.system), &other), Ok(expected), "{url}");
+            let elsewhere = image.contains(url, Some("http://nowhere"), &member.code);
+            assert_eq!(elsewhere, Ok(Contains::No), "{url} {member:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 10_000, "only {asked}");
+}
+
+#[test]
+fn a_code_is_told_in_not_in_or_beyond_what_is_known() {
+    let other = r#"{"resourceType":"ValueSet","url":"http://x/cats","compose":{"include":[
+        {"system":"http://x/animals","concept":[{"code":"cat"},{"code":"lion"}]}]}}"#;
+    let fragment = r#"{"resourceType":"CodeSystem","url":"http://x/part","content":"fragment",
+        "concept":[{"code":"a","concept":[{"code":"b"}]}]}"#;
+    let untold = |system: &str| Contains::Untold(system.into());
+    let snomed = "http://snomed.info/sct";
+    let below = format!(
+        r#"{{"system":"{snomed}","filter":[{{"property":"concept","op":"is-a","value":"1"}}]}}"#
+    );
+    let cases = [
+        // What another include says cannot be undone by what is not known.
+        (format!(r#"{{"include":[{below}]}}"#), snomed, "2", untold(snomed)),
+        (format!(r#"{{"include":[{below}]}}"#), "http://x/animals", "cat", Contains::No),
+        (format!(r#"{{"include":[{below},{{"system":"{snomed}","concept":[{{"code":"2"}}]}}]}}"#),
+            snomed, "2", Contains::Yes),
+        (format!(r#"{{"include":[{{"system":"{snomed}"}}],"exclude":[{below}]}}"#), snomed, "2",
+            untold(snomed)),
+        (format!(r#"{{"include":[{{"system":"{snomed}"}}]}}"#), snomed, "2", Contains::Yes),
+        (r#"{"include":[{"system":"http://x/part","filter":[{"property":"concept","op":"is-a","value":"a"}]}]}"#
+            .to_owned(), "http://x/part", "c", untold("http://x/part")),
+        (r#"{"include":[{"system":"http://x/part","filter":[{"property":"concept","op":"is-a","value":"a"}]}]}"#
+            .to_owned(), "http://x/part", "b", Contains::Yes),
+        (r#"{"include":[{"system":"http://x/animals","valueSet":["http://x/cats"]}],
+            "exclude":[{"system":"http://x/animals","concept":[{"code":"lion"}]}]}"#.to_owned(),
+            "http://x/animals", "lion", Contains::No),
+        (r#"{"include":[{"valueSet":["http://x/cats"]}]}"#.to_owned(), "http://x/animals", "cat",
+            Contains::Yes),
+        (r#"{"inactive":false,"include":[{"system":"http://x/animals"}]}"#.to_owned(),
+            "http://x/animals", "manx", Contains::No),
+    ];
+    for (compose, system, code, expected) in cases {
+        let image = with(&[ANIMALS, other, fragment, &composed(&compose)]);
+        let found = image.contains("http://x/v", Some(system), code);
+        assert_eq!(found, Ok(expected), "{compose}: {code}");
+    }
+    let image = with(&[ANIMALS, &composed(r#"{"include":[{"valueSet":["http://x/v"]}]}"#)]);
+    let circle = image.contains("http://x/v", None, "cat");
+    assert_eq!(circle, Err(TerminologyFault::Circular("http://x/v".into())));
+    let unknown = image.contains("http://x/none", None, "cat");
+    assert_eq!(unknown, Err(TerminologyFault::UnknownValueSet("http://x/none".into())));
 }

@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("spec", &["error", "fhir", "fhirpath"]),
     ("validate", &["error", "fhir", "fhirpath", "spec"]),
     ("search", &["error", "fhir", "fhirpath", "spec", "ucum"]),
-    ("terminology", &["error", "fhir", "spec"]),
+    ("terminology", &["error", "fhir", "spec", "ucum"]),
     ("fulltext", &["error", "fhir", "search"]),
     ("access", &["clock", "error", "fhir", "spec"]),
     (

@@ -1,7 +1,7 @@
 //! What a search shows is on record before it is shown, by the same statement where the page is all
 //! that is shown: one row, whose versions and patients are those of the page.
-//!
-//! Covers: rest 4.186 with the ledger.
+
+use futures_util::future::join_all;
 
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
@@ -101,6 +101,27 @@ async fn a_page_back_is_on_record_in_the_order_it_is_shown_in() {
         assert_eq!(back.at("entry[0].resource.id").as_deref(), Some("1"));
         let shown = ["Observation/1", "Observation/2"];
         assert_eq!(rows(&server, &format!("{request}-1"), &shown, 2).await, (1, 1), "{previous}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_at_the_same_time_have_a_row_each_of_what_they_show() {
+    let server = TestServer::start().await;
+    five(&server).await;
+    let searches = (0..40).map(|at| {
+        let (server, id) = (&server, 1 + at % 5);
+        async move {
+            let url = format!("/Observation?_id={id}&_sort=date");
+            ask(server, &url, &format!("r{at}")).await.expect(200);
+        }
+    });
+    join_all(searches).await;
+    for at in 0..40 {
+        let id = 1 + at % 5;
+        let shown = format!("Observation/{id}");
+        let patients = usize::from(id != 5);
+        assert_eq!(rows(&server, &format!("r{at}"), &[&shown], patients).await, (1, 1), "r{at}");
     }
     server.stop().await;
 }

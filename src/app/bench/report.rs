@@ -92,6 +92,8 @@ impl Report {
             Work::Import => "import",
             Work::Read => "read",
             Work::Search => "search",
+            Work::Terminology => "terminology",
+            Work::Validate => "validate",
         };
         let mut notes = Vec::new();
         if database.is_none() {

@@ -29,6 +29,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::config::ValidationLevel;
+
 pub use report::Reported;
 pub use run::run;
 
@@ -50,6 +52,10 @@ pub struct ImportArgs {
     /// Write the failures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// How much is checked of each resource, instead of what the settings say: off, base or
+    /// profiles. The form always is.
+    #[arg(long, value_name = "LEVEL", value_parser = ValidationLevel::parse)]
+    pub validate: Option<ValidationLevel>,
 }
 
 /// How an import runs.

@@ -94,10 +94,10 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         if options.new_ids.is_none() {
-            return self.create(resource, None, caller).await;
+            return self.create(resource, options.of_write(), caller).await;
         }
         let identity = options.new_identity(index, resource.resource_type, &*self.ids);
-        self.create_chosen(&identity, resource, caller).await
+        self.create_chosen(&identity, resource, options.of_write(), caller).await
     }
 
     async fn batch_entry(
@@ -112,24 +112,27 @@ impl Engine {
             return self.gate.denied(interaction, caller, error).await;
         }
         if entry.action.criteria().is_some() {
-            return self.batch_conditional(entry, caller).await;
+            return self.batch_conditional(entry, options, caller).await;
         }
         let Entry { index, action, condition, modified_since, .. } = entry;
         match action {
             Action::Create(resource_type, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
                 let written = self.create_entry(index, resource, options, caller).await?;
-                Ok(EntryResult::Written(written.outcome, written.version))
+                Ok(EntryResult::Written(written))
             }
             Action::Update(identity, value) => {
                 let resource = resource(&identity, value);
-                let written = self.update(&identity, resource, &condition, None, caller).await?;
-                Ok(EntryResult::Written(written.outcome, written.version))
+                let written = self
+                    .update(&identity, resource, &condition, options.of_write(), caller)
+                    .await?;
+                Ok(EntryResult::Written(written))
             }
             Action::Patch(identity, value) => {
                 let patch = self.batch_patch(identity.resource_type, &value, caller).await?;
-                let written = self.patch(&identity, patch, &condition, None, caller).await?;
-                Ok(EntryResult::Written(written.outcome, written.version))
+                let written =
+                    self.patch(&identity, patch, &condition, options.of_write(), caller).await?;
+                Ok(EntryResult::Written(written))
             }
             Action::Delete(identity) => {
                 let deleted = self.delete(&identity, &condition, caller).await?;
@@ -155,23 +158,25 @@ impl Engine {
     async fn batch_conditional(
         &self,
         entry: Entry<'_>,
+        options: &BundleOptions,
         caller: &Caller,
     ) -> Result<EntryResult, Error> {
         let Entry { action, condition, .. } = entry;
+        let options = options.of_write();
         let written = match action {
             Action::CreateUnless(resource_type, criteria, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
-                self.create_unless(resource, &criteria, None, caller).await?
+                self.create_unless(resource, &criteria, options, caller).await?
             }
             Action::UpdateBy(resource_type, criteria, value) => {
                 let criteria = criteria.without(&OF_FORM);
                 let resource = crate::fhir::Resource { resource_type, value };
-                self.update_by(resource, &criteria, &condition, None, caller).await?
+                self.update_by(resource, &criteria, &condition, options, caller).await?
             }
             Action::PatchBy(of, criteria, value) => {
                 let criteria = criteria.without(&OF_FORM);
                 let patch = self.batch_patch(of, &value, caller).await?;
-                self.patch_by(of, patch, &criteria, &condition, None, caller).await?
+                self.patch_by(of, patch, &criteria, &condition, options, caller).await?
             }
             Action::DeleteBy(of, criteria) => {
                 let criteria = criteria.without(&OF_FORM);
@@ -180,7 +185,7 @@ impl Engine {
             }
             _ => return Err(Error::internal("an entry without criteria ran as one with them")),
         };
-        Ok(EntryResult::Written(written.outcome, written.version))
+        Ok(EntryResult::Written(written))
     }
 
     async fn batch_patch(

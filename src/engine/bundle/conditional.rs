@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Caller, Disclosed, Permit, Unaudited};
-use crate::engine::Engine;
 use crate::engine::conditional::{Goal, nothing_matches};
 use crate::engine::search::{Criteria, OF_FORM};
+use crate::engine::{Engine, Wish};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
@@ -145,7 +145,7 @@ impl Engine {
             written.push(found.map_err(|error| at_entry(error, entry.index))?);
         }
         check_once(entries, &written, sought)?;
-        let mut pending = self.pend(entries, written)?;
+        let mut pending = self.pend(entries, written, options.wish)?;
         let (reads, writes) =
             std::mem::take(&mut pending.ready).into_iter().partition(Work::reads_database);
         let promised = self.run_ready(writes, &mut pending, options, permit, tx).await?;
@@ -211,7 +211,12 @@ impl Engine {
     }
 
     /// Makes work of the entries whose references are known; the others wait.
-    fn pend<'e>(&self, entries: &[Entry<'e>], written: Vec<Written>) -> Result<Pending<'e>, Error> {
+    fn pend<'e>(
+        &self,
+        entries: &[Entry<'e>],
+        written: Vec<Written>,
+        wish: Wish,
+    ) -> Result<Pending<'e>, Error> {
         let secret = self.ids.ordered().simple().to_string();
         let mut links = Links::default();
         for (entry, written) in entries.iter().zip(&written) {
@@ -231,7 +236,7 @@ impl Engine {
             match settled(entry, written) {
                 Settle::Work(work) => pending.ready.push(*work),
                 Settle::Entry(entry, identity) if references.is_empty() => {
-                    let work = self.prepare_entry(*entry, identity, &pending.links);
+                    let work = self.prepare_entry(*entry, identity, &pending.links, wish);
                     pending.ready.push(work.map_err(|error| at_entry(error, index))?);
                 }
                 Settle::Entry(entry, identity) => {
@@ -303,10 +308,11 @@ impl Engine {
         let mut writes = Vec::with_capacity(now.len());
         for Waiting { entry, identity, .. } in now {
             let index = entry.index;
-            let work = self.prepare_entry(entry, identity, &pending.links);
+            let work = self.prepare_entry(entry, identity, &pending.links, options.wish);
             let mut work = work.map_err(|error| at_entry(error, index))?;
             for (other, result) in &pending.results {
-                if let EntryResult::Written(_, version) = result {
+                if let EntryResult::Written(written) = result {
+                    let version = &written.version;
                     work.replace(&word(&pending.secret, *other), &version.version.to_string())?;
                 }
             }

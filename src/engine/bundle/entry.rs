@@ -100,8 +100,9 @@ impl Engine {
             }
             Task::Patch(identity, patch) => {
                 let permit = derive(Kind::Patch, identity.resource_type)?;
-                let (written, patients) =
-                    self.stage_patch(identity, patch, &work.condition, &permit, tx).await?;
+                let (written, patients) = self
+                    .stage_patch(identity, patch, &work.condition, options.wish, &permit, tx)
+                    .await?;
                 Ok(note_written(Kind::Patch, written, patients, tx))
             }
             Task::Delete(identity) => {
@@ -117,10 +118,10 @@ impl Engine {
             }
             Task::Exists(version, patients) => {
                 let permit = derive(Kind::Create, version.identity.resource_type)?;
-                let written =
-                    Written { outcome: WriteOutcome::Existing, version: (**version).clone() };
+                let (outcome, version) = (WriteOutcome::Existing, (**version).clone());
+                let written = Written { outcome, version, notices: Vec::new() };
                 tx.entry(permit.interaction(), written.disclosed(patients.clone()));
-                Ok(EntryResult::Written(written.outcome, written.version))
+                Ok(EntryResult::Written(written))
             }
             Task::Meta(identity, version, meta, change) => {
                 let permit = derive(change.kind(), identity.resource_type)?;
@@ -281,5 +282,5 @@ fn history_permit<'p>(
 fn note_written(kind: Kind, written: Written, patients: Vec<i64>, tx: &mut WriteTx) -> EntryResult {
     let disclosed: Disclosed = written.disclosed(patients);
     tx.entry(kind.of(written.version.identity.resource_type), disclosed);
-    EntryResult::Written(written.outcome, written.version)
+    EntryResult::Written(written)
 }

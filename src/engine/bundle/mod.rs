@@ -27,7 +27,7 @@ use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 
-use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, WriteOutcome};
+use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
 
 /// The id of what an entry creates, by its place in the Bundle.
 pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
@@ -41,6 +41,8 @@ pub struct BundleOptions {
     pub is_strict: bool,
     /// Ids of the sender's own for what is created; one that is taken is a conflict.
     pub new_ids: Option<NewIds>,
+    /// What the sender wants of the checks of what is written.
+    pub wish: Wish,
 }
 
 /// A CapabilityStatement as JSON for the query of its URL.
@@ -51,6 +53,11 @@ impl BundleOptions {
         let missing = || Error::NotFound("metadata".to_owned());
         let statement = self.capability_statement.as_ref().ok_or_else(missing)?(query)?;
         Ok(EntryResult::CapabilityStatement(statement))
+    }
+
+    /// What comes beside the resource of an entry.
+    fn of_write(&self) -> WriteOptions<'static> {
+        WriteOptions { provenance: None, wish: self.wish }
     }
 
     /// The identity of what the entry at `index` creates.
@@ -80,7 +87,7 @@ pub enum EntryResult {
     /// A page of a search, and the query it was asked by.
     Search(Box<Searched>, Query),
     /// A create, update or patch.
-    Written(WriteOutcome, Version),
+    Written(Written),
 }
 
 /// The results, in the order of the request's entries.
@@ -110,10 +117,13 @@ impl Engine {
                 return self.gate.denied(Kind::Batch.of_system(), caller, error).await;
             }
         };
-        if is_transaction {
-            return self.transaction(bundle, options, caller).await;
-        }
-        self.batch(bundle, options, caller).await
+        self.validation.ready().await?;
+        let outcome = match is_transaction {
+            true => self.transaction(bundle, options, caller).await?,
+            false => self.batch(bundle, options, caller).await?,
+        };
+        self.validation.note_all(&outcome.entries);
+        Ok(outcome)
     }
 
     /// The bounds on a Bundle's size.

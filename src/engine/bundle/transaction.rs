@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 use crate::access::interaction::Kind;
 use crate::access::{Attempted, Caller, Disclosed, Permit, Unaudited};
 use crate::engine::prepare::Prepared;
-use crate::engine::{Engine, refuse_unstorable};
+use crate::engine::validation::aside;
+use crate::engine::{Engine, Wish, refuse_unstorable};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, IssueCode, Resource};
 use crate::store::WriteTx;
+use crate::validate::form::MAX_ISSUES;
 
 use super::conditional::has_criteria;
 use super::entry::{Task, Work};
@@ -17,6 +19,9 @@ use super::plan::{self, Action, Entry};
 use super::rewrite::{Links, Unresolved, rewrite};
 use super::versions::{Settled, word};
 use super::{BundleOptions, BundleOutcome, EntryResult, at_entry};
+
+/// About how much of a document an entry is.
+const NODES_OF_AN_ENTRY: usize = 100;
 
 impl Engine {
     pub(super) async fn transaction(
@@ -41,7 +46,8 @@ impl Engine {
         if entries.iter().any(has_criteria) {
             return self.conditional_transaction(&entries, attempted, options, caller).await;
         }
-        let plan = match self.plan_transaction(entries, options) {
+        let nodes = entries.len() * NODES_OF_AN_ENTRY;
+        let plan = match aside(nodes, || self.plan_transaction(entries, options)) {
             Ok(plan) => plan,
             Err(error) => {
                 return self.gate.denied_with(interaction, attempted, caller, error).await;
@@ -77,11 +83,26 @@ impl Engine {
                 links.add(full_url, identity.clone(), new_version(entry, &secret));
             }
         }
-        let prepared = entries.into_iter().zip(identities).map(|(entry, identity)| {
+        let mut work = Vec::with_capacity(entries.len());
+        let mut broken = Vec::new();
+        for (entry, identity) in entries.into_iter().zip(identities) {
             let index = entry.index;
-            self.prepare_entry(entry, identity, &links).map_err(|error| at_entry(error, index))
-        });
-        let work: Vec<Work> = prepared.collect::<Result<_, Error>>()?;
+            let ready = self.prepare_entry(entry, identity, &links, options.wish);
+            match ready.map_err(|error| at_entry(error, index)) {
+                Ok(ready) => work.push(ready),
+                // Who has to mend several entries hears of all of them.
+                Err(Error::Unprocessable(issues)) => broken.extend(issues),
+                Err(error) if broken.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+            if broken.len() >= MAX_ISSUES {
+                break;
+            }
+        }
+        if !broken.is_empty() {
+            broken.truncate(MAX_ISSUES);
+            return Err(Error::Unprocessable(broken));
+        }
         let waits = work.iter().any(|one| one.mentions(&secret));
         Ok(Plan { work, secret: waits.then_some(secret) })
     }
@@ -119,6 +140,7 @@ impl Engine {
         entry: Entry<'_>,
         identity: Option<Identity>,
         links: &Links,
+        wish: Wish,
     ) -> Result<Work, Error> {
         let Entry { index, full_url, action, condition, modified_since } = entry;
         let follow = |resource: &mut Value<'_>| {
@@ -133,14 +155,14 @@ impl Engine {
                 let identity = identity.ok_or_else(missing)?;
                 refuse_unstorable(resource_type)?;
                 crate::engine::prepare::check_type(resource_type, &value)?;
-                let prepared = self.prepare(&identity, value)?;
+                let prepared = self.prepare(&identity, value, Kind::Create, wish)?;
                 Task::Create(identity, prepared)
             }
             Action::Update(identity, mut value) => {
                 follow(&mut value)?;
                 refuse_unstorable(identity.resource_type)?;
                 crate::engine::prepare::check_identity(&identity, &value)?;
-                let prepared = self.prepare(&identity, value)?;
+                let prepared = self.prepare(&identity, value, Kind::Update, wish)?;
                 Task::Update(identity, prepared)
             }
             Action::Patch(identity, mut value) => {

@@ -40,7 +40,7 @@ impl Promised {
     /// between.
     pub(super) fn check(&self, results: &[EntryResult]) -> Result<(), Error> {
         let is_kept = |(index, promised): &(usize, VersionId)| match results.get(*index) {
-            Some(EntryResult::Written(_, version)) => version.version == *promised,
+            Some(EntryResult::Written(written)) => written.version.version == *promised,
             _ => false,
         };
         if self.0.iter().all(is_kept) {
@@ -79,10 +79,10 @@ impl Engine {
             let version = if ready.is_some() {
                 let result = self.run_entry(one, options, permit, tx).await;
                 let result = result.map_err(|error| at_entry(error, index))?;
-                let EntryResult::Written(_, version) = &result else {
+                let EntryResult::Written(written) = &result else {
                     return Err(Error::internal("an update or a patch gives a version"));
                 };
-                let version = version.version;
+                let version = written.version.version;
                 settled.results.insert(index, result);
                 version
             } else {

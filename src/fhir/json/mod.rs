@@ -13,9 +13,11 @@ use std::borrow::Cow;
 
 pub mod number;
 mod parse;
+mod position;
 mod write;
 
 pub use parse::{JsonError, Limits, parse, parse_with};
+pub use position::{Position, positions};
 
 /// One JSON value. Text and numbers borrow from the input wherever they can.
 #[derive(Clone, Debug, PartialEq)]

@@ -114,6 +114,10 @@ fn target<'v>(
             return Ok(environment.item(resource));
         }
     }
+    let around = environment.entries;
+    if let Some(resource) = around.and_then(|(entries, from)| entries.find(reference, from)) {
+        return Ok(environment.item(resource));
+    }
     let stated = || schema.by_name(stated_type(node.value.str_at("type")?));
     let named = named_type(reference).and_then(|of| schema.by_name(of.as_str()));
     Ok(Item::Target(Target { reference, type_id: named.or_else(stated) }))

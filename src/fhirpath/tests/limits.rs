@@ -83,6 +83,27 @@ fn texts_are_paid_for_by_their_length() {
     assert_eq!(evaluate("text.div = gender", 100), Ok(1));
 }
 
+#[test]
+fn many_texts_are_told_apart_in_linear_time() {
+    let given: Vec<String> = (0..10_000).map(|at| format!("\"{}\"", at % 5_000)).collect();
+    let text =
+        format!(r#"{{"resourceType":"Patient","name":[{{"given":[{}]}}]}}"#, given.join(","));
+    let document = parse(text.as_bytes()).expect("JSON");
+    let environment = Environment::new(&document, &SPEC.schema).with_budget(100_000);
+    for (text, expected) in [
+        ("name.given.distinct().count()", "5000"),
+        ("name.given.isDistinct()", "false"),
+        ("name.given.distinct().take(3)", "0 1 2"),
+        ("(name.given | name.given).count()", "5000"),
+    ] {
+        let expression = Expression::parse(text).expect(text);
+        let found = expression.evaluate(&environment).expect(text);
+        let texts = found.iter().filter_map(|item| item.system(&SPEC.schema));
+        let texts: Vec<String> = texts.map(|value| value.to_text()).collect();
+        assert_eq!(texts.join(" "), expected, "{text}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn nothing_makes_the_parser_or_evaluator_panic(text in r"([a-z.$%@`'()\[\]{}|=!~<>+*/&, 0-9T:Zé\\-]|is |as |Patient|where\(|name|\.){0,40}") {

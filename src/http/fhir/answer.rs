@@ -65,7 +65,7 @@ pub(in crate::http) fn written(
     let schema = exchange.schema();
     let mut response = match exchange.preferences.to_return() {
         Return::Minimal => Response::new(Body::empty()),
-        Return::OperationOutcome => outcome(status, &[done(written)], form, schema),
+        Return::OperationOutcome => outcome(status, &done(written), form, schema),
         Return::Representation => {
             // It is stored: what fails now is on record as done.
             let body = text(version, form, &Shape::Whole, schema).map_err(Failure::Interaction)?;
@@ -87,8 +87,8 @@ pub(in crate::http) fn written(
     Ok(response)
 }
 
-/// The finding of an OperationOutcome that reports a success.
-pub(in crate::http) fn done(written: &Written) -> Issue {
+/// The findings of an OperationOutcome that reports a success.
+pub(in crate::http) fn done(written: &Written) -> Vec<Issue> {
     let what = match written.outcome {
         WriteOutcome::Created => "created",
         WriteOutcome::Existing => "matches the criteria: nothing was created",
@@ -96,7 +96,8 @@ pub(in crate::http) fn done(written: &Written) -> Issue {
         WriteOutcome::Updated => "updated",
     };
     let path = written.version.versioned_path();
-    information(format!("{path}: {what}"))
+    let done = information(format!("{path}: {what}"));
+    std::iter::once(done).chain(written.notices.iter().cloned()).collect()
 }
 
 /// The findings of an OperationOutcome that reports what was deleted.
@@ -119,10 +120,5 @@ pub(in crate::http) fn deleted(deletion: &Deletion) -> Vec<Issue> {
 
 /// An issue that tells of no fault.
 pub(in crate::http) fn information(text: String) -> Issue {
-    Issue {
-        severity: Severity::Information,
-        code: IssueCode::Informational,
-        diagnostics: text,
-        expression: String::new(),
-    }
+    Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) }
 }

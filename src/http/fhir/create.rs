@@ -14,7 +14,7 @@ use crate::http::condition;
 use crate::http::exchange::Exchange;
 use crate::http::headers::X_SECURITY_CONTEXT;
 use crate::http::negotiation;
-use crate::http::outcome::Failure;
+use crate::http::outcome::{Failure, placed};
 
 use super::{answer, binary, provenance};
 
@@ -31,12 +31,12 @@ pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<B
     let provenance = provenance::read(&exchange)?;
     let engine = &exchange.server.engine;
     let resource = Resource { resource_type, value };
-    let (provenance, caller) = (provenance.as_ref(), &exchange.caller);
+    let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
     let written = match &criteria {
-        Some(criteria) => engine.create_unless(resource, criteria, provenance, caller).await,
-        None => engine.create(resource, provenance, caller).await,
+        Some(criteria) => engine.create_unless(resource, criteria, options, caller).await,
+        None => engine.create(resource, options, caller).await,
     };
-    answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
+    answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }
 
 /// The body of a create or update, read but not parsed.
@@ -65,6 +65,14 @@ impl Sent {
         }
         let format = negotiation::body(headers)?;
         Ok(Self::Resource(format, exchange.read_body().await?))
+    }
+
+    /// Why the interaction failed, with the places of what is wrong in what was sent.
+    pub(super) fn failure(&self, error: Error) -> Failure {
+        Failure::Interaction(match self {
+            Self::Resource(Format::Json, body) => placed(error, body),
+            _ => error,
+        })
     }
 
     /// The resource, which must be of the type in the path.

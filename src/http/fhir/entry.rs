@@ -160,7 +160,7 @@ impl ResultEntries {
                 self.read(&version, (!is_head).then_some(&shape), out)?;
             }
             EntryResult::Search(found, query) => self.search(*found, &query, shape, out)?,
-            EntryResult::Written(outcome, version) => self.written(outcome, version, out),
+            EntryResult::Written(written) => self.written(&written, out),
         }
         Ok(())
     }
@@ -184,8 +184,9 @@ impl ResultEntries {
         Ok(())
     }
 
-    fn written(&self, outcome: WriteOutcome, version: Version, out: &mut Vec<u8>) {
-        let status = match outcome {
+    fn written(&self, written: &Written, out: &mut Vec<u8>) {
+        let version = &written.version;
+        let status = match written.outcome {
             WriteOutcome::Created => "201 Created",
             WriteOutcome::Existing | WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
         };
@@ -197,11 +198,10 @@ impl ResultEntries {
         }
         let path = version.versioned_path();
         push(out, &["\"response\":{\"status\":\"", status, "\",\"location\":\"", &path, "\""]);
-        response_end(version.version, Some(&version), out);
+        response_end(version.version, Some(version), out);
         if self.returned == Some(Return::OperationOutcome) {
             push(out, &[",\"outcome\":"]);
-            let done = answer::done(&Written { outcome, version });
-            operation_outcome(&[done]).write(out);
+            operation_outcome(&answer::done(written)).write(out);
         }
         push(out, &["}}"]);
     }
@@ -382,7 +382,11 @@ mod tests {
 
     #[test]
     fn a_result_entry_has_status_tag_and_what_was_preferred() {
-        let created = || EntryResult::Written(WriteOutcome::Created, version(Operation::Created));
+        let created = || {
+            let (outcome, notices) = (WriteOutcome::Created, Vec::new());
+            let version = version(Operation::Created);
+            EntryResult::Written(Written { outcome, version, notices })
+        };
         let location = r#""location":"Patient/p1/_history/2","#;
         for (returned, result, expected) in [
             (None, created(), format!(r#"{{"response":{{"status":"201 Created",{location}{END}"#)),
@@ -476,9 +480,9 @@ mod tests {
             BTreeMap::new(),
             spec(),
         );
-        for result in
-            [result, EntryResult::Written(WriteOutcome::Updated, version(Operation::Updated))]
-        {
+        let (outcome, version) = (WriteOutcome::Updated, version(Operation::Updated));
+        let written = Written { outcome, version, notices: Vec::new() };
+        for result in [result, EntryResult::Written(written)] {
             let mut out = Vec::new();
             entries.write(result, &mut out).expect("entry");
             let value = json::parse(&out).expect("JSON");

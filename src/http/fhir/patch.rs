@@ -48,7 +48,8 @@ pub(in crate::http) async fn patch(mut exchange: Exchange) -> Result<Response<Bo
     let patch = parse(&exchange, language, &body)?;
     let provenance = provenance::read(&exchange)?;
     let (engine, caller) = (&exchange.server.engine, &exchange.caller);
-    let written = engine.patch(&identity, patch, &condition, provenance.as_ref(), caller).await;
+    let options = exchange.write_options(provenance.as_ref());
+    let written = engine.patch(&identity, patch, &condition, options, caller).await;
     answer(&exchange, &written.map_err(Failure::Interaction)?, form)
 }
 
@@ -65,9 +66,9 @@ pub(in crate::http) async fn conditional(
     let patch = parse(&exchange, language, &body)?;
     let provenance = provenance::read(&exchange)?;
     let (engine, caller) = (&exchange.server.engine, &exchange.caller);
-    let provenance = provenance.as_ref();
+    let options = exchange.write_options(provenance.as_ref());
     let written =
-        engine.patch_by(resource_type, patch, &criteria, &condition, provenance, caller).await;
+        engine.patch_by(resource_type, patch, &criteria, &condition, options, caller).await;
     answer(&exchange, &written.map_err(Failure::Interaction)?, form)
 }
 

@@ -11,11 +11,12 @@ use axum::http::header::{CONTENT_TYPE, WARNING};
 use crate::engine::BundleOptions;
 use crate::error::Error;
 use crate::fhir::ResourceType;
+use crate::fhir::codec::Format;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::http::bundle::{BundleWriter, Head};
 use crate::http::exchange::Exchange;
-use crate::http::outcome::Failure;
+use crate::http::outcome::{Failure, placed};
 use crate::http::prefer::PREFERENCE_APPLIED;
 use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
@@ -33,6 +34,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let options = BundleOptions {
         capability_statement: Some(metadata::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
+        wish: exchange.preferences.wish(),
         ..Default::default()
     };
     let engine = &exchange.server.engine;
@@ -40,7 +42,11 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let outcome = {
         let bundle = exchange.parse(&text, format)?;
         views = self::views(&bundle)?;
-        engine.bundle(bundle, &options, &exchange.caller).await.map_err(Failure::Interaction)?
+        let done = engine.bundle(bundle, &options, &exchange.caller).await;
+        done.map_err(|error| {
+            let is_json = format == Format::Json;
+            Failure::Interaction(if is_json { placed(error, &text) } else { error })
+        })?
     };
     drop(text);
 

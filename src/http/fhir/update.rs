@@ -26,9 +26,9 @@ pub(in crate::http) async fn update(mut exchange: Exchange) -> Result<Response<B
     let provenance = provenance::read(&exchange)?;
     let resource = Resource { resource_type, value };
     let engine = &exchange.server.engine;
-    let (provenance, caller) = (provenance.as_ref(), &exchange.caller);
-    let written = engine.update(&identity, resource, &condition, provenance, caller).await;
-    answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
+    let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
+    let written = engine.update(&identity, resource, &condition, options, caller).await;
+    answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }
 
 /// `PUT [type]?criteria`
@@ -44,7 +44,7 @@ pub(in crate::http) async fn conditional(
     let provenance = provenance::read(&exchange)?;
     let resource = Resource { resource_type, value };
     let engine = &exchange.server.engine;
-    let (provenance, caller) = (provenance.as_ref(), &exchange.caller);
-    let written = engine.update_by(resource, &criteria, &condition, provenance, caller).await;
-    answer::written(&exchange, &written.map_err(Failure::Interaction)?, form)
+    let (options, caller) = (exchange.write_options(provenance.as_ref()), &exchange.caller);
+    let written = engine.update_by(resource, &criteria, &condition, options, caller).await;
+    answer::written(&exchange, &written.map_err(|error| sent.failure(error))?, form)
 }

@@ -14,7 +14,7 @@ use super::structure::{self, Invariants};
 /// zstd's highest level without extra memory for the reader.
 const LEVEL: i32 = 19;
 /// Code systems nest their concepts deep.
-const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
+const LIMITS: Limits = Limits { depth: 400, values: 5_000_000 };
 
 /// Why bytes are not a FHIR package that a pack can be made of.
 #[derive(Debug, Error)]

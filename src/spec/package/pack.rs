@@ -10,7 +10,10 @@ const MARK: &str = "definition pack";
 const FORMAT: &str = "1";
 /// The longest header that is looked at.
 const MAX_HEADER_BYTES: usize = 1 << 20;
-/// The longest text of one section.
+/// The longest text of one section: this, and so many times its packed size, but never more than the
+/// last. Definitions are packed to a thirtieth.
+const FREE_TEXT_BYTES: usize = 1 << 20;
+const MAX_RATIO: usize = 400;
 const MAX_TEXT_BYTES: usize = 512 << 20;
 /// Code systems nest their concepts deep.
 const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
@@ -20,8 +23,8 @@ const LIMITS: Limits = Limits { depth: 400, values: 20_000_000 };
 /// Records have the element names of the resource they come from, prose left out.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Section {
-    /// The invariants that structures name by their line: `key`, `severity`, `expression`, and
-    /// `bestPractice` where it is one.
+    /// The invariants that structures name by their line: `key`, `severity`, `human`, `expression`,
+    /// and `bestPractice` where it is one.
     Invariants,
     /// StructureDefinitions of types: primitives, data types and resources.
     ///
@@ -257,8 +260,7 @@ pub struct Records {
 impl Records {
     /// The records in order, each parsed when it is asked for.
     pub fn iter(&self) -> impl Iterator<Item = Result<Value<'_>, PackError>> {
-        let lines = self.text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.enumerate().map(|(at, line)| {
+        self.lines().enumerate().map(|(at, line)| {
             let section = self.section;
             json::parse_with(line, LIMITS).map_err(|source| PackError::Record {
                 section,
@@ -266,6 +268,11 @@ impl Records {
                 source,
             })
         })
+    }
+
+    /// The texts of the records in order.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
     }
 }
 
@@ -297,10 +304,11 @@ fn parts<'a>(header: &Value<'_>, mut rest: &'a [u8]) -> Result<Vec<Part<'a>>, Pa
         let number = |property| -> Option<usize> { line.get(property)?.as_number()?.parse().ok() };
         let damaged = || PackError::Section(section.as_str());
         let records = number("records").ok_or_else(damaged)?;
-        let text_bytes =
-            number("text_bytes").filter(|&size| size <= MAX_TEXT_BYTES).ok_or_else(damaged)?;
         let size_bytes = number("size_bytes").ok_or_else(damaged)?;
         let (packed, after) = rest.split_at_checked(size_bytes).ok_or_else(damaged)?;
+        let limit = FREE_TEXT_BYTES.saturating_add(MAX_RATIO.saturating_mul(size_bytes));
+        let is_bounded = |size: &usize| *size <= limit.min(MAX_TEXT_BYTES);
+        let text_bytes = number("text_bytes").filter(is_bounded).ok_or_else(damaged)?;
         parts.push(Part { section, records, text_bytes, packed });
         rest = after;
     }

@@ -140,7 +140,7 @@ shapes! {
     DISCRIMINATOR = ["type", "path"];
     ELEMENT_TYPE = ["code", "profile", "targetProfile", "aggregation", "versioning"];
     BINDING = ["strength", "valueSet"];
-    INVARIANT = ["key", "severity", "expression"];
+    INVARIANT = ["key", "severity", "human", "expression"];
 }
 
 #[cfg(test)]

@@ -26,20 +26,26 @@ pub(super) fn reduce<'a>(definition: &Object<'a>) -> Object<'a> {
     for form in ["snapshot", "differential"] {
         let elements = definition.get(form).map_or(&[][..], |view| view.items_at("element"));
         if !elements.is_empty() {
-            let reduced = elements.iter().filter_map(Value::as_object).map(element);
-            kept.set(form, reduced.map(Value::Object).collect::<Vec<_>>());
+            let mut ids = Ids::default();
+            let reduced = elements.iter().filter_map(Value::as_object).map(|definition| {
+                let mut kept = element(definition);
+                ids.complete(&mut kept);
+                Value::Object(kept)
+            });
+            kept.set(form, reduced.collect::<Vec<_>>());
             break;
         }
     }
     kept
 }
 
+/// A StructureDefinition as a record of a pack would have it, its invariants written out.
+pub(in crate::spec) fn reduced<'a>(definition: &Value<'a>) -> Option<Value<'a>> {
+    definition.as_object().map(|definition| Value::Object(reduce(definition)))
+}
+
 fn element<'a>(definition: &Object<'a>) -> Object<'a> {
     let mut kept = keep(definition, &shape::ELEMENT);
-    // Only ids of slices say more than the path.
-    if kept.get("id") == kept.get("path") {
-        kept.remove("id");
-    }
     // These are false unless stated.
     kept.retain(|name, value| {
         !matches!(name, "isModifier" | "isSummary" | "mustSupport") || value.as_bool() == Some(true)
@@ -60,6 +66,46 @@ fn element<'a>(definition: &Object<'a>) -> Object<'a> {
         kept.set("binding", keep(binding, &shape::BINDING).with_some("maxValueSet", greatest));
     }
     kept
+}
+
+/// Gives elements the ids that they lack: what belongs to a slice is told by its place.
+#[derive(Default)]
+struct Ids {
+    /// Path and id of the elements that the last one is in, and of itself.
+    open: Vec<(String, String)>,
+}
+
+impl Ids {
+    /// Completes the next element. Only ids of slices say more than the path and are kept.
+    fn complete(&mut self, element: &mut Object<'_>) {
+        let Some(path) = element.get("path").and_then(Value::as_str).map(str::to_owned) else {
+            return;
+        };
+        let parent = path.rsplit_once('.').map(|(parent, _)| parent);
+        let is_in =
+            |open: &str| path.strip_prefix(open).is_some_and(|below| below.starts_with('.'));
+        while self.open.last().is_some_and(|(open, _)| !is_in(open)) {
+            self.open.pop();
+        }
+        let given = element.get("id").and_then(Value::as_str).map(str::to_owned);
+        let id = given.unwrap_or_else(|| {
+            let within = self.open.last().filter(|(open, _)| Some(&**open) == parent);
+            let above = within.map(|(_, id)| id.as_str()).or(parent);
+            let name = path.rsplit('.').next().unwrap_or_default();
+            let mut id = above.map_or_else(String::new, |above| format!("{above}."));
+            id.push_str(name);
+            if let Some(slice) = element.get("sliceName").and_then(Value::as_str) {
+                id.push(':');
+                id.push_str(slice);
+            }
+            id
+        });
+        element.remove("id");
+        if id != path {
+            element.set_first("id", id.clone());
+        }
+        self.open.push((path, id));
+    }
 }
 
 fn element_type<'a>(definition: &Object<'a>) -> Object<'a> {
@@ -158,7 +204,7 @@ mod tests {
                 r#"[{"path":"A.id","type":[{"code":"string"}]}]"#,
             ),
             (
-                r#"{"path":"A","constraint":[{"key":"a-1","severity":"error","human":"prose","expression":"true"},{"key":"a-1","severity":"error","expression":"true","xpath":"x"},{"key":"a-2","severity":"warning","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice","valueBoolean":true}]}]}"#,
+                r#"{"path":"A","constraint":[{"key":"a-1","severity":"error","human":"words","expression":"true"},{"key":"a-1","severity":"error","human":"words","expression":"true","xpath":"x","requirements":"prose"},{"key":"a-2","severity":"warning","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice","valueBoolean":true}]}]}"#,
                 r#"[{"path":"A","constraint":[0,0,1]}]"#,
             ),
             (
@@ -168,6 +214,15 @@ mod tests {
         ] {
             assert_eq!(reduced(element), expected, "{element}");
         }
+    }
+
+    #[test]
+    fn what_has_no_id_is_told_by_its_place() {
+        let elements = r#"{"path":"A"},{"path":"A.b","sliceName":"s"},{"path":"A.b.c"},
+            {"path":"A.b.c.d"},{"path":"A.e"},{"path":"A.b.c"},
+            {"id":"A.b:s","path":"A.b","sliceName":"s"},{"path":"A.b.c"}"#;
+        let expected = r#"[{"path":"A"},{"id":"A.b:s","path":"A.b","sliceName":"s"},{"id":"A.b:s.c","path":"A.b.c"},{"id":"A.b:s.c.d","path":"A.b.c.d"},{"path":"A.e"},{"path":"A.b.c"},{"id":"A.b:s","path":"A.b","sliceName":"s"},{"id":"A.b:s.c","path":"A.b.c"}]"#;
+        assert_eq!(reduced(elements), expected);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 
 use super::super::{BUCKET, Store, TENANT, failure};
+use super::packages::{mark_of_packages, packaged};
 
 /// By the bucket, which tells the tenant as well: the primary key is all that can serve it. With
 /// `tid`, a table without statistics is read through two indexes, the second one whole.
@@ -22,9 +23,12 @@ const OF_TYPE: &str = "SELECT rid, rt, id, meta::text, body::text FROM res \
      WHERE tid = $1 AND rt = $2 AND body IS NOT NULL";
 
 /// From an index alone: every version of a resource has another time.
-const MARK: &str = "SELECT count(*) || ':' || coalesce(sum(\
-     hashtextextended(rid || '.' || extract(epoch FROM lu), 0)::numeric), 0) \
-     FROM res WHERE tid = $1 AND rt = ANY($2)";
+const MARK: &str = concat!(
+    "SELECT count(*) || ':' || coalesce(sum(\
+     hashtextextended(rid || '.' || extract(epoch FROM lu), 0)::numeric), 0) || '/' || ",
+    mark_of_packages!(),
+    " FROM res WHERE tid = $1 AND rt = ANY($2)"
+);
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[OF_KEYS, SIZES, SIZES_AFTER, OF_TYPE, MARK];
@@ -79,13 +83,25 @@ pub async fn sizes_after(store: &Store, key: i64, limit: u32) -> Result<Vec<(i64
     query.fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)
 }
 
-/// All live resources of these types.
+/// All definitions of these types: what installed packages have, then all live resources. Those of
+/// packages have keys and ids that no resource has.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
-pub async fn definitions(store: &Store, types: [ResourceType; 2]) -> Result<Vec<Contents>, Error> {
+pub async fn definitions<const N: usize>(
+    store: &Store,
+    types: [ResourceType; N],
+) -> Result<Vec<Contents>, Error> {
     let mut all = Vec::new();
     for of in types {
+        let packaged = packaged(store, of).await?.into_iter();
+        all.extend(packaged.map(|it| Contents {
+            key: it.key,
+            rt: of.code(),
+            id: it.id,
+            meta: None,
+            body: Some(it.body),
+        }));
         let query = sqlx::query_as(OF_TYPE).bind(TENANT).bind(of.code());
         let found: Vec<Contents> =
             query.fetch_all(&store.0.admin).await.map_err(failure::sqlx_error)?;
@@ -94,7 +110,8 @@ pub async fn definitions(store: &Store, types: [ResourceType; 2]) -> Result<Vec<
     Ok(all)
 }
 
-/// What is another one whenever a version of a resource of these types is committed.
+/// What is another one whenever a version of a resource of these types is committed, or a package
+/// installed.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.

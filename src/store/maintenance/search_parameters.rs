@@ -15,6 +15,7 @@ use super::super::index::inside::{self, container_of, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
 use super::index::{POSITION, commit, replace, window};
+use super::packages::packaged;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
 
@@ -71,12 +72,12 @@ pub(super) const STATEMENTS: &[&str] = &[
     LOCK, ALONE, STORED, DROP, IS_NEW, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, OF_TYPES, STEP,
 ];
 
-/// A stored SearchParameter.
+/// A SearchParameter that is stored or that an installed package has.
 #[derive(Clone, Debug)]
 pub struct StoredDefinition {
-    /// Its key.
+    /// Its key, below zero for those of packages.
     pub key: i64,
-    /// Its logical id.
+    /// Its logical id; those of packages have what is none.
     pub id: String,
     /// The resource without resourceType, id and meta, as JSON.
     pub body: Vec<u8>,
@@ -107,10 +108,12 @@ pub async fn choose_parameters(
     store: &Store,
     choose: impl FnOnce(&[StoredDefinition]) -> Vec<(i64, String)>,
 ) -> Result<bool, Error> {
+    // Those of packages yield to what clients stored.
+    let packaged = packaged(store, ResourceType::SEARCH_PARAMETER).await?;
     let transaction = store.0.writers.begin("BEGIN").await?;
     transaction.all(LOCK, &[]).await?;
     let of = ResourceType::SEARCH_PARAMETER.code();
-    let mut stored = Vec::new();
+    let mut stored = Vec::with_capacity(packaged.len());
     for row in transaction.all(STORED, &[&TENANT, &of]).await? {
         let body: JsonText<'_> = row.try_get(2).map_err(failure::error)?;
         stored.push(StoredDefinition {
@@ -119,6 +122,11 @@ pub async fn choose_parameters(
             body: body.0.to_vec(),
         });
     }
+    stored.extend(packaged.into_iter().map(|it| StoredDefinition {
+        key: it.key,
+        id: it.id,
+        body: it.body.into_bytes(),
+    }));
     let (keys, definitions): (Vec<i64>, Vec<String>) = choose(&stored).into_iter().unzip();
     transaction.run(DROP, &[&keys, &definitions]).await?;
     let is_new = transaction.all(IS_NEW, &[&keys]).await?;

@@ -15,7 +15,12 @@ use crate::store::rows::Edge;
 
 use super::atom::{Atom, HERE, Parameter};
 use super::compile::{Compiler, Row};
-use super::sql::{Binds, Cond};
+use super::sql::{Bind, Binds, Cond};
+
+/// Longer than a day, whatever its zone: such spans are in `srow_long`.
+const LONG: &str = "25:00:00";
+/// Up to how many long spans are looked at for a bound.
+const FEW: u8 = 200;
 
 impl Compiler<'_, '_> {
     /// A date.
@@ -117,6 +122,34 @@ impl Compiler<'_, '_> {
             Prefix::Ap | Prefix::Le => (None, Some(high)),
             Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
         }
+    }
+
+    /// A bound of `s` where a test of the primary date asks for what ends at a moment or later, for
+    /// walks of all that a type or a token has: as SQL. Spans that are not long begin a little before
+    /// it; where few are long (`srow_long`), the earliest of them says how much.
+    pub(super) fn reaching(&mut self, test: &Test, row: &Row<'_>) -> Option<String> {
+        let [Comparison::Date { prefix, range }] = &*test.any else { return None };
+        let &[of] = &*row.types else { return None };
+        if !self.is_primary(&test.parameters, &row.types) {
+            return None;
+        }
+        let (low, high) = ends(range);
+        let end = match prefix {
+            Prefix::Ap | Prefix::Ge => low,
+            Prefix::Gt => high,
+            Prefix::Eb | Prefix::Eq | Prefix::Le | Prefix::Lt | Prefix::Ne | Prefix::Sa => {
+                return None;
+            }
+        };
+        let code = self.code(of);
+        let (end, code) = (self.binds.time(end), self.binds.add(Bind::Short(code)));
+        Some(format!(
+            "least({end} - interval '{LONG}', (SELECT CASE WHEN count(*) < {FEW} \
+             THEN coalesce(min(l.s), 'infinity') ELSE '-infinity' END \
+             FROM (SELECT l.s FROM srow l WHERE l.rt = {code} AND l.hi >= {end} \
+             AND l.hi > '-infinity' AND CASE WHEN isfinite(l.s) AND isfinite(l.hi) \
+             THEN l.hi - l.s > '{LONG}'::interval ELSE true END LIMIT {FEW}) l))"
+        ))
     }
 
     /// The condition on `meta.lastUpdated`, a point.

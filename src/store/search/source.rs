@@ -1,6 +1,7 @@
 //! The rows that a driver walks, and queries of all keys that a filter finds.
 
 use std::cmp::Reverse;
+use std::fmt::Write as _;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -62,7 +63,9 @@ impl Compiler<'_, '_> {
             }
             (_, None) => return Err(Error::internal("a driver is of no filter")),
         };
-        let bounds = self.bounds(conjuncts, &source.row);
+        let is_of_many =
+            matches!(candidate.driver, Driver::Links | Driver::Resources | Driver::Tokens(_));
+        let bounds = self.bounds(conjuncts, &source.row, is_of_many);
         source.condition.push_str(&bounds);
         Ok(source)
     }
@@ -360,19 +363,24 @@ impl Compiler<'_, '_> {
     }
 
     /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.
-    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>) -> String {
+    /// `is_of_many`: it walks more than one patient's.
+    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>, is_of_many: bool) -> String {
         let Some(s) = &row.s else { return String::new() };
+        let mut reaching = String::new();
         let (mut from, mut to): (Option<Edge>, Option<Reverse<Edge>>) = (None, None);
         for filter in conjuncts {
             if let Filter::Test(test) = filter {
                 let (low, high) = self.primary_bounds(test, row);
                 from = from.max(low);
                 to = to.max(high.map(Reverse));
+                if is_of_many && let Some(from) = self.reaching(test, row) {
+                    let _ = write!(reaching, " AND {s} >= {from}");
+                }
             }
         }
         let from = from.map(|from| format!(" AND {s} >= {}", self.binds.time(from)));
         let to = to.map(|Reverse(to)| format!(" AND {s} <= {}", self.binds.time(to)));
-        from.unwrap_or_default() + &to.unwrap_or_default()
+        from.unwrap_or_default() + &to.unwrap_or_default() + &reaching
     }
 
     /// The keys of all resources of some types for which `filter` holds, as far as the permit reaches:

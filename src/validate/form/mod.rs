@@ -15,7 +15,7 @@ mod element;
 mod findings;
 mod language;
 mod narrative;
-mod place;
+use super::place;
 mod reference;
 mod resource;
 mod walk;

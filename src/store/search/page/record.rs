@@ -7,6 +7,7 @@ use crate::access::LedgerRow;
 use crate::fhir::ResourceType;
 use crate::search::request::{ContainedMode, SearchRequest, Total};
 use crate::store::TENANT;
+use crate::store::rows::Edge;
 
 use super::super::Paging;
 use super::super::order::MAX_SORTED;
@@ -40,7 +41,7 @@ impl Record<'_> {
         let null = || "NULL".to_owned();
         let values = [
             binds.add(Bind::Uuid(row.id)),
-            binds.time(row.at.into()),
+            binds.time(Edge::At(row.at)),
             binds.add(Bind::Uuid(row.group)),
             TENANT.to_string(),
             binds.add(Bind::Short(row.interaction.kind.number())),

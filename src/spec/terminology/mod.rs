@@ -3,13 +3,15 @@
 //! A trait, so that the layers above the definitions need not know who answers: `terminology`
 //! implements it, `app` hands it over.
 //!
-//! Layer: 1. Imports nothing.
+//! Layer: 1. Imports `fhir` and `fhirpath`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/terminology-module.html>
 
 use std::fmt::Debug;
 
 use thiserror::Error;
+
+pub mod knowledge;
 
 /// Answers about codes, value sets and hierarchies.
 pub trait Terminology: Debug + Send + Sync {
@@ -22,6 +24,23 @@ pub trait Terminology: Debug + Send + Sync {
     /// # Errors
     /// [`TerminologyFault`].
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault>;
+
+    /// Whether a code is in a value set (named as for [`members`](Self::members)); without a
+    /// `system` whether it is one of the codes of the value set, whatever their system.
+    ///
+    /// Only this code is looked at: no matter how many codes the value set has.
+    ///
+    /// # Errors
+    /// [`TerminologyFault::UnknownValueSet`] when this value set, or one that it imports, is not
+    /// known; [`TerminologyFault::Circular`], [`TerminologyFault::Laborious`],
+    /// [`TerminologyFault::Unsupported`]. An unknown system is no error but
+    /// [`Contains::Untold`], where the answer depends on it.
+    fn contains(
+        &self,
+        value_set: &str,
+        system: Option<&str>,
+        code: &str,
+    ) -> Result<Contains, TerminologyFault>;
 
     /// The codes below `code`, or above it, with itself: sorted, each once.
     ///
@@ -37,6 +56,17 @@ pub trait Terminology: Debug + Send + Sync {
         is_below: bool,
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault>;
+}
+
+/// Whether a code is in a value set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Contains {
+    /// It is not.
+    No,
+    /// That depends on a system of which too little is known here: its url.
+    Untold(Box<str>),
+    /// It is; of a system with all its codes that are not known here, every code is.
+    Yes,
 }
 
 /// What a value set consists of.
@@ -64,9 +94,31 @@ pub enum TerminologyFault {
     /// The value set imports itself, directly or through others.
     #[error("value set {0} imports itself")]
     Circular(String),
+    /// A filter of a value set has no value.
+    #[error("the filter {property} {op} over {system} has no value")]
+    FilterLacksValue {
+        /// The code system.
+        system: String,
+        /// What is filtered.
+        property: String,
+        /// How.
+        op: String,
+        /// Where it stands, as a FHIRPath expression.
+        place: String,
+    },
     /// The value set imports or filters more than anybody waits for.
     #[error("value set {0} takes too much work to expand")]
     Laborious(String),
+    /// The version of a code system is not the one that the caller takes.
+    #[error("code system {system} is of version {version:?} here, not {expected:?}")]
+    OtherVersion {
+        /// The code system.
+        system: String,
+        /// The version that would be used.
+        version: String,
+        /// The version that was asked for.
+        expected: String,
+    },
     /// The answer would be larger than was asked for.
     #[error("{what} has more than {limit} codes")]
     TooCostly {
@@ -78,9 +130,22 @@ pub enum TerminologyFault {
     /// Nothing is known of the code system.
     #[error("code system {0} is not known")]
     UnknownSystem(String),
+    /// A supplement that the value set or the caller needs is not known.
+    #[error("the supplement {0} is not known")]
+    UnknownSupplement(String),
     /// Nothing is known of the value set.
     #[error("value set {0} is not known")]
     UnknownValueSet(String),
+    /// The code system is known, the version is not.
+    #[error("version {version:?} of the code system {system} is not known (known: {})", known.join(", "))]
+    UnknownVersion {
+        /// The code system.
+        system: String,
+        /// The version that was named.
+        version: String,
+        /// Those that are known, the newest first.
+        known: Vec<String>,
+    },
     /// The definition of the value set says something that is not understood.
     #[error("value set {value_set} cannot be expanded: {reason}")]
     Unsupported {

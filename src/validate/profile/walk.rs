@@ -1,0 +1,254 @@
+//! The state of one walk: what it goes by, where it is, what it found, what it may still spend.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::fhir::json::Value;
+use crate::fhir::schema::{Schema, TypeId, TypeKind};
+use crate::fhir::{Entries, Issue, IssueCode, Severity};
+use crate::fhirpath::{Item, Node};
+use crate::validate::place::Place;
+
+use super::findings::{By, Findings};
+use super::knowledge::Asked;
+use super::rules::Profile;
+use super::{Options, Validator};
+
+/// Steps that any document may take.
+const FREE_STEPS: u64 = 2_000_000;
+/// Steps that each value of a document adds: what honest documents need is a few hundred.
+const STEPS_A_VALUE: u64 = 5_000;
+/// How deep profiles may lead to profiles.
+const MAX_NESTED: u16 = 24;
+
+/// What `%resource` and references mean at one place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'w> {
+    /// The resource that the element is in.
+    pub(super) resource: &'w Value<'w>,
+    /// The resource that contains it, or it itself.
+    pub(super) root: &'w Value<'w>,
+    /// The `fullUrl` of the entry that it is in.
+    pub(super) full_url: Option<&'w str>,
+}
+
+/// One walk.
+pub(super) struct Walk<'w> {
+    pub(super) validator: &'w Validator,
+    pub(super) schema: &'w Schema,
+    pub(super) options: &'w Options<'w>,
+    pub(super) findings: Findings,
+    pub(super) scope: Scope<'w>,
+    /// The entries of the innermost Bundle.
+    pub(super) entries: Option<Arc<Entries<'w>>>,
+    /// Steps that are left.
+    pub(super) steps: u64,
+    /// How often an expression's `conformsTo()` led here.
+    pub(super) asked: u8,
+    /// Values and profiles that were brought together.
+    judged: HashSet<Pair>,
+    /// What trials found.
+    trials: HashMap<Pair, bool>,
+    nested: u16,
+    is_explaining: bool,
+    is_spent: bool,
+}
+
+/// A value and a profile, by their addresses.
+type Pair = (usize, usize);
+
+impl<'w> Walk<'w> {
+    pub(super) fn new(
+        validator: &'w Validator,
+        options: &'w Options<'w>,
+        document: &'w Value<'w>,
+    ) -> Self {
+        let values = count(document);
+        Self {
+            validator,
+            schema: &validator.spec.schema,
+            options,
+            findings: Findings::new(options.least),
+            scope: Scope { resource: document, root: document, full_url: None },
+            entries: None,
+            steps: FREE_STEPS.saturating_add(STEPS_A_VALUE.saturating_mul(values)),
+            asked: 0,
+            judged: HashSet::new(),
+            trials: HashMap::new(),
+            nested: 0,
+            is_explaining: false,
+            is_spent: false,
+        }
+    }
+
+    /// What was found.
+    pub(super) fn into_issues(self) -> Vec<Issue> {
+        self.findings.into_issues()
+    }
+
+    /// Pays for a piece of work; false when nothing is left, which is said once.
+    pub(super) fn pay(&mut self, steps: u64, place: &Place<'_>) -> bool {
+        if let Some(left) = self.steps.checked_sub(steps) {
+            self.steps = left;
+            return true;
+        }
+        self.steps = 0;
+        self.say_spent(place);
+        false
+    }
+
+    /// Says, once, that the document takes too much work.
+    pub(super) fn say_spent(&mut self, place: &Place<'_>) {
+        if !self.is_spent {
+            let rule = format_args!("the document takes too much work to be judged");
+            self.findings.add(Severity::Error, IssueCode::TooCostly, place, rule, By::default());
+        }
+        self.is_spent = true;
+    }
+
+    /// Whether the walk may stop.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_spent || self.findings.is_full()
+    }
+
+    /// Judges a value by a profile; what was brought together before is passed over.
+    pub(super) fn apply(&mut self, profile: &Arc<Profile>, node: &Node<'w>, place: &Place<'_>) {
+        if self.findings.is_trial() {
+            if !self.fits(profile, node, place) {
+                let rule = format_args!("does not conform");
+                self.findings.add(
+                    Severity::Error,
+                    IssueCode::Structure,
+                    place,
+                    rule,
+                    By::default(),
+                );
+            }
+        } else if self.judged.insert(pair(node, profile)) {
+            self.judge(profile, node, place);
+        }
+    }
+
+    /// Whether a value conforms to a profile. One that is being asked about is taken to.
+    pub(super) fn fits(
+        &mut self,
+        profile: &Arc<Profile>,
+        node: &Node<'w>,
+        place: &Place<'_>,
+    ) -> bool {
+        let pair = pair(node, profile);
+        if let Some(&known) = self.trials.get(&pair) {
+            return known;
+        }
+        self.trials.insert(pair, true);
+        let outer = std::mem::replace(&mut self.findings, Findings::trial());
+        self.judge(profile, node, place);
+        let fits = !self.findings.has_error();
+        self.findings = outer;
+        self.trials.insert(pair, fits);
+        fits
+    }
+
+    /// The first fault that keeps a value from conforming to a profile; nobody asks for one while
+    /// another is looked for, so that looking is not done again at each step.
+    pub(super) fn fault(
+        &mut self,
+        profile: &Arc<Profile>,
+        node: &Node<'w>,
+        place: &Place<'_>,
+    ) -> Option<String> {
+        if self.is_explaining || self.findings.is_trial() {
+            return None;
+        }
+        self.is_explaining = true;
+        let outer = std::mem::replace(&mut self.findings, Findings::new(Severity::Error));
+        self.judge(profile, node, place);
+        self.is_explaining = false;
+        let inner = std::mem::replace(&mut self.findings, outer);
+        inner.into_issues().into_iter().next().map(|issue| issue.diagnostics)
+    }
+
+    fn judge(&mut self, profile: &Arc<Profile>, node: &Node<'w>, place: &Place<'_>) {
+        let by = By { profile: Some(&profile.canonical), slice: None };
+        if !self.schema.is_a(node.type_id, profile.type_id) {
+            let (is, wanted) = (self.name(node.type_id), self.name(profile.type_id));
+            let rule = format_args!("the profile is for {wanted}, not for {is}");
+            self.findings.add(Severity::Error, IssueCode::Structure, place, rule, by);
+            return;
+        }
+        if self.nested >= MAX_NESTED {
+            let rule = format_args!("profiles lead to profiles too deep");
+            self.findings.add(Severity::Warning, IssueCode::TooCostly, place, rule, by);
+            return;
+        }
+        self.nested += 1;
+        let outer = self.enter(node);
+        self.conform(&profile.rules, node, place, by);
+        self.scope = outer;
+        self.nested -= 1;
+    }
+
+    /// Takes the scope of a resource, and gives the one before; other elements leave it as it is.
+    pub(super) fn enter(&mut self, node: &Node<'w>) -> Scope<'w> {
+        let outer = self.scope;
+        let value = node.value;
+        if self.schema.get(node.type_id).kind != TypeKind::Resource
+            || std::ptr::eq(value, outer.resource)
+        {
+            return outer;
+        }
+        let entry = self.entries.as_ref().and_then(|entries| entries.full_url(value));
+        let contained = outer.root.items_at("contained").as_ptr_range();
+        self.scope = if contained.contains(&std::ptr::from_ref(value)) {
+            Scope { resource: value, ..outer }
+        } else {
+            Scope { resource: value, root: value, full_url: entry }
+        };
+        outer
+    }
+
+    /// What expressions may ask.
+    pub(super) fn asked(&self) -> Asked<'w> {
+        Asked::new(self.validator, self.asked, self.steps)
+    }
+
+    /// The elements called `name` of a node.
+    pub(super) fn named(&self, node: &Node<'w>, name: &str) -> Vec<Node<'w>> {
+        let mut items = Vec::new();
+        node.named(name, self.schema, &mut items);
+        items
+            .into_iter()
+            .filter_map(|item| if let Item::Node(it) = item { Some(it) } else { None })
+            .collect()
+    }
+
+    /// Whether a value of the type `id` may stand where `wanted` is allowed: a resource of any type
+    /// where a more general one is, but a code is no string there.
+    pub(super) fn is_of(&self, id: TypeId, wanted: TypeId) -> bool {
+        let is_resource = self.schema.get(wanted).kind == TypeKind::Resource;
+        id == wanted || (is_resource && self.schema.is_a(id, wanted))
+    }
+
+    /// The name of a type.
+    pub(super) fn name(&self, type_id: TypeId) -> &'w str {
+        &self.schema.get(type_id).name
+    }
+}
+
+fn pair(node: &Node<'_>, profile: &Arc<Profile>) -> Pair {
+    // A primitive without a value is told apart by what stands beside it.
+    let value = match (node.value, node.sibling) {
+        (Value::Null, Some(sibling)) => sibling,
+        (value, _) => value,
+    };
+    (std::ptr::from_ref(value).addr(), Arc::as_ptr(profile).addr())
+}
+
+/// How many values a document has.
+fn count(value: &Value<'_>) -> u64 {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(count).sum::<u64>(),
+        Value::Object(object) => 1 + object.iter().map(|(_, value)| count(value)).sum::<u64>(),
+        _ => 1,
+    }
+}

@@ -1,0 +1,55 @@
+//! Published examples that break a rule, which rule, and why that is no fault of ours: file, part of
+//! our message, reason.
+
+type Listed = &'static [(&'static str, &'static str, &'static str)];
+
+const NO_BASE: &str = "a logical model that is not abstract and names no baseDefinition";
+const OTHER_ID: &str = "the fullUrl names another id than the resource has";
+
+/// Of R4 itself.
+pub(super) const R4: Listed = &[
+    (
+        "codesystem-dicom-dcim.json",
+        "valueset-concept-comments",
+        "the extension is defined for ValueSet.compose.include.concept alone",
+    ),
+    ("definition.json", "sdf-4", NO_BASE),
+    ("diagnosticreport-example-lri.json", "a fullUrl ends in", OTHER_ID),
+    ("event.json", "sdf-4", NO_BASE),
+    ("fivews.json", "sdf-4", NO_BASE),
+    (
+        "immunizationevaluation-questionnaire.json",
+        "que-2",
+        "five link ids occur more than once, Added-Missing among them",
+    ),
+    ("message-request-link.json", "a fullUrl ends in", OTHER_ID),
+    ("message-response-link.json", "a fullUrl ends in", OTHER_ID),
+    ("request.json", "sdf-4", NO_BASE),
+];
+
+/// Of US Core, by version.
+pub(super) const US_CORE: &[(&str, Listed)] = &[
+    (
+        "3.1.1",
+        &[
+            ("Bundle-66c8856b-ba11-4876-8aa8-467aad8c11a2.json", "a fullUrl ends in", OTHER_ID),
+            ("Bundle-uscore-mo3.json", "a fullUrl is absolute", "a fullUrl is relative"),
+            (
+                "DiagnosticReport-cardiology-report.json",
+                "base64",
+                "the hash is cut off with dots, which base64 has not",
+            ),
+            (
+                "Observation-satO2-fiO2.json",
+                "ucum-vitals-common",
+                "the profile fixes L/min in a component whose binding to the units of vital signs is \
+                 required and lacks it",
+            ),
+        ],
+    ),
+    ("6.1.0", &[]),
+    ("7.0.0", &[]),
+];
+
+/// Of the International Patient Summary.
+pub(super) const IPS: Listed = &[];
