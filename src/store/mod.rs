@@ -139,8 +139,8 @@ impl Store {
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
-        let (searches, limit) = (sizes.searchers, sizes.search_timeout_ms);
-        let searchers = Searchers::new(address, searches, limit, sizes.read_audit)?;
+        let (most, limit) = (sizes.searchers, sizes.search_timeout_ms);
+        let searchers = Searchers::new(address, most, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
