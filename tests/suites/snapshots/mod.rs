@@ -1,6 +1,7 @@
 //! Snapshots made of the differentials of US Core and IPS, against those that were published.
 //!
-//! Every difference is one that [`reasons::REASONS`] explains, and each of those explains some. Suites are not part of the project; without them the test says so and skips (but fails in CI).
+//! Every difference is one that [`reasons::REASONS`] explains, and each of those explains some. Suites
+//! are not part of the project; without them the test says so and skips (but fails in CI).
 
 mod reasons;
 
