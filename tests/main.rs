@@ -27,6 +27,7 @@ mod provenance;
 mod races;
 mod reach;
 mod readiness;
+mod releases;
 mod routes;
 mod search;
 mod search_oracle;

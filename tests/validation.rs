@@ -6,8 +6,10 @@
 use kiln::fhir::json::Value;
 
 use crate::harness::client::{Answer, Client};
+use crate::harness::process::Process;
 use crate::harness::server::TestServer;
 
+const ENFORCED: (&str, &str) = ("validation.profiles", "enforce");
 const BP: &str = "http://hl7.org/fhir/StructureDefinition/bp";
 
 /// A Patient whose gender no value set has.
@@ -33,6 +35,7 @@ async fn each_interaction_has_a_level_of_its_own_and_the_form_is_always_checked(
         ("validation.level", "base"),
         ("validation.create", "off"),
         ("validation.patch", "profiles"),
+        ENFORCED,
     ])
     .await;
     let client = &server.client;
@@ -65,6 +68,7 @@ async fn a_claimed_profile_is_enforced_warned_about_or_ignored() {
         ("validation.exceptions", &exceptions),
         ("validation.unknown_profiles", "enforce"),
         ("validation.implicit_rules", "enforce"),
+        ENFORCED,
     ])
     .await;
     let client = &server.client;
@@ -84,7 +88,7 @@ async fn a_claimed_profile_is_enforced_warned_about_or_ignored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_ask_for_less_only_where_the_operator_lets_it() {
-    let lets = [("validation.clients_may_lower", "true"), ("validation.level", "base")];
+    let lets = [("validation.clients_may_lower", "true"), ("validation.level", "base"), ENFORCED];
     for (settings, lowered) in [(&lets[..], 201), (&lets[1..], 422)] {
         let server = TestServer::start_with(settings).await;
         let client = &server.client;
@@ -128,7 +132,7 @@ async fn a_value_set_counts_for_writes_as_soon_as_it_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_is_claimed_later_is_held_to_as_well() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(&[ENFORCED]).await;
     let client = &server.client;
     let plain = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"}}"#;
     client.put("/Observation/o", plain).await.expect(201);
@@ -143,6 +147,23 @@ async fn a_profile_that_is_claimed_later_is_held_to_as_well() {
     let tagged = client.post("/Observation/o/$meta-add", tag).await.expect(200);
     assert!(!tagged.text().contains(BP), "{tagged:?}");
     client.post("/Observation/o/$meta-delete", claim).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_checks_as_much_as_it_is_told() {
+    let process = Process::start().await;
+    let file = process.data_dir.join("odd.ndjson");
+    std::fs::write(&file, odd("x") + "\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (level, is_loaded) in [("base", false), ("profiles", false), ("off", true)] {
+        let output = process.beside("import", &[file, "--validate", level]);
+        assert_eq!(output.status.success(), is_loaded, "{level}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.contains("Patient.gender"), !is_loaded, "{level}: {said}");
+    }
+    process.client.get("/Patient/x").await.expect(200);
+    let output = process.beside("import", &[file, "--validate", "all"]);
+    assert!(!output.status.success(), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ pub(crate) fn document(input: &[u8]) -> Result<(), String> {
 pub(crate) fn definition(input: &[u8]) -> Result<(), String> {
     let Ok(value) = parse(input) else { return Ok(()) };
     let Some(url) = value.str_at("url").map(str::to_owned) else { return Ok(()) };
-    let library = Library::r4().with_resources([value]);
+    let library = VALIDATOR.library().with_resources([value]);
     let (spec, terminology) = (VALIDATOR.spec(), VALIDATOR.terminology());
     let validator = Validator::new(Arc::clone(spec), Arc::new(library), Arc::clone(terminology));
     for document in [PATIENT, OBSERVATION] {

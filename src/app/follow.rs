@@ -210,6 +210,10 @@ impl Follower {
         self.find_position().await?;
         let asked = self.index.as_ref().map(|index| index.asked()).unwrap_or_default();
         let horizon = maintenance::horizon(&self.store).await?;
+        if self.index.as_ref().is_some_and(|index| !index.is_waited_for()) {
+            self.called = asked;
+            self.waiting.clear();
+        }
         let newest = self.waiting.back().map_or_else(Asked::default, |(newest, _)| *newest);
         if asked > newest.max(self.called) {
             self.waiting.push_back((asked, horizon.next));
@@ -269,7 +273,7 @@ impl Follower {
     /// Puts what changed into the index and tells who keeps definitions.
     async fn take(&self, rows: &[FeedRow]) -> Result<(), FollowError> {
         let mut types = rows.iter().filter_map(|row| row.resource_type);
-        if types.any(is_definition) {
+        if types.any(|of| self.about.keeper.is_about(of) || is_definition(of)) {
             self.about.keeper.image().await?;
             if let Some(judges) = &self.about.judges {
                 judges.current().await?;

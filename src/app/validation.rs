@@ -12,7 +12,7 @@ use crate::engine::{Claim, Engine, Level, Rules, Validators};
 use crate::error::Error;
 use crate::fhir::Severity;
 use crate::spec::Spec;
-use crate::spec::structure;
+use crate::spec::structure::{self, Library};
 use crate::spec::terminology::Terminology;
 use crate::terminology;
 use crate::validate::profile::Validator;
@@ -55,19 +55,29 @@ impl Judges {
     }
 
     async fn refreshed(&self) -> Result<Arc<Validator>, Error> {
+        let loaded = self.loaded();
+        let (library, codes) = self.sources().await?;
+        if is_by(&loaded, &library, &codes) {
+            return Ok(loaded);
+        }
         // One after the other, so that an older one never takes the place of a newer one.
         let _making = self.making.lock().await;
-        let library = self.structures.current().await?;
-        let codes = self.terminology.current().await?;
         let loaded = self.loaded();
-        let next = match (Arc::ptr_eq(loaded.library(), &library), is_same(&loaded, &codes)) {
-            (true, true) => return Ok(loaded),
-            (true, false) => loaded.with_terminology(codes),
-            (false, _) => Validator::new(loaded.spec().clone(), library, codes),
+        let (library, codes) = self.sources().await?;
+        if is_by(&loaded, &library, &codes) {
+            return Ok(loaded);
+        }
+        let next = match Arc::ptr_eq(loaded.library(), &library) {
+            true => loaded.with_terminology(codes),
+            false => Validator::new(loaded.spec().clone(), library, codes),
         };
         let next = Arc::new(next);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
         Ok(next)
+    }
+
+    async fn sources(&self) -> Result<(Arc<Library>, Arc<dyn Terminology>), Error> {
+        Ok((self.structures.current().await?, self.terminology.current().await?))
     }
 }
 
@@ -81,8 +91,10 @@ impl Validators for Judges {
     }
 }
 
-fn is_same(validator: &Validator, codes: &Arc<dyn Terminology>) -> bool {
-    std::ptr::addr_eq(Arc::as_ptr(validator.terminology()), Arc::as_ptr(codes))
+/// Whether a validator goes by these.
+fn is_by(validator: &Validator, library: &Arc<Library>, codes: &Arc<dyn Terminology>) -> bool {
+    Arc::ptr_eq(validator.library(), library)
+        && std::ptr::addr_eq(Arc::as_ptr(validator.terminology()), Arc::as_ptr(codes))
 }
 
 /// What writes are held to, in the engine's words.

@@ -1,5 +1,7 @@
 //! Published examples against what they claim: those of R4 against the base, those of US Core and of
 //! the International Patient Summary against their profiles.
+//!
+//! Covers: rest 7.76.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,13 +12,13 @@ use kiln::fhir::Severity;
 use kiln::fhir::json::{Value, parse};
 use kiln::spec::package::build;
 use kiln::spec::structure::Library;
-use kiln::spec::{R4_PACK, Spec};
+use kiln::spec::{GUIDE_PACKS, R4_PACK, Spec};
 use kiln::terminology::Image;
 use kiln::validate::form;
 use kiln::validate::profile::{Options, Validator};
 
 use super::refused::{IPS, R4, US_CORE};
-use crate::harness::shared::{archive, shared};
+use crate::harness::shared::{archive, long, shared};
 
 /// What is wrong with a document.
 fn errors(validator: &Validator, spec: &Spec, value: &Value<'_>) -> Vec<String> {
@@ -122,4 +124,46 @@ fn the_examples_of_the_patient_summary_fit_the_profiles_they_claim_or_are_listed
     assert!(count > 30, "only {count} examples");
     let text = compare(&found, IPS);
     assert!(text.is_empty(), "{text}");
+}
+
+/// Without indexes, so that findings of a kind fall together.
+fn kind(error: &str) -> String {
+    let mut inside = false;
+    let mut text = String::new();
+    for letter in error.chars() {
+        match letter {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if !inside => text.push(letter),
+            _ => {}
+        }
+    }
+    text
+}
+
+#[test]
+fn the_synthetic_patients_are_valid_where_the_guides_in_the_program_count() {
+    let Some(files) = archive("suites/synthea-r4-100-patients.tar.gz") else { return };
+    let spec = Arc::new(Spec::r4().unwrap());
+    let packs = GUIDE_PACKS.iter().copied();
+    let library = Arc::new(Library::with_packs(packs.clone().map(Cow::Borrowed)).unwrap());
+    let codes = Image::new(R4_PACK, "http://localhost/fhir").unwrap();
+    let codes = codes.with_guides(&packs.collect::<Vec<_>>()).unwrap();
+    let validator = Validator::new(spec.clone(), library, Arc::new(codes));
+    let step = if long() { 1 } else { 12 };
+    let (mut found, mut count, mut claims) = (BTreeMap::<String, usize>::new(), 0, 0);
+    for (path, bytes) in files.iter().filter(|(path, _)| path.ends_with(".json")).step_by(step) {
+        let bundle = parse(bytes).unwrap_or_else(|fault| panic!("{path}: {fault}"));
+        for entry in bundle.items_at("entry") {
+            let Some(resource) = entry.get("resource") else { continue };
+            count += 1;
+            let meta = resource.get("meta");
+            claims += usize::from(meta.is_some_and(|meta| !meta.items_at("profile").is_empty()));
+            for error in errors(&validator, &spec, resource) {
+                *found.entry(kind(&error)).or_default() += 1;
+            }
+        }
+    }
+    assert!(count > 1_000, "only {count}");
+    assert!(found.is_empty(), "of {count} resources, {claims} with claims: {found:#?}");
 }

@@ -166,7 +166,9 @@ impl Validation {
                     self.note(written.version.identity.resource_type);
                 }
                 // It does not tell of what type.
-                EntryResult::Deleted(_) => drop(self.written.fetch_add(1, Ordering::AcqRel)),
+                EntryResult::Deleted(_) => {
+                    self.written.fetch_add(1, Ordering::AcqRel);
+                }
                 _ => {}
             }
         }

@@ -38,9 +38,8 @@ impl<'w> Walk<'w> {
         let outside = match binding.strength {
             Strength::Required => Severity::Error,
             Strength::Extensible => Severity::Warning,
-            Strength::Preferred => Severity::Information,
             // An example says nothing, though its greatest value set does.
-            Strength::Example => Severity::Information,
+            Strength::Example | Strength::Preferred => Severity::Information,
         };
         if let Some(value_set) = &binding.value_set
             && binding.strength != Strength::Example

@@ -118,17 +118,14 @@ impl<'w> Walk<'w> {
         if known.iter().any(|profile| self.fits(profile, node, place)) {
             return;
         }
-        match unknown {
-            Some(fault) => {
-                let rule = format_args!("cannot be judged: {fault}");
-                self.findings.add(Severity::Warning, IssueCode::NotFound, place, rule, by);
-            }
-            None => {
-                let names: Vec<_> = known.iter().map(|profile| &*profile.canonical).collect();
-                let names = names.join(", ");
-                let rule = format_args!("conforms to none of {names}");
-                self.findings.add(Severity::Error, IssueCode::Structure, place, rule, by);
-            }
+        if let Some(fault) = unknown {
+            let rule = format_args!("cannot be judged: {fault}");
+            self.findings.add(Severity::Warning, IssueCode::NotFound, place, rule, by);
+        } else {
+            let names: Vec<_> = known.iter().map(|profile| &*profile.canonical).collect();
+            let names = names.join(", ");
+            let rule = format_args!("conforms to none of {names}");
+            self.findings.add(Severity::Error, IssueCode::Structure, place, rule, by);
         }
     }
 }

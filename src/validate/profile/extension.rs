@@ -80,9 +80,10 @@ impl<'w> Walk<'w> {
         }
         let by = By { profile: Some(&profile.canonical), slice: None };
         if profile.is_modifier != is_modifier {
-            let (right, wrong) = match is_modifier {
-                true => ("extension", "modifierExtension"),
-                false => ("modifierExtension", "extension"),
+            let (right, wrong) = if is_modifier {
+                ("extension", "modifierExtension")
+            } else {
+                ("modifierExtension", "extension")
             };
             let rule = format_args!("stands in {right}, not in {wrong}");
             self.findings.add(Severity::Error, IssueCode::Extension, place, rule, by);

@@ -191,17 +191,17 @@ impl<'w> Walk<'w> {
                 let kept = nodes.filter(|node| self.is_of(node.type_id, *of));
                 kept.map(|node| Found::Node(*node)).collect()
             }
-            Step::Resolve => nodes.filter_map(|node| self.resolved(node)).collect(),
+            Step::Resolve => nodes.map(|node| self.resolved(node)).collect(),
         }
     }
 
-    fn resolved(&self, node: &Node<'w>) -> Option<Found<'w>> {
+    fn resolved(&self, node: &Node<'w>) -> Found<'w> {
         let text = node.value.as_str().or_else(|| node.value.str_at("reference"));
         if let Some(target) = text.and_then(|text| self.target(text)) {
-            return Some(Found::Node(target));
+            return Found::Node(target);
         }
         let named = text.and_then(named_type).and_then(|of| self.schema.by_name(of.as_str()));
         let stated = || self.schema.by_name(stated_type(node.value.str_at("type")?));
-        Some(Found::Elsewhere(named.or_else(stated)))
+        Found::Elsewhere(named.or_else(stated))
     }
 }

@@ -95,11 +95,6 @@ impl Constraints {
         self.remembered(&format!("regex\n{regex}"), || matching(regex))
     }
 
-    /// The same of a document, which is not remembered: there is no end of them.
-    pub(in super::super) fn once(&self, regex: &str) -> Constraint {
-        matching(regex)
-    }
-
     fn remembered(&self, name: &str, read: impl FnOnce() -> Constraint) -> Arc<Constraint> {
         if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Arc::clone(known);
@@ -110,7 +105,9 @@ impl Constraints {
     }
 }
 
-fn matching(regex: &str) -> Constraint {
+/// The condition that the whole text matches a regular expression; one of a document is not
+/// remembered, for there is no end of them.
+pub(in super::super) fn matching(regex: &str) -> Constraint {
     let mut text = String::from("$this.toString().matches('^(?:");
     for letter in regex.chars() {
         match letter {

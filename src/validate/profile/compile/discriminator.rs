@@ -196,10 +196,10 @@ fn here(compiler: &Compiler<'_>, kind: DiscriminatorKind, spot: &Spot<'_>, depth
         }
         DiscriminatorKind::Pattern | DiscriminatorKind::Value => value_here(compiler, spot, depth),
         DiscriminatorKind::Profile => {
-            let profiles = element.types.iter().flat_map(|of| match spot.is_target {
-                true => of.target_profiles.iter(),
-                false => of.profiles.iter(),
-            });
+            let profiles = element
+                .types
+                .iter()
+                .flat_map(|of| if spot.is_target { &of.target_profiles } else { &of.profiles });
             Test { profiles: profiles.cloned().collect(), ..Test::default() }
         }
         DiscriminatorKind::Type => {

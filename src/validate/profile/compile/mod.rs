@@ -21,7 +21,7 @@ use crate::spec::structure::{Element, ElementType, Library, SlicingRules, Streng
 use super::rules::{Binding, Checks, Child, Key, Profile, Rules, Slice, Slicing, Test, TypeRule};
 
 pub(super) use base::TypeChecks;
-pub(super) use constraint::Constraints;
+pub(super) use constraint::{Constraints, matching};
 use outline::Outline;
 
 /// The deepest tree of elements that is compiled; deeper ones do not occur.

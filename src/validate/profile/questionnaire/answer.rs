@@ -4,13 +4,14 @@
 
 use std::cmp::Ordering;
 
-use crate::fhir::json::Value;
+use crate::fhir::json::{Object, Value};
 use crate::fhir::primitive;
 use crate::fhirpath::{Environment, Item};
 use crate::spec::terminology::Contains;
 use crate::validate::place::Place;
 
 use super::super::checks::compare;
+use super::super::compile::matching;
 use super::super::walk::Walk;
 use super::enabled::{is_same, value_of};
 use super::{extension, whole};
@@ -33,7 +34,7 @@ impl<'w> Walk<'w> {
         let is_option_type = options
             .iter()
             .filter_map(Value::as_object)
-            .flat_map(|option| option.iter())
+            .flat_map(Object::iter)
             .any(|(key, _)| key.starts_with("value") && has(key));
         let (is_right, wanted) = match kind {
             "attachment" => (has("valueAttachment"), "an Attachment"),
@@ -113,7 +114,7 @@ impl<'w> Walk<'w> {
     }
 
     fn matches(&mut self, value: &'w Value<'w>, regex: &str) -> Option<bool> {
-        let constraint = self.validator.compiled.constraints.once(regex);
+        let constraint = matching(regex);
         let expression = constraint.expression.as_ref().ok()?;
         let environment = Environment::new(self.scope.resource, self.schema);
         let text = Item::from(value.as_str()?);

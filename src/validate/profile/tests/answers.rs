@@ -18,100 +18,88 @@ fn found(asked: &str, answered: &str) -> Vec<String> {
     lines(&validator(&[]).validate(&value(&response), &[], &options))
 }
 
+const STRING: &str = r#"{"linkId":"1","type":"string"}"#;
+const MANY: &str = r#"{"linkId":"1","type":"string","repeats":true,"required":true}"#;
+const CHOICE: &str = r#"{"linkId":"1","type":"choice","answerOption":[{"valueCoding":{"system":"urn:s","code":"a"}}]}"#;
+const OPEN: &str = r#"{"linkId":"1","type":"open-choice","answerValueSet":"urn:v"}"#;
+const NUMBER: &str = r#"{"linkId":"1","type":"integer","extension":[
+    {"url":"http://hl7.org/fhir/StructureDefinition/minValue","valueInteger":2},
+    {"url":"http://hl7.org/fhir/StructureDefinition/maxValue","valueInteger":4}]}"#;
+const REGEX: &str = r#"{"linkId":"1","type":"string","maxLength":5,"extension":[
+    {"url":"http://hl7.org/fhir/StructureDefinition/regex","valueString":"[a-c]+'?"}]}"#;
+const WHEN: &str = r#"{"linkId":"1","type":"boolean"},
+    {"linkId":"2","type":"string","required":true,"enableWhen":[{"question":"1","operator":"=","answerBoolean":true}]}"#;
+const GROUP: &str = r#"{"linkId":"g","type":"group","required":true,"item":[{"linkId":"1","type":"string","required":true}]}"#;
+
+/// What is asked, what is answered, what is said of it.
+const CASES: &[(&str, &str, Option<&str>)] = &[
+    (STRING, r#"{"linkId":"1","answer":[{"valueString":"x"}]}"#, None),
+    (
+        STRING,
+        r#"{"linkId":"1","answer":[{"valueCode":"x"}]}"#,
+        Some("the answer to an item of type string is a string"),
+    ),
+    (STRING, r#"{"linkId":"2","answer":[{"valueString":"x"}]}"#, Some("no item of this linkId")),
+    (
+        STRING,
+        r#"{"linkId":"1","answer":[{"valueString":"x"},{"valueString":"y"}]}"#,
+        Some("more answers than"),
+    ),
+    (MANY, r#"{"linkId":"1","answer":[{"valueString":"x"},{"valueString":"y"}]}"#, None),
+    (MANY, r#"{"linkId":"1"}"#, Some("item 1 needs 1 answers")),
+    (
+        MANY,
+        r#"{"linkId":"1","answer":[{"valueString":"x"}]},{"linkId":"1","answer":[{"valueString":"y"}]}"#,
+        Some("stand in one item"),
+    ),
+    (
+        CHOICE,
+        r#"{"linkId":"1","answer":[{"valueCoding":{"code":"a","system":"urn:s","display":"d"}}]}"#,
+        None,
+    ),
+    (
+        CHOICE,
+        r#"{"linkId":"1","answer":[{"valueCoding":{"code":"b","system":"urn:s"}}]}"#,
+        Some("none of the options"),
+    ),
+    (CHOICE, r#"{"linkId":"1","answer":[{"valueString":"a"}]}"#, Some("is a Coding")),
+    (OPEN, r#"{"linkId":"1","answer":[{"valueString":"wrong"}]}"#, None),
+    (
+        OPEN,
+        r#"{"linkId":"1","answer":[{"valueCoding":{"code":"wrong"}}]}"#,
+        Some("not in the value set"),
+    ),
+    (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":2}]}"#, None),
+    (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":1}]}"#, Some("less than the least")),
+    (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":5}]}"#, Some("more than the most")),
+    (REGEX, r#"{"linkId":"1","answer":[{"valueString":"abc'"}]}"#, None),
+    (REGEX, r#"{"linkId":"1","answer":[{"valueString":"abd"}]}"#, Some("regular expression")),
+    (REGEX, r#"{"linkId":"1","answer":[{"valueString":"abcabc"}]}"#, Some("longer than may be")),
+    (
+        WHEN,
+        r#"{"linkId":"1","answer":[{"valueBoolean":true}]},{"linkId":"2","answer":[{"valueString":"x"}]}"#,
+        None,
+    ),
+    (WHEN, r#"{"linkId":"1","answer":[{"valueBoolean":true}]}"#, Some("item 2 needs 1 answers")),
+    (WHEN, r#"{"linkId":"1","answer":[{"valueBoolean":false}]}"#, None),
+    (
+        WHEN,
+        r#"{"linkId":"1","answer":[{"valueBoolean":false}]},{"linkId":"2","answer":[{"valueString":"x"}]}"#,
+        Some("is not enabled"),
+    ),
+    (
+        WHEN,
+        r#"{"linkId":"2","answer":[{"valueString":"x"}]},{"linkId":"1","answer":[{"valueBoolean":true}]}"#,
+        Some("in the order of the Questionnaire"),
+    ),
+    (GROUP, r#"{"linkId":"g","item":[{"linkId":"1","answer":[{"valueString":"x"}]}]}"#, None),
+    (GROUP, r#"{"linkId":"g","item":[{"linkId":"g","text":"t"}]}"#, Some("no item of this linkId")),
+    (GROUP, r#"{"linkId":"g","text":"t"}"#, Some("item 1 needs 1 answers")),
+];
+
 #[test]
 fn answers_fit_their_questions() {
-    const STRING: &str = r#"{"linkId":"1","type":"string"}"#;
-    const MANY: &str = r#"{"linkId":"1","type":"string","repeats":true,"required":true}"#;
-    const CHOICE: &str = r#"{"linkId":"1","type":"choice","answerOption":[{"valueCoding":{"system":"urn:s","code":"a"}}]}"#;
-    const OPEN: &str = r#"{"linkId":"1","type":"open-choice","answerValueSet":"urn:v"}"#;
-    const NUMBER: &str = r#"{"linkId":"1","type":"integer","extension":[
-        {"url":"http://hl7.org/fhir/StructureDefinition/minValue","valueInteger":2},
-        {"url":"http://hl7.org/fhir/StructureDefinition/maxValue","valueInteger":4}]}"#;
-    const REGEX: &str = r#"{"linkId":"1","type":"string","maxLength":5,"extension":[
-        {"url":"http://hl7.org/fhir/StructureDefinition/regex","valueString":"[a-c]+'?"}]}"#;
-    const WHEN: &str = r#"{"linkId":"1","type":"boolean"},
-        {"linkId":"2","type":"string","required":true,"enableWhen":[{"question":"1","operator":"=","answerBoolean":true}]}"#;
-    const GROUP: &str = r#"{"linkId":"g","type":"group","required":true,"item":[{"linkId":"1","type":"string","required":true}]}"#;
-    for (asked, answered, expected) in [
-        (STRING, r#"{"linkId":"1","answer":[{"valueString":"x"}]}"#, None),
-        (
-            STRING,
-            r#"{"linkId":"1","answer":[{"valueCode":"x"}]}"#,
-            Some("the answer to an item of type string is a string"),
-        ),
-        (
-            STRING,
-            r#"{"linkId":"2","answer":[{"valueString":"x"}]}"#,
-            Some("no item of this linkId"),
-        ),
-        (
-            STRING,
-            r#"{"linkId":"1","answer":[{"valueString":"x"},{"valueString":"y"}]}"#,
-            Some("more answers than"),
-        ),
-        (MANY, r#"{"linkId":"1","answer":[{"valueString":"x"},{"valueString":"y"}]}"#, None),
-        (MANY, r#"{"linkId":"1"}"#, Some("item 1 needs 1 answers")),
-        (
-            MANY,
-            r#"{"linkId":"1","answer":[{"valueString":"x"}]},{"linkId":"1","answer":[{"valueString":"y"}]}"#,
-            Some("stand in one item"),
-        ),
-        (
-            CHOICE,
-            r#"{"linkId":"1","answer":[{"valueCoding":{"code":"a","system":"urn:s","display":"d"}}]}"#,
-            None,
-        ),
-        (
-            CHOICE,
-            r#"{"linkId":"1","answer":[{"valueCoding":{"code":"b","system":"urn:s"}}]}"#,
-            Some("none of the options"),
-        ),
-        (CHOICE, r#"{"linkId":"1","answer":[{"valueString":"a"}]}"#, Some("is a Coding")),
-        (OPEN, r#"{"linkId":"1","answer":[{"valueString":"wrong"}]}"#, None),
-        (
-            OPEN,
-            r#"{"linkId":"1","answer":[{"valueCoding":{"code":"wrong"}}]}"#,
-            Some("not in the value set"),
-        ),
-        (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":2}]}"#, None),
-        (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":1}]}"#, Some("less than the least")),
-        (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":5}]}"#, Some("more than the most")),
-        (REGEX, r#"{"linkId":"1","answer":[{"valueString":"abc'"}]}"#, None),
-        (REGEX, r#"{"linkId":"1","answer":[{"valueString":"abd"}]}"#, Some("regular expression")),
-        (
-            REGEX,
-            r#"{"linkId":"1","answer":[{"valueString":"abcabc"}]}"#,
-            Some("longer than may be"),
-        ),
-        (
-            WHEN,
-            r#"{"linkId":"1","answer":[{"valueBoolean":true}]},{"linkId":"2","answer":[{"valueString":"x"}]}"#,
-            None,
-        ),
-        (
-            WHEN,
-            r#"{"linkId":"1","answer":[{"valueBoolean":true}]}"#,
-            Some("item 2 needs 1 answers"),
-        ),
-        (WHEN, r#"{"linkId":"1","answer":[{"valueBoolean":false}]}"#, None),
-        (
-            WHEN,
-            r#"{"linkId":"1","answer":[{"valueBoolean":false}]},{"linkId":"2","answer":[{"valueString":"x"}]}"#,
-            Some("is not enabled"),
-        ),
-        (
-            WHEN,
-            r#"{"linkId":"2","answer":[{"valueString":"x"}]},{"linkId":"1","answer":[{"valueBoolean":true}]}"#,
-            Some("in the order of the Questionnaire"),
-        ),
-        (GROUP, r#"{"linkId":"g","item":[{"linkId":"1","answer":[{"valueString":"x"}]}]}"#, None),
-        (
-            GROUP,
-            r#"{"linkId":"g","item":[{"linkId":"g","text":"t"}]}"#,
-            Some("no item of this linkId"),
-        ),
-        (GROUP, r#"{"linkId":"g","text":"t"}"#, Some("item 1 needs 1 answers")),
-    ] {
+    for (asked, answered, expected) in CASES {
         let found = found(asked, answered);
         match expected {
             None => assert_eq!(found, Vec::<String>::new(), "{asked} {answered}"),

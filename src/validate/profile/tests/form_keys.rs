@@ -5,9 +5,13 @@ use crate::fhirpath::{Environment, Expression, Item, Node, System};
 use crate::spec::structure::Library;
 use crate::validate::form;
 
-/// Documents that break the invariant `key` at the first element of the expression, and some that
-/// do not.
-const CASES: &[(&str, &str, &str, &[&str], &[&str])] = &[
+/// The path of an element, a key, the element that has the invariant; documents that break it at
+/// the first such element, and some that do not.
+type Case = (&'static str, &'static str, &'static str, Documents, Documents);
+
+type Documents = &'static [&'static str];
+
+const CASES: &[Case] = &[
     (
         "Patient",
         "dom-2",

@@ -71,7 +71,7 @@ fn types_and_their_profiles_are_narrowed() {
             TYPES,
             r#","valueQuantity":{"value":1,"comparator":"<"}"#,
             &[
-                "error invariant Observation.value: comparator.empty() (sqty-1) \
+                "error invariant Observation.value: The comparator is not used on a SimpleQuantity (sqty-1) \
                  (http://hl7.org/fhir/StructureDefinition/SimpleQuantity|4.0.1)",
                 "error structure Observation.value.comparator: not allowed \
                  (http://hl7.org/fhir/StructureDefinition/SimpleQuantity|4.0.1)",
