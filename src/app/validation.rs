@@ -12,7 +12,7 @@ use crate::engine::{Claim, Engine, Level, Rules, Validators};
 use crate::error::Error;
 use crate::fhir::Severity;
 use crate::spec::Spec;
-use crate::spec::structure;
+use crate::spec::structure::{self, Library};
 use crate::spec::terminology::Terminology;
 use crate::terminology;
 use crate::validate::profile::Validator;
