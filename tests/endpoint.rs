@@ -3,9 +3,16 @@
 //! Covers: rest 0.6, rest 1.8, rest 1.98.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use hyper::header::HeaderMap;
+use kiln::access::Principal;
+use kiln::error::Error;
+use kiln::http::Authenticator;
 use uuid::Uuid;
 
+use crate::harness::endpoint::endpoint_by;
 use crate::harness::server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,6 +264,38 @@ async fn health_and_metrics_tell_how_it_does() {
         assert!(metrics.contains(name), "no {name} in:\n{metrics}");
     }
     assert!(!metrics.contains("some-id"), "an id is in the metrics");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_where_the_operator_wants_them() {
+    let server = TestServer::start_with(&[("admin.metrics_on_http", "false")]).await;
+    let at = |path: &str| format!("{}{path}", server.client.root());
+    server.client.get(&at("/metrics")).await.expect(404);
+    server.client.get(&at("/health/ready")).await.expect(200);
+}
+
+/// Knows everybody, and fails at the next thing that it is asked.
+struct Panicking;
+
+impl Authenticator for Panicking {
+    fn authenticate<'a>(&'a self, _: &'a HeaderMap) -> BoxFuture<'a, Result<Principal, Error>> {
+        Box::pin(std::future::ready(Ok(Principal::open())))
+    }
+
+    fn is_open(&self) -> bool {
+        panic!("planted")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_ends_in_a_panic_is_on_record() {
+    let server = TestServer::start().await;
+    let (client, _stop) = endpoint_by(&server, Arc::new(Panicking)).await;
+    let answer = client.get("/Patient/p").await.expect(500);
+    assert!(!answer.text().contains("planted"), "{answer:?}");
+    let id = answer.header("X-Request-Id").unwrap();
+    let rows = format!("SELECT count(*) FROM ledger WHERE request_id = '{id}' AND outcome <> 0");
+    assert_eq!(server.database.number(&rows).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

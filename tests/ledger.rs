@@ -18,6 +18,8 @@ const META: &str = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","
 const PATCH: &str = r#"[{"op":"add","path":"/gender","value":"male"}]"#;
 const BAD_PATCH: &str = r#"[{"op":"remove","path":"/photo"}]"#;
 const NOTHING: &str = r#"{"resourceType":"Parameters"}"#;
+const CLOSURE: &str =
+    r#"{"resourceType":"Parameters","parameter":[{"name":"name","valueString":"c"}]}"#;
 const EMPTY: &str = r#"{"resourceType":"Bundle","type":"batch"}"#;
 
 const ATTEMPTS: &[Attempt] = &[
@@ -120,6 +122,176 @@ const ATTEMPTS: &[Attempt] = &[
     ),
 ];
 
+/// The same of operations over codes. `t` is a CodeSystem, a ValueSet and a ConceptMap.
+const OF_CODES: &[Attempt] = &[
+    (
+        "GET /fhir/CodeSystem/$lookup",
+        "/CodeSystem/$lookup?system=http://hl7.org/fhir/administrative-gender&code=male",
+        "",
+        200,
+    ),
+    ("GET /fhir/CodeSystem/$lookup", "/CodeSystem/$lookup", "", 400),
+    (
+        "POST /fhir/CodeSystem/$lookup",
+        "/CodeSystem/$lookup?system=http://hl7.org/fhir/administrative-gender&code=male",
+        NOTHING,
+        200,
+    ),
+    ("POST /fhir/CodeSystem/$lookup", "/CodeSystem/$lookup", P, 400),
+    (
+        "GET /fhir/CodeSystem/$subsumes",
+        "/CodeSystem/$subsumes?system=http://hl7.org/fhir/administrative-gender&codeA=male&codeB=female",
+        "",
+        200,
+    ),
+    ("GET /fhir/CodeSystem/$subsumes", "/CodeSystem/$subsumes", "", 400),
+    (
+        "POST /fhir/CodeSystem/$subsumes",
+        "/CodeSystem/$subsumes?system=http://hl7.org/fhir/administrative-gender&codeA=male&codeB=female",
+        NOTHING,
+        200,
+    ),
+    ("POST /fhir/CodeSystem/$subsumes", "/CodeSystem/$subsumes", P, 400),
+    (
+        "GET /fhir/CodeSystem/$validate-code",
+        "/CodeSystem/$validate-code?url=http://hl7.org/fhir/administrative-gender&code=male",
+        "",
+        200,
+    ),
+    ("GET /fhir/CodeSystem/$validate-code", "/CodeSystem/$validate-code", "", 400),
+    (
+        "POST /fhir/CodeSystem/$validate-code",
+        "/CodeSystem/$validate-code?url=http://hl7.org/fhir/administrative-gender&code=male",
+        NOTHING,
+        200,
+    ),
+    ("POST /fhir/CodeSystem/$validate-code", "/CodeSystem/$validate-code", P, 400),
+    (
+        "GET /fhir/ConceptMap/$translate",
+        "/ConceptMap/$translate?system=http://hl7.org/fhir/administrative-gender&code=male",
+        "",
+        200,
+    ),
+    ("GET /fhir/ConceptMap/$translate", "/ConceptMap/$translate", "", 400),
+    (
+        "POST /fhir/ConceptMap/$translate",
+        "/ConceptMap/$translate?system=http://hl7.org/fhir/administrative-gender&code=male",
+        NOTHING,
+        200,
+    ),
+    ("POST /fhir/ConceptMap/$translate", "/ConceptMap/$translate", P, 400),
+    (
+        "GET /fhir/ValueSet/$expand",
+        "/ValueSet/$expand?url=http://hl7.org/fhir/ValueSet/administrative-gender",
+        "",
+        200,
+    ),
+    ("GET /fhir/ValueSet/$expand", "/ValueSet/$expand", "", 400),
+    (
+        "POST /fhir/ValueSet/$expand",
+        "/ValueSet/$expand?url=http://hl7.org/fhir/ValueSet/administrative-gender",
+        NOTHING,
+        200,
+    ),
+    ("POST /fhir/ValueSet/$expand", "/ValueSet/$expand", P, 400),
+    (
+        "GET /fhir/ValueSet/$validate-code",
+        "/ValueSet/$validate-code?url=http://hl7.org/fhir/ValueSet/administrative-gender&system=http://hl7.org/fhir/administrative-gender&code=male",
+        "",
+        200,
+    ),
+    ("GET /fhir/ValueSet/$validate-code", "/ValueSet/$validate-code", "", 400),
+    (
+        "POST /fhir/ValueSet/$validate-code",
+        "/ValueSet/$validate-code?url=http://hl7.org/fhir/ValueSet/administrative-gender&system=http://hl7.org/fhir/administrative-gender&code=male",
+        NOTHING,
+        200,
+    ),
+    ("POST /fhir/ValueSet/$validate-code", "/ValueSet/$validate-code", P, 400),
+    ("GET /fhir/CodeSystem/{id}/$subsumes", "/CodeSystem/t/$subsumes?codeA=a&codeB=a", "", 200),
+    ("GET /fhir/CodeSystem/{id}/$subsumes", "/CodeSystem/x/$subsumes?codeA=a&codeB=a", "", 404),
+    (
+        "POST /fhir/CodeSystem/{id}/$subsumes",
+        "/CodeSystem/t/$subsumes?codeA=a&codeB=a",
+        NOTHING,
+        200,
+    ),
+    (
+        "POST /fhir/CodeSystem/{id}/$subsumes",
+        "/CodeSystem/x/$subsumes?codeA=a&codeB=a",
+        NOTHING,
+        404,
+    ),
+    ("GET /fhir/CodeSystem/{id}/$validate-code", "/CodeSystem/t/$validate-code?code=a", "", 200),
+    ("GET /fhir/CodeSystem/{id}/$validate-code", "/CodeSystem/x/$validate-code?code=a", "", 404),
+    (
+        "POST /fhir/CodeSystem/{id}/$validate-code",
+        "/CodeSystem/t/$validate-code?code=a",
+        NOTHING,
+        200,
+    ),
+    (
+        "POST /fhir/CodeSystem/{id}/$validate-code",
+        "/CodeSystem/x/$validate-code?code=a",
+        NOTHING,
+        404,
+    ),
+    (
+        "GET /fhir/ConceptMap/{id}/$translate",
+        "/ConceptMap/t/$translate?system=urn:t&code=a",
+        "",
+        200,
+    ),
+    (
+        "GET /fhir/ConceptMap/{id}/$translate",
+        "/ConceptMap/x/$translate?system=urn:t&code=a",
+        "",
+        404,
+    ),
+    (
+        "POST /fhir/ConceptMap/{id}/$translate",
+        "/ConceptMap/t/$translate?system=urn:t&code=a",
+        NOTHING,
+        200,
+    ),
+    (
+        "POST /fhir/ConceptMap/{id}/$translate",
+        "/ConceptMap/x/$translate?system=urn:t&code=a",
+        NOTHING,
+        404,
+    ),
+    ("GET /fhir/ValueSet/{id}/$expand", "/ValueSet/t/$expand?count=1", "", 200),
+    ("GET /fhir/ValueSet/{id}/$expand", "/ValueSet/x/$expand?count=1", "", 404),
+    ("POST /fhir/ValueSet/{id}/$expand", "/ValueSet/t/$expand?count=1", NOTHING, 200),
+    ("POST /fhir/ValueSet/{id}/$expand", "/ValueSet/x/$expand?count=1", NOTHING, 404),
+    (
+        "GET /fhir/ValueSet/{id}/$validate-code",
+        "/ValueSet/t/$validate-code?system=urn:t&code=a",
+        "",
+        200,
+    ),
+    (
+        "GET /fhir/ValueSet/{id}/$validate-code",
+        "/ValueSet/x/$validate-code?system=urn:t&code=a",
+        "",
+        404,
+    ),
+    (
+        "POST /fhir/ValueSet/{id}/$validate-code",
+        "/ValueSet/t/$validate-code?system=urn:t&code=a",
+        NOTHING,
+        200,
+    ),
+    (
+        "POST /fhir/ValueSet/{id}/$validate-code",
+        "/ValueSet/x/$validate-code?system=urn:t&code=a",
+        NOTHING,
+        404,
+    ),
+    ("POST /fhir/$closure", "/$closure", CLOSURE, 200),
+    ("POST /fhir/$closure", "/$closure", NOTHING, 400),
+];
+
 /// Public routes with a url of each; they leave no row.
 const PUBLIC: &[(&str, &str)] = &[
     ("GET /fhir/metadata", "/fhir/metadata"),
@@ -131,7 +303,8 @@ const PUBLIC: &[(&str, &str)] = &[
 
 #[test]
 fn every_route_has_its_attempts() {
-    let mut tried: BTreeSet<_> = ATTEMPTS.iter().map(|attempt| (attempt.0, true)).collect();
+    let mut tried: BTreeSet<_> =
+        ATTEMPTS.iter().chain(OF_CODES).map(|attempt| (attempt.0, true)).collect();
     tried.extend(PUBLIC.iter().map(|(route, _)| (*route, false)));
     let routes = routes::all(true);
     let declared: Vec<_> = routes
@@ -157,8 +330,16 @@ async fn every_attempt_leaves_exactly_one_row() {
         client.put(&format!("/Patient/{id}"), body).await.expect(201);
     }
     client.delete("/Patient/d").await.expect(204);
+    for (of, more) in [
+        ("CodeSystem", r#","url":"urn:t","content":"complete","concept":[{"code":"a"}]"#),
+        ("ConceptMap", ""),
+        ("ValueSet", r#","compose":{"include":[{"system":"urn:t"}]}"#),
+    ] {
+        let body = format!(r#"{{"resourceType":"{of}","id":"t","status":"active"{more}}}"#);
+        client.put(&format!("/{of}/t"), body).await.expect(201);
+    }
     let mut faults = Vec::new();
-    for (number, (route, url, body, status)) in ATTEMPTS.iter().enumerate() {
+    for (number, (route, url, body, status)) in ATTEMPTS.iter().chain(OF_CODES).enumerate() {
         let request = format!("attempt-{number}");
         let method = route.split(' ').next().unwrap();
         let mut call = client.call(method, url).header("X-Request-Id", &request);

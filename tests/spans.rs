@@ -50,6 +50,7 @@ async fn spans_tell_where_the_time_goes_and_nothing_of_a_patient() {
     server.client.put("/Patient/secret-id", body).await.expect(201);
     server.client.get("/Patient/secret-id").await.expect(200);
     server.client.get("/Patient/secret-id/_history/7").await.expect(404);
+    server.client.get("/Patient?family=Secretname").await.expect(200);
     server.stop().await;
     let seen = seen.0.lock().unwrap().clone();
     for expected in [
@@ -64,4 +65,6 @@ async fn spans_tell_where_the_time_goes_and_nothing_of_a_patient() {
         assert!(seen.contains(expected), "no {expected} in:{seen}");
     }
     assert!(!seen.to_lowercase().contains("secret"), "{seen}");
+    // What was not found has a row of its own. A read and a page are on record by what finds them.
+    assert_eq!(seen.matches("db.ledger.record").count(), 1, "{seen}");
 }

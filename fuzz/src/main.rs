@@ -12,6 +12,7 @@ mod corpus;
 mod definitions;
 mod mutation;
 mod random;
+mod release;
 mod search;
 mod target;
 mod tree;

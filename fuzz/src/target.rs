@@ -16,7 +16,7 @@ use kiln::spec::Spec;
 use kiln::ucum::Unit;
 use kiln::validate::form;
 
-use crate::{definitions, search, validate};
+use crate::{definitions, release, search, validate};
 
 /// One reader of bytes.
 pub(crate) struct Target {
@@ -39,6 +39,7 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "date", corpus: "date", run: date },
     Target { name: "id", corpus: "id", run: id },
     Target { name: "query", corpus: "query", run: search::query },
+    Target { name: "release", corpus: "release", run: release::read },
     Target { name: "filter", corpus: "filter", run: search::filter },
     Target { name: "package", corpus: "package", run: definitions::package },
     Target { name: "snapshot", corpus: "snapshot", run: definitions::snapshot },

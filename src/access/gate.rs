@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
-use crate::fhir::{Identity, LogicalId, ResourceType, Version};
+use crate::fhir::{LogicalId, ResourceType};
 
 use super::caller::Caller;
-use super::interaction::{Interaction, Kind};
+use super::interaction::Interaction;
 use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 use super::permit::Permit;
-use super::unaudited::Unaudited;
+use super::unaudited::{Draft, Told, Unaudited};
 
 /// How often a write is tried when other writers keep being faster.
 const TRIES: u32 = 24;
@@ -46,44 +46,32 @@ impl<U: Units> Gate<U> {
         caller: &Caller,
         work: impl AsyncFnOnce(&Permit<'_>) -> Result<Unaudited<T>, Error>,
     ) -> Result<T, Error> {
-        let mut row = self.row(interaction, caller, self.ids.ordered());
-        let found = match Permit::decide(interaction, caller) {
-            Ok(permit) => work(&permit).instrument(span_of(interaction)).await,
-            Err(denied) => Err(denied),
-        };
-        match found {
-            Ok(found) => {
-                let (value, disclosed) = found.open();
-                row.disclosed = disclosed;
-                self.units.record(vec![row]).instrument(span_of_ledger()).await?;
-                Ok(value)
-            }
-            Err(error) => {
-                row.fail(&error);
-                self.units.record(vec![row]).instrument(span_of_ledger()).await?;
-                Err(error)
-            }
-        }
+        self.show(interaction, caller, async |permit, _| work(permit).await).await
     }
 
-    /// Shows the current version of a resource: as [`Gate::run`], but the row goes on record in the
-    /// statement that finds the version.
+    /// The same for work that may find and record in one statement: it gets the ledger row too.
     ///
     /// # Errors
     /// As [`Gate::run`].
-    pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
-        let interaction = Kind::Read.of(identity.resource_type);
-        let group = self.ids.ordered();
+    pub async fn show<T>(
+        &self,
+        interaction: Interaction,
+        caller: &Caller,
+        work: impl AsyncFnOnce(&Permit<'_>, Draft) -> Result<Unaudited<T>, Error>,
+    ) -> Result<T, Error> {
+        let row = self.row(interaction, caller, self.ids.ordered());
+        let LedgerRow { id, at, group, .. } = row;
         let found = match Permit::decide(interaction, caller) {
-            Ok(permit) => {
-                let row = self.row(interaction, caller, group);
-                let reading = self.units.read(&identity.id, &permit, row);
-                reading.instrument(span_of(interaction)).await
-            }
+            Ok(permit) => work(&permit, Draft::new(row)).instrument(span_of(interaction)).await,
             Err(denied) => Err(denied),
         };
-        match found {
-            Ok(found) => Ok(found.open().0),
+        match found.map(Unaudited::open) {
+            Ok((value, Told::Recorded)) => Ok(value),
+            Ok((value, Told::Unrecorded(disclosed))) => {
+                let row = LedgerRow { id, at, disclosed, ..self.row(interaction, caller, group) };
+                self.units.record(vec![row]).instrument(span_of_ledger()).await?;
+                Ok(value)
+            }
             Err(error) => self.refuse(caller, group, error, alone(interaction)).await,
         }
     }
@@ -144,7 +132,8 @@ impl<U: Units> Gate<U> {
             row.fail(&error);
             row
         });
-        match (self.units.record(rows.collect()).await, &error) {
+        let recorded = self.units.record(rows.collect()).instrument(span_of_ledger()).await;
+        match (recorded, &error) {
             // What may be stored must not be called impossible because the ledger is away too.
             (Ok(()), _) | (Err(_), Error::Unconfirmed(_)) => Err(error),
             (Err(unrecorded), _) => Err(unrecorded),
@@ -243,9 +232,12 @@ impl<U: Units> Attempts<'_, U> {
         let mut unit = gate.units.begin(&permit, &self.memory);
         match work(&permit, &mut unit).instrument(span_of(interaction)).await {
             Ok(done) => {
-                let (value, disclosed) = done.open();
-                let main = std::iter::once((interaction, disclosed));
-                let done: Vec<Attempted> = main.chain(unit.disclosed()).collect();
+                let (value, told) = done.open();
+                let main = match told {
+                    Told::Unrecorded(disclosed) => Some((interaction, disclosed)),
+                    Told::Recorded => None,
+                };
+                let done: Vec<Attempted> = main.into_iter().chain(unit.disclosed()).collect();
                 let rows = gate.rows(caller, group, done.clone());
                 match unit.commit(rows).instrument(span_of_commit()).await {
                     Ok(()) => Ok(Some(value)),

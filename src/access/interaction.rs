@@ -46,12 +46,15 @@ macro_rules! kinds {
 kinds! {
     Batch 1 "batch" 'E',
     Capabilities 2 "capabilities" 'R',
+    Closure 25 "$closure" 'E',
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
+    Expand 20 "$expand" 'E',
     Explain 19 "$explain" 'R',
     HistoryInstance 5 "history-instance" 'R',
     HistorySystem 6 "history-system" 'R',
     HistoryType 7 "history-type" 'R',
+    Lookup 21 "$lookup" 'E',
     Meta 8 "$meta" 'R',
     MetaAdd 9 "$meta-add" 'U',
     MetaDelete 10 "$meta-delete" 'U',
@@ -60,16 +63,20 @@ kinds! {
     Reindex 18 "$reindex" 'E',
     SearchSystem 16 "search-system" 'E',
     SearchType 17 "search-type" 'E',
+    Subsumes 22 "$subsumes" 'E',
     Transaction 13 "transaction" 'E',
+    Translate 23 "$translate" 'E',
     Update 14 "update" 'U',
     Validate 30 "$validate" 'E',
+    ValidateCode 24 "$validate-code" 'E',
     Vread 15 "vread" 'R',
 }
 
 impl Kind {
     /// Whether it may change what is stored.
     pub fn is_write(self) -> bool {
-        let of_others = matches!(self, Self::Batch | Self::Reindex | Self::Transaction);
+        let of_others =
+            matches!(self, Self::Batch | Self::Closure | Self::Reindex | Self::Transaction);
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
     }
 

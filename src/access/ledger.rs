@@ -5,12 +5,11 @@ use std::future::Future;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::fhir::{Instant, LogicalId, ResourceType, Version, VersionId};
+use crate::fhir::{Instant, LogicalId, ResourceType, VersionId};
 
 use super::caller::Caller;
 use super::interaction::Interaction;
 use super::permit::Permit;
-use super::unaudited::Unaudited;
 
 /// What a result tells, and about whom.
 #[derive(Clone, Debug, Default)]
@@ -129,18 +128,6 @@ pub trait Units: Send + Sync {
 
     /// Begins an empty unit of work: an attempt that knows what those before it left.
     fn begin(&self, permit: &Permit<'_>, memory: &Self::Memory) -> Self::Unit;
-
-    /// The current version that `permit` allows to read. Where there is a live one, `row` is on
-    /// record when it comes back: one turn of the database finds and records.
-    ///
-    /// # Errors
-    /// Why there is none to show; then nothing is on record yet.
-    fn read(
-        &self,
-        id: &LogicalId,
-        permit: &Permit<'_>,
-        row: LedgerRow,
-    ) -> impl Future<Output = Result<Unaudited<Version>, Error>> + Send;
 
     /// Makes rows durable that go with no data: reads and denials.
     ///

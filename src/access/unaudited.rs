@@ -1,6 +1,6 @@
 //! Results that nobody may look at before the ledger has their row.
 
-use super::ledger::Disclosed;
+use super::ledger::{Disclosed, LedgerRow};
 
 /// A value that came from the store and has not been audited. Only the gate opens it.
 ///
@@ -25,34 +25,93 @@ use super::ledger::Disclosed;
 #[must_use = "a result leaves only through the gate"]
 pub struct Unaudited<T> {
     value: T,
-    disclosed: Disclosed,
+    told: Told,
+}
+
+/// What the ledger must know of a result.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// What its row is to say.
+    Unrecorded(Disclosed),
+    /// Nothing: the statement that found it wrote the row.
+    Recorded,
 }
 
 impl<T> Unaudited<T> {
     /// Wraps what the store found, with what it tells about whom.
     pub fn new(value: T, disclosed: Disclosed) -> Self {
-        Self { value, disclosed }
+        Self { value, told: Told::Unrecorded(disclosed) }
     }
 
     /// Changes the value by a function that can keep nothing of it.
     pub fn map<U>(self, change: fn(T) -> U) -> Unaudited<U> {
-        Unaudited { value: change(self.value), disclosed: self.disclosed }
+        Unaudited { value: change(self.value), told: self.told }
     }
 
     /// Puts `context` beside the value, for a following [`Unaudited::map`].
     pub fn with<C>(self, context: C) -> Unaudited<(T, C)> {
-        Unaudited { value: (self.value, context), disclosed: self.disclosed }
+        Unaudited { value: (self.value, context), told: self.told }
     }
 
     /// The value and what the ledger must know of it.
-    pub(super) fn open(self) -> (T, Disclosed) {
-        (self.value, self.disclosed)
+    pub(super) fn open(self) -> (T, Told) {
+        (self.value, self.told)
     }
 }
 
 impl Unaudited<()> {
     /// Nothing found, nothing told.
     pub fn nothing() -> Self {
-        Self { value: (), disclosed: Disclosed::default() }
+        Self::new((), Disclosed::default())
+    }
+}
+
+/// The ledger row of an interaction, for a statement that finds and records at once. Who has no such
+/// statement lets it fall: then the gate writes the row.
+///
+/// Only the gate makes one:
+///
+/// ```compile_fail,E0451
+/// use kiln::access::{Draft, LedgerRow};
+/// fn forge(row: LedgerRow) -> Draft {
+///     Draft { row }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Draft {
+    row: LedgerRow,
+}
+
+impl Draft {
+    pub(super) fn new(row: LedgerRow) -> Self {
+        Self { row }
+    }
+
+    /// The row, for the statement that writes it. Only the store may ask for it.
+    pub fn take_row(self) -> (LedgerRow, RowTaken) {
+        (self.row, RowTaken(()))
+    }
+}
+
+/// Proof that the store has the row of a [`Draft`]: what it found by the statement that wrote the row
+/// needs no other.
+///
+/// It is of no use twice:
+///
+/// ```compile_fail,E0382
+/// fn reuse(draft: kiln::access::Draft) {
+///     let (_, taken) = draft.take_row();
+///     let _ = taken.with("found and recorded");
+///     let _ = taken.with("found");
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "it says that the row is on record"]
+pub struct RowTaken(());
+
+impl RowTaken {
+    /// Wraps what the statement found that wrote the row.
+    pub fn with<T>(self, value: T) -> Unaudited<T> {
+        Unaudited { value, told: Told::Recorded }
     }
 }

@@ -22,6 +22,7 @@ use super::import::{self, ImportArgs};
 use super::package;
 use super::postgres::Private;
 use super::reindex;
+use super::release;
 use super::search_parameters::{self, SearchParameters};
 use super::server::{self, Server};
 use super::signals::Signals;
@@ -91,6 +92,9 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
+    /// Load code systems from the releases of their publishers.
+    #[command(subcommand)]
+    Terminology(release::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,6 +212,9 @@ fn execute(cli: Cli) -> Outcome {
                 unless_interrupted(reindex::search(&config)).await
             }
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
+            Command::Terminology(command) => {
+                unless_interrupted(release::run(command, &config)).await
+            }
         }
     })
 }

@@ -3,7 +3,7 @@
 //! A line for each result: its path, its type and its value as JSON, with tabs between them. What
 //! was computed has the path `-`.
 //!
-//! Layer: 8. Imports `fhir`, `fhirpath`, `spec`, `validate`.
+//! Layer: 8. Imports `fhir`, `fhirpath`, `spec`, `terminology`, `validate`.
 
 use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
@@ -19,7 +19,9 @@ use crate::fhirpath::{
     Answer, Environment, EvaluationError, Expression, Item, Knowledge, ParseError, Step, System,
     locate,
 };
-use crate::spec::{Spec, SpecError};
+use crate::spec::terminology::knowledge;
+use crate::spec::{R4_PACK, Spec, SpecError};
+use crate::terminology::Image;
 use crate::validate::form;
 
 /// `kiln fhirpath`: which expression, on what.
@@ -86,13 +88,21 @@ impl fmt::Display for Marked {
     }
 }
 
-/// What this program knows by itself: narratives.
+/// What this program knows by itself: narratives, and the codes of R4.
 #[derive(Debug)]
-struct Narratives;
+struct Known(Image);
 
-impl Knowledge for Narratives {
+impl Knowledge for Known {
     fn html_checks(&self, text: &str) -> Answer {
         Ok(Some(form::is_narrative(text)))
+    }
+
+    fn member_of(&self, item: &Item<'_>, value_set: &str) -> Answer {
+        knowledge::member_of(&self.0, item, value_set)
+    }
+
+    fn subsumes(&self, ancestor: &Item<'_>, code: &Item<'_>) -> Answer {
+        knowledge::subsumes(&self.0, ancestor, code)
     }
 }
 
@@ -128,7 +138,8 @@ fn answer(
     let expression = Expression::parse(text).map_err(unparsed)?;
     let schema = &Spec::r4()?.schema;
     let document = document(bytes, schema, &args.file)?;
-    let environment = Environment::new(&document, schema).with_now(now).with_knowledge(&Narratives);
+    let known = Known(Image::new(R4_PACK, "").map_err(SpecError::from)?);
+    let environment = Environment::new(&document, schema).with_now(now).with_knowledge(&known);
     let items = expression.evaluate(&environment).map_err(failed)?;
     for item in &items {
         let place = locate(&document, item).map(|steps| path(&document, &steps, schema));
@@ -248,6 +259,22 @@ mod tests {
         ] {
             assert_eq!(told(expression), Ok((expected.to_owned(), String::new())), "{expression}");
         }
+    }
+
+    #[test]
+    fn value_sets_and_hierarchies_of_r4_are_known() {
+        let gender = "http://hl7.org/fhir/ValueSet/administrative-gender";
+        for (expression, expected) in [
+            (format!("'female'.memberOf('{gender}')"), "-\tBoolean\ttrue\n"),
+            (format!("'F'.memberOf('{gender}')"), "-\tBoolean\tfalse\n"),
+            (format!("{{}}.memberOf('{gender}')"), ""),
+            (format!("birthDate.extension.value.memberOf('{gender}')"), "-\tBoolean\tfalse\n"),
+        ] {
+            let found = told(&expression).expect(&expression);
+            assert_eq!(found.0, expected, "{expression}");
+        }
+        let fault = told("'a'.memberOf('http://x/none')").expect_err("unknown");
+        assert!(fault.contains("http://x/none is not known"), "{fault}");
     }
 
     #[test]

@@ -210,6 +210,10 @@ impl Follower {
         self.find_position().await?;
         let asked = self.index.as_ref().map(|index| index.asked()).unwrap_or_default();
         let horizon = maintenance::horizon(&self.store).await?;
+        if self.index.as_ref().is_some_and(|index| !index.is_waited_for()) {
+            self.called = asked;
+            self.waiting.clear();
+        }
         let newest = self.waiting.back().map_or_else(Asked::default, |(newest, _)| *newest);
         if asked > newest.max(self.called) {
             self.waiting.push_back((asked, horizon.next));

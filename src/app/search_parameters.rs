@@ -1,6 +1,7 @@
 //! Keeps a node's search parameters those that are in force: FHIR's own and those that clients define.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::fhir::ResourceType;
 use crate::fhir::json::{self, Object, Value};
 use crate::search::extract::Extractor;
 use crate::spec::Spec;
@@ -30,8 +32,6 @@ pub struct SearchParameters {
     core: Arc<Extractor>,
     /// Of which stored definitions those in force were chosen.
     mark: Option<String>,
-    /// Of which epoch this node's definitions are.
-    epoch: i64,
     /// Which definitions this node has, and whether the index has all of each.
     known: Vec<(i32, bool)>,
     progress: HashMap<i32, Arc<Progress>>,
@@ -41,7 +41,7 @@ impl SearchParameters {
     /// Nothing but FHIR's own parameters yet.
     pub fn new(store: Store, core: Arc<Extractor>) -> Self {
         let (known, progress) = (Vec::new(), HashMap::new());
-        Self { store, core, mark: None, epoch: 0, known, progress }
+        Self { store, core, mark: None, known, progress }
     }
 
     /// Brings this node to what is in force now.
@@ -49,20 +49,39 @@ impl SearchParameters {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn refresh(&mut self) -> Result<(), Error> {
-        let mark = maintenance::parameters_mark(&self.store).await?;
+        let of = [ResourceType::SEARCH_PARAMETER];
+        let mark = maintenance::definitions_mark(&self.store, of).await?;
         if self.mark.as_ref() != Some(&mark) {
-            let spec = self.core.spec().clone();
-            let choose = |stored: &[StoredDefinition]| choose(&spec, stored);
-            let is_chosen = maintenance::choose_parameters(&self.store, choose).await?;
+            let is_chosen = self.choose().await?;
             self.mark = is_chosen.then_some(mark);
         }
+        self.load().await
+    }
+
+    /// Takes what is stored into what is in force; whether that could be done.
+    async fn choose(&mut self) -> Result<bool, Error> {
+        let (store, spec) = (self.store.clone(), self.core.spec().clone());
+        let choose = |stored: &[StoredDefinition]| choose(&spec, stored);
+        let mut choosing = pin!(maintenance::choose_parameters(&store, choose));
+        loop {
+            tokio::select! {
+                chosen = choosing.as_mut() => return chosen,
+                // Writes that were refused may hold every connection that this waits for.
+                () = store.has_old_parameters() => self.load().await?,
+            }
+        }
+    }
+
+    /// Gives the store what is in force, where it has something else.
+    async fn load(&mut self) -> Result<(), Error> {
         let (in_force, epoch) = maintenance::parameters_in_force(&self.store).await?;
         self.progress.retain(|of, _| in_force.iter().any(|it| it.generation == *of));
         for it in &in_force {
             self.progress.entry(it.generation).or_default().set(it.done, it.total);
         }
         let known: Vec<_> = in_force.iter().map(|it| (it.generation, it.is_active)).collect();
-        if known == self.known && epoch == self.epoch {
+        let has_it = self.store.parameters().is_ok_and(|it| it.epoch == epoch);
+        if has_it && known == self.known {
             return Ok(());
         }
         let more: Vec<_> = in_force.iter().filter_map(|it| self.definition(it)).collect();
@@ -70,7 +89,7 @@ impl SearchParameters {
         let extractor = spawn_blocking(move || core.with(more)).await.map_err(Error::internal)?;
         self.store.use_extractor(Arc::new(extractor.map_err(Error::internal)?), epoch);
         tracing::info!(count, "search parameters beside FHIR's own are in force");
-        (self.known, self.epoch) = (known, epoch);
+        self.known = known;
         Ok(())
     }
 

@@ -109,10 +109,12 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
+        let systems = keeper.clone().follow();
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
         let upkeep = vec![
+            spawn(systems),
             spawn(keep_partitions(store.clone())),
             spawn(packages),
             spawn(follower.run()),
@@ -222,11 +224,13 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
         base_url: config.http.base_url.clone(),
         listener_base: format!("http://{address}/fhir"),
         cors_origins: config.http.cors_origins.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
         max_body_bytes: config.http.max_body_bytes,
         max_depth: config.http.max_depth,
         max_url_bytes: MAX_URL_BYTES,
         timeout: Duration::from_secs(u64::from(config.http.request_timeout_s.get())),
         with_admin: config.admin.listen.is_none(),
+        with_metrics: config.admin.metrics_on_http,
     }
 }
 

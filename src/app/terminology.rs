@@ -1,10 +1,13 @@
 //! The current image of code systems and value sets, loaded anew when a stored one changes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -13,17 +16,34 @@ use crate::spec::R4_PACK;
 use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault};
 use crate::store::maintenance::Contents;
 use crate::store::{Store, maintenance};
-use crate::terminology::{Image, Source};
+use crate::terminology::{CodeSystem, Image, Source};
 
 use super::database::StartError;
+use super::release::rows::Assembly;
+
+/// How often it is looked for code systems that were loaded.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps the image of what is stored. Its answers are those of the image that was loaded last.
 pub struct Keeper {
     store: Store,
-    types: [ResourceType; 2],
-    /// What is loaded, with the mark of the definitions before it was: newer ones may be in it.
-    current: RwLock<(String, Arc<Image>)>,
-    loading: Mutex<()>,
+    types: [ResourceType; 3],
+    current: RwLock<Current>,
+    /// How many looks at what is stored were begun, and which of them ended last.
+    begun: AtomicU64,
+    looked: Mutex<u64>,
+    /// Held while code systems are read.
+    reading: Mutex<()>,
+}
+
+/// What is loaded, each with its mark before it was: newer definitions may be in it.
+#[derive(Clone)]
+struct Current {
+    image: Arc<Image>,
+    mark: String,
+    /// Those from releases, by the id of their row.
+    systems: Vec<(i32, Arc<CodeSystem>)>,
+    systems_mark: Option<String>,
 }
 
 impl Keeper {
@@ -37,38 +57,115 @@ impl Keeper {
         let image = Image::new(R4_PACK, base).and_then(|image| image.with_guides(guides));
         let image = image.map_err(|error| definitions(error.to_string()))?;
         let of = |name: &str| name.parse().map_err(|_| definitions(format!("{name} is missing")));
-        let types = [of("CodeSystem")?, of("ValueSet")?];
+        let types = [of("CodeSystem")?, of("ConceptMap")?, of("ValueSet")?];
+        let (image, mark) = (Arc::new(image), String::new());
+        let current = Current { image, mark, systems: Vec::new(), systems_mark: None };
         Ok(Self {
             store,
             types,
-            current: RwLock::new((String::new(), Arc::new(image))),
-            loading: Mutex::new(()),
+            current: RwLock::new(current),
+            begun: AtomicU64::new(0),
+            looked: Mutex::new(0),
+            reading: Mutex::new(()),
         })
     }
 
     /// The image, loaded anew where something was stored since.
     ///
+    /// Who comes while somebody looks waits for the next look and shares it.
+    ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn image(&self) -> Result<Arc<Image>, Error> {
-        let mark = maintenance::definitions_mark(&self.store, self.types).await?;
-        let (loaded_at, image) = self.loaded();
-        if loaded_at == mark {
-            return Ok(image);
+        let is_first = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            current.systems_mark.is_none()
+        };
+        if is_first {
+            self.refresh_systems().await?;
         }
-        // One after the other, so that an older image never takes the place of a newer one.
-        let _loading = self.loading.lock().await;
+        let came = self.begun.load(Ordering::SeqCst);
+        let mut looked = self.looked.lock().await;
+        if *looked > came {
+            return Ok(self.at_hand());
+        }
+        let look = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let image = self.look().await?;
+        *looked = look;
+        Ok(image)
+    }
+
+    /// Loads stored definitions where there are others.
+    async fn look(&self) -> Result<Arc<Image>, Error> {
         let mark = maintenance::definitions_mark(&self.store, self.types).await?;
-        let (loaded_at, image) = self.loaded();
-        if loaded_at == mark {
-            return Ok(image);
+        let loaded = self.loaded();
+        if loaded.mark == mark {
+            return Ok(loaded.image);
         }
         let stored = maintenance::definitions(&self.store, self.types).await?;
         let count = stored.len();
-        let image = Arc::new(image.with_resources(stored.iter().filter_map(resource)));
+        let image = loaded.image.with_resources(stored.iter().filter_map(resource));
         tracing::info!(count, "loaded the stored code systems and value sets");
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (mark, image.clone());
-        Ok(image)
+        Ok(self.put(|current| {
+            let image = image.with_loaded(current.systems.iter().map(|(_, it)| it.clone()));
+            Current { image: Arc::new(image), mark, ..current }
+        }))
+    }
+
+    /// Reads code systems that were loaded from releases since; who asks meanwhile is answered from
+    /// those before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn refresh_systems(&self) -> Result<(), Error> {
+        let mark = maintenance::code_systems_mark(&self.store).await?;
+        if self.loaded().systems_mark.as_ref() == Some(&mark) {
+            return Ok(());
+        }
+        let _reading = self.reading.lock().await;
+        let mark = maintenance::code_systems_mark(&self.store).await?;
+        let loaded = self.loaded();
+        if loaded.systems_mark.as_ref() == Some(&mark) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let known: Vec<i32> = loaded.systems.iter().map(|(id, _)| *id).collect();
+        let mut read: Vec<Assembly> = Vec::new();
+        let rows = maintenance::read_code_systems(&self.store, &known, |system, concept| {
+            if read.last().is_none_or(|last| last.id() != system.id) {
+                read.push(Assembly::new(system.clone()));
+            }
+            if let Some(last) = read.last_mut() {
+                last.add(concept);
+            }
+        })
+        .await?;
+        let built = spawn_blocking(move || {
+            read.into_iter().map(|it| (it.id(), Arc::new(it.finish()))).collect::<Vec<_>>()
+        });
+        let built = built.await.map_err(Error::internal)?;
+        if !built.is_empty() {
+            let (count, took) = (built.len(), started.elapsed());
+            tracing::info!(count, took_ms = took.as_millis() as u64, "read code systems");
+        }
+        self.put(|current| {
+            let mut systems: Vec<_> = current.systems.into_iter().chain(built).collect();
+            systems.retain(|(id, _)| rows.iter().any(|row| row.id == *id));
+            let image = current.image.with_loaded(systems.iter().map(|(_, it)| it.clone()));
+            let systems_mark = Some(mark);
+            Current { image: Arc::new(image), systems, systems_mark, mark: current.mark }
+        });
+        Ok(())
+    }
+
+    /// Looks for code systems that were loaded, as long as the server runs: they are not in the feed.
+    pub async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Err(error) = self.refresh_systems().await {
+                tracing::warn!(%error, "cannot read code systems; trying again");
+            }
+        }
     }
 
     /// Whether an image is made of resources of this type.
@@ -76,14 +173,25 @@ impl Keeper {
         self.types.contains(&resource_type)
     }
 
-    fn loaded(&self) -> (String, Arc<Image>) {
+    fn at_hand(&self) -> Arc<Image> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).image.clone()
+    }
+
+    fn loaded(&self) -> Current {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts what `next` makes of the current image in its place.
+    fn put(&self, next: impl FnOnce(Current) -> Current) -> Arc<Image> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = next(current.clone());
+        current.image.clone()
     }
 }
 
 impl Terminology for Keeper {
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault> {
-        self.loaded().1.members(value_set, limit)
+        self.at_hand().members(value_set, limit)
     }
 
     fn contains(
@@ -92,7 +200,7 @@ impl Terminology for Keeper {
         system: Option<&str>,
         code: &str,
     ) -> Result<Contains, TerminologyFault> {
-        self.loaded().1.contains(value_set, system, code)
+        self.at_hand().contains(value_set, system, code)
     }
 
     fn subsumed(
@@ -102,7 +210,7 @@ impl Terminology for Keeper {
         is_below: bool,
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
-        self.loaded().1.subsumed(system, code, is_below, limit)
+        self.at_hand().subsumed(system, code, is_below, limit)
     }
 }
 
@@ -113,8 +221,12 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Source for Keeper {
-    fn current(&self) -> BoxFuture<'_, Result<Arc<dyn Terminology>, Error>> {
-        self.image().map(|image| image.map(|image| image as Arc<dyn Terminology>)).boxed()
+    fn current(&self) -> BoxFuture<'_, Result<Arc<Image>, Error>> {
+        self.image().boxed()
+    }
+
+    fn published(&self) -> Vec<(String, Option<String>)> {
+        self.at_hand().published()
     }
 }
 

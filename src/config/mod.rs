@@ -7,6 +7,7 @@
 //!
 //! Layer: 0. Imports nothing of ours; owns `figment`.
 
+mod network;
 mod setting;
 mod source;
 mod validation;
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use network::Network;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
 pub use validation::{ProfilePolicy, ValidationLevel};
@@ -140,6 +142,10 @@ configuration! {
         /// The base that clients see, when a proxy stands in front. Default: the listener's
         /// address with /fhir.
         base_url: Option<String> = Unset("https://fhir.example.org/fhir"),
+        /// Addresses or networks of proxies, such as `10.0.0.0/8`: without base_url, what they say of
+        /// the host that a client asked (Forwarded, X-Forwarded-Host, -Proto and -Prefix) counts.
+        /// What comes from this machine is believed always.
+        trusted_proxies: Vec<Network> = List,
         /// Largest request body in bytes, also after decompression: 32 MiB. A parsed body takes
         /// about four times its size in memory; the largest of a hundred Synthea patients has
         /// 4 MB.
@@ -169,6 +175,9 @@ configuration! {
     [admin] Admin {
         /// Own listener for /health and /metrics. Default: they are on the HTTP listener.
         listen: Option<SocketAddr> = Unset("127.0.0.1:9090"),
+        /// Whether /metrics is on the HTTP listener where there is no other: whoever reaches it then
+        /// learns how many requests there were of each kind, and how long they took.
+        metrics_on_http: bool = Flag(true),
     }
 
     /// PostgreSQL 15 to 18.

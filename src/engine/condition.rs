@@ -4,7 +4,7 @@
 
 use crate::error::Error;
 use crate::fhir::query::Query;
-use crate::fhir::{ResourceType, VersionId};
+use crate::fhir::{Instant, ResourceType, VersionId};
 
 /// One entity tag of a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,19 +52,23 @@ pub struct Condition {
     pub if_match: Vec<EntityTag>,
     /// None of these may be the current version.
     pub if_none_match: Vec<EntityTag>,
+    /// The current version may not be of a later second; without `if_match` only (RFC 9110 13.1.4).
+    pub unmodified_since: Option<Instant>,
 }
 
 impl Condition {
     /// Whether nothing was demanded.
     pub fn is_empty(&self) -> bool {
-        self.if_match.is_empty() && self.if_none_match.is_empty()
+        self.if_match.is_empty() && self.if_none_match.is_empty() && self.unmodified_since.is_none()
     }
 
-    /// Holds the condition against `current`, the version that is live now (`None`: there is none).
+    /// Holds the condition against `current`, the version that is live now, and its time (`None`:
+    /// there is none).
     ///
     /// # Errors
     /// [`Error::PreconditionFailed`] naming the current version.
-    pub fn check(&self, current: Option<VersionId>) -> Result<(), Error> {
+    pub fn check(&self, current: Option<(VersionId, Instant)>) -> Result<(), Error> {
+        let (current, updated) = current.unzip();
         let matches = |tag: &EntityTag| match tag {
             EntityTag::Any => current.is_some(),
             EntityTag::Other => false,
@@ -78,6 +82,12 @@ impl Condition {
                 None => "If-Match does not hold: there is no current version".to_owned(),
             };
             return Err(Error::PreconditionFailed(text));
+        }
+        let second = |instant: Instant| instant.as_micros().div_euclid(1_000_000);
+        let is_later = |since| updated.is_some_and(|updated| second(updated) > second(since));
+        if self.if_match.is_empty() && self.unmodified_since.is_some_and(is_later) {
+            let text = "If-Unmodified-Since does not hold: the current version is later";
+            return Err(Error::PreconditionFailed(text.to_owned()));
         }
         if self.if_none_match.iter().any(matches) {
             let text = "If-None-Match does not hold: the resource exists in that version";
@@ -178,8 +188,27 @@ mod tests {
             (vec![], vec![tag(1)], Some(1), false),
             (vec![], vec![tag(1)], Some(2), true),
         ] {
-            let condition = Condition { if_match, if_none_match };
-            let result = condition.check(current.map(VersionId));
+            let condition = Condition { if_match, if_none_match, unmodified_since: None };
+            let result =
+                condition.check(current.map(|it| (VersionId(it), Instant::from_micros(0))));
+            assert_eq!(result.is_ok(), holds, "{condition:?} against {current:?}");
+        }
+    }
+
+    #[test]
+    fn if_unmodified_since_holds_by_seconds_where_nothing_is_matched() {
+        let at = Instant::from_micros;
+        for (if_match, since, current, holds) in [
+            (vec![], at(5_000_000), Some(at(5_900_000)), true),
+            (vec![], at(5_900_000), Some(at(5_000_000)), true),
+            (vec![], at(4_000_000), Some(at(5_000_000)), false),
+            (vec![], at(4_000_000), None, true),
+            (vec![EntityTag::Any], at(4_000_000), Some(at(5_000_000)), true),
+        ] {
+            let condition =
+                Condition { if_match, unmodified_since: Some(since), ..Condition::default() };
+            assert!(!condition.is_empty());
+            let result = condition.check(current.map(|time| (VersionId(1), time)));
             assert_eq!(result.is_ok(), holds, "{condition:?} against {current:?}");
         }
     }

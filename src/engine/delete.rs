@@ -17,6 +17,15 @@ pub struct Deleted {
     pub version: Option<VersionId>,
 }
 
+/// What was asked to be deleted, and what of it was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Deletion {
+    /// What matched criteria; all of it was.
+    Matches(Vec<Identity>),
+    /// One resource, with the version that is the deletion, if there was something to delete.
+    One(Identity, Option<VersionId>),
+}
+
 impl Engine {
     /// Deletes a resource; its versions stay readable. What is not there is deleted already.
     ///

@@ -22,6 +22,7 @@ mod provenance;
 mod read;
 mod reindex;
 mod search;
+mod terminology;
 mod turns;
 mod update;
 mod validation;
@@ -41,9 +42,10 @@ use crate::store::Store;
 use crate::store::search::Definitions;
 
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
+pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
-pub use delete::Deleted;
+pub use delete::{Deleted, Deletion};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
@@ -55,6 +57,7 @@ pub use validation::{
 };
 pub use write::{WriteOutcome, Written};
 
+pub use terminology::Question;
 use turns::Turns;
 use validation::Validation;
 
@@ -265,4 +268,11 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.delete_by(of, &query, &condition, caller));
     send(engine.reindex(&ReindexOf::System, caller));
     send(engine.reindexing(&ReindexOf::System, caller));
+    let of = crate::engine::terminology::Question {
+        operation: Operation::Expand,
+        id: None,
+        parameters: &Value::Null,
+        languages: None,
+    };
+    send(engine.terminology(&of, caller));
 }

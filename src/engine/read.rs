@@ -1,6 +1,7 @@
 //! read: `GET [type]/[id]`.
 
-use crate::access::Caller;
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Permit};
 use crate::error::Error;
 use crate::fhir::{Identity, Version};
 
@@ -15,6 +16,8 @@ impl Engine {
     ///
     /// <https://hl7.org/fhir/R4/http.html#read>
     pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
-        self.gate.read(identity, caller).await
+        let find =
+            async |permit: &Permit<'_>, draft| self.store.read(&identity.id, permit, draft).await;
+        self.gate.show(Kind::Read.of(identity.resource_type), caller, find).await
     }
 }

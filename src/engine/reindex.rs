@@ -152,10 +152,17 @@ impl Reindexing {
         let mut parts = vec![part("status", "valueCode", status(has_ended, true).into())];
         if let Some((done, total)) = first {
             parts.push(part("done", "valueUnsignedInt", done.into()));
-            parts.push(part("total", "valueUnsignedInt", total.into()));
+            if total > 0 {
+                parts.push(part("total", "valueUnsignedInt", total.into()));
+            }
         }
         parts.extend(builds.iter().map(build));
-        let progress = format!("{done} of {total} resources");
+        let is_counted = first.is_some() || open().all(|build| build.has_begun);
+        let progress = match total {
+            0 => "the resources are not counted yet".to_owned(),
+            _ if !is_counted => format!("{done} resources, of which not all are counted yet"),
+            total => format!("{done} of {total} resources"),
+        };
         let parameters = Object::new().with("resourceType", "Parameters").with("parameter", parts);
         Self { has_ended, progress, parameters: parameters.into() }
     }
@@ -188,4 +195,45 @@ fn status(has_ended: bool, has_begun: bool) -> &'static str {
 
 fn part(name: &'static str, kind: &'static str, value: Value<'static>) -> Value<'static> {
     Object::new().with("name", name).with(kind, value).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::Instant;
+
+    use super::*;
+
+    fn build(done: u64, total: Option<u64>) -> Build {
+        Build {
+            resource_type: Some(ResourceType::PATIENT),
+            asked: Instant::from_micros(0),
+            done,
+            total: total.unwrap_or_default(),
+            has_begun: total.is_some(),
+            has_ended: false,
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_number_that_is_not_known_yet() {
+        for (builds, first, progress, total) in [
+            (vec![build(0, None)], None, "the resources are not counted yet", None),
+            (vec![build(3, Some(9))], None, "3 of 9 resources", None),
+            (
+                vec![build(3, Some(9)), build(0, None)],
+                None,
+                "3 resources, of which not all are counted yet",
+                None,
+            ),
+            (vec![], Some((0, 0)), "the resources are not counted yet", None),
+            (vec![], Some((0, 9)), "0 of 9 resources", Some("9")),
+        ] {
+            let state = Reindexing::of(&builds, first);
+            assert_eq!(state.progress, progress);
+            let parts = state.parameters.items_at("parameter").iter();
+            let told = parts.filter(|part| part.str_at("name") == Some("total"));
+            let told: Vec<_> = told.filter_map(|part| part.get("valueUnsignedInt")).collect();
+            assert_eq!(told.first().map(|it| it.to_text()).as_deref(), total, "{progress}");
+        }
+    }
 }

@@ -147,7 +147,7 @@ pub(super) fn check_condition(
     current: Option<&Current>,
 ) -> Result<(), Error> {
     let live = current.filter(|current| !current.version.is_deleted());
-    condition.check(live.map(|current| current.version.version))
+    condition.check(live.map(|current| (current.version.version, current.version.last_updated)))
 }
 
 /// Whether the content is what is stored already, versionId and lastUpdated aside (rest 0.10).

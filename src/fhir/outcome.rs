@@ -128,6 +128,64 @@ impl Issue {
     }
 }
 
+/// A finding about a code, in the words that terminology servers share.
+///
+/// <http://hl7.org/fhir/tools/CodeSystem/tx-issue-type>
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// What kind.
+    pub code: IssueCode,
+    /// The kind as a code of tx-issue-type; empty where that has none.
+    pub kind: &'static str,
+    /// The message, by the name that translations of it have.
+    pub id: &'static str,
+    /// Text for a person.
+    pub text: String,
+    /// Which parameter or element it is about.
+    pub expression: Option<String>,
+}
+
+impl Finding {
+    /// The same about a parameter or element.
+    #[must_use]
+    pub fn at(self, expression: String) -> Self {
+        Self { expression: Some(expression), ..self }
+    }
+
+    /// The finding without its codes.
+    pub fn issue(&self) -> Issue {
+        let place = self.expression.clone().unwrap_or_default();
+        Issue { severity: self.severity, ..Issue::error_at(self.code, self.text.clone(), place) }
+    }
+
+    fn to_value(&self) -> Value<'static> {
+        let id = Object::new()
+            .with("url", "http://hl7.org/fhir/StructureDefinition/operationoutcome-message-id")
+            .with("valueString", self.id);
+        let kind = Object::new()
+            .with("system", "http://hl7.org/fhir/tools/CodeSystem/tx-issue-type")
+            .with("code", self.kind);
+        let coding = (!self.kind.is_empty()).then(|| vec![Value::from(kind)]);
+        let details = Object::new().with_some("coding", coding).with("text", self.text.clone());
+        let expression = self.expression.clone().map(|it| vec![Value::from(it)]);
+        Object::new()
+            .with("extension", vec![Value::from(id)])
+            .with("severity", self.severity.as_str())
+            .with("code", self.code.as_str())
+            .with("details", details)
+            .with_some("expression", expression)
+            .into()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.diagnostics)?;
@@ -164,6 +222,14 @@ pub fn operation_outcome(issues: &[Issue]) -> Value<'static> {
     Object::new()
         .with("resourceType", "OperationOutcome")
         .with("issue", issues.iter().map(Issue::to_value).collect::<Vec<_>>())
+        .into()
+}
+
+/// An OperationOutcome resource with these findings about codes.
+pub fn outcome_of_codes(findings: &[Finding]) -> Value<'static> {
+    Object::new()
+        .with("resourceType", "OperationOutcome")
+        .with("issue", findings.iter().map(Finding::to_value).collect::<Vec<_>>())
         .into()
 }
 

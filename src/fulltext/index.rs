@@ -258,6 +258,11 @@ impl FullText {
         self.waiting.asked()
     }
 
+    /// For the feeder: whether somebody waits at all, with whatever ticket.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.has_somebody()
+    }
+
     /// For the feeder: all is in the index that was committed when this ticket was drawn.
     pub fn call(&self, ticket: Asked) {
         self.waiting.call(ticket);

@@ -29,15 +29,20 @@ impl Default for Waiting {
 impl Waiting {
     /// Draws a ticket and waits until it is called; whether it was in time.
     pub(super) async fn wait(&self, timeout: Duration) -> bool {
+        let mut called = self.called.subscribe();
         let ticket = Asked(self.drawn.fetch_add(1, Ordering::SeqCst) + 1);
         self.wake.notify_one();
-        let mut called = self.called.subscribe();
         let wait = called.wait_for(|called| *called >= ticket);
         matches!(tokio::time::timeout(timeout, wait).await, Ok(Ok(_)))
     }
 
     pub(super) fn asked(&self) -> Asked {
         Asked(self.drawn.load(Ordering::SeqCst))
+    }
+
+    /// Whether somebody waits: who drew the last ticket may have left.
+    pub(super) fn has_somebody(&self) -> bool {
+        self.called.receiver_count() > 0
     }
 
     pub(super) fn call(&self, ticket: Asked) {
@@ -68,6 +73,18 @@ mod tests {
         let (in_time, ()) = tokio::join!(waiting.wait(Duration::from_secs(5)), feeder);
         assert!(in_time);
         assert!(!waiting.wait(Duration::from_millis(5)).await);
+    }
+
+    #[tokio::test]
+    async fn who_left_waits_no_longer() {
+        let waiting = Waiting::default();
+        let feeder = async {
+            waiting.woken().await;
+            waiting.has_somebody()
+        };
+        let (in_time, had_somebody) = tokio::join!(waiting.wait(Duration::from_millis(20)), feeder);
+        assert!(!in_time && had_somebody);
+        assert!(!waiting.has_somebody());
     }
 
     #[tokio::test]

@@ -2,55 +2,65 @@
 //!
 //! Spec: RFC 7239, rest 1.8
 
-use axum::http::Uri;
 use axum::http::header::{FORWARDED, HOST, HeaderMap};
-use axum::http::uri::Authority;
+use axum::http::{Uri, request};
+
+use super::caller;
+use super::server::Settings;
 
 /// The path of the FHIR endpoint under the listener.
 pub(super) const FHIR: &str = "/fhir";
 
-/// The public base of this request, without a trailing slash.
+/// The public base of a request, without a trailing slash.
 ///
 /// A configured base beats everything. Without one the Forwarded header of a proxy counts, then its
-/// X-Forwarded ones, then the host of the request, then `fallback`.
-pub(super) fn public(
-    configured: Option<&str>,
-    headers: &HeaderMap,
-    uri: &Uri,
-    fallback: &str,
-) -> String {
-    if let Some(base) = configured {
+/// X-Forwarded ones, then the host of the request, then that of the listener.
+pub(super) fn of(settings: &Settings, parts: &request::Parts) -> String {
+    if let Some(base) = &settings.base_url {
         return base.trim_end_matches('/').to_owned();
     }
-    let text = |name: &str| {
+    // Whoever else says where links lead could say it to others, by way of what they keep.
+    let is_proxy = caller::source(parts).is_some_and(|peer| {
+        let peer = peer.to_canonical();
+        peer.is_loopback() || settings.trusted_proxies.iter().any(|it| it.contains(peer))
+    });
+    let nothing = HeaderMap::new();
+    let told = if is_proxy { &parts.headers } else { &nothing };
+    public(told, &parts.headers, &parts.uri, &settings.listener_base)
+}
+
+/// The base by what a proxy `told`, else by the host that was asked.
+fn public(told: &HeaderMap, headers: &HeaderMap, uri: &Uri, fallback: &str) -> String {
+    let text = |headers: &HeaderMap, name: &str| {
         let value = headers.get(name)?.to_str().ok()?;
         // Each proxy on the way adds its own; the first is the one that the client asked.
         let first = value.split(',').next().unwrap_or_default().trim();
-        (!first.is_empty()).then_some(first)
+        (!first.is_empty()).then(|| first.to_owned())
     };
-    let host = forwarded(headers, "host")
-        .or_else(|| text("x-forwarded-host"))
-        .or_else(|| uri.authority().map(Authority::as_str))
-        .or_else(|| text(HOST.as_str()))
+    let host = forwarded(told, "host")
+        .or_else(|| text(told, "x-forwarded-host"))
+        .or_else(|| uri.authority().map(|it| it.as_str().to_owned()))
+        .or_else(|| text(headers, HOST.as_str()))
         .filter(|host| is_host(host));
     let Some(host) = host else { return fallback.to_owned() };
-    let scheme = match forwarded(headers, "proto").or_else(|| text("x-forwarded-proto")) {
+    let scheme = match forwarded(told, "proto").or_else(|| text(told, "x-forwarded-proto")) {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         _ => "http",
     };
-    let prefix = text("x-forwarded-prefix").filter(|prefix| is_path(prefix));
-    let prefix = prefix.unwrap_or_default().trim_end_matches('/');
+    let prefix = text(told, "x-forwarded-prefix").filter(|prefix| is_path(prefix));
+    let prefix = prefix.unwrap_or_default();
+    let prefix = prefix.trim_end_matches('/');
     format!("{scheme}://{host}{prefix}{FHIR}")
 }
 
 /// The value of `name` in the first element of `Forwarded`: that of the proxy which the client asked.
-fn forwarded<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn forwarded(headers: &HeaderMap, name: &str) -> Option<String> {
     let first = headers.get(FORWARDED)?.to_str().ok()?.split(',').next()?;
     let value = first.split(';').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
     });
-    value.filter(|value| !value.is_empty())
+    value.filter(|value| !value.is_empty()).map(str::to_owned)
 }
 
 /// Whether the text can stand as `host:port`, and as nothing else, in a URL.
@@ -67,9 +77,38 @@ fn is_path(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use axum::extract::ConnectInfo;
+    use axum::http::Request;
 
     use super::*;
+
+    fn settings(base_url: Option<&str>) -> Settings {
+        Settings {
+            base_url: base_url.map(str::to_owned),
+            listener_base: "http://bind/fhir".to_owned(),
+            cors_origins: Vec::new(),
+            trusted_proxies: vec!["192.0.2.0/24".parse().unwrap()],
+            max_body_bytes: 0,
+            max_depth: 0,
+            max_url_bytes: 0,
+            timeout: Duration::ZERO,
+            with_admin: true,
+            with_metrics: true,
+        }
+    }
+
+    fn seen(base_url: Option<&str>, peer: &str, sent: &[(&str, &str)]) -> String {
+        let mut request = Request::get("/fhir/Patient");
+        for (name, value) in sent {
+            request = request.header(*name, *value);
+        }
+        let peer = SocketAddr::new(peer.parse().unwrap(), 1);
+        let (parts, ()) = request.extension(ConnectInfo(peer)).body(()).unwrap().into_parts();
+        of(&settings(base_url), &parts)
+    }
 
     #[test]
     fn the_base_is_configured_forwarded_or_the_host_asked() {
@@ -93,18 +132,33 @@ mod tests {
             (None, vec![host, ("x-forwarded-prefix", "//evil")], "http://localhost:8080/fhir"),
             (None, vec![], "http://bind/fhir"),
         ] {
-            let headers: HeaderMap = sent
-                .iter()
-                .map(|(name, value)| {
-                    (HeaderName::from_static(name), HeaderValue::from_static(value))
-                })
-                .collect();
-            let uri = Uri::from_static("/fhir/Patient");
-            assert_eq!(
-                public(configured, &headers, &uri, "http://bind/fhir"),
-                expected,
-                "{sent:?}"
-            );
+            assert_eq!(seen(configured, "127.0.0.1", &sent), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_proxy_that_is_known_says_what_was_asked() {
+        let own = "http://fhir.example.org/fhir";
+        let other = "https://evil.example/p/fhir";
+        for (peer, expected) in [
+            ("127.0.0.1", other),
+            ("::1", other),
+            ("192.0.2.9", other),
+            ("::ffff:192.0.2.9", other),
+            ("198.51.100.1", own),
+            ("2001:db8::1", own),
+        ] {
+            let host = ("host", "fhir.example.org");
+            let prefix = ("x-forwarded-prefix", "/p");
+            let forwarded = ("forwarded", "host=evil.example;proto=https");
+            assert_eq!(seen(None, peer, &[host, prefix, forwarded]), expected, "{peer}");
+            let old = [
+                host,
+                prefix,
+                ("x-forwarded-host", "evil.example"),
+                ("x-forwarded-proto", "https"),
+            ];
+            assert_eq!(seen(None, peer, &old), expected, "{peer}");
         }
     }
 }

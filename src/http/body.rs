@@ -8,7 +8,7 @@
 use std::io::{ErrorKind, Read};
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HeaderMap};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
@@ -38,7 +38,9 @@ pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Resul
     } else {
         collect(&mut body, limit).await
     };
-    if raw.is_err() && told.is_none_or(|length| length <= most_drained) {
+    // Who waits for a word before the body is sent loses no answer by it.
+    let is_sending = raw.is_ok() || !headers.contains_key(EXPECT);
+    if raw.is_err() && is_sending && told.is_none_or(|length| length <= most_drained) {
         drain(&mut body, most_drained).await;
     }
     let raw = raw?;
@@ -128,16 +130,19 @@ enum Coding {
 
 impl Coding {
     fn read(headers: &HeaderMap) -> Result<Option<Self>, Failure> {
-        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
-        let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
-        match name.as_str() {
-            "" | "identity" => Ok(None),
+        // One coding after the other is a list, in one header or in several.
+        let sent = headers.get_all(CONTENT_ENCODING).iter();
+        let names = sent.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+        let names = names.map(|name| name.trim().to_ascii_lowercase());
+        let names: Vec<_> = names.filter(|name| !["", "identity"].contains(&&**name)).collect();
+        match &*names.join(",") {
+            "" => Ok(None),
             "br" => Ok(Some(Self::Brotli)),
             "deflate" => Ok(Some(Self::Deflate)),
             "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
             "zstd" => Ok(Some(Self::Zstd)),
             _ => {
-                let text = "Content-Encoding is gzip, br, zstd, deflate or identity";
+                let text = "Content-Encoding is one of gzip, br, zstd, deflate and identity";
                 Err(Failure::UnsupportedMediaType(text.to_owned()))
             }
         }
@@ -165,6 +170,8 @@ impl Coding {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::http::HeaderValue;
 
@@ -184,8 +191,10 @@ mod tests {
 
     async fn sent(coding: Option<&'static str>, data: Vec<u8>) -> Result<usize, u16> {
         let mut headers = HeaderMap::new();
-        if let Some(coding) = coding {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        // One header a line.
+        for coding in coding.into_iter().flat_map(str::lines) {
+            let value = HeaderValue::from_bytes(coding.as_bytes()).expect("bytes of a header");
+            headers.append(CONTENT_ENCODING, value);
         }
         let read = read(Body::from(data), &headers, 1000).await;
         read.map(|body| body.len()).map_err(|failure| failure.status().as_u16())
@@ -215,6 +224,9 @@ mod tests {
             (Some("br"), vec![0xff; 9], Err(400)),
             (Some("zstd"), vec![0xff; 9], Err(400)),
             (Some("gzip, br"), gzip(&small), Err(415)),
+            (Some("gzip\nbr"), gzip(&small), Err(415)),
+            (Some("identity\ngzip, "), gzip(&small), Ok(1000)),
+            (Some("é"), gzip(&small), Err(415)),
             (Some("compress"), small, Err(415)),
         ] {
             let size = data.len();
@@ -235,6 +247,27 @@ mod tests {
             append(&mut all, &source[..1_000], 100_000);
         }
         assert!(all == source && all.capacity() == 100_000, "{}", all.capacity());
+    }
+
+    #[tokio::test]
+    async fn who_asks_before_sending_is_refused_unheard() {
+        for (expects, length, heard) in
+            [(true, 2_000, false), (false, 2_000, true), (true, 500, true)]
+        {
+            let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(length))]);
+            if expects {
+                headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+            }
+            let was_heard = Arc::new(AtomicBool::new(false));
+            let flag = was_heard.clone();
+            let body = futures_util::stream::once(async move {
+                flag.store(true, Ordering::SeqCst);
+                Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; length]))
+            });
+            let read = read(Body::from_stream(body), &headers, 1_000).await;
+            assert_eq!(read.is_err(), length > 1_000);
+            assert_eq!(was_heard.load(Ordering::SeqCst), heard, "{expects} {length}");
+        }
     }
 
     #[tokio::test]

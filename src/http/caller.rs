@@ -77,7 +77,7 @@ pub(super) async fn of(
 }
 
 /// The address at the other end of the connection, which `app` puts into the request.
-fn source(parts: &request::Parts) -> Option<IpAddr> {
+pub(super) fn source(parts: &request::Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 

@@ -18,6 +18,7 @@ use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
 mod searches;
+mod terminology;
 
 use searches::Searches;
 
@@ -42,24 +43,45 @@ pub(super) struct Statement {
     pub(super) etag: String,
 }
 
+impl Statement {
+    fn of(value: &Value<'_>) -> Self {
+        let json = Bytes::from(value.to_text());
+        let mut etag = String::from("W/\"");
+        for byte in &Sha256::digest(&json)[..8] {
+            let _ = write!(etag, "{byte:02x}");
+        }
+        etag.push('"');
+        Self { json, etag }
+    }
+
+    /// What there is for codes: a TerminologyCapabilities with these code systems.
+    pub(super) fn of_codes(base: &str, systems: &[(String, Option<String>)]) -> Self {
+        Self::of(&terminology::value(base, systems))
+    }
+}
+
 /// What the routes offer.
 pub(super) struct Capability {
     system: Vec<&'static str>,
     system_operations: Vec<&'static str>,
     types: Vec<&'static str>,
     type_operations: Vec<&'static str>,
+    /// Operations of one type alone, with the type.
+    own_operations: Vec<(&'static str, &'static str)>,
     /// The kinds whose resource may be found by criteria.
     conditional: Vec<Kind>,
     options: Options,
-    last: Mutex<Vec<Kept>>,
+    last: Mutex<Vec<Arc<Kept>>>,
 }
 
-/// A statement with what it depends on.
+/// A statement but for the base, and what it depends on.
 struct Kept {
-    base: String,
     mode: Mode,
     known: InForce,
-    statement: Arc<Statement>,
+    before: Box<[u8]>,
+    after: Box<[u8]>,
+    /// Of the whole.
+    digest: [u8; 32],
 }
 
 /// What the routes do not tell.
@@ -75,6 +97,9 @@ pub(super) struct Options {
     pub(super) enforces_references: bool,
 }
 
+/// Stands for the base while a statement is made: it is no URL that a definition could have.
+const PLACE: &str = "\u{1}base";
+
 /// What a statement tells of the definitions in force.
 struct Parts {
     searches: Searches,
@@ -89,9 +114,6 @@ impl Parts {
     }
 }
 
-/// Bases whose statements are kept: a proxy or two, and localhost.
-const KEPT: usize = 8;
-
 impl Capability {
     /// What the rows of `table` offer.
     pub(super) fn new(table: &Table, options: Options) -> Self {
@@ -100,12 +122,17 @@ impl Capability {
             system_operations: vec![],
             types: vec![],
             type_operations: vec![],
+            own_operations: vec![],
             conditional: vec![],
             options,
             last: Mutex::default(),
         };
         for route in table.routes() {
             let Some(kind) = route.interaction else { continue };
+            if let Some(of) = own_type(route.path) {
+                found.own_operations.push((of, kind.as_str()));
+                continue;
+            }
             let of_type = route.path.contains("{type}") && kind != Kind::SearchSystem;
             if route.path.ends_with("/{type}") {
                 found.conditional.push(kind);
@@ -116,7 +143,12 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
-                Kind::Meta | Kind::MetaAdd | Kind::MetaDelete | Kind::Reindex | Kind::Validate => {
+                Kind::Closure
+                | Kind::Meta
+                | Kind::MetaAdd
+                | Kind::MetaDelete
+                | Kind::Reindex
+                | Kind::Validate => {
                     operations.push(kind.as_str());
                 }
                 // One route serves both kinds of Bundle.
@@ -134,29 +166,43 @@ impl Capability {
             list.sort_unstable();
             list.dedup();
         }
+        found.own_operations.sort_unstable();
+        found.own_operations.dedup();
         found
     }
 
     /// The statement for clients that see the server at `base` and search by what `extractor` finds.
-    pub(super) fn statement(&self, base: &str, mode: Mode, known: &InForce) -> Arc<Statement> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|kept| kept.known.is_same(known));
-        if let Some(kept) = last.iter().find(|kept| kept.base == base && kept.mode == mode) {
-            return kept.statement.clone();
-        }
-        let json = Bytes::from(self.value(base, mode, &self.parts(known)).to_text());
+    pub(super) fn statement(&self, base: &str, mode: Mode, known: &InForce) -> Statement {
+        let kept = self.kept(mode, known);
+        let base = Value::from(base).to_text();
+        let json = [&kept.before, base.as_bytes(), &kept.after].concat();
         let mut etag = String::from("W/\"");
-        for byte in &Sha256::digest(&json)[..8] {
+        for byte in &Sha256::new().chain_update(kept.digest).chain_update(&base).finalize()[..8] {
             let _ = write!(etag, "{byte:02x}");
         }
         etag.push('"');
-        let statement = Arc::new(Statement { json, etag });
-        if last.len() == KEPT {
-            last.remove(0);
+        Statement { json: json.into(), etag }
+    }
+
+    /// What is the same for all clients, made once: it takes a while.
+    fn kept(&self, mode: Mode, known: &InForce) -> Arc<Kept> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|kept| kept.known.is_same(known));
+        if let Some(kept) = last.iter().find(|kept| kept.mode == mode) {
+            return kept.clone();
         }
-        let (base, known) = (base.to_owned(), known.clone());
-        last.push(Kept { base, mode, known, statement: statement.clone() });
-        statement
+        let text = self.value(PLACE, mode, &self.parts(known)).to_text();
+        let place = Value::from(PLACE).to_text();
+        let (before, after) = text.split_once(&place).unwrap_or((&text, ""));
+        let kept = Arc::new(Kept {
+            mode,
+            known: known.clone(),
+            before: before.as_bytes().into(),
+            after: after.as_bytes().into(),
+            digest: Sha256::digest(&text).into(),
+        });
+        last.push(kept.clone());
+        kept
     }
 
     fn parts(&self, known: &InForce) -> Parts {
@@ -164,11 +210,11 @@ impl Capability {
         Parts { searches, library: known.library.clone() }
     }
 
-    fn value(&self, base: &str, mode: Mode, parts: &Parts) -> Value<'static> {
+    fn value(&self, base: &'static str, mode: Mode, parts: &Parts) -> Value<'static> {
         let software =
             Object::new().with("name", "Kiln").with("version", env!("CARGO_PKG_VERSION"));
         let implementation =
-            Object::new().with("description", "Kiln FHIR server").with("url", base.to_owned());
+            Object::new().with("description", "Kiln FHIR server").with("url", base);
         Object::new()
             .with("resourceType", "CapabilityStatement")
             .with("status", "active")
@@ -214,7 +260,7 @@ impl Capability {
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
             .with_some("searchParam", parts.searches.of_system())
-            .with_some("operation", operations(&self.system_operations))
+            .with_some("operation", operations("Resource", &self.system_operations))
             .into()
     }
 
@@ -245,8 +291,22 @@ impl Capability {
         parts
             .searches
             .declare(resource_type, resource)
-            .with_some("operation", operations(&self.type_operations))
+            .with_some("operation", self.operations(resource_type))
             .into()
+    }
+
+    /// The operations of all types and those of this one.
+    fn operations(&self, resource_type: ResourceType) -> Option<Vec<Value<'static>>> {
+        let name = resource_type.as_str();
+        let own = self.own_operations.iter().filter(|(of, _)| *of == name);
+        let own: Vec<&'static str> = own.map(|(_, operation)| *operation).collect();
+        let own = operations(name, &own).into_iter();
+        let all: Vec<_> = operations("Resource", &self.type_operations)
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .collect();
+        (!all.is_empty()).then_some(all)
     }
 }
 
@@ -275,13 +335,22 @@ fn interactions(found: &[&'static str], offered: impl Fn(&str) -> bool) -> Vec<V
     found.map(|code| Object::new().with("code", *code).into()).collect()
 }
 
-fn operations(names: &[&'static str]) -> Option<Vec<Value<'static>>> {
+/// The type that the path of an operation names.
+fn own_type(path: &'static str) -> Option<&'static str> {
+    let name = path.strip_prefix("/fhir/")?.split('/').next()?;
+    name.parse::<ResourceType>().is_ok().then_some(name)
+}
+
+/// Operations that are defined for `of`: a type of resource, or all of them.
+fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
     let operation = |name: &&'static str| {
         let name = name.trim_start_matches('$');
         let definition = match name {
+            // Of the whole system, though a type defines it.
+            "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name.
             "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
-            name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
+            name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };
         Object::new().with("name", name).with("definition", definition).into()
     };
@@ -376,9 +445,14 @@ mod tests {
         let normative = one.statement("http://a/fhir", Mode::Normative, &known);
         assert_ne!(full.etag, normative.etag);
         assert!(normative.json.len() < full.json.len());
+        // Whatever it is called, it is made once.
         for at in 0..20 {
-            one.statement(&format!("http://{at}/fhir"), Mode::Full, &known);
+            let base = format!("http://{at}/fhir?\"");
+            let statement = one.statement(&base, Mode::Full, &known);
+            let value = parse(&statement.json).expect("JSON");
+            let url = value.get("implementation").and_then(|it| it.str_at("url"));
+            assert_eq!(url, Some(&*base));
         }
-        assert_eq!(one.last.lock().expect("lock").len(), KEPT);
+        assert_eq!(one.last.lock().expect("lock").len(), 2);
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#concurrency>, RFC 9110 section 13, rest 1.47 to 1.59
 
-use axum::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use axum::http::header::{
+    HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+};
 
 use crate::engine::condition::{self, Condition, EntityTag};
 use crate::error::Error;
@@ -12,7 +14,7 @@ use crate::fhir::{Instant, IssueCode, ResourceType, Version};
 /// `If-None-Exist`
 pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 
-/// The condition that a write states by `If-Match` and `If-None-Match`.
+/// The condition that a write states by `If-Match`, `If-None-Match` and `If-Unmodified-Since`.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a malformed tag, and for an `If-Match` tag that no version can have.
@@ -22,7 +24,10 @@ pub fn of_write(headers: &HeaderMap) -> Result<Condition, Error> {
         let text = "If-Match must name a version as W/\"3\", \"3\" or *";
         return Err(Error::invalid(IssueCode::Invalid, text));
     }
-    Ok(Condition { if_match, if_none_match: tags(headers, &IF_NONE_MATCH)? })
+    let since = headers.get(IF_UNMODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    // What is no date is as if it was not sent (RFC 9110 13.1.4).
+    let unmodified_since = since.and_then(Instant::from_http_date);
+    Ok(Condition { if_match, if_none_match: tags(headers, &IF_NONE_MATCH)?, unmodified_since })
 }
 
 /// The criteria of a conditional create (rest 2.37).

@@ -1,5 +1,6 @@
 //! The way of one request: route, caller, handler, and what every answer carries.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use axum::http::header::{
 };
 use axum::http::{Method, Request, Response, StatusCode, request};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -47,7 +49,7 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     let headers = response.headers_mut();
     server.cors.mark(origin.as_ref(), is_preflight, headers);
     if let Some(warning) = server.authenticator.warning() {
-        headers.insert(WARNING, warning);
+        headers.append(WARNING, warning);
     }
     if let Some(replaced) = replaced {
         headers.insert(X_CORRELATION_ID, replaced);
@@ -203,23 +205,23 @@ impl Start {
         let interaction = crate::access::Interaction { kind, resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
         let preferences = Preferences::read(&parts.headers);
-        let read = || -> Result<Query, Failure> {
-            if server.authenticator.is_open() {
-                let base = server.settings.base_url.as_deref();
-                origin::check(&parts, &server.cors, base)?;
-            }
-            Ok(Query::parse(parts.uri.query().unwrap_or_default()).map_err(Error::from)?)
-        };
-        let attempt = match read() {
-            Ok(query) => {
-                let caller = caller.clone();
-                let server = server.clone();
+        let attempt = {
+            let (caller, server) = (caller.clone(), server.clone());
+            async move {
+                if server.authenticator.is_open() {
+                    let base = server.settings.base_url.as_deref();
+                    origin::check(&parts, &server.cors, base)?;
+                }
+                let query = Query::parse(parts.uri.query().unwrap_or_default());
+                let query = query.map_err(Error::from)?;
                 let exchange =
                     Exchange { server, parts, body, target, query, preferences, caller, accepted };
                 handler(exchange).await
             }
-            Err(failure) => Err(failure),
         };
+        // What is half done goes with the exchange; what is shared bears a panic.
+        let attempt = AssertUnwindSafe(attempt).catch_unwind().await;
+        let attempt = attempt.unwrap_or(Err(Failure::Panicked));
         let Err(failure) = attempt else { return attempt };
         if let Some(error) = failure.unrecorded() {
             let recorded = server.engine.denied::<()>(interaction, &caller, error).await;

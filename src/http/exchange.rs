@@ -122,9 +122,7 @@ impl Exchange {
 
     /// The base that this client sees.
     pub fn base(&self) -> String {
-        let settings = &self.server.settings;
-        let (headers, uri) = (&self.parts.headers, &self.parts.uri);
-        base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base)
+        base::of(&self.server.settings, &self.parts)
     }
 
     /// Reads the body, once.

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -46,7 +45,7 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Most connections at a time; who comes then waits for one that ends.
     pub connections: u32,
-    /// Longest wait for the first request of a connection, and for the head of each.
+    /// Longest time that a connection is without a request, whatever else its peer says.
     pub head: Duration,
     /// Longest wait for running requests when the server stops.
     pub stop: Duration,
@@ -160,7 +159,7 @@ fn connect(
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let ready = ready.clone();
-    let work = Work::default();
+    let work = Work::none();
     let counted = work.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let router = ready.0.get().cloned();
@@ -178,31 +177,43 @@ fn connect(
     tokio::spawn(attended.until_ended(connection.into_owned(), work));
 }
 
-/// What a connection has to do.
-#[derive(Clone, Default)]
-struct Work {
-    has_begun: Arc<AtomicBool>,
-    running: Arc<AtomicUsize>,
-}
+/// What a connection has to do: how many requests run.
+#[derive(Clone)]
+struct Work(Arc<watch::Sender<usize>>);
 
 impl Work {
+    fn none() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
     fn begin(&self) -> Running {
-        self.has_begun.store(true, Ordering::Relaxed);
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Running(Arc::clone(&self.running))
+        self.0.send_modify(|running| *running += 1);
+        Running(self.clone())
     }
 
     fn is_idle(&self) -> bool {
-        self.running.load(Ordering::Relaxed) == 0
+        *self.0.borrow() == 0
+    }
+
+    /// Waits until no request has run for so long.
+    async fn has_rested(&self, limit: Duration) {
+        let mut changes = self.0.subscribe();
+        loop {
+            // The sender is here; it cannot be gone.
+            let _ = changes.wait_for(|running| *running == 0).await;
+            if tokio::time::timeout(limit, changes.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
 /// A request that came and is not answered to the end.
-struct Running(Arc<AtomicUsize>);
+struct Running(Work);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.send_modify(|running| *running -= 1);
     }
 }
 
@@ -240,7 +251,7 @@ struct Attended {
 }
 
 impl Attended {
-    /// Runs `connection` until it ends by itself; until the server stops, or no request came in
+    /// Runs `connection` until it ends by itself; until the server stops, or no request comes in
     /// time, and what is running is done.
     async fn until_ended<C: GracefulConnection>(self, connection: C, work: Work)
     where
@@ -248,15 +259,9 @@ impl Attended {
     {
         let Self { limits, mut stop, _seat } = self;
         let mut connection = pin!(connection);
-        let silent = async {
-            tokio::time::sleep(limits.head).await;
-            if work.has_begun.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             ended = connection.as_mut() => return told(ended),
-            () = silent => {}
+            () = work.has_rested(limits.head) => {}
             // Told, or there is nobody left to tell.
             _ = stop.changed() => {}
         }
@@ -380,6 +385,47 @@ mod tests {
             assert!(ends(&mut stream, Duration::from_secs(10)).await, "{bytes:?}");
             assert!(began.elapsed() >= head / 2, "{bytes:?} had no time");
         }
+    }
+
+    /// A request for `/health/live` over HTTP/2, by the numbers of RFC 7541's tables: GET, http, and
+    /// `:path` as a literal.
+    const LIVE2: &[u8] = b"\0\0\x10\x01\x05\0\0\0\x01\x82\x86\x04\x0c/health/live";
+
+    /// A peer over HTTP/2 that asks once, then answers what is asked of it and asks whether the other
+    /// side is there, ten times in the time that a connection may rest: until it is told to go.
+    async fn until_told_to_go(stream: &mut TcpStream, head: Duration) {
+        let ping = b"\0\0\x08\x06\0\0\0\0\0somebody";
+        let mut frame = [0; 9];
+        loop {
+            if tokio::time::timeout(head / 10, stream.readable()).await.is_err() {
+                stream.write_all(ping).await.unwrap();
+                continue;
+            }
+            stream.read_exact(&mut frame).await.unwrap();
+            let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            stream.read_exact(&mut payload).await.unwrap();
+            if frame[3] == 7 {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_asks_for_nothing_more_does_not_keep_its_place_by_pings() {
+        let head = Duration::from_millis(500);
+        let (address, _stop) = started(Limits { head, ..Limits::of(1) }).await;
+        let mut stream = said(address, HTTP2).await;
+        let began = Instant::now();
+        stream.write_all(LIVE2).await.unwrap();
+        let told = until_told_to_go(&mut stream, head);
+        assert!(tokio::time::timeout(Duration::from_secs(10), told).await.is_ok(), "it may stay");
+        assert!(began.elapsed() >= head / 2, "it had no time");
+        let mut second = said(address, LIVE).await;
+        let mut answer = [0; 15];
+        let answered = second.read_exact(&mut answer);
+        tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
     }
 
     #[tokio::test]

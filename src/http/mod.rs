@@ -60,7 +60,9 @@ pub struct Routers {
 pub fn router(parts: Parts) -> Result<Routers, RouteError> {
     let with_admin = parts.settings.with_admin;
     let admin = Server::new(parts.clone(), routes::admin())?;
-    let fhir = Server::new(parts, routes::all(with_admin))?;
+    let mut routes = routes::all(with_admin);
+    routes.retain(|route| parts.settings.with_metrics || route.path != routes::METRICS);
+    let fhir = Server::new(parts, routes)?;
     Ok(Routers { fhir: service(fhir), admin: service(admin) })
 }
 

@@ -12,6 +12,8 @@ use axum::http::header::{
 use axum::http::{Response, StatusCode};
 
 use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::outcome::{Finding, outcome_of_codes};
 use crate::fhir::schema::Schema;
 use crate::fhir::{self, Issue, IssueCode, operation_outcome};
 
@@ -71,6 +73,12 @@ impl From<Issue> for Failure {
 pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
     match error {
         Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Throttled),
+        Error::Codes { is_missing, findings } => {
+            let code = findings.first().map_or(IssueCode::Processing, |it| it.code);
+            let status =
+                if *is_missing { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
+            (status, code)
+        }
         Error::Conflict(_) | Error::Referenced(_) => (StatusCode::CONFLICT, IssueCode::Conflict),
         Error::Deleted { .. } => (StatusCode::GONE, IssueCode::Deleted),
         Error::Duplicate(_) => (StatusCode::CONFLICT, IssueCode::Duplicate),
@@ -100,6 +108,7 @@ pub fn issues(error: &Error) -> Vec<Issue> {
         Error::Invalid(issues) | Error::Unprocessable(issues) if !issues.is_empty() => {
             issues.clone()
         }
+        Error::Codes { findings, .. } => findings.iter().map(Finding::issue).collect(),
         Error::Entry { index, cause } => {
             let place = format!("Bundle.entry[{index}]");
             let mut issues = issues(cause);
@@ -176,10 +185,10 @@ impl Failure {
         let text = match self {
             Self::HeadersTooLarge(_)
             | Self::Interaction(_)
-            | Self::Panicked
             | Self::TimedOut
             | Self::Unfinished
             | Self::UriTooLong(_) => return None,
+            Self::Panicked => return Some(Error::internal("a handler panicked")),
             Self::Request(Error::Invalid(issues)) => return Some(Error::Invalid(issues.clone())),
             Self::Request(Error::TooLarge(text)) => return Some(Error::TooLarge(text.clone())),
             Self::Request(Error::NotFound(text)) => return Some(Error::NotFound(text.clone())),
@@ -224,7 +233,13 @@ impl Failure {
 
     /// The answer: an OperationOutcome in `form`.
     pub fn to_response(&self, form: Form, schema: &Schema) -> Response<Body> {
-        let mut response = outcome(self.status(), &self.issues(), form, schema);
+        let mut response = match self {
+            Self::Interaction(Error::Codes { findings, .. })
+            | Self::Request(Error::Codes { findings, .. }) => {
+                written(self.status(), &outcome_of_codes(findings), form, schema)
+            }
+            _ => outcome(self.status(), &self.issues(), form, schema),
+        };
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
@@ -270,8 +285,11 @@ pub fn outcome(
     form: Form,
     schema: &Schema,
 ) -> Response<Body> {
-    let value = operation_outcome(issues);
-    let (body, content_type) = match form.write(&value, schema) {
+    written(status, &operation_outcome(issues), form, schema)
+}
+
+fn written(status: StatusCode, value: &Value<'_>, form: Form, schema: &Schema) -> Response<Body> {
+    let (body, content_type) = match form.write(value, schema) {
         Ok(body) => (body, form.media_type.content_type()),
         Err(_) => (value.to_text().into_bytes(), Form::default().media_type.content_type()),
     };

@@ -10,7 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    create, delete, history, meta, metadata, patch, read, reindex, search, system, update, validate,
+    create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology,
+    update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -93,10 +94,43 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         public!(GET "/fhir/metadata" metadata::metadata),
         public!(GET "/" health::landing),
     ];
+    routes.extend(of_codes());
     if with_admin {
         routes.extend(admin());
     }
     routes
+}
+
+/// Where the metrics are.
+pub(super) const METRICS: &str = "/metrics";
+
+/// The terminology operations.
+fn of_codes() -> Vec<Route> {
+    vec![
+        fhir!(GET "/fhir/CodeSystem/$lookup" Lookup terminology::lookup),
+        fhir!(POST "/fhir/CodeSystem/$lookup" Lookup terminology::lookup),
+        fhir!(GET "/fhir/CodeSystem/$subsumes" Subsumes terminology::subsumes),
+        fhir!(POST "/fhir/CodeSystem/$subsumes" Subsumes terminology::subsumes),
+        fhir!(GET "/fhir/CodeSystem/{id}/$subsumes" Subsumes terminology::subsumes),
+        fhir!(POST "/fhir/CodeSystem/{id}/$subsumes" Subsumes terminology::subsumes),
+        fhir!(GET "/fhir/CodeSystem/$validate-code" ValidateCode terminology::in_system),
+        fhir!(POST "/fhir/CodeSystem/$validate-code" ValidateCode terminology::in_system),
+        fhir!(GET "/fhir/CodeSystem/{id}/$validate-code" ValidateCode terminology::in_system),
+        fhir!(POST "/fhir/CodeSystem/{id}/$validate-code" ValidateCode terminology::in_system),
+        fhir!(GET "/fhir/ConceptMap/$translate" Translate terminology::translate),
+        fhir!(POST "/fhir/ConceptMap/$translate" Translate terminology::translate),
+        fhir!(GET "/fhir/ConceptMap/{id}/$translate" Translate terminology::translate),
+        fhir!(POST "/fhir/ConceptMap/{id}/$translate" Translate terminology::translate),
+        fhir!(GET "/fhir/ValueSet/$expand" Expand terminology::expand),
+        fhir!(POST "/fhir/ValueSet/$expand" Expand terminology::expand),
+        fhir!(GET "/fhir/ValueSet/{id}/$expand" Expand terminology::expand),
+        fhir!(POST "/fhir/ValueSet/{id}/$expand" Expand terminology::expand),
+        fhir!(GET "/fhir/ValueSet/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/ValueSet/$validate-code" ValidateCode terminology::in_set),
+        fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
+        fhir!(POST "/fhir/$closure" Closure terminology::closure),
+    ]
 }
 
 /// Health and metrics, which may have a listener of their own.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::clock::IdSource;
+use crate::config::Network;
 use crate::engine::Engine;
 use crate::fhir::schema::Schema;
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub listener_base: String,
     /// Web origins that browsers may call from; `*` for all.
     pub cors_origins: Vec<String>,
+    /// Proxies whose word on what a client asked counts, beside those of this machine.
+    pub trusted_proxies: Vec<Network>,
     /// Largest body in bytes, also after decompression.
     pub max_body_bytes: usize,
     /// Deepest nesting of a body.
@@ -32,8 +35,10 @@ pub struct Settings {
     pub max_url_bytes: usize,
     /// Longest time that a request may take.
     pub timeout: Duration,
-    /// Whether health and metrics are on this listener.
+    /// Whether health is on this listener.
     pub with_admin: bool,
+    /// Whether metrics are there too.
+    pub with_metrics: bool,
 }
 
 /// How the process does, as `/health` and `/metrics` tell.

@@ -211,6 +211,10 @@ impl Table {
         for (segment, part) in template.segments.iter().zip(parts) {
             match segment {
                 Segment::Id => target.id = Some(part.parse()),
+                // Operations of one type have it in their path.
+                Segment::Literal(text) if *text != "fhir" => {
+                    target.resource_type = target.resource_type.or_else(|| text.parse().ok());
+                }
                 Segment::Literal(_) => {}
                 Segment::Member => target.member = part.parse().ok(),
                 Segment::Type => target.resource_type = resource_type,

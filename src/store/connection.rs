@@ -245,9 +245,14 @@ fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + S
 pub(super) struct Pool(deadpool_postgres::Pool);
 
 impl Pool {
-    pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
+    pub(super) fn new(
+        address: &Address,
+        size: usize,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let Target { config, tls } = address.target(timeout_ms, Flush::Wait)?;
+        let Target { config, tls } = address.target(timeout_ms, flush)?;
         let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
@@ -315,6 +320,25 @@ impl Transaction {
     pub(super) fn holds(&self, locks: &Locks) -> bool {
         let has = |(key, alone): (&i64, &bool)| self.locks.get(key).is_some_and(|own| own >= alone);
         locks.iter().all(has)
+    }
+
+    /// The rows of a statement.
+    pub(super) async fn all(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        query(self, sql, parameters).await.map_err(failure::error)
+    }
+
+    /// Runs a statement; how many rows it concerned.
+    pub(super) async fn run(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        let statement = self.prepare_cached(sql).await.map_err(failure::error)?;
+        self.execute(&statement, parameters).await.map_err(failure::error)
     }
 
     /// Ends it well; the connection goes back to the pool.

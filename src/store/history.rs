@@ -11,7 +11,7 @@ use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
 
 use super::connection::Reader;
 use super::cursor::{self, Seal};
-use super::resource::visible;
+use super::resource::{reached, visible};
 use super::rows::{self, Edge, Timestamptz};
 use super::write::WriteTx;
 use super::{Store, TENANT, failure};
@@ -74,14 +74,18 @@ macro_rules! columns {
 /// A version was current from its own time to that of its successor; a deletion only at its moment.
 macro_rules! matching {
     ("r") => {
-        "($4::bigint[] IS NULL OR r.pats && $4::bigint[]) \
-         AND r.lu >= $5 AND r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)"
+        concat!(
+            reached!("r"),
+            " AND r.lu >= $5 AND r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)"
+        )
     };
     ("h") => {
-        "($4::bigint[] IS NULL OR h.pats && $4::bigint[]) \
-         AND h.lu >= $5 AND h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
-           EXISTS (SELECT FROM hist n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6) \
-           OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))"
+        concat!(
+            reached!("h"),
+            " AND h.lu >= $5 AND h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
+             EXISTS (SELECT FROM hist n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6) \
+             OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))"
+        )
     };
 }
 

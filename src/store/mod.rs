@@ -8,6 +8,7 @@
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
+mod closure;
 mod connection;
 mod cursor;
 mod failure;
@@ -37,6 +38,7 @@ use crate::error::Error;
 use crate::fhir::Identity;
 use crate::search::extract::Extractor;
 
+pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
@@ -65,6 +67,7 @@ const BUCKET: i32 = TENANT << 10;
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
+        closure::STATEMENTS,
         connection::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
@@ -135,8 +138,9 @@ impl Store {
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms)?;
-        let searchers = Searchers::new(address, sizes.searchers, sizes.search_timeout_ms)?;
+        let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let limit = sizes.search_timeout_ms;
+        let searchers = Searchers::new(address, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);

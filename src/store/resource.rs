@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, LedgerRow, Permit, Restriction, Unaudited};
+use crate::access::{Disclosed, Draft, Permit, Restriction, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
@@ -12,17 +12,19 @@ use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
 /// Narrows any statement to what the permit in its parameter `$4` reaches.
-macro_rules! visible {
+macro_rules! reached {
     ($table:literal) => {
         concat!("($4::bigint[] IS NULL OR ", $table, ".pats && $4::bigint[])")
     };
 }
 
+pub(super) use reached;
+
 const CURRENT: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    visible!("r")
+    reached!("r")
 );
 
 const CURRENT_OF_MANY: &str = concat!(
@@ -30,23 +32,23 @@ const CURRENT_OF_MANY: &str = concat!(
      FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) \
      JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
-    visible!("r")
+    reached!("r")
 );
 
 const VERSION: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    visible!("r"),
+    reached!("r"),
     " UNION ALL \
      SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid, h.xid \
      FROM ident i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk AND h.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    visible!("h")
+    reached!("h")
 );
 
 /// Current versions, and a ledger row for each that is live: one statement for all reads that wait.
-/// A row of `w` carries its own reach, as `visible!` has it for one.
+/// A row of `w` carries its own reach, as `reached!` has it for one.
 macro_rules! find_recorded {
     ($from:literal) => {
         concat!(
@@ -127,8 +129,8 @@ impl Store {
         live(found.ok_or_else(|| unknown(id, permit))?)
     }
 
-    /// The same for a read and nothing else: where there is a live version, `row` is on record when it
-    /// comes back.
+    /// The same for a read and nothing else: where there is a live version, the row of `draft` is on
+    /// record when it comes back.
     ///
     /// # Errors
     /// As [`Store::current`]; then nothing is on record yet.
@@ -136,11 +138,13 @@ impl Store {
         &self,
         id: &LogicalId,
         permit: &Permit<'_>,
-        row: LedgerRow,
+        draft: Draft,
     ) -> Result<Unaudited<Version>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        let (row, taken) = draft.take_row();
         let found = self.0.reads.current(identity, visible(permit), row).await?;
-        live(found.ok_or_else(|| unknown(id, permit))?)
+        let (version, _) = disclose(found.ok_or_else(|| unknown(id, permit))?)?;
+        Ok(taken.with(version))
     }
 
     /// One version, the current one or an old one.

@@ -14,7 +14,7 @@ use super::failure;
 type Fault = Box<dyn StdError + Sync + Send>;
 
 /// Microseconds from 1970 to 2000, where PostgreSQL counts from.
-pub(super) const EPOCH_2000: i64 = 946_684_800_000_000;
+const EPOCH_2000: i64 = 946_684_800_000_000;
 
 /// A `timestamptz`.
 #[derive(Clone, Copy, Debug)]
@@ -68,16 +68,16 @@ impl<'a> FromSql<'a> for RowState {
     }
 }
 
-/// A `timestamptz` that may be open.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// A `timestamptz` that may be open, in the order of time.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Edge {
+    /// `-infinity`
+    #[default]
+    Past,
     /// A moment.
     At(Instant),
     /// `infinity`
     Future,
-    /// `-infinity`
-    #[default]
-    Past,
 }
 
 impl ToSql for Edge {
@@ -136,6 +136,7 @@ pub(super) fn version(row: &Row, at: usize, identity: Identity) -> Result<Versio
         Ok(text.map(|text| Bytes::copy_from_slice(text.0)))
     };
     let code: i8 = row.try_get(at + 2).map_err(failure::error)?;
+    // A small letter is that of a version whose meta was changed in place.
     let code = code.cast_unsigned();
     let operation = Operation::from_code(code.to_ascii_uppercase())
         .ok_or_else(|| Error::internal("a stored operation is unknown"))?;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::access::Permit;
 use crate::error::Error;
 
-use super::connection::{Address, Pool};
+use super::connection::{Address, Flush, Pool};
 
 /// Longest wait for a seat.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,19 +34,32 @@ pub(super) struct Searchers {
 pub(super) struct Searcher {
     // In this order: the connection is back before its seat is.
     connection: Object,
-    _seat: Seat,
+    seat: Seat,
 }
 
 impl Searchers {
-    pub(super) fn new(address: &Address, size: usize, timeout_ms: u32) -> Result<Self, Error> {
-        let pool = Pool::new(address, size, timeout_ms)?;
+    /// `flush`: what the ledger rows of searches wait for, which are all that is written here.
+    pub(super) fn new(
+        address: &Address,
+        size: usize,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
+        let pool = Pool::new(address, size, timeout_ms, flush)?;
         Ok(Self { pool, seats: Seats::new("searches", size, size.div_ceil(2)) })
     }
 
     /// A connection for whoever holds `permit`.
     pub(super) async fn connection(&self, permit: &Permit<'_>) -> Result<Searcher, Error> {
         let seat = self.seats.seat(permit).await?;
-        Ok(Searcher { connection: self.pool.connection().await?, _seat: seat })
+        Ok(Searcher { connection: self.pool.connection().await?, seat })
+    }
+}
+
+impl Searcher {
+    /// Whether nobody else searches here at the moment.
+    pub(super) fn is_alone(&self) -> bool {
+        self.seat.is_only()
     }
 }
 
@@ -68,6 +81,8 @@ pub(super) struct Seats(Arc<Hall>);
 struct Hall {
     /// What is done on the seats, for texts.
     of: &'static str,
+    /// How many there are.
+    count: usize,
     /// How many of them one party may have.
     share: usize,
     state: Mutex<State>,
@@ -94,6 +109,14 @@ pub(super) struct Seat {
     party: Party,
 }
 
+impl Seat {
+    /// Whether all other seats are free.
+    fn is_only(&self) -> bool {
+        let hall = &self.seats.0;
+        self.seats.state().free + 1 == hall.count
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let given = self.seats.leave(&self.party);
@@ -107,10 +130,10 @@ impl Drop for Seat {
 impl Seats {
     /// `count` seats, of which one party may have `share`.
     pub(super) fn new(of: &'static str, count: usize, share: usize) -> Self {
-        let (free, share) = (count.max(1), share.max(1));
+        let (count, share) = (count.max(1), share.max(1));
         let (parties, turns) = (HashMap::new(), VecDeque::new());
-        let state = Mutex::new(State { free, parties, turns, waiting: 0 });
-        Self(Arc::new(Hall { of, share, state }))
+        let state = Mutex::new(State { free: count, parties, turns, waiting: 0 });
+        Self(Arc::new(Hall { of, count, share, state }))
     }
 
     /// A seat for whoever holds `permit`.
@@ -281,6 +304,17 @@ mod tests {
             Ok(Entered::Seated(_)) => panic!("{name} has a seat"),
             Err(error) => panic!("{name}: {error}"),
         }
+    }
+
+    #[test]
+    fn a_seat_knows_whether_another_is_taken() {
+        let seats = Seats::new("searches", 2, 2);
+        let first = seated(&seats, "a");
+        assert!(first.is_only());
+        let second = seated(&seats, "a");
+        assert!(!first.is_only() && !second.is_only());
+        drop(first);
+        assert!(second.is_only());
     }
 
     #[test]

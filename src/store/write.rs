@@ -10,11 +10,9 @@ use std::collections::HashMap;
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
-use crate::access::{
-    CommitError, Disclosed, Interaction, LedgerRow, Permit, Unaudited, UnitOfWork, Units,
-};
+use crate::access::{CommitError, Disclosed, Interaction, LedgerRow, Permit, UnitOfWork, Units};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, LogicalId, Operation, Version, VersionId};
+use crate::fhir::{Identity, Instant, Operation, VersionId};
 
 use super::connection::Transaction;
 use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
@@ -277,15 +275,6 @@ impl Units for Store {
             wanted: memory.clone(),
             reach: visible(permit).map(<[i64]>::to_vec),
         }
-    }
-
-    async fn read(
-        &self,
-        id: &LogicalId,
-        permit: &Permit<'_>,
-        row: LedgerRow,
-    ) -> Result<Unaudited<Version>, Error> {
-        Self::read(self, id, permit, row).await
     }
 
     async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {

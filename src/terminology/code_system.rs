@@ -3,16 +3,20 @@
 //! Spec: <https://hl7.org/fhir/R4/codesystem.html>
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::fhir::json::Value;
+
+use super::about::{self, About, PROPERTIES};
+use super::builtin;
+use super::concepts::{Builder, Concepts, Designation, Property, PropertyKind};
+use super::release::Release;
+use super::value_set::canonical;
 
 /// Properties that name a concept's parents, by the code they usually have.
 const PARENTS: [&str; 2] = ["parent", "subsumedBy"];
 /// Properties that name a concept's children.
 const CHILDREN: [&str; 1] = ["child"];
-/// Where the standard properties are defined: their codes follow.
-const PROPERTIES: &str = "http://hl7.org/fhir/concept-properties#";
 
 /// How much of a system a CodeSystem has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,27 +33,14 @@ pub(super) enum Content {
 
 /// One code system.
 #[derive(Debug)]
-pub(super) struct CodeSystem {
+pub struct CodeSystem {
     pub(super) url: Box<str>,
     pub(super) version: Option<Box<str>>,
     pub(super) content: Content,
     /// The value set that has all of its codes.
     pub(super) value_set: Option<Box<str>>,
-    case_sensitive: bool,
-    concepts: Vec<Concept>,
-    by_code: HashMap<Box<str>, u32>,
-}
-
-/// One code.
-#[derive(Debug, Default)]
-pub(super) struct Concept {
-    pub(super) code: Box<str>,
-    pub(super) display: Option<Box<str>>,
-    pub(super) is_inactive: bool,
-    /// Code and value of each property, as text.
-    pub(super) properties: Vec<(Box<str>, Box<str>)>,
-    pub(super) parents: Vec<u32>,
-    pub(super) children: Vec<u32>,
+    pub(super) concepts: Concepts,
+    pub(super) about: About,
 }
 
 impl CodeSystem {
@@ -61,115 +52,178 @@ impl CodeSystem {
             Some("supplement") => Content::Supplement,
             Some(_) => Content::Part,
         };
-        let mut system = Self {
+        let mut about = About::read(resource);
+        Some(Self {
             url: resource.str_at("url")?.into(),
             version: resource.str_at("version").map(Into::into),
             content,
             value_set: resource.str_at("valueSet").map(Into::into),
-            case_sensitive: resource.get("caseSensitive").and_then(Value::as_bool) == Some(true),
-            concepts: Vec::new(),
-            by_code: HashMap::new(),
-        };
-        let mut links = system.read_concepts(resource);
-        links.extend(system.related(&relations(resource)));
-        system.link(links);
-        Some(system)
+            concepts: Reader::of(resource, &mut about).read(resource),
+            about,
+        })
+    }
+
+    /// The code system of a release.
+    pub fn released(release: Release) -> Self {
+        let Release { url, version, name, is_complete, concepts } = release;
+        let version = Some(version).filter(|version| !version.is_empty());
+        let content = if is_complete { Content::Complete } else { Content::Part };
+        let mut system = Self::of(url, content, concepts);
+        system.version = version;
+        system.about.name = Some(name);
+        system
+    }
+
+    /// A code system that no resource defines.
+    pub(super) fn of(url: Box<str>, content: Content, concepts: Concepts) -> Self {
+        let about = About { is_case_sensitive: true, ..About::default() };
+        let (version, value_set) = (None, None);
+        Self { url, version, content, value_set, concepts, about }
+    }
+
+    /// The same as a release, where it has codes of its own.
+    pub(super) fn into_release(self, name: &str) -> Option<Release> {
+        let Self { url, version, content, concepts, .. } = self;
+        let is_complete = content == Content::Complete;
+        let (version, name) = (version.unwrap_or_default(), name.into());
+        let has_codes = content != Content::Supplement && !concepts.is_empty();
+        has_codes.then_some(Release { url, version, name, is_complete, concepts })
+    }
+
+    /// `url|version`, as far as it has them.
+    pub(super) fn canonical(&self) -> String {
+        canonical(&self.url, self.version.as_deref())
+    }
+
+    /// Whether a concept only groups others.
+    pub(super) fn is_abstract(&self, at: u32) -> bool {
+        let code = self.about.code_of("notSelectable");
+        let mut properties = self.concepts.properties(at);
+        properties.any(|it| it.value == "true" && (it.name == code || it.name == "abstract"))
+    }
+
+    /// Whether it can tell of a code: where a grammar makes codes, those at hand are only some.
+    pub(super) fn tells_of(&self, code: &str) -> bool {
+        let is_listed = || self.concepts.find(code).is_some();
+        self.has_codes() && (builtin::accepts(&self.url, code).is_none() || is_listed())
     }
 
     /// Whether any of its codes is known.
     pub(super) fn has_codes(&self) -> bool {
         !self.concepts.is_empty()
     }
+}
 
-    /// The place of a code.
-    pub(super) fn find(&self, code: &str) -> Option<u32> {
-        self.by_code.get(&*self.key(code)).copied()
-    }
+/// Reads the concepts of a resource.
+struct Reader<'r> {
+    about: &'r mut About,
+    concepts: Builder,
+    by_key: HashMap<Box<str>, u32>,
+    is_case_sensitive: bool,
+    /// The properties that link concepts; `true` for those that name a parent.
+    relations: HashMap<Box<str>, bool>,
+    /// The concepts that such a property names.
+    related: Vec<(u32, bool, Box<str>)>,
+}
 
-    /// The concept at a place.
-    pub(super) fn concept(&self, at: u32) -> &Concept {
-        &self.concepts[at as usize]
-    }
-
-    /// All places.
-    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = u32> {
-        0..self.concepts.len() as u32
-    }
-
-    /// The concept and all below it, or above it; in no order, each once, however they are linked.
-    pub(super) fn closure(&self, start: u32, is_below: bool) -> HashSet<u32> {
-        let mut found = HashSet::from([start]);
-        let mut rest = vec![start];
-        while let Some(at) = rest.pop() {
-            let concept = self.concept(at);
-            let next = if is_below { &concept.children } else { &concept.parents };
-            rest.extend(next.iter().filter(|at| found.insert(**at)));
+impl<'r> Reader<'r> {
+    fn of(resource: &Value<'_>, about: &'r mut About) -> Self {
+        let is_case_sensitive = about.is_case_sensitive;
+        Self {
+            about,
+            concepts: Builder::new(is_case_sensitive),
+            by_key: HashMap::new(),
+            is_case_sensitive,
+            relations: relations(resource),
+            related: Vec::new(),
         }
-        found
     }
 
-    /// What a code is known by: codes of most systems differ by more than case.
-    fn key<'c>(&self, code: &'c str) -> Cow<'c, str> {
-        if self.case_sensitive { Cow::Borrowed(code) } else { Cow::Owned(code.to_lowercase()) }
-    }
-
-    /// Reads the concepts; gives the links, parent and child, that nesting makes.
-    fn read_concepts(&mut self, resource: &Value<'_>) -> Vec<(u32, u32)> {
+    fn read(mut self, resource: &Value<'_>) -> Concepts {
         // Other meanings of nesting say nothing about subsumption.
         let is_nested = matches!(resource.str_at("hierarchyMeaning"), None | Some("is-a"));
-        let mut links = Vec::new();
         let mut rest: Vec<(Option<u32>, &Value<'_>)> = Vec::new();
         rest.extend(resource.items_at("concept").iter().rev().map(|concept| (None, concept)));
         while let Some((parent, value)) = rest.pop() {
             let Some(at) = self.add(value) else { continue };
-            links.extend(parent.filter(|_| is_nested).map(|parent| (parent, at)));
+            if let Some(parent) = parent.filter(|_| is_nested) {
+                self.concepts.link(parent, at);
+            }
             rest.extend(value.items_at("concept").iter().rev().map(|inner| (Some(at), inner)));
         }
-        links
+        for (at, is_parent, code) in std::mem::take(&mut self.related) {
+            let Some(other) = self.by_key.get(&*self.key(&code)).copied() else { continue };
+            let (parent, child) = if is_parent { (other, at) } else { (at, other) };
+            self.concepts.link(parent, child);
+        }
+        self.concepts.build()
+    }
+
+    /// What a code is known by: codes of most systems differ by more than case.
+    fn key<'c>(&self, code: &'c str) -> Cow<'c, str> {
+        if self.is_case_sensitive { Cow::Borrowed(code) } else { Cow::Owned(code.to_lowercase()) }
     }
 
     fn add(&mut self, value: &Value<'_>) -> Option<u32> {
         let code = value.str_at("code")?;
         let key: Box<str> = self.key(code).into();
-        if let Some(at) = self.by_code.get(&key) {
+        if let Some(at) = self.by_key.get(&key) {
             return Some(*at);
         }
-        let at = u32::try_from(self.concepts.len()).ok()?;
-        let properties: Vec<(Box<str>, Box<str>)> =
-            value.items_at("property").iter().filter_map(property).collect();
-        let is_inactive = properties.iter().any(|(name, value)| match (&**name, &**value) {
-            ("inactive", text) => text == "true",
-            ("status", text) => matches!(text, "inactive" | "retired"),
-            _ => false,
-        });
-        let display = value.str_at("display").map(Into::into);
-        let (parents, children) = Default::default();
-        let code = code.into();
-        self.concepts.push(Concept { code, display, is_inactive, properties, parents, children });
-        self.by_code.insert(key, at);
+        let at = self.concepts.push(code, value.str_at("display"));
+        self.by_key.insert(key, at);
+        if let Some(definition) = value.str_at("definition") {
+            self.concepts.define(at, definition);
+        }
+        self.add_designations(at, value);
+        self.add_extensions(at, value);
+        for (name, kind, text) in value.items_at("property").iter().filter_map(property) {
+            let is_inactive = match name {
+                "inactive" => &*text == "true",
+                "status" => matches!(&*text, "inactive" | "retired"),
+                _ => false,
+            };
+            if is_inactive {
+                self.concepts.retire(at);
+            }
+            if let Some(is_parent) = self.relations.get(name) {
+                self.related.push((at, *is_parent, (&*text).into()));
+            }
+            self.concepts.property(at, Property { name, kind, value: &text });
+        }
         Some(at)
     }
 
-    /// The links, parent and child, that properties name.
-    fn related(&self, relations: &HashMap<Box<str>, bool>) -> Vec<(u32, u32)> {
-        let mut links = Vec::new();
-        for (at, concept) in (0..).zip(&self.concepts) {
-            for (name, value) in &concept.properties {
-                let Some(is_parent) = relations.get(name) else { continue };
-                let Some(other) = self.find(value) else { continue };
-                links.push(if *is_parent { (other, at) } else { (at, other) });
+    fn add_designations(&mut self, at: u32, concept: &Value<'_>) {
+        let all = concept.items_at("designation").iter();
+        for (which, value) in (0..).zip(all.filter(|it| it.str_at("value").is_some())) {
+            let of = value.get("use");
+            let text = |of: Option<&'_ Value<'_>>, name| -> Box<str> {
+                of.and_then(|it| it.str_at(name)).unwrap_or_default().into()
+            };
+            self.concepts.designation(
+                at,
+                Designation {
+                    language: &text(Some(value), "language"),
+                    use_system: &text(of, "system"),
+                    use_code: &text(of, "code"),
+                    value: &text(Some(value), "value"),
+                },
+            );
+            for extension in about::extensions(value, &about::OF_DESIGNATIONS) {
+                self.about.of_designations.push((at, which, extension));
             }
         }
-        links
     }
 
-    /// Links parents and children, however often that was said.
-    fn link(&mut self, mut links: Vec<(u32, u32)>) {
-        links.sort_unstable();
-        links.dedup();
-        for (parent, child) in links {
-            self.concepts[parent as usize].children.push(child);
-            self.concepts[child as usize].parents.push(parent);
+    /// Extensions with a plain value are kept as properties that their url names.
+    fn add_extensions(&mut self, at: u32, concept: &Value<'_>) {
+        for extension in concept.items_at("extension") {
+            let Some(name) = extension.str_at("url").filter(|url| is_kept(url)) else { continue };
+            let value = extension.as_object().into_iter().flat_map(|it| it.iter());
+            for (kind, value) in value.filter_map(|(name, value)| typed(name, value)) {
+                self.concepts.property(at, Property { name, kind, value: &value });
+            }
         }
     }
 }
@@ -192,15 +246,36 @@ fn relations(resource: &Value<'_>) -> HashMap<Box<str>, bool> {
     found
 }
 
-fn property(value: &Value<'_>) -> Option<(Box<str>, Box<str>)> {
+/// Whether an extension of a concept is kept.
+fn is_kept(url: &str) -> bool {
+    about::REPEATED.contains(&url) || about::AS_PROPERTIES.iter().any(|(of, ..)| *of == url)
+}
+
+/// The name, type and value of a property, as text.
+fn property<'v>(value: &'v Value<'_>) -> Option<(&'v str, PropertyKind, Cow<'v, str>)> {
     let code = value.str_at("code")?;
-    let (_, value) = value.as_object()?.iter().find(|(name, _)| name.starts_with("value"))?;
+    let values = value.as_object()?.iter();
+    let (kind, text) = values.filter_map(|(name, value)| typed(name, value)).next()?;
+    Some((code, kind, text))
+}
+
+/// The type and the text of a `value[x]`.
+fn typed<'v>(name: &str, value: &'v Value<'_>) -> Option<(PropertyKind, Cow<'v, str>)> {
+    let kind = match name.strip_prefix("value")? {
+        "Boolean" => PropertyKind::Boolean,
+        "Code" => PropertyKind::Code,
+        "Coding" => PropertyKind::Coding,
+        "DateTime" => PropertyKind::DateTime,
+        "Decimal" => PropertyKind::Decimal,
+        "Integer" => PropertyKind::Integer,
+        _ => PropertyKind::String,
+    };
     let text = match value {
-        Value::String(text) => text.clone().into_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(digits) => digits.clone().into_owned(),
-        Value::Object(coding) => coding.get("code")?.as_str()?.to_owned(),
+        Value::String(text) => Cow::Borrowed(&**text),
+        Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        Value::Number(digits) => Cow::Borrowed(&**digits),
+        Value::Object(coding) => Cow::Borrowed(coding.get("code")?.as_str()?),
         Value::Array(_) | Value::Null => return None,
     };
-    Some((code.into(), text.into()))
+    Some((kind, text))
 }

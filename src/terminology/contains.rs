@@ -7,46 +7,56 @@ use std::collections::HashMap;
 use crate::fhir::Canonical;
 use crate::spec::terminology::{Contains, TerminologyFault};
 
-use super::Image;
+use super::builtin;
 use super::code_system::{CodeSystem, Content};
-use super::expand::{MAX_DEPTH, MAX_WORK, implicit, ready};
-use super::value_set::{Part, ValueSet};
+use super::expand::{MAX_DEPTH, MAX_WORK, Place, implicit, ready};
+use super::scope::{Scope, Used};
+use super::value_set::{Listing, Part, ValueSet};
 
 /// A question about one code.
-pub(super) struct Question<'i> {
-    image: &'i Image,
-    system: Option<&'i str>,
-    code: &'i str,
+pub(super) struct Question<'s, 'i> {
+    scope: &'s Scope<'i>,
+    system: Option<&'s str>,
+    code: &'s str,
     /// How much more may be looked at.
     work: usize,
     /// The value sets that are being looked through, outermost first.
     open: Vec<&'i ValueSet>,
     /// Those that were, by their place in memory.
     done: HashMap<*const ValueSet, Contains>,
+    /// What was looked at.
+    pub(super) used: Used<'i>,
+    /// What a value set says of the code, where one names it.
+    pub(super) listing: Option<&'i Listing>,
+    /// Whether nothing but being inactive keeps the code out of some value set.
+    pub(super) is_left_out: bool,
 }
 
-impl<'i> Question<'i> {
-    pub(super) fn new(image: &'i Image, system: Option<&'i str>, code: &'i str) -> Self {
-        let (open, done) = Default::default();
-        Self { image, system, code, work: MAX_WORK, open, done }
+impl<'s, 'i> Question<'s, 'i> {
+    pub(super) fn new(scope: &'s Scope<'i>, system: Option<&'s str>, code: &'s str) -> Self {
+        let (open, done, used, listing, is_left_out) = Default::default();
+        Self { scope, system, code, work: MAX_WORK, open, done, used, listing, is_left_out }
     }
 
     /// Whether the code is in the value set of this name.
     pub(super) fn named(&mut self, name: &str) -> Result<Contains, TerminologyFault> {
         self.spend(name, 1)?;
-        if let Some(value_set) = self.image.value_set(name) {
+        if let Some(value_set) = self.scope.image.value_set(name) {
             return self.value_set(name, value_set);
         }
-        if let Some(part) = implicit(name)? {
-            return self.part(name, &part, true);
-        }
-        match self.image.system_of_value_set(name) {
-            Some(system) => self.part(name, &Part::whole(&system.url), true),
-            None => Err(TerminologyFault::UnknownValueSet(name.to_owned())),
-        }
+        let implied = match implicit(name)? {
+            Some(part) => part,
+            None => match self.scope.image.system_of_value_set(name) {
+                Some(system) => Part::whole(&system.url),
+                None => return Err(TerminologyFault::UnknownValueSet(name.to_owned())),
+            },
+        };
+        let system = implied.system.as_deref().unwrap_or_default();
+        Ok(self.of_system(name, system, &implied, true, Place { list: "include", at: 0 })?.0)
     }
 
-    fn value_set(
+    /// Whether the code is in this value set.
+    pub(super) fn value_set(
         &mut self,
         name: &str,
         value_set: &'i ValueSet,
@@ -58,26 +68,21 @@ impl<'i> Question<'i> {
         if is_open || self.open.len() == MAX_DEPTH {
             return Err(TerminologyFault::Circular(name.to_owned()));
         }
+        self.used.value_set(value_set, !self.open.is_empty());
         self.open.push(value_set);
-        let mut answer = Contains::No;
-        self.spend(name, value_set.listed.len())?;
-        let is_it = |(system, code): &(Box<str>, Box<str>)| {
-            self.system.is_none_or(|it| *it == **system) && **code == *self.code
-        };
-        if value_set.listed.iter().any(is_it) {
-            answer = Contains::Yes;
-        }
-        for part in &value_set.include {
+        let mut answer = yes_if(value_set.listed.iter().any(|part| self.is_listed(part)));
+        for (at, part) in value_set.include.iter().enumerate() {
             if answer == Contains::Yes {
                 break;
             }
-            answer = either(answer, self.part(name, part, value_set.has_inactive)?);
+            let place = Place { list: "include", at };
+            answer = either(answer, self.part(name, part, value_set.has_inactive, place)?);
         }
-        for part in &value_set.exclude {
+        for (at, part) in value_set.exclude.iter().enumerate() {
             if answer == Contains::No {
                 break;
             }
-            answer = match self.part(name, part, true)? {
+            answer = match self.part(name, part, true, Place { list: "exclude", at })? {
                 Contains::No => answer,
                 Contains::Untold(system) => Contains::Untold(system),
                 Contains::Yes => Contains::No,
@@ -88,15 +93,28 @@ impl<'i> Question<'i> {
         Ok(answer)
     }
 
+    fn is_listed(&self, part: &Part) -> bool {
+        let is_system = self.system.is_none_or(|it| part.system.as_deref() == Some(it));
+        is_system && part.listing(self.code).is_some()
+    }
+
     /// Whether it is in one include or exclude.
     fn part(
         &mut self,
         name: &str,
-        part: &Part,
+        part: &'i Part,
         has_inactive: bool,
+        place: Place,
     ) -> Result<Contains, TerminologyFault> {
         let mut answer = match &part.system {
-            Some(system) => self.of_system(name, system, part, has_inactive)?,
+            Some(system) => {
+                let (answer, code) = self.of_system(name, system, part, has_inactive, place)?;
+                let code = code.unwrap_or(self.code);
+                if let (Contains::Yes, Some(listing)) = (&answer, part.listing(code)) {
+                    self.listing = Some(listing);
+                }
+                answer
+            }
             None if part.value_sets.is_empty() => Contains::No,
             None => Contains::Yes,
         };
@@ -109,40 +127,80 @@ impl<'i> Question<'i> {
         Ok(answer)
     }
 
+    /// Whether it is one of the codes of a system, and how the system spells it.
     fn of_system(
         &mut self,
         name: &str,
         canonical: &str,
         part: &Part,
         has_inactive: bool,
-    ) -> Result<Contains, TerminologyFault> {
+        place: Place,
+    ) -> Result<(Contains, Option<&'i str>), TerminologyFault> {
         let url = Canonical::parse(canonical).url;
         if self.system.is_some_and(|system| system != url) {
-            return Ok(Contains::No);
+            return Ok((Contains::No, None));
         }
-        let known = self.image.system(canonical).filter(|it| it.has_codes());
-        let is_whole = known.is_some_and(|it| it.content == Content::Complete);
-        self.spend(name, part.codes.len() + part.filters.len())?;
+        let system = self.scope.system(canonical)?;
+        if let Some(system) = system {
+            self.used.system(system);
+        }
+        let system = system.filter(|it| it.has_codes());
+        let is_whole = system.is_some_and(|it| it.content == Content::Complete);
+        self.spend(name, 1 + part.filters.len())?;
+        let concept = system.and_then(|it| Some((it, it.concepts.find(self.code)?)));
+        let code = concept.map(|(it, at)| it.concepts.code(at));
         if part.filters.is_empty() && !is_whole {
-            let is_listed = part.codes.iter().any(|code| **code == *self.code);
-            return Ok(yes_if(part.codes.is_empty() || is_listed));
+            let answer = match &part.codes[..] {
+                [] => builtin::accepts(url, self.code).unwrap_or(true),
+                _ => self.names(name, part, system, code)?,
+            };
+            return Ok((yes_if(answer), code));
         }
-        let Some(known) = known else { return Ok(Contains::Untold(url.into())) };
-        let Some(at) = known.find(self.code) else {
-            return Ok(if is_whole { Contains::No } else { Contains::Untold(url.into()) });
+        let untold = || Contains::Untold(url.into());
+        // A grammar knows more than those of its codes that are listed somewhere.
+        let passes = |filter| builtin::passes(url, self.code, filter);
+        let told: Option<Vec<bool>> = part.filters.iter().map(passes).collect();
+        if let Some(all) = told.filter(|all| !all.is_empty()) {
+            return Ok((yes_if(all.into_iter().all(|passes| passes)), code));
+        }
+        let Some(system) = system else { return Ok((untold(), None)) };
+        let Some((_, at)) = concept else {
+            return Ok((if is_whole { Contains::No } else { untold() }, None));
         };
-        let is_it = |code: &Box<str>| **code == *self.code || known.find(code) == Some(at);
-        if !part.codes.is_empty() && !part.codes.iter().any(is_it) {
-            return Ok(Contains::No);
+        if !part.codes.is_empty() && !self.names(name, part, Some(system), code)? {
+            return Ok((Contains::No, code));
         }
-        for filter in &part.filters {
-            let ready = ready(name, known, filter)?;
+        for (which, filter) in part.filters.iter().enumerate() {
             self.spend(name, filter.value.len())?;
-            if !ready.passes(known, at) {
-                return Ok(Contains::No);
+            let ready = ready(name, system, filter, || place.filter(which))?;
+            if !ready.passes(&system.concepts, at) {
+                return Ok((Contains::No, code));
             }
         }
-        Ok(yes_if(has_inactive || !is_inactive(known, at)))
+        let is_in = has_inactive || !system.concepts.is_inactive(at);
+        self.is_left_out |= !is_in;
+        Ok((yes_if(is_in), code))
+    }
+
+    /// Whether the part names the code, in its system's spelling or another one.
+    fn names(
+        &mut self,
+        name: &str,
+        part: &Part,
+        system: Option<&CodeSystem>,
+        code: Option<&str>,
+    ) -> Result<bool, TerminologyFault> {
+        let is_named = |code: &str| part.listing(code).is_some();
+        if is_named(self.code) || code.is_some_and(is_named) {
+            return Ok(true);
+        }
+        let Some(system) = system.filter(|it| !it.about.is_case_sensitive) else {
+            return Ok(false);
+        };
+        self.spend(name, part.codes.len())?;
+        let wanted = system.concepts.find(self.code);
+        let is_it = |it: &Listing| system.concepts.find(&it.code) == wanted;
+        Ok(wanted.is_some() && part.codes.iter().any(is_it))
     }
 
     /// Takes from what may be looked at.
@@ -153,10 +211,6 @@ impl<'i> Question<'i> {
         }
         Ok(())
     }
-}
-
-fn is_inactive(system: &CodeSystem, at: u32) -> bool {
-    system.concept(at).is_inactive
 }
 
 fn yes_if(answer: bool) -> Contains {

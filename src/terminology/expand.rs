@@ -3,38 +3,38 @@
 //! Spec: <https://hl7.org/fhir/R4/valueset.html#compositions>,
 //! <https://hl7.org/fhir/R4/snomedct.html#implicit>
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::fhir::Canonical;
 use crate::spec::terminology::TerminologyFault;
 
-use super::Image;
 use super::code_system::{CodeSystem, Content};
+use super::concepts::Concepts;
 use super::filter::Ready;
-use super::set::CodeSet;
-use super::value_set::{Filter, Part, ValueSet};
+use super::places::Places;
+use super::scope::{Scope, Used};
+use super::set::{CodeSet, Entry};
+use super::value_set::{Filter, Listing, Part, ValueSet};
 
 /// Value sets that import value sets: how deep.
 pub(super) const MAX_DEPTH: usize = 20;
 /// Codes that may be collected on the way to a smaller answer.
-const MAX_COLLECTED: usize = 200_000;
+const MAX_COLLECTED: usize = 500_000;
 /// Concepts and codes that may be looked at on the way, however often each.
 pub(super) const MAX_WORK: usize = 10_000_000;
 /// How much a code costs that is kept until the end.
 const KEEPING: usize = 10;
+/// The same of matching it with an expression.
+const MATCHING: usize = 16;
 
 const SNOMED: &str = "http://snomed.info/sct";
 
-/// The codes of a value set.
-pub(super) fn expand(image: &Image, name: &str, limit: usize) -> Result<CodeSet, TerminologyFault> {
-    Expansion::of(image, name, limit).named(name).map(Rc::unwrap_or_clone)
-}
-
-struct Expansion<'i> {
-    image: &'i Image,
+/// Expands value sets.
+pub(super) struct Expansion<'s, 'i> {
+    scope: &'s Scope<'i>,
     /// The value set that was asked for, and how many codes the caller takes.
-    name: &'i str,
+    name: &'s str,
     limit: usize,
     bound: usize,
     /// How much more may be looked at.
@@ -42,35 +42,48 @@ struct Expansion<'i> {
     /// The value sets that are being expanded, outermost first.
     open: Vec<&'i ValueSet>,
     /// Those that were, by their place in memory: a value set may be imported many times.
-    done: HashMap<*const ValueSet, Rc<CodeSet>>,
+    done: HashMap<*const ValueSet, Rc<CodeSet<'i>>>,
+    /// What was looked at.
+    pub(super) used: Used<'i>,
+    /// Whether the codes at hand stand for a system of which there are more.
+    has_fragments: bool,
 }
 
-impl<'i> Expansion<'i> {
-    fn of(image: &'i Image, name: &'i str, limit: usize) -> Self {
+impl<'s, 'i> Expansion<'s, 'i> {
+    /// Of the value set `name`, of which the caller takes so many codes.
+    pub(super) fn of(scope: &'s Scope<'i>, name: &'s str, limit: usize) -> Self {
         let bound = limit.max(MAX_COLLECTED);
-        let (open, done) = Default::default();
-        Self { image, name, limit, bound, work: MAX_WORK, open, done }
+        let (open, done, used) = Default::default();
+        let has_fragments = false;
+        Self { scope, name, limit, bound, work: MAX_WORK, open, done, used, has_fragments }
     }
 
-    fn named(&mut self, name: &str) -> Result<Rc<CodeSet>, TerminologyFault> {
+    /// The same where the codes at hand stand for a system of which there are more.
+    pub(super) fn with_fragments(self) -> Self {
+        Self { has_fragments: true, ..self }
+    }
+
+    /// The codes of a value set that its name finds.
+    pub(super) fn named(&mut self, name: &str) -> Result<Rc<CodeSet<'i>>, TerminologyFault> {
         self.spend(1)?;
-        if let Some(value_set) = self.image.value_set(name) {
+        if let Some(value_set) = self.scope.image.value_set(name) {
             return self.value_set(name, value_set);
         }
         if let Some(part) = implicit(name)? {
-            return self.part(name, &part, true).map(Rc::new);
+            return self.implied(name, &part);
         }
-        match self.image.system_of_value_set(name) {
-            Some(system) => self.part(name, &Part::whole(&system.url), true).map(Rc::new),
+        match self.scope.image.system_of_value_set(name) {
+            Some(system) => self.implied(name, &Part::whole(&system.url)),
             None => Err(TerminologyFault::UnknownValueSet(name.to_owned())),
         }
     }
 
-    fn value_set(
+    /// The codes of this value set.
+    pub(super) fn value_set(
         &mut self,
         name: &str,
         value_set: &'i ValueSet,
-    ) -> Result<Rc<CodeSet>, TerminologyFault> {
+    ) -> Result<Rc<CodeSet<'i>>, TerminologyFault> {
         if let Some(set) = self.done.get(&std::ptr::from_ref(value_set)) {
             return Ok(set.clone());
         }
@@ -78,31 +91,50 @@ impl<'i> Expansion<'i> {
         if is_open || self.open.len() == MAX_DEPTH {
             return Err(TerminologyFault::Circular(name.to_owned()));
         }
+        self.used.value_set(value_set, !self.open.is_empty());
         self.open.push(value_set);
         let mut set = CodeSet::default();
-        self.spend(value_set.listed.len())?;
-        for (system, code) in &value_set.listed {
-            set.insert(system, code);
+        for part in &value_set.listed {
+            self.spend(part.codes.len())?;
+            set.unite(self.listed(part)?);
         }
-        for part in &value_set.include {
-            let found = self.part(name, part, value_set.has_inactive)?;
-            self.spend(found.codes.len() + found.systems.len())?;
+        for (at, part) in value_set.include.iter().enumerate() {
+            let place = Place { list: "include", at };
+            let found = self.part(name, part, value_set.has_inactive, place)?;
+            self.spend(found.entries.len() + found.systems.len())?;
             set.unite(found);
             self.bounded(&set)?;
         }
         let mut is_whole = true;
-        for part in &value_set.exclude {
-            let found = self.part(name, part, true)?;
-            self.spend(set.codes.len() + found.codes.len())?;
+        for (at, part) in value_set.exclude.iter().enumerate() {
+            let place = Place { list: "exclude", at };
+            let found = self.part(name, part, true, place)?;
+            self.spend(set.entries.len() + found.entries.len())?;
             is_whole &= set.subtract(&found);
         }
         self.open.pop();
         if !is_whole {
             return Err(unlisted(name, &set));
         }
-        self.spend(set.codes.len() * KEEPING)?;
+        self.spend(set.entries.len() * KEEPING)?;
         let set = Rc::new(set);
         self.done.insert(value_set, set.clone());
+        Ok(set)
+    }
+
+    /// The codes that an expansion lists, whether their system is known or not.
+    fn listed(&mut self, part: &'i Part) -> Result<CodeSet<'i>, TerminologyFault> {
+        let url = part.system.as_deref().unwrap_or_default();
+        let known = self.scope.system(url)?;
+        let entry = |listing: &'i Listing| {
+            let at = known.and_then(|it| Some((it, it.concepts.find(&listing.code)?)));
+            Entry { url, code: &listing.code, concept: at, listing: Some(listing) }
+        };
+        let mut set = CodeSet::default();
+        set.unite(CodeSet {
+            entries: part.codes.iter().map(entry).collect(),
+            ..CodeSet::default()
+        });
         Ok(set)
     }
 
@@ -110,16 +142,23 @@ impl<'i> Expansion<'i> {
     fn part(
         &mut self,
         name: &str,
-        part: &Part,
+        part: &'i Part,
         has_inactive: bool,
-    ) -> Result<CodeSet, TerminologyFault> {
+        place: Place,
+    ) -> Result<CodeSet<'i>, TerminologyFault> {
         let mut found = match &part.system {
-            Some(system) => Some(self.of_system(name, system, part, has_inactive)?),
+            Some(system) => {
+                let known = self.scope.system(system)?;
+                let codes = Some((Canonical::parse(system).url, &part.codes[..]));
+                let filters = (&part.filters[..], place);
+                Some(self.of_system(name, system, known, codes, filters, has_inactive)?)
+            }
+            None if part.value_sets.is_empty() => return Err(nothing(name, place)),
             None => None,
         };
         for import in &part.value_sets {
             let imported = self.named(import)?;
-            let both = imported.codes.len() + found.as_ref().map_or(0, |it| it.codes.len());
+            let both = imported.entries.len() + found.as_ref().map_or(0, |it| it.entries.len());
             self.spend(both)?;
             found = Some(match found {
                 Some(found) => found.intersect(&imported),
@@ -131,46 +170,76 @@ impl<'i> Expansion<'i> {
         Ok(found)
     }
 
+    /// The codes of a value set that only its name describes: nothing is listed in it.
+    fn implied(&mut self, name: &str, part: &Part) -> Result<Rc<CodeSet<'i>>, TerminologyFault> {
+        let system = part.system.as_deref().unwrap_or_default();
+        let known = self.scope.system(system)?;
+        let filters = (&part.filters[..], Place { list: "include", at: 0 });
+        self.of_system(name, system, known, None, filters, true).map(Rc::new)
+    }
+
     fn of_system(
         &mut self,
         name: &str,
         canonical: &str,
-        part: &Part,
+        known: Option<&'i CodeSystem>,
+        listed: Option<(&'i str, &'i [Listing])>,
+        (filters, place): (&[Filter], Place),
         has_inactive: bool,
-    ) -> Result<CodeSet, TerminologyFault> {
-        let url = Canonical::parse(canonical).url;
+    ) -> Result<CodeSet<'i>, TerminologyFault> {
         let mut set = CodeSet::default();
-        let known = self.image.system(canonical);
-        let is_listed = known.is_some_and(|it| it.content == Content::Complete);
-        if part.filters.is_empty() && !(is_listed && known.is_some_and(CodeSystem::has_codes)) {
-            match &part.codes[..] {
-                [] => drop(set.systems.insert(url.into())),
-                codes => codes.iter().for_each(|code| set.insert(url, code)),
+        let (url, listings) = listed.unwrap_or(("", &[]));
+        if let Some(known) = known {
+            self.used.system(known);
+        }
+        let known = known.filter(|it| it.has_codes());
+        let stands_for_all = self.has_fragments && listings.is_empty();
+        let is_whole = known.is_some_and(|it| it.content == Content::Complete || stands_for_all);
+        if filters.is_empty() && !is_whole {
+            match listings {
+                [] => drop(set.systems.insert(Canonical::parse(canonical).url.into())),
+                _ => set.entries = unknown(url, listings, known),
             }
             return Ok(set);
         }
-        let known = known.filter(|it| it.has_codes());
-        let known = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
-        let looks = known.all().len().saturating_mul(part.filters.len());
-        self.spend(looks.saturating_add(part.codes.len()))?;
-        let mut places: Vec<u32> = match &part.codes[..] {
-            [] => known.all().collect(),
-            codes => codes.iter().filter_map(|code| known.find(code)).collect(),
+        let system = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
+        let known = &system.concepts;
+        let cost = |filter: &Filter| if &*filter.op == "regex" { MATCHING } else { 1 };
+        let looks = known.len().saturating_mul(filters.iter().map(cost).sum());
+        self.spend(looks.saturating_add(listings.len()))?;
+        let mut places = match listings {
+            [] => Places::all(known.len()),
+            _ => Places::of(known.len(), listings.iter().filter_map(|it| known.find(&it.code))),
         };
-        for filter in &part.filters {
-            let matches = ready(name, known, filter)?.all(known);
-            places.retain(|at| matches.contains(at));
+        for (at, filter) in filters.iter().enumerate() {
+            let ready = ready(name, system, filter, || place.filter(at))?;
+            places.intersect(&ready.all(known));
         }
-        for concept in places.into_iter().map(|at| known.concept(at)) {
-            if has_inactive || !concept.is_inactive {
-                set.insert(url, &concept.code);
-            }
+        if places.len() > self.bound && has_inactive {
+            return Err(self.too_costly());
         }
+        let entry = |at, listing| Entry {
+            url: &system.url,
+            code: known.code(at),
+            concept: Some((system, at)),
+            listing,
+        };
+        let is_in = |at: &u32| has_inactive || !known.is_inactive(*at);
+        set.entries = match listings {
+            [] => places.iter().filter(is_in).map(|at| entry(at, None)).collect(),
+            // Each once, in the order of the list.
+            _ => listings
+                .iter()
+                .filter_map(|it| Some((known.find(&it.code)?, it)))
+                .filter(|(at, _)| is_in(at) && places.take(*at))
+                .map(|(at, listing)| entry(at, Some(listing)))
+                .collect(),
+        };
         Ok(set)
     }
 
     /// Takes from what may be looked at.
-    fn spend(&mut self, looks: usize) -> Result<(), TerminologyFault> {
+    pub(super) fn spend(&mut self, looks: usize) -> Result<(), TerminologyFault> {
         match self.work.checked_sub(looks) {
             Some(left) => self.work = left,
             None => return Err(TerminologyFault::Laborious(self.name.to_owned())),
@@ -178,11 +247,45 @@ impl<'i> Expansion<'i> {
         Ok(())
     }
 
-    fn bounded(&self, set: &CodeSet) -> Result<(), TerminologyFault> {
-        if set.codes.len() <= self.bound {
+    fn bounded(&self, set: &CodeSet<'_>) -> Result<(), TerminologyFault> {
+        if set.entries.len() <= self.bound {
             return Ok(());
         }
-        Err(TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit })
+        Err(self.too_costly())
+    }
+
+    fn too_costly(&self) -> TerminologyFault {
+        TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit }
+    }
+}
+
+/// Codes of a system whose codes are not known, or not all of them: they count as listed.
+fn unknown<'i>(
+    url: &'i str,
+    listings: &'i [Listing],
+    known: Option<&'i CodeSystem>,
+) -> Vec<Entry<'i>> {
+    let entry = |listing: &'i Listing| {
+        let concept = known.and_then(|it| Some((it, it.concepts.find(&listing.code)?)));
+        let code = concept.map_or(&*listing.code, |(it, at)| it.concepts.code(at));
+        Entry { url, code, concept, listing: Some(listing) }
+    };
+    let mut seen = HashSet::new();
+    listings.iter().map(entry).filter(|it| seen.insert(it.code)).collect()
+}
+
+/// Where something stands in a composition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) list: &'static str,
+    pub(super) at: usize,
+}
+
+impl Place {
+    /// The expression of one of its filters.
+    pub(super) fn filter(self, filter: usize) -> String {
+        let Self { list, at } = self;
+        format!("ValueSet.compose.{list}[{at}].filter[{filter}]")
     }
 }
 
@@ -191,12 +294,27 @@ pub(super) fn ready<'f>(
     name: &str,
     system: &CodeSystem,
     filter: &'f Filter,
+    place: impl FnOnce() -> String,
 ) -> Result<Ready<'f>, TerminologyFault> {
+    if filter.value.is_empty() {
+        return Err(TerminologyFault::FilterLacksValue {
+            system: system.url.clone().into(),
+            property: filter.property.clone().into(),
+            op: filter.op.clone().into(),
+            place: place(),
+        });
+    }
+    let concepts: &Concepts = &system.concepts;
     let fault = |reason| TerminologyFault::Unsupported { value_set: name.to_owned(), reason };
-    Ready::new(system, filter).map_err(fault)
+    Ready::new(concepts, filter).map_err(fault)
 }
 
-fn unlisted(name: &str, set: &CodeSet) -> TerminologyFault {
+fn nothing(name: &str, Place { list, at }: Place) -> TerminologyFault {
+    let reason = format!("{list}[{at}] names neither a code system nor a value set");
+    TerminologyFault::Unsupported { value_set: name.to_owned(), reason }
+}
+
+fn unlisted(name: &str, set: &CodeSet<'_>) -> TerminologyFault {
     let systems: Vec<_> = set.systems.iter().map(|system| &**system).collect();
     let reason = format!("it excludes codes of {}, whose codes are not known", systems.join(", "));
     TerminologyFault::Unsupported { value_set: name.to_owned(), reason }
@@ -229,6 +347,7 @@ pub(super) fn implicit(name: &str) -> Result<Option<Part>, TerminologyFault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Image;
     use super::*;
     use crate::fhir::json::parse;
     use crate::spec::R4_PACK;
@@ -248,9 +367,10 @@ mod tests {
             let values = texts.iter().map(|text| parse(text.as_bytes()).expect(text));
             let image =
                 Image::new(R4_PACK, "http://x/fhir").expect("a pack").with_resources(values);
-            let mut expansion = Expansion::of(&image, "http://x/0", 10);
+            let scope = Scope::lenient(&image);
+            let mut expansion = Expansion::of(&scope, "http://x/0", 10);
             let set = expansion.named("http://x/0").expect("known");
-            assert_eq!(set.codes.len(), count);
+            assert_eq!(set.entries.len(), count);
             assert!(MAX_WORK - expansion.work < 1_000, "{} of {MAX_WORK}", expansion.work);
         }
     }

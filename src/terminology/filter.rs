@@ -6,11 +6,12 @@ use std::collections::HashSet;
 
 use regex::{Regex, RegexBuilder};
 
-use super::code_system::{CodeSystem, Concept};
+use super::concepts::Concepts;
+use super::places::Places;
 use super::value_set::Filter;
 
 /// The largest compiled expression, in bytes.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+const MAX_REGEX_BYTES: usize = 1 << 16;
 
 /// A filter made ready for one system.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl<'f> Ready<'f> {
     ///
     /// # Errors
     /// What of it is not understood.
-    pub(super) fn new(system: &CodeSystem, filter: &'f Filter) -> Result<Self, String> {
+    pub(super) fn new(system: &Concepts, filter: &'f Filter) -> Result<Self, String> {
         let Filter { property, op, value } = filter;
         if value.is_empty() || property.is_empty() {
             return Err(format!("a filter {op:?} lacks its property or its value"));
@@ -77,68 +78,67 @@ impl<'f> Ready<'f> {
     }
 
     /// The concepts of the system that pass.
-    pub(super) fn all(&self, system: &CodeSystem) -> HashSet<u32> {
+    pub(super) fn all(&self, system: &Concepts) -> Places {
+        let count = system.len();
         let closure = |at: Option<u32>, is_below| {
-            at.map_or_else(HashSet::new, |at| system.closure(at, is_below))
+            at.map_or_else(|| Places::none(count), |at| system.closure(at, is_below))
         };
         match &self.test {
             Test::Below(at, with_itself) => {
                 let mut found = closure(*at, true);
                 if let Some(at) = at.filter(|_| !with_itself) {
-                    found.remove(&at);
+                    found.remove(at);
                 }
                 found
             }
-            Test::NotBelow(at) => {
-                let below = closure(*at, true);
-                system.all().filter(|at| !below.contains(at)).collect()
+            Test::NotBelow(at) => closure(*at, true).complement(count),
+            Test::ChildOf(parent) => {
+                let children = parent.map_or(&[][..], |at| system.children(at));
+                Places::of(count, children.iter().copied())
             }
             Test::Above(at) => closure(*at, false),
-            _ => system.all().filter(|at| self.passes(system, *at)).collect(),
+            _ => Places::of(count, system.all().filter(|at| self.passes(system, *at))),
         }
     }
 
     /// Whether one concept passes.
-    pub(super) fn passes(&self, system: &CodeSystem, at: u32) -> bool {
-        let concept = system.concept(at);
-        let is_below = |top: u32| system.closure(at, false).contains(&top);
+    pub(super) fn passes(&self, system: &Concepts, at: u32) -> bool {
         let has = |texts: &HashSet<&str>, places: &HashSet<u32>| {
-            self.any(system, concept, |text| {
+            self.any(system, at, |text| {
                 let found = || system.find(text).is_some_and(|at| places.contains(&at));
                 texts.contains(text) || (!places.is_empty() && found())
             })
         };
         match &self.test {
-            Test::Below(top, with_itself) => {
-                top.is_some_and(|top| if top == at { *with_itself } else { is_below(top) })
+            Test::Below(top, with_itself) => top
+                .is_some_and(|top| if top == at { *with_itself } else { system.subsumes(top, at) }),
+            Test::NotBelow(top) => !top.is_some_and(|top| system.subsumes(top, at)),
+            Test::ChildOf(parent) => {
+                parent.is_some_and(|parent| system.parents(at).contains(&parent))
             }
-            Test::NotBelow(top) => !top.is_some_and(is_below),
-            Test::ChildOf(parent) => parent.is_some_and(|parent| concept.parents.contains(&parent)),
-            Test::Above(under) => {
-                under.is_some_and(|under| system.closure(under, false).contains(&at))
-            }
+            Test::Above(under) => under.is_some_and(|under| system.subsumes(at, under)),
             Test::OneOf(texts, places) => has(texts, places),
             Test::NoneOf(texts, places) => !has(texts, places),
-            Test::Exists(wanted) => self.any(system, concept, |_| true) == *wanted,
-            Test::Matches(regex) => self.any(system, concept, |text| regex.is_match(text)),
+            Test::Exists(wanted) => self.any(system, at, |_| true) == *wanted,
+            Test::Matches(regex) => self.any(system, at, |text| regex.is_match(text)),
         }
     }
 
     /// Whether one value of the property passes.
-    fn any(&self, system: &CodeSystem, concept: &Concept, passes: impl Fn(&str) -> bool) -> bool {
-        let linked = |places: &[u32]| places.iter().any(|at| passes(&system.concept(*at).code));
+    fn any(&self, system: &Concepts, at: u32, passes: impl Fn(&str) -> bool) -> bool {
+        let linked = |places: &[u32]| places.iter().any(|at| passes(system.code(*at)));
         match self.property {
-            "code" | "concept" => passes(&concept.code),
-            "display" => concept.display.as_deref().is_some_and(passes),
-            "parent" => linked(&concept.parents),
-            "child" => linked(&concept.children),
-            name => concept.properties.iter().any(|(of, text)| &**of == name && passes(text)),
+            "code" | "concept" => passes(system.code(at)),
+            "display" => system.display(at).is_some_and(passes),
+            "parent" => linked(system.parents(at)),
+            "child" => linked(system.children(at)),
+            name => system.properties(at).any(|it| it.name == name && passes(it.value)),
         }
     }
 }
 
 /// Codes are the same as their system says, other texts when they are equal.
-fn one_of<'f>(system: &CodeSystem, property: &str, texts: HashSet<&'f str>) -> Test<'f> {
+fn one_of<'f>(system: &Concepts, property: &str, texts: HashSet<&'f str>) -> Test<'f> {
     let is_code = matches!(property, "code" | "concept" | "parent" | "child");
     let places = texts.iter().filter(|_| is_code).filter_map(|text| system.find(text)).collect();
     Test::OneOf(texts, places)

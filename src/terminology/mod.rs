@@ -1,28 +1,45 @@
-//! Code systems, value sets and hierarchies, from definition packs and stored resources.
+//! Code systems, value sets, concept maps and hierarchies, from definition packs and stored resources.
 //!
 //! An [`Image`] is immutable: what the packs define is read when first asked for, what is stored
-//! comes in by [`Image::with_resources`], which makes the next image. [`Source`] is who keeps the
-//! current one.
+//! comes in by [`Image::with_resources`], code systems loaded from releases by
+//! [`Image::with_loaded`], and what one request brings along by [`Image::with_brought`], each of
+//! which makes the next image. [`Source`] is who keeps the current one. [`operation`] answers FHIR's
+//! operations over an image.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `code_system` | the codes of a system with properties and hierarchy |
+//! | `about` | what a definition says of itself, and extensions |
+//! | `builtin` | systems that no package defines: units, media types, languages, currencies, .. |
+//! | `code_system` | one system, as a resource defines it |
+//! | `concept_map` | one concept map |
+//! | `concepts` | the codes of a system with properties and hierarchy, compact |
 //! | `contains` | whether one code is in a value set |
 //! | `definitions` | all that is defined, by canonical |
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
+//! | `places` | sets of concepts of one system |
+//! | `release` | code systems in the files of their publishers |
+//! | `scope` | what a question sees of an image: versions, supplements |
 //! | `set` | sets of codes |
 //! | `value_set` | a value set's composition |
 //!
-//! It never reads a file or a database. Layer: 2. Imports `error`, `fhir`, `spec`.
+//! It never reads a file or a database. Layer: 2. Imports `error`, `fhir`, `spec`, `ucum`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/terminology-module.html>
 
+mod about;
+mod builtin;
 mod code_system;
+mod concept_map;
+mod concepts;
 mod contains;
 mod definitions;
 mod expand;
 mod filter;
+pub mod operation;
+mod places;
+pub mod release;
+mod scope;
 mod set;
 mod value_set;
 
@@ -35,8 +52,13 @@ use crate::fhir::json::Value;
 use crate::spec::package::{Pack, PackError, Section};
 use crate::spec::terminology::{Contains, Members, Terminology, TerminologyFault};
 
-use code_system::CodeSystem;
+pub use code_system::CodeSystem;
+pub use concepts::{Builder, Concepts, Designation, Property, PropertyKind};
+
+use code_system::Content;
+use concept_map::ConceptMap;
 use definitions::Definitions;
+use scope::Scope;
 use value_set::ValueSet;
 
 /// Keeps the current image: stored definitions change.
@@ -45,7 +67,10 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    fn current(&self) -> BoxFuture<'_, Result<Arc<dyn Terminology>, Error>>;
+    fn current(&self) -> BoxFuture<'_, Result<Arc<Image>, Error>>;
+
+    /// Url and version of the code systems that no resource defines, sorted.
+    fn published(&self) -> Vec<(String, Option<String>)>;
 }
 
 /// All that is defined at one moment.
@@ -53,6 +78,9 @@ pub trait Source: Send + Sync {
 pub struct Image {
     packed: Arc<Packed>,
     stored: Arc<Definitions>,
+    loaded: Arc<Definitions>,
+    /// What wins over all others.
+    brought: Option<Arc<Definitions>>,
     base: Box<str>,
 }
 
@@ -71,8 +99,8 @@ impl Image {
     pub fn new(pack: &'static [u8], base: &str) -> Result<Self, PackError> {
         Pack::open(pack)?;
         let packed = Packed { packs: vec![pack], read: OnceLock::new() };
-        let stored = Arc::default();
-        Ok(Self { packed: Arc::new(packed), stored, base: base.into() })
+        let (stored, loaded, brought) = Default::default();
+        Ok(Self { packed: Arc::new(packed), stored, loaded, brought, base: base.into() })
     }
 
     /// What these packs define too.
@@ -85,44 +113,115 @@ impl Image {
         Ok(Self { packed: Arc::new(Packed { packs, read: OnceLock::new() }), ..self })
     }
 
-    /// The same with these stored CodeSystems and ValueSets, which win over the pack's, instead of
-    /// those it had. Other resources are passed over.
+    /// The same with these stored CodeSystems, ValueSets and ConceptMaps, which win over the pack's,
+    /// instead of those it had. Other resources are passed over.
     #[must_use]
     pub fn with_resources<'v>(&self, resources: impl IntoIterator<Item = Value<'v>>) -> Self {
         let mut stored = Definitions::default();
-        for resource in resources {
-            match resource.str_at("resourceType") {
-                Some("CodeSystem") => stored.add_system(CodeSystem::read(&resource)),
-                Some("ValueSet") => {
-                    stored.add_value_set(ValueSet::read(&resource), resource.str_at("id"));
-                }
-                _ => {}
-            }
-        }
+        resources.into_iter().for_each(|resource| stored.add(&resource));
         Self { stored: Arc::new(stored), ..self.clone() }
+    }
+
+    /// The same with these code systems, loaded from releases, instead of those it had. They win over
+    /// those of the pack, and over stored ones that do not have all codes.
+    #[must_use]
+    pub fn with_loaded(&self, systems: impl IntoIterator<Item = Arc<CodeSystem>>) -> Self {
+        let mut loaded = Definitions::default();
+        for system in systems {
+            loaded.add_system(Some(system));
+        }
+        Self { loaded: Arc::new(loaded), ..self.clone() }
+    }
+
+    /// The same with resources that one request brings along: they win over all others.
+    #[must_use]
+    pub fn with_brought<'r, 'v: 'r>(
+        &self,
+        resources: impl IntoIterator<Item = &'r Value<'v>>,
+    ) -> Self {
+        let mut brought = Definitions::default();
+        resources.into_iter().for_each(|resource| brought.add(resource));
+        Self { brought: Some(Arc::new(brought)), ..self.clone() }
+    }
+
+    /// Url and version of the code systems that no resource defines, sorted.
+    pub fn published(&self) -> Vec<(String, Option<String>)> {
+        let origins = [&*self.loaded, self.packed(), builtin::systems()].into_iter();
+        let all = origins.flat_map(Definitions::systems).filter(|it| it.has_codes());
+        let mut found: Vec<_> = all
+            .map(|it| (it.url.to_string(), it.version.as_deref().map(str::to_owned)))
+            .chain(builtin::GRAMMARS.map(|url| (url.to_owned(), None)))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The code system `url` or `url|version`.
     fn system(&self, canonical: &str) -> Option<&CodeSystem> {
+        if let Some(brought) = self.brought.as_ref().and_then(|it| it.system(canonical)) {
+            return Some(brought);
+        }
         let stored = self.stored.system(canonical);
         // A stored description without codes does not hide the codes of a pack.
         let with_codes = stored.filter(|it| it.has_codes());
-        with_codes.or_else(|| self.packed().system(canonical)).or(stored)
+        let whole = with_codes.filter(|it| it.content == Content::Complete);
+        whole
+            .or_else(|| self.loaded.system(canonical))
+            .or(with_codes)
+            .or_else(|| self.packed().system(canonical))
+            .or(stored)
+            .or_else(|| builtin::systems().system(canonical))
+    }
+
+    /// The origins, those that win first.
+    fn origins(&self) -> impl Iterator<Item = &Definitions> {
+        let brought = self.brought.as_deref().into_iter();
+        let origins = [&*self.stored, &*self.loaded, self.packed(), builtin::systems()];
+        brought.chain(origins)
+    }
+
+    /// The versions of a code system that are known.
+    fn versions(&self, url: &str) -> Vec<String> {
+        self.origins().flat_map(|it| it.versions(url)).map(str::to_owned).collect()
+    }
+
+    /// The supplement `url` or `url|version`.
+    fn supplement(&self, canonical: &str) -> Option<&CodeSystem> {
+        self.origins().find_map(|it| it.supplement(canonical))
     }
 
     /// The value set `url`, `url|version` or `ValueSet/id`.
     fn value_set(&self, name: &str) -> Option<&ValueSet> {
+        let by_id = self.id_in(name, "ValueSet/").and_then(|id| self.stored.value_set_of(id));
+        by_id.or_else(|| self.origins().find_map(|it| it.value_set(name)))
+    }
+
+    /// The concept map `url`, `url|version` or `ConceptMap/id`.
+    fn concept_map(&self, name: &str) -> Option<&ConceptMap> {
+        let by_id = self.id_in(name, "ConceptMap/").and_then(|id| self.stored.concept_map_of(id));
+        by_id.or_else(|| self.origins().find_map(|it| it.concept_map(name)))
+    }
+
+    /// All concept maps, of which those that win come first.
+    fn concept_maps(&self) -> impl Iterator<Item = &ConceptMap> {
+        self.origins().flat_map(Definitions::concept_maps)
+    }
+
+    /// The stored code system of this id.
+    fn system_of(&self, id: &str) -> Option<&CodeSystem> {
+        self.stored.system_of(id)
+    }
+
+    /// The id in the address of a resource here.
+    fn id_in<'n>(&self, name: &'n str, prefix: &str) -> Option<&'n str> {
         let local = name.strip_prefix(&*self.base).and_then(|rest| rest.strip_prefix('/'));
-        let id = local.unwrap_or(name).strip_prefix("ValueSet/");
-        let stored = id.and_then(|id| self.stored.value_set_of(id));
-        let stored = stored.or_else(|| self.stored.value_set(name));
-        stored.or_else(|| self.packed().value_set(name))
+        local.unwrap_or(name).strip_prefix(prefix)
     }
 
     /// The code system that says that this value set is all of its codes.
     fn system_of_value_set(&self, url: &str) -> Option<&CodeSystem> {
-        let stored = self.stored.system_of_value_set(url);
-        stored.or_else(|| self.packed().system_of_value_set(url))
+        self.origins().find_map(|it| it.system_of_value_set(url))
     }
 
     fn packed(&self) -> &Definitions {
@@ -139,11 +238,18 @@ fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
     let mut found = Definitions::default();
     for bytes in packs {
         let pack = Pack::open(bytes)?;
-        for record in pack.records(Section::CodeSystems)?.iter() {
-            found.add_system(CodeSystem::read(&record?));
-        }
-        for record in pack.records(Section::ValueSets)?.iter() {
-            found.add_value_set(ValueSet::read(&record?), None);
+        for (section, name) in [
+            (Section::CodeSystems, "CodeSystem"),
+            (Section::ValueSets, "ValueSet"),
+            (Section::ConceptMaps, "ConceptMap"),
+        ] {
+            for record in pack.records(section)?.iter() {
+                let mut record = record?;
+                if let Some(object) = record.as_object_mut() {
+                    object.set("resourceType", name);
+                }
+                found.add(&record);
+            }
         }
     }
     Ok(found)
@@ -151,11 +257,12 @@ fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
 
 impl Terminology for Image {
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault> {
-        let set = expand::expand(self, value_set, limit)?;
-        if set.codes.len() > limit {
+        let scope = Scope::lenient(self);
+        let set = expand::Expansion::of(&scope, value_set, limit).named(value_set)?;
+        if set.entries.len() > limit {
             return Err(TerminologyFault::TooCostly { what: value_set.to_owned(), limit });
         }
-        Ok(set.into_members())
+        Ok(set.to_members())
     }
 
     fn contains(
@@ -164,7 +271,7 @@ impl Terminology for Image {
         system: Option<&str>,
         code: &str,
     ) -> Result<Contains, TerminologyFault> {
-        contains::Question::new(self, system, code).named(value_set)
+        contains::Question::new(&Scope::lenient(self), system, code).named(value_set)
     }
 
     fn subsumed(
@@ -176,14 +283,14 @@ impl Terminology for Image {
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
         let known = self.system(system).filter(|known| known.has_codes());
         let known = known.ok_or_else(|| TerminologyFault::UnknownSystem(system.to_owned()))?;
-        let Some(at) = known.find(code) else { return Ok(vec![code.into()]) };
+        let Some(at) = known.concepts.find(code) else { return Ok(vec![code.into()]) };
+        let known = &known.concepts;
         let found = known.closure(at, is_below);
         if found.len() > limit {
             let what = format!("{system}|{code}");
             return Err(TerminologyFault::TooCostly { what, limit });
         }
-        let mut codes: Vec<Box<str>> =
-            found.into_iter().map(|at| known.concept(at).code.clone()).collect();
+        let mut codes: Vec<Box<str>> = found.iter().map(|at| known.code(at).into()).collect();
         codes.sort_unstable();
         Ok(codes)
     }

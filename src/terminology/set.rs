@@ -1,57 +1,98 @@
-//! Sets of codes, some of them whole systems whose codes nobody listed.
+//! Sets of codes in the order of their definition, some of them whole systems whose codes nobody
+//! listed.
 
 use std::collections::{BTreeSet, HashSet};
 
 use crate::spec::terminology::{Member, Members};
 
+use super::code_system::CodeSystem;
+use super::value_set::Listing;
+
+/// A code in a set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'i> {
+    /// The system's url.
+    pub(super) url: &'i str,
+    /// The code, spelled as its system does.
+    pub(super) code: &'i str,
+    /// The concept, where the system is known.
+    pub(super) concept: Option<(&'i CodeSystem, u32)>,
+    /// What the value set says of it, where that names it.
+    pub(super) listing: Option<&'i Listing>,
+}
+
+type Key<'i> = (&'i str, &'i str);
+
 /// A set of codes.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct CodeSet {
-    /// Codes one by one.
-    pub(super) codes: HashSet<Member>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct CodeSet<'i> {
+    /// Codes one by one, each once.
+    pub(super) entries: Vec<Entry<'i>>,
     /// Systems with all their codes.
     pub(super) systems: BTreeSet<Box<str>>,
 }
 
-impl CodeSet {
-    /// One code of a system.
-    pub(super) fn insert(&mut self, system: &str, code: &str) {
-        self.codes.insert(Member { system: system.into(), code: code.into() });
+impl<'i> Entry<'i> {
+    fn key(&self) -> Key<'i> {
+        (self.url, self.code)
     }
 
+    /// Whether the code is no longer to be used.
+    pub(super) fn is_inactive(&self) -> bool {
+        self.concept.is_some_and(|(system, at)| system.concepts.is_inactive(at))
+    }
+}
+
+impl<'i> CodeSet<'i> {
     /// What is in one of the two.
     pub(super) fn unite(&mut self, other: Self) {
+        if self.entries.is_empty() {
+            self.entries = other.entries;
+        } else if !other.entries.is_empty() {
+            let mut keys = self.keys();
+            self.entries.extend(other.entries.into_iter().filter(|it| keys.insert(it.key())));
+        }
         self.systems.extend(other.systems);
-        self.codes.extend(other.codes);
-        self.codes.retain(|member| !self.systems.contains(&member.system));
+        if !self.systems.is_empty() {
+            self.entries.retain(|entry| !self.systems.contains(entry.url));
+        }
     }
 
     /// What is in both.
     pub(super) fn intersect(&self, other: &Self) -> Self {
-        let of_self = self.codes.iter().filter(|member| other.has(member));
-        let of_other = other.codes.iter().filter(|member| self.has(member));
+        let (own, others) = (self.keys(), other.keys());
+        let of_self = self.entries.iter();
+        let of_self = of_self.filter(|it| others.contains(&it.key()) || other.has_all(it));
+        let of_other = other.entries.iter();
+        let of_other = of_other.filter(|it| !own.contains(&it.key()) && self.has_all(it));
         Self {
-            codes: of_self.chain(of_other).cloned().collect(),
+            entries: of_self.chain(of_other).copied().collect(),
             systems: self.systems.intersection(&other.systems).cloned().collect(),
         }
     }
 
     /// Takes out what is in `other`; `false` when that leaves part of a whole system.
     pub(super) fn subtract(&mut self, other: &Self) -> bool {
-        self.codes.retain(|member| !other.has(member));
+        let keys = other.keys();
+        self.entries.retain(|it| !keys.contains(&it.key()) && !other.has_all(it));
         self.systems.retain(|system| !other.systems.contains(system));
-        other.codes.iter().all(|member| !self.systems.contains(&member.system))
+        other.entries.iter().all(|it| !self.has_all(it))
     }
 
-    fn has(&self, member: &Member) -> bool {
-        self.codes.contains(member) || self.systems.contains(&member.system)
+    fn keys(&self) -> HashSet<Key<'i>> {
+        self.entries.iter().map(Entry::key).collect()
+    }
+
+    fn has_all(&self, entry: &Entry<'_>) -> bool {
+        self.systems.contains(entry.url)
     }
 
     /// Sorted.
-    pub(super) fn into_members(self) -> Members {
-        let mut codes: Vec<_> = self.codes.into_iter().collect();
+    pub(super) fn to_members(&self) -> Members {
+        let member = |it: &Entry<'_>| Member { system: it.url.into(), code: it.code.into() };
+        let mut codes: Vec<_> = self.entries.iter().map(member).collect();
         codes.sort_unstable();
-        Members { codes, systems: self.systems.into_iter().collect() }
+        Members { codes, systems: self.systems.iter().cloned().collect() }
     }
 }
 
@@ -60,14 +101,16 @@ mod tests {
     use super::*;
 
     /// `a1 b*`: a code of a system, a whole system.
-    fn set(text: &str) -> CodeSet {
+    fn set(text: &str) -> CodeSet<'_> {
         let mut set = CodeSet::default();
         for word in text.split_whitespace() {
             match word.split_at(1) {
                 (system, "*") => {
                     set.systems.insert(system.into());
                 }
-                (system, code) => set.insert(system, code),
+                (url, code) => {
+                    set.entries.push(Entry { url, code, concept: None, listing: None });
+                }
             }
         }
         set
@@ -86,11 +129,13 @@ mod tests {
             let (one, other) = (set(one), set(other));
             let mut united = one.clone();
             united.unite(other.clone());
-            assert_eq!(united, set(union), "{one:?} and {other:?}");
-            assert_eq!(one.intersect(&other), set(both), "{one:?} and {other:?}");
+            assert_eq!(united.to_members(), set(union).to_members(), "{one:?} and {other:?}");
+            let found = one.intersect(&other).to_members();
+            assert_eq!(found, set(both).to_members(), "{one:?} and {other:?}");
             let mut left = one.clone();
             let is_whole = left.subtract(&other);
-            assert_eq!(is_whole.then_some(left), rest.map(set), "{one:?} without {other:?}");
+            let left = is_whole.then_some(left.to_members());
+            assert_eq!(left, rest.map(|it| set(it).to_members()), "{one:?} without {other:?}");
         }
     }
 }

@@ -214,7 +214,7 @@ fn a_value_set_that_cannot_be_expanded_says_why() {
         (r#"{"include":[{"valueSet":["http://x/v"]}]}"#.to_owned(), "imports itself"),
         (r#"{"include":[{"valueSet":["http://x/w"]}]}"#.to_owned(), "imports itself"),
         (r#"{"include":[{"valueSet":["http://x/none"]}]}"#.to_owned(), "http://x/none is not known"),
-        (filter("is-a", ""), "lacks its property"),
+        (filter("is-a", ""), "has no value"),
         (filter("sounds-like", "x"), "no filter \"sounds-like\""),
         (filter("regex", "("), "no regular expression"),
         (r#"{"include":[{"system":"http://snomed.info/sct","filter":[{"property":"concept","op":"is-a","value":"1"}]}]}"#.to_owned(),

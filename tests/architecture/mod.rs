@@ -75,6 +75,7 @@ const RULES: &[(&str, Rule, Planted)] = &[
             ("src/engine/read.rs", "fn f() { let permit = Permit { interaction }; }"),
             ("src/engine/read.rs", "fn f() { Permit::decide(interaction, caller); }"),
             ("src/engine/read.rs", "fn f() { Principal::service(\"x\"); }"),
+            ("src/engine/search/mod.rs", "fn f() { draft.take_row(); }"),
             ("src/store/mod.rs", "fn f() { Principal::open(); }"),
             ("src/app/mod.rs", "fn f() { std::env::var(\"HOME\"); }"),
             ("src/store/write.rs", "fn f() { Uuid::now_v7(); }"),

@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("spec", &["error", "fhir", "fhirpath"]),
     ("validate", &["error", "fhir", "fhirpath", "spec"]),
     ("search", &["error", "fhir", "fhirpath", "spec", "ucum"]),
-    ("terminology", &["error", "fhir", "spec"]),
+    ("terminology", &["error", "fhir", "spec", "ucum"]),
     ("fulltext", &["error", "fhir", "search"]),
     ("access", &["clock", "error", "fhir", "spec"]),
     (
@@ -123,6 +123,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("Principal {", &["access::principal"]),
     ("Principal::open(", &["app", "http"]),
     ("Principal::service(", &["app"]),
+    ("take_row(", &["access::unaudited", "store::resource", "store::search"]),
     ("env::var(", &["config"]),
     ("env::var_os(", &["config"]),
     ("env::vars(", &["config"]),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,6 +17,9 @@ use super::json::at;
 
 /// No request of a test takes longer than this.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Asks to wait for words, and says whether all are found.
+const WORDS: &str = "kiln-fulltext";
 
 /// A client of one server; cheap to clone, connections are shared.
 #[derive(Clone)]
@@ -34,6 +37,7 @@ pub(crate) struct Answer {
 }
 
 /// One request in the making.
+#[derive(Clone)]
 pub(crate) struct Call<'a> {
     client: &'a Client,
     method: Method,
@@ -127,7 +131,22 @@ impl Call<'_> {
     }
 
     /// The same for servers that may die meanwhile.
+    ///
+    /// Who waits for words waits longer than a server does: the transactions of all tests, which have
+    /// one cluster, must have ended.
     pub(crate) async fn try_send(self) -> Result<Answer, String> {
+        let waits = self.headers.get(WORDS).is_some_and(|it| it == "wait");
+        let began = Instant::now();
+        loop {
+            let answer = self.clone().try_once().await;
+            let is_behind = |answer: &Answer| answer.header(WORDS).as_deref() == Some("behind");
+            if !waits || !answer.as_ref().is_ok_and(is_behind) || began.elapsed() > PATIENCE {
+                return answer;
+            }
+        }
+    }
+
+    async fn try_once(self) -> Result<Answer, String> {
         let uri: Uri = self.url.parse().map_err(|error| format!("{}: {error}", self.url))?;
         let mut request = Request::new(Full::new(self.body));
         *request.method_mut() = self.method;

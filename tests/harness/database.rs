@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use kiln::app::postgres::Private;
 use kiln::config::Config;
@@ -66,6 +67,17 @@ impl Database {
     pub(crate) async fn number(&self, query: &str) -> i64 {
         let client = connect(&self.superuser).await;
         client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
+    }
+
+    /// Waits until so many connections wait for locks: then what they do is under way.
+    pub(crate) async fn until_waiting(&self, count: i64) {
+        let sql = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let began = Instant::now();
+        while self.number(sql).await < count {
+            assert!(began.elapsed() < Duration::from_mins(1), "less than {count} wait");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Runs statements as the superuser.

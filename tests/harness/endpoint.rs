@@ -43,22 +43,32 @@ pub(crate) async fn endpoint_of(
     server: &TestServer,
     principal: Option<Principal>,
 ) -> (Client, watch::Sender<bool>) {
+    endpoint_by(server, Arc::new(Always(principal))).await
+}
+
+/// An endpoint for whom `authenticator` knows.
+pub(crate) async fn endpoint_by(
+    server: &TestServer,
+    authenticator: Arc<dyn Authenticator>,
+) -> (Client, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let settings = Settings {
         base_url: None,
         listener_base: format!("http://{address}/fhir"),
         cors_origins: vec!["https://app.example.org".to_owned()],
+        trusted_proxies: Vec::new(),
         max_body_bytes: 1_000_000,
         max_depth: 64,
         max_url_bytes: 8_000,
         timeout: Duration::from_secs(30),
         with_admin: true,
+        with_metrics: true,
     };
     let parts = Parts {
         engine: server.engine().clone(),
         settings,
-        authenticator: Arc::new(Always(principal)),
+        authenticator,
         ids: Arc::new(SystemIds::default()),
         probe: Arc::new(Fine),
     };

@@ -66,6 +66,17 @@ impl Process {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// How long processors have worked for the server so far: what else the machine does is not in
+    /// it.
+    pub(crate) fn worked(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name, which may have anything in it, come the third field and all others.
+        let (_, fields) = text.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|it| it.parse::<u64>().unwrap());
+        // Hundredths of a second, on every machine of Linux.
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
     /// Asks the server to end (SIGTERM); whether it ended well, and how long that took.
     pub(crate) fn terminate(&mut self) -> (bool, Duration) {
         let began = Instant::now();

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use kiln::store::maintenance::build_index;
 
@@ -126,6 +128,30 @@ async fn writes_leave_the_index_that_would_be_built_anew() {
     build_index(server.store(), true, |count| done = count).await.expect("builds");
     assert!(done >= 4, "{done} resources");
     assert_eq!(digest(&server).await, written);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_takes_no_more_at_once_than_memory_bears() {
+    let server = TestServer::start().await;
+    // What cannot be compressed: a generator of numbers is enough for that.
+    let mut state = 1_u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    for id in ["a", "b", "c"] {
+        let content: Vec<u8> = (0..3_000_000).map(|_| byte()).collect();
+        let data = STANDARD.encode(content);
+        let body = format!(
+            r#"{{"resourceType":"Binary","id":"{id}","contentType":"text/plain","data":"{data}"}}"#
+        );
+        server.client.put(&format!("/Binary/{id}"), body).await.expect(201);
+    }
+    let mut done = Vec::new();
+    build_index(server.store(), true, |count| done.push(count)).await.expect("builds");
+    assert!(done[0] < 3, "all at once: {done:?}");
+    assert_eq!(done.last(), Some(&3));
     server.stop().await;
 }
 

@@ -8,5 +8,6 @@ mod index;
 mod pages;
 mod parameter_races;
 mod parameters;
+mod recorded;
 mod reindex;
 mod us_core;

@@ -64,7 +64,7 @@ async fn a_write_under_way_while_a_parameter_comes_into_force_is_found_by_it() {
         let body = r#"{"resourceType":"Patient","id":"late","gender":"female"}"#;
         writer.put("/Patient/late", body).await
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.database.until_waiting(1).await;
     let sex = parameter("sex", "sex", "Patient.gender");
     client.put("/SearchParameter/sex", sex).await.expect(201);
     // Time enough to build it for what is there, were the write not waited for.
@@ -168,7 +168,7 @@ async fn an_update_that_waits_for_a_build_leaves_no_row_behind() {
     let writer = client.clone();
     let body_of_update = body("male");
     let update = tokio::spawn(async move { writer.put("/Patient/p", body_of_update).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.database.until_waiting(1).await;
     assert!(!update.is_finished(), "it was to wait");
     for sql in [
         "CREATE TEMP TABLE made ON COMMIT DROP AS SELECT * FROM tok WHERE rid = {}",
@@ -189,5 +189,28 @@ async fn an_update_that_waits_for_a_build_leaves_no_row_behind() {
     let left = "SELECT count(*) FROM tok t WHERE NOT EXISTS \
                 (SELECT FROM srow s WHERE s.rid = t.rid AND t.h = ANY(s.toks))";
     assert_eq!(server.database.number(left).await, 0, "rows that nothing knows");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_wait_for_newer_parameters_get_them_while_others_are_chosen() {
+    let server = TestServer::start_with(&[("database.write_connections", "2")]).await;
+    let (client, store) = (&server.client, server.store());
+    // Another node chooses, so that ours waits for it on one of its two connections.
+    let mut other = connect(&server.database.owner).await;
+    let choosing = other.transaction().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
+    choosing.execute(lock, &[]).await.unwrap();
+    let draft = parameter("sex", "sex", "Patient.gender").replace("active", "draft");
+    client.put("/SearchParameter/sex", draft).await.expect(201);
+    server.database.until_waiting(1).await;
+    // As if an epoch had come that this node does not know; the write keeps the other connection.
+    let known = store.parameters().unwrap();
+    store.use_extractor(known.extractor.clone(), known.epoch - 1);
+    let write = client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#);
+    let written = tokio::time::timeout(Duration::from_secs(20), write).await;
+    written.expect("it waits for who waits for it").expect(201);
+    assert_eq!(store.parameters().unwrap().epoch, known.epoch);
+    choosing.rollback().await.unwrap();
     server.stop().await;
 }

@@ -17,7 +17,10 @@ async fn when_completed(client: &Client, url: &str) -> Answer {
             return answer;
         }
         assert_eq!(answer.status, 202, "{answer:?}");
-        assert!(answer.header("x-progress").is_some_and(|it| it.contains(" of ")), "{answer:?}");
+        assert!(
+            answer.header("x-progress").is_some_and(|it| it.contains("resources")),
+            "{answer:?}"
+        );
         assert!(began.elapsed() < PATIENCE, "{answer:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

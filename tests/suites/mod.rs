@@ -8,5 +8,6 @@ mod patch;
 mod refused;
 mod snapshots;
 mod terminology;
+mod tx;
 mod ucum;
 mod validator;

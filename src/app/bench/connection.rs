@@ -5,11 +5,12 @@
 //! chunks, and takes the status, the Location and the body.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::target::Target;
 
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// A client's connection; made when the first request goes out.
 pub(super) struct Connection {
     target: Target,
+    /// The address of this machine that it comes from, where that is chosen.
+    source: Option<IpAddr>,
     stream: Option<TcpStream>,
     request: Vec<u8>,
     received: Vec<u8>,
@@ -60,11 +63,17 @@ impl Connection {
     pub(super) fn new(target: &Target) -> Self {
         Self {
             target: target.clone(),
+            source: None,
             stream: None,
             request: Vec::with_capacity(8 << 10),
             received: Vec::with_capacity(16 << 10),
             body: Vec::new(),
         }
+    }
+
+    /// Comes from this address from the next connection on.
+    pub(super) fn set_source(&mut self, source: Option<IpAddr>) {
+        self.source = source;
     }
 
     /// Sends a request to `path` below the base (`/Patient/1`, or empty) and waits for the answer.
@@ -107,7 +116,7 @@ impl Connection {
         let mut stream = if let Some(stream) = kept {
             stream
         } else {
-            let stream = TcpStream::connect(&self.target.address).await?;
+            let stream = connected(&self.target.address, self.source).await?;
             stream.set_nodelay(true)?;
             stream
         };
@@ -254,6 +263,16 @@ fn read_head(head: &[u8]) -> io::Result<Head> {
         at += end + 2;
     }
     Ok(found)
+}
+
+/// A connection to `address`, from `source` where that is chosen.
+async fn connected(address: &str, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let target = lookup_host(address).await?.find(|it| it.is_ipv4() == source.is_ipv4());
+    let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(target).await
 }
 
 #[cfg(test)]

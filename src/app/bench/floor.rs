@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -56,7 +57,11 @@ impl Floor {
     /// # Errors
     /// [`BenchError::Database`] when a program is missing or the database refuses.
     pub(super) async fn new(database: &str, bin: Option<&Path>) -> Result<Self, BenchError> {
-        let folder = std::env::temp_dir().join(format!("kiln-bench-{}", std::process::id()));
+        // Of its own: another one of this process takes its folder away when it is done.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kiln-bench-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).map_err(BenchError::io("the folder for scripts"))?;
         let mut floor = Self {
             database: database.to_owned(),
@@ -221,8 +226,8 @@ impl Floor {
         let _ = std::fs::remove_dir_all(&folder);
         times.sort_unstable();
         let middle = times.get(times.len().saturating_sub(1) / 2);
-        let p50_ms = middle.map_or(0.0, |micros| f64::from(*micros) / 1_000.0);
-        Ok(Timing { per_second, p50_ms })
+        let middle = middle.ok_or_else(|| failed("pgbench", b"it left no times"))?;
+        Ok(Timing { per_second, p50_ms: f64::from(*middle) / 1_000.0 })
     }
 
     async fn rate(&self, mut command: Command) -> Result<f64, BenchError> {

@@ -18,11 +18,19 @@ pub(super) enum Interaction {
     Delete,
     Transaction,
     Search,
+    Operation,
 }
 
 impl Interaction {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Create, Self::Read, Self::Update, Self::Delete, Self::Transaction, Self::Search];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Create,
+        Self::Read,
+        Self::Update,
+        Self::Delete,
+        Self::Transaction,
+        Self::Search,
+        Self::Operation,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -32,6 +40,7 @@ impl Interaction {
             Self::Delete => "delete",
             Self::Transaction => "transaction",
             Self::Search => "search",
+            Self::Operation => "operation",
         }
     }
 }
@@ -40,7 +49,7 @@ impl Interaction {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// Microseconds of each successful request, by interaction.
-    times: [Vec<u32>; 6],
+    times: [Vec<u32>; 7],
     pub(super) failures: u64,
     pub(super) first_failure: Option<String>,
     /// Resources stored by transactions.

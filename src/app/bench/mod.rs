@@ -19,6 +19,7 @@ mod read;
 mod report;
 mod search;
 mod target;
+mod terminology;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::release::generate::snomed;
 use floor::Floor;
 use process::Meter;
 use report::Report;
@@ -45,6 +47,8 @@ pub enum Work {
     Read,
     /// Ask every kind of search for what the base holds; loads data when it holds none.
     Search,
+    /// Ask about the codes of a generated SNOMED CT that is loaded.
+    Terminology,
     /// Judge resources by base definitions and profiles, without a server.
     Validate,
 }
@@ -58,7 +62,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
-    /// for search 1,8,30.
+    /// for search 1,8,30, for terminology 1,8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
@@ -79,6 +83,9 @@ pub struct BenchArgs {
     /// import: demo patients to load with each number of clients.
     #[arg(long, default_value_t = 100)]
     pub patients: u64,
+    /// terminology: how many concepts were generated; --seed says with which seed.
+    #[arg(long, default_value_t = snomed::CONCEPTS)]
+    pub concepts: u32,
     /// Seed of the demo data.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -92,7 +99,8 @@ pub struct BenchArgs {
     /// clients, a search demo data too until there are --resources.
     #[arg(long, value_name = "PATH")]
     pub data: Vec<PathBuf>,
-    /// search: the one search to measure, by its name in the results; several may be named.
+    /// search, terminology: the one kind to measure, by its name in the results; several may be
+    /// named.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// A header to send with each request ("Authorization: Bearer ..").
@@ -165,6 +173,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
     let clients = match (args.clients.as_slice(), args.work) {
         ([], Work::Import) => vec![4, 8],
         ([], Work::Search) => vec![1, 8, 30],
+        ([], Work::Terminology) => vec![1, 8],
         ([], _) => vec![1, 8, 30, 64],
         (given, _) if given.contains(&0) => {
             return Err(BenchError::Arguments("--clients: at least one client".to_owned()));
@@ -186,6 +195,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         Work::Import => transactions::run(&mut bench).await,
         Work::Read => read::run(&mut bench).await,
         Work::Search => search::run(&mut bench).await,
+        Work::Terminology => terminology::run(&mut bench).await,
         // It has no server, and ended above.
         Work::Validate => Ok(()),
     };

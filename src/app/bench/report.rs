@@ -21,7 +21,28 @@ pub(super) struct Report {
     server_pid: Option<u32>,
     postmaster_pid: Option<u32>,
     rows: Vec<Row>,
+    /// What one client's costly searches do to others.
+    beside: Option<Sharing>,
     notes: Vec<String>,
+}
+
+/// A mix of searches alone, and beside a client that asks for what is costly.
+#[derive(Debug, Serialize)]
+pub(super) struct Sharing {
+    /// Clients of the mix.
+    pub(super) clients: usize,
+    /// What the costly client asks for.
+    pub(super) costly: Vec<String>,
+    /// Whether the server can tell it from the others by its address.
+    pub(super) is_another_address: bool,
+    /// Milliseconds that 99 of a hundred searches of the mix took at most by itself.
+    pub(super) alone_p99_ms: f64,
+    /// The same beside the costly client.
+    pub(super) beside_p99_ms: f64,
+    /// That in units of the former.
+    pub(super) times: f64,
+    /// What `times` may be at most.
+    pub(super) goal: f64,
 }
 
 /// One measurement.
@@ -71,6 +92,7 @@ impl Report {
             Work::Import => "import",
             Work::Read => "read",
             Work::Search => "search",
+            Work::Terminology => "terminology",
             Work::Validate => "validate",
         };
         let mut notes = Vec::new();
@@ -91,6 +113,7 @@ impl Report {
             server_pid: meter.server,
             postmaster_pid: meter.postmaster,
             rows: Vec::new(),
+            beside: None,
             notes,
         }
     }
@@ -173,6 +196,11 @@ impl Report {
         });
     }
 
+    /// Tells what one client's costly searches do to others.
+    pub(super) fn set_beside(&mut self, beside: Sharing) {
+        self.beside = Some(beside);
+    }
+
     /// Adds a sentence below the table.
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
@@ -214,6 +242,23 @@ impl Report {
         text.push_str(&aligned(&lines, 1));
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");
+        }
+        if let Some(beside) = &self.beside {
+            let Sharing { clients, alone_p99_ms, beside_p99_ms, times, goal, .. } = beside;
+            let mark = if times > goal { " !" } else { "" };
+            let _ = writeln!(
+                text,
+                "\np99 of {clients} clients' mix: {alone_p99_ms:.2} ms alone, {beside_p99_ms:.2} ms \
+                 beside a client that asks for: {}\nthat is {times:.2} times as long, \
+                 and may be {goal:.0} times{mark}",
+                beside.costly.join("; ")
+            );
+            if !beside.is_another_address {
+                text.push_str(
+                    "it came from the same address as the others: the server's shares \
+                               of callers were not measured\n",
+                );
+            }
         }
         if self.rows.iter().any(|row| row.search.is_some()) {
             text.push_str("\np50 in units of the floor's, at each number of clients\n");
@@ -370,5 +415,29 @@ mod tests {
         assert_eq!(lines[0], ["what", "at", "most", "1", "8"]);
         assert_eq!(lines[1], ["token", "3", "1.00", "8.00", "!"]);
         assert_eq!(lines[2], ["chain", "10", "5.00", "40.00", "!"]);
+    }
+
+    #[test]
+    fn what_a_costly_client_does_to_others_is_told() {
+        let mut report =
+            Report::new(Work::Search, "http://x", None, &Meter { server: None, postmaster: None });
+        let beside = |times: f64, is_another_address| Sharing {
+            clients: 8,
+            costly: vec!["a".to_owned(), "b".to_owned()],
+            is_another_address,
+            alone_p99_ms: 10.0,
+            beside_p99_ms: 10.0 * times,
+            times,
+            goal: 2.0,
+        };
+        report.set_beside(beside(1.5, true));
+        let table = report.table();
+        assert!(table.contains("10.00 ms alone, 15.00 ms beside"), "{table}");
+        assert!(table.contains("asks for: a; b\nthat is 1.50 times"), "{table}");
+        assert!(table.contains("2 times\n") && !table.contains("same address"), "{table}");
+        assert!(serde_json::to_string(&report).unwrap().contains("\"beside_p99_ms\":15.0"));
+        report.set_beside(beside(2.5, false));
+        let table = report.table();
+        assert!(table.contains("2 times !\n") && table.contains("same address"), "{table}");
     }
 }

@@ -4,6 +4,7 @@
 //! search is asked once before anything is measured: a search that is refused or finds nothing is
 //! counted as failed and not measured, and the bodies found make up the floor.
 
+mod beside;
 mod data;
 mod floor;
 mod kinds;
@@ -41,9 +42,13 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     data::ensure(bench).await?;
     let known = Known::learn(bench).await?;
     let mut queries = mix::queries(&known);
+    let mix: Vec<&str> = queries.iter().map(|query| query.name).collect();
     queries.push(deep(bench).await?);
     queries.extend(kinds::queries(&known));
-    let queries = chosen(queries, &bench.args.only)?;
+    let (beside, only): (Vec<String>, Vec<String>) =
+        bench.args.only.clone().into_iter().partition(|name| name == beside::NAME);
+    // What is costly is found among all.
+    let queries = chosen(queries, if beside.is_empty() { &only } else { &[] })?;
     let mut connection = Connection::new(&bench.target);
     let (mut all, mut bodies) = (Vec::new(), BTreeMap::new());
     for query in queries {
@@ -53,6 +58,11 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
         }
         all.push(ask(&mut connection, query, &mut bodies).await);
     }
+    let is_measured = |asked: &&Asked| {
+        let is_named = only.iter().any(|name| asked.query.name == name);
+        bench.args.only.is_empty() || is_named
+    };
+    let measured: Vec<&Asked> = all.iter().filter(is_measured).collect();
     let counted = all.iter().map(|asked| match asked.least {
         Least::Count(number) => number,
         Least::Fetch { .. } => 0,
@@ -61,13 +71,17 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     let floor = bench.floor.take();
     let outcome = match &floor {
         Some(floor) => match Floors::new(floor, &bodies, counted).await {
-            Ok(floors) => measure_all(bench, &all, Some(floors)).await,
+            Ok(floors) => measure_all(bench, &measured, Some(floors)).await,
             Err(fault) => Err(fault),
         },
-        None => measure_all(bench, &all, None).await,
+        None => measure_all(bench, &measured, None).await,
     };
     bench.floor = floor;
-    outcome
+    outcome?;
+    if bench.args.only.is_empty() || !beside.is_empty() {
+        beside::run(bench, &all, &mix).await;
+    }
+    Ok(())
 }
 
 /// The queries of these names, or all.
@@ -164,7 +178,7 @@ fn keep(
 
 async fn measure_all(
     bench: &mut Bench,
-    all: &[Asked],
+    all: &[&Asked],
     mut floors: Option<Floors<'_>>,
 ) -> Result<(), BenchError> {
     for count in bench.clients.clone() {
@@ -197,26 +211,39 @@ async fn load(bench: &Bench, query: &Query, count: usize) -> Measured {
     let clients: Vec<(usize, Connection)> =
         (0..count).map(|at| (at, Connection::new(&bench.target))).collect();
     let (measured, _) = measure(&bench.meter, clients, async |(at, mut connection)| {
-        let mut notes = Notes::default();
-        let mut place = at;
-        while Instant::now() < end {
-            let path = &query.paths[place % query.paths.len()];
-            place += 1;
-            let started = Instant::now();
-            let answer = connection.send("GET", path, None).await;
-            let fault = match &answer {
-                Ok(answer) if answer.is_success() => query.expects.fault(answer.body),
-                _ => None,
-            };
-            match fault {
-                Some(fault) => notes.failure(format!("GET {path}: {fault}")),
-                None => _ = notes.note(Interaction::Search, started, &answer),
-            }
-        }
+        let notes = ask_until(end, &mut connection, at, &[query]).await;
         ((at, connection), notes)
     })
     .await;
     measured
+}
+
+/// Asks the queries in turn, and the forms of each, from a place on, until the time is over.
+async fn ask_until(
+    end: Instant,
+    connection: &mut Connection,
+    from: usize,
+    queries: &[&Query],
+) -> Notes {
+    let mut notes = Notes::default();
+    for place in from.. {
+        if Instant::now() >= end {
+            break;
+        }
+        let query = queries[place % queries.len()];
+        let path = &query.paths[place / queries.len() % query.paths.len()];
+        let started = Instant::now();
+        let answer = connection.send("GET", path, None).await;
+        let fault = match &answer {
+            Ok(answer) if answer.is_success() => query.expects.fault(answer.body),
+            _ => None,
+        };
+        match fault {
+            Some(fault) => notes.failure(format!("GET {path}: {fault}")),
+            None => _ = notes.note(Interaction::Search, started, &answer),
+        }
+    }
+    notes
 }
 
 #[cfg(test)]

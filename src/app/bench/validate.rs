@@ -239,6 +239,7 @@ mod tests {
             work: super::super::Work::Validate,
             base: String::new(),
             clients: Vec::new(),
+            concepts: 0,
             seconds: 1,
             database: None,
             postgres_bin: None,

@@ -24,7 +24,7 @@ mod panels;
 mod patient;
 #[cfg(test)]
 mod plausible;
-mod random;
+pub(super) mod random;
 mod tables;
 mod world;
 

@@ -4,11 +4,11 @@
 
 /// SplitMix64 (Steele, Lea and Flood 2014): 64 bits of state, good enough to look like life.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(in crate::app) struct Random(u64);
 
 impl Random {
     /// The stream `stream` of `seed`; streams do not depend on one another.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    pub(in crate::app) fn new(seed: u64, stream: u64) -> Self {
         let mut start = Self(seed ^ 0x6b69_6c6e_2e64_656d);
         let salt = start.next();
         let mut mixed = Self(salt ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
@@ -17,7 +17,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::app) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,29 +26,29 @@ impl Random {
     }
 
     /// A number of `low..=high`, each equally likely.
-    pub(super) fn between(&mut self, low: i64, high: i64) -> i64 {
+    pub(in crate::app) fn between(&mut self, low: i64, high: i64) -> i64 {
         let span = high.abs_diff(low).saturating_add(1);
         let picked = (u128::from(self.next()) * u128::from(span)) >> 64;
         low.saturating_add(picked as i64)
     }
 
     /// A number of `low..=high`, the middle likelier than the ends.
-    pub(super) fn around(&mut self, low: i64, high: i64) -> i64 {
+    pub(in crate::app) fn around(&mut self, low: i64, high: i64) -> i64 {
         (self.between(low, high) + self.between(low, high) + self.between(low, high)) / 3
     }
 
     /// True in `percent` of a hundred cases.
-    pub(super) fn chance(&mut self, percent: i64) -> bool {
+    pub(in crate::app) fn chance(&mut self, percent: i64) -> bool {
         self.between(1, 100) <= percent
     }
 
     /// One of `items`, which is never empty here: the lists are constants of this module's tables.
-    pub(super) fn pick<'t, T>(&mut self, items: &'t [T]) -> &'t T {
+    pub(in crate::app) fn pick<'t, T>(&mut self, items: &'t [T]) -> &'t T {
         &items[self.between(0, items.len() as i64 - 1) as usize]
     }
 
     /// An id in the shape of a version 4 UUID.
-    pub(super) fn uuid(&mut self) -> String {
+    pub(in crate::app) fn uuid(&mut self) -> String {
         let (high, low) = (self.next(), self.next());
         format!(
             "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::hash::Hash;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -50,15 +50,18 @@ impl Journal {
         let options = &mut OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
         let mut known = HashMap::new();
-        let mut is_torn = false;
         for line in BufReader::new(&file).split(b'\n') {
             let line = line?;
             if let Some((key, state)) = read_line(&line) {
                 known.insert(key, state);
             }
-            is_torn = !line.is_empty() && !line.ends_with(b"}");
         }
-        if is_torn {
+        // A run that was killed may have left a line without its end, be it torn or whole.
+        let mut end = [b'\n'];
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            file.read_exact(&mut end)?;
+        }
+        if end != *b"\n" {
             file.write_all(b"\n")?;
         }
         Ok(Self { known, file: Some(file) })
@@ -161,6 +164,18 @@ mod tests {
 
         let journal = Journal::open(&path).unwrap();
         assert_eq!(journal.state(&file(1), "z"), Some(&Known::Done), "written behind a torn line");
+        drop(journal);
+
+        // Whole, but for the end of the line.
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, text.trim_ascii_end()).unwrap();
+        let mut journal = Journal::open(&path).unwrap();
+        journal.record(&file(1), "w", &[]).unwrap();
+        drop(journal);
+        let journal = Journal::open(&path).unwrap();
+        for entry in ["z", "w"] {
+            assert_eq!(journal.state(&file(1), entry), Some(&Known::Done), "{entry}");
+        }
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Unaudited};
 use crate::engine::patch::Patch;
 use crate::engine::search::OF_FORM;
-use crate::engine::{Engine, MetaChange, Written};
+use crate::engine::{Deletion, Engine, MetaChange, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, IssueCode, ResourceType, VersionId};
@@ -136,7 +136,7 @@ impl Engine {
             }
             Action::Delete(identity) => {
                 let deleted = self.delete(&identity, &condition, caller).await?;
-                Ok(EntryResult::Deleted(deleted.version))
+                Ok(EntryResult::Deleted(Deletion::One(identity, deleted.version)))
             }
             Action::Meta(identity, version, value, change) => {
                 let meta = self.batch_meta(&identity, version, &value, change, caller).await?;
@@ -180,8 +180,8 @@ impl Engine {
             }
             Action::DeleteBy(of, criteria) => {
                 let criteria = criteria.without(&OF_FORM);
-                self.delete_by(of, &criteria, &condition, caller).await?;
-                return Ok(EntryResult::Deleted(None));
+                let deleted = self.delete_by(of, &criteria, &condition, caller).await?;
+                return Ok(EntryResult::Deleted(Deletion::Matches(deleted)));
             }
             _ => return Err(Error::internal("an entry without criteria ran as one with them")),
         };

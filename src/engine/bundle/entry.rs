@@ -4,7 +4,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed, Interaction, Permit};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::patch::Patch;
-use crate::engine::{Engine, HistoryScope, MetaChange, MetaOf, WriteOutcome, Written};
+use crate::engine::{Deletion, Engine, HistoryScope, MetaChange, MetaOf, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
@@ -110,7 +110,7 @@ impl Engine {
                 let (deleted, disclosed) =
                     self.stage_delete(identity, &work.condition, &permit, tx).await?;
                 tx.entry(permit.interaction(), disclosed);
-                Ok(EntryResult::Deleted(deleted.version))
+                Ok(EntryResult::Deleted(Deletion::One(identity.clone(), deleted.version)))
             }
             Task::DeleteAll(of, identities) => {
                 let permit = derive(Kind::Delete, *of)?;
@@ -145,11 +145,13 @@ impl Engine {
             crate::engine::write::check_condition(condition, None)?;
             tx.entry(permit.interaction(), Disclosed::default());
         }
+        let mut gone = Vec::new();
         for identity in identities {
-            let (_, disclosed) = self.stage_delete(identity, condition, permit, tx).await?;
+            let (deleted, disclosed) = self.stage_delete(identity, condition, permit, tx).await?;
             tx.entry(permit.interaction(), disclosed);
+            gone.extend(deleted.version.map(|_| identity.clone()));
         }
-        Ok(EntryResult::Deleted(None))
+        Ok(EntryResult::Deleted(Deletion::Matches(gone)))
     }
 
     async fn get_entry(

@@ -27,7 +27,7 @@ use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
 
-use super::{Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
+use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
 
 /// The id of what an entry creates, by its place in the Bundle.
 pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
@@ -72,8 +72,8 @@ impl BundleOptions {
 pub enum EntryResult {
     /// `GET metadata`
     CapabilityStatement(Bytes),
-    /// A delete, with the version that is the deletion, if there was something to delete.
-    Deleted(Option<VersionId>),
+    /// A delete, with or without criteria.
+    Deleted(Deletion),
     /// It failed: only in a batch, where the others go on.
     Failed(Error),
     /// A page of history, whose it is, and the query it was asked by.

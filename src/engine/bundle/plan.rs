@@ -244,7 +244,15 @@ fn entry<'a>(
             })
         })
     };
-    let condition = Condition { if_match: tags("ifMatch")?, if_none_match: tags("ifNoneMatch")? };
+    let condition = Condition {
+        if_match: tags("ifMatch")?,
+        if_none_match: tags("ifNoneMatch")?,
+        unmodified_since: None,
+    };
+    if matches!(action, Action::Create(..) | Action::CreateUnless(..)) {
+        // What is new has no version that could match.
+        condition.check(None)?;
+    }
     let modified_since = request.str_at("ifModifiedSince").and_then(Instant::parse);
     Ok(Entry { index, full_url, action, condition, modified_since })
 }

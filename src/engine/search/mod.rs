@@ -69,13 +69,13 @@ impl Engine {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
-        let run = async |permit: &Permit<'_>| {
+        let run = async |permit: &Permit<'_>, draft| {
             self.look_up(&mut asked, permit)?;
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
-            self.store.search(request, paging, &self.definitions, permit).await
+            self.store.search(request, paging, &self.definitions, permit, draft).await
         };
-        let page = self.gate.run(interaction, caller, run).await?;
+        let page = self.gate.show(interaction, caller, run).await?;
         Ok(asked.answer(page))
     }
 

@@ -175,12 +175,14 @@ fn fault(fault: &TerminologyFault) -> Error {
         TerminologyFault::Laborious(_) | TerminologyFault::TooCostly { .. } => {
             Error::TooCostly(text)
         }
-        TerminologyFault::UnknownSystem(_) | TerminologyFault::UnknownValueSet(_) => {
-            Error::invalid(IssueCode::NotFound, text)
-        }
-        TerminologyFault::Circular(_) | TerminologyFault::Unsupported { .. } => {
-            Error::NotSupported(text)
-        }
+        TerminologyFault::OtherVersion { .. }
+        | TerminologyFault::UnknownSupplement(_)
+        | TerminologyFault::UnknownSystem(_)
+        | TerminologyFault::UnknownValueSet(_)
+        | TerminologyFault::UnknownVersion { .. } => Error::invalid(IssueCode::NotFound, text),
+        TerminologyFault::Circular(_)
+        | TerminologyFault::FilterLacksValue { .. }
+        | TerminologyFault::Unsupported { .. } => Error::NotSupported(text),
     }
 }
 

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use axum::http::{Response, StatusCode};
 
-use crate::engine::{WriteOutcome, Written};
+use crate::engine::{Deletion, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json;
 use crate::fhir::json::Value;
@@ -67,7 +67,8 @@ pub(in crate::http) fn written(
         Return::Minimal => Response::new(Body::empty()),
         Return::OperationOutcome => outcome(status, &done(written), form, schema),
         Return::Representation => {
-            let body = text(version, form, &Shape::Whole, schema)?;
+            // It is stored: what fails now is on record as done.
+            let body = text(version, form, &Shape::Whole, schema).map_err(Failure::Interaction)?;
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(CONTENT_TYPE, form.media_type.content_type());
             response
@@ -97,6 +98,24 @@ pub(in crate::http) fn done(written: &Written) -> Vec<Issue> {
     let path = written.version.versioned_path();
     let done = information(format!("{path}: {what}"));
     std::iter::once(done).chain(written.notices.iter().cloned()).collect()
+}
+
+/// The findings of an OperationOutcome that reports what was deleted.
+pub(in crate::http) fn deleted(deletion: &Deletion) -> Vec<Issue> {
+    match deletion {
+        Deletion::One(identity, Some(version)) => {
+            vec![information(format!("{identity}/_history/{version}: deleted"))]
+        }
+        Deletion::One(identity, None) => {
+            vec![information(format!("{identity}: there was nothing to delete"))]
+        }
+        Deletion::Matches(found) if found.is_empty() => {
+            vec![information("nothing matched: there was nothing to delete".to_owned())]
+        }
+        Deletion::Matches(found) => {
+            found.iter().map(|it| information(format!("{it}: deleted"))).collect()
+        }
+    }
 }
 
 /// An issue that tells of no fault.

@@ -23,6 +23,8 @@ pub(in crate::http) async fn create(mut exchange: Exchange) -> Result<Response<B
     let form = exchange.form()?;
     exchange.check_known(&[])?;
     let resource_type = exchange.resource_type()?;
+    // What is new has no version that could match.
+    condition::of_write(&exchange.parts.headers)?.check(None)?;
     let criteria = condition::if_none_exist(&exchange.parts.headers, resource_type)?;
     let sent = Sent::read(&mut exchange, resource_type).await?;
     let value = sent.parse(&exchange)?;

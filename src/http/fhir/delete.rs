@@ -6,16 +6,14 @@ use axum::body::Body;
 use axum::http::header::ETAG;
 use axum::http::{Response, StatusCode};
 
-use crate::engine::OF_FORM;
-use crate::fhir::Issue;
+use crate::engine::{Deletion, OF_FORM};
 use crate::http::exchange::Exchange;
 use crate::http::form::Form;
 use crate::http::outcome::{Failure, outcome};
 use crate::http::prefer::{PREFERENCE_APPLIED, Return};
 use crate::http::{condition, headers};
 
-use super::answer::information;
-use super::provenance;
+use super::{answer, provenance};
 
 /// `DELETE [type]/[id]`: 204, or 200 with an OperationOutcome for who prefers one.
 pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -26,12 +24,9 @@ pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>
     let condition = condition::of_write(&exchange.parts.headers)?;
     let deleted = exchange.server.engine.delete(&identity, &condition, &exchange.caller).await;
     let deleted = deleted.map_err(Failure::Interaction)?;
-    let text = match deleted.version {
-        Some(version) => format!("{identity}/_history/{version}: deleted"),
-        None => format!("{identity}: there was nothing to delete"),
-    };
-    let mut response = answer(&exchange, &[information(text)], form);
-    if let Some(version) = deleted.version {
+    let version = deleted.version;
+    let mut response = answered(&exchange, &Deletion::One(identity, version), form);
+    if let Some(version) = version {
         response.headers_mut().insert(ETAG, headers::etag(version));
     }
     Ok(response)
@@ -47,18 +42,13 @@ pub(in crate::http) async fn conditional(exchange: Exchange) -> Result<Response<
     let (engine, caller) = (&exchange.server.engine, &exchange.caller);
     let deleted = engine.delete_by(resource_type, &criteria, &condition, caller).await;
     let deleted = deleted.map_err(Failure::Interaction)?;
-    let mut issues: Vec<Issue> =
-        deleted.iter().map(|identity| information(format!("{identity}: deleted"))).collect();
-    if issues.is_empty() {
-        issues.push(information("nothing matched: there was nothing to delete".to_owned()));
-    }
-    Ok(answer(&exchange, &issues, form))
+    Ok(answered(&exchange, &Deletion::Matches(deleted), form))
 }
 
-fn answer(exchange: &Exchange, issues: &[Issue], form: Form) -> Response<Body> {
+fn answered(exchange: &Exchange, deletion: &Deletion, form: Form) -> Response<Body> {
     let with_outcome = exchange.preferences.returned == Some(Return::OperationOutcome);
     let mut response = if with_outcome {
-        outcome(StatusCode::OK, issues, form, exchange.schema())
+        outcome(StatusCode::OK, &answer::deleted(deletion), form, exchange.schema())
     } else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
-use crate::engine::{EntryResult, HistoryPage, HistoryScope, Searched, WriteOutcome, Written};
+use crate::engine::{
+    Deletion, EntryResult, HistoryPage, HistoryScope, Searched, WriteOutcome, Written,
+};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::query::Query;
@@ -139,13 +141,7 @@ impl ResultEntries {
                 out.extend_from_slice(&text);
                 push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
             }
-            EntryResult::Deleted(version) => {
-                push(out, &["{\"response\":{\"status\":\"204 No Content\""]);
-                if let Some(version) = version {
-                    response_end(version, None, out);
-                }
-                push(out, &["}}"]);
-            }
+            EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
             EntryResult::Failed(error) => self.failed(error, out),
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;
@@ -206,6 +202,21 @@ impl ResultEntries {
         if self.returned == Some(Return::OperationOutcome) {
             push(out, &[",\"outcome\":"]);
             operation_outcome(&answer::done(written)).write(out);
+        }
+        push(out, &["}}"]);
+    }
+
+    /// As the answer to a delete alone: 204, or 200 with what was preferred.
+    fn deleted(&self, deletion: &Deletion, out: &mut Vec<u8>) {
+        let with_outcome = self.returned == Some(Return::OperationOutcome);
+        let status = if with_outcome { "200 OK" } else { "204 No Content" };
+        push(out, &["{\"response\":{\"status\":\"", status, "\""]);
+        if let Deletion::One(_, Some(version)) = deletion {
+            response_end(*version, None, out);
+        }
+        if with_outcome {
+            push(out, &[",\"outcome\":"]);
+            operation_outcome(&answer::deleted(deletion)).write(out);
         }
         push(out, &["}}"]);
     }
@@ -299,11 +310,14 @@ mod tests {
 
     use super::*;
 
+    fn identity() -> Identity {
+        Identity { resource_type: ResourceType::PATIENT, id: "p1".parse().expect("id") }
+    }
+
     fn version(operation: Operation) -> Version {
-        let id = "p1".parse().expect("id");
         let body = (operation != Operation::Deleted).then(|| Bytes::from("{\"active\":true}"));
         Version {
-            identity: Identity { resource_type: ResourceType::PATIENT, id },
+            identity: identity(),
             version: VersionId(2),
             last_updated: Instant::from_micros(0),
             operation,
@@ -390,13 +404,23 @@ mod tests {
             ),
             (
                 None,
-                EntryResult::Deleted(Some(VersionId(3))),
+                EntryResult::Deleted(Deletion::One(identity(), Some(VersionId(3)))),
                 r#"{"response":{"status":"204 No Content","etag":"W/\"3\""}}"#.to_owned(),
             ),
             (
                 None,
-                EntryResult::Deleted(None),
+                EntryResult::Deleted(Deletion::One(identity(), None)),
                 r#"{"response":{"status":"204 No Content"}}"#.to_owned(),
+            ),
+            (
+                Some(Return::OperationOutcome),
+                EntryResult::Deleted(Deletion::One(identity(), Some(VersionId(3)))),
+                concat!(
+                    r#"{"response":{"status":"200 OK","etag":"W/\"3\"","outcome":{"resourceType":"#,
+                    r#""OperationOutcome","issue":[{"severity":"information","#,
+                    r#""code":"informational","diagnostics":"Patient/p1/_history/3: deleted"}]}}}"#
+                )
+                .to_owned(),
             ),
             (
                 None,

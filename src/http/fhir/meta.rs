@@ -45,6 +45,7 @@ pub(in crate::http) async fn delete(exchange: Exchange) -> Result<Response<Body>
 
 async fn change(mut exchange: Exchange, change: MetaChange) -> Result<Response<Body>, Failure> {
     let form = exchange.form()?;
+    exchange.check_known(&[])?;
     provenance::refuse(&exchange)?;
     let identity = exchange.identity()?;
     let version = exchange.target.version.as_ref().map(|_| exchange.version()).transpose()?;

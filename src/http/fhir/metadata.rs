@@ -12,7 +12,7 @@ use crate::engine::{METADATA_PARAMETERS, ReadStatement};
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::query::Query;
-use crate::http::capability::Mode;
+use crate::http::capability::{Mode, Statement};
 use crate::http::exchange::Exchange;
 use crate::http::form::Form;
 use crate::http::headers::VARY_ON;
@@ -33,13 +33,12 @@ pub(in crate::http) async fn metadata(
     if is_strict {
         asked.check_known(&METADATA_PARAMETERS).map_err(Error::from)?;
     }
-    let mode = mode(asked.once("mode").map_err(Error::from)?)?;
+    let what = what(asked.once("mode").map_err(Error::from)?)?;
     let shape = query::shape_of_one(&asked)?;
-    let settings = &server.settings;
-    let (headers, uri) = (&parts.headers, &parts.uri);
-    let base = base::public(settings.base_url.as_deref(), headers, uri, &settings.listener_base);
+    let base = base::of(&server.settings, &parts);
+    let headers = &parts.headers;
     server.engine.ready().await?;
-    let statement = server.capability.statement(&base, mode, &server.engine.in_force());
+    let statement = statement(&server, &base, what);
     let mut response = if condition::names_tag(headers, &statement.etag) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -69,8 +68,8 @@ pub(in crate::http) async fn metadata(
 pub(super) fn of_entries(exchange: &Exchange) -> Arc<ReadStatement> {
     let (server, base) = (exchange.server.clone(), exchange.base());
     Arc::new(move |asked| {
-        let (shape, mode) = (query::shape_of_one(asked)?, mode(asked.once("mode")?)?);
-        let statement = server.capability.statement(&base, mode, &server.engine.in_force());
+        let (shape, what) = (query::shape_of_one(asked)?, what(asked.once("mode")?)?);
+        let statement = statement(&server, &base, what);
         if shape.is_whole() {
             return Ok(statement.json.clone());
         }
@@ -80,14 +79,29 @@ pub(super) fn of_entries(exchange: &Exchange) -> Arc<ReadStatement> {
     })
 }
 
-fn mode(text: Option<&str>) -> Result<Mode, Error> {
-    match text {
-        None | Some("full") => Ok(Mode::Full),
-        Some("normative") => Ok(Mode::Normative),
-        Some("terminology") => {
-            let text = "mode=terminology is not offered: this server has no terminology service";
-            Err(Error::NotSupported(text.to_owned()))
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum What {
+    /// What there is for codes.
+    Codes,
+    /// What the server does.
+    Interactions(Mode),
+}
+
+fn statement(server: &Server, base: &str, what: What) -> Statement {
+    match what {
+        What::Codes => Statement::of_codes(base, &server.engine.published_systems()),
+        What::Interactions(mode) => {
+            server.capability.statement(base, mode, &server.engine.in_force())
         }
+    }
+}
+
+fn what(mode: Option<&str>) -> Result<What, Error> {
+    match mode {
+        None | Some("full") => Ok(What::Interactions(Mode::Full)),
+        Some("normative") => Ok(What::Interactions(Mode::Normative)),
+        Some("terminology") => Ok(What::Codes),
         Some(other) => {
             let text = format!("mode is full, normative or terminology, not {other:?}");
             Err(Error::invalid(IssueCode::Invalid, text))

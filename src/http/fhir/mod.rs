@@ -19,5 +19,6 @@ pub(super) mod read;
 pub(super) mod reindex;
 pub(super) mod search;
 pub(super) mod system;
+pub(super) mod terminology;
 pub(super) mod update;
 pub(super) mod validate;

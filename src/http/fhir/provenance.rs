@@ -4,7 +4,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/provenance.html#header>, rest 1.38
 
-use axum::http::header::HeaderName;
+use axum::http::header::{HeaderName, HeaderValue};
 
 use crate::engine::Provenance;
 use crate::error::Error;
@@ -42,6 +42,13 @@ pub(super) fn refuse(exchange: &Exchange) -> Result<(), Error> {
         return Err(Error::NotSupported(text.to_owned()));
     }
     Ok(())
+}
+
+/// What to say where the header is passed over (rest 3.58).
+pub(super) fn not_read(exchange: &Exchange) -> Option<HeaderValue> {
+    let is_sent = exchange.parts.headers.contains_key(X_PROVENANCE);
+    let text = "199 kiln \"X-Provenance is not read with a Bundle: no Provenance was stored\"";
+    is_sent.then(|| HeaderValue::from_static(text))
 }
 
 /// The error with the header's name, so that nobody looks for it in the body.

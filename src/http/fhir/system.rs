@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::Response;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, WARNING};
 
 use crate::engine::BundleOptions;
 use crate::error::Error;
@@ -22,7 +22,7 @@ use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
-use super::metadata;
+use super::{metadata, provenance};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -65,6 +65,9 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     headers.insert(CONTENT_TYPE, form.media_type.content_type());
     if let Some(applied) = exchange.preferences.applied(true) {
         headers.insert(PREFERENCE_APPLIED, applied);
+    }
+    if let Some(warning) = provenance::not_read(&exchange) {
+        headers.append(WARNING, warning);
     }
     Ok(response)
 }

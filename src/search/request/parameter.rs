@@ -115,8 +115,12 @@ impl<'e> Parameter<'e> {
 }
 
 fn being_built(of: ResourceType, code: &str, progress: &Progress) -> String {
-    let (done, total) = progress.get();
-    format!("{of}.{code} is being built: {done} of {total} resources are done")
+    match progress.get() {
+        (_, 0) => format!("{of}.{code} is being built: its resources are not counted yet"),
+        (done, total) => {
+            format!("{of}.{code} is being built: {done} of {total} resources are done")
+        }
+    }
 }
 
 fn unknown(types: &[ResourceType], code: &str) -> String {

@@ -24,7 +24,7 @@ const MAX_ARCHIVE_BYTES: u64 = 1 << 30;
 /// # Errors
 /// What the archive reader says, what leads out of the archive or unpacks to too much, or what `visit`
 /// says.
-pub(super) fn each_file<E: From<io::Error>>(
+pub fn each_file<E: From<io::Error>>(
     tgz: &[u8],
     mut visit: impl FnMut(&str, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -26,6 +26,7 @@ mod pack;
 mod shape;
 mod structure;
 
+pub use archive::each_file;
 pub use build::{PackageError, build};
 pub use pack::{Content, Dependency, Pack, PackError, Records, Section};
 pub(super) use structure::reduced as reduced_structure;

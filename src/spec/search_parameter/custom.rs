@@ -45,7 +45,7 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// How many resources are done, of how many.
+    /// How many resources are done, of how many; of 0 while they are not counted.
     pub fn get(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }

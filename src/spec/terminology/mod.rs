@@ -94,9 +94,31 @@ pub enum TerminologyFault {
     /// The value set imports itself, directly or through others.
     #[error("value set {0} imports itself")]
     Circular(String),
+    /// A filter of a value set has no value.
+    #[error("the filter {property} {op} over {system} has no value")]
+    FilterLacksValue {
+        /// The code system.
+        system: String,
+        /// What is filtered.
+        property: String,
+        /// How.
+        op: String,
+        /// Where it stands, as a FHIRPath expression.
+        place: String,
+    },
     /// The value set imports or filters more than anybody waits for.
     #[error("value set {0} takes too much work to expand")]
     Laborious(String),
+    /// The version of a code system is not the one that the caller takes.
+    #[error("code system {system} is of version {version:?} here, not {expected:?}")]
+    OtherVersion {
+        /// The code system.
+        system: String,
+        /// The version that would be used.
+        version: String,
+        /// The version that was asked for.
+        expected: String,
+    },
     /// The answer would be larger than was asked for.
     #[error("{what} has more than {limit} codes")]
     TooCostly {
@@ -108,9 +130,22 @@ pub enum TerminologyFault {
     /// Nothing is known of the code system.
     #[error("code system {0} is not known")]
     UnknownSystem(String),
+    /// A supplement that the value set or the caller needs is not known.
+    #[error("the supplement {0} is not known")]
+    UnknownSupplement(String),
     /// Nothing is known of the value set.
     #[error("value set {0} is not known")]
     UnknownValueSet(String),
+    /// The code system is known, the version is not.
+    #[error("version {version:?} of the code system {system} is not known (known: {})", known.join(", "))]
+    UnknownVersion {
+        /// The code system.
+        system: String,
+        /// The version that was named.
+        version: String,
+        /// Those that are known, the newest first.
+        known: Vec<String>,
+    },
     /// The definition of the value set says something that is not understood.
     #[error("value set {value_set} cannot be expanded: {reason}")]
     Unsupported {

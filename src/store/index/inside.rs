@@ -17,9 +17,23 @@ use crate::fhir::ResourceType;
 
 use super::IndexRows;
 
-/// Bits of a key that hold the place: as many as a body of 32 MiB could have contained resources.
-const BITS: u32 = 21;
-const PLACES: i64 = 1 << BITS;
+/// As many places as a body of 32 MiB could have contained resources, as SQL.
+macro_rules! places {
+    () => {
+        "2097152"
+    };
+}
+
+const PLACES: i64 = number(places!());
+
+const fn number(text: &str) -> i64 {
+    let (digits, mut number, mut at) = (text.as_bytes(), 0, 0);
+    while at < digits.len() {
+        number = number * 10 + (digits[at] - b'0') as i64;
+        at += 1;
+    }
+    number
+}
 
 /// The rows of a contained resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,14 +76,26 @@ macro_rules! is_contained_in {
             $key,
             " BETWEEN -",
             $container,
-            " * 2097152 - 2097151 AND -",
+            " * ",
+            $crate::store::index::inside::places!(),
+            " - ",
+            $crate::store::index::inside::places!(),
+            " + 1 AND -",
             $container,
-            " * 2097152"
+            " * ",
+            $crate::store::index::inside::places!()
         )
     };
 }
 
-pub(in crate::store) use is_contained_in;
+/// SQL: the container of the contained resource of a key, as part of a static text.
+macro_rules! container_of {
+    ($key:literal) => {
+        concat!("-", $key, " / ", $crate::store::index::inside::places!())
+    };
+}
+
+pub(in crate::store) use {container_of, is_contained_in, places};
 
 /// SQL: the container of the contained resource whose key is `key`.
 pub(in crate::store) fn container(key: &str) -> String {

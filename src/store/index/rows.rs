@@ -187,7 +187,10 @@ impl Maker<'_> {
                 let range = NumberRange { low: Some(*latitude), high: Some(*longitude) };
                 self.number(self.hasher.position(parameter), 0, range);
             }
-            IndexValue::Quantity(quantity) => self.quantity(parameter, 0, quantity),
+            IndexValue::Quantity(quantity) => {
+                // No composite's first part needs `y` here: the unit's own system has it.
+                self.quantity(parameter, self.hasher.system(quantity.system), quantity);
+            }
             // For `:text`, which the full text index answers.
             IndexValue::Text(_) => {}
             IndexValue::Date(_)

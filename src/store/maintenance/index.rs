@@ -9,7 +9,6 @@
 //! that was killed goes on where its last transaction ended.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::access::CommitError;
 use crate::error::Error;
@@ -22,8 +21,18 @@ use super::super::rows::JsonText;
 use super::super::{BUCKET, Store, TENANT, failure, write};
 use super::sweep::sweep;
 
-/// Resources in one transaction.
+/// Resources in one transaction at most.
 const BATCH: i64 = 500;
+
+/// What is stored of them at most, in bytes; one that is larger comes alone. Compressed, so some times
+/// more in memory.
+const BATCH_BYTES: i64 = 8 << 20;
+
+/// The key of the last resource of the next window: after `$1`, at most `$3` resources and `$4` bytes.
+const WINDOW: &str = "SELECT max(rid) FROM (SELECT rid, row_number() OVER w AS place, sum(size) OVER w AS bytes \
+     FROM (SELECT rid, coalesce(pg_column_size(body), 0)::bigint AS size FROM res \
+     WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) r WINDOW w AS (ORDER BY rid)) v \
+     WHERE place = 1 OR bytes <= $4::bigint";
 
 /// Starts a build unless the index is of this fingerprint; with `$2` in any case.
 const BEGIN: &str = "INSERT INTO index_build (fingerprint) VALUES ($1) \
@@ -37,14 +46,13 @@ pub(super) const POSITION: &str =
 const MOVE: &str = "UPDATE index_build SET after_rid = $1, done = done + $2, is_finished = $3";
 
 const NEXT: &str = "SELECT rid, rt, id, pats, meta, body FROM res \
-     WHERE rid > $1 AND tid = $2 AND op <> 'D' ORDER BY rid LIMIT $3 FOR NO KEY UPDATE";
+     WHERE rid > $1 AND rid <= $3 AND tid = $2 AND op <> 'D' ORDER BY rid FOR NO KEY UPDATE";
 
 /// A live resource by its name.
 pub(super) const ONE: &str = "SELECT r.rid, r.rt, r.id, r.pats, r.meta, r.body FROM ident i \
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D' FOR NO KEY UPDATE OF r";
 
-/// Tells writers who read the rows before; they are locked.
 const TOUCH: &str = "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1) AND dk = $2";
 
 /// The keys of what resources contain.
@@ -67,7 +75,8 @@ const CLEAR: &str = "WITH old AS (SELECT rid, s, toks FROM srow WHERE rid = ANY(
      DELETE FROM srow WHERE rid = ANY($1) AND dk = $2";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, POSITION, MOVE, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
+pub(super) const STATEMENTS: &[&str] =
+    &[BEGIN, POSITION, MOVE, WINDOW, NEXT, ONE, TOUCH, CONTAINED, CLEAR];
 
 /// Brings the search index to the search parameters in force, from the beginning with `again`.
 /// `progress` hears how many resources are done, now and then.
@@ -82,7 +91,7 @@ pub async fn build_index(
     let parameters = store.parameters()?;
     let fingerprint = parameters.fingerprint().to_be_bytes();
     let transaction = store.0.writers.begin("BEGIN").await?;
-    execute(&transaction, BEGIN, &[&&fingerprint[..], &again]).await?;
+    transaction.run(BEGIN, &[&&fingerprint[..], &again]).await?;
     commit(transaction).await?;
     loop {
         match build_some(store).await {
@@ -99,7 +108,7 @@ pub async fn build_index(
 /// Builds the rows of the next resources; how many are done then. `None`: the build is finished.
 async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
     let transaction = store.0.writers.begin("BEGIN").await?;
-    let position = query(&transaction, POSITION, &[]).await?;
+    let position = transaction.all(POSITION, &[]).await?;
     let Some(position) = position.first() else {
         return Err(Error::internal("the build of the search index has no row"));
     };
@@ -115,27 +124,38 @@ async fn build_some(store: &Store) -> Result<Option<u64>, Error> {
         transaction.roll_back().await;
         return Ok(None);
     }
-    let found = query(&transaction, NEXT, &[&after, &TENANT, &BATCH]).await?;
-    let last = replace(store, &transaction, &parameters, &found).await?.unwrap_or(after);
-    let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    execute(&transaction, MOVE, &[&last, &count, &(count < BATCH)]).await?;
+    let end = window(&transaction, after).await?;
+    let mut count = 0;
+    if let Some(end) = end {
+        let found = transaction.all(NEXT, &[&after, &TENANT, &end]).await?;
+        replace(store, &transaction, &parameters, &found).await?;
+        count = i64::try_from(found.len()).unwrap_or(i64::MAX);
+    }
+    let last = end.unwrap_or(after);
+    transaction.run(MOVE, &[&last, &count, &end.is_none()]).await?;
     commit(transaction).await?;
     Ok(Some(u64::try_from(done + count).unwrap_or_default()))
 }
 
-/// Replaces the rows of resources, which are locked; the key of the last of them.
+/// The key of the last of the resources that may be looked at together, after `after`; `None`: there
+/// are no more.
+pub(super) async fn window(transaction: &Transaction, after: i64) -> Result<Option<i64>, Error> {
+    let found = transaction.all(WINDOW, &[&after, &TENANT, &BATCH, &BATCH_BYTES]).await?;
+    found.first().map_or(Ok(None), |row| row.try_get(0).map_err(failure::error))
+}
+
+/// Replaces the rows of resources, which are locked.
 pub(super) async fn replace(
     store: &Store,
     transaction: &Transaction,
     parameters: &Parameters,
     found: &[Row],
-) -> Result<Option<i64>, Error> {
+) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(found.len());
     for row in found {
         rows.extend(stored(row, parameters)?);
     }
-    put(store, transaction, parameters.epoch, &rows).await?;
-    found.last().map(|row| row.try_get(0).map_err(failure::error)).transpose()
+    put(store, transaction, parameters.epoch, &rows).await
 }
 
 /// Puts rows in the place of those that are there.
@@ -149,15 +169,20 @@ async fn put(
     if keys.is_empty() {
         return Ok(());
     }
-    execute(transaction, TOUCH, &[&keys, &BUCKET]).await?;
+    touch(transaction, &keys).await?;
     let mut all = keys.clone();
-    for row in query(transaction, CONTAINED, &[&keys]).await? {
+    for row in transaction.all(CONTAINED, &[&keys]).await? {
         all.push(row.try_get(0).map_err(failure::error)?);
     }
-    execute(transaction, CLEAR, &[&all, &BUCKET]).await?;
+    transaction.run(CLEAR, &[&all, &BUCKET]).await?;
     let indexed: Vec<Indexed<'_>> =
         rows.iter().map(|(stored, rows)| stored.indexed(rows, store)).collect();
     write::reindex(store, transaction, &indexed, epoch).await.map_err(fault)
+}
+
+/// Tells writers who read these resources before that their rows are others now; they are locked.
+pub(super) async fn touch(transaction: &Transaction, keys: &[i64]) -> Result<(), Error> {
+    transaction.run(TOUCH, &[&keys, &BUCKET]).await.map(drop)
 }
 
 /// A resource as it is stored, as far as its rows need it.
@@ -194,24 +219,6 @@ fn stored(row: &Row, parameters: &Parameters) -> Result<Option<(Stored, IndexRow
     let rows = parameters.rows_of_parts(&identity, meta.map(|meta| meta.0), body.0)?;
     let patients = row.try_get(3).map_err(failure::error)?;
     Ok(Some((Stored { rid: row.try_get(0).map_err(failure::error)?, identity, patients }, rows)))
-}
-
-pub(super) async fn query(
-    transaction: &Transaction,
-    sql: &'static str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Error> {
-    let statement = transaction.prepare_cached(sql).await.map_err(failure::error)?;
-    transaction.query(&statement, parameters).await.map_err(failure::error)
-}
-
-pub(super) async fn execute(
-    transaction: &Transaction,
-    sql: &'static str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<u64, Error> {
-    let statement = transaction.prepare_cached(sql).await.map_err(failure::error)?;
-    transaction.execute(&statement, parameters).await.map_err(failure::error)
 }
 
 pub(super) async fn commit(transaction: Transaction) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! What the server does to its own tables, for nobody: imported by `app` only.
 
+mod code_systems;
 mod contents;
 mod feed;
 mod index;
@@ -12,6 +13,10 @@ use crate::error::Error;
 
 use super::{Store, failure};
 
+pub use code_systems::{
+    BegunLoad, CodeSystemRow, ConceptRow, add_concepts, begin_code_system, code_systems,
+    code_systems_mark, complete_code_system, drop_code_system, read_code_systems,
+};
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
@@ -22,7 +27,6 @@ pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
-    parameters_mark,
 };
 
 const MAKE_PARTITIONS: &str = "SELECT kiln_make_partitions(CURRENT_DATE)";
@@ -32,6 +36,7 @@ const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM ident)";
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     [
         &[MAKE_PARTITIONS, IS_EMPTY],
+        code_systems::STATEMENTS,
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::fhir::{LogicalId, ResourceType};
 
 use super::super::{Store, TENANT, failure};
-use super::index::{ONE, POSITION, commit, execute, query, replace};
+use super::index::{ONE, POSITION, commit, replace};
 use super::search_parameters::step;
 
 const NEXT_BUILD: &str = "SELECT rt, after_rid, total FROM reindex WHERE ended IS NULL \
@@ -34,8 +34,8 @@ pub async fn reindex_some(store: &Store) -> Result<bool, Error> {
     }
     let transaction = store.0.writers.begin("BEGIN").await?;
     // One build at a time, of whatever kind: all of them replace rows of resources.
-    query(&transaction, POSITION, &[]).await?;
-    let found = query(&transaction, NEXT_BUILD, &[]).await?;
+    transaction.all(POSITION, &[]).await?;
+    let found = transaction.all(NEXT_BUILD, &[]).await?;
     let Some(row) = found.first() else {
         transaction.roll_back().await;
         return Ok(false);
@@ -50,7 +50,7 @@ pub async fn reindex_some(store: &Store) -> Result<bool, Error> {
     let parameters = store.parameters()?;
     let next = step(store, &transaction, &parameters, &types, after, total).await?;
     let (after, done, total) = (next.after, next.done, next.total);
-    execute(&transaction, STEP, &[&code, &after, &done, &total, &next.is_last]).await?;
+    transaction.run(STEP, &[&code, &after, &done, &total, &next.is_last]).await?;
     commit(transaction).await?;
     Ok(true)
 }
@@ -66,7 +66,7 @@ pub(in crate::store) async fn reindex_one(
 ) -> Result<(), Error> {
     let transaction = store.0.writers.begin("BEGIN").await?;
     let (code, id) = (resource_type.code(), id.as_str());
-    let found = query(&transaction, ONE, &[&TENANT, &code, &id]).await?;
+    let found = transaction.all(ONE, &[&TENANT, &code, &id]).await?;
     replace(store, &transaction, &*store.parameters()?, &found).await?;
     commit(transaction).await
 }

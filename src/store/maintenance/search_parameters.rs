@@ -11,21 +11,11 @@ use crate::fhir::ResourceType;
 
 use super::super::connection::Transaction;
 use super::super::index::Parameters;
-use super::super::index::inside::{self, is_contained_in};
+use super::super::index::inside::{self, container_of, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
-use super::index::{POSITION, commit, execute, query, replace};
-use super::packages::{mark_of_packages, packaged};
-
-/// Resources that are looked at in one transaction.
-const WINDOW: i64 = 500;
-
-/// Changes with every version of a resource of a type, and with the packages.
-const MARK: &str = concat!(
-    "SELECT count(*) || ':' || coalesce(sum(hashtextextended(rid || '.' || vid, 0) / 4096), 0) || '/' || ",
-    mark_of_packages!(),
-    " FROM res WHERE tid = $1 AND rt = $2"
-);
+use super::index::{POSITION, commit, replace, window};
+use super::packages::packaged;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
 
@@ -59,11 +49,11 @@ const NEXT_BUILD: &str = "SELECT generation, after_rid, total FROM search_parame
      WHERE NOT is_active AND since < clock_timestamp() - $1::float8 * interval '1 second' \
      ORDER BY generation LIMIT 1 FOR UPDATE";
 
-const TOTAL: &str = "SELECT count(*) FROM (SELECT rid FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D' \
-     UNION SELECT -rid / 2097152 FROM srow WHERE rt = ANY($3)) w";
-
-const END: &str = "SELECT max(rid) FROM \
-     (SELECT rid FROM res WHERE rid > $1 AND tid = $2 ORDER BY rid LIMIT $3) w";
+const TOTAL: &str = concat!(
+    "SELECT count(*) FROM (SELECT rid FROM res WHERE tid = $1 AND rt = ANY($2) AND op <> 'D' UNION SELECT ",
+    container_of!("rid"),
+    " FROM srow WHERE rt = ANY($3)) w"
+);
 
 /// Resources of types, and those that contain some of them.
 const OF_TYPES: &str = concat!(
@@ -79,8 +69,7 @@ const STEP: &str = "UPDATE search_parameter SET after_rid = $2, done = done + $3
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[
-    MARK, LOCK, ALONE, STORED, DROP, IS_NEW, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, END,
-    OF_TYPES, STEP,
+    LOCK, ALONE, STORED, DROP, IS_NEW, ADD, IN_FORCE, IS_WAITING, NEXT_BUILD, TOTAL, OF_TYPES, STEP,
 ];
 
 /// A SearchParameter that is stored or that an installed package has.
@@ -109,16 +98,6 @@ pub struct InForce {
     pub is_active: bool,
 }
 
-/// What changes whenever a SearchParameter is written or a package installed.
-///
-/// # Errors
-/// [`Error::Unavailable`] without a database.
-pub async fn parameters_mark(store: &Store) -> Result<String, Error> {
-    let query = sqlx::query_as(MARK).bind(TENANT).bind(ResourceType::SEARCH_PARAMETER.code());
-    let (mark,): (String,) = query.fetch_one(&store.0.admin).await.map_err(failure::sqlx_error)?;
-    Ok(mark)
-}
-
 /// Puts those of the stored definitions in force that `choose` names with what it makes of them.
 /// One that changed begins anew. `false`: writes are under way that will not end soon; it is to be
 /// tried again.
@@ -132,10 +111,10 @@ pub async fn choose_parameters(
     // Those of packages yield to what clients stored.
     let packaged = packaged(store, ResourceType::SEARCH_PARAMETER).await?;
     let transaction = store.0.writers.begin("BEGIN").await?;
-    query(&transaction, LOCK, &[]).await?;
+    transaction.all(LOCK, &[]).await?;
     let of = ResourceType::SEARCH_PARAMETER.code();
     let mut stored = Vec::with_capacity(packaged.len());
-    for row in query(&transaction, STORED, &[&TENANT, &of]).await? {
+    for row in transaction.all(STORED, &[&TENANT, &of]).await? {
         let body: JsonText<'_> = row.try_get(2).map_err(failure::error)?;
         stored.push(StoredDefinition {
             key: row.try_get(0).map_err(failure::error)?,
@@ -149,14 +128,14 @@ pub async fn choose_parameters(
         body: it.body.into_bytes(),
     }));
     let (keys, definitions): (Vec<i64>, Vec<String>) = choose(&stored).into_iter().unzip();
-    execute(&transaction, DROP, &[&keys, &definitions]).await?;
-    let is_new = query(&transaction, IS_NEW, &[&keys]).await?;
+    transaction.run(DROP, &[&keys, &definitions]).await?;
+    let is_new = transaction.all(IS_NEW, &[&keys]).await?;
     let is_new = is_new.first().map_or(Ok(false), |row| row.try_get(0).map_err(failure::error))?;
     if is_new {
         // Last of all, so that writers never wait for what this waits for.
         transaction.batch_execute(LOCK_TIMEOUT).await.map_err(failure::error)?;
-        match query(&transaction, ALONE, &[]).await {
-            Ok(_) => execute(&transaction, ADD, &[&keys, &definitions]).await?,
+        match transaction.all(ALONE, &[]).await {
+            Ok(_) => transaction.run(ADD, &[&keys, &definitions]).await?,
             Err(error) if failure::is_lock_timeout(&error) => {
                 transaction.roll_back().await;
                 return Ok(false);
@@ -202,8 +181,8 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
     }
     let transaction = store.0.writers.begin("BEGIN").await?;
     // One build at a time, of whatever kind: all of them replace rows of resources.
-    query(&transaction, POSITION, &[]).await?;
-    let found = query(&transaction, NEXT_BUILD, &[&grace_s]).await?;
+    transaction.all(POSITION, &[]).await?;
+    let found = transaction.all(NEXT_BUILD, &[&grace_s]).await?;
     let parameters = store.parameters()?;
     let Some((row, generation)) = found.first().and_then(|row| Some((row, row.try_get(0).ok()?)))
     else {
@@ -219,7 +198,7 @@ pub async fn build_parameter(store: &Store, grace_s: f64) -> Result<bool, Error>
     let total: Option<i64> = row.try_get(2).map_err(failure::error)?;
     let next = step(store, &transaction, &parameters, &types, after, total).await?;
     let (after, done, total) = (next.after, next.done, next.total);
-    execute(&transaction, STEP, &[&generation, &after, &done, &total, &next.is_last]).await?;
+    transaction.run(STEP, &[&generation, &after, &done, &total, &next.is_last]).await?;
     commit(transaction).await?;
     Ok(true)
 }
@@ -250,14 +229,13 @@ pub(super) async fn step(
     let total = if let Some(total) = total {
         total
     } else {
-        let found = query(transaction, TOTAL, &[&TENANT, &codes, &contained]).await?;
+        let found = transaction.all(TOTAL, &[&TENANT, &codes, &contained]).await?;
         number(&found)?.unwrap_or_default()
     };
-    let end = number(&query(transaction, END, &[&after, &TENANT, &WINDOW]).await?)?;
+    let end = window(transaction, after).await?;
     let mut done = 0_i64;
     if let Some(end) = end {
-        let rows =
-            query(transaction, OF_TYPES, &[&after, &end, &TENANT, &codes, &contained]).await?;
+        let rows = transaction.all(OF_TYPES, &[&after, &end, &TENANT, &codes, &contained]).await?;
         replace(store, transaction, parameters, &rows).await?;
         done = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     }

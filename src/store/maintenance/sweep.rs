@@ -1,4 +1,5 @@
-//! Taking rows out of the index that belong to no resource.
+//! Taking rows out of the index that no live resource has: those of deleted ones, and values of which
+//! the resource's own row of `srow` does not tell.
 //!
 //! Every write takes away what it replaces, so there should be none. An index that has some all the
 //! same, after a restored backup or a mistake of a program, is made right by this, window by window
@@ -10,7 +11,7 @@ use crate::error::Error;
 
 use super::super::index::inside;
 use super::super::{Store, failure};
-use super::index::{commit, execute, query};
+use super::index::{commit, touch};
 
 /// Blocks of a table that are looked at in one transaction.
 const BLOCKS: i64 = 1_000;
@@ -38,10 +39,9 @@ const HAS_NO_SUMMARY: &str = "NOT EXISTS (SELECT FROM srow o WHERE o.rid = x.rid
 const SIZE: &str =
     "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
 const LOCK: &str = "SELECT FROM res WHERE rid = ANY($1) ORDER BY rid FOR UPDATE";
-const TOUCH: &str = "UPDATE res SET xid = pg_current_xact_id() WHERE rid = ANY($1)";
 
 /// Every statement of this file with a text of its own, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[SIZE, LOCK, TOUCH];
+pub(super) const STATEMENTS: &[&str] = &[SIZE, LOCK];
 
 /// Takes away the rows of no resource, in all tables; how many there were.
 ///
@@ -86,8 +86,8 @@ async fn sweep_window(
     }
     let keys: Result<Vec<i64>, _> = found.iter().map(|row| row.try_get(0)).collect();
     let keys = keys.map_err(failure::error)?;
-    query(&transaction, LOCK, &[&keys]).await?;
-    execute(&transaction, TOUCH, &[&keys]).await?;
+    transaction.all(LOCK, &[&keys]).await?;
+    touch(&transaction, &keys).await?;
     let delete = format!("DELETE FROM {table} x WHERE {window} AND {home} = ANY($1)");
     let parameters: [&(dyn ToSql + Sync); 1] = [&keys];
     let gone = transaction.execute(&delete, &parameters).await.map_err(failure::error)?;

@@ -45,6 +45,8 @@ pub(super) struct Parameter {
     pub(super) stored: Vec<Stored>,
     /// `num.y`: the system of a composite's first part, where it counts.
     pub(super) first_system: Option<i32>,
+    /// Whether it is what a composite has behind its first part.
+    pub(super) is_rest: bool,
     /// Whether its strings are how words sound: each is whole.
     pub(super) is_phonetic: bool,
 }
@@ -52,13 +54,12 @@ pub(super) struct Parameter {
 impl Parameter {
     /// One whose values are in all of these places.
     pub(super) fn of(stored: Vec<Stored>) -> Self {
-        Self { stored, first_system: None, is_phonetic: false }
+        Self { stored, first_system: None, is_rest: false, is_phonetic: false }
     }
 
     /// One that has values of its own under each of these hashes.
-    pub(super) fn plain(hashes: impl IntoIterator<Item = i64>, first_system: Option<i32>) -> Self {
-        let stored = hashes.into_iter().map(|own| Stored { own, parts: Vec::new() });
-        Self { first_system, ..Self::of(stored.collect()) }
+    pub(super) fn plain(hashes: impl IntoIterator<Item = i64>) -> Self {
+        Self::of(hashes.into_iter().map(|own| Stored { own, parts: Vec::new() }).collect())
     }
 
     /// The hashes under which its values are, where those are no references.
@@ -116,7 +117,7 @@ impl Compiler<'_, '_> {
         let stored = stored.into_iter().map(|(_, stored)| stored).collect();
         let is_phonetic = test.parameters.iter().any(|key| self.is_phonetic(key));
         let parameter = Parameter { is_phonetic, ..Parameter::of(stored) };
-        let dated = Parameter::plain(dated, None);
+        let dated = Parameter::plain(dated);
         let mut atoms = Vec::new();
         for comparison in &test.any {
             let is_date = matches!(comparison, Comparison::Date { .. });

@@ -39,7 +39,7 @@ impl Compiler<'_, '_> {
         let behind = first.hashes.iter().map(|&first| {
             if is_bare { self.hasher.behind_bare(first) } else { self.hasher.behind(first, system) }
         });
-        let parameter = Parameter::plain(behind, first_system);
+        let parameter = Parameter { first_system, is_rest: true, ..Parameter::plain(behind) };
         match rest {
             [second] => self.comparison(second, &parameter, atoms),
             [

@@ -54,7 +54,7 @@ impl<'gate> Search<'_, 'gate> {
         let keys = compiler
             .within(true, |it| it.sorted(sort, (&all, self.types), at, (limit, &filters)))?;
         let columns = format!("NULL::bigint, {WITH_BODIES}");
-        let text = resources(&keys, &columns, &inside::home("k.rid"));
+        let text = resources(&keys, &columns, (&inside::home("k.rid"), paging.count), None);
         let rows = run.rows(&compiler.binds.finish(&text)).await?;
         page.total = match at {
             _ if request.total == Total::None => None,

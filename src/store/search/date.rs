@@ -11,10 +11,16 @@ use crate::search::request::prefix::Prefix;
 use crate::search::request::{ParameterKey, Test};
 use crate::search::values::date::DateRange;
 use crate::store::Stored;
+use crate::store::rows::Edge;
 
 use super::atom::{Atom, HERE, Parameter};
 use super::compile::{Compiler, Row};
-use super::sql::{Binds, Cond, Moment};
+use super::sql::{Bind, Binds, Cond};
+
+/// Longer than a day, whatever its zone: such spans are in `srow_long`.
+const LONG: &str = "25:00:00";
+/// Up to how many long spans are looked at for a bound.
+const FEW: u8 = 200;
 
 impl Compiler<'_, '_> {
     /// A date.
@@ -103,7 +109,7 @@ impl Compiler<'_, '_> {
         &self,
         test: &Test,
         row: &Row<'_>,
-    ) -> (Option<Moment>, Option<Moment>) {
+    ) -> (Option<Edge>, Option<Edge>) {
         let [Comparison::Date { prefix, range }] = &*test.any else { return (None, None) };
         if !self.is_primary(&test.parameters, &row.types) {
             return (None, None);
@@ -116,6 +122,34 @@ impl Compiler<'_, '_> {
             Prefix::Ap | Prefix::Le => (None, Some(high)),
             Prefix::Ge | Prefix::Gt | Prefix::Ne => (None, None),
         }
+    }
+
+    /// A bound of `s` where a test of the primary date asks for what ends at a moment or later, for
+    /// walks of all that a type or a token has: as SQL. Spans that are not long begin a little before
+    /// it; where few are long (`srow_long`), the earliest of them says how much.
+    pub(super) fn reaching(&mut self, test: &Test, row: &Row<'_>) -> Option<String> {
+        let [Comparison::Date { prefix, range }] = &*test.any else { return None };
+        let &[of] = &*row.types else { return None };
+        if !self.is_primary(&test.parameters, &row.types) {
+            return None;
+        }
+        let (low, high) = ends(range);
+        let end = match prefix {
+            Prefix::Ap | Prefix::Ge => low,
+            Prefix::Gt => high,
+            Prefix::Eb | Prefix::Eq | Prefix::Le | Prefix::Lt | Prefix::Ne | Prefix::Sa => {
+                return None;
+            }
+        };
+        let code = self.code(of);
+        let (end, code) = (self.binds.time(end), self.binds.add(Bind::Short(code)));
+        Some(format!(
+            "least({end} - interval '{LONG}', (SELECT CASE WHEN count(*) < {FEW} \
+             THEN coalesce(min(l.s), 'infinity') ELSE '-infinity' END \
+             FROM (SELECT l.s FROM srow l WHERE l.rt = {code} AND l.hi >= {end} \
+             AND l.hi > '-infinity' AND CASE WHEN isfinite(l.s) AND isfinite(l.hi) \
+             THEN l.hi - l.s > '{LONG}'::interval ELSE true END LIMIT {FEW}) l))"
+        ))
     }
 
     /// The condition on `meta.lastUpdated`, a point.
@@ -161,9 +195,9 @@ fn values(stored: &Stored) -> impl Iterator<Item = i64> + '_ {
     own.into_iter().chain(stored.parts.iter().map(|(part, _)| *part))
 }
 
-fn ends(range: &DateRange) -> (Moment, Moment) {
-    let low = range.low.map_or(Moment::Past, Moment::from);
-    let high = range.high.map_or(Moment::Future, Moment::from);
+fn ends(range: &DateRange) -> (Edge, Edge) {
+    let low = range.low.map_or(Edge::Past, Edge::At);
+    let high = range.high.map_or(Edge::Future, Edge::At);
     (low, high)
 }
 

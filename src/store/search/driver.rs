@@ -246,7 +246,7 @@ impl Compiler<'_, '_> {
     }
 
     /// The patients beyond whom the permit reaches nothing of these types.
-    fn common_reach(&self, types: &[ResourceType]) -> Result<Option<Vec<i64>>, Error> {
+    pub(super) fn common_reach(&self, types: &[ResourceType]) -> Result<Option<Vec<i64>>, Error> {
         let mut common = None;
         for &of in types {
             match (self.reach(of)?, &common) {

@@ -13,7 +13,7 @@ use crate::store::hash::Hasher;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
-use super::source::{every, union};
+use super::source::{Told, union};
 use super::sql::Cond;
 use super::token::any;
 
@@ -94,19 +94,14 @@ impl Compiler<'_, '_> {
         of: ResourceType,
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
-        let alias = self.alias();
-        let mut all = Vec::new();
-        for found in self.targets_by_place(of, filter)? {
-            all.push(format!(
-                "SELECT {alias}.idh FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid"
-            ));
-        }
+        let all = self.targets_as(Told::Identity, of, filter)?;
         Ok((!all.is_empty()).then(|| union(&all)))
     }
 
-    /// Queries of the keys of the same.
-    pub(super) fn targets_by_place(
+    /// Queries of the same by place, with what is to be told of each.
+    pub(super) fn targets_as(
         &mut self,
+        told: Told,
         of: ResourceType,
         filter: &Filter,
     ) -> Result<Vec<String>, Error> {
@@ -123,11 +118,11 @@ impl Compiler<'_, '_> {
                     Cond::all([Cond::sql(format!("{rid} < 0")), inside]),
                 ]),
             };
-            return Ok(vec![every(&source, rid, &reached)]);
+            return Ok(vec![self.every_as(told, &source, &reached)]);
         }
         let mut all = Vec::new();
         for is_inside in [false, true] {
-            all.extend(self.within(is_inside, |it| it.found(&[of], filter))?);
+            all.extend(self.within(is_inside, |it| it.found_as(told, &[of], filter))?);
         }
         Ok(all)
     }
@@ -216,7 +211,8 @@ impl Compiler<'_, '_> {
         is_wide: bool,
     ) -> Result<Cond, Error> {
         if !is_wide {
-            let Some(targets) = self.referred(source, parameter, filter, is_member)? else {
+            // All are looked up in what is made once, so what leads nowhere costs little.
+            let Some(targets) = self.referred(source, parameter, filter, false)? else {
                 return Ok(Cond::False);
             };
             return Ok(self.resource_column(row, row.idh.as_deref(), "idh", |_, idh| {

@@ -55,7 +55,12 @@ impl Compiler<'_, '_> {
                 self.compared(prefix, asked, given(), parameter, Some(&is_named))
             }
             AskedUnit::OfSystem(system) => {
-                let is_of = of_system(system, &mut self.binds);
+                let is_of = if parameter.is_rest {
+                    of_system(system, &mut self.binds)
+                } else {
+                    let system = self.binds.add(Bind::Int(hasher.system(Some(system))));
+                    format!("{HERE}y = {system}")
+                };
                 self.compared(prefix, asked, given(), parameter, Some(&is_of))
             }
         }
@@ -203,8 +208,9 @@ fn number(text: &str, binds: &mut Binds) -> String {
     format!("({})::numeric", binds.text(text))
 }
 
-/// The quantity is of this system. The index has systems only together with codes, so an element
-/// of the body that has the row's number must be of the system; `<5` has one just below 5.
+/// The quantity behind a composite's first part is of this system. `y` has the system of that
+/// first part, so an element of the body that has the row's number must be of the system; `<5` has
+/// one just below 5.
 fn of_system(system: &str, binds: &mut Binds) -> String {
     let system = binds.text(system);
     format!(

@@ -1,10 +1,13 @@
 //! One page: chosen, found, counted.
 
+mod record;
+mod statement;
+
 use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, Permit, Restriction};
+use crate::access::{Disclosed, LedgerRow, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
 use crate::search::request::{ContainedMode, Filter, SearchRequest, SortKey, Total};
@@ -15,35 +18,21 @@ use crate::store::{Parameters, Store, failure, rows};
 use super::choice::{Choice, Chosen};
 use super::compile::Compiler;
 use super::definitions::Definitions;
-use super::driver::{Candidate, Driver, conjuncts};
+use super::driver::{Driver, conjuncts};
 use super::include::{Included, included};
-use super::order::{Keys, MAX_SORTED, Order, Walk, score};
+use super::order::{MAX_SORTED, Order, Walk, score};
 use super::probe::choose;
 use super::reach::searchable;
 use super::run::Run;
-use super::source::{Source, every};
-use super::sql::{Cond, Statement};
+use super::source::every;
+use super::sql::Statement;
 use super::{Count, Found, Match, Paging, SearchPage};
 
-/// Up to how many matches a total is counted when nobody asked for one.
-const COUNTED: u64 = 1_000;
-/// Up to how many rows are looked at for that, where each must be looked up.
-const LOOKED_UP: u64 = 500;
-/// The same where they must be found beside what is walked for the page.
-const FOUND: u64 = 100;
-/// The same where each is asked for what it refers to, or what refers to it.
-const FOLLOWED: u64 = 100;
+pub(super) use record::is_whole;
+pub(super) use statement::{WITH_BODIES, resources};
 
-/// What a page shows of its resources.
-pub(super) const WITH_BODIES: &str = "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id";
-/// What a statement tells of each match.
-#[derive(Clone, Copy)]
-enum Columns<'c> {
-    /// Everything; beside it the total, by what is walked for that, where it is cheap.
-    All(Option<&'c Choice>),
-    /// Its key, identity and version.
-    Keys,
-}
+use record::Record;
+use statement::{COUNTED, Columns, Page};
 
 /// What one search works with.
 pub(super) struct Search<'a, 'gate> {
@@ -64,12 +53,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Compiler::new(self.parameters, self.definitions, self.store.hasher(), self.permit, wide)
     }
 
-    /// A page of matches.
+    /// A page of matches; `row` is on record with it. Only for a page that is all that is shown.
     pub(super) async fn page(
         &self,
         run: &mut Run<'_>,
         request: &SearchRequest,
         paging: &Paging,
+        row: Option<&LedgerRow>,
     ) -> Result<(SearchPage, Disclosed), Error> {
         // What was shown, not the filters: the span of `ap` and the finds of the full text index
         // change from page to page.
@@ -97,7 +87,10 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if let Some(limit) = wanted {
             let order = self.order(&chosen, &request.sort);
             run.step(|| shown(chosen.of(&order), &order));
-            let rows = self.rows(run, request, (&chosen, &order), (at.as_ref(), limit)).await?;
+            let is_back = at.as_ref().is_some_and(|at| at.is_back);
+            let record = row.map(|row| Record { row, is_back });
+            let place = (at.as_ref(), limit);
+            let rows = self.rows(run, request, (&chosen, &order), place, record).await?;
             let known = at.as_ref().and_then(|at| at.total);
             page.total = match known {
                 None if at.is_none() => self.total(run, request, &chosen, paging, &rows).await?,
@@ -126,6 +119,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         request: &SearchRequest,
         (chosen, order): (&Chosen, &Order),
         (at, limit): (Option<&Position>, u32),
+        record: Option<Record<'_>>,
     ) -> Result<Vec<Row>, Error> {
         let choice = chosen.of(order);
         // What is found or sorted as a whole is counted by that.
@@ -135,16 +129,16 @@ impl<'a, 'gate> Search<'a, 'gate> {
         };
         let is_asked =
             at.is_none() && matches!(request.total, Total::Estimate | Total::Unspecified);
-        let some = (is_asked && !is_whole).then_some(&chosen.all);
-        let statement = self.statement(choice, order, at, limit, Columns::All(some))?;
-        let counts = &self.store.0.counts;
-        if some.is_some() && counts.is_too_many(&statement) {
-            let statement = self.statement(choice, order, at, limit, Columns::All(None))?;
-            return run.rows(&statement).await;
-        }
+        let is_some = is_asked && !is_whole && !self.counts_hidden(&chosen.all)?;
+        let some = is_some.then_some(&chosen.all);
+        let Page { statement, counted: mark } =
+            self.statement(choice, order, at, limit, Columns::All(some, record))?;
         let rows = run.rows(&statement).await?;
-        if some.is_some() && rows.len() >= limit as usize && counted(&rows)?.is_none() {
-            counts.too_many(&statement);
+        if let Some(mark) = mark
+            && rows.len() >= limit as usize
+            && counted(&rows)?.is_none()
+        {
+            self.store.0.counts.too_many(mark);
         }
         Ok(rows)
     }
@@ -153,16 +147,23 @@ impl<'a, 'gate> Search<'a, 'gate> {
     pub(super) async fn few(&self, run: &mut Run<'_>, limit: u32) -> Result<Vec<Found>, Error> {
         let filters = conjuncts(self.filters);
         let chosen = self.choose(run, &filters, &[], Some(limit)).await?;
-        let statement = self.statement(&chosen.page, &Order::NATIVE, None, limit, Columns::Keys)?;
-        let rows = run.rows(&statement).await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if is_there(row, 3)? {
+        let mut wanted = limit;
+        loop {
+            let by = &chosen.page;
+            let page = self.statement(by, &Order::NATIVE, None, wanted, Columns::Keys)?;
+            let rows = run.rows(&page.statement).await?;
+            let mut found = Vec::with_capacity(rows.len());
+            for row in rows.iter().filter(|row| is_there(row, 3)) {
                 let version = VersionId(row.try_get(3).map_err(failure::error)?);
                 found.push(Found { rid: key(row)?, identity: rows::identity(row, 4)?, version });
             }
+            if found.len() >= limit as usize || rows.len() < wanted as usize {
+                found.truncate(limit as usize);
+                return Ok(found);
+            }
+            // Keys of nothing took the places of matches.
+            wanted = wanted.saturating_mul(2);
         }
-        Ok(found)
     }
 
     /// `wanted`: how many matches, where a page is asked for.
@@ -207,60 +208,16 @@ impl<'a, 'gate> Search<'a, 'gate> {
         Ok(false)
     }
 
-    /// The rows that are walked, and what is asked of each.
-    fn walk(
-        &self,
-        compiler: &mut Compiler<'_, '_>,
-        choice: &Choice,
-        order: &Order,
-        filters: &[&Filter],
-    ) -> Result<(Source, Cond), Error> {
-        let (source, candidate) = match (order, self.types) {
-            (Order::Walked { by: Walk::Updated, .. }, types) => {
-                (compiler.updated_rows(types), &Candidate::RESOURCES)
-            }
-            (Order::Walked { by: Walk::Id, .. }, &[of]) => {
-                (compiler.id_rows(of), &Candidate::RESOURCES)
-            }
-            (_, types) => {
-                let candidate = &choice.candidate;
-                (compiler.source(candidate, filters, types)?, candidate)
-            }
-        };
-        let rest = compiler.rest(candidate, filters, &source.row)?;
-        Ok((source, rest))
-    }
-
-    /// The statement of one page.
-    fn statement(
-        &self,
-        choice: &Choice,
-        order: &Order,
-        at: Option<&Position>,
-        limit: u32,
-        columns: Columns<'_>,
-    ) -> Result<Statement, Error> {
-        let filters = conjuncts(self.filters);
-        let mut compiler = self.compiler(&choice.wide);
-        let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
-        let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
-        let columns = match columns {
-            Columns::All(counted) => {
-                let total = match counted {
-                    None => None,
-                    Some(by) => {
-                        compiler.wide = &by.wide;
-                        self.some(&mut compiler, by)?
-                    }
-                };
-                let total = total.unwrap_or_else(|| "NULL::bigint".to_owned());
-                format!(
-                    "CASE WHEN (SELECT count(*) FROM k) >= {limit} THEN ({total}) END, {WITH_BODIES}"
-                )
-            }
-            Columns::Keys => "r.vid, r.rt, r.id".to_owned(),
-        };
-        Ok(compiler.binds.finish(&resources(&keys, &columns, "k.rid")))
+    /// Whether rows that are counted up to a bound may be out of reach: that they are too many
+    /// would tell of them.
+    fn counts_hidden(&self, by: &Choice) -> Result<bool, Error> {
+        if !self.is_restricted()? {
+            return Ok(false);
+        }
+        let none = HashSet::new();
+        let reach = self.compiler(&none).common_reach(self.types)?.unwrap_or_default();
+        let is_within = |walked: &Vec<i64>| walked.iter().all(|it| reach.contains(it));
+        Ok(!matches!(&by.candidate.driver, Driver::Compartment(walked) if is_within(walked)))
     }
 
     /// Adds what comes along with the matches.
@@ -297,11 +254,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
         }
         let exact = |number| Ok(Some(Count { number, is_exact: true }));
         if rows.len() <= paging.count as usize {
-            return exact(rows.len() as u64);
+            return exact(rows.iter().filter(|row| is_there(row, 4)).count() as u64);
         }
+        // What the database expects is of everybody's.
+        let is_counted = request.total == Total::Estimate && self.is_restricted()?;
         match counted(rows)? {
             Some(number) => exact(number),
-            None if request.total == Total::Accurate => {
+            None if request.total == Total::Accurate || is_counted => {
                 exact(self.count_all(run, &chosen.all).await?)
             }
             None if request.total == Total::Estimate => {
@@ -329,50 +288,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
         Ok(row.try_get::<_, i64>(0).map_err(failure::error)?.cast_unsigned())
     }
-
-    /// A query of the number of matches, which is NULL when there are too many rows to look at;
-    /// `None` when that is known.
-    fn some(&self, compiler: &mut Compiler<'_, '_>, by: &Choice) -> Result<Option<String>, Error> {
-        let filters = conjuncts(self.filters);
-        let (source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
-        let follows = |(at, filter): (usize, &&Filter)| {
-            by.candidate.of != Some(at)
-                && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
-        };
-        let most = match rest {
-            _ if !by.candidate.is_ordered() => FOUND,
-            Cond::True => COUNTED,
-            _ if filters.iter().enumerate().any(follows) => FOLLOWED,
-            _ => LOOKED_UP,
-        };
-        if by.number.is_some_and(|number| number.cast_unsigned() > most) {
-            return Ok(None);
-        }
-        let most = most + 1;
-        let rid = &source.row.rid;
-        let distinct = if source.has_duplicates { "DISTINCT " } else { "" };
-        let seen = every(&source, &format!("{rid} AS rid"), &Cond::True);
-        let number = if rest == Cond::True {
-            format!("count({distinct}rid)")
-        } else {
-            let matching = every(&source, &format!("{rid} AS rid"), &rest);
-            format!("(SELECT count({distinct}m.rid) FROM ({matching}) m)")
-        };
-        Ok(Some(format!(
-            "SELECT CASE WHEN count(*) < {most} THEN {number} END FROM ({seen} LIMIT {most}) e"
-        )))
-    }
-}
-
-/// The resources behind the keys of a page, in their order; `rid` is which.
-pub(super) fn resources(keys: &Keys, columns: &str, rid: &str) -> String {
-    let Keys { before, query } = keys;
-    // Looked up one by one: joined freely, the database may read the whole table.
-    format!(
-        "WITH {before}k AS MATERIALIZED ({query}) SELECT k.rid, k.key, k.seen, {columns} FROM k \
-         LEFT JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' OFFSET 0) r ON true \
-         ORDER BY k.n"
-    )
 }
 
 /// Puts the rows of a page into it, without the one beyond.
@@ -409,7 +324,7 @@ pub(super) fn fill(
     page.next = beside(rows.last().filter(|_| !is_last), false)?;
     page.previous = beside(rows.first().filter(|_| !is_first), true)?;
     for row in &rows {
-        if !is_there(row, 4)? {
+        if !is_there(row, 4) {
             continue;
         }
         let version = rows::version(row, 4, rows::identity(row, 10)?)?;
@@ -433,9 +348,8 @@ fn counted(rows: &[Row]) -> Result<Option<u64>, Error> {
 
 /// Whether there is a resource behind a key; `at` is the column of its version. A row of the index that
 /// belongs to nothing must not end the pages.
-fn is_there(row: &Row, at: usize) -> Result<bool, Error> {
-    let version: Option<i32> = row.try_get(at).map_err(failure::error)?;
-    Ok(version.is_some())
+fn is_there(row: &Row, at: usize) -> bool {
+    row.try_get::<_, Option<i32>>(at).is_ok_and(|version| version.is_some())
 }
 
 fn key(row: &Row) -> Result<i64, Error> {

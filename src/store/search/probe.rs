@@ -4,7 +4,7 @@
 //! a minute: it decides how fast an answer is and whether it tells a total, never what matches.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::choice::{Choice, Chosen, Counted, chosen};
 use super::compile::Compiler;
 use super::driver::{Candidate, Driver};
 use super::run::Run;
+use super::source::Told;
 use super::sql::{Cond, Statement};
 
 /// How long a count is believed.
@@ -47,36 +48,45 @@ type Sizes = HashMap<i16, i64>;
 /// Counts of the last minute.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Counts {
-    known: Mutex<HashMap<u64, (Instant, Vec<i64>)>>,
+    known: Mutex<HashMap<Mark, (Instant, Vec<i64>)>>,
     sizes: Mutex<Option<(Instant, Arc<Sizes>)>>,
     keyed: RandomState,
 }
 
+/// What a count is known by: the text and the values of what counts.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Mark(u64);
+
 impl Counts {
-    fn get(&self, statement: &Statement) -> Option<Vec<i64>> {
+    /// What the count by `statement` is known by.
+    pub(super) fn mark(&self, statement: &impl Hash) -> Mark {
+        Mark(self.keyed.hash_one(statement))
+    }
+
+    fn get(&self, mark: Mark) -> Option<Vec<i64>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, counts) = known.get(&self.keyed.hash_one(statement))?;
+        let (at, counts) = known.get(&mark)?;
         (at.elapsed() < BELIEVED).then(|| counts.clone())
     }
 
-    fn put(&self, statement: &Statement, counts: Vec<i64>) {
+    fn put(&self, mark: Mark, counts: Vec<i64>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, (at, _)| at.elapsed() < BELIEVED);
         }
         if known.len() < REMEMBERED {
-            known.insert(self.keyed.hash_one(statement), (Instant::now(), counts));
+            known.insert(mark, (Instant::now(), counts));
         }
     }
 
-    /// Whether the total that this statement would tell was too large to be counted.
-    pub(super) fn is_too_many(&self, statement: &Statement) -> bool {
-        self.get(statement).is_some()
+    /// Whether the total of this mark was too large to be counted.
+    pub(super) fn is_too_many(&self, mark: Mark) -> bool {
+        self.get(mark).is_some()
     }
 
-    /// The total that this statement would tell is too large to be counted.
-    pub(super) fn too_many(&self, statement: &Statement) {
-        self.put(statement, Vec::new());
+    /// The total of this mark is too large to be counted.
+    pub(super) fn too_many(&self, mark: Mark) {
+        self.put(mark, Vec::new());
     }
 
     async fn sizes(&self, run: &Run<'_>) -> Result<Arc<Sizes>, Error> {
@@ -193,14 +203,15 @@ async fn count(
         columns.push(format!("(SELECT count(*) FROM ({rows} LIMIT {most}) e)"));
     }
     let statement = compiler.binds.finish(&format!("SELECT {}", columns.join(", ")));
-    if let Some(known) = counts.get(&statement) {
+    let mark = counts.mark(&statement);
+    if let Some(known) = counts.get(mark) {
         return Ok(known);
     }
     let rows = run.rows(&statement).await?;
     let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
     let counted = (0..candidates.len()).map(|at| row.try_get(at).map_err(failure::error));
     let counted = counted.collect::<Result<Vec<i64>, _>>()?;
-    counts.put(&statement, counted.clone());
+    counts.put(mark, counted.clone());
     Ok(counted)
 }
 
@@ -217,7 +228,7 @@ impl Compiler<'_, '_> {
             (Driver::Links, Some(Filter::Chain { targets, .. })) => {
                 let mut all = Vec::new();
                 for (of, filter) in targets {
-                    let found = self.targets_by_place(*of, filter)?;
+                    let found = self.targets_as(Told::Key, *of, filter)?;
                     all.extend(found.into_iter().map(|found| format!("({found})")));
                 }
                 Ok(super::source::union(&all))

@@ -21,8 +21,9 @@ use super::{Explained, Explanation};
 const PREPARED: usize = 250;
 /// Ends the limit of a search inside a transaction.
 const UNLIMITED: &str = "SET LOCAL statement_timeout TO DEFAULT";
-/// Longest text of one that is kept, in bytes: the database keeps fifty times that for it.
-const LONGEST: usize = 4_096;
+/// Longest text of one that is kept, in bytes: the database keeps fifty times that for it. A page's
+/// ledger row takes up to a kilobyte of it.
+const LONGEST: usize = 5_120;
 
 /// Where statements run.
 enum Lane<'a> {
@@ -69,6 +70,11 @@ impl<'a> Run<'a> {
                 transaction.batch_execute(UNLIMITED).await.map_err(failure::error)
             }
         }
+    }
+
+    /// Whether no other search is at work here.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(&self.lane, Lane::Own(searcher) if searcher.is_alone())
     }
 
     /// Where static statements of the search run.

@@ -1,16 +1,18 @@
 //! The rows that a driver walks, and queries of all keys that a filter finds.
 
 use std::cmp::Reverse;
+use std::fmt::Write as _;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey};
+use crate::store::rows::Edge;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
 use super::driver::{Candidate, Driver, conjuncts};
 use super::reach::Reach;
-use super::sql::{Bind, Cond, Moment};
+use super::sql::{Bind, Cond};
 
 /// Rows to walk, and how each looks.
 pub(super) struct Source {
@@ -26,6 +28,15 @@ pub(super) struct Source {
     pub(super) has_duplicates: bool,
     /// Whether each walk is in the order of `s` (or of `order`).
     pub(super) is_walk: bool,
+}
+
+/// What a query tells of the resources it finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told {
+    /// `srow.idh`
+    Identity,
+    /// `srow.rid`
+    Key,
 }
 
 impl Compiler<'_, '_> {
@@ -52,7 +63,9 @@ impl Compiler<'_, '_> {
             }
             (_, None) => return Err(Error::internal("a driver is of no filter")),
         };
-        let bounds = self.bounds(conjuncts, &source.row);
+        let is_of_many =
+            matches!(candidate.driver, Driver::Links | Driver::Resources | Driver::Tokens(_));
+        let bounds = self.bounds(conjuncts, &source.row, is_of_many);
         source.condition.push_str(&bounds);
         Ok(source)
     }
@@ -187,8 +200,12 @@ impl Compiler<'_, '_> {
     fn found_rows(&mut self, found: &str, codes: &[i16], types: &[ResourceType]) -> Source {
         let (alias, list) = (self.alias(), self.alias());
         let is_type = self.binds.is_type(&format!("{alias}.rt"), codes);
+        // What is elsewhere needs no look at its row to be passed over.
+        let place = if self.is_inside { "k.rid < 0" } else { "k.rid > 0" };
         Source {
-            each: Some(format!("(SELECT DISTINCT k.rid FROM ({found}) k(rid)) {list}")),
+            each: Some(format!(
+                "(SELECT DISTINCT k.rid FROM ({found}) k(rid) WHERE {place}) {list}"
+            )),
             table: format!("srow {alias}"),
             condition: format!("{alias}.rid = {list}.rid AND {is_type}"),
             row: Row::resource(&alias, types.to_vec()),
@@ -346,19 +363,24 @@ impl Compiler<'_, '_> {
     }
 
     /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.
-    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>) -> String {
+    /// `is_of_many`: it walks more than one patient's.
+    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>, is_of_many: bool) -> String {
         let Some(s) = &row.s else { return String::new() };
-        let (mut from, mut to): (Option<Moment>, Option<Reverse<Moment>>) = (None, None);
+        let mut reaching = String::new();
+        let (mut from, mut to): (Option<Edge>, Option<Reverse<Edge>>) = (None, None);
         for filter in conjuncts {
             if let Filter::Test(test) = filter {
                 let (low, high) = self.primary_bounds(test, row);
                 from = from.max(low);
                 to = to.max(high.map(Reverse));
+                if is_of_many && let Some(from) = self.reaching(test, row) {
+                    let _ = write!(reaching, " AND {s} >= {from}");
+                }
             }
         }
         let from = from.map(|from| format!(" AND {s} >= {}", self.binds.time(from)));
         let to = to.map(|Reverse(to)| format!(" AND {s} <= {}", self.binds.time(to)));
-        from.unwrap_or_default() + &to.unwrap_or_default()
+        from.unwrap_or_default() + &to.unwrap_or_default() + &reaching
     }
 
     /// The keys of all resources of some types for which `filter` holds, as far as the permit reaches:
@@ -368,12 +390,35 @@ impl Compiler<'_, '_> {
         types: &[ResourceType],
         filter: &Filter,
     ) -> Result<Option<String>, Error> {
+        self.found_as(Told::Key, types, filter)
+    }
+
+    /// The same, with what is to be told of each resource.
+    pub(super) fn found_as(
+        &mut self,
+        told: Told,
+        types: &[ResourceType],
+        filter: &Filter,
+    ) -> Result<Option<String>, Error> {
         let conjuncts = conjuncts(std::slice::from_ref(filter));
         let best = self.candidates(&conjuncts, types)?.swap_remove(0);
         let source = self.source(&best, &conjuncts, types)?;
         let rest = self.rest(&best, &conjuncts, &source.row)?;
-        let found = every(&source, &source.row.rid, &rest);
-        Ok((rest != Cond::False).then_some(found))
+        Ok((rest != Cond::False).then(|| self.every_as(told, &source, &rest)))
+    }
+
+    /// A query of the key or the identity of all rows of a source for which `rest` holds.
+    pub(super) fn every_as(&mut self, told: Told, source: &Source, rest: &Cond) -> String {
+        match (told, &source.row.idh) {
+            (Told::Key, _) => every(source, &source.row.rid, rest),
+            (Told::Identity, Some(idh)) => every(source, idh, rest),
+            (Told::Identity, None) => {
+                let (alias, found) = (self.alias(), every(source, &source.row.rid, rest));
+                format!(
+                    "SELECT {alias}.idh FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid"
+                )
+            }
+        }
     }
 
     /// What is still asked of each row that a candidate walks.

@@ -4,11 +4,11 @@
 
 use std::error::Error as StdError;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
 
-use crate::fhir::Instant;
-use crate::store::rows::EPOCH_2000;
+use crate::store::rows::Edge;
 
 /// A bound value.
 #[derive(Clone, Debug, Hash, PartialEq)]
@@ -20,21 +20,9 @@ pub(super) enum Bind {
     Short(i16),
     Shorts(Vec<i16>),
     Text(String),
-    Time(Moment),
-}
-
-/// A point in time, or an open end.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Moment {
-    Past,
-    At(i64),
-    Future,
-}
-
-impl From<Instant> for Moment {
-    fn from(instant: Instant) -> Self {
-        Self::At(instant.as_micros())
-    }
+    Texts(Vec<String>),
+    Time(Edge),
+    Uuid(Uuid),
 }
 
 impl Bind {
@@ -47,7 +35,9 @@ impl Bind {
             Self::Short(_) => "smallint",
             Self::Shorts(_) => "smallint[]",
             Self::Text(_) => "text",
+            Self::Texts(_) => "text[]",
             Self::Time(_) => "timestamptz",
+            Self::Uuid(_) => "uuid",
         }
     }
 }
@@ -66,14 +56,9 @@ impl ToSql for Bind {
             Self::Short(value) => value.to_sql(kind, out),
             Self::Shorts(values) => values.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
-            Self::Time(moment) => {
-                out.put_i64(match moment {
-                    Moment::Past => i64::MIN,
-                    Moment::At(micros) => micros - EPOCH_2000,
-                    Moment::Future => i64::MAX,
-                });
-                Ok(IsNull::No)
-            }
+            Self::Texts(texts) => texts.to_sql(kind, out),
+            Self::Time(edge) => edge.to_sql(kind, out),
+            Self::Uuid(id) => id.to_sql(kind, out),
         }
     }
 
@@ -86,7 +71,7 @@ impl ToSql for Bind {
 }
 
 /// The values of one statement, in the order of their placeholders.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Binds(Vec<Bind>);
 
 impl Binds {
@@ -109,8 +94,8 @@ impl Binds {
         self.add(Bind::Text(text.into()))
     }
 
-    pub(super) fn time(&mut self, moment: Moment) -> String {
-        self.add(Bind::Time(moment))
+    pub(super) fn time(&mut self, edge: Edge) -> String {
+        self.add(Bind::Time(edge))
     }
 
     /// `column = value` for one value, `column = ANY (values)` for many.
@@ -260,7 +245,7 @@ mod tests {
         assert_eq!(binds.is_one_of("h", &[7]), "h = $1::bigint");
         assert_eq!(binds.is_one_of("h", &[7, 8]), "h = ANY ($2::bigint[])");
         assert_eq!(binds.is_type("rt", &[3]), "rt = $3::smallint");
-        assert_eq!(binds.time(Moment::Past), "$4::timestamptz");
+        assert_eq!(binds.time(Edge::Past), "$4::timestamptz");
     }
 
     #[test]

@@ -12,9 +12,9 @@ use crate::access::{
 };
 use crate::clock::{IdOrder, SystemClock, SystemIds};
 use crate::error::Error;
+use crate::fhir::Instant;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::Query;
-use crate::fhir::{Instant, LogicalId, Version};
 use crate::search::extract::{Extractor, Settings};
 use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, parse};
 use crate::search::values::quantity::Ucum;
@@ -68,15 +68,6 @@ impl Units for Nowhere {
 
     fn begin(&self, _: &Permit<'_>, (): &()) -> Self {
         Self
-    }
-
-    async fn read(
-        &self,
-        _: &LogicalId,
-        _: &Permit<'_>,
-        _: LedgerRow,
-    ) -> Result<Unaudited<Version>, Error> {
-        Err(Error::internal("nothing is read"))
     }
 
     async fn record(&self, _: Vec<LedgerRow>) -> Result<(), Error> {
@@ -200,7 +191,9 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         &[
             "k.idh # p.p AS h",
             "FROM str ",
-            ".rid = k.rid UNION ALL SELECT",
+            "k(rid) WHERE k.rid > 0)",
+            " UNION ALL SELECT ",
+            "k(rid) WHERE k.rid < 0)",
             "CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o",
         ],
     ),

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::access::{CommitError, LedgerRow};
 use crate::error::Error;
@@ -182,7 +181,7 @@ impl WriteTx {
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = query(connection, CARRIERS, &[&hashes, &systems, &ids, &self.reach]).await?;
+        let rows = connection.all(CARRIERS, &[&hashes, &systems, &ids, &self.reach]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (guarded, identifier) = place(row, &asked)?;
         let of = guarded.identity.resource_type;
@@ -202,7 +201,7 @@ impl WriteTx {
         let types: Vec<i16> = links.iter().map(|(_, it)| it.target.resource_type.code()).collect();
         let ids: Vec<&str> = links.iter().map(|(_, it)| it.target.id.as_str()).collect();
         let pinned: Vec<bool> = links.iter().map(|(_, it)| it.is_pinned).collect();
-        let rows = query(connection, DANGLING, &[&TENANT, &types, &ids, &pinned]).await?;
+        let rows = connection.all(DANGLING, &[&TENANT, &types, &ids, &pinned]).await?;
         let mut issues = Vec::with_capacity(rows.len());
         for row in &rows {
             let (guarded, link) = place(row, &links)?;
@@ -219,11 +218,11 @@ impl WriteTx {
         }
         let tie = |it: &&Guarded| self.store.hasher().tie(self.store.identity(&it.identity));
         let ties: Vec<i64> = deleted.iter().map(tie).collect();
-        let rows = query(connection, REFERRERS, &[&ties, &self.reach]).await?;
+        let rows = connection.all(REFERRERS, &[&ties, &self.reach]).await?;
         let Some(first) = rows.first() else {
             // Those beyond the caller's reach hold it too.
             let everything: Option<Vec<i64>> = None;
-            let hidden = query(connection, REFERRERS, &[&ties, &everything]).await?;
+            let hidden = connection.all(REFERRERS, &[&ties, &everything]).await?;
             let Some(row) = hidden.first() else { return Ok(()) };
             let guarded = place(row, &deleted)?;
             let text = format!("other resources refer to {}", guarded.identity);
@@ -243,15 +242,6 @@ impl WriteTx {
 
 fn links_of(guarded: &Guarded) -> impl Iterator<Item = (&Guarded, &Link)> {
     guarded.ties.links.iter().map(move |link| (guarded, link))
-}
-
-async fn query(
-    connection: &Transaction,
-    sql: &'static str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Error> {
-    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-    connection.query(&statement, parameters).await.map_err(failure::error)
 }
 
 /// What of `asked` a row is about.

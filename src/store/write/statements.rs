@@ -70,20 +70,20 @@ macro_rules! new_versions {
 
 macro_rules! hist_columns {
     () => {
-        "rid, lu, xid, tid, dk, vid, rt, codec, op, id, pats, meta, body, blob"
+        "rid, lu, xid, tid, dk, vid, rt, op, id, pats, meta, body"
     };
 }
 
 macro_rules! superseded {
     () => {
-        "r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.codec, r.op, r.id, r.pats, r.meta, r.body, r.blob"
+        "r.rid, r.lu, r.xid, r.tid, r.dk, r.vid, r.rt, r.op, r.id, r.pats, r.meta, r.body"
     };
 }
 
 macro_rules! new_values {
     () => {
         "lu = w.lu, xid = pg_current_xact_id(), vid = w.vid, op = w.op, pats = w.pats, \
-         meta = w.meta, body = w.body, blob = NULL, codec = 0 "
+         meta = w.meta, body = w.body "
     };
 }
 

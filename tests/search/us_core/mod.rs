@@ -61,6 +61,9 @@ const COMPARED: &[(&str, &str)] = &[
     ("ServiceRequest", "authored"),
 ];
 
+/// How they are compared.
+const COMPARATORS: [&str; 4] = ["ge", "gt", "le", "lt"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_search_of_us_core_finds_what_a_plain_look_at_the_data_finds() {
     let Some((wanted, parameters)) = published() else { return };
@@ -74,7 +77,10 @@ async fn each_search_of_us_core_finds_what_a_plain_look_at_the_data_finds() {
         run.search(search, &mut compared).await;
     }
     for (of, code) in COMPARED {
-        assert!(compared.contains(&((*of).to_owned(), (*code).to_owned())), "{of} {code}");
+        for prefix in COMPARATORS {
+            let one = ((*of).to_owned(), (*code).to_owned(), prefix);
+            assert!(compared.contains(&one), "{of}?{code}={prefix}.. was not asked");
+        }
     }
     run.categories().await;
     run.without_and_with_status(&wanted).await;
@@ -131,8 +137,8 @@ struct Run {
 }
 
 impl Run {
-    /// Runs one search with the values of a few resources; notes which dates were compared.
-    async fn search(&self, search: &Search, compared: &mut BTreeSet<(String, String)>) {
+    /// Runs one search with the values of a few resources; notes which dates were compared how.
+    async fn search(&self, search: &Search, compared: &mut BTreeSet<(String, String, &str)>) {
         let of = search.of.as_str();
         let has_all = |doc: &&Doc| search.codes.iter().all(|code| !held(doc, code).is_empty());
         let able: Vec<&Doc> = self.data.of(of).filter(has_all).collect();
@@ -150,13 +156,13 @@ impl Run {
             self.compare(of, &asked.iter().map(Asked::full).collect::<Vec<_>>()).await;
             let dates = asked.iter().enumerate().filter(|(_, one)| kind(&one.code) == Kind::Date);
             for (at, one) in dates {
-                for prefix in ["ge", "gt", "le", "lt"] {
+                for prefix in COMPARATORS {
                     let Some(other) = one.compared(&seen[at], prefix) else { continue };
                     let mut asked = asked.clone();
                     asked[at] = other;
                     let found = self.compare(of, &asked).await;
                     assert!(found.contains(&doc.place()), "{} for {asked:?}", doc.place());
-                    compared.insert((of.to_owned(), one.code.clone()));
+                    compared.insert((of.to_owned(), one.code.clone(), prefix));
                 }
             }
             idle.retain(|code| {

@@ -116,6 +116,14 @@ pub(super) const REASONS: &[Reason] = &[
         why: "the publisher went into an extension of which the differential says only that there is none",
     },
     Reason {
+        places: &["Observation-results-*-uv-ips@1.1.0#Observation.value[x]"],
+        facts: &["slicing"],
+        published: "rules: Open",
+        made: "rules: Closed",
+        times: 2,
+        why: "the differential closes the slicing, and the publisher forgot it",
+    },
+    Reason {
         places: &["*@3.1.1#*[x]"],
         facts: &["slicing", "types", "details"],
         published: "",

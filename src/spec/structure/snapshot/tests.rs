@@ -99,6 +99,9 @@ fn a_type_in_a_name_is_a_slice_of_the_choice_and_closes_it_where_it_has_to_be() 
     ];
     assert!(both[0].starts_with("Open Observation.value[x] 0..1 Quantity,..string"), "{both:?}");
     assert_eq!(both[1..], slices);
+    let extension = of("Extension", r#"{"path":"Extension.valueCode"}"#).expect("is sound");
+    let values = ["Extension.value[x] 0..1 code", "Extension.value[x]:valueCode 0..1 code"];
+    assert_eq!(shown(&extension, "Extension.value"), values);
 }
 
 #[test]

@@ -40,17 +40,26 @@ impl Node {
         Self { children: self.children.clone(), ..Self::new(element) }
     }
 
-    /// Closes each choice of which one type has to be there: then it can be no other.
+    /// Closes each choice of which one type has to be there, or of which an extension names one: then it
+    /// can be no other.
     pub(super) fn settle(&mut self) {
         if self.is_implied && self.element.is_choice() && self.element.max == Some(1) {
-            let needed = self.slices.iter().map(|slice| &slice.element).find(|it| it.min > 0);
-            if let (Some(needed), Some(slicing)) = (needed, &mut self.element.slicing) {
-                self.element.min = 1;
-                self.element.types.clone_from(&needed.types);
+            let only = match &self.slices[..] {
+                [only] if self.is_in_extension() => Some(only),
+                slices => slices.iter().find(|slice| slice.element.min > 0),
+            };
+            if let (Some(only), Some(slicing)) = (only, &mut self.element.slicing) {
+                self.element.min = self.element.min.max(only.element.min);
+                self.element.types.clone_from(&only.element.types);
                 slicing.rules = SlicingRules::Closed;
             }
         }
         self.children.iter_mut().chain(&mut self.slices).for_each(Self::settle);
+    }
+
+    fn is_in_extension(&self) -> bool {
+        let parent = self.element.path.rsplit('.').nth(1).unwrap_or_default();
+        matches!(parent, "Extension" | "extension" | "modifierExtension")
     }
 
     pub(super) fn slice(&self, name: &str) -> Option<usize> {

@@ -1,5 +1,7 @@
 //! Many nodes on one database: starting at once, seeing each other's writes, and being too old.
 
+mod packages;
+
 use futures_util::future::join_all;
 use kiln::app::server::Server;
 

@@ -1,0 +1,160 @@
+//! The terminology operations: `$expand`, `$lookup`, `$subsumes`, `$translate`, `$validate-code`.
+//!
+//! Spec: <https://hl7.org/fhir/R4/terminology-service.html>
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::access::interaction::Kind;
+use crate::access::{Caller, Interaction, Permit, Unaudited};
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::fhir::{LogicalId, ResourceType};
+use crate::terminology::operation::{self, Closed, Closing, Operation, Request};
+use crate::terminology::{Image, Source};
+
+use super::Engine;
+
+/// Most codes of an expansion that is not asked for page by page.
+const MAX_EXPANSION: usize = 10_000;
+
+/// Most concepts of a closure table.
+const MAX_CLOSURE: usize = 10_000;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// By which operation.
+    pub operation: Operation,
+    /// Of which stored resource, where the path names one.
+    pub id: Option<&'q LogicalId>,
+    /// A Parameters resource.
+    pub parameters: &'q Value<'q>,
+    /// `Accept-Language`.
+    pub languages: Option<&'q str>,
+}
+
+impl Question<'_> {
+    /// The type of resource that is asked, and the interaction that it is.
+    fn interaction(&self) -> Result<Interaction, Error> {
+        let (kind, name) = match self.operation {
+            Operation::Expand => (Kind::Expand, "ValueSet"),
+            Operation::Lookup => (Kind::Lookup, "CodeSystem"),
+            Operation::Subsumes => (Kind::Subsumes, "CodeSystem"),
+            Operation::Translate => (Kind::Translate, "ConceptMap"),
+            Operation::ValidateInSet => (Kind::ValidateCode, "ValueSet"),
+            Operation::ValidateInSystem => (Kind::ValidateCode, "CodeSystem"),
+        };
+        let of: ResourceType =
+            name.parse().map_err(|_| Error::internal(format!("{name} is no type")))?;
+        Ok(kind.of(of))
+    }
+}
+
+impl Engine {
+    /// The answer to a question about codes, by the definitions of this moment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`] for an instance; [`Error::Invalid`] for a request
+    /// that is none; [`Error::Codes`] for what is not known or cannot be answered;
+    /// [`Error::NotSupported`] without a terminology.
+    pub async fn terminology(
+        &self,
+        question: &Question<'_>,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        let work = async |permit: &Permit<'_>| {
+            let found = match question.id {
+                Some(id) => self.store.current(id, permit).await?.map(drop),
+                None => Unaudited::nothing(),
+            };
+            let image = self.definitions_now().await?;
+            let (now, identifier) = (self.clock.now().to_string(), self.ids.ordered().to_string());
+            let request = Request {
+                parameters: question.parameters,
+                id: question.id.map(LogicalId::as_str),
+                languages: question.languages,
+                limit: MAX_EXPANSION,
+                now: &now,
+                identifier: &identifier,
+            };
+            let answer = operation::answer(&image, question.operation, &request)?;
+            Ok(found.with(answer).map(|((), answer)| answer))
+        };
+        self.gate.run(question.interaction()?, caller, work).await
+    }
+
+    /// Url and version of the code systems that are here without a resource.
+    pub fn published_systems(&self) -> Vec<(String, Option<String>)> {
+        self.lookups.definitions.as_ref().map(|it| it.published()).unwrap_or_default()
+    }
+
+    /// What is new in a client's closure table; the answer is a ConceptMap.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a table that was not begun; [`Error::Codes`] for a code system that is
+    /// not known; [`Error::TooCostly`] for a table that would be too large.
+    pub async fn closure(
+        &self,
+        parameters: &Value<'_>,
+        caller: &Caller,
+    ) -> Result<Value<'static>, Error> {
+        let work = async |permit: &Permit<'_>| {
+            let closing = Closing::read(parameters)?;
+            let image = self.definitions_now().await?;
+            // Nothing is added of which nothing is known.
+            operation::closure(&image, &[], &closing.concepts)?;
+            let answer = self.close(&closing, &image, permit).await?;
+            Ok(Unaudited::nothing().with(answer).map(|((), answer)| answer))
+        };
+        self.gate.run(Kind::Closure.of_system(), caller, work).await
+    }
+
+    async fn close(
+        &self,
+        closing: &Closing,
+        image: &Image,
+        permit: &Permit<'_>,
+    ) -> Result<Value<'static>, Error> {
+        let now = self.clock.now().to_string();
+        let missing = || Error::NotFound(format!("the closure table {:?}", closing.name));
+        let is_beginning = closing.concepts.is_empty() && closing.since.is_none();
+        if is_beginning {
+            self.store.begin_closure(&closing.name, permit).await?;
+            return Ok(closing.to_concept_map(0, &[], &now));
+        }
+        let known = self.store.closure_table(&closing.name, permit).await?.ok_or_else(missing)?;
+        if known.concepts.len() + closing.concepts.len() > MAX_CLOSURE {
+            let text = format!("a closure table has at most {MAX_CLOSURE} concepts");
+            return Err(Error::TooCostly(text));
+        }
+        let systems: Vec<&str> = closing.concepts.iter().map(|it| &*it.system).collect();
+        let codes: Vec<&str> = closing.concepts.iter().map(|it| &*it.code).collect();
+        let table = if closing.concepts.is_empty() {
+            known
+        } else {
+            let given = (&systems[..], &codes[..]);
+            let added = self.store.add_to_closure(&closing.name, given, permit).await?;
+            added.ok_or_else(missing)?
+        };
+        let since = closing.since.unwrap_or(i64::MAX);
+        let (old, mut new): (Vec<_>, Vec<_>) =
+            table.concepts.into_iter().partition(|(.., version)| *version <= since);
+        let had: HashSet<(&str, &str)> = old.iter().map(|it| (&*it.0, &*it.1)).collect();
+        let given = closing.concepts.iter().filter(|it| !had.contains(&(&*it.system, &*it.code)));
+        new.extend(given.map(|it| (it.system.clone(), it.code.clone(), 0)));
+        let closed = |all: Vec<(String, String, i64)>| -> Vec<Closed> {
+            all.into_iter().map(|(system, code, _)| Closed { system, code }).collect()
+        };
+        let new = closed(new);
+        let relations = operation::closure(image, &closed(old), &new)?;
+        Ok(closing.to_concept_map(table.version, &relations, &now))
+    }
+
+    /// The code systems, value sets and concept maps of this moment.
+    pub(super) async fn definitions_now(&self) -> Result<Arc<Image>, Error> {
+        let missing = || Error::NotSupported("a terminology is not offered".to_owned());
+        let source: &Arc<dyn Source> = self.lookups.definitions.as_ref().ok_or_else(missing)?;
+        source.current().await
+    }
+}

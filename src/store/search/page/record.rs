@@ -1,0 +1,78 @@
+//! The ledger row of a page, added by the statement that finds the page.
+//!
+//! A search whose page is all that it shows costs one turn of the database less: what the row says
+//! of the page, its patients and versions, is taken from the rows that are shown.
+
+use crate::access::LedgerRow;
+use crate::fhir::ResourceType;
+use crate::search::request::{ContainedMode, SearchRequest, Total};
+use crate::store::TENANT;
+use crate::store::rows::Edge;
+
+use super::super::Paging;
+use super::super::order::MAX_SORTED;
+use super::super::sql::{Bind, Binds};
+
+/// A row, and what of a page it tells.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) row: &'a LedgerRow,
+    /// Whether they are found from the last to the first.
+    pub(super) is_back: bool,
+}
+
+/// Whether one statement finds all that is shown, and nothing is asked after it.
+pub(in crate::store::search) fn is_whole(request: &SearchRequest, paging: &Paging) -> bool {
+    let is_page = !request.counts_only && paging.count > 0;
+    let is_alone = request.includes.is_empty() && request.contained == ContainedMode::Outside;
+    let is_counted = matches!(request.total, Total::Accurate | Total::Estimate);
+    is_page && is_alone && !is_counted && !request.explain
+}
+
+impl Record<'_> {
+    /// The statement that adds the row, over a page `p` of resources of these types. What is refused
+    /// because there is too much to sort is no success.
+    pub(super) fn insert(self, types: &[ResourceType], binds: &mut Binds) -> String {
+        let Self { row, is_back } = self;
+        let request = &row.caller.request;
+        let source = request.source.map(|source| binds.text(source.to_string()));
+        let rt = row.interaction.resource_type;
+        let rt = rt.map(|of| binds.add(Bind::Short(of.code())));
+        let null = || "NULL".to_owned();
+        let values = [
+            binds.add(Bind::Uuid(row.id)),
+            binds.time(Edge::At(row.at)),
+            binds.add(Bind::Uuid(row.group)),
+            TENANT.to_string(),
+            binds.add(Bind::Short(row.interaction.kind.number())),
+            row.outcome.number().to_string(),
+            rt.unwrap_or_else(null),
+            binds.text(row.caller.principal.actor()),
+            source.unwrap_or_else(null),
+            binds.text(&*request.id),
+            binds.text(request.method),
+            binds.text(&*request.path_and_query),
+        ];
+        let name = names(types, binds);
+        let way = if is_back { " DESC" } else { "" };
+        format!(
+            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, actor, source, request_id, \
+             method, query, pats, entities) SELECT {}, \
+             ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), \
+             ARRAY(SELECT {name} || '/' || p.id || '/_history/' || p.vid FROM p \
+             WHERE p.vid IS NOT NULL ORDER BY p.n{way}) \
+             WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED})",
+            values.join(", ")
+        )
+    }
+}
+
+/// The name of the type of `p`.
+fn names(types: &[ResourceType], binds: &mut Binds) -> String {
+    if let [of] = types {
+        return binds.text(of.as_str());
+    }
+    let codes = binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
+    let names = binds.add(Bind::Texts(types.iter().map(|of| of.as_str().to_owned()).collect()));
+    format!("({names})[array_position({codes}, p.rt)]")
+}

@@ -1,0 +1,171 @@
+//! The statement of a page: keys, the resources behind them, the total where that is cheap, and the
+//! page's ledger row.
+
+use crate::error::Error;
+use crate::search::request::Filter;
+use crate::store::cursor::Position;
+
+use super::super::choice::Choice;
+use super::super::compile::Compiler;
+use super::super::driver::{Candidate, conjuncts};
+use super::super::order::{Keys, Order, Walk};
+use super::super::probe::Mark;
+use super::super::source::{Source, every};
+use super::super::sql::{Cond, Statement};
+use super::Search;
+use super::record::Record;
+
+/// Up to how many matches a total is counted when nobody asked for one.
+pub(super) const COUNTED: u64 = 1_000;
+/// Up to how many rows are looked at for that, where each must be looked up.
+const LOOKED_UP: u64 = 500;
+/// The same where they must be found beside what is walked for the page.
+const FOUND: u64 = 100;
+/// The same where each is asked for what it refers to, or what refers to it.
+const FOLLOWED: u64 = 100;
+
+/// What a page shows of its resources.
+pub(in crate::store::search) const WITH_BODIES: &str =
+    "r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rt, r.id";
+/// What a statement tells of each match.
+#[derive(Clone, Copy)]
+pub(super) enum Columns<'c> {
+    /// Everything; beside it the total, by what is walked for that, where it is cheap; and it adds the
+    /// page's ledger row.
+    All(Option<&'c Choice>, Option<Record<'c>>),
+    /// Its key, identity and version.
+    Keys,
+}
+
+/// The statement of a page.
+pub(super) struct Page {
+    pub(super) statement: Statement,
+    /// What the total that it tells is known by.
+    pub(super) counted: Option<Mark>,
+}
+
+impl Search<'_, '_> {
+    /// The rows that are walked, and what is asked of each.
+    pub(super) fn walk(
+        &self,
+        compiler: &mut Compiler<'_, '_>,
+        choice: &Choice,
+        order: &Order,
+        filters: &[&Filter],
+    ) -> Result<(Source, Cond), Error> {
+        let (source, candidate) = match (order, self.types) {
+            (Order::Walked { by: Walk::Updated, .. }, types) => {
+                (compiler.updated_rows(types), &Candidate::RESOURCES)
+            }
+            (Order::Walked { by: Walk::Id, .. }, &[of]) => {
+                (compiler.id_rows(of), &Candidate::RESOURCES)
+            }
+            (_, types) => {
+                let candidate = &choice.candidate;
+                (compiler.source(candidate, filters, types)?, candidate)
+            }
+        };
+        let rest = compiler.rest(candidate, filters, &source.row)?;
+        Ok((source, rest))
+    }
+
+    /// The statement of one page.
+    pub(super) fn statement(
+        &self,
+        choice: &Choice,
+        order: &Order,
+        at: Option<&Position>,
+        limit: u32,
+        columns: Columns<'_>,
+    ) -> Result<Page, Error> {
+        let filters = conjuncts(self.filters);
+        let mut compiler = self.compiler(&choice.wide);
+        let (source, rest) = self.walk(&mut compiler, choice, order, &filters)?;
+        let keys = compiler.keys(order, &source, &rest, at, (limit, &filters))?;
+        let (by, record) = match columns {
+            Columns::All(by, record) => (by, record),
+            Columns::Keys => {
+                let text = resources(&keys, "r.vid, r.rt, r.id", ("k.rid", limit), None);
+                return Ok(Page { statement: compiler.binds.finish(&text), counted: None });
+            }
+        };
+        let mut total = None;
+        if let Some(by) = by {
+            compiler.wide = &by.wide;
+            total = self.some(&mut compiler, by)?;
+        }
+        let counts = &self.store.0.counts;
+        let counted = total
+            .as_ref()
+            .map(|total| counts.mark(&(&keys.before, &keys.query, total, &compiler.binds)));
+        // Known to be too many, they are not counted.
+        let counted = counted.filter(|mark| !counts.is_too_many(*mark));
+        let total = total.filter(|_| counted.is_some());
+        let total = total.unwrap_or_else(|| "NULL::bigint".to_owned());
+        let columns = format!(
+            "CASE WHEN (SELECT count(*) FROM k) >= {limit} THEN ({total}) END, {WITH_BODIES}"
+        );
+        let record = record.map(|record| record.insert(self.types, &mut compiler.binds));
+        let text = resources(&keys, &columns, ("k.rid", limit - 1), record.as_deref());
+        Ok(Page { statement: compiler.binds.finish(&text), counted })
+    }
+
+    /// A query of the number of matches, which is NULL when there are too many rows to look at;
+    /// `None` when that is known.
+    fn some(&self, compiler: &mut Compiler<'_, '_>, by: &Choice) -> Result<Option<String>, Error> {
+        let filters = conjuncts(self.filters);
+        let (source, rest) = self.walk(compiler, by, &Order::NATIVE, &filters)?;
+        let follows = |(at, filter): (usize, &&Filter)| {
+            by.candidate.of != Some(at)
+                && matches!(filter, Filter::Chain { .. } | Filter::Has { .. })
+        };
+        let most = match rest {
+            _ if !by.candidate.is_ordered() => FOUND,
+            Cond::True => COUNTED,
+            _ if filters.iter().enumerate().any(follows) => FOLLOWED,
+            _ => LOOKED_UP,
+        };
+        if by.number.is_some_and(|number| number.cast_unsigned() > most) {
+            return Ok(None);
+        }
+        let most = most + 1;
+        let rid = &source.row.rid;
+        let distinct = if source.has_duplicates { "DISTINCT " } else { "" };
+        // Each row is asked as it is seen: seen and counted in two walks, most are walked twice.
+        let (matches, holds) = match &rest {
+            Cond::True => ("", String::new()),
+            rest => (" FILTER (WHERE m)", format!(", (true{}) AS m", rest.and())),
+        };
+        let seen = every(&source, &format!("{rid} AS rid{holds}"), &Cond::True);
+        Ok(Some(format!(
+            "SELECT CASE WHEN count(*) < {most} THEN count({distinct}rid){matches} END \
+             FROM ({seen} LIMIT {most}) e"
+        )))
+    }
+}
+
+/// The resources behind the first `most` keys of a page, in their order; `rid` is which. `record` is a
+/// statement over them, as `p`.
+pub(in crate::store::search) fn resources(
+    keys: &Keys,
+    columns: &str,
+    (rid, most): (&str, u32),
+    record: Option<&str>,
+) -> String {
+    let Keys { before, query } = keys;
+    // Looked up one by one: joined freely, the database may read the whole table.
+    let page = format!(
+        "SELECT k.rid, k.key, k.seen, {columns}, k.n FROM k \
+         LEFT JOIN LATERAL (SELECT * FROM res w WHERE w.rid = {rid} AND w.op <> 'D' AND k.n <= {most} \
+         OFFSET 0) r ON true"
+    );
+    let keys = format!("WITH {before}k AS MATERIALIZED ({query})");
+    match record {
+        None => format!("{keys} {page} ORDER BY k.n"),
+        Some(record) => {
+            format!(
+                "{keys}, p AS MATERIALIZED ({page}), l AS ({record}) SELECT * FROM p ORDER BY n"
+            )
+        }
+    }
+}

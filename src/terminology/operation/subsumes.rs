@@ -1,0 +1,67 @@
+//! `CodeSystem/$subsumes`: how two codes of one system stand in its hierarchy.
+//!
+//! Spec: <https://hl7.org/fhir/R4/codesystem-operation-subsumes.html>
+
+use crate::fhir::IssueCode;
+use crate::fhir::json::Value;
+use crate::terminology::Image;
+use crate::terminology::concepts::Concepts;
+use crate::terminology::value_set::canonical;
+
+use super::asked::{Asked, Coding, needed};
+use super::refusal::{Refusal, error};
+use super::{Request, parameter, parameters, scope};
+
+/// Answers `$subsumes`.
+pub(super) fn subsumes(
+    image: &Image,
+    asked: Asked<'_>,
+    request: &Request<'_>,
+) -> Result<Value<'static>, Refusal> {
+    let (one, other) = (code(asked, "codeA", "codingA")?, code(asked, "codeB", "codingB")?);
+    let scope = scope(image, asked, &[])?;
+    let system = if let Some(id) = request.id {
+        image.system_of(id).ok_or_else(|| Refusal::no_system(id))?
+    } else {
+        let url = asked.text("system")?.or(one.system).or(other.system);
+        let url = needed(url, "the system of the codes")?;
+        let version = asked.text("version")?.or(one.version);
+        let found = scope.system(&canonical(url, version))?;
+        found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(url))?
+    };
+    for coding in [&one, &other] {
+        if coding.system.is_some_and(|url| *url != *system.url) {
+            return Err(Refusal::malformed("the codes are of different systems"));
+        }
+    }
+    let place = |code: &str| {
+        let text = format!("Unknown code '{code}' in the CodeSystem '{}'", system.url);
+        let missing = || error(IssueCode::NotFound, "invalid-code", "Unknown_Code_in", text);
+        system.concepts.find(code).ok_or_else(|| Refusal::Missing(vec![missing()]))
+    };
+    let outcome = relation(&system.concepts, place(one.code)?, place(other.code)?);
+    Ok(parameters(vec![parameter("outcome", "valueCode", outcome)]))
+}
+
+/// The code of concept-subsumption-outcome.
+pub(super) fn relation(concepts: &Concepts, one: u32, other: u32) -> &'static str {
+    if one == other {
+        "equivalent"
+    } else if concepts.subsumes(one, other) {
+        "subsumes"
+    } else if concepts.subsumes(other, one) {
+        "subsumed-by"
+    } else {
+        "not-subsumed"
+    }
+}
+
+fn code<'r>(asked: Asked<'r>, code: &'r str, coding: &'r str) -> Result<Coding<'r>, Refusal> {
+    match (asked.text(code)?, asked.coding(coding)?) {
+        (Some(code), None) => {
+            Ok(Coding { system: asked.text("system")?, version: None, code, display: None })
+        }
+        (None, Some(coding)) => Ok(coding),
+        _ => Err(Refusal::malformed(format!("either {code} or {coding} is needed"))),
+    }
+}

@@ -1,0 +1,161 @@
+//! Code systems from the releases of their publishers, as an operator loads them and clients ask.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use kiln::app::server::Server;
+
+use crate::harness::client::Client;
+use crate::harness::database::Database;
+use crate::harness::process::kiln;
+use crate::harness::server::{TestServer, config};
+
+const SNOMED: &str = "http://snomed.info/sct";
+/// Two codes of each generated SNOMED CT, the second one below the first.
+const ROOT: &str = "138875005";
+const FINDING: &str = "404684003";
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("kiln-release-{name}-{}", std::process::id())))
+    }
+
+    fn generate(&self, kind: &str, concepts: &str, seed: &str) {
+        let out = self.0.display().to_string();
+        let arguments = ["generate", kind, "--out", &out, "--concepts", concepts, "--seed", seed];
+        let output = kiln(&[&["terminology"][..], &arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `kiln terminology` on a database.
+fn command(database: &Database, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.arg("terminology").args(arguments).stdin(Stdio::null());
+    for (key, value) in [("url", &database.app), ("owner_url", &database.owner)] {
+        command.arg("--set").arg(format!("database.{key}={value}"));
+    }
+    command
+}
+
+fn load(database: &Database, folder: &Path) -> Output {
+    command(database, &["load", folder.to_str().unwrap()]).output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+/// Asks until the answer is as expected: what is loaded is in force within seconds.
+async fn until(client: &Client, path: &str, total: &str) {
+    let began = Instant::now();
+    loop {
+        let found = client.get(path).await.at("total");
+        if found.as_deref() == Some(total) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{path}: {found:?}, not {total}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn observation(code: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Observation","status":"final","code":{{"coding":[{{"system":"{SNOMED}",
+            "code":"{code}"}}]}}}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_in_force_on_every_node_until_the_next_one_is_whole() {
+    let server = TestServer::start().await;
+    let other = Server::start(config(&server.database, &[])).await.unwrap();
+    let there = Client::new(other.address());
+    server.client.post("/Observation", observation(FINDING)).await.expect(201);
+    let below = format!("/Observation?code:below={SNOMED}%7C{ROOT}&_total=accurate");
+    // A code of a system that is not here is below nothing but itself.
+    assert_ne!(server.client.get(&below).await.at("total").as_deref(), Some("1"));
+
+    let first = Folder::new("first");
+    first.generate("snomed", "400", "1");
+    let output = load(&server.database, &first.0);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(told(&output).contains("version/20240101: 400 concepts"), "{}", told(&output));
+    until(&server.client, &below, "1").await;
+    until(&there, &below, "1").await;
+    let output = load(&server.database, &first.0);
+    assert!(told(&output).contains("is loaded already"), "{}", told(&output));
+
+    // One that cannot be read to its end leaves the one before in force.
+    let broken = Folder::new("broken");
+    broken.generate("snomed", "500", "2");
+    let relations =
+        broken.0.join("Snapshot/Terminology/sct2_Relationship_Snapshot_INT_20240101.txt");
+    let text = std::fs::read_to_string(&relations).unwrap();
+    std::fs::write(&relations, format!("{text}1\t2\tx\r\n")).unwrap();
+    let output = load(&server.database, &broken.0);
+    let fault = told(&output);
+    assert!(!output.status.success() && fault.contains(", line ") && fault.contains("column 3"));
+    let loaded = "SELECT sum(concepts)::bigint FROM code_system";
+    assert_eq!(server.database.number(loaded).await, 400);
+
+    let second = Folder::new("second");
+    second.generate("snomed", "300", "3");
+    let output = load(&server.database, &second.0);
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(server.database.number(loaded).await, 300);
+    let rows = "SELECT count(*) FROM code_system_concept";
+    assert_eq!(server.database.number(rows).await, 300, "the release before is gone");
+    until(&there, &below, "1").await;
+
+    let output = command(&server.database, &["list"]).output().unwrap();
+    assert!(told(&output).contains("300 concepts"), "{}", told(&output));
+    let output = command(&server.database, &["drop", SNOMED]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(server.database.number(rows).await, 0);
+    let output = command(&server.database, &["drop", SNOMED]).output().unwrap();
+    assert!(!output.status.success() && told(&output).contains("is not loaded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_was_killed_goes_on_where_it_was() {
+    let database = Database::migrated().await;
+    let folder = Folder::new("killed");
+    folder.generate("snomed", "60000", "4");
+    let path = folder.0.to_str().unwrap();
+    let mut killed = command(&database, &["load", path])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let done = "SELECT coalesce(max(done), 0)::bigint FROM code_system";
+    let began = Instant::now();
+    while database.number(done).await == 0 {
+        assert!(began.elapsed() < Duration::from_mins(2), "nothing is stored");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let stored = database.number(done).await;
+    let completed = "SELECT count(*) FROM code_system WHERE completed IS NOT NULL";
+    assert!(stored < 60_000 && database.number(completed).await == 0, "it was too fast: {stored}");
+    let output = load(&database, &folder.0);
+    assert!(output.status.success(), "{}", told(&output));
+    let expected = "of them by an earlier run";
+    assert!(told(&output).contains(expected), "{}", told(&output));
+    assert_eq!(database.number(completed).await, 1);
+    let whole = "SELECT count(*) - max(s.concepts) FROM code_system_concept c \
+                 JOIN code_system s ON s.id = c.system";
+    assert_eq!(database.number(whole).await, 0, "each concept is there once");
+}
