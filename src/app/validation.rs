@@ -67,9 +67,10 @@ impl Judges {
         if is_by(&loaded, &library, &codes) {
             return Ok(loaded);
         }
-        let next = match Arc::ptr_eq(loaded.library(), &library) {
-            true => loaded.with_terminology(codes),
-            false => Validator::new(loaded.spec().clone(), library, codes),
+        let next = if Arc::ptr_eq(loaded.library(), &library) {
+            loaded.with_terminology(codes)
+        } else {
+            Validator::new(loaded.spec().clone(), library, codes)
         };
         let next = Arc::new(next);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next.clone();

@@ -118,9 +118,10 @@ impl Engine {
             }
         };
         self.validation.ready().await?;
-        let outcome = match is_transaction {
-            true => self.transaction(bundle, options, caller).await?,
-            false => self.batch(bundle, options, caller).await?,
+        let outcome = if is_transaction {
+            self.transaction(bundle, options, caller).await?
+        } else {
+            self.batch(bundle, options, caller).await?
         };
         self.validation.note_all(&outcome.entries);
         Ok(outcome)

@@ -17,10 +17,7 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::query::Query;
 use crate::fhir::{Operation, Version, VersionId, operation_outcome};
 use crate::http::bundle::{BundleWriter, Head};
-use crate::http::form::Form;
-use crate::http::outcome;
-use crate::http::prefer::Return;
-use crate::http::shape::Shape;
+use crate::http::{form::Form, outcome, prefer::Return, shape::Shape};
 use crate::spec::Spec;
 
 use super::search::{SearchEntries, SearchEntry};
