@@ -181,7 +181,8 @@ async fn every_operation_is_declared_where_it_is_served() {
     let rest = &statement.items_at("rest")[0];
     let patient = at(rest, "resource[type=Patient]").unwrap();
     for of in ["CodeSystem", "ConceptMap", "ValueSet"] {
-        let content = if of == "CodeSystem" { r#","content":"complete""# } else { "" };
+        let content =
+            if of == "CodeSystem" { r#","url":"urn:p","content":"complete""# } else { "" };
         let body = format!(r#"{{"resourceType":"{of}","id":"p","status":"draft"{content}}}"#);
         client.put(&format!("/{of}/p"), body).await.expect(201);
     }

@@ -113,9 +113,10 @@ impl Keeper {
         if loaded.mark == mark {
             return Ok(loaded.library);
         }
-        let packed = match packages(&mark) == packages(&loaded.mark) {
-            true => loaded.library,
-            false => Arc::new(self.packed().await?),
+        let packed = if packages(&mark) == packages(&loaded.mark) {
+            loaded.library
+        } else {
+            Arc::new(self.packed().await?)
         };
         let stored = maintenance::definitions(&self.store, [self.of]).await?;
         let library = Arc::new(packed.with_resources(stored.iter().filter_map(resource)));

@@ -81,9 +81,7 @@ impl Server {
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
         let store = &database.store;
-        let words = follow::open(&config, store)
-            .map_err(|cause| StartError::FullText { folder: follow::folder(&config), cause })?;
-        let words = words.map(Arc::new);
+        let words = index_of_words(&config, store)?;
         let (keeper, structures) = definitions::keepers(&config, store, &base)?;
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
@@ -186,6 +184,12 @@ impl Server {
         drop(self.engine);
         self.database.close().await;
     }
+}
+
+/// The index of words of this node, when it is to have one.
+fn index_of_words(config: &Config, store: &Store) -> Result<Option<Arc<FullText>>, StartError> {
+    let opened = follow::open(config, store).map(|index| index.map(Arc::new));
+    opened.map_err(|cause| StartError::FullText { folder: follow::folder(config), cause })
 }
 
 /// Loads the packages that are installed while the server runs.

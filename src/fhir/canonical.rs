@@ -39,11 +39,11 @@ impl<'a> Canonical<'a> {
 ///
 /// <https://hl7.org/fhir/R4/resource.html#canonical>
 pub fn compare_versions(one: Option<&str>, other: Option<&str>) -> Ordering {
-    let (Some(one), Some(other)) = (one, other) else { return one.cmp(&other) };
     fn parts(text: &str) -> impl Iterator<Item = (u64, &str)> {
         let parts = text.split(|letter: char| !letter.is_alphanumeric());
         parts.map(|part| (part.parse().unwrap_or(0), part))
     }
+    let (Some(one), Some(other)) = (one, other) else { return one.cmp(&other) };
     parts(one).cmp(parts(other))
 }
 

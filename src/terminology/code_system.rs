@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::fhir::json::Value;
+use crate::fhir::json::{Object, Value};
 
 use super::about::{self, About, PROPERTIES};
 use super::builtin;
@@ -220,7 +220,7 @@ impl<'r> Reader<'r> {
     fn add_extensions(&mut self, at: u32, concept: &Value<'_>) {
         for extension in concept.items_at("extension") {
             let Some(name) = extension.str_at("url").filter(|url| is_kept(url)) else { continue };
-            let value = extension.as_object().into_iter().flat_map(|it| it.iter());
+            let value = extension.as_object().into_iter().flat_map(Object::iter);
             for (kind, value) in value.filter_map(|(name, value)| typed(name, value)) {
                 self.concepts.property(at, Property { name, kind, value: &value });
             }
@@ -254,8 +254,8 @@ fn is_kept(url: &str) -> bool {
 /// The name, type and value of a property, as text.
 fn property<'v>(value: &'v Value<'_>) -> Option<(&'v str, PropertyKind, Cow<'v, str>)> {
     let code = value.str_at("code")?;
-    let values = value.as_object()?.iter();
-    let (kind, text) = values.filter_map(|(name, value)| typed(name, value)).next()?;
+    let mut values = value.as_object()?.iter();
+    let (kind, text) = values.find_map(|(name, value)| typed(name, value))?;
     Some((code, kind, text))
 }
 

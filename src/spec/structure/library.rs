@@ -326,10 +326,9 @@ impl Definitions {
                 }
             }
             if let Some(binding) = &mut element.binding {
-                for set in [&mut binding.value_set, &mut binding.max_value_set] {
-                    if let Some(canonical) = set {
-                        pin(canonical, value_set_version(canonical));
-                    }
+                let sets = [&mut binding.value_set, &mut binding.max_value_set];
+                for canonical in sets.into_iter().flatten() {
+                    pin(canonical, value_set_version(canonical));
                 }
             }
         }

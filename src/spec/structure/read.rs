@@ -30,8 +30,24 @@ pub(super) struct Difference {
     /// All but what is below; what is not said is empty.
     pub(super) element: Element,
     pub(super) min: Option<u32>,
-    /// The inner `None` is no bound.
-    pub(super) max: Option<Option<u32>>,
+    pub(super) max: Option<Max>,
+}
+
+/// The greatest number of an element.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Max {
+    Bound(u32),
+    Unbounded,
+}
+
+impl Max {
+    /// The number, where there is one.
+    pub(super) fn bound(self) -> Option<u32> {
+        match self {
+            Self::Bound(max) => Some(max),
+            Self::Unbounded => None,
+        }
+    }
 }
 
 /// Reads a record of a pack; `invariants` are those that its numbers mean.
@@ -127,8 +143,8 @@ impl Reader<'_> {
         element.is_summary = is(value, "isSummary");
         let max = match value.str_at("max") {
             None => None,
-            Some("*") => Some(None),
-            Some(digits) => Some(Some(
+            Some("*") => Some(Max::Unbounded),
+            Some(digits) => Some(Max::Bound(
                 digits
                     .parse()
                     .map_err(|_| self.malformed(format!("max of {path} is {digits:?}")))?,
@@ -143,7 +159,7 @@ impl Reader<'_> {
         let (Some(min), Some(max)) = (min, max) else {
             return Err(self.malformed(format!("its snapshot has no bounds for {}", element.id)));
         };
-        (element.min, element.max) = (min, max);
+        (element.min, element.max) = (min, max.bound());
         Ok(element)
     }
 

@@ -1,7 +1,7 @@
 //! Snapshots made of the differentials of US Core and IPS, against those that were published.
 //!
-//! Every difference is one that [`reasons::REASONS`] explains, and each of those is met as often as it
-//! says. Suites are not part of the project; without them the test says so and skips (but fails in CI).
+//! Every difference is one that [`reasons::REASONS`] explains, and each of those explains some. Suites
+//! are not part of the project; without them the test says so and skips (but fails in CI).
 
 mod reasons;
 
@@ -180,9 +180,7 @@ fn snapshots_are_those_that_were_published_but_for_what_is_explained() {
         }
     }
     assert!(unexplained.is_empty(), "{} differences: {unexplained:#?}", unexplained.len());
-    let met = REASONS.iter().zip(met).filter(|(reason, met)| reason.times != *met);
-    let wrong: Vec<String> = met
-        .map(|(reason, met)| format!("{met} times, not {}: {}", reason.times, reason.why))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    let idle = REASONS.iter().zip(met).filter(|(_, met)| *met == 0);
+    let idle: Vec<&str> = idle.map(|(reason, _)| reason.why).collect();
+    assert!(idle.is_empty(), "explain nothing: {idle:#?}");
 }

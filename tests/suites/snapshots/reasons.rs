@@ -10,8 +10,6 @@ pub(super) struct Reason {
     pub(super) published: &'static str,
     /// What the made fact has in it.
     pub(super) made: &'static str,
-    /// How many there are.
-    pub(super) times: usize,
     pub(super) why: &'static str,
 }
 
@@ -21,7 +19,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["types"],
         published: r#"[("id", [], [])]"#,
         made: r#"[("string", [], [])]"#,
-        times: 0,
         why: "R4 says that the id of a resource is a string; later tools put the right type into what they publish",
     },
     Reason {
@@ -29,7 +26,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["fault"],
         published: "",
         made: "sdc-questionnaireresponse, which is not known",
-        times: 2,
         why: "it builds on a profile of Structured Data Capture, which is not in these packages",
     },
     Reason {
@@ -37,7 +33,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["invariants"],
         published: "$this is dateTime implies",
         made: "($this as dateTime).toString()",
-        times: 0,
         why: "the invariant vs-1 of R4's vital signs was corrected after R4; the base here is R4's",
     },
     Reason {
@@ -45,7 +40,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["binding"],
         published: "strength: Extensible",
         made: "strength: Required",
-        times: 0,
         why: "the profile loosens the required binding of R4's vital signs, which a profile cannot do",
     },
     Reason {
@@ -53,7 +47,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["binding"],
         published: "strength: Preferred",
         made: "strength: Extensible",
-        times: 0,
         why: "the profile loosens the binding of its base, which a profile cannot do",
     },
     Reason {
@@ -61,7 +54,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["binding"],
         published: "max_value_set: None",
         made: "max_value_set: Some(\"http://hl7.org/fhir/ValueSet/all-languages\")",
-        times: 0,
         why: "a narrower value set does not take away the one of the base that no code may leave",
     },
     Reason {
@@ -69,7 +61,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["binding"],
         published: "None",
         made: "Required",
-        times: 0,
         why: "the differential binds the extension, which has no code; published snapshots leave that out",
     },
     Reason {
@@ -77,7 +68,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["reference"],
         published: "Provenance.agent:ProvenanceTransmitter",
         made: "Provenance.agent\"",
-        times: 1,
         why: "the publisher mistook a slice for what the base refers to",
     },
     Reason {
@@ -85,7 +75,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["invariants"],
         published: "us-core-23",
         made: "",
-        times: 1,
         why: "invariants of the root of a type's profile belong to that profile; whoever applies it has them",
     },
     Reason {
@@ -93,7 +82,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["invariants"],
         published: "-",
         made: "",
-        times: 0,
         why: "invariants of the root of a type, or of its profile, belong to the type; whoever applies it has them",
     },
     Reason {
@@ -101,7 +89,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["flags"],
         published: "false",
         made: "true",
-        times: 0,
         why: "the publisher took the flags of the type's profile in place of those of the element, which no profile can take away",
     },
     Reason {
@@ -112,7 +99,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["missing"],
         published: "",
         made: "",
-        times: 0,
         why: "the publisher went into an extension of which the differential says only that there is none",
     },
     Reason {
@@ -120,7 +106,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["slicing"],
         published: "rules: Open",
         made: "rules: Closed",
-        times: 2,
         why: "the differential closes the slicing, and the publisher forgot it",
     },
     Reason {
@@ -128,7 +113,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["slicing", "types", "details"],
         published: "",
         made: "",
-        times: 0,
         why: "a name such as valueQuantity once meant that no other type is allowed; now that is so where it has to be there",
     },
     Reason {
@@ -136,7 +120,6 @@ pub(super) const REASONS: &[Reason] = &[
         facts: &["missing", "extra", "slicing", "types"],
         published: "",
         made: "",
-        times: 0,
         why: "the publisher puts what is said of valueQuantity on the narrowed choice itself, where it is in a slice; the same is allowed",
     },
     Reason {
@@ -153,7 +136,6 @@ pub(super) const REASONS: &[Reason] = &[
         ],
         published: "",
         made: "",
-        times: 0,
         why: "what is said of all elements of a path is said of those in a slice too; the publisher's slices begin as in the base",
     },
 ];

@@ -150,7 +150,7 @@ fn extension(url: &'static str, property: &Value<'static>) -> Value<'static> {
             "code" => parts
                 .push(Object::new().with("url", "code").with("valueCode", value.clone()).into()),
             "uri" => {
-                parts.push(Object::new().with("url", "uri").with("valueUri", value.clone()).into())
+                parts.push(Object::new().with("url", "uri").with("valueUri", value.clone()).into());
             }
             name => {
                 let mut part = Object::new().with("url", "value");

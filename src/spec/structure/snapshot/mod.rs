@@ -45,8 +45,8 @@ pub(super) fn generate(
     let root = Node::of(&base.elements);
     let mut root = root.ok_or_else(|| malformed("its base has no elements".to_owned()))?;
     let is_open = structure.derivation == Derivation::Specialization;
-    let room = MAX_ELEMENTS.saturating_sub(root.size());
-    let mut work = Work { url: &structure.url, is_open, room, find };
+    let spare = MAX_ELEMENTS.saturating_sub(root.size());
+    let mut work = Work { url: &structure.url, is_open, spare, find };
     for difference in &definition.differential {
         work.apply(&mut root, difference)?;
     }
@@ -71,7 +71,7 @@ struct Work<'w, 'f> {
     /// Whether there may be elements that the base does not have.
     is_open: bool,
     /// How many elements may still be added.
-    room: usize,
+    spare: usize,
     find: &'w mut Find<'f>,
 }
 
@@ -239,9 +239,9 @@ impl Work<'_, '_> {
     }
 
     fn spend(&mut self, elements: usize) -> Result<(), StructureFault> {
-        let left = self.room.checked_sub(elements);
+        let left = self.spare.checked_sub(elements);
         let reason = || format!("its snapshot has more than {MAX_ELEMENTS} elements");
-        self.room = left.ok_or_else(|| fault(self.url, reason()))?;
+        self.spare = left.ok_or_else(|| fault(self.url, reason()))?;
         Ok(())
     }
 

@@ -3,16 +3,16 @@
 use crate::fhir::json::Value;
 
 use super::super::element::{Element, ElementType};
-use super::super::read::Difference;
+use super::super::read::{Difference, Max};
 
 /// Applies what `difference` says to `element`; what would allow more than before is left as it was.
 pub(super) fn refine(element: &mut Element, difference: &Difference) {
     let said = &difference.element;
     element.min = difference.min.map_or(element.min, |min| min.max(element.min));
-    element.max = match (element.max, difference.max) {
-        (before, None | Some(None)) => before,
-        (None, Some(max)) => max,
-        (Some(before), Some(Some(max))) => Some(before.min(max)),
+    let max = difference.max.and_then(Max::bound);
+    element.max = match (element.max, max) {
+        (Some(before), Some(max)) => Some(before.min(max)),
+        (before, max) => before.or(max),
     };
     if said.slicing.is_some() {
         element.slicing.clone_from(&said.slicing);

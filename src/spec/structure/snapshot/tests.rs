@@ -196,8 +196,8 @@ fn no_definition_makes_a_snapshot_without_bound() {
     for depth in 1..40 {
         let path = format!("Patient{}", ".extension".repeat(depth + 1));
         let id = path.clone();
-        elements.push_str(&format!(r#",{{"id":"{id}.url","path":"{path}.url"}},"#));
-        elements.push_str(&slices(&path));
+        let url = format!(r#",{{"id":"{id}.url","path":"{path}.url"}},"#);
+        elements.extend([url, slices(&path)]);
     }
     let fault = of("Patient", &elements).expect_err("is too large").to_string();
     assert!(fault.contains("more than 10000 elements"), "{fault}");
