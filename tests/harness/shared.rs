@@ -44,3 +44,8 @@ pub(crate) fn archive(path: &str) -> Option<Vec<(String, Vec<u8>)>> {
 pub(crate) fn long() -> bool {
     std::env::var_os("KILN_TEST_LONG").is_some_and(|value| value == "1")
 }
+
+/// Whether a file's name ends in `.ending`.
+pub(crate) fn has_ending(path: &str, ending: &str) -> bool {
+    std::path::Path::new(path).extension().is_some_and(|found| found == ending)
+}

@@ -18,7 +18,7 @@ use kiln::validate::form;
 use kiln::validate::profile::{Claim, Options, Validator};
 
 use super::refused::{IPS, R4, US_CORE};
-use crate::harness::shared::{archive, long, shared};
+use crate::harness::shared::{archive, has_ending, long, shared};
 
 /// What is wrong with a document that is held to what it claims, or not.
 fn errors(validator: &Validator, spec: &Spec, value: &Value<'_>, claim: Claim) -> Vec<String> {
@@ -154,7 +154,7 @@ fn the_synthetic_patients_are_valid_by_the_base_whatever_they_claim() {
     let validator = Validator::new(spec.clone(), library, Arc::new(codes));
     let step = if long() { 1 } else { 12 };
     let (mut found, mut count, mut claims) = (BTreeMap::<String, usize>::new(), 0, 0);
-    for (path, bytes) in files.iter().filter(|(path, _)| path.ends_with(".json")).step_by(step) {
+    for (path, bytes) in files.iter().filter(|(path, _)| has_ending(path, "json")).step_by(step) {
         let bundle = parse(bytes).unwrap_or_else(|fault| panic!("{path}: {fault}"));
         for entry in bundle.items_at("entry") {
             let Some(resource) = entry.get("resource") else { continue };

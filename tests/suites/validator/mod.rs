@@ -19,7 +19,7 @@ use kiln::terminology::Image;
 use kiln::validate::form;
 use kiln::validate::profile::{Options, Validator};
 
-use crate::harness::shared::archive;
+use crate::harness::shared::{archive, has_ending};
 
 const SUITE: &str = "suites/validator-r4.tar.gz";
 
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn read(&self, name: &str, bytes: &[u8]) -> Result<Value<'static>, String> {
-        if name.ends_with(".xml") {
+        if has_ending(name, "xml") {
             let read = xml::read(bytes, &self.spec.schema, Limits::default());
             return read.map(Value::into_owned).map_err(|fault| format!("{fault:?}"));
         }
