@@ -149,7 +149,8 @@ impl Engine {
     /// The same engine judging content, not the form alone.
     #[must_use]
     pub fn judging_by(self, validators: Arc<dyn Validators>) -> Self {
-        Self { validation: Validation::new(validators), ..self }
+        let validation = Validation::new(validators, &self.settings.validation);
+        Self { validation, ..self }
     }
 
     /// Whether words can be searched.

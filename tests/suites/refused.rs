@@ -47,7 +47,13 @@ pub(super) const US_CORE: &[(&str, Listed)] = &[
             ),
         ],
     ),
-    ("6.1.0", &[]),
+    (
+        "6.1.0",
+        &[
+            ("Bundle-66c8856b-ba11-4876-8aa8-467aad8c11a2.json", "a fullUrl ends in", OTHER_ID),
+            ("Bundle-docref-example-2.json", "a fullUrl ends in", OTHER_ID),
+        ],
+    ),
     ("7.0.0", &[]),
 ];
 

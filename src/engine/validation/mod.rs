@@ -106,6 +106,8 @@ pub trait Validators: Send + Sync {
 #[derive(Default)]
 pub(super) struct Validation {
     validators: Option<Arc<dyn Validators>>,
+    /// Whether writes wait for definitions that were just stored.
+    is_eager: bool,
     /// How many writes of definitions this node has seen, and how many of them count already.
     written: AtomicU64,
     loaded: AtomicU64,
@@ -130,9 +132,11 @@ impl Rules {
 }
 
 impl Validation {
-    /// The validators of `validators`.
-    pub(super) fn new(validators: Arc<dyn Validators>) -> Self {
-        Self { validators: Some(validators), ..Self::default() }
+    /// The validators of `validators`, for writes by `rules`.
+    pub(super) fn new(validators: Arc<dyn Validators>, rules: &Rules) -> Self {
+        // Where nothing is judged, loading definitions after each of them would be for nothing.
+        let is_eager = [rules.create, rules.update, rules.patch].iter().any(|it| *it > Level::Off);
+        Self { validators: Some(validators), is_eager, ..Self::default() }
     }
 
     /// What is validated by.
@@ -142,7 +146,9 @@ impl Validation {
 
     /// Waits until what this node has stored of definitions counts.
     pub(super) async fn ready(&self) -> Result<(), Error> {
-        let Some(validators) = &self.validators else { return Ok(()) };
+        let Some(validators) = self.validators.as_ref().filter(|_| self.is_eager) else {
+            return Ok(());
+        };
         let written = self.written.load(Ordering::Acquire);
         if self.loaded.load(Ordering::Acquire) < written {
             validators.current().await?;

@@ -324,6 +324,10 @@ mod tests {
         }
     }
 
+    fn done(outcome: WriteOutcome, operation: Operation) -> EntryResult {
+        EntryResult::Written(Written { outcome, version: version(operation), notices: Vec::new() })
+    }
+
     fn spec() -> Arc<Spec> {
         Arc::new(Spec::r4().expect("definitions"))
     }
@@ -379,11 +383,7 @@ mod tests {
 
     #[test]
     fn a_result_entry_has_status_tag_and_what_was_preferred() {
-        let created = || {
-            let (outcome, notices) = (WriteOutcome::Created, Vec::new());
-            let version = version(Operation::Created);
-            EntryResult::Written(Written { outcome, version, notices })
-        };
+        let created = || done(WriteOutcome::Created, Operation::Created);
         let location = r#""location":"Patient/p1/_history/2","#;
         for (returned, result, expected) in [
             (None, created(), format!(r#"{{"response":{{"status":"201 Created",{location}{END}"#)),
@@ -477,9 +477,7 @@ mod tests {
             BTreeMap::new(),
             spec(),
         );
-        let (outcome, version) = (WriteOutcome::Updated, version(Operation::Updated));
-        let written = Written { outcome, version, notices: Vec::new() };
-        for result in [result, EntryResult::Written(written)] {
+        for result in [result, done(WriteOutcome::Updated, Operation::Updated)] {
             let mut out = Vec::new();
             entries.write(result, &mut out).expect("entry");
             let value = json::parse(&out).expect("JSON");

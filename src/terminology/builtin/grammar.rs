@@ -16,11 +16,18 @@ const KINDS: [&str; 11] = [
     "text",
     "video",
 ];
+/// The names that FHIR has for its own formats, which stand wherever a media type does.
+///
+/// <https://hl7.org/fhir/R4/capabilitystatement-definitions.html#CapabilityStatement.format>
+const FORMATS: [&str; 3] = ["json", "ttl", "xml"];
 /// Longest name of a media type.
 const MAX_NAME: usize = 127;
 
 /// Whether the text is a media type, perhaps with parameters.
 pub(super) fn is_media_type(text: &str) -> bool {
+    if FORMATS.contains(&text) {
+        return true;
+    }
     let mut parts = text.split(';');
     let Some((kind, name)) = parts.next().and_then(|it| it.trim_end().split_once('/')) else {
         return false;
@@ -42,7 +49,10 @@ fn is_parameter(text: &str) -> bool {
     let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let is_value = match quoted {
         Some(text) => !text.contains('"') && !text.contains(char::is_control),
-        None => !value.is_empty() && value.bytes().all(is_token),
+        // HL7's own examples have spaces and URLs here, without quotes.
+        None => {
+            !value.is_empty() && !value.contains(['"', ',']) && !value.contains(char::is_control)
+        }
     };
     !name.is_empty() && name.bytes().all(is_token) && is_value
 }
@@ -86,6 +96,11 @@ mod tests {
             ("image/svg+xml", true),
             ("application/vnd.ms-excel; a=\"b c\"; d=e", true),
             ("x-world/x-vrml", true),
+            ("json", true),
+            ("application/dicom; variant=DICOM WADO-RS", true),
+            ("application/fhir+json;canonicalization=http://a/b", true),
+            ("text/plain; a=\"b", false),
+            ("text/plain; a=b,text/html", false),
             ("", false),
             ("text", false),
             ("text/", false),

@@ -155,16 +155,4 @@ pub(super) const DISAGREEMENTS: &[(&str, &str)] = &[
         "they are right: a text has to be one of the codes of the value set",
     ),
     ("url-value-qr", "they are right: a UUID ends after 36 characters"),
-    (
-        "bundle-signed-good",
-        "they are right: HL7 itself writes a URL as the parameter of a media type",
-    ),
-    (
-        "bundle-signed-good-xml",
-        "they are right: HL7 itself writes a URL as the parameter of a media type",
-    ),
-    (
-        "signatures-example-1",
-        "they are right: HL7 itself writes a URL as the parameter of a media type",
-    ),
 ];
