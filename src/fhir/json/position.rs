@@ -96,8 +96,12 @@ impl Scan<'_> {
     fn arrive(&mut self, wanted: Vec<usize>, depth: usize, offset: usize) -> Vec<usize> {
         let (ended, on): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|&path| self.paths[path].len() == depth);
-        for path in ended {
+        for &path in &ended {
             self.offsets[path].get_or_insert(offset);
+        }
+        if !ended.is_empty() && self.offsets.iter().all(Option::is_some) {
+            // The rest of the text tells nothing more.
+            self.at = self.text.len();
         }
         on
     }
