@@ -3,9 +3,8 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,7 +12,6 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -29,6 +27,10 @@ use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, operation_outcome};
 
 use super::negotiation;
+
+mod work;
+
+use work::{Answering, Watched, Work};
 
 /// Most bytes of a request that are read before its head is known; `http` refuses smaller heads
 /// already, with an answer that a client can read.
@@ -170,77 +172,12 @@ fn connect(
                 Some(router) => router.oneshot(request.map(Body::new)).await?,
                 None => starting(request.uri(), request.headers()),
             };
-            Ok::<_, Infallible>(response.map(|body| Answering { body, _running: running }))
+            Ok::<_, Infallible>(response.map(|body| Answering::of(body, running)))
         }
     });
+    let stream = Watched { stream, work: work.clone() };
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::spawn(attended.until_ended(connection.into_owned(), work));
-}
-
-/// What a connection has to do: how many requests run.
-#[derive(Clone)]
-struct Work(Arc<watch::Sender<usize>>);
-
-impl Work {
-    fn none() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
-    }
-
-    fn begin(&self) -> Running {
-        self.0.send_modify(|running| *running += 1);
-        Running(self.clone())
-    }
-
-    fn is_idle(&self) -> bool {
-        *self.0.borrow() == 0
-    }
-
-    /// Waits until no request has run for so long.
-    async fn has_rested(&self, limit: Duration) {
-        let mut changes = self.0.subscribe();
-        loop {
-            // The sender is here; it cannot be gone.
-            let _ = changes.wait_for(|running| *running == 0).await;
-            if tokio::time::timeout(limit, changes.changed()).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// A request that came and is not answered to the end.
-struct Running(Work);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|running| *running -= 1);
-    }
-}
-
-/// The body of an answer, which runs until it is written.
-struct Answering {
-    body: Body,
-    _running: Running,
-}
-
-impl http_body::Body for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// How long a connection may go on.
@@ -259,20 +196,24 @@ impl Attended {
     {
         let Self { limits, mut stop, _seat } = self;
         let mut connection = pin!(connection);
-        tokio::select! {
+        let has_rested = tokio::select! {
             ended = connection.as_mut() => return told(ended),
-            () = work.has_rested(limits.head) => {}
+            () = work.has_rested(limits.head) => true,
             // Told, or there is nobody left to tell.
-            _ = stop.changed() => {}
-        }
+            _ = stop.changed() => false,
+        };
         connection.as_mut().graceful_shutdown();
         // A peer that does not answer would keep a connection without any work; twice, for what
         // was answered just now may still be on its way.
         let idle = async {
-            let mut looks = 0;
+            let (mut looks, mut written) = (0, work.written());
             while looks < 2 {
                 tokio::time::sleep(LOOK).await;
-                looks = if work.is_idle() { looks + 1 } else { 0 };
+                let now = work.written();
+                // Who has rested took nothing for long.
+                let waits = !has_rested && work.is_blocked();
+                let is_idle = work.is_idle() && now == written && !waits;
+                (looks, written) = (if is_idle { looks + 1 } else { 0 }, now);
             }
         };
         tokio::select! {
@@ -355,12 +296,16 @@ mod tests {
     const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
 
     #[expect(clippy::disallowed_methods, reason = "the listener of a test is its own task")]
-    async fn started(limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
+    async fn started_with(limits: Limits, ready: Ready) -> (SocketAddr, watch::Sender<bool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(listener, Ready::default(), limits, stopped));
+        tokio::spawn(serve(listener, ready, limits, stopped));
         (address, stop)
+    }
+
+    async fn started(limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
+        started_with(limits, Ready::default()).await
     }
 
     async fn said(address: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -425,6 +370,52 @@ mod tests {
         let mut answer = [0; 15];
         let answered = second.read_exact(&mut answer);
         tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+
+    /// An answer of 32 MB, as a whole.
+    fn large() -> Ready {
+        let ready = Ready::default();
+        ready.set(Router::new().fallback(async || vec![7_u8; 32 << 20]));
+        ready
+    }
+
+    /// Reads an answer, a little at a time; how many bytes it had.
+    async fn read_slowly(stream: &mut TcpStream, until: Option<watch::Sender<bool>>) -> usize {
+        let (mut all, mut some) = (0, vec![0; 128 << 10]);
+        while let Ok(count @ 1..) = stream.read(&mut some).await {
+            all += count;
+            if all > 1 << 20
+                && let Some(stop) = &until
+            {
+                let _ = stop.send(true);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn who_reads_slowly_gets_the_whole_answer() {
+        let limits = Limits { head: Duration::from_millis(300), ..Limits::of(10) };
+        for is_stopped in [false, true] {
+            let (address, stop) = started_with(limits, large()).await;
+            let mut stream = said(address, LIVE).await;
+            let until = is_stopped.then(|| stop.clone());
+            let count = read_slowly(&mut stream, until).await;
+            assert!(count > 32 << 20, "cut off after {count} bytes, stopped: {is_stopped}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_stops_reading_is_let_go() {
+        let limits = Limits { head: Duration::from_millis(200), ..Limits::of(1) };
+        let (address, _stop) = started_with(limits, large()).await;
+        let _silent = said(address, LIVE).await;
+        let mut second = said(address, LIVE).await;
+        let mut answer = [0; 15];
+        let answered = second.read_exact(&mut answer);
+        tokio::time::timeout(Duration::from_secs(20), answered).await.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
     }
 
