@@ -10,4 +10,5 @@ mod parameter_races;
 mod parameters;
 mod recorded;
 mod reindex;
+mod spans;
 mod us_core;

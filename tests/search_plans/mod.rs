@@ -34,6 +34,8 @@ const PLANS: &[(&str, &str)] = &[
     // What ends since a moment: the few long spans tell where a walk ends.
     ("Observation?date=ge2019-12-31", "using srow_long on srow"),
     ("Observation?code=8480-6&date=gt2019-12-31&_sort=-date", "using srow_long on srow"),
+    ("Observation?date=ge2019-12-31", "(s >= LEAST("),
+    ("Observation?code=8480-6&date=gt2019-12-31&_sort=-date", "(s >= LEAST("),
     ("Observation?_sort=date", "using srow_type on srow"),
     ("Observation?_sort=-_lastUpdated", "using res_type on res"),
     ("Observation?subject:Patient.name=abc", "using str_v on str"),

@@ -39,7 +39,9 @@ pub(super) struct Sharing {
     pub(super) alone_p99_ms: f64,
     /// The same beside the costly client.
     pub(super) beside_p99_ms: f64,
-    /// That in units of the former.
+    /// Searches of the mix beside it that were refused or failed: they have no time.
+    pub(super) failures: u64,
+    /// The latter in units of the former.
     pub(super) times: f64,
     /// What `times` may be at most.
     pub(super) goal: f64,
@@ -244,13 +246,16 @@ impl Report {
             let _ = writeln!(text, "note: {note}");
         }
         if let Some(beside) = &self.beside {
-            let Sharing { clients, alone_p99_ms, beside_p99_ms, times, goal, .. } = beside;
-            let mark = if times > goal { " !" } else { "" };
+            let Sharing { clients, alone_p99_ms, beside_p99_ms, failures, times, goal, .. } =
+                beside;
+            // What failed was not quick; and without a time nothing was measured.
+            let is_missed = times > goal || *failures > 0 || *times == 0.0;
+            let mark = if is_missed { " !" } else { "" };
             let _ = writeln!(
                 text,
                 "\np99 of {clients} clients' mix: {alone_p99_ms:.2} ms alone, {beside_p99_ms:.2} ms \
                  beside a client that asks for: {}\nthat is {times:.2} times as long, \
-                 and may be {goal:.0} times{mark}",
+                 and may be {goal:.0} times; {failures} failed beside it{mark}",
                 beside.costly.join("; ")
             );
             if !beside.is_another_address {
@@ -427,6 +432,7 @@ mod tests {
             is_another_address,
             alone_p99_ms: 10.0,
             beside_p99_ms: 10.0 * times,
+            failures: 0,
             times,
             goal: 2.0,
         };
@@ -434,10 +440,21 @@ mod tests {
         let table = report.table();
         assert!(table.contains("10.00 ms alone, 15.00 ms beside"), "{table}");
         assert!(table.contains("asks for: a; b\nthat is 1.50 times"), "{table}");
-        assert!(table.contains("2 times\n") && !table.contains("same address"), "{table}");
+        assert!(
+            table.contains("2 times; 0 failed beside it\n") && !table.contains("same address"),
+            "{table}"
+        );
         assert!(serde_json::to_string(&report).unwrap().contains("\"beside_p99_ms\":15.0"));
         report.set_beside(beside(2.5, false));
         let table = report.table();
-        assert!(table.contains("2 times !\n") && table.contains("same address"), "{table}");
+        assert!(
+            table.contains("0 failed beside it !\n") && table.contains("same address"),
+            "{table}"
+        );
+        // Refusals have no time, and nothing at all is no good time either.
+        report.set_beside(Sharing { failures: 3, ..beside(0.5, true) });
+        assert!(report.table().contains("3 failed beside it !\n"));
+        report.set_beside(beside(0.0, true));
+        assert!(report.table().contains("0 failed beside it !\n"));
     }
 }

@@ -61,6 +61,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
         paging: &Paging,
         row: Option<&LedgerRow>,
     ) -> Result<(SearchPage, Disclosed), Error> {
+        if row.is_some() && !record::is_whole(request, paging) {
+            return Err(Error::internal("a row is written with a page that is all that is shown"));
+        }
         // What was shown, not the filters: the span of `ap` and the finds of the full text index
         // change from page to page.
         let SearchRequest { types, shown: said, sort, .. } = request;

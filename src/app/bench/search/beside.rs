@@ -56,6 +56,7 @@ pub(super) async fn run(bench: &mut Bench, all: &[Asked], mix: &[&str]) {
         is_another_address: address(&bench.target.address).is_some(),
         alone_p99_ms,
         beside_p99_ms,
+        failures: beside.notes.failures,
         times: if alone_p99_ms > 0.0 { beside_p99_ms / alone_p99_ms } else { 0.0 },
         goal: GOAL,
     });
