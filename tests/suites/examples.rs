@@ -28,7 +28,8 @@ fn errors(validator: &Validator, spec: &Spec, value: &Value<'_>, claim: Claim) -
         return found;
     }
     let claims = |_: &str| claim;
-    let options = Options { claims: &claims, ..Options::default() };
+    let unknown_claim = Severity::Error;
+    let options = Options { claims: &claims, unknown_claim, ..Options::default() };
     let issues = validator.validate(value, &[], &options);
     let bad = issues.iter().filter(|issue| issue.severity <= Severity::Error);
     found.extend(bad.map(ToString::to_string));

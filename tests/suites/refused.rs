@@ -4,6 +4,8 @@
 type Listed = &'static [(&'static str, &'static str, &'static str)];
 
 const NO_BASE: &str = "a logical model that is not abstract and names no baseDefinition";
+const NO_PROFILE: &str = "it claims a profile that no definition of R4 makes";
+const SDC: &str = "it claims a profile of Structured Data Capture, which is not among the packages";
 const OTHER_ID: &str = "the fullUrl names another id than the resource has";
 
 /// Of R4 itself.
@@ -24,7 +26,12 @@ pub(super) const R4: Listed = &[
     ),
     ("message-request-link.json", "a fullUrl ends in", OTHER_ID),
     ("message-response-link.json", "a fullUrl ends in", OTHER_ID),
+    ("questionnaire-profile-example-ussg-fht.json", "is not checked", SDC),
     ("request.json", "sdf-4", NO_BASE),
+    ("valueset-endpoint-connection-type.json", "is not checked", NO_PROFILE),
+    ("valueset-endpoint-payload-type.json", "is not checked", NO_PROFILE),
+    ("valueset-provenance-history-agent-type.json", "is not checked", NO_PROFILE),
+    ("valueset-provenance-history-record-activity.json", "is not checked", NO_PROFILE),
 ];
 
 /// Of US Core, by version.
@@ -52,9 +59,22 @@ pub(super) const US_CORE: &[(&str, Listed)] = &[
         &[
             ("Bundle-66c8856b-ba11-4876-8aa8-467aad8c11a2.json", "a fullUrl ends in", OTHER_ID),
             ("Bundle-docref-example-2.json", "a fullUrl ends in", OTHER_ID),
+            ("Questionnaire-hunger-vital-sign-example.json", "is not checked", SDC),
+            ("Questionnaire-phq-9-example.json", "is not checked", SDC),
+            ("Questionnaire-prapare-example.json", "is not checked", SDC),
         ],
     ),
-    ("7.0.0", &[]),
+    (
+        "7.0.0",
+        &[
+            ("Questionnaire-AUDIT-C.json", "is not checked", SDC),
+            ("Questionnaire-TAPS.json", "is not checked", SDC),
+            ("Questionnaire-exercise-vital-sign.json", "is not checked", SDC),
+            ("Questionnaire-hunger-vital-sign-example.json", "is not checked", SDC),
+            ("Questionnaire-phq-9-example.json", "is not checked", SDC),
+            ("Questionnaire-prapare-example.json", "is not checked", SDC),
+        ],
+    ),
 ];
 
 /// Of the International Patient Summary.

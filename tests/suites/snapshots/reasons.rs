@@ -11,6 +11,8 @@ pub(super) struct Reason {
     /// What the made fact has in it.
     pub(super) made: &'static str,
     pub(super) why: &'static str,
+    /// How many differences it explains.
+    pub(super) count: usize,
 }
 
 pub(super) const REASONS: &[Reason] = &[
@@ -20,6 +22,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: r#"[("id", [], [])]"#,
         made: r#"[("string", [], [])]"#,
         why: "R4 says that the id of a resource is a string; later tools put the right type into what they publish",
+        count: 128,
     },
     Reason {
         places: &["us-core-questionnaireresponse@6.1.0", "us-core-questionnaireresponse@7.0.0"],
@@ -27,6 +30,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "",
         made: "sdc-questionnaireresponse, which is not known",
         why: "it builds on a profile of Structured Data Capture, which is not in these packages",
+        count: 2,
     },
     Reason {
         places: &["*@7.0.0#Observation.effective[x]"],
@@ -34,6 +38,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "$this is dateTime implies",
         made: "($this as dateTime).toString()",
         why: "the invariant vs-1 of R4's vital signs was corrected after R4; the base here is R4's",
+        count: 13,
     },
     Reason {
         places: &["*#Observation.component*.value[x]"],
@@ -41,6 +46,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "strength: Extensible",
         made: "strength: Required",
         why: "the profile loosens the required binding of R4's vital signs, which a profile cannot do",
+        count: 34,
     },
     Reason {
         places: &["Condition-uv-ips@1.1.0#Condition.category"],
@@ -48,6 +54,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "strength: Preferred",
         made: "strength: Extensible",
         why: "the profile loosens the binding of its base, which a profile cannot do",
+        count: 1,
     },
     Reason {
         places: &["*#Patient.communication.language"],
@@ -55,6 +62,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "max_value_set: None",
         made: "max_value_set: Some(\"http://hl7.org/fhir/ValueSet/all-languages\")",
         why: "a narrower value set does not take away the one of the base that no code may leave",
+        count: 3,
     },
     Reason {
         places: &["us-core-patient@*#Patient.extension:*"],
@@ -62,6 +70,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "None",
         made: "Required",
         why: "the differential binds the extension, which has no code; published snapshots leave that out",
+        count: 1,
     },
     Reason {
         places: &["us-core-provenance@3.1.1#Provenance.entity.agent"],
@@ -69,6 +78,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "Provenance.agent:ProvenanceTransmitter",
         made: "Provenance.agent\"",
         why: "the publisher mistook a slice for what the base refers to",
+        count: 1,
     },
     Reason {
         places: &["us-core-patient@7.0.0#Patient.extension:race"],
@@ -76,6 +86,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "us-core-23",
         made: "",
         why: "invariants of the root of a type's profile belong to that profile; whoever applies it has them",
+        count: 1,
     },
     Reason {
         places: &["*-uv-ips@1.1.0#*"],
@@ -83,6 +94,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "-",
         made: "",
         why: "invariants of the root of a type, or of its profile, belong to the type; whoever applies it has them",
+        count: 39,
     },
     Reason {
         places: &["*-uv-ips@1.1.0#*"],
@@ -90,6 +102,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "false",
         made: "true",
         why: "the publisher took the flags of the type's profile in place of those of the element, which no profile can take away",
+        count: 81,
     },
     Reason {
         places: &[
@@ -100,6 +113,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "",
         made: "",
         why: "the publisher went into an extension of which the differential says only that there is none",
+        count: 24,
     },
     Reason {
         places: &["Observation-results-*-uv-ips@1.1.0#Observation.value[x]"],
@@ -107,6 +121,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "rules: Open",
         made: "rules: Closed",
         why: "the differential closes the slicing, and the publisher forgot it",
+        count: 2,
     },
     Reason {
         places: &["*@3.1.1#*[x]"],
@@ -114,6 +129,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "",
         made: "",
         why: "a name such as valueQuantity once meant that no other type is allowed; now that is so where it has to be there",
+        count: 12,
     },
     Reason {
         places: &["us-core-*@*#Observation.component:*.value[x]*"],
@@ -121,6 +137,7 @@ pub(super) const REASONS: &[Reason] = &[
         published: "",
         made: "",
         why: "the publisher puts what is said of valueQuantity on the narrowed choice itself, where it is in a slice; the same is allowed",
+        count: 204,
     },
     Reason {
         places: &["*#*:*"],
@@ -137,5 +154,6 @@ pub(super) const REASONS: &[Reason] = &[
         published: "",
         made: "",
         why: "what is said of all elements of a path is said of those in a slice too; the publisher's slices begin as in the base",
+        count: 390,
     },
 ];
