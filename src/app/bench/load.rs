@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::connection::Answer;
+use super::Bench;
+use super::connection::{Answer, Connection};
 use super::process::{Meter, Used};
 
 /// What was asked of the server.
@@ -145,6 +146,32 @@ impl Measured {
     pub(super) fn nothing(notes: Notes) -> Self {
         Self { notes, elapsed: Duration::ZERO, used: Used::default() }
     }
+}
+
+/// What as many clients as `count` ask by GET until the time is up: `paths`, in a scattered order.
+pub(super) async fn scattered(
+    bench: &Bench,
+    paths: &[String],
+    count: usize,
+    interaction: Interaction,
+) -> Measured {
+    let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
+    let clients: Vec<(usize, Connection)> =
+        (0..count).map(|at| (at, Connection::new(&bench.target))).collect();
+    let (measured, _) = measure(&bench.meter, clients, async |(at, mut connection)| {
+        let mut notes = Notes::default();
+        // A step that shares no factor with the number of paths walks through all of them.
+        let mut place = at * 7_919;
+        while Instant::now() < end {
+            place = (place + 104_729) % paths.len();
+            let started = Instant::now();
+            let answer = connection.send("GET", &paths[place], None).await;
+            notes.note(interaction, started, &answer);
+        }
+        ((at, connection), notes)
+    })
+    .await;
+    measured
 }
 
 /// Runs `client` for each of `clients` at the same time until all are done, and gives them back.

@@ -1,11 +1,10 @@
 //! *read*: resources by id, picked at random among many.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::floor::Statement;
-use super::load::{Interaction, Notes, measure};
+use super::load::{Interaction, scattered};
 use super::{Bench, BenchError};
 use crate::app::demo::Generator;
 use crate::fhir::json::Value;
@@ -28,22 +27,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
             }
             None => None,
         };
-        let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
-        let clients: Vec<(usize, Connection)> =
-            (0..count).map(|at| (at, Connection::new(&bench.target))).collect();
-        let (measured, _) = measure(&bench.meter, clients, async |(at, mut connection)| {
-            let mut notes = Notes::default();
-            // A step that shares no factor with the count walks through all in a scattered order.
-            let mut place = at * 7_919;
-            while Instant::now() < end {
-                place = (place + 104_729) % paths.len();
-                let started = Instant::now();
-                let answer = connection.send("GET", &paths[place], None).await;
-                notes.note(Interaction::Read, started, &answer);
-            }
-            ((at, connection), notes)
-        })
-        .await;
+        let measured = scattered(bench, &paths, count, Interaction::Read).await;
         bench.report.add(count, "read", None, &measured, floor);
         if count > 1 && measured.used.own.as_secs_f64() > measured.elapsed.as_secs_f64() * 0.9 {
             bench.report.note(format!("{count} clients: the generator's processor was full"));

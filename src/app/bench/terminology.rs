@@ -3,12 +3,10 @@
 //! `kiln terminology generate snomed` and `load` come first; the plan of the generator tells which codes
 //! there are, so nothing has to be asked for beforehand.
 
-use std::time::{Duration, Instant};
-
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::connection::Connection;
-use super::load::{Interaction, Notes, measure};
+use super::load::{Interaction, scattered};
 use super::{Bench, BenchError};
 use crate::app::release::generate::snomed::{Plan, code};
 
@@ -52,22 +50,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
 }
 
 async fn ask(bench: &mut Bench, question: &Question, count: usize) {
-    let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
-    let clients: Vec<(usize, Connection)> =
-        (0..count).map(|at| (at, Connection::new(&bench.target))).collect();
-    let paths = &question.paths;
-    let (measured, _) = measure(&bench.meter, clients, async |(at, mut connection)| {
-        let mut notes = Notes::default();
-        let mut place = at * 7_919;
-        while Instant::now() < end {
-            place = (place + 104_729) % paths.len();
-            let started = Instant::now();
-            let answer = connection.send("GET", &paths[place], None).await;
-            notes.note(Interaction::Operation, started, &answer);
-        }
-        ((at, connection), notes)
-    })
-    .await;
+    let measured = scattered(bench, &question.paths, count, Interaction::Operation).await;
     bench.report.add(count, question.name, None, &measured, None);
 }
 
