@@ -35,7 +35,15 @@ const LOG_MAX_BYTES: u64 = 10 * 1024 * 1024;
 /// Proof that we are the one living Kiln of a folder; the system lets go of it when we die.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A program that is just being started has a copy of every open file for a moment: without a
+        // word from us, the folder would be taken until that copy is closed.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -73,7 +81,7 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(PostgresError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -341,6 +349,17 @@ fn hash(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_free_at_once_though_a_program_that_starts_has_its_files_open() {
+        let folder = std::env::temp_dir().join(format!("kiln-lock-{}", std::process::id()));
+        let lock = Lock::take(&folder).expect("is free");
+        let copy = lock.file.try_clone().expect("a copy");
+        drop(lock);
+        Lock::take(&folder).expect("is free again");
+        drop(copy);
+        std::fs::remove_dir_all(&folder).expect("is there");
+    }
 
     #[test]
     fn an_account_is_read_from_passwd_and_is_never_root() {
