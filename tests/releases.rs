@@ -78,6 +78,34 @@ fn observation(code: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn writes_are_judged_by_a_release_as_soon_as_it_is_in_force() {
+    let server = TestServer::start_with(&[("validation.profiles", "enforce")]).await;
+    let client = &server.client;
+    let profile = format!(
+        r#"{{"resourceType":"StructureDefinition","id":"coded","url":"http://example.org/coded",
+        "name":"Coded","status":"active","kind":"resource","abstract":false,"type":"Observation",
+        "baseDefinition":"http://hl7.org/fhir/StructureDefinition/Observation",
+        "derivation":"constraint","differential":{{"element":[{{"id":"Observation.code",
+        "path":"Observation.code","binding":{{"strength":"required",
+        "valueSet":"{SNOMED}?fhir_vs"}}}}]}}}}"#
+    );
+    client.put("/StructureDefinition/coded", profile).await.expect(201);
+    let claim = r#"Observation","meta":{"profile":["http://example.org/coded"]},"#;
+    let of = |code: &str| observation(code).replacen(r#"Observation","#, claim, 1);
+    client.post("/Observation", of("1")).await.expect(201);
+    let release = Folder::new("judged");
+    release.generate("snomed", "300", "1");
+    let output = load(&server.database, &release.0);
+    assert!(output.status.success(), "{}", told(&output));
+    let began = Instant::now();
+    while client.post("/Observation", of("1")).await.status == 201 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the release does not count");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    client.post("/Observation", of(FINDING)).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_in_force_on_every_node_until_the_next_one_is_whole() {
     let server = TestServer::start().await;
     let other = Server::start(config(&server.database, &[])).await.unwrap();

@@ -142,7 +142,9 @@ async fn a_profile_that_is_claimed_later_is_held_to_as_well() {
         )
     };
     let claim = meta(&format!(r#"{{"profile":["{BP}"]}}"#));
-    client.post("/Observation/o/$meta-add", claim.clone()).await.expect(422);
+    for url in ["/Observation/o/$meta-add", "/Observation/o/_history/1/$meta-add"] {
+        client.post(url, claim.clone()).await.expect(422);
+    }
     let tag = meta(r#"{"tag":[{"code":"t"}]}"#);
     let tagged = client.post("/Observation/o/$meta-add", tag).await.expect(200);
     assert!(!tagged.text().contains(BP), "{tagged:?}");
@@ -203,4 +205,57 @@ async fn every_entry_of_a_transaction_is_judged_and_nothing_is_stored() {
     assert_eq!(places, [place(7), place(17)]);
     let found = server.client.get("/Patient").await.expect(200);
     assert_eq!(found.at("total").as_deref(), Some("0"));
+}
+
+/// What `$validate` says, an issue a line.
+fn said(answer: &Answer) -> String {
+    let outcome = answer.json();
+    let line = |issue: &Value<'_>| {
+        let text = |name| issue.str_at(name).unwrap_or_default().to_owned();
+        format!("{} {}\n", text("severity"), text("diagnostics"))
+    };
+    outcome.items_at("issue").iter().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_of_a_base_type_that_a_client_stores_counts_for_nothing() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let definition = r#"{"resourceType":"StructureDefinition","id":"x","version":"9","name":"P",
+        "url":"http://hl7.org/fhir/StructureDefinition/Patient","status":"active","kind":"resource",
+        "abstract":false,"type":"Patient","derivation":"specialization",
+        "baseDefinition":"http://hl7.org/fhir/StructureDefinition/DomainResource",
+        "snapshot":{"element":[{"id":"Patient","path":"Patient","min":0,"max":"*",
+        "definition":"d","base":{"path":"Patient","min":0,"max":"*"}}]}}"#;
+    client.put("/StructureDefinition/x", definition).await.expect(201);
+    client.post("/Patient", odd("x")).await.expect(422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_malformed_is_told_with_what_its_content_breaks() {
+    let server = TestServer::start().await;
+    let body = r#"{"resourceType":"Patient","nope":1,"gender":"robot"}"#;
+    let told = said(&server.client.post("/Patient/$validate", body).await.expect(200));
+    for part in ["nope", "Patient.gender"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_thinks_of_claims_as_its_interaction_does() {
+    let warned = [("validation.profiles", "warn"), ("validation.unknown_profiles", "enforce")];
+    let server = TestServer::start_with(&warned).await;
+    let client = &server.client;
+    let unknown = claiming("http://example.org/unheard-of");
+    client.post("/Observation", claiming(BP)).await.expect(201);
+    client.post("/Observation", unknown.clone()).await.expect(422);
+    for (mode, body, severity) in [
+        ("", claiming(BP), "error"),
+        ("?mode=create", claiming(BP), "warning"),
+        ("?mode=create", unknown, "error"),
+    ] {
+        let url = format!("/Observation/$validate{mode}");
+        let told = said(&client.post(&url, body.clone()).await.expect(200));
+        assert_eq!(told.contains("error"), severity == "error", "{mode} {body}: {told}");
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -119,8 +120,12 @@ impl Keeper {
             Arc::new(self.packed().await?)
         };
         let stored = maintenance::definitions(&self.store, [self.of]).await?;
-        let library = Arc::new(packed.with_resources(stored.iter().filter_map(resource)));
-        tracing::info!(count = stored.len(), "loaded the stored structure definitions");
+        let count = stored.len();
+        // Others go on meanwhile: there may be many.
+        let read =
+            spawn_blocking(move || packed.with_resources(stored.iter().filter_map(resource)));
+        let library = Arc::new(read.await.map_err(Error::internal)?);
+        tracing::info!(count, "loaded the stored structure definitions");
         let next = Current { mark, library: library.clone() };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(library)

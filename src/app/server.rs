@@ -107,7 +107,7 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let systems = keeper.clone().follow();
+        let systems = follow_systems(keeper.clone(), judges.clone());
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
@@ -190,6 +190,11 @@ impl Server {
 fn index_of_words(config: &Config, store: &Store) -> Result<Option<Arc<FullText>>, StartError> {
     let opened = follow::open(config, store).map(|index| index.map(Arc::new));
     opened.map_err(|cause| StartError::FullText { folder: follow::folder(config), cause })
+}
+
+/// Reads the code systems that are loaded while the server runs, and judges by them.
+async fn follow_systems(terminology: Arc<Keeper>, judges: Arc<Judges>) {
+    terminology.follow(|| judges.current()).await;
 }
 
 /// Loads the packages that are installed while the server runs.

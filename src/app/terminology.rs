@@ -104,7 +104,9 @@ impl Keeper {
         }
         let stored = maintenance::definitions(&self.store, self.types).await?;
         let count = stored.len();
-        let image = loaded.image.with_resources(stored.iter().filter_map(resource));
+        let read =
+            spawn_blocking(move || loaded.image.with_resources(stored.iter().filter_map(resource)));
+        let image = read.await.map_err(Error::internal)?;
         tracing::info!(count, "loaded the stored code systems and value sets");
         Ok(self.put(|current| {
             let image = image.with_loaded(current.systems.iter().map(|(_, it)| it.clone()));
@@ -159,10 +161,24 @@ impl Keeper {
     }
 
     /// Looks for code systems that were loaded, as long as the server runs: they are not in the feed.
-    pub async fn follow(self: Arc<Self>) {
+    /// After each look it calls `then`, for those who keep what was made of the image.
+    pub async fn follow<T, F>(self: Arc<Self>, then: impl Fn() -> F)
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut told = None;
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
-            if let Err(error) = self.refresh_systems().await {
+            let read = async {
+                self.refresh_systems().await?;
+                let mark = self.loaded().systems_mark;
+                if told != mark {
+                    then().await?;
+                    told = mark;
+                }
+                Ok::<(), Error>(())
+            };
+            if let Err(error) = read.await {
                 tracing::warn!(%error, "cannot read code systems; trying again");
             }
         }

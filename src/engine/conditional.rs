@@ -43,8 +43,7 @@ impl Engine {
         let resource_type = resource.resource_type;
         let interaction = Kind::Create.of(resource_type);
         let identity = Identity { resource_type, id: self.ids.logical_id() };
-        self.validation.ready().await?;
-        let criteria = self.criteria(resource_type, criteria).await;
+        let criteria = self.ready_criteria(resource_type, criteria).await;
         let ready = criteria
             .and_then(|read| Ok((read, self.prepare_new(&identity, resource, options.wish)?)));
         let (criteria, prepared) = match ready {
@@ -72,6 +71,12 @@ impl Engine {
         }
     }
 
+    /// The criteria, read, once what was stored of definitions counts.
+    async fn ready_criteria(&self, of: ResourceType, criteria: &Query) -> Result<Criteria, Error> {
+        self.validation.ready_for(of).await?;
+        self.criteria(of, criteria).await
+    }
+
     /// Replaces the one resource that matches `criteria`, or creates one.
     ///
     /// # Errors
@@ -87,8 +92,7 @@ impl Engine {
     ) -> Result<Written, Error> {
         let resource_type = resource.resource_type;
         let interaction = Kind::Update.of(resource_type);
-        self.validation.ready().await?;
-        let criteria = self.criteria(resource_type, criteria).await;
+        let criteria = self.ready_criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| {
             let id = self.check_update_by(resource_type, &resource.value)?;
             Ok((read, id))
@@ -136,8 +140,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(resource_type);
-        self.validation.ready().await?;
-        let criteria = self.criteria(resource_type, criteria).await;
+        let criteria = self.ready_criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| self.check_patch(&patch).map(|()| read));
         let criteria = match ready {
             Ok(criteria) => criteria,

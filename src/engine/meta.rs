@@ -132,6 +132,9 @@ impl Engine {
     ) -> Result<Value<'static>, Error> {
         let _turn = self.turns.of(identity).await;
         let interaction = change.kind().of(identity.resource_type);
+        if let Err(error) = self.validation.ready_for(identity.resource_type).await {
+            return self.gate.denied(interaction, caller, error).await;
+        }
         let mut attempts = self.gate.attempts(interaction, caller);
         loop {
             let attempt = attempts.write(async |permit, tx| {
@@ -176,7 +179,8 @@ impl Engine {
         };
         let changed = Version { meta: text.clone(), is_relabeled: true, ..found.version.clone() };
         let claims = change == MetaChange::Add && !meta.items_at("profile").is_empty();
-        if claims && version.is_none() {
+        // A version that is named may be the current one.
+        if claims {
             let whole = changed.to_json();
             let whole = json::parse(&whole).map_err(Error::internal)?;
             self.judge(&whole, Kind::Update, Wish::default())?;

@@ -32,10 +32,10 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
-        if let Err(error) = self.check_patch(&patch) {
+        let ready = self.validation.ready_for(identity.resource_type).await;
+        if let Err(error) = ready.and_then(|()| self.check_patch(&patch)) {
             return self.gate.denied(interaction, caller, error).await;
         }
-        self.validation.ready().await?;
         let _turn = self.turns.of(identity).await;
         let mut attempts = self.gate.attempts(interaction, caller);
         loop {

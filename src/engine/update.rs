@@ -28,8 +28,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Update.of(identity.resource_type);
-        self.validation.ready().await?;
-        let prepared = match self.prepare_update(identity, resource, options.wish) {
+        let ready = self.validation.ready_for(identity.resource_type).await;
+        let prepared = ready.and_then(|()| self.prepare_update(identity, resource, options.wish));
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };

@@ -12,6 +12,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Caller, Disclosed, Permit, Unaudited};
 use crate::engine::conditional::{Goal, nothing_matches};
 use crate::engine::search::{Criteria, OF_FORM};
+use crate::engine::validation::aside;
 use crate::engine::{Engine, Wish};
 use crate::error::Error;
 use crate::fhir::json::Value;
@@ -23,7 +24,7 @@ use crate::store::{Current, WriteTx};
 use super::entry::{Task, Work};
 use super::plan::{Action, Entry};
 use super::rewrite::{Links, conditional_references};
-use super::transaction::new_version;
+use super::transaction::{NODES_OF_AN_ENTRY, new_version};
 use super::versions::{Promised, Settled, word};
 use super::{BundleOptions, BundleOutcome, EntryResult, at_entry};
 
@@ -145,7 +146,8 @@ impl Engine {
             written.push(found.map_err(|error| at_entry(error, entry.index))?);
         }
         check_once(entries, &written, sought)?;
-        let mut pending = self.pend(entries, written, options.wish)?;
+        let nodes = entries.len() * NODES_OF_AN_ENTRY;
+        let mut pending = aside(nodes, || self.pend(entries, written, options.wish))?;
         let (reads, writes) =
             std::mem::take(&mut pending.ready).into_iter().partition(Work::reads_database);
         let promised = self.run_ready(writes, &mut pending, options, permit, tx).await?;
@@ -305,10 +307,22 @@ impl Engine {
             return Err(Error::Entry { index: stuck.entry.index, cause });
         }
         pending.waiting = later;
-        let mut writes = Vec::with_capacity(now.len());
-        for Waiting { entry, identity, .. } in now {
+        let nodes = now.len() * NODES_OF_AN_ENTRY;
+        let writes = aside(nodes, || self.works_of(now, pending, options.wish))?;
+        self.run_by_rank(&writes, &mut pending.results, options, permit, tx).await
+    }
+
+    /// Makes work of entries that wait for nothing any more.
+    fn works_of(
+        &self,
+        entries: Vec<Waiting<'_>>,
+        pending: &Pending<'_>,
+        wish: Wish,
+    ) -> Result<Vec<Work>, Error> {
+        let mut writes = Vec::with_capacity(entries.len());
+        for Waiting { entry, identity, .. } in entries {
             let index = entry.index;
-            let work = self.prepare_entry(entry, identity, &pending.links, options.wish);
+            let work = self.prepare_entry(entry, identity, &pending.links, wish);
             let mut work = work.map_err(|error| at_entry(error, index))?;
             for (other, result) in &pending.results {
                 if let EntryResult::Written(written) = result {
@@ -319,7 +333,7 @@ impl Engine {
             refuse_unsettled(&work, &pending.secret)?;
             writes.push(work);
         }
-        self.run_by_rank(&writes, &mut pending.results, options, permit, tx).await
+        Ok(writes)
     }
 }
 

@@ -117,7 +117,10 @@ impl Engine {
                 return self.gate.denied(Kind::Batch.of_system(), caller, error).await;
             }
         };
-        self.validation.ready().await?;
+        if let Err(error) = self.validation.ready_for_bundle(&bundle).await {
+            let kind = if is_transaction { Kind::Transaction } else { Kind::Batch };
+            return self.gate.denied(kind.of_system(), caller, error).await;
+        }
         let outcome = if is_transaction {
             self.transaction(bundle, options, caller).await?
         } else {

@@ -21,7 +21,7 @@ use super::versions::{Settled, word};
 use super::{BundleOptions, BundleOutcome, EntryResult, at_entry};
 
 /// About how much of a document an entry is.
-const NODES_OF_AN_ENTRY: usize = 100;
+pub(super) const NODES_OF_AN_ENTRY: usize = 100;
 
 impl Engine {
     pub(super) async fn transaction(

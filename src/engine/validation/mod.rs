@@ -157,6 +157,23 @@ impl Validation {
         Ok(())
     }
 
+    /// The same before a resource of this type is judged. Definitions do not wait for each other, so
+    /// that many in a row are loaded once, by the first other resource after them.
+    pub(super) async fn ready_for(&self, resource_type: ResourceType) -> Result<(), Error> {
+        if is_definition(resource_type) { Ok(()) } else { self.ready().await }
+    }
+
+    /// The same before a Bundle is.
+    pub(super) async fn ready_for_bundle(&self, bundle: &Value<'_>) -> Result<(), Error> {
+        let mut entries = bundle.items_at("entry").iter();
+        let defines = |entry: &Value<'_>| {
+            let resource = entry.get("resource");
+            let of = resource.and_then(|it| it.str_at("resourceType")).map(str::parse);
+            resource.is_none() || of.is_some_and(|of| of.is_ok_and(is_definition))
+        };
+        if entries.all(defines) { Ok(()) } else { self.ready().await }
+    }
+
     /// Takes note that a resource of this type was stored or deleted.
     pub(super) fn note(&self, resource_type: ResourceType) {
         if is_definition(resource_type) {
@@ -235,8 +252,9 @@ fn implicit_rules(value: &Value<'_>, severity: Severity) -> Option<Issue> {
     Some(Issue { severity, ..Issue::error_at(IssueCode::NotSupported, text, place) })
 }
 
-/// From here on, documents are judged where others need not wait for it.
-const MANY_NODES: usize = 20_000;
+/// From here on, documents are judged where others need not wait for it: what is judged at once may
+/// take a few milliseconds, and at worst some tens of them.
+const MANY_NODES: usize = 500;
 
 /// How many values `value` consists of, counted up to `most`.
 fn nodes(value: &Value<'_>, most: usize) -> usize {

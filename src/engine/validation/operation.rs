@@ -13,6 +13,7 @@ use crate::fhir::{Identity, Issue, IssueCode, ResourceType, Severity, Version};
 
 use crate::engine::{Engine, prepare, refuse_unstorable};
 use crate::spec::structure::StructureFault;
+use crate::validate::form;
 use crate::validate::profile::{Options, Validator};
 
 use super::{MANY_NODES, aside, implicit_rules, nodes};
@@ -126,9 +127,12 @@ impl Engine {
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
         let judge = Judge { engine: self, asked: &asked, validator: validator.as_deref() };
-        let look = async |permit: &Permit<'_>| match asked.stored() {
-            Some(identity) => Ok(self.store.current(&identity.id, permit).await?.map(Some)),
-            None => Ok(Unaudited::nothing().map(|()| None)),
+        let look = async |permit: &Permit<'_>| {
+            judge.check_profiles()?;
+            match asked.stored() {
+                Some(identity) => Ok(self.store.current(&identity.id, permit).await?.map(Some)),
+                None => Ok(Unaudited::nothing().map(|()| None)),
+            }
         };
         let stored: Option<Version> = self.gate.run(interaction, caller, look).await?;
         let mut issues = match (&asked.resource, stored) {
@@ -150,17 +154,7 @@ impl Engine {
     async fn validator_for(&self, asked: &Validate<'_>) -> Result<Option<Arc<Validator>>, Error> {
         asked.check()?;
         let Some(validators) = &self.validation.validators else { return Ok(None) };
-        let validator = validators.current().await?;
-        for profile in &asked.profiles {
-            validator.check_profile(profile).map_err(|fault| {
-                let code = match fault {
-                    StructureFault::Unknown(_) => IssueCode::NotFound,
-                    _ => IssueCode::Invalid,
-                };
-                Error::invalid(code, format!("the profile cannot be used: {fault}"))
-            })?;
-        }
-        Ok(Some(validator))
+        validators.current().await.map(Some)
     }
 }
 
@@ -172,27 +166,59 @@ struct Judge<'e> {
 }
 
 impl Judge<'_> {
+    /// Refuses profiles that cannot be used. They are compiled for it: only who may ask has that done.
+    fn check_profiles(&self) -> Result<(), Error> {
+        let Some(validator) = self.validator else { return Ok(()) };
+        for profile in &self.asked.profiles {
+            validator.check_profile(profile).map_err(|fault| {
+                let code = match fault {
+                    StructureFault::Unknown(_) => IssueCode::NotFound,
+                    _ => IssueCode::Invalid,
+                };
+                Error::invalid(code, format!("the profile cannot be used: {fault}"))
+            })?;
+        }
+        Ok(())
+    }
+
     fn findings(&self, value: &Value<'_>) -> Vec<Issue> {
         if let Err(error) = prepare::check_type(self.asked.at.resource_type(), value) {
             return told(error);
         }
-        let mut issues = match self.engine.check(value) {
-            Ok(()) => Vec::new(),
-            Err(Error::Unprocessable(issues)) => issues,
-            // What has no form has no content that could be judged.
+        let (mut issues, has_form) = match self.engine.check(value) {
+            Ok(()) => (Vec::new(), true),
+            Err(Error::Unprocessable(issues)) => (issues, true),
+            // What has no sound form may have content that breaks rules all the same.
+            Err(Error::Invalid(issues)) if !issues.iter().any(form::is_of_depth) => (issues, false),
             Err(error) => return told(error),
         };
         if let Some(validator) = self.validator {
-            let profiles: Vec<&str> = self.asked.profiles.iter().map(String::as_str).collect();
-            let options = Options { must_support: self.asked.must_support, ..Options::default() };
             let size = nodes(value, MANY_NODES);
-            issues.extend(aside(size, || validator.validate(value, &profiles, &options)));
+            issues.extend(aside(size, || self.findings_of_content(validator, value)));
         }
         let severity = self.engine.settings.validation.implicit_rules;
         issues.extend(implicit_rules(value, severity));
-        issues.extend(self.findings_of_mode(value));
+        if has_form {
+            issues.extend(self.findings_of_mode(value));
+        }
         issues.sort_by_key(|issue| issue.severity);
         issues
+    }
+
+    /// What breaks the base definitions and profiles. Of a claimed profile the interaction of the mode
+    /// thinks as the operator does; without one, a claim is a claim.
+    fn findings_of_content(&self, validator: &Validator, value: &Value<'_>) -> Vec<Issue> {
+        let profiles: Vec<&str> = self.asked.profiles.iter().map(String::as_str).collect();
+        let rules = &self.engine.settings.validation;
+        let claims = |canonical: &str| rules.claim(canonical);
+        let all = Options { must_support: self.asked.must_support, ..Options::default() };
+        let options = match self.asked.mode {
+            Some(ValidationMode::Create | ValidationMode::Update) => {
+                Options { claims: &claims, unknown_claim: rules.unknown_claim, ..all }
+            }
+            _ => all,
+        };
+        validator.validate(value, &profiles, &options)
     }
 
     /// What stands in the way of the interaction that the mode names.
@@ -250,7 +276,7 @@ fn id_is_ignored(resource_type: ResourceType) -> Issue {
 fn all_is_well(asked: &Validate<'_>) -> Issue {
     let text = match (asked.mode, &asked.at) {
         (Some(ValidationMode::Delete), ValidateAt::Instance(identity)) => {
-            format!("{identity} can be deleted")
+            format!("nothing in {identity} itself stands against its deletion")
         }
         _ => "valid: there is nothing to report".to_owned(),
     };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::fhir::Canonical;
@@ -53,6 +53,8 @@ struct Definitions {
     by_url: HashMap<Box<str>, Vec<usize>>,
     /// Of each pack but R4's own: its value sets with their versions.
     value_sets: Vec<HashMap<Box<str>, Box<str>>>,
+    /// The urls of the types of R4 itself.
+    types: HashSet<Box<str>>,
     /// The urls of profiles on resources, by the type that they constrain.
     profiles: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
@@ -102,7 +104,8 @@ impl Library {
     }
 
     /// The same packs with these stored StructureDefinitions instead of those it had. Other resources
-    /// are passed over, as are definitions without a url.
+    /// are passed over, as are definitions without a url, and those that call themselves a type of R4:
+    /// what a Patient is at least is not for those to say who may store a definition.
     #[must_use]
     pub fn with_resources<'v>(&self, resources: impl IntoIterator<Item = Value<'v>>) -> Self {
         let mut stored = Definitions::default();
@@ -111,7 +114,12 @@ impl Library {
             if resource.str_at("resourceType") != Some("StructureDefinition") {
                 continue;
             }
-            if let Some(record) = reduced_structure(&resource) {
+            let is_type = || {
+                let packed = self.packs.definitions().ok();
+                let url = resource.str_at("url").map(|url| Canonical::parse(url).url);
+                url.zip(packed).is_some_and(|(url, packed)| packed.types.contains(url))
+            };
+            if let Some(record) = reduced_structure(&resource).filter(|_| !is_type()) {
                 stored.add(&record, record.to_text().into_bytes(), &origin);
             }
         }
@@ -148,13 +156,16 @@ impl Library {
     /// The structure that a definition of the package `pack` means; `open` are those being made.
     fn near(&self, canonical: &str, pack: Option<usize>, open: &mut Vec<Place>) -> Made {
         let place = self.find(canonical, pack)?;
-        if let Some(made) = self.made.read().unwrap_or_else(PoisonError::into_inner).get(&place) {
-            return made.clone();
+        let known = self.made.read().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+        // Whoever builds on a circle is told where it closes, as the first time.
+        let is_told =
+            |made: &Made| open.is_empty() || !matches!(made, Err(StructureFault::Circular(_)));
+        if let Some(made) = known.filter(is_told) {
+            return made;
         }
         // Two that ask at the same time may both make it; the first one stays.
         let made = self.make(place, open);
-        let is_circular = matches!(made, Err(StructureFault::Circular(_)));
-        if is_circular || (made.is_err() && !open.is_empty()) {
+        if made.is_err() && !open.is_empty() {
             // What is wrong with it depends on where it was asked for.
             return made;
         }
@@ -247,10 +258,15 @@ impl Definitions {
         }
         let number = self.value_sets.len();
         let origin = Origin { pack: Some(number), invariants: invariants.into() };
+        let is_base = |section| number == 0 && matches!(section, Section::Types);
         for section in [Section::Types, Section::Profiles] {
             let records = pack.records(section)?;
             for (record, line) in records.iter().zip(records.lines()) {
-                self.add(&record?, line.to_vec(), &origin);
+                let record = record?;
+                if let Some(url) = record.str_at("url").filter(|_| is_base(section)) {
+                    self.types.insert(url.into());
+                }
+                self.add(&record, line.to_vec(), &origin);
             }
         }
         let mut value_sets = HashMap::new();
@@ -381,6 +397,24 @@ mod tests {
         let gender = patient.elements.iter().find(|element| element.name() == "gender");
         let binding = gender.and_then(|gender| gender.binding.as_ref()).expect("is bound");
         assert_eq!(binding.strength, super::super::Strength::Required);
+    }
+
+    #[test]
+    fn a_circle_of_definitions_is_found_once() {
+        let definition = |name: &str, base: &str| {
+            format!(
+                r#"{{"resourceType":"StructureDefinition","url":"http://x/{name}","name":"{name}",
+                "status":"active","kind":"resource","abstract":false,"type":"Patient",
+                "baseDefinition":"http://x/{base}","derivation":"constraint",
+                "differential":{{"element":[{{"id":"Patient","path":"Patient"}}]}}}}"#
+            )
+        };
+        let texts = [definition("a", "b"), definition("b", "a")];
+        let parse = |text: &String| json::parse(text.as_bytes()).expect("JSON").into_owned();
+        let library = Library::r4().with_resources(texts.iter().map(parse));
+        let fault = library.structure("http://x/a").expect_err("is circular");
+        assert!(matches!(fault, StructureFault::Circular(_)), "{fault}");
+        assert_eq!(library.made.read().expect("nobody panicked").len(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 
 use super::super::{BUCKET, Store, TENANT, failure};
-use super::packages::{mark_of_packages, packaged};
+use super::packages::{installed_packages, mark_of_packages, packaged};
 
 /// By the bucket, which tells the tenant as well: the primary key is all that can serve it. With
 /// `tid`, a table without statistics is read through two indexes, the second one whole.
@@ -93,8 +93,9 @@ pub async fn definitions<const N: usize>(
     types: [ResourceType; N],
 ) -> Result<Vec<Contents>, Error> {
     let mut all = Vec::new();
+    let packages = installed_packages(store).await?;
     for of in types {
-        let packaged = packaged(store, of).await?.into_iter();
+        let packaged = packaged(&packages, of).into_iter();
         all.extend(packaged.map(|it| Contents {
             key: it.key,
             rt: of.code(),

@@ -7,7 +7,8 @@ use sqlx::FromRow;
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
-use crate::spec::package::{Pack, Section};
+use crate::fhir::json::Value;
+use crate::spec::package::{Pack, PackError, Section};
 
 use super::super::{Store, failure};
 
@@ -98,27 +99,39 @@ pub async fn packages_mark(store: &Store) -> Result<String, Error> {
     Ok(mark)
 }
 
-/// What the installed packages define of a type.
-pub(super) async fn packaged(
-    store: &Store,
-    of: ResourceType,
-) -> Result<Vec<PackagedDefinition>, Error> {
-    let Some(section) = section(of) else { return Ok(Vec::new()) };
+/// What packages define of a type. One that this version cannot read is passed over, and logged: it must
+/// not keep all others from counting.
+pub(super) fn packaged(packages: &[InstalledPackage], of: ResourceType) -> Vec<PackagedDefinition> {
+    let Some(section) = section(of) else { return Vec::new() };
     let mut found = Vec::new();
-    for package in installed_packages(store).await? {
-        let pack = Pack::open(&package.pack).map_err(Error::internal)?;
-        let records = pack.records(section).map_err(Error::internal)?;
-        for (at, (record, line)) in (0..MAX_DEFINITIONS).zip(records.iter().zip(records.lines())) {
-            let record = record.map_err(Error::internal)?;
-            let url = record.str_at("url").unwrap_or_default();
-            found.push(PackagedDefinition {
-                key: -1 - (i64::from(package.id) * MAX_DEFINITIONS + at),
-                id: format!("{}#{}|{url}", package.name, package.version),
-                body: String::from_utf8_lossy(line).into_owned(),
-            });
+    for package in packages {
+        match of_package(package, section) {
+            Ok(definitions) => found.extend(definitions),
+            Err(error) => {
+                tracing::error!(name = package.name, %error, "an installed package is damaged");
+            }
         }
     }
-    Ok(found)
+    found
+}
+
+fn of_package(
+    package: &InstalledPackage,
+    section: Section,
+) -> Result<Vec<PackagedDefinition>, PackError> {
+    let pack = Pack::open(&package.pack)?;
+    let records = pack.records(section)?;
+    let lines = (0..MAX_DEFINITIONS).zip(records.iter().zip(records.lines()));
+    let definition = |(at, (record, line)): (i64, (Result<Value<'_>, PackError>, &[u8]))| {
+        let record = record?;
+        let url = record.str_at("url").unwrap_or_default();
+        Ok(PackagedDefinition {
+            key: -1 - (i64::from(package.id) * MAX_DEFINITIONS + at),
+            id: format!("{}#{}|{url}", package.name, package.version),
+            body: String::from_utf8_lossy(line).into_owned(),
+        })
+    };
+    lines.map(definition).collect()
 }
 
 /// Where a pack has the definitions of a type that are used in the form that resources have.
@@ -129,5 +142,26 @@ fn section(of: ResourceType) -> Option<Section> {
         "SearchParameter" => Some(Section::SearchParameters),
         "ValueSet" => Some(Section::ValueSets),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::R4_PACK;
+
+    #[test]
+    fn a_package_that_cannot_be_read_leaves_the_others_in_force() {
+        let package = |id: i32, pack: &[u8]| InstalledPackage {
+            id,
+            name: format!("p{id}"),
+            version: "1".to_owned(),
+            pack: pack.to_vec(),
+        };
+        let of = "ValueSet".parse().expect("a type");
+        let sound = packaged(&[package(2, R4_PACK)], of).len();
+        assert!(sound > 0, "R4 has value sets");
+        let both = [package(1, b"of another format"), package(2, R4_PACK)];
+        assert_eq!(packaged(&both, of).len(), sound);
     }
 }

@@ -15,7 +15,7 @@ use super::super::index::inside::{self, container_of, is_contained_in};
 use super::super::rows::JsonText;
 use super::super::{Store, TENANT, failure};
 use super::index::{POSITION, commit, replace, window};
-use super::packages::packaged;
+use super::packages::{installed_packages, packaged};
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
 
@@ -109,7 +109,7 @@ pub async fn choose_parameters(
     choose: impl FnOnce(&[StoredDefinition]) -> Vec<(i64, String)>,
 ) -> Result<bool, Error> {
     // Those of packages yield to what clients stored.
-    let packaged = packaged(store, ResourceType::SEARCH_PARAMETER).await?;
+    let packaged = packaged(&installed_packages(store).await?, ResourceType::SEARCH_PARAMETER);
     let transaction = store.0.writers.begin("BEGIN").await?;
     transaction.all(LOCK, &[]).await?;
     let of = ResourceType::SEARCH_PARAMETER.code();

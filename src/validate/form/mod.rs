@@ -28,6 +28,7 @@ use crate::fhir::schema::Schema;
 use crate::fhir::{Issue, IssueCode};
 
 use walk::Walk;
+pub use walk::is_of_depth;
 
 /// Most issues reported for one document (rest 7.14).
 pub const MAX_ISSUES: usize = 50;

@@ -1,8 +1,8 @@
 //! The state of one walk over a document.
 
-use crate::fhir::IssueCode;
 use crate::fhir::json::{Limits, Object, Value, number};
 use crate::fhir::schema::{Schema, TypeDef, TypeId, TypeKind};
+use crate::fhir::{Issue, IssueCode};
 
 use super::contained::Scope;
 use super::findings::Findings;
@@ -19,6 +19,14 @@ pub(super) struct Ruled {
     pub(super) narrative: Option<TypeId>,
     pub(super) parameter: Option<TypeId>,
     pub(super) reference: Option<TypeId>,
+}
+
+/// What is said of a value that lies deeper than a document may go.
+const TOO_DEEP: &str = "nested too deep";
+
+/// Whether an issue says that a document is nested too deep.
+pub fn is_of_depth(issue: &Issue) -> bool {
+    issue.diagnostics.ends_with(TOO_DEEP)
 }
 
 /// One walk: what it goes by, where it is, what it found.
@@ -128,7 +136,7 @@ impl<'s, 'd> Walk<'s, 'd> {
     pub(super) fn is_too_deep(&mut self, place: &Place<'_>) -> bool {
         let is_too_deep = place.depth() > Limits::default().depth;
         if is_too_deep {
-            self.findings.structure(place, "nested too deep");
+            self.findings.structure(place, TOO_DEEP);
         }
         is_too_deep
     }

@@ -108,6 +108,7 @@ impl<'w> Walk<'w> {
             }
             Value::Object(object) => {
                 if let Some(text) = object.get("reference").and_then(Value::as_str)
+                    && self.pay_for_target(text, place)
                     && self.target(text).is_none()
                 {
                     let rule = format_args!("the target is not in the Bundle");

@@ -63,7 +63,8 @@ impl<'w> Walk<'w> {
         }
         let mut steps = self.steps;
         let found = expression.evaluate_within(Item::Node(*node), &environment, &mut steps);
-        self.steps = steps;
+        let before = std::mem::replace(&mut self.steps, steps);
+        self.pay_for(&asked, before, place);
         match found {
             Ok(items) => Ok(match items.as_slice() {
                 [] => false,

@@ -84,21 +84,26 @@ impl<'w> Walk<'w> {
             if self.is_over() || !self.pay(1, place) {
                 return;
             }
-            let outer = std::mem::replace(&mut self.findings.worst, worst);
-            if self.findings.wants(Severity::Error) {
-                match self.validator.profile(canonical) {
-                    Ok(profile) => self.apply(&profile, node, place),
-                    Err(fault) => {
-                        let meta = place.child("meta");
-                        let at = meta.child("profile");
-                        let rule = format_args!("the profile is not checked: {fault}");
-                        let severity = self.options.unknown_claim;
-                        let (code, by) = (IssueCode::NotFound, By::default());
-                        self.findings.add(severity, code, &at.at(index), rule, by);
+            let unknown = self.options.unknown_claim;
+            if !self.findings.wants(worst.max(Severity::Error)) && !self.findings.wants(unknown) {
+                continue;
+            }
+            match self.validator.profile(canonical) {
+                Ok(profile) => {
+                    let outer = std::mem::replace(&mut self.findings.worst, worst);
+                    if self.findings.wants(Severity::Error) {
+                        self.apply(&profile, node, place);
                     }
+                    self.findings.worst = outer;
+                }
+                Err(fault) => {
+                    let meta = place.child("meta");
+                    let at = meta.child("profile");
+                    let rule = format_args!("the profile is not checked: {fault}");
+                    let (code, by) = (IssueCode::NotFound, By::default());
+                    self.findings.add(unknown, code, &at.at(index), rule, by);
                 }
             }
-            self.findings.worst = outer;
         }
     }
 

@@ -199,7 +199,8 @@ impl<'w> Walk<'w> {
             .with_knowledge(&asked);
         let mut steps = self.steps;
         let found = expression.evaluate_within(environment.resource(), &environment, &mut steps);
-        self.steps = steps;
+        let before = std::mem::replace(&mut self.steps, steps);
+        self.pay_for(&asked, before, place);
         if !self.pay(1, place) {
             return true;
         }

@@ -3,15 +3,17 @@
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#functions>
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::fhir::Severity;
 use crate::fhir::json::Value;
+use crate::fhir::{Entries, Severity};
 use crate::fhirpath::{Answer, Ignorance, Item, Knowledge};
 use crate::spec::terminology::{Contains, TerminologyFault};
 use crate::validate::form;
 use crate::validate::place::Place;
 
-use super::walk::Walk;
+use super::walk::{Scope, Walk};
 use super::{Claim, Options, Validator};
 
 /// How often `conformsTo()` may lead to `conformsTo()`.
@@ -23,12 +25,27 @@ const MAX_SUBSUMED: usize = 100_000;
 pub(super) struct Asked<'a> {
     validator: &'a Validator,
     depth: u8,
-    steps: u64,
+    /// Steps that answers may still take.
+    steps: AtomicU64,
+    scope: Scope<'a>,
+    entries: Option<Arc<Entries<'a>>>,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn new(validator: &'a Validator, depth: u8, steps: u64) -> Self {
-        Self { validator, depth, steps }
+    /// For what is asked by an expression of `walk`, which pays for the answers.
+    pub(super) fn by(walk: &Walk<'a>) -> Self {
+        Self {
+            validator: walk.validator,
+            depth: walk.asked,
+            steps: AtomicU64::new(walk.steps),
+            scope: walk.scope,
+            entries: walk.entries.clone(),
+        }
+    }
+
+    /// Steps that are left of those that there were at first.
+    pub(super) fn left(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 }
 
@@ -48,10 +65,12 @@ impl Knowledge for Asked<'_> {
         let profile = self.validator.profile(profile).map_err(|_| unknown())?;
         let claims = |_: &str| Claim::Ignore;
         let options = Options { claims: &claims, least: Severity::Error, ..Options::default() };
-        let mut walk = Walk::new(self.validator, &options, node.value);
-        walk.steps = walk.steps.min(self.steps);
+        let mut walk = Walk::within(self.validator, &options, self.scope, self.left());
+        walk.entries.clone_from(&self.entries);
         walk.asked = self.depth + 1;
-        Ok(Some(walk.fits(&profile, node, &Place::root("%context"))))
+        let fits = walk.fits(&profile, node, &Place::root("%context"));
+        self.steps.store(walk.steps, Ordering::Relaxed);
+        Ok(Some(fits))
     }
 
     fn html_checks(&self, text: &str) -> Answer {
@@ -77,7 +96,7 @@ impl Knowledge for Asked<'_> {
         };
         let mut untold = None;
         for (system, code) in codings {
-            match self.validator.contains(value_set, system, code) {
+            match self.validator.terminology.contains(value_set, system, code) {
                 Ok(Contains::Yes) => return Ok(Some(true)),
                 Ok(Contains::No) => {}
                 Ok(Contains::Untold(system)) => untold = Some(system.into_string()),
@@ -118,7 +137,7 @@ fn owned((system, code): (Option<&str>, &str)) -> (Option<String>, String) {
 }
 
 impl Validator {
-    /// Whether a code is in a value set.
+    /// Whether a code is in a value set that a definition names; its codes are remembered.
     pub(super) fn contains(
         &self,
         value_set: &str,

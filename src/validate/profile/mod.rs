@@ -53,7 +53,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::fhir::json::Value;
 use crate::fhir::schema::TypeId;
-use crate::fhir::{Issue, Severity};
+use crate::fhir::{Canonical, Issue, Severity};
 use crate::spec::Spec;
 use crate::spec::structure::{Library, StructureFault};
 use crate::spec::terminology::{Member, Terminology};
@@ -195,6 +195,10 @@ impl Validator {
 
     /// The profile of a canonical, compiled.
     fn profile(&self, canonical: &str) -> Result<Arc<Profile>, StructureFault> {
+        // However it is written: texts that mean the same have no end, definitions have.
+        let Canonical { url, version, .. } = Canonical::parse(canonical);
+        let end = version.map_or(url.len(), |version| url.len() + 1 + version.len());
+        let canonical = canonical.get(..end).unwrap_or(canonical);
         let profiles = &self.compiled.profiles;
         if let Some(known) = profiles.read().unwrap_or_else(PoisonError::into_inner).get(canonical)
         {

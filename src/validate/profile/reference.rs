@@ -29,6 +29,12 @@ impl<'w> Walk<'w> {
         (self.schema.get(node.type_id).kind == TypeKind::Resource).then_some(node)
     }
 
+    /// Pays for the look for a target: all that is contained is looked through.
+    pub(super) fn pay_for_target(&mut self, text: &str, place: &Place<'_>) -> bool {
+        let contained = self.scope.root.items_at("contained").len();
+        self.pay(if text.starts_with('#') { 1 + contained as u64 } else { 1 }, place)
+    }
+
     /// Checks where a reference leads.
     pub(super) fn references(
         &mut self,
@@ -39,6 +45,9 @@ impl<'w> Walk<'w> {
     ) {
         let Some(text) = node.value.str_at("reference") else { return };
         if self.name(node.type_id) != "Reference" {
+            return;
+        }
+        if !self.pay_for_target(text, place) {
             return;
         }
         let target = self.target(text);

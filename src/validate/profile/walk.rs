@@ -1,6 +1,6 @@
 //! The state of one walk: what it goes by, where it is, what it found, what it may still spend.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::fhir::json::Value;
@@ -11,13 +11,15 @@ use crate::validate::place::Place;
 
 use super::findings::{By, Findings};
 use super::knowledge::Asked;
-use super::rules::Profile;
+use super::rules::{Constraint, Profile};
 use super::{Options, Validator};
 
 /// Steps that any document may take.
 const FREE_STEPS: u64 = 2_000_000;
 /// Steps that each value of a document adds: what honest documents need is a few hundred.
-const STEPS_A_VALUE: u64 = 5_000;
+const STEPS_A_VALUE: u64 = 1_000;
+/// The most steps of a document, however large: half a minute or less.
+const MAX_STEPS: u64 = 500_000_000;
 /// How deep profiles may lead to profiles.
 const MAX_NESTED: u16 = 24;
 
@@ -46,12 +48,18 @@ pub(super) struct Walk<'w> {
     /// How often an expression's `conformsTo()` led here.
     pub(super) asked: u8,
     /// Values and profiles that were brought together.
-    judged: HashSet<Pair>,
+    /// What errors were at most then.
+    judged: HashMap<Pair, Severity>,
     /// What trials found.
     trials: HashMap<Pair, bool>,
+    /// Those that were tried, in their order.
+    tried: Vec<Pair>,
     nested: u16,
     is_explaining: bool,
-    is_spent: bool,
+    /// Where nothing was left to spend.
+    spent_at: Option<String>,
+    /// The regular expression of a Questionnaire that was needed last.
+    pub(super) regex: Option<(&'w str, Arc<Constraint>)>,
 }
 
 /// A value and a profile, by their addresses.
@@ -63,27 +71,46 @@ impl<'w> Walk<'w> {
         options: &'w Options<'w>,
         document: &'w Value<'w>,
     ) -> Self {
-        let values = count(document);
+        let steps = FREE_STEPS.saturating_add(STEPS_A_VALUE.saturating_mul(count(document)));
+        let scope = Scope { resource: document, root: document, full_url: None };
+        Self::within(validator, options, scope, steps.min(MAX_STEPS))
+    }
+
+    /// A walk in the scope of another, with the steps that are left of it.
+    pub(super) fn within(
+        validator: &'w Validator,
+        options: &'w Options<'w>,
+        scope: Scope<'w>,
+        steps: u64,
+    ) -> Self {
         Self {
             validator,
             schema: &validator.spec.schema,
             options,
             findings: Findings::new(options.least),
-            scope: Scope { resource: document, root: document, full_url: None },
+            scope,
             entries: None,
-            steps: FREE_STEPS.saturating_add(STEPS_A_VALUE.saturating_mul(values)),
+            steps,
             asked: 0,
-            judged: HashSet::new(),
+            judged: HashMap::new(),
             trials: HashMap::new(),
+            tried: Vec::new(),
             nested: 0,
             is_explaining: false,
-            is_spent: false,
+            spent_at: None,
+            regex: None,
         }
     }
 
-    /// What was found.
+    /// What was found. That nothing was left to spend is an error wherever it came to that: what was
+    /// not looked at may have been asked by the base definitions.
     pub(super) fn into_issues(self) -> Vec<Issue> {
-        self.findings.into_issues()
+        let mut issues = self.findings.into_issues();
+        issues.extend(self.spent_at.map(|place| {
+            let text = format!("{place}: the document takes too much work to be judged");
+            Issue { expression: place, ..Issue::error(IssueCode::TooCostly, text) }
+        }));
+        issues
     }
 
     /// Pays for a piece of work; false when nothing is left, which is said once.
@@ -97,18 +124,22 @@ impl<'w> Walk<'w> {
         false
     }
 
+    /// Takes what the answers to an expression cost off what is left.
+    pub(super) fn pay_for(&mut self, asked: &Asked<'_>, before: u64, place: &Place<'_>) {
+        self.steps = self.steps.saturating_sub(before.saturating_sub(asked.left()));
+        if asked.left() == 0 {
+            self.say_spent(place);
+        }
+    }
+
     /// Says, once, that the document takes too much work.
     pub(super) fn say_spent(&mut self, place: &Place<'_>) {
-        if !self.is_spent {
-            let rule = format_args!("the document takes too much work to be judged");
-            self.findings.add(Severity::Error, IssueCode::TooCostly, place, rule, By::default());
-        }
-        self.is_spent = true;
+        self.spent_at.get_or_insert_with(|| place.to_string());
     }
 
     /// Whether the walk may stop.
     pub(super) fn is_over(&self) -> bool {
-        self.is_spent || self.findings.is_full()
+        self.spent_at.is_some() || self.findings.is_full()
     }
 
     /// Judges a value by a profile; what was brought together before is passed over.
@@ -124,7 +155,12 @@ impl<'w> Walk<'w> {
                     By::default(),
                 );
             }
-        } else if self.judged.insert(pair(node, profile)) {
+            return;
+        }
+        let (pair, worst) = (pair(node, profile), self.findings.worst);
+        // What was only warned about may be an error now.
+        if self.judged.get(&pair).is_none_or(|before| *before > worst) {
+            self.judged.insert(pair, worst);
             self.judge(profile, node, place);
         }
     }
@@ -141,10 +177,18 @@ impl<'w> Walk<'w> {
             return known;
         }
         self.trials.insert(pair, true);
+        let first = self.tried.len();
         let outer = std::mem::replace(&mut self.findings, Findings::trial());
         self.judge(profile, node, place);
         let fits = !self.findings.has_error();
         self.findings = outer;
+        if !fits {
+            // What was found to conform may have leaned on this one.
+            for other in self.tried.drain(first..) {
+                self.trials.remove(&other);
+            }
+        }
+        self.tried.push(pair);
         self.trials.insert(pair, fits);
         fits
     }
@@ -209,7 +253,7 @@ impl<'w> Walk<'w> {
 
     /// What expressions may ask.
     pub(super) fn asked(&self) -> Asked<'w> {
-        Asked::new(self.validator, self.asked, self.steps)
+        Asked::by(self)
     }
 
     /// The elements called `name` of a node.

@@ -57,7 +57,7 @@ pub(super) fn is_of_form(invariant: &Invariant) -> bool {
         || (key == "inv-1" && invariant.expression.as_deref() == Some(PARAMETERS))
 }
 
-/// All invariants that were read, by key and expression.
+/// All invariants that were read, by all that they say.
 #[derive(Debug, Default)]
 pub(in super::super) struct Constraints(RwLock<HashMap<String, Arc<Constraint>>>);
 
@@ -66,7 +66,9 @@ impl Constraints {
     pub(super) fn of(&self, invariant: &Invariant) -> Arc<Constraint> {
         let Invariant { key, severity, human, expression, .. } = invariant;
         let text = expression.as_deref().map(|text| mended(key, text));
-        self.remembered(&format!("{key}\n{}", text.unwrap_or_default()), || Constraint {
+        // Profiles repeat the invariants of others, with another weight even.
+        let name = format!("{severity:?}\n{key}\n{human}\n{}", text.unwrap_or_default());
+        self.remembered(&name, || Constraint {
             key: key.clone(),
             human: match (&**human, text) {
                 ("", Some(text)) => text.into(),
@@ -82,7 +84,7 @@ impl Constraints {
 
     /// A condition without a name.
     pub(in super::super) fn plain(&self, text: &str) -> Arc<Constraint> {
-        self.remembered(text, || Constraint {
+        self.remembered(&format!("plain\n{text}"), || Constraint {
             key: Box::default(),
             human: text.into(),
             is_error: true,

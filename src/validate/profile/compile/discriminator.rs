@@ -3,6 +3,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/profiling.html#discriminator>
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::fhir::json::Value;
@@ -15,6 +16,9 @@ use super::outline::Outline;
 
 /// How far below the place of a discriminator its value may be told.
 const MAX_INNER: usize = 3;
+/// How often the look for the value of a slice goes on in another profile: profiles may lead to each
+/// other without end.
+const MAX_THROUGH: u8 = 100;
 
 /// A discriminator whose path was read.
 pub(super) struct Told {
@@ -53,14 +57,19 @@ pub(super) fn tests(
     outline: &Outline,
     slice: usize,
 ) -> Vec<Test> {
-    let at = Spot { outline, at: slice, given: None, is_target: false };
-    let test = |told: &Told| test_at(compiler, told.kind, &told.path, &at);
+    let test = |told: &Told| {
+        let left = Cell::new(MAX_THROUGH);
+        let at = Spot { outline, left: &left, at: slice, given: None, is_target: false };
+        test_at(compiler, told.kind, &told.path, &at)
+    };
     told.iter().map(test).collect()
 }
 
 /// A place in a structure.
 struct Spot<'o> {
     outline: &'o Outline,
+    /// How often it may still go on in another profile.
+    left: &'o Cell<u8>,
     at: usize,
     /// What a pattern further up says of it.
     given: Option<Value<'static>>,
@@ -136,7 +145,13 @@ fn element_step(
     let slices = spot.outline.slices(child).iter().copied();
     let candidates = std::iter::once(child).chain(slices);
     let mut tests = candidates.map(|at| {
-        let spot = Spot { outline: spot.outline, at, given: given.clone(), is_target: false };
+        let spot = Spot {
+            outline: spot.outline,
+            left: spot.left,
+            at,
+            given: given.clone(),
+            is_target: false,
+        };
         test_at(compiler, kind, rest, &spot)
     });
     tests.find(|test| !test.is_empty()).unwrap_or_default()
@@ -159,7 +174,7 @@ fn extension_step(
     let Some(at) = spot.outline.slices(all).iter().copied().find(is_it) else {
         return Test::default();
     };
-    let spot = Spot { outline: spot.outline, at, given: None, is_target: false };
+    let spot = Spot { outline: spot.outline, left: spot.left, at, given: None, is_target: false };
     test_at(compiler, kind, rest, &spot)
 }
 
@@ -173,13 +188,11 @@ fn through(
     let types = spot.element().map_or(&[][..], |element| &element.types);
     let mut named = types.iter().flat_map(|of| profiles(of).iter());
     let (Some(profile), None) = (named.next(), named.next()) else { return Test::default() };
-    // A profile that goes through itself would never end.
-    if *spot.outline.structure().url == **profile {
-        return Test::default();
-    }
+    let Some(left) = spot.left.get().checked_sub(1) else { return Test::default() };
+    spot.left.set(left);
     let Ok(structure) = compiler.library.structure(profile) else { return Test::default() };
     let outline = Outline::new(Arc::clone(&structure));
-    and_then(&Spot { outline: &outline, at: 0, given: None, is_target: false })
+    and_then(&Spot { outline: &outline, left: spot.left, at: 0, given: None, is_target: false })
 }
 
 /// What the slice asks of the place itself.
@@ -233,7 +246,8 @@ fn value_here(compiler: &Compiler<'_>, spot: &Spot<'_>, depth: usize) -> Test {
         let Some(name) = spot.outline.element(child).map(Element::name) else { continue };
         let slices = spot.outline.slices(child).iter().copied();
         for at in std::iter::once(child).chain(slices) {
-            let spot = Spot { outline: spot.outline, at, given: None, is_target: false };
+            let spot =
+                Spot { outline: spot.outline, left: spot.left, at, given: None, is_target: false };
             let inner = value_here(compiler, &spot, depth - 1);
             // Only what is told by a value tells slices apart here: most elements have a binding.
             if inner.fixed.is_some() || inner.pattern.is_some() || !inner.inner.is_empty() {

@@ -3,6 +3,7 @@
 //! Spec: <https://hl7.org/fhir/R4/valueset-item-type.html>
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::fhir::json::{Object, Value};
 use crate::fhir::primitive;
@@ -19,6 +20,9 @@ use super::{extension, whole};
 const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 const SDC: &str = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-";
 
+/// Steps that it takes to read a regular expression.
+const READING: u64 = 20_000;
+
 impl<'w> Walk<'w> {
     /// Checks one answer to a question of the type `kind`.
     pub(super) fn answer(
@@ -29,6 +33,11 @@ impl<'w> Walk<'w> {
         place: &Place<'_>,
     ) {
         let Some(value) = value_of(answer, "value") else { return };
+        // Each answer is held against each of these.
+        let known = asked.items_at("answerOption").len() + asked.items_at("extension").len();
+        if !self.pay(1 + known as u64, place) {
+            return;
+        }
         let has = |key: &str| answer.get(key).is_some();
         let options = asked.items_at("answerOption");
         let is_option_type = options
@@ -88,7 +97,8 @@ impl<'w> Walk<'w> {
         let Some(code) = code.filter(|_| !is_open_text && !value_set.starts_with('#')) else {
             return;
         };
-        let contains = self.validator.contains(value_set, value.str_at("system"), code);
+        let contains =
+            self.validator.terminology().contains(value_set, value.str_at("system"), code);
         if contains == Ok(Contains::No) {
             self.misfit(place, "the answer is not in the value set of the question");
         }
@@ -107,14 +117,25 @@ impl<'w> Walk<'w> {
         }
         let regex = extension(asked, &format!("{BASE}regex")).and_then(Value::as_str);
         if let Some(regex) = regex
-            && self.matches(value, regex) == Some(false)
+            && self.matches(value, regex, place) == Some(false)
         {
             self.misfit(place, "the answer does not match the regular expression of the question");
         }
     }
 
-    fn matches(&mut self, value: &'w Value<'w>, regex: &str) -> Option<bool> {
-        let constraint = matching(regex);
+    fn matches(&mut self, value: &'w Value<'w>, regex: &'w str, place: &Place<'_>) -> Option<bool> {
+        // The answers to a question come one after the other: theirs is read once.
+        let known = self.regex.as_ref().filter(|(text, _)| *text == regex);
+        let constraint = if let Some((_, known)) = known {
+            Arc::clone(known)
+        } else {
+            if !self.pay(READING + regex.len() as u64, place) {
+                return None;
+            }
+            let read = Arc::new(matching(regex));
+            self.regex = Some((regex, Arc::clone(&read)));
+            read
+        };
         let expression = constraint.expression.as_ref().ok()?;
         let environment = Environment::new(self.scope.resource, self.schema);
         let text = Item::from(value.as_str()?);
@@ -176,7 +197,8 @@ impl<'w> Walk<'w> {
         let set = extension(asked, &format!("{BASE}questionnaire-unitValueSet"));
         let Some(set) = set.and_then(Value::as_str) else { return };
         let is_in = value.str_at("code").is_some_and(|code| {
-            self.validator.contains(set, value.str_at("system"), code) != Ok(Contains::No)
+            self.validator.terminology().contains(set, value.str_at("system"), code)
+                != Ok(Contains::No)
         });
         if !is_in {
             self.misfit(place, "the unit is not in the value set of the question");

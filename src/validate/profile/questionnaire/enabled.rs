@@ -38,6 +38,8 @@ impl<'w> Walk<'w> {
                 break;
             }
         }
+        // To look through all of them is work as well; what nobody can pay for, the walk tells.
+        self.steps = self.steps.saturating_sub(answers.len() as u64);
         let Some(wanted) = value_of(condition, "answer") else { return true };
         let order = |answer: &&Value<'_>| compare(answer, wanted);
         match condition.str_at("operator") {

@@ -10,6 +10,30 @@ fn found(document: &str, least: Severity) -> Vec<String> {
 }
 
 #[test]
+fn what_a_type_is_at_least_is_not_for_stored_definitions_to_say() {
+    let own = |name: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"StructureDefinition","url":"http://hl7.org/fhir/StructureDefinition/{name}",
+            "version":"9","name":"{name}","status":"active","kind":"resource","abstract":false,
+            "type":"{name}","derivation":"specialization","snapshot":{{"element":[
+            {{"id":"{name}","path":"{name}","min":0,"max":"*"{more}}}]}}}}"#
+        )
+    };
+    let never =
+        r#","constraint":[{"key":"x-1","severity":"error","human":"h","expression":"false"}]"#;
+    let document = value(r#"{"resourceType":"Patient","gender":"wrong","contact":[{"id":"c"}]}"#);
+    let found = |definitions: &[String]| {
+        let options = Options { least: Severity::Error, ..Options::default() };
+        lines(&validator(definitions).validate(&document, &[], &options))
+    };
+    let expected = found(&[]);
+    assert_eq!(expected.len(), 2, "{expected:?}");
+    for definition in [own("Patient", ""), own("Element", never), own("DomainResource", never)] {
+        assert_eq!(found(std::slice::from_ref(&definition)), expected, "{definition}");
+    }
+}
+
+#[test]
 fn base_invariants_hold_wherever_their_type_is() {
     for (document, expected) in [
         (

@@ -3,6 +3,7 @@
 mod answers;
 mod base;
 mod bundle;
+mod costs;
 mod extension;
 mod form_keys;
 mod slices;
@@ -131,6 +132,11 @@ fn claims_are_enforced_warned_about_or_ignored() {
             Claim::Warn,
             Severity::Warning,
             vec![format!("warning {missing}"), format!("warning {unknown}")],
+        ),
+        (
+            Claim::Warn,
+            Severity::Error,
+            vec![format!("warning {missing}"), format!("error {unknown}")],
         ),
         (Claim::Ignore, Severity::Error, vec![]),
     ] {
