@@ -180,6 +180,44 @@ fn a_hierarchy_in_a_circle_is_shown_once() {
 }
 
 #[test]
+fn an_expansion_is_never_deeper_than_what_can_be_read() {
+    let concept = |at: usize| {
+        let parent = at.saturating_sub(1);
+        format!(r#"{{"code":"c{at}","property":[{{"code":"parent","valueCode":"c{parent}"}}]}}"#)
+    };
+    for is_upside_down in [false, true] {
+        let mut concepts: Vec<String> = (0..100).map(concept).collect();
+        if is_upside_down {
+            concepts.reverse();
+        }
+        let system = format!(
+            r#"{{"resourceType":"CodeSystem","url":"urn:chain","content":"complete","concept":[{}]}}"#,
+            concepts.join(",")
+        );
+        let query = [("url", "urn:chain?fhir_vs"), ("excludeNested", "false")];
+        let found = ask(&image(&[&system]), Operation::Expand, &query).expect("a hundred");
+        let read = parse(found.as_bytes()).expect("not too deep");
+        assert_eq!(found.matches(r#""code":""#).count(), 100, "{found}");
+        let roots = read.get("expansion").expect("there").items_at("contains");
+        let roots: Vec<_> = roots.iter().filter_map(|it| it.str_at("code")).collect();
+        let expected = if is_upside_down { ["c80", "c40", "c0"] } else { ["c0", "c40", "c80"] };
+        assert_eq!(roots, expected);
+    }
+}
+
+#[test]
+fn a_code_is_shown_below_a_parent_that_is_listed_behind_it() {
+    let system = r#"{"resourceType":"CodeSystem","url":"urn:c","content":"complete","concept":[
+        {"code":"100","property":[{"code":"parent","valueCode":"404"}]},
+        {"code":"200","property":[{"code":"parent","valueCode":"100"}]},
+        {"code":"404"}]}"#;
+    let query = [("url", "urn:c?fhir_vs"), ("excludeNested", "false")];
+    let found = ask(&image(&[system]), Operation::Expand, &query).expect("three");
+    let expected = r#""code":"404","contains":[{"system":"urn:c","code":"100","contains":[{"system":"urn:c","code":"200"}]}]"#;
+    assert!(found.contains(expected), "{found}");
+}
+
+#[test]
 fn codes_of_grammars_are_validated_without_a_list() {
     let image = image(&[]);
     let units = "http://hl7.org/fhir/ValueSet/ucum-units";
