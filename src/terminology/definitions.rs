@@ -48,6 +48,17 @@ impl Definitions {
         }
     }
 
+    /// Adds a resource that one request brings, with the code systems that it contains: they are
+    /// not for others to find.
+    pub(super) fn add_brought(&mut self, resource: &Value<'_>) {
+        self.add(resource);
+        for contained in resource.items_at("contained") {
+            if contained.str_at("resourceType") == Some("CodeSystem") {
+                self.add_system(CodeSystem::read(contained).map(Arc::new));
+            }
+        }
+    }
+
     /// Adds a code system; its place. Supplements define no codes.
     pub(super) fn add_system(&mut self, system: Option<Arc<CodeSystem>>) -> Option<usize> {
         let system = system?;
@@ -71,17 +82,13 @@ impl Definitions {
             (None, None) => String::new(),
         };
         for contained in resource.items_at("contained") {
-            match (contained.str_at("resourceType"), contained.str_at("id")) {
-                (Some("ValueSet"), Some(id)) => {
-                    let url = format!("{owner}#{id}").into();
-                    let contained =
-                        ValueSet { is_contained: true, ..ValueSet::read(contained, &owner) };
-                    self.add_value_set(contained, Some(url), None);
-                }
-                (Some("CodeSystem"), _) => {
-                    self.add_system(CodeSystem::read(contained).map(Arc::new));
-                }
-                _ => {}
+            if let (Some("ValueSet"), Some(id)) =
+                (contained.str_at("resourceType"), contained.str_at("id"))
+            {
+                let url = format!("{owner}#{id}").into();
+                let contained =
+                    ValueSet { is_contained: true, ..ValueSet::read(contained, &owner) };
+                self.add_value_set(contained, Some(url), None);
             }
         }
         let value_set = ValueSet::read(resource, &owner);

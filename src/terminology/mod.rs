@@ -140,7 +140,7 @@ impl Image {
         resources: impl IntoIterator<Item = &'r Value<'v>>,
     ) -> Self {
         let mut brought = Definitions::default();
-        resources.into_iter().for_each(|resource| brought.add(resource));
+        resources.into_iter().for_each(|resource| brought.add_brought(resource));
         Self { brought: Some(Arc::new(brought)), ..self.clone() }
     }
 

@@ -218,6 +218,24 @@ fn a_code_is_shown_below_a_parent_that_is_listed_behind_it() {
 }
 
 #[test]
+fn a_code_system_that_is_contained_is_for_its_request_alone() {
+    let value_set = format!(
+        r#"{{"resourceType":"ValueSet","url":"urn:mine","contained":[{{"resourceType":"CodeSystem",
+        "id":"g","url":"{GENDER}","content":"complete","concept":[{{"code":"x"}}]}}],
+        "compose":{{"include":[{{"system":"{GENDER}"}}]}}}}"#
+    );
+    let stored = image(&[&value_set]);
+    let query = [("system", GENDER), ("code", "male")];
+    ask(&stored, Operation::Lookup, &query).expect("the pack's");
+    let resource = parse(value_set.as_bytes()).expect("a value set");
+    let brought = parameters(vec![
+        Object::new().with("name", "valueSet").with("resource", resource.into_owned()).into(),
+    ]);
+    let found = ask_with(&image(&[]), Operation::Expand, &brought).expect("one code");
+    assert!(found.contains(r#""code":"x""#) && !found.contains("male"), "{found}");
+}
+
+#[test]
 fn codes_of_grammars_are_validated_without_a_list() {
     let image = image(&[]);
     let units = "http://hl7.org/fhir/ValueSet/ucum-units";
