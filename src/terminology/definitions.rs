@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::fhir::Canonical;
 use crate::fhir::json::Value;
+use crate::fhir::Canonical;
+use crate::fhir::canonical::compare_versions;
 
 use super::code_system::{CodeSystem, Content};
 use super::concept_map::ConceptMap;
@@ -204,7 +205,7 @@ impl<T> ByUrl<T> {
         if let Some(url) = url {
             let places = self.places.entry(url).or_default();
             let is_older = |(other, _): &Place| {
-                compare(other.as_deref(), version.as_deref()) != Ordering::Greater
+                compare_versions(other.as_deref(), version.as_deref()) != Ordering::Greater
             };
             let place = places.partition_point(is_older);
             places.insert(place, (version, at));
@@ -221,35 +222,5 @@ impl<T> ByUrl<T> {
 
     fn of_id(&self, id: &str) -> Option<&T> {
         Some(&self.all[*self.by_id.get(id)?])
-    }
-}
-
-/// Compares versions: numbers by size, other parts by letters; none is the oldest.
-fn compare(one: Option<&str>, other: Option<&str>) -> Ordering {
-    let (Some(one), Some(other)) = (one, other) else { return one.cmp(&other) };
-    let parts = |text: &'_ str| -> Vec<(u64, String)> {
-        let parts = text.split(|letter: char| !letter.is_alphanumeric());
-        parts.map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
-    };
-    parts(one).cmp(&parts(other))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_by_their_numbers() {
-        for (older, newer) in [
-            (None, Some("1")),
-            (Some("1.9"), Some("1.10")),
-            (Some("2"), Some("10")),
-            (Some("1.0"), Some("1.0.1")),
-            (Some("2023-01"), Some("2023-09")),
-            (Some("1.0-alpha"), Some("1.0-beta")),
-        ] {
-            assert_eq!(compare(older, newer), Ordering::Less, "{older:?} {newer:?}");
-            assert_eq!(compare(newer, older), Ordering::Greater, "{older:?} {newer:?}");
-        }
     }
 }
