@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::fhir::json::Value;
 use crate::fhir::Canonical;
 use crate::fhir::canonical::compare_versions;
+use crate::fhir::json::Value;
 
 use super::code_system::{CodeSystem, Content};
 use super::concept_map::ConceptMap;

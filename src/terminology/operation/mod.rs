@@ -35,7 +35,7 @@ use super::Image;
 use super::code_system::CodeSystem;
 use super::scope::{Scope, Versions};
 
-pub use closure::{Closed, Closing, Relation, closure};
+pub use closure::{Closed, Closing, Relation, closable, closure};
 pub use refusal::Refusal;
 
 use asked::Asked;

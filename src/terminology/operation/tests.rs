@@ -287,6 +287,32 @@ fn new_concepts_are_related_to_old_ones_once() {
 }
 
 #[test]
+fn a_closure_with_too_much_to_tell_is_refused() {
+    let concept = |at: usize| {
+        let parent = at.saturating_sub(1);
+        format!(r#"{{"code":"{at}","property":[{{"code":"parent","valueCode":"{parent}"}}]}}"#)
+    };
+    let concepts: Vec<String> = (0..5_000).map(concept).collect();
+    let system = format!(
+        r#"{{"resourceType":"CodeSystem","url":"urn:c","content":"complete","concept":[{}]}}"#,
+        concepts.join(",")
+    );
+    let image = image(&[&system]);
+    let closed = |at: usize| Closed { system: "urn:c".to_owned(), code: at.to_string() };
+    // 400 * 399 / 2 pairs are told, those of 500 are not, and no way may be too long.
+    for (all, told) in [
+        ((0..400).collect::<Vec<_>>(), Some(79_800)),
+        ((0..500).collect(), None),
+        ((3_000..5_000).step_by(10).collect(), Some(19_900)),
+        ((1..5_000).step_by(2).collect(), None),
+    ] {
+        let new: Vec<Closed> = all.into_iter().map(closed).collect();
+        let found = closure(&image, &[], &new).ok().map(|it| it.len());
+        assert_eq!(found, told, "{} concepts", new.len());
+    }
+}
+
+#[test]
 fn a_deep_chain_of_maps_ends() {
     let maps: Vec<String> = (0..40)
         .map(|at| {
