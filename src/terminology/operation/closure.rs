@@ -14,6 +14,8 @@ use crate::terminology::code_system::CodeSystem;
 use super::asked::{Asked, Coding};
 use super::refusal::{Refusal, error};
 
+/// Most bytes of a name, and of a code with its system: they are keys of the database.
+const MAX_BYTES: usize = 1_000;
 /// Most relations of an answer.
 const MAX_RELATIONS: usize = 100_000;
 /// Most concepts that are passed on the way up, however often each.
@@ -58,12 +60,20 @@ impl Closing {
     pub fn read(parameters: &Value<'_>) -> Result<Self, Refusal> {
         let asked = Asked::read(parameters)?;
         let name = super::asked::needed(asked.text("name")?, "the name of the closure table")?;
+        let too_long =
+            |what: &str| Refusal::malformed(format!("{what} has at most {MAX_BYTES} bytes"));
+        if name.len() > MAX_BYTES {
+            return Err(too_long("the name"));
+        }
         let mut concepts = Vec::new();
         for value in asked.all("concept").filter_map(super::asked::value) {
             let coding = Coding::read(value);
             let coding = coding.and_then(|it| Some((it.system?, it.code)));
             let refused = || Refusal::malformed("a concept has a system and a code");
             let (system, code) = coding.ok_or_else(refused)?;
+            if system.len() + code.len() > MAX_BYTES {
+                return Err(too_long("a code with its system"));
+            }
             concepts.push(Closed { system: system.to_owned(), code: code.to_owned() });
         }
         let refused = || Refusal::malformed("the version is a number that an answer told");
