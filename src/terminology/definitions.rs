@@ -10,6 +10,7 @@ use crate::fhir::json::Value;
 
 use super::code_system::{CodeSystem, Content};
 use super::concept_map::ConceptMap;
+use super::scope::is_version;
 use super::value_set::ValueSet;
 
 /// Code systems, value sets and concept maps of one origin.
@@ -104,12 +105,16 @@ impl Definitions {
 
     /// The code system of this canonical; where nobody has the version, the newest with codes.
     pub(super) fn system(&self, canonical: &str) -> Option<&CodeSystem> {
-        let Canonical { version, .. } = Canonical::parse(canonical);
         let newest_first = || self.systems.of(canonical).map(|it| &**it);
-        let of_version =
-            newest_first().find(|it| version.is_some() && it.version.as_deref() == version);
         let with_codes = || newest_first().find(|it| it.has_codes());
-        of_version.or_else(with_codes).or_else(|| newest_first().next())
+        self.exact(canonical).or_else(with_codes).or_else(|| newest_first().next())
+    }
+
+    /// The code system of the version, or the newest of the edition, that this canonical names.
+    pub(super) fn exact(&self, canonical: &str) -> Option<&CodeSystem> {
+        let version = Canonical::parse(canonical).version?;
+        let mut newest_first = self.systems.of(canonical).map(|it| &**it);
+        newest_first.find(|it| is_version(it, version))
     }
 
     /// All code systems but supplements.

@@ -153,7 +153,7 @@ impl<'i> Scope<'i> {
 }
 
 /// Whether a system is of a version, or of the edition that is named instead of one.
-fn is_version(system: &CodeSystem, wanted: &str) -> bool {
+pub(super) fn is_version(system: &CodeSystem, wanted: &str) -> bool {
     let version = system.version.as_deref().unwrap_or_default();
     let rest = version.strip_prefix(wanted);
     rest.is_some_and(|rest| rest.is_empty() || (wanted.contains("://") && rest.starts_with('/')))
