@@ -285,3 +285,41 @@ async fn transactions_that_add_tags_do_not_wait_for_each_others_connections() {
     }
     server.stop().await;
 }
+
+/// A request to add concepts of `urn:closed` to a closure table, or to begin it.
+fn closing(name: &str, codes: &[&str]) -> String {
+    let concept = |code: &&str| {
+        format!(r#",{{"name":"concept","valueCoding":{{"system":"urn:closed","code":"{code}"}}}}"#)
+    };
+    let concepts: String = codes.iter().map(concept).collect();
+    format!(
+        r#"{{"resourceType":"Parameters","parameter":[{{"name":"name","valueString":"{name}"}}{concepts}]}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_add_to_a_closure_table_one_is_told_how_they_stand() {
+    let server = TestServer::start().await;
+    let system = r#"{"resourceType":"CodeSystem","url":"urn:closed","status":"active",
+        "content":"complete","concept":[{"code":"a","concept":[{"code":"b"}]}]}"#;
+    server.client.post("/CodeSystem", system).await.expect(201);
+    for _ in 0..40 {
+        server.client.post("/$closure", closing("t", &[])).await.expect(200);
+        let adds = ["a", "b"].map(|code| server.client.post("/$closure", closing("t", &[code])));
+        let told = join_all(adds).await.into_iter().map(|it| it.expect(200).at("group[0].source"));
+        assert_eq!(told.flatten().count(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_so_many_closure_tables_and_may_begin_each_anew() {
+    let server = TestServer::start().await;
+    server.client.post("/$closure", closing("t", &[])).await.expect(200);
+    let more = "INSERT INTO closure SELECT name || n, 0 FROM closure, generate_series(1, 999) n";
+    server.database.run(more).await;
+    server.client.post("/$closure", closing("u", &[])).await.expect(403);
+    server.client.post("/$closure", closing("t9", &[])).await.expect(200);
+    let long = "x".repeat(1_001);
+    server.client.post("/$closure", closing(&long, &[])).await.expect(400);
+    server.client.post("/$closure", closing("t", &[&long])).await.expect(400);
+}

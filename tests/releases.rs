@@ -58,14 +58,14 @@ fn told(output: &Output) -> String {
 }
 
 /// Asks until the answer is as expected: what is loaded is in force within seconds.
-async fn until(client: &Client, path: &str, total: &str) {
+async fn until(client: &Client, path: &str, (place, expected): (&str, Option<&str>)) {
     let began = Instant::now();
     loop {
-        let found = client.get(path).await.at("total");
-        if found.as_deref() == Some(total) {
+        let found = client.get(path).await.at(place);
+        if found.as_deref() == expected {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "{path}: {found:?}, not {total}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{path}: {found:?}, not {expected:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -120,8 +120,11 @@ async fn a_release_is_in_force_on_every_node_until_the_next_one_is_whole() {
     let output = load(&server.database, &first.0);
     assert!(output.status.success(), "{}", told(&output));
     assert!(told(&output).contains("version/20240101: 400 concepts"), "{}", told(&output));
-    until(&server.client, &below, "1").await;
-    until(&there, &below, "1").await;
+    let whole = format!("/ValueSet/$expand?url={SNOMED}%3Ffhir_vs&count=0");
+    for client in [&server.client, &there] {
+        until(client, &below, ("total", Some("1"))).await;
+        until(client, &whole, ("expansion.total", Some("400"))).await;
+    }
     let output = load(&server.database, &first.0);
     assert!(told(&output).contains("is loaded already"), "{}", told(&output));
 
@@ -145,13 +148,19 @@ async fn a_release_is_in_force_on_every_node_until_the_next_one_is_whole() {
     assert_eq!(server.database.number(loaded).await, 300);
     let rows = "SELECT count(*) FROM code_system_concept";
     assert_eq!(server.database.number(rows).await, 300, "the release before is gone");
-    until(&there, &below, "1").await;
+    for client in [&server.client, &there] {
+        until(client, &whole, ("expansion.total", Some("300"))).await;
+        until(client, &below, ("total", Some("1"))).await;
+    }
 
     let output = command(&server.database, &["list"]).output().unwrap();
     assert!(told(&output).contains("300 concepts"), "{}", told(&output));
     let output = command(&server.database, &["drop", SNOMED]).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
     assert_eq!(server.database.number(rows).await, 0);
+    for client in [&server.client, &there] {
+        until(client, &whole, ("issue[0].code", Some("not-found"))).await;
+    }
     let output = command(&server.database, &["drop", SNOMED]).output().unwrap();
     assert!(!output.status.success() && told(&output).contains("is not loaded"));
 }

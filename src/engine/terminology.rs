@@ -14,6 +14,7 @@ use crate::terminology::operation::{self, Closed, Closing, Operation, Request};
 use crate::terminology::{Image, Source};
 
 use super::Engine;
+use super::validation::aside;
 
 /// Most codes of an expansion that is not asked for page by page.
 const MAX_EXPANSION: usize = 10_000;
@@ -49,6 +50,16 @@ impl Question<'_> {
             name.parse().map_err(|_| Error::internal(format!("{name} is no type")))?;
         Ok(kind.of(of))
     }
+
+    /// How much there may be to do, as a number of values.
+    fn size(&self) -> usize {
+        match self.operation {
+            Operation::Expand | Operation::Translate | Operation::ValidateInSet => usize::MAX,
+            Operation::Lookup | Operation::Subsumes | Operation::ValidateInSystem => {
+                self.parameters.items_at("parameter").len()
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -78,7 +89,8 @@ impl Engine {
                 now: &now,
                 identifier: &identifier,
             };
-            let answer = operation::answer(&image, question.operation, &request)?;
+            let answer = || operation::answer(&image, question.operation, &request);
+            let answer = aside(question.size(), answer)?;
             Ok(found.with(answer).map(|((), answer)| answer))
         };
         self.gate.run(question.interaction()?, caller, work).await
@@ -102,8 +114,11 @@ impl Engine {
         let work = async |permit: &Permit<'_>| {
             let closing = Closing::read(parameters)?;
             let image = self.definitions_now().await?;
+            if closing.concepts.len() > MAX_CLOSURE {
+                return Err(too_large());
+            }
             // Nothing is added of which nothing is known.
-            operation::closure(&image, &[], &closing.concepts)?;
+            operation::closable(&image, &closing.concepts)?;
             let answer = self.close(&closing, &image, permit).await?;
             Ok(Unaudited::nothing().with(answer).map(|((), answer)| answer))
         };
@@ -124,10 +139,13 @@ impl Engine {
             return Ok(closing.to_concept_map(0, &[], &now));
         }
         let known = self.store.closure_table(&closing.name, permit).await?.ok_or_else(missing)?;
-        if known.concepts.len() + closing.concepts.len() > MAX_CLOSURE {
-            let text = format!("a closure table has at most {MAX_CLOSURE} concepts");
-            return Err(Error::TooCostly(text));
+        // What cannot be told is not added; what others add meanwhile is told to them.
+        let new = new_to(&known.concepts, &closing.concepts);
+        if known.concepts.len() + new.len() > MAX_CLOSURE {
+            return Err(too_large());
         }
+        let had = closed(known.concepts.clone());
+        aside(usize::MAX, || operation::closure(image, &had, &new))?;
         let systems: Vec<&str> = closing.concepts.iter().map(|it| &*it.system).collect();
         let codes: Vec<&str> = closing.concepts.iter().map(|it| &*it.code).collect();
         let table = if closing.concepts.is_empty() {
@@ -138,17 +156,16 @@ impl Engine {
             added.ok_or_else(missing)?
         };
         let since = closing.since.unwrap_or(i64::MAX);
-        let (old, mut new): (Vec<_>, Vec<_>) =
+        let (old, since): (Vec<_>, Vec<_>) =
             table.concepts.into_iter().partition(|(.., version)| *version <= since);
-        let had: HashSet<(&str, &str)> = old.iter().map(|it| (&*it.0, &*it.1)).collect();
-        let given = closing.concepts.iter().filter(|it| !had.contains(&(&*it.system, &*it.code)));
-        new.extend(given.map(|it| (it.system.clone(), it.code.clone(), 0)));
-        let closed = |all: Vec<(String, String, i64)>| -> Vec<Closed> {
-            all.into_iter().map(|(system, code, _)| Closed { system, code }).collect()
+        let mut new = new_to(&old, &closing.concepts);
+        new.extend(closed(since));
+        let old = closed(old);
+        let answer = || {
+            let relations = operation::closure(image, &old, &new)?;
+            Ok(closing.to_concept_map(table.version, &relations, &now))
         };
-        let new = closed(new);
-        let relations = operation::closure(image, &closed(old), &new)?;
-        Ok(closing.to_concept_map(table.version, &relations, &now))
+        aside(usize::MAX, answer)
     }
 
     /// The code systems, value sets and concept maps of this moment.
@@ -157,4 +174,18 @@ impl Engine {
         let source: &Arc<dyn Source> = self.lookups.definitions.as_ref().ok_or_else(missing)?;
         source.current().await
     }
+}
+
+fn too_large() -> Error {
+    Error::TooCostly(format!("a closure table has at most {MAX_CLOSURE} concepts"))
+}
+
+/// What of the given concepts is not among those of a table, each once.
+fn new_to(known: &[(String, String, i64)], given: &[Closed]) -> Vec<Closed> {
+    let mut seen: HashSet<(&str, &str)> = known.iter().map(|it| (&*it.0, &*it.1)).collect();
+    given.iter().filter(|it| seen.insert((&*it.system, &*it.code))).cloned().collect()
+}
+
+fn closed(all: Vec<(String, String, i64)>) -> Vec<Closed> {
+    all.into_iter().map(|(system, code, _)| Closed { system, code }).collect()
 }

@@ -8,10 +8,18 @@ use crate::error::Error;
 use super::connection::Reader;
 use super::{Store, failure};
 
-/// A name that is there already begins anew.
+/// Most tables of a client.
+const MAX_TABLES: i64 = 1_000;
+
+/// A name that is there already begins anew; a new one only where there is room.
 const BEGIN: &str = "WITH gone AS (DELETE FROM closure_concept WHERE name = $1) \
-     INSERT INTO closure (name, version) VALUES ($1, 0) \
+     INSERT INTO closure (name, version) SELECT $1, 0 \
+     WHERE EXISTS (SELECT FROM closure WHERE name = $1) \
+       OR (SELECT count(*) FROM closure WHERE starts_with(name, $2)) < $3 \
      ON CONFLICT (name) DO UPDATE SET version = 0";
+
+/// Who adds waits for others, and then sees what they added.
+const WAIT: &str = "SELECT FROM closure WHERE name = $1 FOR UPDATE";
 
 /// What is read is what was there before.
 const ADD: &str = "WITH known AS ( \
@@ -28,7 +36,7 @@ const ALL: &str = "SELECT closure.version, had.system, had.code, had.version \
      FROM closure LEFT JOIN closure_concept had USING (name) WHERE closure.name = $1";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[BEGIN, ADD, ALL];
+pub(super) const STATEMENTS: &[&str] = &[BEGIN, WAIT, ADD, ALL];
 
 /// A closure table.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -43,11 +51,16 @@ impl Store {
     /// Begins a closure table, or begins it anew.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn begin_closure(&self, name: &str, _permit: &Permit<'_>) -> Result<(), Error> {
+    /// [`Error::TooCostly`] for one table too many, [`Error::Unavailable`] without a database.
+    pub async fn begin_closure(&self, name: &str, permit: &Permit<'_>) -> Result<(), Error> {
+        let (name, prefix) = (key(permit.actor(), name), key(permit.actor(), ""));
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(BEGIN).await.map_err(failure::error)?;
-        connection.execute(&statement, &[&name]).await.map_err(failure::error)?;
+        let begun = connection.execute(&statement, &[&name, &prefix, &MAX_TABLES]).await;
+        if begun.map_err(failure::error)? == 0 {
+            let text = format!("a client has at most {MAX_TABLES} closure tables: begin one anew");
+            return Err(Error::TooCostly(text));
+        }
         Ok(())
     }
 
@@ -60,12 +73,14 @@ impl Store {
         &self,
         name: &str,
         (systems, codes): (&[&str], &[&str]),
-        _permit: &Permit<'_>,
+        permit: &Permit<'_>,
     ) -> Result<Option<ClosureTable>, Error> {
-        let connection = self.0.writers.connection().await?;
-        let statement = connection.prepare_cached(ADD).await.map_err(failure::error)?;
-        let rows = connection.query(&statement, &[&name, &systems, &codes]).await;
-        table(&rows.map_err(failure::error)?)
+        let name = key(permit.actor(), name);
+        let transaction = self.0.writers.begin("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+        transaction.all(WAIT, &[&name]).await?;
+        let rows = transaction.all(ADD, &[&name, &systems, &codes]).await?;
+        transaction.commit().await.map_err(failure::error)?;
+        table(&rows)
     }
 
     /// All concepts of a closure table; `None` where there is no such table.
@@ -75,11 +90,17 @@ impl Store {
     pub async fn closure_table(
         &self,
         name: &str,
-        _permit: &Permit<'_>,
+        permit: &Permit<'_>,
     ) -> Result<Option<ClosureTable>, Error> {
+        let name = key(permit.actor(), name);
         let pipeline = self.0.readers.pipeline().await?;
         table(&Reader::Shared(&pipeline).query(ALL, &[&name]).await?)
     }
+}
+
+/// By what a client's table is kept: names of others are not in its way.
+fn key(actor: &str, name: &str) -> String {
+    format!("{}:{actor}:{name}", actor.len())
 }
 
 fn table(rows: &[tokio_postgres::Row]) -> Result<Option<ClosureTable>, Error> {
@@ -95,4 +116,20 @@ fn table(rows: &[tokio_postgres::Row]) -> Result<Option<ClosureTable>, Error> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_of_one_client_are_not_those_of_another() {
+        assert_eq!(key("a", "x"), "1:a:x");
+        for ((actor, name), (other, others)) in
+            [(("a", "x"), ("b", "x")), (("a:b", "c"), ("a", "b:c")), (("a", ""), ("a:", ""))]
+        {
+            assert_ne!(key(actor, name), key(other, others));
+            assert!(!key(actor, name).starts_with(&key(other, "")), "{actor} {other}");
+        }
+    }
 }

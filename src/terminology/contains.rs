@@ -9,7 +9,7 @@ use crate::spec::terminology::{Contains, TerminologyFault};
 
 use super::builtin;
 use super::code_system::{CodeSystem, Content};
-use super::expand::{MAX_DEPTH, MAX_WORK, Place, implicit, ready};
+use super::expand::{MAX_DEPTH, Place, implicit, ready, readying};
 use super::scope::{Scope, Used};
 use super::value_set::{Listing, Part, ValueSet};
 
@@ -18,8 +18,6 @@ pub(super) struct Question<'s, 'i> {
     scope: &'s Scope<'i>,
     system: Option<&'s str>,
     code: &'s str,
-    /// How much more may be looked at.
-    work: usize,
     /// The value sets that are being looked through, outermost first.
     open: Vec<&'i ValueSet>,
     /// Those that were, by their place in memory.
@@ -35,12 +33,12 @@ pub(super) struct Question<'s, 'i> {
 impl<'s, 'i> Question<'s, 'i> {
     pub(super) fn new(scope: &'s Scope<'i>, system: Option<&'s str>, code: &'s str) -> Self {
         let (open, done, used, listing, is_left_out) = Default::default();
-        Self { scope, system, code, work: MAX_WORK, open, done, used, listing, is_left_out }
+        Self { scope, system, code, open, done, used, listing, is_left_out }
     }
 
     /// Whether the code is in the value set of this name.
     pub(super) fn named(&mut self, name: &str) -> Result<Contains, TerminologyFault> {
-        self.spend(name, 1)?;
+        self.scope.spend(name, 1)?;
         if let Some(value_set) = self.scope.image.value_set(name) {
             return self.value_set(name, value_set);
         }
@@ -146,7 +144,7 @@ impl<'s, 'i> Question<'s, 'i> {
         }
         let system = system.filter(|it| it.has_codes());
         let is_whole = system.is_some_and(|it| it.content == Content::Complete);
-        self.spend(name, 1 + part.filters.len())?;
+        self.scope.spend(name, 1 + part.filters.len())?;
         let concept = system.and_then(|it| Some((it, it.concepts.find(self.code)?)));
         let code = concept.map(|(it, at)| it.concepts.code(at));
         if part.filters.is_empty() && !is_whole {
@@ -171,7 +169,7 @@ impl<'s, 'i> Question<'s, 'i> {
             return Ok((Contains::No, code));
         }
         for (which, filter) in part.filters.iter().enumerate() {
-            self.spend(name, filter.value.len())?;
+            self.scope.spend(name, readying(filter))?;
             let ready = ready(name, system, filter, || place.filter(which))?;
             if !ready.passes(&system.concepts, at) {
                 return Ok((Contains::No, code));
@@ -197,19 +195,10 @@ impl<'s, 'i> Question<'s, 'i> {
         let Some(system) = system.filter(|it| !it.about.is_case_sensitive) else {
             return Ok(false);
         };
-        self.spend(name, part.codes.len())?;
+        self.scope.spend(name, part.codes.len())?;
         let wanted = system.concepts.find(self.code);
         let is_it = |it: &Listing| system.concepts.find(&it.code) == wanted;
         Ok(wanted.is_some() && part.codes.iter().any(is_it))
-    }
-
-    /// Takes from what may be looked at.
-    fn spend(&mut self, name: &str, looks: usize) -> Result<(), TerminologyFault> {
-        match self.work.checked_sub(looks) {
-            Some(left) => self.work = left,
-            None => return Err(TerminologyFault::Laborious(name.to_owned())),
-        }
-        Ok(())
     }
 }
 

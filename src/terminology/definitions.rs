@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::fhir::Canonical;
+use crate::fhir::canonical::compare_versions;
 use crate::fhir::json::Value;
 
 use super::code_system::{CodeSystem, Content};
 use super::concept_map::ConceptMap;
+use super::scope::is_version;
 use super::value_set::ValueSet;
 
 /// Code systems, value sets and concept maps of one origin.
@@ -48,6 +50,17 @@ impl Definitions {
         }
     }
 
+    /// Adds a resource that one request brings, with the code systems that it contains: they are
+    /// not for others to find.
+    pub(super) fn add_brought(&mut self, resource: &Value<'_>) {
+        self.add(resource);
+        for contained in resource.items_at("contained") {
+            if contained.str_at("resourceType") == Some("CodeSystem") {
+                self.add_system(CodeSystem::read(contained).map(Arc::new));
+            }
+        }
+    }
+
     /// Adds a code system; its place. Supplements define no codes.
     pub(super) fn add_system(&mut self, system: Option<Arc<CodeSystem>>) -> Option<usize> {
         let system = system?;
@@ -71,17 +84,13 @@ impl Definitions {
             (None, None) => String::new(),
         };
         for contained in resource.items_at("contained") {
-            match (contained.str_at("resourceType"), contained.str_at("id")) {
-                (Some("ValueSet"), Some(id)) => {
-                    let url = format!("{owner}#{id}").into();
-                    let contained =
-                        ValueSet { is_contained: true, ..ValueSet::read(contained, &owner) };
-                    self.add_value_set(contained, Some(url), None);
-                }
-                (Some("CodeSystem"), _) => {
-                    self.add_system(CodeSystem::read(contained).map(Arc::new));
-                }
-                _ => {}
+            if let (Some("ValueSet"), Some(id)) =
+                (contained.str_at("resourceType"), contained.str_at("id"))
+            {
+                let url = format!("{owner}#{id}").into();
+                let contained =
+                    ValueSet { is_contained: true, ..ValueSet::read(contained, &owner) };
+                self.add_value_set(contained, Some(url), None);
             }
         }
         let value_set = ValueSet::read(resource, &owner);
@@ -96,12 +105,16 @@ impl Definitions {
 
     /// The code system of this canonical; where nobody has the version, the newest with codes.
     pub(super) fn system(&self, canonical: &str) -> Option<&CodeSystem> {
-        let Canonical { version, .. } = Canonical::parse(canonical);
         let newest_first = || self.systems.of(canonical).map(|it| &**it);
-        let of_version =
-            newest_first().find(|it| version.is_some() && it.version.as_deref() == version);
         let with_codes = || newest_first().find(|it| it.has_codes());
-        of_version.or_else(with_codes).or_else(|| newest_first().next())
+        self.exact(canonical).or_else(with_codes).or_else(|| newest_first().next())
+    }
+
+    /// The code system of the version, or the newest of the edition, that this canonical names.
+    pub(super) fn exact(&self, canonical: &str) -> Option<&CodeSystem> {
+        let version = Canonical::parse(canonical).version?;
+        let mut newest_first = self.systems.of(canonical).map(|it| &**it);
+        newest_first.find(|it| is_version(it, version))
     }
 
     /// All code systems but supplements.
@@ -197,7 +210,7 @@ impl<T> ByUrl<T> {
         if let Some(url) = url {
             let places = self.places.entry(url).or_default();
             let is_older = |(other, _): &Place| {
-                compare(other.as_deref(), version.as_deref()) != Ordering::Greater
+                compare_versions(other.as_deref(), version.as_deref()) != Ordering::Greater
             };
             let place = places.partition_point(is_older);
             places.insert(place, (version, at));
@@ -214,35 +227,5 @@ impl<T> ByUrl<T> {
 
     fn of_id(&self, id: &str) -> Option<&T> {
         Some(&self.all[*self.by_id.get(id)?])
-    }
-}
-
-/// Compares versions: numbers by size, other parts by letters; none is the oldest.
-fn compare(one: Option<&str>, other: Option<&str>) -> Ordering {
-    let (Some(one), Some(other)) = (one, other) else { return one.cmp(&other) };
-    let parts = |text: &'_ str| -> Vec<(u64, String)> {
-        let parts = text.split(|letter: char| !letter.is_alphanumeric());
-        parts.map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
-    };
-    parts(one).cmp(&parts(other))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_by_their_numbers() {
-        for (older, newer) in [
-            (None, Some("1")),
-            (Some("1.9"), Some("1.10")),
-            (Some("2"), Some("10")),
-            (Some("1.0"), Some("1.0.1")),
-            (Some("2023-01"), Some("2023-09")),
-            (Some("1.0-alpha"), Some("1.0-beta")),
-        ] {
-            assert_eq!(compare(older, newer), Ordering::Less, "{older:?} {newer:?}");
-            assert_eq!(compare(newer, older), Ordering::Greater, "{older:?} {newer:?}");
-        }
     }
 }

@@ -14,19 +14,18 @@ use super::concepts::Concepts;
 use super::filter::Ready;
 use super::places::Places;
 use super::scope::{Scope, Used};
-use super::set::{CodeSet, Entry};
+use super::set::{CodeSet, Entry, Union};
 use super::value_set::{Filter, Listing, Part, ValueSet};
 
 /// Value sets that import value sets: how deep.
 pub(super) const MAX_DEPTH: usize = 20;
 /// Codes that may be collected on the way to a smaller answer.
 const MAX_COLLECTED: usize = 500_000;
-/// Concepts and codes that may be looked at on the way, however often each.
-pub(super) const MAX_WORK: usize = 10_000_000;
 /// How much a code costs that is kept until the end.
 const KEEPING: usize = 10;
-/// The same of matching it with an expression.
+/// The same of matching it with an expression, and of compiling one.
 const MATCHING: usize = 16;
+const COMPILING: usize = 10_000;
 
 const SNOMED: &str = "http://snomed.info/sct";
 
@@ -37,8 +36,6 @@ pub(super) struct Expansion<'s, 'i> {
     name: &'s str,
     limit: usize,
     bound: usize,
-    /// How much more may be looked at.
-    work: usize,
     /// The value sets that are being expanded, outermost first.
     open: Vec<&'i ValueSet>,
     /// Those that were, by their place in memory: a value set may be imported many times.
@@ -55,7 +52,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
         let bound = limit.max(MAX_COLLECTED);
         let (open, done, used) = Default::default();
         let has_fragments = false;
-        Self { scope, name, limit, bound, work: MAX_WORK, open, done, used, has_fragments }
+        Self { scope, name, limit, bound, open, done, used, has_fragments }
     }
 
     /// The same where the codes at hand stand for a system of which there are more.
@@ -93,18 +90,21 @@ impl<'s, 'i> Expansion<'s, 'i> {
         }
         self.used.value_set(value_set, !self.open.is_empty());
         self.open.push(value_set);
-        let mut set = CodeSet::default();
+        let mut union = Union::default();
         for part in &value_set.listed {
             self.spend(part.codes.len())?;
-            set.unite(self.listed(part)?);
+            union.add(self.listed(part)?);
         }
         for (at, part) in value_set.include.iter().enumerate() {
             let place = Place { list: "include", at };
             let found = self.part(name, part, value_set.has_inactive, place)?;
-            self.spend(found.entries.len() + found.systems.len())?;
-            set.unite(found);
-            self.bounded(&set)?;
+            // A system with all of its codes takes the place of those so far.
+            let again = if found.systems.is_empty() { 0 } else { union.set.entries.len() };
+            self.spend(1 + again + found.entries.len() + found.systems.len())?;
+            union.add(found);
+            self.bounded(&union.set)?;
         }
+        let mut set = union.set;
         let mut is_whole = true;
         for (at, part) in value_set.exclude.iter().enumerate() {
             let place = Place { list: "exclude", at };
@@ -130,12 +130,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
             let at = known.and_then(|it| Some((it, it.concepts.find(&listing.code)?)));
             Entry { url, code: &listing.code, concept: at, listing: Some(listing) }
         };
-        let mut set = CodeSet::default();
-        set.unite(CodeSet {
-            entries: part.codes.iter().map(entry).collect(),
-            ..CodeSet::default()
-        });
-        Ok(set)
+        Ok(CodeSet { entries: part.codes.iter().map(entry).collect(), ..CodeSet::default() })
     }
 
     /// The codes of one include or exclude.
@@ -204,9 +199,11 @@ impl<'s, 'i> Expansion<'s, 'i> {
         }
         let system = known.ok_or_else(|| TerminologyFault::UnknownSystem(canonical.to_owned()))?;
         let known = &system.concepts;
-        let cost = |filter: &Filter| if &*filter.op == "regex" { MATCHING } else { 1 };
-        let looks = known.len().saturating_mul(filters.iter().map(cost).sum());
-        self.spend(looks.saturating_add(listings.len()))?;
+        self.spend(listings.len())?;
+        for filter in filters {
+            let matching = if &*filter.op == "regex" { MATCHING } else { 1 };
+            self.spend(known.len().saturating_mul(matching).saturating_add(readying(filter)))?;
+        }
         let mut places = match listings {
             [] => Places::all(known.len()),
             _ => Places::of(known.len(), listings.iter().filter_map(|it| known.find(&it.code))),
@@ -240,11 +237,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
 
     /// Takes from what may be looked at.
     pub(super) fn spend(&mut self, looks: usize) -> Result<(), TerminologyFault> {
-        match self.work.checked_sub(looks) {
-            Some(left) => self.work = left,
-            None => return Err(TerminologyFault::Laborious(self.name.to_owned())),
-        }
-        Ok(())
+        self.scope.spend(self.name, looks)
     }
 
     fn bounded(&self, set: &CodeSet<'_>) -> Result<(), TerminologyFault> {
@@ -287,6 +280,12 @@ impl Place {
         let Self { list, at } = self;
         format!("ValueSet.compose.{list}[{at}].filter[{filter}]")
     }
+}
+
+/// What it costs to make a filter ready.
+pub(super) fn readying(filter: &Filter) -> usize {
+    let compiling = if &*filter.op == "regex" { COMPILING } else { 0 };
+    compiling + filter.value.len()
 }
 
 /// A filter of the value set `name`.
@@ -371,7 +370,7 @@ mod tests {
             let mut expansion = Expansion::of(&scope, "http://x/0", 10);
             let set = expansion.named("http://x/0").expect("known");
             assert_eq!(set.entries.len(), count);
-            assert!(MAX_WORK - expansion.work < 1_000, "{} of {MAX_WORK}", expansion.work);
+            assert!(scope.spent() < 1_000, "{}", scope.spent());
         }
     }
 }

@@ -140,7 +140,7 @@ impl Image {
         resources: impl IntoIterator<Item = &'r Value<'v>>,
     ) -> Self {
         let mut brought = Definitions::default();
-        resources.into_iter().for_each(|resource| brought.add(resource));
+        resources.into_iter().for_each(|resource| brought.add_brought(resource));
         Self { brought: Some(Arc::new(brought)), ..self.clone() }
     }
 
@@ -159,19 +159,29 @@ impl Image {
 
     /// The code system `url` or `url|version`.
     fn system(&self, canonical: &str) -> Option<&CodeSystem> {
-        if let Some(brought) = self.brought.as_ref().and_then(|it| it.system(canonical)) {
+        // Another version here does not hide the one that is named.
+        let exact = self.first(|it| it.exact(canonical)).filter(|it| it.has_codes());
+        exact.or_else(|| self.first(|it| it.system(canonical)))
+    }
+
+    /// The first code system that the origins find.
+    fn first<'i>(
+        &'i self,
+        find: impl Fn(&'i Definitions) -> Option<&'i CodeSystem>,
+    ) -> Option<&'i CodeSystem> {
+        if let Some(brought) = self.brought.as_deref().and_then(&find) {
             return Some(brought);
         }
-        let stored = self.stored.system(canonical);
+        let stored = find(&self.stored);
         // A stored description without codes does not hide the codes of a pack.
         let with_codes = stored.filter(|it| it.has_codes());
         let whole = with_codes.filter(|it| it.content == Content::Complete);
         whole
-            .or_else(|| self.loaded.system(canonical))
+            .or_else(|| find(&self.loaded))
             .or(with_codes)
-            .or_else(|| self.packed().system(canonical))
+            .or_else(|| find(self.packed()))
             .or(stored)
-            .or_else(|| builtin::systems().system(canonical))
+            .or_else(|| find(builtin::systems()))
     }
 
     /// The origins, those that win first.
@@ -203,9 +213,14 @@ impl Image {
         by_id.or_else(|| self.origins().find_map(|it| it.concept_map(name)))
     }
 
-    /// All concept maps, of which those that win come first.
+    /// All concept maps, each as what its url stands for: neither older versions nor what others hide.
     fn concept_maps(&self) -> impl Iterator<Item = &ConceptMap> {
-        self.origins().flat_map(Definitions::concept_maps)
+        let is_it = |map: &&ConceptMap| {
+            let Some(url) = map.url.as_deref() else { return true };
+            let first = self.origins().find_map(|it| it.concept_map(url));
+            first.is_none_or(|it| std::ptr::eq(it, *map))
+        };
+        self.origins().flat_map(Definitions::concept_maps).filter(is_it)
     }
 
     /// The stored code system of this id.

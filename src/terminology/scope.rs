@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/valueset-operation-expand.html>
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use crate::fhir::Canonical;
@@ -11,6 +12,9 @@ use super::Image;
 use super::code_system::CodeSystem;
 use super::expand::MAX_DEPTH;
 use super::value_set::{ValueSet, canonical};
+
+/// Concepts and codes that may be looked at for one answer, however often each.
+pub(super) const MAX_WORK: usize = 10_000_000;
 
 /// Which versions of code systems are used, each as `url|version`.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +36,8 @@ pub(super) struct Scope<'i> {
     pub(super) supplements: Vec<&'i CodeSystem>,
     /// Whether another version than the one that is named is none.
     pub(super) is_strict: bool,
+    /// How much more may be looked at.
+    work: Cell<usize>,
 }
 
 /// What was looked at for an answer, each once.
@@ -45,8 +51,32 @@ pub(super) struct Used<'i> {
 impl<'i> Scope<'i> {
     /// All that is there, the nearest version where nobody has the one that is named.
     pub(super) fn lenient(image: &'i Image) -> Self {
-        let (versions, supplements) = Default::default();
-        Self { image, versions, supplements, is_strict: false }
+        Self { is_strict: false, ..Self::strict(image, Versions::default(), Vec::new()) }
+    }
+
+    /// The versions that are named and no others.
+    pub(super) fn strict(
+        image: &'i Image,
+        versions: Versions,
+        supplements: Vec<&'i CodeSystem>,
+    ) -> Self {
+        Self { image, versions, supplements, is_strict: true, work: Cell::new(MAX_WORK) }
+    }
+
+    /// Takes from what may be looked at for the answer about `name`.
+    ///
+    /// # Errors
+    /// [`TerminologyFault::Laborious`].
+    pub(super) fn spend(&self, name: &str, looks: usize) -> Result<(), TerminologyFault> {
+        let left = self.work.get().checked_sub(looks);
+        self.work.set(left.unwrap_or(0));
+        left.map(drop).ok_or_else(|| TerminologyFault::Laborious(name.to_owned()))
+    }
+
+    /// How much was looked at.
+    #[cfg(test)]
+    pub(super) fn spent(&self) -> usize {
+        MAX_WORK - self.work.get()
     }
 
     /// The code system `url` or `url|version`; `None` where nothing is known of it.
@@ -123,7 +153,7 @@ impl<'i> Scope<'i> {
 }
 
 /// Whether a system is of a version, or of the edition that is named instead of one.
-fn is_version(system: &CodeSystem, wanted: &str) -> bool {
+pub(super) fn is_version(system: &CodeSystem, wanted: &str) -> bool {
     let version = system.version.as_deref().unwrap_or_default();
     let rest = version.strip_prefix(wanted);
     rest.is_some_and(|rest| rest.is_empty() || (wanted.contains("://") && rest.starts_with('/')))

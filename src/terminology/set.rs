@@ -32,6 +32,35 @@ pub(super) struct CodeSet<'i> {
     pub(super) systems: BTreeSet<Box<str>>,
 }
 
+/// A set that others are added to.
+#[derive(Debug, Default)]
+pub(super) struct Union<'i> {
+    pub(super) set: CodeSet<'i>,
+    /// Those of the set and more, once there is something to compare.
+    keys: Option<HashSet<Key<'i>>>,
+}
+
+impl<'i> Union<'i> {
+    /// Adds what is in `other`, in time by its size; whole systems by that of the set.
+    pub(super) fn add(&mut self, other: CodeSet<'i>) {
+        let set = &mut self.set;
+        if !other.systems.is_empty() {
+            set.systems.extend(other.systems);
+            set.entries.retain(|entry| !set.systems.contains(entry.url));
+        }
+        let systems = &set.systems;
+        let is_single = |entry: &Entry<'_>| !systems.contains(entry.url);
+        if set.entries.is_empty() && self.keys.is_none() {
+            set.entries = other.entries;
+            set.entries.retain(is_single);
+        } else if !other.entries.is_empty() {
+            let keys = self.keys.get_or_insert_with(|| set.keys());
+            let is_new = |it: &Entry<'i>| is_single(it) && keys.insert(it.key());
+            set.entries.extend(other.entries.into_iter().filter(is_new));
+        }
+    }
+}
+
 impl<'i> Entry<'i> {
     fn key(&self) -> Key<'i> {
         (self.url, self.code)
@@ -44,20 +73,6 @@ impl<'i> Entry<'i> {
 }
 
 impl<'i> CodeSet<'i> {
-    /// What is in one of the two.
-    pub(super) fn unite(&mut self, other: Self) {
-        if self.entries.is_empty() {
-            self.entries = other.entries;
-        } else if !other.entries.is_empty() {
-            let mut keys = self.keys();
-            self.entries.extend(other.entries.into_iter().filter(|it| keys.insert(it.key())));
-        }
-        self.systems.extend(other.systems);
-        if !self.systems.is_empty() {
-            self.entries.retain(|entry| !self.systems.contains(entry.url));
-        }
-    }
-
     /// What is in both.
     pub(super) fn intersect(&self, other: &Self) -> Self {
         let (own, others) = (self.keys(), other.keys());
@@ -127,9 +142,9 @@ mod tests {
             ("", "a1 a*", "a*", "", Some("")),
         ] {
             let (one, other) = (set(one), set(other));
-            let mut united = one.clone();
-            united.unite(other.clone());
-            assert_eq!(united.to_members(), set(union).to_members(), "{one:?} and {other:?}");
+            let mut united = Union::default();
+            [&one, &other, &one].into_iter().for_each(|it| united.add(it.clone()));
+            assert_eq!(united.set.to_members(), set(union).to_members(), "{one:?} and {other:?}");
             let found = one.intersect(&other).to_members();
             assert_eq!(found, set(both).to_members(), "{one:?} and {other:?}");
             let mut left = one.clone();

@@ -126,6 +126,8 @@ mod tests {
             (ISO_3166, "CH", "Switzerland", 740),
             (ISO_3166, "CHE", "Switzerland", 740),
             (ISO_3166, "756", "Switzerland", 740),
+            (ISO_3166, "CI", "Côte d'Ivoire", 740),
+            (ISO_3166, "VI", "Virgin Islands, U.S.", 740),
             (ISO_4217, "CHF", "Swiss Franc", 170),
             (TIME_ZONES, "Europe/Zurich", "Europe/Zurich", 550),
         ] {
@@ -134,6 +136,10 @@ mod tests {
             let at = system.concepts.find(code).expect(code);
             assert_eq!(system.concepts.display(at), Some(display), "{code}");
             assert_eq!(system.concepts.find("nothing"), None, "{url}");
+            for at in system.concepts.all() {
+                let name = system.concepts.display(at).expect("a name");
+                assert!(!name.contains("''") && !name.ends_with(','), "{name}");
+            }
         }
     }
 

@@ -2,10 +2,17 @@
 //!
 //! Values may be texts, as those of a query are, whatever type the operation defines.
 
+use std::collections::HashMap;
+
 use crate::fhir::IssueCode;
 use crate::fhir::json::Value;
 
 use super::refusal::Refusal;
+
+/// How often a parameter may be there.
+const MAX_REPEATED: usize = 100;
+/// Those that each cost by themselves alone.
+const UNBOUNDED: [&str; 2] = ["concept", "tx-resource"];
 
 /// The parameters of an operation.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +38,17 @@ impl<'r> Asked<'r> {
         if resource.str_at("resourceType") != Some("Parameters") {
             return Err(Refusal::malformed("this operation takes a Parameters resource"));
         }
-        Ok(Self { parameters: resource.items_at("parameter") })
+        let parameters = resource.items_at("parameter");
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for name in parameters.iter().filter_map(|it| it.str_at("name")) {
+            let count = counts.entry(name).or_default();
+            *count += 1;
+            if *count > MAX_REPEATED && !UNBOUNDED.contains(&name) {
+                let text = format!("a parameter is there more than {MAX_REPEATED} times");
+                return Err(Refusal::malformed(text));
+            }
+        }
+        Ok(Self { parameters })
     }
 
     /// All parameters of this name.

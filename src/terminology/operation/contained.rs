@@ -23,6 +23,9 @@ const OF_CONTAINS: &str =
 const OF_EXPANSION: &str =
     "http://hl7.org/fhir/5.0/StructureDefinition/extension-ValueSet.expansion.property";
 
+/// Codes within codes: how deep. JSON is read up to a depth of 100, of which each takes two.
+const MAX_NESTING: usize = 40;
+
 /// What is wanted of each code.
 pub(super) struct Wanted<'r> {
     /// Languages and uses; none: all.
@@ -53,34 +56,22 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
         entries.iter().map(|entry| self.element(entry).into()).collect()
     }
 
-    /// Each below its parent, where that is among them; codes that a list names stay outside.
+    /// Each below a parent of it that is among them; codes that a list names stay outside, and so does
+    /// what would lie too deep.
     pub(super) fn nested(&mut self, entries: &[Entry<'i>]) -> Vec<Value<'static>> {
-        let mut places: HashMap<(*const CodeSystem, u32), usize> = HashMap::new();
-        for (place, entry) in entries.iter().enumerate() {
-            if let (Some((system, at)), None) = (entry.concept, entry.listing) {
-                places.insert((std::ptr::from_ref(system), at), place);
-            }
-        }
+        let mut parents = parents(entries);
+        let depths = tree(&mut parents);
         let mut children: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
         let mut roots = Vec::new();
-        for (place, entry) in entries.iter().enumerate() {
-            let concept = entry.concept.filter(|_| entry.listing.is_none());
-            let parent = concept.and_then(|(system, at)| {
-                let parents = system.concepts.parents(at).iter();
-                let mut known =
-                    parents.filter_map(|it| places.get(&(std::ptr::from_ref(system), *it)));
-                // What is its own ancestor would be nowhere.
-                known.find(|parent| **parent < place).copied()
-            });
-            match parent {
-                Some(parent) => children[parent].push(place),
-                None => roots.push(place),
-            }
+        for (place, parent) in parents.iter().enumerate() {
+            parent.map_or(&mut roots, |parent| &mut children[parent]).push(place);
         }
         let mut elements: Vec<Option<Object<'static>>> =
             entries.iter().map(|entry| Some(self.element(entry))).collect();
-        // Children stand behind their parents: from the last to the first each is complete.
-        for place in (0..entries.len()).rev() {
+        // From the deepest up each has all that is below it.
+        let mut deepest_first: Vec<usize> = (0..entries.len()).collect();
+        deepest_first.sort_by_key(|place| std::cmp::Reverse(depths[*place]));
+        for place in deepest_first {
             let inner: Vec<Value<'static>> = children[place]
                 .iter()
                 .filter_map(|it| elements[*it].take())
@@ -197,6 +188,42 @@ impl<'s, 'i, 'r> Shown<'s, 'i, 'r> {
             }
         }
     }
+}
+
+/// The place of a parent of each entry.
+fn parents(entries: &[Entry<'_>]) -> Vec<Option<usize>> {
+    let mut places: HashMap<(*const CodeSystem, u32), usize> = HashMap::new();
+    for (place, entry) in entries.iter().enumerate() {
+        if let (Some((system, at)), None) = (entry.concept, entry.listing) {
+            places.insert((std::ptr::from_ref(system), at), place);
+        }
+    }
+    let parent = |entry: &Entry<'_>| {
+        let (system, at) = entry.concept.filter(|_| entry.listing.is_none())?;
+        let mut parents = system.concepts.parents(at).iter();
+        parents.find_map(|it| places.get(&(std::ptr::from_ref(system), *it)).copied())
+    };
+    entries.iter().map(parent).collect()
+}
+
+/// Makes trees of `parents`, cutting circles and what lies too deep; how deep each place is, from 1.
+fn tree(parents: &mut [Option<usize>]) -> Vec<usize> {
+    let mut depths = vec![0; parents.len()];
+    let mut is_seen = vec![false; parents.len()];
+    for place in 0..parents.len() {
+        let (mut path, mut above) = (Vec::new(), Some(place));
+        while let Some(at) = above.filter(|at| !std::mem::replace(&mut is_seen[*at], true)) {
+            path.push(at);
+            above = parents[at];
+        }
+        for at in path.into_iter().rev() {
+            // Without a depth of its own, the parent is below this place too.
+            let parent = parents[at].filter(|it| (1..MAX_NESTING).contains(&depths[*it]));
+            parents[at] = parent;
+            depths[at] = 1 + parent.map_or(0, |it| depths[it]);
+        }
+    }
+    depths
 }
 
 fn extension(url: &'static str, parts: Vec<Value<'static>>) -> Value<'static> {

@@ -15,6 +15,9 @@ const PREFERRED: [&str; 3] = [
     "Preferred For Language",
 ];
 
+/// Most languages that a display is looked for in.
+pub(super) const MAX_LANGUAGES: usize = 16;
+
 /// The languages that displays are wanted in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Languages {
@@ -63,7 +66,7 @@ impl Languages {
             }
         }
         weighed.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-        found.wanted = weighed.into_iter().map(|(_, tag)| tag).collect();
+        found.wanted = weighed.into_iter().map(|(_, tag)| tag).take(MAX_LANGUAGES).collect();
         found
     }
 

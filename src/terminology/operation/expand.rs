@@ -117,7 +117,10 @@ pub(super) fn expand(
         return Err(TerminologyFault::TooCostly { what, limit: request.limit }.into());
     }
     let is_paged = offset.is_some() || count.is_some();
-    let page = entries.iter().skip(offset.unwrap_or(0)).take(count.unwrap_or(usize::MAX));
+    let page = entries
+        .iter()
+        .skip(offset.unwrap_or(0))
+        .take(count.unwrap_or(usize::MAX).min(request.limit));
     let page: Vec<Entry<'_>> = page.copied().collect();
     // A page of a tree would not be one.
     let is_nested = asked.flag("excludeNested")? == Some(false) && !is_paged;

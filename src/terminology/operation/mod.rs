@@ -35,11 +35,11 @@ use super::Image;
 use super::code_system::CodeSystem;
 use super::scope::{Scope, Versions};
 
-pub use closure::{Closed, Closing, Relation, closure};
+pub use closure::{Closed, Closing, Relation, closable, closure};
 pub use refusal::Refusal;
 
 use asked::Asked;
-use display::Languages;
+use display::{Languages, MAX_LANGUAGES};
 
 /// Which operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,7 +125,7 @@ fn scope<'i>(
             supplements.push(found);
         }
     }
-    Ok(Scope { image, versions, supplements, is_strict: true })
+    Ok(Scope::strict(image, versions, supplements))
 }
 
 /// The languages that the parameters, the value set or the request ask for.
@@ -134,8 +134,13 @@ fn languages(
     request: &Request<'_>,
     of_value_set: Option<&str>,
 ) -> Result<Languages, Refusal> {
-    let wanted = asked.text("displayLanguage")?.or(of_value_set).or(request.languages);
-    Ok(Languages::read(wanted))
+    let named = asked.text("displayLanguage")?.or(of_value_set);
+    if named.is_some_and(|it| it.split(',').count() > MAX_LANGUAGES) {
+        return Err(Refusal::malformed(format!(
+            "displayLanguage has at most {MAX_LANGUAGES} tags"
+        )));
+    }
+    Ok(Languages::read(named.or(request.languages)))
 }
 
 /// A parameter of an answer.

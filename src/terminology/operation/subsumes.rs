@@ -21,7 +21,10 @@ pub(super) fn subsumes(
     let (one, other) = (code(asked, "codeA", "codingA")?, code(asked, "codeB", "codingB")?);
     let scope = scope(image, asked, &[])?;
     let system = if let Some(id) = request.id {
-        image.system_of(id).ok_or_else(|| Refusal::no_system(id))?
+        // The codes may be another one's: of a release, where what is stored has none.
+        let stored = image.system_of(id).ok_or_else(|| Refusal::no_system(id))?;
+        let found = scope.system(&stored.canonical())?;
+        found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(&stored.url))?
     } else {
         let url = asked.text("system")?.or(one.system).or(other.system);
         let url = needed(url, "the system of the codes")?;

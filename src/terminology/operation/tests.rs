@@ -3,6 +3,8 @@ use crate::fhir::json::parse;
 use crate::spec::R4_PACK;
 use crate::spec::terminology::{Contains, Terminology};
 
+mod bounds;
+
 const GENDER: &str = "http://hl7.org/fhir/administrative-gender";
 
 fn image(resources: &[&str]) -> Image {
@@ -19,16 +21,19 @@ fn ask(image: &Image, operation: Operation, query: &[(&str, &str)]) -> Result<St
     ask_with(image, operation, &parameters)
 }
 
-fn ask_with(image: &Image, operation: Operation, parameters: &Value<'_>) -> Result<String, String> {
-    let request = Request {
+fn request<'r>(parameters: &'r Value<'r>) -> Request<'r> {
+    Request {
         parameters,
         id: None,
         languages: None,
         limit: 100,
         now: "2026-03-14T15:09:26Z",
         identifier: "0",
-    };
-    match answer(image, operation, &request) {
+    }
+}
+
+fn ask_with(image: &Image, operation: Operation, parameters: &Value<'_>) -> Result<String, String> {
+    match answer(image, operation, &request(parameters)) {
         Ok(answer) => Ok(answer.to_text()),
         Err(Refusal::Malformed(issues)) => Err(format!("400 {}", issues[0])),
         Err(Refusal::Missing(findings)) => Err(format!("404 {}", findings[0])),
@@ -129,13 +134,64 @@ fn forced_and_preferred_versions_choose_the_code_system() {
 }
 
 #[test]
+fn a_version_is_found_behind_another_one_that_wins() {
+    let stored = format!(
+        r#"{{"resourceType":"CodeSystem","url":"{GENDER}","version":"9","content":"complete",
+        "concept":[{{"code":"x"}}]}}"#
+    );
+    let image = image(&[&stored]);
+    for (version, code, is_known) in
+        [("4.0.1", "male", true), ("9", "x", true), ("9", "male", false), ("7", "male", false)]
+    {
+        let query = [("system", GENDER), ("version", version), ("code", code)];
+        let found = ask(&image, Operation::Lookup, &query);
+        assert_eq!(found.is_ok(), is_known, "{version} {code}: {found:?}");
+    }
+    let found = ask(&image, Operation::Lookup, &[("system", GENDER), ("code", "x")]);
+    found.expect("what is stored wins");
+}
+
+#[test]
+fn an_instance_without_codes_is_asked_with_those_of_a_release() {
+    let stored = r#"{"resourceType":"CodeSystem","id":"c","url":"urn:c","content":"not-present"}"#;
+    let loaded = r#"{"resourceType":"CodeSystem","url":"urn:c","content":"complete","concept":[
+        {"code":"a","concept":[{"code":"b"}]}]}"#;
+    let loaded = CodeSystem::read(&parse(loaded.as_bytes()).expect("json")).expect("a system");
+    let image = image(&[stored]).with_loaded([std::sync::Arc::new(loaded)]);
+    let query = parameters(vec![
+        parameter("codeA", "valueCode", "a"),
+        parameter("codeB", "valueCode", "b"),
+    ]);
+    let request = Request { id: Some("c"), ..request(&query) };
+    let found = answer(&image, Operation::Subsumes, &request).expect("known").to_text();
+    assert!(found.contains(r#""valueCode":"subsumes""#), "{found}");
+}
+
+#[test]
+fn a_url_stands_for_one_map() {
+    let map = |version: &str, target: &str| {
+        format!(
+            r#"{{"resourceType":"ConceptMap","url":"urn:m","version":"{version}","group":[
+            {{"source":"urn:a","target":"urn:b","element":[{{"code":"x","target":[
+            {{"code":"{target}","equivalence":"equal"}}]}}]}}]}}"#
+        )
+    };
+    let image = image(&[&map("2", "new"), &map("1", "old")]);
+    let query = [("system", "urn:a"), ("code", "x")];
+    let found = ask(&image, Operation::Translate, &query).expect("mapped");
+    assert!(found.contains(r#""code":"new""#) && !found.contains("old"), "{found}");
+}
+
+#[test]
 fn an_edition_stands_for_its_versions() {
     let edition = "http://snomed.info/sct/900000000000207008";
     let system = format!(
         r#"{{"resourceType":"CodeSystem","url":"http://snomed.info/sct","version":"{edition}/version/20240101",
         "content":"complete","concept":[{{"code":"1"}}]}}"#
     );
-    let image = image(&[&system]);
+    let other = r#"{"resourceType":"CodeSystem","url":"http://snomed.info/sct","content":"complete",
+        "version":"http://snomed.info/sct/999000011000000103/version/20250101","concept":[{"code":"2"}]}"#;
+    let image = image(&[&system, other]);
     for (version, is_known) in [
         (edition.to_owned(), true),
         (format!("{edition}/version/20240101"), true),
@@ -177,6 +233,36 @@ fn a_hierarchy_in_a_circle_is_shown_once() {
     let query = [("url", "urn:c?fhir_vs"), ("excludeNested", "false")];
     let found = ask(&image(&[circle]), Operation::Expand, &query).expect("two");
     assert_eq!(found.matches(r#""code":""#).count(), 2, "{found}");
+}
+
+#[test]
+fn a_code_is_shown_below_a_parent_that_is_listed_behind_it() {
+    let system = r#"{"resourceType":"CodeSystem","url":"urn:c","content":"complete","concept":[
+        {"code":"100","property":[{"code":"parent","valueCode":"404"}]},
+        {"code":"200","property":[{"code":"parent","valueCode":"100"}]},
+        {"code":"404"}]}"#;
+    let query = [("url", "urn:c?fhir_vs"), ("excludeNested", "false")];
+    let found = ask(&image(&[system]), Operation::Expand, &query).expect("three");
+    let expected = r#""code":"404","contains":[{"system":"urn:c","code":"100","contains":[{"system":"urn:c","code":"200"}]}]"#;
+    assert!(found.contains(expected), "{found}");
+}
+
+#[test]
+fn a_code_system_that_is_contained_is_for_its_request_alone() {
+    let value_set = format!(
+        r#"{{"resourceType":"ValueSet","url":"urn:mine","contained":[{{"resourceType":"CodeSystem",
+        "id":"g","url":"{GENDER}","content":"complete","concept":[{{"code":"x"}}]}}],
+        "compose":{{"include":[{{"system":"{GENDER}"}}]}}}}"#
+    );
+    let stored = image(&[&value_set]);
+    let query = [("system", GENDER), ("code", "male")];
+    ask(&stored, Operation::Lookup, &query).expect("the pack's");
+    let resource = parse(value_set.as_bytes()).expect("a value set");
+    let brought = parameters(vec![
+        Object::new().with("name", "valueSet").with("resource", resource.into_owned()).into(),
+    ]);
+    let found = ask_with(&image(&[]), Operation::Expand, &brought).expect("one code");
+    assert!(found.contains(r#""code":"x""#) && !found.contains("male"), "{found}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::terminology::value_set::canonical;
 
 use super::asked::{Asked, Coding, value};
 use super::refusal::Refusal;
+use super::validate::MAX_CODINGS;
 use super::{Request, parameter, parameters, parts};
 
 /// Maps that refer to maps: how many for one code.
@@ -116,7 +117,13 @@ impl<'r> Wanted<'r> {
                 return Err(Refusal::malformed_as(IssueCode::Required, text));
             }
         };
-        let dependencies = asked.all("dependency").filter_map(dependency).collect();
+        let dependencies: Vec<(_, Vec<_>)> =
+            asked.all("dependency").filter_map(dependency).collect();
+        let lists = dependencies.iter().map(|(_, codes)| codes.len());
+        if lists.chain([codings.len()]).any(|count| count > MAX_CODINGS) {
+            let text = format!("a concept with more than {MAX_CODINGS} codings is not translated");
+            return Err(Refusal::malformed(text));
+        }
         Ok(Self { codings, is_reverse, is_r5, system, dependencies })
     }
 

@@ -23,7 +23,7 @@ use super::verdict::{Place, Verdict};
 use super::{Request, languages, scope};
 
 /// Most codings of a concept that are looked at.
-const MAX_CODINGS: usize = 100;
+pub(super) const MAX_CODINGS: usize = 100;
 
 /// What is to be checked, and by which rules.
 struct Check<'s, 'i, 'r> {
