@@ -1,6 +1,6 @@
 //! The CapabilityStatement against the server: what it declares works, what it does not is refused.
 //!
-//! Covers: rest 5.12, rest 5.22.
+//! Covers: rest 5.6, rest 5.12, rest 5.22.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
