@@ -1,6 +1,6 @@
 //! The CapabilityStatement against the server: what it declares works, what it does not is refused.
 //!
-//! Covers: rest 5.12, rest 5.22.
+//! Covers: rest 5.6, rest 5.12, rest 5.22.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,16 +16,25 @@ use crate::harness::server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_answers_fast_enough_to_be_asked_each_time() {
-    let server = TestServer::start().await;
-    server.client.get("/metadata").await.expect(200);
-    // The machine does other things as well: what counts is how fast it can be.
+    let mut first = Duration::MAX;
     let mut best = Duration::MAX;
-    for _ in 0..20 {
+    // The machine does other things as well: what counts is how fast it can be.
+    for _ in 0..3 {
+        let server = TestServer::start().await;
         let began = Instant::now();
         server.client.get("/metadata").await.expect(200);
-        best = best.min(began.elapsed());
+        first = first.min(began.elapsed());
+        for _ in 0..20 {
+            let began = Instant::now();
+            server.client.get("/metadata").await.expect(200);
+            best = best.min(began.elapsed());
+        }
+        server.stop().await;
+        if first < Duration::from_secs(1) && best < Duration::from_millis(100) {
+            return;
+        }
     }
-    assert!(best < Duration::from_millis(100), "{best:?}");
+    panic!("the first {first:?}, others {best:?}");
 }
 
 /// What each declared interaction answers about an id that nobody has.

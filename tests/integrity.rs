@@ -1,7 +1,7 @@
 //! Rules between resources that are switched on: identifiers of one resource each, references that lead
 //! somewhere and hold what they lead to; whoever writes at the same time, on whatever node.
 //!
-//! Covers: rest 0.8, rest 2.79, rest 7.12.
+//! Covers: rest 0.8, rest 2.79, rest 5.6, rest 7.12.
 
 use futures_util::future::join_all;
 use kiln::app::server::Server;

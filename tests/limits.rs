@@ -1,4 +1,6 @@
 //! What one caller asks for does not take the server away from others.
+//!
+//! Covers: rest 6.42.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -278,5 +280,35 @@ async fn a_query_is_refused_by_its_length_before_it_is_read() {
     let answer = server.client.post("/", bundle).await.expect(200);
     let code = answer.at("entry[0].response.outcome.issue[0].code");
     assert_eq!(code.as_deref(), Some("too-costly"), "{answer:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_codes_than_an_expansion_may_have_are_given_page_by_page() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let put = async |count: u32| {
+        let concepts: Vec<_> = (0..count).map(|n| format!(r#"{{"code":"c{n}"}}"#)).collect();
+        let body = format!(
+            r#"{{"resourceType":"CodeSystem","id":"many","url":"http://x/many","status":"active",
+                "content":"complete","concept":[{}]}}"#,
+            concepts.join(",")
+        );
+        let answer = client.put("/CodeSystem/many", body).await;
+        assert!(answer.status < 300, "{answer:?}");
+    };
+    let all = r#"{"resourceType":"ValueSet","id":"all","url":"http://x/all","status":"active",
+        "compose":{"include":[{"system":"http://x/many"}]}}"#;
+    client.put("/ValueSet/all", all).await.expect(201);
+    put(10_001).await;
+    let expand = "/ValueSet/$expand?url=http://x/all";
+    let refused = client.get(expand).await.expect(422);
+    assert_eq!(refused.at("issue[0].code").as_deref(), Some("too-costly"), "{refused:?}");
+    let page = client.get(&format!("{expand}&offset=10000&count=5")).await.expect(200);
+    assert_eq!(page.at("expansion.total").as_deref(), Some("10001"));
+    assert_eq!(page.json().get("expansion").unwrap().items_at("contains").len(), 1);
+    put(10_000).await;
+    let whole = client.get(expand).await.expect(200);
+    assert_eq!(whole.json().get("expansion").unwrap().items_at("contains").len(), 10_000);
     server.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Many clients at one resource: no lost update, no gap, no deadlock that anybody sees.
 //!
-//! Covers: rest 2.33, rest 3.55.
+//! Covers: rest 2.33, rest 3.47, rest 3.55.
 
 use std::collections::BTreeSet;
 
@@ -322,4 +322,32 @@ async fn a_client_has_so_many_closure_tables_and_may_begin_each_anew() {
     let long = "x".repeat(1_001);
     server.client.post("/$closure", closing(&long, &[])).await.expect(400);
     server.client.post("/$closure", closing("t", &[&long])).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_a_batch_that_name_the_same_resource_come_in_their_order() {
+    const ENTRIES: usize = 12;
+    let server = TestServer::start().await;
+    let batches = (0..40).map(async |batch| {
+        let id = format!("b{batch}");
+        let entry = |number| {
+            let resource = patient(&id, number);
+            let request = format!(r#"{{"method":"PUT","url":"Patient/{id}"}}"#);
+            format!(r#"{{"resource":{resource},"request":{request}}}"#)
+        };
+        let entries: Vec<_> = (0..ENTRIES).map(entry).collect();
+        let entries = entries.join(",");
+        let bundle = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entries}]}}"#);
+        // Writes wait until it counts, some longer than others.
+        let definition = format!(r#"{{"resourceType":"ValueSet","id":"{id}","status":"draft"}}"#);
+        server.client.put(&format!("/ValueSet/{id}"), definition).await.expect(201);
+        server.client.post("/", bundle).await
+    });
+    for answer in join_all(batches).await {
+        let answer = answer.expect(200);
+        for number in 0..ENTRIES {
+            let tag = answer.at(&format!("entry[{number}].response.etag"));
+            assert_eq!(tag, Some(format!("W/\"{}\"", number + 1)), "{number}: {answer:?}");
+        }
+    }
 }

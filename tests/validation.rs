@@ -1,7 +1,7 @@
 //! What writes are held to, as the operator sets it: levels for each interaction, policies for each
 //! profile, what clients may ask for, and definitions that take part as soon as they are stored.
 //!
-//! Covers: rest 0.9, rest 7.13, rest 7.17.
+//! Covers: rest 0.9, rest 1.92, rest 7.13, rest 7.17.
 
 use kiln::fhir::json::Value;
 

@@ -55,6 +55,8 @@ impl Engine {
         kind: Kind,
         wish: Wish,
     ) -> Result<Prepared, Error> {
+        // A parameter that cannot be one is malformed, whatever else it breaks.
+        self.check_search_parameter(identity, &value)?;
         let notices = self.judge(&value, kind, wish)?;
         Ok(Prepared { notices, ..self.split(identity, value)? })
     }

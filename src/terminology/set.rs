@@ -143,7 +143,9 @@ mod tests {
         ] {
             let (one, other) = (set(one), set(other));
             let mut united = Union::default();
-            [&one, &other, &one].into_iter().for_each(|it| united.add(it.clone()));
+            for it in [&one, &other, &one] {
+                united.add(it.clone());
+            }
             assert_eq!(united.set.to_members(), set(union).to_members(), "{one:?} and {other:?}");
             let found = one.intersect(&other).to_members();
             assert_eq!(found, set(both).to_members(), "{one:?} and {other:?}");

@@ -139,6 +139,9 @@ fn check(path: &Path, case: &Value<'_>) {
     let mut expects = 0;
     for step in steps {
         known(step, STEP);
+        if let Some(name) = body_of_a_read(step) {
+            fail(&format!("a GET has no {name}: did you mean expect.body?"));
+        }
         if let Some(expect) = step.get("expect") {
             known(expect, EXPECT);
             expects += 1;
@@ -147,6 +150,14 @@ fn check(path: &Path, case: &Value<'_>) {
     if expects == 0 {
         fail("expects nothing");
     }
+}
+
+/// The body of a step that asks for something only: it would be sent, and nothing be compared with it.
+fn body_of_a_read<'s>(step: &'s Value<'_>) -> Option<&'s str> {
+    let request = step.str_at("request").unwrap_or_default();
+    let is_read = ["GET ", "HEAD "].iter().any(|method| request.starts_with(method));
+    let mut names = step.as_object().into_iter().flat_map(Object::iter).map(|(name, _)| name);
+    names.find(|name| is_read && name.starts_with("body"))
 }
 
 /// The variables of a running case.
@@ -210,5 +221,18 @@ impl Variables {
             }
             other => other.clone().into_owned(),
         })
+    }
+}
+
+#[test]
+fn what_a_read_answers_is_no_body_of_its_request() {
+    for (step, expected) in [
+        (r#"{"request":"GET /Patient/1","body":{}}"#, Some("body")),
+        (r#"{"request":"HEAD /Patient/1","bodyText":""}"#, Some("bodyText")),
+        (r#"{"request":"GET /Patient/1","expect":{"body":{}}}"#, None),
+        (r#"{"request":"POST /Patient","body":{}}"#, None),
+    ] {
+        let value = parse(step.as_bytes()).unwrap();
+        assert_eq!(body_of_a_read(&value), expected, "{step}");
     }
 }

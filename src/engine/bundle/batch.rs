@@ -58,8 +58,13 @@ impl Engine {
         }
         for entries in by_rank {
             let mut running = FuturesUnordered::new();
+            let mut touched = HashSet::new();
             for entry in entries {
-                if running.len() == SIDE_BY_SIDE
+                // What names the same resource comes in the order of the entries.
+                let identity = entry.action.identity().cloned();
+                let is_next = identity.is_some_and(|identity| !touched.insert(identity));
+                let most = if is_next { 1 } else { SIDE_BY_SIDE };
+                while running.len() >= most
                     && let Some((index, result)) = running.next().await
                 {
                     results[index] = Some(result);

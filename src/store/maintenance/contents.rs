@@ -93,9 +93,9 @@ pub async fn definitions<const N: usize>(
     types: [ResourceType; N],
 ) -> Result<Vec<Contents>, Error> {
     let mut all = Vec::new();
-    let packages = installed_packages(store).await?;
+    let installed = installed_packages(store).await?;
     for of in types {
-        let packaged = packaged(&packages, of).into_iter();
+        let packaged = packaged(&installed, of).into_iter();
         all.extend(packaged.map(|it| Contents {
             key: it.key,
             rt: of.code(),

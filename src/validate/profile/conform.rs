@@ -42,8 +42,9 @@ impl<'w> Walk<'w> {
         if self.is_over() || !self.pay(1, place) {
             return;
         }
-        let outer = self.enter(node);
+        // What a profile says of an element is said of one in the resource that holds it.
         self.checks(&rules.checks, node, place, by);
+        let outer = self.enter(node);
         let object = node.value.as_object().or_else(|| node.sibling?.as_object());
         for child in &rules.children {
             if self.is_over() {

@@ -104,7 +104,6 @@ pub(super) const DISAGREEMENTS: &[(&str, &str)] = &[
         "we are right for a server: an extension that is not known is allowed (rest 7.16)",
     ),
     ("profile-patient-op3", "open: obligations are of later versions"),
-    ("contained-invariant", "they are right: %resource is the contained resource"),
     (
         "relative_reference_to_fullUrl.id_in_Composition",
         "they are right: a RESTful fullUrl needs a resource with an id",
