@@ -214,11 +214,12 @@ impl Image {
     }
 
     /// All concept maps, each as what its url stands for: neither older versions nor what others hide.
+    /// Of two that claim the same version none is the older one.
     fn concept_maps(&self) -> impl Iterator<Item = &ConceptMap> {
         let is_it = |map: &&ConceptMap| {
             let Some(url) = map.url.as_deref() else { return true };
             let first = self.origins().find_map(|it| it.concept_map(url));
-            first.is_none_or(|it| std::ptr::eq(it, *map))
+            first.is_none_or(|it| it.version == map.version)
         };
         self.origins().flat_map(Definitions::concept_maps).filter(is_it)
     }
