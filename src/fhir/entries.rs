@@ -10,6 +10,8 @@ use super::json::Value;
 #[derive(Debug)]
 pub struct Entries<'v> {
     by_url: HashMap<&'v str, &'v Value<'v>>,
+    /// The resources of urls that several entries have, as versions of one resource do.
+    several: HashMap<&'v str, Vec<&'v Value<'v>>>,
     /// By type and id, for entries whose `fullUrl` names no server.
     by_name: HashMap<(&'v str, &'v str), &'v Value<'v>>,
     /// The `fullUrl` of a resource, by its address.
@@ -20,10 +22,14 @@ impl<'v> Entries<'v> {
     /// The entries of a Bundle.
     pub fn new(bundle: &'v Value<'v>) -> Self {
         let (mut by_url, mut by_name, mut urls) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut several: HashMap<&str, Vec<&Value<'_>>> = HashMap::new();
         for entry in bundle.items_at("entry") {
             let Some(resource) = entry.get("resource") else { continue };
             if let Some(url) = entry.str_at("fullUrl") {
-                by_url.entry(url).or_insert(resource);
+                let first: &Value<'_> = by_url.entry(url).or_insert(resource);
+                if !std::ptr::eq(first, resource) {
+                    several.entry(url).or_insert_with(|| vec![first]).push(resource);
+                }
                 urls.insert(std::ptr::from_ref(resource).addr(), url);
             }
             if let (Some(name), Some(id)) = (resource.str_at("resourceType"), resource.str_at("id"))
@@ -31,7 +37,7 @@ impl<'v> Entries<'v> {
                 by_name.entry((name, id)).or_insert(resource);
             }
         }
-        Self { by_url, by_name, urls }
+        Self { by_url, several, by_name, urls }
     }
 
     /// The `fullUrl` of a resource.
@@ -39,22 +45,49 @@ impl<'v> Entries<'v> {
         self.urls.get(&std::ptr::from_ref(resource).addr()).copied()
     }
 
-    /// What a reference in the entry of `full_url` leads to.
+    /// What a reference in the entry of `full_url` leads to: of several versions the one it names, or
+    /// else the first.
     pub fn find(&self, text: &str, full_url: Option<&str>) -> Option<&'v Value<'v>> {
         let text = text.split('#').next().unwrap_or(text);
-        let text = text.split("/_history/").next().unwrap_or(text);
-        if let Some(found) = self.by_url.get(text) {
-            return Some(found);
+        let (text, version) = match text.split_once("/_history/") {
+            Some((text, version)) => (text, Some(version)),
+            None => (text, None),
+        };
+        if self.by_url.contains_key(text) {
+            return self.of_url(text, version);
         }
         let (name, id) = text.split_once('/')?;
         if id.contains('/') {
             return None;
         }
         match full_url.and_then(server) {
-            Some(base) => self.by_url.get(format!("{base}/{text}").as_str()),
-            None => self.by_name.get(&(name, id)),
+            Some(base) => self.of_url(&format!("{base}/{text}"), version),
+            None => self.by_name.get(&(name, id)).copied(),
         }
-        .copied()
+    }
+
+    /// Whether a reference in the entry of `full_url` leads to several entries.
+    pub fn is_ambiguous(&self, text: &str, full_url: Option<&str>) -> bool {
+        let text = text.split('#').next().unwrap_or(text);
+        if self.several.is_empty() || text.contains("/_history/") {
+            return false;
+        }
+        let near = || format!("{}/{text}", full_url.and_then(server).unwrap_or_default());
+        self.several.contains_key(text) || self.several.contains_key(near().as_str())
+    }
+
+    /// The resource of a url; one of another version than is named is another one.
+    fn of_url(&self, url: &str, version: Option<&str>) -> Option<&'v Value<'v>> {
+        let first = *self.by_url.get(url)?;
+        let Some(version) = version else { return Some(first) };
+        let of = |resource: &&'v Value<'v>| {
+            let meta = resource.get("meta");
+            meta.and_then(|meta| meta.str_at("versionId")).is_none_or(|own| own == version)
+        };
+        match self.several.get(url) {
+            Some(several) => several.iter().copied().find(of),
+            None => Some(first).filter(of),
+        }
     }
 }
 
@@ -75,7 +108,9 @@ mod tests {
         let bundle = br#"{"resourceType":"Bundle","entry":[
             {"fullUrl":"http://a.org/fhir/Patient/1","resource":{"resourceType":"Patient","id":"1"}},
             {"fullUrl":"urn:uuid:2","resource":{"resourceType":"Patient","id":"2"}},
-            {"resource":{"resourceType":"Patient","id":"3"}}]}"#;
+            {"resource":{"resourceType":"Patient","id":"3"}},
+            {"fullUrl":"http://a.org/fhir/Group/4","resource":{"resourceType":"Group","id":"4","meta":{"versionId":"1"}}},
+            {"fullUrl":"http://a.org/fhir/Group/4","resource":{"resourceType":"Group","id":"4","meta":{"versionId":"2"}}}]}"#;
         let bundle = parse(bundle).expect("json");
         let entries = Entries::new(&bundle);
         let near = Some("http://a.org/fhir/Observation/9");
@@ -94,6 +129,17 @@ mod tests {
         ] {
             let found = entries.find(text, from).and_then(|it| it.str_at("id"));
             assert_eq!(found, expected, "{text} from {from:?}");
+        }
+        for (text, version, is_ambiguous) in [
+            ("Group/4", Some("1"), true),
+            ("http://a.org/fhir/Group/4", Some("1"), true),
+            ("Group/4/_history/2", Some("2"), false),
+            ("Group/4/_history/3", None, false),
+            ("Patient/1", None, false),
+        ] {
+            let found = entries.find(text, near).and_then(|it| it.get("meta")?.str_at("versionId"));
+            assert_eq!(found, version, "{text}");
+            assert_eq!(entries.is_ambiguous(text, near), is_ambiguous, "{text}");
         }
     }
 }
