@@ -411,7 +411,11 @@ impl<'e, 'v> Evaluator<'e, 'v> {
                 if *test == TypeTest::AsFunction && items.len() > 1 {
                     return operand(tree.start, "as() needs one item, not several");
                 }
-                items.retain(|item| types::keeps(item, specifier, schema));
+                let is_operator = *test == TypeTest::As;
+                items.retain(|item| {
+                    types::keeps(item, specifier, schema)
+                        || (is_operator && types::converts(item, specifier, schema))
+                });
                 out.append(&mut items);
             }
         }

@@ -254,6 +254,10 @@ fn order_time_types_and_knowledge_are_told() {
         ("gender.as(code) | active.ofType(boolean)", &["null", "true"]),
         ("name[0].use is string", &["true"]),
         ("name[0].use as string", &[]),
+        ("name.given.extension('u').value as String", &["\"x\""]),
+        ("name.given.extension('u').value as Integer", &[]),
+        ("name.given.extension('u').value as System.String", &[]),
+        ("name.given.extension('u').value.ofType(String)", &[]),
     ] {
         assert_eq!(shown(PATIENT, text).expect(text), expected, "{text}");
     }

@@ -30,6 +30,19 @@ pub(super) fn keeps(item: &Item<'_>, specifier: &TypeSpecifier, schema: &Schema)
     exact && matches(item, specifier, schema)
 }
 
+/// Whether a primitive converts to the type of FHIRPath's own that is named without a namespace:
+/// definitions of R4 are written so (`value as String`), and have always been understood.
+///
+/// <https://hl7.org/fhir/R4/fhirpath.html#types>
+pub(super) fn converts(item: &Item<'_>, specifier: &TypeSpecifier, schema: &Schema) -> bool {
+    let is_primitive = item
+        .node()
+        .is_some_and(|node| matches!(schema.get(node.type_id).kind, TypeKind::Primitive(_)));
+    specifier.namespace.is_none()
+        && is_primitive
+        && item.system(schema).is_some_and(|value| value.type_name() == &*specifier.name)
+}
+
 /// Whether `item` is of the type, or of one that specialises it.
 pub(super) fn matches(item: &Item<'_>, specifier: &TypeSpecifier, schema: &Schema) -> bool {
     let namespace = specifier.namespace.as_deref();
