@@ -84,7 +84,7 @@ struct Step<'s> {
 impl Work<'_, '_> {
     fn apply(&mut self, root: &mut Node, difference: &Difference) -> Result<(), StructureFault> {
         let said = &difference.element;
-        let steps = self.steps(said)?;
+        let steps = Self::steps(said);
         let mut node = root;
         for (at, step) in steps.iter().enumerate() {
             self.open(node, &said.id)?;
@@ -100,16 +100,20 @@ impl Work<'_, '_> {
     }
 
     /// The way from the root to an element.
-    fn steps<'s>(&self, said: &'s Element) -> Result<Vec<Step<'s>>, StructureFault> {
+    fn steps(said: &Element) -> Vec<Step<'_>> {
         let names: Vec<&str> = said.path.split('.').collect();
         let parts: Vec<&str> = said.id.split('.').collect();
         if names.len() != parts.len() {
-            return Err(fault(self.url, format!("{} is not the id of {}", said.id, said.path)));
+            // An id that does not fit tells nothing: the path counts, with the slice that it names.
+            let last = names.len() - 1;
+            let slice = |at: usize| said.slice_name.as_deref().filter(|_| at == last);
+            let steps = names.into_iter().enumerate().skip(1);
+            return steps.map(|(at, name)| Step { name, slice: slice(at) }).collect();
         }
         let steps = names.into_iter().zip(parts).skip(1);
-        Ok(steps
+        steps
             .map(|(name, part)| Step { name, slice: part.split_once(':').map(|(_, slice)| slice) })
-            .collect())
+            .collect()
     }
 
     /// Lets the children of the node's type in, where it has none yet.
