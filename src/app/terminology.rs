@@ -228,6 +228,18 @@ impl Terminology for Keeper {
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
         self.at_hand().subsumed(system, code, is_below, limit)
     }
+
+    fn displays(&self, system: &str, code: &str) -> Vec<Box<str>> {
+        self.at_hand().displays(system, code)
+    }
+
+    fn is_only_shown(&self, value_set: &str, text: &str) -> bool {
+        self.at_hand().is_only_shown(value_set, text)
+    }
+
+    fn kind_of(&self, canonical: &str) -> Option<&'static str> {
+        self.at_hand().kind_of(canonical)
+    }
 }
 
 impl std::fmt::Debug for Keeper {

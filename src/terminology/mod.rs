@@ -271,6 +271,9 @@ fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
     Ok(found)
 }
 
+/// The most concepts that are looked through for a display.
+const MAX_LOOKED_THROUGH: usize = 10_000;
+
 impl Terminology for Image {
     fn members(&self, value_set: &str, limit: usize) -> Result<Members, TerminologyFault> {
         let scope = Scope::lenient(self);
@@ -309,6 +312,37 @@ impl Terminology for Image {
         let mut codes: Vec<Box<str>> = found.iter().map(|at| known.code(at).into()).collect();
         codes.sort_unstable();
         Ok(codes)
+    }
+
+    fn displays(&self, system: &str, code: &str) -> Vec<Box<str>> {
+        let Some(known) = self.system(system) else { return Vec::new() };
+        let Some(at) = known.concepts.find(code) else { return Vec::new() };
+        let display = known.concepts.display(at).into_iter().map(Into::into);
+        display.chain(known.concepts.designations(at).map(|it| it.value.into())).collect()
+    }
+
+    fn is_only_shown(&self, value_set: &str, text: &str) -> bool {
+        let Some(set) = self.value_set(value_set) else { return false };
+        let named = set.include.iter().filter_map(|part| self.system(part.system.as_deref()?));
+        let systems: Vec<_> = named.filter(|it| it.concepts.len() <= MAX_LOOKED_THROUGH).collect();
+        if systems.iter().any(|system| system.concepts.find(text).is_some()) {
+            return false;
+        }
+        systems.iter().any(|system| {
+            let concepts = &system.concepts;
+            let mut shown = concepts.all().filter(|at| concepts.display(*at) == Some(text));
+            shown.any(|at| {
+                let found = self.contains(value_set, Some(&system.url), concepts.code(at));
+                found == Ok(Contains::Yes)
+            })
+        })
+    }
+
+    fn kind_of(&self, canonical: &str) -> Option<&'static str> {
+        if self.value_set(canonical).is_some() {
+            return Some("ValueSet");
+        }
+        self.system(canonical).map(|_| "CodeSystem")
     }
 }
 

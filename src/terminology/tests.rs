@@ -394,3 +394,31 @@ fn a_code_is_told_in_not_in_or_beyond_what_is_known() {
     let unknown = image.contains("http://x/none", None, "cat");
     assert_eq!(unknown, Err(TerminologyFault::UnknownValueSet("http://x/none".into())));
 }
+
+#[test]
+fn displays_and_what_defines_a_canonical_are_known() {
+    let image = packed();
+    let gender = "http://hl7.org/fhir/administrative-gender";
+    assert_eq!(image.displays(gender, "male"), ["Male".into()]);
+    assert_eq!(image.displays(gender, "nothing"), []);
+    assert_eq!(image.displays("http://x.org/unknown", "male"), []);
+    for (canonical, expected) in [
+        ("http://hl7.org/fhir/ValueSet/administrative-gender", Some("ValueSet")),
+        (gender, Some("CodeSystem")),
+        ("http://x.org/unknown", None),
+    ] {
+        assert_eq!(image.kind_of(canonical), expected, "{canonical}");
+    }
+    let jurisdiction = "http://hl7.org/fhir/ValueSet/jurisdiction";
+    let genders = "http://hl7.org/fhir/ValueSet/administrative-gender";
+    for (value_set, text, expected) in [
+        (jurisdiction, "Australia", true),
+        (jurisdiction, "AU", false),
+        (jurisdiction, "Utopia", false),
+        (genders, "Male", true),
+        (genders, "male", false),
+        ("http://x.org/unknown", "Male", false),
+    ] {
+        assert_eq!(image.is_only_shown(value_set, text), expected, "{value_set} {text}");
+    }
+}

@@ -56,6 +56,23 @@ pub trait Terminology: Debug + Send + Sync {
         is_below: bool,
         limit: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault>;
+
+    /// The displays of a code, in any language; none where the code, or its system, is not known.
+    fn displays(&self, _system: &str, _code: &str) -> Vec<Box<str>> {
+        Vec::new()
+    }
+
+    /// Whether a text is the display of a code in the value set, and no code of the systems in it,
+    /// as far as these are known and not large.
+    fn is_only_shown(&self, _value_set: &str, _text: &str) -> bool {
+        false
+    }
+
+    /// The type of the resource that defines this canonical, where one is known: `CodeSystem` or
+    /// `ValueSet`.
+    fn kind_of(&self, _canonical: &str) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Whether a code is in a value set.
