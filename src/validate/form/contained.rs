@@ -40,6 +40,11 @@ impl<'d> Scope<'d> {
         Self { contained, ids, bundle_type, ..Self::default() }
     }
 
+    /// Whether there is something to refer to.
+    pub(super) fn has_contained(&self) -> bool {
+        !self.contained.is_empty()
+    }
+
     /// Notes a text that may refer into this scope.
     pub(super) fn mention(&mut self, text: &'d str) {
         let Some(fragment) = text.strip_prefix('#') else { return };

@@ -185,7 +185,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         }
     }
 
-    fn narrative(&mut self, value: &Value<'_>, place: &Place<'_>) {
+    fn narrative(&mut self, value: &'d Value<'d>, place: &Place<'_>) {
         let Value::String(text) = value else {
             let rule = format!("a string, not {}", with_article(value));
             self.findings.structure(place, &rule);
@@ -193,6 +193,10 @@ impl<'s, 'd> Walk<'s, 'd> {
         };
         if let Err(fault) = narrative::check(text) {
             self.findings.add(fault.code, place, &fault.rule);
+        }
+        // Images and links of a narrative refer to what is contained as well.
+        if self.scope.has_contained() {
+            narrative::fragments(text).for_each(|target| self.scope.mention(target));
         }
     }
 

@@ -446,3 +446,15 @@ fn many_contained_resources_take_as_long_as_they_are_many() {
     // Were each looked for among all, it would be most of a minute.
     assert!(began.elapsed().as_secs() < 12, "{:?}", began.elapsed());
 }
+
+#[test]
+fn an_image_of_the_narrative_refers_to_what_is_contained() {
+    let document = |source: &str| {
+        format!(
+            r#"{{"resourceType":"Patient","text":{{"status":"generated","div":"<div xmlns='http://www.w3.org/1999/xhtml'><img src='{source}' alt='i'/></div>"}},
+            "contained":[{{"resourceType":"Binary","id":"i","contentType":"image/png"}}]}}"#
+        )
+    };
+    sound(&[&document("#i")]);
+    faulty(&[(&document("i"), Invariant, "Patient.contained[0]")]);
+}

@@ -91,6 +91,23 @@ pub(super) fn check(text: &str) -> Step<()> {
     Ok(())
 }
 
+/// What the attributes `href` and `src` of a narrative name inside the resource, with the `#`.
+///
+/// <https://hl7.org/fhir/R4/narrative.html#linking>
+pub(super) fn fragments(text: &str) -> impl Iterator<Item = &str> {
+    // A quote ends the value; a text between tags that looks like one does no harm.
+    let parts = ["href=\"#", "src=\"#", "href='#", "src='#"].into_iter();
+    parts.flat_map(move |start| {
+        let found = text.match_indices(start);
+        found.filter_map(move |(at, start)| {
+            let quote = start.as_bytes()[start.len() - 2];
+            let from = at + start.len() - 1;
+            let length = text.get(from..)?.bytes().position(|byte| byte == quote)?;
+            text.get(from..from + length)
+        })
+    })
+}
+
 /// One piece of markup.
 enum Tag<'t> {
     Close(&'t str),
