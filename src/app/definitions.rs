@@ -70,7 +70,7 @@ pub fn keepers(
 pub struct Keeper {
     store: Store,
     guides: Vec<&'static [u8]>,
-    of: ResourceType,
+    types: [ResourceType; 2],
     current: RwLock<Current>,
     loading: Mutex<()>,
 }
@@ -91,10 +91,11 @@ impl Keeper {
         let packs = guides.iter().copied().map(Cow::Borrowed);
         let library = Library::with_packs(packs);
         let library = library.map_err(|error| StartError::Definitions(error.to_string()))?;
-        let missing = || StartError::Definitions("StructureDefinition is missing".to_owned());
-        let of = "StructureDefinition".parse().map_err(|_| missing())?;
+        let missing = |name| StartError::Definitions(format!("{name} is missing"));
+        let of = |name: &'static str| name.parse().map_err(|_| missing(name));
+        let types = [of("ImplementationGuide")?, of("StructureDefinition")?];
         let current = Current { mark: String::new(), library: Arc::new(library) };
-        Ok(Self { store, guides, of, current: RwLock::new(current), loading: Mutex::default() })
+        Ok(Self { store, guides, types, current: RwLock::new(current), loading: Mutex::default() })
     }
 
     /// The library, loaded anew where something was stored or installed since.
@@ -119,7 +120,7 @@ impl Keeper {
         } else {
             Arc::new(self.packed().await?)
         };
-        let stored = maintenance::definitions(&self.store, [self.of]).await?;
+        let stored = maintenance::definitions(&self.store, self.types).await?;
         let count = stored.len();
         // Others go on meanwhile: there may be many.
         let read =
@@ -147,7 +148,7 @@ impl Keeper {
     }
 
     async fn mark(&self) -> Result<String, Error> {
-        maintenance::definitions_mark(&self.store, [self.of]).await
+        maintenance::definitions_mark(&self.store, self.types).await
     }
 
     fn loaded(&self) -> Current {

@@ -128,6 +128,9 @@ pub(super) fn rules(settings: &config::Validation) -> Rules {
         exceptions: exceptions.collect(),
         unknown_claim: severity(settings.unknown_profiles),
         implicit_rules: severity(settings.implicit_rules),
+        unknown_extension: severity(settings.unknown_extensions),
+        markup: severity(settings.markup),
+        example_urls: severity(settings.example_urls),
     }
 }
 
@@ -144,6 +147,7 @@ mod tests {
             set("validation.patch", "off"),
             set("validation.profiles", "warn"),
             set("validation.exceptions", "http://p=enforce"),
+            set("validation.markup", "enforce"),
         ];
         let config = Config::load(None, &flags).unwrap();
         let rules = rules(&config.validation);
@@ -151,5 +155,7 @@ mod tests {
         assert_eq!(levels, (Level::Base, Level::Base, Level::Off));
         assert_eq!((rules.claims, rules.exceptions["http://p"]), (Claim::Warn, Claim::Enforce));
         assert_eq!(rules.unknown_claim, Severity::Warning);
+        let beyond = (rules.unknown_extension, rules.markup, rules.example_urls);
+        assert_eq!(beyond, (Severity::Information, Severity::Error, Severity::Information));
     }
 }

@@ -247,6 +247,12 @@ configuration! {
         unknown_profiles: ProfilePolicy = Text("warn"),
         /// The same for `implicitRules`, of which this server knows none.
         implicit_rules: ProfilePolicy = Text("warn"),
+        /// The same for extensions that are not known here, which FHIR allows.
+        unknown_extensions: ProfilePolicy = Text("ignore"),
+        /// The same for markup in plain texts such as names, which a careless page would show.
+        markup: ProfilePolicy = Text("ignore"),
+        /// The same for urls of domains of examples (`example.org`).
+        example_urls: ProfilePolicy = Text("ignore"),
     }
 
     /// Who may call.

@@ -17,6 +17,11 @@ pub(super) const R4: Listed = &[
     ),
     ("definition.json", "sdf-4", NO_BASE),
     ("diagnosticreport-example-lri.json", "a fullUrl ends in", OTHER_ID),
+    (
+        "diagnosticreport-hla-genetics-results-example.json",
+        "no inner extension of this name",
+        "an inner extension of the GL string is called by a name that its definition has not",
+    ),
     ("event.json", "sdf-4", NO_BASE),
     ("fivews.json", "sdf-4", NO_BASE),
     (

@@ -70,6 +70,12 @@ pub struct Rules {
     pub unknown_claim: Severity,
     /// How bad it is to ask for rules that are not known.
     pub implicit_rules: Severity,
+    /// How bad an extension is that is not known; [`Severity::Information`] allows it.
+    pub unknown_extension: Severity,
+    /// How bad markup in a plain text is, likewise.
+    pub markup: Severity,
+    /// How bad a url of an example is, likewise.
+    pub example_urls: Severity,
 }
 
 /// What a client wants of the checks of its write (`Prefer`).
@@ -224,6 +230,9 @@ impl Engine {
             claims: &claims,
             least,
             unknown_claim: rules.unknown_claim,
+            unknown_extension: &|_| rules.unknown_extension,
+            markup: rules.markup,
+            example_urls: rules.example_urls,
             ..Options::default()
         };
         let validator = validators.loaded();
@@ -241,7 +250,10 @@ impl Engine {
 
 /// Whether resources of this type have a say in what others must be.
 pub fn is_definition(resource_type: ResourceType) -> bool {
-    matches!(resource_type.as_str(), "CodeSystem" | "StructureDefinition" | "ValueSet")
+    matches!(
+        resource_type.as_str(),
+        "CodeSystem" | "ImplementationGuide" | "StructureDefinition" | "ValueSet"
+    )
 }
 
 /// Rules that are to be known before anything is understood: this server knows none.
@@ -295,6 +307,9 @@ mod tests {
             exceptions: exceptions.map(|(url, claim)| (url.to_owned(), claim)).into(),
             unknown_claim: Severity::Warning,
             implicit_rules: Severity::Warning,
+            unknown_extension: Severity::Information,
+            markup: Severity::Information,
+            example_urls: Severity::Information,
         }
     }
 

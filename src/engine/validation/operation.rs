@@ -211,7 +211,14 @@ impl Judge<'_> {
         let profiles: Vec<&str> = self.asked.profiles.iter().map(String::as_str).collect();
         let rules = &self.engine.settings.validation;
         let claims = |canonical: &str| rules.claim(canonical);
-        let all = Options { must_support: self.asked.must_support, ..Options::default() };
+        let unknown_extension = |_: &str| rules.unknown_extension;
+        let all = Options {
+            must_support: self.asked.must_support,
+            unknown_extension: &unknown_extension,
+            markup: rules.markup,
+            example_urls: rules.example_urls,
+            ..Options::default()
+        };
         let options = match self.asked.mode {
             Some(ValidationMode::Create | ValidationMode::Update) => {
                 Options { claims: &claims, unknown_claim: rules.unknown_claim, ..all }

@@ -8,6 +8,7 @@ use super::shape::{self, keep};
 
 const FHIR_TYPE: &str = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type";
 const REGEX: &str = "http://hl7.org/fhir/StructureDefinition/regex";
+const LANGUAGES: &str = "http://hl7.org/fhir/StructureDefinition/narrative-language-control";
 const MAX_VALUE_SET: &str = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet";
 const BEST_PRACTICE: &str =
     "http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice";
@@ -65,7 +66,7 @@ fn element<'a>(definition: &Object<'a>) -> Object<'a> {
         let greatest = extension(binding, MAX_VALUE_SET).cloned();
         kept.set("binding", keep(binding, &shape::BINDING).with_some("maxValueSet", greatest));
     }
-    kept
+    kept.with_some("narrativeLanguages", extension(definition, LANGUAGES).cloned())
 }
 
 /// Gives elements the ids that they lack: what belongs to a slice is told by its place.
@@ -210,6 +211,10 @@ mod tests {
             (
                 r#"{"path":"A","binding":{"strength":"required","description":"prose","valueSet":"v","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet","valueCanonical":"m"}]}}"#,
                 r#"[{"path":"A","binding":{"strength":"required","valueSet":"v","maxValueSet":"m"}}]"#,
+            ),
+            (
+                r#"{"path":"A","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/narrative-language-control","valueCode":"_no"}]}"#,
+                r#"[{"path":"A","narrativeLanguages":"_no"}]"#,
             ),
         ] {
             assert_eq!(reduced(element), expected, "{element}");

@@ -41,6 +41,9 @@ pub struct Element {
     pub max_length: Option<u32>,
     /// The codes that it may have.
     pub binding: Option<Binding>,
+    /// Which languages a narrative has sections for: `_yes` some, `_no` none, `_resource` that of the
+    /// resource, else a language.
+    pub narrative_languages: Option<Box<str>>,
     /// The invariants that hold where it is.
     pub invariants: Vec<Arc<Invariant>>,
     /// Whether implementations must do something meaningful with it.
@@ -230,6 +233,7 @@ impl Element {
             max_value: None,
             max_length: None,
             binding: None,
+            narrative_languages: None,
             invariants: Vec::new(),
             must_support: false,
             is_modifier: false,

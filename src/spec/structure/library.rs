@@ -28,8 +28,12 @@ type Made = Result<Arc<Structure>, StructureFault>;
 pub struct Library {
     packs: Arc<Packs>,
     stored: Definitions,
+    globals: Globals,
     made: RwLock<HashMap<Place, Made>>,
 }
+
+/// Canonicals of the profiles that stored guides name for all resources of a type.
+type Globals = HashMap<Box<str>, Vec<Box<str>>>;
 
 /// Where a definition is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -100,7 +104,8 @@ impl Library {
 
     fn of(bytes: Vec<Cow<'static, [u8]>>) -> Self {
         let packs = Arc::new(Packs { bytes, read: OnceLock::new() });
-        Self { packs, stored: Definitions::default(), made: RwLock::default() }
+        let (stored, globals) = (Definitions::default(), Globals::new());
+        Self { packs, stored, globals, made: RwLock::default() }
     }
 
     /// The same packs with these stored StructureDefinitions instead of those it had. Other resources
@@ -108,11 +113,16 @@ impl Library {
     /// what a Patient is at least is not for those to say who may store a definition.
     #[must_use]
     pub fn with_resources<'v>(&self, resources: impl IntoIterator<Item = Value<'v>>) -> Self {
-        let mut stored = Definitions::default();
+        let (mut stored, mut globals) = (Definitions::default(), Globals::new());
         let origin = Origin::default();
         for resource in resources {
-            if resource.str_at("resourceType") != Some("StructureDefinition") {
-                continue;
+            match resource.str_at("resourceType") {
+                Some("StructureDefinition") => {}
+                Some("ImplementationGuide") => {
+                    add_globals(&mut globals, &resource);
+                    continue;
+                }
+                _ => continue,
             }
             let is_type = || {
                 let packed = self.packs.definitions().ok();
@@ -123,7 +133,14 @@ impl Library {
                 stored.add(&record, record.to_text().into_bytes(), &origin);
             }
         }
-        Self { packs: self.packs.clone(), stored, made: RwLock::default() }
+        Self { packs: self.packs.clone(), stored, globals, made: RwLock::default() }
+    }
+
+    /// The profiles that stored guides name for all resources of a type.
+    ///
+    /// <https://hl7.org/fhir/R4/implementationguide-definitions.html#ImplementationGuide.global>
+    pub fn globals(&self, type_name: &str) -> &[Box<str>] {
+        self.globals.get(type_name).map_or(&[], Vec::as_slice)
     }
 
     /// The structure of a canonical: `url` or `url|version`; the newest where it names no version.
@@ -244,6 +261,18 @@ impl Packs {
             found.add_pack(bytes).map_err(|error| StructureFault::Unreadable(error.to_string()))?;
         }
         Ok(found)
+    }
+}
+
+fn add_globals(globals: &mut Globals, guide: &Value<'_>) {
+    for global in guide.items_at("global") {
+        let (Some(of), Some(profile)) = (global.str_at("type"), global.str_at("profile")) else {
+            continue;
+        };
+        let named = globals.entry(of.into()).or_default();
+        if !named.iter().any(|known| **known == *profile) {
+            named.push(profile.into());
+        }
     }
 }
 

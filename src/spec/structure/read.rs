@@ -137,6 +137,7 @@ impl Reader<'_> {
         element.max_value = typed(value, "maxValue");
         element.max_length = self.number(value, path, "maxLength")?;
         element.binding = value.get("binding").map(binding);
+        element.narrative_languages = value.str_at("narrativeLanguages").map(Into::into);
         element.invariants = self.invariants_of(value, path)?;
         element.must_support = is(value, "mustSupport");
         element.is_modifier = is(value, "isModifier");

@@ -19,6 +19,8 @@ const IN_DOCUMENT: [&str; 7] =
 const IN_MESSAGE: [&str; 1] = ["focus"];
 /// The links between the pages of a list.
 const PAGES: [&str; 6] = ["first", "last", "next", "prev", "previous", "self"];
+/// The characters of a UUID.
+const UUID: usize = 36;
 /// Sections in sections: how deep.
 const MAX_DEPTH: usize = 64;
 
@@ -34,6 +36,9 @@ impl<'w> Walk<'w> {
             }
             let at = list.at(index);
             self.full_url(kind, entry, &at);
+            if kind == "searchset" {
+                self.result(entry, &at);
+            }
             if index == 0 {
                 let names = match kind {
                     "document" => &IN_DOCUMENT[..],
@@ -73,13 +78,50 @@ impl<'w> Walk<'w> {
             return;
         }
         let Some(resource) = entry.get("resource") else { return };
-        let (Some(name), Some(id)) = (resource.str_at("resourceType"), resource.str_at("id"))
-        else {
+        let Some(name) = resource.str_at("resourceType") else { return };
+        let Some(id) = resource.str_at("id") else {
+            if named(url).is_some() {
+                let rule = format_args!("the url is one of a server, and its resource has no id");
+                self.findings.add(severity, IssueCode::BusinessRule, &place, rule, by);
+            }
             return;
         };
         if named(url).is_some_and(|known| known != (name, id)) {
             let rule = format_args!("a fullUrl ends in the type and the id of its resource");
             self.findings.add(severity, IssueCode::BusinessRule, &place, rule, by);
+        }
+    }
+
+    /// Checks one result of a search: a resource of a server, which has an id.
+    ///
+    /// <https://hl7.org/fhir/R4/http.html#search>
+    fn result(&mut self, entry: &'w Value<'w>, place: &Place<'_>) {
+        let Some(resource) = entry.get("resource") else { return };
+        // What the search had to say is made for it.
+        let is_told = resource.str_at("resourceType") == Some("OperationOutcome");
+        if !is_told && resource.get("id").is_none() {
+            let rule = format_args!("the results of a search have ids");
+            let (severity, code) = (Severity::Error, IssueCode::Required);
+            self.findings.add(severity, code, &place.child("resource"), rule, By::default());
+        }
+    }
+
+    /// Checks that a reference which is the `urn:uuid` of an entry, written `Type/uuid`, names the
+    /// type of that entry.
+    ///
+    /// <https://hl7.org/fhir/R4/bundle.html#references>
+    pub(super) fn entry_type(&mut self, reference: &'w Value<'w>, place: &Place<'_>) {
+        let Some(entries) = &self.entries else { return };
+        let text = reference.str_at("reference").unwrap_or_default();
+        let Some((name, id)) = text.split_once('/').filter(|(_, id)| id.len() == UUID) else {
+            return;
+        };
+        let found = entries.find(&format!("urn:uuid:{id}"), None);
+        let of = found.and_then(|resource| resource.str_at("resourceType"));
+        if let Some(of) = of.filter(|of| *of != name && name.parse::<ResourceType>().is_ok()) {
+            let rule = format_args!("the entry of this uuid is of the type {of}, not {name}");
+            let (severity, code) = (Severity::Error, IssueCode::BusinessRule);
+            self.findings.add(severity, code, place, rule, By::default());
         }
     }
 
@@ -97,6 +139,21 @@ impl<'w> Walk<'w> {
         self.scope = outer;
     }
 
+    fn is_included(&mut self, text: &'w str, place: &Place<'_>) {
+        let url = self.scope.full_url;
+        let is_ambiguous =
+            self.entries.as_ref().is_some_and(|entries| entries.is_ambiguous(text, url));
+        let (rule, code) = if self.target(text).is_none() {
+            ("the target is not in the Bundle", IssueCode::NotFound)
+        } else if is_ambiguous {
+            let rule = "the target is in the Bundle in several versions, and none is named";
+            (rule, IssueCode::MultipleMatches)
+        } else {
+            return;
+        };
+        self.findings.add(Severity::Error, code, place, format_args!("{rule}"), By::default());
+    }
+
     /// Checks that the references in a value lead to what is in the Bundle.
     fn included(&mut self, value: &'w Value<'w>, depth: usize, place: &Place<'_>) {
         let Some(depth) = depth.checked_sub(1) else { return };
@@ -109,11 +166,8 @@ impl<'w> Walk<'w> {
             Value::Object(object) => {
                 if let Some(text) = object.get("reference").and_then(Value::as_str)
                     && self.pay_for_target(text, place)
-                    && self.target(text).is_none()
                 {
-                    let rule = format_args!("the target is not in the Bundle");
-                    let code = IssueCode::NotFound;
-                    self.findings.add(Severity::Error, code, place, rule, By::default());
+                    self.is_included(text, place);
                 }
                 for (key, value) in object.iter() {
                     if key != "extension" && !key.starts_with('_') {

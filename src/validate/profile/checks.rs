@@ -46,6 +46,9 @@ impl<'w> Walk<'w> {
         if let Some(binding) = &checks.binding {
             self.binding(binding, node, place, by);
         }
+        if let Some(wanted) = &checks.narrative_languages {
+            self.narrative_languages(wanted, node, place, by);
+        }
         for constraint in &checks.constraints {
             if self.is_over() {
                 return;

@@ -51,11 +51,16 @@ impl<'w> Walk<'w> {
             self.entries = Some(Arc::new(Entries::new(node.value)));
             self.bundle(node.value, place);
         }
-        if self.name(node.type_id) == "QuestionnaireResponse" {
-            self.response(node.value, place);
+        match self.name(node.type_id) {
+            "Questionnaire" => self.conditions(node.value, place),
+            "QuestionnaireResponse" => self.response(node.value, place),
+            "StructureDefinition" => self.structure_definition(node.value, place),
+            _ => {}
         }
+        let ids = std::mem::take(&mut self.ids);
         let holder = Holder { node: *node, parent: None, field: "", key: "", owner: node.type_id };
         self.element(&holder, place);
+        self.narrative_links(node.value, place);
         for canonical in profiles {
             match self.validator.profile(canonical) {
                 Ok(profile) => self.apply(&profile, node, place),
@@ -67,15 +72,22 @@ impl<'w> Walk<'w> {
             }
         }
         self.claims(node, place);
+        self.ids = ids;
         self.entries = entries;
         self.scope = scope;
     }
 
     /// Judges a resource by the profiles that it claims.
     fn claims(&mut self, node: &Node<'w>, place: &Place<'_>) {
-        let Some(meta) = node.value.get("meta") else { return };
-        for (index, claimed) in meta.items_at("profile").iter().enumerate() {
-            let Some(canonical) = claimed.as_str() else { continue };
+        let meta = place.child("meta");
+        let profiles = meta.child("profile");
+        let claimed = node.value.get("meta").map_or(&[][..], |meta| meta.items_at("profile"));
+        let claimed = claimed.iter().enumerate();
+        let claimed = claimed.filter_map(|(index, it)| Some((it.as_str()?, profiles.at(index))));
+        // What a guide asks of all resources of a type is as good as claimed.
+        let globals = self.validator.library.globals(self.name(node.type_id)).iter();
+        let globals = globals.map(|canonical| (&**canonical, *place));
+        for (canonical, at) in claimed.chain(globals) {
             let worst = match (self.options.claims)(canonical) {
                 Claim::Enforce => Severity::Fatal,
                 Claim::Ignore => continue,
@@ -97,11 +109,9 @@ impl<'w> Walk<'w> {
                     self.findings.worst = outer;
                 }
                 Err(fault) => {
-                    let meta = place.child("meta");
-                    let at = meta.child("profile");
                     let rule = format_args!("the profile is not checked: {fault}");
                     let (code, by) = (IssueCode::NotFound, By::default());
-                    self.findings.add(unknown, code, &at.at(index), rule, by);
+                    self.findings.add(unknown, code, &at, rule, by);
                 }
             }
         }
@@ -135,6 +145,7 @@ impl<'w> Walk<'w> {
     ) {
         let def = self.schema.get(type_id);
         let base = self.validator.base(type_id);
+        let is_strict = self.is_strict();
         let has_siblings = object.iter().any(|(key, _)| key.starts_with('_'));
         for (key, value) in object.iter() {
             let plain = key.strip_prefix('_').unwrap_or(key);
@@ -149,6 +160,11 @@ impl<'w> Walk<'w> {
                 continue;
             };
             let Some(variant) = field.types.get(which) else { continue };
+            // Those of element definitions name elements: once in each view, of which there are two.
+            if plain == "id" && def.kind != TypeKind::Resource && &*def.name != "ElementDefinition"
+            {
+                self.id(value, place);
+            }
             let beside = (has_siblings && !is_sibling).then(|| object.get(&format!("_{plain}")));
             let part = Part {
                 field,
@@ -161,13 +177,25 @@ impl<'w> Walk<'w> {
                 self.schema.get(variant.type_id).kind,
                 TypeKind::Backbone | TypeKind::Complex | TypeKind::Resource
             );
-            if is_leaf && part.checks.is_none() && part.sibling.is_none() {
+            if is_leaf && part.checks.is_none() && part.sibling.is_none() && !is_strict {
                 continue;
             }
             if self.is_over() {
                 return;
             }
             self.part(part, type_id, holder, &place.child(&field.name));
+        }
+    }
+
+    /// Checks that the id of an element stands once in its resource.
+    ///
+    /// <https://hl7.org/fhir/R4/element-definitions.html#Element.id>
+    fn id(&mut self, value: &'w Value<'w>, place: &Place<'_>) {
+        let Some(id) = value.as_str() else { return };
+        if !self.ids.insert(id) {
+            let rule = format_args!("another element of the resource has this id");
+            let (severity, code) = (Severity::Error, IssueCode::Duplicate);
+            self.findings.add(severity, code, &place.child("id"), rule, By::default());
         }
     }
 
@@ -204,7 +232,11 @@ impl<'w> Walk<'w> {
             key: &part.variant.key,
             owner,
         };
-        match self.schema.get(node.type_id).kind {
+        let kind = self.schema.get(node.type_id).kind;
+        if matches!(kind, TypeKind::Primitive(_)) && self.is_strict() {
+            self.text_or_url(value, node.type_id, place);
+        }
+        match kind {
             TypeKind::Resource => {
                 let node = Node::new(value, node.type_id, self.schema);
                 if !self.schema.get(node.type_id).is_abstract {
@@ -215,8 +247,10 @@ impl<'w> Walk<'w> {
                 if let name @ ("extension" | "modifierExtension") = &*part.field.name {
                     self.extension(&node, holder, name == "modifierExtension", place);
                 }
-                if self.name(node.type_id) == "Attachment" {
-                    self.attachment(value, place);
+                match self.name(node.type_id) {
+                    "Attachment" => self.attachment(value, place),
+                    "Reference" if self.entries.is_some() => self.entry_type(value, place),
+                    _ => {}
                 }
                 self.element(&own, place);
             }

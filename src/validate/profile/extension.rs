@@ -89,6 +89,7 @@ impl<'w> Walk<'w> {
             self.findings.add(Severity::Error, IssueCode::Extension, place, rule, by);
         }
         self.apply(&profile, node, place);
+        self.inner_names(&profile, node, place);
         self.context(&profile, node, holder, place);
     }
 
@@ -100,17 +101,18 @@ impl<'w> Walk<'w> {
         place: &Place<'_>,
     ) {
         let code = IssueCode::Extension;
-        match fault {
-            StructureFault::Unknown(_) if is_modifier => {
-                let shown: String = url.chars().take(200).collect();
-                let rule = format_args!("the modifier extension {shown} is not known here");
-                self.findings.add(Severity::Warning, code, place, rule, By::default());
-            }
-            StructureFault::Unknown(_) => {}
-            _ => {
-                let rule = format_args!("the extension cannot be judged: {fault}");
-                self.findings.add(Severity::Warning, code, place, rule, By::default());
-            }
+        let StructureFault::Unknown(_) = fault else {
+            let rule = format_args!("the extension cannot be judged: {fault}");
+            self.findings.add(Severity::Warning, code, place, rule, By::default());
+            return;
+        };
+        let allowed = if is_modifier { Severity::Warning } else { Severity::Information };
+        let severity = (self.options.unknown_extension)(url).min(allowed);
+        if severity < Severity::Information {
+            let shown: String = url.chars().take(200).collect();
+            let kind = if is_modifier { "modifier extension" } else { "extension" };
+            let rule = format_args!("the {kind} {shown} is not known here");
+            self.findings.add(severity, code, place, rule, By::default());
         }
     }
 
@@ -148,7 +150,12 @@ impl<'w> Walk<'w> {
     ) -> bool {
         match context {
             Context::Element(id) => self.is_element(id, holder),
-            Context::Extension(url) => holder.node.value.str_at("url") == Some(url),
+            Context::Extension(url) => {
+                let is_it = |of: &Holder<'_, 'w>| of.node.value.str_at("url") == Some(url);
+                // The value of an extension is of its definition as well.
+                let around = holder.parent.filter(|_| holder.field == "value");
+                is_it(holder) || around.is_some_and(is_it)
+            }
             Context::FhirPath(text) => self.is_selected(text, holder, place),
         }
     }
@@ -165,6 +172,9 @@ impl<'w> Walk<'w> {
         let path = parts.collect::<Vec<_>>().join(".");
         if path == "Element" {
             return true;
+        }
+        if matches!(&*path, "CanonicalResource" | "MetadataResource") {
+            return self.is_canonical(holder);
         }
         // A type, or a group of elements, to which content references lead as well.
         if let Some(named) = self.schema.by_name(&path)
@@ -187,6 +197,39 @@ impl<'w> Walk<'w> {
         let (start, rest) = path.split_once('.').unwrap_or((&path, ""));
         let own = holder.path("");
         is_a(start) && own.strip_prefix('.') == Some(rest)
+    }
+
+    /// Whether the holder is a resource with a canonical url: later versions have a name for all of
+    /// them, and their definitions of extensions use it.
+    fn is_canonical(&self, holder: &Holder<'_, 'w>) -> bool {
+        let def = self.schema.get(holder.node.type_id);
+        holder.parent.is_none() && def.field("url").is_some() && def.field("status").is_some()
+    }
+
+    /// Checks that the extensions inside one are those that its definition names: a plain name
+    /// means nothing outside of it.
+    ///
+    /// <https://hl7.org/fhir/R4/defining-extensions.html>
+    fn inner_names(&mut self, profile: &Profile, node: &Node<'w>, place: &Place<'_>) {
+        let mut children = profile.rules.children.iter();
+        let slicing = children.find(|child| &*child.name == "extension");
+        let Some(slicing) = slicing.and_then(|child| child.slicing.as_ref()) else { return };
+        let tests = slicing.slices.iter().flat_map(|slice| &slice.tests);
+        let names: Vec<&str> = tests.filter_map(|test| test.fixed.as_ref()?.as_str()).collect();
+        // Slices that are told apart by something else name nothing.
+        if names.len() < slicing.slices.len() {
+            return;
+        }
+        let list = place.child("extension");
+        for (index, inner) in node.value.items_at("extension").iter().enumerate() {
+            let Some(url) = inner.str_at("url").filter(|url| !url.contains(':')) else { continue };
+            if !names.contains(&url) {
+                let by = By { profile: Some(&profile.canonical), slice: None };
+                let rule = format_args!("the definition has no inner extension of this name");
+                let code = IssueCode::Extension;
+                self.findings.add(Severity::Error, code, &list.at(index), rule, by);
+            }
+        }
     }
 
     /// Whether an expression on the resource selects the holder.

@@ -14,14 +14,17 @@
 //! | `compile` | from structures to rules |
 //! | `conform` | the walk along a profile |
 //! | `constraint` | invariants |
+//! | `definition` | definitions of profiles |
 //! | `document` | the walk over a document |
 //! | `extension` | extensions by their definitions |
 //! | `findings` | the issues found so far |
 //! | `knowledge` | what expressions may ask |
+//! | `narrative` | languages and links of narratives |
 //! | `questionnaire` | answers by the Questionnaire that they answer |
 //! | `reference` | what references lead to |
 //! | `rules` | what a profile asks, compiled |
 //! | `slicing` | which repetition belongs to which slice |
+//! | `strict` | what an operator may ask for beyond FHIR |
 //! | `walk` | the state of a walk, and its budget |
 //!
 //! Layer: 2, part of [`crate::validate`]. Imports `fhir`, `fhirpath`, `spec`.
@@ -35,14 +38,17 @@ mod checks;
 mod compile;
 mod conform;
 mod constraint;
+mod definition;
 mod document;
 mod extension;
 mod findings;
 mod knowledge;
+mod narrative;
 mod questionnaire;
 mod reference;
 mod rules;
 mod slicing;
+mod strict;
 mod walk;
 
 #[cfg(test)]
@@ -80,9 +86,13 @@ pub enum Claim {
 pub struct Options<'o> {
     /// What to do with a claimed profile, by its canonical.
     pub claims: &'o (dyn Fn(&str) -> Claim + Sync),
+    /// How bad a url of an example domain is; [`Severity::Information`]: it is not looked for.
+    pub example_urls: Severity,
     /// The least severe issues wanted: [`Severity::Error`] leaves out all that only warns, and
     /// with it the work.
     pub least: Severity,
+    /// How bad markup in a plain text is; [`Severity::Information`]: it is not looked for.
+    pub markup: Severity,
     /// Whether elements that must be supported, and are absent, are told.
     pub must_support: bool,
     /// The Questionnaires at hand: the answers of a QuestionnaireResponse are judged by the one it
@@ -90,6 +100,9 @@ pub struct Options<'o> {
     pub questionnaires: &'o [Value<'o>],
     /// How bad a claimed profile is that nobody knows here.
     pub unknown_claim: Severity,
+    /// How bad an extension is that nobody knows here, by its url; [`Severity::Information`]: it is
+    /// allowed. One that is a modifier is at least warned about.
+    pub unknown_extension: &'o (dyn Fn(&str) -> Severity + Sync),
 }
 
 impl Default for Options<'_> {
@@ -97,10 +110,13 @@ impl Default for Options<'_> {
     fn default() -> Self {
         Self {
             claims: &|_| Claim::Enforce,
+            example_urls: Severity::Information,
             least: Severity::Information,
+            markup: Severity::Information,
             must_support: false,
             questionnaires: &[],
             unknown_claim: Severity::Warning,
+            unknown_extension: &|_| Severity::Information,
         }
     }
 }

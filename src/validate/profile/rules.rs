@@ -53,6 +53,8 @@ pub(super) struct Checks {
     pub(super) min_value: Option<Value<'static>>,
     pub(super) max_value: Option<Value<'static>>,
     pub(super) max_length: Option<u32>,
+    /// Which languages a narrative has sections for.
+    pub(super) narrative_languages: Option<Box<str>>,
     /// The types that are allowed; empty where the base definition decides.
     pub(super) types: Vec<TypeRule>,
 }
@@ -67,6 +69,7 @@ impl Checks {
             && self.min_value.is_none()
             && self.max_value.is_none()
             && self.max_length.is_none()
+            && self.narrative_languages.is_none()
             && self.types.is_empty()
     }
 }

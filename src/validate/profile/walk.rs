@@ -1,6 +1,6 @@
 //! The state of one walk: what it goes by, where it is, what it found, what it may still spend.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::fhir::json::Value;
@@ -43,6 +43,8 @@ pub(super) struct Walk<'w> {
     pub(super) scope: Scope<'w>,
     /// The entries of the innermost Bundle.
     pub(super) entries: Option<Arc<Entries<'w>>>,
+    /// The ids of elements seen in the resource.
+    pub(super) ids: HashSet<&'w str>,
     /// Steps that are left.
     pub(super) steps: u64,
     /// How often an expression's `conformsTo()` led here.
@@ -90,6 +92,7 @@ impl<'w> Walk<'w> {
             findings: Findings::new(options.least),
             scope,
             entries: None,
+            ids: HashSet::new(),
             steps,
             asked: 0,
             judged: HashMap::new(),

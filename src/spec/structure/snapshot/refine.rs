@@ -39,6 +39,9 @@ pub(super) fn refine(element: &mut Element, difference: &Difference) {
         (before, length) => before.or(length),
     };
     refine_binding(element, said);
+    if said.narrative_languages.is_some() {
+        element.narrative_languages.clone_from(&said.narrative_languages);
+    }
     for invariant in &said.invariants {
         match element.invariants.iter_mut().find(|known| known.key == invariant.key) {
             Some(known) => known.clone_from(invariant),

@@ -24,7 +24,12 @@ const PARAMETERS: &str = "(part.exists() and value.empty() and resource.empty())
 
 /// Expressions of R4 that do not say what their rule says, and what they should be: where the
 /// element is absent they give nothing, and nothing is not true.
-const ERRATA: [(&str, &str, &str); 3] = [
+const ERRATA: [(&str, &str, &str); 4] = [
+    (
+        "que-12",
+        "enableWhen.count() > 2 implies enableBehavior.exists()",
+        "enableWhen.count() > 1 implies enableBehavior.exists()",
+    ),
     (
         "que-7",
         "operator = 'exists' implies (answer is Boolean)",

@@ -183,6 +183,7 @@ impl Compiler<'_> {
             min_value: element.min_value.clone(),
             max_value: element.max_value.clone(),
             max_length: element.max_length,
+            narrative_languages: element.narrative_languages.clone(),
             types,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::fhir::json::{Object, Value};
 use crate::fhir::primitive;
+use crate::fhir::schema::Primitive;
 use crate::fhirpath::{Environment, Item};
 use crate::spec::terminology::Contains;
 use crate::validate::place::Place;
@@ -20,6 +21,8 @@ use super::{extension, whole};
 const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 const SDC: &str = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-";
 
+/// Steps that it takes to look a display up.
+const LOOKING: u64 = 1_000;
 /// Steps that it takes to read a regular expression.
 const READING: u64 = 20_000;
 
@@ -69,7 +72,14 @@ impl<'w> Walk<'w> {
             let rule = format!("the answer to an item of type {kind} is {wanted}");
             return self.misfit(place, &rule);
         }
+        if kind == "url"
+            && let Some(text) = value.as_str().filter(|text| text.starts_with("urn:uuid:"))
+            && let Err(rule) = primitive::check(Primitive::Uuid, text)
+        {
+            self.misfit(place, rule);
+        }
         self.option(asked, kind, value, place);
+        self.display(asked, value, place);
         self.text(asked, value, place);
         self.bounded(asked, value, place);
         self.attached(asked, value, place);
@@ -99,8 +109,45 @@ impl<'w> Walk<'w> {
         };
         let contains =
             self.validator.terminology().contains(value_set, value.str_at("system"), code);
+        let is_text = value.as_str().is_some();
         if contains == Ok(Contains::No) {
             self.misfit(place, "the answer is not in the value set of the question");
+        } else if is_text
+            && self.pay(LOOKING, place)
+            && self.validator.terminology().is_only_shown(value_set, code)
+        {
+            // Where systems of unknown codes are in the value set, any text may be one of them.
+            self.misfit(
+                place,
+                "the answer is a display of the value set, and not one of its codes",
+            );
+        }
+    }
+
+    /// Checks that the display of a chosen code is one of its displays: it is what was read by who
+    /// chose. Translations that are not known here are no fault.
+    fn display(&mut self, asked: &'w Value<'w>, value: &'w Value<'w>, place: &Place<'_>) {
+        let language = self.scope.resource.str_at("language");
+        let (Some(code), Some(display)) = (value.str_at("code"), value.str_at("display")) else {
+            return;
+        };
+        let is_told = |option: &Value<'w>| {
+            let option = value_of(option, "value");
+            option.is_some_and(|it| is_same(it, value) && it.str_at("display") == Some(display))
+        };
+        if language.is_some_and(|tag| !tag.starts_with("en"))
+            || asked.items_at("answerOption").iter().any(is_told)
+        {
+            return;
+        }
+        let system = value.str_at("system").unwrap_or_default();
+        let known = self.validator.terminology().displays(system, code);
+        let plain = |text: &str| {
+            let words: Vec<_> = text.split_whitespace().collect();
+            words.join(" ").to_lowercase()
+        };
+        if !known.is_empty() && !known.iter().any(|own| plain(own) == plain(display)) {
+            self.misfit(place, "the display is none of the code");
         }
     }
 

@@ -3,12 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `answer` | the rules on one answer |
+//! | `conditions` | what the conditions of a Questionnaire depend on |
 //! | `enabled` | which questions are asked at all |
 //!
 //! Spec: <https://hl7.org/fhir/R4/questionnaireresponse.html#notes>,
 //! <https://hl7.org/fhir/R4/questionnaire.html#item>
 
 mod answer;
+mod conditions;
 mod enabled;
 
 use crate::fhir::json::Value;
@@ -41,6 +43,13 @@ impl<'w> Walk<'w> {
     pub(super) fn response(&mut self, response: &'w Value<'w>, place: &Place<'_>) {
         let Some(canonical) = response.str_at("questionnaire") else { return };
         let Some(questionnaire) = self.questionnaire(response, canonical) else {
+            if let Some(is) = self.definition_of(canonical) {
+                let rule = format_args!("the canonical is that of a {is}, not of a Questionnaire");
+                let (severity, code) = (Severity::Error, IssueCode::BusinessRule);
+                let place = place.child("questionnaire");
+                self.findings.add(severity, code, &place, rule, By::default());
+                return;
+            }
             let rule = format_args!("the answers are not judged: the Questionnaire is not at hand");
             let (severity, code) = (Severity::Information, IssueCode::NotFound);
             self.findings.add(severity, code, place, rule, By::default());
@@ -52,6 +61,13 @@ impl<'w> Walk<'w> {
             is_complete: matches!(response.str_at("status"), Some("completed" | "amended")),
         };
         self.level(level, &mut Vec::new(), &place.child("item"));
+    }
+
+    /// What kind of definition has this canonical, where one is known.
+    fn definition_of(&self, canonical: &str) -> Option<&'static str> {
+        let is_structure = || self.validator.library.structure(canonical).is_ok();
+        let known = self.validator.terminology.kind_of(canonical);
+        known.or_else(|| is_structure().then_some("StructureDefinition"))
     }
 
     fn questionnaire(&self, response: &'w Value<'w>, canonical: &str) -> Option<&'w Value<'w>> {

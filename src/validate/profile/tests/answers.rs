@@ -22,6 +22,9 @@ const STRING: &str = r#"{"linkId":"1","type":"string"}"#;
 const MANY: &str = r#"{"linkId":"1","type":"string","repeats":true,"required":true}"#;
 const CHOICE: &str = r#"{"linkId":"1","type":"choice","answerOption":[{"valueCoding":{"system":"urn:s","code":"a"}}]}"#;
 const OPEN: &str = r#"{"linkId":"1","type":"open-choice","answerValueSet":"urn:v"}"#;
+const SHOWN: &str = r#"{"linkId":"1","type":"choice","answerValueSet":"urn:shown"}"#;
+const TEXT: &str = r#"{"linkId":"1","type":"string","answerValueSet":"urn:shown"}"#;
+const URL: &str = r#"{"linkId":"1","type":"url"}"#;
 const NUMBER: &str = r#"{"linkId":"1","type":"integer","extension":[
     {"url":"http://hl7.org/fhir/StructureDefinition/minValue","valueInteger":2},
     {"url":"http://hl7.org/fhir/StructureDefinition/maxValue","valueInteger":4}]}"#;
@@ -68,6 +71,34 @@ const CASES: &[(&str, &str, Option<&str>)] = &[
         OPEN,
         r#"{"linkId":"1","answer":[{"valueCoding":{"code":"wrong"}}]}"#,
         Some("not in the value set"),
+    ),
+    (
+        SHOWN,
+        r#"{"linkId":"1","answer":[{"valueCoding":{"system":"urn:l","code":"a","display":"letter  a"}}]}"#,
+        None,
+    ),
+    (
+        SHOWN,
+        r#"{"linkId":"1","answer":[{"valueCoding":{"system":"urn:l","code":"a","display":"Letter B"}}]}"#,
+        Some("the display is none of the code"),
+    ),
+    (
+        SHOWN,
+        r#"{"linkId":"1","answer":[{"valueCoding":{"system":"urn:t","code":"a","display":"Letter B"}}]}"#,
+        None,
+    ),
+    (TEXT, r#"{"linkId":"1","answer":[{"valueString":"a"}]}"#, None),
+    (TEXT, r#"{"linkId":"1","answer":[{"valueString":"Letter A"}]}"#, Some("not one of its codes")),
+    (URL, r#"{"linkId":"1","answer":[{"valueUri":"Patient/1"}]}"#, None),
+    (
+        URL,
+        r#"{"linkId":"1","answer":[{"valueUri":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520"}]}"#,
+        None,
+    ),
+    (
+        URL,
+        r#"{"linkId":"1","answer":[{"valueUri":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520a"}]}"#,
+        Some("a uuid is urn:uuid:"),
     ),
     (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":2}]}"#, None),
     (NUMBER, r#"{"linkId":"1","answer":[{"valueInteger":1}]}"#, Some("less than the least")),
@@ -120,4 +151,42 @@ fn a_questionnaire_that_is_not_at_hand_is_no_fault() {
     assert_eq!(validator(&[]).validate(&response, &[], &options), vec![]);
     let told = lines(&validator(&[]).validate(&response, &[], &Options::default()));
     assert!(told.iter().any(|line| line.contains("Questionnaire is not at hand")), "{told:?}");
+}
+
+#[test]
+fn what_is_answered_is_a_questionnaire() {
+    for (canonical, is) in [
+        ("urn:set", "ValueSet"),
+        ("http://hl7.org/fhir/StructureDefinition/Patient", "StructureDefinition"),
+    ] {
+        let response = format!(
+            r#"{{"resourceType":"QuestionnaireResponse","questionnaire":"{canonical}","status":"in-progress"}}"#
+        );
+        let options = Options { least: Severity::Error, ..Options::default() };
+        let found = lines(&validator(&[]).validate(&value(&response), &[], &options));
+        let expected = format!(
+            "error business-rule QuestionnaireResponse.questionnaire: the canonical is that of a \
+             {is}, not of a Questionnaire"
+        );
+        assert_eq!(found, [expected]);
+    }
+}
+
+#[test]
+fn displays_in_another_language_are_no_fault() {
+    let asked = r#"{"resourceType":"Questionnaire","url":"urn:q","status":"active","item":[{"linkId":"1","type":"choice","answerValueSet":"urn:shown"}]}"#;
+    let questionnaires = [value(asked)];
+    for (language, is_wrong) in [("de", false), ("en-GB", true)] {
+        let response = format!(
+            r#"{{"resourceType":"QuestionnaireResponse","language":"{language}","questionnaire":"urn:q","status":"completed",
+            "item":[{{"linkId":"1","answer":[{{"valueCoding":{{"system":"urn:l","code":"a","display":"Buchstabe A"}}}}]}}]}}"#
+        );
+        let options = Options {
+            least: Severity::Error,
+            questionnaires: &questionnaires,
+            ..Options::default()
+        };
+        let found = lines(&validator(&[]).validate(&value(&response), &[], &options));
+        assert_eq!(!found.is_empty(), is_wrong, "{language}: {found:?}");
+    }
 }

@@ -188,3 +188,57 @@ fn errata_of_the_base_are_mended() {
         );
     }
 }
+
+#[test]
+fn the_id_of_an_element_stands_once_in_its_resource() {
+    let twice = "error duplicate Patient.name[1].id: another element of the resource has this id";
+    for (document, expected) in [
+        (
+            r#"{"resourceType":"Patient","name":[{"id":"a","text":"x"},{"id":"b","text":"y"}]}"#,
+            None,
+        ),
+        (
+            r#"{"resourceType":"Patient","name":[{"id":"a","text":"x"},{"id":"a","text":"y"}]}"#,
+            Some(twice),
+        ),
+        (r#"{"resourceType":"Patient","id":"a","name":[{"id":"a","text":"x"}]}"#, None),
+        (
+            r##"{"resourceType":"Patient","name":[{"id":"a","text":"x"}],"managingOrganization":{"reference":"#o"},
+            "contained":[{"resourceType":"Organization","id":"o","contact":[{"id":"a","name":{"text":"y"}}]}]}"##,
+            None,
+        ),
+        (
+            r#"{"resourceType":"Patient","gender":"male","_gender":{"id":"a"},"name":[{"text":"x"},{"id":"a","text":"y"}]}"#,
+            Some(twice),
+        ),
+    ] {
+        let found = found(document, Severity::Error);
+        let told: Vec<_> =
+            found.iter().map(String::as_str).filter(|it| it.contains("duplicate")).collect();
+        assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "{document}");
+    }
+}
+
+#[test]
+fn the_links_of_a_narrative_lead_somewhere() {
+    for (link, is_right) in [
+        ("#", true),
+        ("#named", true),
+        ("#here", true),
+        ("#o", true),
+        ("#n", true),
+        ("#p", true),
+        ("http://x.org/#lost", true),
+        ("#lost", false),
+        ("#o/n", false),
+    ] {
+        let document = format!(
+            r##"{{"resourceType":"Patient","id":"p","text":{{"status":"generated","div":"<div xmlns='http://www.w3.org/1999/xhtml'><a name='named'> </a><p id='here'><a href=\"{link}\">x</a></p></div>"}},
+            "contained":[{{"resourceType":"Organization","id":"o","name":"o"}}],
+            "managingOrganization":{{"reference":"#o"}},"name":[{{"id":"n","text":"x"}}]}}"##
+        );
+        let found = found(&document, Severity::Error);
+        let is_lost = found.iter().any(|line| line.contains("leads nowhere in the resource"));
+        assert_eq!(!is_lost, is_right, "{link}: {found:?}");
+    }
+}

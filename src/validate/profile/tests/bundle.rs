@@ -95,3 +95,71 @@ fn a_list_of_pages_has_each_link_once() {
     assert_lines(&found(&bundle("self")), &[twice], "twice");
     assert_lines(&found(&bundle("next")), &[], "next");
 }
+
+#[test]
+fn what_is_on_a_server_has_an_id() {
+    let bundle = |kind: &str, url: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"fullUrl":"{url}","resource":{{"resourceType":"Patient"}}}}]}}"#
+        )
+    };
+    let lost = "error business-rule Bundle.entry[0].fullUrl: the url is one of a server, and its \
+                resource has no id";
+    let result = "error required Bundle.entry[0].resource: the results of a search have ids";
+    for (kind, url, expected) in [
+        ("collection", "http://a.org/Patient/1", &[lost][..]),
+        ("collection", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520", &[]),
+        ("transaction", "http://a.org/Patient/1", &[]),
+        ("searchset", "http://a.org/x", &[result]),
+    ] {
+        assert_lines(&found(&bundle(kind, url)), expected, &format!("{kind} {url}"));
+    }
+    let told = r#"{"resourceType":"Bundle","type":"searchset","entry":[{"fullUrl":"urn:x","resource":
+        {"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"processing"}]}}]}"#;
+    assert_lines(&found(told), &[], "outcome");
+}
+
+#[test]
+fn a_reference_names_the_type_of_its_entry() {
+    const ID: &str = "5d9588d8-3cd6-4b32-8fb7-ad13694e069d";
+    let bundle = |name: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"fullUrl":"urn:uuid:54fc3e09-e279-4b74-a8ff-2649ec968642",
+            "resource":{{"resourceType":"Patient","generalPractitioner":[{{"reference":"{name}/{ID}"}}]}}}},
+            {{"fullUrl":"urn:uuid:{ID}","resource":{{"resourceType":"Organization","name":"o"}}}}]}}"#
+        )
+    };
+    let other = "error business-rule Bundle.entry[0].resource.generalPractitioner[0]: the entry of \
+                 this uuid is of the type Organization, not Practitioner";
+    assert_lines(&found(&bundle("Practitioner")), &[other], "another type");
+    assert_lines(&found(&bundle("Organization")), &[], "its type");
+}
+
+#[test]
+fn a_document_says_which_of_several_versions_it_means() {
+    let document = |reference: &str| {
+        let version = |id: &str| {
+            format!(
+                r#"{{"fullUrl":"http://a.org/Patient/1","resource":{{"resourceType":"Patient","id":"1","meta":{{"versionId":"{id}"}}}}}}"#
+            )
+        };
+        format!(
+            r#"{{"resourceType":"Bundle","type":"document","entry":[{{"fullUrl":"http://a.org/Composition/1","resource":
+            {{"resourceType":"Composition","id":"1","status":"final","type":{{"text":"t"}},"date":"2020","title":"t",
+            "author":[{{"reference":"{reference}"}}]}}}},{},{}]}}"#,
+            version("1"),
+            version("2")
+        )
+    };
+    let several = "error multiple-matches Bundle.entry[0].resource.author[0]: the target is in the \
+                   Bundle in several versions, and none is named";
+    let none =
+        "error not-found Bundle.entry[0].resource.author[0]: the target is not in the Bundle";
+    for (reference, expected) in [
+        ("Patient/1", &[several][..]),
+        ("Patient/1/_history/2", &[]),
+        ("Patient/1/_history/3", &[none]),
+    ] {
+        assert_lines(&found(&document(reference)), expected, reference);
+    }
+}

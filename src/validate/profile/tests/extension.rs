@@ -65,6 +65,12 @@ fn an_extension_is_for_use_where_its_definition_says() {
     let inside = format!(
         r#"{{"resourceType":"Patient","extension":[{{"url":"http://x.org/o","extension":[{VALUE}]}}]}}"#
     );
+    let in_value = format!(
+        r#"{{"resourceType":"Patient","extension":[{{"url":"http://x.org/o","valueString":"x","_valueString":{{"extension":[{VALUE}]}}}}]}}"#
+    );
+    let on_system = format!(
+        r#"{{"resourceType":"CodeSystem","status":"active","content":"complete","extension":[{VALUE}]}}"#
+    );
     for (kind, expression, document, is_right) in [
         ("element", "Patient", &on_patient, true),
         ("element", "Resource", &on_patient, true),
@@ -84,6 +90,10 @@ fn an_extension_is_for_use_where_its_definition_says() {
         ("extension", "http://x.org/o", &inside, true),
         ("extension", "http://x.org/other", &inside, false),
         ("extension", "http://x.org/o", &on_patient, false),
+        ("extension", "http://x.org/o", &in_value, true),
+        ("extension", "http://x.org/other", &in_value, false),
+        ("element", "CanonicalResource", &on_system, true),
+        ("element", "CanonicalResource", &on_patient, false),
         ("fhirpath", "Patient.name.family", &on_family, true),
         ("fhirpath", "Patient.name", &on_family, false),
         ("fhirpath", "Patient", &on_patient, true),
@@ -112,4 +122,51 @@ fn conditions_on_the_context_hold() {
     let expected = "error extension Patient.extension[0]: the extension is for use only where \
                     active and %extension.value = 'x' (http://x.org/e|1)";
     assert_lines(&found(with(), &document(false)), &[expected], "not active");
+}
+
+#[test]
+fn the_extensions_inside_one_are_those_of_its_definition() {
+    let animal = |inner: &str| {
+        format!(
+            r#"{{"resourceType":"Patient","extension":[{{"url":"http://hl7.org/fhir/StructureDefinition/patient-animal",
+            "extension":[{{"url":"species","valueCodeableConcept":{{"text":"s"}}}},{{"url":"{inner}","valueCodeableConcept":{{"text":"s"}}}}]}}]}}"#
+        )
+    };
+    let other = "error extension Patient.extension[0].extension[1]: the definition has no inner \
+                 extension of this name (http://hl7.org/fhir/StructureDefinition/patient-animal|4.0.1)";
+    let anywhere = || string("e", r#"{"type":"element","expression":"Element"}"#);
+    assert_lines(&found(anywhere(), &animal("breed")), &[], "breed");
+    assert_lines(&found(anywhere(), &animal("species-x")), &[other], "species-x");
+    assert_lines(&found(anywhere(), &animal("http://x.org/unknown")), &[], "a url");
+}
+
+#[test]
+fn who_wants_it_hears_of_unknown_extensions_markup_and_examples() {
+    let document = value(
+        r#"{"resourceType":"Patient","extension":[{"url":"http://example.org/e","valueString":"<b>x</b>"}]}"#,
+    );
+    let unknown =
+        "extension Patient.extension[0]: the extension http://example.org/e is not known here";
+    let example = "business-rule Patient.extension[0].url: the url is one of an example";
+    let markup =
+        "business-rule Patient.extension[0].value: the text has markup, which is not taken here";
+    let (off, warn, bad) = (Severity::Information, Severity::Warning, Severity::Error);
+    for (extension, texts, urls, expected) in [
+        (off, off, off, vec![]),
+        (warn, off, off, vec![format!("warning {unknown}")]),
+        (bad, off, off, vec![format!("error {unknown}")]),
+        (off, bad, off, vec![format!("error {markup}")]),
+        (off, off, warn, vec![format!("warning {example}")]),
+    ] {
+        let unknown_extension = |_: &str| extension;
+        let options = Options {
+            unknown_extension: &unknown_extension,
+            markup: texts,
+            example_urls: urls,
+            ..Options::default()
+        };
+        let mut found = lines(&validator(&[]).validate(&document, &[], &options));
+        found.retain(|line| !line.contains("dom-6"));
+        assert_eq!(found, expected);
+    }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod base;
 mod bundle;
 mod costs;
+mod definition;
 mod extension;
 mod form_keys;
 mod slices;
@@ -23,7 +24,8 @@ pub(super) static SPEC: LazyLock<Arc<Spec>> =
     LazyLock::new(|| Arc::new(Spec::r4().expect("the embedded pack")));
 
 /// Knows that the code `wrong` is in no value set, that nothing is known of the system `urn:dark`,
-/// and no value set called `urn:none`.
+/// and no value set called `urn:none`; that the code `a` of `urn:l` is called `Letter A`, which `urn:shown`
+/// shows; and that `urn:set` is a ValueSet.
 #[derive(Debug)]
 struct Codes;
 
@@ -54,6 +56,18 @@ impl Terminology for Codes {
         _: usize,
     ) -> Result<Vec<Box<str>>, TerminologyFault> {
         Ok(vec![code.into()])
+    }
+
+    fn displays(&self, system: &str, code: &str) -> Vec<Box<str>> {
+        if (system, code) == ("urn:l", "a") { vec!["Letter A".into()] } else { Vec::new() }
+    }
+
+    fn is_only_shown(&self, value_set: &str, text: &str) -> bool {
+        (value_set, text) == ("urn:shown", "Letter A")
+    }
+
+    fn kind_of(&self, canonical: &str) -> Option<&'static str> {
+        (canonical == "urn:set").then_some("ValueSet")
     }
 }
 
