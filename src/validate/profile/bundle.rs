@@ -92,14 +92,17 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Checks one result of a search: a resource of a server, which has an id.
+    /// Checks one result of a search: a resource that is somewhere has an id there. A `urn` is for
+    /// what has no identity of its own.
     ///
-    /// <https://hl7.org/fhir/R4/http.html#search>
+    /// <https://hl7.org/fhir/R4/bundle.html#bundle-unique>,
+    /// <https://hl7.org/fhir/R4/resource-definitions.html#Resource.id>
     fn result(&mut self, entry: &'w Value<'w>, place: &Place<'_>) {
         let Some(resource) = entry.get("resource") else { return };
         // What the search had to say is made for it.
         let is_told = resource.str_at("resourceType") == Some("OperationOutcome");
-        if !is_told && resource.get("id").is_none() {
+        let is_somewhere = entry.str_at("fullUrl").is_some_and(|url| url.starts_with("http"));
+        if is_somewhere && !is_told && resource.get("id").is_none() {
             let rule = format_args!("the results of a search have ids");
             let (severity, code) = (Severity::Error, IssueCode::Required);
             self.findings.add(severity, code, &place.child("resource"), rule, By::default());

@@ -111,10 +111,11 @@ fn what_is_on_a_server_has_an_id() {
         ("collection", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520", &[]),
         ("transaction", "http://a.org/Patient/1", &[]),
         ("searchset", "http://a.org/x", &[result]),
+        ("searchset", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520", &[]),
     ] {
         assert_lines(&found(&bundle(kind, url)), expected, &format!("{kind} {url}"));
     }
-    let told = r#"{"resourceType":"Bundle","type":"searchset","entry":[{"fullUrl":"urn:x","resource":
+    let told = r#"{"resourceType":"Bundle","type":"searchset","entry":[{"fullUrl":"http://a.org/x","resource":
         {"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"processing"}]}}]}"#;
     assert_lines(&found(told), &[], "outcome");
 }
