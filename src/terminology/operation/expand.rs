@@ -207,10 +207,10 @@ fn chosen<'i>(
         expansion.spend(set.entries.len().saturating_mul(READING * words.len()))?;
     }
     let passes = |entry: &&Entry<'i>| {
-        !(is_active_only && entry.is_inactive())
-            && !(is_for_use && entry.is_abstract())
-            && !(is_plain && is_composed(scope, entry))
-            && (words.is_empty() || matches(scope, entry, &words, wanted))
+        let is_left_out = is_active_only && entry.is_inactive()
+            || is_for_use && entry.is_abstract()
+            || is_plain && is_composed(scope, entry);
+        !is_left_out && (words.is_empty() || matches(scope, entry, &words, wanted))
     };
     Ok(set.entries.iter().filter(passes).copied().collect())
 }
