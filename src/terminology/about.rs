@@ -114,6 +114,10 @@ pub(super) struct About {
     pub(super) language: Option<Box<str>>,
     pub(super) standing: Standing,
     pub(super) is_case_sensitive: bool,
+    /// Whether a grammar makes more codes than are defined one by one.
+    pub(super) is_compositional: bool,
+    /// Since when it is as it is.
+    pub(super) since: Option<Box<str>>,
     /// The system that this one supplements.
     pub(super) supplements: Option<Box<str>>,
     /// Code and uri of the properties that it defines.
@@ -135,6 +139,8 @@ impl About {
             language: text("language"),
             standing: Standing::read(resource),
             is_case_sensitive: is_true("caseSensitive"),
+            is_compositional: is_true("compositional"),
+            since: since(resource),
             supplements: text("supplements"),
             properties: resource.items_at("property").iter().filter_map(property).collect(),
             of_designations: Vec::new(),
@@ -157,6 +163,12 @@ impl About {
         let found = self.properties.iter().find(|(_, uri)| is_it(uri));
         found.map_or(standard, |(code, _)| code)
     }
+}
+
+/// Since when a definition is as it is: by its author, else by who stored it.
+pub(super) fn since(resource: &Value<'_>) -> Option<Box<str>> {
+    let stored = || resource.get("meta").and_then(|meta| meta.str_at("lastUpdated"));
+    resource.str_at("date").or_else(stored).map(Into::into)
 }
 
 /// The extension of this url.

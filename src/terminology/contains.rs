@@ -66,6 +66,7 @@ impl<'s, 'i> Question<'s, 'i> {
         if is_open || self.open.len() == MAX_DEPTH {
             return Err(TerminologyFault::Circular(name.to_owned()));
         }
+        self.scope.check_moment(value_set)?;
         self.used.value_set(value_set, !self.open.is_empty());
         self.open.push(value_set);
         let mut answer = yes_if(value_set.listed.iter().any(|part| self.is_listed(part)));

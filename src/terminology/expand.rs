@@ -27,7 +27,7 @@ const KEEPING: usize = 10;
 const MATCHING: usize = 16;
 const COMPILING: usize = 10_000;
 
-const SNOMED: &str = "http://snomed.info/sct";
+pub(super) const SNOMED: &str = "http://snomed.info/sct";
 
 /// Expands value sets.
 pub(super) struct Expansion<'s, 'i> {
@@ -88,6 +88,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if is_open || self.open.len() == MAX_DEPTH {
             return Err(TerminologyFault::Circular(name.to_owned()));
         }
+        self.scope.check_moment(value_set)?;
         self.used.value_set(value_set, !self.open.is_empty());
         self.open.push(value_set);
         let mut union = Union::default();
@@ -125,7 +126,13 @@ impl<'s, 'i> Expansion<'s, 'i> {
     /// The codes that an expansion lists, whether their system is known or not.
     fn listed(&mut self, part: &'i Part) -> Result<CodeSet<'i>, TerminologyFault> {
         let url = part.system.as_deref().unwrap_or_default();
+        if self.scope.excludes(url, None) {
+            return Ok(CodeSet::default());
+        }
         let known = self.scope.system(url)?;
+        if self.scope.excludes(url, known) {
+            return Ok(CodeSet::default());
+        }
         let entry = |listing: &'i Listing| {
             let at = known.and_then(|it| Some((it, it.concepts.find(&listing.code)?)));
             Entry { url, code: &listing.code, concept: at, listing: Some(listing) }
@@ -143,10 +150,9 @@ impl<'s, 'i> Expansion<'s, 'i> {
     ) -> Result<CodeSet<'i>, TerminologyFault> {
         let mut found = match &part.system {
             Some(system) => {
-                let known = self.scope.system(system)?;
                 let codes = Some((Canonical::parse(system).url, &part.codes[..]));
                 let filters = (&part.filters[..], place);
-                Some(self.of_system(name, system, known, codes, filters, has_inactive)?)
+                Some(self.of_system(name, system, codes, filters, has_inactive)?)
             }
             None if part.value_sets.is_empty() => return Err(nothing(name, place)),
             None => None,
@@ -168,21 +174,27 @@ impl<'s, 'i> Expansion<'s, 'i> {
     /// The codes of a value set that only its name describes: nothing is listed in it.
     fn implied(&mut self, name: &str, part: &Part) -> Result<Rc<CodeSet<'i>>, TerminologyFault> {
         let system = part.system.as_deref().unwrap_or_default();
-        let known = self.scope.system(system)?;
         let filters = (&part.filters[..], Place { list: "include", at: 0 });
-        self.of_system(name, system, known, None, filters, true).map(Rc::new)
+        self.of_system(name, system, None, filters, true).map(Rc::new)
     }
 
     fn of_system(
         &mut self,
         name: &str,
         canonical: &str,
-        known: Option<&'i CodeSystem>,
         listed: Option<(&'i str, &'i [Listing])>,
         (filters, place): (&[Filter], Place),
         has_inactive: bool,
     ) -> Result<CodeSet<'i>, TerminologyFault> {
         let mut set = CodeSet::default();
+        // What is left out need not even be known.
+        if self.scope.excludes(canonical, None) {
+            return Ok(set);
+        }
+        let known = self.scope.system(canonical)?;
+        if self.scope.excludes(canonical, known) {
+            return Ok(set);
+        }
         let (url, listings) = listed.unwrap_or(("", &[]));
         if let Some(known) = known {
             self.used.system(known);

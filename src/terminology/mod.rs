@@ -17,6 +17,7 @@
 //! | `definitions` | all that is defined, by canonical |
 //! | `expand` | from a value set's composition to codes |
 //! | `filter` | the filters of a composition |
+//! | `moment` | the date whose definitions are asked for |
 //! | `places` | sets of concepts of one system |
 //! | `release` | code systems in the files of their publishers |
 //! | `scope` | what a question sees of an image: versions, supplements |
@@ -36,6 +37,7 @@ mod contains;
 mod definitions;
 mod expand;
 mod filter;
+mod moment;
 pub mod operation;
 mod places;
 pub mod release;
@@ -60,6 +62,10 @@ use concept_map::ConceptMap;
 use definitions::Definitions;
 use scope::Scope;
 use value_set::ValueSet;
+
+/// The package of FHIR R4 itself, and when it was published: packs tell no dates.
+const CORE: &str = "hl7.fhir.r4.core";
+const CORE_DATE: &str = "2019-11-01";
 
 /// Keeps the current image: stored definitions change.
 pub trait Source: Send + Sync {
@@ -263,6 +269,9 @@ fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
                 let mut record = record?;
                 if let Some(object) = record.as_object_mut() {
                     object.set("resourceType", name);
+                    if pack.name() == CORE {
+                        object.set("date", CORE_DATE);
+                    }
                 }
                 found.add(&record);
             }

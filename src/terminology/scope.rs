@@ -11,6 +11,7 @@ use crate::spec::terminology::TerminologyFault;
 use super::Image;
 use super::code_system::CodeSystem;
 use super::expand::MAX_DEPTH;
+use super::moment::Moment;
 use super::value_set::{ValueSet, canonical};
 
 /// Concepts and codes that may be looked at for one answer, however often each.
@@ -25,6 +26,8 @@ pub(super) struct Versions {
     pub(super) preferred: Vec<Box<str>>,
     /// Anything else is an error.
     pub(super) checked: Vec<Box<str>>,
+    /// None of their codes; without a version, of none of a system's versions.
+    pub(super) excluded: Vec<Box<str>>,
 }
 
 /// What a question sees.
@@ -36,6 +39,8 @@ pub(super) struct Scope<'i> {
     pub(super) supplements: Vec<&'i CodeSystem>,
     /// Whether another version than the one that is named is none.
     pub(super) is_strict: bool,
+    /// When, if that is not now.
+    pub(super) moment: Option<Moment>,
     /// How much more may be looked at.
     work: Cell<usize>,
 }
@@ -60,7 +65,34 @@ impl<'i> Scope<'i> {
         versions: Versions,
         supplements: Vec<&'i CodeSystem>,
     ) -> Self {
-        Self { image, versions, supplements, is_strict: true, work: Cell::new(MAX_WORK) }
+        let (is_strict, moment, work) = (true, None, Cell::new(MAX_WORK));
+        Self { image, versions, supplements, is_strict, moment, work }
+    }
+
+    /// The same at a moment of the past.
+    pub(super) fn at(self, moment: Option<Moment>) -> Self {
+        Self { moment, ..self }
+    }
+
+    /// Refuses a value set that may have been another one at the moment that is asked about.
+    ///
+    /// # Errors
+    /// [`TerminologyFault::OtherDate`].
+    pub(super) fn check_moment(&self, value_set: &ValueSet) -> Result<(), TerminologyFault> {
+        let Some(moment) = &self.moment else { return Ok(()) };
+        moment.check(|| value_set.canonical(), value_set.since.as_deref())
+    }
+
+    /// Whether no code of the system `named` counts; `known` is what it turned out to be.
+    pub(super) fn excludes(&self, named: &str, known: Option<&CodeSystem>) -> bool {
+        let Canonical { url, version, .. } = Canonical::parse(named);
+        self.versions.excluded.iter().any(|it| {
+            let excluded = Canonical::parse(it);
+            excluded.url == url
+                && excluded.version.is_none_or(|of| {
+                    version == Some(of) || known.is_some_and(|known| is_version(known, of))
+                })
+        })
     }
 
     /// Takes from what may be looked at for the answer about `name`.
@@ -82,7 +114,8 @@ impl<'i> Scope<'i> {
     /// The code system `url` or `url|version`; `None` where nothing is known of it.
     ///
     /// # Errors
-    /// [`TerminologyFault::UnknownVersion`], [`TerminologyFault::OtherVersion`].
+    /// [`TerminologyFault::UnknownVersion`], [`TerminologyFault::OtherVersion`],
+    /// [`TerminologyFault::OtherDate`].
     pub(super) fn system(&self, named: &str) -> Result<Option<&'i CodeSystem>, TerminologyFault> {
         let Canonical { url, version, .. } = Canonical::parse(named);
         let of =
@@ -99,6 +132,9 @@ impl<'i> Scope<'i> {
             let known = self.image.versions(url);
             let (system, version) = (url.to_owned(), wanted.to_owned());
             return Err(TerminologyFault::UnknownVersion { system, version, known });
+        }
+        if let Some(moment) = &self.moment {
+            moment.check(|| found.canonical(), found.about.since.as_deref())?;
         }
         match checked {
             Some(expected) if !is_version(found, &expected) => {

@@ -70,6 +70,11 @@ impl<'i> Entry<'i> {
     pub(super) fn is_inactive(&self) -> bool {
         self.concept.is_some_and(|(system, at)| system.concepts.is_inactive(at))
     }
+
+    /// Whether the code only groups others.
+    pub(super) fn is_abstract(&self) -> bool {
+        self.concept.is_some_and(|(system, at)| system.is_abstract(at))
+    }
 }
 
 impl<'i> CodeSet<'i> {

@@ -33,6 +33,8 @@ pub(super) struct ValueSet {
     /// The resource as JSON, without what is made of it here and what no answer shows.
     pub(super) source: Box<str>,
     pub(super) standing: Standing,
+    /// Since when it is as it is.
+    pub(super) since: Option<Box<str>>,
     /// Whether it stands inside another one.
     pub(super) is_contained: bool,
     pub(super) supplements: Vec<Box<str>>,
@@ -107,6 +109,7 @@ impl ValueSet {
             version: resource.str_at("version").map(Into::into),
             source: Value::Object(source).to_text().into(),
             standing: Standing::of_value_set(resource),
+            since: about::since(resource),
             supplements: about::supplements(resource),
             display_language: language.or_else(|| resource.str_at("language")).map(Into::into),
             is_contained: false,

@@ -175,7 +175,8 @@ fn fault(fault: &TerminologyFault) -> Error {
         TerminologyFault::Laborious(_) | TerminologyFault::TooCostly { .. } => {
             Error::TooCostly(text)
         }
-        TerminologyFault::OtherVersion { .. }
+        TerminologyFault::OtherDate { .. }
+        | TerminologyFault::OtherVersion { .. }
         | TerminologyFault::UnknownSupplement(_)
         | TerminologyFault::UnknownSystem(_)
         | TerminologyFault::UnknownValueSet(_)

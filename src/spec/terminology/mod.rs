@@ -126,6 +126,16 @@ pub enum TerminologyFault {
     /// The value set imports or filters more than anybody waits for.
     #[error("value set {0} takes too much work to expand")]
     Laborious(String),
+    /// What a definition was on the day that is asked for is not kept.
+    #[error("what {what} was on {date} is not known here: it is as it is since {}", since.as_deref().unwrap_or("a day that nobody tells"))]
+    OtherDate {
+        /// The canonical of the definition.
+        what: String,
+        /// The date that was asked for.
+        date: String,
+        /// Since when the definition is as it is, where that is told.
+        since: Option<String>,
+    },
     /// The version of a code system is not the one that the caller takes.
     #[error("code system {system} is of version {version:?} here, not {expected:?}")]
     OtherVersion {

@@ -9,7 +9,7 @@ use crate::spec::terminology::TerminologyFault;
 use crate::terminology::Image;
 use crate::terminology::builtin;
 use crate::terminology::code_system::{CodeSystem, Content};
-use crate::terminology::expand::Expansion;
+use crate::terminology::expand::{Expansion, SNOMED};
 use crate::terminology::scope::{Scope, Used};
 use crate::terminology::set::{CodeSet, Entry};
 use crate::terminology::value_set::{SHOWN, ValueSet, canonical};
@@ -21,16 +21,22 @@ use super::refusal::Refusal;
 use super::{Request, languages, parameter, scope};
 
 /// Parameters that an expansion tells again, with the type of their value.
-const REPEATED: [(&str, &str); 9] = [
+const REPEATED: [(&str, &str); 15] = [
     ("activeOnly", "valueBoolean"),
+    ("check-system-version", "valueUri"),
     ("count", "valueInteger"),
+    ("date", "valueDateTime"),
     ("designation", "valueString"),
+    ("exclude-system", "valueUri"),
     ("excludeNested", "valueBoolean"),
     ("excludeNotForUI", "valueBoolean"),
+    ("excludePostCoordinated", "valueBoolean"),
     ("filter", "valueString"),
+    ("force-system-version", "valueUri"),
     ("includeDefinition", "valueBoolean"),
     ("includeDesignations", "valueBoolean"),
     ("offset", "valueInteger"),
+    ("system-version", "valueUri"),
 ];
 /// Most words of a text filter.
 const MAX_WORDS: usize = 16;
@@ -94,7 +100,7 @@ pub(super) fn expand(
     let inline = inline(asked)?;
     let which = Which::find(image, asked, request.id, inline.as_ref())?;
     let needed = which.value_set.map_or(&[][..], |it| &it.supplements);
-    let scope = scope(image, asked, needed)?;
+    let scope = scope(image, asked, request, needed)?;
     let own = which.value_set.and_then(|it| it.display_language.as_deref());
     let wanted = Wanted {
         designations: asked.texts("designation").collect(),
@@ -181,7 +187,7 @@ fn unlisted(system: &str) -> TerminologyFault {
     }
 }
 
-/// What of the set the text filter and `activeOnly` let pass.
+/// What of the set the text filter and the flags let pass.
 fn chosen<'i>(
     scope: &Scope<'i>,
     expansion: &mut Expansion<'_, 'i>,
@@ -195,14 +201,28 @@ fn chosen<'i>(
         return Err(Refusal::malformed(format!("a filter has at most {MAX_WORDS} words")));
     }
     let is_active_only = asked.flag("activeOnly")? == Some(true);
+    let is_for_use = asked.flag("excludeNotForUI")? == Some(true);
+    let is_plain = asked.flag("excludePostCoordinated")? == Some(true);
     if !words.is_empty() {
         expansion.spend(set.entries.len().saturating_mul(READING * words.len()))?;
     }
     let passes = |entry: &&Entry<'i>| {
-        !(is_active_only && entry.is_inactive())
-            && (words.is_empty() || matches(scope, entry, &words, wanted))
+        let is_left_out = is_active_only && entry.is_inactive()
+            || is_for_use && entry.is_abstract()
+            || is_plain && is_composed(scope, entry);
+        !is_left_out && (words.is_empty() || matches(scope, entry, &words, wanted))
     };
     Ok(set.entries.iter().filter(passes).copied().collect())
+}
+
+/// Whether the code is an expression made of others, and not one that its system defines.
+fn is_composed(scope: &Scope<'_>, entry: &Entry<'_>) -> bool {
+    let has_grammar = || match entry.url {
+        // A plain code is a number.
+        SNOMED => entry.code.contains(|it: char| !it.is_ascii_digit()),
+        url => scope.image.system(url).is_some_and(|it| it.about.is_compositional),
+    };
+    entry.concept.is_none() && has_grammar()
 }
 
 /// Whether each word begins the code or a word of a name.

@@ -27,7 +27,7 @@ pub(super) fn lookup(
 ) -> Result<Value<'static>, Refusal> {
     let coding = coding(asked)?;
     let url = needed(coding.system, "the system of the code")?;
-    let scope = scope(image, asked, &[])?;
+    let scope = scope(image, asked, request, &[])?;
     let system = scope.system(&canonical(url, coding.version))?;
     let Some(system) = system.filter(|it| it.tells_of(coding.code)) else {
         return match builtin::accepts(url, coding.code) {
@@ -45,14 +45,15 @@ pub(super) fn lookup(
     let code = system.concepts.code(at).to_owned();
     let name = system.about.name.as_deref().unwrap_or(&system.url).to_owned();
     let version = system.version.as_deref().map(str::to_owned);
+    // There is always one: of what nobody named it is the code.
+    let display = names.display.unwrap_or(&code).to_owned();
     let mut found = vec![
         parameter("name", "valueString", name),
         parameter("system", "valueUri", url.to_owned()),
         parameter("code", "valueCode", code),
     ];
     found.extend(version.map(|it| parameter("version", "valueString", it)));
-    let display = names.display.map(str::to_owned);
-    found.extend(display.map(|it| parameter("display", "valueString", it)));
+    found.push(parameter("display", "valueString", display));
     if let Some(definition) = system.concepts.definition(at).filter(|_| wants("definition")) {
         found.push(parameter("definition", "valueString", definition.to_owned()));
     }

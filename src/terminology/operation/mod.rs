@@ -33,6 +33,7 @@ use crate::spec::terminology::TerminologyFault;
 
 use super::Image;
 use super::code_system::CodeSystem;
+use super::moment::Moment;
 use super::scope::{Scope, Versions};
 
 pub use closure::{Closed, Closing, Relation, closable, closure};
@@ -103,19 +104,21 @@ pub fn answer(
     }
 }
 
-/// What the parameters say of versions and supplements; `needed` are the supplements of a value set.
+/// What the parameters say of versions, supplements and the date; `needed` are the supplements of a value set.
 fn scope<'i>(
     image: &'i Image,
     asked: Asked<'_>,
+    request: &Request<'_>,
     needed: &[Box<str>],
-) -> Result<Scope<'i>, TerminologyFault> {
-    let versions = |names: [&'static str; 2]| -> Vec<Box<str>> {
-        names.into_iter().flat_map(|name| asked.texts(name)).map(Into::into).collect()
+) -> Result<Scope<'i>, Refusal> {
+    let versions = |names: &[&'static str]| -> Vec<Box<str>> {
+        names.iter().flat_map(|name| asked.texts(name)).map(Into::into).collect()
     };
     let versions = Versions {
-        forced: versions(["force-system-version", "force-system-version"]),
-        preferred: versions(["system-version", "default-system-version"]),
-        checked: versions(["check-system-version", "check-system-version"]),
+        forced: versions(&["force-system-version"]),
+        preferred: versions(&["system-version", "default-system-version"]),
+        checked: versions(&["check-system-version"]),
+        excluded: versions(&["exclude-system"]),
     };
     let mut supplements: Vec<&CodeSystem> = Vec::new();
     for name in asked.texts("useSupplement").chain(needed.iter().map(|it| &**it)) {
@@ -125,7 +128,12 @@ fn scope<'i>(
             supplements.push(found);
         }
     }
-    Ok(Scope::strict(image, versions, supplements))
+    let moment = match asked.text("date")? {
+        Some(date) => Moment::read(date, request.now)
+            .map_err(|()| Refusal::malformed(format!("date is no dateTime: {date:?}")))?,
+        None => None,
+    };
+    Ok(Scope::strict(image, versions, supplements).at(moment))
 }
 
 /// The languages that the parameters, the value set or the request ask for.

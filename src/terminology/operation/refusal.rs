@@ -92,6 +92,9 @@ fn finding(fault: &TerminologyFault) -> Finding {
         TerminologyFault::Laborious(_) | TerminologyFault::TooCostly { .. } => {
             error(IssueCode::TooCostly, "", "VALUESET_TOO_COSTLY", fault.to_string())
         }
+        TerminologyFault::OtherDate { .. } => {
+            error(IssueCode::NotSupported, "", "DEFINITION_OF_DATE_UNKNOWN", fault.to_string())
+        }
         TerminologyFault::OtherVersion { system, version, expected } => {
             let text = format!(
                 "The code system '{system}' version '{version}' is not the version \

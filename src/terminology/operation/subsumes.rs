@@ -19,7 +19,7 @@ pub(super) fn subsumes(
     request: &Request<'_>,
 ) -> Result<Value<'static>, Refusal> {
     let (one, other) = (code(asked, "codeA", "codingA")?, code(asked, "codeB", "codingB")?);
-    let scope = scope(image, asked, &[])?;
+    let scope = scope(image, asked, request, &[])?;
     let system = if let Some(id) = request.id {
         // The codes may be another one's: of a release, where what is stored has none.
         let stored = image.system_of(id).ok_or_else(|| Refusal::no_system(id))?;
@@ -28,10 +28,13 @@ pub(super) fn subsumes(
     } else {
         let url = asked.text("system")?.or(one.system).or(other.system);
         let url = needed(url, "the system of the codes")?;
-        let version = asked.text("version")?.or(one.version);
+        let version = asked.text("version")?.or(one.version).or(other.version);
         let found = scope.system(&canonical(url, version))?;
         found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(url))?
     };
+    if one.version.zip(other.version).is_some_and(|(one, other)| one != other) {
+        return Err(Refusal::malformed("the codes are of different versions of their system"));
+    }
     for coding in [&one, &other] {
         if coding.system.is_some_and(|url| *url != *system.url) {
             return Err(Refusal::malformed("the codes are of different systems"));

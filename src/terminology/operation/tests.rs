@@ -91,9 +91,10 @@ fn each_refusal_says_what_is_wrong() {
         (Subsumes, &[("system", "urn:v"), ("codeA", "a")], "400 either codeB or codingB"),
         (
             Translate,
-            &[("url", "urn:none"), ("code", "a")],
+            &[("url", "urn:none"), ("system", "urn:v"), ("code", "a")],
             "404 A definition for ConceptMap 'urn:none'",
         ),
+        (Translate, &[("url", "urn:none"), ("code", "a")], "400 a code needs its system"),
         (ValidateInSet, &[("url", "urn:v?fhir_vs"), ("code", "a")], "400 a code needs its system"),
         (ValidateInSystem, &[("code", "a")], "400 the code system"),
     ] {
@@ -131,6 +132,46 @@ fn forced_and_preferred_versions_choose_the_code_system() {
     let other = [("url", "urn:fixed"), ("check-system-version", "urn:v|2")];
     let refused = ask(&image, Operation::Expand, &other).expect_err("another version");
     assert!(refused.contains("is not the version '2'"), "{refused}");
+}
+
+#[test]
+fn an_expansion_leaves_out_what_it_is_asked_to() {
+    let system = r#"{"resourceType":"CodeSystem","url":"urn:c","version":"2","date":"2024-05-01",
+        "content":"complete","property":[{"code":"notSelectable","type":"boolean",
+        "uri":"http://hl7.org/fhir/concept-properties#notSelectable"}],"concept":[{"code":"group",
+        "property":[{"code":"notSelectable","valueBoolean":true}],"concept":[{"code":"a"}]}]}"#;
+    let composed = r#"{"resourceType":"ValueSet","url":"urn:vs","status":"active","date":"2024-06-01",
+        "compose":{"include":[{"system":"urn:c"},{"system":"urn:gone"}]}}"#;
+    let listed = r#"{"resourceType":"ValueSet","url":"urn:listed","status":"active","expansion":{
+        "contains":[{"system":"http://snomed.info/sct","code":"1"},
+        {"system":"http://snomed.info/sct","code":"1:2=3"}]}}"#;
+    let image = image(&[system, composed, listed]);
+    let gone = ("exclude-system", "urn:gone");
+    for (url, more, expected) in [
+        ("urn:vs", &[][..], None),
+        ("urn:vs", &[gone][..], Some(&["group", "a"][..])),
+        ("urn:vs", &[gone, ("exclude-system", "urn:c|2")], Some(&[])),
+        ("urn:vs", &[gone, ("exclude-system", "urn:c|1")], Some(&["group", "a"])),
+        ("urn:vs", &[gone, ("excludeNotForUI", "true")], Some(&["a"])),
+        ("urn:vs", &[gone, ("date", "2024-06")], Some(&["group", "a"])),
+        ("urn:vs", &[gone, ("date", "2024-05-02")], None),
+        ("urn:vs", &[gone, ("date", "soon")], None),
+        ("urn:listed", &[], Some(&["1", "1:2=3"])),
+        ("urn:listed", &[("excludePostCoordinated", "true")], Some(&["1"])),
+        ("urn:listed", &[("exclude-system", "http://snomed.info/sct")], Some(&[])),
+    ] {
+        let query: Vec<_> = [("url", url)].into_iter().chain(more.iter().copied()).collect();
+        let found = ask(&image, Operation::Expand, &query);
+        let Some(expected) = expected else {
+            found.expect_err(url);
+            continue;
+        };
+        let found = found.unwrap_or_else(|refusal| panic!("{query:?}: {refusal}"));
+        for code in ["group", "a", "1", "1:2=3"] {
+            let is_there = found.contains(&format!(r#""code":"{code}""#));
+            assert_eq!(is_there, expected.contains(&code), "{query:?} {code}: {found}");
+        }
+    }
 }
 
 #[test]

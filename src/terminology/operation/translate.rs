@@ -102,6 +102,9 @@ impl<'r> Wanted<'r> {
             codings(asked, "sourceCode", "sourceCoding", "sourceCodeableConcept", "sourceSystem")?;
         let plain = codings(asked, "code", "coding", "codeableConcept", "system")?;
         let is_r5 = plain.is_none();
+        if asked.text("code")?.is_some() && asked.text("system")?.is_none() {
+            return Err(Refusal::malformed_as(IssueCode::Required, "a code needs its system"));
+        }
         let of_r5 = |name, other| -> Result<Option<&'r str>, Refusal> {
             Ok(asked.text(name)?.or(asked.text(other)?))
         };

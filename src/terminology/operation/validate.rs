@@ -46,7 +46,7 @@ pub(super) fn in_set(
     let inline = inline(asked)?;
     let which = Which::find(image, asked, request.id, inline.as_ref())?;
     let needed = which.value_set.map_or(&[][..], |it| &it.supplements);
-    let scope = scope(image, asked, needed)?;
+    let scope = scope(image, asked, request, needed)?;
     if let Some(value_set) = which.value_set {
         scope.refuse_circles(value_set)?;
     }
@@ -61,7 +61,7 @@ pub(super) fn in_system(
     asked: Asked<'_>,
     request: &Request<'_>,
 ) -> Result<Value<'static>, Refusal> {
-    let scope = scope(image, asked, &[])?;
+    let scope = scope(image, asked, request, &[])?;
     let check = Check::new(&scope, None, asked, languages(asked, request, None)?)?;
     let sent = asked.resource("codeSystem")?.and_then(|it| it.str_at("url"));
     let url = match (request.id, asked.text("url")?.or(sent)) {
