@@ -5,8 +5,6 @@ use super::Operation;
 const EXPAND: &[&str] = &[
     "activeOnly",
     "check-system-version",
-    "context",
-    "contextDirection",
     "count",
     "date",
     "default-system-version",
@@ -75,7 +73,6 @@ const VALIDATE: &[&str] = &[
     "codeableConcept",
     "codeSystem",
     "coding",
-    "context",
     "date",
     "default-system-version",
     "display",
