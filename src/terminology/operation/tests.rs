@@ -88,6 +88,16 @@ fn each_refusal_says_what_is_wrong() {
             &[("system", "urn:v"), ("code", "b")],
             "404 Unknown code 'b' in the CodeSystem 'urn:v' version '2'",
         ),
+        (
+            Lookup,
+            &[("system", "urn:v"), ("code", "a"), ("date", "1999")],
+            "422 what urn:v|2 was on 1999 is not known",
+        ),
+        (
+            ValidateInSystem,
+            &[("url", "urn:v"), ("code", "a"), ("date", "1999")],
+            "422 what urn:v|2 was on 1999 is not known",
+        ),
         (Subsumes, &[("system", "urn:v"), ("codeA", "a")], "400 either codeB or codingB"),
         (
             Translate,
