@@ -88,16 +88,6 @@ fn each_refusal_says_what_is_wrong() {
             &[("system", "urn:v"), ("code", "b")],
             "404 Unknown code 'b' in the CodeSystem 'urn:v' version '2'",
         ),
-        (
-            Lookup,
-            &[("system", "urn:v"), ("code", "a"), ("date", "1999")],
-            "422 what urn:v|2 was on 1999 is not known",
-        ),
-        (
-            ValidateInSystem,
-            &[("url", "urn:v"), ("code", "a"), ("date", "1999")],
-            "422 what urn:v|2 was on 1999 is not known",
-        ),
         (Subsumes, &[("system", "urn:v"), ("codeA", "a")], "400 either codeB or codingB"),
         (
             Translate,
@@ -181,6 +171,19 @@ fn an_expansion_leaves_out_what_it_is_asked_to() {
             let is_there = found.contains(&format!(r#""code":"{code}""#));
             assert_eq!(is_there, expected.contains(&code), "{query:?} {code}: {found}");
         }
+    }
+}
+
+#[test]
+fn what_a_system_was_once_is_not_known() {
+    let image = image(&[]);
+    let code = [("code", "male"), ("date", "1999")];
+    for (operation, name) in [(Operation::Lookup, "system"), (Operation::ValidateInSystem, "url")] {
+        let query = [(name, GENDER), code[0], code[1]];
+        let refused = ask(&image, operation, &query).expect_err("is not known");
+        assert!(refused.starts_with("422 what"), "{operation:?}: {refused}");
+        let query = [(name, GENDER), code[0], ("date", "2020")];
+        ask(&image, operation, &query).expect("has been the same since");
     }
 }
 
