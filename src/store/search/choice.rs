@@ -57,6 +57,26 @@ pub(super) struct Counted {
     pub(super) share: Option<f64>,
     /// What tells its filter, when it is a chain or `_has`.
     pub(super) link: Option<usize>,
+    /// The links that its filter goes on through.
+    pub(super) further: Vec<Further>,
+}
+
+/// A chain or `_has` in another, and what was counted of it.
+#[derive(Clone, Debug)]
+pub(super) struct Further {
+    /// [`Driver::Links`] or [`Driver::Referred`].
+    pub(super) driver: Driver,
+    /// How many rows it has, up to its bound.
+    pub(super) number: i64,
+    /// What tells its filter.
+    pub(super) link: usize,
+}
+
+impl Further {
+    /// Whether it costs less to ask it row by row where the link before is.
+    fn is_wide(&self, rows: f64) -> bool {
+        is_wide(&self.driver, self.number, rows)
+    }
 }
 
 impl Counted {
@@ -72,7 +92,7 @@ impl Counted {
 
     /// What it costs to ask its filter of each of so many rows.
     fn asked(&self, rows: f64) -> f64 {
-        let (each, set) = self.link_costs(rows);
+        let (each, set) = link_costs(&self.candidate.driver, self.number, rows);
         match self.candidate.driver {
             Driver::Keys => (self.number as f64 + rows) * 0.1,
             _ if self.link.is_none() => rows,
@@ -83,19 +103,25 @@ impl Counted {
 
     /// Whether a chain or `_has` costs less when it is asked row by row.
     fn is_wide(&self, rows: f64) -> bool {
-        let (each, set) = self.link_costs(rows);
-        self.is_capped() || each < set
+        is_wide(&self.candidate.driver, self.number, rows)
     }
+}
 
-    /// What a chain or `_has` costs when it is asked of each of so many rows, and as a set that is
-    /// made first.
-    fn link_costs(&self, rows: f64) -> (f64, f64) {
-        let (each, set) = match self.candidate.driver {
-            Driver::Links => (4.0, 2.0),
-            _ => (50.0, 5.0),
-        };
-        (rows * each, self.number as f64 * set)
-    }
+/// Whether a chain or `_has` of so many costs less when it is asked row by row.
+fn is_wide(driver: &Driver, number: i64, rows: f64) -> bool {
+    let (each, set) = link_costs(driver, number, rows);
+    number >= bound(driver) || each < set
+}
+
+/// What a chain or `_has` of so many costs when it is asked of each of so many rows, and as a set
+/// that is made first.
+fn link_costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
+    let (each, set) = match driver {
+        // A row has two dozen hashes, each of which is looked up.
+        Driver::Links => (25.0, 2.0),
+        _ => (50.0, 5.0),
+    };
+    (rows * each, number as f64 * set)
 }
 
 /// Up to how many rows of a candidate are walked rather than those of another. A chain or `_has`
@@ -116,6 +142,24 @@ fn weight(driver: &Driver) -> f64 {
         Driver::Referred => 20.0,
         _ => 1.0,
     }
+}
+
+/// How many different ones so many rows refer to, where those that were looked at refer to so many
+/// (0: not known). As if each were as likely to be referred to as another: then `n` rows meet
+/// `d * (1 - exp(-n / d))` of `d`.
+pub(super) fn spread(number: i64, (looked_at, different): (i64, i64)) -> f64 {
+    let (number, looked_at, different) = (number as f64, looked_at as f64, different as f64);
+    if different <= 0.0 || different >= looked_at {
+        return number;
+    }
+    let (mut low, mut high) = (different, (number * number).max(different));
+    for _ in 0..50 {
+        let middle = f64::midpoint(low, high);
+        let met = middle * (1.0 - (-looked_at / middle).exp());
+        if met < different { low = middle } else { high = middle }
+    }
+    // All rows meet no more than that.
+    low * (1.0 - (-number / low).exp())
 }
 
 /// The cheapest of what was counted and of a walk of all `size` resources. `page`: how many matches
@@ -173,7 +217,13 @@ fn first(counted: &[Counted], page: f64, size: f64) -> (f64, Choice) {
 /// The chains and `_has` besides the walk that are asked row by row.
 fn wide(counted: &[Counted], walk: Option<&Counted>, rows: f64) -> HashSet<usize> {
     let others = counted.iter().filter(|one| !walk.is_some_and(|walk| std::ptr::eq(walk, *one)));
-    others.filter(|one| one.is_wide(rows)).filter_map(|one| one.link).collect()
+    let mut wide = HashSet::new();
+    for one in others.filter(|one| one.is_wide(rows)) {
+        wide.extend(one.link);
+        let further = one.further.iter().filter(|further| further.is_wide(rows));
+        wide.extend(further.map(|further| further.link));
+    }
+    wide
 }
 
 #[cfg(test)]
@@ -183,7 +233,8 @@ mod tests {
     fn counted(driver: Driver, number: i64, among: f64) -> Counted {
         let link = matches!(driver, Driver::Links | Driver::Referred).then_some(7);
         let share = Some((number as f64 / among).min(1.0));
-        Counted { candidate: Candidate { driver, of: Some(0) }, number, share, link }
+        let candidate = Candidate { driver, of: Some(0) };
+        Counted { candidate, number, share, link, further: Vec::new() }
     }
 
     /// What is walked for a page, what for all, and whether a link is asked row by row for a page.
@@ -211,8 +262,9 @@ mod tests {
             (found(&[values(200)], size), (value, value, false)),
             (found(&[values(4_000)], None), (value, value, false)),
             (found(&[values(5_000)], None), (walk, walk, false)),
-            // A chain of half of all targets, and one of few.
-            (found(&[counted(Driver::Links, 200, 400.0)], size), (walk, link, true)),
+            // A chain of half of all targets, one of some, and one of few.
+            (found(&[counted(Driver::Links, 1_900, 3_800.0)], size), (walk, link, true)),
+            (found(&[counted(Driver::Links, 1_200, 64_000.0)], size), (walk, link, false)),
             (found(&[counted(Driver::Links, 2, 400.0)], size), (link, link, false)),
             (found(&[counted(Driver::Referred, 4_800, 600.0)], Some(600.0)), (walk, walk, true)),
             (
@@ -230,6 +282,40 @@ mod tests {
             ),
         ] {
             assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn rows_that_refer_to_the_same_are_told_by_some_of_them() {
+        for (number, sample, low, high) in [
+            // Nothing was looked at, and all were different.
+            (1_923, (200, 0), 1_923.0, 1_923.0),
+            (1_923, (200, 200), 1_923.0, 1_923.0),
+            (1_923, (200, 120), 160.0, 190.0),
+            (1_923, (200, 10), 9.0, 11.0),
+            (150, (150, 149), 148.0, 150.0),
+            (0, (0, 0), 0.0, 0.0),
+        ] {
+            let found = spread(number, sample);
+            assert!((low..=high).contains(&found), "{number} {sample:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_link_behind_another_is_asked_row_by_row_where_its_set_is_large() {
+        let behind = |number| Further { driver: Driver::Links, number, link: 8 };
+        for (outer, inner, expected) in [
+            (20_000, 20_000, vec![7, 8]),
+            (20_000, 3, vec![7]),
+            // As a set, what is before has all of what is behind.
+            (100, 20_000, vec![]),
+        ] {
+            let further = vec![behind(inner)];
+            let one = Counted { further, ..counted(Driver::Links, outer, 64_000.0) };
+            let mut wide: Vec<_> =
+                chosen(&[one], Some(21), Some(1_200_000.0)).page.wide.into_iter().collect();
+            wide.sort_unstable();
+            assert_eq!(wide, expected, "{outer} {inner}");
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Nothing is counted where there is nothing to choose between. What was counted is remembered for
 //! a minute: it decides how fast an answer is and whether it tells a total, never what matches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::slice::from_ref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::fhir::ResourceType;
 use crate::search::request::Filter;
 use crate::store::failure;
 
-use super::choice::{Choice, Chosen, Counted, chosen};
+use super::choice::{Choice, Chosen, Counted, Further, chosen, spread};
 use super::compile::Compiler;
 use super::driver::{Candidate, Driver};
 use super::run::Run;
@@ -28,6 +29,10 @@ const REMEMBERED: usize = 4_096;
 const COUNTED: usize = 6;
 /// Up to how many keys that are found already need no look at what else there is.
 const FEW_KEYS: usize = 500;
+/// Up to how many links of a chain behind the first are counted.
+const FURTHER: usize = 2;
+/// Of how many resources it is looked at what they refer to.
+const SAMPLE: i64 = 200;
 /// Rows that a type has which the statistics do not name.
 const RARE: i64 = 1_000;
 
@@ -159,20 +164,27 @@ pub(super) async fn choose(
         let wide = HashSet::new();
         return Ok(Chosen::only(Choice { candidate, is_small: false, wide, number: None }));
     }
-    let numbers = count(run, counts, compiler, (conjuncts, types), &candidates).await?;
+    let links: Vec<_> = candidates.iter().map(|one| behind(filter_of(one, conjuncts))).collect();
+    let further = links.concat();
+    let asked = (&*candidates, &*further);
+    let mut numbers = count(run, counts, compiler, (conjuncts, types), asked).await?;
+    let mut behind = numbers.split_off(candidates.len());
+    let sampled = behind.split_off(further.len());
+    let mut behind = behind.into_iter();
     let sizes = counts.sizes(run).await?;
     let size = size_of(&sizes, types.iter().copied());
     run.step(|| shown(&candidates, &numbers));
-    let counted = candidates.into_iter().zip(numbers).map(|(candidate, number)| {
-        let filter = candidate.of.and_then(|of| conjuncts.get(of).copied());
-        let among = match filter {
-            Some(Filter::Chain { targets, .. }) => {
-                size_of(&sizes, targets.iter().map(|(of, _)| *of))
-            }
-            _ => size,
-        };
-        let share = among.map(|among| (number as f64 / among.max(1.0)).min(1.0));
-        Counted { candidate, number, share, link: filter.and_then(link) }
+    let counted = candidates.into_iter().zip(numbers).zip(&links).zip(sampled);
+    let counted = counted.map(|(((candidate, number), links), different)| {
+        let filter = filter_of(&candidate, conjuncts);
+        let among = targets_of(filter).map_or(size, |targets| size_of(&sizes, targets));
+        let held = spread(number, (SAMPLE.min(number), different));
+        let share = among.map(|among| (held / among.max(1.0)).min(1.0));
+        let further = links.iter().zip(&mut behind).filter_map(|((driver, filter), number)| {
+            Some(Further { driver: driver.clone(), number, link: link(filter)? })
+        });
+        let further = further.collect();
+        Counted { candidate, number, share, link: filter.and_then(link), further }
     });
     Ok(chosen(&counted.collect::<Vec<_>>(), page, size))
 }
@@ -183,12 +195,47 @@ fn link(filter: &Filter) -> Option<usize> {
     is_link.then(|| super::compile::address(filter))
 }
 
+/// The filter that a candidate stands for.
+fn filter_of<'f>(candidate: &Candidate, conjuncts: &[&'f Filter]) -> Option<&'f Filter> {
+    candidate.of.and_then(|of| conjuncts.get(of).copied())
+}
+
+/// The types that a chain leads to.
+fn targets_of(filter: Option<&Filter>) -> Option<impl Iterator<Item = ResourceType>> {
+    let Some(Filter::Chain { targets, .. }) = filter else { return None };
+    Some(targets.iter().map(|(of, _)| *of))
+}
+
+/// The links that a chain or `_has` goes on through, each with what it would be walked by.
+fn behind(filter: Option<&Filter>) -> Vec<(Driver, &Filter)> {
+    let mut found = Vec::new();
+    let mut ahead: VecDeque<&Filter> = filter.into_iter().collect();
+    while let Some(filter) = ahead.pop_front().filter(|_| found.len() < FURTHER) {
+        let inner: Vec<&Filter> = match filter {
+            Filter::Chain { targets, .. } => targets.iter().map(|(_, inner)| inner).collect(),
+            Filter::Has { filter, .. } => vec![filter],
+            _ => Vec::new(),
+        };
+        for filter in inner.into_iter().flat_map(|it| super::driver::conjuncts(from_ref(it))) {
+            let driver = match filter {
+                Filter::Chain { .. } => Driver::Links,
+                Filter::Has { .. } => Driver::Referred,
+                _ => continue,
+            };
+            found.push((driver, filter));
+            ahead.push_back(filter);
+        }
+    }
+    found.truncate(FURTHER);
+    found
+}
+
 async fn count(
     run: &mut Run<'_>,
     counts: &Counts,
     mut compiler: Compiler<'_, '_>,
     (conjuncts, types): (&[&Filter], &[ResourceType]),
-    candidates: &[Candidate],
+    (candidates, further): (&[Candidate], &[(Driver, &Filter)]),
 ) -> Result<Vec<i64>, Error> {
     let mut columns = Vec::new();
     for candidate in candidates {
@@ -199,8 +246,16 @@ async fn count(
             continue;
         }
         let rows = compiler.countable(candidate, conjuncts, types)?;
-        let most = bound(&candidate.driver);
-        columns.push(format!("(SELECT count(*) FROM ({rows} LIMIT {most}) e)"));
+        columns.push(capped(&rows, &candidate.driver));
+    }
+    for (driver, filter) in further {
+        let candidate = Candidate { driver: driver.clone(), of: Some(0) };
+        let rows = compiler.countable(&candidate, &[*filter], types)?;
+        columns.push(capped(&rows, driver));
+    }
+    for candidate in candidates {
+        let sample = compiler.sample(candidate, conjuncts, types)?;
+        columns.push(sample.unwrap_or_else(|| "0::bigint".to_owned()));
     }
     let statement = compiler.binds.finish(&format!("SELECT {}", columns.join(", ")));
     let mark = counts.mark(&statement);
@@ -209,10 +264,15 @@ async fn count(
     }
     let rows = run.rows(&statement).await?;
     let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
-    let counted = (0..candidates.len()).map(|at| row.try_get(at).map_err(failure::error));
+    let counted = (0..columns.len()).map(|at| row.try_get(at).map_err(failure::error));
     let counted = counted.collect::<Result<Vec<i64>, _>>()?;
     counts.put(mark, counted.clone());
     Ok(counted)
+}
+
+/// A query of how many rows there are, up to what is counted of a driver.
+fn capped(rows: &str, driver: &Driver) -> String {
+    format!("(SELECT count(*) FROM ({rows} LIMIT {}) e)", bound(driver))
 }
 
 impl Compiler<'_, '_> {
@@ -244,6 +304,33 @@ impl Compiler<'_, '_> {
             (driver, Some(filter)) => Ok(format!("({})", self.keys_of(driver, filter, types)?)),
             (_, None) => Err(Error::internal("a candidate of no filter is not counted")),
         }
+    }
+}
+
+impl Compiler<'_, '_> {
+    /// A query of how many different patients some of the resources of `_has` refer to; `None` where
+    /// what they refer to does not stand beside them.
+    fn sample(
+        &mut self,
+        candidate: &Candidate,
+        conjuncts: &[&Filter],
+        types: &[ResourceType],
+    ) -> Result<Option<String>, Error> {
+        let filter = filter_of(candidate, conjuncts);
+        let (Driver::Referred, Some(Filter::Has { source, reference, filter })) =
+            (&candidate.driver, filter)
+        else {
+            return Ok(None);
+        };
+        let is_member = types == [ResourceType::PATIENT]
+            && !self.is_inside
+            && self.definitions.is_member(*source, &reference.code);
+        let parameters = self.references(from_ref(reference), &[*source], ResourceType::PATIENT);
+        let Some(&parameter) = parameters.first().filter(|_| is_member) else { return Ok(None) };
+        let found = self.referred(*source, parameter, filter, true)?;
+        Ok(found.map(|found| {
+            format!("(SELECT count(DISTINCT e.i) FROM ({found} LIMIT {SAMPLE}) e(i))")
+        }))
     }
 }
 
