@@ -57,6 +57,8 @@ const PLANS: &[(&str, &str)] = &[
     ("Observation?_sort=value-quantity", "using num_v on num"),
     ("Observation?_sort=-value-quantity", "using num_w on num"),
     ("Observation?_sort=-date,_id", "using srow_type on srow"),
+    // The later keys are looked up for what the first lets onto the page.
+    ("Observation?code=8480-6&_sort=status,value-quantity", "CTE Scan on h c"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

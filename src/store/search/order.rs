@@ -5,6 +5,7 @@
 //! - `res` is walked in the order of `lastUpdated`, `ident` in that of ids;
 //! - else all matches are found, up to a bound, and sorted by what `srow.keys`, `num` and `dat`
 //!   have of them; or the first alone, where an index has the order of the first key (`first`).
+//!   The later keys are looked up for what may be on the page by the first (`ties`).
 //!
 //! Resources without a value come last in both directions; ties go by the store's key.
 //!
@@ -23,15 +24,17 @@ use crate::store::index::inside;
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
 use super::source::{Source, every};
-use super::sql::{Binds, Cond};
+use super::sql::Cond;
 
 mod first;
 mod score;
+mod ties;
 
 pub(super) use score::score;
 
 use first::First;
 use score::ranked;
+use ties::Ordered;
 
 /// Most matches that are sorted.
 pub(super) const MAX_SORTED: u32 = 200_000;
@@ -210,36 +213,21 @@ impl Compiler<'_, '_> {
         for key in sort {
             keys.push(self.key(key, types, filters)?);
         }
-        let is_back = at.is_some_and(|at| at.is_back);
-        let beyond = match at {
-            None => String::new(),
-            Some(at) if at.keys.len() == keys.len() => beyond(&keys, at, &mut self.binds),
-            Some(_) => return Err(Error::internal("a page link has other keys")),
-        };
-        let columns: Vec<String> =
-            keys.iter().enumerate().map(|(at, key)| format!("{} AS k{at}", key.sql)).collect();
-        let mut order: Vec<String> = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            let missing = if is_back { "DESC" } else { "ASC" };
-            let way = if key.is_descending == is_back { "ASC" } else { "DESC" };
-            order.push(format!("k{at} IS NULL {missing}, k{at} {way}"));
+        if at.is_some_and(|at| at.keys.len() != keys.len()) {
+            return Err(Error::internal("a page link has other keys"));
         }
-        // As a walk has them: a link stays right when the next page is found another way.
-        order.push(format!("rid {}", if ties_descend(&keys) == is_back { "ASC" } else { "DESC" }));
-        let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
         let ranks = self.ranks(sort, filters);
+        let ordered = Ordered::new(&keys, at, &mut self.binds);
+        let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
         Ok(Keys {
-            before: format!(
-                "{candidates}v AS MATERIALIZED (SELECT c.rid, {} FROM c CROSS JOIN LATERAL \
-                 (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f{ranks}), ",
-                columns.join(", ")
-            ),
+            before: format!("{candidates}{}", ordered.looked_up(limit, &ranks)),
             query: format!(
                 "SELECT row_number() OVER () AS n, rid, ARRAY[{}] AS key, \
                  ({seen}) AS seen \
-                 FROM (SELECT * FROM v WHERE true{beyond} ORDER BY {} LIMIT {limit}) b",
+                 FROM (SELECT * FROM v WHERE true{} ORDER BY {} LIMIT {limit}) b",
                 texts.join(", "),
-                order.join(", ")
+                ordered.beyond(),
+                ordered.order()
             ),
         })
     }
@@ -446,34 +434,4 @@ fn candidates(source: &Source, rest: &Cond, first: Option<First>) -> (String, St
              WHEN {is_short} THEN count(*) ELSE 0 END FROM c"
         ),
     )
-}
-
-/// Whether the largest key comes first among equals: so it is where the last key descends.
-fn ties_descend(keys: &[Key]) -> bool {
-    keys.last().is_some_and(|key| key.is_descending)
-}
-
-/// The condition (` AND ..`) that a row comes after the position, or before when the page goes back.
-fn beyond(keys: &[Key], at: &Position, binds: &mut Binds) -> String {
-    let rid = binds.long(at.rid);
-    let mut condition =
-        format!("rid {} {rid}", if ties_descend(keys) == at.is_back { ">" } else { "<" });
-    for (place, (key, value)) in keys.iter().zip(&at.keys).enumerate().rev() {
-        let column = format!("k{place}");
-        condition = match value {
-            // What is missing comes last: nothing but its like is after it, all else before.
-            None if at.is_back => format!("({column} IS NOT NULL OR {condition})"),
-            None => format!("({column} IS NULL AND {condition})"),
-            Some(value) => {
-                let value = format!("({})::{}", binds.text(value.clone()), key.cast);
-                let sign = if key.is_descending == at.is_back { ">" } else { "<" };
-                let missing = if at.is_back { "" } else { " OR {column} IS NULL" };
-                let missing = missing.replace("{column}", &column);
-                format!(
-                    "({column} {sign} {value}{missing} OR ({column} = {value} AND {condition}))"
-                )
-            }
-        };
-    }
-    format!(" AND {condition}")
 }

@@ -1,0 +1,149 @@
+//! What the later keys of an order are looked up for: only what may be on the page by the first.
+//!
+//! A key is a look at another row for each match, so the first alone is looked up for all. What
+//! lies beyond the last value that the page can reach needs no others.
+
+use crate::store::cursor::Position;
+
+use super::super::sql::Binds;
+use super::Key;
+
+/// The keys of an order, and where a page of it begins.
+pub(super) struct Ordered<'o> {
+    keys: &'o [Key],
+    is_back: bool,
+    /// For each key: the conditions to lie beyond the position's value, and to have it.
+    at: Vec<(String, String)>,
+    /// The condition that the row's key is beyond that of the position.
+    after: String,
+}
+
+impl<'o> Ordered<'o> {
+    /// `at` has a value for each key.
+    pub(super) fn new(keys: &'o [Key], at: Option<&Position>, binds: &mut Binds) -> Self {
+        let is_back = at.is_some_and(|at| at.is_back);
+        let mut this = Self { keys, is_back, at: Vec::new(), after: String::new() };
+        let Some(at) = at else { return this };
+        let rid = binds.long(at.rid);
+        this.after =
+            format!("rid {} {rid}", if this.ties_descend() == is_back { ">" } else { "<" });
+        for (place, (key, value)) in keys.iter().zip(&at.keys).enumerate() {
+            this.at.push(beside(key, &format!("k{place}"), value.as_deref(), is_back, binds));
+        }
+        this
+    }
+
+    /// Whether the largest key comes first among equals: so it is where the last key descends.
+    fn ties_descend(&self) -> bool {
+        self.keys.last().is_some_and(|key| key.is_descending)
+    }
+
+    /// The condition (` AND ..`) that a row comes after the position, or before when the page goes back.
+    pub(super) fn beyond(&self) -> String {
+        if self.at.is_empty() {
+            return String::new();
+        }
+        let all = self.at.iter().rev();
+        let condition = all.fold(self.after.clone(), |rest, (beyond, same)| {
+            format!("({beyond} OR ({same} AND {rest}))")
+        });
+        format!(" AND {condition}")
+    }
+
+    /// `k0 IS NULL ASC, k0 DESC, rid DESC`
+    pub(super) fn order(&self) -> String {
+        let mut order: Vec<String> = (0..self.keys.len()).map(|place| self.by(place)).collect();
+        // As a walk has them: a link stays right when the next page is found another way.
+        let way = if self.ties_descend() == self.is_back { "ASC" } else { "DESC" };
+        order.push(format!("rid {way}"));
+        order.join(", ")
+    }
+
+    /// The order of one key; what is missing comes last.
+    fn by(&self, place: usize) -> String {
+        let missing = if self.is_back { "DESC" } else { "ASC" };
+        let way = if self.ascends(place) { "ASC" } else { "DESC" };
+        format!("k{place} IS NULL {missing}, k{place} {way}")
+    }
+
+    fn ascends(&self, place: usize) -> bool {
+        self.keys.get(place).is_some_and(|key| key.is_descending == self.is_back)
+    }
+
+    /// A table called `v` of `rid, k0, k1` .. of what of `c` may be among the first `limit`.
+    /// `ranks` joins the places that a key may go by.
+    pub(super) fn looked_up(&self, limit: u32, ranks: &str) -> String {
+        let Some((first, rest)) = self.keys.split_first() else { return String::new() };
+        let row = " CROSS JOIN LATERAL \
+             (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f";
+        let joined = |keys: &[Key], name: &str, text: &str| {
+            if keys.iter().any(|key| key.sql.contains(name)) {
+                text.to_owned()
+            } else {
+                String::new()
+            }
+        };
+        let ranks_of = |keys: &[Key]| joined(keys, "p.n", ranks);
+        let own = std::slice::from_ref(first);
+        // Without a row of `srow` it is no resource.
+        let all = format!("SELECT c.rid, {} AS k0 FROM c{row}{}", first.sql, ranks_of(own));
+        if rest.is_empty() {
+            return format!("v AS MATERIALIZED ({all}), ");
+        }
+        let columns = rest.iter().zip(1..).map(|(key, place)| format!("{} AS k{place}", key.sql));
+        let columns: Vec<String> = columns.collect();
+        let (row, ranks) = (joined(rest, "f.", row), ranks_of(rest));
+        let (last, within, page) = (self.last(limit), self.within(), columns.join(", "));
+        format!(
+            "g AS MATERIALIZED ({all}), t AS MATERIALIZED ({last}), \
+             h AS MATERIALIZED (SELECT rid, k0 FROM g WHERE {within}), \
+             v AS MATERIALIZED (SELECT c.rid, c.k0, {page} FROM h c{row}{ranks}), "
+        )
+    }
+
+    /// The first key of the row at which a page is full whatever the other keys are.
+    fn last(&self, limit: u32) -> String {
+        let beyond = self.at.first().map_or("true", |(beyond, _)| beyond);
+        let skipped = limit.saturating_sub(1);
+        let order = self.by(0);
+        format!("SELECT k0 FROM g WHERE {beyond} ORDER BY {order} LIMIT 1 OFFSET {skipped}")
+    }
+
+    /// The condition that a row's first key lies from the page's beginning to there.
+    fn within(&self) -> String {
+        let last = "(SELECT k0 FROM t)";
+        let sign = if self.ascends(0) { "<=" } else { ">=" };
+        let within = if self.is_back {
+            format!("(k0 IS NULL OR k0 {sign} {last} OR NOT EXISTS (SELECT FROM t))")
+        } else {
+            format!("({last} IS NULL OR k0 {sign} {last})")
+        };
+        match self.at.first() {
+            None => within,
+            Some((beyond, same)) => format!("{within} AND ({beyond} OR {same})"),
+        }
+    }
+}
+
+/// The conditions that a key lies beyond a value, and that it has it.
+fn beside(
+    key: &Key,
+    column: &str,
+    value: Option<&str>,
+    is_back: bool,
+    binds: &mut Binds,
+) -> (String, String) {
+    let Some(value) = value else {
+        // What is missing comes last: nothing but its like is after it, all else before.
+        let beyond = if is_back { format!("{column} IS NOT NULL") } else { "false".to_owned() };
+        return (beyond, format!("{column} IS NULL"));
+    };
+    let value = format!("({})::{}", binds.text(value.to_owned()), key.cast);
+    let sign = if key.is_descending == is_back { ">" } else { "<" };
+    let beyond = if is_back {
+        format!("{column} {sign} {value}")
+    } else {
+        format!("({column} {sign} {value} OR {column} IS NULL)")
+    };
+    (beyond, format!("{column} = {value}"))
+}
