@@ -212,7 +212,7 @@ impl Compiler<'_, '_> {
     ) -> Result<Cond, Error> {
         if !is_wide {
             // All are looked up in what is made once, so what leads nowhere costs little.
-            let Some(targets) = self.referred(source, parameter, filter, false)? else {
+            let Some(targets) = self.referred(source, parameter, filter, is_member)? else {
                 return Ok(Cond::False);
             };
             return Ok(self.resource_column(row, row.idh.as_deref(), "idh", |_, idh| {
