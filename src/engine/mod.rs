@@ -52,8 +52,8 @@ pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use validation::{
-    Claim, Level, Rules, Validate, ValidateAt, ValidationMode, Validators, Wish, WriteOptions,
-    is_definition,
+    Claim, Level, Rules, VALIDATE_PARAMETERS, Validate, ValidateAt, ValidationMode, Validators,
+    Wish, WriteOptions, is_definition,
 };
 pub use write::{WriteOutcome, Written};
 
