@@ -114,19 +114,32 @@ impl Engine {
             };
             let image = self.definitions_now().await?;
             let (now, identifier) = (self.clock.now().to_string(), self.ids.ordered().to_string());
-            let request = Request {
+            let mut request = Request {
                 parameters: question.parameters,
                 id: question.id.map(LogicalId::as_str),
+                bound: None,
                 languages: question.languages,
                 limit: MAX_EXPANSION,
                 now: &now,
                 identifier: &identifier,
             };
+            let bound = match request.context(question.operation)? {
+                Some(context) => Some(self.bound(context).await?),
+                None => None,
+            };
+            request.bound = bound.as_deref();
             let answer = || operation::answer(&image, question.operation, &request);
             let answer = aside(question.size(), answer)?;
             Ok(found.with(answer).map(|((), answer)| answer))
         };
         self.gate.run(interaction(question.operation), caller, work).await
+    }
+
+    /// The value set that is bound to the element which `context` names.
+    async fn bound(&self, context: &str) -> Result<String, Error> {
+        let missing = || Error::NotSupported("definitions of structures are not here".to_owned());
+        let library = self.validation.library_now().await?.ok_or_else(missing)?;
+        Ok(aside(usize::MAX, || operation::bound(&library, context))?)
     }
 
     /// Url and version of the code systems that are here without a resource.

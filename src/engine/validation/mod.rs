@@ -152,6 +152,12 @@ impl Validation {
         Some(self.validators.as_ref()?.loaded().library().clone())
     }
 
+    /// The definitions of structures of this moment.
+    pub(super) async fn library_now(&self) -> Result<Option<Arc<Library>>, Error> {
+        let Some(validators) = &self.validators else { return Ok(None) };
+        Ok(Some(validators.current().await?.library().clone()))
+    }
+
     /// Waits until what this node has stored of definitions counts.
     pub(super) async fn ready(&self) -> Result<(), Error> {
         let Some(validators) = self.validators.as_ref().filter(|_| self.is_eager) else {

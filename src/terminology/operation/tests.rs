@@ -25,6 +25,7 @@ fn request<'r>(parameters: &'r Value<'r>) -> Request<'r> {
     Request {
         parameters,
         id: None,
+        bound: None,
         languages: None,
         limit: 100,
         now: "2026-03-14T15:09:26Z",
