@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod condition;
 mod conditional;
 mod create;
+mod definitions;
 mod delete;
 mod history;
 mod meta;
