@@ -2,6 +2,8 @@
 //!
 //! Covers: rest 5.6, rest 5.12, rest 5.22.
 
+mod definitions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -226,7 +228,7 @@ async fn every_operation_is_declared_where_it_is_served() {
         let (name, definition) = (operation.str_at("name"), operation.str_at("definition"));
         let expected = name.map(|name| match name {
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
-            "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
+            "reindex" => format!("{}/OperationDefinition/Resource-reindex", client.base()),
             name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
         });
         assert_eq!(definition.map(str::to_owned), expected);

@@ -110,23 +110,33 @@ async fn a_client_may_ask_for_less_only_where_the_operator_lets_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_set_counts_for_writes_as_soon_as_it_is_stored() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(&[("validation.level", "profiles"), ENFORCED]).await;
     let client = &server.client;
+    let profile = r#"{"resourceType":"StructureDefinition","id":"p","url":"http://example.org/p",
+        "name":"P","status":"active","kind":"resource","abstract":false,"type":"Patient",
+        "baseDefinition":"http://hl7.org/fhir/StructureDefinition/Patient","derivation":"constraint",
+        "differential":{"element":[{"id":"Patient","path":"Patient"},
+        {"id":"Patient.maritalStatus","path":"Patient.maritalStatus",
+        "binding":{"strength":"required","valueSet":"http://example.org/states"}}]}}"#;
+    client.put("/StructureDefinition/p", profile).await.expect(201);
     let value_set = |code: &str| {
         format!(
-            r#"{{"resourceType":"ValueSet","id":"g","status":"active",
-            "url":"http://hl7.org/fhir/ValueSet/administrative-gender","version":"4.0.1",
-            "compose":{{"include":[{{"system":"http://example.org/genders",
+            r#"{{"resourceType":"ValueSet","id":"g","status":"active","url":"http://example.org/states",
+            "compose":{{"include":[{{"system":"http://example.org/codes",
             "concept":[{{"code":"{code}"}}]}}]}}}}"#
         )
     };
-    client.post("/Patient", odd("x")).await.expect(422);
+    let patient = r#"{"resourceType":"Patient","meta":{"profile":["http://example.org/p"]},
+        "maritalStatus":{"coding":[{"system":"http://example.org/codes","code":"robot"}]}}"#;
     for (code, status) in [("robot", 201), ("other", 422), ("robot", 201)] {
         let stored = client.put("/ValueSet/g", value_set(code)).await;
         assert!(stored.status < 300, "{stored:?}");
-        client.post("/Patient", odd("x")).await.expect(status);
+        client.post("/Patient", patient).await.expect(status);
     }
-    client.delete("/ValueSet/g").await.expect(204);
+    // One that FHIR has defined itself stays as it is.
+    let own = value_set("robot")
+        .replace("http://example.org/states", "http://hl7.org/fhir/ValueSet/administrative-gender");
+    client.put("/ValueSet/g", own).await.expect(200);
     client.post("/Patient", odd("x")).await.expect(422);
 }
 

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError, ReadAudit, References};
 use crate::error::root_cause;
 use crate::fulltext::FullTextError;
+use crate::http::listener::TlsError;
 use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::postgres::{Health, PostgresError, Private};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The database cannot be reached.
     #[error("cannot connect to the database: {0}")]
     Store(String),
+    /// TLS of the listener.
+    #[error(transparent)]
+    Tls(TlsError),
     /// `search.zone` is no zone.
     #[error("`search.zone`: {0:?} is no zone, which is Z or as +01:00")]
     Zone(String),

@@ -18,7 +18,7 @@ use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::http;
-use crate::http::listener::{self, Limits, Ready};
+use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
 use crate::search::extract::{self, Extractor};
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
@@ -65,19 +65,8 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         telemetry::keep_metrics();
-        let listener = bind(config.http.listen).await?;
-        let fault = |cause| StartError::Listen { address: config.http.listen, cause };
-        let address = listener.local_addr().map_err(fault)?;
-        let (stop, stopped) = watch::channel(false);
-        let (ready, admin_ready) = (Ready::default(), Ready::default());
-        let limits = Limits::of(connections(&config, open_files()));
-        let serving = listener::serve(listener, ready.clone(), limits, stopped.clone());
-        let mut listeners = vec![spawn(serving)];
-        if let Some(admin) = config.admin.listen {
-            let listener = bind(admin).await?;
-            let limits = Limits::of(ADMIN_CONNECTIONS);
-            listeners.push(spawn(listener::serve(listener, admin_ready.clone(), limits, stopped)));
-        }
+        let Listening { address, ready, admin_ready, stop, listeners, tls } =
+            Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
         let store = &database.store;
@@ -118,6 +107,7 @@ impl Server {
             spawn(follower.run()),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
+            spawn(follow_tls(tls)),
         ];
         tracing::info!(base, "ready");
         Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
@@ -186,6 +176,57 @@ impl Server {
     }
 }
 
+/// The listeners, which answer 503 until there is an endpoint.
+struct Listening {
+    address: SocketAddr,
+    ready: Ready,
+    admin_ready: Ready,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    tls: Option<Tls>,
+}
+
+impl Listening {
+    async fn start(config: &Config) -> Result<Self, StartError> {
+        let listener = bind(config.http.listen).await?;
+        let fault = |cause| StartError::Listen { address: config.http.listen, cause };
+        let address = listener.local_addr().map_err(fault)?;
+        let (stop, stopped) = watch::channel(false);
+        let (ready, admin_ready) = (Ready::default(), Ready::default());
+        let limits = Limits::of(connections(config, open_files()));
+        let tls = tls(config).map_err(StartError::Tls)?;
+        let door = Door { limits, tls: tls.clone() };
+        let serving = listener::serve(listener, ready.clone(), door, stopped.clone());
+        let mut listeners = vec![spawn(serving)];
+        if let Some(admin) = config.admin.listen {
+            let listener = bind(admin).await?;
+            let door = Door::from(Limits::of(ADMIN_CONNECTIONS));
+            listeners.push(spawn(listener::serve(listener, admin_ready.clone(), door, stopped)));
+        }
+        Ok(Self { address, ready, admin_ready, stop, listeners, tls })
+    }
+}
+
+/// Reads the files of TLS anew when they change.
+async fn follow_tls(tls: Option<Tls>) {
+    if let Some(tls) = tls {
+        tls.follow().await;
+    }
+}
+
+/// TLS of the listener, when it is to have it.
+fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_authorities: config.tls.client_authorities.clone(),
+    };
+    Tls::open(files).map(Some)
+}
+
 /// The index of words of this node, when it is to have one.
 fn index_of_words(config: &Config, store: &Store) -> Result<Option<Arc<FullText>>, StartError> {
     let opened = follow::open(config, store).map(|index| index.map(Arc::new));
@@ -231,7 +272,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 fn settings(config: &Config, address: SocketAddr) -> http::Settings {
     http::Settings {
         base_url: config.http.base_url.clone(),
-        listener_base: format!("http://{address}/fhir"),
+        listener_base: config.listener_base(address),
         cors_origins: config.http.cors_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         max_body_bytes: config.http.max_body_bytes,

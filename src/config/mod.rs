@@ -7,6 +7,7 @@
 //!
 //! Layer: 0. Imports nothing of ours; owns `figment`.
 
+mod check;
 mod network;
 mod setting;
 mod source;
@@ -171,6 +172,17 @@ configuration! {
         request_timeout_s: NonZeroU32 = Number(60),
     }
 
+    /// TLS 1.2 and 1.3 of the HTTP listener. Without a certificate it speaks plain HTTP.
+    [tls] Tls {
+        /// The server's certificate and those that vouch for it, PEM, its own first. The files of this
+        /// section are looked at every ten seconds, and a new one counts for connections from then on.
+        certificate: Option<PathBuf> = Unset("/etc/kiln/tls/certificate.pem"),
+        /// Its private key, PEM. Others than its owner and group must not be able to read the file.
+        key: Option<PathBuf> = Unset("/etc/kiln/tls/key.pem"),
+        /// Certificates of authorities, PEM: then a client must show a certificate of one of them.
+        client_authorities: Option<PathBuf> = Unset("/etc/kiln/tls/clients.pem"),
+    }
+
     /// Health and metrics.
     [admin] Admin {
         /// Own listener for /health and /metrics. Default: they are on the HTTP listener.
@@ -331,57 +343,18 @@ impl Config {
         setting::example(Self::SECTIONS)
     }
 
-    /// Tells whether a server can run with these settings.
-    ///
-    /// # Errors
-    /// [`ConfigError::Rule`] for the first rule that is broken.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
-        match self.auth.mode {
-            AuthMode::Off if !self.http.listen.ip().is_loopback() => {
-                return rule(
-                    "auth.mode",
-                    format!(
-                        "\"off\" lets everyone do everything, and {} can be reached from other \
-                         machines; listen on 127.0.0.1 or use \"smart\"",
-                        self.http.listen
-                    ),
-                );
-            }
-            AuthMode::Off => {}
-            AuthMode::Smart => {
-                return rule(
-                    "auth.mode",
-                    "\"smart\" (the default) is not built yet, so nobody could be let in; \
-                     set \"off\" (KILN_AUTH__MODE=off), which works on a loopback address only"
-                        .to_owned(),
-                );
-            }
-        }
-        if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
-            return rule("http.base_url", reason);
-        }
-        if let Err(reason) = self.validation.policies() {
-            return rule("validation.exceptions", reason);
-        }
-        if self.http.default_page > self.http.max_page {
-            return rule("http.default_page", "is larger than `http.max_page`".to_owned());
-        }
-        if self.database.owner_url.is_some() && self.database.url.is_none() {
-            return rule("database.owner_url", "means nothing without `database.url`".to_owned());
-        }
-        if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
-            return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
-        }
-        Ok(())
-    }
-
     /// The FHIR base that clients see, without a slash at its end, for a listener on `bound`.
     pub fn base_url(&self, bound: SocketAddr) -> String {
         match &self.http.base_url {
             Some(base) => base.trim_end_matches('/').to_owned(),
-            None => format!("http://{bound}/fhir"),
+            None => self.listener_base(bound),
         }
+    }
+
+    /// The FHIR base by the address of the listener itself, `bound`.
+    pub fn listener_base(&self, bound: SocketAddr) -> String {
+        let scheme = if self.tls.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{bound}/fhir")
     }
 }
 
@@ -392,21 +365,6 @@ impl Database {
         let readers = self.read_connections.get().saturating_mul(2);
         let others = self.write_connections.get().saturating_add(self.search_connections.get());
         readers.saturating_add(others).saturating_add(OTHER_CONNECTIONS)
-    }
-}
-
-/// Says why `base` cannot be a FHIR base.
-fn unfit_base(base: &str) -> Option<String> {
-    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
-    match rest {
-        None => Some(format!("{base:?} does not begin with http:// or https://")),
-        Some(rest) if rest.starts_with('/') || rest.is_empty() => {
-            Some(format!("{base:?} has no host"))
-        }
-        Some(rest) if rest.contains(['?', '#', ' ']) => {
-            Some(format!("{base:?} has a query, a fragment or a space"))
-        }
-        Some(_) => None,
     }
 }
 
@@ -437,34 +395,6 @@ mod tests {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
         let read = source::load(Some(&file), Vec::new(), &[]).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", with(&[])));
-    }
-
-    #[test]
-    fn check_refuses_what_cannot_work_and_names_the_key() {
-        let off = ("auth.mode", "off");
-        let cases = [
-            (vec![], Some("auth.mode")),
-            (vec![off], None),
-            (vec![off, ("http.listen", "0.0.0.0:8080")], Some("auth.mode")),
-            (vec![off, ("http.listen", "[::1]:8080")], None),
-            (vec![off, ("http.default_page", "2000")], Some("http.default_page")),
-            (vec![off, ("http.base_url", "fhir.example.org")], Some("http.base_url")),
-            (vec![off, ("http.base_url", "https://h/fhir?x")], Some("http.base_url")),
-            (vec![off, ("http.base_url", "https:///fhir")], Some("http.base_url")),
-            (vec![off, ("http.base_url", "https://h/fhir/")], None),
-            (vec![off, ("validation.exceptions", "http://p|1=warn,http://p?x=1=ignore")], None),
-            (vec![off, ("validation.exceptions", "http://p")], Some("validation.exceptions")),
-            (vec![off, ("validation.exceptions", "=warn")], Some("validation.exceptions")),
-            (vec![off, ("validation.exceptions", "p=maybe")], Some("validation.exceptions")),
-            (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
-        ];
-        for (flags, expected) in cases {
-            let refused = with(&flags).check().err().map(|error| match error {
-                ConfigError::Rule { key, .. } => key,
-                other => panic!("{flags:?}: {other}"),
-            });
-            assert_eq!(refused, expected, "{flags:?}");
-        }
     }
 
     #[test]

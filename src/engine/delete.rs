@@ -63,6 +63,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Deleted, Disclosed), Error> {
+        self.refuse_defined(identity)?;
         let current = tx.current(&identity.id, permit).await?;
         check_condition(condition, current.as_ref())?;
         let Identity { resource_type, id } = identity.clone();

@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod condition;
 mod conditional;
 mod create;
+mod definitions;
 mod delete;
 mod history;
 mod meta;
@@ -52,8 +53,8 @@ pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};
 pub use search::{Lookups, Match, OF_FORM, SearchTarget, Searched};
 pub use validation::{
-    Claim, Level, Rules, Validate, ValidateAt, ValidationMode, Validators, Wish, WriteOptions,
-    is_definition,
+    Claim, Level, Rules, VALIDATE_PARAMETERS, Validate, ValidateAt, ValidationMode, Validators,
+    Wish, WriteOptions, is_definition,
 };
 pub use write::{WriteOutcome, Written};
 

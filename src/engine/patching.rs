@@ -72,6 +72,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Written, Vec<i64>), Error> {
+        self.refuse_defined(identity)?;
         if identity.resource_type == ResourceType::BINARY {
             return Err(Error::MethodNotAllowed("Binary resources cannot be patched".to_owned()));
         }

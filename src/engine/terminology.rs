@@ -8,8 +8,9 @@ use std::sync::Arc;
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Interaction, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::json::Value;
-use crate::fhir::{LogicalId, ResourceType};
+use crate::fhir::json::{Object, Value};
+use crate::fhir::query::Query;
+use crate::fhir::{IssueCode, LogicalId, ResourceType};
 use crate::terminology::operation::{self, Closed, Closing, Operation, Request};
 use crate::terminology::{Image, Source};
 
@@ -35,20 +36,52 @@ pub struct Question<'q> {
     pub languages: Option<&'q str>,
 }
 
+/// Parameters of the query that every request may have.
+const GENERAL: [&str; 4] = ["_format", "_pretty", "_summary", "_elements"];
+
+/// The interaction that an operation is, with the type of resource that is asked.
+pub(super) fn interaction(operation: Operation) -> Interaction {
+    let (kind, of) = match operation {
+        Operation::Expand => (Kind::Expand, ResourceType::VALUE_SET),
+        Operation::Lookup => (Kind::Lookup, ResourceType::CODE_SYSTEM),
+        Operation::Subsumes => (Kind::Subsumes, ResourceType::CODE_SYSTEM),
+        Operation::Translate => (Kind::Translate, ResourceType::CONCEPT_MAP),
+        Operation::ValidateInSet => (Kind::ValidateCode, ResourceType::VALUE_SET),
+        Operation::ValidateInSystem => (Kind::ValidateCode, ResourceType::CODE_SYSTEM),
+    };
+    kind.of(of)
+}
+
 impl Question<'_> {
-    /// The type of resource that is asked, and the interaction that it is.
-    fn interaction(&self) -> Result<Interaction, Error> {
-        let (kind, name) = match self.operation {
-            Operation::Expand => (Kind::Expand, "ValueSet"),
-            Operation::Lookup => (Kind::Lookup, "CodeSystem"),
-            Operation::Subsumes => (Kind::Subsumes, "CodeSystem"),
-            Operation::Translate => (Kind::Translate, "ConceptMap"),
-            Operation::ValidateInSet => (Kind::ValidateCode, "ValueSet"),
-            Operation::ValidateInSystem => (Kind::ValidateCode, "CodeSystem"),
+    /// A Parameters resource of what a request gives as one and, behind it, in its query.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another resource.
+    pub fn parameters<'e>(given: Option<Value<'e>>, query: &'e Query) -> Result<Value<'e>, Error> {
+        let mut parameters = match given {
+            Some(Value::Object(object))
+                if object.get("resourceType").and_then(Value::as_str) == Some("Parameters") =>
+            {
+                object
+            }
+            Some(_) => {
+                let text = "this operation takes a Parameters resource";
+                return Err(Error::invalid(IssueCode::Invalid, text));
+            }
+            None => Object::new().with("resourceType", "Parameters"),
         };
-        let of: ResourceType =
-            name.parse().map_err(|_| Error::internal(format!("{name} is no type")))?;
-        Ok(kind.of(of))
+        let asked = query.iter().filter(|(name, _)| !GENERAL.contains(name));
+        let asked = asked.map(|(name, value)| {
+            Value::from(Object::new().with("name", name).with("valueString", value))
+        });
+        let asked: Vec<Value<'e>> = asked.collect();
+        if !asked.is_empty() {
+            match parameters.get_mut("parameter").and_then(Value::as_array_mut) {
+                Some(known) => known.extend(asked),
+                None => parameters.set("parameter", asked),
+            }
+        }
+        Ok(parameters.into())
     }
 
     /// How much there may be to do, as a number of values.
@@ -81,19 +114,32 @@ impl Engine {
             };
             let image = self.definitions_now().await?;
             let (now, identifier) = (self.clock.now().to_string(), self.ids.ordered().to_string());
-            let request = Request {
+            let mut request = Request {
                 parameters: question.parameters,
                 id: question.id.map(LogicalId::as_str),
+                bound: None,
                 languages: question.languages,
                 limit: MAX_EXPANSION,
                 now: &now,
                 identifier: &identifier,
             };
+            let bound = match request.context(question.operation)? {
+                Some(context) => Some(self.bound(context).await?),
+                None => None,
+            };
+            request.bound = bound.as_deref();
             let answer = || operation::answer(&image, question.operation, &request);
             let answer = aside(question.size(), answer)?;
             Ok(found.with(answer).map(|((), answer)| answer))
         };
-        self.gate.run(question.interaction()?, caller, work).await
+        self.gate.run(interaction(question.operation), caller, work).await
+    }
+
+    /// The value set that is bound to the element which `context` names.
+    async fn bound(&self, context: &str) -> Result<String, Error> {
+        let missing = || Error::NotSupported("definitions of structures are not here".to_owned());
+        let library = self.validation.library_now().await?.ok_or_else(missing)?;
+        Ok(aside(usize::MAX, || operation::bound(&library, context))?)
     }
 
     /// Url and version of the code systems that are here without a resource.

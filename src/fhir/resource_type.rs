@@ -69,8 +69,12 @@ impl ResourceType {
     pub const BUNDLE: Self = Self(11);
     /// `CapabilityStatement`
     pub const CAPABILITY_STATEMENT: Self = Self(12);
+    /// `CodeSystem`
+    pub const CODE_SYSTEM: Self = Self(21);
     /// `CompartmentDefinition`
     pub const COMPARTMENT_DEFINITION: Self = Self(24);
+    /// `ConceptMap`
+    pub const CONCEPT_MAP: Self = Self(26);
     /// `Device`
     pub const DEVICE: Self = Self(34);
     /// `Encounter`
@@ -97,6 +101,8 @@ impl ResourceType {
     pub const STRUCTURE_DEFINITION: Self = Self(127);
     /// `Subscription`
     pub const SUBSCRIPTION: Self = Self(129);
+    /// `ValueSet`
+    pub const VALUE_SET: Self = Self(143);
 }
 
 const NAMES: [&str; 146] = [
@@ -278,7 +284,9 @@ mod tests {
             (ResourceType::BINARY, "Binary"),
             (ResourceType::BUNDLE, "Bundle"),
             (ResourceType::CAPABILITY_STATEMENT, "CapabilityStatement"),
+            (ResourceType::CODE_SYSTEM, "CodeSystem"),
             (ResourceType::COMPARTMENT_DEFINITION, "CompartmentDefinition"),
+            (ResourceType::CONCEPT_MAP, "ConceptMap"),
             (ResourceType::DEVICE, "Device"),
             (ResourceType::ENCOUNTER, "Encounter"),
             (ResourceType::LIST, "List"),
@@ -292,6 +300,7 @@ mod tests {
             (ResourceType::SEARCH_PARAMETER, "SearchParameter"),
             (ResourceType::STRUCTURE_DEFINITION, "StructureDefinition"),
             (ResourceType::SUBSCRIPTION, "Subscription"),
+            (ResourceType::VALUE_SET, "ValueSet"),
         ] {
             assert_eq!(resource_type.as_str(), name);
         }

@@ -45,6 +45,7 @@ fn public(told: &HeaderMap, headers: &HeaderMap, uri: &Uri, fallback: &str) -> S
     let Some(host) = host else { return fallback.to_owned() };
     let scheme = match forwarded(told, "proto").or_else(|| text(told, "x-forwarded-proto")) {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+        None if fallback.starts_with("https:") => "https",
         _ => "http",
     };
     let prefix = text(told, "x-forwarded-prefix").filter(|prefix| is_path(prefix));
@@ -133,6 +134,16 @@ mod tests {
             (None, vec![], "http://bind/fhir"),
         ] {
             assert_eq!(seen(configured, "127.0.0.1", &sent), expected, "{sent:?}");
+        }
+        let nothing = HeaderMap::new();
+        for (told, expected) in [(None, "https"), (Some("http"), "http"), (Some("https"), "https")]
+        {
+            let told =
+                told.map(|scheme| ("x-forwarded-proto".parse().unwrap(), scheme.parse().unwrap()));
+            let told: HeaderMap = told.into_iter().collect();
+            let uri = Uri::from_static("https://h/fhir");
+            let base = public(&told, &nothing, &uri, "https://bind/fhir");
+            assert_eq!(base, format!("{expected}://h/fhir"), "{told:?}, a listener with TLS");
         }
     }
 

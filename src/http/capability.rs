@@ -78,8 +78,8 @@ pub(super) struct Capability {
 struct Kept {
     mode: Mode,
     known: InForce,
-    before: Box<[u8]>,
-    after: Box<[u8]>,
+    /// The JSON text, cut where the base belongs.
+    parts: Box<[Box<str>]>,
     /// Of the whole.
     digest: [u8; 32],
 }
@@ -175,7 +175,7 @@ impl Capability {
     pub(super) fn statement(&self, base: &str, mode: Mode, known: &InForce) -> Statement {
         let kept = self.kept(mode, known);
         let base = Value::from(base).to_text();
-        let json = [&kept.before, base.as_bytes(), &kept.after].concat();
+        let json = kept.parts.join(inside(&base)).into_bytes();
         let mut etag = String::from("W/\"");
         for byte in &Sha256::new().chain_update(kept.digest).chain_update(&base).finalize()[..8] {
             let _ = write!(etag, "{byte:02x}");
@@ -193,12 +193,11 @@ impl Capability {
         }
         let text = self.value(PLACE, mode, &self.parts(known)).to_text();
         let place = Value::from(PLACE).to_text();
-        let (before, after) = text.split_once(&place).unwrap_or((&text, ""));
+        let parts = text.split(inside(&place));
         let kept = Arc::new(Kept {
             mode,
             known: known.clone(),
-            before: before.as_bytes().into(),
-            after: after.as_bytes().into(),
+            parts: parts.map(Into::into).collect(),
             digest: Sha256::digest(&text).into(),
         });
         last.push(kept.clone());
@@ -326,6 +325,11 @@ const NORMATIVE: [&str; 10] = [
     "ValueSet",
 ];
 
+/// A JSON text without the quotes around it; those of its own at the end stay.
+fn inside(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
+}
+
 fn codes(texts: &[&'static str]) -> Vec<Value<'static>> {
     texts.iter().map(|text| Value::from(*text)).collect()
 }
@@ -348,8 +352,8 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
         let definition = match name {
             // Of the whole system, though a type defines it.
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
-            // FHIR has none of this name.
-            "reindex" => "urn:kiln:OperationDefinition:reindex".to_owned(),
+            // FHIR has none of this name: ours is here.
+            "reindex" => format!("{PLACE}/OperationDefinition/Resource-reindex"),
             name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };
         Object::new().with("name", name).with("definition", definition).into()

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::body::{Body, HttpBody};
 use axum::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, WARNING,
+    ORIGIN, STRICT_TRANSPORT_SECURITY, WARNING,
 };
 use axum::http::{Method, Request, Response, StatusCode, request};
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use super::outcome::Failure;
 use super::prefer::Preferences;
 use super::server::Server;
 use super::table::{Answer, Found, Handler, Target};
-use super::{caller, compression, negotiation, task};
+use super::{caller, compression, negotiation, query, task};
 
 /// Largest headers of a request. The listener reads more than that, so that who sends somewhat too
 /// much gets an answer and not a cut connection.
@@ -48,6 +48,9 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
 
     let headers = response.headers_mut();
     server.cors.mark(origin.as_ref(), is_preflight, headers);
+    if server.settings.listener_base.starts_with("https:") {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     if let Some(warning) = server.authenticator.warning() {
         headers.append(WARNING, warning);
     }
@@ -118,7 +121,9 @@ async fn route(
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let format = query.as_ref().ok().and_then(|query| query.first("_format"));
     let accepted = negotiation::answer(format, &parts.headers).ok();
-    let form = Form { media_type: accepted.unwrap_or_default(), is_pretty: false };
+    // What is wrong with `_pretty` itself is told by who reads it.
+    let is_pretty = query.as_ref().is_ok_and(|it| query::is_pretty(it, false).unwrap_or(false));
+    let form = Form { media_type: accepted.unwrap_or_default(), is_pretty };
     let fail = |row, failure: Failure| {
         failure.log(id.to_str().unwrap_or_default());
         (row, failure.to_response(form, server.schema()))

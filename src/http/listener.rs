@@ -10,27 +10,25 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-use crate::fhir::codec::Format;
-use crate::fhir::json::Value;
-use crate::fhir::query::Query;
-use crate::fhir::{Issue, IssueCode, operation_outcome};
-
-use super::negotiation;
-
+mod starting;
+mod tls;
 mod work;
 
-use work::{Answering, Watched, Work};
+use starting::starting;
+pub use tls::{Tls, TlsError, TlsFiles};
+use work::{Answering, Running, Watched, Work};
 
 /// Most bytes of a request that are read before its head is known; `http` refuses smaller heads
 /// already, with an answer that a client can read.
@@ -60,6 +58,21 @@ impl Limits {
     }
 }
 
+/// How connections come in.
+#[derive(Clone)]
+pub struct Door {
+    /// What the listener bears.
+    pub limits: Limits,
+    /// TLS, when it is spoken.
+    pub tls: Option<Tls>,
+}
+
+impl From<Limits> for Door {
+    fn from(limits: Limits) -> Self {
+        Self { limits, tls: None }
+    }
+}
+
 /// The endpoint, once it is there; until then every request gets 503.
 #[derive(Clone, Default)]
 pub struct Ready(Arc<OnceLock<Router>>);
@@ -76,10 +89,11 @@ impl Ready {
 pub async fn serve(
     listener: TcpListener,
     ready: Ready,
-    limits: Limits,
+    door: Door,
     mut stop: watch::Receiver<bool>,
 ) {
-    let server = builder(limits);
+    let Door { limits, tls } = door;
+    let server = Arc::new(builder(limits));
     let seats = Arc::new(Semaphore::new(limits.connections as usize));
     let mut warned = Warned::default();
     loop {
@@ -99,7 +113,8 @@ pub async fn serve(
         match accepted {
             Ok((Ok(seat), (stream, source))) => {
                 let connection = Attended { limits, stop: stop.clone(), _seat: seat };
-                connect(&server, &ready, connection, stream, source);
+                let peer = Peer { ready: ready.clone(), source, work: Work::none() };
+                connect(server.clone(), tls.clone(), connection, stream, peer);
             }
             Ok((Err(_closed), _)) => break,
             // Out of file descriptors, or the client left again: the next may do better.
@@ -150,34 +165,47 @@ impl Warned {
     }
 }
 
+/// Who is at the other end, and what it asks.
+#[derive(Clone)]
+struct Peer {
+    ready: Ready,
+    source: SocketAddr,
+    work: Work,
+}
+
+impl Peer {
+    /// Answers one request, which counts as running until its answer is given away.
+    async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        running: Running,
+    ) -> Result<Response<Answering>, Infallible> {
+        request.extensions_mut().insert(ConnectInfo(self.source));
+        let response = match self.ready.0.get().cloned() {
+            Some(router) => router.oneshot(request.map(Body::new)).await?,
+            None => starting(request.uri(), request.headers()),
+        };
+        Ok(response.map(|body| Answering::of(body, running)))
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "every connection is a task of the listener")]
 fn connect(
-    server: &Builder<TokioExecutor>,
-    ready: &Ready,
-    attended: Attended,
+    server: Arc<Builder<TokioExecutor>>,
+    tls: Option<Tls>,
+    mut attended: Attended,
     stream: TcpStream,
-    source: SocketAddr,
+    peer: Peer,
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    let ready = ready.clone();
-    let work = Work::none();
-    let counted = work.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let router = ready.0.get().cloned();
-        let running = counted.begin();
-        async move {
-            request.extensions_mut().insert(ConnectInfo(source));
-            let response = match router {
-                Some(router) => router.oneshot(request.map(Body::new)).await?,
-                None => starting(request.uri(), request.headers()),
-            };
-            Ok::<_, Infallible>(response.map(|body| Answering::of(body, running)))
+    let stream = Watched { stream, work: peer.work.clone() };
+    tokio::spawn(async move {
+        let Some(tls) = tls else { return attended.serve(&server, stream, peer).await };
+        if let Some(stream) = attended.shake_hands(&tls, stream).await {
+            attended.serve(&server, stream, peer).await;
         }
     });
-    let stream = Watched { stream, work: work.clone() };
-    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::spawn(attended.until_ended(connection.into_owned(), work));
 }
 
 /// How long a connection may go on.
@@ -188,6 +216,38 @@ struct Attended {
 }
 
 impl Attended {
+    /// Speaks TLS with who is there; `None` where nothing comes of it in the time for a request's head.
+    async fn shake_hands(&mut self, tls: &Tls, stream: Watched) -> Option<TlsStream<Watched>> {
+        let handshake = tokio::time::timeout(self.limits.head, tls.accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            // Told, or there is nobody left to tell.
+            _ = self.stop.changed() => return None,
+        };
+        match shaken {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS did not come about");
+                None
+            }
+            Err(_elapsed) => None,
+        }
+    }
+
+    /// Answers the requests of `stream`.
+    async fn serve<S>(self, server: &Builder<TokioExecutor>, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let work = peer.work.clone();
+        let service = service_fn(move |request| {
+            let running = peer.work.begin();
+            peer.clone().answer(request, running)
+        });
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        self.until_ended(connection.into_owned(), work).await;
+    }
+
     /// Runs `connection` until it ends by itself; until the server stops, or no request comes in
     /// time, and what is running is done.
     async fn until_ended<C: GracefulConnection>(self, connection: C, work: Work)
@@ -229,66 +289,11 @@ fn told<E: Display>(ended: Result<(), E>) {
     }
 }
 
-/// The answer while the database is being started or migrated.
-fn starting(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
-    if uri.path() == "/health/live" {
-        return Response::new(Body::from("live\n"));
-    }
-    let query = Query::parse(uri.query().unwrap_or_default()).unwrap_or_default();
-    let media_type = negotiation::answer(query.first("_format"), headers).unwrap_or_default();
-    let outcome = match media_type.format() {
-        Format::Json => starting_outcome().to_text(),
-        Format::Xml => STARTING.to_owned(),
-    };
-    let mut response = Response::new(Body::from(outcome));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, media_type.content_type());
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
-fn starting_outcome() -> Value<'static> {
-    let text = "the server is starting: its database is not ready yet";
-    operation_outcome(&[Issue::error(IssueCode::Transient, text)])
-}
-
-/// [`starting_outcome`] as XML, for a time at which the definitions that write XML are not loaded.
-const STARTING: &str = concat!(
-    r#"<?xml version="1.0" encoding="UTF-8"?><OperationOutcome xmlns="http://hl7.org/fhir"><issue>"#,
-    r#"<severity value="error"/><code value="transient"/><diagnostics value="the server is "#,
-    r#"starting: its database is not ready yet"/></issue></OperationOutcome>"#
-);
-
 #[cfg(test)]
 mod tests {
-    use axum::http::header::ACCEPT;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use crate::http::form::Form;
-    use crate::spec::Spec;
-
     use super::*;
-
-    #[test]
-    fn a_server_that_starts_says_so_in_the_form_asked_for() {
-        let spec = Spec::r4().expect("definitions");
-        let xml = Form { media_type: negotiation::MediaType::FhirXml, is_pretty: false };
-        let written = xml.write(&starting_outcome(), &spec.schema).expect("written");
-        assert_eq!(String::from_utf8_lossy(&written), STARTING);
-        for (url, accept, expected) in [
-            ("/fhir/Patient/1", "*/*", "application/fhir+json;charset=utf-8"),
-            ("/fhir/Patient/1", "text/xml", "text/xml;charset=utf-8"),
-            ("/fhir/Patient/1?_format=xml", "*/*", "application/fhir+xml;charset=utf-8"),
-            ("/fhir/Patient/1", "image/png", "application/fhir+json;charset=utf-8"),
-        ] {
-            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-            let response = starting(&Uri::from_static(url), &headers);
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(response.headers()[CONTENT_TYPE], expected, "{url} {accept}");
-            assert_eq!(response.headers()[RETRY_AFTER], "1");
-        }
-    }
 
     /// What begins a connection of HTTP/2, with settings that leave all as it is.
     const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -300,7 +305,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(listener, ready, limits, stopped));
+        tokio::spawn(serve(listener, ready, limits.into(), stopped));
         (address, stop)
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>
 
+pub mod definitions;
 pub mod extract;
 pub mod request;
 pub mod values;

@@ -7,6 +7,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/conformance-module.html>
 
+pub mod catalog;
 pub mod codes;
 pub mod compartment;
 pub mod operation;

@@ -67,6 +67,16 @@ use value_set::ValueSet;
 const CORE: &str = "hl7.fhir.r4.core";
 const CORE_DATE: &str = "2019-11-01";
 
+/// What R4 defines itself, and its version.
+const OWN: &str = "http://hl7.org/fhir/";
+const OWN_VERSION: &str = "4.0.1";
+
+/// Whether a definition of a pack is one of R4's own: nothing that is stored takes its place, since
+/// the required bindings of R4 rest on it.
+fn is_own(url: &str, version: Option<&str>) -> bool {
+    url.starts_with(OWN) && version == Some(OWN_VERSION)
+}
+
 /// Keeps the current image: stored definitions change.
 pub trait Source: Send + Sync {
     /// The image of what is stored now.
@@ -119,8 +129,8 @@ impl Image {
         Ok(Self { packed: Arc::new(Packed { packs, read: OnceLock::new() }), ..self })
     }
 
-    /// The same with these stored CodeSystems, ValueSets and ConceptMaps, which win over the pack's,
-    /// instead of those it had. Other resources are passed over.
+    /// The same with these stored CodeSystems, ValueSets and ConceptMaps, which win over the pack's but
+    /// for those that R4 defines itself, instead of those it had. Other resources are passed over.
     #[must_use]
     pub fn with_resources<'v>(&self, resources: impl IntoIterator<Item = Value<'v>>) -> Self {
         let mut stored = Definitions::default();
@@ -166,17 +176,25 @@ impl Image {
     /// The code system `url` or `url|version`.
     fn system(&self, canonical: &str) -> Option<&CodeSystem> {
         // Another version here does not hide the one that is named.
-        let exact = self.first(|it| it.exact(canonical)).filter(|it| it.has_codes());
-        exact.or_else(|| self.first(|it| it.system(canonical)))
+        let exact = self.first(canonical, |it| it.exact(canonical)).filter(|it| it.has_codes());
+        exact.or_else(|| self.first(canonical, |it| it.system(canonical)))
     }
 
-    /// The first code system that the origins find.
+    /// The first code system that the origins find for `canonical`.
     fn first<'i>(
         &'i self,
+        canonical: &str,
         find: impl Fn(&'i Definitions) -> Option<&'i CodeSystem>,
     ) -> Option<&'i CodeSystem> {
         if let Some(brought) = self.brought.as_deref().and_then(&find) {
             return Some(brought);
+        }
+        let is_own = |it: &&CodeSystem| {
+            it.content == Content::Complete && is_own(&it.url, it.version.as_deref())
+        };
+        let may_be_own = canonical.starts_with(OWN);
+        if let Some(own) = may_be_own.then(|| find(self.packed())).flatten().filter(is_own) {
+            return Some(own);
         }
         let stored = find(&self.stored);
         // A stored description without codes does not hide the codes of a pack.
@@ -210,7 +228,13 @@ impl Image {
     /// The value set `url`, `url|version` or `ValueSet/id`.
     fn value_set(&self, name: &str) -> Option<&ValueSet> {
         let by_id = self.id_in(name, "ValueSet/").and_then(|id| self.stored.value_set_of(id));
-        by_id.or_else(|| self.origins().find_map(|it| it.value_set(name)))
+        let brought = || self.brought.as_deref().and_then(|it| it.value_set(name));
+        let is_own = |it: &&ValueSet| is_own(name, it.version.as_deref());
+        let own = || name.starts_with(OWN).then(|| self.packed().value_set(name)).flatten();
+        by_id
+            .or_else(brought)
+            .or_else(|| own().filter(is_own))
+            .or_else(|| self.origins().find_map(|it| it.value_set(name)))
     }
 
     /// The concept map `url`, `url|version` or `ConceptMap/id`.

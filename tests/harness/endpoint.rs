@@ -75,6 +75,6 @@ pub(crate) async fn endpoint_by(
     let ready = Ready::default();
     ready.set(http::router(parts).unwrap().fhir);
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(listener, ready, Limits::of(100), stopped));
+    tokio::spawn(listener::serve(listener, ready, Limits::of(100).into(), stopped));
     (Client::new(address), stop)
 }

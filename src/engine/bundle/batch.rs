@@ -151,6 +151,7 @@ impl Engine {
                 let version = self.read(&identity, caller).await?;
                 Ok(unless_known(version, &condition, modified_since))
             }
+            Action::Call(call) => self.call(call, options, caller).await,
             Action::Get(get) => self.batch_get(get, options, caller).await,
             Action::CreateUnless(..)
             | Action::DeleteBy(..)

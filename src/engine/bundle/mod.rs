@@ -7,6 +7,7 @@
 //! Spec: <https://hl7.org/fhir/R4/http.html#transaction>, checklist rest section 3
 
 mod batch;
+mod call;
 mod conditional;
 mod entry;
 pub mod plan;
@@ -39,6 +40,8 @@ pub struct BundleOptions {
     pub capability_statement: Option<Arc<ReadStatement>>,
     /// Whether what is not understood is refused rather than ignored (`Prefer: handling`).
     pub is_strict: bool,
+    /// `Accept-Language`, for the operations of terminology.
+    pub languages: Option<String>,
     /// Ids of the sender's own for what is created; one that is taken is a conflict.
     pub new_ids: Option<NewIds>,
     /// What the sender wants of the checks of what is written.
@@ -70,6 +73,8 @@ impl BundleOptions {
 /// How one entry ended; the http layer gives it status, headers and outcome.
 #[derive(Debug)]
 pub enum EntryResult {
+    /// What an operation answers with.
+    Answered(Value<'static>),
     /// `GET metadata`
     CapabilityStatement(Bytes),
     /// A delete, with or without criteria.

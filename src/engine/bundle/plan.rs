@@ -12,6 +12,8 @@ use crate::fhir::query::Query;
 use crate::fhir::{Identity, Instant, IssueCode, ResourceType, VersionId};
 use crate::store::HistoryScope;
 
+use super::call::Call;
+
 mod target;
 
 use target::Target;
@@ -37,6 +39,8 @@ pub struct Entry<'a> {
 /// What an entry asks for.
 #[derive(Clone, Debug)]
 pub enum Action<'a> {
+    /// An operation that changes no resource: of a batch only.
+    Call(Call<'a>),
     /// `POST [type]`
     Create(ResourceType, Value<'a>),
     /// `POST [type]` with `ifNoneExist`
@@ -87,7 +91,7 @@ impl Action<'_> {
             | Self::PatchBy(..)
             | Self::Update(..)
             | Self::UpdateBy(..) => 2,
-            Self::Get(_) => 3,
+            Self::Call(_) | Self::Get(_) => 3,
         }
     }
 
@@ -98,7 +102,8 @@ impl Action<'_> {
             | Self::Meta(identity, ..)
             | Self::Patch(identity, _)
             | Self::Update(identity, _) => Some(identity),
-            Self::Create(..)
+            Self::Call(_)
+            | Self::Create(..)
             | Self::CreateUnless(..)
             | Self::DeleteBy(..)
             | Self::Get(_)
@@ -128,13 +133,14 @@ impl Action<'_> {
             | Self::PatchBy(_, _, value)
             | Self::Update(_, value)
             | Self::UpdateBy(_, _, value) => Some(value),
-            Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
+            Self::Call(_) | Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
         }
     }
 
     /// What goes on record of an entry that did not run.
     pub(super) fn attempted(&self) -> Attempted {
         match self {
+            Self::Call(call) => call.attempted(),
             Self::Create(of, _) | Self::CreateUnless(of, ..) => of_type(Kind::Create, *of),
             Self::DeleteBy(of, _) => of_type(Kind::Delete, *of),
             Self::PatchBy(of, ..) => of_type(Kind::Patch, *of),

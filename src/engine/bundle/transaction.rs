@@ -170,6 +170,7 @@ impl Engine {
                 Task::Patch(identity, crate::engine::patching::of_entry(&value)?)
             }
             Action::Delete(identity) => Task::Delete(identity),
+            Action::Call(call) => return Err(call.refused()),
             Action::Get(get) => Task::Get(get),
             Action::Meta(identity, version, value, change) => {
                 let meta = self.meta_of_parameters(&value)?;
@@ -257,7 +258,11 @@ pub(super) fn new_version(entry: &Entry<'_>, secret: &str) -> Option<String> {
         Action::Patch(..) | Action::PatchBy(..) | Action::Update(..) | Action::UpdateBy(..) => {
             Some(word(secret, entry.index))
         }
-        Action::Delete(_) | Action::DeleteBy(..) | Action::Get(_) | Action::Meta(..) => None,
+        Action::Call(_)
+        | Action::Delete(_)
+        | Action::DeleteBy(..)
+        | Action::Get(_)
+        | Action::Meta(..) => None,
     }
 }
 

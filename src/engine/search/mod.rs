@@ -2,18 +2,20 @@
 //!
 //! | file | does |
 //! |---|---|
+//! | `beside` | definitions of the packs that match too, beside what is stored |
 //! | `resolve` | value sets, hierarchies and words become what the store can compare |
 //! | `criteria` | the searches inside conditional interactions |
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
+mod beside;
 mod criteria;
 mod resolve;
 
 use std::time::Duration;
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Disclosed, Interaction, Permit};
+use crate::access::{Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, Severity};
@@ -29,6 +31,7 @@ const MOST_WAITING: Duration = Duration::from_secs(5);
 
 pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
+use beside::Beside;
 pub(super) use criteria::Criteria;
 pub use criteria::OF_FORM;
 pub use resolve::Lookups;
@@ -71,11 +74,23 @@ impl Engine {
         };
         let run = async |permit: &Permit<'_>, draft| {
             self.look_up(&mut asked, permit)?;
+            let beside = asked.beside.take().filter(|_| permit.reaches(&[]));
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
-            self.store.search(request, paging, &self.definitions, permit, draft).await
+            let store =
+                |draft| self.store.search(request, paging, &self.definitions, permit, draft);
+            let Some(beside) = beside else {
+                return Ok(store(Some(draft)).await?.map(Ok));
+            };
+            let stored = if beside.is_after_stored() {
+                Unaudited::nothing().map(|()| SearchPage::default())
+            } else {
+                store(None).await?
+            };
+            let all = stored.with(beside).map_told(|(page, beside), told| beside.add(page, told));
+            all.ok_or_else(|| Error::internal("a page is on record before it is whole"))
         };
-        let page = self.gate.show(interaction, caller, run).await?;
+        let page = self.gate.show(interaction, caller, run).await??;
         Ok(asked.answer(page))
     }
 
@@ -99,7 +114,11 @@ impl Engine {
         self.look_up(&mut asked, permit)?;
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
-        let (page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
+        let (mut page, mut disclosed) =
+            tx.search(request, paging, &self.definitions, permit).await?;
+        if let Some(beside) = asked.beside.take().filter(|_| permit.reaches(&[])) {
+            page = beside.add(page, &mut disclosed)?;
+        }
         Ok((asked.answer(page), disclosed))
     }
 
@@ -126,11 +145,20 @@ impl Engine {
                 *value = count.to_string().into();
             }
         }
-        let paging = Paging {
+        let mut paging = Paging {
             count: if request.counts_only { 0 } else { count },
             cursor: query.once(CURSOR)?.map(str::to_owned),
         };
-        Ok(Asked { path: path(target), request, paging, issues })
+        let beside = match target {
+            SearchTarget::Type(of) => self.beside(*of, &request, &mut paging)?,
+            _ => None,
+        };
+        if let Some(text) = beside.as_ref().and_then(Beside::notice) {
+            let issue = Issue::error(IssueCode::Incomplete, text);
+            issues.push(Issue { severity: Severity::Warning, ..issue });
+        }
+        let path = path(target);
+        Ok(Asked { path, request, paging, issues, beside })
     }
 
     /// Looks up what the store cannot compare, once it is decided that the caller may ask.
@@ -169,6 +197,7 @@ struct Asked {
     request: SearchRequest,
     paging: Paging,
     issues: Vec<Issue>,
+    beside: Option<Beside>,
 }
 
 impl Asked {

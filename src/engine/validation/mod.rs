@@ -4,6 +4,7 @@
 //! Spec: <https://hl7.org/fhir/R4/validation.html>, rest 7a
 
 mod operation;
+mod parameters;
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -26,6 +27,7 @@ use super::provenance::Provenance;
 
 pub use crate::validate::profile::Claim;
 pub use operation::{Validate, ValidateAt, ValidationMode};
+pub use parameters::VALIDATE_PARAMETERS;
 
 /// How much is checked beyond the form, which always is; each level includes those before it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -148,6 +150,12 @@ impl Validation {
     /// What is validated by.
     pub(super) fn library(&self) -> Option<Arc<Library>> {
         Some(self.validators.as_ref()?.loaded().library().clone())
+    }
+
+    /// The definitions of structures of this moment.
+    pub(super) async fn library_now(&self) -> Result<Option<Arc<Library>>, Error> {
+        let Some(validators) = &self.validators else { return Ok(None) };
+        Ok(Some(validators.current().await?.library().clone()))
     }
 
     /// Waits until what this node has stored of definitions counts.

@@ -75,7 +75,8 @@ pub struct Validate<'a> {
 }
 
 impl ValidateAt {
-    fn resource_type(&self) -> ResourceType {
+    /// The type that it is called on.
+    pub fn resource_type(&self) -> ResourceType {
         match self {
             Self::Instance(identity) => identity.resource_type,
             Self::Type(resource_type) => *resource_type,

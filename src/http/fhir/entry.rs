@@ -125,7 +125,8 @@ impl ResultEntries {
             }
         };
         match result {
-            EntryResult::CapabilityStatement(_)
+            EntryResult::Answered(_)
+            | EntryResult::CapabilityStatement(_)
             | EntryResult::History(..)
             | EntryResult::Meta(_)
             | EntryResult::Search(..)
@@ -133,21 +134,14 @@ impl ResultEntries {
             {
                 push(out, &["{\"response\":{\"status\":\"200 OK\"}}"]);
             }
-            EntryResult::CapabilityStatement(text) => {
-                push(out, &["{\"resource\":"]);
-                out.extend_from_slice(&text);
-                push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
-            }
+            EntryResult::CapabilityStatement(text) => answered(|out| out.extend(text), out),
             EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
             EntryResult::Failed(error) => self.failed(error, out),
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;
             }
-            EntryResult::Meta(value) => {
-                push(out, &["{\"resource\":"]);
-                meta::parameters(value).write(out);
-                push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
-            }
+            EntryResult::Answered(value) => answered(|out| value.write(out), out),
+            EntryResult::Meta(value) => answered(|out| meta::parameters(value).write(out), out),
             EntryResult::NotModified(version) => {
                 push(out, &["{\"response\":{\"status\":\"304 Not Modified\""]);
                 response_end(version, None, out);
@@ -272,6 +266,13 @@ impl ResultEntries {
         push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
         Ok(())
     }
+}
+
+/// An entry with a resource that has no version.
+fn answered(write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    push(out, &["{\"resource\":"]);
+    write(out);
+    push(out, &[",\"response\":{\"status\":\"200 OK\"}}"]);
 }
 
 /// `etag` and `lastModified` of an open response.

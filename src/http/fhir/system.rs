@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::Response;
-use axum::http::header::{CONTENT_TYPE, WARNING};
+use axum::http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, WARNING};
 
 use crate::engine::BundleOptions;
 use crate::error::Error;
@@ -31,9 +31,11 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let format = negotiation::body(&exchange.parts.headers)?;
     let text = exchange.read_body().await?;
     let base = exchange.base();
+    let languages = exchange.parts.headers.get(ACCEPT_LANGUAGE);
     let options = BundleOptions {
         capability_statement: Some(metadata::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
+        languages: languages.and_then(|it| it.to_str().ok()).map(str::to_owned),
         wish: exchange.preferences.wish(),
         ..Default::default()
     };

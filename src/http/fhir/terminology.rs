@@ -8,17 +8,11 @@ use axum::http::header::{ACCEPT_LANGUAGE, HeaderValue, VARY};
 use axum::http::{Method, Response};
 
 use crate::engine::{Operation, Question};
-use crate::error::Error;
-use crate::fhir::IssueCode;
-use crate::fhir::json::{Object, Value};
 use crate::http::exchange::Exchange;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
 
 use super::answer;
-
-/// Parameters of the query that every request may have.
-const GENERAL: [&str; 4] = ["_format", "_pretty", "_summary", "_elements"];
 
 /// `ValueSet/$expand`, `ValueSet/[id]/$expand`
 pub(in crate::http) async fn expand(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -77,7 +71,7 @@ async fn run(mut exchange: Exchange, operation: Operation) -> Result<Response<Bo
         }
         None => None,
     };
-    let parameters = parameters(&exchange, given)?;
+    let parameters = Question::parameters(given, &exchange.query)?;
     let languages = exchange.parts.headers.get(ACCEPT_LANGUAGE).and_then(|it| it.to_str().ok());
     let id = identity.as_ref().map(|it| &it.id);
     let question = Question { operation, id, parameters: &parameters, languages };
@@ -86,32 +80,4 @@ async fn run(mut exchange: Exchange, operation: Operation) -> Result<Response<Bo
     let mut response = answer::resource(&answered, form, exchange.schema())?;
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-language"));
     Ok(response)
-}
-
-/// What the body gives and, behind it, what the query gives.
-fn parameters<'e>(exchange: &'e Exchange, given: Option<Value<'e>>) -> Result<Value<'e>, Failure> {
-    let mut parameters = match given {
-        Some(Value::Object(object))
-            if object.get("resourceType").and_then(Value::as_str) == Some("Parameters") =>
-        {
-            object
-        }
-        Some(_) => {
-            let text = "this operation takes a Parameters resource";
-            return Err(Error::invalid(IssueCode::Invalid, text).into());
-        }
-        None => Object::new().with("resourceType", "Parameters"),
-    };
-    let asked = exchange.query.iter().filter(|(name, _)| !GENERAL.contains(name));
-    let asked = asked.map(|(name, value)| {
-        Value::from(Object::new().with("name", name).with("valueString", value))
-    });
-    let asked: Vec<Value<'e>> = asked.collect();
-    if !asked.is_empty() {
-        match parameters.get_mut("parameter").and_then(Value::as_array_mut) {
-            Some(known) => known.extend(asked),
-            None => parameters.set("parameter", asked),
-        }
-    }
-    Ok(parameters.into())
 }

@@ -8,6 +8,7 @@ use crate::fhir::json::{self, JsonError, Limits, Object, Value};
 
 use super::archive;
 use super::pack::{self, Dependency, Packed, Section};
+use super::readable::Readable;
 use super::shape::{self, Shape};
 use super::structure::{self, Invariants};
 
@@ -38,7 +39,8 @@ pub enum PackageError {
 /// Makes a definition pack of a FHIR package (`.tgz`, files under `package/`).
 ///
 /// Structures without a snapshot keep their differential. Files that define nothing a pack
-/// holds (examples, narrative pages, implementation guides) are passed over.
+/// holds (examples, narrative pages, implementation guides) are passed over. Beside what the server
+/// works by, the pack has the definitions to be read as resources, with their facts.
 ///
 /// # Errors
 /// [`PackageError`] when the archive or one of its files cannot be read.
@@ -64,6 +66,7 @@ struct Definition {
 struct Package {
     manifest: Option<Value<'static>>,
     definitions: Vec<Definition>,
+    readable: Readable,
 }
 
 impl Package {
@@ -75,6 +78,7 @@ impl Package {
             }
         }
         let Some(object) = value.as_object() else { return Ok(()) };
+        self.readable.add(value, object);
         let Some((section, record)) = reduce(value, object) else { return Ok(()) };
         let text = |name| value.str_at(name).unwrap_or_default().to_owned();
         let (url, version) = (text("url"), text("version"));
@@ -96,12 +100,17 @@ impl Package {
         for definition in &mut self.definitions {
             structure::number_invariants(&mut definition.record, &mut invariants);
         }
+        let pack_section = |section, texts| pack_section(section, LEVEL, texts);
         let mut sections = vec![pack_section(Section::Invariants, invariants.into_texts())?];
-        for section in Section::ALL.into_iter().skip(1) {
+        let is_reduced = |section: &Section| {
+            !matches!(section, Section::Invariants | Section::Catalog | Section::Resources)
+        };
+        for section in Section::ALL.into_iter().filter(is_reduced) {
             let of = self.definitions.iter().filter(|definition| definition.section == section);
-            let texts = of.map(|definition| text_of(&definition.record));
+            let texts = of.map(|definition| text_of(&definition.record)).collect();
             sections.push(pack_section(section, texts)?);
         }
+        sections.extend(self.readable.sections()?);
         Ok(pack::write(
             &name,
             &version,
@@ -136,14 +145,16 @@ fn reduce<'a>(value: &Value<'a>, object: &Object<'a>) -> Option<(Section, Object
     }
 }
 
-fn text_of(record: &Object<'static>) -> String {
+pub(super) fn text_of(record: &Object<'_>) -> String {
     // A record is one line: the writer escapes line ends inside strings.
     Value::Object(record.clone()).to_text()
 }
 
-fn pack_section(
+/// Packs a text a line, at a level of zstd.
+pub(super) fn pack_section(
     section: Section,
-    texts: impl IntoIterator<Item = String>,
+    level: i32,
+    texts: Vec<String>,
 ) -> Result<Packed, PackageError> {
     let mut text = String::new();
     let mut records = 0;
@@ -152,7 +163,7 @@ fn pack_section(
         text.push('\n');
         records += 1;
     }
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
     compressor.include_checksum(true)?;
     let bytes = compressor.compress(text.as_bytes())?;
     Ok(Packed { section, records, text_bytes: text.len(), bytes })
@@ -236,6 +247,7 @@ mod tests {
         assert_eq!(pack.count(Section::Invariants), 1);
         assert_eq!(pack.count(Section::CodeSystems), 1);
         assert_eq!(pack.contents().expect("reads").len(), 2, "the example is passed over");
+        assert_eq!(pack.count(Section::Catalog), 0, "what has no id cannot be read by one");
     }
 
     #[test]

@@ -48,11 +48,16 @@ pub enum Section {
     ValueSets,
     /// ConceptMaps.
     ConceptMaps,
+    /// What can be read: type, id, what it is searched by, and its block and line there.
+    Catalog,
+    /// Definitions as they were published, without resourceType, id and meta. A pack has as many
+    /// sections of this kind as it needs blocks: see [`Pack::block`].
+    Resources,
 }
 
 impl Section {
     /// Every section, in the order of the file.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Invariants,
         Self::Types,
         Self::Profiles,
@@ -62,6 +67,8 @@ impl Section {
         Self::CodeSystems,
         Self::ValueSets,
         Self::ConceptMaps,
+        Self::Catalog,
+        Self::Resources,
     ];
 
     /// The section's name in the header.
@@ -76,6 +83,8 @@ impl Section {
             Self::CodeSystems => "code-systems",
             Self::ValueSets => "value-sets",
             Self::ConceptMaps => "concept-maps",
+            Self::Catalog => "catalog",
+            Self::Resources => "resources",
         }
     }
 }
@@ -203,7 +212,7 @@ impl<'a> Pack<'a> {
 
     /// The number of records in `section`.
     pub fn count(&self, section: Section) -> usize {
-        self.part(section).map_or(0, |part| part.records)
+        self.parts.iter().filter(|part| part.section == section).map(|part| part.records).sum()
     }
 
     /// Unpacks `section`.
@@ -211,16 +220,18 @@ impl<'a> Pack<'a> {
     /// # Errors
     /// [`PackError::Section`] when it does not unpack to what the header says.
     pub fn records(&self, section: Section) -> Result<Records, PackError> {
-        let Some(part) = self.part(section) else {
-            return Ok(Records { section, text: Vec::new() });
-        };
-        let damaged = || PackError::Section(section.as_str());
-        let text = zstd::bulk::decompress(part.packed, part.text_bytes).map_err(|_| damaged())?;
-        let lines = memchr::memchr_iter(b'\n', &text).count();
-        if text.len() != part.text_bytes || lines != part.records {
-            return Err(damaged());
-        }
-        Ok(Records { section, text })
+        let part = self.parts.iter().find(|part| part.section == section);
+        part.map_or(Ok(Records { section, text: Vec::new() }), Part::unpack)
+    }
+
+    /// Unpacks a block of [`Section::Resources`], by its number from 0.
+    ///
+    /// # Errors
+    /// As [`Pack::records`]; also when there is no block of this number.
+    pub fn block(&self, number: usize) -> Result<Records, PackError> {
+        let mut blocks = self.parts.iter().filter(|part| part.section == Section::Resources);
+        let missing = PackError::Section(Section::Resources.as_str());
+        blocks.nth(number).ok_or(missing)?.unpack()
     }
 
     /// What is in the pack, definition by definition, in the order of the file.
@@ -229,7 +240,10 @@ impl<'a> Pack<'a> {
     /// [`PackError`] when a section cannot be read.
     pub fn contents(&self) -> Result<Vec<Content>, PackError> {
         let mut found = Vec::new();
-        for section in Section::ALL.into_iter().filter(|&at| at != Section::Invariants) {
+        let defines = |section: &Section| {
+            !matches!(section, Section::Invariants | Section::Catalog | Section::Resources)
+        };
+        for section in Section::ALL.into_iter().filter(defines) {
             for record in self.records(section)?.iter() {
                 let record = record?;
                 let text = |name| record.str_at(name).map(str::to_owned);
@@ -244,9 +258,18 @@ impl<'a> Pack<'a> {
         }
         Ok(found)
     }
+}
 
-    fn part(&self, section: Section) -> Option<&Part<'a>> {
-        self.parts.iter().find(|part| part.section == section)
+impl Part<'_> {
+    fn unpack(&self) -> Result<Records, PackError> {
+        let section = self.section;
+        let damaged = || PackError::Section(section.as_str());
+        let text = zstd::bulk::decompress(self.packed, self.text_bytes).map_err(|_| damaged())?;
+        let lines = memchr::memchr_iter(b'\n', &text).count();
+        if text.len() != self.text_bytes || lines != self.records {
+            return Err(damaged());
+        }
+        Ok(Records { section, text })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::fhir::canonical::compare_versions;
 use crate::fhir::json::{self, Value};
 
 use super::super::R4_PACK;
+use super::super::catalog::Catalog;
 use super::super::package::{Pack, PackError, Section, reduced_structure};
 use super::element::{Element, Invariant};
 use super::read::{self, Definition};
@@ -18,6 +19,7 @@ use super::{Structure, StructureFault, TYPE_URL, snapshot};
 /// The most definitions that build on each other.
 const MAX_CHAIN: usize = 32;
 
+type Bytes = Cow<'static, [u8]>;
 type Made = Result<Arc<Structure>, StructureFault>;
 
 /// The types and profiles of packs and of stored StructureDefinitions, of which the stored win.
@@ -45,7 +47,8 @@ struct Place {
 /// Packs and what they define, read when first asked for.
 #[derive(Debug)]
 struct Packs {
-    bytes: Vec<Cow<'static, [u8]>>,
+    bytes: Vec<Bytes>,
+    catalog: OnceLock<Result<Catalog, StructureFault>>,
     read: OnceLock<Result<Definitions, StructureFault>>,
 }
 
@@ -103,7 +106,7 @@ impl Library {
     }
 
     fn of(bytes: Vec<Cow<'static, [u8]>>) -> Self {
-        let packs = Arc::new(Packs { bytes, read: OnceLock::new() });
+        let packs = Arc::new(Packs { bytes, catalog: OnceLock::new(), read: OnceLock::new() });
         let (stored, globals) = (Definitions::default(), Globals::new());
         Self { packs, stored, globals, made: RwLock::default() }
     }
@@ -134,6 +137,17 @@ impl Library {
             }
         }
         Self { packs: self.packs.clone(), stored, globals, made: RwLock::default() }
+    }
+
+    /// The definitions that the packs have whole, and the packs to read them from.
+    ///
+    /// # Errors
+    /// [`StructureFault::Unreadable`] when a pack is damaged.
+    pub fn catalog(&self) -> Result<(&Catalog, &[Bytes]), StructureFault> {
+        let Packs { bytes, catalog, .. } = &*self.packs;
+        let unreadable = |error: PackError| StructureFault::Unreadable(error.to_string());
+        let read = catalog.get_or_init(|| Catalog::read(bytes).map_err(unreadable));
+        read.as_ref().map(|catalog| (catalog, &**bytes)).map_err(Clone::clone)
     }
 
     /// The profiles that stored guides name for all resources of a type.

@@ -84,8 +84,15 @@ pub struct Match {
     pub contained: Option<usize>,
     /// How well it fits, from 0 to 1, where the order goes by that.
     pub score: Option<f64>,
-    /// The store's key of it.
+    /// The store's key of it; 0 for what is not in the store.
     rid: i64,
+}
+
+impl Match {
+    /// A match that is not in the store.
+    pub(crate) fn beside(version: Version) -> Self {
+        Self { version, contained: None, score: None, rid: 0 }
+    }
 }
 
 /// One page of matches.
@@ -142,7 +149,7 @@ pub(crate) struct Found {
 
 impl Store {
     /// A page of what matches, as far as `permit` reaches. Where one statement finds all that is shown
-    /// and no other search is at work, it puts the row of `draft` on record.
+    /// and no other search is at work, it puts the row of `draft` on record, if there is one.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a page link that this server did not make for this search;
@@ -154,16 +161,17 @@ impl Store {
         paging: &Paging,
         definitions: &Definitions,
         permit: &Permit<'_>,
-        draft: Draft,
+        draft: Option<Draft>,
     ) -> Result<Unaudited<SearchPage>, Error> {
         let mut run = Run::alone(self, permit, request.explain).await?;
         let parameters = &*self.parameters()?;
         let asked = Asked { store: self, parameters, definitions, permit };
         // Of many searches at a time, the ledger's writer commits the rows together at a lower cost.
-        if !run.is_alone() || !is_whole(request, paging) {
+        let draft = draft.filter(|_| run.is_alone() && is_whole(request, paging));
+        let Some(draft) = draft else {
             let (page, disclosed) = asked.page(&mut run, request, paging, None).await?;
             return Ok(Unaudited::new(page, disclosed));
-        }
+        };
         let (row, taken) = draft.take_row();
         let (page, _) = asked.page(&mut run, request, paging, Some(&row)).await?;
         Ok(taken.with(page))

@@ -56,22 +56,19 @@ impl<'i> Which<'i> {
     pub(super) fn find(
         image: &'i Image,
         asked: Asked<'_>,
-        id: Option<&str>,
+        request: &Request<'_>,
         inline: Option<&'i ValueSet>,
     ) -> Result<Self, Refusal> {
         if let Some(value_set) = inline {
             let name = value_set.url.as_deref().unwrap_or("(the value set that was sent)");
             return Ok(Self { name: name.to_owned(), value_set: Some(value_set) });
         }
-        if asked.text("context")?.is_some() && id.is_none() && asked.text("url")?.is_none() {
-            return Err(Refusal::not_offered(
-                "`context` is not offered: name the value set by `url`",
-            ));
-        }
-        let name = if let Some(id) = id {
+        let name = if let Some(id) = request.id {
             format!("ValueSet/{id}")
+        } else if let Some(bound) = request.bound {
+            canonical(bound, asked.text("valueSetVersion")?)
         } else {
-            let url = needed(asked.text("url")?, "the value set (`url` or `valueSet`)")?;
+            let url = needed(asked.text("url")?, "the value set (`url`, `valueSet` or `context`)")?;
             canonical(url, asked.text("valueSetVersion")?)
         };
         let value_set = image.value_set(&name);
@@ -98,7 +95,7 @@ pub(super) fn expand(
     request: &Request<'_>,
 ) -> Result<Value<'static>, Refusal> {
     let inline = inline(asked)?;
-    let which = Which::find(image, asked, request.id, inline.as_ref())?;
+    let which = Which::find(image, asked, request, inline.as_ref())?;
     let needed = which.value_set.map_or(&[][..], |it| &it.supplements);
     let scope = scope(image, asked, request, needed)?;
     let own = which.value_set.and_then(|it| it.display_language.as_deref());

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `asked` | reads parameters |
 //! | `closure` | `$closure`: what is new between a few concepts |
+//! | `context` | the value set that is bound to an element |
 //! | `display` | displays and designations by language |
 //! | `expand`, `contained` | `ValueSet/$expand` |
 //! | `lookup` | `CodeSystem/$lookup` |
@@ -18,6 +19,7 @@
 mod asked;
 mod closure;
 mod contained;
+mod context;
 mod display;
 mod expand;
 mod lookup;
@@ -37,6 +39,7 @@ use super::moment::Moment;
 use super::scope::{Scope, Versions};
 
 pub use closure::{Closed, Closing, Relation, closable, closure};
+pub use context::bound;
 pub use refusal::Refusal;
 
 use asked::Asked;
@@ -66,6 +69,8 @@ pub struct Request<'r> {
     pub parameters: &'r Value<'r>,
     /// The id of the stored resource that is asked, where the path names one.
     pub id: Option<&'r str>,
+    /// The canonical of the value set that the context stands for ([`Request::context`], [`bound`]).
+    pub bound: Option<&'r str>,
     /// `Accept-Language`.
     pub languages: Option<&'r str>,
     /// Most codes of an expansion that is not asked for page by page.

@@ -5,6 +5,8 @@ use super::Operation;
 const EXPAND: &[&str] = &[
     "activeOnly",
     "check-system-version",
+    "context",
+    "contextDirection",
     "count",
     "date",
     "default-system-version",
@@ -73,6 +75,7 @@ const VALIDATE: &[&str] = &[
     "codeableConcept",
     "codeSystem",
     "coding",
+    "context",
     "date",
     "default-system-version",
     "display",

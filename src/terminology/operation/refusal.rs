@@ -26,11 +26,6 @@ impl Refusal {
         Self::Malformed(vec![Issue::error(code, text)])
     }
 
-    /// Something that is asked for and not offered.
-    pub(super) fn not_offered(text: impl Into<String>) -> Self {
-        Self::malformed_as(IssueCode::NotSupported, text)
-    }
-
     /// The code system that was asked for is not known.
     pub(super) fn no_system(url: &str) -> Self {
         let text = format!("A definition for CodeSystem '{url}' could not be found");

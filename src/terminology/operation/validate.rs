@@ -44,7 +44,7 @@ pub(super) fn in_set(
     request: &Request<'_>,
 ) -> Result<Value<'static>, Refusal> {
     let inline = inline(asked)?;
-    let which = Which::find(image, asked, request.id, inline.as_ref())?;
+    let which = Which::find(image, asked, request, inline.as_ref())?;
     let needed = which.value_set.map_or(&[][..], |it| &it.supplements);
     let scope = scope(image, asked, request, needed)?;
     if let Some(value_set) = which.value_set {

@@ -86,6 +86,7 @@ fn answered(
     let request = Request {
         parameters: request,
         id: None,
+        bound: None,
         languages: case.str_at("Accept-Language"),
         limit: LIMIT,
         now: "2026-03-14T15:09:26.535Z",

@@ -12,6 +12,7 @@ use crate::fhir::{Identity, Issue, IssueCode, LogicalId, ResourceType, VersionId
 use crate::store::HistoryScope;
 
 use super::{Action, Get, METADATA_PARAMETERS};
+use crate::engine::bundle::call::{Call, Called};
 
 /// The URL of an entry and where it stands.
 pub(super) struct Target<'u> {
@@ -28,6 +29,13 @@ impl Target<'_> {
     ) -> Result<Action<'a>, Error> {
         let (path, query) = self.path()?;
         let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let is_get = matches!(method, "GET" | "HEAD");
+        if (is_get || method == "POST")
+            && let Some(called) = Called::by(&segments, is_get)
+        {
+            let given = resource.filter(|_| !is_get);
+            return Ok(Action::Call(Call { called, query: self.query(query)?, given }));
+        }
         match method {
             "GET" | "HEAD" => self.get(&segments, query).map(Action::Get),
             "POST" => self.post(&segments, query, resource),
@@ -62,6 +70,7 @@ impl Target<'_> {
             | Action::Get(Get::Search(..))
             | Action::PatchBy(..)
             | Action::UpdateBy(..) => return Ok(()),
+            Action::Call(call) => call.called.parameters(),
             Action::Get(Get::CapabilityStatement(_)) => &METADATA_PARAMETERS,
             Action::Get(Get::History(..)) => &HISTORY_PARAMETERS,
             _ => &[],

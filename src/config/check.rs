@@ -1,0 +1,113 @@
+//! What settings must have to do with each other.
+
+use super::{AuthMode, Config, ConfigError};
+
+impl Config {
+    /// Tells whether a server can run with these settings.
+    ///
+    /// # Errors
+    /// [`ConfigError::Rule`] for the first rule that is broken.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
+        match self.auth.mode {
+            AuthMode::Off if !self.http.listen.ip().is_loopback() => {
+                return rule(
+                    "auth.mode",
+                    format!(
+                        "\"off\" lets everyone do everything, and {} can be reached from other \
+                         machines; listen on 127.0.0.1 or use \"smart\"",
+                        self.http.listen
+                    ),
+                );
+            }
+            AuthMode::Off => {}
+            AuthMode::Smart => {
+                return rule(
+                    "auth.mode",
+                    "\"smart\" (the default) is not built yet, so nobody could be let in; \
+                     set \"off\" (KILN_AUTH__MODE=off), which works on a loopback address only"
+                        .to_owned(),
+                );
+            }
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return rule("tls.certificate", "and `tls.key` go together".to_owned());
+        }
+        if self.tls.client_authorities.is_some() && self.tls.certificate.is_none() {
+            return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
+        }
+        if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
+            return rule("http.base_url", reason);
+        }
+        if let Err(reason) = self.validation.policies() {
+            return rule("validation.exceptions", reason);
+        }
+        if self.http.default_page > self.http.max_page {
+            return rule("http.default_page", "is larger than `http.max_page`".to_owned());
+        }
+        if self.database.owner_url.is_some() && self.database.url.is_none() {
+            return rule("database.owner_url", "means nothing without `database.url`".to_owned());
+        }
+        if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
+            return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Says why `base` cannot be a FHIR base.
+fn unfit_base(base: &str) -> Option<String> {
+    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+    match rest {
+        None => Some(format!("{base:?} does not begin with http:// or https://")),
+        Some(rest) if rest.starts_with('/') || rest.is_empty() => {
+            Some(format!("{base:?} has no host"))
+        }
+        Some(rest) if rest.contains(['?', '#', ' ']) => {
+            Some(format!("{base:?} has a query, a fragment or a space"))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source;
+    use super::*;
+
+    fn with(flags: &[(&str, &str)]) -> Config {
+        let flags: Vec<_> =
+            flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        source::load(None, Vec::new(), &flags).unwrap()
+    }
+
+    #[test]
+    fn check_refuses_what_cannot_work_and_names_the_key() {
+        let off = ("auth.mode", "off");
+        let cases = [
+            (vec![], Some("auth.mode")),
+            (vec![off], None),
+            (vec![off, ("http.listen", "0.0.0.0:8080")], Some("auth.mode")),
+            (vec![off, ("http.listen", "[::1]:8080")], None),
+            (vec![off, ("http.default_page", "2000")], Some("http.default_page")),
+            (vec![off, ("http.base_url", "fhir.example.org")], Some("http.base_url")),
+            (vec![off, ("http.base_url", "https://h/fhir?x")], Some("http.base_url")),
+            (vec![off, ("http.base_url", "https:///fhir")], Some("http.base_url")),
+            (vec![off, ("http.base_url", "https://h/fhir/")], None),
+            (vec![off, ("validation.exceptions", "http://p|1=warn,http://p?x=1=ignore")], None),
+            (vec![off, ("validation.exceptions", "http://p")], Some("validation.exceptions")),
+            (vec![off, ("validation.exceptions", "=warn")], Some("validation.exceptions")),
+            (vec![off, ("validation.exceptions", "p=maybe")], Some("validation.exceptions")),
+            (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
+            (vec![off, ("tls.certificate", "c.pem")], Some("tls.certificate")),
+            (vec![off, ("tls.client_authorities", "c.pem")], Some("tls.client_authorities")),
+        ];
+        for (flags, expected) in cases {
+            let refused = with(&flags).check().err().map(|error| match error {
+                ConfigError::Rule { key, .. } => key,
+                other => panic!("{flags:?}: {other}"),
+            });
+            assert_eq!(refused, expected, "{flags:?}");
+        }
+    }
+}

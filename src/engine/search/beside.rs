@@ -1,0 +1,202 @@
+//! Definitions of the packs in the answers of searches: they follow what is stored.
+//!
+//! The store's pages come first, by its own cursors. On the last of them, and on pages of their own
+//! after it, are the definitions that match, by id; the cursor of such a page tells how many of them
+//! are before it, the total, and the cursor of the last page with something stored.
+//!
+//! Spec: rest 5.18
+
+use std::sync::Arc;
+
+use crate::access::Disclosed;
+use crate::engine::Engine;
+use crate::engine::definitions::versions;
+use crate::error::Error;
+use crate::fhir::json;
+use crate::fhir::{IssueCode, ResourceType};
+use crate::search::definitions::{TOLD, holds};
+use crate::search::request::{ContainedMode, SearchRequest};
+use crate::spec::catalog::{Catalog, Entry};
+use crate::spec::structure::Library;
+use crate::store::search::{Count, Match, Paging, SearchPage};
+
+/// How cursors of pages of definitions begin; those of the store have no dots.
+const BEGINNING: &str = "definitions.";
+/// The rest of the cursor of the first page of all.
+const FIRST: &str = "first";
+
+/// The definitions that match, and which of them the page has.
+pub(super) struct Beside {
+    library: Arc<Library>,
+    base: String,
+    of: ResourceType,
+    /// Places among the definitions of the type.
+    matching: Vec<usize>,
+    /// How many may match: what they are searched by is not at hand.
+    untold: usize,
+    is_sorted: bool,
+    /// The most matches of a page.
+    count: usize,
+    /// The cursor of the page, where that is one with something stored.
+    cursor: Option<String>,
+    at: Option<Position>,
+}
+
+/// Where a page without anything stored begins.
+struct Position {
+    offset: usize,
+    total: Option<Count>,
+    /// The cursor of the last page with something stored.
+    back: String,
+}
+
+impl Engine {
+    /// The definitions that a search of a type finds beside what is stored; takes a cursor of theirs
+    /// out of `paging`.
+    pub(super) fn beside(
+        &self,
+        of: ResourceType,
+        request: &SearchRequest,
+        paging: &mut Paging,
+    ) -> Result<Option<Beside>, Error> {
+        let is_outside = !matches!(request.contained, ContainedMode::Inside { .. });
+        let library = self.validation.library().filter(|_| is_outside && Catalog::has_type(of));
+        let Some(library) = library else { return Ok(None) };
+        let base = self.settings.base.clone();
+        let (catalog, _) = library.catalog().map_err(Error::internal)?;
+        let (mut matching, mut untold) = (Vec::new(), 0);
+        for (place, entry) in catalog.of_type(of).iter().enumerate() {
+            match is_match(request, entry, &base)? {
+                Some(true) => matching.push(place),
+                Some(false) => {}
+                None => untold += 1,
+            }
+        }
+        let is_sorted = !request.sort.is_empty();
+        let count = usize::try_from(paging.count).map_err(Error::internal)?;
+        let at = position(paging)?;
+        let cursor = paging.cursor.clone();
+        Ok(Some(Beside { library, base, of, matching, untold, is_sorted, count, cursor, at }))
+    }
+}
+
+/// Whether a definition matches; `None` when that cannot be told.
+fn is_match(request: &SearchRequest, entry: &Entry, base: &str) -> Result<Option<bool>, Error> {
+    let record = entry.record(base);
+    let record = json::parse(record.as_bytes()).map_err(Error::internal)?;
+    let mut is_told = true;
+    for filter in &request.filters {
+        match holds(filter, &entry.identity, &record) {
+            Some(true) => {}
+            Some(false) => return Ok(Some(false)),
+            None => is_told = false,
+        }
+    }
+    Ok(is_told.then_some(true))
+}
+
+impl Beside {
+    /// Whether the page comes after all that is stored.
+    pub(super) fn is_after_stored(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// What is not as it was asked for.
+    pub(super) fn notice(&self) -> Option<String> {
+        let untold = (self.untold > 0).then(|| {
+            format!(
+                "of the definitions that are part of the server, {} are left out: they are found by \
+                 {TOLD} alone",
+                self.untold
+            )
+        });
+        let unsorted = (self.is_sorted && !self.matching.is_empty()).then(|| {
+            "_sort: definitions that are part of the server follow what is stored, ordered by id"
+                .to_owned()
+        });
+        let texts: Vec<String> = untold.into_iter().chain(unsorted).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// `page`, with the definitions that belong on it; what they tell is added to `told`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a pack is damaged.
+    pub(super) fn add(
+        self,
+        mut page: SearchPage,
+        told: &mut Disclosed,
+    ) -> Result<SearchPage, Error> {
+        let all = self.matching.len();
+        let more = |total: Count| Count { number: total.number + all as u64, ..total };
+        page.total = match &self.at {
+            Some(at) => at.total,
+            None => page.total.map(more),
+        };
+        if self.count == 0 || page.next.is_some() {
+            return Ok(page);
+        }
+        let start = self.at.as_ref().map_or(0, |at| at.offset).min(all);
+        let room = self.count.saturating_sub(page.matches.len());
+        let end = start.saturating_add(room).min(all);
+        let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
+        let entries = catalog.of_type(self.of);
+        let shown = self.matching.get(start..end).unwrap_or_default();
+        let shown: Vec<&Entry> = shown.iter().filter_map(|&place| entries.get(place)).collect();
+        for version in versions(&self.library, &shown, &self.base)? {
+            told.entities.push(version.versioned_path());
+            page.matches.push(Match::beside(version));
+        }
+        let back = || match &self.at {
+            Some(at) => at.back.clone(),
+            None => self.cursor.clone().unwrap_or_default(),
+        };
+        if end < all {
+            page.next = Some(cursor(end, page.total, &back()));
+        }
+        if let Some(at) = &self.at {
+            page.previous = Some(match start.checked_sub(self.count) {
+                Some(before) => cursor(before, at.total, &at.back),
+                None if at.back.is_empty() => format!("{BEGINNING}{FIRST}"),
+                None => at.back.clone(),
+            });
+        }
+        Ok(page)
+    }
+}
+
+fn cursor(offset: usize, total: Option<Count>, back: &str) -> String {
+    let total = total.map_or_else(String::new, |total| {
+        format!("{}{}", total.number, if total.is_exact { "" } else { "-" })
+    });
+    format!("{BEGINNING}{offset}.{total}.{back}")
+}
+
+/// Where the page begins that `paging` names, when its cursor is one of definitions; the store is to
+/// see no such cursor.
+fn position(paging: &mut Paging) -> Result<Option<Position>, Error> {
+    let is_here = |cursor: &mut String| cursor.starts_with(BEGINNING);
+    let Some(cursor) = paging.cursor.take_if(is_here) else { return Ok(None) };
+    let rest = &cursor[BEGINNING.len()..];
+    if rest == FIRST {
+        return Ok(None);
+    }
+    let parse = || {
+        let mut parts = rest.splitn(3, '.');
+        let offset = parts.next()?.parse().ok()?;
+        let total = match parts.next()? {
+            "" => None,
+            text => {
+                let number = text.trim_end_matches('-').parse().ok()?;
+                Some(Count { number, is_exact: !text.ends_with('-') })
+            }
+        };
+        let back = parts.next()?.to_owned();
+        Some(Position { offset, total, back })
+    };
+    let unknown = || {
+        let text = "this page link was not made by this server for this search";
+        Error::invalid(IssueCode::Invalid, text)
+    };
+    parse().ok_or_else(unknown).map(Some)
+}

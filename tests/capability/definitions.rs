@@ -1,0 +1,213 @@
+//! Definitions of the packs as resources: read and searched beside what is stored, and not changed.
+//!
+//! Covers: rest 5.17, rest 5.18.
+
+use std::collections::BTreeSet;
+
+use kiln::fhir::json::Value;
+
+use crate::harness::client::{Answer, Client};
+use crate::harness::server::TestServer;
+
+fn ids(answer: &Answer) -> Vec<String> {
+    let bundle = answer.json();
+    let entries = bundle.items_at("entry").iter();
+    let matches = entries.filter(|entry| {
+        entry.get("search").and_then(|search| search.str_at("mode")) == Some("match")
+    });
+    matches
+        .map(|entry| entry.get("resource").and_then(|it| it.str_at("id")).unwrap().to_owned())
+        .collect()
+}
+
+fn link(answer: &Answer, relation: &str) -> Option<String> {
+    let bundle = answer.json();
+    let found = bundle.items_at("link").iter().find(|it| it.str_at("relation") == Some(relation));
+    found.and_then(|it| it.str_at("url")).map(str::to_owned)
+}
+
+fn total(answer: &Answer) -> u64 {
+    answer.at("total").unwrap().parse().unwrap()
+}
+
+fn value_set(id: &str) -> String {
+    format!(
+        r#"{{"resourceType":"ValueSet","id":"{id}","url":"http://example.org/{id}","status":"active",
+        "name":"Own","publisher":"Own"}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_declared_operation_has_a_definition_that_can_be_read_and_is_valid() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let statement = client.get("/metadata").await.expect(200).json();
+    let rest = &statement.items_at("rest")[0];
+    let own = rest.items_at("resource").iter().flat_map(|it| it.items_at("operation"));
+    let declared: BTreeSet<(&str, &str)> = own
+        .chain(rest.items_at("operation"))
+        .map(|it| (it.str_at("name").unwrap(), it.str_at("definition").unwrap()))
+        .collect();
+    assert!(declared.len() > 10, "{declared:?}");
+    for (name, url) in declared {
+        let found = client.get(&format!("/OperationDefinition?url={url}")).await.expect(200);
+        assert_eq!(total(&found), 1, "{url}");
+        let id = ids(&found).remove(0);
+        let read = client.get(&format!("/OperationDefinition/{id}")).await.expect(200);
+        assert_eq!(read.at("code").as_deref(), Some(name), "{url}");
+        assert_eq!(read.at("url").as_deref(), Some(url));
+        assert!(url.ends_with(&format!("/OperationDefinition/{id}")), "{url} has the id {id}");
+        let said = client.post("/OperationDefinition/$validate", read.text()).await.expect(200);
+        let issues = said.json();
+        let is_wrong =
+            |issue: &&Value<'_>| matches!(issue.str_at("severity"), Some("error" | "fatal"));
+        let wrong: Vec<_> = issues.items_at("issue").iter().filter(is_wrong).collect();
+        assert!(wrong.is_empty(), "{url}: {wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_have_what_is_stored_first_and_every_definition_once() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let before = total(&client.get("/ValueSet?_total=accurate&_count=1").await.expect(200));
+    assert!(before > 1_300, "{before}");
+    for at in 0..5 {
+        client
+            .put(&format!("/ValueSet/own-{at}"), value_set(&format!("own-{at}")))
+            .await
+            .expect(201);
+    }
+    for (query, size) in [("", 100), ("status=active&", 7), ("publisher=Own&", 2)] {
+        let mut url = format!("/ValueSet?{query}_total=accurate&_count={size}");
+        let first = client.get(&url).await.expect(200);
+        let all = total(&first);
+        let (mut seen, mut pages) = (Vec::new(), Vec::new());
+        loop {
+            let page = client.get(&url).await.expect(200);
+            assert_eq!(total(&page), all, "{url}");
+            seen.extend(ids(&page));
+            pages.push(ids(&page));
+            let Some(next) = link(&page, "next") else { break };
+            assert_eq!(pages.last().unwrap().len(), size, "{url}");
+            url = next;
+        }
+        assert_eq!(seen.len() as u64, all, "{query}");
+        let own: BTreeSet<&str> = seen.iter().take(5).map(|id| &id[..4]).collect();
+        assert_eq!(own, BTreeSet::from(["own-"]), "{query}: {:?}", &seen[..5]);
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), seen.len(), "{query}");
+        // Back from the last page to the first.
+        let mut back = Vec::new();
+        loop {
+            let page = client.get(&url).await.expect(200);
+            assert_eq!(total(&page), all, "{url}");
+            back.push(ids(&page));
+            let Some(previous) = link(&page, "previous") else { break };
+            url = previous;
+        }
+        back.reverse();
+        assert_eq!(back, pages, "{query}");
+    }
+    let after = client.get("/ValueSet?_summary=count").await.expect(200);
+    assert_eq!(total(&after), before + 5);
+    let none = client.get("/ValueSet?_total=none&publisher=HL7").await.expect(200);
+    assert_eq!(none.at("total"), None);
+    client.get("/ValueSet?_cursor=definitions.x.y").await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_has_the_definitions_that_were_shown() {
+    let server = TestServer::start().await;
+    server.client.put("/ValueSet/own", value_set("own")).await.expect(201);
+    let url = "/ValueSet?_id=own,administrative-gender";
+    let transaction = r#"{"resourceType":"Bundle","type":"transaction","entry":[
+        {"request":{"method":"GET","url":"ValueSet?_id=own,administrative-gender"}}]}"#;
+    for (request, is_bundle) in [("alone", false), ("inside", true)] {
+        let call = if is_bundle {
+            server.client.call("POST", "/").json(transaction)
+        } else {
+            server.client.call("GET", url)
+        };
+        call.header("X-Request-Id", request).send().await.expect(200);
+        let sql = format!(
+            "SELECT count(*) FROM ledger WHERE request_id = '{request}' AND entities @> \
+             ARRAY['ValueSet/own/_history/1', 'ValueSet/administrative-gender/_history/1']"
+        );
+        assert_eq!(server.database.number(&sql).await, 1, "{request}");
+    }
+}
+
+/// The warning of a searchset.
+fn warning(answer: &Answer) -> Option<String> {
+    let bundle = answer.json();
+    let outcomes = bundle.items_at("entry").iter().filter_map(|entry| entry.get("resource"));
+    let mut issues = outcomes.flat_map(|outcome| outcome.items_at("issue"));
+    issues.next().and_then(|issue| issue.str_at("diagnostics")).map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_of_definitions_is_said() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    client.put("/ValueSet/own", value_set("own")).await.expect(201);
+    for (query, has_warning) in [
+        ("status=active&publisher=Own", false),
+        ("_lastUpdated=gt2020", true),
+        ("url=http://example.org/own&_lastUpdated=gt2020", false),
+        ("name=Own&_sort=name", false),
+        ("status=active&_sort=name", true),
+    ] {
+        let answer = client.get(&format!("/ValueSet?{query}")).await.expect(200);
+        assert_eq!(ids(&answer)[0], "own", "{query}");
+        assert_eq!(warning(&answer).is_some(), has_warning, "{query}: {:?}", warning(&answer));
+        let strict = client.call("GET", &format!("/ValueSet?{query}"));
+        let strict = strict.header("Prefer", "handling=strict").send().await;
+        assert_eq!(ids(&strict)[0], "own", "{query}: the parameter is served: {strict:?}");
+    }
+}
+
+async fn refused(client: &Client, method: &str, path: &str, body: &str) {
+    let call = client.call(method, path);
+    let call = match method {
+        "PATCH" => call.header("Content-Type", "application/json-patch+json").body(body.to_owned()),
+        "PUT" | "POST" => call.json(body.to_owned()),
+        _ => call,
+    };
+    let answer = call.send().await;
+    assert!(answer.text().contains("can only be read"), "{method} {path}: {answer:?}");
+    if path != "/" {
+        assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
+        assert!(answer.text().contains("OperationOutcome"), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_cannot_be_changed_in_any_way() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let path = "/ValueSet/administrative-gender";
+    let before = client.get(path).await.expect(200);
+    let body = value_set("administrative-gender");
+    refused(client, "PUT", path, &body).await;
+    refused(client, "PUT", "/ValueSet?url=http://example.org/none", &body).await;
+    refused(client, "PATCH", path, r#"[{"op":"add","path":"/language","value":"en"}]"#).await;
+    refused(client, "DELETE", path, "").await;
+    for (method, resource) in [("PUT", Some(&body)), ("DELETE", None)] {
+        let resource = resource.map(|it| format!(r#""resource":{it},"#)).unwrap_or_default();
+        for kind in ["transaction", "batch"] {
+            let bundle = format!(
+                r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{{resource}"request":
+                {{"method":"{method}","url":"ValueSet/administrative-gender"}}}}]}}"#
+            );
+            refused(client, "POST", "/", &bundle).await;
+        }
+    }
+    let after = client.get(path).await.expect(200);
+    assert_eq!(before.text(), after.text());
+    // What has the content of one is somebody's own.
+    let created = client.post("/ValueSet", before.text()).await.expect(201);
+    assert_ne!(created.id(), "administrative-gender");
+    let url = "http://hl7.org/fhir/ValueSet/administrative-gender";
+    let found = client.get(&format!("/ValueSet?url={url}")).await.expect(200);
+    assert_eq!(ids(&found), [created.id(), "administrative-gender".to_owned()]);
+}
