@@ -335,6 +335,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         max_bundle_entries: config.http.max_bundle_entries,
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
+        shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
     };
     Ok(Engine::new(store, spec, extractor, clock, ids, settings))

@@ -289,6 +289,10 @@ configuration! {
         /// version means the newest of those that count. What `kiln package install` has put into
         /// the database counts always.
         without: Vec<String> = List,
+        /// Whether the definitions of FHIR and of guides in the program are among the resources: read
+        /// by their ids, found by searches of their types, and not to be changed. Without it there are
+        /// only those that clients store.
+        readable: bool = Flag(true),
     }
 
     /// Full text search: _text, _content and :text-advanced.

@@ -2,12 +2,14 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/conformance-module.html>, rest 5.17, 5.18
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
-use crate::fhir::{Identity, Operation, Version, VersionId};
+use crate::fhir::{Identity, Operation, ResourceType, Version, VersionId};
 use crate::spec::catalog::{self, Catalog, Entry};
 use crate::spec::structure::Library;
 
@@ -21,10 +23,10 @@ impl Engine {
         identity: &Identity,
         permit: &Permit<'_>,
     ) -> Result<Option<(Version, Disclosed)>, Error> {
-        if !Catalog::has_type(identity.resource_type) || !permit.reaches(&[]) {
+        if !permit.reaches(&[]) {
             return Ok(None);
         }
-        let Some(library) = self.validation.library() else { return Ok(None) };
+        let Some(library) = self.readable(identity.resource_type) else { return Ok(None) };
         let (catalog, _) = library.catalog().map_err(Error::internal)?;
         let Some(entry) = catalog.find(identity) else { return Ok(None) };
         let version = versions(&library, &[entry], &self.settings.base)?.pop();
@@ -35,12 +37,15 @@ impl Engine {
         }))
     }
 
+    /// Where definitions of this type are, if they are among the resources.
+    pub(super) fn readable(&self, of: ResourceType) -> Option<Arc<Library>> {
+        let is_shown = self.settings.shows_definitions && Catalog::has_type(of);
+        is_shown.then(|| self.validation.library()).flatten()
+    }
+
     /// Refuses to change what the packs define.
     pub(super) fn refuse_defined(&self, identity: &Identity) -> Result<(), Error> {
-        if !Catalog::has_type(identity.resource_type) {
-            return Ok(());
-        }
-        let Some(library) = self.validation.library() else { return Ok(()) };
+        let Some(library) = self.readable(identity.resource_type) else { return Ok(()) };
         let (catalog, _) = library.catalog().map_err(Error::internal)?;
         if catalog.find(identity).is_none() {
             return Ok(());

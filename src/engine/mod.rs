@@ -73,6 +73,8 @@ pub struct Settings {
     pub page: PageSize,
     /// How many resources one conditional delete may delete.
     pub max_conditional_delete: u32,
+    /// Whether the definitions of the packs are among the resources.
+    pub shows_definitions: bool,
     /// What writes are held to beyond their form.
     pub validation: Rules,
 }

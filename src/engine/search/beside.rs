@@ -16,7 +16,7 @@ use crate::fhir::json;
 use crate::fhir::{IssueCode, ResourceType};
 use crate::search::definitions::{TOLD, holds};
 use crate::search::request::{ContainedMode, SearchRequest};
-use crate::spec::catalog::{Catalog, Entry};
+use crate::spec::catalog::Entry;
 use crate::spec::structure::Library;
 use crate::store::search::{Count, Match, Paging, SearchPage};
 
@@ -60,7 +60,7 @@ impl Engine {
         paging: &mut Paging,
     ) -> Result<Option<Beside>, Error> {
         let is_outside = !matches!(request.contained, ContainedMode::Inside { .. });
-        let library = self.validation.library().filter(|_| is_outside && Catalog::has_type(of));
+        let library = self.readable(of).filter(|_| is_outside);
         let Some(library) = library else { return Ok(None) };
         let base = self.settings.base.clone();
         let (catalog, _) = library.catalog().map_err(Error::internal)?;
