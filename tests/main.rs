@@ -36,5 +36,6 @@ mod spans;
 mod store_sql;
 mod suites;
 mod tls;
+mod us_core;
 mod validation;
 mod zones;

@@ -20,6 +20,9 @@ const INDEX: &[i64] = &[
 const SYSTOLIC: &[i64] =
     &[75, 86, 88, 90, 92, 94, 96, 97, 99, 101, 103, 105, 107, 109, 111, 112, 114, 115, 116];
 
+/// Circumference of the head in millimetres, at each birthday.
+const HEAD: &[i64] = &[350, 462, 483, 495, 500];
+
 /// Whether a person smokes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Smoking {
@@ -37,6 +40,15 @@ pub(super) struct Body {
     bulk: i64,
     systolic: i64,
     smoking: Smoking,
+    /// Circumference of the head beyond the usual one, in millimetres.
+    head: i64,
+}
+
+/// What children are measured for; the head in millimetres.
+pub(super) struct Growth {
+    pub(super) head: i64,
+    pub(super) head_percentile: i64,
+    pub(super) weight_percentile: i64,
 }
 
 /// What is measured at a visit; height in millimetres, weight in tenths of a kilogram, the index in
@@ -61,7 +73,8 @@ impl Body {
             _ => Smoking::Never,
         };
         let (bulk, systolic) = (random.around(-55, 110), random.around(-10, 16));
-        Self { is_female, grown_mm, bulk, systolic, smoking }
+        let head = random.around(-15, 15);
+        Self { is_female, grown_mm, bulk, systolic, smoking, head }
     }
 
     /// Whether the person smokes at `age`: children do not, and nobody has stopped before 30.
@@ -70,6 +83,15 @@ impl Body {
             _ if age < 18 => Smoking::Never,
             Smoking::Former if age < 30 => Smoking::Daily,
             smoking => smoking,
+        }
+    }
+
+    /// How someone of `days` grows, by the last visit's weight.
+    pub(super) fn growth(&self, days: i64) -> Growth {
+        Growth {
+            head: along(HEAD, days) + self.head,
+            head_percentile: (50 + self.head * 3).clamp(1, 99),
+            weight_percentile: (50 + self.bulk * 2 / 5).clamp(1, 99),
         }
     }
 

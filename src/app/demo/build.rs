@@ -81,6 +81,19 @@ pub(super) fn quantity(scaled: i64, places: u32, unit: &'static str) -> Val {
         .into()
 }
 
+/// Why there is no value.
+pub(super) fn absent(code: &'static str) -> Val {
+    plain_concept("http://terminology.hl7.org/CodeSystem/data-absent-reason", code)
+}
+
+/// The extension that says of an element without a value that nobody knows it.
+pub(super) fn unknown() -> Val {
+    let extension = Doc::new()
+        .with("url", "http://hl7.org/fhir/StructureDefinition/data-absent-reason")
+        .with("valueCode", "unknown");
+    Doc::new().with("extension", list(extension)).into()
+}
+
 /// US dollars from cents.
 pub(super) fn money(cents: i64) -> Val {
     Doc::new().with("value", decimal(cents, 2)).with("currency", "USD").into()

@@ -7,6 +7,7 @@ use super::build::{
     Code, Doc, TODAY, Val, days_after, days_between, labelled, narrative, put_entry, reference,
     resource,
 };
+use super::profiles;
 use super::random::Random;
 use super::world::{Party, Practice};
 
@@ -28,6 +29,20 @@ pub(super) struct Chart<'p> {
     /// Reference to the Coverage.
     pub(super) coverage: String,
     pub(super) payer: &'static str,
+    /// Place among all patients: what few have goes round by it.
+    pub(super) turn: u64,
+    /// Vital signs measured, oxygen given, test strips read so far, from a start of the patient's own.
+    pub(super) measurements: u64,
+    pub(super) oxygen_given: u64,
+    pub(super) strips: u64,
+    /// Visits at which vital signs were measured.
+    pub(super) measured_visits: u64,
+    /// Systolic and diastolic blood pressures, oldest first.
+    pub(super) pressures: Vec<(i64, i64)>,
+    /// When the record begins.
+    pub(super) first_visit: Option<DateTime>,
+    /// The last result of the laboratory.
+    pub(super) last_result: Option<String>,
     entries: Vec<Val>,
 }
 
@@ -75,8 +90,22 @@ impl<'p> Chart<'p> {
             home,
             coverage: String::new(),
             payer: "",
+            turn: 0,
+            measurements: 0,
+            measured_visits: 0,
+            oxygen_given: 0,
+            strips: 0,
+            pressures: Vec::new(),
+            first_visit: None,
+            last_result: None,
             entries: Vec::with_capacity(64),
         }
+    }
+
+    /// The patient's place among all. What happens each so many times begins elsewhere with each patient.
+    pub(super) fn set_turn(&mut self, turn: u64) {
+        self.turn = turn;
+        (self.measurements, self.oxygen_given, self.strips) = (turn.wrapping_mul(7), turn, turn);
     }
 
     /// Starts a resource with an id of its own.
@@ -86,9 +115,16 @@ impl<'p> Chart<'p> {
 
     /// Adds `doc` as an entry and returns its `urn:uuid:` for others to refer to.
     pub(super) fn add(&mut self, mut doc: Doc, summary: &str) -> String {
-        if self.with_narratives {
+        // US Core wants the narrative of a plan in any case; a Binary cannot have one.
+        let has_narrative = match doc.get("resourceType").and_then(Val::as_str) {
+            Some("CarePlan") => true,
+            Some("Binary") => false,
+            _ => self.with_narratives,
+        };
+        if has_narrative {
             doc.set("text", narrative(summary));
         }
+        profiles::claim(&mut doc);
         let target = urn(doc.get("id").and_then(Val::as_str).unwrap_or_default());
         self.entries.push(put_entry(target.clone(), doc));
         target
@@ -116,12 +152,23 @@ impl<'p> Chart<'p> {
 
     /// Sets the status of a resource that was added.
     pub(super) fn set_status(&mut self, target: &str, status: &'static str) {
+        self.set(target, "status", status);
+    }
+
+    /// Sets an element of a resource that was added.
+    pub(super) fn set(&mut self, target: &str, name: &'static str, value: impl Into<Val>) {
         let mut entries = self.entries.iter_mut().rev().filter_map(Val::as_object_mut);
         let entry = entries.find(|it| it.get("fullUrl").and_then(Val::as_str) == Some(target));
         let resource = entry.and_then(|entry| entry.get_mut("resource")?.as_object_mut());
         if let Some(resource) = resource {
-            resource.set("status", status);
+            resource.set(name, value);
         }
+    }
+
+    /// What has been added so far, for others to refer to.
+    pub(super) fn targets(&self) -> Vec<Val> {
+        let full_urls = self.entries.iter().filter_map(|entry| entry.str_at("fullUrl"));
+        full_urls.map(|target| reference(target.to_owned())).collect()
     }
 
     /// All entries.

@@ -4,13 +4,14 @@ use jiff::civil::{Date, DateTime};
 
 use super::body::Smoking;
 use super::build::{
-    Code, Doc, SNOMED, Val, coding, concept, day, days_after, days_between, decimal, list,
-    minutes_after, moment, period, plain_concept,
+    Code, Doc, SNOMED, Val, coding, concept, day, days_after, days_between, decimal, list, moment,
+    plain_concept,
 };
 use super::chart::{Chart, Encounter};
-use super::drugs::{INFLUENZA, MEDICATIONS, VACCINES, Vaccine};
+use super::drugs::{Drug, INFLUENZA, MEDICATIONS, VACCINES, Vaccine};
+use super::orders::{self, Prescription};
 use super::patient::{category, references, status};
-use super::tables::{ALLERGIES, CHRONIC_LUNG, DISEASES, Disease, Done, PROCEDURES};
+use super::tables::{ALLERGIES, CHRONIC_LUNG, DISEASES, Disease};
 
 const CONDITION_STATUS: &str = "http://terminology.hl7.org/CodeSystem/condition-clinical";
 const CONDITION_VERIFIED: &str = "http://terminology.hl7.org/CodeSystem/condition-ver-status";
@@ -148,9 +149,13 @@ impl Problems {
         let is_winter = matches!(on.month(), 9..=12 | 1..=2);
         let is_due = self.last_influenza.is_none_or(|last| days_between(last, on) > 200);
         let is_old_enough = days_between(chart.born, on) > 183;
-        if is_winter && is_due && is_old_enough && chart.random.chance(75) {
+        if is_winter && is_due && is_old_enough {
             self.last_influenza = Some(on);
-            add_immunization(chart, encounter, &INFLUENZA);
+            if chart.random.chance(75) {
+                add_immunization(chart, encounter, &INFLUENZA);
+            } else {
+                add_refusal(chart, encounter, &INFLUENZA);
+            }
         }
     }
 }
@@ -190,8 +195,12 @@ fn add_condition(chart: &mut Chart<'_>, encounter: &Encounter, disease: &Disease
     let healed = days_after(on, chart.random.between(5, 25));
     let is_over = !disease.is_chronic && healed <= chart.end();
     let state = if is_over { "resolved" } else { "active" };
+    let asserted = Doc::new()
+        .with("url", "http://hl7.org/fhir/StructureDefinition/condition-assertedDate")
+        .with("valueDateTime", day(on));
     let doc = chart
         .resource("Condition")
+        .with("extension", list(asserted))
         .with("clinicalStatus", status(CONDITION_STATUS, state))
         .with("verificationStatus", status(CONDITION_VERIFIED, "confirmed"))
         .with("category", category(CONDITION_CATEGORY, kind))
@@ -207,7 +216,7 @@ fn add_condition(chart: &mut Chart<'_>, encounter: &Encounter, disease: &Disease
 }
 
 /// A prescription: by reference to the practice's Medication, or by code alone, half and half. None
-/// for who is too young for the drug in this form.
+/// for who is too young for the drug in this form. What ends is handed out at once.
 fn add_prescription(
     chart: &mut Chart<'_>,
     encounter: &Encounter,
@@ -219,7 +228,15 @@ fn add_prescription(
     if chart.age_at(encounter.start.date()) < drug.from_age {
         return None;
     }
-    let doc = chart
+    let what: (&'static str, Val) = if chart.random.chance(50) {
+        ("medicationReference", chart.practice.medication(at).reference())
+    } else {
+        ("medicationCodeableConcept", concept(drug.code))
+    };
+    let supply = Doc::new()
+        .with("numberOfRepeatsAllowed", if stays { 3_u64 } else { 0 })
+        .with("quantity", amount(drug.supply));
+    let mut doc = chart
         .resource("MedicationRequest")
         .with("status", if stays { "active" } else { "completed" })
         .with("intent", "order")
@@ -230,36 +247,70 @@ fn add_prescription(
                 "outpatient",
             ),
         );
-    let doc = if chart.random.chance(50) {
-        doc.with("medicationReference", chart.practice.medication(at).reference())
+    // What another clinician prescribed first is known from that one.
+    if chart.random.chance(20) {
+        doc.set("reportedReference", chart.practice.practitioner(chart.home + 1).reference());
     } else {
-        doc.with("medicationCodeableConcept", concept(drug.code))
-    };
-    let timing = Doc::new()
-        .with("frequency", drug.a_day as u64)
-        .with("period", 1_u64)
-        .with("periodUnit", "d");
-    let amount = |(count, unit): (i64, &'static str)| {
-        Doc::new().with("value", decimal(count, 0)).with("unit", unit)
-    };
-    let dosage = Doc::new()
-        .with("sequence", 1_u64)
-        .with("text", drug.instruction)
-        .with("timing", Doc::new().with("repeat", timing))
-        .with("asNeededBoolean", drug.instruction.ends_with("as needed"))
-        .with("doseAndRate", list(Doc::new().with("doseQuantity", amount(drug.dose))));
-    let supply = Doc::new()
-        .with("numberOfRepeatsAllowed", if stays { 3_u64 } else { 0 })
-        .with("quantity", amount(drug.supply));
+        doc.set("reportedBoolean", false);
+    }
+    if stays && chart.random.chance(25) {
+        doc.set("extension", list(adherence(encounter)));
+    }
     let doc = doc
+        .with(what.0, what.1.clone())
         .with("subject", chart.subject())
         .with("encounter", encounter.reference())
         .with("authoredOn", moment(encounter.start))
         .with("requester", encounter.practitioner.reference())
+        .with("reasonCode", list(concept(reason.code)))
         .with("reasonReference", references(&reason.target))
-        .with("dosageInstruction", list(dosage))
+        .with("dosageInstruction", list(dosage(drug)))
         .with("dispenseRequest", supply);
-    Some(chart.add(doc, drug.code.2))
+    let target = chart.add(doc, drug.code.2);
+    if !stays {
+        let prescription = Prescription {
+            target: target.clone(),
+            drug: what,
+            dosage: dosage(drug),
+            quantity: amount(drug.supply),
+            name: drug.code.2,
+        };
+        orders::add_dispense(chart, encounter, prescription);
+    }
+    Some(target)
+}
+
+/// That the drug is taken, as the patient says.
+fn adherence(encounter: &Encounter) -> Doc {
+    const URL: &str =
+        "http://hl7.org/fhir/us/core/StructureDefinition/us-core-medication-adherence";
+    let part = |url: &'static str, name: &'static str, value: Val| -> Val {
+        Doc::new().with("url", url).with(name, value).into()
+    };
+    let words = |text: &'static str| Doc::new().with("text", text).into();
+    let parts = vec![
+        part("medicationAdherence", "valueCodeableConcept", words("Takes it as prescribed")),
+        part("dateAsserted", "valueDateTime", moment(encounter.start).into()),
+        part("informationSource", "valueCodeableConcept", words("Patient")),
+    ];
+    Doc::new().with("url", URL).with("extension", parts)
+}
+
+fn amount((count, unit): (i64, &'static str)) -> Doc {
+    Doc::new().with("value", decimal(count, 0)).with("unit", unit)
+}
+
+fn dosage(drug: &Drug) -> Doc {
+    let timing = Doc::new()
+        .with("frequency", drug.a_day as u64)
+        .with("period", 1_u64)
+        .with("periodUnit", "d");
+    Doc::new()
+        .with("sequence", 1_u64)
+        .with("text", drug.instruction)
+        .with("timing", Doc::new().with("repeat", timing))
+        .with("asNeededBoolean", drug.instruction.ends_with("as needed"))
+        .with("doseAndRate", list(Doc::new().with("doseQuantity", amount(drug.dose))))
 }
 
 fn add_allergies(chart: &mut Chart<'_>, encounter: &Encounter) {
@@ -303,6 +354,7 @@ fn add_care_plan(chart: &mut Chart<'_>, encounter: &Encounter, about: &Diagnosis
             Doc::new().with("detail", detail).into()
         })
         .collect();
+    let goal = add_goal(chart, encounter, about);
     let doc = chart
         .resource("CarePlan")
         .with("status", "active")
@@ -317,33 +369,31 @@ fn add_care_plan(chart: &mut Chart<'_>, encounter: &Encounter, about: &Diagnosis
         .with("period", Doc::new().with("start", moment(encounter.start)))
         .with("author", encounter.practitioner.reference())
         .with("addresses", references(&about.target))
+        .with("goal", references(&goal))
         .with("activity", activities);
     chart.add(doc, &format!("Plan for {}", about.code.2));
 }
 
-/// One procedure within the visit.
-pub(super) fn add_procedure(chart: &mut Chart<'_>, encounter: &Encounter) {
-    let age = chart.age_at(encounter.start.date());
-    let fits = |done: &&Done| {
-        (done.ages.0..=done.ages.1).contains(&age) && (done.is_talk || !encounter.is_remote)
-    };
-    let fitting: Vec<Code> = PROCEDURES.iter().filter(fits).map(|done| done.code).collect();
-    let code = *chart.random.pick(&fitting);
-    let at = (!encounter.is_remote).then(|| encounter.location.reference());
-    let end = minutes_after(encounter.start, chart.random.between(10, 40)).min(encounter.end);
-    let performer = Doc::new()
-        .with("actor", encounter.practitioner.reference())
-        .with("onBehalfOf", encounter.organization.reference());
+fn add_goal(chart: &mut Chart<'_>, encounter: &Encounter, about: &Diagnosis) -> String {
+    const GOALS: [Code; 2] = [
+        Code(SNOMED, "706905005", "Healthy weight"),
+        Code(SNOMED, "160689007", "Able to cope with the illness"),
+    ];
+    let on = encounter.start.date();
+    let code = GOALS[chart.random.between(0, 1) as usize];
+    let achieved = "http://terminology.hl7.org/CodeSystem/goal-achievement";
+    let target = Doc::new().with("dueDate", day(days_after(on, 180)));
     let doc = chart
-        .resource("Procedure")
-        .with("status", "completed")
-        .with("code", concept(code))
+        .resource("Goal")
+        .with("lifecycleStatus", "active")
+        .with("achievementStatus", plain_concept(achieved, "in-progress"))
+        .with("description", concept(code))
         .with("subject", chart.subject())
-        .with("encounter", encounter.reference())
-        .with("performedPeriod", period(encounter.start, end))
-        .with("performer", list(performer))
-        .with_some("location", at);
-    chart.add(doc, code.2);
+        .with("startDate", day(on))
+        .with("target", list(target))
+        .with("expressedBy", encounter.practitioner.reference())
+        .with("addresses", references(&about.target));
+    chart.add(doc, code.2)
 }
 
 fn add_immunization(chart: &mut Chart<'_>, encounter: &Encounter, vaccine: &Vaccine) {
@@ -373,4 +423,21 @@ fn add_immunization(chart: &mut Chart<'_>, encounter: &Encounter, vaccine: &Vacc
         )
         .with("performer", list(Doc::new().with("actor", encounter.practitioner.reference())));
     chart.add(doc, code.2);
+}
+
+/// A vaccine that the patient did not want.
+fn add_refusal(chart: &mut Chart<'_>, encounter: &Encounter, vaccine: &Vaccine) {
+    let reason =
+        Code("http://terminology.hl7.org/CodeSystem/v3-ActReason", "PATOBJ", "patient objection");
+    let doc = chart
+        .resource("Immunization")
+        .with("status", "not-done")
+        .with("statusReason", concept(reason))
+        .with("vaccineCode", concept(vaccine.code))
+        .with("patient", chart.subject())
+        .with("encounter", encounter.reference())
+        .with("occurrenceDateTime", moment(encounter.start))
+        .with("primarySource", true)
+        .with("location", encounter.location.reference());
+    chart.add(doc, &format!("{} refused", vaccine.code.2));
 }

@@ -16,16 +16,22 @@ mod build;
 mod chart;
 mod claims;
 mod clinical;
+mod demographics;
 mod drugs;
 mod labs;
 mod names;
 mod observations;
+mod orders;
 mod panels;
 mod patient;
 #[cfg(test)]
 mod plausible;
+mod profiles;
 pub(super) mod random;
+mod records;
+mod social;
 mod tables;
+mod vitals;
 mod world;
 
 use std::io::{self, Write};
@@ -260,16 +266,24 @@ mod tests {
         }
         for expected in [
             "AllergyIntolerance",
+            "Binary",
             "CarePlan",
+            "CareTeam",
             "Claim",
             "Condition",
             "Coverage",
+            "Device",
             "DiagnosticReport",
+            "DocumentReference",
             "Encounter",
+            "Endpoint",
             "ExplanationOfBenefit",
+            "Goal",
             "Immunization",
             "Location",
+            "Media",
             "Medication",
+            "MedicationDispense",
             "MedicationRequest",
             "Observation",
             "Organization",
@@ -277,6 +291,11 @@ mod tests {
             "Practitioner",
             "PractitionerRole",
             "Procedure",
+            "Provenance",
+            "QuestionnaireResponse",
+            "RelatedPerson",
+            "ServiceRequest",
+            "Specimen",
         ] {
             assert!(counts.get(expected).is_some_and(|count| *count > 0), "{expected}: {counts:?}");
         }

@@ -3,28 +3,18 @@
 use jiff::civil::{Date, DateTime, Weekday};
 
 use super::build::{
-    Code, Doc, TODAY, Val, coding, concept, day, days_after, days_between, list, minutes_after,
-    moment, period, plain_coding, plain_concept, quantity, reference,
+    Code, Doc, LOINC, TODAY, Val, coding, concept, day, days_after, days_between, list,
+    minutes_after, moment, period, plain_coding, plain_concept, quantity, reference,
 };
 use super::chart::{Chart, Encounter};
 use super::names::{FAMILY, FEMALE, MALE, TOWNS};
 use super::random::Random;
 use super::tables::{CHECK_UP, EMERGENCY, FOLLOW_UP, SYMPTOM, VIDEO, Visit};
 use super::world::{Practice, address, phone};
-use super::{claims, clinical, observations};
+use super::{claims, clinical, demographics, observations, orders, records, social, vitals};
 
 /// Years of history that a patient has.
-const YEARS: i64 = 5;
-
-const RACES: &[Code] = &[
-    Code(RACE_SYSTEM, "2106-3", "White"),
-    Code(RACE_SYSTEM, "2106-3", "White"),
-    Code(RACE_SYSTEM, "2106-3", "White"),
-    Code(RACE_SYSTEM, "2054-5", "Black or African American"),
-    Code(RACE_SYSTEM, "2028-9", "Asian"),
-];
-const RACE_SYSTEM: &str = "urn:oid:2.16.840.1.113883.6.238";
-const PAYERS: &[&str] = &["Harbor Mutual", "Bay State Health Plan", "Granite Insurance"];
+pub(super) const YEARS: i64 = 5;
 
 /// The entries of the patient `index`'s Bundle.
 pub(super) fn entries(
@@ -43,14 +33,22 @@ pub(super) fn entries(
         middle = *random.pick(names);
     }
     let family = *random.pick(FAMILY);
-    let born = days_after(TODAY, -random.between(200, 33_500));
+    // However few patients there are, some are small children, older ones and young women.
+    let days = match index % 10 {
+        3 => random.between(450, 950),
+        8 => random.between(1_200, 6_000),
+        6 if is_female => random.between(7_500, 15_000),
+        _ => random.between(200, 33_500),
+    };
+    let born = days_after(TODAY, -days);
     let name = format!("{given} {family}");
     let mut chart = Chart::new(random, practice, &id, name, born, is_female);
     chart.with_narratives = with_narratives;
+    chart.set_turn(index);
     let patient = patient_resource(&mut chart, id, given, middle, family);
     let summary = format!("{}, born {}", chart.patient.display, day(born));
     chart.add(patient, &summary);
-    add_coverage(&mut chart);
+    demographics::add_coverage(&mut chart);
     live(&mut chart);
     chart.into_entries()
 }
@@ -67,6 +65,9 @@ fn patient_resource(
     let (born, died, is_female) = (chart.born, chart.died, chart.is_female);
     let age = chart.age_at(chart.end());
     let adult = age >= 18;
+    let turn = chart.turn;
+    // Names and addresses changed before the record begins.
+    let since = days_after(chart.end(), -YEARS * 365).max(born);
     let random = &mut chart.random;
     let mut name = Doc::new()
         .with("use", "official")
@@ -83,141 +84,34 @@ fn patient_resource(
         telecom.push(mail.into());
     }
     let town = random.pick(TOWNS);
-    let marital = adult.then(|| marital_status(random, age));
-    let kept = family_contact(random, family, adult);
+    let lives_at = address(town, random).with("use", "home");
+    let marital = adult.then(|| demographics::marital_status(random, age));
+    let kept = demographics::family_contact(random, family, adult);
+    let names = demographics::names(random, name, (turn, is_female && age >= 30), since);
+    let addresses = demographics::addresses(random, lives_at, turn, (born, since));
     Doc::new()
         .with("resourceType", "Patient")
-        .with("extension", extensions(random, is_female))
-        .with("identifier", identifiers(random, &id, adult))
+        .with("extension", demographics::extensions(random, is_female, turn))
+        .with("identifier", demographics::identifiers(random, &id, adult))
         .with("id", id)
         .with("active", true)
-        .with("name", list(name))
+        .with("name", names)
         .with("telecom", telecom)
         .with("gender", if is_female { "female" } else { "male" })
         .with("birthDate", day(born))
         .with_some("deceasedBoolean", died.is_none().then_some(false))
         .with_some("deceasedDateTime", died.map(day))
-        .with("address", list(address(town, random).with("use", "home")))
+        .with("address", addresses)
         .with_some("maritalStatus", marital.map(concept))
         .with("multipleBirthBoolean", false)
         .with("contact", list(kept))
-        .with("communication", list(language(random)))
+        .with("communication", list(demographics::language(random)))
         .with("generalPractitioner", list(home.reference()))
         .with("managingOrganization", organization.reference())
 }
 
-fn marital_status(random: &mut Random, age: i64) -> Code {
-    let (code, display) = match random.between(1, 100) {
-        _ if age < 22 => ("S", "Never Married"),
-        1..=30 if age >= 75 => ("W", "Widowed"),
-        1..=55 => ("M", "Married"),
-        56..=70 if age >= 30 => ("D", "Divorced"),
-        _ => ("S", "Never Married"),
-    };
-    Code("http://terminology.hl7.org/CodeSystem/v3-MaritalStatus", code, display)
-}
-
 fn lower(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase()
-}
-
-fn extensions(random: &mut Random, is_female: bool) -> Vec<Val> {
-    let race = *random.pick(RACES);
-    let ethnicity = if random.chance(15) {
-        Code(RACE_SYSTEM, "2135-2", "Hispanic or Latino")
-    } else {
-        Code(RACE_SYSTEM, "2186-5", "Not Hispanic or Latino")
-    };
-    let grouped = |url: &'static str, code: Code| -> Val {
-        let category = Doc::new().with("url", "ombCategory").with("valueCoding", coding(code));
-        let text = Doc::new().with("url", "text").with("valueString", code.2);
-        let parts: Vec<Val> = vec![category.into(), text.into()];
-        Doc::new().with("url", url).with("extension", parts).into()
-    };
-    vec![
-        grouped("http://hl7.org/fhir/us/core/StructureDefinition/us-core-race", race),
-        grouped("http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity", ethnicity),
-        Doc::new()
-            .with("url", "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex")
-            .with("valueCode", if is_female { "F" } else { "M" })
-            .into(),
-    ]
-}
-
-/// A record number, and for adults a licence and a social security number of the unused 9xx range.
-fn identifiers(random: &mut Random, id: &str, adult: bool) -> Vec<Val> {
-    let identifier = |kind: (&'static str, &'static str), system: &'static str, value: String| {
-        let kind = Code("http://terminology.hl7.org/CodeSystem/v2-0203", kind.0, kind.1);
-        Val::from(
-            Doc::new().with("type", concept(kind)).with("system", system).with("value", value),
-        )
-    };
-    let number = format!("MRN-{}", id.get(..8).unwrap_or(id));
-    let mut all =
-        vec![identifier(("MR", "Medical record number"), "urn:kiln:demo:record-number", number)];
-    if adult {
-        let social =
-            format!("999-{:02}-{:04}", random.between(10, 99), random.between(1_000, 9_999));
-        all.push(identifier(
-            ("SS", "Social Security number"),
-            "http://hl7.org/fhir/sid/us-ssn",
-            social,
-        ));
-        let licence = format!("S{:08}", random.between(99_000_000, 99_999_999));
-        all.push(identifier(
-            ("DL", "Driver's license number"),
-            "urn:oid:2.16.840.1.113883.4.3.25",
-            licence,
-        ));
-    }
-    all
-}
-
-fn family_contact(random: &mut Random, family: &'static str, adult: bool) -> Doc {
-    let is_female = random.chance(50);
-    let given = *random.pick(if is_female { FEMALE } else { MALE });
-    let role = "http://terminology.hl7.org/CodeSystem/v3-RoleCode";
-    let kind = match (adult, is_female) {
-        (true, _) => Code("http://terminology.hl7.org/CodeSystem/v2-0131", "N", "Next-of-Kin"),
-        (false, true) => Code(role, "MTH", "mother"),
-        (false, false) => Code(role, "FTH", "father"),
-    };
-    Doc::new()
-        .with("relationship", list(concept(kind)))
-        .with("name", Doc::new().with("family", family).with("given", list(given)))
-        .with("telecom", list(phone(random, "home")))
-}
-
-fn language(random: &mut Random) -> Doc {
-    let code = if random.chance(85) { ("en", "English") } else { ("es", "Spanish") };
-    Doc::new()
-        .with("language", concept(Code("urn:ietf:bcp:47", code.0, code.1)))
-        .with("preferred", true)
-}
-
-fn add_coverage(chart: &mut Chart<'_>) {
-    let start = days_after(TODAY, -YEARS * 366).max(chart.born);
-    let is_old = chart.age_at(start) >= 65;
-    chart.payer = if is_old { "Medicare" } else { *chart.random.pick(PAYERS) };
-    let number = format!("D{:09}", chart.random.between(0, 999_999_999));
-    let (code, display) =
-        if chart.age_at(chart.end()) < 18 { ("child", "Child") } else { ("self", "Self") };
-    let end = chart.died.map(day);
-    let kind =
-        Code("http://terminology.hl7.org/CodeSystem/v3-ActCode", "EHCPOL", "extended healthcare");
-    let holder =
-        Code("http://terminology.hl7.org/CodeSystem/subscriber-relationship", code, display);
-    let doc = chart
-        .resource("Coverage")
-        .with("status", "active")
-        .with("type", concept(kind))
-        .with("subscriberId", number)
-        .with("beneficiary", chart.subject())
-        .with("relationship", concept(holder))
-        .with("period", Doc::new().with("start", day(start)).with_some("end", end))
-        .with("payor", list(Doc::new().with("display", chart.payer)));
-    let summary = format!("{} covers {}", chart.payer, chart.patient.display);
-    chart.coverage = chart.add(doc, &summary);
 }
 
 /// A check-up each year and some visits between, oldest first; at least one. Infants have check-ups
@@ -227,36 +121,83 @@ fn live(chart: &mut Chart<'_>) {
     let mut problems = clinical::Problems::new(chart);
     let mut on = days_after(first, chart.random.between(5, 120)).min(chart.end());
     let mut visits = 0;
+    let mut last = None;
     while days_between(on, chart.end()) > 0 || visits == 0 {
         let is_infant = chart.age_at(on) < 2;
         let is_check_up = is_infant || visits % 3 == 0;
         let visit = if is_check_up { &CHECK_UP } else { pick_visit(chart, &problems) };
         let encounter = add_encounter(chart, visit, on);
-        if !encounter.is_remote {
-            observations::add_vitals(chart, &encounter, is_check_up);
-        }
-        let added = match visit {
-            _ if is_check_up => problems.check_up(chart, &encounter),
-            _ if visit.code.1 == FOLLOW_UP.code.1 => problems.follow_up(chart, &encounter),
-            _ => clinical::fall_ill(chart, &encounter),
-        };
-        if !encounter.is_remote && (is_check_up || chart.random.chance(25)) {
-            observations::add_report(chart, &encounter);
-        }
-        if chart.random.chance(40) {
-            clinical::add_procedure(chart, &encounter);
-        }
-        if is_check_up {
-            problems.immunize(chart, &encounter);
-        }
-        claims::add(chart, &encounter, added.as_ref());
+        chart.first_visit.get_or_insert(encounter.start);
+        see(chart, &mut problems, visit, &encounter, is_check_up);
         visits += 1;
         let (soonest, latest) = if is_infant { (55, 110) } else { (60, 320) };
         on = days_after(on, chart.random.between(soonest, latest));
+        last = Some(encounter);
     }
     if chart.died.is_some() {
         problems.end(chart);
     }
+    if let Some(last) = last {
+        round_off(chart, &last);
+    }
+}
+
+/// What happens at a visit.
+fn see(
+    chart: &mut Chart<'_>,
+    problems: &mut clinical::Problems,
+    visit: &Visit,
+    encounter: &Encounter,
+    is_check_up: bool,
+) {
+    if !encounter.is_remote {
+        vitals::add_vitals(chart, encounter, is_check_up);
+    }
+    let added = match visit {
+        _ if is_check_up => problems.check_up(chart, encounter),
+        _ if visit.code.1 == FOLLOW_UP.code.1 => problems.follow_up(chart, encounter),
+        _ => clinical::fall_ill(chart, encounter),
+    };
+    match &added {
+        Some(found) => {
+            chart.set(&encounter.target, "reasonReference", references(&found.target));
+        }
+        None => chart.set(&encounter.target, "reasonCode", list(concept(visit.reason))),
+    }
+    if is_check_up && chart.random.chance(25) {
+        observations::add_appearance(chart, encounter);
+    }
+    if !encounter.is_remote && (is_check_up || chart.random.chance(25)) {
+        observations::add_report(chart, encounter);
+    }
+    if is_check_up && chart.age_at(encounter.start.date()) >= 5 && chart.random.chance(25) {
+        observations::add_urinalysis(chart, encounter);
+    }
+    if chart.random.chance(40) {
+        orders::add_procedure(chart, encounter, added.as_ref());
+    }
+    if encounter.is_emergency {
+        let kind = Code(LOINC, "18842-5", "Discharge summary");
+        let text = records::text("Seen in the emergency room, got better, went home.");
+        records::add_document(chart, encounter, kind, text);
+    }
+    if is_check_up {
+        problems.immunize(chart, encounter);
+    }
+    claims::add(chart, encounter, added.as_ref());
+}
+
+/// What a record has once, as of its last visit.
+fn round_off(chart: &mut Chart<'_>, last: &Encounter) {
+    vitals::add_average(chart, last);
+    social::add_history(chart, last);
+    social::add_concern(chart, last);
+    let related = records::add_related_person(chart);
+    records::add_care_team(chart, last, &related);
+    records::add_device(chart);
+    let kind = Code(LOINC, "11506-3", "Progress note");
+    records::add_document(chart, last, kind, records::text("Seen, nothing else to report."));
+    records::add_provenance(chart, last);
 }
 
 fn pick_visit(chart: &mut Chart<'_>, problems: &clinical::Problems) -> &'static Visit {
@@ -275,6 +216,19 @@ fn open_day(on: Date) -> Date {
         Weekday::Sunday => days_after(on, -2),
         _ => on,
     }
+}
+
+/// The number of a visit, and how someone left whom a hospital had.
+fn admission(random: &mut Random, is_emergency: bool) -> (Doc, Option<Doc>) {
+    let number = format!("V{:010}", random.between(0, 9_999_999_999));
+    let identifier = Doc::new().with("system", "urn:kiln:demo:visit-number").with("value", number);
+    let home = Code(
+        "http://www.nubc.org/patient-discharge",
+        "01",
+        "Discharged to home or self care (routine discharge)",
+    );
+    let left = is_emergency.then(|| Doc::new().with("dischargeDisposition", concept(home)));
+    (identifier, left)
 }
 
 fn add_encounter(chart: &mut Chart<'_>, visit: &Visit, on: Date) -> Encounter {
@@ -302,8 +256,10 @@ fn add_encounter(chart: &mut Chart<'_>, visit: &Visit, on: Date) -> Encounter {
         .with("type", list(concept(role)))
         .with("period", period(start, end))
         .with("individual", practitioner.reference());
+    let (identifier, left) = admission(&mut chart.random, is_emergency);
     let doc = chart
         .resource("Encounter")
+        .with("identifier", list(identifier))
         .with("status", "finished")
         .with(
             "class",
@@ -318,6 +274,7 @@ fn add_encounter(chart: &mut Chart<'_>, visit: &Visit, on: Date) -> Encounter {
         .with("participant", list(participant))
         .with("period", period(start, end))
         .with("length", quantity(length, 0, "min"))
+        .with_some("hospitalization", left)
         .with_some("location", at)
         .with("serviceProvider", organization.reference());
     let summary = format!("{} on {}", visit.code.2, moment(start));

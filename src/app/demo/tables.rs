@@ -1,8 +1,9 @@
 //! The clinical facts that patients are made of: problems, procedures, allergies, visits.
 
-use super::build::{Code, ICD10, SNOMED};
+use super::build::{Code, ICD10, LOINC, SNOMED};
 
 pub(super) const ANEMIA: &str = "87522002";
+pub(super) const ASTHMA: &str = "195967001";
 pub(super) const CHRONIC_LUNG: &str = "13645005";
 pub(super) const DIABETES: &str = "44054006";
 pub(super) const HYPERLIPIDEMIA: &str = "55822004";
@@ -202,19 +203,80 @@ pub(super) struct Done {
     pub(super) ages: (i64, i64),
     /// Whether it can be done by video.
     pub(super) is_talk: bool,
+    pub(super) finding: Option<Finding>,
+}
+
+/// What a procedure shows: a number (in hundredths) with a unit, an answer, or else words.
+pub(super) struct Finding {
+    pub(super) code: Code,
+    /// The category of the Observation.
+    pub(super) kind: &'static str,
+    pub(super) drawn: (i64, i64),
+    pub(super) unit: Option<&'static str>,
+    pub(super) answer: Option<Code>,
+    pub(super) text: &'static str,
+    pub(super) report: Option<Report>,
+}
+
+/// A report in words: its code, the LOINC part of the section it belongs to, the words.
+pub(super) struct Report {
+    pub(super) code: Code,
+    pub(super) section: &'static str,
+    pub(super) text: &'static str,
 }
 
 const fn done(code: &'static str, display: &'static str, ages: (i64, i64), is_talk: bool) -> Done {
-    Done { code: Code(SNOMED, code, display), ages, is_talk }
+    Done { code: Code(SNOMED, code, display), ages, is_talk, finding: None }
 }
 
 pub(super) const PROCEDURES: &[Done] = &[
     done("430193006", "Medication reconciliation", (18, 120), true),
     done("171207006", "Depression screening", (12, 120), true),
-    done("29303009", "Electrocardiographic procedure", (30, 120), false),
-    done("399208008", "Plain X-ray of chest", (5, 120), false),
+    Done {
+        finding: Some(Finding {
+            code: Code(LOINC, "8601-7", "EKG impression"),
+            kind: "procedure",
+            drawn: (0, 0),
+            unit: None,
+            answer: None,
+            text: "Sinus rhythm, no change of the ST segment",
+            report: Some(Report {
+                code: Code(LOINC, "11524-6", "EKG study"),
+                section: "LP29708-2",
+                text: "Sinus rhythm. Normal axis. No change of the ST segment.",
+            }),
+        }),
+        ..done("29303009", "Electrocardiographic procedure", (30, 120), false)
+    },
+    Done {
+        finding: Some(Finding {
+            code: Code(LOINC, "19005-8", "Radiology Imaging study [Impression] (narrative)"),
+            kind: "imaging",
+            drawn: (0, 0),
+            unit: None,
+            answer: Some(Code(SNOMED, "17621005", "Normal")),
+            text: "",
+            report: Some(Report {
+                code: Code(LOINC, "36643-5", "XR Chest 2 Views"),
+                section: "LP29684-5",
+                text: "Heart of normal size. Lungs clear. No effusion.",
+            }),
+        }),
+        ..done("399208008", "Plain X-ray of chest", (5, 120), false)
+    },
     done("104435004", "Screening for occult blood in feces", (45, 80), false),
-    done("23426006", "Measurement of respiratory function", (7, 120), false),
+    Done {
+        finding: Some(Finding {
+            code: Code(LOINC, "20150-9", "FEV1"),
+            kind: "procedure",
+            drawn: (160, 430),
+            unit: Some("L"),
+            answer: None,
+            text: "",
+            report: None,
+        }),
+        ..done("23426006", "Measurement of respiratory function", (7, 120), false)
+    },
     done("710824005", "Assessment of health and social care needs", (0, 120), true),
 ];
 
@@ -232,9 +294,11 @@ const HIVES: Code = Code(SNOMED, "247472004", "Wheal");
 const ANAPHYLAXIS: Code = Code(SNOMED, "39579001", "Anaphylaxis");
 const SNEEZING: Code = Code(SNOMED, "76067001", "Sneezing");
 
-/// What an encounter is for, its class, its length in minutes and its price in cents.
+/// What an encounter is for, why the patient comes, its class, its length in minutes and its price in cents.
 pub(super) struct Visit {
     pub(super) code: Code,
+    /// What the patient says, where no problem is found.
+    pub(super) reason: Code,
     pub(super) class: (&'static str, &'static str),
     pub(super) minutes: (i64, i64),
     pub(super) cents: (i64, i64),
@@ -242,6 +306,7 @@ pub(super) struct Visit {
 
 pub(super) const CHECK_UP: Visit = Visit {
     code: Code(SNOMED, "162673000", "General examination of patient"),
+    reason: Code(SNOMED, "185349003", "Encounter for check up"),
     class: ("AMB", "ambulatory"),
     minutes: (15, 60),
     cents: (9_500, 21_000),
@@ -249,6 +314,7 @@ pub(super) const CHECK_UP: Visit = Visit {
 
 pub(super) const SYMPTOM: Visit = Visit {
     code: Code(SNOMED, "185345009", "Encounter for symptom"),
+    reason: Code(SNOMED, "84229001", "Fatigue"),
     class: ("AMB", "ambulatory"),
     minutes: (15, 40),
     cents: (8_500, 16_500),
@@ -256,6 +322,7 @@ pub(super) const SYMPTOM: Visit = Visit {
 
 pub(super) const FOLLOW_UP: Visit = Visit {
     code: Code(SNOMED, "390906007", "Follow-up encounter"),
+    reason: Code(SNOMED, "390906007", "Follow-up encounter"),
     class: ("AMB", "ambulatory"),
     minutes: (10, 30),
     cents: (7_500, 14_000),
@@ -263,6 +330,7 @@ pub(super) const FOLLOW_UP: Visit = Visit {
 
 pub(super) const VIDEO: Visit = Visit {
     code: Code(SNOMED, "448337001", "Telemedicine consultation with patient"),
+    reason: Code(SNOMED, "25064002", "Headache"),
     class: ("VR", "virtual"),
     minutes: (10, 25),
     cents: (5_000, 9_500),
@@ -270,6 +338,7 @@ pub(super) const VIDEO: Visit = Visit {
 
 pub(super) const EMERGENCY: Visit = Visit {
     code: Code(SNOMED, "50849002", "Emergency room admission"),
+    reason: Code(SNOMED, "21522001", "Abdominal pain"),
     class: ("EMER", "emergency"),
     minutes: (60, 420),
     cents: (45_000, 260_000),

@@ -4,17 +4,22 @@
 //! without knowing more than that number.
 
 use super::build::{
-    Code, Doc, SNOMED, Val, coding, concept, labelled, list, narrative, put_entry, reference,
-    resource,
+    Code, Doc, SNOMED, Val, coding, concept, labelled, list, narrative, plain_coding,
+    plain_concept, put_entry, reference, resource,
 };
 use super::drugs::MEDICATIONS;
 use super::names::{CLINICS, FAMILY, FEMALE, MALE, STREETS, TOWNS};
+use super::profiles;
 use super::random::Random;
 
 /// Organizations, each with as many sites.
 pub(super) const ORGANIZATIONS: usize = 4;
 /// Clinicians, each with one role.
 pub(super) const PRACTITIONERS: usize = 12;
+
+/// Who pays; the first one for the old.
+pub(super) const PAYERS: &[&str] =
+    &["Medicare", "Harbor Mutual", "Bay State Health Plan", "Granite Insurance"];
 
 const SPECIALTIES: &[Code] = &[
     Code(SNOMED, "419772000", "Family practice"),
@@ -95,6 +100,23 @@ impl Practice {
         }
     }
 
+    /// The role of clinician `at`, counted round.
+    pub(super) fn role(&self, at: usize) -> Party {
+        let at = at % PRACTITIONERS;
+        let display = format!("{}, doctor", self.practitioner(at).display);
+        Party { target: format!("PractitionerRole/{}", self.id("role", at)), display }
+    }
+
+    /// The payer `at`, one of [`PAYERS`].
+    pub(super) fn payer(&self, at: usize) -> Party {
+        let target = format!("Organization/{}", self.id("payer", at));
+        Party { target, display: PAYERS[at].to_owned() }
+    }
+
+    fn endpoint(&self, at: usize) -> String {
+        format!("Endpoint/{}", self.id("endpoint", at % ORGANIZATIONS))
+    }
+
     /// The Medication `at` of the drug table.
     pub(super) fn medication(&self, at: usize) -> Party {
         Party {
@@ -110,10 +132,14 @@ impl Practice {
         for at in 0..ORGANIZATIONS {
             resources.push(self.organization_resource(at, &mut random));
             resources.push(self.location_resource(at, &mut random));
+            resources.push(self.endpoint_resource(at));
+        }
+        for at in 0..PAYERS.len() {
+            resources.push(self.payer_resource(at, &mut random));
         }
         for at in 0..PRACTITIONERS {
             resources.push(self.practitioner_resource(at, &mut random));
-            resources.push(self.role_resource(at));
+            resources.push(self.role_resource(at, &mut random));
         }
         for at in 0..MEDICATIONS.len() {
             resources.push(self.medication_resource(at));
@@ -123,6 +149,7 @@ impl Practice {
             if with_narratives {
                 doc.set("text", narrative(&summary));
             }
+            profiles::claim(&mut doc);
             entries.push(put_entry(format!("urn:uuid:{}", random.uuid()), doc));
         }
         entries
@@ -145,11 +172,48 @@ impl Practice {
         (doc, name)
     }
 
+    fn payer_resource(&self, at: usize, random: &mut Random) -> (Doc, String) {
+        let name = PAYERS[at];
+        let kind = Code("http://terminology.hl7.org/CodeSystem/organization-type", "pay", "Payer");
+        let doc = resource("Organization", self.id("payer", at))
+            .with("identifier", list(npi(random)))
+            .with("active", true)
+            .with("type", list(concept(kind)))
+            .with("name", name)
+            .with("telecom", list(phone(random, "work")))
+            .with("address", list(address(random.pick(TOWNS), random)));
+        (doc, name.to_owned())
+    }
+
+    /// Where an organization takes messages.
+    fn endpoint_resource(&self, at: usize) -> (Doc, String) {
+        let name = format!("Messages of {}", self.organizations[at]);
+        let kind = plain_coding(
+            "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
+            "direct-project",
+        );
+        let what =
+            plain_concept("http://terminology.hl7.org/CodeSystem/endpoint-payload-type", "any");
+        let mail = format!("mailto:inbox-{}@practice-{}.example.org", at + 1, self.number + 1);
+        let doc = resource("Endpoint", self.id("endpoint", at))
+            .with("status", "active")
+            .with("connectionType", kind)
+            .with("name", name.clone())
+            .with("managingOrganization", self.organization(at).reference())
+            .with("payloadType", list(what))
+            .with("address", mail);
+        (doc, name)
+    }
+
     fn location_resource(&self, at: usize, random: &mut Random) -> (Doc, String) {
         let name = self.location(at).display;
         let kind =
             Code("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "OF", "Outpatient facility");
+        let number = Doc::new()
+            .with("system", "urn:kiln:demo:site")
+            .with("value", format!("{}-{}", self.number + 1, at + 1));
         let doc = resource("Location", self.id("location", at))
+            .with("identifier", list(number))
             .with("status", "active")
             .with("name", name.clone())
             .with("mode", "instance")
@@ -190,7 +254,7 @@ impl Practice {
         (doc, self.practitioner(at).display)
     }
 
-    fn role_resource(&self, at: usize) -> (Doc, String) {
+    fn role_resource(&self, at: usize, random: &mut Random) -> (Doc, String) {
         let role =
             Code("http://terminology.hl7.org/CodeSystem/practitioner-role", "doctor", "Doctor");
         let specialty = SPECIALTIES[at % SPECIALTIES.len()];
@@ -200,7 +264,9 @@ impl Practice {
             .with("organization", self.organization(at).reference())
             .with("code", list(concept(role)))
             .with("specialty", list(concept(specialty)))
-            .with("location", list(self.location(at).reference()));
+            .with("location", list(self.location(at).reference()))
+            .with("telecom", list(phone(random, "work")))
+            .with("endpoint", list(reference(self.endpoint(at))));
         (doc, format!("{}, {}", self.practitioner(at).display, specialty.2))
     }
 
@@ -222,11 +288,20 @@ fn person(random: &mut Random) -> Person {
     Person { family, given, is_female }
 }
 
-/// A national provider identifier in form only: real ones start with 1 or 2.
+/// A national provider identifier that nobody has: real ones start with 1 or 2. The last digit is
+/// Luhn's check over the others behind 80840.
 fn npi(random: &mut Random) -> Doc {
+    let number = format!("99{:07}", random.between(0, 9_999_999));
+    let digits = number.bytes().rev().map(|digit| u32::from(digit - b'0'));
+    let doubled = digits.enumerate().map(|(at, digit)| match at % 2 {
+        0 => digit * 2 / 10 + digit * 2 % 10,
+        _ => digit,
+    });
+    // 24 is what 80840 adds.
+    let check = (10 - (24 + doubled.sum::<u32>()) % 10) % 10;
     Doc::new()
         .with("system", "http://hl7.org/fhir/sid/us-npi")
-        .with("value", format!("99{:08}", random.between(0, 99_999_999)))
+        .with("value", format!("{number}{check}"))
 }
 
 /// A telephone number of the range kept free for fiction.
