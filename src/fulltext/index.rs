@@ -28,6 +28,7 @@ use crate::search::request::FullTextField;
 
 use super::FullTextError;
 use super::analyze::{Analyzer, named};
+use super::collect::{KEY, Keys};
 use super::compile::{Target, of_types};
 use super::document::{Change, Document};
 use super::query;
@@ -199,11 +200,36 @@ impl FullText {
         limit: usize,
     ) -> Result<Vec<Hit>, FullTextError> {
         let node = query::parse(query)?;
-        self.find(field, types, limit, |target| target.query(&node))
+        let (searcher, query) = self.asked_of(field, types, |target| target.query(&node))?;
+        let found =
+            searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
+        let best = found.first().map_or(0.0, |(score, _)| *score);
+        let keys = keys(&searcher)?;
+        let hits = found.into_iter().filter_map(|(score, address)| {
+            let key = keys.get(address.segment_ord as usize)?.first(address.doc_id)?;
+            Some((key, if best > 0.0 { (score / best).clamp(0.0, 1.0) } else { 1.0 }))
+        });
+        Ok(hits.collect())
     }
 
-    /// At most `limit` resources of these types with a text of the parameter that begins so, case,
-    /// accents and punctuation aside.
+    /// At most `limit` keys of what [`FullText::search`] finds, in no order.
+    ///
+    /// # Errors
+    /// As [`FullText::search`].
+    pub fn keys(
+        &self,
+        field: &FullTextField,
+        query: &str,
+        types: &[ResourceType],
+        limit: usize,
+    ) -> Result<Vec<i64>, FullTextError> {
+        let node = query::parse(query)?;
+        let (searcher, query) = self.asked_of(field, types, |target| target.query(&node))?;
+        Ok(searcher.search(&*query, &Keys { limit })?)
+    }
+
+    /// At most `limit` keys of resources of these types with a text of the parameter that begins so, case,
+    /// accents and punctuation aside; in no order.
     ///
     /// # Errors
     /// [`FullTextError::NotReady`]
@@ -213,18 +239,19 @@ impl FullText {
         text: &str,
         types: &[ResourceType],
         limit: usize,
-    ) -> Result<Vec<Hit>, FullTextError> {
+    ) -> Result<Vec<i64>, FullTextError> {
         let field = FullTextField::Parameter(parameter.into());
-        self.find(&field, types, limit, |target| target.beginning(text))
+        let (searcher, query) = self.asked_of(&field, types, |target| target.beginning(text))?;
+        Ok(searcher.search(&*query, &Keys { limit })?)
     }
 
-    fn find(
+    /// The index as it is now, and what it is asked for.
+    fn asked_of(
         &self,
         field: &FullTextField,
         types: &[ResourceType],
-        limit: usize,
         query: impl FnOnce(&Target<'_>) -> Box<dyn Query>,
-    ) -> Result<Vec<Hit>, FullTextError> {
+    ) -> Result<(Searcher, Box<dyn Query>), FullTextError> {
         if !self.is_ready() {
             return Err(FullTextError::NotReady);
         }
@@ -236,16 +263,7 @@ impl FullText {
         };
         let target = Target { field: place, parameter, analyzer: self.analyzer };
         let query = of_types(query(&target), files.fields.kind, types);
-        let searcher = files.reader.searcher();
-        let found =
-            searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
-        let best = found.first().map_or(0.0, |(score, _)| *score);
-        let keys = keys(&searcher)?;
-        let hits = found.into_iter().filter_map(|(score, address)| {
-            let key = keys.get(address.segment_ord as usize)?.first(address.doc_id)?;
-            Some((key, if best > 0.0 { (score / best).clamp(0.0, 1.0) } else { 1.0 }))
-        });
-        Ok(hits.collect())
+        Ok((files.reader.searcher(), query))
     }
 
     /// Waits until everything that is committed now is found, at most this long; whether it is.
@@ -400,7 +418,7 @@ fn schema() -> (Schema, Fields) {
         TextOptions::default().set_indexing_options(indexing)
     };
     let fields = Fields {
-        key: schema.add_i64_field("key", INDEXED | FAST),
+        key: schema.add_i64_field(KEY, INDEXED | FAST),
         kind: schema.add_i64_field("type", INDEXED),
         narrative: schema.add_text_field("narrative", text("words")),
         content: schema.add_text_field("content", text("words")),
@@ -427,7 +445,7 @@ fn stored(key: i64, document: &Document, fields: Fields) -> TantivyDocument {
 
 fn keys(searcher: &Searcher) -> Result<Vec<Column<i64>>, FullTextError> {
     let segments = searcher.segment_readers().iter();
-    Ok(segments.map(|segment| segment.fast_fields().i64("key")).collect::<Result<_, _>>()?)
+    Ok(segments.map(|segment| segment.fast_fields().i64(KEY)).collect::<Result<_, _>>()?)
 }
 
 /// What the last commit says of itself, when it is one of this database and this making of words.

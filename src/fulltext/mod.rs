@@ -10,6 +10,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `analyze` | from text to words |
+//! | `collect` | all keys of what is found |
 //! | `document` | what the index is told of a resource |
 //! | `query` | the query language |
 //! | `compile` | queries for Tantivy |
@@ -21,6 +22,7 @@
 //! Spec: <https://hl7.org/fhir/R4/search.html#text> (rest 4.164)
 
 mod analyze;
+mod collect;
 mod compile;
 mod document;
 mod index;

@@ -281,3 +281,36 @@ async fn a_value_set_counts_from_the_moment_it_is_stored() {
     server.client.get("/Patient?gender:in=http://x/v").await.expect(400);
     server.stop().await;
 }
+
+/// Words that many have are asked of each row that another filter finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_of_many_narrow_what_other_filters_find() {
+    const MANY: usize = 60;
+    let database = Database::migrated().await;
+    let node = Node::start(&database, &node_folder(), &[]).await;
+    for at in 0..MANY {
+        let display = if at % 2 == 0 { "Ebene" } else { "Umlauf" };
+        let body = format!(
+            r#"{{"resourceType":"Observation","id":"o{at}","status":"final","code":{{"text":"{display}"}}}}"#
+        );
+        node.client.put(&format!("/Observation/o{at}"), body).await.expect(201);
+    }
+    node.until("ebene", MANY / 2).await;
+    node.until("umlauf", MANY / 2).await;
+    let ids: Vec<String> = (10..MANY).map(|at| format!("o{at}")).collect();
+    let ids = ids.join(",");
+    for (words, expected) in [
+        ("code:text=ebene", (10..MANY).filter(|at| at % 2 == 0).collect::<Vec<_>>()),
+        ("code:text-advanced=umlauf", (10..MANY).filter(|at| at % 2 == 1).collect()),
+        ("code:text=ebene,umlauf", (10..MANY).collect()),
+        ("_content=ebene&_sort=-_score", (10..MANY).filter(|at| at % 2 == 0).collect()),
+    ] {
+        let url = format!("/Observation?_id={ids}&{words}&_count=100&_elements=id");
+        let answer = node.client.get(&url).await.expect(200);
+        let text = answer.text();
+        let has = |at: &usize| text.contains(&format!("/Observation/o{at}\""));
+        let found: Vec<usize> = (0..MANY).filter(has).collect();
+        assert_eq!(found, expected, "{words}: {text}");
+    }
+    node.stop().await;
+}

@@ -20,7 +20,9 @@ const OBSERVATION: &str = r#"{"resourceType":"Observation","id":"o1","status":"f
 const PLANS: &[(&str, &str)] = &[
     ("Observation?code=http://loinc.org|8480-6", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6,1234-5", "Index Only Scan using tok_k on tok"),
+    // All codes of a system that most have, and of one that few have.
     ("Observation?code=http://loinc.org|", "Index Scan using srow_type on srow"),
+    ("Observation?code=http://example.org/few|", "Index Scan using tok_system on tok"),
     ("Observation?code=8480-6&status=final", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&date=2010-05&_sort=-date", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&value-quantity=gt150", "Index Scan using num_r on num"),
@@ -65,8 +67,10 @@ const PLANS: &[(&str, &str)] = &[
 async fn no_form_of_search_reads_a_whole_table() {
     let server = TestServer::start().await;
     server.client.put("Patient/p1", PATIENT).await.expect(201);
+    let few = OBSERVATION.replace("o1", "o2").replace("http://loinc.org", "http://example.org/few");
     server.client.put("Observation/o1", OBSERVATION).await.expect(201);
     server.database.run(include_str!("fill.sql")).await;
+    server.client.put("Observation/o2", few).await.expect(201);
     let mut wrong = String::new();
     for (search, index) in PLANS {
         let separator = if search.ends_with('?') { "" } else { "&" };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{IssueCode, ResourceType};
-use crate::fulltext::{FullText, FullTextError, Hit};
+use crate::fulltext::{FullText, FullTextError};
 use crate::search::extract::Extractor;
 use crate::search::request::compare::{AskedToken, Comparison};
-use crate::search::request::{Filter, Keys, SearchRequest, Test};
+use crate::search::request::{Filter, Keys, SearchRequest, SortBy, Test};
 use crate::search::values::token::Code;
 use crate::spec::terminology::{Terminology, TerminologyFault};
 use crate::terminology::Source;
@@ -16,7 +16,9 @@ use crate::terminology::Source;
 /// Most codes that a value set or a hierarchy may add to a search.
 const MOST_CODES: usize = 10_000;
 /// Most resources that words may lead to.
-const MOST_HITS: usize = 50_000;
+const MOST_HITS: usize = 500_000;
+/// Most of them where they are ranked.
+const MOST_RANKED: usize = 50_000;
 
 /// Modifiers that need value sets or hierarchies, and a few more that do not.
 const ASKING: [&str; 4] = [":in", ":not-in", ":above", ":below"];
@@ -61,16 +63,27 @@ impl Resolver<'_> {
     /// [`Error::Invalid`] for a value set that nobody knows or words that are no query;
     /// [`Error::TooCostly`] for too many codes; [`Error::NotSupported`] for what is not offered.
     pub(super) fn resolve(&self, request: &mut SearchRequest) -> Result<(), Error> {
-        let SearchRequest { types, filters, .. } = request;
-        filters.iter_mut().try_for_each(|of| self.filter(of, types))
+        let SearchRequest { types, filters, sort, .. } = request;
+        let is_ranked = sort.iter().any(|key| key.by == SortBy::Score);
+        filters.iter_mut().try_for_each(|of| self.filter(of, types, is_ranked))
     }
 
-    /// A filter of resources of `types`.
-    fn filter(&self, found: &mut Filter, types: &[ResourceType]) -> Result<(), Error> {
+    /// A filter of resources of `types`; `is_ranked`: it counts how well each fits.
+    fn filter(
+        &self,
+        found: &mut Filter,
+        types: &[ResourceType],
+        is_ranked: bool,
+    ) -> Result<(), Error> {
         match found {
+            Filter::FullText { field, query } if is_ranked => {
+                let hits = self.full_text()?.search(field, query, types, MOST_RANKED + 1);
+                let (rids, scores) = few(hits, MOST_RANKED)?.into_iter().unzip();
+                *found = Filter::Keys(Keys { rids, scores });
+            }
             Filter::FullText { field, query } => {
-                let hits = self.full_text()?.search(field, query, types, MOST_HITS + 1);
-                *found = Filter::Keys(keys(hits)?);
+                let keys = self.full_text()?.keys(field, query, types, MOST_HITS + 1);
+                *found = all(few(keys, MOST_HITS)?);
             }
             Filter::Test(test) if test.any.iter().any(|it| matches!(it, Comparison::Text(_))) => {
                 *found = self.texts(test, types)?;
@@ -85,22 +98,26 @@ impl Resolver<'_> {
             _ => {}
         }
         let mut parts = found.parts_mut(types).into_iter();
-        parts.try_for_each(|(part, types)| self.filter(part, &types))
+        parts.try_for_each(|(part, types)| self.filter(part, &types, is_ranked))
     }
 
     /// What `:text` on a token finds: a display or text that begins so (rest 4.95).
     fn texts(&self, test: &Test, types: &[ResourceType]) -> Result<Filter, Error> {
         let Some(parameter) = test.parameters.first() else { return Ok(Filter::Any(Vec::new())) };
-        let mut any = Vec::with_capacity(test.any.len());
+        let mut keys = Vec::new();
         for comparison in &test.any {
             if let Comparison::Text(text) = comparison {
                 let full_text = self.full_text()?;
                 let found = full_text.beginning(&parameter.code, text, types, MOST_HITS + 1);
-                // Nobody asks how well a beginning fits.
-                any.push(Filter::Keys(Keys { scores: Vec::new(), ..keys(found)? }));
+                keys.append(&mut few(found, MOST_HITS)?);
+                keys = few(Ok(keys), MOST_HITS)?;
             }
         }
-        Ok(Filter::Any(any))
+        if test.any.len() > 1 {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        Ok(all(keys))
     }
 
     fn test(&self, test: &mut Test) -> Result<(), Error> {
@@ -154,15 +171,19 @@ impl Resolver<'_> {
     }
 }
 
-/// The keys that were found, unless there are more than a statement should have.
-fn keys(found: Result<Vec<Hit>, FullTextError>) -> Result<Keys, Error> {
-    let hits = found.map_err(words)?;
-    if hits.len() > MOST_HITS {
-        let text = format!("more than {MOST_HITS} resources have these words: ask for more");
+/// What was found, unless it is more than a statement should have.
+fn few<T>(found: Result<Vec<T>, FullTextError>, most: usize) -> Result<Vec<T>, Error> {
+    let found = found.map_err(words)?;
+    if found.len() > most {
+        let text = format!("more than {most} resources have these words: ask for more");
         return Err(Error::TooCostly(text));
     }
-    let (rids, scores) = hits.into_iter().unzip();
-    Ok(Keys { rids, scores })
+    Ok(found)
+}
+
+/// All of these, none better than another.
+fn all(rids: Vec<i64>) -> Filter {
+    Filter::Keys(Keys { rids, scores: Vec::new() })
 }
 
 fn not_offered(what: &str) -> Error {

@@ -220,7 +220,8 @@ impl Maker<'_> {
                 if let Some(system) = system {
                     self.rows.signs.push(hasher.of_system(parameter, system));
                 }
-                self.token(hasher.token(parameter, code), hasher.system(*system));
+                let system = hasher.token_system(parameter, *system);
+                self.token(hasher.token(parameter, code), system);
             }
             IndexValue::Uri(canonical) => self.canonical(parameter, canonical),
             IndexValue::Composite(_)
@@ -252,7 +253,8 @@ impl Maker<'_> {
                 if let Some(system) = system {
                     self.rows.signs.push(hasher.of_system(parameter, system));
                 }
-                self.token(hasher.identifier(parameter, value), hasher.system(*system));
+                let system = hasher.token_system(parameter, *system);
+                self.token(hasher.identifier(parameter, value), system);
             }
             ReferenceValue::Local { resource_type, id, version } => {
                 let identity = hasher.identity(*resource_type, id);

@@ -16,6 +16,8 @@ pub(super) enum Atom {
     Token { h: i64, system: Option<i32>, mark: Option<i64> },
     /// Something that only `srow.toks` knows.
     Sign(i64),
+    /// The same of a system, which rows of `tok` name too.
+    System(i64),
     /// A row of another table that is found by one of these hashes and by a condition, in which
     /// [`HERE`] is the row.
     Value {
@@ -183,7 +185,7 @@ impl Compiler<'_, '_> {
     /// `None` for what `toks` knows.
     pub(super) fn looked_up(&mut self, atom: &Atom) -> Option<(From, String)> {
         match atom {
-            Atom::Token { .. } | Atom::Sign(_) => None,
+            Atom::Token { .. } | Atom::Sign(_) | Atom::System(_) => None,
             Atom::Value { table, hashes, condition, .. } => {
                 let alias = self.alias();
                 let is_here = self.binds.is_one_of(&format!("{alias}.h"), hashes);
@@ -209,6 +211,14 @@ impl Atom {
                 parts.iter().map(one).collect()
             }
             other => vec![other.clone()],
+        }
+    }
+
+    /// The sign of the system that it is.
+    pub(super) fn system(&self) -> Option<i64> {
+        match self {
+            Self::System(sign) => Some(*sign),
+            _ => None,
         }
     }
 

@@ -203,11 +203,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             Filter::Keys(keys) if keys.rids.len() <= FEW_KEYS => {
                 Ok(Cond::Sql(self.binds.is_one_of(&row.rid, &keys.rids)))
             }
-            // Within IS TRUE the keys are hashed; bare, they would be gone through for each row.
-            Filter::Keys(keys) => {
-                let rids = self.binds.longs(keys.rids.iter().copied());
-                Ok(Cond::Sql(format!("({} IN (SELECT unnest({rids}))) IS TRUE", row.rid)))
-            }
+            Filter::Keys(keys) => Ok(Cond::Sql(self.binds.is_among(&row.rid, &keys.rids))),
             Filter::LastUpdated(any) => Ok(self.last_updated(any, row)),
             Filter::List(_) => Err(Error::internal("a list was not read before")),
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),

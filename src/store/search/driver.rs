@@ -209,7 +209,8 @@ impl Compiler<'_, '_> {
             Atom::Token { h, system, .. } => Some((*h, *system)),
             _ => None,
         };
-        let is_value = |atom: &Atom| matches!(atom, Atom::Token { .. } | Atom::Value { .. });
+        let is_value =
+            |atom: &Atom| matches!(atom, Atom::System(_) | Atom::Token { .. } | Atom::Value { .. });
         // A span of `s` is no source of its own: it bounds the others.
         let row = Row::resource("d", types);
         if scratch.span(test, &row) != Cond::False {

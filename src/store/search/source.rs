@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey};
+use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
 
 use super::atom::Atom;
@@ -353,6 +354,7 @@ impl Compiler<'_, '_> {
                  AND (u.y IS NULL OR w.sysh = u.y)"
             ));
         }
+        all.extend(atoms.iter().filter_map(Atom::system).map(|sign| self.rows_of_system(sign)));
         for atom in atoms.iter().flat_map(Atom::parts) {
             if let Some((from, condition)) = self.looked_up(&atom) {
                 let (table, alias) = (from.table, from.alias);
@@ -360,6 +362,19 @@ impl Compiler<'_, '_> {
             }
         }
         all
+    }
+
+    /// A query of the keys of resources with a token of a system, by the sign of it. More than one may
+    /// be called alike in `tok`, so the resource is asked.
+    fn rows_of_system(&mut self, sign: i64) -> String {
+        let name = self.binds.add(Bind::Int(Hasher::shortened(sign)));
+        let sign = self.binds.long(sign);
+        // A range: for one value the database expects what systems have on the average, and where
+        // there are few systems it reads the whole table.
+        format!(
+            "SELECT w.rid FROM tok w WHERE w.sysh BETWEEN {name} AND {name} AND w.sysh <> 0 \
+             AND EXISTS (SELECT FROM srow x WHERE x.rid = w.rid AND {sign} = ANY (x.toks) OFFSET 0)"
+        )
     }
 
     /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.

@@ -10,9 +10,13 @@ use uuid::Uuid;
 
 use crate::store::rows::Edge;
 
+/// Most bytes of bits for a key: a list has twelve, which take much longer to be read and hashed.
+const MOST_BYTES: usize = 32;
+
 /// A bound value.
 #[derive(Clone, Debug, Hash, PartialEq)]
 pub(super) enum Bind {
+    Bits(Vec<u8>),
     Int(i32),
     Ints(Vec<Option<i32>>),
     Long(i64),
@@ -28,6 +32,7 @@ pub(super) enum Bind {
 impl Bind {
     fn cast(&self) -> &'static str {
         match self {
+            Self::Bits(_) => "bytea",
             Self::Int(_) => "int",
             Self::Ints(_) => "int[]",
             Self::Long(_) => "bigint",
@@ -49,6 +54,7 @@ impl ToSql for Bind {
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         match self {
+            Self::Bits(bits) => bits.to_sql(kind, out),
             Self::Int(value) => value.to_sql(kind, out),
             Self::Ints(values) => values.to_sql(kind, out),
             Self::Long(value) => value.to_sql(kind, out),
@@ -82,6 +88,14 @@ impl Binds {
         format!("${}::{cast}", self.0.len())
     }
 
+    /// The same of a value that may be large: where it is there already, it is not sent again.
+    fn add_once(&mut self, value: Bind) -> String {
+        match self.0.iter().position(|known| *known == value) {
+            Some(at) => format!("${}::{}", at + 1, value.cast()),
+            None => self.add(value),
+        }
+    }
+
     pub(super) fn long(&mut self, value: i64) -> String {
         self.add(Bind::Long(value))
     }
@@ -104,6 +118,22 @@ impl Binds {
             return format!("{column} = {}", self.long(*value));
         }
         format!("{column} = ANY ({})", self.longs(values.iter().copied()))
+    }
+
+    /// `column` is one of many `keys`. Never NULL where the column is not.
+    pub(super) fn is_among(&mut self, column: &str, keys: &[i64]) -> String {
+        let Some((first, last, bits)) = bits(keys) else {
+            // Within IS TRUE the keys are hashed; bare, they would be gone through for each row.
+            let keys = self.add_once(Bind::Longs(keys.to_vec()));
+            return format!("({column} IN (SELECT unnest({keys}))) IS TRUE");
+        };
+        let bits = self.add_once(Bind::Bits(bits));
+        let (first, last) = (self.long(first), self.long(last));
+        // A key beyond the ends has no bit that could be read.
+        format!(
+            "CASE WHEN {column} BETWEEN {first} AND {last} \
+             THEN get_bit({bits}, {column} - {first}) = 1 ELSE false END"
+        )
     }
 
     /// The same of type codes.
@@ -141,6 +171,25 @@ impl Binds {
         let binds = places.into_iter().filter_map(value).collect();
         Statement { sql, binds }
     }
+}
+
+/// The smallest and the largest key, and a bit for each between them, the least of a byte first;
+/// `None` where so much would be empty that a list is better.
+///
+/// A row is asked in the same time however many keys there are, and nothing is prepared before the first
+/// row: a walk that ends soon does not pay for all keys.
+fn bits(keys: &[i64]) -> Option<(i64, i64, Vec<u8>)> {
+    let (first, last) = (*keys.iter().min()?, *keys.iter().max()?);
+    let place = |key: i64| usize::try_from(key.abs_diff(first)).ok();
+    let bytes = place(last)? / 8 + 1;
+    if bytes > keys.len().saturating_mul(MOST_BYTES) {
+        return None;
+    }
+    let mut bits = vec![0_u8; bytes];
+    for at in keys.iter().filter_map(|key| place(*key)) {
+        bits[at / 8] |= 1 << (at % 8);
+    }
+    Some((first, last, bits))
 }
 
 /// A statement with its values.
@@ -246,6 +295,23 @@ mod tests {
         assert_eq!(binds.is_one_of("h", &[7, 8]), "h = ANY ($2::bigint[])");
         assert_eq!(binds.is_type("rt", &[3]), "rt = $3::smallint");
         assert_eq!(binds.time(Edge::Past), "$4::timestamptz");
+    }
+
+    #[test]
+    fn many_keys_are_bits_unless_most_bits_would_be_empty() {
+        assert_eq!(bits(&[17, 2, 9, 10]), Some((2, 17, vec![0b1000_0001, 0b1000_0001])));
+        assert_eq!(bits(&[-3, 5]), Some((-3, 5, vec![1, 1])));
+        assert_eq!(bits(&[i64::MAX]), Some((i64::MAX, i64::MAX, vec![1])));
+        for far in [&[i64::MIN, i64::MAX][..], &[0, 512], &[]] {
+            assert_eq!(bits(far), None, "{far:?}");
+        }
+        let mut binds = Binds::default();
+        let asked = [binds.is_among("r", &[0, 511]), binds.is_among("r", &[0, 511])];
+        let begin = "CASE WHEN r BETWEEN $2::bigint AND $3::bigint THEN get_bit($1::bytea";
+        assert!(asked[0].starts_with(begin), "{asked:?}");
+        assert!(asked[1].contains("get_bit($1::bytea"), "sent once: {asked:?}");
+        let far = binds.is_among("r", &[0, 512]);
+        assert_eq!(far, "(r IN (SELECT unnest($6::bigint[]))) IS TRUE");
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Compiler<'_, '_> {
                 Atom::Token { mark: Some(mark), .. } if row.toks.is_some() => marks.push(mark),
                 Atom::Token { mark: Some(mark), .. } if row.s.is_none() => signs.push(mark),
                 Atom::Token { h, system, .. } => keys.push((h, system)),
-                Atom::Sign(sign) => signs.push(sign),
+                Atom::Sign(sign) | Atom::System(sign) => signs.push(sign),
                 _ => {}
             }
         }
@@ -97,14 +97,14 @@ impl Compiler<'_, '_> {
                     atoms.extend(codes.iter().map(|it| qualified(self.hasher, code(it), 0)));
                 }
                 AskedToken::Coded { system, code: it } => {
-                    let system = self.hasher.system(Some(system));
+                    let system = self.hasher.token_system(of, Some(system));
                     atoms.push(qualified(self.hasher, code(it), system));
                 }
                 AskedToken::OfType { system, code: it, value } => {
                     atoms.push(any(self.hasher.of_type(of, Some(system), it, value)));
                 }
                 AskedToken::System(system) => {
-                    atoms.push(Atom::Sign(self.hasher.of_system(of, system)));
+                    atoms.push(Atom::System(self.hasher.of_system(of, system)));
                 }
                 AskedToken::Begins(text) => {
                     let condition = self.code_begins(of, text);
@@ -199,11 +199,11 @@ impl Compiler<'_, '_> {
                     atoms.extend(hashes.iter().map(|it| qualified(self.hasher, value(it), 0)));
                 }
                 AskedToken::Coded { system, code } => {
-                    let system = self.hasher.system(Some(system));
+                    let system = self.hasher.token_system(of, Some(system));
                     atoms.push(qualified(self.hasher, value(&code.text), system));
                 }
                 AskedToken::System(system) => {
-                    atoms.push(Atom::Sign(self.hasher.of_system(of, system)));
+                    atoms.push(Atom::System(self.hasher.of_system(of, system)));
                 }
                 AskedToken::OfType { .. } | AskedToken::Begins(_) => {
                     return Err(Error::internal("an identifier is asked for by what it has not"));

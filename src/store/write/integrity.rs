@@ -158,7 +158,7 @@ impl WriteTx {
         let parameter = hasher.parameter(guarded.identity.resource_type, "identifier");
         let token = |it: &Identifier| {
             let code = Code::new(&it.value, Case::Sensitive);
-            (hasher.token(parameter, &code), hasher.system(Some(&it.system)))
+            (hasher.token(parameter, &code), hasher.token_system(parameter, Some(&it.system)))
         };
         guarded.ties.identifiers.iter().map(token).unzip()
     }
