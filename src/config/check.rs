@@ -72,14 +72,8 @@ fn unfit_base(base: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source;
+    use super::super::tests::with;
     use super::*;
-
-    fn with(flags: &[(&str, &str)]) -> Config {
-        let flags: Vec<_> =
-            flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        source::load(None, Vec::new(), &flags).unwrap()
-    }
 
     #[test]
     fn check_refuses_what_cannot_work_and_names_the_key() {

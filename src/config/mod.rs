@@ -376,7 +376,7 @@ impl Database {
 mod tests {
     use super::*;
 
-    fn with(flags: &[(&str, &str)]) -> Config {
+    pub(super) fn with(flags: &[(&str, &str)]) -> Config {
         let flags: Vec<_> =
             flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         source::load(None, Vec::new(), &flags).unwrap()

@@ -63,8 +63,8 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Deleted, Disclosed), Error> {
-        self.refuse_defined(identity)?;
         let current = tx.current(&identity.id, permit).await?;
+        self.refuse_defined(identity, current.as_ref())?;
         check_condition(condition, current.as_ref())?;
         let Identity { resource_type, id } = identity.clone();
         let mut disclosed = Disclosed::default();

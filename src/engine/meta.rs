@@ -61,10 +61,11 @@ impl Engine {
                     .run(interaction, caller, async |permit| {
                         let found = match version {
                             Some(version) => {
-                                self.store.version(&identity.id, *version, permit).await?
+                                self.store.version(&identity.id, *version, permit).await
                             }
-                            None => self.store.current(&identity.id, permit).await?,
+                            None => self.store.current(&identity.id, permit).await,
                         };
+                        let found = self.or_defined(found, (identity, *version), permit)?;
                         Ok(found.map(|version| meta_of(&version)))
                     })
                     .await?

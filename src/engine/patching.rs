@@ -72,11 +72,11 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<(Written, Vec<i64>), Error> {
-        self.refuse_defined(identity)?;
         if identity.resource_type == ResourceType::BINARY {
             return Err(Error::MethodNotAllowed("Binary resources cannot be patched".to_owned()));
         }
         let current = tx.current(&identity.id, permit).await?;
+        self.refuse_defined(identity, current.as_ref())?;
         check_condition(condition, current.as_ref())?;
         let current = current.ok_or_else(|| Error::NotFound(identity.to_string()))?;
         if current.version.is_deleted() {

@@ -1,10 +1,9 @@
 //! read: `GET [type]/[id]`.
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Permit, Unaudited};
+use crate::access::{Caller, Permit};
 use crate::error::Error;
 use crate::fhir::{Identity, Version};
-use crate::spec::catalog::Catalog;
 
 use super::Engine;
 
@@ -17,15 +16,10 @@ impl Engine {
     ///
     /// <https://hl7.org/fhir/R4/http.html#read>
     pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
-        if Catalog::has_type(identity.resource_type) {
-            let find = async |permit: &Permit<'_>, draft| match self.defined(identity, permit)? {
-                Some((version, disclosed)) => Ok(Unaudited::new(version, disclosed)),
-                None => self.store.read(&identity.id, permit, draft).await,
-            };
-            return self.gate.show(Kind::Read.of(identity.resource_type), caller, find).await;
-        }
-        let find =
-            async |permit: &Permit<'_>, draft| self.store.read(&identity.id, permit, draft).await;
+        let find = async |permit: &Permit<'_>, draft| {
+            let stored = self.store.read(&identity.id, permit, draft).await;
+            self.or_defined(stored, (identity, None), permit)
+        };
         self.gate.show(Kind::Read.of(identity.resource_type), caller, find).await
     }
 }

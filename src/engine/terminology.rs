@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Interaction, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::json::{Object, Value};
+use crate::fhir::json::{self, Object, Value};
 use crate::fhir::query::Query;
-use crate::fhir::{IssueCode, LogicalId, ResourceType};
-use crate::terminology::operation::{self, Closed, Closing, Operation, Request};
+use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
+use crate::terminology::operation::{self, Closed, Closing, Operation, Request, Subject};
 use crate::terminology::{Image, Source};
 
 use super::Engine;
@@ -108,16 +108,16 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Value<'static>, Error> {
         let work = async |permit: &Permit<'_>| {
-            let found = match question.id {
-                Some(id) => self.store.current(id, permit).await?.map(drop),
-                None => Unaudited::nothing(),
-            };
+            let (found, defined) = self.asked_of(question, permit).await?;
             let image = self.definitions_now().await?;
             let (now, identifier) = (self.clock.now().to_string(), self.ids.ordered().to_string());
             let mut request = Request {
                 parameters: question.parameters,
-                id: question.id.map(LogicalId::as_str),
-                bound: None,
+                subject: match (&defined, question.id) {
+                    (Some(canonical), _) => Subject::Defined(canonical),
+                    (None, Some(id)) => Subject::Stored(id.as_str()),
+                    (None, None) => Subject::Named,
+                },
                 languages: question.languages,
                 limit: MAX_EXPANSION,
                 now: &now,
@@ -127,12 +127,35 @@ impl Engine {
                 Some(context) => Some(self.bound(context).await?),
                 None => None,
             };
-            request.bound = bound.as_deref();
+            if let Some(canonical) = &bound {
+                request.subject = Subject::Defined(canonical);
+            }
             let answer = || operation::answer(&image, question.operation, &request);
             let answer = aside(question.size(), answer)?;
             Ok(found.with(answer).map(|((), answer)| answer))
         };
         self.gate.run(interaction(question.operation), caller, work).await
+    }
+
+    /// What the path names, for the ledger; its canonical where it is a definition and not stored.
+    async fn asked_of(
+        &self,
+        question: &Question<'_>,
+        permit: &Permit<'_>,
+    ) -> Result<(Unaudited<()>, Option<String>), Error> {
+        let Some(id) = question.id else { return Ok((Unaudited::nothing(), None)) };
+        match self.store.current(id, permit).await {
+            Ok(found) => Ok((found.map(drop), None)),
+            Err(error) => {
+                let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+                let (version, told) = self.instead(error, (&identity, None), permit)?;
+                let text = version.to_json();
+                let resource = json::parse(&text).map_err(Error::internal)?;
+                let (url, version) = (resource.str_at("url"), resource.str_at("version"));
+                let canonical = [url, version].into_iter().flatten().collect::<Vec<_>>().join("|");
+                Ok((Unaudited::new((), told), Some(canonical)))
+            }
+        }
     }
 
     /// The value set that is bound to the element which `context` names.

@@ -1,7 +1,7 @@
 //! vread: `GET [type]/[id]/_history/[vid]`.
 
+use crate::access::Caller;
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Version, VersionId};
 
@@ -23,12 +23,8 @@ impl Engine {
         let interaction = Kind::Vread.of(identity.resource_type);
         self.gate
             .run(interaction, caller, async |permit| {
-                if let Some((found, disclosed)) = self.defined(identity, permit)?
-                    && found.version == version
-                {
-                    return Ok(Unaudited::new(found, disclosed));
-                }
-                self.store.version(&identity.id, version, permit).await
+                let stored = self.store.version(&identity.id, version, permit).await;
+                self.or_defined(stored, (identity, Some(version)), permit)
             })
             .await
     }

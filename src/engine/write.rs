@@ -66,7 +66,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
-        self.refuse_defined(identity)?;
+        self.refuse_defined(identity, current.as_ref())?;
         match current {
             Some(current) if !current.version.is_deleted() => {
                 if is_same(&current.version, &prepared)? {

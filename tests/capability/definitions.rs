@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use kiln::app::server::Server;
 use kiln::fhir::json::Value;
 
 use crate::harness::client::{Answer, Client};
-use crate::harness::server::TestServer;
+use crate::harness::server::{TestServer, config};
 
 fn ids(answer: &Answer) -> Vec<String> {
     let bundle = answer.json();
@@ -210,4 +211,31 @@ async fn definitions_cannot_be_changed_in_any_way() {
     let url = "http://hl7.org/fhir/ValueSet/administrative-gender";
     let found = client.get(&format!("/ValueSet?url={url}")).await.expect(200);
     assert_eq!(ids(&found), [created.id(), "administrative-gender".to_owned()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_under_the_id_of_a_definition_stays_its_owners() {
+    let before = TestServer::start_with(&[("definitions.readable", "false")]).await;
+    let path = "/ValueSet/administrative-gender";
+    before.client.get(path).await.expect(404);
+    let own = value_set("administrative-gender");
+    before.client.put(path, own.clone()).await.expect(201);
+    let server = Server::start(config(&before.database, &[])).await;
+    let server = server.unwrap_or_else(|error| panic!("{error}"));
+    let client = Client::new(server.address());
+    let is_own = |answer: &Answer| answer.at("publisher").as_deref() == Some("Own");
+    assert!(is_own(&client.get(path).await.expect(200)));
+    assert!(is_own(&client.get(&format!("{path}/_history/1")).await.expect(200)));
+    client.put(path, own.replace("active", "draft")).await.expect(200);
+    let patch = r#"[{"op":"add","path":"/language","value":"en"}]"#;
+    let call = client.call("PATCH", path).header("Content-Type", "application/json-patch+json");
+    call.body(patch).send().await.expect(200);
+    client.delete(path).await.expect(204);
+    // From then on there is the definition, and it cannot be changed.
+    let read = client.get(path).await.expect(200);
+    assert!(!is_own(&read));
+    client.put(path, own).await.expect(405);
+    drop(client);
+    server.stop().await;
+    before.stop().await;
 }

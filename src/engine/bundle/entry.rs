@@ -165,13 +165,14 @@ impl Engine {
         match get {
             Get::Read(identity) => {
                 let permit = permit.derive(Kind::Read, identity.resource_type)?;
-                let (version, disclosed) = tx.read(&identity.id, &permit).await?;
+                let (version, disclosed) = self.read_entry(identity, None, &permit, tx).await?;
                 tx.entry(permit.interaction(), disclosed);
                 Ok(unless_known(version, &work.condition, work.modified_since))
             }
             Get::Vread(identity, version) => {
                 let permit = permit.derive(Kind::Vread, identity.resource_type)?;
-                let (version, disclosed) = tx.vread(&identity.id, *version, &permit).await?;
+                let wanted = Some(*version);
+                let (version, disclosed) = self.read_entry(identity, wanted, &permit, tx).await?;
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Read(version))
             }
@@ -184,10 +185,7 @@ impl Engine {
             }
             Get::Meta(MetaOf::Instance(identity, version)) => {
                 let permit = permit.derive(Kind::Meta, identity.resource_type)?;
-                let (version, disclosed) = match version {
-                    Some(version) => tx.vread(&identity.id, *version, &permit).await?,
-                    None => tx.read(&identity.id, &permit).await?,
-                };
+                let (version, disclosed) = self.read_entry(identity, *version, &permit, tx).await?;
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Meta(crate::engine::meta::meta_of(&version)?))
             }
@@ -217,6 +215,21 @@ impl Engine {
                 options.statement(query)
             }
         }
+    }
+
+    /// The current version, or another one.
+    async fn read_entry(
+        &self,
+        identity: &Identity,
+        version: Option<VersionId>,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<(Version, Disclosed), Error> {
+        let stored = match version {
+            Some(version) => tx.vread(&identity.id, version, permit).await,
+            None => tx.read(&identity.id, permit).await,
+        };
+        stored.or_else(|error| self.instead(error, (identity, version), permit))
     }
 
     async fn meta_in_use_entry(

@@ -131,7 +131,10 @@ impl Engine {
         let look = async |permit: &Permit<'_>| {
             judge.check_profiles()?;
             match asked.stored() {
-                Some(identity) => Ok(self.store.current(&identity.id, permit).await?.map(Some)),
+                Some(identity) => {
+                    let stored = self.store.current(&identity.id, permit).await;
+                    Ok(self.or_defined(stored, (identity, None), permit)?.map(Some))
+                }
                 None => Ok(Unaudited::nothing().map(|()| None)),
             }
         };

@@ -8,7 +8,7 @@ use crate::spec::structure::{Element, Library, StructureFault};
 
 use super::asked::Asked;
 use super::refusal::{Refusal, error};
-use super::{Operation, Request};
+use super::{Operation, Request, Subject};
 
 impl Request<'_> {
     /// The context that stands for the value set: where no other parameter, and not the path, names it.
@@ -32,7 +32,7 @@ impl Request<'_> {
             }
             _ => {}
         }
-        let is_named = self.id.is_some()
+        let is_named = self.subject != Subject::Named
             || asked.text("url")?.is_some()
             || asked.all("valueSet").next().is_some();
         Ok(context.filter(|_| !is_named))

@@ -18,7 +18,7 @@ use super::asked::{Asked, needed, value};
 use super::contained::{Shown, Wanted};
 use super::display::Names;
 use super::refusal::Refusal;
-use super::{Request, languages, parameter, scope};
+use super::{Request, Subject, languages, parameter, scope};
 
 /// Parameters that an expansion tells again, with the type of their value.
 const REPEATED: [(&str, &str); 15] = [
@@ -63,13 +63,14 @@ impl<'i> Which<'i> {
             let name = value_set.url.as_deref().unwrap_or("(the value set that was sent)");
             return Ok(Self { name: name.to_owned(), value_set: Some(value_set) });
         }
-        let name = if let Some(id) = request.id {
-            format!("ValueSet/{id}")
-        } else if let Some(bound) = request.bound {
-            canonical(bound, asked.text("valueSetVersion")?)
-        } else {
-            let url = needed(asked.text("url")?, "the value set (`url`, `valueSet` or `context`)")?;
-            canonical(url, asked.text("valueSetVersion")?)
+        let name = match request.subject {
+            Subject::Stored(id) => format!("ValueSet/{id}"),
+            Subject::Defined(canonical) => canonical.to_owned(),
+            Subject::Named => {
+                let url = asked.text("url")?;
+                let url = needed(url, "the value set (`url`, `valueSet` or `context`)")?;
+                canonical(url, asked.text("valueSetVersion")?)
+            }
         };
         let value_set = image.value_set(&name);
         Ok(Self { name, value_set })

@@ -62,15 +62,25 @@ pub enum Operation {
     ValidateInSystem,
 }
 
+/// The value set, code system or concept map that is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject<'r> {
+    /// The one of this canonical: a definition that the path names, or what a context stands for
+    /// ([`Request::context`], [`bound`]).
+    Defined(&'r str),
+    /// What the parameters name.
+    Named,
+    /// The stored resource of this id, which the path names.
+    Stored(&'r str),
+}
+
 /// A request for an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'r> {
     /// A Parameters resource.
     pub parameters: &'r Value<'r>,
-    /// The id of the stored resource that is asked, where the path names one.
-    pub id: Option<&'r str>,
-    /// The canonical of the value set that the context stands for ([`Request::context`], [`bound`]).
-    pub bound: Option<&'r str>,
+    /// What is asked.
+    pub subject: Subject<'r>,
     /// `Accept-Language`.
     pub languages: Option<&'r str>,
     /// Most codes of an expansion that is not asked for page by page.

@@ -2,15 +2,15 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/codesystem-operation-subsumes.html>
 
-use crate::fhir::IssueCode;
 use crate::fhir::json::Value;
+use crate::fhir::{Canonical, IssueCode};
 use crate::terminology::Image;
 use crate::terminology::concepts::Concepts;
 use crate::terminology::value_set::canonical;
 
 use super::asked::{Asked, Coding, needed};
 use super::refusal::{Refusal, error};
-use super::{Request, parameter, parameters, scope};
+use super::{Request, Subject, parameter, parameters, scope};
 
 /// Answers `$subsumes`.
 pub(super) fn subsumes(
@@ -20,18 +20,20 @@ pub(super) fn subsumes(
 ) -> Result<Value<'static>, Refusal> {
     let (one, other) = (code(asked, "codeA", "codingA")?, code(asked, "codeB", "codingB")?);
     let scope = scope(image, asked, request, &[])?;
-    let system = if let Some(id) = request.id {
+    let name = match request.subject {
         // The codes may be another one's: of a release, where what is stored has none.
-        let stored = image.system_of(id).ok_or_else(|| Refusal::no_system(id))?;
-        let found = scope.system(&stored.canonical())?;
-        found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(&stored.url))?
-    } else {
-        let url = asked.text("system")?.or(one.system).or(other.system);
-        let url = needed(url, "the system of the codes")?;
-        let version = asked.text("version")?.or(one.version).or(other.version);
-        let found = scope.system(&canonical(url, version))?;
-        found.filter(|it| it.has_codes()).ok_or_else(|| Refusal::no_system(url))?
+        Subject::Stored(id) => {
+            image.system_of(id).ok_or_else(|| Refusal::no_system(id))?.canonical()
+        }
+        Subject::Defined(canonical) => canonical.to_owned(),
+        Subject::Named => {
+            let url = asked.text("system")?.or(one.system).or(other.system);
+            let url = needed(url, "the system of the codes")?;
+            canonical(url, asked.text("version")?.or(one.version).or(other.version))
+        }
     };
+    let system = scope.system(&name)?.filter(|it| it.has_codes());
+    let system = system.ok_or_else(|| Refusal::no_system(Canonical::parse(&name).url))?;
     if one.version.zip(other.version).is_some_and(|(one, other)| one != other) {
         return Err(Refusal::malformed("the codes are of different versions of their system"));
     }

@@ -24,8 +24,7 @@ fn ask(image: &Image, operation: Operation, query: &[(&str, &str)]) -> Result<St
 fn request<'r>(parameters: &'r Value<'r>) -> Request<'r> {
     Request {
         parameters,
-        id: None,
-        bound: None,
+        subject: Subject::Named,
         languages: None,
         limit: 100,
         now: "2026-03-14T15:09:26Z",
@@ -217,7 +216,7 @@ fn an_instance_without_codes_is_asked_with_those_of_a_release() {
         parameter("codeA", "valueCode", "a"),
         parameter("codeB", "valueCode", "b"),
     ]);
-    let request = Request { id: Some("c"), ..request(&query) };
+    let request = Request { subject: Subject::Stored("c"), ..request(&query) };
     let found = answer(&image, Operation::Subsumes, &request).expect("known").to_text();
     assert!(found.contains(r#""valueCode":"subsumes""#), "{found}");
 }

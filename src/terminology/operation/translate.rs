@@ -13,7 +13,7 @@ use crate::terminology::value_set::canonical;
 use super::asked::{Asked, Coding, value};
 use super::refusal::Refusal;
 use super::validate::MAX_CODINGS;
-use super::{Request, parameter, parameters, parts};
+use super::{Request, Subject, parameter, parameters, parts};
 
 /// Maps that refer to maps: how many for one code.
 const MAX_MAPS: usize = 10;
@@ -52,17 +52,14 @@ pub(super) fn translate(
 ) -> Result<Value<'static>, Refusal> {
     let wanted = Wanted::read(asked)?;
     let sent = asked.resource("conceptMap")?.map(ConceptMap::read);
-    let maps: Vec<&ConceptMap> = match (&sent, request.id, asked.text("url")?) {
+    let maps: Vec<&ConceptMap> = match (&sent, request.subject, asked.text("url")?) {
         (Some(map), ..) => vec![map],
-        (None, Some(id), _) => {
-            let name = format!("ConceptMap/{id}");
-            vec![image.concept_map(&name).ok_or_else(|| Refusal::no_map(&name))?]
+        (None, Subject::Stored(id), _) => vec![named(image, &format!("ConceptMap/{id}"))?],
+        (None, Subject::Defined(canonical), _) => vec![named(image, canonical)?],
+        (None, Subject::Named, Some(url)) => {
+            vec![named(image, &canonical(url, asked.text("conceptMapVersion")?))?]
         }
-        (None, None, Some(url)) => {
-            let name = canonical(url, asked.text("conceptMapVersion")?);
-            vec![image.concept_map(&name).ok_or_else(|| Refusal::no_map(&name))?]
-        }
-        (None, None, None) => between(image, asked, &wanted)?,
+        (None, Subject::Named, None) => between(image, asked, &wanted)?,
     };
     let mut found = Vec::new();
     for coding in &wanted.codings {
@@ -72,6 +69,11 @@ pub(super) fn translate(
         }
     }
     Ok(wanted.answer(&found))
+}
+
+/// The map of this name.
+fn named<'i>(image: &'i Image, name: &str) -> Result<&'i ConceptMap, Refusal> {
+    image.concept_map(name).ok_or_else(|| Refusal::no_map(name))
 }
 
 /// The maps between two value sets, or all.

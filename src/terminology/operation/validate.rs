@@ -20,7 +20,7 @@ use super::display::{Languages, Names};
 use super::expand::{Which, inline};
 use super::refusal::{Refusal, error};
 use super::verdict::{Place, Verdict};
-use super::{Request, languages, scope};
+use super::{Request, Subject, languages, scope};
 
 /// Most codings of a concept that are looked at.
 pub(super) const MAX_CODINGS: usize = 100;
@@ -64,12 +64,13 @@ pub(super) fn in_system(
     let scope = scope(image, asked, request, &[])?;
     let check = Check::new(&scope, None, asked, languages(asked, request, None)?)?;
     let sent = asked.resource("codeSystem")?.and_then(|it| it.str_at("url"));
-    let url = match (request.id, asked.text("url")?.or(sent)) {
-        (Some(id), _) => {
+    let url = match (request.subject, asked.text("url")?.or(sent)) {
+        (Subject::Stored(id), _) => {
             Some(image.system_of(id).ok_or_else(|| Refusal::no_system(id))?.canonical())
         }
-        (None, Some(url)) => Some(canonical(url, asked.text("version")?)),
-        (None, None) => None,
+        (Subject::Defined(canonical), _) => Some(canonical.to_owned()),
+        (Subject::Named, Some(url)) => Some(canonical(url, asked.text("version")?)),
+        (Subject::Named, None) => None,
     };
     check.answer(url.as_deref())
 }

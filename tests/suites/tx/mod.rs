@@ -85,8 +85,7 @@ fn answered(
 ) -> (Value<'static>, bool) {
     let request = Request {
         parameters: request,
-        id: None,
-        bound: None,
+        subject: kiln::terminology::operation::Subject::Named,
         languages: case.str_at("Accept-Language"),
         limit: LIMIT,
         now: "2026-03-14T15:09:26.535Z",
