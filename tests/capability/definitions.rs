@@ -227,9 +227,9 @@ async fn what_was_stored_under_the_id_of_a_definition_stays_its_owners() {
     assert!(is_own(&client.get(path).await.expect(200)));
     assert!(is_own(&client.get(&format!("{path}/_history/1")).await.expect(200)));
     client.put(path, own.replace("active", "draft")).await.expect(200);
-    let patch = r#"[{"op":"add","path":"/language","value":"en"}]"#;
+    let change = r#"[{"op":"add","path":"/language","value":"en"}]"#;
     let call = client.call("PATCH", path).header("Content-Type", "application/json-patch+json");
-    call.body(patch).send().await.expect(200);
+    call.body(change).send().await.expect(200);
     client.delete(path).await.expect(204);
     // From then on there is the definition, and it cannot be changed.
     let read = client.get(path).await.expect(200);
