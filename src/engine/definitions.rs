@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::json::{self, Object, Value};
+use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, Operation, ResourceType, Version, VersionId};
 use crate::spec::catalog::{self, Catalog, Entry};
 use crate::spec::structure::Library;
@@ -108,24 +108,21 @@ pub(super) fn versions(
 ) -> Result<Vec<Version>, Error> {
     let (_, packs) = library.catalog().map_err(Error::internal)?;
     let bodies = catalog::bodies(entries, packs, base).map_err(Error::internal)?;
-    let version = |(entry, body): (&&Entry, Bytes)| {
-        Ok(Version {
-            identity: entry.identity.clone(),
-            version: VersionId(1),
-            last_updated: entry.last_updated,
-            operation: Operation::Created,
-            is_relabeled: false,
-            meta: meta(&entry.record(base))?,
-            body: Some(body),
-        })
+    let version = |(entry, body): (&&Entry, Bytes)| Version {
+        identity: entry.identity.clone(),
+        version: VersionId(1),
+        last_updated: entry.last_updated,
+        operation: Operation::Created,
+        is_relabeled: false,
+        meta: meta(&entry.record(base)),
+        body: Some(body),
     };
-    entries.iter().zip(bodies).map(version).collect()
+    Ok(entries.iter().zip(bodies).map(version).collect())
 }
 
 /// The rest of `meta`.
-fn meta(record: &str) -> Result<Option<Bytes>, Error> {
-    let record = json::parse(record.as_bytes()).map_err(Error::internal)?;
+fn meta(record: &Value<'_>) -> Option<Bytes> {
     let profile = record.get("profile").cloned();
     let meta = profile.map(|profile| Value::Object(Object::new().with("profile", profile)));
-    Ok(meta.map(|meta| meta.to_text().into()))
+    meta.map(|meta| meta.to_text().into())
 }

@@ -12,7 +12,6 @@ use crate::access::Disclosed;
 use crate::engine::Engine;
 use crate::engine::definitions::versions;
 use crate::error::Error;
-use crate::fhir::json;
 use crate::fhir::{IssueCode, ResourceType};
 use crate::search::definitions::{TOLD, holds};
 use crate::search::request::{ContainedMode, SearchRequest};
@@ -66,7 +65,7 @@ impl Engine {
         let (catalog, _) = library.catalog().map_err(Error::internal)?;
         let (mut matching, mut untold) = (Vec::new(), 0);
         for (place, entry) in catalog.of_type(of).iter().enumerate() {
-            match is_match(request, entry, &base)? {
+            match is_match(request, entry, &base) {
                 Some(true) => matching.push(place),
                 Some(false) => {}
                 None => untold += 1,
@@ -81,18 +80,17 @@ impl Engine {
 }
 
 /// Whether a definition matches; `None` when that cannot be told.
-fn is_match(request: &SearchRequest, entry: &Entry, base: &str) -> Result<Option<bool>, Error> {
+fn is_match(request: &SearchRequest, entry: &Entry, base: &str) -> Option<bool> {
     let record = entry.record(base);
-    let record = json::parse(record.as_bytes()).map_err(Error::internal)?;
     let mut is_told = true;
     for filter in &request.filters {
         match holds(filter, &entry.identity, &record) {
             Some(true) => {}
-            Some(false) => return Ok(Some(false)),
+            Some(false) => return Some(false),
             None => is_told = false,
         }
     }
-    Ok(is_told.then_some(true))
+    is_told.then_some(true)
 }
 
 impl Beside {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::fhir::json::{self, JsonError, Object, Value};
+use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Instant, LogicalId, ResourceType};
 
 use super::package::{DEFINING, Pack, PackError, Section};
@@ -42,15 +42,15 @@ pub struct Entry {
     pub identity: Identity,
     /// When it last changed where it was published.
     pub last_updated: Instant,
-    /// What it is searched by, as a JSON object.
-    record: Box<str>,
+    /// What it is searched by: kept read, for a search asks all of a type.
+    record: Value<'static>,
     source: Source,
 }
 
 /// Where the resource is.
 #[derive(Clone, Copy, Debug)]
 enum Source {
-    Own,
+    Own(&'static str),
     Pack { pack: usize, block: usize, line: usize },
 }
 
@@ -65,9 +65,9 @@ impl Catalog {
         for (number, bytes) in packs.iter().enumerate() {
             let pack = Pack::open(bytes)?;
             let records = pack.records(Section::Catalog)?;
-            for (record, line) in records.iter().zip(records.lines()) {
+            for record in records.iter() {
                 let version = (number > 0).then(|| pack.version());
-                entries.extend(packed(&record?, line, number, version));
+                entries.extend(packed(record?, number, version));
             }
         }
         // Stable: what comes first stays.
@@ -96,11 +96,13 @@ impl Catalog {
 }
 
 impl Entry {
-    /// The elements that it is searched by, as text of a JSON object; `base` is the server's public
-    /// base without a trailing slash.
-    pub fn record(&self, base: &str) -> Cow<'_, str> {
+    /// The elements that it is searched by; `base` is the server's public base without a trailing
+    /// slash.
+    pub fn record(&self, base: &str) -> Cow<'_, Value<'static>> {
         match self.source {
-            Source::Own => Cow::Owned(placed(&self.record, base)),
+            // It parsed when the catalog was read, and a base in it is escaped.
+            Source::Own(text) => json::parse(placed(text, base).as_bytes())
+                .map_or(Cow::Borrowed(&self.record), |record| Cow::Owned(record.into_owned())),
             Source::Pack { .. } => Cow::Borrowed(&self.record),
         }
     }
@@ -119,7 +121,7 @@ pub fn bodies(
     let mut found = Vec::with_capacity(entries.len());
     for entry in entries {
         let Source::Pack { pack, block, line } = entry.source else {
-            found.push(own_body(entry, base));
+            found.push(own_body(&entry.record(base)));
             continue;
         };
         let damaged = || PackError::Section(Section::Resources.as_str());
@@ -136,12 +138,7 @@ pub fn bodies(
     Ok(found)
 }
 
-fn packed(
-    record: &Value<'_>,
-    line: &[u8],
-    pack: usize,
-    pack_version: Option<&str>,
-) -> Option<Entry> {
+fn packed(record: Value<'_>, pack: usize, pack_version: Option<&str>) -> Option<Entry> {
     let number = |name| record.get(name)?.as_number()?.parse().ok();
     let id = record.str_at("id")?;
     let version = pack_version.map(|of_pack| record.str_at("version").unwrap_or(of_pack));
@@ -150,9 +147,9 @@ fn packed(
             resource_type: record.str_at("resourceType")?.parse().ok()?,
             id: id_here(id, version)?,
         },
-        last_updated: updated(record)?,
-        record: std::str::from_utf8(line).ok()?.into(),
+        last_updated: updated(&record)?,
         source: Source::Pack { pack, block: number("block")?, line: number("line")? },
+        record: record.into_owned(),
     })
 }
 
@@ -164,20 +161,15 @@ fn own(text: &'static str) -> Option<Entry> {
             id: record.str_at("id")?.parse().ok()?,
         },
         last_updated: updated(&record)?,
-        record: text.into(),
-        source: Source::Own,
+        record: record.into_owned(),
+        source: Source::Own(text),
     })
 }
 
-fn own_body(entry: &Entry, base: &str) -> Bytes {
-    let text = placed(&entry.record, base);
-    let body = |text: &str| -> Result<String, JsonError> {
-        let mut object = json::parse(text.as_bytes())?.as_object().cloned().unwrap_or_default();
-        object.retain(|name, _| !["resourceType", "id", "meta"].contains(&name));
-        Ok(Value::Object(object).to_text())
-    };
-    // It parsed when the catalog was read, and a base in it is escaped.
-    body(&text).unwrap_or_else(|_| Value::Object(Object::new()).to_text()).into()
+fn own_body(record: &Value<'_>) -> Bytes {
+    let mut object = record.as_object().cloned().unwrap_or_default();
+    object.retain(|name, _| !["resourceType", "id", "meta"].contains(&name));
+    Value::Object(object).to_text().into()
 }
 
 /// `text`, which is JSON, with `base` in its place.
@@ -237,7 +229,6 @@ mod tests {
             let body = json::parse_with(&body, json::Limits { depth: 400, values: 5_000_000 });
             let body = body.expect("JSON");
             let record = entry.record("http://a/fhir");
-            let record = json::parse(record.as_bytes()).expect("JSON");
             for name in ["url", "name", "status"] {
                 assert_eq!(body.str_at(name), record.str_at(name), "{}", entry.identity);
             }
@@ -250,8 +241,7 @@ mod tests {
         let catalog = Catalog::read(&packs()).expect("reads");
         let url = |path: &str| {
             let entry = catalog.find(&identity(path))?;
-            let record = entry.record("http://a/fhir").into_owned();
-            let record = json::parse(record.as_bytes()).expect("JSON");
+            let record = entry.record("http://a/fhir");
             record.str_at("url").map(str::to_owned)
         };
         let us_core = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient";
