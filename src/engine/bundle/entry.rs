@@ -179,7 +179,9 @@ impl Engine {
             Get::History(scope, query) => {
                 let request = self.history_request(scope.clone(), query, options.is_strict)?;
                 let (permit, interaction) = history_permit(scope, permit)?;
-                let (page, disclosed) = tx.history(&request, &permit).await?;
+                let stored = tx.history(&request, &permit).await;
+                let (page, disclosed) =
+                    stored.or_else(|error| self.history_instead(error, &request, &permit))?;
                 tx.entry(interaction, disclosed);
                 Ok(EntryResult::History(page, scope.clone(), query.clone()))
             }
