@@ -201,7 +201,11 @@ impl<'s, 'i> Expansion<'s, 'i> {
         }
         let known = known.filter(|it| it.has_codes());
         let stands_for_all = self.has_fragments && listings.is_empty();
-        let is_whole = known.is_some_and(|it| it.content == Content::Complete || stands_for_all);
+        let is_all = |it: &CodeSystem| {
+            let is_closed = !it.about.is_compositional || !listings.is_empty();
+            it.content == Content::Complete && is_closed
+        };
+        let is_whole = known.is_some_and(|it| stands_for_all || is_all(it));
         if filters.is_empty() && !is_whole {
             match listings {
                 [] => drop(set.systems.insert(Canonical::parse(canonical).url.into())),
@@ -227,22 +231,25 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if places.len() > self.bound && has_inactive {
             return Err(self.too_costly());
         }
-        let entry = |at, listing| Entry {
-            url: &system.url,
-            code: known.code(at),
-            concept: Some((system, at)),
-            listing,
-        };
         let is_in = |at: &u32| has_inactive || !known.is_inactive(*at);
         set.entries = match listings {
-            [] => places.iter().filter(is_in).map(|at| entry(at, None)).collect(),
-            // Each once, in the order of the list.
-            _ => listings
-                .iter()
-                .filter_map(|it| Some((known.find(&it.code)?, it)))
-                .filter(|(at, _)| is_in(at) && places.take(*at))
-                .map(|(at, listing)| entry(at, Some(listing)))
-                .collect(),
+            [] => places.iter().filter(is_in).map(|at| of_concept(system, at, None)).collect(),
+            _ => {
+                let mut composed = HashSet::new();
+                let entry = |it: &'i Listing| match known.find(&it.code) {
+                    Some(at) if is_in(&at) && places.take(at) => {
+                        Some(of_concept(system, at, Some(it)))
+                    }
+                    Some(_) => None,
+                    // An expression that nobody can look into is in no filter.
+                    None => (filters.is_empty()
+                        && system.may_compose(&it.code)
+                        && composed.insert(&it.code))
+                    .then(|| Entry { url, code: &it.code, concept: None, listing: Some(it) }),
+                };
+                // Each once, in the order of the list.
+                listings.iter().filter_map(entry).collect()
+            }
         };
         Ok(set)
     }
@@ -262,6 +269,10 @@ impl<'s, 'i> Expansion<'s, 'i> {
     fn too_costly(&self) -> TerminologyFault {
         TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit }
     }
+}
+
+fn of_concept<'i>(system: &'i CodeSystem, at: u32, listing: Option<&'i Listing>) -> Entry<'i> {
+    Entry { url: &system.url, code: system.concepts.code(at), concept: Some((system, at)), listing }
 }
 
 /// Codes of a system whose codes are not known, or not all of them: they count as listed.
