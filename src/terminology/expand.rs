@@ -231,25 +231,16 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if places.len() > self.bound && has_inactive {
             return Err(self.too_costly());
         }
-        let is_in = |at: &u32| has_inactive || !known.is_inactive(*at);
+        let is_in = |at: u32| has_inactive || !known.is_inactive(at);
         set.entries = match listings {
-            [] => places.iter().filter(is_in).map(|at| of_concept(system, at, None)).collect(),
-            _ => {
-                let mut composed = HashSet::new();
-                let entry = |it: &'i Listing| match known.find(&it.code) {
-                    Some(at) if is_in(&at) && places.take(at) => {
-                        Some(of_concept(system, at, Some(it)))
-                    }
-                    Some(_) => None,
-                    // An expression that nobody can look into is in no filter.
-                    None => (filters.is_empty()
-                        && system.may_compose(&it.code)
-                        && composed.insert(&it.code))
-                    .then(|| Entry { url, code: &it.code, concept: None, listing: Some(it) }),
-                };
-                // Each once, in the order of the list.
-                listings.iter().filter_map(entry).collect()
+            [] => {
+                let all = places.iter().filter(|at| is_in(*at));
+                all.map(|at| of_concept(system, at, None)).collect()
             }
+            // An expression that nobody can look into is in no filter.
+            _ => listed(system, (url, listings), filters.is_empty(), |at| {
+                is_in(at) && places.take(at)
+            }),
         };
         Ok(set)
     }
@@ -273,6 +264,25 @@ impl<'s, 'i> Expansion<'s, 'i> {
 
 fn of_concept<'i>(system: &'i CodeSystem, at: u32, listing: Option<&'i Listing>) -> Entry<'i> {
     Entry { url: &system.url, code: system.concepts.code(at), concept: Some((system, at)), listing }
+}
+
+/// The codes of a system that are listed and that `takes` takes, in the order of the list; with
+/// `has_composed` also those that a grammar may have made, each once.
+fn listed<'i>(
+    system: &'i CodeSystem,
+    (url, listings): (&'i str, &'i [Listing]),
+    has_composed: bool,
+    mut takes: impl FnMut(u32) -> bool,
+) -> Vec<Entry<'i>> {
+    let mut composed = HashSet::new();
+    let entry = |it: &'i Listing| match system.concepts.find(&it.code) {
+        Some(at) => takes(at).then(|| of_concept(system, at, Some(it))),
+        None if has_composed && system.may_compose(&it.code) && composed.insert(&it.code) => {
+            Some(Entry { url, code: &it.code, concept: None, listing: Some(it) })
+        }
+        None => None,
+    };
+    listings.iter().filter_map(entry).collect()
 }
 
 /// Codes of a system whose codes are not known, or not all of them: they count as listed.

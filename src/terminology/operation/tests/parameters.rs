@@ -58,9 +58,8 @@ fn asked(image: &Image, operation: Operation, list: &str) -> Result<String, Stri
 fn the_versions_that_a_question_of_subsumption_names_are_one() {
     let system = |url: &str, version: &str, inner: &str| {
         format!(
-            r#"{{"resourceType":"CodeSystem","id":"c{}","url":"{url}","version":"{version}","content":"complete",
-            "concept":[{{"code":"1","concept":[{{"code":"{inner}"}}]}},{{"code":"2"}},{{"code":"3"}}]}}"#,
-            version.len()
+            r#"{{"resourceType":"CodeSystem","url":"{url}","version":"{version}","content":"complete",
+            "concept":[{{"code":"1","concept":[{{"code":"{inner}"}}]}},{{"code":"2"}},{{"code":"3"}}]}}"#
         )
     };
     let edition = "http://snomed.info/sct/900000000000207008";
@@ -114,12 +113,17 @@ fn the_versions_that_a_question_of_subsumption_names_are_one() {
     }
     let unknown = of("urn:v", "2", [Some("7"), None, None]).expect_err("no such version");
     assert!(unknown.starts_with("422"), "{unknown}");
-    // So is the version of the resource whose address is asked.
-    let text = format!(
-        r#"{{"resourceType":"Parameters","parameter":[{},{}]}}"#,
-        coding("codingA", "urn:v", "1", second),
-        coding("codingB", "urn:v", "2", None)
-    );
+}
+
+#[test]
+fn the_version_of_a_resource_whose_address_is_asked_is_that_of_the_codes() {
+    let image = image(&[
+        r#"{"resourceType":"CodeSystem","id":"c1","url":"urn:v","version":"1","content":"complete",
+        "concept":[{"code":"1"},{"code":"2"}]}"#,
+    ]);
+    let text = r#"{"resourceType":"Parameters","parameter":[
+        {"name":"codingA","valueCoding":{"system":"urn:v","version":"22","code":"1"}},
+        {"name":"codingB","valueCoding":{"system":"urn:v","code":"2"}}]}"#;
     let parameters = parse(text.as_bytes()).expect("JSON");
     let request = Request { subject: Subject::Stored("c1"), ..request(&parameters) };
     let refused = answer(&image, Operation::Subsumes, &request).expect_err("another version");
@@ -184,33 +188,33 @@ fn an_expansion_tells_again_what_it_was_asked_with() {
     }
 }
 
-#[test]
-fn a_code_that_a_grammar_may_have_made_is_not_refused_outright() {
-    let system = |url: &str, is_compositional: bool| {
-        format!(
+const SNOMED: &str = "http://snomed.info/sct";
+
+/// Three systems, of which `urn:made` has a grammar, and three value sets of each.
+fn with_grammars() -> Image {
+    let below = r#","filter":[{"property":"concept","op":"is-a","value":"1"}]"#;
+    let named = r#","concept":[{"code":"2"},{"code":"1+2"},{"code":"1+2"}]"#;
+    let mut texts = Vec::new();
+    for (url, is_compositional) in [("urn:made", true), ("urn:plain", false), (SNOMED, false)] {
+        texts.push(format!(
             r#"{{"resourceType":"CodeSystem","url":"{url}","version":"1","content":"complete","caseSensitive":true,
             "compositional":{is_compositional},"concept":[{{"code":"1","concept":[{{"code":"2"}}]}},
             {{"code":"3","property":[{{"code":"inactive","valueBoolean":true}}]}}]}}"#
-        )
-    };
-    let set = |name: &str, url: &str, part: &str| {
-        format!(
-            r#"{{"resourceType":"ValueSet","url":"{url}/{name}","compose":{{"inactive":false,
-            "include":[{{"system":"{url}"{part}}}]}}}}"#
-        )
-    };
-    let below = r#","filter":[{"property":"concept","op":"is-a","value":"1"}]"#;
-    let named = r#","concept":[{"code":"2"},{"code":"1+2"},{"code":"1+2"}]"#;
-    let snomed = "http://snomed.info/sct";
-    let mut texts = Vec::new();
-    for (url, is_compositional) in [("urn:made", true), ("urn:plain", false), (snomed, false)] {
-        texts.push(system(url, is_compositional));
+        ));
         for (name, part) in [("all", ""), ("below", below), ("named", named)] {
-            texts.push(set(name, url, part));
+            texts.push(format!(
+                r#"{{"resourceType":"ValueSet","url":"{url}/{name}","compose":{{"inactive":false,
+                "include":[{{"system":"{url}"{part}}}]}}}}"#
+            ));
         }
     }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let image = image(&texts);
+    image(&texts)
+}
+
+#[test]
+fn a_code_that_a_grammar_may_have_made_is_not_refused_outright() {
+    let image = with_grammars();
     let untold = |url: &str| Contains::Untold(url.into());
     for (url, set, code, expected) in [
         ("urn:made", "all", "2", Contains::Yes),
@@ -222,11 +226,11 @@ fn a_code_that_a_grammar_may_have_made_is_not_refused_outright() {
         ("urn:made", "named", "2+1", Contains::No),
         ("urn:plain", "all", "1+2", Contains::No),
         ("urn:plain", "below", "1+2", Contains::No),
-        (snomed, "all", "1+2", Contains::Yes),
-        (snomed, "below", "1+2", untold(snomed)),
+        (SNOMED, "all", "1+2", Contains::Yes),
+        (SNOMED, "below", "1+2", untold(SNOMED)),
         // A plain number is no expression.
-        (snomed, "all", "12", Contains::No),
-        (snomed, "below", "12", Contains::No),
+        (SNOMED, "all", "12", Contains::No),
+        (SNOMED, "below", "12", Contains::No),
     ] {
         let found = image.contains(&format!("{url}/{set}"), Some(url), code);
         assert_eq!(found, Ok(expected), "{url}/{set} {code}");
@@ -235,8 +239,8 @@ fn a_code_that_a_grammar_may_have_made_is_not_refused_outright() {
         ("urn:made", "2", true, ""),
         ("urn:made", "1+2", true, "the code may be an expression"),
         ("urn:plain", "1+2", false, "Unknown code"),
-        (snomed, "1+2", true, "the code may be an expression"),
-        (snomed, "12", false, "Unknown code"),
+        (SNOMED, "1+2", true, "the code may be an expression"),
+        (SNOMED, "12", false, "Unknown code"),
     ] {
         let in_system = [("url", url), ("code", code)];
         let all = format!("{url}/all");
