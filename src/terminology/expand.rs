@@ -238,7 +238,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
                 all.map(|at| of_concept(system, at, None)).collect()
             }
             // An expression that nobody can look into is in no filter.
-            _ => listed(system, (url, listings), filters.is_empty(), |at| {
+            _ => chosen(system, (url, listings), filters.is_empty(), |at| {
                 is_in(at) && places.take(at)
             }),
         };
@@ -268,7 +268,7 @@ fn of_concept<'i>(system: &'i CodeSystem, at: u32, listing: Option<&'i Listing>)
 
 /// The codes of a system that are listed and that `takes` takes, in the order of the list; with
 /// `has_composed` also those that a grammar may have made, each once.
-fn listed<'i>(
+fn chosen<'i>(
     system: &'i CodeSystem,
     (url, listings): (&'i str, &'i [Listing]),
     has_composed: bool,
