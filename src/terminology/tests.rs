@@ -265,7 +265,7 @@ fn stored_definitions_win_and_the_newest_counts() {
         )
     };
     let (guides, gender) = (
-        "http://hl7.org/fhir/us/core/ValueSet/birthsex",
+        "http://hl7.org/fhir/us/core/ValueSet/us-core-clinical-result-observation-category",
         "http://hl7.org/fhir/ValueSet/administrative-gender",
     );
     let (of_guide, of_gender) = (set(guides), set(gender));
