@@ -20,7 +20,7 @@ use crate::engine::definitions::versions;
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, ResourceType};
 use crate::search::definitions::{TOLD, holds};
-use crate::search::request::{ContainedMode, Filter, SearchRequest, SearchTarget};
+use crate::search::request::{ContainedMode, SearchRequest, SearchTarget};
 use crate::spec::catalog::{Catalog, Entry};
 use crate::spec::structure::Library;
 use crate::store::search::{Count, Match, Paging, SearchPage};
@@ -94,11 +94,8 @@ fn types(target: &SearchTarget, request: &SearchRequest) -> BTreeSet<ResourceTyp
     let types = match target {
         SearchTarget::Compartment { .. } => BTreeSet::new(),
         SearchTarget::System => {
-            let named = request.filters.iter().find_map(|filter| match filter {
-                Filter::Type(types) => Some(types),
-                _ => None,
-            });
-            named.into_iter().flatten().copied().collect()
+            let names_types = request.shown.iter().any(|(name, _)| &**name == "_type");
+            request.types.iter().filter(|_| names_types).copied().collect()
         }
         SearchTarget::Type(of) => BTreeSet::from([*of]),
     };
