@@ -6,7 +6,8 @@
 //!
 //! The published file is wrong in two ways that its own examples show, and is corrected here:
 //! it has no `_name` beside elements of type canonical, and its pattern for strings, which means
-//! ASCII white space, refuses a no-break space where patterns know Unicode.
+//! ASCII white space, refuses a no-break space where patterns know Unicode. It also lists the codes of
+//! Expression.language, whose binding is extensible.
 
 use std::collections::HashMap;
 
@@ -30,6 +31,8 @@ impl JsonSchema {
             }
         }
         *definitions.pointer_mut("/string/pattern")? = json!(r"^[^\x0B\x0C]+$");
+        let language = definitions.pointer_mut("/Expression/properties/language")?;
+        *language = json!({ "$ref": "#/definitions/code" });
         Some(Self { definitions, validators: HashMap::new() })
     }
 
