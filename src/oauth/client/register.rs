@@ -5,7 +5,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
-use crate::access::scope::{Context, ScopeSet, SmartScope, Special};
+use crate::access::scope::{Context, SmartScope, Special};
 use crate::config::Registration;
 use crate::oauth::Authority;
 use crate::oauth::refusal::{Code, Refusal};
@@ -102,7 +102,7 @@ impl Authority {
 
     /// What of `asked` somebody whom nobody vouches for may be granted: nothing without a user.
     fn scopes_of(&self, asked: &str) -> String {
-        let asked = ScopeSet::parse(asked, self.parameters());
+        let asked = self.roles.scopes(asked);
         let without_system = |scope: &SmartScope| match scope {
             SmartScope::Resource(scope) => scope.context != Context::System,
             SmartScope::Special(special) => {
