@@ -12,6 +12,7 @@ pub mod fhir;
 pub mod fhirpath;
 pub mod fulltext;
 pub mod http;
+pub mod oauth;
 pub mod search;
 pub mod spec;
 pub mod store;

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod attempt;
+pub mod authorization;
 pub mod decision;
 pub mod factor;
 pub mod launch;
@@ -18,6 +19,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     [
         account::STATEMENTS,
         attempt::STATEMENTS,
+        authorization::STATEMENTS,
         decision::STATEMENTS,
         factor::STATEMENTS,
         launch::STATEMENTS,
