@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 use super::super::{Store, failure};
-use super::time::moment;
+use super::moments::moment;
 
 macro_rules! columns {
     ($($rest:literal)*) => {

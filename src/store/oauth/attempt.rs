@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 use super::super::{Store, failure};
-use super::time::{micros, moment};
+use super::moments::{micros, moment};
 
 /// Counts an attempt as failed until it has succeeded, so that many at once count too. After `$3`
 /// failures each one doubles the wait, up to `$4` seconds; who does not wait is not counted.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 use super::super::{Store, failure};
-use super::time::moment;
+use super::moments::moment;
 
 const ADD: &str = concat!(
     "INSERT INTO oauth_authorization (hash, request, session_id, step, expires) \

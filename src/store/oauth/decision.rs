@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 use super::super::{Store, failure};
-use super::time::moment;
+use super::moments::moment;
 
 const ADD: &str = concat!(
     "INSERT INTO consent_decision (id, account_id, client_id, patient, offered, granted, at) \

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 use super::super::{Store, failure};
-use super::time::moment;
+use super::moments::moment;
 
 const OF_ACCOUNT: &str = "SELECT id, kind, label, secret, credential, counter, \
      confirmed_at IS NOT NULL AS is_confirmed FROM account_factor WHERE account_id = $1 \

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 use super::super::{Store, failure};
-use super::time::{micros, moment};
+use super::moments::{micros, moment};
 
 const ADD: &str = concat!(
     "INSERT INTO auth_session (hash, id, account_id, started, seen, auth_at, factors, is_complete) \
