@@ -325,8 +325,7 @@ impl Authority {
         let factors = self.factors(account).await?;
         let counts = |it: &&Factor| it.kind != "recovery" && it.is_confirmed;
         let is_last = factors.iter().filter(counts).all(|it| it.id == id);
-        let is_guarded = |role: &String| self.persons.guarded_roles.contains(role);
-        if is_last && account.roles.iter().any(is_guarded) {
+        if is_last && self.is_guarded(account) {
             return Ok(false);
         }
         let is_done = factor::remove(&self.store, account.id, id).await?;

@@ -4,15 +4,20 @@
 //! on record through [`Gate::note`]. Codes, tokens and secrets are random, shown once, and kept as
 //! hashes; this module never logs one.
 //!
-//! Layer: 5. Imports `access`, `clock`, `config`, `error`, `fhir`, `outbound`, `store`.
+//! Layer: 5. Imports `access`, `clock`, `config`, `error`, `fhir`, `outbound`, `spec`, `store`.
 //!
 //! Spec: RFC 6749, 7009, 7591, 7636, 7662; SMART App Launch 2.2; security sections 1, 3, 4.
 
+pub mod account;
+pub mod authorize;
 pub mod cbor;
+pub mod consent;
+pub mod factor;
 pub mod handle;
 pub mod password;
 pub mod seal;
 pub mod secret;
+pub mod session;
 pub mod totp;
 pub mod webauthn;
 
@@ -52,6 +57,8 @@ pub struct Authority {
     pub ids: Arc<dyn IdSource>,
     /// How it is set up.
     pub settings: Settings,
+    /// What is needed to know persons.
+    pub persons: session::Persons,
 }
 
 /// The issuer that belongs to a FHIR base.

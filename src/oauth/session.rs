@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::access::interaction::Kind;
+use crate::access::roles::Roles;
 use crate::access::{Actor, Outcome, RequestContext};
 use crate::error::Error;
 use crate::fhir::Instant;
@@ -41,8 +42,8 @@ pub struct Persons {
     pub hashing: Semaphore,
     /// The role of who sets the server up.
     pub first_role: String,
-    /// Roles that need a second factor.
-    pub guarded_roles: Vec<String>,
+    /// What roles may do, and which need a second factor.
+    pub roles: Roles,
 }
 
 /// Where a request of a browser comes from.
@@ -162,8 +163,12 @@ impl Authority {
 
     /// Whether an account may not do without a second factor.
     pub fn needs_factor(&self, account: &Account) -> bool {
-        let is_guarded = |role: &String| self.persons.guarded_roles.contains(role);
-        account.has_factor || account.roles.iter().any(is_guarded)
+        account.has_factor || self.is_guarded(account)
+    }
+
+    /// Whether one of the account's roles asks for a second factor.
+    pub(super) fn is_guarded(&self, account: &Account) -> bool {
+        self.persons.roles.need_second_factor(account.roles.iter().map(String::as_str))
     }
 
     async fn begin(
