@@ -25,6 +25,8 @@ struct Party {
 enum Standing {
     /// What was granted to it, and nothing else.
     Granted(Box<(Grant, Policy)>),
+    /// Nothing at all: a name for the ledger.
+    Nothing,
     /// Everything, because the operator turned authorization off (`auth.mode = "off"`).
     Open,
     /// Everything its configured service needs: imports and the generator of demo data.
@@ -35,6 +37,7 @@ impl fmt::Debug for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Granted(granted) => write!(f, "Granted({})", granted.0.scopes),
+            Self::Nothing => f.write_str("Nothing"),
             Self::Open => f.write_str("Open"),
             Self::Service => f.write_str("Service"),
         }
@@ -68,7 +71,7 @@ impl Principal {
 
     /// A party that may do nothing, for what the ledger has to say of it.
     pub(super) fn named(name: &str) -> Self {
-        Self(Arc::new(Party { actor: name.to_owned(), policy: Policy::Granted(Vec::new()) }))
+        Self(Arc::new(Party { actor: name.to_owned(), standing: Standing::Nothing }))
     }
 
     /// The name under which the ledger knows the party.
@@ -80,7 +83,7 @@ impl Principal {
     pub fn grant(&self) -> Option<&Grant> {
         match &self.0.standing {
             Standing::Granted(granted) => Some(&granted.0),
-            Standing::Open | Standing::Service => None,
+            Standing::Nothing | Standing::Open | Standing::Service => None,
         }
     }
 
@@ -94,6 +97,7 @@ impl Principal {
         match &self.0.standing {
             Standing::Open | Standing::Service => Some(Restriction::Everything),
             Standing::Granted(granted) => granted.1.reach(interaction),
+            Standing::Nothing => None,
         }
     }
 }
