@@ -382,15 +382,22 @@ pub fn answer(url: &str, pairs: &[(&str, &str)], state: Option<&str>) -> String 
         let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
         add(name, &value.to_string());
     }
-    if let Some(state) = state.filter(|it| is_query_text(it)) {
-        add("state", state);
+    if let Some(state) = state {
+        let kept: String = state.bytes().map(as_query_text).collect();
+        add("state", &kept);
     }
     text
 }
 
-/// Whether the text can stand in a query as it is.
-fn is_query_text(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>#&\\^`{|}".contains(&byte))
+/// A byte as it can stand in a query: as it is, wherever that is possible.
+fn as_query_text(byte: u8) -> String {
+    match byte {
+        b'"' | b'<' | b'>' | b'#' | b'&' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+            format!("%{byte:02X}")
+        }
+        byte if byte.is_ascii_graphic() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    }
 }
 
 #[cfg(test)]

@@ -156,7 +156,8 @@ fn the_state_goes_back_as_it_came() {
         assert_eq!(url, format!("https://a.example/cb?x=1&code=a%20b&state={state}"));
     }
     assert_eq!(answer("app:/cb", &[("error", "x")], None), "app:/cb?error=x");
-    assert_eq!(answer("app:/cb", &[("error", "x")], Some("a\r\nb")), "app:/cb?error=x");
+    let broken = answer("app:/cb", &[("error", "x")], Some("a\r\nb"));
+    assert_eq!(broken, "app:/cb?error=x&state=a%0D%0Ab");
 }
 
 #[test]

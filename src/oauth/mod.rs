@@ -8,18 +8,14 @@
 //!
 //! Spec: RFC 6749, 7009, 7591, 7636, 7662; SMART App Launch 2.2; security sections 1, 3, 4.
 
-pub mod account;
+pub mod apps;
 pub mod authorize;
-pub mod cbor;
 pub mod consent;
-pub mod factor;
-pub mod handle;
-pub mod password;
-pub mod seal;
+pub mod flow;
+pub mod launch;
+pub mod login;
+pub mod person;
 pub mod secret;
-pub mod session;
-pub mod totp;
-pub mod webauthn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +54,7 @@ pub struct Authority {
     /// How it is set up.
     pub settings: Settings,
     /// What is needed to know persons.
-    pub persons: session::Persons,
+    pub persons: login::Persons,
 }
 
 /// The issuer that belongs to a FHIR base.

@@ -9,12 +9,11 @@ use uuid::Uuid;
 use crate::access::Outcome;
 use crate::access::interaction::Kind;
 use crate::error::Error;
+use crate::oauth::{Authority, secret};
 use crate::store::oauth::account::Account;
 use crate::store::oauth::factor::{self, Factor, NewFactor};
 use crate::store::oauth::session as sessions;
 
-use super::Authority;
-use super::secret;
 use super::session::{Browser, Visitor, handle_of};
 use super::totp;
 use super::webauthn::{self, Expected};

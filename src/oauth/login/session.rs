@@ -17,13 +17,14 @@ use crate::access::roles::Roles;
 use crate::access::{Actor, Outcome, RequestContext};
 use crate::error::Error;
 use crate::fhir::Instant;
+use crate::oauth::Authority;
+use crate::oauth::secret::{self, Fresh};
 use crate::store::oauth::account::{self, Account};
 use crate::store::oauth::session::{self, NewSession, Session, Since};
 use crate::store::oauth::{authorization, grant};
 
+use super::handle;
 use super::seal::Seal;
-use super::secret::Fresh;
-use super::{Authority, handle};
 
 /// Passwords that are hashed at a time.
 pub const HASHED_AT_ONCE: usize = 4;
@@ -227,5 +228,5 @@ impl Authority {
 /// What is kept of the cookie.
 pub(super) fn handle_of(browser: &Browser) -> [u8; 32] {
     use secrecy::ExposeSecret as _;
-    super::secret::hash(browser.cookie.expose_secret())
+    secret::hash(browser.cookie.expose_secret())
 }

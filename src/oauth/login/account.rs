@@ -16,13 +16,16 @@ use crate::access::Outcome;
 use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::Instant;
-use crate::store::oauth::account::{self, Account, NewAccount};
+use crate::oauth::Authority;
+use crate::oauth::secret::Fresh;
+use crate::store::oauth::account::{self, NewAccount};
 use crate::store::oauth::{attempt, factor, grant, session};
 
 use super::password::{self, SALT, Weakness};
-use super::secret::Fresh;
+use super::handle;
 use super::session::{Browser, Visitor};
-use super::{Authority, handle};
+
+pub use crate::store::oauth::account::Account;
 
 /// How long a one-time link can be used.
 const LINK_MILLIS: i64 = 24 * 60 * 60 * 1_000;
