@@ -133,7 +133,7 @@ impl Authority {
         };
         let client = self.client(&grant.client).await?.ok_or(Rejected::Unknown)?;
         // A grant whose scopes need what it does not have lets nobody in.
-        let principal = Principal::from_grant(grant, &self.roles);
+        let principal = Principal::from_grant(grant, &self.persons.roles);
         let principal = principal.map_err(|_| Rejected::Unknown)?;
         Ok(Known {
             principal,

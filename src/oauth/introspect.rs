@@ -129,7 +129,7 @@ impl Authority {
         tell("jti", json!(token.id));
         let subject = grant.account.map_or_else(|| grant.client.clone(), |it| it.to_string());
         tell("sub", json!(subject));
-        let scopes = self.roles.scopes(&token.scopes);
+        let scopes = self.persons.roles.scopes(&token.scopes);
         if let Some(user) = grant.fhir_user.as_ref().filter(|_| scopes.has(Special::FhirUser)) {
             tell("fhirUser", json!(format!("{}/{user}", self.settings.base)));
         }

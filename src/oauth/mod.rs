@@ -4,18 +4,25 @@
 //! on record through [`Gate::note`]. Codes, tokens and secrets are random, shown once, and kept as
 //! hashes; this module never logs one.
 //!
-//! Layer: 5. Imports `access`, `clock`, `config`, `error`, `fhir`, `outbound`, `store`.
+//! Layer: 5. Imports `access`, `clock`, `config`, `error`, `fhir`, `outbound`, `spec`, `store`.
 //!
 //! Spec: RFC 6749, 7009, 7591, 7636, 7662; SMART App Launch 2.2; security sections 1, 3, 4.
 
+pub mod apps;
+pub mod authorize;
 pub mod bearer;
 pub mod client;
+pub mod consent;
 pub mod discovery;
+pub mod flow;
 pub mod form;
 pub mod introspect;
 pub mod keys;
+pub mod launch;
 pub mod limits;
+pub mod login;
 pub mod origins;
+pub mod person;
 pub mod refusal;
 pub mod revoke;
 pub mod secret;
@@ -29,7 +36,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::access::Gate;
-use crate::access::roles::Roles;
 use crate::clock::{Clock, IdSource};
 use crate::config::{Config, Registration};
 use crate::outbound::Outbound;
@@ -100,10 +106,10 @@ pub struct Authority {
     pub ids: Arc<dyn IdSource>,
     /// How it is set up.
     pub settings: Settings,
-    /// What users may do.
-    pub roles: Arc<Roles>,
+    /// What is needed to know persons.
+    pub persons: login::Persons,
     /// What this node signs with.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     /// How often who may call.
     pub limits: Limits,
     /// Calls to others.
@@ -124,16 +130,16 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Ids and randomness.
     pub ids: Arc<dyn IdSource>,
-    /// What users may do.
-    pub roles: Arc<Roles>,
+    /// What is needed to know persons.
+    pub persons: login::Persons,
     /// What this node signs with.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
 }
 
 impl Authority {
     /// The authority of an endpoint whose clients see it at `base`.
     pub fn new(parts: Parts, config: &Config, base: &str) -> Self {
-        let Parts { store, clock, ids, roles, keys } = parts;
+        let Parts { store, clock, ids, persons, keys } = parts;
         Self {
             gate: Gate::new(store.clone(), clock.clone(), ids.clone()),
             settings: Settings::new(config, base),
@@ -146,7 +152,7 @@ impl Authority {
             store,
             clock,
             ids,
-            roles,
+            persons,
             keys,
         }
     }

@@ -40,7 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("outbound", &["config"]),
-    ("oauth", &["access", "clock", "config", "error", "fhir", "outbound", "store"]),
+    ("oauth", &["access", "clock", "config", "error", "fhir", "outbound", "spec", "store"]),
     (
         "http",
         &[
@@ -76,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Libraries that only some modules may name.
 const OWNED: &[(&str, &[&str])] = &[
+    ("argon2", &["oauth"]),
     ("axum", &["http"]),
     ("clap", &["app"]),
     ("deadpool_postgres", &["store"]),

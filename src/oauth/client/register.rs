@@ -102,7 +102,7 @@ impl Authority {
 
     /// What of `asked` somebody whom nobody vouches for may be granted: nothing without a user.
     fn scopes_of(&self, asked: &str) -> String {
-        let asked = self.roles.scopes(asked);
+        let asked = self.persons.roles.scopes(asked);
         let without_system = |scope: &SmartScope| match scope {
             SmartScope::Resource(scope) => scope.context != Context::System,
             SmartScope::Special(special) => {

@@ -38,7 +38,7 @@ impl Authority {
                 rows.push(row);
                 fresh.text
             });
-            let id_token = self.id_token(grant, &self.roles.scopes(&grant.scopes), now)?;
+            let id_token = self.id_token(grant, &self.persons.roles.scopes(&grant.scopes), now)?;
             let answer = Answer::new(grant, access.text, &grant.scopes, seconds)
                 .with_refresh(refresh)
                 .with_id_token(id_token);

@@ -104,11 +104,11 @@ impl Authority {
 
     /// The scopes of a new access token: those of the refresh token, or what of them is asked for.
     fn narrowed(&self, granted: &str, asked: Option<&str>) -> Result<ScopeSet, Refusal> {
-        let granted = self.roles.scopes(granted);
+        let granted = self.persons.roles.scopes(granted);
         let Some(asked) = asked else { return Ok(granted) };
         let count = asked.split(' ').filter(|token| !token.is_empty()).count();
         let wider = || Refusal::scope("more is asked for than was granted");
-        let asked = self.roles.scopes(asked);
+        let asked = self.persons.roles.scopes(asked);
         let is_within = asked.iter().count() == count && asked.is_within(&granted);
         if is_within && count > 0 { Ok(asked) } else { Err(wider()) }
     }
