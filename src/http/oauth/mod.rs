@@ -2,4 +2,11 @@
 //!
 //! Spec: RFC 6749, SMART App Launch 2.2; security sections 1 to 4.
 
+mod bearer;
+mod documents;
+mod endpoints;
+mod failure;
+mod request;
 pub mod routes;
+
+pub use bearer::Bearer;
