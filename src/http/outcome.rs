@@ -266,9 +266,7 @@ impl Failure {
                 ),
                 Error::TokenUnknown => (
                     WWW_AUTHENTICATE,
-                    HeaderValue::from_static(
-                        "Bearer realm=\"FHIR\", error=\"invalid_token\"",
-                    ),
+                    HeaderValue::from_static("Bearer realm=\"FHIR\", error=\"invalid_token\""),
                 ),
                 Error::Unauthenticated => {
                     (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"FHIR\""))

@@ -42,7 +42,7 @@ pub enum KeyError {
         cause: io::Error,
     },
     /// Others may read it.
-    #[error("{}: others than its owner may read it; make it 0600 (chmod go= {0})", .0.display())]
+    #[error("{}: others than its owner may read it; make it 0600", .0.display())]
     Open(PathBuf),
     /// It is no RSA key of at least 2048 bits.
     #[error("{}: not an RSA key of 2048 to 4096 bits, as PKCS#8 in PEM", .0.display())]
@@ -260,8 +260,7 @@ mod tests {
         let part = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
         let public = RsaPublicKeyComponents { n: part("n"), e: part("e") };
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        let verified =
-            public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature);
+        let verified = public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature);
         assert!(verified.is_ok());
         assert!(!format!("{key:?}").contains(jwk["n"].as_str().unwrap()));
         assert_eq!(jwk.get("d"), None);

@@ -23,11 +23,7 @@ use super::request::{Call, for_client};
 type Answered = Result<Response<Body>, Failure>;
 
 /// What every form of these endpoints comes with.
-async fn read(
-    call: &Call,
-    rate: &Rate,
-    body: Body,
-) -> Result<(Form, Option<Basic>), Refusal> {
+async fn read(call: &Call, rate: &Rate, body: Body) -> Result<(Form, Option<Basic>), Refusal> {
     call.count(rate)?;
     let basic = call.basic()?;
     Ok((call.form(body).await?, basic))
@@ -50,11 +46,7 @@ pub(super) async fn token(server: Arc<Server>, parts: request::Parts, body: Body
 }
 
 /// `POST /auth/introspect`
-pub(super) async fn introspect(
-    server: Arc<Server>,
-    parts: request::Parts,
-    body: Body,
-) -> Answered {
+pub(super) async fn introspect(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
     let call = Call::new(&server, parts)?;
     let authority = &call.authority;
     let read = read(&call, &authority.limits.introspections, body).await;

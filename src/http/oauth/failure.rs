@@ -87,7 +87,11 @@ fn told(refusal: &Refusal) -> (StatusCode, &'static str, &str) {
 fn log(error: &Error, request: &str) {
     let cause = crate::error::root_cause(error);
     if matches!(error, Error::Internal(_)) {
-        tracing::error!(request.id = request, cause, "a request of the authorization server failed");
+        tracing::error!(
+            request.id = request,
+            cause,
+            "a request of the authorization server failed"
+        );
     } else {
         tracing::warn!(request.id = request, cause, "unavailable");
     }

@@ -22,7 +22,6 @@ use crate::oauth::form::Form;
 use crate::oauth::limits::Rate;
 use crate::oauth::refusal::Refusal;
 
-
 use super::failure;
 
 /// Largest body, in bytes.
@@ -44,7 +43,8 @@ impl Call {
     /// What is known of a request by its head.
     pub(super) fn new(server: &Server, parts: request::Parts) -> Result<Self, Failure> {
         let authority = server.oauth.clone();
-        let authority = authority.ok_or_else(|| Error::internal("an endpoint without its server"))?;
+        let authority =
+            authority.ok_or_else(|| Error::internal("an endpoint without its server"))?;
         let asked = parts.extensions.get::<Asked>();
         let id = asked.and_then(|asked| asked.id.to_str().ok()).unwrap_or_default().to_owned();
         let context = RequestContext {
@@ -124,10 +124,7 @@ pub(super) fn bearer_of(header: &str) -> Option<&str> {
 }
 
 /// `response`, for the pages of `client` alone.
-pub(super) fn for_client(
-    mut response: Response<Body>,
-    client: Option<Client>,
-) -> Response<Body> {
+pub(super) fn for_client(mut response: Response<Body>, client: Option<Client>) -> Response<Body> {
     if let Some(client) = client {
         response.extensions_mut().insert(OfClient(client.origins));
     }

@@ -34,7 +34,8 @@ impl Authority {
             let token = row.id;
             let mut rows = vec![row];
             let scopes = self.persons.roles.scopes(&grant.scopes);
-            let refresh = is_refreshed(grant, &scopes).then(|| self.new_refresh(&grant.scopes, now));
+            let refresh =
+                is_refreshed(grant, &scopes).then(|| self.new_refresh(&grant.scopes, now));
             let refresh = refresh.map(|(fresh, row)| {
                 rows.push(row);
                 fresh.text
