@@ -2,4 +2,5 @@
 //!
 //! Spec: RFC 6749, SMART App Launch 2.2; security sections 1 to 4.
 
+mod pages;
 pub mod routes;

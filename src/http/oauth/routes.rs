@@ -2,7 +2,9 @@
 
 use crate::http::table::Route;
 
+use super::pages;
+
 /// Every route of this module.
 pub fn all() -> Vec<Route> {
-    Vec::new()
+    pages::all()
 }
