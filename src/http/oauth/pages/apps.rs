@@ -25,9 +25,9 @@ pub(super) async fn show(
     let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
     let apps = visit.authority.apps(account).await.map_err(Failure::Interaction)?;
     let html = Html::new().raw("<p>You are logged in as <strong>").text(&account.name);
-    let html = html.raw("</strong>.</p>\n").when(apps.is_empty(), |html| {
-        html.raw("<p>No app has access by you at the moment.</p>\n")
-    });
+    let html = html
+        .raw("</strong>.</p>\n")
+        .when(apps.is_empty(), |html| html.raw("<p>No app has access by you at the moment.</p>\n"));
     let html = html.when(!apps.is_empty(), |html| {
         html.raw("<ul class=\"list\">\n")
             .each(&apps, |html, app| one(html, app, &visit, &browser.csrf()))

@@ -29,9 +29,7 @@ pub(super) async fn ask(
         // From another site a form comes without our cookie; what follows is asked for by GET, and so
         // with it.
         Ok(handle) => Ok(reply::see_other(&url("/auth/login", handle.expose_secret()))),
-        Err(NotBegun::Refused(refusal)) => {
-            Ok(reply::refuse(&refusal, &authority.settings.issuer))
-        }
+        Err(NotBegun::Refused(refusal)) => Ok(reply::refuse(&refusal, &authority.settings.issuer)),
         Err(NotBegun::Failed(error)) => Err(Failure::Interaction(error)),
     }
 }

@@ -103,9 +103,8 @@ async fn page(
     let choices = consent::choices(&asked);
     let is_about_data = |choice: &&(usize, &Choice)| choice.1.scope.contains('/');
     let numbered: Vec<(usize, &Choice)> = choices.iter().enumerate().collect();
-    let (data, other): (Vec<_>, Vec<_>) = numbered.iter().partition(|it| {
-        is_about_data(it) && !it.1.scope.starts_with("launch/")
-    });
+    let (data, other): (Vec<_>, Vec<_>) =
+        numbered.iter().partition(|it| is_about_data(it) && !it.1.scope.starts_with("launch/"));
     let html = group(html, "Data", &data);
     let html = group(html, "The app may", &other);
     let html = html

@@ -117,7 +117,9 @@ fn codes_page(visit: &Visit, codes: &[secrecy::SecretString]) -> Response<Body> 
     let handle = visit.value("request");
     let next = if handle.is_empty() { "/auth/apps".to_owned() } else { url("/auth/login", handle) };
     let html = Html::new()
-        .raw("<p>Each of these codes works once, when you do not have your second factor with you. ")
+        .raw(
+            "<p>Each of these codes works once, when you do not have your second factor with you. ",
+        )
         .raw("Write them down or print them: they are not shown again.</p>\n<ul class=\"codes\">\n")
         .each(codes, |html, code| {
             html.element("<li><span class=\"code\">", code.expose_secret(), "</span></li>\n")

@@ -10,9 +10,9 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderValue};
 use axum::http::{Response, StatusCode, request};
 use serde_json::json;
 
+use crate::access::interaction::Kind;
 use crate::access::scope::Special;
 use crate::access::{Actor, Outcome};
-use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::{Identity, LogicalId};
 use crate::http::body;
@@ -38,7 +38,9 @@ pub(super) async fn make(
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !kind.eq_ignore_ascii_case(b"application/json") {
-        return Err(Failure::UnsupportedMediaType("a launch is sent as application/json".to_owned()));
+        return Err(Failure::UnsupportedMediaType(
+            "a launch is sent as application/json".to_owned(),
+        ));
     }
     let read = body::read(body, &parts.headers, MOST_BYTES).await?;
     let is_by_client = parts.headers.contains_key(AUTHORIZATION);
@@ -63,8 +65,7 @@ pub(super) async fn make(
         Err(Error::Unauthenticated) => return Ok(unknown()),
         Err(error) => return Err(Failure::Interaction(error)),
     };
-    let actor =
-        Actor { name: principal.actor().to_owned(), request: visit.visitor.0.clone() };
+    let actor = Actor { name: principal.actor().to_owned(), request: visit.visitor.0.clone() };
     let may = principal.grant().is_some_and(|grant| grant.scopes.has(Special::MakeLaunch));
     if !may {
         let text = "the scope system/__launch is missing";

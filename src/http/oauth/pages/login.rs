@@ -76,8 +76,7 @@ pub(super) async fn send(
     };
     let password = SecretString::from(visit.value("password").to_owned());
     let name = visit.value("username").trim();
-    let logged_in =
-        visit.authority.log_in(name, password, Some(browser), &visit.visitor).await;
+    let logged_in = visit.authority.log_in(name, password, Some(browser), &visit.visitor).await;
     match logged_in.map_err(Failure::Interaction)? {
         LoggedIn::Done(browser) => {
             let response = match ticket {

@@ -66,7 +66,9 @@ pub(super) async fn candidates(
 /// The patients that a RelatedPerson or a Person is about.
 fn linked(of: ResourceType, body: &Value<'_>) -> Vec<LogicalId> {
     let references: Vec<&str> = match of.as_str() {
-        "RelatedPerson" => body.get("patient").and_then(|it| it.str_at("reference")).into_iter().collect(),
+        "RelatedPerson" => {
+            body.get("patient").and_then(|it| it.str_at("reference")).into_iter().collect()
+        }
         _ => body
             .items_at("link")
             .iter()
