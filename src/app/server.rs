@@ -183,7 +183,7 @@ impl Server {
             // Its threads end: this may take as long as the commit of a batch.
             let _ = tokio::task::spawn_blocking(move || index.close()).await;
         }
-        drop(self.engine);
+        drop((self.engine, self.authority));
         self.database.close().await;
     }
 }
