@@ -260,7 +260,6 @@ impl Failure {
                 | Error::Unavailable(_)
                 | Error::Unconfirmed(_) => (RETRY_AFTER, HeaderValue::from_static("1")),
                 Error::Deleted { version, .. } => (ETAG, headers::etag(*version)),
-<<<<<<< HEAD
                 Error::TokenExpired => (
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static(
@@ -272,9 +271,7 @@ impl Failure {
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"FHIR\", error=\"invalid_token\""),
                 ),
-=======
                 Error::Forbidden => (WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT)),
->>>>>>> enforce
                 Error::Unauthenticated => {
                     (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"FHIR\""))
                 }

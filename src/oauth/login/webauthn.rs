@@ -146,8 +146,7 @@ pub fn assert(
 fn check_client(bytes: &[u8], kind: &str, expected: Expected<'_>) -> Result<(), Refused> {
     let data: ClientData = serde_json::from_slice(bytes).map_err(|_| Refused::Form)?;
     let challenge = URL_SAFE_NO_PAD.decode(&data.challenge).map_err(|_| Refused::Form)?;
-    let is_ours =
-        secret::is_same(&challenge, expected.challenge);
+    let is_ours = secret::is_same(&challenge, expected.challenge);
     let is_here = data.origin == expected.origin && !data.is_cross_origin;
     if data.r#type == kind && is_ours && is_here { Ok(()) } else { Err(Refused::Foreign) }
 }
