@@ -24,4 +24,5 @@ pub mod sink;
 pub mod telemetry;
 pub mod terminology;
 mod token;
+pub mod user;
 mod validation;

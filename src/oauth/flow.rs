@@ -18,12 +18,12 @@ use crate::store::oauth::decision::{self, Decision};
 use crate::store::oauth::grant::{self, NewCode, NewGrant};
 use crate::store::oauth::launch;
 
+use super::Authority;
 use super::authorize::{self, Code, Pending, Refusal, Rules, answer, without_patient};
 use super::consent;
-use super::secret::{CODE, Fresh};
-use super::Authority;
 use super::login::handle;
 use super::login::{Account, Browser, Stage, Visitor};
+use super::secret::{CODE, Fresh};
 
 /// How long a person has for all pages.
 const WAIT_MILLIS: i64 = 30 * 60 * 1_000;
@@ -74,7 +74,7 @@ pub enum Standing<'b> {
 
 impl Authority {
     /// What scopes may ask by.
-    pub fn known(&self) -> &SearchParameters {
+    pub fn parameters(&self) -> &SearchParameters {
         self.persons.roles.extractor().search_parameters()
     }
 
@@ -96,7 +96,7 @@ impl Authority {
         let rules = Rules {
             client: client.as_ref(),
             base: &self.settings.base,
-            parameters: self.known(),
+            parameters: self.parameters(),
             now: now.as_micros(),
         };
         let pending = match authorize::read(query, raw, &rules) {
@@ -120,11 +120,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn ticket(
-        &self,
-        handle: &str,
-        browser: &Browser,
-    ) -> Result<Option<Ticket>, Error> {
+    pub async fn ticket(&self, handle: &str, browser: &Browser) -> Result<Option<Ticket>, Error> {
         let Some(hash) = handle::hash_of(handle) else { return Ok(None) };
         let found = authorization::find(&self.store, &hash, self.clock.now()).await?;
         let Some(Waiting { request, .. }) = found else { return Ok(None) };
@@ -170,14 +166,12 @@ impl Authority {
             Stage::Half(_) => return Ok(Standing::Enrol),
             Stage::Nobody | Stage::Whole(_) => return Ok(Standing::Login),
         };
-        if ticket.pending.launch.is_some()
-            && !self.take_launch(ticket, account, visitor).await?
-        {
+        if ticket.pending.launch.is_some() && !self.take_launch(ticket, account, visitor).await? {
             let text = "the launch was used, is too old, or is not for this user and app";
             return Ok(refused(&ticket.pending, Code::InvalidRequest, text));
         }
         let pending = &ticket.pending;
-        let scopes = pending.scopes(self.known());
+        let scopes = pending.scopes(self.parameters());
         let needs_patient = pending.needs_patient(&scopes);
         if needs_patient && pending.patient.is_none() && !pending.has_no_patient {
             return Ok(Standing::Patient(account));
@@ -193,7 +187,7 @@ impl Authority {
 
     /// What can be granted: without a patient, nothing of a patient.
     pub fn grantable(&self, pending: &Pending) -> ScopeSet {
-        let scopes = pending.scopes(self.known());
+        let scopes = pending.scopes(self.parameters());
         if pending.has_no_patient { without_patient(&scopes) } else { scopes }
     }
 
@@ -239,7 +233,7 @@ impl Authority {
         let patient = pending.patient.as_deref();
         let last = decision::last(&self.store, account.id, &pending.client, patient).await?;
         let asked = self.grantable(pending);
-        Ok(last.and_then(|last| consent::remembered(&asked, &last, self.known())))
+        Ok(last.and_then(|last| consent::remembered(&asked, &last, self.parameters())))
     }
 
     /// Keeps what the person decided.

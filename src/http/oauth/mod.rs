@@ -6,6 +6,7 @@ mod bearer;
 mod documents;
 mod endpoints;
 mod failure;
+mod pages;
 mod request;
 pub mod routes;
 

@@ -4,7 +4,7 @@ use axum::http::Method;
 
 use crate::http::table::{Audit, Handler, Route};
 
-use super::{documents, endpoints};
+use super::{documents, endpoints, pages};
 
 /// A row of the authorization server.
 macro_rules! auth {
@@ -34,7 +34,7 @@ macro_rules! public {
 
 /// Every route of this module.
 pub fn all() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         auth!(POST "/auth/token" endpoints::token),
         auth!(POST "/auth/introspect" endpoints::introspect),
         auth!(POST "/auth/revoke" endpoints::revoke),
@@ -42,7 +42,9 @@ pub fn all() -> Vec<Route> {
         public!("/fhir/.well-known/smart-configuration" documents::smart_configuration),
         public!("/auth/.well-known/openid-configuration" documents::openid_configuration),
         public!("/auth/jwks" documents::jwks),
-    ]
+    ];
+    routes.extend(pages::all());
+    routes
 }
 
 #[cfg(test)]

@@ -140,8 +140,7 @@ impl Authority {
         };
         let Some(known) = factors.iter().find(is_it) else { return Ok(None) };
         let expected = self.expected(&challenge);
-        let asserted =
-            webauthn::assert(&known.secret, &client_data, &data, &signature, expected);
+        let asserted = webauthn::assert(&known.secret, &client_data, &data, &signature, expected);
         let Ok(count) = asserted else { return Ok(None) };
         let (id, now) = (known.id, self.clock.now());
         let is_new = factor::advance(&self.store, account.id, id, count.into(), now).await?;
@@ -184,6 +183,11 @@ impl Authority {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,
         }
+    }
+
+    /// What security keys know an account by: nothing that tells who it is.
+    pub fn key_user(&self, account: &Account) -> String {
+        URL_SAFE_NO_PAD.encode(account.id.as_bytes())
     }
 
     /// The second factors of an account, those in the making too.
@@ -339,6 +343,12 @@ impl Authority {
     fn unsealed(&self, account: &Account, app: &Factor) -> Option<Vec<u8>> {
         self.persons.seal.open_sealed(&app.secret, account.id.as_bytes())
     }
+}
+
+/// The security keys among factors, as a page names them.
+pub fn key_ids(factors: &[Factor]) -> Vec<String> {
+    let ids = factors.iter().filter(|it| it.is_confirmed).filter_map(|it| it.credential.as_ref());
+    ids.map(|id| URL_SAFE_NO_PAD.encode(id)).collect()
 }
 
 /// What is kept of a recovery code, however it is typed.

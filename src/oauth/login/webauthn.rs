@@ -13,6 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::oauth::secret;
+
 use super::cbor::Cbor;
 
 /// Bytes of a challenge.
@@ -112,13 +114,10 @@ pub fn register(
 
 /// The point of a COSE key for ES256 on P-256.
 fn point(key: &Cbor<'_>) -> Result<Vec<u8>, Refused> {
-    let is_es256 = key.int_at(1) == Some(2)
-        && key.int_at(3) == Some(ES256)
-        && key.int_at(-1) == Some(1);
+    let is_es256 =
+        key.int_at(1) == Some(2) && key.int_at(3) == Some(ES256) && key.int_at(-1) == Some(1);
     match (is_es256, key.bytes_at(-2), key.bytes_at(-3)) {
-        (true, Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => {
-            Ok([&[4], x, y].concat())
-        }
+        (true, Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => Ok([&[4], x, y].concat()),
         _ => Err(Refused::Kind),
     }
 }
@@ -147,8 +146,7 @@ pub fn assert(
 fn check_client(bytes: &[u8], kind: &str, expected: Expected<'_>) -> Result<(), Refused> {
     let data: ClientData = serde_json::from_slice(bytes).map_err(|_| Refused::Form)?;
     let challenge = URL_SAFE_NO_PAD.decode(&data.challenge).map_err(|_| Refused::Form)?;
-    let is_ours =
-        ring::constant_time::verify_slices_are_equal(&challenge, expected.challenge).is_ok();
+    let is_ours = secret::is_same(&challenge, expected.challenge);
     let is_here = data.origin == expected.origin && !data.is_cross_origin;
     if data.r#type == kind && is_ours && is_here { Ok(()) } else { Err(Refused::Foreign) }
 }
@@ -269,9 +267,17 @@ mod tests {
         let cross = String::from_utf8(good.clone()).unwrap();
         let cross = cross.replace('}', r#","crossOrigin":true}"#).into_bytes();
         for (client_data, data, expected) in [
-            (client("webauthn.create", OURS.challenge, OURS.origin), present.clone(), Refused::Foreign),
+            (
+                client("webauthn.create", OURS.challenge, OURS.origin),
+                present.clone(),
+                Refused::Foreign,
+            ),
             (client("webauthn.get", &[8; 32], OURS.origin), present.clone(), Refused::Foreign),
-            (client("webauthn.get", OURS.challenge, "https://evil.example"), present.clone(), Refused::Foreign),
+            (
+                client("webauthn.get", OURS.challenge, "https://evil.example"),
+                present.clone(),
+                Refused::Foreign,
+            ),
             (cross, present.clone(), Refused::Foreign),
             (good.clone(), data("evil.example", 0x01, 7), Refused::Foreign),
             (good.clone(), data("kiln.example", 0x00, 7), Refused::Absent),
