@@ -3,12 +3,11 @@
 //! Every way to a resource is tried: searches, chains, `_has`, includes, totals, hierarchies,
 //! history, criteria and writes.
 
-use kiln::access::interaction::Kind;
-use kiln::access::{Principal, Restriction, Scope};
-use kiln::fhir::ResourceType;
+use kiln::access::Principal;
 
 use crate::harness::client::{Answer, Client};
 use crate::harness::endpoint::endpoint_of;
+use crate::harness::grants::Token;
 use crate::harness::json::at;
 use crate::harness::server::TestServer;
 
@@ -182,7 +181,11 @@ async fn history_has_what_the_caller_reaches() {
     }
     // Of all types at once there is no total: each version is held against its own type's limits.
     let answer = narrow.get("/_history").await.expect(200);
-    assert_eq!((answer.at("total"), answer.json().items_at("entry").len()), (None, 4), "{answer:?}");
+    assert_eq!(
+        (answer.at("total"), answer.json().items_at("entry").len()),
+        (None, 4),
+        "{answer:?}"
+    );
     assert!(!answer.text().contains("theirs"), "{answer:?}");
     for id in ["theirs-1", "theirs-2", "nothing"] {
         let url = format!("/Observation/{id}");

@@ -22,6 +22,7 @@ mod ledger;
 pub mod maintenance;
 mod meta;
 mod migrate;
+mod policy;
 mod reads;
 mod reindex;
 mod resource;
@@ -83,6 +84,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .flatten()
     .copied()
     .chain(maintenance::statements())
+    .chain(policy::statements())
     .chain(search::statements())
 }
 
@@ -124,6 +126,7 @@ pub(crate) struct Inner {
     shared: SharedWrites,
     known_uses: KnownUses,
     definitions: OnceLock<search::Definitions>,
+    directives: policy::Directives,
     admin: sqlx::PgPool,
 }
 
@@ -166,6 +169,7 @@ impl Store {
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
             definitions: OnceLock::new(),
+            directives: policy::Directives::default(),
             admin,
         };
         Ok(Self(Arc::new(inner)))
