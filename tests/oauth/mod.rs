@@ -1,19 +1,17 @@
-//! The authorization server from outside: persons, pages, apps, and the tokens of clients.
+//! Who may do what, from outside: persons, pages, apps, tokens of clients; scopes, roles, labels and
+//! consents, by every way to a resource.
 
 mod accounts;
 mod authorize;
-mod bearer;
 mod browser;
-mod client;
-mod discovery;
-mod introspection;
+mod enforce_consent;
+mod enforce_property;
+mod enforce_reads;
+mod enforce_roles;
+mod enforce_search;
+mod enforce_writes;
 mod launch;
-mod limits;
-mod matrix;
 mod pages;
-mod registration;
 mod sessions;
-mod signed;
-mod token_backend;
-mod token_code;
-mod token_refresh;
+mod tokens;
+mod world;

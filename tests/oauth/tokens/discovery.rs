@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::browser::{register, server_with, user};
+use crate::oauth::browser::{register, server_with, user};
 use super::client::{code_of, exchange, granted, public, send_with, text};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::browser::{noted, register, server_with, user};
+use crate::oauth::browser::{noted, register, server_with, user};
 use super::client::{
     SECRET, basic, claims, confidential, granted, public, refreshing, refused, send, send_with,
     server, service, text, tokens, unkept,

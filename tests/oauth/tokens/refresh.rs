@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::bearer::until_refused;
-use super::browser::{noted, register, user};
+use crate::oauth::browser::{noted, register, user};
 use super::client::{
     SECRET, confidential, granted, public, read, refreshing, refused, send, server, text, tokens,
     unkept,

@@ -21,7 +21,7 @@ use rsa::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::browser;
+use crate::oauth::browser;
 
 /// A key that a client signs with.
 pub(crate) enum Key {

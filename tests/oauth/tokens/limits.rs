@@ -2,7 +2,7 @@
 //!
 //! Covers: security H11.
 
-use super::browser::{register, server_with, store, user};
+use crate::oauth::browser::{register, server_with, store, user};
 use super::client::{granted, public, read, refused, send, text, tokens};
 
 #[tokio::test]

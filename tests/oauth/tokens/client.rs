@@ -9,7 +9,7 @@ use kiln::store::oauth::grant::{self, NewCode, NewGrant};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use super::browser::{self, REDIRECT, VERIFIER, form};
+use crate::oauth::browser::{self, REDIRECT, VERIFIER, form};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use kiln::http::routes;
 use kiln::http::table::Audit;
 
-use super::browser::{register, store, user};
+use crate::oauth::browser::{register, store, user};
 use super::client::{SECRET, granted, public, send, server, service, text, tokens};
 
 /// What needs no credentials. The pages of the authorization server know their callers themselves.

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::browser::{noted, server_with};
+use crate::oauth::browser::{noted, server_with};
 use super::client::{refused, send_with};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;

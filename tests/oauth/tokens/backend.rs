@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::browser::{noted, register, server_with};
+use crate::oauth::browser::{noted, register, server_with};
 use super::client::{
     SECRET, public, read, refused, send, server, service as with_secret, text, unkept,
 };
