@@ -1,5 +1,5 @@
-//! Who may do what, from outside: persons, pages, apps, tokens of clients; scopes, roles, labels and
-//! consents, by every way to a resource.
+//! The authorization server from outside: persons, pages, apps, tokens; and who may do what: scopes,
+//! roles, labels and consents, by every way to a resource.
 
 mod accounts;
 mod authorize;
@@ -14,4 +14,5 @@ mod launch;
 mod pages;
 mod sessions;
 mod tokens;
+mod upstream;
 mod world;
