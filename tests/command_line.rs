@@ -4,7 +4,7 @@ use crate::harness::process::kiln;
 
 /// Commands that exist by now, each with an example in its help.
 const COMMANDS: &[&str] =
-    &["bench", "demo", "fhirpath", "import", "migrate", "package", "serve", "terminology"];
+    &["bench", "demo", "fhirpath", "import", "migrate", "package", "serve", "terminology", "user"];
 
 #[test]
 fn help_lists_every_command_and_each_has_an_example() {

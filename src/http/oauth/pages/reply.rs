@@ -6,7 +6,6 @@ use axum::http::header::{
     LOCATION, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{Response, StatusCode};
-
 use http_body_util::BodyExt as _;
 
 use crate::error::Error;
