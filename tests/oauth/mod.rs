@@ -1,5 +1,5 @@
-//! The authorization server from outside: persons, pages, apps; and who may do what: scopes, roles,
-//! labels and consents, by every way to a resource.
+//! The authorization server from outside: persons, pages, apps, tokens; and who may do what: scopes,
+//! roles, labels and consents, by every way to a resource.
 
 mod accounts;
 mod authorize;
@@ -13,5 +13,6 @@ mod enforce_writes;
 mod launch;
 mod pages;
 mod sessions;
+mod tokens;
 mod upstream;
 mod world;
