@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::oauth::browser::{noted, register, server_with};
 use super::client::{
     SECRET, public, read, refused, send, server, service as with_secret, text, unkept,
 };
 use super::signed::{Key, Published, fields, service};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
+use crate::oauth::browser::{noted, register, server_with};
 
 const SCOPE: &str = "system/Patient.rs";
 

@@ -8,13 +8,13 @@ use kiln::app::server::Server;
 use kiln::clock::{Clock as _, SystemClock};
 use kiln::store::oauth::{client as clients, grant, token};
 
-use crate::oauth::browser::{noted, register, user};
 use super::client::{
     SECRET, basic, granted, public, read, refreshing, send, send_with, server, service, text,
     tokens,
 };
 use crate::harness::client::Client;
 use crate::harness::server::{TestServer, config};
+use crate::oauth::browser::{noted, register, user};
 
 const SCOPES: &str = "openid fhirUser offline_access patient/Patient.rs";
 
@@ -217,7 +217,8 @@ async fn no_secret_is_kept_anywhere() {
     let grant = granted("app", SCOPES, None);
     let code = super::client::code_of(&server, &grant).await;
     let answer = send(&server, "/auth/token", &super::client::exchange("app", &code)).await;
-    let mut secrets = vec![code.clone(), SECRET.to_owned(), crate::oauth::browser::VERIFIER.to_owned()];
+    let mut secrets =
+        vec![code.clone(), SECRET.to_owned(), crate::oauth::browser::VERIFIER.to_owned()];
     let first = text(&answer, "refresh_token");
     let next = send(&server, "/auth/token", &refreshing("app", &first)).await.expect(200);
     secrets.extend([text(&answer, "access_token"), first.clone(), text(&next, "refresh_token")]);

@@ -9,9 +9,9 @@ use kiln::store::oauth::grant::{self, NewCode, NewGrant};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use crate::oauth::browser::{self, REDIRECT, VERIFIER, form};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
+use crate::oauth::browser::{self, REDIRECT, VERIFIER, form};
 
 /// The secret of confidential clients.
 pub(crate) const SECRET: &str = "kiln_cs_canary-secret-of-a-client";

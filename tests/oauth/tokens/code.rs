@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 
-use crate::oauth::browser::{REDIRECT, VERIFIER, form, noted, register, user};
 use super::client::{
     SECRET, basic, claims, code_of, confidential, exchange, granted, public, read, refused, send,
     send_with, server, service, text, tokens, unkept,
 };
+use crate::oauth::browser::{REDIRECT, VERIFIER, form, noted, register, user};
 
 const SCOPES: &str = "openid fhirUser offline_access patient/Patient.rs";
 

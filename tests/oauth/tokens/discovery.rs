@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::oauth::browser::{register, server_with, user};
 use super::client::{code_of, exchange, granted, public, send_with, text};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
+use crate::oauth::browser::{register, server_with, user};
 
 const OWN: &str = "https://app.example";
 const OTHER: &str = "https://other.example";

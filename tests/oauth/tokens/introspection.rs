@@ -4,13 +4,13 @@
 
 use serde_json::{Value, json};
 
-use crate::oauth::browser::{noted, register, server_with, user};
 use super::client::{
     SECRET, basic, claims, confidential, granted, public, refreshing, refused, send, send_with,
     server, service, text, tokens, unkept,
 };
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
+use crate::oauth::browser::{noted, register, server_with, user};
 
 const SCOPES: &str = "openid fhirUser offline_access patient/Patient.rs";
 

@@ -2,8 +2,8 @@
 //!
 //! Covers: security H11.
 
-use crate::oauth::browser::{register, server_with, store, user};
 use super::client::{granted, public, read, refused, send, text, tokens};
+use crate::oauth::browser::{register, server_with, store, user};
 
 #[tokio::test]
 async fn who_asks_too_often_hears_when_to_ask_again() {

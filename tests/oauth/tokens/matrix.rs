@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use kiln::http::routes;
 use kiln::http::table::Audit;
 
-use crate::oauth::browser::{register, store, user};
 use super::client::{SECRET, granted, public, send, server, service, text, tokens};
+use crate::oauth::browser::{register, store, user};
 
 /// What needs no credentials. The pages of the authorization server know their callers themselves.
 const OPEN: &[&str] = &[

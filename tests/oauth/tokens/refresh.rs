@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use super::bearer::until_refused;
-use crate::oauth::browser::{noted, register, user};
 use super::client::{
     SECRET, confidential, granted, public, read, refreshing, refused, send, server, text, tokens,
     unkept,
 };
+use crate::oauth::browser::{noted, register, user};
 
 const SCOPES: &str = "openid fhirUser offline_access patient/Patient.rs patient/Observation.rs";
 

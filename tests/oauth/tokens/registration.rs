@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::oauth::browser::{noted, server_with};
 use super::client::{refused, send_with};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
+use crate::oauth::browser::{noted, server_with};
 
 async fn register(server: &TestServer, asked: &Value, token: Option<&str>) -> Answer {
     let call = server.client.call("POST", &format!("{}/auth/register", server.client.root()));
