@@ -202,7 +202,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
     };
     pending.read_prompt(one(query, "prompt"), one(query, "max_age")).map_err(invalid)?;
     let scopes = scopes(one(query, "scope").unwrap_or_default(), client, rules.parameters);
-    pending.scopes = launched(scopes, pending.launch.is_some()).map_err(refuse)?.to_string();
+    pending.scopes = launched(&scopes, pending.launch.is_some()).map_err(refuse)?.to_string();
     Ok(pending)
 }
 
@@ -250,7 +250,7 @@ fn check_form(
 }
 
 /// The scopes of a request that comes from a launch, or does not.
-fn launched(scopes: ScopeSet, is_launched: bool) -> Result<ScopeSet, (Code, &'static str)> {
+fn launched(scopes: &ScopeSet, is_launched: bool) -> Result<ScopeSet, (Code, &'static str)> {
     if is_launched && !scopes.has(Special::Launch) {
         return Err((Code::InvalidRequest, "a launch needs the scope launch"));
     }

@@ -81,6 +81,15 @@ impl Visit {
         Ok(Self { server, authority, sent, raw, visitor, browser, name })
     }
 
+    /// The browser, with a session of nobody where it has none; whether that is new.
+    pub(super) async fn or_begin(&self) -> Result<(Browser, bool), Failure> {
+        if let Some(browser) = &self.browser {
+            return Ok((browser.clone(), false));
+        }
+        let begun = self.authority.begin_anonymous().await;
+        Ok((begun.map_err(Failure::Interaction)?, true))
+    }
+
     /// What a field holds; nothing where it is missing.
     pub(super) fn value(&self, name: &str) -> &str {
         self.sent.first(name).unwrap_or_default()
