@@ -39,8 +39,8 @@ fn query(changes: &[(&str, Option<&str>)]) -> String {
         ("code_challenge", CHALLENGE),
         ("code_challenge_method", "S256"),
     ];
-    let changed = |name: &str| changes.iter().find(|(other, _)| *other == name);
-    let kept = all.iter().filter_map(|(name, value)| match changed(name) {
+    let replaced = |name: &str| changes.iter().find(|(other, _)| *other == name);
+    let kept = all.iter().filter_map(|(name, value)| match replaced(name) {
         None => Some(format!("{name}={value}")),
         Some((_, None)) => None,
         Some((_, Some(value))) => Some(format!("{name}={value}")),
