@@ -2,8 +2,10 @@
 //!
 //! Layer: 8. May import every module.
 
+mod authority;
 pub mod bench;
 pub mod cli;
+mod client;
 pub mod database;
 pub mod definitions;
 pub mod demo;
@@ -21,4 +23,6 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod token;
+pub mod user;
 mod validation;

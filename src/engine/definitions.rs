@@ -28,7 +28,7 @@ impl Engine {
         identity: &Identity,
         permit: &Permit<'_>,
     ) -> Result<Option<(Version, Disclosed)>, Error> {
-        if !permit.reaches(&[]) {
+        if !permit.reaches_definitions() {
             return Ok(None);
         }
         let Some(library) = self.readable(identity.resource_type) else { return Ok(None) };

@@ -134,7 +134,7 @@ impl Beside {
             Some((known, is_permitted)) if known == of => is_permitted,
             _ => {
                 let permit = permit.derive(Kind::SearchType, of);
-                let is_permitted = permit.is_ok_and(|permit| permit.reaches(&[]));
+                let is_permitted = permit.is_ok_and(|permit| permit.reaches_definitions());
                 known = Some((of, is_permitted));
                 is_permitted
             }

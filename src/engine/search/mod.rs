@@ -5,12 +5,14 @@
 //! | `beside` | definitions of the packs that match too, beside what is stored |
 //! | `resolve` | value sets, hierarchies and words become what the store can compare |
 //! | `criteria` | the searches inside conditional interactions |
+//! | `traverse` | what chains and their like go through must be granted too |
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
 mod beside;
 mod criteria;
 mod resolve;
+mod traverse;
 
 use std::time::Duration;
 
@@ -177,6 +179,7 @@ impl Engine {
         if asked.request.explain && permit.derive_system(Kind::Explain)?.is_restricted() {
             return Err(Error::Forbidden);
         }
+        traverse::check(&asked.request.filters, permit)?;
         self.resolver().resolve(&mut asked.request)
     }
 

@@ -7,14 +7,18 @@ use crate::access::Permit;
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
 use crate::store::connection::Reader;
+use crate::store::resource::reached;
 use crate::store::{Store, WriteTx, failure};
 
-use super::include::{HASHES, permitted};
+use super::frames::{Asking, permitted, within};
+use super::include::HASHES;
 
 /// Which of these are live: $1 hashes of identities, $2 reach.
-const EXISTING: &str = "SELECT DISTINCT x.idh FROM srow x JOIN res r ON r.rid = x.rid AND r.dk = x.dk \
-     WHERE x.idh = ANY($1::bigint[]) AND ($2::bigint[] IS NULL OR r.pats && $2::bigint[]) \
-     AND r.op <> 'D'";
+const EXISTING: &str = concat!(
+    "SELECT x.idh, x.rid FROM srow x JOIN res r ON r.rid = x.rid AND r.dk = x.dk \
+     WHERE x.idh = ANY($1::bigint[]) AND r.op <> 'D' AND ",
+    reached!("r", "$2")
+);
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[EXISTING];
@@ -119,16 +123,21 @@ async fn existing(
     permit: &Permit<'_>,
 ) -> Result<BTreeSet<Identity>, Error> {
     let named = identities.into_iter().map(|it| (it.resource_type, (store.identity(&it), it)));
-    let mut found = BTreeSet::new();
-    for (reach, named) in permitted(permit, named)? {
+    let mut existing = BTreeSet::new();
+    for (frame, named) in permitted(permit, named)? {
         let hashes: Vec<i64> = named.iter().map(|(hash, _)| *hash).collect();
         let mut named: HashMap<i64, Identity> = named.into_iter().collect();
+        let mut found: Vec<(Identity, i64)> = Vec::new();
         for hashes in hashes.chunks(HASHES) {
-            for row in reader.query(EXISTING, &[&hashes, &reach]).await? {
+            for row in reader.query(EXISTING, &[&hashes, &frame.bind()]).await? {
                 let hash: i64 = row.try_get(0).map_err(failure::error)?;
-                found.extend(named.remove(&hash));
+                let rid: i64 = row.try_get(1).map_err(failure::error)?;
+                found.extend(named.remove(&hash).map(|identity| (identity, rid)));
             }
         }
+        let key = |found: &(Identity, i64)| (found.0.resource_type, found.1);
+        let found = within(&frame, found, key, Asking { store, reader, permit }).await?;
+        existing.extend(found.into_iter().map(|(identity, _)| identity));
     }
-    Ok(found)
+    Ok(existing)
 }
