@@ -3,8 +3,17 @@
 use crate::harness::process::kiln;
 
 /// Commands that exist by now, each with an example in its help.
-const COMMANDS: &[&str] =
-    &["bench", "demo", "fhirpath", "import", "migrate", "package", "serve", "terminology"];
+const COMMANDS: &[&str] = &[
+    "bench",
+    "conformance",
+    "demo",
+    "fhirpath",
+    "import",
+    "migrate",
+    "package",
+    "serve",
+    "terminology",
+];
 
 #[test]
 fn help_lists_every_command_and_each_has_an_example() {

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::store::{maintenance, migrate};
 
 use super::bench::{self, BenchArgs};
+use super::conformance::{self, ConformanceCommand};
 use super::database::{self, Database};
 use super::definitions;
 use super::demo::{self, DemoArgs};
@@ -55,6 +56,9 @@ enum Command {
     /// Measure a server, beside what its database does without one.
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
     Bench(BenchArgs),
+    /// Check a running server, Kiln's or another, by our own suites.
+    #[command(subcommand)]
+    Conformance(ConformanceCommand),
     /// Generate demo data: into the database, or into a file.
     #[command(
         after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson"
@@ -192,6 +196,7 @@ fn execute(cli: Cli) -> Outcome {
                 bench::run(args).await?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Conformance(command) => Ok(Box::pin(conformance::run(command)).await?),
             Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
                 let generator = demo::Generator::new(seed).with_narratives(narratives);
                 write_demo(&generator, patients, &path)

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod cli;
+mod conformance;
 pub mod database;
 pub mod definitions;
 pub mod demo;
