@@ -18,7 +18,7 @@ pub mod permit;
 pub mod principal;
 pub mod unaudited;
 
-pub use caller::{Caller, RequestContext};
+pub use caller::{Actor, Caller, RequestContext};
 pub use gate::Gate;
 pub use interaction::Interaction;
 pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};

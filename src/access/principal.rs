@@ -70,6 +70,11 @@ impl Principal {
         Self(Arc::new(Party { actor: format!("service:{name}"), policy: Policy::Service }))
     }
 
+    /// A party that may do nothing, for what the ledger has to say of it.
+    pub(super) fn named(name: &str) -> Self {
+        Self(Arc::new(Party { actor: name.to_owned(), policy: Policy::Granted(Vec::new()) }))
+    }
+
     /// The name under which the ledger knows the party.
     pub fn actor(&self) -> &str {
         &self.0.actor

@@ -92,6 +92,7 @@ impl Server {
             authenticator: Arc::new(http::Open::default()),
             ids: Arc::new(SystemIds::default()),
             probe,
+            oauth: None,
         };
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);

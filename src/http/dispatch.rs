@@ -152,6 +152,11 @@ async fn route(
     let route = &server.table.routes()[row];
     let writes = route.interaction.is_some_and(Kind::is_write);
     let answer: Answer = match route.handler {
+        Handler::Auth(handler) => {
+            let mut parts = parts;
+            parts.extensions.insert(Asked { id: id.clone(), name: target.name });
+            handler(server.clone(), parts, body)
+        }
         Handler::Plain(handler) => handler(server.clone(), parts),
         Handler::Fhir(_) => {
             let start = Start { server: server.clone(), parts, body, target, accepted };
@@ -169,6 +174,15 @@ async fn route(
         Err(Failure::TimedOut) if writes => fail(Some(row), Failure::Unfinished),
         Err(failure) => fail(Some(row), failure),
     }
+}
+
+/// What the dispatch knows of a request to the authorization server.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The request's id.
+    pub(super) id: HeaderValue,
+    /// `{name}` of the path.
+    pub(super) name: Option<Box<str>>,
 }
 
 /// The bounds on the URL and the headers.

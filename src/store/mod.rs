@@ -20,6 +20,7 @@ mod ledger;
 pub mod maintenance;
 mod meta;
 mod migrate;
+pub mod oauth;
 mod reads;
 mod reindex;
 mod resource;
@@ -81,6 +82,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .flatten()
     .copied()
     .chain(maintenance::statements())
+    .chain(oauth::statements())
     .chain(search::statements())
 }
 

@@ -1,0 +1,5 @@
+//! The authorization server over HTTP: its routes, forms and answers.
+//!
+//! Spec: RFC 6749, SMART App Launch 2.2; security sections 1 to 4.
+
+pub mod routes;
