@@ -6,7 +6,7 @@ KILN := $(TARGET)/release/kiln
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench deps fuzz doc
+.PHONY: help run test test-long interop lint bench deps fuzz doc
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: deps ## Everything needed, then all tests.
 test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
 	KILN_TEST_LONG=1 cargo test --release
 	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
+
+interop: ## SMART and OpenID clients of other makers, and a browser, against a server of their own.
+	tests/interop/run
 
 lint: ## Format, lints, documents without warnings, licences.
 	cargo fmt --all --check
