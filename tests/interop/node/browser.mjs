@@ -37,6 +37,12 @@ export async function person(browser, { script = true } = {}) {
   return page;
 }
 
+/** Opens an app's page, which sends the browser on to the server. */
+export async function open(page, address) {
+  await page.goto(address);
+  await page.waitForURL((url) => url.href.startsWith(settings.issuer));
+}
+
 /** What each page of the server must hold: headers, no fault of a script, accessibility. */
 export async function judge(page, name, { pictures = true } = {}) {
   const answer = await page.context().request.get(page.url(), { maxRedirects: 0 }).catch(() => undefined);

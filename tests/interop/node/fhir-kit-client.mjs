@@ -16,10 +16,10 @@ const token = await step("client_credentials with a secret", async () => {
   const answer = await fetch(settings.token, { method: "POST", body });
   const found = await answer.json();
   equal(answer.status, 200, `the status (${found.error})`);
-  return found.access_token;
+  return { token: found.access_token };
 });
 if (token) {
-  client.bearerToken = token;
+  client.bearerToken = token.token;
   await step("read", async () => {
     const found = await client.read({ resourceType: "Patient", id: settings.patient });
     equal(found.id, settings.patient, "id");

@@ -1,13 +1,14 @@
 // npm fhirclient in Chromium: standalone launch, EHR launch, refresh, with the server's own pages.
 import { done, ensure, equal, settings, step } from "./lib.mjs";
-import { judge, launch, person, through } from "./browser.mjs";
+import { judge, launch, open, person, through } from "./browser.mjs";
 
 const app = `${settings.apps}/app`;
+const index = `${app}/index.html`;
 const browser = await launch();
 
 /** The client of the page once it is ready, as far as it can leave the page. */
 async function state(page) {
-  await page.waitForURL(`${app}/index.html*`);
+  await page.waitForURL(`${index}*`);
   await page.waitForFunction(() => document.getElementById("out").textContent !== "");
   const text = await page.locator("#out").innerText();
   equal(text, "ready", "the app");
@@ -20,8 +21,8 @@ async function state(page) {
 const page = await person(browser);
 await step("standalone launch", async () => {
   const scope = "launch/patient openid fhirUser offline_access patient/*.rs";
-  await page.goto(`${app}/launch.html?scope=${encodeURIComponent(scope)}`);
-  const seen = await through(page, app, {
+  await open(page, `${app}/launch.html?scope=${encodeURIComponent(scope)}`);
+  const seen = await through(page, index, {
     user: settings.users.clinician, patient: settings.patient, judged: "standalone",
   });
   const found = await state(page);
@@ -65,8 +66,8 @@ await page.context().close();
 await step("standalone launch by keyboard", async () => {
   const page = await person(browser);
   const scope = "launch/patient openid fhirUser patient/Patient.rs";
-  await page.goto(`${app}/launch.html?scope=${encodeURIComponent(scope)}`);
-  await through(page, app, { user: settings.users.patient, patient: settings.patient, keyboard: true });
+  await open(page, `${app}/launch.html?scope=${encodeURIComponent(scope)}`);
+  await through(page, index, { user: settings.users.patient, patient: settings.patient, keyboard: true });
   const found = await state(page);
   equal(found.id, settings.patient, "the patient");
   await page.context().close();
@@ -74,8 +75,8 @@ await step("standalone launch by keyboard", async () => {
 await step("EHR launch", async () => {
   const { launch: handle } = await launchHandle();
   const page = await person(browser);
-  await page.goto(`${app}/launch.html?iss=${encodeURIComponent(settings.base)}&launch=${handle}`);
-  const seen = await through(page, app, {
+  await open(page, `${app}/launch.html?iss=${encodeURIComponent(settings.base)}&launch=${handle}`);
+  const seen = await through(page, index, {
     user: settings.users.clinician, patient: settings.patient, judged: "ehr",
   });
   ensure(!seen.includes("patient"), "the patient was asked for");
@@ -88,7 +89,7 @@ await step("EHR launch", async () => {
 });
 await step("denied consent comes back as an error", async () => {
   const page = await person(browser);
-  await page.goto(`${app}/launch.html?scope=${encodeURIComponent("launch/patient patient/Goal.rs")}`);
+  await open(page, `${app}/launch.html?scope=${encodeURIComponent("launch/patient patient/Goal.rs")}`);
   await page.fill("input[name=username]", settings.users.clinician.name);
   await page.fill("input[name=password]", settings.users.clinician.password);
   await page.locator("form:has(input[name=password]) button").first().click();
@@ -99,7 +100,7 @@ await step("denied consent comes back as an error", async () => {
     await page.waitForLoadState("load");
   }
   await page.click("[name=decision][value=deny]");
-  await page.waitForURL(`${app}/index.html*`);
+  await page.waitForURL(`${index}*`);
   equal(new URL(page.url()).searchParams.get("error"), "access_denied", "error");
   await page.context().close();
 });
@@ -107,6 +108,7 @@ await step("the example app", async () => {
   const page = await person(browser);
   await page.goto(`${settings.apps}/example/?iss=${encodeURIComponent(settings.base)}&client=${settings.clients.example}`);
   await page.click("#sign-in");
+  await page.waitForURL((url) => url.href.startsWith(settings.issuer));
   await through(page, `${settings.apps}/example/`, { user: settings.users.clinician, patient: settings.patient });
   await page.waitForSelector("#patient h2", { timeout: 15000 });
   await judge(page, "example", { pictures: true }).catch((error) => {

@@ -6,11 +6,11 @@ export const settings = JSON.parse(readFileSync(process.env.KILN_INTEROP, "utf8"
 
 let failed = false;
 
-/** Runs a step and prints a line of JSON about it; later steps run only when `stop` is not set. */
+/** Runs a step and prints a line of JSON about it, with what it returns when that is a text. */
 export async function step(name, work) {
   try {
     const detail = await work();
-    console.log(JSON.stringify({ step: name, ok: true, detail: detail ?? "" }));
+    console.log(JSON.stringify({ step: name, ok: true, detail: typeof detail === "string" ? detail : "" }));
     return detail;
   } catch (error) {
     failed = true;

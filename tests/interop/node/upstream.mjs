@@ -1,13 +1,13 @@
 // A login through the upstream provider, and then a launch as every other.
 import { done, ensure, equal, settings, step } from "./lib.mjs";
-import { judge, launch, person, through } from "./browser.mjs";
+import { judge, launch, open, person, through } from "./browser.mjs";
 
 const app = `${settings.apps}/app`;
 const browser = await launch();
 await step("login upstream, then a launch", async () => {
   const page = await person(browser);
   const scope = "launch/patient openid fhirUser patient/Patient.rs";
-  await page.goto(`${app}/launch.html?scope=${encodeURIComponent(scope)}`);
+  await open(page, `${app}/launch.html?scope=${encodeURIComponent(scope)}`);
   await judge(page, "login-upstream");
   await page.click(`a[href*="upstream"], form[action*="upstream"] button`);
   await page.waitForURL(`${settings.upstream}/**`);
@@ -16,7 +16,7 @@ await step("login upstream, then a launch", async () => {
   await page.click("button[type=submit]");
   await page.waitForLoadState("load");
   if (page.url().startsWith(settings.upstream)) await page.click("button[type=submit]");
-  await through(page, app, { user: settings.users.clinician, patient: settings.patient });
+  await through(page, `${app}/index.html`, { user: settings.users.clinician, patient: settings.patient });
   await page.waitForFunction(() => document.getElementById("out").textContent !== "");
   equal(await page.locator("#out").innerText(), "ready", "the app");
   const user = await page.evaluate(() => window.client.user.fhirUser);
@@ -25,7 +25,7 @@ await step("login upstream, then a launch", async () => {
 });
 await step("somebody whom Kiln does not know is not let in", async () => {
   const page = await person(browser);
-  await page.goto(`${app}/launch.html?scope=${encodeURIComponent("launch/patient openid patient/Patient.rs")}`);
+  await open(page, `${app}/launch.html?scope=${encodeURIComponent("launch/patient openid patient/Patient.rs")}`);
   await page.click(`a[href*="upstream"], form[action*="upstream"] button`);
   await page.fill("input[name=login]", "nobody-that-is-linked");
   await page.fill("input[name=password]", "anything");

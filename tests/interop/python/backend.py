@@ -1,8 +1,11 @@
 """PyPI authlib: a backend service that proves itself by private_key_jwt."""
 
+import time
+
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from joserfc.jwk import ECKey
 
 from lib import SETTINGS, done, step
 
@@ -17,12 +20,17 @@ def discovered():
     return found["token_endpoint"]
 
 
-def session(token_endpoint, algorithm="ES384", key="pem"):
+def session(token_endpoint, key="pem"):
     found = OAuth2Session(
-        SERVICE["id"], SERVICE[key], token_endpoint_auth_method="private_key_jwt", scope="system/*.rs"
+        SERVICE["id"],
+        ECKey.import_key(SERVICE[key]),
+        token_endpoint_auth_method="private_key_jwt",
+        scope="system/*.rs",
     )
+    # The library lets an assertion live an hour; SMART five minutes at most.
+    claims = {"exp": int(time.time()) + 300}
     headers = {"kid": SERVICE["kid"]}
-    found.register_client_auth_method(PrivateKeyJWT(token_endpoint, alg=algorithm, headers=headers))
+    found.register_client_auth_method(PrivateKeyJWT(token_endpoint, claims, headers, "ES384"))
     return found
 
 
@@ -43,7 +51,7 @@ def reads(service):
 
 
 def refused(token_endpoint):
-    service = session(token_endpoint, "ES384", "foreign_pem")
+    service = session(token_endpoint, "foreign_pem")
     try:
         service.fetch_token(token_endpoint, grant_type="client_credentials")
     except Exception as error:
