@@ -9,6 +9,8 @@ use crate::fhir::ResourceType;
 
 use super::caller::Caller;
 use super::interaction::{Interaction, Kind};
+use super::judge::{Purpose, Subject};
+use super::restriction::{Limits, Restriction};
 
 /// Proof that the gate allowed one interaction. Only the gate makes one.
 ///
@@ -47,30 +49,6 @@ pub struct Permit<'gate> {
     restriction: Restriction,
     // Invariant in 'gate: a permit can be neither lengthened nor shortened into another.
     gate: PhantomData<&'gate Mutex<&'gate ()>>,
-}
-
-/// How far a permit reaches.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Restriction {
-    /// All of the tenant's resources: stated by the policy, never a fallback.
-    Everything,
-    /// Versions in the compartment of one of these patients (hashes as the store keeps them).
-    Patients(Vec<i64>),
-}
-
-impl Restriction {
-    /// What one of both reaches.
-    pub(super) fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Patients(mut patients), Self::Patients(others)) => {
-                patients.extend(others);
-                patients.sort_unstable();
-                patients.dedup();
-                Self::Patients(patients)
-            }
-            _ => Self::Everything,
-        }
-    }
 }
 
 impl<'gate> Permit<'gate> {
@@ -129,16 +107,18 @@ impl<'gate> Permit<'gate> {
         &self.restriction
     }
 
+    /// The limits of its reach; `None`: it reaches everything.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.restriction.limits()
+    }
+
     /// Whether there may be resources that it does not reach.
     pub fn is_restricted(&self) -> bool {
         self.restriction != Restriction::Everything
     }
 
-    /// Whether the version with these patients lies within reach.
-    pub fn reaches(&self, patients: &[i64]) -> bool {
-        match &self.restriction {
-            Restriction::Everything => true,
-            Restriction::Patients(mine) => mine.iter().any(|patient| patients.contains(patient)),
-        }
+    /// Whether what is to be stored, or was, lies within reach.
+    pub fn admits(&self, subject: &Subject<'_>) -> bool {
+        self.restriction.admits(subject, Purpose::Written)
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn source(parts: &request::Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
-fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "DELETE" => "DELETE",
         "GET" => "GET",

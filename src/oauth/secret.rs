@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::IdSource;
 
+pub use crate::store::oauth::Hash;
+
 /// What access tokens begin with.
 pub const ACCESS: &str = "kiln_at_";
 /// What authorization codes begin with.
@@ -27,7 +29,7 @@ pub struct Fresh {
     /// What its owner gets.
     pub text: SecretString,
     /// What is kept.
-    pub hash: [u8; 32],
+    pub hash: Hash,
 }
 
 impl Fresh {
@@ -60,7 +62,7 @@ impl Fresh {
 
 /// SHA-256 of a code, token or secret, by which it is found again. All of them are random, so that
 /// a slow hash would add nothing.
-pub fn hash(text: &str) -> [u8; 32] {
+pub fn hash(text: &str) -> Hash {
     Sha256::digest(text).into()
 }
 

@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("search", &["error", "fhir", "fhirpath", "spec", "ucum"]),
     ("terminology", &["error", "fhir", "spec", "ucum"]),
     ("fulltext", &["error", "fhir", "search"]),
-    ("access", &["clock", "error", "fhir", "spec"]),
+    ("access", &["clock", "error", "fhir", "search", "spec"]),
     (
         "store",
         &["access", "clock", "config", "error", "fhir", "fhirpath", "search", "spec", "validate"],
@@ -40,7 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("outbound", &["config"]),
-    ("oauth", &["access", "clock", "config", "error", "fhir", "outbound", "store"]),
+    ("oauth", &["access", "clock", "config", "error", "fhir", "outbound", "spec", "store"]),
     (
         "http",
         &[
@@ -76,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Libraries that only some modules may name.
 const OWNED: &[(&str, &[&str])] = &[
+    ("argon2", &["oauth"]),
     ("axum", &["http"]),
     ("clap", &["app"]),
     ("deadpool_postgres", &["store"]),
@@ -96,6 +97,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tokio_rustls", &["app::conformance", "http", "outbound"]),
+    ("toml", &["access"]),
     ("tower", &["app", "http"]),
     ("tower_http", &["http"]),
     ("tracing_opentelemetry", &["app"]),
@@ -128,6 +130,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("Permit {", &["access::permit"]),
     ("Permit::decide(", &["access::gate"]),
     ("Principal {", &["access::principal"]),
+    ("Principal::from_grant(", &["oauth"]),
     ("Principal::open(", &["app", "http"]),
     ("Principal::service(", &["app"]),
     ("take_row(", &["access::unaudited", "store::resource", "store::search"]),

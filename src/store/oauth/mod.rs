@@ -3,11 +3,19 @@
 //! Codes and tokens come here as hashes only. Whatever ends a grant or a token before its time tells
 //! all nodes on the channel [`CHANNEL`], so that none goes on with what it remembers.
 
+pub mod account;
 pub mod assertion;
+pub mod attempt;
+pub mod authorization;
 pub mod client;
+pub mod decision;
+pub mod factor;
 pub mod grant;
 pub mod key;
+pub mod launch;
+mod moments;
 pub mod notice;
+pub mod session;
 pub mod sweep;
 pub mod token;
 
@@ -29,10 +37,17 @@ pub type Hash = [u8; 32];
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     [
+        account::STATEMENTS,
         assertion::STATEMENTS,
+        attempt::STATEMENTS,
+        authorization::STATEMENTS,
         client::STATEMENTS,
+        decision::STATEMENTS,
+        factor::STATEMENTS,
         grant::STATEMENTS,
         key::STATEMENTS,
+        launch::STATEMENTS,
+        session::STATEMENTS,
         sweep::STATEMENTS,
         token::STATEMENTS,
     ]
