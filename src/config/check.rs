@@ -61,7 +61,10 @@ impl Config {
         }
         let has_token = self.auth.registration_token.is_some();
         if self.auth.registration == Registration::Token && !has_token {
-            return rule("auth.registration_token", "is what `auth.registration = \"token\"` needs");
+            return rule(
+                "auth.registration_token",
+                "is what `auth.registration = \"token\"` needs",
+            );
         }
         if self.auth.code_seconds.get() > MAX_CODE_SECONDS {
             return rule("auth.code_seconds", "is at most 60");

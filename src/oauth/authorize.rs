@@ -339,9 +339,9 @@ fn challenge<'a>(
 fn is_registered(client: &Client, url: &str) -> bool {
     let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('#');
     let without_port = |url: &str| {
-        let rest = ["http://127.0.0.1", "http://[::1]"].into_iter().find_map(|host| {
-            url.strip_prefix(host).map(|rest| (host, rest))
-        });
+        let rest = ["http://127.0.0.1", "http://[::1]"]
+            .into_iter()
+            .find_map(|host| url.strip_prefix(host).map(|rest| (host, rest)));
         let (host, rest) = rest?;
         let path = match rest.strip_prefix(':') {
             Some(rest) => {
@@ -379,7 +379,8 @@ pub fn answer(url: &str, pairs: &[(&str, &str)], state: Option<&str>) -> String 
         mark = '&';
     };
     for (name, value) in pairs {
-        let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+        let value =
+            percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
         add(name, &value.to_string());
     }
     if let Some(state) = state {

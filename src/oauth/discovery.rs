@@ -141,7 +141,8 @@ impl Settings {
     pub fn openid_configuration(&self) -> Value {
         let mut all = self.common();
         all.insert("issuer".to_owned(), json!(self.issuer));
-        let claims = ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser", "profile"];
+        let claims =
+            ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser", "profile"];
         for (name, value) in [
             ("subject_types_supported", json!(["public"])),
             ("id_token_signing_alg_values_supported", json!(["RS256"])),
@@ -204,6 +205,9 @@ mod tests {
         }
         assert_eq!(told.get("registration_endpoint"), None);
         let open = Settings { registration: Registration::Open, ..settings };
-        assert_eq!(open.smart_configuration()["registration_endpoint"], "https://h.org/auth/register");
+        assert_eq!(
+            open.smart_configuration()["registration_endpoint"],
+            "https://h.org/auth/register"
+        );
     }
 }

@@ -18,12 +18,12 @@ use crate::store::oauth::decision::{self, Decision};
 use crate::store::oauth::grant::{self, NewCode, NewGrant};
 use crate::store::oauth::launch;
 
+use super::Authority;
 use super::authorize::{self, Code, Pending, Refusal, Rules, answer, without_patient};
 use super::consent;
-use super::secret::{CODE, Fresh};
-use super::Authority;
 use super::login::handle;
 use super::login::{Account, Browser, Stage, Visitor};
+use super::secret::{CODE, Fresh};
 
 /// How long a person has for all pages.
 const WAIT_MILLIS: i64 = 30 * 60 * 1_000;
@@ -120,11 +120,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn ticket(
-        &self,
-        handle: &str,
-        browser: &Browser,
-    ) -> Result<Option<Ticket>, Error> {
+    pub async fn ticket(&self, handle: &str, browser: &Browser) -> Result<Option<Ticket>, Error> {
         let Some(hash) = handle::hash_of(handle) else { return Ok(None) };
         let found = authorization::find(&self.store, &hash, self.clock.now()).await?;
         let Some(Waiting { request, .. }) = found else { return Ok(None) };
@@ -170,9 +166,7 @@ impl Authority {
             Stage::Half(_) => return Ok(Standing::Enrol),
             Stage::Nobody | Stage::Whole(_) => return Ok(Standing::Login),
         };
-        if ticket.pending.launch.is_some()
-            && !self.take_launch(ticket, account, visitor).await?
-        {
+        if ticket.pending.launch.is_some() && !self.take_launch(ticket, account, visitor).await? {
             let text = "the launch was used, is too old, or is not for this user and app";
             return Ok(refused(&ticket.pending, Code::InvalidRequest, text));
         }

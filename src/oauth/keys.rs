@@ -260,8 +260,7 @@ mod tests {
         let part = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
         let public = RsaPublicKeyComponents { n: part("n"), e: part("e") };
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        let verified =
-            public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature);
+        let verified = public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature);
         assert!(verified.is_ok());
         assert!(!format!("{key:?}").contains(jwk["n"].as_str().unwrap()));
         assert_eq!(jwk.get("d"), None);

@@ -118,9 +118,9 @@ fn is_member(value: &Value) -> bool {
     });
     let is_canonical = text("canonical").is_some_and(|it| it.starts_with("http"));
     let is_identifier = member.get("identifier").is_some_and(Value::is_object);
-    let is_typed = member.get("type").is_none_or(|of| {
-        of.as_str().is_some_and(|of| of.parse::<ResourceType>().is_ok())
-    });
+    let is_typed = member
+        .get("type")
+        .is_none_or(|of| of.as_str().is_some_and(|of| of.parse::<ResourceType>().is_ok()));
     (is_reference || is_canonical || is_identifier) && is_typed
 }
 

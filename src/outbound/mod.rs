@@ -17,7 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::ring;
@@ -313,7 +315,8 @@ mod tests {
             "https://10.1.2.3/",
         ] {
             let refused = outbound.get(url, 100).await.err();
-            let is_refused = matches!(refused, Some(OutboundError::Address(_) | OutboundError::Url(_)));
+            let is_refused =
+                matches!(refused, Some(OutboundError::Address(_) | OutboundError::Url(_)));
             assert!(is_refused, "{url}: {refused:?}");
         }
     }

@@ -274,7 +274,9 @@ mod tests {
         ] {
             assert!(said(header.clone(), claims.clone()).is_err(), "{header} {claims}");
         }
-        for text in ["", ".", "..", "a.b", "a.b.c", "e30.e30", "e30.e30.", "e30.e30.A", "e30.W10.AA"] {
+        for text in
+            ["", ".", "..", "a.b", "a.b.c", "e30.e30", "e30.e30.", "e30.e30.A", "e30.W10.AA"]
+        {
             assert!(Assertion::parse(text).is_err(), "{text}");
         }
     }

@@ -115,9 +115,10 @@ pub enum Key {
 impl Key {
     fn of(key: &Map<String, Value>, algorithm: Algorithm) -> Option<Self> {
         let is_for_signatures = text(key, "use").is_none_or(|it| it == "sig")
-            && key.get("key_ops").and_then(Value::as_array).is_none_or(|list| {
-                list.iter().any(|it| it == "verify")
-            });
+            && key
+                .get("key_ops")
+                .and_then(Value::as_array)
+                .is_none_or(|list| list.iter().any(|it| it == "verify"));
         let is_for_this = text(key, "alg").is_none_or(|it| it == algorithm.name());
         if !is_for_signatures || !is_for_this {
             return None;

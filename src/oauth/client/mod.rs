@@ -194,10 +194,12 @@ fn is_loopback(uri: &str) -> bool {
     let host = host(rest);
     let port_of = |name: &str| {
         let rest = host.strip_prefix(name)?;
-        let port = rest.strip_prefix(':').map_or(rest.is_empty(), |port| port.parse::<u16>().is_ok());
+        let port =
+            rest.strip_prefix(':').map_or(rest.is_empty(), |port| port.parse::<u16>().is_ok());
         Some(port)
     };
-    is_plain(uri) && ["127.0.0.1", "[::1]", "localhost"].into_iter().any(|it| port_of(it) == Some(true))
+    is_plain(uri)
+        && ["127.0.0.1", "[::1]", "localhost"].into_iter().any(|it| port_of(it) == Some(true))
 }
 
 fn is_redirect(uri: &str, of: AppType) -> bool {

@@ -32,8 +32,8 @@ impl Authority {
         let asked = asked.as_object();
         let asked = asked.ok_or_else(|| metadata("the body is no JSON object"))?;
         let mut client = self.asked_for(asked)?;
-        let secret = (client.kind == ClientKind::Secret)
-            .then(|| Fresh::new(secret::CLIENT, &*self.ids));
+        let secret =
+            (client.kind == ClientKind::Secret).then(|| Fresh::new(secret::CLIENT, &*self.ids));
         if let Some(fresh) = &secret {
             client.secrets = with_secret("[]", &fresh.hash, client.created);
         }

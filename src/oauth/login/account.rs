@@ -21,8 +21,8 @@ use crate::oauth::secret::Fresh;
 use crate::store::oauth::account::{self, NewAccount};
 use crate::store::oauth::{attempt, factor, grant, session};
 
-use super::password::{self, SALT, Weakness};
 use super::handle;
+use super::password::{self, SALT, Weakness};
 use super::session::{Browser, Visitor};
 
 pub use crate::store::oauth::account::Account;
@@ -243,7 +243,6 @@ impl Authority {
         Ok(())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -140,8 +140,7 @@ impl Authority {
         };
         let Some(known) = factors.iter().find(is_it) else { return Ok(None) };
         let expected = self.expected(&challenge);
-        let asserted =
-            webauthn::assert(&known.secret, &client_data, &data, &signature, expected);
+        let asserted = webauthn::assert(&known.secret, &client_data, &data, &signature, expected);
         let Ok(count) = asserted else { return Ok(None) };
         let (id, now) = (known.id, self.clock.now());
         let is_new = factor::advance(&self.store, account.id, id, count.into(), now).await?;

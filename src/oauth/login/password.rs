@@ -86,9 +86,8 @@ fn is_monotonous(text: &str) -> bool {
     let mut different = codes.clone();
     different.sort_unstable();
     different.dedup();
-    let steps = |step: i64| {
-        codes.windows(2).all(|pair| i64::from(pair[1]) - i64::from(pair[0]) == step)
-    };
+    let steps =
+        |step: i64| codes.windows(2).all(|pair| i64::from(pair[1]) - i64::from(pair[0]) == step);
     different.len() < 4 || steps(1) || steps(-1)
 }
 

@@ -22,10 +22,8 @@ pub fn step_of(secret: &[u8], code: &str, now_s: i64) -> Option<i64> {
     let mut found = None;
     for step in [now - 1, now, now + 1] {
         let expected = code_of(secret, step);
-        let is_same = ring::constant_time::verify_slices_are_equal(
-            expected.as_bytes(),
-            digits.as_bytes(),
-        );
+        let is_same =
+            ring::constant_time::verify_slices_are_equal(expected.as_bytes(), digits.as_bytes());
         found = if is_same.is_ok() { Some(step) } else { found };
     }
     found

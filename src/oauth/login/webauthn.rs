@@ -112,13 +112,10 @@ pub fn register(
 
 /// The point of a COSE key for ES256 on P-256.
 fn point(key: &Cbor<'_>) -> Result<Vec<u8>, Refused> {
-    let is_es256 = key.int_at(1) == Some(2)
-        && key.int_at(3) == Some(ES256)
-        && key.int_at(-1) == Some(1);
+    let is_es256 =
+        key.int_at(1) == Some(2) && key.int_at(3) == Some(ES256) && key.int_at(-1) == Some(1);
     match (is_es256, key.bytes_at(-2), key.bytes_at(-3)) {
-        (true, Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => {
-            Ok([&[4], x, y].concat())
-        }
+        (true, Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => Ok([&[4], x, y].concat()),
         _ => Err(Refused::Kind),
     }
 }
@@ -269,9 +266,17 @@ mod tests {
         let cross = String::from_utf8(good.clone()).unwrap();
         let cross = cross.replace('}', r#","crossOrigin":true}"#).into_bytes();
         for (client_data, data, expected) in [
-            (client("webauthn.create", OURS.challenge, OURS.origin), present.clone(), Refused::Foreign),
+            (
+                client("webauthn.create", OURS.challenge, OURS.origin),
+                present.clone(),
+                Refused::Foreign,
+            ),
             (client("webauthn.get", &[8; 32], OURS.origin), present.clone(), Refused::Foreign),
-            (client("webauthn.get", OURS.challenge, "https://evil.example"), present.clone(), Refused::Foreign),
+            (
+                client("webauthn.get", OURS.challenge, "https://evil.example"),
+                present.clone(),
+                Refused::Foreign,
+            ),
             (cross, present.clone(), Refused::Foreign),
             (good.clone(), data("evil.example", 0x01, 7), Refused::Foreign),
             (good.clone(), data("kiln.example", 0x00, 7), Refused::Absent),

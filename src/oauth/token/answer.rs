@@ -21,12 +21,7 @@ pub struct Answer {
 
 impl Answer {
     /// The answer with an access token of a grant.
-    pub(super) fn new(
-        grant: &NewGrant,
-        access: SecretString,
-        scopes: &str,
-        seconds: u64,
-    ) -> Self {
+    pub(super) fn new(grant: &NewGrant, access: SecretString, scopes: &str, seconds: u64) -> Self {
         // What was kept of the launch can never stand for what the server says itself.
         let mut rest = context(grant);
         rest.insert("token_type".to_owned(), json!("Bearer"));

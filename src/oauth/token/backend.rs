@@ -24,7 +24,10 @@ impl Authority {
             return Err(Refusal::new(Code::UnauthorizedClient, text).into());
         }
         let asked = form.get("scope").ok_or_else(|| Refusal::scope("scope is missing"))?;
-        let scopes = authorized(&self.persons.roles.scopes(asked), &self.persons.roles.scopes(&client.scopes))?;
+        let scopes = authorized(
+            &self.persons.roles.scopes(asked),
+            &self.persons.roles.scopes(&client.scopes),
+        )?;
         let now = self.clock.now();
         let seconds = self.settings.backend_token.as_secs();
         let scopes = scopes.to_string();

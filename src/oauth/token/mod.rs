@@ -120,12 +120,7 @@ impl Authority {
         Ok(client)
     }
 
-    async fn issue(
-        &self,
-        kind: GrantType,
-        client: &Client,
-        form: &Form,
-    ) -> Result<Issued, Denied> {
+    async fn issue(&self, kind: GrantType, client: &Client, form: &Form) -> Result<Issued, Denied> {
         match kind {
             GrantType::AuthorizationCode => self.exchange_code(client, form).await,
             GrantType::ClientCredentials => self.serve_backend(client, form).await,

@@ -117,4 +117,3 @@ impl Authority {
 fn unknown() -> Refusal {
     Refusal::grant("the refresh token is not known")
 }
-

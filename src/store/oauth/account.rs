@@ -53,8 +53,7 @@ const IDENTIFY: &str = "INSERT INTO account_identity (issuer, subject, account_i
 const SET_PASSWORD: &str = "UPDATE account SET password = $2 WHERE id = $1";
 const SET_ROLES: &str = "UPDATE account SET roles = $2 WHERE id = $1";
 const ENABLE: &str = "UPDATE account SET disabled_at = NULL WHERE id = $1";
-const DISABLE: &str =
-    concat!("UPDATE account SET disabled_at = ", moment!("$2"), " WHERE id = $1");
+const DISABLE: &str = concat!("UPDATE account SET disabled_at = ", moment!("$2"), " WHERE id = $1");
 
 const ADD_LINK: &str = concat!(
     "INSERT INTO account_link (hash, account_id, expires) VALUES ($1, $2, ",
@@ -80,8 +79,22 @@ const TAKE_LINK: &str = concat!(
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[
-    BY_ID, BY_NAME, BY_IDENTITY, ALL, ANY, ADD, ADD_FIRST, IDENTIFY, SET_PASSWORD, SET_ROLES,
-    ENABLE, DISABLE, ADD_LINK, DROP_LINKS, FIND_LINK, TAKE_LINK,
+    BY_ID,
+    BY_NAME,
+    BY_IDENTITY,
+    ALL,
+    ANY,
+    ADD,
+    ADD_FIRST,
+    IDENTIFY,
+    SET_PASSWORD,
+    SET_ROLES,
+    ENABLE,
+    DISABLE,
+    ADD_LINK,
+    DROP_LINKS,
+    FIND_LINK,
+    TAKE_LINK,
 ];
 
 /// An account.

@@ -15,18 +15,12 @@ const BEGIN: &str = concat!(
      WHERE a.failures < $3 OR a.last + least($4, power(2, least(a.failures - $3, 20))) * \
      interval '1 second' <= excluded.last RETURNING failures"
 );
-const WAIT: &str = concat!(
-    "SELECT failures, ",
-    micros!("last"),
-    " FROM login_attempt WHERE key = $1"
-);
+const WAIT: &str =
+    concat!("SELECT failures, ", micros!("last"), " FROM login_attempt WHERE key = $1");
 const CLEAR: &str = "DELETE FROM login_attempt WHERE key = $1";
 /// What is a day old has no effect any more.
-const SWEEP: &str = concat!(
-    "DELETE FROM login_attempt WHERE last < ",
-    moment!("$1"),
-    " - interval '1 day'"
-);
+const SWEEP: &str =
+    concat!("DELETE FROM login_attempt WHERE last < ", moment!("$1"), " - interval '1 day'");
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[BEGIN, WAIT, CLEAR, SWEEP];

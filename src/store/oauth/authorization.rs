@@ -46,12 +46,7 @@ pub struct Waiting {
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database; so in all functions of this module.
-pub async fn add(
-    store: &Store,
-    hash: &[u8],
-    it: &Waiting,
-    expires: Instant,
-) -> Result<(), Error> {
+pub async fn add(store: &Store, hash: &[u8], it: &Waiting, expires: Instant) -> Result<(), Error> {
     let query = sqlx::query(ADD).bind(hash).bind(&it.request).bind(it.session_id);
     let query = query.bind(&it.step).bind(expires.as_micros()).execute(&store.0.admin);
     query.await.map(drop).map_err(failure::sqlx_error)

@@ -44,7 +44,15 @@ const REMOVE_ALL: &str = "DELETE FROM account_factor WHERE account_id = $1";
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[
-    OF_ACCOUNT, ADD, DROP_BEGUN, CONFIRM, ADVANCE, TAKE_RECOVERY, DROP_RECOVERY, REMOVE, REMOVE_ALL,
+    OF_ACCOUNT,
+    ADD,
+    DROP_BEGUN,
+    CONFIRM,
+    ADVANCE,
+    TAKE_RECOVERY,
+    DROP_RECOVERY,
+    REMOVE,
+    REMOVE_ALL,
 ];
 
 /// A second factor.

@@ -70,9 +70,8 @@ const TAKE_UPSTREAM: &str = concat!(
 );
 
 /// Every statement of this file, for the test that prepares them.
-pub(in crate::store) const STATEMENTS: &[&str] = &[
-    ADD, FIND, IS_ALIVE, CHALLENGE, END, END_OF_ACCOUNT, SWEEP, ADD_UPSTREAM, TAKE_UPSTREAM,
-];
+pub(in crate::store) const STATEMENTS: &[&str] =
+    &[ADD, FIND, IS_ALIVE, CHALLENGE, END, END_OF_ACCOUNT, SWEEP, ADD_UPSTREAM, TAKE_UPSTREAM];
 
 /// A session to be.
 pub struct NewSession<'a> {

@@ -51,8 +51,7 @@ const END: &str = "WITH ended AS (UPDATE oauth_grant SET ended_at = $2, ended_wh
      AND ended_at IS NULL RETURNING id) SELECT pg_notify('kiln_token', id::text)::text FROM ended";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END];
+pub(super) const STATEMENTS: &[&str] = &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END];
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,9 +121,7 @@ impl Token {
 
     /// Whether neither it, its grant nor its client was taken away.
     pub fn is_unrevoked(&self) -> bool {
-        self.revoked_at.is_none()
-            && self.granted.ended_at.is_none()
-            && self.disabled_at.is_none()
+        self.revoked_at.is_none() && self.granted.ended_at.is_none() && self.disabled_at.is_none()
     }
 }
 
@@ -191,8 +188,7 @@ pub async fn rotate<T, E>(
             return Ok(Some(Err(refused)));
         }
         Rotation::Replace { next, successor, access, done } => {
-            let replaced: [&(dyn ToSql + Sync); 4] =
-                [&&hash[..], &&next.hash[..], &at, &successor];
+            let replaced: [&(dyn ToSql + Sync); 4] = [&&hash[..], &&next.hash[..], &at, &successor];
             transaction.run(REPLACE, &replaced).await?;
             transaction.run(FORGET, &[&&hash[..]]).await?;
             transaction.run(USED, &[&grant, &at]).await?;

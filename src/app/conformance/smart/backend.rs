@@ -54,7 +54,7 @@ impl Suite {
             ),
             (
                 "an unknown client_assertion_type is refused",
-                &[400, 401],
+                &[400, 401][..],
                 "client_assertion_type",
                 "not_an_assertion_type",
             ),

@@ -29,6 +29,8 @@ mod tls;
 mod tokens;
 mod walker;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64_URL;
 use hyper::header::ACCEPT;
 use serde_json::Value;
 
@@ -120,5 +122,5 @@ fn random() -> String {
 
 /// A PKCE verifier.
 fn verifier() -> String {
-    format!("{}{}", random(), random())
+    BASE64_URL.encode(SystemIds::default().secret())
 }

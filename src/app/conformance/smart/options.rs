@@ -11,7 +11,6 @@ use super::keys::Signer;
 
 /// The server to check and what to check it with.
 #[derive(Clone, Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "clap prints these texts as they stand")]
 pub struct Options {
     /// FHIR base of the server.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
