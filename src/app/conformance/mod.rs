@@ -17,7 +17,7 @@ use report::SuiteError;
 
 /// The suites.
 #[derive(Debug, clap::Subcommand)]
-pub enum ConformanceCommand {
+pub(super) enum ConformanceCommand {
     /// Check a SMART on FHIR server: discovery, launches, tokens, scopes and refusals.
     ///
     /// What needs a client, a key or a user that is not given is skipped with the reason. The exit code is 1
@@ -34,7 +34,7 @@ pub enum ConformanceCommand {
 ///
 /// # Errors
 /// What keeps the suite from running at all; a failed check is in the exit code.
-pub async fn run(command: ConformanceCommand) -> Result<ExitCode, SuiteError> {
+pub(super) async fn run(command: ConformanceCommand) -> Result<ExitCode, SuiteError> {
     let ConformanceCommand::Smart(options) = command;
     let json = options.json;
     let report = smart::run(*options).await?;

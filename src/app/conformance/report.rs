@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// Why a suite could not run.
 #[derive(Debug, Error)]
-pub enum SuiteError {
+pub(crate) enum SuiteError {
     /// The options do not fit together, or a file that they name cannot be used.
     #[error("{0}")]
     Options(String),

@@ -39,7 +39,7 @@ use crate::clock::{Clock as _, IdOrder, IdSource as _, SystemClock, SystemIds};
 use super::http::{Answer, Call, Http};
 use super::report::{Report, SuiteError};
 use agent::Agent;
-pub use options::Options;
+pub(crate) use options::Options;
 
 /// A run: the server, what is known of it, and what was found.
 struct Suite {

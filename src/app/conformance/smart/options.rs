@@ -11,68 +11,68 @@ use super::keys::Signer;
 
 /// The server to check and what to check it with.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// FHIR base of the server.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
-    pub base: String,
+    pub(crate) base: String,
     /// Id of a public client.
     #[arg(long, value_name = "ID")]
-    pub public_client: Option<String>,
+    pub(crate) public_client: Option<String>,
     /// Id of a client with a secret.
     #[arg(long, value_name = "ID", requires = "secret_file")]
-    pub secret_client: Option<String>,
+    pub(crate) secret_client: Option<String>,
     /// File with its secret.
     #[arg(long, value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
+    pub(crate) secret_file: Option<PathBuf>,
     /// Id of a client with a key (private_key_jwt).
     #[arg(long, value_name = "ID", requires = "key_file")]
-    pub key_client: Option<String>,
+    pub(crate) key_client: Option<String>,
     /// Private key of the clients with a key: PKCS#8 in PEM, RSA or P-384.
     #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
     /// The key's id in the client's key set.
     #[arg(long, value_name = "KID", default_value = "conformance")]
-    pub key_id: String,
+    pub(crate) key_id: String,
     /// Id of a backend service, with the same key.
     #[arg(long, value_name = "ID", requires = "key_file")]
-    pub backend_client: Option<String>,
+    pub(crate) backend_client: Option<String>,
     /// Scopes that the backend service asks for.
     #[arg(long, value_name = "SCOPES", default_value = "system/*.rs")]
-    pub backend_scope: String,
+    pub(crate) backend_scope: String,
     /// Redirect address of all apps; on loopback, so that --authorize-by-hand can listen there.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8765/callback")]
-    pub redirect_uri: String,
+    pub(crate) redirect_uri: String,
     /// Log in as this user and walk through the server's own pages.
     #[arg(long, value_name = "NAME", requires = "password_file")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// File with the user's password.
     #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     /// File with the secret of the user's codes (base32), where a second factor is asked for.
     #[arg(long, value_name = "FILE")]
-    pub totp_file: Option<PathBuf>,
+    pub(crate) totp_file: Option<PathBuf>,
     /// Print each authorization address and wait for a person to walk through it.
     #[arg(long, conflicts_with = "user")]
-    pub authorize_by_hand: bool,
+    pub(crate) authorize_by_hand: bool,
     /// The patient to choose, by id; otherwise the first that is offered.
     #[arg(long, value_name = "ID")]
-    pub patient: Option<String>,
+    pub(crate) patient: Option<String>,
     /// A launch handle of the EHR, for one EHR launch.
     #[arg(long, value_name = "HANDLE")]
-    pub launch: Option<String>,
+    pub(crate) launch: Option<String>,
     /// Where the server makes launch handles for its EHR: asked with a token of the backend service
     /// that has the scope system/__launch.
     #[arg(long, value_name = "URL")]
-    pub launch_endpoint: Option<String>,
+    pub(crate) launch_endpoint: Option<String>,
     /// An encounter of the patient for the EHR launch, by id.
     #[arg(long, value_name = "ID")]
-    pub encounter: Option<String>,
+    pub(crate) encounter: Option<String>,
     /// Address of the brands Bundle, where the SMART configuration does not name it.
     #[arg(long, value_name = "URL")]
-    pub brands: Option<String>,
+    pub(crate) brands: Option<String>,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// The clients of a run.
