@@ -93,6 +93,8 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
         Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
+        Error::TokenExpired => (StatusCode::UNAUTHORIZED, IssueCode::Expired),
+        Error::TokenUnknown => (StatusCode::UNAUTHORIZED, IssueCode::Login),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
         Error::Unavailable(_) | Error::Unconfirmed(_) => {
@@ -255,6 +257,17 @@ impl Failure {
                 | Error::Unavailable(_)
                 | Error::Unconfirmed(_) => (RETRY_AFTER, HeaderValue::from_static("1")),
                 Error::Deleted { version, .. } => (ETAG, headers::etag(*version)),
+                Error::TokenExpired => (
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static(
+                        "Bearer realm=\"FHIR\", error=\"invalid_token\", \
+                         error_description=\"the access token has expired\"",
+                    ),
+                ),
+                Error::TokenUnknown => (
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"FHIR\", error=\"invalid_token\""),
+                ),
                 Error::Unauthenticated => {
                     (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"FHIR\""))
                 }
@@ -343,6 +356,8 @@ mod tests {
             (Error::Throttled(text()), 429, "throttled"),
             (Error::TooCostly(text()), 403, "too-costly"),
             (Error::TooLarge(text()), 413, "too-long"),
+            (Error::TokenExpired, 401, "expired"),
+            (Error::TokenUnknown, 401, "login"),
             (Error::Unauthenticated, 401, "login"),
             (Error::Unavailable("secret SQL".into()), 503, "transient"),
             (Error::Unconfirmed("secret SQL".into()), 503, "transient"),

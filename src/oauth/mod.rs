@@ -28,6 +28,7 @@ pub mod revoke;
 pub mod secret;
 pub mod token;
 mod upkeep;
+mod user;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

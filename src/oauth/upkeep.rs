@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::root_cause;
+use crate::error::{Error, root_cause};
 use crate::store::oauth::{key, sweep};
 
 use super::Authority;
@@ -16,8 +16,8 @@ impl Authority {
     /// Publishes the key of this node; it must be done before something is signed with it.
     ///
     /// # Errors
-    /// [`crate::error::Error::Unavailable`] without a database.
-    pub async fn publish_key(&self) -> Result<(), crate::error::Error> {
+    /// [`Error::Unavailable`] without a database.
+    pub async fn publish_key(&self) -> Result<(), Error> {
         let own = self.keys.current();
         key::publish(&self.store, &own.id, &own.jwk, self.clock.now()).await
     }
@@ -43,8 +43,10 @@ impl Authority {
         }
     }
 
-    async fn look_at_key(&self) -> Result<(), crate::error::Error> {
-        match self.keys.refresh(self.settings.key_age) {
+    async fn look_at_key(&self) -> Result<(), Error> {
+        let (keys, age) = (self.keys.clone(), self.settings.key_age);
+        let looked = tokio::task::spawn_blocking(move || keys.refresh(age)).await;
+        match looked.map_err(Error::internal)? {
             Ok(Some(replaced)) => {
                 key::retire(&self.store, &replaced.id, self.clock.now()).await?;
                 tracing::info!("id_tokens are signed with a new key");

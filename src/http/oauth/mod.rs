@@ -2,4 +2,12 @@
 //!
 //! Spec: RFC 6749, SMART App Launch 2.2; security sections 1 to 4.
 
+mod bearer;
+mod documents;
+mod endpoints;
+mod failure;
+mod pages;
+mod request;
 pub mod routes;
+
+pub use bearer::Bearer;

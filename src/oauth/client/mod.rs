@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::fhir::query;
-use crate::store::oauth::client::{self, AppType, Client, ClientKind};
+use crate::store::oauth::client;
+pub use crate::store::oauth::client::{AppType, Client, ClientKind};
 
 use super::Authority;
 use super::form::Form;
@@ -72,9 +73,10 @@ impl Authority {
         let assertion = form.get("client_assertion");
         let id = form.get("client_id");
         let methods = [basic.is_some(), secret.is_some(), assertion.is_some()];
-        if methods.into_iter().filter(|is_used| *is_used).count() > 1 {
+        if methods.iter().filter(|is_used| **is_used).count() > 1 {
             return Err(Refusal::request("two ways of client authentication at once"));
         }
+        self.offers_method(&methods)?;
         if let Some(assertion) = assertion {
             if form.get("client_assertion_type") != Some(JWT_BEARER) {
                 return Err(Refusal::client("client_assertion_type is not that of a JWT"));
@@ -89,6 +91,21 @@ impl Authority {
         let id = id.ok_or_else(|| Refusal::client("client_id is missing"))?;
         let client = client::find(&self.store, id).await?;
         proven(client, shown, self.clock.now())
+    }
+}
+
+impl Authority {
+    /// Whether clients may prove who they are, or not, as this one does: Basic, form, assertion.
+    fn offers_method(&self, methods: &[bool; 3]) -> Result<(), Refusal> {
+        let capability = match methods {
+            [_, _, true] => "client-confidential-asymmetric",
+            [false, false, _] => "client-public",
+            _ => "client-confidential-symmetric",
+        };
+        if self.settings.offers(capability) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::UnauthorizedClient, "such clients are not served here"))
     }
 }
 

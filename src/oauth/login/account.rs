@@ -25,7 +25,7 @@ use super::handle;
 use super::password::{self, SALT, Weakness};
 use super::session::{Browser, Visitor};
 
-pub use crate::store::oauth::account::Account;
+pub use crate::store::oauth::account::{Account, Link};
 
 /// How long a one-time link can be used.
 const LINK_MILLIS: i64 = 24 * 60 * 60 * 1_000;
@@ -183,7 +183,7 @@ impl Authority {
     }
 
     /// What a link is for, as long as it can be used.
-    pub async fn link(&self, text: &str) -> Result<Option<account::Link>, Error> {
+    pub async fn link(&self, text: &str) -> Result<Option<Link>, Error> {
         let Some(hash) = handle::hash_of(text) else { return Ok(None) };
         account::find_link(&self.store, &hash, self.clock.now()).await
     }

@@ -185,6 +185,11 @@ impl Authority {
         }
     }
 
+    /// What security keys know an account by: nothing that tells who it is.
+    pub fn key_user(&self, account: &Account) -> String {
+        URL_SAFE_NO_PAD.encode(account.id.as_bytes())
+    }
+
     /// The second factors of an account, those in the making too.
     pub async fn factors(&self, account: &Account) -> Result<Vec<Factor>, Error> {
         factor::of_account(&self.store, account.id).await
@@ -338,6 +343,12 @@ impl Authority {
     fn unsealed(&self, account: &Account, app: &Factor) -> Option<Vec<u8>> {
         self.persons.seal.open_sealed(&app.secret, account.id.as_bytes())
     }
+}
+
+/// The security keys among factors, as a page names them.
+pub fn key_ids(factors: &[Factor]) -> Vec<String> {
+    let ids = factors.iter().filter(|it| it.is_confirmed).filter_map(|it| it.credential.as_ref());
+    ids.map(|id| URL_SAFE_NO_PAD.encode(id)).collect()
 }
 
 /// What is kept of a recovery code, however it is typed.

@@ -202,6 +202,20 @@ impl Authority {
         Ok(Browser { cookie: text, session, account })
     }
 
+    /// What stands for a session where a client acts for somebody who is not at a page of ours; `id` is
+    /// what the ledger names it by.
+    pub fn stand_in(&self, id: Uuid) -> Browser {
+        let session = Session {
+            id,
+            account_id: None,
+            auth_at: None,
+            factors: Vec::new(),
+            is_complete: false,
+            challenge: None,
+        };
+        Browser { cookie: SecretString::default(), session, account: None }
+    }
+
     /// Ends a session that another one replaces: what apps have by it ends with it, unless the same
     /// person just logged in again.
     async fn end_quietly(&self, browser: &Browser) -> Result<(), Error> {

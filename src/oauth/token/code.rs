@@ -2,13 +2,14 @@
 //!
 //! Spec: RFC 6749 section 4.1.3, RFC 7636, security L5, L6
 
+use crate::access::scope::{ScopeSet, Special};
 use crate::fhir::Instant;
 use crate::oauth::Authority;
 use crate::oauth::form::Form;
 use crate::oauth::refusal::{Code as Reason, Refusal};
 use crate::oauth::secret;
 use crate::store::oauth::client::{AppType, Client};
-use crate::store::oauth::grant::{self, Code, Exchanged};
+use crate::store::oauth::grant::{self, Code, Exchanged, NewGrant};
 
 use super::answer::Answer;
 use super::{Denied, Issued};
@@ -32,13 +33,14 @@ impl Authority {
             let (access, row) = self.new_access(&grant.scopes, seconds, now);
             let token = row.id;
             let mut rows = vec![row];
-            let is_refreshed = grant.is_offline || grant.session.is_some();
-            let refresh = is_refreshed.then(|| self.new_refresh(&grant.scopes, now));
+            let scopes = self.persons.roles.scopes(&grant.scopes);
+            let refresh =
+                is_refreshed(grant, &scopes).then(|| self.new_refresh(&grant.scopes, now));
             let refresh = refresh.map(|(fresh, row)| {
                 rows.push(row);
                 fresh.text
             });
-            let id_token = self.id_token(grant, &self.persons.roles.scopes(&grant.scopes), now)?;
+            let id_token = self.id_token(grant, &scopes, now)?;
             let answer = Answer::new(grant, access.text, &grant.scopes, seconds)
                 .with_refresh(refresh)
                 .with_id_token(id_token);
@@ -71,7 +73,7 @@ impl Authority {
         if form.get("redirect_uri") != Some(code.redirect_uri.as_str()) {
             return Err(Refusal::grant("redirect_uri is not the one that the code was sent to"));
         }
-        if code.aud != self.settings.base {
+        if code.aud.trim_end_matches('/') != self.settings.base {
             return Err(Refusal::grant("the code is for another server"));
         }
         let verifier = form.get("code_verifier").filter(|verifier| is_verifier(verifier));
@@ -83,6 +85,12 @@ impl Authority {
         }
         Ok(())
     }
+}
+
+/// Whether a user agreed that the app goes on without it.
+fn is_refreshed(grant: &NewGrant, scopes: &ScopeSet) -> bool {
+    let while_there = grant.session.is_some() && scopes.has(Special::OnlineAccess);
+    grant.is_offline && scopes.has(Special::OfflineAccess) || while_there
 }
 
 fn is_verifier(text: &str) -> bool {

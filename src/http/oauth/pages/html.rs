@@ -119,7 +119,11 @@ impl Html {
         let html = self.raw("<div class=\"field\"><label").attribute("for", name);
         let html = html.raw(">").text(label).raw("</label>\n");
         let html = html.when(!hint.is_empty(), |html| {
-            html.raw("<p class=\"hint\"").attribute("id", &hint_id).raw(">").text(hint).raw("</p>\n")
+            html.raw("<p class=\"hint\"")
+                .attribute("id", &hint_id)
+                .raw(">")
+                .text(hint)
+                .raw("</p>\n")
         });
         let html = html.raw("<input").attribute("id", name).attribute("name", name);
         let html = html.attribute("type", kind).attribute("autocomplete", autocomplete);
@@ -171,7 +175,8 @@ mod tests {
     fn what_comes_from_outside_cannot_end_a_text_or_an_attribute() {
         let nasty = "\"><script>alert('x')</script>&\u{0}\u{202e}";
         let html = Html::new().raw("<p").attribute("title", nasty).raw(">").text(nasty);
-        let escaped = "&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;\u{fffd}\u{fffd}";
+        let escaped =
+            "&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;\u{fffd}\u{fffd}";
         assert_eq!(html.into_string(), format!("<p title=\"{escaped}\">{escaped}"));
     }
 

@@ -38,7 +38,8 @@ impl<'a> Page<'a> {
 
     /// The answer.
     pub(super) fn answer(self, status: StatusCode) -> Response<Body> {
-        let mut response = Response::new(Body::from(page(self.title, &self.content, self.with_script)));
+        let mut response =
+            Response::new(Body::from(page(self.title, &self.content, self.with_script)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html;charset=utf-8"));
@@ -119,8 +120,7 @@ pub(super) fn refuse(refusal: &Refusal, issuer: &str) -> Response<Body> {
             problem(StatusCode::BAD_REQUEST, "This request cannot be answered", text)
         }
         Refusal::Redirect { url, code, text, state } => {
-            let pairs =
-                [("error", code.as_str()), ("error_description", *text), ("iss", issuer)];
+            let pairs = [("error", code.as_str()), ("error_description", *text), ("iss", issuer)];
             see_other(&answer(url, &pairs, state.as_deref()))
         }
     }

@@ -50,8 +50,6 @@ impl Visit {
         parts: request::Parts,
         body: Body,
     ) -> Result<Self, Failure> {
-        let authority = server.oauth.clone();
-        let authority = authority.ok_or_else(|| Error::internal("a page without its server"))?;
         let raw = if parts.method == Method::POST {
             let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
             let kind = kind.unwrap_or_default().split(|byte| *byte == b';').next();
@@ -63,6 +61,17 @@ impl Visit {
         } else {
             parts.uri.query().unwrap_or_default().to_owned()
         };
+        Self::of(server, parts, raw).await
+    }
+
+    /// A request whose body was read: `raw`.
+    pub(super) async fn of(
+        server: Arc<Server>,
+        parts: request::Parts,
+        raw: String,
+    ) -> Result<Self, Failure> {
+        let authority = server.oauth.clone();
+        let authority = authority.ok_or_else(|| Error::internal("a page without its server"))?;
         let sent = Query::parse(&raw).map_err(Error::from)?;
         let asked = parts.extensions.get::<Asked>().cloned();
         let visitor = Visitor(Arc::new(context(&parts, asked.as_ref())));
