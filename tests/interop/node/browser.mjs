@@ -91,9 +91,9 @@ async function tabTo(page, selector) {
 
 /**
  * Goes through the server's pages until the browser is at `until` (the start of an address).
- * `judged` gives each page's name to judge it under; `keyboard` uses no mouse.
+ * `judged` is what pages are judged under, when they are; `keyboard` uses no mouse.
  */
-export async function through(page, until, { user, patient, judged, keyboard = false, choose, seen = [] }) {
+export async function through(page, until, { user, patient, judged, keyboard = false, decision = "allow", seen = [] }) {
   for (let count = 0; count < PAGES; count += 1) {
     await page.waitForLoadState("load");
     if (page.url().startsWith(until)) return seen;
@@ -109,10 +109,14 @@ export async function through(page, until, { user, patient, judged, keyboard = f
       await login(page, user, keyboard);
     } else if (await has("[name=decision]")) {
       await named("consent");
-      await consent(page, keyboard, choose);
+      await consent(page, keyboard, decision);
     } else if (await has("input[name=patient]")) {
       await named("patient");
       await pick(page, patient, keyboard);
+    } else if (await has("input[name=birthdate]")) {
+      ensure(!seen.includes("patient-search"), "the search finds nobody");
+      await named("patient-search");
+      await search(page);
     } else if (await has("input[name=code]")) {
       ensure(!seen.includes("second-factor"), "the second factor is refused");
       await named("second-factor");
@@ -142,7 +146,14 @@ async function login(page, user, keyboard) {
 async function submit(page, field, keyboard) {
   const left = page.waitForEvent("framenavigated");
   if (keyboard) await page.keyboard.press("Enter");
-  else await page.locator(`form:has(${field}) [type=submit], form:has(${field}) button:not([type=button])`).first().click();
+  else await page.locator(`form:has(${field}) button[type=submit], form:has(${field}) button:not([type])`).first().click();
+  await left;
+}
+
+async function search(page) {
+  await page.fill("input[name=name]", settings.patientName);
+  const left = page.waitForEvent("framenavigated");
+  await page.click("[name=action][value=search]");
   await left;
 }
 
@@ -154,19 +165,14 @@ async function pick(page, patient, keyboard) {
   await submit(page, "input[name=patient]", keyboard);
 }
 
-async function consent(page, keyboard, choose) {
-  if (choose) {
-    for (const box of await page.locator("input[type=checkbox][name=scope]").all()) {
-      const wanted = choose(await box.getAttribute("value"));
-      if (wanted !== undefined && !(await box.isDisabled())) await box.setChecked(wanted, { force: true });
-    }
-  }
+async function consent(page, keyboard, decision) {
+  const button = `[name=decision][value=${decision}]`;
   const left = page.waitForEvent("framenavigated");
   if (keyboard) {
-    await tabTo(page, "[name=decision][value=allow]");
+    await tabTo(page, button);
     await page.keyboard.press("Enter");
   } else {
-    await page.click("[name=decision][value=allow]");
+    await page.click(button);
   }
   await left;
 }

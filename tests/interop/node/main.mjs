@@ -48,7 +48,7 @@ function suite() {
     "--key-client", clients.asymmetric.id, "--key-file", join(folder, "key.pem"), "--key-id", "interop",
     "--backend-client", clients.backend.id,
     "--user", users.clinician.name, "--password-file", join(folder, `${users.clinician.name}.password`),
-    "--patient", settings.patient, "--encounter", settings.encounter, "--launch-endpoint", settings.launch,
+    "--patient", settings.patient, "--patient-name", settings.patientName, "--encounter", settings.encounter, "--launch-endpoint", settings.launch,
   ];
 }
 

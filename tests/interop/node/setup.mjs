@@ -55,7 +55,7 @@ export function setUp(kiln, folder, { origin, redirects }) {
   const reader = secret(client("interop-reader", "--kind", "secret", "--app-type", "backend", "--scope", "system/*.rs"));
   const ehr = secret(client("interop-ehr", "--kind", "secret", "--app-type", "ehr", "--scope", "system/__launch"));
   return {
-    users, patient: ids.patient, otherPatient: ids.other, encounter: ids.encounter,
+    users, patient: ids.patient, patientName: "Okafor", otherPatient: ids.other, encounter: ids.encounter,
     clients: {
       browser: "interop-browser", example: "interop-example",
       confidential: { id: "interop-confidential", secret: confidential },

@@ -70,7 +70,9 @@ def _filled(form, user, patient):
     elif "decision" in names:
         entered = {"decision": "allow"}
     elif "patient" in names:
-        entered = {"patient": patient}
+        entered = {"patient": patient, "action": "choose"}
+    elif "birthdate" in names:
+        entered = {"name": SETTINGS["patientName"], "action": "search"}
     else:
         return None
     return [(name, value) for name, value in sent if name not in entered] + list(entered.items())
@@ -87,7 +89,8 @@ def walk(address, until, user, patient):
                 return target
             answer = session.get(target, allow_redirects=False, timeout=30)
             continue
-        for form in _Forms(answer.text).forms:
+        # Where patients are listed, the form to search for others stands first.
+        for form in reversed(_Forms(answer.text).forms):
             sent = _filled(form, user, patient)
             if sent is not None:
                 action = urljoin(answer.url, form["action"])

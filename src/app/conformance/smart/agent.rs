@@ -116,6 +116,7 @@ pub(super) struct Request<'a> {
     pub(super) by_post: bool,
     pub(super) choice: Choice,
     pub(super) patient: Option<&'a str>,
+    pub(super) patient_name: Option<&'a str>,
 }
 
 /// Listens at `address`, which is on loopback, until a browser is sent there.

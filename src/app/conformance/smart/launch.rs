@@ -96,6 +96,7 @@ impl Suite {
             by_post: wish.by_post,
             choice: wish.choice,
             patient: self.options.patient.as_deref(),
+            patient_name: self.options.patient_name.as_deref(),
         };
         Ok((self.agent.authorize(&self.http, &request).await?, asked))
     }

@@ -57,6 +57,9 @@ pub(crate) struct Options {
     /// The patient to choose, by id; otherwise the first that is offered.
     #[arg(long, value_name = "ID")]
     pub(crate) patient: Option<String>,
+    /// What to search for where the server's picker lists nobody at first: the patient's family name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) patient_name: Option<String>,
     /// A launch handle of the EHR, for one EHR launch.
     #[arg(long, value_name = "HANDLE")]
     pub(crate) launch: Option<String>,

@@ -10,6 +10,7 @@ use super::apps::App;
 use super::launch::{Tokens, Wish};
 use super::options::Apps;
 use super::standalone::IDENTITY;
+use super::walker::press;
 
 /// What other nodes of a server may take to hear of it.
 const SPREADS: Duration = Duration::from_secs(5);
@@ -78,9 +79,7 @@ impl Suite {
                     |form: &&html::Form| form.fields.iter().any(|field| field.value == app.id);
                 let Some(form) = forms.iter().find(names_it) else { return Ok(false) };
                 let mut sent = form.defaults();
-                let button =
-                    form.fields.iter().find(|it| it.kind == "submit" && !it.name.is_empty());
-                sent.extend(button.map(|it| (it.name.clone(), it.value.clone())));
+                press(form, &mut sent);
                 let done = walker.submit(&self.http, &answer, form, sent).await?;
                 ensure(done.status < 400, || format!("{page} answers {}", done.status))?;
             }

@@ -30,6 +30,7 @@ pub(super) struct Walker {
 struct Filled {
     password: bool,
     code: bool,
+    search: bool,
 }
 
 impl Walker {
@@ -58,7 +59,11 @@ impl Walker {
             let forms = html::forms(&answer.text());
             let filled_in =
                 forms.iter().find_map(|form| self.fill(form, request, &mut filled).transpose());
-            match filled_in.transpose()? {
+            let filled_in = match filled_in.transpose()? {
+                None => forms.iter().find_map(|form| search(form, request, &mut filled)),
+                found => found,
+            };
+            match filled_in {
                 Some((form, sent)) => answer = self.submit(http, &answer, form, sent).await?,
                 None if answer.status >= 400 => return Ok(Ending::Refused(answer.status)),
                 None => return Err(format!("{}: a page with no form that we know", answer.url)),
@@ -122,6 +127,7 @@ impl Walker {
                 return Err(format!("the server does not offer patient {chosen}"));
             }
             set(&mut sent, "patient", chosen.to_owned());
+            press(form, &mut sent);
         } else if form.has("code") {
             if std::mem::replace(&mut filled.code, true) {
                 return Err("the code of the second factor is refused".to_owned());
@@ -168,6 +174,28 @@ fn back(to: &str, redirect_uri: &str) -> Option<Pairs> {
     }
 }
 
+/// Looks for the patient by name, where a picker does not list all.
+fn search<'f>(
+    form: &'f Form,
+    request: &Request<'_>,
+    filled: &mut Filled,
+) -> Option<(&'f Form, Pairs)> {
+    let name = request.patient_name.filter(|_| form.has("name") && form.has("birthdate"))?;
+    if std::mem::replace(&mut filled.search, true) {
+        return None;
+    }
+    let mut sent = form.defaults();
+    set(&mut sent, "name", name.to_owned());
+    press(form, &mut sent);
+    Some((form, sent))
+}
+
+/// Adds the first button that says something.
+pub(super) fn press(form: &Form, sent: &mut Pairs) {
+    let button = form.fields.iter().find(|field| field.kind == "submit" && !field.name.is_empty());
+    sent.extend(button.map(|field| (field.name.clone(), field.value.clone())));
+}
+
 /// Ticks the boxes that the choice wants, and presses the button that allows.
 fn consent(form: &Form, request: &Request<'_>, sent: &mut Pairs) {
     sent.retain(|(name, _)| name != "scope" && name != "decision");
@@ -198,6 +226,7 @@ mod tests {
             by_post: false,
             choice: Choice::Only(&["Patient"]),
             patient: None,
+            patient_name: Some("oka"),
         }
     }
 
@@ -224,6 +253,12 @@ mod tests {
         assert_eq!(url::encode(&sent), "scope=patient%2FPatient.rs&decision=allow");
         assert!(filled("<form><input name=code>", &mut once).is_err(), "no secret for codes");
         assert_eq!(filled("<form><input name=q>", &mut once), Ok(None));
+        let forms = html::forms(
+            "<form><input name=name><input name=birthdate><button name=action value=search>",
+        );
+        let (_, sent) = search(&forms[0], &request(), &mut once).unwrap();
+        assert_eq!(url::encode(&sent), "birthdate=&name=oka&action=search");
+        assert_eq!(search(&forms[0], &request(), &mut once), None, "nothing was found");
     }
 
     #[test]
