@@ -11,9 +11,12 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::oauth::keys;
 use crate::store::{maintenance, migrate};
 
+use super::authority;
 use super::bench::{self, BenchArgs};
+use super::client;
 use super::conformance::{self, ConformanceCommand};
 use super::database::{self, Database};
 use super::definitions;
@@ -29,6 +32,7 @@ use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
+use super::token::{self, TokenArgs};
 use super::validation;
 
 /// Patients of the demo data that `serve --demo` loads.
@@ -56,6 +60,9 @@ enum Command {
     /// Measure a server, beside what its database does without one.
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
     Bench(BenchArgs),
+    /// Register and manage clients: apps and services that ask for tokens.
+    #[command(subcommand)]
+    Client(client::Command),
     /// Check a running server, Kiln's or another, by our own suites.
     #[command(subcommand)]
     Conformance(ConformanceCommand),
@@ -72,6 +79,9 @@ enum Command {
     /// Load Bundles and NDJSON: files, folders, .gz and .tar.gz.
     #[command(after_help = "Example:\n  kiln import patients.ndjson bundles/ archive.tar.gz")]
     Import(ImportArgs),
+    /// Manage the key that this node signs id_tokens with.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Bring the database to this version and end.
     #[command(
         after_help = "Example:\n  kiln migrate --set database.owner_url=postgres://kiln_owner@localhost/kiln"
@@ -99,6 +109,19 @@ enum Command {
     /// Load code systems from the releases of their publishers.
     #[command(subcommand)]
     Terminology(release::Command),
+    /// Print an access token for trying things out, for a server on a loopback address.
+    #[command(
+        after_help = "Examples:\n  curl -H \"Authorization: Bearer $(kiln token)\" localhost:8080/fhir/Patient\n  \
+        kiln token --scope 'patient/*.rs' --patient p1"
+    )]
+    Token(TokenArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a new key; the old one is published for a day more.
+    #[command(after_help = "Example:\n  kiln key rotate")]
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +219,14 @@ fn execute(cli: Cli) -> Outcome {
                 bench::run(args).await?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Client(command) => {
+                let mut out = std::io::stdout();
+                let done = async {
+                    client::run(command, &config, &mut out).await?;
+                    Ok(ExitCode::SUCCESS)
+                };
+                unless_interrupted(done).await
+            }
             Command::Conformance(command) => Ok(Box::pin(conformance::run(command)).await?),
             Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
                 let generator = demo::Generator::new(seed).with_narratives(narratives);
@@ -208,6 +239,11 @@ fn execute(cli: Cli) -> Outcome {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Import(args) => unless_interrupted(load(args, &config)).await,
+            Command::Key(KeyCommand::Rotate) => {
+                let key = keys::rotate(&authority::keys_folder(&config))?;
+                println!("id_tokens are signed with {} within a minute", key.id);
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Migrate => unless_interrupted(bring_up(&config)).await,
             Command::Package(command) => unless_interrupted(packages(command, &config)).await,
             Command::Reindex { fulltext: true } => {
@@ -219,6 +255,14 @@ fn execute(cli: Cli) -> Outcome {
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
+            }
+            Command::Token(args) => {
+                let mut out = std::io::stdout();
+                let done = async {
+                    token::run(args, &config, &mut out).await?;
+                    Ok(ExitCode::SUCCESS)
+                };
+                unless_interrupted(done).await
             }
         }
     })

@@ -2,8 +2,10 @@
 //!
 //! Layer: 8. May import every module.
 
+mod authority;
 pub mod bench;
 pub mod cli;
+mod client;
 mod conformance;
 pub mod database;
 pub mod definitions;
@@ -22,4 +24,5 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod token;
 mod validation;

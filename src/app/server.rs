@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
-use crate::config::{Config, Ids};
+use crate::config::{AuthMode, Config, Ids};
 use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
@@ -19,6 +19,7 @@ use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::http;
 use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
+use crate::oauth::Authority;
 use crate::search::extract::{self, Extractor};
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
@@ -26,6 +27,7 @@ use crate::spec::package::Pack;
 use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
+use super::authority;
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
@@ -86,13 +88,14 @@ impl Server {
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> =
             Arc::new(Probe { store: store.clone(), postgres: database.postgres_health() });
+        let oauth = authority::of_server(&config, store, engine.core(), &base).await?;
         let parts = http::Parts {
             engine: engine.clone(),
             settings: settings(&config, address),
-            authenticator: Arc::new(http::Open::default()),
+            authenticator: authenticator(oauth.as_ref()),
             ids: Arc::new(SystemIds::default()),
             probe,
-            oauth: None,
+            oauth: oauth.clone(),
         };
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
@@ -101,7 +104,7 @@ impl Server {
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
-        let upkeep = vec![
+        let mut upkeep = vec![
             spawn(systems),
             spawn(keep_partitions(store.clone())),
             spawn(packages),
@@ -110,6 +113,7 @@ impl Server {
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
         ];
+        upkeep.extend(oauth.into_iter().map(|authority| spawn(keep_authority(authority))));
         tracing::info!(base, "ready");
         Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
     }
@@ -208,6 +212,19 @@ impl Listening {
     }
 }
 
+/// How callers are known.
+fn authenticator(oauth: Option<&Arc<Authority>>) -> Arc<dyn http::Authenticator> {
+    match oauth {
+        Some(authority) => Arc::new(http::Bearer::new(authority.clone())),
+        None => Arc::new(http::Open::default()),
+    }
+}
+
+/// What the authorization server does beside answering.
+async fn keep_authority(authority: Arc<Authority>) {
+    tokio::join!(authority.follow_notices(), authority.keep_order());
+}
+
 /// Reads the files of TLS anew when they change.
 async fn follow_tls(tls: Option<Tls>) {
     if let Some(tls) = tls {
@@ -272,7 +289,11 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 
 fn settings(config: &Config, address: SocketAddr) -> http::Settings {
     http::Settings {
-        base_url: config.http.base_url.clone(),
+        // Where tokens count, no request says by what name the server is known.
+        base_url: match config.auth.mode {
+            AuthMode::Off => config.http.base_url.clone(),
+            AuthMode::Smart => Some(config.base_url(address)),
+        },
         listener_base: config.listener_base(address),
         cors_origins: config.http.cors_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),

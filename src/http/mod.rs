@@ -41,6 +41,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 
 pub use caller::{Authenticator, Open};
+pub use oauth::Bearer;
 pub use server::{Parts, Probe, Settings};
 pub use table::{Route, RouteError};
 

@@ -13,6 +13,7 @@ pub mod authorize;
 pub mod bearer;
 pub mod client;
 pub mod consent;
+pub mod development;
 pub mod discovery;
 pub mod flow;
 pub mod form;
