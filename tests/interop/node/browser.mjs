@@ -117,10 +117,16 @@ export async function through(page, until, { user, patient, judged, keyboard = f
       ensure(!seen.includes("patient-search"), "the search finds nobody");
       await named("patient-search");
       await search(page);
+    } else if (await has("ul.codes")) {
+      await named("recovery-codes");
+      await click(page, "main p a");
+    } else if (page.url().startsWith(`${settings.issuer}/factors`)) {
+      ensure(!seen.includes("confirm-app"), "the code of the new app is refused");
+      await enrol(page, user, named);
     } else if (await has("input[name=code]")) {
       ensure(!seen.includes("second-factor"), "the second factor is refused");
       await named("second-factor");
-      await page.fill("input[name=code]", totp(user.totp));
+      await page.fill("input[name=code]", await freshCode(user));
       await submit(page, "input[name=code]", keyboard);
     } else {
       const text = await page.locator("body").innerText();
@@ -150,11 +156,36 @@ async function submit(page, field, keyboard) {
   await left;
 }
 
+async function click(page, selector) {
+  const left = page.waitForEvent("framenavigated");
+  await page.click(selector);
+  await left;
+}
+
 async function search(page) {
   await page.fill("input[name=name]", settings.patientName);
-  const left = page.waitForEvent("framenavigated");
-  await page.click("[name=action][value=search]");
-  await left;
+  await click(page, "[name=action][value=search]");
+}
+
+/** Adds an authenticator app: begins, then confirms with the first code of the key that is shown. */
+async function enrol(page, user, named) {
+  if ((await page.locator("p.code").count()) === 0) {
+    await named("factors");
+    await click(page, "form:has(input[value=begin-app]) button");
+    return;
+  }
+  user.totp = (await page.locator("p.code").innerText()).trim();
+  await named("confirm-app");
+  await page.fill("input[name=code]", await freshCode(user));
+  await submit(page, "input[name=code]", false);
+}
+
+/** A code that was not used before: the server takes each once. */
+async function freshCode(user) {
+  const step = () => Math.floor(Date.now() / 30000);
+  while (user.step === step()) await new Promise((resolve) => setTimeout(resolve, 500));
+  user.step = step();
+  return totp(user.totp);
 }
 
 async function pick(page, patient, keyboard) {

@@ -72,6 +72,20 @@ await step("standalone launch by keyboard", async () => {
   equal(found.id, settings.patient, "the patient");
   await page.context().close();
 });
+await step("a second factor is set up, and asked for from then on", async () => {
+  const scope = encodeURIComponent("launch/patient openid fhirUser patient/Patient.rs");
+  const asked = { user: settings.users.secured, patient: settings.patient, judged: "secured" };
+  const pages = [];
+  for (const wanted of ["confirm-app", "second-factor"]) {
+    const page = await person(browser);
+    await open(page, `${app}/launch.html?scope=${scope}`);
+    pages.push(await through(page, index, asked));
+    await state(page);
+    ensure(pages.at(-1).includes(wanted), `${wanted} is not among ${pages.at(-1).join(", ")}`);
+    await page.context().close();
+  }
+  return pages.map((seen) => seen.join(", ")).join("; then ");
+});
 await step("EHR launch", async () => {
   const { launch: handle } = await launchHandle();
   const page = await person(browser);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { here, serveApps } from "./app.mjs";
 import { Kiln, freePort } from "./kiln.mjs";
-import { setUp } from "./setup.mjs";
+import { ROLES, setUp } from "./setup.mjs";
 
 const work = process.env.KILN_INTEROP_WORK;
 const folder = mkdtempSync(join(tmpdir(), "kiln-interop-"));
@@ -105,8 +105,9 @@ async function upstream(secret) {
 
 async function all() {
   await upstream("upstream-secret");
+  writeFileSync(join(folder, "roles.toml"), ROLES);
   const kiln = new Kiln(process.env.KILN, folder, {
-    "auth.mode": "smart", "http.listen": `127.0.0.1:${port}`, "http.base_url": base, data_dir: join(folder, "data"),
+    "auth.mode": "smart", "http.listen": `127.0.0.1:${port}`, "http.base_url": base, "auth.roles": join(folder, "roles.toml"), data_dir: join(folder, "data"),
   });
   stops.push(() => kiln.stop());
   await kiln.start(base);

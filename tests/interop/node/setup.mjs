@@ -1,4 +1,4 @@
-// Clients and users of the run, made by the command line as an operator would.
+// Roles, clients and users of the run, made by the command line as an operator would.
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { bundle, ids } from "../data/make.mjs";
@@ -16,6 +16,27 @@ function key(kid) {
   };
 }
 
+/** The built-in roles that are needed, and a clinician's that wants no second factor. */
+export const ROLES = `
+[roles.clinician]
+scopes = ["user/*.cruds"]
+panel = "all"
+clearance = "R"
+second_factor = false
+
+[roles.patient]
+scopes = ["user/*.rs", "user/Consent.cu"]
+panel = "own"
+clearance = "V"
+second_factor = false
+
+[roles.practitioner]
+scopes = ["user/*.cruds"]
+panel = "all"
+clearance = "R"
+second_factor = true
+`;
+
 /** Adds everything; gives the part of the settings that clients need. */
 export function setUp(kiln, folder, { origin, redirects }) {
   const file = (name, content) => {
@@ -32,28 +53,29 @@ export function setUp(kiln, folder, { origin, redirects }) {
   const users = {
     clinician: user("noor", `Practitioner/${ids.practitioner}`, "clinician"),
     patient: user("ada", `Patient/${ids.patient}`, "patient"),
+    secured: user("imani", `Practitioner/${ids.practitioner}`, "practitioner"),
     upstream: { subject: "noor-upstream" },
   };
 
   const client = (id, ...words) => kiln.run("client", "add", id, ...words);
-  const app = (id, kind, ...words) =>
-    client(id, "--kind", kind, "--scope", APP_SCOPES, ...redirects.flatMap((it) => ["--redirect-uri", it]), "--origin", origin, ...words);
+  const app = (id, ...words) =>
+    client(id, "--scope", APP_SCOPES, ...redirects.flatMap((it) => ["--redirect", it]), "--origin", origin, ...words);
   const secret = (printed) => {
-    const found = /secret\W+([\w-]{20,})/i.exec(printed);
+    const found = /^client_secret.*: (\S+)$/m.exec(printed);
     if (!found) throw new Error("kiln client add prints no secret");
     return found[1];
   };
   const [mine, foreign] = [key("interop"), key("foreign")];
   const jwks = file("jwks.json", JSON.stringify(mine.public));
   file("key.pem", mine.pem);
-  app("interop-browser", "public", "--name", "Interop <b>App</b> & more");
-  app("interop-example", "public", "--name", "Example app");
-  const confidential = secret(app("interop-confidential", "secret", "--name", "Confidential app"));
+  app("interop-browser", "--public", "--name", "Interop <b>App</b> & more");
+  app("interop-example", "--public", "--name", "Example app");
+  const confidential = secret(app("interop-confidential", "--name", "Confidential app"));
   file("secret", confidential);
-  app("interop-key", "key", "--jwks", jwks, "--name", "App with a key");
-  client("interop-backend", "--kind", "key", "--app-type", "backend", "--jwks", jwks, "--scope", "system/*.cruds system/__launch");
-  const reader = secret(client("interop-reader", "--kind", "secret", "--app-type", "backend", "--scope", "system/*.rs"));
-  const ehr = secret(client("interop-ehr", "--kind", "secret", "--app-type", "ehr", "--scope", "system/__launch"));
+  app("interop-key", "--jwks", jwks, "--name", "App with a key");
+  client("interop-backend", "--type", "backend", "--jwks", jwks, "--scope", "system/*.cruds system/__launch");
+  const reader = secret(client("interop-reader", "--type", "backend", "--scope", "system/*.rs"));
+  const ehr = secret(client("interop-ehr", "--type", "ehr", "--scope", "system/__launch"));
   return {
     users, patient: ids.patient, patientName: "Okafor", otherPatient: ids.other, encounter: ids.encounter,
     clients: {
