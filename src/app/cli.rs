@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use secrecy::ExposeSecret as _;
 
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::Config;
@@ -33,6 +35,7 @@ use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
 use super::token::{self, TokenArgs};
+use super::user;
 use super::validation;
 
 /// Patients of the demo data that `serve --demo` loads.
@@ -115,6 +118,9 @@ enum Command {
         kiln token --scope 'patient/*.rs' --patient p1"
     )]
     Token(TokenArgs),
+    /// Make and manage accounts: persons who may log in.
+    #[command(subcommand)]
+    User(user::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -264,6 +270,14 @@ fn execute(cli: Cli) -> Outcome {
                 };
                 unless_interrupted(done).await
             }
+            Command::User(command) => {
+                let mut out = std::io::stdout();
+                let done = async {
+                    user::run(command, &config, &mut out).await?;
+                    Ok(ExitCode::SUCCESS)
+                };
+                unless_interrupted(done).await
+            }
         }
     })
 }
@@ -284,6 +298,7 @@ async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
 
 async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     let mut signals = Signals::new()?;
+    let folder = config.data_dir.clone();
     let mut starting = Box::pin(Server::start(config));
     let server = tokio::select! {
         started = &mut starting => started?,
@@ -305,6 +320,13 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
                 return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+    let link = match server.authority() {
+        Some(authority) => user::first_start(authority, &folder).await?,
+        None => None,
+    };
+    if let Some(link) = link.filter(|_| std::io::stdout().is_terminal()) {
+        println!("To make the first account, within a day: {}", link.expose_secret());
     }
     if for_people || demo {
         // Not on standard error, where programs read the log. Without a reader there is nobody to greet.

@@ -25,4 +25,5 @@ pub mod sink;
 pub mod telemetry;
 pub mod terminology;
 mod token;
+pub mod user;
 mod validation;

@@ -52,6 +52,7 @@ pub struct Server {
     address: SocketAddr,
     base: String,
     engine: Arc<Engine>,
+    authority: Option<Arc<Authority>>,
     full_text: Option<Arc<FullText>>,
     database: Database,
     stop: watch::Sender<bool>,
@@ -113,9 +114,10 @@ impl Server {
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
         ];
-        upkeep.extend(oauth.into_iter().map(|authority| spawn(keep_authority(authority))));
+        upkeep.extend(oauth.iter().cloned().map(|authority| spawn(keep_authority(authority))));
         tracing::info!(base, "ready");
-        Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
+        let (authority, full_text) = (oauth, words);
+        Ok(Self { address, base, engine, authority, full_text, database, stop, listeners, upkeep })
     }
 
     /// The address of the listener.
@@ -131,6 +133,11 @@ impl Server {
     /// The interactions, for commands that share the process.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// The authorization server, where tokens are asked for.
+    pub fn authority(&self) -> Option<&Arc<Authority>> {
+        self.authority.as_ref()
     }
 
     /// The index of words, when this node has one.
@@ -176,7 +183,7 @@ impl Server {
             // Its threads end: this may take as long as the commit of a batch.
             let _ = tokio::task::spawn_blocking(move || index.close()).await;
         }
-        drop(self.engine);
+        drop((self.engine, self.authority));
         self.database.close().await;
     }
 }

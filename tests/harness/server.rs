@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kiln::app::server::Server;
 use kiln::config::Config;
 use kiln::engine::Engine;
+use kiln::oauth::Authority;
 use kiln::store::Store;
 
 use super::client::Client;
@@ -34,6 +35,11 @@ impl TestServer {
     /// Its interactions, for another endpoint on the same data.
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         self.server.engine()
+    }
+
+    /// Its authorization server, where it has one.
+    pub(crate) fn authority(&self) -> &Authority {
+        self.server.authority().expect("the server asks for tokens")
     }
 
     /// Its store, for what only the server's own commands do.

@@ -5,7 +5,6 @@
 //! One that lacks its second factor is half: it leads to the pages of second factors and nowhere else.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,6 @@ use uuid::Uuid;
 use crate::access::interaction::Kind;
 use crate::access::roles::Roles;
 use crate::access::{Actor, Outcome, RequestContext};
-use crate::clock::IdSource;
-use crate::config::Auth;
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::oauth::Authority;
@@ -27,12 +24,10 @@ use crate::store::oauth::session::{self, NewSession, Session, Since};
 use crate::store::oauth::{authorization, grant};
 
 use super::handle;
-use super::seal::{Seal, SealError};
+use super::seal::Seal;
 
 /// Passwords that are hashed at a time.
-const HASHED_AT_ONCE: usize = 4;
-/// The role of who sets the server up.
-const FIRST_ROLE: &str = "administrator";
+pub const HASHED_AT_ONCE: usize = 4;
 
 /// What the authorization server needs to know persons.
 pub struct Persons {
@@ -50,30 +45,6 @@ pub struct Persons {
     pub first_role: String,
     /// What roles may do, and which need a second factor.
     pub roles: Roles,
-}
-
-impl Persons {
-    /// What the configuration says, and the key in `folder`, which is made when there is none.
-    ///
-    /// # Errors
-    /// [`SealError`] says what is wrong with the key.
-    pub fn open(
-        config: &Auth,
-        folder: &Path,
-        roles: Roles,
-        ids: &dyn IdSource,
-    ) -> Result<Self, SealError> {
-        let seconds = |number: u32, of: u64| Duration::from_secs(u64::from(number) * of);
-        Ok(Self {
-            seal: Seal::open(folder, ids.secret())?,
-            idle: seconds(config.session_idle_minutes.get(), 60),
-            absolute: seconds(config.session_hours.get(), 60 * 60),
-            shortest_password: config.password_min_length.get() as usize,
-            hashing: Semaphore::new(HASHED_AT_ONCE),
-            first_role: FIRST_ROLE.to_owned(),
-            roles,
-        })
-    }
 }
 
 /// Where a request of a browser comes from.
