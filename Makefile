@@ -4,6 +4,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 KILN := $(TARGET)/release/kiln
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
+# off: everybody may do everything; smart: tokens are asked for.
+AUTH ?= off
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long interop lint bench deps fuzz doc
@@ -11,9 +13,9 @@ FUZZ_SECONDS ?= 60
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: deps ## Everything needed, then the server on loopback with demo data (no authorization).
+run: deps ## Everything needed, then the server on loopback with demo data (AUTH=smart asks for tokens).
 	cargo build --release
-	KILN_AUTH__MODE=off $(KILN) serve --demo
+	KILN_AUTH__MODE=$(AUTH) $(KILN) serve --demo
 
 test: deps ## Everything needed, then all tests.
 	cargo test

@@ -22,8 +22,13 @@ export class Kiln {
 
   /** Runs a command and gives what it prints. */
   run(...words) {
+    return this.runWith("", ...words);
+  }
+
+  /** The same, with a text on its standard input. */
+  runWith(input, ...words) {
     try {
-      return execFileSync(this.program, [...words, ...this.sets], { cwd: this.folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+      return execFileSync(this.program, [...words, ...this.sets], { cwd: this.folder, encoding: "utf8", input, stdio: "pipe" });
     } catch (error) {
       throw new Error(`kiln ${words.join(" ")}: ${error.stderr || error.message}`);
     }

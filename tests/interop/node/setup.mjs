@@ -47,7 +47,8 @@ export function setUp(kiln, folder, { origin, redirects }) {
 
   const user = (name, fhirUser, role) => {
     const password = randomBytes(12).toString("base64url");
-    kiln.run("user", "add", name, "--fhir-user", fhirUser, "--role", role, "--password-file", file(`${name}.password`, password));
+    file(`${name}.password`, password);
+    kiln.runWith(password, "user", "add", name, "--fhir-user", fhirUser, "--role", role, "--password-stdin");
     return { name, password };
   };
   const users = {
