@@ -213,7 +213,7 @@ mod tests {
     async fn an_answer_is_read_and_what_is_none_is_an_error() {
         for (answer, expected) in [
             (
-                "HTTP/1.1 400 Bad Request\r\nX-A: b\r\nContent-Length: 22\r\n\r\n{\"error\":\"unsupported\"}",
+                "HTTP/1.1 400 Bad Request\r\nX-A: b\r\nContent-Length: 23\r\n\r\n{\"error\":\"unsupported\"}",
                 Some(400),
             ),
             (

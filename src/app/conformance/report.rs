@@ -64,6 +64,26 @@ struct Row {
     verdict: Verdict,
 }
 
+impl Row {
+    /// Whether `next` passed the same check, of another type or for another request.
+    fn repeats(&self, next: &Self) -> bool {
+        let is_same = self.part == next.part && self.check == next.check;
+        is_same && self.verdict == Verdict::Pass && next.verdict == Verdict::Pass
+    }
+
+    fn print(&self, times: usize, out: &mut impl Write) -> io::Result<()> {
+        let part = if self.part.is_empty() { "" } else { ": " };
+        write!(out, "  {} {}{part}{}", self.verdict.word(), self.part, self.check)?;
+        if times > 1 {
+            write!(out, " ({times} times)")?;
+        }
+        match self.verdict.reason() {
+            Some(reason) => writeln!(out, "\n       {reason}"),
+            None => writeln!(out),
+        }
+    }
+}
+
 /// The checks so far.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -126,13 +146,12 @@ impl Report {
             if rows.peek().is_some() {
                 writeln!(out, "{id} {name}")?;
             }
-            for row in rows {
-                let part = if row.part.is_empty() { "" } else { ": " };
-                write!(out, "  {} {}{part}{}", row.verdict.word(), row.part, row.check)?;
-                match row.verdict.reason() {
-                    Some(reason) => writeln!(out, "\n       {reason}")?,
-                    None => writeln!(out)?,
+            while let Some(row) = rows.next() {
+                let mut times = 1;
+                while rows.next_if(|next| row.repeats(next)).is_some() {
+                    times += 1;
                 }
+                row.print(times, out)?;
             }
         }
         writeln!(
@@ -192,19 +211,20 @@ mod tests {
         report.skip("X2", "not asked", "no client");
         report.enter("public app");
         assert!(report.must("X1", "answers", Ok(())));
+        assert!(report.must("X1", "answers", Ok(())));
         report.should("X1", "is quick", Err("slow".into()));
         assert!(report.is_passed());
         assert_eq!(
             printed(&report, false),
-            "X1 first\n  pass public app: answers\n  warn public app: is quick\n       slow\n\
+            "X1 first\n  pass public app: answers (2 times)\n  warn public app: is quick\n       slow\n\
              X2 second\n  skip not asked\n       no client\n\
-             http://x/fhir: 1 passed, 0 failed, 1 warnings, 1 skipped\n"
+             http://x/fhir: 2 passed, 0 failed, 1 warnings, 1 skipped\n"
         );
         assert!(!report.must("X2", "holds", ensure(false, || "no".into())));
         assert!(!report.is_passed());
         let json: serde_json::Value = serde_json::from_str(&printed(&report, true)).unwrap();
         assert_eq!(json["failed"], 1);
-        assert_eq!(json["checks"][3]["reason"], "no");
-        assert_eq!(json["checks"][3]["name"], "second");
+        assert_eq!(json["checks"][4]["reason"], "no");
+        assert_eq!(json["checks"][4]["name"], "second");
     }
 }
