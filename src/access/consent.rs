@@ -69,10 +69,10 @@ impl Expression {
             Self::Code { system, code } => {
                 let places = CODES.iter().filter(|name| is_token(of, name, known));
                 let tests: Vec<Filter> =
-                    places.map(|name| token(of, name, system.as_deref(), code)).collect();
+                    places.map(|name| token(&[of], name, system.as_deref(), code)).collect();
                 if tests.is_empty() { constant(otherwise) } else { Filter::Any(tests) }
             }
-            Self::Label { system, code } => token(of, "_security", system.as_deref(), code),
+            Self::Label { system, code } => token(&[of], "_security", system.as_deref(), code),
             Self::Not(inner) => Filter::Not(Box::new(inner.filter(of, known, !otherwise))),
             Self::Resource(resource_type, id) if *resource_type == of => {
                 Filter::Id(vec![id.as_str().into()])
@@ -95,8 +95,8 @@ fn is_token(of: ResourceType, name: &str, known: &Extractor) -> bool {
         .is_some_and(|found| found.search_type == SearchType::Token && found.expression.is_some())
 }
 
-/// A resource of the type has the token, however its case is written.
-pub(super) fn token(of: ResourceType, name: &str, system: Option<&str>, code: &str) -> Filter {
+/// A resource of one of the types has the token, however its case is written.
+pub(super) fn token(of: &[ResourceType], name: &str, system: Option<&str>, code: &str) -> Filter {
     let either = [Case::Sensitive, Case::Insensitive].map(|case| own(Code::new(code, case)));
     let any = match system {
         Some(system) => either
@@ -105,7 +105,8 @@ pub(super) fn token(of: ResourceType, name: &str, system: Option<&str>, code: &s
             .collect(),
         None => vec![Comparison::Token(AskedToken::Code(either.into()))],
     };
-    let parameters = vec![ParameterKey { resource_type: of, code: name.into() }];
+    let key = |of: &ResourceType| ParameterKey { resource_type: *of, code: name.into() };
+    let parameters = of.iter().map(key).collect();
     Filter::Test(Test { parameters, search_type: SearchType::Token, any })
 }
 

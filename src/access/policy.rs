@@ -11,9 +11,9 @@ use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::{self, Filter, Limits as SearchLimits, SearchTarget};
 
-use super::consent::{Denial, token};
+use super::consent::{Denial, constant, token};
 use super::grant::{Grant, GrantError, User};
-use super::interaction::Interaction;
+use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
 use super::restriction::{Clause, Members, Restriction, Withheld};
@@ -22,12 +22,16 @@ use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartSco
 
 /// The role whose bearers are patients themselves.
 const PATIENT_ROLE: &str = "patient";
+/// The role that keeps the consents of others.
+const PRIVACY_ROLE: &str = "privacy";
 
 /// What a grant allows.
 #[derive(Debug)]
 pub(super) struct Policy {
     rules: Vec<Rule>,
     clearance: Clearance,
+    /// What tells that a resource is more confidential than that.
+    labels: Option<Arc<Filter>>,
     denials: Arc<[Denial]>,
     extractor: Arc<Extractor>,
 }
@@ -40,6 +44,9 @@ struct Rule {
     actions: Actions,
     whose: Whose,
     criteria: Compiled,
+    /// Whether Consents may be written by it: by the patient, who stands for the patient, and the
+    /// privacy role.
+    writes_consents: bool,
 }
 
 /// With whose resources.
@@ -73,23 +80,25 @@ impl Policy {
                 Context::Patient => {
                     let (_, patient) = grant.patient.as_ref().ok_or(GrantError::NoPatient)?;
                     let whose = Whose::Patients(Arc::new([*patient]));
-                    rules.extend(Rule::of(scope, whose, &extractor));
+                    rules.extend(Rule::of(scope, (whose, is_for_oneself(grant)), &extractor));
                 }
                 Context::System => {
-                    rules.extend(Rule::of(scope, Whose::Everyones, &extractor));
+                    rules.extend(Rule::of(scope, (Whose::Everyones, false), &extractor));
                 }
                 Context::User => {
                     let user = grant.user.as_ref().ok_or(GrantError::NoUser)?;
-                    let own = user.roles.iter().filter_map(|name| roles.get(name));
-                    for role in own {
-                        rules.extend(Rule::of_role(scope, role, user, &extractor));
+                    let own = user.roles.iter().filter_map(|name| Some((name, roles.get(name)?)));
+                    for (name, role) in own {
+                        let writes = name == PRIVACY_ROLE || role.panel == Panel::Own;
+                        rules.extend(Rule::of_role(scope, (role, writes), user, &extractor));
                     }
                 }
             }
         }
         rules.extend(own_resource(grant));
         let clearance = clearance(grant, roles);
-        Ok(Self { rules, clearance, denials: denials(grant), extractor })
+        let labels = labels(clearance).map(Arc::new);
+        Ok(Self { rules, clearance, labels, denials: denials(grant), extractor })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -135,7 +144,7 @@ impl Policy {
             if rule.context == Context::Patient && !need::is_for_patients(interaction.kind) {
                 continue;
             }
-            if !has(rule.actions_with(interaction.resource_type)) {
+            if !has(rule.actions_with(interaction.resource_type)) || !rule.may(interaction) {
                 continue;
             }
             is_covered = true;
@@ -157,35 +166,45 @@ impl Policy {
 
     /// What is kept back of a type.
     fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
-        let labels: Vec<Filter> = self
-            .clearance
-            .beyond()
-            .map(|label| token(of, "_security", Some(Clearance::SYSTEM), label.as_str()))
-            .collect();
-        let mut all = Vec::new();
-        if !labels.is_empty() {
-            all.push(Withheld { patient: None, filter: Filter::Any(labels) });
-        }
+        let labels = self.labels.iter().cloned();
+        let mut all: Vec<Withheld> =
+            labels.map(|filter| Withheld { patient: None, filter }).collect();
         all.extend(self.denials.iter().filter_map(|denial| {
             let filter = denial.of.filter(of, &self.extractor, true);
             let patient = Some(denial.patient);
-            (filter != Filter::Any(Vec::new())).then_some(Withheld { patient, filter })
+            (filter != constant(false)).then(|| Withheld { patient, filter: Arc::new(filter) })
         }));
         all
     }
 }
 
 impl Rule {
-    fn of(scope: &ResourceScope, whose: Whose, extractor: &Extractor) -> Option<Self> {
+    fn of(
+        scope: &ResourceScope,
+        (whose, writes_consents): (Whose, bool),
+        extractor: &Extractor,
+    ) -> Option<Self> {
         let criteria = Compiled::of(scope.resource_type, &scope.criteria, extractor)?;
         let ResourceScope { context, resource_type, actions, .. } = *scope;
-        Some(Self { context, resource_type, actions, whose, criteria })
+        Some(Self { context, resource_type, actions, whose, criteria, writes_consents })
+    }
+
+    /// Whether it may stand for an interaction, beside its actions.
+    fn may(&self, interaction: Interaction) -> bool {
+        let Some(of) = interaction.resource_type else { return true };
+        if of.as_str() == "Consent" && interaction.kind.is_write() {
+            return self.writes_consents;
+        }
+        // What happened is told by other systems, not by people.
+        of != ResourceType::AUDIT_EVENT
+            || interaction.kind != Kind::Create
+            || self.context == Context::System
     }
 
     /// What a scope of a user and one of the user's roles allow both.
     fn of_role(
         scope: &ResourceScope,
-        role: &Role,
+        (role, writes): (&Role, bool),
         user: &User,
         extractor: &Extractor,
     ) -> Vec<Self> {
@@ -197,7 +216,8 @@ impl Rule {
             Panel::Own => Whose::Patients(user.panels.own.as_slice().into()),
         };
         let both = asked.intersect(&role.scopes);
-        both.resources().filter_map(|scope| Self::of(scope, whose.clone(), extractor)).collect()
+        let rule = |scope| Self::of(scope, (whose.clone(), writes), extractor);
+        both.resources().filter_map(rule).collect()
     }
 
     /// What it allows with resources of a type; `None`: of all types at once.
@@ -268,7 +288,25 @@ fn own_resource(grant: &Grant) -> Option<Rule> {
         actions: Actions::R,
         whose: Whose::Everyones,
         criteria: Compiled::ByType(HashMap::from([(*of, filters)])),
+        writes_consents: false,
     })
+}
+
+/// What tells that a resource is beyond a clearance: the same for all types, so that the store may ask
+/// many at once.
+fn labels(clearance: Clearance) -> Option<Filter> {
+    let types: Vec<ResourceType> = ResourceType::all().collect();
+    let beyond = clearance
+        .beyond()
+        .map(|label| token(&types, "_security", Some(Clearance::SYSTEM), label.as_str()));
+    let all: Vec<Filter> = beyond.collect();
+    (!all.is_empty()).then_some(Filter::Any(all))
+}
+
+/// Whether the user is the patient in context or stands for the patient.
+fn is_for_oneself(grant: &Grant) -> bool {
+    let stands = |user: &User| matches!(user.fhir_user, Some((ResourceType::RELATED_PERSON, _)));
+    is_patient_itself(grant) || grant.user.as_ref().is_some_and(stands)
 }
 
 /// Whether the user is the patient in context, or a client acts for the patient alone.

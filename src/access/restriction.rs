@@ -65,7 +65,7 @@ pub struct Withheld {
     /// Of this patient; `None`: of anybody.
     pub patient: Option<i64>,
     /// What holds for it.
-    pub filter: Filter,
+    pub filter: Arc<Filter>,
 }
 
 impl Restriction {

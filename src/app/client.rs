@@ -21,7 +21,7 @@ type Done = Result<(), Box<dyn Error>>;
 
 /// What can be done with clients.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Register a client. A secret that is made for it is shown this once.
     #[command(after_help = "Examples:\n  \
         kiln client add growth --name 'Growth chart' --redirect https://growth.example.org/cb \\\n      \
@@ -48,7 +48,7 @@ pub enum Command {
 
 /// A client as an operator describes it.
 #[derive(Args, Debug)]
-pub struct AddArgs {
+pub(super) struct AddArgs {
     /// Its id (client_id): letters, digits and - . _ ~
     id: String,
     /// Its name, which users see.
@@ -110,7 +110,7 @@ impl Type {
 ///
 /// # Errors
 /// Why it was not done.
-pub async fn run(command: Command, config: &Config, out: &mut impl Write) -> Done {
+pub(super) async fn run(command: Command, config: &Config, out: &mut impl Write) -> Done {
     let (database, authority) = authority::of_command(config).await?;
     let done = match command {
         Command::Add(args) => add(*args, &authority, out).await,

@@ -16,7 +16,7 @@ use super::client::unknown_scopes;
 
 /// What the token is to grant.
 #[derive(Args, Debug)]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     /// Scopes, such as 'patient/*.rs' with --patient, or 'user/*.rs' with --user.
     #[arg(long, default_value = "system/*.cruds")]
     scope: String,
@@ -35,7 +35,7 @@ pub struct TokenArgs {
 ///
 /// # Errors
 /// Where others can reach the server, such a token is not made; otherwise why it was not.
-pub async fn run(
+pub(super) async fn run(
     args: TokenArgs,
     config: &Config,
     out: &mut impl Write,

@@ -20,6 +20,9 @@ use crate::fhir::{self, Issue, IssueCode, operation_outcome};
 use super::form::Form;
 use super::headers;
 
+/// What a client is told that was granted less than it asks for (RFC 6750 section 3.1).
+const INSUFFICIENT: &str = "Bearer realm=\"FHIR\", error=\"insufficient_scope\"";
+
 /// Why a request was not served.
 #[derive(Debug)]
 pub enum Failure {
@@ -268,6 +271,7 @@ impl Failure {
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"FHIR\", error=\"invalid_token\""),
                 ),
+                Error::Forbidden => (WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT)),
                 Error::Unauthenticated => {
                     (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"FHIR\""))
                 }
@@ -378,6 +382,7 @@ mod tests {
         for (failure, name, value) in [
             (Failure::from(deleted()), ETAG, "W/\"3\""),
             (Failure::from(Error::Unauthenticated), WWW_AUTHENTICATE, "Bearer realm=\"FHIR\""),
+            (Failure::from(Error::Forbidden), WWW_AUTHENTICATE, INSUFFICIENT),
             (Failure::from(Error::Busy("x".into())), RETRY_AFTER, "1"),
             (Failure::from(Error::Throttled("x".into())), RETRY_AFTER, "1"),
             (Failure::from(Error::Unavailable("x".into())), RETRY_AFTER, "1"),

@@ -118,14 +118,14 @@ impl Authority {
         if token.expires <= now {
             return Err(Rejected::Expired);
         }
-        let known = Arc::new(self.known(&token).await?);
+        let known = Arc::new(self.look_up(&token).await?);
         if turn == self.turn() {
             self.tokens.keep(hash, at, known.clone());
         }
         Ok(known)
     }
 
-    async fn known(&self, token: &Token) -> Result<Known, Rejected> {
+    async fn look_up(&self, token: &Token) -> Result<Known, Rejected> {
         let grant = self.grant_of(token).await?.ok_or(Rejected::Unknown)?;
         let party = match &grant.user {
             Some(user) => format!("{} {}", grant.client, user.account),

@@ -74,7 +74,7 @@ pub enum Standing<'b> {
 
 impl Authority {
     /// What scopes may ask by.
-    pub fn known(&self) -> &SearchParameters {
+    pub fn parameters(&self) -> &SearchParameters {
         self.persons.roles.extractor().search_parameters()
     }
 
@@ -96,7 +96,7 @@ impl Authority {
         let rules = Rules {
             client: client.as_ref(),
             base: &self.settings.base,
-            parameters: self.known(),
+            parameters: self.parameters(),
             now: now.as_micros(),
         };
         let pending = match authorize::read(query, raw, &rules) {
@@ -171,7 +171,7 @@ impl Authority {
             return Ok(refused(&ticket.pending, Code::InvalidRequest, text));
         }
         let pending = &ticket.pending;
-        let scopes = pending.scopes(self.known());
+        let scopes = pending.scopes(self.parameters());
         let needs_patient = pending.needs_patient(&scopes);
         if needs_patient && pending.patient.is_none() && !pending.has_no_patient {
             return Ok(Standing::Patient(account));
@@ -187,7 +187,7 @@ impl Authority {
 
     /// What can be granted: without a patient, nothing of a patient.
     pub fn grantable(&self, pending: &Pending) -> ScopeSet {
-        let scopes = pending.scopes(self.known());
+        let scopes = pending.scopes(self.parameters());
         if pending.has_no_patient { without_patient(&scopes) } else { scopes }
     }
 
@@ -233,7 +233,7 @@ impl Authority {
         let patient = pending.patient.as_deref();
         let last = decision::last(&self.store, account.id, &pending.client, patient).await?;
         let asked = self.grantable(pending);
-        Ok(last.and_then(|last| consent::remembered(&asked, &last, self.known())))
+        Ok(last.and_then(|last| consent::remembered(&asked, &last, self.parameters())))
     }
 
     /// Keeps what the person decided.

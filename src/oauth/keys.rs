@@ -42,7 +42,7 @@ pub enum KeyError {
         cause: io::Error,
     },
     /// Others may read it.
-    #[error("{}: others than its owner may read it; make it 0600 (chmod go= {0})", .0.display())]
+    #[error("{}: others than its owner may read it; make it 0600", .0.display())]
     Open(PathBuf),
     /// It is no RSA key of at least 2048 bits.
     #[error("{}: not an RSA key of 2048 to 4096 bits, as PKCS#8 in PEM", .0.display())]

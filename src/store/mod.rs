@@ -12,10 +12,12 @@ mod closure;
 mod connection;
 mod cursor;
 mod failure;
+mod frame;
 pub mod hash;
 pub mod history;
 mod index;
 mod integrity;
+mod judge;
 mod ledger;
 pub mod maintenance;
 mod meta;
@@ -31,7 +33,7 @@ mod tls;
 mod together;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sqlx::postgres::PgPoolOptions;
 
@@ -123,6 +125,7 @@ pub(crate) struct Inner {
     rids: Rids,
     shared: SharedWrites,
     known_uses: KnownUses,
+    definitions: OnceLock<search::Definitions>,
     admin: sqlx::PgPool,
 }
 
@@ -164,6 +167,7 @@ impl Store {
             rids: Rids::default(),
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
+            definitions: OnceLock::new(),
             admin,
         };
         Ok(Self(Arc::new(inner)))
@@ -186,6 +190,16 @@ impl Store {
     /// epoch of the database (0: FHIR's own).
     pub fn use_extractor(&self, extractor: Arc<Extractor>, epoch: i64) {
         self.0.indexer.set(extractor, epoch, &self.0.hasher);
+    }
+
+    /// From now on these definitions say what permits reach; said once.
+    pub fn use_definitions(&self, definitions: search::Definitions) {
+        let _ = self.0.definitions.set(definitions);
+    }
+
+    fn definitions(&self) -> Result<&search::Definitions, Error> {
+        let missing = || Error::internal("the definitions are not loaded");
+        self.0.definitions.get().ok_or_else(missing)
     }
 
     /// Which rules between resources hold.

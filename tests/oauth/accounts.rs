@@ -76,7 +76,8 @@ async fn a_login_takes_as_long_for_whoever_is_not_there() {
     }
     let mut times = [Vec::new(), Vec::new()];
     for number in 0..4 {
-        for (place, name) in [format!("user{number}"), format!("ghost{number}")].iter().enumerate() {
+        for (place, name) in [format!("user{number}"), format!("ghost{number}")].iter().enumerate()
+        {
             let mut browser = Browser::new(&server);
             let page = browser.open("/auth/login").await;
             let fields = [("username", name.as_str()), ("password", "a wrong password")];

@@ -30,7 +30,11 @@ impl Browser {
     }
 
     fn url(&self, path: &str) -> String {
-        if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.client.root()) }
+        if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.client.root())
+        }
     }
 
     fn cookies(&self) -> String {
@@ -137,7 +141,8 @@ pub(crate) fn ticked(page: &Answer) -> Vec<String> {
     let text = page.text();
     let boxes = text.split("<input type=\"checkbox\"").skip(1);
     let ticked = boxes.filter(|it| it.split('>').next().unwrap().contains(" checked"));
-    let value = |it: &str| it.split("value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let value =
+        |it: &str| it.split("value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     ticked.map(|it| value(it).replace("&amp;", "&")).collect()
 }
 
@@ -161,8 +166,7 @@ pub(crate) async fn store(server: &TestServer, resources: &[&str]) {
         format!(r#"{{"resource":{resource},"request":{{"method":"PUT","url":"{of}/{id}"}}}}"#)
     });
     let entries = entries.collect::<Vec<_>>().join(",");
-    let bundle =
-        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#);
+    let bundle = format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#);
     let engine = server.engine().clone();
     let sink = kiln::app::sink::EngineSink::new(engine, server.store().clone(), "test");
     sink.load_transaction(bundle.into()).await.unwrap();

@@ -41,7 +41,8 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
                 let call = server.client.call("POST", &format!("{}{path}", server.client.root()));
                 let cookie = was.iter().map(|(name, value)| format!("{name}={value}"));
                 let cookie = cookie.collect::<Vec<_>>().join("; ");
-                let call = call.header("Cookie", &cookie).header("Content-Type", "application/json");
+                let call =
+                    call.header("Cookie", &cookie).header("Content-Type", "application/json");
                 call.body(body).send().await
             }
             _ if path == "/auth/logout" || path == "/auth/login" => continue,
@@ -52,7 +53,10 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
             303 => to.starts_with("/auth/factors") || to.starts_with("/auth/login"),
             200 => matches!(
                 path.as_str(),
-                "/auth/logout" | "/auth/style" | "/auth/jwks" | "/auth/.well-known/openid-configuration"
+                "/auth/logout"
+                    | "/auth/style"
+                    | "/auth/jwks"
+                    | "/auth/.well-known/openid-configuration"
             ),
             status => (400..500).contains(&status),
         };
@@ -75,8 +79,13 @@ async fn a_form_that_is_not_ours_does_nothing() {
     assert_ne!(own, foreign);
     for csrf in ["", "x", foreign.as_str()] {
         for path in [
-            "/auth/login", "/auth/logout", "/auth/second-factor", "/auth/factors", "/auth/patient",
-            "/auth/consent", "/auth/apps",
+            "/auth/login",
+            "/auth/logout",
+            "/auth/second-factor",
+            "/auth/factors",
+            "/auth/patient",
+            "/auth/consent",
+            "/auth/apps",
         ] {
             let fields = [("csrf", csrf), ("username", "pat"), ("password", PASSWORD)];
             let answer = browser.post(path, &fields).await;

@@ -12,6 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::oauth::secret;
+
 /// Memory in KiB, passes and lanes: what a hash made today costs.
 const COST: Cost = Cost { memory: 19_456, passes: 2, lanes: 1 };
 /// Bytes of a salt and of a hash.
@@ -124,7 +126,7 @@ pub fn is_right(password: &SecretString, kept: Option<&str>) -> Result<bool, Has
     let (cost, salt, expected) =
         read(kept).ok_or_else(|| HashError("it is kept in an unknown form".to_owned()))?;
     let found = derive(password, &salt, cost)?;
-    Ok(ring::constant_time::verify_slices_are_equal(&found, &expected).is_ok())
+    Ok(secret::is_same(&found, &expected))
 }
 
 fn derive(password: &SecretString, salt: &[u8], cost: Cost) -> Result<[u8; HASH], HashError> {

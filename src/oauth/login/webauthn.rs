@@ -13,6 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::oauth::secret;
+
 use super::cbor::Cbor;
 
 /// Bytes of a challenge.
@@ -144,8 +146,7 @@ pub fn assert(
 fn check_client(bytes: &[u8], kind: &str, expected: Expected<'_>) -> Result<(), Refused> {
     let data: ClientData = serde_json::from_slice(bytes).map_err(|_| Refused::Form)?;
     let challenge = URL_SAFE_NO_PAD.decode(&data.challenge).map_err(|_| Refused::Form)?;
-    let is_ours =
-        ring::constant_time::verify_slices_are_equal(&challenge, expected.challenge).is_ok();
+    let is_ours = secret::is_same(&challenge, expected.challenge);
     let is_here = data.origin == expected.origin && !data.is_cross_origin;
     if data.r#type == kind && is_ours && is_here { Ok(()) } else { Err(Refused::Foreign) }
 }

@@ -154,7 +154,7 @@ pub async fn list(store: &Store) -> Result<Vec<Client>, Error> {
 pub async fn insert(store: &Store, client: &Client) -> Result<bool, Error> {
     let jwks = client.jwks.as_ref().map(|text| JsonText(text.as_bytes()));
     let disabled = client.disabled_at.map(Timestamptz);
-    let added = run(
+    let is_new = run(
         store,
         INSERT,
         &[
@@ -174,8 +174,9 @@ pub async fn insert(store: &Store, client: &Client) -> Result<bool, Error> {
             &disabled,
             &client.is_registered,
         ],
-    );
-    let is_new = added.await? == 1;
+    )
+    .await?
+        == 1;
     if is_new {
         super::notice::tell(store, "clients").await?;
     }

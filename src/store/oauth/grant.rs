@@ -1,6 +1,7 @@
 //! Grants: what a user, or the operator, let a client do; and the codes that lead to them.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -169,7 +170,7 @@ pub async fn issue_code(store: &Store, grant: &NewGrant, code: &NewCode) -> Resu
     let transaction = store.0.writers.begin("BEGIN").await?;
     insert(&transaction, grant).await?;
     let (hash, expires) = (&code.hash[..], Timestamptz(code.expires));
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+    let parameters: [&(dyn ToSql + Sync); 6] =
         [&hash, &grant.id, &code.redirect_uri, &code.challenge, &code.aud, &expires];
     transaction.run(INSERT_CODE, &parameters).await?;
     transaction.commit().await.map_err(failure::error)
@@ -281,8 +282,7 @@ pub async fn end_grants_of_client_and_account(
     why: &str,
     now: Instant,
 ) -> Result<u64, Error> {
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&client, &Timestamptz(now), &why, &account];
+    let parameters: [&(dyn ToSql + Sync); 4] = [&client, &Timestamptz(now), &why, &account];
     Ok(query(store, END_OF_CLIENT_AND_ACCOUNT, &parameters).await?.len() as u64)
 }
 
@@ -311,26 +311,24 @@ pub async fn of_account(store: &Store, account: Uuid) -> Result<Vec<(Granted, In
 async fn insert(transaction: &Transaction, grant: &NewGrant) -> Result<(), Error> {
     let context = grant.context.as_ref().map(|text| JsonText(text.as_bytes()));
     let auth_time = grant.auth_time.map(Timestamptz);
-    let inserted = transaction.run(
-        INSERT,
-        &[
-            &grant.id,
-            &grant.client,
-            &grant.account,
-            &grant.scopes,
-            &grant.patient,
-            &grant.encounter,
-            &context,
-            &grant.fhir_user,
-            &grant.is_offline,
-            &grant.session,
-            &auth_time,
-            &grant.nonce,
-            &grant.purpose,
-            &Timestamptz(grant.created),
-        ],
-    );
-    inserted.await.map(drop)
+    let created = Timestamptz(grant.created);
+    let values: [&(dyn ToSql + Sync); 14] = [
+        &grant.id,
+        &grant.client,
+        &grant.account,
+        &grant.scopes,
+        &grant.patient,
+        &grant.encounter,
+        &context,
+        &grant.fhir_user,
+        &grant.is_offline,
+        &grant.session,
+        &auth_time,
+        &grant.nonce,
+        &grant.purpose,
+        &created,
+    ];
+    transaction.run(INSERT, &values).await.map(drop)
 }
 
 /// The columns of `grant_columns!`.

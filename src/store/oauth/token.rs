@@ -216,19 +216,11 @@ pub(super) async fn insert(
     now: Instant,
 ) -> Result<(), Error> {
     for token in tokens {
-        let inserted = transaction.run(
-            INSERT,
-            &[
-                &&token.hash[..],
-                &token.id,
-                &token.kind.as_str(),
-                &grant,
-                &token.scopes,
-                &Timestamptz(now),
-                &Timestamptz(token.expires),
-            ],
-        );
-        inserted.await?;
+        let (hash, kind) = (&token.hash[..], token.kind.as_str());
+        let (created, expires) = (Timestamptz(now), Timestamptz(token.expires));
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&hash, &token.id, &kind, &grant, &token.scopes, &created, &expires];
+        transaction.run(INSERT, &values).await?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) async fn send(
     }
     let asked = authority.grantable(&ticket.pending);
     let granted = match visit.value("decision") {
-        "allow" => consent::granted(&asked, &visit.values("scope"), authority.known()),
+        "allow" => consent::granted(&asked, &visit.values("scope"), authority.parameters()),
         _ => ScopeSet::default(),
     };
     let decided = authority.decide(&ticket.pending, account, &granted, visitor).await;
