@@ -3,12 +3,11 @@
 //! Every way to a resource is tried: searches, chains, `_has`, includes, totals, hierarchies,
 //! history, criteria and writes.
 
-use kiln::access::interaction::Kind;
-use kiln::access::{Principal, Restriction, Scope};
-use kiln::fhir::ResourceType;
+use kiln::access::Principal;
 
 use crate::harness::client::{Answer, Client};
 use crate::harness::endpoint::endpoint_of;
+use crate::harness::grants::Token;
 use crate::harness::json::at;
 use crate::harness::server::TestServer;
 

@@ -6,12 +6,16 @@
 //!
 //! Spec: R4 Consent (<https://hl7.org/fhir/R4/consent.html>)
 
+mod directive;
+
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::compare::{AskedToken, Comparison};
 use crate::search::request::{Filter, ParameterKey, Test};
 use crate::search::values::token::{Case, Code};
 use crate::spec::search_parameter::SearchType;
+
+pub use directive::{Asker, Directive};
 
 /// Parameters whose tokens say what a resource is about.
 const CODES: &[&str] = &["code", "vaccine-code", "combo-code", "type", "class", "category"];

@@ -23,6 +23,7 @@ pub mod maintenance;
 mod meta;
 mod migrate;
 pub mod oauth;
+mod policy;
 mod reads;
 mod reindex;
 mod resource;
@@ -85,6 +86,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .copied()
     .chain(maintenance::statements())
     .chain(oauth::statements())
+    .chain(policy::statements())
     .chain(search::statements())
 }
 
@@ -126,6 +128,7 @@ pub(crate) struct Inner {
     shared: SharedWrites,
     known_uses: KnownUses,
     definitions: OnceLock<search::Definitions>,
+    directives: policy::Directives,
     admin: sqlx::PgPool,
 }
 
@@ -168,6 +171,7 @@ impl Store {
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
             definitions: OnceLock::new(),
+            directives: policy::Directives::default(),
             admin,
         };
         Ok(Self(Arc::new(inner)))

@@ -120,6 +120,7 @@ const DATA_SQL: &[&str] = &[
     "store::maintenance::search_parameters",
     "store::maintenance::sweep",
     "store::meta",
+    "store::policy",
     "store::resource",
     "store::search",
     "store::write",
