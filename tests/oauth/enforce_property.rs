@@ -254,7 +254,7 @@ async fn store(server: &TestServer, all: &[&Made]) {
 
 /// How many questions: few in a usual run.
 fn cases() -> usize {
-    if std::env::var_os("KILN_TEST_LONG").is_some() { 20_000 } else { 500 }
+    if crate::harness::shared::long() { 20_000 } else { 500 }
 }
 
 /// Security section 15, and E6 to E12 by chance.

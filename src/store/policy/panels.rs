@@ -63,9 +63,10 @@ impl Store {
         &self,
         user: &(ResourceType, LogicalId),
     ) -> Result<Vec<LogicalId>, Error> {
-        let found =
-            self.referring("PractitionerRole", "practitioner", &[user.clone()], "$.organization");
-        let found = found.await?;
+        let user = [user.clone()];
+        let found = self
+            .referring("PractitionerRole", "practitioner", &user, "$.organization")
+            .await?;
         let base = self.parameters()?.extractor.base().to_owned();
         let organizations = found.iter().filter(|role| role.is_active).filter_map(|role| {
             match Target::parse(role.reference.as_deref()?, &base) {
