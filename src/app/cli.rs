@@ -227,11 +227,7 @@ fn execute(cli: Cli) -> Outcome {
             }
             Command::Client(command) => {
                 let mut out = std::io::stdout();
-                let done = async {
-                    client::run(command, &config, &mut out).await?;
-                    Ok(ExitCode::SUCCESS)
-                };
-                unless_interrupted(done).await
+                unless_interrupted(done(client::run(command, &config, &mut out))).await
             }
             Command::Conformance(command) => Ok(Box::pin(conformance::run(command)).await?),
             Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
@@ -264,22 +260,20 @@ fn execute(cli: Cli) -> Outcome {
             }
             Command::Token(args) => {
                 let mut out = std::io::stdout();
-                let done = async {
-                    token::run(args, &config, &mut out).await?;
-                    Ok(ExitCode::SUCCESS)
-                };
-                unless_interrupted(done).await
+                unless_interrupted(done(token::run(args, &config, &mut out))).await
             }
             Command::User(command) => {
                 let mut out = std::io::stdout();
-                let done = async {
-                    user::run(command, &config, &mut out).await?;
-                    Ok(ExitCode::SUCCESS)
-                };
-                unless_interrupted(done).await
+                unless_interrupted(done(user::run(command, &config, &mut out))).await
             }
         }
     })
+}
+
+/// A command that is done or not, as the process tells it.
+async fn done(command: impl Future<Output = Result<(), Box<dyn Error>>>) -> Outcome {
+    command.await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command that may have a database of its own: asked to end, it is dropped, and with it

@@ -46,6 +46,14 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Let a user of the outside provider (`[upstream]`) log in as an account.
+    #[command(after_help = "Example:\n  kiln user link ada 248289761001")]
+    Link {
+        /// The name of the account.
+        name: String,
+        /// `sub` of the user at the provider.
+        subject: String,
+    },
     /// Say which accounts there are.
     #[command(after_help = "Example:\n  kiln user list")]
     List,
@@ -92,6 +100,10 @@ pub async fn run(command: Command, config: &Config, out: &mut impl Write) -> Don
         Command::Add(args) => add(args, &authority, out).await,
         Command::Disable { name } => disable(&name, &authority, out).await,
         Command::Enable { name } => enable(&name, &authority, out).await,
+        Command::Link { name, subject } => {
+            let issuer = config.upstream.issuer.as_deref();
+            link(&name, issuer, &subject, &authority, out).await
+        }
         Command::List => list(&authority, out).await,
         Command::ResetPassword { name } => reset(&name, &authority, out).await,
         Command::Role { name, roles } => set_roles(&name, &roles, &authority, out).await,
@@ -168,6 +180,21 @@ async fn enable(name: &str, authority: &Authority, out: &mut impl Write) -> Done
     note(authority, "user enable", name).await?;
     account::enable(&authority.store, found.id).await?;
     writeln!(out, "user {name} is enabled")?;
+    Ok(())
+}
+
+async fn link(
+    name: &str,
+    issuer: Option<&str>,
+    subject: &str,
+    authority: &Authority,
+    out: &mut impl Write,
+) -> Done {
+    let issuer = issuer.ok_or("`upstream.issuer` is not set")?;
+    let found = named(name, authority).await?;
+    note(authority, "user link", &format!("{name}: {issuer}")).await?;
+    account::identify(&authority.store, issuer, subject, found.id).await?;
+    writeln!(out, "user {name} logs in as {subject} of {issuer}")?;
     Ok(())
 }
 

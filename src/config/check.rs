@@ -66,6 +66,9 @@ impl Config {
                 "is what `auth.registration = \"token\"` needs",
             );
         }
+        if self.upstream.issuer.is_some() != self.upstream.client_id.is_some() {
+            return rule("upstream.client_id", "and `upstream.issuer` go together");
+        }
         if self.auth.code_seconds.get() > MAX_CODE_SECONDS {
             return rule("auth.code_seconds", "is at most 60");
         }

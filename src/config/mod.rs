@@ -321,6 +321,20 @@ configuration! {
         outbound_networks: Vec<Network> = List,
     }
 
+    /// An outside provider that people may log in at as well (OpenID Connect): to accounts that
+    /// `kiln user link` has linked with it.
+    [upstream] Upstream {
+        /// Its issuer: /.well-known/openid-configuration below it says the rest.
+        issuer: Option<String> = Unset("https://login.example.org"),
+        /// What it knows this server by. It sends people back to /auth/callback.
+        client_id: Option<String> = Unset("kiln"),
+        /// What this server proves itself by. KILN_UPSTREAM__CLIENT_SECRET_FILE names a file that
+        /// holds it.
+        client_secret: Option<SecretString> = Secret("a long random text"),
+        /// What the login page calls it.
+        label: String = Text("my organization"),
+    }
+
     /// How often one client, user or address may call, where tokens are asked for. Who calls more
     /// often is answered 429. Zero is no limit.
     [limits] Limits {

@@ -161,53 +161,19 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         .client
         .filter(|client| client.disabled_at.is_none())
         .ok_or(Refusal::Page("the app that sent you here is not known to this server"))?;
-    let one = |name: &str| {
-        let mut values = query.iter().filter(|(found, _)| *found == name);
-        let first = values.next().map(|(_, value)| value).filter(|value| !value.is_empty());
-        if values.next().is_some() { None } else { first }
-    };
-    let redirect = one("redirect_uri").filter(|url| is_registered(client, url)).ok_or(
+    let redirect = one(query, "redirect_uri").filter(|url| is_registered(client, url)).ok_or(
         Refusal::Page("the app that sent you here did not say a return address that it registered"),
     )?;
     let state = raw_state(raw);
-    let refuse = |code, text| {
+    let refuse = |(code, text)| {
         let state = state.map(Box::from);
         Refusal::Redirect { url: redirect.into(), code, text, state }
     };
-    let invalid = |text| refuse(Code::InvalidRequest, text);
-    let is_repeated =
-        |name: &&str| query.iter().filter(|(found, _)| found == name).nth(1).is_some();
-    if ONCE.iter().any(is_repeated) {
-        return Err(invalid("a parameter stands twice"));
-    }
-    if client.app_type == AppType::Backend {
-        return Err(refuse(Code::UnauthorizedClient, "this client does not ask for users"));
-    }
-    match one("response_type") {
-        Some("code") => {}
-        Some(_) => {
-            let text = "response_type must be code";
-            return Err(refuse(Code::UnsupportedResponseType, text));
-        }
-        None => return Err(invalid("response_type is missing")),
-    }
-    if !matches!(one("response_mode"), None | Some("query")) {
-        return Err(invalid("response_mode must be query"));
-    }
-    if query.iter().any(|(name, _)| name == "request" || name == "request_uri") {
-        return Err(invalid("request objects are not read"));
-    }
-    if state.is_none_or(str::is_empty) {
-        return Err(invalid("state is missing"));
-    }
-    if state.is_some_and(|it| it.len() > LONGEST_STATE)
-        || one("nonce").is_some_and(|it| it.len() > LONGEST_STATE)
-    {
-        return Err(invalid("state or nonce is too long"));
-    }
-    let challenge = challenge(one("code_challenge"), one("code_challenge_method"));
-    let challenge = challenge.map_err(invalid)?;
-    let aud = one("aud").ok_or(invalid("aud is missing"))?;
+    check_form(query, state, client).map_err(refuse)?;
+    let invalid = |text| refuse((Code::InvalidRequest, text));
+    let method = one(query, "code_challenge_method");
+    let challenge = challenge(one(query, "code_challenge"), method).map_err(invalid)?;
+    let aud = one(query, "aud").ok_or(invalid("aud is missing"))?;
     if aud.strip_suffix('/').unwrap_or(aud) != rules.base {
         return Err(invalid("aud is not the FHIR base of this server"));
     }
@@ -218,35 +184,80 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         scopes: String::new(),
         aud: rules.base.to_owned(),
         challenge: challenge.to_owned(),
-        nonce: one("nonce").map(str::to_owned),
-        launch: one("launch").map(str::to_owned),
+        nonce: one(query, "nonce").map(str::to_owned),
+        launch: one(query, "launch").map(str::to_owned),
         is_silent: false,
         wants_login: false,
         wants_consent: false,
         max_age: None,
-        hint: one("login_hint").map(|it| it.chars().take(100).collect()),
+        hint: one(query, "login_hint").map(|it| it.chars().take(100).collect()),
         begun: rules.now,
         context: None,
         patient: None,
         encounter: None,
         has_no_patient: false,
     };
-    pending.read_prompt(one("prompt"), one("max_age")).map_err(invalid)?;
-    let scopes = scopes(one("scope").unwrap_or_default(), client, rules.parameters);
-    let scopes = if pending.launch.is_some() {
-        if !scopes.has(Special::Launch) {
-            return Err(invalid("a launch needs the scope launch"));
-        }
-        scopes
-    } else {
-        scopes.filtered(|it| *it != SmartScope::Special(Special::Launch))
-    };
+    pending.read_prompt(one(query, "prompt"), one(query, "max_age")).map_err(invalid)?;
+    let scopes = scopes(one(query, "scope").unwrap_or_default(), client, rules.parameters);
+    pending.scopes = launched(scopes, pending.launch.is_some()).map_err(refuse)?.to_string();
+    Ok(pending)
+}
+
+/// What a parameter says, when it stands once and says something.
+fn one<'q>(query: &'q Query, name: &str) -> Option<&'q str> {
+    let mut values = query.iter().filter(|(found, _)| *found == name).map(|(_, value)| value);
+    let first = values.next().filter(|value| !value.is_empty());
+    if values.next().is_some() { None } else { first }
+}
+
+/// What does not depend on who asks for what.
+fn check_form(
+    query: &Query,
+    state: Option<&str>,
+    client: &Client,
+) -> Result<(), (Code, &'static str)> {
+    let invalid = |text| Err((Code::InvalidRequest, text));
+    let is_repeated =
+        |name: &&str| query.iter().filter(|(found, _)| found == name).nth(1).is_some();
+    if ONCE.iter().any(is_repeated) {
+        return invalid("a parameter stands twice");
+    }
+    if client.app_type == AppType::Backend {
+        return Err((Code::UnauthorizedClient, "this client does not ask for users"));
+    }
+    match one(query, "response_type") {
+        Some("code") => {}
+        Some(_) => return Err((Code::UnsupportedResponseType, "response_type must be code")),
+        None => return invalid("response_type is missing"),
+    }
+    if !matches!(one(query, "response_mode"), None | Some("query")) {
+        return invalid("response_mode must be query");
+    }
+    if query.iter().any(|(name, _)| name == "request" || name == "request_uri") {
+        return invalid("request objects are not read");
+    }
+    if state.is_none_or(str::is_empty) {
+        return invalid("state is missing");
+    }
+    let is_long = |text: &str| text.len() > LONGEST_STATE;
+    if state.is_some_and(is_long) || one(query, "nonce").is_some_and(is_long) {
+        return invalid("state or nonce is too long");
+    }
+    Ok(())
+}
+
+/// The scopes of a request that comes from a launch, or does not.
+fn launched(scopes: ScopeSet, is_launched: bool) -> Result<ScopeSet, (Code, &'static str)> {
+    if is_launched && !scopes.has(Special::Launch) {
+        return Err((Code::InvalidRequest, "a launch needs the scope launch"));
+    }
+    let launch = SmartScope::Special(Special::Launch);
+    let scopes = scopes.filtered(|scope| is_launched || *scope != launch);
     if scopes.is_empty() {
         let text = "nothing of what is asked for can be granted to this app";
-        return Err(refuse(Code::InvalidScope, text));
+        return Err((Code::InvalidScope, text));
     }
-    pending.scopes = scopes.to_string();
-    Ok(pending)
+    Ok(scopes)
 }
 
 impl Pending {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::access::Outcome;
 use crate::access::interaction::Kind;
-use crate::access::scope::{Context, ScopeSet, Special};
+use crate::access::scope::{Context, ScopeSet, SmartScope, Special};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::spec::search_parameter::SearchParameters;
@@ -185,9 +185,14 @@ impl Authority {
         Ok(Standing::Consent(account))
     }
 
-    /// What can be granted: without a patient, nothing of a patient.
+    /// What can be granted: without a patient, nothing of a patient, and an encounter only where the
+    /// launch handed one over.
     pub fn grantable(&self, pending: &Pending) -> ScopeSet {
-        let scopes = pending.scopes(self.parameters());
+        let mut scopes = pending.scopes(self.parameters());
+        if pending.encounter.is_none() {
+            let visit = SmartScope::Special(Special::LaunchEncounter);
+            scopes = scopes.filtered(|scope| *scope != visit);
+        }
         if pending.has_no_patient { without_patient(&scopes) } else { scopes }
     }
 

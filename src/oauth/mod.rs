@@ -29,6 +29,7 @@ pub mod revoke;
 pub mod secret;
 pub mod token;
 mod upkeep;
+pub mod upstream;
 mod user;
 
 use std::sync::Arc;
@@ -110,6 +111,8 @@ pub struct Authority {
     pub settings: Settings,
     /// What is needed to know persons.
     pub persons: login::Persons,
+    /// Where else people may log in.
+    pub provider: Option<upstream::Provider>,
     /// What this node signs with.
     pub keys: Arc<Keys>,
     /// How often who may call.
@@ -145,6 +148,7 @@ impl Authority {
         Self {
             gate: Gate::new(store.clone(), clock.clone(), ids.clone()),
             settings: Settings::new(config, base),
+            provider: upstream::Provider::of(&config.upstream),
             limits: Limits::new(&config.limits),
             outbound: Outbound::new(config.auth.outbound_networks.clone()),
             tokens: bearer::Tokens::default(),

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::access::Principal;
+use crate::access::consent::Asker;
 use crate::access::grant::{Grant, Panels, User};
 use crate::error::Error;
 use crate::fhir::{Identity, LogicalId, ResourceType};
@@ -22,25 +23,25 @@ pub fn fhir_user(account: &Account) -> Option<(ResourceType, LogicalId)> {
 }
 
 impl Authority {
-    /// The person of an account, with what its roles let it do, for the pages of a session. `own` are
-    /// the patients whom it stands for.
+    /// The person of an account, with what its roles let it do, for the pages of a session.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when the account may do nothing.
-    pub fn principal_of(
-        &self,
-        account: &Account,
-        session: Uuid,
-        own: &[LogicalId],
-    ) -> Result<Principal, Error> {
-        let hasher = self.store.hasher();
-        let own = own.iter().map(|id| hasher.patient(id)).collect();
+    /// [`Error::Forbidden`] when the account may do nothing; [`Error::Unavailable`] without a database.
+    pub async fn principal_of(&self, account: &Account, session: Uuid) -> Result<Principal, Error> {
+        let fhir_user = fhir_user(account);
+        let (panels, organizations) = match &fhir_user {
+            Some(user) => (self.store.panels(user).await?, self.store.organizations(user).await?),
+            None => (Panels::default(), Vec::new()),
+        };
+        let asker =
+            Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose: None };
+        let denials = self.store.denials(&asker, self.clock.now()).await?;
         let user = User {
             account: account.id,
             name: account.name.clone(),
-            fhir_user: fhir_user(account),
+            fhir_user,
             roles: account.roles.clone(),
-            panels: Panels { own, ..Panels::default() },
+            panels,
         };
         let roles = &self.persons.roles;
         let grant = Grant {
@@ -51,7 +52,7 @@ impl Authority {
             patient: None,
             purpose: None,
             is_fhir_user_readable: true,
-            denials: [].into(),
+            denials,
         };
         Principal::from_grant(grant, roles).map_err(|_| Error::Forbidden)
     }

@@ -83,6 +83,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("indicatif", &["app"]),
     ("metrics_exporter_prometheus", &["app"]),
+    ("openidconnect", &["oauth"]),
     ("opentelemetry", &["app"]),
     ("opentelemetry_otlp", &["app"]),
     ("opentelemetry_sdk", &["app"]),

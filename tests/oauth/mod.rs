@@ -13,4 +13,5 @@ mod enforce_writes;
 mod launch;
 mod pages;
 mod sessions;
+mod upstream;
 mod world;

@@ -11,12 +11,14 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::oauth::{Authority, secret};
 use crate::store::oauth::account::Account;
-use crate::store::oauth::factor::{self, Factor, NewFactor};
+use crate::store::oauth::factor::{self, NewFactor};
 use crate::store::oauth::session as sessions;
 
 use super::session::{Browser, Visitor, handle_of};
 use super::totp;
 use super::webauthn::{self, Expected};
+
+pub use crate::store::oauth::factor::Factor;
 
 /// Recovery codes that are made at a time.
 const RECOVERY_CODES: usize = 10;

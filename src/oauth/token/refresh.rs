@@ -13,6 +13,7 @@ use crate::oauth::form::Form;
 use crate::oauth::refusal::Refusal;
 use crate::oauth::secret::{self, Fresh};
 use crate::store::oauth::client::Client;
+use crate::store::oauth::session;
 use crate::store::oauth::token::{self, Rotation, Token, TokenKind};
 
 use super::answer::Answer;
@@ -26,9 +27,22 @@ impl Authority {
         let shown = form.need("refresh_token")?;
         let asked = form.get("scope");
         let now = self.clock.now();
+        let hash = secret::hash(shown);
+        if !self.has_session(&hash).await? {
+            return Err(Refusal::grant("the session of the user is over").into());
+        }
         let decide = |token: &Token| self.rotation(token, shown, asked, client, now);
-        let rotated = token::rotate(&self.store, &secret::hash(shown), now, decide).await?;
+        let rotated = token::rotate(&self.store, &hash, now, decide).await?;
         rotated.unwrap_or_else(|| Err(unknown().into()))
+    }
+
+    /// Whether the session that a token ends with, if there is one, goes on.
+    async fn has_session(&self, hash: &secret::Hash) -> Result<bool, Error> {
+        let found = token::find(&self.store, hash).await?;
+        match found.and_then(|token| token.granted.grant.session) {
+            Some(session) => session::is_alive(&self.store, session, self.since()).await,
+            None => Ok(true),
+        }
     }
 
     /// What becomes of a refresh token that a client shows.

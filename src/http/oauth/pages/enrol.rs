@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
-use crate::oauth::login::factor::key_ids;
+use crate::oauth::login::factor::{Factor, NewApp, key_ids};
 use crate::oauth::login::{Account, Browser, Stage};
 
 use super::authorize::url;
@@ -140,51 +140,13 @@ async fn page(
     let factors = authority.factors(account).await.map_err(Failure::Interaction)?;
     let begun = authority.begun_app(account).await.map_err(Failure::Interaction)?;
     let challenge = authority.challenge(browser).await.map_err(Failure::Interaction)?;
-    let (csrf, handle) = (browser.csrf(), visit.value("request"));
-    let form = |html: Html| {
-        html.raw("<form method=\"post\" action=\"/auth/factors\">\n")
-            .hidden("csrf", &csrf)
-            .hidden("request", handle)
-    };
-    let mut html = Html::new().alert(problem);
-    if !browser.session.is_complete {
-        html = html
-            .raw("<p>Your account needs a second factor beside the password. ")
-            .raw("Set one up to go on.</p>\n");
-    }
-    let confirmed: Vec<_> =
-        factors.iter().filter(|it| it.is_confirmed && it.kind != "recovery").collect();
-    if !confirmed.is_empty() {
-        html = html.raw("<ul class=\"list\">\n").each(&confirmed, |html, factor| {
-            let html = form(html.element("<li><h2>", &factor.label, "</h2>\n"));
-            html.hidden("action", "remove")
-                .hidden("factor", &factor.id.to_string())
-                .raw("<button class=\"quiet\" type=\"submit\">Remove</button></form></li>\n")
-        });
-        let left = factors.iter().filter(|it| it.kind == "recovery").count();
-        html = html.raw("</ul>\n<h2>Recovery codes</h2>\n<p>").text(&left.to_string());
-        html = form(html.raw(" are left.</p>\n"))
-            .hidden("action", "recovery")
-            .raw("<button class=\"quiet\" type=\"submit\">Make new ones</button></form>\n");
-    }
-    html = html.raw("<h2>Add an authenticator app</h2>\n");
-    html = match &begun {
-        None => form(html)
-            .hidden("action", "begin-app")
-            .raw("<button type=\"submit\">Add an app</button></form>\n"),
-        Some(app) => form(
-            html.raw("<p>Type this key into the app, or open the link on the device that has it: ")
-                .raw("<a")
-                .attribute("href", app.link.expose_secret())
-                .raw(">set up the app</a>.</p>\n<p class=\"code\">")
-                .text(&spaced(app.secret.expose_secret()))
-                .raw("</p>\n"),
-        )
-        .hidden("action", "confirm-app")
-        .field(CODE)
-        .raw("<div class=\"buttons\"><button type=\"submit\">Confirm</button></div></form>\n"),
-    };
-    html = html
+    let form = Form { csrf: browser.csrf(), request: visit.value("request") };
+    let html = Html::new().alert(problem).when(!browser.session.is_complete, |html| {
+        html.raw("<p>Your account needs a second factor beside the password. ")
+            .raw("Set one up to go on.</p>\n")
+    });
+    let html = form.app(form.listed(html, &factors), begun.as_ref());
+    let html = html
         .raw("<h2>Add a security key</h2>\n")
         .raw("<form method=\"post\" action=\"/auth/factors\" data-key=\"register\"")
         .attribute("data-challenge", &challenge)
@@ -192,19 +154,77 @@ async fn page(
         .attribute("data-user", &authority.key_user(account))
         .attribute("data-name", &account.name)
         .attribute("data-credentials", &key_ids(&factors).join(" "))
-        .raw(">\n")
-        .hidden("csrf", &csrf)
-        .hidden("request", handle)
+        .raw(">\n");
+    let html = form
+        .hidden(html)
         .hidden("action", "add-key")
         .hidden("client_data", "")
         .hidden("attestation", "")
         .raw("<p role=\"status\"></p>\n")
         .raw("<button type=\"submit\" hidden>Add a security key</button>\n</form>\n")
-        .raw("<noscript><p class=\"soft\">Security keys need a script in this page.</p></noscript>\n");
-    html = html.raw("<p><a href=\"/auth/logout\">Log out</a></p>\n");
+        .raw("<noscript><p class=\"soft\">Security keys need a script in this page.</p></noscript>\n")
+        .raw("<p><a href=\"/auth/logout\">Log out</a></p>\n");
     let page = Page { with_script: true, ..Page::new("Second factors", html) };
     let status = if problem.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     Ok(page.answer(status))
+}
+
+/// What all forms of the page have.
+struct Form<'a> {
+    csrf: String,
+    request: &'a str,
+}
+
+impl Form<'_> {
+    fn hidden(&self, html: Html) -> Html {
+        html.hidden("csrf", &self.csrf).hidden("request", self.request)
+    }
+
+    fn start(&self, html: Html) -> Html {
+        self.hidden(html.raw("<form method=\"post\" action=\"/auth/factors\">\n"))
+    }
+
+    /// The factors that there are.
+    fn listed(&self, html: Html, factors: &[Factor]) -> Html {
+        let is_listed = |it: &&Factor| it.is_confirmed && it.kind != "recovery";
+        if !factors.iter().any(|it| is_listed(&it)) {
+            return html;
+        }
+        let listed = factors.iter().filter(is_listed);
+        let html = html.raw("<ul class=\"list\">\n").each(listed, |html, factor| {
+            let html = self.start(html.element("<li><h2>", &factor.label, "</h2>\n"));
+            html.hidden("action", "remove")
+                .hidden("factor", &factor.id.to_string())
+                .raw("<button class=\"quiet\" type=\"submit\">Remove</button></form></li>\n")
+        });
+        let left = factors.iter().filter(|it| it.kind == "recovery").count();
+        let html = html.raw("</ul>\n<h2>Recovery codes</h2>\n<p>").text(&left.to_string());
+        self.start(html.raw(" are left.</p>\n"))
+            .hidden("action", "recovery")
+            .raw("<button class=\"quiet\" type=\"submit\">Make new ones</button></form>\n")
+    }
+
+    /// Setting up an app: its beginning, or the key and the first code.
+    fn app(&self, html: Html, begun: Option<&NewApp>) -> Html {
+        let html = html.raw("<h2>Add an authenticator app</h2>\n");
+        let Some(app) = begun else {
+            return self
+                .start(html)
+                .hidden("action", "begin-app")
+                .raw("<button type=\"submit\">Add an app</button></form>\n");
+        };
+        let html = html
+            .raw("<p>Type this key into the app, or open the link on the device that has it: ")
+            .raw("<a")
+            .attribute("href", app.link.expose_secret())
+            .raw(">set up the app</a>.</p>\n<p class=\"code\">")
+            .text(&spaced(app.secret.expose_secret()))
+            .raw("</p>\n");
+        self.start(html)
+            .hidden("action", "confirm-app")
+            .field(CODE)
+            .raw("<div class=\"buttons\"><button type=\"submit\">Confirm</button></div></form>\n")
+    }
 }
 
 const CODE: Field<'static> = Field {

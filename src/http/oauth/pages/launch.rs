@@ -22,7 +22,7 @@ use crate::oauth::launch::{Asked, NoLaunch, told};
 use crate::oauth::login::{Account, Browser};
 use crate::oauth::person::patient;
 
-use super::picker::{self, Candidates};
+use super::picker;
 use super::reply;
 use super::visit::Visit;
 
@@ -115,17 +115,13 @@ async fn may_see(
     patient_id: Option<&LogicalId>,
     encounter: Option<&LogicalId>,
 ) -> Result<bool, Failure> {
-    let own = match picker::candidates(visit, browser, account).await? {
-        Candidates::Known(known) => known,
-        Candidates::Search => Vec::new(),
-    };
     let encounter = encounter.map(|id| {
         let resource_type = "Encounter".parse().map_err(Error::internal);
         resource_type.map(|resource_type| Identity { resource_type, id: id.clone() })
     });
     let asked = patient_id.map(patient).into_iter().chain(encounter.transpose()?);
     for identity in asked {
-        if picker::read(visit, browser, account, &identity, &own).await?.is_none() {
+        if picker::read(visit, browser, account, &identity).await?.is_none() {
             return Ok(false);
         }
     }

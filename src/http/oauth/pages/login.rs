@@ -41,7 +41,7 @@ async fn shown(visit: &Visit, browser: &Browser) -> Result<Response<Body>, Failu
             Stage::Whole(_) => reply::see_other("/auth/apps"),
             Stage::Half(account) if account.has_factor => reply::see_other("/auth/second-factor"),
             Stage::Half(_) => reply::see_other("/auth/factors"),
-            Stage::Nobody => form(visit, browser, None, None).answer(StatusCode::OK),
+            Stage::Nobody => form(visit, browser, None, None).await.answer(StatusCode::OK),
         });
     }
     let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
@@ -51,7 +51,7 @@ async fn shown(visit: &Visit, browser: &Browser) -> Result<Response<Body>, Failu
         Stage::Whole(_) => !ticket.pending.accepts_login(browser.session.auth_at),
     };
     if is_login_due && !ticket.pending.is_silent {
-        return Ok(form(visit, browser, Some(&ticket), None).answer(StatusCode::OK));
+        return Ok(form(visit, browser, Some(&ticket), None).await.answer(StatusCode::OK));
     }
     visit.go_on(browser, &mut ticket).await
 }
@@ -87,11 +87,12 @@ pub(super) async fn send(
         }
         LoggedIn::Wrong => {
             let text = "The user name or the password is wrong.";
-            Ok(form(&visit, browser, ticket.as_ref(), Some(text)).answer(StatusCode::FORBIDDEN))
+            let page = form(&visit, browser, ticket.as_ref(), Some(text)).await;
+            Ok(page.answer(StatusCode::FORBIDDEN))
         }
         LoggedIn::Wait(seconds) => {
             let text = format!("There were too many attempts. Try again in {}.", spoken(seconds));
-            let page = form(&visit, browser, ticket.as_ref(), Some(&text));
+            let page = form(&visit, browser, ticket.as_ref(), Some(&text)).await;
             Ok(reply::wait(page.answer(StatusCode::TOO_MANY_REQUESTS), seconds))
         }
     }
@@ -106,12 +107,12 @@ pub(super) fn spoken(seconds: i64) -> String {
     }
 }
 
-fn form<'a>(
-    visit: &'a Visit,
+async fn form(
+    visit: &Visit,
     browser: &Browser,
-    ticket: Option<&'a Ticket>,
+    ticket: Option<&Ticket>,
     problem: Option<&str>,
-) -> Page<'a> {
+) -> Page<'static> {
     let hint = ticket.and_then(|ticket| ticket.pending.hint.as_deref()).unwrap_or_default();
     let typed = visit.value("username");
     let name = Field {
@@ -147,8 +148,19 @@ fn form<'a>(
         .field(name)
         .field(password)
         .raw("<div class=\"buttons\"><button type=\"submit\">Log in</button></div>\n</form>\n");
-    let leads_to = ticket.map(|ticket| ticket.pending.redirect_uri.as_str());
-    Page::new("Log in", html).leading_to(leads_to)
+    let app = ticket.map(|ticket| ticket.pending.redirect_uri.as_str());
+    let Some(provider) = &visit.authority.provider else {
+        return Page::new("Log in", html).leading_to(app);
+    };
+    let html = html
+        .raw("<form method=\"post\" action=\"/auth/upstream\">\n")
+        .hidden("csrf", &browser.csrf())
+        .hidden("request", visit.value("request"))
+        .raw("<div class=\"buttons\"><button class=\"quiet\" type=\"submit\">Log in with ")
+        .text(&provider.label)
+        .raw("</button></div>\n</form>\n");
+    let origin = provider.origin(&visit.authority.outbound).await;
+    Page::new("Log in", html).leading_to(app).leading_to(origin.as_deref())
 }
 
 /// `GET /auth/logout`

@@ -10,6 +10,7 @@
 //! | `login`, `factor`, `enrol`, `setup` | who is there |
 //! | `patient`, `picker` | whose record it is about |
 //! | `consent`, `apps` | what an app may do |
+//! | `upstream` | logging in elsewhere |
 //! | `launch` | what an EHR hands to an app |
 //! | `assets` | the look |
 
@@ -26,6 +27,7 @@ mod patient;
 mod picker;
 mod reply;
 mod setup;
+mod upstream;
 mod visit;
 
 use axum::http::Method;
@@ -67,6 +69,8 @@ pub(super) fn all() -> Vec<Route> {
         page!(GET "/auth/setup/{name}" setup::show),
         page!(POST "/auth/setup/{name}" setup::send),
         page!(POST "/auth/launch" launch::make),
+        page!(POST "/auth/upstream" upstream::ask),
+        page!(GET "/auth/callback" upstream::hear),
         page!(GET "/auth/style" assets::style),
         page!(GET "/auth/assets/{name}" assets::asset),
     ]

@@ -46,7 +46,7 @@ pub(super) async fn candidates(
         "Patient" => vec![id],
         "Person" | "RelatedPerson" => {
             let identity = Identity { resource_type: of, id };
-            match read(visit, browser, account, &identity, &[]).await? {
+            match read(visit, browser, account, &identity).await? {
                 Some(version) => linked(of, &body(&version)),
                 None => Vec::new(),
             }
@@ -55,8 +55,7 @@ pub(super) async fn candidates(
     };
     let mut there = Vec::new();
     for id in known {
-        if read(visit, browser, account, &patient(&id), std::slice::from_ref(&id)).await?.is_some()
-        {
+        if read(visit, browser, account, &patient(&id)).await?.is_some() {
             there.push(id);
         }
     }
@@ -86,23 +85,19 @@ pub(super) async fn find(
     account: &Account,
     id: &LogicalId,
 ) -> Result<Option<Shown>, Failure> {
-    let own = match candidates(visit, browser, account).await? {
-        Candidates::Known(known) => known,
-        Candidates::Search => Vec::new(),
-    };
-    let found = read(visit, browser, account, &patient(id), &own).await?;
+    let found = read(visit, browser, account, &patient(id)).await?;
     Ok(found.map(|version| shown(&version)))
 }
 
-/// Reads a resource as the person of an account who stands for the patients `own`.
+/// Reads a resource as the person of an account.
 pub(super) async fn read(
     visit: &Visit,
     browser: &Browser,
     account: &Account,
     identity: &Identity,
-    own: &[LogicalId],
 ) -> Result<Option<Version>, Failure> {
-    let principal = visit.authority.principal_of(account, browser.session.id, own)?;
+    let principal = visit.authority.principal_of(account, browser.session.id).await;
+    let principal = principal.map_err(Failure::Interaction)?;
     match visit.server.engine.read(identity, &visit.caller(principal)).await {
         Ok(version) => Ok(Some(version)),
         Err(Error::NotFound(_) | Error::Deleted { .. } | Error::Forbidden) => Ok(None),
@@ -132,7 +127,8 @@ pub(super) async fn search(
         return Ok(None);
     }
     let query = Query::parse(&text).map_err(Error::from)?;
-    let principal = visit.authority.principal_of(account, browser.session.id, &[])?;
+    let principal = visit.authority.principal_of(account, browser.session.id).await;
+    let principal = principal.map_err(Failure::Interaction)?;
     let target = SearchTarget::Type(ResourceType::PATIENT);
     let caller = visit.caller(principal);
     let found = match visit.server.engine.search(&target, &query, false, &caller).await {

@@ -21,19 +21,20 @@ pub(super) struct Page<'a> {
     pub(super) content: Html,
     /// Whether it asks for a security key, which needs the one script.
     pub(super) with_script: bool,
-    /// The address of an app that a form may lead to.
-    pub(super) leads_to: Option<&'a str>,
+    /// Addresses that a form may lead to: that of an app, that of a provider.
+    pub(super) leads_to: Vec<String>,
 }
 
 impl<'a> Page<'a> {
     /// A page without a script whose forms stay here.
     pub(super) fn new(title: &'a str, content: Html) -> Self {
-        Self { title, content, with_script: false, leads_to: None }
+        Self { title, content, with_script: false, leads_to: Vec::new() }
     }
 
-    /// The same whose forms may lead to an app.
-    pub(super) fn leading_to(self, url: Option<&'a str>) -> Self {
-        Self { leads_to: url, ..self }
+    /// The same whose forms may lead to these addresses too.
+    pub(super) fn leading_to<'u>(mut self, urls: impl IntoIterator<Item = &'u str>) -> Self {
+        self.leads_to.extend(urls.into_iter().map(str::to_owned));
+        self
     }
 
     /// The answer.
@@ -45,10 +46,11 @@ impl<'a> Page<'a> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html;charset=utf-8"));
         guard(headers);
         // Browsers hold a form to this list even where its answer leads elsewhere.
-        let app = self.leads_to.and_then(source).map(|it| format!(" {it}")).unwrap_or_default();
+        let sources = self.leads_to.iter().filter_map(|url| source(url));
+        let others: String = sources.map(|it| format!(" {it}")).collect();
         let script = if self.with_script { "; script-src 'self'" } else { "" };
         let policy = format!(
-            "default-src 'none'; style-src 'self'; img-src 'self'{script}; form-action 'self'{app}; \
+            "default-src 'none'; style-src 'self'; img-src 'self'{script}; form-action 'self'{others}; \
              frame-ancestors 'none'; base-uri 'none'"
         );
         if let Ok(policy) = HeaderValue::try_from(policy) {
