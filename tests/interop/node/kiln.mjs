@@ -13,9 +13,10 @@ export async function freePort() {
 }
 
 export class Kiln {
-  /** `values` are settings by key. */
-  constructor(program, folder, values) {
+  /** `values` are settings by key, `secrets` those that no list of processes may show. */
+  constructor(program, folder, values, secrets) {
     this.program = program;
+    this.env = { ...process.env, ...secrets };
     this.folder = folder;
     this.sets = Object.entries(values).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
   }
@@ -28,7 +29,7 @@ export class Kiln {
   /** The same, with a text on its standard input. */
   runWith(input, ...words) {
     try {
-      return execFileSync(this.program, [...words, ...this.sets], { cwd: this.folder, encoding: "utf8", input, stdio: "pipe" });
+      return execFileSync(this.program, [...words, ...this.sets], { cwd: this.folder, encoding: "utf8", input, stdio: "pipe", env: this.env });
     } catch (error) {
       throw new Error(`kiln ${words.join(" ")}: ${error.stderr || error.message}`);
     }
@@ -36,7 +37,7 @@ export class Kiln {
 
   async start(base) {
     const log = createWriteStream(`${this.folder}/kiln.log`);
-    this.process = spawn(this.program, ["serve", ...this.sets], { cwd: this.folder, stdio: ["ignore", "pipe", "pipe"] });
+    this.process = spawn(this.program, ["serve", ...this.sets], { cwd: this.folder, stdio: ["ignore", "pipe", "pipe"], env: this.env });
     this.process.stdout.pipe(log);
     this.process.stderr.pipe(log);
     let ended;

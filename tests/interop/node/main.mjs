@@ -1,5 +1,6 @@
 // Starts everything, runs each client, prints a table, and stops everything by its process id.
 import { spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,8 @@ import { ROLES, setUp } from "./setup.mjs";
 const work = process.env.KILN_INTEROP_WORK;
 const folder = mkdtempSync(join(tmpdir(), "kiln-interop-"));
 const chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+/** What Kiln proves itself by at the provider upstream. */
+const SECRET = randomBytes(24).toString("base64url");
 const only = process.argv.slice(2);
 const stops = [];
 
@@ -92,9 +95,9 @@ function checks(out) {
 }
 
 /** The upstream provider, with a page where it sends its users back to. */
-async function upstream(secret) {
-  const child = spawn(process.execPath, [join(here, "provider.mjs"), upstreamPort, `${root}/auth/upstream/callback`], {
-    stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, UPSTREAM_SECRET: secret },
+async function upstream() {
+  const child = spawn(process.execPath, [join(here, "provider.mjs"), upstreamPort, `${root}/auth/callback`], {
+    stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, UPSTREAM_SECRET: SECRET },
   });
   stops.push(() => child.kill("SIGTERM"));
   await new Promise((resolve, reject) => {
@@ -104,11 +107,13 @@ async function upstream(secret) {
 }
 
 async function all() {
-  await upstream("upstream-secret");
+  await upstream();
   writeFileSync(join(folder, "roles.toml"), ROLES);
   const kiln = new Kiln(process.env.KILN, folder, {
     "auth.mode": "smart", "http.listen": `127.0.0.1:${port}`, "http.base_url": base, "auth.roles": join(folder, "roles.toml"), data_dir: join(folder, "data"),
-  });
+    "upstream.issuer": settings.upstream, "upstream.client_id": "kiln",
+    "upstream.label": "the provider upstream", "auth.outbound_networks": "127.0.0.0/8",
+  }, { KILN_UPSTREAM__CLIENT_SECRET: SECRET });
   stops.push(() => kiln.stop());
   await kiln.start(base);
   const apps = await serveApps(appPort, () => settings, join(work, "example"));

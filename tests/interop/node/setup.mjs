@@ -58,6 +58,8 @@ export function setUp(kiln, folder, { origin, redirects }) {
     upstream: { subject: "noor-upstream" },
   };
 
+  kiln.run("user", "link", "noor", users.upstream.subject);
+
   const client = (id, ...words) => kiln.run("client", "add", id, ...words);
   const app = (id, ...words) =>
     client(id, "--scope", APP_SCOPES, ...redirects.flatMap((it) => ["--redirect", it]), "--origin", origin, ...words);

@@ -9,7 +9,7 @@ await step("login upstream, then a launch", async () => {
   const scope = "launch/patient openid fhirUser patient/Patient.rs";
   await open(page, `${app}/launch.html?scope=${encodeURIComponent(scope)}`);
   await judge(page, "login-upstream");
-  await page.click(`a[href*="upstream"], form[action*="upstream"] button`);
+  await page.click(`form[action="/auth/upstream"] button`);
   await page.waitForURL(`${settings.upstream}/**`);
   await page.fill("input[name=login]", settings.users.upstream.subject);
   await page.fill("input[name=password]", "anything");
@@ -26,7 +26,7 @@ await step("login upstream, then a launch", async () => {
 await step("somebody whom Kiln does not know is not let in", async () => {
   const page = await person(browser);
   await open(page, `${app}/launch.html?scope=${encodeURIComponent("launch/patient openid patient/Patient.rs")}`);
-  await page.click(`a[href*="upstream"], form[action*="upstream"] button`);
+  await page.click(`form[action="/auth/upstream"] button`);
   await page.fill("input[name=login]", "nobody-that-is-linked");
   await page.fill("input[name=password]", "anything");
   await page.click("button[type=submit]");
