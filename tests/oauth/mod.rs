@@ -13,5 +13,6 @@ mod enforce_writes;
 mod launch;
 mod pages;
 mod sessions;
+mod suite;
 mod upstream;
 mod world;
