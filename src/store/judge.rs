@@ -32,6 +32,10 @@ impl Store {
         if restriction.limits().is_none() {
             return Ok(true);
         }
+        // A deletion has no document that could speak for it.
+        if version.is_deleted() {
+            return Ok(false);
+        }
         let text = version.to_json();
         let value = json::parse(&text).map_err(Error::internal)?;
         self.judge(restriction, &version.identity, &value, Purpose::Shown)

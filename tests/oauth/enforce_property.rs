@@ -130,7 +130,7 @@ fn world(chance: &mut Chance) -> Vec<Made> {
         let actor =
             |id: &str| format!(r#"{{"actor":{{"reference":"Patient/{id}"}},"status":"accepted"}}"#);
         let content =
-            format!(r#""status":"booked","participant":[{},{}]"#, actor(both[0]), actor(both[1]));
+            format!(r#""status":"proposed","participant":[{},{}]"#, actor(both[0]), actor(both[1]));
         all.push(Made::new(format!("Appointment/a{at}"), content, &both));
     }
     for at in 0..6 {

@@ -40,11 +40,11 @@ pub(super) const STORED: &[(&str, &str)] = &[
     ),
     (
         "Appointment/both",
-        r#""status":"booked","participant":[{"actor":{"reference":"Patient/a"},"status":"accepted"},{"actor":{"reference":"Patient/b"},"status":"accepted"}]"#,
+        r#""status":"proposed","participant":[{"actor":{"reference":"Patient/a"},"status":"accepted"},{"actor":{"reference":"Patient/b"},"status":"accepted"}]"#,
     ),
     (
         "Appointment/a-alone",
-        r#""status":"booked","participant":[{"actor":{"reference":"Patient/a"},"status":"accepted"}]"#,
+        r#""status":"proposed","participant":[{"actor":{"reference":"Patient/a"},"status":"accepted"}]"#,
     ),
     ("Device/a-pump", r#""patient":{"reference":"Patient/a"}"#),
     ("Device/b-pump", r#""patient":{"reference":"Patient/b"}"#),

@@ -64,9 +64,8 @@ impl Store {
         user: &(ResourceType, LogicalId),
     ) -> Result<Vec<LogicalId>, Error> {
         let user = [user.clone()];
-        let found = self
-            .referring("PractitionerRole", "practitioner", &user, "$.organization")
-            .await?;
+        let found =
+            self.referring("PractitionerRole", "practitioner", &user, "$.organization").await?;
         let base = self.parameters()?.extractor.base().to_owned();
         let organizations = found.iter().filter(|role| role.is_active).filter_map(|role| {
             match Target::parse(role.reference.as_deref()?, &base) {
