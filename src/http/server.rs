@@ -101,6 +101,7 @@ impl Server {
             deletes_many: engine.max_conditional_delete() > 1,
             has_words: engine.has_words(),
             enforces_references: engine.enforces_references(),
+            endpoints: oauth.as_ref().map(|it| it.settings.endpoints()).unwrap_or_default(),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {

@@ -43,7 +43,11 @@ impl Authority {
         }
     }
 
-    async fn look_at_key(&self) -> Result<(), Error> {
+    /// Looks at the file of the key again, and publishes what is in it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn look_at_key(&self) -> Result<(), Error> {
         let (keys, age) = (self.keys.clone(), self.settings.key_age);
         let looked = tokio::task::spawn_blocking(move || keys.refresh(age)).await;
         match looked.map_err(Error::internal)? {

@@ -194,12 +194,9 @@ impl Authority {
         let session = browser.session.id;
         session::add_upstream(&self.store, &state.hash, session, &kept, expires).await?;
         let state = CsrfToken::new(state.text.expose_secret().to_owned());
+        let nonce = Nonce::new(kept.nonce);
         let (url, ..) = client
-            .authorize_url(
-                CoreAuthenticationFlow::AuthorizationCode,
-                || state,
-                || Nonce::new(kept.nonce.clone()),
-            )
+            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
             .set_pkce_challenge(challenge)
             .url();
         Ok(url.to_string())

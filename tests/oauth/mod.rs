@@ -1,5 +1,5 @@
-//! The authorization server from outside: persons, pages, apps; and who may do what: scopes, roles,
-//! labels and consents, by every way to a resource.
+//! The authorization server from outside: persons, pages, apps, tokens; and who may do what: scopes,
+//! roles, labels and consents, by every way to a resource.
 
 mod accounts;
 mod authorize;
@@ -14,5 +14,6 @@ mod launch;
 mod pages;
 mod sessions;
 mod suite;
+mod tokens;
 mod upstream;
 mod world;

@@ -53,7 +53,8 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
             303 => to.starts_with("/auth/factors") || to.starts_with("/auth/login"),
             200 => matches!(
                 path.as_str(),
-                "/auth/logout"
+                "/auth/brands"
+                    | "/auth/logout"
                     | "/auth/style"
                     | "/auth/jwks"
                     | "/auth/.well-known/openid-configuration"

@@ -152,7 +152,7 @@ impl Authority {
 
     /// The session of who just proved `factors`, in place of the one that the browser had. It is half
     /// when a second factor is needed and was not proved.
-    pub(super) async fn begin_session(
+    pub(in crate::oauth) async fn begin_session(
         &self,
         account: Account,
         factors: Vec<String>,

@@ -7,6 +7,7 @@
 //! Spec: RFC 6749 section 6, security R1 to R3
 
 use crate::access::scope::ScopeSet;
+use crate::error::Error;
 use crate::fhir::Instant;
 use crate::oauth::Authority;
 use crate::oauth::form::Form;

@@ -1,0 +1,13 @@
+//! Tokens from outside: how clients get them, what they are, and when they end.
+
+mod backend;
+mod bearer;
+mod client;
+mod code;
+mod discovery;
+mod introspection;
+mod limits;
+mod matrix;
+mod refresh;
+mod registration;
+mod signed;
