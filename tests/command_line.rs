@@ -5,6 +5,7 @@ use crate::harness::process::kiln;
 /// Commands that exist by now, each with an example in its help.
 const COMMANDS: &[&str] = &[
     "bench",
+    "client",
     "conformance",
     "demo",
     "fhirpath",
@@ -13,6 +14,8 @@ const COMMANDS: &[&str] = &[
     "package",
     "serve",
     "terminology",
+    "token",
+    "user",
 ];
 
 #[test]

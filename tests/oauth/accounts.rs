@@ -247,3 +247,59 @@ async fn guessing_codes_has_to_wait() {
     assert!(statuses.contains(&429), "{statuses:?}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_operator_makes_and_manages_accounts() {
+    let server = server().await;
+    let folder = std::env::temp_dir().join(format!("kiln-users-{}", std::process::id()));
+    let settings = [
+        format!("database.url={}", server.database.app),
+        format!("database.owner_url={}", server.database.owner),
+        format!("data_dir={}", folder.display()),
+        format!("http.base_url={}", server.client.base()),
+    ];
+    let run = |arguments: &[&str]| {
+        let mut all = vec!["user"];
+        all.extend(arguments);
+        all.extend(settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
+        let output = crate::harness::process::kiln(&all);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
+    };
+    let added = run(&["add", "Ada", "--role", "patient", "--fhir-user", "Patient/p1"]);
+    let link = added.1.lines().find(|line| line.contains("/auth/setup/")).expect("a link");
+    let path = link.split_once("/auth/").map(|(_, rest)| format!("/auth/{rest}")).unwrap();
+    assert!(added.0 && !run(&["add", "ADA"]).0, "{added:?}");
+    for (arguments, problem) in [
+        (&["add", "x", "--role", "king"][..], "there is no role king; there are administrator"),
+        (&["add", "x", "--fhir-user", "Group/1"], "Group/1 is none of Patient/1"),
+        (&["add", "a b"], "without white space"),
+        (&["disable", "nobody"], "there is no user nobody"),
+    ] {
+        let (is_done, text) = run(arguments);
+        assert!(!is_done && text.contains(problem), "{arguments:?}: {text}");
+    }
+    let mut browser = Browser::new(&server);
+    let page = browser.open(&path).await.expect(200);
+    let fields = [("password", PASSWORD), ("again", PASSWORD)];
+    browser.submit(&page, &path, &fields).await.expect(303);
+    let login = browser.open("/auth/login").await;
+    browser.log_in(&login, "ada").await.expect(200);
+    let (_, listed) = run(&["list"]);
+    assert!(listed.contains("Ada: Patient/p1; patient"), "{listed}");
+    // A disabled account is out at once, and cannot come in.
+    assert!(run(&["disable", "ada"]).0);
+    let out = browser.get("/auth/apps").await.expect(303);
+    assert_eq!(location(&out), "/auth/login");
+    let login = browser.open("/auth/login").await;
+    let fields = [("username", "ada"), ("password", PASSWORD)];
+    browser.submit(&login, "/auth/login", &fields).await.expect(403);
+    assert!(run(&["enable", "ada"]).0 && run(&["role", "ada", "patient", "privacy"]).0);
+    let (_, reset) = run(&["reset-password", "ada"]);
+    assert!(reset.contains("/auth/setup/"), "{reset}");
+    let login = browser.open("/auth/login").await;
+    browser.submit(&login, "/auth/login", &fields).await.expect(403);
+    assert!(noted(&server, ADMIN, 0, "ada").await >= 4);
+    std::fs::remove_dir_all(folder).unwrap();
+    server.stop().await;
+}

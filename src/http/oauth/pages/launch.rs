@@ -49,9 +49,8 @@ pub(super) async fn make(
     }
     let headers = parts.headers.clone();
     let visit = Visit::of(server, parts, String::new()).await?;
-    let asked: Asked = match serde_json::from_slice(&read) {
-        Ok(asked) => asked,
-        Err(_) => return Ok(invalid("the body is not the JSON of a launch")),
+    let Ok(asked) = serde_json::from_slice::<Asked>(&read) else {
+        return Ok(invalid("the body is not the JSON of a launch"));
     };
     if !is_by_client {
         let Some((browser, account)) = visit.whole() else { return Ok(unknown()) };

@@ -42,7 +42,10 @@ macro_rules! page {
             path: $path,
             interaction: None,
             audit: Audit::Authority,
-            handler: Handler::Auth(|server, parts, body| Box::pin($handler(server, parts, body))),
+            handler: Handler::Auth(|server, parts, body| {
+                let prefix = reply::prefix(server.oauth.as_deref());
+                Box::pin(reply::below(prefix, $handler(server, parts, body)))
+            }),
         }
     };
 }

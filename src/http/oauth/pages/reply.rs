@@ -6,11 +6,17 @@ use axum::http::header::{
     LOCATION, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
 
+use crate::error::Error;
+use crate::http::outcome::Failure;
+use crate::oauth::Authority;
 use crate::oauth::authorize::{Refusal, answer};
 
 use super::html::{Html, page};
 
+/// Where our pages are.
+const OWN: &str = "/auth";
 const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// A page in the making.
@@ -128,6 +134,42 @@ pub(super) fn refuse(refusal: &Refusal, issuer: &str) -> Response<Body> {
     }
 }
 
+/// The path under which a proxy shows this server, when it is not the root.
+pub(super) fn prefix(authority: Option<&Authority>) -> String {
+    let Some(authority) = authority else { return String::new() };
+    let path = authority.settings.issuer.strip_prefix(authority.origin()).unwrap_or_default();
+    path.strip_suffix(OWN).unwrap_or_default().to_owned()
+}
+
+/// An answer whose links and redirects to our pages lead below `prefix`.
+pub(super) async fn below(
+    prefix: String,
+    answer: impl Future<Output = Result<Response<Body>, Failure>>,
+) -> Result<Response<Body>, Failure> {
+    let mut response = answer.await?;
+    if prefix.is_empty() {
+        return Ok(response);
+    }
+    let to = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    if let Some(to) = to.filter(|to| to.starts_with(OWN)).map(|to| format!("{prefix}{to}")) {
+        let to = HeaderValue::try_from(to).map_err(Error::internal)?;
+        response.headers_mut().insert(LOCATION, to);
+    }
+    let is_page = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if !is_page {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let page = body.collect().await.map_err(Error::internal)?.to_bytes();
+    let page = String::from_utf8_lossy(&page);
+    // Texts from outside cannot look like this: their quotes are escaped.
+    let page = page.replace("=\"/auth/", &format!("=\"{prefix}/auth/"));
+    Ok(Response::from_parts(parts, Body::from(page)))
+}
+
 /// A JSON document.
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));
@@ -140,6 +182,27 @@ pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn behind_a_path_links_and_redirects_lead_below_it() {
+        let page = || {
+            let html = Html::new().raw("<a href=\"/auth/apps\">").text("=\"/auth/");
+            Page::new("A", html).answer(StatusCode::OK)
+        };
+        for (prefix, expected) in [("", "href=\"/auth/apps\""), ("/a", "href=\"/a/auth/apps\"")] {
+            let found = below(prefix.to_owned(), async { Ok(page()) }).await.ok().unwrap();
+            let text = found.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            assert!(text.contains(expected) && text.contains("=&quot;/auth/"), "{text}");
+        }
+        for (to, expected) in
+            [("/auth/login", "/a/auth/login"), ("https://x.example", "https://x.example")]
+        {
+            let answer = async { Ok(see_other(to)) };
+            let found = below("/a".to_owned(), answer).await.ok().unwrap();
+            assert_eq!(found.headers()[LOCATION], expected);
+        }
+    }
 
     #[test]
     fn a_policy_names_the_origin_or_the_scheme_of_an_app() {
