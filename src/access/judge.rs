@@ -84,7 +84,9 @@ impl Facts<'_, '_> {
         match members {
             Members::Everyone => true,
             Members::Patients(mine) => !theirs.is_empty() && are_mine(mine),
-            Members::OwnOrNobodys(mine) => are_mine(mine),
+            Members::OwnOrNobodys(mine) => value
+                .get("patient")
+                .is_none_or(|patient| self.refers_to(patient, mine) == Some(true)),
             Members::Themselves(mine) => self.is_patient(mine),
             Members::Documents(mine) => {
                 let entries = value.items_at("entry");

@@ -49,7 +49,7 @@ pub enum Members {
     Documents(Arc<[i64]>),
     /// All of the type.
     Everyone,
-    /// In the compartments of these patients and of nobody else, or in nobody's.
+    /// What refers to one of these patients by its element `patient`, or has none.
     OwnOrNobodys(Arc<[i64]>),
     /// In the compartments of these patients and of nobody else.
     Patients(Arc<[i64]>),

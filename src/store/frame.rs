@@ -11,9 +11,6 @@ use crate::fhir::{Identity, ResourceType};
 
 use super::hash::Hasher;
 
-/// Stands in a list of patients for resources that are of nobody.
-const NOBODY: i64 = 0;
-
 /// What of the rows of a statement is reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Frame {
@@ -21,8 +18,7 @@ pub(super) enum Frame {
     Beyond,
     /// All rows.
     Everything,
-    /// Rows of these patients and of nobody else; with [`NOBODY`] among them, also those of nobody.
-    /// Patients are rows of themselves.
+    /// Rows of these patients and of nobody else. Patients are rows of themselves.
     Patients(Vec<i64>),
 }
 
@@ -41,9 +37,6 @@ impl Frame {
         match limits.plain_members() {
             Some(Members::Patients(patients) | Members::Themselves(patients)) => {
                 Self::Patients(patients.to_vec())
-            }
-            Some(Members::OwnOrNobodys(patients)) => {
-                Self::Patients(patients.iter().copied().chain([NOBODY]).collect())
             }
             _ => Self::Beyond,
         }

@@ -95,8 +95,7 @@ macro_rules! find_recorded {
             $from,
             " JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-             WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] \
-             AND (r.pats <> '{}' OR 0 = ANY(w.reach::bigint[]))), \
+             WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}'), \
              led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
              source, request_id, method, query, pats, entities) \
              SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \

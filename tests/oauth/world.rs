@@ -76,11 +76,11 @@ pub(super) const STORED: &[(&str, &str)] = &[
     ("Binary/loose", r#""contentType":"text/plain","data":"Qw==""#),
     (
         "Bundle/a-letter",
-        r#""type":"document","identifier":{"system":"urn:d","value":"1"},"timestamp":"2020-01-01T00:00:00Z","entry":[{"fullUrl":"urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0","resource":{"resourceType":"Composition","status":"final","type":{"text":"letter"},"subject":{"reference":"Patient/a"},"date":"2020","author":[{"reference":"Practitioner/doc"}],"title":"t"}}]"#,
+        r#""type":"document","identifier":{"system":"urn:d","value":"1"},"timestamp":"2020-01-01T00:00:00Z","entry":[{"fullUrl":"http://h.example/fhir/Composition/a","resource":{"resourceType":"Composition","id":"a","status":"final","type":{"text":"letter"},"subject":{"reference":"Patient/a"},"date":"2020","author":[{"reference":"Practitioner/doc"}],"title":"t"}},{"fullUrl":"http://h.example/fhir/Patient/a","resource":{"resourceType":"Patient","id":"a"}},{"fullUrl":"http://h.example/fhir/Practitioner/doc","resource":{"resourceType":"Practitioner","id":"doc"}}]"#,
     ),
     (
         "Bundle/b-letter",
-        r#""type":"document","identifier":{"system":"urn:d","value":"2"},"timestamp":"2020-01-01T00:00:00Z","entry":[{"fullUrl":"urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e1","resource":{"resourceType":"Composition","status":"final","type":{"text":"letter"},"subject":{"reference":"Patient/b"},"date":"2020","author":[{"reference":"Practitioner/doc"}],"title":"t"}}]"#,
+        r#""type":"document","identifier":{"system":"urn:d","value":"2"},"timestamp":"2020-01-01T00:00:00Z","entry":[{"fullUrl":"http://h.example/fhir/Composition/b","resource":{"resourceType":"Composition","id":"b","status":"final","type":{"text":"letter"},"subject":{"reference":"Patient/b"},"date":"2020","author":[{"reference":"Practitioner/doc"}],"title":"t"}},{"fullUrl":"http://h.example/fhir/Patient/b","resource":{"resourceType":"Patient","id":"b"}},{"fullUrl":"http://h.example/fhir/Practitioner/doc","resource":{"resourceType":"Practitioner","id":"doc"}}]"#,
     ),
     (
         "Group/a-study",

@@ -166,10 +166,21 @@ impl Compiler<'_, '_> {
             Members::Patients(patients) => self.is_of_these_alone(patients, row),
             Members::Themselves(patients) => self.is_identity(patients, row),
             Members::OwnOrNobodys(patients) => {
-                let patients = self.binds.longs(patients.iter().copied());
-                self.resource_holds(row, |res| format!("{res}.pats <@ {patients}"))
+                let own = self.refers_to("{}.body#>>'{patient,reference}'", patients, row);
+                let nobodys = self.resource_holds(row, |res| format!("NOT {res}.body ? 'patient'"));
+                Cond::any([own, nobodys])
             }
-            Members::Documents(patients) => self.is_document_of(patients, row),
+            Members::Documents(patients) => {
+                let subject = "{}.body#>>'{entry,0,resource,subject,reference}'";
+                let own = self.refers_to(subject, patients, row);
+                let document = self.resource_holds(row, |res| {
+                    format!(
+                        "{res}.body->>'type' = 'document' \
+                         AND {res}.body#>>'{{entry,0,resource,resourceType}}' = 'Composition'"
+                    )
+                });
+                Cond::all([document, own])
+            }
             Members::Context(_) => {
                 self.leads_to_visible(of, "jsonb_build_array({}.body->'securityContext')", row)?
             }
@@ -267,21 +278,19 @@ impl Compiler<'_, '_> {
         ))
     }
 
-    /// The row is a document, and its subject is one of these patients.
-    fn is_document_of(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+    /// The reference in the body is to one of these patients.
+    fn refers_to(&mut self, reference: &str, patients: &[i64], row: &Row<'_>) -> Cond {
         if patients.is_empty() {
             return Cond::False;
         }
-        let reference = self.alias();
-        let (from, identified) = self.identified(&format!("{reference}.t"));
-        let target = self.alias();
+        let (text, target) = (self.alias(), self.alias());
+        let (from, identified) = self.identified(&format!("{text}.t"));
         let is_theirs = self.binds.is_one_of(&format!("{target}.idh"), patients);
         self.resource_holds(row, |res| {
+            let reference = reference.replacen("{}", res, 1);
             format!(
-                "{res}.body->>'type' = 'document' \
-                 AND {res}.body#>>'{{entry,0,resource,resourceType}}' = 'Composition' \
-                 AND EXISTS (SELECT FROM (SELECT {res}.body#>>'{{entry,0,resource,subject,reference}}') \
-                 {reference}(t), {from} JOIN srow {target} ON {target}.rid = i.rid \
+                "EXISTS (SELECT FROM (SELECT {reference}) {text}(t), {from} \
+                 JOIN srow {target} ON {target}.rid = i.rid \
                  WHERE {identified} AND {is_theirs} OFFSET 0)"
             )
         })
