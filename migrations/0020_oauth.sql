@@ -75,6 +75,8 @@ CREATE TABLE oauth_token (
   successor bytea,
   revoked_at timestamptz);
 CREATE INDEX oauth_token_grant ON oauth_token (grant_id);
+CREATE INDEX oauth_token_successor ON oauth_token (replaced_at) WHERE successor IS NOT NULL;
+CREATE INDEX oauth_token_expires ON oauth_token (expires);
 CREATE INDEX oauth_token_replaced_by ON oauth_token (replaced_by) WHERE replaced_by IS NOT NULL;
 
 -- Assertions of clients that were used: none counts twice.

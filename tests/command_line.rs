@@ -10,6 +10,7 @@ const COMMANDS: &[&str] = &[
     "demo",
     "fhirpath",
     "import",
+    "key",
     "migrate",
     "package",
     "serve",
@@ -39,7 +40,7 @@ fn mistakes_are_named_and_end_with_a_failure() {
     let cases: &[(&[&str], &str)] = &[
         (&["frobnicate"], "frobnicate"),
         (&["serve", "--set", "http.lisen=127.0.0.1:0"], "http.lisen"),
-        (&["serve", "--set", "auth.mode=smart"], "auth.mode"),
+        (&["serve", "--set", "http.listen=0.0.0.0:0"], "http.base_url"),
         (&["serve", "--set", "auth.mode=off", "--set", "http.listen=0.0.0.0:0"], "auth.mode"),
         (&["--set", "http.lisen=1", "serve", "--set", "auth.mode=off"], "http.lisen"),
         (&["serve", "--config", "/nonexistent/kiln.toml"], "/nonexistent/kiln.toml"),

@@ -6,6 +6,7 @@ use crate::error::{Error, root_cause};
 use crate::store::oauth::{key, sweep};
 
 use super::Authority;
+use super::token::GRACE;
 
 /// Between two looks at the key, and two sweeps.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -31,6 +32,11 @@ impl Authority {
             if let Err(error) = self.look_at_key().await {
                 let cause = root_cause(&error);
                 tracing::warn!(cause, "cannot publish the key of id_tokens; trying again");
+            }
+            let limit = self.clock.now().plus_millis(-GRACE);
+            if let Err(error) = sweep::forget_successors(&self.store, limit).await {
+                let cause = root_cause(&error);
+                tracing::warn!(cause, "cannot remove what is told twice; trying again");
             }
             if round.is_multiple_of(60) {
                 let limit = self.clock.now().plus_millis(-KEPT);

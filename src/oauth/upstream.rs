@@ -9,25 +9,27 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::header::AUTHORIZATION;
-use hyper::{Method, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreJwsSigningAlgorithm,
-    CoreProviderMetadata,
+    CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreJsonWebKeySet,
+    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse,
 };
 use openidconnect::{
-    AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet,
-    EndpointSet, HttpRequest, HttpResponse, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier,
-    RedirectUrl, TokenResponse as _,
+    ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, TokenResponse as _,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
 use thiserror::Error as ThisError;
 
 use crate::access::Outcome;
 use crate::access::interaction::Kind;
 use crate::config;
 use crate::error::Error;
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::Outbound;
 use crate::store::oauth::account;
 use crate::store::oauth::session::{self, Upstream};
 
@@ -41,6 +43,8 @@ const WAIT_MILLIS: i64 = 10 * 60 * 1_000;
 const KEPT: Duration = Duration::from_mins(10);
 /// Largest document of a provider, in bytes.
 const MOST_BYTES: usize = 256 * 1024;
+/// Where a provider describes itself.
+const WELL_KNOWN: &str = ".well-known/openid-configuration";
 /// Signatures that count: those by a key of the provider alone.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 6] = [
     CoreJwsSigningAlgorithm::EcdsaP256Sha256,
@@ -111,7 +115,7 @@ impl Provider {
         })
     }
 
-    /// What the provider publishes of itself, asked for anew now and then.
+    /// What the provider publishes of itself, with its keys, asked for anew now and then.
     async fn metadata(&self, outbound: &Outbound) -> Result<CoreProviderMetadata, NotKnown> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, metadata)) = known
@@ -119,10 +123,14 @@ impl Provider {
         {
             return Ok(metadata);
         }
-        let issuer = IssuerUrl::new(self.issuer.clone()).map_err(provider)?;
-        let call = |request| call(outbound, request);
-        let metadata =
-            CoreProviderMetadata::discover_async(issuer, &call).await.map_err(provider)?;
+        let url = format!("{}/{WELL_KNOWN}", self.issuer.trim_end_matches('/'));
+        let metadata: CoreProviderMetadata = document(outbound, &url).await?;
+        // Whoever serves the document must not speak for somebody else.
+        if metadata.issuer().as_str() != self.issuer {
+            return Err(provider("it names another issuer"));
+        }
+        let keys: CoreJsonWebKeySet = document(outbound, metadata.jwks_uri().as_str()).await?;
+        let metadata = metadata.set_jwks(keys);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some((Instant::now(), metadata.clone()));
         Ok(metadata)
@@ -148,19 +156,18 @@ fn provider(error: impl std::fmt::Display) -> NotKnown {
     NotKnown::Provider(error.to_string().chars().take(300).collect())
 }
 
-/// A request of the library by our own client, which judges where it goes.
-async fn call(outbound: &Outbound, request: HttpRequest) -> Result<HttpResponse, OutboundError> {
-    let url = request.uri().to_string();
-    let fetched = if request.method() == Method::POST {
-        let form = String::from_utf8_lossy(request.body()).into_owned();
-        let known = request.headers().get(AUTHORIZATION).cloned();
-        let headers: Vec<_> = known.into_iter().map(|value| (AUTHORIZATION, value)).collect();
-        outbound.post_form(&url, &headers, form, MOST_BYTES).await?
-    } else {
-        outbound.get(&url, MOST_BYTES).await?
-    };
-    let response = Response::builder().status(fetched.status).body(fetched.body.to_vec());
-    response.map_err(|error| OutboundError::Url(error.to_string()))
+/// A JSON document of the provider.
+async fn document<T: DeserializeOwned>(outbound: &Outbound, url: &str) -> Result<T, NotKnown> {
+    let fetched = outbound.get(url, MOST_BYTES).await.map_err(provider)?;
+    if fetched.status != 200 {
+        return Err(provider(format!("status {}", fetched.status)));
+    }
+    serde_json::from_slice(&fetched.body).map_err(provider)
+}
+
+/// A text as forms and HTTP Basic of OAuth have it (RFC 6749 appendix B).
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 impl Authority {
@@ -266,15 +273,8 @@ impl Provider {
         code: &str,
         asked: &Upstream,
     ) -> Result<CoreIdTokenClaims, NotKnown> {
+        let token = self.exchange(outbound, &redirect, code, asked).await?;
         let client = self.ready(outbound, redirect).await?;
-        let call = |request| call(outbound, request);
-        let token = client
-            .exchange_code(AuthorizationCode::new(code.to_owned()))
-            .map_err(provider)?
-            .set_pkce_verifier(PkceCodeVerifier::new(asked.verifier.clone()))
-            .request_async(&call)
-            .await
-            .map_err(|_| NotKnown::Provider("the code was not exchanged".to_owned()))?;
         let none = || NotKnown::Provider("there is no id_token".to_owned());
         let id_token = token.id_token().ok_or_else(none)?;
         let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS);
@@ -285,5 +285,43 @@ impl Provider {
             return Err(NotKnown::Provider("the id_token is for another party".to_owned()));
         }
         Ok(claims.clone())
+    }
+
+    /// Exchanges a code at the provider.
+    async fn exchange(
+        &self,
+        outbound: &Outbound,
+        redirect: &str,
+        code: &str,
+        asked: &Upstream,
+    ) -> Result<CoreTokenResponse, NotKnown> {
+        let metadata = self.metadata(outbound).await?;
+        let endpoint = metadata.token_endpoint().ok_or_else(|| provider("no token endpoint"))?;
+        let mut fields = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redirect),
+            ("code_verifier", asked.verifier.as_str()),
+        ];
+        let mut headers = Vec::new();
+        if let Some(secret) = &self.secret {
+            let (id, secret) = (encoded(&self.client), encoded(secret.expose_secret()));
+            let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+            let mut basic = HeaderValue::try_from(basic).map_err(provider)?;
+            basic.set_sensitive(true);
+            headers.push((AUTHORIZATION, basic));
+        } else {
+            fields.push(("client_id", &self.client));
+        }
+        let fields = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        let form = fields.collect::<Vec<_>>().join("&");
+        let url = endpoint.as_str();
+        let fetched = outbound.post_form(url, &headers, form, MOST_BYTES).await;
+        let fetched = fetched.map_err(provider)?;
+        let refused = |_| provider("the code was not exchanged");
+        if fetched.status != 200 {
+            return Err(refused(fetched.status));
+        }
+        serde_json::from_slice(&fetched.body).map_err(|_| refused(fetched.status))
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Spec: security R6, E2
 
+use crate::access::consent::Asker;
 use crate::access::grant::{Grant, Panels, User};
 use crate::access::scope::Special;
 use crate::error::Error;
-use crate::fhir::{LogicalId, ResourceType};
+use crate::fhir::LogicalId;
 use crate::store::oauth::account::{self, Account};
 use crate::store::oauth::token::Token;
 
@@ -16,10 +17,22 @@ impl Authority {
     /// What a token stands for; `None` when it stands for nobody any more.
     pub(super) async fn grant_of(&self, token: &Token) -> Result<Option<Grant>, Error> {
         let grant = &token.granted.grant;
-        let user = match self.user_of(token).await? {
-            None => return Ok(None),
-            Some(account) => account.map(|account| self.user(account)),
+        let Some(account) = self.user_of(token).await? else { return Ok(None) };
+        let who = account.as_ref().and_then(fhir_user);
+        let (panels, organizations) = match &who {
+            Some(who) => (self.store.panels(who).await?, self.store.organizations(who).await?),
+            None => (Panels::default(), Vec::new()),
         };
+        let purpose = grant.purpose.as_deref();
+        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
+        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let user = account.map(|account| User {
+            account: account.id,
+            name: account.name,
+            fhir_user: who,
+            roles: account.roles,
+            panels,
+        });
         let patient = match grant.patient.as_deref().map(str::parse::<LogicalId>) {
             None => None,
             Some(Ok(id)) => {
@@ -39,7 +52,7 @@ impl Authority {
             patient,
             purpose: grant.purpose.clone(),
             is_fhir_user_readable,
-            denials: [].into(),
+            denials,
         }))
     }
 
@@ -53,20 +66,5 @@ impl Authority {
         let Some(id) = token.granted.grant.account else { return Ok(Some(None)) };
         let found = account::by_id(&self.store, id).await?;
         Ok(found.filter(|account| !account.is_disabled).map(Some))
-    }
-
-    fn user(&self, account: Account) -> User {
-        let fhir_user = fhir_user(&account);
-        let own = match &fhir_user {
-            Some((ResourceType::PATIENT, id)) => vec![self.store.hasher().patient(id)],
-            _ => Vec::new(),
-        };
-        User {
-            account: account.id,
-            name: account.name,
-            fhir_user,
-            roles: account.roles,
-            panels: Panels { own, ..Panels::default() },
-        }
     }
 }

@@ -154,7 +154,7 @@ impl Store {
         let criteria = Seats::new("conditional interactions", half, half);
         let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
-        let admin = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
+        let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
         let inner = Inner {
             readers,

@@ -25,6 +25,7 @@ use super::secret::{self, Fresh};
 
 pub use answer::Answer;
 pub(super) use answer::context;
+pub(super) use refresh::GRACE;
 
 /// Tokens that were made, and what they are of.
 struct Issued {

@@ -21,7 +21,7 @@ use super::answer::Answer;
 use super::{Denied, Issued};
 
 /// How long a client may ask again, in milliseconds.
-const GRACE: i64 = 10_000;
+pub(in crate::oauth) const GRACE: i64 = 10_000;
 
 impl Authority {
     pub(super) async fn refresh(&self, client: &Client, form: &Form) -> Result<Issued, Denied> {

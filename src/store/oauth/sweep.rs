@@ -23,6 +23,14 @@ const GRANTS: &str = "DELETE FROM oauth_grant g WHERE used < $1 \
 pub(super) const STATEMENTS: &[&str] =
     &[ASSERTIONS, AUTHORIZATIONS, CODES, TOKENS, SUCCESSORS, GRANTS];
 
+/// Removes what clients that lost an answer before `limit` could still be told.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn forget_successors(store: &Store, limit: Instant) -> Result<u64, Error> {
+    run(store, SUCCESSORS, &[&Timestamptz(limit)]).await
+}
+
 /// Removes what counts no more since before `limit`; how many rows.
 ///
 /// # Errors

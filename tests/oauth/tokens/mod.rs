@@ -4,6 +4,7 @@ mod backend;
 mod bearer;
 mod client;
 mod code;
+mod command;
 mod discovery;
 mod introspection;
 mod limits;
