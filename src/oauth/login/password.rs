@@ -82,7 +82,7 @@ pub fn check(password: &SecretString, name: &str, shortest: usize) -> Result<(),
     Ok(())
 }
 
-/// Whether the text has hardly any different characters, or only goes up or down by one.
+/// Whether the text has hardly any different characters, only digits, or only goes up or down by one.
 fn is_monotonous(text: &str) -> bool {
     let codes: Vec<u32> = text.chars().map(u32::from).collect();
     let mut different = codes.clone();
@@ -90,7 +90,8 @@ fn is_monotonous(text: &str) -> bool {
     different.dedup();
     let steps =
         |step: i64| codes.windows(2).all(|pair| i64::from(pair[1]) - i64::from(pair[0]) == step);
-    different.len() < 4 || steps(1) || steps(-1)
+    let is_number = text.chars().all(|it| it.is_numeric() || it.is_ascii_punctuation());
+    is_number || different.len() < 4 || steps(1) || steps(-1)
 }
 
 /// Whether the text is a short one, or one of the list, again and again.
