@@ -228,3 +228,6 @@ fn is_uri(asked: &AskedUri, (own, of): (&str, Option<&str>)) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,6 +129,16 @@ impl<'gate> Permit<'gate> {
         self.restriction != Restriction::Everything
     }
 
+    /// The client that it came through, where one did.
+    pub fn client(&self) -> Option<&str> {
+        self.caller.principal.grant().map(|grant| grant.client.as_str())
+    }
+
+    /// Whether it reaches what is about nobody and has no label: the definitions of the packs.
+    pub fn reaches_definitions(&self) -> bool {
+        self.limits().is_none_or(Limits::has_everyones)
+    }
+
     /// Whether what is to be stored, or was, lies within reach.
     pub fn admits(&self, subject: &Subject<'_>) -> bool {
         self.restriction.admits(subject, Purpose::Written)

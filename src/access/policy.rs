@@ -342,3 +342,6 @@ fn denials(grant: &Grant) -> Arc<[Denial]> {
     }
     grant.denials.iter().filter(|denial| !is_own(denial)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

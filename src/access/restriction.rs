@@ -113,6 +113,12 @@ impl Clause {
 }
 
 impl Limits {
+    /// Whether a clause reaches all of the type, but for what is withheld.
+    pub fn has_everyones(&self) -> bool {
+        let is_open = |clause: &Clause| clause.members == Members::Everyone && clause.is_plain();
+        self.clauses.iter().any(is_open)
+    }
+
     /// The patients to whom it comes down where membership is all that counts.
     pub fn plain_members(&self) -> Option<&Members> {
         match &self.clauses[..] {

@@ -27,7 +27,7 @@ impl Engine {
         identity: &Identity,
         permit: &Permit<'_>,
     ) -> Result<Option<(Version, Disclosed)>, Error> {
-        if permit.is_restricted() {
+        if !permit.reaches_definitions() {
             return Ok(None);
         }
         let Some(library) = self.readable(identity.resource_type) else { return Ok(None) };

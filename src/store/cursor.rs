@@ -38,7 +38,8 @@ const EXACT: u8 = 4;
 impl<'a> Seal<'a> {
     /// The seal of what was `said` by one caller.
     pub(super) fn new(said: &str, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
-        let said = format!("{said} {:?} {:?}", permit.actor(), permit.restriction());
+        let said =
+            format!("{said} {:?} {:?} {:?}", permit.actor(), permit.client(), permit.restriction());
         Self { hasher, context: hasher.seal(said.as_bytes()).to_be_bytes().to_vec() }
     }
 

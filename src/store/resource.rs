@@ -31,11 +31,9 @@ macro_rules! reached {
             $table,
             ".pats <@ ",
             $reach,
-            "::bigint[] AND (",
+            "::bigint[] AND ",
             $table,
-            ".pats <> '{}' OR 0 = ANY(",
-            $reach,
-            "::bigint[])) END)"
+            ".pats <> '{}' END)"
         )
     };
 }

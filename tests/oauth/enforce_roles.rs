@@ -39,6 +39,9 @@ async fn a_user_does_what_a_role_allows_with_whom_it_is_about() {
         nurse.get(&format!("/{path}")).await.expect(status);
     }
     nurse.delete("/Observation/a-lab").await.expect(403);
+    // What the server is shipped with is about nobody.
+    let shown = server.client.get("/StructureDefinition/Patient").await.status;
+    nurse.get("/StructureDefinition/Patient").await.expect(shown);
     let (both, _stop) = token(&["nurse"]).care_team(&["a", "b"]).client().await;
     assert_eq!(asked(&both, "/Appointment").await, ["Appointment/a-alone", "Appointment/both"]);
     assert_eq!(asked(&both, "/Patient").await, ["Patient/a", "Patient/b"]);

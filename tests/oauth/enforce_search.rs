@@ -9,7 +9,7 @@ use super::world::{OF_A, asked, entries, filled};
 async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
     let server = filled().await;
     let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
-    let base = own.base();
+    let base = server.client.base();
     for (url, found) in [
         ("/Patient", "Patient/a"),
         ("/Patient?identifier=urn:n|7", ""),
@@ -88,7 +88,7 @@ async fn nothing_is_asked_by_way_of_a_type_that_is_not_granted() {
     for url in [
         "/Patient?_has:Observation:subject:code=k",
         "/Patient?_has:Observation:subject:value-quantity=gt4",
-        "/Patient?_has:DiagnosticReport:subject:_has:Observation:encounter:code=k",
+        "/Patient?_has:DiagnosticReport:subject:result.code=k",
         "/DiagnosticReport?result.code=k",
         "/DiagnosticReport?result:Observation.value-quantity=gt4",
     ] {
@@ -185,7 +185,10 @@ async fn an_entry_is_judged_as_a_request_of_its_own() {
     let expected = ["200 OK", "404 Not Found", "403 Forbidden", "200 OK"];
     assert_eq!(statuses, expected, "{answer:?}");
     assert!(!answer.text().contains("Patient/b"), "{answer:?}");
-    own.post("/", bundle("transaction")).await.expect(403);
+    let refused = get("Patient/a");
+    let whole = format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{refused}]}}"#);
+    own.post("/", whole).await.expect(403);
+    own.post("/", bundle("transaction")).await.expect(404);
     // Parameters of URL and body are all asked.
     let call = own.call("POST", "/Observation/_search?code=k");
     let call = call.header("Content-Type", "application/x-www-form-urlencoded");

@@ -5,6 +5,7 @@ mod accounts;
 mod authorize;
 mod browser;
 mod enforce_consent;
+mod enforce_cost;
 mod enforce_property;
 mod enforce_reads;
 mod enforce_roles;

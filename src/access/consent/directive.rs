@@ -104,7 +104,7 @@ impl Provision {
         };
         let items = |name: &str| value.items_at(name).iter();
         let mut all = vec![
-            any(items("securityLabel").map(|coding| label(coding)).collect()),
+            any(items("securityLabel").map(label).collect()),
             any(items("class").map(class).collect()),
             any(items("code").map(code).collect()),
             any(items("data").map(|data| instance(data, base)).collect()),

@@ -76,7 +76,7 @@ impl Engine {
         };
         let run = async |permit: &Permit<'_>, draft| {
             self.look_up(&mut asked, permit)?;
-            let beside = asked.beside.take().filter(|_| !permit.is_restricted());
+            let beside = asked.beside.take().filter(|_| permit.reaches_definitions());
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
             let store =
@@ -118,7 +118,7 @@ impl Engine {
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
         let (mut page, mut disclosed) =
             tx.search(request, paging, &self.definitions, permit).await?;
-        if let Some(beside) = asked.beside.take().filter(|_| !permit.is_restricted()) {
+        if let Some(beside) = asked.beside.take().filter(|_| permit.reaches_definitions()) {
             page = beside.add(page, &mut disclosed)?;
         }
         Ok((asked.answer(page), disclosed))

@@ -118,7 +118,7 @@ impl Store {
         let pipeline = self.0.readers.pipeline().await?;
         let rows =
             Reader::Shared(&pipeline).query(REFERRING, &[&hashes, &of.code(), &path]).await?;
-        rows.iter().map(|row| Referring::of(row)).collect()
+        rows.iter().map(Referring::of).collect()
     }
 
     fn patient(&self, reference: &str) -> Option<i64> {

@@ -1,0 +1,174 @@
+use std::sync::LazyLock;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::access::consent::Expression;
+use crate::access::grant::Panels;
+use crate::access::restriction::Limits;
+use crate::fhir::LogicalId;
+use crate::fhir::datetime::Zone;
+use crate::search::extract::Settings;
+use crate::search::values::quantity::Ucum;
+use crate::spec::Spec;
+use crate::spec::codes::Codes;
+use crate::spec::package::{Pack, R4_PACK};
+
+static ROLES: LazyLock<Roles> = LazyLock::new(|| {
+    let spec = Arc::new(Spec::r4().expect("the embedded pack"));
+    let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("the embedded pack");
+    let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
+    let extractor = Extractor::new(spec, codes, settings).expect("all of R4 compiles");
+    Roles::load(None, Arc::new(extractor)).expect("the built-in roles")
+});
+
+fn id(text: &str) -> LogicalId {
+    text.parse().expect("an id")
+}
+
+/// A grant of these scopes to patient `a` (7), and to a user with a role where there is one.
+fn grant(scopes: &str, role: Option<&str>) -> Grant {
+    let user = role.map(|role| User {
+        roles: vec![role.to_owned()],
+        fhir_user: Some(match role {
+            "patient" => (ResourceType::PATIENT, id("a")),
+            _ => (ResourceType::PRACTITIONER, id("doc")),
+        }),
+        panels: Panels { own: vec![7], ..Panels::default() },
+        ..User::default()
+    });
+    Grant {
+        token: Uuid::nil(),
+        client: "app".to_owned(),
+        user,
+        scopes: ROLES.scopes(scopes),
+        patient: Some((id("a"), 7)),
+        purpose: None,
+        is_fhir_user_readable: false,
+        denials: Arc::default(),
+    }
+}
+
+/// How far a grant goes, in a word.
+fn reach(grant: &Grant, kind: Kind, of: &str) -> &'static str {
+    let policy = Policy::of(grant, &ROLES).expect("a policy");
+    let of = (!of.is_empty()).then(|| of.parse().expect(of));
+    match policy.reach(Interaction { kind, resource_type: of }) {
+        None => "refused",
+        Some(Restriction::Everything) => "everything",
+        Some(Restriction::Limited(limits)) => word(&limits),
+    }
+}
+
+fn word(limits: &Limits) -> &'static str {
+    match &limits.clauses[..] {
+        [] => "nothing",
+        [clause] if !clause.is_plain() => "criteria",
+        [clause] => match clause.members {
+            Members::Context(_) => "context",
+            Members::Documents(_) => "documents",
+            Members::Everyone => "withheld",
+            Members::OwnOrNobodys(_) => "own or nobody's",
+            Members::Patients(_) => "patients",
+            Members::Targets(_) => "targets",
+            Members::Themselves(_) => "themselves",
+        },
+        _ => "several",
+    }
+}
+
+#[test]
+fn scopes_allow_what_they_say_and_no_more() {
+    for (scopes, role, kind, of, expected) in [
+        ("patient/*.cruds", None, Kind::Read, "Observation", "patients"),
+        ("patient/*.cruds", None, Kind::SearchType, "Patient", "themselves"),
+        ("patient/*.cruds", None, Kind::Read, "Practitioner", "everything"),
+        ("patient/*.cruds", None, Kind::Read, "Device", "own or nobody's"),
+        ("patient/*.cruds", None, Kind::Read, "Provenance", "targets"),
+        ("patient/*.cruds", None, Kind::Read, "Binary", "context"),
+        ("patient/*.cruds", None, Kind::Read, "Bundle", "documents"),
+        ("patient/*.cruds", None, Kind::Read, "AuditEvent", "refused"),
+        ("patient/AuditEvent.r", None, Kind::Read, "AuditEvent", "nothing"),
+        ("patient/*.cruds", None, Kind::Update, "Task", "refused"),
+        ("patient/*.cruds", None, Kind::Update, "Consent", "refused"),
+        ("patient/Consent.cruds", None, Kind::Update, "Consent", "patients"),
+        ("patient/*.cruds", None, Kind::MetaDelete, "Observation", "refused"),
+        ("patient/*.cruds", None, Kind::Reindex, "", "refused"),
+        ("patient/*.cruds", None, Kind::Transaction, "", "nothing"),
+        ("patient/*.cruds", None, Kind::HistorySystem, "", "nothing"),
+        ("patient/Observation.rs", None, Kind::HistorySystem, "", "refused"),
+        ("patient/Observation.r", None, Kind::SearchType, "Observation", "refused"),
+        ("patient/Observation.r", None, Kind::Vread, "Observation", "patients"),
+        ("patient/Observation.r", None, Kind::Meta, "Observation", "refused"),
+        ("patient/Observation.rs", None, Kind::Meta, "Observation", "patients"),
+        ("patient/Observation.r?code=a", None, Kind::Read, "Observation", "criteria"),
+        (
+            "patient/Observation.r?code=a patient/Observation.r",
+            None,
+            Kind::Read,
+            "Observation",
+            "patients",
+        ),
+        (
+            "patient/Observation.r?code=a patient/Observation.r?code=b",
+            None,
+            Kind::Read,
+            "Observation",
+            "several",
+        ),
+        ("patient/*.rs?_tag=a", None, Kind::Read, "Observation", "criteria"),
+        ("", None, Kind::Read, "Observation", "refused"),
+        ("", None, Kind::Capabilities, "", "everything"),
+        ("system/*.cruds", None, Kind::Reindex, "", "everything"),
+        ("system/*.cruds", None, Kind::Transaction, "", "everything"),
+        ("system/*.cruds", None, Kind::Create, "AuditEvent", "everything"),
+        ("system/*.cruds", None, Kind::Create, "Consent", "refused"),
+        ("system/*.rs", None, Kind::Reindex, "", "refused"),
+        ("system/*.rs", None, Kind::HistorySystem, "", "everything"),
+        ("user/*.cruds", Some("nobody"), Kind::Read, "Observation", "refused"),
+        ("user/*.cruds", Some("patient"), Kind::Read, "Observation", "patients"),
+        ("user/*.cruds", Some("patient"), Kind::Update, "Observation", "refused"),
+        ("user/*.cruds", Some("patient"), Kind::Create, "Consent", "patients"),
+        ("user/*.cruds", Some("practitioner"), Kind::Read, "Observation", "withheld"),
+        ("user/*.cruds", Some("practitioner"), Kind::Create, "Consent", "refused"),
+        ("user/*.cruds", Some("practitioner"), Kind::Reindex, "", "refused"),
+        ("user/*.cruds", Some("administrator"), Kind::Reindex, "", "everything"),
+        ("user/*.cruds", Some("administrator"), Kind::Create, "AuditEvent", "refused"),
+        ("user/*.cruds", Some("privacy"), Kind::Create, "Consent", "everything"),
+        ("user/*.cruds", Some("privacy"), Kind::Read, "Observation", "refused"),
+        ("user/Observation.r", Some("administrator"), Kind::Read, "Patient", "refused"),
+    ] {
+        let found = reach(&grant(scopes, role), kind, of);
+        assert_eq!(found, expected, "{scopes} of {role:?}: {kind:?} {of}");
+    }
+}
+
+#[test]
+fn scopes_of_a_context_need_it() {
+    let without = |scopes: &str| Grant { patient: None, user: None, ..grant(scopes, None) };
+    for (scopes, expected) in [
+        ("patient/*.rs", Some(GrantError::NoPatient)),
+        ("system/*.rs patient/Observation.r", Some(GrantError::NoPatient)),
+        ("user/*.rs", Some(GrantError::NoUser)),
+        ("system/*.rs", None),
+        ("openid launch/patient", None),
+    ] {
+        assert_eq!(Policy::of(&without(scopes), &ROLES).err(), expected, "{scopes}");
+    }
+}
+
+#[test]
+fn nobody_is_denied_ones_own() {
+    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()) };
+    let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
+    for (scopes, role, kept) in [
+        ("patient/*.rs", None, 1),
+        ("user/*.rs", Some("patient"), 1),
+        ("user/*.rs", Some("practitioner"), 2),
+        ("patient/*.rs", Some("practitioner"), 2),
+    ] {
+        let grant = Grant { denials: denials.clone(), ..grant(scopes, role) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        assert_eq!(policy.denials.len(), kept, "{scopes} {role:?}");
+    }
+}
