@@ -227,7 +227,7 @@ fn execute(cli: Cli) -> Outcome {
             }
             Command::Client(command) => {
                 let mut out = std::io::stdout();
-                unless_interrupted(done(client::run(command, &config, &mut out))).await
+                unless_interrupted(done(Box::pin(client::run(command, &config, &mut out)))).await
             }
             Command::Conformance(command) => Ok(Box::pin(conformance::run(command)).await?),
             Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
@@ -260,11 +260,11 @@ fn execute(cli: Cli) -> Outcome {
             }
             Command::Token(args) => {
                 let mut out = std::io::stdout();
-                unless_interrupted(done(token::run(args, &config, &mut out))).await
+                unless_interrupted(done(Box::pin(token::run(args, &config, &mut out)))).await
             }
             Command::User(command) => {
                 let mut out = std::io::stdout();
-                unless_interrupted(done(user::run(command, &config, &mut out))).await
+                unless_interrupted(done(Box::pin(user::run(command, &config, &mut out)))).await
             }
         }
     })

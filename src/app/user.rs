@@ -261,9 +261,10 @@ pub async fn first_start(
     folder: &Path,
 ) -> Result<Option<SecretString>, Box<dyn Error>> {
     let path = folder.join(LINK_FILE);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
+    if let Err(error) = std::fs::remove_file(&path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error.into());
     }
     if account::any(&authority.store).await? {
         return Ok(None);

@@ -6,6 +6,7 @@
 //! Spec: RFC 6749 section 4.1, RFC 7636, RFC 9207, OpenID Connect Core section 3.1.2, SMART App Launch
 //! 2.2; security section 2.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -17,6 +18,8 @@ use crate::store::oauth::client::{AppType, Client};
 
 /// The longest state and nonce, as sent.
 const LONGEST_STATE: usize = 4_096;
+/// What is escaped in a query: all but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Parameters that may stand once only.
 const ONCE: [&str; 14] = [
     "response_type",
@@ -199,7 +202,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
     };
     pending.read_prompt(one(query, "prompt"), one(query, "max_age")).map_err(invalid)?;
     let scopes = scopes(one(query, "scope").unwrap_or_default(), client, rules.parameters);
-    pending.scopes = launched(scopes, pending.launch.is_some()).map_err(refuse)?.to_string();
+    pending.scopes = launched(&scopes, pending.launch.is_some()).map_err(refuse)?.to_string();
     Ok(pending)
 }
 
@@ -247,7 +250,7 @@ fn check_form(
 }
 
 /// The scopes of a request that comes from a launch, or does not.
-fn launched(scopes: ScopeSet, is_launched: bool) -> Result<ScopeSet, (Code, &'static str)> {
+fn launched(scopes: &ScopeSet, is_launched: bool) -> Result<ScopeSet, (Code, &'static str)> {
     if is_launched && !scopes.has(Special::Launch) {
         return Err((Code::InvalidRequest, "a launch needs the scope launch"));
     }
@@ -390,9 +393,7 @@ pub fn answer(url: &str, pairs: &[(&str, &str)], state: Option<&str>) -> String 
         mark = '&';
     };
     for (name, value) in pairs {
-        let value =
-            percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
-        add(name, &value.to_string());
+        add(name, &utf8_percent_encode(value, RESERVED).to_string());
     }
     if let Some(state) = state {
         let kept: String = state.bytes().map(as_query_text).collect();

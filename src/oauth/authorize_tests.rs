@@ -28,7 +28,7 @@ fn client(app_type: AppType, redirects: &[&str]) -> Client {
     }
 }
 
-fn asked(changes: &[(&str, Option<&str>)]) -> String {
+fn query(changes: &[(&str, Option<&str>)]) -> String {
     let all = [
         ("response_type", "code"),
         ("client_id", "app"),
@@ -39,8 +39,8 @@ fn asked(changes: &[(&str, Option<&str>)]) -> String {
         ("code_challenge", CHALLENGE),
         ("code_challenge_method", "S256"),
     ];
-    let changed = |name: &str| changes.iter().find(|(other, _)| *other == name);
-    let kept = all.iter().filter_map(|(name, value)| match changed(name) {
+    let replaced = |name: &str| changes.iter().find(|(other, _)| *other == name);
+    let kept = all.iter().filter_map(|(name, value)| match replaced(name) {
         None => Some(format!("{name}={value}")),
         Some((_, None)) => None,
         Some((_, Some(value))) => Some(format!("{name}={value}")),
@@ -56,7 +56,7 @@ fn answered(text: &str, client: Option<&Client>) -> Result<Pending, Refusal> {
     read(&Query::parse(text).expect("a query"), text, &rules)
 }
 
-fn code(found: Result<Pending, Refusal>) -> &'static str {
+fn code(found: &Result<Pending, Refusal>) -> &'static str {
     match found {
         Ok(_) => "ok",
         Err(Refusal::Page(_)) => "page",
@@ -99,17 +99,17 @@ fn a_request_is_taken_or_refused_where_the_rfc_says() {
         (vec![("scope", Some("patient/Foo.rs"))], "invalid_scope"),
         (vec![("scope", None)], "invalid_scope"),
     ] {
-        assert_eq!(code(answered(&asked(&changes), Some(&web))), expected, "{changes:?}");
+        assert_eq!(code(&answered(&query(&changes), Some(&web))), expected, "{changes:?}");
     }
-    let twice = format!("{}&scope=openid", asked(&[]));
-    assert_eq!(code(answered(&twice, Some(&web))), "invalid_request");
-    let other = format!("{}&redirect_uri=https://evil.example", asked(&[]));
-    assert_eq!(code(answered(&other, Some(&web))), "page");
-    assert_eq!(code(answered(&asked(&[]), None)), "page");
+    let twice = format!("{}&scope=openid", query(&[]));
+    assert_eq!(code(&answered(&twice, Some(&web))), "invalid_request");
+    let other = format!("{}&redirect_uri=https://evil.example", query(&[]));
+    assert_eq!(code(&answered(&other, Some(&web))), "page");
+    assert_eq!(code(&answered(&query(&[]), None)), "page");
     let disabled = Client { disabled_at: Some(Instant::from_micros(1)), ..web.clone() };
-    assert_eq!(code(answered(&asked(&[]), Some(&disabled))), "page");
+    assert_eq!(code(&answered(&query(&[]), Some(&disabled))), "page");
     let service = Client { app_type: AppType::Backend, ..web };
-    assert_eq!(code(answered(&asked(&[]), Some(&service))), "unauthorized_client");
+    assert_eq!(code(&answered(&query(&[]), Some(&service))), "unauthorized_client");
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn the_port_of_a_loopback_address_belongs_to_native_apps() {
         (AppType::Web, "http://127.0.0.1:5000/cb", "page"),
     ] {
         let native = client(app_type, &["http://127.0.0.1/cb"]);
-        let found = answered(&asked(&[("redirect_uri", Some(url))]), Some(&native));
-        assert_eq!(code(found), expected, "{url}");
+        let found = answered(&query(&[("redirect_uri", Some(url))]), Some(&native));
+        assert_eq!(code(&found), expected, "{url}");
     }
 }
 
@@ -143,7 +143,7 @@ fn scopes_that_are_not_known_are_dropped_and_never_cut() {
         ("openid%20launch", "openid"),
         ("openid%20patient/Observation.cruds", "openid patient/Observation.rs"),
     ] {
-        let found = answered(&asked(&[("scope", Some(asked_for))]), Some(&web));
+        let found = answered(&query(&[("scope", Some(asked_for))]), Some(&web));
         assert_eq!(found.expect("is taken").scopes, expected, "{asked_for}");
     }
 }
@@ -164,7 +164,7 @@ fn the_state_goes_back_as_it_came() {
 fn a_login_counts_as_long_as_the_request_lets_it() {
     let web = client(AppType::Web, &["https://app.example/cb"]);
     let pending = |changes: &[(&str, Option<&str>)]| {
-        let mut pending = answered(&asked(changes), Some(&web)).expect("is taken");
+        let mut pending = answered(&query(changes), Some(&web)).expect("is taken");
         pending.begun = 100_000_000;
         pending
     };

@@ -1,5 +1,6 @@
 //! Accounts: logging in, waiting after failures, links, second factors.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use kiln::oauth::login::totp;
@@ -20,7 +21,7 @@ fn secret_of(page: &Answer) -> Vec<u8> {
     let mut bits = String::new();
     for digit in digits {
         let value = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(digit).unwrap();
-        bits.push_str(&format!("{value:05b}"));
+        write!(bits, "{value:05b}").unwrap();
     }
     let bytes = bits.as_bytes().chunks_exact(8);
     bytes.map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap()).collect()

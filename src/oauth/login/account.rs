@@ -35,7 +35,7 @@ const LONGEST_NAME: usize = 100;
 /// What came of a login.
 pub enum LoggedIn {
     /// The password was right: the browser has a new session.
-    Done(Browser),
+    Done(Box<Browser>),
     /// Too many failures: how many seconds to wait.
     Wait(i64),
     /// It was not, or there is no such account, or it is disabled.
@@ -117,7 +117,8 @@ impl Authority {
         attempt::clear(&self.store, &key).await?;
         let actor = visitor.actor(&account);
         self.gate.note(Kind::Login, &actor, Outcome::Success, "by password").await?;
-        self.begin_session(account, vec!["password".to_owned()], browser).await.map(LoggedIn::Done)
+        let begun = self.begin_session(account, vec!["password".to_owned()], browser).await?;
+        Ok(LoggedIn::Done(Box::new(begun)))
     }
 
     /// Counts an attempt at a second factor: how many seconds to wait, if that must be.

@@ -12,7 +12,7 @@ const MOST: u64 = 64;
 
 /// A value, borrowed from its bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Cbor<'a> {
+pub(super) enum Cbor<'a> {
     /// Values in order.
     Array(Vec<Cbor<'a>>),
     /// Bytes.
@@ -29,12 +29,12 @@ pub enum Cbor<'a> {
 
 impl<'a> Cbor<'a> {
     /// Reads one value from the start of `bytes`; it and what follows it.
-    pub fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         value(bytes, 0)
     }
 
     /// The bytes under a number.
-    pub fn bytes_at(&self, key: i64) -> Option<&'a [u8]> {
+    pub(super) fn bytes_at(&self, key: i64) -> Option<&'a [u8]> {
         match self.at(&Cbor::Int(key))? {
             Cbor::Bytes(bytes) => Some(bytes),
             _ => None,
@@ -42,7 +42,7 @@ impl<'a> Cbor<'a> {
     }
 
     /// The number under a number.
-    pub fn int_at(&self, key: i64) -> Option<i64> {
+    pub(super) fn int_at(&self, key: i64) -> Option<i64> {
         match self.at(&Cbor::Int(key))? {
             Cbor::Int(number) => Some(*number),
             _ => None,
@@ -50,7 +50,7 @@ impl<'a> Cbor<'a> {
     }
 
     /// The value under a name.
-    pub fn named(&self, name: &str) -> Option<&Cbor<'a>> {
+    pub(super) fn named(&self, name: &str) -> Option<&Cbor<'a>> {
         let Cbor::Map(members) = self else { return None };
         let is_it = |key: &Cbor<'_>| matches!(key, Cbor::Text(text) if *text == name);
         members.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value)

@@ -32,6 +32,7 @@ pub enum Proof<'a> {
 }
 
 /// What a security key signed, in base64url as the page sends it.
+#[derive(Clone, Copy)]
 pub struct KeyProof<'a> {
     /// Which credential.
     pub credential: &'a str,
@@ -46,7 +47,7 @@ pub struct KeyProof<'a> {
 /// What came of a proof.
 pub enum Proved {
     /// It counts: the browser has a new session, which is whole.
-    Done(Browser),
+    Done(Box<Browser>),
     /// Too many failures: how many seconds to wait.
     Wait(i64),
     /// It does not count.
@@ -91,7 +92,8 @@ impl Authority {
         };
         self.forget_tries(account).await?;
         self.gate.note(Kind::SecondFactor, &actor, Outcome::Success, kind).await?;
-        self.complete(browser, account, kind).await.map(Proved::Done)
+        let whole = self.complete(browser, account, kind).await?;
+        Ok(Proved::Done(Box::new(whole)))
     }
 
     /// The whole session in place of a half one.

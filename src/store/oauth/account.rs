@@ -124,6 +124,7 @@ impl std::fmt::Debug for Account {
 }
 
 /// An account to be.
+#[derive(Clone, Copy)]
 pub struct NewAccount<'a> {
     /// Its id.
     pub id: Uuid,

@@ -27,6 +27,7 @@ const WITHDRAW: &str = concat!(
 pub(in crate::store) const STATEMENTS: &[&str] = &[ADD, LAST, WITHDRAW];
 
 /// A decision: what was asked for and what was granted, as scopes.
+#[derive(Clone, Copy)]
 pub struct Decision<'a> {
     /// Who decided.
     pub account: Uuid,

@@ -81,6 +81,7 @@ impl std::fmt::Debug for Factor {
 }
 
 /// A factor to be.
+#[derive(Clone, Copy)]
 pub struct NewFactor<'a> {
     /// Its id.
     pub id: Uuid,

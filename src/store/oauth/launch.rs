@@ -28,6 +28,7 @@ const TAKE: &str = concat!(
 pub(in crate::store) const STATEMENTS: &[&str] = &[ADD, TAKE];
 
 /// A launch to be.
+#[derive(Clone, Copy)]
 pub struct NewLaunch<'a> {
     /// Of the handle that the app gets.
     pub hash: &'a [u8],

@@ -74,6 +74,7 @@ pub(in crate::store) const STATEMENTS: &[&str] =
     &[ADD, FIND, IS_ALIVE, CHALLENGE, END, END_OF_ACCOUNT, SWEEP, ADD_UPSTREAM, TAKE_UPSTREAM];
 
 /// A session to be.
+#[derive(Clone, Copy)]
 pub struct NewSession<'a> {
     /// Of what the browser holds.
     pub hash: &'a [u8],

@@ -48,7 +48,7 @@ pub(super) async fn make(
         parts.headers.remove(COOKIE);
     }
     let headers = parts.headers.clone();
-    let visit = Visit::of(server, parts, String::new()).await?;
+    let visit = Visit::of(server, &parts, String::new()).await?;
     let Ok(asked) = serde_json::from_slice::<Asked>(&read) else {
         return Ok(invalid("the body is not the JSON of a launch"));
     };

@@ -24,13 +24,7 @@ pub(super) async fn show(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let visit = Visit::read(server, parts, body).await?;
-    let (browser, is_new) = match &visit.browser {
-        Some(browser) => (browser.clone(), false),
-        None => {
-            let begun = visit.authority.begin_anonymous().await;
-            (begun.map_err(Failure::Interaction)?, true)
-        }
-    };
+    let (browser, is_new) = visit.or_begin().await?;
     let response = shown(&visit, &browser).await?;
     Ok(if is_new { visit.keep(&browser, response) } else { response })
 }

@@ -1,6 +1,8 @@
 //! Which patients somebody may choose, and what is shown of them. Everything is read and searched as
 //! the person itself, with what its roles let it do, and so goes on record like any other request.
 
+use std::fmt::Write as _;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::engine::SearchTarget;
@@ -120,7 +122,8 @@ pub(super) async fn search(
             // What people type is one value, whatever it holds.
             let value = value.replace('\\', "\\\\").replace(',', "\\,").replace('$', "\\$");
             let value = if name == "identifier" { value } else { value.replace('|', "\\|") };
-            text.push_str(&format!("&{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)));
+            let value = utf8_percent_encode(&value, NON_ALPHANUMERIC);
+            let _ = write!(text, "&{name}={value}");
         }
     }
     if !is_asked {

@@ -53,7 +53,7 @@ impl<'a> Page<'a> {
         guard(headers);
         // Browsers hold a form to this list even where its answer leads elsewhere.
         let sources = self.leads_to.iter().filter_map(|url| source(url));
-        let others: String = sources.map(|it| format!(" {it}")).collect();
+        let others = sources.fold(String::new(), |all, it| all + " " + &it);
         let script = if self.with_script { "; script-src 'self'" } else { "" };
         let policy = format!(
             "default-src 'none'; style-src 'self'; img-src 'self'{script}; form-action 'self'{others}; \

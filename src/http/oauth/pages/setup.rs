@@ -25,13 +25,7 @@ pub(super) async fn show(
     let Some(link) = visit.authority.link(&visit.name).await.map_err(Failure::Interaction)? else {
         return Ok(used_up());
     };
-    let (browser, is_new) = match &visit.browser {
-        Some(browser) => (browser.clone(), false),
-        None => {
-            let begun = visit.authority.begin_anonymous().await;
-            (begun.map_err(Failure::Interaction)?, true)
-        }
-    };
+    let (browser, is_new) = visit.or_begin().await?;
     let response = page(&visit, &browser, &link, None);
     Ok(if is_new { visit.keep(&browser, response) } else { response })
 }

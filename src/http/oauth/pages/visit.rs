@@ -61,24 +61,33 @@ impl Visit {
         } else {
             parts.uri.query().unwrap_or_default().to_owned()
         };
-        Self::of(server, parts, raw).await
+        Self::of(server, &parts, raw).await
     }
 
     /// A request whose body was read: `raw`.
     pub(super) async fn of(
         server: Arc<Server>,
-        parts: request::Parts,
+        parts: &request::Parts,
         raw: String,
     ) -> Result<Self, Failure> {
         let authority = server.oauth.clone();
         let authority = authority.ok_or_else(|| Error::internal("a page without its server"))?;
         let sent = Query::parse(&raw).map_err(Error::from)?;
         let asked = parts.extensions.get::<Asked>().cloned();
-        let visitor = Visitor(Arc::new(context(&parts, asked.as_ref())));
-        let cookie = cookie(&parts, cookie_name(&authority));
+        let visitor = Visitor(Arc::new(context(parts, asked.as_ref())));
+        let cookie = cookie(parts, cookie_name(&authority));
         let browser = authority.browser(cookie.as_deref()).await?;
         let name = asked.and_then(|asked| asked.name).unwrap_or_default().into_string();
         Ok(Self { server, authority, sent, raw, visitor, browser, name })
+    }
+
+    /// The browser, with a session of nobody where it has none; whether that is new.
+    pub(super) async fn or_begin(&self) -> Result<(Browser, bool), Failure> {
+        if let Some(browser) = &self.browser {
+            return Ok((browser.clone(), false));
+        }
+        let begun = self.authority.begin_anonymous().await;
+        Ok((begun.map_err(Failure::Interaction)?, true))
     }
 
     /// What a field holds; nothing where it is missing.
