@@ -81,8 +81,10 @@ if (config) {
       code_challenge: await client.calculatePKCECodeChallenge(client.randomPKCECodeVerifier()),
       code_challenge_method: "S256",
     });
-    const answer = await fetch(address, { redirect: "manual" });
-    equal(new URL(answer.headers.get("location")).searchParams.get("error"), "login_required", "error");
+    const page = await person(browser, { script: false });
+    await page.goto(address.href);
+    equal(new URL(page.url()).searchParams.get("error"), "login_required", "error");
+    await page.context().close();
   });
   await step("private_key_jwt", async () => {
     const key = await crypto.subtle.importKey(

@@ -1,7 +1,10 @@
 //! Refresh: new tokens for old, twice, and never more than before.
 
+use hyper::header::ORIGIN;
+
+use super::super::http::{Answer, Call};
 use super::super::report::ensure;
-use super::super::url::Pairs;
+use super::super::url::{self, Pairs};
 use super::apps::App;
 use super::launch::Tokens;
 use super::{Suite, tokens};
@@ -19,17 +22,36 @@ impl Suite {
             ("refresh_token".into(), refresh_token.to_owned()),
         ];
         form.extend(scope.map(|scope| ("scope".into(), scope.to_owned())));
-        let answer = self.token(app, form).await?;
-        answer.expect(&[200])?;
-        let body = answer.json()?;
-        Ok(Tokens { requested: scope.unwrap_or_default().to_owned(), answer, body })
+        refreshed(self.token(app, form).await?, scope.unwrap_or_default())
     }
+
+    /// The same by a public app that does not say who it is, which some libraries do not.
+    async fn refresh_unnamed(&self, refresh_token: &str) -> Result<Tokens, String> {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        let call = Call::post(self.endpoint("token_endpoint")?).form(&form);
+        let origin = url::origin(&self.options.redirect_uri);
+        refreshed(self.http.send(call.header(ORIGIN, origin)).await?, "")
+    }
+}
+
+fn refreshed(answer: Answer, requested: &str) -> Result<Tokens, String> {
+    answer.expect(&[200])?;
+    let body = answer.json()?;
+    Ok(Tokens { requested: requested.to_owned(), answer, body })
 }
 
 impl Tokens {
     /// Refreshes twice, without and with the scopes; gives the newest tokens.
     pub(super) async fn refreshed(self, suite: &mut Suite, app: &App) -> Self {
         let mut newest = self;
+        if let (true, Some(old)) = (app.is_public(), newest.text("refresh_token")) {
+            let fresh = suite.refresh_unnamed(old).await;
+            let found = fresh.as_ref().map(|_| ()).map_err(Clone::clone);
+            suite.report.should("I0.1.12", "by a public app without client_id", found);
+            if let Ok(fresh) = fresh {
+                newest = fresh.keeping(&newest);
+            }
+        }
         for (check, with_scope) in
             [("without scopes", false), ("with the scopes that were granted", true)]
         {
@@ -43,7 +65,7 @@ impl Tokens {
             let refreshed = suite.refresh(app, &old, asked).await;
             let found = refreshed.as_ref().map(|_| ()).map_err(Clone::clone);
             suite.report.must("I0.1.12", check, found);
-            let Ok(mut fresh) = refreshed else { return newest };
+            let Ok(fresh) = refreshed else { return newest };
             tokens::check(&mut suite.report, "I0.1.12", &fresh);
             let more: Vec<_> = fresh
                 .scope()
@@ -58,13 +80,18 @@ impl Tokens {
                 .await
                 .and_then(|answer| answer.expect(&[200]));
             suite.report.must("I0.2.3", "the patient is readable after a refresh", found);
-            for kept in ["refresh_token", "patient", "encounter", "id_token"] {
-                if fresh.body[kept].is_null() {
-                    fresh.body[kept] = newest.body[kept].clone();
-                }
-            }
-            newest = fresh;
+            newest = fresh.keeping(&newest);
         }
         newest
+    }
+
+    /// With what the answer before said and this one does not repeat.
+    fn keeping(mut self, before: &Self) -> Self {
+        for kept in ["refresh_token", "patient", "encounter", "id_token"] {
+            if self.body[kept].is_null() {
+                self.body[kept] = before.body[kept].clone();
+            }
+        }
+        self
     }
 }
