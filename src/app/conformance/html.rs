@@ -172,15 +172,12 @@ fn read_tag(text: &str) -> (Tag, &str) {
 }
 
 fn read_value(text: &str) -> (&str, &str) {
-    match text.chars().next() {
-        Some(quote @ ('"' | '\'')) => {
-            let inner = &text[1..];
-            inner.find(quote).map_or((inner, ""), |end| (&inner[..end], &inner[end + 1..]))
-        }
-        _ => {
-            let end = text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len());
-            text.split_at(end)
-        }
+    if let Some(quote @ ('"' | '\'')) = text.chars().next() {
+        let inner = &text[1..];
+        inner.find(quote).map_or((inner, ""), |end| (&inner[..end], &inner[end + 1..]))
+    } else {
+        let end = text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len());
+        text.split_at(end)
     }
 }
 
@@ -193,15 +190,12 @@ fn unescape(text: &str) -> String {
         rest = &rest[at..];
         let end = rest.find(';').filter(|end| *end <= 10);
         let character = end.and_then(|end| character(&rest[1..end]));
-        match (character, end) {
-            (Some(character), Some(end)) => {
-                out.push(character);
-                rest = &rest[end + 1..];
-            }
-            _ => {
-                out.push('&');
-                rest = &rest[1..];
-            }
+        if let (Some(character), Some(end)) = (character, end) {
+            out.push(character);
+            rest = &rest[end + 1..];
+        } else {
+            out.push('&');
+            rest = &rest[1..];
         }
     }
     out.push_str(rest);

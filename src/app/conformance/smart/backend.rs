@@ -15,13 +15,23 @@ type Spoil = fn(&mut Value);
 /// Assertions that no server may take.
 const BAD: &[(&str, Spoil)] = &[
     ("an assertion for another audience", |claims| {
-        claims["aud"] = json!("https://x.example/token")
+        claims["aud"] = json!("https://x.example/token");
     }),
-    ("an assertion that is expired", |claims| claims["exp"] = json!(now_seconds() - 3600)),
-    ("an assertion that lives an hour", |claims| claims["exp"] = json!(now_seconds() + 3600)),
-    ("an assertion without jti", |claims| claims["jti"] = Value::Null),
-    ("an assertion of somebody else", |claims| claims["iss"] = json!(random())),
-    ("an assertion about somebody else", |claims| claims["sub"] = json!(random())),
+    ("an assertion that is expired", |claims| {
+        claims["exp"] = json!(now_seconds() - 3600);
+    }),
+    ("an assertion that lives an hour", |claims| {
+        claims["exp"] = json!(now_seconds() + 3600);
+    }),
+    ("an assertion without jti", |claims| {
+        claims["jti"] = Value::Null;
+    }),
+    ("an assertion of somebody else", |claims| {
+        claims["iss"] = json!(random());
+    }),
+    ("an assertion about somebody else", |claims| {
+        claims["sub"] = json!(random());
+    }),
 ];
 
 impl Suite {
@@ -59,8 +69,7 @@ impl Suite {
                 "not_an_assertion_type",
             ),
         ] {
-            let answer = self.assertion(app, &app.claims("")).await;
-            let found = match answer {
+            let found = match self.assertion(app, &app.claims("")) {
                 Ok(mut form) => {
                     form.retain(|(known, _)| known != name);
                     form.push((name.to_owned(), value.to_owned()));
@@ -83,7 +92,7 @@ impl Suite {
     }
 
     /// The form of a token request with an assertion of these claims.
-    async fn assertion(&self, app: &App, claims: &Value) -> Result<Pairs, String> {
+    fn assertion(&self, app: &App, claims: &Value) -> Result<Pairs, String> {
         let Proof::Key(signer) = &app.proof else { return Err("the client has no key".to_owned()) };
         let mut claims = claims.clone();
         if claims["aud"] == "" {
@@ -106,7 +115,7 @@ impl Suite {
         for (check, spoil) in BAD {
             let mut claims = app.claims("");
             spoil(&mut claims);
-            let found = match self.assertion(app, &claims).await {
+            let found = match self.assertion(app, &claims) {
                 Ok(form) => self.assert(&form).await.and_then(|answer| answer.expect(&[400, 401])),
                 Err(why) => Err(why),
             };
@@ -119,7 +128,7 @@ impl Suite {
     }
 
     async fn broken_signature(&self, app: &App) -> Result<(), String> {
-        let mut form = self.assertion(app, &app.claims("")).await?;
+        let mut form = self.assertion(app, &app.claims(""))?;
         for (name, value) in &mut form {
             if name == "client_assertion" {
                 let (signed, signature) = value.rsplit_once('.').unwrap_or_default();
@@ -131,7 +140,7 @@ impl Suite {
     }
 
     async fn replay(&self, app: &App) -> Result<(), String> {
-        let form = self.assertion(app, &app.claims("")).await?;
+        let form = self.assertion(app, &app.claims(""))?;
         self.assert(&form).await?.expect(&[200, 201])?;
         self.assert(&form).await?.expect(&[400, 401])
     }
@@ -139,9 +148,7 @@ impl Suite {
     /// A kick-off without a token is refused, where the server exports at all.
     async fn exports(&mut self, granted: &Tokens) {
         let statement = self.fhir("metadata", granted.access()).await.and_then(|it| it.json());
-        let declared =
-            statement.map(|it| it.to_string().contains("\"export\"")).unwrap_or_default();
-        if !declared {
+        if !statement.is_ok_and(|it| it.to_string().contains("\"export\"")) {
             let why = "the CapabilityStatement declares no export";
             self.report.skip("I0.3.1", "export", why);
             return;
