@@ -1,7 +1,7 @@
 // Starts everything, runs each client, prints a table, and stops everything by its process id.
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { here, serveApps } from "./app.mjs";
@@ -61,6 +61,7 @@ async function run([name, program, words]) {
     cwd: folder, stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, KILN_INTEROP: settingsFile, PYTHONDONTWRITEBYTECODE: "1" },
   });
+  stops.push(() => child.kill("SIGTERM"));
   const timer = setTimeout(() => child.kill("SIGKILL"), 300_000);
   const [out, told] = await Promise.all([text(child.stdout), text(child.stderr)]);
   const code = child.exitCode ?? (await new Promise((resolve) => child.once("exit", resolve)));
@@ -97,7 +98,7 @@ function checks(out) {
 /** The upstream provider, with a page where it sends its users back to. */
 async function upstream() {
   const child = spawn(process.execPath, [join(here, "provider.mjs"), upstreamPort, `${root}/auth/callback`], {
-    stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, UPSTREAM_SECRET: SECRET },
+    stdio: ["ignore", "pipe", openSync(join(folder, "provider.log"), "a")], env: { ...process.env, UPSTREAM_SECRET: SECRET },
   });
   stops.push(() => child.kill("SIGTERM"));
   await new Promise((resolve, reject) => {
@@ -123,7 +124,19 @@ async function all() {
   writeFileSync(settingsFile, JSON.stringify(settings), { mode: 0o600 });
   const rows = [];
   for (const client of clients()) rows.push(...(await run(client)));
-  return rows;
+  return [...rows, log()];
+}
+
+/** The server's log after all of it: what is secret is not in it. */
+function log() {
+  const text = readFileSync(join(folder, "kiln.log"), "utf8");
+  const { users, clients } = settings;
+  const secrets = [
+    SECRET, users.clinician.password, users.patient.password, users.secured.password, clients.confidential.secret,
+    clients.reader.secret, clients.ehr.secret, "kiln_at_", "kiln_rt_", "kiln_cs_", "code_verifier=", "Okafor",
+  ];
+  const found = secrets.filter((secret) => text.includes(secret)).map((secret) => secret.slice(0, 8));
+  return { name: "log", step: "no secret and no name is in it", ok: found.length === 0 && text !== "", detail: found.join(", ") };
 }
 
 function print(rows) {
@@ -136,14 +149,24 @@ function print(rows) {
   return failed === 0 && rows.length > 0;
 }
 
+/** Stops what was started, the last first, and removes the folder. */
+async function end() {
+  for (const stop of stops.splice(0).reverse()) await stop();
+  if (process.env.KILN_INTEROP_KEEP) console.error(`kept: ${folder}`);
+  else rmSync(folder, { recursive: true, force: true });
+}
+
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, async () => {
+    await end();
+    process.exit(1);
+  });
+}
 let isPassed = false;
 try {
   isPassed = print(await all());
 } catch (error) {
   console.error(`interop: ${error.message}`);
-} finally {
-  for (const stop of stops.reverse()) await stop();
-  if (process.env.KILN_INTEROP_KEEP) console.error(`kept: ${folder}`);
-  else rmSync(folder, { recursive: true, force: true });
 }
+await end();
 process.exit(isPassed ? 0 : 1);
