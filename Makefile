@@ -4,16 +4,18 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 KILN := $(TARGET)/release/kiln
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
+# off: everybody may do everything; smart: tokens are asked for.
+AUTH ?= off
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench deps fuzz doc
+.PHONY: help run test test-long interop lint bench deps fuzz doc
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: deps ## Everything needed, then the server on loopback with demo data (no authorization).
+run: deps ## Everything needed, then the server on loopback with demo data (AUTH=smart asks for tokens).
 	cargo build --release
-	KILN_AUTH__MODE=off $(KILN) serve --demo
+	KILN_AUTH__MODE=$(AUTH) $(KILN) serve --demo
 
 test: deps ## Everything needed, then all tests.
 	cargo test
@@ -22,6 +24,9 @@ test: deps ## Everything needed, then all tests.
 test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
 	KILN_TEST_LONG=1 cargo test --release
 	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
+
+interop: ## SMART and OpenID clients of other makers, and a browser, against a server of their own.
+	tests/interop/run
 
 lint: ## Format, lints, documents without warnings, licences.
 	cargo fmt --all --check

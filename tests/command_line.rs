@@ -6,6 +6,7 @@ use crate::harness::process::kiln;
 const COMMANDS: &[&str] = &[
     "bench",
     "client",
+    "conformance",
     "demo",
     "fhirpath",
     "import",
@@ -65,4 +66,21 @@ fn the_version_is_the_package_version() {
     let output = kiln(&["--version"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.trim(), concat!("kiln ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_smart_suite_fails_without_a_server_and_says_so_in_both_forms() {
+    let nowhere = ["conformance", "smart", "--base", "http://127.0.0.1:1/fhir/"];
+    let output = kiln(&nowhere);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("I0.1.1 SMART configuration answers\n  fail answers 200"), "{text}");
+    let output = kiln(&[&nowhere[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert_eq!(report["base"], "http://127.0.0.1:1/fhir");
+    assert_eq!((&report["checks"][0]["item"], &report["failed"]), (&"I0.1.1".into(), &1.into()));
+    let output = kiln(&["conformance", "smart", "--key-client", "a", "--key-file", "Cargo.toml"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("Cargo.toml: "), "{text}");
 }

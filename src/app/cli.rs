@@ -11,7 +11,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::ExposeSecret as _;
 
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
-use crate::config::Config;
+use crate::config::{AuthMode, Config};
 use crate::engine::Engine;
 use crate::oauth::keys;
 use crate::store::{maintenance, migrate};
@@ -19,6 +19,7 @@ use crate::store::{maintenance, migrate};
 use super::authority;
 use super::bench::{self, BenchArgs};
 use super::client;
+use super::conformance::{self, ConformanceCommand};
 use super::database::{self, Database};
 use super::definitions;
 use super::demo::{self, DemoArgs};
@@ -65,6 +66,9 @@ enum Command {
     /// Register and manage clients: apps and services that ask for tokens.
     #[command(subcommand)]
     Client(client::Command),
+    /// Check a running server, Kiln's or another, by our own suites.
+    #[command(subcommand)]
+    Conformance(ConformanceCommand),
     /// Generate demo data: into the database, or into a file.
     #[command(
         after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson"
@@ -225,6 +229,7 @@ fn execute(cli: Cli) -> Outcome {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(client::run(command, &config, &mut out)))).await
             }
+            Command::Conformance(command) => Ok(Box::pin(conformance::run(command)).await?),
             Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
                 let generator = demo::Generator::new(seed).with_narratives(narratives);
                 write_demo(&generator, patients, &path)
@@ -288,6 +293,7 @@ async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
 async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     let mut signals = Signals::new()?;
     let folder = config.data_dir.clone();
+    let mode = config.auth.mode;
     let mut starting = Box::pin(Server::start(config));
     let server = tokio::select! {
         started = &mut starting => started?,
@@ -319,17 +325,26 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     }
     if for_people || demo {
         // Not on standard error, where programs read the log. Without a reader there is nobody to greet.
-        let _ = greet(server.base(), demo, &mut std::io::stdout());
+        let _ = greet(server.base(), demo, mode, &mut std::io::stdout());
     }
     server.until_interrupted(&mut signals).await;
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(base: &str, demo: bool, out: &mut impl std::io::Write) -> std::io::Result<()> {
+fn greet(
+    base: &str,
+    demo: bool,
+    mode: AuthMode,
+    out: &mut impl std::io::Write,
+) -> std::io::Result<()> {
     writeln!(out, "Kiln serves FHIR R4 at {base}")?;
     if demo {
-        let first =
-            format!("curl -s '{base}/Patient?_count=1&_revinclude=Condition:patient&_pretty=true'");
+        let query = "Patient?_count=1&_revinclude=Condition:patient&_pretty=true";
+        let token = match mode {
+            AuthMode::Off => "",
+            AuthMode::Smart => "-H \"Authorization: Bearer $(kiln token)\" ",
+        };
+        let first = format!("curl -s {token}'{base}/{query}'");
         writeln!(out, "Demo data: {DEMO_PATIENTS} patients. Try:\n  {first}")?;
     }
     out.flush()

@@ -6,6 +6,7 @@ mod authority;
 pub mod bench;
 pub mod cli;
 mod client;
+mod conformance;
 pub mod database;
 pub mod definitions;
 pub mod demo;

@@ -335,6 +335,19 @@ configuration! {
         label: String = Text("my organization"),
     }
 
+    /// How people find this server in a list of those of other organizations (user-access brands),
+    /// which is published at /auth/brands.
+    [brand] Brand {
+        /// The name of the organization.
+        name: String = Text("Kiln"),
+        /// Its website. Default: the address of this server.
+        website: Option<String> = Unset("https://hospital.example.org"),
+        /// Where a picture of it is.
+        logo: Option<String> = Unset("https://hospital.example.org/logo.svg"),
+        /// Where its patients log in.
+        portal: Option<String> = Unset("https://my.hospital.example.org"),
+    }
+
     /// How often one client, user or address may call, where tokens are asked for. Who calls more
     /// often is answered 429. Zero is no limit.
     [limits] Limits {

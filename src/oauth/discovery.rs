@@ -134,6 +134,9 @@ impl Settings {
         let mut all = self.common();
         let capabilities = CAPABILITIES.iter().filter(|name| self.offers(name));
         all.insert("capabilities".to_owned(), capabilities.copied().collect());
+        for (name, value) in self.brand_members() {
+            all.insert(name.to_owned(), value);
+        }
         all.into()
     }
 

@@ -11,6 +11,7 @@
 pub mod apps;
 pub mod authorize;
 pub mod bearer;
+pub mod brands;
 pub mod client;
 pub mod consent;
 pub mod development;
@@ -40,7 +41,7 @@ use secrecy::SecretString;
 
 use crate::access::Gate;
 use crate::clock::{Clock, IdSource};
-use crate::config::{Config, Registration};
+use crate::config::{Brand, Config, Registration};
 use crate::outbound::Outbound;
 use crate::store::Store;
 
@@ -73,6 +74,8 @@ pub struct Settings {
     pub without: Vec<String>,
     /// After how long a new key is made to sign with.
     pub key_age: Duration,
+    /// How people find this server.
+    pub brand: Brand,
 }
 
 impl Settings {
@@ -93,6 +96,7 @@ impl Settings {
             introspection_open: auth.introspection_open,
             without: auth.without.clone(),
             key_age: days(auth.key_days.get()),
+            brand: config.brand.clone(),
         }
     }
 }

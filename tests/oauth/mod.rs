@@ -14,6 +14,7 @@ mod enforce_writes;
 mod launch;
 mod pages;
 mod sessions;
+mod suite;
 mod tokens;
 mod upstream;
 mod world;

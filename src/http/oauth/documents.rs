@@ -1,15 +1,16 @@
 //! What clients look up before they ask: open to everybody, and always JSON.
 //!
-//! Spec: security D1 to D7
+//! Spec: security D1 to D8
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use axum::http::{Response, request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue};
+use axum::http::{Response, StatusCode, request};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::http::condition;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::Authority;
@@ -44,4 +45,22 @@ pub(super) async fn openid_configuration(server: Arc<Server>, _: request::Parts)
 pub(super) async fn jwks(server: Arc<Server>, _: request::Parts) -> Answered {
     let told = authority(&server)?.jwks().await?;
     Ok(document(&told, "public, max-age=300"))
+}
+
+/// `GET /auth/brands`
+pub(super) async fn brands(server: Arc<Server>, parts: request::Parts) -> Answered {
+    let authority = authority(&server)?;
+    let tag = authority.settings.brands_tag();
+    let mut response = if condition::names_tag(&parts.headers, &tag) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        let bundle = authority.settings.brands(authority.clock.now());
+        document(&bundle, "public, max-age=3600")
+    };
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
 }

@@ -42,6 +42,7 @@ pub fn all() -> Vec<Route> {
         public!("/fhir/.well-known/smart-configuration" documents::smart_configuration),
         public!("/auth/.well-known/openid-configuration" documents::openid_configuration),
         public!("/auth/jwks" documents::jwks),
+        public!("/auth/brands" documents::brands),
     ];
     routes.extend(pages::all());
     routes

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::fhir::query;
-use crate::store::oauth::client;
 pub use crate::store::oauth::client::{AppType, Client, ClientKind};
+use crate::store::oauth::{client, token};
 
 use super::Authority;
 use super::form::Form;
@@ -87,10 +87,27 @@ impl Authority {
             return Err(Refusal::request("client_id differs from the Authorization header's"));
         }
         let shown = basic.map(|basic| basic.secret.expose_secret()).or(secret);
-        let id = basic.map(|basic| basic.id.as_str()).or(id);
+        let named = basic.map(|basic| basic.id.as_str()).or(id);
+        let of_token = match (named, shown) {
+            (None, None) => self.client_of_refresh(form).await?,
+            _ => None,
+        };
+        let id = named.or(of_token.as_deref());
         let id = id.ok_or_else(|| Refusal::client("client_id is missing"))?;
         let client = client::find(&self.store, id).await?;
         proven(client, shown, self.clock.now())
+    }
+
+    /// Whom a refresh token was given to: public clients need not say who they are beside it, for
+    /// RFC 6749 asks for client_id with codes only, and there are apps that leave it out.
+    async fn client_of_refresh(&self, form: &Form) -> Result<Option<String>, Refusal> {
+        let (Some("refresh_token"), Some(shown)) =
+            (form.get("grant_type"), form.get("refresh_token"))
+        else {
+            return Ok(None);
+        };
+        let token = token::find(&self.store, &secret::hash(shown)).await?;
+        Ok(token.map(|token| token.granted.grant.client))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::oauth::browser::{register, store, user};
 const OPEN: &[&str] = &[
     "/",
     "/auth/.well-known/openid-configuration",
+    "/auth/brands",
     "/auth/jwks",
     "/fhir/.well-known/smart-configuration",
     "/fhir/metadata",

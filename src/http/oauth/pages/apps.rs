@@ -55,7 +55,7 @@ fn one(html: Html, app: &App, visit: &Visit, csrf: &str) -> Html {
         .hidden("csrf", csrf)
         .hidden("client", &app.client)
         .raw("<button class=\"quiet\" type=\"submit\"")
-        .attribute("aria-label", &format!("End the access of {}", app.name))
+        .attribute("aria-label", &format!("End access: {}", app.name))
         .raw(">End access</button></form></li>\n")
 }
 

@@ -1,0 +1,170 @@
+//! Our own suite (`kiln conformance smart`) against the server that it was written beside.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64_URL;
+use kiln::clock::SystemIds;
+use kiln::fhir::Instant;
+use kiln::oauth::client::{AppType, Client as App, ClientKind, with_secret};
+use kiln::oauth::secret::{self, Fresh};
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::browser::{PASSWORD, REDIRECT, SCOPES, app, register, server, store, user};
+use crate::harness::database::temporary;
+use crate::harness::process::kiln;
+use crate::harness::server::TestServer;
+
+/// Categories that granular scopes tell apart, as (type, system, code).
+const CATEGORIES: &[(&str, &str, &str)] = &[
+    (
+        "Condition",
+        "http://terminology.hl7.org/CodeSystem/condition-category",
+        "encounter-diagnosis",
+    ),
+    ("Condition", "http://terminology.hl7.org/CodeSystem/condition-category", "problem-list-item"),
+    ("Condition", "http://hl7.org/fhir/us/core/CodeSystem/condition-category", "health-concern"),
+    ("Observation", "http://terminology.hl7.org/CodeSystem/observation-category", "laboratory"),
+    ("Observation", "http://terminology.hl7.org/CodeSystem/observation-category", "vital-signs"),
+    ("Observation", "http://terminology.hl7.org/CodeSystem/observation-category", "survey"),
+    ("Observation", "http://hl7.org/fhir/us/core/CodeSystem/us-core-category", "sdoh"),
+];
+
+/// Checks that are skipped here, and why they may be.
+const SKIPPED: &[&str] = &[
+    // The test server speaks plain HTTP on loopback.
+    "authorization endpoint speaks TLS 1.2 or newer only",
+    "token endpoint speaks TLS 1.2 or newer only",
+    // There is no export yet.
+    "export",
+];
+
+/// Two patients, each with a resource of each category.
+fn records() -> Vec<String> {
+    let mut all = Vec::new();
+    for patient in ["ada", "ben"] {
+        let subject = json!({ "reference": format!("Patient/{patient}") });
+        all.push(
+            json!({ "resourceType": "Patient", "id": patient, "name": [{ "family": patient }] }),
+        );
+        for (of, system, code) in CATEGORIES {
+            let mut resource = json!({
+                "resourceType": of, "id": format!("{patient}-{code}"), "subject": subject,
+                "category": [{ "coding": [{ "system": system, "code": code }] }],
+                "code": { "text": code },
+            });
+            if *of == "Observation" {
+                resource["status"] = json!("final");
+            }
+            all.push(resource);
+        }
+        all.push(json!({
+            "resourceType": "Encounter", "id": format!("{patient}-visit"), "status": "finished",
+            "class": { "code": "AMB" }, "subject": subject,
+        }));
+    }
+    all.iter().map(Value::to_string).collect()
+}
+
+fn file(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A client of each kind; gives the arguments that name them.
+async fn clients(server: &TestServer, folder: &Path) -> Vec<String> {
+    let web = |id: &str| App { origins: vec!["https://app.example".to_owned()], ..app(id, SCOPES) };
+    register(server, &web("public")).await;
+    let Fresh { text, hash } = Fresh::new(secret::CLIENT, &SystemIds::default());
+    let secrets = with_secret("[]", &hash, Instant::from_micros(0));
+    let symmetric = App { kind: ClientKind::Secret, secrets, ..web("symmetric") };
+    register(server, &symmetric).await;
+    let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let point = pair.public_key_raw();
+    let number = |bytes: &[u8]| BASE64_URL.encode(bytes);
+    let jwks = json!({ "keys": [{
+        "kty": "EC", "crv": "P-384", "kid": "k1", "alg": "ES384",
+        "x": number(&point[1..49]), "y": number(&point[49..]),
+    }] });
+    let jwks = Some(jwks.to_string());
+    let key = App { kind: ClientKind::Key, jwks: jwks.clone(), ..web("asymmetric") };
+    register(server, &key).await;
+    let backend = App {
+        kind: ClientKind::Key,
+        app_type: AppType::Backend,
+        redirect_uris: Vec::new(),
+        jwks,
+        ..app("backend", "system/*.rs system/__launch")
+    };
+    register(server, &backend).await;
+    let secret = file(folder, "secret", text.expose_secret());
+    let key = file(folder, "key.pem", &pair.serialize_pem());
+    let named = [
+        ("--public-client", "public"),
+        ("--secret-client", "symmetric"),
+        ("--secret-file", &secret),
+        ("--key-client", "asymmetric"),
+        ("--key-file", &key),
+        ("--key-id", "k1"),
+        ("--backend-client", "backend"),
+    ];
+    named.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect()
+}
+
+fn checked(arguments: &[String]) -> Value {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let output = kiln(&arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"))
+}
+
+/// I0.1.1 to I0.2.13
+#[tokio::test]
+async fn every_check_of_the_smart_suite_passes() {
+    let server = server().await;
+    let records = records();
+    store(&server, &records.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    user(&server, "ada", "patient", Some("Patient/ada")).await;
+    let folder: PathBuf = temporary("suite");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut arguments: Vec<String> = ["conformance", "smart", "--json"].map(str::to_owned).into();
+    arguments.extend(clients(&server, &folder).await);
+    let password = file(&folder, "password", PASSWORD);
+    let launch = format!("{}/auth/launch", server.client.root());
+    for (name, value) in [
+        ("--base", server.client.base().as_str()),
+        ("--redirect-uri", REDIRECT),
+        ("--user", "ada"),
+        ("--password-file", &password),
+        ("--patient", "ada"),
+        ("--encounter", "ada-visit"),
+        ("--launch-endpoint", &launch),
+    ] {
+        arguments.extend([name.to_owned(), value.to_owned()]);
+    }
+    // The server lives in this runtime, which must not wait for the suite.
+    let report = tokio::task::spawn_blocking(move || checked(&arguments)).await.unwrap();
+    let told: Vec<_> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| match check["verdict"].as_str() {
+            Some("pass") => false,
+            Some("skip") => !SKIPPED.iter().any(|known| check["check"] == *known),
+            _ => true,
+        })
+        .map(|check| {
+            format!(
+                "{} {} {}: {}",
+                check["verdict"], check["item"], check["check"], check["reason"]
+            )
+        })
+        .collect();
+    assert!(told.is_empty(), "{told:#?}");
+    assert!(report["passed"].as_u64() > Some(250), "{}", report["passed"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    server.stop().await;
+}
