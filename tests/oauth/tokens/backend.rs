@@ -89,6 +89,16 @@ async fn an_assertion_that_is_not_as_it_must_be_proves_nothing() {
         assert_eq!(answer.status, 401, "{header} {claims}: {answer:?}");
         refused(&answer, 401, "invalid_client");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_assertion_that_is_no_whole_one_proves_nothing() {
+    let server = server().await;
+    let ec = Key::ec();
+    register(&server, &service(Some(&set(&[ec.jwk("k")])), None, SCOPE)).await;
+    register(&server, &public("app", SCOPE)).await;
+    let root = server.client.root();
     let right = ec.assertion(root, &json!({}), &json!({}));
     let (signed, signature) = right.rsplit_once('.').unwrap();
     for broken in [
