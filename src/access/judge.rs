@@ -214,8 +214,12 @@ fn refers(asked: &AskedReference, value: &ReferenceValue<'_>) -> Option<bool> {
         (AskedReference::Canonical(asked), ReferenceValue::Canonical(value)) => {
             is_uri(asked, (value.url, value.version))
         }
-        (AskedReference::Local { version: None, .. } | AskedReference::Url(_), _)
-        | (AskedReference::Canonical(_), _) => Some(false),
+        (
+            AskedReference::Local { version: None, .. }
+            | AskedReference::Url(_)
+            | AskedReference::Canonical(_),
+            _,
+        ) => Some(false),
         _ => None,
     }
 }

@@ -74,31 +74,31 @@ impl Policy {
     /// [`GrantError`] when scopes ask for a context that the grant does not have.
     pub(super) fn of(grant: &Grant, roles: &Roles) -> Result<Self, GrantError> {
         let extractor = roles.extractor().clone();
-        let mut rules = Vec::new();
+        let mut all = Vec::new();
         for scope in grant.scopes.resources() {
             match scope.context {
                 Context::Patient => {
                     let (_, patient) = grant.patient.as_ref().ok_or(GrantError::NoPatient)?;
                     let whose = Whose::Patients(Arc::new([*patient]));
-                    rules.extend(Rule::of(scope, (whose, is_for_oneself(grant)), &extractor));
+                    all.extend(Rule::of(scope, (whose, is_for_oneself(grant)), &extractor));
                 }
                 Context::System => {
-                    rules.extend(Rule::of(scope, (Whose::Everyones, false), &extractor));
+                    all.extend(Rule::of(scope, (Whose::Everyones, false), &extractor));
                 }
                 Context::User => {
                     let user = grant.user.as_ref().ok_or(GrantError::NoUser)?;
                     let own = user.roles.iter().filter_map(|name| Some((name, roles.get(name)?)));
                     for (name, role) in own {
                         let writes = name == PRIVACY_ROLE || role.panel == Panel::Own;
-                        rules.extend(Rule::of_role(scope, (role, writes), user, &extractor));
+                        all.extend(Rule::of_role(scope, (role, writes), user, &extractor));
                     }
                 }
             }
         }
-        rules.extend(own_resource(grant));
+        all.extend(own_resource(grant));
         let clearance = clearance(grant, roles);
         let labels = labels(clearance).map(Arc::new);
-        Ok(Self { rules, clearance, labels, denials: denials(grant), extractor })
+        Ok(Self { rules: all, clearance, labels, denials: denials(grant), extractor })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -216,17 +216,16 @@ impl Rule {
             Panel::Own => Whose::Patients(user.panels.own.as_slice().into()),
         };
         let both = asked.intersect(&role.scopes);
-        let rule = |scope| Self::of(scope, (whose.clone(), writes), extractor);
-        both.resources().filter_map(rule).collect()
+        let of = |scope| Self::of(scope, (whose.clone(), writes), extractor);
+        both.resources().filter_map(of).collect()
     }
 
     /// What it allows with resources of a type; `None`: of all types at once.
     fn actions_with(&self, of: Option<ResourceType>) -> Actions {
         match (self.resource_type, of) {
             (None, None) => self.actions,
-            (Some(_), None) => Actions::NONE,
             (Some(own), Some(of)) if own == of => self.actions,
-            (Some(_), Some(_)) => Actions::NONE,
+            (Some(_), _) => Actions::NONE,
             (None, Some(of)) => match self.context {
                 Context::Patient => membership::by_wildcard(of, self.actions),
                 Context::System | Context::User => self.actions,

@@ -115,7 +115,7 @@ impl Engine {
         if !self.admits(identity, &prepared, permit)? {
             return Err(Error::Forbidden);
         }
-        self.keep_labels(prior.as_ref(), &prepared, permit)?;
+        keep_labels(prior.as_ref(), &prepared, permit)?;
         self.stage_judged(identity, operation, prior, prepared, permit, tx)
     }
 
@@ -175,28 +175,6 @@ impl Engine {
         }
     }
 
-    /// Refuses to take away labels, unless it is an administrator who does.
-    fn keep_labels(
-        &self,
-        prior: Option<&Current>,
-        prepared: &Prepared,
-        permit: &Permit<'_>,
-    ) -> Result<(), Error> {
-        let meta = prior.and_then(|prior| prior.version.meta.as_ref());
-        let Some(meta) = meta.filter(|_| permit.derive_system(Kind::Reindex).is_err()) else {
-            return Ok(());
-        };
-        let Value::Object(meta) = json::parse(meta).map_err(Error::internal)? else {
-            return Ok(());
-        };
-        let labels = |uses: Vec<MetaUse>| {
-            uses.into_iter().filter(|used| used.list == MetaList::Security).collect::<Vec<_>>()
-        };
-        let now = labels(prepared.uses.clone());
-        let is_kept = labels(prepare::uses(&meta)).iter().all(|label| now.contains(label));
-        if is_kept { Ok(()) } else { Err(Error::Forbidden) }
-    }
-
     /// Whether the new content lies within the reach of the permit.
     fn admits(
         &self,
@@ -227,6 +205,27 @@ impl Engine {
             None => (VersionId(1), now.floor_to_millis()),
         }
     }
+}
+
+/// Refuses to take away labels, unless it is an administrator who does.
+fn keep_labels(
+    prior: Option<&Current>,
+    prepared: &Prepared,
+    permit: &Permit<'_>,
+) -> Result<(), Error> {
+    let meta = prior.and_then(|prior| prior.version.meta.as_ref());
+    let Some(meta) = meta.filter(|_| permit.derive_system(Kind::Reindex).is_err()) else {
+        return Ok(());
+    };
+    let Value::Object(meta) = json::parse(meta).map_err(Error::internal)? else {
+        return Ok(());
+    };
+    let labels = |uses: Vec<MetaUse>| {
+        uses.into_iter().filter(|used| used.list == MetaList::Security).collect::<Vec<_>>()
+    };
+    let now = labels(prepared.uses.clone());
+    let is_kept = labels(prepare::uses(&meta)).iter().all(|label| now.contains(label));
+    if is_kept { Ok(()) } else { Err(Error::Forbidden) }
 }
 
 /// Holds `condition` against the version that is live now; a deletion is none.

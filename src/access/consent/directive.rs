@@ -79,9 +79,8 @@ impl Directive {
         if !scope.items_at("coding").iter().any(is_privacy) {
             return None;
         }
-        let patient = match local(consent.get("patient")?, base)? {
-            (ResourceType::PATIENT, id) => id,
-            _ => return None,
+        let (ResourceType::PATIENT, patient) = local(consent.get("patient")?, base)? else {
+            return None;
         };
         let root = Provision::read(consent.get("provision")?, false, base, 0);
         Some(Self { patient, root })

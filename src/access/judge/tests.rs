@@ -6,9 +6,9 @@ use crate::fhir::datetime::Zone;
 use crate::fhir::json;
 use crate::search::extract::Settings;
 use crate::search::values::quantity::Ucum;
-use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::{Pack, R4_PACK};
+use crate::spec::package::Pack;
+use crate::spec::{R4_PACK, Spec};
 
 /// The number of a patient `a`, `b`, ..: its letter.
 fn hash(id: &LogicalId) -> i64 {

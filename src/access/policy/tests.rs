@@ -10,9 +10,9 @@ use crate::fhir::LogicalId;
 use crate::fhir::datetime::Zone;
 use crate::search::extract::Settings;
 use crate::search::values::quantity::Ucum;
-use crate::spec::Spec;
 use crate::spec::codes::Codes;
-use crate::spec::package::{Pack, R4_PACK};
+use crate::spec::package::Pack;
+use crate::spec::{R4_PACK, Spec};
 
 static ROLES: LazyLock<Roles> = LazyLock::new(|| {
     let spec = Arc::new(Spec::r4().expect("the embedded pack"));

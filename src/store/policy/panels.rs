@@ -1,6 +1,7 @@
 //! Whose patients somebody has: by care teams, by organizations, and by being or standing for them.
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 
 use crate::access::grant::Panels;
 use crate::error::Error;
@@ -38,7 +39,7 @@ impl Store {
     pub async fn panels(&self, user: &(ResourceType, LogicalId)) -> Result<Panels, Error> {
         let organizations = self.organizations(user).await?;
         let care_team =
-            self.referring("CareTeam", "participant", &[user.clone()], "$.subject").await?;
+            self.referring("CareTeam", "participant", from_ref(user), "$.subject").await?;
         let mut organization = BTreeSet::new();
         let organizations: Vec<_> = organizations.into_iter().map(organization_of).collect();
         for one in self.referring("Patient", "organization", &organizations, "$.none").await? {
@@ -63,9 +64,9 @@ impl Store {
         &self,
         user: &(ResourceType, LogicalId),
     ) -> Result<Vec<LogicalId>, Error> {
-        let user = [user.clone()];
-        let found =
-            self.referring("PractitionerRole", "practitioner", &user, "$.organization").await?;
+        let found = self
+            .referring("PractitionerRole", "practitioner", from_ref(user), "$.organization")
+            .await?;
         let base = self.parameters()?.extractor.base().to_owned();
         let organizations = found.iter().filter(|role| role.is_active).filter_map(|role| {
             match Target::parse(role.reference.as_deref()?, &base) {
