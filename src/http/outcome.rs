@@ -97,9 +97,10 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
         Error::TokenExpired => (StatusCode::UNAUTHORIZED, IssueCode::Expired),
-        Error::TokenUnknown => (StatusCode::UNAUTHORIZED, IssueCode::Login),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
-        Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
+        Error::TokenUnknown | Error::Unauthenticated => {
+            (StatusCode::UNAUTHORIZED, IssueCode::Login)
+        }
         Error::Unavailable(_) | Error::Unconfirmed(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient)
         }

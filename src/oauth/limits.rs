@@ -124,17 +124,16 @@ impl AtATime {
         }
         let seats = {
             let mut parties = self.parties.lock().unwrap_or_else(PoisonError::into_inner);
-            match parties.get(party) {
-                Some(seats) => seats.clone(),
-                None => {
-                    if parties.len() >= MAX_PARTIES {
-                        // Who has nothing at work is remembered by nobody.
-                        parties.retain(|_, seats| Arc::strong_count(seats) > 1);
-                    }
-                    let seats = Arc::new(Semaphore::new(self.most as usize));
-                    parties.insert(party.into(), seats.clone());
-                    seats
+            if let Some(seats) = parties.get(party) {
+                seats.clone()
+            } else {
+                if parties.len() >= MAX_PARTIES {
+                    // Who has nothing at work is remembered by nobody.
+                    parties.retain(|_, seats| Arc::strong_count(seats) > 1);
                 }
+                let seats = Arc::new(Semaphore::new(self.most as usize));
+                parties.insert(party.into(), seats.clone());
+                seats
             }
         };
         let text = "as many requests of yours are at work as the server takes at a time";

@@ -248,9 +248,9 @@ async fn pages(client: &Client, url: &str) -> Vec<Gist> {
         }
         let value = answer.json();
         let links = value.items_at("link").iter();
-        let next = links.filter(|link| link.str_at("relation") == Some("next"));
-        let Some(next) = next.filter_map(|link| link.str_at("url")).next() else { break };
-        url = next.trim_start_matches(&client.base()).to_owned();
+        let mut next = links.filter(|link| link.str_at("relation") == Some("next"));
+        let Some(next) = next.find_map(|link| link.str_at("url")) else { break };
+        next.trim_start_matches(&client.base()).clone_into(&mut url);
     }
     all
 }

@@ -15,6 +15,100 @@ fn hash(id: &LogicalId) -> i64 {
     id.as_str().bytes().next().map_or(0, i64::from)
 }
 
+/// Whose resources, a document, and whether it is shown and may be written.
+type Case = ((fn(Arc<[i64]>) -> Members, &'static str), &'static str, bool, bool);
+
+const CASES: &[Case] = &[
+    (
+        (Members::Patients, "a"),
+        r#"{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/a"}}"#,
+        true,
+        true,
+    ),
+    (
+        (Members::Patients, "a"),
+        r#"{"resourceType":"Observation","id":"o","subject":{"reference":"http://x/fhir/Patient/a"}}"#,
+        true,
+        true,
+    ),
+    (
+        (Members::Patients, "a"),
+        r#"{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/b"},"focus":[{"reference":"Patient/a"}]}"#,
+        false,
+        false,
+    ),
+    (
+        (Members::Patients, "a"),
+        r#"{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/a"},"performer":[{"reference":"Patient/b"}]}"#,
+        false,
+        false,
+    ),
+    (
+        (Members::Patients, "a"),
+        r#"{"resourceType":"Observation","id":"o","subject":{"reference":"http://other/fhir/Patient/a"}}"#,
+        false,
+        false,
+    ),
+    ((Members::Patients, "a"), r#"{"resourceType":"Observation","id":"o"}"#, false, false),
+    ((Members::Patients, ""), r#"{"resourceType":"Observation","id":"o"}"#, false, false),
+    (
+        (Members::Themselves, "a"),
+        r#"{"resourceType":"Patient","id":"a","link":[{"other":{"reference":"Patient/b"}}]}"#,
+        true,
+        true,
+    ),
+    (
+        (Members::Themselves, "a"),
+        r#"{"resourceType":"Patient","id":"b","link":[{"other":{"reference":"Patient/a"}}]}"#,
+        false,
+        false,
+    ),
+    ((Members::OwnOrNobodys, "a"), r#"{"resourceType":"Device","id":"d"}"#, true, true),
+    (
+        (Members::OwnOrNobodys, "a"),
+        r#"{"resourceType":"Device","id":"d","patient":{"reference":"Patient/b"}}"#,
+        false,
+        false,
+    ),
+    (
+        (Members::OwnOrNobodys, "a"),
+        r#"{"resourceType":"Device","id":"d","patient":{"display":"somebody"}}"#,
+        false,
+        false,
+    ),
+    // Where a reference leads to something else than a patient, only the store can tell.
+    (
+        (Members::Targets, "a"),
+        r#"{"resourceType":"Provenance","id":"p","target":[{"reference":"Observation/o"}]}"#,
+        true,
+        false,
+    ),
+    (
+        (Members::Targets, "a"),
+        r#"{"resourceType":"Provenance","id":"p","target":[{"reference":"Observation/o"},{"reference":"Patient/b"}]}"#,
+        false,
+        false,
+    ),
+    (
+        (Members::Context, "a"),
+        r#"{"resourceType":"Binary","id":"b","securityContext":{"reference":"Patient/a"}}"#,
+        true,
+        true,
+    ),
+    (
+        (Members::Context, "a"),
+        r#"{"resourceType":"Binary","id":"b","securityContext":{"reference":"Patient/b"}}"#,
+        false,
+        false,
+    ),
+    (
+        (Members::Documents, "a"),
+        r#"{"resourceType":"Bundle","id":"b","type":"collection","entry":[{"resource":{"resourceType":"Composition","subject":{"reference":"Patient/a"}}}]}"#,
+        false,
+        false,
+    ),
+];
+
 #[test]
 fn a_document_is_judged_by_what_it_says() {
     let spec = Arc::new(Spec::r4().expect("the embedded pack"));
@@ -22,107 +116,8 @@ fn a_document_is_judged_by_what_it_says() {
     let settings =
         Settings { base: "http://x/fhir".into(), units: Box::new(Ucum), zone: Zone::UTC };
     let extractor = Extractor::new(spec.clone(), codes, settings).expect("all of R4 compiles");
-    let mine: Arc<[i64]> = Arc::new([i64::from(b'a')]);
-    for (members, text, shown, written) in [
-        (
-            Members::Patients(mine.clone()),
-            r#"{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/a"}}"#,
-            true,
-            true,
-        ),
-        (
-            Members::Patients(mine.clone()),
-            r#"{"resourceType":"Observation","id":"o","subject":{"reference":"http://x/fhir/Patient/a"}}"#,
-            true,
-            true,
-        ),
-        (
-            Members::Patients(mine.clone()),
-            r#"{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/b"},"focus":[{"reference":"Patient/a"}]}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Patients(mine.clone()),
-            r#"{"resourceType":"Observation","id":"o","subject":{"reference":"Patient/a"},"performer":[{"reference":"Patient/b"}]}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Patients(mine.clone()),
-            r#"{"resourceType":"Observation","id":"o","subject":{"reference":"http://other/fhir/Patient/a"}}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Patients(mine.clone()),
-            r#"{"resourceType":"Observation","id":"o"}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Patients(Arc::new([])),
-            r#"{"resourceType":"Observation","id":"o"}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Themselves(mine.clone()),
-            r#"{"resourceType":"Patient","id":"a","link":[{"other":{"reference":"Patient/b"}}]}"#,
-            true,
-            true,
-        ),
-        (
-            Members::Themselves(mine.clone()),
-            r#"{"resourceType":"Patient","id":"b","link":[{"other":{"reference":"Patient/a"}}]}"#,
-            false,
-            false,
-        ),
-        (Members::OwnOrNobodys(mine.clone()), r#"{"resourceType":"Device","id":"d"}"#, true, true),
-        (
-            Members::OwnOrNobodys(mine.clone()),
-            r#"{"resourceType":"Device","id":"d","patient":{"reference":"Patient/b"}}"#,
-            false,
-            false,
-        ),
-        (
-            Members::OwnOrNobodys(mine.clone()),
-            r#"{"resourceType":"Device","id":"d","patient":{"display":"somebody"}}"#,
-            false,
-            false,
-        ),
-        // Where a reference leads to something else than a patient, only the store can tell.
-        (
-            Members::Targets(mine.clone()),
-            r#"{"resourceType":"Provenance","id":"p","target":[{"reference":"Observation/o"}]}"#,
-            true,
-            false,
-        ),
-        (
-            Members::Targets(mine.clone()),
-            r#"{"resourceType":"Provenance","id":"p","target":[{"reference":"Observation/o"},{"reference":"Patient/b"}]}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Context(mine.clone()),
-            r#"{"resourceType":"Binary","id":"b","securityContext":{"reference":"Patient/a"}}"#,
-            true,
-            true,
-        ),
-        (
-            Members::Context(mine.clone()),
-            r#"{"resourceType":"Binary","id":"b","securityContext":{"reference":"Patient/b"}}"#,
-            false,
-            false,
-        ),
-        (
-            Members::Documents(mine),
-            r#"{"resourceType":"Bundle","id":"b","type":"collection","entry":[{"resource":{"resourceType":"Composition","subject":{"reference":"Patient/a"}}}]}"#,
-            false,
-            false,
-        ),
-    ] {
+    for ((members, whose), text, shown, written) in CASES {
+        let mine: Arc<[i64]> = whose.bytes().map(i64::from).collect();
         let value = json::parse(text.as_bytes()).expect(text);
         let of: ResourceType = value.str_at("resourceType").expect(text).parse().expect(text);
         let id = value.str_at("id").expect(text).parse().expect(text);
@@ -136,11 +131,11 @@ fn a_document_is_judged_by_what_it_says() {
             hash: &hash,
             extractor: &extractor,
         };
-        let clause = Clause { members, criteria: Arc::default() };
+        let clause = Clause { members: members(mine), criteria: Arc::default() };
         let restriction =
             Restriction::Limited(Arc::new(Limits { clauses: vec![clause], withheld: Vec::new() }));
-        assert_eq!(restriction.admits(&subject, Purpose::Shown), shown, "{text}");
-        assert_eq!(restriction.admits(&subject, Purpose::Written), written, "{text}");
+        assert_eq!(restriction.admits(&subject, Purpose::Shown), *shown, "{text}");
+        assert_eq!(restriction.admits(&subject, Purpose::Written), *written, "{text}");
         assert!(!Restriction::nothing().admits(&subject, Purpose::Shown), "{text}");
         assert!(Restriction::Everything.admits(&subject, Purpose::Written), "{text}");
     }

@@ -76,7 +76,7 @@ impl Authority {
         if methods.iter().filter(|is_used| **is_used).count() > 1 {
             return Err(Refusal::request("two ways of client authentication at once"));
         }
-        self.offers_method(&methods)?;
+        self.offers_method(methods)?;
         if let Some(assertion) = assertion {
             if form.get("client_assertion_type") != Some(JWT_BEARER) {
                 return Err(Refusal::client("client_assertion_type is not that of a JWT"));
@@ -113,7 +113,7 @@ impl Authority {
 
 impl Authority {
     /// Whether clients may prove who they are, or not, as this one does: Basic, form, assertion.
-    fn offers_method(&self, methods: &[bool; 3]) -> Result<(), Refusal> {
+    fn offers_method(&self, methods: [bool; 3]) -> Result<(), Refusal> {
         let capability = match methods {
             [_, _, true] => "client-confidential-asymmetric",
             [false, false, _] => "client-public",
@@ -146,9 +146,8 @@ fn proven(client: Option<Client>, shown: Option<&str>, now: Instant) -> Result<C
 /// Whether a hash is among those of secrets. All are compared.
 fn knows(secrets: &str, hash: &[u8; 32]) -> bool {
     let shown = secret::hex(hash);
-    hashes(secrets).iter().fold(false, |is_known, known| {
-        secret::is_same(known.as_bytes(), shown.as_bytes()) || is_known
-    })
+    let same = |known: &String| secret::is_same(known.as_bytes(), shown.as_bytes());
+    hashes(secrets).iter().map(same).fold(false, std::ops::BitOr::bitor)
 }
 
 fn hashes(secrets: &str) -> Vec<String> {

@@ -62,17 +62,12 @@ impl Authority {
         if !token.is_unrevoked() || token.expires <= now {
             return Rotation::Refuse(Refusal::grant("the refresh token counts no more").into());
         }
-        let again = match token.replaced_at {
-            None => None,
-            Some(at) => match self.successor_again(token, at, shown, now) {
-                Some(successor) => Some(successor),
-                None => {
-                    let text = "the refresh token was used before; its tokens count no more";
-                    let denied = Denied::alarm(Refusal::grant(text));
-                    return Rotation::End("a refresh token was used twice", denied);
-                }
-            },
-        };
+        let again = token.replaced_at.map(|at| successor_again(token, at, shown, now));
+        if let Some(None) = again {
+            let text = "the refresh token was used before; its tokens count no more";
+            let denied = Denied::alarm(Refusal::grant(text));
+            return Rotation::End("a refresh token was used twice", denied);
+        }
         let scopes = match self.narrowed(&token.scopes, asked) {
             Ok(scopes) => scopes,
             Err(refusal) => return Rotation::Refuse(refusal.into()),
@@ -89,7 +84,7 @@ impl Authority {
             grant: grant.id,
             token: row.id,
         };
-        if let Some(successor) = again {
+        if let Some(successor) = again.flatten() {
             let done = issued(successor.text);
             return Rotation::Again(row, done);
         }
@@ -101,20 +96,6 @@ impl Authority {
             }
             None => Rotation::Refuse(unknown().into()),
         }
-    }
-
-    /// The successor of a used token, for a client that may have lost the answer.
-    fn successor_again(
-        &self,
-        token: &Token,
-        at: Instant,
-        shown: &str,
-        now: Instant,
-    ) -> Option<Fresh> {
-        if now > at.plus_millis(GRACE) || token.is_successor_used {
-            return None;
-        }
-        Fresh::unsealed(secret::REFRESH, token.successor.as_deref()?, shown)
     }
 
     /// The scopes of a new access token: those of the refresh token, or what of them is asked for.
@@ -131,4 +112,12 @@ impl Authority {
 
 fn unknown() -> Refusal {
     Refusal::grant("the refresh token is not known")
+}
+
+/// The successor of a used token, for a client that may have lost the answer.
+fn successor_again(token: &Token, at: Instant, shown: &str, now: Instant) -> Option<Fresh> {
+    if now > at.plus_millis(GRACE) || token.is_successor_used {
+        return None;
+    }
+    Fresh::unsealed(secret::REFRESH, token.successor.as_deref()?, shown)
 }

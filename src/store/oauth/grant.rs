@@ -157,7 +157,7 @@ pub enum Exchanged<T, E> {
     /// The code does not fit the request; nothing happened.
     Refused(E),
     /// The code was used before: its grant has ended now.
-    Reused(Granted),
+    Reused(Box<Granted>),
     /// There is no such code.
     Unknown,
 }
@@ -221,7 +221,7 @@ pub async fn exchange<T, E>(
         let why = "a code was used twice";
         transaction.all(END, &[&grant, &Timestamptz(now), &why]).await?;
         transaction.commit().await.map_err(failure::error)?;
-        return Ok(Exchanged::Reused(code.granted));
+        return Ok(Exchanged::Reused(Box::new(code.granted)));
     }
     match decide(&code) {
         Ok((done, tokens)) => {

@@ -25,7 +25,7 @@ use crate::oauth::browser;
 
 /// A key that a client signs with.
 pub(crate) enum Key {
-    Ec(EcdsaKeyPair),
+    Ec(Box<EcdsaKeyPair>),
     Rsa(&'static RsaKeyPair),
 }
 
@@ -35,7 +35,7 @@ impl Key {
         let random = SystemRandom::new();
         let form = &ECDSA_P384_SHA384_FIXED_SIGNING;
         let der = EcdsaKeyPair::generate_pkcs8(form, &random).unwrap();
-        Self::Ec(EcdsaKeyPair::from_pkcs8(form, der.as_ref(), &random).unwrap())
+        Self::Ec(Box::new(EcdsaKeyPair::from_pkcs8(form, der.as_ref(), &random).unwrap()))
     }
 
     /// The RSA key of this run: another one would take a second to make.
