@@ -20,8 +20,6 @@ use super::restriction::{Clause, Members, Restriction, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartScope};
 
-/// The role whose bearers are patients themselves.
-const PATIENT_ROLE: &str = "patient";
 /// The role that keeps the consents of others.
 const PRIVACY_ROLE: &str = "privacy";
 
@@ -318,14 +316,18 @@ fn is_patient_itself(grant: &Grant) -> bool {
     }
 }
 
-/// The highest confidentiality that is shown: patients see all of their own.
+/// The highest confidentiality that is shown: patients see all of their own. Who has another role too
+/// sees by that role, for its scopes reach the records of others.
 fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
     let Some(user) = &grant.user else { return Clearance::V };
-    if is_patient_itself(grant) || user.roles.iter().any(|name| name == PATIENT_ROLE) {
+    let held: Vec<&Role> = user.roles.iter().filter_map(|name| roles.get(name)).collect();
+    let is_own_alone = !held.is_empty() && held.iter().all(|role| role.panel == Panel::Own);
+    let is_about_itself = is_patient_itself(grant) && !grant.scopes.has_context(Context::User);
+    if is_own_alone || is_about_itself {
         return Clearance::V;
     }
-    let own = user.roles.iter().filter_map(|name| roles.get(name));
-    own.map(|role| role.clearance).max().unwrap_or(Clearance::N)
+    let others = held.iter().filter(|role| role.panel != Panel::Own);
+    others.map(|role| role.clearance).max().unwrap_or(Clearance::N)
 }
 
 /// What patients deny to this user; nobody denies oneself anything.

@@ -273,8 +273,13 @@ mod tests {
             let found = told(&expression).expect(&expression);
             assert_eq!(found.0, expected, "{expression}");
         }
-        let fault = told("'a'.memberOf('http://x/none')").expect_err("unknown");
-        assert!(fault.contains("http://x/none is not known"), "{fault}");
+        for (expression, expected) in [
+            ("'a'.memberOf('http://x/none')", "http://x/none is not known"),
+            ("'a'.subsumes('b')", "the system of the code \"b\" is not known"),
+        ] {
+            let fault = told(expression).expect_err(expression);
+            assert!(fault.contains(expected), "{expression}: {fault}");
+        }
     }
 
     #[test]

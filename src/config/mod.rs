@@ -7,6 +7,7 @@
 //!
 //! Layer: 0. Imports nothing of ours; owns `figment`.
 
+mod auth;
 mod check;
 mod network;
 mod setting;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use auth::{AuthMode, Registration};
 pub use network::Network;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
@@ -72,28 +74,6 @@ pub enum ConfigError {
         /// What is wrong; never the value of a secret.
         reason: String,
     },
-}
-
-/// How callers prove who they are.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// Every caller may do everything; loopback only.
-    Off,
-    /// SMART App Launch: bearer tokens with scopes.
-    Smart,
-}
-
-/// Who may register a client.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum Registration {
-    /// Nobody.
-    Off,
-    /// Anybody.
-    Open,
-    /// Who shows the token of the configuration.
-    Token,
 }
 
 /// What a read waits for before it is answered.

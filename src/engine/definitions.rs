@@ -1,7 +1,8 @@
 //! The definitions of the packs as resources: they are read like what is stored, and cannot be changed.
 //!
 //! What clients have stored under the id of one comes first and stays theirs: nothing that was
-//! acknowledged is hidden, whatever a later version of this program brings along.
+//! acknowledged is hidden, whatever a later version of this program brings along. A definition has one
+//! version; histories of a type and of the system are about what is stored.
 //!
 //! Spec: <https://hl7.org/fhir/R4/conformance-module.html>, rest 5.17, 5.18
 
@@ -13,11 +14,11 @@ use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, Operation, ResourceType, Version, VersionId};
-use crate::spec::catalog::{self, Catalog, Entry};
+use crate::spec::catalog::{Catalog, Entry};
 use crate::spec::structure::Library;
 use crate::store::Current;
 
-use super::Engine;
+use super::{Engine, HistoryPage, HistoryRequest, HistoryScope};
 
 impl Engine {
     /// The definition under this identity, for who may see what is about no patient, and what the
@@ -75,6 +76,26 @@ impl Engine {
         defined.filter(|(found, _)| is_it(found)).ok_or(error)
     }
 
+    /// The history of a definition in place of that of a resource which never was.
+    ///
+    /// # Errors
+    /// `error`, where it tells something else or there is no definition either; [`Error::Invalid`] for a
+    /// page link: there is one page.
+    pub(super) fn history_instead(
+        &self,
+        error: Error,
+        request: &HistoryRequest,
+        permit: &Permit<'_>,
+    ) -> Result<(HistoryPage, Disclosed), Error> {
+        let HistoryScope::Instance(identity) = &request.scope else { return Err(error) };
+        let (version, mut told) = self.instead(error, (identity, None), permit)?;
+        let page = request.of_one(version)?;
+        let subject = (identity.resource_type, identity.id.clone(), None);
+        told.subject = Some(subject);
+        told.entities.extend(page.versions.iter().map(Version::versioned_path));
+        Ok((page, told))
+    }
+
     /// Where definitions of this type are, if they are among the resources.
     pub(super) fn readable(&self, of: ResourceType) -> Option<Arc<Library>> {
         let is_shown = self.settings.shows_definitions && Catalog::has_type(of);
@@ -106,8 +127,8 @@ pub(super) fn versions(
     entries: &[&Entry],
     base: &str,
 ) -> Result<Vec<Version>, Error> {
-    let (_, packs) = library.catalog().map_err(Error::internal)?;
-    let bodies = catalog::bodies(entries, packs, base).map_err(Error::internal)?;
+    let (catalog, packs) = library.catalog().map_err(Error::internal)?;
+    let bodies = catalog.bodies(entries, packs, base).map_err(Error::internal)?;
     let version = |(entry, body): (&&Entry, Bytes)| Version {
         identity: entry.identity.clone(),
         version: VersionId(1),

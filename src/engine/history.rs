@@ -5,7 +5,7 @@
 //! Spec: <https://hl7.org/fhir/R4/http.html#history>, rest 2g
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Interaction};
+use crate::access::{Caller, Interaction, Unaudited};
 use crate::error::Error;
 use crate::fhir::datetime::{DateTime, Zone};
 use crate::fhir::query::{Query, date_text};
@@ -43,7 +43,7 @@ impl Engine {
         request(scope, query, is_strict, self.settings.page)
     }
 
-    /// A page of versions, newest first.
+    /// A page of versions, newest first; a definition of the packs has one.
     ///
     /// # Errors
     /// [`Error::NotFound`] for an instance that never existed or lies out of reach (a deleted one
@@ -57,7 +57,13 @@ impl Engine {
     ) -> Result<HistoryPage, Error> {
         let interaction = interaction(&request.scope);
         self.gate
-            .run(interaction, caller, async |permit| self.store.history(request, permit).await)
+            .run(interaction, caller, async |permit| {
+                let stored = self.store.history(request, permit).await;
+                stored.or_else(|error| {
+                    let (page, told) = self.history_instead(error, request, permit)?;
+                    Ok(Unaudited::new(page, told))
+                })
+            })
             .await
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use super::item::Item;
 
-/// Yes, no, or cannot be told.
+/// Yes, no, nothing (the question does not apply to the item), or that it cannot be told.
 pub type Answer = Result<Option<bool>, Ignorance>;
 
 /// Why there is no answer.
@@ -16,6 +16,8 @@ pub enum Ignorance {
     Unsupported,
     /// The value set, code system or profile of this address is not known.
     Unknown(String),
+    /// What is known does not tell, for this reason.
+    Untold(String),
 }
 
 /// Answers that the caller supplies: terminology, profiles, narratives. What is not implemented is
@@ -39,7 +41,7 @@ pub trait Knowledge: Debug + Sync {
         Err(Ignorance::Unsupported)
     }
 
-    /// Whether the code, Coding or CodeableConcept is in the value set.
+    /// Whether the code, Coding or CodeableConcept is in the value set; one with no code is in none.
     ///
     /// # Errors
     /// [`Ignorance`].

@@ -53,6 +53,28 @@ pub struct HistoryRequest {
     pub cursor: Option<String>,
 }
 
+impl HistoryRequest {
+    /// The page of a resource that has this one version, which is current still.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a cursor: there is no other page.
+    pub(crate) fn of_one(&self, version: Version) -> Result<HistoryPage, Error> {
+        if self.cursor.is_some() {
+            return Err(unknown_cursor());
+        }
+        let made = version.last_updated;
+        let is_asked = self.since.is_none_or(|since| since <= made)
+            && self.at.is_none_or(|(_, before)| made < before);
+        let is_shown = is_asked && self.count > 0;
+        Ok(HistoryPage {
+            total: Some(is_asked.into()),
+            versions: is_shown.then_some(version).into_iter().collect(),
+            next: None,
+            previous: None,
+        })
+    }
+}
+
 /// One page, newest first.
 #[derive(Debug)]
 pub struct HistoryPage {

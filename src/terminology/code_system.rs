@@ -10,6 +10,7 @@ use crate::fhir::json::{Object, Value};
 use super::about::{self, About, PROPERTIES};
 use super::builtin;
 use super::concepts::{Builder, Concepts, Designation, Property, PropertyKind};
+use super::expand::SNOMED;
 use super::release::Release;
 use super::value_set::canonical;
 
@@ -106,6 +107,18 @@ impl CodeSystem {
     pub(super) fn tells_of(&self, code: &str) -> bool {
         let is_listed = || self.concepts.find(code).is_some();
         self.has_codes() && (builtin::accepts(&self.url, code).is_none() || is_listed())
+    }
+
+    /// Whether a code that is not at hand may be one of its codes nevertheless: an expression by its
+    /// grammar. One of SNOMED CT is no plain number.
+    ///
+    /// <https://hl7.org/fhir/R4/codesystem-definitions.html#CodeSystem.compositional>
+    pub(super) fn may_compose(&self, code: &str) -> bool {
+        let has_grammar = match &*self.url {
+            SNOMED => code.contains(|it: char| !it.is_ascii_digit()),
+            _ => self.about.is_compositional,
+        };
+        has_grammar && self.concepts.find(code).is_none()
     }
 
     /// Whether any of its codes is known.

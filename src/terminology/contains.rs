@@ -144,7 +144,9 @@ impl<'s, 'i> Question<'s, 'i> {
             self.used.system(system);
         }
         let system = system.filter(|it| it.has_codes());
-        let is_whole = system.is_some_and(|it| it.content == Content::Complete);
+        let is_all =
+            |it: &CodeSystem| it.content == Content::Complete && !it.may_compose(self.code);
+        let is_whole = system.is_some_and(is_all);
         self.scope.spend(name, 1 + part.filters.len())?;
         let concept = system.and_then(|it| Some((it, it.concepts.find(self.code)?)));
         let code = concept.map(|(it, at)| it.concepts.code(at));

@@ -201,7 +201,11 @@ impl<'s, 'i> Expansion<'s, 'i> {
         }
         let known = known.filter(|it| it.has_codes());
         let stands_for_all = self.has_fragments && listings.is_empty();
-        let is_whole = known.is_some_and(|it| it.content == Content::Complete || stands_for_all);
+        let is_all = |it: &CodeSystem| {
+            let is_closed = !it.about.is_compositional || !listings.is_empty();
+            it.content == Content::Complete && is_closed
+        };
+        let is_whole = known.is_some_and(|it| stands_for_all || is_all(it));
         if filters.is_empty() && !is_whole {
             match listings {
                 [] => drop(set.systems.insert(Canonical::parse(canonical).url.into())),
@@ -227,22 +231,16 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if places.len() > self.bound && has_inactive {
             return Err(self.too_costly());
         }
-        let entry = |at, listing| Entry {
-            url: &system.url,
-            code: known.code(at),
-            concept: Some((system, at)),
-            listing,
-        };
-        let is_in = |at: &u32| has_inactive || !known.is_inactive(*at);
+        let is_in = |at: u32| has_inactive || !known.is_inactive(at);
         set.entries = match listings {
-            [] => places.iter().filter(is_in).map(|at| entry(at, None)).collect(),
-            // Each once, in the order of the list.
-            _ => listings
-                .iter()
-                .filter_map(|it| Some((known.find(&it.code)?, it)))
-                .filter(|(at, _)| is_in(at) && places.take(*at))
-                .map(|(at, listing)| entry(at, Some(listing)))
-                .collect(),
+            [] => {
+                let all = places.iter().filter(|at| is_in(*at));
+                all.map(|at| of_concept(system, at, None)).collect()
+            }
+            // An expression that nobody can look into is in no filter.
+            _ => chosen(system, (url, listings), filters.is_empty(), |at| {
+                is_in(at) && places.take(at)
+            }),
         };
         Ok(set)
     }
@@ -262,6 +260,29 @@ impl<'s, 'i> Expansion<'s, 'i> {
     fn too_costly(&self) -> TerminologyFault {
         TerminologyFault::TooCostly { what: self.name.to_owned(), limit: self.limit }
     }
+}
+
+fn of_concept<'i>(system: &'i CodeSystem, at: u32, listing: Option<&'i Listing>) -> Entry<'i> {
+    Entry { url: &system.url, code: system.concepts.code(at), concept: Some((system, at)), listing }
+}
+
+/// The codes of a system that are listed and that `takes` takes, in the order of the list; with
+/// `has_composed` also those that a grammar may have made, each once.
+fn chosen<'i>(
+    system: &'i CodeSystem,
+    (url, listings): (&'i str, &'i [Listing]),
+    has_composed: bool,
+    mut takes: impl FnMut(u32) -> bool,
+) -> Vec<Entry<'i>> {
+    let mut composed = HashSet::new();
+    let entry = |it: &'i Listing| match system.concepts.find(&it.code) {
+        Some(at) => takes(at).then(|| of_concept(system, at, Some(it))),
+        None if has_composed && system.may_compose(&it.code) && composed.insert(&it.code) => {
+            Some(Entry { url, code: &it.code, concept: None, listing: Some(it) })
+        }
+        None => None,
+    };
+    listings.iter().filter_map(entry).collect()
 }
 
 /// Codes of a system whose codes are not known, or not all of them: they count as listed.

@@ -67,14 +67,13 @@ use value_set::ValueSet;
 const CORE: &str = "hl7.fhir.r4.core";
 const CORE_DATE: &str = "2019-11-01";
 
-/// What R4 defines itself, and its version.
-const OWN: &str = "http://hl7.org/fhir/";
-const OWN_VERSION: &str = "4.0.1";
+/// Where R4's package has definitions of its own and of HL7's terminology, which it publishes along.
+const OWN: [&str; 2] = ["http://hl7.org/fhir/", "http://terminology.hl7.org/"];
 
-/// Whether a definition of a pack is one of R4's own: nothing that is stored takes its place, since
-/// the required bindings of R4 rest on it.
-fn is_own(url: &str, version: Option<&str>) -> bool {
-    url.starts_with(OWN) && version == Some(OWN_VERSION)
+/// Whether a definition of R4's package is one of its own: nothing that is stored or loaded takes its
+/// place, since the required bindings of R4 rest on it. Other versions stand beside it.
+fn is_own(canonical: &str) -> bool {
+    OWN.iter().any(|own| canonical.starts_with(own))
 }
 
 /// Keeps the current image: stored definitions change.
@@ -104,7 +103,16 @@ pub struct Image {
 #[derive(Debug)]
 struct Packed {
     packs: Vec<&'static [u8]>,
-    read: OnceLock<Definitions>,
+    read: OnceLock<Read>,
+}
+
+/// What packs define.
+#[derive(Debug, Default)]
+struct Read {
+    /// The one of R4 itself.
+    core: Definitions,
+    /// All others.
+    guides: Definitions,
 }
 
 impl Image {
@@ -162,7 +170,8 @@ impl Image {
 
     /// Url and version of the code systems that no resource defines, sorted.
     pub fn published(&self) -> Vec<(String, Option<String>)> {
-        let origins = [&*self.loaded, self.packed(), builtin::systems()].into_iter();
+        let Read { core, guides } = self.packed();
+        let origins = [&*self.loaded, core, guides, builtin::systems()].into_iter();
         let all = origins.flat_map(Definitions::systems).filter(|it| it.has_codes());
         let mut found: Vec<_> = all
             .map(|it| (it.url.to_string(), it.version.as_deref().map(str::to_owned)))
@@ -189,21 +198,21 @@ impl Image {
         if let Some(brought) = self.brought.as_deref().and_then(&find) {
             return Some(brought);
         }
-        let is_own = |it: &&CodeSystem| {
-            it.content == Content::Complete && is_own(&it.url, it.version.as_deref())
-        };
-        let may_be_own = canonical.starts_with(OWN);
-        if let Some(own) = may_be_own.then(|| find(self.packed())).flatten().filter(is_own) {
+        let Read { core, guides } = self.packed();
+        let is_whole = |it: &&CodeSystem| it.content == Content::Complete;
+        let own = is_own(canonical).then(|| find(core)).flatten();
+        if let Some(own) = own.filter(is_whole) {
             return Some(own);
         }
         let stored = find(&self.stored);
         // A stored description without codes does not hide the codes of a pack.
         let with_codes = stored.filter(|it| it.has_codes());
-        let whole = with_codes.filter(|it| it.content == Content::Complete);
-        whole
+        with_codes
+            .filter(is_whole)
             .or_else(|| find(&self.loaded))
             .or(with_codes)
-            .or_else(|| find(self.packed()))
+            .or_else(|| find(core))
+            .or_else(|| find(guides))
             .or(stored)
             .or_else(|| find(builtin::systems()))
     }
@@ -211,7 +220,8 @@ impl Image {
     /// The origins, those that win first.
     fn origins(&self) -> impl Iterator<Item = &Definitions> {
         let brought = self.brought.as_deref().into_iter();
-        let origins = [&*self.stored, &*self.loaded, self.packed(), builtin::systems()];
+        let Read { core, guides } = self.packed();
+        let origins = [&*self.stored, &*self.loaded, core, guides, builtin::systems()];
         brought.chain(origins)
     }
 
@@ -229,11 +239,10 @@ impl Image {
     fn value_set(&self, name: &str) -> Option<&ValueSet> {
         let by_id = self.id_in(name, "ValueSet/").and_then(|id| self.stored.value_set_of(id));
         let brought = || self.brought.as_deref().and_then(|it| it.value_set(name));
-        let is_own = |it: &&ValueSet| is_own(name, it.version.as_deref());
-        let own = || name.starts_with(OWN).then(|| self.packed().value_set(name)).flatten();
+        let own = || is_own(name).then(|| self.packed().core.value_set(name)).flatten();
         by_id
             .or_else(brought)
-            .or_else(|| own().filter(is_own))
+            .or_else(own)
             .or_else(|| self.origins().find_map(|it| it.value_set(name)))
     }
 
@@ -270,20 +279,21 @@ impl Image {
         self.origins().find_map(|it| it.system_of_value_set(url))
     }
 
-    fn packed(&self) -> &Definitions {
+    fn packed(&self) -> &Read {
         self.packed.read.get_or_init(|| {
             read(&self.packed.packs).unwrap_or_else(|error| {
                 tracing::error!(%error, "the definition pack has no terminology that can be read");
-                Definitions::default()
+                Read::default()
             })
         })
     }
 }
 
-fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
-    let mut found = Definitions::default();
+fn read(packs: &[&[u8]]) -> Result<Read, PackError> {
+    let mut found = Read::default();
     for bytes in packs {
         let pack = Pack::open(bytes)?;
+        let is_core = pack.name() == CORE;
         for (section, name) in [
             (Section::CodeSystems, "CodeSystem"),
             (Section::ValueSets, "ValueSet"),
@@ -293,11 +303,12 @@ fn read(packs: &[&[u8]]) -> Result<Definitions, PackError> {
                 let mut record = record?;
                 if let Some(object) = record.as_object_mut() {
                     object.set("resourceType", name);
-                    if pack.name() == CORE {
+                    if is_core {
                         object.set("date", CORE_DATE);
                     }
                 }
-                found.add(&record);
+                let into = if is_core { &mut found.core } else { &mut found.guides };
+                into.add(&record);
             }
         }
     }

@@ -190,7 +190,11 @@ impl<'i> Scope<'i> {
 
 /// Whether a system is of a version, or of the edition that is named instead of one.
 pub(super) fn is_version(system: &CodeSystem, wanted: &str) -> bool {
-    let version = system.version.as_deref().unwrap_or_default();
+    is_of_version(system.version.as_deref().unwrap_or_default(), wanted)
+}
+
+/// Whether a version is the one that is named, or one of the edition that is.
+pub(super) fn is_of_version(version: &str, wanted: &str) -> bool {
     let rest = version.strip_prefix(wanted);
     rest.is_some_and(|rest| rest.is_empty() || (wanted.contains("://") && rest.starts_with('/')))
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fhir::json::parse;
-use crate::spec::R4_PACK;
+use crate::spec::{GUIDE_PACKS, R4_PACK};
 
 const BASE: &str = "http://localhost/fhir";
 
@@ -264,22 +264,59 @@ fn stored_definitions_win_and_the_newest_counts() {
             "compose":{{"include":[{{"system":"http://x/s","version":"1.9"}}]}}}}"#
         )
     };
-    let (reason, gender) = (
-        "http://terminology.hl7.org/ValueSet/v3-ActReason",
+    let (guides, gender) = (
+        "http://hl7.org/fhir/us/core/ValueSet/us-core-clinical-result-observation-category",
         "http://hl7.org/fhir/ValueSet/administrative-gender",
     );
-    let (of_reason, of_gender) = (set(reason), set(gender));
+    let (of_guide, of_gender) = (set(guides), set(gender));
     let described = r#"{"resourceType":"CodeSystem","url":"http://hl7.org/fhir/administrative-gender","content":"not-present"}"#;
-    let image =
-        with(&[&system("1.10", "new"), &system("1.9", "old"), &of_reason, &of_gender, described]);
+    let packs: Vec<&[u8]> = GUIDE_PACKS.to_vec();
+    let stored = [&system("1.10", "new"), &system("1.9", "old"), &of_guide, &of_gender, described];
+    let stored = stored.map(|text| parse(text.as_bytes()).expect(text));
+    let image = packed().with_guides(&packs).expect("the guides open").with_resources(stored);
     assert_eq!(codes(&image, "http://x/s?fhir_vs").expect("known"), ["new"]);
-    assert_eq!(codes(&image, reason).expect("known"), ["old"]);
+    assert_eq!(codes(&image, guides).expect("known"), ["old"]);
     // The required bindings of R4 rest on what R4 defines itself.
     assert_eq!(codes(&image, gender).expect("known").len(), 4);
     assert_eq!(below(&image, "http://hl7.org/fhir/administrative-gender", "male"), ["male"]);
     // The next image has what is stored then.
     let none: [Value<'_>; 0] = [];
-    assert!(codes(&image.with_resources(none), reason).expect("known").len() > 4);
+    assert!(codes(&image.with_resources(none), guides).expect("known").len() > 1);
+}
+
+#[test]
+fn what_r4_publishes_of_hl7s_terminology_stays_and_other_versions_stand_beside_it() {
+    const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/condition-clinical";
+    const CONFIDENTIALITY: &str =
+        "http://terminology.hl7.org/ValueSet/v3-ConfidentialityClassification";
+    let system = |version: &str| {
+        format!(
+            r#"{{"resourceType":"CodeSystem","url":"{SYSTEM}","version":"{version}","content":"complete",
+            "concept":[{{"code":"active","concept":[{{"code":"odd"}}]}}]}}"#
+        )
+    };
+    let secret = format!(
+        r#"{{"resourceType":"ValueSet","url":"{CONFIDENTIALITY}","version":"2014-03-26","compose":{{
+        "include":[{{"system":"http://x/s","concept":[{{"code":"odd"}}]}}]}}}}"#
+    );
+    let bound = "http://hl7.org/fhir/ValueSet/condition-clinical";
+    let confidential = format!("{CONFIDENTIALITY}|2014-03-26");
+    let of = |image: &Image, value_set: &str| codes(image, value_set).expect("known");
+    let (clinical, confidentiality) = (of(&packed(), bound), of(&packed(), &confidential));
+    for version in ["4.0.1", "9.0.0", "1.0.0"] {
+        let image = with(&[&system(version), &secret]);
+        assert_eq!(of(&image, bound), clinical, "{version}");
+        assert_eq!(of(&image, &confidential), confidentiality, "{version}");
+        let named = |version: &str| below(&image, &format!("{SYSTEM}|{version}"), "active");
+        assert!(!below(&image, SYSTEM, "active").contains(&"odd".to_owned()), "{version}");
+        assert_eq!(named(version).contains(&"odd".to_owned()), version != "4.0.1", "{version}");
+    }
+    // What R4 has in part alone is for others to complete.
+    let plans = "http://terminology.hl7.org/CodeSystem/insurance-plan-type";
+    let whole = format!(
+        r#"{{"resourceType":"CodeSystem","url":"{plans}","content":"complete","concept":[{{"code":"odd"}}]}}"#
+    );
+    assert_eq!(of(&with(&[&whole]), &format!("{plans}?fhir_vs")), ["odd"]);
 }
 
 #[test]

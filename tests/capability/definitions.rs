@@ -167,6 +167,75 @@ async fn what_cannot_be_told_of_definitions_is_said() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_has_a_history_of_its_one_version() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let path = "/StructureDefinition/Patient/_history";
+    let history = client.get(path).await.expect(200);
+    assert_eq!(history.at("type").as_deref(), Some("history"));
+    assert_eq!(total(&history), 1);
+    for (element, expected) in [
+        ("entry[0].resource.id", "Patient"),
+        ("entry[0].resource.meta.versionId", "1"),
+        ("entry[0].response.etag", "W/\"1\""),
+    ] {
+        assert_eq!(history.at(element).as_deref(), Some(expected), "{element}");
+    }
+    for (query, count, shown) in [
+        ("_count=0", 1, 0),
+        ("_since=2100-01-01T00:00:00Z", 0, 0),
+        ("_since=2000-01-01T00:00:00Z", 1, 1),
+        ("_at=2000", 0, 0),
+        ("_at=2100", 1, 1),
+    ] {
+        let found = client.get(&format!("{path}?{query}")).await.expect(200);
+        let entries = found.json().items_at("entry").len();
+        assert_eq!((total(&found), entries), (count, shown), "{query}: {found:?}");
+    }
+    client.get(&format!("{path}?_cursor=x")).await.expect(400);
+    client.get("/StructureDefinition/None/_history").await.expect(404);
+    for kind in ["transaction", "batch"] {
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"request":
+            {{"method":"GET","url":"ValueSet/administrative-gender/_history"}}}}]}}"#
+        );
+        let answer = client.post("/", bundle).await.expect(200);
+        let shown = answer.at("entry[0].resource.entry[0].resource.id");
+        assert_eq!(shown.as_deref(), Some("administrative-gender"), "{kind}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_across_types_finds_the_definitions_of_those_it_names() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let of_type = async |of: &str| total(&client.get(&format!("/{of}?_count=0")).await.expect(200));
+    let (compartments, concepts) =
+        (of_type("CompartmentDefinition").await, of_type("ConceptMap").await);
+    let both = client.get("/?_type=ConceptMap,Patient,CompartmentDefinition&_count=7").await;
+    let both = both.expect(200);
+    assert_eq!(total(&both), compartments + concepts);
+    let (mut found, mut page) = (ids(&both), both);
+    while let Some(next) = link(&page, "next") {
+        page = client.get(&next).await.expect(200);
+        found.extend(ids(&page));
+    }
+    assert_eq!(found.len() as u64, compartments + concepts);
+    let gender = "http://hl7.org/fhir/ValueSet/administrative-gender";
+    for (query, expected) in [
+        (format!("_type=StructureDefinition,ValueSet&url={gender}"), 1),
+        (format!("_type=StructureDefinition&url={gender}"), 0),
+        ("_type=CodeSystem,ValueSet&_id=administrative-gender".to_owned(), 2),
+        ("_type=Patient,Observation".to_owned(), 0),
+        // Without types it is about what is stored.
+        ("_id=administrative-gender".to_owned(), 0),
+    ] {
+        let answer = client.get(&format!("/?{query}")).await.expect(200);
+        assert_eq!((total(&answer), ids(&answer).len()), (expected, expected as usize), "{query}");
+    }
+}
+
 async fn refused(client: &Client, method: &str, path: &str, body: &str) {
     let call = client.call(method, path);
     let call = match method {
@@ -226,6 +295,27 @@ async fn what_was_stored_under_the_id_of_a_definition_stays_its_owners() {
     let is_own = |answer: &Answer| answer.at("publisher").as_deref() == Some("Own");
     assert!(is_own(&client.get(path).await.expect(200)));
     assert!(is_own(&client.get(&format!("{path}/_history/1")).await.expect(200)));
+    // It stands for the definition in searches too, whether it matches or not.
+    let searches = ["/ValueSet?", "/?_type=ValueSet,CodeSystem&_count=5&"];
+    let asked = async |query: &str| {
+        let mut found = Vec::new();
+        for search in searches {
+            let answer = client.get(&format!("{search}{query}")).await.expect(200);
+            let (bundle, total) = (answer.json(), total(&answer));
+            let entries = bundle.items_at("entry").iter().filter_map(|it| it.get("resource"));
+            let publishers = entries.filter_map(|it| it.str_at("publisher")).map(str::to_owned);
+            found.push((total, publishers.collect::<Vec<_>>()));
+        }
+        found
+    };
+    let of_r4 = "url=http://hl7.org/fhir/ValueSet/administrative-gender";
+    assert_eq!(asked(of_r4).await, vec![(0, vec![]); 2]);
+    let by_id = client.get("/ValueSet?_id=administrative-gender").await.expect(200);
+    assert_eq!((total(&by_id), ids(&by_id)), (1, vec!["administrative-gender".to_owned()]));
+    let search = r#"{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"GET",
+        "url":"ValueSet?_id=administrative-gender"}}]}"#;
+    let entry = client.post("/", search).await.expect(200);
+    assert_eq!(entry.at("entry[0].resource.total").as_deref(), Some("1"));
     client.put(path, own.replace("active", "draft")).await.expect(200);
     let change = r#"[{"op":"add","path":"/language","value":"en"}]"#;
     let call = client.call("PATCH", path).header("Content-Type", "application/json-patch+json");
@@ -234,6 +324,10 @@ async fn what_was_stored_under_the_id_of_a_definition_stays_its_owners() {
     // From then on there is the definition, and it cannot be changed.
     let read = client.get(path).await.expect(200);
     assert!(!is_own(&read));
+    assert!(asked(of_r4).await.iter().all(|(total, _)| *total == 1));
+    // What was stored has a history still.
+    let history = client.get(&format!("{path}/_history")).await.expect(200);
+    assert_eq!(total(&history), 4);
     client.put(path, own).await.expect(405);
     drop(client);
     server.stop().await;

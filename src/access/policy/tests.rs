@@ -172,3 +172,28 @@ fn nobody_is_denied_ones_own() {
         assert_eq!(policy.denials.len(), kept, "{scopes} {role:?}");
     }
 }
+
+#[test]
+fn a_second_role_does_not_clear_what_the_first_may_see_of_oneself() {
+    let role = |name: &str| ROLES.get(name).expect(name).clearance;
+    let nurse = role("practitioner");
+    assert!(nurse < Clearance::V);
+    for (scopes, fhir_user, roles, expected) in [
+        ("patient/*.rs", "Patient/a", vec!["patient"], Clearance::V),
+        ("user/*.rs", "Patient/a", vec!["patient"], Clearance::V),
+        ("user/*.rs", "Practitioner/doc", vec!["practitioner"], nurse),
+        ("user/*.rs", "Patient/a", vec!["patient", "practitioner"], nurse),
+        ("patient/*.rs user/*.rs", "Patient/a", vec!["patient", "practitioner"], nurse),
+        ("patient/*.rs", "Patient/a", vec!["patient", "practitioner"], Clearance::V),
+        ("patient/*.rs", "Patient/b", vec!["patient", "practitioner"], nurse),
+        ("patient/*.rs", "Practitioner/doc", vec!["patient", "practitioner"], nurse),
+        ("user/*.rs", "Practitioner/doc", vec![], Clearance::N),
+    ] {
+        let (of, own) = fhir_user.split_once('/').expect("a reference");
+        let mut grant = grant(scopes, Some("patient"));
+        let user = grant.user.as_mut().expect("a user");
+        user.fhir_user = Some((of.parse().expect(of), id(own)));
+        user.roles = roles.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(clearance(&grant, &ROLES), expected, "{scopes} {fhir_user} {roles:?}");
+    }
+}

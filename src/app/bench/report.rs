@@ -220,9 +220,9 @@ impl Report {
         match json {
             Some(path) if path == Path::new("-") => println!("{}", text()?),
             Some(path) => {
-                print!("{}", self.table());
                 std::fs::write(path, text()?)
                     .map_err(BenchError::io(path.display().to_string()))?;
+                print!("{}", self.table());
             }
             None => print!("{}", self.table()),
         }
@@ -304,7 +304,9 @@ fn aligned(lines: &[Vec<String>], left: usize) -> String {
     let mut text = String::new();
     for line in lines {
         for (column, cell) in line.iter().enumerate() {
-            let width = lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+            // A row of another kind has fewer cells.
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            let width = cells.map(String::len).max().unwrap_or(0);
             let gap = if column == 0 { "" } else { "  " };
             // Writing to a String cannot fail.
             let _ = if column == left {
@@ -413,6 +415,9 @@ mod tests {
                 report.add_search(count, what, &measured, (20.0, goal), Some(floor));
             }
         }
+        // A measurement of another kind stands among them, with fewer cells.
+        let (notes, elapsed, used) = Default::default();
+        report.add(1, "reads", None, &Measured { notes, elapsed, used }, None);
         let table = report.table();
         let (_, ratios) = table.split_once("p50 in units").unwrap();
         let lines: Vec<Vec<&str>> =

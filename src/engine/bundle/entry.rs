@@ -7,6 +7,7 @@ use crate::engine::patch::Patch;
 use crate::engine::{Deletion, Engine, HistoryScope, MetaChange, MetaOf, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
+use crate::fhir::query::Query;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
 use crate::store::{MetaScope, WriteTx};
 
@@ -178,11 +179,7 @@ impl Engine {
                 Ok(EntryResult::Read(version))
             }
             Get::History(scope, query) => {
-                let request = self.history_request(scope.clone(), query, options.is_strict)?;
-                let (permit, interaction) = history_permit(scope, permit)?;
-                let (page, disclosed) = tx.history(&request, &permit).await?;
-                tx.entry(interaction, disclosed);
-                Ok(EntryResult::History(page, scope.clone(), query.clone()))
+                self.history_entry((scope, query), options, permit, tx).await
             }
             Get::Meta(MetaOf::Instance(identity, version)) => {
                 let permit = permit.derive(Kind::Meta, identity.resource_type)?;
@@ -231,6 +228,22 @@ impl Engine {
             None => tx.read(&identity.id, permit).await,
         };
         stored.or_else(|error| self.instead(error, (identity, version), permit))
+    }
+
+    async fn history_entry(
+        &self,
+        (scope, query): (&HistoryScope, &Query),
+        options: &BundleOptions,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<EntryResult, Error> {
+        let request = self.history_request(scope.clone(), query, options.is_strict)?;
+        let (permit, interaction) = history_permit(scope, permit)?;
+        let stored = tx.history(&request, &permit).await;
+        let (page, disclosed) =
+            stored.or_else(|error| self.history_instead(error, &request, &permit))?;
+        tx.entry(interaction, disclosed);
+        Ok(EntryResult::History(page, scope.clone(), query.clone()))
     }
 
     async fn meta_in_use_entry(

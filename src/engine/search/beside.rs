@@ -1,21 +1,27 @@
 //! Definitions of the packs in the answers of searches: they follow what is stored.
 //!
 //! The store's pages come first, by its own cursors. On the last of them, and on pages of their own
-//! after it, are the definitions that match, by id; the cursor of such a page tells how many of them
-//! are before it, the total, and the cursor of the last page with something stored.
+//! after it, are the definitions that match, by type and id; the cursor of such a page tells how many
+//! of them are before it, the total, and the cursor of the last page with something stored.
+//!
+//! What is stored under the id of a definition stands for it, whether it matches or not. A search
+//! across types finds the definitions of the types that its `_type` names: without one it is about
+//! what is stored.
 //!
 //! Spec: rest 5.18
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::access::Disclosed;
+use crate::access::interaction::Kind;
+use crate::access::{Disclosed, Permit};
 use crate::engine::Engine;
 use crate::engine::definitions::versions;
 use crate::error::Error;
-use crate::fhir::{IssueCode, ResourceType};
+use crate::fhir::{Identity, IssueCode, ResourceType};
 use crate::search::definitions::{TOLD, holds};
-use crate::search::request::{ContainedMode, SearchRequest};
-use crate::spec::catalog::Entry;
+use crate::search::request::{ContainedMode, SearchRequest, SearchTarget};
+use crate::spec::catalog::{Catalog, Entry};
 use crate::spec::structure::Library;
 use crate::store::search::{Count, Match, Paging, SearchPage};
 
@@ -28,8 +34,7 @@ const FIRST: &str = "first";
 pub(super) struct Beside {
     library: Arc<Library>,
     base: String,
-    of: ResourceType,
-    /// Places among the definitions of the type.
+    /// Places among all definitions.
     matching: Vec<usize>,
     /// How many may match: what they are searched by is not at hand.
     untold: usize,
@@ -50,33 +55,51 @@ struct Position {
 }
 
 impl Engine {
-    /// The definitions that a search of a type finds beside what is stored; takes a cursor of theirs
-    /// out of `paging`.
+    /// The definitions that a search finds beside what is stored; takes a cursor of theirs out of
+    /// `paging`.
     pub(super) fn beside(
         &self,
-        of: ResourceType,
+        target: &SearchTarget,
         request: &SearchRequest,
         paging: &mut Paging,
     ) -> Result<Option<Beside>, Error> {
-        let is_outside = !matches!(request.contained, ContainedMode::Inside { .. });
-        let library = self.readable(of).filter(|_| is_outside);
-        let Some(library) = library else { return Ok(None) };
+        if matches!(request.contained, ContainedMode::Inside { .. }) {
+            return Ok(None);
+        }
+        let types = types(target, request);
+        let Some(library) = types.iter().find_map(|of| self.readable(*of)) else { return Ok(None) };
         let base = self.settings.base.clone();
         let (catalog, _) = library.catalog().map_err(Error::internal)?;
         let (mut matching, mut untold) = (Vec::new(), 0);
-        for (place, entry) in catalog.of_type(of).iter().enumerate() {
-            match is_match(request, entry, &base) {
-                Some(true) => matching.push(place),
-                Some(false) => {}
-                None => untold += 1,
+        for of in types {
+            for place in catalog.places_of(of) {
+                let Some(entry) = catalog.entries().get(place) else { continue };
+                match is_match(request, entry, &base) {
+                    Some(true) => matching.push(place),
+                    Some(false) => {}
+                    None => untold += 1,
+                }
             }
         }
         let is_sorted = !request.sort.is_empty();
         let count = usize::try_from(paging.count).map_err(Error::internal)?;
         let at = position(paging)?;
         let cursor = paging.cursor.clone();
-        Ok(Some(Beside { library, base, of, matching, untold, is_sorted, count, cursor, at }))
+        Ok(Some(Beside { library, base, matching, untold, is_sorted, count, cursor, at }))
     }
+}
+
+/// The types whose definitions are searched, each once and in order.
+fn types(target: &SearchTarget, request: &SearchRequest) -> BTreeSet<ResourceType> {
+    let types = match target {
+        SearchTarget::Compartment { .. } => BTreeSet::new(),
+        SearchTarget::System => {
+            let names_types = request.shown.iter().any(|(name, _)| &**name == "_type");
+            request.types.iter().filter(|_| names_types).copied().collect()
+        }
+        SearchTarget::Type(of) => BTreeSet::from([*of]),
+    };
+    types.into_iter().filter(|of| Catalog::has_type(*of)).collect()
 }
 
 /// Whether a definition matches; `None` when that cannot be told.
@@ -99,6 +122,44 @@ impl Beside {
         self.at.is_some()
     }
 
+    /// Those that the caller may search for, and what they are called.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a pack is damaged.
+    pub(super) fn permitted(mut self, permit: &Permit<'_>) -> Result<(Self, Vec<Identity>), Error> {
+        let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
+        let entries = catalog.entries();
+        let mut known: Option<(ResourceType, bool)> = None;
+        let mut is_permitted = |of: ResourceType| match known {
+            Some((known, is_permitted)) if known == of => is_permitted,
+            _ => {
+                let permit = permit.derive(Kind::SearchType, of);
+                let is_permitted = permit.is_ok_and(|permit| permit.reaches_definitions());
+                known = Some((of, is_permitted));
+                is_permitted
+            }
+        };
+        let of = |place: usize| entries.get(place).map(|entry| &entry.identity);
+        self.matching.retain(|place| of(*place).is_some_and(|it| is_permitted(it.resource_type)));
+        let named = self.matching.iter().filter_map(|place| of(*place)).cloned().collect();
+        Ok((self, named))
+    }
+
+    /// Leaves out those under whose id something is stored.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a pack is damaged.
+    pub(super) fn step_back(mut self, stored: &BTreeSet<Identity>) -> Result<Self, Error> {
+        if !stored.is_empty() {
+            let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
+            let entries = catalog.entries();
+            let is_stored =
+                |place: usize| entries.get(place).is_some_and(|it| stored.contains(&it.identity));
+            self.matching.retain(|place| !is_stored(*place));
+        }
+        Ok(self)
+    }
+
     /// What is not as it was asked for.
     pub(super) fn notice(&self) -> Option<String> {
         let untold = (self.untold > 0).then(|| {
@@ -109,7 +170,8 @@ impl Beside {
             )
         });
         let unsorted = (self.is_sorted && !self.matching.is_empty()).then(|| {
-            "_sort: definitions that are part of the server follow what is stored, ordered by id"
+            "_sort: definitions that are part of the server follow what is stored, ordered by type \
+             and id"
                 .to_owned()
         });
         let texts: Vec<String> = untold.into_iter().chain(unsorted).collect();
@@ -138,7 +200,7 @@ impl Beside {
         let room = self.count.saturating_sub(page.matches.len());
         let end = start.saturating_add(room).min(all);
         let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
-        let entries = catalog.of_type(self.of);
+        let entries = catalog.entries();
         let shown = self.matching.get(start..end).unwrap_or_default();
         let shown: Vec<&Entry> = shown.iter().filter_map(|&place| entries.get(place)).collect();
         for version in versions(&self.library, &shown, &self.base)? {

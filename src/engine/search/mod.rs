@@ -76,7 +76,13 @@ impl Engine {
         };
         let run = async |permit: &Permit<'_>, draft| {
             self.look_up(&mut asked, permit)?;
-            let beside = asked.beside.take().filter(|_| permit.reaches_definitions());
+            let beside = match asked.beside.take() {
+                Some(beside) => {
+                    let (beside, named) = beside.permitted(permit)?;
+                    Some(beside.step_back(&self.store.live_among(named, permit).await?)?)
+                }
+                None => None,
+            };
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
             let store =
@@ -114,11 +120,18 @@ impl Engine {
         self.lookups.refresh(query).await?;
         let mut asked = self.asked(target, query, is_strict)?;
         self.look_up(&mut asked, permit)?;
+        let beside = match asked.beside.take() {
+            Some(beside) => {
+                let (beside, named) = beside.permitted(permit)?;
+                Some(beside.step_back(&tx.live_among(named, permit).await?)?)
+            }
+            None => None,
+        };
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
         let (mut page, mut disclosed) =
             tx.search(request, paging, &self.definitions, permit).await?;
-        if let Some(beside) = asked.beside.take().filter(|_| permit.reaches_definitions()) {
+        if let Some(beside) = beside {
             page = beside.add(page, &mut disclosed)?;
         }
         Ok((asked.answer(page), disclosed))
@@ -151,10 +164,7 @@ impl Engine {
             count: if request.counts_only { 0 } else { count },
             cursor: query.once(CURSOR)?.map(str::to_owned),
         };
-        let beside = match target {
-            SearchTarget::Type(of) => self.beside(*of, &request, &mut paging)?,
-            _ => None,
-        };
+        let beside = self.beside(target, &request, &mut paging)?;
         if let Some(text) = beside.as_ref().and_then(Beside::notice) {
             let issue = Issue::error(IssueCode::Incomplete, text);
             issues.push(Issue { severity: Severity::Warning, ..issue });

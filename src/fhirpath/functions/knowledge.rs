@@ -36,6 +36,7 @@ fn told<'v>(call: &Call<'_, '_, 'v>, answer: Answer) -> Items<'v> {
         Ok(answer) => Ok(optional(answer)),
         Err(Ignorance::Unsupported) => Err(unsupported(call)),
         Err(Ignorance::Unknown(address)) => call.fail(format!("{address} is not known")),
+        Err(Ignorance::Untold(reason)) => call.fail(reason),
     }
 }
 

@@ -9,15 +9,20 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/conformance-module.html>, rest 5.17, 5.18
 
+mod blocks;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Instant, LogicalId, ResourceType};
 
-use super::package::{DEFINING, Pack, PackError, Section};
+use super::package::{DEFINING, Pack, PackError, Records, Section};
+
+use blocks::Blocks;
 
 /// The definitions of operations that FHIR does not have. `[base]` is the server's public base.
 const OWN: [&str; 1] = [include_str!("reindex.json")];
@@ -33,6 +38,8 @@ const MAX_ID: usize = 64;
 pub struct Catalog {
     /// Sorted by type and id.
     entries: Vec<Entry>,
+    /// What was unpacked last.
+    blocks: Blocks,
 }
 
 /// One definition.
@@ -73,7 +80,7 @@ impl Catalog {
         // Stable: what comes first stays.
         entries.sort_by(|a, b| a.identity.cmp(&b.identity));
         entries.dedup_by(|later, first| later.identity == first.identity);
-        Ok(Self { entries })
+        Ok(Self { entries, blocks: Blocks::default() })
     }
 
     /// Whether there can be definitions of this type.
@@ -87,11 +94,51 @@ impl Catalog {
         self.entries.get(at)
     }
 
-    /// All of a type, by id.
-    pub fn of_type(&self, resource_type: ResourceType) -> &[Entry] {
+    /// All definitions, by type and id.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Where among all those of a type are.
+    pub fn places_of(&self, resource_type: ResourceType) -> Range<usize> {
         let start = self.entries.partition_point(|it| it.identity.resource_type < resource_type);
         let end = self.entries.partition_point(|it| it.identity.resource_type <= resource_type);
-        self.entries.get(start..end).unwrap_or_default()
+        start..end
+    }
+
+    /// The resources of `entries`, in their order: JSON objects without resourceType, id and meta.
+    /// `packs` are those that the catalog was read from.
+    ///
+    /// # Errors
+    /// [`PackError`] when a pack is damaged.
+    pub fn bodies(
+        &self,
+        entries: &[&Entry],
+        packs: &[Cow<'static, [u8]>],
+        base: &str,
+    ) -> Result<Vec<Bytes>, PackError> {
+        let mut found = Vec::with_capacity(entries.len());
+        let mut last: Option<((usize, usize), Arc<Records>)> = None;
+        for entry in entries {
+            let Source::Pack { pack, block, line } = entry.source else {
+                found.push(own_body(&entry.record(base)));
+                continue;
+            };
+            let damaged = || PackError::Section(Section::Resources.as_str());
+            let place = (pack, block);
+            // Neighbours are in one block, which may be too large to be kept.
+            let records = match last.take().filter(|(known, _)| *known == place) {
+                Some((_, records)) => records,
+                None => self.blocks.get(place, || {
+                    let bytes = packs.get(pack).ok_or_else(damaged)?;
+                    Pack::open(bytes)?.block(block)
+                })?,
+            };
+            let text = records.lines().nth(line).ok_or_else(damaged)?;
+            found.push(Bytes::copy_from_slice(text));
+            last = Some((place, records));
+        }
+        Ok(found)
     }
 }
 
@@ -106,36 +153,6 @@ impl Entry {
             Source::Pack { .. } => Cow::Borrowed(&self.record),
         }
     }
-}
-
-/// The resources of `entries`, in their order: JSON objects without resourceType, id and meta.
-///
-/// # Errors
-/// [`PackError`] when a pack is damaged.
-pub fn bodies(
-    entries: &[&Entry],
-    packs: &[Cow<'static, [u8]>],
-    base: &str,
-) -> Result<Vec<Bytes>, PackError> {
-    let mut blocks = HashMap::new();
-    let mut found = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let Source::Pack { pack, block, line } = entry.source else {
-            found.push(own_body(&entry.record(base)));
-            continue;
-        };
-        let damaged = || PackError::Section(Section::Resources.as_str());
-        let records = match blocks.entry((pack, block)) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                let bytes = packs.get(pack).ok_or_else(damaged)?;
-                place.insert(Pack::open(bytes)?.block(block)?)
-            }
-        };
-        let text = records.lines().nth(line).ok_or_else(damaged)?;
-        found.push(Bytes::copy_from_slice(text));
-    }
-    Ok(found)
 }
 
 fn packed(record: Value<'_>, pack: usize, pack_version: Option<&str>) -> Option<Entry> {
@@ -224,7 +241,8 @@ mod tests {
         assert!(counted > 5_000, "{counted}");
         assert_eq!(catalog.entries.len(), counted + OWN.len());
         let all: Vec<&Entry> = catalog.entries.iter().collect();
-        for (entry, body) in all.iter().zip(bodies(&all, &packs, "http://a/fhir").expect("bodies"))
+        for (entry, body) in
+            all.iter().zip(catalog.bodies(&all, &packs, "http://a/fhir").expect("bodies"))
         {
             let body = json::parse_with(&body, json::Limits { depth: 400, values: 5_000_000 });
             let body = body.expect("JSON");
@@ -261,7 +279,7 @@ mod tests {
         ] {
             assert_eq!(url(path).as_deref(), expected, "{path}");
         }
-        let of = |name: &str| catalog.of_type(name.parse().expect("type")).len();
+        let of = |name: &str| catalog.places_of(name.parse().expect("type")).len();
         assert_eq!((of("CompartmentDefinition"), of("Patient")), (6, 0));
     }
 

@@ -1,5 +1,9 @@
 //! What FHIRPath's `memberOf()`, `subsumes()` and `subsumedBy()` ask, answered by a [`Terminology`].
 //!
+//! The answer is yes, no, or that it cannot be checked, which is an [`Ignorance`]: an empty result
+//! would read as a rule that is broken. One code that says yes is enough, whatever is not known of
+//! the others. What has no code at all, as a concept with a text alone, is a plain no.
+//!
 //! Spec: <https://hl7.org/fhir/R4/fhirpath.html#functions>
 
 use crate::fhir::json::Value;
@@ -13,53 +17,68 @@ const MOST_ANCESTORS: usize = 10_000;
 /// A code as an item has it.
 type Code<'i> = (Option<&'i str>, &'i str);
 
-/// Whether the code, Coding or CodeableConcept is in the value set; of a concept one code is
-/// enough. Nothing is told of other items, nor where too little of a system is known.
+/// Whether a code of the item (a code, a Coding, a CodeableConcept) is in the value set. A text
+/// without a system is in it when any of its systems has that code.
 ///
 /// # Errors
-/// [`Ignorance::Unknown`] for a value set that is not known or cannot be understood.
+/// [`Ignorance`] where no code is in it for certain, and one may be: too little is known of the value
+/// set or of a code system.
 pub fn member_of(terminology: &dyn Terminology, item: &Item<'_>, value_set: &str) -> Answer {
-    let codes = codes(item);
-    let mut is_told = !codes.is_empty();
-    for (system, code) in codes {
+    let mut untold = None;
+    for (system, code) in codes(item) {
         match terminology.contains(value_set, system, code) {
             Ok(Contains::Yes) => return Ok(Some(true)),
             Ok(Contains::No) => {}
-            Ok(Contains::Untold(_)) => is_told = false,
-            Err(fault) => return Err(unknown(fault)),
+            Ok(Contains::Untold(url)) => untold = Some(Ignorance::Unknown(url.into())),
+            Err(fault) => untold = Some(why(fault)),
         }
     }
-    Ok(is_told.then_some(false))
+    untold.map_or(Ok(Some(false)), Err)
 }
 
 /// Whether a code of the first item is one of the second, or above it in the hierarchy of their
-/// system. Nothing is told of codes without a system.
+/// system. Codes of different systems are not related.
 ///
 /// # Errors
-/// [`Ignorance::Unknown`] for a code system that is not known.
+/// [`Ignorance`] where no code is above another one for certain, and one may be: a code has no system,
+/// or nothing is known of its system.
 pub fn subsumes(terminology: &dyn Terminology, ancestor: &Item<'_>, code: &Item<'_>) -> Answer {
-    let mut is_told = false;
+    let mut untold = None;
     for (system, code) in codes(code) {
-        let Some(system) = system else { continue };
-        for (_, ancestor) in codes(ancestor).into_iter().filter(|it| it.0 == Some(system)) {
-            let above = terminology.subsumed(system, code, false, MOST_ANCESTORS);
-            if above.map_err(unknown)?.iter().any(|it| **it == *ancestor) {
+        for (other, ancestor) in codes(ancestor) {
+            let (Some(system), Some(other)) = (system, other) else {
+                let code = if system.is_none() { code } else { ancestor };
+                untold = Some(Ignorance::Unknown(format!("the system of the code {code:?}")));
+                continue;
+            };
+            if system != other {
+                continue;
+            }
+            // That needs no hierarchy.
+            if code == ancestor {
                 return Ok(Some(true));
             }
+            match terminology.subsumed(system, code, false, MOST_ANCESTORS) {
+                Ok(above) if above.iter().any(|it| **it == *ancestor) => return Ok(Some(true)),
+                Ok(_) => {}
+                Err(fault) => untold = Some(why(fault)),
+            }
         }
-        is_told = true;
     }
-    Ok((is_told && !codes(ancestor).is_empty()).then_some(false))
+    untold.map_or(Ok(Some(false)), Err)
 }
 
-fn unknown(fault: TerminologyFault) -> Ignorance {
-    Ignorance::Unknown(match fault {
-        TerminologyFault::UnknownSystem(url) | TerminologyFault::UnknownValueSet(url) => url,
-        other => other.to_string(),
-    })
+fn why(fault: TerminologyFault) -> Ignorance {
+    match fault {
+        TerminologyFault::UnknownSystem(url) | TerminologyFault::UnknownValueSet(url) => {
+            Ignorance::Unknown(url)
+        }
+        other => Ignorance::Untold(other.to_string()),
+    }
 }
 
-/// The codes of an item: of a `code`, of a Coding, of a CodeableConcept.
+/// The codes of an item: of a text, of a Coding or what is like one, of a CodeableConcept. A number, a
+/// date or a resource has none.
 fn codes<'i>(item: &'i Item<'_>) -> Vec<Code<'i>> {
     match item {
         Item::Value(System::String(text)) => vec![(None, &**text)],
@@ -106,6 +125,7 @@ mod tests {
                 ("cats", None | Some("s")) if matches!(code, "cat" | "manx") => Ok(Contains::Yes),
                 ("cats", Some("dark")) => Ok(Contains::Untold("dark".into())),
                 ("cats", _) => Ok(Contains::No),
+                ("round", _) => Err(TerminologyFault::Circular("round".to_owned())),
                 _ => Err(TerminologyFault::UnknownValueSet(value_set.to_owned())),
             }
         }
@@ -134,51 +154,87 @@ mod tests {
 
     #[test]
     fn a_code_a_coding_or_one_of_a_concept_is_a_member() {
+        let dark = || Err(Ignorance::Unknown("dark".to_owned()));
         for (element, of, expected) in [
-            (r#""cat""#, "code", Some(true)),
-            (r#""dog""#, "code", Some(false)),
-            (r#"{"system":"s","code":"manx"}"#, "Coding", Some(true)),
-            (r#"{"system":"t","code":"manx"}"#, "Coding", Some(false)),
-            (r#"{"system":"dark","code":"x"}"#, "Coding", None),
-            (r#"{"display":"x"}"#, "Coding", None),
+            (r#""cat""#, "code", Ok(true)),
+            (r#""dog""#, "code", Ok(false)),
+            (r#""cat""#, "string", Ok(true)),
+            (r#""cat""#, "uri", Ok(true)),
+            ("7", "integer", Ok(false)),
+            ("true", "boolean", Ok(false)),
+            (r#"{"system":"s","code":"manx"}"#, "Coding", Ok(true)),
+            (r#"{"system":"t","code":"manx"}"#, "Coding", Ok(false)),
+            (r#"{"system":"dark","code":"x"}"#, "Coding", dark()),
+            (r#"{"display":"x"}"#, "Coding", Ok(false)),
+            (r#"{"value":1,"system":"s","code":"cat"}"#, "Quantity", Ok(true)),
             (
                 r#"{"coding":[{"system":"s","code":"dog"},{"system":"s","code":"cat"}]}"#,
                 "CodeableConcept",
-                Some(true),
+                Ok(true),
             ),
             (
-                r#"{"coding":[{"system":"s","code":"dog"},{"system":"dark","code":"x"}]}"#,
+                r#"{"coding":[{"system":"dark","code":"x"},{"system":"s","code":"cat"}]}"#,
                 "CodeableConcept",
-                None,
+                Ok(true),
             ),
-            (r#"{"text":"a cat"}"#, "CodeableConcept", None),
+            (
+                r#"{"coding":[{"system":"dark","code":"x"},{"system":"s","code":"dog"}]}"#,
+                "CodeableConcept",
+                dark(),
+            ),
+            (r#"{"text":"a cat"}"#, "CodeableConcept", Ok(false)),
+            (r#"{"coding":[{"display":"cat"}],"text":"cat"}"#, "CodeableConcept", Ok(false)),
         ] {
             let found = ask(element, of, |item| member_of(&Cats, item, "cats"));
-            assert_eq!(found, Ok(expected), "{element}");
+            assert_eq!(found, expected.map(Some), "{element}");
+        }
+        for (value, expected) in [
+            (System::String("cat".into()), true),
+            (System::String("dog".into()), false),
+            (System::Boolean(true), false),
+        ] {
+            let found = member_of(&Cats, &Item::Value(value.clone()), "cats");
+            assert_eq!(found, Ok(Some(expected)), "{value:?}");
         }
         let unknown = ask(r#""cat""#, "code", |item| member_of(&Cats, item, "dogs"));
         assert_eq!(unknown, Err(Ignorance::Unknown("dogs".to_owned())));
+        let no_code =
+            ask(r#"{"text":"cat"}"#, "CodeableConcept", |it| member_of(&Cats, it, "dogs"));
+        assert_eq!(no_code, Ok(Some(false)), "what has no code is in no value set");
+        let round = ask(r#""cat""#, "code", |item| member_of(&Cats, item, "round"));
+        let expected = Ignorance::Untold("value set round imports itself".to_owned());
+        assert_eq!(round, Err(expected));
     }
 
     #[test]
-    fn a_coding_subsumes_another_one_of_its_system() {
-        let coding = |code: &str| format!(r#"{{"system":"s","code":"{code}"}}"#);
+    fn a_code_subsumes_another_one_of_its_system() {
+        let coding =
+            |system: &str, code: &str| format!(r#"{{"system":"{system}","code":"{code}"}}"#);
+        let concept = |codings: &str| format!(r#"{{"coding":[{codings}]}}"#);
+        let unknown = |what: &str| Err(Ignorance::Unknown(what.to_owned()));
+        let (cat, manx) = (coding("s", "cat"), coding("s", "manx"));
         for (ancestor, code, expected) in [
-            (coding("cat"), coding("manx"), Some(true)),
-            (coding("manx"), coding("manx"), Some(true)),
-            (coding("manx"), coding("cat"), Some(false)),
-            (coding("cat").replace("\"s\"", "\"t\""), coding("manx"), Some(false)),
-            (r#"{"text":"x"}"#.to_owned(), coding("manx"), None),
+            (cat.clone(), manx.clone(), Ok(true)),
+            (manx.clone(), manx.clone(), Ok(true)),
+            (manx.clone(), cat.clone(), Ok(false)),
+            (coding("t", "cat"), manx.clone(), Ok(false)),
+            (concept(&cat), manx.clone(), Ok(true)),
+            (cat.clone(), concept(&format!("{},{manx}", coding("dark", "x"))), Ok(true)),
+            (concept(&coding("dark", "y")), concept(&coding("dark", "x")), unknown("dark")),
+            (coding("dark", "x"), coding("dark", "x"), Ok(true)),
+            (r#"{"text":"cat"}"#.to_owned(), manx.clone(), Ok(false)),
+            (
+                r#"{"code":"cat"}"#.to_owned(),
+                manx.clone(),
+                unknown(r#"the system of the code "cat""#),
+            ),
+            (cat.clone(), r#""manx""#.to_owned(), unknown(r#"the system of the code "manx""#)),
+            ("7".to_owned(), manx, Ok(false)),
         ] {
-            let found = ask(&ancestor, "Coding", |above| {
-                ask(&code, "Coding", |below| subsumes(&Cats, above, below))
+            let found = ask(&ancestor, "CodeableConcept", |above| {
+                ask(&code, "CodeableConcept", |below| subsumes(&Cats, above, below))
             });
-            assert_eq!(found, Ok(expected), "{ancestor} {code}");
+            assert_eq!(found, expected.map(Some), "{ancestor} {code}");
         }
-        let dark = coding("x").replace("\"s\"", "\"dark\"");
-        let unknown = ask(&dark, "Coding", |above| {
-            ask(&dark, "Coding", |below| subsumes(&Cats, above, below))
-        });
-        assert_eq!(unknown, Err(Ignorance::Unknown("dark".to_owned())));
     }
 }

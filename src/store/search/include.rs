@@ -34,7 +34,7 @@ const MOST_ROUNDS: usize = 10;
 /// Most resources that come along with a page.
 const MOST_ROWS: usize = 2_000;
 /// Hashes that one statement looks for.
-const HASHES: usize = 5_000;
+pub(super) const HASHES: usize = 5_000;
 
 macro_rules! columns {
     () => {

@@ -12,7 +12,6 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
-mod ambiguous;
 mod atom;
 mod choice;
 mod compile;
@@ -21,6 +20,7 @@ mod contained;
 mod date;
 mod definitions;
 mod driver;
+mod existing;
 mod frames;
 mod include;
 mod link;
@@ -56,7 +56,7 @@ pub(super) use reach::{reached, reached_of};
 
 /// Every static statement of a search, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [ambiguous::STATEMENTS, include::STATEMENTS, probe::STATEMENTS].into_iter().flatten().copied()
+    [existing::STATEMENTS, include::STATEMENTS, probe::STATEMENTS].into_iter().flatten().copied()
 }
 
 /// Which page of a search.

@@ -21,7 +21,7 @@ use super::refusal::Refusal;
 use super::{Request, Subject, languages, parameter, scope};
 
 /// Parameters that an expansion tells again, with the type of their value.
-const REPEATED: [(&str, &str); 15] = [
+pub(super) const REPEATED: [(&str, &str); 15] = [
     ("activeOnly", "valueBoolean"),
     ("check-system-version", "valueUri"),
     ("count", "valueInteger"),
@@ -218,7 +218,7 @@ fn is_composed(scope: &Scope<'_>, entry: &Entry<'_>) -> bool {
     let has_grammar = || match entry.url {
         // A plain code is a number.
         SNOMED => entry.code.contains(|it: char| !it.is_ascii_digit()),
-        url => scope.image.system(url).is_some_and(|it| it.about.is_compositional),
+        url => scope.image.system(url).is_some_and(|it| it.may_compose(entry.code)),
     };
     entry.concept.is_none() && has_grammar()
 }

@@ -2,10 +2,13 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/codesystem-operation-subsumes.html>
 
+use std::fmt;
+
 use crate::fhir::json::Value;
 use crate::fhir::{Canonical, IssueCode};
 use crate::terminology::Image;
 use crate::terminology::concepts::Concepts;
+use crate::terminology::scope::is_of_version;
 use crate::terminology::value_set::canonical;
 
 use super::asked::{Asked, Coding, needed};
@@ -20,6 +23,7 @@ pub(super) fn subsumes(
 ) -> Result<Value<'static>, Refusal> {
     let (one, other) = (code(asked, "codeA", "codingA")?, code(asked, "codeB", "codingB")?);
     let scope = scope(image, asked, request, &[])?;
+    let version = Version::read(asked, [&one, &other])?;
     let name = match request.subject {
         // The codes may be another one's: of a release, where what is stored has none.
         Subject::Stored(id) => {
@@ -28,15 +32,17 @@ pub(super) fn subsumes(
         Subject::Defined(canonical) => canonical.to_owned(),
         Subject::Named => {
             let url = asked.text("system")?.or(one.system).or(other.system);
-            let url = needed(url, "the system of the codes")?;
-            canonical(url, asked.text("version")?.or(one.version).or(other.version))
+            canonical(needed(url, "the system of the codes")?, version.map(|it| it.named))
         }
     };
+    if let (Some(version), Some(named)) = (version, Canonical::parse(&name).version)
+        && !is_of_version(named, version.named)
+    {
+        let text = format!("the code system is of version {named:?} and {version}");
+        return Err(Refusal::malformed(text));
+    }
     let system = scope.system(&name)?.filter(|it| it.has_codes());
     let system = system.ok_or_else(|| Refusal::no_system(Canonical::parse(&name).url))?;
-    if one.version.zip(other.version).is_some_and(|(one, other)| one != other) {
-        return Err(Refusal::malformed("the codes are of different versions of their system"));
-    }
     for coding in [&one, &other] {
         if coding.system.is_some_and(|url| *url != *system.url) {
             return Err(Refusal::malformed("the codes are of different systems"));
@@ -49,6 +55,47 @@ pub(super) fn subsumes(
     };
     let outcome = relation(&system.concepts, place(one.code)?, place(other.code)?);
     Ok(parameters(vec![parameter("outcome", "valueCode", outcome)]))
+}
+
+/// A version of the code system, and where it is named.
+#[derive(Clone, Copy, Debug)]
+struct Version<'r> {
+    parameter: &'static str,
+    named: &'r str,
+}
+
+impl fmt::Display for Version<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {:?}", self.parameter, self.named)
+    }
+}
+
+impl<'r> Version<'r> {
+    /// The version that the parameters name: the `version` of the code system and those of the codings
+    /// are one, or one of the edition that another names.
+    fn read(asked: Asked<'r>, codings: [&Coding<'r>; 2]) -> Result<Option<Self>, Refusal> {
+        let named = [
+            ("version", asked.text("version")?),
+            ("codingA.version", codings[0].version),
+            ("codingB.version", codings[1].version),
+        ];
+        let mut found: Option<Self> = None;
+        for (parameter, named) in named {
+            let Some(named) = named else { continue };
+            let next = Self { parameter, named };
+            found = match found {
+                None => Some(next),
+                Some(known) if is_of_version(named, known.named) => Some(next),
+                Some(known) if is_of_version(known.named, named) => Some(known),
+                Some(known) => {
+                    let text =
+                        format!("{known} and {next}: the codes are of one version of their system");
+                    return Err(Refusal::malformed(text));
+                }
+            };
+        }
+        Ok(found)
+    }
 }
 
 /// The code of concept-subsumption-outcome.

@@ -4,6 +4,7 @@ use crate::spec::R4_PACK;
 use crate::spec::terminology::{Contains, Terminology};
 
 mod bounds;
+mod parameters;
 
 const GENDER: &str = "http://hl7.org/fhir/administrative-gender";
 

@@ -150,25 +150,36 @@ impl<'i> Verdict<'i> {
         self.unknown_system = Some((url.to_owned(), is_why));
     }
 
-    /// A code that its system does not have; of a system that is not all here that may be.
+    /// A code that its system does not list; of one that is not all here, or that has a grammar, it may
+    /// be a code nevertheless.
     pub(super) fn unknown_code(&mut self, system: &'i CodeSystem, place: &Place) {
         self.version = system.version.as_deref();
         let (code, url) = (&self.code, &system.url);
         let version = self.version.map(|it| format!(" version '{it}'")).unwrap_or_default();
         let expression = place.of("code");
-        if system.content == Content::Complete {
-            let id = if version.is_empty() { "Unknown_Code_in" } else { "Unknown_Code_in_Version" };
-            let text = format!("Unknown code '{code}' in the CodeSystem '{url}'{version}");
-            let found = error(IssueCode::CodeInvalid, "invalid-code", id, text);
-            self.refuse(found.at(expression));
-        } else {
+        let known = format!("'{code}' in the CodeSystem '{url}'{version}");
+        if system.content != Content::Complete {
             let text = format!(
-                "Unknown Code '{code}' in the CodeSystem '{url}'{version} - note that the code \
-                 system is labeled as a fragment, so the code may be valid in some other fragment"
+                "Unknown Code {known} - note that the code system is labeled as a fragment, so the \
+                 code may be valid in some other fragment"
             );
             let id = "UNKNOWN_CODE_IN_FRAGMENT";
             let found = error(IssueCode::CodeInvalid, "invalid-code", id, text);
             self.note(Severity::Warning, found.at(expression));
+            return;
+        }
+        let id = if version.is_empty() { "Unknown_Code_in" } else { "Unknown_Code_in_Version" };
+        if system.may_compose(code) {
+            let text = format!(
+                "Unknown code {known} - note that the code system has a grammar, so the code may be \
+                 an expression, which is not checked here"
+            );
+            let found = error(IssueCode::CodeInvalid, "invalid-code", id, text);
+            self.note(Severity::Warning, found.at(expression));
+        } else {
+            let text = format!("Unknown code {known}");
+            let found = error(IssueCode::CodeInvalid, "invalid-code", id, text);
+            self.refuse(found.at(expression));
         }
     }
 

@@ -6,10 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::fhir::json::Value;
 use crate::fhir::{Entries, Severity};
 use crate::fhirpath::{Answer, Ignorance, Item, Knowledge};
-use crate::spec::terminology::{Contains, TerminologyFault};
+use crate::spec::terminology::{Contains, TerminologyFault, knowledge};
 use crate::validate::form;
 use crate::validate::place::Place;
 
@@ -18,8 +17,6 @@ use super::{Claim, Options, Validator};
 
 /// How often `conformsTo()` may lead to `conformsTo()`.
 const MAX_ASKED: u8 = 3;
-/// Codes below or above one that are looked through.
-const MAX_SUBSUMED: usize = 100_000;
 
 /// Answers from the definitions that a validator goes by.
 pub(super) struct Asked<'a> {
@@ -78,62 +75,12 @@ impl Knowledge for Asked<'_> {
     }
 
     fn member_of(&self, item: &Item<'_>, value_set: &str) -> Answer {
-        let schema = &self.validator.spec.schema;
-        let text;
-        let codings: Vec<(Option<&str>, &str)> = match item {
-            Item::Node(node) if node.value.as_object().is_some() => {
-                let listed = node.value.items_at("coding");
-                match node.value.get("coding") {
-                    Some(_) => listed.iter().filter_map(Self::coding).collect(),
-                    None => Self::coding(node.value).into_iter().collect(),
-                }
-            }
-            other => {
-                let Some(value) = other.system(schema) else { return Ok(None) };
-                text = value.to_text();
-                vec![(None, text.as_str())]
-            }
-        };
-        let mut untold = None;
-        for (system, code) in codings {
-            match self.validator.terminology.contains(value_set, system, code) {
-                Ok(Contains::Yes) => return Ok(Some(true)),
-                Ok(Contains::No) => {}
-                Ok(Contains::Untold(system)) => untold = Some(system.into_string()),
-                Err(fault) => untold = Some(fault.to_string()),
-            }
-        }
-        match untold {
-            Some(what) => Err(Ignorance::Unknown(what)),
-            None => Ok(Some(false)),
-        }
+        knowledge::member_of(&*self.validator.terminology, item, value_set)
     }
 
     fn subsumes(&self, ancestor: &Item<'_>, code: &Item<'_>) -> Answer {
-        let of = |item: &Item<'_>| item.node().and_then(|node| Self::coding(node.value)).map(owned);
-        let (Some((system, ancestor)), Some((other, code))) = (of(ancestor), of(code)) else {
-            return Ok(None);
-        };
-        if system != other {
-            return Ok(Some(false));
-        }
-        let system = system.unwrap_or_default();
-        let above = self.validator.terminology.subsumed(&system, &code, false, MAX_SUBSUMED);
-        match above {
-            Ok(above) => Ok(Some(above.iter().any(|it| **it == *ancestor))),
-            Err(fault) => Err(Ignorance::Unknown(fault.to_string())),
-        }
+        knowledge::subsumes(&*self.validator.terminology, ancestor, code)
     }
-}
-
-impl Asked<'_> {
-    fn coding<'v>(value: &'v Value<'_>) -> Option<(Option<&'v str>, &'v str)> {
-        Some((value.str_at("system"), value.str_at("code")?))
-    }
-}
-
-fn owned((system, code): (Option<&str>, &str)) -> (Option<String>, String) {
-    (system.map(str::to_owned), code.to_owned())
 }
 
 impl Validator {

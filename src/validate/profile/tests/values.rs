@@ -285,3 +285,51 @@ fn an_expression_that_takes_too_much_work_is_told() {
     let [line] = found.as_slice() else { panic!("{found:?}") };
     assert!(line.starts_with("error too-costly Patient.name["), "{line}");
 }
+
+#[test]
+fn an_invariant_about_codes_that_nobody_knows_is_told_and_does_not_fail() {
+    let about = |expression: &str, code: &str| {
+        let element = format!(
+            r#"{{"id":"Observation.code","path":"Observation.code","min":1,"max":"1","type":[{{"code":"CodeableConcept"}}],
+            "constraint":[{{"key":"x-1","severity":"error","human":"a rule","expression":"{expression}"}}]}}"#
+        );
+        let validator = validator(&[profile("p", "Observation", &element)]);
+        let document =
+            format!(r#"{{"resourceType":"Observation","status":"final","code":{code}}}"#);
+        let options = Options::default();
+        let mut found =
+            lines(&validator.validate(&value(&document), &["http://x.org/p"], &options));
+        found.retain(|line| line.contains("x-1"));
+        found
+    };
+    let broken = "error invariant Observation.code: a rule (x-1) (http://x.org/p|1)";
+    let unchecked = |what: &str| {
+        format!(
+            "warning not-supported Observation.code: the rule x-1 cannot be checked: \
+             {what} is not known at column "
+        )
+    };
+    let dark = r#"{"coding":[{"system":"urn:dark","code":"d"}]}"#;
+    let (text, wrong) = (r#"{"text":"t"}"#, r#"{"coding":[{"system":"urn:s","code":"wrong"}]}"#);
+    for (expression, code, expected) in [
+        ("memberOf('urn:some')", dark, unchecked("urn:dark")),
+        ("memberOf('urn:some').not()", dark, unchecked("urn:dark")),
+        ("coding.where(memberOf('urn:some')).exists()", dark, unchecked("urn:dark")),
+        ("memberOf('urn:none')", wrong, unchecked("urn:none")),
+        ("memberOf('urn:some')", wrong, broken.to_owned()),
+        ("memberOf('urn:some')", text, broken.to_owned()),
+        ("memberOf('urn:some').not()", text, String::new()),
+        ("%resource.status.memberOf('urn:some')", text, String::new()),
+        ("'wrong'.memberOf('urn:some')", text, broken.to_owned()),
+        ("subsumes(coding.first())", dark, String::new()),
+        ("subsumes('d')", dark, unchecked(r#"the system of the code "d""#)),
+    ] {
+        let found = about(expression, code);
+        match (&*expected, &found[..]) {
+            ("", []) => {}
+            ("", _) => panic!("{expression} {code}: {found:?}"),
+            (expected, [line]) if line.starts_with(expected) => {}
+            (expected, _) => panic!("{expression} {code}: {found:?} instead of {expected}"),
+        }
+    }
+}
