@@ -17,6 +17,7 @@ use tracing::{Instrument, Span};
 
 use crate::access::interaction::Kind;
 use crate::error::Error;
+use crate::fhir::ResourceType;
 use crate::fhir::query::Query;
 
 use super::cors::{Cors, OfClient, origin, registered};
@@ -243,6 +244,13 @@ impl Start {
         let interaction = crate::access::Interaction { kind, resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
         let _place = server.authenticator.admit(&caller.principal)?;
+        // What is wrong with a change is told to those who may make such changes.
+        let is_change =
+            kind.is_write() && resource_type.is_some_and(|of| of != ResourceType::AUDIT_EVENT);
+        if is_change && caller.principal.reach(interaction).is_none() {
+            let denied = server.engine.denied(interaction, &caller, Error::Forbidden).await;
+            return denied.map_err(Failure::Interaction);
+        }
         let preferences = Preferences::read(&parts.headers);
         let attempt = {
             let (caller, server) = (caller.clone(), server.clone());

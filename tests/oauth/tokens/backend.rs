@@ -233,17 +233,17 @@ async fn keys_that_cannot_be_had_let_nobody_in() {
     let ec = Key::ec();
     let jwks = set(&[ec.jwk("k")]).to_string();
     let root = server.client.root();
-    for (status, body) in [
+    let answers = [
         (302, jwks.clone()),
         (404, jwks.clone()),
         (200, "nonsense".to_owned()),
         (200, format!("{jwks}{}", " ".repeat(65 * 1024))),
-    ] {
+    ];
+    for (at, (status, body)) in answers.into_iter().enumerate() {
         let place = Published::start(&json!({})).await;
         *place.answer.lock().unwrap() = (status, "no-store".to_owned(), body);
         let mut client = service(None, Some(&place.url), SCOPE);
-        client.id =
-            format!("job-{}", place.url.len() + place.url.bytes().map(usize::from).sum::<usize>());
+        client.id = format!("job-{at}");
         register(&server, &client).await;
         let claims = json!({ "iss": client.id, "sub": client.id });
         let answer = token(&server, &ec.assertion(root, &json!({}), &claims)).await;
