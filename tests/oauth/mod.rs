@@ -3,7 +3,7 @@
 
 mod accounts;
 mod authorize;
-mod browser;
+pub(crate) mod browser;
 mod enforce_consent;
 mod enforce_cost;
 mod enforce_property;
@@ -15,6 +15,6 @@ mod launch;
 mod pages;
 mod sessions;
 mod suite;
-mod tokens;
+pub(crate) mod tokens;
 mod upstream;
 mod world;
