@@ -4,8 +4,8 @@
 //! of test files and tests; `{ open = "later issue" }`, or the reason in words; `{ not_applicable = "reason" }`. `[sections]` has the
 //! titles for the table in the README. `UPDATE_COVERAGE=1` rewrites the `done` lists from the cases.
 //!
-//! A test file claims items by a line `//! Covers: rest 2.33, 2.34.`, one test by `/// Covers: ..`
-//! above it. `Covers in part:` instead names items of which it shows a part; they stay open.
+//! A file of tests claims items by a line `//! Covers: rest 2.33, 2.34.`, one test, in `tests` or at the
+//! foot of a module, by `/// Covers: ..` above it. `Covers in part:` instead names items of which it shows a part; they stay open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -150,7 +150,7 @@ impl Coverage {
     pub(crate) fn text(&self) -> String {
         let mut out = String::from(
             "# How far Kiln is with each item of the three checklists; kept honest by tests/conformance.\n\
-             # done = cases and test files, open = the later issue, not_applicable = the reason.\n\
+             # done = cases, test files and tests, open = the later issue or why, not_applicable = the reason.\n\
              # UPDATE_COVERAGE=1 cargo test --test kiln coverage rewrites the done lists.\n",
         );
         for list in LISTS {
@@ -272,7 +272,8 @@ pub(crate) fn parts(cases: &[Case]) -> Vec<(String, String)> {
 /// What test files and tests say after `word`: each with an item.
 fn tests(word: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("tests")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -281,7 +282,7 @@ fn tests(word: &str) -> Vec<(String, String)> {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_str().unwrap();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
             found.extend(said(name, &text, word));
         }
     }
@@ -296,7 +297,7 @@ fn said(file: &str, text: &str, word: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut waiting: Vec<String> = Vec::new();
     let mut is_test = false;
-    for line in text.lines() {
+    for line in text.lines().map(str::trim_start) {
         let after = |start: &str| line.strip_prefix(start)?.strip_prefix(word);
         if let Some(list) = after("//! ") {
             found.extend(items(list).into_iter().map(|item| (file.to_owned(), item)));

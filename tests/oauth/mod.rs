@@ -9,6 +9,7 @@ mod enforce_cost;
 mod enforce_property;
 mod enforce_reads;
 mod enforce_roles;
+mod enforce_rules;
 mod enforce_search;
 mod enforce_writes;
 mod launch;

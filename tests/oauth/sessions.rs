@@ -5,6 +5,7 @@ use super::browser::{
     server, store, user,
 };
 
+/// Covers: security V22, M4.
 #[tokio::test]
 async fn who_lacks_the_second_factor_gets_nowhere_else() {
     let server = server().await;
@@ -68,6 +69,8 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
     server.stop().await;
 }
 
+/// Covers: security V19.
+/// Covers in part: security M6.
 #[tokio::test]
 async fn a_form_that_is_not_ours_does_nothing() {
     let server = server().await;
@@ -103,6 +106,8 @@ async fn a_form_that_is_not_ours_does_nothing() {
     server.stop().await;
 }
 
+/// Covers: security L18, V22.
+/// Covers in part: security M6.
 #[tokio::test]
 async fn a_cookie_that_was_planted_is_worth_nothing() {
     let server = server().await;
@@ -127,6 +132,8 @@ async fn a_cookie_that_was_planted_is_worth_nothing() {
     server.stop().await;
 }
 
+/// Covers: security L16.
+/// Covers in part: security M5.
 #[tokio::test]
 async fn logging_out_ends_the_session_and_what_depends_on_it() {
     let server = server().await;

@@ -1,6 +1,7 @@
 //! Access tokens at the FHIR endpoint: what is said to who has none, or one that does not count.
 //!
-//! Covers: security E1, T11, T12, R4, R6, V35, V39.
+//! Covers: security E1, T12, R4, V39.
+//! Covers in part: security T11, R6, V35, C2.
 
 use std::time::{Duration, Instant};
 
@@ -196,6 +197,7 @@ async fn a_disabled_account_lets_nobody_in() {
     server.stop().await;
 }
 
+/// Covers: security E2, V2.
 #[tokio::test]
 async fn a_grant_without_the_patient_of_its_scopes_lets_nobody_in() {
     let server = server().await;

@@ -1,6 +1,7 @@
 //! Clients and tokens at the command line.
 //!
-//! Covers: security T5, R6, V39.
+//! Covers: security T5.
+//! Covers in part: security R6.
 
 use std::process::Output;
 

@@ -1,6 +1,7 @@
 //! Every route by every kind of caller: what is open to all is a short list, and it is here.
 //!
-//! Covers: security V40, D6, E1, E3.
+//! Covers: security D6, E1, E3.
+//! Covers in part: security V40.
 
 use std::collections::BTreeSet;
 
