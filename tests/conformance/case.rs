@@ -22,16 +22,14 @@
 //! the whole answer is held to the rules of a searchset (`searchset`).
 //!
 //! `save`: variable: path of the JSON answer, `header:Name`, or `text`. `${variable}` is replaced in
-//! urls, headers and bodies; `${base}`, `${root}`, `${host}` and `${u}` (unique to the case) exist always,
-//! the first three of the endpoint that the step asks: callers with a grant have one of their own. A
+//! urls, headers and bodies; `${base}`, `${root}`, `${host}` and `${u}` (unique to the case) exist always.
+//! Callers with a grant ask an endpoint of their own, by urls that are relative or that it gave. A
 //! text that is one variable alone becomes its value with its kind.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kiln::fhir::json::{Object, Value, parse};
-
-use crate::harness::client::Client;
 
 /// One case as read.
 pub(crate) struct Case {
@@ -199,17 +197,11 @@ fn body_of_a_read<'s>(step: &'s Value<'_>) -> Option<&'s str> {
 pub(crate) struct Variables(BTreeMap<String, Value<'static>>);
 
 impl Variables {
-    pub(crate) fn new(unique: &str) -> Self {
-        Self(BTreeMap::from([("u".to_owned(), Value::from(unique.to_owned()))]))
-    }
-
-    /// From now on the endpoint of this client is asked.
-    pub(crate) fn ask(&mut self, client: &Client) {
-        let root = client.root();
+    pub(crate) fn new(base: &str, root: &str, unique: &str) -> Self {
         let host = root.trim_start_matches("http://");
-        for (name, text) in [("base", &*client.base()), ("host", host), ("root", root)] {
-            self.set(name, Value::from(text.to_owned()));
-        }
+        let fixed = [("base", base), ("host", host), ("root", root), ("u", unique)];
+        let own = |(name, text): (&str, &str)| (name.to_owned(), Value::from(text.to_owned()));
+        Self(fixed.into_iter().map(own).collect())
     }
 
     pub(crate) fn set(&mut self, name: &str, value: Value<'static>) {

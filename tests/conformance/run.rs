@@ -38,12 +38,12 @@ impl Place {
 /// # Errors
 /// The file, the step, what differs, the request and the answer.
 pub(crate) async fn run(case: &Case, place: &Place, unique: &str) -> Result<(), String> {
-    let mut variables = Variables::new(unique);
+    let main = &place.server.client;
+    let mut variables = Variables::new(&main.base(), main.root(), unique);
     // Where everybody needs a token, an endpoint beside it takes what is given.
-    let giver = if case.smart { &place.seats.client } else { &place.server.client };
+    let giver = if case.smart { &place.seats.client } else { main };
     let everybody = format!("{unique}-given");
     place.seats.seat(&everybody, Principal::open());
-    variables.ask(giver);
     for resource in &case.given {
         give(giver, &variables.fill_all(resource)?, &everybody)
             .await
@@ -55,8 +55,7 @@ pub(crate) async fn run(case: &Case, place: &Place, unique: &str) -> Result<(), 
             format!("{}: step {number} ({request})", case.path.display())
         };
         let granted = step.str_at("grant");
-        let client = granted.map_or(&place.server.client, |_| &place.seats.client);
-        variables.ask(client);
+        let client = granted.map_or(main, |_| &place.seats.client);
         let mut call = request(client, step, &variables).map_err(|e| format!("{}: {e}", at()))?;
         if let Some(name) = granted.filter(|name| *name != NOBODY) {
             let token = seat(case, place, name, &variables).await?;

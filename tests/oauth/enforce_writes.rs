@@ -123,9 +123,10 @@ async fn a_label_is_taken_away_by_no_ordinary_writer() {
     let (doctor, _stop) = doctor.client().await;
     doctor.get("/Observation/a-lab").await.expect(200);
     doctor.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
+    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}}]}"#;
+    doctor.post("/Observation/a-lab/$meta-delete", meta).await.expect(403);
     let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
     own.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
-    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}}]}"#;
     own.post("/Observation/a-lab/$meta-delete", meta).await.expect(403);
     server.client.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(200);
     server.stop().await;
