@@ -48,7 +48,7 @@ pub(crate) struct Case {
 pub(crate) const NOBODY: &str = "nobody";
 
 /// Names a step and an expectation may have; anything else is a mistake in the file.
-const CASE: &[&str] = 
+const CASE: &[&str] =
     &["id", "items", "partly", "source", "alone", "smart", "given", "grants", "steps"];
 const GRANT: &[&str] = &["scopes", "patient", "fhirUser", "roles", "knowsUser"];
 const STEP: &[&str] = &[

@@ -111,7 +111,8 @@ impl Coverage {
                         faults.insert(format!("{name} is not applicable without a reason"));
                     }
                     Standing::Open(why) if !fails && !tells(why) => {
-                        faults.insert(format!("{name} is open for {why:?}, no issue and no reason"));
+                        faults
+                            .insert(format!("{name} is open for {why:?}, no issue and no reason"));
                     }
                     _ => {}
                 }
@@ -341,7 +342,10 @@ fn items(list: &str) -> Vec<String> {
 fn a_test_says_what_it_covers_and_is_named() {
     let pair = |name: &str, item: &str| (name.to_owned(), item.to_owned());
     for (text, expected) in [
-        ("//! Covers: rest 1.1, 1.2, security E1.", vec![("f", "rest 1.1"), ("f", "rest 1.2"), ("f", "security E1")]),
+        (
+            "//! Covers: rest 1.1, 1.2, security E1.",
+            vec![("f", "rest 1.1"), ("f", "rest 1.2"), ("f", "security E1")],
+        ),
         ("/// Covers: rest 1.1.\n#[test]\nfn holds() {", vec![("f holds", "rest 1.1")]),
         ("/// Covers in part: rest 1.1.\n#[test]\nfn holds() {", vec![]),
         ("/// Text.\n#[tokio::test]\nasync fn other() {", vec![]),

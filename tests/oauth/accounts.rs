@@ -254,7 +254,6 @@ async fn guessing_codes_has_to_wait() {
     server.stop().await;
 }
 
-/// Covers in part: security R6.
 #[tokio::test]
 async fn an_operator_makes_and_manages_accounts() {
     let server = server().await;

@@ -84,10 +84,6 @@ pub(super) fn raw(
         HeaderName::from_static("content-security-policy"),
         HeaderValue::from_static("sandbox; default-src 'none'"),
     );
-    headers.insert(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
-    );
     let security = binary.get("securityContext").and_then(|security| security.str_at("reference"));
     if let Some(Ok(security)) = security.map(HeaderValue::try_from) {
         headers.insert(X_SECURITY_CONTEXT, security);

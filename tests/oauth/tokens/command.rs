@@ -1,7 +1,6 @@
 //! Clients and tokens at the command line.
 //!
 //! Covers: security T5.
-//! Covers in part: security R6.
 
 use std::process::Output;
 

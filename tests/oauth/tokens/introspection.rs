@@ -1,7 +1,6 @@
 //! What a token is, told to who may know; and tokens that are given back.
 //!
 //! Covers: security R4, R5.
-//! Covers in part: security R6.
 
 use serde_json::{Value, json};
 
