@@ -227,6 +227,18 @@ async fn a_form_grants_what_is_ticked_and_never_more() {
     server.stop().await;
 }
 
+/// Covers: security L11.
+#[tokio::test]
+async fn a_wildcard_is_told_as_what_it_is() {
+    let server = world().await;
+    let mut browser = Browser::new(&server);
+    let scope = "launch/patient patient/*.rs";
+    let login = ask(&mut browser, &server, &[("scope", scope)]).await;
+    let consent = browser.log_in(&login, "pat").await.expect(200);
+    assert!(consent.text().contains("all data, now and in the future"), "{consent:?}");
+    server.stop().await;
+}
+
 /// Covers: security L18.
 #[tokio::test]
 async fn a_request_belongs_to_the_browser_that_began_it() {
