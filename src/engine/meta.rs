@@ -13,6 +13,7 @@ use crate::store::{MetaList, MetaScope, MetaUse, WriteTx};
 
 use super::patch::list::{self, Element};
 use super::prepare::{coding_key, refuse_subsetted, uses};
+use super::write::{may_unlabel, refuse_fewer_labels};
 use super::{Engine, Wish};
 
 /// The lists of `meta` that these operations are about.
@@ -161,6 +162,7 @@ impl Engine {
     ) -> Result<(Value<'static>, Disclosed), Error> {
         let found = tx.meta_target(&identity.id, version, permit).await?;
         let mut now = stored_meta(&found.version)?;
+        let before = uses(&now);
         for key in LISTS {
             match change {
                 MetaChange::Add => add(&mut now, key, meta.items_at(key)),
@@ -168,8 +170,10 @@ impl Engine {
             }
         }
         let uses = uses(&now);
-        if change == MetaChange::Add {
-            refuse_subsetted(identity.resource_type, &uses)?;
+        match change {
+            MetaChange::Add => refuse_subsetted(identity.resource_type, &uses)?,
+            MetaChange::Delete if may_unlabel(permit) => {}
+            MetaChange::Delete => refuse_fewer_labels(&before, &uses)?,
         }
         let text = (!now.is_empty()).then(|| Bytes::from(Value::Object(now).to_text()));
         let Identity { resource_type, id } = identity.clone();

@@ -214,18 +214,22 @@ fn keep_labels(
     permit: &Permit<'_>,
 ) -> Result<(), Error> {
     let meta = prior.and_then(|prior| prior.version.meta.as_ref());
-    let Some(meta) = meta.filter(|_| permit.derive_system(Kind::Reindex).is_err()) else {
-        return Ok(());
-    };
+    let Some(meta) = meta.filter(|_| !may_unlabel(permit)) else { return Ok(()) };
     let Value::Object(meta) = json::parse(meta).map_err(Error::internal)? else {
         return Ok(());
     };
-    let labels = |uses: Vec<MetaUse>| {
-        uses.into_iter().filter(|used| used.list == MetaList::Security).collect::<Vec<_>>()
-    };
-    let now = labels(prepared.uses.clone());
-    let is_kept = labels(prepare::uses(&meta)).iter().all(|label| now.contains(label));
-    if is_kept { Ok(()) } else { Err(Error::Forbidden) }
+    refuse_fewer_labels(&prepare::uses(&meta), &prepared.uses)
+}
+
+/// Whether the caller is an administrator, who may take labels away.
+pub(super) fn may_unlabel(permit: &Permit<'_>) -> bool {
+    permit.derive_system(Kind::Reindex).is_ok()
+}
+
+/// Refuses when a label of `before` is not among `after`.
+pub(super) fn refuse_fewer_labels(before: &[MetaUse], after: &[MetaUse]) -> Result<(), Error> {
+    let mut labels = before.iter().filter(|used| used.list == MetaList::Security);
+    if labels.all(|label| after.contains(label)) { Ok(()) } else { Err(Error::Forbidden) }
 }
 
 /// Holds `condition` against the version that is live now; a deletion is none.

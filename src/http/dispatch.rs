@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::body::{Body, HttpBody};
 use axum::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, STRICT_TRANSPORT_SECURITY, WARNING,
+    ORIGIN, STRICT_TRANSPORT_SECURITY, WARNING, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, Request, Response, StatusCode, request};
 use bytes::Bytes;
@@ -59,6 +59,7 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
         headers.insert(X_CORRELATION_ID, replaced);
     }
     headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(encodings) = encodings {
         response = compression::compress(response, encodings).await;
     }

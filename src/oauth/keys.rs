@@ -229,6 +229,7 @@ mod tests {
         }
     }
 
+    /// Covers: security K4.
     #[test]
     fn a_key_is_made_once_kept_to_its_owner_and_replaced() {
         let folder = Folder::new("made");

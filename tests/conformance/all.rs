@@ -6,7 +6,6 @@ use futures_util::stream::{self, StreamExt};
 
 use super::coverage::KnownFailures;
 use super::{case, coverage, run};
-use crate::harness::server::TestServer;
 
 /// How many cases run at a time.
 const AT_A_TIME: usize = 8;
@@ -19,19 +18,19 @@ async fn every_case_holds_or_is_a_known_failure() {
     let cases: Vec<_> =
         cases.iter().filter(|case| case.path.to_str().unwrap().contains(&filter)).collect();
     assert!(!cases.is_empty(), "no case has {filter:?} in its path");
-    let server = TestServer::start().await;
+    let (open, smart) = tokio::join!(run::Place::start(false), run::Place::start(true));
     let outcomes = stream::iter(cases.iter().enumerate())
         .map(|(number, case)| {
-            let client = server.client.clone();
+            let shared = if case.smart { &smart } else { &open };
             async move {
                 let unique = format!("c{number}");
                 let outcome = if case.alone {
-                    let own = TestServer::start().await;
-                    let outcome = run::run(case, &own.client, &unique).await;
+                    let own = run::Place::start(case.smart).await;
+                    let outcome = run::run(case, &own, &unique).await;
                     own.stop().await;
                     outcome
                 } else {
-                    run::run(case, &client, &unique).await
+                    run::run(case, shared, &unique).await
                 };
                 (case.id.clone(), outcome)
             }

@@ -3,10 +3,12 @@
 //! A case is an object: `id` (the file's name), `items` (what of the checklists it covers), `partly`
 //! (items of which it shows the part that is built; they stay open),
 //! `source` (the specification's page), optionally `alone` (a server of its own, for what counts
-//! across the whole system), `given` (resources to PUT first) and `steps`.
+//! across the whole system), `smart` (on a server that asks for tokens), `given` (resources to PUT
+//! first), `grants` (callers by name, each with `scopes` and where it has them `patient`, `fhirUser`,
+//! `roles` and `knowsUser`) and `steps`.
 //!
 //! A step: `request` (`"GET /Patient/1"`; below the FHIR base, or absolute with `${root}`), then
-//! optionally `headers`, a body as `body` (JSON, canonical), `bodyText`, `bodyBase64` or `bodyFile`
+//! optionally `grant` (the name of the caller, or `nobody`), `headers`, a body as `body` (JSON, canonical), `bodyText`, `bodyBase64` or `bodyFile`
 //! (below `conformance/`), `expect`, `save`, `why`.
 //!
 //! `expect`: `status` (one or several), `headers` (text, `~pattern`, null for absent,
@@ -20,7 +22,8 @@
 //! the whole answer is held to the rules of a searchset (`searchset`).
 //!
 //! `save`: variable: path of the JSON answer, `header:Name`, or `text`. `${variable}` is replaced in
-//! urls, headers and bodies; `${base}`, `${root}`, `${host}` and `${u}` (unique to the case) exist always. A
+//! urls, headers and bodies; `${base}`, `${root}`, `${host}` and `${u}` (unique to the case) exist always.
+//! Callers with a grant ask an endpoint of their own, by urls that are relative or that it gave. A
 //! text that is one variable alone becomes its value with its kind.
 
 use std::collections::BTreeMap;
@@ -35,14 +38,31 @@ pub(crate) struct Case {
     pub(crate) items: Vec<String>,
     pub(crate) partly: Vec<String>,
     pub(crate) alone: bool,
+    pub(crate) smart: bool,
+    pub(crate) grants: Object<'static>,
     pub(crate) given: Vec<Value<'static>>,
     pub(crate) steps: Vec<Value<'static>>,
 }
 
+/// The caller of a step who shows no token.
+pub(crate) const NOBODY: &str = "nobody";
+
 /// Names a step and an expectation may have; anything else is a mistake in the file.
-const CASE: &[&str] = &["id", "items", "partly", "source", "alone", "given", "steps"];
-const STEP: &[&str] =
-    &["request", "headers", "body", "bodyText", "bodyBase64", "bodyFile", "expect", "save", "why"];
+const CASE: &[&str] =
+    &["id", "items", "partly", "source", "alone", "smart", "given", "grants", "steps"];
+const GRANT: &[&str] = &["scopes", "patient", "fhirUser", "roles", "knowsUser"];
+const STEP: &[&str] = &[
+    "request",
+    "grant",
+    "headers",
+    "body",
+    "bodyText",
+    "bodyBase64",
+    "bodyFile",
+    "expect",
+    "save",
+    "why",
+];
 const EXPECT: &[&str] = &[
     "status",
     "headers",
@@ -102,12 +122,15 @@ fn read(path: &Path) -> Case {
         let items = value.items_at(name).iter();
         items.map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
     };
+    let flag = |name| value.get(name).and_then(Value::as_bool).unwrap_or(false);
     Case {
         path: path.to_owned(),
         id: text("id"),
         items: texts("items"),
         partly: texts("partly"),
-        alone: value.get("alone").and_then(Value::as_bool).unwrap_or(false),
+        alone: flag("alone"),
+        smart: flag("smart"),
+        grants: value.get("grants").and_then(Value::as_object).cloned().unwrap_or_default(),
         given: value.items_at("given").to_vec(),
         steps: value.items_at("steps").to_vec(),
     }
@@ -136,9 +159,19 @@ fn check(path: &Path, case: &Value<'_>) {
     if !has_items || steps.is_empty() {
         fail("no items or no steps");
     }
+    let grants = case.get("grants").and_then(Value::as_object);
+    for (_, grant) in grants.into_iter().flat_map(Object::iter) {
+        known(grant, GRANT);
+    }
+    let is_grant = |name: &str| {
+        name == NOBODY || grants.is_some_and(|all| all.iter().any(|(it, _)| it == name))
+    };
     let mut expects = 0;
     for step in steps {
         known(step, STEP);
+        if let Some(name) = step.str_at("grant").filter(|name| !is_grant(name)) {
+            fail(&format!("there is no grant {name:?}"));
+        }
         if let Some(name) = body_of_a_read(step) {
             fail(&format!("a GET has no {name}: did you mean expect.body?"));
         }

@@ -2,48 +2,112 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kiln::access::Principal;
 use kiln::fhir::json::{Object, Value};
 
-use super::case::{Case, Variables, folder};
-use super::searchset;
+use super::case::{Case, NOBODY, Variables, folder};
+use super::{searchset, smart};
 use crate::harness::client::{Answer, Call, Client};
+use crate::harness::grants::Token;
 use crate::harness::json::{at, difference, has_form, same};
+use crate::harness::seats::Seats;
+use crate::harness::server::TestServer;
+
+/// Where a case runs.
+pub(crate) struct Place {
+    pub(crate) server: TestServer,
+    pub(crate) seats: Seats,
+}
+
+impl Place {
+    /// A server that lets everybody in, or one that asks for tokens.
+    pub(crate) async fn start(is_smart: bool) -> Self {
+        let server = if is_smart { smart::server().await } else { TestServer::start().await };
+        let seats = Seats::open(&server).await;
+        Self { server, seats }
+    }
+
+    pub(crate) async fn stop(self) {
+        drop(self.seats);
+        self.server.stop().await;
+    }
+}
 
 /// Runs `case`; `unique` makes its ids differ from those of all other cases.
 ///
 /// # Errors
 /// The file, the step, what differs, the request and the answer.
-pub(crate) async fn run(case: &Case, client: &Client, unique: &str) -> Result<(), String> {
-    let mut variables = Variables::new(&client.base(), client.root(), unique);
+pub(crate) async fn run(case: &Case, place: &Place, unique: &str) -> Result<(), String> {
+    let main = &place.server.client;
+    let mut variables = Variables::new(&main.base(), main.root(), unique);
+    // Where everybody needs a token, an endpoint beside it takes what is given.
+    let giver = if case.smart { &place.seats.client } else { main };
+    let everybody = format!("{unique}-given");
+    place.seats.seat(&everybody, Principal::open());
     for resource in &case.given {
-        give(client, &variables.fill_all(resource)?)
+        give(giver, &variables.fill_all(resource)?, &everybody)
             .await
             .map_err(|reason| format!("{}: given: {reason}", case.path.display()))?;
     }
     for (number, step) in case.steps.iter().enumerate() {
-        let place = || {
+        let at = || {
             let request = step.str_at("request").unwrap_or_default();
             format!("{}: step {number} ({request})", case.path.display())
         };
-        let call = request(client, step, &variables).map_err(|e| format!("{}: {e}", place()))?;
-        let answer = call.try_send().await.map_err(|error| format!("{}: {error}", place()))?;
+        let granted = step.str_at("grant");
+        let client = granted.map_or(main, |_| &place.seats.client);
+        let mut call = request(client, step, &variables).map_err(|e| format!("{}: {e}", at()))?;
+        if let Some(name) = granted.filter(|name| *name != NOBODY) {
+            let token = seat(case, place, name, &variables).await?;
+            call = call.header("Authorization", &format!("Bearer {token}"));
+        }
+        let answer = call.try_send().await.map_err(|error| format!("{}: {error}", at()))?;
         let expected = step.get("expect").map(|expect| variables.fill_all(expect)).transpose()?;
         let checked = expected.as_ref().map_or(Ok(()), |expect| {
             check(&answer, expect)?;
             searchset::check(&answer, expect, unique, &client.base())
         });
         let kept = checked.and_then(|()| keep(&answer, step, &mut variables));
-        kept.map_err(|reason| format!("{}: {reason}\n{answer:?}", place()))?;
+        kept.map_err(|reason| format!("{}: {reason}\n{answer:?}", at()))?;
     }
     Ok(())
 }
 
-async fn give(client: &Client, resource: &Value<'_>) -> Result<(), String> {
+/// A token of the caller `name`, worth what it is at this moment.
+async fn seat(
+    case: &Case,
+    place: &Place,
+    name: &str,
+    variables: &Variables,
+) -> Result<String, String> {
+    let grant = case.grants.get(name).ok_or("no such grant")?;
+    let grant = variables.fill_all(grant)?;
+    let mut token = Token::new(&place.server, grant.str_at("scopes").unwrap_or_default());
+    if let Some(patient) = grant.str_at("patient") {
+        token = token.patient(patient);
+    }
+    if let Some(user) = grant.str_at("fhirUser") {
+        let roles: Vec<_> = grant.items_at("roles").iter().filter_map(Value::as_str).collect();
+        token = token.user(user, &roles);
+    }
+    if grant.get("knowsUser").and_then(Value::as_bool) == Some(true) {
+        token = token.knowing_user();
+    }
+    let text = variables.fill(&format!("${{u}}-{name}"))?;
+    // A grant that is none is a token that nobody knows.
+    if let Ok(principal) = token.as_stored().await.try_principal() {
+        place.seats.seat(&text, principal);
+    }
+    Ok(text)
+}
+
+async fn give(client: &Client, resource: &Value<'_>, token: &str) -> Result<(), String> {
     let url = match (resource.str_at("resourceType"), resource.str_at("id")) {
         (Some(of), Some(id)) => format!("/{of}/{id}"),
         _ => return Err("no type or id".to_owned()),
     };
-    let answer = client.put(&url, resource.to_text()).await;
+    let call = client.call("PUT", &url).header("Authorization", &format!("Bearer {token}"));
+    let answer = call.json(resource.to_text()).send().await;
     if answer.status == 201 { Ok(()) } else { Err(format!("PUT {url}: {answer:?}")) }
 }
 

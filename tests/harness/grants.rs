@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use kiln::access::Principal;
-use kiln::access::consent::Denial;
+use kiln::access::consent::{Asker, Denial};
 use kiln::access::grant::{Grant, GrantError, Panels, User};
 use kiln::access::roles::Roles;
+use kiln::clock::{Clock as _, SystemClock};
 use kiln::fhir::{LogicalId, ResourceType};
 use uuid::Uuid;
 
@@ -81,6 +82,20 @@ impl<'s> Token<'s> {
     /// With `openid fhirUser`.
     pub(crate) fn knowing_user(self) -> Self {
         Self { knows_user: true, ..self }
+    }
+
+    /// With the panels of its user, and under the consents of patients, as they are stored now.
+    pub(crate) async fn as_stored(mut self) -> Self {
+        let store = self.server.store();
+        let who = self.user.as_ref().and_then(|user| user.fhir_user.clone());
+        let mut organizations = Vec::new();
+        if let (Some(user), Some(who)) = (&mut self.user, &who) {
+            user.panels = store.panels(who).await.expect("panels");
+            organizations = store.organizations(who).await.expect("organizations");
+        }
+        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose: None };
+        let denials = store.denials(&asker, SystemClock.now()).await.expect("consents");
+        self.denials(denials.to_vec())
     }
 
     /// The principal that it stands for.

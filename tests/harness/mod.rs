@@ -7,5 +7,6 @@ pub(crate) mod grants;
 pub(crate) mod json;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod seats;
 pub(crate) mod server;
 pub(crate) mod shared;

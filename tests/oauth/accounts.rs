@@ -32,6 +32,7 @@ fn code_now(secret: &[u8], steps: i64) -> String {
     totp::code_of(secret, totp::step_at(now.as_secs() as i64) + steps)
 }
 
+/// Covers: security M3, L18.
 #[tokio::test]
 async fn who_knows_the_password_gets_in_and_failures_wait() {
     let server = server().await;
@@ -71,6 +72,7 @@ async fn who_knows_the_password_gets_in_and_failures_wait() {
     server.stop().await;
 }
 
+/// Covers: security M2, V36.
 #[tokio::test]
 async fn a_login_takes_as_long_for_whoever_is_not_there() {
     let server = server().await;
@@ -96,6 +98,7 @@ async fn a_login_takes_as_long_for_whoever_is_not_there() {
     server.stop().await;
 }
 
+/// Covers: security M2.
 #[tokio::test]
 async fn a_link_sets_a_password_once() {
     let server = server().await;
@@ -143,6 +146,7 @@ async fn everywhere(server: &crate::harness::server::TestServer, text: &str) -> 
     count
 }
 
+/// Covers: security M1.
 #[tokio::test]
 async fn the_first_account_is_made_by_a_link_and_only_the_first() {
     let server = server().await;
@@ -176,6 +180,7 @@ async fn the_first_account_is_made_by_a_link_and_only_the_first() {
     server.stop().await;
 }
 
+/// Covers: security M4.
 #[tokio::test]
 async fn an_app_is_a_second_factor_whose_codes_work_once() {
     let server = server().await;

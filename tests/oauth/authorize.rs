@@ -43,6 +43,7 @@ async fn allow_only(browser: &mut Browser, page: &Answer, scopes: &[&str]) -> An
     browser.submit(page, "/auth/consent", &fields).await.expect(303)
 }
 
+/// Covers: security L1, L6, L7.
 #[tokio::test]
 async fn by_get_and_by_post_a_patient_comes_to_a_token() {
     let server = world().await;
@@ -84,6 +85,7 @@ async fn by_get_and_by_post_a_patient_comes_to_a_token() {
     server.stop().await;
 }
 
+/// Covers: security L2, L3, L4, L5, L19, H17, V18.
 #[tokio::test]
 async fn a_bad_question_is_told_where_it_is_safe() {
     let server = world().await;
@@ -125,6 +127,7 @@ async fn a_bad_question_is_told_where_it_is_safe() {
     server.stop().await;
 }
 
+/// Covers: security L12.
 #[tokio::test]
 async fn a_patient_is_oneself_or_whom_one_stands_for() {
     let server = world().await;
@@ -168,6 +171,7 @@ async fn a_patient_is_oneself_or_whom_one_stands_for() {
     server.stop().await;
 }
 
+/// Covers: security L15.
 #[tokio::test]
 async fn a_form_grants_what_is_ticked_and_never_more() {
     let server = world().await;
@@ -223,6 +227,19 @@ async fn a_form_grants_what_is_ticked_and_never_more() {
     server.stop().await;
 }
 
+/// Covers: security L11.
+#[tokio::test]
+async fn a_wildcard_is_told_as_what_it_is() {
+    let server = world().await;
+    let mut browser = Browser::new(&server);
+    let scope = "launch/patient patient/*.rs";
+    let login = ask(&mut browser, &server, &[("scope", scope)]).await;
+    let consent = browser.log_in(&login, "pat").await.expect(200);
+    assert!(consent.text().contains("all data, now and in the future"), "{consent:?}");
+    server.stop().await;
+}
+
+/// Covers: security L18.
 #[tokio::test]
 async fn a_request_belongs_to_the_browser_that_began_it() {
     let server = world().await;
@@ -246,6 +263,7 @@ async fn a_request_belongs_to_the_browser_that_began_it() {
     server.stop().await;
 }
 
+/// Covers: security L19.
 #[tokio::test]
 async fn an_old_login_is_asked_again_where_the_app_wants_it() {
     let server = world().await;
@@ -264,6 +282,7 @@ async fn an_old_login_is_asked_again_where_the_app_wants_it() {
     server.stop().await;
 }
 
+/// Covers: security L17.
 #[tokio::test]
 async fn a_user_sees_and_ends_the_access_of_apps() {
     let server = world().await;

@@ -26,7 +26,8 @@ async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool
     token.denials(denials.to_vec()).client().await
 }
 
-/// Security S2, S3, S4, S5.
+/// Covers: security S2.
+/// Covers in part: security S3, S4, S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;
@@ -55,7 +56,7 @@ async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     server.stop().await;
 }
 
-/// Security S3.
+/// Covers in part: security S3.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_denial_outweighs_a_permit() {
     let server = filled().await;
@@ -73,7 +74,7 @@ async fn one_denial_outweighs_a_permit() {
     server.stop().await;
 }
 
-/// Security S6, V33.
+/// Covers: security S6, V33.
 #[tokio::test(flavor = "multi_thread")]
 async fn consents_are_written_by_the_patient_and_who_stands_for_the_patient() {
     let server = filled().await;
@@ -96,7 +97,9 @@ async fn consents_are_written_by_the_patient_and_who_stands_for_the_patient() {
     server.stop().await;
 }
 
-/// Security E18: panels come of what is stored.
+/// Panels come of what is stored.
+///
+/// Covers: security E18.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panel_is_whom_teams_and_organizations_care_for() {
     let server = filled().await;

@@ -267,7 +267,8 @@ fn cases() -> usize {
     if crate::harness::shared::long() { 20_000 } else { 500 }
 }
 
-/// Security section 15, and E6 to E12 by chance.
+/// Covers: security E6, E11, E12.
+/// Covers in part: security VP.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
     let mut chance = Chance(0x5eed_0fa1);

@@ -6,7 +6,8 @@ use crate::harness::grants::Token;
 
 use super::world::{OF_A, STORED, asked, body, filled};
 
-/// Security E4, E7, E8, E9, V1.
+/// Covers: security E4, E7, X2.
+/// Covers in part: security E8, V1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patient_reads_what_is_the_patients_alone() {
     let server = filled().await;
@@ -38,7 +39,9 @@ async fn a_patient_reads_what_is_the_patients_alone() {
     server.stop().await;
 }
 
-/// Security E3: by type and action alone.
+/// By type and action alone.
+///
+/// Covers: security E3, X1.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_scope_covers_is_refused_whether_it_exists_or_not() {
     let server = filled().await;
@@ -64,7 +67,7 @@ async fn what_no_scope_covers_is_refused_whether_it_exists_or_not() {
     server.stop().await;
 }
 
-/// Security E2, V2.
+/// Covers: security E2.
 #[tokio::test(flavor = "multi_thread")]
 async fn scopes_without_their_context_are_no_token() {
     let server = filled().await;
@@ -79,7 +82,9 @@ async fn scopes_without_their_context_are_no_token() {
     server.stop().await;
 }
 
-/// Security E16, V10: a version is seen by who may see it and what is there now.
+/// A version is seen by who may see it and what is there now.
+///
+/// Covers: security E16, V10.
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_of_another_patients_time_stay_that_patients() {
     let server = filled().await;
@@ -102,7 +107,9 @@ async fn versions_of_another_patients_time_stay_that_patients() {
     server.stop().await;
 }
 
-/// Security E4: deleted within reach is gone, beyond it was never there.
+/// Deleted within reach is gone, beyond it was never there.
+///
+/// Covers: security E4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_told_to_who_could_see_the_resource() {
     let server = filled().await;
@@ -118,7 +125,7 @@ async fn a_deletion_is_told_to_who_could_see_the_resource() {
     server.stop().await;
 }
 
-/// Security E21.
+/// Covers: security E21.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_one_is_may_be_read_without_a_scope_for_it() {
     let server = filled().await;
@@ -133,7 +140,9 @@ async fn who_one_is_may_be_read_without_a_scope_for_it() {
     server.stop().await;
 }
 
-/// Security V13: paths that only look like others.
+/// Paths that only look like others.
+///
+/// Covers: security V12, V13.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_written_oddly_is_no_way_around() {
     let server = filled().await;
@@ -165,7 +174,7 @@ async fn a_path_written_oddly_is_no_way_around() {
     server.stop().await;
 }
 
-/// Security E24.
+/// Covers: security E24.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_content_of_a_binary_is_reached_as_the_binary_is() {
     let server = filled().await;

@@ -18,7 +18,7 @@ clearance = "N"
 second_factor = false
 "#;
 
-/// Security E18.
+/// Covers: security E18.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_does_what_a_role_allows_with_whom_it_is_about() {
     let server = filled().await;
@@ -55,7 +55,9 @@ async fn a_user_does_what_a_role_allows_with_whom_it_is_about() {
     server.stop().await;
 }
 
-/// Security E18: contexts beside each other.
+/// Contexts beside each other.
+///
+/// Covers: security E18.
 #[tokio::test(flavor = "multi_thread")]
 async fn scopes_of_several_contexts_grant_each_their_own() {
     let server = filled().await;
@@ -68,7 +70,7 @@ async fn scopes_of_several_contexts_grant_each_their_own() {
     server.stop().await;
 }
 
-/// Security E19.
+/// Covers: security E19.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_by_itself_does_what_its_scopes_say() {
     let server = filled().await;
@@ -81,7 +83,9 @@ async fn a_client_by_itself_does_what_its_scopes_say() {
     server.stop().await;
 }
 
-/// Security S1: what is labelled higher than the clearance is not there.
+/// What is labelled higher than the clearance is not there.
+///
+/// Covers in part: security S1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_above_the_clearance_hides() {
     let server = filled().await;

@@ -4,7 +4,8 @@ use crate::harness::grants::Token;
 
 use super::world::{OF_A, asked, entries, filled};
 
-/// Security E6, E7, E8, E9, E10, E22, X3.
+/// Covers: security E6, E7, E10, E22, X3.
+/// Covers in part: security E8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
     let server = filled().await;
@@ -50,7 +51,7 @@ async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
     server.stop().await;
 }
 
-/// Security E11, V5.
+/// Covers: security E11, V5.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_along_is_within_reach_at_every_hop() {
     let server = filled().await;
@@ -79,7 +80,7 @@ async fn what_comes_along_is_within_reach_at_every_hop() {
     server.stop().await;
 }
 
-/// Security E12, V6, X4.
+/// Covers: security E12, V6, X4.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_by_way_of_a_type_that_is_not_granted() {
     let server = filled().await;
@@ -106,7 +107,9 @@ async fn nothing_is_asked_by_way_of_a_type_that_is_not_granted() {
     server.stop().await;
 }
 
-/// Security L10, E5: criteria of a scope hold on every way.
+/// Criteria of a scope hold on every way.
+///
+/// Covers: security E5, L10.
 #[tokio::test(flavor = "multi_thread")]
 async fn criteria_of_a_scope_hold_wherever_a_resource_is_shown() {
     let server = filled().await;
@@ -147,7 +150,7 @@ async fn criteria_of_a_scope_hold_wherever_a_resource_is_shown() {
     server.stop().await;
 }
 
-/// Security E13, V7.
+/// Covers: security E13, V7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_link_is_of_no_use_to_others() {
     let server = filled().await;
@@ -165,7 +168,7 @@ async fn a_page_link_is_of_no_use_to_others() {
     server.stop().await;
 }
 
-/// Security E14, V8, V11.
+/// Covers: security E14, V8, V11.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_is_judged_as_a_request_of_its_own() {
     let server = filled().await;

@@ -8,7 +8,7 @@ fn content(path: &str) -> &'static str {
     STORED.iter().find(|(known, _)| *known == path).expect("stored").1
 }
 
-/// Security W1, W2, W5, V3.
+/// Covers: security W1, W2, W5, V3.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_moved_between_patients() {
     let server = filled().await;
@@ -45,7 +45,7 @@ async fn nothing_is_moved_between_patients() {
     server.stop().await;
 }
 
-/// Security W4.
+/// Covers: security W4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_fulfils_the_criteria_of_the_scope() {
     let server = filled().await;
@@ -63,7 +63,9 @@ async fn what_is_written_fulfils_the_criteria_of_the_scope() {
     server.stop().await;
 }
 
-/// Security E5: to create is not to read.
+/// To create is not to read.
+///
+/// Covers: security E5.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_create_and_not_read_is_shown_nothing() {
     let server = filled().await;
@@ -85,7 +87,8 @@ async fn who_may_create_and_not_read_is_shown_nothing() {
     server.stop().await;
 }
 
-/// Security W6, W7, W8, X12, X13.
+/// Covers: security W6, W7, X12.
+/// Covers in part: security W8.
 #[tokio::test(flavor = "multi_thread")]
 async fn criteria_and_rules_tell_nothing_of_what_is_hidden() {
     let server = filled().await;
@@ -108,7 +111,7 @@ async fn criteria_and_rules_tell_nothing_of_what_is_hidden() {
     server.stop().await;
 }
 
-/// Security W9, V33.
+/// Covers: security V33, W9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_is_taken_away_by_no_ordinary_writer() {
     let server = filled().await;
@@ -120,15 +123,16 @@ async fn a_label_is_taken_away_by_no_ordinary_writer() {
     let (doctor, _stop) = doctor.client().await;
     doctor.get("/Observation/a-lab").await.expect(200);
     doctor.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
+    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}}]}"#;
+    doctor.post("/Observation/a-lab/$meta-delete", meta).await.expect(403);
     let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
     own.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
-    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}}]}"#;
     own.post("/Observation/a-lab/$meta-delete", meta).await.expect(403);
     server.client.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(200);
     server.stop().await;
 }
 
-/// Security W10.
+/// Covers in part: security W10.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_is_written_once_and_by_systems() {
     let server = filled().await;
@@ -146,7 +150,7 @@ async fn what_happened_is_written_once_and_by_systems() {
     server.stop().await;
 }
 
-/// Security V4.
+/// Covers: security V4.
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_is_not_writing() {
     let server = filled().await;

@@ -53,6 +53,7 @@ async fn open(server: &TestServer, browser: &mut Browser, client: &str, handle: 
     browser.open(&format!("/auth/authorize?{asked}")).await
 }
 
+/// Covers: security L13, L14, V20.
 #[tokio::test]
 async fn an_app_gets_what_the_ehr_hands_over_once() {
     let server = world().await;
@@ -87,6 +88,7 @@ async fn an_app_gets_what_the_ehr_hands_over_once() {
     server.stop().await;
 }
 
+/// Covers: security L13, V20.
 #[tokio::test]
 async fn a_handle_is_of_no_use_to_another_app_or_user() {
     let server = world().await;
@@ -106,6 +108,7 @@ async fn a_handle_is_of_no_use_to_another_app_or_user() {
     server.stop().await;
 }
 
+/// Covers: security L13.
 #[tokio::test]
 async fn a_launch_is_made_for_what_the_user_may_see() {
     let server = world().await;

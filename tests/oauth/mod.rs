@@ -3,18 +3,19 @@
 
 mod accounts;
 mod authorize;
-mod browser;
+pub(crate) mod browser;
 mod enforce_consent;
 mod enforce_cost;
 mod enforce_property;
 mod enforce_reads;
 mod enforce_roles;
+mod enforce_rules;
 mod enforce_search;
 mod enforce_writes;
 mod launch;
 mod pages;
 mod sessions;
 mod suite;
-mod tokens;
+pub(crate) mod tokens;
 mod upstream;
 mod world;

@@ -46,6 +46,8 @@ fn check_markup(answer: &Answer, what: &str) {
     }
 }
 
+/// Covers: security L15, V19, H15.
+/// Covers in part: security V31.
 #[tokio::test]
 async fn every_page_is_guarded_and_usable() {
     let server = server().await;

@@ -5,6 +5,7 @@ use super::browser::{
     server, store, user,
 };
 
+/// Covers: security V22, M4.
 #[tokio::test]
 async fn who_lacks_the_second_factor_gets_nowhere_else() {
     let server = server().await;
@@ -68,6 +69,7 @@ async fn who_lacks_the_second_factor_gets_nowhere_else() {
     server.stop().await;
 }
 
+/// Covers: security V19, M6.
 #[tokio::test]
 async fn a_form_that_is_not_ours_does_nothing() {
     let server = server().await;
@@ -103,6 +105,7 @@ async fn a_form_that_is_not_ours_does_nothing() {
     server.stop().await;
 }
 
+/// Covers: security L18, V22.
 #[tokio::test]
 async fn a_cookie_that_was_planted_is_worth_nothing() {
     let server = server().await;
@@ -127,6 +130,7 @@ async fn a_cookie_that_was_planted_is_worth_nothing() {
     server.stop().await;
 }
 
+/// Covers: security L16, M5.
 #[tokio::test]
 async fn logging_out_ends_the_session_and_what_depends_on_it() {
     let server = server().await;
@@ -170,5 +174,22 @@ async fn logging_out_ends_the_session_and_what_depends_on_it() {
     let login = browser.open("/auth/apps").await.expect(200);
     assert!(login.text().contains("name=\"password\""));
     assert_eq!(noted(&server, 41, 0, "").await, 1);
+    server.stop().await;
+}
+
+/// Covers: security M5.
+#[tokio::test]
+async fn a_session_ends_when_nobody_uses_it_and_after_a_day_of_work() {
+    let server = server().await;
+    user(&server, "pat", "patient", None).await;
+    for later in ["seen = now() - interval '16 minutes'", "started = now() - interval '13 hours'"] {
+        let mut browser = Browser::new(&server);
+        let login = browser.open("/auth/login").await;
+        browser.log_in(&login, "pat").await.expect(200);
+        browser.get("/auth/apps").await.expect(200);
+        server.database.run(&format!("UPDATE auth_session SET {later}")).await;
+        let out = browser.get("/auth/apps").await.expect(303);
+        assert_eq!(location(&out), "/auth/login", "{later}");
+    }
     server.stop().await;
 }

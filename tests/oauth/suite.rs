@@ -121,7 +121,10 @@ fn checked(arguments: &[String]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"))
 }
 
-/// I0.1.1 to I0.2.13
+/// Covers: security I0.1.1, I0.1.2, I0.1.3, I0.1.4, I0.1.7, I0.1.8, I0.1.9, I0.1.10, I0.1.11.
+/// Covers: security I0.1.12, I0.1.14, I0.1.15, I0.2.1, I0.2.2, I0.2.3, I0.2.4, I0.2.5.
+/// Covers: security I0.2.6, I0.2.7, I0.2.8, I0.2.9, I0.2.10, I0.2.11, I0.2.12, D8.
+/// Covers in part: security I0.1.5, I0.1.6, I0.1.13, I0.2.13.
 #[tokio::test]
 async fn every_check_of_the_smart_suite_passes() {
     let server = server().await;

@@ -56,6 +56,8 @@ async fn at_provider(provider: &TestServer, browser: &mut Browser) -> String {
 }
 
 /// M7
+///
+/// Covers: security M7.
 #[tokio::test]
 async fn a_user_of_a_provider_logs_in_as_the_account_it_is_linked_with() {
     let (provider, here) = world().await;
@@ -87,6 +89,7 @@ async fn a_user_of_a_provider_logs_in_as_the_account_it_is_linked_with() {
     provider.stop().await;
 }
 
+/// Covers: security M7.
 #[tokio::test]
 async fn an_answer_to_another_browser_or_from_another_provider_is_none() {
     let (provider, here) = world().await;

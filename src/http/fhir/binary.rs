@@ -6,7 +6,7 @@
 
 use axum::body::Body;
 use axum::http::Response;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -77,14 +77,12 @@ pub(super) fn raw(
     let headers = response.headers_mut();
     let unknown = HeaderValue::from_static("application/octet-stream");
     headers.insert(CONTENT_TYPE, HeaderValue::try_from(content_type).unwrap_or(unknown));
-    // The content is the client's: a browser must not take it for a page of this server.
+    // The content is the client's: a browser must not take it for a page of this server, and keeps it
+    // rather than shows it.
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(
         HeaderName::from_static("content-security-policy"),
-        HeaderValue::from_static("sandbox"),
-    );
-    headers.insert(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
+        HeaderValue::from_static("sandbox; default-src 'none'"),
     );
     let security = binary.get("securityContext").and_then(|security| security.str_at("reference"));
     if let Some(Ok(security)) = security.map(HeaderValue::try_from) {

@@ -280,6 +280,7 @@ mod tests {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
+    /// Covers in part: security K1.
     #[tokio::test]
     async fn tls_is_spoken_and_nothing_else() {
         let ours = authority();
@@ -316,6 +317,7 @@ mod tests {
         assert!(asked(address, &second, &TLS13, None).await.is_ok(), "what was read goes on");
     }
 
+    /// Covers: security K2.
     #[tokio::test]
     async fn clients_have_certificates_where_authorities_are_named() {
         let (ours, clients) = (authority(), authority());

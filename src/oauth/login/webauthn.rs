@@ -251,6 +251,7 @@ mod tests {
         }
     }
 
+    /// Covers: security M4.
     #[test]
     fn an_assertion_counts_when_all_of_it_is_right() {
         let pair = pair();

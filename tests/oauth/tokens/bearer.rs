@@ -1,6 +1,7 @@
 //! Access tokens at the FHIR endpoint: what is said to who has none, or one that does not count.
 //!
-//! Covers: security E1, T11, T12, R4, R6, V35, V39.
+//! Covers: security E1, T12, R4, R6, V39.
+//! Covers in part: security T11, V35, C2.
 
 use std::time::{Duration, Instant};
 
@@ -196,6 +197,29 @@ async fn a_disabled_account_lets_nobody_in() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn who_loses_a_role_or_a_password_loses_what_came_of_it() {
+    let server = server().await;
+    let scopes = "offline_access user/Patient.rs";
+    register(&server, &public("app", scopes)).await;
+    let account = user(&server, "doc", "practitioner", Some("Practitioner/d")).await;
+    let first = tokens(&server, &granted("app", scopes, Some(account))).await;
+    let token = text(&first, "access_token");
+    read(&server, &token).await.expect(200);
+    kiln::store::oauth::account::set_roles(server.store(), account, &[]).await.unwrap();
+    let began = Instant::now();
+    while read(&server, &token).await.status != 403 {
+        assert!(began.elapsed() < Duration::from_secs(6), "the role counts on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.authority().reset_account(account).await.unwrap();
+    until_refused(&server, &token).await;
+    let refresh = text(&first, "refresh_token");
+    send(&server, "/auth/token", &refreshing("app", &refresh)).await.expect(400);
+    server.stop().await;
+}
+
+/// Covers: security E2, V2.
 #[tokio::test]
 async fn a_grant_without_the_patient_of_its_scopes_lets_nobody_in() {
     let server = server().await;

@@ -1,6 +1,6 @@
 //! Codes: once, for the client, the address and the verifier that they were made for.
 //!
-//! Covers: security T1, T2, T3, T4, T5, T9, L5, L6, L16, V17.
+//! Covers: security T1, T2, T3, T4, T9, L5, L6, L16, V17.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,6 +1,6 @@
 //! Clients and tokens at the command line.
 //!
-//! Covers: security T5, R6, V39.
+//! Covers: security T5.
 
 use std::process::Output;
 

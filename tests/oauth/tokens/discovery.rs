@@ -1,6 +1,6 @@
 //! What clients look up; and which web pages may read answers.
 //!
-//! Covers: security D1, D2, D3, D4, D5, D6, D7, R8, V37, I0.1.
+//! Covers: security D1, D2, D3, D4, D5, D6, D7, K4, R8, V37.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! What a token is, told to who may know; and tokens that are given back.
 //!
-//! Covers: security R4, R5, R6, I0.1.
+//! Covers: security R4, R5.
 
 use serde_json::{Value, json};
 

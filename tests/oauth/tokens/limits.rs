@@ -1,6 +1,7 @@
 //! Who asks too often hears when to ask again.
 //!
-//! Covers: security H11.
+//! Covers: rest 1.43.
+//! Covers in part: security H11.
 
 use super::client::{granted, public, read, refused, send, text, tokens};
 use crate::oauth::browser::{register, server_with, store, user};

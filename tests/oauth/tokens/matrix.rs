@@ -1,6 +1,6 @@
 //! Every route by every kind of caller: what is open to all is a short list, and it is here.
 //!
-//! Covers: security V40, D6, E1, E3.
+//! Covers: security V40, D6, E1, E3, H18.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,7 @@ use kiln::http::routes;
 use kiln::http::table::Audit;
 
 use super::client::{SECRET, granted, public, send, server, service, text, tokens};
+use crate::harness::client::Answer;
 use crate::oauth::browser::{register, store, user};
 
 /// What needs no credentials. The pages of the authorization server know their callers themselves.
@@ -24,6 +25,13 @@ const OPEN: &[&str] = &[
 ];
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true}"#;
+
+/// Fails when a browser may guess what an answer is.
+#[track_caller]
+fn guarded(answer: &Answer, path: &str) {
+    let found = answer.header("x-content-type-options");
+    assert_eq!(found.as_deref(), Some("nosniff"), "{path}: {answer:?}");
+}
 
 fn url(root: &str, path: &str, of: &str) -> String {
     let path = path.replace("{type}", of).replace("{id}", "p1").replace("{name}", "x");
@@ -47,6 +55,7 @@ async fn no_route_lets_in_who_has_no_token_that_counts() {
             open.insert(path);
             let answer = server.client.call(method, &url(root, path, "Patient")).send().await;
             assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+            guarded(&answer, path);
             continue;
         }
         if route.audit == Audit::Authority {
@@ -54,6 +63,7 @@ async fn no_route_lets_in_who_has_no_token_that_counts() {
             let answer = server.client.call(method, &url(root, path, "Patient")).send().await;
             assert!(!answer.text().contains("\"resourceType\":\"Patient\""), "{method} {path}");
             assert_ne!(answer.status, 500, "{method} {path}: {answer:?}");
+            guarded(&answer, path);
             continue;
         }
         for (token, code) in [(None, "login"), (Some(&garbage), "login"), (Some(&dead), "expired")]
@@ -64,6 +74,7 @@ async fn no_route_lets_in_who_has_no_token_that_counts() {
             }
             let answer = call.send().await;
             assert_eq!(answer.status, 401, "{method} {path} {code}: {answer:?}");
+            guarded(&answer, path);
             assert_eq!(answer.at("issue[0].code").as_deref(), Some(code), "{method} {path}");
             let challenge = answer.header("www-authenticate").unwrap();
             assert!(challenge.starts_with("Bearer realm="), "{challenge}");
@@ -117,5 +128,36 @@ async fn no_route_goes_beyond_the_scopes_of_a_token() {
     }
     let unchanged = "SELECT count(*) FROM res WHERE vid > 1";
     assert_eq!(server.database.number(unchanged).await, 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_route_shows_or_changes_for_a_patient_what_is_anothers() {
+    let server = server().await;
+    let others = [
+        r#"{"resourceType":"Patient","id":"p2","name":[{"family":"canary"}]}"#,
+        r#"{"resourceType":"Observation","id":"p1","status":"final","code":{"text":"canary"},
+        "subject":{"reference":"Patient/p2"}}"#,
+    ];
+    store(&server, &others).await;
+    register(&server, &public("app", "patient/*.cruds")).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let answer = tokens(&server, &granted("app", "patient/*.cruds", Some(account))).await;
+    let token = format!("Bearer {}", text(&answer, "access_token"));
+    let root = server.client.root();
+    let all = "SELECT count(*) FROM res";
+    let before = server.database.number(all).await;
+    for route in routes::all(true).into_iter().filter(|route| route.audit == Audit::Gate) {
+        let (method, path) = (route.method.as_str(), route.path);
+        for (of, id, body) in [("Observation", "p1", others[1]), ("Patient", "p2", others[0])] {
+            let url = url(root, path, of).replace("/Patient/p1", &format!("/Patient/{id}"));
+            let call = server.client.call(method, &url).header("Authorization", &token);
+            let answer = call.json(body).send().await;
+            assert_ne!(answer.status, 500, "{method} {url}: {answer:?}");
+            assert!(!answer.text().contains("canary"), "{method} {url}: {answer:?}");
+        }
+    }
+    assert_eq!(server.database.number(all).await, before);
+    assert_eq!(server.database.number("SELECT count(*) FROM res WHERE vid > 1").await, 0);
     server.stop().await;
 }

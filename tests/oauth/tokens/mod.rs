@@ -2,7 +2,7 @@
 
 mod backend;
 mod bearer;
-mod client;
+pub(crate) mod client;
 mod code;
 mod command;
 mod discovery;
