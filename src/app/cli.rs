@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::store::{maintenance, migrate};
 
+use super::audit;
 use super::bench::{self, BenchArgs};
 use super::database::{self, Database};
 use super::definitions;
@@ -52,6 +53,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check the record of who did what, and prove what is in it.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Measure a server, beside what its database does without one.
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
     Bench(BenchArgs),
@@ -188,6 +192,7 @@ fn execute(cli: Cli) -> Outcome {
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
+            Command::Audit(command) => unless_interrupted(audit::run(command, &config)).await,
             Command::Bench(args) => {
                 bench::run(args).await?;
                 Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use crate::fulltext::FullTextError;
 use crate::http::listener::TlsError;
 use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
 
+use super::audit::folder::FolderError;
 use super::postgres::{Health, PostgresError, Private};
 
 /// Why the server did not start.
@@ -56,6 +57,9 @@ pub enum StartError {
     /// TLS of the listener.
     #[error(transparent)]
     Tls(TlsError),
+    /// The key or the checkpoints of the ledger's seal.
+    #[error("the ledger cannot be sealed: {0}")]
+    Seal(#[from] FolderError),
     /// `search.zone` is no zone.
     #[error("`search.zone`: {0:?} is no zone, which is Z or as +01:00")]
     Zone(String),

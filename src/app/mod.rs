@@ -2,6 +2,7 @@
 //!
 //! Layer: 8. May import every module.
 
+pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod database;

@@ -4,7 +4,7 @@
 //! results; writes are collected in a [`WriteTx`] and become durable in one statement together with
 //! their ledger rows. No other module names `sqlx` or `tokio_postgres`.
 //!
-//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`, `search`.
+//! Layer: 4. Imports `access`, `audit`, `clock`, `error`, `fhir`, `search`.
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 

@@ -18,9 +18,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("terminology", &["error", "fhir", "spec", "ucum"]),
     ("fulltext", &["error", "fhir", "search"]),
     ("access", &["clock", "error", "fhir", "spec"]),
+    ("audit", &["fhir"]),
     (
         "store",
-        &["access", "clock", "config", "error", "fhir", "fhirpath", "search", "spec", "validate"],
+        &[
+            "access", "audit", "clock", "config", "error", "fhir", "fhirpath", "search", "spec",
+            "validate",
+        ],
     ),
     (
         "engine",
@@ -50,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "access",
+            "audit",
             "clock",
             "config",
             "engine",
@@ -83,6 +88,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["app"]),
     ("quick_xml", &["fhir::codec"]),
     ("regex", &["fhirpath", "terminology"]),
+    ("ring", &["audit"]),
     ("rustix", &["app"]),
     ("rustls", &["http", "store"]),
     ("sqlx", &["store"]),
@@ -99,7 +105,8 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
+const PURE: &[&str] =
+    &["audit", "fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];

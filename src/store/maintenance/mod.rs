@@ -6,6 +6,7 @@ mod feed;
 mod index;
 mod packages;
 mod reindex;
+mod seal;
 mod search_parameters;
 mod sweep;
 
@@ -25,6 +26,10 @@ pub use packages::{
 };
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
+pub use seal::{
+    EncodedRow, OrderedRow, Place, Seal, UpTo, add_seal, encoded_row, last_seal, ordered_rows,
+    seal_of, sealed_rows, seals, unsealed,
+};
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
 };
@@ -42,6 +47,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         index::STATEMENTS,
         packages::STATEMENTS,
         reindex::STATEMENTS,
+        seal::STATEMENTS,
         search_parameters::STATEMENTS,
         sweep::STATEMENTS,
     ]
