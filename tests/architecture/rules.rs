@@ -88,7 +88,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["app"]),
     ("quick_xml", &["fhir::codec"]),
     ("regex", &["fhirpath", "terminology"]),
-    ("ring", &["audit"]),
+    ("ring", &["audit", "http", "store"]),
     ("rustix", &["app"]),
     ("rustls", &["http", "store"]),
     ("sqlx", &["store"]),
