@@ -20,6 +20,9 @@ pub trait IdSource: Send + Sync {
 
     /// A time-ordered id (UUIDv7) for a ledger row or a request.
     fn ordered(&self) -> Uuid;
+
+    /// 256 bits that nobody can guess, for a code or a token.
+    fn secret(&self) -> [u8; 32];
 }
 
 /// The machine's clock.
@@ -62,6 +65,12 @@ impl IdSource for SystemIds {
     fn ordered(&self) -> Uuid {
         Uuid::now_v7()
     }
+
+    fn secret(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("a system without randomness cannot be served from");
+        bytes
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +85,13 @@ mod tests {
         let random = SystemIds(IdOrder::Random).logical_id();
         assert_eq!(random.as_str().as_bytes()[14], b'4');
         assert_eq!(random.as_str().len(), 36);
+    }
+
+    #[test]
+    fn no_secret_comes_twice() {
+        let ids = SystemIds::default();
+        let made: std::collections::BTreeSet<_> = (0..100).map(|_| ids.secret()).collect();
+        assert_eq!(made.len(), 100);
     }
 
     #[test]

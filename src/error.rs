@@ -80,6 +80,12 @@ pub enum Error {
     /// It would take more time or memory than one request may (403).
     #[error("{0}")]
     TooCostly(String),
+    /// The access token has expired (401).
+    #[error("the access token has expired")]
+    TokenExpired,
+    /// The access token is not known, or was taken back (401).
+    #[error("the access token is not known")]
+    TokenUnknown,
     /// Larger than the server takes (413).
     #[error("{0}")]
     TooLarge(String),

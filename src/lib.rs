@@ -13,6 +13,8 @@ pub mod fhir;
 pub mod fhirpath;
 pub mod fulltext;
 pub mod http;
+pub mod oauth;
+pub mod outbound;
 pub mod search;
 pub mod spec;
 pub mod store;

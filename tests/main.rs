@@ -23,6 +23,7 @@ mod integrity;
 mod ledger;
 mod limits;
 mod nodes;
+mod oauth;
 mod operator;
 mod provenance;
 mod races;

@@ -21,6 +21,15 @@ impl Caller {
     }
 }
 
+/// Who an event of the authorization server is about: a party without a way to data.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The name under which the ledger knows the party: `client:ID`, `user:NAME`, `anonymous`.
+    pub name: String,
+    /// The request.
+    pub request: Arc<RequestContext>,
+}
+
 /// What the ledger keeps of a request.
 #[derive(Clone, Debug)]
 pub struct RequestContext {

@@ -11,10 +11,11 @@ use crate::clock::{Clock, IdSource};
 use crate::error::Error;
 use crate::fhir::{LogicalId, ResourceType};
 
-use super::caller::Caller;
-use super::interaction::Interaction;
+use super::caller::{Actor, Caller};
+use super::interaction::{Interaction, Kind};
 use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
 use super::permit::Permit;
+use super::principal::Principal;
 use super::unaudited::{Draft, Told, Unaudited};
 
 /// How often a write is tried when other writers keep being faster.
@@ -118,6 +119,31 @@ impl<U: Units> Gate<U> {
     ) -> Result<T, Error> {
         let all = alone(interaction).into_iter().chain(entries).collect();
         self.refuse(caller, self.ids.ordered(), error, all).await
+    }
+
+    /// Puts on record what the authorization server did for `actor`; `text` says what it was about,
+    /// or why it was refused, and never holds a secret.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger cannot be written: then it must not have been done.
+    pub async fn note(
+        &self,
+        kind: Kind,
+        actor: &Actor,
+        outcome: Outcome,
+        text: &str,
+    ) -> Result<(), Error> {
+        let principal = Principal::named(&actor.name);
+        let caller = Caller { principal, request: actor.request.clone() };
+        let mut row = self.row(kind.of_system(), &caller, self.ids.ordered());
+        row.outcome = outcome;
+        let text = text.replace('\0', "\u{fffd}");
+        if outcome == Outcome::Success {
+            row.disclosed.entities.extend((!text.is_empty()).then_some(text));
+        } else {
+            row.failure = text;
+        }
+        self.units.record(vec![row]).instrument(span_of_ledger()).await
     }
 
     async fn refuse<T>(

@@ -15,7 +15,8 @@ pub struct Interaction {
 
 macro_rules! kinds {
     ($($variant:ident $number:literal $code:literal $action:literal,)*) => {
-        /// The kind of an interaction. The number is what the ledger stores: never reuse one.
+        /// The kind of an interaction, or from 40 on of what the authorization server does. The number
+        /// is what the ledger stores: never reuse one.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum Kind {
             $(#[doc = concat!("`", $code, "`")] $variant,)*
@@ -44,9 +45,13 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Admin 50 "admin" 'E',
+    Alert 51 "security-alert" 'E',
+    Authorize 43 "authorize" 'E',
     Batch 1 "batch" 'E',
     Capabilities 2 "capabilities" 'R',
     Closure 25 "$closure" 'E',
+    Consent 44 "consent" 'E',
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
     Expand 20 "$expand" 'E',
@@ -54,16 +59,24 @@ kinds! {
     HistoryInstance 5 "history-instance" 'R',
     HistorySystem 6 "history-system" 'R',
     HistoryType 7 "history-type" 'R',
+    Introspect 47 "introspect" 'R',
+    Launch 48 "launch" 'C',
+    Login 40 "login" 'E',
+    Logout 41 "logout" 'E',
     Lookup 21 "$lookup" 'E',
     Meta 8 "$meta" 'R',
     MetaAdd 9 "$meta-add" 'U',
     MetaDelete 10 "$meta-delete" 'U',
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
+    Register 49 "register" 'C',
     Reindex 18 "$reindex" 'E',
+    Revoke 46 "revoke" 'D',
     SearchSystem 16 "search-system" 'E',
     SearchType 17 "search-type" 'E',
+    SecondFactor 42 "second-factor" 'E',
     Subsumes 22 "$subsumes" 'E',
+    Token 45 "token" 'E',
     Transaction 13 "transaction" 'E',
     Translate 23 "$translate" 'E',
     Update 14 "update" 'U',

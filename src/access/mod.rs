@@ -6,22 +6,38 @@
 //! open. A route that skips enforcement or audit therefore does not compile. Work of [`Gate::show`]
 //! gets the row as a [`Draft`] too, for a statement that finds and records at once.
 //!
-//! Layer: 3. Imports `fhir`, `error`, `clock`. No I/O of its own: the ledger is a trait.
+//! What a caller may do is worked out from a [`Grant`](grant::Grant) by the scopes and roles of it
+//! (`policy`), by the tables of what interactions need (`need`) and of what belongs to patients
+//! (`membership`), into a [`Restriction`], which `store` compiles to SQL and [`judge`] holds against
+//! documents.
 //!
-//! Spec: R4 §6.1 Security, R4 AuditEvent; architecture section 4.
+//! Layer: 3. Imports `fhir`, `error`, `clock`, `search`, `spec`. No I/O of its own: the ledger is a
+//! trait.
+//!
+//! Spec: R4 §6.1 Security, R4 AuditEvent; SMART App Launch 2.2; architecture section 4.
 
 pub mod caller;
+pub mod consent;
 pub mod gate;
+pub mod grant;
 pub mod interaction;
+pub mod judge;
 pub mod ledger;
+mod membership;
+mod need;
 pub mod permit;
+mod policy;
 pub mod principal;
+pub mod restriction;
+pub mod roles;
+pub mod scope;
 pub mod unaudited;
 
-pub use caller::{Caller, RequestContext};
+pub use caller::{Actor, Caller, RequestContext};
 pub use gate::Gate;
 pub use interaction::Interaction;
 pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
-pub use permit::{Permit, Restriction};
-pub use principal::{Principal, Scope};
+pub use permit::Permit;
+pub use principal::Principal;
+pub use restriction::Restriction;
 pub use unaudited::{Draft, RowTaken, Unaudited};

@@ -9,6 +9,8 @@ use crate::fhir::ResourceType;
 
 use super::caller::Caller;
 use super::interaction::{Interaction, Kind};
+use super::judge::{Purpose, Subject};
+use super::restriction::{Limits, Restriction};
 
 /// Proof that the gate allowed one interaction. Only the gate makes one.
 ///
@@ -49,28 +51,9 @@ pub struct Permit<'gate> {
     gate: PhantomData<&'gate Mutex<&'gate ()>>,
 }
 
-/// How far a permit reaches.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Restriction {
-    /// All of the tenant's resources: stated by the policy, never a fallback.
-    Everything,
-    /// Versions in the compartment of one of these patients (hashes as the store keeps them).
-    Patients(Vec<i64>),
-}
-
-impl Restriction {
-    /// What one of both reaches.
-    pub(super) fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Patients(mut patients), Self::Patients(others)) => {
-                patients.extend(others);
-                patients.sort_unstable();
-                patients.dedup();
-                Self::Patients(patients)
-            }
-            _ => Self::Everything,
-        }
-    }
+/// Whether it changes or deletes what is stored.
+fn changes(kind: Kind) -> bool {
+    matches!(kind, Kind::Delete | Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update)
 }
 
 impl<'gate> Permit<'gate> {
@@ -79,6 +62,13 @@ impl<'gate> Permit<'gate> {
     /// # Errors
     /// [`Error::Forbidden`] when the policy does not cover the interaction.
     pub(super) fn decide(interaction: Interaction, caller: &'gate Caller) -> Result<Self, Error> {
+        if interaction.resource_type == Some(ResourceType::AUDIT_EVENT)
+            && changes(interaction.kind)
+            && caller.principal.grant().is_some()
+        {
+            let text = "what happened is not changed: AuditEvent resources stay as they are";
+            return Err(Error::MethodNotAllowed(text.to_owned()));
+        }
         let restriction = caller.principal.reach(interaction).ok_or(Error::Forbidden)?;
         Ok(Self { interaction, caller, restriction, gate: PhantomData })
     }
@@ -129,16 +119,18 @@ impl<'gate> Permit<'gate> {
         &self.restriction
     }
 
+    /// The limits of its reach; `None`: it reaches everything.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.restriction.limits()
+    }
+
     /// Whether there may be resources that it does not reach.
     pub fn is_restricted(&self) -> bool {
         self.restriction != Restriction::Everything
     }
 
-    /// Whether the version with these patients lies within reach.
-    pub fn reaches(&self, patients: &[i64]) -> bool {
-        match &self.restriction {
-            Restriction::Everything => true,
-            Restriction::Patients(mine) => mine.iter().any(|patient| patients.contains(patient)),
-        }
+    /// Whether what is to be stored, or was, lies within reach.
+    pub fn admits(&self, subject: &Subject<'_>) -> bool {
+        self.restriction.admits(subject, Purpose::Written)
     }
 }

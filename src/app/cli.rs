@@ -2,19 +2,24 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use secrecy::ExposeSecret as _;
 
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::oauth::keys;
 use crate::store::{maintenance, migrate};
 
 use super::audit;
+use super::authority;
 use super::bench::{self, BenchArgs};
+use super::client;
 use super::database::{self, Database};
 use super::definitions;
 use super::demo::{self, DemoArgs};
@@ -29,6 +34,8 @@ use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
+use super::token::{self, TokenArgs};
+use super::user;
 use super::validation;
 
 /// Patients of the demo data that `serve --demo` loads.
@@ -59,6 +66,9 @@ enum Command {
     /// Measure a server, beside what its database does without one.
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
     Bench(BenchArgs),
+    /// Register and manage clients: apps and services that ask for tokens.
+    #[command(subcommand)]
+    Client(client::Command),
     /// Generate demo data: into the database, or into a file.
     #[command(
         after_help = "Examples:\n  kiln demo --patients 100\n  kiln demo --patients 1000 --out demo.ndjson"
@@ -72,6 +82,9 @@ enum Command {
     /// Load Bundles and NDJSON: files, folders, .gz and .tar.gz.
     #[command(after_help = "Example:\n  kiln import patients.ndjson bundles/ archive.tar.gz")]
     Import(ImportArgs),
+    /// Manage the key that this node signs id_tokens with.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Bring the database to this version and end.
     #[command(
         after_help = "Example:\n  kiln migrate --set database.owner_url=postgres://kiln_owner@localhost/kiln"
@@ -99,6 +112,22 @@ enum Command {
     /// Load code systems from the releases of their publishers.
     #[command(subcommand)]
     Terminology(release::Command),
+    /// Print an access token for trying things out, for a server on a loopback address.
+    #[command(
+        after_help = "Examples:\n  curl -H \"Authorization: Bearer $(kiln token)\" localhost:8080/fhir/Patient\n  \
+        kiln token --scope 'patient/*.rs' --patient p1"
+    )]
+    Token(TokenArgs),
+    /// Make and manage accounts: persons who may log in.
+    #[command(subcommand)]
+    User(user::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a new key; the old one is published for a day more.
+    #[command(after_help = "Example:\n  kiln key rotate")]
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -197,6 +226,10 @@ fn execute(cli: Cli) -> Outcome {
                 bench::run(args).await?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Client(command) => {
+                let mut out = std::io::stdout();
+                unless_interrupted(done(client::run(command, &config, &mut out))).await
+            }
             Command::Demo(DemoArgs { out: Some(path), seed, patients, narratives }) => {
                 let generator = demo::Generator::new(seed).with_narratives(narratives);
                 write_demo(&generator, patients, &path)
@@ -208,6 +241,11 @@ fn execute(cli: Cli) -> Outcome {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Import(args) => unless_interrupted(load(args, &config)).await,
+            Command::Key(KeyCommand::Rotate) => {
+                let key = keys::rotate(&authority::keys_folder(&config))?;
+                println!("id_tokens are signed with {} within a minute", key.id);
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Migrate => unless_interrupted(bring_up(&config)).await,
             Command::Package(command) => unless_interrupted(packages(command, &config)).await,
             Command::Reindex { fulltext: true } => {
@@ -220,8 +258,22 @@ fn execute(cli: Cli) -> Outcome {
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
             }
+            Command::Token(args) => {
+                let mut out = std::io::stdout();
+                unless_interrupted(done(token::run(args, &config, &mut out))).await
+            }
+            Command::User(command) => {
+                let mut out = std::io::stdout();
+                unless_interrupted(done(user::run(command, &config, &mut out))).await
+            }
         }
     })
+}
+
+/// A command that is done or not, as the process tells it.
+async fn done(command: impl Future<Output = Result<(), Box<dyn Error>>>) -> Outcome {
+    command.await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command that may have a database of its own: asked to end, it is dropped, and with it
@@ -240,6 +292,7 @@ async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
 
 async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     let mut signals = Signals::new()?;
+    let folder = config.data_dir.clone();
     let mut starting = Box::pin(Server::start(config));
     let server = tokio::select! {
         started = &mut starting => started?,
@@ -261,6 +314,13 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
                 return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+    let link = match server.authority() {
+        Some(authority) => user::first_start(authority, &folder).await?,
+        None => None,
+    };
+    if let Some(link) = link.filter(|_| std::io::stdout().is_terminal()) {
+        println!("To make the first account, within a day: {}", link.expose_secret());
     }
     if for_people || demo {
         // Not on standard error, where programs read the log. Without a reader there is nobody to greet.

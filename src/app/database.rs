@@ -10,6 +10,8 @@ use crate::config::{Config, ConfigError, ReadAudit, References};
 use crate::error::root_cause;
 use crate::fulltext::FullTextError;
 use crate::http::listener::TlsError;
+use crate::oauth::keys::KeyError;
+use crate::oauth::login::seal::SealError;
 use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
 
 use super::audit::folder::FolderError;
@@ -33,6 +35,9 @@ pub enum StartError {
         #[source]
         cause: FullTextError,
     },
+    /// The key to sign with cannot be used.
+    #[error(transparent)]
+    Keys(KeyError),
     /// The listener's address cannot be had.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -51,6 +56,17 @@ pub enum StartError {
     /// The private PostgreSQL does not run.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// The roles cannot be used.
+    #[error("`auth.roles`{}: {reason}", path.as_ref().map(|it| format!(" {}", it.display())).unwrap_or_default())]
+    Roles {
+        /// The file.
+        path: Option<PathBuf>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The key of second factors cannot be used.
+    #[error(transparent)]
+    Seal(SealError),
     /// The database cannot be reached.
     #[error("cannot connect to the database: {0}")]
     Store(String),

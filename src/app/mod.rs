@@ -3,8 +3,10 @@
 //! Layer: 8. May import every module.
 
 pub mod audit;
+mod authority;
 pub mod bench;
 pub mod cli;
+mod client;
 pub mod database;
 pub mod definitions;
 pub mod demo;
@@ -22,4 +24,6 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod token;
+pub mod user;
 mod validation;

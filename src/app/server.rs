@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
-use crate::config::{Config, Ids};
+use crate::config::{AuthMode, Config, Ids};
 use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
@@ -19,6 +19,7 @@ use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::http;
 use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
+use crate::oauth::Authority;
 use crate::search::extract::{self, Extractor};
 use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
@@ -28,6 +29,7 @@ use crate::store::{Store, maintenance};
 
 use super::audit::folder::Folder;
 use super::audit::sealer::Sealer;
+use super::authority;
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
@@ -52,6 +54,7 @@ pub struct Server {
     address: SocketAddr,
     base: String,
     engine: Arc<Engine>,
+    authority: Option<Arc<Authority>>,
     full_text: Option<Arc<FullText>>,
     database: Database,
     stop: watch::Sender<bool>,
@@ -88,12 +91,14 @@ impl Server {
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> =
             Arc::new(Probe { store: store.clone(), postgres: database.postgres_health() });
+        let oauth = authority::of_server(&config, store, engine.core(), &base).await?;
         let parts = http::Parts {
             engine: engine.clone(),
             settings: settings(&config, address),
-            authenticator: Arc::new(http::Open::default()),
+            authenticator: authenticator(oauth.as_ref()),
             ids: Arc::new(SystemIds::default()),
             probe,
+            oauth: oauth.clone(),
         };
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
@@ -103,7 +108,7 @@ impl Server {
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
         let sealer = sealer(&config, store)?;
-        let upkeep = vec![
+        let mut upkeep = vec![
             spawn(seal(sealer)),
             spawn(systems),
             spawn(keep_partitions(store.clone())),
@@ -113,8 +118,10 @@ impl Server {
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
         ];
+        upkeep.extend(oauth.iter().cloned().map(|authority| spawn(keep_authority(authority))));
         tracing::info!(base, "ready");
-        Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
+        let (authority, full_text) = (oauth, words);
+        Ok(Self { address, base, engine, authority, full_text, database, stop, listeners, upkeep })
     }
 
     /// The address of the listener.
@@ -130,6 +137,11 @@ impl Server {
     /// The interactions, for commands that share the process.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// The authorization server, where tokens are asked for.
+    pub fn authority(&self) -> Option<&Arc<Authority>> {
+        self.authority.as_ref()
     }
 
     /// The index of words, when this node has one.
@@ -175,7 +187,7 @@ impl Server {
             // Its threads end: this may take as long as the commit of a batch.
             let _ = tokio::task::spawn_blocking(move || index.close()).await;
         }
-        drop(self.engine);
+        drop((self.engine, self.authority));
         self.database.close().await;
     }
 }
@@ -224,6 +236,19 @@ async fn seal(sealer: Option<Sealer<SystemClock>>) {
     if let Some(sealer) = sealer {
         sealer.run().await;
     }
+}
+
+/// How callers are known.
+fn authenticator(oauth: Option<&Arc<Authority>>) -> Arc<dyn http::Authenticator> {
+    match oauth {
+        Some(authority) => Arc::new(http::Bearer::new(authority.clone())),
+        None => Arc::new(http::Open::default()),
+    }
+}
+
+/// What the authorization server does beside answering.
+async fn keep_authority(authority: Arc<Authority>) {
+    tokio::join!(authority.follow_notices(), authority.keep_order());
 }
 
 /// Reads the files of TLS anew when they change.
@@ -290,7 +315,11 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 
 fn settings(config: &Config, address: SocketAddr) -> http::Settings {
     http::Settings {
-        base_url: config.http.base_url.clone(),
+        // Where tokens count, no request says by what name the server is known.
+        base_url: match config.auth.mode {
+            AuthMode::Off => config.http.base_url.clone(),
+            AuthMode::Smart => Some(config.base_url(address)),
+        },
         listener_base: config.listener_base(address),
         cors_origins: config.http.cors_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),

@@ -1,6 +1,6 @@
 //! What settings must have to do with each other.
 
-use super::{AuthMode, Config, ConfigError};
+use super::{AuthMode, Config, ConfigError, Registration};
 
 impl Config {
     /// Tells whether a server can run with these settings.
@@ -21,14 +21,7 @@ impl Config {
                 );
             }
             AuthMode::Off => {}
-            AuthMode::Smart => {
-                return rule(
-                    "auth.mode",
-                    "\"smart\" (the default) is not built yet, so nobody could be let in; \
-                     set \"off\" (KILN_AUTH__MODE=off), which works on a loopback address only"
-                        .to_owned(),
-                );
-            }
+            AuthMode::Smart => self.check_smart()?,
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return rule("tls.certificate", "and `tls.key` go together".to_owned());
@@ -53,7 +46,38 @@ impl Config {
         }
         Ok(())
     }
+
+    /// What tokens need.
+    fn check_smart(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let is_told = self.http.base_url.as_deref().is_some_and(|it| it.starts_with("https://"));
+        let is_safe = is_told || self.tls.certificate.is_some();
+        if !is_safe && !self.http.listen.ip().is_loopback() {
+            return rule(
+                "http.base_url",
+                "tokens need TLS: set `tls.certificate` and `tls.key`, or the https:// address of the \
+                 proxy in front of Kiln; without both it listens on 127.0.0.1 only",
+            );
+        }
+        let has_token = self.auth.registration_token.is_some();
+        if self.auth.registration == Registration::Token && !has_token {
+            return rule(
+                "auth.registration_token",
+                "is what `auth.registration = \"token\"` needs",
+            );
+        }
+        if self.upstream.issuer.is_some() != self.upstream.client_id.is_some() {
+            return rule("upstream.client_id", "and `upstream.issuer` go together");
+        }
+        if self.auth.code_seconds.get() > MAX_CODE_SECONDS {
+            return rule("auth.code_seconds", "is at most 60");
+        }
+        Ok(())
+    }
 }
+
+/// Longest time that a code may count.
+const MAX_CODE_SECONDS: u32 = 60;
 
 /// Says why `base` cannot be a FHIR base.
 fn unfit_base(base: &str) -> Option<String> {
@@ -79,7 +103,11 @@ mod tests {
     fn check_refuses_what_cannot_work_and_names_the_key() {
         let off = ("auth.mode", "off");
         let cases = [
-            (vec![], Some("auth.mode")),
+            (vec![], None),
+            (vec![("http.listen", "0.0.0.0:8080")], Some("http.base_url")),
+            (vec![("http.listen", "0.0.0.0:8080"), ("http.base_url", "https://h/fhir")], None),
+            (vec![("auth.registration", "token")], Some("auth.registration_token")),
+            (vec![("auth.code_seconds", "61")], Some("auth.code_seconds")),
             (vec![off], None),
             (vec![off, ("http.listen", "0.0.0.0:8080")], Some("auth.mode")),
             (vec![off, ("http.listen", "[::1]:8080")], None),

@@ -84,6 +84,18 @@ pub enum AuthMode {
     Smart,
 }
 
+/// Who may register a client.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Nobody.
+    Off,
+    /// Anybody.
+    Open,
+    /// Who shows the token of the configuration.
+    Token,
+}
+
 /// What a read waits for before it is answered.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -272,6 +284,70 @@ configuration! {
         /// "smart" asks for SMART on FHIR tokens; "off" lets every caller do everything and
         /// works on a loopback address only.
         mode: AuthMode = Text("smart"),
+        /// How long an access token of an app counts, in seconds.
+        access_token_seconds: NonZeroU32 = Number(3_600),
+        /// The same of a backend service.
+        backend_token_seconds: NonZeroU32 = Number(300),
+        /// How long a refresh token counts from its last use on, in days.
+        refresh_token_days: NonZeroU32 = Number(100),
+        /// How long an authorization code can be exchanged, in seconds.
+        code_seconds: NonZeroU32 = Number(60),
+        /// Who may register a client: nobody ("off"), who has registration_token ("token"), or
+        /// anybody ("open"). A client that registered itself never gets system/ scopes.
+        registration: Registration = Text("off"),
+        /// What a client shows to register. KILN_AUTH__REGISTRATION_TOKEN_FILE names a file that
+        /// holds it.
+        registration_token: Option<SecretString> = Secret("a long random text"),
+        /// Whether anybody may ask what a token is: who does so must have the token.
+        introspection_open: bool = Flag(false),
+        /// Folder of the keys that this node signs and seals with; only its owner may read them.
+        /// Default: keys in data_dir.
+        keys_dir: Option<PathBuf> = Unset("/etc/kiln/keys"),
+        /// After how many days a new key is made to sign with; the old one is published for a day
+        /// more.
+        key_days: NonZeroU32 = Number(90),
+        /// What users may do by their roles. Default: built-in roles.
+        roles: Option<PathBuf> = Unset("/etc/kiln/roles.toml"),
+        /// Capabilities of smart-configuration that are switched off, such as `permission-v1`.
+        without: Vec<String> = List,
+        /// After how many minutes without a request a user must log in again.
+        session_idle_minutes: NonZeroU32 = Number(15),
+        /// After how many hours in any case.
+        session_hours: NonZeroU32 = Number(12),
+        /// Shortest password, in characters.
+        password_min_length: NonZeroU32 = Number(12),
+        /// Private networks that the server itself may call, for keys of clients: `10.0.0.0/8`. A
+        /// loopback address on this list may be called without TLS.
+        outbound_networks: Vec<Network> = List,
+    }
+
+    /// An outside provider that people may log in at as well (OpenID Connect): to accounts that
+    /// `kiln user link` has linked with it.
+    [upstream] Upstream {
+        /// Its issuer: /.well-known/openid-configuration below it says the rest.
+        issuer: Option<String> = Unset("https://login.example.org"),
+        /// What it knows this server by. It sends people back to /auth/callback.
+        client_id: Option<String> = Unset("kiln"),
+        /// What this server proves itself by. KILN_UPSTREAM__CLIENT_SECRET_FILE names a file that
+        /// holds it.
+        client_secret: Option<SecretString> = Secret("a long random text"),
+        /// What the login page calls it.
+        label: String = Text("my organization"),
+    }
+
+    /// How often one client, user or address may call, where tokens are asked for. Who calls more
+    /// often is answered 429. Zero is no limit.
+    [limits] Limits {
+        /// Requests of one client or user, in a minute.
+        requests_per_minute: u32 = Number(60_000),
+        /// Requests of one client or user at a time.
+        requests_at_a_time: u32 = Number(256),
+        /// Requests for tokens of one client, or of one address, in a minute.
+        tokens_per_minute: u32 = Number(600),
+        /// Questions about tokens of one client, or of one address, in a minute.
+        introspections_per_minute: u32 = Number(6_000),
+        /// Registrations from one address, in a minute.
+        registrations_per_minute: u32 = Number(10),
     }
 
     /// Search.

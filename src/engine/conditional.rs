@@ -56,7 +56,8 @@ impl Engine {
             let attempt = attempts.write(async |permit, tx| {
                 tx.lock(&criteria.locks, permit).await?;
                 if let Some(found) = self.find_one(&criteria, permit, tx).await? {
-                    return Ok(existing(found));
+                    let is_readable = self.is_readable(&found.version, permit)?;
+                    return Ok(existing(found, is_readable));
                 }
                 let patients = prepared.patients.clone();
                 let written = self.stage_new(&identity, prepared.clone(), permit, tx)?;
@@ -279,9 +280,9 @@ impl Engine {
 }
 
 /// The answer to a create that found what it would have made.
-fn existing(found: Current) -> Unaudited<Written> {
-    let written =
-        Written { outcome: WriteOutcome::Existing, version: found.version, notices: Vec::new() };
+fn existing(found: Current, is_readable: bool) -> Unaudited<Written> {
+    let (outcome, notices) = (WriteOutcome::Existing, Vec::new());
+    let written = Written { outcome, version: found.version, notices, is_readable };
     let disclosed = written.disclosed(found.patients);
     Unaudited::new(written, disclosed)
 }

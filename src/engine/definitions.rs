@@ -27,7 +27,7 @@ impl Engine {
         identity: &Identity,
         permit: &Permit<'_>,
     ) -> Result<Option<(Version, Disclosed)>, Error> {
-        if !permit.reaches(&[]) {
+        if permit.is_restricted() {
             return Ok(None);
         }
         let Some(library) = self.readable(identity.resource_type) else { return Ok(None) };

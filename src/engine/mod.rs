@@ -32,10 +32,11 @@ mod write;
 
 use std::sync::Arc;
 
+use crate::access::interaction::Kind;
 use crate::access::{Caller, Gate, Interaction};
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
-use crate::fhir::ResourceType;
+use crate::fhir::{ResourceType, Version};
 use crate::search::extract::Extractor;
 use crate::spec::Spec;
 use crate::spec::structure::Library;
@@ -127,6 +128,7 @@ impl Engine {
         let (turns, criteria_turns) = (Turns::default(), Turns::default());
         store.use_extractor(extractor.clone(), 0);
         let definitions = Definitions::new(spec.clone());
+        store.use_definitions(definitions.clone());
         Self {
             store,
             gate,
@@ -212,6 +214,18 @@ impl Engine {
         error: Error,
     ) -> Result<T, Error> {
         self.gate.denied(interaction, caller, error).await
+    }
+
+    /// Whether nothing in a version speaks against showing it to `caller` as the answer to an
+    /// interaction of this kind: asked once more before it leaves, beside what the store decided.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when what is stored is no JSON.
+    pub fn is_shown(&self, kind: Kind, version: &Version, caller: &Caller) -> Result<bool, Error> {
+        match caller.principal.reach(kind.of(version.identity.resource_type)) {
+            Some(restriction) => self.store.shows(version, &restriction),
+            None => Ok(false),
+        }
     }
 
     /// Puts on record that `caller` did something that touches no stored data (`metadata`).

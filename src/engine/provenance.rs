@@ -79,7 +79,7 @@ impl Engine {
         let prepared =
             self.prepare_new(&identity, Resource { resource_type, value }, Wish::default())?;
         let patients = prepared.patients.clone();
-        let stored = self.stage_new(&identity, prepared, &permit, tx)?;
+        let stored = self.stage_along(&identity, prepared, &permit, tx)?;
         tx.entry(permit.interaction(), stored.disclosed(patients));
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! The one way in which a version is made: create, update, patch and Bundle entries all end here.
 
+use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, Operation, Version, VersionId};
-use crate::store::{Current, Staged, WriteTx};
+use crate::store::{Current, MetaList, MetaUse, Staged, WriteTx};
 
 use super::Engine;
 use super::condition::Condition;
-use super::prepare::Prepared;
+use super::prepare::{self, Prepared};
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +33,8 @@ pub struct Written {
     pub version: Version,
     /// What about it is worth a warning.
     pub notices: Vec<Issue>,
+    /// Whether who wrote it may read it: else the answer does not show it.
+    pub is_readable: bool,
 }
 
 impl Written {
@@ -55,6 +58,17 @@ impl Engine {
         self.stage(identity, Operation::Created, None, prepared, permit, tx)
     }
 
+    /// The same for what is about something that was written under the permit it is derived from.
+    pub(super) fn stage_along(
+        &self,
+        identity: &Identity,
+        prepared: Prepared,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Written, Error> {
+        self.stage_judged(identity, Operation::Created, None, prepared, permit, tx)
+    }
+
     /// Stages `prepared` as what `identity` now is: the first version, a new one, or none when
     /// nothing changed. `change` is the operation on a live resource: an update or a patch.
     pub(super) fn stage_put(
@@ -72,7 +86,8 @@ impl Engine {
                 if is_same(&current.version, &prepared)? {
                     let version = current.version;
                     let (outcome, notices) = (WriteOutcome::Unchanged, prepared.notices);
-                    return Ok(Written { outcome, version, notices });
+                    let is_readable = self.is_readable(&version, permit)?;
+                    return Ok(Written { outcome, version, notices, is_readable });
                 }
                 self.stage(identity, change, Some(current), prepared, permit, tx)
             }
@@ -80,7 +95,7 @@ impl Engine {
                 // Under a restriction, what is unknown cannot be told from what is invisible, whatever
                 // the new content is about.
                 let is_told = current.is_some() || !permit.is_restricted();
-                if !is_told || !permit.reaches(&prepared.patients) {
+                if !is_told || !self.admits(identity, &prepared, permit)? {
                     return Err(Error::NotFound(identity.to_string()));
                 }
                 self.stage(identity, Operation::PutNew, current, prepared, permit, tx)
@@ -97,9 +112,23 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
-        if !permit.reaches(&prepared.patients) {
+        if !self.admits(identity, &prepared, permit)? {
             return Err(Error::Forbidden);
         }
+        self.keep_labels(prior.as_ref(), &prepared, permit)?;
+        self.stage_judged(identity, operation, prior, prepared, permit, tx)
+    }
+
+    /// The same of what the permit is known to reach.
+    fn stage_judged(
+        &self,
+        identity: &Identity,
+        operation: Operation,
+        prior: Option<Current>,
+        prepared: Prepared,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Written, Error> {
         let (number, last_updated) = self.next(prior.as_ref());
         let Prepared { meta, body, patients, uses, index, ties, notices } = prepared;
         let version = Version {
@@ -125,11 +154,69 @@ impl Engine {
             ties,
         };
         tx.stage(staged, permit)?;
+        let is_readable = self.is_readable(&version, permit)?;
         let outcome = match operation {
             Operation::Created | Operation::PutNew => WriteOutcome::Created,
             Operation::Deleted | Operation::Patched | Operation::Updated => WriteOutcome::Updated,
         };
-        Ok(Written { outcome, version, notices })
+        Ok(Written { outcome, version, notices, is_readable })
+    }
+
+    /// Whether who writes may read what is there then.
+    pub(super) fn is_readable(
+        &self,
+        version: &Version,
+        permit: &Permit<'_>,
+    ) -> Result<bool, Error> {
+        match permit.derive(Kind::Read, version.identity.resource_type) {
+            Ok(permit) => self.store.shows(version, permit.restriction()),
+            Err(Error::Forbidden) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses to take away labels, unless it is an administrator who does.
+    fn keep_labels(
+        &self,
+        prior: Option<&Current>,
+        prepared: &Prepared,
+        permit: &Permit<'_>,
+    ) -> Result<(), Error> {
+        let meta = prior.and_then(|prior| prior.version.meta.as_ref());
+        let Some(meta) = meta.filter(|_| permit.derive_system(Kind::Reindex).is_err()) else {
+            return Ok(());
+        };
+        let Value::Object(meta) = json::parse(meta).map_err(Error::internal)? else {
+            return Ok(());
+        };
+        let labels = |uses: Vec<MetaUse>| {
+            uses.into_iter().filter(|used| used.list == MetaList::Security).collect::<Vec<_>>()
+        };
+        let now = labels(prepared.uses.clone());
+        let is_kept = labels(prepare::uses(&meta)).iter().all(|label| now.contains(label));
+        if is_kept { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// Whether the new content lies within the reach of the permit.
+    fn admits(
+        &self,
+        identity: &Identity,
+        prepared: &Prepared,
+        permit: &Permit<'_>,
+    ) -> Result<bool, Error> {
+        if !permit.is_restricted() {
+            return Ok(true);
+        }
+        let Value::Object(mut resource) = json::parse(&prepared.body).map_err(Error::internal)?
+        else {
+            return Err(Error::internal("a body is a JSON object"));
+        };
+        resource.set("resourceType", identity.resource_type.as_str().to_owned());
+        resource.set("id", identity.id.to_string());
+        if let Some(meta) = &prepared.meta {
+            resource.set("meta", json::parse(meta).map_err(Error::internal)?);
+        }
+        self.store.admits_value(identity, &Value::Object(resource), permit)
     }
 
     /// Number and time of the version after `prior`.

@@ -72,6 +72,11 @@ impl Query {
         Ok(Self(pairs.collect::<Result<_, InvalidQuery>>()?))
     }
 
+    /// One parameter, of decoded texts.
+    pub fn of(name: &str, value: &str) -> Self {
+        Self(vec![(name.to_owned(), value.to_owned())])
+    }
+
     /// These parameters and then those of `other`.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {

@@ -2,6 +2,8 @@
 //!
 //! Spec: RFC 7239, rest 1.8
 
+use std::net::IpAddr;
+
 use axum::http::header::{FORWARDED, HOST, HeaderMap};
 use axum::http::{Uri, request};
 
@@ -20,13 +22,29 @@ pub(super) fn of(settings: &Settings, parts: &request::Parts) -> String {
         return base.trim_end_matches('/').to_owned();
     }
     // Whoever else says where links lead could say it to others, by way of what they keep.
-    let is_proxy = caller::source(parts).is_some_and(|peer| {
-        let peer = peer.to_canonical();
-        peer.is_loopback() || settings.trusted_proxies.iter().any(|it| it.contains(peer))
-    });
+    let is_proxy =
+        caller::source(parts).is_some_and(|peer| is_proxy(settings, peer.to_canonical()));
     let nothing = HeaderMap::new();
     let told = if is_proxy { &parts.headers } else { &nothing };
     public(told, &parts.headers, &parts.uri, &settings.listener_base)
+}
+
+/// The address of who asks: what a known proxy says of it, else the other end of the connection.
+pub(super) fn client(settings: &Settings, parts: &request::Parts) -> Option<IpAddr> {
+    let peer = caller::source(parts)?.to_canonical();
+    if !is_proxy(settings, peer) {
+        return Some(peer);
+    }
+    // Each proxy adds whom it saw: the last that is no proxy of ours asked.
+    let told = parts.headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
+    let told: Vec<IpAddr> =
+        told.flat_map(|it| it.split(',')).filter_map(|it| it.trim().parse().ok()).collect();
+    let asked = told.iter().rev().map(IpAddr::to_canonical).find(|it| !is_proxy(settings, *it));
+    Some(asked.unwrap_or(peer))
+}
+
+fn is_proxy(settings: &Settings, peer: IpAddr) -> bool {
+    peer.is_loopback() || settings.trusted_proxies.iter().any(|it| it.contains(peer))
 }
 
 /// The base by what a proxy `told`, else by the host that was asked.
@@ -144,6 +162,27 @@ mod tests {
             let uri = Uri::from_static("https://h/fhir");
             let base = public(&told, &nothing, &uri, "https://bind/fhir");
             assert_eq!(base, format!("{expected}://h/fhir"), "{told:?}, a listener with TLS");
+        }
+    }
+
+    #[test]
+    fn who_asks_is_the_last_address_that_is_no_proxy() {
+        for (peer, told, expected) in [
+            ("198.51.100.1", None, "198.51.100.1"),
+            ("198.51.100.1", Some("203.0.113.9"), "198.51.100.1"),
+            ("192.0.2.9", Some("203.0.113.9"), "203.0.113.9"),
+            ("192.0.2.9", Some("10.0.0.1, 203.0.113.9, 192.0.2.8"), "203.0.113.9"),
+            ("192.0.2.9", Some("nonsense"), "192.0.2.9"),
+            ("127.0.0.1", None, "127.0.0.1"),
+        ] {
+            let mut request = Request::get("/");
+            if let Some(told) = told {
+                request = request.header("x-forwarded-for", told);
+            }
+            let from = SocketAddr::new(peer.parse().unwrap(), 1);
+            let (parts, ()) = request.extension(ConnectInfo(from)).body(()).unwrap().into_parts();
+            let found = client(&settings(None), &parts).map(|it| it.to_string());
+            assert_eq!(found.as_deref(), Some(expected), "{peer} {told:?}");
         }
     }
 

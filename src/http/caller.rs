@@ -1,5 +1,7 @@
 //! Who asks: the seam between a request and its principal.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
@@ -9,6 +11,7 @@ use futures_util::future::{self, BoxFuture};
 
 use crate::access::{Caller, Principal, RequestContext};
 use crate::error::Error;
+use crate::fhir::query;
 
 /// Finds the principal behind a request.
 pub trait Authenticator: Send + Sync {
@@ -20,6 +23,19 @@ pub trait Authenticator: Send + Sync {
         &'a self,
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Result<Principal, Error>>;
+
+    /// A place for one request of a principal, until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Throttled`] when the principal asks too often, or for too much at a time.
+    fn admit(&self, _: &Principal) -> Result<Option<Box<dyn Any + Send>>, Error> {
+        Ok(None)
+    }
+
+    /// The web origins of the client that the headers prove, where one is known.
+    fn origins(&self, _: &HeaderMap) -> Option<Vec<String>> {
+        None
+    }
 
     /// Whether it lets in whoever reaches the listener: then pages of other sites must be kept out.
     fn is_open(&self) -> bool {
@@ -70,10 +86,33 @@ pub(super) async fn of(
     let request = RequestContext {
         id: request_id.to_str().unwrap_or_default().to_owned(),
         method: method_name(&parts.method),
-        path_and_query: uri.path_and_query().map_or("/", |text| text.as_str()).to_owned(),
+        path_and_query: shown(uri.path_and_query().map_or("/", |text| text.as_str())).into_owned(),
         source: source(parts),
     };
     Ok(Caller::new(principal, request))
+}
+
+/// Parameters whose values nobody should see. No interaction has them, but who sends a token at the
+/// wrong place sends it all the same.
+const SECRETS: &[&str] =
+    &["access_token", "client_assertion", "client_secret", "id_token", "refresh_token"];
+
+/// Path and query as the ledger may keep them.
+fn shown(text: &str) -> Cow<'_, str> {
+    let Some((path, query)) = text.split_once('?') else { return Cow::Borrowed(text) };
+    let is_secret = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        query::decode(name, true)
+            .is_ok_and(|name| SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret)))
+    };
+    if !query.split('&').any(is_secret) {
+        return Cow::Borrowed(text);
+    }
+    let pairs = query.split('&').map(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if is_secret(pair) { format!("{name}=***") } else { pair.to_owned() }
+    });
+    Cow::Owned(format!("{path}?{}", pairs.collect::<Vec<_>>().join("&")))
 }
 
 /// The address at the other end of the connection, which `app` puts into the request.
@@ -81,7 +120,7 @@ pub(super) fn source(parts: &request::Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
-fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "DELETE" => "DELETE",
         "GET" => "GET",
@@ -90,5 +129,24 @@ fn method_name(method: &Method) -> &'static str {
         "POST" => "POST",
         "PUT" => "PUT",
         _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_url_is_not_kept() {
+        for (sent, expected) in [
+            ("/fhir/Patient?name=a&_count=1", "/fhir/Patient?name=a&_count=1"),
+            ("/fhir/Patient?access_token=x&name=a", "/fhir/Patient?access_token=***&name=a"),
+            ("/fhir/Patient?a=1&access%5Ftoken=x", "/fhir/Patient?a=1&access%5Ftoken=***"),
+            ("/fhir/Patient?Access_Token=x=y", "/fhir/Patient?Access_Token=***"),
+            ("/fhir/Patient", "/fhir/Patient"),
+            ("/fhir/Observation?code=x", "/fhir/Observation?code=x"),
+        ] {
+            assert_eq!(shown(sent), expected);
+        }
     }
 }

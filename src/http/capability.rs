@@ -18,6 +18,7 @@ use super::fhir::patch::LANGUAGES;
 use super::table::{Table, is_endpoint};
 
 mod searches;
+mod security;
 mod terminology;
 
 use searches::Searches;
@@ -95,6 +96,8 @@ pub(super) struct Options {
     pub(super) has_words: bool,
     /// Whether references must lead somewhere.
     pub(super) enforces_references: bool,
+    /// The endpoints of the authorization server, by their names in smart-configuration.
+    pub(super) endpoints: Vec<(&'static str, String)>,
 }
 
 /// Stands for the base while a statement is made: it is no URL that a definition could have.
@@ -255,7 +258,7 @@ impl Capability {
             resources.map(|resource_type| self.resource(resource_type, parts)).collect();
         Object::new()
             .with("mode", "server")
-            .with("security", Object::new().with("cors", self.options.has_cors))
+            .with("security", security::security(self.options.has_cors, &self.options.endpoints))
             .with("resource", resources)
             .with("interaction", interactions(&self.system, |_| true))
             .with_some("searchParam", parts.searches.of_system())

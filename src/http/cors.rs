@@ -5,6 +5,7 @@
 //! Spec: <https://fetch.spec.whatwg.org/#http-cors-protocol>, rest 1.34 to 1.36
 
 pub(super) mod origin;
+pub(super) mod registered;
 
 use axum::http::Method;
 use axum::http::header::{
@@ -15,7 +16,7 @@ use axum::http::header::{
 
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "ETag, Last-Modified, Location, Content-Location, X-Request-Id, X-Correlation-Id, \
-     X-Progress, Retry-After, Preference-Applied, Warning",
+     X-Progress, Retry-After, Preference-Applied, Warning, WWW-Authenticate",
 );
 const ALLOWED: HeaderValue = HeaderValue::from_static(
     "Accept, Accept-Encoding, Authorization, Cache-Control, Content-Encoding, Content-Type, \
@@ -66,12 +67,44 @@ impl Cors {
         is_preflight: bool,
         headers: &mut HeaderMap,
     ) {
+        let readers = match (self, origin) {
+            (Self::Any, _) => Readers::All,
+            (_, Some(origin)) if self.allows(origin) => Readers::Asker,
+            _ => Readers::Nobody,
+        };
+        readers.mark(origin, is_preflight, headers);
+    }
+}
+
+/// The pages of one client's origins are those that may read an answer: an extension of it.
+#[derive(Clone, Debug)]
+pub(super) struct OfClient(pub(super) Vec<String>);
+
+/// Which pages may read an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Readers {
+    /// All.
+    All,
+    /// Those of the origin that asks.
+    Asker,
+    /// None.
+    Nobody,
+}
+
+impl Readers {
+    /// Adds to an answer what lets pages of `origin` read it.
+    pub(super) fn mark(
+        self,
+        origin: Option<&HeaderValue>,
+        is_preflight: bool,
+        headers: &mut HeaderMap,
+    ) {
         let Some(origin) = origin else { return };
         let allowed = match self {
-            Self::Any => HeaderValue::from_static("*"),
-            Self::Listed(_) => {
+            Self::All => HeaderValue::from_static("*"),
+            Self::Asker | Self::Nobody => {
                 headers.append(VARY, HeaderValue::from_static("Origin"));
-                if !self.allows(origin) {
+                if self == Self::Nobody {
                     return;
                 }
                 origin.clone()

@@ -19,7 +19,7 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::query::Query;
 
-use super::cors::{Cors, origin};
+use super::cors::{Cors, OfClient, origin, registered};
 use super::exchange::Exchange;
 use super::form::Form;
 use super::headers::{X_CORRELATION_ID, X_REQUEST_ID};
@@ -38,7 +38,7 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let method = parts.method.clone();
-    let origin = parts.headers.get(ORIGIN).cloned();
+    let sent = parts.headers.contains_key(ORIGIN).then(|| parts.headers.clone());
     let encodings = parts.headers.get(ACCEPT_ENCODING).cloned();
     let is_preflight = Cors::is_preflight(&method, &parts.headers);
     let (id, replaced) = request_id(&server, &parts.headers);
@@ -46,8 +46,8 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     let span = span(&id, &method);
     let (row, mut response) = route(&server, parts, body, &id).instrument(span.clone()).await;
 
+    mark_readers(&server, sent.as_ref(), row, is_preflight, &mut response).await;
     let headers = response.headers_mut();
-    server.cors.mark(origin.as_ref(), is_preflight, headers);
     if server.settings.listener_base.starts_with("https:") {
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
@@ -80,6 +80,25 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
         "answered"
     );
     response
+}
+
+/// Says which web pages may read the answer to a request with the headers `sent`, which a page made.
+async fn mark_readers(
+    server: &Server,
+    sent: Option<&HeaderMap>,
+    row: Option<usize>,
+    is_preflight: bool,
+    response: &mut Response<Body>,
+) {
+    let Some(sent) = sent else { return };
+    let Some(origin) = sent.get(ORIGIN) else { return };
+    let Some(authority) = &server.oauth else {
+        return server.cors.mark(Some(origin), is_preflight, response.headers_mut());
+    };
+    let client = response.extensions_mut().remove::<OfClient>();
+    let asked = registered::Asked { origin, headers: sent, row, client };
+    let readers = registered::readers(server, authority, asked).await;
+    readers.mark(Some(origin), is_preflight, response.headers_mut());
 }
 
 /// The span of a request, which goes to a collector only.
@@ -152,6 +171,11 @@ async fn route(
     let route = &server.table.routes()[row];
     let writes = route.interaction.is_some_and(Kind::is_write);
     let answer: Answer = match route.handler {
+        Handler::Auth(handler) => {
+            let mut parts = parts;
+            parts.extensions.insert(Asked { id: id.clone(), name: target.name });
+            handler(server.clone(), parts, body)
+        }
         Handler::Plain(handler) => handler(server.clone(), parts),
         Handler::Fhir(_) => {
             let start = Start { server: server.clone(), parts, body, target, accepted };
@@ -169,6 +193,15 @@ async fn route(
         Err(Failure::TimedOut) if writes => fail(Some(row), Failure::Unfinished),
         Err(failure) => fail(Some(row), failure),
     }
+}
+
+/// What the dispatch knows of a request to the authorization server.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The request's id.
+    pub(super) id: HeaderValue,
+    /// `{name}` of the path.
+    pub(super) name: Option<Box<str>>,
 }
 
 /// The bounds on the URL and the headers.
@@ -209,6 +242,7 @@ impl Start {
         let resource_type = target.member.or(target.resource_type);
         let interaction = crate::access::Interaction { kind, resource_type };
         let caller = caller::of(&*server.authenticator, &parts, id).await?;
+        let _place = server.authenticator.admit(&caller.principal)?;
         let preferences = Preferences::read(&parts.headers);
         let attempt = {
             let (caller, server) = (caller.clone(), server.clone());

@@ -4,7 +4,7 @@
 //! nothing about resources and keeps nothing between requests. The only module that knows axum
 //! and HTTP statuses.
 //!
-//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `spec`, `validate`.
+//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `oauth`, `spec`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
@@ -25,6 +25,7 @@ mod health;
 pub mod listener;
 mod meters;
 pub mod negotiation;
+pub mod oauth;
 pub mod outcome;
 pub mod prefer;
 pub mod query;
@@ -40,6 +41,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 
 pub use caller::{Authenticator, Open};
+pub use oauth::Bearer;
 pub use server::{Parts, Probe, Settings};
 pub use table::{Route, RouteError};
 
@@ -62,6 +64,9 @@ pub fn router(parts: Parts) -> Result<Routers, RouteError> {
     let admin = Server::new(parts.clone(), routes::admin())?;
     let mut routes = routes::all(with_admin);
     routes.retain(|route| parts.settings.with_metrics || route.path != routes::METRICS);
+    if parts.oauth.is_some() {
+        routes.extend(oauth::routes::all());
+    }
     let fhir = Server::new(parts, routes)?;
     Ok(Routers { fhir: service(fhir), admin: service(admin) })
 }

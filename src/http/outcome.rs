@@ -20,6 +20,9 @@ use crate::fhir::{self, Issue, IssueCode, operation_outcome};
 use super::form::Form;
 use super::headers;
 
+/// What a client is told that was granted less than it asks for (RFC 6750 section 3.1).
+const INSUFFICIENT: &str = "Bearer realm=\"FHIR\", error=\"insufficient_scope\"";
+
 /// Why a request was not served.
 #[derive(Debug)]
 pub enum Failure {
@@ -93,6 +96,8 @@ pub fn classify(error: &Error) -> (StatusCode, IssueCode) {
         Error::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, IssueCode::Conflict),
         Error::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled),
         Error::TooCostly(_) => (StatusCode::FORBIDDEN, IssueCode::TooCostly),
+        Error::TokenExpired => (StatusCode::UNAUTHORIZED, IssueCode::Expired),
+        Error::TokenUnknown => (StatusCode::UNAUTHORIZED, IssueCode::Login),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong),
         Error::Unauthenticated => (StatusCode::UNAUTHORIZED, IssueCode::Login),
         Error::Unavailable(_) | Error::Unconfirmed(_) => {
@@ -255,6 +260,18 @@ impl Failure {
                 | Error::Unavailable(_)
                 | Error::Unconfirmed(_) => (RETRY_AFTER, HeaderValue::from_static("1")),
                 Error::Deleted { version, .. } => (ETAG, headers::etag(*version)),
+                Error::TokenExpired => (
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static(
+                        "Bearer realm=\"FHIR\", error=\"invalid_token\", \
+                         error_description=\"the access token has expired\"",
+                    ),
+                ),
+                Error::TokenUnknown => (
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"FHIR\", error=\"invalid_token\""),
+                ),
+                Error::Forbidden => (WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT)),
                 Error::Unauthenticated => {
                     (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"FHIR\""))
                 }
@@ -343,6 +360,8 @@ mod tests {
             (Error::Throttled(text()), 429, "throttled"),
             (Error::TooCostly(text()), 403, "too-costly"),
             (Error::TooLarge(text()), 413, "too-long"),
+            (Error::TokenExpired, 401, "expired"),
+            (Error::TokenUnknown, 401, "login"),
             (Error::Unauthenticated, 401, "login"),
             (Error::Unavailable("secret SQL".into()), 503, "transient"),
             (Error::Unconfirmed("secret SQL".into()), 503, "transient"),
@@ -363,6 +382,7 @@ mod tests {
         for (failure, name, value) in [
             (Failure::from(deleted()), ETAG, "W/\"3\""),
             (Failure::from(Error::Unauthenticated), WWW_AUTHENTICATE, "Bearer realm=\"FHIR\""),
+            (Failure::from(Error::Forbidden), WWW_AUTHENTICATE, INSUFFICIENT),
             (Failure::from(Error::Busy("x".into())), RETRY_AFTER, "1"),
             (Failure::from(Error::Throttled("x".into())), RETRY_AFTER, "1"),
             (Failure::from(Error::Unavailable("x".into())), RETRY_AFTER, "1"),

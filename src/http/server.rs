@@ -9,6 +9,7 @@ use crate::clock::IdSource;
 use crate::config::Network;
 use crate::engine::Engine;
 use crate::fhir::schema::Schema;
+use crate::oauth::Authority;
 
 use super::caller::Authenticator;
 use super::capability::{Capability, Options};
@@ -62,6 +63,8 @@ pub struct Server {
     pub ids: Arc<dyn IdSource>,
     /// How the process does.
     pub probe: Arc<dyn Probe>,
+    /// The authorization server, where tokens are asked for.
+    pub oauth: Option<Arc<Authority>>,
     pub(super) capability: Capability,
     pub(super) cors: Cors,
     pub(super) meters: Meters,
@@ -81,6 +84,8 @@ pub struct Parts {
     pub ids: Arc<dyn IdSource>,
     /// How the process does.
     pub probe: Arc<dyn Probe>,
+    /// The authorization server, where tokens are asked for.
+    pub oauth: Option<Arc<Authority>>,
 }
 
 impl Server {
@@ -89,13 +94,14 @@ impl Server {
     /// # Errors
     /// [`RouteError`] when a route is not declared as it must be: the server must not start then.
     pub fn new(parts: Parts, routes: Vec<Route>) -> Result<Self, RouteError> {
-        let Parts { engine, settings, authenticator, ids, probe } = parts;
+        let Parts { engine, settings, authenticator, ids, probe, oauth } = parts;
         let table = Table::new(routes)?;
         let options = Options {
             has_cors: !settings.cors_origins.is_empty(),
             deletes_many: engine.max_conditional_delete() > 1,
             has_words: engine.has_words(),
             enforces_references: engine.enforces_references(),
+            endpoints: oauth.as_ref().map(|it| it.settings.endpoints()).unwrap_or_default(),
         };
         let capability = Capability::new(&table, options);
         Ok(Self {
@@ -108,6 +114,7 @@ impl Server {
             authenticator,
             ids,
             probe,
+            oauth,
         })
     }
 

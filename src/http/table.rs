@@ -27,6 +27,8 @@ pub type Answer = BoxFuture<'static, Result<Response<Body>, Failure>>;
 /// Who puts a request of this route on record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Audit {
+    /// The authorization server itself: its pages and endpoints, which know their callers.
+    Authority,
     /// The gate, once for each attempt.
     Gate,
     /// Nobody: the answer holds nothing of a resource, and needs no credentials.
@@ -36,6 +38,8 @@ pub enum Audit {
 /// What serves a route.
 #[derive(Clone, Copy)]
 pub enum Handler {
+    /// The authorization server: finds out itself who asks.
+    Auth(fn(Arc<Server>, request::Parts, Body) -> Answer),
     /// A FHIR interaction: runs in a task of its own, with a caller.
     Fhir(fn(Exchange) -> Answer),
     /// Anything else: has no caller, and so no way to data.
@@ -47,7 +51,7 @@ pub enum Handler {
 pub struct Route {
     /// The method.
     pub method: Method,
-    /// The path with variables: `{type}`, `{id}`, `{vid}`, `{member}`.
+    /// The path with variables: `{type}`, `{id}`, `{vid}`, `{member}`; `{name}` is any word.
     pub path: &'static str,
     /// The interaction, for what reaches resources.
     pub interaction: Option<Kind>,
@@ -60,14 +64,14 @@ pub struct Route {
 /// Why a table cannot be used.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum RouteError {
-    /// A FHIR handler without interaction or audit, or another handler with one.
-    #[error("{0} {1}: a FHIR handler needs an interaction and the gate's audit, no other has them")]
+    /// A FHIR handler without interaction or audit, another handler with one, or the like.
+    #[error("{0} {1}: a handler, its interaction and its audit do not go together")]
     Inconsistent(Method, &'static str),
     /// The method has a meaning for every path already.
     #[error("{0} {1}: HEAD and OPTIONS are answered for every route, not declared")]
     Method(Method, &'static str),
     /// The path does not start with a slash, or has an unknown variable.
-    #[error("{0}: not a path with {{type}}, {{id}}, {{vid}} and {{member}}")]
+    #[error("{0}: not a path with {{type}}, {{id}}, {{vid}}, {{member}} and {{name}}")]
     Path(&'static str),
     /// Two rows for one method and path.
     #[error("{0} {1} is declared twice")]
@@ -85,6 +89,8 @@ pub struct Target {
     pub version: Option<Box<str>>,
     /// `{member}`: a type inside a compartment.
     pub member: Option<ResourceType>,
+    /// `{name}` as written.
+    pub name: Option<Box<str>>,
 }
 
 /// Most segments of a path that any template has, and some more.
@@ -95,6 +101,7 @@ enum Segment {
     Id,
     Literal(&'static str),
     Member,
+    Name,
     Type,
     Version,
 }
@@ -196,7 +203,7 @@ impl Table {
                     Segment::Literal(text) => text == part,
                     Segment::Member => part.parse().is_ok_and(is_endpoint),
                     Segment::Type => resource_type.is_some_and(is_endpoint),
-                    Segment::Version => !part.is_empty(),
+                    Segment::Name | Segment::Version => !part.is_empty(),
                 })
         };
         let Some(template) = self.templates.iter().find(fits) else {
@@ -217,6 +224,7 @@ impl Table {
                 }
                 Segment::Literal(_) => {}
                 Segment::Member => target.member = part.parse().ok(),
+                Segment::Name => target.name = Some((*part).into()),
                 Segment::Type => target.resource_type = resource_type,
                 Segment::Version => target.version = Some((*part).into()),
             }
@@ -254,6 +262,7 @@ fn check(route: &Route) -> Result<(), RouteError> {
         return Err(RouteError::Method(method, path));
     }
     let is_sound = match route.handler {
+        Handler::Auth(_) => route.audit == Audit::Authority && route.interaction.is_none(),
         Handler::Fhir(_) => route.interaction.is_some() && route.audit == Audit::Gate,
         Handler::Plain(_) => route.audit == Audit::Public && route.interaction.is_none(),
     };
@@ -268,6 +277,7 @@ fn segments(path: &'static str) -> Result<Vec<Segment>, RouteError> {
     let parts = rest.split('/').map(|part| match part {
         "{id}" => Ok(Segment::Id),
         "{member}" => Ok(Segment::Member),
+        "{name}" => Ok(Segment::Name),
         "{type}" => Ok(Segment::Type),
         "{vid}" => Ok(Segment::Version),
         "" => Err(RouteError::Path(path)),
@@ -335,6 +345,7 @@ mod tests {
             (Method::GET, "/fhir/{type}/$meta"),
             (Method::GET, "/fhir/{type}/{id}/{member}"),
             (Method::GET, "/fhir/{type}/{id}/*"),
+            (Method::GET, "/auth/assets/{name}"),
         ];
         Table::new(rows.map(|(method, path)| row(method, path)).into()).expect("table")
     }
@@ -389,6 +400,8 @@ mod tests {
             (&get, "/fhir/Patient/1/Parameters", "404 not-found"),
             (&get, "/fhir/Patient/1/*", "/fhir/{type}/{id}/* 1 -"),
             (&get, "/fhir//Patient/1", "404 not-supported"),
+            (&get, "/auth/assets/a_b.css", "/auth/assets/{name} - -"),
+            (&get, "/auth/assets/", "404 not-found"),
             (&get, "/nope", "404 not-found"),
             (&get, "/a/b/c/d/e/f/g/h/i/j", "404 not-found"),
         ] {
@@ -402,6 +415,8 @@ mod tests {
         let plain = row(Method::GET, "/x");
         let undeclared = Route { handler: fhir, ..plain.clone() };
         let unaudited = Route { interaction: Some(Kind::Read), ..undeclared.clone() };
+        let auth = Handler::Auth(|_, _, _| Box::pin(async { Err(Failure::Panicked) }));
+        let unrecorded = Route { handler: auth, ..plain.clone() };
         let disguised = Route { interaction: Some(Kind::Read), ..plain.clone() };
         let get = || Method::GET;
         for (rows, expected) in [
@@ -412,6 +427,7 @@ mod tests {
             (vec![row(Method::HEAD, "/x")], RouteError::Method(Method::HEAD, "/x")),
             (vec![row(Method::OPTIONS, "/x")], RouteError::Method(Method::OPTIONS, "/x")),
             (vec![row(get(), "x")], RouteError::Path("x")),
+            (vec![unrecorded], RouteError::Inconsistent(get(), "/x")),
             (vec![row(get(), "/{nope}")], RouteError::Path("/{nope}")),
             (vec![row(get(), "/a//b")], RouteError::Path("/a//b")),
         ] {

@@ -161,6 +161,20 @@ impl Reader<'_> {
         };
         rows.map_err(failure::costly)
     }
+
+    /// The rows of a statement that is made for this once.
+    pub(super) async fn query_once(
+        self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let rows = match self {
+            Self::Shared(pipeline) => pipeline.client.query(sql, parameters).await,
+            Self::Alone(connection) => query(connection, sql, parameters).await,
+            Self::Transaction(connection) => query(connection, sql, parameters).await,
+        };
+        rows.map_err(failure::costly)
+    }
 }
 
 async fn query(

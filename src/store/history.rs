@@ -2,6 +2,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#history>
 
+mod judged;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -11,13 +13,19 @@ use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
 
 use super::connection::Reader;
 use super::cursor::{self, Seal};
-use super::resource::{reached, visible};
+use super::frame::Frame;
+use super::resource::{find_current, reached, version_reached};
 use super::rows::{self, Edge, Timestamptz};
 use super::write::WriteTx;
 use super::{Store, TENANT, failure};
 
+use judged::JUDGED;
+
 /// Largest number that a total of a type or the system is counted to; beyond, it is left out.
 const COUNTED: i64 = 10_000;
+
+/// Beside which the newest version stands.
+const NEWEST: (i64, i64) = (i64::MAX / 4, i64::MAX);
 
 /// Whose history.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,13 +83,13 @@ macro_rules! columns {
 macro_rules! matching {
     ("r") => {
         concat!(
-            reached!("r"),
+            reached!("r", "$4"),
             " AND r.lu >= $5 AND r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)"
         )
     };
     ("h") => {
         concat!(
-            reached!("h"),
+            version_reached!("h", "$4"),
             " AND h.lu >= $5 AND h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
              EXISTS (SELECT FROM hist n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6) \
              OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))"
@@ -280,36 +288,51 @@ impl Page<'_, '_> {
         let (since, from, to) = self.times();
         let code = identity.resource_type.code();
         let id = identity.id.as_str();
-        let reach = visible(self.permit);
-        let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &id, &reach, &since, &from, &to];
-        let totals = self.reader.query(INSTANCE_TOTAL, &shared).await?;
-        let totals = totals.first().ok_or_else(|| Error::internal("a count gives a row"))?;
-        let total: i64 = totals.try_get(0).map_err(failure::error)?;
-        let exists: i64 = totals.try_get(1).map_err(failure::error)?;
-        let narrowed = self.request.since.is_some() || self.request.at.is_some();
+        let frame = Frame::at(identity, self.permit, self.store.hasher());
+        let missing = || Error::NotFound(identity.to_string());
         // Under a restriction, invisible and unknown look alike.
-        if exists == 0 || (total == 0 && (reach.is_some() || !narrowed)) {
-            return Err(Error::NotFound(identity.to_string()));
+        if self.permit.is_restricted() {
+            let current = find_current(self.store, self.reader, &identity.id, self.permit).await?;
+            current.ok_or_else(missing)?;
+        }
+        let reach = frame.bind();
+        let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &id, &reach, &since, &from, &to];
+        let mut total = None;
+        if frame != Frame::Beyond {
+            let totals = self.reader.query(INSTANCE_TOTAL, &shared).await?;
+            let totals = totals.first().ok_or_else(|| Error::internal("a count gives a row"))?;
+            let all: i64 = totals.try_get(0).map_err(failure::error)?;
+            let exists: i64 = totals.try_get(1).map_err(failure::error)?;
+            let narrowed = self.request.since.is_some() || self.request.at.is_some();
+            if exists == 0 || (all == 0 && (reach.is_some() || !narrowed)) {
+                return Err(missing());
+            }
+            total = Some(all);
         }
         let from = self.from()?;
         let edge = from.map_or(i64::from(i32::MAX), |from| from.at.0);
         let edge = i32::try_from(edge).map_err(|_| unknown_cursor())?;
         let limit = i64::from(self.request.count) + 1;
+        let limit = if frame == Frame::Beyond { limit.max(JUDGED) } else { limit };
         let mut parameters = shared.to_vec();
         parameters.extend([&edge as &(dyn ToSql + Sync), &limit]);
         let sql = if is_back(from) { INSTANCE_BACK } else { INSTANCE };
-        let rows = self.query_page(sql, &parameters).await?;
-        self.page(rows, from, Some(total), |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
+        let mut rows = self.query_page(sql, &parameters).await?;
+        if frame == Frame::Beyond {
+            rows = self.admitted(rows)?;
+        }
+        self.page(rows, from, total, |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
     }
 
     async fn across(
         &self,
         resource_type: Option<ResourceType>,
     ) -> Result<(HistoryPage, Disclosed), Error> {
-        let (since, from, to) = self.times();
-        let code = resource_type.map_or(0, ResourceType::code);
-        let reach = visible(self.permit);
-        let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &0_i16, &reach, &since, &from, &to];
+        let frame = match resource_type {
+            None if self.permit.is_restricted() => Frame::Beyond,
+            _ => Frame::of(self.permit),
+        };
+        let reach = frame.bind();
         let from = self.from()?;
         let (rows_sql, total_sql) = match (resource_type, is_back(from)) {
             (Some(_), false) => (TYPE, TYPE_TOTAL),
@@ -317,6 +340,14 @@ impl Page<'_, '_> {
             (None, false) => (SYSTEM, SYSTEM_TOTAL),
             (None, true) => (SYSTEM_BACK, SYSTEM_TOTAL),
         };
+        if frame == Frame::Beyond {
+            let rows = self.judged(rows_sql, resource_type, from).await?;
+            return self.page(rows, from, None, place);
+        }
+        let (since, begin, to) = self.times();
+        let code = resource_type.map_or(0, ResourceType::code);
+        let shared: [&(dyn ToSql + Sync); 7] =
+            [&TENANT, &code, &0_i16, &reach, &since, &begin, &to];
         // Asked for the total alone, it is counted to the end.
         let counted = if self.request.count == 0 { i64::MAX } else { COUNTED + 1 };
         let mut parameters = shared.to_vec();
@@ -324,15 +355,26 @@ impl Page<'_, '_> {
         let totals = self.reader.query(total_sql, &parameters).await?;
         let total = totals.first().map(|row| row.try_get(0)).transpose().map_err(failure::error)?;
         let total = total.filter(|total: &i64| *total < counted);
-        let edge = from.map_or((i64::MAX / 4, i64::MAX), |from| from.at);
-        let time = Timestamptz(Instant::from_micros(edge.0));
+        let edge = from.map_or(NEWEST, |from| from.at);
         let limit = i64::from(self.request.count) + 1;
-        let mut parameters = shared.to_vec();
-        parameters.extend([&time as &(dyn ToSql + Sync), &edge.1, &limit]);
-        let rows = self.query_page(rows_sql, &parameters).await?;
-        self.page(rows, from, total, |row| {
-            Ok((row.try_get::<_, Timestamptz>(1)?.0.as_micros(), row.try_get(6)?))
-        })
+        let rows = self.rows_across(rows_sql, resource_type, (edge, limit), reach).await?;
+        self.page(rows, from, total, place)
+    }
+
+    /// Rows of a type or the system beside `edge`, newest first or, going back, oldest first.
+    async fn rows_across(
+        &self,
+        sql: &'static str,
+        resource_type: Option<ResourceType>,
+        (edge, limit): ((i64, i64), i64),
+        reach: Option<&[i64]>,
+    ) -> Result<Vec<Row>, Error> {
+        let (since, begin, to) = self.times();
+        let code = resource_type.map_or(0, ResourceType::code);
+        let time = Timestamptz(Instant::from_micros(edge.0));
+        let parameters: [&(dyn ToSql + Sync); 10] =
+            [&TENANT, &code, &0_i16, &reach, &since, &begin, &to, &time, &edge.1, &limit];
+        self.query_page(sql, &parameters).await
     }
 
     /// `_since`, and both ends of `_at`.
@@ -412,6 +454,11 @@ impl Page<'_, '_> {
         let said = format!("history {:?}", self.request.scope);
         Seal::new(&said, self.permit, self.store.hasher())
     }
+}
+
+/// Where a version of a type or the system stands.
+fn place(row: &Row) -> Result<(i64, i64), tokio_postgres::Error> {
+    Ok((row.try_get::<_, Timestamptz>(1)?.0.as_micros(), row.try_get(6)?))
 }
 
 fn is_back(from: Option<Position>) -> bool {

@@ -12,8 +12,9 @@ use crate::error::Error;
 use crate::fhir::{Instant, LogicalId, ResourceType, Version, VersionId};
 
 use super::connection::Reader;
+use super::frame::Frame;
 use super::index::Indexed;
-use super::resource::{Current, visible};
+use super::resource::{Current, reached};
 use super::rows::{JsonText, Timestamptz};
 use super::write::{self, WriteTx};
 use super::{BUCKET, Store, TENANT, failure};
@@ -75,16 +76,20 @@ const NOTE: &str = "INSERT INTO meta_use (tid, rt, kind, system, code) \
     ORDER BY 1, 2, 3, 4, 5 ON CONFLICT DO NOTHING";
 
 /// Uses of a type (or all, NULL) that a current resource within reach really has.
-const IN_USE: &str = "SELECT DISTINCT u.kind, u.system, u.code FROM meta_use u \
+const IN_USE: &str = concat!(
+    "SELECT DISTINCT u.kind, u.system, u.code FROM meta_use u \
     WHERE u.tid = $1 AND ($2::smallint IS NULL OR u.rt = $2) AND EXISTS ( \
       SELECT FROM res r WHERE r.tid = $1 AND r.rt = u.rt AND r.op <> 'D' \
-        AND ($3::bigint[] IS NULL OR r.pats && $3::bigint[]) \
+        AND ",
+    reached!("r", "$3"),
+    " \
         AND r.meta @> CASE u.kind \
           WHEN 'p' THEN jsonb_build_object('profile', jsonb_build_array(u.code)) \
           ELSE jsonb_build_object(CASE u.kind WHEN 's' THEN 'security' ELSE 'tag' END, \
             jsonb_build_array(CASE u.system WHEN '' THEN jsonb_build_object('code', u.code) \
               ELSE jsonb_build_object('system', u.system, 'code', u.code) END)) END) \
-    ORDER BY 1, 2, 3";
+    ORDER BY 1, 2, 3"
+);
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[NOTE, IN_USE, CHANGE_CURRENT, CHANGE_OLD];
@@ -152,7 +157,7 @@ async fn find_uses(
         MetaScope::System => None,
         MetaScope::Type(resource_type) => Some(resource_type.code()),
     };
-    let found = reader.query(IN_USE, &[&TENANT, &narrowed_to, &visible(permit)]).await?;
+    let found = reader.query(IN_USE, &[&TENANT, &narrowed_to, &Frame::of(permit).narrow()]).await?;
     let mut uses = Vec::with_capacity(found.len());
     for row in &found {
         let kind: i8 = row.try_get(0).map_err(failure::error)?;

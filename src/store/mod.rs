@@ -12,14 +12,18 @@ mod closure;
 mod connection;
 mod cursor;
 mod failure;
+mod frame;
 pub mod hash;
 pub mod history;
 mod index;
 mod integrity;
+mod judge;
 mod ledger;
 pub mod maintenance;
 mod meta;
 mod migrate;
+pub mod oauth;
+mod policy;
 mod reads;
 mod reindex;
 mod resource;
@@ -30,7 +34,7 @@ mod tls;
 mod together;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sqlx::postgres::PgPoolOptions;
 
@@ -81,6 +85,8 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .flatten()
     .copied()
     .chain(maintenance::statements())
+    .chain(oauth::statements())
+    .chain(policy::statements())
     .chain(search::statements())
 }
 
@@ -121,6 +127,8 @@ pub(crate) struct Inner {
     rids: Rids,
     shared: SharedWrites,
     known_uses: KnownUses,
+    definitions: OnceLock<search::Definitions>,
+    directives: policy::Directives,
     admin: sqlx::PgPool,
 }
 
@@ -162,6 +170,8 @@ impl Store {
             rids: Rids::default(),
             shared: SharedWrites::default(),
             known_uses: KnownUses::default(),
+            definitions: OnceLock::new(),
+            directives: policy::Directives::default(),
             admin,
         };
         Ok(Self(Arc::new(inner)))
@@ -184,6 +194,16 @@ impl Store {
     /// epoch of the database (0: FHIR's own).
     pub fn use_extractor(&self, extractor: Arc<Extractor>, epoch: i64) {
         self.0.indexer.set(extractor, epoch, &self.0.hasher);
+    }
+
+    /// From now on these definitions say what permits reach; said once.
+    pub fn use_definitions(&self, definitions: search::Definitions) {
+        let _ = self.0.definitions.set(definitions);
+    }
+
+    fn definitions(&self) -> Result<&search::Definitions, Error> {
+        let missing = || Error::internal("the definitions are not loaded");
+        self.0.definitions.get().ok_or_else(missing)
     }
 
     /// Which rules between resources hold.

@@ -2,49 +2,87 @@
 
 use tokio_postgres::Row;
 
-use crate::access::{Disclosed, Draft, Permit, Restriction, Unaudited};
+use crate::access::{Disclosed, Draft, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
 
 use super::connection::Reader;
+use super::frame::Frame;
 use super::rows::RowState;
+use super::search;
 use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
-/// Narrows any statement to what the permit in its parameter `$4` reaches.
+/// Narrows any statement to what a frame reaches ([`Frame::bind`]), in the parameter that is named; 103
+/// is the number of Patient, who is in the compartments of others too.
 macro_rules! reached {
-    ($table:literal) => {
-        concat!("($4::bigint[] IS NULL OR ", $table, ".pats && $4::bigint[])")
+    ($table:literal, $reach:literal) => {
+        concat!(
+            "(",
+            $reach,
+            "::bigint[] IS NULL OR CASE WHEN ",
+            $table,
+            ".rt = 103 \
+             THEN EXISTS (SELECT FROM srow o WHERE o.rid = ",
+            $table,
+            ".rid AND o.idh = ANY(",
+            $reach,
+            "::bigint[])) ELSE ",
+            $table,
+            ".pats <@ ",
+            $reach,
+            "::bigint[] AND (",
+            $table,
+            ".pats <> '{}' OR 0 = ANY(",
+            $reach,
+            "::bigint[])) END)"
+        )
+    };
+}
+
+/// The same for versions that may be superseded: they and what is current now are reached.
+macro_rules! version_reached {
+    ($table:literal, $reach:literal) => {
+        concat!(
+            "(",
+            $reach,
+            "::bigint[] IS NULL OR ",
+            reached!($table, $reach),
+            " AND EXISTS (\
+             SELECT FROM res n WHERE n.rid = ",
+            $table,
+            ".rid AND ",
+            reached!("n", $reach),
+            "))"
+        )
     };
 }
 
 pub(super) use reached;
+pub(super) use version_reached;
 
 const CURRENT: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    reached!("r")
+    reached!("r", "$4")
 );
 
-const CURRENT_OF_MANY: &str = concat!(
-    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, w.place \
+const CURRENT_OF_MANY: &str = "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, w.place \
      FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) \
      JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
-     JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
-    reached!("r")
-);
+     JOIN res r ON r.rid = i.rid AND r.dk = i.dk";
 
 const VERSION: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
      FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    reached!("r"),
+    reached!("r", "$4"),
     " UNION ALL \
      SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid, h.xid \
      FROM ident i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk AND h.vid = $5 \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND ",
-    reached!("h")
+    version_reached!("h", "$4")
 );
 
 /// Current versions, and a ledger row for each that is live: one statement for all reads that wait.
@@ -57,7 +95,7 @@ macro_rules! find_recorded {
             $from,
             " JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-             WHERE w.reach IS NULL OR r.pats && w.reach::bigint[]), \
+             WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}'), \
              led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
              source, request_id, method, query, pats, entities) \
              SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \
@@ -88,14 +126,6 @@ pub(super) const FIND_ONE_RECORDED: &str = find_recorded!(
 pub(super) const STATEMENTS: &[&str] =
     &[CURRENT, CURRENT_OF_MANY, FIND_RECORDED, FIND_ONE_RECORDED, VERSION];
 
-/// What `$4` is for `permit`: the patients within reach, or NULL for everything.
-pub(super) fn visible<'p>(permit: &'p Permit<'_>) -> Option<&'p [i64]> {
-    match permit.restriction() {
-        Restriction::Everything => None,
-        Restriction::Patients(patients) => Some(patients),
-    }
-}
-
 /// The current version as a writer sees it: a deletion counts.
 #[derive(Clone, Debug)]
 pub struct Current {
@@ -125,12 +155,12 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Version>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
-        let found = find_current(Reader::Shared(&pipeline), id, permit).await?;
+        let found = find_current(self, Reader::Shared(&pipeline), id, permit).await?;
         live(found.ok_or_else(|| unknown(id, permit))?)
     }
 
     /// The same for a read and nothing else: where there is a live version, the row of `draft` is on
-    /// record when it comes back.
+    /// record when it comes back, unless more than patients says whether it is reached.
     ///
     /// # Errors
     /// As [`Store::current`]; then nothing is on record yet.
@@ -141,8 +171,12 @@ impl Store {
         draft: Draft,
     ) -> Result<Unaudited<Version>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+        let frame = Frame::at(&identity, permit, self.hasher());
+        if frame == Frame::Beyond {
+            return self.current(id, permit).await;
+        }
         let (row, taken) = draft.take_row();
-        let found = self.0.reads.current(identity, visible(permit), row).await?;
+        let found = self.0.reads.current(identity, frame.bind(), row).await?;
         let (version, _) = disclose(found.ok_or_else(|| unknown(id, permit))?)?;
         Ok(taken.with(version))
     }
@@ -158,7 +192,7 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Version>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
-        live(find_version(Reader::Shared(&pipeline), id, version, permit).await?)
+        live(find_version(self, Reader::Shared(&pipeline), id, version, permit).await?)
     }
 }
 
@@ -175,13 +209,16 @@ impl WriteTx {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
         if self.is_kept(&identity) {
             let kept = self.take_kept(&identity);
-            return Ok(kept.filter(|current| permit.reaches(&current.patients)));
+            // What was read without limits is read again under them.
+            if !permit.is_restricted() {
+                return Ok(kept);
+            }
         }
         if let Some(connection) = self.connection() {
-            return find_current(Reader::Transaction(connection), id, permit).await;
+            return find_current(self.store(), Reader::Transaction(connection), id, permit).await;
         }
         let pipeline = self.store().0.readers.pipeline().await?;
-        find_current(Reader::Shared(&pipeline), id, permit).await
+        find_current(self.store(), Reader::Shared(&pipeline), id, permit).await
     }
 
     /// Reads the current versions of many resources at once, for [`WriteTx::current`] to give.
@@ -193,15 +230,17 @@ impl WriteTx {
         identities: &[&Identity],
         permit: &Permit<'_>,
     ) -> Result<(), Error> {
+        // What this permit does not reach, that of an entry may.
+        if permit.is_restricted() {
+            return Ok(());
+        }
         let types: Vec<i16> =
             identities.iter().map(|identity| identity.resource_type.code()).collect();
         let ids: Vec<&str> = identities.iter().map(|identity| identity.id.as_str()).collect();
         let pipeline = self.store().0.readers.pipeline().await?;
         let reader = Reader::Shared(&pipeline);
-        let rows =
-            reader.query(CURRENT_OF_MANY, &[&TENANT, &types, &ids, &visible(permit)]).await?;
-        // What this permit does not reach, that of an entry may.
-        for identity in identities.iter().filter(|_| !permit.is_restricted()) {
+        let rows = reader.query(CURRENT_OF_MANY, &[&TENANT, &types, &ids]).await?;
+        for identity in identities {
             self.keep((*identity).clone(), None);
         }
         for row in &rows {
@@ -247,10 +286,11 @@ impl WriteTx {
         permit: &Permit<'_>,
     ) -> Result<Current, Error> {
         if let Some(connection) = self.connection() {
-            return find_version(Reader::Transaction(connection), id, version, permit).await;
+            let reader = Reader::Transaction(connection);
+            return find_version(self.store(), reader, id, version, permit).await;
         }
         let pipeline = self.store().0.readers.pipeline().await?;
-        find_version(Reader::Shared(&pipeline), id, version, permit).await
+        find_version(self.store(), Reader::Shared(&pipeline), id, version, permit).await
     }
 }
 
@@ -261,30 +301,47 @@ fn unknown(id: &LogicalId, permit: &Permit<'_>) -> Error {
     }
 }
 
-async fn find_current(
+pub(super) async fn find_current(
+    store: &Store,
     reader: Reader<'_>,
     id: &LogicalId,
     permit: &Permit<'_>,
 ) -> Result<Option<Current>, Error> {
     let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
+    let frame = Frame::at(&identity, permit, store.hasher());
     let code = identity.resource_type.code();
-    let rows = reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &visible(permit)]).await?;
-    rows.first().map(|row| current(row, identity)).transpose()
+    let rows = reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &frame.bind()]).await?;
+    let found = rows.first().map(|row| current(row, identity)).transpose()?;
+    match found {
+        Some(found) if frame == Frame::Beyond => {
+            let reached = search::reached(store, reader, &[found.rid], permit).await?;
+            Ok(reached.contains(&found.rid).then_some(found))
+        }
+        found => Ok(found),
+    }
 }
 
 async fn find_version(
+    store: &Store,
     reader: Reader<'_>,
     id: &LogicalId,
     version: VersionId,
     permit: &Permit<'_>,
 ) -> Result<Current, Error> {
     let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
-    let code = identity.resource_type.code();
-    let rows = reader
-        .query(VERSION, &[&TENANT, &code, &id.as_str(), &visible(permit), &version.0])
-        .await?;
     let missing = || Error::NotFound(format!("{identity}/_history/{version}"));
-    current(rows.first().ok_or_else(missing)?, identity.clone())
+    let frame = Frame::at(&identity, permit, store.hasher());
+    let code = identity.resource_type.code();
+    let rows =
+        reader.query(VERSION, &[&TENANT, &code, &id.as_str(), &frame.bind(), &version.0]).await?;
+    let found = current(rows.first().ok_or_else(missing)?, identity.clone())?;
+    if frame == Frame::Beyond {
+        let reached = search::reached(store, reader, &[found.rid], permit).await?;
+        if !reached.contains(&found.rid) || !store.admits(&found.version, permit)? {
+            return Err(missing());
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn current(row: &Row, identity: Identity) -> Result<Current, Error> {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
+use crate::access::interaction::Kind;
 use crate::access::{CommitError, Disclosed, Interaction, LedgerRow, Permit, UnitOfWork, Units};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, Operation, VersionId};
@@ -19,7 +20,7 @@ use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
 use super::integrity::Ties;
 use super::ledger::Columns;
 use super::meta::{MetaChange, MetaUse};
-use super::resource::{Current, visible};
+use super::resource::Current;
 use super::rows::{JsonText, RowState, Timestamptz};
 use super::seats::Seat;
 use super::{BUCKET, Store, TENANT, failure};
@@ -84,8 +85,8 @@ pub struct WriteTx {
     /// Which entry of a Bundle is at work.
     at_entry: Option<usize>,
     wanted: Wanted,
-    /// The patients within the caller's reach; `None`: everything.
-    reach: Option<Vec<i64>>,
+    /// Whether there is nothing that the caller may not see: then others may be named to it.
+    sees_all: bool,
 }
 
 impl WriteTx {
@@ -273,7 +274,7 @@ impl Units for Store {
             guarded: Vec::new(),
             at_entry: None,
             wanted: memory.clone(),
-            reach: visible(permit).map(<[i64]>::to_vec),
+            sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }
     }
 

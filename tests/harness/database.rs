@@ -130,6 +130,11 @@ pub(crate) fn node_folder() -> PathBuf {
     cluster().folder.join(format!("node-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
+/// The folder of the keys of all servers: one key takes a second to make.
+pub(crate) fn keys_folder() -> PathBuf {
+    cluster().folder.join("keys")
+}
+
 /// A folder of this run; nothing is in it yet.
 pub(crate) fn temporary(name: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);

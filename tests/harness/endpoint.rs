@@ -71,6 +71,7 @@ pub(crate) async fn endpoint_by(
         authenticator,
         ids: Arc::new(SystemIds::default()),
         probe: Arc::new(Fine),
+        oauth: None,
     };
     let ready = Ready::default();
     ready.set(http::router(parts).unwrap().fhir);

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod endpoint;
+pub(crate) mod grants;
 pub(crate) mod json;
 pub(crate) mod process;
 pub(crate) mod proxy;

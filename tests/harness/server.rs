@@ -5,10 +5,11 @@ use std::sync::Arc;
 use kiln::app::server::Server;
 use kiln::config::Config;
 use kiln::engine::Engine;
+use kiln::oauth::Authority;
 use kiln::store::Store;
 
 use super::client::Client;
-use super::database::{Database, node_folder};
+use super::database::{Database, keys_folder, node_folder};
 
 /// A running server; it ends with the runtime of its test at the latest.
 pub(crate) struct TestServer {
@@ -36,6 +37,11 @@ impl TestServer {
         self.server.engine()
     }
 
+    /// Its authorization server, where it has one.
+    pub(crate) fn authority(&self) -> &Authority {
+        self.server.authority().expect("the server asks for tokens")
+    }
+
     /// Its store, for what only the server's own commands do.
     pub(crate) fn store(&self) -> &Store {
         self.server.store()
@@ -51,9 +57,10 @@ impl TestServer {
 
 /// The settings of a test server on `database`.
 pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
-    let folder = node_folder();
+    let (folder, keys) = (node_folder(), keys_folder());
     let own = [
         ("auth.mode", "off"),
+        ("auth.keys_dir", keys.to_str().unwrap()),
         ("data_dir", folder.to_str().unwrap()),
         ("http.listen", "127.0.0.1:0"),
         ("http.cors_origins", "*"),

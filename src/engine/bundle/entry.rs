@@ -119,7 +119,8 @@ impl Engine {
             Task::Exists(version, patients) => {
                 let permit = derive(Kind::Create, version.identity.resource_type)?;
                 let (outcome, version) = (WriteOutcome::Existing, (**version).clone());
-                let written = Written { outcome, version, notices: Vec::new() };
+                let is_readable = self.is_readable(&version, &permit)?;
+                let written = Written { outcome, version, notices: Vec::new(), is_readable };
                 tx.entry(permit.interaction(), written.disclosed(patients.clone()));
                 Ok(EntryResult::Written(written))
             }

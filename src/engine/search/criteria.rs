@@ -13,7 +13,7 @@ use crate::fhir::{Identity, IssueCode, ResourceType};
 use crate::search::request::{Filter, SearchRequest};
 use crate::store::{Current, WriteTx};
 
-use super::SearchTarget;
+use super::{SearchTarget, traverse};
 
 /// Parameters that choose nothing: no part of criteria (rest 2.38, 3.32).
 const OF_RESULTS: [&str; 16] = [
@@ -131,6 +131,7 @@ impl Engine {
     ) -> Result<Vec<Identity>, Error> {
         let permit = permit.derive(Kind::SearchType, criteria.resource_type)?;
         let SearchRequest { types, filters, ambiguous, .. } = &criteria.request;
+        traverse::check(filters, &permit)?;
         tx.refuse_ambiguous(ambiguous, &permit).await?;
         let found = tx.find_matches(types, filters, most, &self.definitions, &permit).await?;
         Ok(found.into_iter().map(|found| found.identity).collect())

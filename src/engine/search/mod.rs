@@ -5,12 +5,14 @@
 //! | `beside` | definitions of the packs that match too, beside what is stored |
 //! | `resolve` | value sets, hierarchies and words become what the store can compare |
 //! | `criteria` | the searches inside conditional interactions |
+//! | `traverse` | what chains and their like go through must be granted too |
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html>, rest section 4
 
 mod beside;
 mod criteria;
 mod resolve;
+mod traverse;
 
 use std::time::Duration;
 
@@ -74,7 +76,7 @@ impl Engine {
         };
         let run = async |permit: &Permit<'_>, draft| {
             self.look_up(&mut asked, permit)?;
-            let beside = asked.beside.take().filter(|_| permit.reaches(&[]));
+            let beside = asked.beside.take().filter(|_| !permit.is_restricted());
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
             let store =
@@ -116,7 +118,7 @@ impl Engine {
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
         let (mut page, mut disclosed) =
             tx.search(request, paging, &self.definitions, permit).await?;
-        if let Some(beside) = asked.beside.take().filter(|_| permit.reaches(&[])) {
+        if let Some(beside) = asked.beside.take().filter(|_| !permit.is_restricted()) {
             page = beside.add(page, &mut disclosed)?;
         }
         Ok((asked.answer(page), disclosed))
@@ -167,6 +169,7 @@ impl Engine {
         if asked.request.explain && permit.derive_system(Kind::Explain)?.is_restricted() {
             return Err(Error::Forbidden);
         }
+        traverse::check(&asked.request.filters, permit)?;
         self.resolver().resolve(&mut asked.request)
     }
 

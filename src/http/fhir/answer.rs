@@ -63,7 +63,12 @@ pub(in crate::http) fn written(
         WriteOutcome::Existing | WriteOutcome::Unchanged | WriteOutcome::Updated => StatusCode::OK,
     };
     let schema = exchange.schema();
-    let mut response = match exchange.preferences.to_return() {
+    // Who may not read what was written is not shown it.
+    let returned = match exchange.preferences.to_return() {
+        Return::Representation if !written.is_readable => Return::Minimal,
+        returned => returned,
+    };
+    let mut response = match returned {
         Return::Minimal => Response::new(Body::empty()),
         Return::OperationOutcome => outcome(status, &done(written), form, schema),
         Return::Representation => {

@@ -182,7 +182,7 @@ impl ResultEntries {
             WriteOutcome::Existing | WriteOutcome::Unchanged | WriteOutcome::Updated => "200 OK",
         };
         push(out, &["{"]);
-        if self.returned == Some(Return::Representation) {
+        if self.returned == Some(Return::Representation) && written.is_readable {
             push(out, &["\"resource\":"]);
             version.write_json(out);
             push(out, &[","]);
@@ -326,7 +326,8 @@ mod tests {
     }
 
     fn done(outcome: WriteOutcome, operation: Operation) -> EntryResult {
-        EntryResult::Written(Written { outcome, version: version(operation), notices: Vec::new() })
+        let (version, notices) = (version(operation), Vec::new());
+        EntryResult::Written(Written { outcome, version, notices, is_readable: true })
     }
 
     fn spec() -> Arc<Spec> {

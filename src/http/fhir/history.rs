@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
 
+use crate::access::interaction::Kind;
 use crate::engine::{CURSOR, HISTORY_PARAMETERS, HistoryPage, HistoryScope};
 use crate::fhir::query::Query;
 use crate::http::bundle::{BundleWriter, Head};
@@ -15,7 +16,7 @@ use crate::http::outcome::Failure;
 use crate::http::query;
 
 use super::entry::VersionEntries;
-use super::link;
+use super::{link, tripwire};
 
 /// `GET [type]/[id]/_history`
 pub(in crate::http) async fn instance(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -41,6 +42,7 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     let request = engine.history_request(scope, &exchange.query, exchange.is_strict())?;
     let shape = query::shape(&exchange.query)?;
     let page = engine.history(&request, &exchange.caller).await.map_err(Failure::Interaction)?;
+    tripwire::check(&exchange, kind_of(&request.scope), &page.versions)?;
 
     let base = exchange.base();
     let links = links(&base, &request.scope, &exchange.query, &page);
@@ -56,6 +58,14 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     headers.insert(CONTENT_TYPE, form.media_type.content_type());
     headers::set_caching(headers);
     Ok(response)
+}
+
+/// The kind of interaction by which versions of a history are shown.
+pub(super) fn kind_of(scope: &HistoryScope) -> Kind {
+    match scope {
+        HistoryScope::Instance(_) => Kind::HistoryInstance,
+        HistoryScope::System | HistoryScope::Type(_) => Kind::HistoryType,
+    }
 }
 
 /// `self` with what was understood, `previous` and `next` when there is more.

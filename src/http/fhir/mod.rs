@@ -20,5 +20,6 @@ pub(super) mod reindex;
 pub(super) mod search;
 pub(super) mod system;
 pub(super) mod terminology;
+mod tripwire;
 pub(super) mod update;
 pub(super) mod validate;

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Response, StatusCode};
 
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version};
 use crate::http::exchange::Exchange;
@@ -15,7 +16,7 @@ use crate::http::outcome::Failure;
 use crate::http::shape::Shape;
 use crate::http::{condition, headers, query};
 
-use super::{answer, binary};
+use super::{answer, binary, tripwire};
 
 /// `GET [type]/[id]`
 pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -26,7 +27,9 @@ pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, 
         exchange.form()?;
     }
     let found = exchange.server.engine.read(&identity, &exchange.caller).await;
-    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape)
+    let found = found.map_err(Failure::Interaction)?;
+    tripwire::check(&exchange, Kind::Read, [&found])?;
+    shown(&exchange, &found, &shape)
 }
 
 /// `GET [type]/[id]/_history/[vid]`
@@ -38,7 +41,9 @@ pub(in crate::http) async fn vread(exchange: Exchange) -> Result<Response<Body>,
         exchange.form()?;
     }
     let found = exchange.server.engine.vread(&identity, version, &exchange.caller).await;
-    shown(&exchange, &found.map_err(Failure::Interaction)?, &shape)
+    let found = found.map_err(Failure::Interaction)?;
+    tripwire::check(&exchange, Kind::Vread, [&found])?;
+    shown(&exchange, &found, &shape)
 }
 
 /// The part of the resource that is asked for; counting is for many (rest 1.74).

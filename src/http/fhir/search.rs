@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, Response};
 
+use crate::access::interaction::Kind;
 use crate::engine::{CURSOR, Match, OF_FORM, SearchTarget, Searched};
 use crate::error::Error;
 use crate::fhir::json;
@@ -23,7 +24,7 @@ use crate::http::query;
 use crate::http::shape::Shape;
 use crate::spec::Spec;
 
-use super::link;
+use super::{link, tripwire};
 
 /// The one form of the body of a search.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -65,6 +66,7 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
         if asks_to_wait(&exchange.parts.headers) { engine.words_caught_up().await } else { None };
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
+    tripwire::check(&exchange, Kind::SearchType, versions(&found))?;
 
     let base = exchange.base();
     let links = links(&base, &exchange.query, &found);
@@ -116,6 +118,11 @@ async fn read_form(exchange: &mut Exchange) -> Result<(), Failure> {
     let format = exchange.query.first("_format");
     exchange.accepted = negotiation::answer(format, &exchange.parts.headers).ok();
     Ok(())
+}
+
+/// The versions on a page.
+pub(super) fn versions(found: &Searched) -> impl Iterator<Item = &Version> {
+    found.page.matches.iter().map(|found| &found.version).chain(&found.page.included)
 }
 
 /// `Bundle.total`

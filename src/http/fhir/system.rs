@@ -22,7 +22,7 @@ use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
-use super::{metadata, provenance};
+use super::{metadata, provenance, tripwire};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -60,8 +60,9 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let mut entries = ResultEntries::new(&base, returned, request_id, views, spec.clone());
     let head = Head { bundle_type, total: None, links: &[] };
     let writer = BundleWriter::new(form, spec.clone());
-    let body =
-        writer.into_body(&head, outcome.entries, move |result, out| entries.write(result, out))?;
+    let results = outcome.entries.into_iter().map(|result| tripwire::hold(&exchange, result));
+    let results: Vec<_> = results.collect();
+    let body = writer.into_body(&head, results, move |result, out| entries.write(result, out))?;
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, form.media_type.content_type());

@@ -11,6 +11,10 @@ use crate::store::rows::{Edge, JsonText};
 use super::inside::{self, ContainedRows};
 use super::rows::IndexRows;
 
+/// The mark of what lies in the compartments of several patients. A constant does: it says nothing that
+/// the rows of `comp` do not.
+pub(in crate::store) const SHARED: i64 = 0x5348_4152_4544_0001;
+
 /// A resource on its way into the index.
 pub(in crate::store) struct Indexed<'a> {
     pub(in crate::store) rid: i64,
@@ -207,7 +211,11 @@ impl<'a> IndexColumns<'a> {
         self.identity.push(entry.identity);
         self.start.push(now.start);
         self.end.push(now.end);
-        self.marks.push(&now.marks, &now.signs);
+        if entry.patients.len() > 1 {
+            self.marks.push(&[&now.marks[..], &[SHARED]].concat(), &now.signs);
+        } else {
+            self.marks.push(&now.marks, &now.signs);
+        }
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
         self.change.push(entry.change.cast_signed());
         let moved = before.start != now.start;

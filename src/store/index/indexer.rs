@@ -16,7 +16,7 @@ use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Longest wait for the search parameters that another node has put in force.
 const PATIENCE: Duration = Duration::from_secs(5);

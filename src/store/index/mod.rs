@@ -22,7 +22,7 @@ pub(super) mod inside;
 mod rows;
 mod statements;
 
-pub(super) use columns::{IndexColumns, Indexed};
+pub(super) use columns::{IndexColumns, Indexed, SHARED};
 pub(super) use indexer::Indexer;
 pub use indexer::{Parameters, Stored};
 pub use rows::IndexRows;

@@ -4,13 +4,17 @@ use crate::access::Permit;
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
 use crate::store::connection::Reader;
+use crate::store::resource::reached;
 use crate::store::{Store, WriteTx, failure};
 
-use super::include::permitted;
+use super::frames::{Asking, permitted, within};
 
 /// Which of these exist: $1 hashes of identities, $2 reach.
-const EXISTING: &str = "SELECT DISTINCT x.idh FROM srow x JOIN res r ON r.rid = x.rid AND r.dk = x.dk \
-     WHERE x.idh = ANY($1::bigint[]) AND ($2::bigint[] IS NULL OR r.pats && $2::bigint[])";
+const EXISTING: &str = concat!(
+    "SELECT x.idh, x.rid FROM srow x JOIN res r ON r.rid = x.rid AND r.dk = x.dk \
+     WHERE x.idh = ANY($1::bigint[]) AND ",
+    reached!("r", "$2")
+);
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[EXISTING];
@@ -67,16 +71,22 @@ async fn refuse(
             (*of, (store.identity(&identity), identity))
         });
         let mut existing: Vec<String> = Vec::new();
-        for (reach, named) in permitted(permit, named)? {
+        for (frame, named) in permitted(permit, named)? {
             let hashes: Vec<i64> = named.iter().map(|(hash, _)| *hash).collect();
-            for row in reader.query(EXISTING, &[&hashes, &reach]).await? {
+            let mut found: Vec<(&Identity, i64)> = Vec::new();
+            for row in reader.query(EXISTING, &[&hashes, &frame.bind()]).await? {
                 let hash: i64 = row.try_get(0).map_err(failure::error)?;
-                let found = named.iter().filter(|(known, _)| *known == hash);
-                existing.extend(found.map(|(_, identity)| identity.to_string()));
+                let rid: i64 = row.try_get(1).map_err(failure::error)?;
+                let known = named.iter().find(|(known, _)| *known == hash);
+                found.extend(known.map(|(_, identity)| (identity, rid)));
             }
+            let key = |found: &(&Identity, i64)| (found.0.resource_type, found.1);
+            let found = within(&frame, found, key, Asking { store, reader, permit }).await?;
+            existing.extend(found.iter().map(|(identity, _)| identity.to_string()));
         }
+        existing.sort_unstable();
+        existing.dedup();
         if existing.len() > 1 {
-            existing.sort_unstable();
             let text = format!("{id} may be each of {}: say which", existing.join(", "));
             return Err(Error::invalid(IssueCode::Invalid, text));
         }

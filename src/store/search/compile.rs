@@ -39,8 +39,8 @@ pub(super) struct Row<'t> {
     pub(super) lu: Option<String>,
     /// The types it can be of.
     pub(super) types: Cow<'t, [ResourceType]>,
-    /// Whether the statement has only rows that the permit reaches.
-    pub(super) is_reached: bool,
+    /// The patients in whose compartments the statement looks.
+    pub(super) walked: Option<Vec<i64>>,
 }
 
 impl<'t> Row<'t> {
@@ -56,7 +56,7 @@ impl<'t> Row<'t> {
             rt: None,
             lu: None,
             types: types.into(),
-            is_reached: false,
+            walked: None,
         }
     }
 

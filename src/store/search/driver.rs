@@ -11,6 +11,7 @@
 //! | [`Driver::Resources`] | `srow` of types | yes |
 //! | the others | keys that were found first, joined to `srow` | sorted |
 
+use crate::access::restriction::Members;
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::compare::{AskedReference, Comparison};
@@ -18,7 +19,6 @@ use crate::search::request::{Filter, Test};
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row, is_of_whole};
-use super::reach::Reach;
 use super::sql::Cond;
 
 /// Rows of `tok`: each a hash, and a system where that counts.
@@ -248,13 +248,19 @@ impl Compiler<'_, '_> {
 
     /// The patients beyond whom the permit reaches nothing of these types.
     pub(super) fn common_reach(&self, types: &[ResourceType]) -> Result<Option<Vec<i64>>, Error> {
-        let mut common = None;
+        let mut common: Option<Vec<i64>> = None;
         for &of in types {
-            match (self.reach(of)?, &common) {
-                (Reach::Patients(patients), None) => common = Some(patients),
-                (Reach::Patients(patients), Some(known)) if patients == *known => {}
-                (Reach::Nothing, _) => {}
-                _ => return Ok(None),
+            let Some(reach) = self.reach(of)? else { continue };
+            let Some(limits) = reach.limits() else { return Ok(None) };
+            for clause in &limits.clauses {
+                let (Members::Patients(patients) | Members::Themselves(patients)) = &clause.members
+                else {
+                    return Ok(None);
+                };
+                let known = common.get_or_insert_default();
+                known.extend(
+                    patients.iter().filter(|it| !known.contains(it)).copied().collect::<Vec<_>>(),
+                );
             }
         }
         Ok(common)

@@ -7,12 +7,12 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
-use crate::access::{Disclosed, Permit, Restriction};
+use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
@@ -20,13 +20,14 @@ use crate::search::extract::{IndexValue, ReferenceValue};
 use crate::search::request::Include;
 use crate::spec::search_parameter::SearchType;
 use crate::store::connection::Reader;
+use crate::store::frame::Frame;
 use crate::store::hash::Hasher;
 use crate::store::index::Parameters;
-use crate::store::resource::{Current, current};
+use crate::store::resource::{Current, current, reached};
 use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
-use super::reach::searchable;
+use super::frames::{Asking, permitted, within};
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;
@@ -46,8 +47,9 @@ const BY_IDENTITY: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM srow x JOIN res r ON r.rid = x.rid AND r.dk = x.dk \
-     WHERE x.idh = ANY($1::bigint[]) AND ($2::bigint[] IS NULL OR r.pats && $2::bigint[]) \
-     AND r.op <> 'D' ORDER BY r.rid LIMIT $3"
+     WHERE x.idh = ANY($1::bigint[]) AND ",
+    reached!("r", "$2"),
+    " AND r.op <> 'D' ORDER BY r.rid LIMIT $3"
 );
 
 /// Live resources by what they refer to: $1 hashes, each with the version in $2 where the reference
@@ -58,8 +60,9 @@ const BY_REFERENCE: &str = concat!(
     " FROM (SELECT DISTINCT f.rid FROM unnest($1::bigint[], $2::int[]) u(h, v) CROSS JOIN LATERAL \
      (SELECT t.rid FROM tok t WHERE t.h = u.h AND (t.sysh = 0 OR t.sysh = u.v) \
       AND ($3::bigint[] IS NULL \
-        OR EXISTS (SELECT FROM res o WHERE o.rid = t.rid AND o.pats && $3::bigint[] OFFSET 0)) \
-      ORDER BY t.s DESC, t.rid DESC LIMIT $4) f) k \
+        OR EXISTS (SELECT FROM res v WHERE v.rid = t.rid AND ",
+    reached!("v", "$3"),
+    " OFFSET 0)) ORDER BY t.s DESC, t.rid DESC LIMIT $4) f) k \
      JOIN res r ON r.rid = k.rid WHERE r.op <> 'D' ORDER BY r.rid LIMIT $4"
 );
 
@@ -70,7 +73,8 @@ const OLD_VERSIONS: &str = concat!(
     " FROM unnest($2::smallint[], $3::text[], $4::int[]) w(rt, id, vid) \
      JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
      JOIN hist r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = w.vid \
-     WHERE r.op <> 'D' AND ($5::bigint[] IS NULL OR r.pats && $5::bigint[])"
+     WHERE r.op <> 'D' AND ",
+    reached!("r", "$5")
 );
 
 /// Every statement of this file, for the test that prepares them.
@@ -99,7 +103,7 @@ pub(in crate::store) async fn included(
     }
     let parameters = store.parameters()?;
     let hasher = store.hasher();
-    let run = Run { parameters: &parameters, hasher, reader, permit };
+    let run = Run { store, parameters: &parameters, hasher, reader, permit };
     let known = matches.iter().map(|version| version.identity.clone()).collect();
     let mut found = Found { known, included: Included::default() };
     let mut wanted = Wanted::default();
@@ -279,13 +283,18 @@ impl Found {
 
 /// One search's includes on one connection.
 struct Run<'a, 'gate> {
+    store: &'a Store,
     parameters: &'a Parameters,
     hasher: &'a Hasher,
     reader: Reader<'a>,
     permit: &'a Permit<'gate>,
 }
 
-impl Run<'_, '_> {
+impl<'gate> Run<'_, 'gate> {
+    fn at(&self) -> Asking<'_, 'gate> {
+        Asking { store: self.store, reader: self.reader, permit: self.permit }
+    }
+
     /// The types that a reference parameter may lead to.
     fn targets(&self, of: ResourceType, code: &str) -> Vec<ResourceType> {
         let parameters = self.parameters.extractor.search_parameters();
@@ -332,7 +341,8 @@ impl Run<'_, '_> {
         targets.sort_unstable();
         targets.dedup_by(|other, one| other.0 == one.0);
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
-        for (reach, targets) in permitted(self.permit, by_type)? {
+        for (frame, targets) in permitted(self.permit, by_type)? {
+            let reach = frame.bind();
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             for targets in targets.chunks(HASHES) {
                 let versions: HashMap<&Identity, Option<VersionId>> =
@@ -343,23 +353,29 @@ impl Run<'_, '_> {
                     .collect();
                 let limit = found.limit();
                 let rows = self.reader.query(BY_IDENTITY, &[&hashes, &reach, &limit]).await?;
-                let mut current_versions: HashMap<Identity, Current> = HashMap::new();
-                for row in &rows {
-                    let resource = read(row)?;
-                    current_versions.insert(resource.version.identity.clone(), resource);
-                }
+                let resources = rows.iter().map(read).collect::<Result<_, _>>()?;
+                let resources = within(&frame, resources, key_of, self.at()).await?;
+                let mut current_versions: HashMap<Identity, Current> = resources
+                    .into_iter()
+                    .map(|resource| (resource.version.identity.clone(), resource))
+                    .collect();
                 for (identity, version) in targets {
                     match (current_versions.remove(identity), version) {
                         (Some(resource), None) => found.add(resource),
                         (Some(resource), Some(version)) if resource.version.version == *version => {
                             found.add(resource);
                         }
-                        (_, Some(version)) => old.push((identity.clone(), *version)),
-                        (None, None) => {}
+                        // Old versions are shown to who may see the current one.
+                        (current, Some(version))
+                            if current.is_some() || frame == Frame::Everything =>
+                        {
+                            old.push((identity.clone(), *version));
+                        }
+                        (None, _) | (Some(_), Some(_)) => {}
                     }
                 }
             }
-            self.fetch_old(&old, reach.as_deref(), found).await?;
+            self.fetch_old(&old, frame.narrow(), found).await?;
         }
         Ok(())
     }
@@ -398,8 +414,8 @@ impl Run<'_, '_> {
             is_there.then(|| (*of, (self.hasher.url(parameter, url), 0)))
         });
         let mut newest: HashMap<Name, Current> = HashMap::new();
-        for (reach, hashes) in permitted(self.permit, by_hash)? {
-            for resource in self.by_hash(&hashes, reach.as_deref(), found.limit()).await? {
+        for (frame, hashes) in permitted(self.permit, by_hash)? {
+            for resource in self.by_hash(&hashes, &frame, found.limit()).await? {
                 let text = resource.version.to_json();
                 let value = json::parse(&text).map_err(Error::internal)?;
                 let of = resource.version.identity.resource_type;
@@ -429,11 +445,11 @@ impl Run<'_, '_> {
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));
-        for (reach, hashes) in permitted(self.permit, by_type)? {
+        for (frame, hashes) in permitted(self.permit, by_type)? {
             for hashes in hashes.chunks(HASHES) {
                 // What is known already may fill the rows: it does not take the place of others.
                 let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);
-                for resource in self.by_hash(hashes, reach.as_deref(), limit).await? {
+                for resource in self.by_hash(hashes, &frame, limit).await? {
                     found.add(resource);
                 }
             }
@@ -444,45 +460,22 @@ impl Run<'_, '_> {
     async fn by_hash(
         &self,
         hashes: &[(i64, i32)],
-        reach: Option<&[i64]>,
+        frame: &Frame,
         limit: i64,
     ) -> Result<Vec<Current>, Error> {
         let (hashes, versions): (Vec<i64>, Vec<i32>) = hashes.iter().copied().unzip();
         if hashes.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.reader.query(BY_REFERENCE, &[&hashes, &versions, &reach, &limit]).await?;
-        rows.iter().map(read).collect()
+        let parameters: [&(dyn ToSql + Sync); 4] = [&hashes, &versions, &frame.bind(), &limit];
+        let rows = self.reader.query(BY_REFERENCE, &parameters).await?;
+        let found = rows.iter().map(read).collect::<Result<_, _>>()?;
+        within(frame, found, key_of, self.at()).await
     }
 }
 
-/// What may be seen within one reach; `None`: everything.
-type Group<T> = (Option<Vec<i64>>, Vec<T>);
-
-/// What of `items` may be searched under `permit`, put together by how far their types may be seen.
-pub(super) fn permitted<T>(
-    permit: &Permit<'_>,
-    items: impl IntoIterator<Item = (ResourceType, T)>,
-) -> Result<Vec<Group<T>>, Error> {
-    let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
-    let mut groups: Vec<Group<T>> = Vec::new();
-    for (of, item) in items {
-        let reach = match reaches.entry(of) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(entry) => entry.insert(searchable(permit, of)?),
-        };
-        // What the caller may not search does not come along either.
-        let Some(restriction) = reach else { continue };
-        let patients = match restriction {
-            Restriction::Everything => None,
-            Restriction::Patients(patients) => Some(patients.clone()),
-        };
-        match groups.iter_mut().find(|(known, _)| *known == patients) {
-            Some((_, items)) => items.push(item),
-            None => groups.push((patients, vec![item])),
-        }
-    }
-    Ok(groups)
+fn key_of(found: &Current) -> (ResourceType, i64) {
+    (found.version.identity.resource_type, found.rid)
 }
 
 fn read(row: &Row) -> Result<Current, Error> {

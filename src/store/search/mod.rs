@@ -21,6 +21,7 @@ mod contained;
 mod date;
 mod definitions;
 mod driver;
+mod frames;
 mod include;
 mod link;
 mod list;
@@ -51,6 +52,7 @@ use run::Run;
 
 pub use definitions::Definitions;
 pub(super) use probe::Counts;
+pub(super) use reach::{reached, reached_of};
 
 /// Every static statement of a search, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {

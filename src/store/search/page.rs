@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
+use crate::access::restriction::Limits;
 use crate::access::{Disclosed, LedgerRow, Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{IssueCode, ResourceType, Version, VersionId};
@@ -218,7 +219,16 @@ impl<'a, 'gate> Search<'a, 'gate> {
             return Ok(false);
         }
         let none = HashSet::new();
-        let reach = self.compiler(&none).common_reach(self.types)?.unwrap_or_default();
+        let compiler = self.compiler(&none);
+        for &of in self.types {
+            let reach = compiler.reach(of)?;
+            let limits = reach.as_ref().and_then(Restriction::limits);
+            let is_plain = |limits: &Limits| limits.plain_members().is_some();
+            if !limits.is_some_and(is_plain) {
+                return Ok(true);
+            }
+        }
+        let reach = compiler.common_reach(self.types)?.unwrap_or_default();
         let is_within = |walked: &Vec<i64>| walked.iter().all(|it| reach.contains(it));
         Ok(!matches!(&by.candidate.driver, Driver::Compartment(walked) if is_within(walked)))
     }

@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn parameters(statement: &Statement) -> Vec<&(dyn ToSql + Sync)> {
+pub(super) fn parameters(statement: &Statement) -> Vec<&(dyn ToSql + Sync)> {
     statement.binds.iter().map(|bind| bind as &(dyn ToSql + Sync)).collect()
 }
 

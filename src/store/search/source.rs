@@ -12,7 +12,6 @@ use crate::store::rows::Edge;
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
 use super::driver::{Candidate, Driver, conjuncts};
-use super::reach::Reach;
 use super::sql::{Bind, Cond};
 
 /// Rows to walk, and how each looks.
@@ -51,7 +50,7 @@ impl Compiler<'_, '_> {
         let filter = candidate.of.and_then(|of| conjuncts.get(of).copied());
         let codes: Vec<i16> = types.iter().map(|of| self.code(*of)).collect();
         let mut source = match (&candidate.driver, filter) {
-            (Driver::Compartment(patients), _) => self.compartment_rows(patients, types)?,
+            (Driver::Compartment(patients), _) => self.compartment_rows(patients, types),
             (Driver::Resources, _) => self.resource_rows(&codes, types),
             (Driver::Tokens(keys), _) => self.token_rows(keys, types),
             (Driver::Links, Some(Filter::Chain { reference, targets })) => {
@@ -71,47 +70,30 @@ impl Compiler<'_, '_> {
         Ok(source)
     }
 
-    fn compartment_rows(
-        &mut self,
-        patients: &[i64],
-        types: &[ResourceType],
-    ) -> Result<Source, Error> {
+    fn compartment_rows(&mut self, patients: &[i64], types: &[ResourceType]) -> Source {
         let alias = self.alias();
         let mut row = Row::member(&alias, types.to_vec());
-        row.is_reached = true;
-        for &of in types {
-            row.is_reached &= match self.reach(of)? {
-                Reach::Everything => true,
-                Reach::Nothing => false,
-                Reach::Patients(mine) => patients.iter().all(|patient| mine.contains(patient)),
-            };
-        }
+        row.walked = Some(patients.to_vec());
         let codes: Vec<i16> = types.iter().map(|of| of.code()).collect();
         let table = format!("comp {alias}");
         if let ([patient], [code]) = (patients, &*codes) {
             let patient = self.binds.long(*patient);
             let code = self.binds.add(Bind::Short(*code));
             let condition = format!("{alias}.pat = {patient} AND {alias}.rt = {code}");
-            return Ok(Source {
-                each: None,
-                table,
-                condition,
-                row,
-                has_duplicates: false,
-                is_walk: true,
-            });
+            let (each, has_duplicates) = (None, false);
+            return Source { each, table, condition, row, has_duplicates, is_walk: true };
         }
         let (list, kinds) = (self.alias(), self.alias());
         let whose = self.binds.longs(patients.iter().copied());
         let codes = self.binds.add(Bind::Shorts(codes));
-        Ok(Source {
+        Source {
             each: Some(format!("unnest({whose}) {list}(p) CROSS JOIN unnest({codes}) {kinds}(c)")),
             table,
             condition: format!("{alias}.pat = {list}.p AND {alias}.rt = {kinds}.c"),
             row,
             has_duplicates: patients.len() > 1,
             is_walk: true,
-        })
+        }
     }
 
     fn resource_rows(&mut self, codes: &[i16], types: &[ResourceType]) -> Source {

@@ -28,8 +28,8 @@ const LOCKS: i64 = 1024;
 /// Most referrers that are named.
 const MOST_NAMED: usize = 10;
 
-/// Who carries an identifier beside the resource that is written, those within reach first.
-const CARRIERS: &str = "SELECT w.place, r.rt, r.id, $4::bigint[] IS NULL OR r.pats && $4::bigint[] \
+/// Who carries an identifier beside the resource that is written; $4: whether that may be told.
+const CARRIERS: &str = "SELECT w.place, r.rt, r.id, $4::bool \
      FROM unnest($1::bigint[], $2::int[], $3::text[]) WITH ORDINALITY w (h, sysh, id, place) \
      JOIN tok t ON t.h = w.h AND t.sysh = w.sysh JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
      WHERE r.op <> 'D' AND r.id <> w.id ORDER BY 4 DESC, 1 LIMIT 1";
@@ -40,10 +40,10 @@ const DANGLING: &str = "SELECT w.place FROM unnest($2::smallint[], $3::text[], $
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
      WHERE i.tid = $1 AND i.rt = w.rt AND i.id = w.id AND (w.is_pinned OR r.op <> 'D')) ORDER BY 1";
 
-/// Who refers to resources, as far as the caller may know.
+/// Who refers to resources.
 const REFERRERS: &str = "SELECT w.place, r.rt, r.id FROM unnest($1::bigint[]) WITH ORDINALITY w (h, place) \
      JOIN tok t ON t.h = w.h JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
-     WHERE r.op <> 'D' AND ($2::bigint[] IS NULL OR r.pats && $2::bigint[]) LIMIT 11";
+     WHERE r.op <> 'D' LIMIT 11";
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[CARRIERS, DANGLING, REFERRERS];
@@ -181,7 +181,7 @@ impl WriteTx {
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = connection.all(CARRIERS, &[&hashes, &systems, &ids, &self.reach]).await?;
+        let rows = connection.all(CARRIERS, &[&hashes, &systems, &ids, &self.sees_all]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (guarded, identifier) = place(row, &asked)?;
         let of = guarded.identity.resource_type;
@@ -218,16 +218,14 @@ impl WriteTx {
         }
         let tie = |it: &&Guarded| self.store.hasher().tie(self.store.identity(&it.identity));
         let ties: Vec<i64> = deleted.iter().map(tie).collect();
-        let rows = connection.all(REFERRERS, &[&ties, &self.reach]).await?;
-        let Some(first) = rows.first() else {
-            // Those beyond the caller's reach hold it too.
-            let everything: Option<Vec<i64>> = None;
-            let hidden = connection.all(REFERRERS, &[&ties, &everything]).await?;
-            let Some(row) = hidden.first() else { return Ok(()) };
-            let guarded = place(row, &deleted)?;
+        let rows = connection.all(REFERRERS, &[&ties]).await?;
+        let Some(first) = rows.first() else { return Ok(()) };
+        if !self.sees_all {
+            // Those beyond the caller's reach hold it too, and must not be told.
+            let guarded = place(first, &deleted)?;
             let text = format!("other resources refer to {}", guarded.identity);
             return Err(guarded.fault(Error::Referenced(text)));
-        };
+        }
         let names = rows.iter().map(named).collect::<Result<BTreeSet<String>, Error>>()?;
         let mut names: Vec<String> = names.into_iter().collect();
         if names.len() > MOST_NAMED {

@@ -1,0 +1,70 @@
+//! What an access token stands for, as the authorization server knows it.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::fhir::{LogicalId, ResourceType};
+
+use super::consent::Denial;
+use super::scope::ScopeSet;
+
+/// A grant: who may do what through which client.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The row of the access token: the `jti` that AuditEvents name.
+    pub token: Uuid,
+    /// The client.
+    pub client: String,
+    /// Who uses it; `None`: the client acts by itself.
+    pub user: Option<User>,
+    /// What was granted.
+    pub scopes: ScopeSet,
+    /// The patient in context: its id, and its hash as the store keeps it.
+    pub patient: Option<(LogicalId, i64)>,
+    /// The purpose of use, from the token alone.
+    pub purpose: Option<String>,
+    /// Whether the resource that stands for the user may be read whatever the scopes say (`openid`
+    /// with `fhirUser`).
+    pub is_fhir_user_readable: bool,
+    /// What patients deny to whoever is not the patient.
+    pub denials: Arc<[Denial]>,
+}
+
+/// Who uses a client.
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    /// The account.
+    pub account: Uuid,
+    /// The name that the account is known by.
+    pub name: String,
+    /// The resource that stands for the user.
+    pub fhir_user: Option<(ResourceType, LogicalId)>,
+    /// Names of roles.
+    pub roles: Vec<String>,
+    /// Whose data roles with a narrower panel may see.
+    pub panels: Panels,
+}
+
+/// Patients by what makes them somebody's, as hashes of the store. An empty list is nobody.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Panels {
+    /// In whose care team the user is.
+    pub care_team: Vec<i64>,
+    /// Whom the user's organizations care for.
+    pub organization: Vec<i64>,
+    /// The user, and whom the user stands for.
+    pub own: Vec<i64>,
+}
+
+/// Why a grant makes no principal.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum GrantError {
+    /// Scopes of a patient, but none in context.
+    #[error("the grant has scopes of a patient and no patient")]
+    NoPatient,
+    /// Scopes of a user, but none.
+    #[error("the grant has scopes of a user and no user")]
+    NoUser,
+}

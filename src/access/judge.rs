@@ -1,0 +1,230 @@
+//! A restriction held against a document, without the database.
+//!
+//! What is written is judged here before and after, old versions are, and so is once more whatever
+//! leaves for a limited caller: by code of its own, over the parsed document, so that a mistake in SQL
+//! shows nothing.
+//!
+//! What a resource refers to is not at hand here. So membership by reference is judged by what the
+//! document itself says, which is necessary and, for what is written, held to be enough only where it
+//! leads to a patient.
+
+use crate::fhir::json::Value;
+use crate::fhir::reference::Target;
+use crate::fhir::{Identity, LogicalId, ResourceType};
+use crate::search::extract::{Extraction, Extractor, IndexEntry, IndexValue, ReferenceValue};
+use crate::search::request::compare::{AskedReference, AskedToken, AskedUri, Comparison, Part};
+use crate::search::request::{Filter, Test};
+
+use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
+
+/// A version of a resource, to be judged.
+pub struct Subject<'v> {
+    /// Which resource.
+    pub identity: &'v Identity,
+    /// The resource whole, with `id` and `meta`.
+    pub value: &'v Value<'v>,
+    /// Hashes of the patients in whose compartments the document lies.
+    pub patients: &'v [i64],
+    /// The hash of a patient.
+    pub hash: &'v dyn Fn(&LogicalId) -> i64,
+    /// Finds the values that criteria ask for.
+    pub extractor: &'v Extractor,
+}
+
+/// Why a document is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// The store says that it is reached: is there anything that speaks against it?
+    Shown,
+    /// It is to be stored: is it reached?
+    Written,
+}
+
+impl Restriction {
+    /// Whether the version is reached.
+    pub fn admits(&self, subject: &Subject<'_>, purpose: Purpose) -> bool {
+        self.limits().is_none_or(|limits| limits.admits(subject, purpose))
+    }
+}
+
+impl Limits {
+    fn admits(&self, subject: &Subject<'_>, purpose: Purpose) -> bool {
+        let asks =
+            self.clauses.iter().any(|clause| !clause.is_plain()) || !self.withheld.is_empty();
+        let extraction =
+            asks.then(|| subject.extractor.extract(subject.identity.resource_type, subject.value));
+        let facts = Facts { subject, extraction: extraction.as_ref() };
+        let is_reached = self.clauses.iter().any(|clause| facts.fulfil(clause, purpose));
+        is_reached && !self.withheld.iter().any(|withheld| facts.match_withheld(withheld))
+    }
+}
+
+/// A version and what is extracted of it.
+struct Facts<'f, 'v> {
+    subject: &'f Subject<'v>,
+    extraction: Option<&'f Extraction<'v>>,
+}
+
+impl Facts<'_, '_> {
+    fn fulfil(&self, clause: &Clause, purpose: Purpose) -> bool {
+        self.is_one_of(&clause.members, purpose)
+            && clause.criteria.iter().all(|filter| self.holds(filter) == Some(true))
+    }
+
+    fn match_withheld(&self, withheld: &Withheld) -> bool {
+        let is_theirs = withheld.patient.is_none_or(|patient| {
+            self.subject.patients.contains(&patient) || self.is_patient(&[patient])
+        });
+        is_theirs && self.holds(&withheld.filter) != Some(false)
+    }
+
+    fn is_one_of(&self, members: &Members, purpose: Purpose) -> bool {
+        let Subject { value, patients: theirs, .. } = self.subject;
+        let are_mine = |mine: &[i64]| theirs.iter().all(|patient| mine.contains(patient));
+        match members {
+            Members::Everyone => true,
+            Members::Patients(mine) => !theirs.is_empty() && are_mine(mine),
+            Members::OwnOrNobodys(mine) => value
+                .get("patient")
+                .is_none_or(|patient| self.refers_to(patient, mine) == Some(true)),
+            Members::Themselves(mine) => self.is_patient(mine),
+            Members::Documents(mine) => {
+                let entries = value.items_at("entry");
+                let first = entries.first().and_then(|entry| entry.get("resource"));
+                let subject = first.filter(|it| it.str_at("resourceType") == Some("Composition"));
+                let subject = subject.and_then(|composition| composition.get("subject"));
+                value.str_at("type") == Some("document")
+                    && subject.is_some_and(|subject| self.refers_to(subject, mine) == Some(true))
+            }
+            Members::Context(mine) => {
+                let context = value.get("securityContext");
+                let refers = context.and_then(|context| self.refers_to(context, mine));
+                refers.unwrap_or(purpose == Purpose::Shown)
+            }
+            Members::Targets(mine) => {
+                let targets = value.items_at("target");
+                let mut all = targets.iter().map(|target| self.refers_to(target, mine));
+                !targets.is_empty()
+                    && are_mine(mine)
+                    && all.all(|refers| refers.unwrap_or(purpose == Purpose::Shown))
+            }
+        }
+    }
+
+    /// Whether the resource is one of these patients.
+    fn is_patient(&self, mine: &[i64]) -> bool {
+        let Identity { resource_type, id } = self.subject.identity;
+        *resource_type == ResourceType::PATIENT && mine.contains(&(self.subject.hash)(id))
+    }
+
+    /// Whether a reference leads to one of these patients; `None`: to something else.
+    fn refers_to(&self, reference: &Value<'_>, mine: &[i64]) -> Option<bool> {
+        let text = reference.str_at("reference")?;
+        match Target::parse(text, self.subject.extractor.base()) {
+            Target::Local { resource_type, id, .. } if resource_type == ResourceType::PATIENT => {
+                Some(mine.contains(&(self.subject.hash)(&id)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the filter holds; `None` where a document alone does not tell.
+    fn holds(&self, filter: &Filter) -> Option<bool> {
+        match filter {
+            Filter::All(all) => fold(all.iter().map(|filter| self.holds(filter)), false),
+            Filter::Any(any) => fold(any.iter().map(|filter| self.holds(filter)), true),
+            Filter::Id(ids) => {
+                Some(ids.iter().any(|id| **id == *self.subject.identity.id.as_str()))
+            }
+            Filter::Not(inner) => self.holds(inner).map(|holds| !holds),
+            Filter::Test(test) => self.test(test),
+            Filter::Type(types) => Some(types.contains(&self.subject.identity.resource_type)),
+            Filter::Chain { .. }
+            | Filter::Compartment { .. }
+            | Filter::FullText { .. }
+            | Filter::Has { .. }
+            | Filter::Hierarchy { .. }
+            | Filter::Keys(_)
+            | Filter::LastUpdated(_)
+            | Filter::List(_) => None,
+        }
+    }
+
+    fn test(&self, test: &Test) -> Option<bool> {
+        let extraction = self.extraction?;
+        let of = self.subject.identity.resource_type;
+        let keys = test.parameters.iter().filter(|key| key.resource_type == of);
+        let places = keys.filter_map(|key| self.subject.extractor.place(of, &key.code));
+        let rows: Vec<&IndexEntry<'_>> = places.flat_map(|at| extraction.of(at)).collect();
+        let compared = test.any.iter().map(|comparison| {
+            if *comparison == Comparison::Present {
+                return Some(!rows.is_empty());
+            }
+            fold(rows.iter().map(|row| compare(comparison, &row.value)), true)
+        });
+        fold(compared, true)
+    }
+}
+
+/// `decisive` when one is that; the opposite when all are; else nobody can tell.
+fn fold(all: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
+    let mut sum = Some(!decisive);
+    for one in all {
+        match one {
+            Some(holds) if holds == decisive => return Some(decisive),
+            Some(_) => {}
+            None => sum = None,
+        }
+    }
+    sum
+}
+
+/// Whether a value is what is asked for; `None` for comparisons that criteria cannot have.
+fn compare(asked: &Comparison, value: &IndexValue<'_>) -> Option<bool> {
+    match (asked, value) {
+        (Comparison::Token(asked), IndexValue::Token { system, code }) => match asked {
+            AskedToken::Code(codes) => Some(codes.contains(code)),
+            AskedToken::WithoutSystem(codes) => Some(system.is_none() && codes.contains(code)),
+            AskedToken::Coded { system: of, code: it } => {
+                Some(*system == Some(&**of) && it == code)
+            }
+            AskedToken::System(of) => Some(*system == Some(&**of)),
+            AskedToken::OfType { .. } | AskedToken::Begins(_) => None,
+        },
+        (Comparison::Reference(asked), IndexValue::Reference(value)) => refers(asked, value),
+        (Comparison::Uri(asked), IndexValue::Uri(value)) => {
+            is_uri(asked, (value.url, value.version))
+        }
+        (Comparison::String { part: Part::Start, text, is_exact: false }, value) => match value {
+            IndexValue::String { folded, .. } => Some(folded.starts_with(&**text)),
+            _ => Some(false),
+        },
+        (Comparison::Token(_) | Comparison::Reference(_) | Comparison::Uri(_), _) => Some(false),
+        _ => None,
+    }
+}
+
+fn refers(asked: &AskedReference, value: &ReferenceValue<'_>) -> Option<bool> {
+    match (asked, value) {
+        (
+            AskedReference::Local { resource_type, id, version: None },
+            ReferenceValue::Local { resource_type: of, id: it, .. },
+        ) => Some(resource_type == of && id == it),
+        (AskedReference::Url(text), ReferenceValue::Url(url)) => Some(**text == **url),
+        (AskedReference::Canonical(asked), ReferenceValue::Canonical(value)) => {
+            is_uri(asked, (value.url, value.version))
+        }
+        (AskedReference::Local { version: None, .. } | AskedReference::Url(_), _)
+        | (AskedReference::Canonical(_), _) => Some(false),
+        _ => None,
+    }
+}
+
+fn is_uri(asked: &AskedUri, (own, of): (&str, Option<&str>)) -> Option<bool> {
+    match asked {
+        AskedUri::Is { url, version, is_version_below: false, fragment: None } => {
+            Some(**url == *own && version.as_deref().is_none_or(|version| of == Some(version)))
+        }
+        _ => None,
+    }
+}

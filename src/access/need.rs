@@ -1,0 +1,43 @@
+//! What each kind of interaction needs: the one table.
+
+use super::interaction::Kind;
+use super::scope::Actions;
+
+/// What somebody must have been granted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Need {
+    /// Everything, with everything: what works on the whole server or tells of it.
+    Administration,
+    /// All of these actions with the type.
+    All(Actions),
+    /// One of these actions with the type.
+    Any(Actions),
+    /// Nothing by itself: what it consists of is asked for one by one.
+    Frame,
+    /// Nothing.
+    Nothing,
+}
+
+/// What an interaction of this kind needs. Kinds that are not named need all there is.
+pub(super) fn of(kind: Kind) -> Need {
+    match kind {
+        Kind::Batch | Kind::SearchSystem | Kind::Transaction => Need::Frame,
+        Kind::Capabilities => Need::Nothing,
+        Kind::Create => Need::All(Actions::C),
+        Kind::Delete => Need::All(Actions::D),
+        Kind::HistoryInstance | Kind::Read | Kind::Vread => Need::All(Actions::R),
+        Kind::Expand | Kind::Lookup | Kind::Subsumes | Kind::Translate | Kind::ValidateCode => {
+            Need::All(Actions::R)
+        }
+        Kind::HistorySystem | Kind::HistoryType | Kind::SearchType => Need::All(Actions::S),
+        Kind::Meta => Need::All(Actions::R.or(Actions::S)),
+        Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update => Need::All(Actions::U),
+        Kind::Validate => Need::Any(Actions::C.or(Actions::R).or(Actions::U)),
+        _ => Need::Administration,
+    }
+}
+
+/// Whether scopes of a patient may grant it.
+pub(super) fn is_for_patients(kind: Kind) -> bool {
+    !matches!(kind, Kind::MetaDelete)
+}

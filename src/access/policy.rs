@@ -1,0 +1,344 @@
+//! What a grant comes down to: rules, of which those that cover an interaction decide how far it goes.
+//!
+//! Rules of different scopes are never mixed: each grants its own actions with its own resources, and
+//! what is reached is what one of them reaches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::fhir::query::Query;
+use crate::fhir::{Instant, ResourceType};
+use crate::search::extract::Extractor;
+use crate::search::request::{self, Filter, Limits as SearchLimits, SearchTarget};
+
+use super::consent::{Denial, constant, token};
+use super::grant::{Grant, GrantError, User};
+use super::interaction::{Interaction, Kind};
+use super::membership;
+use super::need::{self, Need};
+use super::restriction::{Clause, Members, Restriction, Withheld};
+use super::roles::{Clearance, Panel, Role, Roles};
+use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartScope};
+
+/// The role whose bearers are patients themselves.
+const PATIENT_ROLE: &str = "patient";
+/// The role that keeps the consents of others.
+const PRIVACY_ROLE: &str = "privacy";
+
+/// What a grant allows.
+#[derive(Debug)]
+pub(super) struct Policy {
+    rules: Vec<Rule>,
+    clearance: Clearance,
+    /// What tells that a resource is more confidential than that.
+    labels: Option<Arc<Filter>>,
+    denials: Arc<[Denial]>,
+    extractor: Arc<Extractor>,
+}
+
+/// What one scope allows, on behalf of one role where it is of a user.
+#[derive(Debug)]
+struct Rule {
+    context: Context,
+    resource_type: Option<ResourceType>,
+    actions: Actions,
+    whose: Whose,
+    criteria: Compiled,
+    /// Whether Consents may be written by it: by the patient, who stands for the patient, and the
+    /// privacy role.
+    writes_consents: bool,
+}
+
+/// With whose resources.
+#[derive(Clone, Debug)]
+enum Whose {
+    /// Anybody's.
+    Everyones,
+    /// As [`membership`] has it for these patients.
+    Patients(Arc<[i64]>),
+}
+
+/// Criteria as filters.
+#[derive(Debug)]
+enum Compiled {
+    /// There are none.
+    None,
+    /// For each type that can have them.
+    ByType(HashMap<ResourceType, Arc<[Filter]>>),
+}
+
+impl Policy {
+    /// Works out what a grant allows.
+    ///
+    /// # Errors
+    /// [`GrantError`] when scopes ask for a context that the grant does not have.
+    pub(super) fn of(grant: &Grant, roles: &Roles) -> Result<Self, GrantError> {
+        let extractor = roles.extractor().clone();
+        let mut rules = Vec::new();
+        for scope in grant.scopes.resources() {
+            match scope.context {
+                Context::Patient => {
+                    let (_, patient) = grant.patient.as_ref().ok_or(GrantError::NoPatient)?;
+                    let whose = Whose::Patients(Arc::new([*patient]));
+                    rules.extend(Rule::of(scope, (whose, is_for_oneself(grant)), &extractor));
+                }
+                Context::System => {
+                    rules.extend(Rule::of(scope, (Whose::Everyones, false), &extractor));
+                }
+                Context::User => {
+                    let user = grant.user.as_ref().ok_or(GrantError::NoUser)?;
+                    let own = user.roles.iter().filter_map(|name| Some((name, roles.get(name)?)));
+                    for (name, role) in own {
+                        let writes = name == PRIVACY_ROLE || role.panel == Panel::Own;
+                        rules.extend(Rule::of_role(scope, (role, writes), user, &extractor));
+                    }
+                }
+            }
+        }
+        rules.extend(own_resource(grant));
+        let clearance = clearance(grant, roles);
+        let labels = labels(clearance).map(Arc::new);
+        Ok(Self { rules, clearance, labels, denials: denials(grant), extractor })
+    }
+
+    /// How far it goes with an interaction; `None`: it does not allow that at all.
+    pub(super) fn reach(&self, interaction: Interaction) -> Option<Restriction> {
+        match need::of(interaction.kind) {
+            Need::Nothing => Some(Restriction::Everything),
+            Need::Frame => Some(self.frame()),
+            Need::Administration => self.is_unlimited().then_some(Restriction::Everything),
+            Need::All(actions) => self
+                .clauses(interaction, |own| own.has(actions))
+                .map(|it| self.limit(it, interaction)),
+            Need::Any(actions) => self
+                .clauses(interaction, |own| !own.and(actions).is_empty())
+                .map(|it| self.limit(it, interaction)),
+        }
+    }
+
+    /// A frame shows nothing by itself, so nobody needs more of it than they may do anyway.
+    fn frame(&self) -> Restriction {
+        if self.is_unlimited() { Restriction::Everything } else { Restriction::nothing() }
+    }
+
+    /// Whether it allows everything with everything.
+    fn is_unlimited(&self) -> bool {
+        let is_all = |rule: &Rule| {
+            rule.context != Context::Patient
+                && rule.resource_type.is_none()
+                && rule.actions == Actions::ALL
+                && matches!((&rule.whose, &rule.criteria), (Whose::Everyones, Compiled::None))
+        };
+        self.rules.iter().any(is_all) && self.clearance == Clearance::V && self.denials.is_empty()
+    }
+
+    /// What the rules that cover an interaction reach; `None`: none covers it.
+    fn clauses(
+        &self,
+        interaction: Interaction,
+        has: impl Fn(Actions) -> bool,
+    ) -> Option<Vec<Clause>> {
+        let mut is_covered = false;
+        let mut clauses = Vec::new();
+        for rule in &self.rules {
+            if rule.context == Context::Patient && !need::is_for_patients(interaction.kind) {
+                continue;
+            }
+            if !has(rule.actions_with(interaction.resource_type)) || !rule.may(interaction) {
+                continue;
+            }
+            is_covered = true;
+            clauses.extend(rule.clause(interaction.resource_type));
+        }
+        is_covered.then_some(clauses)
+    }
+
+    fn limit(&self, clauses: Vec<Clause>, interaction: Interaction) -> Restriction {
+        let withheld = interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of));
+        if interaction.resource_type.is_none()
+            && (self.clearance < Clearance::V || !self.denials.is_empty())
+        {
+            // Labels and denials are asked of each type by itself.
+            return Restriction::nothing();
+        }
+        Restriction::of(clauses, withheld)
+    }
+
+    /// What is kept back of a type.
+    fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
+        let labels = self.labels.iter().cloned();
+        let mut all: Vec<Withheld> =
+            labels.map(|filter| Withheld { patient: None, filter }).collect();
+        all.extend(self.denials.iter().filter_map(|denial| {
+            let filter = denial.of.filter(of, &self.extractor, true);
+            let patient = Some(denial.patient);
+            (filter != constant(false)).then(|| Withheld { patient, filter: Arc::new(filter) })
+        }));
+        all
+    }
+}
+
+impl Rule {
+    fn of(
+        scope: &ResourceScope,
+        (whose, writes_consents): (Whose, bool),
+        extractor: &Extractor,
+    ) -> Option<Self> {
+        let criteria = Compiled::of(scope.resource_type, &scope.criteria, extractor)?;
+        let ResourceScope { context, resource_type, actions, .. } = *scope;
+        Some(Self { context, resource_type, actions, whose, criteria, writes_consents })
+    }
+
+    /// Whether it may stand for an interaction, beside its actions.
+    fn may(&self, interaction: Interaction) -> bool {
+        let Some(of) = interaction.resource_type else { return true };
+        if of.as_str() == "Consent" && interaction.kind.is_write() {
+            return self.writes_consents;
+        }
+        // What happened is told by other systems, not by people.
+        of != ResourceType::AUDIT_EVENT
+            || interaction.kind != Kind::Create
+            || self.context == Context::System
+    }
+
+    /// What a scope of a user and one of the user's roles allow both.
+    fn of_role(
+        scope: &ResourceScope,
+        (role, writes): (&Role, bool),
+        user: &User,
+        extractor: &Extractor,
+    ) -> Vec<Self> {
+        let asked: ScopeSet = [SmartScope::Resource(scope.clone())].into_iter().collect();
+        let whose = match role.panel {
+            Panel::All => Whose::Everyones,
+            Panel::CareTeam => Whose::Patients(user.panels.care_team.as_slice().into()),
+            Panel::Organization => Whose::Patients(user.panels.organization.as_slice().into()),
+            Panel::Own => Whose::Patients(user.panels.own.as_slice().into()),
+        };
+        let both = asked.intersect(&role.scopes);
+        let rule = |scope| Self::of(scope, (whose.clone(), writes), extractor);
+        both.resources().filter_map(rule).collect()
+    }
+
+    /// What it allows with resources of a type; `None`: of all types at once.
+    fn actions_with(&self, of: Option<ResourceType>) -> Actions {
+        match (self.resource_type, of) {
+            (None, None) => self.actions,
+            (Some(_), None) => Actions::NONE,
+            (Some(own), Some(of)) if own == of => self.actions,
+            (Some(_), Some(_)) => Actions::NONE,
+            (None, Some(of)) => match self.context {
+                Context::Patient => membership::by_wildcard(of, self.actions),
+                Context::System | Context::User => self.actions,
+            },
+        }
+    }
+
+    /// What it reaches of a type; `None`: nothing.
+    fn clause(&self, of: Option<ResourceType>) -> Option<Clause> {
+        let members = match (&self.whose, of) {
+            (Whose::Everyones, _) => Members::Everyone,
+            (Whose::Patients(patients), Some(of)) => membership::of(of, patients)?,
+            // Which types it is about says whose they are.
+            (Whose::Patients(_), None) => return None,
+        };
+        let criteria = match (&self.criteria, of) {
+            (Compiled::None, _) => Arc::default(),
+            (Compiled::ByType(all), Some(of)) => all.get(&of)?.clone(),
+            (Compiled::ByType(_), None) => return None,
+        };
+        Some(Clause { members, criteria })
+    }
+}
+
+impl Compiled {
+    /// Criteria as filters; `None`: they cannot be asked of any type.
+    fn of(of: Option<ResourceType>, criteria: &Criteria, extractor: &Extractor) -> Option<Self> {
+        if criteria.is_empty() {
+            return Some(Self::None);
+        }
+        let context = request::Context {
+            extractor,
+            now: Instant::from_micros(0),
+            is_strict: true,
+            limits: SearchLimits::default(),
+        };
+        let query = criteria
+            .iter()
+            .fold(Query::default(), |query, (name, value)| query.and(Query::of(name, value)));
+        let types: Vec<ResourceType> =
+            of.map_or_else(|| ResourceType::all().collect(), |of| vec![of]);
+        let compiled = types.into_iter().filter_map(|of| {
+            let request = request::parse(&SearchTarget::Type(of), &query, &context).ok()?;
+            Some((of, Arc::from(request.filters)))
+        });
+        let all: HashMap<ResourceType, Arc<[Filter]>> = compiled.collect();
+        (!all.is_empty()).then_some(Self::ByType(all))
+    }
+}
+
+/// The resource that stands for the user may be read by who may know who the user is.
+fn own_resource(grant: &Grant) -> Option<Rule> {
+    let user = grant.user.as_ref().filter(|_| grant.is_fhir_user_readable)?;
+    let (of, id) = user.fhir_user.as_ref()?;
+    let filters: Arc<[Filter]> = Arc::new([Filter::Id(vec![id.as_str().into()])]);
+    Some(Rule {
+        context: Context::User,
+        resource_type: Some(*of),
+        actions: Actions::R,
+        whose: Whose::Everyones,
+        criteria: Compiled::ByType(HashMap::from([(*of, filters)])),
+        writes_consents: false,
+    })
+}
+
+/// What tells that a resource is beyond a clearance: the same for all types, so that the store may ask
+/// many at once.
+fn labels(clearance: Clearance) -> Option<Filter> {
+    let types: Vec<ResourceType> = ResourceType::all().collect();
+    let beyond = clearance
+        .beyond()
+        .map(|label| token(&types, "_security", Some(Clearance::SYSTEM), label.as_str()));
+    let all: Vec<Filter> = beyond.collect();
+    (!all.is_empty()).then_some(Filter::Any(all))
+}
+
+/// Whether the user is the patient in context or stands for the patient.
+fn is_for_oneself(grant: &Grant) -> bool {
+    let stands = |user: &User| matches!(user.fhir_user, Some((ResourceType::RELATED_PERSON, _)));
+    is_patient_itself(grant) || grant.user.as_ref().is_some_and(stands)
+}
+
+/// Whether the user is the patient in context, or a client acts for the patient alone.
+fn is_patient_itself(grant: &Grant) -> bool {
+    let Some(user) = &grant.user else { return grant.patient.is_some() };
+    match (&user.fhir_user, &grant.patient) {
+        (Some((ResourceType::PATIENT, own)), Some((patient, _))) => own == patient,
+        (Some((of, _)), None) => *of == ResourceType::PATIENT,
+        _ => false,
+    }
+}
+
+/// The highest confidentiality that is shown: patients see all of their own.
+fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
+    let Some(user) = &grant.user else { return Clearance::V };
+    if is_patient_itself(grant) || user.roles.iter().any(|name| name == PATIENT_ROLE) {
+        return Clearance::V;
+    }
+    let own = user.roles.iter().filter_map(|name| roles.get(name));
+    own.map(|role| role.clearance).max().unwrap_or(Clearance::N)
+}
+
+/// What patients deny to this user; nobody denies oneself anything.
+fn denials(grant: &Grant) -> Arc<[Denial]> {
+    let own: &[i64] = grant.user.as_ref().map_or(&[], |user| match user.fhir_user {
+        Some((ResourceType::PATIENT, _)) => &user.panels.own,
+        _ => &[],
+    });
+    let itself = grant.patient.as_ref().filter(|_| is_patient_itself(grant)).map(|it| it.1);
+    let is_own = |denial: &&Denial| own.contains(&denial.patient) || itself == Some(denial.patient);
+    if !grant.denials.iter().any(|denial| is_own(&denial)) {
+        return grant.denials.clone();
+    }
+    grant.denials.iter().filter(|denial| !is_own(denial)).cloned().collect()
+}

@@ -1,0 +1,123 @@
+//! How far a permit reaches: a small tree that the store compiles to SQL and [`super::judge`] holds
+//! against a document.
+//!
+//! ```text
+//! reached = one of (members and criteria), and not one of what is withheld
+//! ```
+//!
+//! No clauses reach nothing; there is no value that stands for "no restriction" but
+//! [`Restriction::Everything`], which a policy states.
+
+use std::sync::Arc;
+
+use crate::search::request::Filter;
+
+/// How far a permit reaches.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Restriction {
+    /// All of the tenant's resources: stated by the policy, never a fallback.
+    Everything,
+    /// What these limits leave.
+    Limited(Arc<Limits>),
+}
+
+/// What a limited permit reaches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// One of these holds. Empty: nothing is reached.
+    pub clauses: Vec<Clause>,
+    /// None of these holds.
+    pub withheld: Vec<Withheld>,
+}
+
+/// Resources, and what must hold for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clause {
+    /// Whose they are.
+    pub members: Members,
+    /// All of these hold.
+    pub criteria: Arc<[Filter]>,
+}
+
+/// Whose resources. Patients are hashes as the store keeps them; an empty list is nobody.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Members {
+    /// What is a part of something: as far as the resource of its `securityContext` is reached, which
+    /// for a patient is one of these.
+    Context(Arc<[i64]>),
+    /// Documents about one of these patients.
+    Documents(Arc<[i64]>),
+    /// All of the type.
+    Everyone,
+    /// What refers to one of these patients by its element `patient`, or has none.
+    OwnOrNobodys(Arc<[i64]>),
+    /// In the compartments of these patients and of nobody else.
+    Patients(Arc<[i64]>),
+    /// As far as all that they are about is reached.
+    Targets(Arc<[i64]>),
+    /// These patients.
+    Themselves(Arc<[i64]>),
+}
+
+/// What is kept back though a clause reaches it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withheld {
+    /// Of this patient; `None`: of anybody.
+    pub patient: Option<i64>,
+    /// What holds for it.
+    pub filter: Arc<Filter>,
+}
+
+impl Restriction {
+    /// Nothing is reached.
+    pub fn nothing() -> Self {
+        Self::Limited(Arc::new(Limits::default()))
+    }
+
+    /// What one of these clauses reaches, as far as nothing is withheld.
+    pub(super) fn of(mut clauses: Vec<Clause>, withheld: Vec<Withheld>) -> Self {
+        let is_all = |clause: &Clause| clause.members == Members::Everyone && clause.is_plain();
+        if clauses.iter().any(is_all) {
+            if withheld.is_empty() {
+                return Self::Everything;
+            }
+            clauses.retain(is_all);
+            clauses.truncate(1);
+        }
+        let mut kept: Vec<Clause> = Vec::with_capacity(clauses.len());
+        let plain: Vec<Members> =
+            clauses.iter().filter(|it| it.is_plain()).map(|it| it.members.clone()).collect();
+        for clause in clauses {
+            let is_covered = !clause.is_plain() && plain.contains(&clause.members);
+            if !is_covered && !kept.contains(&clause) {
+                kept.push(clause);
+            }
+        }
+        Self::Limited(Arc::new(Limits { clauses: kept, withheld }))
+    }
+
+    /// The limits; `None`: everything is reached.
+    pub fn limits(&self) -> Option<&Limits> {
+        match self {
+            Self::Everything => None,
+            Self::Limited(limits) => Some(limits),
+        }
+    }
+}
+
+impl Clause {
+    /// Whether nothing but membership counts.
+    pub fn is_plain(&self) -> bool {
+        self.criteria.is_empty()
+    }
+}
+
+impl Limits {
+    /// The patients to whom it comes down where membership is all that counts.
+    pub fn plain_members(&self) -> Option<&Members> {
+        match &self.clauses[..] {
+            [clause] if clause.is_plain() && self.withheld.is_empty() => Some(&clause.members),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Roles: what users may do, whoever asks for what.
+//!
+//! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
+//! to which data are shown, and whether a second factor is needed. What a token grants a user is what
+//! its scopes and one of the user's roles grant both. A user without a role may do nothing.
+//!
+//! ```toml
+//! [roles.nurse]
+//! scopes = ["user/*.rs", "user/Observation.cu?category=vital-signs"]
+//! panel = "care-team"
+//! clearance = "R"
+//! second_factor = true
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::search::extract::Extractor;
+
+use super::scope::{Context, ScopeSet, SmartScope};
+
+/// The roles of a server without a file of its own.
+const BUILT_IN: &str = r#"
+[roles.administrator]
+scopes = ["user/*.cruds"]
+panel = "all"
+clearance = "V"
+second_factor = true
+
+[roles.auditor]
+scopes = ["user/AuditEvent.rs", "user/Provenance.rs"]
+panel = "all"
+clearance = "N"
+second_factor = true
+
+[roles.patient]
+scopes = ["user/*.rs", "user/Consent.cu"]
+panel = "own"
+clearance = "V"
+second_factor = false
+
+[roles.practitioner]
+scopes = ["user/*.cruds"]
+panel = "all"
+clearance = "R"
+second_factor = true
+
+[roles.privacy]
+scopes = ["user/Consent.cruds", "user/AuditEvent.rs", "user/Patient.rs", "user/Provenance.rs"]
+panel = "all"
+clearance = "V"
+second_factor = true
+"#;
+
+/// The roles of a server.
+#[derive(Clone)]
+pub struct Roles {
+    roles: BTreeMap<String, Role>,
+    extractor: Arc<Extractor>,
+}
+
+/// What a role may do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Role {
+    /// Scopes of users.
+    pub scopes: ScopeSet,
+    /// Whose data.
+    pub panel: Panel,
+    /// The highest confidentiality that is shown.
+    pub clearance: Clearance,
+    /// Whether who has the role must have proved a second factor.
+    pub needs_second_factor: bool,
+}
+
+/// Whose data a role is about.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Panel {
+    /// All patients.
+    All,
+    /// Patients in whose care teams the user is.
+    CareTeam,
+    /// Patients whom the user's organizations care for.
+    Organization,
+    /// The user, and whom the user stands for.
+    Own,
+}
+
+/// Degrees of confidentiality, lowest first.
+///
+/// <http://terminology.hl7.org/CodeSystem/v3-Confidentiality>
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[expect(missing_docs, reason = "the codes of the code system")]
+pub enum Clearance {
+    U,
+    L,
+    M,
+    N,
+    R,
+    V,
+}
+
+/// Why a file of roles cannot be used.
+#[derive(Debug, Error)]
+pub enum RolesError {
+    /// It is no such file.
+    #[error("the roles cannot be read: {0}")]
+    Form(#[from] toml::de::Error),
+    /// A scope of a role is none, or not one of users.
+    #[error("role {role}: {scope:?} is no scope of a user")]
+    Scope {
+        /// The role.
+        role: String,
+        /// The scope.
+        scope: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    roles: BTreeMap<String, Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    scopes: Vec<String>,
+    panel: Panel,
+    clearance: Clearance,
+    second_factor: bool,
+}
+
+impl Clearance {
+    /// Each of them, lowest first.
+    pub const ALL: [Self; 6] = [Self::U, Self::L, Self::M, Self::N, Self::R, Self::V];
+    /// The code system.
+    pub const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+
+    /// The code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::U => "U",
+            Self::L => "L",
+            Self::M => "M",
+            Self::N => "N",
+            Self::R => "R",
+            Self::V => "V",
+        }
+    }
+
+    /// Those that are not shown to who has this one.
+    pub fn beyond(self) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |other| *other > self)
+    }
+}
+
+impl Roles {
+    /// Reads roles; without a text those that are built in. `extractor` is of FHIR's own parameters.
+    ///
+    /// # Errors
+    /// [`RolesError`] names what is wrong.
+    pub fn load(text: Option<&str>, extractor: Arc<Extractor>) -> Result<Self, RolesError> {
+        let File { roles: entries } = toml::from_str(text.unwrap_or(BUILT_IN))?;
+        let mut roles = BTreeMap::new();
+        for (name, entry) in entries {
+            let mut scopes = ScopeSet::default();
+            for text in entry.scopes {
+                match SmartScope::parse(&text, extractor.search_parameters()) {
+                    Some(SmartScope::Resource(scope)) if scope.context == Context::User => {
+                        scopes.add(SmartScope::Resource(scope));
+                    }
+                    _ => return Err(RolesError::Scope { role: name, scope: text }),
+                }
+            }
+            let Entry { panel, clearance, second_factor: needs_second_factor, .. } = entry;
+            roles.insert(name, Role { scopes, panel, clearance, needs_second_factor });
+        }
+        Ok(Self { roles, extractor })
+    }
+
+    /// The role of this name.
+    pub fn get(&self, name: &str) -> Option<&Role> {
+        self.roles.get(name)
+    }
+
+    /// The names of all roles.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.roles.keys().map(String::as_str)
+    }
+
+    /// Whether somebody with these roles must have proved a second factor.
+    pub fn need_second_factor<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
+        names.into_iter().filter_map(|name| self.get(name)).any(|role| role.needs_second_factor)
+    }
+
+    /// What scopes are read by.
+    pub fn extractor(&self) -> &Arc<Extractor> {
+        &self.extractor
+    }
+
+    /// Scopes in a text, as far as they are such.
+    pub fn scopes(&self, text: &str) -> ScopeSet {
+        ScopeSet::parse(text, self.extractor.search_parameters())
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roles").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}

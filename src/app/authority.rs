@@ -1,0 +1,112 @@
+//! The authorization server of this process, put together from the settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::access::roles::Roles;
+use crate::access::{Actor, RequestContext};
+use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
+use crate::config::{AuthMode, Config};
+use crate::oauth::keys::Keys;
+use crate::oauth::login::Persons;
+use crate::oauth::login::seal::Seal;
+use crate::oauth::login::session::HASHED_AT_ONCE;
+use crate::oauth::{Authority, Parts};
+use crate::search::extract::Extractor;
+use crate::store::Store;
+
+use super::database::{Database, StartError};
+use super::server;
+
+/// The role of who sets a server up.
+const FIRST_ROLE: &str = "administrator";
+
+/// The folder of the keys of this node.
+pub(super) fn keys_folder(config: &Config) -> PathBuf {
+    config.auth.keys_dir.clone().unwrap_or_else(|| config.data_dir.join("keys"))
+}
+
+/// The authorization server, where tokens are asked for.
+///
+/// # Errors
+/// [`StartError`] when keys or roles cannot be used, or the database does not answer.
+pub(super) async fn of_server(
+    config: &Config,
+    store: &Store,
+    extractor: &Arc<Extractor>,
+    base: &str,
+) -> Result<Option<Arc<Authority>>, StartError> {
+    if config.auth.mode == AuthMode::Off {
+        return Ok(None);
+    }
+    let authority = of(config, store, extractor, base).await?;
+    let published = authority.publish_key().await;
+    published.map_err(|error| StartError::Store(crate::error::root_cause(&error)))?;
+    Ok(Some(Arc::new(authority)))
+}
+
+async fn of(
+    config: &Config,
+    store: &Store,
+    extractor: &Arc<Extractor>,
+    base: &str,
+) -> Result<Authority, StartError> {
+    let ids: Arc<dyn IdSource> = Arc::new(SystemIds::default());
+    let folder = keys_folder(config);
+    let fresh = ids.secret();
+    // Making a key takes a while.
+    let opened = tokio::task::spawn_blocking(move || {
+        let keys = Keys::open(&folder).map_err(StartError::Keys)?;
+        let seal = Seal::open(&folder, fresh).map_err(StartError::Seal)?;
+        Ok::<_, StartError>((keys, seal))
+    });
+    let (keys, seal) = opened.await.map_err(|error| StartError::Store(error.to_string()))??;
+    let auth = &config.auth;
+    let persons = Persons {
+        seal,
+        idle: Duration::from_mins(u64::from(auth.session_idle_minutes.get())),
+        absolute: Duration::from_hours(u64::from(auth.session_hours.get())),
+        shortest_password: auth.password_min_length.get() as usize,
+        hashing: Semaphore::new(HASHED_AT_ONCE),
+        first_role: FIRST_ROLE.to_owned(),
+        roles: roles(config, extractor)?,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let parts = Parts { store: store.clone(), clock, ids, persons, keys: Arc::new(keys) };
+    Ok(Authority::new(parts, config, base))
+}
+
+fn roles(config: &Config, extractor: &Arc<Extractor>) -> Result<Roles, StartError> {
+    let fault = |reason: String| StartError::Roles { path: config.auth.roles.clone(), reason };
+    let text = match &config.auth.roles {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|it| fault(it.to_string()))?),
+        None => None,
+    };
+    Roles::load(text.as_deref(), extractor.clone()).map_err(|error| fault(error.to_string()))
+}
+
+/// The authorization server for a command, with the database that it uses.
+///
+/// # Errors
+/// [`StartError`].
+pub(super) async fn of_command(config: &Config) -> Result<(Database, Authority), StartError> {
+    let database = Database::open(config, true).await?;
+    let base = config.base_url(config.http.listen);
+    let engine = server::engine(config, database.store.clone(), base.clone())?;
+    let authority = of(config, &database.store, engine.core(), &base).await?;
+    Ok((database, authority))
+}
+
+/// The operator at the command line, for the ledger.
+pub(super) fn operator(authority: &Authority, command: &str) -> Actor {
+    let request = RequestContext {
+        id: authority.ids.ordered().to_string(),
+        method: "OTHER",
+        path_and_query: format!("kiln {command}"),
+        source: None,
+    };
+    Actor { name: "service:operator".to_owned(), request: Arc::new(request) }
+}

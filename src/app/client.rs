@@ -1,0 +1,230 @@
+//! `kiln client`: who may ask for tokens.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::access::Outcome;
+use crate::access::interaction::Kind;
+use crate::config::Config;
+use crate::oauth::Authority;
+use crate::oauth::client::{AppType, Client, ClientKind, origin_of, with_secret};
+use crate::oauth::secret::{self, Fresh};
+use crate::store::oauth::client;
+
+use super::authority::{self, operator};
+
+type Done = Result<(), Box<dyn Error>>;
+
+/// What can be done with clients.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register a client. A secret that is made for it is shown this once.
+    #[command(after_help = "Examples:\n  \
+        kiln client add growth --name 'Growth chart' --redirect https://growth.example.org/cb \\\n      \
+        --scope 'launch openid fhirUser patient/*.rs' --public\n  \
+        kiln client add loader --type backend --jwks-uri https://loader.example.org/jwks \\\n      \
+        --scope 'system/Patient.cruds system/Observation.cruds'")]
+    Add(Box<AddArgs>),
+    /// Let a client do nothing any more: its tokens end within seconds.
+    #[command(after_help = "Example:\n  kiln client disable growth")]
+    Disable {
+        /// Its id.
+        id: String,
+    },
+    /// Say which clients there are.
+    #[command(after_help = "Example:\n  kiln client list")]
+    List,
+    /// Make a new secret. The one before it counts until the next one is made.
+    #[command(after_help = "Example:\n  kiln client rotate-secret reports")]
+    RotateSecret {
+        /// The id of the client.
+        id: String,
+    },
+}
+
+/// A client as an operator describes it.
+#[derive(Args, Debug)]
+pub(super) struct AddArgs {
+    /// Its id (client_id): letters, digits and - . _ ~
+    id: String,
+    /// Its name, which users see.
+    #[arg(long)]
+    name: Option<String>,
+    /// What sort of program it is.
+    #[arg(long = "type", value_enum, default_value = "web")]
+    app_type: Type,
+    /// It cannot keep a secret: an app in a browser or on a device.
+    #[arg(long, conflicts_with_all = ["jwks", "jwks_uri"])]
+    public: bool,
+    /// It proves itself by a key: this file has its public keys (JWKS).
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks_uri")]
+    jwks: Option<PathBuf>,
+    /// It proves itself by a key: this address has its public keys.
+    #[arg(long, value_name = "URL")]
+    jwks_uri: Option<String>,
+    /// Where users may be sent back to; once for each address.
+    #[arg(long = "redirect", value_name = "URL")]
+    redirect_uris: Vec<String>,
+    /// Origins of web pages that call with its tokens, beside those of its redirects.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// Where an EHR launches it.
+    #[arg(long, value_name = "URL")]
+    launch: Option<String>,
+    /// A picture of it.
+    #[arg(long, value_name = "URL")]
+    logo: Option<String>,
+    /// Scopes that it may be granted at most.
+    #[arg(long, value_name = "SCOPES")]
+    scope: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Type {
+    /// A service without users.
+    Backend,
+    /// An EHR that launches apps.
+    Ehr,
+    /// An app on a device.
+    Native,
+    /// An app in a browser or behind a web server.
+    Web,
+}
+
+impl Type {
+    fn app_type(self) -> AppType {
+        match self {
+            Self::Backend => AppType::Backend,
+            Self::Ehr => AppType::Ehr,
+            Self::Native => AppType::Native,
+            Self::Web => AppType::Web,
+        }
+    }
+}
+
+/// Runs a command about clients.
+///
+/// # Errors
+/// Why it was not done.
+pub(super) async fn run(command: Command, config: &Config, out: &mut impl Write) -> Done {
+    let (database, authority) = authority::of_command(config).await?;
+    let done = match command {
+        Command::Add(args) => add(*args, &authority, out).await,
+        Command::Disable { id } => disable(&id, &authority, out).await,
+        Command::List => list(&authority, out).await,
+        Command::RotateSecret { id } => rotate(&id, &authority, out).await,
+    };
+    drop(authority);
+    database.close().await;
+    done
+}
+
+async fn add(args: AddArgs, authority: &Authority, out: &mut impl Write) -> Done {
+    let (client, secret) = described(args, authority)?;
+    let unknown = unknown_scopes(&client.scopes, authority);
+    if !unknown.is_empty() {
+        return Err(format!("not a scope: {}", unknown.join(" ")).into());
+    }
+    let id = client.id.clone();
+    let added = authority.add_client(&client).await.map_err(|refusal| refusal.told())?;
+    if !added {
+        return Err(format!("there is a client {id} already").into());
+    }
+    note(authority, "client add", &id).await?;
+    writeln!(out, "client {id} was added")?;
+    tell(secret.as_ref(), out)
+}
+
+/// The client, and its secret when it has one.
+fn described(
+    args: AddArgs,
+    authority: &Authority,
+) -> Result<(Client, Option<SecretString>), Box<dyn Error>> {
+    let jwks = args.jwks.as_ref().map(std::fs::read_to_string).transpose()?;
+    let kind = match (args.public, &jwks, &args.jwks_uri) {
+        (true, ..) => ClientKind::Public,
+        (_, None, None) => ClientKind::Secret,
+        _ => ClientKind::Key,
+    };
+    let now = authority.clock.now();
+    let fresh = (kind == ClientKind::Secret).then(|| Fresh::new(secret::CLIENT, &*authority.ids));
+    let secrets = fresh.as_ref().map(|fresh| with_secret("[]", &fresh.hash, now));
+    let mut origins = args.origins;
+    origins.extend(args.redirect_uris.iter().filter_map(|uri| origin_of(uri)));
+    origins.sort();
+    origins.dedup();
+    let client = Client {
+        name: args.name.unwrap_or_else(|| args.id.clone()),
+        id: args.id,
+        kind,
+        app_type: args.app_type.app_type(),
+        logo_uri: args.logo,
+        redirect_uris: args.redirect_uris,
+        origins,
+        launch_uri: args.launch,
+        scopes: args.scope,
+        jwks,
+        jwks_uri: args.jwks_uri,
+        secrets: secrets.unwrap_or_else(|| "[]".to_owned()),
+        created: now,
+        disabled_at: None,
+        is_registered: false,
+    };
+    Ok((client, fresh.map(|fresh| fresh.text)))
+}
+
+/// Texts among scopes that are none, so that nobody waits for what can never be granted.
+pub(super) fn unknown_scopes<'s>(scopes: &'s str, authority: &Authority) -> Vec<&'s str> {
+    let is_unknown = |scope: &&str| authority.persons.roles.scopes(scope).is_empty();
+    scopes.split_whitespace().filter(is_unknown).collect()
+}
+
+async fn disable(id: &str, authority: &Authority, out: &mut impl Write) -> Done {
+    if authority.client(id).await?.is_none() {
+        return Err(format!("there is no client {id} that could be disabled").into());
+    }
+    note(authority, "client disable", id).await?;
+    client::disable(&authority.store, id, authority.clock.now()).await?;
+    writeln!(out, "client {id} is disabled")?;
+    Ok(())
+}
+
+async fn list(authority: &Authority, out: &mut impl Write) -> Done {
+    for client in client::list(&authority.store).await? {
+        let state = if client.disabled_at.is_some() { " (disabled)" } else { "" };
+        let (kind, of) = (client.kind.as_str(), client.app_type.as_str());
+        writeln!(out, "{}{state}: {} ({of}, {kind})", client.id, client.name)?;
+        writeln!(out, "  scopes: {}", client.scopes)?;
+        for uri in &client.redirect_uris {
+            writeln!(out, "  redirect: {uri}")?;
+        }
+    }
+    Ok(())
+}
+
+async fn rotate(id: &str, authority: &Authority, out: &mut impl Write) -> Done {
+    let client = authority.client(id).await?.filter(|it| it.kind == ClientKind::Secret);
+    let client = client.ok_or_else(|| format!("there is no client {id} with a secret"))?;
+    let fresh = Fresh::new(secret::CLIENT, &*authority.ids);
+    let secrets = with_secret(&client.secrets, &fresh.hash, authority.clock.now());
+    note(authority, "client rotate-secret", id).await?;
+    client::set_secrets(&authority.store, id, &secrets).await?;
+    tell(Some(&fresh.text), out)
+}
+
+async fn note(authority: &Authority, command: &str, about: &str) -> Done {
+    let actor = operator(authority, command);
+    Ok(authority.gate.note(Kind::Admin, &actor, Outcome::Success, about).await?)
+}
+
+/// Shows a secret to who asked for it, which is the only time.
+fn tell(secret: Option<&SecretString>, out: &mut impl Write) -> Done {
+    if let Some(secret) = secret {
+        writeln!(out, "client_secret (shown this once): {}", secret.expose_secret())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The endpoints for programs: token, introspection, revocation, registration.
+//!
+//! Spec: RFC 6749, 7009, 7591, 7662; security T, R
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode, request};
+use serde_json::Value;
+
+use crate::access::interaction::Kind;
+use crate::access::{Actor, Outcome};
+use crate::http::outcome::Failure;
+use crate::http::server::Server;
+use crate::oauth::client::Basic;
+use crate::oauth::form::Form;
+use crate::oauth::limits::Rate;
+use crate::oauth::refusal::Refusal;
+
+use super::failure::answer;
+use super::request::{Call, for_client};
+
+type Answered = Result<Response<Body>, Failure>;
+
+/// What every form of these endpoints comes with.
+async fn read(call: &Call, rate: &Rate, body: Body) -> Result<(Form, Option<Basic>), Refusal> {
+    call.count(rate)?;
+    let basic = call.basic()?;
+    Ok((call.form(body).await?, basic))
+}
+
+/// `POST /auth/token`
+pub(super) async fn token(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
+    let call = Call::new(&server, parts)?;
+    let authority = &call.authority;
+    let (form, basic) = match read(&call, &authority.limits.tokens, body).await {
+        Ok(read) => read,
+        Err(refusal) => return Ok(call.refused(&refusal)),
+    };
+    let asked = authority.token(&form, basic.as_ref(), &call.context).await;
+    let response = match asked.result {
+        Ok(tokens) => answer(StatusCode::OK, tokens.to_json()),
+        Err(refusal) => call.refused(&refusal),
+    };
+    Ok(for_client(response, asked.client))
+}
+
+/// `POST /auth/introspect`
+pub(super) async fn introspect(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
+    let call = Call::new(&server, parts)?;
+    let authority = &call.authority;
+    let read = read(&call, &authority.limits.introspections, body).await;
+    let read = read.and_then(|(form, basic)| Ok((form, basic, call.bearer()?)));
+    let (form, basic, bearer) = match read {
+        Ok(read) => read,
+        Err(refusal) => return Ok(call.refused(&refusal)),
+    };
+    let asked = authority.introspect(&form, basic.as_ref(), bearer, &call.context).await;
+    let response = match asked.result {
+        Ok(told) => answer(StatusCode::OK, Value::from(told).to_string()),
+        Err(refusal) => call.refused(&refusal),
+    };
+    Ok(for_client(response, asked.client))
+}
+
+/// `POST /auth/revoke`
+pub(super) async fn revoke(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
+    let call = Call::new(&server, parts)?;
+    let authority = &call.authority;
+    let (form, basic) = match read(&call, &authority.limits.tokens, body).await {
+        Ok(read) => read,
+        Err(refusal) => return Ok(call.refused(&refusal)),
+    };
+    let asked = authority.revoke(&form, basic.as_ref(), &call.context).await;
+    let response = match asked.result {
+        Ok(()) => answer(StatusCode::OK, "{}".to_owned()),
+        Err(refusal) => call.refused(&refusal),
+    };
+    Ok(for_client(response, asked.client))
+}
+
+/// `POST /auth/register`
+pub(super) async fn register(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
+    let call = Call::new(&server, parts)?;
+    let authority = call.authority.clone();
+    let registered = async {
+        call.count(&authority.limits.registrations)?;
+        let token = call.bearer()?;
+        let text = call.text(body).await?;
+        let asked = serde_json::from_str(&text);
+        let asked = asked.map_err(|_| Refusal::request("the body is no JSON"))?;
+        authority.register(&asked, token).await
+    };
+    let registered = registered.await;
+    let actor = Actor { name: "anonymous".to_owned(), request: call.context.clone() };
+    let (outcome, about) = match &registered {
+        Ok(told) => {
+            let id = told.get("client_id").and_then(Value::as_str).unwrap_or_default();
+            (Outcome::Success, format!("client {id}"))
+        }
+        Err(Refusal::Fault(_) | Refusal::TooMany) => {
+            let refusal = registered.err().unwrap_or(Refusal::TooMany);
+            return Ok(call.refused(&refusal));
+        }
+        Err(refusal) => (Outcome::Refused, refusal.told()),
+    };
+    if let Err(error) = authority.gate.note(Kind::Register, &actor, outcome, &about).await {
+        return Ok(call.refused(&error.into()));
+    }
+    Ok(match registered {
+        Ok(told) => answer(StatusCode::CREATED, Value::from(told).to_string()),
+        Err(refusal) => call.refused(&refusal),
+    })
+}

@@ -1,0 +1,147 @@
+//! `/auth/authorize`: the app's question, and where the browser goes from each page.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode, request};
+use secrecy::ExposeSecret as _;
+
+use crate::fhir::LogicalId;
+use crate::http::outcome::Failure;
+use crate::http::server::Server;
+use crate::oauth::authorize::Code;
+use crate::oauth::flow::{NotBegun, Standing, Ticket};
+use crate::oauth::login::{Account, Browser};
+
+use super::picker::{Candidates, candidates};
+use super::reply;
+use super::visit::Visit;
+
+/// `GET` and `POST /auth/authorize`
+pub(super) async fn ask(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let visit = Visit::read(server, parts, body).await?;
+    let authority = &visit.authority;
+    match authority.begin_request(&visit.sent, &visit.raw, &visit.visitor).await {
+        // From another site a form comes without our cookie; what follows is asked for by GET, and so
+        // with it.
+        Ok(handle) => Ok(reply::see_other(&url("/auth/login", handle.expose_secret()))),
+        Err(NotBegun::Refused(refusal)) => Ok(reply::refuse(&refusal, &authority.settings.issuer)),
+        Err(NotBegun::Failed(error)) => Err(Failure::Interaction(error)),
+    }
+}
+
+/// The address of a page with the handle of a request.
+pub(super) fn url(path: &str, handle: &str) -> String {
+    format!("{path}?request={handle}")
+}
+
+/// The page that says that a request is over.
+pub(super) fn over() -> Response<Body> {
+    reply::problem(
+        StatusCode::BAD_REQUEST,
+        "This request is over",
+        "It was answered, has waited too long, or was begun in another browser. Go back to the app and \
+         begin anew.",
+    )
+}
+
+impl Visit {
+    /// The request that a page is about, when it names one: none where this browser may not go on.
+    pub(super) async fn ticket(&self, browser: &Browser) -> Result<Option<Ticket>, Failure> {
+        let found = self.authority.ticket(self.value("request"), browser).await;
+        found.map_err(Failure::Interaction)
+    }
+
+    /// Sends the browser to what is missing, or back to the app.
+    pub(super) async fn go_on(
+        &self,
+        browser: &Browser,
+        ticket: &mut Ticket,
+    ) -> Result<Response<Body>, Failure> {
+        let handle = ticket.handle.expose_secret().to_owned();
+        // A patient that is chosen, or found not to be there, leads on to the consent.
+        for _ in 0..3 {
+            let standing = self.authority.standing(ticket, browser, &self.visitor).await;
+            let path = match standing.map_err(Failure::Interaction)? {
+                Standing::Login => "/auth/login",
+                Standing::Factor => "/auth/second-factor",
+                Standing::Enrol => "/auth/factors",
+                Standing::Refused(refusal) => return self.end(ticket, &refusal).await,
+                Standing::Consent(account) => return self.consent(browser, ticket, account).await,
+                Standing::Patient(account) => {
+                    if self.choose_alone(browser, account, ticket).await? {
+                        continue;
+                    }
+                    if ticket.pending.is_silent {
+                        let text = "a patient has to be chosen";
+                        let refusal = ticket.pending.refuse(Code::InteractionRequired, text);
+                        return self.end(ticket, &refusal).await;
+                    }
+                    "/auth/patient"
+                }
+            };
+            return Ok(reply::see_other(&url(path, &handle)));
+        }
+        Ok(over())
+    }
+
+    /// Settles whose record it is about where there is nothing to choose.
+    async fn choose_alone(
+        &self,
+        browser: &Browser,
+        account: &Account,
+        ticket: &mut Ticket,
+    ) -> Result<bool, Failure> {
+        let only: Option<LogicalId> = match candidates(self, browser, account).await? {
+            Candidates::Search => return Ok(false),
+            Candidates::Known(known) => match known.as_slice() {
+                [] => None,
+                [one] => Some(one.clone()),
+                _ => return Ok(false),
+            },
+        };
+        ticket.pending.has_no_patient = only.is_none();
+        ticket.pending.patient = only.map(|id| id.as_str().to_owned());
+        self.authority.keep(ticket, "patient").await.map_err(Failure::Interaction)?;
+        Ok(true)
+    }
+
+    /// Asks for consent, unless it was given before.
+    async fn consent(
+        &self,
+        browser: &Browser,
+        ticket: &Ticket,
+        account: &Account,
+    ) -> Result<Response<Body>, Failure> {
+        let pending = &ticket.pending;
+        let remembered = self.authority.remembered(pending, account).await;
+        if let Some(granted) = remembered.map_err(Failure::Interaction)? {
+            let (authority, visitor) = (&self.authority, &self.visitor);
+            let ended = authority.end_granted(ticket, browser, account, &granted, visitor).await;
+            let back = ended.map_err(Failure::Interaction)?;
+            return Ok(back.map_or_else(over, |url| reply::see_other(&url)));
+        }
+        if pending.is_silent {
+            let refusal = pending.refuse(Code::ConsentRequired, "the user has to agree first");
+            return self.end(ticket, &refusal).await;
+        }
+        Ok(reply::see_other(&url("/auth/consent", ticket.handle.expose_secret())))
+    }
+
+    /// Ends a request with a no.
+    pub(super) async fn end(
+        &self,
+        ticket: &Ticket,
+        refusal: &crate::oauth::authorize::Refusal,
+    ) -> Result<Response<Body>, Failure> {
+        let is_ended = self.authority.end_refused(ticket).await.map_err(Failure::Interaction)?;
+        if !is_ended {
+            return Ok(over());
+        }
+        Ok(reply::refuse(refusal, &self.authority.settings.issuer))
+    }
+}

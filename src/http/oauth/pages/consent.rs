@@ -1,0 +1,174 @@
+//! `/auth/consent`: what the app may do.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode, request};
+use secrecy::ExposeSecret as _;
+
+use crate::access::scope::{ScopeSet, Special};
+use crate::http::outcome::Failure;
+use crate::http::server::Server;
+use crate::oauth::authorize::Code;
+use crate::oauth::consent::{self, Choice};
+use crate::oauth::flow::{Standing, Ticket};
+use crate::oauth::login::{Account, Browser};
+
+use super::authorize::over;
+use super::html::Html;
+use super::login::due;
+use super::picker;
+use super::reply::{self, Page};
+use super::visit::Visit;
+
+/// `GET /auth/consent`
+pub(super) async fn show(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let visit = Visit::read(server, parts, body).await?;
+    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
+    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
+    let standing = visit.authority.standing(&mut ticket, browser, &visit.visitor).await;
+    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Consent(_)) {
+        return visit.go_on(browser, &mut ticket).await;
+    }
+    page(&visit, browser, account, &ticket).await
+}
+
+/// `POST /auth/consent`
+pub(super) async fn send(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let visit = Visit::read(server, parts, body).await?;
+    if let Err(response) = visit.own_form() {
+        return Ok(*response);
+    }
+    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
+    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
+    let (authority, visitor) = (&visit.authority, &visit.visitor);
+    let standing = authority.standing(&mut ticket, browser, visitor).await;
+    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Consent(_)) {
+        return visit.go_on(browser, &mut ticket).await;
+    }
+    let asked = authority.grantable(&ticket.pending);
+    let granted = match visit.value("decision") {
+        "allow" => consent::granted(&asked, &visit.values("scope"), authority.parameters()),
+        _ => ScopeSet::default(),
+    };
+    let decided = authority.decide(&ticket.pending, account, &granted, visitor).await;
+    decided.map_err(Failure::Interaction)?;
+    if granted.is_empty() {
+        let refusal = ticket.pending.refuse(Code::AccessDenied, "the user did not agree");
+        return visit.end(&ticket, &refusal).await;
+    }
+    let ended = authority.end_granted(&ticket, browser, account, &granted, visitor).await;
+    Ok(ended.map_err(Failure::Interaction)?.map_or_else(over, |url| reply::see_other(&url)))
+}
+
+async fn page(
+    visit: &Visit,
+    browser: &Browser,
+    account: &Account,
+    ticket: &Ticket,
+) -> Result<Response<Body>, Failure> {
+    let asked = visit.authority.grantable(&ticket.pending);
+    let patient = match ticket.pending.patient.as_deref().and_then(|id| id.parse().ok()) {
+        Some(id) => picker::find(visit, browser, account, &id).await?,
+        None => None,
+    };
+    let html = Html::new().raw("<p><strong>").text(&ticket.client.name).raw("</strong>");
+    let html = html.raw(" asks for access");
+    let html = match &patient {
+        Some(patient) => html
+            .raw(" to the record of <strong>")
+            .text(&patient.name)
+            .raw("</strong> (")
+            .text(&patient.details)
+            .raw(")"),
+        None => html,
+    };
+    let html = html
+        .raw(". Take away what it should not have.</p>\n")
+        .when(ticket.client.is_registered, |html| {
+            html.raw("<div class=\"notice\"><p>This app has registered itself: nobody here has ")
+                .raw("looked at it.</p></div>\n")
+        })
+        .raw("<form method=\"post\" action=\"/auth/consent\">\n")
+        .hidden("csrf", &browser.csrf())
+        .hidden("request", ticket.handle.expose_secret());
+    let choices = consent::choices(&asked);
+    let is_about_data = |choice: &&(usize, &Choice)| choice.1.scope.contains('/');
+    let numbered: Vec<(usize, &Choice)> = choices.iter().enumerate().collect();
+    let (data, other): (Vec<_>, Vec<_>) =
+        numbered.iter().partition(|it| is_about_data(it) && !it.1.scope.starts_with("launch/"));
+    let html = group(html, "Data", &data);
+    let html = group(html, "The app may", &other);
+    let html = html
+        .when(asked.has(Special::OfflineAccess), |html| {
+            html.raw("<p class=\"soft\">You see and end the access of apps at any time under Apps.</p>\n")
+        })
+        .raw("<p class=\"soft\">You go on to ")
+        .text(host(&ticket.pending.redirect_uri))
+        .raw(".</p>\n<div class=\"buttons\">")
+        .raw("<button type=\"submit\" name=\"decision\" value=\"allow\">Allow</button>")
+        .raw("<button class=\"quiet\" type=\"submit\" name=\"decision\" value=\"deny\">")
+        .raw("Do not allow</button></div>\n</form>\n<p class=\"soft\">You are logged in as ")
+        .text(&account.name)
+        .raw(". <a href=\"/auth/logout\">Log out</a></p>\n");
+    let leads_to = Some(ticket.pending.redirect_uri.as_str());
+    Ok(Page::new("Allow access?", html).leading_to(leads_to).answer(StatusCode::OK))
+}
+
+/// Where an address leads, without what is of no use to people.
+fn host(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
+fn group(html: Html, title: &'static str, choices: &[(usize, &Choice)]) -> Html {
+    if choices.is_empty() {
+        return html;
+    }
+    html.raw("<fieldset><legend>")
+        .raw(title)
+        .raw("</legend>\n")
+        .each(choices, |html, (place, choice)| {
+            let id = format!("scope-{place}");
+            let html = tick(html, &id, &choice.scope, &choice.words, choice.warning, true);
+            if choice.parts.is_empty() {
+                return html;
+            }
+            html.raw("<fieldset><legend>Or only a part of it:</legend>\n")
+                .each(choice.parts.iter().enumerate(), |html, (part, (scope, words))| {
+                    tick(html, &format!("{id}-{part}"), scope, words, None, false)
+                })
+                .raw("</fieldset>\n")
+        })
+        .raw("</fieldset>\n")
+}
+
+fn tick(
+    html: Html,
+    id: &str,
+    scope: &str,
+    words: &str,
+    warning: Option<&str>,
+    is_ticked: bool,
+) -> Html {
+    html.raw("<div class=\"choice\"><input type=\"checkbox\" name=\"scope\"")
+        .attribute("id", id)
+        .attribute("value", scope)
+        .when(is_ticked, |html| html.raw(" checked"))
+        .raw("><label")
+        .attribute("for", id)
+        .raw(">")
+        .text(words)
+        .element("<small class=\"code\">", scope, "</small>")
+        .when(warning.is_some(), |html| {
+            html.element("<small>", warning.unwrap_or_default(), "</small>")
+        })
+        .raw("</label></div>\n")
+}

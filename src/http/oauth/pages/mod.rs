@@ -1,0 +1,80 @@
+//! The pages of the authorization server: login, second factor, choosing a patient, consent, apps.
+//!
+//! Rendered here, without scripts but for one that asks for a security key. Every form carries a token
+//! that only our own page knows; every page says that nobody may frame it.
+//!
+//! | file | does |
+//! |---|---|
+//! | `html`, `reply`, `visit` | markup, answers, requests |
+//! | `authorize` | the app's question, and what comes next |
+//! | `login`, `factor`, `enrol`, `setup` | who is there |
+//! | `patient`, `picker` | whose record it is about |
+//! | `consent`, `apps` | what an app may do |
+//! | `upstream` | logging in elsewhere |
+//! | `launch` | what an EHR hands to an app |
+//! | `assets` | the look |
+
+mod apps;
+mod assets;
+mod authorize;
+mod consent;
+mod enrol;
+mod factor;
+mod html;
+mod launch;
+mod login;
+mod patient;
+mod picker;
+mod reply;
+mod setup;
+mod upstream;
+mod visit;
+
+use axum::http::Method;
+
+use crate::http::table::{Audit, Handler, Route};
+
+/// A row of a page.
+macro_rules! page {
+    ($method:ident $path:literal $handler:path) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            interaction: None,
+            audit: Audit::Authority,
+            handler: Handler::Auth(|server, parts, body| {
+                let prefix = reply::prefix(server.oauth.as_deref());
+                Box::pin(reply::below(prefix, $handler(server, parts, body)))
+            }),
+        }
+    };
+}
+
+/// Every page.
+pub(super) fn all() -> Vec<Route> {
+    vec![
+        page!(GET "/auth/authorize" authorize::ask),
+        page!(POST "/auth/authorize" authorize::ask),
+        page!(GET "/auth/login" login::show),
+        page!(POST "/auth/login" login::send),
+        page!(GET "/auth/logout" login::show_out),
+        page!(POST "/auth/logout" login::send_out),
+        page!(GET "/auth/second-factor" factor::show),
+        page!(POST "/auth/second-factor" factor::send),
+        page!(GET "/auth/factors" enrol::show),
+        page!(POST "/auth/factors" enrol::send),
+        page!(GET "/auth/patient" patient::show),
+        page!(POST "/auth/patient" patient::send),
+        page!(GET "/auth/consent" consent::show),
+        page!(POST "/auth/consent" consent::send),
+        page!(GET "/auth/apps" apps::show),
+        page!(POST "/auth/apps" apps::send),
+        page!(GET "/auth/setup/{name}" setup::show),
+        page!(POST "/auth/setup/{name}" setup::send),
+        page!(POST "/auth/launch" launch::make),
+        page!(POST "/auth/upstream" upstream::ask),
+        page!(GET "/auth/callback" upstream::hear),
+        page!(GET "/auth/style" assets::style),
+        page!(GET "/auth/assets/{name}" assets::asset),
+    ]
+}

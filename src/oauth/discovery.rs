@@ -1,0 +1,213 @@
+//! What the authorization server offers, as clients look it up.
+//!
+//! Every URL is made of the configured base: what a request says of the host does not count.
+//!
+//! Spec: SMART App Launch 2.2 Conformance, RFC 8414, OpenID Connect Discovery, security D1 to D7
+
+use serde_json::{Map, Value, json};
+
+use crate::config::Registration;
+use crate::error::Error;
+use crate::store::oauth::key;
+
+use super::client::jwk::Algorithm;
+use super::{Authority, Settings};
+
+/// Capabilities, each of which can be switched off.
+pub const CAPABILITIES: &[&str] = &[
+    "authorize-post",
+    "client-confidential-asymmetric",
+    "client-confidential-symmetric",
+    "client-public",
+    "context-banner",
+    "context-ehr-encounter",
+    "context-ehr-patient",
+    "context-standalone-patient",
+    "context-style",
+    "launch-ehr",
+    "launch-standalone",
+    "permission-offline",
+    "permission-online",
+    "permission-patient",
+    "permission-user",
+    "permission-v1",
+    "permission-v2",
+    "sso-openid-connect",
+];
+
+/// Scopes that can be granted, with the capability that each belongs to.
+const SCOPES: &[(&str, &str)] = &[
+    ("openid", "sso-openid-connect"),
+    ("fhirUser", "sso-openid-connect"),
+    ("profile", "sso-openid-connect"),
+    ("launch", "launch-ehr"),
+    ("launch/patient", "context-standalone-patient"),
+    ("offline_access", "permission-offline"),
+    ("online_access", "permission-online"),
+    ("patient/*.rs", "permission-patient"),
+    ("patient/*.cruds", "permission-patient"),
+    ("patient/*.read", "permission-v1"),
+    ("user/*.rs", "permission-user"),
+    ("user/*.cruds", "permission-user"),
+    ("user/*.read", "permission-v1"),
+    ("system/*.rs", ""),
+    ("system/*.cruds", ""),
+];
+
+/// How long a replaced key is published, in milliseconds: longer than any id_token counts.
+const OVERLAP: i64 = 24 * 60 * 60 * 1000;
+
+impl Settings {
+    /// Whether a capability is switched on.
+    pub fn offers(&self, capability: &str) -> bool {
+        !self.without.iter().any(|name| name == capability)
+    }
+
+    /// The token endpoint.
+    pub fn token_endpoint(&self) -> String {
+        format!("{}/token", self.issuer)
+    }
+
+    /// What is registered where, beside the issuer: name and URL of each endpoint.
+    pub fn endpoints(&self) -> Vec<(&'static str, String)> {
+        let at = |path: &str| format!("{}/{path}", self.issuer);
+        let mut all = vec![
+            ("authorization_endpoint", at("authorize")),
+            ("token_endpoint", self.token_endpoint()),
+            ("introspection_endpoint", at("introspect")),
+            ("revocation_endpoint", at("revoke")),
+            ("management_endpoint", at("apps")),
+        ];
+        if self.registration != Registration::Off {
+            all.push(("registration_endpoint", at("register")));
+        }
+        all
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        let is_on = |(_, capability): &&(&str, &str)| self.offers(capability);
+        SCOPES.iter().filter(is_on).map(|(scope, _)| *scope).collect()
+    }
+
+    fn client_methods(&self) -> Vec<&'static str> {
+        let mut methods = Vec::new();
+        if self.offers("client-public") {
+            methods.push("none");
+        }
+        if self.offers("client-confidential-symmetric") {
+            methods.extend(["client_secret_basic", "client_secret_post"]);
+        }
+        if self.offers("client-confidential-asymmetric") {
+            methods.push("private_key_jwt");
+        }
+        methods
+    }
+
+    /// What both documents say.
+    fn common(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        for (name, url) in self.endpoints() {
+            all.insert(name.to_owned(), json!(url));
+        }
+        let grants = ["authorization_code", "client_credentials", "refresh_token"];
+        for (name, value) in [
+            ("grant_types_supported", json!(grants)),
+            ("response_types_supported", json!(["code"])),
+            ("response_modes_supported", json!(["query"])),
+            ("code_challenge_methods_supported", json!(["S256"])),
+            ("token_endpoint_auth_methods_supported", json!(self.client_methods())),
+            ("token_endpoint_auth_signing_alg_values_supported", json!(Algorithm::NAMES)),
+            ("scopes_supported", json!(self.scopes())),
+            ("authorization_response_iss_parameter_supported", json!(true)),
+        ] {
+            all.insert(name.to_owned(), value);
+        }
+        if self.offers("sso-openid-connect") {
+            all.insert("issuer".to_owned(), json!(self.issuer));
+            all.insert("jwks_uri".to_owned(), json!(format!("{}/jwks", self.issuer)));
+        }
+        all
+    }
+
+    /// `/.well-known/smart-configuration` of the FHIR base.
+    pub fn smart_configuration(&self) -> Value {
+        let mut all = self.common();
+        let capabilities = CAPABILITIES.iter().filter(|name| self.offers(name));
+        all.insert("capabilities".to_owned(), capabilities.copied().collect());
+        all.into()
+    }
+
+    /// `/.well-known/openid-configuration` of the issuer.
+    pub fn openid_configuration(&self) -> Value {
+        let mut all = self.common();
+        all.insert("issuer".to_owned(), json!(self.issuer));
+        let claims =
+            ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser", "profile"];
+        for (name, value) in [
+            ("subject_types_supported", json!(["public"])),
+            ("id_token_signing_alg_values_supported", json!(["RS256"])),
+            ("claims_supported", json!(claims)),
+            ("claims_parameter_supported", json!(false)),
+            ("request_parameter_supported", json!(false)),
+            ("request_uri_parameter_supported", json!(false)),
+        ] {
+            all.insert(name.to_owned(), value);
+        }
+        all.into()
+    }
+}
+
+impl Authority {
+    /// The keys that id_tokens of all nodes are signed with, as a JWKS.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn jwks(&self) -> Result<Value, Error> {
+        let since = self.clock.now().plus_millis(-OVERLAP);
+        let mut keys = key::published(&self.store, since).await?;
+        let own = self.keys.current();
+        if !keys.iter().any(|(id, _)| *id == own.id) {
+            keys.insert(0, (own.id.clone(), own.jwk.clone()));
+        }
+        let keys = keys.iter().filter_map(|(_, jwk)| serde_json::from_str::<Value>(jwk).ok());
+        Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::settings;
+    use super::*;
+
+    #[test]
+    fn what_is_switched_off_is_not_offered() {
+        let all = settings();
+        let offered = |it: &Settings| it.smart_configuration()["capabilities"].clone();
+        assert_eq!(offered(&all).as_array().map(Vec::len), Some(CAPABILITIES.len()));
+        for capability in CAPABILITIES {
+            let one = Settings { without: vec![(*capability).to_owned()], ..settings() };
+            let left = offered(&one);
+            assert!(!left.as_array().expect("list").contains(&json!(capability)), "{capability}");
+        }
+        let one = Settings { without: vec!["sso-openid-connect".to_owned()], ..settings() };
+        let told = one.smart_configuration();
+        assert_eq!((told.get("issuer"), told.get("jwks_uri")), (None, None));
+        assert!(!told["scopes_supported"].as_array().expect("list").contains(&json!("openid")));
+    }
+
+    #[test]
+    fn every_endpoint_is_below_the_issuer() {
+        let settings = settings();
+        let told = settings.smart_configuration();
+        for (name, url) in settings.endpoints() {
+            assert_eq!(told[name], url);
+            assert!(url.starts_with("https://h.org/auth/"), "{url}");
+        }
+        assert_eq!(told.get("registration_endpoint"), None);
+        let open = Settings { registration: Registration::Open, ..settings };
+        assert_eq!(
+            open.smart_configuration()["registration_endpoint"],
+            "https://h.org/auth/register"
+        );
+    }
+}

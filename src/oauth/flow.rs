@@ -1,0 +1,359 @@
+//! The way of a request to authorize, from the app's question to the code.
+//!
+//! What waits lies here under a handle and belongs to the browser that first came with it. Each page
+//! asks [`Authority::standing`] what is still missing; only when nothing is does a code come about.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value, json};
+
+use crate::access::Outcome;
+use crate::access::interaction::Kind;
+use crate::access::scope::{Context, ScopeSet, SmartScope, Special};
+use crate::error::Error;
+use crate::fhir::query::Query;
+use crate::spec::search_parameter::SearchParameters;
+use crate::store::oauth::authorization::{self, Waiting};
+use crate::store::oauth::client::{self, Client};
+use crate::store::oauth::decision::{self, Decision};
+use crate::store::oauth::grant::{self, NewCode, NewGrant};
+use crate::store::oauth::launch;
+
+use super::Authority;
+use super::authorize::{self, Code, Pending, Refusal, Rules, answer, without_patient};
+use super::consent;
+use super::login::handle;
+use super::login::{Account, Browser, Stage, Visitor};
+use super::secret::{CODE, Fresh};
+
+/// How long a person has for all pages.
+const WAIT_MILLIS: i64 = 30 * 60 * 1_000;
+/// Scopes in a text of the ledger, in characters.
+const TOLD: usize = 1_000;
+
+/// A request that waits, and whose it is.
+pub struct Ticket {
+    /// What pages carry along.
+    pub handle: SecretString,
+    /// The request.
+    pub pending: Pending,
+    /// Who asks.
+    pub client: Client,
+    hash: [u8; 32],
+}
+
+/// Why a request does not begin.
+pub enum NotBegun {
+    /// The app, or whoever came from it, is told.
+    Refused(Refusal),
+    /// Something else.
+    Failed(Error),
+}
+
+impl From<Error> for NotBegun {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a request still waits for.
+#[derive(Debug)]
+pub enum Standing<'b> {
+    /// The person has to agree.
+    Consent(&'b Account),
+    /// A second factor has to be proved.
+    Factor,
+    /// A second factor has to be set up.
+    Enrol,
+    /// Somebody has to log in.
+    Login,
+    /// A patient has to be chosen.
+    Patient(&'b Account),
+    /// The app is told no.
+    Refused(Refusal),
+}
+
+impl Authority {
+    /// What scopes may ask by.
+    pub fn parameters(&self) -> &SearchParameters {
+        self.persons.roles.extractor().search_parameters()
+    }
+
+    /// Reads a request and keeps it: the handle that pages carry along.
+    ///
+    /// # Errors
+    /// [`NotBegun`] says who is told what.
+    pub async fn begin_request(
+        &self,
+        query: &Query,
+        raw: &str,
+        visitor: &Visitor,
+    ) -> Result<SecretString, NotBegun> {
+        let client = match authorize::client_id(query) {
+            Some(id) => client::find(&self.store, id).await?,
+            None => None,
+        };
+        let now = self.clock.now();
+        let rules = Rules {
+            client: client.as_ref(),
+            base: &self.settings.base,
+            parameters: self.parameters(),
+            now: now.as_micros(),
+        };
+        let pending = match authorize::read(query, raw, &rules) {
+            Ok(pending) => pending,
+            Err(refusal) => {
+                let actor = visitor.nobody();
+                let text = refusal.to_string();
+                self.gate.note(Kind::Authorize, &actor, Outcome::Refused, &text).await?;
+                return Err(NotBegun::Refused(refusal));
+            }
+        };
+        let Fresh { text, hash } = Fresh::new("", &*self.ids);
+        let waiting =
+            Waiting { request: written(&pending)?, session_id: None, step: "begun".to_owned() };
+        let expires = now.plus_millis(WAIT_MILLIS);
+        authorization::add(&self.store, &hash, &waiting, expires).await?;
+        Ok(text)
+    }
+
+    /// The request under a handle, when this browser may go on with it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn ticket(&self, handle: &str, browser: &Browser) -> Result<Option<Ticket>, Error> {
+        let Some(hash) = handle::hash_of(handle) else { return Ok(None) };
+        let found = authorization::find(&self.store, &hash, self.clock.now()).await?;
+        let Some(Waiting { request, .. }) = found else { return Ok(None) };
+        // Who comes first has it: a request that somebody else began leads nowhere here.
+        if !authorization::bind(&self.store, &hash, browser.session.id).await? {
+            return Ok(None);
+        }
+        let pending: Pending = serde_json::from_str(&request).map_err(Error::internal)?;
+        let client = client::find(&self.store, &pending.client).await?;
+        let client = client.filter(|client| client.disabled_at.is_none());
+        let handle = SecretString::from(handle.to_owned());
+        Ok(client.map(|client| Ticket { handle, pending, client, hash }))
+    }
+
+    /// Keeps what the request has become.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn keep(&self, ticket: &Ticket, step: &str) -> Result<(), Error> {
+        let request = written(&ticket.pending)?;
+        authorization::advance(&self.store, &ticket.hash, &request, step).await
+    }
+
+    /// What the request waits for. Takes its launch when somebody has logged in.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn standing<'b>(
+        &self,
+        ticket: &mut Ticket,
+        browser: &'b Browser,
+        visitor: &Visitor,
+    ) -> Result<Standing<'b>, Error> {
+        let pending = &ticket.pending;
+        let is_silent = pending.is_silent;
+        let refused = |pending: &Pending, code, text| Standing::Refused(pending.refuse(code, text));
+        let account = match browser.stage() {
+            Stage::Whole(account) if pending.accepts_login(browser.session.auth_at) => account,
+            _ if is_silent => {
+                return Ok(refused(pending, Code::LoginRequired, "nobody has logged in"));
+            }
+            Stage::Half(account) if account.has_factor => return Ok(Standing::Factor),
+            Stage::Half(_) => return Ok(Standing::Enrol),
+            Stage::Nobody | Stage::Whole(_) => return Ok(Standing::Login),
+        };
+        if ticket.pending.launch.is_some() && !self.take_launch(ticket, account, visitor).await? {
+            let text = "the launch was used, is too old, or is not for this user and app";
+            return Ok(refused(&ticket.pending, Code::InvalidRequest, text));
+        }
+        let pending = &ticket.pending;
+        let scopes = pending.scopes(self.parameters());
+        let needs_patient = pending.needs_patient(&scopes);
+        if needs_patient && pending.patient.is_none() && !pending.has_no_patient {
+            return Ok(Standing::Patient(account));
+        }
+        let scopes = self.grantable(&ticket.pending);
+        if scopes.is_empty() || scopes.resources().next().is_none() && ticket.pending.has_no_patient
+        {
+            let text = "there is no patient that this user could choose";
+            return Ok(refused(&ticket.pending, Code::AccessDenied, text));
+        }
+        Ok(Standing::Consent(account))
+    }
+
+    /// What can be granted: without a patient, nothing of a patient, and an encounter only where the
+    /// launch handed one over.
+    pub fn grantable(&self, pending: &Pending) -> ScopeSet {
+        let mut scopes = pending.scopes(self.parameters());
+        if pending.encounter.is_none() {
+            let visit = SmartScope::Special(Special::LaunchEncounter);
+            scopes = scopes.filtered(|scope| *scope != visit);
+        }
+        if pending.has_no_patient { without_patient(&scopes) } else { scopes }
+    }
+
+    async fn take_launch(
+        &self,
+        ticket: &mut Ticket,
+        account: &Account,
+        visitor: &Visitor,
+    ) -> Result<bool, Error> {
+        let handle = ticket.pending.launch.take();
+        let (now, client) = (self.clock.now(), ticket.client.id.as_str());
+        let taken = match handle.as_deref().and_then(handle::hash_of) {
+            Some(hash) => launch::take(&self.store, &hash, account.id, client, now).await?,
+            None => None,
+        };
+        let Some(text) = taken else {
+            let actor = visitor.actor(account);
+            let text = format!("{client}: the launch was used, is too old, or is another's");
+            self.gate.note(Kind::Launch, &actor, Outcome::Refused, &text).await?;
+            return Ok(false);
+        };
+        let context: Value = serde_json::from_str(&text).map_err(Error::internal)?;
+        let text_of = |name: &str| context.get(name).and_then(Value::as_str).map(str::to_owned);
+        ticket.pending.patient = text_of("patient");
+        ticket.pending.encounter = text_of("encounter");
+        ticket.pending.context = Some(context);
+        self.keep(ticket, "launched").await?;
+        Ok(true)
+    }
+
+    /// What an earlier decision grants now; none when the person has to be asked.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn remembered(
+        &self,
+        pending: &Pending,
+        account: &Account,
+    ) -> Result<Option<ScopeSet>, Error> {
+        if pending.wants_consent {
+            return Ok(None);
+        }
+        let patient = pending.patient.as_deref();
+        let last = decision::last(&self.store, account.id, &pending.client, patient).await?;
+        let asked = self.grantable(pending);
+        Ok(last.and_then(|last| consent::remembered(&asked, &last, self.parameters())))
+    }
+
+    /// Keeps what the person decided.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database or a ledger.
+    pub async fn decide(
+        &self,
+        pending: &Pending,
+        account: &Account,
+        granted: &ScopeSet,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let (offered, told) = (self.grantable(pending).to_string(), granted.to_string());
+        let made = Decision {
+            account: account.id,
+            client: &pending.client,
+            patient: pending.patient.as_deref(),
+            offered: &offered,
+            granted: &told,
+        };
+        let text: String = format!("{}: {told}", pending.client).chars().take(TOLD).collect();
+        let outcome = if granted.is_empty() { Outcome::Refused } else { Outcome::Success };
+        self.gate.note(Kind::Consent, &visitor.actor(account), outcome, &text).await?;
+        decision::add(&self.store, self.ids.ordered(), made, self.clock.now()).await
+    }
+
+    /// Ends the request with a no; the address of the app with it. None when it has ended before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn end_refused(&self, ticket: &Ticket) -> Result<bool, Error> {
+        authorization::take(&self.store, &ticket.hash).await
+    }
+
+    /// Ends the request with a code: the address of the app with it. None when it has ended before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database or a ledger.
+    pub async fn end_granted(
+        &self,
+        ticket: &Ticket,
+        browser: &Browser,
+        account: &Account,
+        granted: &ScopeSet,
+        visitor: &Visitor,
+    ) -> Result<Option<String>, Error> {
+        if !authorization::take(&self.store, &ticket.hash).await? {
+            return Ok(None);
+        }
+        let pending = &ticket.pending;
+        let now = self.clock.now();
+        let text: String = format!("{}: {granted}", pending.client).chars().take(TOLD).collect();
+        self.gate.note(Kind::Authorize, &visitor.actor(account), Outcome::Success, &text).await?;
+        let is_offline = granted.has(Special::OfflineAccess);
+        let grant = NewGrant {
+            id: self.ids.ordered(),
+            client: pending.client.clone(),
+            account: Some(account.id),
+            scopes: granted.to_string(),
+            patient: pending.patient.clone().filter(|_| is_about_patient(granted)),
+            encounter: pending.encounter.clone().filter(|_| is_about_encounter(granted)),
+            context: Some(self.context(pending).to_string()),
+            fhir_user: account.fhir_user.clone(),
+            is_offline,
+            session: (!is_offline).then_some(browser.session.id),
+            auth_time: browser.auth_time(),
+            nonce: pending.nonce.clone(),
+            purpose: None,
+            created: now,
+        };
+        let Fresh { text: code, hash } = Fresh::new(CODE, &*self.ids);
+        let millis = i64::try_from(self.settings.code.as_millis()).unwrap_or(i64::MAX);
+        let code_row = NewCode {
+            hash,
+            redirect_uri: pending.redirect_uri.clone(),
+            challenge: pending.challenge.clone(),
+            aud: pending.aud.clone(),
+            expires: now.plus_millis(millis),
+        };
+        grant::issue_code(&self.store, &grant, &code_row).await?;
+        let pairs = [("code", code.expose_secret()), ("iss", self.settings.issuer.as_str())];
+        Ok(Some(answer(&pending.redirect_uri, &pairs, pending.state.as_deref())))
+    }
+
+    /// What else the token response tells an app (SMART App Launch, launch context).
+    fn context(&self, pending: &Pending) -> Value {
+        let mut told = Map::new();
+        let handed = pending.context.as_ref().and_then(Value::as_object);
+        for name in ["fhirContext", "intent", "need_patient_banner", "tenant"] {
+            if let Some(value) = handed.and_then(|handed| handed.get(name)) {
+                told.insert(name.to_owned(), value.clone());
+            }
+        }
+        told.entry("need_patient_banner").or_insert(json!(true));
+        told.insert("smart_style_url".to_owned(), json!(self.style_url()));
+        Value::Object(told)
+    }
+
+    /// Where apps find how our pages look.
+    pub fn style_url(&self) -> String {
+        format!("{}/style", self.settings.issuer)
+    }
+}
+
+fn is_about_patient(granted: &ScopeSet) -> bool {
+    granted.has_context(Context::Patient)
+        || granted.has(Special::LaunchPatient)
+        || granted.has(Special::Launch)
+}
+
+fn is_about_encounter(granted: &ScopeSet) -> bool {
+    granted.has(Special::LaunchEncounter) || granted.has(Special::Launch)
+}
+
+fn written(pending: &Pending) -> Result<String, Error> {
+    serde_json::to_string(pending).map_err(Error::internal)
+}

@@ -1,0 +1,64 @@
+//! A person as a party that looks for patients: for choosing one, and for launches.
+
+use uuid::Uuid;
+
+use crate::access::Principal;
+use crate::access::consent::Asker;
+use crate::access::grant::{Grant, Panels, User};
+use crate::error::Error;
+use crate::fhir::{Identity, LogicalId, ResourceType};
+
+use super::Authority;
+use super::login::Account;
+
+/// What our own pages ask for by somebody's session.
+const SCOPES: &str = "user/Encounter.rs user/Patient.rs user/Person.rs user/RelatedPerson.rs";
+/// The client that our own pages are in the ledger.
+const CLIENT: &str = "kiln";
+
+/// The resource that stands for an account.
+pub fn fhir_user(account: &Account) -> Option<(ResourceType, LogicalId)> {
+    let (name, id) = account.fhir_user.as_deref()?.split_once('/')?;
+    Some((name.parse().ok()?, id.parse().ok()?))
+}
+
+impl Authority {
+    /// The person of an account, with what its roles let it do, for the pages of a session.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when the account may do nothing; [`Error::Unavailable`] without a database.
+    pub async fn principal_of(&self, account: &Account, session: Uuid) -> Result<Principal, Error> {
+        let fhir_user = fhir_user(account);
+        let (panels, organizations) = match &fhir_user {
+            Some(user) => (self.store.panels(user).await?, self.store.organizations(user).await?),
+            None => (Panels::default(), Vec::new()),
+        };
+        let asker =
+            Asker { user: fhir_user.as_ref(), organizations: &organizations, purpose: None };
+        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let user = User {
+            account: account.id,
+            name: account.name.clone(),
+            fhir_user,
+            roles: account.roles.clone(),
+            panels,
+        };
+        let roles = &self.persons.roles;
+        let grant = Grant {
+            token: session,
+            client: CLIENT.to_owned(),
+            user: Some(user),
+            scopes: roles.scopes(SCOPES),
+            patient: None,
+            purpose: None,
+            is_fhir_user_readable: true,
+            denials,
+        };
+        Principal::from_grant(grant, roles).map_err(|_| Error::Forbidden)
+    }
+}
+
+/// The identity of a patient.
+pub fn patient(id: &LogicalId) -> Identity {
+    Identity { resource_type: ResourceType::PATIENT, id: id.clone() }
+}

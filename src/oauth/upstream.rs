@@ -1,0 +1,327 @@
+//! Logging in at an outside provider, by OpenID Connect.
+//!
+//! The provider says who somebody is; which account that is was said by an operator, by issuer and
+//! subject alone: a name or an address that a provider tells links nothing. A second factor that an
+//! account needs is asked for here all the same.
+//!
+//! Spec: OpenID Connect Core section 3.1, RFC 7636, RFC 9207; security M7
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreJsonWebKeySet,
+    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse,
+};
+use openidconnect::{
+    ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, TokenResponse as _,
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
+use thiserror::Error as ThisError;
+
+use crate::access::Outcome;
+use crate::access::interaction::Kind;
+use crate::config;
+use crate::error::Error;
+use crate::outbound::Outbound;
+use crate::store::oauth::account;
+use crate::store::oauth::session::{self, Upstream};
+
+use super::login::{Browser, Visitor};
+use super::secret::Fresh;
+use super::{Authority, login::handle};
+
+/// How long a person has at the provider.
+const WAIT_MILLIS: i64 = 10 * 60 * 1_000;
+/// How long what a provider publishes is kept.
+const KEPT: Duration = Duration::from_mins(10);
+/// Largest document of a provider, in bytes.
+const MOST_BYTES: usize = 256 * 1024;
+/// Where a provider describes itself.
+const WELL_KNOWN: &str = ".well-known/openid-configuration";
+/// Signatures that count: those by a key of the provider alone.
+const ALGORITHMS: [CoreJwsSigningAlgorithm; 6] = [
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+];
+
+/// An outside provider.
+pub struct Provider {
+    issuer: String,
+    client: ClientId,
+    secret: Option<SecretString>,
+    /// What the login page calls it.
+    pub label: String,
+    known: Mutex<Option<(Instant, CoreProviderMetadata)>>,
+}
+
+/// Why nobody was logged in.
+#[derive(Debug, ThisError)]
+pub enum NotKnown {
+    /// The provider does not answer as it must.
+    #[error("the provider did not answer as it must: {0}")]
+    Provider(String),
+    /// The answer is not one to a question of this browser.
+    #[error("the answer is not one to a question of this browser")]
+    Foreign,
+    /// The provider says no.
+    #[error("the provider did not log the user in")]
+    Refused,
+    /// No account is linked with whom the provider names.
+    #[error("no account is linked with this user of the provider")]
+    Unlinked,
+    /// Something else.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// Who came back, and with which request.
+pub struct Returned {
+    /// The browser, which has a new session.
+    pub browser: Browser,
+    /// The request for authorization that goes on.
+    pub request: Option<String>,
+}
+
+type Ready = CoreClient<
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointMaybeSet,
+    EndpointMaybeSet,
+>;
+
+impl Provider {
+    /// The provider of a configuration, if there is one.
+    pub fn of(config: &config::Upstream) -> Option<Self> {
+        let (issuer, client) = config.issuer.clone().zip(config.client_id.clone())?;
+        Some(Self {
+            label: config.label.clone(),
+            client: ClientId::new(client),
+            secret: config.client_secret.clone(),
+            known: Mutex::new(None),
+            issuer,
+        })
+    }
+
+    /// What the provider publishes of itself, with its keys, asked for anew now and then.
+    async fn metadata(&self, outbound: &Outbound) -> Result<CoreProviderMetadata, NotKnown> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, metadata)) = known
+            && at.elapsed() < KEPT
+        {
+            return Ok(metadata);
+        }
+        let url = format!("{}/{WELL_KNOWN}", self.issuer.trim_end_matches('/'));
+        let metadata: CoreProviderMetadata = document(outbound, &url).await?;
+        // Whoever serves the document must not speak for somebody else.
+        if metadata.issuer().as_str() != self.issuer {
+            return Err(provider("it names another issuer"));
+        }
+        let keys: CoreJsonWebKeySet = document(outbound, metadata.jwks_uri().as_str()).await?;
+        let metadata = metadata.set_jwks(keys);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Instant::now(), metadata.clone()));
+        Ok(metadata)
+    }
+
+    async fn ready(&self, outbound: &Outbound, redirect: String) -> Result<Ready, NotKnown> {
+        let metadata = self.metadata(outbound).await?;
+        let secret =
+            self.secret.as_ref().map(|it| ClientSecret::new(it.expose_secret().to_owned()));
+        let client = CoreClient::from_provider_metadata(metadata, self.client.clone(), secret);
+        Ok(client.set_redirect_uri(RedirectUrl::new(redirect).map_err(provider)?))
+    }
+
+    /// The web origin of its login page: forms of ours lead there.
+    pub async fn origin(&self, outbound: &Outbound) -> Option<String> {
+        let metadata = self.metadata(outbound).await.ok()?;
+        Some(metadata.authorization_endpoint().url().origin().ascii_serialization())
+    }
+}
+
+/// What went wrong with the provider, in words that hold no secret.
+fn provider(error: impl std::fmt::Display) -> NotKnown {
+    NotKnown::Provider(error.to_string().chars().take(300).collect())
+}
+
+/// A JSON document of the provider.
+async fn document<T: DeserializeOwned>(outbound: &Outbound, url: &str) -> Result<T, NotKnown> {
+    let fetched = outbound.get(url, MOST_BYTES).await.map_err(provider)?;
+    if fetched.status != 200 {
+        return Err(provider(format!("status {}", fetched.status)));
+    }
+    serde_json::from_slice(&fetched.body).map_err(provider)
+}
+
+/// A text as forms and HTTP Basic of OAuth have it (RFC 6749 appendix B).
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+impl Authority {
+    /// Where the provider sends people back to.
+    fn callback(&self) -> String {
+        format!("{}/callback", self.settings.issuer)
+    }
+
+    /// Begins a login at the provider: its address with the question.
+    ///
+    /// # Errors
+    /// [`NotKnown`] when the provider does not answer.
+    pub async fn ask_provider(
+        &self,
+        browser: &Browser,
+        request: Option<&str>,
+    ) -> Result<String, NotKnown> {
+        let Some(outside) = &self.provider else { return Err(NotKnown::Refused) };
+        let client = outside.ready(&self.outbound, self.callback()).await?;
+        let [state, nonce, verifier] = [0; 3].map(|_| Fresh::new("", &*self.ids));
+        let kept = Upstream {
+            issuer: outside.issuer.clone(),
+            nonce: nonce.text.expose_secret().to_owned(),
+            verifier: verifier.text.expose_secret().to_owned(),
+            request: request.map(str::to_owned),
+        };
+        let challenge = PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(
+            kept.verifier.clone(),
+        ));
+        let expires = self.clock.now().plus_millis(WAIT_MILLIS);
+        let session = browser.session.id;
+        session::add_upstream(&self.store, &state.hash, session, &kept, expires).await?;
+        let state = CsrfToken::new(state.text.expose_secret().to_owned());
+        let nonce = Nonce::new(kept.nonce);
+        let (url, ..) = client
+            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
+            .set_pkce_challenge(challenge)
+            .url();
+        Ok(url.to_string())
+    }
+
+    /// Ends a login at the provider.
+    ///
+    /// # Errors
+    /// [`NotKnown`] says why nobody was logged in; it is on record.
+    pub async fn hear_provider(
+        &self,
+        browser: &Browser,
+        state: &str,
+        code: &str,
+        issuer: &str,
+        visitor: &Visitor,
+    ) -> Result<Returned, NotKnown> {
+        let heard = self.heard(browser, state, code, issuer, visitor).await;
+        if let Err(error) = &heard
+            && !matches!(error, NotKnown::Failed(_))
+        {
+            let text = error.to_string();
+            let actor = visitor.nobody();
+            self.gate.note(Kind::Login, &actor, Outcome::Refused, &text).await?;
+        }
+        heard
+    }
+
+    async fn heard(
+        &self,
+        browser: &Browser,
+        state: &str,
+        code: &str,
+        issuer: &str,
+        visitor: &Visitor,
+    ) -> Result<Returned, NotKnown> {
+        let Some(outside) = &self.provider else { return Err(NotKnown::Foreign) };
+        let hash = handle::hash_of(state).ok_or(NotKnown::Foreign)?;
+        let (session, now) = (browser.session.id, self.clock.now());
+        let asked = session::take_upstream(&self.store, &hash, session, now).await?;
+        let asked = asked.filter(|it| it.issuer == outside.issuer).ok_or(NotKnown::Foreign)?;
+        if !issuer.is_empty() && issuer != outside.issuer {
+            return Err(NotKnown::Foreign);
+        }
+        if code.is_empty() {
+            return Err(NotKnown::Refused);
+        }
+        let claims = outside.claims(&self.outbound, self.callback(), code, &asked).await?;
+        let subject = claims.subject().as_str();
+        let found = account::by_identity(&self.store, &outside.issuer, subject).await?;
+        let found = found.filter(|account| !account.is_disabled).ok_or(NotKnown::Unlinked)?;
+        let actor = visitor.actor(&found);
+        self.gate.note(Kind::Login, &actor, Outcome::Success, "by an outside provider").await?;
+        let proved = vec!["provider".to_owned()];
+        let browser = self.begin_session(found, proved, Some(browser)).await?;
+        Ok(Returned { browser, request: asked.request })
+    }
+}
+
+impl Provider {
+    /// Exchanges a code, and checks what the provider says: signature, issuer, audience, authorized
+    /// party, times and nonce.
+    async fn claims(
+        &self,
+        outbound: &Outbound,
+        redirect: String,
+        code: &str,
+        asked: &Upstream,
+    ) -> Result<CoreIdTokenClaims, NotKnown> {
+        let token = self.exchange(outbound, &redirect, code, asked).await?;
+        let client = self.ready(outbound, redirect).await?;
+        let none = || NotKnown::Provider("there is no id_token".to_owned());
+        let id_token = token.id_token().ok_or_else(none)?;
+        let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS);
+        let claims = id_token.claims(&verifier, &Nonce::new(asked.nonce.clone()));
+        let claims = claims.map_err(provider)?;
+        let party = claims.authorized_party();
+        if party.is_some_and(|party| **party != *self.client) {
+            return Err(NotKnown::Provider("the id_token is for another party".to_owned()));
+        }
+        Ok(claims.clone())
+    }
+
+    /// Exchanges a code at the provider.
+    async fn exchange(
+        &self,
+        outbound: &Outbound,
+        redirect: &str,
+        code: &str,
+        asked: &Upstream,
+    ) -> Result<CoreTokenResponse, NotKnown> {
+        let metadata = self.metadata(outbound).await?;
+        let endpoint = metadata.token_endpoint().ok_or_else(|| provider("no token endpoint"))?;
+        let mut fields = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redirect),
+            ("code_verifier", asked.verifier.as_str()),
+        ];
+        let mut headers = Vec::new();
+        if let Some(secret) = &self.secret {
+            let (id, secret) = (encoded(&self.client), encoded(secret.expose_secret()));
+            let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+            let mut basic = HeaderValue::try_from(basic).map_err(provider)?;
+            basic.set_sensitive(true);
+            headers.push((AUTHORIZATION, basic));
+        } else {
+            fields.push(("client_id", &self.client));
+        }
+        let fields = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        let form = fields.collect::<Vec<_>>().join("&");
+        let url = endpoint.as_str();
+        let fetched = outbound.post_form(url, &headers, form, MOST_BYTES).await;
+        let fetched = fetched.map_err(provider)?;
+        let refused = |_| provider("the code was not exchanged");
+        if fetched.status != 200 {
+            return Err(refused(fetched.status));
+        }
+        serde_json::from_slice(&fetched.body).map_err(|_| refused(fetched.status))
+    }
+}

@@ -1,0 +1,70 @@
+//! What a token stands for at this moment: its grant, and its user as the account is now.
+//!
+//! Spec: security R6, E2
+
+use crate::access::consent::Asker;
+use crate::access::grant::{Grant, Panels, User};
+use crate::access::scope::Special;
+use crate::error::Error;
+use crate::fhir::LogicalId;
+use crate::store::oauth::account::{self, Account};
+use crate::store::oauth::token::Token;
+
+use super::Authority;
+use super::person::fhir_user;
+
+impl Authority {
+    /// What a token stands for; `None` when it stands for nobody any more.
+    pub(super) async fn grant_of(&self, token: &Token) -> Result<Option<Grant>, Error> {
+        let grant = &token.granted.grant;
+        let Some(account) = self.user_of(token).await? else { return Ok(None) };
+        let who = account.as_ref().and_then(fhir_user);
+        let (panels, organizations) = match &who {
+            Some(who) => (self.store.panels(who).await?, self.store.organizations(who).await?),
+            None => (Panels::default(), Vec::new()),
+        };
+        let purpose = grant.purpose.as_deref();
+        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
+        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let user = account.map(|account| User {
+            account: account.id,
+            name: account.name,
+            fhir_user: who,
+            roles: account.roles,
+            panels,
+        });
+        let patient = match grant.patient.as_deref().map(str::parse::<LogicalId>) {
+            None => None,
+            Some(Ok(id)) => {
+                let hash = self.store.hasher().patient(&id);
+                Some((id, hash))
+            }
+            // A patient that is none must not become the absence of one.
+            Some(Err(_)) => return Ok(None),
+        };
+        let scopes = self.persons.roles.scopes(&token.scopes);
+        let is_fhir_user_readable = scopes.has(Special::OpenId) && scopes.has(Special::FhirUser);
+        Ok(Some(Grant {
+            token: token.id,
+            client: grant.client.clone(),
+            user,
+            scopes,
+            patient,
+            purpose: grant.purpose.clone(),
+            is_fhir_user_readable,
+            denials,
+        }))
+    }
+
+    /// Whether the user of a token, if it has one, may still do something.
+    pub(super) async fn has_active_user(&self, token: &Token) -> Result<bool, Error> {
+        Ok(self.user_of(token).await?.is_some())
+    }
+
+    /// The account of a token that has one; `None` when it is there no more, or disabled.
+    async fn user_of(&self, token: &Token) -> Result<Option<Option<Account>>, Error> {
+        let Some(id) = token.granted.grant.account else { return Ok(Some(None)) };
+        let found = account::by_id(&self.store, id).await?;
+        Ok(found.filter(|account| !account.is_disabled).map(Some))
+    }
+}

@@ -1,0 +1,171 @@
+//! Whose patients somebody has: by care teams, by organizations, and by being or standing for them.
+
+use std::collections::BTreeSet;
+
+use crate::access::grant::Panels;
+use crate::error::Error;
+use crate::fhir::reference::Target;
+use crate::fhir::{LogicalId, ResourceType};
+use crate::store::connection::Reader;
+use crate::store::hash::Hasher;
+use crate::store::{Parameters, Store, TENANT, failure};
+
+/// Live resources of a type by what they refer to: $1 hashes, $2 type; the reference at $3 of each,
+/// a path below the root, with what says whether it is in force.
+const REFERRING: &str = "SELECT DISTINCT r.id, f.v->>'reference', \
+     coalesce(r.body->>'status', 'active') = 'active' AND coalesce(r.body->>'active', 'true') = 'true' \
+     FROM tok t JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
+     LEFT JOIN LATERAL jsonb_path_query(r.body, $3::text::jsonpath) f(v) ON true \
+     WHERE t.h = ANY($1::bigint[]) AND r.rt = $2 AND r.op <> 'D'";
+
+/// The same reference of one live resource: $1 tenant, $2 and $3 which.
+const OWN: &str = "SELECT f.v->>'reference' \
+     FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+     CROSS JOIN LATERAL jsonb_path_query(r.body, $4::text::jsonpath) f(v) \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D'";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[OWN, REFERRING];
+
+/// A user.
+type Who<'a> = &'a (ResourceType, LogicalId);
+
+impl Store {
+    /// The patients of whoever a resource stands for, by each way to have some.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database: then there is no principal.
+    pub async fn panels(&self, user: &(ResourceType, LogicalId)) -> Result<Panels, Error> {
+        let organizations = self.organizations(user).await?;
+        let care_team =
+            self.referring("CareTeam", "participant", &[user.clone()], "$.subject").await?;
+        let mut organization = BTreeSet::new();
+        let organizations: Vec<_> = organizations.into_iter().map(organization_of).collect();
+        for one in self.referring("Patient", "organization", &organizations, "$.none").await? {
+            organization.insert(self.hasher().patient(&one.id));
+        }
+        let patients = care_team
+            .iter()
+            .filter(|team| team.is_active)
+            .filter_map(|team| self.patient(team.reference.as_deref()?));
+        Ok(Panels {
+            care_team: patients.collect::<BTreeSet<_>>().into_iter().collect(),
+            organization: organization.into_iter().collect(),
+            own: self.own(user).await?,
+        })
+    }
+
+    /// The organizations for which somebody works.
+    ///
+    /// # Errors
+    /// As [`Store::panels`].
+    pub async fn organizations(
+        &self,
+        user: &(ResourceType, LogicalId),
+    ) -> Result<Vec<LogicalId>, Error> {
+        let user = [user.clone()];
+        let found =
+            self.referring("PractitionerRole", "practitioner", &user, "$.organization").await?;
+        let base = self.parameters()?.extractor.base().to_owned();
+        let organizations = found.iter().filter(|role| role.is_active).filter_map(|role| {
+            match Target::parse(role.reference.as_deref()?, &base) {
+                Target::Local { resource_type, id, .. } => {
+                    (resource_type.as_str() == "Organization").then_some(id)
+                }
+                _ => None,
+            }
+        });
+        Ok(organizations.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// Who a user is, or stands for.
+    async fn own(&self, user: Who<'_>) -> Result<Vec<i64>, Error> {
+        let (of, id) = user;
+        let path = match *of {
+            ResourceType::PATIENT => return Ok(vec![self.hasher().patient(id)]),
+            ResourceType::RELATED_PERSON => "$.patient",
+            of if of.as_str() == "Person" => "$.link[*].target",
+            _ => return Ok(Vec::new()),
+        };
+        let pipeline = self.0.readers.pipeline().await?;
+        let reader = Reader::Shared(&pipeline);
+        let rows = reader.query(OWN, &[&TENANT, &of.code(), &id.as_str(), &path]).await?;
+        let mut own = BTreeSet::new();
+        for row in &rows {
+            let reference: Option<&str> = row.try_get(0).map_err(failure::error)?;
+            own.extend(reference.and_then(|text| self.patient(text)));
+        }
+        Ok(own.into_iter().collect())
+    }
+
+    /// Resources of a type that refer to one of `targets` by a parameter.
+    async fn referring(
+        &self,
+        name: &str,
+        code: &str,
+        targets: &[(ResourceType, LogicalId)],
+        path: &str,
+    ) -> Result<Vec<Referring>, Error> {
+        let of: ResourceType = name.parse().map_err(Error::internal)?;
+        let known = self.parameters()?;
+        let hashes: Vec<i64> = targets
+            .iter()
+            .flat_map(|target| hashes(&known, self.hasher(), (of, code), target))
+            .collect();
+        if hashes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.0.readers.pipeline().await?;
+        let rows =
+            Reader::Shared(&pipeline).query(REFERRING, &[&hashes, &of.code(), &path]).await?;
+        rows.iter().map(|row| Referring::of(row)).collect()
+    }
+
+    fn patient(&self, reference: &str) -> Option<i64> {
+        let known = self.parameters().ok()?;
+        match Target::parse(reference, known.extractor.base()) {
+            Target::Local { resource_type: ResourceType::PATIENT, id, .. } => {
+                Some(self.hasher().patient(&id))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A resource that refers to another.
+struct Referring {
+    id: LogicalId,
+    reference: Option<String>,
+    is_active: bool,
+}
+
+impl Referring {
+    fn of(row: &tokio_postgres::Row) -> Result<Self, Error> {
+        let id: &str = row.try_get(0).map_err(failure::error)?;
+        Ok(Self {
+            id: id.parse().map_err(Error::internal)?,
+            reference: row.try_get(1).map_err(failure::error)?,
+            is_active: row.try_get(2).map_err(failure::error)?,
+        })
+    }
+}
+
+/// The hashes under which references of a parameter to a resource are.
+fn hashes(
+    known: &Parameters,
+    hasher: &Hasher,
+    (of, code): (ResourceType, &str),
+    (target, id): &(ResourceType, LogicalId),
+) -> Vec<i64> {
+    let identity = hasher.identity(*target, id);
+    let Some(stored) = known.stored(of, code) else { return Vec::new() };
+    let fits = |part: &(i64, Option<ResourceType>)| part.1.is_none_or(|of| of == *target);
+    let parts = stored.parts.iter().filter(|part| fits(part)).map(|(part, _)| *part);
+    let own = stored.parts.is_empty().then_some(stored.own);
+    parts.chain(own).map(|parameter| Hasher::reference(parameter, identity)).collect()
+}
+
+fn organization_of(id: LogicalId) -> (ResourceType, LogicalId) {
+    let of = "Organization".parse().unwrap_or(ResourceType::PATIENT);
+    (of, id)
+}

@@ -1,0 +1,79 @@
+//! What statements find without knowing all that limits a permit, brought within it.
+//!
+//! Types are put together by how far they may be seen ([`permitted`]); what a [`Frame`] lets through
+//! and is no proof is asked of the compiler ([`within`]).
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use crate::access::{Permit, Restriction};
+use crate::error::Error;
+use crate::fhir::ResourceType;
+use crate::store::Store;
+use crate::store::connection::Reader;
+use crate::store::frame::Frame;
+
+use super::reach::{reached_of, searchable};
+
+/// Who asks where.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a, 'gate> {
+    pub(super) store: &'a Store,
+    pub(super) reader: Reader<'a>,
+    pub(super) permit: &'a Permit<'gate>,
+}
+
+/// What may be seen within one frame.
+pub(super) type Group<T> = (Frame, Vec<T>);
+
+/// What of `items` may be searched under `permit`, put together by how far their types may be seen.
+pub(super) fn permitted<T>(
+    permit: &Permit<'_>,
+    items: impl IntoIterator<Item = (ResourceType, T)>,
+) -> Result<Vec<Group<T>>, Error> {
+    let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
+    let mut groups: Vec<Group<T>> = Vec::new();
+    for (of, item) in items {
+        let reach = match reaches.entry(of) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(entry) => entry.insert(searchable(permit, of)?),
+        };
+        // What the caller may not search does not come along either.
+        let Some(restriction) = reach else { continue };
+        let frame = Frame::within(restriction);
+        match groups.iter_mut().find(|(known, _)| *known == frame) {
+            Some((_, items)) => items.push(item),
+            None => groups.push((frame, vec![item])),
+        }
+    }
+    Ok(groups)
+}
+
+/// Those of `found`, by type and key, that the permit lets a search find where the frame that they
+/// were found within is no proof.
+pub(super) async fn within<T>(
+    frame: &Frame,
+    found: Vec<T>,
+    key: impl Fn(&T) -> (ResourceType, i64),
+    at: Asking<'_, '_>,
+) -> Result<Vec<T>, Error> {
+    if *frame != Frame::Beyond {
+        return Ok(found);
+    }
+    let mut by_type: HashMap<ResourceType, Vec<i64>> = HashMap::new();
+    for (of, rid) in found.iter().map(&key) {
+        by_type.entry(of).or_default().push(rid);
+    }
+    let mut seen: HashSet<i64> = HashSet::new();
+    for (of, rids) in by_type {
+        let Some(reach) = searchable(at.permit, of)? else { continue };
+        match reach.limits() {
+            None => seen.extend(rids),
+            Some(limits) => {
+                let asked = (of, &*rids);
+                seen.extend(reached_of(at.store, at.reader, asked, limits, at.permit).await?);
+            }
+        }
+    }
+    Ok(found.into_iter().filter(|it| seen.contains(&key(it).1)).collect())
+}

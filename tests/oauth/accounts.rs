@@ -1,0 +1,305 @@
+//! Accounts: logging in, waiting after failures, links, second factors.
+
+use std::time::Instant;
+
+use kiln::oauth::login::totp;
+use secrecy::ExposeSecret as _;
+
+use super::browser::{Browser, PASSWORD, hidden, location, noted, server, server_with, user};
+use crate::harness::client::Answer;
+
+const LOGIN: i16 = 40;
+const SECOND_FACTOR: i16 = 42;
+const ADMIN: i16 = 50;
+
+/// The secret of an app that is being set up, as the page shows it.
+fn secret_of(page: &Answer) -> Vec<u8> {
+    let text = page.text();
+    let shown = text.split("<p class=\"code\">").nth(1).expect("a key").split('<').next().unwrap();
+    let digits = shown.chars().filter(|it| !it.is_whitespace());
+    let mut bits = String::new();
+    for digit in digits {
+        let value = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(digit).unwrap();
+        bits.push_str(&format!("{value:05b}"));
+    }
+    let bytes = bits.as_bytes().chunks_exact(8);
+    bytes.map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap()).collect()
+}
+
+fn code_now(secret: &[u8], steps: i64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    totp::code_of(secret, totp::step_at(now.as_secs() as i64) + steps)
+}
+
+#[tokio::test]
+async fn who_knows_the_password_gets_in_and_failures_wait() {
+    let server = server().await;
+    user(&server, "Pat", "patient", None).await;
+    let mut browser = Browser::new(&server);
+    let page = browser.open("/auth/login").await.expect(200);
+    let before = browser.jar.clone();
+    for (name, password) in [("pat", "wrong"), ("nobody", PASSWORD), ("pat ", "")] {
+        let fields = [("username", name), ("password", password)];
+        let answer = browser.submit(&page, "/auth/login", &fields).await.expect(403);
+        assert!(answer.text().contains("role=\"alert\""), "{answer:?}");
+    }
+    let inside = browser.log_in(&page, "PAT").await.expect(200);
+    assert!(inside.text().contains("<strong>Pat</strong>"), "{inside:?}");
+    // L18: what the browser had before is worth nothing now.
+    assert_ne!(browser.jar, before);
+    assert!(noted(&server, LOGIN, 0, "by password").await == 1);
+    assert!(noted(&server, LOGIN, 4, "wrong name or password").await == 3);
+    assert_eq!(noted(&server, LOGIN, 4, "wrong horse").await, 0);
+
+    // M3: after five failures in a row the sixth has to wait, whatever it is.
+    let mut other = Browser::new(&server);
+    let page = other.open("/auth/login").await.expect(200);
+    let wrong = [("username", "pat"), ("password", "wrong horse")];
+    let mut tried = Vec::new();
+    while tried.last() != Some(&429) && tried.len() < 12 {
+        tried.push(other.submit(&page, "/auth/login", &wrong).await.status);
+    }
+    assert!(tried.len() > 5 && tried[..5] == [403; 5], "{tried:?}");
+    let right = [("username", "pat"), ("password", PASSWORD)];
+    let waits = other.submit(&page, "/auth/login", &right).await.expect(429);
+    assert!(waits.header("retry-after").is_some_and(|it| it.parse::<u32>().unwrap() <= 64));
+    assert!(noted(&server, LOGIN, 4, "has to wait").await >= 2);
+    // Nobody else is kept out by that.
+    user(&server, "sam", "patient", None).await;
+    other.log_in(&page, "sam").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_takes_as_long_for_whoever_is_not_there() {
+    let server = server().await;
+    for number in 0..4 {
+        user(&server, &format!("user{number}"), "patient", None).await;
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for number in 0..4 {
+        for (place, name) in [format!("user{number}"), format!("ghost{number}")].iter().enumerate()
+        {
+            let mut browser = Browser::new(&server);
+            let page = browser.open("/auth/login").await;
+            let fields = [("username", name.as_str()), ("password", "a wrong password")];
+            let began = Instant::now();
+            let answer = browser.submit(&page, "/auth/login", &fields).await.expect(403);
+            times[place].push(began.elapsed());
+            assert!(answer.text().contains("The user name or the password is wrong."));
+        }
+    }
+    let least = times.map(|all| all.into_iter().min().unwrap().as_secs_f64());
+    // The hash is nearly all of it: without one, the second would be a small part of the first.
+    assert!(least[1] > least[0] * 0.5, "known {} unknown {}", least[0], least[1]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_sets_a_password_once() {
+    let server = server().await;
+    let id = user(&server, "ada", "patient", None).await;
+    let authority = server.authority();
+    let link = authority.reset_account(id).await.unwrap();
+    let path = format!("/auth/setup/{}", link.expose_secret());
+    let mut browser = Browser::new(&server);
+    let page = browser.open(&path).await.expect(200);
+    assert!(page.text().contains("<strong>ada</strong>"));
+    for (password, again, problem) in [
+        ("short", "short", "at least 12 characters"),
+        ("passwordpassword", "passwordpassword", "tried first"),
+        ("a new password here", "another password", "differ"),
+    ] {
+        let fields = [("password", password), ("again", again)];
+        let answer = browser.submit(&page, &path, &fields).await.expect(400);
+        assert!(answer.text().contains(problem), "{problem}: {answer:?}");
+    }
+    let fields = [("password", PASSWORD), ("again", PASSWORD)];
+    let done = browser.submit(&page, &path, &fields).await.expect(303);
+    assert_eq!(location(&done), "/auth/login");
+    browser.submit(&page, &path, &fields).await.expect(404);
+    browser.open(&path).await.expect(404);
+    browser.open("/auth/setup/unknown").await.expect(404);
+    let login = browser.open("/auth/login").await;
+    browser.log_in(&login, "ada").await.expect(200);
+    assert_eq!(noted(&server, ADMIN, 0, "a password was set by a link").await, 1);
+    // Neither the link nor the password is on record anywhere.
+    for secret in [link.expose_secret(), PASSWORD] {
+        assert_eq!(everywhere(&server, secret).await, 0);
+    }
+    server.stop().await;
+}
+
+/// Rows of the ledger that hold a text in whatever column.
+async fn everywhere(server: &crate::harness::server::TestServer, text: &str) -> i64 {
+    let url = &server.database.superuser;
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let sql = "SELECT count(*) FROM ledger l WHERE l::text LIKE '%' || $1 || '%'";
+    let count = client.query_one(sql, &[&text]).await.unwrap().get(0);
+    drop(client);
+    let _ = driver.await;
+    count
+}
+
+#[tokio::test]
+async fn the_first_account_is_made_by_a_link_and_only_the_first() {
+    let server = server().await;
+    let authority = server.authority();
+    let folder = std::env::temp_dir().join(format!("kiln-first-{}", std::process::id()));
+    let link = kiln::app::user::first_start(authority, &folder).await.unwrap().expect("a link");
+    let file = folder.join("setup-link.txt");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.trim(), link.expose_secret());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let path = text.trim().split_once("/setup/").map(|(_, token)| format!("/auth/setup/{token}"));
+    let path = path.unwrap();
+    let mut browser = Browser::new(&server);
+    let page = browser.open(&path).await.expect(200);
+    let bad = [("username", "a b"), ("password", PASSWORD), ("again", PASSWORD)];
+    browser.submit(&page, &path, &bad).await.expect(400);
+    let fields = [("username", "root"), ("password", PASSWORD), ("again", PASSWORD)];
+    browser.submit(&page, &path, &fields).await.expect(303);
+    browser.open(&path).await.expect(404);
+    assert!(kiln::app::user::first_start(authority, &folder).await.unwrap().is_none());
+    assert!(!file.exists(), "the file is of no use any more");
+    std::fs::remove_dir_all(folder).unwrap();
+    // An administrator has to set up a second factor before anything else.
+    let login = browser.open("/auth/login").await;
+    let inside = browser.log_in(&login, "root").await.expect(200);
+    assert!(inside.text().contains("Add an authenticator app"), "{inside:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_is_a_second_factor_whose_codes_work_once() {
+    let server = server().await;
+    user(&server, "doc", "practitioner", Some("Practitioner/d")).await;
+    let mut browser = Browser::new(&server);
+    let login = browser.open("/auth/login").await;
+    let page = browser.log_in(&login, "doc").await.expect(200);
+    let page = browser.submit(&page, "/auth/factors", &[("action", "begin-app")]).await.expect(200);
+    let secret = secret_of(&page);
+    assert_eq!(secret.len(), totp::SECRET);
+    let wrong = [("action", "confirm-app"), ("code", "000000")];
+    browser.submit(&page, "/auth/factors", &wrong).await.expect(403);
+    let before = browser.jar.clone();
+    let first = code_now(&secret, 0);
+    let right = [("action", "confirm-app"), ("code", first.as_str())];
+    let codes = browser.submit(&page, "/auth/factors", &right).await.expect(200);
+    assert_ne!(before, browser.jar, "a session that is worth more is a new one");
+    assert_eq!(codes.text().matches("<li>").count(), 10);
+    let recovery = codes.text().split("<span class=\"code\">").nth(1).unwrap()[..17].to_owned();
+    browser.open("/auth/apps").await.expect(200);
+
+    // Another time: password, then code.
+    let mut other = Browser::new(&server);
+    let login = other.open("/auth/login").await;
+    let page = other.log_in(&login, "doc").await.expect(200);
+    assert!(page.text().contains("Second factor") && !hidden(&page, "csrf").is_empty());
+    let used = [("code", first.as_str())];
+    other.submit(&page, "/auth/second-factor", &used).await.expect(403);
+    let next = code_now(&secret, 1);
+    let fresh = [("code", next.as_str())];
+    let inside = other.submit(&page, "/auth/second-factor", &fresh).await.expect(303);
+    assert_eq!(location(&inside), "/auth/apps");
+    other.open("/auth/apps").await.expect(200);
+
+    // A recovery code works once too.
+    for expected in [303, 403] {
+        let mut third = Browser::new(&server);
+        let login = third.open("/auth/login").await;
+        let page = third.log_in(&login, "doc").await;
+        let typed = recovery.to_lowercase();
+        third.submit(&page, "/auth/second-factor", &[("code", &typed)]).await.expect(expected);
+    }
+    assert_eq!(noted(&server, SECOND_FACTOR, 0, "totp").await, 1);
+    assert_eq!(noted(&server, SECOND_FACTOR, 0, "recovery").await, 1);
+    assert_eq!(noted(&server, SECOND_FACTOR, 4, "wrong").await, 2);
+    assert_eq!(everywhere(&server, &recovery).await, 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn guessing_codes_has_to_wait() {
+    let server = server_with(&[]).await;
+    user(&server, "doc", "practitioner", None).await;
+    let mut browser = Browser::new(&server);
+    let login = browser.open("/auth/login").await;
+    let page = browser.log_in(&login, "doc").await;
+    let page = browser.submit(&page, "/auth/factors", &[("action", "begin-app")]).await;
+    let code = code_now(&secret_of(&page), 0);
+    let right = [("action", "confirm-app"), ("code", code.as_str())];
+    browser.submit(&page, "/auth/factors", &right).await.expect(200);
+    let mut other = Browser::new(&server);
+    let login = other.open("/auth/login").await;
+    let page = other.log_in(&login, "doc").await;
+    let mut statuses = Vec::new();
+    for _ in 0..8 {
+        let answer = other.submit(&page, "/auth/second-factor", &[("code", "123 456")]).await;
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses[..5], [403; 5]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_makes_and_manages_accounts() {
+    let server = server().await;
+    let folder = std::env::temp_dir().join(format!("kiln-users-{}", std::process::id()));
+    let settings = [
+        format!("database.url={}", server.database.app),
+        format!("database.owner_url={}", server.database.owner),
+        format!("data_dir={}", folder.display()),
+        format!("http.base_url={}", server.client.base()),
+    ];
+    let run = |arguments: &[&str]| {
+        let mut all = vec!["user"];
+        all.extend(arguments);
+        all.extend(settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
+        let output = crate::harness::process::kiln(&all);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
+    };
+    let added = run(&["add", "Ada", "--role", "patient", "--fhir-user", "Patient/p1"]);
+    let link = added.1.lines().find(|line| line.contains("/auth/setup/")).expect("a link");
+    let path = link.split_once("/auth/").map(|(_, rest)| format!("/auth/{rest}")).unwrap();
+    assert!(added.0 && !run(&["add", "ADA"]).0, "{added:?}");
+    for (arguments, problem) in [
+        (&["add", "x", "--role", "king"][..], "there is no role king; there are administrator"),
+        (&["add", "x", "--fhir-user", "Group/1"], "Group/1 is none of Patient/1"),
+        (&["add", "a b"], "without white space"),
+        (&["disable", "nobody"], "there is no user nobody"),
+    ] {
+        let (is_done, text) = run(arguments);
+        assert!(!is_done && text.contains(problem), "{arguments:?}: {text}");
+    }
+    let mut browser = Browser::new(&server);
+    let page = browser.open(&path).await.expect(200);
+    let fields = [("password", PASSWORD), ("again", PASSWORD)];
+    browser.submit(&page, &path, &fields).await.expect(303);
+    let login = browser.open("/auth/login").await;
+    browser.log_in(&login, "ada").await.expect(200);
+    let (_, listed) = run(&["list"]);
+    assert!(listed.contains("Ada: Patient/p1; patient"), "{listed}");
+    // A disabled account is out at once, and cannot come in.
+    assert!(run(&["disable", "ada"]).0);
+    let out = browser.get("/auth/apps").await.expect(303);
+    assert_eq!(location(&out), "/auth/login");
+    let login = browser.open("/auth/login").await;
+    let fields = [("username", "ada"), ("password", PASSWORD)];
+    browser.submit(&login, "/auth/login", &fields).await.expect(403);
+    assert!(run(&["enable", "ada"]).0 && run(&["role", "ada", "patient", "privacy"]).0);
+    let (_, reset) = run(&["reset-password", "ada"]);
+    assert!(reset.contains("/auth/setup/"), "{reset}");
+    let login = browser.open("/auth/login").await;
+    browser.submit(&login, "/auth/login", &fields).await.expect(403);
+    assert!(noted(&server, ADMIN, 0, "ada").await >= 4);
+    std::fs::remove_dir_all(folder).unwrap();
+    server.stop().await;
+}

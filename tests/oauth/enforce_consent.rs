@@ -1,0 +1,131 @@
+//! Consents: what a patient denies is not there for whom it is denied.
+
+use kiln::access::consent::Asker;
+use kiln::fhir::{Instant, LogicalId, ResourceType};
+
+use crate::harness::client::Client;
+use crate::harness::grants::Token;
+use crate::harness::server::TestServer;
+
+use super::world::{STORED, asked, body, filled, fresh};
+
+fn consent(provision: &str) -> String {
+    format!(
+        r#""status":"active","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"category":[{{"text":"privacy"}}],"patient":{{"reference":"Patient/a"}},"policyRule":{{"text":"ours"}},"provision":{provision}"#
+    )
+}
+
+/// The doctor, as the authorization server would make the principal at this moment.
+async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool>) {
+    let user: (ResourceType, LogicalId) =
+        (ResourceType::PRACTITIONER, "doc".parse().expect("an id"));
+    let asker = Asker { user: Some(&user), ..Asker::default() };
+    let now = Instant::parse("2026-01-01T00:00:00Z").expect("an instant");
+    let denials = server.store().denials(&asker, now).await.expect("consents");
+    let token = Token::new(server, "user/*.rs").user("Practitioner/doc", &["practitioner"]);
+    token.denials(denials.to_vec()).client().await
+}
+
+/// Security S2, S3, S4, S5.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
+    let server = filled().await;
+    let (before, _stop) = doctor(&server).await;
+    assert_eq!(asked(&before, "/Observation?code=k").await.len(), 2);
+    let deny = r#"{"type":"permit","provision":[{"type":"deny","code":[{"coding":[{"system":"urn:c","code":"k"}]}]}]}"#;
+    server.client.put("/Consent/c", body("Consent/c", &consent(deny))).await.expect(201);
+    let (after, _stop) = doctor(&server).await;
+    after.get("/Observation/a-lab").await.expect(404);
+    after.get("/Observation/a-lab/_history/1").await.expect(404);
+    after.get("/Observation/a-vital").await.expect(200);
+    after.get("/Observation/b-lab").await.expect(200);
+    assert_eq!(asked(&after, "/Observation?code=k").await, ["Observation/b-lab"]);
+    let count = after.get("/Observation?_summary=count").await.expect(200);
+    assert_eq!(count.at("total").as_deref(), Some("2"));
+    let along = asked(&after, "/DiagnosticReport?_include=DiagnosticReport:result").await;
+    assert_eq!(along, ["DiagnosticReport/a-report", "Observation/b-lab"]);
+    assert_eq!(asked(&after, "/Patient?_has:Observation:subject:code=k").await, ["Patient/b"]);
+    // The patient sees all of it.
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    own.get("/Observation/a-lab").await.expect(200);
+    // Taken back, it is there again.
+    server.client.delete("/Consent/c").await.expect(204);
+    let (again, _stop) = doctor(&server).await;
+    again.get("/Observation/a-lab").await.expect(200);
+    server.stop().await;
+}
+
+/// Security S3.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_denial_outweighs_a_permit() {
+    let server = filled().await;
+    let deny = r#"{"type":"deny","provision":[{"type":"permit","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Patient"}]}]}"#;
+    for (path, provision) in [("Consent/no", deny), ("Consent/yes", r#"{"type":"permit"}"#)] {
+        let url = format!("/{path}");
+        server.client.put(&url, body(path, &consent(provision))).await.expect(201);
+    }
+    let (doctor, _stop) = doctor(&server).await;
+    doctor.get("/Patient/a").await.expect(200);
+    for path in ["Observation/a-lab", "Encounter/a-visit", "DiagnosticReport/a-report"] {
+        doctor.get(&format!("/{path}")).await.expect(404);
+    }
+    assert_eq!(asked(&doctor, "/Encounter").await, ["Encounter/b-visit"]);
+    server.stop().await;
+}
+
+/// Security S6, V33.
+#[tokio::test(flavor = "multi_thread")]
+async fn consents_are_written_by_the_patient_and_who_stands_for_the_patient() {
+    let server = filled().await;
+    let deny = consent(r#"{"type":"deny"}"#);
+    server.client.put("/Consent/c", body("Consent/c", &deny)).await.expect(201);
+    let permit = body("Consent/c", &consent(r#"{"type":"permit"}"#));
+    let all = "user/*.cruds";
+    let doctor = Token::new(&server, all).user("Practitioner/doc", &["practitioner"]);
+    let privacy = Token::new(&server, all).user("Practitioner/doc", &["privacy"]);
+    let wild = Token::new(&server, "patient/*.cruds").patient("a");
+    let own = Token::new(&server, "patient/Consent.cruds").patient("a");
+    let system = Token::new(&server, "system/*.cruds");
+    for (token, status) in [(doctor, 403), (wild, 403), (system, 403), (own, 201), (privacy, 201)] {
+        let (client, _stop) = token.client().await;
+        client.post("/Consent", fresh("Consent", &deny)).await.expect(status);
+        let put = client.put("/Consent/c", permit.clone()).await;
+        assert_eq!(put.status == 403, status == 403, "{put:?}");
+    }
+    assert!(STORED.iter().all(|(path, _)| !path.starts_with("Consent/")));
+    server.stop().await;
+}
+
+/// Security E18: panels come of what is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panel_is_whom_teams_and_organizations_care_for() {
+    let server = filled().await;
+    let id = |text: &str| -> LogicalId { text.parse().expect("an id") };
+    let hash = |text: &str| server.store().hasher().patient(&id(text));
+    let doc = (ResourceType::PRACTITIONER, id("doc"));
+    let empty = server.store().panels(&doc).await.expect("panels");
+    assert!(empty.care_team.is_empty() && empty.organization.is_empty() && empty.own.is_empty());
+    for (path, content) in [
+        (
+            "CareTeam/a-team",
+            r#""status":"active","subject":{"reference":"Patient/a"},"participant":[{"member":{"reference":"Practitioner/doc"}}]"#,
+        ),
+        (
+            "CareTeam/b-team",
+            r#""status":"inactive","subject":{"reference":"Patient/b"},"participant":[{"member":{"reference":"Practitioner/doc"}}]"#,
+        ),
+        (
+            "PractitionerRole/r",
+            r#""practitioner":{"reference":"Practitioner/doc"},"organization":{"reference":"Organization/ward"}"#,
+        ),
+    ] {
+        server.client.put(&format!("/{path}"), body(path, content)).await.expect(201);
+    }
+    let panels = server.store().panels(&doc).await.expect("panels");
+    assert_eq!((panels.care_team, panels.organization), (vec![hash("a")], vec![hash("a")]));
+    let mother = (ResourceType::RELATED_PERSON, id("a-mother"));
+    assert_eq!(server.store().panels(&mother).await.expect("panels").own, [hash("a")]);
+    let itself = (ResourceType::PATIENT, id("b"));
+    assert_eq!(server.store().panels(&itself).await.expect("panels").own, [hash("b")]);
+    server.stop().await;
+}

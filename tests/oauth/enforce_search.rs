@@ -1,0 +1,195 @@
+//! Searches: rows out of reach are absent, from pages, totals, chains and what comes along.
+
+use crate::harness::grants::Token;
+
+use super::world::{OF_A, asked, entries, filled};
+
+/// Security E6, E7, E8, E9, E10, E22, X3.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    let base = own.base();
+    for (url, found) in [
+        ("/Patient", "Patient/a"),
+        ("/Patient?identifier=urn:n|7", ""),
+        ("/Observation", "Observation/a-lab Observation/a-vital"),
+        ("/Observation?_sort=-_lastUpdated", "Observation/a-lab Observation/a-vital"),
+        ("/Observation?code=urn:c|k", "Observation/a-lab"),
+        ("/Observation?patient=b", ""),
+        ("/Observation?subject=Patient/a,Patient/b&code=k", "Observation/a-lab"),
+        (&format!("/Observation?patient={base}/Patient/a&code=k"), "Observation/a-lab"),
+        ("/Observation?focus=Patient/a", ""),
+        ("/Observation?code:not=p", "Observation/a-lab"),
+        ("/Observation?value-quantity=gt7", ""),
+        ("/Patient/a/Observation", "Observation/a-lab Observation/a-vital"),
+        ("/Patient/b/Observation", ""),
+        ("/Patient/nothing/Observation", ""),
+        ("/Appointment", "Appointment/a-alone"),
+        ("/Device", "Device/a-pump Device/spare"),
+        ("/Provenance", "Provenance/a-lab"),
+        ("/Binary", "Binary/a-lab-scan Binary/a-scan"),
+        ("/Bundle", "Bundle/a-letter"),
+        ("/Practitioner", "Practitioner/doc"),
+        ("/Observation?_filter=code eq k", "Observation/a-lab"),
+    ] {
+        let url = url.replace(' ', "%20");
+        assert_eq!(asked(&own, &url).await.join(" "), found, "{url}");
+        let sign = if url.contains('?') { '&' } else { '?' };
+        let total = found.split_whitespace().count().to_string();
+        for more in ["_summary=count", "_total=accurate", "_count=1&_total=accurate"] {
+            let answer = own.get(&format!("{url}{sign}{more}")).await.expect(200);
+            assert_eq!(answer.at("total").as_deref(), Some(&*total), "{url} {more}: {answer:?}");
+        }
+    }
+    let all = asked(&own, "/?_type=Patient,Observation,Appointment,Group").await;
+    assert_eq!(
+        all,
+        ["Appointment/a-alone", "Observation/a-lab", "Observation/a-vital", "Patient/a"]
+    );
+    server.stop().await;
+}
+
+/// Security E11, V5.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_along_is_within_reach_at_every_hop() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    for url in [
+        "/DiagnosticReport?_include=DiagnosticReport:result",
+        "/DiagnosticReport?_include=*&_revinclude=*",
+        "/DiagnosticReport?_include=*&_include:iterate=*&_revinclude:iterate=*",
+        "/Patient?_revinclude=Observation:focus",
+        "/Patient?_revinclude=*&_sort=_id&_count=1",
+        "/Patient?_include=Patient:link",
+        "/Device?_include=Device:patient",
+        "/Observation?_revinclude=Provenance:target",
+    ] {
+        let found = asked(&own, url).await;
+        assert!(found.iter().all(|path| OF_A.contains(&path.as_str())), "{url}: {found:?}");
+    }
+    let found = asked(&own, "/Observation?_id=a-lab&_revinclude=Provenance:target").await;
+    assert_eq!(found, ["Observation/a-lab", "Provenance/a-lab"]);
+    // Types without a scope are left out.
+    let scopes = "patient/DiagnosticReport.rs patient/Patient.r";
+    let (narrow, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    let url =
+        "/DiagnosticReport?_include=DiagnosticReport:result&_include=DiagnosticReport:subject";
+    assert_eq!(asked(&narrow, url).await, ["DiagnosticReport/a-report"]);
+    server.stop().await;
+}
+
+/// Security E12, V6, X4.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_by_way_of_a_type_that_is_not_granted() {
+    let server = filled().await;
+    let scopes = "patient/Patient.rs patient/DiagnosticReport.rs";
+    let (client, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    for url in [
+        "/Patient?_has:Observation:subject:code=k",
+        "/Patient?_has:Observation:subject:value-quantity=gt4",
+        "/Patient?_has:DiagnosticReport:subject:_has:Observation:encounter:code=k",
+        "/DiagnosticReport?result.code=k",
+        "/DiagnosticReport?result:Observation.value-quantity=gt4",
+    ] {
+        client.get(url).await.expect(403);
+    }
+    assert_eq!(asked(&client, "/DiagnosticReport?subject:Patient.name=ada").await.len(), 1);
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    for url in [
+        "/Patient?_has:Observation:focus:code=k",
+        "/DiagnosticReport?result.value-quantity=gt7",
+        "/Observation?subject:Patient.name=bob",
+    ] {
+        assert_eq!(asked(&own, url).await, [""; 0], "{url}");
+    }
+    server.stop().await;
+}
+
+/// Security L10, E5: criteria of a scope hold on every way.
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_of_a_scope_hold_wherever_a_resource_is_shown() {
+    let server = filled().await;
+    let scopes = "patient/Observation.rs?category=laboratory patient/DiagnosticReport.rs \
+                  patient/Patient.rs patient/Encounter.rs";
+    let (client, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    client.get("/Observation/a-lab").await.expect(200);
+    client.get("/Observation/a-lab/_history/1").await.expect(200);
+    client.get("/Observation/a-lab/_history").await.expect(200);
+    for id in ["a-vital", "b-lab", "nothing"] {
+        client.get(&format!("/Observation/{id}")).await.expect(404);
+        client.get(&format!("/Observation/{id}/_history/1")).await.expect(404);
+        client.get(&format!("/Observation/{id}/_history")).await.expect(404);
+    }
+    assert_eq!(asked(&client, "/Observation").await, ["Observation/a-lab"]);
+    assert_eq!(asked(&client, "/Observation?code=p").await, [""; 0]);
+    assert_eq!(asked(&client, "/Patient?_has:Observation:subject:code=p").await, [""; 0]);
+    assert_eq!(asked(&client, "/Patient?_has:Observation:subject:code=k").await, ["Patient/a"]);
+    let along = asked(&client, "/Patient?_revinclude=Observation:subject").await;
+    assert_eq!(along, ["Observation/a-lab", "Patient/a"]);
+    let count = client.get("/Observation?_summary=count").await.expect(200);
+    assert_eq!(count.at("total").as_deref(), Some("1"));
+    assert_eq!(
+        entries(&client.get("/Observation/_history").await.expect(200)),
+        ["Observation/a-lab"]
+    );
+    // An old version outside of the criteria is not shown with the new one.
+    let changed = super::world::body(
+        "Observation/a-vital",
+        &super::world::STORED[8].1.replace("vital-signs", "laboratory"),
+    );
+    server.client.put("/Observation/a-vital", changed).await.expect(200);
+    client.get("/Observation/a-vital").await.expect(200);
+    client.get("/Observation/a-vital/_history/1").await.expect(404);
+    let two = "patient/Observation.rs?category=laboratory patient/Observation.r?code=p";
+    let (either, _stop) = Token::new(&server, two).patient("a").client().await;
+    either.get("/Observation/a-vital/_history/1").await.expect(200);
+    server.stop().await;
+}
+
+/// Security E13, V7.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_link_is_of_no_use_to_others() {
+    let server = filled().await;
+    let (a, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    let (b, _stop) = Token::new(&server, "patient/*.rs").patient("b").client().await;
+    let first = a.get("/Observation?_count=1").await.expect(200);
+    let links = first.json();
+    let next = links.items_at("link").iter().find(|link| link.str_at("relation") == Some("next"));
+    let url = next.and_then(|link| link.str_at("url")).expect("a next page");
+    let (_, cursor) = url.split_once("_cursor=").expect("a cursor");
+    let url = format!("/Observation?_count=1&_cursor={cursor}");
+    a.get(&url).await.expect(200);
+    let refused = b.get(&url).await.expect(400);
+    assert!(!refused.text().contains("a-lab"), "{refused:?}");
+    server.stop().await;
+}
+
+/// Security E14, V8, V11.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_is_judged_as_a_request_of_its_own() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/Observation.rs").patient("a").client().await;
+    let get = |url: &str| format!(r#"{{"request":{{"method":"GET","url":"{url}"}}}}"#);
+    let urls = ["Observation/a-lab", "Observation/b-lab", "Patient/a", "Observation?code=k"];
+    let list = urls.map(get).join(",");
+    let bundle =
+        |kind: &str| format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{list}]}}"#);
+    let answer = own.post("/", bundle("batch")).await.expect(200);
+    let value = answer.json();
+    let statuses: Vec<&str> = value
+        .items_at("entry")
+        .iter()
+        .filter_map(|entry| entry.get("response")?.str_at("status"))
+        .collect();
+    let expected = ["200 OK", "404 Not Found", "403 Forbidden", "200 OK"];
+    assert_eq!(statuses, expected, "{answer:?}");
+    assert!(!answer.text().contains("Patient/b"), "{answer:?}");
+    own.post("/", bundle("transaction")).await.expect(403);
+    // Parameters of URL and body are all asked.
+    let call = own.call("POST", "/Observation/_search?code=k");
+    let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+    let both = call.body("subject=Patient/b").send().await.expect(200);
+    assert_eq!(entries(&both), [""; 0]);
+    server.stop().await;
+}

@@ -1,0 +1,162 @@
+//! Writes: what was and what will be are both within reach, and nothing tells of what is not.
+
+use crate::harness::grants::Token;
+
+use super::world::{STORED, body, filled, fresh};
+
+fn content(path: &str) -> &'static str {
+    STORED.iter().find(|(known, _)| *known == path).expect("stored").1
+}
+
+/// Security W1, W2, W5, V3.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_moved_between_patients() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    let lab = content("Observation/a-lab");
+    let theirs = lab.replace("Patient/a", "Patient/b");
+    own.post("/Observation", fresh("Observation", lab)).await.expect(201);
+    own.post("/Observation", fresh("Observation", &theirs)).await.expect(403);
+    own.post("/Appointment", fresh("Appointment", content("Appointment/both"))).await.expect(403);
+    own.post("/Observation", fresh("Observation", r#""status":"final","code":{"text":"x"}"#))
+        .await
+        .expect(403);
+    own.put("/Observation/a-lab", body("Observation/a-lab", &theirs)).await.expect(403);
+    let patch = r#"[{"op":"replace","path":"/subject/reference","value":"Patient/b"}]"#;
+    let json_patch = |path: &str| {
+        own.call("PATCH", path).header("Content-Type", "application/json-patch+json").body(patch)
+    };
+    json_patch("/Observation/a-lab").send().await.expect(403);
+    // B's are not there at all.
+    let (taken, free) = ("/Observation/b-lab", "/Observation/new");
+    let put = async |path: &str| {
+        let answer = own.put(path, body(&path[1..], lab)).await.expect(404);
+        answer.text().replace(&path[1..], "?")
+    };
+    assert_eq!(put(taken).await, put(free).await);
+    json_patch(taken).send().await.expect(404);
+    own.delete(taken).await.expect(204);
+    let call = own.call("DELETE", taken).header("If-Match", "W/\"1\"");
+    call.send().await.expect(412);
+    let stays = server.client.get(taken).await.expect(200);
+    assert_eq!(stays.version(), 1);
+    let stays = server.client.get("/Observation/a-lab").await.expect(200);
+    assert_eq!(stays.version(), 1);
+    server.stop().await;
+}
+
+/// Security W4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_fulfils_the_criteria_of_the_scope() {
+    let server = filled().await;
+    let scopes = "patient/Observation.cruds?category=laboratory";
+    let (own, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    let (lab, vital) = (content("Observation/a-lab"), content("Observation/a-vital"));
+    own.post("/Observation", fresh("Observation", lab)).await.expect(201);
+    own.post("/Observation", fresh("Observation", vital)).await.expect(403);
+    own.put("/Observation/a-lab", body("Observation/a-lab", vital)).await.expect(403);
+    own.put("/Observation/a-vital", body("Observation/a-vital", lab)).await.expect(404);
+    let changed = lab.replace("\"value\":5", "\"value\":6");
+    own.put("/Observation/a-lab", body("Observation/a-lab", &changed)).await.expect(200);
+    own.delete("/Observation/a-vital").await.expect(204);
+    server.client.get("/Observation/a-vital").await.expect(200);
+    server.stop().await;
+}
+
+/// Security E5: to create is not to read.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_create_and_not_read_is_shown_nothing() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/Observation.c").patient("a").client().await;
+    let lab = fresh("Observation", content("Observation/a-lab"));
+    let created = own.post("/Observation", lab.clone()).await.expect(201);
+    assert_eq!(created.text(), "");
+    let call = own.call("POST", "/Observation").header("Prefer", "return=representation");
+    assert_eq!(call.json(lab.clone()).send().await.expect(201).text(), "");
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{lab},"request":{{"method":"POST","url":"Observation"}}}}]}}"#
+    );
+    let call = own.call("POST", "/").header("Prefer", "return=representation");
+    let answer = call.json(bundle).send().await.expect(200);
+    assert!(!answer.text().contains("valueQuantity"), "{answer:?}");
+    // Criteria are a search.
+    let call = own.call("POST", "/Observation").header("If-None-Exist", "code=k");
+    call.json(lab).send().await.expect(403);
+    server.stop().await;
+}
+
+/// Security W6, W7, W8, X12, X13.
+#[tokio::test(flavor = "multi_thread")]
+async fn criteria_and_rules_tell_nothing_of_what_is_hidden() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    let lab = fresh("Observation", content("Observation/a-lab"));
+    let call = own.call("POST", "/Observation").header("If-None-Exist", "_id=b-lab");
+    call.json(lab.clone()).send().await.expect(201);
+    own.put("/Observation?_id=b-lab", lab.clone()).await.expect(404);
+    own.delete("/Observation?_id=b-lab").await.expect(204);
+    server.client.get("/Observation/b-lab").await.expect(200);
+    let call = own.call("GET", "/Observation/b-lab").header("If-None-Match", "W/\"1\"");
+    call.send().await.expect(404);
+    for target in ["Observation/b-lab", "Observation/nothing"] {
+        let to = lab.replace(
+            r#""valueQuantity""#,
+            &format!(r#""hasMember":[{{"reference":"{target}"}}],"valueQuantity""#),
+        );
+        own.post("/Observation", to).await.expect(201);
+    }
+    server.stop().await;
+}
+
+/// Security W9, V33.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_is_taken_away_by_no_ordinary_writer() {
+    let server = filled().await;
+    let label = r#""meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]},"#;
+    let lab = content("Observation/a-lab");
+    let labelled = body("Observation/a-lab", &format!("{label}{lab}"));
+    server.client.put("/Observation/a-lab", labelled).await.expect(200);
+    let doctor = Token::new(&server, "user/*.cruds").user("Practitioner/doc", &["practitioner"]);
+    let (doctor, _stop) = doctor.client().await;
+    doctor.get("/Observation/a-lab").await.expect(200);
+    doctor.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    own.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
+    let meta = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}}]}"#;
+    own.post("/Observation/a-lab/$meta-delete", meta).await.expect(403);
+    server.client.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(200);
+    server.stop().await;
+}
+
+/// Security W10.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_is_written_once_and_by_systems() {
+    let server = filled().await;
+    let event = r#""type":{"code":"rest"},"recorded":"2020-01-01T00:00:00Z","agent":[{"requestor":true}],"source":{"observer":{"display":"x"}}"#;
+    server.client.put("/AuditEvent/e", body("AuditEvent/e", event)).await.expect(201);
+    let (system, _stop) = Token::new(&server, "system/*.cruds").client().await;
+    let admin = Token::new(&server, "user/*.cruds").user("Practitioner/doc", &["administrator"]);
+    let (admin, _stop) = admin.client().await;
+    for client in [&system, &admin] {
+        client.put("/AuditEvent/e", body("AuditEvent/e", event)).await.expect(405);
+        client.delete("/AuditEvent/e").await.expect(405);
+    }
+    system.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(201);
+    admin.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(403);
+    server.stop().await;
+}
+
+/// Security V4.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_is_not_writing() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    let lab = content("Observation/a-lab");
+    own.put("/Observation/a-lab", body("Observation/a-lab", lab)).await.expect(403);
+    own.post("/Observation", fresh("Observation", lab)).await.expect(403);
+    own.delete("/Observation/a-lab").await.expect(403);
+    let patch = own.call("PATCH", "/Observation/a-lab");
+    let patch = patch.header("Content-Type", "application/json-patch+json").body("[]");
+    patch.send().await.expect(403);
+    server.stop().await;
+}

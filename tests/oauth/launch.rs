@@ -1,0 +1,139 @@
+//! Launches from an EHR: made for one user and one app, used once, for patients that the user may see.
+
+use super::browser::{
+    Browser, SCOPES, app, exchange, location, noted, parameter, question, register, server, store,
+    ticked, user,
+};
+use crate::harness::client::Answer;
+use crate::harness::server::TestServer;
+
+const LAUNCH: i16 = 48;
+
+async fn world() -> TestServer {
+    let server = server().await;
+    store(
+        &server,
+        &[
+            r#"{"resourceType":"Patient","id":"p1","name":[{"family":"Amsel"}]}"#,
+            r#"{"resourceType":"Patient","id":"p2","name":[{"family":"Bussard"}]}"#,
+            r#"{"resourceType":"Encounter","id":"e1","status":"finished","class":{"code":"AMB"},
+                "subject":{"reference":"Patient/p1"}}"#,
+        ],
+    )
+    .await;
+    user(&server, "pat", "patient", Some("Patient/p1")).await;
+    user(&server, "bea", "patient", Some("Patient/p2")).await;
+    for id in ["app", "other"] {
+        register(&server, &app(id, SCOPES)).await;
+    }
+    server
+}
+
+async fn inside(server: &TestServer, name: &str) -> Browser {
+    let mut browser = Browser::new(server);
+    let login = browser.open("/auth/login").await;
+    browser.log_in(&login, name).await.expect(200);
+    browser
+}
+
+async fn launch(server: &TestServer, browser: &Browser, body: &str) -> Answer {
+    let cookie = browser.jar.iter().map(|(name, value)| format!("{name}={value}"));
+    let cookie = cookie.collect::<Vec<_>>().join("; ");
+    let call = server.client.call("POST", &format!("{}/auth/launch", server.client.root()));
+    call.header("Cookie", &cookie)
+        .header("Content-Type", "application/json")
+        .body(body.to_owned())
+        .send()
+        .await
+}
+
+async fn open(server: &TestServer, browser: &mut Browser, client: &str, handle: &str) -> Answer {
+    let scope = "launch openid fhirUser patient/Patient.rs patient/Encounter.rs";
+    let asked = question(server, client, &[("scope", scope), ("launch", handle)]);
+    browser.open(&format!("/auth/authorize?{asked}")).await
+}
+
+#[tokio::test]
+async fn an_app_gets_what_the_ehr_hands_over_once() {
+    let server = world().await;
+    let mut browser = inside(&server, "pat").await;
+    let body = r#"{"client_id":"app","patient":"p1","encounter":"e1","intent":"summary",
+        "need_patient_banner":false,"fhirContext":[{"reference":"ImagingStudy/i1"}]}"#;
+    let made = launch(&server, &browser, body).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    let url = made.at("launch_url").unwrap();
+    assert!(
+        url.starts_with("https://app.example/launch?iss=http") && url.contains(&handle),
+        "{url}"
+    );
+    let consent = open(&server, &mut browser, "app", &handle).await.expect(200);
+    assert!(consent.text().contains("Amsel"), "{consent:?}");
+    let scopes = ticked(&consent);
+    let mut fields = vec![("decision", "allow")];
+    fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+    let back = browser.submit(&consent, "/auth/consent", &fields).await.expect(303);
+    let tokens = exchange(&server, "app", &back).await.expect(200);
+    for (name, value) in [("patient", "p1"), ("encounter", "e1"), ("intent", "summary")] {
+        assert_eq!(tokens.at(name).as_deref(), Some(value), "{tokens:?}");
+    }
+    let text = tokens.text();
+    assert!(text.contains("\"need_patient_banner\":false") && text.contains("ImagingStudy/i1"));
+    assert!(tokens.at("scope").unwrap().split(' ').any(|scope| scope == "launch"));
+    // V20: used up.
+    let again = open(&server, &mut browser, "app", &handle).await;
+    assert_eq!(parameter(&again, "error").as_deref(), Some("invalid_request"), "{again:?}");
+    assert_eq!(noted(&server, LAUNCH, 0, "app for user:pat").await, 1);
+    assert_eq!(noted(&server, LAUNCH, 4, "used").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_handle_is_of_no_use_to_another_app_or_user() {
+    let server = world().await;
+    let browser = inside(&server, "pat").await;
+    let made = launch(&server, &browser, r#"{"client_id":"app","patient":"p1"}"#).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    let mut thief = inside(&server, "bea").await;
+    let mut own = inside(&server, "pat").await;
+    for (who, client) in [(&mut thief, "app"), (&mut own, "other")] {
+        let answer = open(&server, who, client, &handle).await;
+        assert_eq!(parameter(&answer, "error").as_deref(), Some("invalid_request"), "{client}");
+    }
+    let answer = open(&server, &mut own, "app", "unknown").await;
+    assert_eq!(parameter(&answer, "error").as_deref(), Some("invalid_request"));
+    // Who it was made for can still use it.
+    open(&server, &mut own, "app", &handle).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_launch_is_made_for_what_the_user_may_see() {
+    let server = world().await;
+    let browser = inside(&server, "pat").await;
+    for (body, expected) in [
+        (r#"{"client_id":"app","patient":"p2"}"#, 403),
+        (r#"{"client_id":"app","patient":"missing"}"#, 403),
+        (r#"{"client_id":"app","patient":"p1","encounter":"missing"}"#, 403),
+        (r#"{"client_id":"app","patient":"a/b"}"#, 400),
+        (r#"{"client_id":"none","patient":"p1"}"#, 400),
+        (r#"{"client_id":"app","user":"bea"}"#, 400),
+        (r#"{"client_id":"app","fhirContext":[{"reference":"Patient/p1"}]}"#, 400),
+        (r#"{"client_id":"app","more":1}"#, 400),
+        ("[]", 400),
+        ("", 400),
+        (r#"{"client_id":"app"}"#, 201),
+    ] {
+        let answer = launch(&server, &browser, body).await;
+        assert_eq!(answer.status, expected, "{body}: {answer:?}");
+    }
+    let nobody = Browser::new(&server);
+    launch(&server, &nobody, r#"{"client_id":"app"}"#).await.expect(401);
+    let url = format!("{}/auth/launch", server.client.root());
+    let call = server.client.call("POST", &url).header("Content-Type", "text/plain");
+    call.body("{}").send().await.expect(415);
+    let call = server.client.call("POST", &url).header("Authorization", "Bearer kiln_at_x");
+    let call = call.header("Content-Type", "application/json");
+    call.body(r#"{"client_id":"app"}"#).send().await.expect(401);
+    assert_eq!(location(&launch(&server, &browser, "{}").await), "");
+    server.stop().await;
+}

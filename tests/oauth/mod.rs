@@ -1,0 +1,18 @@
+//! The authorization server from outside: persons, pages, apps, tokens; and who may do what: scopes,
+//! roles, labels and consents, by every way to a resource.
+
+mod accounts;
+mod authorize;
+mod browser;
+mod enforce_consent;
+mod enforce_property;
+mod enforce_reads;
+mod enforce_roles;
+mod enforce_search;
+mod enforce_writes;
+mod launch;
+mod pages;
+mod sessions;
+mod tokens;
+mod upstream;
+mod world;

@@ -1,0 +1,174 @@
+//! Sessions: half ones lead nowhere, forms are ours, and logging out ends what depends on it.
+
+use super::browser::{
+    Browser, PASSWORD, SCOPES, app, exchange, form, hidden, location, noted, question, register,
+    server, store, user,
+};
+
+#[tokio::test]
+async fn who_lacks_the_second_factor_gets_nowhere_else() {
+    let server = server().await;
+    user(&server, "doc", "practitioner", Some("Practitioner/d")).await;
+    register(&server, &app("app", SCOPES)).await;
+    let mut browser = Browser::new(&server);
+    let asked = browser.get(&format!("/auth/authorize?{}", question(&server, "app", &[]))).await;
+    let page = browser.follow(asked).await.expect(200);
+    let request = hidden(&page, "request");
+    let half = browser.log_in(&page, "doc").await.expect(200);
+    assert!(half.text().contains("Add an authenticator app"), "{half:?}");
+    let csrf = hidden(&half, "csrf");
+    // Every page, with a request and without: half a login leads to the second factor alone (M4).
+    let factor = ["/auth/factors", "/auth/second-factor"];
+    for route in kiln::http::oauth::routes::all() {
+        let path = route.path.replace("{name}", "x");
+        let is_ours = path.starts_with("/auth/") && !path.contains("assets");
+        if !is_ours || factor.contains(&path.as_str()) {
+            continue;
+        }
+        let was = browser.jar.clone();
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("request", request.as_str()),
+            ("patient", "p1"),
+            ("decision", "allow"),
+            ("scope", "patient/Observation.rs"),
+            ("client", "app"),
+        ];
+        let answer = match route.method.as_str() {
+            "GET" => browser.get(&format!("{path}?request={request}")).await,
+            "POST" if path == "/auth/launch" => {
+                let body = r#"{"client_id":"app","patient":"p1"}"#;
+                let call = server.client.call("POST", &format!("{}{path}", server.client.root()));
+                let cookie = was.iter().map(|(name, value)| format!("{name}={value}"));
+                let cookie = cookie.collect::<Vec<_>>().join("; ");
+                let call =
+                    call.header("Cookie", &cookie).header("Content-Type", "application/json");
+                call.body(body).send().await
+            }
+            _ if path == "/auth/logout" || path == "/auth/login" => continue,
+            _ => browser.post(&path, &fields).await,
+        };
+        let to = location(&answer);
+        let is_kept_out = match answer.status {
+            303 => to.starts_with("/auth/factors") || to.starts_with("/auth/login"),
+            200 => matches!(
+                path.as_str(),
+                "/auth/brands"
+                    | "/auth/logout"
+                    | "/auth/style"
+                    | "/auth/jwks"
+                    | "/auth/.well-known/openid-configuration"
+            ),
+            status => (400..500).contains(&status),
+        };
+        assert!(is_kept_out, "{} {path}: {answer:?}", route.method);
+        assert!(!to.contains("code="), "{path}");
+        assert_eq!(browser.jar, was, "{path} gave another session");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_ours_does_nothing() {
+    let server = server().await;
+    user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let mut browser = Browser::new(&server);
+    let page = browser.open("/auth/login").await;
+    let own = hidden(&page, "csrf");
+    let mut other = Browser::new(&server);
+    let foreign = hidden(&other.open("/auth/login").await, "csrf");
+    assert_ne!(own, foreign);
+    for csrf in ["", "x", foreign.as_str()] {
+        for path in [
+            "/auth/login",
+            "/auth/logout",
+            "/auth/second-factor",
+            "/auth/factors",
+            "/auth/patient",
+            "/auth/consent",
+            "/auth/apps",
+        ] {
+            let fields = [("csrf", csrf), ("username", "pat"), ("password", PASSWORD)];
+            let answer = browser.post(path, &fields).await;
+            assert_eq!(answer.status, 403, "{path} with {csrf:?}: {answer:?}");
+        }
+    }
+    // A form without a session, or in another form, is none.
+    let url = format!("{}/auth/login", server.client.root());
+    let call = server.client.call("POST", &url);
+    let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+    call.body(form(&[("csrf", &own), ("username", "pat")])).send().await.expect(403);
+    let call = server.client.call("POST", &url).header("Content-Type", "text/plain");
+    call.body("csrf=x").send().await.expect(415);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cookie_that_was_planted_is_worth_nothing() {
+    let server = server().await;
+    user(&server, "pat", "patient", None).await;
+    let mut browser = Browser::new(&server);
+    let page = browser.open("/auth/login").await;
+    let planted = browser.jar.clone();
+    browser.log_in(&page, "pat").await.expect(200);
+    let mut attacker = Browser::new(&server);
+    attacker.jar = planted;
+    let seen = attacker.get("/auth/apps").await.expect(303);
+    assert_eq!(location(&seen), "/auth/login");
+    // Two cookies of the name: one of them is somebody else's.
+    let (name, value) = browser.jar.iter().next().unwrap();
+    let both = format!("{name}={value}; {name}=other");
+    let url = format!("{}/auth/apps", server.client.root());
+    server.client.call("GET", &url).header("Cookie", &both).send().await.expect(303);
+    // It is kept from scripts and other sites.
+    let login = Browser::new(&server).get("/auth/login").await;
+    let cookie = login.header("set-cookie").unwrap();
+    assert!(cookie.contains("; HttpOnly; SameSite=Lax"), "{cookie}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_session_and_what_depends_on_it() {
+    let server = server().await;
+    store(&server, &[r#"{"resourceType":"Patient","id":"p1","name":[{"family":"Amsel"}]}"#]).await;
+    user(&server, "pat", "patient", Some("Patient/p1")).await;
+    register(&server, &app("app", SCOPES)).await;
+    let mut browser = Browser::new(&server);
+    let mut tokens = Vec::new();
+    for more in ["online_access", "offline_access"] {
+        let scope = format!("launch/patient openid patient/Patient.rs {more}");
+        let asked = question(&server, "app", &[("scope", &scope)]);
+        let mut page = browser.open(&format!("/auth/authorize?{asked}")).await.expect(200);
+        if page.text().contains("name=\"username\"") {
+            page = browser.log_in(&page, "pat").await.expect(200);
+        }
+        let scopes = super::browser::ticked(&page);
+        let mut fields = vec![("decision", "allow")];
+        fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+        let back = browser.submit(&page, "/auth/consent", &fields).await.expect(303);
+        let answer = exchange(&server, "app", &back).await.expect(200);
+        tokens.push(answer.at("access_token").expect("a token"));
+        assert!(answer.at("refresh_token").is_some(), "{more}: {answer:?}");
+    }
+    let read = async |token: &str| {
+        let call = server.client.call("GET", "Patient/p1");
+        call.header("Authorization", &format!("Bearer {token}")).send().await.status
+    };
+    assert_eq!([read(&tokens[0]).await, read(&tokens[1]).await], [200, 200]);
+    let page = browser.open("/auth/logout").await.expect(200);
+    browser.submit(&page, "/auth/logout", &[]).await.expect(200);
+    assert!(browser.jar.is_empty());
+    let mut online = read(&tokens[0]).await;
+    for _ in 0..60 {
+        if online == 401 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        online = read(&tokens[0]).await;
+    }
+    assert_eq!([online, read(&tokens[1]).await], [401, 200]);
+    let login = browser.open("/auth/apps").await.expect(200);
+    assert!(login.text().contains("name=\"password\""));
+    assert_eq!(noted(&server, 41, 0, "").await, 1);
+    server.stop().await;
+}

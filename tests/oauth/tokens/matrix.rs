@@ -1,0 +1,115 @@
+//! Every route by every kind of caller: what is open to all is a short list, and it is here.
+//!
+//! Covers: security V40, D6, E1, E3.
+
+use std::collections::BTreeSet;
+
+use kiln::http::routes;
+use kiln::http::table::Audit;
+
+use super::client::{SECRET, granted, public, send, server, service, text, tokens};
+use crate::oauth::browser::{register, store, user};
+
+/// What needs no credentials. The pages of the authorization server know their callers themselves.
+const OPEN: &[&str] = &[
+    "/",
+    "/auth/.well-known/openid-configuration",
+    "/auth/jwks",
+    "/fhir/.well-known/smart-configuration",
+    "/fhir/metadata",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+];
+
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true}"#;
+
+fn url(root: &str, path: &str, of: &str) -> String {
+    let path = path.replace("{type}", of).replace("{id}", "p1").replace("{name}", "x");
+    format!("{root}{}", path.replace("{vid}", "1").replace("{member}", "Observation"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_route_lets_in_who_has_no_token_that_counts() {
+    let server = server().await;
+    register(&server, &public("app", "openid fhirUser patient/Patient.rs")).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let dead = tokens(&server, &granted("app", "patient/Patient.rs", Some(account))).await;
+    let dead = format!("Bearer {}", text(&dead, "access_token"));
+    server.database.run("UPDATE oauth_token SET expires = now()").await;
+    let garbage = format!("Bearer kiln_at_{}", "a".repeat(43));
+    let root = server.client.root();
+    let mut open = BTreeSet::new();
+    for route in routes::all(true).into_iter().chain(kiln::http::oauth::routes::all()) {
+        let (method, path) = (route.method.as_str(), route.path);
+        if route.audit == Audit::Public {
+            open.insert(path);
+            let answer = server.client.call(method, &url(root, path, "Patient")).send().await;
+            assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+            continue;
+        }
+        if route.audit == Audit::Authority {
+            // Nothing there is a resource; what programs ask without credentials is refused.
+            let answer = server.client.call(method, &url(root, path, "Patient")).send().await;
+            assert!(!answer.text().contains("\"resourceType\":\"Patient\""), "{method} {path}");
+            assert_ne!(answer.status, 500, "{method} {path}: {answer:?}");
+            continue;
+        }
+        for (token, code) in [(None, "login"), (Some(&garbage), "login"), (Some(&dead), "expired")]
+        {
+            let mut call = server.client.call(method, &url(root, path, "Patient")).json(PATIENT);
+            if let Some(token) = token {
+                call = call.header("Authorization", token);
+            }
+            let answer = call.send().await;
+            assert_eq!(answer.status, 401, "{method} {path} {code}: {answer:?}");
+            assert_eq!(answer.at("issue[0].code").as_deref(), Some(code), "{method} {path}");
+            let challenge = answer.header("www-authenticate").unwrap();
+            assert!(challenge.starts_with("Bearer realm="), "{challenge}");
+            assert_eq!(challenge.contains("invalid_token"), token.is_some(), "{challenge}");
+            assert!(!answer.text().contains("active"), "{method} {path}: {answer:?}");
+        }
+    }
+    assert_eq!(open, OPEN.iter().copied().collect());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_route_goes_beyond_the_scopes_of_a_token() {
+    let server = server().await;
+    let bodies = [
+        r#"{"resourceType":"Observation","id":"p1","status":"final","code":{"text":"canary"},
+        "subject":{"reference":"Patient/p2"}}"#,
+        r#"{"resourceType":"Patient","id":"p2"}"#,
+    ];
+    store(&server, &[bodies[1], bodies[0]]).await;
+    register(&server, &service("job", "system/Encounter.rs")).await;
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("scope", "system/Encounter.rs"),
+        ("client_id", "job"),
+        ("client_secret", SECRET),
+    ];
+    let answer = send(&server, "/auth/token", &fields).await.expect(200);
+    let token = format!("Bearer {}", text(&answer, "access_token"));
+    let root = server.client.root();
+    for route in routes::all(true).into_iter().filter(|route| route.audit == Audit::Gate) {
+        let (method, path) = (route.method.as_str(), route.path);
+        let url = url(root, path, "Observation");
+        let call = server.client.call(method, &url).header("Authorization", &token);
+        let answer = call.json(bodies[0]).send().await;
+        assert_ne!(answer.status, 500, "{method} {path}: {answer:?}");
+        assert!(!answer.text().contains("canary"), "{method} {path}: {answer:?}");
+        if path.starts_with("/fhir/{type}") && !path.contains('$') && !path.contains('*') {
+            let is_of_member = path.contains("{member}");
+            assert!(answer.status == 403 || is_of_member, "{method} {path}: {answer:?}");
+            if answer.status == 403 {
+                let challenge = answer.header("www-authenticate").unwrap_or_default();
+                assert!(challenge.contains("insufficient_scope"), "{method} {path}: {answer:?}");
+            }
+        }
+    }
+    let unchanged = "SELECT count(*) FROM res WHERE vid > 1";
+    assert_eq!(server.database.number(unchanged).await, 0);
+    server.stop().await;
+}

@@ -1,0 +1,108 @@
+//! Logging in at an outside provider: another Kiln.
+
+use kiln::oauth::client::Client as App;
+
+use super::browser::{
+    Browser, app, hidden, location, noted, parameter, register, server, server_with, ticked, user,
+};
+use crate::harness::server::TestServer;
+
+/// A provider, and a server that lets its users in.
+async fn world() -> (TestServer, TestServer) {
+    let provider = server().await;
+    user(&provider, "outside", "patient", None).await;
+    let issuer = format!("{}/auth", provider.client.root());
+    let here = server_with(&[
+        ("upstream.issuer", &issuer),
+        ("upstream.client_id", "kiln"),
+        ("upstream.label", "the <other> one"),
+        ("auth.outbound_networks", "127.0.0.0/8"),
+    ])
+    .await;
+    let back = format!("{}/auth/callback", here.client.root());
+    let known = App { redirect_uris: vec![back], ..app("kiln", "openid") };
+    register(&provider, &known).await;
+    (provider, here)
+}
+
+/// Goes to the provider, logs in there, and gives the address that leads back.
+async fn at_provider(provider: &TestServer, browser: &mut Browser) -> String {
+    let login = browser.open("/auth/login").await.expect(200);
+    assert!(login.text().contains("Log in with the &lt;other&gt; one"), "{login:?}");
+    let policy = login.header("content-security-policy").unwrap();
+    assert!(policy.contains(provider.client.root()), "{policy}");
+    let away = browser.submit(&login, "/auth/upstream", &[]).await.expect(303);
+    for name in ["state", "nonce", "code_challenge"] {
+        assert!(parameter(&away, name).is_some_and(|it| it.len() == 43), "{name}: {away:?}");
+    }
+    // Kiln wants to hear which FHIR base it is about, which other providers do not know.
+    let base = percent_encoding::utf8_percent_encode(
+        &provider.client.base(),
+        percent_encoding::NON_ALPHANUMERIC,
+    )
+    .to_string();
+    let asked = format!("{}&aud={base}", location(&away));
+    let mut outside = Browser::new(provider);
+    let page = outside.open(&asked).await.expect(200);
+    let consent = outside.log_in(&page, "outside").await.expect(200);
+    let scopes = ticked(&consent);
+    let mut fields = vec![("decision", "allow")];
+    fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+    location(&outside.submit(&consent, "/auth/consent", &fields).await.expect(303))
+}
+
+/// M7
+#[tokio::test]
+async fn a_user_of_a_provider_logs_in_as_the_account_it_is_linked_with() {
+    let (provider, here) = world().await;
+    let mut browser = Browser::new(&here);
+    let back = at_provider(&provider, &mut browser).await;
+    // Nobody said which account that is; that the names are alike means nothing.
+    user(&here, "outside", "patient", None).await;
+    let answer = browser.get(&back).await.expect(403);
+    assert!(answer.text().contains("not linked"), "{answer:?}");
+    assert_eq!(noted(&here, 40, 4, "no account is linked").await, 1);
+
+    let subject = kiln::store::oauth::account::all(provider.store()).await.unwrap()[0].id;
+    let account = user(&here, "pat", "patient", None).await;
+    let issuer = format!("{}/auth", provider.client.root());
+    for subject in [subject.to_string(), subject.simple().to_string()] {
+        let linked = kiln::store::oauth::account::identify;
+        linked(here.store(), &issuer, &subject, account).await.unwrap();
+    }
+    let back = at_provider(&provider, &mut browser).await;
+    let before = browser.jar.clone();
+    let inside = browser.get(&back).await.expect(303);
+    assert_ne!(browser.jar, before);
+    let inside = browser.follow(inside).await.expect(200);
+    assert!(inside.text().contains("<strong>pat</strong>"), "{inside:?}");
+    assert_eq!(noted(&here, 40, 0, "by an outside provider").await, 1);
+    // An answer counts once.
+    browser.get(&back).await.expect(403);
+    here.stop().await;
+    provider.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_another_browser_or_from_another_provider_is_none() {
+    let (provider, here) = world().await;
+    let mut browser = Browser::new(&here);
+    let back = at_provider(&provider, &mut browser).await;
+    let mut victim = Browser::new(&here);
+    victim.open("/auth/login").await.expect(200);
+    let answer = victim.get(&back).await.expect(403);
+    assert!(answer.text().contains("does not belong to this browser"), "{answer:?}");
+    Browser::new(&here).get(&back).await.expect(403);
+    // The attempt of the other browser has taken nothing away; another issuer is not believed.
+    let other = back.replace("&iss=http", "&iss=https");
+    assert_ne!(other, back);
+    browser.get(&other).await.expect(403);
+    for url in ["/auth/callback", "/auth/callback?state=x&code=y", "/auth/callback?error=no"] {
+        browser.get(url).await.expect(403);
+    }
+    let login = browser.open("/auth/login").await;
+    assert!(!hidden(&login, "csrf").is_empty());
+    browser.post("/auth/upstream", &[("csrf", "x")]).await.expect(403);
+    here.stop().await;
+    provider.stop().await;
+}
