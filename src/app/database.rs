@@ -75,7 +75,7 @@ pub enum StartError {
     Tls(TlsError),
     /// The key or the checkpoints of the ledger's seal.
     #[error("the ledger cannot be sealed: {0}")]
-    Seal(#[from] FolderError),
+    LedgerSeal(#[from] FolderError),
     /// `search.zone` is no zone.
     #[error("`search.zone`: {0:?} is no zone, which is Z or as +01:00")]
     Zone(String),
@@ -119,6 +119,11 @@ impl Database {
         let store = Store::connect(&app, sizes, integrity(config)?).await;
         let store = store.map_err(|error| StartError::Store(root_cause(&error)))?;
         Ok(Self { store, private })
+    }
+
+    /// The address of the owner of the tables, where it is known.
+    pub fn owner(&self, config: &Config) -> Option<Address> {
+        addresses(config, self.private.as_ref()).1
     }
 
     /// The process id of the private PostgreSQL, when there is one and it is ours.

@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "engine",
         &[
             "access",
+            "audit",
             "clock",
             "config",
             "error",
@@ -121,9 +122,11 @@ const IMPURE: &[&str] =
 
 /// Where the tables of FHIR data may be named in SQL.
 const DATA_SQL: &[&str] = &[
+    "store::events",
     "store::history",
     "store::maintenance::contents",
     "store::maintenance::index",
+    "store::maintenance::patients",
     "store::maintenance::search_parameters",
     "store::maintenance::sweep",
     "store::meta",

@@ -258,6 +258,48 @@ async fn two_nodes_seal_one_record() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn old_months_are_archived_and_dropped_and_the_record_says_so() {
+    let record = Record::make().await;
+    // Two months of long ago, with rows in each.
+    for month in ["201001", "201002"] {
+        let from = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
+        let make = format!(
+            "DO $$ BEGIN EXECUTE format('CREATE TABLE ledger_{month} PARTITION OF ledger FOR VALUES FROM (%L) TO (%L)', \
+             {from}, {from} + interval '1 month'); EXECUTE format('CREATE TABLE seal_rows_{month} PARTITION OF \
+             seal_rows FOR VALUES FROM (%L) TO (%L)', {from}, {from} + interval '1 month'); END $$;\n\
+             ALTER TABLE ledger_{month} OWNER TO kiln_owner;\nALTER TABLE seal_rows_{month} OWNER TO kiln_owner;\n\
+             INSERT INTO ledger (id, at, grp, tid, interaction, outcome, actor, request_id, method, query, pats, \
+             entities) SELECT gen_random_uuid(), {from} + interval '1 day', grp, tid, interaction, outcome, actor, \
+             request_id, method, query, pats, entities FROM c_ledger"
+        );
+        record.server.database.run(&make).await;
+        record.seal().await;
+    }
+    assert_eq!(record.verify().await.finding, None);
+    let data = std::env::temp_dir().join(format!("kiln-retain-{}", std::process::id()));
+    let flags = [
+        format!("data_dir={}", data.display()),
+        format!("database.url={}", record.server.database.app),
+        format!("database.owner_url={}", record.server.database.owner),
+        format!("audit.folder={}", record.folder.path().display()),
+        "auth.mode=off".to_owned(),
+    ];
+    let mut arguments = vec!["audit", "retain", "--years", "6"];
+    arguments.extend(flags.iter().flat_map(|flag| ["--set", flag.as_str()]));
+    let done = crate::harness::process::kiln(&arguments);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(text.contains("2 months were dropped") && text.contains("201002: 16 rows"), "{text}");
+    let old = "SELECT count(*) FROM ledger WHERE at < '2011-01-01'";
+    assert_eq!(record.server.database.number(old).await, 0);
+    let report = record.verify().await;
+    assert_eq!((report.finding, report.unsealed.0), (None, 0));
+    // Without the word of the record, they are missing.
+    record.server.database.run("DELETE FROM ledger WHERE interaction = 60").await;
+    assert!(record.verify().await.finding.is_some());
+}
+
 /// Waits until the server has sealed all; how many checkpoints there are.
 async fn until_sealed(process: &Process, rows: u64) -> usize {
     let file = process.data_dir.join("audit/checkpoints.jsonl");

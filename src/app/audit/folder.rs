@@ -127,6 +127,22 @@ impl Folder {
         if path.exists() { checkpoints(&path) } else { Ok(Vec::new()) }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of archived months, made when it is not there.
+    ///
+    /// # Errors
+    /// [`FolderError::File`]
+    pub fn archive(&self) -> Result<PathBuf, FolderError> {
+        let path = self.0.join("archive");
+        let made = fs::create_dir_all(&path);
+        made.map_err(|cause| FolderError::File { path: path.clone(), cause })?;
+        Ok(path)
+    }
+
     /// Puts checkpoints behind those that are here, on the disk.
     ///
     /// # Errors

@@ -3,8 +3,10 @@
 //! Layer: 8. Imports `audit`, `config`, `store`.
 
 pub mod folder;
+mod retain;
 pub mod sealer;
 pub mod verify;
+mod who;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use crate::store::maintenance;
 
 use super::database::Database;
 use super::progress::Progress;
+use super::server;
 use folder::Folder;
 use verify::{Outside, Report};
 
@@ -68,6 +71,17 @@ pub(super) enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Archive and drop months of the ledger whose time to be kept is over.
+    #[command(after_help = "Example:\n  kiln audit retain --years 6")]
+    Retain {
+        /// How many years rows are kept.
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+        years: u32,
+    },
+    /// Say who had access to a patient's data, or what a user had access to: newest first.
+    #[command(after_help = "Examples:\n  kiln audit who --patient 123 --since 2026-01-01\n  \
+                      kiln audit who --user ada --json")]
+    Who(who::WhoArgs),
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -81,7 +95,19 @@ pub(super) async fn run(command: Command, config: &Config) -> Outcome {
         return check(proof, key);
     }
     let database = Database::open(config, true).await?;
-    let outcome = on(command, config, &database.store).await;
+    let outcome = match command {
+        Command::Retain { years } => {
+            let missing = "database.owner_url is not set: only the owner of the tables drops them";
+            let owner = database.owner(config).ok_or(missing)?;
+            let lines = Box::pin(retain::retain(config, &database.store, &owner, years)).await;
+            lines.map(|lines| {
+                println!("{} months were dropped", lines.len());
+                lines.iter().for_each(|line| println!("{line}"));
+                ExitCode::SUCCESS
+            })
+        }
+        other => on(other, config, &database.store).await,
+    };
     database.close().await;
     outcome
 }
@@ -89,6 +115,13 @@ pub(super) async fn run(command: Command, config: &Config) -> Outcome {
 async fn on(command: Command, config: &Config, store: &Store) -> Outcome {
     match command {
         Command::Check { proof, key } => check(&proof, &key),
+        Command::Retain { .. } => Err("months are dropped by the owner of the tables".into()),
+        Command::Who(args) => {
+            let engine = server::engine(config, store.clone(), config.base_url(config.http.listen));
+            let count = Box::pin(who::who(&args, &engine?, &mut std::io::stdout())).await?;
+            eprintln!("{count} events");
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Growth { from, to } => {
             let (log, seals) = log(store).await?;
             let to = to.unwrap_or(seals.len() as u64);

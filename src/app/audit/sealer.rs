@@ -55,6 +55,12 @@ pub fn log_name(store: &Store) -> String {
     format!("{:016x}", store.hasher().seal(b"audit log"))
 }
 
+/// The month of a row, six digits.
+fn month(row: &OrderedRow) -> String {
+    let at = row.at.to_string();
+    format!("{}{}", &at[..4], &at[5..7])
+}
+
 impl<C: Clock> Sealer<C> {
     /// A sealer with the key in `folder`.
     ///
@@ -114,7 +120,6 @@ impl<C: Clock> Sealer<C> {
             return Ok(false);
         }
         // A batch is of one month, so that it goes with the partition of its rows.
-        let month = |row: &OrderedRow| row.at.to_string()[..7].to_owned();
         let first = month(&rows[0]);
         let of_month = rows.iter().take_while(|row| month(row) == first).count();
         let is_cut = of_month < rows.len();
@@ -138,8 +143,11 @@ impl<C: Clock> Sealer<C> {
             root: growing.root(),
         };
         let n = self.growing.size();
+        let month = month(last);
         let signed = self.key.sign(checkpoint);
-        let seal = Seal { n, size, last: last.place, root, signed };
+        let seal = Seal { n, month, size, last: last.place, root, signed };
+        // Before the seal: what is sealed has its names.
+        maintenance::keep_patient_names(&self.store, self.last, last.place).await?;
         if maintenance::add_seal(&self.store, &seal, rows).await? {
             metrics::counter!("kiln_ledger_sealed_rows_total").increment(u64::from(size));
         }

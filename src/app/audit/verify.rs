@@ -1,9 +1,10 @@
 //! `kiln audit verify`: whether the ledger is still what was sealed of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::access::interaction::Kind;
 use crate::audit::merkle::{self, Growing};
 use crate::audit::{Finding, PublicKey, Sealed, Signed, batch_leaf, compare};
 use crate::error::Error;
@@ -52,6 +53,7 @@ pub async fn verify(
     since: u64,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, Error> {
+    let retired = retired(store, log).await?;
     let mut chain = Chain::new(outside);
     let mut report =
         Report { batches: 0, rows: 0, finding: None, sealed_until: None, unsealed: (0, None) };
@@ -67,7 +69,7 @@ pub async fn verify(
         let mut rows = rows;
         for seal in &seals {
             let mut finding = chain.next(seal);
-            if finding.is_none() && seal.n >= since {
+            if finding.is_none() && seal.n >= since && !rows.are_retired(seal, &retired) {
                 finding = rows.check(seal);
                 report.rows += u64::from(seal.size);
             }
@@ -187,6 +189,13 @@ impl Rows {
         Ok(Self { sealed: sealed.into_iter().collect(), found: found.into_iter() })
     }
 
+    /// Whether the rows were dropped with a month whose time was over.
+    fn are_retired(&self, seal: &Seal, retired: &HashSet<String>) -> bool {
+        let next = self.found.as_slice().first();
+        let is_here = next.is_some_and(|row| row.place <= seal.last);
+        !is_here && !self.sealed.contains_key(&seal.n) && retired.contains(&seal.month)
+    }
+
     fn check(&mut self, seal: &Seal) -> Option<Finding> {
         let mut found = Vec::with_capacity(seal.size as usize);
         while let Some(row) = self.found.as_slice().first() {
@@ -206,6 +215,13 @@ impl Rows {
         }
         compare(&sealed, &found)
     }
+}
+
+/// The months that were dropped when their time was over: the record itself says so, sealed.
+async fn retired(store: &Store, log: &str) -> Result<HashSet<String>, Error> {
+    let Some(last) = maintenance::last_seal(store, log).await? else { return Ok(HashSet::new()) };
+    let said = maintenance::retired(store, Kind::Retain.number(), last.last).await?;
+    Ok(said.iter().filter_map(|text| text.split(' ').next()).map(str::to_owned).collect())
 }
 
 /// A row that is missing in its place may be in another.

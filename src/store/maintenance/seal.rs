@@ -47,11 +47,11 @@ const ADD: &str = "WITH added AS (INSERT INTO seal \
      $4, $5, $6, $7, $8, $9, $10, $11 RETURNING n) \
      INSERT INTO seal_rows (n, at, ids, leaves) SELECT n, $3::timestamptz, $12, $13 FROM added";
 
-const SEALS: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature \
-     FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
+const SEALS: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
+     to_char(month, 'YYYYMM') FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
 
-const LAST: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature \
-     FROM seal ORDER BY n DESC LIMIT 1";
+const LAST: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
+     to_char(month, 'YYYYMM') FROM seal ORDER BY n DESC LIMIT 1";
 
 const SEAL_OF: &str = "SELECT n FROM seal WHERE (last_xid, last_id) >= ($1, $2) \
      ORDER BY last_xid, last_id LIMIT 1";
@@ -109,6 +109,8 @@ pub struct EncodedRow {
 pub struct Seal {
     /// Its number, from 0.
     pub n: u64,
+    /// The month of its rows, six digits.
+    pub month: String,
     /// How many rows it has.
     pub size: u32,
     /// The place of its last row.
@@ -311,7 +313,8 @@ fn seal(row: &Row, log: &str) -> Result<Seal, Error> {
     };
     let last = Place { xid: number(4)?, id: row.try_get(5).map_err(failure::error)? };
     let signed = Signed { checkpoint, key: PublicKey(hash(8)?), signature: bytes(9)?.to_vec() };
-    Ok(Seal { n, size: size.cast_unsigned(), last, root: hash(6)?, signed })
+    let month = row.try_get(10).map_err(failure::error)?;
+    Ok(Seal { n, month, size: size.cast_unsigned(), last, root: hash(6)?, signed })
 }
 
 fn place(row: &Row) -> Result<Place, Error> {
