@@ -4,7 +4,7 @@
 -- sealer adds to it, so that writers do not have to.
 
 CREATE INDEX ledger_patients ON ledger USING gin (pats);
-CREATE INDEX ledger_actor ON ledger (actor);
+CREATE INDEX ledger_actor ON ledger (actor, id);
 
 CREATE TABLE patient_name (
   hash bigint PRIMARY KEY,

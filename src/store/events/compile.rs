@@ -142,7 +142,11 @@ impl Where {
     /// Conditions that rows answer by a column.
     fn plain(&mut self, condition: &Condition) -> String {
         match condition {
-            Condition::Actor(names) => format!("actor = ANY({})", self.value(names.clone())),
+            // Of one party the index has the order, too.
+            Condition::Actor(names) => match &names[..] {
+                [name] => format!("actor = {}", self.value(name.clone())),
+                _ => format!("actor = ANY({})", self.value(names.clone())),
+            },
             Condition::Client(ids) => format!("client = ANY({})", self.value(ids.clone())),
             Condition::HasPatient => "cardinality(pats) > 0".to_owned(),
             Condition::HasSubject => "(logical_id IS NOT NULL AND rt IS NOT NULL)".to_owned(),
