@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod bad_bodies;
 mod capability;
 mod command_line;

@@ -70,6 +70,7 @@ kinds! {
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
     Register 49 "register" 'C',
+    Retain 60 "audit-retain" 'D',
     Reindex 18 "$reindex" 'E',
     Revoke 46 "revoke" 'D',
     SearchSystem 16 "search-system" 'E',
@@ -91,6 +92,11 @@ impl Kind {
         let of_others =
             matches!(self, Self::Batch | Self::Closure | Self::Reindex | Self::Transaction);
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
+    }
+
+    /// The kind with a number of the ledger; `None` for one of another version of this program.
+    pub fn from_number(number: i16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.number() == number)
     }
 
     /// This kind of interaction with `resource_type`.

@@ -61,6 +61,19 @@ impl<T> Unaudited<T> {
         Unaudited { value: (self.value, context), told: self.told }
     }
 
+    /// Both values, with what the ledger is to say of both; `None` when it has a row already.
+    pub fn and<U>(self, other: Unaudited<U>) -> Option<Unaudited<(T, U)>> {
+        let (Told::Unrecorded(mut told), Told::Unrecorded(more)) = (self.told, other.told) else {
+            return None;
+        };
+        told.subject = told.subject.or(more.subject);
+        told.patients.extend(more.patients);
+        told.patients.sort_unstable();
+        told.patients.dedup();
+        told.entities.extend(more.entities);
+        Some(Unaudited { value: (self.value, other.value), told: Told::Unrecorded(told) })
+    }
+
     /// The value and what the ledger must know of it.
     pub(super) fn open(self) -> (T, Told) {
         (self.value, self.told)

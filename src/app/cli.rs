@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::oauth::keys;
 use crate::store::{maintenance, migrate};
 
+use super::audit;
 use super::authority;
 use super::bench::{self, BenchArgs};
 use super::client;
@@ -60,6 +61,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check the record of who did what, and prove what is in it.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Measure a server, beside what its database does without one.
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
     Bench(BenchArgs),
@@ -221,6 +225,7 @@ fn execute(cli: Cli) -> Outcome {
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
+            Command::Audit(command) => unless_interrupted(audit::run(command, &config)).await,
             Command::Bench(args) => {
                 bench::run(args).await?;
                 Ok(ExitCode::SUCCESS)

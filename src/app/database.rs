@@ -14,6 +14,7 @@ use crate::oauth::keys::KeyError;
 use crate::oauth::login::seal::SealError;
 use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
 
+use super::audit::folder::FolderError;
 use super::postgres::{Health, PostgresError, Private};
 
 /// Why the server did not start.
@@ -72,6 +73,9 @@ pub enum StartError {
     /// TLS of the listener.
     #[error(transparent)]
     Tls(TlsError),
+    /// The key or the checkpoints of the ledger's seal.
+    #[error("the ledger cannot be sealed: {0}")]
+    LedgerSeal(#[from] FolderError),
     /// `search.zone` is no zone.
     #[error("`search.zone`: {0:?} is no zone, which is Z or as +01:00")]
     Zone(String),
@@ -115,6 +119,11 @@ impl Database {
         let store = Store::connect(&app, sizes, integrity(config)?).await;
         let store = store.map_err(|error| StartError::Store(root_cause(&error)))?;
         Ok(Self { store, private })
+    }
+
+    /// The address of the owner of the tables, where it is known.
+    pub fn owner(&self, config: &Config) -> Option<Address> {
+        addresses(config, self.private.as_ref()).1
     }
 
     /// The process id of the private PostgreSQL, when there is one and it is ours.

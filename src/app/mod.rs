@@ -2,6 +2,7 @@
 //!
 //! Layer: 8. May import every module.
 
+pub mod audit;
 mod authority;
 pub mod bench;
 pub mod cli;

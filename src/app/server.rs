@@ -27,6 +27,8 @@ use crate::spec::package::Pack;
 use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
+use super::audit::folder::Folder;
+use super::audit::sealer::Sealer;
 use super::authority;
 use super::database::{Database, StartError};
 use super::definitions;
@@ -105,7 +107,9 @@ impl Server {
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
+        let sealer = sealer(&config, store)?;
         let mut upkeep = vec![
+            spawn(seal(sealer)),
             spawn(systems),
             spawn(keep_partitions(store.clone())),
             spawn(packages),
@@ -216,6 +220,21 @@ impl Listening {
             listeners.push(spawn(listener::serve(listener, admin_ready.clone(), door, stopped)));
         }
         Ok(Self { address, ready, admin_ready, stop, listeners, tls })
+    }
+}
+
+/// What seals the ledger, where this node is to do so.
+fn sealer(config: &Config, store: &Store) -> Result<Option<Sealer<SystemClock>>, StartError> {
+    if !config.audit.seal {
+        return Ok(None);
+    }
+    Ok(Some(Sealer::new(store.clone(), SystemClock, Folder::of(config))?))
+}
+
+/// Seals as long as the server runs.
+async fn seal(sealer: Option<Sealer<SystemClock>>) {
+    if let Some(sealer) = sealer {
+        sealer.run().await;
     }
 }
 

@@ -383,6 +383,14 @@ configuration! {
         /// always waits for the disk, with its row. The loss that "committed" allows is the rows
         /// of reads in the last moments before the database server or its machine crashes.
         reads: ReadAudit = Text("committed"),
+        /// Folder of the key that checkpoints of the ledger are signed with (`checkpoints.key`, which
+        /// only its owner may read), of the public keys that are trusted (`*.pub`), and of the
+        /// checkpoints (`checkpoints.jsonl`). Nodes of one database share the key. Keep a copy of
+        /// the checkpoints where the database's administrators cannot change them. Default: the
+        /// folder audit of data_dir.
+        folder: Option<PathBuf> = Unset("/etc/kiln/audit"),
+        /// Whether this node seals the ledger.
+        seal: bool = Flag(true),
     }
 
     /// The log on standard error. It never holds patient data.

@@ -14,6 +14,7 @@ mod conditional;
 mod create;
 mod definitions;
 mod delete;
+mod events;
 mod history;
 mod meta;
 pub mod patch;

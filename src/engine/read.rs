@@ -18,6 +18,7 @@ impl Engine {
     pub async fn read(&self, identity: &Identity, caller: &Caller) -> Result<Version, Error> {
         let find = async |permit: &Permit<'_>, draft| {
             let stored = self.store.read(&identity.id, permit, draft).await;
+            let stored = self.or_event(stored, (identity, None), permit).await;
             self.or_defined(stored, (identity, None), permit)
         };
         self.gate.show(Kind::Read.of(identity.resource_type), caller, find).await

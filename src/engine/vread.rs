@@ -24,6 +24,7 @@ impl Engine {
         self.gate
             .run(interaction, caller, async |permit| {
                 let stored = self.store.version(&identity.id, version, permit).await;
+                let stored = self.or_event(stored, (identity, Some(version)), permit).await;
                 self.or_defined(stored, (identity, Some(version)), permit)
             })
             .await

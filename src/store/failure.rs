@@ -59,6 +59,11 @@ pub(super) fn last_error(cause: tokio_postgres::Error) -> CommitError {
     CommitError::Failed(Error::Unconfirmed(cause.into()))
 }
 
+/// Whether a row was not added because its key is taken.
+pub(super) fn is_taken(cause: &tokio_postgres::Error) -> bool {
+    cause.code() == Some(&SqlState::UNIQUE_VIOLATION)
+}
+
 /// Whether trying a write again may help: another writer was faster.
 pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
     if let Some(database) = cause.as_db_error() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::access::LedgerRow;
+use crate::access::{LedgerRow, Principal};
 use crate::error::{Error, root_cause};
 use crate::fhir::ResourceType;
 
@@ -45,10 +45,12 @@ macro_rules! insert_ledger {
     };
     (@into) => {
         "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
-         token, source, request_id, method, query, failure, pats, entities) \
-         SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, l.actor, \
-         NULL, NULL, l.source, l.request_id, l.method, l.query, l.failure, l.pats::bigint[], \
-         l.entities::text[] "
+         token, source, request_id, method, query, failure, pats, entities, person, purpose) \
+         SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, \
+         split_part(l.actor, E'\\x1f', 1), nullif(split_part(l.actor, E'\\x1f', 2), ''), \
+         nullif(split_part(l.actor, E'\\x1f', 3), ''), l.source, l.request_id, l.method, l.query, \
+         l.failure, l.pats::bigint[], l.entities::text[], \
+         nullif(split_part(l.actor, E'\\x1f', 4), ''), nullif(split_part(l.actor, E'\\x1f', 5), '') "
     };
 }
 pub(super) use insert_ledger;
@@ -70,7 +72,9 @@ pub(super) struct Columns<'a> {
     resource_type: Vec<Option<i16>>,
     version: Vec<Option<i32>>,
     logical_id: Vec<Option<&'a str>>,
-    actor: Vec<&'a str>,
+    /// The party, the client, the token, the user's resource and the purpose of use, with
+    /// [`BETWEEN`] between them.
+    actor: Vec<String>,
     source: Vec<Option<String>>,
     request_id: Vec<&'a str>,
     method: Vec<&'a str>,
@@ -102,7 +106,7 @@ impl<'a> Columns<'a> {
         self.resource_type.push(resource_type.map(ResourceType::code));
         self.version.push(subject.and_then(|(_, _, version)| version.map(|version| version.0)));
         self.logical_id.push(subject.map(|(_, id, _)| id.as_str()));
-        self.actor.push(row.caller.principal.actor());
+        self.actor.push(who(&row.caller.principal));
         self.source.push(request.source.map(|source| source.to_string()));
         self.request_id.push(&request.id);
         self.method.push(request.method);
@@ -133,6 +137,20 @@ impl<'a> Columns<'a> {
             &self.entities,
         ]
     }
+}
+
+/// What stands between the parts of who asked, and in none of them.
+const BETWEEN: char = '\u{1f}';
+
+/// Who asked, as the statements take it.
+fn who(principal: &Principal) -> String {
+    let Some(grant) = principal.grant() else { return principal.actor().replace(BETWEEN, " ") };
+    let person = grant.user.as_ref().and_then(|user| user.fhir_user.as_ref());
+    let person = person.map(|(of, id)| format!("{of}/{id}")).unwrap_or_default();
+    let token = grant.token.to_string();
+    let purpose = grant.purpose.as_deref().unwrap_or_default();
+    let parts = [principal.actor(), &grant.client, &token, &person, purpose];
+    parts.map(|part| part.replace(BETWEEN, " ")).join("\u{1f}")
 }
 
 /// Commits rows that go with no data.

@@ -4,13 +4,14 @@
 //! results; writes are collected in a [`WriteTx`] and become durable in one statement together with
 //! their ledger rows. No other module names `sqlx` or `tokio_postgres`.
 //!
-//! Layer: 4. Imports `access`, `clock`, `error`, `fhir`, `search`.
+//! Layer: 4. Imports `access`, `audit`, `clock`, `error`, `fhir`, `search`.
 //!
 //! Layout: `migrations/`, ARCHITECTURE.md section Storage.
 
 mod closure;
 mod connection;
 mod cursor;
+mod events;
 mod failure;
 mod frame;
 pub mod hash;
@@ -44,6 +45,7 @@ use crate::search::extract::Extractor;
 
 pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
+pub use events::{EventsPage, EventsRequest};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
 pub use integrity::{Integrity, Ties};
@@ -73,6 +75,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     [
         closure::STATEMENTS,
         connection::STATEMENTS,
+        events::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,

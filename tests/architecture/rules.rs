@@ -18,14 +18,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("terminology", &["error", "fhir", "spec", "ucum"]),
     ("fulltext", &["error", "fhir", "search"]),
     ("access", &["clock", "error", "fhir", "search", "spec"]),
+    ("audit", &["access", "error", "fhir", "search"]),
     (
         "store",
-        &["access", "clock", "config", "error", "fhir", "fhirpath", "search", "spec", "validate"],
+        &[
+            "access", "audit", "clock", "config", "error", "fhir", "fhirpath", "search", "spec",
+            "validate",
+        ],
     ),
     (
         "engine",
         &[
             "access",
+            "audit",
             "clock",
             "config",
             "error",
@@ -52,6 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "access",
+            "audit",
             "clock",
             "config",
             "engine",
@@ -89,7 +95,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["app"]),
     ("quick_xml", &["fhir::codec"]),
     ("regex", &["fhirpath", "terminology"]),
-    ("ring", &["app::conformance", "http", "oauth", "outbound", "store"]),
+    ("ring", &["app::conformance", "audit", "http", "oauth", "outbound", "store"]),
     ("rsa", &["oauth"]),
     ("rustix", &["app"]),
     ("rustls", &["app::conformance", "http", "outbound", "store"]),
@@ -108,16 +114,19 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
+const PURE: &[&str] =
+    &["audit", "fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
 
 /// Where the tables of FHIR data may be named in SQL.
 const DATA_SQL: &[&str] = &[
+    "store::events",
     "store::history",
     "store::maintenance::contents",
     "store::maintenance::index",
+    "store::maintenance::patients",
     "store::maintenance::search_parameters",
     "store::maintenance::sweep",
     "store::meta",

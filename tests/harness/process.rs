@@ -12,11 +12,15 @@ use tokio_postgres::NoTls;
 use super::client::Client;
 use super::database::temporary;
 
+/// Where a server listens, and what else is set.
+type Place = (SocketAddr, &'static [&'static str]);
+
 /// A `kiln serve` and its data folder.
 pub(crate) struct Process {
     pub(crate) client: Client,
     pub(crate) data_dir: PathBuf,
     address: SocketAddr,
+    more: &'static [&'static str],
     child: Child,
 }
 
@@ -29,11 +33,16 @@ pub(crate) fn kiln(arguments: &[&str]) -> Output {
 impl Process {
     /// Starts a server on a fresh data folder and waits until it is ready.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with `more` settings.
+    pub(crate) async fn start_with(more: &'static [&'static str]) -> Self {
         let data_dir = temporary("process");
         std::fs::create_dir_all(&data_dir).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = spawn(&data_dir, address, None);
-        let mut process = Self { client: Client::new(address), data_dir, address, child };
+        let child = spawn(&data_dir, (address, more), None);
+        let mut process = Self { client: Client::new(address), data_dir, address, more, child };
         process.ready(Duration::from_mins(1)).await;
         process
     }
@@ -52,7 +61,7 @@ impl Process {
     fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_kiln"));
         program.arg(command);
-        for setting in settings(&self.data_dir, self.address) {
+        for setting in settings(&self.data_dir, (self.address, self.more)) {
             program.arg("--set").arg(setting);
         }
         program.args(arguments).stdin(Stdio::null());
@@ -87,7 +96,7 @@ impl Process {
 
     /// Starts the server again after it ended.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.data_dir, self.address, None);
+        self.child = spawn(&self.data_dir, (self.address, self.more), None);
     }
 
     /// Ends the server and starts it again, with a log that nobody reads as long as what this
@@ -95,7 +104,7 @@ impl Process {
     pub(crate) fn restart_with_unread_log(&mut self) -> std::io::PipeReader {
         assert!(self.terminate().0);
         let (unread, log) = std::io::pipe().unwrap();
-        self.child = spawn(&self.data_dir, self.address, Some(log.into()));
+        self.child = spawn(&self.data_dir, (self.address, self.more), Some(log.into()));
         unread
     }
 
@@ -182,23 +191,25 @@ impl Drop for Process {
 }
 
 /// Starts a server that logs to `errors`, else to `test.log`.
-fn spawn(data_dir: &Path, address: SocketAddr, errors: Option<Stdio>) -> Child {
+fn spawn(data_dir: &Path, place: Place, errors: Option<Stdio>) -> Child {
     let log = File::options().create(true).append(true).open(data_dir.join("test.log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    for setting in settings(data_dir, address) {
+    for setting in settings(data_dir, place) {
         command.arg("--set").arg(setting);
     }
     let errors = errors.unwrap_or_else(|| log.try_clone().unwrap().into());
     command.arg("serve").stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
 }
 
-fn settings(data_dir: &Path, address: SocketAddr) -> [String; 4] {
-    [
+fn settings(data_dir: &Path, (address, more): Place) -> Vec<String> {
+    let mut settings = vec![
         format!("data_dir={}", data_dir.display()),
         format!("http.listen={address}"),
         "auth.mode=off".to_owned(),
         "log.format=json".to_owned(),
-    ]
+    ];
+    settings.extend(more.iter().map(|&setting| setting.to_owned()));
+    settings
 }
 
 /// Whether a database takes connections.

@@ -22,8 +22,8 @@ use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, Severity};
 use crate::search::request::{Context, Limits, SearchRequest, parse};
-use crate::store::WriteTx;
 use crate::store::search::{Explanation, Paging, SearchPage};
+use crate::store::{EventsRequest, WriteTx};
 
 use super::Engine;
 use super::history::CURSOR;
@@ -83,8 +83,12 @@ impl Engine {
                 }
                 None => None,
             };
+            let events = asked.events.take();
             let Asked { request, paging, .. } = &asked;
             self.store.refuse_ambiguous(&request.ambiguous, permit).await?;
+            if let Some(events) = events {
+                return Ok(self.search_events(request, paging, events, permit).await?.map(Ok));
+            }
             let store =
                 |draft| self.store.search(request, paging, &self.definitions, permit, draft);
             let Some(beside) = beside else {
@@ -100,6 +104,23 @@ impl Engine {
         };
         let page = self.gate.show(interaction, caller, run).await??;
         Ok(asked.answer(page))
+    }
+
+    /// A page of AuditEvents: what is stored, and events of the ledger in the room that is left.
+    async fn search_events(
+        &self,
+        request: &SearchRequest,
+        paging: &Paging,
+        events: EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<SearchPage>, Error> {
+        let is_after_stored = events.cursor.is_some();
+        let stored = if is_after_stored {
+            Unaudited::nothing().map(|()| SearchPage::default())
+        } else {
+            self.store.search(request, paging, &self.definitions, permit, None).await?
+        };
+        self.with_events(stored, events, permit).await
     }
 
     /// Waits until the words of everything that is committed now are found; whether they are.
@@ -120,6 +141,12 @@ impl Engine {
         self.lookups.refresh(query).await?;
         let mut asked = self.asked(target, query, is_strict)?;
         self.look_up(&mut asked, permit)?;
+        if asked.events.is_some() {
+            let text =
+                "in a transaction events of the ledger are left out: ask for them in a batch";
+            let issue = Issue::error(IssueCode::Incomplete, text.to_owned());
+            asked.issues.push(Issue { severity: Severity::Warning, ..issue });
+        }
         let beside = match asked.beside.take() {
             Some(beside) => {
                 let (beside, named) = beside.permitted(permit)?;
@@ -169,8 +196,9 @@ impl Engine {
             let issue = Issue::error(IssueCode::Incomplete, text);
             issues.push(Issue { severity: Severity::Warning, ..issue });
         }
+        let events = self.events_asked(target, &request, &mut paging, &mut issues)?;
         let path = path(target);
-        Ok(Asked { path, request, paging, issues, beside })
+        Ok(Asked { path, request, paging, issues, beside, events })
     }
 
     /// Looks up what the store cannot compare, once it is decided that the caller may ask.
@@ -211,6 +239,7 @@ struct Asked {
     paging: Paging,
     issues: Vec<Issue>,
     beside: Option<Beside>,
+    events: Option<EventsRequest>,
 }
 
 impl Asked {

@@ -5,7 +5,10 @@ mod contents;
 mod feed;
 mod index;
 mod packages;
+mod patients;
 mod reindex;
+mod retention;
+mod seal;
 mod search_parameters;
 mod sweep;
 
@@ -23,8 +26,14 @@ pub use index::build_index;
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,
 };
+pub use patients::keep_patient_names;
 pub(in crate::store) use reindex::reindex_one;
 pub use reindex::reindex_some;
+pub use retention::{drop_month, months_before, retired, rows_of, unsealed_of};
+pub use seal::{
+    EncodedRow, OrderedRow, Place, Seal, UpTo, add_seal, encoded_row, last_seal, ordered_rows,
+    seal_of, sealed_rows, seals, unsealed,
+};
 pub use search_parameters::{
     InForce, StoredDefinition, build_parameter, choose_parameters, parameters_in_force,
 };
@@ -41,7 +50,10 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         feed::STATEMENTS,
         index::STATEMENTS,
         packages::STATEMENTS,
+        patients::STATEMENTS,
         reindex::STATEMENTS,
+        retention::STATEMENTS,
+        seal::STATEMENTS,
         search_parameters::STATEMENTS,
         sweep::STATEMENTS,
     ]

@@ -1,0 +1,241 @@
+//! The folder of the seal: the key, the keys that are trusted, and the checkpoints outside the database.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::audit::{PublicKey, Signed, SigningKey};
+use crate::config::Config;
+
+const KEY: &str = "checkpoints.key";
+const PUBLIC_KEY: &str = "checkpoints.pub";
+const CHECKPOINTS: &str = "checkpoints.jsonl";
+
+/// Why the folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// A file in it cannot be read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The key is not one of ours.
+    #[error("{}: this is no key for checkpoints", .0.display())]
+    NoKey(PathBuf),
+    /// Others may read the key.
+    #[error("{}: only its owner may have access to it (chmod 600)", .0.display())]
+    OpenKey(PathBuf),
+    /// A line of the checkpoints, or a public key, cannot be understood.
+    #[error("{}: line {line} cannot be understood", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+/// The folder of the seal.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The one that `config` means.
+    pub fn of(config: &Config) -> Self {
+        Self(config.audit.folder.clone().unwrap_or_else(|| config.data_dir.join("audit")))
+    }
+
+    /// The key that this node signs with; made, and with it the folder, when there is none.
+    ///
+    /// # Errors
+    /// [`FolderError`], also when others may read the key.
+    pub fn signing_key(&self) -> Result<SigningKey, FolderError> {
+        let path = self.0.join(KEY);
+        let fault = |cause| FolderError::File { path: path.clone(), cause };
+        fs::create_dir_all(&self.0).map_err(fault)?;
+        if !path.exists() {
+            self.make_key(&path)?;
+        }
+        let mode = fs::metadata(&path).map_err(fault)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(FolderError::OpenKey(path));
+        }
+        let bytes = fs::read(&path).map_err(fault)?;
+        let key = SigningKey::from_pkcs8(&bytes).ok_or(FolderError::NoKey(path))?;
+        self.publish(&key)?;
+        Ok(key)
+    }
+
+    fn make_key(&self, path: &Path) -> Result<(), FolderError> {
+        let fault = |cause| FolderError::File { path: path.to_owned(), cause };
+        let bytes = SigningKey::generate();
+        let bytes = bytes.ok_or_else(|| fault(io::Error::other("the system has no randomness")))?;
+        // Whole or not there: a start that is cut off leaves no half of a key.
+        let new = self.0.join(format!("{KEY}.{}", std::process::id()));
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+        let mut file = file.map_err(fault)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(fault)?;
+        // Another process may have made one meanwhile: the first one counts.
+        let linked = fs::hard_link(&new, path);
+        fs::remove_file(&new).map_err(fault)?;
+        match linked {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(fault(cause)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the public key, which verifiers trust, unless it is there.
+    fn publish(&self, key: &SigningKey) -> Result<(), FolderError> {
+        let path = self.0.join(PUBLIC_KEY);
+        if path.exists() {
+            return Ok(());
+        }
+        let text = format!("{}\n", key.public());
+        fs::write(&path, text).map_err(|cause| FolderError::File { path, cause })
+    }
+
+    /// The keys whose checkpoints count: those in `*.pub`.
+    ///
+    /// # Errors
+    /// [`FolderError`]
+    pub fn trusted(&self) -> Result<Vec<PublicKey>, FolderError> {
+        let fault = |cause| FolderError::File { path: self.0.clone(), cause };
+        let mut keys = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            if path.extension().is_some_and(|extension| extension == "pub") {
+                keys.push(public_key(&path)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The checkpoints that were put here, in their order; none when there is no file.
+    ///
+    /// # Errors
+    /// [`FolderError`]
+    pub fn checkpoints(&self) -> Result<Vec<Signed>, FolderError> {
+        let path = self.0.join(CHECKPOINTS);
+        if path.exists() { checkpoints(&path) } else { Ok(Vec::new()) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of archived months, made when it is not there.
+    ///
+    /// # Errors
+    /// [`FolderError::File`]
+    pub fn archive(&self) -> Result<PathBuf, FolderError> {
+        let path = self.0.join("archive");
+        let made = fs::create_dir_all(&path);
+        made.map_err(|cause| FolderError::File { path: path.clone(), cause })?;
+        Ok(path)
+    }
+
+    /// Puts checkpoints behind those that are here, on the disk.
+    ///
+    /// # Errors
+    /// [`FolderError::File`]
+    pub fn add(&self, checkpoints: &[Signed]) -> Result<(), FolderError> {
+        let path = self.0.join(CHECKPOINTS);
+        let lines = checkpoints.iter().map(|signed| format!("{}\n", signed.to_json()));
+        let text: String = lines.collect();
+        let add = || {
+            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()
+        };
+        add().map_err(|cause| FolderError::File { path: path.clone(), cause })
+    }
+}
+
+/// The checkpoints in a file, in their order.
+///
+/// # Errors
+/// [`FolderError`]
+pub fn checkpoints(path: &Path) -> Result<Vec<Signed>, FolderError> {
+    let fault = |cause| FolderError::File { path: path.to_owned(), cause };
+    let file = File::open(path).map_err(fault)?;
+    let mut checkpoints = Vec::new();
+    for (line, text) in (1..).zip(BufReader::new(file).lines()) {
+        let value = serde_json::from_str(&text.map_err(fault)?).ok();
+        let signed = value.as_ref().and_then(Signed::from_json);
+        let unreadable = || FolderError::Unreadable { path: path.to_owned(), line };
+        checkpoints.push(signed.ok_or_else(unreadable)?);
+    }
+    Ok(checkpoints)
+}
+
+/// The public key in a file.
+///
+/// # Errors
+/// [`FolderError`]
+pub fn public_key(path: &Path) -> Result<PublicKey, FolderError> {
+    let fault = |cause| FolderError::File { path: path.to_owned(), cause };
+    let text = fs::read_to_string(path).map_err(fault)?;
+    let unreadable = || FolderError::Unreadable { path: path.to_owned(), line: 1 };
+    PublicKey::parse(&text).ok_or_else(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("kiln-seal-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        path
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_only_its_owner_may_read_it() {
+        let path = temporary("key");
+        let folder = Folder(path.clone());
+        let key = folder.signing_key().unwrap();
+        let mode = fs::metadata(path.join(KEY)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(folder.signing_key().unwrap().public(), key.public());
+        assert_eq!(folder.trusted().unwrap(), [key.public()]);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
+        fs::set_permissions(path.join(KEY), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(folder.signing_key(), Err(FolderError::OpenKey(_))));
+        fs::write(path.join(KEY), "no key").unwrap();
+        fs::set_permissions(path.join(KEY), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(folder.signing_key(), Err(FolderError::NoKey(_))));
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn checkpoints_are_added_and_a_line_that_is_none_is_named() {
+        let path = temporary("checkpoints");
+        let folder = Folder(path.clone());
+        assert_eq!(folder.checkpoints().unwrap(), []);
+        let key = folder.signing_key().unwrap();
+        let signed = |size| {
+            key.sign(crate::audit::Checkpoint {
+                log: "l".to_owned(),
+                size,
+                rows: size,
+                at: crate::fhir::Instant::from_micros(0),
+                root: [0; 32],
+            })
+        };
+        folder.add(&[signed(1)]).unwrap();
+        folder.add(&[signed(2), signed(3)]).unwrap();
+        assert_eq!(folder.checkpoints().unwrap(), [signed(1), signed(2), signed(3)]);
+        fs::write(path.join(CHECKPOINTS), "{}\n").unwrap();
+        assert!(matches!(folder.checkpoints(), Err(FolderError::Unreadable { line: 1, .. })));
+        fs::remove_dir_all(path).unwrap();
+    }
+}

@@ -1,0 +1,235 @@
+//! `kiln audit verify`: whether the ledger is still what was sealed of it.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::access::interaction::Kind;
+use crate::audit::merkle::{self, Growing};
+use crate::audit::{Finding, PublicKey, Sealed, Signed, batch_leaf, compare};
+use crate::error::Error;
+use crate::fhir::Instant;
+use crate::store::Store;
+use crate::store::maintenance::{self, OrderedRow, Place, Seal, UpTo};
+
+/// Batches that are read at once.
+const GROUP: i64 = 16;
+/// Groups that are read at a time.
+const AHEAD: usize = 2;
+
+/// What is known from outside the database.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// Whose checkpoints count.
+    pub trusted: Vec<PublicKey>,
+    /// The checkpoints that were exported.
+    pub checkpoints: Vec<Signed>,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Batches whose seals were checked.
+    pub batches: u64,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// The first thing that is wrong.
+    pub finding: Option<Finding>,
+    /// When the last checkpoint was made.
+    pub sealed_until: Option<Instant>,
+    /// Rows that are not sealed yet, and when the first of them was made.
+    pub unsealed: (i64, Option<Instant>),
+}
+
+/// Compares the ledger with its seal, rows from batch `since` on; `progress` hears of each group how
+/// many rows the record has up to there.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn verify(
+    store: &Store,
+    log: &str,
+    outside: &Outside,
+    since: u64,
+    mut progress: impl FnMut(u64),
+) -> Result<Report, Error> {
+    let retired = retired(store, log).await?;
+    let mut chain = Chain::new(outside);
+    let mut report =
+        Report { batches: 0, rows: 0, finding: None, sealed_until: None, unsealed: (0, None) };
+    let groups = stream::unfold(Some((0, Place::START)), |from| group(store, log, from, since));
+    let groups = groups.map(|group| async move {
+        let (seals, before) = group?;
+        let rows = Rows::read(store, &seals, before, since).await?;
+        Ok::<_, Error>((seals, rows))
+    });
+    let mut groups = std::pin::pin!(groups.buffered(AHEAD));
+    let mut last = Place::START;
+    while let Some((seals, rows)) = groups.try_next().await? {
+        let mut rows = rows;
+        for seal in &seals {
+            let mut finding = chain.next(seal);
+            if finding.is_none() && seal.n >= since && !rows.are_retired(seal, &retired) {
+                finding = rows.check(seal);
+                report.rows += u64::from(seal.size);
+            }
+            if let Some(finding) = finding {
+                report.finding = Some(told(store, finding).await?);
+                return Ok(report);
+            }
+            report.batches += 1;
+            report.sealed_until = Some(seal.signed.checkpoint.at);
+            last = seal.last;
+        }
+        progress(chain.rows);
+    }
+    report.finding = chain.end();
+    report.unsealed = maintenance::unsealed(store, last).await?;
+    Ok(report)
+}
+
+type Group = (Vec<Seal>, Place);
+
+/// The next batches and the place before them; more at once where only the seals are of interest.
+async fn group(
+    store: &Store,
+    log: &str,
+    from: Option<(u64, Place)>,
+    since: u64,
+) -> Option<(Result<Group, Error>, Option<(u64, Place)>)> {
+    let (number, before) = from?;
+    let limit = if number < since { (since - number).min(10_000).cast_signed() } else { GROUP };
+    match maintenance::seals(store, log, number, limit).await {
+        Ok(seals) => {
+            let last = seals.last()?;
+            let next = (last.n + 1, last.last);
+            Some((Ok((seals, before)), Some(next)))
+        }
+        Err(error) => Some((Err(error), None)),
+    }
+}
+
+/// What the seals themselves must be: each one behind the one before, signed, and as exported.
+struct Chain<'a> {
+    trusted: &'a [PublicKey],
+    exported: HashMap<u64, Vec<&'a Signed>>,
+    growing: Growing,
+    rows: u64,
+    last: Place,
+}
+
+impl<'a> Chain<'a> {
+    fn new(outside: &'a Outside) -> Self {
+        let mut exported: HashMap<_, Vec<_>> = HashMap::new();
+        for signed in &outside.checkpoints {
+            exported.entry(signed.checkpoint.size).or_default().push(signed);
+        }
+        Self {
+            trusted: &outside.trusted,
+            exported,
+            growing: Growing::default(),
+            rows: 0,
+            last: Place::START,
+        }
+    }
+
+    fn next(&mut self, seal: &Seal) -> Option<Finding> {
+        let n = self.growing.size();
+        let checkpoint = &seal.signed.checkpoint;
+        self.growing.push(batch_leaf(&seal.root, seal.size));
+        self.rows += u64::from(seal.size);
+        let is_next = seal.n == n && seal.last > self.last && checkpoint.rows == self.rows;
+        self.last = seal.last;
+        let is_sealed =
+            checkpoint.root == self.growing.root() && seal.signed.is_signed_by(self.trusted);
+        if !is_next || !is_sealed {
+            return Some(Finding::Batch(n));
+        }
+        let exported = self.exported.remove(&checkpoint.size).unwrap_or_default();
+        // Another time or key is another checkpoint of the same record: nodes that raced have such.
+        let same = |signed: &&Signed| {
+            signed.is_signed_by(self.trusted)
+                && signed.checkpoint.root == checkpoint.root
+                && signed.checkpoint.rows == checkpoint.rows
+        };
+        (!exported.iter().all(same)).then_some(Finding::Checkpoint(checkpoint.size))
+    }
+
+    /// What is wrong at the end: checkpoints that speak of more.
+    fn end(&self) -> Option<Finding> {
+        let (batch, rows) = (self.growing.size(), self.rows);
+        let is_more = self.exported.keys().any(|size| *size > batch);
+        if is_more {
+            return Some(Finding::Truncated { batch, rows });
+        }
+        self.exported.keys().min().map(|size| Finding::Checkpoint(*size))
+    }
+}
+
+/// The rows of some batches, as they were sealed and as they are.
+struct Rows {
+    sealed: HashMap<u64, Vec<Sealed>>,
+    found: std::vec::IntoIter<OrderedRow>,
+}
+
+impl Rows {
+    async fn read(store: &Store, seals: &[Seal], before: Place, since: u64) -> Result<Self, Error> {
+        let wanted = seals.iter().position(|seal| seal.n >= since);
+        let (Some(first), Some(last)) = (wanted, seals.last()) else {
+            return Ok(Self { sealed: HashMap::new(), found: Vec::new().into_iter() });
+        };
+        let before = if first == 0 { before } else { seals[first - 1].last };
+        let from = seals[first].n;
+        let sealed = maintenance::sealed_rows(store, from, last.n.saturating_add(1));
+        // More than were sealed are not read without a bound.
+        let rows: i64 = seals[first..].iter().map(|seal| i64::from(seal.size)).sum();
+        let found =
+            maintenance::ordered_rows(store, before, UpTo::Through(last.last), rows * 2 + 1_000);
+        let (sealed, found) = futures_util::try_join!(sealed, found)?;
+        Ok(Self { sealed: sealed.into_iter().collect(), found: found.into_iter() })
+    }
+
+    /// Whether the rows were dropped with a month whose time was over.
+    fn are_retired(&self, seal: &Seal, retired: &HashSet<String>) -> bool {
+        let next = self.found.as_slice().first();
+        let is_here = next.is_some_and(|row| row.place <= seal.last);
+        !is_here && !self.sealed.contains_key(&seal.n) && retired.contains(&seal.month)
+    }
+
+    fn check(&mut self, seal: &Seal) -> Option<Finding> {
+        let mut found = Vec::with_capacity(seal.size as usize);
+        while let Some(row) = self.found.as_slice().first() {
+            if row.place > seal.last {
+                break;
+            }
+            found.push(row.sealed());
+            self.found.next();
+        }
+        let root = |rows: &[Sealed]| {
+            let leaves: Vec<_> = rows.iter().map(|row| row.leaf).collect();
+            merkle::root(&leaves)
+        };
+        let sealed = self.sealed.remove(&seal.n).unwrap_or_default();
+        if sealed.len() != seal.size as usize || root(&sealed) != seal.root {
+            return Some(Finding::Batch(seal.n));
+        }
+        compare(&sealed, &found)
+    }
+}
+
+/// The months that were dropped when their time was over: the record itself says so, sealed.
+async fn retired(store: &Store, log: &str) -> Result<HashSet<String>, Error> {
+    let Some(last) = maintenance::last_seal(store, log).await? else { return Ok(HashSet::new()) };
+    let said = maintenance::retired(store, Kind::Retain.number(), last.last).await?;
+    Ok(said.iter().filter_map(|text| text.split(' ').next()).map(str::to_owned).collect())
+}
+
+/// A row that is missing in its place may be in another.
+async fn told(store: &Store, finding: Finding) -> Result<Finding, Error> {
+    match finding {
+        Finding::Missing(id) if maintenance::encoded_row(store, id).await?.is_some() => {
+            Ok(Finding::Reordered(id))
+        }
+        other => Ok(other),
+    }
+}

@@ -1,0 +1,137 @@
+//! What is the same of all AuditEvents of one kind of interaction.
+//!
+//! Spec: <https://profiles.ihe.net/ITI/BALP/>, the tables of each pattern
+
+use crate::access::interaction::Kind;
+
+const AGENTS: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes";
+const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+const REST: &str = "http://hl7.org/fhir/restful-interaction";
+/// The subtypes of what is no interaction of FHIR: the codes of [`Kind`].
+pub const SUBTYPES: &str = "urn:kiln:audit-event";
+
+/// What is the same of all events of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// The pattern of BALP.
+    pub pattern: Option<&'static str>,
+    /// AuditEvent.type
+    pub type_system: &'static str,
+    /// Its code.
+    pub type_code: &'static str,
+    /// AuditEvent.subtype
+    pub subtype_system: &'static str,
+    /// Its code.
+    pub subtype: &'static str,
+    /// What the client is, a code of DICOM.
+    pub client: &'static str,
+    /// What the server is.
+    pub server: (&'static str, &'static str),
+    /// What the user is.
+    pub user: &'static str,
+}
+
+/// An operation.
+const OPERATION: Form = Form {
+    pattern: None,
+    type_system: "http://terminology.hl7.org/CodeSystem/audit-event-type",
+    type_code: "rest",
+    subtype_system: REST,
+    subtype: "operation",
+    client: "110153",
+    server: (DICOM, "110152"),
+    user: "IRCP",
+};
+
+const DELETE: Form = Form {
+    client: "110150",
+    server: ("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "custodian"),
+    ..written("Delete", "delete")
+};
+
+const TOKEN: Form = Form {
+    subtype_system: "urn:ihe:event-type-code",
+    subtype: "ITI-71",
+    ..security("110114", "token")
+};
+
+const fn written(pattern: &'static str, subtype: &'static str) -> Form {
+    Form { pattern: Some(pattern), subtype, user: "AUT", ..OPERATION }
+}
+
+const fn rest(subtype: &'static str) -> Form {
+    Form { subtype, ..OPERATION }
+}
+
+const fn read(subtype: &'static str) -> Form {
+    let server = (DICOM, "110153");
+    Form { pattern: Some("Read"), subtype, client: "110152", server, ..OPERATION }
+}
+
+const fn searched(subtype: &'static str) -> Form {
+    Form { pattern: Some("Query"), subtype, ..OPERATION }
+}
+
+/// An event of the authorization server; `code` is one of DICOM's.
+const fn security(code: &'static str, kind: &'static str) -> Form {
+    Form {
+        type_system: DICOM,
+        type_code: code,
+        subtype_system: SUBTYPES,
+        subtype: kind,
+        client: "110150",
+        server: (AGENTS, "AuthzOauthService"),
+        ..OPERATION
+    }
+}
+
+const fn dicom(code: &'static str, subtype: &'static str) -> Form {
+    Form { subtype_system: DICOM, ..security(code, subtype) }
+}
+
+impl Form {
+    /// The form of a kind's events.
+    pub fn of(kind: Kind) -> &'static Self {
+        match kind {
+            Kind::Batch => &const { rest("batch") },
+            Kind::Capabilities => &const { rest("capabilities") },
+            Kind::Create => &const { written("Create", "create") },
+            Kind::Delete => &DELETE,
+            Kind::HistoryInstance => &const { rest("history-instance") },
+            Kind::HistorySystem => &const { rest("history-system") },
+            Kind::HistoryType => &const { rest("history-type") },
+            Kind::Patch => &const { written("Update", "patch") },
+            Kind::Read => &const { read("read") },
+            Kind::SearchSystem => &const { searched("search-system") },
+            Kind::SearchType => &const { searched("search-type") },
+            Kind::Transaction => &const { rest("transaction") },
+            Kind::Update => &const { written("Update", "update") },
+            Kind::Vread => &const { read("vread") },
+            Kind::Login => &const { dicom("110114", "110122") },
+            Kind::Logout => &const { dicom("110114", "110123") },
+            Kind::Token => &TOKEN,
+            Kind::Alert => &const { security("110113", "security-alert") },
+            Kind::Admin => &const { security("110100", "admin") },
+            Kind::Authorize => &const { security("110114", "authorize") },
+            Kind::Consent => &const { security("110114", "consent") },
+            Kind::Introspect => &const { security("110114", "introspect") },
+            Kind::Launch => &const { security("110114", "launch") },
+            Kind::Register => &const { security("110100", "register") },
+            Kind::Retain => &const { security("110100", "audit-retain") },
+            Kind::Revoke => &const { security("110114", "revoke") },
+            Kind::SecondFactor => &const { security("110114", "second-factor") },
+            Kind::Closure
+            | Kind::Expand
+            | Kind::Explain
+            | Kind::Lookup
+            | Kind::Meta
+            | Kind::MetaAdd
+            | Kind::MetaDelete
+            | Kind::Reindex
+            | Kind::Subsumes
+            | Kind::Translate
+            | Kind::Validate
+            | Kind::ValidateCode => &OPERATION,
+        }
+    }
+}

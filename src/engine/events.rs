@@ -1,0 +1,184 @@
+//! AuditEvents of the ledger: read and searched like what is stored, and never changed.
+//!
+//! What clients have created as AuditEvents of their own is stored like any resource. A search has that
+//! first, and then, on the rest of the last page and on pages of their own, the events of the ledger in
+//! the order of time: newest first unless asked otherwise.
+//!
+//! Spec: <https://hl7.org/fhir/R4/auditevent.html>, <https://profiles.ihe.net/ITI/BALP/>
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::access::{Permit, Unaudited};
+use crate::audit::balp::{Entry, Event, place_of};
+use crate::audit::query::{Reader, Untold};
+use crate::error::Error;
+use crate::fhir::{
+    Identity, Issue, IssueCode, Operation, ResourceType, Severity, Version, VersionId,
+};
+use crate::search::request::{ContainedMode, SearchRequest, SearchTarget, SortBy, Total};
+use crate::store::search::{Count, Match, Paging, SearchPage};
+use crate::store::{EventsPage, EventsRequest};
+
+use super::Engine;
+
+/// How cursors of pages of events begin; those of the store have no dots.
+const BEGINNING: &str = "events.";
+
+impl Engine {
+    /// `stored`, or the event of the ledger where nothing is stored.
+    ///
+    /// # Errors
+    /// That of `stored`, where there is no event either.
+    pub(super) async fn or_event(
+        &self,
+        stored: Result<Unaudited<Version>, Error>,
+        (identity, version): (&Identity, Option<VersionId>),
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Version>, Error> {
+        let error = match stored {
+            Err(error @ Error::NotFound(_)) => error,
+            other => return other,
+        };
+        let is_event = identity.resource_type == ResourceType::AUDIT_EVENT;
+        let is_first = version.is_none_or(|version| version == VersionId(1));
+        let place = place_of(identity.id.as_str()).filter(|_| is_event && is_first);
+        let Some(place) = place else { return Err(error) };
+        let found = self.store.event(&identity.id, place, permit).await?;
+        let of = |((entry, number), base): ((Entry, usize), String)| shown(&entry, number, &base);
+        Ok(found.with(self.settings.base.clone()).map(of))
+    }
+
+    /// What a search asks of the events of the ledger; takes a cursor of theirs out of `paging`. `None`
+    /// for a search that has none, and an issue where it cannot be told which.
+    pub(super) fn events_asked(
+        &self,
+        target: &SearchTarget,
+        request: &SearchRequest,
+        paging: &mut Paging,
+        issues: &mut Vec<Issue>,
+    ) -> Result<Option<EventsRequest>, Error> {
+        let is_of_events = match target {
+            SearchTarget::Type(of) | SearchTarget::Compartment { resource_type: Some(of), .. } => {
+                *of == ResourceType::AUDIT_EVENT
+            }
+            _ => false,
+        };
+        let is_outside = !matches!(request.contained, ContainedMode::Inside { .. });
+        if !is_of_events || !is_outside {
+            return Ok(None);
+        }
+        let is_here = |cursor: &mut String| cursor.starts_with(BEGINNING);
+        let cursor = paging.cursor.take_if(is_here).map(|it| it[BEGINNING.len()..].to_owned());
+        let hash = |id: &crate::fhir::LogicalId| self.store.hasher().patient(id);
+        let reader = Reader { base: &self.settings.base, hash: &hash };
+        let mut filters = request.filters.clone();
+        if let SearchTarget::Compartment { code, id, .. } = target {
+            let filter =
+                crate::search::request::Filter::Compartment { code: *code, id: id.clone() };
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+        let condition = match reader.read_all(&filters) {
+            Ok(condition) => condition,
+            Err(Untold(name)) => {
+                issues.push(warning(format!(
+                    "{name}: events of the ledger cannot be found by it and are left out"
+                )));
+                return Ok(None);
+            }
+        };
+        if !request.includes.is_empty() {
+            issues.push(warning(
+                "_include and _revinclude: nothing comes along with events of the ledger"
+                    .to_owned(),
+            ));
+        }
+        Ok(Some(EventsRequest {
+            condition,
+            is_ascending: is_ascending(request, issues),
+            count: usize::try_from(paging.count).map_err(Error::internal)?,
+            is_counted: request.counts_only || request.total == Total::Accurate,
+            cursor,
+            said: format!("{:?} {:?}", request.shown, request.sort),
+        }))
+    }
+
+    /// A page of what is stored, with the events that belong on it.
+    pub(super) async fn with_events(
+        &self,
+        stored: Unaudited<SearchPage>,
+        events: EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<SearchPage>, Error> {
+        let found = self.store.events(&events, permit).await?;
+        let both = stored.and(found.with((self.settings.base.clone(), events.count)));
+        let both = both.ok_or_else(|| Error::internal("a page is on record before it is whole"))?;
+        Ok(both.map(joined))
+    }
+}
+
+/// A page of at most `count` matches: events come where what is stored leaves room. The ledger has the
+/// patients of all events that were found, also where they are shown on the next page only.
+fn joined(
+    (mut page, (events, (base, count))): (SearchPage, (EventsPage, (String, usize))),
+) -> SearchPage {
+    let room = match page.next {
+        Some(_) => 0,
+        None => count.saturating_sub(page.matches.len()),
+    };
+    let on_page = events.events.iter().take(room);
+    page.matches.extend(on_page.map(|(entry, number)| Match::beside(shown(entry, *number, &base))));
+    let next = events.links.get(room).or(events.next.as_ref());
+    if page.next.is_none() && count > 0 {
+        page.next = next.map(|next| format!("{BEGINNING}{next}"));
+    }
+    // A total of what is stored alone would be wrong.
+    page.total = match (page.total, events.total) {
+        (Some(stored), Some(number)) => {
+            Some(Count { number: stored.number + number, is_exact: stored.is_exact })
+        }
+        (None, Some(number)) => Some(Count { number, is_exact: true }),
+        (_, None) => None,
+    };
+    page
+}
+
+/// The order of events, which is that of time.
+fn is_ascending(request: &SearchRequest, issues: &mut Vec<Issue>) -> bool {
+    let is_time = |by: &SortBy| match by {
+        SortBy::LastUpdated | SortBy::Id => true,
+        SortBy::Parameter(keys, _) => keys.iter().any(|key| &*key.code == "date"),
+        SortBy::Distance | SortBy::Score => false,
+    };
+    match request.sort.first() {
+        None => false,
+        Some(key) if is_time(&key.by) => !key.is_descending,
+        Some(_) => {
+            issues.push(warning(
+                "_sort: events of the ledger are sorted by date, newest first".to_owned(),
+            ));
+            false
+        }
+    }
+}
+
+fn warning(text: String) -> Issue {
+    Issue { severity: Severity::Warning, ..Issue::error(IssueCode::Incomplete, text) }
+}
+
+/// An event as the first and only version of a resource.
+fn shown(entry: &Entry, number: usize, base: &str) -> Version {
+    let Event { id, recorded, profiles, body, .. } = entry.event(number, base);
+    let meta = (!profiles.is_empty()).then(|| json!({ "profile": profiles }));
+    Version {
+        identity: Identity { resource_type: ResourceType::AUDIT_EVENT, id },
+        version: VersionId(1),
+        last_updated: recorded,
+        operation: Operation::Created,
+        is_relabeled: false,
+        meta: meta.map(|meta| Bytes::from(meta.to_string())),
+        body: Some(Bytes::from(body.to_string())),
+    }
+}

@@ -1,0 +1,226 @@
+//! Conditions as SQL over rows of the ledger.
+//!
+//! A row is found when one of its events may match; what only an event can tell is left to whoever
+//! looks at the events. The text depends on the form of the condition alone: values are bound.
+
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use crate::audit::balp::recorded;
+use crate::audit::query::Condition;
+use crate::search::request::compare::Part;
+use crate::store::TENANT;
+use crate::store::rows::Edge;
+
+/// The ids from the first to the last, both among them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Bounds {
+    first: Uuid,
+    last: Uuid,
+}
+
+impl Bounds {
+    /// Where rows for which `condition` holds can be.
+    pub(super) fn of(condition: &Condition) -> Self {
+        let all = Self { first: Uuid::nil(), last: Uuid::max() };
+        let none = Self { first: Uuid::max(), last: Uuid::nil() };
+        match condition {
+            Condition::All(parts) => parts.iter().map(Self::of).fold(all, |one, other| Self {
+                first: one.first.max(other.first),
+                last: one.last.min(other.last),
+            }),
+            Condition::Any(parts) => parts.iter().map(Self::of).fold(none, Self::around),
+            Condition::Event(events) => {
+                let each = events.iter().map(|(row, _)| Self { first: *row, last: *row });
+                each.fold(none, Self::around)
+            }
+            Condition::Ids(from, to) => Self { first: *from, last: *to },
+            _ => all,
+        }
+    }
+
+    fn around(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
+    /// From a row on, it among them.
+    pub(super) fn cut(&mut self, row: Uuid, is_ascending: bool) {
+        if is_ascending {
+            self.first = self.first.max(row);
+        } else {
+            self.last = self.last.min(row);
+        }
+    }
+
+    /// Without the row at which they begin.
+    pub(super) fn leave(&mut self, is_ascending: bool) {
+        if is_ascending {
+            self.first = Uuid::from_u128(self.first.as_u128().saturating_add(1));
+        } else {
+            self.last = Uuid::from_u128(self.last.as_u128().saturating_sub(1));
+        }
+    }
+
+    /// The times between which the rows were made, with room for the moment between id and time.
+    fn times(self) -> (Edge, Edge) {
+        const ROOM_MS: i64 = 86_400_000;
+        let low = if self.first.is_nil() {
+            Edge::Past
+        } else {
+            Edge::At(recorded(self.first).plus_millis(-ROOM_MS))
+        };
+        // No id of a row is of a time that late.
+        let is_open = self.last.as_u128() >> 80 > 250_000_000_000_000;
+        let high =
+            if is_open { Edge::Future } else { Edge::At(recorded(self.last).plus_millis(ROOM_MS)) };
+        let low = if self.first.as_u128() >> 80 > 250_000_000_000_000 { Edge::Future } else { low };
+        (low, high)
+    }
+}
+
+/// A WHERE with its values.
+pub(super) struct Where {
+    /// The condition.
+    pub(super) text: String,
+    values: Vec<Box<dyn ToSql + Sync + Send>>,
+}
+
+impl Where {
+    /// Rows for which `condition` may hold, within `bounds`.
+    pub(super) fn of(condition: &Condition, bounds: Bounds) -> Self {
+        let mut found = Self { text: String::new(), values: Vec::new() };
+        let (low, high) = bounds.times();
+        let tenant = found.value(TENANT);
+        let (first, last) = (found.value(bounds.first), found.value(bounds.last));
+        let (low, high) = (found.value(low), found.value(high));
+        let (condition, _) = found.compile(condition);
+        found.text = format!(
+            "tid = {tenant} AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} \
+             AND {condition}"
+        );
+        found
+    }
+
+    /// The values in the order of the parameters.
+    pub(super) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
+    }
+
+    fn value(&mut self, value: impl ToSql + Sync + Send + 'static) -> String {
+        self.values.push(Box::new(value));
+        format!("${}", self.values.len())
+    }
+
+    /// The condition, and whether it holds of exactly the rows whose events match.
+    fn compile(&mut self, condition: &Condition) -> (String, bool) {
+        match condition {
+            Condition::All(parts) => self.join(parts, " AND ", "true"),
+            Condition::Any(parts) => self.join(parts, " OR ", "false"),
+            Condition::Not(part) => {
+                let before = self.values.len();
+                let (text, is_exact) = self.compile(part);
+                if is_exact {
+                    return (format!("({text}) IS NOT TRUE"), true);
+                }
+                self.values.truncate(before);
+                ("true".to_owned(), false)
+            }
+            Condition::Event(events) => {
+                let rows: Vec<Uuid> = events.iter().map(|(row, _)| *row).collect();
+                (format!("id = ANY({})", self.value(rows)), false)
+            }
+            Condition::Patients(hashes) => {
+                (format!("pats && {}::bigint[]", self.value(hashes.clone())), false)
+            }
+            Condition::Name { part, text, is_exact } => self.name(*part, text, *is_exact),
+            // Addresses are compared folded, which the database cannot do.
+            Condition::Source(..) => ("true".to_owned(), false),
+            plain => (self.plain(plain), true),
+        }
+    }
+
+    /// Conditions that rows answer by a column.
+    fn plain(&mut self, condition: &Condition) -> String {
+        match condition {
+            // Of one party the index has the order, too.
+            Condition::Actor(names) => match &names[..] {
+                [name] => format!("actor = {}", self.value(name.clone())),
+                _ => format!("actor = ANY({})", self.value(names.clone())),
+            },
+            Condition::Client(ids) => format!("client = ANY({})", self.value(ids.clone())),
+            Condition::HasPatient => "cardinality(pats) > 0".to_owned(),
+            Condition::HasSubject => "(logical_id IS NOT NULL AND rt IS NOT NULL)".to_owned(),
+            Condition::HasToken => "token IS NOT NULL".to_owned(),
+            Condition::Ids(from, to) => {
+                format!("(id >= {} AND id < {})", self.value(*from), self.value(*to))
+            }
+            Condition::Kinds(kinds) => {
+                let numbers: Vec<i16> = kinds.iter().map(|kind| kind.number()).collect();
+                format!("interaction = ANY({})", self.value(numbers))
+            }
+            Condition::Outcomes(numbers) => {
+                format!("outcome = ANY({})", self.value(numbers.clone()))
+            }
+            Condition::Person(person) => format!("person = {}", self.value(person.clone())),
+            Condition::Subject(of, id, version) => {
+                let (of, id) = (self.value(of.code()), self.value(id.clone()));
+                let version = version.map(|version| format!(" AND vid = {}", self.value(version)));
+                format!("(rt = {of} AND logical_id = {id}{})", version.unwrap_or_default())
+            }
+            Condition::Token(token) => format!("token = {}", self.value(token.clone())),
+            Condition::All(_)
+            | Condition::Any(_)
+            | Condition::Event(_)
+            | Condition::Name { .. }
+            | Condition::Not(_)
+            | Condition::Patients(_)
+            | Condition::Source(..) => "true".to_owned(),
+        }
+    }
+
+    /// Names are compared folded, which the database cannot do: it finds all users, or the one.
+    fn name(&mut self, part: Part, text: &str, is_exact: bool) -> (String, bool) {
+        if part == Part::Whole && is_exact {
+            return (format!("actor = {}", self.value(format!("user:{text}"))), true);
+        }
+        ("actor LIKE 'user:%'".to_owned(), text.is_empty())
+    }
+
+    fn join(&mut self, parts: &[Condition], with: &str, of_none: &str) -> (String, bool) {
+        if parts.is_empty() {
+            return (of_none.to_owned(), true);
+        }
+        let parts: Vec<_> = parts.iter().map(|part| self.compile(part)).collect();
+        let is_exact = parts.iter().all(|(_, is_exact)| *is_exact);
+        let texts: Vec<_> = parts.into_iter().map(|(text, _)| text).collect();
+        (format!("({})", texts.join(with)), is_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_depends_on_the_form_alone_and_what_only_events_tell_is_left_open() {
+        let not = |part| Condition::Not(Box::new(part));
+        let prefix = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
+        for (condition, expected) in [
+            (Condition::always(), "true"),
+            (Condition::never(), "false"),
+            (Condition::Patients(vec![1, 2]), "pats && $6::bigint[]"),
+            (not(Condition::Patients(vec![1])), "true"),
+            (not(Condition::Token("'".to_owned())), "(token = $6) IS NOT TRUE"),
+            (
+                Condition::All(vec![Condition::Outcomes(vec![4]), Condition::HasPatient]),
+                "(outcome = ANY($6) AND cardinality(pats) > 0)",
+            ),
+        ] {
+            let all = Bounds::of(&Condition::always());
+            let found = Where::of(&condition, all);
+            assert_eq!(found.text.strip_prefix(prefix), Some(expected), "{condition:?}");
+            let count = found.text.matches('$').count();
+            assert_eq!(found.parameters().len(), count, "{condition:?}");
+        }
+    }
+}

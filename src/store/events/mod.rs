@@ -1,0 +1,333 @@
+//! The ledger as AuditEvents: single ones, and pages of those that match.
+//!
+//! The database finds rows; what holds for one event of a row and not for the others, the patient, is
+//! looked at here. Rows come in the order of their ids, which is that of time.
+
+mod compile;
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::access::interaction::Kind;
+use crate::access::restriction::Members;
+use crate::access::{Disclosed, Permit, Unaudited};
+use crate::audit::balp::{Entry, PatientOf};
+use crate::audit::query::Condition;
+use crate::error::Error;
+use crate::fhir::{IssueCode, LogicalId, ResourceType};
+
+use super::cursor::{Position, Seal};
+use super::{Store, TENANT, failure};
+use compile::{Bounds, Where};
+
+/// What is read of a row.
+const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
+     person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger";
+
+const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
+     person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger \
+     WHERE id = $1 AND tid = $2";
+
+/// $2 is the type Patient.
+const NAMES: &str = "SELECT hash, id FROM patient_name WHERE hash = ANY($1::bigint[]) \
+     UNION SELECT c.pat, r.id FROM unnest($1::bigint[]) h (hash) \
+     JOIN comp c ON c.pat = h.hash AND c.rt = $2 JOIN res r ON r.rid = c.rid AND r.dk = c.dk";
+
+/// Patients that are deleted and not named yet: rows about them have their ids. $2 is the type Patient.
+const NAMES_OF_ROWS: &str = "SELECT DISTINCT logical_id FROM ledger WHERE pats && $1::bigint[] \
+     AND rt = $2 AND logical_id IS NOT NULL LIMIT 10000";
+
+/// Plans of these statements depend on their values, unlike all others'.
+const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
+const PLAN_ONCE: &str = "RESET plan_cache_mode";
+
+/// Every static statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
+
+/// Fewest and most rows of one statement.
+const FEWEST: usize = 50;
+const MOST: usize = 5_000;
+/// Most rows that are looked at for one page.
+const PAGE_ROWS: usize = 2_000_000;
+
+/// Which events.
+#[derive(Clone, Debug)]
+pub struct EventsRequest {
+    /// What holds for them.
+    pub condition: Condition,
+    /// Oldest first.
+    pub is_ascending: bool,
+    /// Most events of the page; 0 asks for none.
+    pub count: usize,
+    /// Whether they are counted, whatever it costs.
+    pub is_counted: bool,
+    /// Where the page begins: what [`EventsPage::next`] said.
+    pub cursor: Option<String>,
+    /// What was asked, for which links count.
+    pub said: String,
+}
+
+/// A page of events.
+#[derive(Clone, Debug, Default)]
+pub struct EventsPage {
+    /// The rows, each with the number of its event.
+    pub events: Vec<(Entry, usize)>,
+    /// For each event, where a page begins that has it first.
+    pub links: Vec<String>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<String>,
+    /// How many there are on all pages, where that was asked for.
+    pub total: Option<u64>,
+}
+
+impl Store {
+    /// An event: its row and its number in it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, or the permit does not reach it.
+    pub async fn event(
+        &self,
+        id: &LogicalId,
+        (row, number): (Uuid, usize),
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<(Entry, usize)>, Error> {
+        let connection = self.0.searchers.connection(permit).await?;
+        let statement = connection.prepare_cached(ROW).await.map_err(failure::error)?;
+        let found = connection.query_opt(&statement, &[&row, &TENANT]).await;
+        let missing = || Error::NotFound(format!("AuditEvent/{id}"));
+        let found = found.map_err(failure::error)?.ok_or_else(missing)?;
+        let mut entry = entry(&found)?.ok_or_else(missing)?;
+        if number >= entry.count() || !reach(permit).holds(&entry, number) {
+            return Err(missing());
+        }
+        self.name_patients(std::slice::from_mut(&mut entry), permit).await?;
+        let patients = entry.patients.get(number).map(|patient| patient.hash);
+        let subject = Some((ResourceType::AUDIT_EVENT, id.clone(), None));
+        let told =
+            Disclosed { subject, patients: patients.into_iter().collect(), entities: Vec::new() };
+        Ok(Unaudited::new((entry, number), told))
+    }
+
+    /// A page of events that match, as far as `permit` reaches.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a page link that was not made for this search; [`Error::TooCostly`]
+    /// when too much would have to be looked at.
+    pub async fn events(
+        &self,
+        request: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<EventsPage>, Error> {
+        let seal = Seal::new(&format!("events {}", request.said), permit, self.hasher());
+        let unknown = || {
+            let text = "this page link was not made by this server for this search";
+            Error::invalid(IssueCode::Invalid, text)
+        };
+        let from = request.cursor.as_deref().map(|text| {
+            let position = seal.open(text)?;
+            let row = position.keys.first()?.as_deref()?.parse::<Uuid>().ok()?;
+            Some((row, usize::try_from(position.rid).ok()?))
+        });
+        let from = match from {
+            Some(None) => return Err(unknown()),
+            Some(from) => from,
+            None => None,
+        };
+        let condition = Condition::All(vec![reach(permit), request.condition.clone()]);
+        let mut page = EventsPage::default();
+        if request.count > 0 {
+            let wanted = request.count.saturating_add(1);
+            let walk = Walk { condition: &condition, is_ascending: request.is_ascending };
+            let mut found = walk.run((self, permit), from, Some(wanted)).await?.0;
+            let link = |(row, number): &(Entry, usize)| {
+                let keys = vec![Some(row.id.to_string())];
+                seal.close(&Position { keys, rid: *number as i64, is_back: false, total: None })
+            };
+            if found.len() > request.count {
+                page.next = found.pop().as_ref().map(link);
+            }
+            page.links = found.iter().map(link).collect();
+            page.events = found;
+        }
+        if request.is_counted {
+            let walk = Walk { condition: &condition, is_ascending: false };
+            page.total = Some(walk.run((self, permit), None, None).await?.1);
+        }
+        let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();
+        self.name_patients(&mut entries, permit).await?;
+        let numbers: Vec<usize> = page.events.iter().map(|(_, number)| *number).collect();
+        page.events = entries.into_iter().zip(numbers).collect();
+        let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
+        let mut patients: Vec<i64> = page.events.iter().filter_map(of).collect();
+        patients.sort_unstable();
+        patients.dedup();
+        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
+    }
+
+    /// Says whose the hashes are.
+    async fn name_patients(&self, entries: &mut [Entry], permit: &Permit<'_>) -> Result<(), Error> {
+        let patients = entries.iter().flat_map(|entry| &entry.patients);
+        let mut hashes: Vec<i64> = patients.map(|patient| patient.hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let connection = self.0.searchers.connection(permit).await?;
+        let mut names = HashMap::new();
+        for (sql, column) in [(NAMES, 1), (NAMES_OF_ROWS, 0)] {
+            let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+            let rows =
+                connection.query(&statement, &[&hashes, &ResourceType::PATIENT.code()]).await;
+            for row in rows.map_err(failure::error)? {
+                let id: &str = row.try_get(column).map_err(failure::error)?;
+                // Patients that are linked are in each other's compartments.
+                if let Ok(id) = id.parse::<LogicalId>() {
+                    names.insert(self.hasher().patient(&id), id);
+                }
+            }
+            hashes.retain(|hash| !names.contains_key(hash));
+            if hashes.is_empty() {
+                break;
+            }
+        }
+        for patient in entries.iter_mut().flat_map(|entry| &mut entry.patients) {
+            patient.id = names.get(&patient.hash).cloned();
+        }
+        Ok(())
+    }
+}
+
+/// What holds for the events that a permit reaches: those of its patients, or all.
+fn reach(permit: &Permit<'_>) -> Condition {
+    let Some(limits) = permit.limits() else { return Condition::always() };
+    match limits.plain_members() {
+        Some(Members::Everyone) => Condition::always(),
+        Some(Members::OwnOrNobodys(patients) | Members::Patients(patients)) => {
+            Condition::Patients(patients.to_vec())
+        }
+        // Other limits say something of stored resources: no event is known to be within them.
+        _ => Condition::never(),
+    }
+}
+
+/// A walk along the rows.
+struct Walk<'a> {
+    condition: &'a Condition,
+    is_ascending: bool,
+}
+
+impl Walk<'_> {
+    /// The first `wanted` events from an event on, and how many there are; without `wanted` they are
+    /// counted only.
+    async fn run(
+        &self,
+        (store, permit): (&Store, &Permit<'_>),
+        from: Option<(Uuid, usize)>,
+        wanted: Option<usize>,
+    ) -> Result<(Vec<(Entry, usize)>, u64), Error> {
+        let connection = store.0.searchers.connection(permit).await?;
+        // How rare a patient, a party or a time is decides by which index rows are found. What is
+        // dropped here before its end leaves a connection that plans anew: no harm.
+        connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
+        let mut bounds = Bounds::of(self.condition);
+        if let Some((row, _)) = from {
+            bounds.cut(row, self.is_ascending);
+        }
+        let mut found = Found { events: Vec::new(), count: 0, from, wanted };
+        let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
+        loop {
+            let condition = Where::of(self.condition, bounds);
+            let order = if self.is_ascending { "ASC" } else { "DESC" };
+            let sql =
+                format!("{COLUMNS} WHERE {} ORDER BY id {order} LIMIT {limit}", condition.text);
+            let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
+            let rows = connection.query(&statement, &condition.parameters()).await;
+            let rows = rows.map_err(failure::costly)?;
+            for row in &rows {
+                bounds.cut(row.try_get(0).map_err(failure::error)?, self.is_ascending);
+                if found.add(row, self.condition)? {
+                    break;
+                }
+            }
+            if rows.len() < limit || found.is_full() {
+                connection.batch_execute(PLAN_ONCE).await.map_err(failure::error)?;
+                return Ok((found.events, found.count));
+            }
+            bounds.leave(self.is_ascending);
+            seen += rows.len();
+            if seen > PAGE_ROWS {
+                let text = "too many events would have to be looked at: narrow it by date";
+                return Err(Error::TooCostly(text.to_owned()));
+            }
+            limit = (limit * 2).min(MOST);
+        }
+    }
+}
+
+/// What a walk has found.
+struct Found {
+    events: Vec<(Entry, usize)>,
+    count: u64,
+    /// The first event that counts, of the row at which the walk begins.
+    from: Option<(Uuid, usize)>,
+    wanted: Option<usize>,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.wanted.is_some_and(|wanted| self.events.len() >= wanted)
+    }
+
+    /// Takes the events of a row that match; whether there are enough.
+    fn add(&mut self, row: &Row, condition: &Condition) -> Result<bool, Error> {
+        let Some(entry) = entry(row)? else { return Ok(false) };
+        let first = self.from.filter(|(row, _)| *row == entry.id).map_or(0, |(_, number)| number);
+        for number in first..entry.count() {
+            if !condition.holds(&entry, number) {
+                continue;
+            }
+            self.count += 1;
+            if self.wanted.is_some() {
+                self.events.push((entry.clone(), number));
+            }
+            if self.is_full() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A row; `None` for a kind of another version of this program.
+fn entry(row: &Row) -> Result<Option<Entry>, Error> {
+    fn of<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, Error> {
+        row.try_get(at).map_err(failure::error)
+    }
+    let Some(kind) = Kind::from_number(of(row, 1)?) else { return Ok(None) };
+    let code: Option<i16> = of(row, 3)?;
+    let id: Option<String> = of(row, 4)?;
+    let version: Option<i32> = of(row, 5)?;
+    let hashes: Vec<i64> = of(row, 16)?;
+    Ok(Some(Entry {
+        id: of(row, 0)?,
+        kind,
+        outcome: of(row, 2)?,
+        resource_type: code.and_then(ResourceType::from_code),
+        subject: id.map(|id| (id, version)),
+        actor: of(row, 6)?,
+        client: of(row, 7)?,
+        token: of(row, 8)?,
+        person: of(row, 9)?,
+        purpose: of(row, 10)?,
+        source: of(row, 11)?,
+        request_id: of(row, 12)?,
+        method: of(row, 13)?,
+        query: of(row, 14)?,
+        failure: of(row, 15)?,
+        patients: hashes.into_iter().map(|hash| PatientOf { hash, id: None }).collect(),
+        entities: of(row, 17)?,
+    }))
+}

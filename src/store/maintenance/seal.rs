@@ -1,0 +1,372 @@
+//! The ledger in the order in which it is sealed, and its seals.
+//!
+//! Rows are ordered by (transaction, id). Below the snapshot's horizon no row can come between others
+//! any more, so sealing takes no lock that a writer could wait for. What is hashed of a row is its
+//! columns in the order of [`ROW`], in PostgreSQL's binary form: for each its length as four bytes,
+//! big-endian, and its bytes; for NULL the length -1.
+
+use futures_util::{TryStreamExt as _, pin_mut};
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use uuid::Uuid;
+
+use crate::audit::{Checkpoint, Hash, PublicKey, Sealed, Signed, merkle};
+use crate::error::Error;
+use crate::fhir::Instant;
+
+use super::super::rows::Timestamptz;
+use super::super::{Store, failure};
+
+/// The columns that are sealed, in this order.
+macro_rules! row {
+    () => {
+        "id, at, xid, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, token, source, \
+         request_id, method, query, failure, pats, entities, person, purpose"
+    };
+}
+
+const ROWS_BELOW: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM ledger WHERE (xid, id) > ($1, $2) AND xid < $3 ORDER BY xid, id LIMIT $4"
+);
+
+const ROWS_THROUGH: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM ledger WHERE (xid, id) > ($1, $2) AND (xid, id) <= ($3, $4) ORDER BY xid, id LIMIT $5"
+);
+
+const ROW: &str = concat!("SELECT ", row!(), " FROM ledger WHERE id = $1");
+
+const UNSEALED: &str = "SELECT count(*), min(at) FROM ledger WHERE (xid, id) > ($1, $2)";
+
+const ADD: &str = "WITH added AS (INSERT INTO seal \
+     (n, at, month, size, total, last_xid, last_id, root, log_root, key, signature) \
+     SELECT $1, $2, date_trunc('month', $3::timestamptz AT TIME ZONE 'UTC')::date, \
+     $4, $5, $6, $7, $8, $9, $10, $11 RETURNING n) \
+     INSERT INTO seal_rows (n, at, ids, leaves) SELECT n, $3::timestamptz, $12, $13 FROM added";
+
+const SEALS: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
+     to_char(month, 'YYYYMM') FROM seal WHERE n >= $1 ORDER BY n LIMIT $2";
+
+const LAST: &str = "SELECT n, at, size, total, last_xid, last_id, root, log_root, key, signature, \
+     to_char(month, 'YYYYMM') FROM seal ORDER BY n DESC LIMIT 1";
+
+const SEAL_OF: &str = "SELECT n FROM seal WHERE (last_xid, last_id) >= ($1, $2) \
+     ORDER BY last_xid, last_id LIMIT 1";
+
+const SEALED_ROWS: &str =
+    "SELECT n, ids, leaves FROM seal_rows WHERE n >= $1 AND n < $2 ORDER BY n";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] =
+    &[ROWS_BELOW, ROWS_THROUGH, ROW, UNSEALED, ADD, SEALS, LAST, SEAL_OF, SEALED_ROWS];
+
+/// A place in the order of rows.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Place {
+    /// The transaction.
+    pub xid: i64,
+    /// The row.
+    pub id: Uuid,
+}
+
+impl Place {
+    /// Before every row.
+    pub const START: Self = Self { xid: i64::MIN, id: Uuid::nil() };
+}
+
+/// A row in the order.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderedRow {
+    /// Where it stands.
+    pub place: Place,
+    /// When it was made.
+    pub at: Instant,
+    /// The hash of its encoding.
+    pub leaf: Hash,
+}
+
+impl OrderedRow {
+    /// What is sealed of it.
+    pub fn sealed(&self) -> Sealed {
+        Sealed { id: self.place.id, leaf: self.leaf }
+    }
+}
+
+/// A row with what is hashed of it.
+#[derive(Clone, Debug)]
+pub struct EncodedRow {
+    /// Where it stands.
+    pub place: Place,
+    /// The columns in the order of the seal.
+    pub encoding: Vec<u8>,
+}
+
+/// A batch of rows in the log.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// Its number, from 0.
+    pub n: u64,
+    /// The month of its rows, six digits.
+    pub month: String,
+    /// How many rows it has.
+    pub size: u32,
+    /// The place of its last row.
+    pub last: Place,
+    /// The root over its rows.
+    pub root: Hash,
+    /// The checkpoint after it.
+    pub signed: Signed,
+}
+
+/// Up to where rows are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum UpTo {
+    /// Those of transactions before this one.
+    Below(i64),
+    /// Those up to this place and the one there.
+    Through(Place),
+}
+
+/// At most `limit` rows after `after`, in order.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn ordered_rows(
+    store: &Store,
+    after: Place,
+    up_to: UpTo,
+    limit: i64,
+) -> Result<Vec<OrderedRow>, Error> {
+    let mut rows = Vec::new();
+    let mut encoding = Vec::new();
+    let each = |row: &Row| {
+        encoding.clear();
+        encode(row, &mut encoding)?;
+        let at: Timestamptz = row.try_get(1).map_err(failure::error)?;
+        rows.push(OrderedRow { place: place(row)?, at: at.0, leaf: merkle::leaf(&encoding) });
+        Ok(())
+    };
+    match up_to {
+        UpTo::Below(xid) => {
+            for_each(store, ROWS_BELOW, &[&after.xid, &after.id, &xid, &limit], each).await?;
+        }
+        UpTo::Through(last) => {
+            let values: [&(dyn ToSql + Sync); 5] =
+                [&after.xid, &after.id, &last.xid, &last.id, &limit];
+            for_each(store, ROWS_THROUGH, &values, each).await?;
+        }
+    }
+    Ok(rows)
+}
+
+/// The row with an id; `None` when there is none.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn encoded_row(store: &Store, id: Uuid) -> Result<Option<EncodedRow>, Error> {
+    let mut found = None;
+    let each = |row: &Row| {
+        let mut encoding = Vec::new();
+        encode(row, &mut encoding)?;
+        found = Some(EncodedRow { place: place(row)?, encoding });
+        Ok(())
+    };
+    for_each(store, ROW, &[&id], each).await?;
+    Ok(found)
+}
+
+/// How many rows come after `after`, and when the first of them was made.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn unsealed(store: &Store, after: Place) -> Result<(i64, Option<Instant>), Error> {
+    let mut found = (0, None);
+    let each = |row: &Row| {
+        let first: Option<Timestamptz> = row.try_get(1).map_err(failure::error)?;
+        found = (row.try_get(0).map_err(failure::error)?, first.map(|first| first.0));
+        Ok(())
+    };
+    for_each(store, UNSEALED, &[&after.xid, &after.id], each).await?;
+    Ok(found)
+}
+
+/// Puts the batch of `rows` on record; false when another node was faster.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn add_seal(store: &Store, seal: &Seal, rows: &[OrderedRow]) -> Result<bool, Error> {
+    let Some(first) = rows.first() else { return Ok(false) };
+    let ids: Vec<u8> = rows.iter().flat_map(|row| row.place.id.into_bytes()).collect();
+    let leaves: Vec<u8> = rows.iter().flat_map(|row| row.leaf).collect();
+    let Checkpoint { rows: total, at, root: log_root, .. } = &seal.signed.checkpoint;
+    let connection = store.0.writers.connection().await?;
+    let statement = connection.prepare_cached(ADD).await.map_err(failure::error)?;
+    let values: [&(dyn ToSql + Sync); 13] = [
+        &seal.n.cast_signed(),
+        &Timestamptz(*at),
+        &Timestamptz(first.at),
+        &seal.size.cast_signed(),
+        &total.cast_signed(),
+        &seal.last.xid,
+        &seal.last.id,
+        &&seal.root[..],
+        &&log_root[..],
+        &&seal.signed.key.0[..],
+        &seal.signed.signature,
+        &ids,
+        &leaves,
+    ];
+    match connection.execute(&statement, &values).await {
+        Ok(_) => Ok(true),
+        Err(error) if failure::is_taken(&error) => Ok(false),
+        Err(error) => Err(failure::error(error)),
+    }
+}
+
+/// At most `limit` batches from number `from` on. `log` is the name that their checkpoints have.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database; [`Error::Internal`] when a seal is not of our form.
+pub async fn seals(store: &Store, log: &str, from: u64, limit: i64) -> Result<Vec<Seal>, Error> {
+    let mut seals = Vec::new();
+    let each = |row: &Row| {
+        seals.push(seal(row, log)?);
+        Ok(())
+    };
+    for_each(store, SEALS, &[&from.cast_signed(), &limit], each).await?;
+    Ok(seals)
+}
+
+/// The last batch; `None` where nothing is sealed.
+///
+/// # Errors
+/// As [`seals`].
+pub async fn last_seal(store: &Store, log: &str) -> Result<Option<Seal>, Error> {
+    let mut last = None;
+    let each = |row: &Row| {
+        last = Some(seal(row, log)?);
+        Ok(())
+    };
+    for_each(store, LAST, &[], each).await?;
+    Ok(last)
+}
+
+/// The number of the batch that has the row at `place`, if it is sealed.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn seal_of(store: &Store, place: Place) -> Result<Option<u64>, Error> {
+    let mut found = None;
+    let each = |row: &Row| {
+        let n: i64 = row.try_get(0).map_err(failure::error)?;
+        found = Some(n.cast_unsigned());
+        Ok(())
+    };
+    for_each(store, SEAL_OF, &[&place.xid, &place.id], each).await?;
+    Ok(found)
+}
+
+/// The rows of the batches from `from` to before `to`, as they were sealed.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn sealed_rows(
+    store: &Store,
+    from: u64,
+    to: u64,
+) -> Result<Vec<(u64, Vec<Sealed>)>, Error> {
+    let mut batches = Vec::new();
+    let each = |row: &Row| {
+        let n: i64 = row.try_get(0).map_err(failure::error)?;
+        let ids: &[u8] = row.try_get(1).map_err(failure::error)?;
+        let leaves: &[u8] = row.try_get(2).map_err(failure::error)?;
+        let (ids, _) = ids.as_chunks::<16>();
+        let (leaves, _) = leaves.as_chunks::<32>();
+        let sealed = ids.iter().zip(leaves);
+        let sealed = sealed.map(|(id, leaf)| Sealed { id: Uuid::from_bytes(*id), leaf: *leaf });
+        batches.push((n.cast_unsigned(), sealed.collect()));
+        Ok(())
+    };
+    for_each(store, SEALED_ROWS, &[&from.cast_signed(), &to.cast_signed()], each).await?;
+    Ok(batches)
+}
+
+fn seal(row: &Row, log: &str) -> Result<Seal, Error> {
+    let number = |at: usize| row.try_get::<_, i64>(at).map_err(failure::error);
+    let bytes = |at: usize| row.try_get::<_, &[u8]>(at).map_err(failure::error);
+    let hash = |at: usize| -> Result<Hash, Error> {
+        let wrong = |_| Error::internal("a hash of the seal has not 32 bytes");
+        bytes(at)?.try_into().map_err(wrong)
+    };
+    let at: Timestamptz = row.try_get(1).map_err(failure::error)?;
+    let size: i32 = row.try_get(2).map_err(failure::error)?;
+    let n = number(0)?.cast_unsigned();
+    let checkpoint = Checkpoint {
+        log: log.to_owned(),
+        size: n.wrapping_add(1),
+        rows: number(3)?.cast_unsigned(),
+        at: at.0,
+        root: hash(7)?,
+    };
+    let last = Place { xid: number(4)?, id: row.try_get(5).map_err(failure::error)? };
+    let signed = Signed { checkpoint, key: PublicKey(hash(8)?), signature: bytes(9)?.to_vec() };
+    let month = row.try_get(10).map_err(failure::error)?;
+    Ok(Seal { n, month, size: size.cast_unsigned(), last, root: hash(6)?, signed })
+}
+
+fn place(row: &Row) -> Result<Place, Error> {
+    let id = row.try_get(0).map_err(failure::error)?;
+    Ok(Place { xid: row.try_get(2).map_err(failure::error)?, id })
+}
+
+/// Runs `sql` and gives each row to `each` as it comes.
+async fn for_each(
+    store: &Store,
+    sql: &'static str,
+    values: &[&(dyn ToSql + Sync)],
+    mut each: impl FnMut(&Row) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let connection = store.0.writers.connection().await?;
+    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+    let rows = connection.query_raw(&statement, values.iter().copied()).await;
+    let rows = rows.map_err(failure::error)?;
+    pin_mut!(rows);
+    while let Some(row) = rows.try_next().await.map_err(failure::error)? {
+        each(&row)?;
+    }
+    Ok(())
+}
+
+/// A value as it came over the wire.
+struct Raw<'a>(Option<&'a [u8]>);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(Some(raw)))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(None))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+fn encode(row: &Row, out: &mut Vec<u8>) -> Result<(), Error> {
+    for column in 0..row.len() {
+        let Raw(value) = row.try_get(column).map_err(failure::error)?;
+        match value {
+            Some(bytes) => {
+                out.extend((bytes.len() as u32).to_be_bytes());
+                out.extend(bytes);
+            }
+            None => out.extend((-1_i32).to_be_bytes()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What clients saw is on record, whatever is killed (A9).
+//!
+//! Three rounds; fifty with `KILN_TEST_LONG=1`. Reads wait for the disk here (`audit.reads`): otherwise
+//! the last moments of reads before a crash of the database may be lost, as the setting says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::harness::client::Client;
+use crate::harness::database::connect;
+use crate::harness::process::Process;
+use crate::harness::shared::long;
+
+const CLIENTS: usize = 6;
+const BACK_WITHIN: Duration = Duration::from_secs(20);
+
+/// Asks all the time; the ids of the requests that were answered, with the status.
+async fn ask(client: Client, stop: Arc<AtomicBool>, name: String) -> Vec<(String, u16)> {
+    let mut answered = Vec::new();
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let id = format!("{name}-{number}");
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        let url = format!("/Patient/{id}");
+        for (at, (method, url, body)) in [
+            ("PUT", url.as_str(), body.as_str()),
+            ("GET", &url, ""),
+            ("GET", "/Patient/nobody", ""),
+            ("GET", "/Patient?_count=2", ""),
+            ("PUT", &url, "{"),
+            ("DELETE", &url, ""),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let request = format!("{id}-{at}");
+            let mut call = client.call(method, url).header("X-Request-Id", &request);
+            if !body.is_empty() {
+                call = call.json(body.to_owned());
+            }
+            match call.try_send().await {
+                // Nothing was disclosed.
+                Ok(answer) if answer.status == 503 => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Ok(answer) => answered.push((request, answer.status)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        number += 1;
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_that_was_given_before_a_kill_is_on_record() {
+    let mut process = Process::start_with(&["audit.reads=flushed"]).await;
+    let rounds = if long() { 50 } else { 3 };
+    for round in 0..rounds {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let name = format!("k{round}-{number}");
+                tokio::spawn(ask(process.client.clone(), stop.clone(), name))
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(500 + round * 137 % 900)).await;
+        if round % 2 == 0 {
+            process.kill_postgres(BACK_WITHIN).await;
+        } else {
+            process.kill_and_restart();
+        }
+        process.ready(BACK_WITHIN).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stop.store(true, Ordering::Relaxed);
+        let database = connect(&process.database_url()).await;
+        let sql = "SELECT (SELECT count(*) FROM ledger WHERE request_id = $1 \
+             AND (outcome = 0) = ($2::int < 400))";
+        let statement = database.prepare(sql).await.unwrap();
+        let mut count = 0;
+        for client in clients {
+            for (request, status) in client.await.unwrap() {
+                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+                    [&request, &i32::from(status)];
+                let rows: i64 = database.query_one(&statement, &values).await.unwrap().get(0);
+                assert_eq!(rows, 1, "round {round}: {request} was answered {status}");
+                count += 1;
+            }
+        }
+        assert!(count > 20, "round {round}: only {count} answers");
+    }
+    let verified = process.beside("audit", &["verify", "--quiet"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}

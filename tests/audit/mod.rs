@@ -1,0 +1,6 @@
+//! The record of who did what: what it has, and that nobody can bend it.
+
+mod events;
+mod kills;
+mod roles;
+mod seal;

@@ -1,0 +1,365 @@
+//! The seal over the record: any change is found and named (A11, V32).
+
+use std::time::{Duration, Instant};
+
+use kiln::app::audit::folder::Folder;
+use kiln::app::audit::sealer::{Sealer, log_name};
+use kiln::app::audit::verify::{Outside, Report, verify};
+use kiln::audit::Finding;
+use kiln::clock::SystemClock;
+use uuid::Uuid;
+
+use crate::harness::database::connect;
+use crate::harness::process::Process;
+use crate::harness::server::{TestServer, config};
+
+/// A server with a record of some batches, and a copy of its tables to go back to.
+struct Record {
+    server: TestServer,
+    folder: Folder,
+    ids: Vec<Uuid>,
+}
+
+const COPY: &str = "CREATE TABLE c_ledger AS TABLE ledger;\n\
+     CREATE TABLE c_seal AS TABLE seal;\n\
+     CREATE TABLE c_rows AS TABLE seal_rows";
+const RESTORE: &str = "TRUNCATE ledger, seal, seal_rows;\n\
+     INSERT INTO ledger SELECT * FROM c_ledger;\n\
+     INSERT INTO seal SELECT * FROM c_seal;\n\
+     INSERT INTO seal_rows SELECT * FROM c_rows";
+
+impl Record {
+    async fn make() -> Self {
+        let server = TestServer::start_with(&[("audit.seal", "false")]).await;
+        let folder = Folder::of(&config(&server.database, &[]));
+        let record = Self { server, folder, ids: Vec::new() };
+        let client = &record.server.client;
+        for batch in 0..4 {
+            let url = format!("/Patient/p{batch}");
+            let body = format!(r#"{{"resourceType":"Patient","id":"p{batch}"}}"#);
+            client.put(&url, body).await.expect(201);
+            client.get(&url).await.expect(200);
+            client.get("/Patient/nobody").await.expect(404);
+            client.get("/Patient?gender=male").await.expect(200);
+            record.seal().await;
+        }
+        record.server.database.run(COPY).await;
+        let connection = connect(&record.server.database.superuser).await;
+        let rows = connection.query("SELECT id FROM ledger ORDER BY xid, id", &[]).await.unwrap();
+        let ids = rows.iter().map(|row| row.get(0)).collect();
+        Self { ids, ..record }
+    }
+
+    /// Seals what there is; how many rows are sealed.
+    async fn seal(&self) -> u64 {
+        let mut sealer = self.sealer();
+        self.finish(&mut sealer).await
+    }
+
+    fn sealer(&self) -> Sealer<SystemClock> {
+        let store = self.server.store().clone();
+        Sealer::new(store, SystemClock, self.folder.clone()).unwrap()
+    }
+
+    /// The same. Transactions of the cluster's other databases may be in the way for a moment.
+    async fn finish(&self, sealer: &mut Sealer<SystemClock>) -> u64 {
+        let began = Instant::now();
+        loop {
+            let sealed = sealer.finish().await.unwrap();
+            let all = self.server.database.number("SELECT count(*) FROM ledger").await;
+            if sealed == all.cast_unsigned() {
+                return sealed;
+            }
+            assert!(began.elapsed() < Duration::from_mins(1), "{sealed} of {all} sealed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn verify(&self) -> Report {
+        self.verify_since(0).await
+    }
+
+    async fn verify_since(&self, since: u64) -> Report {
+        let outside = Outside {
+            trusted: self.folder.trusted().unwrap(),
+            checkpoints: self.folder.checkpoints().unwrap(),
+        };
+        let store = self.server.store();
+        verify(store, &log_name(store), &outside, since, |_| {}).await.unwrap()
+    }
+
+    /// What is found after `statements`, which are undone.
+    async fn found_after(&self, statements: &str) -> Option<Finding> {
+        self.server.database.run(statements).await;
+        let report = self.verify().await;
+        self.server.database.run(RESTORE).await;
+        report.finding
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_nobody_touched_is_as_it_was_sealed() {
+    let record = Record::make().await;
+    let report = record.verify().await;
+    assert_eq!((report.finding, report.batches, report.rows), (None, 4, 16));
+    assert_eq!(report.unsealed.0, 0);
+    // What comes later is told, and sealed by the next pass.
+    record.server.client.get("/Patient/p1").await.expect(200);
+    let report = record.verify().await;
+    assert_eq!((report.finding, report.rows, report.unsealed.0), (None, 16, 1));
+    assert!(report.unsealed.1.is_some());
+    assert_eq!(record.seal().await, 17);
+    let report = record.verify_since(4).await;
+    assert_eq!((report.finding, report.batches, report.rows), (None, 5, 1));
+    let nothing = record.verify_since(99).await;
+    assert_eq!((nothing.finding, nothing.rows), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_column_of_any_row_that_is_changed_is_named() {
+    let record = Record::make().await;
+    for (number, change) in [
+        "at = at + interval '1 microsecond'",
+        "grp = gen_random_uuid()",
+        "tid = tid + 1",
+        "interaction = interaction + 1",
+        "outcome = 8 - outcome",
+        "rt = coalesce(rt, 0) + 1",
+        "vid = coalesce(vid, 0) + 1",
+        "logical_id = coalesce(logical_id, '') || 'x'",
+        "actor = 'somebody else'",
+        "client = 'x'",
+        "token = 'x'",
+        "source = '192.0.2.1'",
+        "request_id = request_id || ' '",
+        "method = lower(method)",
+        "query = query || '&'",
+        "failure = coalesce(failure, '') || 'x'",
+        "pats = pats || 1",
+        "entities = entities || ARRAY['x']",
+        "person = 'Practitioner/x'",
+        "purpose = 'TREAT'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = record.ids[(number * 7) % record.ids.len()];
+        let change = format!("UPDATE ledger SET {change} WHERE id = '{id}'");
+        assert_eq!(record.found_after(&change).await, Some(Finding::Altered(id)), "{change}");
+    }
+    assert_eq!(record.verify().await.finding, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_gone_added_moved_or_cut_off_are_named() {
+    let record = Record::make().await;
+    let (ids, last) = (&record.ids, record.ids.len() - 1);
+    let of = |at: usize| format!("id = '{}'", ids[at]);
+    let insert = |id: &str, xid: &str| {
+        format!(
+            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, actor, request_id, method, query, \
+             pats, entities, xid) SELECT '{id}', at, grp, tid, interaction, outcome, actor, request_id, \
+             method, query, pats, entities, {xid} FROM ledger WHERE {}",
+            of(5)
+        )
+    };
+    let new = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000);
+    for (change, expected) in [
+        (format!("DELETE FROM ledger WHERE {}", of(0)), Finding::Missing(ids[0])),
+        (format!("DELETE FROM ledger WHERE {}", of(6)), Finding::Missing(ids[6])),
+        (format!("DELETE FROM ledger WHERE {}", of(last)), Finding::Missing(ids[last])),
+        ("DELETE FROM ledger".to_owned(), Finding::Missing(ids[0])),
+        (insert(&new.to_string(), "xid"), Finding::Inserted(new)),
+        (insert(&new.to_string(), "1"), Finding::Inserted(new)),
+        // Moved to the end, where nothing is sealed yet.
+        (format!("UPDATE ledger SET xid = 1000000000 WHERE {}", of(2)), Finding::Reordered(ids[2])),
+        // Two rows of one batch that changed places.
+        (
+            format!(
+                "UPDATE ledger SET xid = (SELECT sum(xid) FROM ledger WHERE {0} OR {1}) - xid \
+                 WHERE {0} OR {1}",
+                of(8),
+                of(9)
+            ),
+            Finding::Reordered(ids[8]),
+        ),
+    ] {
+        assert_eq!(record.found_after(&change).await, Some(expected), "{change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_that_was_bent_to_fit_is_named() {
+    let record = Record::make().await;
+    let cut = "DELETE FROM seal WHERE n >= 3;\nDELETE FROM seal_rows WHERE n >= 3;\n\
+         DELETE FROM ledger WHERE (xid, id) > (SELECT last_xid, last_id FROM seal WHERE n = 2)";
+    let bend = "UPDATE seal_rows SET leaves = set_byte(leaves, 40, 255 - get_byte(leaves, 40)) WHERE n = 2";
+    for (change, expected) in [
+        (bend, Finding::Batch(2)),
+        (
+            "UPDATE seal_rows SET ids = substr(ids, 17), leaves = substr(leaves, 33) WHERE n = 1",
+            Finding::Batch(1),
+        ),
+        ("DELETE FROM seal_rows WHERE n = 0", Finding::Batch(0)),
+        ("UPDATE seal SET root = log_root WHERE n = 3", Finding::Batch(3)),
+        ("UPDATE seal SET log_root = root WHERE n = 1", Finding::Batch(1)),
+        (
+            "UPDATE seal SET signature = set_byte(signature, 3, 255 - get_byte(signature, 3)) WHERE n = 1",
+            Finding::Batch(1),
+        ),
+        ("UPDATE seal SET at = at - interval '1 day' WHERE n = 1", Finding::Batch(1)),
+        ("UPDATE seal SET total = total + 1 WHERE n = 2", Finding::Batch(2)),
+        ("UPDATE seal SET size = size - 1 WHERE n = 2", Finding::Batch(2)),
+        ("DELETE FROM seal WHERE n = 1", Finding::Batch(1)),
+        (cut, Finding::Truncated { batch: 3, rows: 12 }),
+        ("TRUNCATE ledger, seal, seal_rows", Finding::Truncated { batch: 0, rows: 0 }),
+    ] {
+        assert_eq!(record.found_after(change).await, Some(expected), "{change}");
+    }
+    assert_eq!(record.verify().await.finding, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_sealed_anew_is_not_that_of_the_exported_checkpoints() {
+    let record = Record::make().await;
+    // Who has the database and the key, but not the exported checkpoints.
+    let change = "UPDATE ledger SET actor = 'somebody else' WHERE xid = (SELECT max(xid) FROM ledger);\n\
+         TRUNCATE seal, seal_rows";
+    record.server.database.run(change).await;
+    let other = Folder::of(&config(&record.server.database, &[]));
+    let store = record.server.store();
+    let mut sealer = Sealer::new(store.clone(), SystemClock, other.clone()).unwrap();
+    record.finish(&mut sealer).await;
+    let trusted = other.trusted().unwrap();
+    let mut all = record.folder.trusted().unwrap();
+    all.extend(trusted);
+    let checkpoints = record.folder.checkpoints().unwrap();
+    let outside = Outside { trusted: all, checkpoints };
+    let report = verify(store, &log_name(store), &outside, 0, |_| {}).await.unwrap();
+    assert_eq!(report.finding, Some(Finding::Checkpoint(1)));
+    // And a key that nobody trusts seals nothing.
+    let outside = Outside { trusted: record.folder.trusted().unwrap(), checkpoints: Vec::new() };
+    let report = verify(store, &log_name(store), &outside, 0, |_| {}).await.unwrap();
+    assert_eq!(report.finding, Some(Finding::Batch(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_seal_one_record() {
+    let record = Record::make().await;
+    let (mut one, mut two) = (record.sealer(), record.sealer());
+    for round in 0..5 {
+        for _ in 0..=round {
+            record.server.client.get("/Patient/p1").await.expect(200);
+        }
+        let sealed = tokio::join!(record.finish(&mut one), record.finish(&mut two));
+        assert_eq!(sealed.0, sealed.1);
+        let report = record.verify().await;
+        assert_eq!((report.finding, report.unsealed.0), (None, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_months_are_archived_and_dropped_and_the_record_says_so() {
+    let record = Record::make().await;
+    // Two months of long ago, with rows in each.
+    for month in ["201001", "201002"] {
+        let from = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
+        let make = format!(
+            "DO $$ BEGIN EXECUTE format('CREATE TABLE ledger_{month} PARTITION OF ledger FOR VALUES FROM (%L) TO (%L)', \
+             {from}, {from} + interval '1 month'); EXECUTE format('CREATE TABLE seal_rows_{month} PARTITION OF \
+             seal_rows FOR VALUES FROM (%L) TO (%L)', {from}, {from} + interval '1 month'); END $$;\n\
+             ALTER TABLE ledger_{month} OWNER TO kiln_owner;\nALTER TABLE seal_rows_{month} OWNER TO kiln_owner;\n\
+             INSERT INTO ledger (id, at, grp, tid, interaction, outcome, actor, request_id, method, query, pats, \
+             entities) SELECT gen_random_uuid(), {from} + interval '1 day', grp, tid, interaction, outcome, actor, \
+             request_id, method, query, pats, entities FROM c_ledger"
+        );
+        record.server.database.run(&make).await;
+        record.seal().await;
+    }
+    assert_eq!(record.verify().await.finding, None);
+    let data = std::env::temp_dir().join(format!("kiln-retain-{}", std::process::id()));
+    let flags = [
+        format!("data_dir={}", data.display()),
+        format!("database.url={}", record.server.database.app),
+        format!("database.owner_url={}", record.server.database.owner),
+        format!("audit.folder={}", record.folder.path().display()),
+        "auth.mode=off".to_owned(),
+    ];
+    let mut arguments = vec!["audit", "retain", "--years", "6"];
+    arguments.extend(flags.iter().flat_map(|flag| ["--set", flag.as_str()]));
+    let done = crate::harness::process::kiln(&arguments);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(text.contains("2 months were dropped") && text.contains("201002: 16 rows"), "{text}");
+    let old = "SELECT count(*) FROM ledger WHERE at < '2011-01-01'";
+    assert_eq!(record.server.database.number(old).await, 0);
+    let report = record.verify().await;
+    assert_eq!((report.finding, report.unsealed.0), (None, 0));
+    // Without the word of the record, they are missing.
+    record.server.database.run("DELETE FROM ledger WHERE interaction = 60").await;
+    assert!(record.verify().await.finding.is_some());
+}
+
+/// Waits until the server has sealed all; how many checkpoints there are.
+async fn until_sealed(process: &Process, rows: u64) -> usize {
+    let file = process.data_dir.join("audit/checkpoints.jsonl");
+    let began = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let sealed = text.lines().last().and_then(|line| {
+            serde_json::from_str::<serde_json::Value>(line).ok()?["rows"].as_u64()
+        });
+        if sealed.is_some_and(|sealed| sealed >= rows) {
+            return text.lines().count();
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "not sealed: {text}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_verifies_proves_and_names() {
+    let mut process = Process::start().await;
+    let client = &process.client;
+    client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
+    let checkpoints = until_sealed(&process, 2).await;
+    process.client.get("/Patient/p").await.expect(200);
+    process.kill_and_restart();
+    process.ready(Duration::from_mins(1)).await;
+    let text = |output: std::process::Output| {
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    };
+    until_sealed(&process, 3).await;
+    let verified = process.beside("audit", &["verify"]);
+    assert!(verified.status.success(), "{}", text(verified));
+    assert!(text(verified).contains("rows are as they were sealed"));
+
+    let superuser = connect(&process.database_url()).await;
+    let id = superuser.query_one("SELECT id::text FROM ledger WHERE interaction = 14", &[]).await;
+    let id: String = id.unwrap().get(0);
+    let key = process.data_dir.join("audit/checkpoints.pub");
+    let file = process.data_dir.join("proof.json");
+    for arguments in [&["prove", &id][..], &["growth", "--from", &checkpoints.to_string()]] {
+        let proof = process.beside("audit", arguments);
+        assert!(proof.status.success(), "{}", text(proof));
+        std::fs::write(&file, &proof.stdout).unwrap();
+        let check = ["check", file.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let checked = process.beside("audit", &check);
+        assert!(checked.status.success(), "{}", text(checked));
+        let bent =
+            String::from_utf8(proof.stdout).unwrap().replacen("\"size\": ", "\"size\": 1", 1);
+        std::fs::write(&file, bent).unwrap();
+        assert!(!process.beside("audit", &check).status.success());
+    }
+    assert!(!process.beside("audit", &["prove", "nobody"]).status.success());
+
+    let bend = format!("UPDATE ledger SET actor = 'x' WHERE id = '{id}'");
+    superuser.batch_execute(&bend).await.unwrap();
+    let verified = process.beside("audit", &["verify", "--quiet"]);
+    assert!(!verified.status.success());
+    assert!(text(verified).contains(&format!("row {id} was altered")));
+}
