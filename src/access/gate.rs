@@ -121,6 +121,22 @@ impl<U: Units> Gate<U> {
         self.refuse(caller, self.ids.ordered(), error, all).await
     }
 
+    /// Records that whoever asked for an interaction is not known. Gives what to tell: `error`, or
+    /// [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn turned_away(
+        &self,
+        interaction: Interaction,
+        actor: &Actor,
+        error: Error,
+    ) -> Error {
+        let principal = Principal::named(&actor.name);
+        let caller = Caller { principal, request: actor.request.clone() };
+        match self.denied::<std::convert::Infallible>(interaction, &caller, error).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
     /// Puts on record what the authorization server did for `actor`; `text` says what it was about,
     /// or why it was refused, and never holds a secret.
     ///
