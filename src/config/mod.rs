@@ -362,7 +362,7 @@ configuration! {
         /// Questions about tokens of one client, or of one address, in a minute.
         introspections_per_minute: u32 = Number(6_000),
         /// Requests from one address without a valid token, in a minute: each of them is on record.
-        refusals_per_minute: u32 = Number(600),
+        refusals_per_minute: u32 = Number(6_000),
         /// Registrations from one address, in a minute.
         registrations_per_minute: u32 = Number(10),
     }

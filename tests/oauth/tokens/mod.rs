@@ -1,8 +1,8 @@
 //! Tokens from outside: how clients get them, what they are, and when they end.
 
 mod backend;
-mod bearer;
-mod client;
+pub(super) mod bearer;
+pub(super) mod client;
 mod code;
 mod command;
 mod discovery;
@@ -11,4 +11,4 @@ mod limits;
 mod matrix;
 mod refresh;
 mod registration;
-mod signed;
+pub(super) mod signed;
