@@ -222,7 +222,7 @@ fn execute(cli: Cli) -> Outcome {
     runtime.block_on(async {
         match cli.command {
             Command::Bench(args) => {
-                bench::run(args).await?;
+                bench::run(args, &config).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Client(command) => {
