@@ -10,7 +10,7 @@ use super::super::{Bench, BenchError};
 use super::failed;
 use crate::app::authority::operator;
 use crate::fhir::LogicalId;
-use crate::fhir::json::{Value, parse};
+use crate::fhir::json::parse;
 use crate::oauth::Authority;
 use crate::oauth::development::Wanted;
 use crate::oauth::login::Account;
@@ -160,7 +160,7 @@ pub(super) async fn entries(target: &Target, path: &str) -> Result<Vec<String>, 
     }
     let bundle = parse(answer.body).map_err(failed)?;
     let resources = bundle.items_at("entry").iter().filter_map(|entry| entry.get("resource"));
-    Ok(resources.filter_map(|it: &Value<'_>| it.str_at("id")).map(str::to_owned).collect())
+    Ok(resources.filter_map(|it| it.str_at("id")).map(str::to_owned).collect())
 }
 
 /// Stores a consent of the patient that denies a code.
