@@ -1,6 +1,7 @@
 //! The gate: decides, runs the work, and lets nothing out before it is in the ledger.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,10 +132,8 @@ impl<U: Units> Gate<U> {
     ) -> Error {
         let principal = Principal::named(&actor.name);
         let caller = Caller { principal, request: actor.request.clone() };
-        match self.denied::<std::convert::Infallible>(interaction, &caller, error).await {
-            Ok(never) => match never {},
-            Err(error) => error,
-        }
+        let Err(error) = self.denied::<Infallible>(interaction, &caller, error).await;
+        error
     }
 
     /// Puts on record what the authorization server did for `actor`; `text` says what it was about,

@@ -44,7 +44,7 @@ pub(super) async fn run(bench: &mut Bench, config: &Config) -> Result<(), BenchE
     let opened = authority::of_command(config).await;
     let (database, authority) = opened.map_err(failed)?;
     let plain = bench.target.clone();
-    let outcome = all(bench, &authority, &plain).await;
+    let outcome = Box::pin(all(bench, &authority, &plain)).await;
     drop(authority);
     database.close().await;
     outcome
@@ -107,7 +107,7 @@ async fn beside(
     Ok(())
 }
 
-/// Tokens by client_credentials for as long as the time goes.
+/// Tokens by `client_credentials` for as long as the time goes.
 async fn tokens(
     bench: &mut Bench,
     authority: &Authority,
