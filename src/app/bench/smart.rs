@@ -51,8 +51,7 @@ pub(super) async fn run(bench: &mut Bench, config: &Config) -> Result<(), BenchE
 }
 
 async fn all(bench: &mut Bench, authority: &Authority, plain: &Target) -> Result<(), BenchError> {
-    let loader = world::loader(authority, plain).await?;
-    bench.target = loader;
+    bench.target = world::loader(authority, plain).await?;
     let (loaded, _) = read::load(bench).await?;
     bench.target = plain.clone();
     let world = World::make(bench, authority).await?;

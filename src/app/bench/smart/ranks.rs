@@ -14,7 +14,7 @@ pub(super) fn deviations(left: &[u64], right: &[u64]) -> f64 {
     let (mut sum, mut ties, mut place) = (0.0, 0.0, 0);
     for same in all.chunk_by(|one, other| one.0 == other.0) {
         let count = same.len() as f64;
-        let rank = place as f64 + (count + 1.0) / 2.0;
+        let rank = place as f64 + f64::midpoint(count, 1.0);
         sum += rank * same.iter().filter(|(_, is_left)| *is_left).count() as f64;
         ties += count * count * count - count;
         place += same.len();
