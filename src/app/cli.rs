@@ -227,7 +227,7 @@ fn execute(cli: Cli) -> Outcome {
         match cli.command {
             Command::Audit(command) => unless_interrupted(audit::run(command, &config)).await,
             Command::Bench(args) => {
-                bench::run(args).await?;
+                bench::run(args, &config).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Client(command) => {

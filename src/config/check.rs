@@ -69,8 +69,32 @@ impl Config {
         if self.upstream.issuer.is_some() != self.upstream.client_id.is_some() {
             return rule("upstream.client_id", "and `upstream.issuer` go together");
         }
+        self.check_trusted()?;
         if self.auth.code_seconds.get() > MAX_CODE_SECONDS {
             return rule("auth.code_seconds", "is at most 60");
+        }
+        Ok(())
+    }
+
+    /// What tokens of an outside authorization server need.
+    fn check_trusted(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let trusted = &self.trusted;
+        let is_asked = trusted.introspection_uri.is_some();
+        if trusted.issuer.is_none() && (is_asked || trusted.jwks_uri.is_some()) {
+            return rule("trusted.issuer", "says whose tokens count");
+        }
+        if trusted.issuer.is_some() && !is_asked && trusted.jwks_uri.is_none() {
+            return rule(
+                "trusted.jwks_uri",
+                "or `trusted.introspection_uri` is what the issuer needs",
+            );
+        }
+        if is_asked && (trusted.client_id.is_none() || trusted.client_secret.is_none()) {
+            return rule(
+                "trusted.client_id",
+                "and `trusted.client_secret` are what `trusted.introspection_uri` needs",
+            );
         }
         Ok(())
     }

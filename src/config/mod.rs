@@ -315,6 +315,28 @@ configuration! {
         label: String = Text("my organization"),
     }
 
+    /// An outside authorization server whose access tokens count here too: signed ones by its keys
+    /// (`jwks_uri`), others by asking it (`introspection_uri`).
+    [trusted] Trusted {
+        /// Its issuer. A token of another is nobody's.
+        issuer: Option<String> = Unset("https://tokens.example.org"),
+        /// Where its keys are (RS256, RS384, ES256, ES384).
+        jwks_uri: Option<String> = Unset("https://tokens.example.org/jwks"),
+        /// Where it says what a token is (RFC 7662).
+        introspection_uri: Option<String> = Unset("https://tokens.example.org/introspect"),
+        /// What it knows this server by when it is asked.
+        client_id: Option<String> = Unset("kiln"),
+        /// What this server proves itself by then. KILN_TRUSTED__CLIENT_SECRET_FILE names a file that
+        /// holds it.
+        client_secret: Option<SecretString> = Secret("a long random text"),
+        /// What its tokens must be for. Default: the FHIR base.
+        audience: Option<String> = Unset("https://fhir.example.org/fhir"),
+        /// Scopes that count at most. Its tokens grant nothing where none are set.
+        scopes: Vec<String> = List,
+        /// Roles that its users have here: what their scopes of user/ can do at most.
+        roles: Vec<String> = List,
+    }
+
     /// How people find this server in a list of those of other organizations (user-access brands),
     /// which is published at /auth/brands.
     [brand] Brand {
@@ -339,6 +361,8 @@ configuration! {
         tokens_per_minute: u32 = Number(600),
         /// Questions about tokens of one client, or of one address, in a minute.
         introspections_per_minute: u32 = Number(6_000),
+        /// Requests from one address without a valid token, in a minute: each of them is on record.
+        refusals_per_minute: u32 = Number(6_000),
         /// Registrations from one address, in a minute.
         registrations_per_minute: u32 = Number(10),
     }
@@ -450,42 +474,4 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn with(flags: &[(&str, &str)]) -> Config {
-        let flags: Vec<_> =
-            flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        source::load(None, Vec::new(), &flags).unwrap()
-    }
-
-    #[test]
-    fn the_example_file_is_what_the_doc_comments_say() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
-        #[expect(clippy::disallowed_methods, reason = "asked by a person at the test, no setting")]
-        let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-        if update {
-            std::fs::write(&file, Config::example()).unwrap();
-        }
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, Config::example(), "run UPDATE_GOLDEN=1 cargo test --lib config");
-    }
-
-    #[test]
-    fn the_example_file_read_back_gives_the_defaults() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
-        let read = source::load(Some(&file), Vec::new(), &[]).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{:?}", with(&[])));
-    }
-
-    #[test]
-    fn the_base_is_the_listener_unless_one_is_set() {
-        let bound = "127.0.0.1:4711".parse().unwrap();
-        for (flags, expected) in [
-            (&[][..], "http://127.0.0.1:4711/fhir"),
-            (&[("http.base_url", "https://h.org/r4/")], "https://h.org/r4"),
-        ] {
-            assert_eq!(with(flags).base_url(bound), expected);
-        }
-    }
-}
+mod tests;

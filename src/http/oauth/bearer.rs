@@ -5,6 +5,7 @@
 //! Spec: RFC 6750, security E1, T11, T12
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -71,6 +72,14 @@ impl Authenticator for Bearer {
         }
         let place = self.0.limits.at_a_time.enter(&party)?;
         Ok(place.map(|place| Box::new(place) as Box<dyn Any + Send>))
+    }
+
+    fn turn_away(&self, address: Option<IpAddr>) -> Result<(), Error> {
+        let party = address.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        let text =
+            "too many requests without a valid token come from your address; try again later";
+        let counted = self.0.limits.refusals.count(&party);
+        counted.map_err(|_| Error::Throttled(text.to_owned()))
     }
 
     fn origins(&self, headers: &HeaderMap) -> Option<Vec<String>> {

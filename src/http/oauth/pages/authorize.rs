@@ -13,6 +13,7 @@ use crate::oauth::authorize::Code;
 use crate::oauth::flow::{NotBegun, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
+use super::encounter;
 use super::picker::{Candidates, candidates};
 use super::reply;
 use super::visit::Visit;
@@ -63,8 +64,8 @@ impl Visit {
         ticket: &mut Ticket,
     ) -> Result<Response<Body>, Failure> {
         let handle = ticket.handle.expose_secret().to_owned();
-        // A patient that is chosen, or found not to be there, leads on to the consent.
-        for _ in 0..3 {
+        // A patient or a visit that is chosen, or found not to be there, leads on to the consent.
+        for _ in 0..4 {
             let standing = self.authority.standing(ticket, browser, &self.visitor).await;
             let path = match standing.map_err(Failure::Interaction)? {
                 Standing::Login => "/auth/login",
@@ -82,6 +83,17 @@ impl Visit {
                         return self.end(ticket, &refusal).await;
                     }
                     "/auth/patient"
+                }
+                Standing::Encounter(account) => {
+                    if encounter::choose_alone(self, browser, account, ticket).await? {
+                        continue;
+                    }
+                    if ticket.pending.is_silent {
+                        let text = "a visit has to be chosen";
+                        let refusal = ticket.pending.refuse(Code::InteractionRequired, text);
+                        return self.end(ticket, &refusal).await;
+                    }
+                    "/auth/encounter"
                 }
             };
             return Ok(reply::see_other(&url(path, &handle)));
