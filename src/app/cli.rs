@@ -37,7 +37,7 @@ use super::sink::EngineSink;
 use super::telemetry::Telemetry;
 use super::token::{self, TokenArgs};
 use super::user;
-use super::validation;
+use super::{v2, validation};
 
 /// Patients of the demo data that `serve --demo` loads.
 const DEMO_PATIENTS: u64 = 20;
@@ -125,6 +125,9 @@ enum Command {
     /// Make and manage accounts: persons who may log in.
     #[command(subcommand)]
     User(user::Command),
+    /// Read, convert and send messages of HL7 version 2.
+    #[command(subcommand)]
+    V2(v2::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -271,6 +274,7 @@ fn execute(cli: Cli) -> Outcome {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(user::run(command, &config, &mut out)))).await
             }
+            Command::V2(command) => unless_interrupted(v2::run(command)).await,
         }
     })
 }

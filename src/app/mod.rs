@@ -27,4 +27,5 @@ pub mod telemetry;
 pub mod terminology;
 mod token;
 pub mod user;
+mod v2;
 mod validation;

@@ -44,6 +44,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
+    ("hl7v2", &["clock", "error", "fhir", "spec", "ucum"]),
     ("outbound", &["config"]),
     ("oauth", &["access", "clock", "config", "error", "fhir", "outbound", "spec", "store"]),
     (
@@ -65,6 +66,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "fhir",
             "fhirpath",
             "fulltext",
+            "hl7v2",
             "http",
             "oauth",
             "outbound",
@@ -86,6 +88,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["app"]),
     ("deadpool_postgres", &["store"]),
+    ("encoding_rs", &["hl7v2::charset"]),
     ("figment", &["config"]),
     ("indicatif", &["app"]),
     ("metrics_exporter_prometheus", &["app"]),
@@ -106,6 +109,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio_postgres_rustls", &["store"]),
     ("tokio_rustls", &["app::conformance", "http", "outbound"]),
     ("toml", &["access"]),
+    ("toml_edit", &["hl7v2::map", "hl7v2::tables"]),
     ("tower", &["app", "http"]),
     ("tower_http", &["http"]),
     ("tracing_opentelemetry", &["app"]),
@@ -116,7 +120,7 @@ const OWNED: &[(&str, &[&str])] = &[
 
 /// Modules that compute only: no I/O, nothing asynchronous.
 const PURE: &[&str] =
-    &["audit", "fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
+    &["audit", "fhir", "fhirpath", "hl7v2", "search", "spec", "terminology", "ucum", "validate"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
