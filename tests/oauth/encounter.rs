@@ -1,6 +1,4 @@
 //! Which visit it is about, where an app asks for one by itself.
-//!
-//! Covers: security L14.
 
 use super::browser::{
     Browser, SCOPES, app, exchange, parameter, question, register, server, store, ticked, user,
