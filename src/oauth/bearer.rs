@@ -32,8 +32,6 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 pub struct Known {
     /// Who it is, and what that party may do.
     pub principal: Principal,
-    /// The client and its user, by which requests are counted.
-    pub party: Box<str>,
     /// Web origins of the client.
     pub origins: Vec<String>,
     /// Until when the token counts.
@@ -137,17 +135,12 @@ impl Authority {
 
     async fn look_up(&self, token: &Token) -> Result<Known, Rejected> {
         let grant = self.grant_of(token).await?.ok_or(Rejected::Unknown)?;
-        let party = match &grant.user {
-            Some(user) => format!("{} {}", grant.client, user.account),
-            None => grant.client.clone(),
-        };
         let client = self.client(&grant.client).await?.ok_or(Rejected::Unknown)?;
         // A grant whose scopes need what it does not have lets nobody in.
         let principal = Principal::from_grant(grant, &self.persons.roles);
         let principal = principal.map_err(|_| Rejected::Unknown)?;
         Ok(Known {
             principal,
-            party: party.into(),
             origins: client.origins,
             expires: token.expires,
             grant: token.granted.grant.id,
@@ -198,7 +191,6 @@ mod tests {
     fn known(grant: u128) -> Arc<Known> {
         Arc::new(Known {
             principal: Principal::open(),
-            party: "app".into(),
             origins: Vec::new(),
             expires: fhir::Instant::from_micros(0),
             grant: Uuid::from_u128(grant),

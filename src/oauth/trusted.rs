@@ -290,10 +290,6 @@ impl Authority {
         let denials = self.store.denials(&asker, self.clock.now()).await?;
         let scopes = self.outside_scopes(outside, &claims.scope);
         let token = id_of(text);
-        let party = match &user {
-            Some(user) => format!("{client} {}", user.account),
-            None => client.clone(),
-        };
         let grant = Grant {
             token,
             client,
@@ -311,7 +307,6 @@ impl Authority {
         let end = (end as i64).clamp(0, now.saturating_add(1_000_000_000));
         Ok(Known {
             principal,
-            party: party.into(),
             origins: Vec::new(),
             expires: Instant::from_micros(end.saturating_mul(1_000_000)),
             grant: token,

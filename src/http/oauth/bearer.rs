@@ -63,10 +63,7 @@ impl Authenticator for Bearer {
 
     fn admit(&self, principal: &Principal) -> Result<Option<Box<dyn Any + Send>>, Error> {
         let Some(grant) = principal.grant() else { return Ok(None) };
-        let party = match &grant.user {
-            Some(user) => format!("{} {}", grant.client, user.account),
-            None => grant.client.clone(),
-        };
+        let party = grant.party();
         if let Err(Refusal::TooMany) = self.0.limits.requests.count(&party) {
             return Err(Error::Throttled("you ask too often; try again later".to_owned()));
         }

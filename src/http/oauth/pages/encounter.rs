@@ -17,9 +17,8 @@ use crate::http::server::Server;
 use crate::oauth::flow::{Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
-use super::authorize::over;
+use super::authorize::Turn;
 use super::html::Html;
-use super::login::due;
 use super::reply::Page;
 use super::visit::Visit;
 
@@ -33,6 +32,10 @@ struct Shown {
     details: String,
 }
 
+fn is_here(standing: &Standing<'_>) -> bool {
+    matches!(standing, Standing::Encounter(_))
+}
+
 /// `GET /auth/encounter`
 pub(super) async fn show(
     server: Arc<Server>,
@@ -40,12 +43,10 @@ pub(super) async fn show(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let visit = Visit::read(server, parts, body).await?;
-    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
-    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
-    let standing = visit.authority.standing(&mut ticket, browser, &visit.visitor).await;
-    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Encounter(_)) {
-        return visit.go_on(browser, &mut ticket).await;
-    }
+    let (browser, account, ticket) = match visit.turn(is_here).await? {
+        Turn::Here(browser, account, ticket) => (browser, account, ticket),
+        Turn::Elsewhere(response) => return Ok(response),
+    };
     page(&visit, browser, account, &ticket, None).await
 }
 
@@ -59,12 +60,10 @@ pub(super) async fn send(
     if let Err(response) = visit.own_form() {
         return Ok(*response);
     }
-    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
-    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
-    let standing = visit.authority.standing(&mut ticket, browser, &visit.visitor).await;
-    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Encounter(_)) {
-        return visit.go_on(browser, &mut ticket).await;
-    }
+    let (browser, account, mut ticket) = match visit.turn(is_here).await? {
+        Turn::Here(browser, account, ticket) => (browser, account, ticket),
+        Turn::Elsewhere(response) => return Ok(response),
+    };
     if visit.value("action") != "none" {
         let chosen = match visit.value("encounter").parse::<LogicalId>() {
             Ok(id) => find(&visit, browser, account, &ticket, Some(&id)).await?.pop(),
