@@ -39,11 +39,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
+    ("hl7v2", &["access", "clock", "config", "engine", "error", "fhir", "spec", "store"]),
     (
         "http",
         &[
-            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "search", "spec",
-            "validate",
+            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "hl7v2", "search",
+            "spec", "validate",
         ],
     ),
     (
@@ -57,6 +58,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "fhir",
             "fhirpath",
             "fulltext",
+            "hl7v2",
             "http",
             "search",
             "spec",
@@ -75,6 +77,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["app"]),
     ("deadpool_postgres", &["store"]),
+    ("encoding_rs", &["hl7v2::charset"]),
     ("figment", &["config"]),
     ("indicatif", &["app"]),
     ("metrics_exporter_prometheus", &["app"]),
@@ -99,7 +102,19 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] = &["fhir", "fhirpath", "search", "spec", "terminology", "ucum", "validate"];
+const PURE: &[&str] = &[
+    "fhir",
+    "fhirpath",
+    "hl7v2::ack",
+    "hl7v2::charset",
+    "hl7v2::dtm",
+    "hl7v2::er7",
+    "search",
+    "spec",
+    "terminology",
+    "ucum",
+    "validate",
+];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
@@ -258,7 +273,7 @@ pub(crate) fn ownership(sources: &[Source]) -> BTreeSet<String> {
 
 /// Input, output and asynchronous code where only computing is allowed.
 pub(crate) fn purity(sources: &[Source]) -> BTreeSet<String> {
-    let pure = sources.iter().filter(|source| PURE.contains(&source.top()));
+    let pure = sources.iter().filter(|source| PURE.iter().any(|path| source.is_in(path)));
     pure.flat_map(|source| {
         let words =
             IMPURE.iter().filter(|word| source.code.iter().any(|line| has_word(line, word)));
