@@ -2,10 +2,20 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | `ack` | answers, with issues in the codes and places of ERR |
+//! | `batch` | many messages in one frame or file |
 //! | `charset` | bytes -> text, by MSH-18 |
+//! | `dtm` | dates and times -> FHIR's, by the zones of message and site |
 //! | `er7` | the reader: text -> segments, fields and their parts, by path |
+//! | `frame` | MLLP: bytes of a stream -> messages |
+//! | `heading` | what MSH says |
 //!
 //! Spec: HL7 version 2, chapter 2
 
+pub mod ack;
+pub mod batch;
 pub mod charset;
+pub mod dtm;
 pub mod er7;
+pub mod frame;
+pub mod heading;
