@@ -49,6 +49,7 @@ kinds! {
     Closure 25 "$closure" 'E',
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
+    DiscardMessage 64 "v2-discard" 'U',
     Expand 20 "$expand" 'E',
     Explain 19 "$explain" 'R',
     HistoryInstance 5 "history-instance" 'R',
@@ -60,7 +61,11 @@ kinds! {
     MetaDelete 10 "$meta-delete" 'U',
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
+    ReadMessage 61 "v2-read" 'R',
+    ReceiveMessage 60 "v2-receive" 'C',
     Reindex 18 "$reindex" 'E',
+    ReplayMessage 63 "v2-replay" 'E',
+    SearchMessages 62 "v2-search" 'R',
     SearchSystem 16 "search-system" 'E',
     SearchType 17 "search-type" 'E',
     Subsumes 22 "$subsumes" 'E',
@@ -75,8 +80,10 @@ kinds! {
 impl Kind {
     /// Whether it may change what is stored.
     pub fn is_write(self) -> bool {
-        let of_others =
-            matches!(self, Self::Batch | Self::Closure | Self::Reindex | Self::Transaction);
+        let of_others = matches!(
+            self,
+            Self::Batch | Self::Closure | Self::Reindex | Self::ReplayMessage | Self::Transaction
+        );
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
     }
 

@@ -14,6 +14,7 @@ mod cursor;
 mod failure;
 pub mod hash;
 pub mod history;
+pub mod hl7v2;
 mod index;
 mod integrity;
 mod ledger;
@@ -80,6 +81,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(hl7v2::statements())
     .chain(maintenance::statements())
     .chain(search::statements())
 }

@@ -139,7 +139,11 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("Principal {", &["access::principal"]),
     ("Principal::open(", &["app", "http"]),
     ("Principal::service(", &["app"]),
-    ("take_row(", &["access::unaudited", "store::resource", "store::search"]),
+    ("claim_messages(", &["hl7v2::queue", "store::hl7v2"]),
+    (
+        "take_row(",
+        &["access::unaudited", "store::hl7v2::receive", "store::resource", "store::search"],
+    ),
     ("env::var(", &["config"]),
     ("env::var_os(", &["config"]),
     ("env::vars(", &["config"]),
