@@ -9,6 +9,9 @@
 //! | `er7` | the reader: text -> segments, fields and their parts, by path |
 //! | `frame` | MLLP: bytes of a stream -> messages |
 //! | `heading` | what MSH says |
+//! | `map` | messages -> drafts of resources, by rules in TOML |
+//! | `tables` | codes of version 2 -> codes of FHIR |
+//! | `types` | data types of version 2 -> those of FHIR |
 //!
 //! Spec: HL7 version 2, chapter 2
 
@@ -19,3 +22,6 @@ pub mod dtm;
 pub mod er7;
 pub mod frame;
 pub mod heading;
+pub mod map;
+pub mod tables;
+pub mod types;
