@@ -17,6 +17,7 @@ use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
+use crate::hl7v2::listener as listener_of_feed;
 use crate::http;
 use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
 use crate::search::extract::{self, Extractor};
@@ -29,6 +30,7 @@ use crate::store::{Store, maintenance};
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
+use super::hl7v2;
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
@@ -48,6 +50,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    feed: Option<SocketAddr>,
     base: String,
     engine: Arc<Engine>,
     full_text: Option<Arc<FullText>>,
@@ -65,7 +68,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         telemetry::keep_metrics();
-        let Listening { address, ready, admin_ready, stop, listeners, tls } =
+        let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
@@ -86,8 +89,10 @@ impl Server {
         let engine = Arc::new(engine);
         let probe: Arc<dyn http::Probe> =
             Arc::new(Probe { store: store.clone(), postgres: database.postgres_health() });
+        let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone())?);
         let parts = http::Parts {
             engine: engine.clone(),
+            messages: messages.clone(),
             settings: settings(&config, address),
             authenticator: Arc::new(http::Open::default()),
             ids: Arc::new(SystemIds::default()),
@@ -96,6 +101,14 @@ impl Server {
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
+        let feed_address = feed.as_ref().map(|feed| feed.address);
+        let feed_tls = feed.as_ref().and_then(|feed| feed.tls.clone());
+        listeners.push(spawn(messages.clone().work(stop.subscribe())));
+        if let Some(feed) = feed {
+            let door = hl7v2::door(&config.hl7v2, feed.tls);
+            let served = listener_of_feed::serve(feed.listener, messages, door, stop.subscribe());
+            listeners.push(spawn(served));
+        }
         let systems = follow_systems(keeper.clone(), judges.clone());
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
@@ -108,14 +121,30 @@ impl Server {
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
+            spawn(follow_tls(feed_tls)),
         ];
-        tracing::info!(base, "ready");
-        Ok(Self { address, base, engine, full_text: words, database, stop, listeners, upkeep })
+        tracing::info!(base, feed = feed_address.map(tracing::field::display), "ready");
+        Ok(Self {
+            address,
+            feed: feed_address,
+            base,
+            engine,
+            full_text: words,
+            database,
+            stop,
+            listeners,
+            upkeep,
+        })
     }
 
     /// The address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the listener for HL7 version 2, when there is one.
+    pub fn feed_address(&self) -> Option<SocketAddr> {
+        self.feed
     }
 
     /// The FHIR base that clients see.
@@ -184,6 +213,25 @@ struct Listening {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     tls: Option<Tls>,
+    feed: Option<Feed>,
+}
+
+/// The listener for HL7 version 2, bound and not yet served: who connects waits.
+struct Feed {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+}
+
+impl Feed {
+    async fn bind(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(address) = config.hl7v2.listen else { return Ok(None) };
+        let listener = bind(address).await?;
+        let fault = |cause| StartError::Listen { address, cause };
+        let address = listener.local_addr().map_err(fault)?;
+        let tls = hl7v2::tls(&config.hl7v2).map_err(StartError::Tls)?;
+        Ok(Some(Self { listener, address, tls }))
+    }
 }
 
 impl Listening {
@@ -203,7 +251,8 @@ impl Listening {
             let door = Door::from(Limits::of(ADMIN_CONNECTIONS));
             listeners.push(spawn(listener::serve(listener, admin_ready.clone(), door, stopped)));
         }
-        Ok(Self { address, ready, admin_ready, stop, listeners, tls })
+        let feed = Feed::bind(config).await?;
+        Ok(Self { address, ready, admin_ready, stop, listeners, tls, feed })
     }
 }
 

@@ -1,0 +1,116 @@
+//! The feed of HL7 version 2: its receiver and its listener put together.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpStream;
+
+use crate::access::Principal;
+use crate::clock::{SystemClock, SystemIds};
+use crate::config::{AckWhen, Config, Hl7v2, MessageReading, OnFailure};
+use crate::engine::Engine;
+use crate::hl7v2::apply::Applier;
+use crate::hl7v2::charset::Charset;
+use crate::hl7v2::dtm::Zones;
+use crate::hl7v2::er7::Reading;
+use crate::hl7v2::judge::{Binding, Rules};
+use crate::hl7v2::listener::{Door, Handshake, Secured};
+use crate::hl7v2::receive::{Parts, Receiver, Settings};
+use crate::http::listener::{Tls, TlsError, TlsFiles};
+use crate::store::Store;
+
+use super::database::StartError;
+
+/// The receiver of this node.
+///
+/// # Errors
+/// [`StartError::Messages`] for a setting that names what there is not.
+pub(super) fn receiver(
+    config: &Config,
+    engine: Arc<Engine>,
+    store: Store,
+) -> Result<Receiver, StartError> {
+    let settings = settings(&config.hl7v2)?;
+    Ok(Receiver::new(Parts {
+        work: Arc::new(Applier::new()),
+        engine,
+        store,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds::default()),
+        principal: Principal::service("hl7v2"),
+        settings,
+    }))
+}
+
+fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
+    let fault = |key: &str, value: &str| StartError::Messages(format!("`hl7v2.{key}`: {value:?}"));
+    let charset = Charset::named(&config.charset);
+    let bindings = config
+        .senders
+        .iter()
+        .map(|text| Binding::parse(text).ok_or_else(|| fault("senders", text)));
+    let rules = Rules {
+        charset: charset.ok_or_else(|| fault("charset", &config.charset))?,
+        reading: match config.reading {
+            MessageReading::Lenient => Reading::Lenient,
+            MessageReading::Strict => Reading::Strict,
+        },
+        is_production: config.production,
+        ignores_sent_time: config.ignore_sent_time,
+        bindings: bindings.collect::<Result<_, _>>()?,
+    };
+    Ok(Settings {
+        rules,
+        zones: Zones::named(&config.zone).ok_or_else(|| fault("zone", &config.zone))?,
+        waits_for_effect: config.ack == AckWhen::Processed,
+        deadline: Duration::from_secs(config.ack_timeout_s.get().into()),
+        holds_lines: config.on_failure == OnFailure::Hold,
+        workers: config.workers.get() as usize,
+        most_waiting: config.max_waiting.get().into(),
+    })
+}
+
+/// TLS of the feed's listener, when it is to have it.
+///
+/// # Errors
+/// [`TlsError`].
+pub(super) fn tls(config: &Hl7v2) -> Result<Option<Tls>, TlsError> {
+    let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_authorities: config.client_authorities.clone(),
+    };
+    Tls::open(files).map(Some)
+}
+
+/// How senders come in.
+pub(super) fn door(config: &Hl7v2, tls: Option<Tls>) -> Door {
+    Door {
+        tls: tls.map(|tls| Arc::new(Encrypted(tls)) as Arc<dyn Handshake>),
+        allow: config.allow.clone(),
+        max_message_bytes: config.max_message_bytes,
+        connections: config.max_connections.get(),
+        connections_per_peer: config.max_connections_per_peer.get(),
+        idle: (config.idle_timeout_s > 0)
+            .then(|| Duration::from_secs(config.idle_timeout_s.into())),
+        frame: Duration::from_secs(config.frame_timeout_s.get().into()),
+    }
+}
+
+struct Encrypted(Tls);
+
+impl Handshake for Encrypted {
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'_, io::Result<Secured>> {
+        async move {
+            let (stream, names) = self.0.accept_named(stream).await?;
+            Ok(Secured { stream: Box::new(stream), names })
+        }
+        .boxed()
+    }
+}
