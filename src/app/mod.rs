@@ -22,4 +22,5 @@ pub mod signals;
 pub mod sink;
 pub mod telemetry;
 pub mod terminology;
+mod v2;
 mod validation;

@@ -18,6 +18,7 @@ use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::hl7v2::listener as listener_of_feed;
+use crate::hl7v2::receive::Receiver;
 use crate::http;
 use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
 use crate::search::extract::{self, Extractor};
@@ -53,6 +54,7 @@ pub struct Server {
     feed: Option<SocketAddr>,
     base: String,
     engine: Arc<Engine>,
+    messages: Arc<Receiver>,
     full_text: Option<Arc<FullText>>,
     database: Database,
     stop: watch::Sender<bool>,
@@ -106,7 +108,8 @@ impl Server {
         listeners.push(spawn(messages.clone().work(stop.subscribe())));
         if let Some(feed) = feed {
             let door = hl7v2::door(&config.hl7v2, feed.tls);
-            let served = listener_of_feed::serve(feed.listener, messages, door, stop.subscribe());
+            let receiver = messages.clone();
+            let served = listener_of_feed::serve(feed.listener, receiver, door, stop.subscribe());
             listeners.push(spawn(served));
         }
         let systems = follow_systems(keeper.clone(), judges.clone());
@@ -157,6 +160,11 @@ impl Server {
         &self.engine
     }
 
+    /// What takes messages of HL7 version 2 in.
+    pub fn messages(&self) -> &Arc<Receiver> {
+        &self.messages
+    }
+
     /// The index of words, when this node has one.
     pub fn full_text(&self) -> Option<&Arc<FullText>> {
         self.full_text.as_ref()
@@ -200,6 +208,7 @@ impl Server {
             // Its threads end: this may take as long as the commit of a batch.
             let _ = tokio::task::spawn_blocking(move || index.close()).await;
         }
+        drop(self.messages);
         drop(self.engine);
         self.database.close().await;
     }
