@@ -1,12 +1,14 @@
 //! The feed of HL7 version 2: its receiver and its listener put together.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::access::Principal;
 use crate::clock::{SystemClock, SystemIds};
@@ -17,12 +19,13 @@ use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
 use crate::hl7v2::er7::Reading;
 use crate::hl7v2::judge::{Binding, Rules};
-use crate::hl7v2::listener::{Door, Handshake, Secured};
+use crate::hl7v2::listener::{self, Door, Handshake, Secured};
 use crate::hl7v2::receive::{Parts, Receiver, Settings};
 use crate::http::listener::{Tls, TlsError, TlsFiles};
 use crate::store::Store;
 
 use super::database::StartError;
+use super::server;
 
 /// The receiver of this node.
 ///
@@ -73,11 +76,64 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
     })
 }
 
-/// TLS of the feed's listener, when it is to have it.
-///
-/// # Errors
-/// [`TlsError`].
-pub(super) fn tls(config: &Hl7v2) -> Result<Option<Tls>, TlsError> {
+/// The listener of the feed, bound and not yet served: who connects waits. There may be none.
+pub(super) struct Feed(Option<Bound>);
+
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+    door: Door,
+}
+
+impl Feed {
+    /// Takes the address of `hl7v2.listen`.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`], [`StartError::Tls`].
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let Some(address) = config.hl7v2.listen else { return Ok(Self(None)) };
+        let listener = server::bind(address).await?;
+        let fault = |cause| StartError::Listen { address, cause };
+        let address = listener.local_addr().map_err(fault)?;
+        let tls = tls(&config.hl7v2).map_err(StartError::Tls)?;
+        let door = door(&config.hl7v2, tls.clone());
+        Ok(Self(Some(Bound { listener, address, tls, door })))
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref().map(|bound| bound.address)
+    }
+
+    /// The tasks of the feed: work on what waits, and the listener. They end when told to.
+    pub(super) fn serve(
+        self,
+        messages: &Arc<Receiver>,
+        stop: &watch::Sender<bool>,
+    ) -> Vec<BoxFuture<'static, ()>> {
+        let mut tasks = vec![messages.clone().work(stop.subscribe()).boxed()];
+        if let Some(Bound { listener, address, tls, door }) = self.0 {
+            let serving = listener::serve(listener, messages.clone(), door, stop.subscribe());
+            tasks.push(serving.boxed());
+            let mut stopped = stop.subscribe();
+            tasks.extend(tls.map(|tls| {
+                let follow = async move {
+                    tokio::select! {
+                        () = tls.follow() => {}
+                        _ = stopped.changed() => {}
+                    }
+                };
+                follow.boxed()
+            }));
+            tracing::info!(%address, "messages of HL7 version 2 come in");
+        }
+        tasks
+    }
+}
+
+/// TLS of the listener, when it is to have it.
+fn tls(config: &Hl7v2) -> Result<Option<Tls>, TlsError> {
     let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else {
         return Ok(None);
     };
@@ -90,7 +146,7 @@ pub(super) fn tls(config: &Hl7v2) -> Result<Option<Tls>, TlsError> {
 }
 
 /// How senders come in.
-pub(super) fn door(config: &Hl7v2, tls: Option<Tls>) -> Door {
+fn door(config: &Hl7v2, tls: Option<Tls>) -> Door {
     Door {
         tls: tls.map(|tls| Arc::new(Encrypted(tls)) as Arc<dyn Handshake>),
         allow: config.allow.clone(),

@@ -17,7 +17,6 @@ use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
-use crate::hl7v2::listener as listener_of_feed;
 use crate::hl7v2::receive::Receiver;
 use crate::http;
 use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
@@ -31,7 +30,7 @@ use crate::store::{Store, maintenance};
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
-use super::hl7v2;
+use super::hl7v2::{self, Feed};
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
@@ -58,8 +57,13 @@ pub struct Server {
     full_text: Option<Arc<FullText>>,
     database: Database,
     stop: watch::Sender<bool>,
+    upkeep: Upkeep,
+}
+
+/// The tasks of a server: those that end when told to, and those that are cut off.
+struct Upkeep {
     listeners: Vec<JoinHandle<()>>,
-    upkeep: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -89,29 +93,13 @@ impl Server {
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
-        let probe: Arc<dyn http::Probe> =
-            Arc::new(Probe { store: store.clone(), postgres: database.postgres_health() });
         let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone())?);
-        let parts = http::Parts {
-            engine: engine.clone(),
-            messages: messages.clone(),
-            settings: settings(&config, address),
-            authenticator: Arc::new(http::Open::default()),
-            ids: Arc::new(SystemIds::default()),
-            probe,
-        };
+        let parts = parts(&config, address, &database, &engine, &messages);
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let feed_address = feed.as_ref().map(|feed| feed.address);
-        let feed_tls = feed.as_ref().and_then(|feed| feed.tls.clone());
-        listeners.push(spawn(messages.clone().work(stop.subscribe())));
-        if let Some(feed) = feed {
-            let door = hl7v2::door(&config.hl7v2, feed.tls);
-            let receiver = messages.clone();
-            let served = listener_of_feed::serve(feed.listener, receiver, door, stop.subscribe());
-            listeners.push(spawn(served));
-        }
+        let feed_address = feed.address();
+        listeners.extend(feed.serve(&messages, &stop).into_iter().map(spawn));
         let systems = follow_systems(keeper.clone(), judges.clone());
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
@@ -124,20 +112,11 @@ impl Server {
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
-            spawn(follow_tls(feed_tls)),
         ];
         tracing::info!(base, feed = feed_address.map(tracing::field::display), "ready");
-        Ok(Self {
-            address,
-            feed: feed_address,
-            base,
-            engine,
-            full_text: words,
-            database,
-            stop,
-            listeners,
-            upkeep,
-        })
+        let upkeep = Upkeep { listeners, tasks: upkeep };
+        let feed = feed_address;
+        Ok(Self { address, feed, base, engine, messages, full_text: words, database, stop, upkeep })
     }
 
     /// The address of the listener.
@@ -197,10 +176,10 @@ impl Server {
         // Without receivers there is nobody left to tell.
         let _ = self.stop.send(true);
         tokio::select! {
-            _ = futures_util::future::join_all(self.listeners) => {}
+            _ = futures_util::future::join_all(self.upkeep.listeners) => {}
             () = hurried => tracing::warn!("asked again: running requests are cut off"),
         }
-        for task in self.upkeep {
+        for task in self.upkeep.tasks {
             task.abort();
             let _ = task.await;
         }
@@ -222,25 +201,7 @@ struct Listening {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     tls: Option<Tls>,
-    feed: Option<Feed>,
-}
-
-/// The listener for HL7 version 2, bound and not yet served: who connects waits.
-struct Feed {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<Tls>,
-}
-
-impl Feed {
-    async fn bind(config: &Config) -> Result<Option<Self>, StartError> {
-        let Some(address) = config.hl7v2.listen else { return Ok(None) };
-        let listener = bind(address).await?;
-        let fault = |cause| StartError::Listen { address, cause };
-        let address = listener.local_addr().map_err(fault)?;
-        let tls = hl7v2::tls(&config.hl7v2).map_err(StartError::Tls)?;
-        Ok(Some(Self { listener, address, tls }))
-    }
+    feed: Feed,
 }
 
 impl Listening {
@@ -305,7 +266,7 @@ async fn load_packages(store: Store, judges: Arc<Judges>, terminology: Arc<Keepe
     definitions::follow_packages(store, load).await;
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
 }
 
@@ -325,6 +286,25 @@ fn connections(config: &Config, open_files: u64) -> u32 {
 #[expect(clippy::disallowed_methods, reason = "the composition root starts the server's tasks")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
+}
+
+/// What the endpoint is made of.
+fn parts(
+    config: &Config,
+    address: SocketAddr,
+    database: &Database,
+    engine: &Arc<Engine>,
+    messages: &Arc<Receiver>,
+) -> http::Parts {
+    let probe = Probe { store: database.store.clone(), postgres: database.postgres_health() };
+    http::Parts {
+        engine: engine.clone(),
+        messages: messages.clone(),
+        settings: settings(config, address),
+        authenticator: Arc::new(http::Open::default()),
+        ids: Arc::new(SystemIds::default()),
+        probe: Arc::new(probe),
+    }
 }
 
 fn settings(config: &Config, address: SocketAddr) -> http::Settings {
