@@ -46,7 +46,7 @@ use crate::store::search::Definitions;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
-pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
+pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use messages::{
