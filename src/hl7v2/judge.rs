@@ -330,7 +330,8 @@ mod tests {
     #[test]
     fn repetitions_may_differ_in_their_time() {
         let ignoring = Rules { ignores_sent_time: true, ..rules() };
-        let digest = |text: &str, rules| Judged::new(text.as_bytes(), &[], true, rules).digest;
+        let digest =
+            |text: &str, rules: &Rules| Judged::new(text.as_bytes(), &[], true, rules).digest;
         let later = HEADER.replace("20260101", "20260102");
         assert_ne!(digest(HEADER, &rules()), digest(&later, &rules()));
         assert_eq!(digest(HEADER, &ignoring), digest(&later, &ignoring));

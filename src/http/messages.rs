@@ -106,7 +106,7 @@ pub(super) async fn read(exchange: Exchange) -> Result<Response<Body>, Failure> 
 /// `POST /v2/messages/[id]/$replay`
 pub(super) async fn replay(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let of = Replay::One(id(&exchange)?);
-    replayed(&exchange, &of).await
+    replayed(exchange, of).await
 }
 
 /// `POST /v2/messages/$replay?state=failed&site=..&since=..`
@@ -119,7 +119,7 @@ pub(super) async fn replay_failed(exchange: Exchange) -> Result<Response<Body>, 
     }
     let site = once(&exchange, "site")?.map(str::to_owned);
     let of = Replay::Failed { site, since: moment(&exchange, "since")? };
-    replayed(&exchange, &of).await
+    replayed(exchange, of).await
 }
 
 /// `POST /v2/messages/[id]/$discard`, with the reason as the body.
@@ -138,10 +138,11 @@ pub(super) async fn discard(mut exchange: Exchange) -> Result<Response<Body>, Fa
     Ok(response)
 }
 
-async fn replayed(exchange: &Exchange, of: &Replay) -> Result<Response<Body>, Failure> {
-    let done = exchange.server.engine.replay_messages(of, &exchange.caller).await;
+async fn replayed(exchange: Exchange, of: Replay) -> Result<Response<Body>, Failure> {
+    let Exchange { server, caller, .. } = exchange;
+    let done = server.engine.replay_messages(&of, &caller).await;
     let ids = done.map_err(Failure::Interaction)?;
-    exchange.server.messages.wake();
+    server.messages.wake();
     let mut body = Object::new();
     body.set("replayed", Value::Array(ids.iter().map(|id| Value::from(id.to_string())).collect()));
     let mut response = of_json(body);
