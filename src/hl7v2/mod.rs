@@ -7,6 +7,7 @@
 //! | `batch` | many messages in one frame or file |
 //! | `charset` | bytes -> text, by MSH-18 |
 //! | `dtm` | dates and times -> FHIR's, by the zones of message and site |
+//! | `effect` | a stored resource as a message changes it |
 //! | `er7` | the reader: text -> segments, fields and their parts, by path |
 //! | `frame` | MLLP: bytes of a stream -> messages |
 //! | `heading` | what MSH says |
@@ -24,6 +25,7 @@ pub mod apply;
 pub mod batch;
 pub mod charset;
 pub mod dtm;
+pub mod effect;
 pub mod er7;
 pub mod frame;
 pub mod heading;
