@@ -28,7 +28,7 @@ use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
-use super::validation;
+use super::{v2, validation};
 
 /// Patients of the demo data that `serve --demo` loads.
 const DEMO_PATIENTS: u64 = 20;
@@ -95,6 +95,9 @@ enum Command {
     /// Load code systems from the releases of their publishers.
     #[command(subcommand)]
     Terminology(release::Command),
+    /// Send, take in and look for messages of HL7 version 2.
+    #[command(subcommand)]
+    V2(v2::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -215,6 +218,7 @@ fn execute(cli: Cli) -> Outcome {
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
             }
+            Command::V2(command) => unless_interrupted(v2::run(command, &config)).await,
         }
     })
 }
@@ -334,7 +338,7 @@ fn journal_name(database: &Database) -> String {
 }
 
 /// The database, joined when a server runs on it already, and an engine for a service.
-async fn open_engine(
+pub(super) async fn open_engine(
     config: &Config,
 ) -> Result<(Database, Arc<Engine>, SearchParameters), Box<dyn Error>> {
     let database = Database::open(config, true).await?;

@@ -12,8 +12,10 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
-use crate::store::hl7v2::{
-    MessageFilter, MessageRow, MessageState, MessageView, NewMessage, Received,
+use crate::store::hl7v2::{NewMessage, Received};
+
+pub use crate::store::hl7v2::{
+    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
 };
 
 /// Most messages that one wish puts back into line.
@@ -104,7 +106,7 @@ impl Engine {
                     store.replay_messages(&[*id], &states, permit).await
                 }
                 Replay::Failed { site, since } => {
-                    let ids = store.failed_messages(site.as_deref(), *since, MOST_REPLAYED);
+                    let ids = store.failed_messages(site.as_deref(), *since, MOST_REPLAYED, permit);
                     store.replay_messages(&ids.await?, &failed, permit).await
                 }
             }

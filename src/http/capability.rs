@@ -129,6 +129,9 @@ impl Capability {
         };
         for route in table.routes() {
             let Some(kind) = route.interaction else { continue };
+            if !route.path.starts_with("/fhir") {
+                continue;
+            }
             if let Some(of) = own_type(route.path) {
                 found.own_operations.push((of, kind.as_str()));
                 continue;

@@ -4,7 +4,7 @@
 //! nothing about resources and keeps nothing between requests. The only module that knows axum
 //! and HTTP statuses.
 //!
-//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `spec`, `validate`.
+//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `hl7v2`, `spec`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
@@ -23,6 +23,7 @@ pub mod form;
 pub mod headers;
 mod health;
 pub mod listener;
+mod messages;
 mod meters;
 pub mod negotiation;
 pub mod outcome;

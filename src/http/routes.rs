@@ -14,6 +14,7 @@ use super::fhir::{
     update, validate,
 };
 use super::health;
+use super::messages;
 use super::table::{Audit, Handler, Route};
 
 /// A row of a FHIR interaction.
@@ -95,6 +96,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         public!(GET "/" health::landing),
     ];
     routes.extend(of_codes());
+    routes.extend(of_messages());
     if with_admin {
         routes.extend(admin());
     }
@@ -130,6 +132,18 @@ fn of_codes() -> Vec<Route> {
         fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/$closure" Closure terminology::closure),
+    ]
+}
+
+/// Messages of HL7 version 2.
+fn of_messages() -> Vec<Route> {
+    vec![
+        fhir!(POST "/v2/messages" ReceiveMessage messages::receive),
+        fhir!(GET "/v2/messages" SearchMessages messages::list),
+        fhir!(POST "/v2/messages/$replay" ReplayMessage messages::replay_failed),
+        fhir!(GET "/v2/messages/{id}" ReadMessage messages::read),
+        fhir!(POST "/v2/messages/{id}/$replay" ReplayMessage messages::replay),
+        fhir!(POST "/v2/messages/{id}/$discard" DiscardMessage messages::discard),
     ]
 }
 

@@ -3,12 +3,14 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `companion` | what is committed together with the effect of a message |
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
 //! | `queue` | who works on what: leases, ends, another try |
 //! | `list` | what people look at |
 //!
 //! Spec: v2 M7 to M9, S20, S21; `migrations/0040_v2_messages.sql`
 
+mod companion;
 mod list;
 mod queue;
 mod receive;
@@ -18,13 +20,17 @@ use uuid::Uuid;
 
 use crate::fhir::Instant;
 
+pub use companion::{Companion, Keyed, Mark};
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use queue::{Claimed, Ended};
 pub use receive::{Earlier, NewMessage, Received};
 
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [list::STATEMENTS, queue::STATEMENTS, receive::STATEMENTS].into_iter().flatten().copied()
+    [companion::STATEMENTS, list::STATEMENTS, queue::STATEMENTS, receive::STATEMENTS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 macro_rules! states {

@@ -27,7 +27,10 @@ const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $
 
 /// The end of work; no row: somebody else ended it, or has it.
 const END: &str = "WITH ended AS ( \
-       UPDATE v2_message SET state = $2, ack_code = $3, ack = $4, processed_at = $5, map_hash = $6, \
+       UPDATE v2_message SET \
+         state = CASE WHEN $2 = 'processed' AND EXISTS ( \
+           SELECT FROM v2_issue WHERE message_id = $1 AND n < 0) THEN 'processed_with_issues' ELSE $2 END, \
+         ack_code = COALESCE(ack_code, $3), ack = COALESCE(ack, $4), processed_at = $5, map_hash = $6, \
          reason = $7, lease_until = NULL, next_try = NULL \
        WHERE id = $1 AND state = 'processing' RETURNING id), \
      gone AS ( \
@@ -54,7 +57,8 @@ const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NUL
 
 /// Back into the line by somebody's wish, or because it came again.
 const REPLAY: &str = "WITH again AS ( \
-       UPDATE v2_message SET state = 'received', next_try = NULL, lease_until = NULL, reason = '' \
+       UPDATE v2_message SET state = 'received', next_try = NULL, lease_until = NULL, reason = '', \
+         attempts = 0, ack_code = NULL, ack = NULL \
        WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) RETURNING id, order_keys) , \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
@@ -67,13 +71,17 @@ const DISCARD: &str = "WITH gone AS ( \
      freed AS (DELETE FROM v2_queue USING gone WHERE message_id = gone.id) \
      SELECT id FROM gone";
 
+const WAITING: &str = "SELECT count(*) FROM ( \
+     SELECT FROM v2_message WHERE state IN ('received', 'processing') LIMIT $1) AS some";
+
 const FAILED: &str = "SELECT id FROM v2_message \
      WHERE state IN ('failed', 'held') AND ($1::text IS NULL OR site = $1) \
        AND ($2::timestamptz IS NULL OR received_at >= $2) \
      ORDER BY id LIMIT $3";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CLAIM, END, ISSUES, LATER, REPLAY, DISCARD, FAILED];
+pub(super) const STATEMENTS: &[&str] =
+    &[CLAIM, END, ISSUES, LATER, REPLAY, DISCARD, WAITING, FAILED];
 
 /// A message that this node works on.
 #[derive(Debug)]
@@ -125,6 +133,17 @@ impl Store {
         let mut claimed = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
         claimed.sort_by_key(|message| message.id);
         Ok(claimed)
+    }
+
+    /// How many messages wait or are worked on, counted as far as `most`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn waiting_messages(&self, most: i64) -> Result<i64, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(WAITING).await?;
+        let row = pipeline.client().query_one(&statement, &[&most]).await;
+        row.and_then(|row| row.try_get(0)).map_err(failure::error)
     }
 
     /// Ends work on a message that has no effect on resources.

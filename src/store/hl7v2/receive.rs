@@ -1,4 +1,5 @@
-//! Storing a message: durable, once, and in its place in the lines of its patients.
+//! Storing a message: durable, once, and in its place in the lines of its patients. An issue with the
+//! number -1 is of the receipt: another message of this control id had its effect before.
 
 use std::net::IpAddr;
 
@@ -30,7 +31,8 @@ const RECEIVE: &str = concat!(
        SELECT CASE \
            WHEN EXISTS (SELECT FROM claimed WHERE message_id <> $18) THEN 'duplicate' \
            WHEN $35::text <> 'received' THEN $35::text \
-           WHEN EXISTS (SELECT FROM v2_queue WHERE key = ANY ($33::bigint[])) THEN 'received' \
+           WHEN NOT $54::bool OR EXISTS (SELECT FROM v2_queue WHERE key = ANY ($33::bigint[])) \
+             THEN 'received' \
            ELSE 'processing' END AS state, \
          (SELECT message_id FROM claimed WHERE message_id <> $18) AS first), \
      stored AS ( \
@@ -54,12 +56,15 @@ const RECEIVE: &str = concat!(
          FROM stored, unnest($43::int[], $44::text[], $45::int[], $46::text[], $47::text[], $48::int[], \
            $49::int[], $50::int[], $51::int[], $52::int[], $53::text[]) \
            AS i(n, severity, code, name, segment, seq, field, rep, comp, sub, text) \
-        WHERE stored.duplicate_of IS NULL) \
-     SELECT stored.state, stored.duplicate_of, \
-       EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
+        WHERE stored.duplicate_of IS NULL \
+       UNION ALL \
+       SELECT $18, -1, 'W', 205, 'control-id-reuse', 'MSH', 1, 10, 0, 0, 0, '' \
+         FROM stored \
+        WHERE stored.duplicate_of IS NULL \
+          AND EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
                 WHERE d.site = $24 AND d.control_id = $28 AND d.sha256 <> $23 \
-                  AND m.state IN ('processed', 'processed_with_issues')) \
-       FROM stored"
+                  AND m.state IN ('processed', 'processed_with_issues'))) \
+     SELECT state, duplicate_of FROM stored"
 );
 
 /// What a repetition repeats, once it is committed.
@@ -119,8 +124,8 @@ pub struct NewMessage<'a> {
     pub reason: &'a str,
     /// What was found.
     pub issues: &'a [MessageIssue],
-    /// Until when it is this node's, if it is first in its lines.
-    pub lease: Instant,
+    /// Until when it is this node's, if it is first in its lines; `None`: it waits in any case.
+    pub lease: Option<Instant>,
 }
 
 /// What became of a message when it was stored.
@@ -130,8 +135,6 @@ pub enum Received {
     New {
         /// Whether the one who stored it works on it.
         is_leased: bool,
-        /// Whether another message of this control id had its effect before.
-        is_reused: bool,
     },
     /// The same bytes came before.
     Repeated(Earlier),
@@ -165,7 +168,8 @@ impl Store {
         let digest: &[u8] = &new.digest;
         let (code, ack) = new.ack.unzip();
         let (at, sent) = (Timestamptz(new.at), new.sent.map(Timestamptz));
-        let (lease, state) = (Timestamptz(new.lease), new.state.as_str());
+        let (lease, state) = (new.lease.map(Timestamptz), new.state.as_str());
+        let may_lease = new.lease.is_some();
         let issues = IssueColumns::of(new.issues);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(columns.parameters());
@@ -198,6 +202,7 @@ impl Store {
         ];
         parameters.extend(own);
         parameters.extend(issues.parameters());
+        parameters.push(&may_lease);
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(RECEIVE).await.map_err(failure::error)?;
         let stored = connection.query_one(&statement, &parameters).await;
@@ -211,9 +216,7 @@ impl Store {
             }
             None => {
                 let state: &str = stored.try_get(0).map_err(failure::error)?;
-                let is_leased = state == MessageState::Processing.as_str();
-                let is_reused = stored.try_get(2).map_err(failure::error)?;
-                Received::New { is_leased, is_reused }
+                Received::New { is_leased: state == MessageState::Processing.as_str() }
             }
         };
         Ok(taken.with(received))

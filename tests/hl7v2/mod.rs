@@ -1,0 +1,9 @@
+//! Feeds of HL7 version 2: what is answered, what is stored, and in which order it has its effect.
+
+mod acks;
+mod feed;
+mod frames;
+mod oracle;
+mod order;
+mod people;
+mod secure;
