@@ -37,8 +37,13 @@ pub(super) fn receiver(
     store: Store,
 ) -> Result<Receiver, StartError> {
     let settings = settings(&config.hl7v2)?;
+    let (ids, zones) = (Arc::new(SystemIds::default()), settings.zones.clone());
+    let work = Applier::new(engine.clone(), store.clone(), ids, zones);
+    let work = work.map_err(|faults| {
+        StartError::Definitions(faults.first().map(ToString::to_string).unwrap_or_default())
+    })?;
     Ok(Receiver::new(Parts {
-        work: Arc::new(Applier::new()),
+        work: Arc::new(work),
         engine,
         store,
         clock: Arc::new(SystemClock),
