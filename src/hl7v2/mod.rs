@@ -19,7 +19,7 @@
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive` | stored, then answered |
 //!
-//! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `store`.
+//! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `store`, `ucum`.
 //!
 //! Spec: HL7 version 2, chapter 2
 

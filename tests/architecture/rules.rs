@@ -39,7 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
-    ("hl7v2", &["access", "clock", "config", "engine", "error", "fhir", "spec", "store"]),
+    ("hl7v2", &["access", "clock", "config", "engine", "error", "fhir", "spec", "store", "ucum"]),
     (
         "http",
         &[
@@ -108,7 +108,11 @@ const PURE: &[&str] = &[
     "hl7v2::ack",
     "hl7v2::charset",
     "hl7v2::dtm",
+    "hl7v2::effect",
     "hl7v2::er7",
+    "hl7v2::map",
+    "hl7v2::tables",
+    "hl7v2::types",
     "search",
     "spec",
     "terminology",

@@ -7,3 +7,4 @@ mod oracle;
 mod order;
 mod people;
 mod secure;
+mod stories;

@@ -138,7 +138,7 @@ impl Applier {
                 }
             }
             match searched.page.next {
-                Some(cursor) => next = format!("_count=200&_cursor={cursor}"),
+                Some(cursor) => next = format!("_count=200&_cursor={}", encoded(&cursor)),
                 None => break,
             }
         }
@@ -195,4 +195,8 @@ fn patients<'a>(
     found: &'a [Found],
 ) -> impl Iterator<Item = (&'a DraftResource, &'a Found)> {
     case.draft.resources.iter().zip(found).filter(|(draft, _)| draft.rule == "patient")
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -69,8 +69,7 @@ impl From<Error> for Halt {
             Error::Unprocessable(issues) | Error::Invalid(issues) => {
                 // The expressions name elements, never their values.
                 let places: Vec<_> =
-                    issues.iter().filter_map(|issue| issue.expression.first()).take(5).collect();
-                let places: Vec<_> = places.into_iter().map(ToString::to_string).collect();
+                    issues.iter().map(|issue| issue.expression.as_str()).take(5).collect();
                 Self::Failed(internal("invalid-resource").detailed(places.join(", ")))
             }
             error => {
