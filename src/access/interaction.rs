@@ -47,6 +47,7 @@ kinds! {
     Batch 1 "batch" 'E',
     Capabilities 2 "capabilities" 'R',
     Closure 25 "$closure" 'E',
+    ConvertMessage 66 "$hl7v2-convert" 'E',
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
     DiscardMessage 64 "v2-discard" 'U',

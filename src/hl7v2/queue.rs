@@ -26,6 +26,7 @@ use super::receive::{Origin, Receiver, stored};
 use crate::access::Caller;
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
+use crate::fhir::json::Value;
 use crate::store::hl7v2::{Claimed, Ended, MessageEffect, MessageEnd, MessageState};
 
 /// How long a node has a message for itself.
@@ -47,8 +48,26 @@ pub trait Work: Send + Sync {
     /// The condition for which they are rejected: 200 or 201.
     fn knows(&self, heading: &Heading) -> Result<(), Condition>;
 
+    /// What would be done, as a transaction: without a look at what is stored. `None`: nothing is known
+    /// of such messages.
+    fn draft(&self, message: &Message<'_>) -> Option<Drafted> {
+        let _ = message;
+        None
+    }
+
     /// Does it.
     fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done>;
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+pub struct Drafted {
+    /// The transaction; `None`: it is refused.
+    pub bundle: Option<Value<'static>>,
+    /// What is wrong, or worth knowing.
+    pub issues: Vec<Issue>,
+    /// Fields with a value that no rule reads.
+    pub unmapped: Vec<String>,
 }
 
 /// How work went.

@@ -18,15 +18,18 @@ use uuid::Uuid;
 
 use super::ack::{self, Code, Condition, Issue, Stamp};
 use super::batch::{self, Batch};
+use super::charset::Charset;
 use super::dtm::{Moment, Zones};
+use super::er7::Message;
 use super::heading::{Heading, Mode, Wanted};
 use super::judge::{Judged, Rules};
-use super::queue::{Job, LEASE_MS, Work};
+use super::queue::{Drafted, Job, LEASE_MS, Work};
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::fhir::Instant;
+use crate::fhir::json::Value;
 use crate::store::Store;
 use crate::store::hl7v2::{Earlier, MessageIssue, MessageState, NewMessage, Received};
 
@@ -95,6 +98,19 @@ pub struct Pending {
     outcome: oneshot::Receiver<Outcome>,
 }
 
+/// What a message would be stored as and answered with.
+#[derive(Debug)]
+pub struct Converted {
+    /// The transaction; `None`: it is refused.
+    pub bundle: Option<Value<'static>>,
+    /// What is wrong, or worth knowing.
+    pub issues: Vec<Issue>,
+    /// Fields with a value that no rule reads.
+    pub unmapped: Vec<String>,
+    /// The answer.
+    pub answer: String,
+}
+
 /// How work ended: the code and the answer.
 pub(super) type Outcome = (Code, Bytes);
 
@@ -159,6 +175,38 @@ impl Receiver {
             Some(batch) => self.receive_batch(raw, &batch, origin).await,
             None => self.receive_one(raw, None, origin).await,
         }
+    }
+
+    /// What a message would be stored as and answered with; nothing is stored.
+    pub fn convert(&self, raw: &[u8]) -> Converted {
+        let rules = Rules { bindings: Vec::new(), ..self.settings.rules.clone() };
+        let judged = Judged::new(raw, &[], false, &rules);
+        let heading = judged.heading.as_ref();
+        let refused = |code, issue: Issue| {
+            let answer = self.answer(heading, code, std::slice::from_ref(&issue));
+            Converted {
+                bundle: None,
+                issues: vec![issue],
+                unmapped: Vec::new(),
+                answer: shown(&answer),
+            }
+        };
+        if let Some((code, issue)) = judged.refused {
+            return refused(code, issue);
+        }
+        let read = Charset::read(raw, rules.charset);
+        let message = read
+            .as_ref()
+            .ok()
+            .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
+        let drafted = message.as_ref().and_then(|message| self.work.draft(message));
+        let Some(Drafted { bundle, issues, unmapped }) = drafted else {
+            let known = heading.map(|heading| self.work.knows(heading));
+            let condition = known.and_then(Result::err).unwrap_or(Condition::UnsupportedType);
+            return refused(Code::AR, Issue::error(condition));
+        };
+        let answer = self.answer(heading, Code::of(&issues), &issues);
+        Converted { bundle, issues, unmapped, answer: shown(&answer) }
     }
 
     /// Takes in the messages of a batch, and waits for all of them.
@@ -509,6 +557,11 @@ fn waits(heading: &Heading) -> bool {
         Mode::Original => true,
         Mode::Enhanced { application, .. } => application != Wanted::Never,
     }
+}
+
+/// An answer as text.
+fn shown(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).into_owned()
 }
 
 struct OwnStamp {

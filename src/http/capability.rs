@@ -147,6 +147,7 @@ impl Capability {
             };
             match kind {
                 Kind::Closure
+                | Kind::ConvertMessage
                 | Kind::Meta
                 | Kind::MetaAdd
                 | Kind::MetaDelete
@@ -356,7 +357,7 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
             // Of the whole system, though a type defines it.
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name: ours is here.
-            "reindex" => format!("{PLACE}/OperationDefinition/Resource-reindex"),
+            "hl7v2-convert" | "reindex" => format!("{PLACE}/OperationDefinition/Resource-{name}"),
             name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };
         Object::new().with("name", name).with("definition", definition).into()

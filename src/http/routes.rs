@@ -10,8 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology,
-    update, validate,
+    convert, create, delete, history, meta, metadata, patch, read, reindex, search, system,
+    terminology, update, validate,
 };
 use super::health;
 use super::messages;
@@ -138,6 +138,7 @@ fn of_codes() -> Vec<Route> {
 /// Messages of HL7 version 2.
 fn of_messages() -> Vec<Route> {
     vec![
+        fhir!(POST "/fhir/$hl7v2-convert" ConvertMessage convert::convert),
         fhir!(POST "/v2/messages" ReceiveMessage messages::receive),
         fhir!(GET "/v2/messages" SearchMessages messages::list),
         fhir!(POST "/v2/messages/$replay" ReplayMessage messages::replay_failed),

@@ -271,3 +271,29 @@ async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
         assert_eq!(story.count(&url).await, (round + 1).to_string());
     }
 }
+
+/// v2 P8: a dry run tells what would be stored and answered, and stores nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_stores_nothing() {
+    let story = Story::begin().await;
+    let client = &story.server.client;
+    let message = include_str!("../../examples/adt-a01.hl7");
+    let convert = |kind: &str, body: String| {
+        client.call("POST", "/$hl7v2-convert").header("Content-Type", kind).body(body)
+    };
+    let answer = convert("application/hl7-v2", message.to_owned()).send().await.expect(200);
+    let shown = answer.text();
+    assert_eq!(answer.at("parameter[name=bundle].resource.type").as_deref(), Some("transaction"));
+    assert!(shown.contains("MSA|AA|EX-1"), "{shown}");
+    let escaped = message.replace('\\', "\\\\").replace('\n', "\\r");
+    let body = format!(
+        r#"{{"resourceType":"Parameters","parameter":[{{"name":"message","valueString":"{escaped}"}}]}}"#
+    );
+    let again = convert("application/fhir+json", body).send().await.expect(200);
+    assert_eq!(again.at("parameter[name=bundle].resource.type").as_deref(), Some("transaction"));
+    let refused = convert("application/hl7-v2", "MSH|^~\\&|A|B|||2026||XYZ^Q1|1|P|2.5".to_owned());
+    let refused = refused.send().await.expect(200);
+    assert!(refused.text().contains("MSA|AR|1"), "{refused:?}");
+    convert("application/fhir+json", "{}".to_owned()).send().await.expect(400);
+    assert_eq!(story.count("/Patient?").await, "0");
+}

@@ -28,8 +28,8 @@ use super::ack::{Condition, Issue};
 use super::dtm::{Moment, Zones};
 use super::er7::{Message, Path};
 use super::heading::Heading;
-use super::map::{Draft, MapError, Maps, Problem};
-use super::queue::{Done, Task, Work};
+use super::map::{Draft, MapError, Maps, Problem, bundle};
+use super::queue::{Done, Drafted, Task, Work};
 use crate::access::Caller;
 use crate::clock::IdSource;
 use crate::engine::{BundleOptions, Engine, EntryResult, WriteOutcome};
@@ -208,11 +208,11 @@ impl Applier {
         if !all.is_empty() {
             all.push(provenance(&entries, task));
         }
-        let bundle = Object::new()
+        let transaction = Object::new()
             .with("resourceType", "Bundle")
             .with("type", "transaction")
             .with("entry", all);
-        self.engine.bundle(bundle.into(), &options, task.caller).await?;
+        self.engine.bundle(transaction.into(), &options, task.caller).await?;
         Ok(Done::Applied(end))
     }
 }
@@ -228,6 +228,13 @@ impl Work for Applier {
         let mut all = rules.flat_map(|rule| &rule.matches);
         let is_kind = all.any(|name| name.starts_with(&of_kind));
         Err(if is_kind { Condition::UnsupportedEvent } else { Condition::UnsupportedType })
+    }
+
+    fn draft(&self, message: &Message<'_>) -> Option<Drafted> {
+        let draft = self.maps.draft(message)?;
+        let issues = draft.problems.iter().map(|problem| issue(problem, message)).collect();
+        let bundle = (!draft.is_refused()).then(|| bundle::transaction(&draft));
+        Some(Drafted { bundle, issues, unmapped: draft.unmapped })
     }
 
     fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done> {
