@@ -17,7 +17,7 @@
 //! | `judge` | who sent it, about whom it is, whether it is a message at all |
 //! | `listener` | MLLP over TCP and TLS |
 //! | `queue` | work on what waits, in the order of each patient |
-//! | `receive` | stored, then answered |
+//! | `receive`, `reply` | stored, then answered |
 //!
 //! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `store`, `ucum`.
 //!
@@ -37,5 +37,6 @@ pub mod listener;
 pub mod map;
 pub mod queue;
 pub mod receive;
+mod reply;
 pub mod tables;
 pub mod types;
