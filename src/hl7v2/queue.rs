@@ -34,6 +34,8 @@ use crate::store::hl7v2::{Claimed, Ended, MessageEffect, MessageEnd, MessageStat
 pub(super) const LEASE_MS: i64 = 60_000;
 /// Between two looks at what waits, when nobody says that something does.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two counts for the metrics.
+const COUNT: Duration = Duration::from_secs(10);
 /// How often a message is tried before it is a dead letter.
 const MOST_TRIES: i32 = 8;
 /// Longest wait for another try.
@@ -167,7 +169,9 @@ impl Receiver {
     /// Works on what waits until told to stop, then lets running work end.
     pub async fn work(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut is_told = false;
+        let mut meters = Meters::default();
         loop {
+            meters.refresh(&self).await;
             match self.claim().await {
                 Ok(()) => is_told = false,
                 Err(error) if !is_told => {
@@ -319,6 +323,39 @@ impl Receiver {
             tracing::warn!(cause = root_cause(&error), message = %job.id, "a message keeps its lease");
         }
     }
+}
+
+/// How many messages wait or have failed, by state and sender, for the metrics.
+#[derive(Default)]
+struct Meters {
+    last: Option<Watch>,
+    seen: Vec<(MessageState, String)>,
+}
+
+impl Meters {
+    async fn refresh(&mut self, receiver: &Receiver) {
+        if self.last.is_some_and(|last| last.elapsed() < COUNT) {
+            return;
+        }
+        self.last = Some(Watch::now());
+        let Ok(counts) = receiver.store.message_counts().await else { return };
+        // What is no longer counted is none.
+        for (state, site) in self.seen.drain(..) {
+            show(state, &site, 0, 0.0);
+        }
+        let now = receiver.clock.now();
+        for counted in counts {
+            let age = (now.as_micros() - counted.oldest.as_micros()) as f64 / 1e6;
+            show(counted.state, &counted.site, counted.count, age);
+            self.seen.push((counted.state, counted.site));
+        }
+    }
+}
+
+fn show(state: MessageState, site: &str, count: i64, age: f64) {
+    let labels = [("state", state.as_str().to_owned()), ("site", site.to_owned())];
+    metrics::gauge!("kiln_v2_messages", &labels).set(count as f64);
+    metrics::gauge!("kiln_v2_oldest_message_age_seconds", &labels).set(age);
 }
 
 fn internal(name: &'static str) -> Issue {
