@@ -125,10 +125,12 @@ pub struct Heading {
 impl Heading {
     /// The heading of a message.
     pub fn of(message: &Message<'_>) -> Self {
-        let raw = |field: u16| message.header(field).raw().to_owned();
-        let first = |field: u16| message.header(field).component(1).text().trim().to_owned();
+        // The database takes no NUL in a text.
+        let clean = |text: &str| text.trim().replace('\0', "");
+        let raw = |field: u16| message.header(field).raw().replace('\0', "");
+        let first = |field: u16| clean(&message.header(field).component(1).text());
         let kind = message.header(9);
-        let part = |part: Part<'_>| part.text().trim().to_owned();
+        let part = |part: Part<'_>| clean(&part.text());
         Self {
             separators: *message.separators(),
             charset: message.charset(),

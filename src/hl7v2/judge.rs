@@ -193,6 +193,9 @@ fn check(heading: &Heading, names: &[String], rules: &Rules) -> Option<(Code, Is
     if heading.control_id.is_empty() {
         return refuse(Condition::RequiredMissing, 10);
     }
+    if heading.control_id.chars().count() > LONGEST_NAME {
+        return refuse(Condition::TooLong, 10);
+    }
     if heading.version().is_none() {
         return refuse(Condition::UnsupportedVersion, 12);
     }

@@ -33,6 +33,9 @@ use crate::fhir::json::Value;
 use crate::store::Store;
 use crate::store::hl7v2::{MessageIssue, MessageState, NewMessage, Received};
 
+/// Most characters of a field of the header that are kept beside the message.
+const LONGEST_TEXT: usize = 200;
+
 /// How the receiver is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -268,7 +271,8 @@ impl Receiver {
         origin: &Origin,
     ) -> Result<Received, Error> {
         let (now, heading) = (self.clock.now(), judged.heading.as_ref());
-        let text = |value: fn(&Heading) -> &str| heading.map_or("", value);
+        let text =
+            |value: fn(&Heading) -> &str| heading.map_or("", |heading| clipped(value(heading)));
         let lines: Vec<i64> =
             judged.lines.iter().map(|line| self.store.hasher().line(line)).collect();
         let sent = heading.and_then(|heading| {
@@ -357,6 +361,12 @@ impl Receiver {
         let waiting = self.waiting.load(std::sync::atomic::Ordering::Relaxed);
         waiting >= self.settings.most_waiting
     }
+}
+
+/// The beginning of a text, as much of it as lists and indexes take.
+fn clipped(text: &str) -> &str {
+    let end = text.char_indices().nth(LONGEST_TEXT).map_or(text.len(), |(at, _)| at);
+    &text[..end]
 }
 
 /// An answer as text.
