@@ -6,9 +6,10 @@
 //!
 //! Spec: v2 M8, M9, B6, B39, B43
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Watch};
 
 use bytes::Bytes;
@@ -30,8 +31,10 @@ use crate::fhir::Instant;
 use crate::fhir::json::Value;
 use crate::store::hl7v2::{Claimed, Ended, MessageEffect, MessageEnd, MessageState};
 
-/// How long a node has a message for itself.
-pub(super) const LEASE_MS: i64 = 60_000;
+/// How long a node has a message for itself, unless it says again that it works on it.
+pub(super) const LEASE_MS: i64 = 10_000;
+/// Between two times that it says so.
+const RENEW: Duration = Duration::from_secs(3);
 /// Between two looks at what waits, when nobody says that something does.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two counts for the metrics.
@@ -169,9 +172,13 @@ impl Receiver {
     /// Works on what waits until told to stop, then lets running work end.
     pub async fn work(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut is_told = false;
-        let mut meters = Meters::default();
+        let (mut meters, mut renewed) = (Meters::default(), Watch::now());
         loop {
             meters.refresh(&self).await;
+            if renewed.elapsed() > RENEW {
+                renewed = Watch::now();
+                self.renew().await;
+            }
             match self.claim().await {
                 Ok(()) => is_told = false,
                 Err(error) if !is_told => {
@@ -193,6 +200,21 @@ impl Receiver {
         if tokio::time::timeout(LAST_WAIT, self.seats.acquire_many(all)).await.is_err() {
             tracing::warn!("work on some messages did not end in time; it is taken up again");
         }
+    }
+
+    /// Says of all that is worked on that it is.
+    async fn renew(&self) {
+        let ids: Vec<_> = self.running().iter().copied().collect();
+        let lease = self.clock.now().plus_millis(LEASE_MS);
+        if !ids.is_empty()
+            && let Err(error) = self.store.renew_messages(&ids, lease).await
+        {
+            tracing::warn!(cause = root_cause(&error), "leases of messages are not renewed");
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins as many messages as there is room for.
@@ -226,9 +248,11 @@ impl Receiver {
     )]
     pub(super) fn begin(self: &Arc<Self>, job: Job, seat: OwnedSemaphorePermit) {
         let receiver = self.clone();
+        self.running().insert(job.id);
         tokio::spawn(async move {
             let began = Watch::now();
             receiver.process(&job).await;
+            receiver.running().remove(&job.id);
             metrics::histogram!("kiln_v2_work_duration_seconds").record(began.elapsed());
             drop(seat);
             receiver.wake.notify_one();

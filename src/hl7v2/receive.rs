@@ -6,8 +6,9 @@
 //!
 //! Spec: v2 M4, M7 to M9, S20, S21, S55; B2, B6, B7, B10, B35
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -94,7 +95,8 @@ pub struct Receiver {
     pub(super) principal: Principal,
     pub(super) wake: Notify,
     pub(super) seats: Arc<Semaphore>,
-    pub(super) waiting: std::sync::atomic::AtomicI64,
+    pub(super) waiting: AtomicI64,
+    pub(super) running: Mutex<HashSet<Uuid>>,
     pub(super) waiters: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Outcome>>>>,
 }
 
@@ -130,7 +132,8 @@ impl Receiver {
             work,
             principal,
             wake: Notify::new(),
-            waiting: std::sync::atomic::AtomicI64::new(0),
+            waiting: AtomicI64::new(0),
+            running: Mutex::default(),
             waiters: Mutex::default(),
         }
     }
@@ -358,7 +361,7 @@ impl Receiver {
 
     /// Whether so many messages wait that no more should be read.
     pub fn is_full(&self) -> bool {
-        let waiting = self.waiting.load(std::sync::atomic::Ordering::Relaxed);
+        let waiting = self.waiting.load(Ordering::Relaxed);
         waiting >= self.settings.most_waiting
     }
 }

@@ -51,6 +51,10 @@ const ISSUES: &str = "INSERT INTO v2_issue (message_id, n, severity, code0357, a
          $9::int[], $10::int[], $11::int[], $12::text[]) \
          AS i(n, severity, code, name, segment, seq, field, rep, comp, sub, text)";
 
+/// Work goes on.
+const RENEW: &str = "UPDATE v2_message SET lease_until = $2 \
+     WHERE id = ANY ($1) AND state = 'processing'";
+
 /// Back into the line, for a time that is to come.
 const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NULL, next_try = $2, reason = $3 \
      WHERE id = $1 AND state = 'processing'";
@@ -81,7 +85,7 @@ const FAILED: &str = "SELECT id FROM v2_message \
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CLAIM, END, ISSUES, LATER, REPLAY, DISCARD, WAITING, FAILED];
+    &[CLAIM, END, ISSUES, RENEW, LATER, REPLAY, DISCARD, WAITING, FAILED];
 
 /// A message that this node works on.
 #[derive(Debug)]
@@ -133,6 +137,17 @@ impl Store {
         let mut claimed = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
         claimed.sort_by_key(|message| message.id);
         Ok(claimed)
+    }
+
+    /// Keeps messages for this node, which still works on them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn renew_messages(&self, ids: &[Uuid], lease: Instant) -> Result<(), Error> {
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(RENEW).await.map_err(failure::error)?;
+        let done = connection.execute(&statement, &[&ids, &Timestamptz(lease)]).await;
+        done.map(drop).map_err(failure::error)
     }
 
     /// How many messages wait or are worked on, counted as far as `most`.
