@@ -204,14 +204,13 @@ impl Applier {
         let spare = self.ids.logical_id();
         options.new_ids =
             Some(Arc::new(move |index| ids.get(index).cloned().unwrap_or_else(|| spare.clone())));
-        let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
-        if !all.is_empty() {
+        let mut transaction =
+            Object::new().with("resourceType", "Bundle").with("type", "transaction");
+        if !entries.is_empty() {
+            let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
             all.push(provenance(&entries, task));
+            transaction.set("entry", all);
         }
-        let transaction = Object::new()
-            .with("resourceType", "Bundle")
-            .with("type", "transaction")
-            .with("entry", all);
         self.engine.bundle(transaction.into(), &options, task.caller).await?;
         Ok(Done::Applied(end))
     }

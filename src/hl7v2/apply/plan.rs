@@ -155,25 +155,23 @@ impl Plan {
     pub(super) fn put(&mut self, found: &Found, body: Json, action: &'static str, rule: &str) {
         let stored = found.stored.as_ref();
         let meta = stored.and_then(|(stored, _)| stored.get("meta")).and_then(Value::as_object);
-        let mut body = body;
-        for name in ["resourceType", "id", "meta"] {
-            body.remove(name);
+        let body = bare(&body);
+        self.entries.retain(|other| other.identity != found.identity);
+        // A message that says what is known makes no version.
+        if stored.is_some_and(|(stored, _)| bare(stored) == body) {
+            return;
         }
-        let entry = Entry {
+        self.entries.push(Entry {
             identity: found.identity.clone(),
             prior: stored.map(|(_, version)| *version),
             meta: meta.cloned(),
             body,
             action,
             rule: rule.to_owned(),
-        };
-        match self.entries.iter_mut().find(|other| other.identity == entry.identity) {
-            Some(other) => *other = entry,
-            None => self.entries.push(entry),
-        }
+        });
     }
 
-    /// Drops what would change nothing, and says each thing once.
+    /// Says each thing once.
     pub(super) fn settle(&mut self) {
         let mut seen = Vec::new();
         self.told.retain(|issue| {
@@ -209,6 +207,15 @@ impl Applier {
     }
 }
 
+/// A resource without what only the server writes.
+fn bare(resource: &Json) -> Json {
+    let mut body = resource.clone();
+    for name in ["resourceType", "id", "meta", "text"] {
+        body.remove(name);
+    }
+    body
+}
+
 /// What of a type is as new as the newest event.
 fn aspect(of: ResourceType) -> Option<&'static str> {
     match of.to_string().as_str() {
@@ -224,10 +231,7 @@ pub(super) fn told(name: &'static str) -> Issue {
 
 /// What is stored, with what it lacks.
 fn filled(stored: &Json, said: &Json) -> Json {
-    let mut now = stored.clone();
-    for name in ["resourceType", "id", "meta"] {
-        now.remove(name);
-    }
+    let mut now = bare(stored);
     for (name, value) in said.iter() {
         if !now.contains(name) {
             now.set(name.to_owned(), value.clone());
