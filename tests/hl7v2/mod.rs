@@ -3,6 +3,8 @@
 mod acks;
 mod feed;
 mod frames;
+mod maps_messages;
+mod maps_rules;
 mod oracle;
 mod order;
 mod people;
