@@ -40,7 +40,8 @@ fn an_admission_makes_patient_and_visit_with_keys_that_do_not_change() {
     assert!(text(encounter, "participant").contains("ATND"));
     assert_eq!(one.effect.as_deref(), Some("encounter-event"));
     // The order of identifiers is of no account.
-    let swapped = PATIENT.replace("77^^^STM^MR~900^^^NAT&1.2.3&ISO^NI", "900^^^NAT&1.2.3&ISO^NI~77^^^STM^MR");
+    let swapped =
+        PATIENT.replace("77^^^STM^MR~900^^^NAT&1.2.3&ISO^NI", "900^^^NAT&1.2.3&ISO^NI~77^^^STM^MR");
     let other = draft(&maps, "ADT^A01^ADT_A01", &["EVN||20260701115900", &swapped, visit]);
     assert_eq!(other.first("patient").unwrap().keys, patient.keys);
 }
@@ -99,7 +100,10 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     assert_eq!(results.len(), 5);
     let mut keys: Vec<_> = results.iter().map(|it| it.keys[0].text()).collect();
     let again = draft(&maps, "ORU^R01^ORU_R01", &segments);
-    assert_eq!(of(&again, "observation").iter().map(|it| it.keys[0].text()).collect::<Vec<_>>(), keys);
+    assert_eq!(
+        of(&again, "observation").iter().map(|it| it.keys[0].text()).collect::<Vec<_>>(),
+        keys
+    );
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 5);

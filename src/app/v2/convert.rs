@@ -101,17 +101,13 @@ impl Judge {
 
     fn errors(&self, resource: &DraftResource, profiles: &[&str]) -> Vec<String> {
         let value = bundle::resource(resource);
-        let options = Options {
-            claims: &|_| Claim::Ignore,
-            least: Severity::Error,
-            ..Options::default()
-        };
+        let options =
+            Options { claims: &|_| Claim::Ignore, least: Severity::Error, ..Options::default() };
         let mut issues = form::check(&value, &self.spec.schema).issues().to_vec();
         issues.extend(self.validator.validate(&value, profiles, &options));
         let errors = issues.iter().filter(|issue| issue.severity <= Severity::Error);
-        let text = |issue: &crate::fhir::Issue| {
-            format!("{} {}", issue.expression, issue.diagnostics)
-        };
+        let text =
+            |issue: &crate::fhir::Issue| format!("{} {}", issue.expression, issue.diagnostics);
         errors.map(text).collect()
     }
 
@@ -137,7 +133,8 @@ impl Judge {
                 writeln!(out, "{file}\t{} {}\t{error}", resource.resource_type, resource.rule)?;
             }
             if let Some(profile) = &resource.profile {
-                let claims = resource.body.get("meta").is_some_and(|it| it.get("profile").is_some());
+                let claims =
+                    resource.body.get("meta").is_some_and(|it| it.get("profile").is_some());
                 if !claims {
                     let errors = self.errors(resource, &[profile]).join("; ");
                     writeln!(out, "{file}\t{}\tnot-profile {errors}", resource.resource_type)?;

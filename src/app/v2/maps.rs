@@ -171,8 +171,10 @@ fn diff(
         for raw in messages(file)? {
             let one = shown(draft_of(&raw, &before.maps)?.as_ref());
             let other = shown(draft_of(&raw, &after.maps)?.as_ref());
-            let gone = one.iter().filter(|line| !other.contains(line)).map(|line| format!("- {line}"));
-            let come = other.iter().filter(|line| !one.contains(line)).map(|line| format!("+ {line}"));
+            let gone =
+                one.iter().filter(|line| !other.contains(line)).map(|line| format!("- {line}"));
+            let come =
+                other.iter().filter(|line| !one.contains(line)).map(|line| format!("+ {line}"));
             let lines: Vec<_> = gone.chain(come).collect();
             if !lines.is_empty() {
                 changed += 1;

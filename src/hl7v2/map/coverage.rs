@@ -165,7 +165,8 @@ impl<'a> Judge<'a> {
     fn uses(&self, row: &Row) -> bool {
         let Some((kind, target)) = row.map.split_once('[') else { return false };
         let target = target.trim_end_matches(']');
-        let digits: String = row.field.chars().skip_while(|it| !matches!(it, '.' | '-')).skip(1).collect();
+        let digits: String =
+            row.field.chars().skip_while(|it| !matches!(it, '.' | '-')).skip(1).collect();
         let number: usize = digits.split('.').next().and_then(|it| it.parse().ok()).unwrap_or(0);
         let sample = SAMPLES.iter().find(|(own, _)| *own == kind).map(|(_, sample)| *sample);
         let Some(sample) = sample else { return false };
@@ -201,7 +202,9 @@ impl<'a> Judge<'a> {
                 let found = obx::values(&[&rep], kind, Some(&unit), &context);
                 found.into_iter().next().map(|(_, value)| value)
             }
-            ("EIP", "Identifier-PlacerAssignedIdentifier") => return self.call("ei", &rep.component(1)),
+            ("EIP", "Identifier-PlacerAssignedIdentifier") => {
+                return self.call("ei", &rep.component(1));
+            }
             ("EIP", _) => return self.call("ei", &rep.component(2)),
             _ => {
                 let word = FUNCTIONS.iter().find(|(own, of, _)| *own == kind && fits(of, target));
@@ -262,8 +265,14 @@ const SAMPLES: &[(&str, &str)] = &[
     ("SN", ">^5^:^8"),
     ("ST", "text"),
     ("TS", "20200101"),
-    ("XAD", "1 Main St&Main&1^Flat 2^City^MI^48103^USA^H^^County^0021^^^20200101^20210101^^^^^c/o Roe"),
-    ("XCN", "1^Doe&van^Ann^B^Jr^Dr^MD^^STM&1.2&ISO^L^7^M10^NPI^^^^20200101&20210101^F^20200101^20210101^PhD"),
+    (
+        "XAD",
+        "1 Main St&Main&1^Flat 2^City^MI^48103^USA^H^^County^0021^^^20200101^20210101^^^^^c/o Roe",
+    ),
+    (
+        "XCN",
+        "1^Doe&van^Ann^B^Jr^Dr^MD^^STM&1.2&ISO^L^7^M10^NPI^^^^20200101&20210101^F^20200101^20210101^PhD",
+    ),
     ("XON", "Hospital^^7^1^M10^STM&1.2&ISO^XX^^^"),
     ("XPN", "Doe&van^Ann^B^Jr^Dr^MD^L^^^20200101&20210101^F^20200101^20210101^PhD^Annie"),
     ("XTN", "^PRN^PH^^1^734^5551212^9^^^^^20200101^20210101^^^^1"),

@@ -1,8 +1,8 @@
 //! All rules of maps, a line each: which field goes where, and by which rule.
 
+use super::Maps;
 use super::expr::Expr;
 use super::rules::{Each, ResourceRule, Rule, Work};
-use super::Maps;
 
 /// One rule: what it reads and where it writes.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -7,6 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `built` | functions that look at several values |
 //! | `bundle` | a draft as a transaction |
 //! | `check` | whether expressions fit their places |
 //! | `coverage` | how much of the guide is done |
@@ -22,13 +23,14 @@
 //!
 //! Spec: hl7v2.md, section 7
 
+mod built;
 pub mod bundle;
-pub mod coverage;
-mod explain;
 mod check;
+pub mod coverage;
 mod draft;
 mod element;
 mod eval;
+mod explain;
 mod expr;
 mod func;
 mod instance;
@@ -47,9 +49,9 @@ use crate::fhir::schema::Schema;
 use crate::hl7v2::dtm::Moment;
 use crate::hl7v2::er7::Message;
 use crate::hl7v2::tables::Tables;
-use crate::hl7v2::types::{Context, id};
 #[cfg(test)]
 use crate::hl7v2::types::{Args, Rep};
+use crate::hl7v2::types::{Context, id};
 
 use draft::Drafting;
 use element::Slots;

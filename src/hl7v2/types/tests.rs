@@ -41,17 +41,32 @@ fn numbers_keep_their_digits_and_what_is_none_is_none() {
 #[test]
 fn an_observation_has_a_value_of_the_type_that_is_said() {
     for (kind, text, unit, expected) in [
-        ("NM", "1.0", "mg/dl", r#"Quantity {"value":1.0,"unit":"mg/dl","system":"http://unitsofmeasure.org","code":"mg/dL"}"#),
+        (
+            "NM",
+            "1.0",
+            "mg/dl",
+            r#"Quantity {"value":1.0,"unit":"mg/dl","system":"http://unitsofmeasure.org","code":"mg/dL"}"#,
+        ),
         ("NM", "<0.5", "", r#"Quantity {"value":0.5,"comparator":"<"}"#),
         ("NM", "abc", "", r#"string "abc""#),
         ("NM", "1", "widgets", r#"Quantity {"value":1,"unit":"widgets"}"#),
-        ("NM", "5", "K/uL", r#"Quantity {"value":5,"unit":"K/uL","system":"http://unitsofmeasure.org","code":"10*3/uL"}"#),
+        (
+            "NM",
+            "5",
+            "K/uL",
+            r#"Quantity {"value":5,"unit":"K/uL","system":"http://unitsofmeasure.org","code":"10*3/uL"}"#,
+        ),
         ("SN", ">^100", "", r#"Quantity {"value":100,"comparator":">"}"#),
         ("SN", "^1^:^128", "", r#"Ratio {"numerator":{"value":1},"denominator":{"value":128}}"#),
         ("SN", "^10^-^20", "", r#"Range {"low":{"value":10},"high":{"value":20}}"#),
         ("SN", "^1^+", "", r#"string "1 +""#),
         ("SN", "<>^5", "", r#"string "<> 5""#),
-        ("CWE", "A^Alpha^LN", "", r#"CodeableConcept {"coding":[{"system":"http://loinc.org","code":"A","display":"Alpha"}],"text":"Alpha"}"#),
+        (
+            "CWE",
+            "A^Alpha^LN",
+            "",
+            r#"CodeableConcept {"coding":[{"system":"http://loinc.org","code":"A","display":"Alpha"}],"text":"Alpha"}"#,
+        ),
         ("ST", "a text", "", r#"string "a text""#),
         ("TM", "1430", "", r#"time "14:30:00""#),
         ("DT", "202607", "", r#"dateTime "2026-07""#),
@@ -83,9 +98,8 @@ fn a_reference_range_has_its_ends_and_its_text() {
         ("negative", None, None),
         ("< 1:10", None, None),
     ] {
-        let range = with(|context| {
-            number::ref_range(&Rep::read(text), &Args::default(), context).unwrap()
-        });
+        let range =
+            with(|context| number::ref_range(&Rep::read(text), &Args::default(), context).unwrap());
         let end = |name: &str| {
             range.get(name).and_then(|end| end.get("value")?.as_number().map(str::to_owned))
         };
@@ -98,7 +112,10 @@ fn a_reference_range_has_its_ends_and_its_text() {
 fn an_identifier_always_has_a_system() {
     for (text, system) in [
         ("1^^^X&1.2.3&ISO^MR", "urn:oid:1.2.3"),
-        ("1^^^&550E8400-E29B-41D4-A716-446655440000&UUID", "urn:uuid:550e8400-e29b-41d4-a716-446655440000"),
+        (
+            "1^^^&550E8400-E29B-41D4-A716-446655440000&UUID",
+            "urn:uuid:550e8400-e29b-41d4-a716-446655440000",
+        ),
         ("1^^^&http://a.test/ids&URI", "http://a.test/ids"),
         ("1^^^STM", "urn:kiln/v2/aa/LAB.STM/STM"),
         ("1^^^&a.test&DNS", "urn:kiln/v2/aa/LAB.STM/a.test"),
@@ -112,25 +129,45 @@ fn an_identifier_always_has_a_system() {
 
 #[test]
 fn documents_are_what_they_say() {
-    let of = |text: &str| with(|context| {
-        (shown(attach::ed(&Rep::read(text), &Args::default(), context)), context.notes.borrow().len())
-    });
+    let of = |text: &str| {
+        with(|context| {
+            (
+                shown(attach::ed(&Rep::read(text), &Args::default(), context)),
+                context.notes.borrow().len(),
+            )
+        })
+    };
     let (pdf, notes) = of("^AP^PDF^Base64^JVBERi0xLjQ=");
     assert!(pdf.contains("application/pdf") && pdf.contains("JVBERi0xLjQ="), "{pdf}");
     assert_eq!(notes, 0);
-    for broken in ["^AP^PDF^Base64^JVBERi0xLj", "^AP^PDF^Base64^!!!", "^AP^PDF^Base64^QUJD", "^AP^PDF^Hex^0"] {
+    for broken in
+        ["^AP^PDF^Base64^JVBERi0xLj", "^AP^PDF^Base64^!!!", "^AP^PDF^Base64^QUJD", "^AP^PDF^Hex^0"]
+    {
         assert_eq!(of(broken), (String::new(), 1), "{broken:?}");
     }
 }
 
 #[test]
 fn names_addresses_and_telephones_have_their_parts() {
-    let name = with(|context| name::xpn(&Rep::read("Doe&van^Ann^B^Jr^Dr^MD^L"), &Args::default(), context));
-    assert!(name[0].to_text().contains(r#""family":"Doe","given":["Ann","B"],"prefix":["Dr"],"suffix":["Jr","MD"]"#));
-    let address = with(|context| {
-        shown(address::xad(&Rep::read("1 Main St^Flat 2^Town^MI^48103^USA^H"), &Args::default(), context))
+    let name = with(|context| {
+        name::xpn(&Rep::read("Doe&van^Ann^B^Jr^Dr^MD^L"), &Args::default(), context)
     });
-    assert_eq!(address, r#"{"use":"home","line":["1 Main St","Flat 2"],"city":"Town","state":"MI","postalCode":"48103","country":"USA"}"#);
+    assert!(
+        name[0]
+            .to_text()
+            .contains(r#""family":"Doe","given":["Ann","B"],"prefix":["Dr"],"suffix":["Jr","MD"]"#)
+    );
+    let address = with(|context| {
+        shown(address::xad(
+            &Rep::read("1 Main St^Flat 2^Town^MI^48103^USA^H"),
+            &Args::default(),
+            context,
+        ))
+    });
+    assert_eq!(
+        address,
+        r#"{"use":"home","line":["1 Main St","Flat 2"],"city":"Town","state":"MI","postalCode":"48103","country":"USA"}"#
+    );
     for (text, expected) in [
         ("(734)555-1212", r#"{"system":"phone","value":"(734)555-1212"}"#),
         ("^PRN^PH^^1^734^5551212", r#""value":"+1 734 5551212","use":"home""#),
@@ -138,7 +175,8 @@ fn names_addresses_and_telephones_have_their_parts() {
         ("^PRN^CP^^^734^5551212", r#""use":"mobile""#),
         ("^WPN^FX^^^734^5551212", r#""system":"fax""#),
     ] {
-        let found = with(|context| shown(address::xtn(&Rep::read(text), &Args::default(), context)));
+        let found =
+            with(|context| shown(address::xtn(&Rep::read(text), &Args::default(), context)));
         assert!(found.contains(expected), "{text:?} {found}");
     }
 }
