@@ -39,7 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
-    ("hl7v2", &["access", "clock", "config", "engine", "error", "fhir", "spec", "store"]),
+    ("hl7v2", &["access", "clock", "config", "engine", "error", "fhir", "spec", "store", "ucum"]),
     (
         "http",
         &[
@@ -93,6 +93,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tokio_rustls", &["http"]),
+    ("toml_edit", &["hl7v2::map", "hl7v2::tables"]),
     ("tower", &["app", "http"]),
     ("tower_http", &["http"]),
     ("tracing_opentelemetry", &["app"]),
@@ -109,6 +110,9 @@ const PURE: &[&str] = &[
     "hl7v2::charset",
     "hl7v2::dtm",
     "hl7v2::er7",
+    "hl7v2::map",
+    "hl7v2::tables",
+    "hl7v2::types",
     "search",
     "spec",
     "terminology",

@@ -115,7 +115,7 @@ impl Judge {
     fn stamp(&self, draft: &mut Draft) {
         for resource in &mut draft.resources {
             let Some(profile) = resource.profile.clone() else { continue };
-            if self.errors(resource, &[&profile]).is_empty() {
+            if self.errors(resource, &[profile.as_str()]).is_empty() {
                 bundle::claim(&mut resource.body, &profile);
             }
         }
@@ -136,7 +136,7 @@ impl Judge {
                 let claims =
                     resource.body.get("meta").is_some_and(|it| it.get("profile").is_some());
                 if !claims {
-                    let errors = self.errors(resource, &[profile]).join("; ");
+                    let errors = self.errors(resource, &[profile.as_str()]).join("; ");
                     writeln!(out, "{file}\t{}\tnot-profile {errors}", resource.resource_type)?;
                 }
             }

@@ -11,7 +11,7 @@ use toml_edit::{ImDocument, Item};
 
 use crate::fhir::json::Object;
 use crate::fhir::schema::Schema;
-use crate::hl7v2::types::{Args, Context, Json, Rep, name, obx, pl};
+use crate::hl7v2::types::{Args, Context, Json, Rep, name, obx, pl, time};
 
 use super::Maps;
 use super::func::{self, Work};
@@ -197,6 +197,7 @@ impl<'a> Judge<'a> {
             ("HD", "Organization") => {
                 resource(crate::hl7v2::types::id::hd_organization(&rep, &context))
             }
+            ("DR", "Period") => time::period_of(rep.c(1), rep.c(2), &context),
             ("SN" | "NA", _) => {
                 let unit = Rep::read("mg");
                 let found = obx::values(&[&rep], kind, Some(&unit), &context);
@@ -219,14 +220,13 @@ impl<'a> Judge<'a> {
     fn call(&self, word: &str, rep: &Rep<'_>) -> Option<String> {
         let context = Context::new(self.maps.site(), self.maps.tables(), "sender", "seed");
         let args = Args::default();
-        let value = match (word, func::find(word)?.work) {
-            ("period", _) => None,
-            (_, Work::Each(work)) => work(rep, &args, &context),
-            (_, Work::Several(work)) => Some(Json::from(work(rep, &args, &context))),
-            (_, Work::Text(work)) => work(rep.c(1), &context),
-            (_, Work::Resource(work)) => work(rep, &context).map(Json::from),
+        let value = match func::find(word)?.work {
+            Work::Each(work) => work(rep, &args, &context),
+            Work::Several(work) => Some(Json::from(work(rep, &args, &context))),
+            Work::Text(work) => work(rep.c(1), &context),
+            Work::Resource(work) => work(rep, &context).map(Json::from),
             // What the evaluator does itself takes the text as it is.
-            (_, Work::Built) => Some(Json::from(rep.joined("^"))),
+            Work::Built => Some(Json::from(rep.joined("^"))),
         };
         value.map(|value| value.to_text())
     }
