@@ -93,6 +93,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store"]),
     ("tokio_postgres_rustls", &["store"]),
     ("tokio_rustls", &["http"]),
+    ("toml_edit", &["hl7v2::map", "hl7v2::tables"]),
     ("tower", &["app", "http"]),
     ("tower_http", &["http"]),
     ("tracing_opentelemetry", &["app"]),

@@ -4,6 +4,8 @@ mod acks;
 mod faults;
 mod feed;
 mod frames;
+mod maps_messages;
+mod maps_rules;
 mod oracle;
 mod order;
 mod people;

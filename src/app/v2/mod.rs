@@ -1,7 +1,10 @@
 //! `kiln v2`: messages of HL7 version 2 from the command line.
 
+mod convert;
+mod coverage;
 mod import;
 mod list;
+mod maps;
 mod query;
 mod send;
 
@@ -18,6 +21,12 @@ use crate::hl7v2::batch;
 /// What can be done with messages.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Show what messages would make: a transaction Bundle each.
+    #[command(after_help = "Example:\n  kiln v2 convert adt-a01.hl7 --site stmary.toml")]
+    Convert(convert::ConvertArgs),
+    /// Say how much of the guide from version 2 to FHIR the maps do.
+    #[command(after_help = "Example:\n  kiln v2 coverage --guide v2-to-fhir-ig-mappings.tar.gz")]
+    Coverage(coverage::CoverageArgs),
     /// Take in the messages of files and folders, without a listener between.
     #[command(after_help = "Example:\n  kiln v2 import archive/2026-07/")]
     Import(ImportArgs),
@@ -27,6 +36,9 @@ pub(super) enum Command {
     /// Show the values that paths name in the messages of a file.
     #[command(after_help = "Example:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5")]
     Query(QueryArgs),
+    /// Check, compare and explain maps.
+    #[command(subcommand)]
+    Map(maps::MapCommand),
     /// Have messages worked on again: one, or all that failed.
     #[command(after_help = "Example:\n  kiln v2 replay --failed --site 'LAB|STM'")]
     Replay(ReplayArgs),
@@ -116,8 +128,13 @@ pub(super) struct SendArgs {
 /// What keeps it from being done, as a sentence.
 pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     match command {
+        Command::Convert(args) => {
+            convert::run(&args, &mut std::io::stdout().lock(), &mut std::io::stderr())
+        }
+        Command::Coverage(args) => coverage::run(&args, &mut std::io::stdout().lock()),
         Command::Import(args) => import::run(&args, config).await,
         Command::List(args) => list::list(args, config).await,
+        Command::Map(command) => maps::run(&command, &mut std::io::stdout().lock()),
         Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
         Command::Replay(args) => list::replay(args, config).await,
         Command::Send(args) => send::run(&args).await,

@@ -16,6 +16,17 @@ pub fn resource(draft: &DraftResource) -> Json {
     body.into()
 }
 
+/// Lets a resource claim a profile.
+pub fn claim(body: &mut Object<'static>, profile: &str) {
+    let mut meta = body.remove("meta").and_then(|meta| match meta {
+        Json::Object(meta) => Some(meta),
+        _ => None,
+    });
+    let meta = meta.get_or_insert_default();
+    meta.set("profile", vec![Json::from(profile.to_owned())]);
+    body.set_first("meta", std::mem::take(meta));
+}
+
 /// A transaction with an entry for each resource: an update by the identifier, or a create.
 pub fn transaction(draft: &Draft) -> Json {
     let entries: Vec<_> = draft.resources.iter().map(entry).collect();

@@ -298,7 +298,8 @@ impl<'a> Drafting<'a> {
                 (1..).take(count).map(|at| scope.repeat(*path, at)).collect()
             }
             Some(Each::Segment(name)) => {
-                let found = scope.inside(name.as_str(), self.message).into_iter().zip(1..);
+                let found = scope.repeats(*name, &self.rule.groups, self.message);
+                let found = found.into_iter().zip(1..);
                 found.map(|(it, at)| scope.segment(it.position(), at, self.message)).collect()
             }
             Some(Each::Group(name)) => {

@@ -159,6 +159,7 @@ pub const FUNCS: &[Func] = &[
     piped("yesno", Gives::Fhir("boolean"), &[]),
     free("after", Gives::Condition, &[]),
     free("count", Gives::V2, &[]),
+    free("ends", Gives::Fhir("instant"), &["unit"]),
     free("ids", Gives::V2, &[]),
     free("is_us", Gives::Condition, &[]),
     free("lasting", Gives::Fhir("Period"), &["unit"]),

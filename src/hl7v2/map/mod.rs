@@ -7,11 +7,14 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `built` | functions that look at several values |
 //! | `bundle` | a draft as a transaction |
 //! | `check` | whether expressions fit their places |
+//! | `coverage` | how much of the guide is done |
 //! | `draft` | from a message to a draft |
 //! | `element` | places in resources |
 //! | `eval`, `expr`, `func` | the language on the right side |
+//! | `explain` | all rules, a line each |
 //! | `instance` | which resources a message makes |
 //! | `overlay` | what a site has of its own |
 //! | `read`, `rules` | maps as text, and as they are kept |
@@ -20,11 +23,14 @@
 //!
 //! Spec: hl7v2.md, section 7
 
+mod built;
 pub mod bundle;
 mod check;
+pub mod coverage;
 mod draft;
 mod element;
 mod eval;
+mod explain;
 mod expr;
 mod func;
 mod instance;
@@ -43,6 +49,8 @@ use crate::fhir::schema::Schema;
 use crate::hl7v2::dtm::Moment;
 use crate::hl7v2::er7::Message;
 use crate::hl7v2::tables::Tables;
+#[cfg(test)]
+use crate::hl7v2::types::{Args, Rep};
 use crate::hl7v2::types::{Context, id};
 
 use draft::Drafting;
@@ -51,6 +59,7 @@ use read::{Parts, Reader};
 use site::Site;
 
 pub use draft::{Draft, DraftResource, Problem, Write};
+pub use explain::Explained;
 pub use expr::{Expr, ExprError};
 pub use instance::Key;
 pub use read::MapError;
@@ -221,6 +230,25 @@ impl Maps {
         Drafting { message, context: &context, rule, resources: &self.resources }.run(&mut draft);
         Some(draft)
     }
+}
+
+/// A function of the language as one that can be called.
+#[cfg(test)]
+pub(crate) type Called = Box<dyn Fn(&Rep<'_>, &Args<'_>, &Context<'_>)>;
+
+/// All functions of the language that work on one repetition.
+#[cfg(test)]
+pub(crate) fn functions() -> Vec<Called> {
+    let call = |func: &func::Func| -> Option<Called> {
+        Some(match func.work {
+            func::Work::Each(work) => Box::new(move |rep, args, it| drop(work(rep, args, it))),
+            func::Work::Several(work) => Box::new(move |rep, args, it| drop(work(rep, args, it))),
+            func::Work::Text(work) => Box::new(move |rep, _, it| drop(work(rep.c(1), it))),
+            func::Work::Resource(work) => Box::new(move |rep, _, it| drop(work(rep, it))),
+            func::Work::Built => return None,
+        })
+    };
+    func::FUNCS.iter().filter_map(call).collect()
 }
 
 /// EVN-1, where MSH-9 has no event.

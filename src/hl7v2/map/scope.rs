@@ -9,7 +9,11 @@ use std::ops::Range;
 use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
 
 /// Segments that hang on the one before them.
-const HANGING: [&str; 9] = ["NTE", "PRT", "ROL", "TCD", "SID", "CTD", "RXR", "RXC", "CDO"];
+const HANGING: [&str; 12] =
+    ["NTE", "PRT", "ROL", "TCD", "SID", "CTD", "RXR", "RXC", "CDO", "PV2", "PD1", "ARV"];
+
+/// Segments that belong to the one they hang on alone, and are never looked for further out.
+const OWN: [&str; 4] = ["NTE", "PRT", "ROL", "CTD"];
 
 /// A group of a map.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,7 +106,8 @@ impl Scope {
 
     /// One segment within this scope, with what hangs on it.
     pub fn segment(&self, at: usize, number: usize, message: &Message<'_>) -> Self {
-        let end = self.inner().end;
+        let holds = |range: &&Range<usize>| range.contains(&at);
+        let end = self.ranges.iter().find(holds).map_or(at + 1, |range| range.end);
         let hangs = |next: &usize| {
             message.segment_at(*next).is_some_and(|it| HANGING.contains(&it.name().as_str()))
         };
@@ -142,6 +147,20 @@ impl Scope {
             }
         }
         Vec::new()
+    }
+
+    /// The segments of this name that a rule repeats over: those of the smallest range that has any,
+    /// or of the smallest alone.
+    pub fn repeats<'m>(
+        &self,
+        name: SegmentName,
+        groups: &[Group],
+        message: &'m Message<'m>,
+    ) -> Vec<Segment<'m>> {
+        if OWN.contains(&name.as_str()) {
+            return self.inside(name.as_str(), message);
+        }
+        self.see(name, groups, message)
     }
 
     /// Whether a segment of this name stands before the one at hand, in the range around it.

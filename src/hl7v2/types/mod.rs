@@ -32,6 +32,9 @@ pub mod time;
 pub mod timing;
 pub mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::{Args, Context, Made, Note, NoteKind};
 pub use place::pl;
 pub use rep::Rep;
