@@ -106,11 +106,11 @@ impl Expr {
     }
 
     /// Visits all expressions in it.
-    pub fn walk<'e>(&'e self, visit: &mut impl FnMut(&'e Expr)) {
+    pub fn walk<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
         visit(self);
         let call = |call: &'e Call, visit: &mut dyn FnMut(&'e Expr)| {
             for inner in call.plain.iter().chain(call.named.iter().map(|(_, inner)| inner)) {
-                inner.walk(&mut |expr| visit(expr));
+                inner.walk(visit);
             }
         };
         match self {
