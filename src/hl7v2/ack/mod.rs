@@ -47,11 +47,13 @@ impl Code {
 
     /// The application's answer to what has these issues.
     pub fn of(issues: &[Issue]) -> Self {
-        let errors = || issues.iter().filter(|issue| issue.severity.is_failure());
-        match errors().any(|issue| issue.condition.is_reject()) {
-            true => Self::AR,
-            false if errors().next().is_some() => Self::AE,
-            false => Self::AA,
+        let mut failures = issues.iter().filter(|issue| issue.severity.is_failure()).peekable();
+        if failures.peek().is_none() {
+            Self::AA
+        } else if failures.any(|issue| issue.condition.is_reject()) {
+            Self::AR
+        } else {
+            Self::AE
         }
     }
 

@@ -145,35 +145,6 @@ impl Applier {
         Ok(())
     }
 
-    /// Links the two patients of A24 both ways, or takes these links away (A37).
-    pub(super) fn link(
-        &self,
-        case: &Case<'_>,
-        found: &[Found],
-        plan: &mut Plan,
-    ) -> Result<(), Halt> {
-        let both: Vec<_> = patients(case, found).map(|(_, found)| found).collect();
-        let [one, other] = both.as_slice() else {
-            plan.told.push(told("nothing-to-link"));
-            return Ok(());
-        };
-        let is_link = case.draft.event.1 == "A24";
-        for (from, to) in [(one, other), (other, one)] {
-            let body = plan.entries.iter().find(|entry| entry.identity == from.identity);
-            let body = body.map(|entry| entry.body.clone());
-            let body = body.or_else(|| from.stored.as_ref().map(|(stored, _)| stored.clone()));
-            let (body, id) = (body.unwrap_or_default(), to.identity.id.to_string());
-            let now = if is_link {
-                person::linked(&body, &id, "seealso")
-            } else {
-                person::unlinked(&body, &id, "seealso")
-            };
-            let action = if from.stored.is_some() { "update" } else { "create" };
-            plan.put(from, now, action, "effect link");
-        }
-        Ok(())
-    }
-
     /// The key that an identifier of a patient is kept by.
     fn key(&self, part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
         let rep = Rep::of_part(part);
@@ -186,6 +157,29 @@ impl Applier {
         let context = Context::new(maps.site(), maps.tables(), &sender, "");
         let system = id::authority(&rep.component(4), &context).system;
         Some(Keyed { resource_type: "Patient".to_owned(), system, value, id: String::new() })
+    }
+}
+
+/// Links the two patients of A24 both ways, or takes these links away (A37).
+pub(super) fn link(case: &Case<'_>, found: &[Found], plan: &mut Plan) {
+    let both: Vec<_> = patients(case, found).map(|(_, found)| found).collect();
+    let [one, other] = both.as_slice() else {
+        plan.told.push(told("nothing-to-link"));
+        return;
+    };
+    let is_link = case.draft.event.1 == "A24";
+    for (from, to) in [(one, other), (other, one)] {
+        let body = plan.entries.iter().find(|entry| entry.identity == from.identity);
+        let body = body.map(|entry| entry.body.clone());
+        let body = body.or_else(|| from.stored.as_ref().map(|(stored, _)| stored.clone()));
+        let (body, id) = (body.unwrap_or_default(), to.identity.id.to_string());
+        let now = if is_link {
+            person::linked(&body, &id, "seealso")
+        } else {
+            person::unlinked(&body, &id, "seealso")
+        };
+        let action = if from.stored.is_some() { "update" } else { "create" };
+        plan.put(from, now, action, "effect link");
     }
 }
 

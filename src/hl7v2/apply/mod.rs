@@ -170,7 +170,7 @@ impl Applier {
         let mut plan = Plan::new(self, case, &found).await?;
         match case.draft.effect.as_deref() {
             Some("merge") => self.merge(case, &found, &mut plan).await?,
-            Some("link") => self.link(case, &found, &mut plan)?,
+            Some("link") => merge::link(case, &found, &mut plan),
             _ => {}
         }
         self.end_missing(case, &found, &mut plan).await?;
