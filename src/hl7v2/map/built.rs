@@ -4,7 +4,7 @@ use crate::fhir::json::Object;
 use crate::hl7v2::types::{Args, Context, Json, Rep, attach, name, obx, time};
 
 use super::eval::{CODED, Eval, Item};
-use super::expr::{Call, Expr};
+use super::expr::Call;
 use super::scope::Scope;
 
 impl<'a> Eval<'a> {

@@ -33,7 +33,7 @@ impl Key {
 
 /// A resource that a message makes.
 #[derive(Clone, Debug)]
-pub struct Instance<'a> {
+pub(crate) struct Instance<'a> {
     /// By which rule.
     pub rule: &'a ResourceRule,
     /// What its rules see.
