@@ -78,9 +78,13 @@ impl<'a> Eval<'a> {
                 let author = first("author").and_then(|rep| self.author(&rep));
                 let time = first("time").and_then(|rep| time::datetime(rep.c(1), self.context));
                 of_each(before, "Annotation", |rep| {
+                    let words = rep.joined(" ");
+                    if words.trim().is_empty() {
+                        return None;
+                    }
                     let note = Object::new().with_some("authorReference", author.clone());
                     let note = note.with_some("time", time.clone());
-                    Some(note.with("text", rep.joined(" ")).into())
+                    Some(note.with("text", words).into())
                 })
             }
             "ref" => before

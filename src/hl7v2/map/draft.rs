@@ -294,7 +294,8 @@ impl<'a> Drafting<'a> {
             None => vec![scope.clone()],
             Some(Each::Repetition(path)) => {
                 let seen = scope.see(path.segment, &self.rule.groups, self.message);
-                let count = seen.first().map_or(0, |it| it.field(path.field).repetitions().count());
+                let field = seen.first().map(|it| it.field(path.field)).filter(Part::is_valued);
+                let count = field.map_or(0, |field| field.repetitions().count());
                 (1..).take(count).map(|at| scope.repeat(*path, at)).collect()
             }
             Some(Each::Segment(name)) => {

@@ -58,7 +58,12 @@ pub struct Element {
 ///
 /// # Errors
 /// Why there is no such place.
-pub(crate) fn resolve(text: &str, owner: &str, schema: &Schema, slots: &Slots) -> Result<Element, String> {
+pub(crate) fn resolve(
+    text: &str,
+    owner: &str,
+    schema: &Schema,
+    slots: &Slots,
+) -> Result<Element, String> {
     let mut def = schema.type_named(owner).ok_or(format!("{owner} is no type of FHIR"))?;
     let mut steps: Vec<Step> = Vec::new();
     let mut parts = split(text).into_iter().peekable();
