@@ -77,7 +77,7 @@ fn texts(folder: &Path) -> Result<Vec<(String, String)>, Box<dyn Error>> {
 }
 
 fn faults(faults: Vec<MapError>) -> Box<dyn Error> {
-    let lines = faults.iter().map(ToString::to_string);
+    let lines = faults.into_iter().map(|fault| fault.to_string());
     lines.collect::<Vec<_>>().join("\n").into()
 }
 

@@ -127,8 +127,8 @@ impl<'a> Eval<'a> {
         owner: Option<usize>,
     ) -> Vec<Item<'a>> {
         let word = before.first().map(Item::text).unwrap_or_default();
-        let pairs = call.plain.chunks(2).filter(|pair| pair.len() == 2);
-        let found = pairs.into_iter().find(|pair| self.text(&pair[0], scope, owner) == word);
+        let mut pairs = call.plain.chunks(2).filter(|pair| pair.len() == 2);
+        let found = pairs.find(|pair| self.text(&pair[0], scope, owner) == word);
         let found = found.map(|pair| self.text(&pair[1], scope, owner));
         found.map(|text| Item::V2(Rep::of(text))).into_iter().collect()
     }

@@ -168,8 +168,8 @@ impl<'a> Judge<'a> {
         let digits: String =
             row.field.chars().skip_while(|it| !matches!(it, '.' | '-')).skip(1).collect();
         let number: usize = digits.split('.').next().and_then(|it| it.parse().ok()).unwrap_or(0);
-        let samples = SAMPLES.iter().filter(|(own, _)| *own == kind);
-        samples.into_iter().any(|(_, sample)| self.needs(kind, target, number, sample))
+        let mut samples = SAMPLES.iter().filter(|(own, _)| *own == kind);
+        samples.any(|(_, sample)| self.needs(kind, target, number, sample))
     }
 
     /// Whether something else is made of the sample without this component.

@@ -124,8 +124,10 @@ impl<'a> Drafting<'a> {
             seen: HashMap::new(),
             counts: HashMap::new(),
         };
-        for range in builder.partitions(self.rule) {
-            let whole = Scope::whole(range);
+        let partitions = builder.partitions(self.rule);
+        let head = 0..partitions.first().map_or(0, |first| first.start);
+        for range in partitions {
+            let whole = Scope::whole(range, head.clone());
             for (name, is_optional) in &self.rule.uses {
                 let rule = self.resources.iter().find(|rule| rule.name == *name);
                 if let Some(rule) = rule {

@@ -85,9 +85,10 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The scope of a whole message, or of one patient in it.
-    pub(crate) fn whole(range: Range<usize>) -> Self {
-        Self { ranges: vec![range], is_group: vec![false], number: 1, repetition: None }
+    /// The scope of a whole message, or of one patient in it, with what stands before all of them.
+    pub(crate) fn whole(range: Range<usize>, head: Range<usize>) -> Self {
+        let (ranges, is_group) = (vec![range, head], vec![false, false]);
+        Self { ranges, is_group, number: 1, repetition: None }
     }
 
     /// A group within this scope.
