@@ -28,7 +28,7 @@ const PATIENT: &str = "PID|1||77^^^STM^MR~900^^^NAT&1.2.3&ISO^NI||Doe^Ann^B||198
 fn an_admission_makes_patient_and_visit_with_keys_that_do_not_change() {
     let spec = Spec::r4().unwrap();
     let maps = Maps::base(&spec.schema).unwrap();
-    let visit = "PV1|1|I|W^1^A||||12^Roe^Rita|||||||||||V5^^^STM";
+    let visit = "PV1|1|I|W^1^A||||12^Roe^Rita||||||||||||V5^^^STM";
     let one = draft(&maps, "ADT^A01^ADT_A01", &["EVN||20260701115900", PATIENT, visit]);
     let patient = one.first("patient").unwrap();
     assert_eq!(text(patient, "gender"), "\"female\"");
@@ -84,7 +84,7 @@ fn what_is_required_and_missing_is_refused_with_its_place() {
 fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     let spec = Spec::r4().unwrap();
     let maps = Maps::base(&spec.schema).unwrap();
-    let order = "OBR|1||F1^LAB|P^Panel^L|||20260701|||||||||||||||||F";
+    let order = "OBR|1||F1^LAB|P^Panel^L|||20260701||||||||||||||||||F";
     let segments = [
         PATIENT,
         order,
@@ -145,7 +145,7 @@ unset = ["telecom"]
     let segments = [
         "PID|1||77^^^STM^MR||Doe^Ann||19800102|F|||||555",
         "ZPD|1|||kept",
-        "OBR|1||F1|P^Panel^L|||202607011200|||||||||||||||||F",
+        "OBR|1||F1|P^Panel^L|||202607011200||||||||||||||||||F",
         "OBX|1|NM|HB^Hb^99STM||5|wdg|||||F",
     ];
     let made = draft(&laid, "ORU^R01", &segments);

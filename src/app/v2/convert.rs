@@ -21,7 +21,7 @@ use super::messages;
 
 /// `kiln v2 convert`
 #[derive(Debug, clap::Args)]
-pub(super) struct ConvertArgs {
+pub(in crate::app) struct ConvertArgs {
     /// Files with messages.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,

@@ -14,7 +14,7 @@ use super::maps::MapArgs;
 
 /// `kiln v2 coverage`
 #[derive(Debug, clap::Args)]
-pub(super) struct CoverageArgs {
+pub(in crate::app) struct CoverageArgs {
     /// The guide's tables: a .tar.gz of its CSV files.
     #[arg(long, value_name = "FILE")]
     guide: PathBuf,

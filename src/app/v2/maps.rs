@@ -18,7 +18,7 @@ use super::messages;
 
 /// Which maps are used.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct MapArgs {
+pub(in crate::app) struct MapArgs {
     /// The profile of a site, laid over the maps.
     #[arg(long, value_name = "FILE")]
     site: Option<PathBuf>,
@@ -77,13 +77,13 @@ fn texts(folder: &Path) -> Result<Vec<(String, String)>, Box<dyn Error>> {
 }
 
 fn faults(faults: Vec<MapError>) -> Box<dyn Error> {
-    let lines = faults.iter().map(ToString::to_string);
+    let lines = faults.into_iter().map(|fault| fault.to_string());
     lines.collect::<Vec<_>>().join("\n").into()
 }
 
 /// What can be done with maps.
 #[derive(Debug, Subcommand)]
-pub(super) enum MapCommand {
+pub(in crate::app) enum MapCommand {
     /// Check the maps, and the profile of a site over them.
     #[command(after_help = "Example:\n  kiln v2 map check --site stmary.toml")]
     Check {

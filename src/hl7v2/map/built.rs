@@ -4,7 +4,7 @@ use crate::fhir::json::Object;
 use crate::hl7v2::types::{Args, Context, Json, Rep, attach, name, obx, time};
 
 use super::eval::{CODED, Eval, Item};
-use super::expr::{Call, Expr};
+use super::expr::Call;
 use super::scope::Scope;
 
 impl<'a> Eval<'a> {
@@ -78,9 +78,13 @@ impl<'a> Eval<'a> {
                 let author = first("author").and_then(|rep| self.author(&rep));
                 let time = first("time").and_then(|rep| time::datetime(rep.c(1), self.context));
                 of_each(before, "Annotation", |rep| {
+                    let words = rep.joined(" ");
+                    if words.trim().is_empty() {
+                        return None;
+                    }
                     let note = Object::new().with_some("authorReference", author.clone());
                     let note = note.with_some("time", time.clone());
-                    Some(note.with("text", rep.joined(" ")).into())
+                    Some(note.with("text", words).into())
                 })
             }
             "ref" => before
@@ -123,8 +127,8 @@ impl<'a> Eval<'a> {
         owner: Option<usize>,
     ) -> Vec<Item<'a>> {
         let word = before.first().map(Item::text).unwrap_or_default();
-        let pairs = call.plain.chunks(2).filter(|pair| pair.len() == 2);
-        let found = pairs.into_iter().find(|pair| self.text(&pair[0], scope, owner) == word);
+        let mut pairs = call.plain.chunks(2).filter(|pair| pair.len() == 2);
+        let found = pairs.find(|pair| self.text(&pair[0], scope, owner) == word);
         let found = found.map(|pair| self.text(&pair[1], scope, owner));
         found.map(|text| Item::V2(Rep::of(text))).into_iter().collect()
     }

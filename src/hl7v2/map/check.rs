@@ -10,7 +10,7 @@ use super::func::{self, Func, Gives};
 use super::scope::Group;
 
 /// What expressions may name.
-pub struct Known<'k> {
+pub(crate) struct Known<'k> {
     /// The definitions of FHIR.
     pub schema: &'k Schema,
     /// The tables.
@@ -29,7 +29,7 @@ impl Known<'_> {
     ///
     /// # Errors
     /// Names the function, argument, table or resource that is not known.
-    pub fn gives(&self, expr: &Expr) -> Result<Given, String> {
+    pub(crate) fn gives(&self, expr: &Expr) -> Result<Given, String> {
         match expr {
             Expr::Path(_) | Expr::Text(_) | Expr::Number(_) => Ok((Gives::V2, None)),
             Expr::List(items) => {
@@ -146,7 +146,7 @@ impl Known<'_> {
     ///
     /// # Errors
     /// Why not.
-    pub fn fits(&self, expr: &Expr, element: &Element) -> Result<(), String> {
+    pub(crate) fn fits(&self, expr: &Expr, element: &Element) -> Result<(), String> {
         if let Expr::Text(text) = expr {
             return literal(text, element);
         }
@@ -184,7 +184,7 @@ impl Known<'_> {
     ///
     /// # Errors
     /// Why not.
-    pub fn is_condition(&self, expr: &Expr) -> Result<(), String> {
+    pub(crate) fn is_condition(&self, expr: &Expr) -> Result<(), String> {
         match self.gives(expr)?.0 {
             Gives::Condition => Ok(()),
             _ => Err("it is no condition".to_owned()),
@@ -192,7 +192,7 @@ impl Known<'_> {
     }
 
     /// Whether there is a group of this name.
-    pub fn has_group(&self, name: &str) -> bool {
+    pub(crate) fn has_group(&self, name: &str) -> bool {
         self.groups.iter().any(|group| group.name == name)
     }
 }

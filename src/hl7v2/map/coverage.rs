@@ -168,18 +168,23 @@ impl<'a> Judge<'a> {
         let digits: String =
             row.field.chars().skip_while(|it| !matches!(it, '.' | '-')).skip(1).collect();
         let number: usize = digits.split('.').next().and_then(|it| it.parse().ok()).unwrap_or(0);
-        let sample = SAMPLES.iter().find(|(own, _)| *own == kind).map(|(_, sample)| *sample);
-        let Some(sample) = sample else { return false };
+        let mut samples = SAMPLES.iter().filter(|(own, _)| *own == kind);
+        samples.any(|(_, sample)| self.needs(kind, target, number, sample))
+    }
+
+    /// Whether something else is made of the sample without this component.
+    fn needs(&self, kind: &str, target: &str, number: usize, sample: &str) -> bool {
         let whole = self.made(kind, target, sample);
         if number == 0 || kind == "FT" {
             return whole.is_some();
         }
-        let mut parts: Vec<&str> = sample.split('^').collect();
+        let between = if sample.contains('^') { "^" } else { "&" };
+        let mut parts: Vec<&str> = sample.split(between).collect();
         let Some(part) = parts.get_mut(number - 1).filter(|part| !part.is_empty()) else {
             return false;
         };
         *part = "";
-        whole.is_some() && whole != self.made(kind, target, &parts.join("^"))
+        whole.is_some() && whole != self.made(kind, target, &parts.join(between))
     }
 
     /// What our function for a data type makes of a sample, as text.
@@ -275,6 +280,18 @@ const SAMPLES: &[(&str, &str)] = &[
     ),
     ("XON", "Hospital^^7^1^M10^STM&1.2&ISO^XX^^^"),
     ("XPN", "Doe&van^Ann^B^Jr^Dr^MD^L^^^20200101&20210101^F^20200101^20210101^PhD^Annie"),
+    ("CWE", "A^Alpha^LN"),
+    ("HD", "STM"),
+    ("RP", "http://a.test/1^^IM^X"),
+    ("RPT", "^^1^^6^H"),
+    ("RPT", "^^^^^^^AC^30^M"),
+    ("XAD", "1 Main St^^^^^^^^^^^20200101&20210101"),
+    ("XCN", "1^Doe^^^^^^^^^^^^^^^20200101&20210101"),
+    ("XON", "Hospital^^^^^STM&1.2&ISO^XX^^^9"),
+    ("XPN", "Doe^Ann^^^^^^^^20200101&20210101"),
+    ("XTN", "^NET^Internet^a@b.test"),
+    ("XTN", "(734)555-1212^PRN^PH"),
+    ("XTN", "^PRN^FX^^^^^^^^^+17345551212"),
     ("XTN", "^PRN^PH^^1^734^5551212^9^^^^^20200101^20210101^^^^1"),
 ];
 

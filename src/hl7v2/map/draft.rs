@@ -124,8 +124,10 @@ impl<'a> Drafting<'a> {
             seen: HashMap::new(),
             counts: HashMap::new(),
         };
-        for range in builder.partitions(self.rule) {
-            let whole = Scope::whole(range);
+        let partitions = builder.partitions(self.rule);
+        let head = 0..partitions.first().map_or(0, |first| first.start);
+        for range in partitions {
+            let whole = Scope::whole(range, head.clone());
             for (name, is_optional) in &self.rule.uses {
                 let rule = self.resources.iter().find(|rule| rule.name == *name);
                 if let Some(rule) = rule {
@@ -294,7 +296,8 @@ impl<'a> Drafting<'a> {
             None => vec![scope.clone()],
             Some(Each::Repetition(path)) => {
                 let seen = scope.see(path.segment, &self.rule.groups, self.message);
-                let count = seen.first().map_or(0, |it| it.field(path.field).repetitions().count());
+                let field = seen.first().map(|it| it.field(path.field)).filter(Part::is_valued);
+                let count = field.map_or(0, |field| field.repetitions().count());
                 (1..).take(count).map(|at| scope.repeat(*path, at)).collect()
             }
             Some(Each::Segment(name)) => {

@@ -8,7 +8,7 @@ use crate::hl7v2::types::Json;
 
 /// Words for slots: `participant[ATND]` begins with what is said of it here.
 #[derive(Clone, Debug, Default)]
-pub struct Slots {
+pub(crate) struct Slots {
     /// Urls of extensions by their words.
     pub extensions: BTreeMap<String, String>,
     /// What an element of a slot has from the beginning, by `Encounter.participant` and word.
@@ -58,7 +58,12 @@ pub struct Element {
 ///
 /// # Errors
 /// Why there is no such place.
-pub fn resolve(text: &str, owner: &str, schema: &Schema, slots: &Slots) -> Result<Element, String> {
+pub(crate) fn resolve(
+    text: &str,
+    owner: &str,
+    schema: &Schema,
+    slots: &Slots,
+) -> Result<Element, String> {
     let mut def = schema.type_named(owner).ok_or(format!("{owner} is no type of FHIR"))?;
     let mut steps: Vec<Step> = Vec::new();
     let mut parts = split(text).into_iter().peekable();
@@ -153,7 +158,7 @@ fn select(
 
 /// Puts values into a resource by elements, and remembers which entry of a list is whose.
 #[derive(Debug, Default)]
-pub struct Writer {
+pub(crate) struct Writer {
     /// The resource so far.
     pub body: Object<'static>,
     slots: HashMap<String, usize>,
@@ -161,7 +166,7 @@ pub struct Writer {
 
 impl Writer {
     /// Puts values to a place; returns the paths of what was written, and whether all found room.
-    pub fn put(
+    pub(crate) fn put(
         &mut self,
         element: &Element,
         values: Vec<(&'static str, Json)>,
@@ -292,6 +297,6 @@ fn capital(kind: &str) -> String {
 }
 
 /// Whether a type is one of the definitions.
-pub fn is_type(name: &str, schema: &Schema) -> bool {
+pub(crate) fn is_type(name: &str, schema: &Schema) -> bool {
     schema.type_named(name).is_some_and(|def: &TypeDef| def.kind == TypeKind::Resource)
 }

@@ -14,7 +14,7 @@ use super::scope::{self, Group, Scope};
 
 /// One value of an expression.
 #[derive(Clone, Debug)]
-pub enum Item<'m> {
+pub(crate) enum Item<'m> {
     /// A value of FHIR and its type.
     Fhir(&'static str, Json),
     /// `""`: what is stored is to go.
@@ -27,7 +27,7 @@ pub enum Item<'m> {
 
 impl Item<'_> {
     /// Its text, where it has one.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::V2(rep) => rep.text().to_owned(),
             Self::Fhir(_, value) => {
@@ -40,10 +40,10 @@ impl Item<'_> {
 }
 
 /// Stands in a key for the number of the occurrence of the rest of it.
-pub const NTH: &str = "\u{0}";
+pub(crate) const NTH: &str = "\u{0}";
 
 /// What expressions are evaluated on.
-pub struct Eval<'a> {
+pub(crate) struct Eval<'a> {
     /// The message.
     pub message: &'a Message<'a>,
     /// What functions may ask.
@@ -58,7 +58,7 @@ pub struct Eval<'a> {
 
 impl<'a> Eval<'a> {
     /// The values of an expression. `owner`: the place of the resource at hand among the instances.
-    pub fn items(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> Vec<Item<'a>> {
+    pub(crate) fn items(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> Vec<Item<'a>> {
         match expr {
             Expr::Path(path) => self.path(path, scope),
             Expr::Text(text) => vec![Item::V2(Rep::of(text.clone()))],
@@ -345,7 +345,7 @@ impl<'a> Eval<'a> {
     }
 
     /// Whether a condition holds.
-    pub fn holds(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> bool {
+    pub(crate) fn holds(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> bool {
         let was = self.context.quiet.replace(true);
         let found = self.truth(expr, scope, owner);
         self.context.quiet.set(was);
@@ -408,4 +408,4 @@ impl<'a> Eval<'a> {
 }
 
 /// The type of a Coding that may stand as its code alone.
-pub const CODED: &str = "Coded";
+pub(crate) const CODED: &str = "Coded";

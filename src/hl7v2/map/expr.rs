@@ -45,7 +45,6 @@ pub struct Call {
 
 /// What stands between two expressions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the names are the words of the language")]
 pub enum Operator {
     And,
     Equal,

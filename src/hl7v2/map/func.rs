@@ -7,7 +7,7 @@ use crate::hl7v2::types::{
 
 /// What an expression gives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Gives {
+pub(crate) enum Gives {
     /// A value whose type its message decides, for `value[x]`.
     Choice,
     /// A Coding that may stand as its code alone too.
@@ -28,7 +28,7 @@ pub enum Gives {
 
 /// How a function works.
 #[derive(Clone, Copy)]
-pub enum Work {
+pub(crate) enum Work {
     /// One value of each repetition.
     Each(fn(&Rep<'_>, &Args<'_>, &Context<'_>) -> Option<Json>),
     /// Several values of each repetition.
@@ -43,7 +43,7 @@ pub enum Work {
 
 /// A function.
 #[derive(Clone, Copy)]
-pub struct Func {
+pub(crate) struct Func {
     /// Its name.
     pub name: &'static str,
     /// What it gives.
@@ -91,7 +91,7 @@ const fn free(name: &'static str, gives: Gives, named: &'static [&'static str]) 
 }
 
 /// All functions.
-pub const FUNCS: &[Func] = &[
+pub(crate) const FUNCS: &[Func] = &[
     each("cc_text", "CodeableConcept", &[], code::text_only),
     each("cq", "Quantity", &["unit"], number::cq),
     each("cwe", "CodeableConcept", &["to", "home"], code::cwe),
@@ -174,6 +174,6 @@ pub const FUNCS: &[Func] = &[
 ];
 
 /// The function called `name`.
-pub fn find(name: &str) -> Option<&'static Func> {
+pub(crate) fn find(name: &str) -> Option<&'static Func> {
     FUNCS.iter().find(|func| func.name == name)
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::hl7v2::er7::Message;
+use crate::hl7v2::er7::{Message, Segment};
 use crate::hl7v2::types::{Context, id};
 
 use super::eval::{Eval, Item, NTH};
@@ -33,7 +33,7 @@ impl Key {
 
 /// A resource that a message makes.
 #[derive(Clone, Debug)]
-pub struct Instance<'a> {
+pub(crate) struct Instance<'a> {
     /// By which rule.
     pub rule: &'a ResourceRule,
     /// What its rules see.
@@ -124,10 +124,15 @@ impl<'a> Builder<'a> {
             // A resource is about a segment; `read` lets no other through.
             Each::Repetition(_) => Vec::new(),
             Each::Segment(name) => {
-                let found = around.inside(name.as_str(), self.message).into_iter().zip(1..);
-                found
-                    .map(|(it, number)| around.segment(it.position(), number, self.message))
-                    .collect()
+                let mut found = around.inside(name.as_str(), self.message);
+                if found.is_empty() && rule.is_single {
+                    // The header and the event stand before all patients.
+                    found = around.see(*name, self.groups, self.message);
+                }
+                let scope = |(it, number): (Segment<'_>, usize)| {
+                    around.segment(it.position(), number, self.message)
+                };
+                found.into_iter().zip(1..).map(scope).collect()
             }
         };
         if rule.is_single {

@@ -151,6 +151,12 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         };
         site.authorities.insert(name.to_owned(), authority);
     }
+    words(reader, root, &mut site);
+    site
+}
+
+/// Codes, units, systems and modes of a site.
+fn words(reader: &mut Reader<'_>, root: &dyn TableLike, site: &mut Site) {
     for (set, systems) in entries(root, "codes") {
         for (system, rows) in systems.as_table_like().into_iter().flat_map(|it| it.iter()) {
             let key = format!("codes.{set}.{system}");
@@ -187,7 +193,6 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
             }
         }
     }
-    site
 }
 
 fn codes(reader: &mut Reader<'_>, rows: &Item, key: &str) -> BTreeMap<String, Target> {

@@ -73,7 +73,7 @@ fn is_local(name: &str) -> bool {
 
 /// What a rule sees.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// From the smallest to the largest: the segment with what hangs on it, its groups, all.
     pub ranges: Vec<Range<usize>>,
     /// Which of the ranges are those of groups: their own segments are looked for no further out.
@@ -85,13 +85,14 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of a whole message, or of one patient in it.
-    pub fn whole(range: Range<usize>) -> Self {
-        Self { ranges: vec![range], is_group: vec![false], number: 1, repetition: None }
+    /// The scope of a whole message, or of one patient in it, with what stands before all of them.
+    pub(crate) fn whole(range: Range<usize>, head: Range<usize>) -> Self {
+        let (ranges, is_group) = (vec![range, head], vec![false, false]);
+        Self { ranges, is_group, number: 1, repetition: None }
     }
 
     /// A group within this scope.
-    pub fn group(&self, range: Range<usize>, number: usize) -> Self {
+    pub(crate) fn group(&self, range: Range<usize>, number: usize) -> Self {
         let mut inner = self.clone();
         inner.ranges.insert(0, range);
         inner.is_group.insert(0, true);
@@ -100,12 +101,12 @@ impl Scope {
     }
 
     /// The smallest range.
-    pub fn inner(&self) -> Range<usize> {
+    pub(crate) fn inner(&self) -> Range<usize> {
         self.ranges.first().cloned().unwrap_or(0..0)
     }
 
     /// One segment within this scope, with what hangs on it.
-    pub fn segment(&self, at: usize, number: usize, message: &Message<'_>) -> Self {
+    pub(crate) fn segment(&self, at: usize, number: usize, message: &Message<'_>) -> Self {
         let holds = |range: &&Range<usize>| range.contains(&at);
         let end = self.ranges.iter().find(holds).map_or(at + 1, |range| range.end);
         let hangs = |next: &usize| {
@@ -120,17 +121,17 @@ impl Scope {
     }
 
     /// One repetition of a field within this scope.
-    pub fn repeat(&self, path: Path, at: u16) -> Self {
+    pub(crate) fn repeat(&self, path: Path, at: u16) -> Self {
         Self { repetition: Some((path, at)), number: usize::from(at), ..self.clone() }
     }
 
     /// The segments of this name within the smallest range.
-    pub fn inside<'m>(&self, name: &str, message: &'m Message<'m>) -> Vec<Segment<'m>> {
+    pub(crate) fn inside<'m>(&self, name: &str, message: &'m Message<'m>) -> Vec<Segment<'m>> {
         named(self.inner(), name, message)
     }
 
     /// The segments of this name that a path sees: those of the smallest range that has any.
-    pub fn see<'m>(
+    pub(crate) fn see<'m>(
         &self,
         name: SegmentName,
         groups: &[Group],
@@ -151,7 +152,7 @@ impl Scope {
 
     /// The segments of this name that a rule repeats over: those of the smallest range that has any,
     /// or of the smallest alone.
-    pub fn repeats<'m>(
+    pub(crate) fn repeats<'m>(
         &self,
         name: SegmentName,
         groups: &[Group],
@@ -164,7 +165,7 @@ impl Scope {
     }
 
     /// Whether a segment of this name stands before the one at hand, in the range around it.
-    pub fn is_after(&self, name: &str, message: &Message<'_>) -> bool {
+    pub(crate) fn is_after(&self, name: &str, message: &Message<'_>) -> bool {
         let at = self.inner().start;
         let around = self.ranges.get(1).cloned().unwrap_or_else(|| self.inner());
         (around.start..at).any(|at| message.segment_at(at).is_some_and(|it| it.is(name)))
@@ -172,7 +173,7 @@ impl Scope {
 }
 
 /// Whether the note at this place belongs to a result or a specimen, not to the group itself.
-pub fn owner(at: usize, message: &Message<'_>) -> bool {
+pub(crate) fn owner(at: usize, message: &Message<'_>) -> bool {
     let before = (0..at).rev().filter_map(|at| message.segment_at(at));
     let mut before = before.skip_while(|it| HANGING.contains(&it.name().as_str()));
     before.next().is_some_and(|it| it.is("OBX") || it.is("SPM"))

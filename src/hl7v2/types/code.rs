@@ -194,18 +194,51 @@ pub fn words(rep: &Rep<'_>, _: &Args<'_>, _: &Context<'_>) -> Option<Json> {
     text([9, 2, 5, 1].into_iter().find_map(|at| rep.some(at)).unwrap_or_default())
 }
 
-/// A language as a CodeableConcept of BCP 47 where it is one, else as any other code.
-pub fn language(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option<Json> {
-    let code = rep.some(1);
-    let is_tag = |code: &&str| {
-        (2..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase())
-    };
-    match code.filter(is_tag) {
-        Some(code) if rep.c(3).is_empty() || rep.c(3).starts_with("ISO") => {
-            let own = coding("urn:ietf:bcp:47", code, rep.c(2));
-            let words = text(rep.some(9).unwrap_or(rep.c(2)));
-            filled(object([("coding", list(vec![own])), ("text", words)]))
-        }
-        _ => cwe(rep, args, context),
-    }
+/// Languages by their codes of three letters, and what BCP 47 has for them.
+const LANGUAGES: &[(&str, &str)] = &[
+    ("ara", "ar"),
+    ("chi", "zh"),
+    ("cze", "cs"),
+    ("dan", "da"),
+    ("dut", "nl"),
+    ("eng", "en"),
+    ("fin", "fi"),
+    ("fra", "fr"),
+    ("fre", "fr"),
+    ("deu", "de"),
+    ("ger", "de"),
+    ("gle", "ga"),
+    ("gre", "el"),
+    ("heb", "he"),
+    ("hin", "hi"),
+    ("hun", "hu"),
+    ("ita", "it"),
+    ("jpn", "ja"),
+    ("kor", "ko"),
+    ("nor", "no"),
+    ("per", "fa"),
+    ("pol", "pl"),
+    ("por", "pt"),
+    ("rum", "ro"),
+    ("rus", "ru"),
+    ("spa", "es"),
+    ("swe", "sv"),
+    ("tgl", "tl"),
+    ("tha", "th"),
+    ("tur", "tr"),
+    ("ukr", "uk"),
+    ("urd", "ur"),
+    ("vie", "vi"),
+    ("zho", "zh"),
+];
+
+/// A language as a CodeableConcept: with a code of BCP 47 where it is one, else its text alone.
+pub fn language(rep: &Rep<'_>, _: &Args<'_>, _: &Context<'_>) -> Option<Json> {
+    let small = rep.c(1).to_ascii_lowercase();
+    let is_tag = small.len() == 2 && small.bytes().all(|byte| byte.is_ascii_lowercase());
+    let known = LANGUAGES.iter().find(|(own, _)| *own == small).map(|(_, tag)| *tag);
+    let tag = known.or(Some(small.as_str()).filter(|_| is_tag));
+    let coding = tag.map(|tag| coding("urn:ietf:bcp:47", tag, ""));
+    let words = [9, 2, 5, 1].into_iter().find_map(|at| rep.some(at));
+    filled(object([("coding", list(coding.into_iter().collect())), ("text", words.and_then(text))]))
 }

@@ -87,8 +87,8 @@ impl<'m> Rep<'m> {
 
     /// The first text that has a value.
     pub fn text(&self) -> &str {
-        let texts = self.components.iter().flatten().map(|text| text.trim());
-        texts.into_iter().find(|text| !matches!(*text, "" | NULL)).unwrap_or_default()
+        let mut texts = self.components.iter().flatten().map(|text| text.trim());
+        texts.find(|text| !matches!(*text, "" | NULL)).unwrap_or_default()
     }
 
     /// All texts with a value, with `between` between them.
