@@ -12,6 +12,7 @@ pub mod error;
 pub mod fhir;
 pub mod fhirpath;
 pub mod fulltext;
+pub mod hl7v2;
 pub mod http;
 pub mod oauth;
 pub mod outbound;

@@ -19,6 +19,7 @@ mod faults;
 mod fhirpath_cases;
 mod form_suites;
 mod harness;
+mod hl7v2;
 mod integrity;
 mod ledger;
 mod limits;

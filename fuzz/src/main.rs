@@ -10,6 +10,7 @@
 
 mod corpus;
 mod definitions;
+mod hl7v2;
 mod mutation;
 mod random;
 mod release;

@@ -16,7 +16,7 @@ use kiln::spec::Spec;
 use kiln::ucum::Unit;
 use kiln::validate::form;
 
-use crate::{definitions, release, search, validate};
+use crate::{definitions, hl7v2, release, search, validate};
 
 /// One reader of bytes.
 pub(crate) struct Target {
@@ -45,6 +45,10 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "snapshot", corpus: "snapshot", run: definitions::snapshot },
     Target { name: "validate", corpus: "json", run: validate::document },
     Target { name: "profile", corpus: "profile", run: validate::definition },
+    Target { name: "v2", corpus: "v2", run: hl7v2::message },
+    Target { name: "v2-frame", corpus: "v2-frame", run: hl7v2::frame },
+    Target { name: "v2-escape", corpus: "v2-escape", run: hl7v2::escape },
+    Target { name: "v2-date", corpus: "v2-date", run: hl7v2::date },
 ];
 
 /// The definitions of R4.

@@ -29,6 +29,7 @@ impl Config {
         if self.tls.client_authorities.is_some() && self.tls.certificate.is_none() {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
+        self.check_feed()?;
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
@@ -71,6 +72,35 @@ impl Config {
         }
         if self.auth.code_seconds.get() > MAX_CODE_SECONDS {
             return rule("auth.code_seconds", "is at most 60");
+        }
+        Ok(())
+    }
+
+    /// The rules of `[hl7v2]`.
+    fn check_feed(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
+        if self.hl7v2.certificate.is_some() != self.hl7v2.key.is_some() {
+            return rule("hl7v2.certificate", "and `hl7v2.key` go together".to_owned());
+        }
+        if self.hl7v2.client_authorities.is_some() && self.hl7v2.certificate.is_none() {
+            return rule(
+                "hl7v2.client_authorities",
+                "means nothing without `hl7v2.key`".to_owned(),
+            );
+        }
+        if !self.hl7v2.senders.is_empty() && self.hl7v2.client_authorities.is_none() {
+            let reason = "means nothing without `hl7v2.client_authorities`".to_owned();
+            return rule("hl7v2.senders", reason);
+        }
+        if let Some(listen) = self.hl7v2.listen.filter(|listen| !listen.ip().is_loopback())
+            && self.hl7v2.client_authorities.is_none()
+            && self.hl7v2.allow.is_empty()
+        {
+            let reason = format!(
+                "{listen} can be reached from other machines: name those that may in \
+                 `hl7v2.allow`, or ask for certificates by `hl7v2.client_authorities`"
+            );
+            return rule("hl7v2.listen", reason);
         }
         Ok(())
     }
@@ -121,6 +151,12 @@ mod tests {
             (vec![off, ("validation.exceptions", "=warn")], Some("validation.exceptions")),
             (vec![off, ("validation.exceptions", "p=maybe")], Some("validation.exceptions")),
             (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
+            (vec![off, ("hl7v2.certificate", "c.pem")], Some("hl7v2.certificate")),
+            (vec![off, ("hl7v2.client_authorities", "c.pem")], Some("hl7v2.client_authorities")),
+            (vec![off, ("hl7v2.senders", "a=B|C")], Some("hl7v2.senders")),
+            (vec![off, ("hl7v2.listen", "0.0.0.0:2575")], Some("hl7v2.listen")),
+            (vec![off, ("hl7v2.listen", "0.0.0.0:2575"), ("hl7v2.allow", "10.0.0.0/8")], None),
+            (vec![off, ("hl7v2.listen", "127.0.0.1:2575")], None),
             (vec![off, ("tls.certificate", "c.pem")], Some("tls.certificate")),
             (vec![off, ("tls.client_authorities", "c.pem")], Some("tls.client_authorities")),
         ];

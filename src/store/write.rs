@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, Operation, VersionId};
 
 use super::connection::Transaction;
+use super::hl7v2::Companion;
 use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
 use super::integrity::Ties;
 use super::ledger::Columns;
@@ -85,6 +86,8 @@ pub struct WriteTx {
     /// Which entry of a Bundle is at work.
     at_entry: Option<usize>,
     wanted: Wanted,
+    /// The message whose effect this is, and what is kept of it.
+    companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
     sees_all: bool,
 }
@@ -129,6 +132,11 @@ impl WriteTx {
 
     pub(super) fn change(&mut self, change: MetaChange) {
         self.changes.push(change);
+    }
+
+    /// Has the end of a message committed together with all else.
+    pub fn accompany(&mut self, companion: Companion) {
+        self.companion = Some(companion);
     }
 
     /// Adds what the ledger must know of one entry of a Bundle, beside the Bundle's own row.
@@ -196,7 +204,10 @@ impl WriteTx {
 
     /// Whether one statement does it all, which then is its own transaction.
     fn is_single_statement(&self) -> bool {
-        self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
+        self.connection.is_none()
+            && self.changes.is_empty()
+            && self.companion.is_none()
+            && self.staged.len() <= CHUNK
     }
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
@@ -225,7 +236,11 @@ impl WriteTx {
             Some(connection) => connection,
             None => self.begin(BEGIN).await?,
         };
-        let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
+        let mut written =
+            write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
+        if let (Ok(()), Some(companion)) = (&written, &self.companion) {
+            written = companion.write(&connection).await;
+        }
         if let Err(error) = written {
             connection.roll_back().await;
             return Err(error);
@@ -274,6 +289,7 @@ impl Units for Store {
             guarded: Vec::new(),
             at_entry: None,
             wanted: memory.clone(),
+            companion: None,
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }
     }

@@ -124,6 +124,9 @@ impl WriteTx {
         if done.is_ok() {
             done = self.check(&connection).await.map_err(CommitError::Failed);
         }
+        if let (Ok(()), Some(companion)) = (&done, &self.companion) {
+            done = companion.write(&connection).await;
+        }
         match done {
             Ok(()) => connection.commit().await.map_err(failure::last_error),
             Err(error) => {

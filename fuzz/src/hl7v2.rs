@@ -1,0 +1,122 @@
+//! Messages of HL7 version 2: frames, the reader, escapes, dates, and the answer to anything.
+
+use bytes::BytesMut;
+use kiln::hl7v2::ack::{self, Code, Condition, Issue, Stamp};
+use kiln::hl7v2::batch;
+use kiln::hl7v2::charset::Charset;
+use kiln::hl7v2::dtm::{self, Moment, Zones};
+use kiln::hl7v2::er7::{Message, Path, Reading, Separators, decode};
+use kiln::hl7v2::frame::{Frame, Frames};
+use kiln::hl7v2::heading::Heading;
+use tokio_util::codec::Decoder;
+
+use crate::target::holds;
+
+/// Largest message of the frames.
+const LIMIT: usize = 200;
+
+/// The frames of a stream are the same however it is cut, and no byte is told twice.
+pub(crate) fn frame(input: &[u8]) -> Result<(), String> {
+    let whole = frames(input, input.len().max(1))?;
+    for size in [1, 3] {
+        holds(frames(input, size)? == whole, "pieces make no difference")?;
+    }
+    let told: usize = whole.iter().map(String::len).sum();
+    holds(told <= input.len() + 16 * whole.len(), "no byte is told twice")
+}
+
+fn frames(input: &[u8], size: usize) -> Result<Vec<String>, String> {
+    let (mut frames, mut buffer, mut all) = (Frames::new(LIMIT), BytesMut::new(), Vec::new());
+    for piece in input.chunks(size) {
+        buffer.extend_from_slice(piece);
+        while let Some(frame) = frames.decode(&mut buffer).map_err(|fault| fault.to_string())? {
+            all.push(told(&frame));
+        }
+    }
+    while let Some(frame) = frames.decode_eof(&mut buffer).map_err(|fault| fault.to_string())? {
+        all.push(told(&frame));
+    }
+    // What comes after a frame beyond the limit depends on the pieces: the connection is closed.
+    let end = all.iter().position(|frame| frame.starts_with("long"));
+    all.truncate(end.unwrap_or(all.len()));
+    Ok(all)
+}
+
+fn told(frame: &Frame) -> String {
+    match frame {
+        Frame::Whole(bytes) => format!("whole{}", bytes.escape_ascii()),
+        Frame::Truncated(bytes) => format!("cut{}", bytes.escape_ascii()),
+        Frame::TooLong(_) => "long".to_owned(),
+    }
+}
+
+/// A message keeps all of its text, its places can be written, and it has an answer.
+pub(crate) fn message(input: &[u8]) -> Result<(), String> {
+    batch::split(input);
+    let heading = Heading::salvaged(input);
+    answered(heading.as_ref())?;
+    let Ok(read) = Charset::read(input, Charset::UTF_8) else { return Ok(()) };
+    for reading in [Reading::Lenient, Reading::Strict] {
+        let Ok(message) = Message::parse(&read.text, read.charset, reading) else { continue };
+        let kept: usize = message.segments().map(|segment| segment.raw().len()).sum();
+        let ends = message.text().bytes().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+        holds(kept + ends >= message.text().len(), "no text is lost")?;
+        for segment in message.segments() {
+            for (field, number) in segment.fields().zip(1u16..) {
+                holds(field.place().field == number, "a field knows its place")?;
+                for part in field.repetitions().flat_map(|part| part.components()) {
+                    part.subcomponents().for_each(|part| drop(part.text()));
+                    holds(part.raw().len() <= field.raw().len(), "a part is no longer")?;
+                }
+            }
+        }
+        if let Some(path) =
+            ["PID-3[*].4.2", "OBX[*]-5[2]"].iter().find_map(|path| path.parse::<Path>().ok())
+        {
+            message.all(&path).for_each(drop);
+        }
+        answered(Some(&Heading::of(&message)))?;
+    }
+    Ok(())
+}
+
+/// The answer to whatever came is a message.
+fn answered(heading: Option<&Heading>) -> Result<(), String> {
+    let issue = [Issue::error(Condition::DataType)];
+    let stamp = Stamp { now: "20260101", control_id: "1", expected: None };
+    let text = ack::answer(heading, Code::AE, &issue, &stamp);
+    let message = Message::parse(&text, Charset::UTF_8, Reading::Strict);
+    let message = message.map_err(|fault| format!("{fault}: {text:?}"))?;
+    let code = message.named("MSA").next().map(|segment| segment.field(1).text().into_owned());
+    holds(code.as_deref() == Some("AE"), &format!("an answer is read: {text:?}"))
+}
+
+/// What is written with escapes is read as it was; decoding ends and grows within bounds.
+pub(crate) fn escape(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let separators = Separators { truncation: Some(b'#'), ..Separators::default() };
+    let decoded = decode(text, &separators, Charset::UTF_8);
+    holds(decoded.len() <= text.len() * 60 + 16, "an escape makes few bytes")?;
+    let mut written = String::new();
+    separators.write(text, &mut written);
+    let again = decode(&written, &separators, Charset::UTF_8);
+    let plain: String = text.chars().filter(|c| !(u32::from(*c) < 32 && *c != '\n')).collect();
+    holds(again == plain, &format!("what is written is read: {written:?}"))
+}
+
+/// A date has a text that FHIR takes, and no zone moves its day.
+pub(crate) fn date(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    dtm::time(text).ok();
+    let Ok(moment) = Moment::parse(text) else { return Ok(()) };
+    let zones = Zones::utc().of_message(text);
+    let (date_time, _) = moment.date_time(&zones);
+    let read = kiln::fhir::datetime::DateTime::parse(&date_time);
+    holds(read.is_some(), &format!("FHIR takes {date_time}"))?;
+    let date = moment.date();
+    holds(
+        kiln::fhir::datetime::DateTime::parse_date(&date).is_some(),
+        &format!("FHIR takes {date}"),
+    )?;
+    holds(text.trim().starts_with(&date[..4]), "the year is as it was sent")
+}

@@ -1,0 +1,151 @@
+//! `kiln v2`: messages of HL7 version 2 from the command line.
+
+mod convert;
+mod coverage;
+mod import;
+mod list;
+mod maps;
+mod query;
+mod send;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::config::Config;
+use crate::hl7v2::batch;
+
+/// What can be done with messages.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what messages would make: a transaction Bundle each.
+    #[command(after_help = "Example:\n  kiln v2 convert adt-a01.hl7 --site stmary.toml")]
+    Convert(convert::ConvertArgs),
+    /// Say how much of the guide from version 2 to FHIR the maps do.
+    #[command(after_help = "Example:\n  kiln v2 coverage --guide v2-to-fhir-ig-mappings.tar.gz")]
+    Coverage(coverage::CoverageArgs),
+    /// Take in the messages of files and folders, without a listener between.
+    #[command(after_help = "Example:\n  kiln v2 import archive/2026-07/")]
+    Import(ImportArgs),
+    /// List messages, the newest first.
+    #[command(after_help = "Example:\n  kiln v2 list --state failed --type ADT^A40")]
+    List(ListArgs),
+    /// Show the values that paths name in the messages of a file.
+    #[command(after_help = "Example:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5")]
+    Query(QueryArgs),
+    /// Check, compare and explain maps.
+    #[command(subcommand)]
+    Map(maps::MapCommand),
+    /// Have messages worked on again: one, or all that failed.
+    #[command(after_help = "Example:\n  kiln v2 replay --failed --site 'LAB|STM'")]
+    Replay(ReplayArgs),
+    /// Send the messages of files over MLLP and tell how they are answered.
+    #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 127.0.0.1:2575")]
+    Send(SendArgs),
+}
+
+/// `kiln v2 import`
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// Files and folders; folders are searched through.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// `kiln v2 list`
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Those that stand there: received, processed, failed, ..
+    #[arg(long)]
+    state: Option<String>,
+    /// Those of this sender: MSH-3 and MSH-4 with a | between.
+    #[arg(long)]
+    site: Option<String>,
+    /// Those of this type: ADT, or ADT^A01.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// How many.
+    #[arg(long, default_value_t = 50)]
+    count: u32,
+}
+
+/// `kiln v2 query`
+#[derive(Debug, Args)]
+pub(super) struct QueryArgs {
+    /// A file with messages.
+    file: PathBuf,
+    /// Paths such as PID-3[2].4.2; without any the whole message, a value a line.
+    #[arg(value_name = "PATH")]
+    paths: Vec<String>,
+    /// The character set where MSH-18 names none.
+    #[arg(long, default_value = "UNICODE UTF-8")]
+    charset: String,
+}
+
+/// `kiln v2 replay`
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// The id of a message.
+    #[arg(required_unless_present = "failed", conflicts_with = "failed")]
+    id: Option<String>,
+    /// All that failed.
+    #[arg(long)]
+    failed: bool,
+    /// Of this sender alone.
+    #[arg(long, requires = "failed")]
+    site: Option<String>,
+}
+
+/// `kiln v2 send`
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// Files with messages, each in one or many.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Where they are sent.
+    #[arg(long, value_name = "HOST:PORT")]
+    to: SocketAddr,
+    /// Connections that send side by side; the order of messages is kept on one alone.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    connections: u16,
+    /// Most messages a second; without it as fast as they are answered.
+    #[arg(long, value_name = "N")]
+    rate: Option<u32>,
+    /// Send all of it so many times, each time under control ids of its own.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    times: u32,
+    /// Say nothing on the way.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What keeps it from being done, as a sentence.
+pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
+    match command {
+        Command::Convert(args) => {
+            convert::run(&args, &mut std::io::stdout().lock(), &mut std::io::stderr())
+        }
+        Command::Coverage(args) => coverage::run(&args, &mut std::io::stdout().lock()),
+        Command::Import(args) => import::run(&args, config).await,
+        Command::List(args) => list::list(args, config).await,
+        Command::Map(command) => maps::run(&command, &mut std::io::stdout().lock()),
+        Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
+        Command::Replay(args) => list::replay(args, config).await,
+        Command::Send(args) => send::run(&args).await,
+    }
+}
+
+/// The messages of a file.
+fn messages(path: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(match batch::split(&bytes) {
+        Some(batch) => batch.messages.into_iter().map(<[u8]>::to_vec).collect(),
+        None => vec![bytes],
+    })
+}

@@ -1,0 +1,187 @@
+//! Batches and files: many messages in one frame or one upload.
+//!
+//! The bytes are split at lines that begin a message, before they become text, because each message
+//! has a character set of its own.
+//!
+//! Spec: v2 S55, B35; HL7 version 2 chapter 2, batch protocol
+
+use super::charset::Charset;
+use super::er7::{Message, Reading};
+use super::heading::Heading;
+
+/// What one frame or file holds.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// BHS, else FHS.
+    pub header: Option<Heading>,
+    /// The messages, each without the envelope around them.
+    pub messages: Vec<&'a [u8]>,
+    /// Whether BTS-1 or FTS-1 says another number than there is.
+    pub is_miscounted: bool,
+    /// Whether there was something that belongs to no message.
+    pub has_strays: bool,
+}
+
+/// The messages of `bytes`; `None` when they are one message, or none.
+pub fn split(bytes: &[u8]) -> Option<Batch<'_>> {
+    let lines = Lines { bytes, at: 0 };
+    let mut split = Splitting::default();
+    for (start, end) in lines {
+        split.line(bytes, start, end);
+    }
+    split.close(bytes.len());
+    let is_batch = split.has_envelope || split.messages.len() > 1;
+    is_batch.then(|| {
+        let messages: Vec<_> =
+            split.messages.iter().map(|(start, end)| &bytes[*start..*end]).collect();
+        Batch {
+            header: split.header,
+            is_miscounted: split.is_miscounted,
+            has_strays: split.has_strays,
+            messages,
+        }
+    })
+}
+
+#[derive(Default)]
+struct Splitting {
+    header: Option<Heading>,
+    messages: Vec<(usize, usize)>,
+    /// Where the message began that is being read.
+    open: Option<usize>,
+    /// Messages since BHS, batches since FHS.
+    in_batch: usize,
+    batches: usize,
+    has_envelope: bool,
+    is_miscounted: bool,
+    has_strays: bool,
+}
+
+impl Splitting {
+    fn line(&mut self, bytes: &[u8], start: usize, end: usize) {
+        let line = &bytes[start..end];
+        let name = line.get(..3).unwrap_or_default();
+        let is_named = line.get(3).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        match name {
+            b"MSH" if is_named => {
+                self.close(start);
+                self.in_batch += 1;
+                self.open = Some(start);
+            }
+            b"FHS" | b"BHS" if is_named => {
+                self.close(start);
+                self.has_envelope = true;
+                if name == b"BHS" || self.header.is_none() {
+                    self.header = heading(line).or(self.header.take());
+                }
+                if name == b"BHS" {
+                    (self.in_batch, self.batches) = (0, self.batches + 1);
+                }
+            }
+            b"BTS" | b"FTS" if is_named => {
+                self.close(start);
+                self.has_envelope = true;
+                let found = if name == b"BTS" { self.in_batch } else { self.batches.max(1) };
+                self.is_miscounted |= count(line).is_some_and(|count| count != found);
+            }
+            _ if self.open.is_none() => {
+                self.has_strays |= !line.trim_ascii().is_empty() && !is_frame(line)
+            }
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, end: usize) {
+        self.messages.extend(self.open.take().map(|start| (start, end)));
+    }
+}
+
+/// Byte order marks and what is left of frames.
+fn is_frame(line: &[u8]) -> bool {
+    line == b"\xEF\xBB\xBF" || line.iter().all(|byte| matches!(byte, 0x0B | 0x1C))
+}
+
+fn heading(line: &[u8]) -> Option<Heading> {
+    let text: String =
+        line.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+    Some(Heading::of(&Message::parse(&text, Charset::UTF_8, Reading::Lenient).ok()?))
+}
+
+/// The number in the first field.
+fn count(line: &[u8]) -> Option<usize> {
+    let field = *line.get(3)?;
+    let text = line[4..].split(|byte| *byte == field).next()?;
+    str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// The bounds of lines, ended by CR, LF or both. What a file or a frame begins with is not part of
+/// the first line.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Iterator for Lines<'_> {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let mut start = self.at;
+        if start == 0 {
+            start += if self.bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        }
+        if start >= self.bytes.len() {
+            return None;
+        }
+        while self.bytes.get(start) == Some(&0x0B) {
+            start += 1;
+        }
+        let rest = &self.bytes[start..];
+        let end = memchr::memchr2(b'\r', b'\n', rest).map_or(self.bytes.len(), |at| start + at);
+        self.at = end + 1;
+        Some((start, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<'a>(batch: &Batch<'a>) -> Vec<&'a str> {
+        batch.messages.iter().map(|bytes| str::from_utf8(bytes).unwrap()).collect()
+    }
+
+    #[test]
+    fn one_message_is_no_batch() {
+        for text in ["MSH|^~\\&|A\rPID|1\r", "", "PID|1", "\u{FEFF}MSH|^~\\&|A\nPID|1"] {
+            assert!(split(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_split_at_headers() {
+        let text = "\u{FEFF}FHS|^~\\&|A|B|C|D\rBHS|^~\\&|LAB|STM|K|H|2026||||B7\rMSH|^~\\&|1\rPID|1\r\
+            MSH|^~\\&|2\rBTS|2\rFTS|1\r\n";
+        let batch = split(text.as_bytes()).unwrap();
+        assert_eq!(texts(&batch), ["MSH|^~\\&|1\rPID|1\r", "MSH|^~\\&|2\r"]);
+        assert_eq!((batch.is_miscounted, batch.has_strays), (false, false));
+        let header = batch.header.unwrap();
+        assert_eq!((header.application.as_str(), header.processing.as_str()), ("LAB", "B7"));
+        let wrong = split(b"BHS|^~\\&|A\rMSH|^~\\&|1\rBTS|2\r").unwrap();
+        assert!(wrong.is_miscounted);
+        let files = split(
+            b"FHS|^~\\&|A\rBHS|^~\\&|A\rMSH|^~\\&|1\rBTS|1\rBHS|^~\\&|A\rMSH|^~\\&|2\rBTS|1\rFTS|2",
+        )
+        .unwrap();
+        assert!(!files.is_miscounted);
+        assert_eq!(files.messages.len(), 2);
+    }
+
+    #[test]
+    fn messages_without_an_envelope_and_with_frames_are_split_too() {
+        let batch = split(b"\x0BMSH|^~\\&|1\nPID|1\n\x1C\n\x0BMSH|^~\\&|2\n\x1C\n").unwrap();
+        assert_eq!(batch.messages.len(), 2);
+        assert!(batch.header.is_none() && !batch.has_strays);
+        let stray = split(b"BHS|^~\\&|A\rPID|1\rMSH|^~\\&|1\rBTS|1").unwrap();
+        assert!(stray.has_strays);
+    }
+}

@@ -1,0 +1,200 @@
+//! A stored resource as a message amends it.
+//!
+//! What the message says nothing of stays. What it says replaces what was there, element by element.
+//! Identifiers of other authorities are never taken away; those of an authority that the message names
+//! are as it says. What it says is to go (`""`) goes.
+//!
+//! Spec: v2 S3, S4, S10
+
+use super::{Json, list, set_list};
+use crate::fhir::json::Value;
+
+/// Elements that only the server writes.
+const OWN: &[&str] = &["resourceType", "id", "meta", "text"];
+
+/// The resource of now: `stored` as the message with `said` amends it; `removed` are elements that it
+/// says are to go.
+pub fn amended(stored: &Json, said: &Json, removed: &[String]) -> Json {
+    let mut now = stored.clone();
+    for name in OWN {
+        now.remove(name);
+    }
+    for path in removed {
+        remove(&mut now, path);
+    }
+    for (name, value) in said.iter().filter(|(name, _)| !OWN.contains(name)) {
+        match name {
+            "identifier" => {
+                let both = identifiers(list(&now, name), list(said, name));
+                set_list(&mut now, "identifier", both);
+            }
+            "extension" => {
+                let both = extensions(list(&now, name), list(said, name));
+                set_list(&mut now, "extension", both);
+            }
+            _ => {
+                drop_other_types(&mut now, name);
+                now.set(name.to_owned(), value.clone());
+            }
+        }
+    }
+    now
+}
+
+/// An element has one type at a time: `valueString` goes when `valueQuantity` comes.
+fn drop_other_types(now: &mut Json, name: &str) {
+    for stem in
+        ["value", "effective", "deceased", "multipleBirth", "onset", "performed", "occurrence"]
+    {
+        let is_of = |name: &str| {
+            name.strip_prefix(stem)
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+        };
+        if is_of(name) {
+            now.retain(|other, _| other == name || !is_of(other.trim_start_matches('_')));
+            return;
+        }
+    }
+}
+
+/// Takes out the element that a path such as `name` or `contact[0].telecom` leads to.
+fn remove(now: &mut Json, path: &str) {
+    let (first, rest) =
+        path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let name = first.split('[').next().unwrap_or(first);
+    let Some(rest) = rest else {
+        now.remove(name);
+        now.remove(&format!("_{name}"));
+        return;
+    };
+    let is_empty = match now.get_mut(name) {
+        Some(Value::Object(inner)) => {
+            remove(inner, rest);
+            inner.is_empty()
+        }
+        Some(Value::Array(items)) => {
+            for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                remove(item, rest);
+            }
+            items.retain(|item| item.as_object().is_none_or(|item| !item.is_empty()));
+            items.is_empty()
+        }
+        _ => false,
+    };
+    if is_empty {
+        now.remove(name);
+    }
+}
+
+/// Those of authorities that the message does not name, and then its own.
+fn identifiers(stored: Vec<Value<'static>>, said: Vec<Value<'static>>) -> Vec<Value<'static>> {
+    let system = |value: &Value<'static>| value.str_at("system").map(str::to_owned);
+    let named: Vec<_> = said.iter().map(system).collect();
+    let mut all: Vec<_> = stored
+        .into_iter()
+        .filter(|one| one.str_at("use") == Some("old") || !named.contains(&system(one)))
+        .filter(|one| !said.iter().any(|other| is_same(one, other)))
+        .collect();
+    all.extend(said);
+    all
+}
+
+/// Whether two identifiers are the same number of the same authority.
+pub fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
+    one.str_at("system") == other.str_at("system") && one.str_at("value") == other.str_at("value")
+}
+
+/// Those of other urls, and then those of the message.
+fn extensions(stored: Vec<Value<'static>>, said: Vec<Value<'static>>) -> Vec<Value<'static>> {
+    let url = |value: &Value<'static>| value.str_at("url").map(str::to_owned);
+    let named: Vec<_> = said.iter().map(url).collect();
+    let mut all: Vec<_> = stored.into_iter().filter(|one| !named.contains(&url(one))).collect();
+    all.extend(said);
+    all
+}
+
+/// The resource as a list of all there is says it has ended: by its type, it is entered in error,
+/// inactive or cancelled.
+pub fn ended(stored: &Json, resource_type: &str) -> Option<Json> {
+    let mut now = stored.clone();
+    for name in OWN {
+        now.remove(name);
+    }
+    let coded = |system: &'static str, code: &'static str| {
+        let coding = Json::new().with("system", system).with("code", code);
+        Json::new().with("coding", vec![Value::Object(coding)])
+    };
+    match resource_type {
+        "AllergyIntolerance" => {
+            let system = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification";
+            now.set("verificationStatus", coded(system, "entered-in-error"));
+            // An allergy that never was has no clinical status (invariant ait-2).
+            now.remove("clinicalStatus");
+        }
+        "Condition" => {
+            let system = "http://terminology.hl7.org/CodeSystem/condition-ver-status";
+            now.set("verificationStatus", coded(system, "entered-in-error"));
+            now.remove("clinicalStatus");
+        }
+        "Coverage" => now.set("status", "cancelled"),
+        "Procedure" | "Observation" => now.set("status", "entered-in-error"),
+        "RelatedPerson" => now.set("active", false),
+        _ => return None,
+    }
+    Some(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::json::parse;
+
+    use super::*;
+
+    fn object(text: &str) -> Json {
+        match parse(text.as_bytes()).unwrap().into_owned() {
+            Value::Object(object) => object,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_said_replaces_what_was_there_and_the_rest_stays() {
+        let stored = object(
+            r#"{"resourceType":"Patient","id":"p","active":true,"gender":"male","telecom":[{"value":"1"}],
+            "identifier":[{"system":"a","value":"1"},{"system":"b","value":"2"},{"system":"a","value":"0","use":"old"}],
+            "extension":[{"url":"x","valueString":"1"},{"url":"y","valueString":"2"}],"deceasedBoolean":false}"#,
+        );
+        let said = object(
+            r#"{"gender":"female","identifier":[{"system":"a","value":"9"}],
+            "extension":[{"url":"x","valueString":"3"}],"deceasedDateTime":"2026-01-01"}"#,
+        );
+        let now = amended(&stored, &said, &[]);
+        let expected = object(
+            r#"{"active":true,"gender":"female","telecom":[{"value":"1"}],
+            "identifier":[{"system":"b","value":"2"},{"system":"a","value":"0","use":"old"},{"system":"a","value":"9"}],
+            "extension":[{"url":"y","valueString":"2"},{"url":"x","valueString":"3"}],"deceasedDateTime":"2026-01-01"}"#,
+        );
+        assert_eq!(now, expected);
+        // Twice the same is the same.
+        assert_eq!(amended(&now, &said, &[]), now);
+    }
+
+    #[test]
+    fn what_is_to_go_goes() {
+        let stored = object(
+            r#"{"telecom":[{"value":"1"}],"name":[{"family":"A","given":["B"]}],"a":{"b":1}}"#,
+        );
+        let gone = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+            amended(&stored, &Json::new(), &paths)
+        };
+        assert_eq!(
+            gone(&["telecom"]),
+            object(r#"{"name":[{"family":"A","given":["B"]}],"a":{"b":1}}"#)
+        );
+        assert_eq!(
+            gone(&["name[0].given", "a.b", "x.y"]),
+            object(r#"{"telecom":[{"value":"1"}],"name":[{"family":"A"}]}"#)
+        );
+    }
+}

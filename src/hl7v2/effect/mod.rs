@@ -1,0 +1,42 @@
+//! What a message changes of what is stored: pure functions from a stored resource and what a message
+//! says to the resource of now.
+//!
+//! | file | about |
+//! |---|---|
+//! | `amend` | any resource: what is said, what is to go, what others have said |
+//! | `person` | two patients that are one, or belong together |
+//! | `result` | results by their status |
+//! | `visit` | visits by their events |
+//!
+//! Spec: v2 S4, S10, S31 to S33, M (merge family), E (encounter events)
+
+pub mod amend;
+pub mod person;
+pub mod result;
+pub mod visit;
+
+use crate::fhir::json::{Object, Value};
+
+/// A resource or a part of one.
+pub type Json = Object<'static>;
+
+/// Something that is worth knowing about an effect, by its name.
+pub type Told = &'static str;
+
+/// The entries of a list.
+fn list(of: &Json, name: &str) -> Vec<Value<'static>> {
+    of.get(name).and_then(Value::as_array).map(<[_]>::to_vec).unwrap_or_default()
+}
+
+/// Sets a list, or takes it out when it is empty.
+fn set_list(of: &mut Json, name: &'static str, entries: Vec<Value<'static>>) {
+    if entries.is_empty() {
+        of.remove(name);
+    } else {
+        of.set(name, entries);
+    }
+}
+
+fn text_of<'a>(of: &'a Json, name: &str) -> Option<&'a str> {
+    of.get(name).and_then(Value::as_str)
+}

@@ -1,0 +1,401 @@
+//! Visits by their events: status, period, places and classes, with their history.
+//!
+//! The events tell what happened, the stored visit what was known; a step that cannot follow is told
+//! and done as far as that is safe. An event about data (A08, A31) never changes the status.
+//!
+//! Spec: v2 E-A01 to E-A38
+
+use super::{Json, Told, list, set_list, text_of};
+use crate::fhir::json::Value;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// `A01`
+    pub name: &'a str,
+    /// When, as a dateTime.
+    pub at: &'a str,
+    /// When the visit began, if the message says so (PV1-44).
+    pub begun: Option<&'a str>,
+    /// When it ended (PV1-45).
+    pub ended: Option<&'a str>,
+    /// Where the patient is (PV1-3): a Reference.
+    pub place: Option<Json>,
+    /// Where the patient was (PV1-6).
+    pub prior: Option<Json>,
+}
+
+/// Elements that events own.
+const OWNED: &[&str] = &["status", "statusHistory", "classHistory", "period", "location"];
+
+/// The visit of now: `now` is the stored one as the data of the message amend it.
+pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, Vec<Told>) {
+    let mut told = Vec::new();
+    let mut visit = now.clone();
+    for name in OWNED {
+        match stored.and_then(|stored| stored.get(name)) {
+            Some(value) => visit.set(*name, value.clone()),
+            None => drop(visit.remove(name)),
+        }
+    }
+    let before = stored.and_then(|stored| text_of(stored, "status")).map(str::to_owned);
+    let status = next_status(before.as_deref(), event, &mut told);
+    keep_class(stored, &mut visit, event);
+    period(before.as_deref(), &mut visit, event);
+    places(&mut visit, event, &mut told);
+    set_status(before.as_deref(), status, &mut visit, event);
+    (visit, told)
+}
+
+/// The status after an event.
+fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Told>) -> &'static str {
+    let kept = |status: &str| match status {
+        "planned" => "planned",
+        "arrived" => "arrived",
+        "triaged" => "triaged",
+        "in-progress" => "in-progress",
+        "onleave" => "onleave",
+        "finished" => "finished",
+        "cancelled" => "cancelled",
+        "entered-in-error" => "entered-in-error",
+        _ => "unknown",
+    };
+    let has_ended = matches!(before, Some("finished" | "cancelled" | "entered-in-error"));
+    let mut unexpected = |is: bool| {
+        if is {
+            told.push("unexpected-transition");
+        }
+    };
+    match event.name {
+        // The admission of a visit that has ended is late news.
+        "A01" | "A04" if has_ended => {
+            unexpected(true);
+            kept(before.unwrap_or_default())
+        }
+        "A05" | "A14"
+            if before.is_some_and(|before| before != "planned" && before != "unknown") =>
+        {
+            unexpected(true);
+            kept(before.unwrap_or_default())
+        }
+        "A01" | "A04" | "A22" => "in-progress",
+        "A05" | "A14" => "planned",
+        "A13" => {
+            unexpected(before != Some("finished"));
+            "in-progress"
+        }
+        "A03" => {
+            unexpected(before.is_none() || matches!(before, Some("cancelled")));
+            "finished"
+        }
+        "A11" | "A38" | "A27" => "cancelled",
+        "A21" => "onleave",
+        "A23" => "entered-in-error",
+        "A02" | "A06" | "A07" | "A09" | "A10" | "A12" | "A17" | "A32" | "A33" => match before {
+            Some(before) => {
+                unexpected(has_ended);
+                kept(before)
+            }
+            None => {
+                unexpected(true);
+                "in-progress"
+            }
+        },
+        _ => match before {
+            Some(before) => kept(before),
+            None if event.ended.is_some() => "finished",
+            None => "unknown",
+        },
+    }
+}
+
+fn set_status(before: Option<&str>, status: &'static str, visit: &mut Json, event: &Event<'_>) {
+    if let Some(before) = before.filter(|before| *before != status) {
+        let mut history = list(visit, "statusHistory");
+        let since =
+            history.last().and_then(|last| last.get("period")).and_then(|it| it.str_at("end"));
+        let since = since.map(str::to_owned).or_else(|| start_of(visit));
+        let period = Json::new().with_some("start", since).with("end", event.at.to_owned());
+        let entry =
+            Json::new().with("status", before.to_owned()).with("period", period.into_owned());
+        history.push(Value::Object(entry.into_owned()));
+        set_list(visit, "statusHistory", history);
+    }
+    visit.set("status", status);
+}
+
+fn start_of(visit: &Json) -> Option<String> {
+    visit.get("period").and_then(|period| period.str_at("start")).map(str::to_owned)
+}
+
+/// The class before a change goes into the history; without a new one the old one stays.
+fn keep_class(stored: Option<&Json>, visit: &mut Json, event: &Event<'_>) {
+    let Some(before) = stored.and_then(|stored| stored.get("class")) else { return };
+    let code = |class: &Value<'static>| class.str_at("code").map(str::to_owned);
+    let now = visit.get("class").and_then(code);
+    if now.is_none() || now.as_deref() == Some("UNK") {
+        visit.set("class", before.clone());
+    } else if now != code(before) {
+        let mut history = list(visit, "classHistory");
+        let since =
+            history.last().and_then(|last| last.get("period")).and_then(|it| it.str_at("end"));
+        let since = since.map(str::to_owned).or_else(|| start_of(visit));
+        let period = Json::new().with_some("start", since).with("end", event.at.to_owned());
+        let entry = Json::new().with("class", before.clone()).with("period", period.into_owned());
+        history.push(Value::Object(entry.into_owned()));
+        set_list(visit, "classHistory", history);
+    }
+}
+
+fn period(before: Option<&str>, visit: &mut Json, event: &Event<'_>) {
+    let mut period = match visit.get("period") {
+        Some(Value::Object(period)) => period.clone(),
+        _ => Json::new(),
+    };
+    let begins = matches!(event.name, "A01" | "A04");
+    if let Some(begun) = event.begun {
+        period.set("start", begun.to_owned());
+    } else if begins && (!period.contains("start") || before == Some("planned")) {
+        period.set("start", event.at.to_owned());
+    }
+    match event.name {
+        "A03" => period.set("end", event.ended.unwrap_or(event.at).to_owned()),
+        "A13" => {
+            period.remove("end");
+            if let Some(Value::Object(stay)) = visit.get_mut("hospitalization") {
+                stay.remove("dischargeDisposition");
+                stay.remove("destination");
+                if stay.is_empty() {
+                    visit.remove("hospitalization");
+                }
+            }
+        }
+        _ => {
+            if let Some(ended) = event.ended {
+                period.set("end", ended.to_owned());
+            }
+        }
+    }
+    if period.is_empty() {
+        visit.remove("period");
+    } else {
+        visit.set("period", period);
+    }
+}
+
+fn places(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Told>) {
+    let mut all = list(visit, "location");
+    match event.name {
+        "A01" | "A04" | "A05" | "A14" | "A08" | "A28" | "A31" => {
+            if let Some(place) = event.place.clone().filter(|_| all.is_empty()) {
+                let status = if matches!(event.name, "A05" | "A14") { "planned" } else { "active" };
+                all.push(entry(place, status, event.begun.unwrap_or(event.at)));
+            } else if matches!(event.name, "A01" | "A04") {
+                // A planned place is taken.
+                set_all(&mut all, "planned", "active", None);
+            }
+        }
+        "A02" | "A06" | "A07" | "A09" | "A10" | "A17" => move_to(&mut all, event, told),
+        "A12" | "A32" | "A33" => {
+            let last = all.iter().rposition(|one| one.str_at("status") == Some("active"));
+            if let Some(last) = last.filter(|last| *last > 0) {
+                all.remove(last);
+                reopen(&mut all);
+            } else {
+                told.push("unexpected-transition");
+            }
+        }
+        "A03" => set_all(&mut all, "active", "completed", Some(event.ended.unwrap_or(event.at))),
+        "A13" => reopen(&mut all),
+        _ => {}
+    }
+    set_list(visit, "location", all);
+}
+
+/// Closes the place of before and opens the one of now.
+fn move_to(all: &mut Vec<Value<'static>>, event: &Event<'_>, told: &mut Vec<Told>) {
+    let Some(place) = &event.place else { return };
+    let name = |one: &Value<'static>| {
+        one.get("location").and_then(|it| it.str_at("reference")).map(str::to_owned)
+    };
+    let new = place.get("reference").and_then(Value::as_str).map(str::to_owned);
+    let active = all.iter().rfind(|one| one.str_at("status") == Some("active")).and_then(name);
+    if active.is_some() && active == new {
+        return;
+    }
+    let prior =
+        event.prior.as_ref().and_then(|prior| prior.get("reference")).and_then(Value::as_str);
+    match (&active, prior) {
+        (Some(active), Some(prior)) if active != prior => told.push("prior-location"),
+        (None, Some(_)) => {
+            if let Some(prior) = event.prior.clone() {
+                all.push(Value::Object(ended_entry(prior, event.at)));
+            }
+        }
+        _ => {}
+    }
+    set_all(all, "active", "completed", Some(event.at));
+    all.push(entry(place.clone(), "active", event.at));
+}
+
+fn entry(place: Json, status: &'static str, since: &str) -> Value<'static> {
+    let period = Json::new().with("start", since.to_owned());
+    Value::Object(Json::new().with("location", place).with("status", status).with("period", period))
+}
+
+fn ended_entry(place: Json, at: &str) -> Json {
+    let period = Json::new().with("end", at.to_owned());
+    Json::new().with("location", place).with("status", "completed").with("period", period)
+}
+
+/// Gives all places of one status another, with an end.
+fn set_all(all: &mut [Value<'static>], from: &str, to: &'static str, end: Option<&str>) {
+    for one in all.iter_mut().filter(|one| one.str_at("status") == Some(from)) {
+        let Some(one) = one.as_object_mut() else { continue };
+        one.set("status", to);
+        let Some(end) = end else { continue };
+        let mut period = match one.get("period") {
+            Some(Value::Object(period)) => period.clone(),
+            _ => Json::new(),
+        };
+        period.set("end", end.to_owned());
+        one.set("period", period);
+    }
+}
+
+/// The last place is where the patient is again.
+fn reopen(all: &mut [Value<'static>]) {
+    let last = all.iter_mut().rfind(|one| one.str_at("status") == Some("completed"));
+    let Some(one) = last.and_then(Value::as_object_mut) else { return };
+    one.set("status", "active");
+    let is_empty = match one.get_mut("period") {
+        Some(Value::Object(period)) => {
+            period.remove("end");
+            period.is_empty()
+        }
+        _ => false,
+    };
+    if is_empty {
+        one.remove("period");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Option<Json> {
+        Some(Json::new().with("reference", format!("Location/{name}")))
+    }
+
+    fn event<'a>(name: &'a str, at: &'a str) -> Event<'a> {
+        Event { name, at, begun: None, ended: None, place: None, prior: None }
+    }
+
+    fn said(class: &str) -> Json {
+        Json::new().with("class", Json::new().with("code", class.to_owned()).into_owned())
+    }
+
+    /// The visit after some events: `A02@ward`, each a day after the one before.
+    fn after(events: &[&str]) -> (Json, Vec<Told>) {
+        let (mut visit, mut told): (Option<Json>, _) = (None, Vec::new());
+        for (day, text) in (1..).zip(events) {
+            let (name, where_to) =
+                text.split_once('@').map_or((*text, None), |(name, to)| (name, Some(to)));
+            let at = format!("2026-01-{day:02}");
+            let event = Event { place: where_to.and_then(place), ..event(name, &at) };
+            let now = match &visit {
+                Some(visit) => visit.clone(),
+                None => said("IMP"),
+            };
+            let (next, more) = advanced(visit.as_ref(), &now, &event);
+            told.extend(more);
+            visit = Some(next);
+        }
+        (visit.unwrap(), told)
+    }
+
+    /// Status, period, and each place with its status.
+    fn shown(events: &[&str]) -> String {
+        let (visit, told) = after(events);
+        let period = visit.get("period");
+        let of = |name| {
+            period.and_then(|period| period.str_at(name)).map_or("", |at| &at[8..]).to_owned()
+        };
+        let places = list(&visit, "location").into_iter().map(|one| {
+            let name = one.get("location").and_then(|it| it.str_at("reference")).unwrap();
+            format!(" {}:{}", name.trim_start_matches("Location/"), one.str_at("status").unwrap())
+        });
+        let history = list(&visit, "statusHistory").len();
+        let places: String = places.collect();
+        let status = text_of(&visit, "status").unwrap();
+        format!(
+            "{status} {}-{}{places} h{history}{}",
+            of("start"),
+            of("end"),
+            if told.is_empty() { "" } else { " !" }
+        )
+    }
+
+    #[test]
+    fn events_lead_from_state_to_state() {
+        for (events, expected) in [
+            (&["A01@a"][..], "in-progress 01- a:active h0"),
+            (&["A04@a"], "in-progress 01- a:active h0"),
+            (&["A05@a"], "planned - a:planned h0"),
+            (&["A05@a", "A01@a"], "in-progress 02- a:active h1"),
+            (&["A05", "A38"], "cancelled - h1"),
+            (&["A14", "A27"], "cancelled - h1"),
+            (&["A01@a", "A02@b"], "in-progress 01- a:completed b:active h0"),
+            (&["A01@a", "A02@b", "A02@b"], "in-progress 01- a:completed b:active h0"),
+            (&["A01@a", "A02@b", "A12"], "in-progress 01- a:active h0"),
+            (&["A01@a", "A03"], "finished 01-02 a:completed h1"),
+            (&["A01@a", "A02@b", "A03", "A13"], "in-progress 01- a:completed b:active h2"),
+            (&["A01@a", "A11"], "cancelled 01- a:active h1"),
+            (&["A01@a", "A23"], "entered-in-error 01- a:active h1"),
+            (&["A01@a", "A21", "A22"], "in-progress 01- a:active h2"),
+            (&["A01@a", "A08@c"], "in-progress 01- a:active h0"),
+            (&["A01@a", "A03", "A08"], "finished 01-02 a:completed h1"),
+            (&["A08"], "unknown - h0"),
+            // Steps that cannot follow are done as far as that is safe, and told.
+            (&["A03"], "finished -01 h0 !"),
+            (&["A03", "A01@a"], "finished 02-01 a:active h0 !"),
+            (&["A01@a", "A13"], "in-progress 01- a:active h0 !"),
+            (&["A02@b"], "in-progress - b:active h0 !"),
+            (&["A01@a", "A03", "A02@b"], "finished 01-02 a:completed b:active h1 !"),
+            (&["A01@a", "A12"], "in-progress 01- a:active h0 !"),
+        ] {
+            assert_eq!(shown(events), expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn the_message_s_own_times_and_places_count() {
+        let told =
+            Event { begun: Some("2025-12-31"), place: place("a"), ..event("A01", "2026-01-01") };
+        let (visit, _) = advanced(None, &said("IMP"), &told);
+        assert_eq!(start_of(&visit).as_deref(), Some("2025-12-31"));
+        let moved = Event { place: place("c"), prior: place("b"), ..event("A02", "2026-01-02") };
+        let (visit, told) = advanced(Some(&visit), &visit, &moved);
+        assert_eq!(told, ["prior-location"]);
+        assert_eq!(list(&visit, "location").len(), 2, "what is stored wins");
+        let left = Event { ended: Some("2026-01-03"), ..event("A03", "2026-01-04") };
+        let (visit, _) = advanced(Some(&visit), &visit, &left);
+        assert_eq!(visit.get("period").and_then(|it| it.str_at("end")), Some("2026-01-03"));
+    }
+
+    #[test]
+    fn a_class_of_before_is_kept_in_the_history() {
+        let (visit, _) = advanced(None, &said("AMB"), &event("A04", "2026-01-01"));
+        let mut now = visit.clone();
+        now.set("class", Json::new().with("code", "IMP"));
+        let (visit, _) = advanced(Some(&visit), &now, &event("A06", "2026-01-02"));
+        let history = list(&visit, "classHistory");
+        assert_eq!(history[0].get("class").and_then(|it| it.str_at("code")), Some("AMB"));
+        now = visit.clone();
+        now.set("class", Json::new().with("code", "UNK"));
+        let (visit, _) = advanced(Some(&visit), &now, &event("A08", "2026-01-03"));
+        assert_eq!(visit.get("class").and_then(|it| it.str_at("code")), Some("IMP"));
+        assert_eq!(list(&visit, "classHistory").len(), 1);
+    }
+}

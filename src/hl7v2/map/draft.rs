@@ -1,0 +1,472 @@
+//! What a message asks to be stored: resources by their keys, with the rule behind each element.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use crate::fhir::json::Object;
+use crate::fhir::schema::Primitive;
+use crate::hl7v2::er7::{Message, Part};
+use crate::hl7v2::types::{Context, Json, NoteKind};
+
+use super::element::{Element, Writer};
+use super::eval::{CODED, Eval, Item};
+use super::instance::{Builder, Instance, Key};
+use super::rules::{Each, MessageRule, ResourceRule, Rule, Work};
+use super::scope::Scope;
+use super::site::Mode;
+
+/// What is wrong with a message, or worth telling about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// Whether the message cannot be taken.
+    pub is_error: bool,
+    /// The code of table 0357: 101 for what is missing, 102, 103; 0 for what is only told.
+    pub code: u16,
+    /// By which word it is counted: `unmapped-code`, `required`.
+    pub kind: &'static str,
+    /// Where: `PID-3`.
+    pub place: String,
+    /// What it is, without patient data.
+    pub text: String,
+}
+
+/// An element and the rule that wrote it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Write {
+    /// The path in the resource: `name[0]`.
+    pub path: String,
+    /// The rule: `base/patient patient name 1`.
+    pub rule: String,
+    /// The fields that the rule reads: `PID-5`.
+    pub sources: Vec<String>,
+}
+
+/// A resource that a message makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DraftResource {
+    /// Its name in the message: `observation 3`.
+    pub name: String,
+    /// The name of its rule: `observation`.
+    pub rule: String,
+    /// How references of the other drafts name it: `urn:uuid:..`.
+    pub url: String,
+    /// Its type.
+    pub resource_type: String,
+    /// What it is found again by; without any it is new each time.
+    pub keys: Vec<Key>,
+    /// Its elements.
+    pub body: Object<'static>,
+    /// Elements that the message says are to go.
+    pub removed: Vec<String>,
+    /// How the list that it is in changes what is stored.
+    pub mode: Mode,
+    /// What is to be done with it in the action-code mode: A, D, U, X.
+    pub action: Option<String>,
+    /// The segment that it is about: `AL1`.
+    pub segment: String,
+    /// The profile that it should keep to.
+    pub profile: Option<String>,
+    /// Which rule wrote which element.
+    pub writes: Vec<Write>,
+    /// Whether it stands for a value of another one: the Practitioner of an XCN.
+    pub is_spun_off: bool,
+}
+
+/// All that a message asks to be stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draft {
+    /// The resources, what others lead to before them where it can be.
+    pub resources: Vec<DraftResource>,
+    /// Lists of segments that count as all there is: the segment, and whether it was there.
+    pub snapshots: Vec<(String, bool)>,
+    /// What is wrong, and what is worth telling.
+    pub problems: Vec<Problem>,
+    /// Fields with a value that no rule reads.
+    pub unmapped: Vec<String>,
+    /// What the message does beyond writing.
+    pub effect: Option<String>,
+    /// `ADT`, and `A01`.
+    pub event: (String, String),
+    /// What the maps were when it was made.
+    pub map_hash: String,
+}
+
+impl Draft {
+    /// Whether the message cannot be taken.
+    pub fn is_refused(&self) -> bool {
+        self.problems.iter().any(|problem| problem.is_error)
+    }
+
+    /// The resource that the rule of this name made first.
+    pub fn first(&self, rule: &str) -> Option<&DraftResource> {
+        self.resources.iter().find(|resource| resource.rule == rule)
+    }
+}
+
+/// The message and the maps that are used on it.
+pub(super) struct Drafting<'a> {
+    pub(super) message: &'a Message<'a>,
+    pub(super) context: &'a Context<'a>,
+    pub(super) rule: &'a MessageRule,
+    pub(super) resources: &'a [ResourceRule],
+}
+
+impl<'a> Drafting<'a> {
+    pub(super) fn run(&self, draft: &mut Draft) {
+        let used = RefCell::new(HashSet::new());
+        self.require(draft);
+        let mut builder = Builder {
+            message: self.message,
+            context: self.context,
+            groups: &self.rule.groups,
+            used: &used,
+            found: Vec::new(),
+            seen: HashMap::new(),
+            counts: HashMap::new(),
+        };
+        let partitions = builder.partitions(self.rule);
+        let head = 0..partitions.first().map_or(0, |first| first.start);
+        for range in partitions {
+            let whole = Scope::whole(range, head.clone());
+            for (name, is_optional) in &self.rule.uses {
+                let rule = self.resources.iter().find(|rule| rule.name == *name);
+                if let Some(rule) = rule {
+                    builder.add(rule, *is_optional, &whole, None);
+                }
+            }
+        }
+        let instances = builder.found;
+        let eval = Eval {
+            message: self.message,
+            context: self.context,
+            groups: &self.rule.groups,
+            instances: &instances,
+            used: &used,
+        };
+        for (at, instance) in instances.iter().enumerate() {
+            let made = self.resource(&eval, at, instance, draft);
+            draft.resources.push(made);
+        }
+        self.spun_off(draft);
+        self.snapshots(draft);
+        self.told(draft);
+        draft.unmapped = unmapped(self.message, &used.borrow());
+    }
+
+    fn require(&self, draft: &mut Draft) {
+        for path in &self.rule.require {
+            if !self.message.get(path).is_valued() {
+                draft.problems.push(Problem {
+                    is_error: true,
+                    code: 101,
+                    kind: "required",
+                    place: path.to_string(),
+                    text: "a field that is required is missing".to_owned(),
+                });
+            }
+        }
+    }
+
+    fn resource(
+        &self,
+        eval: &Eval<'a>,
+        at: usize,
+        instance: &Instance<'a>,
+        draft: &mut Draft,
+    ) -> DraftResource {
+        let rule = instance.rule;
+        let mut writing =
+            Writing { writer: Writer::default(), writes: Vec::new(), removed: Vec::new() };
+        for inner in &rule.rules {
+            self.apply(eval, inner, &instance.scope, at, &mut writing, draft);
+        }
+        let mut body = writing.writer.body;
+        for key in instance.keys.iter().filter(|key| key.is_derived) {
+            add_identifier(&mut body, key);
+        }
+        let items = rule
+            .action
+            .map(|path| eval.items(&super::expr::Expr::Path(path), &instance.scope, Some(at)));
+        let action = items.into_iter().flatten().next().map(|item| item.text());
+        let segment = rule.segment().map(|name| name.to_string()).unwrap_or_default();
+        let mode = self.context.site.modes.get(&segment).copied().unwrap_or(rule.mode);
+        DraftResource {
+            name: instance.name.clone(),
+            rule: rule.name.clone(),
+            url: instance.url.clone(),
+            resource_type: rule.resource_type.clone(),
+            keys: instance.keys.clone(),
+            body,
+            removed: writing.removed,
+            mode,
+            action,
+            segment,
+            profile: rule.profile.clone(),
+            writes: writing.writes,
+            is_spun_off: false,
+        }
+    }
+
+    fn apply(
+        &self,
+        eval: &Eval<'a>,
+        rule: &'a Rule,
+        scope: &Scope,
+        owner: usize,
+        out: &mut Writing,
+        draft: &mut Draft,
+    ) {
+        for scope in self.scopes(rule, scope) {
+            let is_wanted =
+                rule.when.as_ref().is_none_or(|when| eval.holds(when, &scope, Some(owner)));
+            if !is_wanted {
+                continue;
+            }
+            match &rule.work {
+                Work::Build(rules) => {
+                    let mut inner = Writing {
+                        writer: Writer::default(),
+                        writes: Vec::new(),
+                        removed: Vec::new(),
+                    };
+                    for rule in rules {
+                        self.apply(eval, rule, &scope, owner, &mut inner, draft);
+                    }
+                    if inner.writer.body.is_empty() {
+                        continue;
+                    }
+                    let (paths, _) =
+                        out.writer.put(&rule.element, vec![("", inner.writer.body.into())]);
+                    let place = paths.first().cloned().unwrap_or_default();
+                    out.writes.extend(
+                        inner.writes.into_iter().map(|write| Write {
+                            path: format!("{place}.{}", write.path),
+                            ..write
+                        }),
+                    );
+                }
+                Work::Value(expr) => {
+                    let sources: Vec<_> = expr.paths().iter().map(ToString::to_string).collect();
+                    let place = sources.first().map(|path| plain_place(path)).unwrap_or_default();
+                    self.context.place.replace(place.clone());
+                    let items = eval.items(expr, &scope, Some(owner));
+                    self.write(rule, items, &sources, out, &place, draft);
+                }
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        rule: &Rule,
+        items: Vec<Item<'_>>,
+        sources: &[String],
+        out: &mut Writing,
+        place: &str,
+        draft: &mut Draft,
+    ) {
+        let is_null = items.iter().any(|item| matches!(item, Item::Null));
+        let values: Vec<_> =
+            items.into_iter().filter_map(|item| value(item, &rule.element)).collect();
+        if values.is_empty() {
+            if is_null && !out.removed.contains(&rule.element.text) {
+                out.removed.push(rule.element.text.clone());
+            }
+            if let Some(code) = fails(rule).filter(|_| !is_null) {
+                draft.problems.push(Problem {
+                    is_error: true,
+                    code,
+                    kind: "required",
+                    place: place.to_owned(),
+                    text: format!("{} has no value that it may have", rule.element.text),
+                });
+            }
+            return;
+        }
+        let (paths, is_whole) = out.writer.put(&rule.element, values);
+        if !is_whole {
+            self.context.note(NoteKind::Kept, "there is room for the first of its values only");
+        }
+        let write = |path| Write { path, rule: rule.id.clone(), sources: sources.to_vec() };
+        out.writes.extend(paths.into_iter().map(write));
+    }
+
+    fn scopes(&self, rule: &Rule, scope: &Scope) -> Vec<Scope> {
+        match &rule.each {
+            None => vec![scope.clone()],
+            Some(Each::Repetition(path)) => {
+                let seen = scope.see(path.segment, &self.rule.groups, self.message);
+                let field = seen.first().map(|it| it.field(path.field)).filter(Part::is_valued);
+                let count = field.map_or(0, |field| field.repetitions().count());
+                (1..).take(count).map(|at| scope.repeat(*path, at)).collect()
+            }
+            Some(Each::Segment(name)) => {
+                let found = scope.repeats(*name, &self.rule.groups, self.message);
+                let found = found.into_iter().zip(1..);
+                found.map(|(it, at)| scope.segment(it.position(), at, self.message)).collect()
+            }
+            Some(Each::Group(name)) => {
+                let group = self.rule.groups.iter().find(|group| group.name == *name);
+                let found = group.map(|group| group.find(self.message, &scope.inner()));
+                let found = found.unwrap_or_default().into_iter().zip(1..);
+                found.map(|(range, at)| scope.group(range, at)).collect()
+            }
+        }
+    }
+
+    /// The resources that values stand for, as drafts of their own, before all others.
+    fn spun_off(&self, draft: &mut Draft) {
+        let made = self.context.made.take();
+        let drafts = made.into_iter().map(|made| {
+            let (system, value) = made.key.split_once('|').unwrap_or_default();
+            let key = Key {
+                system: system.to_owned(),
+                value: value.to_owned(),
+                kind: String::new(),
+                is_derived: false,
+            };
+            let rule = made.resource_type.to_ascii_lowercase();
+            let writes = made.body.iter().map(|(path, _)| Write {
+                path: path.to_owned(),
+                rule: format!("type {rule}"),
+                sources: vec![made.place.clone()],
+            });
+            DraftResource {
+                name: format!("{rule} {}", made.key),
+                url: self.context.url(&format!("{}?{}", made.resource_type, made.key)),
+                resource_type: made.resource_type.to_owned(),
+                keys: vec![key],
+                writes: writes.collect(),
+                body: made.body,
+                rule,
+                removed: Vec::new(),
+                mode: Mode::Upsert,
+                action: None,
+                segment: String::new(),
+                profile: None,
+                is_spun_off: true,
+            }
+        });
+        let mut all: Vec<_> = drafts.collect();
+        all.append(&mut draft.resources);
+        draft.resources = all;
+    }
+
+    /// Which lists count as all there is, and whether the message has any of their segments.
+    fn snapshots(&self, draft: &mut Draft) {
+        let used = self
+            .resources
+            .iter()
+            .filter(|rule| self.rule.uses.iter().any(|(name, _)| *name == rule.name));
+        for rule in used {
+            let Some(name) = rule.segment() else { continue };
+            let segment = name.to_string();
+            let mode = self.context.site.modes.get(&segment).copied().unwrap_or(rule.mode);
+            let is_known = draft.snapshots.iter().any(|(own, _)| *own == segment);
+            if mode == Mode::Snapshot && !is_known {
+                let is_there = self.message.named(&segment).next().is_some();
+                draft.snapshots.push((segment, is_there));
+            }
+        }
+    }
+
+    fn told(&self, draft: &mut Draft) {
+        let notes = self.context.notes.take();
+        draft.problems.extend(notes.into_iter().map(|note| Problem {
+            is_error: false,
+            code: if note.kind == NoteKind::DataType { 102 } else { 0 },
+            kind: note.kind.as_str(),
+            place: note.place,
+            text: note.text,
+        }));
+    }
+}
+
+/// A resource while it is written.
+struct Writing {
+    writer: Writer,
+    writes: Vec<Write>,
+    removed: Vec<String>,
+}
+
+/// The code of the error that a rule asks for when it has no value.
+fn fails(rule: &Rule) -> Option<u16> {
+    let Work::Value(super::expr::Expr::Pipe(_, call)) = &rule.work else { return None };
+    match call.plain.first() {
+        Some(super::expr::Expr::Number(code)) if call.name == "fail" => u16::try_from(*code).ok(),
+        _ => None,
+    }
+}
+
+/// A value in the form that its place takes.
+fn value(item: Item<'_>, element: &Element) -> Option<(&'static str, Json)> {
+    let has = |name: &str| element.types.iter().any(|own| own == name);
+    match item {
+        Item::Fhir(CODED, coding) if has("Coding") => Some(("Coding", coding)),
+        Item::Fhir(CODED, coding) if has("CodeableConcept") => {
+            Some(("CodeableConcept", Object::new().with("coding", vec![coding]).into()))
+        }
+        Item::Fhir(CODED, coding) => {
+            let code = coding.str_at("code")?.to_owned();
+            Some(("code", Json::from(code)))
+        }
+        Item::Fhir(kind, value) => Some((kind, value)),
+        Item::V2(rep) => {
+            let text = rep.joined(" ");
+            if text.is_empty() {
+                return None;
+            }
+            let kind = element.types.iter().find_map(|name| Primitive::from_name(name));
+            let value = match kind {
+                Some(Primitive::Boolean) => Json::from(text == "true"),
+                Some(kind) if kind.is_number() => Json::Number(text.into()),
+                Some(Primitive::Uri | Primitive::Url) => {
+                    Json::from(text.split_whitespace().collect::<String>())
+                }
+                _ => Json::from(text),
+            };
+            Some(("string", value))
+        }
+        Item::Null | Item::Resource(..) => None,
+    }
+}
+
+/// `PID-3` of `PID-3[*].1`.
+fn plain_place(path: &str) -> String {
+    let (segment, rest) = path.split_once('-').unwrap_or((path, ""));
+    let segment = segment.split('[').next().unwrap_or_default();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    if digits.is_empty() { segment.to_owned() } else { format!("{segment}-{digits}") }
+}
+
+fn add_identifier(body: &mut Object<'static>, key: &Key) {
+    let system = key.system.clone();
+    let identifier = Object::new().with("system", system).with("value", key.value.clone());
+    match body.get_mut("identifier") {
+        // In a QuestionnaireResponse or a Bundle there is one at most.
+        Some(Json::Array(all)) => all.push(identifier.into()),
+        Some(_) => {}
+        None => body.set("identifier", vec![identifier.into()]),
+    }
+}
+
+/// The fields with a value that no rule read; numbers of segments among their kind do not count.
+fn unmapped(message: &Message<'_>, used: &HashSet<(usize, u16)>) -> Vec<String> {
+    let mut out = Vec::new();
+    for segment in message.segments() {
+        let is_known = |part: &Part<'_>| {
+            let field = part.place().field;
+            let is_number = field == 1 && part.text().bytes().all(|byte| byte.is_ascii_digit());
+            is_number || used.contains(&(segment.position(), field))
+        };
+        let is_header = segment.is("MSH");
+        let fields = segment.fields().filter(|part| part.is_valued());
+        let fields = fields.filter(|part| !is_known(part));
+        let place = |part: Part<'_>| {
+            let place = part.place();
+            format!("{}[{}]-{}", place.segment, place.sequence, place.field)
+        };
+        out.extend(fields.filter(|part| !is_header || part.place().field > 2).map(place));
+    }
+    out
+}

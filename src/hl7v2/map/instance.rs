@@ -1,0 +1,183 @@
+//! Which resources a message makes: one for each segment or group that a rule is about.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use crate::hl7v2::er7::{Message, Segment};
+use crate::hl7v2::types::{Context, id};
+
+use super::eval::{Eval, Item, NTH};
+use super::rules::{Each, MessageRule, ResourceRule};
+use super::scope::{Group, Scope};
+
+/// What a resource is found again by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    /// The system of the identifier.
+    pub system: String,
+    /// Its value.
+    pub value: String,
+    /// The code of its type; empty when none is told.
+    pub kind: String,
+    /// Whether it is made of other values, by us.
+    pub is_derived: bool,
+}
+
+impl Key {
+    /// `system|value`.
+    pub fn text(&self) -> String {
+        format!("{}|{}", self.system, self.value)
+    }
+}
+
+/// A resource that a message makes.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance<'a> {
+    /// By which rule.
+    pub rule: &'a ResourceRule,
+    /// What its rules see.
+    pub scope: Scope,
+    /// The resource around it, by its place among the instances.
+    pub parent: Option<usize>,
+    /// What it is found again by.
+    pub keys: Vec<Key>,
+    /// How documents of this message name it.
+    pub url: String,
+    /// Its name: `observation 3`.
+    pub name: String,
+}
+
+/// Makes instances, one after the other.
+pub(super) struct Builder<'a> {
+    pub(super) message: &'a Message<'a>,
+    pub(super) context: &'a Context<'a>,
+    pub(super) groups: &'a [Group],
+    pub(super) used: &'a RefCell<HashSet<(usize, u16)>>,
+    pub(super) found: Vec<Instance<'a>>,
+    pub(super) seen: HashMap<String, usize>,
+    pub(super) counts: HashMap<&'a str, usize>,
+}
+
+impl<'a> Builder<'a> {
+    /// The parts of a message that are one patient each, or the whole of it.
+    pub(super) fn partitions(&self, rule: &MessageRule) -> Vec<Range<usize>> {
+        let all = 0..self.message.segments().len();
+        let patients = rule.groups.iter().find(|group| group.name == "patient");
+        let found = patients.map(|group| group.find(self.message, &all)).unwrap_or_default();
+        if found.is_empty() { vec![all] } else { found }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        rule: &'a ResourceRule,
+        is_optional: bool,
+        around: &Scope,
+        parent: Option<usize>,
+    ) {
+        for scope in self.scopes(rule, around) {
+            let eval = Eval {
+                message: self.message,
+                context: self.context,
+                groups: self.groups,
+                instances: &self.found,
+                used: self.used,
+            };
+            let is_wanted = rule.when.as_ref().is_none_or(|when| eval.holds(when, &scope, parent));
+            if !is_wanted {
+                continue;
+            }
+            let items = rule.key.as_ref().map(|key| eval.items(key, &scope, parent));
+            let keys: Vec<_> = items.into_iter().flatten().collect();
+            let keys: Vec<_> = keys
+                .iter()
+                .filter_map(|item| key_of(&mut self.seen, self.context, rule, item))
+                .collect();
+            if keys.is_empty() && is_optional {
+                continue;
+            }
+            // What has the same key is the same resource: the first one stands for all.
+            let is_known = |own: &Instance<'_>| own.rule.name == rule.name && own.keys == keys;
+            if !keys.is_empty() && self.found.iter().any(is_known) {
+                continue;
+            }
+            let count = self.counts.entry(&rule.name).or_default();
+            *count += 1;
+            let name = format!("{} {count}", rule.name);
+            let url = self.context.url(&name);
+            self.found.push(Instance { rule, scope: scope.clone(), parent, keys, url, name });
+            let place = self.found.len() - 1;
+            for child in &rule.children {
+                self.add(child, false, &scope, Some(place));
+            }
+        }
+    }
+
+    fn scopes(&self, rule: &ResourceRule, around: &Scope) -> Vec<Scope> {
+        let mut scopes: Vec<_> = match &rule.each {
+            Each::Group(name) => {
+                let group = self.groups.iter().find(|group| group.name == *name);
+                let found = group.map(|group| group.find(self.message, &around.inner()));
+                let found = found.unwrap_or_default().into_iter().zip(1..);
+                found.map(|(range, number)| around.group(range, number)).collect()
+            }
+            // A resource is about a segment; `read` lets no other through.
+            Each::Repetition(_) => Vec::new(),
+            Each::Segment(name) => {
+                let mut found = around.inside(name.as_str(), self.message);
+                if found.is_empty() && rule.is_single {
+                    // The header and the event stand before all patients.
+                    found = around.see(*name, self.groups, self.message);
+                }
+                let scope = |(it, number): (Segment<'_>, usize)| {
+                    around.segment(it.position(), number, self.message)
+                };
+                found.into_iter().zip(1..).map(scope).collect()
+            }
+        };
+        if rule.is_single {
+            scopes.truncate(1);
+        }
+        scopes
+    }
+}
+
+/// An identifier as it is, or one made of the texts of a key.
+fn key_of(
+    seen: &mut HashMap<String, usize>,
+    context: &Context<'_>,
+    rule: &ResourceRule,
+    item: &Item<'_>,
+) -> Option<Key> {
+    match item {
+        Item::Fhir(_, value) => Some(Key {
+            system: value.str_at("system")?.to_owned(),
+            value: value.str_at("value")?.to_owned(),
+            kind: kind(value),
+            is_derived: false,
+        }),
+        Item::V2(rep) => {
+            let mut text = rep.text().to_owned();
+            if text.contains(NTH) {
+                let count = seen.entry(format!("{} {text}", rule.name)).or_default();
+                *count += 1;
+                text = text.replace(NTH, &count.to_string());
+            }
+            let digest = id::digest(&[&rule.resource_type, &context.sender, &text]);
+            let digits = digest.iter().map(|byte| format!("{byte:02x}"));
+            Some(Key {
+                system: format!("{}/v2/key", context.site.base),
+                value: digits.collect(),
+                kind: String::new(),
+                is_derived: true,
+            })
+        }
+        Item::Null | Item::Resource(..) => None,
+    }
+}
+
+/// The code of an identifier's type.
+fn kind(identifier: &crate::hl7v2::types::Json) -> String {
+    let coding = identifier.get("type").and_then(|kind| kind.items_at("coding").first());
+    coding.and_then(|coding| coding.str_at("code")).unwrap_or_default().to_owned()
+}

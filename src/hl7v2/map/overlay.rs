@@ -1,0 +1,289 @@
+//! The profile of a site, laid over the maps: it sets, takes away, adds codes, units and resources.
+//!
+//! What a resource is found again by, which messages there are and what they do to what is stored
+//! is not the profile's to change.
+
+use std::collections::BTreeMap;
+
+use toml_edit::{Item, TableLike};
+
+use crate::fhir::schema::Schema;
+use crate::hl7v2::dtm::Zones;
+use crate::hl7v2::tables::{Target, target};
+use crate::hl7v2::types::id::Authority;
+
+use super::read::{MapError, Reader};
+use super::rules::ResourceRule;
+use super::site::{Mode, Site};
+use super::{Maps, hash_of};
+
+/// What a profile may have at its top.
+const SECTIONS: [&str; 11] = [
+    "site",
+    "authority",
+    "codes",
+    "units",
+    "mode",
+    "table",
+    "system",
+    "resource",
+    "extension",
+    "slot",
+    "message",
+];
+
+/// What a site may say of itself; who it is and how it is answered is for the listener.
+const SITE: [&str; 16] = [
+    "id",
+    "base",
+    "match",
+    "zone",
+    "charset",
+    "ack",
+    "on_failure",
+    "decimal_comma",
+    "dns_urls",
+    "us",
+    "dedupe",
+    "strict",
+    "partial",
+    "reading",
+    "listener",
+    "version",
+];
+
+pub(super) fn lay(
+    base: &Maps,
+    file: &str,
+    text: &str,
+    schema: &Schema,
+) -> Result<Maps, Vec<MapError>> {
+    let mut maps = base.clone();
+    let mut reader = Reader {
+        file,
+        text,
+        schema,
+        tables: &base.tables,
+        slots: base.slots.clone(),
+        resources: Vec::new(),
+        groups: base.messages.iter().flat_map(|rule| rule.groups.clone()).collect(),
+        faults: Vec::new(),
+    };
+    for rule in &base.resources {
+        rule.all(&mut |rule| {
+            reader.resources.push((rule.name.clone(), rule.resource_type.clone()));
+        });
+    }
+    let Some(document) = reader.document() else { return Err(reader.faults) };
+    let root: &dyn TableLike = document.as_table();
+    reader.only(root, "", &SECTIONS);
+    maps.site = site(&mut reader, root, &base.site);
+    let mut tables = base.tables.clone();
+    for (name, rows) in entries(root, "table") {
+        for (code, item) in rows.as_table_like().into_iter().flat_map(|rows| rows.iter()) {
+            let system = base.tables.system(name).unwrap_or_default().to_owned();
+            match target(item, &system) {
+                Some(target) => tables.set(name, code, target),
+                None => reader.fault(item.span(), &format!("table.{name}.{code}"), WANTED),
+            }
+        }
+    }
+    reader.slots.local = Some(maps.site.base.clone());
+    reader.read_slots(root);
+    for (name, item) in entries(root, "resource") {
+        if let Some(kind) = item.get("type").and_then(Item::as_str) {
+            reader.resources.push((name.to_owned(), kind.to_owned()));
+        }
+    }
+    for (name, item) in entries(root, "resource") {
+        change(&mut reader, &mut maps.resources, name, item);
+    }
+    uses(&mut reader, root, &mut maps);
+    if !reader.faults.is_empty() {
+        return Err(reader.faults);
+    }
+    maps.slots = reader.slots;
+    maps.tables = tables;
+    maps.texts.push((file.to_owned(), text.to_owned()));
+    maps.hash = hash_of(&maps.texts);
+    Ok(maps)
+}
+
+const WANTED: &str = "a code, or a list of code and system, is wanted";
+
+fn entries<'t>(root: &'t dyn TableLike, name: &str) -> Vec<(&'t str, &'t Item)> {
+    let table = root.get(name).and_then(Item::as_table_like);
+    table.into_iter().flat_map(|table| table.iter()).collect()
+}
+
+fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
+    let mut site = before.clone();
+    if let Some(own) = root.get("site").and_then(Item::as_table_like) {
+        reader.only(own, "site", &SITE);
+        let word = |key: &str| own.get(key).and_then(Item::as_str);
+        let yes = |key: &str, before: bool| own.get(key).and_then(Item::as_bool).unwrap_or(before);
+        site.id = word("id").unwrap_or(&site.id).to_owned();
+        let base = word("base").unwrap_or(&site.base).trim_end_matches('/').to_owned();
+        site.base = base;
+        site.decimal_comma = yes("decimal_comma", site.decimal_comma);
+        site.dns_urls = yes("dns_urls", site.dns_urls);
+        site.is_us = yes("us", site.is_us);
+        if let Some(zone) = own.get("zone") {
+            match zone.as_str().and_then(Zones::named) {
+                Some(zones) => site.zones = zones,
+                None => reader.fault(zone.span(), "site.zone", "no time zone of that name"),
+            }
+        }
+    }
+    for (name, item) in entries(root, "authority") {
+        let key = format!("authority.{name}");
+        let Some(system) = item.get("system").and_then(Item::as_str) else {
+            reader.fault(item.span(), &key, "system is missing");
+            continue;
+        };
+        if let Some(table) = item.as_table_like() {
+            reader.only(table, &key, &["system", "trusted", "type"]);
+        }
+        let authority = Authority {
+            system: system.to_owned(),
+            trusted: item.get("trusted").and_then(Item::as_bool).unwrap_or(false),
+            kind: item.get("type").and_then(Item::as_str).map(str::to_owned),
+        };
+        site.authorities.insert(name.to_owned(), authority);
+    }
+    words(reader, root, &mut site);
+    site
+}
+
+/// Codes, units, systems and modes of a site.
+fn words(reader: &mut Reader<'_>, root: &dyn TableLike, site: &mut Site) {
+    for (set, systems) in entries(root, "codes") {
+        for (system, rows) in systems.as_table_like().into_iter().flat_map(|it| it.iter()) {
+            let key = format!("codes.{set}.{system}");
+            let found = codes(reader, rows, &key);
+            site.codes.entry((set.to_owned(), system.to_owned())).or_default().extend(found);
+        }
+    }
+    let texts = [("units", 0), ("system", 1)];
+    for (section, at) in texts {
+        for (word, item) in entries(root, section) {
+            match item.as_str() {
+                Some(text) if at == 0 => {
+                    if crate::ucum::Unit::parse(text).is_err() {
+                        let key = format!("units.{word}");
+                        reader.fault(item.span(), &key, format!("{text:?} is no unit of UCUM"));
+                    }
+                    site.units.insert(word.to_owned(), text.to_owned());
+                }
+                Some(text) => {
+                    site.systems.insert(word.to_owned(), text.to_owned());
+                }
+                None => reader.fault(item.span(), &format!("{section}.{word}"), "a text is wanted"),
+            }
+        }
+    }
+    for (segment, item) in entries(root, "mode") {
+        match item.as_str().and_then(Mode::named) {
+            Some(mode) => {
+                site.modes.insert(segment.to_owned(), mode);
+            }
+            None => {
+                let key = format!("mode.{segment}");
+                reader.fault(item.span(), &key, "snapshot, action-code or upsert");
+            }
+        }
+    }
+}
+
+fn codes(reader: &mut Reader<'_>, rows: &Item, key: &str) -> BTreeMap<String, Target> {
+    let mut out = BTreeMap::new();
+    for (code, item) in rows.as_table_like().into_iter().flat_map(|rows| rows.iter()) {
+        let word = |key: &str| item.get(key).and_then(Item::as_str).map(str::to_owned);
+        let row = match (word("code"), word("system")) {
+            (Some(code), Some(system)) => Some(Target { code, system, display: word("display") }),
+            _ => target(item, "").filter(|row| !row.system.is_empty()),
+        };
+        match row {
+            Some(row) => {
+                out.insert(code.to_owned(), row);
+            }
+            None => {
+                reader.fault(item.span(), &format!("{key}.{code}"), "code and system are wanted")
+            }
+        }
+    }
+    out
+}
+
+/// Lays the entry of a resource over its rule, or adds a resource.
+fn change(reader: &mut Reader<'_>, rules: &mut Vec<ResourceRule>, name: &str, item: &Item) {
+    let key = format!("resource.{name}");
+    let map = reader.file.to_owned();
+    let Some(known) = find(rules, name) else {
+        if let Some(rule) = reader.read_resource(name, item, &map) {
+            rules.push(rule);
+        }
+        return;
+    };
+    let Some(table) = item.as_table_like() else {
+        reader.fault(item.span(), &key, "a table is wanted");
+        return;
+    };
+    reader.only(table, &key, &["set", "unset", "profile", "mode"]);
+    for path in reader.words(table, &key, "unset") {
+        let before = known.rules.len();
+        known.rules.retain(|rule| rule.element.text != path);
+        if known.rules.len() == before {
+            reader.fault(item.span(), &format!("{key}.unset"), format!("no rule sets {path:?}"));
+        }
+    }
+    if let Some(mode) = table.get("mode") {
+        match mode.as_str().and_then(Mode::named) {
+            Some(mode) => known.mode = mode,
+            None => reader.fault(mode.span(), &key, "snapshot, action-code or upsert"),
+        }
+    }
+    if let Some(profile) = table.get("profile").and_then(Item::as_str) {
+        known.profile = Some(profile.to_owned()).filter(|profile| !profile.is_empty());
+    }
+    if let Some(set) = table.get("set") {
+        let kind = known.resource_type.clone();
+        let id = format!("{map} {name}");
+        let added = reader.rules(set, &kind, &id, &format!("{key}.set"));
+        known.rules.retain(|rule| !added.iter().any(|own| own.element.text == rule.element.text));
+        known.rules.extend(added);
+    }
+}
+
+fn find<'r>(rules: &'r mut [ResourceRule], name: &str) -> Option<&'r mut ResourceRule> {
+    for rule in rules {
+        if rule.name == name {
+            return Some(rule);
+        }
+        if let Some(found) = find(&mut rule.children, name) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// `[message.adt] add = [..]`: resources that messages make beside those of the maps.
+fn uses(reader: &mut Reader<'_>, root: &dyn TableLike, maps: &mut Maps) {
+    for (name, item) in entries(root, "message") {
+        let key = format!("message.{name}");
+        let Some(table) = item.as_table_like() else { continue };
+        reader.only(table, &key, &["add"]);
+        let added = reader.words(table, &key, "add");
+        let Some(message) = maps.messages.iter_mut().find(|rule| rule.name == name) else {
+            reader.fault(item.span(), &key, "the maps have no such message");
+            continue;
+        };
+        for name in added {
+            if maps.resources.iter().any(|rule| rule.name == name) {
+                message.uses.push((name, false));
+            } else {
+                reader.fault(item.span(), &key, format!("there is no resource {name:?}"));
+            }
+        }
+    }
+}

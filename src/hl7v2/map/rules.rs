@@ -1,0 +1,116 @@
+//! Maps as they are kept: rules with checked places and expressions.
+
+use crate::hl7v2::er7::{Path, SegmentName};
+
+use super::element::Element;
+use super::expr::Expr;
+use super::scope::Group;
+use super::site::Mode;
+
+/// What a rule or a resource is made of again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Each {
+    /// Each group of this name.
+    Group(String),
+    /// Each repetition of this field.
+    Repetition(Path),
+    /// Each segment of this name.
+    Segment(SegmentName),
+}
+
+/// One rule: a place and what comes there.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// How it is called: `base/patient set.telecom 2`.
+    pub id: String,
+    /// Where its file has it.
+    pub line: usize,
+    /// The place.
+    pub element: Element,
+    /// Only then.
+    pub when: Option<Expr>,
+    /// For each of these, with their segments at hand.
+    pub each: Option<Each>,
+    /// What comes there.
+    pub work: Work,
+}
+
+/// What a rule puts to its place.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// An element made of rules of its own.
+    Build(Vec<Rule>),
+    /// The values of an expression.
+    Value(Expr),
+}
+
+/// A resource of a map.
+#[derive(Clone, Debug)]
+pub struct ResourceRule {
+    /// Its name in the map.
+    pub name: String,
+    /// Its type.
+    pub resource_type: String,
+    /// Of what it is made.
+    pub each: Each,
+    /// Whether there is one at most.
+    pub is_single: bool,
+    /// Only then.
+    pub when: Option<Expr>,
+    /// What it is found again by.
+    pub key: Option<Expr>,
+    /// How a list of them changes what is stored.
+    pub mode: Mode,
+    /// The field with the code of what is to be done with it.
+    pub action: Option<Path>,
+    /// The profile that it should keep to.
+    pub profile: Option<String>,
+    /// Its elements.
+    pub rules: Vec<Rule>,
+    /// The resources inside its scope.
+    pub children: Vec<ResourceRule>,
+    /// The map that has it.
+    pub map: String,
+}
+
+impl ResourceRule {
+    /// The segment that each of them is about.
+    pub fn segment(&self) -> Option<SegmentName> {
+        match &self.each {
+            Each::Segment(name) => Some(*name),
+            Each::Group(_) | Each::Repetition(_) => None,
+        }
+    }
+
+    /// This one and all inside it.
+    pub fn all<'r>(&'r self, visit: &mut dyn FnMut(&'r ResourceRule)) {
+        visit(self);
+        self.children.iter().for_each(|child| child.all(visit));
+    }
+}
+
+/// What is done with a kind of message.
+#[derive(Clone, Debug)]
+pub struct MessageRule {
+    /// Its name in the map.
+    pub name: String,
+    /// `ADT^A01`; `*` for any event.
+    pub matches: Vec<String>,
+    /// Fields without which it is refused.
+    pub require: Vec<Path>,
+    /// Its groups.
+    pub groups: Vec<Group>,
+    /// The resources that it makes; those with `true` only when their key has a value.
+    pub uses: Vec<(String, bool)>,
+    /// What it does to what is stored, beyond writing.
+    pub effect: Option<String>,
+}
+
+impl MessageRule {
+    /// Whether it is the rule of a message of this type and event.
+    pub fn is_for(&self, kind: &str, event: &str) -> bool {
+        self.matches.iter().any(|own| {
+            own.split_once('^').is_some_and(|(own, of)| own == kind && (of == event || of == "*"))
+        })
+    }
+}

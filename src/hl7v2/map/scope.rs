@@ -1,0 +1,218 @@
+//! Which segments a rule sees: the groups of a message, and the segment at hand.
+//!
+//! Groups are found by anchors: a segment of `start` begins one. A rule sees the segment that it is
+//! about and those that hang on it, then those of its group, then those of the whole message; but a
+//! segment that belongs to groups is never taken from another group.
+
+use std::ops::Range;
+
+use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
+
+/// Segments that hang on the one before them.
+const HANGING: [&str; 12] =
+    ["NTE", "PRT", "ROL", "TCD", "SID", "CTD", "RXR", "RXC", "CDO", "PV2", "PD1", "ARV"];
+
+/// Segments that belong to the one they hang on alone, and are never looked for further out.
+const OWN: [&str; 4] = ["NTE", "PRT", "ROL", "CTD"];
+
+/// A group of a map.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// The segments that begin one, in their order: `["ORC", "OBR"]`.
+    pub start: Vec<String>,
+    /// The segments that belong to one; empty: all until the next one begins.
+    pub has: Vec<String>,
+}
+
+impl Group {
+    fn owns(&self, name: &str) -> bool {
+        self.start.iter().chain(&self.has).any(|own| own == name)
+    }
+
+    /// The ranges of this group's instances among `within`.
+    pub fn find(&self, message: &Message<'_>, within: &Range<usize>) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        // Which segments of `start` the open one has already: those up to this place.
+        let mut reached: Option<usize> = None;
+        for at in within.clone() {
+            let Some(segment) = message.segment_at(at) else { break };
+            let name = segment.name();
+            let name = name.as_str();
+            let place = self.start.iter().position(|own| own == name);
+            match (place, reached) {
+                (Some(place), Some(before)) if place > before => {
+                    reached = Some(place);
+                    extend(&mut found, at);
+                }
+                (Some(place), _) => {
+                    reached = Some(place);
+                    found.push(at..at + 1);
+                }
+                (None, Some(_)) if self.has.is_empty() || self.owns(name) || is_local(name) => {
+                    // Something between ORC and OBR does not part them.
+                    extend(&mut found, at);
+                }
+                (None, _) => reached = None,
+            }
+        }
+        found
+    }
+}
+
+fn extend(found: &mut [Range<usize>], at: usize) {
+    if let Some(last) = found.last_mut() {
+        last.end = at + 1;
+    }
+}
+
+fn is_local(name: &str) -> bool {
+    name.starts_with('Z') || HANGING.contains(&name)
+}
+
+/// What a rule sees.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scope {
+    /// From the smallest to the largest: the segment with what hangs on it, its groups, all.
+    pub ranges: Vec<Range<usize>>,
+    /// Which of the ranges are those of groups: their own segments are looked for no further out.
+    pub is_group: Vec<bool>,
+    /// Which one of its kind it is, beginning at 1.
+    pub number: usize,
+    /// The field whose repetition is at hand, and which one.
+    pub repetition: Option<(Path, u16)>,
+}
+
+impl Scope {
+    /// The scope of a whole message, or of one patient in it, with what stands before all of them.
+    pub(crate) fn whole(range: Range<usize>, head: Range<usize>) -> Self {
+        let (ranges, is_group) = (vec![range, head], vec![false, false]);
+        Self { ranges, is_group, number: 1, repetition: None }
+    }
+
+    /// A group within this scope.
+    pub(crate) fn group(&self, range: Range<usize>, number: usize) -> Self {
+        let mut inner = self.clone();
+        inner.ranges.insert(0, range);
+        inner.is_group.insert(0, true);
+        inner.number = number;
+        inner
+    }
+
+    /// The smallest range.
+    pub(crate) fn inner(&self) -> Range<usize> {
+        self.ranges.first().cloned().unwrap_or(0..0)
+    }
+
+    /// One segment within this scope, with what hangs on it.
+    pub(crate) fn segment(&self, at: usize, number: usize, message: &Message<'_>) -> Self {
+        let holds = |range: &&Range<usize>| range.contains(&at);
+        let end = self.ranges.iter().find(holds).map_or(at + 1, |range| range.end);
+        let hangs = |next: &usize| {
+            message.segment_at(*next).is_some_and(|it| HANGING.contains(&it.name().as_str()))
+        };
+        let count = (at + 1..end).take_while(hangs).count();
+        let mut inner = self.clone();
+        inner.ranges.insert(0, at..at + 1 + count);
+        inner.is_group.insert(0, false);
+        inner.number = number;
+        inner
+    }
+
+    /// One repetition of a field within this scope.
+    pub(crate) fn repeat(&self, path: Path, at: u16) -> Self {
+        Self { repetition: Some((path, at)), number: usize::from(at), ..self.clone() }
+    }
+
+    /// The segments of this name within the smallest range.
+    pub(crate) fn inside<'m>(&self, name: &str, message: &'m Message<'m>) -> Vec<Segment<'m>> {
+        named(self.inner(), name, message)
+    }
+
+    /// The segments of this name that a path sees: those of the smallest range that has any.
+    pub(crate) fn see<'m>(
+        &self,
+        name: SegmentName,
+        groups: &[Group],
+        message: &'m Message<'m>,
+    ) -> Vec<Segment<'m>> {
+        let is_of_group = groups.iter().any(|group| group.owns(name.as_str()));
+        for (range, is_group) in self.ranges.iter().zip(&self.is_group) {
+            let found = named(range.clone(), name.as_str(), message);
+            if !found.is_empty() {
+                return found;
+            }
+            if *is_group && is_of_group {
+                return Vec::new();
+            }
+        }
+        Vec::new()
+    }
+
+    /// The segments of this name that a rule repeats over: those of the smallest range that has any,
+    /// or of the smallest alone.
+    pub(crate) fn repeats<'m>(
+        &self,
+        name: SegmentName,
+        groups: &[Group],
+        message: &'m Message<'m>,
+    ) -> Vec<Segment<'m>> {
+        if OWN.contains(&name.as_str()) {
+            return self.inside(name.as_str(), message);
+        }
+        self.see(name, groups, message)
+    }
+
+    /// Whether a segment of this name stands before the one at hand, in the range around it.
+    pub(crate) fn is_after(&self, name: &str, message: &Message<'_>) -> bool {
+        let at = self.inner().start;
+        let around = self.ranges.get(1).cloned().unwrap_or_else(|| self.inner());
+        (around.start..at).any(|at| message.segment_at(at).is_some_and(|it| it.is(name)))
+    }
+}
+
+/// Whether the note at this place belongs to a result or a specimen, not to the group itself.
+pub(crate) fn owner(at: usize, message: &Message<'_>) -> bool {
+    let before = (0..at).rev().filter_map(|at| message.segment_at(at));
+    let mut before = before.skip_while(|it| HANGING.contains(&it.name().as_str()));
+    before.next().is_some_and(|it| it.is("OBX") || it.is("SPM"))
+}
+
+fn named<'m>(range: Range<usize>, name: &str, message: &'m Message<'m>) -> Vec<Segment<'m>> {
+    range.filter_map(|at| message.segment_at(at)).filter(|segment| segment.is(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hl7v2::charset::Charset;
+    use crate::hl7v2::er7::Reading;
+
+    fn order() -> Group {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Group {
+            name: "order".to_owned(),
+            start: words(&["ORC", "OBR"]),
+            has: words(&["OBX", "SPM"]),
+        }
+    }
+
+    #[test]
+    fn a_group_begins_at_its_anchors_whatever_is_missing() {
+        let utf8 = Charset::named("UTF-8").unwrap();
+        for (segments, expected) in [
+            ("MSH PID ORC OBR OBX ORC OBR OBX", vec![2..5, 5..8]),
+            ("MSH PID OBR OBX OBR OBX NTE", vec![2..4, 4..7]),
+            ("MSH PID ORC NTE OBR OBX ZZZ FT1", vec![2..7]),
+            ("MSH PID ORC ORC", vec![2..3, 3..4]),
+            ("MSH PID", vec![]),
+        ] {
+            let text: Vec<_> = segments.split(' ').map(|name| format!("{name}|^~\\&|")).collect();
+            let text = text.join("\r");
+            let message = Message::parse(&text, utf8, Reading::Lenient).unwrap();
+            let all = 0..message.segments().len();
+            assert_eq!(order().find(&message, &all), expected, "{segments}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The maps of the program by single messages, and profiles of sites laid over them.
+
+use kiln::hl7v2::charset::Charset;
+use kiln::hl7v2::er7::{Message, Reading};
+use kiln::hl7v2::map::{Draft, DraftResource, Maps};
+use kiln::spec::Spec;
+
+const HEAD: &str = "MSH|^~\\&|LAB|STM|KILN|X|20260701120000+0100||";
+
+fn draft(maps: &Maps, kind: &str, segments: &[&str]) -> Draft {
+    let text = format!("{HEAD}{kind}|1|P|2.5.1\r{}\r", segments.join("\r"));
+    let utf8 = Charset::named("UNICODE UTF-8").unwrap();
+    let message = Message::parse(&text, utf8, Reading::Lenient).unwrap();
+    maps.draft(&message).unwrap()
+}
+
+fn of<'d>(draft: &'d Draft, rule: &str) -> Vec<&'d DraftResource> {
+    draft.resources.iter().filter(|resource| resource.rule == rule).collect()
+}
+
+fn text(resource: &DraftResource, name: &str) -> String {
+    resource.body.get(name).map(|value| value.to_text()).unwrap_or_default()
+}
+
+const PATIENT: &str = "PID|1||77^^^STM^MR~900^^^NAT&1.2.3&ISO^NI||Doe^Ann^B||19800102|F";
+
+#[test]
+fn an_admission_makes_patient_and_visit_with_keys_that_do_not_change() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let visit = "PV1|1|I|W^1^A||||12^Roe^Rita||||||||||||V5^^^STM";
+    let one = draft(&maps, "ADT^A01^ADT_A01", &["EVN||20260701115900", PATIENT, visit]);
+    let patient = one.first("patient").unwrap();
+    assert_eq!(text(patient, "gender"), "\"female\"");
+    assert_eq!(text(patient, "birthDate"), "\"1980-01-02\"");
+    assert_eq!(patient.keys.len(), 1);
+    assert_eq!(patient.keys[0].value, "77");
+    let encounter = one.first("encounter").unwrap();
+    assert_eq!(encounter.keys[0].value, "V5");
+    assert!(text(encounter, "participant").contains("ATND"));
+    assert_eq!(one.effect.as_deref(), Some("encounter-event"));
+    // The order of identifiers is of no account.
+    let swapped =
+        PATIENT.replace("77^^^STM^MR~900^^^NAT&1.2.3&ISO^NI", "900^^^NAT&1.2.3&ISO^NI~77^^^STM^MR");
+    let other = draft(&maps, "ADT^A01^ADT_A01", &["EVN||20260701115900", &swapped, visit]);
+    assert_eq!(other.first("patient").unwrap().keys, patient.keys);
+}
+
+#[test]
+fn a_visit_without_a_number_is_not_made_up() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let made = draft(&maps, "ADT^A01", &[PATIENT, "PV1|1|I"]);
+    assert!(made.first("encounter").is_none());
+}
+
+#[test]
+fn empty_leaves_and_null_removes() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let with = |telecom: &str| {
+        let patient = format!("PID|1||77^^^STM^MR||Doe^Ann||||||||{telecom}");
+        draft(&maps, "ADT^A08", &[&patient]).first("patient").unwrap().clone()
+    };
+    assert_eq!(with("").removed, Vec::<String>::new());
+    assert_eq!(with("\"\"").removed, ["telecom"]);
+    assert!(with("555").removed.is_empty());
+}
+
+#[test]
+fn what_is_required_and_missing_is_refused_with_its_place() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let made = draft(&maps, "ADT^A01", &["PID|1||||Doe^Ann"]);
+    assert!(made.is_refused());
+    let problem = made.problems.iter().find(|problem| problem.is_error).unwrap();
+    assert_eq!((problem.code, problem.place.as_str()), (101, "PID-3"));
+    let query = ["PID|1||77^^^STM^MR", "OBR|1||F1|A^B^L|||||||||||||||||||||Y"];
+    let made = draft(&maps, "ORU^R01", &query);
+    assert!(made.problems.iter().any(|problem| problem.is_error && problem.code == 103));
+}
+
+#[test]
+fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let order = "OBR|1||F1^LAB|P^Panel^L|||20260701||||||||||||||||||F";
+    let segments = [
+        PATIENT,
+        order,
+        "OBX|1|NM|718-7^Hb^LN|1|1.0|g/dl|3.5-5.0|N|||F",
+        "OBX|2|NM|718-7^Hb^LN|2|<0.5|g/dl||L|||F",
+        "OBX|3|NM|718-7^Hb^LN||7|g/dl||L|||P",
+        "OBX|4|NM|718-7^Hb^LN||8|g/dl||L|||U",
+        "OBX|5|CWE|X^Y^L||A^B^L~C^D^L||||||F",
+        "OBX|6|ED|PDF^Report^L||^AP^PDF^Base64^JVBERi0xLjQ=||||||F",
+    ];
+    let made = draft(&maps, "ORU^R01^ORU_R01", &segments);
+    let results = of(&made, "observation");
+    assert_eq!(results.len(), 5);
+    let mut keys: Vec<_> = results.iter().map(|it| it.keys[0].text()).collect();
+    let again = draft(&maps, "ORU^R01^ORU_R01", &segments);
+    assert_eq!(
+        of(&again, "observation").iter().map(|it| it.keys[0].text()).collect::<Vec<_>>(),
+        keys
+    );
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 5);
+    assert!(text(results[0], "valueQuantity").contains("\"value\":1.0"));
+    assert!(text(results[0], "referenceRange").contains("\"value\":3.5"));
+    assert_eq!(text(results[2], "status"), "\"preliminary\"");
+    assert_eq!(text(results[3], "status"), "\"final\"");
+    assert_eq!(text(results[3], "valueQuantity"), "");
+    assert_eq!(text(results[4], "component").matches("\"code\":{").count(), 2);
+    let report = made.first("report").unwrap();
+    assert!(text(report, "presentedForm").contains("application/pdf"));
+    assert_eq!(text(report, "result").matches("urn:uuid").count(), 5);
+}
+
+#[test]
+fn a_profile_sets_and_takes_away_and_may_not_touch_keys() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let site = r#"
+[site]
+id = "stmary"
+base = "https://stmary.test"
+zone = "Europe/Dublin"
+[authority]
+STM = { system = "https://stmary.test/mrn", trusted = true, type = "MR" }
+[codes.lab-test."99STM"]
+HB = { code = "718-7", system = "http://loinc.org", display = "Hemoglobin" }
+[units]
+wdg = "g/dL"
+[mode]
+AL1 = "action-code"
+[resource.patient]
+unset = ["telecom"]
+[resource.patient.set]
+"extension[note].valueString" = "ZPD-4"
+"#;
+    let laid = maps.with_site("stmary.toml", site, &spec.schema).unwrap();
+    assert_ne!(laid.hash(), maps.hash());
+    let segments = [
+        "PID|1||77^^^STM^MR||Doe^Ann||19800102|F|||||555",
+        "ZPD|1|||kept",
+        "OBR|1||F1|P^Panel^L|||202607011200||||||||||||||||||F",
+        "OBX|1|NM|HB^Hb^99STM||5|wdg|||||F",
+    ];
+    let made = draft(&laid, "ORU^R01", &segments);
+    let patient = made.first("patient").unwrap();
+    assert_eq!(patient.keys[0].system, "https://stmary.test/mrn");
+    assert_eq!(text(patient, "telecom"), "");
+    let extension = text(patient, "extension");
+    assert!(extension.contains("https://stmary.test/v2/extension/note"), "{extension}");
+    let result = of(&made, "observation")[0];
+    assert!(text(result, "code").contains("718-7"));
+    assert!(text(result, "valueQuantity").contains("\"code\":\"g/dL\""));
+    for (profile, line, part) in [
+        ("[resource.patient]\nkey = 'PID-2 | cx'", 2, "key"),
+        ("[resource.patient.set]\nnoSuch = 'PID-5'", 2, "noSuch"),
+        ("[resource.patient.set]\nbirthDate = 'PID-7 | cx'", 2, "birthDate"),
+        ("[resource.patient.set]\ngender = \"PID-8 | table('Nothing')\"", 2, "Nothing"),
+        ("[message.adt]\nmatch = ['ADT^A01']", 2, "match"),
+        ("[units]\nx = 'no unit'", 2, "no unit"),
+        ("[site]\nzone = 'Nowhere'", 2, "zone"),
+        ("not toml", 1, ""),
+    ] {
+        let faults = maps.with_site("p.toml", profile, &spec.schema).unwrap_err();
+        let told = faults[0].to_string();
+        assert!(told.starts_with(&format!("p.toml:{line}:")) && told.contains(part), "{told}");
+    }
+}

@@ -1,0 +1,13 @@
+//! Feeds of HL7 version 2: what is answered, what is stored, and in which order it has its effect.
+
+mod acks;
+mod faults;
+mod feed;
+mod frames;
+mod maps_messages;
+mod maps_rules;
+mod oracle;
+mod order;
+mod people;
+mod secure;
+mod stories;
