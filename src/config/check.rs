@@ -36,6 +36,28 @@ impl Config {
         if self.tls.client_authorities.is_some() && self.tls.certificate.is_none() {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
+        self.check_feed()?;
+        if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
+            return rule("http.base_url", reason);
+        }
+        if let Err(reason) = self.validation.policies() {
+            return rule("validation.exceptions", reason);
+        }
+        if self.http.default_page > self.http.max_page {
+            return rule("http.default_page", "is larger than `http.max_page`".to_owned());
+        }
+        if self.database.owner_url.is_some() && self.database.url.is_none() {
+            return rule("database.owner_url", "means nothing without `database.url`".to_owned());
+        }
+        if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
+            return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The rules of `[hl7v2]`.
+    fn check_feed(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
         if self.hl7v2.certificate.is_some() != self.hl7v2.key.is_some() {
             return rule("hl7v2.certificate", "and `hl7v2.key` go together".to_owned());
         }
@@ -58,21 +80,6 @@ impl Config {
                  `hl7v2.allow`, or ask for certificates by `hl7v2.client_authorities`"
             );
             return rule("hl7v2.listen", reason);
-        }
-        if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
-            return rule("http.base_url", reason);
-        }
-        if let Err(reason) = self.validation.policies() {
-            return rule("validation.exceptions", reason);
-        }
-        if self.http.default_page > self.http.max_page {
-            return rule("http.default_page", "is larger than `http.max_page`".to_owned());
-        }
-        if self.database.owner_url.is_some() && self.database.url.is_none() {
-            return rule("database.owner_url", "means nothing without `database.url`".to_owned());
-        }
-        if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
-            return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
         }
         Ok(())
     }

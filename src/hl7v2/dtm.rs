@@ -99,6 +99,9 @@ impl<'a> Moment<'a> {
     pub fn parse(text: &'a str) -> Result<Self, MomentError> {
         let text = text.trim();
         let (digits, offset) = with_offset(text)?;
+        if !digits.is_ascii() {
+            return Err(MomentError::Form);
+        }
         if !digits.is_empty() && digits.bytes().all(|byte| byte == b'0') {
             return Err(MomentError::Zeros);
         }
@@ -391,6 +394,8 @@ mod tests {
             "20200101+01000",
             "+0100",
             "2020é1",
+            "ඁ΄🢰",
+            "2020010é",
             "20200101120000.1234567890",
             "20200101120000+é0",
         ] {

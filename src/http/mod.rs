@@ -23,7 +23,6 @@ pub mod form;
 pub mod headers;
 mod health;
 pub mod listener;
-mod messages;
 mod meters;
 pub mod negotiation;
 pub mod outcome;

@@ -10,11 +10,10 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    convert, create, delete, history, meta, metadata, patch, read, reindex, search, system,
-    terminology, update, validate,
+    convert, create, delete, history, messages, meta, metadata, patch, read, reindex, search,
+    system, terminology, update, validate,
 };
 use super::health;
-use super::messages;
 use super::table::{Audit, Handler, Route};
 
 /// A row of a FHIR interaction.

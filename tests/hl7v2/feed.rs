@@ -129,7 +129,6 @@ impl Made {
 pub(crate) struct Feed {
     pub(crate) server: TestServer,
     pub(crate) work: Arc<Made>,
-    pub(crate) receiver: Arc<Receiver>,
     pub(crate) address: SocketAddr,
     _stop: watch::Sender<bool>,
 }
@@ -198,8 +197,8 @@ impl Feed {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(receiver.clone().work(stopped.clone()));
-        tokio::spawn(serve(listener, receiver.clone(), door, stopped));
-        Self { server, work, receiver, address, _stop: stop }
+        tokio::spawn(serve(listener, receiver, door, stopped));
+        Self { server, work, address, _stop: stop }
     }
 
     pub(crate) async fn sender(&self) -> Sender {

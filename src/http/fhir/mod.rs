@@ -12,6 +12,7 @@ pub(super) mod delete;
 pub(super) mod entry;
 pub(super) mod history;
 mod link;
+pub(super) mod messages;
 pub(super) mod meta;
 pub(super) mod metadata;
 pub(super) mod patch;

@@ -76,7 +76,7 @@ const DISCARD: &str = "WITH gone AS ( \
      SELECT id FROM gone";
 
 const WAITING: &str = "SELECT count(*) FROM ( \
-     SELECT FROM v2_message WHERE state IN ('received', 'processing') LIMIT $1) AS some";
+     SELECT FROM v2_message WHERE state IN ('received', 'processing') LIMIT $1) AS waiting";
 
 const FAILED: &str = "SELECT id FROM v2_message \
      WHERE state IN ('failed', 'held') AND ($1::text IS NULL OR site = $1) \

@@ -23,8 +23,8 @@ use crate::fhir::{Instant, IssueCode};
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::receive::{Application, Origin};
 
-use super::exchange::Exchange;
-use super::outcome::Failure;
+use crate::http::exchange::Exchange;
+use crate::http::outcome::Failure;
 
 /// What messages are.
 const ER7: HeaderValue = HeaderValue::from_static("application/hl7-v2");
@@ -51,7 +51,7 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// `POST /v2/messages`
-pub(super) async fn receive(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+pub(in crate::http) async fn receive(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let body = exchange.read_body().await?;
     let origin = Origin {
         listener: "http",
@@ -76,7 +76,7 @@ pub(super) async fn receive(mut exchange: Exchange) -> Result<Response<Body>, Fa
 }
 
 /// `GET /v2/messages`
-pub(super) async fn list(exchange: Exchange) -> Result<Response<Body>, Failure> {
+pub(in crate::http) async fn list(exchange: Exchange) -> Result<Response<Body>, Failure> {
     exchange.query.check_known(PARAMETERS).map_err(Error::from)?;
     let filter = filter(&exchange)?;
     let found = exchange.server.engine.messages(&filter, &exchange.caller).await;
@@ -91,7 +91,7 @@ pub(super) async fn list(exchange: Exchange) -> Result<Response<Body>, Failure> 
 }
 
 /// `GET /v2/messages/[id]`: JSON, or the bytes as they came for who takes `application/hl7-v2`.
-pub(super) async fn read(exchange: Exchange) -> Result<Response<Body>, Failure> {
+pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let id = id(&exchange)?;
     let found = exchange.server.engine.message(id, &exchange.caller).await;
     let view = found.map_err(Failure::Interaction)?;
@@ -104,13 +104,13 @@ pub(super) async fn read(exchange: Exchange) -> Result<Response<Body>, Failure> 
 }
 
 /// `POST /v2/messages/[id]/$replay`
-pub(super) async fn replay(exchange: Exchange) -> Result<Response<Body>, Failure> {
+pub(in crate::http) async fn replay(exchange: Exchange) -> Result<Response<Body>, Failure> {
     let of = Replay::One(id(&exchange)?);
     replayed(exchange, of).await
 }
 
 /// `POST /v2/messages/$replay?state=failed&site=..&since=..`
-pub(super) async fn replay_failed(exchange: Exchange) -> Result<Response<Body>, Failure> {
+pub(in crate::http) async fn replay_failed(exchange: Exchange) -> Result<Response<Body>, Failure> {
     exchange.query.check_known(&["state", "site", "since"]).map_err(Error::from)?;
     let state = once(&exchange, "state")?;
     if state != Some("failed") {
@@ -123,7 +123,7 @@ pub(super) async fn replay_failed(exchange: Exchange) -> Result<Response<Body>, 
 }
 
 /// `POST /v2/messages/[id]/$discard`, with the reason as the body.
-pub(super) async fn discard(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+pub(in crate::http) async fn discard(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let id = id(&exchange)?;
     let body = exchange.read_at_most(4_096).await?;
     let reason = str::from_utf8(body.trim_ascii()).unwrap_or_default();
