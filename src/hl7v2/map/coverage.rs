@@ -222,10 +222,10 @@ impl<'a> Judge<'a> {
         value.map(|value| value.to_text() + &made.collect::<String>())
     }
 
-    fn call(&self, word: &str, rep: &Rep<'_>) -> Option<String> {
+    fn call(&self, function: &str, rep: &Rep<'_>) -> Option<String> {
         let context = Context::new(self.maps.site(), self.maps.tables(), "sender", "seed");
         let args = Args::default();
-        let value = match func::find(word)?.work {
+        let value = match func::find(function)?.work {
             Work::Each(work) => work(rep, &args, &context),
             Work::Several(work) => Some(Json::from(work(rep, &args, &context))),
             Work::Text(work) => work(rep.c(1), &context),

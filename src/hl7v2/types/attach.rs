@@ -52,21 +52,21 @@ pub fn media_type(kind: &str, sub: &str) -> Option<String> {
 
 /// An ED as an Attachment; `None`, and that is told, when its data is not what ED.4 says.
 pub fn ed(rep: &Rep<'_>, _: &Args<'_>, context: &Context<'_>) -> Option<Json> {
-    let content = media_type(rep.c(2), rep.c(3));
+    let media = media_type(rep.c(2), rep.c(3));
     let data = match rep.c(4).to_ascii_lowercase().as_str() {
         "base64" => base64_content(rep.c(5)).ok(),
         "hex" => hex(rep.c(5)),
         _ => Some(rep.c(5).as_bytes().to_vec()),
     };
     let is_whole =
-        |data: &Vec<u8>| content.as_deref() != Some("application/pdf") || data.starts_with(b"%PDF");
+        |data: &Vec<u8>| media.as_deref() != Some("application/pdf") || data.starts_with(b"%PDF");
     let Some(data) = data.filter(is_whole) else {
         context.note(NoteKind::DataType, "the document is not what it is said to be");
         return None;
     };
     let size = u64::try_from(data.len()).ok().filter(|size| *size > 0).map(Json::from);
     filled(object([
-        ("contentType", content.and_then(|content| text(&content))),
+        ("contentType", media.and_then(|media| text(&media))),
         ("data", text(&STANDARD.encode(&data))),
         ("size", size),
         ("title", text(rep.s(1, 1))),
@@ -87,8 +87,8 @@ pub fn rp(rep: &Rep<'_>, _: &Args<'_>, context: &Context<'_>) -> Option<Json> {
         context.note(NoteKind::Kept, "the pointer has white space and is kept as a title");
         return filled(object([("title", text(url))]));
     }
-    let content = media_type(rep.c(3), rep.c(4)).and_then(|content| text(&content));
-    filled(object([("contentType", content), ("url", text(url)), ("title", text(rep.s(2, 1)))]))
+    let media = media_type(rep.c(3), rep.c(4)).and_then(|media| text(&media));
+    filled(object([("contentType", media), ("url", text(url)), ("title", text(rep.s(2, 1)))]))
 }
 
 /// Texts, a line each, as an Attachment of plain text.
@@ -104,11 +104,11 @@ pub fn plain(lines: &[&Rep<'_>]) -> Option<Json> {
 
 /// What stands in an Observation for its document.
 pub fn described(rep: &Rep<'_>, kind: &str) -> Option<Json> {
-    let content = match kind {
+    let media = match kind {
         "ED" => media_type(rep.c(2), rep.c(3)),
         _ => media_type(rep.c(3), rep.c(4)),
     };
-    let content = content.unwrap_or_else(|| "unknown type".to_owned());
+    let media = media.unwrap_or_else(|| "unknown type".to_owned());
     let at = if kind == "RP" { format!(": {}", rep.c(1)) } else { String::new() };
-    text(&format!("document of {content}{at}"))
+    text(&format!("document of {media}{at}"))
 }
