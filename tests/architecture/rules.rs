@@ -50,8 +50,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "hl7v2", "oauth", "search",
-            "spec", "validate",
+            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "hl7v2", "oauth",
+            "search", "spec", "validate",
         ],
     ),
     (

@@ -1,9 +1,7 @@
 //! What people do with messages over HTTP.
 
-use kiln::access::{Principal, interaction::Kind};
-use kiln::access::{Restriction, Scope};
-
 use crate::harness::endpoint::endpoint_of;
+use crate::harness::grants::Token;
 
 use super::feed::{Feed, adt, value};
 
@@ -92,15 +90,14 @@ async fn a_list_goes_on_where_it_ended() {
 async fn messages_are_for_those_who_may() {
     let feed = Feed::start().await;
     feed.sender().await.send(&adt("A01", "1", "1")).await;
-    let scope = |reach| Scope { kinds: Kind::ALL.to_vec(), resource_type: None, reach };
-    let reading =
-        Scope { kinds: vec![Kind::Read], resource_type: None, reach: Restriction::Everything };
-    for (principal, status) in [
+    let token = |scopes: &str| Token::new(&feed.server, scopes).patient("a");
+    for (token, status) in [
         (None, 401),
-        (Some(Principal::granted("a", vec![reading])), 403),
-        (Some(Principal::granted("b", vec![scope(Restriction::Patients(vec![1]))])), 403),
-        (Some(Principal::granted("c", vec![scope(Restriction::Everything)])), 200),
+        (Some(token("system/*.r")), 403),
+        (Some(token("patient/*.cruds")), 403),
+        (Some(token("system/*.cruds")), 200),
     ] {
+        let principal = token.map(|token| token.try_principal().expect("a principal"));
         let (client, _stop) = endpoint_of(&feed.server, principal).await;
         let list = client.call("GET", &format!("{}/v2/messages", client.root())).send().await;
         assert_eq!(list.status, status);
