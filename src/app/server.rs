@@ -79,17 +79,17 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         telemetry::keep_metrics();
-        let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed } =
+        let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
         let store = &database.store;
-        let words = index_of_words(&config, store)?;
+        let full_text = index_of_words(&config, store)?;
         let (keeper, structures) = definitions::keepers(&config, store, &base)?;
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
             definitions: Some(keeper.clone()),
-            full_text: words.clone(),
+            full_text: full_text.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
         let judging = validation::judging(engine, structures, keeper.clone()).await;
@@ -98,33 +98,29 @@ impl Server {
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
-        let oauth = authority::of_server(&config, store, engine.core(), &base).await?;
+        let authority = authority::of_server(&config, store, engine.core(), &base).await?;
         let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone())?);
-        let parts = parts(&config, address, &database, &engine, &messages, oauth.clone());
+        let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let feed_address = feed.address();
-        listeners.extend(feed.serve(&messages, &stop).into_iter().map(spawn));
-        let systems = follow_systems(keeper.clone(), judges.clone());
-        let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
-        let about = follow::About { keeper, judges: Some(judges) };
-        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
-        let sealer = sealer(&config, store)?;
-        let mut upkeep = vec![
-            spawn(seal(sealer)),
-            spawn(systems),
+        let feed = door.address();
+        listeners.extend(door.serve(&messages, &stop).into_iter().map(spawn));
+        let mut tasks = vec![
+            spawn(seal(sealer(&config, store)?)),
+            spawn(follow_systems(keeper.clone(), judges.clone())),
             spawn(keep_partitions(store.clone())),
-            spawn(packages),
-            spawn(follower.run()),
+            spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
         ];
-        upkeep.extend(oauth.iter().cloned().map(|authority| spawn(keep_authority(authority))));
-        tracing::info!(base, feed = feed_address.map(tracing::field::display), "ready");
-        let upkeep = Upkeep { listeners, tasks: upkeep };
-        let (authority, feed, full_text) = (oauth, feed_address, words);
+        let about = follow::About { keeper, judges: Some(judges) };
+        let words = full_text.clone();
+        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words);
+        tasks.push(spawn(follower.run()));
+        tasks.extend(authority.iter().cloned().map(|authority| spawn(keep_authority(authority))));
+        tracing::info!(base, feed = feed.map(tracing::field::display), "ready");
         Ok(Self {
             address,
             feed,
@@ -135,7 +131,7 @@ impl Server {
             full_text,
             database,
             stop,
-            upkeep,
+            upkeep: Upkeep { listeners, tasks },
         })
     }
 

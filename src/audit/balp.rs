@@ -130,6 +130,9 @@ impl Entry {
     }
 
     /// The event with a number below [`Entry::count`].
+    ///
+    /// # Panics
+    /// Never: digits and hyphens are a logical id.
     pub fn event(&self, number: usize, base: &str) -> Event {
         let patient = self.patients.get(number);
         let id = if number == 0 { self.id.to_string() } else { format!("{}-{number}", self.id) };

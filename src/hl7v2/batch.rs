@@ -85,7 +85,7 @@ impl Splitting {
                 self.is_miscounted |= count(line).is_some_and(|count| count != found);
             }
             _ if self.open.is_none() => {
-                self.has_strays |= !line.trim_ascii().is_empty() && !is_frame(line)
+                self.has_strays |= !line.trim_ascii().is_empty() && !is_frame(line);
             }
             _ => {}
         }

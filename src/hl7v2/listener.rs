@@ -35,7 +35,7 @@ const FULL: Duration = Duration::from_millis(100);
 /// Longest wait for connections when the server stops.
 const LAST_WAIT: Duration = Duration::from_secs(20);
 /// Silence after which the other side is asked whether it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 

@@ -255,7 +255,7 @@ impl Receiver {
             (Received::New { is_leased }, seat) => {
                 match seat.filter(|_| is_leased) {
                     Some(seat) => {
-                        self.begin(Job::new(id, raw, origin, &judged, self.clock.now()), seat)
+                        self.begin(Job::new(id, raw, origin, &judged, self.clock.now()), seat);
                     }
                     None if is_at_work => self.wake.notify_one(),
                     None => {}

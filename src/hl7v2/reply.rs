@@ -138,11 +138,10 @@ impl Receiver {
         });
         let application = match stored {
             Some((_, ack)) if application => Application::Now(ack),
-            Some(_) => Application::Silent,
             None if waits(&heading) => {
                 Application::Later(Box::new(Pending { id, heading, outcome }))
             }
-            None => Application::Silent,
+            Some(_) | None => Application::Silent,
         };
         Ok(Answers { accept, application })
     }

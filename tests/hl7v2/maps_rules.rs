@@ -19,7 +19,7 @@ fn of<'d>(draft: &'d Draft, rule: &str) -> Vec<&'d DraftResource> {
 }
 
 fn text(resource: &DraftResource, name: &str) -> String {
-    resource.body.get(name).map(|value| value.to_text()).unwrap_or_default()
+    resource.body.get(name).map(kiln::fhir::json::Value::to_text).unwrap_or_default()
 }
 
 const PATIENT: &str = "PID|1||77^^^STM^MR~900^^^NAT&1.2.3&ISO^NI||Doe^Ann^B||19800102|F";

@@ -43,7 +43,7 @@ impl Story {
         let mut told: Vec<_> = text
             .split("\rERR|")
             .skip(1)
-            .filter(|err| !err.split('|').nth(3).is_some_and(|severity| severity == "I"))
+            .filter(|err| err.split('|').nth(3).is_none_or(|severity| severity != "I"))
             .map(|err| {
                 err.split('|').nth(4).unwrap_or_default().split('^').next().unwrap().to_owned()
             })

@@ -102,7 +102,9 @@ pub(super) async fn run(command: Command, config: &Config) -> Outcome {
             let lines = Box::pin(retain::retain(config, &database.store, &owner, years)).await;
             lines.map(|lines| {
                 println!("{} months were dropped", lines.len());
-                lines.iter().for_each(|line| println!("{line}"));
+                for line in &lines {
+                    println!("{line}");
+                }
                 ExitCode::SUCCESS
             })
         }

@@ -20,7 +20,7 @@ use crate::hl7v2::frame::{Frame, Frames, framed};
 use super::{SendArgs, messages};
 
 /// Longest wait for an answer.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// Largest answer.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// Most complaints that are shown.

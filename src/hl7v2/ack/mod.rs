@@ -137,7 +137,9 @@ pub fn answer(
     }
     line.end();
     if has_segments {
-        issues.iter().for_each(|issue| segment(issue, &mut line));
+        for issue in issues {
+            segment(issue, &mut line);
+        }
     } else if !issues.is_empty() {
         line.begin("ERR");
         let all: Vec<_> = issues.iter().map(|issue| issue.located(&separators)).collect();
@@ -277,7 +279,9 @@ pub fn batch(
     // BHS-11 of the batch, which stands where messages have MSH-11.
     line.raw(raw(|heading| &heading.processing));
     line.end();
-    answers.iter().for_each(|answer| text.push_str(answer));
+    for answer in answers {
+        text.push_str(answer);
+    }
     let field = char::from(separators.field);
     // Writing to a String does not fail.
     let _ = write!(text, "BTS{field}{}\r", answers.len());

@@ -75,13 +75,10 @@ impl Applier {
             let issue = Issue::error(Condition::UnknownKey).at(place).named("identity-conflict");
             return Err(Halt::Failed(issue));
         }
-        match found.into_iter().next() {
-            Some(found) => Ok(found),
-            None => {
-                let identity = Identity { resource_type: of, id: self.ids.logical_id() };
-                Ok(Found { identity, stored: None })
-            }
-        }
+        Ok(found.into_iter().next().unwrap_or_else(|| {
+            let identity = Identity { resource_type: of, id: self.ids.logical_id() };
+            Found { identity, stored: None }
+        }))
     }
 
     /// The resource as it is now; of a patient that another has replaced, the other one.

@@ -90,8 +90,8 @@ impl Applier {
         let Some((stored, _)) = &source.stored else { return Ok(()) };
         let (gone, kept) = person::merged(stored, &now.unwrap_or_default(), (&ids.0, &ids.1));
         let action = if target.stored.is_some() { "merge" } else { "create" };
-        plan.put(source, gone, "merge", "effect merge");
-        plan.put(target, kept, action, "effect merge");
+        plan.put(source, &gone, "merge", "effect merge");
+        plan.put(target, &kept, action, "effect merge");
         self.repoint(case, source, target, plan).await?;
         plan.moved.push(("Patient".to_owned(), ids.0, ids.1));
         Ok(())
@@ -134,7 +134,7 @@ impl Applier {
                         identity: version.identity.clone(),
                         stored: Some((stored, version.version)),
                     };
-                    plan.put(&found, body, "repoint", "effect merge");
+                    plan.put(&found, &body, "repoint", "effect merge");
                 }
             }
             match searched.page.next {
@@ -179,7 +179,7 @@ pub(super) fn link(case: &Case<'_>, found: &[Found], plan: &mut Plan) {
             person::unlinked(&body, &id, "seealso")
         };
         let action = if from.stored.is_some() { "update" } else { "create" };
-        plan.put(from, now, action, "effect link");
+        plan.put(from, &now, action, "effect link");
     }
 }
 

@@ -95,7 +95,7 @@ impl Plan {
             lead(&mut said, &references);
             let Value::Object(said) = said else { continue };
             let is_stale = applier.is_stale(found, case).await?;
-            plan.add(draft, found, said, is_stale, case);
+            plan.add(draft, found, &said, is_stale, case);
         }
         Ok(plan)
     }
@@ -104,7 +104,7 @@ impl Plan {
         &mut self,
         draft: &DraftResource,
         found: &Found,
-        said: Json,
+        said: &Json,
         is_stale: bool,
         case: &Case<'_>,
     ) {
@@ -113,8 +113,8 @@ impl Plan {
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
         let of = found.identity.resource_type;
         let mut now = match stored {
-            Some(stored) if is_stale => filled(stored, &said),
-            Some(stored) => amend::amended(stored, &said, &draft.removed),
+            Some(stored) if is_stale => filled(stored, said),
+            Some(stored) => amend::amended(stored, said, &draft.removed),
             None => said.clone(),
         };
         if is_stale {
@@ -127,7 +127,7 @@ impl Plan {
             return;
         }
         if draft.resource_type == "Encounter" && draft.rule == "encounter" {
-            let event = event(case, &said);
+            let event = event(case, said);
             let (visit, names) = visit::advanced(stored, &now, &event);
             self.told.extend(names.into_iter().map(told));
             now = visit;
@@ -148,14 +148,14 @@ impl Plan {
                 None => return,
             }
         }
-        self.put(found, now, if stored.is_some() { "update" } else { "create" }, &draft.rule);
+        self.put(found, &now, if stored.is_some() { "update" } else { "create" }, &draft.rule);
     }
 
     /// Has a resource written as `body` says, unless that is what is stored.
-    pub(super) fn put(&mut self, found: &Found, body: Json, action: &'static str, rule: &str) {
+    pub(super) fn put(&mut self, found: &Found, body: &Json, action: &'static str, rule: &str) {
         let stored = found.stored.as_ref();
         let meta = stored.and_then(|(stored, _)| stored.get("meta")).and_then(Value::as_object);
-        let body = bare(&body);
+        let body = bare(body);
         self.entries.retain(|other| other.identity != found.identity);
         // A message that says what is known makes no version.
         if stored.is_some_and(|(stored, _)| bare(stored) == body) {

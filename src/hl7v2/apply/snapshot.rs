@@ -68,7 +68,7 @@ impl Applier {
                     identity: version.identity.clone(),
                     stored: Some((stored, version.version)),
                 };
-                plan.put(&known, ended, "end", &first.rule);
+                plan.put(&known, &ended, "end", &first.rule);
             }
         }
         Ok(())

@@ -91,16 +91,10 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Told>) ->
         "A11" | "A38" | "A27" => "cancelled",
         "A21" => "onleave",
         "A23" => "entered-in-error",
-        "A02" | "A06" | "A07" | "A09" | "A10" | "A12" | "A17" | "A32" | "A33" => match before {
-            Some(before) => {
-                unexpected(has_ended);
-                kept(before)
-            }
-            None => {
-                unexpected(true);
-                "in-progress"
-            }
-        },
+        "A02" | "A06" | "A07" | "A09" | "A10" | "A12" | "A17" | "A32" | "A33" => {
+            unexpected(before.is_none() || has_ended);
+            before.map_or("in-progress", kept)
+        }
         _ => match before {
             Some(before) => kept(before),
             None if event.ended.is_some() => "finished",
@@ -284,8 +278,8 @@ fn reopen(all: &mut [Value<'static>]) {
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> Option<Json> {
-        Some(Json::new().with("reference", format!("Location/{name}")))
+    fn place(name: &str) -> Json {
+        Json::new().with("reference", format!("Location/{name}"))
     }
 
     fn event<'a>(name: &'a str, at: &'a str) -> Event<'a> {
@@ -303,7 +297,7 @@ mod tests {
             let (name, where_to) =
                 text.split_once('@').map_or((*text, None), |(name, to)| (name, Some(to)));
             let at = format!("2026-01-{day:02}");
-            let event = Event { place: where_to.and_then(place), ..event(name, &at) };
+            let event = Event { place: where_to.map(place), ..event(name, &at) };
             let now = match &visit {
                 Some(visit) => visit.clone(),
                 None => said("IMP"),
@@ -371,11 +365,18 @@ mod tests {
 
     #[test]
     fn the_message_s_own_times_and_places_count() {
-        let told =
-            Event { begun: Some("2025-12-31"), place: place("a"), ..event("A01", "2026-01-01") };
+        let told = Event {
+            begun: Some("2025-12-31"),
+            place: Some(place("a")),
+            ..event("A01", "2026-01-01")
+        };
         let (visit, _) = advanced(None, &said("IMP"), &told);
         assert_eq!(start_of(&visit).as_deref(), Some("2025-12-31"));
-        let moved = Event { place: place("c"), prior: place("b"), ..event("A02", "2026-01-02") };
+        let moved = Event {
+            place: Some(place("c")),
+            prior: Some(place("b")),
+            ..event("A02", "2026-01-02")
+        };
         let (visit, told) = advanced(Some(&visit), &visit, &moved);
         assert_eq!(told, ["prior-location"]);
         assert_eq!(list(&visit, "location").len(), 2, "what is stored wins");

@@ -38,13 +38,11 @@ pub fn decode<'a>(raw: &'a str, separators: &Separators, charset: Charset) -> Co
             rest = found.strip_prefix("\r\n").unwrap_or(&found[1..]);
             continue;
         }
-        match one(found, escape, separators, charset, &mut text) {
-            Some(length) => rest = &found[length..],
-            None => {
-                text.push(char::from(escape));
-                rest = &found[1..];
-            }
-        }
+        let length = one(found, escape, separators, charset, &mut text).unwrap_or_else(|| {
+            text.push(char::from(escape));
+            1
+        });
+        rest = &found[length..];
     }
     text.push_str(rest);
     Cow::Owned(text)
@@ -58,7 +56,7 @@ fn one(
     charset: Charset,
     text: &mut String,
 ) -> Option<usize> {
-    let end = memchr::memchr(escape, found[1..].as_bytes())?;
+    let end = memchr::memchr(escape, &found.as_bytes()[1..])?;
     let name = &found[1..=end];
     let separator = match name {
         "F" => Some(separators.field),

@@ -108,15 +108,13 @@ impl<'a> Message<'a> {
         end: usize,
         counts: &mut Vec<(SegmentName, u16)>,
     ) {
-        let sequence = match counts.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => {
-                *count = count.saturating_add(1);
-                *count
-            }
-            None => {
-                counts.push((name, 1));
-                1
-            }
+        let known = counts.iter_mut().find(|(known, _)| *known == name);
+        let sequence = if let Some((_, count)) = known {
+            *count = count.saturating_add(1);
+            *count
+        } else {
+            counts.push((name, 1));
+            1
         };
         let first = self.fields.len() as u32;
         self.lines.push(Line {

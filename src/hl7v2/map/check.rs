@@ -49,7 +49,7 @@ impl Known<'_> {
                 Ok((if is_text { Gives::V2 } else { Gives::Condition }, None))
             }
             Expr::Call(call) => {
-                let func = self.func(call)?;
+                let func = function(call)?;
                 if func.is_piped && call.name != "ref" {
                     return Err(format!("{}() needs a value before it: X | {0}()", call.name));
                 }
@@ -69,7 +69,7 @@ impl Known<'_> {
 
     fn piped(&self, inner: &Expr, call: &Call) -> Result<Given, String> {
         let before = self.gives(inner)?;
-        let func = self.func(call)?;
+        let func = function(call)?;
         if !func.is_piped {
             return Err(format!("{}() takes no value before it", call.name));
         }
@@ -106,10 +106,6 @@ impl Known<'_> {
                 }
             }
         }
-    }
-
-    fn func(&self, call: &Call) -> Result<&'static Func, String> {
-        func::find(&call.name).ok_or(format!("there is no function {:?}", call.name))
     }
 
     fn arguments(&self, call: &Call, func: &Func) -> Result<(), String> {
@@ -200,8 +196,7 @@ impl Known<'_> {
 /// Other types that a value of one may stand as.
 fn may_be(kind: &str) -> &'static [&'static str] {
     match kind {
-        "date" => &["dateTime"],
-        "instant" => &["dateTime"],
+        "date" | "instant" => &["dateTime"],
         "integer" => &["positiveInt", "unsignedInt", "decimal"],
         "Quantity" => &["SimpleQuantity", "Age", "Duration", "Quantity"],
         "Duration" => &["Quantity", "SimpleQuantity", "Age"],
@@ -234,4 +229,8 @@ fn text_of(expr: &Expr) -> Option<String> {
         Expr::Text(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+fn function(call: &Call) -> Result<&'static Func, String> {
+    func::find(&call.name).ok_or(format!("there is no function {:?}", call.name))
 }

@@ -460,7 +460,7 @@ fn unmapped(message: &Message<'_>, used: &HashSet<(usize, u16)>) -> Vec<String> 
             is_number || used.contains(&(segment.position(), field))
         };
         let is_header = segment.is("MSH");
-        let fields = segment.fields().filter(|part| part.is_valued());
+        let fields = segment.fields().filter(Part::is_valued);
         let fields = fields.filter(|part| !is_known(part));
         let place = |part: Part<'_>| {
             let place = part.place();

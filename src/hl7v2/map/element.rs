@@ -1,5 +1,7 @@
 //! The left side of a rule: a place in a resource, checked against the definitions of FHIR.
 
+use std::fmt::Write as _;
+
 use std::collections::{BTreeMap, HashMap};
 
 use crate::fhir::json::{Object, Value};
@@ -229,13 +231,13 @@ impl Writer {
                 entries.push(merged(preset, value));
                 entries.len() - 1
             }
-            _ => match entries.iter().position(|own| *own == value) {
-                Some(known) => known,
-                None => {
+            _ => {
+                let known = entries.iter().position(|own| *own == value);
+                known.unwrap_or_else(|| {
                     entries.push(value);
                     entries.len() - 1
-                }
-            },
+                })
+            }
         };
         Some(format!("{path}[{place}]"))
     }
@@ -286,7 +288,8 @@ fn enter<'b>(
     if place == entries.len() {
         entries.push(preset.clone().into());
     }
-    path.push_str(&format!("[{place}]"));
+    // Writing to a String cannot fail.
+    let _ = write!(path, "[{place}]");
     entries.get_mut(place)?.as_object_mut()
 }
 

@@ -327,7 +327,7 @@ impl<'a> Eval<'a> {
             }
         }
         let start = scope.inner().start;
-        all().filter(|it| it.scope.inner().start <= start).last().or_else(|| all().next())
+        all().rfind(|it| it.scope.inner().start <= start).or_else(|| all().next())
     }
 
     /// The resources of this name whose parent is the one at hand, or all when it has none such.

@@ -40,6 +40,8 @@ mod rules;
 mod scope;
 pub mod site;
 
+use std::fmt::Write as _;
+
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -275,5 +277,9 @@ fn hash_of(texts: &[(String, String)]) -> String {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

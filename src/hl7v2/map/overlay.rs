@@ -183,14 +183,11 @@ fn words(reader: &mut Reader<'_>, root: &dyn TableLike, site: &mut Site) {
         }
     }
     for (segment, item) in entries(root, "mode") {
-        match item.as_str().and_then(Mode::named) {
-            Some(mode) => {
-                site.modes.insert(segment.to_owned(), mode);
-            }
-            None => {
-                let key = format!("mode.{segment}");
-                reader.fault(item.span(), &key, "snapshot, action-code or upsert");
-            }
+        if let Some(mode) = item.as_str().and_then(Mode::named) {
+            site.modes.insert(segment.to_owned(), mode);
+        } else {
+            let key = format!("mode.{segment}");
+            reader.fault(item.span(), &key, "snapshot, action-code or upsert");
         }
     }
 }
@@ -203,13 +200,10 @@ fn codes(reader: &mut Reader<'_>, rows: &Item, key: &str) -> BTreeMap<String, Ta
             (Some(code), Some(system)) => Some(Target { code, system, display: word("display") }),
             _ => target(item, "").filter(|row| !row.system.is_empty()),
         };
-        match row {
-            Some(row) => {
-                out.insert(code.to_owned(), row);
-            }
-            None => {
-                reader.fault(item.span(), &format!("{key}.{code}"), "code and system are wanted")
-            }
+        if let Some(row) = row {
+            out.insert(code.to_owned(), row);
+        } else {
+            reader.fault(item.span(), &format!("{key}.{code}"), "code and system are wanted");
         }
     }
     out

@@ -65,14 +65,14 @@ impl<'r> Reader<'r> {
 
     pub(super) fn fault(&mut self, at: Option<Range<usize>>, key: &str, reason: impl Into<String>) {
         let before = at.map_or(0, |at| at.start).min(self.text.len());
-        let line = self.text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = lines(&self.text[..before]) + 1;
         let (file, key) = (self.file.to_owned(), key.to_owned());
         self.faults.push(MapError { file, line, key, reason: reason.into() });
     }
 
     fn line(&self, at: Option<Range<usize>>) -> usize {
         let before = at.map_or(0, |at| at.start).min(self.text.len());
-        self.text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1
+        lines(&self.text[..before]) + 1
     }
 
     /// Refuses keys that are not in `allowed`.
@@ -102,14 +102,11 @@ impl<'r> Reader<'r> {
             for (word, preset) in words.as_table_like().into_iter().flat_map(|table| table.iter()) {
                 let preset = preset.as_value().and_then(json);
                 let preset = preset.and_then(|value| value.as_object().cloned());
-                match preset {
-                    Some(preset) => {
-                        self.slots.presets.insert((path.to_owned(), word.to_owned()), preset);
-                    }
-                    None => {
-                        let key = format!("slot.{path}.{word}");
-                        self.fault(words.span(), &key, "a table of FHIR elements is wanted");
-                    }
+                if let Some(preset) = preset {
+                    self.slots.presets.insert((path.to_owned(), word.to_owned()), preset);
+                } else {
+                    let key = format!("slot.{path}.{word}");
+                    self.fault(words.span(), &key, "a table of FHIR elements is wanted");
                 }
             }
         }
@@ -362,13 +359,11 @@ impl<'r> Reader<'r> {
                     rule.work = Work::Build(self.rules(build, &owner, id, key));
                     return Some(rule);
                 }
-                match table.get("from") {
-                    Some(from) => from,
-                    None => {
-                        self.fault(item.span(), key, "from or build is missing");
-                        return None;
-                    }
-                }
+                let Some(from) = table.get("from") else {
+                    self.fault(item.span(), key, "from or build is missing");
+                    return None;
+                };
+                from
             }
         };
         let expr = self.expr(value, key)?;
@@ -393,11 +388,16 @@ pub(super) fn json(value: &Value) -> Option<Json> {
         }
         Value::InlineTable(table) => {
             let mut object = Object::new();
-            for (name, value) in table.iter() {
+            for (name, value) in table {
                 object.set(name.to_owned(), json(value)?);
             }
             object.into()
         }
         Value::Float(_) | Value::Datetime(_) => return None,
     })
+}
+
+/// How many lines end in a text.
+fn lines(text: &str) -> usize {
+    memchr::memchr_iter(b'\n', text.as_bytes()).count()
 }

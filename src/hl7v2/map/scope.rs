@@ -199,6 +199,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one group is one range")]
     fn a_group_begins_at_its_anchors_whatever_is_missing() {
         let utf8 = Charset::named("UTF-8").unwrap();
         for (segments, expected) in [

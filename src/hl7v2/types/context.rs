@@ -151,18 +151,16 @@ impl<'a> Context<'a> {
         };
         let url = self.url(&format!("{resource_type}?{key}"));
         let mut made = self.made.borrow_mut();
-        match made.iter_mut().find(|it| it.resource_type == resource_type && it.key == key) {
-            Some(known) => {
-                for (name, value) in body {
-                    if !known.body.contains(&name) {
-                        known.body.set(name, value);
-                    }
+        let known = made.iter_mut().find(|it| it.resource_type == resource_type && it.key == key);
+        if let Some(known) = known {
+            for (name, value) in body {
+                if !known.body.contains(&name) {
+                    known.body.set(name, value);
                 }
             }
-            None => {
-                let place = self.place.borrow().clone();
-                made.push(Made { resource_type, key, body, place });
-            }
+        } else {
+            let place = self.place.borrow().clone();
+            made.push(Made { resource_type, key, body, place });
         }
         Some(Object::new().with("reference", url).with_some("display", display).into())
     }

@@ -30,7 +30,7 @@ pub struct Authority {
 pub fn authority(hd: &Rep<'_>, context: &Context<'_>) -> Authority {
     let (namespace, id, kind) = (hd.c(1), hd.c(2), hd.c(3));
     let known = [namespace, id].into_iter().filter(|name| !name.is_empty());
-    let known = known.filter_map(|name| context.site.authorities.get(name)).next();
+    let known = known.into_iter().find_map(|name| context.site.authorities.get(name));
     if let Some(known) = known {
         return known.clone();
     }

@@ -1,5 +1,7 @@
 //! Numbers: NM, SN, quantities, ranges, and the ranges of references.
 
+use std::fmt::Write as _;
+
 use crate::fhir::json::{Object, Value};
 
 use super::{Args, Context, Json, NoteKind, Rep, filled, list, object, text, units};
@@ -45,7 +47,8 @@ pub fn decimal(text: &str, comma: bool) -> Option<String> {
     }
     if let Some(exponent) = exponent {
         let power: i32 = exponent.parse().ok().filter(|power: &i32| power.abs() <= 64)?;
-        out.push_str(&format!("e{power}"));
+        // Writing to a String cannot fail.
+        let _ = write!(out, "e{power}");
     }
     Some(out)
 }
@@ -163,7 +166,7 @@ pub fn sn(rep: &Rep<'_>, unit: Option<&Rep<'_>>, context: &Context<'_>) -> (&'st
         _ => None,
     };
     found.unwrap_or_else(|| {
-        let units = unit.map(|unit| unit.text()).unwrap_or_default();
+        let units = unit.map(super::rep::Rep::text).unwrap_or_default();
         let words = [sign, first, between, second, units].map(str::to_owned);
         let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
         ("string", words.join(" ").into())

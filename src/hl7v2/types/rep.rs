@@ -69,6 +69,7 @@ impl<'m> Rep<'m> {
     }
 
     /// Component `number`, its subcomponents as components.
+    #[must_use]
     pub fn component(&self, number: usize) -> Rep<'m> {
         let subs = self.components.get(number - 1).cloned().unwrap_or_default();
         Rep { components: subs.into_iter().map(|text| vec![text]).collect() }

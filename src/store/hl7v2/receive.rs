@@ -208,16 +208,13 @@ impl Store {
         let stored = connection.query_one(&statement, &parameters).await;
         let stored = stored.map_err(failure::error)?;
         let first: Option<Uuid> = stored.try_get(1).map_err(failure::error)?;
-        let received = match first {
-            Some(first) => {
-                let statement = connection.prepare_cached(EARLIER).await.map_err(failure::error)?;
-                let row = connection.query_opt(&statement, &[&first]).await;
-                Received::Repeated(earlier(first, row.map_err(failure::error)?.as_ref())?)
-            }
-            None => {
-                let state: &str = stored.try_get(0).map_err(failure::error)?;
-                Received::New { is_leased: state == MessageState::Processing.as_str() }
-            }
+        let received = if let Some(first) = first {
+            let statement = connection.prepare_cached(EARLIER).await.map_err(failure::error)?;
+            let row = connection.query_opt(&statement, &[&first]).await;
+            Received::Repeated(earlier(first, row.map_err(failure::error)?.as_ref())?)
+        } else {
+            let state: &str = stored.try_get(0).map_err(failure::error)?;
+            Received::New { is_leased: state == MessageState::Processing.as_str() }
         };
         Ok(taken.with(received))
     }
