@@ -65,12 +65,12 @@ impl Record {
     async fn finish(&self, sealer: &mut Sealer<SystemClock>) -> u64 {
         let began = Instant::now();
         loop {
-            let sealed = sealer.finish().await.unwrap();
+            let rows = sealer.finish().await.unwrap();
             let all = self.server.database.number("SELECT count(*) FROM ledger").await;
-            if sealed == all.cast_unsigned() {
-                return sealed;
+            if rows == all.cast_unsigned() {
+                return rows;
             }
-            assert!(began.elapsed() < Duration::from_mins(1), "{sealed} of {all} sealed");
+            assert!(began.elapsed() < Duration::from_mins(1), "{rows} of {all} sealed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

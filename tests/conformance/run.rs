@@ -95,7 +95,7 @@ async fn seat(
     }
     let text = variables.fill(&format!("${{u}}-{name}"))?;
     // A grant that is none is a token that nobody knows.
-    if let Ok(principal) = token.as_stored().await.try_principal() {
+    if let Ok(principal) = token.with_what_is_stored().await.try_principal() {
         place.seats.seat(&text, principal);
     }
     Ok(text)

@@ -85,7 +85,7 @@ impl<'s> Token<'s> {
     }
 
     /// With the panels of its user, and under the consents of patients, as they are stored now.
-    pub(crate) async fn as_stored(mut self) -> Self {
+    pub(crate) async fn with_what_is_stored(mut self) -> Self {
         let store = self.server.store();
         let who = self.user.as_ref().and_then(|user| user.fhir_user.clone());
         let mut organizations = Vec::new();

@@ -17,7 +17,7 @@ fn ours(text: &str) -> Message<'_> {
 fn both_split_well_formed_messages_alike() {
     let mut messages = vec![adt("A01", "1", "12"), adt("A08", "2", "34^^^B~56")];
     messages.push(adt("A01", "3", "1").replace("PV1|1|I", "OBX|1|ST|a^b&c||x\\T\\y~z|||||F"));
-    messages.push(adt("A01", "4", "1").replace(['^'], "%").replace("MSH|%", "MSH|%"));
+    messages.push(adt("A01", "4", "1").replace(['^'], "%"));
     for text in &messages {
         let (ours, theirs) = (ours(text), Theirs::parse(text).unwrap());
         let segments: Vec<_> = theirs.segments().collect();
