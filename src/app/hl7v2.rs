@@ -76,7 +76,7 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         waits_for_effect: config.ack == AckWhen::Processed,
         deadline: Duration::from_secs(config.ack_timeout_s.get().into()),
         holds_lines: config.on_failure == OnFailure::Hold,
-        workers: config.workers.get() as usize,
+        workers: config.workers as usize,
         most_waiting: config.max_waiting.get().into(),
     })
 }

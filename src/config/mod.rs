@@ -422,8 +422,8 @@ configuration! {
         frame_timeout_s: NonZeroU32 = Number(30),
         /// Messages that wait, beyond which no more are read.
         max_waiting: NonZeroU32 = Number(10_000),
-        /// Messages that this node works on at the same time.
-        workers: NonZeroU32 = Number(8),
+        /// Messages that this node works on at the same time; 0: it takes them in, and others work.
+        workers: u32 = Number(8),
     }
 
     /// The ledger of who did what.

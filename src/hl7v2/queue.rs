@@ -196,7 +196,7 @@ impl Receiver {
                 _ = stop.changed() => break,
             }
         }
-        let all = self.settings.workers.max(1) as u32;
+        let all = self.settings.workers as u32;
         if tokio::time::timeout(LAST_WAIT, self.seats.acquire_many(all)).await.is_err() {
             tracing::warn!("work on some messages did not end in time; it is taken up again");
         }

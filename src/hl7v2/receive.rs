@@ -123,7 +123,7 @@ impl Receiver {
     pub fn new(parts: Parts) -> Self {
         let Parts { engine, store, clock, ids, work, principal, settings } = parts;
         Self {
-            seats: Arc::new(Semaphore::new(settings.workers.max(1))),
+            seats: Arc::new(Semaphore::new(settings.workers)),
             engine,
             store,
             clock,

@@ -134,11 +134,6 @@ impl WriteTx {
         self.changes.push(change);
     }
 
-    /// Has the end of a message committed together with all else.
-    pub fn accompany(&mut self, companion: Companion) {
-        self.companion = Some(companion);
-    }
-
     /// Adds what the ledger must know of one entry of a Bundle, beside the Bundle's own row.
     pub fn entry(&mut self, interaction: Interaction, disclosed: Disclosed) {
         self.entries.push((interaction, disclosed));

@@ -168,7 +168,8 @@ impl Feed {
     }
 
     pub(crate) async fn start_with(setup: Setup) -> Self {
-        let server = TestServer::start().await;
+        // The server itself would do its own work on these messages.
+        let server = TestServer::start_with(&[("hl7v2.workers", "0")]).await;
         let engine = server.engine().clone();
         let work = Arc::new(Made {
             engine: engine.clone(),

@@ -25,7 +25,7 @@ async fn each_patient_s_messages_keep_their_order() {
         }
     });
     join_all(senders).await;
-    for _ in 0..300 {
+    for _ in 0..1_200 {
         if feed.work.done.lock().unwrap().len() == 200 {
             break;
         }

@@ -86,15 +86,19 @@ fn remove(now: &mut Json, path: &str) {
     }
 }
 
-/// Those of authorities that the message does not name, and then its own.
+/// Those of authorities that the message does not name, and its own; each stays in its place.
 fn identifiers(stored: Vec<Value<'static>>, said: Vec<Value<'static>>) -> Vec<Value<'static>> {
     let system = |value: &Value<'static>| value.str_at("system").map(str::to_owned);
     let named: Vec<_> = said.iter().map(system).collect();
-    let mut all: Vec<_> = stored
-        .into_iter()
-        .filter(|one| one.str_at("use") == Some("old") || !named.contains(&system(one)))
-        .filter(|one| !said.iter().any(|other| is_same(one, other)))
-        .collect();
+    let mut said = said;
+    let mut all = Vec::new();
+    for one in stored {
+        if let Some(at) = said.iter().position(|other| is_same(&one, other)) {
+            all.push(said.remove(at));
+        } else if one.str_at("use") == Some("old") || !named.contains(&system(&one)) {
+            all.push(one);
+        }
+    }
     all.extend(said);
     all
 }
@@ -104,11 +108,19 @@ pub fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
     one.str_at("system") == other.str_at("system") && one.str_at("value") == other.str_at("value")
 }
 
-/// Those of other urls, and then those of the message.
+/// Those of other urls, and those of the message; each stays in its place.
 fn extensions(stored: Vec<Value<'static>>, said: Vec<Value<'static>>) -> Vec<Value<'static>> {
-    let url = |value: &Value<'static>| value.str_at("url").map(str::to_owned);
-    let named: Vec<_> = said.iter().map(url).collect();
-    let mut all: Vec<_> = stored.into_iter().filter(|one| !named.contains(&url(one))).collect();
+    let named: Vec<_> = said.iter().map(|one| one.str_at("url").map(str::to_owned)).collect();
+    let mut said = said;
+    let mut all = Vec::new();
+    for one in stored {
+        let url = one.str_at("url").map(str::to_owned);
+        if let Some(at) = said.iter().position(|other| other.str_at("url") == url.as_deref()) {
+            all.push(said.remove(at));
+        } else if !named.contains(&url) {
+            all.push(one);
+        }
+    }
     all.extend(said);
     all
 }
@@ -172,7 +184,7 @@ mod tests {
         let expected = object(
             r#"{"active":true,"gender":"female","telecom":[{"value":"1"}],
             "identifier":[{"system":"b","value":"2"},{"system":"a","value":"0","use":"old"},{"system":"a","value":"9"}],
-            "extension":[{"url":"y","valueString":"2"},{"url":"x","valueString":"3"}],"deceasedDateTime":"2026-01-01"}"#,
+            "extension":[{"url":"x","valueString":"3"},{"url":"y","valueString":"2"}],"deceasedDateTime":"2026-01-01"}"#,
         );
         assert_eq!(now, expected);
         // Twice the same is the same.

@@ -18,6 +18,14 @@ use crate::access::CommitError;
 use crate::error::Error;
 use crate::fhir::Instant;
 
+/// Whether a message that came before works on the same patients at this moment: two that came at
+/// once do not see each other in line.
+const CLASHES: &str = "SELECT EXISTS ( \
+     SELECT FROM v2_queue own \
+       JOIN v2_queue other ON other.key = own.key AND other.message_id < own.message_id \
+       JOIN v2_message m ON m.id = other.message_id AND m.state = 'processing' \
+     WHERE own.message_id = $1)";
+
 /// Keys that are new. One that another resource has by now is left as it is, and counted.
 const ADD_KEYS: &str = "WITH given AS ( \
        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) \
@@ -51,7 +59,8 @@ const FIND_MARK: &str = "SELECT event_time FROM v2_watermark \
      WHERE entity_type = $1 AND entity_id = $2 AND aspect = $3";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[ADD_KEYS, MOVE_KEYS, FIND_KEYS, ADD_MARKS, FIND_MARK];
+pub(super) const STATEMENTS: &[&str] =
+    &[CLASHES, ADD_KEYS, MOVE_KEYS, FIND_KEYS, ADD_MARKS, FIND_MARK];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -99,6 +108,12 @@ impl Companion {
         transaction: &Transaction,
     ) -> Result<(), CommitError> {
         let id = self.end.id;
+        let rows = transaction.all(CLASHES, &[&id]).await.map_err(CommitError::Failed)?;
+        let clashes = rows.first().map_or(Ok(false), |row| row.try_get(0));
+        if clashes.map_err(|error| CommitError::Failed(failure::error(error)))? {
+            let text = "an earlier message about the same patients is at work";
+            return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
+        }
         if end_in(&self.end, transaction).await.map_err(CommitError::Failed)? == Ended::Before {
             let text = "the message is worked on elsewhere, or its end is stored already";
             return Err(CommitError::Failed(Error::Conflict(text.to_owned())));

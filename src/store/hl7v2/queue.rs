@@ -20,8 +20,9 @@ const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $
         WHERE m.state IN ('received', 'processing') \
           AND (m.state = 'received' OR m.lease_until < $1) \
           AND (m.next_try IS NULL OR m.next_try <= $1) \
-          AND NOT EXISTS (SELECT FROM v2_queue own JOIN v2_queue before ON before.key = own.key \
-                AND before.message_id < own.message_id WHERE own.message_id = m.id) \
+          AND NOT EXISTS (SELECT FROM v2_queue own JOIN v2_queue other ON other.key = own.key \
+                JOIN v2_message o ON o.id = other.message_id WHERE own.message_id = m.id AND o.id <> m.id \
+                AND (o.id < m.id OR (o.state = 'processing' AND o.lease_until >= $1))) \
         ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED) \
      RETURNING id, raw, listener, peer, site, charset, attempts, received_at";
 

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Issue, IssueCode, Operation, ResourceType};
 use crate::search::values::token::{Case, Code};
 use crate::store::connection::Transaction;
+use crate::store::hl7v2::Companion;
 use crate::store::integrity::{Identifier, Link, Ties};
 use crate::store::{Store, TENANT, failure};
 
@@ -95,6 +96,11 @@ impl WriteTx {
     /// From here on, what is staged is of this entry of a Bundle.
     pub fn enter(&mut self, entry: usize) {
         self.at_entry = Some(entry);
+    }
+
+    /// Has the end of a message committed together with all else.
+    pub fn accompany(&mut self, companion: Companion) {
+        self.companion = Some(companion);
     }
 
     /// What earlier attempts want locked, with `more` that is wanted alone.
