@@ -25,7 +25,6 @@ fn bearer(criterion: &mut Criterion) {
         for text in &texts {
             let known = Known {
                 principal: Principal::open(),
-                party: "app".into(),
                 origins: Vec::new(),
                 expires: fhir::Instant::from_micros(i64::MAX),
                 grant: ids.ordered(),

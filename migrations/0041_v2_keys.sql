@@ -17,9 +17,16 @@ CREATE TABLE v2_watermark (
   message_id uuid NOT NULL,
   PRIMARY KEY (entity_type, entity_id, aspect));
 
+-- How many messages have had their effect on a patient. Who works on one reads the number before it reads
+-- anything of the patient, and may commit only while it is the same: two messages that name the patient by
+-- different numbers do not meet in a line of v2_queue, but they meet here.
+CREATE TABLE v2_line (
+  patient text PRIMARY KEY,
+  n bigint NOT NULL) WITH (fillfactor = 70);
+
 DO $$
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'kiln_app') THEN
-    GRANT SELECT, INSERT, UPDATE, DELETE ON v2_key, v2_watermark TO kiln_app;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON v2_key, v2_line, v2_watermark TO kiln_app;
   END IF;
 END $$;

@@ -5,7 +5,7 @@ use kiln::hl7v2::ack::{self, Code, Condition, Issue, Stamp};
 use kiln::hl7v2::batch;
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::dtm::{self, Moment, Zones};
-use kiln::hl7v2::er7::{Message, Path, Reading, Separators, decode};
+use kiln::hl7v2::er7::{Message, Part, Path, Reading, Separators, decode};
 use kiln::hl7v2::frame::{Frame, Frames};
 use kiln::hl7v2::heading::Heading;
 use tokio_util::codec::Decoder;
@@ -64,7 +64,7 @@ pub(crate) fn message(input: &[u8]) -> Result<(), String> {
         for segment in message.segments() {
             for (field, number) in segment.fields().zip(1u16..) {
                 holds(field.place().field == number, "a field knows its place")?;
-                for part in field.repetitions().flat_map(|part| part.components()) {
+                for part in field.repetitions().flat_map(Part::components) {
                     part.subcomponents().for_each(|part| drop(part.text()));
                     holds(part.raw().len() <= field.raw().len(), "a part is no longer")?;
                 }

@@ -1,6 +1,7 @@
 //! The gate: decides, runs the work, and lets nothing out before it is in the ledger.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,20 @@ impl<U: Units> Gate<U> {
     ) -> Result<T, Error> {
         let all = alone(interaction).into_iter().chain(entries).collect();
         self.refuse(caller, self.ids.ordered(), error, all).await
+    }
+
+    /// Records that whoever asked for an interaction is not known. Gives what to tell: `error`, or
+    /// [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn turned_away(
+        &self,
+        interaction: Interaction,
+        actor: &Actor,
+        error: Error,
+    ) -> Error {
+        let principal = Principal::named(&actor.name);
+        let caller = Caller { principal, request: actor.request.clone() };
+        let Err(error) = self.denied::<Infallible>(interaction, &caller, error).await;
+        error
     }
 
     /// Puts on record what the authorization server did for `actor`; `text` says what it was about,

@@ -32,6 +32,16 @@ pub struct Grant {
     pub denials: Arc<[Denial]>,
 }
 
+impl Grant {
+    /// The client and its user, by which requests are counted.
+    pub fn party(&self) -> String {
+        match &self.user {
+            Some(user) => format!("{} {}", self.client, user.account),
+            None => self.client.clone(),
+        }
+    }
+}
+
 /// Who uses a client.
 #[derive(Clone, Debug, Default)]
 pub struct User {

@@ -43,7 +43,7 @@ pub struct Clause {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Members {
     /// What is a part of something: as far as the resource of its `securityContext` is reached, which
-    /// for a patient is one of these.
+    /// for a patient is one of these, or, where it has none, all that it is attached to.
     Context(Arc<[i64]>),
     /// Documents about one of these patients.
     Documents(Arc<[i64]>),

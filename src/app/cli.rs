@@ -125,7 +125,7 @@ enum Command {
     /// Make and manage accounts: persons who may log in.
     #[command(subcommand)]
     User(user::Command),
-    /// Send, take in and look for messages of HL7 version 2.
+    /// Read, convert, send, take in and look for messages of HL7 version 2.
     #[command(subcommand)]
     V2(v2::Command),
 }
@@ -230,7 +230,7 @@ fn execute(cli: Cli) -> Outcome {
         match cli.command {
             Command::Audit(command) => unless_interrupted(audit::run(command, &config)).await,
             Command::Bench(args) => {
-                bench::run(args).await?;
+                bench::run(args, &config).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Client(command) => {

@@ -70,37 +70,32 @@ impl Config {
         if self.upstream.issuer.is_some() != self.upstream.client_id.is_some() {
             return rule("upstream.client_id", "and `upstream.issuer` go together");
         }
+        self.check_trusted()?;
         if self.auth.code_seconds.get() > MAX_CODE_SECONDS {
             return rule("auth.code_seconds", "is at most 60");
         }
         Ok(())
     }
 
-    /// The rules of `[hl7v2]`.
-    fn check_feed(&self) -> Result<(), ConfigError> {
-        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
-        if self.hl7v2.certificate.is_some() != self.hl7v2.key.is_some() {
-            return rule("hl7v2.certificate", "and `hl7v2.key` go together".to_owned());
+    /// What tokens of an outside authorization server need.
+    fn check_trusted(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let trusted = &self.trusted;
+        let is_asked = trusted.introspection_uri.is_some();
+        if trusted.issuer.is_none() && (is_asked || trusted.jwks_uri.is_some()) {
+            return rule("trusted.issuer", "says whose tokens count");
         }
-        if self.hl7v2.client_authorities.is_some() && self.hl7v2.certificate.is_none() {
+        if trusted.issuer.is_some() && !is_asked && trusted.jwks_uri.is_none() {
             return rule(
-                "hl7v2.client_authorities",
-                "means nothing without `hl7v2.key`".to_owned(),
+                "trusted.jwks_uri",
+                "or `trusted.introspection_uri` is what the issuer needs",
             );
         }
-        if !self.hl7v2.senders.is_empty() && self.hl7v2.client_authorities.is_none() {
-            let reason = "means nothing without `hl7v2.client_authorities`".to_owned();
-            return rule("hl7v2.senders", reason);
-        }
-        if let Some(listen) = self.hl7v2.listen.filter(|listen| !listen.ip().is_loopback())
-            && self.hl7v2.client_authorities.is_none()
-            && self.hl7v2.allow.is_empty()
-        {
-            let reason = format!(
-                "{listen} can be reached from other machines: name those that may in \
-                 `hl7v2.allow`, or ask for certificates by `hl7v2.client_authorities`"
+        if is_asked && (trusted.client_id.is_none() || trusted.client_secret.is_none()) {
+            return rule(
+                "trusted.client_id",
+                "and `trusted.client_secret` are what `trusted.introspection_uri` needs",
             );
-            return rule("hl7v2.listen", reason);
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
-//! The values of `[hl7v2]`.
+//! The values of `[hl7v2]`, and its rules.
 
 use serde::Deserialize;
+
+use super::{Config, ConfigError};
 
 /// When a message of a sender that wants one answer is accepted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -30,4 +32,35 @@ pub enum MessageReading {
     Lenient,
     /// It is an error.
     Strict,
+}
+
+impl Config {
+    /// The rules of `[hl7v2]`.
+    pub(super) fn check_feed(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
+        if self.hl7v2.certificate.is_some() != self.hl7v2.key.is_some() {
+            return rule("hl7v2.certificate", "and `hl7v2.key` go together".to_owned());
+        }
+        if self.hl7v2.client_authorities.is_some() && self.hl7v2.certificate.is_none() {
+            return rule(
+                "hl7v2.client_authorities",
+                "means nothing without `hl7v2.key`".to_owned(),
+            );
+        }
+        if !self.hl7v2.senders.is_empty() && self.hl7v2.client_authorities.is_none() {
+            let reason = "means nothing without `hl7v2.client_authorities`".to_owned();
+            return rule("hl7v2.senders", reason);
+        }
+        if let Some(listen) = self.hl7v2.listen.filter(|listen| !listen.ip().is_loopback())
+            && self.hl7v2.client_authorities.is_none()
+            && self.hl7v2.allow.is_empty()
+        {
+            let reason = format!(
+                "{listen} can be reached from other machines: name those that may in \
+                 `hl7v2.allow`, or ask for certificates by `hl7v2.client_authorities`"
+            );
+            return rule("hl7v2.listen", reason);
+        }
+        Ok(())
+    }
 }

@@ -9,6 +9,8 @@
 
 mod auth;
 mod check;
+mod choice;
+mod error;
 mod hl7v2;
 mod network;
 mod setting;
@@ -20,10 +22,10 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use serde::Deserialize;
-use thiserror::Error;
 
 pub use auth::{AuthMode, Registration};
+pub use choice::{Ids, LogFormat, ReadAudit, References};
+pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use network::Network;
 use setting::configuration;
@@ -37,88 +39,6 @@ const DEFAULT_FILE: &str = "kiln.toml";
 
 /// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
 const OTHER_CONNECTIONS: u32 = 16;
-
-/// Why the configuration cannot be used; always names the key or the file.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file is not there or cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    File {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The settings are well formed but cannot work together.
-    #[error("`{key}`: {reason}")]
-    Rule {
-        /// Dotted name of the key to change.
-        key: &'static str,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// No such key.
-    #[error("unknown key `{key}` in {origin}; examples/kiln.toml lists them all")]
-    Unknown {
-        /// The key as it was written.
-        key: String,
-        /// The file, variable or flag it stands in.
-        origin: String,
-    },
-    /// A value is of the wrong kind.
-    #[error("`{key}` in {origin}: {reason}")]
-    Value {
-        /// Dotted name of the key.
-        key: String,
-        /// The file, variable or flag it stands in.
-        origin: String,
-        /// What is wrong; never the value of a secret.
-        reason: String,
-    },
-}
-
-/// What a read waits for before it is answered.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum ReadAudit {
-    /// Its ledger row is committed.
-    Committed,
-    /// Its ledger row is on the disk.
-    Flushed,
-}
-
-/// What becomes of references to what is not there.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum References {
-    /// They are refused, and what others refer to cannot be deleted.
-    Enforced,
-    /// They are stored as they are.
-    Off,
-}
-
-/// How the server makes logical ids.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum Ids {
-    /// UUID version 4.
-    Random,
-    /// UUID version 7, which tells the time of creation.
-    Time,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Pretty on a terminal, JSON otherwise.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
 
 configuration! {
     /// Everything an operator can set.
@@ -317,6 +237,28 @@ configuration! {
         label: String = Text("my organization"),
     }
 
+    /// An outside authorization server whose access tokens count here too: signed ones by its keys
+    /// (`jwks_uri`), others by asking it (`introspection_uri`).
+    [trusted] Trusted {
+        /// Its issuer. A token of another is nobody's.
+        issuer: Option<String> = Unset("https://tokens.example.org"),
+        /// Where its keys are (RS256, RS384, ES256, ES384).
+        jwks_uri: Option<String> = Unset("https://tokens.example.org/jwks"),
+        /// Where it says what a token is (RFC 7662).
+        introspection_uri: Option<String> = Unset("https://tokens.example.org/introspect"),
+        /// What it knows this server by when it is asked.
+        client_id: Option<String> = Unset("kiln"),
+        /// What this server proves itself by then. KILN_TRUSTED__CLIENT_SECRET_FILE names a file that
+        /// holds it.
+        client_secret: Option<SecretString> = Secret("a long random text"),
+        /// What its tokens must be for. Default: the FHIR base.
+        audience: Option<String> = Unset("https://fhir.example.org/fhir"),
+        /// Scopes that count at most. Its tokens grant nothing where none are set.
+        scopes: Vec<String> = List,
+        /// Roles that its users have here: what their scopes of user/ can do at most.
+        roles: Vec<String> = List,
+    }
+
     /// How people find this server in a list of those of other organizations (user-access brands),
     /// which is published at /auth/brands.
     [brand] Brand {
@@ -341,6 +283,8 @@ configuration! {
         tokens_per_minute: u32 = Number(600),
         /// Questions about tokens of one client, or of one address, in a minute.
         introspections_per_minute: u32 = Number(6_000),
+        /// Requests from one address without a valid token, in a minute: each of them is on record.
+        refusals_per_minute: u32 = Number(6_000),
         /// Registrations from one address, in a minute.
         registrations_per_minute: u32 = Number(10),
     }
@@ -500,42 +444,4 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn with(flags: &[(&str, &str)]) -> Config {
-        let flags: Vec<_> =
-            flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        source::load(None, Vec::new(), &flags).unwrap()
-    }
-
-    #[test]
-    fn the_example_file_is_what_the_doc_comments_say() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
-        #[expect(clippy::disallowed_methods, reason = "asked by a person at the test, no setting")]
-        let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-        if update {
-            std::fs::write(&file, Config::example()).unwrap();
-        }
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, Config::example(), "run UPDATE_GOLDEN=1 cargo test --lib config");
-    }
-
-    #[test]
-    fn the_example_file_read_back_gives_the_defaults() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
-        let read = source::load(Some(&file), Vec::new(), &[]).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{:?}", with(&[])));
-    }
-
-    #[test]
-    fn the_base_is_the_listener_unless_one_is_set() {
-        let bound = "127.0.0.1:4711".parse().unwrap();
-        for (flags, expected) in [
-            (&[][..], "http://127.0.0.1:4711/fhir"),
-            (&[("http.base_url", "https://h.org/r4/")], "https://h.org/r4"),
-        ] {
-            assert_eq!(with(flags).base_url(bound), expected);
-        }
-    }
-}
+mod tests;

@@ -35,7 +35,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Gate, Interaction};
+use crate::access::{Actor, Caller, Gate, Interaction};
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version};
@@ -219,6 +219,17 @@ impl Engine {
         error: Error,
     ) -> Result<T, Error> {
         self.gate.denied(interaction, caller, error).await
+    }
+
+    /// Puts a request on record that did not prove who sent it. Gives what to tell: `error`, or
+    /// [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn turned_away(
+        &self,
+        interaction: Interaction,
+        actor: &Actor,
+        error: Error,
+    ) -> Error {
+        self.gate.turned_away(interaction, actor, error).await
     }
 
     /// Whether nothing in a version speaks against showing it to `caller` as the answer to an

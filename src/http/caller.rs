@@ -3,15 +3,20 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::http::request;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use futures_util::future::{self, BoxFuture};
 
-use crate::access::{Caller, Principal, RequestContext};
+use crate::access::{Actor, Caller, Interaction, Principal, RequestContext};
 use crate::error::Error;
 use crate::fhir::query;
+
+use super::base;
+use super::outcome::Failure;
+use super::server::Server;
 
 /// Finds the principal behind a request.
 pub trait Authenticator: Send + Sync {
@@ -30,6 +35,14 @@ pub trait Authenticator: Send + Sync {
     /// [`Error::Throttled`] when the principal asks too often, or for too much at a time.
     fn admit(&self, _: &Principal) -> Result<Option<Box<dyn Any + Send>>, Error> {
         Ok(None)
+    }
+
+    /// Counts a request that proved nobody, for the address it came from.
+    ///
+    /// # Errors
+    /// [`Error::Throttled`] when the address sends too many.
+    fn turn_away(&self, _: Option<IpAddr>) -> Result<(), Error> {
+        Ok(())
     }
 
     /// The web origins of the client that the headers prove, where one is known.
@@ -82,14 +95,43 @@ pub(super) async fn of(
     request_id: &HeaderValue,
 ) -> Result<Caller, Error> {
     let principal = authenticator.authenticate(&parts.headers).await?;
+    Ok(Caller::new(principal, context(parts, request_id)))
+}
+
+/// Puts on record that whoever sent `parts` is not known, as often as its address may ask: beyond
+/// that it is only told so, and the ledger does not grow. Gives the error to tell.
+pub(super) async fn turn_away(
+    server: &Server,
+    parts: &request::Parts,
+    request_id: &HeaderValue,
+    interaction: Interaction,
+    error: Error,
+) -> Failure {
+    let is_stranger = matches!(
+        error,
+        Error::Invalid(_) | Error::TokenExpired | Error::TokenUnknown | Error::Unauthenticated
+    );
+    if !is_stranger {
+        return error.into();
+    }
+    let source = base::client(&server.settings, parts);
+    if let Err(throttled) = server.authenticator.turn_away(source) {
+        return throttled.into();
+    }
+    let request = Arc::new(RequestContext { source, ..context(parts, request_id) });
+    let actor = Actor { name: "anonymous".to_owned(), request };
+    Failure::Interaction(server.engine.turned_away(interaction, &actor, error).await)
+}
+
+/// What the ledger keeps of a request.
+fn context(parts: &request::Parts, request_id: &HeaderValue) -> RequestContext {
     let uri = &parts.uri;
-    let request = RequestContext {
+    RequestContext {
         id: request_id.to_str().unwrap_or_default().to_owned(),
         method: method_name(&parts.method),
         path_and_query: shown(uri.path_and_query().map_or("/", |text| text.as_str())).into_owned(),
         source: source(parts),
-    };
-    Ok(Caller::new(principal, request))
+    }
 }
 
 /// Parameters whose values nobody should see. No interaction has them, but who sends a token at the

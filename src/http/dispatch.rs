@@ -243,7 +243,12 @@ impl Start {
         };
         let resource_type = target.member.or(target.resource_type);
         let interaction = crate::access::Interaction { kind, resource_type };
-        let caller = caller::of(&*server.authenticator, &parts, id).await?;
+        let caller = match caller::of(&*server.authenticator, &parts, id).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                return Err(caller::turn_away(&server, &parts, id, interaction, error).await);
+            }
+        };
         let _place = server.authenticator.admit(&caller.principal)?;
         // What is wrong with a change is told to those who may make such changes.
         let is_change =

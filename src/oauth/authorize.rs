@@ -134,6 +134,8 @@ pub struct Pending {
     pub encounter: Option<String>,
     /// Whether it was found that there is no patient to choose.
     pub has_no_patient: bool,
+    /// Whether it is about no encounter: there is none, or none was chosen.
+    pub has_no_encounter: bool,
 }
 
 /// What a request is held against.
@@ -199,6 +201,7 @@ pub fn read(query: &Query, raw: &str, rules: &Rules<'_>) -> Result<Pending, Refu
         patient: None,
         encounter: None,
         has_no_patient: false,
+        has_no_encounter: false,
     };
     pending.read_prompt(one(query, "prompt"), one(query, "max_age")).map_err(invalid)?;
     let scopes = scopes(one(query, "scope").unwrap_or_default(), client, rules.parameters);
@@ -302,6 +305,13 @@ impl Pending {
     /// Whether a patient has to be in context.
     pub fn needs_patient(&self, scopes: &ScopeSet) -> bool {
         scopes.has_context(Context::Patient) || scopes.has(Special::LaunchPatient)
+    }
+
+    /// Whether an encounter has to be chosen: an EHR that launches an app hands one over, or has none.
+    pub fn needs_encounter(&self, scopes: &ScopeSet) -> bool {
+        let is_settled = self.encounter.is_some() || self.has_no_encounter;
+        let is_possible = self.patient.is_some() && self.context.is_none();
+        scopes.has(Special::LaunchEncounter) && is_possible && !is_settled
     }
 
     /// The answer to the app without a code.

@@ -13,6 +13,9 @@ use crate::store::oauth::key;
 use super::client::jwk::Algorithm;
 use super::{Authority, Settings};
 
+/// That users choose an encounter for apps that ask for one.
+pub const CHOICE_OF_ENCOUNTER: &str = "context-standalone-encounter";
+
 /// Capabilities, each of which can be switched off.
 pub const CAPABILITIES: &[&str] = &[
     "authorize-post",
@@ -22,6 +25,7 @@ pub const CAPABILITIES: &[&str] = &[
     "context-banner",
     "context-ehr-encounter",
     "context-ehr-patient",
+    CHOICE_OF_ENCOUNTER,
     "context-standalone-patient",
     "context-style",
     "launch-ehr",
@@ -42,6 +46,7 @@ const SCOPES: &[(&str, &str)] = &[
     ("profile", "sso-openid-connect"),
     ("launch", "launch-ehr"),
     ("launch/patient", "context-standalone-patient"),
+    ("launch/encounter", CHOICE_OF_ENCOUNTER),
     ("offline_access", "permission-offline"),
     ("online_access", "permission-online"),
     ("patient/*.rs", "permission-patient"),

@@ -21,6 +21,7 @@ use crate::store::oauth::launch;
 use super::Authority;
 use super::authorize::{self, Code, Pending, Refusal, Rules, answer, without_patient};
 use super::consent;
+use super::discovery;
 use super::login::handle;
 use super::login::{Account, Browser, Stage, Visitor};
 use super::secret::{CODE, Fresh};
@@ -66,6 +67,8 @@ pub enum Standing<'b> {
     Enrol,
     /// Somebody has to log in.
     Login,
+    /// An encounter has to be chosen.
+    Encounter(&'b Account),
     /// A patient has to be chosen.
     Patient(&'b Account),
     /// The app is told no.
@@ -176,6 +179,10 @@ impl Authority {
         if needs_patient && pending.patient.is_none() && !pending.has_no_patient {
             return Ok(Standing::Patient(account));
         }
+        if pending.needs_encounter(&scopes) && self.settings.offers(discovery::CHOICE_OF_ENCOUNTER)
+        {
+            return Ok(Standing::Encounter(account));
+        }
         let scopes = self.grantable(&ticket.pending);
         if scopes.is_empty() || scopes.resources().next().is_none() && ticket.pending.has_no_patient
         {
@@ -185,8 +192,8 @@ impl Authority {
         Ok(Standing::Consent(account))
     }
 
-    /// What can be granted: without a patient, nothing of a patient, and an encounter only where the
-    /// launch handed one over.
+    /// What can be granted: without a patient, nothing of a patient, and an encounter only where one was
+    /// chosen or handed over.
     pub fn grantable(&self, pending: &Pending) -> ScopeSet {
         let mut scopes = pending.scopes(self.parameters());
         if pending.encounter.is_none() {

@@ -22,6 +22,8 @@ const MAX_PARTIES: usize = 50_000;
 pub struct Limits {
     /// Questions about tokens.
     pub introspections: Rate,
+    /// Requests that proved nobody.
+    pub refusals: Rate,
     /// Registrations.
     pub registrations: Rate,
     /// Requests with tokens.
@@ -37,6 +39,7 @@ impl Limits {
     pub fn new(config: &config::Limits) -> Self {
         Self {
             introspections: Rate::new(config.introspections_per_minute),
+            refusals: Rate::new(config.refusals_per_minute),
             registrations: Rate::new(config.registrations_per_minute),
             requests: Rate::new(config.requests_per_minute),
             tokens: Rate::new(config.tokens_per_minute),

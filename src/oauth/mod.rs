@@ -29,6 +29,7 @@ pub mod refusal;
 pub mod revoke;
 pub mod secret;
 pub mod token;
+mod trusted;
 mod upkeep;
 pub mod upstream;
 mod user;
@@ -127,6 +128,8 @@ pub struct Authority {
     pub tokens: bearer::Tokens,
     origins: origins::Origins,
     client_keys: jwks::Cache,
+    /// Whose access tokens count beside our own.
+    trusted: Option<trusted::Trusted>,
     /// Changes with every word from other nodes.
     turns: AtomicU64,
 }
@@ -158,6 +161,7 @@ impl Authority {
             tokens: bearer::Tokens::default(),
             origins: origins::Origins::default(),
             client_keys: jwks::Cache::default(),
+            trusted: trusted::Trusted::of(&config.trusted),
             turns: AtomicU64::new(0),
             store,
             clock,

@@ -20,7 +20,7 @@ const BATCH: usize = 256;
 /// Statements in flight at once: with one, the rows that arrive meanwhile share the next.
 const LANES: usize = 1;
 
-/// Adds ledger rows. `$1` is the tenant, `$2` to `$17` are the columns of [`Columns`]; for `one` row
+/// Adds ledger rows. `$1` is the tenant, `$2` to `$19` are the columns of [`Columns`]; for `one` row
 /// the first of each array is taken, which costs half of `unnest`.
 macro_rules! insert_ledger {
     (many) => {
@@ -28,8 +28,9 @@ macro_rules! insert_ledger {
             $crate::store::ledger::insert_ledger!(@into),
             "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
              $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
-             $14::text[], $15::text[], $16::text[], $17::text[]) AS l(id, at, grp, interaction, outcome, \
-             rt, vid, logical_id, actor, source, request_id, method, query, failure, pats, entities)"
+             $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]) AS l(id, at, grp, \
+             interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, query, \
+             failure, pats, entities, client, token)"
         )
     };
     (one) => {
@@ -40,17 +41,16 @@ macro_rules! insert_ledger {
              rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
              ($11::text[])[1] AS source, ($12::text[])[1] AS request_id, ($13::text[])[1] AS method, \
              ($14::text[])[1] AS query, ($15::text[])[1] AS failure, ($16::text[])[1] AS pats, \
-             ($17::text[])[1] AS entities) AS l"
+             ($17::text[])[1] AS entities, ($18::text[])[1] AS client, ($19::text[])[1] AS token) AS l"
         )
     };
     (@into) => {
         "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
          token, source, request_id, method, query, failure, pats, entities, person, purpose) \
          SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, \
-         split_part(l.actor, E'\\x1f', 1), nullif(split_part(l.actor, E'\\x1f', 2), ''), \
-         nullif(split_part(l.actor, E'\\x1f', 3), ''), l.source, l.request_id, l.method, l.query, \
+         split_part(l.actor, E'\\x1f', 1), l.client, l.token, l.source, l.request_id, l.method, l.query, \
          l.failure, l.pats::bigint[], l.entities::text[], \
-         nullif(split_part(l.actor, E'\\x1f', 4), ''), nullif(split_part(l.actor, E'\\x1f', 5), '') "
+         nullif(split_part(l.actor, E'\\x1f', 2), ''), nullif(split_part(l.actor, E'\\x1f', 3), '') "
     };
 }
 pub(super) use insert_ledger;
@@ -72,8 +72,7 @@ pub(super) struct Columns<'a> {
     resource_type: Vec<Option<i16>>,
     version: Vec<Option<i32>>,
     logical_id: Vec<Option<&'a str>>,
-    /// The party, the client, the token, the user's resource and the purpose of use, with
-    /// [`BETWEEN`] between them.
+    /// The party, the user's resource and the purpose of use, with [`BETWEEN`] between them.
     actor: Vec<String>,
     source: Vec<Option<String>>,
     request_id: Vec<&'a str>,
@@ -82,6 +81,8 @@ pub(super) struct Columns<'a> {
     failure: Vec<Option<&'a str>>,
     patients: Vec<String>,
     entities: Vec<String>,
+    client: Vec<Option<&'a str>>,
+    token: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -114,10 +115,13 @@ impl<'a> Columns<'a> {
         self.failure.push((!row.failure.is_empty()).then_some(row.failure.as_str()));
         self.patients.push(number_array(&row.disclosed.patients));
         self.entities.push(text_array(&row.disclosed.entities));
+        let (client, token) = client_and_token(row);
+        self.client.push(client);
+        self.token.push(token);
     }
 
     /// The columns in the order of the statements' parameters.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 16] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 18] {
         [
             &self.id,
             &self.at,
@@ -135,6 +139,8 @@ impl<'a> Columns<'a> {
             &self.failure,
             &self.patients,
             &self.entities,
+            &self.client,
+            &self.token,
         ]
     }
 }
@@ -147,10 +153,15 @@ fn who(principal: &Principal) -> String {
     let Some(grant) = principal.grant() else { return principal.actor().replace(BETWEEN, " ") };
     let person = grant.user.as_ref().and_then(|user| user.fhir_user.as_ref());
     let person = person.map(|(of, id)| format!("{of}/{id}")).unwrap_or_default();
-    let token = grant.token.to_string();
     let purpose = grant.purpose.as_deref().unwrap_or_default();
-    let parts = [principal.actor(), &grant.client, &token, &person, purpose];
+    let parts = [principal.actor(), &person, purpose];
     parts.map(|part| part.replace(BETWEEN, " ")).join("\u{1f}")
+}
+
+/// The client, and the id of the access token, of whoever a row is about.
+pub(super) fn client_and_token(row: &LedgerRow) -> (Option<&str>, Option<String>) {
+    let grant = row.caller.principal.grant();
+    grant.map(|it| (it.client.as_str(), it.token.to_string())).unzip()
 }
 
 /// Commits rows that go with no data.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fhir::Identity;
 
 use super::connection::{Address, Flush, Pipelines};
+use super::ledger::client_and_token;
 use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
 use super::together::{Queue, Together};
@@ -112,6 +113,8 @@ struct Columns<'a> {
     request_id: Vec<&'a str>,
     method: Vec<&'a str>,
     query: Vec<&'a str>,
+    client: Vec<Option<&'a str>>,
+    token: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -131,11 +134,14 @@ impl<'a> Columns<'a> {
             columns.request_id.push(&request.id);
             columns.method.push(request.method);
             columns.query.push(&request.path_and_query);
+            let (client, token) = client_and_token(row);
+            columns.client.push(client);
+            columns.token.push(token);
         }
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 12] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 14] {
         [
             &self.resource_type,
             &self.id,
@@ -149,6 +155,8 @@ impl<'a> Columns<'a> {
             &self.request_id,
             &self.method,
             &self.query,
+            &self.client,
+            &self.token,
         ]
     }
 }

@@ -95,9 +95,9 @@ macro_rules! find_recorded {
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
              WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}'), \
              led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
-             source, request_id, method, query, pats, entities) \
-             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, source, request_id, \
-             method, query, pats, '{}' FROM found WHERE op <> 'D') \
+             client, token, source, request_id, method, query, pats, entities) \
+             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, client, token, \
+             source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D') \
              SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
         )
     };
@@ -106,9 +106,9 @@ macro_rules! find_recorded {
 /// For many reads.
 pub(super) const FIND_RECORDED: &str = find_recorded!(
     "unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
-     $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY \
-     AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, actor, source, request_id, method, \
-     query, place)"
+     $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], \
+     $15::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, actor, \
+     source, request_id, method, query, client, token, place)"
 );
 
 /// For one, with the same parameters.
@@ -116,8 +116,8 @@ pub(super) const FIND_ONE_RECORDED: &str = find_recorded!(
     "(SELECT ($2::smallint[])[1] AS rt, ($3::text[])[1] AS logical_id, ($4::text[])[1] AS reach, \
      ($5::uuid[])[1] AS ledger_id, ($6::timestamptz[])[1] AS at, ($7::uuid[])[1] AS grp, \
      ($8::smallint[])[1] AS interaction, ($9::text[])[1] AS actor, ($10::text[])[1] AS source, \
-     ($11::text[])[1] AS request_id, ($12::text[])[1] AS method, ($13::text[])[1] AS query, 1::bigint AS \
-     place) AS w"
+     ($11::text[])[1] AS request_id, ($12::text[])[1] AS method, ($13::text[])[1] AS query, ($14::text[])[1] AS \
+     client, ($15::text[])[1] AS token, 1::bigint AS place) AS w"
 );
 
 /// Every statement of this file, for the test that prepares them.

@@ -92,6 +92,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("indicatif", &["app"]),
     ("metrics_exporter_prometheus", &["app"]),
+    ("oauth2", &["oauth"]),
     ("openidconnect", &["oauth"]),
     ("opentelemetry", &["app"]),
     ("opentelemetry_otlp", &["app"]),

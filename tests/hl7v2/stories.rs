@@ -252,7 +252,7 @@ async fn a_list_of_all_there_is_ends_what_is_missing() {
 async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
     let mut story = Story::begin().await;
     story.tell("ADT^A28^ADT_A05", &patient("Muster^Anna")).await;
-    for round in 0..10 {
+    for round in 0..100 {
         let number = format!("9{round}");
         let other = format!("PID|1||{number}^^^STM^MR||Muster^Anna");
         story.tell("ADT^A28^ADT_A05", &other).await;

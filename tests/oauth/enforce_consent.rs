@@ -56,6 +56,26 @@ async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     server.stop().await;
 }
 
+/// Covers in part: security S5.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_is_committed_after_a_later_one_counts_at_once() {
+    let server = filled().await;
+    for (path, provision) in
+        [("Consent/first", r#"{"type":"deny"}"#), ("Consent/second", r#"{"type":"permit"}"#)]
+    {
+        let url = format!("/{path}");
+        server.client.put(&url, body(path, &consent(provision))).await.expect(201);
+    }
+    let (before, _stop) = doctor(&server).await;
+    before.get("/Observation/a-lab").await.expect(404);
+    // As a writer leaves it who commits after another one whose version has a later time.
+    let withdraw = "UPDATE res SET vid = vid + 1, body = jsonb_set(body, '{status}', '\"draft\"')";
+    server.database.run(&format!("{withdraw} WHERE id = 'first'")).await;
+    let (after, _stop) = doctor(&server).await;
+    after.get("/Observation/a-lab").await.expect(200);
+    server.stop().await;
+}
+
 /// Covers in part: security S3.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_denial_outweighs_a_permit() {

@@ -4,6 +4,8 @@
 mod accounts;
 mod authorize;
 pub(crate) mod browser;
+mod encounter;
+mod enforce_binary;
 mod enforce_consent;
 mod enforce_cost;
 mod enforce_property;
@@ -15,7 +17,9 @@ mod enforce_writes;
 mod launch;
 mod pages;
 mod sessions;
+mod strangers;
 mod suite;
 pub(crate) mod tokens;
+mod trusted;
 mod upstream;
 mod world;

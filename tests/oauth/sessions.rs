@@ -87,6 +87,7 @@ async fn a_form_that_is_not_ours_does_nothing() {
             "/auth/second-factor",
             "/auth/factors",
             "/auth/patient",
+            "/auth/encounter",
             "/auth/consent",
             "/auth/apps",
         ] {

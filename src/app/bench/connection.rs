@@ -154,7 +154,9 @@ impl Connection {
         }
         if let Some(content) = content {
             let length = content.len().to_string();
-            out.extend_from_slice(b"Content-Type: application/fhir+json\r\nContent-Length: ");
+            out.extend_from_slice(b"Content-Type: ");
+            out.extend_from_slice(self.target.content_type.as_bytes());
+            out.extend_from_slice(b"\r\nContent-Length: ");
             out.extend_from_slice(length.as_bytes());
             out.extend_from_slice(b"\r\n\r\n");
             out.extend_from_slice(content);

@@ -5,9 +5,11 @@
 //! on the same database in the same run, with the same number of clients and the same bodies.
 //! Works against any FHIR server over plain HTTP.
 //!
-//! What it never does: open a database connection of its own, or start the server it measures.
+//! What it never does: start the server it measures, or open a database connection of its own; but
+//! *smart* does, to make tokens.
 //!
-//! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server.
+//! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
+//! `store::oauth` for tokens.
 
 mod connection;
 mod crud;
@@ -18,6 +20,7 @@ mod process;
 mod read;
 mod report;
 mod search;
+mod smart;
 mod target;
 mod terminology;
 #[cfg(test)]
@@ -31,6 +34,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::release::generate::snomed;
+use crate::config::Config;
 use floor::Floor;
 use process::Meter;
 use report::Report;
@@ -47,6 +51,9 @@ pub enum Work {
     Read,
     /// Ask every kind of search for what the base holds; loads data when it holds none.
     Search,
+    /// Read and search by tokens beside the open policy, and ask for tokens. It makes them in the server's
+    /// database, which --config names.
+    Smart,
     /// Ask about the codes of a generated SNOMED CT that is loaded.
     Terminology,
     /// Judge resources by base definitions and profiles, without a server.
@@ -62,7 +69,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
-    /// for search 1,8,30, for terminology 1,8.
+    /// for search 1,8,30, for smart 8,64, for terminology 1,8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
@@ -77,7 +84,7 @@ pub struct BenchArgs {
     /// Process id of the server, where it is not found by the port that it listens on.
     #[arg(long)]
     pub pid: Option<u32>,
-    /// read, search: resources to load beforehand; a search loads them into an empty base only.
+    /// read, search, smart: resources to load beforehand; a search loads them into an empty base only.
     #[arg(long, default_value_t = 20_000)]
     pub resources: usize,
     /// import: demo patients to load with each number of clients.
@@ -136,6 +143,9 @@ pub enum BenchError {
         /// What the system says.
         source: io::Error,
     },
+    /// Tokens, or what they are measured with, cannot be made.
+    #[error("tokens cannot be measured: {0}")]
+    Tokens(String),
     /// The server refused what had to be loaded before the measurement.
     #[error("the server refused the data: {0}")]
     Refused(String),
@@ -165,7 +175,7 @@ struct Bench {
 ///
 /// # Errors
 /// [`BenchError`]; requests that fail during a measurement are counted, not errors.
-pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     if args.work == Work::Validate {
         return validate::run(&args);
     }
@@ -173,6 +183,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
     let clients = match (args.clients.as_slice(), args.work) {
         ([], Work::Import) => vec![4, 8],
         ([], Work::Search) => vec![1, 8, 30],
+        ([], Work::Smart) => vec![8, 64],
         ([], Work::Terminology) => vec![1, 8],
         ([], _) => vec![1, 8, 30, 64],
         (given, _) if given.contains(&0) => {
@@ -195,6 +206,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         Work::Import => transactions::run(&mut bench).await,
         Work::Read => read::run(&mut bench).await,
         Work::Search => search::run(&mut bench).await,
+        Work::Smart => Box::pin(smart::run(&mut bench, config)).await,
         Work::Terminology => terminology::run(&mut bench).await,
         // It has no server, and ended above.
         Work::Validate => Ok(()),

@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
 }
 
 /// Loads demo patients until there are enough resources; their paths, and some bodies.
-async fn load(bench: &Bench) -> Result<(Arc<Vec<String>>, Vec<String>), BenchError> {
+pub(super) async fn load(bench: &Bench) -> Result<(Arc<Vec<String>>, Vec<String>), BenchError> {
     let mut connection = Connection::new(&bench.target);
     let (mut paths, mut bodies) = (Vec::new(), Vec::new());
     for bundle in Generator::new(bench.args.seed).bundles(u64::MAX) {

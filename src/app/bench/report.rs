@@ -94,6 +94,7 @@ impl Report {
             Work::Import => "import",
             Work::Read => "read",
             Work::Search => "search",
+            Work::Smart => "smart",
             Work::Terminology => "terminology",
             Work::Validate => "validate",
         };

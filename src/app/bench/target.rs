@@ -11,6 +11,8 @@ pub(super) struct Target {
     pub(super) path: String,
     /// Header lines sent with every request, each with its line end.
     pub(super) headers: String,
+    /// What bodies are.
+    pub(super) content_type: &'static str,
 }
 
 impl Target {
@@ -38,7 +40,13 @@ impl Target {
             // Writing to a String cannot fail.
             let _ = write!(lines, "{}: {}\r\n", name.trim(), value.trim());
         }
-        Ok(Self { address, path: path.trim_end_matches('/').to_owned(), headers: lines })
+        let path = path.trim_end_matches('/').to_owned();
+        Ok(Self { address, path, headers: lines, content_type: "application/fhir+json" })
+    }
+
+    /// The same with one more header line.
+    pub(super) fn with(&self, header: &str) -> Self {
+        Self { headers: format!("{}{header}\r\n", self.headers), ..self.clone() }
     }
 
     pub(super) fn port(&self) -> u16 {

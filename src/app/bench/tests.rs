@@ -131,7 +131,7 @@ async fn results(work: Work) -> Value<'static> {
         header: Vec::new(),
         json: Some(path.clone()),
     };
-    run(args).await.unwrap();
+    run(args, &Config::load(None, &[]).unwrap()).await.unwrap();
     let text = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     parse(&text).unwrap().into_owned()
@@ -197,7 +197,7 @@ async fn a_server_that_is_not_there_is_an_error() {
         header: Vec::new(),
         json: None,
     };
-    assert!(run(args).await.is_err());
+    assert!(run(args, &Config::load(None, &[]).unwrap()).await.is_err());
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ impl Applier {
         let drafts = &case.draft.resources;
         let wanted: Vec<_> = drafts.iter().flat_map(keys_of).collect();
         let known = self.store.message_keys(&wanted).await?;
+        let patients = known.iter().filter(|known| known.resource_type == "Patient");
+        self.watch(&patients.map(|known| known.id.as_str()).collect::<Vec<_>>(), case).await?;
         try_join_all(drafts.iter().map(|draft| self.find_one(draft, &known, case))).await
     }
 
@@ -61,7 +63,7 @@ impl Applier {
         for id in ids {
             let Ok(id) = id.parse() else { continue };
             let identity = Identity { resource_type: of, id };
-            if let Some(one) = self.current(identity, case.caller).await?
+            if let Some(one) = self.current(identity, case).await?
                 && !found.iter().any(|other: &Found| other.identity == one.identity)
             {
                 found.push(one);
@@ -81,15 +83,38 @@ impl Applier {
         }))
     }
 
+    /// Takes note of how many messages each of `patients` has had. What is read of them after this counts
+    /// only if the number is the same when the effect is committed.
+    async fn watch(&self, patients: &[&str], case: &Case<'_>) -> Result<(), Halt> {
+        let new: Vec<_> = {
+            let lines = case.lines();
+            patients.iter().copied().filter(|id| !lines.contains_key(*id)).collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let found = self.store.message_lines(&new).await?;
+        let mut lines = case.lines();
+        for id in new {
+            let number = found.iter().find(|(known, _)| known == id).map_or(0, |(_, n)| *n);
+            // Who was noted first counts: something may have been read since.
+            lines.entry(id.to_owned()).or_insert(number);
+        }
+        Ok(())
+    }
+
     /// The resource as it is now; of a patient that another has replaced, the other one.
     pub(super) async fn current(
         &self,
         identity: Identity,
-        caller: &Caller,
+        case: &Case<'_>,
     ) -> Result<Option<Found>, Halt> {
         let mut identity = identity;
         for _ in 0..LONGEST_CHAIN {
-            let version = match self.engine.read(&identity, caller).await {
+            if identity.resource_type == ResourceType::PATIENT {
+                self.watch(&[identity.id.as_str()], case).await?;
+            }
+            let version = match self.engine.read(&identity, case.caller).await {
                 Ok(version) => version,
                 Err(Error::NotFound(_) | Error::Deleted { .. }) => return Ok(None),
                 Err(error) => return Err(error.into()),

@@ -68,7 +68,7 @@ impl Applier {
         for id in ids {
             let Ok(id) = id.parse::<LogicalId>() else { continue };
             let identity = crate::fhir::Identity { resource_type: ResourceType::PATIENT, id };
-            if let Some(source) = self.current(identity, case.caller).await?
+            if let Some(source) = self.current(identity, case).await?
                 && !sources.iter().any(|other| other.identity == source.identity)
             {
                 sources.push(source);

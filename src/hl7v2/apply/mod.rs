@@ -19,7 +19,9 @@ mod merge;
 mod plan;
 mod snapshot;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -42,7 +44,9 @@ use crate::store::hl7v2::{Companion, MessageEffect};
 use plan::{Entry, Plan};
 
 /// How often a message is planned anew when others change what it is about.
-const TRIES: usize = 5;
+const TRIES: u32 = 6;
+/// How long before the second time; twice as long before each that follows.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a message was not applied.
 #[derive(Debug)]
@@ -102,6 +106,14 @@ struct Case<'a> {
     at: Instant,
     /// The same as a dateTime.
     at_text: String,
+    /// The patients that were looked at, each with the number of messages before this one.
+    lines: Mutex<BTreeMap<String, i64>>,
+}
+
+impl Case<'_> {
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Applier {
@@ -134,9 +146,20 @@ impl Applier {
             return Done::Failed(issues);
         }
         let (at, at_text) = self.happened(task.message);
-        let case = Case { message: task.message, draft: &draft, caller: task.caller, at, at_text };
+        let case = Case {
+            message: task.message,
+            draft: &draft,
+            caller: task.caller,
+            at,
+            at_text,
+            lines: Mutex::default(),
+        };
         let mut reason = String::new();
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
+            }
+            case.lines().clear();
             match self.attempt(&case, &task, &issues).await {
                 Ok(done) => return done,
                 Err(Halt::Failed(issue)) => return Done::Failed([&issues[..], &[issue]].concat()),
@@ -182,6 +205,7 @@ impl Applier {
         let rules: Vec<_> =
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
         let made = end.clone();
+        let lines: Vec<_> = case.lines().clone().into_iter().collect();
         let companion = move |results: &[EntryResult]| {
             let mut end = made.clone();
             let written = results.iter().zip(&rules).filter_map(|(result, (action, rule))| {
@@ -196,7 +220,13 @@ impl Applier {
                 })
             });
             end.effects = written.collect();
-            Companion { end, keys: keys.clone(), moved: moved.clone(), marks: marks.clone() }
+            Companion {
+                end,
+                keys: keys.clone(),
+                moved: moved.clone(),
+                marks: marks.clone(),
+                lines: lines.clone(),
+            }
         };
         let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();
         let mut options =

@@ -5,6 +5,7 @@
 //! Spec: RFC 6750, security E1, T11, T12
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -62,15 +63,20 @@ impl Authenticator for Bearer {
 
     fn admit(&self, principal: &Principal) -> Result<Option<Box<dyn Any + Send>>, Error> {
         let Some(grant) = principal.grant() else { return Ok(None) };
-        let party = match &grant.user {
-            Some(user) => format!("{} {}", grant.client, user.account),
-            None => grant.client.clone(),
-        };
+        let party = grant.party();
         if let Err(Refusal::TooMany) = self.0.limits.requests.count(&party) {
             return Err(Error::Throttled("you ask too often; try again later".to_owned()));
         }
         let place = self.0.limits.at_a_time.enter(&party)?;
         Ok(place.map(|place| Box::new(place) as Box<dyn Any + Send>))
+    }
+
+    fn turn_away(&self, address: Option<IpAddr>) -> Result<(), Error> {
+        let party = address.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        let text =
+            "too many requests without a valid token come from your address; try again later";
+        let counted = self.0.limits.refusals.count(&party);
+        counted.map_err(|_| Error::Throttled(text.to_owned()))
     }
 
     fn origins(&self, headers: &HeaderMap) -> Option<Vec<String>> {

@@ -5,31 +5,34 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{
-    ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA384, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use serde_json::{Map, Value};
 
 /// Most keys of one client.
 const MAX_KEYS: usize = 50;
-/// Bytes of a coordinate on P-384.
-const COORDINATE: usize = 48;
 /// Smallest modulus, in bits.
 const MIN_BITS: usize = 2048;
 
-/// How an assertion is signed.
+/// How an assertion or a token is signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256: tokens of outside servers only.
+    Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// RSA PKCS#1 v1.5 with SHA-256: tokens of outside servers only.
+    Rs256,
     /// RSA PKCS#1 v1.5 with SHA-384.
     Rs384,
 }
 
 impl Algorithm {
-    /// Those that are taken, as they are written.
+    /// Those that clients may sign by, as they are written.
     pub const NAMES: [&str; 2] = ["RS384", "ES384"];
 
-    /// The algorithm of exactly that name.
+    /// The algorithm of exactly that name, by which a client signs.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "ES384" => Some(Self::Es384),
@@ -38,16 +41,27 @@ impl Algorithm {
         }
     }
 
+    /// The same, by which an outside server signs its tokens.
+    pub fn of_tokens(name: &str) -> Option<Self> {
+        match name {
+            "ES256" => Some(Self::Es256),
+            "RS256" => Some(Self::Rs256),
+            other => Self::parse(other),
+        }
+    }
+
     fn key_type(self) -> &'static str {
         match self {
-            Self::Es384 => "EC",
-            Self::Rs384 => "RSA",
+            Self::Es256 | Self::Es384 => "EC",
+            Self::Rs256 | Self::Rs384 => "RSA",
         }
     }
 
     fn name(self) -> &'static str {
         match self {
+            Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Rs256 => "RS256",
             Self::Rs384 => "RS384",
         }
     }
@@ -106,10 +120,10 @@ fn bytes(key: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
 /// A key that signatures are checked by.
 #[derive(Debug)]
 pub enum Key {
-    /// A point on P-384, uncompressed.
-    Es384(Vec<u8>),
+    /// A point on the curve of the algorithm, uncompressed.
+    Point(Algorithm, Vec<u8>),
     /// Modulus and exponent.
-    Rs384(Vec<u8>, Vec<u8>),
+    Modulus(Algorithm, Vec<u8>, Vec<u8>),
 }
 
 impl Key {
@@ -124,18 +138,20 @@ impl Key {
             return None;
         }
         match algorithm {
-            Algorithm::Es384 => {
+            Algorithm::Es256 | Algorithm::Es384 => {
+                let (curve, length) =
+                    if algorithm == Algorithm::Es256 { ("P-256", 32) } else { ("P-384", 48) };
                 let (x, y) = (bytes(key, "x")?, bytes(key, "y")?);
-                let is_p384 = text(key, "crv") == Some("P-384");
-                let is_sound = is_p384 && x.len() == COORDINATE && y.len() == COORDINATE;
-                is_sound.then(|| Self::Es384([&[4], &*x, &*y].concat()))
+                let is_of_curve = text(key, "crv") == Some(curve);
+                let is_sound = is_of_curve && x.len() == length && y.len() == length;
+                is_sound.then(|| Self::Point(algorithm, [&[4], &*x, &*y].concat()))
             }
-            Algorithm::Rs384 => {
+            Algorithm::Rs256 | Algorithm::Rs384 => {
                 let (modulus, exponent) = (bytes(key, "n")?, bytes(key, "e")?);
                 let start = modulus.iter().position(|byte| *byte != 0)?;
                 let modulus = modulus[start..].to_vec();
                 let bits = modulus.len() * 8 - modulus[0].leading_zeros() as usize;
-                (bits >= MIN_BITS).then_some(Self::Rs384(modulus, exponent))
+                (bits >= MIN_BITS).then_some(Self::Modulus(algorithm, modulus, exponent))
             }
         }
     }
@@ -143,12 +159,20 @@ impl Key {
     /// Whether `signature` is this key's, of `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            Self::Es384(point) => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
-                .verify(message, signature)
-                .is_ok(),
-            Self::Rs384(n, e) => RsaPublicKeyComponents { n, e }
-                .verify(&RSA_PKCS1_2048_8192_SHA384, message, signature)
-                .is_ok(),
+            Self::Point(algorithm, point) => {
+                let form = match algorithm {
+                    Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
+                    _ => &ECDSA_P384_SHA384_FIXED,
+                };
+                UnparsedPublicKey::new(form, point).verify(message, signature).is_ok()
+            }
+            Self::Modulus(algorithm, n, e) => {
+                let form = match algorithm {
+                    Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+                    _ => &RSA_PKCS1_2048_8192_SHA384,
+                };
+                RsaPublicKeyComponents { n, e }.verify(form, message, signature).is_ok()
+            }
         }
     }
 }
@@ -205,9 +229,15 @@ mod tests {
     }
 
     #[test]
-    fn only_rs384_and_es384_are_algorithms() {
+    fn clients_sign_by_rs384_and_es384_alone() {
         for name in ["none", "None", "HS256", "HS384", "RS256", "ES256", "PS384", "rs384", ""] {
             assert_eq!(Algorithm::parse(name), None, "{name}");
+        }
+        for name in ["RS256", "RS384", "ES256", "ES384"] {
+            assert_eq!(Algorithm::of_tokens(name).map(Algorithm::name), Some(name));
+        }
+        for name in ["none", "HS256", "PS256", "rs256", ""] {
+            assert_eq!(Algorithm::of_tokens(name), None, "{name}");
         }
         assert!(Algorithm::NAMES.iter().all(|name| Algorithm::parse(name).is_some()));
     }

@@ -18,13 +18,19 @@ use crate::access::CommitError;
 use crate::error::Error;
 use crate::fhir::Instant;
 
-/// Whether a message that came before works on the same patients at this moment: two that came at
-/// once do not see each other in line.
+/// Whether a message that came before stands in one of the same lines: two that came at once do not see
+/// each other there, and the later one gives way.
 const CLASHES: &str = "SELECT EXISTS ( \
      SELECT FROM v2_queue own \
        JOIN v2_queue other ON other.key = own.key AND other.message_id < own.message_id \
-       JOIN v2_message m ON m.id = other.message_id AND m.state = 'processing' \
      WHERE own.message_id = $1)";
+
+const FIND_LINES: &str = "SELECT patient, n FROM v2_line WHERE patient = ANY ($1)";
+
+/// The next number of each patient, unless another message has taken it.
+const TAKE_LINES: &str = "INSERT INTO v2_line AS known (patient, n) \
+     SELECT patient, n + 1 FROM unnest($1::text[], $2::bigint[]) AS g(patient, n) ORDER BY patient \
+     ON CONFLICT (patient) DO UPDATE SET n = excluded.n WHERE known.n = excluded.n - 1";
 
 /// Keys that are new. One that another resource has by now is left as it is, and counted.
 const ADD_KEYS: &str = "WITH given AS ( \
@@ -60,7 +66,7 @@ const FIND_MARK: &str = "SELECT event_time FROM v2_watermark \
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CLASHES, ADD_KEYS, MOVE_KEYS, FIND_KEYS, ADD_MARKS, FIND_MARK];
+    &[CLASHES, FIND_LINES, TAKE_LINES, ADD_KEYS, MOVE_KEYS, FIND_KEYS, ADD_MARKS, FIND_MARK];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -99,6 +105,8 @@ pub struct Companion {
     pub moved: Vec<(String, String, String)>,
     /// The times of what it said.
     pub marks: Vec<Mark>,
+    /// The patients it was worked out by, each with the number of messages before it.
+    pub lines: Vec<(String, i64)>,
 }
 
 impl Companion {
@@ -114,6 +122,7 @@ impl Companion {
             let text = "an earlier message about the same patients is at work";
             return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
         }
+        self.take_lines(transaction).await?;
         if end_in(&self.end, transaction).await.map_err(CommitError::Failed)? == Ended::Before {
             let text = "the message is worked on elsewhere, or its end is stored already";
             return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
@@ -136,6 +145,21 @@ impl Companion {
             }
         }
         self.write_marks(id, transaction).await
+    }
+
+    /// Takes the place of this message in the history of each patient.
+    async fn take_lines(&self, transaction: &Transaction) -> Result<(), CommitError> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let patients: Vec<_> = self.lines.iter().map(|(patient, _)| patient.as_str()).collect();
+        let numbers: Vec<_> = self.lines.iter().map(|(_, number)| *number).collect();
+        let taken = transaction.run(TAKE_LINES, &[&patients, &numbers]).await;
+        if taken.map_err(CommitError::Failed)? as usize == patients.len() {
+            return Ok(());
+        }
+        let text = "another message has had its effect on the same patient meanwhile";
+        Err(CommitError::Failed(Error::Conflict(text.to_owned())))
     }
 
     async fn write_marks(&self, id: Uuid, transaction: &Transaction) -> Result<(), CommitError> {
@@ -182,6 +206,20 @@ impl Store {
         };
         let rows = rows.map_err(failure::error)?;
         rows.iter().map(keyed).collect::<Result<_, _>>().map_err(failure::error)
+    }
+
+    /// How many messages have had their effect on each of `patients`, where any has.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn message_lines(&self, patients: &[&str]) -> Result<Vec<(String, i64)>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(FIND_LINES).await?;
+        let rows = pipeline.client().query(&statement, &[&patients]).await;
+        let line = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        let lines: Result<_, tokio_postgres::Error> =
+            rows.map_err(failure::error)?.iter().map(line).collect();
+        lines.map_err(failure::error)
     }
 
     /// How new what is known of an aspect of a resource is.

@@ -1,7 +1,7 @@
 //! What the authorization server keeps: clients, grants, codes, tokens and keys.
 //!
 //! Codes and tokens come here as hashes only. Whatever ends a grant or a token before its time tells
-//! all nodes on the channel [`CHANNEL`], so that none goes on with what it remembers.
+//! all nodes on one channel, so that none goes on with what it remembers.
 
 pub mod account;
 pub mod assertion;

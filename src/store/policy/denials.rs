@@ -1,7 +1,8 @@
 //! The consents in force, kept in memory and brought up to date before each use.
 //!
-//! Whether there is something new is asked of an index by one row; what changed since is read with an
-//! overlap, so that a write that commits late is not missed, and now and then whatever was said.
+//! Whether there is something new is told by a mark over what was made last: a version that commits
+//! after another of a later time changes it too. What changed since is read with an overlap, and now
+//! and then whatever the mark says, for commits that come later than it looks back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,18 +16,19 @@ use crate::store::connection::Reader;
 use crate::store::rows::{JsonText, Timestamptz};
 use crate::store::{Store, TENANT, failure};
 
-/// When the newest version of a type was made: $1 tenant, $2 type.
-const NEWEST: &str =
-    "SELECT lu, vid, rid FROM res WHERE tid = $1 AND rt = $2 ORDER BY lu DESC, rid DESC LIMIT 1";
+/// The mark of a type: $1 tenant, $2 type. When the newest version was made, and how many resources have
+/// one of the ten seconds before, with how many versions in all: each commit there adds to one of them.
+const MARK: &str = "SELECT max(lu), count(*), sum(vid) FROM res WHERE tid = $1 AND rt = $2 AND lu >= \
+     (SELECT lu FROM res WHERE tid = $1 AND rt = $2 ORDER BY lu DESC, rid DESC LIMIT 1) - interval '10 s'";
 
 /// What was made since: $3.
 const CHANGED: &str = "SELECT rid, lu, CASE WHEN op <> 'D' AND body->>'status' = 'active' THEN body END \
      FROM res WHERE tid = $1 AND rt = $2 AND lu >= $3";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CHANGED, NEWEST];
+pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK];
 
-/// How long what was read counts when nothing seems new: a write may commit later than it says.
+/// How long what was read counts when nothing seems new.
 const FRESH: Duration = Duration::from_secs(4);
 /// How far back is read again.
 const OVERLAP_MICROS: i64 = 120_000_000;
@@ -38,9 +40,12 @@ pub(in crate::store) struct Directives(Mutex<Known>);
 #[derive(Clone, Debug, Default)]
 struct Known {
     all: Arc<HashMap<i64, Directive>>,
-    newest: Option<(i64, i32, i64)>,
+    mark: Option<Mark>,
     read: Option<Clock>,
 }
+
+/// What [`MARK`] tells: the time of the newest in microseconds, resources, versions.
+type Mark = (i64, i64, i64);
 
 impl Store {
     /// What patients deny to somebody at this moment.
@@ -63,14 +68,14 @@ impl Store {
         let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
         let pipeline = self.0.readers.pipeline().await?;
         let reader = Reader::Shared(&pipeline);
-        let rows = reader.query(NEWEST, &[&TENANT, &of.code()]).await?;
-        let newest = rows.first().map(place).transpose()?;
+        let rows = reader.query(MARK, &[&TENANT, &of.code()]).await?;
+        let mark = rows.first().map(mark).transpose()?.flatten();
         let known = self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let is_fresh = known.read.is_some_and(|read| read.elapsed() < FRESH);
-        if is_fresh && known.newest == newest {
+        if is_fresh && known.mark == mark {
             return Ok(known.all);
         }
-        let since = known.newest.map_or(i64::MIN / 4, |(at, ..)| at - OVERLAP_MICROS);
+        let since = known.mark.map_or(i64::MIN / 4, |(at, ..)| at - OVERLAP_MICROS);
         let read = Clock::now();
         let since = Timestamptz(Instant::from_micros(since.max(0)));
         let rows = reader.query(CHANGED, &[&TENANT, &of.code(), &since]).await?;
@@ -91,14 +96,17 @@ impl Store {
             };
         }
         let all = Arc::new(all);
-        let known = Known { all: all.clone(), newest, read: Some(read) };
+        let known = Known { all: all.clone(), mark, read: Some(read) };
         *self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(all)
     }
 }
 
-fn place(row: &tokio_postgres::Row) -> Result<(i64, i32, i64), Error> {
-    let at: Timestamptz = row.try_get(0).map_err(failure::error)?;
-    let version = row.try_get(1).map_err(failure::error)?;
-    Ok((at.0.as_micros(), version, row.try_get(2).map_err(failure::error)?))
+/// `None`: there is nothing of the type.
+fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Error> {
+    let newest: Option<Timestamptz> = row.try_get(0).map_err(failure::error)?;
+    let Some(newest) = newest else { return Ok(None) };
+    let (resources, versions) = (row.try_get(1), row.try_get(2));
+    let both = (resources.map_err(failure::error)?, versions.map_err(failure::error)?);
+    Ok(Some((newest.0.as_micros(), both.0, both.1)))
 }

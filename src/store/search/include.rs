@@ -7,7 +7,7 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#include>, rest 4.196 to 4.212
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -140,9 +140,9 @@ type Name = (ResourceType, Box<str>, Option<Box<str>>);
 struct Wanted {
     /// Targets, with the version that a reference names.
     targets: Vec<(Identity, Option<VersionId>)>,
-    canonicals: HashSet<Name>,
+    canonicals: BTreeSet<Name>,
     /// What refers to the resources at hand: type, hash, version of the canonical or 0.
-    referring: HashSet<(ResourceType, i64, i32)>,
+    referring: BTreeSet<(ResourceType, i64, i32)>,
 }
 
 impl Wanted {
@@ -405,7 +405,7 @@ impl<'gate> Run<'_, 'gate> {
     /// The resources that canonicals name: of several versions, where none is named, the newest.
     async fn fetch_canonicals(
         &self,
-        wanted: HashSet<Name>,
+        wanted: BTreeSet<Name>,
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_hash = wanted.iter().filter_map(|(of, url, _)| {
@@ -441,7 +441,7 @@ impl<'gate> Run<'_, 'gate> {
 
     async fn fetch_referring(
         &self,
-        wanted: HashSet<(ResourceType, i64, i32)>,
+        wanted: BTreeSet<(ResourceType, i64, i32)>,
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));

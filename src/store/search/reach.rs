@@ -3,6 +3,8 @@
 //! A type that the caller may not search has no rows: neither for the matches nor for what a chain,
 //! `_has` or an include goes through. So a search tells nothing that another search would not.
 
+mod attached;
+
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
@@ -182,7 +184,9 @@ impl Compiler<'_, '_> {
                 Cond::all([document, own])
             }
             Members::Context(_) => {
-                self.leads_to_visible(of, "jsonb_build_array({}.body->'securityContext')", row)?
+                let context = "jsonb_build_array({}.body->'securityContext')";
+                let own = self.leads_to_visible(of, context, row)?;
+                Cond::any([own, attached::is_visible(self, of, row)?])
             }
             Members::Targets(_) => self.leads_to_visible(of, "{}.body->'target'", row)?,
         })

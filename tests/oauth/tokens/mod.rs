@@ -1,7 +1,7 @@
 //! Tokens from outside: how clients get them, what they are, and when they end.
 
 mod backend;
-mod bearer;
+pub(crate) mod bearer;
 pub(crate) mod client;
 mod code;
 mod command;
@@ -11,4 +11,4 @@ mod limits;
 mod matrix;
 mod refresh;
 mod registration;
-mod signed;
+pub(super) mod signed;

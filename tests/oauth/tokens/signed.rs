@@ -103,7 +103,8 @@ impl Key {
     }
 }
 
-fn change(whole: &mut Value, changes: &Value) {
+/// Changes members; null takes one away.
+pub(crate) fn change(whole: &mut Value, changes: &Value) {
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
             whole.as_object_mut().unwrap().remove(name);

@@ -13,6 +13,8 @@ use crate::oauth::authorize::Code;
 use crate::oauth::flow::{NotBegun, Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
+use super::encounter;
+use super::login::due;
 use super::picker::{Candidates, candidates};
 use super::reply;
 use super::visit::Visit;
@@ -49,11 +51,35 @@ pub(super) fn over() -> Response<Body> {
     )
 }
 
+/// What a page of a request to authorize may do.
+pub(super) enum Turn<'v> {
+    /// The request stands elsewhere, or nowhere.
+    Elsewhere(Response<Body>),
+    /// It is the turn of this page.
+    Here(&'v Browser, &'v Account, Box<Ticket>),
+}
+
 impl Visit {
     /// The request that a page is about, when it names one: none where this browser may not go on.
     pub(super) async fn ticket(&self, browser: &Browser) -> Result<Option<Ticket>, Failure> {
         let found = self.authority.ticket(self.value("request"), browser).await;
         found.map_err(Failure::Interaction)
+    }
+
+    /// Whose turn it is at a step of a request to authorize, or the way to the step where it stands.
+    pub(super) async fn turn(
+        &self,
+        is_step: fn(&Standing<'_>) -> bool,
+    ) -> Result<Turn<'_>, Failure> {
+        let Some((browser, account)) = self.whole() else { return Ok(Turn::Elsewhere(due(self))) };
+        let Some(mut ticket) = self.ticket(browser).await? else {
+            return Ok(Turn::Elsewhere(over()));
+        };
+        let standing = self.authority.standing(&mut ticket, browser, &self.visitor).await;
+        if is_step(&standing.map_err(Failure::Interaction)?) {
+            return Ok(Turn::Here(browser, account, Box::new(ticket)));
+        }
+        self.go_on(browser, &mut ticket).await.map(Turn::Elsewhere)
     }
 
     /// Sends the browser to what is missing, or back to the app.
@@ -63,8 +89,8 @@ impl Visit {
         ticket: &mut Ticket,
     ) -> Result<Response<Body>, Failure> {
         let handle = ticket.handle.expose_secret().to_owned();
-        // A patient that is chosen, or found not to be there, leads on to the consent.
-        for _ in 0..3 {
+        // A patient or a visit that is chosen, or found not to be there, leads on to the consent.
+        for _ in 0..4 {
             let standing = self.authority.standing(ticket, browser, &self.visitor).await;
             let path = match standing.map_err(Failure::Interaction)? {
                 Standing::Login => "/auth/login",
@@ -82,6 +108,17 @@ impl Visit {
                         return self.end(ticket, &refusal).await;
                     }
                     "/auth/patient"
+                }
+                Standing::Encounter(account) => {
+                    if encounter::choose_alone(self, browser, account, ticket).await? {
+                        continue;
+                    }
+                    if ticket.pending.is_silent {
+                        let text = "a visit has to be chosen";
+                        let refusal = ticket.pending.refuse(Code::InteractionRequired, text);
+                        return self.end(ticket, &refusal).await;
+                    }
+                    "/auth/encounter"
                 }
             };
             return Ok(reply::see_other(&url(path, &handle)));

@@ -14,12 +14,15 @@ use crate::oauth::consent::{self, Choice};
 use crate::oauth::flow::{Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
-use super::authorize::over;
+use super::authorize::{Turn, over};
 use super::html::Html;
-use super::login::due;
 use super::picker;
 use super::reply::{self, Page};
 use super::visit::Visit;
+
+fn is_here(standing: &Standing<'_>) -> bool {
+    matches!(standing, Standing::Consent(_))
+}
 
 /// `GET /auth/consent`
 pub(super) async fn show(
@@ -28,12 +31,10 @@ pub(super) async fn show(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let visit = Visit::read(server, parts, body).await?;
-    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
-    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
-    let standing = visit.authority.standing(&mut ticket, browser, &visit.visitor).await;
-    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Consent(_)) {
-        return visit.go_on(browser, &mut ticket).await;
-    }
+    let (browser, account, ticket) = match visit.turn(is_here).await? {
+        Turn::Here(browser, account, ticket) => (browser, account, ticket),
+        Turn::Elsewhere(response) => return Ok(response),
+    };
     page(&visit, browser, account, &ticket).await
 }
 
@@ -47,13 +48,11 @@ pub(super) async fn send(
     if let Err(response) = visit.own_form() {
         return Ok(*response);
     }
-    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
-    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
+    let (browser, account, ticket) = match visit.turn(is_here).await? {
+        Turn::Here(browser, account, ticket) => (browser, account, ticket),
+        Turn::Elsewhere(response) => return Ok(response),
+    };
     let (authority, visitor) = (&visit.authority, &visit.visitor);
-    let standing = authority.standing(&mut ticket, browser, visitor).await;
-    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Consent(_)) {
-        return visit.go_on(browser, &mut ticket).await;
-    }
     let asked = authority.grantable(&ticket.pending);
     let granted = match visit.value("decision") {
         "allow" => consent::granted(&asked, &visit.values("scope"), authority.parameters()),

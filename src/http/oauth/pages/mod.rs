@@ -1,4 +1,4 @@
-//! The pages of the authorization server: login, second factor, choosing a patient, consent, apps.
+//! The pages of the authorization server: login, second factor, choosing a patient and a visit, consent, apps.
 //!
 //! Rendered here, without scripts but for one that asks for a security key. Every form carries a token
 //! that only our own page knows; every page says that nobody may frame it.
@@ -8,7 +8,7 @@
 //! | `html`, `reply`, `visit` | markup, answers, requests |
 //! | `authorize` | the app's question, and what comes next |
 //! | `login`, `factor`, `enrol`, `setup` | who is there |
-//! | `patient`, `picker` | whose record it is about |
+//! | `patient`, `picker`, `encounter` | whose record, and which visit, it is about |
 //! | `consent`, `apps` | what an app may do |
 //! | `upstream` | logging in elsewhere |
 //! | `launch` | what an EHR hands to an app |
@@ -18,6 +18,7 @@ mod apps;
 mod assets;
 mod authorize;
 mod consent;
+mod encounter;
 mod enrol;
 mod factor;
 mod html;
@@ -65,6 +66,8 @@ pub(super) fn all() -> Vec<Route> {
         page!(POST "/auth/factors" enrol::send),
         page!(GET "/auth/patient" patient::show),
         page!(POST "/auth/patient" patient::send),
+        page!(GET "/auth/encounter" encounter::show),
+        page!(POST "/auth/encounter" encounter::send),
         page!(GET "/auth/consent" consent::show),
         page!(POST "/auth/consent" consent::send),
         page!(GET "/auth/apps" apps::show),

@@ -12,12 +12,15 @@ use crate::http::server::Server;
 use crate::oauth::flow::{Standing, Ticket};
 use crate::oauth::login::{Account, Browser};
 
-use super::authorize::over;
+use super::authorize::Turn;
 use super::html::{Field, Html};
-use super::login::due;
 use super::picker::{self, Candidates, Shown};
 use super::reply::Page;
 use super::visit::Visit;
+
+fn is_here(standing: &Standing<'_>) -> bool {
+    matches!(standing, Standing::Patient(_))
+}
 
 /// `GET /auth/patient`
 pub(super) async fn show(
@@ -26,12 +29,10 @@ pub(super) async fn show(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let visit = Visit::read(server, parts, body).await?;
-    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
-    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
-    let standing = visit.authority.standing(&mut ticket, browser, &visit.visitor).await;
-    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Patient(_)) {
-        return visit.go_on(browser, &mut ticket).await;
-    }
+    let (browser, account, ticket) = match visit.turn(is_here).await? {
+        Turn::Here(browser, account, ticket) => (browser, account, ticket),
+        Turn::Elsewhere(response) => return Ok(response),
+    };
     page(&visit, browser, account, &ticket, None).await
 }
 
@@ -45,12 +46,10 @@ pub(super) async fn send(
     if let Err(response) = visit.own_form() {
         return Ok(*response);
     }
-    let Some((browser, account)) = visit.whole() else { return Ok(due(&visit)) };
-    let Some(mut ticket) = visit.ticket(browser).await? else { return Ok(over()) };
-    let standing = visit.authority.standing(&mut ticket, browser, &visit.visitor).await;
-    if !matches!(standing.map_err(Failure::Interaction)?, Standing::Patient(_)) {
-        return visit.go_on(browser, &mut ticket).await;
-    }
+    let (browser, account, mut ticket) = match visit.turn(is_here).await? {
+        Turn::Here(browser, account, ticket) => (browser, account, ticket),
+        Turn::Elsewhere(response) => return Ok(response),
+    };
     let chosen = visit.value("patient");
     if visit.value("action") == "search" || chosen.is_empty() {
         let asks = ["name", "identifier", "birthdate"].iter().any(|it| !visit.value(it).is_empty());

@@ -7,6 +7,7 @@ use crate::access::LedgerRow;
 use crate::fhir::ResourceType;
 use crate::search::request::{ContainedMode, SearchRequest, Total};
 use crate::store::TENANT;
+use crate::store::ledger::client_and_token;
 use crate::store::rows::Edge;
 
 use super::super::Paging;
@@ -38,6 +39,9 @@ impl Record<'_> {
         let source = request.source.map(|source| binds.text(source.to_string()));
         let rt = row.interaction.resource_type;
         let rt = rt.map(|of| binds.add(Bind::Short(of.code())));
+        let (client, token) = client_and_token(row);
+        let client = client.map(|client| binds.text(client));
+        let token = token.map(|token| binds.text(token));
         let null = || "NULL".to_owned();
         let values = [
             binds.add(Bind::Uuid(row.id)),
@@ -48,6 +52,8 @@ impl Record<'_> {
             row.outcome.number().to_string(),
             rt.unwrap_or_else(null),
             binds.text(row.caller.principal.actor()),
+            client.unwrap_or_else(null),
+            token.unwrap_or_else(null),
             source.unwrap_or_else(null),
             binds.text(&*request.id),
             binds.text(request.method),
@@ -56,8 +62,8 @@ impl Record<'_> {
         let name = names(types, binds);
         let way = if is_back { " DESC" } else { "" };
         format!(
-            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, actor, source, request_id, \
-             method, query, pats, entities) SELECT {}, \
+            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, actor, client, token, source, \
+             request_id, method, query, pats, entities) SELECT {}, \
              ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), \
              ARRAY(SELECT {name} || '/' || p.id || '/_history/' || p.vid FROM p \
              WHERE p.vid IS NOT NULL ORDER BY p.n{way}) \

@@ -1,0 +1,171 @@
+//! *smart*: what tokens cost: reads and searches under the scopes of a patient beside the same under the
+//! open policy, granular scopes with consents, and the token endpoint; and whether time tells what
+//! answers do not.
+//!
+//! The open policy is that of a service with `system/*.cruds`: its permit has no restriction, as every
+//! permit has under `auth.mode = "off"`. So one server on the same data answers both, in turn. Tokens,
+//! clients and users (`kiln-bench-..`) are made in the server's database, which the settings name: a
+//! server for trying things out, with `limits.requests_per_minute` and `limits.tokens_per_minute` 0.
+
+mod ranks;
+mod times;
+mod world;
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret as _;
+
+use super::connection::Connection;
+use super::load::{Interaction, Notes, measure, scattered};
+use super::target::Target;
+use super::{Bench, BenchError, read};
+use crate::app::authority;
+use crate::config::Config;
+use crate::oauth::Authority;
+use crate::oauth::client::{AppType, Client, ClientKind, with_secret};
+use crate::oauth::secret::{self, Fresh};
+use crate::store::oauth::client;
+
+use world::{World, entries};
+
+/// How many times as long as under the open policy it may take.
+const READ: f64 = 1.15;
+const SEARCH: f64 = 1.3;
+const GRANULAR: f64 = 1.6;
+/// Tokens that there should be in a second.
+const TOKENS: f64 = 500.0;
+/// Times that each is measured: the order changes, so that what changes meanwhile hits both.
+const ROUNDS: usize = 2;
+/// The body of a request for a token.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+pub(super) async fn run(bench: &mut Bench, config: &Config) -> Result<(), BenchError> {
+    let opened = authority::of_command(config).await;
+    let (database, authority) = opened.map_err(failed)?;
+    let plain = bench.target.clone();
+    let outcome = Box::pin(all(bench, &authority, &plain)).await;
+    drop(authority);
+    database.close().await;
+    outcome
+}
+
+async fn all(bench: &mut Bench, authority: &Authority, plain: &Target) -> Result<(), BenchError> {
+    bench.target = world::loader(authority, plain).await?;
+    let (loaded, _) = read::load(bench).await?;
+    bench.target = plain.clone();
+    let world = World::make(bench, authority).await?;
+    bench.report.note("the open policy: a token with system/*.cruds, on the same server");
+    for count in bench.clients.clone() {
+        let patient = (&world.open, &world.patient);
+        let reads = ("read of a patient", READ, Interaction::Read);
+        beside(bench, reads, patient, &world.reads, count).await?;
+        let searches = ("search of a patient", SEARCH, Interaction::Search);
+        beside(bench, searches, patient, &world.searches, count).await?;
+        let narrow = ("search by 20 scopes and 3 consents", GRANULAR, Interaction::Search);
+        beside(bench, narrow, (&world.open, &world.granular), &world.narrow, count).await?;
+        tokens(bench, authority, plain, count).await?;
+    }
+    bench.target = world.patient.clone();
+    times::reads(bench, &world, &loaded).await?;
+    times::logins(bench, authority).await
+}
+
+/// The same under the open policy and under another, in turn.
+async fn beside(
+    bench: &mut Bench,
+    (what, goal, interaction): (&str, f64, Interaction),
+    (open, limited): (&Target, &Target),
+    paths: &[String],
+    count: usize,
+) -> Result<(), BenchError> {
+    for path in paths.iter().filter(|path| path.contains('?')) {
+        let (all, some) = (entries(open, path).await?, entries(limited, path).await?);
+        if all != some || all.is_empty() {
+            bench.report.note(format!("{path}: {} and {} are found", all.len(), some.len()));
+        }
+    }
+    let mut sums = [(0, Duration::ZERO); 2];
+    for round in 0..ROUNDS {
+        for turn in 0..2 {
+            let kind = (round + turn) % 2;
+            let (target, policy) = [(open, "open"), (limited, "limited")][kind];
+            bench.target = target.clone();
+            let measured = scattered(bench, paths, count, interaction).await;
+            bench.report.add(count, &format!("{what}, {policy}"), None, &measured, None);
+            sums[kind].0 += measured.notes.count(None);
+            sums[kind].1 += measured.elapsed;
+        }
+    }
+    let [open, limited] = sums.map(|(count, time)| count as f64 / time.as_secs_f64().max(0.001));
+    let times = if limited > 0.0 { open / limited } else { f64::INFINITY };
+    let mark = if times > goal { " !" } else { "" };
+    let text =
+        format!("{count} clients, {what}: {times:.2} times the open policy (at most {goal})");
+    bench.report.note(text + mark);
+    Ok(())
+}
+
+/// Tokens by `client_credentials` for as long as the time goes.
+async fn tokens(
+    bench: &mut Bench,
+    authority: &Authority,
+    plain: &Target,
+    count: usize,
+) -> Result<(), BenchError> {
+    let fresh = Fresh::new(secret::CLIENT, &*authority.ids);
+    let id = format!("kiln-bench-{}", authority.ids.ordered());
+    let new = service(authority, &id, &fresh);
+    client::insert(&authority.store, &new).await.map_err(failed)?;
+    let root = plain.path.strip_suffix("/fhir").unwrap_or(&plain.path).to_owned();
+    let target = Target { path: root, content_type: FORM, ..plain.clone() };
+    let form = format!(
+        "grant_type=client_credentials&scope=system%2FPatient.rs&client_id={id}&client_secret={}",
+        fresh.text.expose_secret()
+    );
+    let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
+    let clients: Vec<Connection> = (0..count).map(|_| Connection::new(&target)).collect();
+    let (measured, _) = measure(&bench.meter, clients, async |mut connection| {
+        let mut notes = Notes::default();
+        while Instant::now() < end {
+            let started = Instant::now();
+            let answer = connection.send("POST", "/auth/token", Some(form.as_bytes())).await;
+            notes.note(Interaction::Operation, started, &answer);
+        }
+        (connection, notes)
+    })
+    .await;
+    client::disable(&authority.store, &id, authority.clock.now()).await.map_err(failed)?;
+    let per_second = measured.notes.count(None) as f64 / measured.elapsed.as_secs_f64().max(0.001);
+    bench.report.add(count, "token, client_credentials", None, &measured, None);
+    let mark = if per_second < TOKENS { " !" } else { "" };
+    let text = format!("{count} clients: {per_second:.0} tokens a second (at least {TOKENS})");
+    bench.report.note(text + mark);
+    Ok(())
+}
+
+fn service(authority: &Authority, id: &str, fresh: &Fresh) -> Client {
+    let now = authority.clock.now();
+    Client {
+        id: id.to_owned(),
+        kind: ClientKind::Secret,
+        app_type: AppType::Backend,
+        name: "kiln bench smart".to_owned(),
+        logo_uri: None,
+        redirect_uris: Vec::new(),
+        origins: Vec::new(),
+        launch_uri: None,
+        scopes: "system/Patient.rs".to_owned(),
+        jwks: None,
+        jwks_uri: None,
+        secrets: with_secret("[]", &fresh.hash, now),
+        created: now,
+        disabled_at: None,
+        is_registered: false,
+    }
+}
+
+/// Why there are no tokens to measure with.
+fn failed(error: impl Display) -> BenchError {
+    BenchError::Tokens(error.to_string())
+}

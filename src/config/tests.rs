@@ -1,0 +1,37 @@
+use super::*;
+
+pub(super) fn with(flags: &[(&str, &str)]) -> Config {
+    let flags: Vec<_> =
+        flags.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+    source::load(None, Vec::new(), &flags).unwrap()
+}
+
+#[test]
+fn the_example_file_is_what_the_doc_comments_say() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
+    #[expect(clippy::disallowed_methods, reason = "asked by a person at the test, no setting")]
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    if update {
+        std::fs::write(&file, Config::example()).unwrap();
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, Config::example(), "run UPDATE_GOLDEN=1 cargo test --lib config");
+}
+
+#[test]
+fn the_example_file_read_back_gives_the_defaults() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kiln.toml");
+    let read = source::load(Some(&file), Vec::new(), &[]).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{:?}", with(&[])));
+}
+
+#[test]
+fn the_base_is_the_listener_unless_one_is_set() {
+    let bound = "127.0.0.1:4711".parse().unwrap();
+    for (flags, expected) in [
+        (&[][..], "http://127.0.0.1:4711/fhir"),
+        (&[("http.base_url", "https://h.org/r4/")], "https://h.org/r4"),
+    ] {
+        assert_eq!(with(flags).base_url(bound), expected);
+    }
+}

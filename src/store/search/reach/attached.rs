@@ -1,0 +1,68 @@
+//! A Binary as a part of what it is attached to.
+//!
+//! A `securityContext` says whose a Binary is, and nothing else then counts: whoever may write a
+//! document must not get at a Binary by naming it. Without one, a Binary is as visible as what names it
+//! by an attachment's URL: all of that must be visible, so that a document of one's own opens nothing
+//! that is attached to the record of somebody else.
+//!
+//! Spec: security E8
+
+use crate::access::interaction::Kind;
+use crate::error::Error;
+use crate::fhir::ResourceType;
+use crate::store::TENANT;
+
+use super::super::compile::{Compiler, Row};
+use super::super::sql::Cond;
+
+/// The types whose attachments count: those of the index of migration 24.
+const ATTACHING: [&str; 3] = ["DiagnosticReport", "DocumentReference", "Media"];
+
+/// The condition that the row is a Binary without a `securityContext`, and that the caller may read
+/// what it is attached to: one resource at least, and each of them.
+pub(super) fn is_visible(
+    compiler: &mut Compiler<'_, '_>,
+    of: ResourceType,
+    row: &Row<'_>,
+) -> Result<Cond, Error> {
+    if of != ResourceType::BINARY {
+        return Ok(Cond::False);
+    }
+    let types: Vec<ResourceType> = ATTACHING.iter().filter_map(|name| name.parse().ok()).collect();
+    let codes: Vec<String> = types.iter().map(|of| of.code().to_string()).collect();
+    let (holder, found) = (compiler.alias(), compiler.alias());
+    let visible = compiler.visible_by(Kind::Read, &Row::resource(&found, types))?;
+    if visible == Cond::False {
+        return Ok(Cond::False);
+    }
+    let visible = visible.and();
+    let base = compiler.parameters.extractor.base().to_owned();
+    let base = compiler.binds.text(format!("{base}/"));
+    Ok(compiler.resource_holds(row, |res| {
+        // The codes stand in the text, so that the database sees that its index has them all.
+        let holders = format!(
+            "res {holder} WHERE {holder}.tid = {TENANT} AND {holder}.rt IN ({}) \
+             AND kiln_attached({holder}.body) && \
+             ARRAY['Binary/' || {res}.id, {base} || 'Binary/' || {res}.id]",
+            codes.join(", ")
+        );
+        format!(
+            "NOT {res}.body ? 'securityContext' AND EXISTS (SELECT FROM {holders} OFFSET 0) \
+             AND NOT EXISTS (SELECT FROM {holders} AND NOT EXISTS (\
+             SELECT FROM srow {found} WHERE {found}.rid = {holder}.rid{visible} OFFSET 0) OFFSET 0)"
+        )
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_has_the_types_that_count() {
+        let migration = include_str!("../../../../migrations/0024_attachments.sql");
+        let code = |name: &&str| name.parse::<ResourceType>().expect("a type").code().to_string();
+        let codes: Vec<String> = ATTACHING.iter().map(code).collect();
+        assert!(migration.contains(&format!("WHERE rt IN ({})", codes.join(", "))), "{codes:?}");
+    }
+}

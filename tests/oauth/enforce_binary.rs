@@ -1,0 +1,89 @@
+//! A Binary is a part of what it is attached to, unless it says itself whose it is.
+//!
+//! Covers: security E24.
+//! Covers in part: security E8.
+
+use super::world::{asked, body};
+use crate::harness::grants::Token;
+use crate::harness::server::TestServer;
+
+/// A document of a patient with an attachment at a URL.
+fn document(patient: &str, url: &str) -> String {
+    format!(
+        r#""status":"current","subject":{{"reference":"Patient/{patient}"}},"content":[{{"attachment":{{"url":"{url}"}}}}]"#
+    )
+}
+
+const LOOSE: &str = r#""contentType":"text/plain","data":"QQ==""#;
+
+async fn filled() -> TestServer {
+    let server = TestServer::start().await;
+    let of_b = format!(r#"{LOOSE},"securityContext":{{"reference":"Patient/b"}}"#);
+    let report = r#""status":"final","code":{"text":"r"},"subject":{"reference":"Patient/a"},"presentedForm":[{"url":"Binary/report"}]"#;
+    let photo = r#""status":"completed","subject":{"reference":"Patient/a"},"content":{"url":"Binary/photo/_history/1"}"#;
+    for (path, content) in [
+        ("Patient/a", r#""active":true"#.to_owned()),
+        ("Patient/b", r#""active":true"#.to_owned()),
+        ("Binary/report", LOOSE.to_owned()),
+        ("Binary/doc", LOOSE.to_owned()),
+        ("Binary/photo", LOOSE.to_owned()),
+        ("Binary/both", LOOSE.to_owned()),
+        ("Binary/alone", LOOSE.to_owned()),
+        ("Binary/b-doc", LOOSE.to_owned()),
+        ("Binary/of-b", of_b),
+        ("DiagnosticReport/a", report.to_owned()),
+        ("Media/a", photo.to_owned()),
+        ("DocumentReference/a", document("a", "Binary/doc")),
+        ("DocumentReference/a-both", document("a", "Binary/both")),
+        ("DocumentReference/b-both", document("b", "Binary/both")),
+        ("DocumentReference/a-of-b", document("a", "Binary/of-b")),
+        ("DocumentReference/b", document("b", "Binary/b-doc")),
+    ] {
+        server.client.put(&format!("/{path}"), body(path, &content)).await.expect(201);
+    }
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_is_reached_through_what_it_is_attached_to() {
+    let server = filled().await;
+    for (scopes, reached) in [
+        ("patient/*.rs", &["doc", "photo", "report"][..]),
+        ("patient/Binary.rs patient/DocumentReference.r", &["doc"]),
+        ("patient/Binary.rs patient/DocumentReference.r?status=superseded", &[]),
+        ("patient/Binary.rs patient/Media.r patient/DiagnosticReport.r", &["photo", "report"]),
+        ("patient/Binary.rs", &[]),
+        ("system/Binary.rs", &["alone", "b-doc", "both", "doc", "of-b", "photo", "report"]),
+    ] {
+        let (client, _stop) = Token::new(&server, scopes).patient("a").client().await;
+        for id in ["alone", "b-doc", "both", "doc", "of-b", "photo", "report"] {
+            let status = if reached.contains(&id) { 200 } else { 404 };
+            let url = format!("/Binary/{id}");
+            client.get(&url).await.expect(status);
+            client.get(&format!("{url}/_history/1")).await.expect(status);
+            client.call("GET", &url).header("Accept", "text/plain").send().await.expect(status);
+        }
+        let expected: Vec<String> = reached.iter().map(|id| format!("Binary/{id}")).collect();
+        assert_eq!(asked(&client, "/Binary").await, expected, "{scopes}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_ones_own_opens_nothing_of_others() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.cruds").patient("a").client().await;
+    for id in ["b-doc", "of-b"] {
+        let made = format!(
+            r#"{{"resourceType":"DocumentReference",{}}}"#,
+            document("a", &format!("Binary/{id}"))
+        );
+        own.post("/DocumentReference", made).await.expect(201);
+        own.get(&format!("/Binary/{id}")).await.expect(404);
+    }
+    // What is gone opens nothing any more.
+    own.get("/Binary/doc").await.expect(200);
+    own.delete("/DocumentReference/a").await.expect(204);
+    own.get("/Binary/doc").await.expect(404);
+    server.stop().await;
+}

@@ -1,0 +1,139 @@
+//! Access tokens of an outside authorization server: signed ones, and those that it is asked about.
+//!
+//! Covers: security E1.
+//! Covers in part: security T11.
+
+use kiln::clock::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+
+use super::browser::{register, server_with, store, user};
+use super::tokens::bearer::until_refused;
+use super::tokens::client::{
+    SECRET, confidential, granted, public, read, send, server, text, tokens,
+};
+use super::tokens::signed::{Key, Published, change};
+use crate::harness::client::Answer;
+use crate::harness::server::TestServer;
+
+const ISSUER: &str = "https://tokens.example";
+const AUDIENCE: &str = "https://api.example/fhir";
+
+/// A server with two patients that trusts another.
+async fn trusting(settings: &[(&str, &str)]) -> TestServer {
+    let always = [("auth.outbound_networks", "127.0.0.0/8")];
+    let all: Vec<_> = always.iter().chain(settings).copied().collect();
+    let server = server_with(&all).await;
+    store(
+        &server,
+        &[r#"{"resourceType":"Patient","id":"p1"}"#, r#"{"resourceType":"Patient","id":"p2"}"#],
+    )
+    .await;
+    server
+}
+
+async fn get(server: &TestServer, url: &str, token: &str) -> Answer {
+    let call = server.client.call("GET", url);
+    call.header("Authorization", &format!("Bearer {token}")).send().await
+}
+
+#[tokio::test]
+async fn the_outside_server_is_asked_what_a_token_is() {
+    let scopes = "patient/Patient.rs patient/Observation.rs";
+    let outside = server().await;
+    register(&outside, &public("app", scopes)).await;
+    register(&outside, &confidential("web", scopes)).await;
+    let account = user(&outside, "pat", "patient", Some("Patient/p1")).await;
+    let root = outside.client.root().to_owned();
+    let (issuer, audience) = (format!("{root}/auth"), outside.client.base());
+    let asked = format!("{issuer}/introspect");
+    let here = trusting(&[
+        ("trusted.issuer", &issuer),
+        ("trusted.introspection_uri", &asked),
+        ("trusted.client_id", "web"),
+        ("trusted.client_secret", SECRET),
+        ("trusted.audience", &audience),
+        ("trusted.scopes", "patient/Patient.rs"),
+    ])
+    .await;
+    let token = async || {
+        text(&tokens(&outside, &granted("app", scopes, Some(account))).await, "access_token")
+    };
+    let first = token().await;
+    read(&here, &first).await.expect(200);
+    get(&here, "/Patient/p2", &first).await.expect(404);
+    // The configuration says what counts at most.
+    get(&here, "/Observation", &first).await.expect(403);
+    for unknown in ["x", "a.b.c", "kiln_at_x"] {
+        read(&here, unknown).await.expect(401);
+    }
+    let row =
+        format!("SELECT count(*) FROM ledger WHERE client = '{issuer}#app' AND token IS NOT NULL");
+    assert_eq!(here.database.number(&row).await, 3);
+    let fields = [("token", first.as_str()), ("client_id", "app")];
+    send(&outside, "/auth/revoke", &fields).await.expect(200);
+    until_refused(&here, &first).await;
+    // Who cannot be asked says nothing: that is no yes, and no reason to log in anew.
+    let second = token().await;
+    outside.stop().await;
+    read(&here, &second).await.expect(503);
+    here.stop().await;
+}
+
+#[tokio::test]
+async fn a_signed_token_counts_when_everything_about_it_is_right() {
+    let (ec, rsa) = (Key::ec(), Key::rsa());
+    let published = Published::start(&json!({ "keys": [ec.jwk("e"), rsa.jwk("r")] })).await;
+    let here = trusting(&[
+        ("trusted.issuer", ISSUER),
+        ("trusted.jwks_uri", &published.url),
+        ("trusted.audience", AUDIENCE),
+        ("trusted.scopes", "system/Patient.rs,patient/Patient.rs"),
+    ])
+    .await;
+    let now = SystemClock.now().as_micros() / 1_000_000;
+    let made = |key: &Key, header: Value, claims: Value| {
+        let mut whole_header = json!({ "alg": "ES384", "kid": "e", "typ": "at+jwt" });
+        let mut whole = json!({
+            "iss": ISSUER, "aud": ["other", AUDIENCE], "sub": "job", "client_id": "job",
+            "scope": "system/Patient.rs system/Observation.rs", "exp": now + 300, "iat": now,
+        });
+        change(&mut whole_header, &header);
+        change(&mut whole, &claims);
+        key.sign(&whole_header, &whole)
+    };
+    let by_rsa = |alg: &str| made(&rsa, json!({ "alg": alg, "kid": "r" }), json!({}));
+    let with = |header: Value, claims: Value| made(&ec, header, claims);
+    let patient = json!({ "scope": "patient/Patient.rs", "sub": "somebody", "patient": "p2" });
+    for (token, status) in [
+        (with(json!({}), json!({})), 200),
+        (with(json!({ "typ": null }), json!({ "aud": AUDIENCE, "azp": "x" })), 200),
+        (by_rsa("RS256"), 200),
+        (by_rsa("RS384"), 200),
+        (with(json!({}), patient), 404),
+        (with(json!({}), json!({ "scope": "patient/Patient.rs" })), 401),
+        (with(json!({}), json!({ "patient": "../p1" })), 401),
+        (with(json!({}), json!({ "fhirUser": "https://other.example/Patient/p1" })), 401),
+        (with(json!({}), json!({ "scope": "user/Patient.rs" })), 403),
+        (with(json!({}), json!({ "scope": "system/Observation.rs" })), 403),
+        (with(json!({}), json!({ "iss": "https://evil.example" })), 401),
+        (with(json!({}), json!({ "iss": null })), 401),
+        (with(json!({}), json!({ "aud": "other" })), 401),
+        (with(json!({}), json!({ "aud": null })), 401),
+        (with(json!({}), json!({ "exp": now - 1 })), 401),
+        (with(json!({}), json!({ "exp": null })), 401),
+        (with(json!({}), json!({ "nbf": now + 120 })), 401),
+        (with(json!({ "alg": "none" }), json!({})), 401),
+        (with(json!({ "alg": "HS256" }), json!({})), 401),
+        (with(json!({ "alg": "RS384" }), json!({})), 401),
+        (with(json!({ "kid": "x" }), json!({})), 401),
+        (with(json!({ "kid": "r" }), json!({})), 401),
+        (with(json!({ "typ": "logout+jwt" }), json!({})), 401),
+        (with(json!({ "crit": ["b64"] }), json!({})), 401),
+        (made(&Key::ec(), json!({}), json!({})), 401),
+        (format!("{}A", with(json!({}), json!({}))), 401),
+    ] {
+        let answer = read(&here, &token).await;
+        assert_eq!(answer.status, status, "{token}: {answer:?}");
+    }
+    here.stop().await;
+}
