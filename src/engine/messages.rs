@@ -96,28 +96,14 @@ impl Engine {
             unrestricted(permit)?;
             let failed = [MessageState::Failed, MessageState::Held];
             match of {
-                Replay::One(id) => {
-                    let more = [
-                        MessageState::Processed,
-                        MessageState::ProcessedWithIssues,
-                        MessageState::Discarded,
-                    ];
-                    let states = [&failed[..], &more].concat();
-                    store.replay_messages(&[*id], &states, permit).await
-                }
+                Replay::One(id) => store.replay_message(*id, permit).await,
                 Replay::Failed { site, since } => {
                     let ids = store.failed_messages(site.as_deref(), *since, MOST_REPLAYED, permit);
                     store.replay_messages(&ids.await?, &failed, permit).await
                 }
             }
         };
-        let done = self.gate.run(Kind::ReplayMessage.of_system(), caller, replay).await?;
-        if let (Replay::One(id), true) = (of, done.is_empty()) {
-            self.message(*id, caller).await?;
-            let text = "the message waits already, or was never one";
-            return Err(Error::Conflict(text.to_owned()));
-        }
-        Ok(done)
+        self.gate.run(Kind::ReplayMessage.of_system(), caller, replay).await
     }
 
     /// Sets a message aside that failed or waits.
@@ -136,12 +122,7 @@ impl Engine {
             unrestricted(permit)?;
             store.discard_message(id, reason, permit).await
         };
-        let interaction = Kind::DiscardMessage.of_system();
-        if self.gate.run(interaction, caller, discard).await? {
-            return Ok(());
-        }
-        self.message(id, caller).await?;
-        Err(Error::Conflict("the message does not wait and has not failed".to_owned()))
+        self.gate.run(Kind::DiscardMessage.of_system(), caller, discard).await
     }
 }
 
