@@ -259,6 +259,6 @@ mod tests {
             hasher.contained(one, "x"),
             hasher.qualified(one, 1),
         ]);
-        assert_eq!(found.len(), 22);
+        assert_eq!(found.len(), 24);
     }
 }

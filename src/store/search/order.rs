@@ -196,15 +196,24 @@ impl Compiler<'_, '_> {
             stretches[0].condition.push_str(&beyond);
         }
         let way = if is_descending { "DESC" } else { "ASC" };
-        let mut walks = Vec::new();
-        for (place, stretch) in stretches.iter().enumerate() {
-            let walk = walk(source, rest, stretch, &column, limit);
-            walks.push(format!("(SELECT {place} AS m, o, rid FROM ({walk}) w)"));
-        }
-        let walks = walks.join(" UNION ALL ");
+        let walks: Vec<String> =
+            stretches.iter().map(|stretch| walk(source, rest, stretch, &column, limit)).collect();
+        let rows = if let [walk] = &*walks {
+            walk.clone()
+        } else {
+            let walks = walks.iter().enumerate();
+            let walks = walks.map(|(m, walk)| format!("(SELECT {m} AS m, o, rid FROM ({walk}) w)"));
+            let walks = walks.collect::<Vec<_>>().join(" UNION ALL ");
+            format!(
+                "SELECT m, o, rid FROM ({walks}) a ORDER BY m, o {way}, rid {way} LIMIT {limit}"
+            )
+        };
+        // Links lead to what is beyond the first and the last row of a page: no others need a key.
+        let last = limit.saturating_sub(1);
         Ok(format!(
-            "SELECT row_number() OVER () AS n, rid, ARRAY[o::text] AS key, {seen} AS seen \
-             FROM (SELECT m, o, rid FROM ({walks}) a ORDER BY m, o {way}, rid {way} LIMIT {limit}) b"
+            "SELECT row_number() OVER () AS n, rid, \
+             CASE WHEN row_number() OVER () IN (1, {last}) THEN ARRAY[o::text] END AS key, \
+             {seen} AS seen FROM ({rows}) b"
         ))
     }
 

@@ -72,7 +72,7 @@ impl Compiler<'_, '_> {
         };
         let is_of_many =
             candidate.is_ordered() && !matches!(candidate.driver, Driver::Compartment(_));
-        let bounds = self.bounds(conjuncts, &source.row, is_of_many);
+        let bounds = self.bounds(conjuncts, &source, is_of_many);
         source.condition.push_str(&bounds);
         Ok(source)
     }
@@ -349,8 +349,13 @@ impl Compiler<'_, '_> {
 
     /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.
     /// `is_of_many`: it walks more than one patient's.
-    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>, is_of_many: bool) -> String {
+    fn bounds(&mut self, conjuncts: &[&Filter], source: &Source, is_of_many: bool) -> String {
+        let Source { table, condition, row, .. } = source;
         let Some(s) = &row.s else { return String::new() };
+        let is_walked = format!(
+            "EXISTS (SELECT FROM {table} WHERE {condition} AND {s} = l.s AND {} = l.rid OFFSET 0)",
+            row.rid
+        );
         let mut reaching = String::new();
         let (mut from, mut to): (Option<Edge>, Option<Reverse<Edge>>) = (None, None);
         for filter in conjuncts {
@@ -358,7 +363,7 @@ impl Compiler<'_, '_> {
                 let (low, high) = self.primary_bounds(test, row);
                 from = from.max(low);
                 to = to.max(high.map(Reverse));
-                if is_of_many && let Some(from) = self.reaching(test, row) {
+                if is_of_many && let Some(from) = self.reaching(test, row, &is_walked) {
                     let _ = write!(reaching, " AND {s} >= {from}");
                 }
             }
