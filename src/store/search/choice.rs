@@ -117,9 +117,9 @@ fn is_wide(driver: &Driver, number: i64, rows: f64) -> bool {
 /// that is made first.
 fn link_costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
     let (each, set) = match driver {
-        // A row has two dozen hashes, each of which is looked up.
-        Driver::Links => (25.0, 2.0),
-        _ => (50.0, 5.0),
+        // A row has some references, each of which is looked up.
+        Driver::Links => (6.0, 2.0),
+        _ => (50.0, 3.0),
     };
     (rows * each, number as f64 * set)
 }
