@@ -230,6 +230,11 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         &["FROM unnest($1::bigint[])", "AND NOT (EXISTS (SELECT FROM srow"],
     ),
     ("Patient?death-date:missing=true", "resources by type", &["NOT ($2::bigint = ANY (t1.toks))"]),
+    (
+        "ValueSet?url:above=http://example.org/a/b",
+        "tokens",
+        &["FROM (SELECT u.h FROM unnest($1::bigint[]) u(h) WHERE EXISTS (SELECT FROM tok e"],
+    ),
     // Something says more than what most resources are.
     ("Patient?gender:not=male&family=x", "values", &["NOT (EXISTS"]),
     (

@@ -7,6 +7,9 @@ use super::super::compile::{Compiler, Row};
 use super::super::sql::Bind;
 use super::{Source, union};
 
+/// From so many hashes on it is asked first which of them there are.
+const MANY: usize = 16;
+
 impl Compiler<'_, '_> {
     /// The rows of tokens.
     pub(super) fn token_rows(
@@ -38,8 +41,16 @@ impl Compiler<'_, '_> {
         let list = self.alias();
         if keys.iter().all(|(_, system)| system.is_none()) {
             let hashes = self.binds.longs(keys.iter().map(|(h, _)| *h));
+            let mut each = format!("unnest({hashes}) {list}(h)");
+            if keys.len() > MANY {
+                // Most of many lead to nothing, which a look tells at less than a walk.
+                each = format!(
+                    "(SELECT u.h FROM unnest({hashes}) u(h) \
+                     WHERE EXISTS (SELECT FROM tok e WHERE e.h = u.h OFFSET 0)) {list}(h)"
+                );
+            }
             return Source {
-                each: Some(format!("unnest({hashes}) {list}(h)")),
+                each: Some(each),
                 table,
                 condition: format!("{alias}.h = {list}.h"),
                 row,
