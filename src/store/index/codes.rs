@@ -127,7 +127,8 @@ impl Codes {
         readers: &Pipelines,
     ) -> Result<(), Error> {
         if !self.known().is_begun {
-            let known = given_up(&*readers.pipeline().await?).await?;
+            let pipeline = readers.pipeline().await?;
+            let known = given_up(&pipeline).await?;
             self.noted(known.into_iter().map(|parameter| (parameter, 0, 0)));
             self.known().is_begun = true;
         }
