@@ -70,8 +70,8 @@ impl Compiler<'_, '_> {
             }
             (_, None) => return Err(Error::internal("a driver is of no filter")),
         };
-        let is_of_many =
-            candidate.is_ordered() && !matches!(candidate.driver, Driver::Compartment(_));
+        let is_of_many = candidate.is_ordered()
+            && !matches!(candidate.driver, Driver::Compartment(_) | Driver::Systems(_));
         let bounds = self.bounds(conjuncts, &source, is_of_many);
         source.condition.push_str(&bounds);
         Ok(source)
