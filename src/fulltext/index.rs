@@ -31,6 +31,7 @@ use super::analyze::{Analyzer, named};
 use super::collect::{KEY, Keys};
 use super::compile::{Target, of_types};
 use super::document::{Change, Document};
+use super::found::{Found, Question};
 use super::query;
 use super::wait::{Asked, Waiting};
 
@@ -78,6 +79,7 @@ struct Files {
     /// `None` once another one is opened in its place.
     writer: Mutex<Option<IndexWriter>>,
     fields: Fields,
+    found: Found,
 }
 
 #[derive(Clone, Copy)]
@@ -200,7 +202,8 @@ impl FullText {
         limit: usize,
     ) -> Result<Vec<Hit>, FullTextError> {
         let node = query::parse(query)?;
-        let (searcher, query) = self.asked_of(field, types, |target| target.query(&node))?;
+        let (searcher, query) =
+            self.asked_of(&self.files(), field, types, |target| target.query(&node))?;
         let found =
             searcher.search(&*query, &TopDocs::with_limit(limit.max(1)).order_by_score())?;
         let best = found.first().map_or(0.0, |(score, _)| *score);
@@ -224,8 +227,8 @@ impl FullText {
         limit: usize,
     ) -> Result<Vec<i64>, FullTextError> {
         let node = query::parse(query)?;
-        let (searcher, query) = self.asked_of(field, types, |target| target.query(&node))?;
-        Ok(searcher.search(&*query, &Keys { limit })?)
+        let what = format!("{field:?} {query}");
+        self.all_keys((what, types.to_vec()), field, limit, |target| target.query(&node))
     }
 
     /// At most `limit` keys of resources of these types with a text of the parameter that begins so, case,
@@ -241,13 +244,36 @@ impl FullText {
         limit: usize,
     ) -> Result<Vec<i64>, FullTextError> {
         let field = FullTextField::Parameter(parameter.into());
-        let (searcher, query) = self.asked_of(&field, types, |target| target.beginning(text))?;
-        Ok(searcher.search(&*query, &Keys { limit })?)
+        let what = format!("beginning of {field:?} {text}");
+        self.all_keys((what, types.to_vec()), &field, limit, |target| target.beginning(text))
+    }
+
+    /// At most `limit` keys of what a query finds; `question` tells it from others.
+    fn all_keys(
+        &self,
+        question: Question,
+        field: &FullTextField,
+        limit: usize,
+        query: impl FnOnce(&Target<'_>) -> Box<dyn Query>,
+    ) -> Result<Vec<i64>, FullTextError> {
+        let files = self.files();
+        let (searcher, query) = self.asked_of(&files, field, &question.1, query)?;
+        let (generation, found) = (searcher.generation().generation_id(), &files.found);
+        if let Some(known) = found.get(generation, &question) {
+            return Ok(known[..known.len().min(limit)].to_vec());
+        }
+        let keys = searcher.search(&*query, &Keys { limit })?;
+        // What was cut is refused: it is not asked for again.
+        if keys.len() < limit {
+            found.put(generation, question, &keys);
+        }
+        Ok(keys)
     }
 
     /// The index as it is now, and what it is asked for.
     fn asked_of(
         &self,
+        files: &Files,
         field: &FullTextField,
         types: &[ResourceType],
         query: impl FnOnce(&Target<'_>) -> Box<dyn Query>,
@@ -255,7 +281,6 @@ impl FullText {
         if !self.is_ready() {
             return Err(FullTextError::NotReady);
         }
-        let files = self.files();
         let (place, parameter) = match field {
             FullTextField::Content => (files.fields.content, None),
             FullTextField::Narrative => (files.fields.narrative, None),
@@ -393,7 +418,8 @@ fn open_once(folder: &Path, analyzer: Analyzer) -> Result<Files, TantivyError> {
     let writer = index.writer_with_options(options)?;
     writer.set_merge_policy(Box::new(merging()));
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-    Ok(Files { index, reader, writer: Mutex::new(Some(writer)), fields })
+    let (writer, found) = (Mutex::new(Some(writer)), Found::default());
+    Ok(Files { index, reader, writer, fields, found })
 }
 
 /// Merges eight parts of about the same size into one.

@@ -12,6 +12,7 @@
 //! | `analyze` | from text to words |
 //! | `collect` | all keys of what is found |
 //! | `document` | what the index is told of a resource |
+//! | `found` | what was found lately |
 //! | `query` | the query language |
 //! | `compile` | queries for Tantivy |
 //! | `index` | the files, writing and searching |
@@ -25,6 +26,7 @@ mod analyze;
 mod collect;
 mod compile;
 mod document;
+mod found;
 mod index;
 mod query;
 mod wait;

@@ -59,7 +59,7 @@ pub use write::{Staged, Wanted, WriteTx};
 
 use connection::{Pipelines, Pool};
 use hash::Hasher;
-use index::Indexer;
+use index::{Indexed, Indexer, codes};
 use ledger::LedgerWriter;
 use meta::KnownUses;
 use reads::Reads;
@@ -75,6 +75,7 @@ const BUCKET: i32 = TENANT << 10;
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
         closure::STATEMENTS,
+        codes::STATEMENTS,
         connection::STATEMENTS,
         events::STATEMENTS,
         history::STATEMENTS,
@@ -227,6 +228,11 @@ impl Store {
     /// [`Error::Internal`] before [`Store::use_extractor`].
     pub fn parameters(&self) -> Result<Arc<Parameters>, Error> {
         self.0.indexer.parameters()
+    }
+
+    /// Has the table of codes have those of what is about to be written.
+    async fn note_codes(&self, all: &[Indexed<'_>]) -> Result<(), Error> {
+        self.0.indexer.codes().note(all, &self.0.readers).await
     }
 
     fn identity(&self, identity: &Identity) -> i64 {

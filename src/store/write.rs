@@ -365,6 +365,7 @@ async fn write_chunk(
         let now = renewed.as_ref().unwrap_or(&staged.index);
         indexed.push(staged.indexed(rid, identity, before.as_ref(), now));
     }
+    store.note_codes(&indexed).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(&indexed);
     let sql = versions.statement(index.len(), rows.len());
     let done = execute(connection, sql, rows, &index, &versions.parameters()).await?;
@@ -399,6 +400,7 @@ pub(super) async fn reindex(
     all: &[Indexed<'_>],
     epoch: i64,
 ) -> Result<(), CommitError> {
+    store.note_codes(all).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(all);
     let done = execute(connection, statements::INDEX, &[], &index, &[&epoch]).await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {

@@ -5,6 +5,7 @@ mod definitions;
 mod fulltext;
 mod includes;
 mod index;
+mod lacking;
 mod pages;
 mod parameter_races;
 mod parameters;

@@ -10,9 +10,9 @@ INSERT INTO dat (h, lo, hi, rid, dk) SELECT k.h, k.lo + n * interval '20 days', 
 CREATE TABLE t_obs AS SELECT 2000000 + g.n AS rid, ('x' || substr(md5('obs' || g.n), 1, 16))::bit(64)::bigint AS idh, g.n, p.idh AS pat, '2000-01-01'::timestamptz + ((g.n * 7919) % 200000) * interval '1 hour' AS s, ((g.n * 31) % 100)::bigint * 1234567 AS c, ((g.n * 104729) % 2000) / 10.0 AS v FROM generate_series(1, 20000) g(n) JOIN t_pat p ON p.n = 1 + (g.n * 17) % 500;
 INSERT INTO ident (tid, rt, id, rid, dk, dh) SELECT 0, t.rt, 'so' || n, o.rid, 0, 0 FROM t_obs o, t_tmpl t WHERE t.id = 'o1';
 INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) SELECT o.rid, now() - n * interval '1 s', 0, 0, 1, t.rt, 'N', 'so' || n, ARRAY[o.pat], t.meta, t.body FROM t_obs o, t_tmpl t WHERE t.id = 'o1';
-CREATE TABLE t_tok AS SELECT o.rid, o.s, k.sysh, CASE WHEN k.sysh = 0 THEN k.h # p.idh # o.pat ELSE k.h # o.c END AS h FROM t_obs o, t_tmpl t JOIN tok k ON k.rid = t.rid, t_tmpl p WHERE t.id = 'o1' AND p.id = 'p1';
+CREATE TABLE t_tok AS SELECT o.rid, o.s, k.sysh, l.is_link, CASE WHEN l.is_link THEN k.h # p.idh # o.pat ELSE k.h # o.c END AS h FROM t_obs o, t_tmpl t JOIN tok k ON k.rid = t.rid CROSS JOIN LATERAL (SELECT k.h = ANY (t.toks[2:t.toks[1]::int + 1]) AS is_link) l, t_tmpl p WHERE t.id = 'o1' AND p.id = 'p1';
 INSERT INTO tok (h, s, rid, sysh, dk) SELECT h, s, rid, sysh, 0 FROM t_tok;
-CREATE TABLE t_all AS SELECT rid, array_agg(h) || (SELECT toks FROM t_tmpl WHERE id = 'o1') AS toks FROM t_tok GROUP BY rid;
+CREATE TABLE t_all AS SELECT rid, count(*) FILTER (WHERE is_link) || array_agg(h ORDER BY is_link DESC) || (SELECT toks[2:] FROM t_tmpl WHERE id = 'o1') AS toks FROM t_tok GROUP BY rid;
 INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys) SELECT o.rid, o.idh, o.s, o.s + interval '1 s', 0, t.rt, a.toks, t.keys FROM t_obs o JOIN t_all a USING (rid), t_tmpl t WHERE t.id = 'o1';
 INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) SELECT o.pat, t.rt, o.s, o.rid, 0, o.s + interval '1 s', a.toks FROM t_obs o JOIN t_all a USING (rid), t_tmpl t WHERE t.id = 'o1';
 INSERT INTO num (h, rid, y, u, n, dk, lo, hi) SELECT k.h, o.rid, k.y, k.u, k.n, 0, o.v, o.v FROM t_obs o, t_tmpl t JOIN num k ON k.rid = t.rid WHERE t.id = 'o1';

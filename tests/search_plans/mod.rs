@@ -23,6 +23,10 @@ const PLANS: &[(&str, &str)] = &[
     // All codes of a system that most have, and of one that few have.
     ("Observation?code=http://loinc.org|", "Index Scan using srow_type on srow"),
     ("Observation?code=http://example.org/few|", "Index Scan using tok_system on tok"),
+    // What lacks a code or a value is found by what it has instead.
+    ("Patient?gender:not=male", "using token_code_pkey on token_code"),
+    ("Patient?gender:not=male", "Index Only Scan using tok_k on tok"),
+    ("Patient?birthdate:missing=true", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&status=final", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&date=2010-05&_sort=-date", "Index Only Scan using tok_k on tok"),
     ("Observation?code=8480-6&value-quantity=gt150", "Index Scan using num_r on num"),

@@ -53,7 +53,7 @@ pub(in crate::store) struct IndexColumns<'a> {
     start: Vec<Edge>,
     end: Vec<Edge>,
     patients: Slices,
-    /// The marks, and the signs behind them.
+    /// How many links there are, the links, the marks, and the signs behind them.
     marks: Slices,
     keys: Vec<Option<JsonText<'a>>>,
     change: Vec<i8>,
@@ -211,11 +211,9 @@ impl<'a> IndexColumns<'a> {
         self.identity.push(entry.identity);
         self.start.push(now.start);
         self.end.push(now.end);
-        if entry.patients.len() > 1 {
-            self.marks.push(&[&now.marks[..], &[SHARED]].concat(), &now.signs);
-        } else {
-            self.marks.push(&now.marks, &now.signs);
-        }
+        let links = [i64::try_from(now.links.len()).unwrap_or(0)];
+        let shared: &[i64] = if entry.patients.len() > 1 { &[SHARED] } else { &[] };
+        self.marks.push(&[&links, &*now.links, &now.marks, shared].concat(), &now.signs);
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
         self.change.push(entry.change.cast_signed());
         let moved = before.start != now.start;

@@ -55,6 +55,16 @@ impl Hasher {
         self.of(b'e', parameter, &[])
     }
 
+    /// `tok`: the parameter has no value.
+    pub fn absent(&self, parameter: i64) -> i64 {
+        self.of(b'w', parameter, &[])
+    }
+
+    /// `tok`: the parameter has a value, and that is no code.
+    pub fn codeless(&self, parameter: i64) -> i64 {
+        self.of(b'h', parameter, &[])
+    }
+
     /// `srow.toks`: a token of this system.
     pub fn of_system(&self, parameter: i64, system: &str) -> i64 {
         self.of(b'y', parameter, &[system])
@@ -228,6 +238,8 @@ mod tests {
             hasher.parameter(ResourceType::PATIENT, "b"),
             hasher.present(one),
             hasher.present(other),
+            hasher.absent(one),
+            hasher.codeless(one),
             hasher.of_system(one, "x"),
             hasher.token(one, &code(Case::Sensitive)),
             hasher.token(one, &code(Case::Insensitive)),
@@ -247,6 +259,6 @@ mod tests {
             hasher.contained(one, "x"),
             hasher.qualified(one, 1),
         ]);
-        assert_eq!(found.len(), 22);
+        assert_eq!(found.len(), 24);
     }
 }

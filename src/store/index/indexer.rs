@@ -12,11 +12,12 @@ use crate::search::extract::{Contained, Extractor};
 use crate::store::hash::Hasher;
 use crate::store::integrity::{Integrity, Link, Ties};
 
+use super::codes::Codes;
 use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 6;
+const FORMAT: u32 = 7;
 
 /// Longest wait for the search parameters that another node has put in force.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +31,7 @@ pub(in crate::store) struct Indexer {
     stale: Notify,
     epoch: watch::Sender<i64>,
     integrity: Arc<Integrity>,
+    codes: Arc<Codes>,
 }
 
 /// The search parameters of all types with their hashes.
@@ -41,6 +43,7 @@ pub struct Parameters {
     /// database's.
     pub epoch: i64,
     integrity: Arc<Integrity>,
+    codes: Arc<Codes>,
     hasher: Hasher,
     /// By the place of the type in [`ResourceType::all`]: hashes in the order of the parameters.
     hashes: Vec<Vec<i64>>,
@@ -55,9 +58,13 @@ impl Indexer {
         &self.integrity
     }
 
+    pub(in crate::store) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
     pub(in crate::store) fn set(&self, extractor: Arc<Extractor>, epoch: i64, hasher: &Hasher) {
-        let (integrity, hasher) = (self.integrity.clone(), hasher.clone());
-        let parameters = Arc::new(Parameters::new(extractor, epoch, integrity, hasher));
+        let rules = (self.integrity.clone(), self.codes.clone());
+        let parameters = Arc::new(Parameters::new(extractor, epoch, rules, hasher.clone()));
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(parameters);
         self.epoch.send_replace(epoch);
     }
@@ -113,7 +120,7 @@ impl Parameters {
     fn new(
         extractor: Arc<Extractor>,
         epoch: i64,
-        integrity: Arc<Integrity>,
+        (integrity, codes): (Arc<Integrity>, Arc<Codes>),
         hasher: Hasher,
     ) -> Self {
         let of_type = |of| {
@@ -121,7 +128,7 @@ impl Parameters {
             known.map(|parameter| hasher.parameter(of, &parameter.key())).collect()
         };
         let parameters = ResourceType::all().map(of_type).collect();
-        Self { extractor, epoch, integrity, hasher, hashes: parameters }
+        Self { extractor, epoch, integrity, codes, hasher, hashes: parameters }
     }
 
     /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
@@ -149,6 +156,8 @@ impl Parameters {
         let id: Option<LogicalId> = value.str_at("id").and_then(|id| id.parse().ok());
         let home = id.map_or(0, |id| self.hasher.identity(resource_type, &id));
         let mut rows = IndexRows::new(&extraction, &self.extractor, hashes, (&self.hasher, home));
+        let known = self.extractor.parameters(resource_type);
+        rows.note_lacking((known, hashes), &self.hasher, &self.codes);
         let contained = extraction.contained.iter().map(|it| self.contained_rows(it, home));
         rows.contained = contained.collect();
         rows.epoch = self.epoch;

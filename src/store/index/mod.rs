@@ -9,12 +9,15 @@
 //! | `dat` | a span of time | [`Hasher::date`] |
 //! | `str` | a folded string, a uri | [`Hasher::string`], [`Hasher::uri_text`] |
 //!
+//! `toks` begins with a number: so many references to resources follow, and all else behind them ([`links`]).
+//!
 //! `_id` and `_lastUpdated` have no rows: `res` knows them. The primary date has none either: `s` and
 //! `hi` are its span, exactly (`s = -infinity` with a later `hi`: a period without a start; both
 //! `-infinity`: no date at all). `s` is the same in all rows that have it. A view
 //! ([`crate::search::extract::View`]) has no rows but for what its parameters cannot tell
 //! ([`Parameters::stored`]). Contained resources have rows of their own (`inside`). Displays and texts, for `:text`, are in the full text index.
 
+pub(super) mod codes;
 mod columns;
 mod hash;
 mod indexer;
@@ -28,3 +31,8 @@ pub use indexer::{Parameters, Stored};
 pub use rows::IndexRows;
 pub(super) use rows::MAX_STRING;
 pub(super) use statements::{indexed, put_index};
+
+/// SQL: the references to resources of an array like `srow.toks`; `toks` is a column.
+pub(super) fn links(toks: &str) -> String {
+    format!("({toks})[2:({toks})[1]::int + 1]")
+}

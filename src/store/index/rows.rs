@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Canonical, Instant, LogicalId, ResourceType};
 use crate::search::extract::{
-    Extraction, Extractor, IndexEntry, IndexValue, QuantityValue, ReferenceValue, View,
+    Extraction, Extractor, IndexEntry, IndexValue, Parameter, QuantityValue, ReferenceValue, View,
 };
 use crate::search::values::number::NumberRange;
+use crate::spec::search_parameter::SearchType;
 use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
 
+use super::codes::{Code, Codes};
 use super::inside::ContainedRows;
 
 /// Longest beginning of a string that is indexed, in bytes: a B-tree takes 2,704 in all.
@@ -28,7 +30,9 @@ pub struct IndexRows {
     pub(super) end: Edge,
     /// `tok`: hash and system, sorted, each once.
     pub(super) tokens: Vec<(i64, i32)>,
-    /// `comp.toks`, and a part of `srow.toks`: what says which tokens there are; sorted, each once.
+    /// The beginning of `comp.toks` and `srow.toks`: references to resources, sorted, each once.
+    pub(super) links: Vec<i64>,
+    /// The rest of `comp.toks`: what says which other tokens there are; sorted, each once.
     pub(super) marks: Vec<i64>,
     /// The rest of `srow.toks`: which parameters have a value, and tokens of which systems.
     pub(super) signs: Vec<i64>,
@@ -40,6 +44,10 @@ pub struct IndexRows {
     pub(super) strings: Vec<StringRow>,
     /// `srow.keys`, as JSON.
     pub(super) keys: Option<String>,
+    /// Which of `tokens` are codes of parameters of tokens.
+    pub(super) codes: Vec<Code>,
+    /// Which of `tokens` say that a parameter has no value.
+    pub(super) lacking: Vec<i64>,
     /// The rows of the contained resources, in the order of their places.
     pub(super) contained: Vec<ContainedRows>,
     /// Of which search parameters they are.
@@ -76,20 +84,23 @@ impl IndexRows {
         start: Edge::Past,
         end: Edge::Past,
         tokens: Vec::new(),
+        links: Vec::new(),
         marks: Vec::new(),
         signs: Vec::new(),
         numbers: Vec::new(),
         dates: Vec::new(),
         strings: Vec::new(),
         keys: None,
+        codes: Vec::new(),
+        lacking: Vec::new(),
         contained: Vec::new(),
         epoch: 0,
     };
 
     /// Whether `srow` and `comp` say the same of both.
     pub(super) fn is_same_summary(&self, other: &Self) -> bool {
-        (self.start, self.end, &self.marks, &self.signs, &self.keys)
-            == (other.start, other.end, &other.marks, &other.signs, &other.keys)
+        (self.start, self.end, &self.links, &self.marks, &self.signs, &self.keys)
+            == (other.start, other.end, &other.links, &other.marks, &other.signs, &other.keys)
     }
 
     /// The rows of what was extracted, but for those of contained resources; `own` are the hashes of
@@ -117,6 +128,9 @@ impl IndexRows {
             for entry in group.iter().filter(is_own) {
                 maker.add(parameter, &entry.value);
             }
+            if known[usize::from(at)].search_type == SearchType::Token && view.is_none() {
+                maker.code(parameter, group);
+            }
         }
         let mut rows = maker.rows;
         rows.keys = sort_keys(extraction, own, |at| {
@@ -128,6 +142,24 @@ impl IndexRows {
         }
         rows.settle();
         rows
+    }
+
+    /// Adds the parameters of a type without a value, as far as that is kept; `hashes` are those of all.
+    pub(super) fn note_lacking(
+        &mut self,
+        (known, hashes): (&[Parameter], &[i64]),
+        hasher: &Hasher,
+        codes: &Codes,
+    ) {
+        let is_asked = |it: &Parameter| {
+            it.search_type != SearchType::Composite && !UNINDEXED.contains(&&*it.code)
+        };
+        let is_lacking = |of: i64| self.signs.binary_search(&hasher.present(of)).is_err();
+        let all = known.iter().zip(hashes).filter(|(it, of)| is_asked(it) && is_lacking(**of));
+        self.lacking = codes.kept(all.map(|(_, of)| hasher.absent(*of)));
+        self.tokens.extend(self.lacking.iter().map(|h| (*h, 0)));
+        self.signs.extend(&self.lacking);
+        self.settle();
     }
 
     /// Adds the resources that it holds.
@@ -146,7 +178,7 @@ impl IndexRows {
     fn settle(&mut self) {
         self.tokens.sort_unstable();
         self.tokens.dedup();
-        for marks in [&mut self.marks, &mut self.signs] {
+        for marks in [&mut self.links, &mut self.marks, &mut self.signs] {
             marks.sort_unstable();
             marks.dedup();
         }
@@ -232,12 +264,37 @@ impl Maker<'_> {
         }
     }
 
+    /// Adds which codes a parameter has. A text without a code is one too: for what lacks any other.
+    fn code(&mut self, parameter: i64, group: &[IndexEntry<'_>]) {
+        let hasher = self.hasher;
+        let codes = group.iter().filter_map(|entry| match &entry.value {
+            IndexValue::Token { system, code } => Some((
+                parameter,
+                hasher.token(parameter, code),
+                hasher.token_system(parameter, *system),
+            )),
+            _ => None,
+        });
+        let before = self.rows.codes.len();
+        self.rows.codes.extend(codes);
+        if self.rows.codes.len() == before {
+            let h = hasher.codeless(parameter);
+            self.rows.codes.push((parameter, h, 0));
+            self.token(h, 0);
+        }
+    }
+
     fn token(&mut self, h: i64, system: i32) {
         self.rows.tokens.push((h, system));
         self.rows.marks.push(h);
         if system != 0 {
             self.rows.marks.push(self.hasher.qualified(h, system));
         }
+    }
+
+    fn link(&mut self, h: i64) {
+        self.rows.tokens.push((h, 0));
+        self.rows.links.push(h);
     }
 
     fn reference(&mut self, parameter: i64, reference: &ReferenceValue<'_>) {
@@ -247,7 +304,7 @@ impl Maker<'_> {
             ReferenceValue::Contained(id) => {
                 let target =
                     if id.is_empty() { self.home } else { hasher.contained(self.home, id) };
-                self.token(Hasher::reference(parameter, target), 0);
+                self.link(Hasher::reference(parameter, target));
             }
             ReferenceValue::Identifier { system, value } => {
                 if let Some(system) = system {
@@ -258,7 +315,7 @@ impl Maker<'_> {
             }
             ReferenceValue::Local { resource_type, id, version } => {
                 let identity = hasher.identity(*resource_type, id);
-                self.token(Hasher::reference(parameter, identity), 0);
+                self.link(Hasher::reference(parameter, identity));
                 if let Some(version) = version {
                     self.token(hasher.reference_version(parameter, identity, *version), 0);
                 }

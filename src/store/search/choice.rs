@@ -117,11 +117,16 @@ fn is_wide(driver: &Driver, number: i64, rows: f64) -> bool {
 /// that is made first.
 fn link_costs(driver: &Driver, number: i64, rows: f64) -> (f64, f64) {
     let (each, set) = match driver {
-        // A row has two dozen hashes, each of which is looked up.
-        Driver::Links => (25.0, 2.0),
-        _ => (50.0, 5.0),
+        // A row has some references, each of which is looked up.
+        Driver::Links => (6.0, 2.0),
+        _ => (50.0, 3.0),
     };
     (rows * each, number as f64 * set)
+}
+
+/// Whether its rows are those of tokens, in order.
+fn is_tokens(driver: &Driver) -> bool {
+    matches!(driver, Driver::OtherTokens { .. } | Driver::Tokens(_))
 }
 
 /// Up to how many rows of a candidate are walked rather than those of another. A chain or `_has`
@@ -178,7 +183,7 @@ pub(super) fn chosen(counted: &[Counted], page: Option<u32>, size: Option<f64>) 
 fn least(counted: &[Counted]) -> (Option<f64>, Choice) {
     let costs = counted.iter().filter_map(|one| Some((one.all()?, one)));
     let few = costs.min_by(|(one, _), (other, _)| one.total_cmp(other));
-    let is_many = |one: &&Counted| matches!(one.candidate.driver, Driver::Tokens(_));
+    let is_many = |one: &&Counted| is_tokens(&one.candidate.driver);
     let walked = few.map(|(_, one)| one).or_else(|| counted.iter().find(is_many));
     let rows = few.map(|(_, one)| one.number as f64);
     let choice = Choice {
@@ -192,7 +197,7 @@ fn least(counted: &[Counted]) -> (Option<f64>, Choice) {
 
 /// The walk in order that is expected to be over first.
 fn first(counted: &[Counted], page: f64, size: f64) -> (f64, Choice) {
-    let walks = counted.iter().filter(|one| matches!(one.candidate.driver, Driver::Tokens(_)));
+    let walks = counted.iter().filter(|one| is_tokens(&one.candidate.driver));
     let costs = walks.map(Some).chain([None]).map(|walk| {
         let is_other = |one: &&Counted| !walk.is_some_and(|walk| std::ptr::eq(walk, *one));
         let shares = counted.iter().filter(is_other).filter_map(|one| one.share);

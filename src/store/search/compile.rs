@@ -101,6 +101,8 @@ pub(super) struct Compiler<'a, 'gate> {
     pub(super) binds: Binds,
     /// Chains and `_has` that hold for so many that they are asked row by row: by their address.
     pub(super) wide: &'a HashSet<usize>,
+    /// Parameters that `token_code` does not tell all of; `None` where it was not asked.
+    pub(super) given_up: Option<&'a HashSet<i64>>,
     /// Whether the rows at hand are those of contained resources.
     pub(super) is_inside: bool,
     aliases: usize,
@@ -124,6 +126,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             permit,
             binds,
             wide,
+            given_up: None,
             is_inside,
             aliases: 0,
             depth: 0,
@@ -134,7 +137,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
     pub(super) fn scratch(&self) -> Self {
         let mut scratch =
             Self::new(self.parameters, self.definitions, self.hasher, self.permit, self.wide);
-        scratch.is_inside = self.is_inside;
+        (scratch.is_inside, scratch.given_up) = (self.is_inside, self.given_up);
         scratch
     }
 

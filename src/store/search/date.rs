@@ -126,8 +126,14 @@ impl Compiler<'_, '_> {
 
     /// A bound of `s` where a test of the primary date asks for what ends at a moment or later, for
     /// walks of all that a type or a token has: as SQL. Spans that are not long begin a little before
-    /// it; where few are long (`srow_long`), the earliest of them says how much.
-    pub(super) fn reaching(&mut self, test: &Test, row: &Row<'_>) -> Option<String> {
+    /// it; where few are long (`srow_long`), the earliest of those that are in the walk says how much:
+    /// `is_walked` is the condition that `l` is.
+    pub(super) fn reaching(
+        &mut self,
+        test: &Test,
+        row: &Row<'_>,
+        is_walked: &str,
+    ) -> Option<String> {
         let [Comparison::Date { prefix, range }] = &*test.any else { return None };
         let &[of] = &*row.types else { return None };
         if !self.is_primary(&test.parameters, &row.types) {
@@ -145,8 +151,8 @@ impl Compiler<'_, '_> {
         let (end, code) = (self.binds.time(end), self.binds.add(Bind::Short(code)));
         Some(format!(
             "least({end} - interval '{LONG}', (SELECT CASE WHEN count(*) < {FEW} \
-             THEN coalesce(min(l.s), 'infinity') ELSE '-infinity' END \
-             FROM (SELECT l.s FROM srow l WHERE l.rt = {code} AND l.hi >= {end} \
+             THEN coalesce(min(l.s) FILTER (WHERE {is_walked}), 'infinity') ELSE '-infinity' END \
+             FROM (SELECT l.s, l.rid FROM srow l WHERE l.rt = {code} AND l.hi >= {end} \
              AND l.hi > '-infinity' AND CASE WHEN isfinite(l.s) AND isfinite(l.hi) \
              THEN l.hi - l.s > '{LONG}'::interval ELSE true END LIMIT {FEW}) l))"
         ))

@@ -6,7 +6,9 @@
 //! | source | walks | in order |
 //! |---|---|---|
 //! | [`Driver::Compartment`] | `comp` of patients | yes |
+//! | [`Driver::Systems`] | `tok` of systems | sorted |
 //! | [`Driver::Tokens`] | `tok` of hashes | yes |
+//! | [`Driver::OtherTokens`] | `tok` of all other hashes of parameters | yes |
 //! | [`Driver::Links`] | `tok` of the references to targets that were found first | yes |
 //! | [`Driver::Resources`] | `srow` of types | yes |
 //! | the others | keys that were found first, joined to `srow` | sorted |
@@ -17,7 +19,7 @@ use crate::fhir::ResourceType;
 use crate::search::request::compare::{AskedReference, Comparison};
 use crate::search::request::{Filter, Test};
 
-use super::atom::Atom;
+use super::atom::{Atom, Parameter};
 use super::compile::{Compiler, Row, is_of_whole};
 use super::sql::Cond;
 
@@ -39,10 +41,14 @@ pub(super) enum Driver {
     Keys,
     /// References to the targets of a chain.
     Links,
+    /// Rows of tokens of these parameters but some, and of some beside.
+    OtherTokens { parameters: Vec<i64>, without: TokenKeys, with: Vec<i64> },
     /// All resources of the types.
     Resources,
     /// Resources that others refer to.
     Referred,
+    /// Tokens of systems, by the signs of those.
+    Systems(Vec<i64>),
     /// Rows of tokens.
     Tokens(TokenKeys),
     /// Resources by when they changed.
@@ -61,8 +67,10 @@ impl Driver {
             Self::Identities => "resources by id",
             Self::Keys => "resources by key",
             Self::Links => "references to targets found before",
+            Self::OtherTokens { .. } => "other tokens",
             Self::Resources => "resources by type",
             Self::Referred => "resources that others refer to",
+            Self::Systems(_) => "tokens of systems",
             Self::Tokens(_) => "tokens",
             Self::Updated => "resources by time of change",
             Self::Values => "values",
@@ -86,7 +94,12 @@ impl Candidate {
     pub(super) fn is_ordered(&self) -> bool {
         matches!(
             self.driver,
-            Driver::Compartment(_) | Driver::Links | Driver::Resources | Driver::Tokens(_)
+            Driver::Compartment(_)
+                | Driver::Links
+                | Driver::OtherTokens { .. }
+                | Driver::Resources
+                | Driver::Systems(_)
+                | Driver::Tokens(_)
         )
     }
 
@@ -97,12 +110,13 @@ impl Candidate {
             Driver::Compartment(_) => 1,
             Driver::Tokens(_) => 2,
             Driver::Hierarchy => 3,
-            Driver::Values => 4,
+            Driver::Systems(_) | Driver::Values => 4,
             Driver::Alternatives => 5,
             Driver::Links => 6,
             Driver::Referred => 7,
             Driver::Updated => 8,
-            Driver::Resources => 9,
+            Driver::OtherTokens { .. } => 9,
+            Driver::Resources => 10,
         }
     }
 }
@@ -134,6 +148,11 @@ impl Compiler<'_, '_> {
         }
         if let Some(patients) = self.common_reach(types)?.filter(|_| !self.is_inside) {
             candidates.push(Candidate { driver: Driver::Compartment(patients), of: None });
+        }
+        // What most resources are is worth no count where something says more.
+        let is_other = |it: &Candidate| matches!(it.driver, Driver::OtherTokens { .. });
+        if !candidates.iter().all(is_other) {
+            candidates.retain(|it| !is_other(it));
         }
         candidates.push(Candidate::RESOURCES);
         candidates.sort_by_key(Candidate::rank);
@@ -167,12 +186,43 @@ impl Compiler<'_, '_> {
             Filter::Keys(_) => vec![Driver::Keys],
             Filter::LastUpdated(_) => vec![Driver::Updated],
             Filter::Test(test) => self.test_drivers(test, types)?,
-            Filter::All(_)
-            | Filter::FullText { .. }
-            | Filter::List(_)
-            | Filter::Not(_)
-            | Filter::Type(_) => Vec::new(),
+            Filter::Not(inner) => self.negative_drivers(inner, types)?,
+            Filter::All(_) | Filter::FullText { .. } | Filter::List(_) | Filter::Type(_) => {
+                Vec::new()
+            }
         })
+    }
+
+    /// What finds all for which a test does not hold: what its parameters have instead, where that is
+    /// known of all of them.
+    fn negative_drivers(
+        &self,
+        inner: &Filter,
+        types: &[ResourceType],
+    ) -> Result<Vec<Driver>, Error> {
+        let (Filter::Test(test), Some(given_up), false) = (inner, self.given_up, self.is_inside)
+        else {
+            return Ok(Vec::new());
+        };
+        let stored = self.stored(&test.parameters, types);
+        let is_of_all = types.iter().all(|of| stored.iter().any(|(known, _)| known == of));
+        let stored: Vec<_> = stored.into_iter().map(|(_, stored)| stored).collect();
+        let absent: Vec<i64> = stored.iter().map(|it| self.hasher.absent(it.own)).collect();
+        if !is_of_all || absent.iter().any(|it| given_up.contains(it)) {
+            return Ok(Vec::new());
+        }
+        if *test.any == [Comparison::Present] {
+            return Ok(vec![Driver::Tokens(absent.into_iter().map(|h| (h, None)).collect())]);
+        }
+        let parameters = Parameter::of(stored).values();
+        let is_token = test.any.iter().all(|it| matches!(it, Comparison::Token(_)));
+        if !is_token || parameters.iter().any(|it| given_up.contains(it)) {
+            return Ok(Vec::new());
+        }
+        let atoms = self.scratch().atoms(test, types)?;
+        let without = atoms.iter().map(token).collect::<Option<Vec<_>>>();
+        let driver = |without| Driver::OtherTokens { parameters, without, with: absent };
+        Ok(without.map(driver).into_iter().collect())
     }
 
     /// The rows of tokens that alternatives are, where all of them are nothing else.
@@ -205,10 +255,6 @@ impl Compiler<'_, '_> {
         if let Some(patients) = self.patients(test, types).filter(|_| !self.is_inside) {
             drivers.push(Driver::Compartment(patients));
         }
-        let token = |atom: &Atom| match atom {
-            Atom::Token { h, system, .. } => Some((*h, *system)),
-            _ => None,
-        };
         let is_value =
             |atom: &Atom| matches!(atom, Atom::System(_) | Atom::Token { .. } | Atom::Value { .. });
         // A span of `s` is no source of its own: it bounds the others.
@@ -220,6 +266,8 @@ impl Compiler<'_, '_> {
             keys.sort_unstable();
             keys.dedup();
             drivers.push(Driver::Tokens(keys));
+        } else if let Some(signs) = atoms.iter().map(Atom::system).collect::<Option<Vec<_>>>() {
+            drivers.push(Driver::Systems(signs));
         } else if atoms.iter().all(is_value) {
             drivers.push(Driver::Values);
         }
@@ -264,5 +312,13 @@ impl Compiler<'_, '_> {
             }
         }
         Ok(common)
+    }
+}
+
+/// The row of `tok` that an atom is.
+fn token(atom: &Atom) -> Option<(i64, Option<i32>)> {
+    match atom {
+        Atom::Token { h, system, .. } => Some((*h, *system)),
+        _ => None,
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::request::{Filter, ParameterKey};
 use crate::store::hash::Hasher;
+use crate::store::index::links;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
@@ -137,11 +138,14 @@ impl Compiler<'_, '_> {
     fn links(&mut self, parameters: &[i64], row: &Row<'_>) -> (Links, String) {
         let hash = self.alias();
         let (mut from, condition) = if let Some(toks) = &row.toks {
-            (format!("unnest({toks}) {hash}(h)"), String::new())
+            (format!("unnest({}) {hash}(h)", links(toks)), String::new())
         } else {
             let alias = self.alias();
             (
-                format!("srow {alias} CROSS JOIN LATERAL unnest({alias}.toks) {hash}(h)"),
+                format!(
+                    "srow {alias} CROSS JOIN LATERAL unnest({}) {hash}(h)",
+                    links(&format!("{alias}.toks"))
+                ),
                 format!("{alias}.rid = {} AND ", row.rid),
             )
         };
@@ -212,7 +216,7 @@ impl Compiler<'_, '_> {
     ) -> Result<Cond, Error> {
         if !is_wide {
             // All are looked up in what is made once, so what leads nowhere costs little.
-            let Some(targets) = self.referred(source, parameter, filter, is_member)? else {
+            let Some(targets) = self.referred(source, parameter, filter)? else {
                 return Ok(Cond::False);
             };
             return Ok(self.resource_column(row, row.idh.as_deref(), "idh", |_, idh| {
@@ -256,29 +260,39 @@ impl Compiler<'_, '_> {
     }
 
     /// The identities that resources of `source`, for which `filter` holds, refer to by the
-    /// parameter, and others: as a query. What a row of theirs holds beside, combined with the
+    /// parameter, and others: as a query. What they refer to by another one, combined with the
     /// parameter, is the identity of nothing.
     pub(super) fn referred(
         &mut self,
         source: ResourceType,
         parameter: i64,
         filter: &Filter,
-        is_member: bool,
     ) -> Result<Option<String>, Error> {
         let Some(found) = self.found(&[source], filter)? else { return Ok(None) };
         let (alias, hash) = (self.alias(), self.alias());
         let parameter = self.binds.long(parameter);
-        if is_member {
-            // The patients of a resource stand beside it, so most of its hashes need no look.
-            return Ok(Some(format!(
-                "SELECT {hash}.p FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid \
-                 JOIN res r ON r.rid = k.rid CROSS JOIN LATERAL unnest(r.pats) {hash}(p) \
-                 WHERE ({hash}.p # {parameter}) = ANY ({alias}.toks)"
-            )));
-        }
+        let links = links(&format!("{alias}.toks"));
         Ok(Some(format!(
             "SELECT {hash}.h # {parameter} FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid \
-             CROSS JOIN LATERAL unnest({alias}.toks) {hash}(h)"
+             CROSS JOIN LATERAL unnest({links}) {hash}(h)"
+        )))
+    }
+
+    /// The same of resources that lie in the compartments of the patients that they refer to so: those
+    /// patients and nothing else.
+    pub(super) fn referred_patients(
+        &mut self,
+        source: ResourceType,
+        parameter: i64,
+        filter: &Filter,
+    ) -> Result<Option<String>, Error> {
+        let Some(found) = self.found(&[source], filter)? else { return Ok(None) };
+        let (alias, hash) = (self.alias(), self.alias());
+        let parameter = self.binds.long(parameter);
+        Ok(Some(format!(
+            "SELECT {hash}.p FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid \
+             JOIN res r ON r.rid = k.rid CROSS JOIN LATERAL unnest(r.pats) {hash}(p) \
+             WHERE ({hash}.p # {parameter}) = ANY ({alias}.toks)"
         )))
     }
 
@@ -322,8 +336,9 @@ impl Compiler<'_, '_> {
         } else {
             // What a resource refers to is told by nobody who may not see it.
             let seen = self.visible(&Row::resource(&from, starts))?.and();
+            let links = links(&format!("{from}.toks"));
             format!(
-                "FROM up JOIN srow {from} ON {from}.idh = up.idh CROSS JOIN LATERAL unnest({from}.toks) x(h) \
+                "FROM up JOIN srow {from} ON {from}.idh = up.idh CROSS JOIN LATERAL unnest({links}) x(h) \
                  CROSS JOIN unnest({list}) p(p) JOIN srow {next} ON {next}.idh = x.h # p.p \
                  WHERE true{seen}{visible}"
             )

@@ -38,6 +38,7 @@ mod string;
 mod tests;
 mod token;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::access::{Disclosed, Draft, LedgerRow, Permit, Unaudited};
@@ -45,6 +46,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
 use crate::search::request::{Filter, SearchRequest};
 
+use super::index::codes::given_up;
 use super::{Parameters, Store, WriteTx};
 
 use page::{Search, is_whole};
@@ -254,7 +256,9 @@ impl<'gate> Asked<'_, 'gate> {
         row: Option<&LedgerRow>,
     ) -> Result<(SearchPage, Disclosed), Error> {
         let filters = self.read_lists(run, &request.filters).await?;
-        self.about(&request.types, &filters).page(run, request, paging, row).await
+        let given_up = self.given_up(&filters).await?;
+        let search = self.about(&request.types, (&filters, given_up.as_ref()));
+        search.page(run, request, paging, row).await
     }
 
     async fn few(
@@ -265,11 +269,36 @@ impl<'gate> Asked<'_, 'gate> {
         limit: u32,
     ) -> Result<Vec<Found>, Error> {
         let filters = self.read_lists(run, filters).await?;
-        self.about(types, &filters).few(run, limit).await
+        let given_up = self.given_up(&filters).await?;
+        self.about(types, (&filters, given_up.as_ref())).few(run, limit).await
     }
 
-    fn about<'s>(&'s self, types: &'s [ResourceType], filters: &'s [Filter]) -> Search<'s, 'gate> {
+    /// What is not to be found by what it has instead; only asked for where something may be.
+    async fn given_up(&self, filters: &[Filter]) -> Result<Option<HashSet<i64>>, Error> {
+        if !filters.iter().any(has_negative) {
+            return Ok(None);
+        }
+        let pipeline = self.store.0.readers.pipeline().await?;
+        given_up(&pipeline).await.map(Some)
+    }
+
+    fn about<'s>(
+        &'s self,
+        types: &'s [ResourceType],
+        (filters, given_up): (&'s [Filter], Option<&'s HashSet<i64>>),
+    ) -> Search<'s, 'gate> {
         let Self { store, parameters, definitions, permit } = *self;
-        Search { store, parameters, definitions, permit, types, filters }
+        Search { store, parameters, definitions, permit, types, filters, given_up }
+    }
+}
+
+/// Whether a filter, or one in it, is a negation.
+fn has_negative(filter: &Filter) -> bool {
+    match filter {
+        Filter::Not(_) => true,
+        Filter::All(filters) | Filter::Any(filters) => filters.iter().any(has_negative),
+        Filter::Chain { targets, .. } => targets.iter().any(|(_, filter)| has_negative(filter)),
+        Filter::Has { filter, .. } => has_negative(filter),
+        _ => false,
     }
 }

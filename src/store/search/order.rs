@@ -75,6 +75,13 @@ struct Key {
     is_descending: bool,
 }
 
+impl Key {
+    /// Whether it is in the row of `srow` as it is.
+    fn is_at_hand(&self) -> bool {
+        self.sql.contains("f.") && !self.sql.contains("SELECT")
+    }
+}
+
 /// A stretch of a walk that is in order throughout.
 struct Stretch {
     /// ` AND ..`
@@ -189,15 +196,24 @@ impl Compiler<'_, '_> {
             stretches[0].condition.push_str(&beyond);
         }
         let way = if is_descending { "DESC" } else { "ASC" };
-        let mut walks = Vec::new();
-        for (place, stretch) in stretches.iter().enumerate() {
-            let walk = walk(source, rest, stretch, &column, limit);
-            walks.push(format!("(SELECT {place} AS m, o, rid FROM ({walk}) w)"));
-        }
-        let walks = walks.join(" UNION ALL ");
+        let walks: Vec<String> =
+            stretches.iter().map(|stretch| walk(source, rest, stretch, &column, limit)).collect();
+        let rows = if let [walk] = &*walks {
+            walk.clone()
+        } else {
+            let walks = walks.iter().enumerate();
+            let walks = walks.map(|(m, walk)| format!("(SELECT {m} AS m, o, rid FROM ({walk}) w)"));
+            let walks = walks.collect::<Vec<_>>().join(" UNION ALL ");
+            format!(
+                "SELECT m, o, rid FROM ({walks}) a ORDER BY m, o {way}, rid {way} LIMIT {limit}"
+            )
+        };
+        // Links lead to what is beyond the first and the last row of a page: no others need a key.
+        let last = limit.saturating_sub(1);
         Ok(format!(
-            "SELECT row_number() OVER () AS n, rid, ARRAY[o::text] AS key, {seen} AS seen \
-             FROM (SELECT m, o, rid FROM ({walks}) a ORDER BY m, o {way}, rid {way} LIMIT {limit}) b"
+            "SELECT row_number() OVER () AS n, rid, \
+             CASE WHEN row_number() OVER () IN (1, {last}) THEN ARRAY[o::text] END AS key, \
+             {seen} AS seen FROM ({rows}) b"
         ))
     }
 
@@ -333,21 +349,25 @@ impl Compiler<'_, '_> {
 
     /// The smallest or largest text that `srow.keys` has of the parameters.
     fn text_key(&mut self, values: &[i64], is_descending: bool) -> String {
-        let (place, outer) = if is_descending { (1, "greatest") } else { (0, "least") };
+        // A text alone is as good as a list of it: its first and its last.
+        let (place, outer) = if is_descending { (-1, "greatest") } else { (0, "least") };
         let mut all = Vec::new();
         for &value in values {
-            let key = format!("f.keys->{}", self.binds.text(Hasher::sort_name(value)));
-            all.push(format!(
-                "CASE jsonb_typeof({key}) WHEN 'array' THEN {key}->>{place} ELSE {key} #>> '{{}}' END"
-            ));
+            let name = self.binds.text(Hasher::sort_name(value));
+            all.push(format!("f.keys->{name}->>{place}"));
         }
         if all.is_empty() {
             return "NULL::text COLLATE \"C\"".to_owned();
         }
+        let mut all = all.into_iter().map(|one| format!("({one}) COLLATE \"C\""));
         // What has no value counts for neither.
-        let all: Vec<String> =
-            all.into_iter().map(|one| format!("({one}) COLLATE \"C\"")).collect();
-        format!("{outer}({})", all.join(", "))
+        match (all.next(), all.len()) {
+            (Some(only), 0) => only,
+            (first, _) => {
+                let all: Vec<String> = first.into_iter().chain(all).collect();
+                format!("{outer}({})", all.join(", "))
+            }
+        }
     }
 
     fn distance_key(
@@ -384,6 +404,7 @@ fn found(source: &Source, rest: &Cond) -> (String, Source) {
         condition: "true".to_owned(),
         row: Row::key("f", true, source.row.types.clone()),
         has_duplicates: false,
+        has_more_rows: false,
         is_walk: true,
     };
     (format!("f AS MATERIALIZED ({every}), "), found)
@@ -391,12 +412,13 @@ fn found(source: &Source, rest: &Cond) -> (String, Source) {
 
 /// One stretch: `o, rid` of its first rows.
 fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u32) -> String {
-    let Source { each, table, condition, row, has_duplicates, .. } = source;
+    let Source { each, table, condition, row, has_duplicates, has_more_rows, .. } = source;
     let (rid, way) = (&row.rid, if stretch.is_descending { "DESC" } else { "ASC" });
     let (from, rest) = (&stretch.condition, rest.and());
-    let distinct = if *has_duplicates { "DISTINCT " } else { "" };
+    let distinct = |is_wanted: bool| if is_wanted { "DISTINCT " } else { "" };
     let order = format!("ORDER BY {column} {way}, {rid} {way} LIMIT {limit}");
-    let columns = format!("{distinct}{column} AS o, {rid} AS rid");
+    let columns = format!("{}{column} AS o, {rid} AS rid", distinct(*has_more_rows));
+    let distinct = distinct(*has_duplicates);
     let Some(each) = each else {
         return format!("SELECT {columns} FROM {table} WHERE {condition}{from}{rest} {order}");
     };
@@ -408,10 +430,10 @@ fn walk(source: &Source, rest: &Cond, stretch: &Stretch, column: &str, limit: u3
 }
 
 /// All that a query of keys finds, as [`candidates`] has it.
-pub(super) fn all_of(every: &str) -> (String, String) {
-    let most = MAX_SORTED + 1;
+pub(super) fn all_of(every: &str, has_duplicates: bool) -> (String, String) {
+    let (most, distinct) = (MAX_SORTED + 1, if has_duplicates { "DISTINCT " } else { "" });
     (
-        format!("c AS MATERIALIZED (SELECT DISTINCT e.rid FROM ({every} LIMIT {most}) e), "),
+        format!("c AS MATERIALIZED (SELECT {distinct}e.rid FROM ({every} LIMIT {most}) e), "),
         "SELECT count(*) FROM c".to_owned(),
     )
 }
@@ -421,7 +443,7 @@ pub(super) fn all_of(every: &str) -> (String, String) {
 fn candidates(source: &Source, rest: &Cond, first: Option<First>) -> (String, String) {
     let (rid, most) = (format!("{} AS rid", source.row.rid), MAX_SORTED + 1);
     let Some(First { before, is_short }) = first else {
-        return all_of(&every(source, &rid, rest));
+        return all_of(&every(source, &rid, rest), source.has_duplicates);
     };
     let every = every(source, &rid, &Cond::all([Cond::sql(&*is_short), rest.clone()]));
     (

@@ -44,6 +44,8 @@ pub(super) struct Search<'a, 'gate> {
     pub(super) types: &'a [ResourceType],
     /// The filters, with the lists in them read.
     pub(super) filters: &'a [Filter],
+    /// See [`Compiler::given_up`].
+    pub(super) given_up: Option<&'a HashSet<i64>>,
 }
 
 impl<'a, 'gate> Search<'a, 'gate> {
@@ -51,7 +53,10 @@ impl<'a, 'gate> Search<'a, 'gate> {
     where
         'a: 's,
     {
-        Compiler::new(self.parameters, self.definitions, self.store.hasher(), self.permit, wide)
+        let Self { parameters, definitions, store, permit, given_up, .. } = *self;
+        let mut compiler = Compiler::new(parameters, definitions, store.hasher(), permit, wide);
+        compiler.given_up = given_up;
+        compiler
     }
 
     /// A page of matches; `row` is on record with it. Only for a page that is all that is shown.

@@ -124,6 +124,7 @@ pub(super) fn bound(driver: &Driver) -> i64 {
         Driver::Alternatives
         | Driver::Hierarchy
         | Driver::Referred
+        | Driver::Systems(_)
         | Driver::Updated
         | Driver::Values => 5_000,
         _ => 1_000,
@@ -156,7 +157,10 @@ pub(super) async fn choose(
     candidates.truncate(COUNTED);
     let is_plain = match &*candidates {
         [] => true,
-        [only] => matches!(only.driver, Driver::Tokens(_)) && page.is_some(),
+        [only] => {
+            let is_tokens = matches!(only.driver, Driver::OtherTokens { .. } | Driver::Tokens(_));
+            is_tokens && page.is_some()
+        }
         _ => false,
     };
     if is_plain {
@@ -297,7 +301,8 @@ impl Compiler<'_, '_> {
                 let found = self.within(false, |it| it.found(&[*source], filter))?;
                 Ok(found.map_or_else(super::source::nothing, |found| format!("({found})")))
             }
-            (Driver::Tokens(_), _) => {
+            (Driver::Systems(signs), _) => Ok(format!("({})", self.system_names(signs))),
+            (Driver::OtherTokens { .. } | Driver::Tokens(_), _) => {
                 let source = self.source(candidate, conjuncts, types)?;
                 Ok(super::source::every(&source, "1", &Cond::True))
             }
@@ -327,7 +332,7 @@ impl Compiler<'_, '_> {
             && self.definitions.is_member(*source, &reference.code);
         let parameters = self.references(from_ref(reference), &[*source], ResourceType::PATIENT);
         let Some(&parameter) = parameters.first().filter(|_| is_member) else { return Ok(None) };
-        let found = self.referred(*source, parameter, filter, true)?;
+        let found = self.referred_patients(*source, parameter, filter)?;
         Ok(found.map(|found| {
             format!("(SELECT count(DISTINCT e.i) FROM ({found} LIMIT {SAMPLE}) e(i))")
         }))

@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::search::request::{Filter, ParameterKey};
-use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
 use super::driver::{Candidate, Driver, conjuncts};
 use super::sql::{Bind, Cond};
+
+mod tokens;
 
 /// Rows to walk, and how each looks.
 pub(super) struct Source {
@@ -26,6 +27,8 @@ pub(super) struct Source {
     pub(super) row: Row<'static>,
     /// Whether a resource may come twice.
     pub(super) has_duplicates: bool,
+    /// Whether it may do so within one walk.
+    pub(super) has_more_rows: bool,
     /// Whether each walk is in the order of `s` (or of `order`).
     pub(super) is_walk: bool,
 }
@@ -52,7 +55,11 @@ impl Compiler<'_, '_> {
         let mut source = match (&candidate.driver, filter) {
             (Driver::Compartment(patients), _) => self.compartment_rows(patients, types),
             (Driver::Resources, _) => self.resource_rows(&codes, types),
+            (Driver::Systems(signs), _) => self.system_rows(signs, types),
             (Driver::Tokens(keys), _) => self.token_rows(keys, types),
+            (Driver::OtherTokens { parameters, without, with }, _) => {
+                self.other_token_rows((parameters, without, with), types)
+            }
             (Driver::Links, Some(Filter::Chain { reference, targets })) => {
                 let places = [self.is_inside];
                 self.link_rows((reference, targets), types, &places)?
@@ -63,9 +70,9 @@ impl Compiler<'_, '_> {
             }
             (_, None) => return Err(Error::internal("a driver is of no filter")),
         };
-        let is_of_many =
-            matches!(candidate.driver, Driver::Links | Driver::Resources | Driver::Tokens(_));
-        let bounds = self.bounds(conjuncts, &source.row, is_of_many);
+        let is_of_many = candidate.is_ordered()
+            && !matches!(candidate.driver, Driver::Compartment(_) | Driver::Systems(_));
+        let bounds = self.bounds(conjuncts, &source, is_of_many);
         source.condition.push_str(&bounds);
         Ok(source)
     }
@@ -81,7 +88,15 @@ impl Compiler<'_, '_> {
             let code = self.binds.add(Bind::Short(*code));
             let condition = format!("{alias}.pat = {patient} AND {alias}.rt = {code}");
             let (each, has_duplicates) = (None, false);
-            return Source { each, table, condition, row, has_duplicates, is_walk: true };
+            return Source {
+                each,
+                table,
+                condition,
+                row,
+                has_duplicates,
+                has_more_rows: false,
+                is_walk: true,
+            };
         }
         let (list, kinds) = (self.alias(), self.alias());
         let whose = self.binds.longs(patients.iter().copied());
@@ -92,6 +107,7 @@ impl Compiler<'_, '_> {
             condition: format!("{alias}.pat = {list}.p AND {alias}.rt = {kinds}.c"),
             row,
             has_duplicates: patients.len() > 1,
+            has_more_rows: false,
             is_walk: true,
         }
     }
@@ -107,42 +123,13 @@ impl Compiler<'_, '_> {
             let codes = self.binds.add(Bind::Shorts(codes.to_vec()));
             (Some(format!("unnest({codes}) {list}(c)")), format!("{alias}.rt = {list}.c"))
         };
-        Source { each, table, condition, row, has_duplicates: false, is_walk: true }
-    }
-
-    fn token_rows(&mut self, keys: &[(i64, Option<i32>)], types: &[ResourceType]) -> Source {
-        let alias = self.alias();
-        let row = Row::key(&alias, true, types.to_vec());
-        let table = format!("tok {alias}");
-        if let [(h, system)] = keys {
-            let mut condition = format!("{alias}.h = {}", self.binds.long(*h));
-            if let Some(system) = system {
-                let system = self.binds.add(Bind::Int(*system));
-                condition = format!("{condition} AND {alias}.sysh = {system}");
-            }
-            let has_duplicates = system.is_none();
-            return Source { each: None, table, condition, row, has_duplicates, is_walk: true };
-        }
-        let list = self.alias();
-        if keys.iter().all(|(_, system)| system.is_none()) {
-            let hashes = self.binds.longs(keys.iter().map(|(h, _)| *h));
-            return Source {
-                each: Some(format!("unnest({hashes}) {list}(h)")),
-                table,
-                condition: format!("{alias}.h = {list}.h"),
-                row,
-                has_duplicates: true,
-                is_walk: true,
-            };
-        }
         Source {
-            each: Some(format!("{} {list}(h, y)", self.pairs(keys))),
+            each,
             table,
-            condition: format!(
-                "{alias}.h = {list}.h AND ({list}.y IS NULL OR {alias}.sysh = {list}.y)"
-            ),
+            condition,
             row,
-            has_duplicates: true,
+            has_duplicates: false,
+            has_more_rows: false,
             is_walk: true,
         }
     }
@@ -176,6 +163,7 @@ impl Compiler<'_, '_> {
             condition: format!("{alias}.h = {list}.h"),
             row: Row::key(&alias, true, types.to_vec()),
             has_duplicates: true,
+            has_more_rows: false,
             is_walk: true,
         })
     }
@@ -193,6 +181,7 @@ impl Compiler<'_, '_> {
             condition: format!("{alias}.rid = {list}.rid AND {is_type}"),
             row: Row::resource(&alias, types.to_vec()),
             has_duplicates: false,
+            has_more_rows: false,
             is_walk: false,
         }
     }
@@ -216,7 +205,15 @@ impl Compiler<'_, '_> {
             condition = format!("{condition} AND {alias}.rt = {list}.c");
         }
         let table = format!("res {alias}");
-        Source { each, table, condition, row, has_duplicates: false, is_walk: true }
+        Source {
+            each,
+            table,
+            condition,
+            row,
+            has_duplicates: false,
+            has_more_rows: false,
+            is_walk: true,
+        }
     }
 
     /// A walk of the resources of one type by id.
@@ -231,7 +228,15 @@ impl Compiler<'_, '_> {
              AND EXISTS (SELECT FROM srow l WHERE l.rid = {alias}.rid OFFSET 0)"
         );
         let table = format!("ident {alias}");
-        Source { each: None, table, condition, row, has_duplicates: false, is_walk: true }
+        Source {
+            each: None,
+            table,
+            condition,
+            row,
+            has_duplicates: false,
+            has_more_rows: false,
+            is_walk: true,
+        }
     }
 
     /// A query of the keys of resources for which the filter of a driver holds.
@@ -298,16 +303,12 @@ impl Compiler<'_, '_> {
         filter: &Filter,
         types: &[ResourceType],
     ) -> Result<String, Error> {
-        let is_member = types == [ResourceType::PATIENT]
-            && !self.is_inside
-            && self.definitions.is_member(source, &reference.code);
         let mut all = Vec::new();
         for &of in types {
             let keys = std::slice::from_ref(reference);
             let of_source = |it: &mut Self| it.references(keys, &[source], of);
             for parameter in self.within(false, of_source) {
-                let found =
-                    self.within(false, |it| it.referred(source, parameter, filter, is_member))?;
+                let found = self.within(false, |it| it.referred(source, parameter, filter))?;
                 let code = self.code(of);
                 let code = self.binds.add(Bind::Short(code));
                 all.extend(found.map(|identities| {
@@ -346,23 +347,15 @@ impl Compiler<'_, '_> {
         all
     }
 
-    /// A query of the keys of resources with a token of a system, by the sign of it. More than one may
-    /// be called alike in `tok`, so the resource is asked.
-    fn rows_of_system(&mut self, sign: i64) -> String {
-        let name = self.binds.add(Bind::Int(Hasher::shortened(sign)));
-        let sign = self.binds.long(sign);
-        // A range: for one value the database expects what systems have on the average, and where
-        // there are few systems it reads the whole table.
-        format!(
-            "SELECT w.rid FROM tok w WHERE w.sysh BETWEEN {name} AND {name} AND w.sysh <> 0 \
-             AND EXISTS (SELECT FROM srow x WHERE x.rid = w.rid AND {sign} = ANY (x.toks) OFFSET 0)"
-        )
-    }
-
     /// What the tests of the primary date say of `s` (` AND ..`), for the walk to begin and end at.
     /// `is_of_many`: it walks more than one patient's.
-    fn bounds(&mut self, conjuncts: &[&Filter], row: &Row<'_>, is_of_many: bool) -> String {
+    fn bounds(&mut self, conjuncts: &[&Filter], source: &Source, is_of_many: bool) -> String {
+        let Source { table, condition, row, .. } = source;
         let Some(s) = &row.s else { return String::new() };
+        let is_walked = format!(
+            "EXISTS (SELECT FROM {table} WHERE {condition} AND {s} = l.s AND {} = l.rid OFFSET 0)",
+            row.rid
+        );
         let mut reaching = String::new();
         let (mut from, mut to): (Option<Edge>, Option<Reverse<Edge>>) = (None, None);
         for filter in conjuncts {
@@ -370,7 +363,7 @@ impl Compiler<'_, '_> {
                 let (low, high) = self.primary_bounds(test, row);
                 from = from.max(low);
                 to = to.max(high.map(Reverse));
-                if is_of_many && let Some(from) = self.reaching(test, row) {
+                if is_of_many && let Some(from) = self.reaching(test, row, &is_walked) {
                     let _ = write!(reaching, " AND {s} >= {from}");
                 }
             }
@@ -428,8 +421,10 @@ impl Compiler<'_, '_> {
         let mut all = Vec::new();
         for (at, filter) in conjuncts.iter().enumerate() {
             // Membership narrows, it never answers, unless membership is what is asked.
-            let is_answered = match &candidate.driver {
-                Driver::Compartment(_) => matches!(filter, Filter::Compartment { .. }),
+            let is_answered = match (&candidate.driver, filter) {
+                (Driver::Compartment(_), filter) => matches!(filter, Filter::Compartment { .. }),
+                // To have something else is not to lack it.
+                (_, Filter::Not(_)) => false,
                 _ => true,
             };
             if candidate.of != Some(at) || !is_answered {

@@ -12,9 +12,9 @@ use crate::access::{
 };
 use crate::clock::{IdOrder, SystemClock, SystemIds};
 use crate::error::Error;
-use crate::fhir::Instant;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::Query;
+use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::{Extractor, Settings};
 use crate::search::request::{Context, Limits, SearchRequest, SearchTarget, parse};
 use crate::search::values::quantity::Ucum;
@@ -117,6 +117,11 @@ fn compile(request: &SearchRequest, permit: &Permit<'_>) -> Result<(&'static str
     let World { parameters, definitions, hasher } = &*WORLD;
     let none = HashSet::new();
     let mut compiler = Compiler::new(parameters, definitions, hasher, permit, &none);
+    let given_up = HashSet::from([
+        hasher.absent(hasher.parameter(ResourceType::PATIENT, "death-date")),
+        hasher.parameter(ResourceType::OBSERVATION, "code"),
+    ]);
+    compiler.given_up = Some(&given_up);
     let (filters, types) = (conjuncts(&request.filters), &request.types);
     let best = compiler.candidates(&filters, types)?.swap_remove(0);
     let source = compiler.source(&best, &filters, types)?;
@@ -194,21 +199,51 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
             "k(rid) WHERE k.rid > 0)",
             " UNION ALL SELECT ",
             "k(rid) WHERE k.rid < 0)",
-            "CROSS JOIN LATERAL (SELECT DISTINCT t1.s AS o",
+            "CROSS JOIN LATERAL (SELECT t1.s AS o",
         ],
     ),
     (
         "Patient?_has:Observation:patient:code=http://loinc.org|8480-6",
         "resources that others refer to",
         &[
-            "JOIN res r ON r.rid = k.rid CROSS JOIN LATERAL unnest(r.pats)",
+            "ON t2.rid = k.rid CROSS JOIN LATERAL unnest((t2.toks)[2:(t2.toks)[1]::int + 1])",
             "JOIN srow w ON w.idh = q.idh",
         ],
     ),
     (
-        "Patient?gender:not=male",
+        "Observation?code:not=8480-6",
         "resources by type",
         &["FROM srow t1 WHERE t1.rt = $1::smallint AND NOT ($2::bigint = ANY (t1.toks))"],
+    ),
+    (
+        "Patient?gender:not=male",
+        "other tokens",
+        &[
+            "FROM token_code u WHERE u.p = ANY ($1::bigint[]) AND NOT EXISTS",
+            "UNION ALL SELECT unnest($4::bigint[]), 0) t2(h, y)",
+            "t1.h = t2.h AND t1.sysh = t2.y AND NOT (EXISTS",
+        ],
+    ),
+    (
+        "Patient?birthdate:missing=true",
+        "tokens",
+        &["FROM unnest($1::bigint[])", "AND NOT (EXISTS (SELECT FROM srow"],
+    ),
+    ("Patient?death-date:missing=true", "resources by type", &["NOT ($2::bigint = ANY (t1.toks))"]),
+    (
+        "ValueSet?url:above=http://example.org/a/b",
+        "tokens",
+        &["FROM (SELECT u.h FROM unnest($1::bigint[]) u(h) WHERE EXISTS (SELECT FROM tok e"],
+    ),
+    // Something says more than what most resources are.
+    ("Patient?gender:not=male&family=x", "values", &["NOT (EXISTS"]),
+    (
+        "Observation?code=http://loinc.org|",
+        "tokens of systems",
+        &[
+            "FROM (SELECT DISTINCT w.s, w.rid FROM (SELECT w.s, w.rid FROM tok w WHERE w.sysh BETWEEN",
+            "ORDER BY w.s DESC, w.rid DESC) t1 WHERE true AND EXISTS (SELECT FROM srow",
+        ],
     ),
     (
         "Observation?_sort=date",

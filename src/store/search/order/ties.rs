@@ -1,7 +1,7 @@
 //! What the later keys of an order are looked up for: only what may be on the page by the first.
 //!
-//! A key is a look at another row for each match, so the first alone is looked up for all. What
-//! lies beyond the last value that the page can reach needs no others.
+//! A key is a look at another row for each match, so the first alone is looked up for all, with those
+//! that stand in the same row. What lies beyond the last value that the page can reach needs no others.
 
 use crate::store::cursor::Position;
 
@@ -73,31 +73,31 @@ impl<'o> Ordered<'o> {
     /// A table called `v` of `rid, k0, k1` .. of what of `c` may be among the first `limit`.
     /// `ranks` joins the places that a key may go by.
     pub(super) fn looked_up(&self, limit: u32, ranks: &str) -> String {
-        let Some((first, rest)) = self.keys.split_first() else { return String::new() };
         let row = " CROSS JOIN LATERAL \
              (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f";
-        let joined = |keys: &[Key], name: &str, text: &str| {
-            if keys.iter().any(|key| key.sql.contains(name)) {
-                text.to_owned()
-            } else {
-                String::new()
-            }
+        let all: Vec<(usize, &Key)> = self.keys.iter().enumerate().collect();
+        let (at_once, later): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(place, key)| *place == 0 || key.is_at_hand());
+        let select = |keys: &[(usize, &Key)], known: &str, table: &str| {
+            let columns = keys.iter().map(|(place, key)| format!(", {} AS k{place}", key.sql));
+            let columns: String = columns.collect();
+            let names = |name: &str| keys.iter().any(|(_, key)| key.sql.contains(name));
+            let row = if known.is_empty() || names("f.") { row } else { "" };
+            let ranks = if names("p.n") { ranks } else { "" };
+            format!("SELECT c.rid{known}{columns} FROM {table}{row}{ranks}")
         };
-        let ranks_of = |keys: &[Key]| joined(keys, "p.n", ranks);
-        let own = std::slice::from_ref(first);
         // Without a row of `srow` it is no resource.
-        let all = format!("SELECT c.rid, {} AS k0 FROM c{row}{}", first.sql, ranks_of(own));
-        if rest.is_empty() {
+        let all = select(&at_once, "", "c");
+        if later.is_empty() {
             return format!("v AS MATERIALIZED ({all}), ");
         }
-        let columns = rest.iter().zip(1..).map(|(key, place)| format!("{} AS k{place}", key.sql));
-        let columns: Vec<String> = columns.collect();
-        let (row, ranks) = (joined(rest, "f.", row), ranks_of(rest));
-        let (last, within, page) = (self.last(limit), self.within(), columns.join(", "));
+        let known: String = at_once.iter().map(|(place, _)| format!(", c.k{place}")).collect();
+        let page = select(&later, &known, "h c");
+        let (last, within) = (self.last(limit), self.within());
         format!(
             "g AS MATERIALIZED ({all}), t AS MATERIALIZED ({last}), \
-             h AS MATERIALIZED (SELECT rid, k0 FROM g WHERE {within}), \
-             v AS MATERIALIZED (SELECT c.rid, c.k0, {page} FROM h c{row}{ranks}), "
+             h AS MATERIALIZED (SELECT * FROM g WHERE {within}), \
+             v AS MATERIALIZED ({page}), "
         )
     }
 

@@ -101,10 +101,13 @@ impl Search<'_, '_> {
         // Known to be too many, they are not counted.
         let counted = counted.filter(|mark| !counts.is_too_many(*mark));
         let total = total.filter(|_| counted.is_some());
-        let total = total.unwrap_or_else(|| "NULL::bigint".to_owned());
-        let columns = format!(
-            "CASE WHEN (SELECT count(*) FROM k) >= {limit} THEN ({total}) END, {WITH_BODIES}"
-        );
+        let total = match total {
+            Some(total) => {
+                format!("CASE WHEN (SELECT count(*) FROM k) >= {limit} THEN ({total}) END")
+            }
+            None => "NULL::bigint".to_owned(),
+        };
+        let columns = format!("{total}, {WITH_BODIES}");
         let record = record.map(|record| record.insert(self.types, &mut compiler.binds));
         let text = resources(&keys, &columns, ("k.rid", limit - 1), record.as_deref());
         Ok(Page { statement: compiler.binds.finish(&text), counted })
