@@ -114,6 +114,8 @@ pub struct Heading {
     pub version: String,
     /// MSH-13
     pub sequence: String,
+    /// The number that the next message has, where they are numbered.
+    pub expected: Option<u64>,
     /// MSH-14
     pub continuation: String,
     /// MSH-18, raw.
@@ -146,6 +148,7 @@ impl Heading {
             processing: raw(11),
             version: raw(12),
             sequence: first(13),
+            expected: None,
             continuation: part(message.header(14)),
             declared_charset: raw(18),
             mode: mode(message),

@@ -50,7 +50,9 @@ async fn what_is_no_message_is_kept_and_rejected() {
     assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "AA");
 }
 
-/// v2 B10, v2 M4: enhanced mode answers the receipt and the work as they are wanted.
+/// Enhanced mode answers the receipt and the work as they are wanted.
+///
+/// Covers: v2 B10, M4.
 #[tokio::test(flavor = "multi_thread")]
 async fn enhanced_mode_answers_as_wanted() {
     let feed = Feed::start().await;

@@ -110,7 +110,14 @@ impl Made {
                 let (resource_type, system) = ("Patient".to_owned(), "urn:control".to_owned());
                 keys.push(Keyed { resource_type, system, value: key.clone(), id });
             }
-            Companion { end, keys, moved: Vec::new(), marks: Vec::new(), lines: Vec::new() }
+            Companion {
+                end,
+                keys,
+                moved: Vec::new(),
+                marks: Vec::new(),
+                lines: Vec::new(),
+                waiting: Vec::new(),
+            }
         };
         let options =
             BundleOptions { companion: Some(Arc::new(companion)), ..BundleOptions::default() };
@@ -155,6 +162,7 @@ impl Default for Setup {
             waits_for_effect: true,
             deadline: Duration::from_secs(20),
             holds_lines: false,
+            is_numbered: false,
             workers: 4,
             most_waiting: 10_000,
         };
@@ -193,6 +201,7 @@ impl Feed {
             connections_per_peer: 50,
             idle: None,
             frame: Duration::from_secs(5),
+            confirms: false,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

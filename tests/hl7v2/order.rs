@@ -8,7 +8,9 @@ use kiln::hl7v2::frame::framed;
 
 use super::feed::{Feed, Setup, adt, value};
 
-/// v2 M8, v2 B43: messages of a patient one after another, those of others side by side.
+/// Messages of a patient one after another, those of others side by side.
+///
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_patient_s_messages_keep_their_order() {
     let feed = Feed::start().await;
@@ -83,7 +85,9 @@ async fn a_failed_message_that_comes_again_is_tried_again() {
     assert_eq!(feed.patients().await, 1);
 }
 
-/// v2 M8: a strict feed holds what comes after a failed message, until it is set aside.
+/// A strict feed holds what comes after a failed message, until it is set aside.
+///
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_feed_holds_the_line_of_a_failed_message() {
     let mut setup = Setup::default();
