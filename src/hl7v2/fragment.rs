@@ -7,7 +7,7 @@
 /// Where a message goes on: DSC-1; `None` for a whole message and for the last part of one.
 pub fn goes_on(bytes: &[u8]) -> Option<String> {
     let separator = *bytes.get(header(bytes)? + 3)?;
-    let last = lines(bytes).filter(|line| !line.is_empty()).next_back()?;
+    let last = lines(bytes).rfind(|line| !line.is_empty())?;
     let rest = last.strip_prefix(b"DSC")?.strip_prefix(&[separator])?;
     let name = rest.split(|byte| *byte == separator).next().unwrap_or_default();
     let name = String::from_utf8_lossy(name).trim().to_owned();

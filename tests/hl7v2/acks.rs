@@ -81,7 +81,9 @@ async fn enhanced_mode_answers_as_wanted() {
     }
 }
 
-/// v2 M7: where receipt is enough, the answer does not wait, and a failure is in the list alone.
+/// Where receipt is enough, the answer does not wait, and a failure is in the list alone.
+///
+/// Covers: v2 M9.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_at_receipt_does_not_wait_for_the_work() {
     let mut setup = Setup::default();

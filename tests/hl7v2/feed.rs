@@ -45,7 +45,7 @@ pub(crate) struct Made {
 impl Work for Made {
     fn knows(&self, heading: &Heading) -> Result<(), Condition> {
         match (heading.kind.as_str(), heading.event.as_str()) {
-            ("ADT", "A01" | "A08" | "Z01" | "Z02" | "Z03" | "Z04") => Ok(()),
+            ("ADT", "A01" | "A08" | "Z01" | "Z02" | "Z03" | "Z04" | "Z05") => Ok(()),
             ("ADT", _) => Err(Condition::UnsupportedEvent),
             _ => Err(Condition::UnsupportedType),
         }
@@ -74,6 +74,13 @@ impl Work for Made {
             {
                 let issue = Issue::error(Condition::TableValue).named("unmapped-code");
                 return async move { Done::Failed(vec![issue]) }.boxed();
+            }
+            "Z05" => {
+                let slowly = async move {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    self.apply(task).await
+                };
+                return slowly.boxed();
             }
             _ => {}
         }

@@ -118,6 +118,7 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     assert_eq!(text(report, "result").matches("urn:uuid").count(), 5);
 }
 
+/// Covers: v2 B34, S1, S36.
 #[test]
 fn a_profile_sets_and_takes_away_and_may_not_touch_keys() {
     let spec = Spec::r4().unwrap();

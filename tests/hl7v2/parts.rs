@@ -9,7 +9,7 @@ fn header(id: &str, sequence: &str, continuation: &str) -> String {
     )
 }
 
-/// Covers: v2 B36.
+/// Covers: v2 B36, S55.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_parts_has_its_effect_once_when_all_are_there() {
     let mut story = Story::begin().await;

@@ -63,7 +63,7 @@ use site::Site;
 pub use draft::{Draft, DraftResource, Problem, Write};
 pub use explain::Explained;
 pub use expr::{Expr, ExprError};
-pub use instance::Key;
+pub use instance::{Key, list};
 pub use read::MapError;
 pub use rules::{Each, MessageRule, ResourceRule, Rule, Work};
 

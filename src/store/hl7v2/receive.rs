@@ -280,13 +280,11 @@ impl Store {
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(EXPECT).await.map_err(failure::error)?;
         let row = connection.query_opt(&statement, &[&site, &number]).await;
-        let row = match row.map_err(failure::error)? {
-            Some(row) => row,
-            None => {
-                let statement =
-                    connection.prepare_cached(EXPECTED).await.map_err(failure::error)?;
-                connection.query_one(&statement, &[&site]).await.map_err(failure::error)?
-            }
+        let row = if let Some(row) = row.map_err(failure::error)? {
+            row
+        } else {
+            let statement = connection.prepare_cached(EXPECTED).await.map_err(failure::error)?;
+            connection.query_one(&statement, &[&site]).await.map_err(failure::error)?
         };
         row.try_get(0).map_err(failure::error)
     }
@@ -308,7 +306,7 @@ fn describe(row: &mut LedgerRow, new: &NewMessage<'_>) {
     row.disclosed.entities.push(format!("v2/messages/{}", new.id));
     if matches!(new.state, MessageState::Rejected | MessageState::Failed) {
         row.outcome = Outcome::Refused;
-        row.failure = new.reason.to_owned();
+        new.reason.clone_into(&mut row.failure);
     }
 }
 
