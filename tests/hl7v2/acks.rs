@@ -52,7 +52,7 @@ async fn what_is_no_message_is_kept_and_rejected() {
 
 /// Enhanced mode answers the receipt and the work as they are wanted.
 ///
-/// Covers: v2 B10, M4.
+/// Covers: v2 B10.
 #[tokio::test(flavor = "multi_thread")]
 async fn enhanced_mode_answers_as_wanted() {
     let feed = Feed::start().await;
