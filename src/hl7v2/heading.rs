@@ -31,6 +31,16 @@ impl Version {
         Some(Self { minor: minor.parse().ok()?, patch })
     }
 
+    /// Whether there is such a version; others are read as the nearest before them.
+    pub fn is_published(self) -> bool {
+        let last = match self.minor {
+            3 | 5 | 7 => 1,
+            8 => 2,
+            _ => 0,
+        };
+        (1..=9).contains(&self.minor) && self.patch <= last
+    }
+
     /// 2.5: the first whose ERR has a segment for each error.
     pub const ERR_SEGMENTS: Self = Self { minor: 5, patch: 0 };
 }

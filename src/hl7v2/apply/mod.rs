@@ -154,8 +154,12 @@ impl Applier {
         let Some(draft) = self.maps.draft(task.message) else {
             return Done::Failed(vec![Issue::error(Condition::UnsupportedEvent)]);
         };
-        let issues: Vec<_> =
+        let mut issues: Vec<_> =
             draft.problems.iter().map(|problem| issue(problem, task.message)).collect();
+        if task.heading.version().is_some_and(|version| !version.is_published()) {
+            let place = task.message.header(12).place();
+            issues.push(Issue::warning(Condition::UnsupportedVersion).at(place).named("version"));
+        }
         if draft.is_refused() {
             return Done::Failed(issues);
         }
@@ -184,10 +188,10 @@ impl Applier {
         Done::Later(reason)
     }
 
-    /// When what a message tells happened: EVN-6, EVN-2, OBR-22, else when it was sent.
+    /// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
     fn happened(&self, message: &Message<'_>) -> (Instant, String) {
         let zones = self.zones.of_message(&message.header(7).component(1).text());
-        for path in ["EVN-6.1", "EVN-2.1", "OBR-22.1", "MSH-7.1"] {
+        for path in ["EVN-6.1", "EVN-2.1", "MSH-7.1"] {
             let Ok(path) = path.parse::<Path>() else { continue };
             let text = message.get(&path).text();
             if let Ok(moment) = Moment::parse(&text) {

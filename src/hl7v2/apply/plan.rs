@@ -129,6 +129,7 @@ impl Plan {
             Some(stored) => amend::amended(stored, said, &draft.removed),
             None => said.clone(),
         };
+        supply(&mut now, stored, of, case);
         self.mark(&found.identity, stale, case);
         if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("X") {
             return;
@@ -269,6 +270,21 @@ impl Applier {
             marks.iter().any(|(aspect, at)| names.contains(&aspect.as_str()) && *at > case.at)
         };
         Ok(Stale { data: is(&["demographics", "data"]), movement: is(&["movement"]) })
+    }
+}
+
+/// What a resource has although the message says nothing of it: when it is new, or as it was.
+fn supply(now: &mut Json, stored: Option<&Json>, of: ResourceType, case: &Case<'_>) {
+    if of == ResourceType::PATIENT && stored.is_none() && !now.contains("gender") {
+        now.set("gender", "unknown");
+    }
+    let is_told = |path: &str| path.parse().is_ok_and(|path| case.message.get(&path).is_valued());
+    let kept = stored.and_then(|stored| stored.get("type"));
+    if let Some(kept) = kept.filter(|_| of.to_string() == "Encounter")
+        && !is_told("PV1-4")
+        && !is_told("PV1-18")
+    {
+        now.set("type", kept.clone());
     }
 }
 

@@ -89,13 +89,16 @@ fn remove(now: &mut Json, path: &str) {
 /// Those of authorities that the message does not name, and its own; each stays in its place.
 fn identifiers(stored: Vec<Value<'static>>, said: Vec<Value<'static>>) -> Vec<Value<'static>> {
     let system = |value: &Value<'static>| value.str_at("system").map(str::to_owned);
-    let named: Vec<_> = said.iter().map(system).collect();
+    let is_old = |one: &Value<'static>| one.str_at("use") == Some("old");
     let mut said = said;
+    // A message by an old number says nothing of the number of now.
+    said.retain(|one| !stored.iter().any(|known| is_old(known) && is_same(known, one)));
+    let named: Vec<_> = said.iter().map(system).collect();
     let mut all = Vec::new();
     for one in stored {
         if let Some(at) = said.iter().position(|other| is_same(&one, other)) {
             all.push(said.remove(at));
-        } else if one.str_at("use") == Some("old") || !named.contains(&system(&one)) {
+        } else if is_old(&one) || !named.contains(&system(&one)) {
             all.push(one);
         }
     }

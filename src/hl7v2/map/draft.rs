@@ -377,8 +377,8 @@ impl<'a> Drafting<'a> {
     fn told(&self, draft: &mut Draft) {
         let notes = self.context.notes.take();
         draft.problems.extend(notes.into_iter().map(|note| Problem {
-            is_error: false,
-            code: if note.kind == NoteKind::DataType { 102 } else { 0 },
+            is_error: note.kind == NoteKind::Damaged,
+            code: if matches!(note.kind, NoteKind::Damaged | NoteKind::DataType) { 102 } else { 0 },
             kind: note.kind.as_str(),
             place: note.place,
             text: note.text,
