@@ -305,7 +305,7 @@ pub(super) fn told(name: &'static str) -> Issue {
 fn filled(stored: &Json, said: &Json) -> Json {
     let mut now = bare(stored);
     for (name, value) in said.iter() {
-        if !now.contains(name) {
+        if !amend::has_element(&now, name) {
             now.set(name.to_owned(), value.clone());
         }
     }
