@@ -152,6 +152,8 @@ pub(crate) struct Setup {
     pub(crate) settings: Settings,
     pub(crate) tls: Option<Arc<dyn Handshake>>,
     pub(crate) max_message_bytes: usize,
+    /// What else is said of the door.
+    pub(crate) door: fn(&mut Door),
 }
 
 impl Default for Setup {
@@ -173,7 +175,7 @@ impl Default for Setup {
             workers: 4,
             most_waiting: 10_000,
         };
-        Self { settings, tls: None, max_message_bytes: 1_000_000 }
+        Self { settings, tls: None, max_message_bytes: 1_000_000, door: |_| {} }
     }
 }
 
@@ -200,7 +202,7 @@ impl Feed {
             principal: Principal::service("hl7v2"),
             settings: setup.settings,
         }));
-        let door = Door {
+        let mut door = Door {
             tls: setup.tls,
             allow: Vec::new(),
             max_message_bytes: setup.max_message_bytes,
@@ -210,6 +212,7 @@ impl Feed {
             frame: Duration::from_secs(5),
             confirms: false,
         };
+        (setup.door)(&mut door);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

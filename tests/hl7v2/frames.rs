@@ -121,6 +121,28 @@ async fn half_a_message_does_not_hold_a_connection() {
     assert_eq!(closed.expect("is closed"), None);
 }
 
+/// Who says nothing for too long, comes too often or from elsewhere is not served.
+///
+/// Covers in part: v2 M1, M2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_door_has_its_limits() {
+    let door: fn(&mut kiln::hl7v2::listener::Door) = |door| {
+        door.idle = Some(Duration::from_secs(2));
+        door.connections_per_peer = 1;
+    };
+    let feed = Feed::start_with(Setup { door, ..Setup::default() }).await;
+    let mut first = feed.sender().await;
+    assert_eq!(value(&first.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
+    assert_eq!(feed.sender().await.read().await, None, "one at a time from an address");
+    let closed = tokio::time::timeout(Duration::from_secs(10), first.read()).await;
+    assert_eq!(closed.expect("is closed"), None, "silence ends a connection");
+    let elsewhere: fn(&mut kiln::hl7v2::listener::Door) =
+        |door| door.allow = vec!["192.0.2.0/24".parse().unwrap()];
+    let feed = Feed::start_with(Setup { door: elsewhere, ..Setup::default() }).await;
+    assert_eq!(feed.sender().await.read().await, None, "not from here");
+    assert_eq!(feed.states().await.len(), 0);
+}
+
 /// v2 B35, v2 S55: a batch is answered by a batch, in which each message has its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_answered_as_one() {
