@@ -226,6 +226,8 @@ impl Rule {
             (Some(_), _) => Actions::NONE,
             (None, Some(of)) => match self.context {
                 Context::Patient => membership::by_wildcard(of, self.actions),
+                // The record of who did what is for whose role names it.
+                Context::User if of == ResourceType::AUDIT_EVENT => Actions::NONE,
                 Context::System | Context::User => self.actions,
             },
         }

@@ -45,15 +45,33 @@ macro_rules! insert_ledger {
         )
     };
     (@into) => {
-        "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
-         token, source, request_id, method, query, failure, pats, entities, person, purpose) \
-         SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, \
-         split_part(l.actor, E'\\x1f', 1), l.client, l.token, l.source, l.request_id, l.method, l.query, \
-         l.failure, l.pats::bigint[], l.entities::text[], \
-         nullif(split_part(l.actor, E'\\x1f', 2), ''), nullif(split_part(l.actor, E'\\x1f', 3), '') "
+        concat!(
+            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, person, \
+             purpose, client, token, source, request_id, method, query, failure, pats, entities) \
+             SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, ",
+            $crate::store::ledger::who_asked!("l.actor"),
+            ", l.client, l.token, l.source, l.request_id, l.method, l.query, \
+             l.failure, l.pats::bigint[], l.entities::text[] "
+        )
     };
 }
 pub(super) use insert_ledger;
+
+/// The columns actor, person and purpose of what [`who`] made.
+macro_rules! who_asked {
+    ($who:literal) => {
+        concat!(
+            "split_part(",
+            $who,
+            ", E'\\x1f', 1), nullif(split_part(",
+            $who,
+            ", E'\\x1f', 2), ''), nullif(split_part(",
+            $who,
+            ", E'\\x1f', 3), '')"
+        )
+    };
+}
+pub(super) use who_asked;
 
 const RECORD: &str = insert_ledger!(many);
 const RECORD_ONE: &str = insert_ledger!(one);
@@ -148,14 +166,21 @@ impl<'a> Columns<'a> {
 /// What stands between the parts of who asked, and in none of them.
 const BETWEEN: char = '\u{1f}';
 
-/// Who asked, as the statements take it.
-fn who(principal: &Principal) -> String {
-    let Some(grant) = principal.grant() else { return principal.actor().replace(BETWEEN, " ") };
-    let person = grant.user.as_ref().and_then(|user| user.fhir_user.as_ref());
+/// Who asked, as the statements take it: what [`who_parts`] says, in one text.
+pub(super) fn who(principal: &Principal) -> String {
+    match who_parts(principal) {
+        [actor, person, purpose] if person.is_empty() && purpose.is_empty() => actor,
+        parts => parts.join("\u{1f}"),
+    }
+}
+
+/// The party, the resource that stands for the user, and the purpose of use; empty where there is none.
+pub(super) fn who_parts(principal: &Principal) -> [String; 3] {
+    let grant = principal.grant();
+    let person = grant.and_then(|grant| grant.user.as_ref()?.fhir_user.as_ref());
     let person = person.map(|(of, id)| format!("{of}/{id}")).unwrap_or_default();
-    let purpose = grant.purpose.as_deref().unwrap_or_default();
-    let parts = [principal.actor(), &person, purpose];
-    parts.map(|part| part.replace(BETWEEN, " ")).join("\u{1f}")
+    let purpose = grant.and_then(|grant| grant.purpose.clone()).unwrap_or_default();
+    [principal.actor().to_owned(), person, purpose].map(|part| part.replace(BETWEEN, " "))
 }
 
 /// The client, and the id of the access token, of whoever a row is about.

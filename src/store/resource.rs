@@ -95,9 +95,10 @@ macro_rules! find_recorded {
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
              WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}'), \
              led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
-             client, token, source, request_id, method, query, pats, entities) \
-             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, client, token, \
-             source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D') \
+             person, purpose, client, token, source, request_id, method, query, pats, entities) \
+             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, ",
+            $crate::store::ledger::who_asked!("actor"),
+            ", client, token, source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D') \
              SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
         )
     };

@@ -1,6 +1,8 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
 mod events;
+mod faults;
 mod kills;
+mod parties;
 mod roles;
 mod seal;
