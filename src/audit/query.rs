@@ -57,6 +57,8 @@ pub enum Condition {
     Person(String),
     /// It came from an address of which this is all, or the beginning, a part or the end.
     Source(Part, String),
+    /// It was for one of these purposes.
+    Purposes(Vec<&'static str>),
     /// It is about this resource.
     Subject(ResourceType, String, Option<i32>),
     /// It came with this token.
@@ -113,6 +115,7 @@ impl Condition {
             Self::Outcomes(outcomes) => outcomes.contains(&entry.outcome),
             Self::Patients(hashes) => patient.is_some_and(|it| hashes.contains(&it.hash)),
             Self::Person(person) => is(&entry.person, person),
+            Self::Purposes(codes) => entry.purpose.as_deref().is_some_and(|it| codes.contains(&it)),
             Self::Source(part, text) => {
                 let source = entry.source.as_deref().unwrap_or("unknown");
                 is_part(source, *part, text, false)

@@ -170,7 +170,12 @@ fn warning(text: String) -> Issue {
 
 /// An event as the first and only version of a resource.
 fn shown(entry: &Entry, number: usize, base: &str) -> Version {
-    let Event { id, recorded, profiles, body, .. } = entry.event(number, base);
+    version_of(entry.event(number, base))
+}
+
+/// The same of what is made of it already.
+pub(super) fn version_of(event: Event) -> Version {
+    let Event { id, recorded, profiles, body, .. } = event;
     let meta = (!profiles.is_empty()).then(|| json!({ "profile": profiles }));
     Version {
         identity: Identity { resource_type: ResourceType::AUDIT_EVENT, id },

@@ -14,6 +14,7 @@ mod conditional;
 mod create;
 mod definitions;
 mod delete;
+mod disclosures;
 mod events;
 mod history;
 mod messages;
@@ -50,6 +51,7 @@ pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
+pub use disclosures::DISCLOSURES_PARAMETERS;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use messages::{
     MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView, Replay,

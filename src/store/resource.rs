@@ -353,7 +353,7 @@ pub(super) fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
 }
 
 /// The version for a reader, to whom a deletion is an answer of its own.
-fn live(found: Current) -> Result<Unaudited<Version>, Error> {
+pub(super) fn live(found: Current) -> Result<Unaudited<Version>, Error> {
     disclose(found).map(|(version, disclosed)| Unaudited::new(version, disclosed))
 }
 

@@ -1,5 +1,6 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
+mod disclosures;
 mod events;
 mod faults;
 mod kills;

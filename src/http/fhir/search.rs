@@ -58,8 +58,8 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     if exchange.parts.method == Method::POST {
         read_form(&mut exchange).await?;
     }
-    let form = exchange.form()?;
-    let shape = query::shape(&exchange.query)?;
+    exchange.form()?;
+    query::shape(&exchange.query)?;
     let engine = &exchange.server.engine;
     let is_strict = exchange.is_strict();
     let words =
@@ -67,7 +67,19 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
     tripwire::check(&exchange, Kind::SearchType, versions(&found))?;
+    let mut response = searchset(&exchange, found)?;
+    if let Some(is_current) = words {
+        let state = if is_current { "current" } else { "behind" };
+        response.headers_mut().insert(KILN_FULLTEXT, HeaderValue::from_static(state));
+    }
+    Ok(response)
+}
 
+/// A page as a Bundle.
+pub(super) fn searchset(exchange: &Exchange, found: Searched) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    let shape = query::shape(&exchange.query)?;
+    let engine = &exchange.server.engine;
     let base = exchange.base();
     let links = links(&base, &exchange.query, &found);
     let head = Head { bundle_type: "searchset", total: total(&found), links: &links };
@@ -82,10 +94,6 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     headers::set_caching(headers);
     if let Some(applied) = exchange.preferences.applied(false) {
         headers.insert(PREFERENCE_APPLIED, applied);
-    }
-    if let Some(is_current) = words {
-        let state = if is_current { "current" } else { "behind" };
-        headers.insert(KILN_FULLTEXT, HeaderValue::from_static(state));
     }
     Ok(response)
 }

@@ -162,6 +162,7 @@ impl Where {
                 format!("outcome = ANY({})", self.value(numbers.clone()))
             }
             Condition::Person(person) => format!("person = {}", self.value(person.clone())),
+            Condition::Purposes(codes) => format!("purpose = ANY({})", self.value(codes.clone())),
             Condition::Subject(of, id, version) => {
                 let (of, id) = (self.value(of.code()), self.value(id.clone()));
                 let version = version.map(|version| format!(" AND vid = {}", self.value(version)));

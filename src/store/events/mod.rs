@@ -18,7 +18,9 @@ use crate::audit::query::Condition;
 use crate::error::Error;
 use crate::fhir::{IssueCode, LogicalId, ResourceType};
 
+use super::connection::Reader;
 use super::cursor::{Position, Seal};
+use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
 use compile::{Bounds, Where};
 
@@ -120,6 +122,44 @@ impl Store {
         request: &EventsRequest,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<EventsPage>, Error> {
+        let condition = Condition::All(vec![reach(permit), request.condition.clone()]);
+        let page = self.events_page(&condition, request, permit).await?;
+        let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
+        let mut patients: Vec<i64> = page.events.iter().filter_map(of).collect();
+        patients.sort_unstable();
+        patients.dedup();
+        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
+    }
+
+    /// The same of the events about the patient with an id, for who may know who had access to it: the
+    /// permit must reach the patient, not the record.
+    ///
+    /// # Errors
+    /// As [`Store::events`]; [`Error::NotFound`] and [`Error::Deleted`] of the patient.
+    pub async fn events_about(
+        &self,
+        id: &LogicalId,
+        request: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<EventsPage>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let missing = || Error::NotFound(format!("Patient/{id}"));
+        let patient = find_current(self, Reader::Shared(&pipeline), id, permit).await?;
+        let _ = live(patient.ok_or_else(missing)?)?;
+        let hash = self.hasher().patient(id);
+        let about = Condition::Patients(vec![hash]);
+        let condition = Condition::All(vec![about, request.condition.clone()]);
+        let page = self.events_page(&condition, request, permit).await?;
+        let subject = Some((ResourceType::PATIENT, id.clone(), None));
+        Ok(Unaudited::new(page, Disclosed { subject, patients: vec![hash], entities: Vec::new() }))
+    }
+
+    async fn events_page(
+        &self,
+        condition: &Condition,
+        request: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<EventsPage, Error> {
         let seal = Seal::new(&format!("events {}", request.said), permit, self.hasher());
         let unknown = || {
             let text = "this page link was not made by this server for this search";
@@ -135,11 +175,10 @@ impl Store {
             Some(from) => from,
             None => None,
         };
-        let condition = Condition::All(vec![reach(permit), request.condition.clone()]);
         let mut page = EventsPage::default();
         if request.count > 0 {
             let wanted = request.count.saturating_add(1);
-            let walk = Walk { condition: &condition, is_ascending: request.is_ascending };
+            let walk = Walk { condition, is_ascending: request.is_ascending };
             let mut found = walk.run((self, permit), from, Some(wanted)).await?.0;
             let link = |(row, number): &(Entry, usize)| {
                 let keys = vec![Some(row.id.to_string())];
@@ -152,18 +191,14 @@ impl Store {
             page.events = found;
         }
         if request.is_counted {
-            let walk = Walk { condition: &condition, is_ascending: false };
+            let walk = Walk { condition, is_ascending: false };
             page.total = Some(walk.run((self, permit), None, None).await?.1);
         }
         let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();
         self.name_patients(&mut entries, permit).await?;
         let numbers: Vec<usize> = page.events.iter().map(|(_, number)| *number).collect();
         page.events = entries.into_iter().zip(numbers).collect();
-        let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
-        let mut patients: Vec<i64> = page.events.iter().filter_map(of).collect();
-        patients.sort_unstable();
-        patients.dedup();
-        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
+        Ok(page)
     }
 
     /// Says whose the hashes are.
