@@ -6,7 +6,6 @@
 use crate::harness::client::{Answer, Client};
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
-use crate::oauth::world::entries;
 
 const URL: &str = "/Patient/a/$disclosures";
 
@@ -44,7 +43,7 @@ fn patient<'s>(server: &'s TestServer, id: &str) -> Token<'s> {
 
 /// What was done and for what, newest first.
 fn told(answer: &Answer) -> Vec<String> {
-    let count = entries(answer).len();
+    let count = answer.json().items_at("entry").len();
     let text = |at: usize, path: &str| answer.at(&format!("entry[{at}].resource.{path}"));
     (0..count)
         .map(|at| {

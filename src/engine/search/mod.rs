@@ -215,7 +215,7 @@ impl Engine {
         Resolver { lookups: &self.lookups, extractor: &self.extractor }
     }
 
-    fn parse_search(
+    pub(super) fn parse_search(
         &self,
         target: &SearchTarget,
         query: &Query,
