@@ -1,5 +1,7 @@
 //! The ratchet of the audit: every attempt at every protected route leaves exactly one ledger row.
 //!
+//! Covers: security A4.
+//!
 //! A new route without attempts here fails; so does a public one that leaves a row.
 
 use std::collections::BTreeSet;

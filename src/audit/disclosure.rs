@@ -26,7 +26,7 @@ pub fn accesses(id: &LogicalId, hash: i64, accounting: bool) -> Condition {
         Condition::Patients(vec![hash]),
         Condition::Outcomes(vec![0]),
         Condition::Kinds(kinds),
-        not(Condition::Person(format!("Patient/{id}"))),
+        not(Condition::Persons(vec![format!("Patient/{id}")])),
     ];
     if accounting {
         all.push(not(Condition::Purposes(OF_CARE.to_vec())));

@@ -85,6 +85,7 @@ impl Engine {
             count: usize::try_from(count).map_err(Error::internal)?,
             is_counted: false,
             cursor: query.once(CURSOR)?.map(str::to_owned),
+            along: Vec::new(),
             said: format!("disclosures {id} {shown:?}"),
         };
         Ok(Asked { shown, events })

@@ -9,6 +9,7 @@
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
 pub mod bundle;
+mod chain;
 pub mod condition;
 mod conditional;
 mod create;

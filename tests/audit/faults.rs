@@ -1,8 +1,7 @@
 //! When the record cannot be written nothing is disclosed, no answer leaves before its row is there,
 //! and who hangs up is on record all the same (A9, V32).
 //!
-//! Covers: security C4.
-//! Covers in part: security A9, V32.
+//! Covers: security A9, C4, V32.
 
 use std::time::Duration;
 

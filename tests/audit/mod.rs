@@ -1,5 +1,6 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
+mod along;
 mod disclosures;
 mod events;
 mod faults;
@@ -7,3 +8,4 @@ mod kills;
 mod parties;
 mod roles;
 mod seal;
+mod who;

@@ -15,6 +15,7 @@ use crate::fhir::json;
 use crate::fhir::query::{MAX_URL_BYTES, Query};
 use crate::fhir::{Issue, IssueCode, Version, operation_outcome};
 use crate::http::bundle::{BundleWriter, Head};
+use crate::http::caller;
 use crate::http::exchange::Exchange;
 use crate::http::headers;
 use crate::http::negotiation::{self, ContentType};
@@ -120,6 +121,9 @@ async fn read_form(exchange: &mut Exchange) -> Result<(), Failure> {
     };
     let text = std::str::from_utf8(&body)
         .map_err(|fault| Error::invalid(IssueCode::Invalid, format!("not UTF-8: {fault}")))?;
+    if !text.trim_ascii().is_empty() {
+        caller::with_form(&mut exchange.caller, text);
+    }
     let sent = Query::parse(text.trim_ascii()).map_err(Error::from)?;
     exchange.query = std::mem::take(&mut exchange.query).and(sent);
     // The body may ask for a form of the answer too.

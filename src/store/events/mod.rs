@@ -5,7 +5,7 @@
 
 mod compile;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, PatientOf};
 use crate::audit::query::Condition;
 use crate::error::Error;
-use crate::fhir::{IssueCode, LogicalId, ResourceType};
+use crate::fhir::{IssueCode, LogicalId, ResourceType, Version};
 
 use super::connection::Reader;
 use super::cursor::{Position, Seal};
@@ -51,6 +51,8 @@ pub(super) const STATEMENTS: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
 const MOST: usize = 5_000;
+/// Most resources that come along with a page.
+const MOST_ALONG: usize = 200;
 /// Most rows that are looked at for one page.
 const PAGE_ROWS: usize = 2_000_000;
 
@@ -69,6 +71,17 @@ pub struct EventsRequest {
     pub cursor: Option<String>,
     /// What was asked, for which links count.
     pub said: String,
+    /// What comes along with the events.
+    pub along: Vec<Along>,
+}
+
+/// References of events that are followed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Along {
+    /// By which search parameter; `None`: by all.
+    pub code: Option<Box<str>>,
+    /// To resources of which type; `None`: of any.
+    pub target: Option<ResourceType>,
 }
 
 /// A page of events.
@@ -76,6 +89,10 @@ pub struct EventsRequest {
 pub struct EventsPage {
     /// The rows, each with the number of its event.
     pub events: Vec<(Entry, usize)>,
+    /// What comes along, each once.
+    pub included: Vec<Version>,
+    /// Whether more would have come along.
+    pub is_included_cut: bool,
     /// For each event, where a page begins that has it first.
     pub links: Vec<String>,
     /// Where the next page begins; `None` on the last.
@@ -123,12 +140,13 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<EventsPage>, Error> {
         let condition = Condition::All(vec![reach(permit), request.condition.clone()]);
-        let page = self.events_page(&condition, request, permit).await?;
+        let mut page = self.events_page(&condition, request, permit).await?;
+        let (entities, of_included) = self.follow(&mut page, &request.along, permit).await?;
         let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
-        let mut patients: Vec<i64> = page.events.iter().filter_map(of).collect();
+        let mut patients: Vec<i64> = page.events.iter().filter_map(of).chain(of_included).collect();
         patients.sort_unstable();
         patients.dedup();
-        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
+        Ok(Unaudited::new(page, Disclosed { subject: None, patients, entities }))
     }
 
     /// The same of the events about the patient with an id, for who may know who had access to it: the
@@ -152,6 +170,42 @@ impl Store {
         let page = self.events_page(&condition, request, permit).await?;
         let subject = Some((ResourceType::PATIENT, id.clone(), None));
         Ok(Unaudited::new(page, Disclosed { subject, patients: vec![hash], entities: Vec::new() }))
+    }
+
+    /// Loads what the events refer to, as far as the caller may search for it. Gives what the ledger is to
+    /// say: versions and their patients.
+    async fn follow(
+        &self,
+        page: &mut EventsPage,
+        along: &[Along],
+        permit: &Permit<'_>,
+    ) -> Result<(Vec<String>, Vec<i64>), Error> {
+        let mut wanted = BTreeSet::new();
+        for ((entry, number), Along { code, target }) in
+            page.events.iter().flat_map(|event| along.iter().map(move |along| (event, along)))
+        {
+            let named = entry.references(*number, code.as_deref()).into_iter();
+            wanted.extend(named.filter(|it| target.is_none_or(|of| of == it.resource_type)));
+        }
+        page.is_included_cut = wanted.len() > MOST_ALONG;
+        let (mut entities, mut patients) = (Vec::new(), Vec::new());
+        if wanted.is_empty() {
+            return Ok((entities, patients));
+        }
+        let pipeline = self.0.readers.pipeline().await?;
+        for identity in wanted.into_iter().take(MOST_ALONG) {
+            let reach = match permit.derive(Kind::SearchType, identity.resource_type) {
+                Err(Error::Forbidden) => continue,
+                reach => reach?,
+            };
+            let found = find_current(self, Reader::Shared(&pipeline), &identity.id, &reach).await?;
+            if let Some(found) = found.filter(|found| !found.version.is_deleted()) {
+                entities.push(found.version.versioned_path());
+                patients.extend(found.patients);
+                page.included.push(found.version);
+            }
+        }
+        Ok((entities, patients))
     }
 
     async fn events_page(
