@@ -86,8 +86,9 @@ impl Engine {
         let mut any = Vec::new();
         for (of, inner) in targets {
             match permit.derive(Kind::SearchType, *of) {
+                Ok(_) => {}
                 Err(Error::Forbidden) => continue,
-                reach => drop(reach?),
+                Err(error) => return Err(error),
             }
             let inner = std::slice::from_ref(inner);
             let found =

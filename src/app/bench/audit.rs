@@ -200,7 +200,8 @@ async fn seal(bench: &mut Bench, config: &Config) -> Result<(), BenchError> {
     bench.report.note(format!("{sealed} rows are sealed; the rest of them in {sealing:.1} s"));
     let is_wrong = report.finding.is_some() || rate < VERIFIED;
     let mark = if is_wrong { " !" } else { "" };
-    let found = report.finding.map_or_else(|| "as sealed".to_owned(), |it| it.to_string());
+    let found = report.finding.as_ref();
+    let found = found.map_or_else(|| "as sealed".to_owned(), ToString::to_string);
     bench.report.note(format!(
         "verify: {} rows, {rate:.0} a second (at least {VERIFIED:.0}), {found}{mark}",
         report.rows

@@ -6,7 +6,7 @@
 //! Works against any FHIR server over plain HTTP.
 //!
 //! What it never does: start the server it measures, or open a database connection of its own; but
-//! *smart* does, to make tokens.
+//! *smart* does, to make tokens, and *audit*, to seal and verify.
 //!
 //! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
 //! `store::oauth` for tokens.

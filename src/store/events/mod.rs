@@ -14,7 +14,7 @@ use crate::access::interaction::Kind;
 use crate::access::restriction::Members;
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, PatientOf};
-use crate::audit::query::Condition;
+use crate::audit::query::{Condition, Reader as Asking};
 use crate::error::Error;
 use crate::fhir::{IssueCode, LogicalId, ResourceType, Version};
 
@@ -118,7 +118,7 @@ impl Store {
         let missing = || Error::NotFound(format!("AuditEvent/{id}"));
         let found = found.map_err(failure::error)?.ok_or_else(missing)?;
         let mut entry = entry(&found)?.ok_or_else(missing)?;
-        if number >= entry.count() || !reach(permit).holds(&entry, number) {
+        if number >= entry.count() || !reach(self, permit).holds(&entry, number) {
             return Err(missing());
         }
         self.name_patients(std::slice::from_mut(&mut entry), permit).await?;
@@ -139,7 +139,7 @@ impl Store {
         request: &EventsRequest,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<EventsPage>, Error> {
-        let condition = Condition::All(vec![reach(permit), request.condition.clone()]);
+        let condition = Condition::All(vec![reach(self, permit), request.condition.clone()]);
         let mut page = self.events_page(&condition, request, permit).await?;
         let (entities, of_included) = self.follow(&mut page, &request.along, permit).await?;
         let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
@@ -289,17 +289,33 @@ impl Store {
     }
 }
 
-/// What holds for the events that a permit reaches: those of its patients, or all.
-fn reach(permit: &Permit<'_>) -> Condition {
+/// What holds for the events that a permit reaches: those of its patients, or all, without what is
+/// withheld. Events have no labels, so none is beyond a clearance.
+fn reach(store: &Store, permit: &Permit<'_>) -> Condition {
     let Some(limits) = permit.limits() else { return Condition::always() };
-    match limits.plain_members() {
-        Some(Members::Everyone) => Condition::always(),
-        Some(Members::OwnOrNobodys(patients) | Members::Patients(patients)) => {
-            Condition::Patients(patients.to_vec())
-        }
-        // Other limits say something of stored resources: no event is known to be within them.
+    let members = match &limits.clauses[..] {
+        [clause] if clause.is_plain() => match &clause.members {
+            Members::Everyone => Condition::always(),
+            Members::OwnOrNobodys(patients) | Members::Patients(patients) => {
+                Condition::Patients(patients.to_vec())
+            }
+            _ => Condition::never(),
+        },
+        // Criteria say something of stored resources: no event is known to be within them.
         _ => Condition::never(),
+    };
+    let hash = |id: &LogicalId| store.hasher().patient(id);
+    let reader = Asking { base: "", hash: &hash };
+    let mut all = vec![members];
+    for withheld in &limits.withheld {
+        let Ok(filter) = reader.read_all(std::slice::from_ref(&*withheld.filter)) else {
+            return Condition::never();
+        };
+        let of = withheld.patient.map(|hash| Condition::Patients(vec![hash]));
+        let withheld = of.into_iter().chain([filter]).collect();
+        all.push(Condition::Not(Box::new(Condition::All(withheld))));
     }
+    Condition::All(all)
 }
 
 /// A walk along the rows.
