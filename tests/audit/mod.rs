@@ -1,6 +1,7 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
 mod along;
+mod bench;
 mod disclosures;
 mod events;
 mod faults;
