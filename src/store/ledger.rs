@@ -23,9 +23,12 @@ const LANES: usize = 1;
 /// Adds ledger rows. `$1` is the tenant, `$2` to `$19` are the columns of [`Columns`]; for `one` row
 /// the first of each array is taken, which costs half of `unnest`.
 macro_rules! insert_ledger {
-    (many) => {
+    ($count:ident) => {
+        $crate::store::ledger::insert_ledger!($count "l.failure")
+    };
+    (many $failure:literal) => {
         concat!(
-            $crate::store::ledger::insert_ledger!(@into),
+            $crate::store::ledger::insert_ledger!(@into $failure),
             "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
              $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
              $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]) AS l(id, at, grp, \
@@ -34,9 +37,9 @@ macro_rules! insert_ledger {
             $crate::store::ledger::unless_off!(" WHERE false")
         )
     };
-    (one) => {
+    (one $failure:literal) => {
         concat!(
-            $crate::store::ledger::insert_ledger!(@into),
+            $crate::store::ledger::insert_ledger!(@into $failure),
             "FROM (SELECT ($2::uuid[])[1] AS id, ($3::timestamptz[])[1] AS at, ($4::uuid[])[1] AS grp, \
              ($5::smallint[])[1] AS interaction, ($6::smallint[])[1] AS outcome, ($7::smallint[])[1] AS \
              rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
@@ -46,14 +49,15 @@ macro_rules! insert_ledger {
             $crate::store::ledger::unless_off!(" WHERE false")
         )
     };
-    (@into) => {
+    (@into $failure:literal) => {
         concat!(
             "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, person, \
              purpose, client, token, source, request_id, method, query, failure, pats, entities) \
              SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, ",
             $crate::store::ledger::who_asked!("l.actor"),
-            ", l.client, l.token, l.source, l.request_id, l.method, l.query, \
-             l.failure, l.pats::bigint[], l.entities::text[] "
+            ", l.client, l.token, l.source, l.request_id, l.method, l.query, ",
+            $failure,
+            ", l.pats::bigint[], l.entities::text[] "
         )
     };
 }
@@ -90,8 +94,19 @@ macro_rules! who_asked {
 }
 pub(super) use who_asked;
 
-const RECORD: &str = insert_ledger!(many);
-const RECORD_ONE: &str = insert_ledger!(one);
+/// Who may not see a resource is told that it is not known; the record says that it is out of reach.
+macro_rules! insert_told {
+    ($count:ident) => {
+        insert_ledger!($count
+            "CASE WHEN l.failure LIKE '% is not known' AND EXISTS \
+             (SELECT FROM ident i WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id) \
+             THEN 'out of reach: ' || l.failure ELSE l.failure END"
+        )
+    };
+}
+
+const RECORD: &str = insert_told!(many);
+const RECORD_ONE: &str = insert_told!(one);
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[RECORD, RECORD_ONE];

@@ -2,6 +2,7 @@
 
 mod along;
 mod bench;
+mod denied;
 mod disclosures;
 mod events;
 mod faults;
