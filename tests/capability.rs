@@ -210,7 +210,10 @@ async fn every_operation_is_declared_where_it_is_served() {
         assert!(is_offered(&answer), "{} {url}: {answer:?}", route.method);
     }
     assert_eq!(texts(rest, "operation", "name"), offered[""]);
-    assert_eq!(texts(patient, "operation", "name"), offered["{type}"]);
+    assert_eq!(
+        texts(patient, "operation", "name"),
+        offered["{type}"].union(&offered["Patient"]).copied().collect()
+    );
     for of in ["CodeSystem", "ConceptMap", "ValueSet"] {
         let declared = at(rest, &format!("resource[type={of}]")).unwrap();
         let own = texts(declared, "operation", "name");
@@ -229,6 +232,7 @@ async fn every_operation_is_declared_where_it_is_served() {
         let (name, definition) = (operation.str_at("name"), operation.str_at("definition"));
         let expected = name.map(|name| match name {
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
+            "disclosures" => format!("{}/OperationDefinition/Patient-{name}", client.base()),
             "hl7v2-convert" | "reindex" => {
                 format!("{}/OperationDefinition/Resource-{name}", client.base())
             }

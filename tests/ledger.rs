@@ -1,5 +1,7 @@
 //! The ratchet of the audit: every attempt at every protected route leaves exactly one ledger row.
 //!
+//! Covers: security A4.
+//!
 //! A new route without attempts here fails; so does a public one that leaves a row.
 
 use std::collections::BTreeSet;
@@ -78,6 +80,10 @@ const ATTEMPTS: &[Attempt] = &[
     ("GET /fhir/{type}/_history", "/Patient/_history", "", 200),
     ("GET /fhir/{type}/_history", "/Encounter/_history", "", 200),
     ("GET /fhir/_history", "/_history", "", 200),
+    ("GET /fhir/Patient/{id}/$disclosures", "/Patient/p/$disclosures", "", 200),
+    ("GET /fhir/Patient/{id}/$disclosures", "/Patient/p/$disclosures?start=never", "", 400),
+    ("GET /fhir/Patient/{id}/$disclosures", "/Patient/x/$disclosures", "", 404),
+    ("GET /fhir/Patient/{id}/$disclosures", "/Patient/d/$disclosures", "", 410),
     ("GET /fhir/$meta", "/$meta", "", 200),
     ("GET /fhir/{type}/$meta", "/Patient/$meta", "", 200),
     ("GET /fhir/{type}/{id}/$meta", "/Patient/p/$meta", "", 200),

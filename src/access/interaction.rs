@@ -57,6 +57,7 @@ kinds! {
     Delete 4 "delete" 'D',
     DiscardMessage 64 "v2-discard" 'U',
     Expand 20 "$expand" 'E',
+    Disclosures 75 "$disclosures" 'R',
     Explain 19 "$explain" 'R',
     HistoryInstance 5 "history-instance" 'R',
     HistorySystem 6 "history-system" 'R',

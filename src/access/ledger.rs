@@ -86,7 +86,22 @@ impl LedgerRow {
         // The debug form of our own failures may hold internals; the ledger keeps the class.
         // What cannot be kept in a text of the database must not keep the row out of it.
         self.failure = error.to_string().replace('\0', "\u{fffd}");
+        if let (Error::NotFound(name), None) = (error, &self.disclosed.subject) {
+            self.disclosed.subject = named(name, self.interaction);
+        }
     }
+}
+
+/// The resource that was asked for and is not known to who asked: whether it is there is for the ledger
+/// to tell, which knows.
+fn named(
+    name: &str,
+    interaction: Interaction,
+) -> Option<(ResourceType, LogicalId, Option<VersionId>)> {
+    let mut parts = name.split('/');
+    let of: ResourceType = parts.next()?.parse().ok()?;
+    let id = parts.next()?.parse().ok()?;
+    (interaction.resource_type == Some(of)).then_some((of, id, None))
 }
 
 /// Writes that become durable together with their ledger rows, or not at all.
@@ -162,9 +177,22 @@ mod tests {
             disclosed: Disclosed::default(),
         };
         row.fail(&Error::NotFound("a\0b".to_owned()));
+        assert!(row.disclosed.subject.is_none());
         assert_eq!(
             (row.outcome, row.failure.as_str()),
             (Outcome::Refused, "a\u{fffd}b is not known")
         );
+        for (name, expected) in [
+            ("Observation/b", None),
+            ("Patient/b_c", None),
+            ("Patient", None),
+            ("Patient/b/_history/2", Some("b")),
+            ("Patient/b", Some("b")),
+        ] {
+            row.disclosed.subject = None;
+            row.fail(&Error::NotFound(name.to_owned()));
+            let id = row.disclosed.subject.as_ref().map(|(_, id, _)| id.as_str());
+            assert_eq!(id, expected, "{name}");
+        }
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn of(kind: Kind) -> Need {
         Kind::Capabilities => Need::Nothing,
         Kind::Create => Need::All(Actions::C),
         Kind::Delete => Need::All(Actions::D),
-        Kind::HistoryInstance | Kind::Read | Kind::Vread => Need::All(Actions::R),
+        Kind::Disclosures | Kind::HistoryInstance | Kind::Read | Kind::Vread => {
+            Need::All(Actions::R)
+        }
         Kind::Expand | Kind::Lookup | Kind::Subsumes | Kind::Translate | Kind::ValidateCode => {
             Need::All(Actions::R)
         }

@@ -213,9 +213,16 @@ impl Rule {
             Panel::Organization => Whose::Patients(user.panels.organization.as_slice().into()),
             Panel::Own => Whose::Patients(user.panels.own.as_slice().into()),
         };
-        let both = asked.intersect(&role.scopes);
+        // The record of who did what is for whose role names it, whatever else the role grants.
+        let is_record = |scope: &&ResourceScope| {
+            scope.resource_type == Some(ResourceType::AUDIT_EVENT)
+        };
+        let record = role.scopes.resources().filter(is_record).cloned();
+        let record: ScopeSet = record.map(SmartScope::Resource).collect();
+        let (both, record) = (asked.intersect(&role.scopes), asked.intersect(&record));
+        let others = both.resources().filter(|scope| !is_record(scope));
         let of = |scope| Self::of(scope, (whose.clone(), writes), extractor);
-        both.resources().filter_map(of).collect()
+        others.chain(record.resources()).filter_map(of).collect()
     }
 
     /// What it allows with resources of a type; `None`: of all types at once.
@@ -226,6 +233,8 @@ impl Rule {
             (Some(_), _) => Actions::NONE,
             (None, Some(of)) => match self.context {
                 Context::Patient => membership::by_wildcard(of, self.actions),
+                // The record of who did what is for whose role names it.
+                Context::User if of == ResourceType::AUDIT_EVENT => Actions::NONE,
                 Context::System | Context::User => self.actions,
             },
         }

@@ -2,7 +2,8 @@
 //!
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
 //! to which data are shown, and whether a second factor is needed. What a token grants a user is what
-//! its scopes and one of the user's roles grant both. A user without a role may do nothing.
+//! its scopes and one of the user's roles grant both. A user without a role may do nothing. The record
+//! of who did what, AuditEvent, is in no wildcard: a role names it.
 //!
 //! ```toml
 //! [roles.nurse]
@@ -26,7 +27,7 @@ use super::scope::{Context, ScopeSet, SmartScope};
 /// The roles of a server without a file of its own.
 const BUILT_IN: &str = r#"
 [roles.administrator]
-scopes = ["user/*.cruds"]
+scopes = ["user/*.cruds", "user/AuditEvent.rs"]
 panel = "all"
 clearance = "V"
 second_factor = true

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::access::interaction::Kind;
-use crate::fhir::{Instant, LogicalId, ResourceType};
+use crate::fhir::{Identity, Instant, LogicalId, ResourceType};
 
 use super::form::Form;
 
@@ -166,6 +166,30 @@ impl Entry {
             profiles: self.profiles(form, patient.is_some()),
             body,
         }
+    }
+
+    /// What the event with a number refers to by a search parameter; `None`: by any of them.
+    pub fn references(&self, number: usize, code: Option<&str>) -> Vec<Identity> {
+        let is_asked = |own: &[&str]| code.is_none_or(|code| own.contains(&code));
+        let mut all = Vec::new();
+        if let Some((of, id)) = self.person.as_deref().and_then(|person| person.split_once('/')) {
+            // In a compartment of its own, a patient who asks is one whom the event is about.
+            let own: &[&str] = if of == "Patient" { &["agent", "patient"] } else { &["agent"] };
+            all.extend(identity(of, id).filter(|_| is_asked(own)));
+        }
+        let shows_data = Form::of(self.kind).pattern != Some("Query") && self.kind != Kind::Token;
+        if let (Some((id, _)), Some(of)) = (&self.subject, self.resource_type)
+            && shows_data
+        {
+            all.extend(identity(of.as_str(), id).filter(|_| is_asked(&["entity"])));
+        }
+        let patient = self.patients.get(number).and_then(|patient| patient.id.as_ref());
+        all.extend(
+            patient
+                .filter(|_| is_asked(&["entity", "patient"]))
+                .map(|id| Identity { resource_type: ResourceType::PATIENT, id: id.clone() }),
+        );
+        all
     }
 
     /// The patterns that the event follows.
@@ -321,6 +345,10 @@ impl Entry {
         }
         entities
     }
+}
+
+fn identity(of: &str, id: &str) -> Option<Identity> {
+    Some(Identity { resource_type: of.parse().ok()?, id: id.parse().ok()? })
 }
 
 /// What else an event is about: a version, or a text of the authorization server.

@@ -90,6 +90,11 @@ const fn dicom(code: &'static str, subtype: &'static str) -> Form {
 }
 
 impl Form {
+    /// Whether data of patients are what it is about, and not who somebody is or what the server does.
+    pub fn is_access(&self) -> bool {
+        self.type_code == "rest" || self.type_code == "110107"
+    }
+
     /// The form of a kind's events.
     pub fn of(kind: Kind) -> &'static Self {
         match kind {
@@ -127,6 +132,7 @@ impl Form {
             Kind::Closure
             | Kind::ConvertMessage
             | Kind::DiscardMessage
+            | Kind::Disclosures
             | Kind::Expand
             | Kind::Explain
             | Kind::Lookup

@@ -9,7 +9,8 @@
 //!
 //! Pure: what is hashed and signed comes from the caller, and nothing is read or written here.
 //!
-//! [`balp`] says what a row is as AuditEvents, [`query`] what a search of them asks of rows.
+//! [`balp`] says what a row is as AuditEvents, [`disclosure`] what of that a patient is told, [`query`] what a
+//! search of them asks of rows.
 //!
 //! Layer: 3, after `access`. Imports `access`, `fhir`, `search`; owns `ring`'s signatures of checkpoints.
 //!
@@ -18,6 +19,7 @@
 pub mod balp;
 pub mod checkpoint;
 pub mod compare;
+pub mod disclosure;
 pub mod form;
 pub mod merkle;
 pub mod proof;

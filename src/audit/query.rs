@@ -53,10 +53,12 @@ pub enum Condition {
     Outcomes(Vec<i16>),
     /// It is about one of these patients.
     Patients(Vec<i64>),
-    /// Behind it stands this resource.
-    Person(String),
+    /// Behind it stands one of these resources.
+    Persons(Vec<String>),
     /// It came from an address of which this is all, or the beginning, a part or the end.
     Source(Part, String),
+    /// It was for one of these purposes.
+    Purposes(Vec<&'static str>),
     /// It is about this resource.
     Subject(ResourceType, String, Option<i32>),
     /// It came with this token.
@@ -112,7 +114,10 @@ impl Condition {
             Self::Not(part) => !part.holds(entry, number),
             Self::Outcomes(outcomes) => outcomes.contains(&entry.outcome),
             Self::Patients(hashes) => patient.is_some_and(|it| hashes.contains(&it.hash)),
-            Self::Person(person) => is(&entry.person, person),
+            Self::Persons(persons) => {
+                entry.person.as_ref().is_some_and(|person| persons.contains(person))
+            }
+            Self::Purposes(codes) => entry.purpose.as_deref().is_some_and(|it| codes.contains(&it)),
             Self::Source(part, text) => {
                 let source = entry.source.as_deref().unwrap_or("unknown");
                 is_part(source, *part, text, false)
@@ -164,7 +169,7 @@ impl Reader<'_> {
                 Condition::Any(any.iter().map(|(prefix, range)| at(*prefix, *range)).collect())
             }
             Filter::Compartment { code: ResourceType::PATIENT, id } => self.of_patient(id),
-            Filter::Compartment { code, id } => Condition::Person(format!("{code}/{id}")),
+            Filter::Compartment { code, id } => Condition::Persons(vec![format!("{code}/{id}")]),
             Filter::Test(test) => self.test(test)?,
             Filter::Chain { reference, .. } | Filter::Hierarchy { reference, .. } => {
                 let name = reference.first().map_or("a chain", |key| &*key.code);
@@ -178,7 +183,7 @@ impl Reader<'_> {
     }
 
     fn of_patient(&self, id: &LogicalId) -> Condition {
-        let person = Condition::Person(format!("Patient/{id}"));
+        let person = Condition::Persons(vec![format!("Patient/{id}")]);
         Condition::Any(vec![Condition::Patients(vec![(self.hash)(id)]), person])
     }
 
@@ -202,7 +207,7 @@ impl Reader<'_> {
             };
             told.ok_or_else(|| Untold(code.to_owned()))
         });
-        any.collect::<Result<_, _>>().map(Condition::Any)
+        any.collect::<Result<_, _>>().map(joined)
     }
 
     fn token(&self, code: &str, asked: &AskedToken) -> Option<Condition> {
@@ -250,7 +255,7 @@ impl Reader<'_> {
         let own = "urn:ietf:rfc:3986";
         Some(match (code, asked) {
             ("agent", AskedReference::Local { resource_type, id, version: None }) => {
-                Condition::Person(format!("{resource_type}/{id}"))
+                Condition::Persons(vec![format!("{resource_type}/{id}")])
             }
             ("agent", AskedReference::Identifier(asked)) => Condition::Any(vec![
                 Condition::constant(is_token(asked, own, self.base)),
@@ -309,6 +314,28 @@ impl Reader<'_> {
             _ => return None,
         })
     }
+}
+
+/// One of them holds: of patients and of persons, who may be many, one condition each.
+fn joined(any: Vec<Condition>) -> Condition {
+    let (mut patients, mut persons, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut waiting = any;
+    while let Some(one) = waiting.pop() {
+        match one {
+            Condition::Any(parts) => waiting.extend(parts),
+            Condition::Patients(hashes) => patients.extend(hashes),
+            Condition::Persons(names) => persons.extend(names),
+            other => others.push(other),
+        }
+    }
+    others.reverse();
+    if !patients.is_empty() {
+        others.push(Condition::Patients(patients));
+    }
+    if !persons.is_empty() {
+        others.push(Condition::Persons(persons));
+    }
+    Condition::Any(others)
 }
 
 fn when(is_asked: bool, condition: Condition) -> Condition {

@@ -6,6 +6,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/auditevent.html>, <https://profiles.ihe.net/ITI/BALP/>
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::json;
 
@@ -16,11 +18,12 @@ use crate::error::Error;
 use crate::fhir::{
     Identity, Issue, IssueCode, Operation, ResourceType, Severity, Version, VersionId,
 };
-use crate::search::request::{ContainedMode, SearchRequest, SearchTarget, SortBy, Total};
+use crate::search::request::{ContainedMode, Include, SearchRequest, SearchTarget, SortBy, Total};
 use crate::store::search::{Count, Match, Paging, SearchPage};
-use crate::store::{EventsPage, EventsRequest};
+use crate::store::{Along, EventsPage, EventsRequest};
 
 use super::Engine;
+use super::chain;
 
 /// How cursors of pages of events begin; those of the store have no dots.
 const BEGINNING: &str = "events.";
@@ -80,6 +83,8 @@ impl Engine {
                 filters.push(filter);
             }
         }
+        // Where a chain leads is looked up once it is decided that the caller may ask.
+        filters.retain(|filter| !chain::is_in(filter));
         let condition = match reader.read_all(&filters) {
             Ok(condition) => condition,
             Err(Untold(name)) => {
@@ -89,11 +94,11 @@ impl Engine {
                 return Ok(None);
             }
         };
-        if !request.includes.is_empty() {
-            issues.push(warning(
-                "_include and _revinclude: nothing comes along with events of the ledger"
-                    .to_owned(),
-            ));
+        let (along, others) = along(&request.includes);
+        if others {
+            let text = "_include and _revinclude: with events of the ledger comes along what they refer \
+                        to, and nothing by way of that";
+            issues.push(warning(text.to_owned()));
         }
         Ok(Some(EventsRequest {
             condition,
@@ -101,6 +106,7 @@ impl Engine {
             count: usize::try_from(paging.count).map_err(Error::internal)?,
             is_counted: request.counts_only || request.total == Total::Accurate,
             cursor,
+            along,
             said: format!("{:?} {:?}", request.shown, request.sort),
         }))
     }
@@ -113,7 +119,8 @@ impl Engine {
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
         let found = self.store.events(&events, permit).await?;
-        let both = stored.and(found.with((self.settings.base.clone(), events.count)));
+        let shape = (self.settings.base.clone(), events.count, events.along);
+        let both = stored.and(found.with(shape));
         let both = both.ok_or_else(|| Error::internal("a page is on record before it is whole"))?;
         Ok(both.map(joined))
     }
@@ -122,13 +129,24 @@ impl Engine {
 /// A page of at most `count` matches: events come where what is stored leaves room. The ledger has the
 /// patients of all events that were found, also where they are shown on the next page only.
 fn joined(
-    (mut page, (events, (base, count))): (SearchPage, (EventsPage, (String, usize))),
+    (mut page, (events, (base, count, along))): (SearchPage, (EventsPage, (String, usize, Vec<Along>))),
 ) -> SearchPage {
     let room = match page.next {
         Some(_) => 0,
         None => count.saturating_sub(page.matches.len()),
     };
     let on_page = events.events.iter().take(room);
+    let refers = |(entry, number): &(Entry, usize)| -> Vec<Identity> {
+        along.iter().flat_map(|along| entry.references(*number, along.code.as_deref())).collect()
+    };
+    let named: BTreeSet<Identity> = on_page.clone().flat_map(refers).collect();
+    let known: BTreeSet<Identity> =
+        page.included.iter().map(|version| version.identity.clone()).collect();
+    let is_new = |version: &Version| {
+        named.contains(&version.identity) && !known.contains(&version.identity)
+    };
+    page.included.extend(events.included.into_iter().filter(is_new));
+    page.is_included_cut |= events.is_included_cut;
     page.matches.extend(on_page.map(|(entry, number)| Match::beside(shown(entry, *number, &base))));
     let next = events.links.get(room).or(events.next.as_ref());
     if page.next.is_none() && count > 0 {
@@ -143,6 +161,19 @@ fn joined(
         (_, None) => None,
     };
     page
+}
+
+/// What of these comes along with events of the ledger, and whether there are others.
+fn along(includes: &[Include]) -> (Vec<Along>, bool) {
+    let is_ours = |include: &&Include| {
+        let source = include.source.is_none_or(|of| of == ResourceType::AUDIT_EVENT);
+        source && !include.is_reverse
+    };
+    let ours = includes.iter().filter(is_ours);
+    let all: Vec<Along> =
+        ours.map(|it| Along { code: it.code.clone(), target: it.target }).collect();
+    let others = all.len() < includes.len();
+    (all, others)
 }
 
 /// The order of events, which is that of time.
@@ -170,7 +201,12 @@ fn warning(text: String) -> Issue {
 
 /// An event as the first and only version of a resource.
 fn shown(entry: &Entry, number: usize, base: &str) -> Version {
-    let Event { id, recorded, profiles, body, .. } = entry.event(number, base);
+    version_of(entry.event(number, base))
+}
+
+/// The same of what is made of it already.
+pub(super) fn version_of(event: Event) -> Version {
+    let Event { id, recorded, profiles, body, .. } = event;
     let meta = (!profiles.is_empty()).then(|| json!({ "profile": profiles }));
     Version {
         identity: Identity { resource_type: ResourceType::AUDIT_EVENT, id },

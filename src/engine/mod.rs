@@ -9,11 +9,13 @@
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 
 pub mod bundle;
+mod chain;
 pub mod condition;
 mod conditional;
 mod create;
 mod definitions;
 mod delete;
+mod disclosures;
 mod events;
 mod history;
 mod messages;
@@ -50,6 +52,7 @@ pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
+pub use disclosures::DISCLOSURES_PARAMETERS;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use messages::{
     MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView, Replay,

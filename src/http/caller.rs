@@ -134,6 +134,17 @@ fn context(parts: &request::Parts, request_id: &HeaderValue) -> RequestContext {
     }
 }
 
+/// The caller of a request whose parameters stand in its body too, as a form: the ledger keeps them as
+/// those of the URL.
+pub(super) fn with_form(caller: &mut Caller, form: &str) {
+    let asked = &caller.request.path_and_query;
+    let sign = if asked.contains('?') { '&' } else { '?' };
+    // A URL holds no NUL, which the database cannot keep; a body may.
+    let all = format!("{asked}{sign}{}", form.trim().replace('\0', "%00"));
+    let path_and_query = shown(&all).into_owned();
+    caller.request = Arc::new(RequestContext { path_and_query, ..(*caller.request).clone() });
+}
+
 /// Parameters whose values nobody should see. No interaction has them, but who sends a token at the
 /// wrong place sends it all the same.
 const SECRETS: &[&str] =
@@ -177,6 +188,25 @@ pub(super) fn method_name(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_is_kept_with_the_url_and_without_tokens() {
+        for (url, form, expected) in [
+            ("/Patient/_search", "name=a", "/Patient/_search?name=a"),
+            ("/Patient/_search?_count=1", " name=a\0\n", "/Patient/_search?_count=1&name=a%00"),
+            ("/Patient/_search", "access_token=x&b=1", "/Patient/_search?access_token=***&b=1"),
+        ] {
+            let request = RequestContext {
+                id: String::new(),
+                method: "POST",
+                path_and_query: url.to_owned(),
+                source: None,
+            };
+            let mut caller = Caller::new(Principal::open(), request);
+            with_form(&mut caller, form);
+            assert_eq!(caller.request.path_and_query, expected);
+        }
+    }
 
     #[test]
     fn a_token_in_a_url_is_not_kept() {

@@ -360,6 +360,7 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
             // Of the whole system, though a type defines it.
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name: ours is here.
+            "disclosures" => format!("{PLACE}/OperationDefinition/Patient-{name}"),
             "hl7v2-convert" | "reindex" => format!("{PLACE}/OperationDefinition/Resource-{name}"),
             name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };

@@ -10,7 +10,7 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    convert, create, delete, history, messages, meta, metadata, patch, read, reindex, search,
+    convert, create, delete, disclosures, history, messages, meta, metadata, patch, read, reindex, search,
     system, terminology, update, validate,
 };
 use super::health;
@@ -70,6 +70,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         fhir!(GET "/fhir/{type}/{id}/_history/{vid}" Vread read::vread),
         fhir!(GET "/fhir/{type}/_history" HistoryType history::of_type),
         fhir!(GET "/fhir/_history" HistorySystem history::system),
+        fhir!(GET "/fhir/Patient/{id}/$disclosures" Disclosures disclosures::disclosures),
         fhir!(GET "/fhir/$meta" Meta meta::meta),
         fhir!(GET "/fhir/{type}/$meta" Meta meta::meta),
         fhir!(GET "/fhir/{type}/{id}/$meta" Meta meta::meta),

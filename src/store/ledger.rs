@@ -23,40 +23,90 @@ const LANES: usize = 1;
 /// Adds ledger rows. `$1` is the tenant, `$2` to `$19` are the columns of [`Columns`]; for `one` row
 /// the first of each array is taken, which costs half of `unnest`.
 macro_rules! insert_ledger {
-    (many) => {
+    ($count:ident) => {
+        $crate::store::ledger::insert_ledger!($count "l.failure")
+    };
+    (many $failure:literal) => {
         concat!(
-            $crate::store::ledger::insert_ledger!(@into),
+            $crate::store::ledger::insert_ledger!(@into $failure),
             "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
              $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
              $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]) AS l(id, at, grp, \
              interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, query, \
-             failure, pats, entities, client, token)"
+             failure, pats, entities, client, token)",
+            $crate::store::ledger::unless_off!(" WHERE false")
         )
     };
-    (one) => {
+    (one $failure:literal) => {
         concat!(
-            $crate::store::ledger::insert_ledger!(@into),
+            $crate::store::ledger::insert_ledger!(@into $failure),
             "FROM (SELECT ($2::uuid[])[1] AS id, ($3::timestamptz[])[1] AS at, ($4::uuid[])[1] AS grp, \
              ($5::smallint[])[1] AS interaction, ($6::smallint[])[1] AS outcome, ($7::smallint[])[1] AS \
              rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
              ($11::text[])[1] AS source, ($12::text[])[1] AS request_id, ($13::text[])[1] AS method, \
              ($14::text[])[1] AS query, ($15::text[])[1] AS failure, ($16::text[])[1] AS pats, \
-             ($17::text[])[1] AS entities, ($18::text[])[1] AS client, ($19::text[])[1] AS token) AS l"
+             ($17::text[])[1] AS entities, ($18::text[])[1] AS client, ($19::text[])[1] AS token) AS l",
+            $crate::store::ledger::unless_off!(" WHERE false")
         )
     };
-    (@into) => {
-        "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
-         token, source, request_id, method, query, failure, pats, entities, person, purpose) \
-         SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, \
-         split_part(l.actor, E'\\x1f', 1), l.client, l.token, l.source, l.request_id, l.method, l.query, \
-         l.failure, l.pats::bigint[], l.entities::text[], \
-         nullif(split_part(l.actor, E'\\x1f', 2), ''), nullif(split_part(l.actor, E'\\x1f', 3), '') "
+    (@into $failure:literal) => {
+        concat!(
+            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, person, \
+             purpose, client, token, source, request_id, method, query, failure, pats, entities) \
+             SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, ",
+            $crate::store::ledger::who_asked!("l.actor"),
+            ", l.client, l.token, l.source, l.request_id, l.method, l.query, ",
+            $failure,
+            ", l.pats::bigint[], l.entities::text[] "
+        )
     };
 }
 pub(super) use insert_ledger;
 
-const RECORD: &str = insert_ledger!(many);
-const RECORD_ONE: &str = insert_ledger!(one);
+/// Nothing; in a build without the ledger, what keeps a statement from adding rows to it.
+#[cfg(not(feature = "without-ledger"))]
+macro_rules! unless_off {
+    ($condition:literal) => {
+        ""
+    };
+}
+#[cfg(feature = "without-ledger")]
+macro_rules! unless_off {
+    ($condition:literal) => {
+        $condition
+    };
+}
+pub(super) use unless_off;
+
+/// The columns actor, person and purpose of what [`who`] made.
+macro_rules! who_asked {
+    ($who:literal) => {
+        concat!(
+            "split_part(",
+            $who,
+            ", E'\\x1f', 1), nullif(split_part(",
+            $who,
+            ", E'\\x1f', 2), ''), nullif(split_part(",
+            $who,
+            ", E'\\x1f', 3), '')"
+        )
+    };
+}
+pub(super) use who_asked;
+
+/// Who may not see a resource is told that it is not known; the record says that it is out of reach.
+macro_rules! insert_told {
+    ($count:ident) => {
+        insert_ledger!($count
+            "CASE WHEN l.failure LIKE '% is not known' AND EXISTS \
+             (SELECT FROM ident i WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id) \
+             THEN 'out of reach: ' || l.failure ELSE l.failure END"
+        )
+    };
+}
+
+const RECORD: &str = insert_told!(many);
+const RECORD_ONE: &str = insert_told!(one);
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[RECORD, RECORD_ONE];
@@ -148,14 +198,21 @@ impl<'a> Columns<'a> {
 /// What stands between the parts of who asked, and in none of them.
 const BETWEEN: char = '\u{1f}';
 
-/// Who asked, as the statements take it.
-fn who(principal: &Principal) -> String {
-    let Some(grant) = principal.grant() else { return principal.actor().replace(BETWEEN, " ") };
-    let person = grant.user.as_ref().and_then(|user| user.fhir_user.as_ref());
+/// Who asked, as the statements take it: what [`who_parts`] says, in one text.
+pub(super) fn who(principal: &Principal) -> String {
+    match who_parts(principal) {
+        [actor, person, purpose] if person.is_empty() && purpose.is_empty() => actor,
+        parts => parts.join("\u{1f}"),
+    }
+}
+
+/// The party, the resource that stands for the user, and the purpose of use; empty where there is none.
+pub(super) fn who_parts(principal: &Principal) -> [String; 3] {
+    let grant = principal.grant();
+    let person = grant.and_then(|grant| grant.user.as_ref()?.fhir_user.as_ref());
     let person = person.map(|(of, id)| format!("{of}/{id}")).unwrap_or_default();
-    let purpose = grant.purpose.as_deref().unwrap_or_default();
-    let parts = [principal.actor(), &person, purpose];
-    parts.map(|part| part.replace(BETWEEN, " ")).join("\u{1f}")
+    let purpose = grant.and_then(|grant| grant.purpose.clone()).unwrap_or_default();
+    [principal.actor().to_owned(), person, purpose].map(|part| part.replace(BETWEEN, " "))
 }
 
 /// The client, and the id of the access token, of whoever a row is about.
@@ -178,6 +235,9 @@ impl LedgerWriter {
 
     /// Makes `rows` durable.
     pub(super) async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
+        if cfg!(feature = "without-ledger") {
+            return Ok(());
+        }
         self.queue.submit(self, rows).await.map_err(|error| match error {
             Error::Unavailable(cause) | Error::Internal(cause) => Error::Unavailable(cause),
             other => Error::Unavailable(other.to_string().into()),

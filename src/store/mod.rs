@@ -46,7 +46,7 @@ use crate::search::extract::Extractor;
 
 pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
-pub use events::{EventsPage, EventsRequest};
+pub use events::{Along, EventsPage, EventsRequest};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
 pub use integrity::{Integrity, Ties};

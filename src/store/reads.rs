@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::fhir::Identity;
 
 use super::connection::{Address, Flush, Pipelines};
-use super::ledger::client_and_token;
+use super::ledger::{client_and_token, who};
 use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
 use super::together::{Queue, Together};
@@ -108,7 +108,8 @@ struct Columns<'a> {
     at: Vec<Timestamptz>,
     group: Vec<Uuid>,
     interaction: Vec<i16>,
-    actor: Vec<&'a str>,
+    /// As the ledger's other statements take it.
+    actor: Vec<String>,
     source: Vec<Option<String>>,
     request_id: Vec<&'a str>,
     method: Vec<&'a str>,
@@ -129,7 +130,7 @@ impl<'a> Columns<'a> {
             columns.at.push(Timestamptz(row.at));
             columns.group.push(row.group);
             columns.interaction.push(row.interaction.kind.number());
-            columns.actor.push(row.caller.principal.actor());
+            columns.actor.push(who(&row.caller.principal));
             columns.source.push(request.source.map(|source| source.to_string()));
             columns.request_id.push(&request.id);
             columns.method.push(request.method);

@@ -95,10 +95,12 @@ macro_rules! find_recorded {
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
              WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}'), \
              led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
-             client, token, source, request_id, method, query, pats, entities) \
-             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, actor, client, token, \
-             source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D') \
-             SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
+             person, purpose, client, token, source, request_id, method, query, pats, entities) \
+             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, ",
+            $crate::store::ledger::who_asked!("actor"),
+            ", client, token, source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D'",
+            $crate::store::ledger::unless_off!(" AND false"),
+            ") SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
         )
     };
 }
@@ -352,7 +354,7 @@ pub(super) fn current(row: &Row, identity: Identity) -> Result<Current, Error> {
 }
 
 /// The version for a reader, to whom a deletion is an answer of its own.
-fn live(found: Current) -> Result<Unaudited<Version>, Error> {
+pub(super) fn live(found: Current) -> Result<Unaudited<Version>, Error> {
     disclose(found).map(|(version, disclosed)| Unaudited::new(version, disclosed))
 }
 

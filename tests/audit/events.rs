@@ -1,4 +1,7 @@
 //! The record as AuditEvents: read, searched, and valid by the patterns of BALP (A1, A2, A5, A13).
+//!
+//! Covers: security A1, A2.
+//! Covers in part: security A5, A13.
 
 use std::collections::BTreeSet;
 
@@ -150,12 +153,23 @@ async fn record() -> (TestServer, Vec<Value>) {
     client.get("/Patient/a").await.expect(200);
     client.get("/Patient/a/_history/1").await.expect(200);
     client.get("/Observation?code:text=x").await.expect(200);
-    client.get("/Patient?gender=male&_count=1").await.expect(200);
+    let page = json_of(&client.get("/Patient?gender=male&_count=1").await.expect(200));
+    let links = page["link"].as_array().unwrap();
+    let next = links.iter().find(|link| link["relation"] == "next").unwrap();
+    client.get(next["url"].as_str().unwrap()).await.expect(200);
     client.get("/Patient/nobody").await.expect(404);
     client.get("/Patient?birthdate=never").await.expect(400);
     client.get("/Patient/a/_history").await.expect(200);
     client.put("/Patient/b", r#"{"resourceType":"Patient","id":"b"}"#).await.expect(200);
     client.delete("/Observation/ob").await.expect(204);
+    client.post("/Patient", r#"{"resourceType":"Patient"}"#).await.expect(201);
+    let patch = client.call("PATCH", "/Patient/b");
+    let patch = patch.header("Content-Type", "application/json-patch+json");
+    let body = r#"[{"op":"add","path":"/active","value":true}]"#;
+    patch.body(body).send().await.expect(200);
+    let search = client.call("POST", "/Patient/_search?_count=1");
+    let search = search.header("Content-Type", "application/x-www-form-urlencoded");
+    search.body("active=true&access_token=canary").send().await.expect(200);
     let batch = r#"{"resourceType":"Bundle","type":"batch","entry":[
         {"request":{"method":"GET","url":"Patient/a"}},{"request":{"method":"GET","url":"Patient/c"}}]}"#;
     client
@@ -203,9 +217,47 @@ async fn every_access_is_an_event_that_is_read_and_found_the_same_each_time() {
     assert!(times.is_sorted_by(|one, other| one >= other), "{times:?}");
     let query = events.iter().find(|event| event["subtype"][0]["code"] == "search-type").unwrap();
     assert!(query["entity"][0]["query"].is_string(), "{query}");
+    patterns_are_claimed(&events);
+    pages_and_forms_are_told(&events);
     // To read the record is on record too.
     let reads = client.get("/AuditEvent?entity-type=2&subtype=search-type&_count=1").await;
     assert_eq!(ids(&json_of(&reads.expect(200))).len(), 1);
+}
+
+/// Each pattern is that of an event that was caused, and failures claim none.
+fn patterns_are_claimed(events: &[Value]) {
+    let profiles = |event: &Value| -> Vec<String> {
+        let all = event["meta"]["profile"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|it| it.as_str().unwrap().rsplit('.').next().unwrap().to_owned()).collect()
+    };
+    for (subtype, pattern) in [
+        ("create", "PatientCreate"),
+        ("read", "PatientRead"),
+        ("vread", "PatientRead"),
+        ("update", "PatientUpdate"),
+        ("patch", "PatientUpdate"),
+        ("delete", "PatientDelete"),
+        ("search-type", "PatientQuery"),
+    ] {
+        let is_it = |event: &&Value| has(event, "subtype", "/code", subtype);
+        let all: BTreeSet<_> = events.iter().filter(is_it).flat_map(profiles).collect();
+        assert!(all.contains(pattern), "{subtype}: {all:?}");
+    }
+    let failed = events.iter().filter(|event| event["outcome"] != "0");
+    let failed: Vec<_> = failed.map(|event| (profiles(event), event["outcomeDesc"].is_string())).collect();
+    assert!(failed.len() >= 3 && failed.iter().all(|it| it.0.is_empty() && it.1), "{failed:?}");
+}
+
+/// A search is told with what its body asked, without secrets.
+fn pages_and_forms_are_told(events: &[Value]) {
+    use base64::Engine as _;
+    let queries = events.iter().filter_map(|event| event["entity"][0]["query"].as_str());
+    let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+    let queries: Vec<_> = queries.map(|text| String::from_utf8(decode(text)).unwrap()).collect();
+    for part in ["POST /fhir/Patient/_search?_count=1&active=true&access_token=***", "_cursor="] {
+        assert!(queries.iter().any(|query| query.contains(part)), "{part}: {queries:?}");
+    }
+    assert!(!queries.iter().any(|query| query.contains("canary")), "{queries:?}");
 }
 
 /// Whether an event has a coding with a code at a path.

@@ -2,6 +2,8 @@
 //!
 //! Three rounds; fifty with `KILN_TEST_LONG=1`. Reads wait for the disk here (`audit.reads`): otherwise
 //! the last moments of reads before a crash of the database may be lost, as the setting says.
+//!
+//! Covers: security A9, V32.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

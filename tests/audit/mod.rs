@@ -1,6 +1,13 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
+mod along;
+mod bench;
+mod denied;
+mod disclosures;
 mod events;
+mod faults;
 mod kills;
+mod parties;
 mod roles;
 mod seal;
+mod who;

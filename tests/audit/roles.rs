@@ -1,4 +1,6 @@
 //! The server's own role can add to the record and to its seal, and nothing else (A12, V32).
+//!
+//! Covers: security A12, V32.
 
 use tokio_postgres::error::SqlState;
 

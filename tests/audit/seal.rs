@@ -1,4 +1,6 @@
 //! The seal over the record: any change is found and named (A11, V32).
+//!
+//! Covers: security A11, A12, C4, V32.
 
 use std::time::{Duration, Instant};
 

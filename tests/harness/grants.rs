@@ -24,6 +24,7 @@ pub(crate) struct Token<'s> {
     roles: Option<&'static str>,
     denials: Vec<Denial>,
     knows_user: bool,
+    purpose: Option<&'static str>,
 }
 
 impl<'s> Token<'s> {
@@ -31,7 +32,8 @@ impl<'s> Token<'s> {
     pub(crate) fn new(server: &'s TestServer, scopes: &str) -> Self {
         let (patient, user, roles) = (None, None, None);
         let scopes = scopes.to_owned();
-        Self { server, scopes, patient, user, roles, denials: Vec::new(), knows_user: false }
+        let (denials, knows_user, purpose) = (Vec::new(), false, None);
+        Self { server, scopes, patient, user, roles, denials, knows_user, purpose }
     }
 
     /// With this patient in context.
@@ -79,6 +81,11 @@ impl<'s> Token<'s> {
         Self { denials, ..self }
     }
 
+    /// For this purpose of use.
+    pub(crate) fn purpose(self, code: &'static str) -> Self {
+        Self { purpose: Some(code), ..self }
+    }
+
     /// With `openid fhirUser`.
     pub(crate) fn knowing_user(self) -> Self {
         Self { knows_user: true, ..self }
@@ -93,7 +100,7 @@ impl<'s> Token<'s> {
             user.panels = store.panels(who).await.expect("panels");
             organizations = store.organizations(who).await.expect("organizations");
         }
-        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose: None };
+        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose: self.purpose };
         let denials = store.denials(&asker, SystemClock.now()).await.expect("consents");
         self.denials(denials.to_vec())
     }
@@ -111,7 +118,7 @@ impl<'s> Token<'s> {
                 let hash = hasher.patient(&id);
                 (id, hash)
             }),
-            purpose: None,
+            purpose: self.purpose.map(str::to_owned),
             is_fhir_user_readable: self.knows_user,
             denials: Arc::from(self.denials.clone()),
         };

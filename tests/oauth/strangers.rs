@@ -1,7 +1,8 @@
 //! Who proves nothing at the FHIR endpoint goes on record, and does not fill it; every other row says
 //! by which client and token.
 //!
-//! Covers in part: security A3, H11.
+//! Covers: security A3.
+//! Covers in part: security H11.
 
 use super::browser::{register, server_with, store};
 use super::tokens::client::{basic, send_with, server, service, text};

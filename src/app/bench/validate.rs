@@ -243,6 +243,8 @@ mod tests {
             seconds: 1,
             database: None,
             postgres_bin: None,
+            beside: None,
+            rows: 0,
             pid: None,
             resources: 0,
             patients: 1,

@@ -114,6 +114,7 @@ impl Engine {
         events: EventsRequest,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<SearchPage>, Error> {
+        let events = self.chained(request, events, permit).await?;
         let is_after_stored = events.cursor.is_some();
         let stored = if is_after_stored {
             Unaudited::nothing().map(|()| SearchPage::default())
@@ -215,7 +216,7 @@ impl Engine {
         Resolver { lookups: &self.lookups, extractor: &self.extractor }
     }
 
-    fn parse_search(
+    pub(super) fn parse_search(
         &self,
         target: &SearchTarget,
         query: &Query,

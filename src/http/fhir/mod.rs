@@ -9,6 +9,7 @@ pub(super) mod binary;
 pub(super) mod convert;
 pub(super) mod create;
 pub(super) mod delete;
+pub(super) mod disclosures;
 pub(super) mod entry;
 pub(super) mod history;
 mod link;

@@ -15,6 +15,7 @@ use crate::fhir::json;
 use crate::fhir::query::{MAX_URL_BYTES, Query};
 use crate::fhir::{Issue, IssueCode, Version, operation_outcome};
 use crate::http::bundle::{BundleWriter, Head};
+use crate::http::caller;
 use crate::http::exchange::Exchange;
 use crate::http::headers;
 use crate::http::negotiation::{self, ContentType};
@@ -58,8 +59,8 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     if exchange.parts.method == Method::POST {
         read_form(&mut exchange).await?;
     }
-    let form = exchange.form()?;
-    let shape = query::shape(&exchange.query)?;
+    exchange.form()?;
+    query::shape(&exchange.query)?;
     let engine = &exchange.server.engine;
     let is_strict = exchange.is_strict();
     let words =
@@ -67,7 +68,19 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
     tripwire::check(&exchange, Kind::SearchType, versions(&found))?;
+    let mut response = searchset(&exchange, found)?;
+    if let Some(is_current) = words {
+        let state = if is_current { "current" } else { "behind" };
+        response.headers_mut().insert(KILN_FULLTEXT, HeaderValue::from_static(state));
+    }
+    Ok(response)
+}
 
+/// A page as a Bundle.
+pub(super) fn searchset(exchange: &Exchange, found: Searched) -> Result<Response<Body>, Failure> {
+    let form = exchange.form()?;
+    let shape = query::shape(&exchange.query)?;
+    let engine = &exchange.server.engine;
     let base = exchange.base();
     let links = links(&base, &exchange.query, &found);
     let head = Head { bundle_type: "searchset", total: total(&found), links: &links };
@@ -82,10 +95,6 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
     headers::set_caching(headers);
     if let Some(applied) = exchange.preferences.applied(false) {
         headers.insert(PREFERENCE_APPLIED, applied);
-    }
-    if let Some(is_current) = words {
-        let state = if is_current { "current" } else { "behind" };
-        headers.insert(KILN_FULLTEXT, HeaderValue::from_static(state));
     }
     Ok(response)
 }
@@ -112,6 +121,9 @@ async fn read_form(exchange: &mut Exchange) -> Result<(), Failure> {
     };
     let text = std::str::from_utf8(&body)
         .map_err(|fault| Error::invalid(IssueCode::Invalid, format!("not UTF-8: {fault}")))?;
+    if !text.trim_ascii().is_empty() {
+        caller::with_form(&mut exchange.caller, text);
+    }
     let sent = Query::parse(text.trim_ascii()).map_err(Error::from)?;
     exchange.query = std::mem::take(&mut exchange.query).and(sent);
     // The body may ask for a form of the answer too.

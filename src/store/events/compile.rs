@@ -161,7 +161,11 @@ impl Where {
             Condition::Outcomes(numbers) => {
                 format!("outcome = ANY({})", self.value(numbers.clone()))
             }
-            Condition::Person(person) => format!("person = {}", self.value(person.clone())),
+            Condition::Persons(persons) => match &persons[..] {
+                [person] => format!("person = {}", self.value(person.clone())),
+                _ => format!("person = ANY({})", self.value(persons.clone())),
+            },
+            Condition::Purposes(codes) => format!("purpose = ANY({})", self.value(codes.clone())),
             Condition::Subject(of, id, version) => {
                 let (of, id) = (self.value(of.code()), self.value(id.clone()));
                 let version = version.map(|version| format!(" AND vid = {}", self.value(version)));

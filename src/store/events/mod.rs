@@ -5,7 +5,7 @@
 
 mod compile;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -14,11 +14,13 @@ use crate::access::interaction::Kind;
 use crate::access::restriction::Members;
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, PatientOf};
-use crate::audit::query::Condition;
+use crate::audit::query::{Condition, Reader as Asking};
 use crate::error::Error;
-use crate::fhir::{IssueCode, LogicalId, ResourceType};
+use crate::fhir::{IssueCode, LogicalId, ResourceType, Version};
 
+use super::connection::Reader;
 use super::cursor::{Position, Seal};
+use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
 use compile::{Bounds, Where};
 
@@ -49,6 +51,8 @@ pub(super) const STATEMENTS: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
 const MOST: usize = 5_000;
+/// Most resources that come along with a page.
+const MOST_ALONG: usize = 200;
 /// Most rows that are looked at for one page.
 const PAGE_ROWS: usize = 2_000_000;
 
@@ -67,6 +71,17 @@ pub struct EventsRequest {
     pub cursor: Option<String>,
     /// What was asked, for which links count.
     pub said: String,
+    /// What comes along with the events.
+    pub along: Vec<Along>,
+}
+
+/// References of events that are followed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Along {
+    /// By which search parameter; `None`: by all.
+    pub code: Option<Box<str>>,
+    /// To resources of which type; `None`: of any.
+    pub target: Option<ResourceType>,
 }
 
 /// A page of events.
@@ -74,6 +89,10 @@ pub struct EventsRequest {
 pub struct EventsPage {
     /// The rows, each with the number of its event.
     pub events: Vec<(Entry, usize)>,
+    /// What comes along, each once.
+    pub included: Vec<Version>,
+    /// Whether more would have come along.
+    pub is_included_cut: bool,
     /// For each event, where a page begins that has it first.
     pub links: Vec<String>,
     /// Where the next page begins; `None` on the last.
@@ -99,7 +118,7 @@ impl Store {
         let missing = || Error::NotFound(format!("AuditEvent/{id}"));
         let found = found.map_err(failure::error)?.ok_or_else(missing)?;
         let mut entry = entry(&found)?.ok_or_else(missing)?;
-        if number >= entry.count() || !reach(permit).holds(&entry, number) {
+        if number >= entry.count() || !reach(self, permit).holds(&entry, number) {
             return Err(missing());
         }
         self.name_patients(std::slice::from_mut(&mut entry), permit).await?;
@@ -120,6 +139,81 @@ impl Store {
         request: &EventsRequest,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<EventsPage>, Error> {
+        let condition = Condition::All(vec![reach(self, permit), request.condition.clone()]);
+        let mut page = self.events_page(&condition, request, permit).await?;
+        let (entities, of_included) = self.follow(&mut page, &request.along, permit).await?;
+        let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
+        let mut patients: Vec<i64> = page.events.iter().filter_map(of).chain(of_included).collect();
+        patients.sort_unstable();
+        patients.dedup();
+        Ok(Unaudited::new(page, Disclosed { subject: None, patients, entities }))
+    }
+
+    /// The same of the events about the patient with an id, for who may know who had access to it: the
+    /// permit must reach the patient, not the record.
+    ///
+    /// # Errors
+    /// As [`Store::events`]; [`Error::NotFound`] and [`Error::Deleted`] of the patient.
+    pub async fn events_about(
+        &self,
+        id: &LogicalId,
+        request: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<EventsPage>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let missing = || Error::NotFound(format!("Patient/{id}"));
+        let patient = find_current(self, Reader::Shared(&pipeline), id, permit).await?;
+        let _ = live(patient.ok_or_else(missing)?)?;
+        let hash = self.hasher().patient(id);
+        let about = Condition::Patients(vec![hash]);
+        let condition = Condition::All(vec![about, request.condition.clone()]);
+        let page = self.events_page(&condition, request, permit).await?;
+        let subject = Some((ResourceType::PATIENT, id.clone(), None));
+        Ok(Unaudited::new(page, Disclosed { subject, patients: vec![hash], entities: Vec::new() }))
+    }
+
+    /// Loads what the events refer to, as far as the caller may search for it. Gives what the ledger is to
+    /// say: versions and their patients.
+    async fn follow(
+        &self,
+        page: &mut EventsPage,
+        along: &[Along],
+        permit: &Permit<'_>,
+    ) -> Result<(Vec<String>, Vec<i64>), Error> {
+        let mut wanted = BTreeSet::new();
+        for ((entry, number), Along { code, target }) in
+            page.events.iter().flat_map(|event| along.iter().map(move |along| (event, along)))
+        {
+            let named = entry.references(*number, code.as_deref()).into_iter();
+            wanted.extend(named.filter(|it| target.is_none_or(|of| of == it.resource_type)));
+        }
+        page.is_included_cut = wanted.len() > MOST_ALONG;
+        let (mut entities, mut patients) = (Vec::new(), Vec::new());
+        if wanted.is_empty() {
+            return Ok((entities, patients));
+        }
+        let pipeline = self.0.readers.pipeline().await?;
+        for identity in wanted.into_iter().take(MOST_ALONG) {
+            let reach = match permit.derive(Kind::SearchType, identity.resource_type) {
+                Err(Error::Forbidden) => continue,
+                reach => reach?,
+            };
+            let found = find_current(self, Reader::Shared(&pipeline), &identity.id, &reach).await?;
+            if let Some(found) = found.filter(|found| !found.version.is_deleted()) {
+                entities.push(found.version.versioned_path());
+                patients.extend(found.patients);
+                page.included.push(found.version);
+            }
+        }
+        Ok((entities, patients))
+    }
+
+    async fn events_page(
+        &self,
+        condition: &Condition,
+        request: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<EventsPage, Error> {
         let seal = Seal::new(&format!("events {}", request.said), permit, self.hasher());
         let unknown = || {
             let text = "this page link was not made by this server for this search";
@@ -135,11 +229,10 @@ impl Store {
             Some(from) => from,
             None => None,
         };
-        let condition = Condition::All(vec![reach(permit), request.condition.clone()]);
         let mut page = EventsPage::default();
         if request.count > 0 {
             let wanted = request.count.saturating_add(1);
-            let walk = Walk { condition: &condition, is_ascending: request.is_ascending };
+            let walk = Walk { condition, is_ascending: request.is_ascending };
             let mut found = walk.run((self, permit), from, Some(wanted)).await?.0;
             let link = |(row, number): &(Entry, usize)| {
                 let keys = vec![Some(row.id.to_string())];
@@ -152,18 +245,14 @@ impl Store {
             page.events = found;
         }
         if request.is_counted {
-            let walk = Walk { condition: &condition, is_ascending: false };
+            let walk = Walk { condition, is_ascending: false };
             page.total = Some(walk.run((self, permit), None, None).await?.1);
         }
         let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();
         self.name_patients(&mut entries, permit).await?;
         let numbers: Vec<usize> = page.events.iter().map(|(_, number)| *number).collect();
         page.events = entries.into_iter().zip(numbers).collect();
-        let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
-        let mut patients: Vec<i64> = page.events.iter().filter_map(of).collect();
-        patients.sort_unstable();
-        patients.dedup();
-        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
+        Ok(page)
     }
 
     /// Says whose the hashes are.
@@ -200,17 +289,33 @@ impl Store {
     }
 }
 
-/// What holds for the events that a permit reaches: those of its patients, or all.
-fn reach(permit: &Permit<'_>) -> Condition {
+/// What holds for the events that a permit reaches: those of its patients, or all, without what is
+/// withheld. Events have no labels, so none is beyond a clearance.
+fn reach(store: &Store, permit: &Permit<'_>) -> Condition {
     let Some(limits) = permit.limits() else { return Condition::always() };
-    match limits.plain_members() {
-        Some(Members::Everyone) => Condition::always(),
-        Some(Members::OwnOrNobodys(patients) | Members::Patients(patients)) => {
-            Condition::Patients(patients.to_vec())
-        }
-        // Other limits say something of stored resources: no event is known to be within them.
+    let members = match &limits.clauses[..] {
+        [clause] if clause.is_plain() => match &clause.members {
+            Members::Everyone => Condition::always(),
+            Members::OwnOrNobodys(patients) | Members::Patients(patients) => {
+                Condition::Patients(patients.to_vec())
+            }
+            _ => Condition::never(),
+        },
+        // Criteria say something of stored resources: no event is known to be within them.
         _ => Condition::never(),
+    };
+    let hash = |id: &LogicalId| store.hasher().patient(id);
+    let reader = Asking { base: "", hash: &hash };
+    let mut all = vec![members];
+    for withheld in &limits.withheld {
+        let Ok(filter) = reader.read_all(std::slice::from_ref(&*withheld.filter)) else {
+            return Condition::never();
+        };
+        let of = withheld.patient.map(|hash| Condition::Patients(vec![hash]));
+        let withheld = of.into_iter().chain([filter]).collect();
+        all.push(Condition::Not(Box::new(Condition::All(withheld))));
     }
+    Condition::All(all)
 }
 
 /// A walk along the rows.

@@ -180,6 +180,24 @@ impl Store {
         let (page, _) = asked.page(&mut run, request, paging, Some(&row)).await?;
         Ok(taken.with(page))
     }
+
+    /// Up to `limit` of what `filters` match, for what a chain leads through.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub(crate) async fn find_matches(
+        &self,
+        types: &[ResourceType],
+        filters: &[Filter],
+        limit: u32,
+        definitions: &Definitions,
+        permit: &Permit<'_>,
+    ) -> Result<Vec<Found>, Error> {
+        let mut run = Run::alone(self, permit, false).await?;
+        let parameters = &*self.parameters()?;
+        let asked = Asked { store: self, parameters, definitions, permit };
+        asked.few(&mut run, types, filters, limit).await
+    }
 }
 
 impl WriteTx {

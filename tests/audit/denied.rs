@@ -1,0 +1,86 @@
+//! What was refused or failed is on record once, with why; what is hidden is on record as that, though
+//! the caller hears that it is not there (A3).
+//!
+//! Covers: security A3.
+
+use crate::harness::grants::Token;
+use crate::harness::server::TestServer;
+
+/// Who asks what: request id, method, url, body, If-Match, status, outcome, and a piece of why.
+type Tried = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    u16,
+    i64,
+    &'static str,
+);
+
+const TRIED: &[Tried] = &[
+    ("scope", "GET", "/Condition", "", "", 403, 4, "scope"),
+    ("scope-write", "POST", "/Condition", r#"{"resourceType":"Condition"}"#, "", 403, 4, "scope"),
+    ("hidden", "GET", "/Patient/b", "", "", 404, 4, "out of reach: Patient/b is not known"),
+    ("missing", "GET", "/Patient/x", "", "", 404, 4, "Patient/x is not known"),
+    ("hidden-version", "GET", "/Patient/b/_history/1", "", "", 404, 4, "out of reach: "),
+    ("missing-version", "GET", "/Patient/x/_history/1", "", "", 404, 4, "Patient/x"),
+    ("hidden-history", "GET", "/Observation/ob/_history", "", "", 404, 4, "out of reach: "),
+    ("changed", "PUT", "/Observation/oa", OBSERVATION, r#"W/"7""#, 412, 4, ""),
+    ("broken", "PUT", "/Observation/oa", BROKEN, "", 422, 4, ""),
+    ("malformed", "PUT", "/Observation/oa", "{", "", 400, 4, ""),
+    ("planted", "PUT", "/Observation/oa", OBSERVATION, "", 500, 8, ""),
+];
+
+const OBSERVATION: &str = r#"{"resourceType":"Observation","id":"oa","status":"amended","code":{"text":"y"},
+    "subject":{"reference":"Patient/a"}}"#;
+/// Two values of a choice.
+const BROKEN: &str = r#"{"resourceType":"Observation","id":"oa","status":"amended","code":{"text":"y"},
+    "subject":{"reference":"Patient/a"},"valueString":"a","dataAbsentReason":{"text":"b"}}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_attempt_that_came_to_nothing_is_on_record_once_with_why() {
+    let server = TestServer::start().await;
+    for id in ["a", "b"] {
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        server.client.put(&format!("/Patient/{id}"), body).await.expect(201);
+        let body = format!(
+            r#"{{"resourceType":"Observation","id":"o{id}","status":"final","code":{{"text":"x"}},
+                "subject":{{"reference":"Patient/{id}"}}}}"#
+        );
+        server.client.put(&format!("/Observation/o{id}"), body).await.expect(201);
+    }
+    let token = Token::new(&server, "patient/Patient.rs patient/Observation.cruds").patient("a");
+    let (client, _stop) = token.client().await;
+    for (request, method, url, body, condition, status, outcome, why) in TRIED {
+        if *request == "planted" {
+            let check = "ALTER TABLE res ADD CONSTRAINT planted CHECK (vid < 2) NOT VALID";
+            server.database.run(check).await;
+        }
+        let mut call = client.call(method, url).header("X-Request-Id", request);
+        if !condition.is_empty() {
+            call = call.header("If-Match", condition);
+        }
+        if !body.is_empty() {
+            call = call.json(*body);
+        }
+        let answer = call.send().await;
+        assert_eq!(answer.status, *status, "{request}: {answer:?}");
+        assert!(!answer.text().contains("out of reach"), "{request}: {answer:?}");
+        let rows = format!("SELECT count(*) FROM ledger WHERE request_id = '{request}'");
+        assert_eq!(server.database.number(&rows).await, 1, "{request}");
+        let told = format!(
+            "{rows} AND outcome = {outcome} AND failure LIKE '%{why}%' AND client = 'app' \
+             AND source = '127.0.0.1'"
+        );
+        assert_eq!(server.database.number(&told).await, 1, "{request}: {why}");
+    }
+    let hidden = "SELECT count(*) FROM ledger WHERE failure LIKE 'out of reach%'";
+    assert_eq!(server.database.number(hidden).await, 3);
+    // Who audits finds who tried to see it.
+    let found = server.client.get("/AuditEvent?entity=Patient/b&outcome=4&subtype=read").await;
+    let event = |path: &str| found.at(&format!("entry[0].resource.{path}"));
+    assert_eq!(event("outcome").as_deref(), Some("4"), "{found:?}");
+    let why = event("outcomeDesc").unwrap();
+    assert_eq!(why, "out of reach: Patient/b is not known");
+}

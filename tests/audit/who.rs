@@ -1,0 +1,61 @@
+//! `kiln audit who`: who saw a patient between two days, and what a user saw (G6).
+//!
+//! Covers: security G6.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::database::connect;
+use crate::harness::process::Process;
+
+/// Accesses by users to patients: many, of whom one patient and one user have few.
+const ROWS: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, \
+     actor, source, request_id, method, query, pats, entities) \
+     SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(md5(i::text), 1, 3) || '8' \
+       || substr(md5(i::text), 4, 15))::uuid, to_timestamp(ms / 1000.0), gen_random_uuid(), 1, 12, 0, \
+       103, 1, 'p' || i % 1000, 'user:u' || i % 97, '192.0.2.1', 'who-' || i, 'GET', \
+       '/fhir/Patient/p' || i % 1000, ARRAY[i % 1000], '{}' \
+     FROM (SELECT i, 1767225600000 + i::bigint * 10000 AS ms FROM generate_series(1, 100000) i) g";
+
+fn lines(process: &Process, arguments: &[&str]) -> Vec<String> {
+    let began = Instant::now();
+    let told = process.beside("audit", arguments);
+    let errors = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.status.success(), "{arguments:?}: {errors}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{arguments:?}");
+    String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_saw_a_patient_and_what_a_user_saw_is_told_newest_first() {
+    let process = Process::start().await;
+    let client = &process.client;
+    client.put("/Patient/a", r#"{"resourceType":"Patient","id":"a"}"#).await.expect(201);
+    let database = connect(&process.database_url()).await;
+    database.batch_execute(ROWS).await.unwrap();
+    client.get("/Patient/a").await.expect(200);
+    client.get("/Patient?_id=a").await.expect(200);
+    let seen = lines(&process, &["who", "--patient", "a"]);
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    for (line, what) in seen.iter().zip(["search-type", "read", "update"]) {
+        assert!(line.contains(what) && line.contains("Patient/a"), "{line}");
+        assert!(line.contains("anonymous") && line.contains("127.0.0.1"), "{line}");
+    }
+    let none = lines(&process, &["who", "--patient", "a", "--until", "2020-01-01"]);
+    assert_eq!(none.len(), 0, "{none:?}");
+    // A day has 8,640 of them, of which each user has every 97th.
+    let day = ["who", "--user", "u3", "--since", "2026-01-02", "--until", "2026-01-02"];
+    let found = lines(&process, &day);
+    assert!((89..=90).contains(&found.len()), "{}", found.len());
+    assert!(found.iter().all(|line| line.contains("user:u3") && line.starts_with("2026-01-02")));
+    assert!(found.is_sorted_by(|one, other| one[..24] >= other[..24]));
+    let json = lines(&process, &["who", "--user", "u3", "--limit", "5", "--json"]);
+    assert_eq!(json.len(), 5);
+    for line in json {
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(event["resourceType"], "AuditEvent");
+    }
+    // The question is on record.
+    let asked = "SELECT count(*) FROM ledger WHERE actor = 'service:audit who' AND outcome = 0";
+    let count: i64 = database.query_one(asked, &[]).await.unwrap().get(0);
+    assert!(count >= 4, "{count}");
+}
