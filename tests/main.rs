@@ -18,6 +18,7 @@ mod endpoint;
 mod faults;
 mod fhirpath_cases;
 mod form_suites;
+mod hardening;
 mod harness;
 mod hl7v2;
 mod integrity;
