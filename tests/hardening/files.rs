@@ -40,8 +40,7 @@ fn packed(entries: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-const MANIFEST: &[u8] =
-    br#"{"name":"example.evil","version":"1.0.0","fhirVersions":["4.0.1"]}"#;
+const MANIFEST: &[u8] = br#"{"name":"example.evil","version":"1.0.0","fhirVersions":["4.0.1"]}"#;
 
 fn manifest() -> Vec<u8> {
     entry("package/package.json", EntryType::Regular, MANIFEST)
@@ -98,7 +97,7 @@ fn a_hostile_package_is_refused_and_writes_nothing() {
 #[test]
 fn a_package_that_unpacks_to_too_much_is_refused() {
     let zeros = vec![0; 40 << 20];
-    let bomb = (0..10).map(|at| entry(&format!("other/{at}"), EntryType::Regular, &zeros));
+    let bomb = (0..5).map(|at| entry(&format!("other/{at}"), EntryType::Regular, &zeros));
     let told = refused("bomb", &packed([manifest()].into_iter().chain(bomb)));
     assert!(told.contains("unpacks to more than"), "{told}");
     let many = (0..100_001).map(|at| entry(&format!("other/{at}"), EntryType::Regular, b""));

@@ -50,7 +50,8 @@ async fn forged(server: &Process) {
     for header in ["X-Request-Id", "If-None-Exist", "Prefer", "User-Agent", "X-Provenance"] {
         let call = client.call("POST", "/Patient").header(header, "x=1\tFORGED \u{fffd}");
         call.json(r#"{"resourceType":"Patient"}"#).send().await;
-        let head = format!("GET /fhir/Patient HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}:");
+        let head =
+            format!("GET /fhir/Patient HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}:");
         // The rest of a value after a bare CR, a bare LF or NUL is no value, and no other header.
         for end in ["\r", "\0", "\n "] {
             let answer = raw(server, &format!("{head} a{end}Set-Cookie: FORGED=1\r\n\r\n")).await;
@@ -70,7 +71,8 @@ async fn no_client_writes_a_line_of_the_log() {
     for line in log.lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line:?}");
     }
-    let mut server = Process::start_with(&["log.format=pretty", "log.filter=warn,kiln=trace"]).await;
+    let mut server =
+        Process::start_with(&["log.format=pretty", "log.filter=warn,kiln=trace"]).await;
     forged(&server).await;
     assert!(server.terminate().0);
     let log = server.whole_log();

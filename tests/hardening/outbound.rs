@@ -38,12 +38,9 @@ impl Sink {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_address_in_a_resource_or_a_question_is_not_visited() {
-    let server = TestServer::start().await;
-    let sink = Sink::start().await;
-    let at = |path: &str| format!("{}/{path}", sink.url);
-    let resources = [
+/// What is about patients, with `at` in every element that can have an address.
+fn records(at: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
+    vec![
         (
             "Observation/o",
             format!(
@@ -71,6 +68,12 @@ async fn an_address_in_a_resource_or_a_question_is_not_visited() {
                 at("ValueSet/other")
             ),
         ),
+    ]
+}
+
+/// The same of definitions, Bundles and endpoints.
+fn definitions(at: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
+    vec![
         (
             "StructureDefinition/s",
             format!(
@@ -87,24 +90,21 @@ async fn an_address_in_a_resource_or_a_question_is_not_visited() {
                 at("Patient/z")
             ),
         ),
-        ("Endpoint/e", {
-            let address = at("hook");
+        (
+            "Endpoint/e",
             format!(
-                r#""status":"active","connectionType":{{"code":"hl7-fhir-rest"}},"payloadType":[{{"text":"x"}}],"address":"{address}""#
-            )
-        }),
-    ];
-    for (path, content) in &resources {
-        let (of, id) = path.split_once('/').unwrap();
-        let body = format!(r#"{{"resourceType":"{of}","id":"{id}",{content}}}"#);
-        let answer = server.client.put(&format!("/{path}"), body.clone()).await;
-        assert!(answer.status < 500, "{path}: {answer:?}");
-        let answer = server.client.post(&format!("/{of}/$validate"), body).await;
-        assert!(answer.status < 500, "{path}: {answer:?}");
-    }
-    for url in [
+                r#""status":"active","connectionType":{{"code":"hl7-fhir-rest"}},"payloadType":[{{"text":"x"}}],"address":"{}""#,
+                at("hook")
+            ),
+        ),
+    ]
+}
+
+/// Questions with addresses.
+fn questions(at: &dyn Fn(&str) -> String) -> Vec<String> {
+    vec![
         format!("/Observation?subject={}", at("Patient/p")),
-        format!("/Observation?_id=o&_include=Observation:subject&_include=*&_include:iterate=*"),
+        "/Observation?_id=o&_include=Observation:subject&_include=*&_include:iterate=*".to_owned(),
         "/Observation?subject.name=x".to_owned(),
         format!("/Observation?code:in={}", at("ValueSet/v")),
         format!("/Observation?code:below={}|c", at("CodeSystem/c")),
@@ -115,7 +115,23 @@ async fn an_address_in_a_resource_or_a_question_is_not_visited() {
         format!("/CodeSystem/$lookup?system={}&code=c", at("CodeSystem/c")),
         format!("/Patient/p/$validate?profile={}", at("StructureDefinition/s")),
         format!("/metadata?_format=json&x={}", at("x")),
-    ] {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_a_resource_or_a_question_is_not_visited() {
+    let server = TestServer::start().await;
+    let sink = Sink::start().await;
+    let at = |path: &str| format!("{}/{path}", sink.url);
+    for (path, content) in records(&at).into_iter().chain(definitions(&at)) {
+        let (of, id) = path.split_once('/').unwrap();
+        let body = format!(r#"{{"resourceType":"{of}","id":"{id}",{content}}}"#);
+        let answer = server.client.put(&format!("/{path}"), body.clone()).await;
+        assert!(answer.status < 500, "{path}: {answer:?}");
+        let answer = server.client.post(&format!("/{of}/$validate"), body).await;
+        assert!(answer.status < 500, "{path}: {answer:?}");
+    }
+    for url in questions(&at) {
         let answer = server.client.get(&url).await;
         assert!(answer.status < 500, "{url}: {answer:?}");
     }

@@ -16,7 +16,6 @@ use crate::harness::endpoint::endpoint_by;
 use crate::harness::server::TestServer;
 
 /// Where the header `X-Plant` has a panic.
-#[derive(Default)]
 struct Planted;
 
 fn plant(headers: &HeaderMap, place: &str) {

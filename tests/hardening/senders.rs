@@ -82,9 +82,10 @@ async fn streams_that_are_reset_at_once_end_their_connection() {
     stream.write_all(HTTP2).await.unwrap();
     let (kind, settings) = frame(&mut stream).await.unwrap();
     assert_eq!(kind, 4);
-    let most = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).map(|setting| {
-        u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]])
-    });
+    let most = settings
+        .chunks(6)
+        .find(|setting| setting[..2] == [0, 3])
+        .map(|setting| u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]));
     assert!(most.is_some_and(|most| (1..=1_000).contains(&most)), "{settings:?}");
     let flood: Vec<u8> = (0..20_000_u32).flat_map(|at| opened_and_reset(2 * at + 1)).collect();
     let (mut read, mut write) = stream.into_split();

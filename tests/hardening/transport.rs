@@ -100,7 +100,8 @@ async fn only_tls_of_today_is_spoken_and_every_answer_asks_for_it() {
             let stream = TcpStream::connect(address(&server)).await.unwrap();
             let name = ServerName::try_from("localhost").unwrap();
             let stream = connector.connect(name, stream).await.unwrap();
-            let sent = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let sent =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
             let answer = told(stream, sent.as_bytes()).await;
             let answer = String::from_utf8_lossy(&answer).to_lowercase();
             assert!(answer.starts_with("http/1.1 "), "{path}: {answer}");
