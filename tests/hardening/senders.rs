@@ -22,10 +22,13 @@ async fn connected(client: &Client) -> TcpStream {
 async fn a_body_that_trickles_in_ends_with_the_time_of_a_request() {
     let server = TestServer::start_with(&[("http.request_timeout_s", "2")]).await;
     let mut slow = Vec::new();
+    let host = server.client.root().trim_start_matches("http://");
+    let head = format!(
+        "POST /fhir/Patient HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/fhir+json\r\n\
+         Content-Length: 10000\r\n\r\n{{"
+    );
     for _ in 0..50 {
         let mut stream = connected(&server.client).await;
-        let head = "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: application/fhir+json\r\n\
-                    Content-Length: 10000\r\n\r\n{";
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }

@@ -71,6 +71,10 @@ impl Authenticator for Bearer {
             match self.0.bearer(token(headers)?).await {
                 Ok(known) => Ok(known.principal.clone()),
                 Err(Rejected::Expired) => Err(Error::TokenExpired),
+                // What is looked up here is never more than the caller may ask for.
+                Err(Rejected::Fault(Error::TooCostly(text))) => {
+                    Err(Error::Unavailable(text.into()))
+                }
                 Err(Rejected::Fault(error)) => Err(error),
                 Err(Rejected::Unknown) => Err(Error::TokenUnknown),
             }
