@@ -7,7 +7,6 @@
 )]
 
 mod architecture;
-mod attacks;
 mod audit;
 mod bad_bodies;
 mod capability;

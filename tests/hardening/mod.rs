@@ -1,5 +1,6 @@
 //! What a hostile client, sender, package or address may try, and what becomes of it.
 
+mod attacks;
 mod canaries;
 mod components;
 mod files;
