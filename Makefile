@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 AUTH ?= off
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long interop lint bench deps fuzz doc
+.PHONY: help run test test-long interop lint bench components deps fuzz doc
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ bench: deps ## Requests per second beside PostgreSQL's own, on this machine.
 	$(KILN) bench read
 	$(KILN) bench import
 	$(KILN) bench search
+
+components: ## A list of all that the server is built from (CycloneDX), in target/kiln.cdx.json.
+	@mkdir -p $(TARGET)
+	.ci/components > $(TARGET)/kiln.cdx.json
 
 deps: ## Installs what is missing: a PostgreSQL server. Names what it cannot install.
 	@.ci/deps

@@ -7,7 +7,6 @@
 )]
 
 mod architecture;
-mod attacks;
 mod audit;
 mod bad_bodies;
 mod capability;
@@ -19,6 +18,7 @@ mod endpoint;
 mod faults;
 mod fhirpath_cases;
 mod form_suites;
+mod hardening;
 mod harness;
 mod hl7v2;
 mod integrity;

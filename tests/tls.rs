@@ -91,7 +91,7 @@ fn certify(folder: &Path, cluster: &Path) {
     }
 }
 
-/// Covers in part: security K3.
+/// Covers: security K3.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sslmode_admits_the_same_servers_for_both_drivers() {
     let outside = Outside::start().await;

@@ -112,10 +112,11 @@ configuration! {
     [database] Database {
         /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in
         /// data_dir. KILN_DATABASE__URL_FILE names a file that holds the URL. `?sslmode=` may
-        /// be disable, prefer (the default: TLS where the server has it, unchecked), require
-        /// (TLS, unchecked), or verify-full (TLS, and the certificate must bear the server's name
-        /// and come from an authority in the file that `sslrootcert=` names, or that the system
-        /// trusts); verify-ca is taken as verify-full.
+        /// be disable, prefer (TLS where the server has it, unchecked), require (TLS, unchecked), or
+        /// verify-full (TLS, and the certificate must bear the server's name and come from an
+        /// authority in the file that `sslrootcert=` names, or that the system trusts); verify-ca
+        /// is taken as verify-full. The default is prefer on this machine (localhost), and
+        /// verify-full for any other.
         url: Option<SecretString> = Secret("postgres://kiln_app@localhost/kiln"),
         /// The role that owns the tables and migrates them. Without it `serve` refuses an
         /// outside database whose schema is old. KILN_DATABASE__OWNER_URL_FILE works too.
@@ -277,7 +278,8 @@ configuration! {
     /// How often one client, user or address may call, where tokens are asked for. Who calls more
     /// often is answered 429. Zero is no limit.
     [limits] Limits {
-        /// Requests of one client or user, in a minute.
+        /// Requests of one client or user, in a minute. One that takes long counts as one more for each
+        /// 100 ms.
         requests_per_minute: u32 = Number(60_000),
         /// Requests of one client or user at a time.
         requests_at_a_time: u32 = Number(256),

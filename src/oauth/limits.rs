@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +17,9 @@ use super::refusal::Refusal;
 
 /// Most parties that are remembered by one limit.
 const MAX_PARTIES: usize = 50_000;
+
+/// What one request may take: each such time more counts as one more.
+const ONE: Duration = Duration::from_millis(100);
 
 /// All limits of an endpoint.
 pub struct Limits {
@@ -71,6 +74,19 @@ impl Rate {
     /// [`Refusal::TooMany`] when it has had as many as it may.
     pub fn count(&self, party: &str) -> Result<(), Refusal> {
         if self.takes(party, Instant::now()) { Ok(()) } else { Err(Refusal::TooMany) }
+    }
+
+    /// Counts the work that a request of a party was: what took long is as many as would have fitted
+    /// into its time. Nobody owes more than a minute's.
+    pub fn charge(&self, party: &str, took: Duration) {
+        let more = (took.as_secs_f64() / ONE.as_secs_f64()).floor();
+        if self.per_minute == 0 || more < 1.0 {
+            return;
+        }
+        let mut parties = self.parties.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = parties.get_mut(party) {
+            bucket.left = (bucket.left - more).max(-f64::from(self.per_minute));
+        }
     }
 
     fn takes(&self, party: &str, now: Instant) -> bool {
@@ -161,6 +177,22 @@ mod tests {
         assert_eq!(count("a", start + Duration::from_mins(5)), 10);
         assert!((0..1000).all(|_| Rate::new(0).takes("a", start)));
         assert!(Rate::new(1).takes("a", start));
+    }
+
+    #[test]
+    fn what_takes_long_counts_as_several() {
+        let (rate, start) = (Rate::new(60), Instant::now());
+        assert!(rate.takes("a", start));
+        rate.charge("a", Duration::from_millis(99));
+        assert!(rate.takes("a", start));
+        rate.charge("a", Duration::from_secs(1));
+        assert!(!rate.takes("a", start) && rate.takes("b", start));
+        assert!(!rate.takes("a", start + Duration::from_secs(1)));
+        assert!(rate.takes("a", start + Duration::from_secs(4)));
+        rate.charge("a", Duration::from_hours(9));
+        assert!(!rate.takes("a", start + Duration::from_secs(50)));
+        assert!(rate.takes("a", start + Duration::from_secs(70)));
+        Rate::new(0).charge("a", Duration::from_hours(1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Connections: a few that many tasks pipeline their statements on, and pools of those that one task has.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,8 +78,30 @@ impl Address {
         let (text, tls) = Tls::split(self.0.expose_secret())?;
         let config = Config::from_str(&text);
         let config = config.map_err(|error| AddressError::Url(root_cause(&error)))?;
-        let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-        Ok((text, config, if is_local { tls.without() } else { tls }))
+        let is_socket = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let tls = match (is_socket, leaves_the_machine(&config)) {
+            (true, _) => tls.without(),
+            (false, true) => tls.over_a_network(),
+            (false, false) => tls,
+        };
+        Ok((text, config, tls))
+    }
+}
+
+/// Whether one of the places that may be asked is not this machine. An address, where one is named
+/// beside a host, is what is asked.
+fn leaves_the_machine(config: &Config) -> bool {
+    let is_here = |host: &Host| match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|it: IpAddr| it.is_loopback())
+        }
+        Host::Unix(_) => true,
+    };
+    let addresses = config.get_hostaddrs();
+    if addresses.is_empty() {
+        !config.get_hosts().iter().all(is_here)
+    } else {
+        !addresses.iter().all(IpAddr::is_loopback)
     }
 }
 
@@ -390,6 +413,38 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             drop(Object::take(connection));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: security K3.
+    #[test]
+    fn who_is_not_this_machine_must_prove_who_it_is() {
+        for (url, expected) in [
+            ("postgres://u@localhost/d", "Prefer"),
+            ("postgres://u@127.0.0.1:5433/d", "Prefer"),
+            ("postgres://u@127.8.9.1/d", "Prefer"),
+            ("postgres://u@[::1]/d", "Prefer"),
+            ("postgres://u@%2Frun%2Fpostgresql/d", "Disable"),
+            ("postgres://u@%2Frun%2Fpostgresql/d?sslmode=require", "Disable"),
+            ("postgres://u@db.example.org/d", "Verify"),
+            ("postgres://u@192.0.2.7/d?application_name=x", "Verify"),
+            ("postgres://u@[2001:db8::1]/d", "Verify"),
+            ("postgres://u@localhost.example.org/d", "Verify"),
+            ("postgres://u@localhost,db.example.org/d", "Verify"),
+            ("postgres://u@localhost/d?hostaddr=192.0.2.7", "Verify"),
+            ("postgres://u@db.example.org/d?sslmode=prefer", "Prefer"),
+            ("postgres://u@db.example.org/d?sslmode=disable", "Disable"),
+            ("postgres://u@db.example.org/d?sslmode=require", "Require"),
+            ("postgres://u@localhost/d?sslmode=verify-full", "Verify"),
+        ] {
+            let (.., tls) = Address::new(url).read().unwrap();
+            let said = format!("{tls:?}");
+            assert!(said.contains(&format!("mode: {expected},")), "{url}: {said}");
         }
     }
 }

@@ -62,6 +62,8 @@ enum Mode {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Tls {
     mode: Mode,
+    /// Whether the URL says so.
+    is_said: bool,
     /// The authorities to trust; those of the system when there is none.
     root: Option<PathBuf>,
 }
@@ -70,22 +72,30 @@ impl Tls {
     /// Splits a URL into what both drivers read alike and what it says of TLS.
     pub(super) fn split(url: &str) -> Result<(String, Self), AddressError> {
         let (place, query) = url.split_once('?').unwrap_or((url, ""));
-        let (mut mode, mut root, mut rest) = (Mode::Prefer, None, Vec::new());
+        let (mut said, mut root, mut rest) = (None, None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_str(value).decode_utf8_lossy();
             match name {
-                "sslmode" => mode = mode_of(&value)?,
+                "sslmode" => said = Some(mode_of(&value)?),
                 "sslrootcert" => root = Some(value.into_owned()),
                 _ => rest.push(pair),
             }
         }
-        if root.is_some() && mode == Mode::Require {
-            mode = Mode::Verify;
-        }
+        let mode = match said {
+            Some(Mode::Require) if root.is_some() => Mode::Verify,
+            said => said.unwrap_or(Mode::Prefer),
+        };
         let root = root.filter(|root| root != SYSTEM).map(PathBuf::from);
         let separator = if rest.is_empty() { "" } else { "?" };
-        Ok((format!("{place}{separator}{}", rest.join("&")), Self { mode, root }))
+        let tls = Self { mode, is_said: said.is_some(), root };
+        Ok((format!("{place}{separator}{}", rest.join("&")), tls))
+    }
+
+    /// The same for a connection that leaves this machine: unless the URL says otherwise, who
+    /// answers must prove to be who was asked.
+    pub(super) fn over_a_network(self) -> Self {
+        if self.is_said { self } else { Self { mode: Mode::Verify, ..self } }
     }
 
     /// The same for a connection over a unix socket, which has no TLS.
@@ -230,7 +240,8 @@ mod tests {
         ] {
             let split = Tls::split(&format!("{place}{query}")).unwrap();
             let root = root.map(PathBuf::from);
-            assert_eq!(split, (format!("{place}{rest}"), Tls { mode, root }), "{query}");
+            let is_said = query.contains("sslmode=");
+            assert_eq!(split, (format!("{place}{rest}"), Tls { mode, is_said, root }), "{query}");
         }
         let refused = Tls::split(&format!("{place}?sslmode=allow")).unwrap_err().to_string();
         assert!(refused.contains("allow") && !refused.contains("u:p"), "{refused}");
@@ -239,7 +250,7 @@ mod tests {
     #[test]
     fn authorities_that_are_not_there_are_named() {
         for (root, named) in [("/nowhere/ca.pem", "/nowhere/ca.pem"), ("/dev/null", "/dev/null")] {
-            let tls = Tls { mode: Mode::Verify, root: Some(root.into()) };
+            let tls = Tls { mode: Mode::Verify, is_said: true, root: Some(root.into()) };
             let refused = tls.connector().err().map(|error| error.to_string());
             assert!(refused.as_deref().is_some_and(|it| it.contains(named)), "{refused:?}");
         }

@@ -26,7 +26,13 @@ pub(crate) struct Process {
 
 /// Runs `kiln` with `arguments` to its end.
 pub(crate) fn kiln(arguments: &[&str]) -> Output {
+    kiln_with(arguments, &[])
+}
+
+/// The same with these in its environment.
+pub(crate) fn kiln_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.envs(environment.iter().copied());
     command.args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -168,8 +174,13 @@ impl Process {
         text.lines().map(|line| line.trim().to_owned()).collect()
     }
 
+    /// All that it logged.
+    pub(crate) fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.data_dir.join("test.log")).unwrap_or_default()
+    }
+
     fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.data_dir.join("test.log")).unwrap_or_default();
+        let text = self.whole_log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

@@ -1,12 +1,17 @@
 //! Consents: what a patient denies is not there for whom it is denied.
 
+use std::time::Duration;
+
 use kiln::access::consent::Asker;
 use kiln::fhir::{Instant, LogicalId, ResourceType};
 
 use crate::harness::client::Client;
+use crate::harness::database::connect;
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
+use super::browser::{register, server_with, store, user};
+use super::tokens::client::{granted, public, read, text, tokens};
 use super::world::{STORED, asked, body, filled, fresh};
 
 fn consent(provision: &str) -> String {
@@ -150,5 +155,30 @@ async fn a_panel_is_whom_teams_and_organizations_care_for() {
     assert_eq!(server.store().panels(&mother).await.expect("panels").own, [hash("a")]);
     let itself = (ResourceType::PATIENT, id("b"));
     assert_eq!(server.store().panels(&itself).await.expect("panels").own, [hash("b")]);
+    server.stop().await;
+}
+
+/// Covers: security S5.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_consents_cannot_be_read_nobody_is_let_in() {
+    let server = server_with(&[("database.statement_timeout_ms", "1500")]).await;
+    store(&server, &[r#"{"resourceType":"Patient","id":"p1"}"#]).await;
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    register(&server, &public("app", "patient/Patient.rs")).await;
+    let answer = tokens(&server, &granted("app", "patient/Patient.rs", Some(account))).await;
+    let token = text(&answer, "access_token");
+    read(&server, &token).await.expect(200);
+    let held = connect(&server.database.superuser).await;
+    held.batch_execute("BEGIN; LOCK TABLE res IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // What is remembered of the token counts for a few seconds at most.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let now = Instant::parse("2026-01-01T00:00:00Z").expect("an instant");
+    let denials = server.store().denials(&Asker::default(), now).await;
+    assert!(denials.is_err(), "nothing denied, though nobody knows: {denials:?}");
+    let answer = read(&server, &token).await;
+    assert!([503, 504].contains(&answer.status), "{answer:?}");
+    assert!(!answer.text().contains("p1"), "{answer:?}");
+    held.batch_execute("ROLLBACK").await.unwrap();
+    read(&server, &token).await.expect(200);
     server.stop().await;
 }

@@ -7,10 +7,12 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use futures_util::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::access::Principal;
 use crate::error::Error;
@@ -30,6 +32,20 @@ impl Bearer {
     /// Callers are known by what `authority` says of their tokens.
     pub fn new(authority: Arc<Authority>) -> Self {
         Self(authority)
+    }
+}
+
+/// One request at work, whose time is charged when it ends.
+struct Place {
+    authority: Arc<Authority>,
+    party: String,
+    began: Instant,
+    _seat: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.authority.limits.requests.charge(&self.party, self.began.elapsed());
     }
 }
 
@@ -55,6 +71,10 @@ impl Authenticator for Bearer {
             match self.0.bearer(token(headers)?).await {
                 Ok(known) => Ok(known.principal.clone()),
                 Err(Rejected::Expired) => Err(Error::TokenExpired),
+                // What is looked up here is never more than the caller may ask for.
+                Err(Rejected::Fault(Error::TooCostly(text))) => {
+                    Err(Error::Unavailable(text.into()))
+                }
                 Err(Rejected::Fault(error)) => Err(error),
                 Err(Rejected::Unknown) => Err(Error::TokenUnknown),
             }
@@ -67,8 +87,9 @@ impl Authenticator for Bearer {
         if let Err(Refusal::TooMany) = self.0.limits.requests.count(&party) {
             return Err(Error::Throttled("you ask too often; try again later".to_owned()));
         }
-        let place = self.0.limits.at_a_time.enter(&party)?;
-        Ok(place.map(|place| Box::new(place) as Box<dyn Any + Send>))
+        let seat = self.0.limits.at_a_time.enter(&party)?;
+        let place = Place { authority: self.0.clone(), party, began: Instant::now(), _seat: seat };
+        Ok(Some(Box::new(place)))
     }
 
     fn turn_away(&self, address: Option<IpAddr>) -> Result<(), Error> {

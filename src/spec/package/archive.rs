@@ -16,6 +16,8 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 const FREE_BYTES: u64 = 64 << 20;
 const MAX_RATIO: u64 = 100;
 const MAX_ARCHIVE_BYTES: u64 = 1 << 30;
+/// The most entries of an archive: the largest packages have some ten thousand.
+const MAX_ENTRIES: usize = 100_000;
 
 /// Hands each definition file of the archive to `visit`: its name and its bytes.
 ///
@@ -32,8 +34,11 @@ pub fn each_file<E: From<io::Error>>(
     let limit = limit.min(MAX_ARCHIVE_BYTES);
     let mut archive = Archive::new(Bounded { inner: GzDecoder::new(tgz), left: limit, limit });
     let mut bytes = Vec::new();
-    for entry in archive.entries()? {
+    for (count, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
+        if count >= MAX_ENTRIES {
+            return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} entries")).into());
+        }
         let path = entry.path()?.into_owned();
         let name = path.to_string_lossy();
         if leads_out(&path) {

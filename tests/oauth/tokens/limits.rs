@@ -1,9 +1,11 @@
 //! Who asks too often hears when to ask again.
 //!
-//! Covers: rest 1.43.
-//! Covers in part: security H11.
+//! Covers: rest 1.43, security H11.
+
+use std::time::Duration;
 
 use super::client::{granted, public, read, refused, send, text, tokens};
+use crate::harness::database::connect;
 use crate::oauth::browser::{register, server_with, store, user};
 
 #[tokio::test]
@@ -40,5 +42,33 @@ async fn who_asks_too_often_hears_when_to_ask_again() {
         statuses.push(answer.status);
     }
     assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_much_at_once_has_fewer_left() {
+    let server = server_with(&[("limits.requests_per_minute", "60")]).await;
+    register(&server, &public("app", "patient/Patient.rs")).await;
+    store(&server, &[r#"{"resourceType":"Patient","id":"p1"}"#]).await;
+    let mut all = Vec::new();
+    for name in ["pat", "bea"] {
+        let account = user(&server, name, "patient", Some("Patient/p1")).await;
+        let answer = tokens(&server, &granted("app", "patient/Patient.rs", Some(account))).await;
+        all.push(text(&answer, "access_token"));
+    }
+    read(&server, &all[0]).await.expect(200);
+    // Its read waits for three seconds, which is thirty times what one may take.
+    let held = connect(&server.database.superuser).await;
+    held.batch_execute("BEGIN; LOCK TABLE res IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let slow = read(&server, &all[0]);
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        held.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (slow, ()) = tokio::join!(slow, release);
+    slow.expect(200);
+    let refused = read(&server, &all[0]).await.expect(429);
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    read(&server, &all[1]).await.expect(200);
     server.stop().await;
 }

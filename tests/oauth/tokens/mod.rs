@@ -3,6 +3,7 @@
 mod backend;
 pub(crate) mod bearer;
 pub(crate) mod client;
+mod clocks;
 mod code;
 mod command;
 mod discovery;

@@ -25,7 +25,8 @@ impl Suite {
                 "authorization endpoint speaks TLS 1.2 or newer only",
                 "authorization_endpoint",
             ),
-            ("I0.1.5", "token endpoint speaks TLS 1.2 or newer only", "token_endpoint"),
+            ("I0.1.6", "token endpoint speaks TLS 1.2 or newer only", "token_endpoint"),
+            ("I0.1.13", "token endpoint speaks TLS 1.2 or newer only", "token_endpoint"),
         ] {
             let Ok(endpoint) = self.endpoint(name) else { continue };
             if endpoint.starts_with("http://") {
