@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_patient_is_told_who_when_what_and_why_and_nothing_of_others() {
-        for (kind, what) in [(Kind::Read, "Observation/o"), (Kind::SearchType, "/fhir/Observation")] {
+        for (kind, what) in [(Kind::Read, "Observation/o"), (Kind::SearchType, "/fhir/Observation")]
+        {
             let event = told(&entry(kind), 0, "http://h/fhir");
             let text = event.body.to_string();
             for part in [what, "Practitioner/ada", "Patient/a", "TREAT", "\"app\"", "recorded"] {

@@ -38,7 +38,8 @@ pub(super) async fn make(floor: &Floor, config: &Config, wanted: u64) -> Result<
     database.close().await;
     let known: u64 = floor.sql(COUNT).await?.trim().parse().map_err(failed)?;
     if known < wanted {
-        let values: Vec<String> = names.iter().map(|(id, hash)| format!("('{id}',{hash})")).collect();
+        let values: Vec<String> =
+            names.iter().map(|(id, hash)| format!("('{id}',{hash})")).collect();
         let sql = ROWS
             .replace(":patients", &values.join(","))
             .replace(":first", &known.to_string())
@@ -75,7 +76,7 @@ INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id,
 SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(h, 1, 3) || '8' || substr(h, 4, 15))::uuid,
   to_timestamp(ms / 1000.0),
   (lpad(to_hex(ms), 12, '0') || '7' || substr(h, 18, 3) || '8' || substr(h, 15, 15))::uuid,
-  1, CASE WHEN k < 65 THEN 12 WHEN k < 85 THEN 17 WHEN k < 95 THEN 14 ELSE 3 END, 0,
+  0, CASE WHEN k < 65 THEN 12 WHEN k < 85 THEN 17 WHEN k < 95 THEN 14 ELSE 3 END, 0,
   CASE WHEN k < 85 AND k >= 65 THEN 96 ELSE 103 END,
   CASE WHEN k < 85 AND k >= 65 THEN NULL ELSE 1 END,
   CASE WHEN k < 85 AND k >= 65 THEN NULL ELSE w.id END,
