@@ -48,7 +48,9 @@ pub fn told(entry: &Entry, number: usize, base: &str) -> Event {
     if let Some(entities) = event.body["entity"].as_array_mut() {
         // What has no role is beside the matter: request ids, and what others' data it went along with.
         entities.retain(|entity| entity.get("role").is_some());
-        entities.iter_mut().for_each(|entity| without(entity, &["query"]));
+        for entity in entities {
+            without(entity, &["query"]);
+        }
     }
     event
 }

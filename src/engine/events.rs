@@ -126,13 +126,13 @@ impl Engine {
     }
 }
 
+/// How a page is made: the server's own address, how many matches it has, and what comes along.
+type Shape = (String, usize, Vec<Along>);
+
 /// A page of at most `count` matches: events come where what is stored leaves room. The ledger has the
 /// patients of all events that were found, also where they are shown on the next page only.
 fn joined(
-    (mut page, (events, (base, count, along))): (
-        SearchPage,
-        (EventsPage, (String, usize, Vec<Along>)),
-    ),
+    (mut page, (events, (base, count, along))): (SearchPage, (EventsPage, Shape)),
 ) -> SearchPage {
     let room = match page.next {
         Some(_) => 0,
