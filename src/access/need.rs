@@ -25,12 +25,15 @@ pub(super) fn of(kind: Kind) -> Need {
         Kind::Capabilities => Need::Nothing,
         Kind::Create => Need::All(Actions::C),
         Kind::Delete => Need::All(Actions::D),
-        Kind::Disclosures | Kind::HistoryInstance | Kind::Read | Kind::Vread => {
-            Need::All(Actions::R)
-        }
-        Kind::Expand | Kind::Lookup | Kind::Subsumes | Kind::Translate | Kind::ValidateCode => {
-            Need::All(Actions::R)
-        }
+        Kind::Disclosures
+        | Kind::Expand
+        | Kind::HistoryInstance
+        | Kind::Lookup
+        | Kind::Read
+        | Kind::Subsumes
+        | Kind::Translate
+        | Kind::ValidateCode
+        | Kind::Vread => Need::All(Actions::R),
         Kind::HistorySystem | Kind::HistoryType | Kind::SearchType => Need::All(Actions::S),
         Kind::Meta => Need::All(Actions::R.or(Actions::S)),
         Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update => Need::All(Actions::U),

@@ -214,9 +214,8 @@ impl Rule {
             Panel::Own => Whose::Patients(user.panels.own.as_slice().into()),
         };
         // The record of who did what is for whose role names it, whatever else the role grants.
-        let is_record = |scope: &&ResourceScope| {
-            scope.resource_type == Some(ResourceType::AUDIT_EVENT)
-        };
+        let is_record =
+            |scope: &&ResourceScope| scope.resource_type == Some(ResourceType::AUDIT_EVENT);
         let record = role.scopes.resources().filter(is_record).cloned();
         let record: ScopeSet = record.map(SmartScope::Resource).collect();
         let (both, record) = (asked.intersect(&role.scopes), asked.intersect(&record));

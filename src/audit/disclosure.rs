@@ -48,7 +48,9 @@ pub fn told(entry: &Entry, number: usize, base: &str) -> Event {
     if let Some(entities) = event.body["entity"].as_array_mut() {
         // What has no role is beside the matter: request ids, and what others' data it went along with.
         entities.retain(|entity| entity.get("role").is_some());
-        entities.iter_mut().for_each(|entity| without(entity, &["query"]));
+        for entity in entities {
+            without(entity, &["query"]);
+        }
     }
     event
 }
@@ -92,7 +94,8 @@ mod tests {
 
     #[test]
     fn a_patient_is_told_who_when_what_and_why_and_nothing_of_others() {
-        for (kind, what) in [(Kind::Read, "Observation/o"), (Kind::SearchType, "/fhir/Observation")] {
+        for (kind, what) in [(Kind::Read, "Observation/o"), (Kind::SearchType, "/fhir/Observation")]
+        {
             let event = told(&entry(kind), 0, "http://h/fhir");
             let text = event.body.to_string();
             for part in [what, "Practitioner/ada", "Patient/a", "TREAT", "\"app\"", "recorded"] {

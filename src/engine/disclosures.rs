@@ -106,7 +106,8 @@ fn boolean(name: &str, value: &str) -> Result<bool, Error> {
 }
 
 fn page((found, base): (EventsPage, String)) -> SearchPage {
-    let event = |(entry, number): &(_, usize)| Match::beside(version_of(told(entry, *number, &base)));
+    let event =
+        |(entry, number): &(_, usize)| Match::beside(version_of(told(entry, *number, &base)));
     SearchPage {
         matches: found.events.iter().map(event).collect(),
         next: found.next,

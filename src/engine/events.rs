@@ -126,10 +126,13 @@ impl Engine {
     }
 }
 
+/// How a page is made: the server's own address, how many matches it has, and what comes along.
+type Shape = (String, usize, Vec<Along>);
+
 /// A page of at most `count` matches: events come where what is stored leaves room. The ledger has the
 /// patients of all events that were found, also where they are shown on the next page only.
 fn joined(
-    (mut page, (events, (base, count, along))): (SearchPage, (EventsPage, (String, usize, Vec<Along>))),
+    (mut page, (events, (base, count, along))): (SearchPage, (EventsPage, Shape)),
 ) -> SearchPage {
     let room = match page.next {
         Some(_) => 0,
@@ -142,9 +145,8 @@ fn joined(
     let named: BTreeSet<Identity> = on_page.clone().flat_map(refers).collect();
     let known: BTreeSet<Identity> =
         page.included.iter().map(|version| version.identity.clone()).collect();
-    let is_new = |version: &Version| {
-        named.contains(&version.identity) && !known.contains(&version.identity)
-    };
+    let is_new =
+        |version: &Version| named.contains(&version.identity) && !known.contains(&version.identity);
     page.included.extend(events.included.into_iter().filter(is_new));
     page.is_included_cut |= events.is_included_cut;
     page.matches.extend(on_page.map(|(entry, number)| Match::beside(shown(entry, *number, &base))));

@@ -33,8 +33,7 @@ macro_rules! insert_ledger {
              $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
              $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]) AS l(id, at, grp, \
              interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, query, \
-             failure, pats, entities, client, token)",
-            $crate::store::ledger::unless_off!(" WHERE false")
+             failure, pats, entities, client, token)"
         )
     };
     (one $failure:literal) => {
@@ -45,8 +44,7 @@ macro_rules! insert_ledger {
              rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
              ($11::text[])[1] AS source, ($12::text[])[1] AS request_id, ($13::text[])[1] AS method, \
              ($14::text[])[1] AS query, ($15::text[])[1] AS failure, ($16::text[])[1] AS pats, \
-             ($17::text[])[1] AS entities, ($18::text[])[1] AS client, ($19::text[])[1] AS token) AS l",
-            $crate::store::ledger::unless_off!(" WHERE false")
+             ($17::text[])[1] AS entities, ($18::text[])[1] AS client, ($19::text[])[1] AS token) AS l"
         )
     };
     (@into $failure:literal) => {
@@ -62,21 +60,6 @@ macro_rules! insert_ledger {
     };
 }
 pub(super) use insert_ledger;
-
-/// Nothing; in a build without the ledger, what keeps a statement from adding rows to it.
-#[cfg(not(feature = "without-ledger"))]
-macro_rules! unless_off {
-    ($condition:literal) => {
-        ""
-    };
-}
-#[cfg(feature = "without-ledger")]
-macro_rules! unless_off {
-    ($condition:literal) => {
-        $condition
-    };
-}
-pub(super) use unless_off;
 
 /// The columns actor, person and purpose of what [`who`] made.
 macro_rules! who_asked {
@@ -235,9 +218,6 @@ impl LedgerWriter {
 
     /// Makes `rows` durable.
     pub(super) async fn record(&self, rows: Vec<LedgerRow>) -> Result<(), Error> {
-        if cfg!(feature = "without-ledger") {
-            return Ok(());
-        }
         self.queue.submit(self, rows).await.map_err(|error| match error {
             Error::Unavailable(cause) | Error::Internal(cause) => Error::Unavailable(cause),
             other => Error::Unavailable(other.to_string().into()),

@@ -14,7 +14,10 @@ async fn read_by_ada() -> TestServer {
         ("Patient/a", r#""gender":"male""#),
         ("Patient/b", r#""gender":"female""#),
         ("Practitioner/ada", r#""gender":"female","name":[{"family":"Ada"}]"#),
-        ("Observation/oa", r#""status":"final","code":{"text":"x"},"subject":{"reference":"Patient/a"}"#),
+        (
+            "Observation/oa",
+            r#""status":"final","code":{"text":"x"},"subject":{"reference":"Patient/a"}"#,
+        ),
     ] {
         let (of, name) = id.split_once('/').unwrap();
         let body = format!(r#"{{"resourceType":"{of}","id":"{name}",{content}}}"#);
@@ -40,7 +43,9 @@ async fn page(client: &Client, query: &str) -> (Vec<String>, Vec<String>) {
                 let what = &resource["entity"][0]["what"]["reference"];
                 matches.push(format!("{} {}", text(&resource["subtype"][0]["code"]), text(what)));
             }
-            "include" => along.push(format!("{}/{}", text(&resource["resourceType"]), text(&resource["id"]))),
+            "include" => {
+                along.push(format!("{}/{}", text(&resource["resourceType"]), text(&resource["id"])))
+            }
             _ => {}
         }
     }
@@ -52,10 +57,13 @@ async fn page(client: &Client, query: &str) -> (Vec<String>, Vec<String>) {
 async fn a_chain_leads_to_events_by_patient_and_by_agent() {
     let server = read_by_ada().await;
     for (query, expected) in [
-        ("patient.gender=male&subtype=read", &["read Observation/oa/_history/1", "read Patient/a/_history/1"][..]),
+        (
+            "patient.gender=male&subtype=read",
+            &["read Observation/oa/_history/1", "read Patient/a/_history/1"][..],
+        ),
         ("patient.gender=female&subtype=update", &["update Patient/b/_history/1"]),
         ("patient.gender=other", &[]),
-        ("patient:Patient._id=b", &["update Patient/b/_history/1"]),
+        ("patient:Patient._id=b&subtype=update", &["update Patient/b/_history/1"]),
         (
             "agent:Practitioner.name=Ada",
             &["read Observation/oa/_history/1", "read Patient/a/_history/1"],
@@ -75,7 +83,10 @@ async fn what_events_refer_to_comes_along_once() {
         ("_include=AuditEvent:agent", &["Practitioner/ada"]),
         ("_include=AuditEvent:entity", &["Observation/oa", "Patient/a"]),
         ("_include=AuditEvent:entity:Observation", &["Observation/oa"]),
-        ("_include=AuditEvent:patient&_include=AuditEvent:agent", &["Patient/a", "Practitioner/ada"]),
+        (
+            "_include=AuditEvent:patient&_include=AuditEvent:agent",
+            &["Patient/a", "Practitioner/ada"],
+        ),
         ("_include=*", &["Observation/oa", "Patient/a", "Practitioner/ada"]),
     ] {
         let (matches, along) = page(&server.client, &format!("subtype=read&{include}")).await;
@@ -95,9 +106,8 @@ async fn neither_goes_beyond_what_the_caller_may_search_for() {
     let (matches, along) = page(&narrow, "subtype=read&_include=*").await;
     assert_eq!((matches.len(), along), (2, Vec::new()));
     narrow.get("/AuditEvent?patient.gender=male").await.expect(403);
-    let (one, _stop) = Token::new(&server, "system/AuditEvent.rs system/Patient.rs?gender=female")
-        .client()
-        .await;
+    let (one, _stop) =
+        Token::new(&server, "system/AuditEvent.rs system/Patient.rs?gender=female").client().await;
     assert_eq!(page(&one, "patient.gender=male").await.0, [""; 0]);
     assert_eq!(page(&one, "subtype=update&_include=AuditEvent:patient").await.1, ["Patient/b"]);
 }

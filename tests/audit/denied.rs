@@ -7,16 +7,8 @@ use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
 /// Who asks what: request id, method, url, body, If-Match, status, outcome, and a piece of why.
-type Tried = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    u16,
-    i64,
-    &'static str,
-);
+type Tried =
+    (&'static str, &'static str, &'static str, &'static str, &'static str, u16, i64, &'static str);
 
 const TRIED: &[Tried] = &[
     ("scope", "GET", "/Condition", "", "", 403, 4, "scope"),

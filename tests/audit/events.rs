@@ -244,7 +244,8 @@ fn patterns_are_claimed(events: &[Value]) {
         assert!(all.contains(pattern), "{subtype}: {all:?}");
     }
     let failed = events.iter().filter(|event| event["outcome"] != "0");
-    let failed: Vec<_> = failed.map(|event| (profiles(event), event["outcomeDesc"].is_string())).collect();
+    let failed: Vec<_> =
+        failed.map(|event| (profiles(event), event["outcomeDesc"].is_string())).collect();
     assert!(failed.len() >= 3 && failed.iter().all(|it| it.0.is_empty() && it.1), "{failed:?}");
 }
 

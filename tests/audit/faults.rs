@@ -102,11 +102,14 @@ async fn who_hangs_up_is_on_record() {
     server.client.put("/Patient/a", SECRET).await.expect(201);
     let address = server.client.root().trim_start_matches("http://").to_owned();
     let locker = connect(&server.database.superuser).await;
-    for (url, outcome) in [("/fhir/Patient/a", 0), ("/fhir/Patient?_id=a", 0), ("/fhir/Patient/x", 4)] {
+    for (url, outcome) in
+        [("/fhir/Patient/a", 0), ("/fhir/Patient?_id=a", 0), ("/fhir/Patient/x", 4)]
+    {
         let request = format!("gone-{}", url.len());
         locker.batch_execute("BEGIN; LOCK TABLE ledger IN SHARE MODE").await.unwrap();
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        let head = format!("GET {url} HTTP/1.1\r\nHost: {address}\r\nX-Request-Id: {request}\r\n\r\n");
+        let head =
+            format!("GET {url} HTTP/1.1\r\nHost: {address}\r\nX-Request-Id: {request}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         server.database.until_waiting(1).await;
         // Nobody listens any more when the row is written.

@@ -1,7 +1,6 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
 mod along;
-mod bench;
 mod denied;
 mod disclosures;
 mod events;

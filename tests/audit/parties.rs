@@ -17,6 +17,8 @@ const BATCH: &str = r#"{"resourceType":"Bundle","type":"batch","entry":[
     {"request":{"method":"GET","url":"Patient/a"}},
     {"request":{"method":"GET","url":"Patient/nobody"}},
     {"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}]}"#;
+const EVENT: &str = r#"{"resourceType":"AuditEvent","type":{"code":"rest"},"recorded":"2020-01-01T00:00:00Z",
+    "agent":[{"requestor":true}],"source":{"observer":{"display":"x"}}}"#;
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"a","active":true}"#;
 
 /// Reads, pages of one statement and of more, writes, and what fails.
@@ -138,6 +140,6 @@ async fn the_record_is_for_whose_role_names_it() {
                 client.call(method, &url).json("{}").send().await.expect(405);
             }
         }
-        client.post("/AuditEvent", "{}").await.expect(403);
+        client.post("/AuditEvent", EVENT).await.expect(403);
     }
 }

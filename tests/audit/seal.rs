@@ -103,7 +103,9 @@ impl Record {
 async fn a_record_that_nobody_touched_is_as_it_was_sealed() {
     let record = Record::make().await;
     let report = record.verify().await;
-    assert_eq!((report.finding, report.batches, report.rows), (None, 4, 16));
+    // Transactions of the cluster's other databases may have parted a batch.
+    assert!(report.batches >= 4, "{report:?}");
+    assert_eq!((report.finding, report.rows), (None, 16));
     assert_eq!(report.unsealed.0, 0);
     // What comes later is told, and sealed by the next pass.
     record.server.client.get("/Patient/p1").await.expect(200);

@@ -11,7 +11,7 @@ use crate::harness::process::Process;
 const ROWS: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, \
      actor, source, request_id, method, query, pats, entities) \
      SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(md5(i::text), 1, 3) || '8' \
-       || substr(md5(i::text), 4, 15))::uuid, to_timestamp(ms / 1000.0), gen_random_uuid(), 1, 12, 0, \
+       || substr(md5(i::text), 4, 15))::uuid, to_timestamp(ms / 1000.0), gen_random_uuid(), 0, 12, 0, \
        103, 1, 'p' || i % 1000, 'user:u' || i % 97, '192.0.2.1', 'who-' || i, 'GET', \
        '/fhir/Patient/p' || i % 1000, ARRAY[i % 1000], '{}' \
      FROM (SELECT i, 1767225600000 + i::bigint * 10000 AS ms FROM generate_series(1, 100000) i) g";

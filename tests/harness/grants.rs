@@ -100,7 +100,8 @@ impl<'s> Token<'s> {
             user.panels = store.panels(who).await.expect("panels");
             organizations = store.organizations(who).await.expect("organizations");
         }
-        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose: self.purpose };
+        let asker =
+            Asker { user: who.as_ref(), organizations: &organizations, purpose: self.purpose };
         let denials = store.denials(&asker, SystemClock.now()).await.expect("consents");
         self.denials(denials.to_vec())
     }

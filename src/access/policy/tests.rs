@@ -135,7 +135,7 @@ fn scopes_allow_what_they_say_and_no_more() {
         ("user/*.cruds", Some("administrator"), Kind::Reindex, "", "everything"),
         ("user/*.cruds", Some("administrator"), Kind::Create, "AuditEvent", "refused"),
         ("user/*.cruds", Some("administrator"), Kind::Read, "AuditEvent", "everything"),
-        ("user/*.rs", Some("auditor"), Kind::SearchType, "AuditEvent", "everything"),
+        ("user/*.rs", Some("auditor"), Kind::SearchType, "AuditEvent", "withheld"),
         ("user/*.rs", Some("practitioner"), Kind::Read, "AuditEvent", "refused"),
         ("user/AuditEvent.rs", Some("practitioner"), Kind::SearchType, "AuditEvent", "refused"),
         ("user/*.rs", Some("patient"), Kind::Read, "AuditEvent", "refused"),

@@ -6,12 +6,11 @@
 //! Works against any FHIR server over plain HTTP.
 //!
 //! What it never does: start the server it measures, or open a database connection of its own; but
-//! *smart* does, to make tokens, and *audit*, to seal and verify.
+//! *smart* does, to make tokens.
 //!
 //! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
 //! `store::oauth` for tokens.
 
-mod audit;
 mod connection;
 mod crud;
 mod floor;
@@ -44,10 +43,6 @@ use target::Target;
 /// The load to put on the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Work {
-    /// What the ledger costs and how it is searched and verified: reads, searches and creates beside a
-    /// server that was built without it (--beside), bytes a row, AuditEvents among --rows. It adds those
-    /// to the ledger of --database, which --config names too: a server for trying things out.
-    Audit,
     /// Create, read, update and delete nine linked types: each alone, then all in turn.
     Crud,
     /// POST transaction Bundles.
@@ -74,7 +69,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
-    /// for search 1,8,30, for smart 8,64, for terminology 1,8, for audit 1,8,64.
+    /// for search 1,8,30, for smart 8,64, for terminology 1,8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
@@ -89,15 +84,9 @@ pub struct BenchArgs {
     /// Process id of the server, where it is not found by the port that it listens on.
     #[arg(long)]
     pub pid: Option<u32>,
-    /// audit, read, search, smart: resources to load beforehand; a search loads them into an empty base only.
+    /// read, search, smart: resources to load beforehand; a search loads them into an empty base only.
     #[arg(long, default_value_t = 20_000)]
     pub resources: usize,
-    /// audit: FHIR base of a server that was built with the feature `without-ledger`.
-    #[arg(long, value_name = "URL")]
-    pub beside: Option<String>,
-    /// audit: rows of the ledger to search among.
-    #[arg(long, default_value_t = 1_000_000)]
-    pub rows: u64,
     /// import: demo patients to load with each number of clients.
     #[arg(long, default_value_t = 100)]
     pub patients: u64,
@@ -154,9 +143,6 @@ pub enum BenchError {
         /// What the system says.
         source: io::Error,
     },
-    /// The ledger cannot be searched, sealed or verified.
-    #[error("the ledger cannot be measured: {0}")]
-    Ledger(String),
     /// Tokens, or what they are measured with, cannot be made.
     #[error("tokens cannot be measured: {0}")]
     Tokens(String),
@@ -195,7 +181,6 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     }
     let target = Target::parse(&args.base, &args.header).map_err(BenchError::Arguments)?;
     let clients = match (args.clients.as_slice(), args.work) {
-        ([], Work::Audit) => vec![1, 8, 64],
         ([], Work::Import) => vec![4, 8],
         ([], Work::Search) => vec![1, 8, 30],
         ([], Work::Smart) => vec![8, 64],
@@ -217,7 +202,6 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     let report = Report::new(args.work, &args.base, facts, &meter);
     let mut bench = Bench { args, clients, target, floor, meter, report };
     let outcome = match bench.args.work {
-        Work::Audit => Box::pin(audit::run(&mut bench, config)).await,
         Work::Crud => crud::run(&mut bench).await,
         Work::Import => transactions::run(&mut bench).await,
         Work::Read => read::run(&mut bench).await,

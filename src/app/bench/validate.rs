@@ -243,8 +243,6 @@ mod tests {
             seconds: 1,
             database: None,
             postgres_bin: None,
-            beside: None,
-            rows: 0,
             pid: None,
             resources: 0,
             patients: 1,
