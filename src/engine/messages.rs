@@ -12,7 +12,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
-use crate::store::hl7v2::{NewMessage, Received};
+use crate::store::hl7v2::{NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount};
 
 pub use crate::store::hl7v2::{
     MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
@@ -26,6 +26,13 @@ const MOST_REPLAYED: i64 = 10_000;
 pub enum Replay {
     /// One, whatever became of it.
     One(Uuid),
+    /// Those in which this code of a sender came, that no map had another one for.
+    Lacking {
+        /// The sender.
+        site: String,
+        /// The code.
+        code: UnmappedCode,
+    },
     /// Those that failed: of a sender, since a time.
     Failed {
         /// The sender; `None`: all.
@@ -95,15 +102,16 @@ impl Engine {
         let replay = async |permit: &Permit<'_>| -> Result<Unaudited<Vec<Uuid>>, Error> {
             unrestricted(permit)?;
             let failed = [MessageState::Failed, MessageState::Held];
+            let done = [MessageState::Processed, MessageState::ProcessedWithIssues];
             match of {
                 Replay::One(id) => {
-                    let more = [
-                        MessageState::Processed,
-                        MessageState::ProcessedWithIssues,
-                        MessageState::Discarded,
-                    ];
-                    let states = [&failed[..], &more].concat();
+                    let states = [&failed[..], &done, &[MessageState::Discarded]].concat();
                     store.replay_messages(&[*id], &states, permit).await
+                }
+                Replay::Lacking { site, code } => {
+                    let ids = store.unmapped_messages(site, code, MOST_REPLAYED, permit).await?;
+                    let states = [&failed[..], &done].concat();
+                    store.replay_messages(&ids, &states, permit).await
                 }
                 Replay::Failed { site, since } => {
                     let ids = store.failed_messages(site.as_deref(), *since, MOST_REPLAYED, permit);
@@ -142,6 +150,57 @@ impl Engine {
         }
         self.message(id, caller).await?;
         Err(Error::Conflict("the message does not wait and has not failed".to_owned()))
+    }
+}
+
+impl Engine {
+    /// All versions of a profile of senders, or of all of them, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn site_versions(
+        &self,
+        id: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Vec<SiteVersion>, Error> {
+        let store = &self.store;
+        let list = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.site_versions(id, permit).await
+        };
+        self.gate.run(Kind::SearchMessages.of_system(), caller, list).await
+    }
+
+    /// Stores a version of a profile of senders, which counts from then on; its number. That the
+    /// profile can be used is for the caller to prove.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when another came between; [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn add_site(&self, new: &NewSite, caller: &Caller) -> Result<i32, Error> {
+        let (store, now) = (&self.store, self.clock.now());
+        let add = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.add_site(new, now, permit).await
+        };
+        self.gate.run(Kind::Admin.of_system(), caller, add).await
+    }
+
+    /// The codes that no map had another one for, by sender, those that came most first.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn unmapped_codes(
+        &self,
+        site: Option<&str>,
+        most: i64,
+        caller: &Caller,
+    ) -> Result<Vec<UnmappedCount>, Error> {
+        let store = &self.store;
+        let count = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.unmapped_codes(site, most, permit).await
+        };
+        self.gate.run(Kind::SearchMessages.of_system(), caller, count).await
     }
 }
 

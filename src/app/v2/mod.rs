@@ -7,6 +7,7 @@ mod list;
 mod maps;
 mod query;
 mod send;
+mod sites;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -24,6 +25,9 @@ pub(super) enum Command {
     /// Show what messages would make: a transaction Bundle each.
     #[command(after_help = "Example:\n  kiln v2 convert adt-a01.hl7 --site stmary.toml")]
     Convert(convert::ConvertArgs),
+    /// List the codes of senders that no map has another one for, and say what they are.
+    #[command(subcommand)]
+    Codes(sites::CodesCommand),
     /// Say how much of the guide from version 2 to FHIR the maps do.
     #[command(after_help = "Example:\n  kiln v2 coverage --guide v2-to-fhir-ig-mappings.tar.gz")]
     Coverage(coverage::CoverageArgs),
@@ -129,12 +133,15 @@ pub(super) struct SendArgs {
 pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Convert(args) => {
-            convert::run(&args, &mut std::io::stdout().lock(), &mut std::io::stderr())
+            convert::run(&args, config, &mut std::io::stdout(), &mut std::io::stderr()).await
         }
-        Command::Coverage(args) => coverage::run(&args, &mut std::io::stdout().lock()),
+        Command::Codes(command) => sites::codes(command, config, &mut std::io::stdout()).await,
+        Command::Coverage(args) => {
+            coverage::run(&args, config, &mut std::io::stdout()).await
+        }
         Command::Import(args) => import::run(&args, config).await,
         Command::List(args) => list::list(args, config).await,
-        Command::Map(command) => maps::run(&command, &mut std::io::stdout().lock()),
+        Command::Map(command) => maps::run(command, config, &mut std::io::stdout()).await,
         Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
         Command::Replay(args) => list::replay(args, config).await,
         Command::Send(args) => send::run(&args).await,

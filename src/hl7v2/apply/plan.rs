@@ -148,7 +148,9 @@ impl Plan {
                 None => return,
             }
         }
-        self.put(found, &now, if stored.is_some() { "update" } else { "create" }, &draft.rule);
+        // Others than those that stand for a value are told apart: `observation 3`.
+        let rule = if draft.is_spun_off { &draft.rule } else { &draft.name };
+        self.put(found, &now, if stored.is_some() { "update" } else { "create" }, rule);
     }
 
     /// Has a resource written as `body` says, unless that is what is stored.

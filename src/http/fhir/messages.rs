@@ -156,7 +156,7 @@ fn id(exchange: &Exchange) -> Result<Uuid, Failure> {
     id.ok_or_else(|| Error::NotFound("a message of this id".to_owned()).into())
 }
 
-fn once<'a>(exchange: &'a Exchange, name: &str) -> Result<Option<&'a str>, Error> {
+pub(super) fn once<'a>(exchange: &'a Exchange, name: &str) -> Result<Option<&'a str>, Error> {
     exchange.query.once(name).map_err(Error::from)
 }
 
@@ -296,7 +296,7 @@ fn effect(effect: &MessageEffect) -> Value<'static> {
     Value::Object(shown)
 }
 
-fn of_json(body: Object<'static>) -> Response<Body> {
+pub(super) fn of_json(body: Object<'static>) -> Response<Body> {
     of_bytes(Value::Object(body).to_text().into_bytes().into(), JSON)
 }
 
