@@ -15,7 +15,7 @@ use crate::fhir::Instant;
 use crate::store::hl7v2::{NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount};
 
 pub use crate::store::hl7v2::{
-    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
+    Counted, MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
 };
 
 /// Most messages that one wish puts back into line.
@@ -75,6 +75,24 @@ impl Engine {
         let list = async |permit: &Permit<'_>| {
             unrestricted(permit)?;
             store.messages(filter, permit).await
+        };
+        self.gate.run(Kind::SearchMessages.of_system(), caller, list).await
+    }
+
+    /// The same with how many wait or have failed, by state and sender.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn message_queues(
+        &self,
+        filter: &MessageFilter,
+        caller: &Caller,
+    ) -> Result<(Vec<MessageRow>, Vec<Counted>), Error> {
+        let store = &self.store;
+        let list = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            let counts = store.message_counts().await?;
+            Ok(store.messages(filter, permit).await?.with(counts))
         };
         self.gate.run(Kind::SearchMessages.of_system(), caller, list).await
     }

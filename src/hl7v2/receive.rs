@@ -174,8 +174,18 @@ impl Receiver {
     fn maps_for(&self, heading: &Heading, profile: Option<&str>) -> Option<Arc<Maps>> {
         match profile {
             Some(name) => self.sites.named(name),
-            None => self.sites.of(&sender(heading, "", "")).ok(),
+            None => self.maps_of(heading, "", ""),
         }
+    }
+
+    /// The maps that a message is done by which came this way; `None` when they cannot be used.
+    pub fn maps_of(
+        &self,
+        heading: &Heading,
+        listener: &str,
+        certificate: &str,
+    ) -> Option<Arc<Maps>> {
+        self.sites.of(&sender(heading, listener, certificate)).ok()
     }
 
     /// The profiles of senders.

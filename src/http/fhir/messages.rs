@@ -252,6 +252,9 @@ fn whole(view: &MessageView) -> Object<'static> {
     if let Some(subject) = &view.tls_subject {
         body.set("certificate", text(subject));
     }
+    if let Some(hash) = &view.map_hash {
+        body.set("maps", text(hash));
+    }
     let charset = Charset::named(&view.charset).unwrap_or_default();
     if let Some(raw) = &view.raw {
         body.set("message", decoded(raw, charset));
