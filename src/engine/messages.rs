@@ -120,14 +120,11 @@ impl Engine {
         let replay = async |permit: &Permit<'_>| -> Result<Unaudited<Vec<Uuid>>, Error> {
             unrestricted(permit)?;
             let failed = [MessageState::Failed, MessageState::Held];
-            let done = [MessageState::Processed, MessageState::ProcessedWithIssues];
             match of {
-                Replay::One(id) => {
-                    let states = [&failed[..], &done, &[MessageState::Discarded]].concat();
-                    store.replay_messages(&[*id], &states, permit).await
-                }
+                Replay::One(id) => store.replay_message(*id, permit).await,
                 Replay::Lacking { site, code } => {
                     let ids = store.unmapped_messages(site, code, MOST_REPLAYED, permit).await?;
+                    let done = [MessageState::Processed, MessageState::ProcessedWithIssues];
                     let states = [&failed[..], &done].concat();
                     store.replay_messages(&ids, &states, permit).await
                 }
@@ -137,13 +134,7 @@ impl Engine {
                 }
             }
         };
-        let done = self.gate.run(Kind::ReplayMessage.of_system(), caller, replay).await?;
-        if let (Replay::One(id), true) = (of, done.is_empty()) {
-            self.message(*id, caller).await?;
-            let text = "the message waits already, or was never one";
-            return Err(Error::Conflict(text.to_owned()));
-        }
-        Ok(done)
+        self.gate.run(Kind::ReplayMessage.of_system(), caller, replay).await
     }
 
     /// Sets a message aside that failed or waits.
@@ -162,12 +153,7 @@ impl Engine {
             unrestricted(permit)?;
             store.discard_message(id, reason, permit).await
         };
-        let interaction = Kind::DiscardMessage.of_system();
-        if self.gate.run(interaction, caller, discard).await? {
-            return Ok(());
-        }
-        self.message(id, caller).await?;
-        Err(Error::Conflict("the message does not wait and has not failed".to_owned()))
+        self.gate.run(Kind::DiscardMessage.of_system(), caller, discard).await
     }
 }
 

@@ -78,7 +78,7 @@ pub struct WriteTx {
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Transaction>,
-    /// Where it looks by criteria, its share of the connections; given back after the connection.
+    /// Where it looks by criteria: its share of the connections, given back after its connection.
     seat: Option<Seat>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
@@ -86,7 +86,7 @@ pub struct WriteTx {
     /// Which entry of a Bundle is at work.
     at_entry: Option<usize>,
     wanted: Wanted,
-    /// The message whose effect this is, and what is kept of it.
+    /// What is kept of the message whose effect this is.
     companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
     sees_all: bool,
@@ -231,11 +231,8 @@ impl WriteTx {
             Some(connection) => connection,
             None => self.begin(BEGIN).await?,
         };
-        let mut written =
-            write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
-        if let (Ok(()), Some(companion)) = (&written, &self.companion) {
-            written = companion.write(&connection).await;
-        }
+        let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
+        let written = Companion::follow(self.companion.as_ref(), written, &connection).await;
         if let Err(error) = written {
             connection.roll_back().await;
             return Err(error);

@@ -26,7 +26,8 @@ impl Story {
     /// Sends a message of these segments, a minute after the one before: the code of the answer, and
     /// the names of its issues.
     async fn tell(&mut self, event: &str, segments: &str) -> String {
-        let at = format!("2026070412{:02}00", self.count + 1);
+        let minute = self.count + 1;
+        let at = format!("20260704{:02}{:02}00", 12 + minute / 60, minute % 60);
         self.tell_at(event, &at, segments).await
     }
 

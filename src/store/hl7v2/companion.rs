@@ -110,11 +110,20 @@ pub struct Companion {
 }
 
 impl Companion {
-    /// Writes it inside the transaction of the effect.
-    pub(in crate::store) async fn write(
-        &self,
+    /// Writes what there is of one inside the transaction of the effect, when that was `written`.
+    pub(in crate::store) async fn follow(
+        companion: Option<&Self>,
+        written: Result<(), CommitError>,
         transaction: &Transaction,
     ) -> Result<(), CommitError> {
+        written?;
+        match companion {
+            Some(companion) => companion.write(transaction).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&self, transaction: &Transaction) -> Result<(), CommitError> {
         let id = self.end.id;
         let rows = transaction.all(CLASHES, &[&id]).await.map_err(CommitError::Failed)?;
         let clashes = rows.first().map_or(Ok(false), |row| row.try_get(0));

@@ -79,6 +79,8 @@ const DISCARD: &str = "WITH gone AS ( \
      freed AS (DELETE FROM v2_queue USING gone WHERE message_id = gone.id) \
      SELECT id FROM gone";
 
+const IS_THERE: &str = "SELECT FROM v2_message WHERE id = $1";
+
 const WAITING: &str = "SELECT count(*) FROM ( \
      SELECT FROM v2_message WHERE state IN ('received', 'processing') LIMIT $1) AS waiting";
 
@@ -89,7 +91,7 @@ const FAILED: &str = "SELECT id FROM v2_message \
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CLAIM, END, ISSUES, RENEW, LATER, REPLAY, DISCARD, WAITING, FAILED];
+    &[CLAIM, END, ISSUES, RENEW, LATER, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
 
 /// A message that this node works on.
 #[derive(Debug)]
@@ -209,6 +211,42 @@ impl Store {
         self.requeue_messages(ids, states).await.map(told)
     }
 
+    /// Puts one message back into its lines, whatever became of it, unless it waits or is at work.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] for one that waits already, or was never one;
+    /// [`Error::Unavailable`] without a database.
+    pub async fn replay_message(
+        &self,
+        id: Uuid,
+        _permit: &Permit<'_>,
+    ) -> Result<Unaudited<Vec<Uuid>>, Error> {
+        let states = [
+            MessageState::Failed,
+            MessageState::Held,
+            MessageState::Processed,
+            MessageState::ProcessedWithIssues,
+            MessageState::Discarded,
+        ];
+        let ids = self.requeue_messages(&[id], &states).await?;
+        if ids.is_empty() {
+            return Err(self.why_not(id, "it waits already, or was never a message").await?);
+        }
+        Ok(told(ids))
+    }
+
+    /// Why nothing can be done with a message: it is not there, or stands where `text` says.
+    async fn why_not(&self, id: Uuid, text: &str) -> Result<Error, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(IS_THERE).await?;
+        let found =
+            pipeline.client().query_opt(&statement, &[&id]).await.map_err(failure::error)?;
+        Ok(match found {
+            Some(_) => Error::Conflict(text.to_owned()),
+            None => Error::NotFound(format!("message {id}")),
+        })
+    }
+
     /// The same for messages that came again: the receipt of that is on record.
     ///
     /// # Errors
@@ -225,22 +263,26 @@ impl Store {
         ids_of(&rows)
     }
 
-    /// Sets a message aside for good; whether it was there to be.
+    /// Sets a message aside for good.
     ///
     /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] for one that had its effect or is at work;
     /// [`Error::Unavailable`] without a database.
     pub async fn discard_message(
         &self,
         id: Uuid,
         reason: &str,
         _permit: &Permit<'_>,
-    ) -> Result<Unaudited<bool>, Error> {
+    ) -> Result<Unaudited<()>, Error> {
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(DISCARD).await.map_err(failure::error)?;
         let rows = connection.query(&statement, &[&id, &reason]).await.map_err(failure::error)?;
+        if rows.is_empty() {
+            return Err(self.why_not(id, "the message does not wait and has not failed").await?);
+        }
         let disclosed =
             Disclosed { entities: vec![format!("v2/messages/{id}")], ..Disclosed::default() };
-        Ok(Unaudited::new(!rows.is_empty(), disclosed))
+        Ok(Unaudited::new((), disclosed))
     }
 
     /// The oldest messages that failed, of a sender and since a time.

@@ -17,52 +17,52 @@ use crate::error::Error;
 use crate::fhir::Instant;
 
 /// One statement: the ledger row, the key of repetitions, the message, its places in line and its
-/// issues. Who is first in all its lines is leased at once. `$1` to `$17` are the ledger's.
+/// issues. Who is first in all its lines is leased at once. `$1` to `$19` are the ledger's.
 const RECEIVE: &str = concat!(
     "WITH recorded AS (",
     insert_ledger!(one),
     "), \
      claimed AS ( \
        INSERT INTO v2_dedupe AS known (site, control_id, sha256, message_id, at) \
-       SELECT $24, $28, $23, $18, $21 WHERE $28 <> '' \
+       SELECT $26, $30, $25, $20, $23 WHERE $30 <> '' \
        ON CONFLICT (site, control_id, sha256) DO UPDATE SET at = known.at \
        RETURNING message_id), \
      fate AS ( \
        SELECT CASE \
-           WHEN EXISTS (SELECT FROM claimed WHERE message_id <> $18) THEN 'duplicate' \
-           WHEN $35::text <> 'received' THEN $35::text \
-           WHEN NOT $54::bool OR EXISTS (SELECT FROM v2_queue WHERE key = ANY ($33::bigint[])) \
+           WHEN EXISTS (SELECT FROM claimed WHERE message_id <> $20) THEN 'duplicate' \
+           WHEN $37::text <> 'received' THEN $37::text \
+           WHEN NOT $56::bool OR EXISTS (SELECT FROM v2_queue WHERE key = ANY ($35::bigint[])) \
              THEN 'received' \
            ELSE 'processing' END AS state, \
-         (SELECT message_id FROM claimed WHERE message_id <> $18) AS first), \
+         (SELECT message_id FROM claimed WHERE message_id <> $20) AS first), \
      stored AS ( \
        INSERT INTO v2_message (id, listener, peer, tls_subject, received_at, raw, sha256, site, charset, \
          send_app, send_fac, control_id, type, event, structure, version, processing, msg_time, order_keys, \
          batch_id, state, attempts, lease_until, duplicate_of, ack_code, ack, processed_at, reason) \
-       SELECT $18, $19, $20, $39, $21, CASE WHEN fate.first IS NULL THEN $22::bytea END, $23, $24, $25, \
-         $26, $27, $28, $29, $30, $31, $32, $40, $41::timestamptz, $33, \
-         $34::uuid, fate.state, CASE fate.state WHEN 'processing' THEN 1 ELSE 0 END, \
-         CASE fate.state WHEN 'processing' THEN $42::timestamptz END, fate.first, $36::text, $37::bytea, \
-         CASE WHEN $35::text <> 'received' THEN $21::timestamptz END, $38::text \
+       SELECT $20, $21, $22, $41, $23, CASE WHEN fate.first IS NULL THEN $24::bytea END, $25, $26, $27, \
+         $28, $29, $30, $31, $32, $33, $34, $42, $43::timestamptz, $35, \
+         $36::uuid, fate.state, CASE fate.state WHEN 'processing' THEN 1 ELSE 0 END, \
+         CASE fate.state WHEN 'processing' THEN $44::timestamptz END, fate.first, $38::text, $39::bytea, \
+         CASE WHEN $37::text <> 'received' THEN $23::timestamptz END, $40::text \
          FROM fate \
        RETURNING state, duplicate_of), \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
-       SELECT DISTINCT unnest($33::bigint[]), $18::uuid FROM stored WHERE state IN ('received', 'processing')), \
+       SELECT DISTINCT unnest($35::bigint[]), $20::uuid FROM stored WHERE state IN ('received', 'processing')), \
      told AS ( \
        INSERT INTO v2_issue (message_id, n, severity, code0357, app_code, segment, seq, field, rep, comp, \
          sub, text) \
-       SELECT $18, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, i.text \
-         FROM stored, unnest($43::int[], $44::text[], $45::int[], $46::text[], $47::text[], $48::int[], \
-           $49::int[], $50::int[], $51::int[], $52::int[], $53::text[]) \
+       SELECT $20, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, i.text \
+         FROM stored, unnest($45::int[], $46::text[], $47::int[], $48::text[], $49::text[], $50::int[], \
+           $51::int[], $52::int[], $53::int[], $54::int[], $55::text[]) \
            AS i(n, severity, code, name, segment, seq, field, rep, comp, sub, text) \
         WHERE stored.duplicate_of IS NULL \
        UNION ALL \
-       SELECT $18, -1, 'W', 205, 'control-id-reuse', 'MSH', 1, 10, 0, 0, 0, '' \
+       SELECT $20, -1, 'W', 205, 'control-id-reuse', 'MSH', 1, 10, 0, 0, 0, '' \
          FROM stored \
         WHERE stored.duplicate_of IS NULL \
           AND EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
-                WHERE d.site = $24 AND d.control_id = $28 AND d.sha256 <> $23 \
+                WHERE d.site = $26 AND d.control_id = $30 AND d.sha256 <> $25 \
                   AND m.state IN ('processed', 'processed_with_issues'))) \
      SELECT state, duplicate_of FROM stored"
 );

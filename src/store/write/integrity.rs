@@ -130,10 +130,7 @@ impl WriteTx {
         if done.is_ok() {
             done = self.check(&connection).await.map_err(CommitError::Failed);
         }
-        if let (Ok(()), Some(companion)) = (&done, &self.companion) {
-            done = companion.write(&connection).await;
-        }
-        match done {
+        match Companion::follow(self.companion.as_ref(), done, &connection).await {
             Ok(()) => connection.commit().await.map_err(failure::last_error),
             Err(error) => {
                 connection.roll_back().await;
