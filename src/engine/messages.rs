@@ -12,7 +12,9 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
-use crate::store::hl7v2::{NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount};
+use crate::store::hl7v2::{
+    NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount,
+};
 
 pub use crate::store::hl7v2::{
     Counted, MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
@@ -26,13 +28,6 @@ const MOST_REPLAYED: i64 = 10_000;
 pub enum Replay {
     /// One, whatever became of it.
     One(Uuid),
-    /// Those in which this code of a sender came, that no map had another one for.
-    Lacking {
-        /// The sender.
-        site: String,
-        /// The code.
-        code: UnmappedCode,
-    },
     /// Those that failed: of a sender, since a time.
     Failed {
         /// The sender; `None`: all.
@@ -40,6 +35,15 @@ pub enum Replay {
         /// Received at or after.
         since: Option<Instant>,
     },
+}
+
+/// Messages in which a code came that no map had another one for.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    /// Their sender.
+    pub site: String,
+    /// The code.
+    pub code: UnmappedCode,
 }
 
 impl Engine {
@@ -122,12 +126,6 @@ impl Engine {
             let failed = [MessageState::Failed, MessageState::Held];
             match of {
                 Replay::One(id) => store.replay_message(*id, permit).await,
-                Replay::Lacking { site, code } => {
-                    let ids = store.unmapped_messages(site, code, MOST_REPLAYED, permit).await?;
-                    let done = [MessageState::Processed, MessageState::ProcessedWithIssues];
-                    let states = [&failed[..], &done].concat();
-                    store.replay_messages(&ids, &states, permit).await
-                }
                 Replay::Failed { site, since } => {
                     let ids = store.failed_messages(site.as_deref(), *since, MOST_REPLAYED, permit);
                     store.replay_messages(&ids.await?, &failed, permit).await
@@ -187,6 +185,35 @@ impl Engine {
             store.add_site(new, now, permit).await
         };
         self.gate.run(Kind::Admin.of_system(), caller, add).await
+    }
+
+    /// The same for a profile with a code more: the messages in which it came are worked on again.
+    /// Gives the number of the version, and those messages.
+    ///
+    /// # Errors
+    /// As [`Engine::add_site`].
+    pub async fn add_code(
+        &self,
+        new: &NewSite,
+        lacking: &Lacking,
+        caller: &Caller,
+    ) -> Result<(i32, Vec<Uuid>), Error> {
+        let (store, now) = (&self.store, self.clock.now());
+        let Lacking { site, code } = lacking;
+        let add = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            let added = store.add_site(new, now, permit).await?;
+            let ids = store.unmapped_messages(site, code, MOST_REPLAYED, permit).await?;
+            let states = [
+                MessageState::Failed,
+                MessageState::Held,
+                MessageState::Processed,
+                MessageState::ProcessedWithIssues,
+            ];
+            let replayed = store.replay_messages(&ids, &states, permit).await?;
+            added.and(replayed).ok_or_else(|| Error::internal("two rows of the ledger"))
+        };
+        self.gate.run(Kind::ReplayMessage.of_system(), caller, add).await
     }
 
     /// The codes that no map had another one for, by sender, those that came most first.

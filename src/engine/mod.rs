@@ -52,7 +52,8 @@ pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewId
 pub use delete::{Deleted, Deletion};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use messages::{
-    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView, Replay,
+    Counted, Lacking, MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState,
+    MessageView, Replay,
 };
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;

@@ -3,16 +3,13 @@
 //!
 //! Spec: v2 P3, B38
 
-use uuid::Uuid;
-
 use super::map::edit::{self, CodePlace};
 use super::map::site::Sender;
 use super::receive::Receiver;
 use super::sites;
 use super::tables::Target;
 use super::types::id;
-use crate::access::Caller;
-use crate::engine::Replay;
+use crate::engine::Lacking;
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::store::hl7v2::{NewSite, UnmappedCode};
@@ -32,66 +29,56 @@ pub struct NewCode {
     pub target: Target,
 }
 
-/// What a new code changed.
+/// A profile that has the code, to be stored.
 #[derive(Clone, Debug)]
-pub struct Added {
-    /// The profile.
-    pub profile: String,
-    /// Its version from now on.
-    pub version: i32,
-    /// The messages that are worked on again.
-    pub replayed: Vec<Uuid>,
+pub struct Prepared {
+    /// The version to be.
+    pub site: NewSite,
+    /// The messages that are to be worked on again.
+    pub lacking: Lacking,
 }
 
 impl Receiver {
-    /// Adds a code to the profile of its sender, which is begun where there is none.
+    /// The profile of a sender with a code more; it is begun where there is none.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the profile cannot be used with it; [`Error::Conflict`] when the profile
-    /// was changed at the same time; [`Error::Forbidden`], [`Error::Unavailable`].
-    pub async fn add_code(&self, new: &NewCode, caller: &Caller) -> Result<Added, Error> {
+    /// [`Error::Invalid`] when the profile cannot be used with it; [`Error::Unavailable`].
+    pub async fn with_code(&self, new: &NewCode, by: &str) -> Result<Prepared, Error> {
         self.sites.at_least(self.store.site_mark().await?).await?;
         let (application, facility) = new.site.split_once('|').unwrap_or((&new.site, ""));
         let sender = Sender { application, facility, ..Sender::default() };
-        let known = self.sites.version_for(&sender);
-        let (text, after) = match known {
+        let (text, after) = match self.sites.version_for(&sender) {
             Some(version) => (version.toml.unwrap_or_default(), version.version),
             None => {
                 let name = [application, facility].map(id::slug).join(".");
                 let name: String = name.trim_matches('.').chars().take(60).collect();
                 // It may have been withdrawn once.
-                let before = self.engine.site_versions(Some(&name), caller).await?;
-                let before = before.first().map_or(0, |version| version.version);
+                let all = self.store.site_profiles().await?.all;
+                let before = all.iter().find(|version| version.id == name);
+                let before = before.map_or(0, |version| version.version);
                 (edit::begun(&name, application, facility), before)
             }
         };
         let NewCode { set, system, code, target, .. } = new;
-        let place = CodePlace { set, system, code };
-        let toml = edit::with_code(&text, place, target);
+        let toml = edit::with_code(&text, CodePlace { set, system, code }, target);
         let toml = toml.ok_or_else(|| Error::internal("a profile that cannot be read"))?;
-        let bad = |fault: sites::ProfileFault| {
-            Error::invalid(IssueCode::BusinessRule, fault.to_string())
-        };
+        let bad =
+            |fault: sites::ProfileFault| Error::invalid(IssueCode::BusinessRule, fault.to_string());
         let spec = self.sites.spec();
         let maps = sites::check(self.sites.base(), &toml, "profile", spec).map_err(bad)?;
-        let profile = maps.site().id.clone();
-        let new_site = NewSite {
-            id: profile.clone(),
+        let site = NewSite {
+            id: maps.site().id.clone(),
             toml: Some(toml),
-            by: caller.principal.actor().to_owned(),
+            by: by.to_owned(),
             note: format!("code {set}/{system}/{code}"),
             after: Some(after),
         };
-        let version = self.engine.add_site(&new_site, caller).await?;
-        let lacking = UnmappedCode {
+        let code = UnmappedCode {
             set: set.clone(),
             system: system.clone(),
             code: code.clone(),
             display: String::new(),
         };
-        let of = Replay::Lacking { site: new.site.clone(), code: lacking };
-        let replayed = self.engine.replay_messages(&of, caller).await?;
-        self.wake();
-        Ok(Added { profile, version, replayed })
+        Ok(Prepared { site, lacking: Lacking { site: new.site.clone(), code } })
     }
 }

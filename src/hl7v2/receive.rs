@@ -164,8 +164,7 @@ impl Receiver {
         rules.charset = wishes.charset.unwrap_or(rules.charset);
         rules.reading = wishes.reading.unwrap_or(rules.reading);
         rules.ignores_sent_time = wishes.ignores_sent_time.unwrap_or(rules.ignores_sent_time);
-        settings.waits_for_effect =
-            wishes.waits_for_effect.unwrap_or(settings.waits_for_effect);
+        settings.waits_for_effect = wishes.waits_for_effect.unwrap_or(settings.waits_for_effect);
         settings.holds_lines = wishes.holds_lines.unwrap_or(settings.holds_lines);
         settings
     }

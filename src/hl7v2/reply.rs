@@ -54,11 +54,7 @@ pub(super) type Outcome = (Code, Bytes);
 
 impl Receiver {
     /// The answer that is given without any work: a refusal, or an accept where receipt is enough.
-    pub(super) fn first_answer(
-        &self,
-        judged: &Judged,
-        waits_for_effect: bool,
-    ) -> Option<Outcome> {
+    pub(super) fn first_answer(&self, judged: &Judged, waits_for_effect: bool) -> Option<Outcome> {
         let heading = judged.heading.as_ref();
         match &judged.refused {
             Some((code, issue)) => {

@@ -9,10 +9,9 @@ use axum::http::Method;
 
 use crate::access::interaction::Kind;
 
-use super::console;
 use super::fhir::{
-    codes, convert, create, delete, history, messages, meta, metadata, patch, read, reindex, search,
-    system, terminology, update, validate,
+    codes, convert, create, delete, history, messages, meta, metadata, patch, read, reindex,
+    search, system, terminology, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -97,7 +96,6 @@ pub fn all(with_admin: bool) -> Vec<Route> {
     ];
     routes.extend(of_codes());
     routes.extend(of_messages());
-    routes.extend(console::all());
     if with_admin {
         routes.extend(admin());
     }

@@ -8,6 +8,8 @@ mod maps_messages;
 mod maps_rules;
 mod oracle;
 mod order;
+mod page;
 mod people;
 mod secure;
+mod sites;
 mod stories;

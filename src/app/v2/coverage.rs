@@ -30,7 +30,8 @@ pub(in crate::app) struct CoverageArgs {
 ///
 /// # Errors
 /// What cannot be read, as a sentence.
-pub(super) async fn run(args: &CoverageArgs,
+pub(super) async fn run(
+    args: &CoverageArgs,
     config: &Config,
     out: &mut impl Write,
 ) -> Result<ExitCode, Box<dyn Error>> {

@@ -105,8 +105,10 @@ pub(in crate::app) enum MapCommand {
         maps: MapArgs,
     },
     /// Show what messages make by one profile and not by another.
-    #[command(after_help = "Examples:\n  kiln v2 map diff old.toml new.toml corpus/\n  kiln v2 map \
-                            diff @stmary stmary.toml a01.hl7")]
+    #[command(
+        after_help = "Examples:\n  kiln v2 map diff old.toml new.toml corpus/\n  kiln v2 map \
+                            diff @stmary stmary.toml a01.hl7"
+    )]
     Diff {
         /// The profile of now: a file, @NAME[:VERSION] for an installed one, - for none.
         old: String,

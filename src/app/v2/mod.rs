@@ -136,9 +136,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, B
             convert::run(&args, config, &mut std::io::stdout(), &mut std::io::stderr()).await
         }
         Command::Codes(command) => sites::codes(command, config, &mut std::io::stdout()).await,
-        Command::Coverage(args) => {
-            coverage::run(&args, config, &mut std::io::stdout()).await
-        }
+        Command::Coverage(args) => coverage::run(&args, config, &mut std::io::stdout()).await,
         Command::Import(args) => import::run(&args, config).await,
         Command::List(args) => list::list(args, config).await,
         Command::Map(command) => maps::run(command, config, &mut std::io::stdout()).await,

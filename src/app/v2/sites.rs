@@ -13,7 +13,7 @@ use crate::app::database::Database;
 use crate::app::{hl7v2, server};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::hl7v2::codes::NewCode;
+use crate::hl7v2::codes::{NewCode, Prepared};
 use crate::hl7v2::sites;
 use crate::hl7v2::tables::Target;
 use crate::store::hl7v2::{NewSite, SiteVersion};
@@ -56,8 +56,10 @@ pub(in crate::app) struct RollbackArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::app) enum CodesCommand {
     /// Add a code to the profile of its sender, and have the messages worked on again in which it came.
-    #[command(after_help = "Example:\n  kiln v2 codes add --site 'LAB|STM' --set lab-test --system \
-                            99STM --code HB --to 'http://loinc.org|718-7'")]
+    #[command(
+        after_help = "Example:\n  kiln v2 codes add --site 'LAB|STM' --set lab-test --system \
+                            99STM --code HB --to 'http://loinc.org|718-7'"
+    )]
     Add(AddArgs),
     /// List the codes that came and are in no map.
     #[command(after_help = "Example:\n  kiln v2 codes list --site 'LAB|STM'")]
@@ -129,12 +131,7 @@ impl Opened {
     }
 
     /// Stores a version of a profile that can be used.
-    async fn add(
-        &self,
-        new: &NewSite,
-        config: &Config,
-        what: &str,
-    ) -> Result<i32, Box<dyn Error>> {
+    async fn add(&self, new: &NewSite, config: &Config, what: &str) -> Result<i32, Box<dyn Error>> {
         if let Some(toml) = &new.toml {
             let base = hl7v2::base_maps(&config.hl7v2, self.engine.spec())?;
             let checked = sites::check(&base, toml, &new.id, self.engine.spec());
@@ -284,8 +281,7 @@ pub(super) async fn codes(
     match command {
         CodesCommand::List { site, count } => {
             let asked = caller("codes list");
-            let found =
-                opened.engine.unmapped_codes(site.as_deref(), count.into(), &asked).await;
+            let found = opened.engine.unmapped_codes(site.as_deref(), count.into(), &asked).await;
             opened.close().await;
             for one in found? {
                 let code = one.code;
@@ -311,19 +307,16 @@ pub(super) async fn codes(
             let done = async {
                 let receiver =
                     hl7v2::receiver(config, engine.clone(), database.store.clone()).await?;
-                Ok::<_, Box<dyn Error>>(receiver.add_code(&new, &caller("codes add")).await?)
+                let Prepared { site, lacking } = receiver.with_code(&new, &by()).await?;
+                let added = engine.add_code(&site, &lacking, &caller("codes add")).await?;
+                Ok::<_, Box<dyn Error>>((site.id, added))
             };
             let done = done.await;
             drop(engine);
             database.close().await;
-            let added = done?;
-            writeln!(
-                out,
-                "{}: version {}; {} messages wait to be worked on",
-                added.profile,
-                added.version,
-                added.replayed.len()
-            )?;
+            let (profile, (version, replayed)) = done?;
+            let count = replayed.len();
+            writeln!(out, "{profile}: version {version}; {count} messages wait to be worked on")?;
         }
     }
     Ok(ExitCode::SUCCESS)

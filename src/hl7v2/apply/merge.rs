@@ -54,7 +54,7 @@ impl Applier {
     ) -> Result<(), Halt> {
         let field = segment.field(1);
         let unknown = || Issue::error(Condition::UnknownKey).at(field.place());
-        let keys: Vec<_> = field.repetitions().filter_map(|part| self.key(part, case)).collect();
+        let keys: Vec<_> = field.repetitions().filter_map(|part| key(part, case)).collect();
         let known = self.store.message_keys(&keys).await?;
         let mut ids: Vec<String> = known.into_iter().map(|known| known.id).collect();
         if ids.is_empty() {
@@ -144,20 +144,20 @@ impl Applier {
         }
         Ok(())
     }
+}
 
-    /// The key that an identifier of a patient is kept by.
-    fn key(&self, part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
-        let rep = Rep::of_part(part);
-        let value = rep.some(1)?.to_owned();
-        let maps = self.maps();
-        let word = |field: u16| case.message.header(field).component(1).text().into_owned();
-        let names = [word(3), word(4)];
-        let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
-        let sender = names.collect::<Vec<_>>().join(".");
-        let context = Context::new(maps.site(), maps.tables(), &sender, "");
-        let system = id::authority(&rep.component(4), &context).system;
-        Some(Keyed { resource_type: "Patient".to_owned(), system, value, id: String::new() })
-    }
+/// The key that an identifier of a patient is kept by.
+fn key(part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
+    let rep = Rep::of_part(part);
+    let value = rep.some(1)?.to_owned();
+    let maps = case.maps;
+    let word = |field: u16| case.message.header(field).component(1).text().into_owned();
+    let names = [word(3), word(4)];
+    let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
+    let sender = names.collect::<Vec<_>>().join(".");
+    let context = Context::new(maps.site(), maps.tables(), &sender, "");
+    let system = id::authority(&rep.component(4), &context).system;
+    Some(Keyed { resource_type: "Patient".to_owned(), system, value, id: String::new() })
 }
 
 /// Links the two patients of A24 both ways, or takes these links away (A37).

@@ -102,6 +102,7 @@ pub struct Applier {
 /// A message and what is known of it.
 struct Case<'a> {
     message: &'a Message<'a>,
+    maps: &'a Maps,
     draft: &'a Draft,
     caller: &'a Caller,
     /// When what it tells happened.
@@ -120,12 +121,7 @@ impl Case<'_> {
 
 impl Applier {
     /// One that knows which messages there are by `maps`, those of who has no profile.
-    pub fn new(
-        engine: Arc<Engine>,
-        store: Store,
-        ids: Arc<dyn IdSource>,
-        maps: Arc<Maps>,
-    ) -> Self {
+    pub fn new(engine: Arc<Engine>, store: Store, ids: Arc<dyn IdSource>, maps: Arc<Maps>) -> Self {
         Self { engine, store, ids, maps }
     }
 
@@ -141,6 +137,7 @@ impl Applier {
         let (at, at_text) = happened(task.message, task.maps);
         let case = Case {
             message: task.message,
+            maps: task.maps,
             draft: &draft,
             caller: task.caller,
             at,
@@ -307,12 +304,7 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
 fn unmapped(code: &LocalCode) -> UnmappedCode {
     let LocalCode { set, system, code, display } = code;
     let kept = |text: &str| text.chars().filter(|c| *c != '\0').take(LONGEST_CODE).collect();
-    UnmappedCode {
-        set: kept(set),
-        system: kept(system),
-        code: kept(code),
-        display: kept(display),
-    }
+    UnmappedCode { set: kept(set), system: kept(system), code: kept(code), display: kept(display) }
 }
 
 /// A problem of the maps as an issue of the answer.

@@ -83,7 +83,8 @@ mod tests {
         };
         let place = CodePlace { set: "lab-test", system: "99 \"S", code: "H.B" };
         let begun = begun("lab", "LAB", "S|T");
-        let profile = format!("# ours\n{begun}\n[codes.lab-test.\"99X\"]\nA = [\"1\", \"u\"] # one\n");
+        let profile =
+            format!("# ours\n{begun}\n[codes.lab-test.\"99X\"]\nA = [\"1\", \"u\"] # one\n");
         let changed = with_code(&profile, place, &target).unwrap();
         assert!(changed.starts_with("# ours\n[site]\nid = \"lab\"\n"), "{changed}");
         assert!(changed.contains("A = [\"1\", \"u\"] # one\n"), "{changed}");

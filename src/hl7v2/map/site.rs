@@ -86,8 +86,7 @@ impl Matching {
             && is(&self.application, sender.application)
             && is(&self.facility, sender.facility)
             && is(&self.listener, sender.listener)
-            && (self.certificate.is_empty()
-                || fits(&self.certificate.to_lowercase(), &certificate))
+            && (self.certificate.is_empty() || fits(&self.certificate.to_lowercase(), &certificate))
     }
 
     /// How much it asks for: of several profiles the one that asks for most is used.
@@ -197,7 +196,8 @@ mod tests {
             assert_eq!(matching.is_for(&sender), is_for, "{matching:?}");
             assert_eq!(matching.weight(), weight, "{matching:?}");
         }
-        let over = |listener: &str| Matching { listener: listener.to_owned(), ..Matching::default() };
+        let over =
+            |listener: &str| Matching { listener: listener.to_owned(), ..Matching::default() };
         assert!(over("mllp").is_for(&sender) && !over("http").is_for(&sender));
     }
 }

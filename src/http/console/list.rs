@@ -214,7 +214,8 @@ fn url(asked: &Asked, before: Option<Uuid>) -> String {
     };
     let before = before.map(|id| id.to_string()).unwrap_or_default();
     let state = asked.state.map_or("", MessageState::as_str);
-    let pairs = [("state", state), ("site", &asked.site), ("type", &asked.kind), ("before", &before)];
+    let pairs =
+        [("state", state), ("site", &asked.site), ("type", &asked.kind), ("before", &before)];
     let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
     let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={}", encode(value))).collect();
     if pairs.is_empty() { "/v2".to_owned() } else { format!("/v2?{}", pairs.join("&")) }

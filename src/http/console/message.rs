@@ -192,7 +192,10 @@ async fn stored(html: Html, guest: &Guest, view: &MessageView) -> Result<Html, F
     let Some(effect) = view.effects.iter().find(|effect| named(effect) == asked) else {
         return Ok(html.raw("</section>\n"));
     };
-    let html = html.raw("<h3 id=\"shown\" tabindex=\"-1\">").text(asked).raw("</h3>\n<pre tabindex=\"0\" aria-label=\"The resource\"><code>");
+    let html = html
+        .raw("<h3 id=\"shown\" tabindex=\"-1\">")
+        .text(asked)
+        .raw("</h3>\n<pre tabindex=\"0\" aria-label=\"The resource\"><code>");
     let text = read(guest, effect).await?;
     Ok(html.text(&text).raw("</code></pre>\n</section>\n"))
 }
@@ -208,7 +211,8 @@ async fn read(guest: &Guest, effect: &MessageEffect) -> Result<String, Failure> 
     let resource_type = effect.resource_type.parse().map_err(|_| missing())?;
     let id = effect.id.parse().map_err(|_| missing())?;
     let identity = Identity { resource_type, id };
-    let found = guest.server.engine.vread(&identity, VersionId(effect.version), &guest.caller).await;
+    let found =
+        guest.server.engine.vread(&identity, VersionId(effect.version), &guest.caller).await;
     let json = match found {
         Ok(version) => version.to_json(),
         Err(Error::Deleted { .. }) => return Ok("It was deleted by this version.".to_owned()),

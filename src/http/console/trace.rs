@@ -66,10 +66,7 @@ fn field_of(source: &str) -> Option<(&str, u16)> {
 }
 
 /// Elements by the place of the segment in the message, and the field.
-fn by_field<'a>(
-    message: &Message<'_>,
-    draft: &'a Draft,
-) -> HashMap<(usize, u16), Vec<Made<'a>>> {
+fn by_field<'a>(message: &Message<'_>, draft: &'a Draft) -> HashMap<(usize, u16), Vec<Made<'a>>> {
     let mut made: HashMap<_, Vec<Made<'a>>> = HashMap::new();
     for resource in &draft.resources {
         for write in &resource.writes {
@@ -100,15 +97,17 @@ fn segments(
     made: &HashMap<(usize, u16), Vec<Made<'_>>>,
     draft: &Draft,
 ) -> Html {
-    let html = html
-        .raw("<section aria-labelledby=\"segments\">\n<h2 id=\"segments\">The message</h2>\n");
+    let html =
+        html.raw("<section aria-labelledby=\"segments\">\n<h2 id=\"segments\">The message</h2>\n");
     html.each(message.segments(), |html, segment| {
         let place = segment.place();
         let html = html
             .raw("<h3>")
             .text(&format!("{} {}", place.segment, place.sequence))
             .raw("</h3>\n<table class=\"cards\">\n<thead><tr><th scope=\"col\">Field</th>")
-            .raw("<th scope=\"col\">Value</th><th scope=\"col\">Makes</th></tr></thead>\n<tbody>\n");
+            .raw(
+                "<th scope=\"col\">Value</th><th scope=\"col\">Makes</th></tr></thead>\n<tbody>\n",
+            );
         let valued = segment.fields().filter(|field| field.is_valued() || field.is_null());
         html.each(valued, |html, field| {
             let number = field.place().field;

@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::codec::Format;
 use crate::fhir::json::{Object, Value};
+use crate::hl7v2::codes::{NewCode, Prepared};
+use crate::hl7v2::tables::Target;
 use crate::http::exchange::Exchange;
 use crate::http::outcome::Failure;
-use crate::hl7v2::codes::NewCode;
-use crate::hl7v2::tables::Target;
 
 use super::messages::{of_json, once};
 
@@ -49,12 +49,16 @@ pub(in crate::http) async fn list(exchange: Exchange) -> Result<Response<Body>, 
 pub(in crate::http) async fn add(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let body = exchange.read_at_most(16_384).await?;
     let new = read(&exchange.parse(&body, Format::Json)?)?;
-    let added = exchange.server.messages.add_code(&new, &exchange.caller).await;
-    let added = added.map_err(Failure::Interaction)?;
-    let replayed = added.replayed.iter().map(|id| Value::from(id.to_string()));
+    let Exchange { server, caller, .. } = exchange;
+    let Prepared { site, lacking } =
+        server.messages.with_code(&new, caller.principal.actor()).await?;
+    let added = server.engine.add_code(&site, &lacking, &caller).await;
+    let (version, replayed) = added.map_err(Failure::Interaction)?;
+    server.messages.wake();
+    let replayed = replayed.iter().map(|id| Value::from(id.to_string()));
     let shown = Object::new()
-        .with("profile", added.profile)
-        .with("version", u64::from(added.version.unsigned_abs()))
+        .with("profile", site.id)
+        .with("version", u64::from(version.unsigned_abs()))
         .with("replayed", replayed.collect::<Vec<_>>());
     let mut response = of_json(shown);
     *response.status_mut() = StatusCode::ACCEPTED;

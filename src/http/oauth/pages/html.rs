@@ -56,7 +56,12 @@ impl Html {
     }
 
     /// An element with a text in it.
-    pub(in crate::http) fn element(self, open: &'static str, text: &str, close: &'static str) -> Self {
+    pub(in crate::http) fn element(
+        self,
+        open: &'static str,
+        text: &str,
+        close: &'static str,
+    ) -> Self {
         self.raw(open).text(text).raw(close)
     }
 

@@ -45,7 +45,10 @@ impl<'a> Page<'a> {
     }
 
     /// The same whose forms may lead to these addresses too.
-    pub(in crate::http) fn leading_to<'u>(mut self, urls: impl IntoIterator<Item = &'u str>) -> Self {
+    pub(in crate::http) fn leading_to<'u>(
+        mut self,
+        urls: impl IntoIterator<Item = &'u str>,
+    ) -> Self {
         self.leads_to.extend(urls.into_iter().map(str::to_owned));
         self
     }
@@ -161,7 +164,9 @@ pub(in crate::http) async fn below(
         return Ok(response);
     }
     let to = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    if let Some(to) = to.filter(|to| OWN.iter().any(|own| to.starts_with(own))).map(|to| format!("{prefix}{to}")) {
+    if let Some(to) =
+        to.filter(|to| OWN.iter().any(|own| to.starts_with(own))).map(|to| format!("{prefix}{to}"))
+    {
         let to = HeaderValue::try_from(to).map_err(Error::internal)?;
         response.headers_mut().insert(LOCATION, to);
     }

@@ -128,7 +128,11 @@ impl Visit {
     }
 
     /// `response` for a browser that has a new session.
-    pub(in crate::http) fn keep(&self, browser: &Browser, mut response: Response<Body>) -> Response<Body> {
+    pub(in crate::http) fn keep(
+        &self,
+        browser: &Browser,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
         let value = browser.cookie.expose_secret();
         self.set_cookie(&mut response, value, "");
         response

@@ -1,0 +1,345 @@
+//! Profiles of senders: chosen by who sends, counted on by every node at once, and what comes of codes
+//! that they lack.
+
+use std::time::Duration;
+
+use kiln::access::{Caller, Principal, RequestContext};
+use kiln::app::server::Server;
+use kiln::store::hl7v2::NewSite;
+use tokio::net::TcpStream;
+
+use crate::harness::client::{Answer, Client};
+use crate::harness::process::Process;
+use crate::harness::server::{TestServer, config};
+
+use super::feed::{Sender, value};
+
+const FEED: &[(&str, &str)] = &[("hl7v2.listen", "127.0.0.1:0")];
+
+/// A profile for the laboratory of a hospital, in which the hemoglobin has another name.
+const LAB: &str = r#"
+[site]
+id = "stm-lab"
+match = { app = "LAB*", facility = "STM" }
+base = "https://stm.test"
+zone = "Europe/Dublin"
+charset = "windows-1252"
+[codes.lab-test."99STM"]
+HB = { code = "718-7", system = "http://loinc.org", display = "Hemoglobin" }
+"#;
+
+fn caller() -> Caller {
+    let request = RequestContext {
+        id: "test".to_owned(),
+        method: "CLI",
+        path_and_query: "test".to_owned(),
+        source: None,
+    };
+    Caller::new(Principal::open(), request)
+}
+
+async fn install(server: &TestServer, id: &str, toml: Option<&str>) {
+    let new = NewSite {
+        id: id.to_owned(),
+        toml: toml.map(str::to_owned),
+        by: "test".to_owned(),
+        note: String::new(),
+        after: None,
+    };
+    server.engine().add_site(&new, &caller()).await.unwrap();
+    let mark = server.store().site_mark().await.unwrap();
+    server.messages().sites().at_least(mark).await.unwrap();
+}
+
+/// A result of a test with this code, sent by this application.
+fn result(application: &str, control_id: &str, code: &str) -> String {
+    format!(
+        "MSH|^~\\&|{application}|STM|KILN|H|20260704120000||ORU^R01|{control_id}|P|2.5.1\r\
+         PID|1||12^^^STM^MR||Muster\rOBR|1||F{control_id}^LAB|{code}^Test^99STM|||20260704110000\r\
+         OBX|1|NM|{code}^Test^99STM||7.1|g/dL|||||F\r"
+    )
+}
+
+async fn at(server: &TestServer, url: &str) -> Answer {
+    let client = &server.client;
+    client.call("GET", &format!("{}{url}", client.root())).send().await.expect(200)
+}
+
+async fn observations(client: &Client, code: &str) -> Answer {
+    client.get(&format!("/Observation?code={code}")).await.expect(200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_is_for_its_sender_alone_and_counts_without_a_restart() {
+    let server = TestServer::start_with(FEED).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    let answer = sender.send(&result("LAB1", "1", "HB")).await;
+    assert_eq!(value(&answer, "MSA-1"), "AA");
+    let loinc = "http%3A%2F%2Floinc.org%7C718-7";
+    assert_eq!(observations(&server.client, loinc).await.at("total").as_deref(), Some("0"));
+    install(&server, "stm-lab", Some(LAB)).await;
+    sender.send(&result("LAB1", "2", "HB")).await;
+    sender.send(&result("XRAY", "3", "HB")).await;
+    let found = observations(&server.client, loinc).await;
+    assert_eq!(found.at("total").as_deref(), Some("1"), "{found:?}");
+    // Times without a zone are of Dublin, and of UTC for others.
+    let effective = found.at("entry[0].resource.effectiveDateTime").unwrap();
+    assert_eq!(effective, "2026-07-04T11:00:00+01:00");
+    // A profile that is withdrawn counts no more.
+    install(&server, "stm-lab", None).await;
+    sender.send(&result("LAB1", "4", "HB")).await;
+    assert_eq!(observations(&server.client, loinc).await.at("total").as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_profiles_the_one_that_asks_for_most_is_used() {
+    let server = TestServer::start_with(FEED).await;
+    let any =
+        LAB.replace("stm-lab", "any").replace("LAB*\", facility = \"STM", "*\", facility = \"STM");
+    let any = any.replace("718-7", "1-1");
+    install(&server, "any", Some(&any)).await;
+    install(&server, "stm-lab", Some(LAB)).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    sender.send(&result("LAB1", "1", "HB")).await;
+    sender.send(&result("OTHER", "2", "HB")).await;
+    for (code, expected) in [("718-7", "1"), ("1-1", "1")] {
+        let found = observations(&server.client, code).await;
+        assert_eq!(found.at("total").as_deref(), Some(expected), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_says_how_its_messages_are_taken_in() {
+    let server = TestServer::start_with(FEED).await;
+    let wishes = LAB.replace(
+        "charset = ",
+        "ack = \"stored\"\non_failure = \"hold-key\"\ndedupe = { ignore = [\"MSH-7\"] }\ncharset = ",
+    );
+    install(&server, "stm-lab", Some(&wishes)).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    // Not UTF-8, but what the profile says; and no patient, which is found out after the answer.
+    let named = result("LAB1", "1", "HB").replace("Muster", "M\u{FC}ller");
+    let bytes: Vec<u8> = named.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    sender.write(&[&[0x0B], &bytes[..], &[0x1C, 0x0D]].concat()).await;
+    assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "AA");
+    let answer = sender.send(&result("LAB1", "2", "HB").replace("12^^^STM^MR", "")).await;
+    assert_eq!(value(&answer, "MSA-1"), "AA", "stored is enough");
+    let refused = sender.send(&result("XRAY", "3", "HB").replace("12^^^STM^MR", "")).await;
+    assert_eq!(value(&refused, "MSA-1"), "AE", "others wait for the effect");
+    let found = wait_for(&server, "/Patient?family=M%C3%BCller").await;
+    assert_eq!(found.at("entry[0].resource.name[0].family").as_deref(), Some("M\u{FC}ller"));
+    // The same but for the time it was sent is a repetition.
+    let again = named.replace("20260704120000", "20260704120500");
+    let bytes: Vec<u8> = again.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    sender.write(&[&[0x0B], &bytes[..], &[0x1C, 0x0D]].concat()).await;
+    sender.read().await.unwrap();
+    let repeated = at(&server, "/v2/messages?state=duplicate").await;
+    assert_eq!(repeated.at("messages[0].controlId").as_deref(), Some("1"), "{repeated:?}");
+}
+
+async fn wait_for(server: &TestServer, url: &str) -> Answer {
+    for _ in 0..100 {
+        let found = server.client.get(url).await.expect(200);
+        if found.at("total").as_deref() != Some("0") {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nothing at {url}");
+}
+
+/// Covers in part: v2 B38.
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_no_map_knows_are_counted_and_a_row_more_makes_them_right() {
+    let server = TestServer::start_with(FEED).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    for (control_id, code) in [("1", "HB"), ("2", "HB"), ("3", "NA")] {
+        let answer = sender.send(&result("LAB1", control_id, code)).await;
+        assert_eq!(value(&answer, "MSA-1"), "AA");
+    }
+    sender.send(&result("LAB2", "4", "HB")).await;
+    let own = observations(&server.client, "HB").await;
+    assert_eq!(own.at("total").as_deref(), Some("3"));
+    let kept: Vec<_> = ids(&own);
+    let codes = at(&server, "/v2/codes?site=LAB1%7CSTM").await;
+    let first = |path: &str| codes.at(&format!("codes[0].{path}")).unwrap_or_default();
+    let told = [first("code"), first("system"), first("set"), first("display"), first("messages")];
+    assert_eq!(told, ["HB", "99STM", "lab-test", "Test", "2"], "{codes:?}");
+    assert_eq!(codes.at("codes[1].code").as_deref(), Some("NA"));
+    let client = &server.client;
+    let add = client.post(
+        &format!("{}/v2/codes", client.root()),
+        r#"{"site":"LAB1|STM","set":"lab-test","system":"99STM","code":"HB",
+            "target":{"system":"http://loinc.org","code":"718-7","display":"Hemoglobin"}}"#,
+    );
+    let added = add.await.expect(202);
+    assert_eq!(added.at("version").as_deref(), Some("1"), "{added:?}");
+    assert!(added.at("replayed[1]").is_some() && added.at("replayed[2]").is_none(), "{added:?}");
+    for _ in 0..100 {
+        if observations(&server.client, "718-7").await.at("total").as_deref() == Some("2") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mapped = observations(&server.client, "718-7").await;
+    assert_eq!(mapped.at("total").as_deref(), Some("2"), "{mapped:?}");
+    assert!(ids(&mapped).iter().all(|id| kept.contains(id)), "the same resources");
+    let own = observations(&server.client, "HB").await;
+    assert_eq!(own.at("total").as_deref(), Some("3"), "the sender's code is kept");
+    let codes = at(&server, "/v2/codes?site=LAB1%7CSTM").await;
+    assert_eq!(codes.at("codes[0].code").as_deref(), Some("NA"), "{codes:?}");
+    assert_eq!(codes.at("codes[1]"), None, "{codes:?}");
+    let others = at(&server, "/v2/codes?site=LAB2%7CSTM").await;
+    assert_eq!(others.at("codes[0].messages").as_deref(), Some("1"), "{others:?}");
+    for (body, status) in [
+        (r#"{"site":"LAB1|STM"}"#, 400),
+        (r#"{"site":"LAB1|STM","set":"lab-test","code":"A","target":{"code":"1"}}"#, 400),
+        ("[]", 400),
+        ("", 400),
+    ] {
+        client.post(&format!("{}/v2/codes", client.root()), body).await.expect(status);
+    }
+}
+
+fn ids(found: &Answer) -> Vec<String> {
+    (0..).map_while(|at| found.at(&format!("entry[{at}].resource.id"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_of_one_node_counts_on_the_others_too() {
+    let server = TestServer::start_with(FEED).await;
+    let other = Server::start(config(&server.database, FEED)).await.unwrap();
+    install(&server, "stm-lab", Some(LAB)).await;
+    let mut sender = Sender::new(TcpStream::connect(other.feed_address().unwrap()).await.unwrap());
+    for round in 0..50 {
+        sender.send(&result("LAB1", &format!("o{round}"), "HB")).await;
+        let found = observations(&server.client, "718-7").await;
+        if found.at("total").as_deref() != Some("0") {
+            return other.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the other node does not know the profile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_wait_for_a_profile_that_cannot_be_used() {
+    let server = TestServer::start_with(FEED).await;
+    // As an older program may have installed it.
+    let broken = LAB.replace("zone = \"Europe/Dublin\"", "zone = \"Nowhere\"");
+    install(&server, "stm-lab", Some(&broken)).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    let message = result("LAB1", "1", "HB");
+    sender.write(&[&[0x0B], message.as_bytes(), &[0x1C, 0x0D]].concat()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let total = |answer: Answer| answer.at("total");
+    assert_eq!(total(observations(&server.client, "HB").await).as_deref(), Some("0"));
+    let mut other = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    assert_eq!(value(&other.send(&result("XRAY", "2", "K")).await, "MSA-1"), "AA");
+    install(&server, "stm-lab", Some(LAB)).await;
+    assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "AA");
+    assert_eq!(total(observations(&server.client, "718-7").await).as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_is_by_the_profile_that_is_named_or_that_of_the_sender() {
+    let server = TestServer::start_with(FEED).await;
+    install(&server, "stm-lab", Some(LAB)).await;
+    let convert = async |application: &str, profile: &str| {
+        let message = result(application, "1", "HB").replace('\\', "\\\\").replace('\r', "\\r");
+        let profile = match profile {
+            "" => String::new(),
+            name => format!(r#",{{"name":"site","valueString":"{name}"}}"#),
+        };
+        let body = format!(
+            r#"{{"resourceType":"Parameters","parameter":[{{"name":"message","valueString":"{message}"}}{profile}]}}"#
+        );
+        server.client.post("/$hl7v2-convert", body).await
+    };
+    for (application, profile, is_mapped) in
+        [("LAB1", "", true), ("XRAY", "", false), ("XRAY", "stm-lab", true)]
+    {
+        let answer = convert(application, profile).await.expect(200);
+        assert_eq!(answer.text().contains("718-7"), is_mapped, "{application} {profile}");
+    }
+    convert("LAB1", "nobody").await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_are_checked_installed_listed_and_rolled_back_by_commands() {
+    let server = Process::start().await;
+    let folder = &server.data_dir;
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (good, newer) = (file("a.toml", LAB), file("b.toml", &LAB.replace("718-7", "1-1")));
+    let bad = file("c.toml", &LAB.replace("Europe/Dublin", "Nowhere"));
+    let nobody = file("d.toml", "[site]\nid = \"x\"\n");
+    let message = file("oru.hl7", &result("LAB1", "1", "HB"));
+    let run = |arguments: &[&str]| {
+        let output = server.beside("v2", arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_well, told, _) = run(&["map", "check", &good]);
+    assert!(is_well && told.starts_with("stm-lab: "), "{told}");
+    let (is_well, _, told) = run(&["map", "check", &bad]);
+    assert!(!is_well && told.contains("c.toml:6") && told.contains("site.zone"), "{told}");
+    let (_, told, _) = run(&["map", "check", &nobody]);
+    assert!(told.contains("cannot be installed"), "{told}");
+    for refused in [&bad, &nobody] {
+        let (is_well, _, told) = run(&["map", "install", refused]);
+        assert!(!is_well && told.contains("site."), "{told}");
+    }
+    let (_, told, _) = run(&["map", "install", &good]);
+    assert_eq!(told, "stm-lab: version 1 is installed\n");
+    let (_, told, _) = run(&["map", "install", &newer, "--note", "ticket 7"]);
+    assert_eq!(told, "stm-lab: version 2 is installed\n");
+    let (_, told, _) = run(&["map", "diff", "@stm-lab:1", "@stm-lab", &message]);
+    assert!(told.contains("718-7") && told.contains("1-1"), "{told}");
+    assert!(told.ends_with("1 messages make something else\n"), "{told}");
+    let (_, told, _) = run(&["map", "diff", "@stm-lab", &newer, &message]);
+    assert_eq!(told, "0 messages make something else\n");
+    let (_, told, _) = run(&["map", "explain", "--site", "@stm-lab", "OBX-3"]);
+    assert!(told.contains("Observation.code"), "{told}");
+    let (_, told, _) = run(&["map", "rollback", "stm-lab", "--to", "1"]);
+    assert_eq!(told, "stm-lab: version 3 is version 1 again\n");
+    let (_, told, _) = run(&["map", "show", "stm-lab"]);
+    assert_eq!(told, LAB);
+    let (_, told, _) = run(&["map", "list", "stm-lab"]);
+    assert_eq!(told.lines().count(), 3, "{told}");
+    assert!(told.contains("back to version 1") && told.contains("ticket 7"), "{told}");
+    let (_, told, _) = run(&["map", "remove", "stm-lab"]);
+    assert_eq!(told, "stm-lab: withdrawn with version 4\n");
+    let (_, told, _) = run(&["map", "list"]);
+    assert!(told.contains("withdrawn") && told.lines().count() == 1, "{told}");
+    for arguments in [
+        &["map", "show", "stm-lab"][..],
+        &["map", "show", "nobody"],
+        &["map", "show", "stm-lab:9"],
+        &["map", "rollback", "stm-lab", "--to", "9"],
+        &["map", "remove", "stm-lab"],
+    ] {
+        let (is_well, _, told) = run(arguments);
+        assert!(!is_well && told.contains("profile"), "{arguments:?} {told}");
+    }
+    // Codes are seen and added by commands as well.
+    let url = format!("{}/v2/messages", server.client.root());
+    let call = server.client.call("POST", &url).header("Content-Type", "application/hl7-v2");
+    call.body(result("LAB1", "1", "HB")).send().await.expect(200);
+    let (_, told, _) = run(&["codes", "list"]);
+    assert!(told.starts_with("1  LAB1|STM  lab-test  99STM  \"HB\"  Test"), "{told}");
+    let add = ["codes", "add", "--site", "LAB1|STM", "--set", "lab-test", "--system", "99STM"];
+    let add = [&add[..], &["--code", "HB", "--to", "http://loinc.org|718-7"]].concat();
+    let (_, told, _) = run(&add);
+    assert_eq!(told, "LAB1.STM: version 1; 1 messages wait to be worked on\n");
+    for _ in 0..100 {
+        if observations(&server.client, "718-7").await.at("total").as_deref() == Some("1") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the message was not worked on again");
+}
