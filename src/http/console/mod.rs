@@ -11,7 +11,7 @@
 //! | `message` | one message: what is known of it, replay and discard |
 //! | `trace` | its segments beside the resources that they made |
 //!
-//! Spec: v2 P8
+//! Spec: v2 P7
 
 mod guest;
 mod list;

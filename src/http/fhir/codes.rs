@@ -1,6 +1,6 @@
 //! Codes of senders of HL7 version 2 that no map has another one for: counted, and added to a profile.
 //!
-//! Spec: v2 P3, P8
+//! Spec: v2 P3, P7
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
