@@ -50,7 +50,7 @@ macro_rules! page {
 }
 
 /// Every page.
-pub fn all() -> Vec<Route> {
+pub(in crate::http) fn all() -> Vec<Route> {
     vec![
         page!(GET "/v2" list::show),
         page!(POST "/v2" list::send),

@@ -30,7 +30,7 @@ pub(in crate::http) struct Page<'a> {
     /// Addresses that a form may lead to: that of an app, that of a provider.
     pub(in crate::http) leads_to: Vec<String>,
     /// Whether it is of the console, and whether somebody has logged in there.
-    console: Option<bool>,
+    pub(in crate::http) console: Option<bool>,
 }
 
 impl<'a> Page<'a> {
