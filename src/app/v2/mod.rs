@@ -47,7 +47,7 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  kiln v2 replay --failed --site 'LAB|STM'")]
     Replay(ReplayArgs),
     /// Send the messages of files over MLLP and tell how they are answered.
-    #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 127.0.0.1:2575")]
+    #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 10.0.0.7:2575")]
     Send(SendArgs),
 }
 
@@ -110,7 +110,7 @@ pub(super) struct SendArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Where they are sent.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
     to: SocketAddr,
     /// Connections that send side by side; the order of messages is kept on one alone.
     #[arg(long, default_value_t = 1, value_name = "N")]
