@@ -343,3 +343,32 @@ async fn profiles_are_checked_installed_listed_and_rolled_back_by_commands() {
     }
     panic!("the message was not worked on again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sender_sends_is_seen_without_a_server() {
+    let folder = crate::harness::database::temporary("v2-listen");
+    std::fs::create_dir_all(&folder).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut listening = std::process::Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(["v2", "listen", &free.to_string(), "--answer", "AE", "--count", "2", "--out"])
+        .arg(&folder)
+        .spawn()
+        .unwrap();
+    let mut stream = TcpStream::connect(free).await;
+    for _ in 0..100 {
+        if stream.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream = TcpStream::connect(free).await;
+    }
+    let mut sender = Sender::new(stream.unwrap());
+    for control_id in ["1", "2"] {
+        let answer = sender.send(&result("LAB1", control_id, "HB")).await;
+        assert_eq!([value(&answer, "MSA-1"), value(&answer, "MSA-2")], ["AE", control_id]);
+    }
+    assert!(listening.wait().unwrap().success());
+    let kept = std::fs::read(folder.join("000002.hl7")).unwrap();
+    assert_eq!(String::from_utf8(kept).unwrap(), result("LAB1", "2", "HB"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -4,6 +4,7 @@ mod convert;
 mod coverage;
 mod import;
 mod list;
+mod listen;
 mod maps;
 mod query;
 mod send;
@@ -37,6 +38,9 @@ pub(super) enum Command {
     /// List messages, the newest first.
     #[command(after_help = "Example:\n  kiln v2 list --state failed --type ADT^A40")]
     List(ListArgs),
+    /// Take messages over MLLP and show them, without a server and without storing anything.
+    #[command(after_help = "Example:\n  kiln v2 listen 127.0.0.1:2575 --out captured/")]
+    Listen(listen::ListenArgs),
     /// Show the values that paths name in the messages of a file.
     #[command(after_help = "Example:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5")]
     Query(QueryArgs),
@@ -139,6 +143,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, B
         Command::Coverage(args) => coverage::run(&args, config, &mut std::io::stdout()).await,
         Command::Import(args) => import::run(&args, config).await,
         Command::List(args) => list::list(args, config).await,
+        Command::Listen(args) => listen::run(&args).await,
         Command::Map(command) => maps::run(command, config, &mut std::io::stdout()).await,
         Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
         Command::Replay(args) => list::replay(args, config).await,
