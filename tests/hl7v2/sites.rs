@@ -1,5 +1,7 @@
 //! Profiles of senders: chosen by who sends, counted on by every node at once, and what comes of codes
 //! that they lack.
+//!
+//! Covers: v2 P2, P3.
 
 use std::time::Duration;
 
@@ -148,7 +150,96 @@ async fn wait_for(server: &TestServer, url: &str) -> Answer {
     panic!("nothing at {url}");
 }
 
-/// Covers in part: v2 B38.
+/// All that a profile may have, as the contract has it, and a resource for a segment of the site's own.
+const WHOLE: &str = r#"
+[site]
+id = "whole"
+match = { app = "LABCORE*", facility = "STM" }
+zone = "Europe/Dublin"
+charset = "windows-1252"
+ack = "processed"
+on_failure = "continue"
+[authority]
+"STM" = { system = "https://stm.test/mrn", trusted = true, type = "MR" }
+"1.2.372.980010.1.2" = { system = "urn:oid:1.2.372.980010.1.2" }
+[codes.lab-test."99STM"]
+HB = { code = "718-7", system = "http://loinc.org", display = "Hemoglobin" }
+[units]
+"grams" = "g/dL"
+[mode]
+AL1 = "action-code"
+[table.AdministrativeSex]
+W = "female"
+[resource.patient]
+unset = ["telecom"]
+[resource.patient.set]
+"extension[religion-note].valueString" = "ZPD-4"
+[resource.pet]
+type = "Basic"
+each = "ZPT"
+key = "ids(PID-3[*].1, ZPT-1)"
+set.code = "ZPT-2 | cwe"
+set.subject = "ref(patient)"
+[message.adt]
+add = ["pet"]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_profile_may_have_counts() {
+    let server = TestServer::start_with(FEED).await;
+    install(&server, "whole", Some(WHOLE)).await;
+    let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
+    let message = "MSH|^~\\&|LABCORE2|STM|KILN|H|20260704120000||ADT^A01|1|P|2.5.1\rEVN||20260704120000\r\
+        PID|1||12^^^STM^MR~9^^^&1.2.372.980010.1.2&ISO||Muster||19700203|W|||||555\r\
+        PV1|1|I|||||||||||||||||V1^^^STM^VN\rAL1|1|DA|P^Penicillin^L|||||||||A\rZPD|1|||kept\r\
+        ZPT|1|DOG^A dog^L\rZPT|2|CAT^A cat^L\r";
+    assert_eq!(value(&sender.send(message).await, "MSA-1"), "AA");
+    let client = &server.client;
+    let patient =
+        client.get("/Patient?identifier=https%3A%2F%2Fstm.test%2Fmrn%7C12").await.expect(200);
+    let of = |path: &str| patient.at(&format!("entry[0].resource.{path}")).unwrap_or_default();
+    assert_eq!(
+        [of("gender"), of("telecom"), of("extension[0].valueString")],
+        ["female", "", "kept"]
+    );
+    assert_eq!(of("identifier[1].system"), "urn:oid:1.2.372.980010.1.2");
+    let pets = client.get("/Basic?code=DOG,CAT").await.expect(200);
+    assert_eq!(pets.at("total").as_deref(), Some("2"), "{pets:?}");
+    let subject = pets.at("entry[0].resource.subject.reference");
+    assert_eq!(subject, patient.at("entry[0].resource.id").map(|id| format!("Patient/{id}")));
+    // An entry that says A by its action code; without a list of all there is, none is ended.
+    let bare = message.replace("|1|P|", "|2|P|").replace("AL1|1|DA|P^Penicillin^L|||||||||A\r", "");
+    assert_eq!(value(&sender.send(&bare).await, "MSA-1"), "AA");
+    let allergies = client.get("/AllergyIntolerance?clinical-status=active").await.expect(200);
+    assert_eq!(allergies.at("total").as_deref(), Some("1"), "{allergies:?}");
+    let units = result("LABCORE2", "3", "HB").replace("g/dL", "grams");
+    assert_eq!(value(&sender.send(&units).await, "MSA-1"), "AA");
+    let found = observations(client, "718-7").await;
+    assert_eq!(found.at("entry[0].resource.valueQuantity.code").as_deref(), Some("g/dL"));
+    // Which maps a message was done by is kept with it.
+    let told = at(&server, "/v2/messages").await;
+    let id = told.at("messages[0].id").unwrap();
+    let told = at(&server, &format!("/v2/messages/{id}")).await;
+    let maps = server.messages().sites().named("whole").unwrap();
+    assert_eq!(told.at("maps").as_deref(), Some(maps.hash()), "{told:?}");
+    // What a profile may not have: keys, messages, effects.
+    let spec = server.engine().spec();
+    for refused in [
+        "[resource.patient]\nkey = 'PID-2 | cx'",
+        "[resource.patient]\ntype = 'Person'",
+        "[message.adt]\nmatch = ['ADT^A01']",
+        "[message.adt]\neffect = 'none'",
+        "[message.adt]\nrequire = []",
+        "[site]\nstrict = true",
+        "[ack]\ncode = 'AA'",
+    ] {
+        let base = server.messages().sites().base();
+        let faults = base.with_site("p.toml", refused, &spec.schema).unwrap_err();
+        assert!(faults.iter().all(|fault| fault.line >= 1), "{refused}: {faults:?}");
+    }
+}
+
+/// Covers: v2 B38.
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_that_no_map_knows_are_counted_and_a_row_more_makes_them_right() {
     let server = TestServer::start_with(FEED).await;
@@ -158,6 +249,10 @@ async fn codes_that_no_map_knows_are_counted_and_a_row_more_makes_them_right() {
         assert_eq!(value(&answer, "MSA-1"), "AA");
     }
     sender.send(&result("LAB2", "4", "HB")).await;
+    let told = at(&server, "/v2/messages?control-id=1").await;
+    assert_eq!(told.at("messages[0].state").as_deref(), Some("processed_with_issues"));
+    let one = at(&server, &format!("/v2/messages/{}", told.at("messages[0].id").unwrap())).await;
+    assert!(one.text().contains("\"name\":\"unmapped-code\""), "{one:?}");
     let own = observations(&server.client, "HB").await;
     assert_eq!(own.at("total").as_deref(), Some("3"));
     let kept: Vec<_> = ids(&own);
