@@ -51,7 +51,7 @@ async fn messages_are_for_those_whose_role_allows_everything() {
     receive(&server, &MESSAGE.replace("|C1|", "|C2|").replace("12^^^STM^MR", "")).await;
     let mut stranger = Browser::new(&server);
     let sent_away = stranger.get("/v2").await;
-    assert_eq!((sent_away.status, location(&sent_away)), (303.into(), "/auth/login".to_owned()));
+    assert_eq!((sent_away.status, location(&sent_away)), (303, "/auth/login".to_owned()));
     for name in ["clinician", "reader", "operator"] {
         user(&server, name, name, None).await;
         let mut browser = Browser::new(&server);

@@ -62,7 +62,10 @@ def secure(certificate="client"):
 def ask(client, *messages):
     """The answers, as text without their frames."""
     with client as open_client:
-        return [open_client.send_message(it).decode().strip("\x0b\x1c\r") for it in messages]
+        answers = [open_client.send_message(it).decode().strip("\x0b\x1c\r") for it in messages]
+    if not all(answers):
+        raise ConnectionError("the connection was closed without an answer")
+    return answers
 
 
 def code(answer):
