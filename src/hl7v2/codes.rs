@@ -47,17 +47,15 @@ impl Receiver {
         self.sites.at_least(self.store.site_mark().await?).await?;
         let (application, facility) = new.site.split_once('|').unwrap_or((&new.site, ""));
         let sender = Sender { application, facility, ..Sender::default() };
-        let (text, after) = match self.sites.version_for(&sender) {
-            Some(version) => (version.toml.unwrap_or_default(), version.version),
-            None => {
-                let name = [application, facility].map(id::slug).join(".");
-                let name: String = name.trim_matches('.').chars().take(60).collect();
-                // It may have been withdrawn once.
-                let all = self.store.site_profiles().await?.all;
-                let before = all.iter().find(|version| version.id == name);
-                let before = before.map_or(0, |version| version.version);
-                (edit::begun(&name, application, facility), before)
-            }
+        let (text, after) = if let Some(version) = self.sites.version_for(&sender) {
+            (version.toml.unwrap_or_default(), version.version)
+        } else {
+            let name = [application, facility].map(id::slug).join(".");
+            let name: String = name.trim_matches('.').chars().take(60).collect();
+            // It may have been withdrawn once.
+            let all = self.store.site_profiles().await?.all;
+            let before = all.iter().find(|version| version.id == name);
+            (edit::begun(&name, application, facility), before.map_or(0, |it| it.version))
         };
         let NewCode { set, system, code, target, .. } = new;
         let toml = edit::with_code(&text, CodePlace { set, system, code }, target);

@@ -127,36 +127,33 @@ fn message(kind: Kind, mode: &str, whose: &str, patient: u64, numbers: &Numbers)
         Kind::Visit => "ADT^A08^ADT_A01",
         Kind::Result => "ORU^R01^ORU_R01",
     };
-    let mut text = format!(
-        "MSH|^~\\&|BENCH|KILN|KILN|KILN|{at}+0000||{event}|{run}-{number}|P|2.5.1|||{mode}\r"
-    );
+    let mut lines = vec![format!(
+        "MSH|^~\\&|BENCH|KILN|KILN|KILN|{at}+0000||{event}|{run}-{number}|P|2.5.1|||{mode}"
+    )];
     if kind == Kind::Visit {
-        text += &format!("EVN||{at}+0000\r");
+        lines.push(format!("EVN||{at}+0000"));
     }
-    text += &format!(
+    lines.push(format!(
         "PID|1||{run}-{whose}{patient}^^^BENCH^MR||Probe^Person{patient}^Q^^^^L||19700203|F|||\
-         {number} Mill Lane^^Cork^^T12^IE||+353{number:09}\r"
-    );
+         {number} Mill Lane^^Cork^^T12^IE||+353{number:09}"
+    ));
     match kind {
-        Kind::Visit => {
-            text += &format!(
-                "PV1|1|I|W2^204^1^KILN|||||||||||||||1|{run}-V{whose}{patient}^^^BENCH^VN\r"
-            );
-        }
+        Kind::Visit => lines.push(format!(
+            "PV1|1|I|W2^204^1^KILN|||||||||||||||1|{run}-V{whose}{patient}^^^BENCH^VN"
+        )),
         Kind::Result => {
-            text += &format!(
+            lines.push(format!(
                 "OBR|1||{run}-F{number}^BENCH|24323-8^Metabolic panel^LN|||{at}+0000||||||||||||||||\
-                 {at}+0000|||F\r"
-            );
-            for at in 1..=VALUES {
-                text += &format!(
-                    "OBX|{at}|NM|2951-2^Sodium^LN|{at}|{}.{}|mmol/L|135-145|N|||F\r",
-                    130 + at,
-                    number % 10
-                );
-            }
+                 {at}+0000|||F"
+            ));
+            lines.extend((1..=VALUES).map(|at| {
+                let (whole, tenth) = (130 + at, number % 10);
+                format!("OBX|{at}|NM|2951-2^Sodium^LN|{at}|{whole}.{tenth}|mmol/L|135-145|N|||F")
+            }));
         }
     }
+    let mut text = lines.join("\r");
+    text.push('\r');
     text.into_bytes()
 }
 

@@ -178,6 +178,7 @@ impl Maps {
     }
 
     /// The same maps for senders whose times are of another zone.
+    #[must_use]
     pub fn in_zone(mut self, zones: Zones) -> Self {
         self.site.zones = zones;
         self

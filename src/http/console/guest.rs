@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, Response, StatusCode, request};
 
 use crate::access::{Caller, Principal, RequestContext};
@@ -56,7 +56,7 @@ impl Guest {
         }
         origin::check(&parts, &server.cors, server.settings.base_url.as_deref())?;
         let raw = if parts.method == Method::POST {
-            let kind = parts.headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+            let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
             let kind = kind.unwrap_or_default().split(|byte| *byte == b';').next();
             if !kind.unwrap_or_default().trim_ascii().eq_ignore_ascii_case(FORM) {
                 let text = "a form is sent as application/x-www-form-urlencoded";
