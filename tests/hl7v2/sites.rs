@@ -262,8 +262,9 @@ async fn codes_that_no_map_knows_are_counted_and_a_row_more_makes_them_right() {
     assert_eq!(told, ["HB", "99STM", "lab-test", "Test", "2"], "{codes:?}");
     assert_eq!(codes.at("codes[1].code").as_deref(), Some("NA"));
     let client = &server.client;
+    let url = format!("{}/v2/codes", client.root());
     let add = client.post(
-        &format!("{}/v2/codes", client.root()),
+        &url,
         r#"{"site":"LAB1|STM","set":"lab-test","system":"99STM","code":"HB",
             "target":{"system":"http://loinc.org","code":"718-7","display":"Hemoglobin"}}"#,
     );
@@ -426,7 +427,7 @@ async fn profiles_are_checked_installed_listed_and_rolled_back_by_commands() {
     call.body(result("LAB1", "1", "HB")).send().await.expect(200);
     let (_, told, _) = run(&["codes", "list"]);
     assert!(told.starts_with("1  LAB1|STM  lab-test  99STM  \"HB\"  Test"), "{told}");
-    let add = ["codes", "add", "--site", "LAB1|STM", "--set", "lab-test", "--system", "99STM"];
+    let add = ["codes", "add", "--site", "LAB1|STM", "--code-set", "lab-test", "--system", "99STM"];
     let add = [&add[..], &["--code", "HB", "--to", "http://loinc.org|718-7"]].concat();
     let (_, told, _) = run(&add);
     assert_eq!(told, "LAB1.STM: version 1; 1 messages wait to be worked on\n");

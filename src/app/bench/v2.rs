@@ -143,7 +143,7 @@ fn message(kind: Kind, mode: &str, whose: &str, patient: u64, numbers: &Numbers)
         )),
         Kind::Result => {
             lines.push(format!(
-                "OBR|1||{run}-F{number}^BENCH|24323-8^Metabolic panel^LN|||{at}+0000||||||||||||||||\
+                "OBR|1||{run}-F{number}^BENCH|24323-8^Metabolic panel^LN|||{at}+0000|||||||||||||||\
                  {at}+0000|||F"
             ));
             lines.extend((1..=VALUES).map(|at| {

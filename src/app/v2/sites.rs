@@ -57,7 +57,7 @@ pub(in crate::app) struct RollbackArgs {
 pub(in crate::app) enum CodesCommand {
     /// Add a code to the profile of its sender, and have the messages worked on again in which it came.
     #[command(
-        after_help = "Example:\n  kiln v2 codes add --site 'LAB|STM' --set lab-test --system \
+        after_help = "Example:\n  kiln v2 codes add --site 'LAB|STM' --code-set lab-test --system \
                             99STM --code HB --to 'http://loinc.org|718-7'"
     )]
     Add(AddArgs),
@@ -81,7 +81,7 @@ pub(in crate::app) struct AddArgs {
     site: String,
     /// The code set of the maps, as the list has it.
     #[arg(long)]
-    set: String,
+    code_set: String,
     /// The sender's name for the code system.
     #[arg(long, default_value = "")]
     system: String,
@@ -297,7 +297,7 @@ pub(super) async fn codes(
             let (system, code) = (system.to_owned(), code.to_owned());
             let new = NewCode {
                 site: args.site,
-                set: args.set,
+                set: args.code_set,
                 system: args.system,
                 code: args.code,
                 target: Target { code, system, display: args.display },

@@ -181,7 +181,7 @@ fn messages(html: Html, rows: &[MessageRow]) -> Html {
                 .text(word(row.state))
                 .raw(if is_stuck(row.state) { "</strong>" } else { "" })
                 .raw("</td><td data-label=\"Answer\">")
-                .text(row.ack_code.as_deref().unwrap_or("none yet"))
+                .text(answered(row))
                 .raw("</td><td data-label=\"Why\">")
                 .text(&row.reason)
                 .raw("</td></tr>\n")
@@ -224,6 +224,15 @@ fn url(asked: &Asked, before: Option<Uuid>) -> String {
 /// The sender; something to read where a message names none.
 pub(super) fn sender(site: &str) -> &str {
     if site.is_empty() || site == "|" { "unknown" } else { site }
+}
+
+/// How a message was answered.
+fn answered(row: &MessageRow) -> &str {
+    match &row.ack_code {
+        Some(code) => code,
+        None if row.duplicate_of.is_some() => "as the first",
+        None => "none yet",
+    }
 }
 
 /// `ADT^A01`
