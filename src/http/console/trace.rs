@@ -104,7 +104,7 @@ fn segments(
         let html = html
             .raw("<h3>")
             .text(&format!("{} {}", place.segment, place.sequence))
-            .raw("</h3>\n<table class=\"cards\">\n<thead><tr><th scope=\"col\">Field</th>")
+            .raw("</h3>\n<table class=\"cards fields\">\n<thead><tr><th scope=\"col\">Field</th>")
             .raw(
                 "<th scope=\"col\">Value</th><th scope=\"col\">Makes</th></tr></thead>\n<tbody>\n",
             );
@@ -150,6 +150,7 @@ fn resources(html: Html, draft: &Draft) -> Html {
         .raw("<h2 id=\"resources\">The resources</h2>\n")
         .when(draft.resources.is_empty(), |html| html.raw("<p>It makes none.</p>\n"));
     html.each(&draft.resources, |html, resource| {
+        let body = Value::Object(resource.body.clone());
         let html = html
             .raw("<h3 tabindex=\"-1\"")
             .attribute("id", &anchor(resource))
@@ -157,11 +158,11 @@ fn resources(html: Html, draft: &Draft) -> Html {
             .text(&resource.resource_type)
             .raw(" <span class=\"soft\">")
             .text(&resource.name)
-            .raw("</span></h3>\n<table class=\"cards\">\n<thead><tr><th scope=\"col\">Element</th>")
+            .raw("</span></h3>\n<table class=\"cards elements\">\n<thead><tr><th scope=\"col\">Element</th>")
             .raw("<th scope=\"col\">Value</th><th scope=\"col\">Rule</th>")
             .raw("<th scope=\"col\">Reads</th></tr></thead>\n<tbody>\n");
         html.each(&resource.writes, |html, write| {
-            let value = value_at(&resource.body.clone().into(), &write.path);
+            let value = value_at(&body, &write.path);
             html.raw("<tr><td data-label=\"Element\">")
                 .text(&write.path)
                 .raw("</td><td data-label=\"Value\"><code>")
@@ -194,7 +195,18 @@ fn value_at(resource: &Value<'static>, path: &str) -> String {
             _ => found,
         };
     }
-    at.to_text()
+    let mut words = Vec::new();
+    leaves(at, &mut words);
+    words.join(" ")
+}
+
+/// What is in a value, without the names of its parts.
+fn leaves(value: &Value<'static>, words: &mut Vec<String>) {
+    match value {
+        Value::Array(all) => all.iter().for_each(|one| leaves(one, words)),
+        Value::Object(parts) => parts.iter().for_each(|(_, part)| leaves(part, words)),
+        leaf => words.push(leaf.as_str().map_or_else(|| leaf.to_text(), str::to_owned)),
+    }
 }
 
 #[cfg(test)]
@@ -220,9 +232,10 @@ mod tests {
         let resource = crate::fhir::json::parse(text).unwrap().into_owned();
         for (path, expected) in [
             ("active", "true"),
-            ("name[0].family", "\"A\""),
-            ("name[0].given[1]", "\"C\""),
-            ("name[0].given", "[\"B\",\"C\"]"),
+            ("name[0].family", "A"),
+            ("name[0].given[1]", "C"),
+            ("name[0].given", "B C"),
+            ("name", "A B C"),
             ("name[1]", ""),
             ("nothing.at", ""),
         ] {
