@@ -102,7 +102,8 @@ pub(super) fn lay(
     }
     maps.slots = reader.slots;
     maps.tables = tables;
-    maps.texts.push((file.to_owned(), text.to_owned()));
+    // Whatever its file is called: the same profile has the same hash.
+    maps.texts.push(("site".to_owned(), text.to_owned()));
     maps.hash = hash_of(&maps.texts);
     Ok(maps)
 }
