@@ -373,7 +373,10 @@ async fn profiles_are_checked_installed_listed_and_rolled_back_by_commands() {
     let (good, newer) = (file("a.toml", LAB), file("b.toml", &LAB.replace("718-7", "1-1")));
     let bad = file("c.toml", &LAB.replace("Europe/Dublin", "Nowhere"));
     let nobody = file("d.toml", "[site]\nid = \"x\"\n");
-    let message = file("oru.hl7", &result("LAB1", "1", "HB"));
+    let corpus = folder.join("corpus");
+    std::fs::create_dir(&corpus).unwrap();
+    file("corpus/oru.hl7", &result("LAB1", "1", "HB"));
+    let corpus = corpus.display().to_string();
     let run = |arguments: &[&str]| {
         let output = server.beside("v2", arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -393,10 +396,10 @@ async fn profiles_are_checked_installed_listed_and_rolled_back_by_commands() {
     assert_eq!(told, "stm-lab: version 1 is installed\n");
     let (_, told, _) = run(&["map", "install", &newer, "--note", "ticket 7"]);
     assert_eq!(told, "stm-lab: version 2 is installed\n");
-    let (_, told, _) = run(&["map", "diff", "@stm-lab:1", "@stm-lab", &message]);
+    let (_, told, _) = run(&["map", "diff", "@stm-lab:1", "@stm-lab", &corpus]);
     assert!(told.contains("718-7") && told.contains("1-1"), "{told}");
     assert!(told.ends_with("1 messages make something else\n"), "{told}");
-    let (_, told, _) = run(&["map", "diff", "@stm-lab", &newer, &message]);
+    let (_, told, _) = run(&["map", "diff", "@stm-lab", &newer, &corpus]);
     assert_eq!(told, "0 messages make something else\n");
     let (_, told, _) = run(&["map", "explain", "--site", "@stm-lab", "OBX-3"]);
     assert!(told.contains("Observation.code"), "{told}");
