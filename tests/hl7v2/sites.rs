@@ -361,81 +361,115 @@ async fn a_trial_is_by_the_profile_that_is_named_or_that_of_the_sender() {
     convert("LAB1", "nobody").await.expect(400);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn profiles_are_checked_installed_listed_and_rolled_back_by_commands() {
-    let server = Process::start().await;
-    let folder = &server.data_dir;
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
+/// A server, and commands beside it.
+struct Desk(Process);
+
+impl Desk {
+    async fn open() -> Self {
+        Self(Process::start().await)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.data_dir.join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
-    };
-    let (good, newer) = (file("a.toml", LAB), file("b.toml", &LAB.replace("718-7", "1-1")));
-    let bad = file("c.toml", &LAB.replace("Europe/Dublin", "Nowhere"));
-    let nobody = file("d.toml", "[site]\nid = \"x\"\n");
-    let corpus = folder.join("corpus");
-    std::fs::create_dir(&corpus).unwrap();
-    file("corpus/oru.hl7", &result("LAB1", "1", "HB"));
-    let corpus = corpus.display().to_string();
-    let run = |arguments: &[&str]| {
-        let output = server.beside("v2", arguments);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (output.status.success(), text, String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let (is_well, told, _) = run(&["map", "check", &good]);
-    assert!(is_well && told.starts_with("stm-lab: "), "{told}");
-    let (is_well, _, told) = run(&["map", "check", &bad]);
-    assert!(!is_well && told.contains("c.toml:6") && told.contains("site.zone"), "{told}");
-    let (_, told, _) = run(&["map", "check", &nobody]);
-    assert!(told.contains("cannot be installed"), "{told}");
-    for refused in [&bad, &nobody] {
-        let (is_well, _, told) = run(&["map", "install", refused]);
-        assert!(!is_well && told.contains("site."), "{told}");
     }
-    let (_, told, _) = run(&["map", "install", &good]);
-    assert_eq!(told, "stm-lab: version 1 is installed\n");
-    let (_, told, _) = run(&["map", "install", &newer, "--note", "ticket 7"]);
-    assert_eq!(told, "stm-lab: version 2 is installed\n");
-    let (_, told, _) = run(&["map", "diff", "@stm-lab:1", "@stm-lab", &corpus]);
+
+    /// Runs `kiln v2 ..`: what it prints.
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.0.beside("v2", arguments);
+        let fault = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {fault}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it, and it fails: what it says.
+    #[track_caller]
+    fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.0.beside("v2", arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_are_checked_compared_and_installed_by_commands() {
+    let desk = Desk::open().await;
+    let good = desk.file("a.toml", LAB);
+    let newer = desk.file("b.toml", &LAB.replace("718-7", "1-1"));
+    let bad = desk.file("c.toml", &LAB.replace("Europe/Dublin", "Nowhere"));
+    let nobody = desk.file("d.toml", "[site]\nid = \"x\"\n");
+    let corpus = desk.0.data_dir.join("corpus");
+    std::fs::create_dir(&corpus).unwrap();
+    desk.file("corpus/oru.hl7", &result("LAB1", "1", "HB"));
+    let corpus = corpus.display().to_string();
+    assert!(desk.run(&["map", "check", &good]).starts_with("stm-lab: "));
+    let told = desk.fail(&["map", "check", &bad]);
+    assert!(told.contains("c.toml:6") && told.contains("site.zone"), "{told}");
+    assert!(desk.run(&["map", "check", &nobody]).contains("cannot be installed"));
+    for refused in [&bad, &nobody] {
+        let told = desk.fail(&["map", "install", refused]);
+        assert!(told.contains("site."), "{told}");
+    }
+    let installed = desk.run(&["map", "install", &good]);
+    assert_eq!(installed, "stm-lab: version 1 is installed\n");
+    let installed = desk.run(&["map", "install", &newer, "--note", "ticket 7"]);
+    assert_eq!(installed, "stm-lab: version 2 is installed\n");
+    let told = desk.run(&["map", "diff", "@stm-lab:1", "@stm-lab", &corpus]);
     assert!(told.contains("718-7") && told.contains("1-1"), "{told}");
     assert!(told.ends_with("1 messages make something else\n"), "{told}");
-    let (_, told, _) = run(&["map", "diff", "@stm-lab", &newer, &corpus]);
+    let told = desk.run(&["map", "diff", "@stm-lab", &newer, &corpus]);
     assert_eq!(told, "0 messages make something else\n");
-    let (_, told, _) = run(&["map", "explain", "--site", "@stm-lab", "OBX-3"]);
+    let told = desk.run(&["map", "explain", "--site", "@stm-lab", "OBX-3"]);
     assert!(told.contains("Observation.code"), "{told}");
-    let (_, told, _) = run(&["map", "rollback", "stm-lab", "--to", "1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_profiles_are_listed_shown_rolled_back_and_withdrawn() {
+    let desk = Desk::open().await;
+    let newer = LAB.replace("718-7", "1-1");
+    desk.run(&["map", "install", &desk.file("a.toml", LAB)]);
+    desk.run(&["map", "install", &desk.file("b.toml", &newer), "--note", "ticket 7"]);
+    let told = desk.run(&["map", "rollback", "stm-lab", "--to", "1"]);
     assert_eq!(told, "stm-lab: version 3 is version 1 again\n");
-    let (_, told, _) = run(&["map", "show", "stm-lab"]);
-    assert_eq!(told, LAB);
-    let (_, told, _) = run(&["map", "list", "stm-lab"]);
+    assert_eq!(desk.run(&["map", "show", "stm-lab"]), LAB);
+    assert_eq!(desk.run(&["map", "show", "stm-lab:2"]), newer);
+    let told = desk.run(&["map", "list", "stm-lab"]);
     assert_eq!(told.lines().count(), 3, "{told}");
     assert!(told.contains("back to version 1") && told.contains("ticket 7"), "{told}");
-    let (_, told, _) = run(&["map", "remove", "stm-lab"]);
+    let told = desk.run(&["map", "remove", "stm-lab"]);
     assert_eq!(told, "stm-lab: withdrawn with version 4\n");
-    let (_, told, _) = run(&["map", "list"]);
+    let told = desk.run(&["map", "list"]);
     assert!(told.contains("withdrawn") && told.lines().count() == 1, "{told}");
     for arguments in [
         &["map", "show", "stm-lab"][..],
         &["map", "show", "nobody"],
         &["map", "show", "stm-lab:9"],
+        &["map", "show", "stm-lab:x"],
         &["map", "rollback", "stm-lab", "--to", "9"],
         &["map", "remove", "stm-lab"],
     ] {
-        let (is_well, _, told) = run(arguments);
-        assert!(!is_well && told.contains("profile"), "{arguments:?} {told}");
+        let told = desk.fail(arguments);
+        assert!(told.contains("profile"), "{arguments:?} {told}");
     }
-    // Codes are seen and added by commands as well.
-    let url = format!("{}/v2/messages", server.client.root());
-    let call = server.client.call("POST", &url).header("Content-Type", "application/hl7-v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_no_map_knows_are_listed_and_added_by_commands() {
+    let desk = Desk::open().await;
+    let client = &desk.0.client;
+    let url = format!("{}/v2/messages", client.root());
+    let call = client.call("POST", &url).header("Content-Type", "application/hl7-v2");
     call.body(result("LAB1", "1", "HB")).send().await.expect(200);
-    let (_, told, _) = run(&["codes", "list"]);
+    let told = desk.run(&["codes", "list"]);
     assert!(told.starts_with("1  LAB1|STM  lab-test  99STM  \"HB\"  Test"), "{told}");
-    let add = ["codes", "add", "--site", "LAB1|STM", "--code-set", "lab-test", "--system", "99STM"];
-    let add = [&add[..], &["--code", "HB", "--to", "http://loinc.org|718-7"]].concat();
-    let (_, told, _) = run(&add);
+    let add = ["codes", "add", "--site", "LAB1|STM", "--code-set", "lab-test"];
+    let code = ["--system", "99STM", "--code", "HB", "--to", "http://loinc.org|718-7"];
+    let told = desk.run(&[&add[..], &code].concat());
     assert_eq!(told, "LAB1.STM: version 1; 1 messages wait to be worked on\n");
     for _ in 0..100 {
-        if observations(&server.client, "718-7").await.at("total").as_deref() == Some("1") {
+        if observations(client, "718-7").await.at("total").as_deref() == Some("1") {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
