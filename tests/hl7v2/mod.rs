@@ -1,6 +1,7 @@
 //! Feeds of HL7 version 2: what is answered, what is stored, and in which order it has its effect.
 
 mod acks;
+mod desk;
 mod faults;
 mod feed;
 mod frames;
