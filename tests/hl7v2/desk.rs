@@ -1,4 +1,6 @@
 //! Profiles of senders, codes and a listener by the command line.
+//!
+//! Covers: v2 P2, P3.
 
 use std::time::Duration;
 
