@@ -25,7 +25,7 @@ test-long: deps ## The tests with the full numbers of rounds and cases, optimise
 	KILN_TEST_LONG=1 cargo test --release
 	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
 
-interop: ## SMART and OpenID clients of other makers, and a browser, against a server of their own.
+interop: ## SMART clients and senders of messages of other makers, and a browser, against servers of their own.
 	tests/interop/run
 
 lint: ## Format, lints, documents without warnings, licences.

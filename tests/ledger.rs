@@ -321,11 +321,17 @@ const OF_MESSAGES: &[Attempt] = &[
     ("POST /v2/messages/{id}/$replay", concat!(unknown!(), "/$replay"), "", 404),
     ("POST /v2/messages/{id}/$discard", concat!(unknown!(), "/$discard"), "why", 404),
     ("POST /v2/messages/{id}/$discard", concat!(unknown!(), "/$discard"), "", 400),
+    ("GET /v2/codes", "/v2/codes", "", 200),
+    ("GET /v2/codes", "/v2/codes?_count=many", "", 400),
+    ("POST /v2/codes", "/v2/codes", CODE, 202),
+    ("POST /v2/codes", "/v2/codes", "{}", 400),
 ];
 
 const UNKNOWN: &str = unknown!();
 const MESSAGE: &str =
     "MSH|^~\\&|LAB|STM|K|H|20260704120000||ADT^A28|1|P|2.5\rPID|1||12^^^STM^MR||Muster\r";
+const CODE: &str = r#"{"site":"LAB|STM","set":"lab-test","system":"99STM","code":"HB",
+    "target":{"system":"http://loinc.org","code":"718-7"}}"#;
 const CONVERTED: &str =
     r#"{"resourceType":"Parameters","parameter":[{"name":"message","valueString":"MSH|^~\\&|A"}]}"#;
 

@@ -1,6 +1,10 @@
-//! Messages of HL7 version 2: frames, the reader, escapes, dates, and the answer to anything.
+//! Messages of HL7 version 2: frames, the reader, escapes, dates, the answer to anything, maps and what
+//! they make.
+
+use std::sync::LazyLock;
 
 use bytes::BytesMut;
+use kiln::fhir::json::parse;
 use kiln::hl7v2::ack::{self, Code, Condition, Issue, Stamp};
 use kiln::hl7v2::batch;
 use kiln::hl7v2::charset::Charset;
@@ -8,9 +12,12 @@ use kiln::hl7v2::dtm::{self, Moment, Zones};
 use kiln::hl7v2::er7::{Message, Part, Path, Reading, Separators, decode};
 use kiln::hl7v2::frame::{Frame, Frames};
 use kiln::hl7v2::heading::Heading;
+use kiln::hl7v2::map::edit::CodePlace;
+use kiln::hl7v2::map::{Maps, bundle, edit};
+use kiln::hl7v2::tables::Target;
 use tokio_util::codec::Decoder;
 
-use crate::target::holds;
+use crate::target::{R4, holds};
 
 /// Largest message of the frames.
 const LIMIT: usize = 200;
@@ -119,4 +126,64 @@ pub(crate) fn date(input: &[u8]) -> Result<(), String> {
         &format!("FHIR takes {date}"),
     )?;
     holds(text.trim().starts_with(&date[..4]), "the year is as it was sent")
+}
+
+static MAPS: LazyLock<Maps> = LazyLock::new(|| match Maps::base(&R4.schema) {
+    Ok(maps) => maps,
+    Err(faults) => unreachable!("the embedded maps compile: {faults:?}"),
+});
+
+/// A message makes drafts with rules behind their elements, and a transaction that can be read, the
+/// same each time.
+pub(crate) fn draft(input: &[u8]) -> Result<(), String> {
+    let Ok(read) = Charset::read(input, Charset::UTF_8) else { return Ok(()) };
+    let Ok(message) = Message::parse(&read.text, read.charset, Reading::Lenient) else {
+        return Ok(());
+    };
+    let Some(draft) = MAPS.draft(&message) else { return Ok(()) };
+    let text = bundle::transaction(&draft).to_text();
+    let bundle = parse(text.as_bytes()).map_err(|fault| format!("{fault}: {text}"))?;
+    holds(bundle.items_at("entry").len() == draft.resources.len(), "a resource is an entry")?;
+    let traced = MAPS.traced(&message).ok_or("a draft that is traced")?;
+    holds(traced.resources.len() == draft.resources.len(), "a trace changes nothing")?;
+    let count = message.segments().len();
+    for write in traced.resources.iter().flat_map(|resource| &resource.writes) {
+        holds(!write.rule.is_empty(), "an element has its rule")?;
+        holds(write.segments.iter().all(|at| *at < count), "a trace leads to segments")?;
+    }
+    Ok(())
+}
+
+/// Whatever text is laid over the maps, it compiles or has faults with places in it; what compiles
+/// takes a code more.
+pub(crate) fn map(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let lines = text.lines().count() + 2;
+    match MAPS.with_site("site.toml", text, &R4.schema) {
+        Ok(maps) => {
+            maps.explained();
+            let target = Target { code: "1".to_owned(), system: "urn:s".to_owned(), display: None };
+            let place = CodePlace { set: "lab-test", system: "99X", code: "C\"1" };
+            let Some(changed) = edit::with_code(text, place, &target) else {
+                return holds(text.contains("codes"), "there is room for a code");
+            };
+            let again = MAPS.with_site("site.toml", &changed, &R4.schema);
+            holds(again.is_ok(), &format!("a code more does no harm: {again:?}"))
+        }
+        Err(faults) => {
+            holds(!faults.is_empty(), "a fault is told")?;
+            let is_placed = faults.iter().all(|fault| (1..=lines).contains(&fault.line));
+            holds(is_placed, &format!("faults have lines: {faults:?}"))
+        }
+    }
+}
+
+/// Maps of files of their own compile or are refused as well.
+pub(crate) fn maps(input: &[u8]) -> Result<(), String> {
+    let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+    let texts = vec![("own.toml".to_owned(), text.to_owned())];
+    match Maps::of(texts, &R4.schema) {
+        Ok(maps) => holds(maps.explained().len() <= text.len(), "rules are of the text"),
+        Err(faults) => holds(!faults.is_empty(), "a fault is told"),
+    }
 }

@@ -49,6 +49,9 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "v2-frame", corpus: "v2-frame", run: hl7v2::frame },
     Target { name: "v2-escape", corpus: "v2-escape", run: hl7v2::escape },
     Target { name: "v2-date", corpus: "v2-date", run: hl7v2::date },
+    Target { name: "v2-draft", corpus: "v2", run: hl7v2::draft },
+    Target { name: "v2-map", corpus: "v2-map", run: hl7v2::map },
+    Target { name: "v2-maps", corpus: "v2-maps", run: hl7v2::maps },
 ];
 
 /// The definitions of R4.

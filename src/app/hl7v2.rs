@@ -14,36 +14,43 @@ use crate::access::Principal;
 use crate::clock::{SystemClock, SystemIds};
 use crate::config::{AckWhen, Config, Hl7v2, MessageReading, OnFailure};
 use crate::engine::Engine;
+use crate::error::root_cause;
 use crate::hl7v2::apply::Applier;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
 use crate::hl7v2::er7::Reading;
 use crate::hl7v2::judge::{Binding, Rules};
 use crate::hl7v2::listener::{self, Door, Handshake, Secured};
+use crate::hl7v2::map::Maps;
 use crate::hl7v2::receive::{Parts, Receiver, Settings};
+use crate::hl7v2::sites::Sites;
 use crate::http::listener::{Tls, TlsError, TlsFiles};
+use crate::spec::Spec;
 use crate::store::Store;
 
 use super::database::StartError;
 use super::server;
 
-/// The receiver of this node.
+/// The receiver of this node, with the profiles of senders as they are at this moment.
 ///
 /// # Errors
-/// [`StartError::Messages`] for a setting that names what there is not.
-pub(super) fn receiver(
+/// [`StartError::Messages`] for a setting that names what there is not, [`StartError::Store`].
+pub(super) async fn receiver(
     config: &Config,
     engine: Arc<Engine>,
     store: Store,
 ) -> Result<Receiver, StartError> {
     let settings = settings(&config.hl7v2)?;
-    let (ids, zones) = (Arc::new(SystemIds::default()), settings.zones.clone());
-    let work = Applier::new(engine.clone(), store.clone(), ids, zones);
-    let work = work.map_err(|faults| {
-        StartError::Definitions(faults.first().map(ToString::to_string).unwrap_or_default())
-    })?;
+    let base = base_maps(&config.hl7v2, engine.spec())?;
+    let sites = Arc::new(Sites::new(store.clone(), engine.spec().clone(), base));
+    let faulty = |error| StartError::Store(root_cause(&error));
+    let mark = store.site_mark().await.map_err(faulty)?;
+    sites.at_least(mark).await.map_err(faulty)?;
+    let ids = Arc::new(SystemIds::default());
+    let work = Applier::new(engine.clone(), store.clone(), ids, sites.base().clone());
     Ok(Receiver::new(Parts {
         work: Arc::new(work),
+        sites,
         engine,
         store,
         clock: Arc::new(SystemClock),
@@ -53,8 +60,24 @@ pub(super) fn receiver(
     }))
 }
 
+/// The maps for who has no profile.
+///
+/// # Errors
+/// [`StartError::Messages`] for a zone that there is not, [`StartError::Definitions`].
+pub(super) fn base_maps(config: &Hl7v2, spec: &Spec) -> Result<Maps, StartError> {
+    let zones = Zones::named(&config.zone);
+    let zones = zones.ok_or_else(|| fault("zone", &config.zone))?;
+    let base = Maps::base(&spec.schema).map_err(|faults| {
+        StartError::Definitions(faults.first().map(ToString::to_string).unwrap_or_default())
+    })?;
+    Ok(base.in_zone(zones))
+}
+
+fn fault(key: &str, value: &str) -> StartError {
+    StartError::Messages(format!("`hl7v2.{key}`: {value:?}"))
+}
+
 fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
-    let fault = |key: &str, value: &str| StartError::Messages(format!("`hl7v2.{key}`: {value:?}"));
     let charset = Charset::named(&config.charset);
     let bindings = config
         .senders
@@ -119,6 +142,14 @@ impl Feed {
         stop: &watch::Sender<bool>,
     ) -> Vec<BoxFuture<'static, ()>> {
         let mut tasks = vec![messages.clone().work(stop.subscribe()).boxed()];
+        let (sites, mut stopped) = (messages.clone(), stop.subscribe());
+        let follow = async move {
+            tokio::select! {
+                () = sites.sites().follow() => {}
+                _ = stopped.changed() => {}
+            }
+        };
+        tasks.push(follow.boxed());
         if let Some(Bound { listener, address, tls, door }) = self.0 {
             let serving = listener::serve(listener, messages.clone(), door, stop.subscribe());
             tasks.push(serving.boxed());

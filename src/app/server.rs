@@ -102,7 +102,7 @@ impl Server {
         Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
         let authority = authority::of_server(&config, store, engine.core(), &base).await?;
-        let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone())?);
+        let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone()).await?);
         let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);

@@ -12,10 +12,12 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
-use crate::store::hl7v2::{NewMessage, Received};
+use crate::store::hl7v2::{
+    NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount,
+};
 
 pub use crate::store::hl7v2::{
-    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
+    Counted, MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView,
 };
 
 /// Most messages that one wish puts back into line.
@@ -33,6 +35,15 @@ pub enum Replay {
         /// Received at or after.
         since: Option<Instant>,
     },
+}
+
+/// Messages in which a code came that no map had another one for.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    /// Their sender.
+    pub site: String,
+    /// The code.
+    pub code: UnmappedCode,
 }
 
 impl Engine {
@@ -68,6 +79,24 @@ impl Engine {
         let list = async |permit: &Permit<'_>| {
             unrestricted(permit)?;
             store.messages(filter, permit).await
+        };
+        self.gate.run(Kind::SearchMessages.of_system(), caller, list).await
+    }
+
+    /// The same with how many wait or have failed, by state and sender.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn message_queues(
+        &self,
+        filter: &MessageFilter,
+        caller: &Caller,
+    ) -> Result<(Vec<MessageRow>, Vec<Counted>), Error> {
+        let store = &self.store;
+        let list = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            let counts = store.message_counts().await?;
+            Ok(store.messages(filter, permit).await?.with(counts))
         };
         self.gate.run(Kind::SearchMessages.of_system(), caller, list).await
     }
@@ -123,6 +152,86 @@ impl Engine {
             store.discard_message(id, reason, permit).await
         };
         self.gate.run(Kind::DiscardMessage.of_system(), caller, discard).await
+    }
+}
+
+impl Engine {
+    /// All versions of a profile of senders, or of all of them, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn site_versions(
+        &self,
+        id: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Vec<SiteVersion>, Error> {
+        let store = &self.store;
+        let list = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.site_versions(id, permit).await
+        };
+        self.gate.run(Kind::SearchMessages.of_system(), caller, list).await
+    }
+
+    /// Stores a version of a profile of senders, which counts from then on; its number. That the
+    /// profile can be used is for the caller to prove.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when another came between; [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn add_site(&self, new: &NewSite, caller: &Caller) -> Result<i32, Error> {
+        let (store, now) = (&self.store, self.clock.now());
+        let add = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.add_site(new, now, permit).await
+        };
+        self.gate.run(Kind::Admin.of_system(), caller, add).await
+    }
+
+    /// The same for a profile with a code more: the messages in which it came are worked on again.
+    /// Gives the number of the version, and those messages.
+    ///
+    /// # Errors
+    /// As [`Engine::add_site`].
+    pub async fn add_code(
+        &self,
+        new: &NewSite,
+        lacking: &Lacking,
+        caller: &Caller,
+    ) -> Result<(i32, Vec<Uuid>), Error> {
+        let (store, now) = (&self.store, self.clock.now());
+        let Lacking { site, code } = lacking;
+        let add = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            let added = store.add_site(new, now, permit).await?;
+            let ids = store.unmapped_messages(site, code, MOST_REPLAYED, permit).await?;
+            let states = [
+                MessageState::Failed,
+                MessageState::Held,
+                MessageState::Processed,
+                MessageState::ProcessedWithIssues,
+            ];
+            let replayed = store.replay_messages(&ids, &states, permit).await?;
+            added.and(replayed).ok_or_else(|| Error::internal("two rows of the ledger"))
+        };
+        self.gate.run(Kind::ReplayMessage.of_system(), caller, add).await
+    }
+
+    /// The codes that no map had another one for, by sender, those that came most first.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn unmapped_codes(
+        &self,
+        site: Option<&str>,
+        most: i64,
+        caller: &Caller,
+    ) -> Result<Vec<UnmappedCount>, Error> {
+        let store = &self.store;
+        let count = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.unmapped_codes(site, most, permit).await
+        };
+        self.gate.run(Kind::SearchMessages.of_system(), caller, count).await
     }
 }
 

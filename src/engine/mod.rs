@@ -55,7 +55,8 @@ pub use delete::{Deleted, Deletion};
 pub use disclosures::DISCLOSURES_PARAMETERS;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
 pub use messages::{
-    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView, Replay,
+    Counted, Lacking, MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState,
+    MessageView, Replay,
 };
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;

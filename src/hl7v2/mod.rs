@@ -5,6 +5,7 @@
 //! | `apply` | what messages do to the store |
 //! | `ack` | answers, with issues in the codes and places of ERR |
 //! | `batch` | many messages in one frame or file |
+//! | `codes` | codes that are added to profiles |
 //! | `charset` | bytes -> text, by MSH-18 |
 //! | `dtm` | dates and times -> FHIR's, by the zones of message and site |
 //! | `effect` | a stored resource as a message changes it |
@@ -14,13 +15,14 @@
 //! | `heading` | what MSH says |
 //! | `map` | messages -> drafts of resources, by rules in TOML |
 //! | `tables` | codes of version 2 -> codes of FHIR |
+//! | `sites` | the profiles of senders, as this node has them |
 //! | `types` | data types of version 2 -> those of FHIR |
 //! | `judge` | who sent it, about whom it is, whether it is a message at all |
 //! | `listener` | MLLP over TCP and TLS |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
 //!
-//! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `store`, `ucum`.
+//! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `spec`, `store`, `ucum`.
 //!
 //! Spec: HL7 version 2, chapter 2
 
@@ -28,6 +30,7 @@ pub mod ack;
 pub mod apply;
 pub mod batch;
 pub mod charset;
+pub mod codes;
 pub mod dtm;
 pub mod effect;
 pub mod er7;
@@ -40,5 +43,6 @@ pub mod map;
 pub mod queue;
 pub mod receive;
 mod reply;
+pub mod sites;
 pub mod tables;
 pub mod types;

@@ -24,8 +24,10 @@ use super::er7::Message;
 use super::fragment;
 use super::heading::Heading;
 use super::judge::Judged;
+use super::map::Maps;
 use super::receive::{Origin, Receiver};
 use super::reply::stored;
+use super::sites::sender;
 use crate::access::Caller;
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
@@ -57,10 +59,10 @@ pub trait Work: Send + Sync {
     /// The condition for which they are rejected: 200 or 201.
     fn knows(&self, heading: &Heading) -> Result<(), Condition>;
 
-    /// What would be done, as a transaction: without a look at what is stored. `None`: nothing is known
-    /// of such messages.
-    fn draft(&self, message: &Message<'_>) -> Option<Drafted> {
-        let _ = message;
+    /// What would be done by these maps, as a transaction: without a look at what is stored. `None`:
+    /// nothing is known of such messages.
+    fn draft(&self, message: &Message<'_>, maps: &Maps) -> Option<Drafted> {
+        let _ = (message, maps);
         None
     }
 
@@ -101,10 +103,13 @@ pub struct Task<'a> {
     pub heading: &'a Heading,
     /// Who sent it.
     pub site: &'a str,
+    /// The maps for who sent it.
+    pub maps: &'a Maps,
     /// When it came.
     pub received_at: Instant,
     /// In whose name the work is done.
     pub caller: &'a Caller,
+    holds_lines: bool,
     receiver: &'a Receiver,
 }
 
@@ -132,7 +137,8 @@ impl Task<'_> {
             reason,
             issues: issues.iter().map(stored).collect(),
             effects,
-            holds_its_line: state == MessageState::Failed && self.receiver.settings.holds_lines,
+            unmapped: Vec::new(),
+            holds_its_line: state == MessageState::Failed && self.holds_lines,
         }
     }
 }
@@ -143,6 +149,9 @@ pub(super) struct Job {
     id: Uuid,
     raw: Bytes,
     peer: Option<std::net::IpAddr>,
+    listener: String,
+    certificate: String,
+    mark: i64,
     site: String,
     charset: String,
     attempts: i32,
@@ -157,6 +166,9 @@ impl Job {
             id,
             raw: Bytes::copy_from_slice(raw),
             peer: origin.peer,
+            listener: origin.listener.to_owned(),
+            certificate: origin.names.first().cloned().unwrap_or_default(),
+            mark: 0,
             site: judged.site.clone(),
             charset: judged.charset.to_owned(),
             attempts: 1,
@@ -168,9 +180,19 @@ impl Job {
 
 impl From<Claimed> for Job {
     fn from(claimed: Claimed) -> Self {
-        let Claimed { id, raw, peer, site, charset, attempts, received_at, listener: _ } = claimed;
-        let peer = peer.and_then(|peer| peer.parse().ok());
-        Self { id, raw, peer, site, charset, attempts, received_at, expected: None }
+        Self {
+            id: claimed.id,
+            raw: claimed.raw,
+            peer: claimed.peer.and_then(|peer| peer.parse().ok()),
+            listener: claimed.listener,
+            certificate: claimed.tls_subject.unwrap_or_default(),
+            mark: claimed.mark,
+            site: claimed.site,
+            charset: claimed.charset,
+            attempts: claimed.attempts,
+            received_at: claimed.received_at,
+            expected: None,
+        }
     }
 }
 
@@ -266,7 +288,13 @@ impl Receiver {
     }
 
     async fn process(self: &Arc<Self>, job: &Job) {
-        let rules = &self.settings.rules;
+        if let Err(error) = self.sites.at_least(job.mark).await {
+            // The lease runs out, and it is done again.
+            let cause = root_cause(&error);
+            return tracing::warn!(cause, message = %job.id, "a message has to wait");
+        }
+        let settings = self.settings_for(&job.raw, &job.listener, &job.certificate);
+        let rules = &settings.rules;
         let charset = Charset::named(&job.charset).unwrap_or(rules.charset);
         let caller = self.caller(job.id, job.peer);
         let raw = match self.whole(job).await {
@@ -275,8 +303,9 @@ impl Receiver {
                 return self.postpone(job, "a part of the message is missing").await;
             }
             Ok(None) => {
+                let heading = Heading::salvaged(&job.raw);
                 return self
-                    .give_up(job, Heading::salvaged(&job.raw).as_ref(), "part-missing")
+                    .give_up(job, heading.as_ref(), "part-missing", settings.holds_lines)
                     .await;
             }
             Err(error) => return self.postpone(job, &root_cause(&error)).await,
@@ -292,15 +321,20 @@ impl Receiver {
         };
         let (Some(message), Some(heading)) = (&message, &heading) else {
             // It was read when it came: the settings have changed since.
-            return self.give_up(job, heading.as_ref(), "unreadable").await;
+            return self.give_up(job, heading.as_ref(), "unreadable", settings.holds_lines).await;
+        };
+        let Ok(maps) = self.sites.of(&sender(heading, &job.listener, &job.certificate)) else {
+            return self.postpone(job, "the profile of the sender cannot be used").await;
         };
         let task = Task {
             id: job.id,
             message,
             heading,
             site: &job.site,
+            maps: &maps,
             received_at: job.received_at,
             caller: &caller,
+            holds_lines: settings.holds_lines,
             receiver: self,
         };
         let done = AssertUnwindSafe(self.work.run(task)).catch_unwind().await;
@@ -329,7 +363,13 @@ impl Receiver {
         Ok(Some(fragment::joined(&parts).into()))
     }
 
-    async fn give_up(&self, job: &Job, heading: Option<&Heading>, why: &'static str) {
+    async fn give_up(
+        &self,
+        job: &Job,
+        heading: Option<&Heading>,
+        why: &'static str,
+        holds_its_line: bool,
+    ) {
         let issue = Issue::error(Condition::DataType).named(why);
         let code = Code::AE;
         let end = MessageEnd {
@@ -341,7 +381,8 @@ impl Receiver {
             reason: issue.text(),
             issues: vec![stored(&issue)],
             effects: Vec::new(),
-            holds_its_line: self.settings.holds_lines,
+            unmapped: Vec::new(),
+            holds_its_line,
         };
         self.record(job, &end).await;
     }

@@ -23,9 +23,11 @@ use super::dtm::{Moment, Zones};
 use super::er7::{Message, Place, SegmentName};
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules};
+use super::map::Maps;
 use super::queue::{Drafted, Job, LEASE_MS, Work};
 pub use super::reply::{Answers, Application, Pending};
 use super::reply::{Outcome, stored};
+use super::sites::{Sites, sender};
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource};
 use crate::engine::Engine;
@@ -94,6 +96,7 @@ pub struct Receiver {
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) settings: Settings,
     pub(super) work: Arc<dyn Work>,
+    pub(super) sites: Arc<Sites>,
     pub(super) principal: Principal,
     pub(super) wake: Notify,
     pub(super) seats: Arc<Semaphore>,
@@ -114,6 +117,8 @@ pub struct Parts {
     pub ids: Arc<dyn IdSource>,
     /// What is done with messages.
     pub work: Arc<dyn Work>,
+    /// The profiles of senders.
+    pub sites: Arc<Sites>,
     /// The service in whose name it is done.
     pub principal: Principal,
     /// How it is set up.
@@ -123,7 +128,7 @@ pub struct Parts {
 impl Receiver {
     /// A receiver.
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, store, clock, ids, work, principal, settings } = parts;
+        let Parts { engine, store, clock, ids, work, sites, principal, settings } = parts;
         Self {
             seats: Arc::new(Semaphore::new(settings.workers)),
             engine,
@@ -132,6 +137,7 @@ impl Receiver {
             ids,
             settings,
             work,
+            sites,
             principal,
             wake: Notify::new(),
             waiting: AtomicI64::new(0),
@@ -151,9 +157,48 @@ impl Receiver {
         }
     }
 
-    /// What a message would be stored as and answered with; nothing is stored.
-    pub fn convert(&self, raw: &[u8]) -> Converted {
-        let rules = Rules { bindings: Vec::new(), ..self.settings.rules.clone() };
+    /// How a message is taken in: as the settings say, and the profile of its sender.
+    pub(super) fn settings_for(&self, raw: &[u8], listener: &str, certificate: &str) -> Settings {
+        let mut settings = self.settings.clone();
+        let Some(heading) = Heading::salvaged(raw) else { return settings };
+        let wishes = self.sites.wishes(&sender(&heading, listener, certificate));
+        let rules = &mut settings.rules;
+        rules.charset = wishes.charset.unwrap_or(rules.charset);
+        rules.reading = wishes.reading.unwrap_or(rules.reading);
+        rules.ignores_sent_time = wishes.ignores_sent_time.unwrap_or(rules.ignores_sent_time);
+        settings.waits_for_effect = wishes.waits_for_effect.unwrap_or(settings.waits_for_effect);
+        settings.holds_lines = wishes.holds_lines.unwrap_or(settings.holds_lines);
+        settings
+    }
+
+    /// The maps of a profile, or for who sends a message.
+    fn maps_for(&self, heading: &Heading, profile: Option<&str>) -> Option<Arc<Maps>> {
+        match profile {
+            Some(name) => self.sites.named(name),
+            None => self.maps_of(heading, "", ""),
+        }
+    }
+
+    /// The maps that a message is done by which came this way; `None` when they cannot be used.
+    pub fn maps_of(
+        &self,
+        heading: &Heading,
+        listener: &str,
+        certificate: &str,
+    ) -> Option<Arc<Maps>> {
+        self.sites.of(&sender(heading, listener, certificate)).ok()
+    }
+
+    /// The profiles of senders.
+    pub fn sites(&self) -> &Arc<Sites> {
+        &self.sites
+    }
+
+    /// What a message would be stored as and answered with, by the maps of its sender or of the profile
+    /// of this name; nothing is stored.
+    pub fn convert(&self, raw: &[u8], profile: Option<&str>) -> Converted {
+        let settings = self.settings_for(raw, "", "");
+        let rules = Rules { bindings: Vec::new(), ..settings.rules };
         let judged = Judged::new(raw, &[], false, &rules);
         let heading = judged.heading.as_ref();
         let refused = |code, issue: Issue| {
@@ -173,7 +218,10 @@ impl Receiver {
             .as_ref()
             .ok()
             .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
-        let drafted = message.as_ref().and_then(|message| self.work.draft(message));
+        let drafted = message.as_ref().and_then(|message| {
+            let maps = self.maps_for(&Heading::of(message), profile)?;
+            self.work.draft(message, &maps)
+        });
         let Some(Drafted { bundle, issues, unmapped }) = drafted else {
             let known = heading.map(|heading| self.work.knows(heading));
             let condition = known.and_then(Result::err).unwrap_or(Condition::UnsupportedType);
@@ -228,7 +276,9 @@ impl Receiver {
         batch: Option<Uuid>,
         origin: &Origin,
     ) -> Result<Answers, Error> {
-        let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &self.settings.rules);
+        let certificate = origin.names.first().map_or("", String::as_str);
+        let settings = self.settings_for(raw, origin.listener, certificate);
+        let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &settings.rules);
         if let Some(heading) = &mut judged.heading {
             if batch.is_some() {
                 // The batch is answered as a whole, so each message has its answer in it.
@@ -244,7 +294,7 @@ impl Receiver {
         let mut seat = self.seats.clone().try_acquire_owned().ok();
         let id = self.ids.ordered();
         let outcome = self.register(id);
-        let ack = self.first_answer(&judged);
+        let ack = self.first_answer(&judged, settings.waits_for_effect);
         let received =
             self.store(&judged, id, raw, (batch, ack.as_ref(), seat.is_some()), origin).await;
         let is_work = judged.refused.is_none() && judged.goes_on.is_none();
@@ -377,7 +427,7 @@ impl Receiver {
             heading.mode = Mode::Original;
         }
         judged.refused = Some((Code::AR, issue));
-        let ack = self.first_answer(&judged).unwrap_or((Code::AR, Bytes::new()));
+        let ack = self.first_answer(&judged, true).unwrap_or((Code::AR, Bytes::new()));
         let id = self.ids.ordered();
         let place = (None, Some(&ack), false);
         self.store(&judged, id, beginning, place, origin).await?;

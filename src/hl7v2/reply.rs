@@ -54,7 +54,7 @@ pub(super) type Outcome = (Code, Bytes);
 
 impl Receiver {
     /// The answer that is given without any work: a refusal, or an accept where receipt is enough.
-    pub(super) fn first_answer(&self, judged: &Judged) -> Option<Outcome> {
+    pub(super) fn first_answer(&self, judged: &Judged, waits_for_effect: bool) -> Option<Outcome> {
         let heading = judged.heading.as_ref();
         match &judged.refused {
             Some((code, issue)) => {
@@ -63,7 +63,7 @@ impl Receiver {
             None if judged.goes_on.is_some() => {
                 Some((Code::AA, self.answer(heading, Code::AA, &[])))
             }
-            None if self.settings.waits_for_effect => None,
+            None if waits_for_effect => None,
             None => {
                 let is_original = heading.is_some_and(|heading| heading.mode == Mode::Original);
                 is_original.then(|| (Code::AA, self.answer(heading, Code::AA, &[])))

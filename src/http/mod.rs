@@ -15,6 +15,7 @@ pub mod caller;
 mod capability;
 mod compression;
 pub mod condition;
+mod console;
 mod cors;
 mod dispatch;
 pub mod exchange;
@@ -64,6 +65,7 @@ pub fn router(parts: Parts) -> Result<Routers, RouteError> {
     let admin = Server::new(parts.clone(), routes::admin())?;
     let mut routes = routes::all(with_admin);
     routes.retain(|route| parts.settings.with_metrics || route.path != routes::METRICS);
+    routes.extend(console::all());
     if parts.oauth.is_some() {
         routes.extend(oauth::routes::all());
     }

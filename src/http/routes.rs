@@ -10,7 +10,7 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    convert, create, delete, disclosures, history, messages, meta, metadata, patch, read, reindex,
+    codes, convert, create, delete, disclosures, history, messages, meta, metadata, patch, read, reindex,
     search, system, terminology, update, validate,
 };
 use super::health;
@@ -145,6 +145,8 @@ fn of_messages() -> Vec<Route> {
         fhir!(GET "/v2/messages/{id}" ReadMessage messages::read),
         fhir!(POST "/v2/messages/{id}/$replay" ReplayMessage messages::replay),
         fhir!(POST "/v2/messages/{id}/$discard" DiscardMessage messages::discard),
+        fhir!(GET "/v2/codes" SearchMessages codes::list),
+        fhir!(POST "/v2/codes" ReplayMessage codes::add),
     ]
 }
 

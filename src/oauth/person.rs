@@ -13,6 +13,8 @@ use super::login::Account;
 
 /// What our own pages ask for by somebody's session.
 const SCOPES: &str = "user/Encounter.rs user/Patient.rs user/Person.rs user/RelatedPerson.rs";
+/// All that roles can allow.
+const EVERYTHING: &str = "user/*.cruds";
 /// The client that our own pages are in the ledger.
 const CLIENT: &str = "kiln";
 
@@ -28,6 +30,23 @@ impl Authority {
     /// # Errors
     /// [`Error::Forbidden`] when the account may do nothing; [`Error::Unavailable`] without a database.
     pub async fn principal_of(&self, account: &Account, session: Uuid) -> Result<Principal, Error> {
+        self.principal_with(account, session, SCOPES).await
+    }
+
+    /// The same with all that its roles let it do, for the pages of who runs the server.
+    ///
+    /// # Errors
+    /// As [`Authority::principal_of`].
+    pub async fn operator_of(&self, account: &Account, session: Uuid) -> Result<Principal, Error> {
+        self.principal_with(account, session, EVERYTHING).await
+    }
+
+    async fn principal_with(
+        &self,
+        account: &Account,
+        session: Uuid,
+        scopes: &str,
+    ) -> Result<Principal, Error> {
         let fhir_user = fhir_user(account);
         let (panels, organizations) = match &fhir_user {
             Some(user) => (self.store.panels(user).await?, self.store.organizations(user).await?),
@@ -48,7 +67,7 @@ impl Authority {
             token: session,
             client: CLIENT.to_owned(),
             user: Some(user),
-            scopes: roles.scopes(SCOPES),
+            scopes: roles.scopes(scopes),
             patient: None,
             purpose: None,
             is_fhir_user_readable: true,

@@ -199,6 +199,7 @@ impl Feed {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds::default()),
             work: work.clone(),
+            sites: server.messages().sites().clone(),
             principal: Principal::service("hl7v2"),
             settings: setup.settings,
         }));

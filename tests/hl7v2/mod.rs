@@ -2,6 +2,7 @@
 
 mod acks;
 mod at_once;
+mod desk;
 mod faults;
 mod feed;
 mod frames;
@@ -9,8 +10,10 @@ mod maps_messages;
 mod maps_rules;
 mod oracle;
 mod order;
+mod page;
 mod parts;
 mod people;
 mod secure;
+mod sites;
 mod stay;
 mod stories;

@@ -4,6 +4,7 @@
 mod accounts;
 mod authorize;
 pub(crate) mod browser;
+mod console;
 mod encounter;
 mod enforce_binary;
 mod enforce_consent;

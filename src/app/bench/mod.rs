@@ -9,7 +9,7 @@
 //! *smart* does, to make tokens.
 //!
 //! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
-//! `store::oauth` for tokens.
+//! `store::oauth` for tokens; `hl7v2` for messages.
 
 mod connection;
 mod crud;
@@ -26,9 +26,11 @@ mod terminology;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod v2;
 mod validate;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -56,6 +58,8 @@ pub enum Work {
     Smart,
     /// Ask about the codes of a generated SNOMED CT that is loaded.
     Terminology,
+    /// Send messages of HL7 version 2 to --feed, and the same resources as transactions.
+    V2,
     /// Judge resources by base definitions and profiles, without a server.
     Validate,
 }
@@ -69,7 +73,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
-    /// for search 1,8,30, for smart 8,64, for terminology 1,8.
+    /// for search 1,8,30, for smart 8,64, for terminology 1,8, for v2 16 and 8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
@@ -106,8 +110,11 @@ pub struct BenchArgs {
     /// clients, a search demo data too until there are --resources.
     #[arg(long, value_name = "PATH")]
     pub data: Vec<PathBuf>,
+    /// v2: where the server listens for messages.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
+    pub feed: SocketAddr,
     /// search, terminology: the one kind to measure, by its name in the results; several may be
-    /// named.
+    /// named. v2: store, visit, result.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// A header to send with each request ("Authorization: Bearer ..").
@@ -181,6 +188,8 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     }
     let target = Target::parse(&args.base, &args.header).map_err(BenchError::Arguments)?;
     let clients = match (args.clients.as_slice(), args.work) {
+        // It has numbers of its own for each measurement.
+        ([], Work::V2) => Vec::new(),
         ([], Work::Import) => vec![4, 8],
         ([], Work::Search) => vec![1, 8, 30],
         ([], Work::Smart) => vec![8, 64],
@@ -208,6 +217,7 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
         Work::Search => search::run(&mut bench).await,
         Work::Smart => Box::pin(smart::run(&mut bench, config)).await,
         Work::Terminology => terminology::run(&mut bench).await,
+        Work::V2 => Box::pin(v2::run(&mut bench)).await,
         // It has no server, and ended above.
         Work::Validate => Ok(()),
     };

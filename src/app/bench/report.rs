@@ -96,6 +96,7 @@ impl Report {
             Work::Search => "search",
             Work::Smart => "smart",
             Work::Terminology => "terminology",
+            Work::V2 => "v2",
             Work::Validate => "validate",
         };
         let mut notes = Vec::new();

@@ -250,6 +250,7 @@ mod tests {
             pack: Vec::new(),
             profile: vec!["http://hl7.org/fhir/StructureDefinition/vitalsigns".to_owned()],
             data: Vec::new(),
+            feed: ([127, 0, 0, 1], 2575).into(),
             only: Vec::new(),
             header: Vec::new(),
             json: None,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::config::Config;
 use crate::fhir::Severity;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
@@ -39,12 +40,13 @@ pub(in crate::app) struct ConvertArgs {
 ///
 /// # Errors
 /// What cannot be read, as a sentence.
-pub(super) fn run(
+pub(super) async fn run(
     args: &ConvertArgs,
+    config: &Config,
     out: &mut impl Write,
     told: &mut impl Write,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let loaded = args.maps.load()?;
+    let loaded = args.maps.load(config).await?;
     let judge = Judge::new(&loaded)?;
     let charset = Charset::named(&args.charset).ok_or("no such character set")?;
     let mut is_sound = true;

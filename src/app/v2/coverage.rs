@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use flate2::read::GzDecoder;
 
+use crate::config::Config;
 use crate::hl7v2::map::coverage::{Judge, Row, Standing, counted, rows};
 
 use super::maps::MapArgs;
@@ -29,8 +30,12 @@ pub(in crate::app) struct CoverageArgs {
 ///
 /// # Errors
 /// What cannot be read, as a sentence.
-pub(super) fn run(args: &CoverageArgs, out: &mut impl Write) -> Result<ExitCode, Box<dyn Error>> {
-    let loaded = args.maps.load()?;
+pub(super) async fn run(
+    args: &CoverageArgs,
+    config: &Config,
+    out: &mut impl Write,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let loaded = args.maps.load(config).await?;
     let judge = Judge::new(&loaded.maps, &loaded.spec.schema)?;
     let rows = guide(&args.guide)?;
     let judged: Vec<(&Row, Standing)> = rows.iter().map(|row| (row, judge.standing(row))).collect();

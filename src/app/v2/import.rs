@@ -32,7 +32,7 @@ pub(super) async fn run(args: &ImportArgs, config: &Config) -> Result<ExitCode, 
     }
     files.sort();
     let (database, engine, mut parameters) = cli::open_engine(config).await?;
-    let receiver = Arc::new(hl7v2::receiver(config, engine, database.store.clone())?);
+    let receiver = Arc::new(hl7v2::receiver(config, engine, database.store.clone()).await?);
     let (stop, stopped) = watch::channel(false);
     let work = async {
         let taken = take_all(&files, &receiver).await;
@@ -51,7 +51,11 @@ pub(super) async fn run(args: &ImportArgs, config: &Config) -> Result<ExitCode, 
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+/// The files below a path.
+///
+/// # Errors
+/// What cannot be read, as a sentence.
+pub(super) fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
     let fault = |error: std::io::Error| format!("{}: {error}", path.display());
     if !std::fs::metadata(path).map_err(fault)?.is_dir() {
         files.push(path.to_owned());

@@ -72,7 +72,8 @@ pub(super) async fn replay(args: ReplayArgs, config: &Config) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn caller(what: &str) -> Caller {
+/// The command line, at work on messages.
+pub(super) fn caller(what: &str) -> Caller {
     let request = RequestContext {
         id: SystemIds::default().ordered().to_string(),
         method: "CLI",

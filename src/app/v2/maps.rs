@@ -9,19 +9,20 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use crate::config::Config;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::er7::{Message, Reading};
 use crate::hl7v2::map::{Draft, MapError, Maps, bundle};
 use crate::spec::Spec;
 
-use super::messages;
+use super::{import, messages, sites};
 
 /// Which maps are used.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(in crate::app) struct MapArgs {
-    /// The profile of a site, laid over the maps.
-    #[arg(long, value_name = "FILE")]
-    site: Option<PathBuf>,
+    /// The profile of a site, laid over the maps: a file, or @NAME[:VERSION] for an installed one.
+    #[arg(long, value_name = "FILE|@NAME")]
+    site: Option<String>,
     /// Maps of this folder instead of those in the program.
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
@@ -38,7 +39,7 @@ impl MapArgs {
     ///
     /// # Errors
     /// All faults, a line each with file, line and key.
-    pub(super) fn load(&self) -> Result<Loaded, Box<dyn Error>> {
+    pub(super) async fn load(&self, config: &Config) -> Result<Loaded, Box<dyn Error>> {
         let spec = Arc::new(Spec::r4()?);
         let base = match &self.maps {
             None => Maps::base(&spec.schema),
@@ -47,17 +48,27 @@ impl MapArgs {
         let base = base.map_err(faults)?;
         let maps = match &self.site {
             None => Arc::new(base),
-            Some(file) => {
-                let text = read(file)?;
-                let name = file.display().to_string();
-                base.with_site(&name, &text, &spec.schema).map_err(faults)?
+            Some(name) => {
+                let text = profile(name, config).await?;
+                base.with_site(name, &text, &spec.schema).map_err(faults)?
             }
         };
         Ok(Loaded { spec, maps })
     }
 }
 
-fn read(file: &Path) -> Result<String, Box<dyn Error>> {
+/// The text of a profile: of a file, or of one that is installed.
+///
+/// # Errors
+/// What keeps it from being read, as a sentence.
+async fn profile(name: &str, config: &Config) -> Result<String, Box<dyn Error>> {
+    match name.strip_prefix('@') {
+        None => read(Path::new(name)),
+        Some(name) => sites::installed(name, config).await,
+    }
+}
+
+pub(super) fn read(file: &Path) -> Result<String, Box<dyn Error>> {
     Ok(std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
@@ -76,7 +87,7 @@ fn texts(folder: &Path) -> Result<Vec<(String, String)>, Box<dyn Error>> {
     Ok(texts)
 }
 
-fn faults(faults: Vec<MapError>) -> Box<dyn Error> {
+pub(super) fn faults(faults: Vec<MapError>) -> Box<dyn Error> {
     let lines = faults.into_iter().map(|fault| fault.to_string());
     lines.collect::<Vec<_>>().join("\n").into()
 }
@@ -85,20 +96,26 @@ fn faults(faults: Vec<MapError>) -> Box<dyn Error> {
 #[derive(Debug, Subcommand)]
 pub(in crate::app) enum MapCommand {
     /// Check the maps, and the profile of a site over them.
-    #[command(after_help = "Example:\n  kiln v2 map check --site stmary.toml")]
+    #[command(after_help = "Example:\n  kiln v2 map check stmary.toml")]
     Check {
+        /// The profile: a file, or @NAME[:VERSION] for an installed one.
+        #[arg(value_name = "FILE|@NAME", conflicts_with = "site")]
+        profile: Option<String>,
         #[command(flatten)]
         maps: MapArgs,
     },
     /// Show what messages make by one profile and not by another.
-    #[command(after_help = "Example:\n  kiln v2 map diff old.toml new.toml corpus/*.hl7")]
+    #[command(
+        after_help = "Examples:\n  kiln v2 map diff old.toml new.toml corpus/\n  kiln v2 map \
+                            diff @stmary stmary.toml a01.hl7"
+    )]
     Diff {
-        /// The profile of now; - for none.
-        old: PathBuf,
+        /// The profile of now: a file, @NAME[:VERSION] for an installed one, - for none.
+        old: String,
         /// The profile to come.
-        new: PathBuf,
-        /// Files with messages.
-        #[arg(required = true, value_name = "FILE")]
+        new: String,
+        /// Files and folders with messages.
+        #[arg(required = true, value_name = "PATH")]
         files: Vec<PathBuf>,
     },
     /// Show which rule writes which element: of fields, of resources, or of a message.
@@ -113,27 +130,79 @@ pub(in crate::app) enum MapCommand {
         #[command(flatten)]
         maps: MapArgs,
     },
+    /// Install the profile of a site: all nodes use it for the messages that come from then on.
+    #[command(after_help = "Example:\n  kiln v2 map install stmary.toml --note 'ticket 311'")]
+    Install(sites::InstallArgs),
+    /// List the installed profiles, or all versions of one.
+    #[command(after_help = "Example:\n  kiln v2 map list stmary")]
+    List {
+        /// The profile.
+        name: Option<String>,
+    },
+    /// Withdraw the profile of a site.
+    #[command(after_help = "Example:\n  kiln v2 map remove stmary")]
+    Remove(sites::RemoveArgs),
+    /// Go back to an older version of a profile, which becomes a new version.
+    #[command(after_help = "Example:\n  kiln v2 map rollback stmary --to 3")]
+    Rollback(sites::RollbackArgs),
+    /// Print an installed profile.
+    #[command(after_help = "Example:\n  kiln v2 map show stmary:3")]
+    Show {
+        /// The profile: NAME, or NAME:VERSION.
+        name: String,
+    },
 }
 
 /// Runs it.
 ///
 /// # Errors
 /// What cannot be read, or the faults of the maps, a line each.
-pub(super) fn run(command: &MapCommand, out: &mut impl Write) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn run(
+    command: MapCommand,
+    config: &Config,
+    out: &mut impl Write,
+) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        MapCommand::Check { maps } => {
-            let loaded = maps.load()?;
-            let (messages, resources) = (loaded.maps.messages(), loaded.maps.resources());
-            let (messages, resources) = (messages.len(), resources.len());
-            let (site, hash) = (&loaded.maps.site().id, loaded.maps.hash());
-            writeln!(out, "{site}: {messages} messages, {resources} resources, hash {hash}")?;
+        MapCommand::Check { profile, mut maps } => {
+            maps.site = profile.or(maps.site);
+            check(&maps, &maps.load(config).await?, out)
+        }
+        MapCommand::Diff { old, new, files } => {
+            let (before, after) = (one_of(&old, config).await?, one_of(&new, config).await?);
+            diff(&before, &after, &files, out)
+        }
+        MapCommand::Explain { what, message, maps } => {
+            let loaded = maps.load(config).await?;
+            explain(what.as_deref(), message.as_deref(), &loaded, out)
+        }
+        MapCommand::Install(args) => sites::install(args, config, out).await,
+        MapCommand::List { name } => sites::list(name.as_deref(), config, out).await,
+        MapCommand::Remove(args) => sites::remove(args, config, out).await,
+        MapCommand::Rollback(args) => sites::rollback(args, config, out).await,
+        MapCommand::Show { name } => {
+            out.write_all(sites::installed(&name, config).await?.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        MapCommand::Diff { old, new, files } => diff(old, new, files, out),
-        MapCommand::Explain { what, message, maps } => {
-            explain(what.as_deref(), message.as_deref(), &maps.load()?, out)
-        }
     }
+}
+
+fn check(
+    args: &MapArgs,
+    loaded: &Loaded,
+    out: &mut impl Write,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let (messages, resources) = (loaded.maps.messages().len(), loaded.maps.resources().len());
+    let (site, hash) = (&loaded.maps.site().id, loaded.maps.hash());
+    writeln!(out, "{site}: {messages} messages, {resources} resources, hash {hash}")?;
+    if args.site.is_some() && loaded.maps.site().matching.is_empty() {
+        writeln!(out, "{site}: without site.match it cannot be installed, as it is for nobody")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn one_of(name: &str, config: &Config) -> Result<Loaded, Box<dyn Error>> {
+    let site = Some(name.to_owned()).filter(|name| name != "-");
+    MapArgs { site, maps: None }.load(config).await
 }
 
 fn draft_of(raw: &[u8], maps: &Maps) -> Result<Option<Draft>, Box<dyn Error>> {
@@ -156,18 +225,18 @@ fn shown(draft: Option<&Draft>) -> Vec<String> {
 }
 
 fn diff(
-    old: &Path,
-    new: &Path,
-    files: &[PathBuf],
+    before: &Loaded,
+    after: &Loaded,
+    paths: &[PathBuf],
     out: &mut impl Write,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let of = |file: &Path| {
-        let site = Some(file.to_owned()).filter(|file| file.as_os_str() != "-");
-        MapArgs { site, maps: None }.load()
-    };
-    let (before, after) = (of(old)?, of(new)?);
+    let mut files = Vec::new();
+    for path in paths {
+        import::find(path, &mut files)?;
+    }
+    files.sort();
     let mut changed = 0;
-    for file in files {
+    for file in &files {
         for raw in messages(file)? {
             let one = shown(draft_of(&raw, &before.maps)?.as_ref());
             let other = shown(draft_of(&raw, &after.maps)?.as_ref());

@@ -4,9 +4,11 @@ mod convert;
 mod coverage;
 mod import;
 mod list;
+mod listen;
 mod maps;
 mod query;
 mod send;
+mod sites;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -24,6 +26,9 @@ pub(super) enum Command {
     /// Show what messages would make: a transaction Bundle each.
     #[command(after_help = "Example:\n  kiln v2 convert adt-a01.hl7 --site stmary.toml")]
     Convert(convert::ConvertArgs),
+    /// List the codes of senders that no map has another one for, and say what they are.
+    #[command(subcommand)]
+    Codes(sites::CodesCommand),
     /// Say how much of the guide from version 2 to FHIR the maps do.
     #[command(after_help = "Example:\n  kiln v2 coverage --guide v2-to-fhir-ig-mappings.tar.gz")]
     Coverage(coverage::CoverageArgs),
@@ -33,6 +38,9 @@ pub(super) enum Command {
     /// List messages, the newest first.
     #[command(after_help = "Example:\n  kiln v2 list --state failed --type ADT^A40")]
     List(ListArgs),
+    /// Take messages over MLLP and show them, without a server and without storing anything.
+    #[command(after_help = "Example:\n  kiln v2 listen 127.0.0.1:2575 --out captured/")]
+    Listen(listen::ListenArgs),
     /// Show the values that paths name in the messages of a file.
     #[command(after_help = "Example:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5")]
     Query(QueryArgs),
@@ -43,7 +51,7 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  kiln v2 replay --failed --site 'LAB|STM'")]
     Replay(ReplayArgs),
     /// Send the messages of files over MLLP and tell how they are answered.
-    #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 127.0.0.1:2575")]
+    #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 10.0.0.7:2575")]
     Send(SendArgs),
 }
 
@@ -106,7 +114,7 @@ pub(super) struct SendArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Where they are sent.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2575")]
     to: SocketAddr,
     /// Connections that send side by side; the order of messages is kept on one alone.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -129,12 +137,14 @@ pub(super) struct SendArgs {
 pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Convert(args) => {
-            convert::run(&args, &mut std::io::stdout().lock(), &mut std::io::stderr())
+            convert::run(&args, config, &mut std::io::stdout(), &mut std::io::stderr()).await
         }
-        Command::Coverage(args) => coverage::run(&args, &mut std::io::stdout().lock()),
+        Command::Codes(command) => sites::codes(command, config, &mut std::io::stdout()).await,
+        Command::Coverage(args) => coverage::run(&args, config, &mut std::io::stdout()).await,
         Command::Import(args) => import::run(&args, config).await,
         Command::List(args) => list::list(args, config).await,
-        Command::Map(command) => maps::run(&command, &mut std::io::stdout().lock()),
+        Command::Listen(args) => listen::run(&args).await,
+        Command::Map(command) => maps::run(command, config, &mut std::io::stdout()).await,
         Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
         Command::Replay(args) => list::replay(args, config).await,
         Command::Send(args) => send::run(&args).await,

@@ -191,7 +191,7 @@ impl Applier {
         let rep = Rep::of_part(part);
         let value = rep.some(1)?.to_owned();
         let authority = Rep::new((2..5).map(|at| vec![rep.c(at).to_owned().into()]).collect());
-        let maps = self.maps();
+        let maps = case.maps;
         let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
         let system = id::authority(&authority, &context).system;
         let resource_type = "DocumentReference".to_owned();
@@ -208,7 +208,7 @@ impl Applier {
     ) -> Result<Option<Found>, Halt> {
         let parts = merge.field(field).repetitions();
         let name = of.to_string();
-        let keys: Vec<_> = parts.filter_map(|part| self.key(part, case, &name)).collect();
+        let keys: Vec<_> = parts.filter_map(|part| key(part, case, &name)).collect();
         for id in self.ids_of(of, &keys, case).await? {
             let Ok(id) = id.parse::<LogicalId>() else { continue };
             let identity = Identity { resource_type: of, id };

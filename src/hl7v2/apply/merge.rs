@@ -55,7 +55,7 @@ impl Applier {
         let field = segment.field(1);
         let unknown = || Issue::error(Condition::UnknownKey).at(field.place());
         let parts = field.repetitions();
-        let keys: Vec<_> = parts.filter_map(|part| self.key(part, case, "Patient")).collect();
+        let keys: Vec<_> = parts.filter_map(|part| key(part, case, "Patient")).collect();
         let ids = self.ids_of(ResourceType::PATIENT, &keys, case).await?;
         let mut sources: Vec<Found> = Vec::new();
         for id in ids {
@@ -132,16 +132,15 @@ impl Applier {
         }
         Ok(())
     }
+}
 
-    /// The key that an identifier of a resource is kept by.
-    pub(super) fn key(&self, part: Part<'_>, case: &Case<'_>, of: &str) -> Option<Keyed> {
-        let rep = Rep::of_part(part);
-        let value = rep.some(1)?.to_owned();
-        let maps = self.maps();
-        let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
-        let system = id::authority(&rep.component(4), &context).system;
-        Some(Keyed { resource_type: of.to_owned(), system, value, id: String::new() })
-    }
+/// The key that an identifier of a resource is kept by.
+pub(super) fn key(part: Part<'_>, case: &Case<'_>, of: &str) -> Option<Keyed> {
+    let rep = Rep::of_part(part);
+    let value = rep.some(1)?.to_owned();
+    let context = Context::new(case.maps.site(), case.maps.tables(), &case.sender(), "");
+    let system = id::authority(&rep.component(4), &context).system;
+    Some(Keyed { resource_type: of.to_owned(), system, value, id: String::new() })
 }
 
 /// Links the two patients of A24 both ways, or takes these links away (A37).

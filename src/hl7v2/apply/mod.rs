@@ -31,12 +31,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::ack::{Condition, Issue};
-use super::dtm::{Moment, Zones};
+use super::dtm::Moment;
 use super::er7::{Message, Path};
 use super::heading::Heading;
-use super::map::{Draft, MapError, Maps, Problem, bundle};
+use super::map::{Draft, Maps, Problem, bundle};
 use super::queue::{Done, Drafted, Task, Work};
-use super::types::id;
+use super::types::{LocalCode, id};
 use crate::access::Caller;
 use crate::clock::IdSource;
 use crate::engine::{BundleOptions, Engine, EntryResult, WriteOutcome};
@@ -44,11 +44,13 @@ use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 use crate::fhir::json::{Object, Value};
 use crate::store::Store;
-use crate::store::hl7v2::{Companion, MessageEffect};
+use crate::store::hl7v2::{Companion, MessageEffect, UnmappedCode};
 
 use find::Found;
 use plan::{Entry, Plan};
 
+/// Most characters that are kept of a code and what it is called.
+const LONGEST_CODE: usize = 200;
 /// How often a message is planned anew when others change what it is about.
 const TRIES: u32 = 6;
 /// How long before the second time; twice as long before each that follows.
@@ -100,12 +102,12 @@ pub struct Applier {
     store: Store,
     ids: Arc<dyn IdSource>,
     maps: Arc<Maps>,
-    zones: Zones,
 }
 
 /// A message and what is known of it.
 struct Case<'a> {
     message: &'a Message<'a>,
+    maps: &'a Maps,
     draft: &'a Draft,
     caller: &'a Caller,
     /// When what it tells happened.
@@ -131,27 +133,13 @@ impl Case<'_> {
 }
 
 impl Applier {
-    /// One that knows the maps of the program.
-    ///
-    /// # Errors
-    /// The faults of the maps.
-    pub fn new(
-        engine: Arc<Engine>,
-        store: Store,
-        ids: Arc<dyn IdSource>,
-        zones: Zones,
-    ) -> Result<Self, Vec<MapError>> {
-        let maps = Arc::new(Maps::base(&engine.spec().schema)?.in_zone(zones.clone()));
-        Ok(Self { engine, store, ids, maps, zones })
-    }
-
-    /// The maps in force.
-    pub fn maps(&self) -> &Maps {
-        &self.maps
+    /// One that knows which messages there are by `maps`, those of who has no profile.
+    pub fn new(engine: Arc<Engine>, store: Store, ids: Arc<dyn IdSource>, maps: Arc<Maps>) -> Self {
+        Self { engine, store, ids, maps }
     }
 
     async fn apply(&self, task: Task<'_>) -> Done {
-        let Some(draft) = self.maps.draft(task.message) else {
+        let Some(draft) = task.maps.draft(task.message) else {
             return Done::Failed(vec![Issue::error(Condition::UnsupportedEvent)]);
         };
         let mut issues: Vec<_> =
@@ -163,9 +151,10 @@ impl Applier {
         if draft.is_refused() {
             return Done::Failed(issues);
         }
-        let (at, at_text) = self.happened(task.message);
+        let (at, at_text) = happened(task.message, task.maps);
         let case = Case {
             message: task.message,
+            maps: task.maps,
             draft: &draft,
             caller: task.caller,
             at,
@@ -186,19 +175,6 @@ impl Applier {
             }
         }
         Done::Later(reason)
-    }
-
-    /// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
-    fn happened(&self, message: &Message<'_>) -> (Instant, String) {
-        let zones = self.zones.of_message(&message.header(7).component(1).text());
-        for path in ["EVN-6.1", "EVN-2.1", "MSH-7.1"] {
-            let Ok(path) = path.parse::<Path>() else { continue };
-            let text = message.get(&path).text();
-            if let Ok(moment) = Moment::parse(&text) {
-                return (moment.start(&zones), moment.date_time(&zones).0);
-            }
-        }
-        (Instant::from_micros(0), "1970-01-01".to_owned())
     }
 
     /// What a message does beyond writing what its maps make.
@@ -229,7 +205,8 @@ impl Applier {
         plan.settle();
         let issues: Vec<_> = issues.iter().chain(&plan.told).cloned().collect();
         let hash = Some(case.draft.map_hash.clone());
-        let end = task.end(&issues, Vec::new(), hash);
+        let mut end = task.end(&issues, Vec::new(), hash);
+        end.unmapped = case.draft.codes.iter().map(unmapped).collect();
         let Plan { entries, keys, moved, marks, waiting, .. } = plan;
         let rules: Vec<_> =
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
@@ -289,8 +266,8 @@ impl Work for Applier {
         Err(if is_kind { Condition::UnsupportedEvent } else { Condition::UnsupportedType })
     }
 
-    fn draft(&self, message: &Message<'_>) -> Option<Drafted> {
-        let draft = self.maps.draft(message)?;
+    fn draft(&self, message: &Message<'_>, maps: &Maps) -> Option<Drafted> {
+        let draft = maps.draft(message)?;
         let issues = draft.problems.iter().map(|problem| issue(problem, message)).collect();
         let bundle = (!draft.is_refused()).then(|| bundle::transaction(&draft));
         Some(Drafted { bundle, issues, unmapped: draft.unmapped })
@@ -299,6 +276,19 @@ impl Work for Applier {
     fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done> {
         self.apply(task).boxed()
     }
+}
+
+/// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
+fn happened(message: &Message<'_>, maps: &Maps) -> (Instant, String) {
+    let zones = maps.site().zones.of_message(&message.header(7).component(1).text());
+    for path in ["EVN-6.1", "EVN-2.1", "MSH-7.1"] {
+        let Ok(path) = path.parse::<Path>() else { continue };
+        let text = message.get(&path).text();
+        if let Ok(moment) = Moment::parse(&text) {
+            return (moment.start(&zones), moment.date_time(&zones).0);
+        }
+    }
+    (Instant::from_micros(0), "1970-01-01".to_owned())
 }
 
 /// Who told what was written, and by which message.
@@ -337,6 +327,13 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
         .with("entity", vec![Value::Object(entity)]);
     let request = Object::new().with("method", "POST").with("url", "Provenance");
     Value::Object(Object::new().with("resource", resource).with("request", request))
+}
+
+/// A code that no map has another one for, as it is counted.
+fn unmapped(code: &LocalCode) -> UnmappedCode {
+    let LocalCode { set, system, code, display } = code;
+    let kept = |text: &str| text.chars().filter(|c| *c != '\0').take(LONGEST_CODE).collect();
+    UnmappedCode { set: kept(set), system: kept(system), code: kept(code), display: kept(display) }
 }
 
 /// A problem of the maps as an issue of the answer.

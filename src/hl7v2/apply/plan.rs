@@ -153,7 +153,9 @@ impl Plan {
                 None => return,
             }
         }
-        self.put(found, &now, if stored.is_some() { "update" } else { "create" }, &draft.rule);
+        // Others than those that stand for a value are told apart: `observation 3`.
+        let rule = if draft.is_spun_off { &draft.rule } else { &draft.name };
+        self.put(found, &now, if stored.is_some() { "update" } else { "create" }, rule);
     }
 
     /// Notes how new what a message tells of a resource is, or that it is news no longer.

@@ -37,11 +37,11 @@ impl Applier {
             let of_list =
                 |draft: &DraftResource| draft.segment == *segment && draft.mode == Mode::Snapshot;
             let is_told = drafts.iter().any(of_list) || deletes_all(case, segment);
-            let mut rules = self.maps().resources().iter();
+            let mut rules = case.maps.resources().iter();
             let name = |rule: &ResourceRule| rule.segment().map(|name| name.to_string());
             let rule = rules.find(|rule| name(rule).as_deref() == Some(segment.as_str()));
             let Some(rule) = rule.filter(|_| *is_there && is_told) else { continue };
-            let own = list(&self.maps().site().base, &case.sender(), rule.segment().as_ref());
+            let own = list(&case.maps.site().base, &case.sender(), rule.segment().as_ref());
             let Ok(of) = rule.resource_type.parse::<ResourceType>() else { continue };
             if !ENDED.contains(&rule.resource_type.as_str()) {
                 continue;

@@ -4,16 +4,16 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use crate::fhir::json::Object;
-use crate::fhir::schema::Primitive;
 use crate::hl7v2::er7::{Message, Part};
-use crate::hl7v2::types::{Context, Json, NoteKind};
+use crate::hl7v2::types::{Context, Json, LocalCode, NoteKind};
 
-use super::element::{Element, Writer};
-use super::eval::{CODED, Eval, Item};
+use super::element::Writer;
+use super::eval::{Eval, Item};
 use super::instance::{Builder, Instance, Key};
 use super::rules::{Each, MessageRule, ResourceRule, Rule, Work};
 use super::scope::Scope;
 use super::site::Mode;
+use super::value::value;
 
 /// What is wrong with a message, or worth telling about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Write {
     pub rule: String,
     /// The fields that the rule reads: `PID-5`.
     pub sources: Vec<String>,
+    /// The places in the message of the segments that it read, where that was asked for.
+    pub segments: Vec<usize>,
 }
 
 /// A resource that a message makes.
@@ -85,6 +87,8 @@ pub struct Draft {
     pub problems: Vec<Problem>,
     /// Fields with a value that no rule reads.
     pub unmapped: Vec<String>,
+    /// Codes that no map has another one for.
+    pub codes: Vec<LocalCode>,
     /// What the message does beyond writing.
     pub effect: Option<String>,
     /// `ADT`, and `A01`.
@@ -253,7 +257,8 @@ impl<'a> Drafting<'a> {
                     let place = sources.first().map(|path| plain_place(path)).unwrap_or_default();
                     self.context.place.replace(place.clone());
                     let items = eval.items(expr, &scope, Some(owner));
-                    self.write(rule, items, &sources, out, &place, draft);
+                    let from = From { sources, segments: self.traced(expr, &scope) };
+                    self.write(rule, items, &from, out, &place, draft);
                 }
             }
         }
@@ -263,7 +268,7 @@ impl<'a> Drafting<'a> {
         &self,
         rule: &Rule,
         items: Vec<Item<'_>>,
-        sources: &[String],
+        from: &From,
         out: &mut Writing,
         place: &str,
         draft: &mut Draft,
@@ -290,8 +295,29 @@ impl<'a> Drafting<'a> {
         if !is_whole {
             self.context.note(NoteKind::Kept, "there is room for the first of its values only");
         }
-        let write = |path| Write { path, rule: rule.id.clone(), sources: sources.to_vec() };
+        let From { sources, segments } = from;
+        let write = |path| Write {
+            path,
+            rule: rule.id.clone(),
+            sources: sources.clone(),
+            segments: segments.clone(),
+        };
         out.writes.extend(paths.into_iter().map(write));
+    }
+
+    /// The segments that an expression reads.
+    fn traced(&self, expr: &super::expr::Expr, scope: &Scope) -> Vec<usize> {
+        if !self.context.is_traced {
+            return Vec::new();
+        }
+        let paths = expr.paths();
+        let seen = paths
+            .iter()
+            .flat_map(|path| scope.see(path.segment, &self.rule.groups, self.message).into_iter());
+        let mut places: Vec<_> = seen.map(|segment| segment.position()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     fn scopes(&self, rule: &Rule, scope: &Scope) -> Vec<Scope> {
@@ -333,6 +359,7 @@ impl<'a> Drafting<'a> {
                 path: path.to_owned(),
                 rule: format!("type {rule}"),
                 sources: vec![made.place.clone()],
+                segments: Vec::new(),
             });
             DraftResource {
                 name: format!("{rule} {}", made.key),
@@ -375,6 +402,7 @@ impl<'a> Drafting<'a> {
     }
 
     fn told(&self, draft: &mut Draft) {
+        draft.codes = self.context.unmapped.take();
         let notes = self.context.notes.take();
         draft.problems.extend(notes.into_iter().map(|note| Problem {
             is_error: note.kind == NoteKind::Damaged,
@@ -384,6 +412,12 @@ impl<'a> Drafting<'a> {
             text: note.text,
         }));
     }
+}
+
+/// Of what an element is made.
+struct From {
+    sources: Vec<String>,
+    segments: Vec<usize>,
 }
 
 /// A resource while it is written.
@@ -399,39 +433,6 @@ fn fails(rule: &Rule) -> Option<u16> {
     match call.plain.first() {
         Some(super::expr::Expr::Number(code)) if call.name == "fail" => u16::try_from(*code).ok(),
         _ => None,
-    }
-}
-
-/// A value in the form that its place takes.
-fn value(item: Item<'_>, element: &Element) -> Option<(&'static str, Json)> {
-    let has = |name: &str| element.types.iter().any(|own| own == name);
-    match item {
-        Item::Fhir(CODED, coding) if has("Coding") => Some(("Coding", coding)),
-        Item::Fhir(CODED, coding) if has("CodeableConcept") => {
-            Some(("CodeableConcept", Object::new().with("coding", vec![coding]).into()))
-        }
-        Item::Fhir(CODED, coding) => {
-            let code = coding.str_at("code")?.to_owned();
-            Some(("code", Json::from(code)))
-        }
-        Item::Fhir(kind, value) => Some((kind, value)),
-        Item::V2(rep) => {
-            let text = rep.joined(" ");
-            if text.is_empty() {
-                return None;
-            }
-            let kind = element.types.iter().find_map(|name| Primitive::from_name(name));
-            let value = match kind {
-                Some(Primitive::Boolean) => Json::from(text == "true"),
-                Some(kind) if kind.is_number() => Json::Number(text.into()),
-                Some(Primitive::Uri | Primitive::Url) => {
-                    Json::from(text.split_whitespace().collect::<String>())
-                }
-                _ => Json::from(text),
-            };
-            Some(("string", value))
-        }
-        Item::Null | Item::Resource(..) => None,
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `check` | whether expressions fit their places |
 //! | `coverage` | how much of the guide is done |
 //! | `draft` | from a message to a draft |
+//! | `edit` | profiles with a code more |
 //! | `element` | places in resources |
 //! | `eval`, `expr`, `func` | the language on the right side |
 //! | `explain` | all rules, a line each |
@@ -20,6 +21,7 @@
 //! | `read`, `rules` | maps as text, and as they are kept |
 //! | `scope` | groups of segments |
 //! | `site` | a site |
+//! | `value` | values as their places take them |
 //!
 //! Spec: hl7v2.md, section 7
 
@@ -28,6 +30,7 @@ pub mod bundle;
 mod check;
 pub mod coverage;
 mod draft;
+pub mod edit;
 mod element;
 mod eval;
 mod explain;
@@ -39,6 +42,7 @@ mod read;
 mod rules;
 mod scope;
 pub mod site;
+mod value;
 
 use std::fmt::Write as _;
 
@@ -180,6 +184,13 @@ impl Maps {
         overlay::lay(self, file, text, schema).map(Arc::new)
     }
 
+    /// The same maps for senders whose times are of another zone.
+    #[must_use]
+    pub fn in_zone(mut self, zones: Zones) -> Self {
+        self.site.zones = zones;
+        self
+    }
+
     /// The site.
     pub fn site(&self) -> &Site {
         &self.site
@@ -215,6 +226,15 @@ impl Maps {
 
     /// What a message asks to be stored; `None` when no map is for its type and event.
     pub fn draft(&self, message: &Message<'_>) -> Option<Draft> {
+        self.draft_with(message, false)
+    }
+
+    /// The same, with the segments of which each element was made.
+    pub fn traced(&self, message: &Message<'_>) -> Option<Draft> {
+        self.draft_with(message, true)
+    }
+
+    fn draft_with(&self, message: &Message<'_>, is_traced: bool) -> Option<Draft> {
         let header = message.header(9).repetition(1);
         let kind = header.component(1).text().into_owned();
         let event = header.component(2).text().into_owned();
@@ -229,6 +249,7 @@ impl Maps {
         let sender = names.collect::<Vec<_>>().join(".");
         let seed = format!("{sender} {} {}", word(10), word(7));
         let mut context = Context::new(&self.site, &self.tables, &sender, &seed);
+        context.is_traced = is_traced;
         context.zones.message = Moment::parse(&word(7)).ok().and_then(|sent| sent.offset());
         let mut draft = Draft {
             effect: rule.effect.clone(),

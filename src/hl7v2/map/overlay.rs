@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use toml_edit::{Item, TableLike};
 
 use crate::fhir::schema::Schema;
+use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
+use crate::hl7v2::er7::Reading;
 use crate::hl7v2::tables::{Target, target};
 use crate::hl7v2::types::id::Authority;
 
 use super::read::{MapError, Reader};
 use super::rules::ResourceRule;
-use super::site::{Mode, Site};
+use super::site::{Matching, Mode, Site, Wishes};
 use super::{Maps, hash_of};
 
 /// What a profile may have at its top.
@@ -32,8 +34,8 @@ const SECTIONS: [&str; 11] = [
     "message",
 ];
 
-/// What a site may say of itself; who it is and how it is answered is for the listener.
-const SITE: [&str; 16] = [
+/// What a site may say of itself.
+const SITE: [&str; 12] = [
     "id",
     "base",
     "match",
@@ -45,11 +47,7 @@ const SITE: [&str; 16] = [
     "dns_urls",
     "us",
     "dedupe",
-    "strict",
-    "partial",
     "reading",
-    "listener",
-    "version",
 ];
 
 pub(super) fn lay(
@@ -104,7 +102,8 @@ pub(super) fn lay(
     }
     maps.slots = reader.slots;
     maps.tables = tables;
-    maps.texts.push((file.to_owned(), text.to_owned()));
+    // Whatever its file is called: the same profile has the same hash.
+    maps.texts.push(("site".to_owned(), text.to_owned()));
     maps.hash = hash_of(&maps.texts);
     Ok(maps)
 }
@@ -128,6 +127,8 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         site.decimal_comma = yes("decimal_comma", site.decimal_comma);
         site.dns_urls = yes("dns_urls", site.dns_urls);
         site.is_us = yes("us", site.is_us);
+        site.matching = matching(reader, own);
+        site.wishes = wishes(reader, own);
         if let Some(zone) = own.get("zone") {
             match zone.as_str().and_then(Zones::named) {
                 Some(zones) => site.zones = zones,
@@ -153,6 +154,69 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
     }
     words(reader, root, &mut site);
     site
+}
+
+/// For whom a profile is.
+fn matching(reader: &mut Reader<'_>, own: &dyn TableLike) -> Matching {
+    let Some(item) = own.get("match") else { return Matching::default() };
+    let Some(table) = item.as_table_like() else {
+        reader.fault(item.span(), "site.match", "a table is wanted");
+        return Matching::default();
+    };
+    reader.only(table, "site.match", &["app", "facility", "listener", "certificate"]);
+    let word = |key: &str| table.get(key).and_then(Item::as_str).unwrap_or_default().to_owned();
+    Matching {
+        application: word("app"),
+        facility: word("facility"),
+        listener: word("listener"),
+        certificate: word("certificate"),
+    }
+}
+
+/// How the messages of a site are taken in.
+fn wishes(reader: &mut Reader<'_>, own: &dyn TableLike) -> Wishes {
+    Wishes {
+        charset: wish(reader, own, "charset", "no character set of table 0211", Charset::named),
+        reading: wish(reader, own, "reading", "lenient or strict", |word| match word {
+            "lenient" => Some(Reading::Lenient),
+            "strict" => Some(Reading::Strict),
+            _ => None,
+        }),
+        waits_for_effect: wish(reader, own, "ack", "processed or stored", |word| match word {
+            "processed" => Some(true),
+            "stored" => Some(false),
+            _ => None,
+        }),
+        holds_lines: wish(reader, own, "on_failure", "continue or hold-key", |word| match word {
+            "continue" => Some(false),
+            "hold-key" => Some(true),
+            _ => None,
+        }),
+        ignores_sent_time: own.get("dedupe").and_then(|item| {
+            let ignored = item.get("ignore").and_then(Item::as_array);
+            let mut words = ignored.into_iter().flatten().map(|item| item.as_str());
+            let is_known = ignored.is_some() && words.all(|word| word == Some("MSH-7"));
+            if !is_known {
+                reader.fault(item.span(), "site.dedupe", "ignore = [\"MSH-7\"]");
+            }
+            ignored.map(|all| !all.is_empty())
+        }),
+    }
+}
+
+fn wish<T>(
+    reader: &mut Reader<'_>,
+    own: &dyn TableLike,
+    key: &str,
+    wanted: &str,
+    named: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let item = own.get(key)?;
+    let found = item.as_str().and_then(named);
+    if found.is_none() {
+        reader.fault(item.span(), &format!("site.{key}"), wanted);
+    }
+    found
 }
 
 /// Codes, units, systems and modes of a site.

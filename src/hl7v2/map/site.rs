@@ -1,8 +1,12 @@
-//! What a site has of its own: authorities, codes, units, zone, modes.
+//! What a site has of its own: for whom it is, authorities, codes, units, zone, modes, and how its
+//! messages are taken in.
 
 use std::collections::BTreeMap;
 
+use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
+use crate::hl7v2::er7::Reading;
+use crate::hl7v2::judge::fits;
 use crate::hl7v2::tables::Target;
 use crate::hl7v2::types::id::Authority;
 
@@ -39,6 +43,74 @@ impl Mode {
     }
 }
 
+/// Who sends a message: what a profile is chosen by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sender<'a> {
+    /// MSH-3.
+    pub application: &'a str,
+    /// MSH-4.
+    pub facility: &'a str,
+    /// The listener, or the way.
+    pub listener: &'a str,
+    /// The first name in the client's certificate.
+    pub certificate: &'a str,
+}
+
+/// For whom a profile is: patterns in which `*` stands for anything; an empty one is not asked for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Matching {
+    /// Of MSH-3, as a whole or its first component.
+    pub application: String,
+    /// Of MSH-4, likewise.
+    pub facility: String,
+    /// Of the listener.
+    pub listener: String,
+    /// Of the client's certificate, whatever its case.
+    pub certificate: String,
+}
+
+impl Matching {
+    /// Whether it says nothing, and so is for nobody.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the profile is for this sender.
+    pub fn is_for(&self, sender: &Sender<'_>) -> bool {
+        let is = |pattern: &str, text: &str| {
+            let first = text.split(['^', '&']).next().unwrap_or_default();
+            pattern.is_empty() || fits(pattern, text) || fits(pattern, first)
+        };
+        let certificate = sender.certificate.to_lowercase();
+        !self.is_empty()
+            && is(&self.application, sender.application)
+            && is(&self.facility, sender.facility)
+            && is(&self.listener, sender.listener)
+            && (self.certificate.is_empty() || fits(&self.certificate.to_lowercase(), &certificate))
+    }
+
+    /// How much it asks for: of several profiles the one that asks for most is used.
+    pub fn weight(&self) -> usize {
+        let all = [&self.application, &self.facility, &self.listener, &self.certificate];
+        all.iter().map(|pattern| pattern.chars().filter(|c| *c != '*').count()).sum()
+    }
+}
+
+/// How the messages of a site are taken in, where that is not as for all others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// The character set where MSH-18 names none.
+    pub charset: Option<Charset>,
+    /// How forgiving messages are read.
+    pub reading: Option<Reading>,
+    /// Whether AA waits for the effect.
+    pub waits_for_effect: Option<bool>,
+    /// Whether a failed message holds its lines.
+    pub holds_lines: Option<bool>,
+    /// Whether messages that differ in MSH-7 alone are repetitions.
+    pub ignores_sent_time: Option<bool>,
+}
+
 /// Codes of one system of a sender.
 pub type Rows = BTreeMap<String, Target>;
 
@@ -47,6 +119,10 @@ pub type Rows = BTreeMap<String, Target>;
 pub struct Site {
     /// What it is called.
     pub id: String,
+    /// For whom it is.
+    pub matching: Matching,
+    /// How its messages are taken in.
+    pub wishes: Wishes,
     /// The url that local names of the site begin with, without a slash at the end.
     pub base: String,
     /// By what its times are read that have no offset.
@@ -73,6 +149,8 @@ impl Default for Site {
     fn default() -> Self {
         Self {
             id: "default".to_owned(),
+            matching: Matching::default(),
+            wishes: Wishes::default(),
             base: "urn:kiln".to_owned(),
             zones: Zones::utc(),
             authorities: BTreeMap::new(),
@@ -84,5 +162,42 @@ impl Default for Site {
             units: BTreeMap::new(),
             modes: BTreeMap::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_for_whom_it_says_and_the_one_that_asks_for_most_is_used() {
+        let of = |application: &str, facility: &str, certificate: &str| Matching {
+            application: application.to_owned(),
+            facility: facility.to_owned(),
+            listener: String::new(),
+            certificate: certificate.to_owned(),
+        };
+        let sender = Sender {
+            application: "LABCORE1^1.2^ISO",
+            facility: "STM",
+            listener: "mllp",
+            certificate: "Lab.example.org",
+        };
+        for (matching, is_for, weight) in [
+            (of("", "", ""), false, 0),
+            (of("LABCORE*", "STM", ""), true, 10),
+            (of("LABCORE1", "", ""), true, 8),
+            (of("LABCORE1^1.2^ISO", "", ""), true, 16),
+            (of("LABCORE2", "STM", ""), false, 11),
+            (of("", "STX", ""), false, 3),
+            (of("*", "", "lab.EXAMPLE.org"), true, 15),
+            (of("*", "", "other"), false, 5),
+        ] {
+            assert_eq!(matching.is_for(&sender), is_for, "{matching:?}");
+            assert_eq!(matching.weight(), weight, "{matching:?}");
+        }
+        let over =
+            |listener: &str| Matching { listener: listener.to_owned(), ..Matching::default() };
+        assert!(over("mllp").is_for(&sender) && !over("http").is_for(&sender));
     }
 }

@@ -3,7 +3,7 @@
 use crate::fhir::json::Object;
 
 use super::id::local;
-use super::{Args, Context, Json, NoteKind, Rep, coding, filled, list, object, text};
+use super::{Args, Context, Json, LocalCode, Rep, coding, filled, list, object, text};
 
 /// Systems by their names in table 0396, as far as FHIR knows them by a url.
 const SYSTEMS: &[(&str, &str)] = &[
@@ -130,18 +130,27 @@ pub fn cwe(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option<Json
             all.insert(0, target);
         }
     } else if !set.is_empty() && source.is_none() && !all.is_empty() {
-        wanted(&all, args.text("to"), set, context);
+        wanted(rep, &all, args.text("to"), set, context);
     }
     let words = [9, 2, 5, 11].into_iter().find_map(|at| rep.some(at));
     filled(object([("coding", list(all)), ("text", words.and_then(text))]))
 }
 
 /// Tells that a code has no row in its code set, unless it is of the system that is wanted.
-fn wanted(all: &[Json], to: &str, set: &str, context: &Context<'_>) {
+fn wanted(rep: &Rep<'_>, all: &[Json], to: &str, set: &str, context: &Context<'_>) {
     let is_there = |system: &str| all.iter().any(|own| own.str_at("system") == Some(system));
     if !to.is_empty() && !is_there(to) {
-        context.note(NoteKind::UnmappedCode, format!("the code set {set:?} has no row for it"));
+        let text = format!("the code set {set:?} has no row for it");
+        context.lacks(own(rep, set), text);
     }
+}
+
+/// The first code of a CWE, as the sender has it.
+fn own(rep: &Rep<'_>, set: &str) -> LocalCode {
+    let [code, display, name, ..] =
+        CODES.into_iter().find(|[code, ..]| rep.some(*code).is_some()).unwrap_or(CODES[0]);
+    let word = |at: usize| rep.c(at).to_owned();
+    LocalCode { set: set.to_owned(), system: word(name), code: word(code), display: word(display) }
 }
 
 /// The code of FHIR for a CWE: by the code sets of the site, then by the tables.
@@ -171,7 +180,7 @@ pub fn by_table(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option
     if found.is_none() {
         let length = code.chars().count();
         let what = format!("the table {set:?} has no row for this code of {length} characters");
-        context.note(NoteKind::UnmappedCode, what);
+        context.lacks(own(rep, set), what);
     }
     found
 }

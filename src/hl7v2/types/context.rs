@@ -48,6 +48,19 @@ pub struct Note {
     pub text: String,
 }
 
+/// A code of a sender that no map has another one for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalCode {
+    /// The code set of the maps.
+    pub set: String,
+    /// The sender's name for the code system.
+    pub system: String,
+    /// The code.
+    pub code: String,
+    /// What the sender calls it.
+    pub display: String,
+}
+
 /// A resource that a value stands for: the Practitioner of an XCN, the Location of a PL.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
@@ -104,10 +117,14 @@ pub struct Context<'a> {
     pub place: RefCell<String>,
     /// What was told so far.
     pub notes: RefCell<Vec<Note>>,
+    /// The codes that no map has another one for, each once.
+    pub unmapped: RefCell<Vec<LocalCode>>,
     /// The resources that values stand for, each once.
     pub made: RefCell<Vec<Made>>,
     /// Whether the values of this rule are looked at only, so that nothing is told.
     pub quiet: Cell<bool>,
+    /// Whether it is told of which segments each element was made.
+    pub is_traced: bool,
 }
 
 impl<'a> Context<'a> {
@@ -121,8 +138,10 @@ impl<'a> Context<'a> {
             seed: seed.to_owned(),
             place: RefCell::default(),
             notes: RefCell::default(),
+            unmapped: RefCell::default(),
             made: RefCell::default(),
             quiet: Cell::new(false),
+            is_traced: false,
         }
     }
 
@@ -135,6 +154,15 @@ impl<'a> Context<'a> {
         let mut notes = self.notes.borrow_mut();
         if !notes.contains(&note) {
             notes.push(note);
+        }
+    }
+
+    /// Tells that no map has another code for this one.
+    pub fn lacks(&self, code: LocalCode, text: String) {
+        self.note(NoteKind::UnmappedCode, text);
+        let mut all = self.unmapped.borrow_mut();
+        if !self.quiet.get() && !all.contains(&code) {
+            all.push(code);
         }
     }
 

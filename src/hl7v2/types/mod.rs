@@ -35,7 +35,7 @@ pub mod units;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Args, Context, Made, Note, NoteKind};
+pub use context::{Args, Context, LocalCode, Made, Note, NoteKind};
 pub use place::pl;
 pub use rep::Rep;
 

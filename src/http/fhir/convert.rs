@@ -24,21 +24,30 @@ pub(in crate::http) async fn convert(mut exchange: Exchange) -> Result<Response<
     exchange.form()?;
     exchange.check_known(&[])?;
     let body = exchange.read_body().await?;
-    let message = if is_message(&exchange.parts.headers) {
-        body.to_vec()
+    let (message, profile) = if is_message(&exchange.parts.headers) {
+        (body.to_vec(), None)
     } else {
         let format = negotiation::body(&exchange.parts.headers)?;
         let parameters = exchange.parse(&body, format)?;
-        let named = parameters.items_at("parameter").iter();
-        let mut named = named.filter(|one| one.str_at("name") == Some("message"));
-        let text = named.next().and_then(|one| one.str_at("valueString"));
+        let value = |name: &str| {
+            let mut all = parameters.items_at("parameter").iter();
+            let one = all.find(|one| one.str_at("name") == Some(name));
+            one.and_then(|one| one.str_at("valueString"))
+        };
         let missing = || Error::invalid(IssueCode::Required, "parameter message, a valueString");
-        text.ok_or_else(missing)?.as_bytes().to_vec()
+        let message = value("message").ok_or_else(missing)?.as_bytes().to_vec();
+        (message, value("site").map(str::to_owned))
     };
+    if let Some(name) = profile.as_deref()
+        && exchange.server.messages.sites().named(name).is_none()
+    {
+        let text = format!("parameter site: there is no profile {name:?} that can be used");
+        return Err(Error::invalid(IssueCode::NotFound, text).into());
+    }
     let interaction = Kind::ConvertMessage.of_system();
     let noted = exchange.server.engine.noted(interaction, &exchange.caller).await;
     noted.map_err(Failure::Interaction)?;
-    let converted = exchange.server.messages.convert(&message);
+    let converted = exchange.server.messages.convert(&message, profile.as_deref());
     let parameters = shown(converted);
     let mut response = answer::resource(&parameters, exchange.form()?, exchange.schema())?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

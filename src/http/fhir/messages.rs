@@ -156,7 +156,7 @@ fn id(exchange: &Exchange) -> Result<Uuid, Failure> {
     id.ok_or_else(|| Error::NotFound("a message of this id".to_owned()).into())
 }
 
-fn once<'a>(exchange: &'a Exchange, name: &str) -> Result<Option<&'a str>, Error> {
+pub(super) fn once<'a>(exchange: &'a Exchange, name: &str) -> Result<Option<&'a str>, Error> {
     exchange.query.once(name).map_err(Error::from)
 }
 
@@ -252,6 +252,9 @@ fn whole(view: &MessageView) -> Object<'static> {
     if let Some(subject) = &view.tls_subject {
         body.set("certificate", text(subject));
     }
+    if let Some(hash) = &view.map_hash {
+        body.set("maps", text(hash));
+    }
     let charset = Charset::named(&view.charset).unwrap_or_default();
     if let Some(raw) = &view.raw {
         body.set("message", decoded(raw, charset));
@@ -296,7 +299,7 @@ fn effect(effect: &MessageEffect) -> Value<'static> {
     Value::Object(shown)
 }
 
-fn of_json(body: Object<'static>) -> Response<Body> {
+pub(super) fn of_json(body: Object<'static>) -> Response<Body> {
     of_bytes(Value::Object(body).to_text().into_bytes().into(), JSON)
 }
 

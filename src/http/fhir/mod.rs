@@ -6,6 +6,7 @@
 
 pub(super) mod answer;
 pub(super) mod binary;
+pub(super) mod codes;
 pub(super) mod convert;
 pub(super) mod create;
 pub(super) mod delete;

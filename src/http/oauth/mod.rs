@@ -6,7 +6,7 @@ mod bearer;
 mod documents;
 mod endpoints;
 mod failure;
-mod pages;
+pub(super) mod pages;
 mod request;
 pub mod routes;
 

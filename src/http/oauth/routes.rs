@@ -57,6 +57,7 @@ mod tests {
     #[test]
     fn the_routes_are_declared_as_they_must_be() {
         let both = crate::http::routes::all(true).into_iter().chain(all());
+        let both = both.chain(crate::http::console::all());
         assert!(Table::new(both.collect()).is_ok());
     }
 }

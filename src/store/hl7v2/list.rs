@@ -25,7 +25,7 @@ const LIST: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id
 
 const ONE: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id, m.type, m.event, m.state, \
        m.attempts, m.ack_code, m.reason, m.processed_at, m.duplicate_of, m.raw, m.ack, m.charset, m.version, \
-       m.peer, m.tls_subject \
+       m.peer, m.tls_subject, m.map_hash \
      FROM v2_message m WHERE m.id = $1";
 
 const ISSUES: &str = "SELECT severity, code0357, app_code, segment, seq, field, rep, comp, sub, text \
@@ -114,6 +114,8 @@ pub struct MessageView {
     pub peer: Option<String>,
     /// The name in the client's certificate.
     pub tls_subject: Option<String>,
+    /// The maps that it was done by.
+    pub map_hash: Option<String>,
     /// What was found.
     pub issues: Vec<MessageIssue>,
     /// What it did.
@@ -199,6 +201,7 @@ impl Store {
             version: row.try_get(16).map_err(failure::error)?,
             peer: row.try_get(17).map_err(failure::error)?,
             tls_subject: row.try_get(18).map_err(failure::error)?,
+            map_hash: row.try_get(19).map_err(failure::error)?,
             issues: rows[1].iter().map(issue).collect::<Result<_, _>>().map_err(failure::error)?,
             effects: rows[2]
                 .iter()

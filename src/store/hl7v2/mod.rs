@@ -7,6 +7,7 @@
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
 //! | `queue` | who works on what: leases, ends, another try |
 //! | `list` | what people look at |
+//! | `site` | what senders have of their own, and which of their codes no map knows |
 //!
 //! Spec: v2 M7 to M9, S20, S21; `migrations/0040_v2_messages.sql`
 
@@ -14,6 +15,7 @@ mod companion;
 mod list;
 mod queue;
 mod receive;
+mod site;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -24,13 +26,18 @@ pub use companion::{Companion, Keyed, Mark, Member};
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use queue::{Claimed, Ended};
 pub use receive::{Earlier, NewMessage, Received};
+pub use site::{NewSite, SiteProfiles, SiteVersion, UnmappedCode, UnmappedCount};
 
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [companion::STATEMENTS, list::STATEMENTS, queue::STATEMENTS, receive::STATEMENTS]
-        .into_iter()
-        .flatten()
-        .copied()
+    let files = [
+        companion::STATEMENTS,
+        list::STATEMENTS,
+        queue::STATEMENTS,
+        receive::STATEMENTS,
+        site::STATEMENTS,
+    ];
+    files.into_iter().flatten().copied()
 }
 
 macro_rules! states {
@@ -134,6 +141,8 @@ pub struct MessageEnd {
     pub issues: Vec<MessageIssue>,
     /// What was done.
     pub effects: Vec<MessageEffect>,
+    /// Codes that no map had another one for.
+    pub unmapped: Vec<UnmappedCode>,
     /// Whether later messages of its patients go on waiting.
     pub holds_its_line: bool,
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::super::connection::Transaction;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
+use super::site::keep_unmapped;
 use super::{MessageEffect, MessageEnd, MessageIssue, MessageState};
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
@@ -24,7 +25,8 @@ const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $
                 JOIN v2_message o ON o.id = other.message_id WHERE own.message_id = m.id AND o.id <> m.id \
                 AND (o.id < m.id OR (o.state = 'processing' AND o.lease_until >= $1))) \
         ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED) \
-     RETURNING id, raw, listener, peer, site, charset, attempts, received_at";
+     RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
+       (SELECT count(*) FROM v2_site)";
 
 /// The end of work; no row: somebody else ended it, or has it.
 const END: &str = "WITH ended AS ( \
@@ -37,6 +39,7 @@ const END: &str = "WITH ended AS ( \
      gone AS ( \
        DELETE FROM v2_queue USING ended WHERE message_id = ended.id AND NOT $8::bool), \
      before AS (DELETE FROM v2_issue WHERE message_id = $1 AND n >= 0), \
+     known AS (DELETE FROM v2_unmapped WHERE message_id = $1), \
      did AS ( \
        INSERT INTO v2_effect (message_id, n, action, resource_type, resource_id, version, map_rule) \
        SELECT ended.id, (SELECT count(*) FROM v2_effect WHERE message_id = $1) + e.n, e.action, e.type, \
@@ -109,6 +112,10 @@ pub struct Claimed {
     pub attempts: i32,
     /// When it came.
     pub received_at: Instant,
+    /// The name in the client's certificate.
+    pub tls_subject: Option<String>,
+    /// How many versions of profiles there were at least when it was claimed.
+    pub mark: i64,
 }
 
 /// Whether an end counted.
@@ -333,6 +340,7 @@ pub(in crate::store) async fn end_in(
         parameters.extend(issues.parameters());
         transaction.run(ISSUES, &parameters).await?;
     }
+    keep_unmapped(end.id, &end.unmapped, transaction).await?;
     Ok(Ended::Now)
 }
 
@@ -349,6 +357,8 @@ fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
         charset: text(5)?,
         attempts: row.try_get(6).map_err(failure::error)?,
         received_at: received_at.0,
+        tls_subject: row.try_get(8).map_err(failure::error)?,
+        mark: row.try_get(9).map_err(failure::error)?,
     })
 }
 

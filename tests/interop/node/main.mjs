@@ -1,7 +1,7 @@
 // Starts everything, runs each client, prints a table, and stops everything by its process id.
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { here, serveApps } from "./app.mjs";
@@ -17,6 +17,7 @@ const only = process.argv.slice(2);
 const stops = [];
 
 const [port, appPort, upstreamPort] = [await freePort(), await freePort(), await freePort()];
+const [feed, securePort, secureFeed] = [await freePort(), await freePort(), await freePort()];
 const root = `http://127.0.0.1:${port}`;
 const base = `${root}/fhir`;
 const origin = `http://127.0.0.1:${appPort}`;
@@ -26,6 +27,7 @@ const settings = {
   management: `${root}/auth/apps`, apps: origin, upstream: `http://127.0.0.1:${upstreamPort}`,
   chromium: process.env.KILN_INTEROP_CHROMIUM ?? chromium.find((path) => spawnSync(path, ["--version"]).status === 0),
   screenshots: process.env.KILN_INTEROP_SCREENSHOTS,
+  feed, secureFeed, secureBase: `http://127.0.0.1:${securePort}/fhir`, certificates: join(folder, "certificates"),
 };
 const settingsFile = join(folder, "settings.json");
 
@@ -38,6 +40,7 @@ function clients() {
     node("fhirclient"), node("openid-client"), node("fhir-kit-client"), node("upstream"),
     ["python-fhirclient", python, [join(work, "python/app.py")]],
     ["python-authlib", python, [join(work, "python/backend.py")]],
+    node("node-hl7-client"), ["python-hl7", python, [join(work, "python/feed.py")]], node("messages"),
   ].filter(([name]) => only.length === 0 || only.includes(name));
 }
 
@@ -107,13 +110,32 @@ async function upstream() {
   });
 }
 
+/** A second server, whose feed wants certificates; its base is open on loopback. */
+async function secure() {
+  const home = join(folder, "secure");
+  mkdirSync(settings.certificates);
+  mkdirSync(home);
+  const made = spawnSync(join(work, "venv/bin/python"), [join(work, "python/certificates.py"), settings.certificates], { encoding: "utf8" });
+  if (made.status !== 0) throw new Error(`no certificates: ${made.stderr}`);
+  const of = (name) => join(settings.certificates, name);
+  const kiln = new Kiln(process.env.KILN, home, {
+    "auth.mode": "off", "http.listen": `127.0.0.1:${securePort}`, data_dir: join(home, "data"),
+    "hl7v2.listen": `127.0.0.1:${secureFeed}`, "hl7v2.certificate": of("server.pem"), "hl7v2.key": of("server.key"),
+    "hl7v2.client_authorities": of("authority.pem"),
+    "hl7v2.senders": "lab.interop.example=NODE*|INTEROP,lab.interop.example=PYLAB|INTEROP",
+  }, {});
+  stops.push(() => kiln.stop());
+  await kiln.start(settings.secureBase);
+}
+
 async function all() {
   await upstream();
+  await secure();
   writeFileSync(join(folder, "roles.toml"), ROLES);
   const kiln = new Kiln(process.env.KILN, folder, {
     "auth.mode": "smart", "http.listen": `127.0.0.1:${port}`, "http.base_url": base, "auth.roles": join(folder, "roles.toml"), data_dir: join(folder, "data"),
     "upstream.issuer": settings.upstream, "upstream.client_id": "kiln",
-    "upstream.label": "the provider upstream", "auth.outbound_networks": "127.0.0.0/8",
+    "hl7v2.listen": `127.0.0.1:${feed}`, "upstream.label": "the provider upstream", "auth.outbound_networks": "127.0.0.0/8",
   }, { KILN_UPSTREAM__CLIENT_SECRET: SECRET });
   stops.push(() => kiln.stop());
   await kiln.start(base);
@@ -129,11 +151,11 @@ async function all() {
 
 /** The server's log after all of it: what is secret is not in it. */
 function log() {
-  const text = readFileSync(join(folder, "kiln.log"), "utf8");
+  const text = ["kiln.log", "secure/kiln.log"].map((name) => readFileSync(join(folder, name), "utf8")).join("");
   const { users, clients } = settings;
   const secrets = [
     SECRET, users.clinician.password, users.patient.password, users.secured.password, clients.confidential.secret,
-    clients.reader.secret, clients.ehr.secret, "kiln_at_", "kiln_rt_", "kiln_cs_", "code_verifier=", "Okafor",
+    clients.reader.secret, clients.ehr.secret, "kiln_at_", "kiln_rt_", "kiln_cs_", "code_verifier=", "Okafor", "Feedperson", users.operator.password,
   ];
   const found = secrets.filter((secret) => text.includes(secret)).map((secret) => secret.slice(0, 8));
   return { name: "log", step: "no secret and no name is in it", ok: found.length === 0 && text !== "", detail: found.join(", ") };

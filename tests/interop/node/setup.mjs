@@ -24,6 +24,12 @@ panel = "all"
 clearance = "R"
 second_factor = false
 
+[roles.administrator]
+scopes = ["user/*.cruds"]
+panel = "all"
+clearance = "V"
+second_factor = true
+
 [roles.patient]
 scopes = ["user/*.rs", "user/Consent.cu"]
 panel = "own"
@@ -55,6 +61,7 @@ export function setUp(kiln, folder, { origin, redirects }) {
     clinician: user("noor", `Practitioner/${ids.practitioner}`, "clinician"),
     patient: user("ada", `Patient/${ids.patient}`, "patient"),
     secured: user("imani", `Practitioner/${ids.practitioner}`, "practitioner"),
+    operator: user("ines", `Practitioner/${ids.practitioner}`, "administrator"),
     upstream: { subject: "noor-upstream" },
   };
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Response, StatusCode, request};
 
+use crate::access::interaction::Kind;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 use crate::oauth::apps::App;
@@ -33,8 +34,13 @@ pub(super) async fn show(
             .each(&apps, |html, app| one(html, app, &visit, &browser.csrf()))
             .raw("</ul>\n")
     });
+    let operator = visit.authority.operator_of(account, browser.session.id).await;
+    let messages = Kind::SearchMessages.of_system();
+    let sees_messages = operator.is_ok_and(|operator| operator.reach(messages).is_some());
     let html = html
-        .raw("<p><a href=\"/auth/factors\">Second factors</a> ")
+        .raw("<p>")
+        .when(sees_messages, |html| html.raw("<a href=\"/v2\">Messages</a> "))
+        .raw("<a href=\"/auth/factors\">Second factors</a> ")
         .raw("<a href=\"/auth/logout\">Log out</a></p>\n");
     Ok(Page::new("Apps", html).answer(StatusCode::OK))
 }

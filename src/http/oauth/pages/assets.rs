@@ -22,7 +22,7 @@ const ASSETS: [(&str, &str, &str); 3] = [
 ];
 
 /// `GET /auth/assets/{name}`
-pub(super) async fn asset(
+pub(in crate::http) async fn asset(
     _: Arc<Server>,
     parts: request::Parts,
     _: Body,
@@ -44,7 +44,7 @@ pub(super) async fn asset(
 /// `GET /auth/style`: the look of these pages, for apps that want to fit in.
 ///
 /// Spec: SMART App Launch 2.2, styling
-pub(super) async fn style(
+pub(in crate::http) async fn style(
     _: Arc<Server>,
     _: request::Parts,
     _: Body,

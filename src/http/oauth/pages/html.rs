@@ -5,28 +5,28 @@
 
 /// A piece of a page.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Html(String);
+pub(in crate::http) struct Html(String);
 
 impl Html {
     /// Nothing.
-    pub(super) fn new() -> Self {
+    pub(in crate::http) fn new() -> Self {
         Self::default()
     }
 
     /// Markup of this program.
-    pub(super) fn raw(mut self, markup: &'static str) -> Self {
+    pub(in crate::http) fn raw(mut self, markup: &'static str) -> Self {
         self.0.push_str(markup);
         self
     }
 
     /// A text, escaped.
-    pub(super) fn text(mut self, text: &str) -> Self {
+    pub(in crate::http) fn text(mut self, text: &str) -> Self {
         escape(text, &mut self.0);
         self
     }
 
     /// An attribute, inside a tag: a space, the name, and the value escaped.
-    pub(super) fn attribute(mut self, name: &'static str, value: &str) -> Self {
+    pub(in crate::http) fn attribute(mut self, name: &'static str, value: &str) -> Self {
         self.0.push(' ');
         self.0.push_str(name);
         self.0.push_str("=\"");
@@ -36,13 +36,13 @@ impl Html {
     }
 
     /// Another piece.
-    pub(super) fn with(mut self, piece: &Self) -> Self {
+    pub(in crate::http) fn with(mut self, piece: &Self) -> Self {
         self.0.push_str(&piece.0);
         self
     }
 
     /// One piece for each item.
-    pub(super) fn each<T>(
+    pub(in crate::http) fn each<T>(
         self,
         items: impl IntoIterator<Item = T>,
         piece: impl Fn(Self, T) -> Self,
@@ -51,17 +51,22 @@ impl Html {
     }
 
     /// `piece`, when `holds`.
-    pub(super) fn when(self, holds: bool, piece: impl FnOnce(Self) -> Self) -> Self {
+    pub(in crate::http) fn when(self, holds: bool, piece: impl FnOnce(Self) -> Self) -> Self {
         if holds { piece(self) } else { self }
     }
 
     /// An element with a text in it.
-    pub(super) fn element(self, open: &'static str, text: &str, close: &'static str) -> Self {
+    pub(in crate::http) fn element(
+        self,
+        open: &'static str,
+        text: &str,
+        close: &'static str,
+    ) -> Self {
         self.raw(open).text(text).raw(close)
     }
 
     /// A field of a form that nobody sees.
-    pub(super) fn hidden(self, name: &'static str, value: &str) -> Self {
+    pub(in crate::http) fn hidden(self, name: &'static str, value: &str) -> Self {
         self.raw("<input type=\"hidden\"")
             .attribute("name", name)
             .attribute("value", value)
@@ -69,7 +74,7 @@ impl Html {
     }
 
     /// The text.
-    pub(super) fn into_string(self) -> String {
+    pub(in crate::http) fn into_string(self) -> String {
         self.0
     }
 }
@@ -94,26 +99,26 @@ fn escape(text: &str, out: &mut String) {
 
 /// A field of a form with its label, a hint and what is wrong with it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'a> {
+pub(in crate::http) struct Field<'a> {
     /// Its name in the form, and its id in the page.
-    pub(super) name: &'static str,
+    pub(in crate::http) name: &'static str,
     /// `text`, `password`, `date`.
-    pub(super) kind: &'static str,
+    pub(in crate::http) kind: &'static str,
     /// What it is called.
-    pub(super) label: &'static str,
+    pub(in crate::http) label: &'static str,
     /// What helps to fill it in.
-    pub(super) hint: &'a str,
+    pub(in crate::http) hint: &'a str,
     /// What is in it already.
-    pub(super) value: &'a str,
+    pub(in crate::http) value: &'a str,
     /// What a browser may fill in by itself.
-    pub(super) autocomplete: &'static str,
+    pub(in crate::http) autocomplete: &'static str,
     /// More attributes.
-    pub(super) more: &'static str,
+    pub(in crate::http) more: &'static str,
 }
 
 impl Html {
     /// A field.
-    pub(super) fn field(self, field: Field<'_>) -> Self {
+    pub(in crate::http) fn field(self, field: Field<'_>) -> Self {
         let Field { name, kind, label, hint, value, autocomplete, more } = field;
         let hint_id = format!("{name}-hint");
         let html = self.raw("<div class=\"field\"><label").attribute("for", name);
@@ -136,7 +141,7 @@ impl Html {
     }
 
     /// What went wrong, where it is read first.
-    pub(super) fn alert(self, text: Option<&str>) -> Self {
+    pub(in crate::http) fn alert(self, text: Option<&str>) -> Self {
         let Some(text) = text else { return self };
         self.raw("<div class=\"alert\" role=\"alert\" tabindex=\"-1\" id=\"alert\">")
             .raw("<h2>There is a problem</h2>\n")
@@ -145,7 +150,7 @@ impl Html {
 }
 
 /// A whole page: its title is its heading.
-pub(super) fn page(title: &str, content: &Html, with_script: bool) -> String {
+pub(in crate::http) fn page(title: &str, content: &Html, with_script: bool) -> String {
     let head = Html::new()
         .raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
         .raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
@@ -160,6 +165,29 @@ pub(super) fn page(title: &str, content: &Html, with_script: bool) -> String {
     head.raw("</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n")
         .raw("<header><img src=\"/auth/assets/mark.svg\" alt=\"\" width=\"28\" height=\"28\">")
         .raw("<span>Kiln</span></header>\n<main id=\"main\">\n<h1>")
+        .text(title)
+        .raw("</h1>\n")
+        .with(content)
+        .raw("</main>\n</body>\n</html>\n")
+        .into_string()
+}
+
+/// A whole page for who runs the server: wide, with its ways above.
+pub(in crate::http) fn console_page(title: &str, content: &Html, has_session: bool) -> String {
+    Html::new()
+        .raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
+        .raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
+        .raw("<meta name=\"robots\" content=\"noindex\">\n")
+        .raw("<meta name=\"color-scheme\" content=\"light dark\">\n<title>")
+        .text(title)
+        .raw(" - Kiln</title>\n<link rel=\"icon\" href=\"/v2/assets/mark.svg\">\n")
+        .raw("<link rel=\"stylesheet\" href=\"/v2/assets/kiln.css\">\n")
+        .raw("<link rel=\"stylesheet\" href=\"/v2/assets/console.css\">\n</head>\n")
+        .raw("<body class=\"console\">\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n")
+        .raw("<header><img src=\"/v2/assets/mark.svg\" alt=\"\" width=\"28\" height=\"28\">")
+        .raw("<span>Kiln</span><nav aria-label=\"Pages\"><a href=\"/v2\">Messages</a>")
+        .when(has_session, |html| html.raw(" <a href=\"/auth/logout\">Log out</a>"))
+        .raw("</nav></header>\n<main id=\"main\">\n<h1>")
         .text(title)
         .raw("</h1>\n")
         .with(content)

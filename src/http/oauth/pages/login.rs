@@ -199,7 +199,7 @@ pub(super) async fn send_out(
 }
 
 /// To the page that is due for who is not wholly logged in.
-pub(super) fn due(visit: &Visit) -> Response<Body> {
+pub(in crate::http) fn due(visit: &Visit) -> Response<Body> {
     let handle = visit.value("request");
     let to = |path: &str| {
         let is_plain = handle.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it));

@@ -15,21 +15,21 @@
 //! | `assets` | the look |
 
 mod apps;
-mod assets;
+pub(in crate::http) mod assets;
 mod authorize;
 mod consent;
 mod encounter;
 mod enrol;
 mod factor;
-mod html;
+pub(in crate::http) mod html;
 mod launch;
-mod login;
+pub(in crate::http) mod login;
 mod patient;
 mod picker;
-mod reply;
+pub(in crate::http) mod reply;
 mod setup;
 mod upstream;
-mod visit;
+pub(in crate::http) mod visit;
 
 use axum::http::Method;
 

@@ -13,40 +13,53 @@ use crate::http::outcome::Failure;
 use crate::oauth::Authority;
 use crate::oauth::authorize::{Refusal, answer};
 
-use super::html::{Html, page};
+use super::html::{Html, console_page, page};
 
-/// Where our pages are.
-const OWN: &str = "/auth";
+/// Where our pages are: those of the authorization server, and those for who runs the server.
+const OWN: [&str; 2] = ["/auth", "/v2"];
 const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// A page in the making.
-pub(super) struct Page<'a> {
+pub(in crate::http) struct Page<'a> {
     /// Its heading.
-    pub(super) title: &'a str,
+    pub(in crate::http) title: &'a str,
     /// What is below.
-    pub(super) content: Html,
+    pub(in crate::http) content: Html,
     /// Whether it asks for a security key, which needs the one script.
-    pub(super) with_script: bool,
+    pub(in crate::http) with_script: bool,
     /// Addresses that a form may lead to: that of an app, that of a provider.
-    pub(super) leads_to: Vec<String>,
+    pub(in crate::http) leads_to: Vec<String>,
+    /// Whether it is of the console, and whether somebody has logged in there.
+    pub(in crate::http) console: Option<bool>,
 }
 
 impl<'a> Page<'a> {
     /// A page without a script whose forms stay here.
-    pub(super) fn new(title: &'a str, content: Html) -> Self {
-        Self { title, content, with_script: false, leads_to: Vec::new() }
+    pub(in crate::http) fn new(title: &'a str, content: Html) -> Self {
+        Self { title, content, with_script: false, leads_to: Vec::new(), console: None }
+    }
+
+    /// A page for who runs the server.
+    pub(in crate::http) fn of_console(title: &'a str, content: Html, has_session: bool) -> Self {
+        Self { console: Some(has_session), ..Self::new(title, content) }
     }
 
     /// The same whose forms may lead to these addresses too.
-    pub(super) fn leading_to<'u>(mut self, urls: impl IntoIterator<Item = &'u str>) -> Self {
+    pub(in crate::http) fn leading_to<'u>(
+        mut self,
+        urls: impl IntoIterator<Item = &'u str>,
+    ) -> Self {
         self.leads_to.extend(urls.into_iter().map(str::to_owned));
         self
     }
 
     /// The answer.
-    pub(super) fn answer(self, status: StatusCode) -> Response<Body> {
-        let mut response =
-            Response::new(Body::from(page(self.title, &self.content, self.with_script)));
+    pub(in crate::http) fn answer(self, status: StatusCode) -> Response<Body> {
+        let text = match self.console {
+            None => page(self.title, &self.content, self.with_script),
+            Some(has_session) => console_page(self.title, &self.content, has_session),
+        };
+        let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html;charset=utf-8"));
@@ -67,7 +80,7 @@ impl<'a> Page<'a> {
 }
 
 /// What every answer of ours has.
-pub(super) fn guard(headers: &mut HeaderMap) {
+pub(in crate::http) fn guard(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
@@ -95,18 +108,18 @@ fn source(url: &str) -> Option<String> {
 }
 
 /// A page that says what is wrong and leads nowhere.
-pub(super) fn problem(status: StatusCode, title: &str, text: &str) -> Response<Body> {
+pub(in crate::http) fn problem(status: StatusCode, title: &str, text: &str) -> Response<Body> {
     Page::new(title, Html::new().element("<p>", text, "</p>\n")).answer(status)
 }
 
 /// A page that says how long to wait.
-pub(super) fn wait(mut response: Response<Body>, seconds: i64) -> Response<Body> {
+pub(in crate::http) fn wait(mut response: Response<Body>, seconds: i64) -> Response<Body> {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
 /// To another page: the browser asks for it by GET.
-pub(super) fn see_other(url: &str) -> Response<Body> {
+pub(in crate::http) fn see_other(url: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     guard(response.headers_mut());
@@ -122,7 +135,7 @@ pub(super) fn see_other(url: &str) -> Response<Body> {
 }
 
 /// What an app, or whoever came from it, is told.
-pub(super) fn refuse(refusal: &Refusal, issuer: &str) -> Response<Body> {
+pub(in crate::http) fn refuse(refusal: &Refusal, issuer: &str) -> Response<Body> {
     match refusal {
         Refusal::Page(text) => {
             problem(StatusCode::BAD_REQUEST, "This request cannot be answered", text)
@@ -135,14 +148,14 @@ pub(super) fn refuse(refusal: &Refusal, issuer: &str) -> Response<Body> {
 }
 
 /// The path under which a proxy shows this server, when it is not the root.
-pub(super) fn prefix(authority: Option<&Authority>) -> String {
+pub(in crate::http) fn prefix(authority: Option<&Authority>) -> String {
     let Some(authority) = authority else { return String::new() };
     let path = authority.settings.issuer.strip_prefix(authority.origin()).unwrap_or_default();
-    path.strip_suffix(OWN).unwrap_or_default().to_owned()
+    path.strip_suffix(OWN[0]).unwrap_or_default().to_owned()
 }
 
 /// An answer whose links and redirects to our pages lead below `prefix`.
-pub(super) async fn below(
+pub(in crate::http) async fn below(
     prefix: String,
     answer: impl Future<Output = Result<Response<Body>, Failure>>,
 ) -> Result<Response<Body>, Failure> {
@@ -151,7 +164,9 @@ pub(super) async fn below(
         return Ok(response);
     }
     let to = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    if let Some(to) = to.filter(|to| to.starts_with(OWN)).map(|to| format!("{prefix}{to}")) {
+    if let Some(to) =
+        to.filter(|to| OWN.iter().any(|own| to.starts_with(own))).map(|to| format!("{prefix}{to}"))
+    {
         let to = HeaderValue::try_from(to).map_err(Error::internal)?;
         response.headers_mut().insert(LOCATION, to);
     }
@@ -167,11 +182,12 @@ pub(super) async fn below(
     let page = String::from_utf8_lossy(&page);
     // Texts from outside cannot look like this: their quotes are escaped.
     let page = page.replace("=\"/auth/", &format!("=\"{prefix}/auth/"));
+    let page = page.replace("=\"/v2", &format!("=\"{prefix}/v2"));
     Ok(Response::from_parts(parts, Body::from(page)))
 }
 
 /// A JSON document.
-pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+pub(in crate::http) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));
     *response.status_mut() = status;
     guard(response.headers_mut());

@@ -26,26 +26,26 @@ const MOST_BYTES: usize = 64 * 1024;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A request to a page.
-pub(super) struct Visit {
+pub(in crate::http) struct Visit {
     /// The endpoint.
-    pub(super) server: Arc<Server>,
+    pub(in crate::http) server: Arc<Server>,
     /// The authorization server.
-    pub(super) authority: Arc<Authority>,
+    pub(in crate::http) authority: Arc<Authority>,
     /// What was sent: the form of a POST, the query of a GET.
-    pub(super) sent: Query,
+    pub(in crate::http) sent: Query,
     /// The same as it came.
-    pub(super) raw: String,
+    pub(in crate::http) raw: String,
     /// Where it comes from, for the ledger.
-    pub(super) visitor: Visitor,
+    pub(in crate::http) visitor: Visitor,
     /// Whose browser it is.
-    pub(super) browser: Option<Browser>,
+    pub(in crate::http) browser: Option<Browser>,
     /// `{name}` of the path.
-    pub(super) name: String,
+    pub(in crate::http) name: String,
 }
 
 impl Visit {
     /// Reads a request.
-    pub(super) async fn read(
+    pub(in crate::http) async fn read(
         server: Arc<Server>,
         parts: request::Parts,
         body: Body,
@@ -65,7 +65,7 @@ impl Visit {
     }
 
     /// A request whose body was read: `raw`.
-    pub(super) async fn of(
+    pub(in crate::http) async fn of(
         server: Arc<Server>,
         parts: &request::Parts,
         raw: String,
@@ -82,7 +82,7 @@ impl Visit {
     }
 
     /// The browser, with a session of nobody where it has none; whether that is new.
-    pub(super) async fn or_begin(&self) -> Result<(Browser, bool), Failure> {
+    pub(in crate::http) async fn or_begin(&self) -> Result<(Browser, bool), Failure> {
         if let Some(browser) = &self.browser {
             return Ok((browser.clone(), false));
         }
@@ -91,17 +91,17 @@ impl Visit {
     }
 
     /// What a field holds; nothing where it is missing.
-    pub(super) fn value(&self, name: &str) -> &str {
+    pub(in crate::http) fn value(&self, name: &str) -> &str {
         self.sent.first(name).unwrap_or_default()
     }
 
     /// All that fields of this name hold.
-    pub(super) fn values(&self, name: &str) -> Vec<&str> {
+    pub(in crate::http) fn values(&self, name: &str) -> Vec<&str> {
         self.sent.iter().filter(|(found, _)| *found == name).map(|(_, value)| value).collect()
     }
 
     /// The browser whose page sent this form, or the page that says that it was another.
-    pub(super) fn own_form(&self) -> Result<&Browser, Box<Response<Body>>> {
+    pub(in crate::http) fn own_form(&self) -> Result<&Browser, Box<Response<Body>>> {
         let sent = self.value("csrf");
         let is_ours = |browser: &&Browser| handle::is_csrf(&browser.cookie, sent);
         self.browser.as_ref().filter(is_ours).ok_or_else(|| {
@@ -114,7 +114,7 @@ impl Visit {
     }
 
     /// Who has logged in entirely, with the browser; nobody else may use most pages.
-    pub(super) fn whole(&self) -> Option<(&Browser, &Account)> {
+    pub(in crate::http) fn whole(&self) -> Option<(&Browser, &Account)> {
         let browser = self.browser.as_ref()?;
         match browser.stage() {
             Stage::Whole(account) => Some((browser, account)),
@@ -123,19 +123,23 @@ impl Visit {
     }
 
     /// Somebody's request to the engine, from a page.
-    pub(super) fn caller(&self, principal: Principal) -> Caller {
+    pub(in crate::http) fn caller(&self, principal: Principal) -> Caller {
         Caller { principal, request: self.visitor.0.clone() }
     }
 
     /// `response` for a browser that has a new session.
-    pub(super) fn keep(&self, browser: &Browser, mut response: Response<Body>) -> Response<Body> {
+    pub(in crate::http) fn keep(
+        &self,
+        browser: &Browser,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
         let value = browser.cookie.expose_secret();
         self.set_cookie(&mut response, value, "");
         response
     }
 
     /// `response` for a browser whose session is over.
-    pub(super) fn forget(&self, mut response: Response<Body>) -> Response<Body> {
+    pub(in crate::http) fn forget(&self, mut response: Response<Body>) -> Response<Body> {
         self.set_cookie(&mut response, "", "; Max-Age=0");
         response
     }
