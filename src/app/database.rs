@@ -47,6 +47,9 @@ pub enum StartError {
         #[source]
         cause: std::io::Error,
     },
+    /// Where events and alerts go cannot be used.
+    #[error("{0}")]
+    Outlets(String),
     /// A route is not declared as it must be.
     #[error("{0}")]
     Routes(String),

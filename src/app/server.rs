@@ -28,6 +28,7 @@ use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
 use super::audit::folder::Folder;
+use super::audit::outlet::Outlets;
 use super::audit::sealer::Sealer;
 use super::authority;
 use super::database::{Database, StartError};
@@ -100,6 +101,9 @@ impl Server {
             probe,
             oauth: oauth.clone(),
         };
+        let sealer = sealer(&config, store)?;
+        let outlets = Outlets::open(&config, &engine, store, &base).await;
+        let outlets = outlets.map_err(StartError::Outlets)?;
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
@@ -107,9 +111,9 @@ impl Server {
         let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
         let about = follow::About { keeper, judges: Some(judges) };
         let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
-        let sealer = sealer(&config, store)?;
         let mut upkeep = vec![
             spawn(seal(sealer)),
+            spawn(outlets.run()),
             spawn(systems),
             spawn(keep_partitions(store.clone())),
             spawn(packages),

@@ -1,6 +1,6 @@
 //! What settings must have to do with each other.
 
-use super::{AuthMode, Config, ConfigError, Registration};
+use super::{AuthMode, Config, ConfigError, Registration, WorkingHours};
 
 impl Config {
     /// Tells whether a server can run with these settings.
@@ -32,6 +32,7 @@ impl Config {
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
+        self.check_outlets()?;
         if let Err(reason) = self.validation.policies() {
             return rule("validation.exceptions", reason);
         }
@@ -74,6 +75,40 @@ impl Config {
             return rule("auth.code_seconds", "is at most 60");
         }
         Ok(())
+    }
+
+    /// Where events and alerts go.
+    fn check_outlets(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let atna = &self.atna;
+        if atna.certificate.is_some() != atna.key.is_some() {
+            return rule("atna.certificate", "and `atna.key` go together");
+        }
+        if let Some(repository) = &atna.repository {
+            if let Some(reason) = unfit_base(repository) {
+                return Err(ConfigError::Rule { key: "atna.repository", reason });
+            }
+            // Each event would be the cause of the next.
+            let own = self.http.base_url.as_deref().map(|base| base.trim_end_matches('/'));
+            if own == Some(repository.trim_end_matches('/')) {
+                return rule("atna.repository", "is this server itself, which has the events already");
+            }
+        }
+        let has_port = |place: &String| {
+            place.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok()
+            })
+        };
+        if !atna.syslog.as_ref().is_none_or(has_port) {
+            return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");
+        }
+        if let Some(reason) = self.alerts.webhook.as_deref().and_then(unfit_base) {
+            return Err(ConfigError::Rule { key: "alerts.webhook", reason });
+        }
+        match self.alerts.working_hours.as_deref().map(WorkingHours::parse) {
+            Some(None) => rule("alerts.working_hours", "are two times of day, such as 07:00-19:00"),
+            _ => Ok(()),
+        }
     }
 
     /// What tokens of an outside authorization server need.
@@ -147,6 +182,21 @@ mod tests {
             (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
             (vec![off, ("tls.certificate", "c.pem")], Some("tls.certificate")),
             (vec![off, ("tls.client_authorities", "c.pem")], Some("tls.client_authorities")),
+            (vec![off, ("atna.certificate", "c.pem")], Some("atna.certificate")),
+            (vec![off, ("atna.repository", "audit.example.org")], Some("atna.repository")),
+            (vec![off, ("atna.syslog", "syslog.example.org")], Some("atna.syslog")),
+            (vec![off, ("atna.syslog", "[::1]:6514")], None),
+            (
+                vec![
+                    off,
+                    ("http.base_url", "https://h/fhir"),
+                    ("atna.repository", "https://h/fhir/"),
+                ],
+                Some("atna.repository"),
+            ),
+            (vec![off, ("alerts.webhook", "h/x")], Some("alerts.webhook")),
+            (vec![off, ("alerts.working_hours", "07:00-19:00")], None),
+            (vec![off, ("alerts.working_hours", "7-25")], Some("alerts.working_hours")),
         ];
         for (flags, expected) in cases {
             let refused = with(&flags).check().err().map(|error| match error {

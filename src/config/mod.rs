@@ -9,6 +9,9 @@
 
 mod auth;
 mod check;
+mod choice;
+mod error;
+mod hours;
 mod network;
 mod setting;
 mod source;
@@ -19,10 +22,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use serde::Deserialize;
-use thiserror::Error;
 
 pub use auth::{AuthMode, Registration};
+pub use choice::{Ids, LogFormat, ReadAudit, References};
+pub use error::ConfigError;
+pub use hours::WorkingHours;
 pub use network::Network;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
@@ -35,88 +39,6 @@ const DEFAULT_FILE: &str = "kiln.toml";
 
 /// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
 const OTHER_CONNECTIONS: u32 = 16;
-
-/// Why the configuration cannot be used; always names the key or the file.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file is not there or cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    File {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The settings are well formed but cannot work together.
-    #[error("`{key}`: {reason}")]
-    Rule {
-        /// Dotted name of the key to change.
-        key: &'static str,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// No such key.
-    #[error("unknown key `{key}` in {origin}; examples/kiln.toml lists them all")]
-    Unknown {
-        /// The key as it was written.
-        key: String,
-        /// The file, variable or flag it stands in.
-        origin: String,
-    },
-    /// A value is of the wrong kind.
-    #[error("`{key}` in {origin}: {reason}")]
-    Value {
-        /// Dotted name of the key.
-        key: String,
-        /// The file, variable or flag it stands in.
-        origin: String,
-        /// What is wrong; never the value of a secret.
-        reason: String,
-    },
-}
-
-/// What a read waits for before it is answered.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum ReadAudit {
-    /// Its ledger row is committed.
-    Committed,
-    /// Its ledger row is on the disk.
-    Flushed,
-}
-
-/// What becomes of references to what is not there.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum References {
-    /// They are refused, and what others refer to cannot be deleted.
-    Enforced,
-    /// They are stored as they are.
-    Off,
-}
-
-/// How the server makes logical ids.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum Ids {
-    /// UUID version 4.
-    Random,
-    /// UUID version 7, which tells the time of creation.
-    Time,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Pretty on a terminal, JSON otherwise.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
 
 configuration! {
     /// Everything an operator can set.
@@ -415,6 +337,55 @@ configuration! {
         folder: Option<PathBuf> = Unset("/etc/kiln/audit"),
         /// Whether this node seals the ledger.
         seal: bool = Flag(true),
+    }
+
+    /// Where the events of the ledger go besides, each at least once and in their order (IHE ATNA,
+    /// ITI-20): those from the first start with the setting on. What cannot be sent is tried again.
+    [atna] Atna {
+        /// FHIR base of a repository that takes AuditEvents. One in a private network is called only
+        /// where auth.outbound_networks has it.
+        repository: Option<String> = Unset("https://audit.example.org/fhir"),
+        /// The bearer token for it. KILN_ATNA__TOKEN_FILE names a file that holds it.
+        token: Option<SecretString> = Secret("a long random text"),
+        /// Most events of one request: with 1 each is posted by itself, else in batch Bundles.
+        batch: NonZeroU32 = Number(50),
+        /// Host and port of a syslog server that gets them as DICOM audit messages over TLS (RFC 5425).
+        /// A message may have several thousand bytes: see to it that the server takes them whole.
+        syslog: Option<String> = Unset("syslog.example.org:6514"),
+        /// Certificates of the authorities that vouch for both, PEM. Default: those that the system
+        /// trusts.
+        authorities: Option<PathBuf> = Unset("/etc/kiln/atna/authorities.pem"),
+        /// This server's certificate for both, PEM, where they want to see one.
+        certificate: Option<PathBuf> = Unset("/etc/kiln/atna/certificate.pem"),
+        /// Its private key, PEM.
+        key: Option<PathBuf> = Unset("/etc/kiln/atna/key.pem"),
+    }
+
+    /// What in the ledger somebody should look at. Each rule is off unless it is set; what it finds is
+    /// in the log, without names, and where the settings say so.
+    [alerts] Alerts {
+        /// A user or client has had access to the data of more patients than this within
+        /// patients_minutes. 0: no rule.
+        patients: u32 = Number(0),
+        /// The time in which patients are counted.
+        patients_minutes: NonZeroU32 = Number(10),
+        /// More failed logins than this within logins_minutes, as one user or from one address. 0: no
+        /// rule.
+        failed_logins: u32 = Number(0),
+        /// The time in which failed logins are counted.
+        logins_minutes: NonZeroU32 = Number(10),
+        /// Somebody broke the glass: saw what is closed to them, and said why.
+        break_glass: bool = Flag(false),
+        /// The hours in which users work, `07:00-19:00` in the zone of search.zone: data of patients
+        /// that a user sees at others are told about, once in an hour.
+        working_hours: Option<String> = Unset("07:00-19:00"),
+        /// Where alerts are posted as JSON. One in a private network is called only where
+        /// auth.outbound_networks has it.
+        webhook: Option<String> = Unset("https://alerts.example.org/kiln"),
+        /// The bearer token for it. KILN_ALERTS__TOKEN_FILE names a file that holds it.
+        token: Option<SecretString> = Secret("a long random text"),
+        /// Whether each alert becomes a Communication resource.
+        communication: bool = Flag(false),
     }
 
     /// The log on standard error. It never holds patient data.

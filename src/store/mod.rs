@@ -75,7 +75,6 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     [
         closure::STATEMENTS,
         connection::STATEMENTS,
-        events::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
@@ -87,6 +86,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(events::statements())
     .chain(maintenance::statements())
     .chain(oauth::statements())
     .chain(policy::statements())

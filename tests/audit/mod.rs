@@ -2,5 +2,8 @@
 
 mod events;
 mod kills;
+mod outlets;
+mod receiver;
 mod roles;
 mod seal;
+mod syslog;

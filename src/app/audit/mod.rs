@@ -1,8 +1,9 @@
 //! `kiln audit`: the record of who did what, and whether it is still what it was.
 //!
-//! Layer: 8. Imports `audit`, `config`, `store`.
+//! Layer: 8. Imports `audit`, `config`, `engine`, `outbound`, `store`.
 
 pub mod folder;
+pub(super) mod outlet;
 mod retain;
 pub mod sealer;
 pub mod verify;

@@ -4,9 +4,11 @@
 //! looked at here. Rows come in the order of their ids, which is that of time.
 
 mod compile;
+mod outlet;
 
 use std::collections::HashMap;
 
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -21,6 +23,8 @@ use crate::fhir::{IssueCode, LogicalId, ResourceType};
 use super::cursor::{Position, Seal};
 use super::{Store, TENANT, failure};
 use compile::{Bounds, Where};
+
+pub use outlet::rows_after;
 
 /// What is read of a row.
 const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
@@ -44,7 +48,12 @@ const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
 const PLAN_ONCE: &str = "RESET plan_cache_mode";
 
 /// Every static statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
+const STATIC: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
+
+/// The same, with those of the files below.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    STATIC.iter().chain(outlet::STATEMENTS).copied()
+}
 
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
@@ -102,7 +111,7 @@ impl Store {
         if number >= entry.count() || !reach(permit).holds(&entry, number) {
             return Err(missing());
         }
-        self.name_patients(std::slice::from_mut(&mut entry), permit).await?;
+        name(self, &connection, std::slice::from_mut(&mut entry)).await?;
         let patients = entry.patients.get(number).map(|patient| patient.hash);
         let subject = Some((ResourceType::AUDIT_EVENT, id.clone(), None));
         let told =
@@ -156,7 +165,10 @@ impl Store {
             page.total = Some(walk.run((self, permit), None, None).await?.1);
         }
         let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();
-        self.name_patients(&mut entries, permit).await?;
+        if entries.iter().any(|entry| !entry.patients.is_empty()) {
+            let connection = self.0.searchers.connection(permit).await?;
+            name(self, &connection, &mut entries).await?;
+        }
         let numbers: Vec<usize> = page.events.iter().map(|(_, number)| *number).collect();
         page.events = entries.into_iter().zip(numbers).collect();
         let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
@@ -165,39 +177,37 @@ impl Store {
         patients.dedup();
         Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
     }
+}
 
-    /// Says whose the hashes are.
-    async fn name_patients(&self, entries: &mut [Entry], permit: &Permit<'_>) -> Result<(), Error> {
-        let patients = entries.iter().flat_map(|entry| &entry.patients);
-        let mut hashes: Vec<i64> = patients.map(|patient| patient.hash).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let connection = self.0.searchers.connection(permit).await?;
-        let mut names = HashMap::new();
-        for (sql, column) in [(NAMES, 1), (NAMES_OF_ROWS, 0)] {
-            let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-            let rows =
-                connection.query(&statement, &[&hashes, &ResourceType::PATIENT.code()]).await;
-            for row in rows.map_err(failure::error)? {
-                let id: &str = row.try_get(column).map_err(failure::error)?;
-                // Patients that are linked are in each other's compartments.
-                if let Ok(id) = id.parse::<LogicalId>() {
-                    names.insert(self.hasher().patient(&id), id);
-                }
-            }
-            hashes.retain(|hash| !names.contains_key(hash));
-            if hashes.is_empty() {
-                break;
-            }
-        }
-        for patient in entries.iter_mut().flat_map(|entry| &mut entry.patients) {
-            patient.id = names.get(&patient.hash).cloned();
-        }
-        Ok(())
+/// Says whose the hashes are.
+async fn name(store: &Store, connection: &Object, entries: &mut [Entry]) -> Result<(), Error> {
+    let patients = entries.iter().flat_map(|entry| &entry.patients);
+    let mut hashes: Vec<i64> = patients.map(|patient| patient.hash).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    if hashes.is_empty() {
+        return Ok(());
     }
+    let mut names = HashMap::new();
+    for (sql, column) in [(NAMES, 1), (NAMES_OF_ROWS, 0)] {
+        let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+        let rows = connection.query(&statement, &[&hashes, &ResourceType::PATIENT.code()]).await;
+        for row in rows.map_err(failure::error)? {
+            let id: &str = row.try_get(column).map_err(failure::error)?;
+            // Patients that are linked are in each other's compartments.
+            if let Ok(id) = id.parse::<LogicalId>() {
+                names.insert(store.hasher().patient(&id), id);
+            }
+        }
+        hashes.retain(|hash| !names.contains_key(hash));
+        if hashes.is_empty() {
+            break;
+        }
+    }
+    for patient in entries.iter_mut().flat_map(|entry| &mut entry.patients) {
+        patient.id = names.get(&patient.hash).cloned();
+    }
+    Ok(())
 }
 
 /// What holds for the events that a permit reaches: those of its patients, or all.

@@ -4,6 +4,7 @@ mod code_systems;
 mod contents;
 mod feed;
 mod index;
+mod outlets;
 mod packages;
 mod patients;
 mod reindex;
@@ -23,6 +24,8 @@ pub use code_systems::{
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub use super::events::rows_after;
+pub use outlets::{add_outlet, move_outlet, outlet_place, take_outlet};
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,
 };
@@ -49,6 +52,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
+        outlets::STATEMENTS,
         packages::STATEMENTS,
         patients::STATEMENTS,
         reindex::STATEMENTS,
