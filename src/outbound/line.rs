@@ -6,6 +6,7 @@
 //!
 //! Spec: RFC 5425 section 4.4, RFC 8446 section 6.1
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -18,6 +19,9 @@ use super::{OutboundError, Trust};
 
 /// Longest time for the connection, for one write, and for the listener to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after the other side's end it may tell that it did not take the last bytes.
+const RESET_WITHIN: Duration = Duration::from_millis(200);
 
 /// A connection to a listener.
 pub struct Line {
@@ -57,14 +61,17 @@ impl Line {
     pub async fn end(mut self) -> Result<(), OutboundError> {
         let stream = &mut self.stream;
         let ended = async {
-            stream.shutdown().await?;
-            let mut rest = Vec::new();
-            match stream.read_to_end(&mut rest).await {
-                // A listener that ends without a word has still read to the end: else its system
-                // would have reset the connection.
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(()),
-                read => read.map(drop),
+            // The connection below stays open: its system tells on it what became of the last bytes.
+            stream.get_mut().1.send_close_notify();
+            stream.flush().await?;
+            match stream.read_to_end(&mut Vec::new()).await {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+                read => return read.map(drop),
             }
+            // Many end without a word, having read all. Who has closed the door before resets the
+            // connection when the bytes come.
+            tokio::time::sleep(RESET_WITHIN).await;
+            stream.get_ref().0.take_error()?.map_or(Ok(()), Err)
         };
         in_time(&self.host, ended).await
     }

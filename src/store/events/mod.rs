@@ -22,7 +22,7 @@ use crate::fhir::{IssueCode, LogicalId, ResourceType};
 
 use super::cursor::{Position, Seal};
 use super::{Store, TENANT, failure};
-use compile::{Bounds, Where};
+use compile::{Bounds, Where, span};
 
 pub use outlet::rows_after;
 
@@ -32,7 +32,7 @@ const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, act
 
 const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
      person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger \
-     WHERE id = $1 AND tid = $2";
+     WHERE id = $1 AND kiln_span(id) = kiln_span($1) AND tid = $2";
 
 /// $2 is the type Patient.
 const NAMES: &str = "SELECT hash, id FROM patient_name WHERE hash = ANY($1::bigint[]) \
@@ -250,9 +250,11 @@ impl Walk<'_> {
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let condition = Where::of(self.condition, bounds);
-            let order = if self.is_ascending { "ASC" } else { "DESC" };
-            let sql =
-                format!("{COLUMNS} WHERE {} ORDER BY id {order} LIMIT {limit}", condition.text);
+            let (span, order) = (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
+            let sql = format!(
+                "{COLUMNS} WHERE {} ORDER BY {span} {order}, id {order} LIMIT {limit}",
+                condition.text
+            );
             let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
             let rows = connection.query(&statement, &condition.parameters()).await;
             let rows = rows.map_err(failure::costly)?;

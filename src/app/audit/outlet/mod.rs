@@ -148,10 +148,16 @@ fn destinations(config: &Config) -> Result<Vec<Destination>, TrustError> {
         Destination::Repository(Repository { outbound, base, headers, batch })
     });
     let syslog = atna.syslog.as_ref().map(|place| {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Destination::Syslog(Syslog { place: place.clone(), trust: trust.clone(), host })
+        Destination::Syslog(Syslog { place: place.clone(), trust: trust.clone(), host: host() })
     });
     Ok(repository.into_iter().chain(syslog).collect())
+}
+
+/// The name of this machine, where the system tells it.
+fn host() -> String {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let name = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
+    name.unwrap_or_default().trim().to_owned()
 }
 
 /// What goes with a body of a type, for who wants a token.
