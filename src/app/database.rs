@@ -47,6 +47,9 @@ pub enum StartError {
         #[source]
         cause: std::io::Error,
     },
+    /// A setting of the feed of HL7 version 2 names what there is not.
+    #[error("{0} is not known")]
+    Messages(String),
     /// Where events and alerts go cannot be used.
     #[error("{0}")]
     Outlets(String),

@@ -13,6 +13,7 @@ pub mod definitions;
 pub mod demo;
 pub mod fhirpath;
 pub mod follow;
+mod hl7v2;
 pub mod import;
 pub mod package;
 pub mod postgres;

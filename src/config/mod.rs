@@ -12,6 +12,7 @@ mod check;
 mod choice;
 mod error;
 mod hours;
+mod hl7v2;
 mod network;
 mod setting;
 mod source;
@@ -26,6 +27,7 @@ use secrecy::SecretString;
 pub use auth::{AuthMode, Registration};
 pub use choice::{Ids, LogFormat, ReadAudit, References};
 pub use error::ConfigError;
+pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use network::Network;
 use setting::configuration;
@@ -320,6 +322,54 @@ configuration! {
         /// norwegian, portuguese, romanian, russian, spanish, swedish, tamil or turkish. Default:
         /// words are found as they are. Another language builds the index anew.
         language: Option<String> = Unset("english"),
+    }
+
+    /// Messages of HL7 version 2, over MLLP and by POST /v2/messages.
+    [hl7v2] Hl7v2 {
+        /// Address of the MLLP listener. Default: there is none.
+        listen: Option<SocketAddr> = Unset("127.0.0.1:2575"),
+        /// Its certificate, PEM; with `key` it speaks TLS and nothing else.
+        certificate: Option<PathBuf> = Unset("/etc/kiln/v2/certificate.pem"),
+        /// The private key of the certificate, PEM.
+        key: Option<PathBuf> = Unset("/etc/kiln/v2/key.pem"),
+        /// Certificates of authorities, PEM: then a sender must show a certificate of one of them.
+        client_authorities: Option<PathBuf> = Unset("/etc/kiln/v2/clients.pem"),
+        /// Who may send in whose name: `lab.example.org=LAB*|STM` lets the client whose certificate has
+        /// that DNS name (or `sha256:` and the digest of the certificate) send with MSH-3 and MSH-4 of
+        /// those patterns, and nothing else. Without entries certificates are bound to no sender.
+        senders: Vec<String> = List,
+        /// Addresses or networks that may connect. Default: all.
+        allow: Vec<Network> = List,
+        /// When a sender without enhanced mode is told AA: "processed" or "stored".
+        ack: AckWhen = Text("processed"),
+        /// Longest wait for "processed", in seconds: then the answer is AE 206, and the work goes on.
+        ack_timeout_s: NonZeroU32 = Number(10),
+        /// The character set where MSH-18 names none: by table 0211 or as the web names it.
+        charset: String = Text("UNICODE UTF-8"),
+        /// The zone of times without an offset, by its name in the IANA database.
+        zone: String = Text("UTC"),
+        /// "lenient" or "strict".
+        reading: MessageReading = Text("lenient"),
+        /// Whether messages for tests and training (MSH-11 T or D) are refused.
+        production: bool = Flag(true),
+        /// Whether messages that differ in MSH-7 alone are repetitions.
+        ignore_sent_time: bool = Flag(false),
+        /// What a failed message does to later ones of its patients: "continue" or "hold".
+        on_failure: OnFailure = Text("continue"),
+        /// Largest message in bytes: 16 MiB.
+        max_message_bytes: usize = Number(16_777_216),
+        /// Most connections.
+        max_connections: NonZeroU32 = Number(1_000),
+        /// Most connections of one address.
+        max_connections_per_peer: NonZeroU32 = Number(200),
+        /// Seconds after which a silent connection is closed; 0: never.
+        idle_timeout_s: u32 = Number(0),
+        /// Seconds in which a message that has begun must be there.
+        frame_timeout_s: NonZeroU32 = Number(30),
+        /// Messages that wait, beyond which no more are read.
+        max_waiting: NonZeroU32 = Number(10_000),
+        /// Messages that this node works on at the same time; 0: it takes them in, and others work.
+        workers: u32 = Number(8),
     }
 
     /// The ledger of who did what.

@@ -16,6 +16,7 @@ mod definitions;
 mod delete;
 mod events;
 mod history;
+mod messages;
 mod meta;
 pub mod patch;
 mod patching;
@@ -47,9 +48,12 @@ use crate::store::search::Definitions;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
-pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
+pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
+pub use messages::{
+    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView, Replay,
+};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, Operation, VersionId};
 
 use super::connection::Transaction;
+use super::hl7v2::Companion;
 use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
 use super::integrity::Ties;
 use super::ledger::Columns;
@@ -77,7 +78,7 @@ pub struct WriteTx {
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Transaction>,
-    /// Where it looks by criteria, its share of the connections; given back after the connection.
+    /// Where it looks by criteria: its share of the connections, given back after its connection.
     seat: Option<Seat>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
@@ -85,6 +86,8 @@ pub struct WriteTx {
     /// Which entry of a Bundle is at work.
     at_entry: Option<usize>,
     wanted: Wanted,
+    /// What is kept of the message whose effect this is.
+    companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
     sees_all: bool,
 }
@@ -196,7 +199,10 @@ impl WriteTx {
 
     /// Whether one statement does it all, which then is its own transaction.
     fn is_single_statement(&self) -> bool {
-        self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
+        self.connection.is_none()
+            && self.changes.is_empty()
+            && self.companion.is_none()
+            && self.staged.len() <= CHUNK
     }
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
@@ -226,6 +232,7 @@ impl WriteTx {
             None => self.begin(BEGIN).await?,
         };
         let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
+        let written = Companion::follow(self.companion.as_ref(), written, &connection).await;
         if let Err(error) = written {
             connection.roll_back().await;
             return Err(error);
@@ -274,6 +281,7 @@ impl Units for Store {
             guarded: Vec::new(),
             at_entry: None,
             wanted: memory.clone(),
+            companion: None,
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }
     }

@@ -6,11 +6,13 @@
 
 pub(super) mod answer;
 pub(super) mod binary;
+pub(super) mod convert;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod entry;
 pub(super) mod history;
 mod link;
+pub(super) mod messages;
 pub(super) mod meta;
 pub(super) mod metadata;
 pub(super) mod patch;
