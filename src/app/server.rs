@@ -103,8 +103,7 @@ impl Server {
         let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone())?);
         let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
         let sealer = sealer(&config, store)?;
-        let outlets = Outlets::open(&config, &engine, store, &base).await;
-        let outlets = outlets.map_err(StartError::Outlets)?;
+        let outlets = Outlets::open(&config, &engine, store, &base).await?;
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);

@@ -167,9 +167,8 @@ impl Watch {
         let user = entry.actor.starts_with("user:").then(|| entry.actor.clone());
         let user = user.map(|user| (Rule::FailedLogins, user));
         let address = entry.source.clone().map(|address| (Rule::FailedLoginsFrom, address));
-        let count = |(rule, party)| {
-            self.count(rule, limit, (party, entry, at), [entry.id.as_u128()])
-        };
+        let count =
+            |(rule, party)| self.count(rule, limit, (party, entry, at), [entry.id.as_u128()]);
         user.into_iter().chain(address).filter_map(count).collect()
     }
 
@@ -269,10 +268,18 @@ mod tests {
         let rules = || Rules { patients: LIMIT, ..Rules::default() };
         let told = vec![("many-patients", "user:ada".to_owned(), 3)];
         let cases: [(&str, &[(i64, &str, &[i64])], _); 6] = [
-            ("three", &[(0, "user:ada", &[1]), (1, "user:ada", &[2]), (2, "user:ada", &[3])], &told),
+            (
+                "three",
+                &[(0, "user:ada", &[1]), (1, "user:ada", &[2]), (2, "user:ada", &[3])],
+                &told,
+            ),
             ("one page", &[(0, "user:ada", &[1, 2, 3])], &told),
             ("the same", &[(0, "user:ada", &[1, 2]), (1, "user:ada", &[1, 2])], &vec![]),
-            ("slow", &[(0, "user:ada", &[1]), (59, "user:ada", &[2]), (61, "user:ada", &[3])], &vec![]),
+            (
+                "slow",
+                &[(0, "user:ada", &[1]), (59, "user:ada", &[2]), (61, "user:ada", &[3])],
+                &vec![],
+            ),
             ("two users", &[(0, "user:ada", &[1, 2]), (1, "user:bob", &[3])], &vec![]),
             ("itself", &[(0, "service:import", &[1, 2, 3])], &vec![]),
         ];

@@ -16,8 +16,7 @@ const HOST_BYTES: usize = 255;
 pub fn frame(at: Instant, host: &str, process: u32, message: &str) -> Vec<u8> {
     let host: String = host.chars().filter(char::is_ascii_graphic).take(HOST_BYTES).collect();
     let host = if host.is_empty() { "-" } else { &host };
-    let line =
-        format!("<{PRIORITY}>1 {at} {host} {PROGRAM} {process} {MESSAGE_ID} - {message}");
+    let line = format!("<{PRIORITY}>1 {at} {host} {PROGRAM} {process} {MESSAGE_ID} - {message}");
     let mut frame = format!("{} ", line.len()).into_bytes();
     frame.extend(line.into_bytes());
     frame
@@ -36,11 +35,7 @@ mod tests {
                 "<x/>",
                 "71 <85>1 2026-01-02T03:04:05.678Z h.example.org kiln 7 IHE+RFC-3881 - <x/>",
             ),
-            (
-                "a b\né",
-                "é",
-                "58 <85>1 2026-01-02T03:04:05.678Z ab kiln 7 IHE+RFC-3881 - é",
-            ),
+            ("a b\né", "é", "58 <85>1 2026-01-02T03:04:05.678Z ab kiln 7 IHE+RFC-3881 - é"),
             ("", "", "55 <85>1 2026-01-02T03:04:05.678Z - kiln 7 IHE+RFC-3881 - "),
         ] {
             let frame = String::from_utf8(frame(at, host, 7, message)).unwrap();

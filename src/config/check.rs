@@ -92,13 +92,16 @@ impl Config {
             // Each event would be the cause of the next.
             let own = self.http.base_url.as_deref().map(|base| base.trim_end_matches('/'));
             if own == Some(repository.trim_end_matches('/')) {
-                return rule("atna.repository", "is this server itself, which has the events already");
+                return rule(
+                    "atna.repository",
+                    "is this server itself, which has the events already",
+                );
             }
         }
         let has_port = |place: &String| {
-            place.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse::<u16>().is_ok()
-            })
+            place
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         if !atna.syslog.as_ref().is_none_or(has_port) {
             return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");

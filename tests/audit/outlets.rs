@@ -78,7 +78,9 @@ async fn a_second_server_gets_each_event_once() {
     for event in theirs {
         let source = event["meta"]["source"].as_str().unwrap();
         let own = &expected[source];
-        for part in ["type", "subtype", "action", "recorded", "outcome", "agent", "source", "entity"] {
+        for part in
+            ["type", "subtype", "action", "recorded", "outcome", "agent", "source", "entity"]
+        {
             assert_eq!(event[part], own[part], "{part} of {source}");
         }
         assert_eq!(event["meta"]["profile"], own["meta"]["profile"], "{source}");

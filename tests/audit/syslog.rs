@@ -82,7 +82,8 @@ action(type="omfile" file="{place}/messages" template="whole")
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let child = command.spawn();
-        self.child = Some(child.expect("rsyslogd with its gtls driver: `.ci/deps test` installs them"));
+        self.child =
+            Some(child.expect("rsyslogd with its gtls driver: `.ci/deps test` installs them"));
     }
 
     fn kill(&mut self) {

@@ -241,7 +241,10 @@ async fn search(bench: &mut Bench, paths: &[String]) -> Result<(), BenchError> {
             "by user",
             (0..SEARCHES).map(|at| format!("altid=user:bench{}", at * at)).collect::<Vec<_>>(),
         ),
-        ("by date", (1..=SEARCHES).map(|at| format!("date=ge2020-01-{:02}", at % 28 + 1)).collect()),
+        (
+            "by date",
+            (1..=SEARCHES).map(|at| format!("date=ge2020-01-{:02}", at % 28 + 1)).collect(),
+        ),
     ];
     let mut connection = Connection::new(&bench.target);
     for (kind, queries) in kinds {

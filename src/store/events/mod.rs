@@ -250,7 +250,8 @@ impl Walk<'_> {
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let condition = Where::of(self.condition, bounds);
-            let (span, order) = (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
+            let (span, order) =
+                (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
             let sql = format!(
                 "{COLUMNS} WHERE {} ORDER BY {span} {order}, id {order} LIMIT {limit}",
                 condition.text

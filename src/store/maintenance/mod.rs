@@ -17,6 +17,7 @@ use crate::error::Error;
 
 use super::{Store, failure};
 
+pub use super::events::rows_after;
 pub use code_systems::{
     BegunLoad, CodeSystemRow, ConceptRow, add_concepts, begin_code_system, code_systems,
     code_systems_mark, complete_code_system, drop_code_system, read_code_systems,
@@ -24,7 +25,6 @@ pub use code_systems::{
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
-pub use super::events::rows_after;
 pub use outlets::{add_outlet, move_outlet, outlet_place, take_outlet};
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,

@@ -47,9 +47,7 @@ pub async fn outlet_place(store: &Store, name: &str) -> Result<Option<Place>, Er
     let connection = store.0.writers.connection().await?;
     let statement = connection.prepare_cached(PLACE).await.map_err(failure::error)?;
     let row = connection.query_opt(&statement, &[&name]).await.map_err(failure::error)?;
-    let place = |row: &tokio_postgres::Row| {
-        Ok(Place { xid: row.try_get(0)?, id: row.try_get(1)? })
-    };
+    let place = |row: &tokio_postgres::Row| Ok(Place { xid: row.try_get(0)?, id: row.try_get(1)? });
     row.as_ref().map(place).transpose().map_err(failure::error)
 }
 

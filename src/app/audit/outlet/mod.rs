@@ -20,15 +20,19 @@ use crate::audit::balp::{Entry, recorded};
 use crate::clock::{Clock as _, IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 use crate::outbound::{Outbound, OutboundError, Trust, TrustError};
 use crate::store::Store;
 use crate::store::maintenance::{self, Place};
 
+use super::super::database::StartError;
 use alerts::Alerts;
 use repository::Repository;
 use syslog::Syslog;
 
+/// What the places of destinations are known by.
+const REPOSITORY: &str = "repository";
+const SYSLOG: &str = "syslog";
 /// Between two looks when there was nothing new.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long after a failure the next try is, and at most after many.
@@ -64,8 +68,8 @@ enum Destination {
 impl Destination {
     fn name(&self) -> &'static str {
         match self {
-            Self::Repository(_) => "repository",
-            Self::Syslog(_) => "syslog",
+            Self::Repository(_) => REPOSITORY,
+            Self::Syslog(_) => SYSLOG,
         }
     }
 
@@ -75,6 +79,12 @@ impl Destination {
             Self::Syslog(syslog) => syslog.send(rows, base).await,
         }
     }
+}
+
+/// The destinations that `config` names.
+pub(super) fn names(config: &Config) -> impl Iterator<Item = &'static str> {
+    let repository = config.atna.repository.is_some().then_some(REPOSITORY);
+    repository.into_iter().chain(config.atna.syslog.is_some().then_some(SYSLOG))
 }
 
 /// A destination and its place.
@@ -95,27 +105,24 @@ impl Outlets {
     /// Those that `config` names. From now on no row passes them by.
     ///
     /// # Errors
-    /// As a sentence: files that cannot be used, or a database that is away.
+    /// [`StartError::Outlets`] for files that cannot be used, [`StartError::Store`].
     pub(in crate::app) async fn open(
         config: &Config,
         engine: &Arc<Engine>,
         store: &Store,
         base: &str,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, StartError> {
         let node = SystemIds::default().ordered();
-        let destinations = destinations(config).map_err(|error| error.to_string())?;
-        let feed = |destination| Feed {
-            store: store.clone(),
-            destination,
-            base: base.to_owned(),
-            node,
-        };
+        let destinations = destinations(config);
+        let destinations = destinations.map_err(|error| StartError::Outlets(error.to_string()))?;
+        let feed =
+            |destination| Feed { store: store.clone(), destination, base: base.to_owned(), node };
         let feeds: Vec<Feed> = destinations.into_iter().map(feed).collect();
         let alerts = Alerts::of(config, engine, store, base, node);
         let names = feeds.iter().map(|feed| feed.destination.name());
         for name in names.chain(alerts.as_ref().map(|_| alerts::NAME)) {
             let added = maintenance::add_outlet(store, name).await;
-            added.map_err(|error| error.to_string())?;
+            added.map_err(|error| StartError::Store(root_cause(&error)))?;
         }
         Ok(Self { feeds, alerts })
     }
