@@ -295,7 +295,7 @@ mod tests {
         let row = entry(0, 0, "user:ada", &[1, 2, 3]);
         assert_eq!(found(&mut watch, &[row.clone(), row.clone()]).len(), 2, "counts begin anew");
         let refused = Entry { outcome: 4, ..row };
-        assert_eq!(found(&mut watch, &[refused]), []);
+        assert!(found(&mut watch, &[refused]).is_empty());
     }
 
     #[test]
@@ -311,10 +311,10 @@ mod tests {
         let rows = [login(3, 3, "user:ada"), login(4, 4, "user:ada")];
         assert_eq!(found(&mut watch, &rows), [("failed-logins", "user:ada".to_owned(), 3)]);
         let row = Entry { outcome: 0, ..login(5, 5, "user:ada") };
-        assert_eq!(found(&mut watch, &[row.clone(), row.clone(), row]), []);
+        assert!(found(&mut watch, &[row.clone(), row.clone(), row]).is_empty());
         // The same row again is the same login.
         let row = login(6, 70, "user:eve");
-        assert_eq!(found(&mut watch, &[row.clone(), row.clone(), row]), []);
+        assert!(found(&mut watch, &[row.clone(), row.clone(), row]).is_empty());
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
         let rows = [late(0), late(3_599), late(3_600), late(7_200)];
         let told = ("out-of-hours", "user:ada".to_owned(), 1);
         assert_eq!(found(&mut watch, &rows), [told.clone(), told]);
-        assert_eq!(found(&mut watch, &[entry(0, 0, "client:batch", &[1])]), []);
+        assert!(found(&mut watch, &[entry(0, 0, "client:batch", &[1])]).is_empty());
         let broken = Entry { purpose: Some("BTG".to_owned()), ..late(7_200) };
         let told = ("break-glass", "user:ada".to_owned(), 1);
         assert_eq!(found(&mut watch, &[broken.clone(), broken]), [told]);

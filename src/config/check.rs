@@ -106,8 +106,9 @@ impl Config {
         if !atna.syslog.as_ref().is_none_or(has_port) {
             return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");
         }
-        if let Some(reason) = self.alerts.webhook.as_deref().and_then(unfit_base) {
-            return Err(ConfigError::Rule { key: "alerts.webhook", reason });
+        let is_web = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        if !self.alerts.webhook.as_ref().is_none_or(is_web) {
+            return rule("alerts.webhook", "is an address that begins with https://");
         }
         match self.alerts.working_hours.as_deref().map(WorkingHours::parse) {
             Some(None) => rule("alerts.working_hours", "are two times of day, such as 07:00-19:00"),

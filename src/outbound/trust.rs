@@ -1,5 +1,6 @@
 //! Whom the server believes when it calls an address that the operator named, and what it shows there.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ impl Trust {
         match authorities {
             Some(path) => {
                 for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|error| wrong(path, error))?;
+                    roots.add(certificate).map_err(|error| wrong(path, &error))?;
                 }
             }
             None => {
@@ -46,16 +47,16 @@ impl Trust {
         let nowhere = Path::new("");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(nowhere, error))?
+            .map_err(|error| wrong(nowhere, &error))?
             .with_root_certificates(roots);
         let config = match own {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate)?;
                 let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|_| wrong(key, "holds no private key in PEM"))?;
+                    .map_err(|_| wrong(key, &"holds no private key in PEM"))?;
                 let built = builder.with_client_auth_cert(chain, key);
-                built.map_err(|error| wrong(certificate, error))?
+                built.map_err(|error| wrong(certificate, &error))?
             }
         };
         Ok(Self(Arc::new(config)))
@@ -63,16 +64,16 @@ impl Trust {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, &error))?;
     let read: Result<Vec<_>, _> = read.collect();
-    let read = read.map_err(|error| wrong(path, error))?;
+    let read = read.map_err(|error| wrong(path, &error))?;
     if read.is_empty() {
-        return Err(wrong(path, "holds no certificate in PEM"));
+        return Err(wrong(path, &"holds no certificate in PEM"));
     }
     Ok(read)
 }
 
-fn wrong(path: &Path, reason: impl ToString) -> TrustError {
+fn wrong(path: &Path, reason: &dyn Display) -> TrustError {
     TrustError { path: path.to_owned(), reason: reason.to_string() }
 }
 

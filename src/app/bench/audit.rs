@@ -222,8 +222,8 @@ async fn fill(bench: &Bench) -> Result<(), BenchError> {
          gen_random_uuid()::text, method, query, failure, pats, entities, \
          'Practitioner/bench', 'TREAT' \
          FROM (SELECT n, now() - interval '1 day' - ({rows} - n) * interval '1 second' AS t \
-         FROM generate_series((SELECT count(*) FROM ledger), {rows}) n) s, \
-         LATERAL (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
+         FROM generate_series((SELECT count(*) FROM ledger), {rows}) n) s \
+         CROSS JOIN LATERAL (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
          JOIN (SELECT row_number() OVER () AS place, l.* \
          FROM (SELECT * FROM ledger ORDER BY id DESC LIMIT {COPIED}) l) l \
          ON l.place = 1 + s.n % least({COPIED}, (SELECT count(*) FROM ledger));"

@@ -20,7 +20,7 @@ use crate::outbound::Outbound;
 use crate::store::Store;
 use crate::store::maintenance::{self, Place};
 
-use super::{OutletError, Pass, ROWS, TURN_SECONDS, forever, headers, tell_lag};
+use super::{OutletError, Pass, ROWS, TURN_SECONDS, Tries, headers, tell_lag};
 
 /// What its place is known by.
 pub(super) const NAME: &str = "alerts";
@@ -93,7 +93,11 @@ impl Alerts {
 
     /// Watches as long as the server runs.
     pub(super) async fn run(self) {
-        forever(NAME, async || self.pass().await).await;
+        let mut tries = Tries::of(NAME);
+        loop {
+            let pause = tries.after(self.pass().await);
+            tokio::time::sleep(pause).await;
+        }
     }
 
     async fn pass(&self) -> Result<Pass, OutletError> {

@@ -190,32 +190,38 @@ enum Pass {
     Nothing,
 }
 
-/// Tries again and again, after ever longer pauses as long as it fails.
-async fn forever(name: &'static str, mut pass: impl AsyncFnMut() -> Result<Pass, OutletError>) {
-    let mut failed = 0;
-    loop {
-        let pause = match pass().await {
+/// When the next try is: after ever longer pauses as long as it fails.
+struct Tries {
+    name: &'static str,
+    failed: u32,
+}
+
+impl Tries {
+    fn of(name: &'static str) -> Self {
+        Self { name, failed: 0 }
+    }
+
+    /// The pause after a try; none when there may be more to send.
+    fn after(&mut self, outcome: Result<Pass, OutletError>) -> Duration {
+        let name = self.name;
+        match outcome {
             Ok(pass) => {
-                if failed > 0 {
+                if self.failed > 0 {
                     tracing::info!(outlet = name, "events of the ledger go out again");
                 }
-                failed = 0;
-                if pass == Pass::More {
-                    continue;
-                }
-                PAUSE
+                self.failed = 0;
+                if pass == Pass::More { Duration::ZERO } else { PAUSE }
             }
             Err(error) => {
                 metrics::counter!("kiln_audit_outlet_failures_total", "outlet" => name)
                     .increment(1);
-                let pause = after_failure(failed);
-                failed += 1;
+                let pause = after_failure(self.failed);
+                self.failed += 1;
                 let seconds = pause.as_secs();
                 tracing::warn!(outlet = name, %error, seconds, "events of the ledger wait");
                 pause
             }
-        };
-        tokio::time::sleep(pause).await;
+        }
     }
 }
 
@@ -235,7 +241,11 @@ fn tell_lag(name: &'static str, next: Option<&Entry>) {
 
 impl Feed {
     async fn run(&self) {
-        forever(self.destination.name(), async || self.pass().await).await;
+        let mut tries = Tries::of(self.destination.name());
+        loop {
+            let pause = tries.after(self.pass().await);
+            tokio::time::sleep(pause).await;
+        }
     }
 
     async fn pass(&self) -> Result<Pass, OutletError> {
