@@ -98,18 +98,14 @@ fn object(out: &mut String, entity: &Value) {
         _ => ("12", "RFC-3881", "URI"),
     };
     write_coded(out, "ParticipantObjectIDTypeCode", (code, system, name));
-    match text(&entity["query"]) {
-        Some(query) => {
-            out.push_str("<ParticipantObjectQuery>");
-            escape(out, query);
-            out.push_str("</ParticipantObjectQuery>");
-        }
-        None => {
-            out.push_str("<ParticipantObjectName>");
-            escape(out, text(&entity["name"]).or(description).unwrap_or(id));
-            out.push_str("</ParticipantObjectName>");
-        }
-    }
+    let query = text(&entity["query"]);
+    let name = text(&entity["name"]).or(description).unwrap_or(id);
+    let (element, content) =
+        query.map_or(("ParticipantObjectName", name), |query| ("ParticipantObjectQuery", query));
+    // Writing to a text cannot fail.
+    let _ = write!(out, "<{element}>");
+    escape(out, content);
+    let _ = write!(out, "</{element}>");
     out.push_str("</ParticipantObjectIdentification>");
 }
 

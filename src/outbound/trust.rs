@@ -33,16 +33,13 @@ impl Trust {
         own: Option<(&Path, &Path)>,
     ) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        match authorities {
-            Some(path) => {
-                for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|error| wrong(path, &error))?;
-                }
+        if let Some(path) = authorities {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| wrong(path, &error))?;
             }
-            None => {
-                let found = rustls_native_certs::load_native_certs().certs;
-                roots.add_parsable_certificates(found);
-            }
+        } else {
+            let found = rustls_native_certs::load_native_certs().certs;
+            roots.add_parsable_certificates(found);
         }
         let nowhere = Path::new("");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
