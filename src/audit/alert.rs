@@ -233,6 +233,9 @@ mod tests {
     use super::super::balp::{PatientOf, first_id};
     use super::*;
 
+    /// A second, a party, and its patients.
+    type Row<'a> = (i64, &'a str, &'a [i64]);
+
     fn entry(number: u128, second: i64, actor: &str, patients: &[i64]) -> Entry {
         let id = first_id(Instant::from_micros(second * 1_000_000)).as_u128() | (number + 1);
         Entry {
@@ -267,7 +270,7 @@ mod tests {
     fn many_patients_are_counted_within_the_window_each_once() {
         let rules = || Rules { patients: LIMIT, ..Rules::default() };
         let told = vec![("many-patients", "user:ada".to_owned(), 3)];
-        let cases: [(&str, &[(i64, &str, &[i64])], _); 6] = [
+        let cases: [(&str, &[Row<'_>], _); 6] = [
             (
                 "three",
                 &[(0, "user:ada", &[1]), (1, "user:ada", &[2]), (2, "user:ada", &[3])],
