@@ -63,7 +63,7 @@ impl Receiver {
     async fn take(&self, mut stream: TcpStream) {
         let mut read = Vec::new();
         let (path, body) = loop {
-            let mut part = [0; 16 << 10];
+            let mut part = vec![0; 16 << 10];
             let Ok(count @ 1..) = stream.read(&mut part).await else { return };
             read.extend_from_slice(&part[..count]);
             if let Some(request) = whole(&read) {

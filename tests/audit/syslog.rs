@@ -107,7 +107,7 @@ action(type="omfile" file="{place}/messages" template="whole")
             if requests.iter().all(has) {
                 return messages;
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "{requests:?}: {messages:#?}");
+            assert!(began.elapsed() < Duration::from_mins(1), "{requests:?}: {messages:#?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
