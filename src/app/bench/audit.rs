@@ -210,23 +210,29 @@ async fn weigh(bench: &mut Bench, when: &str) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Fills the ledger up with copies of its newest rows of today, a second apart from yesterday backwards.
+/// Fills the ledger up with copies of its newest rows, of many users, a second apart and up to yesterday. A
+/// thousand are a transaction: the ledger's order goes by transactions.
 async fn fill(bench: &Bench) -> Result<(), BenchError> {
     let rows = bench.args.rows;
     let copy = format!(
-        "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
+        "CREATE TEMP TABLE copied AS SELECT row_number() OVER () AS place, l.* \
+         FROM (SELECT * FROM ledger ORDER BY at DESC LIMIT {COPIED}) l; \
+         ALTER TABLE copied ADD PRIMARY KEY (place); ANALYZE copied; \
+         DO $$ DECLARE \
+         known bigint := (SELECT count(*) FROM ledger); has bigint := (SELECT count(*) FROM copied); \
+         BEGIN FOR chunk IN known..{rows} BY 1000 LOOP \
+         INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
          token, source, request_id, method, query, failure, pats, entities, person, purpose) \
          SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || substr(gen_random_uuid()::text, 14))::uuid, t, \
          gen_random_uuid(), tid, interaction, outcome, rt, vid, logical_id, \
          'user:bench' || floor(power(random(), 3) * {USERS}), 'bench', gen_random_uuid()::text, source, \
-         gen_random_uuid()::text, method, query, failure, pats, entities, \
-         'Practitioner/bench', 'TREAT' \
+         gen_random_uuid()::text, method, query, failure, pats, entities, 'Practitioner/bench', 'TREAT' \
          FROM (SELECT n, now() - interval '1 day' - ({rows} - n) * interval '1 second' AS t \
-         FROM generate_series((SELECT count(*) FROM ledger), {rows}) n) s \
-         CROSS JOIN LATERAL (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
-         JOIN (SELECT row_number() OVER () AS place, l.* \
-         FROM (SELECT * FROM ledger ORDER BY id DESC LIMIT {COPIED}) l) l \
-         ON l.place = 1 + s.n % least({COPIED}, (SELECT count(*) FROM ledger));"
+         FROM generate_series(chunk, least(chunk + 999, {rows})) n) s \
+         CROSS JOIN LATERAL \
+         (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
+         JOIN copied l ON l.place = 1 + s.n % has; \
+         COMMIT; END LOOP; END $$;"
     );
     sql(bench, &copy).await.map(drop)
 }
