@@ -18,10 +18,12 @@ run: deps ## Everything needed, then the server on loopback with demo data (AUTH
 	KILN_AUTH__MODE=$(AUTH) $(KILN) serve --demo
 
 test: deps ## Everything needed, then all tests.
+	@.ci/deps test
 	cargo test
 	cargo test -p kiln-conformance
 
 test-long: deps ## The tests with the full numbers of rounds and cases, optimised; takes long.
+	@.ci/deps test
 	KILN_TEST_LONG=1 cargo test --release
 	KILN_TEST_LONG=1 cargo test --release -p kiln-conformance
 

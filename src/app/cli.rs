@@ -66,7 +66,7 @@ enum Command {
     Audit(audit::Command),
     /// Measure a server, beside what its database does without one.
     #[command(after_help = "Example:\n  kiln bench read --clients 8,64 --seconds 10")]
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Register and manage clients: apps and services that ask for tokens.
     #[command(subcommand)]
     Client(client::Command),
@@ -230,7 +230,7 @@ fn execute(cli: Cli) -> Outcome {
         match cli.command {
             Command::Audit(command) => unless_interrupted(audit::run(command, &config)).await,
             Command::Bench(args) => {
-                bench::run(args, &config).await?;
+                bench::run(*args, &config).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Client(command) => {

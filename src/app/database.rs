@@ -50,6 +50,9 @@ pub enum StartError {
     /// A setting of the feed of HL7 version 2 names what there is not.
     #[error("{0} is not known")]
     Messages(String),
+    /// Where events and alerts go cannot be used.
+    #[error("{0}")]
+    Outlets(String),
     /// A route is not declared as it must be.
     #[error("{0}")]
     Routes(String),

@@ -28,9 +28,6 @@ use crate::spec::package::Pack;
 use crate::spec::{R4_PACK, Spec};
 use crate::store::{Store, maintenance};
 
-use super::audit::folder::Folder;
-use super::audit::sealer::Sealer;
-use super::authority;
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
@@ -41,6 +38,7 @@ use super::signals::Signals;
 use super::telemetry;
 use super::terminology::Keeper;
 use super::validation::{self, Judges};
+use super::{audit, authority};
 
 /// Connections of the listener for health and metrics.
 const ADMIN_CONNECTIONS: u32 = 64;
@@ -78,10 +76,7 @@ impl Server {
     /// [`StartError`] says which part did not start.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        telemetry::keep_metrics();
-        if config.admin.listen.is_some() {
-            telemetry::tell_version();
-        }
+        keep_metrics(&config);
         let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
@@ -104,13 +99,14 @@ impl Server {
         let authority = authority::of_server(&config, store, engine.core(), &base).await?;
         let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone()).await?);
         let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
+        let record = audit::keep(&config, &engine, store, &base).await?;
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
         let feed = door.address();
         listeners.extend(door.serve(&messages, &stop).into_iter().map(spawn));
         let mut tasks = vec![
-            spawn(seal(sealer(&config, store)?)),
+            spawn(record),
             spawn(follow_systems(keeper.clone(), judges.clone())),
             spawn(keep_partitions(store.clone())),
             spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
@@ -249,18 +245,10 @@ impl Listening {
     }
 }
 
-/// What seals the ledger, where this node is to do so.
-fn sealer(config: &Config, store: &Store) -> Result<Option<Sealer<SystemClock>>, StartError> {
-    if !config.audit.seal {
-        return Ok(None);
-    }
-    Ok(Some(Sealer::new(store.clone(), SystemClock, Folder::of(config))?))
-}
-
-/// Seals as long as the server runs.
-async fn seal(sealer: Option<Sealer<SystemClock>>) {
-    if let Some(sealer) = sealer {
-        sealer.run().await;
+fn keep_metrics(config: &Config) {
+    telemetry::keep_metrics();
+    if config.admin.listen.is_some() {
+        telemetry::tell_version();
     }
 }
 

@@ -10,20 +10,24 @@
 //! Pure: what is hashed and signed comes from the caller, and nothing is read or written here.
 //!
 //! [`balp`] says what a row is as AuditEvents, [`disclosure`] what of that a patient is told, [`query`] what a
-//! search of them asks of rows.
+//! search of them asks of rows, [`dicom`] and [`syslog`] how others get them, [`alert`] which of them somebody
+//! should look at.
 //!
 //! Layer: 3, after `access`. Imports `access`, `fhir`, `search`; owns `ring`'s signatures of checkpoints.
 //!
 //! Spec: RFC 6962 section 2 (hashes and proofs), RFC 8032 (Ed25519).
 
+pub mod alert;
 pub mod balp;
 pub mod checkpoint;
 pub mod compare;
+pub mod dicom;
 pub mod disclosure;
 pub mod form;
 pub mod merkle;
 pub mod proof;
 pub mod query;
+pub mod syslog;
 
 pub use checkpoint::{Checkpoint, PublicKey, Signed, SigningKey};
 pub use compare::{Finding, Sealed, compare};

@@ -1,6 +1,6 @@
 //! What settings must have to do with each other.
 
-use super::{AuthMode, Config, ConfigError, Registration};
+use super::{AuthMode, Config, ConfigError, Registration, WorkingHours};
 
 impl Config {
     /// Tells whether a server can run with these settings.
@@ -33,6 +33,7 @@ impl Config {
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
+        self.check_outlets()?;
         if let Err(reason) = self.validation.policies() {
             return rule("validation.exceptions", reason);
         }
@@ -75,6 +76,44 @@ impl Config {
             return rule("auth.code_seconds", "is at most 60");
         }
         Ok(())
+    }
+
+    /// Where events and alerts go.
+    fn check_outlets(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let atna = &self.atna;
+        if atna.certificate.is_some() != atna.key.is_some() {
+            return rule("atna.certificate", "and `atna.key` go together");
+        }
+        if let Some(repository) = &atna.repository {
+            if let Some(reason) = unfit_base(repository) {
+                return Err(ConfigError::Rule { key: "atna.repository", reason });
+            }
+            // Each event would be the cause of the next.
+            let own = self.http.base_url.as_deref().map(|base| base.trim_end_matches('/'));
+            if own == Some(repository.trim_end_matches('/')) {
+                return rule(
+                    "atna.repository",
+                    "is this server itself, which has the events already",
+                );
+            }
+        }
+        let has_port = |place: &String| {
+            place
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if !atna.syslog.as_ref().is_none_or(has_port) {
+            return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");
+        }
+        let is_web = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        if !self.alerts.webhook.as_ref().is_none_or(is_web) {
+            return rule("alerts.webhook", "is an address that begins with https://");
+        }
+        match self.alerts.working_hours.as_deref().map(WorkingHours::parse) {
+            Some(None) => rule("alerts.working_hours", "are two times of day, such as 07:00-19:00"),
+            _ => Ok(()),
+        }
     }
 
     /// What tokens of an outside authorization server need.
@@ -154,6 +193,21 @@ mod tests {
             (vec![off, ("hl7v2.listen", "127.0.0.1:2575")], None),
             (vec![off, ("tls.certificate", "c.pem")], Some("tls.certificate")),
             (vec![off, ("tls.client_authorities", "c.pem")], Some("tls.client_authorities")),
+            (vec![off, ("atna.certificate", "c.pem")], Some("atna.certificate")),
+            (vec![off, ("atna.repository", "audit.example.org")], Some("atna.repository")),
+            (vec![off, ("atna.syslog", "syslog.example.org")], Some("atna.syslog")),
+            (vec![off, ("atna.syslog", "[::1]:6514")], None),
+            (
+                vec![
+                    off,
+                    ("http.base_url", "https://h/fhir"),
+                    ("atna.repository", "https://h/fhir/"),
+                ],
+                Some("atna.repository"),
+            ),
+            (vec![off, ("alerts.webhook", "h/x")], Some("alerts.webhook")),
+            (vec![off, ("alerts.working_hours", "07:00-19:00")], None),
+            (vec![off, ("alerts.working_hours", "7-25")], Some("alerts.working_hours")),
         ];
         for (flags, expected) in cases {
             let refused = with(&flags).check().err().map(|error| match error {

@@ -10,8 +10,10 @@
 mod auth;
 mod check;
 mod choice;
+mod derived;
 mod error;
 mod hl7v2;
+mod hours;
 mod network;
 mod setting;
 mod source;
@@ -19,7 +21,7 @@ mod validation;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use secrecy::SecretString;
 
@@ -27,18 +29,13 @@ pub use auth::{AuthMode, Registration};
 pub use choice::{Ids, LogFormat, ReadAudit, References};
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
+pub use hours::WorkingHours;
 pub use network::Network;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
 pub use validation::{ProfilePolicy, ValidationLevel};
 
 use Preset::{Flag, List, Number, Secret, Text, Unset};
-
-/// The file that is read when none is named.
-const DEFAULT_FILE: &str = "kiln.toml";
-
-/// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
-const OTHER_CONNECTIONS: u32 = 16;
 
 configuration! {
     /// Everything an operator can set.
@@ -395,6 +392,55 @@ configuration! {
         seal: bool = Flag(true),
     }
 
+    /// Where the events of the ledger go besides, each at least once and in their order (IHE ATNA,
+    /// ITI-20): those from the first start with the setting on. What cannot be sent is tried again.
+    [atna] Atna {
+        /// FHIR base of a repository that takes AuditEvents. One in a private network is called only
+        /// where auth.outbound_networks has it.
+        repository: Option<String> = Unset("https://audit.example.org/fhir"),
+        /// The bearer token for it. KILN_ATNA__TOKEN_FILE names a file that holds it.
+        token: Option<SecretString> = Secret("a long random text"),
+        /// Most events of one request: with 1 each is posted by itself, else in batch Bundles.
+        batch: NonZeroU32 = Number(50),
+        /// Host and port of a syslog server that gets them as DICOM audit messages over TLS (RFC 5425).
+        /// A message may have several thousand bytes: see to it that the server takes them whole.
+        syslog: Option<String> = Unset("syslog.example.org:6514"),
+        /// Certificates of the authorities that vouch for both, PEM. Default: those that the system
+        /// trusts.
+        authorities: Option<PathBuf> = Unset("/etc/kiln/atna/authorities.pem"),
+        /// This server's certificate for both, PEM, where they want to see one.
+        certificate: Option<PathBuf> = Unset("/etc/kiln/atna/certificate.pem"),
+        /// Its private key, PEM.
+        key: Option<PathBuf> = Unset("/etc/kiln/atna/key.pem"),
+    }
+
+    /// What in the ledger somebody should look at. Each rule is off unless it is set; what it finds is
+    /// in the log, without names, and where the settings say so.
+    [alerts] Alerts {
+        /// A user or client has had access to the data of more patients than this within
+        /// patients_minutes. 0: no rule.
+        patients: u32 = Number(0),
+        /// The time in which patients are counted.
+        patients_minutes: NonZeroU32 = Number(10),
+        /// More failed logins than this within logins_minutes, as one user or from one address. 0: no
+        /// rule.
+        failed_logins: u32 = Number(0),
+        /// The time in which failed logins are counted.
+        logins_minutes: NonZeroU32 = Number(10),
+        /// Somebody broke the glass: saw what is closed to them, and said why.
+        break_glass: bool = Flag(false),
+        /// The hours in which users work, `07:00-19:00` in the zone of search.zone: data of patients
+        /// that a user sees at others are told about, once in an hour.
+        working_hours: Option<String> = Unset("07:00-19:00"),
+        /// Where alerts are posted as JSON. One in a private network is called only where
+        /// auth.outbound_networks has it.
+        webhook: Option<String> = Unset("https://alerts.example.org/kiln"),
+        /// The bearer token for it. KILN_ALERTS__TOKEN_FILE names a file that holds it.
+        token: Option<SecretString> = Secret("a long random text"),
+        /// Whether each alert becomes a Communication resource.
+        communication: bool = Flag(false),
+    }
+
     /// The log on standard error. It never holds patient data.
     [log] Log {
         /// "pretty", "json", or "auto": pretty on a terminal, JSON otherwise.
@@ -407,47 +453,6 @@ configuration! {
     [otel] Otel {
         /// OTLP collector (HTTP) that gets the spans. Default: none is sent.
         endpoint: Option<String> = Unset("http://localhost:4318"),
-    }
-}
-
-impl Config {
-    /// Reads `file`, or `kiln.toml` in the working folder when it is there, then the environment,
-    /// then `flags` (dotted key and text).
-    ///
-    /// # Errors
-    /// Each [`ConfigError`] but the rules, which [`Config::check`] tells.
-    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        let file = file.or_else(|| Some(Path::new(DEFAULT_FILE)).filter(|path| path.is_file()));
-        source::load(file, source::environment(), flags)
-    }
-
-    /// The text of `examples/kiln.toml`.
-    pub fn example() -> String {
-        setting::example(Self::SECTIONS)
-    }
-
-    /// The FHIR base that clients see, without a slash at its end, for a listener on `bound`.
-    pub fn base_url(&self, bound: SocketAddr) -> String {
-        match &self.http.base_url {
-            Some(base) => base.trim_end_matches('/').to_owned(),
-            None => self.listener_base(bound),
-        }
-    }
-
-    /// The FHIR base by the address of the listener itself, `bound`.
-    pub fn listener_base(&self, bound: SocketAddr) -> String {
-        let scheme = if self.tls.certificate.is_some() { "https" } else { "http" };
-        format!("{scheme}://{bound}/fhir")
-    }
-}
-
-impl Database {
-    /// Most connections to the database that one process opens.
-    pub fn connections(&self) -> u32 {
-        // Reads have them twice: those that share statements, and the others.
-        let readers = self.read_connections.get().saturating_mul(2);
-        let others = self.write_connections.get().saturating_add(self.search_connections.get());
-        readers.saturating_add(others).saturating_add(OTHER_CONNECTIONS)
     }
 }
 

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 pub(super) fn with(flags: &[(&str, &str)]) -> Config {

@@ -8,7 +8,9 @@
 //!
 //! Spec: security H20
 
+mod line;
 mod reach;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -32,7 +34,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Network;
 
+pub use line::Line;
 use reach::Reach;
+pub use trust::{Trust, TrustError};
 
 /// Longest time for one request, from the name to the last byte.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,12 +75,20 @@ pub struct Fetched {
 pub struct Outbound {
     reach: Reach,
     tls: OnceLock<Arc<ClientConfig>>,
+    patience: Duration,
 }
 
 impl Outbound {
     /// Requests to public addresses, and to these networks.
     pub fn new(networks: Vec<Network>) -> Self {
-        Self { reach: Reach::new(networks), tls: OnceLock::new() }
+        Self { reach: Reach::new(networks), tls: OnceLock::new(), patience: PATIENCE }
+    }
+
+    /// The same for an address that the operator named, with the operator's authorities and time for
+    /// more than a few bytes.
+    #[must_use]
+    pub fn with(self, trust: &Trust, patience: Duration) -> Self {
+        Self { tls: OnceLock::from(trust.0.clone()), patience, ..self }
     }
 
     /// GET of JSON, at most `limit` bytes of it.
@@ -104,6 +116,20 @@ impl Outbound {
         self.send(Method::POST, url, &headers, form.into(), limit).await
     }
 
+    /// POST of JSON, for an answer of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Each [`OutboundError`].
+    pub async fn post_json(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: String,
+        limit: usize,
+    ) -> Result<Fetched, OutboundError> {
+        self.send(Method::POST, url, headers, body.into(), limit).await
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -115,7 +141,7 @@ impl Outbound {
         let target = Target::parse(url)?;
         let host = target.host.clone();
         let answered = self.answered(method, &target, headers, body, limit);
-        match tokio::time::timeout(PATIENCE, answered).await {
+        match tokio::time::timeout(self.patience, answered).await {
             Ok(answered) => answered,
             Err(_) => Err(OutboundError::Failed { host, reason: "no answer in time".to_owned() }),
         }

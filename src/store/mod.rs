@@ -77,7 +77,6 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         closure::STATEMENTS,
         codes::STATEMENTS,
         connection::STATEMENTS,
-        events::STATEMENTS,
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
@@ -89,6 +88,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(events::statements())
     .chain(hl7v2::statements())
     .chain(maintenance::statements())
     .chain(oauth::statements())

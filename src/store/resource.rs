@@ -98,8 +98,9 @@ macro_rules! find_recorded {
              person, purpose, client, token, source, request_id, method, query, pats, entities) \
              SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, ",
             $crate::store::ledger::who_asked!("actor"),
-            ", client, token, source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D') \
-             SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
+            ", client, token, source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D'",
+            $crate::store::ledger::if_kept!(" AND"),
+            ") SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
         )
     };
 }

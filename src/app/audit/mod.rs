@@ -1,8 +1,9 @@
 //! `kiln audit`: the record of who did what, and whether it is still what it was.
 //!
-//! Layer: 8. Imports `audit`, `config`, `store`.
+//! Layer: 8. Imports `audit`, `config`, `engine`, `outbound`, `store`.
 
 pub mod folder;
+pub(super) mod outlet;
 mod retain;
 pub mod sealer;
 pub mod verify;
@@ -11,20 +12,25 @@ mod who;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::audit::proof::{self, Shown};
 use crate::audit::{Hash, PublicKey, Signed, batch_leaf, hex};
+use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::store::Store;
 use crate::store::maintenance;
 
-use super::database::Database;
+use super::database::{Database, StartError};
 use super::progress::Progress;
 use super::server;
 use folder::Folder;
+use outlet::Outlets;
+use sealer::Sealer;
 use verify::{Outside, Report};
 
 /// What `kiln audit` is asked to do.
@@ -85,6 +91,30 @@ pub(super) enum Command {
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Seals the ledger, where this node is to do so, and sends it on, as long as the server runs. From now
+/// on no row passes those by that are to have all.
+///
+/// # Errors
+/// [`StartError`] when a key, a file or the database cannot be used.
+pub(super) async fn keep(
+    config: &Config,
+    engine: &Arc<Engine>,
+    store: &Store,
+    base: &str,
+) -> Result<impl Future<Output = ()> + Send + use<>, StartError> {
+    let sealer = || Sealer::new(store.clone(), SystemClock, Folder::of(config));
+    let sealer = config.audit.seal.then(sealer).transpose()?;
+    let outlets = Outlets::open(config, engine, store, base).await?;
+    Ok(async {
+        let seal = async {
+            if let Some(sealer) = sealer {
+                sealer.run().await;
+            }
+        };
+        tokio::join!(seal, outlets.run());
+    })
+}
 
 /// Runs the command.
 ///

@@ -22,6 +22,7 @@ use crate::store::maintenance::{self, Place};
 use crate::store::{Address, Store};
 
 use super::folder::Folder;
+use super::outlet;
 use super::sealer::{Sealer, log_name};
 
 /// Rows that are read at once.
@@ -46,6 +47,7 @@ pub(super) async fn retain(
     let mut lines = Vec::new();
     for month in maintenance::months_before(store, &first_kept).await? {
         seal(store, &folder, &month).await?;
+        is_sent(store, config, &month).await?;
         let (rows, path) = archive(store, &folder.archive()?, &month).await?;
         let digest = hex(&Sha256::digest(fs::read(&path)?));
         let text = format!("{month} {rows} {digest}");
@@ -69,6 +71,20 @@ async fn seal(store: &Store, folder: &Folder, month: &str) -> Result<(), Box<dyn
             Err(format!("{count} rows of {month} cannot be sealed: a transaction is open").into())
         }
     }
+}
+
+/// Refuses to drop what outside destinations do not have yet.
+async fn is_sent(store: &Store, config: &Config, month: &str) -> Result<(), Box<dyn Error>> {
+    for name in outlet::names(config) {
+        let Some(place) = maintenance::outlet_place(store, name).await? else { continue };
+        let count = maintenance::unsealed_of(store, month, place).await?;
+        if count > 0 {
+            return Err(
+                format!("{count} rows of {month} are not sent yet: see `atna.{name}`").into()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Seals until everything that is on record now is sealed.

@@ -11,6 +11,7 @@
 //! Layer: 8. Imports `app::demo`, `app::import`, `fhir`; `validate` for what needs no server; `oauth` and
 //! `store::oauth` for tokens; `hl7v2` for messages.
 
+mod audit;
 mod connection;
 mod crud;
 mod floor;
@@ -45,6 +46,9 @@ use target::Target;
 /// The load to put on the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Work {
+    /// What the ledger costs, beside a server without one (--without); and with --database what its rows
+    /// weigh and how soon they are found.
+    Audit,
     /// Create, read, update and delete nine linked types: each alone, then all in turn.
     Crud,
     /// POST transaction Bundles.
@@ -73,12 +77,18 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
-    /// for search 1,8,30, for smart 8,64, for terminology 1,8, for v2 16 and 8.
+    /// for search 1,8,30, for smart 8,64, for audit and terminology 1,8, for v2 16 and 8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
+    /// audit: FHIR base of a server built with the feature bench-without-ledger, on data of its own.
+    #[arg(long, value_name = "URL")]
+    pub without: Option<String>,
+    /// audit: rows that the ledger is filled up to before events are searched for.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: u64,
     /// The server's database (a libpq URL or key=value string), to measure the floor on.
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
@@ -193,7 +203,7 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
         ([], Work::Import) => vec![4, 8],
         ([], Work::Search) => vec![1, 8, 30],
         ([], Work::Smart) => vec![8, 64],
-        ([], Work::Terminology) => vec![1, 8],
+        ([], Work::Audit | Work::Terminology) => vec![1, 8],
         ([], _) => vec![1, 8, 30, 64],
         (given, _) if given.contains(&0) => {
             return Err(BenchError::Arguments("--clients: at least one client".to_owned()));
@@ -211,6 +221,7 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     let report = Report::new(args.work, &args.base, facts, &meter);
     let mut bench = Bench { args, clients, target, floor, meter, report };
     let outcome = match bench.args.work {
+        Work::Audit => audit::run(&mut bench).await,
         Work::Crud => crud::run(&mut bench).await,
         Work::Import => transactions::run(&mut bench).await,
         Work::Read => read::run(&mut bench).await,

@@ -90,6 +90,7 @@ pub(super) struct SearchRow {
 impl Report {
     pub(super) fn new(work: Work, base: &str, database: Option<String>, meter: &Meter) -> Self {
         let work = match work {
+            Work::Audit => "audit",
             Work::Crud => "crud",
             Work::Import => "import",
             Work::Read => "read",

@@ -113,6 +113,8 @@ async fn results(work: Work) -> Value<'static> {
     let name = format!("kiln-bench-{work:?}-{}.json", std::process::id());
     let path = std::env::temp_dir().join(name);
     let args = BenchArgs {
+        without: None,
+        rows: 0,
         concepts: 0,
         work,
         base,
@@ -180,6 +182,8 @@ async fn a_server_that_is_not_there_is_an_error() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let args = BenchArgs {
+        without: None,
+        rows: 0,
         concepts: 0,
         work: Work::Read,
         base: format!("http://{address}/fhir"),

@@ -236,6 +236,8 @@ mod tests {
     #[test]
     fn each_step_judges_what_it_is_given() {
         let args = BenchArgs {
+            without: None,
+            rows: 0,
             work: super::super::Work::Validate,
             base: String::new(),
             clients: Vec::new(),

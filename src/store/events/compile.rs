@@ -78,6 +78,22 @@ impl Bounds {
     }
 }
 
+/// The spans of time by which an index has the rows in order: of one party wider ones. Within a span
+/// the ids are the order.
+pub(super) fn span(condition: &Condition) -> &'static str {
+    if is_of_one_party(condition) { "kiln_span(id) >> 8" } else { "kiln_span(id)" }
+}
+
+fn is_of_one_party(condition: &Condition) -> bool {
+    match condition {
+        Condition::Actor(names) => names.len() == 1,
+        Condition::All(parts) => parts.iter().any(is_of_one_party),
+        Condition::Any(parts) => matches!(&parts[..], [part] if is_of_one_party(part)),
+        Condition::Name { part, is_exact, .. } => *part == Part::Whole && *is_exact,
+        _ => false,
+    }
+}
+
 /// A WHERE with its values.
 pub(super) struct Where {
     /// The condition.
@@ -95,8 +111,8 @@ impl Where {
         let (low, high) = (found.value(low), found.value(high));
         let (condition, _) = found.compile(condition);
         found.text = format!(
-            "tid = {tenant} AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} \
-             AND {condition}"
+            "tid = {tenant} AND kiln_span(id) >= kiln_span({first}) AND kiln_span(id) <= kiln_span({last}) \
+             AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} AND {condition}"
         );
         found
     }
@@ -206,9 +222,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_of_one_party_come_in_the_order_of_its_index() {
+        let actor = |names: &[&str]| {
+            Condition::Actor(names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        for (condition, expected) in [
+            (Condition::always(), "kiln_span(id)"),
+            (actor(&["user:a"]), "kiln_span(id) >> 8"),
+            (actor(&["user:a", "user:b"]), "kiln_span(id)"),
+            (
+                Condition::All(vec![Condition::Any(vec![actor(&["user:a"])]), Condition::HasToken]),
+                "kiln_span(id) >> 8",
+            ),
+            (Condition::Any(vec![actor(&["user:a"]), Condition::HasToken]), "kiln_span(id)"),
+            (Condition::Not(Box::new(actor(&["user:a"]))), "kiln_span(id)"),
+        ] {
+            assert_eq!(span(&condition), expected, "{condition:?}");
+        }
+    }
+
+    #[test]
     fn the_text_depends_on_the_form_alone_and_what_only_events_tell_is_left_open() {
         let not = |part| Condition::Not(Box::new(part));
-        let prefix = "tid = $1 AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
+        let prefix = "tid = $1 AND kiln_span(id) >= kiln_span($2) AND kiln_span(id) <= kiln_span($3) \
+             AND id >= $2 AND id <= $3 AND at >= $4 AND at <= $5 AND ";
         for (condition, expected) in [
             (Condition::always(), "true"),
             (Condition::never(), "false"),
@@ -223,8 +260,8 @@ mod tests {
             let all = Bounds::of(&Condition::always());
             let found = Where::of(&condition, all);
             assert_eq!(found.text.strip_prefix(prefix), Some(expected), "{condition:?}");
-            let count = found.text.matches('$').count();
-            assert_eq!(found.parameters().len(), count, "{condition:?}");
+            let last = format!("${}", found.parameters().len());
+            assert!(found.text.contains(&last), "{condition:?}");
         }
     }
 }

@@ -4,9 +4,11 @@
 //! looked at here. Rows come in the order of their ids, which is that of time.
 
 mod compile;
+mod outlet;
 
 use std::collections::{BTreeSet, HashMap};
 
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -22,7 +24,9 @@ use super::connection::Reader;
 use super::cursor::{Position, Seal};
 use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
-use compile::{Bounds, Where};
+use compile::{Bounds, Where, span};
+
+pub use outlet::rows_after;
 
 /// What is read of a row.
 const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
@@ -30,7 +34,7 @@ const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, act
 
 const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
      person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger \
-     WHERE id = $1 AND tid = $2";
+     WHERE id = $1 AND kiln_span(id) = kiln_span($1) AND tid = $2";
 
 /// $2 is the type Patient.
 const NAMES: &str = "SELECT hash, id FROM patient_name WHERE hash = ANY($1::bigint[]) \
@@ -46,7 +50,12 @@ const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
 const PLAN_ONCE: &str = "RESET plan_cache_mode";
 
 /// Every static statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
+const STATIC: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
+
+/// The same, with those of the files below.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    STATIC.iter().chain(outlet::STATEMENTS).copied()
+}
 
 /// Fewest and most rows of one statement.
 const FEWEST: usize = 50;
@@ -121,7 +130,7 @@ impl Store {
         if number >= entry.count() || !reach(self, permit).holds(&entry, number) {
             return Err(missing());
         }
-        self.name_patients(std::slice::from_mut(&mut entry), permit).await?;
+        name(self, &connection, std::slice::from_mut(&mut entry)).await?;
         let patients = entry.patients.get(number).map(|patient| patient.hash);
         let subject = Some((ResourceType::AUDIT_EVENT, id.clone(), None));
         let told =
@@ -249,44 +258,45 @@ impl Store {
             page.total = Some(walk.run((self, permit), None, None).await?.1);
         }
         let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();
-        self.name_patients(&mut entries, permit).await?;
+        if entries.iter().any(|entry| !entry.patients.is_empty()) {
+            let connection = self.0.searchers.connection(permit).await?;
+            name(self, &connection, &mut entries).await?;
+        }
         let numbers: Vec<usize> = page.events.iter().map(|(_, number)| *number).collect();
         page.events = entries.into_iter().zip(numbers).collect();
         Ok(page)
     }
+}
 
-    /// Says whose the hashes are.
-    async fn name_patients(&self, entries: &mut [Entry], permit: &Permit<'_>) -> Result<(), Error> {
-        let patients = entries.iter().flat_map(|entry| &entry.patients);
-        let mut hashes: Vec<i64> = patients.map(|patient| patient.hash).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let connection = self.0.searchers.connection(permit).await?;
-        let mut names = HashMap::new();
-        for (sql, column) in [(NAMES, 1), (NAMES_OF_ROWS, 0)] {
-            let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-            let rows =
-                connection.query(&statement, &[&hashes, &ResourceType::PATIENT.code()]).await;
-            for row in rows.map_err(failure::error)? {
-                let id: &str = row.try_get(column).map_err(failure::error)?;
-                // Patients that are linked are in each other's compartments.
-                if let Ok(id) = id.parse::<LogicalId>() {
-                    names.insert(self.hasher().patient(&id), id);
-                }
-            }
-            hashes.retain(|hash| !names.contains_key(hash));
-            if hashes.is_empty() {
-                break;
-            }
-        }
-        for patient in entries.iter_mut().flat_map(|entry| &mut entry.patients) {
-            patient.id = names.get(&patient.hash).cloned();
-        }
-        Ok(())
+/// Says whose the hashes are.
+async fn name(store: &Store, connection: &Object, entries: &mut [Entry]) -> Result<(), Error> {
+    let patients = entries.iter().flat_map(|entry| &entry.patients);
+    let mut hashes: Vec<i64> = patients.map(|patient| patient.hash).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    if hashes.is_empty() {
+        return Ok(());
     }
+    let mut names = HashMap::new();
+    for (sql, column) in [(NAMES, 1), (NAMES_OF_ROWS, 0)] {
+        let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+        let rows = connection.query(&statement, &[&hashes, &ResourceType::PATIENT.code()]).await;
+        for row in rows.map_err(failure::error)? {
+            let id: &str = row.try_get(column).map_err(failure::error)?;
+            // Patients that are linked are in each other's compartments.
+            if let Ok(id) = id.parse::<LogicalId>() {
+                names.insert(store.hasher().patient(&id), id);
+            }
+        }
+        hashes.retain(|hash| !names.contains_key(hash));
+        if hashes.is_empty() {
+            break;
+        }
+    }
+    for patient in entries.iter_mut().flat_map(|entry| &mut entry.patients) {
+        patient.id = names.get(&patient.hash).cloned();
+    }
+    Ok(())
 }
 
 /// What holds for the events that a permit reaches: those of its patients, or all, without what is
@@ -345,9 +355,12 @@ impl Walk<'_> {
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let condition = Where::of(self.condition, bounds);
-            let order = if self.is_ascending { "ASC" } else { "DESC" };
-            let sql =
-                format!("{COLUMNS} WHERE {} ORDER BY id {order} LIMIT {limit}", condition.text);
+            let (span, order) =
+                (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
+            let sql = format!(
+                "{COLUMNS} WHERE {} ORDER BY {span} {order}, id {order} LIMIT {limit}",
+                condition.text
+            );
             let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
             let rows = connection.query(&statement, &condition.parameters()).await;
             let rows = rows.map_err(failure::costly)?;

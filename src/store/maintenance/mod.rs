@@ -4,6 +4,7 @@ mod code_systems;
 mod contents;
 mod feed;
 mod index;
+mod outlets;
 mod packages;
 mod patients;
 mod reindex;
@@ -16,6 +17,7 @@ use crate::error::Error;
 
 use super::{Store, failure};
 
+pub use super::events::rows_after;
 pub use code_systems::{
     BegunLoad, CodeSystemRow, ConceptRow, add_concepts, begin_code_system, code_systems,
     code_systems_mark, complete_code_system, drop_code_system, read_code_systems,
@@ -23,6 +25,7 @@ pub use code_systems::{
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub use outlets::{add_outlet, move_outlet, outlet_place, take_outlet};
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,
 };
@@ -49,6 +52,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
+        outlets::STATEMENTS,
         packages::STATEMENTS,
         patients::STATEMENTS,
         reindex::STATEMENTS,

@@ -37,7 +37,8 @@ const ROWS_THROUGH: &str = concat!(
     " FROM ledger WHERE (xid, id) > ($1, $2) AND (xid, id) <= ($3, $4) ORDER BY xid, id LIMIT $5"
 );
 
-const ROW: &str = concat!("SELECT ", row!(), " FROM ledger WHERE id = $1");
+const ROW: &str =
+    concat!("SELECT ", row!(), " FROM ledger WHERE id = $1 AND kiln_span(id) = kiln_span($1)");
 
 const UNSEALED: &str = "SELECT count(*), min(at) FROM ledger WHERE (xid, id) > ($1, $2)";
 

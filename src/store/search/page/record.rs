@@ -7,7 +7,7 @@ use crate::access::LedgerRow;
 use crate::fhir::ResourceType;
 use crate::search::request::{ContainedMode, SearchRequest, Total};
 use crate::store::TENANT;
-use crate::store::ledger::{client_and_token, who_parts};
+use crate::store::ledger::{client_and_token, if_kept, who_parts};
 use crate::store::rows::Edge;
 
 use super::super::Paging;
@@ -72,8 +72,9 @@ impl Record<'_> {
              ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), \
              ARRAY(SELECT {name} || '/' || p.id || '/_history/' || p.vid FROM p \
              WHERE p.vid IS NOT NULL ORDER BY p.n{way}) \
-             WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED})",
-            values.join(", ")
+             WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED}){}",
+            values.join(", "),
+            if_kept!(" AND")
         )
     }
 }

@@ -1,0 +1,291 @@
+//! Who gets all of the ledger: outside destinations, which get its events, and rules, which make alerts.
+//!
+//! Each has a place in the order of the ledger, noted in the database after what comes before it has
+//! been taken. So a server that is killed between the two sends again what it had sent, and leaves
+//! nothing out. One node sends at a time. What cannot be sent waits in the ledger, and is tried again
+//! after ever longer pauses.
+
+mod alerts;
+mod repository;
+mod syslog;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
+
+use crate::audit::balp::{Entry, recorded};
+use crate::clock::{Clock as _, IdSource as _, SystemClock, SystemIds};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::{Error, root_cause};
+use crate::outbound::{Outbound, OutboundError, Trust, TrustError};
+use crate::store::Store;
+use crate::store::maintenance::{self, Place};
+
+use super::super::database::StartError;
+use alerts::Alerts;
+use repository::Repository;
+use syslog::Syslog;
+
+/// What the places of destinations are known by.
+const REPOSITORY: &str = "repository";
+const SYSLOG: &str = "syslog";
+/// Between two looks when there was nothing new.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long after a failure the next try is, and at most after many.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(5);
+/// Rows that are read at once.
+const ROWS: i64 = 200;
+/// How long a node has its turn when it says nothing more.
+const TURN_SECONDS: f64 = 60.0;
+/// Longest time for one request to an outside destination.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+enum OutletError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// The other side.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// The other side took it, and not as it should.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Where events go.
+enum Destination {
+    Repository(Repository),
+    Syslog(Syslog),
+}
+
+impl Destination {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Repository(_) => REPOSITORY,
+            Self::Syslog(_) => SYSLOG,
+        }
+    }
+
+    async fn send(&self, rows: &[Entry], base: &str) -> Result<(), OutletError> {
+        match self {
+            Self::Repository(repository) => repository.send(rows, base).await,
+            Self::Syslog(syslog) => syslog.send(rows, base).await,
+        }
+    }
+}
+
+/// The destinations that `config` names.
+pub(super) fn names(config: &Config) -> impl Iterator<Item = &'static str> {
+    let repository = config.atna.repository.is_some().then_some(REPOSITORY);
+    repository.into_iter().chain(config.atna.syslog.is_some().then_some(SYSLOG))
+}
+
+/// A destination and its place.
+struct Feed {
+    store: Store,
+    destination: Destination,
+    base: String,
+    node: Uuid,
+}
+
+/// All that is to have the ledger's rows, with their places made known.
+pub(in crate::app) struct Outlets {
+    feeds: Vec<Feed>,
+    alerts: Option<Alerts>,
+}
+
+impl Outlets {
+    /// Those that `config` names. From now on no row passes them by.
+    ///
+    /// # Errors
+    /// [`StartError::Outlets`] for files that cannot be used, [`StartError::Store`].
+    pub(in crate::app) async fn open(
+        config: &Config,
+        engine: &Arc<Engine>,
+        store: &Store,
+        base: &str,
+    ) -> Result<Self, StartError> {
+        let node = SystemIds::default().ordered();
+        let destinations = destinations(config);
+        let destinations = destinations.map_err(|error| StartError::Outlets(error.to_string()))?;
+        let feed =
+            |destination| Feed { store: store.clone(), destination, base: base.to_owned(), node };
+        let feeds: Vec<Feed> = destinations.into_iter().map(feed).collect();
+        let alerts = Alerts::of(config, engine, store, base, node);
+        let names = feeds.iter().map(|feed| feed.destination.name());
+        for name in names.chain(alerts.as_ref().map(|_| alerts::NAME)) {
+            let added = maintenance::add_outlet(store, name).await;
+            added.map_err(|error| StartError::Store(root_cause(&error)))?;
+        }
+        Ok(Self { feeds, alerts })
+    }
+
+    /// Sends as long as the server runs.
+    pub(in crate::app) async fn run(self) {
+        let feeds = futures_util::future::join_all(self.feeds.iter().map(Feed::run));
+        let alerts = async {
+            if let Some(alerts) = self.alerts {
+                alerts.run().await;
+            }
+        };
+        tokio::join!(feeds, alerts);
+    }
+}
+
+fn destinations(config: &Config) -> Result<Vec<Destination>, TrustError> {
+    let atna = &config.atna;
+    if atna.repository.is_none() && atna.syslog.is_none() {
+        return Ok(Vec::new());
+    }
+    let own = atna.certificate.as_deref().zip(atna.key.as_deref());
+    let trust = Trust::open(atna.authorities.as_deref(), own)?;
+    let repository = atna.repository.as_ref().map(|base| {
+        let networks = config.auth.outbound_networks.clone();
+        let outbound = Outbound::new(networks).with(&trust, PATIENCE);
+        let headers = headers("application/fhir+json", atna.token.as_ref());
+        let batch = atna.batch.get() as usize;
+        let base = base.trim_end_matches('/').to_owned();
+        Destination::Repository(Repository { outbound, base, headers, batch })
+    });
+    let syslog = atna.syslog.as_ref().map(|place| {
+        Destination::Syslog(Syslog { place: place.clone(), trust: trust.clone(), host: host() })
+    });
+    Ok(repository.into_iter().chain(syslog).collect())
+}
+
+/// The name of this machine, where the system tells it.
+fn host() -> String {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let name = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
+    name.unwrap_or_default().trim().to_owned()
+}
+
+/// What goes with a body of a type, for who wants a token.
+fn headers(
+    content_type: &'static str,
+    token: Option<&SecretString>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let token = token.and_then(|token| {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some((AUTHORIZATION, value))
+    });
+    let content_type = (CONTENT_TYPE, HeaderValue::from_static(content_type));
+    std::iter::once(content_type).chain(token).collect()
+}
+
+/// What a try came to.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Pass {
+    /// There may be more.
+    More,
+    /// There is nothing, or another node has the turn.
+    Nothing,
+}
+
+/// When the next try is: after ever longer pauses as long as it fails.
+struct Tries {
+    name: &'static str,
+    failed: u32,
+}
+
+impl Tries {
+    fn of(name: &'static str) -> Self {
+        Self { name, failed: 0 }
+    }
+
+    /// The pause after a try; none when there may be more to send.
+    fn after(&mut self, outcome: Result<Pass, OutletError>) -> Duration {
+        let name = self.name;
+        match outcome {
+            Ok(pass) => {
+                if self.failed > 0 {
+                    tracing::info!(outlet = name, "events of the ledger go out again");
+                }
+                self.failed = 0;
+                if pass == Pass::More { Duration::ZERO } else { PAUSE }
+            }
+            Err(error) => {
+                metrics::counter!("kiln_audit_outlet_failures_total", "outlet" => name)
+                    .increment(1);
+                let pause = after_failure(self.failed);
+                self.failed += 1;
+                let seconds = pause.as_secs();
+                tracing::warn!(outlet = name, %error, seconds, "events of the ledger wait");
+                pause
+            }
+        }
+    }
+}
+
+/// The pause after a failure that came after so many others.
+fn after_failure(failed: u32) -> Duration {
+    AFTER_FAILURE.saturating_mul(1 << failed.min(16)).min(LONGEST)
+}
+
+/// How far behind a destination is whose next row is this one.
+fn tell_lag(name: &'static str, next: Option<&Entry>) {
+    let behind = next.map_or(0, |entry| {
+        SystemClock.now().as_micros().saturating_sub(recorded(entry.id).as_micros()).max(0)
+    });
+    metrics::gauge!("kiln_audit_outlet_lag_seconds", "outlet" => name)
+        .set(behind as f64 / 1_000_000.0);
+}
+
+impl Feed {
+    async fn run(&self) {
+        let mut tries = Tries::of(self.destination.name());
+        loop {
+            let pause = tries.after(self.pass().await);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn pass(&self) -> Result<Pass, OutletError> {
+        let Self { store, destination, base, node } = self;
+        let name = destination.name();
+        let at = maintenance::outlet_place(store, name).await?.unwrap_or(Place::START);
+        let below = maintenance::horizon(store).await?.ended;
+        let (rows, last) = maintenance::rows_after(store, at, below, ROWS).await?;
+        tell_lag(name, rows.first().map(|(_, entry)| entry));
+        if last == at {
+            return Ok(Pass::Nothing);
+        }
+        if !maintenance::take_outlet(store, name, *node, at, TURN_SECONDS).await? {
+            return Ok(Pass::Nothing);
+        }
+        let rows: Vec<Entry> = rows.into_iter().map(|(_, entry)| entry).collect();
+        destination.send(&rows, base).await?;
+        maintenance::move_outlet(store, name, *node, last).await?;
+        metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => name)
+            .increment(rows.len() as u64);
+        Ok(Pass::More)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_the_longest() {
+        for (failed, seconds) in [(0, 1), (1, 2), (5, 32), (8, 256), (9, 300), (1_000, 300)] {
+            assert_eq!(after_failure(failed), Duration::from_secs(seconds), "{failed}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let token = SecretString::from("canary");
+        let headers = headers("application/json", Some(&token));
+        assert_eq!(headers.len(), 2);
+        assert!(!format!("{headers:?}").contains("canary"));
+    }
+}

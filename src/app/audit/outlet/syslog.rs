@@ -1,0 +1,42 @@
+//! A syslog server that gets events as DICOM audit messages, over TLS.
+//!
+//! A connection takes the rows of one pass: syslog has no answers, so only its end tells that the other
+//! side has read them.
+//!
+//! Spec: RFC 5424, RFC 5425, IHE ITI TF-2 3.20
+
+use crate::audit::balp::Entry;
+use crate::audit::{dicom, syslog};
+use crate::outbound::{Line, Trust};
+
+use super::OutletError;
+
+/// Bytes that are collected before they are written.
+const WRITE_BYTES: usize = 16 << 10;
+
+/// A syslog server.
+pub(super) struct Syslog {
+    pub(super) place: String,
+    pub(super) trust: Trust,
+    /// The name of this machine.
+    pub(super) host: String,
+}
+
+impl Syslog {
+    /// Sends the events of rows, in their order.
+    pub(super) async fn send(&self, rows: &[Entry], base: &str) -> Result<(), OutletError> {
+        let mut line = Line::open(&self.place, &self.trust).await?;
+        let mut bytes = Vec::with_capacity(WRITE_BYTES);
+        let process = std::process::id();
+        for event in rows.iter().flat_map(|row| row.events(base)) {
+            let message = dicom::message(&event.body);
+            bytes.extend(syslog::frame(event.recorded, &self.host, process, &message));
+            if bytes.len() >= WRITE_BYTES {
+                line.say(&bytes).await?;
+                bytes.clear();
+            }
+        }
+        line.say(&bytes).await?;
+        Ok(line.end().await?)
+    }
+}

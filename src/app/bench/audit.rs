@@ -1,0 +1,276 @@
+//! *audit*: what the ledger costs, and what it holds.
+//!
+//! Beside the server stands one that was built with the feature `bench-without-ledger`, on a database of
+//! its own with the same data; both are asked in turn. With `--database` the ledger of the first is
+//! then filled with copies of its own rows, at other times and of many users, and its events are
+//! searched for as a client does. How fast the ledger is compared with its seal `kiln audit verify`
+//! tells.
+
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::load::{Interaction, Measured, Notes, measure, scattered};
+use super::target::Target;
+use super::{Bench, BenchError, read};
+
+/// What may be lost of the throughput of reads at full load, of writes at eight clients, in percent.
+const READS_LOSS: f64 = 25.0;
+const WRITES_LOSS: f64 = 5.0;
+/// How much longer half of the reads may take, in milliseconds.
+const READ_P50_MS: f64 = 1.5;
+/// A load that both servers can bear.
+const PACE: u64 = 1_000;
+/// Times that each is measured: the order changes, so that what changes meanwhile hits both.
+const ROUNDS: usize = 2;
+/// What a row may weigh with its part of the indexes, beside its query and eight bytes a patient.
+const ROW_BYTES: f64 = 220.0;
+/// How long a search of events may take.
+const SEARCH_MS: f64 = 20.0;
+/// Searches of each kind.
+const SEARCHES: usize = 40;
+const USERS: u64 = 2_000;
+/// Rows that are copied again and again.
+const COPIED: u64 = 10_000;
+
+/// Number of rows, bytes of the table, of its indexes, of queries, and eight for each patient.
+const WEIGHT: &str = "SELECT count(*), (SELECT sum(pg_table_size(inhrelid)) FROM pg_inherits WHERE \
+     inhparent = 'ledger'::regclass), (SELECT sum(pg_indexes_size(inhrelid)) FROM pg_inherits WHERE \
+     inhparent = 'ledger'::regclass), sum(octet_length(query)), sum(8 * cardinality(pats)) FROM ledger";
+
+pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
+    let with = bench.target.clone();
+    let (paths, bodies) = read::load(bench).await?;
+    if let Some(without) = &bench.args.without {
+        let without = Target::parse(without, &bench.args.header).map_err(BenchError::Arguments)?;
+        bench.target = without.clone();
+        read::load(bench).await?;
+        let targets = [with.clone(), without];
+        for count in bench.clients.clone() {
+            reads(bench, &targets, &paths, count).await?;
+            writes(bench, &targets, &bodies, count).await;
+        }
+        paced(bench, &targets, &paths).await;
+        bench.target = with;
+    } else {
+        bench.report.note("no --without: what the ledger costs was not measured");
+    }
+    if bench.floor.is_some() {
+        weigh(bench, "as it is").await?;
+        fill(bench).await?;
+        weigh(bench, "filled").await?;
+        search(bench, &paths).await?;
+    }
+    Ok(())
+}
+
+/// Rates and middle times of the server with a ledger and of that without.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    requests: u64,
+    time: Duration,
+    p50_ms: f64,
+}
+
+impl Sums {
+    fn add(&mut self, measured: &Measured) {
+        self.requests += measured.notes.count(None);
+        self.time += measured.elapsed;
+        self.p50_ms += measured.notes.percentiles(None)[0] / ROUNDS as f64;
+    }
+
+    fn per_second(self) -> f64 {
+        self.requests as f64 / self.time.as_secs_f64().max(0.001)
+    }
+}
+
+/// Measures both servers in turn.
+async fn in_turn(
+    bench: &mut Bench,
+    targets: &[Target; 2],
+    (what, count): (&str, usize),
+    work: impl AsyncFn(&Bench) -> Measured,
+) -> [Sums; 2] {
+    let mut sums = [Sums::default(); 2];
+    for round in 0..ROUNDS {
+        for turn in 0..2 {
+            let kind = (round + turn) % 2;
+            bench.target = targets[kind].clone();
+            let measured = work(bench).await;
+            let name = format!("{what}, {}", ["with a ledger", "without"][kind]);
+            bench.report.add(count, &name, None, &measured, None);
+            sums[kind].add(&measured);
+        }
+    }
+    sums
+}
+
+/// Says what is lost, and whether that is more than it may be.
+fn tell(bench: &mut Bench, what: &str, count: usize, [with, without]: [Sums; 2], most: f64) {
+    let loss = 100.0 * (1.0 - with.per_second() / without.per_second().max(0.001));
+    let later = with.p50_ms - without.p50_ms;
+    let is_over = loss > most || (what == "read" && count == 8 && later > READ_P50_MS);
+    let mark = if is_over { " !" } else { "" };
+    bench.report.note(format!(
+        "{count} clients, {what}: {loss:.1} % lost (at most {most}), p50 {later:+.3} ms{mark}"
+    ));
+}
+
+async fn reads(
+    bench: &mut Bench,
+    targets: &[Target; 2],
+    paths: &[String],
+    count: usize,
+) -> Result<(), BenchError> {
+    let work = async |bench: &Bench| scattered(bench, paths, count, Interaction::Read).await;
+    let sums = in_turn(bench, targets, ("read", count), work).await;
+    if sums.iter().any(|sums| sums.requests == 0) {
+        return Err(BenchError::Refused("reads".to_owned()));
+    }
+    tell(bench, "read", count, sums, READS_LOSS);
+    Ok(())
+}
+
+async fn writes(bench: &mut Bench, targets: &[Target; 2], bodies: &[String], count: usize) {
+    // What refers to nothing that the other server lacks.
+    let is_plain = |body: &&String| body.contains(r#""resourceType":"Patient""#);
+    let bodies: Vec<&String> = bodies.iter().filter(is_plain).collect();
+    if bodies.is_empty() {
+        return;
+    }
+    let work = async |bench: &Bench| {
+        let end = Instant::now() + Duration::from_secs(bench.args.seconds.max(1));
+        let clients = (0..count).map(|at| (at, Connection::new(&bench.target))).collect();
+        let client = async |(at, mut connection): (usize, Connection)| {
+            let (mut notes, mut number) = (Notes::default(), at);
+            while Instant::now() < end {
+                let body = bodies[number % bodies.len()].as_bytes();
+                number += count;
+                let started = Instant::now();
+                let answer = connection.send("POST", "/Patient", Some(body)).await;
+                notes.note(Interaction::Create, started, &answer);
+            }
+            ((at, connection), notes)
+        };
+        measure(&bench.meter, clients, client).await.0
+    };
+    let sums = in_turn(bench, targets, ("create", count), work).await;
+    tell(bench, "create", count, sums, if count == 8 { WRITES_LOSS } else { READS_LOSS });
+}
+
+/// Reads at a pace that is given, by eight clients.
+async fn paced(bench: &mut Bench, targets: &[Target; 2], paths: &[String]) {
+    const CLIENTS: usize = 8;
+    let work = async |bench: &Bench| {
+        let length = Duration::from_secs(bench.args.seconds.max(1));
+        let began = tokio::time::Instant::now();
+        let clients = (0..CLIENTS).map(|at| (at, Connection::new(&bench.target))).collect();
+        let client = async |(at, mut connection): (usize, Connection)| {
+            let (mut notes, mut number) = (Notes::default(), at as u64);
+            loop {
+                let due = began + Duration::from_micros(number * 1_000_000 / PACE);
+                if due >= began + length {
+                    return ((at, connection), notes);
+                }
+                tokio::time::sleep_until(due).await;
+                let path = &paths[(number as usize).wrapping_mul(104_729) % paths.len()];
+                number += CLIENTS as u64;
+                let started = Instant::now();
+                let answer = connection.send("GET", path, None).await;
+                notes.note(Interaction::Read, started, &answer);
+            }
+        };
+        measure(&bench.meter, clients, client).await.0
+    };
+    let what = format!("read at {PACE} a second");
+    let sums = in_turn(bench, targets, (&what, CLIENTS), work).await;
+    tell(bench, &what, CLIENTS, sums, 10.0);
+}
+
+async fn sql(bench: &Bench, text: &str) -> Result<String, BenchError> {
+    match &bench.floor {
+        Some(floor) => floor.sql(text).await,
+        None => Ok(String::new()),
+    }
+}
+
+/// Says what a row weighs.
+async fn weigh(bench: &mut Bench, when: &str) -> Result<(), BenchError> {
+    let text = sql(bench, &format!("VACUUM ANALYZE ledger; {WEIGHT};")).await?;
+    let numbers: Vec<f64> =
+        text.trim().split('|').filter_map(|number| number.parse().ok()).collect();
+    let [rows, table, indexes, queries, patients] = numbers[..] else { return Ok(()) };
+    let rest = (table + indexes - queries - patients) / rows.max(1.0);
+    let mark = if rest > ROW_BYTES { " !" } else { "" };
+    bench.report.note(format!(
+        "{rows} rows, {when}: {:.0} bytes a row and {:.0} of indexes, without queries and patients {rest:.0} \
+         (at most {ROW_BYTES}){mark}",
+        table / rows.max(1.0),
+        indexes / rows.max(1.0)
+    ));
+    Ok(())
+}
+
+/// Fills the ledger up with copies of its newest rows, of many users, a second apart and up to yesterday. A
+/// thousand are a transaction: the ledger's order goes by transactions.
+async fn fill(bench: &Bench) -> Result<(), BenchError> {
+    let rows = bench.args.rows;
+    let copy = format!(
+        "CREATE TEMP TABLE copied AS SELECT row_number() OVER () AS place, l.* \
+         FROM (SELECT * FROM ledger ORDER BY at DESC LIMIT {COPIED}) l; \
+         ALTER TABLE copied ADD PRIMARY KEY (place); ANALYZE copied; \
+         DO $$ DECLARE \
+         known bigint := (SELECT count(*) FROM ledger); has bigint := (SELECT count(*) FROM copied); \
+         BEGIN FOR chunk IN known..{rows} BY 1000 LOOP \
+         INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
+         token, source, request_id, method, query, failure, pats, entities, person, purpose) \
+         SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || substr(gen_random_uuid()::text, 14))::uuid, t, \
+         gen_random_uuid(), tid, interaction, outcome, rt, vid, logical_id, \
+         'user:bench' || floor(power(random(), 3) * {USERS}), 'bench', gen_random_uuid()::text, source, \
+         gen_random_uuid()::text, method, query, failure, pats, entities, 'Practitioner/bench', 'TREAT' \
+         FROM (SELECT n, now() - interval '1 day' - ({rows} - n) * interval '1 second' AS t \
+         FROM generate_series(chunk, least(chunk + 999, {rows})) n) s \
+         CROSS JOIN LATERAL \
+         (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
+         JOIN copied l ON l.place = 1 + s.n % has; \
+         COMMIT; END LOOP; END $$;"
+    );
+    sql(bench, &copy).await.map(drop)
+}
+
+/// Searches for events by patient, by user and by date.
+async fn search(bench: &mut Bench, paths: &[String]) -> Result<(), BenchError> {
+    let patients: Vec<&String> =
+        paths.iter().filter(|path| path.starts_with("/Patient/")).take(SEARCHES).collect();
+    let kinds = [
+        ("by patient", patients.iter().map(|path| format!("patient={}", &path[1..])).collect()),
+        (
+            "by user",
+            (0..SEARCHES).map(|at| format!("altid=user:bench{}", at * at)).collect::<Vec<_>>(),
+        ),
+        (
+            "by date",
+            (1..=SEARCHES).map(|at| format!("date=ge2020-01-{:02}", at % 28 + 1)).collect(),
+        ),
+    ];
+    let mut connection = Connection::new(&bench.target);
+    for (kind, queries) in kinds {
+        let mut notes = Notes::default();
+        let began = Instant::now();
+        for query in &queries {
+            let started = Instant::now();
+            let path = format!("/AuditEvent?{query}&_count=50");
+            let answer = connection.send("GET", &path, None).await;
+            notes.note(Interaction::Search, started, &answer);
+        }
+        let [p50, p95, _] = notes.percentiles(None);
+        let mark = if p50 > SEARCH_MS { " !" } else { "" };
+        let elapsed = began.elapsed();
+        bench.report.note(format!(
+            "{} events searched {kind} in {elapsed:.1?}: p50 {p50:.1} ms, p95 {p95:.1} ms (at most \
+             {SEARCH_MS}), {} failed{mark}",
+            queries.len(),
+            notes.failures
+        ));
+    }
+    Ok(())
+}

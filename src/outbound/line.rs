@@ -1,0 +1,89 @@
+//! A connection over TLS on which one side speaks and the other listens, as syslog does.
+//!
+//! The listener says nothing, so what it has got is known at the end alone: the speaker says that it
+//! ends, and the listener, which has read up to there, ends too. The operator named the address: it is
+//! not filtered.
+//!
+//! Spec: RFC 5425 section 4.4, RFC 8446 section 6.1
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{OutboundError, Trust};
+
+/// Longest time for the connection, for one write, and for the listener to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after the other side's end it may tell that it did not take the last bytes.
+const RESET_WITHIN: Duration = Duration::from_millis(200);
+
+/// A connection to a listener.
+pub struct Line {
+    host: String,
+    stream: TlsStream<TcpStream>,
+}
+
+impl Line {
+    /// Connects to `place`, a host and a port.
+    ///
+    /// # Errors
+    /// [`OutboundError`], when there is none, or one that is not believed.
+    pub async fn open(place: &str, trust: &Trust) -> Result<Self, OutboundError> {
+        let (host, _) = place.rsplit_once(':').unwrap_or((place, ""));
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let connected = async {
+            let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+            let stream = TcpStream::connect(place).await?;
+            TlsConnector::from(trust.0.clone()).connect(name, stream).await
+        };
+        let stream = in_time(&host, connected).await?;
+        Ok(Self { host, stream })
+    }
+
+    /// Says `bytes`.
+    ///
+    /// # Errors
+    /// [`OutboundError::Failed`] when the other side is gone.
+    pub async fn say(&mut self, bytes: &[u8]) -> Result<(), OutboundError> {
+        in_time(&self.host, self.stream.write_all(bytes)).await
+    }
+
+    /// Ends, and waits until the other side has read everything.
+    ///
+    /// # Errors
+    /// [`OutboundError::Failed`] when that is not known.
+    pub async fn end(mut self) -> Result<(), OutboundError> {
+        let stream = &mut self.stream;
+        let ended = async {
+            // The connection below stays open: its system tells on it what became of the last bytes.
+            stream.get_mut().1.send_close_notify();
+            stream.flush().await?;
+            match stream.read_to_end(&mut Vec::new()).await {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+                read => return read.map(drop),
+            }
+            // Many end without a word, having read all. Who has closed the door before resets the
+            // connection when the bytes come.
+            tokio::time::sleep(RESET_WITHIN).await;
+            stream.get_ref().0.take_error()?.map_or(Ok(()), Err)
+        };
+        in_time(&self.host, ended).await
+    }
+}
+
+async fn in_time<T>(
+    host: &str,
+    work: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, OutboundError> {
+    let failed = |reason| OutboundError::Failed { host: host.to_owned(), reason };
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done.map_err(|error| failed(error.to_string())),
+        Err(_) => Err(failed("no answer in time".to_owned())),
+    }
+}

@@ -1,0 +1,203 @@
+//! Events of the ledger go to a repository and to rules of alerts: none is lost, and none goes out early.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::receiver::Receiver;
+use crate::harness::process::Process;
+use crate::harness::server::TestServer;
+
+/// How often each id of a request is among events.
+fn requests<'a>(events: impl Iterator<Item = &'a Value>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for event in events {
+        let entities = event["entity"].as_array().unwrap();
+        let id = entities.iter().find(|it| it["type"]["code"] == "XrequestId").unwrap();
+        let id = id["what"]["identifier"]["value"].as_str().unwrap();
+        *counts.entry(id.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn entries(bundle: &Value) -> Vec<Value> {
+    let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+    entries.into_iter().map(|mut entry| entry["resource"].take()).collect()
+}
+
+async fn found(server: &TestServer, url: &str) -> Vec<Value> {
+    let answer = server.client.get(url).await.expect(200);
+    entries(&serde_json::from_slice(&answer.body).unwrap())
+}
+
+/// Covers in part: security A13.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_gets_each_event_once() {
+    let repository = TestServer::start().await;
+    let base = repository.client.base();
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("atna.repository", &base),
+        ("atna.batch", "3"),
+    ])
+    .await;
+    let client = &server.client;
+    for id in ["a", "b", "c"] {
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        client.put(&format!("/Patient/{id}"), body).await.expect(201);
+    }
+    client.get("/Patient/a").await.expect(200);
+    client.get("/Patient").await.expect(200);
+    client.get("/Patient/nobody").await.expect(404);
+    client.delete("/Patient/c").await.expect(204);
+    let ours: Vec<Value> = found(&server, "/AuditEvent?_count=500").await;
+    // Three writes, a read, a search with an event for each patient, a refusal, a delete.
+    assert_eq!(ours.len(), 9, "{ours:#?}");
+    let expected: BTreeMap<String, Value> = ours
+        .into_iter()
+        .map(|event| {
+            let id = event["id"].as_str().unwrap();
+            (format!("{}/AuditEvent/{id}", server.client.base()), event)
+        })
+        .collect();
+    let began = Instant::now();
+    let theirs = loop {
+        let all = found(&repository, "/AuditEvent?_count=500").await;
+        let of_ours = |event: &Value| {
+            event["meta"]["source"].as_str().is_some_and(|it| expected.contains_key(it))
+        };
+        let theirs: Vec<Value> = all.into_iter().filter(of_ours).collect();
+        if theirs.len() >= expected.len() {
+            break theirs;
+        }
+        assert!(began.elapsed() < Duration::from_secs(40), "{} of them", theirs.len());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(theirs.len(), expected.len(), "each once");
+    for event in theirs {
+        let source = event["meta"]["source"].as_str().unwrap();
+        let own = &expected[source];
+        for part in
+            ["type", "subtype", "action", "recorded", "outcome", "agent", "source", "entity"]
+        {
+            assert_eq!(event[part], own[part], "{part} of {source}");
+        }
+        assert_eq!(event["meta"]["profile"], own["meta"]["profile"], "{source}");
+    }
+    // What was not delivered yet cannot be noted as delivered.
+    let behind = "SELECT count(*) FROM ledger l, audit_feed f WHERE (l.xid, l.id) > (f.xid, f.id)";
+    let began = Instant::now();
+    while server.database.number(behind).await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(40));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Covers in part: security A13.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_when_the_server_was_killed_is_sent_again() {
+    let receiver = Receiver::start().await;
+    let repository = format!("atna.repository=http://{}/fhir", receiver.address);
+    // The settings of a process live as long as the test.
+    let repository: &'static str = Box::leak(repository.into_boxed_str());
+    let settings = vec!["auth.outbound_networks=127.0.0.1/32", repository, "atna.batch=1"];
+    receiver.answer(false);
+    let mut process = Process::start_with(Box::leak(settings.into_boxed_slice())).await;
+    let ask = async |client: &crate::harness::client::Client, id: &str| {
+        let call = client.call("GET", "/Patient/nobody").header("X-Request-Id", id);
+        call.send().await.expect(404);
+    };
+    ask(&process.client, "first").await;
+    ask(&process.client, "second").await;
+    // It came, and was not answered: the place of the feed is still before it.
+    let posted = receiver.until("the first event", |posted| !posted.is_empty()).await;
+    assert_eq!(posted[0].0, "/fhir/AuditEvent");
+    let unanswered = requests(posted.iter().map(|(_, event)| event));
+    process.kill_and_restart();
+    receiver.answer(true);
+    process.ready(Duration::from_mins(1)).await;
+    ask(&process.client, "third").await;
+    let has_all = |posted: &Vec<(String, Value)>| {
+        let seen = requests(posted.iter().map(|(_, event)| event));
+        ["first", "second", "third"].iter().all(|id| seen.contains_key(*id))
+    };
+    let posted = receiver.until("all events", has_all).await;
+    let seen = requests(posted.iter().map(|(_, event)| event));
+    for (id, _) in unanswered {
+        assert!(seen[&id] >= 2, "{id} comes again: {seen:?}");
+    }
+}
+
+/// A row of the ledger, made as a server would.
+fn row(interaction: i16, outcome: i16, actor: &str, more: (&str, &str, &str)) -> String {
+    let (source, purpose, patients) = more;
+    let time = "lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')";
+    format!(
+        "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, actor, source, purpose, request_id, \
+         method, query, pats, entities) SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || \
+         substr(gen_random_uuid()::text, 14))::uuid, clock_timestamp(), gen_random_uuid(), 0, \
+         {interaction}, {outcome}, '{actor}', {source}, {purpose}, 'r', 'GET', '/', '{patients}', '{{}}' \
+         FROM (SELECT {time}) t (h)"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_are_told_to_an_address_and_stored() {
+    let receiver = Receiver::start().await;
+    let webhook = format!("http://{}/alerts", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("alerts.patients", "2"),
+        ("alerts.failed_logins", "1"),
+        ("alerts.break_glass", "true"),
+        ("alerts.webhook", &webhook),
+        ("alerts.communication", "true"),
+    ])
+    .await;
+    // Two patients are allowed, three are too many.
+    for id in ["a", "b"] {
+        let body = format!(r#"{{"resourceType":"Patient","id":"{id}"}}"#);
+        server.client.put(&format!("/Patient/{id}"), body).await.expect(201);
+        server.client.get(&format!("/Patient/{id}")).await.expect(200);
+    }
+    let address = "'192.0.2.7'";
+    server.database.run(&row(40, 4, "user:eve", (address, "NULL", "{}"))).await;
+    server.database.run(&row(40, 4, "user:eve", (address, "NULL", "{}"))).await;
+    server.database.run(&row(12, 0, "user:ada", ("NULL", "'BTG'", "{7}"))).await;
+    server.client.put("/Patient/c", r#"{"resourceType":"Patient","id":"c"}"#).await.expect(201);
+    let posted = receiver.until("four alerts", |posted| posted.len() >= 4).await;
+    let mut told: Vec<String> = posted
+        .iter()
+        .map(|(path, alert)| {
+            assert_eq!(path, "/alerts");
+            assert!(alert["event"].as_str().unwrap().starts_with(&server.client.base()), "{alert}");
+            format!("{} {} {}", alert["rule"], alert["party"], alert["count"]).replace('"', "")
+        })
+        .collect();
+    told.sort();
+    let expected = [
+        "break-glass user:ada 1",
+        "failed-logins user:eve 2",
+        "failed-logins-from 192.0.2.7 2",
+        "many-patients anonymous 3",
+    ];
+    assert_eq!(told, expected);
+    let stored = found(&server, "/Communication?category=alert&_count=50").await;
+    assert_eq!(stored.len(), 4, "{stored:#?}");
+    for communication in &stored {
+        let text = communication["payload"][0]["contentString"].as_str().unwrap();
+        assert!(posted.iter().any(|(_, alert)| alert["text"] == text), "{text}");
+    }
+    // The server's own writes are no cause of alerts.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(receiver.posted().len(), 4);
+}
+
+/// Without settings nothing goes out.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_nobody_is_told() {
+    let server = TestServer::start().await;
+    server.client.get("/Patient/nobody").await.expect(404);
+    assert_eq!(server.database.number("SELECT count(*) FROM audit_feed").await, 0);
+}
