@@ -1,7 +1,8 @@
 //! Roles: what users may do, whoever asks for what.
 //!
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
-//! to which data are shown, and whether a second factor is needed. What a token grants a user is what
+//! to which data are shown, whether a second factor is needed, and whether it lets somebody administer
+//! the server (`administers = true`). What a token grants a user is what
 //! its scopes and one of the user's roles grant both. A user without a role may do nothing.
 //!
 //! ```toml
@@ -30,6 +31,7 @@ scopes = ["user/*.cruds"]
 panel = "all"
 clearance = "V"
 second_factor = true
+administers = true
 
 [roles.auditor]
 scopes = ["user/AuditEvent.rs", "user/Provenance.rs"]
@@ -74,6 +76,8 @@ pub struct Role {
     pub clearance: Clearance,
     /// Whether who has the role must have proved a second factor.
     pub needs_second_factor: bool,
+    /// Whether who has the role may administer clients, accounts and keys.
+    pub administers: bool,
 }
 
 /// Whose data a role is about.
@@ -133,6 +137,8 @@ struct Entry {
     panel: Panel,
     clearance: Clearance,
     second_factor: bool,
+    #[serde(default)]
+    administers: bool,
 }
 
 impl Clearance {
@@ -177,8 +183,9 @@ impl Roles {
                     _ => return Err(RolesError::Scope { role: name, scope: text }),
                 }
             }
-            let Entry { panel, clearance, second_factor: needs_second_factor, .. } = entry;
-            roles.insert(name, Role { scopes, panel, clearance, needs_second_factor });
+            let Entry { panel, clearance, administers, second_factor, .. } = entry;
+            let needs_second_factor = second_factor;
+            roles.insert(name, Role { scopes, panel, clearance, needs_second_factor, administers });
         }
         Ok(Self { roles, extractor })
     }
@@ -196,6 +203,11 @@ impl Roles {
     /// Whether somebody with these roles must have proved a second factor.
     pub fn need_second_factor<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
         names.into_iter().filter_map(|name| self.get(name)).any(|role| role.needs_second_factor)
+    }
+
+    /// Whether somebody with these roles may administer the server.
+    pub fn administer<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
+        names.into_iter().filter_map(|name| self.get(name)).any(|role| role.administers)
     }
 
     /// What scopes are read by.

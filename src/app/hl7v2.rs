@@ -25,7 +25,7 @@ use crate::http::listener::{Tls, TlsError, TlsFiles};
 use crate::store::Store;
 
 use super::database::StartError;
-use super::server;
+use super::listening;
 
 /// The receiver of this node.
 ///
@@ -98,7 +98,7 @@ impl Feed {
     /// [`StartError::Listen`], [`StartError::Tls`].
     pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
         let Some(address) = config.hl7v2.listen else { return Ok(Self(None)) };
-        let listener = server::bind(address).await?;
+        let listener = listening::bind(address).await?;
         let fault = |cause| StartError::Listen { address, cause };
         let address = listener.local_addr().map_err(fault)?;
         let tls = tls(&config.hl7v2).map_err(StartError::Tls)?;

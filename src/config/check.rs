@@ -30,6 +30,7 @@ impl Config {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
         self.check_feed()?;
+        self.check_administration()?;
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
@@ -44,6 +45,31 @@ impl Config {
         }
         if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
             return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What the listener for administration needs.
+    fn check_administration(&self) -> Result<(), ConfigError> {
+        let key = "administration.listen";
+        let rule = |reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let Some(address) = self.administration.listen else { return Ok(()) };
+        if self.auth.mode == AuthMode::Off {
+            return rule(
+                "means nothing with `auth.mode = \"off\"`: there are no tokens to ask for",
+            );
+        }
+        if address.ip().is_loopback() {
+            return Ok(());
+        }
+        if !self.administration.beyond_loopback {
+            return rule(
+                "can be reached from other machines; listen on 127.0.0.1, or set \
+                 `administration.beyond_loopback`",
+            );
+        }
+        if self.tls.certificate.is_none() {
+            return rule("needs `tls.certificate` where other machines can reach it");
         }
         Ok(())
     }
@@ -133,6 +159,25 @@ mod tests {
             (vec![("http.listen", "0.0.0.0:8080"), ("http.base_url", "https://h/fhir")], None),
             (vec![("auth.registration", "token")], Some("auth.registration_token")),
             (vec![("auth.code_seconds", "61")], Some("auth.code_seconds")),
+            (vec![("administration.listen", "[::1]:9091")], None),
+            (vec![("administration.listen", "0.0.0.0:9091")], Some("administration.listen")),
+            (
+                vec![
+                    ("administration.listen", "0.0.0.0:9091"),
+                    ("administration.beyond_loopback", "true"),
+                ],
+                Some("administration.listen"),
+            ),
+            (
+                vec![
+                    ("administration.listen", "0.0.0.0:9091"),
+                    ("administration.beyond_loopback", "true"),
+                    ("tls.certificate", "c.pem"),
+                    ("tls.key", "k.pem"),
+                ],
+                None,
+            ),
+            (vec![off, ("administration.listen", "127.0.0.1:9091")], Some("administration.listen")),
             (vec![off], None),
             (vec![off, ("http.listen", "0.0.0.0:8080")], Some("auth.mode")),
             (vec![off, ("http.listen", "[::1]:8080")], None),

@@ -106,6 +106,16 @@ configuration! {
         metrics_on_http: bool = Flag(true),
     }
 
+    /// The listener for administration: clients, accounts and keys, as JSON below /admin, for who has a
+    /// token with the scope system/__admin, or user/__admin and a role that administers. TLS is that
+    /// of the HTTP listener.
+    [administration] Administration {
+        /// Its address. Default: there is none, and administration is by commands alone.
+        listen: Option<SocketAddr> = Unset("127.0.0.1:9091"),
+        /// Whether it may listen elsewhere than on a loopback address, which needs TLS.
+        beyond_loopback: bool = Flag(false),
+    }
+
     /// PostgreSQL 15 to 18.
     [database] Database {
         /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in
@@ -194,6 +204,9 @@ configuration! {
         refresh_token_days: NonZeroU32 = Number(100),
         /// How long an authorization code can be exchanged, in seconds.
         code_seconds: NonZeroU32 = Number(60),
+        /// How long a secret of a client counts from when it was made, in days; 0: until it is replaced.
+        /// It is about secrets that are made from then on.
+        client_secret_days: u32 = Number(0),
         /// Who may register a client: nobody ("off"), who has registration_token ("token"), or
         /// anybody ("open"). A client that registered itself never gets system/ scopes.
         registration: Registration = Text("off"),

@@ -318,8 +318,11 @@ impl Authority {
     fn outside_scopes(&self, outside: &Trusted, text: &str) -> ScopeSet {
         let roles = &self.persons.roles;
         let scopes = roles.scopes(text).intersect(&roles.scopes(&outside.scopes));
-        scopes.filtered(|scope| {
-            !matches!(scope, SmartScope::Special(Special::Introspect | Special::MakeLaunch))
+        scopes.filtered(|scope| match scope {
+            SmartScope::Resource(_) => true,
+            SmartScope::Special(special) => {
+                !special.is_of_services() && *special != Special::AdministerAsUser
+            }
         })
     }
 

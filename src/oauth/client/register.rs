@@ -9,10 +9,10 @@ use crate::access::scope::{Context, SmartScope, Special};
 use crate::config::Registration;
 use crate::oauth::Authority;
 use crate::oauth::refusal::{Code, Refusal};
-use crate::oauth::secret::{self, Fresh};
+use crate::oauth::secret;
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
 
-use super::{check, origin_of, with_secret};
+use super::{check, kept, origin_of};
 
 /// Most addresses of one client.
 const MAX_URIS: usize = 20;
@@ -32,16 +32,16 @@ impl Authority {
         let asked = asked.as_object();
         let asked = asked.ok_or_else(|| metadata("the body is no JSON object"))?;
         let mut client = self.asked_for(asked)?;
-        let secret =
-            (client.kind == ClientKind::Secret).then(|| Fresh::new(secret::CLIENT, &*self.ids));
-        if let Some(fresh) = &secret {
-            client.secrets = with_secret("[]", &fresh.hash, client.created);
+        let mut secret = None;
+        if client.kind == ClientKind::Secret {
+            let (text, secrets) = self.fresh_secret("[]");
+            (secret, client.secrets) = (Some(text), secrets);
         }
         check(&client)?;
         if !client::insert(&self.store, &client).await? {
             return Err(metadata("the client is there already"));
         }
-        Ok(told(&client, asked, secret.as_ref().map(|fresh| &fresh.text)))
+        Ok(told(&client, asked, secret.as_ref()))
     }
 
     fn may_register(&self, token: Option<&str>) -> Result<(), Refusal> {
@@ -106,7 +106,7 @@ impl Authority {
         let without_system = |scope: &SmartScope| match scope {
             SmartScope::Resource(scope) => scope.context != Context::System,
             SmartScope::Special(special) => {
-                !matches!(special, Special::Introspect | Special::MakeLaunch)
+                !special.is_of_services() && *special != Special::AdministerAsUser
             }
         };
         asked.filtered(without_system).to_string()
@@ -156,7 +156,9 @@ fn told(
     tell("client_id_issued_at", json!(client.created.as_micros() / 1_000_000));
     if let Some(secret) = secret {
         tell("client_secret", json!(secret.expose_secret()));
-        tell("client_secret_expires_at", json!(0));
+        let newest = kept(&client.secrets).pop().and_then(|secret| secret.expires);
+        let expires = newest.map_or(0, |at| at.as_micros().div_euclid(1_000_000));
+        tell("client_secret_expires_at", json!(expires));
     }
     tell("client_name", json!(client.name));
     tell("redirect_uris", json!(client.redirect_uris));
