@@ -165,7 +165,7 @@ impl Authority {
             tokens: bearer::Tokens::default(),
             origins: origins::Origins::default(),
             client_keys: jwks::Cache::default(),
-            trusted: trusted::Trusted::of(&config.trusted),
+            trusted: trusted::Trusted::of(config.trusted.values()),
             turns: AtomicU64::new(0),
             store,
             clock,
