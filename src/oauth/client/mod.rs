@@ -5,6 +5,7 @@
 pub mod assertion;
 pub mod jwk;
 pub mod jwks;
+mod manage;
 pub mod register;
 mod secrets;
 
