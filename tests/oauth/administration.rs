@@ -1,6 +1,6 @@
 //! Administration over HTTP: where it is, who may, what can be done, and what is on record of it.
 //!
-//! Covers: security H19.
+//! Covers: security H19, M9.
 
 use kiln::http::oauth::admin;
 use serde_json::{Value, json};
