@@ -2,8 +2,8 @@
 //!
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
 //! to which data are shown, whether a second factor is needed, and whether it lets somebody administer
-//! the server (`administers = true`). What a token grants a user is what
-//! its scopes and one of the user's roles grant both. A user without a role may do nothing.
+//! the server (`administers = true`). What a token grants a user is what its scopes and one of the
+//! user's roles grant both. A user without a role may do nothing.
 //!
 //! ```toml
 //! [roles.nurse]

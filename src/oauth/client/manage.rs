@@ -59,7 +59,7 @@ impl Authority {
         let (known, token) = self.manages(id, token).await?;
         let asked = asked.as_object();
         let asked = asked.ok_or_else(|| metadata("the body is no JSON object"))?;
-        if text(asked, "client_id")? != Some(&known.id) {
+        if text(asked, "client_id")? != Some(known.id.as_str()) {
             return Err(metadata("client_id is that of the registration"));
         }
         if TOLD.iter().any(|name| asked.contains_key(*name)) {

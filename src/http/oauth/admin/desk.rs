@@ -64,22 +64,22 @@ impl Desk {
     /// The body, which is on record as refused when it cannot be read.
     pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
         let body = std::mem::take(&mut self.body);
-        let read = self.read(body).await;
+        let read = read(&self.call, body).await;
         self.authority.acted(&self.by, read).await
     }
+}
 
-    async fn read<T: DeserializeOwned>(&self, body: Body) -> Result<T, Fault> {
-        if !self.call.is_of_type("application/json") {
-            return Err(Fault::Invalid("the body is sent as application/json".to_owned()));
-        }
-        let text = self.call.text(body).await?;
-        serde_json::from_str(&text).map_err(|error| {
-            // What the library says may quote what was sent, such as a password.
-            let (line, column) = (error.line(), error.column());
-            let text = format!("the body is not what is read here: line {line}, column {column}");
-            Fault::Invalid(text)
-        })
+async fn read<T: DeserializeOwned>(call: &Call, body: Body) -> Result<T, Fault> {
+    if !call.is_of_type("application/json") {
+        return Err(Fault::Invalid("the body is sent as application/json".to_owned()));
     }
+    let text = call.text(body).await?;
+    serde_json::from_str(&text).map_err(|error| {
+        // What the library says may quote what was sent, such as a password.
+        let (line, column) = (error.line(), error.column());
+        let text = format!("the body is not what is read here: line {line}, column {column}");
+        Fault::Invalid(text)
+    })
 }
 
 /// Why a request gets no further.
