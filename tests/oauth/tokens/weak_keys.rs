@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kiln::clock::{Clock as _, SystemClock};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use rsa::Pkcs1v15Sign;
-use rsa::traits::PublicKeyParts as _;
+use rsa::BoxedUint;
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha384};
 
@@ -43,10 +43,27 @@ impl Rsa {
     }
 
     fn assertion(&self, root: &str, id: &str) -> String {
-        signed(root, "RS384", id, |message| {
-            let hash = [&SHA384[..], &Sha384::digest(message)].concat();
-            self.0.sign(Pkcs1v15Sign::new_unprefixed(), &hash).unwrap()
-        })
+        signed(root, "RS384", id, |message| self.sign(&Sha384::digest(message)))
+    }
+
+    /// A signature by PKCS#1 v1.5, by hand: libraries refuse to sign with a key as short as that.
+    fn sign(&self, hash: &[u8]) -> Vec<u8> {
+        let length = self.0.n_bytes().len();
+        let filling = vec![0xff; length - 3 - SHA384.len() - hash.len()];
+        let padded = [&[0, 1][..], &filling, &[0], &SHA384, hash].concat();
+        let bits = u32::try_from(length * 8).unwrap();
+        let base = BoxedUint::from_be_slice(&padded, bits).unwrap();
+        let mut power = BoxedUint::one_with_precision(bits);
+        for byte in self.0.d().to_be_bytes() {
+            for bit in (0..8).rev() {
+                power = power.mul_mod(&power, self.0.n());
+                if byte >> bit & 1 == 1 {
+                    power = power.mul_mod(&base, self.0.n());
+                }
+            }
+        }
+        let bytes = power.to_be_bytes();
+        bytes[bytes.len() - length..].to_vec()
     }
 }
 
