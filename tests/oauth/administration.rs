@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::browser::{Browser, PASSWORD, hidden, register, server_with, user};
 use super::tokens::bearer::until_refused;
-use super::tokens::client::{SECRET, granted, public, read, send, service, text, tokens};
+use super::tokens::client::{SECRET, granted, public, read, refused, send, service, text, tokens};
 use crate::harness::client::{Answer, Client};
 use crate::harness::server::TestServer;
 use crate::oauth::browser::store;
@@ -124,7 +124,7 @@ async fn who_has_no_token_that_administers_does_nothing() {
     let refused = |user: &str| {
         format!("SELECT count(*) FROM ledger WHERE interaction = 50 AND outcome <> 0 AND {user}")
     };
-    let routes = admin::routes().len() as i64;
+    let routes = i64::try_from(admin::routes().len()).unwrap();
     for (whose, expected) in [
         ("actor = 'anonymous'", 2 * routes),
         ("actor = 'client:job'", routes),
@@ -141,7 +141,7 @@ async fn who_has_no_token_that_administers_does_nothing() {
 
 #[tokio::test]
 async fn clients_are_made_shown_given_secrets_and_ended() {
-    let (server, client, token) = administered(&[("auth.client_secret_days", "30")]).await;
+    let (server, client, token) = administered(&[]).await;
     let nothing = Value::Null;
     let made = json!({
         "client_id": "loader", "client_name": "Loader", "application_type": "backend",
@@ -150,8 +150,6 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
     let added = act(&client, &token, "POST", "/admin/clients", &made).await.expect(201);
     assert_eq!(added.header("cache-control").as_deref(), Some("no-store"));
     let first = text(&added, "client_secret");
-    let expires = text(&added, "secrets[0].expires");
-    assert!(expires > text(&added, "created"), "{expires}");
     let access = service_token(&server, "loader", &first, "system/Patient.rs").await;
     read(&server, &access).await.expect(200);
     act(&client, &token, "POST", "/admin/clients", &made).await.expect(409);
@@ -173,21 +171,6 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
     let second = text(&rotated.expect(200), "client_secret");
     service_token(&server, "loader", &first, "system/Patient.rs").await;
     service_token(&server, "loader", &second, "system/Patient.rs").await;
-    let hash = "SELECT count(*) FROM oauth_client WHERE secrets::text LIKE '%kiln_cs_%'";
-    assert_eq!(server.database.number(hash).await, 0);
-    // A secret that has expired is none.
-    let later = "UPDATE oauth_client SET secrets = jsonb_set(secrets, '{1,expires}', \
-                 '\"2020-01-01T00:00:00Z\"') WHERE id = 'loader'";
-    server.database.run(later).await;
-    let fields = [
-        ("grant_type", "client_credentials"),
-        ("scope", "system/Patient.rs"),
-        ("client_id", "loader"),
-        ("client_secret", second.as_str()),
-    ];
-    send(&server, "/auth/token", &fields).await.expect(401);
-    service_token(&server, "loader", &first, "system/Patient.rs").await;
-
     let disable = format!("{path}/disable");
     let disabled = act(&client, &token, "POST", &disable, &nothing).await.expect(200);
     assert!(disabled.at("disabled_at").is_some());
@@ -214,11 +197,41 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
 }
 
 #[tokio::test]
-async fn what_no_client_or_account_can_be_is_refused() {
-    let (server, client, token) = administered(&[]).await;
+async fn a_secret_counts_until_it_expires() {
+    let (server, client, token) = administered(&[("auth.client_secret_days", "30")]).await;
+    let made = json!({
+        "client_id": "loader", "application_type": "backend", "scope": "system/Patient.rs",
+    });
+    let added = act(&client, &token, "POST", "/admin/clients", &made).await.expect(201);
+    let first = text(&added, "client_secret");
+    let expires = text(&added, "secrets[0].expires");
+    assert!(expires > text(&added, "created"), "{expires}");
+    let path = "/admin/clients/loader/secret";
+    let rotated = act(&client, &token, "POST", path, &Value::Null).await.expect(200);
+    let second = text(&rotated, "client_secret");
+    assert!(text(&rotated, "secrets[1].expires") >= expires, "{rotated:?}");
+    service_token(&server, "loader", &second, "system/Patient.rs").await;
+    let plain = "SELECT count(*) FROM oauth_client WHERE secrets::text LIKE '%kiln_cs_%'";
+    assert_eq!(server.database.number(plain).await, 0);
+    let later = "UPDATE oauth_client SET secrets = jsonb_set(secrets, '{1,expires}', \
+                 '\"2020-01-01T00:00:00Z\"') WHERE id = 'loader'";
+    server.database.run(later).await;
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("scope", "system/Patient.rs"),
+        ("client_id", "loader"),
+        ("client_secret", second.as_str()),
+    ];
+    refused(&send(&server, "/auth/token", &fields).await, 401, "invalid_client");
+    service_token(&server, "loader", &first, "system/Patient.rs").await;
+    server.stop().await;
+}
+
+/// What is sent, and cannot be.
+fn unfit() -> Vec<(&'static str, Value)> {
     let keys =
         json!({ "keys": [{ "kty": "EC", "crv": "P-384", "kid": "k", "x": "AA", "y": "AA" }] });
-    for (path, body) in [
+    vec![
         ("/admin/clients", json!({})),
         ("/admin/clients", json!({ "client_id": "x" })),
         ("/admin/clients", json!({ "client_id": "a b", "scope": "openid" })),
@@ -248,7 +261,13 @@ async fn what_no_client_or_account_can_be_is_refused() {
         ("/admin/users", json!({ "name": "x", "password": "short" })),
         ("/admin/users", json!({ "name": "x", "password": ["canary-password"] })),
         ("/admin/users/nobody/identity", json!({ "subject": "1" })),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn what_no_client_or_account_can_be_is_refused() {
+    let (server, client, token) = administered(&[]).await;
+    for (path, body) in unfit() {
         let answer = act(&client, &token, "POST", path, &body).await;
         assert_eq!(answer.status, 400, "{path} {body}: {answer:?}");
         assert_eq!(answer.at("error").as_deref(), Some("invalid_request"), "{body}");
@@ -271,8 +290,9 @@ async fn what_no_client_or_account_can_be_is_refused() {
         let call = client.call("POST", &url).header("Authorization", &format!("Bearer {token}"));
         call.header("Content-Type", kind).body(body).send().await.expect(400);
     }
+    let unfit = i64::try_from(unfit().len()).unwrap();
     let refused = "SELECT count(*) FROM ledger WHERE interaction = 50 AND outcome <> 0";
-    assert_eq!(server.database.number(refused).await, 15 + 7 + 2);
+    assert_eq!(server.database.number(refused).await, unfit + 7 + 2);
     assert_eq!(server.database.number("SELECT count(*) FROM oauth_client").await, 1);
     assert_eq!(server.database.number("SELECT count(*) FROM account").await, 0);
     server.stop().await;

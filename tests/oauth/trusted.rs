@@ -148,10 +148,33 @@ fn job(key: &Key, kid: &str, issuer: &str) -> String {
     key.sign(&json!({ "alg": key.algorithm(), "kid": kid, "typ": "at+jwt" }), &claims)
 }
 
+/// A server of a state.
+const STATE: &str = "https://state.example";
+
+/// What is set for several servers, but for where two of them publish their keys, and where one that
+/// runs here is.
+const SEVERAL: &[(&str, &str)] = &[
+    ("trusted.hospital.issuer", ISSUER),
+    ("trusted.hospital.audience", AUDIENCE),
+    ("trusted.hospital.scopes", "system/Patient.rs"),
+    ("trusted.state.issuer", STATE),
+    ("trusted.state.audience", AUDIENCE),
+    ("trusted.state.scopes", "system/Observation.rs"),
+    ("trusted.kiln.client_id", "web"),
+    ("trusted.kiln.client_secret", SECRET),
+    ("trusted.kiln.scopes", "patient/Patient.rs"),
+    ("trusted.kiln.token_prefix", "kiln_at_"),
+    // Where a second one is asked, no token of another comes to it.
+    ("trusted.away.issuer", "https://away.example"),
+    ("trusted.away.introspection_uri", "http://127.0.0.1:9/introspect"),
+    ("trusted.away.client_id", "kiln"),
+    ("trusted.away.client_secret", SECRET),
+    ("trusted.away.token_prefix", "away_"),
+];
+
 /// Covers: security C1.
 #[tokio::test]
 async fn of_several_servers_each_vouches_for_its_own_tokens_alone() {
-    const STATE: &str = "https://state.example";
     let scopes = "patient/Patient.rs";
     let outside = server().await;
     register(&outside, &public("app", scopes)).await;
@@ -163,30 +186,14 @@ async fn of_several_servers_each_vouches_for_its_own_tokens_alone() {
     let (hospital, state) = (Key::ec(), Key::ec());
     let of_hospital = Published::start(&json!({ "keys": [hospital.jwk("k")] })).await;
     let of_state = Published::start(&json!({ "keys": [state.jwk("k")] })).await;
-    let here = trusting(&[
-        ("trusted.hospital.issuer", ISSUER),
-        ("trusted.hospital.jwks_uri", &of_hospital.url),
-        ("trusted.hospital.audience", AUDIENCE),
-        ("trusted.hospital.scopes", "system/Patient.rs"),
-        ("trusted.state.issuer", STATE),
+    let own = [
+        ("trusted.hospital.jwks_uri", of_hospital.url.as_str()),
         ("trusted.state.jwks_uri", &of_state.url),
-        ("trusted.state.audience", AUDIENCE),
-        ("trusted.state.scopes", "system/Observation.rs"),
         ("trusted.kiln.issuer", &issuer),
         ("trusted.kiln.introspection_uri", &asked),
-        ("trusted.kiln.client_id", "web"),
-        ("trusted.kiln.client_secret", SECRET),
         ("trusted.kiln.audience", &audience),
-        ("trusted.kiln.scopes", scopes),
-        ("trusted.kiln.token_prefix", "kiln_at_"),
-        // Where a second one is asked, no token of another comes to it.
-        ("trusted.away.issuer", "https://away.example"),
-        ("trusted.away.introspection_uri", "http://127.0.0.1:9/introspect"),
-        ("trusted.away.client_id", "kiln"),
-        ("trusted.away.client_secret", SECRET),
-        ("trusted.away.token_prefix", "away_"),
-    ])
-    .await;
+    ];
+    let here = trusting(&[SEVERAL, &own].concat()).await;
     let opaque =
         text(&tokens(&outside, &granted("app", scopes, Some(account))).await, "access_token");
     // Each grants what the configuration says of its issuer.
