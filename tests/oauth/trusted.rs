@@ -188,10 +188,10 @@ async fn of_several_servers_each_vouches_for_its_own_tokens_alone() {
     let of_state = Published::start(&json!({ "keys": [state.jwk("k")] })).await;
     let own = [
         ("trusted.hospital.jwks_uri", of_hospital.url.as_str()),
-        ("trusted.state.jwks_uri", &of_state.url),
-        ("trusted.kiln.issuer", &issuer),
-        ("trusted.kiln.introspection_uri", &asked),
-        ("trusted.kiln.audience", &audience),
+        ("trusted.state.jwks_uri", of_state.url.as_str()),
+        ("trusted.kiln.issuer", issuer.as_str()),
+        ("trusted.kiln.introspection_uri", asked.as_str()),
+        ("trusted.kiln.audience", audience.as_str()),
     ];
     let here = trusting(&[SEVERAL, &own].concat()).await;
     let opaque =
