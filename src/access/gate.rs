@@ -150,7 +150,21 @@ impl<U: Units> Gate<U> {
     ) -> Result<(), Error> {
         let principal = Principal::named(&actor.name);
         let caller = Caller { principal, request: actor.request.clone() };
-        let mut row = self.row(kind.of_system(), &caller, self.ids.ordered());
+        self.note_by(kind, &caller, outcome, text).await
+    }
+
+    /// The same for a party of which more is known than its name.
+    ///
+    /// # Errors
+    /// As [`Gate::note`].
+    pub async fn note_by(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        outcome: Outcome,
+        text: &str,
+    ) -> Result<(), Error> {
+        let mut row = self.row(kind.of_system(), caller, self.ids.ordered());
         row.outcome = outcome;
         let text = text.replace('\0', "\u{fffd}");
         if outcome == Outcome::Success {

@@ -67,6 +67,7 @@ kinds! {
     Login 40 "login" 'E',
     Logout 41 "logout" 'E',
     Lookup 21 "$lookup" 'E',
+    ManageClient 70 "manage-registration" 'E',
     Meta 8 "$meta" 'R',
     MetaAdd 9 "$meta-add" 'U',
     MetaDelete 10 "$meta-delete" 'U',

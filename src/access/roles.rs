@@ -1,9 +1,10 @@
 //! Roles: what users may do, whoever asks for what.
 //!
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
-//! to which data are shown, and whether a second factor is needed. What a token grants a user is what
-//! its scopes and one of the user's roles grant both. A user without a role may do nothing. The record
-//! of who did what, AuditEvent, is in no wildcard: a role names it.
+//! to which data are shown, whether a second factor is needed, and whether it lets somebody administer
+//! the server (`administers = true`). What a token grants a user is what its scopes and one of the
+//! user's roles grant both. A user without a role may do nothing. The record of who did what,
+//! AuditEvent, is in no wildcard: a role names it.
 //!
 //! ```toml
 //! [roles.nurse]
@@ -31,6 +32,7 @@ scopes = ["user/*.cruds", "user/AuditEvent.rs"]
 panel = "all"
 clearance = "V"
 second_factor = true
+administers = true
 
 [roles.auditor]
 scopes = ["user/AuditEvent.rs", "user/Provenance.rs"]
@@ -75,6 +77,8 @@ pub struct Role {
     pub clearance: Clearance,
     /// Whether who has the role must have proved a second factor.
     pub needs_second_factor: bool,
+    /// Whether who has the role may administer clients, accounts and keys.
+    pub administers: bool,
 }
 
 /// Whose data a role is about.
@@ -134,6 +138,8 @@ struct Entry {
     panel: Panel,
     clearance: Clearance,
     second_factor: bool,
+    #[serde(default)]
+    administers: bool,
 }
 
 impl Clearance {
@@ -178,8 +184,9 @@ impl Roles {
                     _ => return Err(RolesError::Scope { role: name, scope: text }),
                 }
             }
-            let Entry { panel, clearance, second_factor: needs_second_factor, .. } = entry;
-            roles.insert(name, Role { scopes, panel, clearance, needs_second_factor });
+            let Entry { panel, clearance, administers, second_factor, .. } = entry;
+            let needs_second_factor = second_factor;
+            roles.insert(name, Role { scopes, panel, clearance, needs_second_factor, administers });
         }
         Ok(Self { roles, extractor })
     }
@@ -197,6 +204,11 @@ impl Roles {
     /// Whether somebody with these roles must have proved a second factor.
     pub fn need_second_factor<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
         names.into_iter().filter_map(|name| self.get(name)).any(|role| role.needs_second_factor)
+    }
+
+    /// Whether somebody with these roles may administer the server.
+    pub fn administer<'r>(&self, names: impl IntoIterator<Item = &'r str>) -> bool {
+        names.into_iter().filter_map(|name| self.get(name)).any(|role| role.administers)
     }
 
     /// What scopes are read by.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::access::roles::Roles;
-use crate::access::{Actor, RequestContext};
+use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config};
 use crate::oauth::keys::Keys;
@@ -101,12 +101,12 @@ pub(super) async fn of_command(config: &Config) -> Result<(Database, Authority),
 }
 
 /// The operator at the command line, for the ledger.
-pub(super) fn operator(authority: &Authority, command: &str) -> Actor {
+pub(super) fn operator(authority: &Authority, command: &str) -> Caller {
     let request = RequestContext {
         id: authority.ids.ordered().to_string(),
         method: "OTHER",
         path_and_query: format!("kiln {command}"),
         source: None,
     };
-    Actor { name: "service:operator".to_owned(), request: Arc::new(request) }
+    Caller::new(Principal::service("operator"), request)
 }

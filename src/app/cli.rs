@@ -13,11 +13,9 @@ use secrecy::ExposeSecret as _;
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config};
 use crate::engine::Engine;
-use crate::oauth::keys;
 use crate::store::{maintenance, migrate};
 
 use super::audit;
-use super::authority;
 use super::bench::{self, BenchArgs};
 use super::client;
 use super::conformance::{self, ConformanceCommand};
@@ -26,6 +24,7 @@ use super::definitions;
 use super::demo::{self, DemoArgs};
 use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
+use super::key;
 use super::package;
 use super::postgres::Private;
 use super::reindex;
@@ -88,7 +87,7 @@ enum Command {
     Import(ImportArgs),
     /// Manage the key that this node signs id_tokens with.
     #[command(subcommand)]
-    Key(KeyCommand),
+    Key(key::Command),
     /// Bring the database to this version and end.
     #[command(
         after_help = "Example:\n  kiln migrate --set database.owner_url=postgres://kiln_owner@localhost/kiln"
@@ -128,13 +127,6 @@ enum Command {
     /// Read, convert, send, take in and look for messages of HL7 version 2.
     #[command(subcommand)]
     V2(v2::Command),
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Make a new key; the old one is published for a day more.
-    #[command(after_help = "Example:\n  kiln key rotate")]
-    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,10 +241,9 @@ fn execute(cli: Cli) -> Outcome {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Import(args) => unless_interrupted(load(args, &config)).await,
-            Command::Key(KeyCommand::Rotate) => {
-                let key = keys::rotate(&authority::keys_folder(&config))?;
-                println!("id_tokens are signed with {} within a minute", key.id);
-                Ok(ExitCode::SUCCESS)
+            Command::Key(command) => {
+                let mut out = std::io::stdout();
+                unless_interrupted(done(Box::pin(key::run(command, &config, &mut out)))).await
             }
             Command::Migrate => unless_interrupted(bring_up(&config)).await,
             Command::Package(command) => unless_interrupted(packages(command, &config)).await,

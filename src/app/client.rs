@@ -7,13 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::access::Outcome;
-use crate::access::interaction::Kind;
 use crate::config::Config;
 use crate::oauth::Authority;
-use crate::oauth::client::{AppType, Client, ClientKind, origin_of, with_secret};
-use crate::oauth::secret::{self, Fresh};
-use crate::store::oauth::client;
+use crate::oauth::admin::clients::NewClient;
+use crate::oauth::client::{AppType, kept};
 
 use super::authority::{self, operator};
 
@@ -124,81 +121,49 @@ pub(super) async fn run(command: Command, config: &Config, out: &mut impl Write)
 }
 
 async fn add(args: AddArgs, authority: &Authority, out: &mut impl Write) -> Done {
-    let (client, secret) = described(args, authority)?;
-    let unknown = unknown_scopes(&client.scopes, authority);
-    if !unknown.is_empty() {
-        return Err(format!("not a scope: {}", unknown.join(" ")).into());
-    }
-    let id = client.id.clone();
-    let added = authority.add_client(&client).await.map_err(|refusal| refusal.told())?;
-    if !added {
-        return Err(format!("there is a client {id} already").into());
-    }
-    note(authority, "client add", &id).await?;
-    writeln!(out, "client {id} was added")?;
+    let by = operator(authority, "client add");
+    let (client, secret) = authority.admit_client(described(args)?, &by).await?;
+    writeln!(out, "client {} was added", client.id)?;
     tell(secret.as_ref(), out)
 }
 
-/// The client, and its secret when it has one.
-fn described(
-    args: AddArgs,
-    authority: &Authority,
-) -> Result<(Client, Option<SecretString>), Box<dyn Error>> {
-    let jwks = args.jwks.as_ref().map(std::fs::read_to_string).transpose()?;
-    let kind = match (args.public, &jwks, &args.jwks_uri) {
-        (true, ..) => ClientKind::Public,
-        (_, None, None) => ClientKind::Secret,
-        _ => ClientKind::Key,
-    };
-    let now = authority.clock.now();
-    let fresh = (kind == ClientKind::Secret).then(|| Fresh::new(secret::CLIENT, &*authority.ids));
-    let secrets = fresh.as_ref().map(|fresh| with_secret("[]", &fresh.hash, now));
-    let mut origins = args.origins;
-    origins.extend(args.redirect_uris.iter().filter_map(|uri| origin_of(uri)));
-    origins.sort();
-    origins.dedup();
-    let client = Client {
-        name: args.name.unwrap_or_else(|| args.id.clone()),
+/// The client that the arguments are about.
+fn described(args: AddArgs) -> Result<NewClient, std::io::Error> {
+    Ok(NewClient {
+        jwks: args.jwks.as_ref().map(std::fs::read_to_string).transpose()?,
         id: args.id,
-        kind,
+        name: args.name,
         app_type: args.app_type.app_type(),
+        is_public: args.public,
         logo_uri: args.logo,
         redirect_uris: args.redirect_uris,
-        origins,
+        origins: args.origins,
         launch_uri: args.launch,
         scopes: args.scope,
-        jwks,
         jwks_uri: args.jwks_uri,
-        secrets: secrets.unwrap_or_else(|| "[]".to_owned()),
-        created: now,
-        disabled_at: None,
-        is_registered: false,
-    };
-    Ok((client, fresh.map(|fresh| fresh.text)))
-}
-
-/// Texts among scopes that are none, so that nobody waits for what can never be granted.
-pub(super) fn unknown_scopes<'s>(scopes: &'s str, authority: &Authority) -> Vec<&'s str> {
-    let is_unknown = |scope: &&str| authority.persons.roles.scopes(scope).is_empty();
-    scopes.split_whitespace().filter(is_unknown).collect()
+    })
 }
 
 async fn disable(id: &str, authority: &Authority, out: &mut impl Write) -> Done {
-    if authority.client(id).await?.is_none() {
-        return Err(format!("there is no client {id} that could be disabled").into());
-    }
-    note(authority, "client disable", id).await?;
-    client::disable(&authority.store, id, authority.clock.now()).await?;
+    authority.disable_client(id, &operator(authority, "client disable")).await?;
     writeln!(out, "client {id} is disabled")?;
     Ok(())
 }
 
 async fn list(authority: &Authority, out: &mut impl Write) -> Done {
-    for client in client::list(&authority.store).await? {
+    for client in authority.list_clients(&operator(authority, "client list")).await? {
         let state = if client.disabled_at.is_some() { " (disabled)" } else { "" };
         let (kind, of) = (client.kind.as_str(), client.app_type.as_str());
         writeln!(out, "{}{state}: {} ({of}, {kind})", client.id, client.name)?;
         writeln!(out, "  scopes: {}", client.scopes)?;
+        for secret in kept(&client.secrets) {
+            match secret.expires {
+                Some(expires) => {
+                    writeln!(out, "  secret of {}, until {expires}", secret.created)?;
+                }
+                None => writeln!(out, "  secret of {}", secret.created)?,
+            }
+        }
         for uri in &client.redirect_uris {
             writeln!(out, "  redirect: {uri}")?;
         }
@@ -207,18 +172,9 @@ async fn list(authority: &Authority, out: &mut impl Write) -> Done {
 }
 
 async fn rotate(id: &str, authority: &Authority, out: &mut impl Write) -> Done {
-    let client = authority.client(id).await?.filter(|it| it.kind == ClientKind::Secret);
-    let client = client.ok_or_else(|| format!("there is no client {id} with a secret"))?;
-    let fresh = Fresh::new(secret::CLIENT, &*authority.ids);
-    let secrets = with_secret(&client.secrets, &fresh.hash, authority.clock.now());
-    note(authority, "client rotate-secret", id).await?;
-    client::set_secrets(&authority.store, id, &secrets).await?;
-    tell(Some(&fresh.text), out)
-}
-
-async fn note(authority: &Authority, command: &str, about: &str) -> Done {
-    let actor = operator(authority, command);
-    Ok(authority.gate.note(Kind::Admin, &actor, Outcome::Success, about).await?)
+    let by = operator(authority, "client rotate-secret");
+    let (_, secret) = authority.rotate_secret(id, &by).await?;
+    tell(secret.as_ref(), out)
 }
 
 /// Shows a secret to who asked for it, which is the only time.

@@ -29,7 +29,7 @@ use crate::spec::Spec;
 use crate::store::Store;
 
 use super::database::StartError;
-use super::server;
+use super::listening;
 
 /// The receiver of this node, with the profiles of senders as they are at this moment.
 ///
@@ -122,7 +122,7 @@ impl Feed {
     /// [`StartError::Listen`], [`StartError::Tls`].
     pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
         let Some(address) = config.hl7v2.listen else { return Ok(Self(None)) };
-        let listener = server::bind(address).await?;
+        let listener = listening::bind(address).await?;
         let fault = |cause| StartError::Listen { address, cause };
         let address = listener.local_addr().map_err(fault)?;
         let tls = tls(&config.hl7v2).map_err(StartError::Tls)?;

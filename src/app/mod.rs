@@ -15,6 +15,8 @@ pub mod fhirpath;
 pub mod follow;
 mod hl7v2;
 pub mod import;
+mod key;
+mod listening;
 pub mod package;
 pub mod postgres;
 mod progress;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -19,7 +18,7 @@ use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
 use crate::hl7v2::receive::Receiver;
 use crate::http;
-use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
+use crate::http::listener::Tls;
 use crate::oauth::Authority;
 use crate::search::extract::{self, Extractor};
 use crate::search::values::quantity::Ucum;
@@ -31,7 +30,8 @@ use crate::store::{Store, maintenance};
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
-use super::hl7v2::{self, Feed};
+use super::hl7v2;
+use super::listening::Listening;
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
@@ -40,18 +40,13 @@ use super::terminology::Keeper;
 use super::validation::{self, Judges};
 use super::{audit, authority};
 
-/// Connections of the listener for health and metrics.
-const ADMIN_CONNECTIONS: u32 = 64;
-
-/// Files beside the connections: the index of words, the log, what else is open for a moment.
-const SPARE_FILES: u32 = 200;
-
 /// Longest wait for the database when health is asked: who asks gives up soon as well.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    administration: Option<SocketAddr>,
     feed: Option<SocketAddr>,
     base: String,
     engine: Arc<Engine>,
@@ -77,7 +72,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         keep_metrics(&config);
-        let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed: door } =
+        let Listening { address, administration, ready, stop, mut listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
@@ -101,8 +96,7 @@ impl Server {
         let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
         let record = audit::keep(&config, &engine, store, &base).await?;
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
-        admin_ready.set(router.admin);
-        ready.set(router.fhir);
+        ready.set(router);
         let feed = door.address();
         listeners.extend(door.serve(&messages, &stop).into_iter().map(spawn));
         let mut tasks = vec![
@@ -122,6 +116,7 @@ impl Server {
         tracing::info!(base, feed = feed.map(tracing::field::display), "ready");
         Ok(Self {
             address,
+            administration,
             feed,
             base,
             engine,
@@ -137,6 +132,11 @@ impl Server {
     /// The address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the listener for administration, when there is one.
+    pub fn administration(&self) -> Option<SocketAddr> {
+        self.administration
     }
 
     /// The address of the listener for HL7 version 2, when there is one.
@@ -212,39 +212,6 @@ impl Server {
     }
 }
 
-/// The listeners, which answer 503 until there is an endpoint.
-struct Listening {
-    address: SocketAddr,
-    ready: Ready,
-    admin_ready: Ready,
-    stop: watch::Sender<bool>,
-    listeners: Vec<JoinHandle<()>>,
-    tls: Option<Tls>,
-    feed: Feed,
-}
-
-impl Listening {
-    async fn start(config: &Config) -> Result<Self, StartError> {
-        let listener = bind(config.http.listen).await?;
-        let fault = |cause| StartError::Listen { address: config.http.listen, cause };
-        let address = listener.local_addr().map_err(fault)?;
-        let (stop, stopped) = watch::channel(false);
-        let (ready, admin_ready) = (Ready::default(), Ready::default());
-        let limits = Limits::of(connections(config, open_files()));
-        let tls = tls(config).map_err(StartError::Tls)?;
-        let door = Door { limits, tls: tls.clone() };
-        let serving = listener::serve(listener, ready.clone(), door, stopped.clone());
-        let mut listeners = vec![spawn(serving)];
-        if let Some(admin) = config.admin.listen {
-            let listener = bind(admin).await?;
-            let door = Door::from(Limits::of(ADMIN_CONNECTIONS));
-            listeners.push(spawn(listener::serve(listener, admin_ready.clone(), door, stopped)));
-        }
-        let feed = Feed::bind(config).await?;
-        Ok(Self { address, ready, admin_ready, stop, listeners, tls, feed })
-    }
-}
-
 fn keep_metrics(config: &Config) {
     telemetry::keep_metrics();
     if config.admin.listen.is_some() {
@@ -272,19 +239,6 @@ async fn follow_tls(tls: Option<Tls>) {
     }
 }
 
-/// TLS of the listener, when it is to have it.
-fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
-    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
-        return Ok(None);
-    };
-    let files = TlsFiles {
-        certificate: certificate.clone(),
-        key: key.clone(),
-        client_authorities: config.tls.client_authorities.clone(),
-    };
-    Tls::open(files).map(Some)
-}
-
 /// The index of words of this node, when it is to have one.
 fn index_of_words(config: &Config, store: &Store) -> Result<Option<Arc<FullText>>, StartError> {
     let opened = follow::open(config, store).map(|index| index.map(Arc::new));
@@ -305,25 +259,8 @@ async fn load_packages(store: Store, judges: Arc<Judges>, terminology: Arc<Keepe
     definitions::follow_packages(store, load).await;
 }
 
-pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
-}
-
-/// The most files and connections that this process may have open.
-fn open_files() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// The most connections of clients: a part of the `open_files` is kept for the database.
-fn connections(config: &Config, open_files: u64) -> u32 {
-    let kept = config.database.connections().saturating_add(ADMIN_CONNECTIONS + SPARE_FILES);
-    let room = open_files.saturating_sub(u64::from(kept)).max(1);
-    let most = config.http.max_connections.get();
-    u32::try_from(room).map_or(most, |room| room.min(most))
-}
-
 #[expect(clippy::disallowed_methods, reason = "the composition root starts the server's tasks")]
-fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }
 
@@ -456,23 +393,6 @@ async fn keep_partitions(store: Store) {
         daily.tick().await;
         if let Err(error) = maintenance::make_partitions(&store).await {
             tracing::warn!(%error, "cannot make partitions; trying again tomorrow");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_leave_files_to_the_database() {
-        let flags = [("http.max_connections".to_owned(), "5000".to_owned())];
-        let config = Config::load(None, &flags).unwrap();
-        let kept = u64::from(config.database.connections() + ADMIN_CONNECTIONS + SPARE_FILES);
-        for (open_files, expected) in
-            [(u64::MAX, 5000), (5000 + kept, 5000), (1000 + kept, 1000), (kept, 1), (0, 1)]
-        {
-            assert_eq!(connections(&config, open_files), expected, "{open_files}");
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::fhir::LogicalId;
 use crate::oauth::development::Wanted;
 
 use super::authority::{self, operator};
-use super::client::unknown_scopes;
 
 /// What the token is to grant.
 #[derive(Args, Debug)]
@@ -47,7 +46,7 @@ pub(super) async fn run(
     }
     let (database, authority) = authority::of_command(config).await?;
     let made = async {
-        let unknown = unknown_scopes(&args.scope, &authority);
+        let unknown = authority.unknown_scopes(&args.scope);
         if !unknown.is_empty() {
             return Err(format!("not a scope: {}", unknown.join(" ")).into());
         }

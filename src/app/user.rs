@@ -6,15 +6,11 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use uuid::Uuid;
 
-use crate::access::Outcome;
-use crate::access::interaction::Kind;
 use crate::config::Config;
 use crate::error;
-use crate::fhir::{LogicalId, ResourceType};
 use crate::oauth::Authority;
-use crate::oauth::login::account::folded;
+use crate::oauth::admin::accounts::NewPerson;
 use crate::oauth::login::seal::write_private;
 use crate::store::oauth::account;
 
@@ -100,13 +96,10 @@ pub async fn run(command: Command, config: &Config, out: &mut impl Write) -> Don
         Command::Add(args) => add(args, &authority, out).await,
         Command::Disable { name } => disable(&name, &authority, out).await,
         Command::Enable { name } => enable(&name, &authority, out).await,
-        Command::Link { name, subject } => {
-            let issuer = config.upstream.issuer.as_deref();
-            link(&name, issuer, &subject, &authority, out).await
-        }
+        Command::Link { name, subject } => link(&name, &subject, &authority, out).await,
         Command::List => list(&authority, out).await,
         Command::ResetPassword { name } => reset(&name, &authority, out).await,
-        Command::Role { name, roles } => set_roles(&name, &roles, &authority, out).await,
+        Command::Role { name, roles } => set_roles(&name, roles, &authority, out).await,
     };
     drop(authority);
     database.close().await;
@@ -114,17 +107,12 @@ pub async fn run(command: Command, config: &Config, out: &mut impl Write) -> Don
 }
 
 async fn add(args: AddArgs, authority: &Authority, out: &mut impl Write) -> Done {
-    check_roles(&args.roles, authority)?;
-    if let Some(user) = &args.fhir_user {
-        check_user(user)?;
-    }
     let password = if args.password_stdin { Some(password()?) } else { None };
-    let has_password = password.is_some();
-    let user = args.fhir_user.as_deref();
-    let id = authority.add_account(&args.name, password, user, &args.roles).await?;
-    note(authority, "user add", &args.name).await?;
-    writeln!(out, "user {} was added", args.name)?;
-    if has_password { Ok(()) } else { tell_link(id, authority, out).await }
+    let AddArgs { name, roles, fhir_user, .. } = args;
+    let new = NewPerson { name, roles, fhir_user, password };
+    let (made, link) = authority.admit_person(new, &operator(authority, "user add")).await?;
+    writeln!(out, "user {} was added", made.name)?;
+    link.map_or(Ok(()), |link| tell(&link, out))
 }
 
 /// The first line of the standard input.
@@ -134,72 +122,27 @@ fn password() -> Result<SecretString, Box<dyn Error>> {
     Ok(SecretString::from(text.lines().next().unwrap_or_default().to_owned()))
 }
 
-fn check_roles(roles: &[String], authority: &Authority) -> Done {
-    let known = &authority.persons.roles;
-    match roles.iter().find(|role| known.get(role).is_none()) {
-        None => Ok(()),
-        Some(role) => {
-            let names: Vec<&str> = known.names().collect();
-            Err(format!("there is no role {role}; there are {}", names.join(", ")).into())
-        }
-    }
-}
-
-/// Whether the text names a resource that can stand for a person.
-fn check_user(text: &str) -> Done {
-    const PERSONS: [&str; 5] =
-        ["Patient", "Person", "Practitioner", "PractitionerRole", "RelatedPerson"];
-    let parts = text.split_once('/');
-    let is_fit = parts.is_some_and(|(of, id)| {
-        let is_known = of.parse::<ResourceType>().is_ok() && id.parse::<LogicalId>().is_ok();
-        PERSONS.contains(&of) && is_known
-    });
-    if is_fit { Ok(()) } else { Err(format!("{text} is none of {}", PERSONS.join("/1, ")).into()) }
-}
-
-async fn named(name: &str, authority: &Authority) -> Result<account::Account, Box<dyn Error>> {
-    let found = match folded(name) {
-        Some(folded) => account::by_name(&authority.store, &folded).await?,
-        None => None,
-    };
-    found.ok_or_else(|| format!("there is no user {name}").into())
-}
-
 async fn disable(name: &str, authority: &Authority, out: &mut impl Write) -> Done {
-    let found = named(name, authority).await?;
-    note(authority, "user disable", name).await?;
-    let now = authority.clock.now();
-    account::disable(&authority.store, found.id, now).await?;
-    authority.end_access(found.id, "the account was disabled", now).await?;
+    authority.disable_person(name, &operator(authority, "user disable")).await?;
     writeln!(out, "user {name} is disabled")?;
     Ok(())
 }
 
 async fn enable(name: &str, authority: &Authority, out: &mut impl Write) -> Done {
-    let found = named(name, authority).await?;
-    note(authority, "user enable", name).await?;
-    account::enable(&authority.store, found.id).await?;
+    authority.enable_person(name, &operator(authority, "user enable")).await?;
     writeln!(out, "user {name} is enabled")?;
     Ok(())
 }
 
-async fn link(
-    name: &str,
-    issuer: Option<&str>,
-    subject: &str,
-    authority: &Authority,
-    out: &mut impl Write,
-) -> Done {
-    let issuer = issuer.ok_or("`upstream.issuer` is not set")?;
-    let found = named(name, authority).await?;
-    note(authority, "user link", &format!("{name}: {issuer}")).await?;
-    account::identify(&authority.store, issuer, subject, found.id).await?;
+async fn link(name: &str, subject: &str, authority: &Authority, out: &mut impl Write) -> Done {
+    let by = operator(authority, "user link");
+    let issuer = authority.link_person(name, subject, &by).await?;
     writeln!(out, "user {name} logs in as {subject} of {issuer}")?;
     Ok(())
 }
 
 async fn list(authority: &Authority, out: &mut impl Write) -> Done {
-    for it in account::all(&authority.store).await? {
+    for it in authority.list_people(&operator(authority, "user list")).await? {
         let state = match (it.is_disabled, &it.password) {
             (true, _) => " (disabled)",
             (false, None) => " (no password yet)",
@@ -213,42 +156,27 @@ async fn list(authority: &Authority, out: &mut impl Write) -> Done {
 }
 
 async fn reset(name: &str, authority: &Authority, out: &mut impl Write) -> Done {
-    let found = named(name, authority).await?;
-    note(authority, "user reset-password", name).await?;
-    authority.reset_account(found.id).await?;
-    tell_link(found.id, authority, out).await
+    let by = operator(authority, "user reset-password");
+    tell(&authority.reset_person(name, &by).await?, out)
 }
 
 async fn set_roles(
     name: &str,
-    roles: &[String],
+    roles: Vec<String>,
     authority: &Authority,
     out: &mut impl Write,
 ) -> Done {
-    check_roles(roles, authority)?;
-    let found = named(name, authority).await?;
-    note(authority, "user role", &format!("{name}: {}", roles.join(" "))).await?;
-    account::set_roles(&authority.store, found.id, roles).await?;
-    authority.end_access(found.id, "the roles were changed", authority.clock.now()).await?;
-    writeln!(out, "user {name} has the roles: {}", roles.join(", "))?;
+    let by = operator(authority, "user role");
+    let given = authority.give_roles(name, roles, &by).await?;
+    writeln!(out, "user {name} has the roles: {}", given.roles.join(", "))?;
     Ok(())
 }
 
-async fn note(authority: &Authority, command: &str, about: &str) -> Done {
-    let actor = operator(authority, command);
-    Ok(authority.gate.note(Kind::Admin, &actor, Outcome::Success, about).await?)
-}
-
-async fn tell_link(id: Uuid, authority: &Authority, out: &mut impl Write) -> Done {
-    let link = authority.make_link(Some(id)).await?;
+/// Shows the address of a one-time link to who asked for it.
+fn tell(address: &SecretString, out: &mut impl Write) -> Done {
     writeln!(out, "to choose a password, once, within a day:")?;
-    writeln!(out, "{}", address(authority, &link).expose_secret())?;
+    writeln!(out, "{}", address.expose_secret())?;
     Ok(())
-}
-
-fn address(authority: &Authority, link: &SecretString) -> SecretString {
-    let issuer = &authority.settings.issuer;
-    SecretString::from(format!("{issuer}/setup/{}", link.expose_secret()))
 }
 
 /// As long as there is no account, makes the link by which the first one is made: into a file that
@@ -269,8 +197,7 @@ pub async fn first_start(
     if account::any(&authority.store).await? {
         return Ok(None);
     }
-    let link = authority.make_link(None).await?;
-    let address = address(authority, &link);
+    let address = authority.setup_address(None).await?;
     std::fs::create_dir_all(folder)?;
     let text = format!("{}\n", address.expose_secret());
     write_private(&path, text.as_bytes()).map_err(error::Error::internal)?;

@@ -121,6 +121,7 @@ impl Form {
             Kind::Consent => &const { security("110114", "consent") },
             Kind::Introspect => &const { security("110114", "introspect") },
             Kind::Launch => &const { security("110114", "launch") },
+            Kind::ManageClient => &const { security("110100", "manage-registration") },
             Kind::Register => &const { security("110100", "register") },
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },

@@ -30,6 +30,7 @@ impl Config {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
         self.check_feed()?;
+        self.check_administration()?;
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
@@ -45,6 +46,31 @@ impl Config {
         }
         if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
             return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What the listener for administration needs.
+    fn check_administration(&self) -> Result<(), ConfigError> {
+        let key = "administration.listen";
+        let rule = |reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let Some(address) = self.administration.listen else { return Ok(()) };
+        if self.auth.mode == AuthMode::Off {
+            return rule(
+                "means nothing with `auth.mode = \"off\"`: there are no tokens to ask for",
+            );
+        }
+        if address.ip().is_loopback() {
+            return Ok(());
+        }
+        if !self.administration.beyond_loopback {
+            return rule(
+                "can be reached from other machines; listen on 127.0.0.1, or set \
+                 `administration.beyond_loopback`",
+            );
+        }
+        if self.tls.certificate.is_none() {
+            return rule("needs `tls.certificate` where other machines can reach it");
         }
         Ok(())
     }
@@ -116,25 +142,39 @@ impl Config {
         }
     }
 
-    /// What tokens of an outside authorization server need.
+    /// What tokens of outside authorization servers need.
     fn check_trusted(&self) -> Result<(), ConfigError> {
-        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
-        let trusted = &self.trusted;
-        let is_asked = trusted.introspection_uri.is_some();
-        if trusted.issuer.is_none() && (is_asked || trusted.jwks_uri.is_some()) {
-            return rule("trusted.issuer", "says whose tokens count");
-        }
-        if trusted.issuer.is_some() && !is_asked && trusted.jwks_uri.is_none() {
-            return rule(
-                "trusted.jwks_uri",
-                "or `trusted.introspection_uri` is what the issuer needs",
-            );
-        }
-        if is_asked && (trusted.client_id.is_none() || trusted.client_secret.is_none()) {
-            return rule(
-                "trusted.client_id",
-                "and `trusted.client_secret` are what `trusted.introspection_uri` needs",
-            );
+        let rule = |reason: String| Err(ConfigError::Rule { key: "trusted", reason });
+        let asked = self.trusted.values().filter(|it| it.introspection_uri.is_some());
+        let are_several_asked = asked.clone().count() > 1;
+        for (name, server) in &self.trusted {
+            let is_asked = server.introspection_uri.is_some();
+            let Some(issuer) = &server.issuer else {
+                return rule(format!("`{name}` needs an `issuer`: whose tokens are they?"));
+            };
+            if self.trusted.values().filter(|it| it.issuer.as_ref() == Some(issuer)).count() > 1 {
+                return rule(format!("`{name}` has an issuer that another one has too"));
+            }
+            if !is_asked && server.jwks_uri.is_none() {
+                return rule(format!("`{name}` needs `jwks_uri` or `introspection_uri`"));
+            }
+            if is_asked && (server.client_id.is_none() || server.client_secret.is_none()) {
+                return rule(format!(
+                    "`{name}` needs `client_id` and `client_secret` for its `introspection_uri`"
+                ));
+            }
+            if !is_asked || !are_several_asked {
+                continue;
+            }
+            let Some(own) = server.token_prefix.as_deref().filter(|own| !own.is_empty()) else {
+                return rule(format!(
+                    "`{name}` needs `token_prefix`, as several servers are asked about tokens"
+                ));
+            };
+            let prefixes = asked.clone().filter_map(|it| it.token_prefix.as_deref());
+            if prefixes.filter(|other| other.starts_with(own)).count() > 1 {
+                return rule(format!("`{name}` has a `token_prefix` that another one begins with"));
+            }
         }
         Ok(())
     }
@@ -164,6 +204,64 @@ mod tests {
     use super::*;
 
     #[test]
+    fn outside_servers_are_told_apart() {
+        let keys =
+            [("trusted.a.issuer", "https://a.org"), ("trusted.a.jwks_uri", "https://a.org/k")];
+        let asked = |prefix: &'static str| {
+            let mut all = vec![
+                ("trusted.b.issuer", "https://b.org"),
+                ("trusted.b.introspection_uri", "https://b.org/i"),
+                ("trusted.b.client_id", "kiln"),
+                ("trusted.b.client_secret", "s"),
+                ("trusted.b.token_prefix", prefix),
+            ];
+            all.retain(|(_, value)| !value.is_empty());
+            all
+        };
+        let also = |prefix: &'static str| {
+            let mut all = vec![
+                ("trusted.c.issuer", "https://c.org"),
+                ("trusted.c.introspection_uri", "https://c.org/i"),
+                ("trusted.c.client_id", "kiln"),
+                ("trusted.c.client_secret", "s"),
+                ("trusted.c.token_prefix", prefix),
+            ];
+            all.retain(|(_, value)| !value.is_empty());
+            all
+        };
+        for (flags, named) in [
+            (keys.to_vec(), None),
+            ([keys.to_vec(), asked("")].concat(), None),
+            ([asked("b_"), also("c_")].concat(), None),
+            ([asked("b_"), also("")].concat(), Some("`c` needs `token_prefix`")),
+            ([asked("b_"), also("b_")].concat(), Some("another one begins with")),
+            ([asked("b_"), also("b_x")].concat(), Some("`b` has a `token_prefix`")),
+            (vec![("trusted.a.issuer", "x")], Some("`a` needs `jwks_uri`")),
+            (vec![("trusted.a.jwks_uri", "x")], Some("`a` needs an `issuer`")),
+            (
+                vec![("trusted.a.issuer", "x"), ("trusted.a.introspection_uri", "x")],
+                Some("`client_id` and `client_secret`"),
+            ),
+            (
+                [
+                    keys.to_vec(),
+                    vec![("trusted.b.issuer", "https://a.org"), ("trusted.b.jwks_uri", "x")],
+                ]
+                .concat(),
+                Some("another one has too"),
+            ),
+        ] {
+            let said = with(&flags).check().err().map(|error| error.to_string());
+            let is_said = match (&said, named) {
+                (None, None) => true,
+                (Some(said), Some(named)) => said.contains(named),
+                _ => false,
+            };
+            assert!(is_said, "{flags:?}: {said:?}");
+        }
+    }
+
+    #[test]
     fn check_refuses_what_cannot_work_and_names_the_key() {
         let off = ("auth.mode", "off");
         let cases = [
@@ -172,6 +270,25 @@ mod tests {
             (vec![("http.listen", "0.0.0.0:8080"), ("http.base_url", "https://h/fhir")], None),
             (vec![("auth.registration", "token")], Some("auth.registration_token")),
             (vec![("auth.code_seconds", "61")], Some("auth.code_seconds")),
+            (vec![("administration.listen", "[::1]:9091")], None),
+            (vec![("administration.listen", "0.0.0.0:9091")], Some("administration.listen")),
+            (
+                vec![
+                    ("administration.listen", "0.0.0.0:9091"),
+                    ("administration.beyond_loopback", "true"),
+                ],
+                Some("administration.listen"),
+            ),
+            (
+                vec![
+                    ("administration.listen", "0.0.0.0:9091"),
+                    ("administration.beyond_loopback", "true"),
+                    ("tls.certificate", "c.pem"),
+                    ("tls.key", "k.pem"),
+                ],
+                None,
+            ),
+            (vec![off, ("administration.listen", "127.0.0.1:9091")], Some("administration.listen")),
             (vec![off], None),
             (vec![off, ("http.listen", "0.0.0.0:8080")], Some("auth.mode")),
             (vec![off, ("http.listen", "[::1]:8080")], None),

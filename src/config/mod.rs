@@ -105,6 +105,16 @@ configuration! {
         metrics_on_http: bool = Flag(true),
     }
 
+    /// The listener for administration: clients, accounts and keys, as JSON below /admin, for who has a
+    /// token with the scope system/__admin, or user/__admin and a role that administers. TLS is that
+    /// of the HTTP listener.
+    [administration] Administration {
+        /// Its address. Default: there is none, and administration is by commands alone.
+        listen: Option<SocketAddr> = Unset("127.0.0.1:9091"),
+        /// Whether it may listen elsewhere than on a loopback address, which needs TLS.
+        beyond_loopback: bool = Flag(false),
+    }
+
     /// PostgreSQL 15 to 18.
     [database] Database {
         /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in
@@ -194,6 +204,9 @@ configuration! {
         refresh_token_days: NonZeroU32 = Number(100),
         /// How long an authorization code can be exchanged, in seconds.
         code_seconds: NonZeroU32 = Number(60),
+        /// How long a secret of a client counts from when it was made, in days; 0: until it is replaced.
+        /// It is about secrets that are made from then on.
+        client_secret_days: u32 = Number(0),
         /// Who may register a client: nobody ("off"), who has registration_token ("token"), or
         /// anybody ("open"). A client that registered itself never gets system/ scopes.
         registration: Registration = Text("off"),
@@ -235,28 +248,6 @@ configuration! {
         client_secret: Option<SecretString> = Secret("a long random text"),
         /// What the login page calls it.
         label: String = Text("my organization"),
-    }
-
-    /// An outside authorization server whose access tokens count here too: signed ones by its keys
-    /// (`jwks_uri`), others by asking it (`introspection_uri`).
-    [trusted] Trusted {
-        /// Its issuer. A token of another is nobody's.
-        issuer: Option<String> = Unset("https://tokens.example.org"),
-        /// Where its keys are (RS256, RS384, ES256, ES384).
-        jwks_uri: Option<String> = Unset("https://tokens.example.org/jwks"),
-        /// Where it says what a token is (RFC 7662).
-        introspection_uri: Option<String> = Unset("https://tokens.example.org/introspect"),
-        /// What it knows this server by when it is asked.
-        client_id: Option<String> = Unset("kiln"),
-        /// What this server proves itself by then. KILN_TRUSTED__CLIENT_SECRET_FILE names a file that
-        /// holds it.
-        client_secret: Option<SecretString> = Secret("a long random text"),
-        /// What its tokens must be for. Default: the FHIR base.
-        audience: Option<String> = Unset("https://fhir.example.org/fhir"),
-        /// Scopes that count at most. Its tokens grant nothing where none are set.
-        scopes: Vec<String> = List,
-        /// Roles that its users have here: what their scopes of user/ can do at most.
-        roles: Vec<String> = List,
     }
 
     /// How people find this server in a list of those of other organizations (user-access brands),
@@ -453,6 +444,34 @@ configuration! {
     [otel] Otel {
         /// OTLP collector (HTTP) that gets the spans. Default: none is sent.
         endpoint: Option<String> = Unset("http://localhost:4318"),
+    }
+
+    many {
+        /// Outside authorization servers whose access tokens count here, each under a name of the
+        /// operator's choice. A signed token (JWT) is of the server that it names as its issuer, and
+        /// judged by that server's keys, or by asking it; any other is asked about.
+        [trusted] Trusted {
+            /// Its issuer. A token of another is nobody's.
+            issuer: Option<String> = Unset("https://tokens.example.org"),
+            /// Where its keys are (RS256, RS384, ES256, ES384).
+            jwks_uri: Option<String> = Unset("https://tokens.example.org/jwks"),
+            /// Where it says what a token is (RFC 7662).
+            introspection_uri: Option<String> = Unset("https://tokens.example.org/introspect"),
+            /// What its tokens begin with that are not signed. Where several servers are asked, each needs
+            /// it: no token is shown to another server than its own.
+            token_prefix: Option<String> = Unset("hsp_"),
+            /// What it knows this server by when it is asked.
+            client_id: Option<String> = Unset("kiln"),
+            /// What this server proves itself by then. KILN_TRUSTED__NAME__CLIENT_SECRET_FILE names a
+            /// file that holds it.
+            client_secret: Option<SecretString> = Secret("a long random text"),
+            /// What its tokens must be for. Default: the FHIR base.
+            audience: Option<String> = Unset("https://fhir.example.org/fhir"),
+            /// Scopes that count at most. Its tokens grant nothing where none are set.
+            scopes: Vec<String> = List,
+            /// Roles that its users have here: what their scopes of user/ can do at most.
+            roles: Vec<String> = List,
+        }
     }
 }
 

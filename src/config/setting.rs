@@ -35,11 +35,14 @@ pub struct Setting {
     pub preset: Preset,
 }
 
-/// The keys under one `[heading]`; the top level has the empty name.
+/// The keys under one `[heading]`; the top level has the empty name. Of some there are many, each with a
+/// name that the operator chooses: `[heading.name]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
     /// What it is for: the lines of its doc comment.
     pub about: &'static [&'static str],
+    /// Whether there are many, each with a name.
+    pub is_many: bool,
     /// Its name in the file.
     pub name: &'static str,
     /// Its keys, in the order of the file.
@@ -47,10 +50,11 @@ pub struct Section {
 }
 
 impl Section {
-    /// The dotted name of a key of this section.
+    /// The dotted name of a key of this section; where there are many, of one called NAME.
     pub fn path(&self, setting: &Setting) -> String {
         match self.name {
             "" => setting.key.to_owned(),
+            name if self.is_many => format!("{name}.NAME.{}", setting.key),
             name => format!("{name}.{}", setting.key),
         }
     }
@@ -71,9 +75,12 @@ pub(super) fn example(sections: &[Section]) -> String {
     );
     for section in sections {
         text.push('\n');
+        // Sections of which there is none at first are there as comments.
+        let off = if section.is_many { "# " } else { "" };
         if !section.name.is_empty() {
             comment(&mut text, section.about);
-            let _ = writeln!(text, "[{}]", section.name);
+            let name = if section.is_many { ".NAME" } else { "" };
+            let _ = writeln!(text, "{off}[{}{name}]", section.name);
         }
         for (place, setting) in section.settings.iter().enumerate() {
             if place > 0 {
@@ -82,10 +89,10 @@ pub(super) fn example(sections: &[Section]) -> String {
             comment(&mut text, setting.about);
             let _ = writeln!(text, "# {}", section.variable(setting));
             let _ = match setting.preset {
-                Preset::Flag(value) => writeln!(text, "{} = {value}", setting.key),
-                Preset::List => writeln!(text, "{} = []", setting.key),
-                Preset::Number(number) => writeln!(text, "{} = {number}", setting.key),
-                Preset::Text(value) => writeln!(text, "{} = {value:?}", setting.key),
+                Preset::Flag(value) => writeln!(text, "{off}{} = {value}", setting.key),
+                Preset::List => writeln!(text, "{off}{} = []", setting.key),
+                Preset::Number(number) => writeln!(text, "{off}{} = {number}", setting.key),
+                Preset::Text(value) => writeln!(text, "{off}{} = {value:?}", setting.key),
                 Preset::Secret(value) | Preset::Unset(value) => {
                     writeln!(text, "# {} = {value:?}", setting.key)
                 }
@@ -114,6 +121,17 @@ macro_rules! configuration {
                 $($(#[doc = $doc:literal])* $key:ident: $type:ty = $preset:expr,)*
             }
         )*
+        many {
+            $(
+                $(#[doc = $many_about:literal])*
+                [$many:ident] $many_name:ident {
+                    $(
+                        $(#[doc = $many_doc:literal])*
+                        $many_key:ident: $many_type:ty = $many_preset:expr,
+                    )*
+                }
+            )*
+        }
     ) => {
         $(#[doc = $about])*
         #[derive(Clone, Debug, serde::Deserialize)]
@@ -121,6 +139,7 @@ macro_rules! configuration {
         pub struct $config {
             $($(#[doc = $top_doc])* pub $top: $top_type,)*
             $($(#[doc = $section_doc])* pub $section: $name,)*
+            $($(#[doc = $many_about])* pub $many: std::collections::BTreeMap<String, $many_name>,)*
         }
 
         impl $config {
@@ -128,6 +147,7 @@ macro_rules! configuration {
             pub const SECTIONS: &'static [Section] = &[
                 Section {
                     about: &[$($about),*],
+                    is_many: false,
                     name: "",
                     settings: &[$(Setting {
                         about: &[$($top_doc),*],
@@ -137,13 +157,24 @@ macro_rules! configuration {
                 },
                 $(Section {
                     about: &[$($section_doc),*],
+                    is_many: false,
                     name: stringify!($section),
                     settings: &[$(Setting {
                         about: &[$($doc),*],
                         key: stringify!($key),
                         preset: $preset,
                     }),*],
-                }),*
+                },)*
+                $(Section {
+                    about: &[$($many_about),*],
+                    is_many: true,
+                    name: stringify!($many),
+                    settings: &[$(Setting {
+                        about: &[$($many_doc),*],
+                        key: stringify!($many_key),
+                        preset: $many_preset,
+                    }),*],
+                },)*
             ];
         }
 
@@ -153,6 +184,15 @@ macro_rules! configuration {
             #[serde(deny_unknown_fields)]
             pub struct $name {
                 $($(#[doc = $doc])* pub $key: $type,)*
+            }
+        )*
+
+        $(
+            $(#[doc = $many_about])*
+            #[derive(Clone, Debug, serde::Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $many_name {
+                $($(#[doc = $many_doc])* pub $many_key: $many_type,)*
             }
         )*
     };

@@ -28,19 +28,44 @@ pub(super) fn load(
     environment: Vec<(String, String)>,
     flags: &[(String, String)],
 ) -> Result<Config, ConfigError> {
-    let mut figment = Figment::from(defaults());
+    let mut sources = Vec::new();
     if let Some(path) = file {
-        figment = figment.merge(from_file(path)?);
+        sources.push(from_file(path)?);
     }
-    figment = figment.merge(from_environment(environment)?).merge(from_flags(flags)?);
+    sources.push(from_environment(environment)?);
+    sources.push(from_flags(flags)?);
+    let figment = Figment::from(defaults(&sources));
+    let figment = sources.into_iter().fold(figment, Figment::merge);
     figment.extract().map_err(|error| {
         let key = error.path.join(".");
         let mut origin = error.metadata.as_ref().map(|it| it.name.to_string()).unwrap_or_default();
-        if let (ENVIRONMENT, Some((section, setting))) = (origin.as_str(), find(&key)) {
-            origin = section.variable(setting);
+        if let (ENVIRONMENT, Some(found)) = (origin.as_str(), find(&key)) {
+            origin = found.variable();
         }
         ConfigError::Value { key, origin, reason: error.kind.to_string() }
     })
+}
+
+/// A setting that a key names; `table`: the name of one of many.
+struct Found {
+    section: &'static Section,
+    setting: &'static Setting,
+    table: Option<String>,
+}
+
+impl Found {
+    /// The dotted name.
+    fn path(&self) -> String {
+        match &self.table {
+            Some(table) => format!("{}.{table}.{}", self.section.name, self.setting.key),
+            None => self.section.path(self.setting),
+        }
+    }
+
+    /// The environment variable.
+    fn variable(&self) -> String {
+        format!("KILN_{}", self.path().replace('.', "__").to_uppercase())
+    }
 }
 
 /// One source: values by section and key, with a name for messages.
@@ -54,16 +79,23 @@ impl Source {
         Self { name: name.into(), values: Dict::new() }
     }
 
-    fn set(&mut self, section: &Section, setting: &Setting, value: Value) {
-        let key = setting.key.to_owned();
-        if section.name.is_empty() {
-            self.values.insert(key, value);
-            return;
+    fn set(&mut self, found: &Found, value: Value) {
+        let mut dict = &mut self.values;
+        let section = Some(found.section.name).filter(|name| !name.is_empty());
+        for name in section.into_iter().chain(found.table.as_deref()) {
+            let place = dict.entry(name.to_owned()).or_insert_with(|| Dict::new().into());
+            // What stands there in the place of a table is told by who reads it.
+            let Value::Dict(_, below) = place else { return };
+            dict = below;
         }
-        let place =
-            self.values.entry(section.name.to_owned()).or_insert_with(|| Dict::new().into());
-        if let Value::Dict(_, dict) = place {
-            dict.insert(key, value);
+        dict.insert(found.setting.key.to_owned(), value);
+    }
+
+    /// The names of the tables of a section of which there are many.
+    fn tables(&self, section: &Section) -> Vec<String> {
+        match self.values.get(section.name) {
+            Some(Value::Dict(_, tables)) if section.is_many => tables.keys().cloned().collect(),
+            _ => Vec::new(),
         }
     }
 }
@@ -84,21 +116,29 @@ fn every_setting() -> impl Iterator<Item = (&'static Section, &'static Setting)>
         .flat_map(|section| section.settings.iter().map(move |setting| (section, setting)))
 }
 
-fn defaults() -> Source {
-    let mut source = Source::new("the defaults");
+/// The defaults, also of each table that `sources` have.
+fn defaults(sources: &[Source]) -> Source {
+    let mut all = Source::new("the defaults");
     for section in Config::SECTIONS.iter().filter(|section| !section.name.is_empty()) {
-        source.values.insert(section.name.to_owned(), Dict::new().into());
+        all.values.insert(section.name.to_owned(), Dict::new().into());
     }
     for (section, setting) in every_setting() {
-        match setting.preset {
-            Preset::Flag(value) => source.set(section, setting, Value::from(value)),
-            Preset::List => source.set(section, setting, Value::from(Vec::<Value>::new())),
-            Preset::Number(number) => source.set(section, setting, Value::from(number)),
-            Preset::Secret(_) | Preset::Unset(_) => {}
-            Preset::Text(text) => source.set(section, setting, Value::from(text)),
+        let value = match setting.preset {
+            Preset::Flag(value) => Value::from(value),
+            Preset::List => Value::from(Vec::<Value>::new()),
+            Preset::Number(number) => Value::from(number),
+            Preset::Secret(_) | Preset::Unset(_) => continue,
+            Preset::Text(text) => Value::from(text),
+        };
+        if !section.is_many {
+            all.set(&Found { section, setting, table: None }, value);
+            continue;
+        }
+        for table in sources.iter().flat_map(|source| source.tables(section)) {
+            all.set(&Found { section, setting, table: Some(table) }, value.clone());
         }
     }
-    source
+    all
 }
 
 fn from_file(path: &Path) -> Result<Source, ConfigError> {
@@ -112,11 +152,12 @@ fn from_file(path: &Path) -> Result<Source, ConfigError> {
     })?;
     source.values = parsed.into_values().next().unwrap_or_default();
     for (name, value) in &source.values {
-        let keys: Vec<String> = match value {
-            Value::Dict(_, dict) => dict.keys().map(|key| format!("{name}.{key}")).collect(),
-            _ => vec![name.clone()],
+        let section = Config::SECTIONS.iter().find(|section| section.name == name);
+        let section_known = section.is_some();
+        let keys = match section {
+            Some(section) if section.is_many => keys_of_tables(section, value, &source.name)?,
+            _ => keys_below(name, value),
         };
-        let section_known = Config::SECTIONS.iter().any(|section| section.name == name);
         let unknown = keys.into_iter().find(|key| find(key).is_none());
         let unknown = unknown.or_else(|| {
             let empty = matches!(value, Value::Dict(_, dict) if dict.is_empty());
@@ -129,14 +170,44 @@ fn from_file(path: &Path) -> Result<Source, ConfigError> {
     Ok(source)
 }
 
-/// Takes `KILN_<SECTION>__<KEY>` and `KILN_<KEY>` of the top level; other `KILN_` names without
+/// The dotted names of what is in a table, or of what stands in its place.
+fn keys_below(name: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Dict(_, dict) => dict.keys().map(|key| format!("{name}.{key}")).collect(),
+        _ => vec![name.to_owned()],
+    }
+}
+
+/// The same of a section of which there are many: whoever leaves the name away is told so.
+fn keys_of_tables(
+    section: &Section,
+    value: &Value,
+    origin: &str,
+) -> Result<Vec<String>, ConfigError> {
+    let Value::Dict(_, tables) = value else { return Ok(vec![section.name.to_owned()]) };
+    let mut keys = Vec::new();
+    for (table, value) in tables {
+        let name = format!("{}.{table}", section.name);
+        if !matches!(value, Value::Dict(..)) {
+            let reason = format!("there may be several: write it below [{}.NAME]", section.name);
+            return Err(ConfigError::Value { key: name, origin: origin.to_owned(), reason });
+        }
+        keys.extend(keys_below(&name, value));
+    }
+    Ok(keys)
+}
+
+/// Takes `KILN_<SECTION>__<KEY>`, `KILN_<SECTION>__<NAME>__<KEY>` where there are many, and `KILN_<KEY>` of the top level; other `KILN_` names without
 /// two underscores are not ours, with them they are mistakes.
 fn from_environment(variables: Vec<(String, String)>) -> Result<Source, ConfigError> {
     let mut source = Source::new(ENVIRONMENT);
     let mut taken: Vec<(String, String)> = Vec::new();
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix("KILN_") else { continue };
-        let key = rest.to_lowercase().replacen("__", ".", 1);
+        let mut key = rest.to_lowercase().replacen("__", ".", 1);
+        if key.split_once('.').is_some_and(|(name, _)| is_many(name)) {
+            key = key.replacen("__", ".", 1);
+        }
         let origin = format!("the environment variable {name}");
         let (key, text) = match find(&key) {
             Some(_) => (key, text),
@@ -150,9 +221,9 @@ fn from_environment(variables: Vec<(String, String)>) -> Result<Source, ConfigEr
             let reason = format!("{other} sets it too");
             return Err(ConfigError::Value { key, origin, reason });
         }
-        let (section, setting) = find(&key)
+        let found = find(&key)
             .ok_or_else(|| ConfigError::Unknown { key: key.clone(), origin: origin.clone() })?;
-        source.set(section, setting, value_of(section, setting, &text, &origin)?);
+        source.set(&found, value_of(&found, &text, &origin)?);
         taken.push((key, name));
     }
     Ok(source)
@@ -162,24 +233,19 @@ fn from_flags(flags: &[(String, String)]) -> Result<Source, ConfigError> {
     let mut source = Source::new("the command line");
     for (key, text) in flags {
         let origin = "the command line".to_owned();
-        let (section, setting) = find(key)
+        let found = find(key)
             .ok_or_else(|| ConfigError::Unknown { key: key.clone(), origin: origin.clone() })?;
-        source.set(section, setting, value_of(section, setting, text, &origin)?);
+        source.set(&found, value_of(&found, text, &origin)?);
     }
     Ok(source)
 }
 
 /// Reads the text of a flag or variable as its key wants it.
-fn value_of(
-    section: &Section,
-    setting: &Setting,
-    text: &str,
-    origin: &str,
-) -> Result<Value, ConfigError> {
-    match setting.preset {
+fn value_of(found: &Found, text: &str, origin: &str) -> Result<Value, ConfigError> {
+    match found.setting.preset {
         Preset::Flag(_) => {
             text.trim().parse::<bool>().map(Value::from).map_err(|_| ConfigError::Value {
-                key: section.path(setting),
+                key: found.path(),
                 origin: origin.to_owned(),
                 reason: format!("{text:?} is neither true nor false"),
             })
@@ -190,7 +256,7 @@ fn value_of(
         }
         Preset::Number(_) => {
             text.trim().parse::<u64>().map(Value::from).map_err(|_| ConfigError::Value {
-                key: section.path(setting),
+                key: found.path(),
                 origin: origin.to_owned(),
                 reason: format!("{text:?} is not a whole number"),
             })
@@ -199,16 +265,35 @@ fn value_of(
     }
 }
 
-fn find(key: &str) -> Option<(&'static Section, &'static Setting)> {
-    let (name, key) = key.split_once('.').unwrap_or(("", key));
-    every_setting().find(|(section, setting)| section.name == name && setting.key == key)
+/// Whether there are many of a section.
+fn is_many(name: &str) -> bool {
+    Config::SECTIONS.iter().any(|section| section.is_many && section.name == name)
+}
+
+fn find(key: &str) -> Option<Found> {
+    let (name, rest) = key.split_once('.').unwrap_or(("", key));
+    let (table, key) = match rest.split_once('.') {
+        Some((table, key)) if is_many(name) && is_name(table) => (Some(table.to_owned()), key),
+        _ if is_many(name) => return None,
+        _ => (None, rest),
+    };
+    let is_it =
+        |(section, setting): &(&Section, &Setting)| section.name == name && setting.key == key;
+    let (section, setting) = every_setting().find(is_it)?;
+    Some(Found { section, setting, table })
+}
+
+/// Whether something can be the name of one of many.
+fn is_name(text: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !text.is_empty() && text.bytes().all(is_fit)
 }
 
 /// The secret that `<key>_file` stands for.
 fn secret_file(key: &str) -> Option<String> {
     let key = key.strip_suffix("_file")?;
-    let (_, setting) = find(key)?;
-    matches!(setting.preset, Preset::Secret(_)).then(|| key.to_owned())
+    let found = find(key)?;
+    matches!(found.setting.preset, Preset::Secret(_)).then(|| key.to_owned())
 }
 
 fn read_secret(path: &str) -> Result<String, ConfigError> {
@@ -290,6 +375,13 @@ mod tests {
             ("env", "KILN_HTTP__LISTEN_FILE", "/x", "`http.listen_file`", "LISTEN_FILE"),
             ("flag", "log.level", "info", "`log.level`", "the command line"),
             ("flag", "auth.mode", "none", "`auth.mode`", "the command line"),
+            ("env", "KILN_TRUSTED__ISSUER", "x", "`trusted.issuer`", "KILN_TRUSTED__ISSUER"),
+            ("env", "KILN_TRUSTED__A__ISUER", "x", "`trusted.a.isuer`", "KILN_TRUSTED__A__ISUER"),
+            ("flag", "trusted.issuer", "x", "`trusted.issuer`", "the command line"),
+            ("file", "[trusted]\nissuer = \"x\"", "", "[trusted.NAME]", "kiln-config-"),
+            ("file", "[trusted.a]\nisuer = \"x\"", "", "`trusted.a.isuer`", "kiln-config-"),
+            ("file", "[trusted.a]\nscopes = 1", "", "`trusted.a.scopes`", "kiln-config-"),
+            ("file", "trusted = 1", "", "`trusted`", "kiln-config-"),
             ("file", "htpp = 1", "", "`htpp`", "kiln-config-"),
             ("file", "[htpp]", "", "`htpp`", "kiln-config-"),
             ("file", "[http]\nlisten_to = 1", "", "`http.listen_to`", "kiln-config-"),
@@ -322,6 +414,30 @@ mod tests {
 
         let missing = pairs(&[("KILN_DATABASE__URL_FILE", "/nowhere/at/all")]);
         assert!(matches!(load(None, missing, &[]), Err(ConfigError::File { .. })));
+    }
+
+    #[test]
+    fn of_some_sections_there_are_many_each_by_its_name() {
+        let secret = Written::new("many-secret", "hidden\n");
+        let file = Written::new(
+            "many",
+            "[trusted.state]\nissuer = \"https://s.org\"\n[trusted.hospital]\nroles = [\"a\"]\n",
+        );
+        let environment = pairs(&[
+            ("KILN_TRUSTED__HOSPITAL__ISSUER", "https://h.org"),
+            ("KILN_TRUSTED__HOSPITAL__CLIENT_SECRET_FILE", secret.0.to_str().unwrap()),
+        ]);
+        let flags = pairs(&[("trusted.state.scopes", "patient/*.rs,openid")]);
+        let config = load(Some(&file.0), environment, &flags).unwrap();
+        let names: Vec<&str> = config.trusted.keys().map(String::as_str).collect();
+        assert_eq!(names, ["hospital", "state"]);
+        let (hospital, state) = (&config.trusted["hospital"], &config.trusted["state"]);
+        assert_eq!(hospital.issuer.as_deref(), Some("https://h.org"));
+        assert_eq!(hospital.client_secret.as_ref().unwrap().expose_secret(), "hidden");
+        assert_eq!((hospital.roles.len(), hospital.scopes.len()), (1, 0));
+        assert_eq!(state.issuer.as_deref(), Some("https://s.org"));
+        assert_eq!((state.roles.len(), state.scopes.len()), (0, 2));
+        assert!(load(None, Vec::new(), &[]).unwrap().trusted.is_empty());
     }
 
     #[test]

@@ -94,6 +94,9 @@ async fn mark_readers(
 ) {
     let Some(sent) = sent else { return };
     let Some(origin) = sent.get(ORIGIN) else { return };
+    if server.is_plain {
+        return;
+    }
     let Some(authority) = &server.oauth else {
         return server.cors.mark(Some(origin), is_preflight, response.headers_mut());
     };
@@ -147,6 +150,9 @@ async fn route(
     let form = Form { media_type: accepted.unwrap_or_default(), is_pretty };
     let fail = |row, failure: Failure| {
         failure.log(id.to_str().unwrap_or_default());
+        if server.is_plain {
+            return (row, failure.to_plain());
+        }
         (row, failure.to_response(form, server.schema()))
     };
     if let Err(failure) = check_size(&parts, server.settings.max_url_bytes) {

@@ -54,6 +54,8 @@ pub struct Routers {
     pub fhir: Router,
     /// Health and metrics, for a listener of their own.
     pub admin: Router,
+    /// Clients, accounts and keys, for a listener of their own, where tokens are asked for.
+    pub administration: Option<Router>,
 }
 
 /// The services that `parts` make.
@@ -66,11 +68,14 @@ pub fn router(parts: Parts) -> Result<Routers, RouteError> {
     let mut routes = routes::all(with_admin);
     routes.retain(|route| parts.settings.with_metrics || route.path != routes::METRICS);
     routes.extend(console::all());
+    let mut administration = None;
     if parts.oauth.is_some() {
         routes.extend(oauth::routes::all());
+        let server = Server::new(parts.clone(), oauth::admin::routes())?;
+        administration = Some(service(server.plain()));
     }
     let fhir = Server::new(parts, routes)?;
-    Ok(Routers { fhir: service(fhir), admin: service(admin) })
+    Ok(Routers { fhir: service(fhir), admin: service(admin), administration })
 }
 
 /// One fallback, because the table of routes decides everything.

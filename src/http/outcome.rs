@@ -252,6 +252,30 @@ impl Failure {
         response
     }
 
+    /// The answer without FHIR: JSON with `error` and `error_description`.
+    pub fn to_plain(&self) -> Response<Body> {
+        let status = self.status();
+        let code = match status {
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                "temporarily_unavailable"
+            }
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request",
+        };
+        let text = self.issues().into_iter().next().map(|issue| issue.diagnostics);
+        let body = serde_json::json!({ "error": code, "error_description": text });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = self.header() {
+            headers.insert(name, value);
+        }
+        response
+    }
+
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         Some(match self {
             Self::Interaction(error) | Self::Request(error) => match innermost(error) {

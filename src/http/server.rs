@@ -82,6 +82,8 @@ pub struct Server {
     pub probe: Arc<dyn Probe>,
     /// The authorization server, where tokens are asked for.
     pub oauth: Option<Arc<Authority>>,
+    /// Whether it is for administration: no FHIR, and nothing for pages of other origins.
+    pub(super) is_plain: bool,
     pub(super) capability: Capability,
     pub(super) cors: Cors,
     pub(super) meters: Meters,
@@ -126,6 +128,7 @@ impl Server {
         Ok(Self {
             cors: Cors::new(&settings.cors_origins),
             meters: Meters::new(&table),
+            is_plain: false,
             capability,
             table,
             engine,
@@ -136,6 +139,13 @@ impl Server {
             probe,
             oauth,
         })
+    }
+
+    /// The same for administration: it says what is wrong without FHIR, and lets no page of another
+    /// origin read anything.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { is_plain: true, ..self }
     }
 
     /// The element table.

@@ -338,9 +338,7 @@ fn scopes(text: &str, client: &Client, known: &SearchParameters) -> ScopeSet {
     let asked = ScopeSet::parse(text, known).intersect(&bound);
     asked.filtered(|scope| match scope {
         SmartScope::Resource(scope) => scope.context != Context::System,
-        SmartScope::Special(special) => {
-            !matches!(special, Special::Introspect | Special::MakeLaunch)
-        }
+        SmartScope::Special(special) => !special.is_of_services(),
     })
 }
 

@@ -69,6 +69,9 @@ fn choice(scope: &SmartScope) -> Choice {
 
 fn words_of_special(special: Special) -> &'static str {
     match special {
+        Special::Administer | Special::AdministerAsUser => {
+            "Administer the clients, accounts and keys of this server"
+        }
         Special::FhirUser | Special::Profile => "Know which record is yours as a user",
         Special::Introspect => "Ask what a token is good for",
         Special::Launch => "Know whose record was open when it was started",

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use crate::access::interaction::Kind;
 use crate::access::scope::Context;
-use crate::access::{Actor, Outcome};
+use crate::access::{Caller, Outcome};
 use crate::fhir::LogicalId;
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
 use crate::store::oauth::grant::{self, NewGrant};
@@ -41,7 +41,7 @@ impl Authority {
     pub async fn development_token(
         &self,
         wanted: Wanted<'_>,
-        by: &Actor,
+        by: &Caller,
     ) -> Result<SecretString, Refusal> {
         let scopes = self.persons.roles.scopes(wanted.scopes);
         if scopes.has_context(Context::Patient) && wanted.patient.is_none() {
@@ -94,7 +94,7 @@ impl Authority {
             expires: now.plus_millis(wanted.lifetime.as_millis() as i64),
         };
         let about = format!("grant {} token {}", grant.id, token.id);
-        self.gate.note(Kind::Token, by, Outcome::Success, &about).await?;
+        self.gate.note_by(Kind::Token, by, Outcome::Success, &about).await?;
         grant::issue_tokens(&self.store, &grant, &[token]).await?;
         Ok(fresh.text)
     }

@@ -60,7 +60,7 @@ const SCOPES: &[(&str, &str)] = &[
 ];
 
 /// How long a replaced key is published, in milliseconds: longer than any id_token counts.
-const OVERLAP: i64 = 24 * 60 * 60 * 1000;
+pub(super) const OVERLAP: i64 = 24 * 60 * 60 * 1000;
 
 impl Settings {
     /// Whether a capability is switched on.

@@ -118,6 +118,15 @@ impl Keys {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Makes a new key in the place of the one in the file, from where it is read at the next look; its
+    /// id.
+    ///
+    /// # Errors
+    /// Each [`KeyError`]; the key in use stays.
+    pub fn rotate(&self) -> Result<String, KeyError> {
+        rotate(&self.folder).map(|key| key.id)
+    }
+
     /// Looks at the file again, and makes a new key when it is older than `longest`; the key that it
     /// replaced, if it did.
     ///
@@ -139,11 +148,7 @@ impl Keys {
     }
 }
 
-/// Makes a new key in the place of the one of a folder.
-///
-/// # Errors
-/// Each [`KeyError`].
-pub fn rotate(folder: &Path) -> Result<SigningKey, KeyError> {
+fn rotate(folder: &Path) -> Result<SigningKey, KeyError> {
     make_folder(folder)?;
     let path = folder.join(FILE);
     let made = write_new(folder)?;

@@ -8,6 +8,7 @@
 //!
 //! Spec: RFC 6749, 7009, 7591, 7636, 7662; SMART App Launch 2.2; security sections 1, 3, 4.
 
+pub mod admin;
 pub mod apps;
 pub mod authorize;
 pub mod bearer;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub refresh_token: Duration,
     /// How long a code can be exchanged.
     pub code: Duration,
+    /// How long a secret of a client counts; `None`: until it is replaced twice.
+    pub client_secret: Option<Duration>,
     /// Who may register a client.
     pub registration: Registration,
     /// What a client shows to register.
@@ -92,6 +95,7 @@ impl Settings {
             backend_token: seconds(auth.backend_token_seconds.get()),
             refresh_token: days(auth.refresh_token_days.get()),
             code: seconds(auth.code_seconds.get()),
+            client_secret: (auth.client_secret_days > 0).then(|| days(auth.client_secret_days)),
             registration: auth.registration,
             registration_token: auth.registration_token.clone(),
             introspection_open: auth.introspection_open,
@@ -161,7 +165,7 @@ impl Authority {
             tokens: bearer::Tokens::default(),
             origins: origins::Origins::default(),
             client_keys: jwks::Cache::default(),
-            trusted: trusted::Trusted::of(&config.trusted),
+            trusted: trusted::Trusted::of(config.trusted.values()),
             turns: AtomicU64::new(0),
             store,
             clock,

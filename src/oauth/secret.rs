@@ -20,6 +20,9 @@ pub const CLIENT: &str = "kiln_cs_";
 /// What refresh tokens begin with.
 pub const REFRESH: &str = "kiln_rt_";
 
+/// What registration access tokens begin with.
+pub const REGISTRATION: &str = "kiln_rg_";
+
 /// Base64url digits of 256 bits.
 const DIGITS: usize = 43;
 

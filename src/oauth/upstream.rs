@@ -103,6 +103,11 @@ type Ready = CoreClient<
 >;
 
 impl Provider {
+    /// Its issuer.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// The provider of a configuration, if there is one.
     pub fn of(config: &config::Upstream) -> Option<Self> {
         let (issuer, client) = config.issuer.clone().zip(config.client_id.clone())?;

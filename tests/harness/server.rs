@@ -39,6 +39,11 @@ impl TestServer {
         self.server.engine()
     }
 
+    /// A client of its listener for administration, where it has one.
+    pub(crate) fn administration(&self) -> Client {
+        Client::new(self.server.administration().expect("a listener for administration"))
+    }
+
     /// Its authorization server, where it has one.
     pub(crate) fn authority(&self) -> &Authority {
         self.server.authority().expect("the server asks for tokens")

@@ -2,6 +2,7 @@
 //! roles, labels and consents, by every way to a resource.
 
 mod accounts;
+mod administration;
 mod authorize;
 pub(crate) mod browser;
 mod console;

@@ -47,12 +47,12 @@ async fn the_outside_server_is_asked_what_a_token_is() {
     let (issuer, audience) = (format!("{root}/auth"), outside.client.base());
     let asked = format!("{issuer}/introspect");
     let here = trusting(&[
-        ("trusted.issuer", &issuer),
-        ("trusted.introspection_uri", &asked),
-        ("trusted.client_id", "web"),
-        ("trusted.client_secret", SECRET),
-        ("trusted.audience", &audience),
-        ("trusted.scopes", "patient/Patient.rs"),
+        ("trusted.other.issuer", &issuer),
+        ("trusted.other.introspection_uri", &asked),
+        ("trusted.other.client_id", "web"),
+        ("trusted.other.client_secret", SECRET),
+        ("trusted.other.audience", &audience),
+        ("trusted.other.scopes", "patient/Patient.rs"),
     ])
     .await;
     let token = async || {
@@ -84,10 +84,10 @@ async fn a_signed_token_counts_when_everything_about_it_is_right() {
     let (ec, rsa) = (Key::ec(), Key::rsa());
     let published = Published::start(&json!({ "keys": [ec.jwk("e"), rsa.jwk("r")] })).await;
     let here = trusting(&[
-        ("trusted.issuer", ISSUER),
-        ("trusted.jwks_uri", &published.url),
-        ("trusted.audience", AUDIENCE),
-        ("trusted.scopes", "system/Patient.rs,patient/Patient.rs"),
+        ("trusted.other.issuer", ISSUER),
+        ("trusted.other.jwks_uri", &published.url),
+        ("trusted.other.audience", AUDIENCE),
+        ("trusted.other.scopes", "system/Patient.rs,patient/Patient.rs"),
     ])
     .await;
     let now = SystemClock.now().as_micros() / 1_000_000;
@@ -135,5 +135,94 @@ async fn a_signed_token_counts_when_everything_about_it_is_right() {
         let answer = read(&here, &token).await;
         assert_eq!(answer.status, status, "{token}: {answer:?}");
     }
+    here.stop().await;
+}
+
+/// The token of a job, signed by `key` as `kid`, of an issuer.
+fn job(key: &Key, kid: &str, issuer: &str) -> String {
+    let now = SystemClock.now().as_micros() / 1_000_000;
+    let claims = json!({
+        "iss": issuer, "aud": AUDIENCE, "sub": "job", "client_id": "job",
+        "scope": "system/Patient.rs system/Observation.rs", "exp": now + 300, "iat": now,
+    });
+    key.sign(&json!({ "alg": key.algorithm(), "kid": kid, "typ": "at+jwt" }), &claims)
+}
+
+/// A server of a state.
+const STATE: &str = "https://state.example";
+
+/// What is set for several servers, but for where two of them publish their keys, and where one that
+/// runs here is.
+const SEVERAL: &[(&str, &str)] = &[
+    ("trusted.hospital.issuer", ISSUER),
+    ("trusted.hospital.audience", AUDIENCE),
+    ("trusted.hospital.scopes", "system/Patient.rs"),
+    ("trusted.state.issuer", STATE),
+    ("trusted.state.audience", AUDIENCE),
+    ("trusted.state.scopes", "system/Observation.rs"),
+    ("trusted.kiln.client_id", "web"),
+    ("trusted.kiln.client_secret", SECRET),
+    ("trusted.kiln.scopes", "patient/Patient.rs"),
+    ("trusted.kiln.token_prefix", "kiln_at_"),
+    // Where a second one is asked, no token of another comes to it.
+    ("trusted.away.issuer", "https://away.example"),
+    ("trusted.away.introspection_uri", "http://127.0.0.1:9/introspect"),
+    ("trusted.away.client_id", "kiln"),
+    ("trusted.away.client_secret", SECRET),
+    ("trusted.away.token_prefix", "away_"),
+];
+
+/// Covers: security C1.
+#[tokio::test]
+async fn of_several_servers_each_vouches_for_its_own_tokens_alone() {
+    let scopes = "patient/Patient.rs";
+    let outside = server().await;
+    register(&outside, &public("app", scopes)).await;
+    register(&outside, &confidential("web", scopes)).await;
+    let account = user(&outside, "pat", "patient", Some("Patient/p1")).await;
+    let root = outside.client.root().to_owned();
+    let (issuer, audience) = (format!("{root}/auth"), outside.client.base());
+    let asked = format!("{issuer}/introspect");
+    let (hospital, state) = (Key::ec(), Key::ec());
+    let of_hospital = Published::start(&json!({ "keys": [hospital.jwk("k")] })).await;
+    let of_state = Published::start(&json!({ "keys": [state.jwk("k")] })).await;
+    let own = [
+        ("trusted.hospital.jwks_uri", of_hospital.url.as_str()),
+        ("trusted.state.jwks_uri", of_state.url.as_str()),
+        ("trusted.kiln.issuer", issuer.as_str()),
+        ("trusted.kiln.introspection_uri", asked.as_str()),
+        ("trusted.kiln.audience", audience.as_str()),
+    ];
+    let here = trusting(&[SEVERAL, &own].concat()).await;
+    let opaque =
+        text(&tokens(&outside, &granted("app", scopes, Some(account))).await, "access_token");
+    // Each grants what the configuration says of its issuer.
+    for (token, path, status) in [
+        (job(&hospital, "k", ISSUER), "/Patient/p1", 200),
+        (job(&hospital, "k", ISSUER), "/Observation", 403),
+        (job(&state, "k", STATE), "/Observation", 200),
+        (job(&state, "k", STATE), "/Patient/p1", 403),
+        (opaque.clone(), "/Patient/p1", 200),
+        (opaque.clone(), "/Patient/p2", 404),
+        // Signed by another's key, under the same key id.
+        (job(&state, "k", ISSUER), "/Patient/p1", 401),
+        (job(&hospital, "k", STATE), "/Observation", 401),
+        (job(&hospital, "k", "https://evil.example"), "/Patient/p1", 401),
+        (job(&hospital, "k", &issuer), "/Patient/p1", 401),
+        ("unlike_all_of_them".to_owned(), "/Patient/p1", 401),
+        // The one that cannot be reached closes the way for its own.
+        ("away_token".to_owned(), "/Patient/p1", 503),
+        (job(&hospital, "k", "https://away.example"), "/Patient/p1", 503),
+    ] {
+        let answer = get(&here, path, &token).await;
+        assert_eq!(answer.status, status, "{token} {path}: {answer:?}");
+    }
+    let fetched = |place: &Published| place.asked();
+    assert_eq!((fetched(&of_hospital), fetched(&of_state)), (1, 1), "each was asked for its keys");
+    // While the keys of one are gone, the tokens of the others count on.
+    *of_state.answer.lock().unwrap() = (500, String::new(), String::new());
+    outside.stop().await;
+    get(&here, "/Patient/p1", &job(&hospital, "k", ISSUER)).await.expect(200);
+    get(&here, "/Patient/p1", "kiln_at_another").await.expect(503);
     here.stop().await;
 }

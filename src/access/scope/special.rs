@@ -21,6 +21,8 @@ macro_rules! specials {
 }
 
 specials! {
+    Administer "system/__admin" "To administer clients, accounts and keys, as a service.",
+    AdministerAsUser "user/__admin" "The same for users whose roles let them.",
     FhirUser "fhirUser" "The resource that stands for the user.",
     Introspect "system/__introspect" "To ask what a token is.",
     Launch "launch" "The context of the launch from an EHR.",
@@ -37,5 +39,11 @@ impl Special {
     /// The scope with exactly this text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.as_str() == text)
+    }
+
+    /// Whether services alone have it, by the word of the operator: no user can agree to it, and no
+    /// client gets it by registering itself.
+    pub fn is_of_services(self) -> bool {
+        matches!(self, Self::Administer | Self::Introspect | Self::MakeLaunch)
     }
 }

@@ -1,6 +1,6 @@
 //! The endpoints for programs: token, introspection, revocation, registration.
 //!
-//! Spec: RFC 6749, 7009, 7591, 7662; security T, R
+//! Spec: RFC 6749, 7009, 7591, 7592, 7662; security T, R
 
 use std::sync::Arc;
 
@@ -92,23 +92,90 @@ pub(super) async fn register(server: Arc<Server>, parts: request::Parts, body: B
         authority.register(&asked, token).await
     };
     let registered = registered.await;
-    let actor = Actor { name: "anonymous".to_owned(), request: call.context.clone() };
-    let (outcome, about) = match &registered {
-        Ok(told) => {
-            let id = told.get("client_id").and_then(Value::as_str).unwrap_or_default();
-            (Outcome::Success, format!("client {id}"))
-        }
-        Err(Refusal::Fault(_) | Refusal::TooMany) => {
-            let refusal = registered.err().unwrap_or(Refusal::TooMany);
-            return Ok(call.refused(&refusal));
-        }
+    let id = registered.as_ref().ok().and_then(|told| told.get("client_id")?.as_str());
+    let about = format!("client {}", id.unwrap_or_default());
+    let recorded = recorded(&call, Kind::Register, &about, registered).await;
+    Ok(match recorded {
+        Ok(told) => answer(StatusCode::CREATED, Value::from(told).to_string()),
+        Err(refusal) => call.refused(&refusal),
+    })
+}
+
+/// What a client that registers itself, or manages that, hears: once it is on record.
+async fn recorded<T>(
+    call: &Call,
+    kind: Kind,
+    about: &str,
+    done: Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let (outcome, about) = match &done {
+        Ok(_) => (Outcome::Success, about.to_owned()),
+        Err(Refusal::Fault(_) | Refusal::TooMany) => return done,
         Err(refusal) => (Outcome::Refused, refusal.told()),
     };
-    if let Err(error) = authority.gate.note(Kind::Register, &actor, outcome, &about).await {
-        return Ok(call.refused(&error.into()));
-    }
-    Ok(match registered {
-        Ok(told) => answer(StatusCode::CREATED, Value::from(told).to_string()),
+    let actor = Actor { name: "anonymous".to_owned(), request: call.context.clone() };
+    call.authority.gate.note(kind, &actor, outcome, &about).await?;
+    done
+}
+
+/// What a client does with its own registration.
+#[derive(Clone, Copy)]
+enum Managed {
+    Changed,
+    Ended,
+    Shown,
+}
+
+/// `GET /auth/register/{name}`
+pub(super) async fn registration(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Answered {
+    manage(&server, parts, body, Managed::Shown).await
+}
+
+/// `PUT /auth/register/{name}`
+pub(super) async fn change_registration(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Answered {
+    manage(&server, parts, body, Managed::Changed).await
+}
+
+/// `DELETE /auth/register/{name}`
+pub(super) async fn end_registration(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Answered {
+    manage(&server, parts, body, Managed::Ended).await
+}
+
+async fn manage(server: &Server, parts: request::Parts, body: Body, what: Managed) -> Answered {
+    let call = Call::new(server, parts)?;
+    let authority = call.authority.clone();
+    let id = call.name().unwrap_or_default();
+    let managed = async {
+        call.count(&authority.limits.registrations)?;
+        let token = call.bearer()?;
+        match what {
+            Managed::Shown => authority.registration(id, token).await.map(Some),
+            Managed::Ended => authority.end_registration(id, token).await.map(|()| None),
+            Managed::Changed => {
+                let text = call.text(body).await?;
+                let asked = serde_json::from_str(&text);
+                let asked = asked.map_err(|_| Refusal::request("the body is no JSON"))?;
+                authority.change_registration(id, token, &asked).await.map(Some)
+            }
+        }
+    };
+    let managed = managed.await;
+    let about = format!("client {id}");
+    Ok(match recorded(&call, Kind::ManageClient, &about, managed).await {
+        Ok(Some(told)) => answer(StatusCode::OK, Value::from(told).to_string()),
+        Ok(None) => answer(StatusCode::NO_CONTENT, String::new()),
         Err(refusal) => call.refused(&refusal),
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Spec: RFC 6749, SMART App Launch 2.2; security sections 1 to 4.
 
+pub mod admin;
 mod bearer;
 mod documents;
 mod endpoints;

@@ -59,6 +59,18 @@ impl Call {
         Ok(Self { authority, context: Arc::new(context), parts, address })
     }
 
+    /// `{name}` of the path.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.parts.extensions.get::<Asked>()?.name.as_deref()
+    }
+
+    /// Whether the body is said to be of this media type.
+    pub(super) fn is_of_type(&self, media_type: &str) -> bool {
+        let kind = self.parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let kind = kind.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
+    }
+
     /// Counts the request for its address.
     pub(super) fn count(&self, rate: &Rate) -> Result<(), Refusal> {
         rate.count(&format!("address:{}", self.address))
@@ -69,9 +81,7 @@ impl Call {
         if self.parts.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(Refusal::request("parameters belong into the body, not into the URL"));
         }
-        let kind = self.parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let kind = kind.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default();
-        if !kind.trim_ascii().eq_ignore_ascii_case(FORM.as_bytes()) {
+        if !self.is_of_type(FORM) {
             return Err(Refusal::request("the body is sent as application/x-www-form-urlencoded"));
         }
         let text = self.text(body).await?;

@@ -5,12 +5,13 @@
 pub mod assertion;
 pub mod jwk;
 pub mod jwks;
+mod manage;
 pub mod register;
+mod secrets;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::fhir::Instant;
@@ -23,8 +24,8 @@ use super::form::Form;
 use super::refusal::{Code, Refusal};
 use super::secret;
 
-/// How many secrets of one client count at a time.
-const SECRETS: usize = 2;
+use secrets::knows;
+pub use secrets::{Kept, kept, with_secret};
 
 /// The kind of assertion that is read.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -137,30 +138,10 @@ fn proven(client: Option<Client>, shown: Option<&str>, now: Instant) -> Result<C
     }
     let is_proven = match (client.kind, hash) {
         (ClientKind::Public, None) => true,
-        (ClientKind::Secret, Some(hash)) => knows(&client.secrets, &hash),
+        (ClientKind::Secret, Some(hash)) => knows(&client.secrets, &hash, now),
         _ => false,
     };
     if is_proven { Ok(client) } else { Err(wrong()) }
-}
-
-/// Whether a hash is among those of secrets. All are compared.
-fn knows(secrets: &str, hash: &[u8; 32]) -> bool {
-    let shown = secret::hex(hash);
-    let same = |known: &String| secret::is_same(known.as_bytes(), shown.as_bytes());
-    hashes(secrets).iter().map(same).fold(false, std::ops::BitOr::bitor)
-}
-
-fn hashes(secrets: &str) -> Vec<String> {
-    let list: Vec<Value> = serde_json::from_str(secrets).unwrap_or_default();
-    list.iter().filter_map(|it| it.get("hash")?.as_str().map(str::to_owned)).collect()
-}
-
-/// The secrets of a client and a new one; the oldest goes where there are too many.
-pub fn with_secret(secrets: &str, hash: &[u8; 32], now: Instant) -> String {
-    let mut list: Vec<Value> = serde_json::from_str(secrets).unwrap_or_default();
-    list.push(json!({ "hash": secret::hex(hash), "created": now.to_string() }));
-    let surplus = list.len().saturating_sub(SECRETS);
-    Value::from(list.split_off(surplus)).to_string()
 }
 
 /// Why a client cannot be as it is meant to be; checked wherever one is made.
@@ -269,15 +250,6 @@ pub fn origin_of(uri: &str) -> Option<String> {
 }
 
 impl Authority {
-    /// Adds a client, as far as it is sound; whether its id was free.
-    ///
-    /// # Errors
-    /// Those of [`check`].
-    pub async fn add_client(&self, client: &Client) -> Result<bool, Refusal> {
-        check(client)?;
-        Ok(client::insert(&self.store, client).await?)
-    }
-
     /// The client of that id, as long as it is not disabled.
     ///
     /// # Errors
@@ -314,17 +286,6 @@ mod tests {
             disabled_at: None,
             is_registered: false,
         }
-    }
-
-    #[test]
-    fn two_secrets_count_at_a_time() {
-        let mut secrets = "[]".to_owned();
-        let all = ["a", "b", "c"].map(secret::hash);
-        for hash in &all {
-            secrets = with_secret(&secrets, hash, at(0));
-        }
-        assert_eq!(all.map(|hash| knows(&secrets, &hash)), [false, true, true]);
-        assert!(!knows("[]", &all[0]) && !knows("", &all[0]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::oauth::refusal::{Code, Refusal};
 use crate::oauth::secret::{self, Fresh};
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
 
-use super::{check, origin_of, with_secret};
+use super::{check, kept, origin_of};
 
 /// Most addresses of one client.
 const MAX_URIS: usize = 20;
@@ -32,16 +32,17 @@ impl Authority {
         let asked = asked.as_object();
         let asked = asked.ok_or_else(|| metadata("the body is no JSON object"))?;
         let mut client = self.asked_for(asked)?;
-        let secret =
-            (client.kind == ClientKind::Secret).then(|| Fresh::new(secret::CLIENT, &*self.ids));
-        if let Some(fresh) = &secret {
-            client.secrets = with_secret("[]", &fresh.hash, client.created);
+        let mut secret = None;
+        if client.kind == ClientKind::Secret {
+            let (text, secrets) = self.fresh_secret("[]");
+            (secret, client.secrets) = (Some(text), secrets);
         }
         check(&client)?;
-        if !client::insert(&self.store, &client).await? {
+        let Fresh { text, hash } = Fresh::new(secret::REGISTRATION, &*self.ids);
+        if !client::insert_with(&self.store, &client, Some(&hash)).await? {
             return Err(metadata("the client is there already"));
         }
-        Ok(told(&client, asked, secret.as_ref().map(|fresh| &fresh.text)))
+        Ok(self.told(&client, asked, secret.as_ref(), text.expose_secret()))
     }
 
     fn may_register(&self, token: Option<&str>) -> Result<(), Refusal> {
@@ -57,7 +58,7 @@ impl Authority {
         }
     }
 
-    fn asked_for(&self, asked: &Map<String, Value>) -> Result<Client, Refusal> {
+    pub(super) fn asked_for(&self, asked: &Map<String, Value>) -> Result<Client, Refusal> {
         let redirect_uris = texts(asked, "redirect_uris")?;
         if redirect_uris.is_empty() {
             return Err(Refusal::new(Code::InvalidRedirectUri, "redirect_uris is missing"));
@@ -79,7 +80,7 @@ impl Authority {
             Some(_) => return Err(metadata("token_endpoint_auth_method is not known")),
         };
         let origins = redirect_uris.iter().filter_map(|uri| origin_of(uri)).collect();
-        let jwks = asked.get("jwks").map(Value::to_string);
+        let jwks = asked.get("jwks").filter(|jwks| !jwks.is_null()).map(Value::to_string);
         let name = text(asked, "client_name")?.unwrap_or("An app without a name").to_owned();
         Ok(Client {
             id: self.ids.ordered().to_string(),
@@ -106,18 +107,21 @@ impl Authority {
         let without_system = |scope: &SmartScope| match scope {
             SmartScope::Resource(scope) => scope.context != Context::System,
             SmartScope::Special(special) => {
-                !matches!(special, Special::Introspect | Special::MakeLaunch)
+                !special.is_of_services() && *special != Special::AdministerAsUser
             }
         };
         asked.filtered(without_system).to_string()
     }
 }
 
-fn metadata(text: &'static str) -> Refusal {
+pub(super) fn metadata(text: &'static str) -> Refusal {
     Refusal::new(Code::InvalidClientMetadata, text)
 }
 
-fn text<'a>(asked: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn text<'a>(
+    asked: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, Refusal> {
     match asked.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -136,12 +140,43 @@ fn texts(asked: &Map<String, Value>, name: &'static str) -> Result<Vec<String>, 
     }
 }
 
-/// What the client hears: the only time that it sees its secret.
-fn told(
-    client: &Client,
-    asked: &Map<String, Value>,
-    secret: Option<&SecretString>,
-) -> Map<String, Value> {
+/// Members that are told and never sent.
+pub(super) const TOLD: [&str; 4] = [
+    "client_id_issued_at",
+    "client_secret_expires_at",
+    "registration_access_token",
+    "registration_client_uri",
+];
+
+impl Authority {
+    /// What the client hears: the only time that it sees its secret. `token` is what it manages its
+    /// registration by.
+    pub(super) fn told(
+        &self,
+        client: &Client,
+        asked: &Map<String, Value>,
+        secret: Option<&SecretString>,
+        token: &str,
+    ) -> Map<String, Value> {
+        let mut told = described(client, asked);
+        let mut tell = |name: &str, value: Value| told.insert(name.to_owned(), value);
+        if let Some(secret) = secret {
+            tell("client_secret", json!(secret.expose_secret()));
+        }
+        if client.kind == ClientKind::Secret {
+            let newest = kept(&client.secrets).pop().and_then(|secret| secret.expires);
+            let expires = newest.map_or(0, |at| at.as_micros().div_euclid(1_000_000));
+            tell("client_secret_expires_at", json!(expires));
+        }
+        tell("registration_access_token", json!(token));
+        let address = format!("{}/register/{}", self.settings.issuer, client.id);
+        tell("registration_client_uri", json!(address));
+        told
+    }
+}
+
+/// A client as it registered itself.
+fn described(client: &Client, asked: &Map<String, Value>) -> Map<String, Value> {
     let method = match client.kind {
         ClientKind::Key => "private_key_jwt",
         ClientKind::Public => "none",
@@ -154,10 +189,6 @@ fn told(
     let mut tell = |name: &str, value: Value| told.insert(name.to_owned(), value);
     tell("client_id", json!(client.id));
     tell("client_id_issued_at", json!(client.created.as_micros() / 1_000_000));
-    if let Some(secret) = secret {
-        tell("client_secret", json!(secret.expose_secret()));
-        tell("client_secret_expires_at", json!(0));
-    }
     tell("client_name", json!(client.name));
     tell("redirect_uris", json!(client.redirect_uris));
     tell("grant_types", json!(["authorization_code", "refresh_token"]));
@@ -174,8 +205,9 @@ fn told(
             tell(name, json!(value));
         }
     }
-    if let Some(jwks) = asked.get("jwks") {
-        tell("jwks", jwks.clone());
+    let keys = client.jwks.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    if let Some(keys) = keys {
+        tell("jwks", keys);
     }
     told
 }

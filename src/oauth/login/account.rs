@@ -62,6 +62,14 @@ pub enum Unset {
     Failed(#[from] Error),
 }
 
+/// A name and a password as they are kept.
+pub(in crate::oauth) struct Prepared {
+    /// The name as it is compared.
+    pub(in crate::oauth) folded: String,
+    /// The hash of the password, where there is one.
+    pub(in crate::oauth) hash: Option<String>,
+}
+
 /// The name as two of them are compared; none when it cannot be one.
 pub fn folded(name: &str) -> Option<String> {
     let folded: String = name.nfkc().flat_map(char::to_lowercase).collect();
@@ -152,6 +160,23 @@ impl Authority {
         Ok(hashed.map_err(Error::internal)?)
     }
 
+    /// A name and a password as they are kept, if they can be those of an account.
+    ///
+    /// # Errors
+    /// [`Unset`] says why not.
+    pub(in crate::oauth) async fn prepared(
+        &self,
+        name: &str,
+        password: Option<SecretString>,
+    ) -> Result<Prepared, Unset> {
+        let folded = folded(name).ok_or(Unset::Name)?;
+        let hash = match password {
+            Some(password) => Some(self.hashed(&folded, password).await?),
+            None => None,
+        };
+        Ok(Prepared { folded, hash })
+    }
+
     /// Makes an account; without a password, the person chooses one by a link.
     ///
     /// # Errors
@@ -163,11 +188,7 @@ impl Authority {
         fhir_user: Option<&str>,
         roles: &[String],
     ) -> Result<Uuid, Unset> {
-        let folded = folded(name).ok_or(Unset::Name)?;
-        let hash = match password {
-            Some(password) => Some(self.hashed(&folded, password).await?),
-            None => None,
-        };
+        let Prepared { folded, hash } = self.prepared(name, password).await?;
         let id = self.ids.ordered();
         let password = hash.as_deref();
         let new = NewAccount { id, name, folded: &folded, password, fhir_user, roles };

@@ -2,7 +2,7 @@
 //!
 //! Spec: SMART Backend Services, security T9, T10
 
-use crate::access::scope::{Context, ScopeSet, SmartScope, Special};
+use crate::access::scope::{Context, ScopeSet, SmartScope};
 use crate::oauth::Authority;
 use crate::oauth::form::Form;
 use crate::oauth::refusal::{Code, Refusal};
@@ -66,7 +66,7 @@ fn authorized(asked: &ScopeSet, known: &ScopeSet) -> Result<ScopeSet, Refusal> {
     }
     let is_of_services = |scope: &SmartScope| match scope {
         SmartScope::Resource(_) => true,
-        SmartScope::Special(it) => matches!(it, Special::Introspect | Special::MakeLaunch),
+        SmartScope::Special(special) => special.is_of_services(),
     };
     let scopes = asked.intersect(known).filtered(is_of_services);
     if scopes.is_empty() {

@@ -7,7 +7,7 @@ use crate::fhir::Instant;
 
 use super::super::Store;
 use super::super::rows::{JsonText, Timestamptz};
-use super::{get, json_or_none, query, run, time, time_or_none};
+use super::{Hash, get, json_or_none, query, run, time, time_or_none};
 
 macro_rules! columns {
     () => {
@@ -21,9 +21,17 @@ const LIST: &str = concat!("SELECT ", columns!(), " FROM oauth_client ORDER BY i
 const INSERT: &str = concat!(
     "INSERT INTO oauth_client (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+    ", registration) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
      ON CONFLICT (id) DO NOTHING"
 );
+const REGISTERED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM oauth_client WHERE id = $1 AND registration = $2 AND disabled_at IS NULL"
+);
+const UPDATE: &str = "UPDATE oauth_client SET name = $2, app_type = $3, logo_uri = $4, \
+     redirect_uris = $5, origins = $6, launch_uri = $7, scopes = $8, jwks = $9, jwks_uri = $10 \
+     WHERE id = $1 AND registration = $11 AND disabled_at IS NULL";
 const SET_SECRETS: &str = "UPDATE oauth_client SET secrets = $2 WHERE id = $1";
 const DISABLE: &str =
     "UPDATE oauth_client SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL";
@@ -31,7 +39,8 @@ const ORIGINS: &str =
     "SELECT DISTINCT unnest(origins) AS origin FROM oauth_client WHERE disabled_at IS NULL";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[FIND, LIST, INSERT, SET_SECRETS, DISABLE, ORIGINS];
+pub(super) const STATEMENTS: &[&str] =
+    &[FIND, LIST, INSERT, REGISTERED, UPDATE, SET_SECRETS, DISABLE, ORIGINS];
 
 /// How a client proves that it is itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -152,6 +161,19 @@ pub async fn list(store: &Store) -> Result<Vec<Client>, Error> {
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn insert(store: &Store, client: &Client) -> Result<bool, Error> {
+    insert_with(store, client, None).await
+}
+
+/// The same for a client that manages its registration itself, by what has this hash.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn insert_with(
+    store: &Store,
+    client: &Client,
+    registration: Option<&Hash>,
+) -> Result<bool, Error> {
+    let registration = registration.map(Hash::as_slice);
     let jwks = client.jwks.as_ref().map(|text| JsonText(text.as_bytes()));
     let disabled = client.disabled_at.map(Timestamptz);
     let is_new = run(
@@ -173,6 +195,7 @@ pub async fn insert(store: &Store, client: &Client) -> Result<bool, Error> {
             &Timestamptz(client.created),
             &disabled,
             &client.is_registered,
+            &registration,
         ],
     )
     .await?
@@ -181,6 +204,54 @@ pub async fn insert(store: &Store, client: &Client) -> Result<bool, Error> {
         super::notice::tell(store, "clients").await?;
     }
     Ok(is_new)
+}
+
+/// The client of that id that manages its registration by what has this hash.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn registered(
+    store: &Store,
+    id: &str,
+    registration: &Hash,
+) -> Result<Option<Client>, Error> {
+    if id.contains('\0') {
+        return Ok(None);
+    }
+    query(store, REGISTERED, &[&id, &registration.as_slice()])
+        .await?
+        .first()
+        .map(client)
+        .transpose()
+}
+
+/// Replaces what a client says of itself; whether there is a client with this id and registration.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn update(store: &Store, client: &Client, registration: &Hash) -> Result<bool, Error> {
+    let jwks = client.jwks.as_ref().map(|text| JsonText(text.as_bytes()));
+    let is_there = run(
+        store,
+        UPDATE,
+        &[
+            &client.id,
+            &client.name,
+            &client.app_type.as_str(),
+            &client.logo_uri,
+            &client.redirect_uris,
+            &client.origins,
+            &client.launch_uri,
+            &client.scopes,
+            &jwks,
+            &client.jwks_uri,
+            &registration.as_slice(),
+        ],
+    )
+    .await?
+        == 1;
+    super::notice::tell(store, "clients").await?;
+    Ok(is_there)
 }
 
 /// Replaces the hashed secrets of a client; whether there is such a client.

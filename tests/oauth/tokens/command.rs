@@ -2,6 +2,7 @@
 //!
 //! Covers: security T5.
 
+use std::path::Path;
 use std::process::Output;
 
 use crate::harness::database::temporary;
@@ -12,13 +13,18 @@ use crate::oauth::tokens::client::{read, refused, send, server, text};
 
 /// Runs a command on the database of a server.
 async fn run(server: &TestServer, arguments: &[&str]) -> Output {
+    run_by(server, &crate::harness::database::keys_folder(), arguments).await
+}
+
+/// The same with keys of its own.
+async fn run_by(server: &TestServer, keys: &Path, arguments: &[&str]) -> Output {
     let folder = temporary("command");
     let mut all: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
     for (key, value) in [
         ("database.url", server.database.app.as_str()),
         ("database.owner_url", server.database.owner.as_str()),
         ("data_dir", folder.to_str().unwrap()),
-        ("auth.keys_dir", crate::harness::database::keys_folder().to_str().unwrap()),
+        ("auth.keys_dir", keys.to_str().unwrap()),
         ("http.listen", "127.0.0.1:0"),
     ] {
         all.extend(["--set".to_owned(), format!("{key}={value}")]);
@@ -120,4 +126,28 @@ async fn a_token_for_development_grants_what_it_says() {
         assert_eq!(answer.status, status, "{arguments:?}: {answer:?}");
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_listed_and_replaced_on_record() {
+    let server = server().await;
+    let keys = temporary("command-keys");
+    let ran = async |arguments: &[&str]| {
+        let output = run_by(&server, &keys, arguments).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let first = ran(&["key", "rotate"]).await;
+    let second = ran(&["key", "rotate"]).await;
+    let id = |said: &str| said.split(' ').nth(4).unwrap().to_owned();
+    assert_ne!(id(&first), id(&second));
+    let listed = ran(&["key", "list"]).await;
+    let line = |id: &str| listed.lines().find(|line| line.starts_with(id)).unwrap_or_default();
+    assert!(line(&id(&second)).contains("signs on this node"), "{listed}");
+    assert!(line(&id(&first)).contains(", retired "), "{listed}");
+    let known = "SELECT count(*) FROM ledger WHERE interaction = 50 AND 'keys' = ANY (entities) \
+                 AND query LIKE 'kiln key %'";
+    assert_eq!(server.database.number(known).await, 3);
+    server.stop().await;
+    std::fs::remove_dir_all(keys).unwrap();
 }

@@ -153,11 +153,8 @@ async fn a_key_that_is_replaced_is_published_on() {
     };
     let first = ids(&document(&server, "/auth/jwks").await);
     assert_eq!(first.len(), 1);
-    let replaced = folder.clone();
-    tokio::task::spawn_blocking(move || kiln::oauth::keys::rotate(&replaced))
-        .await
-        .unwrap()
-        .unwrap();
+    let keys = server.authority().keys.clone();
+    tokio::task::spawn_blocking(move || keys.rotate()).await.unwrap().unwrap();
     server.authority().look_at_key().await.unwrap();
     let both = ids(&document(&server, "/auth/jwks").await);
     assert!(both.len() == 2 && both.contains(&first[0]), "{both:?}");

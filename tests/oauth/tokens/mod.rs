@@ -10,6 +10,8 @@ mod discovery;
 mod introspection;
 mod limits;
 mod matrix;
+mod opaque;
 mod refresh;
 mod registration;
 pub(super) mod signed;
+mod weak_keys;

@@ -4,10 +4,11 @@
 
 use serde_json::{Value, json};
 
-use super::client::{refused, send_with};
+use super::bearer::until_refused;
+use super::client::{granted, read, refused, send_with, text, tokens};
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
-use crate::oauth::browser::{noted, server_with};
+use crate::oauth::browser::{REDIRECT, noted, server_with, store, user};
 
 async fn register(server: &TestServer, asked: &Value, token: Option<&str>) -> Answer {
     let call = server.client.call("POST", &format!("{}/auth/register", server.client.root()));
@@ -124,5 +125,157 @@ async fn what_no_client_may_be_is_refused() {
     }
     let count = "SELECT count(*) FROM oauth_client";
     assert_eq!(server.database.number(count).await, 0);
+    server.stop().await;
+}
+
+/// A request of a client about its own registration.
+async fn manage(
+    server: &TestServer,
+    method: &str,
+    url: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> Answer {
+    let mut call = server.client.call(method, url);
+    if let Some(token) = token {
+        call = call.header("Authorization", &format!("Bearer {token}"));
+    }
+    let body = body.map(Value::to_string).unwrap_or_default();
+    call.header("Content-Type", "application/json").body(body).send().await
+}
+
+/// A client that has just registered: what it was told.
+async fn fresh(server: &TestServer, changes: &Value) -> Value {
+    let answer = register(server, &asked(changes), None).await.expect(201);
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_sees_and_changes_what_it_registered() {
+    let server = server_with(&[MANY, ("auth.registration", "open")]).await;
+    let told = fresh(&server, &json!({})).await;
+    let id = told["client_id"].as_str().unwrap();
+    let (url, token) = (
+        told["registration_client_uri"].as_str().unwrap(),
+        told["registration_access_token"].as_str().unwrap(),
+    );
+    assert_eq!(url, format!("{}/auth/register/{id}", server.client.root()));
+    let kept = format!("SELECT count(*) FROM oauth_client c WHERE c::text LIKE '%{token}%'");
+    assert_eq!(server.database.number(&kept).await, 0);
+
+    let seen = manage(&server, "GET", url, Some(token), None).await.expect(200);
+    assert_eq!(seen.header("cache-control").as_deref(), Some("no-store"));
+    let seen: Value = serde_json::from_slice(&seen.body).unwrap();
+    let mut expected = told.clone();
+    expected.as_object_mut().unwrap().remove("client_secret");
+    assert_eq!(seen, expected, "all but the secret");
+
+    let wanted = json!({
+        "client_id": id, "client_secret": told["client_secret"], "client_name": "Curve",
+        "redirect_uris": ["https://curve.example.org/cb"],
+        "scope": "openid patient/Observation.rs system/*.cruds user/__admin",
+    });
+    let changed = manage(&server, "PUT", url, Some(token), Some(&wanted)).await.expect(200);
+    let changed: Value = serde_json::from_slice(&changed.body).unwrap();
+    assert_eq!(changed["client_name"], "Curve");
+    assert_eq!(changed["scope"], "openid patient/Observation.rs");
+    assert_eq!(changed["redirect_uris"], wanted["redirect_uris"]);
+    assert_eq!(changed["registration_access_token"], token);
+    let stored = format!(
+        "SELECT count(*) FROM oauth_client WHERE id = '{id}' AND name = 'Curve' \
+         AND redirect_uris = '{{https://curve.example.org/cb}}' \
+         AND origins = '{{https://curve.example.org}}' AND is_registered"
+    );
+    assert_eq!(server.database.number(&stored).await, 1);
+    for (changes, error) in [
+        (json!({ "client_id": "other" }), "invalid_client_metadata"),
+        (json!({ "client_id": null }), "invalid_client_metadata"),
+        (json!({ "client_secret": "guess" }), "invalid_client_metadata"),
+        (json!({ "registration_access_token": token }), "invalid_client_metadata"),
+        (json!({ "client_id_issued_at": 0 }), "invalid_client_metadata"),
+        (json!({ "token_endpoint_auth_method": "none" }), "invalid_client_metadata"),
+        (json!({ "grant_types": ["client_credentials"] }), "invalid_client_metadata"),
+        (json!({ "redirect_uris": ["http://curve.example.org/"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": [] }), "invalid_redirect_uri"),
+    ] {
+        let mut body = wanted.clone();
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let answer = manage(&server, "PUT", url, Some(token), Some(&body)).await;
+        assert_eq!(answer.at("error").as_deref(), Some(error), "{changes}: {answer:?}");
+        refused(&answer, 400, error);
+    }
+    assert_eq!(server.database.number(&stored).await, 1, "nothing of that was stored");
+    assert_eq!(noted(&server, 70, 0, &format!("client {id}")).await, 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_else_has_a_word_in_a_registration() {
+    let server = server_with(&[MANY, ("auth.registration", "open")]).await;
+    let (one, other) = (fresh(&server, &json!({})).await, fresh(&server, &json!({})).await);
+    let url = one["registration_client_uri"].as_str().unwrap();
+    let own = one["registration_access_token"].as_str();
+    let wanted = json!({ "client_id": one["client_id"], "client_name": "Stolen",
+        "redirect_uris": ["https://evil.example.org/cb"] });
+    let unknown = format!("{}/auth/register/nobody", server.client.root());
+    for method in ["GET", "PUT", "DELETE"] {
+        for (url, token) in [
+            (url, None),
+            (url, Some("")),
+            (url, Some("kiln_rg_guess")),
+            (url, other["registration_access_token"].as_str()),
+            (url, one["client_secret"].as_str()),
+            (unknown.as_str(), own),
+        ] {
+            let answer = manage(&server, method, url, token, Some(&wanted)).await;
+            refused(&answer, 401, "invalid_token");
+        }
+    }
+    let stolen =
+        "SELECT count(*) FROM oauth_client WHERE name = 'Stolen' OR disabled_at IS NOT NULL";
+    assert_eq!(server.database.number(stolen).await, 0);
+    assert_eq!(noted(&server, 70, 4, "invalid_token").await, 18);
+    // A client of the operator has no such token, whatever is shown.
+    server.database.run("UPDATE oauth_client SET registration = NULL").await;
+    refused(&manage(&server, "GET", url, own, None).await, 401, "invalid_token");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_granted_ends_with_the_registration_or_with_other_scopes() {
+    let server = server_with(&[MANY, ("auth.registration", "open")]).await;
+    store(&server, &[r#"{"resourceType":"Patient","id":"p1"}"#]).await;
+    let public = json!({ "token_endpoint_auth_method": "none", "scope": "patient/*.rs",
+        "redirect_uris": [REDIRECT] });
+    let told = fresh(&server, &public).await;
+    let id = told["client_id"].as_str().unwrap();
+    let (url, token) = (
+        told["registration_client_uri"].as_str().unwrap(),
+        told["registration_access_token"].as_str(),
+    );
+    let account = user(&server, "pat", "patient", Some("Patient/p1")).await;
+    let access = async || {
+        let grant = granted(id, "patient/Patient.rs", Some(account));
+        text(&tokens(&server, &grant).await, "access_token")
+    };
+    let mut wanted = asked(&public);
+    wanted["client_id"] = json!(id);
+    let first = access().await;
+    wanted["client_name"] = json!("Another name");
+    manage(&server, "PUT", url, token, Some(&wanted)).await.expect(200);
+    read(&server, &first).await.expect(200);
+    wanted["scope"] = json!("patient/Observation.rs");
+    manage(&server, "PUT", url, token, Some(&wanted)).await.expect(200);
+    until_refused(&server, &first).await;
+
+    let second = access().await;
+    read(&server, &second).await.expect(200);
+    let ended = manage(&server, "DELETE", url, token, None).await.expect(204);
+    assert!(ended.body.is_empty());
+    until_refused(&server, &second).await;
+    for method in ["GET", "PUT", "DELETE"] {
+        let answer = manage(&server, method, url, token, Some(&wanted)).await;
+        refused(&answer, 401, "invalid_token");
+    }
     server.stop().await;
 }

@@ -1,10 +1,14 @@
-//! Access tokens of an outside authorization server that the operator trusts.
+//! Access tokens of outside authorization servers that the operator trusts.
 //!
-//! A signed token is judged by the keys of its issuer, any other by asking the issuer what it is. Either
-//! way it must be of this issuer, for this server and for now, and grants no more than the scopes that
-//! the configuration says. What was found is remembered as long as for our own tokens: a few seconds.
+//! A signed token says of which issuer it is, and is judged by the keys of that one or by asking it; any
+//! other is shown to the one server that it can be of. Either way it must be of this issuer, for this
+//! server and for now, and grants no more than the scopes that the configuration says for its issuer.
+//! What was found is remembered as long as for our own tokens: a few seconds. A server that cannot be
+//! reached closes the way for its own tokens alone.
 //!
 //! Spec: RFC 7519, RFC 7662, RFC 9068; security E1, T11
+
+mod principal;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -17,21 +21,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
-use crate::access::Principal;
-use crate::access::consent::Asker;
-use crate::access::grant::{Grant, Panels, User};
-use crate::access::scope::{ScopeSet, SmartScope, Special};
 use crate::config;
 use crate::error::Error;
-use crate::fhir::{Instant, LogicalId, ResourceType};
 
 use super::Authority;
 use super::bearer::{Known, Rejected};
 use super::client::jwk::Algorithm;
 use super::client::jwks;
-use super::secret;
 
 /// Longest token that is read.
 const MAX_BYTES: usize = 16 * 1024;
@@ -41,12 +38,14 @@ const MAX_ANSWER: usize = 64 * 1024;
 const AT_A_TIME: usize = 32;
 /// How much clocks may differ, in seconds.
 const SKEW: i64 = 60;
-/// How long a token counts whose end nobody says, in seconds: until it is looked up again.
-const UNTOLD: i64 = 5;
 
-/// An outside authorization server.
-pub(super) struct Trusted {
+/// The outside authorization servers.
+pub(super) struct Trusted(Vec<Server>);
+
+/// One of them.
+struct Server {
     issuer: String,
+    prefix: Option<String>,
     key_url: Option<String>,
     asked: Option<Asked>,
     audience: Option<String>,
@@ -125,14 +124,54 @@ impl Audience {
 }
 
 impl Trusted {
-    /// The server of a configuration, if there is one.
-    pub(super) fn of(config: &config::Trusted) -> Option<Self> {
+    /// The servers of a configuration, if there are any.
+    pub(super) fn of<'c>(all: impl IntoIterator<Item = &'c config::Trusted>) -> Option<Self> {
+        let servers: Vec<Server> = all.into_iter().filter_map(Server::of).collect();
+        (!servers.is_empty()).then_some(Self(servers))
+    }
+
+    /// The one server that a token can be of, and whether that one is asked about it. What is not signed
+    /// is shown to no other server than its own.
+    fn server_of(&self, text: &str) -> Option<(&Server, bool)> {
+        if let Some(issuer) = issuer_of(text) {
+            let server = self.0.iter().find(|server| server.issuer == issuer)?;
+            return Some((server, server.key_url.is_none()));
+        }
+        let mut asked = self.0.iter().filter(|server| server.asked.is_some());
+        let is_one = asked.clone().count() == 1;
+        let is_its = |server: &&Server| match &server.prefix {
+            Some(prefix) => text.starts_with(prefix.as_str()),
+            None => is_one,
+        };
+        asked.find(is_its).map(|server| (server, true))
+    }
+}
+
+/// The issuer that a signed token names; whether it is, is not known yet.
+fn issuer_of(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        iss: String,
+    }
+    let mut parts = text.split('.');
+    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    serde_json::from_slice::<Named>(&claims).ok().map(|named| named.iss)
+}
+
+impl Server {
+    /// The server of a part of the configuration, when that names an issuer.
+    fn of(config: &config::Trusted) -> Option<Self> {
         let asked = config.introspection_uri.clone().and_then(|url| {
             let client = config.client_id.clone()?;
             Some(Asked { url, client, secret: config.client_secret.clone()? })
         });
         Some(Self {
             issuer: config.issuer.clone()?,
+            prefix: config.token_prefix.clone(),
             key_url: config.jwks_uri.clone(),
             asked,
             audience: config.audience.clone(),
@@ -166,7 +205,7 @@ impl Trusted {
 }
 
 impl Authority {
-    /// What stands behind a token of the outside server.
+    /// What stands behind a token of an outside server.
     ///
     /// # Errors
     /// Each [`Rejected`].
@@ -178,20 +217,19 @@ impl Authority {
         if text.len() > MAX_BYTES {
             return Err(Rejected::Unknown);
         }
-        let is_signed = text.bytes().filter(|byte| *byte == b'.').count() == 2;
-        let is_asked = !is_signed || outside.key_url.is_none();
+        let (server, is_asked) = outside.server_of(text).ok_or(Rejected::Unknown)?;
         let claims = if is_asked {
-            self.asked(outside, text).await?
+            self.asked(server, text).await?
         } else {
-            self.signed(outside, text).await?
+            self.signed(server, text).await?
         };
         let now = self.clock.now().as_micros().div_euclid(1_000_000);
-        outside.check(&claims, is_asked, &self.settings.base, now)?;
-        self.known_by(outside, &claims, text, now).await
+        server.check(&claims, is_asked, &self.settings.base, now)?;
+        self.known_by(server, &claims, text, now).await
     }
 
     /// What a signed token says.
-    async fn signed(&self, outside: &Trusted, text: &str) -> Result<Claims, Rejected> {
+    async fn signed(&self, outside: &Server, text: &str) -> Result<Claims, Rejected> {
         #[derive(Deserialize)]
         struct Header {
             alg: String,
@@ -220,7 +258,7 @@ impl Authority {
     }
 
     /// What the outside server says of a token.
-    async fn asked(&self, outside: &Trusted, text: &str) -> Result<Claims, Rejected> {
+    async fn asked(&self, outside: &Server, text: &str) -> Result<Claims, Rejected> {
         let asked = outside.asked.as_ref().ok_or(Rejected::Unknown)?;
         let _place = outside.places.acquire().await.map_err(|_| away())?;
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -232,13 +270,15 @@ impl Authority {
         let headers = [(AUTHORIZATION, basic)];
         let answer = self.outbound.post_form(&asked.url, &headers, form, MAX_ANSWER).await;
         let answer = answer.map_err(|error| {
-            tracing::warn!(%error, "cannot ask the trusted server what a token is");
+            let issuer = &outside.issuer;
+            tracing::warn!(%error, issuer, "cannot ask a trusted server what a token is");
             away()
         })?;
         if answer.status != 200 {
             tracing::warn!(
                 status = answer.status,
-                "the trusted server does not say what a token is"
+                issuer = outside.issuer,
+                "a trusted server does not say what a token is"
             );
             return Err(away());
         }
@@ -259,115 +299,6 @@ impl Authority {
             context: told.extra_fields().clone(),
         })
     }
-
-    /// The principal of a token that counts.
-    async fn known_by(
-        &self,
-        outside: &Trusted,
-        claims: &Claims,
-        text: &str,
-        now: i64,
-    ) -> Result<Known, Rejected> {
-        let client = claims.client().or(claims.sub.as_deref()).ok_or(Rejected::Unknown)?;
-        // Names of theirs are not names of ours.
-        let client = format!("{}#{client}", outside.issuer);
-        let patient = match claims.context.patient.as_deref().map(str::parse::<LogicalId>) {
-            None => None,
-            Some(Ok(id)) => {
-                let hash = self.store.hasher().patient(&id);
-                Some((id, hash))
-            }
-            // A patient that is none must not become the absence of one.
-            Some(Err(_)) => return Err(Rejected::Unknown),
-        };
-        let user = self.outside_user(outside, claims).await?;
-        let who = user.as_ref().and_then(|user| user.fhir_user.as_ref());
-        let organizations = match who {
-            Some(who) => self.store.organizations(who).await?,
-            None => Vec::new(),
-        };
-        let asker = Asker { user: who, organizations: &organizations, purpose: None };
-        let denials = self.store.denials(&asker, self.clock.now()).await?;
-        let scopes = self.outside_scopes(outside, &claims.scope);
-        let token = id_of(text);
-        let grant = Grant {
-            token,
-            client,
-            user,
-            is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
-            scopes,
-            patient,
-            purpose: None,
-            denials,
-        };
-        let principal = Principal::from_grant(grant, &self.persons.roles);
-        let principal = principal.map_err(|_| Rejected::Unknown)?;
-        let end = claims.exp.unwrap_or((now + UNTOLD) as f64);
-        // Further than any token counts, and still a time.
-        let end = (end as i64).clamp(0, now.saturating_add(1_000_000_000));
-        Ok(Known {
-            principal,
-            origins: Vec::new(),
-            expires: Instant::from_micros(end.saturating_mul(1_000_000)),
-            grant: token,
-        })
-    }
-
-    /// What of the scopes counts here: nothing beyond the configuration, and nothing about our own
-    /// tokens and launches.
-    fn outside_scopes(&self, outside: &Trusted, text: &str) -> ScopeSet {
-        let roles = &self.persons.roles;
-        let scopes = roles.scopes(text).intersect(&roles.scopes(&outside.scopes));
-        scopes.filtered(|scope| {
-            !matches!(scope, SmartScope::Special(Special::Introspect | Special::MakeLaunch))
-        })
-    }
-
-    /// Who uses the client; `None`: it acts by itself. Where there is a patient there is somebody, even
-    /// if nobody says who: then it is nobody who may see more than others.
-    async fn outside_user(
-        &self,
-        outside: &Trusted,
-        claims: &Claims,
-    ) -> Result<Option<User>, Rejected> {
-        let subject = claims.sub.as_deref().filter(|it| Some(*it) != claims.client());
-        let Context { patient, fhir_user } = &claims.context;
-        if subject.is_none() && patient.is_none() && fhir_user.is_none() {
-            return Ok(None);
-        }
-        let fhir_user = match fhir_user {
-            None => None,
-            Some(text) => Some(self.outside_resource(text).ok_or(Rejected::Unknown)?),
-        };
-        let panels = match &fhir_user {
-            Some(who) => self.store.panels(who).await?,
-            None => Panels::default(),
-        };
-        let name = format!("{}#{}", outside.issuer, subject.unwrap_or("somebody"));
-        Ok(Some(User {
-            account: id_of(&name),
-            name,
-            fhir_user,
-            roles: outside.roles.clone(),
-            panels,
-        }))
-    }
-
-    /// A resource of this server by its URL or relative reference.
-    fn outside_resource(&self, text: &str) -> Option<(ResourceType, LogicalId)> {
-        let base = &self.settings.base;
-        let below = text.strip_prefix(base.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        let (of, id) = below.unwrap_or(text).split_once('/')?;
-        Some((of.parse().ok()?, id.parse().ok()?))
-    }
-}
-
-/// An id that a text always has: its hash, in the form of ids that are made otherwise.
-fn id_of(text: &str) -> Uuid {
-    let hash = secret::hash(text);
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// Nobody can say what the token is.
@@ -377,15 +308,66 @@ fn away() -> Rejected {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
 
+    fn configured(flags: &[(&str, &str)]) -> BTreeMap<String, config::Trusted> {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let flags: Vec<_> = flags.iter().map(own).collect();
+        config::Config::load(None, &flags).expect("settings").trusted
+    }
+
+    #[test]
+    fn a_token_is_of_one_server_and_shown_to_no_other() {
+        let asked = |name: &str, prefix: &str| {
+            [("issuer", "https://I.org"), ("introspection_uri", "u"), ("token_prefix", prefix)]
+                .map(|(key, value)| (format!("trusted.{name}.{key}"), value.replace('I', name)))
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .chain(
+                    ["client_id", "client_secret"]
+                        .map(|key| (format!("trusted.{name}.{key}"), "x".to_owned())),
+                )
+                .collect::<Vec<_>>()
+        };
+        let keys = [("issuer", "https://k.org"), ("jwks_uri", "u")]
+            .map(|(key, value)| (format!("trusted.k.{key}"), value.to_owned()))
+            .to_vec();
+        let both = [asked("a", "a_"), asked("b", "b_"), keys.clone()].concat();
+        let one = [asked("a", ""), keys.clone()].concat();
+        let jwt = |issuer: &str| {
+            let claims = format!(r#"{{"iss":"{issuer}"}}"#);
+            format!("e30.{}.AAAA", URL_SAFE_NO_PAD.encode(claims))
+        };
+        for (settings, token, expected) in [
+            (&both, "a_1".to_owned(), Some(("https://a.org", true))),
+            (&both, "b_1".to_owned(), Some(("https://b.org", true))),
+            (&both, "c_1".to_owned(), None),
+            (&both, jwt("https://k.org"), Some(("https://k.org", false))),
+            (&both, jwt("https://a.org"), Some(("https://a.org", true))),
+            (&both, jwt("https://evil.org"), None),
+            (&both, "e30.e30.AAAA".to_owned(), None),
+            (&one, "c_1".to_owned(), Some(("https://a.org", true))),
+            (&one, "a.b.c".to_owned(), Some(("https://a.org", true))),
+            (&one, jwt("https://evil.org"), None),
+            (&keys, "c_1".to_owned(), None),
+        ] {
+            let flags: Vec<(&str, &str)> =
+                settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let trusted = Trusted::of(configured(&flags).values()).expect("servers");
+            let found = trusted.server_of(&token);
+            let found = found.map(|(server, is_asked)| (server.issuer.as_str(), is_asked));
+            assert_eq!(found, expected, "{token}");
+        }
+    }
+
     fn said(audience: Option<&str>, is_asked: bool, claims: &str) -> &'static str {
-        let mut config = config::Config::load(None, &[]).expect("the defaults").trusted;
-        config.issuer = Some("https://o.org".to_owned());
+        let mut config = configured(&[("trusted.o.issuer", "https://o.org")]).remove("o").unwrap();
         config.audience = audience.map(str::to_owned);
-        let trusted = Trusted::of(&config).expect("a server");
+        let trusted = Server::of(&config).expect("a server");
         let claims: Claims = serde_json::from_str(claims).expect("claims");
         match trusted.check(&claims, is_asked, "https://h.org/fhir", NOW) {
             Ok(()) => "taken",

@@ -1,0 +1,131 @@
+//! Who stands behind a token of an outside server.
+
+use uuid::Uuid;
+
+use crate::access::Principal;
+use crate::access::consent::Asker;
+use crate::access::grant::{Grant, Panels, User};
+use crate::access::scope::{ScopeSet, SmartScope, Special};
+use crate::fhir::{Instant, LogicalId, ResourceType};
+use crate::oauth::Authority;
+use crate::oauth::bearer::{Known, Rejected};
+use crate::oauth::secret;
+
+use super::{Claims, Context, Server};
+
+/// How long a token counts whose end nobody says, in seconds: until it is looked up again.
+const UNTOLD: i64 = 5;
+
+impl Authority {
+    /// The principal of a token that counts.
+    pub(super) async fn known_by(
+        &self,
+        outside: &Server,
+        claims: &Claims,
+        text: &str,
+        now: i64,
+    ) -> Result<Known, Rejected> {
+        let client = claims.client().or(claims.sub.as_deref()).ok_or(Rejected::Unknown)?;
+        // Names of theirs are not names of ours.
+        let client = format!("{}#{client}", outside.issuer);
+        let patient = match claims.context.patient.as_deref().map(str::parse::<LogicalId>) {
+            None => None,
+            Some(Ok(id)) => {
+                let hash = self.store.hasher().patient(&id);
+                Some((id, hash))
+            }
+            // A patient that is none must not become the absence of one.
+            Some(Err(_)) => return Err(Rejected::Unknown),
+        };
+        let user = self.outside_user(outside, claims).await?;
+        let who = user.as_ref().and_then(|user| user.fhir_user.as_ref());
+        let organizations = match who {
+            Some(who) => self.store.organizations(who).await?,
+            None => Vec::new(),
+        };
+        let asker = Asker { user: who, organizations: &organizations, purpose: None };
+        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let scopes = self.outside_scopes(outside, &claims.scope);
+        let token = id_of(text);
+        let grant = Grant {
+            token,
+            client,
+            user,
+            is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
+            scopes,
+            patient,
+            purpose: None,
+            denials,
+        };
+        let principal = Principal::from_grant(grant, &self.persons.roles);
+        let principal = principal.map_err(|_| Rejected::Unknown)?;
+        let end = claims.exp.unwrap_or((now + UNTOLD) as f64);
+        // Further than any token counts, and still a time.
+        let end = (end as i64).clamp(0, now.saturating_add(1_000_000_000));
+        Ok(Known {
+            principal,
+            origins: Vec::new(),
+            expires: Instant::from_micros(end.saturating_mul(1_000_000)),
+            grant: token,
+        })
+    }
+
+    /// What of the scopes counts here: nothing beyond the configuration, and nothing about our own
+    /// tokens and launches.
+    fn outside_scopes(&self, outside: &Server, text: &str) -> ScopeSet {
+        let roles = &self.persons.roles;
+        let scopes = roles.scopes(text).intersect(&roles.scopes(&outside.scopes));
+        scopes.filtered(|scope| match scope {
+            SmartScope::Resource(_) => true,
+            SmartScope::Special(special) => {
+                !special.is_of_services() && *special != Special::AdministerAsUser
+            }
+        })
+    }
+
+    /// Who uses the client; `None`: it acts by itself. Where there is a patient there is somebody, even
+    /// if nobody says who: then it is nobody who may see more than others.
+    async fn outside_user(
+        &self,
+        outside: &Server,
+        claims: &Claims,
+    ) -> Result<Option<User>, Rejected> {
+        let subject = claims.sub.as_deref().filter(|it| Some(*it) != claims.client());
+        let Context { patient, fhir_user } = &claims.context;
+        if subject.is_none() && patient.is_none() && fhir_user.is_none() {
+            return Ok(None);
+        }
+        let fhir_user = match fhir_user {
+            None => None,
+            Some(text) => Some(self.outside_resource(text).ok_or(Rejected::Unknown)?),
+        };
+        let panels = match &fhir_user {
+            Some(who) => self.store.panels(who).await?,
+            None => Panels::default(),
+        };
+        let name = format!("{}#{}", outside.issuer, subject.unwrap_or("somebody"));
+        Ok(Some(User {
+            account: id_of(&name),
+            name,
+            fhir_user,
+            roles: outside.roles.clone(),
+            panels,
+        }))
+    }
+
+    /// A resource of this server by its URL or relative reference.
+    fn outside_resource(&self, text: &str) -> Option<(ResourceType, LogicalId)> {
+        let base = &self.settings.base;
+        let below = text.strip_prefix(base.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let (of, id) = below.unwrap_or(text).split_once('/')?;
+        Some((of.parse().ok()?, id.parse().ok()?))
+    }
+}
+
+/// An id that a text always has: its hash, in the form of ids that are made otherwise.
+fn id_of(text: &str) -> Uuid {
+    let hash = secret::hash(text);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
