@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -23,6 +24,9 @@ use super::unaudited::{Draft, Told, Unaudited};
 const TRIES: u32 = 24;
 /// The same where it is likely that trying is in vain.
 const FEW_TRIES: u32 = 2;
+/// What is not there and what is out of reach are told at multiples of this, so that the time does not
+/// tell one from the other.
+const EVEN: Duration = Duration::from_millis(4);
 
 /// The one way to FHIR data.
 pub struct Gate<U> {
@@ -61,10 +65,15 @@ impl<U: Units> Gate<U> {
         caller: &Caller,
         work: impl AsyncFnOnce(&Permit<'_>, Draft) -> Result<Unaudited<T>, Error>,
     ) -> Result<T, Error> {
+        let began = Instant::now();
         let row = self.row(interaction, caller, self.ids.ordered());
         let LedgerRow { id, at, group, .. } = row;
+        let mut is_restricted = false;
         let found = match Permit::decide(interaction, caller) {
-            Ok(permit) => work(&permit, Draft::new(row)).instrument(span_of(interaction)).await,
+            Ok(permit) => {
+                is_restricted = permit.is_restricted();
+                work(&permit, Draft::new(row)).instrument(span_of(interaction)).await
+            }
             Err(denied) => Err(denied),
         };
         match found.map(Unaudited::open) {
@@ -74,7 +83,14 @@ impl<U: Units> Gate<U> {
                 self.units.record(vec![row]).instrument(span_of_ledger()).await?;
                 Ok(value)
             }
-            Err(error) => self.refuse(caller, group, error, alone(interaction)).await,
+            Err(error) => {
+                let is_even = is_restricted && matches!(error, Error::NotFound(_));
+                let refused = self.refuse(caller, group, error, alone(interaction)).await;
+                if is_even {
+                    even_out(began).await;
+                }
+                refused
+            }
         }
     }
 
@@ -201,6 +217,13 @@ impl<U: Units> Gate<U> {
             disclosed: Disclosed::default(),
         }
     }
+}
+
+/// Waits until a multiple of [`EVEN`] after `began`.
+async fn even_out(began: Instant) {
+    let past = began.elapsed().as_nanos() % EVEN.as_nanos();
+    let left = EVEN.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)));
+    tokio::time::sleep(left).await;
 }
 
 /// An interaction that got nowhere.

@@ -11,7 +11,7 @@ use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::{self, Filter, Limits as SearchLimits, SearchTarget};
 
-use super::consent::{Denial, constant, token};
+use super::consent::{Denial, Expression, constant, token};
 use super::grant::{Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
@@ -30,7 +30,8 @@ pub(super) struct Policy {
     clearance: Clearance,
     /// What tells that a resource is more confidential than that.
     labels: Option<Arc<Filter>>,
-    denials: Arc<[Denial]>,
+    /// What patients deny, those together who deny the same.
+    denied: Vec<(Arc<[i64]>, Expression)>,
     extractor: Arc<Extractor>,
 }
 
@@ -96,7 +97,7 @@ impl Policy {
         all.extend(own_resource(grant));
         let clearance = clearance(grant, roles);
         let labels = labels(clearance).map(Arc::new);
-        Ok(Self { rules: all, clearance, labels, denials: denials(grant), extractor })
+        Ok(Self { rules: all, clearance, labels, denied: denied(grant), extractor })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -127,7 +128,7 @@ impl Policy {
                 && rule.actions == Actions::ALL
                 && matches!((&rule.whose, &rule.criteria), (Whose::Everyones, Compiled::None))
         };
-        self.rules.iter().any(is_all) && self.clearance == Clearance::V && self.denials.is_empty()
+        self.rules.iter().any(is_all) && self.clearance == Clearance::V && self.denied.is_empty()
     }
 
     /// What the rules that cover an interaction reach; `None`: none covers it.
@@ -154,7 +155,7 @@ impl Policy {
     fn limit(&self, clauses: Vec<Clause>, interaction: Interaction) -> Restriction {
         let withheld = interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of));
         if interaction.resource_type.is_none()
-            && (self.clearance < Clearance::V || !self.denials.is_empty())
+            && (self.clearance < Clearance::V || !self.denied.is_empty())
         {
             // Labels and denials are asked of each type by itself.
             return Restriction::nothing();
@@ -166,11 +167,11 @@ impl Policy {
     fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> =
-            labels.map(|filter| Withheld { patient: None, filter }).collect();
-        all.extend(self.denials.iter().filter_map(|denial| {
-            let filter = denial.of.filter(of, &self.extractor, true);
-            let patient = Some(denial.patient);
-            (filter != constant(false)).then(|| Withheld { patient, filter: Arc::new(filter) })
+            labels.map(|filter| Withheld { patients: None, filter }).collect();
+        all.extend(self.denied.iter().filter_map(|(patients, what)| {
+            let filter = what.filter(of, &self.extractor, true);
+            let patients = Some(patients.clone());
+            (filter != constant(false)).then(|| Withheld { patients, filter: Arc::new(filter) })
         }));
         all
     }
@@ -331,17 +332,26 @@ fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
 }
 
 /// What patients deny to this user; nobody denies oneself anything.
-fn denials(grant: &Grant) -> Arc<[Denial]> {
+fn denied(grant: &Grant) -> Vec<(Arc<[i64]>, Expression)> {
     let own: &[i64] = grant.user.as_ref().map_or(&[], |user| match user.fhir_user {
         Some((ResourceType::PATIENT, _)) => &user.panels.own,
         _ => &[],
     });
     let itself = grant.patient.as_ref().filter(|_| is_patient_itself(grant)).map(|it| it.1);
     let is_own = |denial: &&Denial| own.contains(&denial.patient) || itself == Some(denial.patient);
-    if !grant.denials.iter().any(|denial| is_own(&denial)) {
-        return grant.denials.clone();
+    let mut groups: Vec<(Vec<i64>, &Expression)> = Vec::new();
+    for Denial { patient, of } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+        match groups.iter_mut().find(|(_, known)| *known == of) {
+            Some((patients, _)) => patients.push(*patient),
+            None => groups.push((vec![*patient], of)),
+        }
     }
-    grant.denials.iter().filter(|denial| !is_own(denial)).cloned().collect()
+    let sorted = groups.into_iter().map(|(mut patients, of)| {
+        patients.sort_unstable();
+        patients.dedup();
+        (patients.into(), of.clone())
+    });
+    sorted.collect()
 }
 
 #[cfg(test)]

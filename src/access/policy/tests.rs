@@ -169,8 +169,28 @@ fn nobody_is_denied_ones_own() {
     ] {
         let grant = Grant { denials: denials.clone(), ..grant(scopes, role) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
-        assert_eq!(policy.denials.len(), kept, "{scopes} {role:?}");
+        // Who denies the same is asked about once.
+        let [(patients, _)] = &policy.denied[..] else { panic!("{:?}", policy.denied) };
+        assert_eq!(patients.len(), kept, "{scopes} {role:?}");
     }
+}
+
+#[test]
+fn what_others_deny_costs_nothing_where_they_are_not_reached() {
+    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()) };
+    let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
+    let withheld = |role, of: &str| {
+        let grant = Grant { denials: denials.clone(), ..grant("patient/*.rs", role) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        let of: ResourceType = of.parse().expect(of);
+        let limits = policy.reach(Kind::Read.of(of)).expect("a reach").limits().cloned();
+        limits.map_or_else(Vec::new, |limits| limits.denied().collect::<Vec<_>>())
+    };
+    assert!(withheld(None, "Observation").is_empty());
+    assert_eq!(withheld(Some("practitioner"), "Observation"), [7]);
+    assert_eq!(withheld(Some("practitioner"), "Patient"), [7]);
+    // What is nobody's may be of somebody who is not reached.
+    assert_eq!(withheld(None, "Device"), [8]);
 }
 
 #[test]

@@ -136,7 +136,8 @@ async fn existing(
             }
         }
         let key = |found: &(Identity, i64)| (found.0.resource_type, found.1);
-        let found = within(&frame, found, key, Asking { store, reader, permit }).await?;
+        let found =
+            within(&frame, found, (key, |_: &_| false), Asking { store, reader, permit }).await?;
         existing.extend(found.into_iter().map(|(identity, _)| identity));
     }
     Ok(existing)

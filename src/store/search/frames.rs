@@ -50,18 +50,18 @@ pub(super) fn permitted<T>(
 }
 
 /// Those of `found`, by type and key, that the permit lets a search find where the frame that they
-/// were found within is no proof.
+/// were found within is no proof, and they are not sure to be by themselves.
 pub(super) async fn within<T>(
     frame: &Frame,
     found: Vec<T>,
-    key: impl Fn(&T) -> (ResourceType, i64),
+    (key, is_sure): (impl Fn(&T) -> (ResourceType, i64), impl Fn(&T) -> bool),
     at: Asking<'_, '_>,
 ) -> Result<Vec<T>, Error> {
-    if *frame != Frame::Beyond {
+    if frame.is_exact() {
         return Ok(found);
     }
     let mut by_type: HashMap<ResourceType, Vec<i64>> = HashMap::new();
-    for (of, rid) in found.iter().map(&key) {
+    for (of, rid) in found.iter().filter(|it| !is_sure(it)).map(&key) {
         by_type.entry(of).or_default().push(rid);
     }
     let mut seen: HashSet<i64> = HashSet::new();
@@ -75,5 +75,5 @@ pub(super) async fn within<T>(
             }
         }
     }
-    Ok(found.into_iter().filter(|it| seen.contains(&key(it).1)).collect())
+    Ok(found.into_iter().filter(|it| is_sure(it) || seen.contains(&key(it).1)).collect())
 }

@@ -354,7 +354,8 @@ impl<'gate> Run<'_, 'gate> {
                 let limit = found.limit();
                 let rows = self.reader.query(BY_IDENTITY, &[&hashes, &reach, &limit]).await?;
                 let resources = rows.iter().map(read).collect::<Result<_, _>>()?;
-                let resources = within(&frame, resources, key_of, self.at()).await?;
+                let resources =
+                    within(&frame, resources, (key_of, is_sure(&frame)), self.at()).await?;
                 let mut current_versions: HashMap<Identity, Current> = resources
                     .into_iter()
                     .map(|resource| (resource.version.identity.clone(), resource))
@@ -470,12 +471,16 @@ impl<'gate> Run<'_, 'gate> {
         let parameters: [&(dyn ToSql + Sync); 4] = [&hashes, &versions, &frame.bind(), &limit];
         let rows = self.reader.query(BY_REFERENCE, &parameters).await?;
         let found = rows.iter().map(read).collect::<Result<_, _>>()?;
-        within(frame, found, key_of, self.at()).await
+        within(frame, found, (key_of, is_sure(frame)), self.at()).await
     }
 }
 
 fn key_of(found: &Current) -> (ResourceType, i64) {
     (found.version.identity.resource_type, found.rid)
+}
+
+fn is_sure(frame: &Frame) -> impl Fn(&Current) -> bool + '_ {
+    |found| frame.is_sure(&found.version, &found.patients)
 }
 
 fn read(row: &Row) -> Result<Current, Error> {

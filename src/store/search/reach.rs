@@ -149,12 +149,33 @@ impl Compiler<'_, '_> {
     }
 
     fn is_withheld(&mut self, withheld: &Withheld, row: &Row<'_>) -> Result<Cond, Error> {
+        // What is known of the row comes first: whose it is must be looked up.
         let filter = self.filter(&withheld.filter, row)?;
-        let theirs = match withheld.patient {
+        let theirs = match withheld.patients.as_deref() {
             None => Cond::True,
-            Some(patient) => self.is_member(&[patient], row),
+            Some(patients) => self.is_of_one(patients, row),
         };
-        Ok(Cond::all([theirs, filter]))
+        Ok(Cond::all([filter, theirs]))
+    }
+
+    /// That the row is of one of the patients; what is walked may tell it.
+    fn is_of_one(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+        let Some(walked) = row.walked.as_deref().filter(|walked| !walked.is_empty()) else {
+            return self.is_member(patients, row);
+        };
+        let is_known = |patient: &i64| patients.binary_search(patient).is_ok();
+        if walked.iter().all(is_known) {
+            return Cond::True;
+        }
+        let theirs = self.is_member(patients, row);
+        match &row.toks {
+            // What is of somebody walked is of somebody else only where it is of several.
+            Some(toks) if !walked.iter().any(is_known) => {
+                let shared = self.binds.long(SHARED);
+                Cond::all([Cond::Sql(format!("{shared} = ANY ({toks})")), theirs])
+            }
+            _ => theirs,
+        }
     }
 
     fn is_one_of(
