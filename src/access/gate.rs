@@ -294,7 +294,12 @@ impl<U: Units> Attempts<'_, U> {
             Err(denied) => return self.refuse(denied, alone(interaction)).await,
         };
         let mut unit = gate.units.begin(&permit, &self.memory);
-        match work(&permit, &mut unit).instrument(span_of(interaction)).await {
+        let worked = work(&permit, &mut unit).instrument(span_of(interaction)).await;
+        let settled = match worked {
+            Ok(done) => unit.settle(&permit).await.map(|()| done),
+            Err(error) => Err(error),
+        };
+        match settled {
             Ok(done) => {
                 let (value, told) = done.open();
                 let main = match told {

@@ -83,6 +83,11 @@ impl Facts<'_, '_> {
         match members {
             Members::Everyone => true,
             Members::Patients(mine) => !theirs.is_empty() && are_mine(mine),
+            Members::Collections(mine) => {
+                let items = value.items_at("entry").iter().filter_map(|entry| entry.get("item"));
+                let mut known = items.map(|item| self.refers_to(item, mine));
+                !theirs.is_empty() && are_mine(mine) && known.all(|own| own != Some(false))
+            }
             Members::OwnOrNobodys(mine) => value
                 .get("patient")
                 .is_none_or(|patient| self.refers_to(patient, mine) == Some(true)),

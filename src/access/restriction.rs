@@ -42,6 +42,8 @@ pub struct Clause {
 /// Whose resources. Patients are hashes as the store keeps them; an empty list is nobody.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Members {
+    /// Collections of these patients and of nobody else, of which no member is somebody else's.
+    Collections(Arc<[i64]>),
     /// What is a part of something: as far as the resource of its `securityContext` is reached, which
     /// for a patient is one of these, or, where it has none, all that it is attached to.
     Context(Arc<[i64]>),

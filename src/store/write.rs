@@ -27,6 +27,7 @@ use super::{BUCKET, Store, TENANT, failure};
 
 mod integrity;
 mod locks;
+mod named;
 mod queue;
 mod rid;
 mod statements;
@@ -38,6 +39,7 @@ pub(super) use rid::Rids;
 pub(super) use statements::STATEMENTS;
 
 use integrity::Guarded;
+use named::Named;
 use queue::Unit;
 
 /// Most versions in one statement.
@@ -85,6 +87,8 @@ pub struct WriteTx {
     /// Which entry of a Bundle is at work.
     at_entry: Option<usize>,
     wanted: Wanted,
+    /// What is named by what a caller with limits writes.
+    named: Named,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
     sees_all: bool,
 }
@@ -107,6 +111,7 @@ impl WriteTx {
         if permit.resource_type()? != staged.identity.resource_type {
             return Err(Error::internal("a version was staged under a permit for another type"));
         }
+        self.note_named(&staged)?;
         self.guarded.extend(Guarded::of(&staged, self.at_entry, &self.store));
         self.staged.push(staged);
         Ok(())
@@ -242,6 +247,10 @@ impl UnitOfWork for WriteTx {
         done
     }
 
+    async fn settle(&mut self, permit: &Permit<'_>) -> Result<(), Error> {
+        self.check_named(permit).await
+    }
+
     async fn roll_back(mut self) {
         if let Some(connection) = self.connection.take() {
             connection.roll_back().await;
@@ -274,6 +283,7 @@ impl Units for Store {
             guarded: Vec::new(),
             at_entry: None,
             wanted: memory.clone(),
+            named: Named::default(),
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }
     }

@@ -78,7 +78,7 @@ async fn a_document_of_ones_own_opens_nothing_of_others() {
             r#"{{"resourceType":"DocumentReference",{}}}"#,
             document("a", &format!("Binary/{id}"))
         );
-        own.post("/DocumentReference", made).await.expect(201);
+        own.post("/DocumentReference", made).await.expect(422);
         own.get(&format!("/Binary/{id}")).await.expect(404);
     }
     // What is gone opens nothing any more.

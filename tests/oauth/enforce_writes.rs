@@ -145,7 +145,12 @@ async fn what_happened_is_written_once_and_by_systems() {
         client.put("/AuditEvent/e", body("AuditEvent/e", event)).await.expect(405);
         client.delete("/AuditEvent/e").await.expect(405);
     }
-    system.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(201);
+    let made = system.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(201);
+    // Where it comes from is the server's word, what it said itself is kept as that.
+    let stored = server.client.get(&format!("/AuditEvent/{}", made.id())).await.expect(200);
+    let said = |path: &str| stored.at(path);
+    assert_eq!(said("source.observer.identifier.value").as_deref(), Some("app"));
+    assert_eq!(said("source.extension[0].valueReference.display").as_deref(), Some("x"));
     admin.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(403);
     server.stop().await;
 }

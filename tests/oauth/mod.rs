@@ -8,6 +8,7 @@ mod encounter;
 mod enforce_binary;
 mod enforce_consent;
 mod enforce_cost;
+mod enforce_named;
 mod enforce_property;
 mod enforce_reads;
 mod enforce_roles;

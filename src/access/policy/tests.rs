@@ -65,6 +65,7 @@ fn word(limits: &Limits) -> &'static str {
         [] => "nothing",
         [clause] if !clause.is_plain() => "criteria",
         [clause] => match clause.members {
+            Members::Collections(_) => "collections",
             Members::Context(_) => "context",
             Members::Documents(_) => "documents",
             Members::Everyone => "withheld",
@@ -87,6 +88,7 @@ fn scopes_allow_what_they_say_and_no_more() {
         ("patient/*.cruds", None, Kind::Read, "Provenance", "targets"),
         ("patient/*.cruds", None, Kind::Read, "Binary", "context"),
         ("patient/*.cruds", None, Kind::Read, "Bundle", "documents"),
+        ("patient/*.cruds", None, Kind::Read, "List", "collections"),
         ("patient/*.cruds", None, Kind::Read, "AuditEvent", "refused"),
         ("patient/AuditEvent.r", None, Kind::Read, "AuditEvent", "nothing"),
         ("patient/*.cruds", None, Kind::Update, "Task", "refused"),

@@ -16,7 +16,7 @@ use crate::http::outcome::Failure;
 use crate::http::query;
 
 use super::entry::VersionEntries;
-use super::{link, tripwire};
+use super::{labels, link, tripwire};
 
 /// `GET [type]/[id]/_history`
 pub(in crate::http) async fn instance(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -47,7 +47,7 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     let base = exchange.base();
     let links = links(&base, &request.scope, &exchange.query, &page);
     let HistoryPage { total, versions, .. } = page;
-    let head = Head { bundle_type: "history", total, links: &links };
+    let head = Head { bundle_type: "history", label: labels::highest(&versions), total, links: &links };
     let spec = engine.spec();
     let mut entries = VersionEntries::new(&base, shape, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());

@@ -10,6 +10,7 @@ pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod entry;
 pub(super) mod history;
+mod labels;
 mod link;
 pub(super) mod meta;
 pub(super) mod metadata;

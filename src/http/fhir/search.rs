@@ -24,7 +24,7 @@ use crate::http::query;
 use crate::http::shape::Shape;
 use crate::spec::Spec;
 
-use super::{link, tripwire};
+use super::{labels, link, tripwire};
 
 /// The one form of the body of a search.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -70,7 +70,7 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
 
     let base = exchange.base();
     let links = links(&base, &exchange.query, &found);
-    let head = Head { bundle_type: "searchset", total: total(&found), links: &links };
+    let head = Head { bundle_type: "searchset", label: labels::highest(versions(&found)), total: total(&found), links: &links };
     let spec = engine.spec();
     let entries = SearchEntries::new(&base, shape, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant as Clock};
 use crate::access::consent::{Asker, Denial, Directive};
 use crate::error::Error;
 use crate::fhir::json;
-use crate::fhir::{Instant, ResourceType};
+use crate::fhir::{Instant, LogicalId, ResourceType};
 use crate::store::connection::Reader;
 use crate::store::rows::{JsonText, Timestamptz};
 use crate::store::{Store, TENANT, failure};
@@ -95,6 +95,11 @@ impl Store {
                 None => all.remove(&rid),
             };
         }
+        if all != *known.all {
+            if let Some((consents, patients)) = contradicting(&all) {
+                tracing::warn!(consents, patients, "active consents of the same patients contradict each other; what one denies counts");
+            }
+        }
         let all = Arc::new(all);
         let known = Known { all: all.clone(), mark, read: Some(read) };
         *self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
@@ -109,4 +114,48 @@ fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Error> {
     let (resources, versions) = (row.try_get(1), row.try_get(2));
     let both = (resources.map_err(failure::error)?, versions.map_err(failure::error)?);
     Ok(Some((newest.0.as_micros(), both.0, both.1)))
+}
+
+/// How many consents contradict another one of the same patient, and of how many patients they are; nothing
+/// where none does.
+fn contradicting(all: &HashMap<i64, Directive>) -> Option<(usize, usize)> {
+    let mut rules: HashMap<&LogicalId, (usize, usize)> = HashMap::new();
+    for directive in all.values() {
+        let (permits, denies) = rules.entry(&directive.patient).or_default();
+        if directive.permits() {
+            *permits += 1;
+        } else {
+            *denies += 1;
+        }
+    }
+    let both: Vec<usize> = rules
+        .values()
+        .filter(|(permits, denies)| *permits > 0 && *denies > 0)
+        .map(|(permits, denies)| permits + denies)
+        .collect();
+    (!both.is_empty()).then(|| (both.iter().sum(), both.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_beside_a_denial_contradicts_it() {
+        let directive = |patient: &str, rule: &str| {
+            let text = format!(
+                r#"{{"status":"active","scope":{{"coding":[{{"code":"patient-privacy"}}]}},"patient":{{"reference":"Patient/{patient}"}},"provision":{{"type":"{rule}"}}}}"#
+            );
+            let value = json::parse(text.as_bytes()).expect("JSON");
+            Directive::read(&value, "http://x/fhir").expect("a directive")
+        };
+        for (all, expected) in [
+            (&[("a", "permit"), ("a", "permit"), ("b", "deny")][..], None),
+            (&[("a", "permit"), ("a", "deny"), ("b", "deny")], Some((2, 1))),
+            (&[("a", "permit"), ("a", "deny"), ("b", "deny"), ("b", "permit")], Some((4, 2))),
+        ] {
+            let numbered = (0..).zip(all).map(|(at, (patient, rule))| (at, directive(patient, rule)));
+            assert_eq!(contradicting(&numbered.collect()), expected, "{all:?}");
+        }
+    }
 }

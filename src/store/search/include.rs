@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
@@ -292,7 +293,8 @@ struct Run<'a, 'gate> {
 
 impl<'gate> Run<'_, 'gate> {
     fn at(&self) -> Asking<'_, 'gate> {
-        Asking { store: self.store, reader: self.reader, permit: self.permit }
+        let kind = Kind::SearchType;
+        Asking { store: self.store, reader: self.reader, permit: self.permit, kind }
     }
 
     /// The types that a reference parameter may lead to.
@@ -341,7 +343,7 @@ impl<'gate> Run<'_, 'gate> {
         targets.sort_unstable();
         targets.dedup_by(|other, one| other.0 == one.0);
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
-        for (frame, targets) in permitted(self.permit, by_type)? {
+        for (frame, targets) in permitted(self.permit, Kind::SearchType, by_type)? {
             let reach = frame.bind();
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             for targets in targets.chunks(HASHES) {
@@ -446,7 +448,7 @@ impl<'gate> Run<'_, 'gate> {
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));
-        for (frame, hashes) in permitted(self.permit, by_type)? {
+        for (frame, hashes) in permitted(self.permit, Kind::SearchType, by_type)? {
             for hashes in hashes.chunks(HASHES) {
                 // What is known already may fill the rows: it does not take the place of others.
                 let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);

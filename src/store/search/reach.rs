@@ -30,7 +30,7 @@ pub(super) fn searchable(
 }
 
 /// How far the permit's caller may go with an interaction with a type.
-fn reach_by(
+pub(super) fn reach_by(
     kind: Kind,
     permit: &Permit<'_>,
     of: ResourceType,
@@ -204,6 +204,10 @@ impl Compiler<'_, '_> {
                 });
                 Cond::all([document, own])
             }
+            Members::Collections(patients) => {
+                let own = self.is_of_these_alone(patients, row);
+                Cond::all([own, self.holds_others(patients, row).not()])
+            }
             Members::Context(_) => {
                 let context = "jsonb_build_array({}.body->'securityContext')";
                 let own = self.leads_to_visible(of, context, row)?;
@@ -317,6 +321,21 @@ impl Compiler<'_, '_> {
                 "EXISTS (SELECT FROM (SELECT {reference}) {text}(t), {from} \
                  JOIN srow {target} ON {target}.rid = i.rid \
                  WHERE {identified} AND {is_theirs} OFFSET 0)"
+            )
+        })
+    }
+
+    /// A member of the collection is of somebody else than these patients, too or alone.
+    fn holds_others(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+        let (entry, member) = (self.alias(), self.alias());
+        let (from, identified) = self.identified(&format!("({entry}.v#>>'{{item,reference}}')"));
+        let mine = self.binds.longs(patients.iter().copied());
+        self.resource_holds(row, |res| {
+            format!(
+                "jsonb_typeof({res}.body->'entry') = 'array' AND EXISTS (\
+                 SELECT FROM jsonb_array_elements({res}.body->'entry') {entry}(v), {from} \
+                 JOIN res {member} ON {member}.rid = i.rid \
+                 WHERE {identified} AND NOT {member}.pats <@ {mine} OFFSET 0)"
             )
         })
     }
