@@ -177,6 +177,25 @@ impl<U: Units> Gate<U> {
         self.units.record(vec![row]).instrument(span_of_ledger()).await
     }
 
+    /// The same for a party with a grant, and for what is about patients; `failure` says what went wrong.
+    ///
+    /// # Errors
+    /// As [`Gate::note`].
+    pub async fn note_about(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        disclosed: Disclosed,
+        failure: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut row = self.row(kind.of_system(), caller, self.ids.ordered());
+        row.disclosed = disclosed;
+        if let Some(failure) = failure {
+            (row.outcome, row.failure) = (Outcome::Failure, failure.to_owned());
+        }
+        self.units.record(vec![row]).instrument(span_of_ledger()).await
+    }
+
     async fn refuse<T>(
         &self,
         caller: &Caller,

@@ -79,7 +79,8 @@ impl Policy {
                 Context::Patient => {
                     let (_, patient) = grant.patient.as_ref().ok_or(GrantError::NoPatient)?;
                     let whose = Whose::Patients(Arc::new([*patient]));
-                    all.extend(Rule::of(scope, (whose, is_for_oneself(grant)), &extractor));
+                    let rule = Rule::of(scope, (whose, is_for_oneself(grant)), &extractor);
+                    all.extend(rule.into_iter().flat_map(|it| it.with_survivor(grant)));
                 }
                 Context::System => {
                     all.extend(Rule::of(scope, (Whose::Everyones, false), &extractor));
@@ -163,6 +164,11 @@ impl Policy {
         Restriction::of(clauses, withheld)
     }
 
+    /// Of whom something may be kept back.
+    pub(super) fn denied(&self) -> impl Iterator<Item = i64> + '_ {
+        self.denied.iter().flat_map(|(patients, _)| patients.iter().copied())
+    }
+
     /// What is kept back of a type.
     fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
@@ -186,6 +192,28 @@ impl Rule {
         let criteria = Compiled::of(scope.resource_type, &scope.criteria, extractor)?;
         let ResourceScope { context, resource_type, actions, .. } = *scope;
         Some(Self { context, resource_type, actions, whose, criteria, writes_consents })
+    }
+
+    /// The rule, and beside it one by which the record is read that took the place of the patient's.
+    fn with_survivor(self, grant: &Grant) -> Vec<Self> {
+        let reading = self.actions.and(Actions::R.or(Actions::S));
+        let (Some((_, patient)), Some(survivor)) = (&grant.patient, grant.survivor) else {
+            return vec![self];
+        };
+        let Compiled::None = self.criteria else { return vec![self] };
+        let both = Self {
+            actions: reading,
+            whose: Whose::Patients(Arc::new([*patient, survivor])),
+            criteria: Compiled::None,
+            ..self
+        };
+        let rest = Self {
+            actions: self.actions.without(reading),
+            whose: Whose::Patients(Arc::new([*patient])),
+            criteria: Compiled::None,
+            ..self
+        };
+        vec![both, rest]
     }
 
     /// Whether it may stand for an interaction, beside its actions.
@@ -324,7 +352,8 @@ fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
     let held: Vec<&Role> = user.roles.iter().filter_map(|name| roles.get(name)).collect();
     let is_own_alone = !held.is_empty() && held.iter().all(|role| role.panel == Panel::Own);
     let is_about_itself = is_patient_itself(grant) && !grant.scopes.has_context(Context::User);
-    if is_own_alone || is_about_itself {
+    let is_emergency = grant.is_emergency && !grant.scopes.has_context(Context::User);
+    if is_own_alone || is_about_itself || is_emergency {
         return Clearance::V;
     }
     let others = held.iter().filter(|role| role.panel != Panel::Own);
@@ -337,8 +366,14 @@ fn denied(grant: &Grant) -> Vec<(Arc<[i64]>, Expression)> {
         Some((ResourceType::PATIENT, _)) => &user.panels.own,
         _ => &[],
     });
-    let itself = grant.patient.as_ref().filter(|_| is_patient_itself(grant)).map(|it| it.1);
-    let is_own = |denial: &&Denial| own.contains(&denial.patient) || itself == Some(denial.patient);
+    // Whoever broke the glass sees what the patient in context has, as the patient does.
+    let sees_all = grant.is_emergency || is_patient_itself(grant);
+    let itself = grant.patient.as_ref().filter(|_| sees_all).map(|it| it.1);
+    let survivor = grant.survivor.filter(|_| sees_all);
+    let is_own = |denial: &&Denial| {
+        let theirs = Some(denial.patient);
+        own.contains(&denial.patient) || itself == theirs || survivor == theirs
+    };
     let mut groups: Vec<(Vec<i64>, &Expression)> = Vec::new();
     for Denial { patient, of } in grant.denials.iter().filter(|denial| !is_own(denial)) {
         match groups.iter_mut().find(|(_, known)| *known == of) {

@@ -24,6 +24,7 @@ use super::conformance::{self, ConformanceCommand};
 use super::database::{self, Database};
 use super::definitions;
 use super::demo::{self, DemoArgs};
+use super::emergency;
 use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::package;
@@ -97,6 +98,9 @@ enum Command {
     /// Make, install and list definition packs.
     #[command(subcommand)]
     Package(PackageCommand),
+    /// Review who broke the glass in an emergency.
+    #[command(subcommand)]
+    Emergency(emergency::Command),
     /// Build what is derived from the resources anew.
     ///
     /// Without an option: the search index, for all nodes, while they serve.
@@ -269,6 +273,10 @@ fn execute(cli: Cli) -> Outcome {
             Command::Token(args) => {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(token::run(args, &config, &mut out)))).await
+            }
+            Command::Emergency(command) => {
+                let mut out = std::io::stdout();
+                unless_interrupted(done(Box::pin(emergency::run(command, &config, &mut out)))).await
             }
             Command::User(command) => {
                 let mut out = std::io::stdout();

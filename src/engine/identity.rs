@@ -61,10 +61,16 @@ mod tests {
         let before = r#"{"name":[{"family":"Ada"}],"birthDate":"1970","_birthDate":{"id":"a"}}"#;
         for (after, kept) in [
             (before, true),
-            (r#"{"name":[{"family":"Ada"}],"birthDate":"1970","_birthDate":{"id":"a"},"address":[{"city":"Ulm"}]}"#, true),
+            (
+                r#"{"name":[{"family":"Ada"}],"birthDate":"1970","_birthDate":{"id":"a"},"address":[{"city":"Ulm"}]}"#,
+                true,
+            ),
             (r#"{"name":[{"family":"Eve"}],"birthDate":"1970","_birthDate":{"id":"a"}}"#, false),
             (r#"{"name":[{"family":"Ada"}],"birthDate":"1970"}"#, false),
-            (r#"{"name":[{"family":"Ada"}],"birthDate":"1970","_birthDate":{"id":"a"},"link":[]}"#, false),
+            (
+                r#"{"name":[{"family":"Ada"}],"birthDate":"1970","_birthDate":{"id":"a"},"link":[]}"#,
+                false,
+            ),
         ] {
             let found = is_kept(before.as_bytes(), after.as_bytes()).expect("JSON");
             assert_eq!(found, kept, "{after}");

@@ -7,9 +7,9 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, Operation, Version, VersionId};
 use crate::store::{Current, MetaList, MetaUse, Staged, WriteTx};
 
-use super::{Engine, identity};
 use super::condition::Condition;
 use super::prepare::{self, Prepared};
+use super::{Engine, identity};
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

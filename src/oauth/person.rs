@@ -51,6 +51,8 @@ impl Authority {
             scopes: roles.scopes(SCOPES),
             patient: None,
             purpose: None,
+            survivor: None,
+            is_emergency: false,
             is_fhir_user_readable: true,
             denials,
         };

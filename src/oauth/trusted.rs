@@ -294,6 +294,8 @@ impl Authority {
             token,
             client,
             user,
+            survivor: None,
+            is_emergency: false,
             is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
             scopes,
             patient,

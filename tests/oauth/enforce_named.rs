@@ -49,20 +49,30 @@ async fn a_hidden_target_is_none() {
     }
     assert_eq!(told[0], told[1]);
     // What was named before stays named, and what is made beside it may be.
-    let old = observation("Patient/a", r#","hasMember":[{"reference":"Observation/b-lab"}],"note":[{"text":"x"}]"#);
+    let old = observation(
+        "Patient/a",
+        r#","hasMember":[{"reference":"Observation/b-lab"}],"note":[{"text":"x"}]"#,
+    );
     own.put("/Observation/a-old", body("Observation/a-old", &old)).await.expect(200);
     let both = format!(
         r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"fullUrl":"urn:uuid:11111111-1111-4111-8111-111111111111","resource":{},"request":{{"method":"POST","url":"Observation"}}}},{{"resource":{},"request":{{"method":"POST","url":"Observation"}}}}]}}"#,
         fresh("Observation", &observation("Patient/a", "")),
         fresh(
             "Observation",
-            &observation("Patient/a", r#","hasMember":[{"reference":"urn:uuid:11111111-1111-4111-8111-111111111111"}]"#)
+            &observation(
+                "Patient/a",
+                r#","hasMember":[{"reference":"urn:uuid:11111111-1111-4111-8111-111111111111"}]"#
+            )
         ),
     );
     own.post("/", both).await.expect(200);
     // The patient in context may be named by who may not read it.
-    let (narrow, _stop) = Token::new(&server, "patient/Observation.cruds").patient("a").client().await;
-    narrow.post("/Observation", fresh("Observation", &observation("Patient/a", ""))).await.expect(201);
+    let (narrow, _stop) =
+        Token::new(&server, "patient/Observation.cruds").patient("a").client().await;
+    narrow
+        .post("/Observation", fresh("Observation", &observation("Patient/a", "")))
+        .await
+        .expect(201);
     // Who sees everything is told what leads nowhere, as before.
     server.client.post("/Observation", member("b-lab")).await.expect(201);
     server.client.post("/Observation", member("x-lab")).await.expect(422);
@@ -122,7 +132,11 @@ async fn a_list_is_hidden_by_what_is_on_it() {
     ] {
         let entries: Vec<String> =
             items.iter().map(|it| format!(r#"{{"item":{{"reference":"{it}"}}}}"#)).collect();
-        let entry = if entries.is_empty() { String::new() } else { format!(r#","entry":[{}]"#, entries.join(",")) };
+        let entry = if entries.is_empty() {
+            String::new()
+        } else {
+            format!(r#","entry":[{}]"#, entries.join(","))
+        };
         let content = format!(
             r#""status":"current","mode":"working","subject":{{"reference":"{subject}"}}{entry}"#
         );
@@ -184,7 +198,8 @@ async fn a_patient_does_not_change_who_the_patient_is() {
     let moved = stored.replace(r#""name":"#, r#""address":[{"city":"Ulm"}],"name":"#);
     own.put("/Patient/a", moved.clone()).await.expect(200);
     own.put("/Patient/a", moved.replace("Ada", "Eve")).await.expect(403);
-    let patch = own.call("PATCH", "/Patient/a").header("Content-Type", "application/json-patch+json");
+    let patch =
+        own.call("PATCH", "/Patient/a").header("Content-Type", "application/json-patch+json");
     let link = r#"[{"op":"remove","path":"/link"}]"#;
     patch.body(link).send().await.expect(403);
     own.post("/Patient", r#"{"resourceType":"Patient"}"#.to_owned()).await.expect(403);
@@ -227,5 +242,42 @@ async fn a_bundle_is_as_confidential_as_what_is_in_it() {
         assert_eq!(answer.at("meta.security[0].code").as_deref(), *label, "{answer:?}");
     }
     assert!(shown[7].0.text().contains(r#"<meta><security>"#), "{:?}", shown[7].0);
+    server.stop().await;
+}
+
+/// Whose record was merged into another one reads that one; no other link is followed.
+///
+/// Covers: security E20.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merged_record_leads_to_the_one_that_took_its_place() {
+    let server = filled().await;
+    for (id, links) in [
+        ("old", r#"{"other":{"reference":"Patient/a"},"type":"replaced-by"}"#),
+        ("seen", r#"{"other":{"reference":"Patient/a"},"type":"seealso"}"#),
+        (
+            "torn",
+            r#"{"other":{"reference":"Patient/a"},"type":"replaced-by"},{"other":{"reference":"Patient/b"},"type":"replaced-by"}"#,
+        ),
+    ] {
+        let path = format!("Patient/{id}");
+        let content = format!(r#""active":false,"link":[{links}]"#);
+        server.client.put(&format!("/{path}"), body(&path, &content)).await.expect(201);
+    }
+    for (id, status) in [("old", 200), ("seen", 404), ("torn", 404)] {
+        let token = Token::new(&server, "patient/*.cruds").patient(id).with_survivor().await;
+        let (own, _stop) = token.client().await;
+        own.get(&format!("/Patient/{id}")).await.expect(200);
+        own.get("/Patient/a").await.expect(status);
+        own.get("/Observation/a-lab").await.expect(status);
+        own.get("/Observation/b-lab").await.expect(404);
+        own.get("/Appointment/both").await.expect(404);
+        // What took its place is read, not written.
+        let changed = body("Patient/a", r#""active":true"#);
+        let refused = own.put("/Patient/a", changed).await;
+        assert!([403, 404].contains(&refused.status), "{refused:?}");
+    }
+    let token = Token::new(&server, "patient/*.rs").patient("old").with_survivor().await;
+    let (own, _stop) = token.client().await;
+    assert_eq!(asked(&own, "/Observation").await, ["Observation/a-lab", "Observation/a-vital"]);
     server.stop().await;
 }

@@ -4,6 +4,7 @@
 mod accounts;
 mod authorize;
 pub(crate) mod browser;
+mod emergency;
 mod encounter;
 mod enforce_binary;
 mod enforce_consent;
@@ -14,6 +15,7 @@ mod enforce_reads;
 mod enforce_roles;
 mod enforce_rules;
 mod enforce_search;
+mod enforce_tripwire;
 mod enforce_writes;
 mod launch;
 mod pages;

@@ -44,6 +44,8 @@ fn grant(scopes: &str, role: Option<&str>) -> Grant {
         scopes: ROLES.scopes(scopes),
         patient: Some((id("a"), 7)),
         purpose: None,
+        survivor: None,
+        is_emergency: false,
         is_fhir_user_readable: false,
         denials: Arc::default(),
     }

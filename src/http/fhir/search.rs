@@ -66,11 +66,16 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
         if asks_to_wait(&exchange.parts.headers) { engine.words_caught_up().await } else { None };
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
-    tripwire::check(&exchange, Kind::SearchType, versions(&found))?;
+    tripwire::check(tripwire::Asking::of(&exchange), Kind::SearchType, versions(&found)).await?;
 
     let base = exchange.base();
     let links = links(&base, &exchange.query, &found);
-    let head = Head { bundle_type: "searchset", label: labels::highest(versions(&found)), total: total(&found), links: &links };
+    let head = Head {
+        bundle_type: "searchset",
+        label: labels::highest(versions(&found)),
+        total: total(&found),
+        links: &links,
+    };
     let spec = engine.spec();
     let entries = SearchEntries::new(&base, shape, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());

@@ -59,8 +59,10 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let returned = exchange.preferences.returned;
     let mut entries = ResultEntries::new(&base, returned, request_id, views, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());
-    let results = outcome.entries.into_iter().map(|result| tripwire::hold(&exchange, result));
-    let results: Vec<_> = results.collect();
+    let mut results = Vec::with_capacity(outcome.entries.len());
+    for result in outcome.entries {
+        results.push(tripwire::hold(tripwire::Asking::of(&exchange), result).await);
+    }
     let label = labels::highest_of(&results);
     let head = Head { bundle_type, label, total: None, links: &[] };
     let body = writer.into_body(&head, results, move |result, out| entries.write(result, out))?;

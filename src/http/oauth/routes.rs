@@ -39,6 +39,7 @@ pub fn all() -> Vec<Route> {
         auth!(POST "/auth/introspect" endpoints::introspect),
         auth!(POST "/auth/revoke" endpoints::revoke),
         auth!(POST "/auth/register" endpoints::register),
+        auth!(POST "/auth/break-glass" endpoints::break_glass),
         public!("/fhir/.well-known/smart-configuration" documents::smart_configuration),
         public!("/auth/.well-known/openid-configuration" documents::openid_configuration),
         public!("/auth/jwks" documents::jwks),

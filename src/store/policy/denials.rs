@@ -25,8 +25,13 @@ const MARK: &str = "SELECT max(lu), count(*), sum(vid) FROM res WHERE tid = $1 A
 const CHANGED: &str = "SELECT rid, lu, CASE WHEN op <> 'D' AND body->>'status' = 'active' THEN body END \
      FROM res WHERE tid = $1 AND rt = $2 AND lu >= $3";
 
+/// The active consents of a patient: $3.
+const OF_PATIENT: &str = "SELECT DISTINCT r.id FROM comp c JOIN res r ON r.rid = c.rid \
+     WHERE r.tid = $1 AND c.rt = $2 AND c.pat = $3 AND r.op <> 'D' AND r.body->>'status' = 'active' \
+     ORDER BY r.id LIMIT 20";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK];
+pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK, OF_PATIENT];
 
 /// How long what was read counts when nothing seems new.
 const FRESH: Duration = Duration::from_secs(4);
@@ -64,6 +69,18 @@ impl Store {
         Ok(denials.into())
     }
 
+    /// The ids of a patient's active consents, for the record of what overrides them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn consents_of(&self, patient: i64) -> Result<Vec<String>, Error> {
+        let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
+        let pipeline = self.0.readers.pipeline().await?;
+        let reader = Reader::Shared(&pipeline);
+        let rows = reader.query(OF_PATIENT, &[&TENANT, &of.code(), &patient]).await?;
+        rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
+    }
+
     async fn directives(&self) -> Result<Arc<HashMap<i64, Directive>>, Error> {
         let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
         let pipeline = self.0.readers.pipeline().await?;
@@ -97,7 +114,11 @@ impl Store {
         }
         if all != *known.all {
             if let Some((consents, patients)) = contradicting(&all) {
-                tracing::warn!(consents, patients, "active consents of the same patients contradict each other; what one denies counts");
+                tracing::warn!(
+                    consents,
+                    patients,
+                    "active consents of the same patients contradict each other; what one denies counts"
+                );
             }
         }
         let all = Arc::new(all);
@@ -154,7 +175,8 @@ mod tests {
             (&[("a", "permit"), ("a", "deny"), ("b", "deny")], Some((2, 1))),
             (&[("a", "permit"), ("a", "deny"), ("b", "deny"), ("b", "permit")], Some((4, 2))),
         ] {
-            let numbered = (0..).zip(all).map(|(at, (patient, rule))| (at, directive(patient, rule)));
+            let numbered =
+                (0..).zip(all).map(|(at, (patient, rule))| (at, directive(patient, rule)));
             assert_eq!(contradicting(&numbered.collect()), expected, "{all:?}");
         }
     }

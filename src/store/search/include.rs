@@ -417,7 +417,7 @@ impl<'gate> Run<'_, 'gate> {
             is_there.then(|| (*of, (self.hasher.url(parameter, url), 0)))
         });
         let mut newest: HashMap<Name, Current> = HashMap::new();
-        for (frame, hashes) in permitted(self.permit, by_hash)? {
+        for (frame, hashes) in permitted(self.permit, Kind::SearchType, by_hash)? {
             for resource in self.by_hash(&hashes, &frame, found.limit()).await? {
                 let text = resource.version.to_json();
                 let value = json::parse(&text).map_err(Error::internal)?;

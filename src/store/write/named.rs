@@ -76,7 +76,8 @@ impl WriteTx {
 
 /// What a body names that must be within reach, each with its place.
 fn names(store: &Store, of: ResourceType, body: &[u8]) -> Result<Vec<(Identity, String)>, Error> {
-    let is_attaching = ATTACHING.contains(&of.as_str()) && memchr::memmem::find(body, b"Binary/").is_some();
+    let is_attaching =
+        ATTACHING.contains(&of.as_str()) && memchr::memmem::find(body, b"Binary/").is_some();
     if !is_attaching && !store.integrity().enforces_references() {
         return Ok(Vec::new());
     }
