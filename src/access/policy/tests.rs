@@ -180,6 +180,21 @@ fn nobody_is_denied_ones_own() {
 }
 
 #[test]
+fn who_keeps_consents_and_the_record_is_denied_nothing() {
+    let denials: Arc<[Denial]> =
+        Arc::new([Denial { patient: 8, of: Expression::All(Vec::new()) }]);
+    for (roles, count) in
+        [(&["privacy"][..], 0), (&["auditor", "privacy"], 0), (&["privacy", "practitioner"], 1)]
+    {
+        let mut grant = Grant { denials: denials.clone(), ..grant("user/*.rs", Some("privacy")) };
+        let user = grant.user.as_mut().expect("a user");
+        user.roles = roles.iter().map(|&role| role.to_owned()).collect();
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        assert_eq!(policy.denied.len(), count, "{roles:?}");
+    }
+}
+
+#[test]
 fn what_others_deny_costs_nothing_where_they_are_not_reached() {
     let denial = |patient| Denial { patient, of: Expression::All(Vec::new()) };
     let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);

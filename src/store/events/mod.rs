@@ -203,14 +203,20 @@ impl Store {
 /// What holds for the events that a permit reaches: those of its patients, or all.
 fn reach(permit: &Permit<'_>) -> Condition {
     let Some(limits) = permit.limits() else { return Condition::always() };
-    match limits.plain_members() {
+    let within = match limits.members_but_for_withheld() {
         Some(Members::Everyone) => Condition::always(),
         Some(Members::OwnOrNobodys(patients) | Members::Patients(patients)) => {
             Condition::Patients(patients.to_vec())
         }
         // Other limits say something of stored resources: no event is known to be within them.
-        _ => Condition::never(),
+        _ => return Condition::never(),
+    };
+    // An event has no label. What a patient keeps back of whatever is an event, is all of the patient's.
+    let denied: Vec<i64> = limits.denied().collect();
+    if denied.is_empty() {
+        return within;
     }
+    Condition::All(vec![within, Condition::Not(Box::new(Condition::Patients(denied)))])
 }
 
 /// A walk along the rows.
