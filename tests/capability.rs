@@ -199,7 +199,8 @@ async fn every_operation_is_declared_where_it_is_served() {
     }
     let mut offered: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for route in routes::all(true) {
-        let Some((_, name)) = route.path.rsplit_once("/$") else { continue };
+        let is_fhir = route.path.starts_with("/fhir");
+        let Some((_, name)) = route.path.rsplit_once("/$").filter(|_| is_fhir) else { continue };
         let of = route.path.trim_start_matches("/fhir/").split('/').next().unwrap_or_default();
         offered.entry(if of.starts_with('$') { "" } else { of }).or_default().insert(name);
         let url = route.path.replace("{type}", "Patient").replace("{id}", "p");
@@ -228,7 +229,9 @@ async fn every_operation_is_declared_where_it_is_served() {
         let (name, definition) = (operation.str_at("name"), operation.str_at("definition"));
         let expected = name.map(|name| match name {
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
-            "reindex" => format!("{}/OperationDefinition/Resource-reindex", client.base()),
+            "hl7v2-convert" | "reindex" => {
+                format!("{}/OperationDefinition/Resource-{name}", client.base())
+            }
             name => format!("http://hl7.org/fhir/OperationDefinition/Resource-{name}"),
         });
         assert_eq!(definition.map(str::to_owned), expected);

@@ -296,6 +296,34 @@ const OF_CODES: &[Attempt] = &[
     ("POST /fhir/$closure", "/$closure", NOTHING, 400),
 ];
 
+macro_rules! unknown {
+    () => {
+        "/v2/messages/00000000-0000-7000-8000-000000000000"
+    };
+}
+/// The same of messages of HL7 version 2; these are not below the FHIR base.
+const OF_MESSAGES: &[Attempt] = &[
+    ("POST /fhir/$hl7v2-convert", "/$hl7v2-convert", CONVERTED, 200),
+    ("POST /fhir/$hl7v2-convert", "/$hl7v2-convert", NOTHING, 400),
+    ("POST /v2/messages", "/v2/messages", MESSAGE, 200),
+    ("POST /v2/messages", "/v2/messages", "no message", 200),
+    ("GET /v2/messages", "/v2/messages", "", 200),
+    ("GET /v2/messages", "/v2/messages?state=odd", "", 400),
+    ("POST /v2/messages/$replay", "/v2/messages/$replay?state=failed", "", 202),
+    ("POST /v2/messages/$replay", "/v2/messages/$replay", "", 400),
+    ("GET /v2/messages/{id}", UNKNOWN, "", 404),
+    ("GET /v2/messages/{id}", "/v2/messages/odd", "", 404),
+    ("POST /v2/messages/{id}/$replay", concat!(unknown!(), "/$replay"), "", 404),
+    ("POST /v2/messages/{id}/$discard", concat!(unknown!(), "/$discard"), "why", 404),
+    ("POST /v2/messages/{id}/$discard", concat!(unknown!(), "/$discard"), "", 400),
+];
+
+const UNKNOWN: &str = unknown!();
+const MESSAGE: &str =
+    "MSH|^~\\&|LAB|STM|K|H|20260704120000||ADT^A28|1|P|2.5\rPID|1||12^^^STM^MR||Muster\r";
+const CONVERTED: &str =
+    r#"{"resourceType":"Parameters","parameter":[{"name":"message","valueString":"MSH|^~\\&|A"}]}"#;
+
 /// Public routes with a url of each; they leave no row.
 const PUBLIC: &[(&str, &str)] = &[
     ("GET /fhir/metadata", "/fhir/metadata"),
@@ -307,8 +335,12 @@ const PUBLIC: &[(&str, &str)] = &[
 
 #[test]
 fn every_route_has_its_attempts() {
-    let mut tried: BTreeSet<_> =
-        ATTEMPTS.iter().chain(OF_CODES).map(|attempt| (attempt.0, true)).collect();
+    let mut tried: BTreeSet<_> = ATTEMPTS
+        .iter()
+        .chain(OF_CODES)
+        .chain(OF_MESSAGES)
+        .map(|attempt| (attempt.0, true))
+        .collect();
     tried.extend(PUBLIC.iter().map(|(route, _)| (*route, false)));
     let routes = routes::all(true);
     let declared: Vec<_> = routes
@@ -343,8 +375,11 @@ async fn every_attempt_leaves_exactly_one_row() {
         client.put(&format!("/{of}/t"), body).await.expect(201);
     }
     let mut faults = Vec::new();
-    for (number, (route, url, body, status)) in ATTEMPTS.iter().chain(OF_CODES).enumerate() {
+    let attempts = ATTEMPTS.iter().chain(OF_CODES).chain(OF_MESSAGES);
+    for (number, (route, url, body, status)) in attempts.enumerate() {
         let request = format!("attempt-{number}");
+        let absolute = format!("{}{url}", client.root());
+        let url = if url.starts_with("/v2/") { &absolute } else { *url };
         let method = route.split(' ').next().unwrap();
         let mut call = client.call(method, url).header("X-Request-Id", &request);
         if !body.is_empty() {

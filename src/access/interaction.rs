@@ -54,8 +54,10 @@ kinds! {
     Closure 25 "$closure" 'E',
     ConsentDecision 67 "consent-decision" 'E',
     Consent 44 "consent" 'E',
+    ConvertMessage 59 "$hl7v2-convert" 'E',
     Create 3 "create" 'C',
     Delete 4 "delete" 'D',
+    DiscardMessage 64 "v2-discard" 'U',
     Expand 20 "$expand" 'E',
     Explain 19 "$explain" 'R',
     HistoryInstance 5 "history-instance" 'R',
@@ -71,10 +73,14 @@ kinds! {
     MetaDelete 10 "$meta-delete" 'U',
     Patch 11 "patch" 'U',
     Read 12 "read" 'R',
+    ReadMessage 61 "v2-read" 'R',
+    ReceiveMessage 65 "v2-receive" 'C',
     Register 49 "register" 'C',
-    Retain 60 "audit-retain" 'D',
     Reindex 18 "$reindex" 'E',
+    ReplayMessage 63 "v2-replay" 'E',
+    Retain 60 "audit-retain" 'D',
     Revoke 46 "revoke" 'D',
+    SearchMessages 62 "v2-search" 'R',
     SearchSystem 16 "search-system" 'E',
     SearchType 17 "search-type" 'E',
     SecondFactor 42 "second-factor" 'E',
@@ -91,8 +97,10 @@ kinds! {
 impl Kind {
     /// Whether it may change what is stored.
     pub fn is_write(self) -> bool {
-        let of_others =
-            matches!(self, Self::Batch | Self::Closure | Self::Reindex | Self::Transaction);
+        let of_others = matches!(
+            self,
+            Self::Batch | Self::Closure | Self::Reindex | Self::ReplayMessage | Self::Transaction
+        );
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
     }
 

@@ -129,7 +129,7 @@ enum Command {
     /// Make and manage accounts: persons who may log in.
     #[command(subcommand)]
     User(user::Command),
-    /// Read, convert and send messages of HL7 version 2.
+    /// Read, convert, send, take in and look for messages of HL7 version 2.
     #[command(subcommand)]
     V2(v2::Command),
 }
@@ -282,7 +282,7 @@ fn execute(cli: Cli) -> Outcome {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(user::run(command, &config, &mut out)))).await
             }
-            Command::V2(command) => unless_interrupted(v2::run(command)).await,
+            Command::V2(command) => unless_interrupted(v2::run(command, &config)).await,
         }
     })
 }
@@ -426,7 +426,7 @@ fn journal_name(database: &Database) -> String {
 }
 
 /// The database, joined when a server runs on it already, and an engine for a service.
-async fn open_engine(
+pub(super) async fn open_engine(
     config: &Config,
 ) -> Result<(Database, Arc<Engine>, SearchParameters), Box<dyn Error>> {
     let database = Database::open(config, true).await?;

@@ -47,6 +47,9 @@ pub enum StartError {
         #[source]
         cause: std::io::Error,
     },
+    /// A setting of the feed of HL7 version 2 names what there is not.
+    #[error("{0} is not known")]
+    Messages(String),
     /// A route is not declared as it must be.
     #[error("{0}")]
     Routes(String),

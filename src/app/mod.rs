@@ -14,6 +14,7 @@ pub mod demo;
 pub mod emergency;
 pub mod fhirpath;
 pub mod follow;
+mod hl7v2;
 pub mod import;
 pub mod package;
 pub mod postgres;

@@ -17,6 +17,7 @@ use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
 use crate::fhir::query::MAX_URL_BYTES;
 use crate::fulltext::FullText;
+use crate::hl7v2::receive::Receiver;
 use crate::http;
 use crate::http::listener::{self, Door, Limits, Ready, Tls, TlsError, TlsFiles};
 use crate::oauth::Authority;
@@ -33,6 +34,7 @@ use super::authority;
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
+use super::hl7v2::{self, Feed};
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
 use super::signals::Signals;
@@ -52,14 +54,21 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    feed: Option<SocketAddr>,
     base: String,
     engine: Arc<Engine>,
     authority: Option<Arc<Authority>>,
+    messages: Arc<Receiver>,
     full_text: Option<Arc<FullText>>,
     database: Database,
     stop: watch::Sender<bool>,
+    upkeep: Upkeep,
+}
+
+/// The tasks of a server: those that end when told to, and those that are cut off.
+struct Upkeep {
     listeners: Vec<JoinHandle<()>>,
-    upkeep: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -70,17 +79,17 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         telemetry::keep_metrics();
-        let Listening { address, ready, admin_ready, stop, listeners, tls } =
+        let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
         let store = &database.store;
-        let words = index_of_words(&config, store)?;
+        let full_text = index_of_words(&config, store)?;
         let (keeper, structures) = definitions::keepers(&config, store, &base)?;
         let lookups = Lookups {
             terminology: Some(keeper.clone()),
             definitions: Some(keeper.clone()),
-            full_text: words.clone(),
+            full_text: full_text.clone(),
         };
         let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
         let judging = validation::judging(engine, structures, keeper.clone()).await;
@@ -89,44 +98,51 @@ impl Server {
         parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
         Box::pin(parameters.during(build_index(store))).await?;
         let engine = Arc::new(engine);
-        let probe: Arc<dyn http::Probe> =
-            Arc::new(Probe { store: store.clone(), postgres: database.postgres_health() });
-        let oauth = authority::of_server(&config, store, engine.core(), &base).await?;
-        let parts = http::Parts {
-            engine: engine.clone(),
-            settings: settings(&config, address),
-            authenticator: authenticator(oauth.as_ref()),
-            ids: Arc::new(SystemIds::default()),
-            probe,
-            oauth: oauth.clone(),
-        };
+        let authority = authority::of_server(&config, store, engine.core(), &base).await?;
+        let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone())?);
+        let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
         let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         admin_ready.set(router.admin);
         ready.set(router.fhir);
-        let systems = follow_systems(keeper.clone(), judges.clone());
-        let packages = load_packages(store.clone(), judges.clone(), keeper.clone());
-        let about = follow::About { keeper, judges: Some(judges) };
-        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words.clone());
-        let sealer = sealer(&config, store)?;
-        let mut upkeep = vec![
-            spawn(seal(sealer)),
-            spawn(systems),
+        let feed = door.address();
+        listeners.extend(door.serve(&messages, &stop).into_iter().map(spawn));
+        let mut tasks = vec![
+            spawn(seal(sealer(&config, store)?)),
+            spawn(follow_systems(keeper.clone(), judges.clone())),
             spawn(keep_partitions(store.clone())),
-            spawn(packages),
-            spawn(follower.run()),
+            spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
         ];
-        upkeep.extend(oauth.iter().cloned().map(|authority| spawn(keep_authority(authority))));
-        tracing::info!(base, "ready");
-        let (authority, full_text) = (oauth, words);
-        Ok(Self { address, base, engine, authority, full_text, database, stop, listeners, upkeep })
+        let about = follow::About { keeper, judges: Some(judges) };
+        let words = full_text.clone();
+        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words);
+        tasks.push(spawn(follower.run()));
+        tasks.extend(authority.iter().cloned().map(|authority| spawn(keep_authority(authority))));
+        tracing::info!(base, feed = feed.map(tracing::field::display), "ready");
+        Ok(Self {
+            address,
+            feed,
+            base,
+            engine,
+            authority,
+            messages,
+            full_text,
+            database,
+            stop,
+            upkeep: Upkeep { listeners, tasks },
+        })
     }
 
     /// The address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the listener for HL7 version 2, when there is one.
+    pub fn feed_address(&self) -> Option<SocketAddr> {
+        self.feed
     }
 
     /// The FHIR base that clients see.
@@ -142,6 +158,11 @@ impl Server {
     /// The authorization server, where tokens are asked for.
     pub fn authority(&self) -> Option<&Arc<Authority>> {
         self.authority.as_ref()
+    }
+
+    /// What takes messages of HL7 version 2 in.
+    pub fn messages(&self) -> &Arc<Receiver> {
+        &self.messages
     }
 
     /// The index of words, when this node has one.
@@ -176,10 +197,10 @@ impl Server {
         // Without receivers there is nobody left to tell.
         let _ = self.stop.send(true);
         tokio::select! {
-            _ = futures_util::future::join_all(self.listeners) => {}
+            _ = futures_util::future::join_all(self.upkeep.listeners) => {}
             () = hurried => tracing::warn!("asked again: running requests are cut off"),
         }
-        for task in self.upkeep {
+        for task in self.upkeep.tasks {
             task.abort();
             let _ = task.await;
         }
@@ -187,7 +208,7 @@ impl Server {
             // Its threads end: this may take as long as the commit of a batch.
             let _ = tokio::task::spawn_blocking(move || index.close()).await;
         }
-        drop((self.engine, self.authority));
+        drop((self.engine, self.authority, self.messages));
         self.database.close().await;
     }
 }
@@ -200,6 +221,7 @@ struct Listening {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     tls: Option<Tls>,
+    feed: Feed,
 }
 
 impl Listening {
@@ -219,7 +241,8 @@ impl Listening {
             let door = Door::from(Limits::of(ADMIN_CONNECTIONS));
             listeners.push(spawn(listener::serve(listener, admin_ready.clone(), door, stopped)));
         }
-        Ok(Self { address, ready, admin_ready, stop, listeners, tls })
+        let feed = Feed::bind(config).await?;
+        Ok(Self { address, ready, admin_ready, stop, listeners, tls, feed })
     }
 }
 
@@ -291,7 +314,7 @@ async fn load_packages(store: Store, judges: Arc<Judges>, terminology: Arc<Keepe
     definitions::follow_packages(store, load).await;
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
 }
 
@@ -311,6 +334,27 @@ fn connections(config: &Config, open_files: u64) -> u32 {
 #[expect(clippy::disallowed_methods, reason = "the composition root starts the server's tasks")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
+}
+
+/// What the endpoint is made of.
+fn parts(
+    config: &Config,
+    address: SocketAddr,
+    database: &Database,
+    engine: &Arc<Engine>,
+    messages: &Arc<Receiver>,
+    oauth: Option<Arc<Authority>>,
+) -> http::Parts {
+    let probe = Probe { store: database.store.clone(), postgres: database.postgres_health() };
+    http::Parts {
+        engine: engine.clone(),
+        messages: messages.clone(),
+        settings: settings(config, address),
+        authenticator: authenticator(oauth.as_ref()),
+        ids: Arc::new(SystemIds::default()),
+        probe: Arc::new(probe),
+        oauth,
+    }
 }
 
 fn settings(config: &Config, address: SocketAddr) -> http::Settings {

@@ -128,15 +128,24 @@ impl Form {
             Kind::Register => &const { security("110100", "register") },
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
+            // Import, in the words of DICOM.
+            Kind::ReceiveMessage => {
+                &const { Form { type_system: DICOM, type_code: "110107", ..OPERATION } }
+            }
             Kind::SecondFactor => &const { security("110114", "second-factor") },
             Kind::Closure
+            | Kind::ConvertMessage
+            | Kind::DiscardMessage
             | Kind::Expand
             | Kind::Explain
             | Kind::Lookup
             | Kind::Meta
             | Kind::MetaAdd
             | Kind::MetaDelete
+            | Kind::ReadMessage
             | Kind::Reindex
+            | Kind::ReplayMessage
+            | Kind::SearchMessages
             | Kind::Subsumes
             | Kind::Translate
             | Kind::Validate

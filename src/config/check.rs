@@ -29,6 +29,7 @@ impl Config {
         if self.tls.client_authorities.is_some() && self.tls.certificate.is_none() {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
+        self.check_feed()?;
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
         }
@@ -145,6 +146,12 @@ mod tests {
             (vec![off, ("validation.exceptions", "=warn")], Some("validation.exceptions")),
             (vec![off, ("validation.exceptions", "p=maybe")], Some("validation.exceptions")),
             (vec![off, ("database.owner_url", "postgres://o@h/d")], Some("database.owner_url")),
+            (vec![off, ("hl7v2.certificate", "c.pem")], Some("hl7v2.certificate")),
+            (vec![off, ("hl7v2.client_authorities", "c.pem")], Some("hl7v2.client_authorities")),
+            (vec![off, ("hl7v2.senders", "a=B|C")], Some("hl7v2.senders")),
+            (vec![off, ("hl7v2.listen", "0.0.0.0:2575")], Some("hl7v2.listen")),
+            (vec![off, ("hl7v2.listen", "0.0.0.0:2575"), ("hl7v2.allow", "10.0.0.0/8")], None),
+            (vec![off, ("hl7v2.listen", "127.0.0.1:2575")], None),
             (vec![off, ("tls.certificate", "c.pem")], Some("tls.certificate")),
             (vec![off, ("tls.client_authorities", "c.pem")], Some("tls.client_authorities")),
         ];

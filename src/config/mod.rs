@@ -9,6 +9,9 @@
 
 mod auth;
 mod check;
+mod choice;
+mod error;
+mod hl7v2;
 mod network;
 mod setting;
 mod source;
@@ -19,10 +22,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use serde::Deserialize;
-use thiserror::Error;
 
 pub use auth::{AuthMode, Registration};
+pub use choice::{Ids, LogFormat, ReadAudit, References};
+pub use error::ConfigError;
+pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use network::Network;
 use setting::configuration;
 pub use setting::{Preset, Section, Setting};
@@ -35,88 +39,6 @@ const DEFAULT_FILE: &str = "kiln.toml";
 
 /// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
 const OTHER_CONNECTIONS: u32 = 16;
-
-/// Why the configuration cannot be used; always names the key or the file.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file is not there or cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    File {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The settings are well formed but cannot work together.
-    #[error("`{key}`: {reason}")]
-    Rule {
-        /// Dotted name of the key to change.
-        key: &'static str,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// No such key.
-    #[error("unknown key `{key}` in {origin}; examples/kiln.toml lists them all")]
-    Unknown {
-        /// The key as it was written.
-        key: String,
-        /// The file, variable or flag it stands in.
-        origin: String,
-    },
-    /// A value is of the wrong kind.
-    #[error("`{key}` in {origin}: {reason}")]
-    Value {
-        /// Dotted name of the key.
-        key: String,
-        /// The file, variable or flag it stands in.
-        origin: String,
-        /// What is wrong; never the value of a secret.
-        reason: String,
-    },
-}
-
-/// What a read waits for before it is answered.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum ReadAudit {
-    /// Its ledger row is committed.
-    Committed,
-    /// Its ledger row is on the disk.
-    Flushed,
-}
-
-/// What becomes of references to what is not there.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum References {
-    /// They are refused, and what others refer to cannot be deleted.
-    Enforced,
-    /// They are stored as they are.
-    Off,
-}
-
-/// How the server makes logical ids.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum Ids {
-    /// UUID version 4.
-    Random,
-    /// UUID version 7, which tells the time of creation.
-    Time,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Pretty on a terminal, JSON otherwise.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
 
 configuration! {
     /// Everything an operator can set.
@@ -398,6 +320,54 @@ configuration! {
         /// norwegian, portuguese, romanian, russian, spanish, swedish, tamil or turkish. Default:
         /// words are found as they are. Another language builds the index anew.
         language: Option<String> = Unset("english"),
+    }
+
+    /// Messages of HL7 version 2, over MLLP and by POST /v2/messages.
+    [hl7v2] Hl7v2 {
+        /// Address of the MLLP listener. Default: there is none.
+        listen: Option<SocketAddr> = Unset("127.0.0.1:2575"),
+        /// Its certificate, PEM; with `key` it speaks TLS and nothing else.
+        certificate: Option<PathBuf> = Unset("/etc/kiln/v2/certificate.pem"),
+        /// The private key of the certificate, PEM.
+        key: Option<PathBuf> = Unset("/etc/kiln/v2/key.pem"),
+        /// Certificates of authorities, PEM: then a sender must show a certificate of one of them.
+        client_authorities: Option<PathBuf> = Unset("/etc/kiln/v2/clients.pem"),
+        /// Who may send in whose name: `lab.example.org=LAB*|STM` lets the client whose certificate has
+        /// that DNS name (or `sha256:` and the digest of the certificate) send with MSH-3 and MSH-4 of
+        /// those patterns, and nothing else. Without entries certificates are bound to no sender.
+        senders: Vec<String> = List,
+        /// Addresses or networks that may connect. Default: all.
+        allow: Vec<Network> = List,
+        /// When a sender without enhanced mode is told AA: "processed" or "stored".
+        ack: AckWhen = Text("processed"),
+        /// Longest wait for "processed", in seconds: then the answer is AE 206, and the work goes on.
+        ack_timeout_s: NonZeroU32 = Number(10),
+        /// The character set where MSH-18 names none: by table 0211 or as the web names it.
+        charset: String = Text("UNICODE UTF-8"),
+        /// The zone of times without an offset, by its name in the IANA database.
+        zone: String = Text("UTC"),
+        /// "lenient" or "strict".
+        reading: MessageReading = Text("lenient"),
+        /// Whether messages for tests and training (MSH-11 T or D) are refused.
+        production: bool = Flag(true),
+        /// Whether messages that differ in MSH-7 alone are repetitions.
+        ignore_sent_time: bool = Flag(false),
+        /// What a failed message does to later ones of its patients: "continue" or "hold".
+        on_failure: OnFailure = Text("continue"),
+        /// Largest message in bytes: 16 MiB.
+        max_message_bytes: usize = Number(16_777_216),
+        /// Most connections.
+        max_connections: NonZeroU32 = Number(1_000),
+        /// Most connections of one address.
+        max_connections_per_peer: NonZeroU32 = Number(200),
+        /// Seconds after which a silent connection is closed; 0: never.
+        idle_timeout_s: u32 = Number(0),
+        /// Seconds in which a message that has begun must be there.
+        frame_timeout_s: NonZeroU32 = Number(30),
+        /// Messages that wait, beyond which no more are read.
+        max_waiting: NonZeroU32 = Number(10_000),
+        /// Messages that this node works on at the same time; 0: it takes them in, and others work.
+        workers: u32 = Number(8),
     }
 
     /// The ledger of who did what.

@@ -17,6 +17,7 @@ mod delete;
 mod events;
 mod history;
 mod identity;
+mod messages;
 mod meta;
 pub mod patch;
 mod patching;
@@ -49,9 +50,12 @@ use crate::store::search::Definitions;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
-pub use bundle::{BundleOptions, BundleOutcome, EntryResult, NewIds, ReadStatement};
+pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
 pub use delete::{Deleted, Deletion};
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
+pub use messages::{
+    MessageEffect, MessageFilter, MessageIssue, MessageRow, MessageState, MessageView, Replay,
+};
 pub use meta::{MetaChange, MetaOf};
 pub use provenance::Provenance;
 pub use reindex::{ReindexOf, Reindexing};

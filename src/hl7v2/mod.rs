@@ -1,7 +1,8 @@
-//! HL7 version 2: messages of hospital systems, from their bytes to drafts of resources. Pure.
+//! HL7 version 2: messages of hospital systems, from the bytes of a feed to resources in the store.
 //!
 //! | module | does |
 //! |---|---|
+//! | `apply` | what messages do to the store |
 //! | `ack` | answers, with issues in the codes and places of ERR |
 //! | `batch` | many messages in one frame or file |
 //! | `charset` | bytes -> text, by MSH-18 |
@@ -13,14 +14,17 @@
 //! | `map` | messages -> drafts of resources, by rules in TOML |
 //! | `tables` | codes of version 2 -> codes of FHIR |
 //! | `types` | data types of version 2 -> those of FHIR |
+//! | `judge` | who sent it, about whom it is, whether it is a message at all |
+//! | `listener` | MLLP over TCP and TLS |
+//! | `queue` | work on what waits, in the order of each patient |
+//! | `receive`, `reply` | stored, then answered |
 //!
-//! What it never does: open a connection, or know what is stored.
-//!
-//! Layer: 6. Imports `clock`, `error`, `fhir`, `spec`, `ucum`.
+//! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `store`, `ucum`.
 //!
 //! Spec: HL7 version 2, chapter 2
 
 pub mod ack;
+pub mod apply;
 pub mod batch;
 pub mod charset;
 pub mod dtm;
@@ -28,6 +32,11 @@ pub mod effect;
 pub mod er7;
 pub mod frame;
 pub mod heading;
+pub mod judge;
+pub mod listener;
 pub mod map;
+pub mod queue;
+pub mod receive;
+mod reply;
 pub mod tables;
 pub mod types;

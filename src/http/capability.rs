@@ -132,6 +132,9 @@ impl Capability {
         };
         for route in table.routes() {
             let Some(kind) = route.interaction else { continue };
+            if !route.path.starts_with("/fhir") {
+                continue;
+            }
             if let Some(of) = own_type(route.path) {
                 found.own_operations.push((of, kind.as_str()));
                 continue;
@@ -147,6 +150,7 @@ impl Capability {
             };
             match kind {
                 Kind::Closure
+                | Kind::ConvertMessage
                 | Kind::Meta
                 | Kind::MetaAdd
                 | Kind::MetaDelete
@@ -356,7 +360,7 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
             // Of the whole system, though a type defines it.
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             // FHIR has none of this name: ours is here.
-            "reindex" => format!("{PLACE}/OperationDefinition/Resource-reindex"),
+            "hl7v2-convert" | "reindex" => format!("{PLACE}/OperationDefinition/Resource-{name}"),
             name => format!("http://hl7.org/fhir/OperationDefinition/{of}-{name}"),
         };
         Object::new().with("name", name).with("definition", definition).into()

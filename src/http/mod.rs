@@ -4,7 +4,7 @@
 //! nothing about resources and keeps nothing between requests. The only module that knows axum
 //! and HTTP statuses.
 //!
-//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `oauth`, `spec`, `validate`.
+//! Layer: 7. Imports `access`, `clock`, `engine`, `error`, `fhir`, `hl7v2`, `oauth`, `spec`, `validate`.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html>
 

@@ -10,8 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    create, delete, history, meta, metadata, patch, read, reindex, search, system, terminology,
-    update, validate,
+    convert, create, delete, history, messages, meta, metadata, patch, read, reindex, search,
+    system, terminology, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -95,6 +95,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         public!(GET "/" health::landing),
     ];
     routes.extend(of_codes());
+    routes.extend(of_messages());
     if with_admin {
         routes.extend(admin());
     }
@@ -130,6 +131,19 @@ fn of_codes() -> Vec<Route> {
         fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/$closure" Closure terminology::closure),
+    ]
+}
+
+/// Messages of HL7 version 2.
+fn of_messages() -> Vec<Route> {
+    vec![
+        fhir!(POST "/fhir/$hl7v2-convert" ConvertMessage convert::convert),
+        fhir!(POST "/v2/messages" ReceiveMessage messages::receive),
+        fhir!(GET "/v2/messages" SearchMessages messages::list),
+        fhir!(POST "/v2/messages/$replay" ReplayMessage messages::replay_failed),
+        fhir!(GET "/v2/messages/{id}" ReadMessage messages::read),
+        fhir!(POST "/v2/messages/{id}/$replay" ReplayMessage messages::replay),
+        fhir!(POST "/v2/messages/{id}/$discard" DiscardMessage messages::discard),
     ]
 }
 

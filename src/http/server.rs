@@ -9,6 +9,7 @@ use crate::clock::IdSource;
 use crate::config::Network;
 use crate::engine::Engine;
 use crate::fhir::schema::Schema;
+use crate::hl7v2::receive::Receiver;
 use crate::oauth::Authority;
 
 use super::caller::Authenticator;
@@ -55,6 +56,8 @@ pub trait Probe: Send + Sync {
 pub struct Server {
     /// The FHIR interactions.
     pub engine: Arc<Engine>,
+    /// Takes messages of HL7 version 2 in.
+    pub messages: Arc<Receiver>,
     /// How the endpoint is set up.
     pub settings: Settings,
     /// Who asks.
@@ -76,6 +79,8 @@ pub struct Server {
 pub struct Parts {
     /// The FHIR interactions.
     pub engine: Arc<Engine>,
+    /// Takes messages of HL7 version 2 in.
+    pub messages: Arc<Receiver>,
     /// How the endpoint is set up.
     pub settings: Settings,
     /// Who asks.
@@ -94,7 +99,7 @@ impl Server {
     /// # Errors
     /// [`RouteError`] when a route is not declared as it must be: the server must not start then.
     pub fn new(parts: Parts, routes: Vec<Route>) -> Result<Self, RouteError> {
-        let Parts { engine, settings, authenticator, ids, probe, oauth } = parts;
+        let Parts { engine, messages, settings, authenticator, ids, probe, oauth } = parts;
         let table = Table::new(routes)?;
         let options = Options {
             has_cors: !settings.cors_origins.is_empty(),
@@ -110,6 +115,7 @@ impl Server {
             capability,
             table,
             engine,
+            messages,
             settings,
             authenticator,
             ids,

@@ -47,6 +47,13 @@ impl Hasher {
         self.identity(ResourceType::PATIENT, id)
     }
 
+    /// The line of an identifier of a patient, in which messages wait for each other.
+    pub fn line(&self, identifier: &str) -> i64 {
+        let mut hasher = self.start(b'v');
+        hasher.write(identifier.as_bytes());
+        hasher.finish().cast_signed()
+    }
+
     /// A short proof that this deployment wrote `bytes`: what makes a cursor opaque.
     pub fn seal(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.start(b's');

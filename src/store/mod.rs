@@ -16,6 +16,7 @@ mod failure;
 mod frame;
 pub mod hash;
 pub mod history;
+pub mod hl7v2;
 mod index;
 mod integrity;
 mod judge;
@@ -87,6 +88,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(hl7v2::statements())
     .chain(maintenance::statements())
     .chain(oauth::statements())
     .chain(policy::statements())

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Instant, Operation, VersionId};
 
 use super::connection::Transaction;
+use super::hl7v2::Companion;
 use super::index::{IndexColumns, IndexRows, Indexed, Parameters};
 use super::integrity::Ties;
 use super::ledger::Columns;
@@ -26,6 +27,7 @@ use super::seats::Seat;
 use super::{BUCKET, Store, TENANT, failure};
 
 mod integrity;
+mod kept;
 mod locks;
 mod named;
 mod queue;
@@ -79,7 +81,7 @@ pub struct WriteTx {
     changes: Vec<MetaChange>,
     entries: Vec<(Interaction, Disclosed)>,
     connection: Option<Transaction>,
-    /// Where it looks by criteria, its share of the connections; given back after the connection.
+    /// Where it looks by criteria: its share of the connections, given back after its connection.
     seat: Option<Seat>,
     raced: bool,
     prefetched: HashMap<Identity, Option<Current>>,
@@ -89,6 +91,8 @@ pub struct WriteTx {
     wanted: Wanted,
     /// What is named by what a caller with limits writes.
     named: Named,
+    /// What is kept of the message whose effect this is.
+    companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
     sees_all: bool,
 }
@@ -115,21 +119,6 @@ impl WriteTx {
         self.guarded.extend(Guarded::of(&staged, self.at_entry, &self.store));
         self.staged.push(staged);
         Ok(())
-    }
-
-    /// Keeps what [`WriteTx::current`] will be asked for; `None`: there is no such resource.
-    pub(super) fn keep(&mut self, identity: Identity, current: Option<Current>) {
-        self.prefetched.insert(identity, current);
-    }
-
-    /// Whether [`WriteTx::take_kept`] knows about `identity`.
-    pub(super) fn is_kept(&self, identity: &Identity) -> bool {
-        self.prefetched.contains_key(identity)
-    }
-
-    /// What was kept of `identity`, once.
-    pub(super) fn take_kept(&mut self, identity: &Identity) -> Option<Current> {
-        self.prefetched.remove(identity).flatten()
     }
 
     pub(super) fn change(&mut self, change: MetaChange) {
@@ -201,7 +190,10 @@ impl WriteTx {
 
     /// Whether one statement does it all, which then is its own transaction.
     fn is_single_statement(&self) -> bool {
-        self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
+        self.connection.is_none()
+            && self.changes.is_empty()
+            && self.companion.is_none()
+            && self.staged.len() <= CHUNK
     }
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
@@ -231,6 +223,7 @@ impl WriteTx {
             None => self.begin(BEGIN).await?,
         };
         let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
+        let written = Companion::follow(self.companion.as_ref(), written, &connection).await;
         if let Err(error) = written {
             connection.roll_back().await;
             return Err(error);
@@ -284,6 +277,7 @@ impl Units for Store {
             at_entry: None,
             wanted: memory.clone(),
             named: Named::default(),
+            companion: None,
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }
     }

@@ -44,14 +44,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
-    ("hl7v2", &["clock", "error", "fhir", "spec", "ucum"]),
+    ("hl7v2", &["access", "clock", "config", "engine", "error", "fhir", "spec", "store", "ucum"]),
     ("outbound", &["config"]),
     ("oauth", &["access", "clock", "config", "error", "fhir", "outbound", "spec", "store"]),
     (
         "http",
         &[
-            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "oauth", "search",
-            "spec", "validate",
+            "access", "clock", "config", "engine", "error", "fhir", "fhirpath", "hl7v2", "oauth",
+            "search", "spec", "validate",
         ],
     ),
     (
@@ -119,8 +119,24 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute only: no I/O, nothing asynchronous.
-const PURE: &[&str] =
-    &["audit", "fhir", "fhirpath", "hl7v2", "search", "spec", "terminology", "ucum", "validate"];
+const PURE: &[&str] = &[
+    "audit",
+    "fhir",
+    "fhirpath",
+    "hl7v2::ack",
+    "hl7v2::charset",
+    "hl7v2::dtm",
+    "hl7v2::effect",
+    "hl7v2::er7",
+    "hl7v2::map",
+    "hl7v2::tables",
+    "hl7v2::types",
+    "search",
+    "spec",
+    "terminology",
+    "ucum",
+    "validate",
+];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
@@ -149,7 +165,11 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("Principal::from_grant(", &["oauth"]),
     ("Principal::open(", &["app", "http"]),
     ("Principal::service(", &["app"]),
-    ("take_row(", &["access::unaudited", "store::resource", "store::search"]),
+    ("claim_messages(", &["hl7v2::queue", "store::hl7v2"]),
+    (
+        "take_row(",
+        &["access::unaudited", "store::hl7v2::receive", "store::resource", "store::search"],
+    ),
     ("env::var(", &["config"]),
     ("env::var_os(", &["config"]),
     ("env::vars(", &["config"]),
@@ -283,7 +303,7 @@ pub(crate) fn ownership(sources: &[Source]) -> BTreeSet<String> {
 
 /// Input, output and asynchronous code where only computing is allowed.
 pub(crate) fn purity(sources: &[Source]) -> BTreeSet<String> {
-    let pure = sources.iter().filter(|source| PURE.contains(&source.top()));
+    let pure = sources.iter().filter(|source| PURE.iter().any(|path| source.is_in(path)));
     pure.flat_map(|source| {
         let words =
             IMPURE.iter().filter(|word| source.code.iter().any(|line| has_word(line, word)));

@@ -67,6 +67,7 @@ pub(crate) async fn endpoint_by(
     };
     let parts = Parts {
         engine: server.engine().clone(),
+        messages: server.messages().clone(),
         settings,
         authenticator,
         ids: Arc::new(SystemIds::default()),

@@ -1,10 +1,12 @@
 //! A server in this process, on a port and a database of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kiln::app::server::Server;
 use kiln::config::Config;
 use kiln::engine::Engine;
+use kiln::hl7v2::receive::Receiver;
 use kiln::oauth::Authority;
 use kiln::store::Store;
 
@@ -45,6 +47,16 @@ impl TestServer {
     /// Its store, for what only the server's own commands do.
     pub(crate) fn store(&self) -> &Store {
         self.server.store()
+    }
+
+    /// What takes messages of HL7 version 2 in.
+    pub(crate) fn messages(&self) -> &Arc<Receiver> {
+        self.server.messages()
+    }
+
+    /// The address of its listener for HL7 version 2.
+    pub(crate) fn feed(&self) -> SocketAddr {
+        self.server.feed_address().expect("a listener for messages")
     }
 
     /// Stops it and gives its connections back.

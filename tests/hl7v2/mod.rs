@@ -1,13 +1,13 @@
-//! Messages of HL7 version 2: how they are read, and what they make.
+//! Feeds of HL7 version 2: what is answered, what is stored, and in which order it has its effect.
 
+mod acks;
+mod faults;
+mod feed;
+mod frames;
 mod maps_messages;
 mod maps_rules;
 mod oracle;
-
-/// An ADT message.
-fn adt(event: &str, control_id: &str, patient: &str) -> String {
-    format!(
-        "MSH|^~\\&|LAB|STM|KILN|H|20260704120000||ADT^{event}^ADT_A01|{control_id}|P|2.5.1\r\
-         EVN||20260704120000\rPID|1||{patient}^^^STM^MR||Muster^Anna\rPV1|1|I\r"
-    )
-}
+mod order;
+mod people;
+mod secure;
+mod stories;

@@ -7,7 +7,7 @@ use hl7_parser::Message as Theirs;
 use kiln::hl7v2::charset::Charset;
 use kiln::hl7v2::er7::{Message, Reading};
 
-use super::adt;
+use super::feed::adt;
 
 fn ours(text: &str) -> Message<'_> {
     Message::parse(text, Charset::UTF_8, Reading::Lenient).unwrap()

@@ -2,6 +2,8 @@
 
 mod convert;
 mod coverage;
+mod import;
+mod list;
 mod maps;
 mod query;
 mod send;
@@ -13,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::config::Config;
 use crate::hl7v2::batch;
 
 /// What can be done with messages.
@@ -24,15 +27,49 @@ pub(super) enum Command {
     /// Say how much of the guide from version 2 to FHIR the maps do.
     #[command(after_help = "Example:\n  kiln v2 coverage --guide v2-to-fhir-ig-mappings.tar.gz")]
     Coverage(coverage::CoverageArgs),
+    /// Take in the messages of files and folders, without a listener between.
+    #[command(after_help = "Example:\n  kiln v2 import archive/2026-07/")]
+    Import(ImportArgs),
+    /// List messages, the newest first.
+    #[command(after_help = "Example:\n  kiln v2 list --state failed --type ADT^A40")]
+    List(ListArgs),
     /// Show the values that paths name in the messages of a file.
     #[command(after_help = "Example:\n  kiln v2 query adt-a01.hl7 PID-3[*].1 PID-5")]
     Query(QueryArgs),
     /// Check, compare and explain maps.
     #[command(subcommand)]
     Map(maps::MapCommand),
+    /// Have messages worked on again: one, or all that failed.
+    #[command(after_help = "Example:\n  kiln v2 replay --failed --site 'LAB|STM'")]
+    Replay(ReplayArgs),
     /// Send the messages of files over MLLP and tell how they are answered.
     #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 127.0.0.1:2575")]
     Send(SendArgs),
+}
+
+/// `kiln v2 import`
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// Files and folders; folders are searched through.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// `kiln v2 list`
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Those that stand there: received, processed, failed, ..
+    #[arg(long)]
+    state: Option<String>,
+    /// Those of this sender: MSH-3 and MSH-4 with a | between.
+    #[arg(long)]
+    site: Option<String>,
+    /// Those of this type: ADT, or ADT^A01.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// How many.
+    #[arg(long, default_value_t = 50)]
+    count: u32,
 }
 
 /// `kiln v2 query`
@@ -46,6 +83,20 @@ pub(super) struct QueryArgs {
     /// The character set where MSH-18 names none.
     #[arg(long, default_value = "UNICODE UTF-8")]
     charset: String,
+}
+
+/// `kiln v2 replay`
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// The id of a message.
+    #[arg(required_unless_present = "failed", conflicts_with = "failed")]
+    id: Option<String>,
+    /// All that failed.
+    #[arg(long)]
+    failed: bool,
+    /// Of this sender alone.
+    #[arg(long, requires = "failed")]
+    site: Option<String>,
 }
 
 /// `kiln v2 send`
@@ -75,14 +126,17 @@ pub(super) struct SendArgs {
 ///
 /// # Errors
 /// What keeps it from being done, as a sentence.
-pub(super) async fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Convert(args) => {
             convert::run(&args, &mut std::io::stdout().lock(), &mut std::io::stderr())
         }
         Command::Coverage(args) => coverage::run(&args, &mut std::io::stdout().lock()),
+        Command::Import(args) => import::run(&args, config).await,
+        Command::List(args) => list::list(args, config).await,
         Command::Map(command) => maps::run(&command, &mut std::io::stdout().lock()),
         Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
+        Command::Replay(args) => list::replay(args, config).await,
         Command::Send(args) => send::run(&args).await,
     }
 }

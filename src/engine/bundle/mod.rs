@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
+use crate::store::hl7v2::Companion;
 
 use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
 
@@ -46,7 +47,12 @@ pub struct BundleOptions {
     pub new_ids: Option<NewIds>,
     /// What the sender wants of the checks of what is written.
     pub wish: Wish,
+    /// The message whose effect a transaction is: what is committed with it, by its results.
+    pub companion: Option<Arc<MakeCompanion>>,
 }
+
+/// What is committed with the effect of a message, by the results of its entries.
+pub type MakeCompanion = dyn Fn(&[EntryResult]) -> Companion + Send + Sync;
 
 /// A CapabilityStatement as JSON for the query of its URL.
 pub type ReadStatement = dyn Fn(&Query) -> Result<Bytes, Error> + Send + Sync;

@@ -60,6 +60,9 @@ impl Engine {
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let results = self.run_transaction(&plan, options, permit, tx).await?;
+                if let Some(companion) = &options.companion {
+                    tx.accompany(companion(&results));
+                }
                 Ok(Unaudited::new(results, Disclosed::default()))
             });
             if let Some(done) = attempt.await? {

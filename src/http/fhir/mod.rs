@@ -6,12 +6,14 @@
 
 pub(super) mod answer;
 pub(super) mod binary;
+pub(super) mod convert;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod entry;
 pub(super) mod history;
 mod labels;
 mod link;
+pub(super) mod messages;
 pub(super) mod meta;
 pub(super) mod metadata;
 pub(super) mod patch;

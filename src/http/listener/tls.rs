@@ -5,7 +5,7 @@
 //!
 //! Spec: security K1, K2
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -109,6 +111,22 @@ impl Tls {
         }
     }
 
+    /// The same for a listener of another protocol: the connection, and the names of the client's
+    /// certificate, where it shows one: those of its DNS names, and `sha256:` with its digest.
+    ///
+    /// # Errors
+    /// What went wrong in the handshake.
+    pub async fn accept_named(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<(TlsStream<TcpStream>, Vec<String>)> {
+        let config = self.current.read().unwrap_or_else(PoisonError::into_inner).config.clone();
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let names = shown.map(names).unwrap_or_default();
+        Ok((stream, names))
+    }
+
     /// The handshake with who has connected.
     pub(super) async fn accept(&self, stream: Watched) -> io::Result<TlsStream<Watched>> {
         let config = self.current.read().unwrap_or_else(PoisonError::into_inner).config.clone();
@@ -160,6 +178,21 @@ fn configured(files: &TlsFiles, read: &Contents) -> Result<ServerConfig, TlsErro
     Ok(config)
 }
 
+/// By what a client is known that has shown this certificate.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Ok(read) = webpki::EndEntityCert::try_from(certificate) {
+        names.extend(read.valid_dns_names().map(str::to_owned));
+    }
+    let mut digest = String::from("sha256:");
+    for byte in Sha256::digest(certificate) {
+        // Writing to a String does not fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    names.push(digest);
+    names
+}
+
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
@@ -178,7 +211,7 @@ mod tests {
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
     use tokio::sync::watch;
     use tokio_rustls::TlsConnector;
 

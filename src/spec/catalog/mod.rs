@@ -25,7 +25,7 @@ use super::package::{DEFINING, Pack, PackError, Records, Section};
 use blocks::Blocks;
 
 /// The definitions of operations that FHIR does not have. `[base]` is the server's public base.
-const OWN: [&str; 1] = [include_str!("reindex.json")];
+const OWN: [&str; 2] = [include_str!("hl7v2-convert.json"), include_str!("reindex.json")];
 /// Stands for the server's public base in them.
 const BASE: &str = "[base]";
 /// When R4 was published: the last change of what does not tell when it changed.

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::fhir::{Identity, Issue, IssueCode, Operation, ResourceType};
 use crate::search::values::token::{Case, Code};
 use crate::store::connection::Transaction;
+use crate::store::hl7v2::Companion;
 use crate::store::integrity::{Identifier, Link, Ties};
 use crate::store::{Store, TENANT, failure};
 
@@ -108,6 +109,11 @@ impl WriteTx {
         self.at_entry = Some(entry);
     }
 
+    /// Has the end of a message committed together with all else.
+    pub fn accompany(&mut self, companion: Companion) {
+        self.companion = Some(companion);
+    }
+
     /// What earlier attempts want locked, with `more` that is wanted alone.
     pub(super) fn wanted(&self, more: &[i64]) -> Locks {
         let mut locks = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -135,7 +141,7 @@ impl WriteTx {
         if done.is_ok() {
             done = self.check(&connection).await.map_err(CommitError::Failed);
         }
-        match done {
+        match Companion::follow(self.companion.as_ref(), done, &connection).await {
             Ok(()) => connection.commit().await.map_err(failure::last_error),
             Err(error) => {
                 connection.roll_back().await;

@@ -1,0 +1,177 @@
+//! The feed of HL7 version 2: its receiver and its listener put together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::access::Principal;
+use crate::clock::{SystemClock, SystemIds};
+use crate::config::{AckWhen, Config, Hl7v2, MessageReading, OnFailure};
+use crate::engine::Engine;
+use crate::hl7v2::apply::Applier;
+use crate::hl7v2::charset::Charset;
+use crate::hl7v2::dtm::Zones;
+use crate::hl7v2::er7::Reading;
+use crate::hl7v2::judge::{Binding, Rules};
+use crate::hl7v2::listener::{self, Door, Handshake, Secured};
+use crate::hl7v2::receive::{Parts, Receiver, Settings};
+use crate::http::listener::{Tls, TlsError, TlsFiles};
+use crate::store::Store;
+
+use super::database::StartError;
+use super::server;
+
+/// The receiver of this node.
+///
+/// # Errors
+/// [`StartError::Messages`] for a setting that names what there is not.
+pub(super) fn receiver(
+    config: &Config,
+    engine: Arc<Engine>,
+    store: Store,
+) -> Result<Receiver, StartError> {
+    let settings = settings(&config.hl7v2)?;
+    let (ids, zones) = (Arc::new(SystemIds::default()), settings.zones.clone());
+    let work = Applier::new(engine.clone(), store.clone(), ids, zones);
+    let work = work.map_err(|faults| {
+        StartError::Definitions(faults.first().map(ToString::to_string).unwrap_or_default())
+    })?;
+    Ok(Receiver::new(Parts {
+        work: Arc::new(work),
+        engine,
+        store,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds::default()),
+        principal: Principal::service("hl7v2"),
+        settings,
+    }))
+}
+
+fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
+    let fault = |key: &str, value: &str| StartError::Messages(format!("`hl7v2.{key}`: {value:?}"));
+    let charset = Charset::named(&config.charset);
+    let bindings = config
+        .senders
+        .iter()
+        .map(|text| Binding::parse(text).ok_or_else(|| fault("senders", text)));
+    let rules = Rules {
+        charset: charset.ok_or_else(|| fault("charset", &config.charset))?,
+        reading: match config.reading {
+            MessageReading::Lenient => Reading::Lenient,
+            MessageReading::Strict => Reading::Strict,
+        },
+        is_production: config.production,
+        ignores_sent_time: config.ignore_sent_time,
+        bindings: bindings.collect::<Result<_, _>>()?,
+    };
+    Ok(Settings {
+        rules,
+        zones: Zones::named(&config.zone).ok_or_else(|| fault("zone", &config.zone))?,
+        waits_for_effect: config.ack == AckWhen::Processed,
+        deadline: Duration::from_secs(config.ack_timeout_s.get().into()),
+        holds_lines: config.on_failure == OnFailure::Hold,
+        workers: config.workers as usize,
+        most_waiting: config.max_waiting.get().into(),
+    })
+}
+
+/// The listener of the feed, bound and not yet served: who connects waits. There may be none.
+pub(super) struct Feed(Option<Bound>);
+
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+    door: Door,
+}
+
+impl Feed {
+    /// Takes the address of `hl7v2.listen`.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`], [`StartError::Tls`].
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let Some(address) = config.hl7v2.listen else { return Ok(Self(None)) };
+        let listener = server::bind(address).await?;
+        let fault = |cause| StartError::Listen { address, cause };
+        let address = listener.local_addr().map_err(fault)?;
+        let tls = tls(&config.hl7v2).map_err(StartError::Tls)?;
+        let door = door(&config.hl7v2, tls.clone());
+        Ok(Self(Some(Bound { listener, address, tls, door })))
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref().map(|bound| bound.address)
+    }
+
+    /// The tasks of the feed: work on what waits, and the listener. They end when told to.
+    pub(super) fn serve(
+        self,
+        messages: &Arc<Receiver>,
+        stop: &watch::Sender<bool>,
+    ) -> Vec<BoxFuture<'static, ()>> {
+        let mut tasks = vec![messages.clone().work(stop.subscribe()).boxed()];
+        if let Some(Bound { listener, address, tls, door }) = self.0 {
+            let serving = listener::serve(listener, messages.clone(), door, stop.subscribe());
+            tasks.push(serving.boxed());
+            let mut stopped = stop.subscribe();
+            tasks.extend(tls.map(|tls| {
+                let follow = async move {
+                    tokio::select! {
+                        () = tls.follow() => {}
+                        _ = stopped.changed() => {}
+                    }
+                };
+                follow.boxed()
+            }));
+            tracing::info!(%address, "messages of HL7 version 2 come in");
+        }
+        tasks
+    }
+}
+
+/// TLS of the listener, when it is to have it.
+fn tls(config: &Hl7v2) -> Result<Option<Tls>, TlsError> {
+    let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_authorities: config.client_authorities.clone(),
+    };
+    Tls::open(files).map(Some)
+}
+
+/// How senders come in.
+fn door(config: &Hl7v2, tls: Option<Tls>) -> Door {
+    Door {
+        tls: tls.map(|tls| Arc::new(Encrypted(tls)) as Arc<dyn Handshake>),
+        allow: config.allow.clone(),
+        max_message_bytes: config.max_message_bytes,
+        connections: config.max_connections.get(),
+        connections_per_peer: config.max_connections_per_peer.get(),
+        idle: (config.idle_timeout_s > 0)
+            .then(|| Duration::from_secs(config.idle_timeout_s.into())),
+        frame: Duration::from_secs(config.frame_timeout_s.get().into()),
+    }
+}
+
+struct Encrypted(Tls);
+
+impl Handshake for Encrypted {
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'_, io::Result<Secured>> {
+        async move {
+            let (stream, names) = self.0.accept_named(stream).await?;
+            Ok(Secured { stream: Box::new(stream), names })
+        }
+        .boxed()
+    }
+}

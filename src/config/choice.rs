@@ -1,0 +1,45 @@
+//! The values that settings choose from, where no section has a file of its own.
+
+use serde::Deserialize;
+
+/// What a read waits for before it is answered.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadAudit {
+    /// Its ledger row is committed.
+    Committed,
+    /// Its ledger row is on the disk.
+    Flushed,
+}
+
+/// What becomes of references to what is not there.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum References {
+    /// They are refused, and what others refer to cannot be deleted.
+    Enforced,
+    /// They are stored as they are.
+    Off,
+}
+
+/// How the server makes logical ids.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Ids {
+    /// UUID version 4.
+    Random,
+    /// UUID version 7, which tells the time of creation.
+    Time,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}

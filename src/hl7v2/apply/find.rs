@@ -1,0 +1,176 @@
+//! What a message is about: resources by their keys, and who a patient is.
+//!
+//! Spec: v2 S1, S2, S5
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+
+use super::{Applier, Case, Halt};
+use crate::access::Caller;
+use crate::engine::SearchTarget;
+use crate::error::Error;
+use crate::fhir::json::{Object, Value, parse};
+use crate::fhir::query::Query;
+use crate::fhir::{Identity, LogicalId, ResourceType, VersionId};
+use crate::hl7v2::ack::{Condition, Issue};
+use crate::hl7v2::effect::person;
+use crate::hl7v2::map::DraftResource;
+use crate::store::hl7v2::Keyed;
+
+/// How often a patient may have been replaced by another.
+const LONGEST_CHAIN: usize = 8;
+
+/// A resource that a message is about.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// Its name, new or known.
+    pub(super) identity: Identity,
+    /// What is stored, with its version; `None`: nothing yet.
+    pub(super) stored: Option<(Object<'static>, VersionId)>,
+}
+
+impl Applier {
+    /// The resource of each draft.
+    pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
+        let drafts = &case.draft.resources;
+        let wanted: Vec<_> = drafts.iter().flat_map(keys_of).collect();
+        let known = self.store.message_keys(&wanted).await?;
+        let patients = known.iter().filter(|known| known.resource_type == "Patient");
+        self.watch(&patients.map(|known| known.id.as_str()).collect::<Vec<_>>(), case).await?;
+        try_join_all(drafts.iter().map(|draft| self.find_one(draft, &known, case))).await
+    }
+
+    async fn find_one(
+        &self,
+        draft: &DraftResource,
+        known: &[Keyed],
+        case: &Case<'_>,
+    ) -> Result<Found, Halt> {
+        let of: ResourceType =
+            draft.resource_type.parse().map_err(|_| Halt::Failed(super::internal("map")))?;
+        let is_patient = of == ResourceType::PATIENT;
+        let mut ids: BTreeSet<String> = keys_of(draft)
+            .filter_map(|key| known.iter().find(|known| is_same(known, &key)))
+            .map(|known| known.id.clone())
+            .collect();
+        if ids.is_empty() && (is_patient || draft.resource_type == "Encounter") {
+            for key in keys_of(draft) {
+                ids.extend(self.by_identifier(of, &key, case.caller).await?);
+            }
+        }
+        let mut found = Vec::new();
+        for id in ids {
+            let Ok(id) = id.parse() else { continue };
+            let identity = Identity { resource_type: of, id };
+            if let Some(one) = self.current(identity, case).await?
+                && !found.iter().any(|other: &Found| other.identity == one.identity)
+            {
+                found.push(one);
+            }
+        }
+        if is_patient && found.len() > 1 {
+            let place = case
+                .message
+                .get(&"PID-3".parse().map_err(|_| Halt::Failed(super::internal("map")))?)
+                .place();
+            let issue = Issue::error(Condition::UnknownKey).at(place).named("identity-conflict");
+            return Err(Halt::Failed(issue));
+        }
+        Ok(found.into_iter().next().unwrap_or_else(|| {
+            let identity = Identity { resource_type: of, id: self.ids.logical_id() };
+            Found { identity, stored: None }
+        }))
+    }
+
+    /// Takes note of how many messages each of `patients` has had. What is read of them after this counts
+    /// only if the number is the same when the effect is committed.
+    async fn watch(&self, patients: &[&str], case: &Case<'_>) -> Result<(), Halt> {
+        let new: Vec<_> = {
+            let lines = case.lines();
+            patients.iter().copied().filter(|id| !lines.contains_key(*id)).collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let found = self.store.message_lines(&new).await?;
+        let mut lines = case.lines();
+        for id in new {
+            let number = found.iter().find(|(known, _)| known == id).map_or(0, |(_, n)| *n);
+            // Who was noted first counts: something may have been read since.
+            lines.entry(id.to_owned()).or_insert(number);
+        }
+        Ok(())
+    }
+
+    /// The resource as it is now; of a patient that another has replaced, the other one.
+    pub(super) async fn current(
+        &self,
+        identity: Identity,
+        case: &Case<'_>,
+    ) -> Result<Option<Found>, Halt> {
+        let mut identity = identity;
+        for _ in 0..LONGEST_CHAIN {
+            if identity.resource_type == ResourceType::PATIENT {
+                self.watch(&[identity.id.as_str()], case).await?;
+            }
+            let version = match self.engine.read(&identity, case.caller).await {
+                Ok(version) => version,
+                Err(Error::NotFound(_) | Error::Deleted { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let text = version.to_json();
+            let stored = parse(&text).map_err(|_| Halt::Failed(super::internal("stored")))?;
+            let Value::Object(stored) = stored.into_owned() else { return Ok(None) };
+            let survivor = person::replaced_by(&stored)
+                .filter(|_| identity.resource_type == ResourceType::PATIENT)
+                .and_then(|id| id.parse::<LogicalId>().ok());
+            match survivor {
+                Some(id) => identity = Identity { resource_type: ResourceType::PATIENT, id },
+                None => {
+                    return Ok(Some(Found { identity, stored: Some((stored, version.version)) }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The ids of resources that carry an identifier, whoever stored them.
+    pub(super) async fn by_identifier(
+        &self,
+        of: ResourceType,
+        key: &Keyed,
+        caller: &Caller,
+    ) -> Result<Vec<String>, Halt> {
+        let encode = |text: &str| {
+            let plain = text
+                .replace('\\', "\\\\")
+                .replace(',', "\\,")
+                .replace('|', "\\|")
+                .replace('$', "\\$");
+            percent_encoding::utf8_percent_encode(&plain, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
+        let query = format!("identifier={}%7C{}&_count=5", encode(&key.system), encode(&key.value));
+        let Ok(query) = Query::parse(&query) else { return Ok(Vec::new()) };
+        let searched = self.engine.search(&SearchTarget::Type(of), &query, true, caller).await?;
+        let ids = searched.page.matches.into_iter().map(|one| one.version.identity.id.to_string());
+        Ok(ids.collect())
+    }
+}
+
+/// The keys of a draft, as they are kept. Those of an empty value are none.
+pub(super) fn keys_of(draft: &DraftResource) -> impl Iterator<Item = Keyed> {
+    draft.keys.iter().filter(|key| !key.value.is_empty()).map(|key| Keyed {
+        resource_type: draft.resource_type.clone(),
+        system: key.system.clone(),
+        value: key.value.clone(),
+        id: String::new(),
+    })
+}
+
+pub(super) fn is_same(one: &Keyed, other: &Keyed) -> bool {
+    one.resource_type == other.resource_type
+        && one.system == other.system
+        && one.value == other.value
+}

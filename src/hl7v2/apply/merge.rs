@@ -1,0 +1,196 @@
+//! Patients that become one, or belong together.
+//!
+//! Spec: v2 merge family, B18 to B20
+
+use super::find::Found;
+use super::plan::{Plan, told};
+use super::{Applier, Case, Halt};
+use crate::engine::SearchTarget;
+use crate::fhir::json::{Value, parse};
+use crate::fhir::query::Query;
+use crate::fhir::{LogicalId, ResourceType};
+use crate::hl7v2::ack::{Condition, Issue};
+use crate::hl7v2::effect::person;
+use crate::hl7v2::er7::{Part, Segment};
+use crate::hl7v2::map::DraftResource;
+use crate::hl7v2::types::{Context, Rep, id};
+use crate::store::hl7v2::Keyed;
+
+/// The events by which one patient replaces another.
+const MERGES: &[&str] = &["A18", "A30", "A34", "A36", "A39", "A40"];
+/// Most pages of what a patient has.
+const MOST_PAGES: usize = 50;
+
+impl Applier {
+    /// Merges the patients of each MRG into that of the PID before it: all or nothing.
+    pub(super) async fn merge(
+        &self,
+        case: &Case<'_>,
+        found: &[Found],
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        if !MERGES.contains(&case.draft.event.1.as_str()) {
+            return Ok(());
+        }
+        let mut targets = patients(case, found).map(|(_, found)| found);
+        let mut target: Option<&Found> = None;
+        for segment in case.message.segments() {
+            if segment.is("PID") {
+                // The same patient in two PIDs is one draft.
+                target = targets.next().or(target);
+            } else if let (true, Some(target)) = (segment.is("MRG"), target) {
+                self.merge_one(case, segment, target, plan).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn merge_one(
+        &self,
+        case: &Case<'_>,
+        segment: Segment<'_>,
+        target: &Found,
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        let field = segment.field(1);
+        let unknown = || Issue::error(Condition::UnknownKey).at(field.place());
+        let keys: Vec<_> = field.repetitions().filter_map(|part| self.key(part, case)).collect();
+        let known = self.store.message_keys(&keys).await?;
+        let mut ids: Vec<String> = known.into_iter().map(|known| known.id).collect();
+        if ids.is_empty() {
+            for key in &keys {
+                ids.extend(self.by_identifier(ResourceType::PATIENT, key, case.caller).await?);
+            }
+        }
+        ids.sort();
+        ids.dedup();
+        let mut sources: Vec<Found> = Vec::new();
+        for id in ids {
+            let Ok(id) = id.parse::<LogicalId>() else { continue };
+            let identity = crate::fhir::Identity { resource_type: ResourceType::PATIENT, id };
+            if let Some(source) = self.current(identity, case).await?
+                && !sources.iter().any(|other| other.identity == source.identity)
+            {
+                sources.push(source);
+            }
+        }
+        let source = match sources.as_slice() {
+            [] => return Err(Halt::Failed(unknown().named("unknown-patient"))),
+            [one] => one,
+            _ => return Err(Halt::Failed(unknown().named("identity-conflict"))),
+        };
+        if source.identity == target.identity {
+            // It was merged before.
+            return Ok(());
+        }
+        let ids = (source.identity.id.to_string(), target.identity.id.to_string());
+        let now = plan.entries.iter().find(|entry| entry.identity == target.identity);
+        let now = now.map(|entry| entry.body.clone());
+        let now = now.or_else(|| target.stored.as_ref().map(|(stored, _)| stored.clone()));
+        let Some((stored, _)) = &source.stored else { return Ok(()) };
+        let (gone, kept) = person::merged(stored, &now.unwrap_or_default(), (&ids.0, &ids.1));
+        let action = if target.stored.is_some() { "merge" } else { "create" };
+        plan.put(source, &gone, "merge", "effect merge");
+        plan.put(target, &kept, action, "effect merge");
+        self.repoint(case, source, target, plan).await?;
+        plan.moved.push(("Patient".to_owned(), ids.0, ids.1));
+        Ok(())
+    }
+
+    /// Has all that the source has refer to the target.
+    async fn repoint(
+        &self,
+        case: &Case<'_>,
+        source: &Found,
+        target: &Found,
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        let of = SearchTarget::Compartment {
+            code: ResourceType::PATIENT,
+            id: source.identity.id.clone(),
+            resource_type: None,
+        };
+        let (from, to) = (source.identity.to_string(), target.identity.to_string());
+        let mut next = "_count=200".to_owned();
+        for _ in 0..MOST_PAGES {
+            let Ok(query) = Query::parse(&next) else { break };
+            let searched = self.engine.search(&of, &query, false, case.caller).await?;
+            for one in searched.page.matches {
+                let version = one.version;
+                // A Provenance says what was true then.
+                let is_patient =
+                    version.identity == source.identity || version.identity == target.identity;
+                if is_patient || version.identity.resource_type.to_string() == "Provenance" {
+                    continue;
+                }
+                let text = version.to_json();
+                let Ok(value) = parse(&text) else { continue };
+                let mut value = value.into_owned();
+                let Value::Object(stored) = value.clone() else { continue };
+                if person::repointed(&mut value, &from, &to) > 0
+                    && let Value::Object(body) = value
+                {
+                    let found = Found {
+                        identity: version.identity.clone(),
+                        stored: Some((stored, version.version)),
+                    };
+                    plan.put(&found, &body, "repoint", "effect merge");
+                }
+            }
+            match searched.page.next {
+                Some(cursor) => next = format!("_count=200&_cursor={}", encoded(&cursor)),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The key that an identifier of a patient is kept by.
+    fn key(&self, part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
+        let rep = Rep::of_part(part);
+        let value = rep.some(1)?.to_owned();
+        let maps = self.maps();
+        let word = |field: u16| case.message.header(field).component(1).text().into_owned();
+        let names = [word(3), word(4)];
+        let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
+        let sender = names.collect::<Vec<_>>().join(".");
+        let context = Context::new(maps.site(), maps.tables(), &sender, "");
+        let system = id::authority(&rep.component(4), &context).system;
+        Some(Keyed { resource_type: "Patient".to_owned(), system, value, id: String::new() })
+    }
+}
+
+/// Links the two patients of A24 both ways, or takes these links away (A37).
+pub(super) fn link(case: &Case<'_>, found: &[Found], plan: &mut Plan) {
+    let both: Vec<_> = patients(case, found).map(|(_, found)| found).collect();
+    let [one, other] = both.as_slice() else {
+        plan.told.push(told("nothing-to-link"));
+        return;
+    };
+    let is_link = case.draft.event.1 == "A24";
+    for (from, to) in [(one, other), (other, one)] {
+        let body = plan.entries.iter().find(|entry| entry.identity == from.identity);
+        let body = body.map(|entry| entry.body.clone());
+        let body = body.or_else(|| from.stored.as_ref().map(|(stored, _)| stored.clone()));
+        let (body, id) = (body.unwrap_or_default(), to.identity.id.to_string());
+        let now = if is_link {
+            person::linked(&body, &id, "seealso")
+        } else {
+            person::unlinked(&body, &id, "seealso")
+        };
+        let action = if from.stored.is_some() { "update" } else { "create" };
+        plan.put(from, &now, action, "effect link");
+    }
+}
+
+/// The patients that a message is about, with their drafts.
+fn patients<'a>(
+    case: &'a Case<'_>,
+    found: &'a [Found],
+) -> impl Iterator<Item = (&'a DraftResource, &'a Found)> {
+    case.draft.resources.iter().zip(found).filter(|(draft, _)| draft.rule == "patient")
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,326 @@
+//! What messages do to the store: one transaction for each, with the message's end in it.
+//!
+//! The maps say what a message asks to be stored ([`Draft`]); here it is found again by its keys, held
+//! against what is stored ([`effect`](super::effect)), and written through the engine like a
+//! transaction of a client: same validation, history, index and ledger. What cannot be done leaves no
+//! trace but the message's own.
+//!
+//! | file | does |
+//! |---|---|
+//! | `find` | keys -> resources; who a patient is |
+//! | `merge` | patients that become one or belong together |
+//! | `plan` | what is written, by what is stored |
+//! | `snapshot` | what a list of all there is ends |
+//!
+//! Spec: v2 S1 to S5, S10, S11, S22, S30 to S33, F1 to F5, M7
+
+mod find;
+mod merge;
+mod plan;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::ack::{Condition, Issue};
+use super::dtm::{Moment, Zones};
+use super::er7::{Message, Path};
+use super::heading::Heading;
+use super::map::{Draft, MapError, Maps, Problem, bundle};
+use super::queue::{Done, Drafted, Task, Work};
+use crate::access::Caller;
+use crate::clock::IdSource;
+use crate::engine::{BundleOptions, Engine, EntryResult, WriteOutcome};
+use crate::error::{Error, root_cause};
+use crate::fhir::Instant;
+use crate::fhir::json::{Object, Value};
+use crate::store::Store;
+use crate::store::hl7v2::{Companion, MessageEffect};
+
+use plan::{Entry, Plan};
+
+/// How often a message is planned anew when others change what it is about.
+const TRIES: u32 = 6;
+/// How long before the second time; twice as long before each that follows.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a message was not applied.
+#[derive(Debug)]
+enum Halt {
+    /// It has no effect, and will have none like this.
+    Failed(Issue),
+    /// Others changed what it is about.
+    Again(String),
+    /// The database is away, or busy.
+    Later(String),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Entry { cause, .. } => Self::from(*cause),
+            Error::Busy(_)
+            | Error::Unavailable(_)
+            | Error::Unconfirmed(_)
+            | Error::Throttled(_) => Self::Later("the database is away or busy".to_owned()),
+            Error::Conflict(_) | Error::PreconditionFailed(_) | Error::Duplicate(_) => {
+                Self::Again("others changed what it is about".to_owned())
+            }
+            Error::Unprocessable(issues) | Error::Invalid(issues) => {
+                // The expressions name elements, never their values.
+                let places: Vec<_> =
+                    issues.iter().map(|issue| issue.expression.as_str()).take(5).collect();
+                Self::Failed(internal("invalid-resource").detailed(places.join(", ")))
+            }
+            error => {
+                tracing::warn!(cause = root_cause(&error), "a message cannot be applied");
+                Self::Failed(internal("not-applied"))
+            }
+        }
+    }
+}
+
+fn internal(name: &'static str) -> Issue {
+    Issue::error(Condition::ApplicationError).named(name)
+}
+
+/// Applies messages by their maps.
+pub struct Applier {
+    engine: Arc<Engine>,
+    store: Store,
+    ids: Arc<dyn IdSource>,
+    maps: Arc<Maps>,
+    zones: Zones,
+}
+
+/// A message and what is known of it.
+struct Case<'a> {
+    message: &'a Message<'a>,
+    draft: &'a Draft,
+    caller: &'a Caller,
+    /// When what it tells happened.
+    at: Instant,
+    /// The same as a dateTime.
+    at_text: String,
+    /// The patients that were looked at, each with the number of messages before this one.
+    lines: Mutex<BTreeMap<String, i64>>,
+}
+
+impl Case<'_> {
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Applier {
+    /// One that knows the maps of the program.
+    ///
+    /// # Errors
+    /// The faults of the maps.
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Store,
+        ids: Arc<dyn IdSource>,
+        zones: Zones,
+    ) -> Result<Self, Vec<MapError>> {
+        let maps = Arc::new(Maps::base(&engine.spec().schema)?);
+        Ok(Self { engine, store, ids, maps, zones })
+    }
+
+    /// The maps in force.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    async fn apply(&self, task: Task<'_>) -> Done {
+        let Some(draft) = self.maps.draft(task.message) else {
+            return Done::Failed(vec![Issue::error(Condition::UnsupportedEvent)]);
+        };
+        let issues: Vec<_> =
+            draft.problems.iter().map(|problem| issue(problem, task.message)).collect();
+        if draft.is_refused() {
+            return Done::Failed(issues);
+        }
+        let (at, at_text) = self.happened(task.message);
+        let case = Case {
+            message: task.message,
+            draft: &draft,
+            caller: task.caller,
+            at,
+            at_text,
+            lines: Mutex::default(),
+        };
+        let mut reason = String::new();
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
+            }
+            case.lines().clear();
+            match self.attempt(&case, &task, &issues).await {
+                Ok(done) => return done,
+                Err(Halt::Failed(issue)) => return Done::Failed([&issues[..], &[issue]].concat()),
+                Err(Halt::Again(why)) => reason = why,
+                Err(Halt::Later(why)) => return Done::Later(why),
+            }
+        }
+        Done::Later(reason)
+    }
+
+    /// When what a message tells happened: EVN-6, EVN-2, OBR-22, else when it was sent.
+    fn happened(&self, message: &Message<'_>) -> (Instant, String) {
+        let zones = self.zones.of_message(&message.header(7).component(1).text());
+        for path in ["EVN-6.1", "EVN-2.1", "OBR-22.1", "MSH-7.1"] {
+            let Ok(path) = path.parse::<Path>() else { continue };
+            let text = message.get(&path).text();
+            if let Ok(moment) = Moment::parse(&text) {
+                return (moment.start(&zones), moment.date_time(&zones).0);
+            }
+        }
+        (Instant::from_micros(0), "1970-01-01".to_owned())
+    }
+
+    async fn attempt(
+        &self,
+        case: &Case<'_>,
+        task: &Task<'_>,
+        issues: &[Issue],
+    ) -> Result<Done, Halt> {
+        let found = self.find(case).await?;
+        let mut plan = Plan::new(self, case, &found).await?;
+        match case.draft.effect.as_deref() {
+            Some("merge") => self.merge(case, &found, &mut plan).await?,
+            Some("link") => merge::link(case, &found, &mut plan),
+            _ => {}
+        }
+        self.end_missing(case, &found, &mut plan).await?;
+        plan.settle();
+        let issues: Vec<_> = issues.iter().chain(&plan.told).cloned().collect();
+        let hash = Some(case.draft.map_hash.clone());
+        let end = task.end(&issues, Vec::new(), hash);
+        let Plan { entries, keys, moved, marks, .. } = plan;
+        let rules: Vec<_> =
+            entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
+        let made = end.clone();
+        let lines: Vec<_> = case.lines().clone().into_iter().collect();
+        let companion = move |results: &[EntryResult]| {
+            let mut end = made.clone();
+            let written = results.iter().zip(&rules).filter_map(|(result, (action, rule))| {
+                let EntryResult::Written(written) = result else { return None };
+                let version = &written.version;
+                (!matches!(written.outcome, WriteOutcome::Unchanged)).then(|| MessageEffect {
+                    action: (*action).to_owned(),
+                    resource_type: version.identity.resource_type.to_string(),
+                    id: version.identity.id.to_string(),
+                    version: version.version.0,
+                    rule: rule.clone(),
+                })
+            });
+            end.effects = written.collect();
+            Companion {
+                end,
+                keys: keys.clone(),
+                moved: moved.clone(),
+                marks: marks.clone(),
+                lines: lines.clone(),
+            }
+        };
+        let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();
+        let mut options =
+            BundleOptions { companion: Some(Arc::new(companion)), ..BundleOptions::default() };
+        let spare = self.ids.logical_id();
+        options.new_ids =
+            Some(Arc::new(move |index| ids.get(index).cloned().unwrap_or_else(|| spare.clone())));
+        let mut transaction =
+            Object::new().with("resourceType", "Bundle").with("type", "transaction");
+        if !entries.is_empty() {
+            let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
+            all.push(provenance(&entries, task));
+            transaction.set("entry", all);
+        }
+        self.engine.bundle(transaction.into(), &options, task.caller).await?;
+        Ok(Done::Applied(end))
+    }
+}
+
+impl Work for Applier {
+    fn knows(&self, heading: &Heading) -> Result<(), Condition> {
+        let (kind, event) = (heading.kind.as_str(), heading.event.as_str());
+        if self.maps.rule(kind, event).is_some() || event.is_empty() {
+            return Ok(());
+        }
+        let of_kind = format!("{kind}^");
+        let rules = self.maps.messages().iter();
+        let mut all = rules.flat_map(|rule| &rule.matches);
+        let is_kind = all.any(|name| name.starts_with(&of_kind));
+        Err(if is_kind { Condition::UnsupportedEvent } else { Condition::UnsupportedType })
+    }
+
+    fn draft(&self, message: &Message<'_>) -> Option<Drafted> {
+        let draft = self.maps.draft(message)?;
+        let issues = draft.problems.iter().map(|problem| issue(problem, message)).collect();
+        let bundle = (!draft.is_refused()).then(|| bundle::transaction(&draft));
+        Some(Drafted { bundle, issues, unmapped: draft.unmapped })
+    }
+
+    fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done> {
+        self.apply(task).boxed()
+    }
+}
+
+/// Who told what was written, and by which message.
+fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
+    let target = entries
+        .iter()
+        .map(|entry| Value::Object(Object::new().with("reference", entry.identity.to_string())));
+    let who = |name: String| Object::new().with("display", name);
+    let agent = |code: &'static str, name: String| {
+        let coding = Object::new()
+            .with("system", "http://terminology.hl7.org/CodeSystem/provenance-participant-type")
+            .with("code", code);
+        let kind = Object::new().with("coding", vec![Value::Object(coding)]);
+        Value::Object(Object::new().with("type", kind).with("who", who(name)))
+    };
+    let identifier =
+        Object::new().with("system", "urn:kiln:v2-message").with("value", task.id.to_string());
+    let what = Object::new().with("identifier", identifier);
+    let entity = Object::new().with("role", "source").with("what", what);
+    let activity = Object::new()
+        .with("system", "http://hl7.org/fhir/uv/v2mappings/CodeSystem/provenance-activity-type")
+        .with("code", "v2-fhir-transformation");
+    let activity = Object::new()
+        .with("coding", vec![Value::Object(activity)])
+        .with("text", task.heading.trigger());
+    let sender = if task.site.is_empty() { "unknown" } else { task.site };
+    let resource = Object::new()
+        .with("resourceType", "Provenance")
+        .with("target", target.collect::<Vec<_>>())
+        .with("recorded", task.received_at.to_string())
+        .with("activity", activity)
+        .with(
+            "agent",
+            vec![agent("author", sender.to_owned()), agent("assembler", "Kiln".to_owned())],
+        )
+        .with("entity", vec![Value::Object(entity)]);
+    let request = Object::new().with("method", "POST").with("url", "Provenance");
+    Value::Object(Object::new().with("resource", resource).with("request", request))
+}
+
+/// A problem of the maps as an issue of the answer.
+fn issue(problem: &Problem, message: &Message<'_>) -> Issue {
+    let condition = Condition::of_number(problem.code).unwrap_or(Condition::TableValue);
+    let issue = match (problem.is_error, problem.code) {
+        (true, _) => Issue::error(condition),
+        (false, 0) => Issue::information(Condition::Accepted),
+        (false, _) => Issue::warning(condition),
+    };
+    let issue = issue.named(problem.kind);
+    let place = problem.place.parse::<Path>().ok();
+    match place {
+        Some(path) => issue.at(message.get(&path).place()),
+        None => issue,
+    }
+}

@@ -1,0 +1,281 @@
+//! What is written for a message, by what is stored.
+//!
+//! Spec: v2 S4, S10, S12, S22, S30 to S33, F5
+
+use std::collections::HashMap;
+
+use super::find::{Found, keys_of};
+use super::{Applier, Case, Halt};
+use crate::fhir::json::{Object, Value};
+use crate::fhir::{Identity, ResourceType, VersionId};
+use crate::hl7v2::ack::{Condition, Issue};
+use crate::hl7v2::effect::visit::{self, Event};
+use crate::hl7v2::effect::{Json, amend, result};
+use crate::hl7v2::heading::Heading;
+use crate::hl7v2::map::DraftResource;
+use crate::hl7v2::map::site::Mode;
+use crate::store::hl7v2::{Keyed, Mark};
+
+/// What is written of one resource.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Its name.
+    pub(super) identity: Identity,
+    /// The version it follows; `None`: it is new.
+    pub(super) prior: Option<VersionId>,
+    /// `meta` of that version.
+    pub(super) meta: Option<Json>,
+    /// The resource, without id and meta.
+    pub(super) body: Json,
+    /// create, update, merge, repoint, end
+    pub(super) action: &'static str,
+    /// The rule that made it.
+    pub(super) rule: String,
+}
+
+impl Entry {
+    /// The entry of the transaction.
+    pub(super) fn value(&self, heading: &Heading) -> Value<'static> {
+        let Identity { resource_type, id } = &self.identity;
+        let mut meta = self.meta.clone().unwrap_or_default();
+        meta.remove("versionId");
+        meta.remove("lastUpdated");
+        let encode = |text: &str| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
+        let sender = format!("{}|{}", heading.application, heading.facility);
+        meta.set("source", format!("urn:v2:{}#{}", encode(&sender), encode(&heading.control_id)));
+        let mut resource = self.body.clone();
+        resource.set("meta", meta);
+        let mut request = Object::new();
+        match self.prior {
+            None => {
+                request.set("method", "POST");
+                request.set("url", resource_type.to_string());
+            }
+            Some(prior) => {
+                resource.set("id", id.to_string());
+                request.set("method", "PUT");
+                request.set("url", self.identity.to_string());
+                request.set("ifMatch", format!("W/\"{prior}\""));
+            }
+        }
+        resource.set_first("resourceType", resource_type.to_string());
+        Value::Object(Object::new().with("resource", resource).with("request", request))
+    }
+}
+
+/// What is written for a message.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) entries: Vec<Entry>,
+    pub(super) keys: Vec<Keyed>,
+    pub(super) moved: Vec<(String, String, String)>,
+    pub(super) marks: Vec<Mark>,
+    pub(super) told: Vec<Issue>,
+}
+
+impl Plan {
+    /// What the drafts alone ask for.
+    pub(super) async fn new(
+        applier: &Applier,
+        case: &Case<'_>,
+        found: &[Found],
+    ) -> Result<Self, Halt> {
+        let drafts = &case.draft.resources;
+        let references: HashMap<&str, String> = drafts
+            .iter()
+            .zip(found)
+            .map(|(draft, found)| (draft.url.as_str(), found.identity.to_string()))
+            .collect();
+        let mut plan = Self::default();
+        for (draft, found) in drafts.iter().zip(found) {
+            let mut said = Value::Object(draft.body.clone());
+            lead(&mut said, &references);
+            let Value::Object(said) = said else { continue };
+            let is_stale = applier.is_stale(found, case).await?;
+            plan.add(draft, found, &said, is_stale, case);
+        }
+        Ok(plan)
+    }
+
+    fn add(
+        &mut self,
+        draft: &DraftResource,
+        found: &Found,
+        said: &Json,
+        is_stale: bool,
+        case: &Case<'_>,
+    ) {
+        let id = found.identity.id.to_string();
+        self.keys.extend(keys_of(draft).map(|key| Keyed { id: id.clone(), ..key }));
+        let stored = found.stored.as_ref().map(|(stored, _)| stored);
+        let of = found.identity.resource_type;
+        let mut now = match stored {
+            Some(stored) if is_stale => filled(stored, said),
+            Some(stored) => amend::amended(stored, said, &draft.removed),
+            None => said.clone(),
+        };
+        if is_stale {
+            self.told.push(told("stale"));
+        } else if let Some(aspect) = aspect(of) {
+            let resource_type = of.to_string();
+            self.marks.push(Mark { resource_type, id, aspect, at: case.at });
+        }
+        if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("X") {
+            return;
+        }
+        if draft.resource_type == "Encounter" && draft.rule == "encounter" {
+            let event = event(case, said);
+            let (visit, names) = visit::advanced(stored, &now, &event);
+            self.told.extend(names.into_iter().map(told));
+            now = visit;
+        }
+        if of == ResourceType::PATIENT && case.draft.event.1 == "A29" {
+            now.set("active", false);
+        }
+        let is_result = matches!(draft.resource_type.as_str(), "Observation" | "DiagnosticReport");
+        if let Some(stored) = stored.filter(|_| is_result) {
+            let (followed, names) = result::followed(stored, now, false);
+            self.told.extend(names.into_iter().map(told));
+            let Some(followed) = followed else { return };
+            now = followed;
+        }
+        if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("D") {
+            match stored.and_then(|stored| amend::ended(stored, &draft.resource_type)) {
+                Some(ended) => now = ended,
+                None => return,
+            }
+        }
+        self.put(found, &now, if stored.is_some() { "update" } else { "create" }, &draft.rule);
+    }
+
+    /// Has a resource written as `body` says, unless that is what is stored.
+    pub(super) fn put(&mut self, found: &Found, body: &Json, action: &'static str, rule: &str) {
+        let stored = found.stored.as_ref();
+        let meta = stored.and_then(|(stored, _)| stored.get("meta")).and_then(Value::as_object);
+        let body = bare(body);
+        self.entries.retain(|other| other.identity != found.identity);
+        // A message that says what is known makes no version.
+        if stored.is_some_and(|(stored, _)| bare(stored) == body) {
+            return;
+        }
+        self.entries.push(Entry {
+            identity: found.identity.clone(),
+            prior: stored.map(|(_, version)| *version),
+            meta: meta.cloned(),
+            body,
+            action,
+            rule: rule.to_owned(),
+        });
+    }
+
+    /// Says each thing once.
+    pub(super) fn settle(&mut self) {
+        let mut seen = Vec::new();
+        self.told.retain(|issue| {
+            let is_new = !seen.contains(issue);
+            seen.push(issue.clone());
+            is_new
+        });
+        let mut keys: Vec<Keyed> = Vec::new();
+        for key in self.keys.drain(..) {
+            if !keys.iter().any(|known| super::find::is_same(known, &key)) {
+                keys.push(key);
+            }
+        }
+        self.keys = keys;
+        let mut marks: Vec<Mark> = Vec::new();
+        for mark in self.marks.drain(..) {
+            if !marks.iter().any(|known| known.id == mark.id && known.aspect == mark.aspect) {
+                marks.push(mark);
+            }
+        }
+        self.marks = marks;
+    }
+}
+
+impl Applier {
+    /// Whether what is stored is newer than the message.
+    async fn is_stale(&self, found: &Found, case: &Case<'_>) -> Result<bool, Halt> {
+        let of = found.identity.resource_type;
+        let Some(aspect) = aspect(of).filter(|_| found.stored.is_some()) else { return Ok(false) };
+        let id = found.identity.id.to_string();
+        let mark = self.store.message_mark(&of.to_string(), &id, aspect).await?;
+        Ok(mark.is_some_and(|mark| mark > case.at))
+    }
+}
+
+/// A resource without what only the server writes.
+fn bare(resource: &Json) -> Json {
+    let mut body = resource.clone();
+    for name in ["resourceType", "id", "meta", "text"] {
+        body.remove(name);
+    }
+    body
+}
+
+/// What of a type is as new as the newest event.
+fn aspect(of: ResourceType) -> Option<&'static str> {
+    match of.to_string().as_str() {
+        "Patient" => Some("demographics"),
+        "Encounter" => Some("movement"),
+        _ => None,
+    }
+}
+
+pub(super) fn told(name: &'static str) -> Issue {
+    Issue::warning(Condition::ApplicationError).named(name)
+}
+
+/// What is stored, with what it lacks.
+fn filled(stored: &Json, said: &Json) -> Json {
+    let mut now = bare(stored);
+    for (name, value) in said.iter() {
+        if !now.contains(name) {
+            now.set(name.to_owned(), value.clone());
+        }
+    }
+    now
+}
+
+/// Has references to drafts lead to resources.
+fn lead(value: &mut Value<'static>, references: &HashMap<&str, String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| lead(item, references)),
+        Value::Object(object) => {
+            for (name, value) in object.iter_mut() {
+                let target = match value.as_str() {
+                    Some(url) if name == "reference" => references.get(url),
+                    _ => None,
+                };
+                match target {
+                    Some(target) => *value = Value::from(target.clone()),
+                    None => lead(value, references),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What happened to a visit. Messages about other things tell of no event.
+fn event<'a>(case: &'a Case<'_>, said: &'a Json) -> Event<'a> {
+    let is_event = case.draft.effect.as_deref() == Some("encounter-event");
+    let places = said.get("location").and_then(Value::as_array).unwrap_or_default();
+    let place = |statuses: &[&str]| {
+        let found =
+            places.iter().find(|one| one.str_at("status").is_some_and(|it| statuses.contains(&it)));
+        found.and_then(|one| one.get("location")).and_then(Value::as_object).cloned()
+    };
+    let period = |name: &str| said.get("period").and_then(|period| period.str_at(name));
+    Event {
+        name: if is_event { case.draft.event.1.as_str() } else { "" },
+        at: &case.at_text,
+        begun: period("start"),
+        ended: period("end"),
+        place: place(&["active", "planned"]),
+        prior: place(&["completed"]),
+    }
+}

@@ -1,0 +1,359 @@
+//! The MLLP listener: connections in, frames to the receiver, answers back in their order.
+//!
+//! A connection has one message at a time, so a sender that does not wait is held back by TCP; nothing
+//! is read while too many messages wait. Where a message cannot be stored, nothing is answered and the
+//! connection is closed: the sender keeps the message.
+//!
+//! Spec: v2 M1, M2, M10, B3 to B5, B7, B40
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::codec::Decoder as _;
+
+use super::ack::{Condition, Issue};
+use super::frame::{Frame, Frames, framed};
+use super::receive::{Application, Origin, Receiver};
+use crate::config::Network;
+use crate::error::root_cause;
+
+/// How long the byte after FS is waited for.
+const AFTER_END: Duration = Duration::from_millis(250);
+/// How long an answer may take to be written, and a handshake to be made.
+const WRITE: Duration = Duration::from_secs(30);
+/// Between two looks at whether messages may be read again.
+const FULL: Duration = Duration::from_millis(100);
+/// Longest wait for connections when the server stops.
+const LAST_WAIT: Duration = Duration::from_secs(20);
+/// Silence after which the other side is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A connection, encrypted or not.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection after its handshake.
+pub struct Secured {
+    /// The connection.
+    pub stream: Box<dyn Stream>,
+    /// The names in the client's certificate, and `sha256:` with its digest; none without one.
+    pub names: Vec<String>,
+}
+
+/// Who speaks TLS for the listener.
+pub trait Handshake: Send + Sync {
+    /// The handshake with who has connected.
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'_, io::Result<Secured>>;
+}
+
+/// How connections come in.
+#[derive(Clone)]
+pub struct Door {
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<dyn Handshake>>,
+    /// Who may connect; without any all may.
+    pub allow: Vec<Network>,
+    /// Largest message.
+    pub max_message_bytes: usize,
+    /// Most connections.
+    pub connections: u32,
+    /// Most of one address.
+    pub connections_per_peer: u32,
+    /// Silence after which a connection is closed; `None`: never.
+    pub idle: Option<Duration>,
+    /// How long a message may take to come.
+    pub frame: Duration,
+}
+
+/// Connections by address.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, u32>>>);
+
+/// One of them, until it is dropped.
+struct Present {
+    peers: Peers,
+    address: IpAddr,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Peers {
+    /// Counts a connection; `None` where its address has `most` already.
+    fn enter(&self, address: IpAddr, most: u32, seat: OwnedSemaphorePermit) -> Option<Present> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Present { peers: self.clone(), address, _seat: seat })
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = peers.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Serves `listener` until told to stop, then lets messages end that are being answered.
+pub async fn serve(
+    listener: TcpListener,
+    receiver: Arc<Receiver>,
+    door: Door,
+    mut stop: watch::Receiver<bool>,
+) {
+    let seats = Arc::new(Semaphore::new(door.connections as usize));
+    let (peers, door) = (Peers::default(), Arc::new(door));
+    loop {
+        let next = async {
+            let seat = seats.clone().acquire_owned().await;
+            listener.accept().await.map(|accepted| (seat, accepted))
+        };
+        let accepted = tokio::select! {
+            accepted = next => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((Ok(seat), (stream, source))) => {
+                let address = source.ip().to_canonical();
+                if !door.allow.is_empty() && !door.allow.iter().any(|net| net.contains(address)) {
+                    refused("not allowed", address);
+                } else if let Some(present) = peers.enter(address, door.connections_per_peer, seat)
+                {
+                    let served = (receiver.clone(), door.clone(), stop.clone());
+                    connect(stream, source, present, served);
+                } else {
+                    refused("too many connections", address);
+                }
+            }
+            Ok((Err(_closed), _)) => break,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = seats.acquire_many(door.connections);
+    if timeout(LAST_WAIT, ended).await.is_err() {
+        tracing::warn!("some connections of feeds did not end in time");
+    }
+}
+
+fn refused(why: &'static str, peer: IpAddr) {
+    metrics::counter!("kiln_v2_connections_refused_total", "reason" => why).increment(1);
+    tracing::warn!(why, %peer, "a connection was refused");
+}
+
+#[expect(clippy::disallowed_methods, reason = "every connection is a task of the listener")]
+fn connect(
+    stream: TcpStream,
+    source: SocketAddr,
+    present: Present,
+    (receiver, door, stop): (Arc<Receiver>, Arc<Door>, watch::Receiver<bool>),
+) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let alive = socket2::TcpKeepalive::new().with_time(KEEP_ALIVE);
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive);
+    tokio::spawn(async move {
+        let _present = present;
+        let peer = source.ip().to_canonical();
+        let secured = match &door.tls {
+            None => Ok(Secured { stream: Box::new(stream), names: Vec::new() }),
+            Some(tls) => match timeout(WRITE, tls.accept(stream)).await {
+                Ok(accepted) => accepted,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+        };
+        let secured = match secured {
+            Ok(secured) => secured,
+            Err(error) => {
+                metrics::counter!("kiln_v2_connections_refused_total", "reason" => "tls")
+                    .increment(1);
+                tracing::warn!(%peer, %error, "no TLS with a sender");
+                return;
+            }
+        };
+        let origin = Origin {
+            listener: "mllp",
+            peer: Some(peer),
+            names: secured.names,
+            is_framed: true,
+            caller: None,
+        };
+        let frames = Frames::new(door.max_message_bytes);
+        let mut connection = Connection {
+            stream: secured.stream,
+            frames,
+            buffer: BytesMut::new(),
+            receiver,
+            origin,
+        };
+        metrics::gauge!("kiln_v2_connections").increment(1.0);
+        let why = connection.serve(&door, stop).await;
+        metrics::gauge!("kiln_v2_connections").decrement(1.0);
+        let dropped = connection.frames.dropped();
+        metrics::counter!("kiln_v2_noise_bytes_total").increment(dropped);
+        tracing::debug!(%peer, why, dropped, "a feed has ended");
+    });
+}
+
+struct Connection {
+    stream: Box<dyn Stream>,
+    frames: Frames,
+    buffer: BytesMut,
+    receiver: Arc<Receiver>,
+    origin: Origin,
+}
+
+impl Connection {
+    /// Answers frame after frame; why it ended.
+    async fn serve(&mut self, door: &Door, mut stop: watch::Receiver<bool>) -> &'static str {
+        let mut began = None;
+        loop {
+            match self.frames.decode(&mut self.buffer) {
+                Ok(Some(frame)) => {
+                    began = None;
+                    if let Err(why) = self.take(frame).await {
+                        return why;
+                    }
+                    if *stop.borrow() {
+                        return "stopping";
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(_) => return "reading",
+            }
+            if self.frames.is_inside() {
+                began.get_or_insert_with(Instant::now);
+            }
+            let is_nearly_whole = self.frames.is_nearly_whole(&self.buffer);
+            let wait = match began {
+                _ if is_nearly_whole => Some(AFTER_END),
+                Some(began) => Some(door.frame.saturating_sub(began.elapsed())),
+                None => door.idle,
+            };
+            let read = tokio::select! {
+                read = self.read(wait) => read,
+                _ = stop.changed() => return "stopping",
+            };
+            match read {
+                Ok(Some(0)) => return self.close().await,
+                Ok(Some(_)) => {}
+                Ok(None) if is_nearly_whole => {
+                    if let Some(frame) = self.frames.finish(&mut self.buffer)
+                        && let Err(why) = self.take(frame).await
+                    {
+                        return why;
+                    }
+                    began = None;
+                }
+                Ok(None) => return if began.is_some() { "half a message" } else { "idle" },
+                Err(_) => return "reading",
+            }
+        }
+    }
+
+    /// Reads what is there; `None` when nothing came in time.
+    async fn read(&mut self, wait: Option<Duration>) -> io::Result<Option<usize>> {
+        self.buffer.reserve(CHUNK);
+        let read = self.stream.read_buf(&mut self.buffer);
+        match wait {
+            None => read.await.map(Some),
+            Some(wait) => timeout(wait, read).await.ok().transpose(),
+        }
+    }
+
+    /// The other side has closed: what it left half is lost, which it knows.
+    async fn close(&mut self) -> &'static str {
+        if let Ok(Some(frame)) = self.frames.decode_eof(&mut self.buffer)
+            && let Err(why) = self.take(frame).await
+        {
+            return why;
+        }
+        "closed"
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), &'static str> {
+        match frame {
+            Frame::Whole(message) => self.message(message).await,
+            Frame::Truncated(beginning) => {
+                metrics::counter!("kiln_v2_truncated_total").increment(1);
+                let (peer, bytes) = (self.origin.peer, beginning.len());
+                tracing::warn!(?peer, bytes, "a frame was cut off by the next: not answered");
+                Ok(())
+            }
+            Frame::TooLong(beginning) => {
+                let issue = Issue::error(Condition::ApplicationError).named("too-long");
+                let refused = self.receiver.refuse(&beginning, issue, &self.origin).await;
+                if let Ok(answer) = refused {
+                    self.write(&answer).await?;
+                }
+                Err("a message beyond the limit")
+            }
+        }
+    }
+
+    async fn message(&mut self, message: Bytes) -> Result<(), &'static str> {
+        while self.receiver.is_full() {
+            tokio::time::sleep(FULL).await;
+        }
+        let answers = match self.receiver.receive(&message, &self.origin).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::warn!(
+                    cause = root_cause(&error),
+                    "a message is not stored and not answered"
+                );
+                return Err("not stored");
+            }
+        };
+        if let Some(accept) = answers.accept {
+            self.write(&accept).await?;
+        }
+        match answers.application {
+            Application::Silent => Ok(()),
+            Application::Now(answer) => self.write(&answer).await,
+            Application::Later(pending) => {
+                let receiver = self.receiver.clone();
+                match pending.answer(&receiver).await {
+                    Some(answer) => self.write(&answer).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, answer: &[u8]) -> Result<(), &'static str> {
+        let frame = framed(answer);
+        let write = async {
+            self.stream.write_all(&frame).await?;
+            self.stream.flush().await
+        };
+        match timeout(WRITE, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("writing"),
+            Err(_) => Err("not read"),
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Work on messages: what waits is claimed, done, and ended or tried again.
+//!
+//! A node works on several messages at a time, on one of a patient at a time. What a node that died
+//! had claimed is claimed by another when the lease has run out. Work that panics or fails for good
+//! leaves a dead letter with its reason; what may go better later is tried again, ever later.
+//!
+//! Spec: v2 M8, M9, B6, B39, B43
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant as Watch};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use uuid::Uuid;
+
+use super::ack::{Code, Condition, Issue};
+use super::charset::Charset;
+use super::er7::Message;
+use super::heading::Heading;
+use super::judge::Judged;
+use super::receive::{Origin, Receiver};
+use super::reply::stored;
+use crate::access::Caller;
+use crate::error::{Error, root_cause};
+use crate::fhir::Instant;
+use crate::fhir::json::Value;
+use crate::store::hl7v2::{Claimed, Ended, MessageEffect, MessageEnd, MessageState};
+
+/// How long a node has a message for itself, unless it says again that it works on it.
+pub(super) const LEASE_MS: i64 = 10_000;
+/// Between two times that it says so.
+const RENEW: Duration = Duration::from_secs(3);
+/// Between two looks at what waits, when nobody says that something does.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two counts for the metrics.
+const COUNT: Duration = Duration::from_secs(10);
+/// How often a message is tried before it is a dead letter.
+const MOST_TRIES: i32 = 8;
+/// Longest wait for another try.
+const LONGEST_WAIT_MS: i64 = 60_000;
+/// Longest wait for running work when the server stops.
+const LAST_WAIT: Duration = Duration::from_secs(20);
+
+/// What is done with messages.
+pub trait Work: Send + Sync {
+    /// Whether there is something to be done with messages of this type and event.
+    ///
+    /// # Errors
+    /// The condition for which they are rejected: 200 or 201.
+    fn knows(&self, heading: &Heading) -> Result<(), Condition>;
+
+    /// What would be done, as a transaction: without a look at what is stored. `None`: nothing is known
+    /// of such messages.
+    fn draft(&self, message: &Message<'_>) -> Option<Drafted> {
+        let _ = message;
+        None
+    }
+
+    /// Does it.
+    fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done>;
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+pub struct Drafted {
+    /// The transaction; `None`: it is refused.
+    pub bundle: Option<Value<'static>>,
+    /// What is wrong, or worth knowing.
+    pub issues: Vec<Issue>,
+    /// Fields with a value that no rule reads.
+    pub unmapped: Vec<String>,
+}
+
+/// How work went.
+#[derive(Debug)]
+pub enum Done {
+    /// Its effect and this end are committed, together.
+    Applied(MessageEnd),
+    /// It had no effect, and will have none like this.
+    Failed(Vec<Issue>),
+    /// It had no effect by now. The reason holds nothing of the message.
+    Later(String),
+}
+
+/// A message that is to be worked on.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// The stored message.
+    pub id: Uuid,
+    /// The message.
+    pub message: &'a Message<'a>,
+    /// Its header.
+    pub heading: &'a Heading,
+    /// Who sent it.
+    pub site: &'a str,
+    /// When it came.
+    pub received_at: Instant,
+    /// In whose name the work is done.
+    pub caller: &'a Caller,
+    receiver: &'a Receiver,
+}
+
+impl Task<'_> {
+    /// The end of work that had these `effects` and found these `issues`: its state and its answer.
+    pub fn end(
+        &self,
+        issues: &[Issue],
+        effects: Vec<MessageEffect>,
+        map_hash: Option<String>,
+    ) -> MessageEnd {
+        let code = Code::of(issues);
+        let (state, reason) = match issues.iter().find(|issue| issue.severity.is_failure()) {
+            Some(issue) if code == Code::AR => (MessageState::Rejected, issue.text()),
+            Some(issue) => (MessageState::Failed, issue.text()),
+            None if issues.is_empty() => (MessageState::Processed, String::new()),
+            None => (MessageState::ProcessedWithIssues, String::new()),
+        };
+        MessageEnd {
+            id: self.id,
+            state,
+            ack: (code.as_str(), self.receiver.answer(Some(self.heading), code, issues)),
+            at: self.receiver.clock.now(),
+            map_hash,
+            reason,
+            issues: issues.iter().map(stored).collect(),
+            effects,
+            holds_its_line: state == MessageState::Failed && self.receiver.settings.holds_lines,
+        }
+    }
+}
+
+/// A message of this node.
+#[derive(Debug)]
+pub(super) struct Job {
+    id: Uuid,
+    raw: Bytes,
+    peer: Option<std::net::IpAddr>,
+    site: String,
+    charset: String,
+    attempts: i32,
+    received_at: Instant,
+}
+
+impl Job {
+    pub(super) fn new(id: Uuid, raw: &[u8], origin: &Origin, judged: &Judged, at: Instant) -> Self {
+        Self {
+            id,
+            raw: Bytes::copy_from_slice(raw),
+            peer: origin.peer,
+            site: judged.site.clone(),
+            charset: judged.charset.to_owned(),
+            attempts: 1,
+            received_at: at,
+        }
+    }
+}
+
+impl From<Claimed> for Job {
+    fn from(claimed: Claimed) -> Self {
+        let Claimed { id, raw, peer, site, charset, attempts, received_at, listener: _ } = claimed;
+        let peer = peer.and_then(|peer| peer.parse().ok());
+        Self { id, raw, peer, site, charset, attempts, received_at }
+    }
+}
+
+impl Receiver {
+    /// Works on what waits until told to stop, then lets running work end.
+    pub async fn work(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut is_told = false;
+        let (mut meters, mut renewed) = (Meters::default(), Watch::now());
+        loop {
+            meters.refresh(&self).await;
+            if renewed.elapsed() > RENEW {
+                renewed = Watch::now();
+                self.renew().await;
+            }
+            match self.claim().await {
+                Ok(()) => is_told = false,
+                Err(error) if !is_told => {
+                    is_told = true;
+                    tracing::warn!(
+                        cause = root_cause(&error),
+                        "messages of version 2 have to wait"
+                    );
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stop.changed() => break,
+            }
+        }
+        let all = self.settings.workers as u32;
+        if tokio::time::timeout(LAST_WAIT, self.seats.acquire_many(all)).await.is_err() {
+            tracing::warn!("work on some messages did not end in time; it is taken up again");
+        }
+    }
+
+    /// Says of all that is worked on that it is.
+    async fn renew(&self) {
+        let ids: Vec<_> = self.running().iter().copied().collect();
+        let lease = self.clock.now().plus_millis(LEASE_MS);
+        if !ids.is_empty()
+            && let Err(error) = self.store.renew_messages(&ids, lease).await
+        {
+            tracing::warn!(cause = root_cause(&error), "leases of messages are not renewed");
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins as many messages as there is room for.
+    async fn claim(self: &Arc<Self>) -> Result<(), Error> {
+        let waiting = self.store.waiting_messages(self.settings.most_waiting).await?;
+        self.waiting.store(waiting, Ordering::Relaxed);
+        metrics::gauge!("kiln_v2_waiting").set(waiting as f64);
+        if waiting == 0 {
+            return Ok(());
+        }
+        let mut seats = Vec::new();
+        while let Ok(seat) = self.seats.clone().try_acquire_owned() {
+            seats.push(seat);
+        }
+        if seats.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let most = seats.len() as i64;
+        let claimed = self.store.claim_messages(now, now.plus_millis(LEASE_MS), most).await?;
+        for (message, seat) in claimed.into_iter().zip(seats) {
+            self.begin(message.into(), seat);
+        }
+        Ok(())
+    }
+
+    /// Works on a message in a task of its own.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "work goes on when who sent the message has left"
+    )]
+    pub(super) fn begin(self: &Arc<Self>, job: Job, seat: OwnedSemaphorePermit) {
+        let receiver = self.clone();
+        self.running().insert(job.id);
+        tokio::spawn(async move {
+            let began = Watch::now();
+            receiver.process(&job).await;
+            receiver.running().remove(&job.id);
+            metrics::histogram!("kiln_v2_work_duration_seconds").record(began.elapsed());
+            drop(seat);
+            receiver.wake.notify_one();
+        });
+    }
+
+    async fn process(self: &Arc<Self>, job: &Job) {
+        let rules = &self.settings.rules;
+        let charset = Charset::named(&job.charset).unwrap_or(rules.charset);
+        let caller = self.caller(job.id, job.peer);
+        let read = Charset::read(&job.raw, charset);
+        let message = read
+            .as_ref()
+            .ok()
+            .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
+        let heading = match &message {
+            Some(message) => Some(Heading::of(message)),
+            None => Heading::salvaged(&job.raw),
+        };
+        let (Some(message), Some(heading)) = (&message, &heading) else {
+            // It was read when it came: the settings have changed since.
+            return self.give_up(job, heading.as_ref()).await;
+        };
+        let task = Task {
+            id: job.id,
+            message,
+            heading,
+            site: &job.site,
+            received_at: job.received_at,
+            caller: &caller,
+            receiver: self,
+        };
+        let done = AssertUnwindSafe(self.work.run(task)).catch_unwind().await;
+        match done.unwrap_or_else(|_| Done::Failed(vec![internal("panic")])) {
+            Done::Applied(end) => self.ended(job, &end),
+            Done::Failed(issues) => self.fail(job, &task, &issues).await,
+            Done::Later(reason) if job.attempts < MOST_TRIES => self.postpone(job, &reason).await,
+            Done::Later(reason) => {
+                self.fail(job, &task, &[internal("too-many-tries").detailed(reason)]).await;
+            }
+        }
+    }
+
+    async fn give_up(&self, job: &Job, heading: Option<&Heading>) {
+        let issue = Issue::error(Condition::DataType).named("unreadable");
+        let code = Code::AE;
+        let end = MessageEnd {
+            id: job.id,
+            state: MessageState::Failed,
+            ack: (code.as_str(), self.answer(heading, code, std::slice::from_ref(&issue))),
+            at: self.clock.now(),
+            map_hash: None,
+            reason: issue.text(),
+            issues: vec![stored(&issue)],
+            effects: Vec::new(),
+            holds_its_line: self.settings.holds_lines,
+        };
+        self.record(job, &end).await;
+    }
+
+    async fn fail(&self, job: &Job, task: &Task<'_>, issues: &[Issue]) {
+        let end = task.end(issues, Vec::new(), None);
+        self.record(job, &end).await;
+    }
+
+    /// Ends work that had no effect.
+    async fn record(&self, job: &Job, end: &MessageEnd) {
+        match self.store.end_message(end).await {
+            Ok(Ended::Now) => self.ended(job, end),
+            Ok(Ended::Before) => {}
+            Err(error) => {
+                // The lease runs out, and it is done again.
+                tracing::warn!(cause = root_cause(&error), message = %job.id, "the end of a message is not stored");
+            }
+        }
+    }
+
+    fn ended(&self, job: &Job, end: &MessageEnd) {
+        let (code, ack) = &end.ack;
+        metrics::counter!("kiln_v2_ended_total", "state" => end.state.as_str()).increment(1);
+        if !end.state.is_processed() {
+            tracing::warn!(message = %job.id, state = end.state.as_str(), reason = end.reason, "a message had no effect");
+        }
+        self.settle(job.id, &(Code::parse(code).unwrap_or(Code::AE), ack.clone()));
+    }
+
+    async fn postpone(&self, job: &Job, reason: &str) {
+        let wait = (250_i64 << job.attempts.clamp(1, 20)).min(LONGEST_WAIT_MS);
+        let until = self.clock.now().plus_millis(wait);
+        tracing::info!(message = %job.id, reason, wait, "a message is tried again");
+        if let Err(error) = self.store.postpone_message(job.id, until, reason).await {
+            tracing::warn!(cause = root_cause(&error), message = %job.id, "a message keeps its lease");
+        }
+    }
+}
+
+/// How many messages wait or have failed, by state and sender, for the metrics.
+#[derive(Default)]
+struct Meters {
+    last: Option<Watch>,
+    seen: Vec<(MessageState, String)>,
+}
+
+impl Meters {
+    async fn refresh(&mut self, receiver: &Receiver) {
+        if self.last.is_some_and(|last| last.elapsed() < COUNT) {
+            return;
+        }
+        self.last = Some(Watch::now());
+        let Ok(counts) = receiver.store.message_counts().await else { return };
+        // What is no longer counted is none.
+        for (state, site) in self.seen.drain(..) {
+            show(state, &site, 0, 0.0);
+        }
+        let now = receiver.clock.now();
+        for counted in counts {
+            let age = (now.as_micros() - counted.oldest.as_micros()) as f64 / 1e6;
+            show(counted.state, &counted.site, counted.count, age);
+            self.seen.push((counted.state, counted.site));
+        }
+    }
+}
+
+fn show(state: MessageState, site: &str, count: i64, age: f64) {
+    let labels = [("state", state.as_str().to_owned()), ("site", site.to_owned())];
+    metrics::gauge!("kiln_v2_messages", &labels).set(count as f64);
+    metrics::gauge!("kiln_v2_oldest_message_age_seconds", &labels).set(age);
+}
+
+fn internal(name: &'static str) -> Issue {
+    Issue::error(Condition::ApplicationError).named(name)
+}

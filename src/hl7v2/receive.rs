@@ -1,0 +1,378 @@
+//! The receiver: from the bytes of a message to its answers.
+//!
+//! A message is judged, stored and only then answered; work on it is done by [`queue`](super::queue),
+//! and whoever sent it waits for the outcome as long as the settings say. The same bytes again get the
+//! same answer.
+//!
+//! Spec: v2 M4, M7 to M9, S20, S21, S55; B2, B6, B7, B10, B35
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use uuid::Uuid;
+
+use super::ack::{self, Code, Condition, Issue};
+use super::batch::{self, Batch};
+use super::charset::Charset;
+use super::dtm::{Moment, Zones};
+use super::er7::Message;
+use super::heading::{Heading, Mode};
+use super::judge::{Judged, Rules};
+use super::queue::{Drafted, Job, LEASE_MS, Work};
+pub use super::reply::{Answers, Application, Pending};
+use super::reply::{Outcome, stored};
+use crate::access::{Caller, Principal, RequestContext};
+use crate::clock::{Clock, IdSource};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::fhir::json::Value;
+use crate::store::Store;
+use crate::store::hl7v2::{MessageIssue, MessageState, NewMessage, Received};
+
+/// Most characters of a field of the header that are kept beside the message.
+const LONGEST_TEXT: usize = 200;
+
+/// How the receiver is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What messages are read by.
+    pub rules: Rules,
+    /// The zone of times without one.
+    pub zones: Zones,
+    /// Whether AA waits for the effect.
+    pub waits_for_effect: bool,
+    /// How long.
+    pub deadline: Duration,
+    /// Whether a failed message holds its lines.
+    pub holds_lines: bool,
+    /// Messages that this node works on at the same time.
+    pub workers: usize,
+    /// Messages in line beyond which no more are read.
+    pub most_waiting: i64,
+}
+
+/// Where a message comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The listener, or the way.
+    pub listener: &'static str,
+    /// The address.
+    pub peer: Option<IpAddr>,
+    /// The names in the client's certificate.
+    pub names: Vec<String>,
+    /// Whether it came in a frame.
+    pub is_framed: bool,
+    /// Who is let in; `None`: the feed itself.
+    pub caller: Option<Caller>,
+}
+
+/// What a message would be stored as and answered with.
+#[derive(Debug)]
+pub struct Converted {
+    /// The transaction; `None`: it is refused.
+    pub bundle: Option<Value<'static>>,
+    /// What is wrong, or worth knowing.
+    pub issues: Vec<Issue>,
+    /// Fields with a value that no rule reads.
+    pub unmapped: Vec<String>,
+    /// The answer.
+    pub answer: String,
+}
+
+/// Takes messages in.
+pub struct Receiver {
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) settings: Settings,
+    pub(super) work: Arc<dyn Work>,
+    pub(super) principal: Principal,
+    pub(super) wake: Notify,
+    pub(super) seats: Arc<Semaphore>,
+    pub(super) waiting: AtomicI64,
+    pub(super) running: Mutex<HashSet<Uuid>>,
+    pub(super) waiters: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Outcome>>>>,
+}
+
+/// What `app` puts together for a receiver.
+pub struct Parts {
+    /// The interactions.
+    pub engine: Arc<Engine>,
+    /// The database.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn IdSource>,
+    /// What is done with messages.
+    pub work: Arc<dyn Work>,
+    /// The service in whose name it is done.
+    pub principal: Principal,
+    /// How it is set up.
+    pub settings: Settings,
+}
+
+impl Receiver {
+    /// A receiver.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { engine, store, clock, ids, work, principal, settings } = parts;
+        Self {
+            seats: Arc::new(Semaphore::new(settings.workers)),
+            engine,
+            store,
+            clock,
+            ids,
+            settings,
+            work,
+            principal,
+            wake: Notify::new(),
+            waiting: AtomicI64::new(0),
+            running: Mutex::default(),
+            waiters: Mutex::default(),
+        }
+    }
+
+    /// Takes in what one frame or body holds: a message or a batch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and others of the store: nothing is stored, and nothing may be answered.
+    pub async fn receive(self: &Arc<Self>, raw: &Bytes, origin: &Origin) -> Result<Answers, Error> {
+        match batch::split(raw) {
+            Some(batch) => self.receive_batch(raw, &batch, origin).await,
+            None => self.receive_one(raw, None, origin).await,
+        }
+    }
+
+    /// What a message would be stored as and answered with; nothing is stored.
+    pub fn convert(&self, raw: &[u8]) -> Converted {
+        let rules = Rules { bindings: Vec::new(), ..self.settings.rules.clone() };
+        let judged = Judged::new(raw, &[], false, &rules);
+        let heading = judged.heading.as_ref();
+        let refused = |code, issue: Issue| {
+            let answer = self.answer(heading, code, std::slice::from_ref(&issue));
+            Converted {
+                bundle: None,
+                issues: vec![issue],
+                unmapped: Vec::new(),
+                answer: shown(&answer),
+            }
+        };
+        if let Some((code, issue)) = judged.refused {
+            return refused(code, issue);
+        }
+        let read = Charset::read(raw, rules.charset);
+        let message = read
+            .as_ref()
+            .ok()
+            .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
+        let drafted = message.as_ref().and_then(|message| self.work.draft(message));
+        let Some(Drafted { bundle, issues, unmapped }) = drafted else {
+            let known = heading.map(|heading| self.work.knows(heading));
+            let condition = known.and_then(Result::err).unwrap_or(Condition::UnsupportedType);
+            return refused(Code::AR, Issue::error(condition));
+        };
+        let answer = self.answer(heading, Code::of(&issues), &issues);
+        Converted { bundle, issues, unmapped, answer: shown(&answer) }
+    }
+
+    /// Takes in the messages of a batch, and waits for all of them.
+    async fn receive_batch(
+        self: &Arc<Self>,
+        raw: &[u8],
+        batch: &Batch<'_>,
+        origin: &Origin,
+    ) -> Result<Answers, Error> {
+        let id = self.ids.ordered();
+        let mut all = Vec::with_capacity(batch.messages.len());
+        for message in &batch.messages {
+            all.push(self.receive_one(message, Some(id), origin).await?);
+        }
+        let mut answers = Vec::with_capacity(all.len());
+        for one in all {
+            let answer = match one.application {
+                Application::Silent => continue,
+                Application::Now(answer) => answer,
+                Application::Later(pending) => match pending.answer(self).await {
+                    Some(answer) => answer,
+                    None => continue,
+                },
+            };
+            answers.push(String::from_utf8_lossy(&answer).into_owned());
+        }
+        let fault = Issue::error(Condition::SegmentSequence).named("batch-count");
+        let is_faulty = batch.is_miscounted || batch.has_strays || batch.messages.is_empty();
+        tracing::debug!(
+            bytes = raw.len(),
+            messages = answers.len(),
+            is_faulty,
+            "a batch of messages"
+        );
+        let stamp = self.stamp();
+        let fault = is_faulty.then_some(&fault);
+        let text = ack::batch(batch.header.as_ref(), &answers, &stamp.borrow(), fault);
+        Ok(Answers { accept: None, application: Application::Now(text.into()) })
+    }
+
+    /// Takes in a message.
+    async fn receive_one(
+        self: &Arc<Self>,
+        raw: &[u8],
+        batch: Option<Uuid>,
+        origin: &Origin,
+    ) -> Result<Answers, Error> {
+        let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &self.settings.rules);
+        if let Some(heading) = &mut judged.heading {
+            if batch.is_some() {
+                // The batch is answered as a whole, so each message has its answer in it.
+                heading.mode = Mode::Original;
+            }
+            if judged.refused.is_none()
+                && let Err(condition) = self.work.knows(heading)
+            {
+                judged.refused = Some((Code::AR, Issue::error(condition)));
+            }
+        }
+        let mut seat = self.seats.clone().try_acquire_owned().ok();
+        let id = self.ids.ordered();
+        let outcome = self.register(id);
+        let ack = self.first_answer(&judged);
+        let received =
+            self.store(&judged, id, raw, (batch, ack.as_ref(), seat.is_some()), origin).await;
+        let is_at_work = judged.refused.is_none() && matches!(received, Ok(Received::New { .. }));
+        if !is_at_work {
+            self.forget(id);
+            seat = None;
+        }
+        metrics::counter!("kiln_v2_received_total").increment(1);
+        match (received?, seat) {
+            (Received::Repeated(earlier), _) => self.repeated(earlier, judged.heading).await,
+            (Received::New { is_leased }, seat) => {
+                match seat.filter(|_| is_leased) {
+                    Some(seat) => {
+                        self.begin(Job::new(id, raw, origin, &judged, self.clock.now()), seat);
+                    }
+                    None if is_at_work => self.wake.notify_one(),
+                    None => {}
+                }
+                Ok(self.answers(id, judged, ack, outcome))
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        judged: &Judged,
+        id: Uuid,
+        raw: &[u8],
+        (batch, ack, may_begin): (Option<Uuid>, Option<&Outcome>, bool),
+        origin: &Origin,
+    ) -> Result<Received, Error> {
+        let (now, heading) = (self.clock.now(), judged.heading.as_ref());
+        let text =
+            |value: fn(&Heading) -> &str| heading.map_or("", |heading| clipped(value(heading)));
+        let lines: Vec<i64> =
+            judged.lines.iter().map(|line| self.store.hasher().line(line)).collect();
+        let sent = heading.and_then(|heading| {
+            Moment::parse(&heading.sent).ok().map(|sent| sent.start(&self.settings.zones))
+        });
+        let issues: Vec<MessageIssue> =
+            judged.refused.iter().map(|(_, issue)| stored(issue)).collect();
+        let reason = judged.refused.as_ref().map(|(_, issue)| issue.text()).unwrap_or_default();
+        let state = match &judged.refused {
+            None => MessageState::Received,
+            Some((Code::AR, _)) => MessageState::Rejected,
+            Some(_) => MessageState::Failed,
+        };
+        let message = NewMessage {
+            id,
+            listener: origin.listener,
+            peer: origin.peer,
+            tls_subject: origin.names.first().map(String::as_str),
+            at: now,
+            raw,
+            digest: judged.digest,
+            site: &judged.site,
+            charset: judged.charset,
+            application: text(|heading| &heading.application),
+            facility: text(|heading| &heading.facility),
+            control_id: text(|heading| &heading.control_id),
+            kind: text(|heading| &heading.kind),
+            event: text(|heading| &heading.event),
+            structure: text(|heading| &heading.structure),
+            version: text(|heading| &heading.version),
+            processing: text(|heading| &heading.processing),
+            sent,
+            lines: &lines,
+            batch,
+            state,
+            ack: ack.map(|(code, bytes)| (code.as_str(), &bytes[..])),
+            reason: &reason,
+            issues: &issues,
+            lease: may_begin.then(|| now.plus_millis(LEASE_MS)),
+        };
+        let caller = origin.caller.clone().unwrap_or_else(|| self.caller(id, origin.peer));
+        self.engine.receive_message(&message, &caller).await
+    }
+
+    /// The feed itself, at work on a message.
+    pub(super) fn caller(&self, id: Uuid, source: Option<IpAddr>) -> Caller {
+        let request = RequestContext {
+            id: id.to_string(),
+            method: "MLLP",
+            path_and_query: format!("/v2/messages/{id}"),
+            source,
+        };
+        Caller::new(self.principal.clone(), request)
+    }
+
+    /// What is said to who sends more than a message may have, or bytes that are none; it is kept.
+    ///
+    /// # Errors
+    /// Those of the store: then nothing may be answered.
+    pub async fn refuse(
+        self: &Arc<Self>,
+        beginning: &[u8],
+        issue: Issue,
+        origin: &Origin,
+    ) -> Result<Bytes, Error> {
+        let mut judged = Judged::new(beginning, &[], false, &self.settings.rules);
+        // The beginning of something says nothing of a repetition.
+        if let Some(heading) = &mut judged.heading {
+            heading.mode = Mode::Original;
+        }
+        judged.refused = Some((Code::AR, issue));
+        let ack = self.first_answer(&judged).unwrap_or((Code::AR, Bytes::new()));
+        let id = self.ids.ordered();
+        let place = (None, Some(&ack), false);
+        self.store(&judged, id, beginning, place, origin).await?;
+        Ok(ack.1)
+    }
+
+    /// Has what waits looked at now.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether so many messages wait that no more should be read.
+    pub fn is_full(&self) -> bool {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        waiting >= self.settings.most_waiting
+    }
+}
+
+/// The beginning of a text, as much of it as lists and indexes take.
+fn clipped(text: &str) -> &str {
+    let end = text.char_indices().nth(LONGEST_TEXT).map_or(text.len(), |(at, _)| at);
+    &text[..end]
+}
+
+/// An answer as text.
+fn shown(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).into_owned()
+}

@@ -1,0 +1,281 @@
+//! Answers that are sent: at once, after the work, and again.
+//!
+//! Spec: v2 M4, M7, S20; B2, B10
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant as Deadline;
+use uuid::Uuid;
+
+use super::ack::{self, Code, Condition, Issue, Stamp};
+use super::heading::{Heading, Mode, Wanted};
+use super::judge::Judged;
+use super::receive::Receiver;
+use crate::error::Error;
+use crate::fhir::Instant;
+use crate::store::hl7v2::{Earlier, MessageIssue, MessageState};
+
+/// Between two looks at a message that another node works on.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a message is answered with.
+#[derive(Debug)]
+pub struct Answers {
+    /// At once: it is stored, or it is not.
+    pub accept: Option<Bytes>,
+    /// After the work.
+    pub application: Application,
+}
+
+/// The answer to the work.
+#[derive(Debug)]
+pub enum Application {
+    /// None is wanted.
+    Silent,
+    /// It is there.
+    Now(Bytes),
+    /// It is to come.
+    Later(Box<Pending>),
+}
+
+/// Work that somebody waits for.
+#[derive(Debug)]
+pub struct Pending {
+    id: Uuid,
+    heading: Heading,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+/// How work ended: the code and the answer.
+pub(super) type Outcome = (Code, Bytes);
+
+impl Receiver {
+    /// The answer that is given without any work: a refusal, or an accept where receipt is enough.
+    pub(super) fn first_answer(&self, judged: &Judged) -> Option<Outcome> {
+        let heading = judged.heading.as_ref();
+        match &judged.refused {
+            Some((code, issue)) => {
+                Some((*code, self.answer(heading, *code, std::slice::from_ref(issue))))
+            }
+            None if self.settings.waits_for_effect => None,
+            None => {
+                let is_original = heading.is_some_and(|heading| heading.mode == Mode::Original);
+                is_original.then(|| (Code::AA, self.answer(heading, Code::AA, &[])))
+            }
+        }
+    }
+
+    /// What a message that is stored is answered with.
+    pub(super) fn answers(
+        &self,
+        id: Uuid,
+        judged: Judged,
+        ack: Option<Outcome>,
+        outcome: oneshot::Receiver<Outcome>,
+    ) -> Answers {
+        let Some(heading) = judged.heading else {
+            let application = ack.map_or(Application::Silent, |(_, ack)| Application::Now(ack));
+            return Answers { accept: None, application };
+        };
+        let failed = judged.refused.as_ref().map(|(code, issue)| (*code, issue));
+        let (accept, application) =
+            ack::wanted(&heading, failed.is_none(), failed.map(|_| false).or(Some(true)));
+        let accept = accept.then(|| match failed {
+            Some((code, issue)) => {
+                self.answer(Some(&heading), code.commit(), std::slice::from_ref(issue))
+            }
+            None => self.answer(Some(&heading), Code::CA, &[]),
+        });
+        let application = match ack {
+            // What is refused is told once.
+            Some(_) if accept.is_some() || !application => Application::Silent,
+            Some((_, ack)) => Application::Now(ack),
+            None if waits(&heading) => {
+                Application::Later(Box::new(Pending { id, heading, outcome }))
+            }
+            None => Application::Silent,
+        };
+        Answers { accept, application }
+    }
+
+    /// What the same bytes are answered with that came before.
+    pub(super) async fn repeated(
+        &self,
+        earlier: Earlier,
+        heading: Option<Heading>,
+    ) -> Result<Answers, Error> {
+        metrics::counter!("kiln_v2_repeated_total").increment(1);
+        let id = earlier.id;
+        let outcome = self.register(id);
+        // It failed: the sender tries again, and so do we.
+        let again = [MessageState::Failed, MessageState::Held];
+        let is_open = match earlier.state {
+            state if again.contains(&state) => {
+                let queued = self.store.requeue_messages(&[id], &again).await?;
+                self.wake.notify_one();
+                !queued.is_empty()
+            }
+            state => !state.has_ended(),
+        };
+        let stored = earlier.ack.filter(|_| !is_open);
+        let Some(heading) = heading else {
+            self.forget(id);
+            let application = stored.map_or(Application::Silent, |(_, ack)| Application::Now(ack));
+            return Ok(Answers { accept: None, application });
+        };
+        let (is_accepted, code) = match &stored {
+            Some((code, _)) => (code != "AR", Code::parse(code)),
+            None => (true, None),
+        };
+        let is_applied = code.is_none_or(Code::is_success);
+        let (accept, application) = ack::wanted(&heading, is_accepted, Some(is_applied));
+        let accept = accept.then(|| {
+            let code = if is_accepted { Code::CA } else { Code::CR };
+            self.answer(Some(&heading), code, &[])
+        });
+        let application = match stored {
+            Some((_, ack)) if application => Application::Now(ack),
+            None if waits(&heading) => {
+                Application::Later(Box::new(Pending { id, heading, outcome }))
+            }
+            Some(_) | None => Application::Silent,
+        };
+        Ok(Answers { accept, application })
+    }
+
+    /// An answer in the character set of what it answers.
+    pub(super) fn answer(&self, heading: Option<&Heading>, code: Code, issues: &[Issue]) -> Bytes {
+        let stamp = self.stamp();
+        let text = ack::answer(heading, code, issues, &stamp.borrow());
+        match heading {
+            Some(heading) => Bytes::copy_from_slice(&heading.charset.encode(&text)),
+            None => text.into(),
+        }
+    }
+
+    pub(super) fn stamp(&self) -> OwnStamp {
+        OwnStamp { now: stamped(self.clock.now()), control_id: control_id(self.ids.ordered()) }
+    }
+
+    pub(super) fn register(&self, id: Uuid) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.entry(id).or_default().push(sender);
+        receiver
+    }
+
+    pub(super) fn forget(&self, id: Uuid) {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Tells those who wait how work ended.
+    pub(super) fn settle(&self, id: Uuid, outcome: &Outcome) {
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        for waiter in waiters.remove(&id).unwrap_or_default() {
+            // Who waits no longer has left.
+            let _ = waiter.send(outcome.clone());
+        }
+    }
+}
+
+impl Pending {
+    /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long.
+    pub async fn answer(self, receiver: &Receiver) -> Option<Bytes> {
+        let Self { id, heading, mut outcome } = self;
+        let until = Deadline::now() + receiver.settings.deadline;
+        let found = loop {
+            tokio::select! {
+                told = &mut outcome => break told.ok(),
+                () = tokio::time::sleep_until(until) => break None,
+                () = tokio::time::sleep(LOOK) => {
+                    // Another node may have done it.
+                    if let Ok(Earlier { state, ack: Some((code, ack)), .. }) =
+                        receiver.store.message_answer(id).await
+                        && state.has_ended()
+                        && let Some(code) = Code::parse(&code)
+                    {
+                        break Some((code, ack));
+                    }
+                }
+            }
+        };
+        let (code, ack) = found.unwrap_or_else(|| {
+            let issue = Issue::error(Condition::Locked).named("retry");
+            (Code::AE, receiver.answer(Some(&heading), Code::AE, &[issue]))
+        });
+        let is_wanted = match heading.mode {
+            Mode::Original => true,
+            Mode::Enhanced { application, .. } => application.is_for(code.is_success()),
+        };
+        is_wanted.then_some(ack)
+    }
+}
+
+/// Whether anybody waits for how the work ends.
+fn waits(heading: &Heading) -> bool {
+    match heading.mode {
+        _ if heading.is_answer() => false,
+        Mode::Original => true,
+        Mode::Enhanced { application, .. } => application != Wanted::Never,
+    }
+}
+
+pub(super) struct OwnStamp {
+    now: String,
+    control_id: String,
+}
+
+impl OwnStamp {
+    pub(super) fn borrow(&self) -> Stamp<'_> {
+        Stamp { now: &self.now, control_id: &self.control_id, expected: None }
+    }
+}
+
+/// `20260704120000.123+0000`
+fn stamped(now: Instant) -> String {
+    let digits: String = now.to_string().chars().filter(char::is_ascii_digit).collect();
+    let (seconds, fraction) = digits.split_at(digits.len().min(14));
+    format!("{seconds}.{fraction}+0000")
+}
+
+/// A control id of 20 characters, the most that old versions take: the time of an id and its end.
+fn control_id(id: Uuid) -> String {
+    let digits = id.simple().to_string();
+    format!("{}{}", &digits[..12], &digits[24..])
+}
+
+/// An issue as it is kept.
+pub(super) fn stored(issue: &Issue) -> MessageIssue {
+    let place = issue.place;
+    let numbers = place.map_or([0; 5], |place| {
+        [place.sequence, place.field, place.repetition, place.component, place.subcomponent]
+            .map(i32::from)
+    });
+    MessageIssue {
+        severity: issue.severity.as_str().to_owned(),
+        code: issue.condition.number().into(),
+        name: issue.name.to_owned(),
+        segment: place.map(|place| place.segment.to_string()).unwrap_or_default(),
+        numbers,
+        text: issue.detail.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::hl7v2::dtm::Moment;
+
+    use super::*;
+
+    #[test]
+    fn answers_are_stamped_so_that_old_systems_read_them() {
+        let now = Instant::parse("2026-07-04T12:00:01.25Z").unwrap();
+        assert_eq!(stamped(now), "20260704120001.250+0000");
+        assert!(Moment::parse(&stamped(now)).is_ok());
+        let id = Uuid::parse_str("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+        assert_eq!(control_id(id), "01890a5dac96099a8057");
+    }
+}

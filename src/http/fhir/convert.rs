@@ -1,0 +1,89 @@
+//! `$hl7v2-convert`: what a message of HL7 version 2 would be stored as, and how it would be answered.
+//! Nothing is stored.
+//!
+//! Spec: v2 P8
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, Response};
+
+use crate::access::interaction::Kind;
+use crate::error::Error;
+use crate::fhir::IssueCode;
+use crate::fhir::json::{Object, Value};
+use crate::hl7v2::ack;
+use crate::hl7v2::receive::Converted;
+use crate::http::exchange::Exchange;
+use crate::http::negotiation;
+use crate::http::outcome::Failure;
+
+use super::answer;
+
+/// `POST $hl7v2-convert`
+pub(in crate::http) async fn convert(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    exchange.form()?;
+    exchange.check_known(&[])?;
+    let body = exchange.read_body().await?;
+    let message = if is_message(&exchange.parts.headers) {
+        body.to_vec()
+    } else {
+        let format = negotiation::body(&exchange.parts.headers)?;
+        let parameters = exchange.parse(&body, format)?;
+        let named = parameters.items_at("parameter").iter();
+        let mut named = named.filter(|one| one.str_at("name") == Some("message"));
+        let text = named.next().and_then(|one| one.str_at("valueString"));
+        let missing = || Error::invalid(IssueCode::Required, "parameter message, a valueString");
+        text.ok_or_else(missing)?.as_bytes().to_vec()
+    };
+    let interaction = Kind::ConvertMessage.of_system();
+    let noted = exchange.server.engine.noted(interaction, &exchange.caller).await;
+    noted.map_err(Failure::Interaction)?;
+    let converted = exchange.server.messages.convert(&message);
+    let parameters = shown(converted);
+    let mut response = answer::resource(&parameters, exchange.form()?, exchange.schema())?;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Whether the body is a message and not a resource.
+fn is_message(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.contains("hl7-v2") || kind.starts_with("text/plain")
+}
+
+fn shown(converted: Converted) -> Value<'static> {
+    let named = |name: &'static str| Object::new().with("name", name);
+    let mut all = Vec::new();
+    if let Some(bundle) = converted.bundle {
+        all.push(Value::Object(named("bundle").with("resource", bundle)));
+    }
+    let issues = converted.issues.iter().map(issue_of);
+    let mut issues: Vec<_> = issues.collect();
+    if issues.is_empty() {
+        let fine = Object::new().with("severity", "information").with("code", "informational");
+        issues.push(Value::Object(fine.with("diagnostics", "nothing to tell")));
+    }
+    let outcome = Object::new().with("resourceType", "OperationOutcome").with("issue", issues);
+    all.push(Value::Object(named("outcome").with("resource", outcome)));
+    all.push(Value::Object(named("acknowledgement").with("valueString", converted.answer)));
+    for field in converted.unmapped {
+        all.push(Value::Object(named("unmapped").with("valueString", field)));
+    }
+    Object::new().with("resourceType", "Parameters").with("parameter", all).into()
+}
+
+/// An issue of an OperationOutcome about a place in a message.
+fn issue_of(issue: &ack::Issue) -> Value<'static> {
+    let (severity, code) = match issue.severity {
+        ack::Severity::Error => ("error", "processing"),
+        ack::Severity::Information => ("information", "informational"),
+        ack::Severity::Warning => ("warning", "informational"),
+    };
+    let place = issue.place.map(|place| vec![Value::from(place.to_string())]);
+    let shown = Object::new()
+        .with("severity", severity)
+        .with("code", code)
+        .with("diagnostics", issue.text())
+        .with_some("location", place);
+    Value::Object(shown)
+}

@@ -1,0 +1,138 @@
+//! Messages of HL7 version 2: stored before they are answered, worked on in the order of each
+//! patient, and found again.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `companion` | what is committed together with the effect of a message |
+//! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
+//! | `queue` | who works on what: leases, ends, another try |
+//! | `list` | what people look at |
+//!
+//! Spec: v2 M7 to M9, S20, S21; `migrations/0040_v2_messages.sql`
+
+mod companion;
+mod list;
+mod queue;
+mod receive;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::fhir::Instant;
+
+pub use companion::{Companion, Keyed, Mark};
+pub use list::{Counted, MessageFilter, MessageRow, MessageView};
+pub use queue::{Claimed, Ended};
+pub use receive::{Earlier, NewMessage, Received};
+
+/// Every statement of this folder, for the test that prepares them.
+pub(super) fn statements() -> impl Iterator<Item = &'static str> {
+    [companion::STATEMENTS, list::STATEMENTS, queue::STATEMENTS, receive::STATEMENTS]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
+macro_rules! states {
+    ($($variant:ident $name:literal,)*) => {
+        /// Where a message stands.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum MessageState {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl MessageState {
+            /// Every state.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in the table and in lists.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The state of this name.
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+states! {
+    Received "received",
+    Processing "processing",
+    Processed "processed",
+    ProcessedWithIssues "processed_with_issues",
+    Duplicate "duplicate",
+    Rejected "rejected",
+    Failed "failed",
+    Held "held",
+    Discarded "discarded",
+}
+
+impl MessageState {
+    /// Whether it had its effect.
+    pub fn is_processed(self) -> bool {
+        matches!(self, Self::Processed | Self::ProcessedWithIssues)
+    }
+
+    /// Whether work on it has ended, well or not.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Self::Received | Self::Processing)
+    }
+}
+
+/// An issue of a message, as ERR has it; the numbers of its place are 0 where there is none.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MessageIssue {
+    /// E, I or W.
+    pub severity: String,
+    /// Table 0357.
+    pub code: i32,
+    /// A name of ours, or nothing.
+    pub name: String,
+    /// The segment, or nothing.
+    pub segment: String,
+    /// Sequence, field, repetition, component, subcomponent.
+    pub numbers: [i32; 5],
+    /// What is worth knowing beside.
+    pub text: String,
+}
+
+/// What a message did to one resource.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MessageEffect {
+    /// create, update, merge, repoint, none
+    pub action: String,
+    /// The type.
+    pub resource_type: String,
+    /// The id.
+    pub id: String,
+    /// The version that was made.
+    pub version: i32,
+    /// The rule that made it.
+    pub rule: String,
+}
+
+/// How work on a message ended.
+#[derive(Clone, Debug)]
+pub struct MessageEnd {
+    /// The message.
+    pub id: Uuid,
+    /// Where it stands from now on.
+    pub state: MessageState,
+    /// The answer's code, and the answer.
+    pub ack: (&'static str, Bytes),
+    /// When.
+    pub at: Instant,
+    /// The maps that were in force.
+    pub map_hash: Option<String>,
+    /// Why it failed, in words that hold nothing of the message.
+    pub reason: String,
+    /// What was found.
+    pub issues: Vec<MessageIssue>,
+    /// What was done.
+    pub effects: Vec<MessageEffect>,
+    /// Whether later messages of its patients go on waiting.
+    pub holds_its_line: bool,
+}

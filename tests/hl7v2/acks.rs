@@ -1,0 +1,116 @@
+//! Answers: which are sent, and what they say.
+
+use kiln::hl7v2::frame::framed;
+
+use super::feed::{Feed, Setup, adt, value};
+
+/// v2 B8, v2 B9, v2 M6: what is wrong, with its code and its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_with_its_place() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    let with = |from: &str, to: &str| adt("A01", "1", "1").replace(from, to);
+    for (message, code, number, place, state) in [
+        (adt("Z02", "2", ""), "AE", "101", "PID^1^3", "failed"),
+        (with("ADT^A01", "ADT^A99"), "AR", "201", "", "rejected"),
+        (with("ADT^A01", "XYZ^Q1"), "AR", "200", "", "rejected"),
+        (with("|2.5.1", "|3"), "AR", "203", "MSH^1^12", "rejected"),
+        (with("|P|", "|T|"), "AR", "202", "MSH^1^11", "rejected"),
+        (with("|1|P|", "||P|"), "AR", "101", "MSH^1^10", "rejected"),
+    ] {
+        let answer = sender.send(&message).await;
+        let told = [value(&answer, "MSA-1"), value(&answer, "ERR-3.1")];
+        assert_eq!(told, [code, number], "{message}");
+        let text = str::from_utf8(&answer).unwrap();
+        assert!(text.contains(&format!("\rERR||{place}|")), "{text}");
+        assert_eq!(feed.states().await.last().map(String::as_str), Some(state), "{message}");
+    }
+    assert_eq!(feed.patients().await, 0);
+}
+
+/// v2 M6, v2 B31: bytes without a header, and bytes of another character set.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_is_kept_and_rejected() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    let answer = sender.send("GET / HTTP/1.1").await;
+    assert_eq!((value(&answer, "MSA-1"), value(&answer, "MSA-2")), ("AR".into(), String::new()));
+    let mut bytes = adt("A01", "9", "1").into_bytes();
+    bytes.extend(b"NTE|1||M\xFCnchen\r");
+    sender.write(&framed(&bytes)).await;
+    let answer = sender.read().await.unwrap();
+    assert_eq!((value(&answer, "MSA-1"), value(&answer, "MSA-2")), ("AE".into(), "9".into()));
+    assert_eq!((value(&answer, "ERR-3.1"), value(&answer, "ERR-2.3")), ("102".into(), "18".into()));
+    assert_eq!(feed.states().await, ["rejected", "failed"]);
+    // With its character set it is read.
+    let western = adt("A01", "10", "1").replace("|2.5.1", "|2.5.1||||||8859/1");
+    let mut bytes = western.into_bytes();
+    bytes.extend(b"NTE|1||M\xFCnchen\r");
+    sender.write(&framed(&bytes)).await;
+    assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "AA");
+}
+
+/// v2 B10, v2 M4: enhanced mode answers the receipt and the work as they are wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn enhanced_mode_answers_as_wanted() {
+    let feed = Feed::start().await;
+    for (number, wanted, event, expected) in [
+        (1, "AL|AL", "A01", &["CA", "AA"][..]),
+        (2, "AL|NE", "A01", &["CA"]),
+        (3, "NE|AL", "A01", &["AA"]),
+        (4, "NE|NE", "A01", &[]),
+        (5, "ER|ER", "A01", &[]),
+        (6, "AL|ER", "Z02", &["CA", "AE"]),
+        (7, "AL|SU", "Z02", &["CA"]),
+        (8, "AL|AL", "A99", &["CR"]),
+        (9, "SU|AL", "A99", &["AR"]),
+    ] {
+        let mut sender = feed.sender().await;
+        let control_id = format!("e{number}");
+        let message =
+            adt(event, &control_id, "1").replace("|2.5.1\r", &format!("|2.5.1|||{wanted}\r"));
+        sender.write(&framed(message.as_bytes())).await;
+        for code in expected {
+            let answer = sender.read().await.unwrap();
+            let told = [value(&answer, "MSA-1"), value(&answer, "MSA-2")];
+            assert_eq!(told, [*code, control_id.as_str()], "{wanted} {event}");
+        }
+        assert!(sender.is_silent().await, "{wanted} {event}");
+    }
+}
+
+/// v2 M7: where receipt is enough, the answer does not wait, and a failure is in the list alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_at_receipt_does_not_wait_for_the_work() {
+    let mut setup = Setup::default();
+    setup.settings.waits_for_effect = false;
+    let feed = Feed::start_with(setup).await;
+    let mut sender = feed.sender().await;
+    let message = adt("Z02", "1", "1");
+    let answer = sender.send(&message).await;
+    assert_eq!(value(&answer, "MSA-1"), "AA");
+    for _ in 0..100 {
+        if feed.states().await == ["failed"] {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(feed.states().await, ["failed"]);
+}
+
+/// v2 B41: no value of a message is in an answer or in what lists tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_hold_nothing_of_a_patient() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    for event in ["A01", "A99", "Z01", "Z02"] {
+        let message = adt(event, event, "4711").replace("Anna", "Annabella");
+        let answer = sender.send(&message).await;
+        let text = str::from_utf8(&answer).unwrap();
+        assert!(!text.contains("4711") && !text.contains("Annabella"), "{text}");
+    }
+    let url = format!("{}/v2/messages", feed.server.client.root());
+    let list = feed.server.client.call("GET", &url).send().await;
+    let list = String::from_utf8(list.body.to_vec()).unwrap();
+    assert!(!list.contains("4711") && !list.contains("Annabella"), "{list}");
+}

@@ -1,0 +1,138 @@
+//! Frames over a connection: cut, joined, broken and too long.
+
+use std::time::Duration;
+
+use kiln::hl7v2::frame::framed;
+
+use super::feed::{Feed, Setup, adt, value};
+
+/// v2 B1, v2 B2, v2 S20: the same bytes get the same answer and have no effect again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_bytes_get_the_same_answer() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    let message = adt("A01", "1", "12");
+    let answer = sender.send(&message).await;
+    assert_eq!((value(&answer, "MSA-1"), value(&answer, "MSA-2")), ("AA".into(), "1".into()));
+    for _ in 0..3 {
+        assert_eq!(sender.send(&message).await, answer);
+    }
+    // Over another connection too.
+    assert_eq!(feed.sender().await.send(&message).await, answer);
+    assert_eq!(feed.patients().await, 1);
+    let states = feed.states().await;
+    assert_eq!(states.iter().filter(|state| *state == "duplicate").count(), 4, "{states:?}");
+    assert_eq!(states[0], "processed");
+}
+
+/// v2 S21: a control id that is used again is another message, and this is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_id_may_come_again_with_other_content() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    sender.send(&adt("A01", "1", "12")).await;
+    let answer = sender.send(&adt("A01", "1", "13")).await;
+    assert_eq!(value(&answer, "MSA-1"), "AA");
+    assert_eq!(feed.states().await, ["processed", "processed_with_issues"]);
+    assert_eq!(feed.patients().await, 2);
+}
+
+/// v2 B3, v2 M1: many frames in one write, and one byte in each.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_are_answered_in_order_however_they_come() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    let messages: Vec<_> = (0..200).map(|n| adt("A01", &n.to_string(), &n.to_string())).collect();
+    let all: Vec<u8> = messages.iter().flat_map(|message| framed(message.as_bytes())).collect();
+    let (mut reading, mut writing) = tokio::io::split(sender.stream);
+    let write = tokio::spawn(async move {
+        tokio::io::AsyncWriteExt::write_all(&mut writing, &all).await.unwrap();
+        writing
+    });
+    let mut answers = super::feed::Sender::new(tokio::io::join(&mut reading, tokio::io::sink()));
+    for n in 0..200 {
+        let answer = answers.read().await.unwrap();
+        assert_eq!(
+            (value(&answer, "MSA-1"), value(&answer, "MSA-2")),
+            ("AA".into(), n.to_string())
+        );
+    }
+    drop(answers);
+    sender = super::feed::Sender::new(reading.unsplit(write.await.unwrap()));
+    for byte in framed(adt("A01", "x", "x").as_bytes()) {
+        sender.write(&[byte]).await;
+    }
+    assert_eq!(value(&sender.read().await.unwrap(), "MSA-2"), "x");
+    assert_eq!(feed.patients().await, 201);
+}
+
+/// v2 B4: a frame that the next one cuts off is lost, the next one is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_frame_costs_nobody_else_its_answer() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    let whole = framed(adt("A01", "2", "2").as_bytes());
+    sender.write(b"noise\x0BMSH|^~\\&|LAB|STM|||2026||ADT^A01|1|P|2.5\rPID|").await;
+    sender.write(&whole).await;
+    assert_eq!(value(&sender.read().await.unwrap(), "MSA-2"), "2");
+    // Without the byte after FS it is whole after a while.
+    sender.write(&framed(adt("A01", "3", "3").as_bytes())[..]).await;
+    sender.read().await.unwrap();
+    let nearly = framed(adt("A01", "4", "4").as_bytes());
+    sender.write(&nearly[..nearly.len() - 1]).await;
+    assert_eq!(value(&sender.read().await.unwrap(), "MSA-2"), "4");
+    assert_eq!(feed.patients().await, 3);
+}
+
+/// v2 B5, v2 M1: more bytes than allowed are rejected, and the connection ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_beyond_the_limit_is_rejected() {
+    let feed = Feed::start_with(Setup { max_message_bytes: 100_000, ..Setup::default() }).await;
+    let mut sender = feed.sender().await;
+    let message = format!("{}NTE|1||{}", adt("A01", "1", "1"), "x".repeat(200_000));
+    let _ =
+        tokio::io::AsyncWriteExt::write_all(&mut sender.stream, &framed(message.as_bytes())).await;
+    if let Some(answer) = sender.read().await {
+        assert_eq!((value(&answer, "MSA-1"), value(&answer, "MSA-2")), ("AR".into(), "1".into()));
+        assert!(sender.read().await.is_none(), "the connection ends");
+    }
+    assert_eq!(feed.states().await, ["rejected"]);
+    assert_eq!(value(&feed.sender().await.send(&adt("A01", "2", "2")).await, "MSA-1"), "AA");
+}
+
+/// v2 M10: a message that begins and does not go on is waited for only so long.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_message_does_not_hold_a_connection() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    sender.write(b"\x0BMSH|^~\\&|LAB").await;
+    let closed = tokio::time::timeout(Duration::from_secs(15), sender.read()).await;
+    assert_eq!(closed.expect("is closed"), None);
+}
+
+/// v2 B35, v2 S55: a batch is answered by a batch, in which each message has its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_answered_as_one() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    let batch = |count: u32| {
+        format!(
+            "FHS|^~\\&|LAB|STM\rBHS|^~\\&|LAB|STM|KILN|H|2026||||B7\r{}{}{}BTS|{count}\rFTS|1\r",
+            adt("A01", &format!("{count}a"), "1"),
+            adt("Z02", &format!("{count}b"), "2"),
+            adt("A01", &format!("{count}c"), "3")
+        )
+    };
+    let answer = sender.send(&batch(3)).await;
+    let text = str::from_utf8(&answer).unwrap();
+    let codes: Vec<_> = text.split("\rMSA|").skip(1).map(|rest| &rest[..2]).collect();
+    assert_eq!(codes, ["AA", "AE", "AA"]);
+    assert!(text.starts_with("BHS|^~\\&|KILN|H|LAB|STM|"), "{text}");
+    assert!(text.ends_with("BTS|3\r"), "{text}");
+    let header = text.split('\r').next().unwrap();
+    assert_eq!((header.split('|').nth(9), header.split('|').nth(11)), (Some(""), Some("B7")));
+    let wrong = sender.send(&batch(4)).await;
+    let header = str::from_utf8(&wrong).unwrap().split('\r').next().unwrap();
+    assert_eq!(header.split('|').nth(9), Some("Segment sequence error: batch-count"));
+    assert_eq!(feed.patients().await, 4);
+}

@@ -1,0 +1,139 @@
+//! The order of effects, and that each happens once.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use kiln::hl7v2::frame::framed;
+
+use super::feed::{Feed, Setup, adt, value};
+
+/// v2 M8, v2 B43: messages of a patient one after another, those of others side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_patient_s_messages_keep_their_order() {
+    let feed = Feed::start().await;
+    let senders = (0..10).map(|patient| {
+        let feed = &feed;
+        async move {
+            let mut sender = feed.sender().await;
+            for n in 0..20 {
+                let message = adt("A01", &format!("{patient}-{n}"), &patient.to_string());
+                let message = message.replace("|2.5.1\r", "|2.5.1|||AL|NE\r");
+                sender.write(&framed(message.as_bytes())).await;
+                assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "CA");
+            }
+        }
+    });
+    join_all(senders).await;
+    for _ in 0..1_200 {
+        if feed.work.done.lock().unwrap().len() == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let done = feed.work.done.lock().unwrap().clone();
+    assert_eq!(done.len(), 200);
+    for patient in 0..10 {
+        let own = done.iter().filter_map(|id| id.strip_prefix(&format!("{patient}-")));
+        let own: Vec<u32> = own.map(|n| n.parse().unwrap()).collect();
+        assert!(own.is_sorted(), "{patient}: {own:?}");
+    }
+    assert_eq!(feed.patients().await, 200);
+}
+
+/// v2 M9, v2 B39: a panic leaves a dead letter; what may go better later does.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_fails_is_a_dead_letter_and_is_replayed() {
+    let feed = Feed::start().await;
+    let client = &feed.server.client;
+    let mut sender = feed.sender().await;
+    let answer = sender.send(&adt("Z01", "1", "1")).await;
+    assert_eq!((value(&answer, "MSA-1"), value(&answer, "ERR-3.1")), ("AE".into(), "207".into()));
+    // Another try by itself.
+    feed.work.failures.store(1, Ordering::SeqCst);
+    assert_eq!(value(&sender.send(&adt("Z03", "2", "1")).await, "MSA-1"), "AA");
+    // Mended, and replayed by a person.
+    feed.work.failures.store(1, Ordering::SeqCst);
+    let message = adt("Z04", "3", "1");
+    assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AE");
+    assert_eq!(feed.states().await, ["failed", "processed", "failed"]);
+    let url = format!("{}/v2/messages/$replay?state=failed", client.root());
+    client.call("POST", &url).send().await.expect(202);
+    for _ in 0..100 {
+        if feed.states().await == ["failed", "processed", "processed"] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(feed.states().await, ["failed", "processed", "processed"]);
+    // Whoever sends it again hears how it ended.
+    assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AA");
+    assert_eq!(feed.patients().await, 2);
+}
+
+/// v2 S20: a message that failed is tried anew when it comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_message_that_comes_again_is_tried_again() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    feed.work.failures.store(1, Ordering::SeqCst);
+    let message = adt("Z04", "1", "1");
+    assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AE");
+    assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AA");
+    assert_eq!(feed.patients().await, 1);
+}
+
+/// v2 M8: a strict feed holds what comes after a failed message, until it is set aside.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_feed_holds_the_line_of_a_failed_message() {
+    let mut setup = Setup::default();
+    setup.settings.holds_lines = true;
+    setup.settings.deadline = Duration::from_secs(1);
+    let feed = Feed::start_with(setup).await;
+    let client = &feed.server.client;
+    let mut sender = feed.sender().await;
+    sender.send(&adt("Z02", "1", "1")).await;
+    let held = sender.send(&adt("A01", "2", "1")).await;
+    assert_eq!((value(&held, "MSA-1"), value(&held, "ERR-3.1")), ("AE".into(), "206".into()));
+    // Others go on.
+    assert_eq!(value(&sender.send(&adt("A01", "3", "2")).await, "MSA-1"), "AA");
+    assert_eq!(feed.states().await, ["failed", "received", "processed"]);
+    let list =
+        client.call("GET", &format!("{}/v2/messages?state=failed", client.root())).send().await;
+    let list = String::from_utf8(list.body.to_vec()).unwrap();
+    let id = list.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let discard = format!("{}/v2/messages/{id}/$discard", client.root());
+    client.call("POST", &discard).send().await.expect(400);
+    client.call("POST", &discard).body("sent twice by mistake").send().await.expect(204);
+    for _ in 0..100 {
+        if feed.states().await == ["discarded", "processed", "processed"] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(feed.states().await, ["discarded", "processed", "processed"]);
+    client.call("POST", &discard).body("again").send().await.expect(409);
+}
+
+/// v2 B6, v2 M7: what was begun and not ended, because its node died, is done by another, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_node_had_is_taken_over() {
+    let feed = Feed::start().await;
+    let mut sender = feed.sender().await;
+    sender.send(&adt("A01", "1", "1")).await;
+    // As it stands when a node died between its commit of the message and that of its effect.
+    let client = crate::harness::database::connect(&feed.server.database.superuser).await;
+    client
+        .batch_execute(
+            "UPDATE v2_message SET state = 'processing', lease_until = now() - interval '1 second', \
+               ack = NULL, ack_code = NULL; \
+             INSERT INTO v2_queue SELECT unnest(order_keys), id FROM v2_message; \
+             DELETE FROM v2_effect; DELETE FROM v2_key",
+        )
+        .await
+        .unwrap();
+    let answer = sender.send(&adt("A01", "1", "1")).await;
+    assert_eq!(value(&answer, "MSA-1"), "AA");
+    assert_eq!(feed.patients().await, 2, "the effect was undone by hand, and is done again");
+    assert_eq!(feed.states().await[0], "processed");
+}

@@ -1,0 +1,120 @@
+//! Feeds over TLS: certificates bound to senders.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use kiln::hl7v2::judge::Binding;
+use kiln::hl7v2::listener::{Handshake, Secured};
+use kiln::http::listener::{Tls, TlsFiles};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::harness::database::temporary;
+
+use super::feed::{Feed, Sender, Setup, adt, value};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn certificate(authority: &Authority, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+struct Encrypted(Tls);
+
+impl Handshake for Encrypted {
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'_, io::Result<Secured>> {
+        async move {
+            let (stream, names) = self.0.accept_named(stream).await?;
+            Ok(Secured { stream: Box::new(stream), names })
+        }
+        .boxed()
+    }
+}
+
+fn tls(authority: &Authority) -> (Tls, PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = temporary("v2-tls");
+    let (certificate, key) = certificate(authority, "localhost");
+    let path = |name: &str| folder.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(path("certificate.pem"), certificate).unwrap();
+    std::fs::write(path("key.pem"), key).unwrap();
+    std::fs::write(path("clients.pem"), authority.pem()).unwrap();
+    std::fs::set_permissions(path("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let files = TlsFiles {
+        certificate: path("certificate.pem"),
+        key: path("key.pem"),
+        client_authorities: Some(path("clients.pem")),
+    };
+    (Tls::open(files).unwrap(), folder)
+}
+
+async fn connected(
+    feed: &Feed,
+    authority: &Authority,
+    name: Option<&str>,
+) -> io::Result<Sender<TlsStream<TcpStream>>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match name {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let (certificate, key) = certificate(authority, name);
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    let stream = TcpStream::connect(feed.address).await?;
+    let server = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await?;
+    Ok(Sender::new(stream))
+}
+
+/// v2 B40, v2 M2: a certificate sends in its own name alone, and without one nobody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_bound_to_its_sender() {
+    let authority = authority();
+    let (tls, folder) = tls(&authority);
+    let mut setup = Setup { tls: Some(Arc::new(Encrypted(tls))), ..Setup::default() };
+    setup.settings.rules.bindings = vec![Binding::parse("lab.example.org=LAB|STM").unwrap()];
+    let feed = Feed::start_with(setup).await;
+    let mut own = connected(&feed, &authority, Some("lab.example.org")).await.unwrap();
+    assert_eq!(value(&own.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
+    let foreign = adt("A01", "2", "1").replace("|LAB|", "|ADT|");
+    assert_eq!(value(&own.send(&foreign).await, "MSA-1"), "AR");
+    let mut other = connected(&feed, &authority, Some("adt.example.org")).await.unwrap();
+    assert_eq!(value(&other.send(&adt("A01", "3", "1")).await, "MSA-1"), "AR");
+    match connected(&feed, &authority, None).await {
+        Err(_) => {}
+        Ok(mut nobody) => {
+            // With TLS 1.3 the refusal comes after the client's side of the handshake.
+            let message = kiln::hl7v2::frame::framed(adt("A01", "4", "1").as_bytes());
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut nobody.stream, &message).await;
+            assert_eq!(nobody.read().await, None);
+        }
+    }
+    assert_eq!(feed.states().await, ["processed", "rejected", "rejected"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
