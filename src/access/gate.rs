@@ -16,6 +16,7 @@ use crate::fhir::{LogicalId, ResourceType};
 use super::caller::{Actor, Caller};
 use super::interaction::{Interaction, Kind};
 use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
+use super::misses::{self, Misses};
 use super::permit::Permit;
 use super::principal::Principal;
 use super::unaudited::{Draft, Told, Unaudited};
@@ -33,12 +34,13 @@ pub struct Gate<U> {
     units: U,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    misses: Misses,
 }
 
 impl<U: Units> Gate<U> {
     /// A gate before `units`.
     pub fn new(units: U, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { units, clock, ids }
+        Self { units, clock, ids, misses: Misses::default() }
     }
 
     /// Runs `work` under a permit for `interaction` and records what happened.
@@ -87,11 +89,22 @@ impl<U: Units> Gate<U> {
                 let is_even = is_restricted && matches!(error, Error::NotFound(_));
                 let refused = self.refuse(caller, group, error, alone(interaction)).await;
                 if is_even {
+                    self.miss(caller).await?;
                     even_out(began).await;
                 }
                 refused
             }
         }
+    }
+
+    /// Counts that a party with limits asked for what it does not reach, and tells when that is often.
+    async fn miss(&self, caller: &Caller) -> Result<(), Error> {
+        if !self.misses.add(caller.principal.actor(), Instant::now()) {
+            return Ok(());
+        }
+        tracing::warn!("{}", misses::TEXT);
+        metrics::counter!("kiln_guessing_total").increment(1);
+        self.note_about(Kind::Alert, caller, Disclosed::default(), Some(misses::TEXT)).await
     }
 
     /// The attempts at one write: other writers may be faster, then it is tried anew.

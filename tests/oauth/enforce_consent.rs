@@ -76,7 +76,9 @@ async fn a_consent_that_is_committed_after_a_later_one_counts_at_once() {
     server.stop().await;
 }
 
-/// Covers in part: security S3.
+/// That they contradict each other is logged; a unit test has which do.
+///
+/// Covers: security S3.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_denial_outweighs_a_permit() {
     let server = filled().await;

@@ -211,7 +211,7 @@ async fn a_patient_does_not_change_who_the_patient_is() {
 
 /// A Bundle tells the highest label of what it shows.
 ///
-/// Covers in part: security S1.
+/// Covers: security S1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_is_as_confidential_as_what_is_in_it() {
     let server = filled().await;

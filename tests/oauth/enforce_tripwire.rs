@@ -47,3 +47,21 @@ async fn what_a_defect_would_show_is_withheld_and_on_record() {
     assert_eq!(noted(&server, ALERT, 8, "Observation/b-lab/_history/1").await, 6);
     server.stop().await;
 }
+
+/// Covers: security V1.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_many_ids_learns_nothing_and_is_noticed() {
+    let server = filled().await;
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    let mut told = std::collections::BTreeSet::new();
+    for number in 0..60 {
+        let missing = format!("Observation/n{number}");
+        for path in ["Observation/b-lab", "Binary/b-scan", &missing] {
+            let answer = own.get(&format!("/{path}")).await.expect(404);
+            told.insert(answer.text().replace(path, "?"));
+        }
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(noted(&server, ALERT, 8, "many reads").await, 1);
+    server.stop().await;
+}
