@@ -86,6 +86,11 @@ impl Authority {
         account: Account,
         visitor: &Visitor,
     ) -> Result<Value, Refusal> {
+        // Nobody goes on from one emergency into the next.
+        let is_emergency = token.granted.grant.purpose.as_deref().is_some_and(is_purpose);
+        if is_emergency || !account.roles.iter().any(|role| role == EMERGENCY) {
+            return Err(Refusal::new(Code::AccessDenied, "the user may not break the glass"));
+        }
         let purpose = form.get("purpose").unwrap_or(PURPOSES[0]);
         if !is_purpose(purpose) {
             return Err(Refusal::request("the purpose is BTG or ETREAT"));
@@ -103,7 +108,7 @@ impl Authority {
         self.issue_emergency(Asking { token, account, patient, purpose, reason }, visitor).await
     }
 
-    /// The token and the account of who may break the glass.
+    /// The token, and the account of its user.
     async fn clinician(&self, bearer: Option<&str>) -> Result<(Token, Account), Refusal> {
         let missing = || Refusal::new(Code::InvalidToken, "an access token of a user is needed");
         let text = bearer.ok_or_else(missing)?;
@@ -113,11 +118,6 @@ impl Authority {
         let id = token.granted.grant.account.ok_or_else(missing)?;
         let account = account::by_id(&self.store, id).await?.filter(|it| !it.is_disabled);
         let account = account.ok_or_else(missing)?;
-        // Nobody goes on from one emergency into the next.
-        let is_emergency = token.granted.grant.purpose.as_deref().is_some_and(is_purpose);
-        if is_emergency || !account.roles.iter().any(|role| role == EMERGENCY) {
-            return Err(Refusal::new(Code::AccessDenied, "the user may not break the glass"));
-        }
         Ok((token, account))
     }
 
@@ -168,7 +168,7 @@ impl Authority {
             until,
             review: None,
         };
-        self.record(&grant, &new, &account, &patient, visitor).await?;
+        self.record_emergency(&grant, &new, &account, &patient, visitor).await?;
         emergency::issue(&self.store, &grant, new, &emergency).await?;
         metrics::counter!("kiln_break_glass_total").increment(1);
         tracing::warn!(grant = %grant.id, "the glass was broken; see `kiln emergency list`");
@@ -182,7 +182,7 @@ impl Authority {
     }
 
     /// Puts the alert on record, before there is a token to use.
-    async fn record(
+    async fn record_emergency(
         &self,
         grant: &NewGrant,
         new: &NewToken,
