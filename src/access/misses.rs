@@ -19,7 +19,8 @@ const WITHIN: Duration = Duration::from_mins(1);
 const MAX_PARTIES: usize = 10_000;
 
 /// What a party is told of such an alert, and the record too.
-pub(super) const TEXT: &str = "many reads of what is not there, or is out of reach, within a minute";
+pub(super) const TEXT: &str =
+    "many reads of what is not there, or is out of reach, within a minute";
 
 /// The misses of each party since a moment.
 #[derive(Debug, Default)]

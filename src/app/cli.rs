@@ -274,10 +274,7 @@ fn execute(cli: Cli) -> Outcome {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(token::run(args, &config, &mut out)))).await
             }
-            Command::Emergency(command) => {
-                let mut out = std::io::stdout();
-                unless_interrupted(done(Box::pin(emergency::run(command, &config, &mut out)))).await
-            }
+            Command::Emergency(it) => unless_interrupted(done(emergency::run(it, &config))).await,
             Command::User(command) => {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(user::run(command, &config, &mut out)))).await

@@ -46,7 +46,11 @@ pub enum Command {
 ///
 /// # Errors
 /// Why it was not done.
-pub async fn run(command: Command, config: &Config, out: &mut impl Write) -> Done {
+pub async fn run(command: Command, config: &Config) -> Done {
+    Box::pin(execute(command, config, &mut std::io::stdout())).await
+}
+
+async fn execute(command: Command, config: &Config, out: &mut impl Write) -> Done {
     let (database, authority) = authority::of_command(config).await?;
     let done = match command {
         Command::List { all } => list(all, &authority, out).await,

@@ -241,7 +241,7 @@ async fn a_bundle_is_as_confidential_as_what_is_in_it() {
     for (answer, label) in &shown[..7] {
         assert_eq!(answer.at("meta.security[0].code").as_deref(), *label, "{answer:?}");
     }
-    assert!(shown[7].0.text().contains(r#"<meta><security>"#), "{:?}", shown[7].0);
+    assert!(shown[7].0.text().contains("<meta><security>"), "{:?}", shown[7].0);
     server.stop().await;
 }
 

@@ -180,10 +180,9 @@ fn question(chance: &mut Chance) -> String {
         "Device",
         "Provenance",
     ]);
-    match chance.below(12) {
-        0 => return batch(chance),
-        1 => return history(chance, of),
-        _ => {}
+    let other = chance.below(12);
+    if other < 2 {
+        return if other == 0 { batch(chance) } else { history(chance, of) };
     }
     let filter = match chance.below(22) {
         0 => of.to_owned(),

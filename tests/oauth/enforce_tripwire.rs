@@ -18,14 +18,8 @@ async fn what_a_defect_would_show_is_withheld_and_on_record() {
     assert_eq!(noted(&server, ALERT, 8, "").await, 0);
     let of_a = "(SELECT pats FROM res WHERE id = 'a-lab')";
     let b = "(SELECT rid FROM res WHERE id = 'b-lab')";
-    server
-        .database
-        .run(&format!("UPDATE res SET pats = {of_a} WHERE id = 'b-lab'"))
-        .await;
-    server
-        .database
-        .run(&format!("UPDATE comp SET pat = ({of_a})[1] WHERE rid = {b}"))
-        .await;
+    server.database.run(&format!("UPDATE res SET pats = {of_a} WHERE id = 'b-lab'")).await;
+    server.database.run(&format!("UPDATE comp SET pat = ({of_a})[1] WHERE rid = {b}")).await;
     let batch = r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/b-lab"}},{"request":{"method":"GET","url":"Observation/a-vital"}}]}"#;
     let shown = [
         own.get("/Observation/b-lab").await,

@@ -181,8 +181,7 @@ fn nobody_is_denied_ones_own() {
 
 #[test]
 fn who_keeps_consents_and_the_record_is_denied_nothing() {
-    let denials: Arc<[Denial]> =
-        Arc::new([Denial { patient: 8, of: Expression::All(Vec::new()) }]);
+    let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, of: Expression::All(Vec::new()) }]);
     for (roles, count) in
         [(&["privacy"][..], 0), (&["auditor", "privacy"], 0), (&["privacy", "practitioner"], 1)]
     {

@@ -42,7 +42,8 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     let request = engine.history_request(scope, &exchange.query, exchange.is_strict())?;
     let shape = query::shape(&exchange.query)?;
     let page = engine.history(&request, &exchange.caller).await.map_err(Failure::Interaction)?;
-    tripwire::check(tripwire::Asking::of(&exchange), kind_of(&request.scope), &page.versions).await?;
+    tripwire::check(tripwire::Asking::of(&exchange), kind_of(&request.scope), &page.versions)
+        .await?;
 
     let base = exchange.base();
     let links = links(&base, &request.scope, &exchange.query, &page);

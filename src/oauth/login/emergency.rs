@@ -35,7 +35,7 @@ use crate::oauth::secret::{self, Fresh};
 use super::session::Visitor;
 
 /// How long it lasts.
-const LIFETIME: Duration = Duration::from_mins(60);
+const LIFETIME: Duration = Duration::from_hours(1);
 /// The shortest reason, and the longest, in bytes.
 const REASON: std::ops::RangeInclusive<usize> = 10..=2_000;
 /// For which purposes, of v3-ActReason.

@@ -112,14 +112,10 @@ impl Store {
                 None => all.remove(&rid),
             };
         }
-        if all != *known.all {
-            if let Some((consents, patients)) = contradicting(&all) {
-                tracing::warn!(
-                    consents,
-                    patients,
-                    "active consents of the same patients contradict each other; what one denies counts"
-                );
-            }
+        let changed = (all != *known.all).then(|| contradicting(&all)).flatten();
+        if let Some((consents, patients)) = changed {
+            let text = "active consents contradict each other; what one denies counts";
+            tracing::warn!(consents, patients, "{text}");
         }
         let all = Arc::new(all);
         let known = Known { all: all.clone(), mark, read: Some(read) };

@@ -107,16 +107,12 @@ pub(in crate::store) async fn readable_among(
     tx: &WriteTx,
     permit: &Permit<'_>,
 ) -> Result<BTreeSet<Identity>, Error> {
-    match tx.connection() {
-        Some(connection) => {
-            let reader = Reader::Transaction(connection);
-            existing(identities, Kind::Read, tx.store(), reader, permit).await
-        }
-        None => {
-            let pipeline = tx.store().0.readers.pipeline().await?;
-            existing(identities, Kind::Read, tx.store(), Reader::Shared(&pipeline), permit).await
-        }
+    if let Some(connection) = tx.connection() {
+        let reader = Reader::Transaction(connection);
+        return existing(identities, Kind::Read, tx.store(), reader, permit).await;
     }
+    let pipeline = tx.store().0.readers.pipeline().await?;
+    existing(identities, Kind::Read, tx.store(), Reader::Shared(&pipeline), permit).await
 }
 
 async fn refuse(
