@@ -79,6 +79,9 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         telemetry::keep_metrics();
+        if config.admin.listen.is_some() {
+            telemetry::tell_version();
+        }
         let Listening { address, ready, admin_ready, stop, mut listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
@@ -368,6 +371,7 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
         cors_origins: config.http.cors_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         max_body_bytes: config.http.max_body_bytes,
+        max_binary_bytes: config.http.max_binary_bytes,
         max_depth: config.http.max_depth,
         max_url_bytes: MAX_URL_BYTES,
         timeout: Duration::from_secs(u64::from(config.http.request_timeout_s.get())),

@@ -192,6 +192,11 @@ pub fn keep_metrics() {
     recorder();
 }
 
+/// Lets the metrics tell the version: for listeners that the public does not reach.
+pub fn tell_version() {
+    metrics::gauge!("kiln_build_info", "version" => VERSION).set(1.0);
+}
+
 fn recorder() -> &'static PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     RECORDER.get_or_init(|| {
@@ -203,7 +208,6 @@ fn recorder() -> &'static PrometheusHandle {
         let handle = recorder.handle();
         // Another one can only be there when a test brought its own; ours then stays empty.
         let _ = metrics::set_global_recorder(recorder);
-        metrics::gauge!("kiln_build_info", "version" => VERSION).set(1.0);
         let upkeep = handle.clone();
         std::thread::spawn(move || {
             loop {
@@ -235,6 +239,7 @@ mod tests {
     #[test]
     fn metrics_are_rendered_with_their_buckets_and_the_build() {
         keep_metrics();
+        tell_version();
         metrics::histogram!("kiln_test_seconds", "route" => "/x").record(0.003);
         let text = render_metrics();
         for expected in [

@@ -61,12 +61,14 @@ configuration! {
         /// the host that a client asked (Forwarded, X-Forwarded-Host, -Proto and -Prefix) counts.
         /// What comes from this machine is believed always.
         trusted_proxies: Vec<Network> = List,
-        /// Largest request body in bytes, also after decompression: 32 MiB. A parsed body takes
+        /// Largest request body in bytes, also after decompression: 10 MiB. A parsed body takes
         /// about four times its size in memory; the largest of a hundred Synthea patients has
-        /// 4 MB.
-        max_body_bytes: usize = Number(33_554_432),
+        /// 4 MB. It may hold one value for ten bytes of this, and three million at most.
+        max_body_bytes: usize = Number(10_485_760),
+        /// Largest body of a Binary, as a resource or as it is: 32 MiB.
+        max_binary_bytes: usize = Number(33_554_432),
         /// Deepest nesting of arrays and objects in a body.
-        max_depth: usize = Number(100),
+        max_depth: usize = Number(64),
         /// Most entries in a batch or transaction Bundle.
         max_bundle_entries: usize = Number(10_000),
         /// Largest page that _count can ask for, in entries.

@@ -15,7 +15,7 @@ use super::IssueCode;
 const GENERAL: [&str; 5] = ["_elements", "_format", "_pretty", "_summary", "_total"];
 
 /// Longest path and query, in bytes: of a request's URL, and of a URL that a Bundle asks by.
-pub const MAX_URL_BYTES: usize = 32 * 1024;
+pub const MAX_URL_BYTES: usize = 16 * 1024;
 
 /// Most parameters of one query: each takes many times the memory of its text.
 const MOST_PARAMETERS: usize = 1_000;

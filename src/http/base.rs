@@ -111,6 +111,7 @@ mod tests {
             cors_origins: Vec::new(),
             trusted_proxies: vec!["192.0.2.0/24".parse().unwrap()],
             max_body_bytes: 0,
+            max_binary_bytes: 0,
             max_depth: 0,
             max_url_bytes: 0,
             timeout: Duration::ZERO,
@@ -186,6 +187,7 @@ mod tests {
         }
     }
 
+    /// Covers: security V38.
     #[test]
     fn only_a_proxy_that_is_known_says_what_was_asked() {
         let own = "http://fhir.example.org/fhir";

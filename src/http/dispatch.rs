@@ -32,7 +32,7 @@ use super::{caller, compression, negotiation, query, task};
 
 /// Largest headers of a request. The listener reads more than that, so that who sends somewhat too
 /// much gets an answer and not a cut connection.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// Serves one request.
 pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Response<Body> {

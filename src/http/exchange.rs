@@ -130,13 +130,22 @@ impl Exchange {
     /// # Errors
     /// Those of reading, its bound and its coding.
     pub async fn read_body(&mut self) -> Result<Bytes, Failure> {
-        self.read_at_most(self.server.settings.max_body_bytes).await
+        self.read_at_most(self.most_bytes()).await
+    }
+
+    /// What the body of such a request may have.
+    fn most_bytes(&self) -> usize {
+        let settings = &self.server.settings;
+        match self.target.resource_type {
+            Some(ResourceType::BINARY) => settings.max_binary_bytes,
+            _ => settings.max_body_bytes,
+        }
     }
 
     /// The same where less than any body may have is enough.
     pub(super) async fn read_at_most(&mut self, bytes: usize) -> Result<Bytes, Failure> {
         let body = std::mem::take(&mut self.body);
-        let limit = bytes.min(self.server.settings.max_body_bytes);
+        let limit = bytes.min(self.most_bytes());
         body::read(body, &self.parts.headers, limit).await
     }
 
@@ -145,20 +154,19 @@ impl Exchange {
     /// # Errors
     /// [`Error::Invalid`] with the place of the first fault.
     pub fn parse<'a>(&'a self, text: &'a [u8], format: Format) -> Result<Value<'a>, Error> {
-        parse(text, format, self.server.settings.max_depth, self.schema())
+        parse(text, format, self.server.settings.parsed(), self.schema())
     }
 }
 
 fn parse<'a>(
     text: &'a [u8],
     format: Format,
-    max_depth: usize,
+    limits: Limits,
     schema: &'a Schema,
 ) -> Result<Value<'a>, Error> {
     if text.trim_ascii().is_empty() {
         return Err(Error::invalid(IssueCode::Structure, "the body is empty"));
     }
-    let limits = Limits { depth: max_depth, ..Limits::default() };
     match format {
         Format::Json => json::parse_with(text, limits)
             .map_err(|error| Error::invalid(IssueCode::Structure, error.to_string())),

@@ -341,6 +341,7 @@ mod tests {
         Error::Deleted { identity, version: VersionId(3) }
     }
 
+    /// Covers: rest 1.97.
     #[test]
     fn each_error_has_its_status_and_code() {
         let text = || "x".to_owned();
@@ -374,6 +375,31 @@ mod tests {
             for issue in issues(&error) {
                 assert!(!issue.diagnostics.contains("SQL"), "{issue}");
             }
+        }
+    }
+
+    /// Covers: rest 1.97.
+    #[test]
+    fn each_failure_has_its_status_and_code() {
+        let text = || "x".to_owned();
+        let allow = HeaderValue::from_static("GET");
+        for (failure, status, code) in [
+            (Failure::ForeignPage(text()), 403, "forbidden"),
+            (Failure::HeadersTooLarge(1), 431, "too-long"),
+            (Failure::Interaction(Error::Unauthenticated), 401, "login"),
+            (Failure::MethodNotAllowed { allow, text: text() }, 405, "not-supported"),
+            (Failure::NotAcceptable(text()), 406, "not-supported"),
+            (Failure::Panicked, 500, "exception"),
+            (Failure::Request(Error::Conflict(text())), 409, "conflict"),
+            (Failure::TimedOut, 504, "timeout"),
+            (Failure::Unfinished, 504, "timeout"),
+            (Failure::UnknownRoute(IssueCode::NotFound, text()), 404, "not-found"),
+            (Failure::UnsupportedMediaType(text()), 415, "not-supported"),
+            (Failure::UriTooLong(1), 414, "too-long"),
+        ] {
+            let codes: Vec<_> =
+                failure.issues().iter().map(|issue| issue.code.as_str().to_owned()).collect();
+            assert_eq!((failure.status().as_u16(), codes), (status, vec![code.to_owned()]));
         }
     }
 

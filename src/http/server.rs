@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::clock::IdSource;
 use crate::config::Network;
 use crate::engine::Engine;
+use crate::fhir::json::Limits;
 use crate::fhir::schema::Schema;
 use crate::hl7v2::receive::Receiver;
 use crate::oauth::Authority;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Largest body in bytes, also after decompression.
     pub max_body_bytes: usize,
+    /// The same of a Binary.
+    pub max_binary_bytes: usize,
     /// Deepest nesting of a body.
     pub max_depth: usize,
     /// Longest path and query, in bytes.
@@ -41,6 +44,17 @@ pub struct Settings {
     pub with_admin: bool,
     /// Whether metrics are there too.
     pub with_metrics: bool,
+}
+
+/// Bytes of a body for each value that it may hold: real ones take twenty or more.
+const BYTES_A_VALUE: usize = 10;
+
+impl Settings {
+    /// What a body may hold.
+    pub(super) fn parsed(&self) -> Limits {
+        let values = Limits::default().values.min(self.max_body_bytes / BYTES_A_VALUE);
+        Limits { depth: self.max_depth, values }
+    }
 }
 
 /// How the process does, as `/health` and `/metrics` tell.
