@@ -38,6 +38,17 @@ pub(super) struct Head<'a> {
     pub(super) links: &'a [(&'static str, String)],
 }
 
+impl<'a> Head<'a> {
+    pub(super) fn new(
+        bundle_type: &'static str,
+        label: Option<Clearance>,
+        total: Option<u64>,
+        links: &'a [(&'static str, String)],
+    ) -> Self {
+        Self { bundle_type, label, total, links }
+    }
+}
+
 /// `Bundle.meta` with a label.
 fn labelled(label: Clearance) -> Value<'static> {
     let coding = Object::new().with("system", Clearance::SYSTEM).with("code", label.as_str());

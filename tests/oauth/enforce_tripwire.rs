@@ -16,10 +16,15 @@ async fn what_a_defect_would_show_is_withheld_and_on_record() {
     let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
     own.get("/Observation/b-lab").await.expect(404);
     assert_eq!(noted(&server, ALERT, 8, "").await, 0);
-    let of_a = "(SELECT pats FROM res WHERE id = 'a-lab')";
-    let b = "(SELECT rid FROM res WHERE id = 'b-lab')";
-    server.database.run(&format!("UPDATE res SET pats = {of_a} WHERE id = 'b-lab'")).await;
-    server.database.run(&format!("UPDATE comp SET pat = ({of_a})[1] WHERE rid = {b}")).await;
+    // Observations have a status; what else has these ids has none.
+    let of_a = "(SELECT pats FROM res WHERE id = 'a-lab' AND body ? 'status')";
+    let b = "id = 'b-lab' AND body ? 'status'";
+    for statement in [
+        format!("UPDATE comp SET pat = {of_a}[1] WHERE rid = (SELECT rid FROM res WHERE {b})"),
+        format!("UPDATE res SET pats = {of_a} WHERE {b}"),
+    ] {
+        server.database.run(&statement).await;
+    }
     let batch = r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/b-lab"}},{"request":{"method":"GET","url":"Observation/a-vital"}}]}"#;
     let shown = [
         own.get("/Observation/b-lab").await,
