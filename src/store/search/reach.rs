@@ -78,7 +78,7 @@ pub(in crate::store) async fn reached_of(
         within.and()
     );
     let statement = compiler.binds.finish(&text);
-    let rows = reader.query_once(&statement.sql, &parameters(&statement)).await?;
+    let rows = reader.query_compiled(&statement.sql, &parameters(&statement)).await?;
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
 }
 
