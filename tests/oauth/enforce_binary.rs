@@ -1,7 +1,7 @@
 //! A Binary is a part of what it is attached to, unless it says itself whose it is.
 //!
 //! Covers: security E24.
-//! Covers in part: security E8.
+//! Covers: security E8.
 
 use super::world::{asked, body};
 use crate::harness::grants::Token;

@@ -27,7 +27,8 @@ async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool
 }
 
 /// Covers: security S2.
-/// Covers in part: security S3, S4, S5.
+/// Covers: security S3.
+/// Covers in part: security S4, S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;

@@ -81,7 +81,7 @@ async fn a_hidden_target_is_none() {
 
 /// Nobody claims a Binary by naming it, or hides it from whose it is.
 ///
-/// Covers in part: security E8.
+/// Covers: security E8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binary_is_not_claimed_by_its_id() {
     let server = filled().await;

@@ -88,7 +88,7 @@ async fn who_may_create_and_not_read_is_shown_nothing() {
 }
 
 /// Covers: security W6, W7, X12.
-/// Covers in part: security W8.
+/// Covers: security W8.
 #[tokio::test(flavor = "multi_thread")]
 async fn criteria_and_rules_tell_nothing_of_what_is_hidden() {
     let server = filled().await;
