@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ use crate::fhir::{LogicalId, ResourceType};
 use super::caller::{Actor, Caller};
 use super::interaction::{Interaction, Kind};
 use super::ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};
+use super::misses::{self, Misses};
 use super::permit::Permit;
 use super::principal::Principal;
 use super::unaudited::{Draft, Told, Unaudited};
@@ -23,18 +25,22 @@ use super::unaudited::{Draft, Told, Unaudited};
 const TRIES: u32 = 24;
 /// The same where it is likely that trying is in vain.
 const FEW_TRIES: u32 = 2;
+/// What is not there and what is out of reach are told at multiples of this, so that the time does not
+/// tell one from the other.
+const EVEN: Duration = Duration::from_millis(4);
 
 /// The one way to FHIR data.
 pub struct Gate<U> {
     units: U,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    misses: Misses,
 }
 
 impl<U: Units> Gate<U> {
     /// A gate before `units`.
     pub fn new(units: U, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self { units, clock, ids }
+        Self { units, clock, ids, misses: Misses::default() }
     }
 
     /// Runs `work` under a permit for `interaction` and records what happened.
@@ -61,10 +67,15 @@ impl<U: Units> Gate<U> {
         caller: &Caller,
         work: impl AsyncFnOnce(&Permit<'_>, Draft) -> Result<Unaudited<T>, Error>,
     ) -> Result<T, Error> {
+        let began = Instant::now();
         let row = self.row(interaction, caller, self.ids.ordered());
         let LedgerRow { id, at, group, .. } = row;
+        let mut is_restricted = false;
         let found = match Permit::decide(interaction, caller) {
-            Ok(permit) => work(&permit, Draft::new(row)).instrument(span_of(interaction)).await,
+            Ok(permit) => {
+                is_restricted = permit.is_restricted();
+                work(&permit, Draft::new(row)).instrument(span_of(interaction)).await
+            }
             Err(denied) => Err(denied),
         };
         match found.map(Unaudited::open) {
@@ -74,8 +85,26 @@ impl<U: Units> Gate<U> {
                 self.units.record(vec![row]).instrument(span_of_ledger()).await?;
                 Ok(value)
             }
-            Err(error) => self.refuse(caller, group, error, alone(interaction)).await,
+            Err(error) => {
+                let is_even = is_restricted && matches!(error, Error::NotFound(_));
+                let refused = self.refuse(caller, group, error, alone(interaction)).await;
+                if is_even {
+                    self.miss(caller).await?;
+                    even_out(began).await;
+                }
+                refused
+            }
         }
+    }
+
+    /// Counts that a party with limits asked for what it does not reach, and tells when that is often.
+    async fn miss(&self, caller: &Caller) -> Result<(), Error> {
+        if !self.misses.add(caller.principal.actor(), Instant::now()) {
+            return Ok(());
+        }
+        tracing::warn!("{}", misses::TEXT);
+        metrics::counter!("kiln_guessing_total").increment(1);
+        self.note_about(Kind::Alert, caller, Disclosed::default(), Some(misses::TEXT)).await
     }
 
     /// The attempts at one write: other writers may be faster, then it is tried anew.
@@ -175,6 +204,25 @@ impl<U: Units> Gate<U> {
         self.units.record(vec![row]).instrument(span_of_ledger()).await
     }
 
+    /// The same for a party with a grant, and for what is about patients; `failure` says what went wrong.
+    ///
+    /// # Errors
+    /// As [`Gate::note`].
+    pub async fn note_about(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        disclosed: Disclosed,
+        failure: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut row = self.row(kind.of_system(), caller, self.ids.ordered());
+        row.disclosed = disclosed;
+        if let Some(failure) = failure {
+            (row.outcome, row.failure) = (Outcome::Failure, failure.to_owned());
+        }
+        self.units.record(vec![row]).instrument(span_of_ledger()).await
+    }
+
     async fn refuse<T>(
         &self,
         caller: &Caller,
@@ -215,6 +263,13 @@ impl<U: Units> Gate<U> {
             disclosed: Disclosed::default(),
         }
     }
+}
+
+/// Waits until a multiple of [`EVEN`] after `began`.
+async fn even_out(began: Instant) {
+    let past = began.elapsed().as_nanos() % EVEN.as_nanos();
+    let left = EVEN.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)));
+    tokio::time::sleep(left).await;
 }
 
 /// An interaction that got nowhere.
@@ -285,7 +340,12 @@ impl<U: Units> Attempts<'_, U> {
             Err(denied) => return self.refuse(denied, alone(interaction)).await,
         };
         let mut unit = gate.units.begin(&permit, &self.memory);
-        match work(&permit, &mut unit).instrument(span_of(interaction)).await {
+        let worked = work(&permit, &mut unit).instrument(span_of(interaction)).await;
+        let settled = match worked {
+            Ok(done) => unit.settle(&permit).await.map(|()| done),
+            Err(error) => Err(error),
+        };
+        match settled {
             Ok(done) => {
                 let (value, told) = done.open();
                 let main = match told {

@@ -23,8 +23,12 @@ pub struct Grant {
     pub scopes: ScopeSet,
     /// The patient in context: its id, and its hash as the store keeps it.
     pub patient: Option<(LogicalId, i64)>,
+    /// The patient whose record took the place of that one's, where both were merged.
+    pub survivor: Option<i64>,
     /// The purpose of use, from the token alone.
     pub purpose: Option<String>,
+    /// Whether the glass was broken for the patient in context: then what patients deny does not count.
+    pub is_emergency: bool,
     /// Whether the resource that stands for the user may be read whatever the scopes say (`openid`
     /// with `fhirUser`).
     pub is_fhir_user_readable: bool,

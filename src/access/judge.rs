@@ -8,6 +8,8 @@
 //! document itself says, which is necessary and, for what is written, held to be enough only where it
 //! leads to a patient.
 
+use std::cell::OnceCell;
+
 use crate::fhir::json::Value;
 use crate::fhir::reference::Target;
 use crate::fhir::{Identity, LogicalId, ResourceType};
@@ -49,20 +51,16 @@ impl Restriction {
 
 impl Limits {
     fn admits(&self, subject: &Subject<'_>, purpose: Purpose) -> bool {
-        let asks =
-            self.clauses.iter().any(|clause| !clause.is_plain()) || !self.withheld.is_empty();
-        let extraction =
-            asks.then(|| subject.extractor.extract(subject.identity.resource_type, subject.value));
-        let facts = Facts { subject, extraction: extraction.as_ref() };
+        let facts = Facts { subject, extraction: OnceCell::new() };
         let is_reached = self.clauses.iter().any(|clause| facts.fulfil(clause, purpose));
         is_reached && !self.withheld.iter().any(|withheld| facts.match_withheld(withheld))
     }
 }
 
-/// A version and what is extracted of it.
+/// A version, and what is extracted of it once something asks for that.
 struct Facts<'f, 'v> {
     subject: &'f Subject<'v>,
-    extraction: Option<&'f Extraction<'v>>,
+    extraction: OnceCell<Extraction<'v>>,
 }
 
 impl Facts<'_, '_> {
@@ -72,8 +70,9 @@ impl Facts<'_, '_> {
     }
 
     fn match_withheld(&self, withheld: &Withheld) -> bool {
-        let is_theirs = withheld.patient.is_none_or(|patient| {
-            self.subject.patients.contains(&patient) || self.is_patient(&[patient])
+        let is_theirs = withheld.patients.as_deref().is_none_or(|denied| {
+            self.subject.patients.iter().any(|patient| denied.contains(patient))
+                || self.is_patient(denied)
         });
         is_theirs && self.holds(&withheld.filter) != Some(false)
     }
@@ -84,6 +83,11 @@ impl Facts<'_, '_> {
         match members {
             Members::Everyone => true,
             Members::Patients(mine) => !theirs.is_empty() && are_mine(mine),
+            Members::Collections(mine) => {
+                let items = value.items_at("entry").iter().filter_map(|entry| entry.get("item"));
+                let mut known = items.map(|item| self.refers_to(item, mine));
+                !theirs.is_empty() && are_mine(mine) && known.all(|own| own != Some(false))
+            }
             Members::OwnOrNobodys(mine) => value
                 .get("patient")
                 .is_none_or(|patient| self.refers_to(patient, mine) == Some(true)),
@@ -151,7 +155,9 @@ impl Facts<'_, '_> {
     }
 
     fn test(&self, test: &Test) -> Option<bool> {
-        let extraction = self.extraction?;
+        let Subject { extractor, identity, value, .. } = self.subject;
+        let extract = || extractor.extract(identity.resource_type, value);
+        let extraction = self.extraction.get_or_init(extract);
         let of = self.subject.identity.resource_type;
         let keys = test.parameters.iter().filter(|key| key.resource_type == of);
         let places = keys.filter_map(|key| self.subject.extractor.place(of, &key.code));

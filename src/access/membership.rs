@@ -65,6 +65,7 @@ pub(super) fn of(of: ResourceType, patients: &Arc<[i64]>) -> Option<Members> {
     Some(match of {
         ResourceType::BINARY => Members::Context(patients),
         ResourceType::BUNDLE => Members::Documents(patients),
+        ResourceType::LIST => Members::Collections(patients),
         ResourceType::DEVICE => Members::OwnOrNobodys(patients),
         ResourceType::PATIENT => Members::Themselves(patients),
         ResourceType::PROVENANCE => Members::Targets(patients),

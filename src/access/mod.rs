@@ -24,6 +24,7 @@ pub mod interaction;
 pub mod judge;
 pub mod ledger;
 mod membership;
+mod misses;
 mod need;
 pub mod permit;
 mod policy;

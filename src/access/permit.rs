@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use crate::error::Error;
-use crate::fhir::ResourceType;
+use crate::fhir::{Identity, ResourceType};
 
 use super::caller::Caller;
 use super::interaction::{Interaction, Kind};
 use super::judge::{Purpose, Subject};
-use super::restriction::{Limits, Restriction};
+use super::restriction::{Clause, Limits, Members, Restriction};
 
 /// Proof that the gate allowed one interaction. Only the gate makes one.
 ///
@@ -132,6 +132,26 @@ impl<'gate> Permit<'gate> {
     /// The client that it came through, where one did.
     pub fn client(&self) -> Option<&str> {
         self.caller.principal.grant().map(|grant| grant.client.as_str())
+    }
+
+    /// Whether a token is about this patient: the one in context, the user, and whom the user stands for.
+    pub fn is_about_patient(&self, patient: i64) -> bool {
+        let Some(grant) = self.caller.principal.grant() else { return false };
+        let in_context = grant.patient.as_ref().is_some_and(|(_, own)| *own == patient);
+        in_context || grant.user.as_ref().is_some_and(|user| user.panels.own.contains(&patient))
+    }
+
+    /// Whether it is the resource that stands for the user.
+    pub fn is_about(&self, identity: &Identity) -> bool {
+        let user = self.caller.principal.grant().and_then(|grant| grant.user.as_ref());
+        let fhir_user = user.and_then(|user| user.fhir_user.as_ref());
+        fhir_user.is_some_and(|(of, id)| *of == identity.resource_type && *id == identity.id)
+    }
+
+    /// Whether it reaches patients because they, or who stands for them, ask, and for no other reason.
+    pub fn is_of_patients_themselves(&self) -> bool {
+        let is_own = |clause: &Clause| matches!(clause.members, Members::Themselves(_));
+        self.limits().is_some_and(|limits| limits.clauses.iter().all(is_own))
     }
 
     /// Whether it reaches what is about nobody and has no label: the definitions of the packs.

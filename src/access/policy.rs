@@ -11,7 +11,7 @@ use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::Extractor;
 use crate::search::request::{self, Filter, Limits as SearchLimits, SearchTarget};
 
-use super::consent::{Denial, constant, token};
+use super::consent::{Denial, Expression, constant, token};
 use super::grant::{Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
@@ -22,6 +22,9 @@ use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartSco
 
 /// The role that keeps the consents of others.
 const PRIVACY_ROLE: &str = "privacy";
+/// Who has these roles and no other keeps consents and the record, and treats nobody: what patients deny
+/// is not about that, and a consent must not hide itself from who has to see to it.
+const KEEPERS: [&str; 2] = ["auditor", PRIVACY_ROLE];
 
 /// What a grant allows.
 #[derive(Debug)]
@@ -30,7 +33,8 @@ pub(super) struct Policy {
     clearance: Clearance,
     /// What tells that a resource is more confidential than that.
     labels: Option<Arc<Filter>>,
-    denials: Arc<[Denial]>,
+    /// What patients deny, those together who deny the same.
+    denied: Vec<(Arc<[i64]>, Expression)>,
     extractor: Arc<Extractor>,
 }
 
@@ -78,7 +82,8 @@ impl Policy {
                 Context::Patient => {
                     let (_, patient) = grant.patient.as_ref().ok_or(GrantError::NoPatient)?;
                     let whose = Whose::Patients(Arc::new([*patient]));
-                    all.extend(Rule::of(scope, (whose, is_for_oneself(grant)), &extractor));
+                    let rule = Rule::of(scope, (whose, is_for_oneself(grant)), &extractor);
+                    all.extend(rule.into_iter().flat_map(|it| it.with_survivor(grant)));
                 }
                 Context::System => {
                     all.extend(Rule::of(scope, (Whose::Everyones, false), &extractor));
@@ -96,7 +101,7 @@ impl Policy {
         all.extend(own_resource(grant));
         let clearance = clearance(grant, roles);
         let labels = labels(clearance).map(Arc::new);
-        Ok(Self { rules: all, clearance, labels, denials: denials(grant), extractor })
+        Ok(Self { rules: all, clearance, labels, denied: denied(grant), extractor })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -127,7 +132,7 @@ impl Policy {
                 && rule.actions == Actions::ALL
                 && matches!((&rule.whose, &rule.criteria), (Whose::Everyones, Compiled::None))
         };
-        self.rules.iter().any(is_all) && self.clearance == Clearance::V && self.denials.is_empty()
+        self.rules.iter().any(is_all) && self.clearance == Clearance::V && self.denied.is_empty()
     }
 
     /// What the rules that cover an interaction reach; `None`: none covers it.
@@ -154,7 +159,7 @@ impl Policy {
     fn limit(&self, clauses: Vec<Clause>, interaction: Interaction) -> Restriction {
         let withheld = interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of));
         if interaction.resource_type.is_none()
-            && (self.clearance < Clearance::V || !self.denials.is_empty())
+            && (self.clearance < Clearance::V || !self.denied.is_empty())
         {
             // Labels and denials are asked of each type by itself.
             return Restriction::nothing();
@@ -162,15 +167,20 @@ impl Policy {
         Restriction::of(clauses, withheld)
     }
 
+    /// Of whom something may be kept back.
+    pub(super) fn denied(&self) -> impl Iterator<Item = i64> + '_ {
+        self.denied.iter().flat_map(|(patients, _)| patients.iter().copied())
+    }
+
     /// What is kept back of a type.
     fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> =
-            labels.map(|filter| Withheld { patient: None, filter }).collect();
-        all.extend(self.denials.iter().filter_map(|denial| {
-            let filter = denial.of.filter(of, &self.extractor, true);
-            let patient = Some(denial.patient);
-            (filter != constant(false)).then(|| Withheld { patient, filter: Arc::new(filter) })
+            labels.map(|filter| Withheld { patients: None, filter }).collect();
+        all.extend(self.denied.iter().filter_map(|(patients, what)| {
+            let filter = what.filter(of, &self.extractor, true);
+            let patients = Some(patients.clone());
+            (filter != constant(false)).then(|| Withheld { patients, filter: Arc::new(filter) })
         }));
         all
     }
@@ -185,6 +195,28 @@ impl Rule {
         let criteria = Compiled::of(scope.resource_type, &scope.criteria, extractor)?;
         let ResourceScope { context, resource_type, actions, .. } = *scope;
         Some(Self { context, resource_type, actions, whose, criteria, writes_consents })
+    }
+
+    /// The rule, and beside it one by which the record is read that took the place of the patient's.
+    fn with_survivor(self, grant: &Grant) -> Vec<Self> {
+        let reading = self.actions.and(Actions::R.or(Actions::S));
+        let (Some((_, patient)), Some(survivor)) = (&grant.patient, grant.survivor) else {
+            return vec![self];
+        };
+        let Compiled::None = self.criteria else { return vec![self] };
+        let both = Self {
+            actions: reading,
+            whose: Whose::Patients(Arc::new([*patient, survivor])),
+            criteria: Compiled::None,
+            ..self
+        };
+        let rest = Self {
+            actions: self.actions.without(reading),
+            whose: Whose::Patients(Arc::new([*patient])),
+            criteria: Compiled::None,
+            ..self
+        };
+        vec![both, rest]
     }
 
     /// Whether it may stand for an interaction, beside its actions.
@@ -331,7 +363,8 @@ fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
     let held: Vec<&Role> = user.roles.iter().filter_map(|name| roles.get(name)).collect();
     let is_own_alone = !held.is_empty() && held.iter().all(|role| role.panel == Panel::Own);
     let is_about_itself = is_patient_itself(grant) && !grant.scopes.has_context(Context::User);
-    if is_own_alone || is_about_itself {
+    let is_emergency = grant.is_emergency && !grant.scopes.has_context(Context::User);
+    if is_own_alone || is_about_itself || is_emergency {
         return Clearance::V;
     }
     let others = held.iter().filter(|role| role.panel != Panel::Own);
@@ -339,17 +372,38 @@ fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
 }
 
 /// What patients deny to this user; nobody denies oneself anything.
-fn denials(grant: &Grant) -> Arc<[Denial]> {
+fn denied(grant: &Grant) -> Vec<(Arc<[i64]>, Expression)> {
+    let is_keeper = |user: &User| {
+        !user.roles.is_empty() && user.roles.iter().all(|role| KEEPERS.contains(&role.as_str()))
+    };
+    if grant.user.as_ref().is_some_and(is_keeper) {
+        return Vec::new();
+    }
     let own: &[i64] = grant.user.as_ref().map_or(&[], |user| match user.fhir_user {
         Some((ResourceType::PATIENT, _)) => &user.panels.own,
         _ => &[],
     });
-    let itself = grant.patient.as_ref().filter(|_| is_patient_itself(grant)).map(|it| it.1);
-    let is_own = |denial: &&Denial| own.contains(&denial.patient) || itself == Some(denial.patient);
-    if !grant.denials.iter().any(|denial| is_own(&denial)) {
-        return grant.denials.clone();
+    // Whoever broke the glass sees what the patient in context has, as the patient does.
+    let sees_all = grant.is_emergency || is_patient_itself(grant);
+    let itself = grant.patient.as_ref().filter(|_| sees_all).map(|it| it.1);
+    let survivor = grant.survivor.filter(|_| sees_all);
+    let is_own = |denial: &&Denial| {
+        let theirs = Some(denial.patient);
+        own.contains(&denial.patient) || itself == theirs || survivor == theirs
+    };
+    let mut groups: Vec<(Vec<i64>, &Expression)> = Vec::new();
+    for Denial { patient, of } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+        match groups.iter_mut().find(|(_, known)| *known == of) {
+            Some((patients, _)) => patients.push(*patient),
+            None => groups.push((vec![*patient], of)),
+        }
     }
-    grant.denials.iter().filter(|denial| !is_own(denial)).cloned().collect()
+    let sorted = groups.into_iter().map(|(mut patients, of)| {
+        patients.sort_unstable();
+        patients.dedup();
+        (patients.into(), of.clone())
+    });
+    sorted.collect()
 }
 
 #[cfg(test)]

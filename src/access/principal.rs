@@ -1,5 +1,6 @@
 //! Who asks: the authenticated party behind a request, and what its policy lets it do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,6 +85,14 @@ impl Principal {
         match &self.0.standing {
             Standing::Granted(granted) => Some(&granted.0),
             Standing::Nothing | Standing::Open | Standing::Service => None,
+        }
+    }
+
+    /// The patients who deny it something.
+    pub fn denied(&self) -> BTreeSet<i64> {
+        match &self.0.standing {
+            Standing::Granted(granted) => granted.1.denied().collect(),
+            Standing::Nothing | Standing::Open | Standing::Service => BTreeSet::new(),
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Clause {
 /// Whose resources. Patients are hashes as the store keeps them; an empty list is nobody.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Members {
+    /// Collections of these patients and of nobody else, of which no member is somebody else's.
+    Collections(Arc<[i64]>),
     /// What is a part of something: as far as the resource of its `securityContext` is reached, which
     /// for a patient is one of these, or, where it has none, all that it is attached to.
     Context(Arc<[i64]>),
@@ -62,8 +64,8 @@ pub enum Members {
 /// What is kept back though a clause reaches it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Withheld {
-    /// Of this patient; `None`: of anybody.
-    pub patient: Option<i64>,
+    /// Of one of these patients, in the order of their hashes; `None`: of anybody.
+    pub patients: Option<Arc<[i64]>>,
     /// What holds for it.
     pub filter: Arc<Filter>,
 }
@@ -93,6 +95,7 @@ impl Restriction {
                 kept.push(clause);
             }
         }
+        let withheld = within_reach(&kept, withheld);
         Self::Limited(Arc::new(Limits { clauses: kept, withheld }))
     }
 
@@ -103,6 +106,25 @@ impl Restriction {
             Self::Limited(limits) => Some(limits),
         }
     }
+}
+
+/// What of `withheld` the clauses can reach: who sees some patients' resources and nobody else's need
+/// not be asked about what others keep back.
+fn within_reach(clauses: &[Clause], withheld: Vec<Withheld>) -> Vec<Withheld> {
+    let mut reached: Vec<i64> = Vec::new();
+    for clause in clauses {
+        match &clause.members {
+            Members::Patients(mine) | Members::Themselves(mine) => reached.extend(&**mine),
+            _ => return withheld,
+        }
+    }
+    let narrowed = withheld.into_iter().filter_map(|Withheld { patients, filter }| {
+        let Some(patients) = patients else { return Some(Withheld { patients, filter }) };
+        let both: Arc<[i64]> =
+            patients.iter().copied().filter(|patient| reached.contains(patient)).collect();
+        (!both.is_empty()).then_some(Withheld { patients: Some(both), filter })
+    });
+    narrowed.collect()
 }
 
 impl Clause {
@@ -121,9 +143,19 @@ impl Limits {
 
     /// The patients to whom it comes down where membership is all that counts.
     pub fn plain_members(&self) -> Option<&Members> {
+        self.members_but_for_withheld().filter(|_| self.withheld.is_empty())
+    }
+
+    /// The same, whatever may be withheld.
+    pub fn members_but_for_withheld(&self) -> Option<&Members> {
         match &self.clauses[..] {
-            [clause] if clause.is_plain() && self.withheld.is_empty() => Some(&clause.members),
+            [clause] if clause.is_plain() => Some(&clause.members),
             _ => None,
         }
+    }
+
+    /// Of whom something may be withheld, beside what is withheld of anybody.
+    pub fn denied(&self) -> impl Iterator<Item = i64> + '_ {
+        self.withheld.iter().filter_map(|it| it.patients.as_deref()).flatten().copied()
     }
 }

@@ -40,6 +40,12 @@ panel = "all"
 clearance = "N"
 second_factor = true
 
+[roles.btg]
+scopes = []
+panel = "own"
+clearance = "N"
+second_factor = true
+
 [roles.patient]
 scopes = ["user/*.rs", "user/Consent.cu"]
 panel = "own"
@@ -58,6 +64,9 @@ panel = "all"
 clearance = "V"
 second_factor = true
 "#;
+
+/// Who has this role may break the glass for a patient; by itself it lets nobody do anything.
+pub const EMERGENCY: &str = "btg";
 
 /// The roles of a server.
 #[derive(Clone)]

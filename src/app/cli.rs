@@ -22,6 +22,7 @@ use super::conformance::{self, ConformanceCommand};
 use super::database::{self, Database};
 use super::definitions;
 use super::demo::{self, DemoArgs};
+use super::emergency;
 use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::key;
@@ -96,6 +97,9 @@ enum Command {
     /// Make, install and list definition packs.
     #[command(subcommand)]
     Package(PackageCommand),
+    /// Review who broke the glass in an emergency.
+    #[command(subcommand)]
+    Emergency(emergency::Command),
     /// Build what is derived from the resources anew.
     ///
     /// Without an option: the search index, for all nodes, while they serve.
@@ -261,6 +265,7 @@ fn execute(cli: Cli) -> Outcome {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(token::run(args, &config, &mut out)))).await
             }
+            Command::Emergency(it) => unless_interrupted(done(emergency::run(it, &config))).await,
             Command::User(command) => {
                 let mut out = std::io::stdout();
                 unless_interrupted(done(Box::pin(user::run(command, &config, &mut out)))).await

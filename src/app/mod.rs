@@ -11,6 +11,7 @@ mod conformance;
 pub mod database;
 pub mod definitions;
 pub mod demo;
+pub mod emergency;
 pub mod fhirpath;
 pub mod follow;
 mod hl7v2;

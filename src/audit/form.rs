@@ -55,6 +55,13 @@ const TOKEN: Form = Form {
     ..security("110114", "token")
 };
 
+/// BALP's pattern AuthZconsent.
+const CONSENT_DECISION: Form = Form {
+    subtype_system: "https://profiles.ihe.net/ITI/BALP/CodeSystem/AuthZsubType",
+    subtype: "AuthZ-Consent",
+    ..security("110113", "")
+};
+
 const fn written(pattern: &'static str, subtype: &'static str) -> Form {
     Form { pattern: Some(pattern), subtype, user: "AUT", ..OPERATION }
 }
@@ -116,6 +123,8 @@ impl Form {
             Kind::Logout => &const { dicom("110114", "110123") },
             Kind::Token => &TOKEN,
             Kind::Alert => &const { security("110113", "security-alert") },
+            Kind::ConsentDecision => &CONSENT_DECISION,
+            Kind::BreakGlass => &const { dicom("110113", "110127") },
             Kind::Admin => &const { security("110100", "admin") },
             Kind::Authorize => &const { security("110114", "authorize") },
             Kind::Consent => &const { security("110114", "consent") },

@@ -18,6 +18,7 @@ mod delete;
 mod disclosures;
 mod events;
 mod history;
+mod identity;
 mod messages;
 mod meta;
 pub mod patch;
@@ -25,6 +26,7 @@ mod patching;
 mod prepare;
 mod provenance;
 mod read;
+mod received;
 mod reindex;
 mod search;
 mod terminology;
@@ -37,7 +39,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::access::interaction::Kind;
-use crate::access::{Actor, Caller, Gate, Interaction};
+use crate::access::{Actor, Caller, Disclosed, Gate, Interaction};
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
 use crate::fhir::{ResourceType, Version};
@@ -246,6 +248,17 @@ impl Engine {
             Some(restriction) => self.store.shows(version, &restriction),
             None => Ok(false),
         }
+    }
+
+    /// Puts on record that a version was about to be shown to a caller that does not reach it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger cannot be written.
+    pub async fn alarm(&self, withheld: &Version, caller: &Caller) -> Result<(), Error> {
+        let about = format!("{}/_history/{}", withheld.identity, withheld.version);
+        let disclosed = Disclosed { entities: vec![about], ..Disclosed::default() };
+        let text = "a resource out of reach was about to be shown, and was withheld";
+        self.gate.note_about(Kind::Alert, caller, disclosed, Some(text)).await
     }
 
     /// Puts on record that `caller` did something that touches no stored data (`metadata`).

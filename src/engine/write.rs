@@ -7,9 +7,9 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, Operation, Version, VersionId};
 use crate::store::{Current, MetaList, MetaUse, Staged, WriteTx};
 
-use super::Engine;
 use super::condition::Condition;
 use super::prepare::{self, Prepared};
+use super::{Engine, identity};
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +55,7 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
+        let prepared = self.received(identity, prepared, permit)?;
         self.stage(identity, Operation::Created, None, prepared, permit, tx)
     }
 
@@ -116,6 +117,7 @@ impl Engine {
             return Err(Error::Forbidden);
         }
         keep_labels(prior.as_ref(), &prepared, permit)?;
+        identity::keep(prior.as_ref(), &prepared, identity, permit)?;
         self.stage_judged(identity, operation, prior, prepared, permit, tx)
     }
 

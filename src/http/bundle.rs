@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 
+use crate::access::roles::Clearance;
 use crate::error::Error;
 use crate::fhir::codec::Format;
 use crate::fhir::json::{self, Object, Value};
@@ -29,10 +30,29 @@ pub(super) struct BundleWriter {
 pub(super) struct Head<'a> {
     /// `Bundle.type`
     pub(super) bundle_type: &'static str,
+    /// The highest confidentiality among what it shows (DS4P's high-water mark).
+    pub(super) label: Option<Clearance>,
     /// `Bundle.total`
     pub(super) total: Option<u64>,
     /// Relation and URL of each link.
     pub(super) links: &'a [(&'static str, String)],
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(
+        bundle_type: &'static str,
+        label: Option<Clearance>,
+        total: Option<u64>,
+        links: &'a [(&'static str, String)],
+    ) -> Self {
+        Self { bundle_type, label, total, links }
+    }
+}
+
+/// `Bundle.meta` with a label.
+fn labelled(label: Clearance) -> Value<'static> {
+    let coding = Object::new().with("system", Clearance::SYSTEM).with("code", label.as_str());
+    Object::new().with("security", vec![Value::from(coding)]).into()
 }
 
 impl BundleWriter {
@@ -48,6 +68,7 @@ impl BundleWriter {
         let links: Vec<_> = head.links.iter().map(link).collect();
         let value = Object::new()
             .with("resourceType", "Bundle")
+            .with_some("meta", head.label.map(labelled))
             .with("type", head.bundle_type)
             .with_some("total", head.total)
             .with_some("link", (!links.is_empty()).then_some(links));
@@ -218,7 +239,7 @@ mod tests {
     ];
 
     fn head<'a>(links: &'a [(&'static str, String)]) -> Head<'a> {
-        Head { bundle_type: "history", total: Some(2), links }
+        Head { bundle_type: "history", label: None, total: Some(2), links }
     }
 
     async fn text(form: Form, spec: &Arc<Spec>, entries: Vec<String>) -> Vec<u8> {

@@ -19,6 +19,7 @@ use crate::store::oauth::token::{self, Token, TokenKind};
 
 use super::Authority;
 use super::secret;
+use super::token::Decisions;
 
 /// How long what was looked up counts.
 const KEPT: Duration = Duration::from_secs(5);
@@ -61,6 +62,8 @@ impl From<Error> for Rejected {
 #[derive(Default)]
 pub struct Tokens {
     known: RwLock<HashMap<secret::Hash, (Instant, Arc<Known>)>>,
+    /// What consents came down to for tokens.
+    pub(super) decisions: Decisions,
 }
 
 impl Tokens {
@@ -139,6 +142,7 @@ impl Authority {
         // A grant whose scopes need what it does not have lets nobody in.
         let principal = Principal::from_grant(grant, &self.persons.roles);
         let principal = principal.map_err(|_| Rejected::Unknown)?;
+        self.record_decision(&principal).await?;
         Ok(Known {
             principal,
             origins: client.origins,

@@ -70,6 +70,8 @@ impl Authority {
             scopes: roles.scopes(scopes),
             patient: None,
             purpose: None,
+            survivor: None,
+            is_emergency: false,
             is_fhir_user_readable: true,
             denials,
         };

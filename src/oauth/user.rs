@@ -11,6 +11,7 @@ use crate::store::oauth::account::{self, Account};
 use crate::store::oauth::token::Token;
 
 use super::Authority;
+use super::login::emergency;
 use super::person::fhir_user;
 
 impl Authority {
@@ -42,6 +43,10 @@ impl Authority {
             // A patient that is none must not become the absence of one.
             Some(Err(_)) => return Ok(None),
         };
+        let survivor = match &patient {
+            Some((id, _)) => self.store.survivor(id).await?,
+            None => None,
+        };
         let scopes = self.persons.roles.scopes(&token.scopes);
         let is_fhir_user_readable = scopes.has(Special::OpenId) && scopes.has(Special::FhirUser);
         Ok(Some(Grant {
@@ -50,6 +55,8 @@ impl Authority {
             user,
             scopes,
             patient,
+            survivor,
+            is_emergency: grant.purpose.as_deref().is_some_and(emergency::is_purpose),
             purpose: grant.purpose.clone(),
             is_fhir_user_readable,
             denials,

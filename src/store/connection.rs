@@ -134,7 +134,13 @@ impl Flush {
 pub(super) struct Pipeline {
     client: Client,
     statements: RwLock<HashMap<&'static str, Statement>>,
+    /// Those that are compiled, by their texts.
+    compiled: RwLock<HashMap<String, Statement>>,
 }
+
+/// Most compiled statements that a shared connection keeps, and the longest text of one, in bytes.
+const COMPILED: usize = 32;
+const LONGEST: usize = 5_120;
 
 impl Pipeline {
     /// The client to run statements on.
@@ -152,6 +158,23 @@ impl Pipeline {
         let statement = self.client.prepare(sql).await.map_err(failure::error)?;
         let mut statements = self.statements.write().unwrap_or_else(PoisonError::into_inner);
         statements.insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// The same of a text that was compiled: its form comes again, with other values.
+    async fn prepare_compiled(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        if sql.len() <= LONGEST {
+            let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
+            if compiled.len() >= COMPILED {
+                compiled.clear();
+            }
+            compiled.insert(sql.to_owned(), statement.clone());
+        }
         Ok(statement)
     }
 }
@@ -185,14 +208,17 @@ impl Reader<'_> {
         rows.map_err(failure::costly)
     }
 
-    /// The rows of a statement that is made for this once.
-    pub(super) async fn query_once(
+    /// The rows of a statement that was compiled.
+    pub(super) async fn query_compiled(
         self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
         let rows = match self {
-            Self::Shared(pipeline) => pipeline.client.query(sql, parameters).await,
+            Self::Shared(pipeline) => match pipeline.prepare_compiled(sql).await {
+                Ok(statement) => pipeline.client.query(&statement, parameters).await,
+                Err(error) => Err(error),
+            },
             Self::Alone(connection) => query(connection, sql, parameters).await,
             Self::Transaction(connection) => query(connection, sql, parameters).await,
         };
@@ -266,7 +292,7 @@ async fn open(target: &Target) -> Result<Pipeline, Error> {
     let connected = target.config.connect(target.tls.clone()).await;
     let (client, connection) = connected.map_err(failure::error)?;
     drive(connection);
-    Ok(Pipeline { client, statements: RwLock::default() })
+    Ok(Pipeline { client, statements: RwLock::default(), compiled: RwLock::default() })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a connection needs a task that drives it")]

@@ -320,7 +320,7 @@ impl Page<'_, '_> {
         let reach = frame.bind();
         let shared: [&(dyn ToSql + Sync); 7] = [&TENANT, &code, &id, &reach, &since, &from, &to];
         let mut total = None;
-        if frame != Frame::Beyond {
+        if frame.is_exact() {
             let totals = self.reader.query(INSTANCE_TOTAL, &shared).await?;
             let totals = totals.first().ok_or_else(|| Error::internal("a count gives a row"))?;
             let all: i64 = totals.try_get(0).map_err(failure::error)?;
@@ -335,12 +335,12 @@ impl Page<'_, '_> {
         let edge = from.map_or(i64::from(i32::MAX), |from| from.at.0);
         let edge = i32::try_from(edge).map_err(|_| unknown_cursor())?;
         let limit = i64::from(self.request.count) + 1;
-        let limit = if frame == Frame::Beyond { limit.max(JUDGED) } else { limit };
+        let limit = if frame.is_exact() { limit } else { limit.max(JUDGED) };
         let mut parameters = shared.to_vec();
         parameters.extend([&edge as &(dyn ToSql + Sync), &limit]);
         let sql = if is_back(from) { INSTANCE_BACK } else { INSTANCE };
         let mut rows = self.query_page(sql, &parameters).await?;
-        if frame == Frame::Beyond {
+        if !frame.is_exact() {
             rows = self.admitted(rows)?;
         }
         self.page(rows, from, total, |row| Ok((i64::from(row.try_get::<_, i32>(0)?), 0)))
@@ -362,7 +362,7 @@ impl Page<'_, '_> {
             (None, false) => (SYSTEM, SYSTEM_TOTAL),
             (None, true) => (SYSTEM_BACK, SYSTEM_TOTAL),
         };
-        if frame == Frame::Beyond {
+        if !frame.is_exact() {
             let rows = self.judged(rows_sql, resource_type, from).await?;
             return self.page(rows, from, None, place);
         }

@@ -24,11 +24,26 @@ impl Store {
         self.shows(version, permit.restriction())
     }
 
+    /// Whether a version that a deletion ended lay within the reach of the permit. What it refers to may be
+    /// gone too, so its document alone must tell.
+    pub(super) fn admitted(&self, version: &Version, permit: &Permit<'_>) -> Result<bool, Error> {
+        self.judge_version(version, permit.restriction(), Purpose::Written)
+    }
+
     /// Whether nothing in a document speaks against its being shown under a restriction.
     ///
     /// # Errors
     /// [`Error::Internal`] when what is stored is no JSON.
     pub fn shows(&self, version: &Version, restriction: &Restriction) -> Result<bool, Error> {
+        self.judge_version(version, restriction, Purpose::Shown)
+    }
+
+    fn judge_version(
+        &self,
+        version: &Version,
+        restriction: &Restriction,
+        purpose: Purpose,
+    ) -> Result<bool, Error> {
         if restriction.limits().is_none() {
             return Ok(true);
         }
@@ -38,7 +53,7 @@ impl Store {
         }
         let text = version.to_json();
         let value = json::parse(&text).map_err(Error::internal)?;
-        self.judge(restriction, &version.identity, &value, Purpose::Shown)
+        self.judge(restriction, &version.identity, &value, purpose)
     }
 
     fn judge(

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fhir::Identity;
 
 use super::connection::{Address, Flush, Pipelines};
+use super::frame::Sure;
 use super::ledger::{client_and_token, who};
 use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
@@ -33,6 +34,8 @@ pub(super) struct Read {
     identity: Identity,
     /// An array literal of patients; `None` reaches everything.
     reach: Option<String>,
+    /// The same of those of whom something is withheld, where something is.
+    denied: Option<String>,
     row: LedgerRow,
 }
 
@@ -49,14 +52,17 @@ impl Reads {
         Ok(Self { pipelines, queue: Queue::new(lanes, BATCH) })
     }
 
-    /// The current version within reach. Where it is live, `row` is on record.
+    /// The current version within reach, and as far as nothing of it can be withheld. Where it is live,
+    /// `row` is on record.
     pub(super) async fn current(
         &self,
         identity: Identity,
-        reach: Option<&[i64]>,
+        within: &Sure<'_>,
         row: LedgerRow,
     ) -> Result<Option<Current>, Error> {
-        let read = Read { identity, reach: reach.map(number_array), row };
+        let (reach, denied) = (within.reach, within.denied.as_deref());
+        let (reach, denied) = (reach.map(number_array), denied.map(number_array));
+        let read = Read { identity, reach, denied, row };
         self.queue.submit(self, read).await
     }
 }
@@ -116,16 +122,18 @@ struct Columns<'a> {
     query: Vec<&'a str>,
     client: Vec<Option<&'a str>>,
     token: Vec<Option<String>>,
+    denied: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
     fn of(batch: &'a [Read]) -> Self {
         let mut columns = Self::default();
-        for Read { identity, reach, row } in batch {
+        for Read { identity, reach, denied, row } in batch {
             let request = &row.caller.request;
             columns.resource_type.push(identity.resource_type.code());
             columns.id.push(identity.id.as_str());
             columns.reach.push(reach.as_deref());
+            columns.denied.push(denied.as_deref());
             columns.row.push(row.id);
             columns.at.push(Timestamptz(row.at));
             columns.group.push(row.group);
@@ -142,7 +150,7 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 14] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
         [
             &self.resource_type,
             &self.id,
@@ -158,6 +166,7 @@ impl<'a> Columns<'a> {
             &self.query,
             &self.client,
             &self.token,
+            &self.denied,
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! One resource: its current version, an old version, and what a writer needs to know of it.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::access::{Disclosed, Draft, Permit, Unaudited};
 use crate::error::Error;
@@ -83,8 +84,14 @@ const VERSION: &str = concat!(
     version_reached!("h", "$4")
 );
 
+/// A version that is no longer current.
+const SUPERSEDED: &str = "SELECT h.vid, h.lu, h.op, h.meta, h.body, h.pats, h.rid, h.xid \
+     FROM ident i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk AND h.vid = $4 \
+     WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3";
+
 /// Current versions, and a ledger row for each that is live: one statement for all reads that wait.
-/// A row of `w` carries its own reach, as `reached!` has it for one.
+/// A row of `w` carries its own reach, as `reached!` has it for one, and of whom something is withheld: then
+/// only what cannot be withheld is found (see [`Frame::sure`]).
 macro_rules! find_recorded {
     ($from:literal) => {
         concat!(
@@ -93,7 +100,9 @@ macro_rules! find_recorded {
             $from,
             " JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
              JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-             WHERE w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}'), \
+             WHERE (w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}') \
+             AND (w.denied IS NULL OR r.op <> 'D' AND NOT r.pats && w.denied::bigint[] \
+             AND NOT coalesce(r.meta ? 'security', false))), \
              led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
              person, purpose, client, token, source, request_id, method, query, pats, entities) \
              SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, ",
@@ -109,8 +118,8 @@ macro_rules! find_recorded {
 pub(super) const FIND_RECORDED: &str = find_recorded!(
     "unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
      $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], \
-     $15::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, actor, \
-     source, request_id, method, query, client, token, place)"
+     $15::text[], $16::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, \
+     actor, source, request_id, method, query, client, token, denied, place)"
 );
 
 /// For one, with the same parameters.
@@ -119,12 +128,12 @@ pub(super) const FIND_ONE_RECORDED: &str = find_recorded!(
      ($5::uuid[])[1] AS ledger_id, ($6::timestamptz[])[1] AS at, ($7::uuid[])[1] AS grp, \
      ($8::smallint[])[1] AS interaction, ($9::text[])[1] AS actor, ($10::text[])[1] AS source, \
      ($11::text[])[1] AS request_id, ($12::text[])[1] AS method, ($13::text[])[1] AS query, ($14::text[])[1] AS \
-     client, ($15::text[])[1] AS token, 1::bigint AS place) AS w"
+     client, ($15::text[])[1] AS token, ($16::text[])[1] AS denied, 1::bigint AS place) AS w"
 );
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CURRENT, CURRENT_OF_MANY, FIND_RECORDED, FIND_ONE_RECORDED, VERSION];
+    &[CURRENT, CURRENT_OF_MANY, FIND_RECORDED, FIND_ONE_RECORDED, SUPERSEDED, VERSION];
 
 /// The current version as a writer sees it: a deletion counts.
 #[derive(Clone, Debug)]
@@ -160,7 +169,7 @@ impl Store {
     }
 
     /// The same for a read and nothing else: where there is a live version, the row of `draft` is on
-    /// record when it comes back, unless more than patients says whether it is reached.
+    /// record when it comes back, unless its patients and labels do not tell whether it is reached.
     ///
     /// # Errors
     /// As [`Store::current`]; then nothing is on record yet.
@@ -172,13 +181,14 @@ impl Store {
     ) -> Result<Unaudited<Version>, Error> {
         let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
         let frame = Frame::at(&identity, permit, self.hasher());
-        if frame == Frame::Beyond {
-            return self.current(id, permit).await;
-        }
+        let Some(sure) = frame.sure() else { return self.current(id, permit).await };
         let (row, taken) = draft.take_row();
-        let found = self.0.reads.current(identity, frame.bind(), row).await?;
-        let (version, _) = disclose(found.ok_or_else(|| unknown(id, permit))?)?;
-        Ok(taken.with(version))
+        let found = self.0.reads.current(identity, &sure, row).await?;
+        match found {
+            Some(found) => Ok(taken.with(disclose(found)?.0)),
+            None if frame.is_exact() => Err(unknown(id, permit)),
+            None => self.current(id, permit).await,
+        }
     }
 
     /// One version, the current one or an old one.
@@ -313,12 +323,31 @@ pub(super) async fn find_current(
     let rows = reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &frame.bind()]).await?;
     let found = rows.first().map(|row| current(row, identity)).transpose()?;
     match found {
-        Some(found) if frame == Frame::Beyond => {
+        Some(found) if !frame.is_exact() && found.version.is_deleted() => {
+            let was_reached = was_reached(store, reader, &found, permit).await?;
+            Ok(was_reached.then_some(found))
+        }
+        Some(found) if !frame.is_sure(&found.version, &found.patients) => {
             let reached = search::reached(store, reader, &[found.rid], permit).await?;
             Ok(reached.contains(&found.rid).then_some(found))
         }
         found => Ok(found),
     }
+}
+
+/// Whether what a deletion ended lay within reach, as far as its last document tells.
+async fn was_reached(
+    store: &Store,
+    reader: Reader<'_>,
+    deletion: &Current,
+    permit: &Permit<'_>,
+) -> Result<bool, Error> {
+    let identity = &deletion.version.identity;
+    let (code, before) = (identity.resource_type.code(), deletion.version.version.0 - 1);
+    let parameters: [&(dyn ToSql + Sync); 4] = [&TENANT, &code, &identity.id.as_str(), &before];
+    let rows = reader.query(SUPERSEDED, &parameters).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    store.admitted(&current(row, identity.clone())?.version, permit)
 }
 
 async fn find_version(
@@ -335,7 +364,7 @@ async fn find_version(
     let rows =
         reader.query(VERSION, &[&TENANT, &code, &id.as_str(), &frame.bind(), &version.0]).await?;
     let found = current(rows.first().ok_or_else(missing)?, identity.clone())?;
-    if frame == Frame::Beyond {
+    if !frame.is_exact() {
         let reached = search::reached(store, reader, &[found.rid], permit).await?;
         if !reached.contains(&found.rid) || !store.admits(&found.version, permit)? {
             return Err(missing());

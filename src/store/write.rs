@@ -27,7 +27,9 @@ use super::seats::Seat;
 use super::{BUCKET, Store, TENANT, failure};
 
 mod integrity;
+mod kept;
 mod locks;
+mod named;
 mod queue;
 mod rid;
 mod statements;
@@ -39,6 +41,7 @@ pub(super) use rid::Rids;
 pub(super) use statements::STATEMENTS;
 
 use integrity::Guarded;
+use named::Named;
 use queue::Unit;
 
 /// Most versions in one statement.
@@ -86,6 +89,8 @@ pub struct WriteTx {
     /// Which entry of a Bundle is at work.
     at_entry: Option<usize>,
     wanted: Wanted,
+    /// What is named by what a caller with limits writes.
+    named: Named,
     /// What is kept of the message whose effect this is.
     companion: Option<Companion>,
     /// Whether there is nothing that the caller may not see: then others may be named to it.
@@ -110,24 +115,10 @@ impl WriteTx {
         if permit.resource_type()? != staged.identity.resource_type {
             return Err(Error::internal("a version was staged under a permit for another type"));
         }
+        self.note_named(&staged)?;
         self.guarded.extend(Guarded::of(&staged, self.at_entry, &self.store));
         self.staged.push(staged);
         Ok(())
-    }
-
-    /// Keeps what [`WriteTx::current`] will be asked for; `None`: there is no such resource.
-    pub(super) fn keep(&mut self, identity: Identity, current: Option<Current>) {
-        self.prefetched.insert(identity, current);
-    }
-
-    /// Whether [`WriteTx::take_kept`] knows about `identity`.
-    pub(super) fn is_kept(&self, identity: &Identity) -> bool {
-        self.prefetched.contains_key(identity)
-    }
-
-    /// What was kept of `identity`, once.
-    pub(super) fn take_kept(&mut self, identity: &Identity) -> Option<Current> {
-        self.prefetched.remove(identity).flatten()
     }
 
     pub(super) fn change(&mut self, change: MetaChange) {
@@ -249,6 +240,10 @@ impl UnitOfWork for WriteTx {
         done
     }
 
+    async fn settle(&mut self, permit: &Permit<'_>) -> Result<(), Error> {
+        self.check_named(permit).await
+    }
+
     async fn roll_back(mut self) {
         if let Some(connection) = self.connection.take() {
             connection.roll_back().await;
@@ -281,6 +276,7 @@ impl Units for Store {
             guarded: Vec::new(),
             at_entry: None,
             wanted: memory.clone(),
+            named: Named::default(),
             companion: None,
             sees_all: permit.derive_system(Kind::Explain).is_ok_and(|all| !all.is_restricted()),
         }

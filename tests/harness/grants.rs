@@ -25,15 +25,17 @@ pub(crate) struct Token<'s> {
     denials: Vec<Denial>,
     knows_user: bool,
     purpose: Option<&'static str>,
+    survivor: Option<i64>,
 }
 
 impl<'s> Token<'s> {
     /// A token of a client with these scopes.
     pub(crate) fn new(server: &'s TestServer, scopes: &str) -> Self {
         let (patient, user, roles) = (None, None, None);
+        let (denials, survivor) = (Vec::new(), None);
         let scopes = scopes.to_owned();
-        let (denials, knows_user, purpose) = (Vec::new(), false, None);
-        Self { server, scopes, patient, user, roles, denials, knows_user, purpose }
+        let (knows_user, purpose) = (false, None);
+        Self { server, scopes, patient, user, roles, denials, knows_user, purpose, survivor }
     }
 
     /// With this patient in context.
@@ -91,6 +93,13 @@ impl<'s> Token<'s> {
         Self { knows_user: true, ..self }
     }
 
+    /// With what the patient in context says of who took its place.
+    pub(crate) async fn with_survivor(self) -> Self {
+        let patient = self.patient.clone().expect("a patient in context");
+        let survivor = self.server.store().survivor(&patient).await.expect("a survivor or none");
+        Self { survivor, ..self }
+    }
+
     /// With the panels of its user, and under the consents of patients, as they are stored now.
     pub(crate) async fn with_what_is_stored(mut self) -> Self {
         let store = self.server.store();
@@ -120,6 +129,8 @@ impl<'s> Token<'s> {
                 (id, hash)
             }),
             purpose: self.purpose.map(str::to_owned),
+            survivor: self.survivor,
+            is_emergency: false,
             is_fhir_user_readable: self.knows_user,
             denials: Arc::from(self.denials.clone()),
         };

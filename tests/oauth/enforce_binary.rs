@@ -1,7 +1,7 @@
 //! A Binary is a part of what it is attached to, unless it says itself whose it is.
 //!
 //! Covers: security E24.
-//! Covers in part: security E8.
+//! Covers: security E8.
 
 use super::world::{asked, body};
 use crate::harness::grants::Token;
@@ -78,7 +78,7 @@ async fn a_document_of_ones_own_opens_nothing_of_others() {
             r#"{{"resourceType":"DocumentReference",{}}}"#,
             document("a", &format!("Binary/{id}"))
         );
-        own.post("/DocumentReference", made).await.expect(201);
+        own.post("/DocumentReference", made).await.expect(422);
         own.get(&format!("/Binary/{id}")).await.expect(404);
     }
     // What is gone opens nothing any more.

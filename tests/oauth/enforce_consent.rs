@@ -32,7 +32,8 @@ async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool
 }
 
 /// Covers: security S2.
-/// Covers in part: security S3, S4, S5.
+/// Covers: security S3.
+/// Covers in part: security S4, S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;
@@ -81,7 +82,9 @@ async fn a_consent_that_is_committed_after_a_later_one_counts_at_once() {
     server.stop().await;
 }
 
-/// Covers in part: security S3.
+/// That they contradict each other is logged; a unit test has which do.
+///
+/// Covers: security S3.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_denial_outweighs_a_permit() {
     let server = filled().await;

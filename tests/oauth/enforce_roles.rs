@@ -85,7 +85,7 @@ async fn a_client_by_itself_does_what_its_scopes_say() {
 
 /// What is labelled higher than the clearance is not there.
 ///
-/// Covers in part: security S1.
+/// Covers: security S1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_above_the_clearance_hides() {
     let server = filled().await;

@@ -5,7 +5,7 @@ use crate::harness::grants::Token;
 use super::world::{OF_A, asked, entries, filled};
 
 /// Covers: security E6, E7, E10, E22, X3.
-/// Covers in part: security E8.
+/// Covers: security E8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
     let server = filled().await;

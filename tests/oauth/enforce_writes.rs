@@ -88,7 +88,7 @@ async fn who_may_create_and_not_read_is_shown_nothing() {
 }
 
 /// Covers: security W6, W7, X12.
-/// Covers in part: security W8.
+/// Covers: security W8.
 #[tokio::test(flavor = "multi_thread")]
 async fn criteria_and_rules_tell_nothing_of_what_is_hidden() {
     let server = filled().await;
@@ -132,7 +132,7 @@ async fn a_label_is_taken_away_by_no_ordinary_writer() {
     server.stop().await;
 }
 
-/// Covers in part: security W10.
+/// Covers: security W10.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_is_written_once_and_by_systems() {
     let server = filled().await;
@@ -145,7 +145,13 @@ async fn what_happened_is_written_once_and_by_systems() {
         client.put("/AuditEvent/e", body("AuditEvent/e", event)).await.expect(405);
         client.delete("/AuditEvent/e").await.expect(405);
     }
-    system.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(201);
+    let made = system.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(201);
+    // Where it comes from is the server's word, what it said itself is kept as that.
+    let stored = server.client.get(&format!("/AuditEvent/{}", made.id())).await.expect(200);
+    let said = |path: &str| stored.at(path);
+    assert!(said("meta.lastUpdated").is_some_and(|at| !at.starts_with("2020")));
+    assert_eq!(said("source.observer.identifier.value").as_deref(), Some("app"));
+    assert_eq!(said("source.extension[0].valueReference.display").as_deref(), Some("x"));
     admin.post("/AuditEvent", fresh("AuditEvent", event)).await.expect(403);
     server.stop().await;
 }

@@ -86,6 +86,11 @@ impl Directive {
         Some(Self { patient, root })
     }
 
+    /// Whether its rule is to permit; what it denies are exceptions then.
+    pub fn permits(&self) -> bool {
+        !self.root.is_deny
+    }
+
     /// What it denies to somebody at a moment; `None`: nothing.
     pub fn denies(&self, asker: &Asker<'_>, now: Instant) -> Option<Expression> {
         let expression = simplify(self.root.denies(asker, now));

@@ -102,6 +102,24 @@ const CASES: &[Case] = &[
         false,
     ),
     (
+        (Members::Collections, "a"),
+        r#"{"resourceType":"List","id":"l","subject":{"reference":"Patient/a"},"entry":[{"item":{"reference":"Observation/o"}}]}"#,
+        true,
+        true,
+    ),
+    (
+        (Members::Collections, "a"),
+        r#"{"resourceType":"List","id":"l","subject":{"reference":"Patient/a"},"entry":[{"item":{"reference":"Patient/b"}}]}"#,
+        false,
+        false,
+    ),
+    (
+        (Members::Collections, "a"),
+        r#"{"resourceType":"List","id":"l","entry":[{"item":{"reference":"Patient/a"}}]}"#,
+        false,
+        false,
+    ),
+    (
         (Members::Documents, "a"),
         r#"{"resourceType":"Bundle","id":"b","type":"collection","entry":[{"resource":{"resourceType":"Composition","subject":{"reference":"Patient/a"}}}]}"#,
         false,

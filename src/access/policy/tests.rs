@@ -44,6 +44,8 @@ fn grant(scopes: &str, role: Option<&str>) -> Grant {
         scopes: ROLES.scopes(scopes),
         patient: Some((id("a"), 7)),
         purpose: None,
+        survivor: None,
+        is_emergency: false,
         is_fhir_user_readable: false,
         denials: Arc::default(),
     }
@@ -65,6 +67,7 @@ fn word(limits: &Limits) -> &'static str {
         [] => "nothing",
         [clause] if !clause.is_plain() => "criteria",
         [clause] => match clause.members {
+            Members::Collections(_) => "collections",
             Members::Context(_) => "context",
             Members::Documents(_) => "documents",
             Members::Everyone => "withheld",
@@ -87,6 +90,7 @@ fn scopes_allow_what_they_say_and_no_more() {
         ("patient/*.cruds", None, Kind::Read, "Provenance", "targets"),
         ("patient/*.cruds", None, Kind::Read, "Binary", "context"),
         ("patient/*.cruds", None, Kind::Read, "Bundle", "documents"),
+        ("patient/*.cruds", None, Kind::Read, "List", "collections"),
         ("patient/*.cruds", None, Kind::Read, "AuditEvent", "refused"),
         ("patient/AuditEvent.r", None, Kind::Read, "AuditEvent", "nothing"),
         ("patient/*.cruds", None, Kind::Update, "Task", "refused"),
@@ -174,8 +178,42 @@ fn nobody_is_denied_ones_own() {
     ] {
         let grant = Grant { denials: denials.clone(), ..grant(scopes, role) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
-        assert_eq!(policy.denials.len(), kept, "{scopes} {role:?}");
+        // Who denies the same is asked about once.
+        let [(patients, _)] = &policy.denied[..] else { panic!("{:?}", policy.denied) };
+        assert_eq!(patients.len(), kept, "{scopes} {role:?}");
     }
+}
+
+#[test]
+fn who_keeps_consents_and_the_record_is_denied_nothing() {
+    let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, of: Expression::All(Vec::new()) }]);
+    for (roles, count) in
+        [(&["privacy"][..], 0), (&["auditor", "privacy"], 0), (&["privacy", "practitioner"], 1)]
+    {
+        let mut grant = Grant { denials: denials.clone(), ..grant("user/*.rs", Some("privacy")) };
+        let user = grant.user.as_mut().expect("a user");
+        user.roles = roles.iter().map(|&role| role.to_owned()).collect();
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        assert_eq!(policy.denied.len(), count, "{roles:?}");
+    }
+}
+
+#[test]
+fn what_others_deny_costs_nothing_where_they_are_not_reached() {
+    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()) };
+    let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
+    let withheld = |role, of: &str| {
+        let grant = Grant { denials: denials.clone(), ..grant("patient/*.rs", role) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        let of: ResourceType = of.parse().expect(of);
+        let limits = policy.reach(Kind::Read.of(of)).expect("a reach").limits().cloned();
+        limits.map_or_else(Vec::new, |limits| limits.denied().collect::<Vec<_>>())
+    };
+    assert!(withheld(None, "Observation").is_empty());
+    assert_eq!(withheld(Some("practitioner"), "Observation"), [7]);
+    assert_eq!(withheld(Some("practitioner"), "Patient"), [7]);
+    // What is nobody's may be of somebody who is not reached.
+    assert_eq!(withheld(None, "Device"), [8]);
 }
 
 #[test]

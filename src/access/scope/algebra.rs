@@ -1,6 +1,6 @@
 //! What scopes have in common: narrowing to what is registered, consented or asked for again.
 
-use super::{Actions, ResourceScope, ScopeSet, SmartScope};
+use super::{Actions, Context, ResourceScope, ScopeSet, SmartScope};
 
 impl ResourceScope {
     /// What is granted by both, in the version of this one.
@@ -83,5 +83,13 @@ impl ResourceScope {
             !more.fold(Actions::NONE, |sum, other| sum.or(other.actions)).has(part.actions)
         });
         parts
+    }
+}
+
+impl ResourceScope {
+    /// What of it is reading, with the resources of one patient; `None`: none of it.
+    pub fn reading_of_patient(&self) -> Option<Self> {
+        let actions = self.actions.and(Actions::R.or(Actions::S));
+        (!actions.is_empty()).then(|| Self { context: Context::Patient, actions, ..self.clone() })
     }
 }

@@ -21,7 +21,7 @@ use crate::http::{form::Form, outcome, prefer::Return, shape::Shape};
 use crate::spec::Spec;
 
 use super::search::{SearchEntries, SearchEntry};
-use super::{answer, history, meta, search};
+use super::{answer, history, labels, meta, search};
 
 /// Makes the entries of a history.
 pub(super) struct VersionEntries {
@@ -231,7 +231,7 @@ impl ResultEntries {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let links = history::links(&self.base, scope, query, &page);
-        let head = Head { bundle_type: "history", total: page.total, links: &links };
+        let head = Head::new("history", labels::highest(&page.versions), page.total, &links);
         let mut entries = VersionEntries::new(&self.base, shape, self.spec.clone());
         let mut writer = BundleWriter::new(Form::default(), self.spec.clone());
         push(out, &["{\"resource\":"]);
@@ -254,7 +254,8 @@ impl ResultEntries {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let links = search::links(&self.base, query, &found);
-        let head = Head { bundle_type: "searchset", total: search::total(&found), links: &links };
+        let label = labels::highest(search::versions(&found));
+        let head = Head::new("searchset", label, search::total(&found), &links);
         let entries = SearchEntries::new(&self.base, shape, self.spec.clone());
         let mut writer = BundleWriter::new(Form::default(), self.spec.clone());
         push(out, &["{\"resource\":"]);

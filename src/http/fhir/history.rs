@@ -16,7 +16,7 @@ use crate::http::outcome::Failure;
 use crate::http::query;
 
 use super::entry::VersionEntries;
-use super::{link, tripwire};
+use super::{labels, link, tripwire};
 
 /// `GET [type]/[id]/_history`
 pub(in crate::http) async fn instance(exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -42,12 +42,14 @@ async fn history(exchange: Exchange, scope: HistoryScope) -> Result<Response<Bod
     let request = engine.history_request(scope, &exchange.query, exchange.is_strict())?;
     let shape = query::shape(&exchange.query)?;
     let page = engine.history(&request, &exchange.caller).await.map_err(Failure::Interaction)?;
-    tripwire::check(&exchange, kind_of(&request.scope), &page.versions)?;
+    tripwire::check(tripwire::Asking::of(&exchange), kind_of(&request.scope), &page.versions)
+        .await?;
 
     let base = exchange.base();
     let links = links(&base, &request.scope, &exchange.query, &page);
     let HistoryPage { total, versions, .. } = page;
-    let head = Head { bundle_type: "history", total, links: &links };
+    let head =
+        Head { bundle_type: "history", label: labels::highest(&versions), total, links: &links };
     let spec = engine.spec();
     let mut entries = VersionEntries::new(&base, shape, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());

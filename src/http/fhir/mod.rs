@@ -13,6 +13,7 @@ pub(super) mod delete;
 pub(super) mod disclosures;
 pub(super) mod entry;
 pub(super) mod history;
+mod labels;
 mod link;
 pub(super) mod messages;
 pub(super) mod meta;

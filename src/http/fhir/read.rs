@@ -28,7 +28,7 @@ pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, 
     }
     let found = exchange.server.engine.read(&identity, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
-    tripwire::check(&exchange, Kind::Read, [&found])?;
+    tripwire::check(tripwire::Asking::of(&exchange), Kind::Read, [&found]).await?;
     shown(&exchange, &found, &shape)
 }
 
@@ -42,7 +42,7 @@ pub(in crate::http) async fn vread(exchange: Exchange) -> Result<Response<Body>,
     }
     let found = exchange.server.engine.vread(&identity, version, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
-    tripwire::check(&exchange, Kind::Vread, [&found])?;
+    tripwire::check(tripwire::Asking::of(&exchange), Kind::Vread, [&found]).await?;
     shown(&exchange, &found, &shape)
 }
 

@@ -25,7 +25,7 @@ use crate::http::query;
 use crate::http::shape::Shape;
 use crate::spec::Spec;
 
-use super::{link, tripwire};
+use super::{labels, link, tripwire};
 
 /// The one form of the body of a search.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -67,7 +67,7 @@ async fn search(mut exchange: Exchange, target: SearchTarget) -> Result<Response
         if asks_to_wait(&exchange.parts.headers) { engine.words_caught_up().await } else { None };
     let found = engine.search(&target, &exchange.query, is_strict, &exchange.caller).await;
     let found = found.map_err(Failure::Interaction)?;
-    tripwire::check(&exchange, Kind::SearchType, versions(&found))?;
+    tripwire::check(tripwire::Asking::of(&exchange), Kind::SearchType, versions(&found)).await?;
     let mut response = searchset(&exchange, found)?;
     if let Some(is_current) = words {
         let state = if is_current { "current" } else { "behind" };
@@ -83,7 +83,12 @@ pub(super) fn searchset(exchange: &Exchange, found: Searched) -> Result<Response
     let engine = &exchange.server.engine;
     let base = exchange.base();
     let links = links(&base, &exchange.query, &found);
-    let head = Head { bundle_type: "searchset", total: total(&found), links: &links };
+    let head = Head {
+        bundle_type: "searchset",
+        label: labels::highest(versions(&found)),
+        total: total(&found),
+        links: &links,
+    };
     let spec = engine.spec();
     let entries = SearchEntries::new(&base, shape, spec.clone());
     let writer = BundleWriter::new(form, spec.clone());

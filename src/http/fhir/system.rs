@@ -22,7 +22,7 @@ use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
-use super::{metadata, provenance, tripwire};
+use super::{labels, metadata, provenance, tripwire};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -58,10 +58,13 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let request_id = exchange.caller.request.id.clone();
     let returned = exchange.preferences.returned;
     let mut entries = ResultEntries::new(&base, returned, request_id, views, spec.clone());
-    let head = Head { bundle_type, total: None, links: &[] };
     let writer = BundleWriter::new(form, spec.clone());
-    let results = outcome.entries.into_iter().map(|result| tripwire::hold(&exchange, result));
-    let results: Vec<_> = results.collect();
+    let mut results = Vec::with_capacity(outcome.entries.len());
+    for result in outcome.entries {
+        results.push(tripwire::hold(tripwire::Asking::of(&exchange), result).await);
+    }
+    let label = labels::highest_of(&results);
+    let head = Head { bundle_type, label, total: None, links: &[] };
     let body = writer.into_body(&head, results, move |result, out| entries.write(result, out))?;
     let mut response = Response::new(body);
     let headers = response.headers_mut();

@@ -4,8 +4,9 @@
 //! SQL and looks at the documents alone. A miss is a defect of this server: the resource stays here,
 //! the answer is 500, and `kiln_withheld_total` counts it.
 
+use crate::access::Caller;
 use crate::access::interaction::Kind;
-use crate::engine::EntryResult;
+use crate::engine::{Engine, EntryResult};
 use crate::error::Error;
 use crate::fhir::Version;
 use crate::http::exchange::Exchange;
@@ -13,52 +14,83 @@ use crate::http::outcome::Failure;
 
 use super::{history, search};
 
+/// Who asks whom.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    engine: &'a Engine,
+    caller: &'a Caller,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn of(exchange: &'a Exchange) -> Self {
+        Self { engine: &exchange.server.engine, caller: &exchange.caller }
+    }
+}
+
 /// Refuses to show versions of which one is out of reach of the caller by such an interaction.
 ///
 /// # Errors
 /// [`Error::Internal`] when that is so, or cannot be told.
-pub(super) fn check<'v>(
-    exchange: &Exchange,
+pub(super) async fn check<'v>(
+    who: Asking<'_>,
     kind: Kind,
     versions: impl IntoIterator<Item = &'v Version>,
 ) -> Result<(), Failure> {
-    missed(exchange, kind, versions).map_or(Ok(()), |error| Err(Failure::Interaction(error)))
+    close(who, kind, versions).await.map_or(Ok(()), |error| Err(Failure::Interaction(error)))
 }
 
 /// The result of an entry, or the failure in its place.
-pub(super) fn hold(exchange: &Exchange, result: EntryResult) -> EntryResult {
-    let missed = match &result {
+pub(super) async fn hold(who: Asking<'_>, result: EntryResult) -> EntryResult {
+    let (kind, versions): (Kind, Vec<&Version>) = match &result {
         EntryResult::History(page, scope, _) => {
-            missed(exchange, history::kind_of(scope), &page.versions)
+            (history::kind_of(scope), page.versions.iter().collect())
         }
-        EntryResult::Read(version) => missed(exchange, Kind::Read, [version]),
-        EntryResult::Search(found, _) => {
-            missed(exchange, Kind::SearchType, search::versions(found))
-        }
+        EntryResult::Read(version) => (Kind::Read, vec![version]),
+        EntryResult::Search(found, _) => (Kind::SearchType, search::versions(found).collect()),
         EntryResult::Answered(_)
         | EntryResult::CapabilityStatement(_)
         | EntryResult::Deleted(_)
         | EntryResult::Failed(_)
         | EntryResult::Meta(_)
         | EntryResult::NotModified(_)
-        | EntryResult::Written(_) => None,
+        | EntryResult::Written(_) => return result,
     };
-    missed.map_or(result, EntryResult::Failed)
+    match close(who, kind, versions).await {
+        Some(error) => EntryResult::Failed(error),
+        None => result,
+    }
 }
 
-fn missed<'v>(
-    exchange: &Exchange,
+/// The failure in the place of an answer, where one of its versions must not be shown.
+async fn close<'v>(
+    who: Asking<'_>,
     kind: Kind,
     versions: impl IntoIterator<Item = &'v Version>,
 ) -> Option<Error> {
+    let (missed, error) = missed(who, kind, versions)?;
+    if let Some(version) = missed {
+        metrics::counter!("kiln_withheld_total").increment(1);
+        if let Err(error) = who.engine.alarm(version, who.caller).await {
+            tracing::error!(%error, "a withheld resource could not be put on record");
+        }
+    }
+    Some(error)
+}
+
+/// The first version that must not be shown, and why; without one, why nobody can tell.
+fn missed<'v>(
+    who: Asking<'_>,
+    kind: Kind,
+    versions: impl IntoIterator<Item = &'v Version>,
+) -> Option<(Option<&'v Version>, Error)> {
     for version in versions.into_iter().filter(|version| !version.is_deleted()) {
-        match exchange.server.engine.is_shown(kind, version, &exchange.caller) {
+        match who.engine.is_shown(kind, version, who.caller) {
             Ok(true) => {}
             Ok(false) => {
-                metrics::counter!("kiln_withheld_total").increment(1);
-                return Some(Error::internal("a resource out of reach was about to be shown"));
+                let text = "a resource out of reach was about to be shown";
+                return Some((Some(version), Error::internal(text)));
             }
-            Err(error) => return Some(error),
+            Err(error) => return Some((None, error)),
         }
     }
     None

@@ -79,6 +79,26 @@ pub(super) async fn revoke(server: Arc<Server>, parts: request::Parts, body: Bod
     Ok(for_client(response, asked.client))
 }
 
+/// `POST /auth/break-glass`
+pub(super) async fn break_glass(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+) -> Answered {
+    let call = Call::new(&server, parts)?;
+    let authority = &call.authority;
+    let read = read(&call, &authority.limits.tokens, body).await;
+    let read = read.and_then(|(form, _)| Ok((form, call.bearer()?)));
+    let (form, bearer) = match read {
+        Ok(read) => read,
+        Err(refusal) => return Ok(call.refused(&refusal)),
+    };
+    Ok(match authority.break_glass(&form, bearer, &call.context).await {
+        Ok(told) => answer(StatusCode::OK, told.to_string()),
+        Err(refusal) => call.refused(&refusal),
+    })
+}
+
 /// `POST /auth/register`
 pub(super) async fn register(server: Arc<Server>, parts: request::Parts, body: Body) -> Answered {
     let call = Call::new(&server, parts)?;

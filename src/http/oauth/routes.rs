@@ -42,6 +42,7 @@ pub fn all() -> Vec<Route> {
         auth!(GET "/auth/register/{name}" endpoints::registration),
         auth!(PUT "/auth/register/{name}" endpoints::change_registration),
         auth!(DELETE "/auth/register/{name}" endpoints::end_registration),
+        auth!(POST "/auth/break-glass" endpoints::break_glass),
         public!("/fhir/.well-known/smart-configuration" documents::smart_configuration),
         public!("/auth/.well-known/openid-configuration" documents::openid_configuration),
         public!("/auth/jwks" documents::jwks),

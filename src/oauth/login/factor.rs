@@ -96,6 +96,30 @@ impl Authority {
         Ok(Proved::Done(Box::new(whole)))
     }
 
+    /// Whether a code of somebody who is logged in long since is right at this moment.
+    pub async fn prove_again(
+        &self,
+        account: &Account,
+        code: &str,
+        visitor: &Visitor,
+    ) -> Result<bool, Error> {
+        let actor = visitor.actor(account);
+        if self.try_factor(account).await?.is_some() {
+            let text = "too many failures: the second factor has to wait";
+            self.gate.note(Kind::SecondFactor, &actor, Outcome::Refused, text).await?;
+            return Ok(false);
+        }
+        let factors = factor::of_account(&self.store, account.id).await?;
+        let Some(kind) = self.prove_code(account, &factors, code).await? else {
+            let text = "a second factor was wrong";
+            self.gate.note(Kind::SecondFactor, &actor, Outcome::Refused, text).await?;
+            return Ok(false);
+        };
+        self.forget_tries(account).await?;
+        self.gate.note(Kind::SecondFactor, &actor, Outcome::Success, kind).await?;
+        Ok(true)
+    }
+
     /// The whole session in place of a half one.
     async fn complete(
         &self,

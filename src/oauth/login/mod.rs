@@ -10,6 +10,7 @@
 
 pub mod account;
 mod cbor;
+pub mod emergency;
 pub mod factor;
 pub mod handle;
 pub mod password;

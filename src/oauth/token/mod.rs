@@ -5,6 +5,7 @@
 mod answer;
 mod backend;
 mod code;
+mod decision;
 mod refresh;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::secret::{self, Fresh};
 
 pub use answer::Answer;
 pub(super) use answer::context;
+pub use decision::Decisions;
 pub(super) use refresh::GRACE;
 
 /// Tokens that were made, and what they are of.

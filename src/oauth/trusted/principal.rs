@@ -48,6 +48,8 @@ impl Authority {
         let scopes = self.outside_scopes(outside, &claims.scope);
         let token = id_of(text);
         let grant = Grant {
+            survivor: None,
+            is_emergency: false,
             token,
             client,
             user,

@@ -321,7 +321,7 @@ fn reach(store: &Store, permit: &Permit<'_>) -> Condition {
         let Ok(filter) = reader.read_all(std::slice::from_ref(&*withheld.filter)) else {
             return Condition::never();
         };
-        let of = withheld.patient.map(|hash| Condition::Patients(vec![hash]));
+        let of = withheld.patients.as_deref().map(|of| Condition::Patients(of.to_vec()));
         let withheld = of.into_iter().chain([filter]).collect();
         all.push(Condition::Not(Box::new(Condition::All(withheld))));
     }

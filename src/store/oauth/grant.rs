@@ -308,7 +308,7 @@ pub async fn of_account(store: &Store, account: Uuid) -> Result<Vec<(Granted, In
     rows.iter().map(|row| Ok((granted(row)?, time(row, "used")?))).collect()
 }
 
-async fn insert(transaction: &Transaction, grant: &NewGrant) -> Result<(), Error> {
+pub(super) async fn insert(transaction: &Transaction, grant: &NewGrant) -> Result<(), Error> {
     let context = grant.context.as_ref().map(|text| JsonText(text.as_bytes()));
     let auth_time = grant.auth_time.map(Timestamptz);
     let created = Timestamptz(grant.created);

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod authorization;
 pub mod client;
 pub mod decision;
+pub mod emergency;
 pub mod factor;
 pub mod grant;
 pub mod key;
@@ -43,6 +44,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         authorization::STATEMENTS,
         client::STATEMENTS,
         decision::STATEMENTS,
+        emergency::STATEMENTS,
         factor::STATEMENTS,
         grant::STATEMENTS,
         key::STATEMENTS,

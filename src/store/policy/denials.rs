@@ -11,7 +11,7 @@ use std::time::{Duration, Instant as Clock};
 use crate::access::consent::{Asker, Denial, Directive};
 use crate::error::Error;
 use crate::fhir::json;
-use crate::fhir::{Instant, ResourceType};
+use crate::fhir::{Instant, LogicalId, ResourceType};
 use crate::store::connection::Reader;
 use crate::store::rows::{JsonText, Timestamptz};
 use crate::store::{Store, TENANT, failure};
@@ -25,8 +25,13 @@ const MARK: &str = "SELECT max(lu), count(*), sum(vid) FROM res WHERE tid = $1 A
 const CHANGED: &str = "SELECT rid, lu, CASE WHEN op <> 'D' AND body->>'status' = 'active' THEN body END \
      FROM res WHERE tid = $1 AND rt = $2 AND lu >= $3";
 
+/// The active consents of a patient: $3.
+const OF_PATIENT: &str = "SELECT DISTINCT r.id FROM comp c JOIN res r ON r.rid = c.rid \
+     WHERE r.tid = $1 AND c.rt = $2 AND c.pat = $3 AND r.op <> 'D' AND r.body->>'status' = 'active' \
+     ORDER BY r.id LIMIT 20";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK];
+pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK, OF_PATIENT];
 
 /// How long what was read counts when nothing seems new.
 const FRESH: Duration = Duration::from_secs(4);
@@ -64,6 +69,18 @@ impl Store {
         Ok(denials.into())
     }
 
+    /// The ids of a patient's active consents, for the record of what overrides them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn consents_of(&self, patient: i64) -> Result<Vec<String>, Error> {
+        let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
+        let pipeline = self.0.readers.pipeline().await?;
+        let reader = Reader::Shared(&pipeline);
+        let rows = reader.query(OF_PATIENT, &[&TENANT, &of.code(), &patient]).await?;
+        rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
+    }
+
     async fn directives(&self) -> Result<Arc<HashMap<i64, Directive>>, Error> {
         let of: ResourceType = "Consent".parse().map_err(Error::internal)?;
         let pipeline = self.0.readers.pipeline().await?;
@@ -95,6 +112,11 @@ impl Store {
                 None => all.remove(&rid),
             };
         }
+        let changed = (all != *known.all).then(|| contradicting(&all)).flatten();
+        if let Some((consents, patients)) = changed {
+            let text = "active consents contradict each other; what one denies counts";
+            tracing::warn!(consents, patients, "{text}");
+        }
         let all = Arc::new(all);
         let known = Known { all: all.clone(), mark, read: Some(read) };
         *self.0.directives.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
@@ -109,4 +131,49 @@ fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Error> {
     let (resources, versions) = (row.try_get(1), row.try_get(2));
     let both = (resources.map_err(failure::error)?, versions.map_err(failure::error)?);
     Ok(Some((newest.0.as_micros(), both.0, both.1)))
+}
+
+/// How many consents contradict another one of the same patient, and of how many patients they are; nothing
+/// where none does.
+fn contradicting(all: &HashMap<i64, Directive>) -> Option<(usize, usize)> {
+    let mut rules: HashMap<&LogicalId, (usize, usize)> = HashMap::new();
+    for directive in all.values() {
+        let (permits, denies) = rules.entry(&directive.patient).or_default();
+        if directive.permits() {
+            *permits += 1;
+        } else {
+            *denies += 1;
+        }
+    }
+    let both: Vec<usize> = rules
+        .values()
+        .filter(|(permits, denies)| *permits > 0 && *denies > 0)
+        .map(|(permits, denies)| permits + denies)
+        .collect();
+    (!both.is_empty()).then(|| (both.iter().sum(), both.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_beside_a_denial_contradicts_it() {
+        let directive = |patient: &str, rule: &str| {
+            let text = format!(
+                r#"{{"status":"active","scope":{{"coding":[{{"code":"patient-privacy"}}]}},"patient":{{"reference":"Patient/{patient}"}},"provision":{{"type":"{rule}"}}}}"#
+            );
+            let value = json::parse(text.as_bytes()).expect("JSON");
+            Directive::read(&value, "http://x/fhir").expect("a directive")
+        };
+        for (all, expected) in [
+            (&[("a", "permit"), ("a", "permit"), ("b", "deny")][..], None),
+            (&[("a", "permit"), ("a", "deny"), ("b", "deny")], Some((2, 1))),
+            (&[("a", "permit"), ("a", "deny"), ("b", "deny"), ("b", "permit")], Some((4, 2))),
+        ] {
+            let numbered =
+                (0..).zip(all).map(|(at, (patient, rule))| (at, directive(patient, rule)));
+            assert_eq!(contradicting(&numbered.collect()), expected, "{all:?}");
+        }
+    }
 }

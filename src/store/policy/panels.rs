@@ -25,6 +25,9 @@ const OWN: &str = "SELECT f.v->>'reference' \
      CROSS JOIN LATERAL jsonb_path_query(r.body, $4::text::jsonpath) f(v) \
      WHERE i.tid = $1 AND i.rt = $2 AND i.id = $3 AND r.op <> 'D'";
 
+/// Where a Patient names the record that took its place.
+const REPLACED_BY: &str = r#"$.link[*] ? (@.type == "replaced-by").other"#;
+
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[OWN, REFERRING];
 
@@ -83,11 +86,33 @@ impl Store {
     async fn own(&self, user: Who<'_>) -> Result<Vec<i64>, Error> {
         let (of, id) = user;
         let path = match *of {
-            ResourceType::PATIENT => return Ok(vec![self.hasher().patient(id)]),
+            ResourceType::PATIENT => {
+                let mut own = vec![self.hasher().patient(id)];
+                own.extend(self.survivor(id).await?);
+                return Ok(own);
+            }
             ResourceType::RELATED_PERSON => "$.patient",
             of if of.as_str() == "Person" => "$.link[*].target",
             _ => return Ok(Vec::new()),
         };
+        Ok(self.referred(user, path).await?.into_iter().collect())
+    }
+
+    /// The patient whose record took the place of another one's when both were merged.
+    ///
+    /// # Errors
+    /// As [`Store::panels`].
+    pub async fn survivor(&self, patient: &LogicalId) -> Result<Option<i64>, Error> {
+        let merged = (ResourceType::PATIENT, patient.clone());
+        let all = self.referred(&merged, REPLACED_BY).await?;
+        let itself = self.hasher().patient(patient);
+        // Where it is not clear which one it is, it is none.
+        let mut others = all.into_iter().filter(|other| *other != itself);
+        Ok(others.next().filter(|_| others.next().is_none()))
+    }
+
+    /// The patients that a live resource refers to at a path.
+    async fn referred(&self, (of, id): Who<'_>, path: &str) -> Result<BTreeSet<i64>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
         let reader = Reader::Shared(&pipeline);
         let rows = reader.query(OWN, &[&TENANT, &of.code(), &id.as_str(), &path]).await?;
@@ -96,7 +121,7 @@ impl Store {
             let reference: Option<&str> = row.try_get(0).map_err(failure::error)?;
             own.extend(reference.and_then(|text| self.patient(text)));
         }
-        Ok(own.into_iter().collect())
+        Ok(own)
     }
 
     /// Resources of a type that refer to one of `targets` by a parameter.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::access::Permit;
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
 use crate::store::connection::Reader;
@@ -56,7 +57,7 @@ impl Store {
             return Ok(BTreeSet::new());
         }
         let pipeline = self.0.readers.pipeline().await?;
-        existing(identities, self, Reader::Shared(&pipeline), permit).await
+        existing(identities, Kind::SearchType, self, Reader::Shared(&pipeline), permit).await
     }
 }
 
@@ -90,11 +91,28 @@ impl WriteTx {
         match self.connection() {
             Some(connection) if !identities.is_empty() => {
                 let reader = Reader::Transaction(connection);
-                existing(identities, self.store(), reader, permit).await
+                existing(identities, Kind::SearchType, self.store(), reader, permit).await
             }
             _ => self.store().live_among(identities, permit).await,
         }
     }
+}
+
+/// Which of these are live and may be read by the caller of a write, as its own writes left them.
+///
+/// # Errors
+/// As [`Store::live_among`].
+pub(in crate::store) async fn readable_among(
+    identities: Vec<Identity>,
+    tx: &WriteTx,
+    permit: &Permit<'_>,
+) -> Result<BTreeSet<Identity>, Error> {
+    if let Some(connection) = tx.connection() {
+        let reader = Reader::Transaction(connection);
+        return existing(identities, Kind::Read, tx.store(), reader, permit).await;
+    }
+    let pipeline = tx.store().0.readers.pipeline().await?;
+    existing(identities, Kind::Read, tx.store(), Reader::Shared(&pipeline), permit).await
 }
 
 async fn refuse(
@@ -105,7 +123,7 @@ async fn refuse(
 ) -> Result<(), Error> {
     for (id, types) in ambiguous {
         let named = types.iter().map(|of| Identity { resource_type: *of, id: id.clone() });
-        let existing = existing(named, store, reader, permit).await?;
+        let existing = existing(named, Kind::SearchType, store, reader, permit).await?;
         if existing.len() > 1 {
             let existing: Vec<String> = existing.iter().map(ToString::to_string).collect();
             let text = format!("{id} may be each of {}: say which", existing.join(", "));
@@ -115,16 +133,17 @@ async fn refuse(
     Ok(())
 }
 
-/// Which of these exist, as far as the caller may search for them.
+/// Which of these exist, as far as the caller reaches them by an interaction of a kind.
 async fn existing(
     identities: impl IntoIterator<Item = Identity>,
+    kind: Kind,
     store: &Store,
     reader: Reader<'_>,
     permit: &Permit<'_>,
 ) -> Result<BTreeSet<Identity>, Error> {
     let named = identities.into_iter().map(|it| (it.resource_type, (store.identity(&it), it)));
     let mut existing = BTreeSet::new();
-    for (frame, named) in permitted(permit, named)? {
+    for (frame, named) in permitted(permit, kind, named)? {
         let hashes: Vec<i64> = named.iter().map(|(hash, _)| *hash).collect();
         let mut named: HashMap<i64, Identity> = named.into_iter().collect();
         let mut found: Vec<(Identity, i64)> = Vec::new();
@@ -136,7 +155,9 @@ async fn existing(
             }
         }
         let key = |found: &(Identity, i64)| (found.0.resource_type, found.1);
-        let found = within(&frame, found, key, Asking { store, reader, permit }).await?;
+        let found =
+            within(&frame, found, (key, |_: &_| false), Asking { store, reader, permit, kind })
+                .await?;
         existing.extend(found.into_iter().map(|(identity, _)| identity));
     }
     Ok(existing)

@@ -6,6 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use crate::access::interaction::Kind;
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -13,7 +14,7 @@ use crate::store::Store;
 use crate::store::connection::Reader;
 use crate::store::frame::Frame;
 
-use super::reach::{reached_of, searchable};
+use super::reach::{reach_by, reached_of};
 
 /// Who asks where.
 #[derive(Clone, Copy)]
@@ -21,14 +22,16 @@ pub(super) struct Asking<'a, 'gate> {
     pub(super) store: &'a Store,
     pub(super) reader: Reader<'a>,
     pub(super) permit: &'a Permit<'gate>,
+    pub(super) kind: Kind,
 }
 
 /// What may be seen within one frame.
 pub(super) type Group<T> = (Frame, Vec<T>);
 
-/// What of `items` may be searched under `permit`, put together by how far their types may be seen.
+/// What of `items` is reached under `permit` by an interaction of a kind, put together by how far their types may be seen.
 pub(super) fn permitted<T>(
     permit: &Permit<'_>,
+    kind: Kind,
     items: impl IntoIterator<Item = (ResourceType, T)>,
 ) -> Result<Vec<Group<T>>, Error> {
     let mut reaches: HashMap<ResourceType, Option<Restriction>> = HashMap::new();
@@ -36,7 +39,7 @@ pub(super) fn permitted<T>(
     for (of, item) in items {
         let reach = match reaches.entry(of) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(entry) => entry.insert(searchable(permit, of)?),
+            Entry::Vacant(entry) => entry.insert(reach_by(kind, permit, of)?),
         };
         // What the caller may not search does not come along either.
         let Some(restriction) = reach else { continue };
@@ -49,24 +52,24 @@ pub(super) fn permitted<T>(
     Ok(groups)
 }
 
-/// Those of `found`, by type and key, that the permit lets a search find where the frame that they
-/// were found within is no proof.
+/// Those of `found`, by type and key, that the permit lets such an interaction find where the frame that they
+/// were found within is no proof, and they are not sure to be by themselves.
 pub(super) async fn within<T>(
     frame: &Frame,
     found: Vec<T>,
-    key: impl Fn(&T) -> (ResourceType, i64),
+    (key, is_sure): (impl Fn(&T) -> (ResourceType, i64), impl Fn(&T) -> bool),
     at: Asking<'_, '_>,
 ) -> Result<Vec<T>, Error> {
-    if *frame != Frame::Beyond {
+    if frame.is_exact() {
         return Ok(found);
     }
     let mut by_type: HashMap<ResourceType, Vec<i64>> = HashMap::new();
-    for (of, rid) in found.iter().map(&key) {
+    for (of, rid) in found.iter().filter(|it| !is_sure(it)).map(&key) {
         by_type.entry(of).or_default().push(rid);
     }
     let mut seen: HashSet<i64> = HashSet::new();
     for (of, rids) in by_type {
-        let Some(reach) = searchable(at.permit, of)? else { continue };
+        let Some(reach) = reach_by(at.kind, at.permit, of)? else { continue };
         match reach.limits() {
             None => seen.extend(rids),
             Some(limits) => {
@@ -75,5 +78,5 @@ pub(super) async fn within<T>(
             }
         }
     }
-    Ok(found.into_iter().filter(|it| seen.contains(&key(it).1)).collect())
+    Ok(found.into_iter().filter(|it| is_sure(it) || seen.contains(&key(it).1)).collect())
 }

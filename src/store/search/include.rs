@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
@@ -292,7 +293,8 @@ struct Run<'a, 'gate> {
 
 impl<'gate> Run<'_, 'gate> {
     fn at(&self) -> Asking<'_, 'gate> {
-        Asking { store: self.store, reader: self.reader, permit: self.permit }
+        let kind = Kind::SearchType;
+        Asking { store: self.store, reader: self.reader, permit: self.permit, kind }
     }
 
     /// The types that a reference parameter may lead to.
@@ -341,7 +343,7 @@ impl<'gate> Run<'_, 'gate> {
         targets.sort_unstable();
         targets.dedup_by(|other, one| other.0 == one.0);
         let by_type = targets.into_iter().map(|target| (target.0.resource_type, target));
-        for (frame, targets) in permitted(self.permit, by_type)? {
+        for (frame, targets) in permitted(self.permit, Kind::SearchType, by_type)? {
             let reach = frame.bind();
             let mut old: Vec<(Identity, VersionId)> = Vec::new();
             for targets in targets.chunks(HASHES) {
@@ -354,7 +356,8 @@ impl<'gate> Run<'_, 'gate> {
                 let limit = found.limit();
                 let rows = self.reader.query(BY_IDENTITY, &[&hashes, &reach, &limit]).await?;
                 let resources = rows.iter().map(read).collect::<Result<_, _>>()?;
-                let resources = within(&frame, resources, key_of, self.at()).await?;
+                let resources =
+                    within(&frame, resources, (key_of, is_sure(&frame)), self.at()).await?;
                 let mut current_versions: HashMap<Identity, Current> = resources
                     .into_iter()
                     .map(|resource| (resource.version.identity.clone(), resource))
@@ -414,7 +417,7 @@ impl<'gate> Run<'_, 'gate> {
             is_there.then(|| (*of, (self.hasher.url(parameter, url), 0)))
         });
         let mut newest: HashMap<Name, Current> = HashMap::new();
-        for (frame, hashes) in permitted(self.permit, by_hash)? {
+        for (frame, hashes) in permitted(self.permit, Kind::SearchType, by_hash)? {
             for resource in self.by_hash(&hashes, &frame, found.limit()).await? {
                 let text = resource.version.to_json();
                 let value = json::parse(&text).map_err(Error::internal)?;
@@ -445,7 +448,7 @@ impl<'gate> Run<'_, 'gate> {
         found: &mut Found,
     ) -> Result<(), Error> {
         let by_type = wanted.into_iter().map(|(of, hash, version)| (of, (hash, version)));
-        for (frame, hashes) in permitted(self.permit, by_type)? {
+        for (frame, hashes) in permitted(self.permit, Kind::SearchType, by_type)? {
             for hashes in hashes.chunks(HASHES) {
                 // What is known already may fill the rows: it does not take the place of others.
                 let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);
@@ -470,12 +473,16 @@ impl<'gate> Run<'_, 'gate> {
         let parameters: [&(dyn ToSql + Sync); 4] = [&hashes, &versions, &frame.bind(), &limit];
         let rows = self.reader.query(BY_REFERENCE, &parameters).await?;
         let found = rows.iter().map(read).collect::<Result<_, _>>()?;
-        within(frame, found, key_of, self.at()).await
+        within(frame, found, (key_of, is_sure(frame)), self.at()).await
     }
 }
 
 fn key_of(found: &Current) -> (ResourceType, i64) {
     (found.version.identity.resource_type, found.rid)
+}
+
+fn is_sure(frame: &Frame) -> impl Fn(&Current) -> bool + '_ {
+    |found| frame.is_sure(&found.version, &found.patients)
 }
 
 fn read(row: &Row) -> Result<Current, Error> {

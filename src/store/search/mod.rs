@@ -53,6 +53,7 @@ use page::{Search, is_whole};
 use run::Run;
 
 pub use definitions::Definitions;
+pub(super) use existing::readable_among;
 pub(super) use probe::Counts;
 pub(super) use reach::{reached, reached_of};
 

@@ -30,7 +30,7 @@ pub(super) fn searchable(
 }
 
 /// How far the permit's caller may go with an interaction with a type.
-fn reach_by(
+pub(super) fn reach_by(
     kind: Kind,
     permit: &Permit<'_>,
     of: ResourceType,
@@ -78,7 +78,7 @@ pub(in crate::store) async fn reached_of(
         within.and()
     );
     let statement = compiler.binds.finish(&text);
-    let rows = reader.query_once(&statement.sql, &parameters(&statement)).await?;
+    let rows = reader.query_compiled(&statement.sql, &parameters(&statement)).await?;
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
 }
 
@@ -149,12 +149,33 @@ impl Compiler<'_, '_> {
     }
 
     fn is_withheld(&mut self, withheld: &Withheld, row: &Row<'_>) -> Result<Cond, Error> {
+        // What is known of the row comes first: whose it is must be looked up.
         let filter = self.filter(&withheld.filter, row)?;
-        let theirs = match withheld.patient {
+        let theirs = match withheld.patients.as_deref() {
             None => Cond::True,
-            Some(patient) => self.is_member(&[patient], row),
+            Some(patients) => self.is_of_one(patients, row),
         };
-        Ok(Cond::all([theirs, filter]))
+        Ok(Cond::all([filter, theirs]))
+    }
+
+    /// That the row is of one of the patients; what is walked may tell it.
+    fn is_of_one(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+        let Some(walked) = row.walked.as_deref().filter(|walked| !walked.is_empty()) else {
+            return self.is_member(patients, row);
+        };
+        let is_known = |patient: &i64| patients.binary_search(patient).is_ok();
+        if walked.iter().all(is_known) {
+            return Cond::True;
+        }
+        let theirs = self.is_member(patients, row);
+        match &row.toks {
+            // What is of somebody walked is of somebody else only where it is of several.
+            Some(toks) if !walked.iter().any(is_known) => {
+                let shared = self.binds.long(SHARED);
+                Cond::all([Cond::Sql(format!("{shared} = ANY ({toks})")), theirs])
+            }
+            _ => theirs,
+        }
     }
 
     fn is_one_of(
@@ -182,6 +203,10 @@ impl Compiler<'_, '_> {
                     )
                 });
                 Cond::all([document, own])
+            }
+            Members::Collections(patients) => {
+                let own = self.is_of_these_alone(patients, row);
+                Cond::all([own, self.holds_others(patients, row).not()])
             }
             Members::Context(_) => {
                 let context = "jsonb_build_array({}.body->'securityContext')";
@@ -296,6 +321,21 @@ impl Compiler<'_, '_> {
                 "EXISTS (SELECT FROM (SELECT {reference}) {text}(t), {from} \
                  JOIN srow {target} ON {target}.rid = i.rid \
                  WHERE {identified} AND {is_theirs} OFFSET 0)"
+            )
+        })
+    }
+
+    /// A member of the collection is of somebody else than these patients, too or alone.
+    fn holds_others(&mut self, patients: &[i64], row: &Row<'_>) -> Cond {
+        let (entry, member) = (self.alias(), self.alias());
+        let (from, identified) = self.identified(&format!("({entry}.v#>>'{{item,reference}}')"));
+        let mine = self.binds.longs(patients.iter().copied());
+        self.resource_holds(row, |res| {
+            format!(
+                "jsonb_typeof({res}.body->'entry') = 'array' AND EXISTS (\
+                 SELECT FROM jsonb_array_elements({res}.body->'entry') {entry}(v), {from} \
+                 JOIN res {member} ON {member}.rid = i.rid \
+                 WHERE {identified} AND NOT {member}.pats <@ {mine} OFFSET 0)"
             )
         })
     }

@@ -51,6 +51,10 @@ impl UnitOfWork for Nowhere {
         Ok(())
     }
 
+    async fn settle(&mut self, _: &Permit<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn roll_back(self) {}
 
     fn is_raced(&self) -> bool {

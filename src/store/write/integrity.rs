@@ -85,11 +85,22 @@ impl Guarded {
 
     /// The place of an element, seen from the Bundle that it came in.
     fn place(&self, element: &str) -> String {
-        match (self.entry, element.split_once('.')) {
-            (Some(index), Some((_, rest))) => format!("Bundle.entry[{index}].resource.{rest}"),
-            _ => element.to_owned(),
-        }
+        seen_from(self.entry, element)
     }
+}
+
+/// The place of an element, seen from the entry of a Bundle that it came in.
+pub(super) fn seen_from(entry: Option<usize>, element: &str) -> String {
+    match (entry, element.split_once('.')) {
+        (Some(index), Some((_, rest))) => format!("Bundle.entry[{index}].resource.{rest}"),
+        _ => element.to_owned(),
+    }
+}
+
+/// What is wrong with a reference that leads nowhere, or nowhere that the caller may know of.
+pub(super) fn dangling(target: &Identity, place: String) -> Issue {
+    let text = format!("the reference to {target} leads to no resource here");
+    Issue::error_at(IssueCode::BusinessRule, text, place)
 }
 
 impl WriteTx {
@@ -211,8 +222,7 @@ impl WriteTx {
         let mut issues = Vec::with_capacity(rows.len());
         for row in &rows {
             let (guarded, link) = place(row, &links)?;
-            let text = format!("the reference to {} leads to no resource here", link.target);
-            issues.push(Issue::error_at(IssueCode::BusinessRule, text, guarded.place(&link.place)));
+            issues.push(dangling(&link.target, guarded.place(&link.place)));
         }
         if issues.is_empty() { Ok(()) } else { Err(Error::Unprocessable(issues)) }
     }

@@ -1,0 +1,169 @@
+//! Breaking the glass: who may, for whom, how long, and what is left of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiln::access::{Actor, RequestContext};
+use kiln::oauth::development::Wanted;
+use kiln::store::oauth::emergency::{self as kept, Review};
+use secrecy::ExposeSecret as _;
+
+use super::accounts::{code_now, secret_of};
+use super::browser::{Browser, form, noted, server, store};
+use crate::harness::client::Answer;
+use crate::harness::json::at;
+use crate::harness::server::TestServer;
+
+const BREAK_GLASS: i16 = 66;
+const DECISION: i16 = 67;
+const REASON: &str = "unconscious, no relatives to be reached";
+
+/// A token of an account.
+async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
+    let authority = server.authority();
+    let account = authority.account_named(name).await.unwrap().expect("an account");
+    let lifetime = Duration::from_mins(10);
+    let wanted = Wanted { scopes, patient: None, account: Some(&account), lifetime };
+    let request = RequestContext {
+        id: String::new(),
+        method: "OTHER",
+        path_and_query: "test".to_owned(),
+        source: None,
+    };
+    let actor = Actor { name: "operator".to_owned(), request: Arc::new(request) };
+    authority.development_token(wanted, &actor).await.unwrap().expose_secret().to_owned()
+}
+
+async fn read(server: &TestServer, token: &str, url: &str) -> Answer {
+    let call = server.client.call("GET", url);
+    call.header("Authorization", &format!("Bearer {token}")).send().await
+}
+
+async fn ask(server: &TestServer, token: &str, fields: &[(&str, &str)]) -> Answer {
+    let call = server.client.call("POST", &format!("{}/auth/break-glass", server.client.root()));
+    let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+    let call = call.header("Authorization", &format!("Bearer {token}"));
+    call.body(form(fields)).send().await
+}
+
+/// The secret of an authenticator app that somebody sets up.
+async fn enrolled(server: &TestServer, name: &str) -> Vec<u8> {
+    let mut browser = Browser::new(server);
+    let login = browser.open("/auth/login").await;
+    let page = browser.log_in(&login, name).await.expect(200);
+    let page = browser.submit(&page, "/auth/factors", &[("action", "begin-app")]).await.expect(200);
+    let secret = secret_of(&page);
+    let code = code_now(&secret, -1);
+    let right = [("action", "confirm-app"), ("code", code.as_str())];
+    browser.submit(&page, "/auth/factors", &right).await.expect(200);
+    secret
+}
+
+async fn filled() -> TestServer {
+    let server = server().await;
+    let deny = r#"{"resourceType":"Consent","id":"no","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}]},"category":[{"text":"privacy"}],"patient":{"reference":"Patient/a"},"policyRule":{"text":"ours"},"provision":{"type":"deny"}}"#;
+    let observation = |id: &str, patient: &str, label: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","id":"{id}"{label},"status":"final","code":{{"text":"x"}},"subject":{{"reference":"Patient/{patient}"}}}}"#
+        )
+    };
+    let label = r#","meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"V"}]}"#;
+    store(
+        &server,
+        &[
+            r#"{"resourceType":"Patient","id":"a"}"#,
+            r#"{"resourceType":"Patient","id":"b"}"#,
+            &observation("a-lab", "a", ""),
+            &observation("a-secret", "a", label),
+            &observation("b-lab", "b", ""),
+            deny,
+        ],
+    )
+    .await;
+    for (name, roles) in [("doc", &["practitioner", "btg"][..]), ("nurse", &["practitioner"])] {
+        let roles: Vec<String> = roles.iter().map(|&role| role.to_owned()).collect();
+        let password = secrecy::SecretString::from(super::browser::PASSWORD.to_owned());
+        let person = Some("Practitioner/d");
+        server.authority().add_account(name, Some(password), person, &roles).await.unwrap();
+    }
+    server
+}
+
+/// Covers: security S8, M8.
+/// Covers in part: security S10.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() {
+    let server = filled().await;
+    let secret = enrolled(&server, "doc").await;
+    let doc = token(&server, "doc", "user/*.cruds").await;
+    read(&server, &doc, "/Observation/a-lab").await.expect(404);
+    // What the consent came down to is on record once.
+    read(&server, &doc, "/Observation/a-lab").await.expect(404);
+    assert_eq!(noted(&server, DECISION, 8, "Consent/no").await, 1);
+    let code = code_now(&secret, 0);
+    let whole = [("patient", "a"), ("reason", REASON), ("purpose", "ETREAT"), ("code", &*code)];
+    // Each part is needed, and each refusal is on record.
+    for (place, value, status) in
+        [(0, "a b", 400), (1, "because", 400), (2, "TREAT", 400), (3, "000000", 403)]
+    {
+        let mut fields = whole;
+        fields[place].1 = value;
+        ask(&server, &doc, &fields).await.expect(status);
+    }
+    assert_eq!(noted(&server, BREAK_GLASS, 4, "").await, 4);
+    let nurse = token(&server, "nurse", "user/*.cruds").await;
+    ask(&server, &nurse, &whole).await.expect(403);
+    ask(&server, "kiln_at_nobody", &whole).await.expect(401);
+
+    let answer = ask(&server, &doc, &whole).await.expect(200);
+    assert_eq!(answer.at("expires_in").as_deref(), Some("3600"));
+    assert_eq!(answer.at("scope").as_deref(), Some("patient/*.rs"));
+    assert_eq!(answer.at("patient").as_deref(), Some("a"));
+    let broken = answer.at("access_token").unwrap();
+    for (url, status) in [
+        ("/Observation/a-lab", 200),
+        ("/Observation/a-secret", 200),
+        ("/Observation/b-lab", 404),
+        ("/Patient/b", 404),
+        ("/AuditEvent", 403),
+    ] {
+        read(&server, &broken, url).await.expect(status);
+    }
+    let found = read(&server, &broken, "/Observation").await.expect(200);
+    assert_eq!(found.json().items_at("entry").len(), 2);
+    let call = server.client.call("DELETE", "/Observation/a-lab");
+    call.header("Authorization", &format!("Bearer {broken}")).send().await.expect(403);
+    // It leads to no other one, the code works once, and the first token is as it was.
+    ask(&server, &broken, &whole).await.expect(403);
+    ask(&server, &doc, &whole).await.expect(403);
+    read(&server, &doc, "/Observation/a-lab").await.expect(404);
+    told(&server, &broken).await;
+    server.stop().await;
+}
+
+/// The alert, the reads after it, and the queue of reviews.
+async fn told(server: &TestServer, broken: &str) {
+    super::browser::user(server, "officer", "privacy", None).await;
+    let officer = token(server, "officer", "user/AuditEvent.rs").await;
+    let alerts = "/AuditEvent?type=http://dicom.nema.org/resources/ontology/DCM%7C110113&outcome=0";
+    let found = read(server, &officer, alerts).await.expect(200).json();
+    let [entry] = found.items_at("entry") else { panic!("{found:?}") };
+    let text = entry.to_text();
+    for piece in [r#""reference":"Patient/a""#, r#""reference":"Consent/no""#, r#""code":"ETREAT""#]
+    {
+        assert!(text.contains(piece), "{piece}: {text}");
+    }
+    assert!(at(entry, "resource.purposeOfEvent").is_some(), "{text}");
+    assert!(!text.contains(broken) && !text.contains(REASON), "{text}");
+    let open = kept::list(server.store(), false).await.unwrap();
+    let [one] = &open[..] else { panic!("{open:?}") };
+    assert_eq!((&*one.account, &*one.patient, &*one.purpose), ("doc", "a", "ETREAT"));
+    assert_eq!(one.reason, REASON);
+    let review =
+        Review { at: one.at, by: "officer".to_owned(), finding: "as it should be".to_owned() };
+    assert!(kept::review(server.store(), one.grant, &review).await.unwrap());
+    assert!(!kept::review(server.store(), one.grant, &review).await.unwrap());
+    assert!(kept::list(server.store(), false).await.unwrap().is_empty());
+    let all = kept::list(server.store(), true).await.unwrap();
+    assert_eq!(all[0].review.as_ref().map(|it| &*it.finding), Some("as it should be"));
+}
