@@ -90,7 +90,7 @@ async fn review(
     let review = Review { at: authority.clock.now(), by, finding };
     let actor = operator(authority, "emergency review");
     let text = format!("emergency {grant}");
-    authority.gate.note(Kind::Admin, &actor, Outcome::Success, &text).await?;
+    authority.gate.note_by(Kind::Admin, &actor, Outcome::Success, &text).await?;
     if !emergency::review(&authority.store, grant, &review).await? {
         return Err(format!("{grant} names nothing that is left to review").into());
     }

@@ -1,9 +1,8 @@
 //! Breaking the glass: who may, for whom, how long, and what is left of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use kiln::access::{Actor, RequestContext};
+use kiln::access::{Caller, Principal, RequestContext};
 use kiln::oauth::development::Wanted;
 use kiln::store::oauth::emergency::{self as kept, Review};
 use secrecy::ExposeSecret as _;
@@ -30,8 +29,8 @@ async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
         path_and_query: "test".to_owned(),
         source: None,
     };
-    let actor = Actor { name: "operator".to_owned(), request: Arc::new(request) };
-    authority.development_token(wanted, &actor).await.unwrap().expose_secret().to_owned()
+    let caller = Caller::new(Principal::service("operator"), request);
+    authority.development_token(wanted, &caller).await.unwrap().expose_secret().to_owned()
 }
 
 async fn read(server: &TestServer, token: &str, url: &str) -> Answer {

@@ -147,8 +147,8 @@ fn message(kind: Kind, mode: &str, whose: &str, patient: u64, numbers: &Numbers)
                  {at}+0000|||F"
             ));
             lines.extend((1..=VALUES).map(|at| {
-                let (whole, tenth) = (130 + at, number % 10);
-                format!("OBX|{at}|NM|2951-2^Sodium^LN|{at}|{whole}.{tenth}|mmol/L|135-145|N|||F")
+                let (units, tenth) = (130 + at, number % 10);
+                format!("OBX|{at}|NM|2951-2^Sodium^LN|{at}|{units}.{tenth}|mmol/L|135-145|N|||F")
             }));
         }
     }

@@ -87,7 +87,7 @@ impl Engine {
         caller: &Caller,
     ) -> (usize, EntryResult) {
         let index = entry.index;
-        (index, failed(self.batch_entry(entry, full_urls, options, caller).await))
+        (index, failed(Box::pin(self.batch_entry(entry, full_urls, options, caller)).await))
     }
 
     /// Creates under the id that the sender chose for the entry at `index`, or a new one.
@@ -117,7 +117,7 @@ impl Engine {
             return self.gate.denied(interaction, caller, error).await;
         }
         if entry.action.criteria().is_some() {
-            return self.batch_conditional(entry, options, caller).await;
+            return Box::pin(self.batch_conditional(entry, options, caller)).await;
         }
         let Entry { index, action, condition, modified_since, .. } = entry;
         match action {

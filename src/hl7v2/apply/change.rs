@@ -13,6 +13,7 @@
 //! Spec: v2 merge family, S40
 
 use super::find::{Found, keys_of};
+use super::merge::key;
 use super::plan::{Plan, told};
 use super::{Applier, Case, Halt};
 use crate::engine::SearchTarget;
@@ -36,7 +37,7 @@ const CHANGES: &[(&str, &str, u16)] = &[
 ];
 
 /// The number of before of a draft, by which it is found when its own is not known.
-pub(super) fn prior(applier: &Applier, case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
+pub(super) fn prior(case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
     let event = case.draft.event.1.as_str();
     let change = CHANGES.iter().find(|(name, rule, _)| *name == event && *rule == draft.rule);
     let Some((_, _, field)) = change else { return Vec::new() };
@@ -44,7 +45,7 @@ pub(super) fn prior(applier: &Applier, case: &Case<'_>, draft: &DraftResource) -
     let number = of_rule.take_while(|one| one.name != draft.name).count();
     let Some(segment) = case.message.named("MRG").nth(number) else { return Vec::new() };
     let parts = segment.field(*field).repetitions();
-    parts.filter_map(|part| applier.key(part, case, &draft.resource_type)).collect()
+    parts.filter_map(|part| key(part, case, &draft.resource_type)).collect()
 }
 
 /// What is stored, with the numbers that end as old ones.
@@ -171,7 +172,7 @@ impl Applier {
             return Ok(());
         }
         let parents = case.message.named("TXA").map(|segment| segment.field(13));
-        let keys: Vec<_> = parents.filter_map(|part| self.entity_key(part, case)).collect();
+        let keys: Vec<_> = parents.filter_map(|part| entity_key(part, case)).collect();
         for known in self.store.message_keys(&keys).await? {
             let (Ok(of), Ok(id)) = (known.resource_type.parse(), known.id.parse()) else {
                 continue;
@@ -184,18 +185,6 @@ impl Applier {
             }
         }
         Ok(())
-    }
-
-    /// The key of a document by its EI.
-    fn entity_key(&self, part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
-        let rep = Rep::of_part(part);
-        let value = rep.some(1)?.to_owned();
-        let authority = Rep::new((2..5).map(|at| vec![rep.c(at).to_owned().into()]).collect());
-        let maps = case.maps;
-        let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
-        let system = id::authority(&authority, &context).system;
-        let resource_type = "DocumentReference".to_owned();
-        Some(Keyed { resource_type, system, value, id: String::new() })
     }
 
     /// The stored resource that a field of MRG names.
@@ -246,6 +235,18 @@ impl Plan {
 }
 
 /// The keys of a draft with those of before.
-pub(super) fn all_keys(applier: &Applier, case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
-    keys_of(draft).chain(prior(applier, case, draft)).collect()
+pub(super) fn all_keys(case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
+    keys_of(draft).chain(prior(case, draft)).collect()
+}
+
+/// The key of a document by its EI.
+fn entity_key(part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
+    let rep = Rep::of_part(part);
+    let value = rep.some(1)?.to_owned();
+    let authority = Rep::new((2..5).map(|at| vec![rep.c(at).to_owned().into()]).collect());
+    let maps = case.maps;
+    let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
+    let system = id::authority(&authority, &context).system;
+    let resource_type = "DocumentReference".to_owned();
+    Some(Keyed { resource_type, system, value, id: String::new() })
 }

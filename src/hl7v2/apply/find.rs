@@ -35,7 +35,7 @@ impl Applier {
     /// The resource of each draft.
     pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
         let drafts = &case.draft.resources;
-        let wanted: Vec<_> = drafts.iter().flat_map(|draft| all_keys(self, case, draft)).collect();
+        let wanted: Vec<_> = drafts.iter().flat_map(|draft| all_keys(case, draft)).collect();
         let known = self.store.message_keys(&wanted).await?;
         let patients = known.iter().filter(|known| known.resource_type == "Patient");
         self.watch(&patients.map(|known| known.id.as_str()).collect::<Vec<_>>(), case).await?;
@@ -51,7 +51,7 @@ impl Applier {
         let of: ResourceType =
             draft.resource_type.parse().map_err(|_| Halt::Failed(super::internal("map")))?;
         let is_patient = of == ResourceType::PATIENT;
-        let keys = all_keys(self, case, draft);
+        let keys = all_keys(case, draft);
         let mut ids: BTreeSet<String> = keys
             .iter()
             .filter_map(|key| known.iter().find(|known| is_same(known, key)))

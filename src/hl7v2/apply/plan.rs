@@ -103,7 +103,7 @@ impl Plan {
             }
             let stale = applier.stale(found, case).await?;
             let mut found = found.clone();
-            let ending = prior(applier, case, draft);
+            let ending = prior(case, draft);
             if let Some((stored, _)) = found.stored.as_mut().filter(|_| !ending.is_empty()) {
                 *stored = outdated(stored, &ending);
             }

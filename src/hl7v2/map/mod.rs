@@ -184,13 +184,6 @@ impl Maps {
         overlay::lay(self, file, text, schema).map(Arc::new)
     }
 
-    /// The same maps for senders whose times are of another zone.
-    #[must_use]
-    pub fn in_zone(mut self, zones: Zones) -> Self {
-        self.site.zones = zones;
-        self
-    }
-
     /// The site.
     pub fn site(&self) -> &Site {
         &self.site

@@ -144,10 +144,10 @@ impl IndexRows {
         rows
     }
 
-    /// Adds the parameters of a type without a value, as far as that is kept; `hashes` are those of all.
+    /// Adds the parameters of a type without a value, as far as that is kept; `of_all` are the hashes of all.
     pub(super) fn note_lacking(
         &mut self,
-        (known, hashes): (&[Parameter], &[i64]),
+        (known, of_all): (&[Parameter], &[i64]),
         hasher: &Hasher,
         codes: &Codes,
     ) {
@@ -155,7 +155,7 @@ impl IndexRows {
             it.search_type != SearchType::Composite && !UNINDEXED.contains(&&*it.code)
         };
         let is_lacking = |of: i64| self.signs.binary_search(&hasher.present(of)).is_err();
-        let all = known.iter().zip(hashes).filter(|(it, of)| is_asked(it) && is_lacking(**of));
+        let all = known.iter().zip(of_all).filter(|(it, of)| is_asked(it) && is_lacking(**of));
         self.lacking = codes.kept(all.map(|(_, of)| hasher.absent(*of)));
         self.tokens.extend(self.lacking.iter().map(|h| (*h, 0)));
         self.signs.extend(&self.lacking);

@@ -132,7 +132,7 @@ impl Outlets {
         let feeds = futures_util::future::join_all(self.feeds.iter().map(Feed::run));
         let alerts = async {
             if let Some(alerts) = self.alerts {
-                alerts.run().await;
+                Box::pin(alerts.run()).await;
             }
         };
         tokio::join!(feeds, alerts);

@@ -3,6 +3,8 @@
 //! A key is a look at another row for each match, so the first alone is looked up for all, with those
 //! that stand in the same row. What lies beyond the last value that the page can reach needs no others.
 
+use std::fmt::Write as _;
+
 use crate::store::cursor::Position;
 
 use super::super::sql::Binds;
@@ -91,7 +93,11 @@ impl<'o> Ordered<'o> {
         if later.is_empty() {
             return format!("v AS MATERIALIZED ({all}), ");
         }
-        let known: String = at_once.iter().map(|(place, _)| format!(", c.k{place}")).collect();
+        let known = at_once.iter().fold(String::new(), |mut known, (place, _)| {
+            // Writing into a text does not fail.
+            let _ = write!(known, ", c.k{place}");
+            known
+        });
         let page = select(&later, &known, "h c");
         let (last, within) = (self.last(limit), self.within());
         format!(

@@ -10,6 +10,9 @@ use super::{Source, union};
 /// From so many hashes on it is asked first which of them there are.
 const MANY: usize = 16;
 
+/// Codes that are left out: hashes, and of which system where that counts.
+type Without<'a> = &'a [(i64, Option<i32>)];
+
 impl Compiler<'_, '_> {
     /// The rows of tokens.
     pub(super) fn token_rows(
@@ -75,7 +78,7 @@ impl Compiler<'_, '_> {
     /// The rows of all codes of parameters but some, and of `with`.
     pub(super) fn other_token_rows(
         &mut self,
-        (parameters, without, with): (&[i64], &[(i64, Option<i32>)], &[i64]),
+        (parameters, without, with): (&[i64], Without<'_>, &[i64]),
         types: &[ResourceType],
     ) -> Source {
         let (alias, list) = (self.alias(), self.alias());
