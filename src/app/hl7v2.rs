@@ -76,6 +76,7 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         waits_for_effect: config.ack == AckWhen::Processed,
         deadline: Duration::from_secs(config.ack_timeout_s.get().into()),
         holds_lines: config.on_failure == OnFailure::Hold,
+        is_numbered: config.numbered,
         workers: config.workers as usize,
         most_waiting: config.max_waiting.get().into(),
     })
@@ -161,6 +162,7 @@ fn door(config: &Hl7v2, tls: Option<Tls>) -> Door {
         idle: (config.idle_timeout_s > 0)
             .then(|| Duration::from_secs(config.idle_timeout_s.into())),
         frame: Duration::from_secs(config.frame_timeout_s.get().into()),
+        confirms: config.release.get() == 2,
     }
 }
 

@@ -41,6 +41,9 @@ impl Config {
         if self.hl7v2.certificate.is_some() != self.hl7v2.key.is_some() {
             return rule("hl7v2.certificate", "and `hl7v2.key` go together".to_owned());
         }
+        if self.hl7v2.release.get() > 2 {
+            return rule("hl7v2.release", "is 1 or 2".to_owned());
+        }
         if self.hl7v2.client_authorities.is_some() && self.hl7v2.certificate.is_none() {
             return rule(
                 "hl7v2.client_authorities",

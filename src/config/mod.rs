@@ -354,6 +354,10 @@ configuration! {
         production: bool = Flag(true),
         /// Whether messages that differ in MSH-7 alone are repetitions.
         ignore_sent_time: bool = Flag(false),
+        /// The release of MLLP, 1 or 2: in release 2 a frame of its own confirms each frame.
+        release: NonZeroU32 = Number(1),
+        /// Whether senders number their messages (MSH-13): then one that comes too early is refused.
+        numbered: bool = Flag(false),
         /// What a failed message does to later ones of its patients: "continue" or "hold".
         on_failure: OnFailure = Text("continue"),
         /// Largest message in bytes: 16 MiB.

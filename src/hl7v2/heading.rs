@@ -31,6 +31,16 @@ impl Version {
         Some(Self { minor: minor.parse().ok()?, patch })
     }
 
+    /// Whether there is such a version; others are read as the nearest before them.
+    pub fn is_published(self) -> bool {
+        let last = match self.minor {
+            3 | 5 | 7 => 1,
+            8 => 2,
+            _ => 0,
+        };
+        (1..=9).contains(&self.minor) && self.patch <= last
+    }
+
     /// 2.5: the first whose ERR has a segment for each error.
     pub const ERR_SEGMENTS: Self = Self { minor: 5, patch: 0 };
 }
@@ -114,6 +124,8 @@ pub struct Heading {
     pub version: String,
     /// MSH-13
     pub sequence: String,
+    /// The number that the next message has, where they are numbered.
+    pub expected: Option<u64>,
     /// MSH-14
     pub continuation: String,
     /// MSH-18, raw.
@@ -146,6 +158,7 @@ impl Heading {
             processing: raw(11),
             version: raw(12),
             sequence: first(13),
+            expected: None,
             continuation: part(message.header(14)),
             declared_charset: raw(18),
             mode: mode(message),

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::ack::{Code, Condition, Issue};
 use super::charset::{Charset, CharsetError};
 use super::er7::{Fault, Message, Part, Place, Reading, SegmentName};
+use super::fragment;
 use super::heading::Heading;
 
 /// Most lines that a message stands in.
@@ -95,6 +96,8 @@ pub struct Judged {
     pub digest: [u8; 32],
     /// The identifiers of its patients, or its sender.
     pub lines: Vec<String>,
+    /// Where it goes on, when it is a part of a message and not the last one.
+    pub goes_on: Option<String>,
     /// The answer, when it is refused.
     pub refused: Option<(Code, Issue)>,
 }
@@ -128,6 +131,7 @@ impl Judged {
             refused: check(&heading, names, rules),
             charset: read.charset.name(),
             digest: digest(raw, rules),
+            goes_on: fragment::goes_on(raw),
             heading: Some(heading),
             site,
             lines,
@@ -140,6 +144,7 @@ impl Judged {
         Self {
             lines: Vec::new(),
             charset: "",
+            goes_on: None,
             digest: digest(raw, rules),
             refused: Some(refused),
             heading,
@@ -330,6 +335,7 @@ mod tests {
         }
     }
 
+    /// Covers: v2 S20.
     #[test]
     fn repetitions_may_differ_in_their_time() {
         let ignoring = Rules { ignores_sent_time: true, ..rules() };

@@ -36,6 +36,9 @@ const FULL: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(20);
 /// Silence after which the other side is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
+/// What confirms a frame in release 2: it is stored, or it is not.
+const STORED: &[u8] = b"\x06";
+const NOT_STORED: &[u8] = b"\x15";
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -75,6 +78,8 @@ pub struct Door {
     pub idle: Option<Duration>,
     /// How long a message may take to come.
     pub frame: Duration,
+    /// Whether each frame is confirmed by a frame of its own (release 2 of MLLP).
+    pub confirms: bool,
 }
 
 /// Connections by address.
@@ -207,6 +212,7 @@ fn connect(
             buffer: BytesMut::new(),
             receiver,
             origin,
+            confirms: door.confirms,
         };
         metrics::gauge!("kiln_v2_connections").increment(1.0);
         let why = connection.serve(&door, stop).await;
@@ -223,6 +229,7 @@ struct Connection {
     buffer: BytesMut,
     receiver: Arc<Receiver>,
     origin: Origin,
+    confirms: bool,
 }
 
 impl Connection {
@@ -296,6 +303,10 @@ impl Connection {
 
     async fn take(&mut self, frame: Frame) -> Result<(), &'static str> {
         match frame {
+            // What confirms an answer of ours.
+            Frame::Whole(byte) if self.confirms && matches!(&byte[..], STORED | NOT_STORED) => {
+                Ok(())
+            }
             Frame::Whole(message) => self.message(message).await,
             Frame::Truncated(beginning) => {
                 metrics::counter!("kiln_v2_truncated_total").increment(1);
@@ -325,9 +336,15 @@ impl Connection {
                     cause = root_cause(&error),
                     "a message is not stored and not answered"
                 );
+                if self.confirms {
+                    self.write(NOT_STORED).await?;
+                }
                 return Err("not stored");
             }
         };
+        if self.confirms {
+            self.write(STORED).await?;
+        }
         if let Some(accept) = answers.accept {
             self.write(&accept).await?;
         }

@@ -9,6 +9,7 @@
 //! | `dtm` | dates and times -> FHIR's, by the zones of message and site |
 //! | `effect` | a stored resource as a message changes it |
 //! | `er7` | the reader: text -> segments, fields and their parts, by path |
+//! | `fragment` | messages in several parts |
 //! | `frame` | MLLP: bytes of a stream -> messages |
 //! | `heading` | what MSH says |
 //! | `map` | messages -> drafts of resources, by rules in TOML |
@@ -30,6 +31,7 @@ pub mod charset;
 pub mod dtm;
 pub mod effect;
 pub mod er7;
+pub mod fragment;
 pub mod frame;
 pub mod heading;
 pub mod judge;

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::ack::{Code, Condition, Issue};
 use super::charset::Charset;
 use super::er7::Message;
+use super::fragment;
 use super::heading::Heading;
 use super::judge::Judged;
 use super::receive::{Origin, Receiver};
@@ -39,6 +40,8 @@ const RENEW: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two counts for the metrics.
 const COUNT: Duration = Duration::from_secs(10);
+/// How long a part of a message waits for the next one.
+const LONGEST_PART_MS: i64 = 24 * 3_600_000;
 /// How often a message is tried before it is a dead letter.
 const MOST_TRIES: i32 = 8;
 /// Longest wait for another try.
@@ -144,6 +147,8 @@ pub(super) struct Job {
     charset: String,
     attempts: i32,
     received_at: Instant,
+    /// The number of the next message, where they are numbered.
+    expected: Option<u64>,
 }
 
 impl Job {
@@ -156,6 +161,7 @@ impl Job {
             charset: judged.charset.to_owned(),
             attempts: 1,
             received_at: at,
+            expected: judged.heading.as_ref().and_then(|heading| heading.expected),
         }
     }
 }
@@ -164,7 +170,7 @@ impl From<Claimed> for Job {
     fn from(claimed: Claimed) -> Self {
         let Claimed { id, raw, peer, site, charset, attempts, received_at, listener: _ } = claimed;
         let peer = peer.and_then(|peer| peer.parse().ok());
-        Self { id, raw, peer, site, charset, attempts, received_at }
+        Self { id, raw, peer, site, charset, attempts, received_at, expected: None }
     }
 }
 
@@ -263,18 +269,30 @@ impl Receiver {
         let rules = &self.settings.rules;
         let charset = Charset::named(&job.charset).unwrap_or(rules.charset);
         let caller = self.caller(job.id, job.peer);
-        let read = Charset::read(&job.raw, charset);
+        let raw = match self.whole(job).await {
+            Ok(Some(raw)) => raw,
+            Ok(None) if job.attempts < MOST_TRIES => {
+                return self.postpone(job, "a part of the message is missing").await;
+            }
+            Ok(None) => {
+                return self
+                    .give_up(job, Heading::salvaged(&job.raw).as_ref(), "part-missing")
+                    .await;
+            }
+            Err(error) => return self.postpone(job, &root_cause(&error)).await,
+        };
+        let read = Charset::read(&raw, charset);
         let message = read
             .as_ref()
             .ok()
             .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
         let heading = match &message {
-            Some(message) => Some(Heading::of(message)),
-            None => Heading::salvaged(&job.raw),
+            Some(message) => Some(Heading { expected: job.expected, ..Heading::of(message) }),
+            None => Heading::salvaged(&raw),
         };
         let (Some(message), Some(heading)) = (&message, &heading) else {
             // It was read when it came: the settings have changed since.
-            return self.give_up(job, heading.as_ref()).await;
+            return self.give_up(job, heading.as_ref(), "unreadable").await;
         };
         let task = Task {
             id: job.id,
@@ -296,8 +314,23 @@ impl Receiver {
         }
     }
 
-    async fn give_up(&self, job: &Job, heading: Option<&Heading>) {
-        let issue = Issue::error(Condition::DataType).named("unreadable");
+    /// The bytes of a message, with those of the parts before its last one; `None` while one is missing.
+    async fn whole(&self, job: &Job) -> Result<Option<Bytes>, Error> {
+        let continuation = Heading::salvaged(&job.raw).map(|heading| heading.continuation);
+        let Some(name) = continuation.filter(|name| !name.is_empty()) else {
+            return Ok(Some(job.raw.clone()));
+        };
+        let since = job.received_at.plus_millis(-LONGEST_PART_MS);
+        let Some(parts) = self.store.message_parts(&job.site, &name, since).await? else {
+            return Ok(None);
+        };
+        let mut parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+        parts.push(&job.raw);
+        Ok(Some(fragment::joined(&parts).into()))
+    }
+
+    async fn give_up(&self, job: &Job, heading: Option<&Heading>, why: &'static str) {
+        let issue = Issue::error(Condition::DataType).named(why);
         let code = Code::AE;
         let end = MessageEnd {
             id: job.id,

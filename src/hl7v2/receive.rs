@@ -20,7 +20,7 @@ use super::ack::{self, Code, Condition, Issue};
 use super::batch::{self, Batch};
 use super::charset::Charset;
 use super::dtm::{Moment, Zones};
-use super::er7::Message;
+use super::er7::{Message, Place, SegmentName};
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules};
 use super::queue::{Drafted, Job, LEASE_MS, Work};
@@ -50,6 +50,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Whether a failed message holds its lines.
     pub holds_lines: bool,
+    /// Whether senders number their messages (MSH-13).
+    pub is_numbered: bool,
     /// Messages that this node works on at the same time.
     pub workers: usize,
     /// Messages in line beyond which no more are read.
@@ -232,6 +234,7 @@ impl Receiver {
                 // The batch is answered as a whole, so each message has its answer in it.
                 heading.mode = Mode::Original;
             }
+            self.number(&judged.site, heading, &mut judged.refused).await?;
             if judged.refused.is_none()
                 && let Err(condition) = self.work.knows(heading)
             {
@@ -244,7 +247,8 @@ impl Receiver {
         let ack = self.first_answer(&judged);
         let received =
             self.store(&judged, id, raw, (batch, ack.as_ref(), seat.is_some()), origin).await;
-        let is_at_work = judged.refused.is_none() && matches!(received, Ok(Received::New { .. }));
+        let is_work = judged.refused.is_none() && judged.goes_on.is_none();
+        let is_at_work = is_work && matches!(received, Ok(Received::New { .. }));
         if !is_at_work {
             self.forget(id);
             seat = None;
@@ -263,6 +267,29 @@ impl Receiver {
                 Ok(self.answers(id, judged, ack, outcome))
             }
         }
+    }
+
+    /// Holds the number of a message (MSH-13) against what is expected, where senders number them.
+    async fn number(
+        &self,
+        site: &str,
+        heading: &mut Heading,
+        refused: &mut Option<(Code, Issue)>,
+    ) -> Result<(), Error> {
+        let number = heading.sequence.parse::<i64>().ok().filter(|number| *number >= -1);
+        let Some(number) = number.filter(|_| self.settings.is_numbered && refused.is_none()) else {
+            return Ok(());
+        };
+        let expected = self.store.expect_message(site, number).await?;
+        heading.expected = u64::try_from(expected).ok();
+        // What came before is told by its bytes.
+        let is_gap = number >= expected;
+        if is_gap {
+            let place = Place::segment(SegmentName::MSH, 1).with_field(13);
+            let issue = Issue::error(Condition::ApplicationError).at(place).named("sequence-gap");
+            *refused = Some((Code::AE, issue));
+        }
+        Ok(())
     }
 
     async fn store(
@@ -285,6 +312,7 @@ impl Receiver {
             judged.refused.iter().map(|(_, issue)| stored(issue)).collect();
         let reason = judged.refused.as_ref().map(|(_, issue)| issue.text()).unwrap_or_default();
         let state = match &judged.refused {
+            None if judged.goes_on.is_some() => MessageState::Fragment,
             None => MessageState::Received,
             Some((Code::AR, _)) => MessageState::Rejected,
             Some(_) => MessageState::Failed,
@@ -307,6 +335,8 @@ impl Receiver {
             structure: text(|heading| &heading.structure),
             version: text(|heading| &heading.version),
             processing: text(|heading| &heading.processing),
+            part_of: text(|heading| &heading.continuation),
+            goes_on: judged.goes_on.as_deref().map_or("", clipped),
             sent,
             lines: &lines,
             batch,

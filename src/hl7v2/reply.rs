@@ -60,6 +60,9 @@ impl Receiver {
             Some((code, issue)) => {
                 Some((*code, self.answer(heading, *code, std::slice::from_ref(issue))))
             }
+            None if judged.goes_on.is_some() => {
+                Some((Code::AA, self.answer(heading, Code::AA, &[])))
+            }
             None if self.settings.waits_for_effect => None,
             None => {
                 let is_original = heading.is_some_and(|heading| heading.mode == Mode::Original);
@@ -149,11 +152,19 @@ impl Receiver {
     /// An answer in the character set of what it answers.
     pub(super) fn answer(&self, heading: Option<&Heading>, code: Code, issues: &[Issue]) -> Bytes {
         let stamp = self.stamp();
-        let text = ack::answer(heading, code, issues, &stamp.borrow());
+        let expected = heading.and_then(|heading| self.expected(heading));
+        let stamp = Stamp { expected, ..stamp.borrow() };
+        let text = ack::answer(heading, code, issues, &stamp);
         match heading {
             Some(heading) => Bytes::copy_from_slice(&heading.charset.encode(&text)),
             None => text.into(),
         }
+    }
+
+    /// The number of the next message, where they are numbered.
+    fn expected(&self, heading: &Heading) -> Option<u64> {
+        let next = || heading.sequence.parse::<u64>().ok().map(|number| number.saturating_add(1));
+        heading.expected.or_else(next).filter(|_| self.settings.is_numbered)
     }
 
     pub(super) fn stamp(&self) -> OwnStamp {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::fhir::Instant;
 
-pub use companion::{Companion, Keyed, Mark};
+pub use companion::{Companion, Keyed, Mark, Member};
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use queue::{Claimed, Ended};
 pub use receive::{Earlier, NewMessage, Received};
@@ -68,6 +68,7 @@ states! {
     Failed "failed",
     Held "held",
     Discarded "discarded",
+    Fragment "fragment",
 }
 
 impl MessageState {

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use super::super::rows::Timestamptz;
 use super::super::{Store, TENANT, failure};
 use super::queue::IssueColumns;
 use super::{MessageIssue, MessageState};
-use crate::access::{Draft, Permit, Unaudited};
+use crate::access::{Draft, LedgerRow, Outcome, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
 
@@ -38,12 +39,13 @@ const RECEIVE: &str = concat!(
      stored AS ( \
        INSERT INTO v2_message (id, listener, peer, tls_subject, received_at, raw, sha256, site, charset, \
          send_app, send_fac, control_id, type, event, structure, version, processing, msg_time, order_keys, \
-         batch_id, state, attempts, lease_until, duplicate_of, ack_code, ack, processed_at, reason) \
+         batch_id, state, attempts, lease_until, duplicate_of, ack_code, ack, processed_at, reason, part_of, \
+         goes_on) \
        SELECT $20, $21, $22, $41, $23, CASE WHEN fate.first IS NULL THEN $24::bytea END, $25, $26, $27, \
          $28, $29, $30, $31, $32, $33, $34, $42, $43::timestamptz, $35, \
          $36::uuid, fate.state, CASE fate.state WHEN 'processing' THEN 1 ELSE 0 END, \
          CASE fate.state WHEN 'processing' THEN $44::timestamptz END, fate.first, $38::text, $39::bytea, \
-         CASE WHEN $37::text <> 'received' THEN $23::timestamptz END, $40::text \
+         CASE WHEN $37::text <> 'received' THEN $23::timestamptz END, $40::text, $57::text, $58::text \
          FROM fate \
        RETURNING state, duplicate_of), \
      lined AS ( \
@@ -70,8 +72,29 @@ const RECEIVE: &str = concat!(
 /// What a repetition repeats, once it is committed.
 const EARLIER: &str = "SELECT id, state, ack_code, ack FROM v2_message WHERE id = $1";
 
+/// The parts before the one whose MSH-14 is `$2`, the first one first; each with its own MSH-14.
+const PARTS: &str = "WITH RECURSIVE chain AS ( \
+       (SELECT id, raw, part_of, 1 AS n FROM v2_message \
+         WHERE site = $1 AND goes_on = $2 AND state = 'fragment' AND received_at > $3 \
+         ORDER BY id DESC LIMIT 1) \
+       UNION ALL \
+       SELECT m.id, m.raw, m.part_of, c.n + 1 FROM chain c \
+         JOIN v2_message m ON m.site = $1 AND m.goes_on = c.part_of AND m.state = 'fragment' AND m.id < c.id \
+        WHERE c.part_of <> '' AND c.n < 1000) \
+     SELECT raw, part_of FROM chain ORDER BY n DESC";
+
+/// The number that the next message of a sender has: `$2` is the one of this message, 0 begins anew.
+const EXPECT: &str = "INSERT INTO v2_sequence AS known (site, expected) \
+     SELECT $1, greatest($2::bigint, 0) + 1 WHERE $2 >= 0 OR NOT EXISTS ( \
+       SELECT FROM v2_sequence WHERE site = $1) \
+     ON CONFLICT (site) DO UPDATE SET expected = CASE \
+       WHEN $2 = 0 THEN 1 WHEN $2 = known.expected THEN $2 + 1 ELSE known.expected END \
+     RETURNING expected";
+
+const EXPECTED: &str = "SELECT expected FROM v2_sequence WHERE site = $1";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[RECEIVE, EARLIER];
+pub(super) const STATEMENTS: &[&str] = &[RECEIVE, EARLIER, PARTS, EXPECT, EXPECTED];
 
 /// A message as it came, with what its header says.
 #[derive(Debug)]
@@ -110,6 +133,10 @@ pub struct NewMessage<'a> {
     pub version: &'a str,
     /// MSH-11.
     pub processing: &'a str,
+    /// MSH-14: under which name the part before it went on, or nothing.
+    pub part_of: &'a str,
+    /// DSC-1: where it goes on, or nothing.
+    pub goes_on: &'a str,
     /// MSH-7.
     pub sent: Option<Instant>,
     /// Its lines: hashes of the identifiers of its patients, or of its sender.
@@ -162,7 +189,8 @@ impl Store {
         draft: Draft,
         _permit: &Permit<'_>,
     ) -> Result<Unaudited<Received>, Error> {
-        let (row, taken) = draft.take_row();
+        let (mut row, taken) = draft.take_row();
+        describe(&mut row, new);
         let columns = Columns::of([&row]);
         let peer = new.peer.map(|peer| peer.to_string());
         let digest: &[u8] = &new.digest;
@@ -203,20 +231,62 @@ impl Store {
         parameters.extend(own);
         parameters.extend(issues.parameters());
         parameters.push(&may_lease);
+        parameters.push(&new.part_of);
+        parameters.push(&new.goes_on);
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(RECEIVE).await.map_err(failure::error)?;
-        let stored = connection.query_one(&statement, &parameters).await;
-        let stored = stored.map_err(failure::error)?;
+        let stored = connection.query_one(&statement, &parameters).await.map_err(failure::error)?;
         let first: Option<Uuid> = stored.try_get(1).map_err(failure::error)?;
-        let received = if let Some(first) = first {
-            let statement = connection.prepare_cached(EARLIER).await.map_err(failure::error)?;
-            let row = connection.query_opt(&statement, &[&first]).await;
-            Received::Repeated(earlier(first, row.map_err(failure::error)?.as_ref())?)
-        } else {
-            let state: &str = stored.try_get(0).map_err(failure::error)?;
-            Received::New { is_leased: state == MessageState::Processing.as_str() }
+        if let Some(first) = first {
+            return Ok(taken.with(Received::Repeated(repeated(&connection, first).await?)));
+        }
+        let state: &str = stored.try_get(0).map_err(failure::error)?;
+        let is_leased = state == MessageState::Processing.as_str();
+        Ok(taken.with(Received::New { is_leased }))
+    }
+
+    /// The bytes of the parts before the one that goes on from `name`, the first one first; `None` while
+    /// one of them is missing. One from before `since` is waited for no longer.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn message_parts(
+        &self,
+        site: &str,
+        name: &str,
+        since: Instant,
+    ) -> Result<Option<Vec<Bytes>>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(PARTS).await?;
+        let rows = pipeline.client().query(&statement, &[&site, &name, &Timestamptz(since)]).await;
+        let rows = rows.map_err(failure::error)?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let before: &str = first.try_get(1).map_err(failure::error)?;
+        if !before.is_empty() {
+            return Ok(None);
+        }
+        let raw = |row: &tokio_postgres::Row| -> Result<Option<Bytes>, tokio_postgres::Error> {
+            let raw: Option<&[u8]> = row.try_get(0)?;
+            Ok(raw.map(Bytes::copy_from_slice))
         };
-        Ok(taken.with(received))
+        rows.iter().map(raw).collect::<Result<_, _>>().map_err(failure::error)
+    }
+
+    /// Takes the number of a message (MSH-13): the one that the next message of its sender has.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn expect_message(&self, site: &str, number: i64) -> Result<i64, Error> {
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(EXPECT).await.map_err(failure::error)?;
+        let row = connection.query_opt(&statement, &[&site, &number]).await;
+        let row = if let Some(row) = row.map_err(failure::error)? {
+            row
+        } else {
+            let statement = connection.prepare_cached(EXPECTED).await.map_err(failure::error)?;
+            connection.query_one(&statement, &[&site]).await.map_err(failure::error)?
+        };
+        row.try_get(0).map_err(failure::error)
     }
 
     /// Where a message stands, for the one who sent it and waits for its answer.
@@ -229,6 +299,22 @@ impl Store {
         let row = pipeline.client().query_opt(&statement, &[&id]).await.map_err(failure::error)?;
         earlier(id, row.as_ref())
     }
+}
+
+/// What the ledger says of a receipt.
+fn describe(row: &mut LedgerRow, new: &NewMessage<'_>) {
+    row.disclosed.entities.push(format!("v2/messages/{}", new.id));
+    if matches!(new.state, MessageState::Rejected | MessageState::Failed) {
+        row.outcome = Outcome::Refused;
+        new.reason.clone_into(&mut row.failure);
+    }
+}
+
+/// What a message that is stored already repeats.
+async fn repeated(connection: &Object, first: Uuid) -> Result<Earlier, Error> {
+    let statement = connection.prepare_cached(EARLIER).await.map_err(failure::error)?;
+    let row = connection.query_opt(&statement, &[&first]).await;
+    earlier(first, row.map_err(failure::error)?.as_ref())
 }
 
 fn earlier(id: Uuid, row: Option<&tokio_postgres::Row>) -> Result<Earlier, Error> {
