@@ -164,6 +164,7 @@ mod tests {
         bytes
     }
 
+    /// Covers: v2 B31.
     #[test]
     fn msh_18_says_how_bytes_are_read() {
         let utf_8 = Charset::UTF_8;

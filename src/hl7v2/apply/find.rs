@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 
+use super::change::all_keys;
 use super::{Applier, Case, Halt};
 use crate::access::Caller;
 use crate::engine::SearchTarget;
@@ -34,7 +35,7 @@ impl Applier {
     /// The resource of each draft.
     pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
         let drafts = &case.draft.resources;
-        let wanted: Vec<_> = drafts.iter().flat_map(keys_of).collect();
+        let wanted: Vec<_> = drafts.iter().flat_map(|draft| all_keys(self, case, draft)).collect();
         let known = self.store.message_keys(&wanted).await?;
         let patients = known.iter().filter(|known| known.resource_type == "Patient");
         self.watch(&patients.map(|known| known.id.as_str()).collect::<Vec<_>>(), case).await?;
@@ -50,13 +51,15 @@ impl Applier {
         let of: ResourceType =
             draft.resource_type.parse().map_err(|_| Halt::Failed(super::internal("map")))?;
         let is_patient = of == ResourceType::PATIENT;
-        let mut ids: BTreeSet<String> = keys_of(draft)
-            .filter_map(|key| known.iter().find(|known| is_same(known, &key)))
+        let keys = all_keys(self, case, draft);
+        let mut ids: BTreeSet<String> = keys
+            .iter()
+            .filter_map(|key| known.iter().find(|known| is_same(known, key)))
             .map(|known| known.id.clone())
             .collect();
         if ids.is_empty() && (is_patient || draft.resource_type == "Encounter") {
-            for key in keys_of(draft) {
-                ids.extend(self.by_identifier(of, &key, case.caller).await?);
+            for key in &keys {
+                ids.extend(self.by_identifier(of, key, case.caller).await?);
             }
         }
         let mut found = Vec::new();
@@ -133,6 +136,23 @@ impl Applier {
             }
         }
         Ok(None)
+    }
+
+    /// The ids of resources that are known by `keys`, else of those that carry them as identifiers.
+    pub(super) async fn ids_of(
+        &self,
+        of: ResourceType,
+        keys: &[Keyed],
+        case: &Case<'_>,
+    ) -> Result<BTreeSet<String>, Halt> {
+        let known = self.store.message_keys(keys).await?;
+        let mut ids: BTreeSet<String> = known.into_iter().map(|known| known.id).collect();
+        if ids.is_empty() {
+            for key in keys {
+                ids.extend(self.by_identifier(of, key, case.caller).await?);
+            }
+        }
+        Ok(ids)
     }
 
     /// The ids of resources that carry an identifier, whoever stored them.

@@ -54,16 +54,9 @@ impl Applier {
     ) -> Result<(), Halt> {
         let field = segment.field(1);
         let unknown = || Issue::error(Condition::UnknownKey).at(field.place());
-        let keys: Vec<_> = field.repetitions().filter_map(|part| self.key(part, case)).collect();
-        let known = self.store.message_keys(&keys).await?;
-        let mut ids: Vec<String> = known.into_iter().map(|known| known.id).collect();
-        if ids.is_empty() {
-            for key in &keys {
-                ids.extend(self.by_identifier(ResourceType::PATIENT, key, case.caller).await?);
-            }
-        }
-        ids.sort();
-        ids.dedup();
+        let parts = field.repetitions();
+        let keys: Vec<_> = parts.filter_map(|part| self.key(part, case, "Patient")).collect();
+        let ids = self.ids_of(ResourceType::PATIENT, &keys, case).await?;
         let mut sources: Vec<Found> = Vec::new();
         for id in ids {
             let Ok(id) = id.parse::<LogicalId>() else { continue };
@@ -84,79 +77,70 @@ impl Applier {
             return Ok(());
         }
         let ids = (source.identity.id.to_string(), target.identity.id.to_string());
-        let now = plan.entries.iter().find(|entry| entry.identity == target.identity);
-        let now = now.map(|entry| entry.body.clone());
-        let now = now.or_else(|| target.stored.as_ref().map(|(stored, _)| stored.clone()));
         let Some((stored, _)) = &source.stored else { return Ok(()) };
-        let (gone, kept) = person::merged(stored, &now.unwrap_or_default(), (&ids.0, &ids.1));
+        let now = plan.body_of(target);
+        let (gone, kept) = person::merged(stored, &now, (&ids.0, &ids.1));
         let action = if target.stored.is_some() { "merge" } else { "create" };
         plan.put(source, &gone, "merge", "effect merge");
         plan.put(target, &kept, action, "effect merge");
-        self.repoint(case, source, target, plan).await?;
+        let (code, id) = (ResourceType::PATIENT, source.identity.id.clone());
+        let of = SearchTarget::Compartment { code, id, resource_type: None };
+        let (from, to) = (source.identity.to_string(), target.identity.to_string());
+        self.repoint(case, &of, "", (&from, &to), plan).await?;
         plan.moved.push(("Patient".to_owned(), ids.0, ids.1));
         Ok(())
     }
 
-    /// Has all that the source has refer to the target.
-    async fn repoint(
+    /// Has all that a search finds refer to another resource where it refers to one.
+    pub(super) async fn repoint(
         &self,
         case: &Case<'_>,
-        source: &Found,
-        target: &Found,
+        of: &SearchTarget,
+        query: &str,
+        (from, to): (&str, &str),
         plan: &mut Plan,
     ) -> Result<(), Halt> {
-        let of = SearchTarget::Compartment {
-            code: ResourceType::PATIENT,
-            id: source.identity.id.clone(),
-            resource_type: None,
-        };
-        let (from, to) = (source.identity.to_string(), target.identity.to_string());
-        let mut next = "_count=200".to_owned();
+        let first = if query.is_empty() { String::new() } else { format!("{query}&") };
+        let mut next = format!("{first}_count=200");
         for _ in 0..MOST_PAGES {
             let Ok(query) = Query::parse(&next) else { break };
-            let searched = self.engine.search(&of, &query, false, case.caller).await?;
+            let searched = self.engine.search(of, &query, false, case.caller).await?;
             for one in searched.page.matches {
                 let version = one.version;
+                let name = version.identity.to_string();
                 // A Provenance says what was true then.
-                let is_patient =
-                    version.identity == source.identity || version.identity == target.identity;
-                if is_patient || version.identity.resource_type.to_string() == "Provenance" {
+                let is_left = version.identity.resource_type.to_string() == "Provenance";
+                if is_left || name == from || name == to {
                     continue;
                 }
                 let text = version.to_json();
                 let Ok(value) = parse(&text) else { continue };
-                let mut value = value.into_owned();
-                let Value::Object(stored) = value.clone() else { continue };
-                if person::repointed(&mut value, &from, &to) > 0
+                let Value::Object(stored) = value.into_owned() else { continue };
+                let identity = version.identity.clone();
+                let found = Found { identity, stored: Some((stored, version.version)) };
+                let mut value = Value::Object(plan.body_of(&found));
+                if person::repointed(&mut value, from, to) > 0
                     && let Value::Object(body) = value
                 {
-                    let found = Found {
-                        identity: version.identity.clone(),
-                        stored: Some((stored, version.version)),
-                    };
                     plan.put(&found, &body, "repoint", "effect merge");
                 }
             }
             match searched.page.next {
-                Some(cursor) => next = format!("_count=200&_cursor={}", encoded(&cursor)),
+                Some(cursor) => next = format!("{first}_count=200&_cursor={}", encoded(&cursor)),
                 None => break,
             }
         }
         Ok(())
     }
 
-    /// The key that an identifier of a patient is kept by.
-    fn key(&self, part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
+    /// The key that an identifier of a resource is kept by.
+    pub(super) fn key(&self, part: Part<'_>, case: &Case<'_>, of: &str) -> Option<Keyed> {
         let rep = Rep::of_part(part);
         let value = rep.some(1)?.to_owned();
         let maps = self.maps();
-        let word = |field: u16| case.message.header(field).component(1).text().into_owned();
-        let names = [word(3), word(4)];
-        let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
-        let sender = names.collect::<Vec<_>>().join(".");
-        let context = Context::new(maps.site(), maps.tables(), &sender, "");
+        let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
         let system = id::authority(&rep.component(4), &context).system;
-        Some(Keyed { resource_type: "Patient".to_owned(), system, value, id: String::new() })
+        Some(Keyed { resource_type: of.to_owned(), system, value, id: String::new() })
     }
 }
 
@@ -169,10 +153,7 @@ pub(super) fn link(case: &Case<'_>, found: &[Found], plan: &mut Plan) {
     };
     let is_link = case.draft.event.1 == "A24";
     for (from, to) in [(one, other), (other, one)] {
-        let body = plan.entries.iter().find(|entry| entry.identity == from.identity);
-        let body = body.map(|entry| entry.body.clone());
-        let body = body.or_else(|| from.stored.as_ref().map(|(stored, _)| stored.clone()));
-        let (body, id) = (body.unwrap_or_default(), to.identity.id.to_string());
+        let (body, id) = (plan.body_of(from), to.identity.id.to_string());
         let now = if is_link {
             person::linked(&body, &id, "seealso")
         } else {

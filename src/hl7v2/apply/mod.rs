@@ -7,14 +7,18 @@
 //!
 //! | file | does |
 //! |---|---|
+//! | `change` | accounts and visits that become one, things that move, numbers that change |
 //! | `find` | keys -> resources; who a patient is |
+//! | `members` | results that belong to another |
 //! | `merge` | patients that become one or belong together |
 //! | `plan` | what is written, by what is stored |
 //! | `snapshot` | what a list of all there is ends |
 //!
 //! Spec: v2 S1 to S5, S10, S11, S22, S30 to S33, F1 to F5, M7
 
+mod change;
 mod find;
+mod members;
 mod merge;
 mod plan;
 mod snapshot;
@@ -32,6 +36,7 @@ use super::er7::{Message, Path};
 use super::heading::Heading;
 use super::map::{Draft, MapError, Maps, Problem, bundle};
 use super::queue::{Done, Drafted, Task, Work};
+use super::types::id;
 use crate::access::Caller;
 use crate::clock::IdSource;
 use crate::engine::{BundleOptions, Engine, EntryResult, WriteOutcome};
@@ -41,6 +46,7 @@ use crate::fhir::json::{Object, Value};
 use crate::store::Store;
 use crate::store::hl7v2::{Companion, MessageEffect};
 
+use find::Found;
 use plan::{Entry, Plan};
 
 /// How often a message is planned anew when others change what it is about.
@@ -111,6 +117,14 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Who sends, by a word that can stand in a url.
+    fn sender(&self) -> String {
+        let word = |field: u16| self.message.header(field).component(1).text().into_owned();
+        let names = [word(3), word(4)];
+        let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
+        names.collect::<Vec<_>>().join(".")
+    }
+
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +141,7 @@ impl Applier {
         ids: Arc<dyn IdSource>,
         zones: Zones,
     ) -> Result<Self, Vec<MapError>> {
-        let maps = Arc::new(Maps::base(&engine.spec().schema)?);
+        let maps = Arc::new(Maps::base(&engine.spec().schema)?.in_zone(zones.clone()));
         Ok(Self { engine, store, ids, maps, zones })
     }
 
@@ -140,8 +154,12 @@ impl Applier {
         let Some(draft) = self.maps.draft(task.message) else {
             return Done::Failed(vec![Issue::error(Condition::UnsupportedEvent)]);
         };
-        let issues: Vec<_> =
+        let mut issues: Vec<_> =
             draft.problems.iter().map(|problem| issue(problem, task.message)).collect();
+        if task.heading.version().is_some_and(|version| !version.is_published()) {
+            let place = task.message.header(12).place();
+            issues.push(Issue::warning(Condition::UnsupportedVersion).at(place).named("version"));
+        }
         if draft.is_refused() {
             return Done::Failed(issues);
         }
@@ -170,10 +188,10 @@ impl Applier {
         Done::Later(reason)
     }
 
-    /// When what a message tells happened: EVN-6, EVN-2, OBR-22, else when it was sent.
+    /// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
     fn happened(&self, message: &Message<'_>) -> (Instant, String) {
         let zones = self.zones.of_message(&message.header(7).component(1).text());
-        for path in ["EVN-6.1", "EVN-2.1", "OBR-22.1", "MSH-7.1"] {
+        for path in ["EVN-6.1", "EVN-2.1", "MSH-7.1"] {
             let Ok(path) = path.parse::<Path>() else { continue };
             let text = message.get(&path).text();
             if let Ok(moment) = Moment::parse(&text) {
@@ -181,6 +199,21 @@ impl Applier {
             }
         }
         (Instant::from_micros(0), "1970-01-01".to_owned())
+    }
+
+    /// What a message does beyond writing what its maps make.
+    async fn act(&self, case: &Case<'_>, found: &[Found], plan: &mut Plan) -> Result<(), Halt> {
+        match case.draft.effect.as_deref() {
+            Some("merge") => {
+                self.merge(case, found, plan).await?;
+                self.rearrange(case, found, plan).await?;
+            }
+            Some("results") => self.gather(case, found, plan).await?,
+            Some("document") => self.supersede(case, plan).await?,
+            Some("link") => merge::link(case, found, plan),
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn attempt(
@@ -191,17 +224,13 @@ impl Applier {
     ) -> Result<Done, Halt> {
         let found = self.find(case).await?;
         let mut plan = Plan::new(self, case, &found).await?;
-        match case.draft.effect.as_deref() {
-            Some("merge") => self.merge(case, &found, &mut plan).await?,
-            Some("link") => merge::link(case, &found, &mut plan),
-            _ => {}
-        }
+        self.act(case, &found, &mut plan).await?;
         self.end_missing(case, &found, &mut plan).await?;
         plan.settle();
         let issues: Vec<_> = issues.iter().chain(&plan.told).cloned().collect();
         let hash = Some(case.draft.map_hash.clone());
         let end = task.end(&issues, Vec::new(), hash);
-        let Plan { entries, keys, moved, marks, .. } = plan;
+        let Plan { entries, keys, moved, marks, waiting, .. } = plan;
         let rules: Vec<_> =
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
         let made = end.clone();
@@ -226,6 +255,7 @@ impl Applier {
                 moved: moved.clone(),
                 marks: marks.clone(),
                 lines: lines.clone(),
+                waiting: waiting.clone(),
             }
         };
         let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();

@@ -4,17 +4,18 @@
 
 use std::collections::HashMap;
 
+use super::change::{outdated, prior};
 use super::find::{Found, keys_of};
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, ResourceType, VersionId};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::visit::{self, Event};
-use crate::hl7v2::effect::{Json, amend, result};
+use crate::hl7v2::effect::{Json, amend, late, result};
 use crate::hl7v2::heading::Heading;
 use crate::hl7v2::map::DraftResource;
 use crate::hl7v2::map::site::Mode;
-use crate::store::hl7v2::{Keyed, Mark};
+use crate::store::hl7v2::{Keyed, Mark, Member};
 
 /// What is written of one resource.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub(super) struct Plan {
     pub(super) moved: Vec<(String, String, String)>,
     pub(super) marks: Vec<Mark>,
     pub(super) told: Vec<Issue>,
+    /// Results that came before what they belong to.
+    pub(super) waiting: Vec<Member>,
 }
 
 impl Plan {
@@ -94,8 +97,17 @@ impl Plan {
             let mut said = Value::Object(draft.body.clone());
             lead(&mut said, &references);
             let Value::Object(said) = said else { continue };
-            let is_stale = applier.is_stale(found, case).await?;
-            plan.add(draft, found, &said, is_stale, case);
+            if draft.rule == "losing-account" {
+                // It is known or it is none: nothing is made in order to end it.
+                continue;
+            }
+            let stale = applier.stale(found, case).await?;
+            let mut found = found.clone();
+            let ending = prior(applier, case, draft);
+            if let Some((stored, _)) = found.stored.as_mut().filter(|_| !ending.is_empty()) {
+                *stored = outdated(stored, &ending);
+            }
+            plan.add(draft, &found, &said, stale, case);
         }
         Ok(plan)
     }
@@ -105,7 +117,7 @@ impl Plan {
         draft: &DraftResource,
         found: &Found,
         said: &Json,
-        is_stale: bool,
+        stale: Stale,
         case: &Case<'_>,
     ) {
         let id = found.identity.id.to_string();
@@ -113,24 +125,17 @@ impl Plan {
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
         let of = found.identity.resource_type;
         let mut now = match stored {
-            Some(stored) if is_stale => filled(stored, said),
+            Some(stored) if stale.data => filled(stored, said),
             Some(stored) => amend::amended(stored, said, &draft.removed),
             None => said.clone(),
         };
-        if is_stale {
-            self.told.push(told("stale"));
-        } else if let Some(aspect) = aspect(of) {
-            let resource_type = of.to_string();
-            self.marks.push(Mark { resource_type, id, aspect, at: case.at });
-        }
+        supply(&mut now, stored, of, case);
+        self.mark(&found.identity, stale, case);
         if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("X") {
             return;
         }
         if draft.resource_type == "Encounter" && draft.rule == "encounter" {
-            let event = event(case, said);
-            let (visit, names) = visit::advanced(stored, &now, &event);
-            self.told.extend(names.into_iter().map(told));
-            now = visit;
+            now = self.visit(stored, &now, stale, &event(case, said), case);
         }
         if of == ResourceType::PATIENT && case.draft.event.1 == "A29" {
             now.set("active", false);
@@ -149,6 +154,37 @@ impl Plan {
             }
         }
         self.put(found, &now, if stored.is_some() { "update" } else { "create" }, &draft.rule);
+    }
+
+    /// Notes how new what a message tells of a resource is, or that it is news no longer.
+    fn mark(&mut self, identity: &Identity, stale: Stale, case: &Case<'_>) {
+        for (aspect, is_stale) in stale.of(identity.resource_type, case) {
+            if is_stale {
+                self.told.push(told("stale"));
+            } else {
+                let (resource_type, id) =
+                    (identity.resource_type.to_string(), identity.id.to_string());
+                self.marks.push(Mark { resource_type, id, aspect, at: case.at });
+            }
+        }
+    }
+
+    /// A visit after an event.
+    fn visit(
+        &mut self,
+        stored: Option<&Json>,
+        now: &Json,
+        stale: Stale,
+        event: &Event<'_>,
+        case: &Case<'_>,
+    ) -> Json {
+        let is_late = if moves(case) { stale.movement } else { stale.data };
+        if let Some(stored) = stored.filter(|_| is_late) {
+            return visit::with_state(now, Some(&late::placed(stored, event)));
+        }
+        let (visit, names) = visit::advanced(stored, now, event);
+        self.told.extend(names.into_iter().map(told));
+        visit
     }
 
     /// Has a resource written as `body` says, unless that is what is stored.
@@ -196,14 +232,59 @@ impl Plan {
     }
 }
 
+/// What of a stored resource is newer than the message.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stale {
+    data: bool,
+    movement: bool,
+}
+
+impl Stale {
+    /// The aspects of a type that the message tells of, each with whether it is news no longer.
+    fn of(self, of: ResourceType, case: &Case<'_>) -> Vec<(&'static str, bool)> {
+        match of.to_string().as_str() {
+            "Patient" => vec![("demographics", self.data)],
+            "Encounter" if moves(case) => vec![("data", self.data), ("movement", self.movement)],
+            "Encounter" => vec![("data", self.data)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Whether the event of a message moves a visit on.
+fn moves(case: &Case<'_>) -> bool {
+    case.draft.effect.as_deref() == Some("encounter-event")
+        && visit::is_movement(&case.draft.event.1)
+}
+
 impl Applier {
-    /// Whether what is stored is newer than the message.
-    async fn is_stale(&self, found: &Found, case: &Case<'_>) -> Result<bool, Halt> {
+    /// What of a stored resource is newer than the message.
+    async fn stale(&self, found: &Found, case: &Case<'_>) -> Result<Stale, Halt> {
         let of = found.identity.resource_type;
-        let Some(aspect) = aspect(of).filter(|_| found.stored.is_some()) else { return Ok(false) };
+        if found.stored.is_none() || Stale::default().of(of, case).is_empty() {
+            return Ok(Stale::default());
+        }
         let id = found.identity.id.to_string();
-        let mark = self.store.message_mark(&of.to_string(), &id, aspect).await?;
-        Ok(mark.is_some_and(|mark| mark > case.at))
+        let marks = self.store.message_marks(&of.to_string(), &id).await?;
+        let is = |names: &[&str]| {
+            marks.iter().any(|(aspect, at)| names.contains(&aspect.as_str()) && *at > case.at)
+        };
+        Ok(Stale { data: is(&["demographics", "data"]), movement: is(&["movement"]) })
+    }
+}
+
+/// What a resource has although the message says nothing of it: when it is new, or as it was.
+fn supply(now: &mut Json, stored: Option<&Json>, of: ResourceType, case: &Case<'_>) {
+    if of == ResourceType::PATIENT && stored.is_none() && !now.contains("gender") {
+        now.set("gender", "unknown");
+    }
+    let is_told = |path: &str| path.parse().is_ok_and(|path| case.message.get(&path).is_valued());
+    let kept = stored.and_then(|stored| stored.get("type"));
+    if let Some(kept) = kept.filter(|_| of.to_string() == "Encounter")
+        && !is_told("PV1-4")
+        && !is_told("PV1-18")
+    {
+        now.set("type", kept.clone());
     }
 }
 
@@ -216,15 +297,6 @@ fn bare(resource: &Json) -> Json {
     body
 }
 
-/// What of a type is as new as the newest event.
-fn aspect(of: ResourceType) -> Option<&'static str> {
-    match of.to_string().as_str() {
-        "Patient" => Some("demographics"),
-        "Encounter" => Some("movement"),
-        _ => None,
-    }
-}
-
 pub(super) fn told(name: &'static str) -> Issue {
     Issue::warning(Condition::ApplicationError).named(name)
 }
@@ -233,7 +305,7 @@ pub(super) fn told(name: &'static str) -> Issue {
 fn filled(stored: &Json, said: &Json) -> Json {
     let mut now = bare(stored);
     for (name, value) in said.iter() {
-        if !now.contains(name) {
+        if !amend::has_element(&now, name) {
             now.set(name.to_owned(), value.clone());
         }
     }

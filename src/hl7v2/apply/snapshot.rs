@@ -11,6 +11,7 @@ use crate::fhir::json::{Value, parse};
 use crate::fhir::query::Query;
 use crate::hl7v2::effect::amend;
 use crate::hl7v2::map::site::Mode;
+use crate::hl7v2::map::{DraftResource, ResourceRule, list};
 
 /// Types that a list can end.
 const ENDED: &[&str] =
@@ -29,20 +30,20 @@ impl Applier {
         let Some((_, patient)) = patient.filter(|(_, found)| found.stored.is_some()) else {
             return Ok(());
         };
+        let visit = drafts.iter().zip(found).find(|(draft, _)| draft.rule == "encounter");
+        let visit = visit.map(|(_, found)| found.identity.to_string());
         for (segment, is_there) in &case.draft.snapshots {
             // That a segment is missing says nothing.
-            let of_list = |draft: &&crate::hl7v2::map::DraftResource| {
-                draft.segment == *segment && draft.mode == Mode::Snapshot
-            };
-            let Some(first) = drafts.iter().find(of_list).filter(|_| *is_there) else { continue };
-            let systems: Vec<_> = drafts
-                .iter()
-                .filter(of_list)
-                .flat_map(|draft| draft.keys.iter().filter(|key| key.is_derived))
-                .map(|key| key.system.as_str())
-                .collect();
-            let Ok(of) = first.resource_type.parse::<ResourceType>() else { continue };
-            if !ENDED.contains(&first.resource_type.as_str()) {
+            let of_list =
+                |draft: &DraftResource| draft.segment == *segment && draft.mode == Mode::Snapshot;
+            let is_told = drafts.iter().any(of_list) || deletes_all(case, segment);
+            let mut rules = self.maps().resources().iter();
+            let name = |rule: &ResourceRule| rule.segment().map(|name| name.to_string());
+            let rule = rules.find(|rule| name(rule).as_deref() == Some(segment.as_str()));
+            let Some(rule) = rule.filter(|_| *is_there && is_told) else { continue };
+            let own = list(&self.maps().site().base, &case.sender(), rule.segment().as_ref());
+            let Ok(of) = rule.resource_type.parse::<ResourceType>() else { continue };
+            if !ENDED.contains(&rule.resource_type.as_str()) {
                 continue;
             }
             let query = format!("patient={}&_count=500", patient.identity.id);
@@ -59,18 +60,29 @@ impl Applier {
                     continue;
                 };
                 let identifiers = stored.get("identifier").and_then(Value::as_array);
-                let is_own = identifiers.unwrap_or_default().iter().any(|identifier| {
-                    identifier.str_at("system").is_some_and(|system| systems.contains(&system))
-                });
-                let ended = amend::ended(&stored, &first.resource_type).filter(|_| is_own);
+                let mut identifiers = identifiers.unwrap_or_default().iter();
+                let is_own = identifiers.any(|it| it.str_at("system") == Some(own.as_str()));
+                // The diagnoses of another visit are another list.
+                let of_visit = stored.get("encounter").and_then(|it| it.str_at("reference"));
+                let is_here = of_visit.is_none() || of_visit == visit.as_deref();
+                let ended = amend::ended(&stored, &rule.resource_type);
+                let ended = ended.filter(|_| is_own && is_here);
                 let Some(ended) = ended else { continue };
                 let known = Found {
                     identity: version.identity.clone(),
                     stored: Some((stored, version.version)),
                 };
-                plan.put(&known, &ended, "end", &first.rule);
+                plan.put(&known, &ended, "end", &rule.name);
             }
         }
         Ok(())
     }
+}
+
+/// Whether a list is one segment that says that there is nothing: a null for its number or its key.
+fn deletes_all(case: &Case<'_>, segment: &str) -> bool {
+    let mut all = case.message.named(segment);
+    let (Some(only), None) = (all.next(), all.next()) else { return false };
+    let nulls = (1..=3).filter(|field| only.field(*field).is_null()).count();
+    nulls > 0 && (1..=3).all(|field| only.field(field).is_null() || !only.field(field).is_valued())
 }

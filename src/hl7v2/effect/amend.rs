@@ -22,8 +22,12 @@ pub fn amended(stored: &Json, said: &Json, removed: &[String]) -> Json {
     for path in removed {
         remove(&mut now, path);
     }
+    revive(&mut now, said);
     for (name, value) in said.iter().filter(|(name, _)| !OWN.contains(name)) {
         match name {
+            // A result without its value tells of its status: the value stays.
+            "dataAbsentReason"
+                if has_code(value, "unknown") && has_element(&now, "valueString") => {}
             "identifier" => {
                 let both = identifiers(list(&now, name), list(said, name));
                 set_list(&mut now, "identifier", both);
@@ -41,19 +45,47 @@ pub fn amended(stored: &Json, said: &Json, removed: &[String]) -> Json {
     now
 }
 
-/// An element has one type at a time: `valueString` goes when `valueQuantity` comes.
+/// Elements of which there is one type at a time.
+const CHOICES: &[&str] =
+    &["value", "effective", "deceased", "multipleBirth", "onset", "performed", "occurrence"];
+
+/// Whether `name` is a type of the element `stem`: `valueString` of `value`.
+fn is_of(stem: &str, name: &str) -> bool {
+    let rest = name.trim_start_matches('_').strip_prefix(stem);
+    rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
+/// An element has one type at a time: `valueString` goes when `valueQuantity` comes. A value and the
+/// reason why there is none exclude each other.
 fn drop_other_types(now: &mut Json, name: &str) {
-    for stem in
-        ["value", "effective", "deceased", "multipleBirth", "onset", "performed", "occurrence"]
-    {
-        let is_of = |name: &str| {
-            name.strip_prefix(stem)
-                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
-        };
-        if is_of(name) {
-            now.retain(|other, _| other == name || !is_of(other.trim_start_matches('_')));
-            return;
-        }
+    if name == "dataAbsentReason" {
+        now.retain(|other, _| !is_of("value", other));
+    }
+    let Some(stem) = CHOICES.iter().find(|stem| is_of(stem, name)) else { return };
+    now.retain(|other, _| other == name || !is_of(stem, other));
+    if *stem == "value" {
+        now.remove("dataAbsentReason");
+    }
+}
+
+/// Whether a resource has the element in this or another type.
+pub fn has_element(resource: &Json, name: &str) -> bool {
+    let stem = CHOICES.iter().find(|stem| is_of(stem, name));
+    let has_other = |stem: &&str| resource.iter().any(|(other, _)| is_of(stem, other));
+    resource.contains(name) || stem.is_some_and(has_other)
+}
+
+/// Whether a CodeableConcept has a code.
+fn has_code(concept: &Value<'static>, code: &str) -> bool {
+    concept.items_at("coding").iter().any(|coding| coding.str_at("code") == Some(code))
+}
+
+/// What was ended as an error and is told of again is none.
+fn revive(now: &mut Json, said: &Json) {
+    let is_ended =
+        now.get("verificationStatus").is_some_and(|status| has_code(status, "entered-in-error"));
+    if is_ended && said.contains("clinicalStatus") && !said.contains("verificationStatus") {
+        now.remove("verificationStatus");
     }
 }
 
@@ -89,13 +121,16 @@ fn remove(now: &mut Json, path: &str) {
 /// Those of authorities that the message does not name, and its own; each stays in its place.
 fn identifiers(stored: Vec<Value<'static>>, said: Vec<Value<'static>>) -> Vec<Value<'static>> {
     let system = |value: &Value<'static>| value.str_at("system").map(str::to_owned);
-    let named: Vec<_> = said.iter().map(system).collect();
+    let is_old = |one: &Value<'static>| one.str_at("use") == Some("old");
     let mut said = said;
+    // A message by an old number says nothing of the number of now.
+    said.retain(|one| !stored.iter().any(|known| is_old(known) && is_same(known, one)));
+    let named: Vec<_> = said.iter().map(system).collect();
     let mut all = Vec::new();
     for one in stored {
         if let Some(at) = said.iter().position(|other| is_same(&one, other)) {
             all.push(said.remove(at));
-        } else if one.str_at("use") == Some("old") || !named.contains(&system(&one)) {
+        } else if is_old(&one) || !named.contains(&system(&one)) {
             all.push(one);
         }
     }
@@ -189,6 +224,38 @@ mod tests {
         assert_eq!(now, expected);
         // Twice the same is the same.
         assert_eq!(amended(&now, &said, &[]), now);
+    }
+
+    #[test]
+    fn a_value_and_the_reason_for_none_exclude_each_other() {
+        let reason = |code: &str| {
+            object(&format!(r#"{{"dataAbsentReason":{{"coding":[{{"code":"{code}"}}]}}}}"#))
+        };
+        let value = object(r#"{"valueString":"1"}"#);
+        let other = object(r#"{"valueInteger":2}"#);
+        assert_eq!(amended(&reason("unknown"), &value, &[]), value);
+        assert_eq!(amended(&value, &reason("unknown"), &[]), value, "only its status is told");
+        assert_eq!(amended(&value, &reason("not-asked"), &[]), reason("not-asked"));
+        assert_eq!(amended(&value, &other, &[]), other);
+        assert!(has_element(&value, "valueInteger") && !has_element(&value, "onsetDateTime"));
+    }
+
+    #[test]
+    fn what_was_ended_and_is_told_of_again_is_none() {
+        let ended = object(r#"{"verificationStatus":{"coding":[{"code":"entered-in-error"}]}}"#);
+        let said = object(r#"{"clinicalStatus":{"coding":[{"code":"active"}]}}"#);
+        assert_eq!(amended(&ended, &said, &[]), said);
+        let known = object(r#"{"verificationStatus":{"coding":[{"code":"confirmed"}]}}"#);
+        assert!(amended(&known, &said, &[]).contains("verificationStatus"));
+    }
+
+    #[test]
+    fn a_message_by_an_old_number_takes_none_away() {
+        let stored = object(
+            r#"{"identifier":[{"system":"a","value":"1"},{"system":"a","value":"0","use":"old"}]}"#,
+        );
+        let said = object(r#"{"identifier":[{"system":"a","value":"0"}]}"#);
+        assert_eq!(amended(&stored, &said, &[]), stored);
     }
 
     #[test]

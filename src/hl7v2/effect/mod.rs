@@ -4,6 +4,7 @@
 //! | file | about |
 //! |---|---|
 //! | `amend` | any resource: what is said, what is to go, what others have said |
+//! | `late` | visits by news that come late |
 //! | `person` | two patients that are one, or belong together |
 //! | `result` | results by their status |
 //! | `visit` | visits by their events |
@@ -11,6 +12,7 @@
 //! Spec: v2 S4, S10, S31 to S33, M (merge family), E (encounter events)
 
 pub mod amend;
+pub mod late;
 pub mod person;
 pub mod result;
 pub mod visit;

@@ -51,7 +51,12 @@ pub fn replaced_by(patient: &Json) -> Option<String> {
 pub fn merged(source: &Json, target: &Json, (source_id, target_id): (&str, &str)) -> (Json, Json) {
     let mut gone = linked(source, target_id, "replaced-by");
     gone.set("active", false);
-    let mut kept = linked(target, source_id, "replaces");
+    (gone, with_old_identifiers(source, &linked(target, source_id, "replaces")))
+}
+
+/// `target` with the identifiers of `source` that it lacks, as old ones.
+pub fn with_old_identifiers(source: &Json, target: &Json) -> Json {
+    let mut kept = target.clone();
     let mut identifiers = list(&kept, "identifier");
     for identifier in list(source, "identifier") {
         if identifiers.iter().any(|known| is_same(known, &identifier)) {
@@ -63,7 +68,7 @@ pub fn merged(source: &Json, target: &Json, (source_id, target_id): (&str, &str)
         }
     }
     set_list(&mut kept, "identifier", identifiers);
-    (gone, kept)
+    kept
 }
 
 /// Has every reference to `from` lead to `to`; how many there were. Versions are named no longer:

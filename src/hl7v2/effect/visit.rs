@@ -31,13 +31,7 @@ const OWNED: &[&str] = &["status", "statusHistory", "classHistory", "period", "l
 /// The visit of now: `now` is the stored one as the data of the message amend it.
 pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, Vec<Told>) {
     let mut told = Vec::new();
-    let mut visit = now.clone();
-    for name in OWNED {
-        match stored.and_then(|stored| stored.get(name)) {
-            Some(value) => visit.set(*name, value.clone()),
-            None => drop(visit.remove(name)),
-        }
-    }
+    let mut visit = with_state(now, stored);
     let before = stored.and_then(|stored| text_of(stored, "status")).map(str::to_owned);
     let status = next_status(before.as_deref(), event, &mut told);
     keep_class(stored, &mut visit, event);
@@ -45,6 +39,46 @@ pub fn advanced(stored: Option<&Json>, now: &Json, event: &Event<'_>) -> (Json, 
     places(&mut visit, event, &mut told);
     set_status(before.as_deref(), status, &mut visit, event);
     (visit, told)
+}
+
+/// The data of `now` with the status, period, history and places of another version.
+pub fn with_state(now: &Json, of: Option<&Json>) -> Json {
+    let mut visit = now.clone();
+    for name in OWNED {
+        match of.and_then(|of| of.get(name)) {
+            Some(value) => visit.set(*name, value.clone()),
+            None => drop(visit.remove(name)),
+        }
+    }
+    visit
+}
+
+/// Whether an event moves a visit on; others tell of its data alone.
+pub fn is_movement(event: &str) -> bool {
+    matches!(
+        event,
+        "A01"
+            | "A02"
+            | "A03"
+            | "A04"
+            | "A05"
+            | "A06"
+            | "A07"
+            | "A09"
+            | "A10"
+            | "A11"
+            | "A12"
+            | "A13"
+            | "A14"
+            | "A17"
+            | "A21"
+            | "A22"
+            | "A23"
+            | "A27"
+            | "A32"
+            | "A33"
+            | "A38"
+    )
 }
 
 /// The status after an event.

@@ -145,6 +145,7 @@ fn units(bytes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// Covers: v2 B30.
     #[test]
     fn the_table_of_escapes() {
         let western = Charset::named("8859/1").unwrap();

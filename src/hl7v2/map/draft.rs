@@ -68,6 +68,8 @@ pub struct DraftResource {
     pub profile: Option<String>,
     /// Which rule wrote which element.
     pub writes: Vec<Write>,
+    /// Where the first segment that it is about stands in the message.
+    pub at: usize,
     /// Whether it stands for a value of another one: the Practitioner of an XCN.
     pub is_spun_off: bool,
 }
@@ -203,6 +205,7 @@ impl<'a> Drafting<'a> {
             segment,
             profile: rule.profile.clone(),
             writes: writing.writes,
+            at: instance.scope.inner().start,
             is_spun_off: false,
         }
     }
@@ -344,6 +347,7 @@ impl<'a> Drafting<'a> {
                 action: None,
                 segment: String::new(),
                 profile: None,
+                at: 0,
                 is_spun_off: true,
             }
         });
@@ -373,8 +377,8 @@ impl<'a> Drafting<'a> {
     fn told(&self, draft: &mut Draft) {
         let notes = self.context.notes.take();
         draft.problems.extend(notes.into_iter().map(|note| Problem {
-            is_error: false,
-            code: if note.kind == NoteKind::DataType { 102 } else { 0 },
+            is_error: note.kind == NoteKind::Damaged,
+            code: if matches!(note.kind, NoteKind::Damaged | NoteKind::DataType) { 102 } else { 0 },
             kind: note.kind.as_str(),
             place: note.place,
             text: note.text,

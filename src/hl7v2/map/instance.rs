@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::hl7v2::er7::{Message, Segment};
+use crate::hl7v2::er7::{Message, Segment, SegmentName};
 use crate::hl7v2::types::{Context, id};
 
 use super::eval::{Eval, Item, NTH};
@@ -166,13 +166,23 @@ fn key_of(
             let digest = id::digest(&[&rule.resource_type, &context.sender, &text]);
             let digits = digest.iter().map(|byte| format!("{byte:02x}"));
             Some(Key {
-                system: format!("{}/v2/key", context.site.base),
+                system: list(&context.site.base, &context.sender, rule.segment().as_ref()),
                 value: digits.collect(),
                 kind: String::new(),
                 is_derived: true,
             })
         }
         Item::Null | Item::Resource(..) => None,
+    }
+}
+
+/// The system of keys that are made here: whose they are, and of which list. Details of an allergy (IAM)
+/// are of the list of allergies (AL1).
+pub fn list(base: &str, sender: &str, segment: Option<&SegmentName>) -> String {
+    match segment.map(SegmentName::as_str) {
+        None => format!("{base}/v2/key/{sender}"),
+        Some("IAM") => format!("{base}/v2/key/{sender}/AL1"),
+        Some(segment) => format!("{base}/v2/key/{sender}/{segment}"),
     }
 }
 

@@ -48,7 +48,7 @@ use sha2::{Digest as _, Sha256};
 use toml_edit::TableLike;
 
 use crate::fhir::schema::Schema;
-use crate::hl7v2::dtm::Moment;
+use crate::hl7v2::dtm::{Moment, Zones};
 use crate::hl7v2::er7::Message;
 use crate::hl7v2::tables::Tables;
 #[cfg(test)]
@@ -63,7 +63,7 @@ use site::Site;
 pub use draft::{Draft, DraftResource, Problem, Write};
 pub use explain::Explained;
 pub use expr::{Expr, ExprError};
-pub use instance::Key;
+pub use instance::{Key, list};
 pub use read::MapError;
 pub use rules::{Each, MessageRule, ResourceRule, Rule, Work};
 
@@ -158,6 +158,13 @@ impl Maps {
         let Parts { messages, resources } = parts;
         let hash = hash_of(&texts);
         Ok(Self { site: Site::default(), tables, slots, messages, resources, hash, texts })
+    }
+
+    /// These maps with another zone for times that have no offset, where no profile says one.
+    #[must_use]
+    pub fn in_zone(mut self, zones: Zones) -> Self {
+        self.site.zones = zones;
+        self
     }
 
     /// These maps with the profile of a site laid over them.

@@ -217,8 +217,10 @@ impl<'r> Reader<'r> {
             self.fault(item.span(), &key, "a table is wanted");
             return None;
         };
-        let allowed =
-            ["type", "from", "each", "when", "key", "mode", "action", "profile", "set", "child"];
+        let allowed = [
+            "type", "from", "each", "list", "when", "key", "mode", "action", "profile", "set",
+            "child",
+        ];
         self.only(table, &key, &allowed);
         let word = |word: &str| table.get(word).and_then(Item::as_str);
         let kind = word("type").unwrap_or_default().to_owned();
@@ -243,6 +245,7 @@ impl<'r> Reader<'r> {
             is_single: table.contains_key("from"),
             when: None,
             key: None,
+            list: word("list").and_then(SegmentName::parse),
             mode: mode.flatten().unwrap_or_default(),
             action,
             profile: word("profile").map(str::to_owned),

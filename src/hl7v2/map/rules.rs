@@ -59,6 +59,8 @@ pub struct ResourceRule {
     pub when: Option<Expr>,
     /// What it is found again by.
     pub key: Option<Expr>,
+    /// The segment whose list it is of, where it is about a group.
+    pub list: Option<SegmentName>,
     /// How a list of them changes what is stored.
     pub mode: Mode,
     /// The field with the code of what is to be done with it.
@@ -74,11 +76,11 @@ pub struct ResourceRule {
 }
 
 impl ResourceRule {
-    /// The segment that each of them is about.
+    /// The segment that each of them is about, or of whose list it is.
     pub fn segment(&self) -> Option<SegmentName> {
         match &self.each {
             Each::Segment(name) => Some(*name),
-            Each::Group(_) | Each::Repetition(_) => None,
+            Each::Group(_) | Each::Repetition(_) => self.list,
         }
     }
 

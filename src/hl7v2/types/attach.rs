@@ -58,10 +58,10 @@ pub fn ed(rep: &Rep<'_>, _: &Args<'_>, context: &Context<'_>) -> Option<Json> {
         "hex" => hex(rep.c(5)),
         _ => Some(rep.c(5).as_bytes().to_vec()),
     };
-    let is_whole =
-        |data: &Vec<u8>| media.as_deref() != Some("application/pdf") || data.starts_with(b"%PDF");
+    let is_pdf = media.as_deref() == Some("application/pdf");
+    let is_whole = |data: &Vec<u8>| !is_pdf || data.is_empty() || data.starts_with(b"%PDF");
     let Some(data) = data.filter(is_whole) else {
-        context.note(NoteKind::DataType, "the document is not what it is said to be");
+        context.note(NoteKind::Damaged, "the document is not what it is said to be");
         return None;
     };
     let size = u64::try_from(data.len()).ok().filter(|size| *size > 0).map(Json::from);

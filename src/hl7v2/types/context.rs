@@ -12,6 +12,8 @@ use super::{Json, Rep};
 /// What kind of thing a [`Note`] tells.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum NoteKind {
+    /// A document that is not what it is said to be: the message cannot be taken, ERR-3 102.
+    Damaged,
     /// A value is not what its type says: ERR-3 102.
     DataType,
     /// A value was kept in another form than the map asks for.
@@ -26,6 +28,7 @@ impl NoteKind {
     /// The word by which it is counted.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Damaged => "damaged",
             Self::DataType => "data-type",
             Self::Kept => "kept",
             Self::UnmappedCode => "unmapped-code",

@@ -17,6 +17,7 @@ fn shown(value: Option<Json>) -> String {
     value.map_or_else(String::new, |value| value.to_text())
 }
 
+/// Covers: v2 B23.
 #[test]
 fn numbers_keep_their_digits_and_what_is_none_is_none() {
     for (text, expected) in [
@@ -38,6 +39,7 @@ fn numbers_keep_their_digits_and_what_is_none_is_none() {
     assert_eq!(number::decimal("1,5", true).as_deref(), Some("1.5"));
 }
 
+/// Covers: v2 B23, B24, B26.
 #[test]
 fn an_observation_has_a_value_of_the_type_that_is_said() {
     for (kind, text, unit, expected) in [
@@ -84,6 +86,7 @@ fn an_observation_has_a_value_of_the_type_that_is_said() {
     }
 }
 
+/// Covers: v2 B25.
 #[test]
 fn a_reference_range_has_its_ends_and_its_text() {
     for (text, low, high) in [
@@ -108,6 +111,7 @@ fn a_reference_range_has_its_ends_and_its_text() {
     }
 }
 
+/// Covers: v2 S1.
 #[test]
 fn an_identifier_always_has_a_system() {
     for (text, system) in [

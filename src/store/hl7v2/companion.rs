@@ -61,12 +61,28 @@ const ADD_MARKS: &str = "INSERT INTO v2_watermark AS known (entity_type, entity_
        SET event_time = excluded.event_time, message_id = excluded.message_id \
        WHERE known.event_time <= excluded.event_time";
 
-const FIND_MARK: &str = "SELECT event_time FROM v2_watermark \
-     WHERE entity_type = $1 AND entity_id = $2 AND aspect = $3";
+const FIND_MARKS: &str = "SELECT aspect, event_time FROM v2_watermark \
+     WHERE entity_type = $1 AND entity_id = $2";
+
+const ADD_WAITING: &str = "INSERT INTO v2_member (place, member) \
+     SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING";
+
+const FIND_WAITING: &str =
+    "SELECT place, member FROM v2_member WHERE place = ANY ($1) ORDER BY place, member";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[CLASHES, FIND_LINES, TAKE_LINES, ADD_KEYS, MOVE_KEYS, FIND_KEYS, ADD_MARKS, FIND_MARK];
+pub(super) const STATEMENTS: &[&str] = &[
+    CLASHES,
+    FIND_LINES,
+    TAKE_LINES,
+    ADD_KEYS,
+    MOVE_KEYS,
+    FIND_KEYS,
+    ADD_MARKS,
+    FIND_MARKS,
+    ADD_WAITING,
+    FIND_WAITING,
+];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -94,6 +110,15 @@ pub struct Mark {
     pub at: Instant,
 }
 
+/// A result that came before the one it belongs to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// Where the other one stands: its order, code and sub-id.
+    pub place: String,
+    /// The result: `Observation/1`.
+    pub member: String,
+}
+
 /// What is committed together with the effect of a message.
 #[derive(Clone, Debug)]
 pub struct Companion {
@@ -107,6 +132,8 @@ pub struct Companion {
     pub marks: Vec<Mark>,
     /// The patients it was worked out by, each with the number of messages before it.
     pub lines: Vec<(String, i64)>,
+    /// Results that came before the ones they belong to.
+    pub waiting: Vec<Member>,
 }
 
 impl Companion {
@@ -152,6 +179,13 @@ impl Companion {
                 let text = "another message has made what this one is about";
                 return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
             }
+        }
+        if !self.waiting.is_empty() {
+            let column =
+                |value: fn(&Member) -> &str| self.waiting.iter().map(value).collect::<Vec<_>>();
+            let (places, members) = (column(|one| &one.place), column(|one| &one.member));
+            let added = transaction.run(ADD_WAITING, &[&places, &members]).await;
+            added.map_err(CommitError::Failed)?;
         }
         self.write_marks(id, transaction).await
     }
@@ -231,21 +265,40 @@ impl Store {
         lines.map_err(failure::error)
     }
 
-    /// How new what is known of an aspect of a resource is.
+    /// Results that came before those at `places`, to which they belong.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn message_mark(
+    pub async fn waiting_members(&self, places: &[&str]) -> Result<Vec<Member>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(FIND_WAITING).await?;
+        let rows = pipeline.client().query(&statement, &[&places]).await;
+        let member = |row: &tokio_postgres::Row| {
+            Ok(Member { place: row.try_get(0)?, member: row.try_get(1)? })
+        };
+        let members: Result<_, tokio_postgres::Error> =
+            rows.map_err(failure::error)?.iter().map(member).collect();
+        members.map_err(failure::error)
+    }
+
+    /// How new what is known of a resource is, by aspect.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn message_marks(
         &self,
         resource_type: &str,
         id: &str,
-        aspect: &str,
-    ) -> Result<Option<Instant>, Error> {
+    ) -> Result<Vec<(String, Instant)>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(FIND_MARK).await?;
-        let row = pipeline.client().query_opt(&statement, &[&resource_type, &id, &aspect]).await;
-        let Some(row) = row.map_err(failure::error)? else { return Ok(None) };
-        let at: Timestamptz = row.try_get(0).map_err(failure::error)?;
-        Ok(Some(at.0))
+        let statement = pipeline.prepare(FIND_MARKS).await?;
+        let rows = pipeline.client().query(&statement, &[&resource_type, &id]).await;
+        let mark = |row: &tokio_postgres::Row| {
+            let at: Timestamptz = row.try_get(1)?;
+            Ok((row.try_get(0)?, at.0))
+        };
+        let marks: Result<_, tokio_postgres::Error> =
+            rows.map_err(failure::error)?.iter().map(mark).collect();
+        marks.map_err(failure::error)
     }
 }

@@ -1,0 +1,251 @@
+//! Accounts and visits that become one, things that belong to another patient, numbers that change,
+//! documents that others replace.
+//!
+//! | event | what MRG says |
+//! |---|---|
+//! | A35, A41 | the account that ends: all of it goes to that of PID-18 |
+//! | A42 | the visit that ends: all of it goes to that of PV1-19 |
+//! | A43 | the patient whose record was another's |
+//! | A44 | the patient whose account it was |
+//! | A45 | the patient whose visit it was |
+//! | A46 to A51 | the number of before, which stays known as an old one |
+//!
+//! Spec: v2 merge family, S40
+
+use super::find::{Found, keys_of};
+use super::plan::{Plan, told};
+use super::{Applier, Case, Halt};
+use crate::engine::SearchTarget;
+use crate::fhir::json::Value;
+use crate::fhir::query::Query;
+use crate::fhir::{Identity, LogicalId, ResourceType};
+use crate::hl7v2::effect::{Json, person};
+use crate::hl7v2::er7::{Part, Segment};
+use crate::hl7v2::map::DraftResource;
+use crate::hl7v2::types::{Context, Rep, id};
+use crate::store::hl7v2::Keyed;
+
+/// Event, the rule of what has a new number, and the field of MRG with that of before.
+const CHANGES: &[(&str, &str, u16)] = &[
+    ("A46", "patient", 4),
+    ("A47", "patient", 1),
+    ("A48", "patient", 2),
+    ("A49", "account", 3),
+    ("A50", "encounter", 5),
+    ("A51", "encounter", 6),
+];
+
+/// The number of before of a draft, by which it is found when its own is not known.
+pub(super) fn prior(applier: &Applier, case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
+    let event = case.draft.event.1.as_str();
+    let change = CHANGES.iter().find(|(name, rule, _)| *name == event && *rule == draft.rule);
+    let Some((_, _, field)) = change else { return Vec::new() };
+    let of_rule = case.draft.resources.iter().filter(|one| one.rule == draft.rule);
+    let number = of_rule.take_while(|one| one.name != draft.name).count();
+    let Some(segment) = case.message.named("MRG").nth(number) else { return Vec::new() };
+    let parts = segment.field(*field).repetitions();
+    parts.filter_map(|part| applier.key(part, case, &draft.resource_type)).collect()
+}
+
+/// What is stored, with the numbers that end as old ones.
+pub(super) fn outdated(stored: &Json, ending: &[Keyed]) -> Json {
+    let mut stored = stored.clone();
+    if let Some(Value::Array(identifiers)) = stored.get_mut("identifier") {
+        for identifier in identifiers.iter_mut().filter_map(Value::as_object_mut) {
+            let is_it = |key: &Keyed| {
+                let text = |name| identifier.get(name).and_then(Value::as_str);
+                text("system") == Some(&*key.system) && text("value") == Some(&*key.value)
+            };
+            if ending.iter().any(is_it) {
+                identifier.set("use", "old");
+            }
+        }
+    }
+    stored
+}
+
+impl Applier {
+    /// Accounts and visits that become one, and what belongs to another patient.
+    pub(super) async fn rearrange(
+        &self,
+        case: &Case<'_>,
+        found: &[Found],
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        let event = case.draft.event.1.as_str();
+        let rule = match event {
+            "A35" | "A41" | "A44" => "account",
+            "A42" | "A45" => "encounter",
+            "A43" => "patient",
+            _ => return Ok(()),
+        };
+        let of_rule = |name: &'static str| {
+            let all = case.draft.resources.iter().zip(found);
+            all.filter(move |(draft, _)| draft.rule == name).map(|(_, found)| found)
+        };
+        let merges = case.message.named("MRG");
+        for ((merge, target), patient) in merges.zip(of_rule(rule)).zip(of_rule("patient")) {
+            match event {
+                "A35" | "A41" => self.end_one(case, (merge, 3), target, plan).await?,
+                "A42" => self.end_one(case, (merge, 5), target, plan).await?,
+                _ => self.move_one(case, merge, (target, patient), plan).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Has another account or visit end: what belonged to it belongs to `target`.
+    async fn end_one(
+        &self,
+        case: &Case<'_>,
+        (merge, field): (Segment<'_>, u16),
+        target: &Found,
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        let of = target.identity.resource_type;
+        let Some(source) = self.known(case, merge, field, of).await? else {
+            plan.told.push(told("nothing-to-merge"));
+            return Ok(());
+        };
+        let Some((stored, _)) =
+            source.stored.as_ref().filter(|_| source.identity != target.identity)
+        else {
+            return Ok(());
+        };
+        let mut gone = stored.clone();
+        gone.set(
+            "status",
+            if of.to_string() == "Account" { "inactive" } else { "entered-in-error" },
+        );
+        plan.put(&source, &gone, "merge", "effect merge");
+        let kept = plan.body_of(target);
+        let kept = person::with_old_identifiers(stored, &kept);
+        let action = if target.stored.is_some() { "merge" } else { "create" };
+        plan.put(target, &kept, action, "effect merge");
+        let (from, to) = (source.identity.to_string(), target.identity.to_string());
+        for (of, query) in belongings(&source, of) {
+            self.repoint(case, &of, &query, (&from, &to), plan).await?;
+        }
+        let id = |found: &Found| found.identity.id.to_string();
+        plan.moved.push((of.to_string(), id(&source), id(target)));
+        Ok(())
+    }
+
+    /// What belonged to the patient of MRG-1 belongs to `patient`: all, or an account, or a visit.
+    async fn move_one(
+        &self,
+        case: &Case<'_>,
+        merge: Segment<'_>,
+        (what, patient): (&Found, &Found),
+        plan: &mut Plan,
+    ) -> Result<(), Halt> {
+        let Some(source) = self.known(case, merge, 1, ResourceType::PATIENT).await? else {
+            plan.told.push(told("nothing-to-move"));
+            return Ok(());
+        };
+        if source.identity == patient.identity {
+            return Ok(());
+        }
+        let (from, to) = (source.identity.to_string(), patient.identity.to_string());
+        let whose = if what.identity == patient.identity { &source } else { what };
+        let mut all = belongings(whose, whose.identity.resource_type);
+        if whose.identity.resource_type.to_string() == "Account" {
+            // With an account go its visits, and what belongs to them.
+            for (of, query) in all.clone() {
+                let Ok(query) = Query::parse(&query) else { continue };
+                let found = self.engine.search(&of, &query, false, case.caller).await?;
+                let visits = found.page.matches.into_iter().map(|one| one.version.identity);
+                let visits = visits.filter(|it| it.resource_type.to_string() == "Encounter");
+                all.extend(visits.map(|visit| (within(visit), String::new())));
+            }
+        }
+        for (of, query) in all {
+            self.repoint(case, &of, &query, (&from, &to), plan).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a document that another one replaces say so (T09, T10).
+    pub(super) async fn supersede(&self, case: &Case<'_>, plan: &mut Plan) -> Result<(), Halt> {
+        if !matches!(case.draft.event.1.as_str(), "T09" | "T10") {
+            return Ok(());
+        }
+        let parents = case.message.named("TXA").map(|segment| segment.field(13));
+        let keys: Vec<_> = parents.filter_map(|part| self.entity_key(part, case)).collect();
+        for known in self.store.message_keys(&keys).await? {
+            let (Ok(of), Ok(id)) = (known.resource_type.parse(), known.id.parse()) else {
+                continue;
+            };
+            let identity = Identity { resource_type: of, id };
+            if let Some(found) = self.current(identity, case).await? {
+                let mut body = plan.body_of(&found);
+                body.set("status", "superseded");
+                plan.put(&found, &body, "update", "effect document");
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of a document by its EI.
+    fn entity_key(&self, part: Part<'_>, case: &Case<'_>) -> Option<Keyed> {
+        let rep = Rep::of_part(part);
+        let value = rep.some(1)?.to_owned();
+        let authority = Rep::new((2..5).map(|at| vec![rep.c(at).to_owned().into()]).collect());
+        let maps = self.maps();
+        let context = Context::new(maps.site(), maps.tables(), &case.sender(), "");
+        let system = id::authority(&authority, &context).system;
+        let resource_type = "DocumentReference".to_owned();
+        Some(Keyed { resource_type, system, value, id: String::new() })
+    }
+
+    /// The stored resource that a field of MRG names.
+    pub(super) async fn known(
+        &self,
+        case: &Case<'_>,
+        merge: Segment<'_>,
+        field: u16,
+        of: ResourceType,
+    ) -> Result<Option<Found>, Halt> {
+        let parts = merge.field(field).repetitions();
+        let name = of.to_string();
+        let keys: Vec<_> = parts.filter_map(|part| self.key(part, case, &name)).collect();
+        for id in self.ids_of(of, &keys, case).await? {
+            let Ok(id) = id.parse::<LogicalId>() else { continue };
+            let identity = Identity { resource_type: of, id };
+            if let Some(found) = self.current(identity, case).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where what belongs to a patient, a visit or an account is found.
+fn belongings(whose: &Found, of: ResourceType) -> Vec<(SearchTarget, String)> {
+    if of.to_string() == "Account" {
+        let id = &whose.identity.id;
+        let types = ["Encounter", "ChargeItem"].into_iter().filter_map(|name| name.parse().ok());
+        let query = format!("account=Account/{id}");
+        return types.map(|of| (SearchTarget::Type(of), query.clone())).collect();
+    }
+    vec![(within(whose.identity.clone()), String::new())]
+}
+
+fn within(Identity { resource_type, id }: Identity) -> SearchTarget {
+    SearchTarget::Compartment { code: resource_type, id, resource_type: None }
+}
+
+impl Plan {
+    /// What is planned for a resource, else what is stored of it.
+    pub(super) fn body_of(&self, found: &Found) -> Json {
+        let planned = self.entries.iter().find(|entry| entry.identity == found.identity);
+        let planned = planned.map(|entry| entry.body.clone());
+        let stored = || found.stored.as_ref().map(|(stored, _)| stored.clone());
+        planned.or_else(stored).unwrap_or_default()
+    }
+}
+
+/// The keys of a draft with those of before.
+pub(super) fn all_keys(applier: &Applier, case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
+    keys_of(draft).chain(prior(applier, case, draft)).collect()
+}
