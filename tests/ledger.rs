@@ -306,7 +306,6 @@ const OF_MESSAGES: &[Attempt] = &[
     ("POST /fhir/$hl7v2-convert", "/$hl7v2-convert", CONVERTED, 200),
     ("POST /fhir/$hl7v2-convert", "/$hl7v2-convert", NOTHING, 400),
     ("POST /v2/messages", "/v2/messages", MESSAGE, 200),
-    ("POST /v2/messages", "/v2/messages", "no message", 200),
     ("GET /v2/messages", "/v2/messages", "", 200),
     ("GET /v2/messages", "/v2/messages?state=odd", "", 400),
     ("POST /v2/messages/$replay", "/v2/messages/$replay?state=failed", "", 202),

@@ -50,7 +50,9 @@ async fn what_is_no_message_is_kept_and_rejected() {
     assert_eq!(value(&sender.read().await.unwrap(), "MSA-1"), "AA");
 }
 
-/// v2 B10, v2 M4: enhanced mode answers the receipt and the work as they are wanted.
+/// Enhanced mode answers the receipt and the work as they are wanted.
+///
+/// Covers: v2 B10.
 #[tokio::test(flavor = "multi_thread")]
 async fn enhanced_mode_answers_as_wanted() {
     let feed = Feed::start().await;
@@ -79,7 +81,9 @@ async fn enhanced_mode_answers_as_wanted() {
     }
 }
 
-/// v2 M7: where receipt is enough, the answer does not wait, and a failure is in the list alone.
+/// Where receipt is enough, the answer does not wait, and a failure is in the list alone.
+///
+/// Covers: v2 M9.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_at_receipt_does_not_wait_for_the_work() {
     let mut setup = Setup::default();

@@ -79,13 +79,17 @@ async fn rounds(kills_server: bool) {
     assert!(count > 30, "only {count} messages");
 }
 
-/// v2 B6, v2 M7: between store and answer, and between effect and answer.
+/// Between store and answer, and between effect and answer.
+///
+/// Covers: v2 B6, M10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_loses_no_message_and_applies_none_twice() {
     rounds(true).await;
 }
 
-/// v2 B7, v2 M7: without a database nothing is accepted.
+/// Without a database nothing is accepted.
+///
+/// Covers: v2 B7, M9, M10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres_loses_no_message_and_applies_none_twice() {
     rounds(false).await;

@@ -45,7 +45,7 @@ pub(crate) struct Made {
 impl Work for Made {
     fn knows(&self, heading: &Heading) -> Result<(), Condition> {
         match (heading.kind.as_str(), heading.event.as_str()) {
-            ("ADT", "A01" | "A08" | "Z01" | "Z02" | "Z03" | "Z04") => Ok(()),
+            ("ADT", "A01" | "A08" | "Z01" | "Z02" | "Z03" | "Z04" | "Z05") => Ok(()),
             ("ADT", _) => Err(Condition::UnsupportedEvent),
             _ => Err(Condition::UnsupportedType),
         }
@@ -74,6 +74,13 @@ impl Work for Made {
             {
                 let issue = Issue::error(Condition::TableValue).named("unmapped-code");
                 return async move { Done::Failed(vec![issue]) }.boxed();
+            }
+            "Z05" => {
+                let slowly = async move {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    self.apply(task).await
+                };
+                return slowly.boxed();
             }
             _ => {}
         }
@@ -110,7 +117,14 @@ impl Made {
                 let (resource_type, system) = ("Patient".to_owned(), "urn:control".to_owned());
                 keys.push(Keyed { resource_type, system, value: key.clone(), id });
             }
-            Companion { end, keys, moved: Vec::new(), marks: Vec::new(), lines: Vec::new() }
+            Companion {
+                end,
+                keys,
+                moved: Vec::new(),
+                marks: Vec::new(),
+                lines: Vec::new(),
+                waiting: Vec::new(),
+            }
         };
         let options =
             BundleOptions { companion: Some(Arc::new(companion)), ..BundleOptions::default() };
@@ -138,6 +152,8 @@ pub(crate) struct Setup {
     pub(crate) settings: Settings,
     pub(crate) tls: Option<Arc<dyn Handshake>>,
     pub(crate) max_message_bytes: usize,
+    /// What else is said of the door.
+    pub(crate) door: fn(&mut Door),
 }
 
 impl Default for Setup {
@@ -155,10 +171,11 @@ impl Default for Setup {
             waits_for_effect: true,
             deadline: Duration::from_secs(20),
             holds_lines: false,
+            is_numbered: false,
             workers: 4,
             most_waiting: 10_000,
         };
-        Self { settings, tls: None, max_message_bytes: 1_000_000 }
+        Self { settings, tls: None, max_message_bytes: 1_000_000, door: |_| {} }
     }
 }
 
@@ -185,7 +202,7 @@ impl Feed {
             principal: Principal::service("hl7v2"),
             settings: setup.settings,
         }));
-        let door = Door {
+        let mut door = Door {
             tls: setup.tls,
             allow: Vec::new(),
             max_message_bytes: setup.max_message_bytes,
@@ -193,7 +210,9 @@ impl Feed {
             connections_per_peer: 50,
             idle: None,
             frame: Duration::from_secs(5),
+            confirms: false,
         };
+        (setup.door)(&mut door);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

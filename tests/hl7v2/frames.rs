@@ -6,7 +6,9 @@ use kiln::hl7v2::frame::framed;
 
 use super::feed::{Feed, Setup, adt, value};
 
-/// v2 B1, v2 B2, v2 S20: the same bytes get the same answer and have no effect again.
+/// The same bytes get the same answer and have no effect again.
+///
+/// Covers: v2 B2, S20.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bytes_get_the_same_answer() {
     let feed = Feed::start().await;
@@ -37,12 +39,14 @@ async fn a_control_id_may_come_again_with_other_content() {
     assert_eq!(feed.patients().await, 2);
 }
 
-/// v2 B3, v2 M1: many frames in one write, and one byte in each.
+/// Many frames in one write, and one byte in each.
+///
+/// Covers: v2 B3.
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_answered_in_order_however_they_come() {
     let feed = Feed::start().await;
     let mut sender = feed.sender().await;
-    let messages: Vec<_> = (0..200).map(|n| adt("A01", &n.to_string(), &n.to_string())).collect();
+    let messages: Vec<_> = (0..1_000).map(|n| adt("A01", &n.to_string(), &n.to_string())).collect();
     let all: Vec<u8> = messages.iter().flat_map(|message| framed(message.as_bytes())).collect();
     let (mut reading, mut writing) = tokio::io::split(sender.stream);
     let write = tokio::spawn(async move {
@@ -50,7 +54,7 @@ async fn frames_are_answered_in_order_however_they_come() {
         writing
     });
     let mut answers = super::feed::Sender::new(tokio::io::join(&mut reading, tokio::io::sink()));
-    for n in 0..200 {
+    for n in 0..1_000 {
         let answer = answers.read().await.unwrap();
         assert_eq!(
             (value(&answer, "MSA-1"), value(&answer, "MSA-2")),
@@ -63,10 +67,12 @@ async fn frames_are_answered_in_order_however_they_come() {
         sender.write(&[byte]).await;
     }
     assert_eq!(value(&sender.read().await.unwrap(), "MSA-2"), "x");
-    assert_eq!(feed.patients().await, 201);
+    assert_eq!(feed.patients().await, 1_001);
 }
 
-/// v2 B4: a frame that the next one cuts off is lost, the next one is not.
+/// A frame that the next one cuts off is lost, the next one is not.
+///
+/// Covers: v2 B4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_frame_costs_nobody_else_its_answer() {
     let feed = Feed::start().await;
@@ -82,9 +88,14 @@ async fn a_cut_frame_costs_nobody_else_its_answer() {
     sender.write(&nearly[..nearly.len() - 1]).await;
     assert_eq!(value(&sender.read().await.unwrap(), "MSA-2"), "4");
     assert_eq!(feed.patients().await, 3);
+    let metrics = format!("{}/metrics", feed.server.client.root());
+    let metrics = feed.server.client.call("GET", &metrics).send().await;
+    assert!(metrics.text().contains("kiln_v2_truncated_total"), "the lost frame is counted");
 }
 
-/// v2 B5, v2 M1: more bytes than allowed are rejected, and the connection ends.
+/// More bytes than allowed are rejected, and the connection ends.
+///
+/// Covers in part: v2 B5, M1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_beyond_the_limit_is_rejected() {
     let feed = Feed::start_with(Setup { max_message_bytes: 100_000, ..Setup::default() }).await;
@@ -108,6 +119,28 @@ async fn half_a_message_does_not_hold_a_connection() {
     sender.write(b"\x0BMSH|^~\\&|LAB").await;
     let closed = tokio::time::timeout(Duration::from_secs(15), sender.read()).await;
     assert_eq!(closed.expect("is closed"), None);
+}
+
+/// Who says nothing for too long, comes too often or from elsewhere is not served.
+///
+/// Covers in part: v2 M1, M2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_door_has_its_limits() {
+    let door: fn(&mut kiln::hl7v2::listener::Door) = |door| {
+        door.idle = Some(Duration::from_secs(2));
+        door.connections_per_peer = 1;
+    };
+    let feed = Feed::start_with(Setup { door, ..Setup::default() }).await;
+    let mut first = feed.sender().await;
+    assert_eq!(value(&first.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
+    assert_eq!(feed.sender().await.read().await, None, "one at a time from an address");
+    let closed = tokio::time::timeout(Duration::from_secs(10), first.read()).await;
+    assert_eq!(closed.expect("is closed"), None, "silence ends a connection");
+    let elsewhere: fn(&mut kiln::hl7v2::listener::Door) =
+        |door| door.allow = vec!["192.0.2.0/24".parse().unwrap()];
+    let feed = Feed::start_with(Setup { door: elsewhere, ..Setup::default() }).await;
+    assert_eq!(feed.sender().await.read().await, None, "not from here");
+    assert_eq!(feed.states().await.len(), 0);
 }
 
 /// v2 B35, v2 S55: a batch is answered by a batch, in which each message has its answer.

@@ -118,6 +118,7 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     assert_eq!(text(report, "result").matches("urn:uuid").count(), 5);
 }
 
+/// Covers: v2 B34, S1, S36.
 #[test]
 fn a_profile_sets_and_takes_away_and_may_not_touch_keys() {
     let spec = Spec::r4().unwrap();
@@ -171,4 +172,22 @@ unset = ["telecom"]
         let told = faults[0].to_string();
         assert!(told.starts_with(&format!("p.toml:{line}:")) && told.contains(part), "{told}");
     }
+}
+
+/// Covers: v2 S1.
+#[test]
+fn a_site_says_where_it_is_and_what_names_are_addresses() {
+    let spec = Spec::r4().unwrap();
+    let maps = Maps::base(&spec.schema).unwrap();
+    let person = format!("PID|1||1^^^&a.test&DNS~2^^^LOC||Doe{}123", "|".repeat(14));
+    let identifiers = |maps: &Maps| {
+        text(draft(maps, "ADT^A28", &[&person]).first("patient").unwrap(), "identifier")
+    };
+    let known = identifiers(&maps);
+    assert!(known.contains("http://hl7.org/fhir/sid/us-ssn"), "{known}");
+    assert!(!known.contains("https://a.test"), "{known}");
+    let site = "[site]\nid = 'x'\nbase = 'https://x.test'\nus = false\ndns_urls = true\n";
+    let told = identifiers(&maps.with_site("x.toml", site, &spec.schema).unwrap());
+    assert!(told.contains("https://a.test") && told.contains("https://x.test/v2/aa/"), "{told}");
+    assert!(!told.contains("us-ssn"), "{told}");
 }

@@ -1,6 +1,7 @@
 //! Feeds of HL7 version 2: what is answered, what is stored, and in which order it has its effect.
 
 mod acks;
+mod at_once;
 mod faults;
 mod feed;
 mod frames;
@@ -8,6 +9,8 @@ mod maps_messages;
 mod maps_rules;
 mod oracle;
 mod order;
+mod parts;
 mod people;
 mod secure;
+mod stay;
 mod stories;

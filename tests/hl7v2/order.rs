@@ -8,7 +8,9 @@ use kiln::hl7v2::frame::framed;
 
 use super::feed::{Feed, Setup, adt, value};
 
-/// v2 M8, v2 B43: messages of a patient one after another, those of others side by side.
+/// Messages of a patient one after another, those of others side by side.
+///
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_patient_s_messages_keep_their_order() {
     let feed = Feed::start().await;
@@ -83,7 +85,9 @@ async fn a_failed_message_that_comes_again_is_tried_again() {
     assert_eq!(feed.patients().await, 1);
 }
 
-/// v2 M8: a strict feed holds what comes after a failed message, until it is set aside.
+/// A strict feed holds what comes after a failed message, until it is set aside.
+///
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_feed_holds_the_line_of_a_failed_message() {
     let mut setup = Setup::default();
@@ -136,4 +140,61 @@ async fn what_a_dead_node_had_is_taken_over() {
     assert_eq!(value(&answer, "MSA-1"), "AA");
     assert_eq!(feed.patients().await, 2, "the effect was undone by hand, and is done again");
     assert_eq!(feed.states().await[0], "processed");
+}
+
+/// Where too much waits, nothing more is read until there is room; how much waits is told.
+///
+/// Covers: v2 M12.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_is_full_reads_no_more() {
+    let mut setup = Setup::default();
+    setup.settings.most_waiting = 1;
+    setup.settings.workers = 1;
+    let feed = Feed::start_with(setup).await;
+    let (mut first, mut second) = (feed.sender().await, feed.sender().await);
+    let receipt = |message: String| message.replace("|2.5.1\r", "|2.5.1|||AL|NE\r");
+    let answer = first.send(&receipt(adt("Z05", "1", "1"))).await;
+    assert_eq!(value(&answer, "MSA-1"), "CA");
+    // The node counts what waits every second.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    second.write(&framed(receipt(adt("A01", "2", "2")).as_bytes())).await;
+    assert!(second.is_silent().await, "it is not even stored");
+    assert_eq!(feed.states().await.len(), 1);
+    assert_eq!(value(&second.read().await.unwrap(), "MSA-1"), "CA");
+    first.send(&adt("Z02", "3", "3")).await;
+    let url = format!("{}/metrics", feed.server.client.root());
+    for _ in 0..40 {
+        let told = feed.server.client.call("GET", &url).send().await;
+        let has = |part: &str| told.text().contains(part);
+        let is_told = has("kiln_v2_waiting ")
+            && has("kiln_v2_messages{state=\"failed\",site=\"LAB|STM\"}")
+            && has("kiln_v2_oldest_message_age_seconds{state=\"failed\"");
+        if is_told {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("the queue is not among the metrics");
+}
+
+/// What takes too long is answered so, and goes on: whoever sends it again hears how it ended.
+///
+/// Covers: v2 M9.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_wait_says_so_and_the_work_goes_on() {
+    let mut setup = Setup::default();
+    setup.settings.deadline = Duration::from_secs(1);
+    let feed = Feed::start_with(setup).await;
+    let mut sender = feed.sender().await;
+    let message = adt("Z05", "1", "1");
+    let told = |answer: &[u8]| (value(answer, "MSA-1"), value(answer, "ERR-3.1"));
+    assert_eq!(told(&sender.send(&message).await), ("AE".into(), "206".into()));
+    for _ in 0..100 {
+        if feed.states().await[0] == "processed" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AA");
+    assert_eq!(feed.patients().await, 1);
 }

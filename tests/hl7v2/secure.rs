@@ -92,7 +92,9 @@ async fn connected(
     Ok(Sender::new(stream))
 }
 
-/// v2 B40, v2 M2: a certificate sends in its own name alone, and without one nobody does.
+/// A certificate sends in its own name alone, and without one nobody does.
+///
+/// Covers: v2 B40.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_bound_to_its_sender() {
     let authority = authority();
@@ -116,5 +118,7 @@ async fn a_certificate_is_bound_to_its_sender() {
         }
     }
     assert_eq!(feed.states().await, ["processed", "rejected", "rejected"]);
+    let refused = "SELECT count(*) FROM ledger WHERE interaction = 65 AND outcome = 4";
+    assert_eq!(feed.server.database.number(refused).await, 2, "refusals are on record as such");
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -10,28 +10,33 @@ use crate::harness::server::TestServer;
 use super::feed::{Sender, value};
 
 /// A server with a listener, and a sender.
-struct Story {
-    server: TestServer,
-    sender: Sender,
+pub(super) struct Story {
+    pub(super) server: TestServer,
+    pub(super) sender: Sender,
     count: u32,
 }
 
 impl Story {
-    async fn begin() -> Self {
-        let server = TestServer::start_with(&[("hl7v2.listen", "127.0.0.1:0")]).await;
+    pub(super) async fn begin() -> Self {
+        Self::begin_with(&[]).await
+    }
+
+    pub(super) async fn begin_with(more: &[(&str, &str)]) -> Self {
+        let all = [&[("hl7v2.listen", "127.0.0.1:0")], more].concat();
+        let server = TestServer::start_with(&all).await;
         let sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
         Self { server, sender, count: 0 }
     }
 
     /// Sends a message of these segments, a minute after the one before: the code of the answer, and
     /// the names of its issues.
-    async fn tell(&mut self, event: &str, segments: &str) -> String {
+    pub(super) async fn tell(&mut self, event: &str, segments: &str) -> String {
         let minute = self.count + 1;
         let at = format!("20260704{:02}{:02}00", 12 + minute / 60, minute % 60);
         self.tell_at(event, &at, segments).await
     }
 
-    async fn tell_at(&mut self, event: &str, at: &str, segments: &str) -> String {
+    pub(super) async fn tell_at(&mut self, event: &str, at: &str, segments: &str) -> String {
         self.count += 1;
         let evn = if event.starts_with("ADT") { format!("EVN||{at}\r") } else { String::new() };
         let message = format!(
@@ -54,28 +59,28 @@ impl Story {
         told.join(" ")
     }
 
-    async fn get(&self, url: &str) -> Answer {
+    pub(super) async fn get(&self, url: &str) -> Answer {
         self.server.client.get(url).await.expect(200)
     }
 
     /// A value of the only match of a search.
-    async fn of(&self, url: &str, path: &str) -> String {
+    pub(super) async fn of(&self, url: &str, path: &str) -> String {
         let found = self.get(url).await;
         let count = found.text().matches("\"fullUrl\"").count();
         assert_eq!(count, 1, "{url}: {found:?}");
         found.at(&format!("entry[0].resource.{path}")).unwrap_or_default()
     }
 
-    async fn count(&self, url: &str) -> String {
+    pub(super) async fn count(&self, url: &str) -> String {
         self.get(&format!("{url}_summary=count")).await.at("total").unwrap_or_default()
     }
 }
 
-fn patient(rest: &str) -> String {
+pub(super) fn patient(rest: &str) -> String {
     format!("PID|1||12^^^STM^MR||{rest}")
 }
 
-fn visit(place: &str) -> String {
+pub(super) fn visit(place: &str) -> String {
     let person = patient("Muster^Anna||19700203|F|||Weg 1^^Ort||0301234");
     format!("{person}\nPV1|1|I|{place}^1^2^STM||||||||||||||||V1^^^STM^VN")
 }
@@ -155,7 +160,7 @@ async fn a_discharge_before_the_admission() {
     assert!(end.starts_with("2026-07-05T10:00:00"), "{end}");
 }
 
-fn result(number: &str, status: &str, value: &str) -> String {
+pub(super) fn result(number: &str, status: &str, value: &str) -> String {
     format!(
         "PID|1||{number}^^^STM^MR||Muster^Anna\nOBR|1|P1^LAB|F1^LAB|24323-8^Panel^LN|||20260704110000|||||||||||||||20260704113000||LAB|{status}\n\
          OBX|1|NM|718-7^Hemoglobin^LN||{value}|g/dL|12-16|N|||{status}|||20260704110000"
@@ -248,7 +253,9 @@ async fn a_list_of_all_there_is_ends_what_is_missing() {
     assert_eq!(story.count(ended).await, "1");
 }
 
-/// v2 B20: merges that race with results on the losing number leave nothing behind.
+/// Merges that race with results on the losing number leave nothing behind.
+///
+/// Covers: v2 B20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
     let mut story = Story::begin().await;
