@@ -5,6 +5,7 @@
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 
+use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::codec::Format;
@@ -47,6 +48,13 @@ pub(in crate::http) async fn list(exchange: Exchange) -> Result<Response<Body>, 
 
 /// `POST /v2/codes`: what a code is from now on, also in the messages in which it came.
 pub(in crate::http) async fn add(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let interaction = Kind::ReplayMessage.of_system();
+    if exchange.caller.principal.reach(interaction).is_none() {
+        // What is wrong with a code is told to those who may add one.
+        let Exchange { server, caller, .. } = exchange;
+        let denied = server.engine.denied(interaction, &caller, Error::Forbidden).await;
+        return denied.map_err(Failure::Interaction);
+    }
     let body = exchange.read_at_most(16_384).await?;
     let new = read(&exchange.parse(&body, Format::Json)?)?;
     let Exchange { server, caller, .. } = exchange;
