@@ -214,12 +214,12 @@ where
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         read(response, limit).await
     };
+    tokio::pin!(answer);
     tokio::select! {
-        answer = answer => answer,
-        ended = connection => Err(match ended {
-            Ok(()) => "the connection ended".to_owned(),
-            Err(error) => error.to_string(),
-        }),
+        biased;
+        answer = &mut answer => answer,
+        // Who answers and closes at once has answered all the same.
+        _ = connection => answer.await,
     }
 }
 

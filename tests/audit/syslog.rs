@@ -124,7 +124,8 @@ async fn server_of(rsyslog: &Rsyslog, name: &str) -> TestServer {
 }
 
 async fn ask(server: &TestServer, id: &str) {
-    let call = server.client.call("GET", "/Patient/nobody?x=<é>").header("X-Request-Id", id);
+    let call =
+        server.client.call("GET", "/Patient/nobody?x=%3C%C3%A9%3E").header("X-Request-Id", id);
     let status = call.send().await.status;
     assert!([400, 404].contains(&status), "{status}");
 }
