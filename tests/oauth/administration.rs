@@ -177,7 +177,7 @@ async fn clients_are_made_shown_given_secrets_and_ended() {
     until_refused(&server, &access).await;
     act(&client, &token, "POST", &disable, &nothing).await.expect(404);
     for answer in [&shown, &listed, &disabled] {
-        for secret in [&first, &second, "\"hash\""] {
+        for secret in [first.as_str(), second.as_str(), "\"hash\""] {
             assert!(!answer.text().contains(secret), "{answer:?}");
         }
     }

@@ -57,7 +57,7 @@ impl Rsa {
         for byte in self.0.d().to_be_bytes() {
             for bit in (0..8).rev() {
                 power = power.mul_mod(&power, self.0.n());
-                if byte >> bit & 1 == 1 {
+                if (byte >> bit) & 1 == 1 {
                     power = power.mul_mod(&base, self.0.n());
                 }
             }
