@@ -44,7 +44,11 @@ async fn page(client: &Client, query: &str) -> (Vec<String>, Vec<String>) {
                 matches.push(format!("{} {}", text(&resource["subtype"][0]["code"]), text(what)));
             }
             "include" => {
-                along.push(format!("{}/{}", text(&resource["resourceType"]), text(&resource["id"])))
+                along.push(format!(
+                    "{}/{}",
+                    text(&resource["resourceType"]),
+                    text(&resource["id"])
+                ));
             }
             _ => {}
         }

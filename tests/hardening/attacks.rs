@@ -2,6 +2,7 @@
 //! stored stays as it was.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -51,8 +52,8 @@ async fn a_costly_expression_ends_by_its_budget() {
     let names = format!(r#"{{"family":"{}"}},{}"#, long_name(), wide.join(","));
     let patient = format!(r#"{{"resourceType":"Patient","id":"p","name":[{names}]}}"#);
     client.put("/Patient/p", patient.clone()).await.expect(201);
-    let descendants = format!("Patient.{}", vec!["descendants()"; 12].join("."));
-    let squares = format!("Patient.{}.count()", "name.select(%resource.name)".repeat(1))
+    let descendants = format!("Patient.{}", ["descendants()"; 12].join("."));
+    let squares = format!("Patient.{}.count()", "name.select(%resource.name)")
         + &".select(%resource.name.select(%resource.name.select(%resource.name)))".repeat(2);
     for path in [
         descendants.as_str(),
@@ -166,7 +167,10 @@ const QUOTES: &[&str] = &[
 ];
 
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |mut text, byte| {
+        write!(text, "%{byte:02X}").unwrap();
+        text
+    })
 }
 
 /// Questions by each parameter of each type: all quotes at one type, and at each other parameter one

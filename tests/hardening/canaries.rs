@@ -179,8 +179,8 @@ async fn nothing_private_comes_out_where_operators_look() {
     used(&server, &job).await;
     secrets.push(job);
     let root = server.client.root().to_owned();
-    let metrics = server.client.get(&format!("{root}/metrics")).await.text().to_owned();
-    let health = server.client.get(&format!("{root}/health/ready")).await.text().to_owned();
+    let metrics = server.client.get(&format!("{root}/metrics")).await.text();
+    let health = server.client.get(&format!("{root}/health/ready")).await.text();
     server.stop().await;
 
     let log = log.0.lock().unwrap().clone();

@@ -20,12 +20,13 @@ fn hostile(root: &str, sink: &str) -> Vec<(&'static str, Vec<u8>)> {
     let plain = format!("{open}{close}");
     let language = "<language value=\"&x;\"/>";
     let declared = |inside: &str| format!("<!DOCTYPE {root} [{inside}]>{open}{language}{close}");
-    let laughs: String = (1..12)
+    let laughs: Vec<String> = (1..12)
         .map(|at| {
             let ten = format!("&e{};", at - 1).repeat(10);
             format!("<!ENTITY e{at} \"{ten}\">")
         })
         .collect();
+    let laughs = laughs.concat();
     let declarations = [
         ("nothing but a declaration", format!("<!DOCTYPE {root}>{plain}")),
         ("a file", declared("<!ENTITY x SYSTEM \"file:///etc/passwd\">")),
