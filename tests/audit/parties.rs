@@ -134,10 +134,10 @@ async fn the_record_is_for_whose_role_names_it() {
         let answer = client.get("/AuditEvent?_count=1").await.expect(status);
         if status == 200 {
             let id = answer.at("entry[0].resource.id").unwrap();
-            client.get(&format!("/AuditEvent/{id}")).await.expect(200);
+            let event = client.get(&format!("/AuditEvent/{id}")).await.expect(200).text();
             for method in ["PUT", "DELETE"] {
                 let url = format!("/AuditEvent/{id}");
-                client.call(method, &url).json("{}").send().await.expect(405);
+                client.call(method, &url).json(event.clone()).send().await.expect(405);
             }
         }
         client.post("/AuditEvent", EVENT).await.expect(403);

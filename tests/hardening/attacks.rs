@@ -355,11 +355,12 @@ async fn health_and_front_page_tell_nothing_of_the_inside() {
     for path in ["/health/live", "/health/ready", "/", "/metrics", "/nothing"] {
         let answer = server.client.get(&format!("{root}{path}")).await;
         let text = answer.text();
-        for inside in
-            [env!("CARGO_PKG_VERSION"), "postgres", "secret", "password", "/tmp/", "rustc"]
-        {
+        for inside in ["postgres", "secret", "password", "/tmp/", "rustc"] {
             assert!(!text.contains(inside), "{path} tells {inside}: {text}");
         }
+        // The servers of this binary share their metrics, and one tells its version to its operator.
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(path == "/metrics" || !text.contains(version), "{path} tells it: {text}");
         assert!(answer.header("Server").is_none(), "{path}: {:?}", answer.headers);
     }
     server.stop().await;

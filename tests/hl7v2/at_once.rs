@@ -40,7 +40,7 @@ async fn a_merge_sees_results_that_come_by_another_number_of_the_same_patient() 
         let both = format!("PID|1||9{round}^^^STM^MR~8{round}^^^NAT^PI||Muster^Anna");
         assert_eq!(story.tell("ADT^A28^ADT_A05", &both).await, "AA");
         let oru = format!(
-            "MSH|^~\\&|LAB|STM|K|H|20260704130000||ORU^R01^ORU_R01|O{round}|P|2.5.1\r\
+            "MSH|^~\\&|LAB|STM|K|H|20260704120000||ORU^R01^ORU_R01|O{round}|P|2.5.1\r\
              PID|1||8{round}^^^NAT^PI||Muster^Anna\rOBR|1|P{round}^LAB|F{round}^LAB|24323-8^Panel^LN|||20260704110000|||||||||||||||20260704113000||LAB|F\r\
              OBX|1|NM|718-7^Hemoglobin^LN||{round}|g/dL|||||F|||20260704110000\r"
         );

@@ -79,7 +79,8 @@ async fn a_message_is_shown_by_segments_beside_what_they_make() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_replayed_and_discarded_for_a_reason_by_our_own_pages_alone() {
-    let server = TestServer::start_with(&[("hl7v2.listen", "127.0.0.1:0")]).await;
+    let settings = [("hl7v2.listen", "127.0.0.1:0"), ("http.cors_origins", "")];
+    let server = TestServer::start_with(&settings).await;
     let mut sender = Sender::new(TcpStream::connect(server.feed()).await.unwrap());
     let bad = MESSAGE.replace("12^^^STM^MR", "");
     assert_eq!(value(&sender.send(&bad).await, "MSA-1"), "AE");

@@ -267,7 +267,7 @@ async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
         let stream = TcpStream::connect(story.server.feed()).await.unwrap();
         let mut second = Sender::new(stream);
         let oru = format!(
-            "MSH|^~\\&|LAB|STM|K|H|20260704130000||ORU^R01^ORU_R01|R{round}|P|2.5.1\r{}\r",
+            "MSH|^~\\&|LAB|STM|K|H|20260704120000||ORU^R01^ORU_R01|R{round}|P|2.5.1\r{}\r",
             result(&number, "F", "1")
                 .replace("F1^LAB", &format!("F{number}^LAB"))
                 .replace("P1^LAB", &format!("P{number}^LAB"))

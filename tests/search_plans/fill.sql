@@ -17,4 +17,5 @@ INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys) SELECT o.rid, o.idh, o.s,
 INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) SELECT o.pat, t.rt, o.s, o.rid, 0, o.s + interval '1 s', a.toks FROM t_obs o JOIN t_all a USING (rid), t_tmpl t WHERE t.id = 'o1';
 INSERT INTO num (h, rid, y, u, n, dk, lo, hi) SELECT k.h, o.rid, k.y, k.u, k.n, 0, o.v, o.v FROM t_obs o, t_tmpl t JOIN num k ON k.rid = t.rid WHERE t.id = 'o1';
 DROP TABLE t_tmpl, t_pat, t_obs, t_tok, t_all;
+INSERT INTO token_code (p, h, y) SELECT n, n, 0 FROM generate_series(1, 20000) n;
 VACUUM ANALYZE;

@@ -217,7 +217,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     (
         "Observation?code:not=8480-6",
         "resources by type",
-        &["FROM srow t1 WHERE t1.rt = $1::smallint AND NOT ($2::bigint = ANY (t1.toks))"],
+        &["FROM srow t1 WHERE t1.rt = $1::smallint AND NOT (t1.toks && $2::bigint[])"],
     ),
     (
         "Patient?gender:not=male",
@@ -231,9 +231,9 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     (
         "Patient?birthdate:missing=true",
         "tokens",
-        &["FROM unnest($1::bigint[])", "AND NOT (EXISTS (SELECT FROM srow"],
+        &["FROM tok t1 WHERE t1.h = $1::bigint", "AND NOT (EXISTS (SELECT FROM srow"],
     ),
-    ("Patient?death-date:missing=true", "resources by type", &["NOT ($2::bigint = ANY (t1.toks))"]),
+    ("Patient?death-date:missing=true", "resources by type", &["NOT (t1.toks && $2::bigint[])"]),
     (
         "ValueSet?url:above=http://example.org/a/b",
         "tokens",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::oauth::admin::accounts::NewPerson;
-use crate::store::oauth::account::Account;
+use crate::oauth::login::Account;
 
 use super::desk::{Desk, Done};
 

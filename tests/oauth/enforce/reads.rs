@@ -4,7 +4,7 @@ use kiln::access::grant::GrantError;
 
 use crate::harness::grants::Token;
 
-use super::world::{OF_A, STORED, asked, body, filled};
+use super::super::world::{OF_A, STORED, asked, body, filled};
 
 /// Covers: security E4, E7, X2.
 /// Covers: security E8, V1.

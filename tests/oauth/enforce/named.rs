@@ -3,7 +3,7 @@
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
-use super::world::{asked, body, filled, fresh};
+use super::super::world::{asked, body, filled, fresh};
 
 fn observation(subject: &str, more: &str) -> String {
     format!(

@@ -2,7 +2,7 @@
 
 use crate::harness::grants::Token;
 
-use super::world::{OF_A, asked, entries, filled};
+use super::super::world::{OF_A, asked, entries, filled};
 
 /// Covers: security E6, E7, E10, E22, X3.
 /// Covers: security E8.
@@ -137,9 +137,9 @@ async fn criteria_of_a_scope_hold_wherever_a_resource_is_shown() {
         ["Observation/a-lab"]
     );
     // An old version outside of the criteria is not shown with the new one.
-    let changed = super::world::body(
+    let changed = super::super::world::body(
         "Observation/a-vital",
-        &super::world::STORED[8].1.replace("vital-signs", "laboratory"),
+        &super::super::world::STORED[8].1.replace("vital-signs", "laboratory"),
     );
     server.client.put("/Observation/a-vital", changed).await.expect(200);
     client.get("/Observation/a-vital").await.expect(200);

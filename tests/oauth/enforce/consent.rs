@@ -10,9 +10,9 @@ use crate::harness::database::connect;
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
-use super::browser::{register, server_with, store, user};
-use super::tokens::client::{granted, public, read, text, tokens};
-use super::world::{STORED, asked, body, filled, fresh};
+use super::super::browser::{register, server_with, store, user};
+use super::super::tokens::client::{granted, public, read, text, tokens};
+use super::super::world::{STORED, asked, body, filled, fresh};
 
 fn consent(provision: &str) -> String {
     format!(

@@ -1,7 +1,7 @@
 //! The tripwire: what a defect in the store would show stays here.
 
-use super::browser::noted;
-use super::world::filled;
+use super::super::browser::noted;
+use super::super::world::filled;
 use crate::harness::grants::Token;
 
 const ALERT: i16 = 51;
@@ -38,8 +38,12 @@ async fn what_a_defect_would_show_is_withheld_and_on_record() {
         assert_eq!(answer.status, 500, "{answer:?}");
     }
     let last = shown[5].clone().expect(200);
-    assert_eq!(last.at("entry[0].response.status").as_deref(), Some("500"), "{last:?}");
-    assert_eq!(last.at("entry[1].response.status").as_deref(), Some("200"), "{last:?}");
+    assert_eq!(
+        last.at("entry[0].response.status").as_deref(),
+        Some("500 Internal Server Error"),
+        "{last:?}"
+    );
+    assert_eq!(last.at("entry[1].response.status").as_deref(), Some("200 OK"), "{last:?}");
     for answer in &shown {
         assert!(!answer.text().contains("b-visit"), "{answer:?}");
     }

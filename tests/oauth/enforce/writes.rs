@@ -2,7 +2,7 @@
 
 use crate::harness::grants::Token;
 
-use super::world::{STORED, body, filled, fresh};
+use super::super::world::{STORED, body, filled, fresh};
 
 fn content(path: &str) -> &'static str {
     STORED.iter().find(|(known, _)| *known == path).expect("stored").1

@@ -2,7 +2,7 @@
 
 use crate::harness::grants::Token;
 
-use super::world::{OF_A, STORED, asked, filled};
+use super::super::world::{OF_A, STORED, asked, filled};
 
 const ROLES: &str = r#"
 [roles.nurse]
@@ -96,7 +96,7 @@ async fn a_label_above_the_clearance_hides() {
     };
     for (path, code) in [("Observation/a-lab", "R"), ("Observation/a-vital", "L")] {
         let content = STORED.iter().find(|(known, _)| *known == path).expect("stored").1;
-        let labelled = super::world::body(path, &format!("{}{content}", label(code)));
+        let labelled = super::super::world::body(path, &format!("{}{content}", label(code)));
         server.client.put(&format!("/{path}"), labelled).await.expect(200);
     }
     let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;

@@ -3,7 +3,7 @@
 //! Covers: security E24.
 //! Covers: security E8.
 
-use super::world::{asked, body};
+use super::super::world::{asked, body};
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 

@@ -13,7 +13,7 @@ use crate::harness::client::{Answer, Client};
 use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
-use super::world::{body, entries};
+use super::super::world::{body, entries};
 
 const PATIENTS: [&str; 3] = ["p0", "p1", "p2"];
 

@@ -1,0 +1,13 @@
+//! What a token reaches, by every way to a resource.
+
+mod binary;
+mod consent;
+mod cost;
+mod named;
+mod property;
+mod reads;
+mod roles;
+mod rules;
+mod search;
+mod tripwire;
+mod writes;
