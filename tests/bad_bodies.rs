@@ -1,7 +1,6 @@
 //! Bodies that mean harm or make no sense: 4xx, for a second's work at most, and nothing is stored.
 //!
-//! Covers: rest 1.11, rest 3.53, rest 7.21, rest 7.26, security H4, V25.
-//! Covers in part: security H1, H2, H3, V23.
+//! Covers: rest 1.11, rest 3.53, rest 7.21, rest 7.26, security H4, V25, security H1, security H2, security H3, security V23.
 
 use std::io::Write as _;
 use std::time::Duration;

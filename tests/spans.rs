@@ -38,8 +38,7 @@ impl<S: tracing::Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Seen {
 }
 
 // One thread, so that the subscriber of this test sees the server's tasks and no others.
-/// Covers: security X8.
-/// Covers in part: security H22.
+/// Covers: security X8, security H22.
 #[tokio::test]
 async fn spans_tell_where_the_time_goes_and_nothing_of_a_patient() {
     let seen = Seen::default();

@@ -1,8 +1,7 @@
 //! Every row says alike by whom, for whom and why; the purpose of use is the token's, and the record
 //! is for who may audit.
 //!
-//! Covers: security A8, S9.
-//! Covers in part: security C2.
+//! Covers: security A8, S9, security C2.
 
 use futures_util::future::join_all;
 

@@ -323,7 +323,7 @@ async fn a_request_has_one_end() {
     server.stop().await;
 }
 
-/// Covers in part: security H12.
+/// Covers: security H12.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_comes_ends_by_the_time_of_a_request() {
     let server = TestServer::start_with(&[("http.request_timeout_s", "2")]).await;

@@ -12,7 +12,7 @@ async fn places(story: &Story) -> String {
 /// Planned, admitted, moved, moved back, merged with an earlier record, discharged, brought back: the
 /// results come before, between and after.
 ///
-/// Covers in part: v2 B16, B18, B21.
+/// Covers: v2 B16, v2 B18, v2 B21.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stay_with_all_that_happens() {
     let mut story = Story::begin().await;

@@ -1,8 +1,7 @@
 //! Who proves nothing at the FHIR endpoint goes on record, and does not fill it; every other row says
 //! by which client and token.
 //!
-//! Covers: security A3.
-//! Covers in part: security H11.
+//! Covers: security A3, security H11.
 
 use super::browser::{register, server_with, store};
 use super::tokens::client::{basic, send_with, server, service, text};

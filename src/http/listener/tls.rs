@@ -313,7 +313,7 @@ mod tests {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// Covers in part: security K1.
+    /// Covers: security K1.
     #[tokio::test]
     async fn tls_is_spoken_and_nothing_else() {
         let ours = authority();

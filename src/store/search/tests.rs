@@ -233,7 +233,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         "tokens",
         &["FROM tok t1 WHERE t1.h = $1::bigint", "AND NOT (EXISTS (SELECT FROM srow"],
     ),
-    ("Patient?death-date:missing=true", "resources by type", &["NOT (t1.toks && $2::bigint[])"]),
+    ("Patient?death-date:missing=true", "resources by type", &["NOT ($2::bigint = ANY (t1.toks))"]),
     (
         "ValueSet?url:above=http://example.org/a/b",
         "tokens",

@@ -32,8 +32,8 @@ async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool
 }
 
 /// Covers: security S2.
-/// Covers: security S3.
-/// Covers in part: security S4, S5.
+/// Covers: security S3, security S5.
+/// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;
@@ -62,7 +62,7 @@ async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     server.stop().await;
 }
 
-/// Covers in part: security S5.
+/// Covers: security S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_that_is_committed_after_a_later_one_counts_at_once() {
     let server = filled().await;

@@ -165,7 +165,7 @@ async fn a_list_is_hidden_by_what_is_on_it() {
 
 /// What was reached until it was deleted is gone, and what was not was never there.
 ///
-/// Covers in part: security E4.
+/// Covers: security E4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_criteria_reached_is_gone_when_it_is_deleted() {
     let server = filled().await;
