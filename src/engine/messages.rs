@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Permit, Unaudited};
+use crate::access::{Caller, Draft, Permit};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::store::hl7v2::{
@@ -121,18 +121,19 @@ impl Engine {
     /// or was rejected as no message; [`Error::Forbidden`], [`Error::Unavailable`].
     pub async fn replay_messages(&self, of: &Replay, caller: &Caller) -> Result<Vec<Uuid>, Error> {
         let store = &self.store;
-        let replay = async |permit: &Permit<'_>| -> Result<Unaudited<Vec<Uuid>>, Error> {
+        let replay = async |permit: &Permit<'_>, draft: Draft| {
             unrestricted(permit)?;
-            let failed = [MessageState::Failed, MessageState::Held];
-            match of {
-                Replay::One(id) => store.replay_message(*id, permit).await,
+            let mut desk = store.desk(draft, permit).await?;
+            let done = match of {
+                Replay::One(id) => desk.replay_one(*id).await?,
                 Replay::Failed { site, since } => {
-                    let ids = store.failed_messages(site.as_deref(), *since, MOST_REPLAYED, permit);
-                    store.replay_messages(&ids.await?, &failed, permit).await
+                    let ids = desk.failed(site.as_deref(), *since, MOST_REPLAYED).await?;
+                    desk.replay(&ids, &[MessageState::Failed, MessageState::Held]).await?
                 }
-            }
+            };
+            desk.commit(done).await
         };
-        self.gate.run(Kind::ReplayMessage.of_system(), caller, replay).await
+        self.gate.show(Kind::ReplayMessage.of_system(), caller, replay).await
     }
 
     /// Sets a message aside that failed or waits.
@@ -147,11 +148,13 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(), Error> {
         let store = &self.store;
-        let discard = async |permit: &Permit<'_>| {
+        let discard = async |permit: &Permit<'_>, draft: Draft| {
             unrestricted(permit)?;
-            store.discard_message(id, reason, permit).await
+            let mut desk = store.desk(draft, permit).await?;
+            desk.discard(id, reason).await?;
+            desk.commit(()).await
         };
-        self.gate.run(Kind::DiscardMessage.of_system(), caller, discard).await
+        self.gate.show(Kind::DiscardMessage.of_system(), caller, discard).await
     }
 }
 
@@ -180,11 +183,13 @@ impl Engine {
     /// [`Error::Conflict`] when another came between; [`Error::Forbidden`], [`Error::Unavailable`].
     pub async fn add_site(&self, new: &NewSite, caller: &Caller) -> Result<i32, Error> {
         let (store, now) = (&self.store, self.clock.now());
-        let add = async |permit: &Permit<'_>| {
+        let add = async |permit: &Permit<'_>, draft: Draft| {
             unrestricted(permit)?;
-            store.add_site(new, now, permit).await
+            let mut desk = store.desk(draft, permit).await?;
+            let version = desk.add_site(new, now).await?;
+            desk.commit(version).await
         };
-        self.gate.run(Kind::Admin.of_system(), caller, add).await
+        self.gate.show(Kind::Admin.of_system(), caller, add).await
     }
 
     /// The same for a profile with a code more: the messages in which it came are worked on again.
@@ -200,20 +205,21 @@ impl Engine {
     ) -> Result<(i32, Vec<Uuid>), Error> {
         let (store, now) = (&self.store, self.clock.now());
         let Lacking { site, code } = lacking;
-        let add = async |permit: &Permit<'_>| {
+        let add = async |permit: &Permit<'_>, draft: Draft| {
             unrestricted(permit)?;
-            let added = store.add_site(new, now, permit).await?;
-            let ids = store.unmapped_messages(site, code, MOST_REPLAYED, permit).await?;
+            let mut desk = store.desk(draft, permit).await?;
+            let version = desk.add_site(new, now).await?;
+            let ids = desk.unmapped(site, code, MOST_REPLAYED).await?;
             let states = [
                 MessageState::Failed,
                 MessageState::Held,
                 MessageState::Processed,
                 MessageState::ProcessedWithIssues,
             ];
-            let replayed = store.replay_messages(&ids, &states, permit).await?;
-            added.and(replayed).ok_or_else(|| Error::internal("two rows of the ledger"))
+            let replayed = desk.replay(&ids, &states).await?;
+            desk.commit((version, replayed)).await
         };
-        self.gate.run(Kind::ReplayMessage.of_system(), caller, add).await
+        self.gate.show(Kind::ReplayMessage.of_system(), caller, add).await
     }
 
     /// The codes that no map had another one for, by sender, those that came most first.

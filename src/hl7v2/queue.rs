@@ -6,7 +6,7 @@
 //!
 //! Spec: v2 M8, M9, B6, B39, B43
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -109,6 +109,7 @@ pub struct Task<'a> {
     pub received_at: Instant,
     /// In whose name the work is done.
     pub caller: &'a Caller,
+    attempts: i32,
     holds_lines: bool,
     receiver: &'a Receiver,
 }
@@ -130,6 +131,7 @@ impl Task<'_> {
         };
         MessageEnd {
             id: self.id,
+            attempts: self.attempts,
             state,
             ack: (code.as_str(), self.receiver.answer(Some(self.heading), code, issues)),
             at: self.receiver.clock.now(),
@@ -232,16 +234,16 @@ impl Receiver {
 
     /// Says of all that is worked on that it is.
     async fn renew(&self) {
-        let ids: Vec<_> = self.running().iter().copied().collect();
+        let running: Vec<_> = self.running().iter().map(|(id, tries)| (*id, *tries)).collect();
         let lease = self.clock.now().plus_millis(LEASE_MS);
-        if !ids.is_empty()
-            && let Err(error) = self.store.renew_messages(&ids, lease).await
+        if !running.is_empty()
+            && let Err(error) = self.store.renew_messages(&running, lease).await
         {
             tracing::warn!(cause = root_cause(&error), "leases of messages are not renewed");
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<Uuid, i32>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -276,11 +278,12 @@ impl Receiver {
     )]
     pub(super) fn begin(self: &Arc<Self>, job: Job, seat: OwnedSemaphorePermit) {
         let receiver = self.clone();
-        self.running().insert(job.id);
+        self.running().insert(job.id, job.attempts);
         tokio::spawn(async move {
             let began = Watch::now();
             receiver.process(&job).await;
-            receiver.running().remove(&job.id);
+            // Another try of the same may have begun here.
+            receiver.running().retain(|id, tries| *id != job.id || *tries != job.attempts);
             metrics::histogram!("kiln_v2_work_duration_seconds").record(began.elapsed());
             drop(seat);
             receiver.wake.notify_one();
@@ -334,6 +337,7 @@ impl Receiver {
             maps: &maps,
             received_at: job.received_at,
             caller: &caller,
+            attempts: job.attempts,
             holds_lines: settings.holds_lines,
             receiver: self,
         };
@@ -374,6 +378,7 @@ impl Receiver {
         let code = Code::AE;
         let end = MessageEnd {
             id: job.id,
+            attempts: job.attempts,
             state: MessageState::Failed,
             ack: (code.as_str(), self.answer(heading, code, std::slice::from_ref(&issue))),
             at: self.clock.now(),
@@ -417,7 +422,8 @@ impl Receiver {
         let wait = (250_i64 << job.attempts.clamp(1, 20)).min(LONGEST_WAIT_MS);
         let until = self.clock.now().plus_millis(wait);
         tracing::info!(message = %job.id, reason, wait, "a message is tried again");
-        if let Err(error) = self.store.postpone_message(job.id, until, reason).await {
+        if let Err(error) = self.store.postpone_message((job.id, job.attempts), until, reason).await
+        {
             tracing::warn!(cause = root_cause(&error), message = %job.id, "a message keeps its lease");
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Spec: v2 M4, M7 to M9, S20, S21, S55; B2, B6, B7, B10, B35
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -101,7 +101,7 @@ pub struct Receiver {
     pub(super) wake: Notify,
     pub(super) seats: Arc<Semaphore>,
     pub(super) waiting: AtomicI64,
-    pub(super) running: Mutex<HashSet<Uuid>>,
+    pub(super) running: Mutex<HashMap<Uuid, i32>>,
     pub(super) waiters: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Outcome>>>>,
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, root_cause};
 use crate::fhir::ResourceType;
 
 use super::TENANT;
-use super::connection::{Address, Flush, Pipelines};
+use super::connection::{Address, Flush, Pipelines, Transaction};
 use super::failure;
 use super::rows::{Timestamptz, number_array, text_array};
 use super::together::{Queue, Together};
@@ -220,6 +220,14 @@ pub(super) fn who_parts(principal: &Principal) -> [String; 3] {
 pub(super) fn client_and_token(row: &LedgerRow) -> (Option<&str>, Option<String>) {
     let grant = row.caller.principal.grant();
     grant.map(|it| (it.client.as_str(), it.token.to_string())).unzip()
+}
+
+/// Adds a row inside a transaction, which commits it with what it tells of.
+pub(super) async fn record_in(transaction: &Transaction, row: &LedgerRow) -> Result<(), Error> {
+    let columns = Columns::of([row]);
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
+    parameters.extend(columns.parameters());
+    transaction.run(RECORD_ONE, &parameters).await.map(drop)
 }
 
 /// Commits rows that go with no data.

@@ -166,10 +166,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("Principal::open(", &["app", "http"]),
     ("Principal::service(", &["app"]),
     ("claim_messages(", &["hl7v2::queue", "store::hl7v2"]),
-    (
-        "take_row(",
-        &["access::unaudited", "store::hl7v2::receive", "store::resource", "store::search"],
-    ),
+    ("take_row(", &["access::unaudited", "store::hl7v2", "store::resource", "store::search"]),
     ("env::var(", &["config"]),
     ("env::var_os(", &["config"]),
     ("env::vars(", &["config"]),

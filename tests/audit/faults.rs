@@ -13,10 +13,10 @@ use crate::harness::database::connect;
 use crate::harness::server::TestServer;
 
 /// As when there is no space left for another row.
-const FULL: &str = "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+pub(crate) const FULL: &str = "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
      RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$; \
      CREATE TRIGGER planted BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION planted()";
-const FREED: &str = "DROP TRIGGER planted ON ledger";
+pub(crate) const FREED: &str = "DROP TRIGGER planted ON ledger";
 
 const SECRET: &str = r#"{"resourceType":"Patient","id":"a","name":[{"family":"Canary"}]}"#;
 const BATCH: &str = r#"{"resourceType":"Bundle","type":"batch","entry":[

@@ -4,7 +4,7 @@ mod along;
 mod denied;
 mod disclosures;
 mod events;
-mod faults;
+pub(crate) mod faults;
 mod kills;
 mod outlets;
 mod parties;

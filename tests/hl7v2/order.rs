@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use kiln::hl7v2::frame::framed;
 
 use super::feed::{Feed, Setup, adt, value};
+use crate::audit::faults::{FREED, FULL};
 
 /// Messages of a patient one after another, those of others side by side.
 ///
@@ -108,6 +109,15 @@ async fn a_strict_feed_holds_the_line_of_a_failed_message() {
     let id = list.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let discard = format!("{}/v2/messages/{id}/$discard", client.root());
     client.call("POST", &discard).send().await.expect(400);
+    // Without its row in the ledger nothing is done.
+    let replay = format!("{}/v2/messages/{id}/$replay", client.root());
+    feed.server.database.run(FULL).await;
+    for url in [&discard, &replay] {
+        client.call("POST", url).body("sent twice by mistake").send().await.expect(503);
+        let failed = "SELECT count(*) FROM v2_message WHERE state = 'failed' AND reason <> ''";
+        assert_eq!(feed.server.database.number(failed).await, 1, "{url}");
+    }
+    feed.server.database.run(FREED).await;
     client.call("POST", &discard).body("sent twice by mistake").send().await.expect(204);
     for _ in 0..100 {
         if feed.states().await == ["discarded", "processed", "processed"] {

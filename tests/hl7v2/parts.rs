@@ -34,6 +34,16 @@ async fn a_message_in_parts_has_its_effect_once_when_all_are_there() {
     let list = story.server.client.call("GET", &list).send().await;
     let states: Vec<_> = (0..4).map_while(|n| list.at(&format!("messages[{n}].state"))).collect();
     assert_eq!(states, ["processed_with_issues", "duplicate", "fragment", "fragment"]);
+    // A sender may count its parts anew with each message: none of another's is in it.
+    let other = |part: &str, id: &str, next: &str| {
+        part.replace(&format!("|{id}|P|"), &format!("|{next}|P|")).replace("12^", "13^")
+    };
+    let again = [other(&one, "1", "11"), other(&two, "2", "12"), other(&three, "3", "13")];
+    for part in &again {
+        assert_eq!(value(&story.sender.send(part).await, "MSA-1"), "AA");
+    }
+    let url = "/Observation?patient.identifier=13";
+    assert_eq!(story.of(url, "valueString").await, "the beginning, the middle and the end");
 }
 
 /// Release 2 of MLLP: a frame of its own confirms each frame, before it is answered.

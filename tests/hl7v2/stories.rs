@@ -253,6 +253,25 @@ async fn a_list_of_all_there_is_ends_what_is_missing() {
     assert_eq!(story.count(ended).await, "1");
 }
 
+/// A PID that comes twice is one patient, and what comes behind it is of its own PID.
+///
+/// Covers: v2 B18.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_pair_of_a_merge_is_of_the_pid_before_it() {
+    let mut story = Story::begin().await;
+    let pid = |number: &str| format!("PID|1||{number}^^^STM^MR||Muster^Anna");
+    for number in ["1", "2", "9", "8", "7"] {
+        assert_eq!(story.tell("ADT^A28^ADT_A05", &pid(number)).await, "AA");
+    }
+    let pairs = [("1", "9"), ("1", "8"), ("2", "7")];
+    let pairs = pairs.map(|(kept, gone)| format!("{}\nMRG|{gone}^^^STM^MR", pid(kept)));
+    assert_eq!(story.tell("ADT^A40^ADT_A39", &pairs.join("\n")).await, "AA");
+    for (kept, gone) in [("1", "9"), ("1", "8"), ("2", "7")] {
+        let url = format!("/Patient?active=true&identifier={gone}");
+        assert_eq!(story.of(&url, "identifier[0].value").await, kept, "{gone}");
+    }
+}
+
 /// Merges that race with results on the losing number leave nothing behind.
 ///
 /// Covers: v2 B20.

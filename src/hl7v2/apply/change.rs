@@ -13,7 +13,8 @@
 //! Spec: v2 merge family, S40
 
 use super::find::{Found, keys_of};
-use super::merge::key;
+use super::merge::{key, nameless};
+use super::pairs::pairs;
 use super::plan::{Plan, told};
 use super::{Applier, Case, Halt};
 use crate::engine::SearchTarget;
@@ -42,9 +43,11 @@ pub(super) fn prior(case: &Case<'_>, draft: &DraftResource) -> Vec<Keyed> {
     let change = CHANGES.iter().find(|(name, rule, _)| *name == event && *rule == draft.rule);
     let Some((_, _, field)) = change else { return Vec::new() };
     let of_rule = case.draft.resources.iter().filter(|one| one.rule == draft.rule);
-    let number = of_rule.take_while(|one| one.name != draft.name).count();
-    let Some(segment) = case.message.named("MRG").nth(number) else { return Vec::new() };
-    let parts = segment.field(*field).repetitions();
+    let is_alone = of_rule.count() == 1;
+    let all = pairs(case.message);
+    let pair = all.iter().find(|pair| is_alone || pair.names(draft, case));
+    let Some(pair) = pair else { return Vec::new() };
+    let parts = pair.merge.field(*field).repetitions();
     parts.filter_map(|part| key(part, case, &draft.resource_type)).collect()
 }
 
@@ -80,16 +83,13 @@ impl Applier {
             "A43" => "patient",
             _ => return Ok(()),
         };
-        let of_rule = |name: &'static str| {
-            let all = case.draft.resources.iter().zip(found);
-            all.filter(move |(draft, _)| draft.rule == name).map(|(_, found)| found)
-        };
-        let merges = case.message.named("MRG");
-        for ((merge, target), patient) in merges.zip(of_rule(rule)).zip(of_rule("patient")) {
+        for pair in pairs(case.message) {
+            let of = |rule| pair.target(rule, case, found).ok_or_else(|| nameless(&pair));
+            let (merge, target) = (pair.merge, of(rule)?);
             match event {
                 "A35" | "A41" => self.end_one(case, (merge, 3), target, plan).await?,
                 "A42" => self.end_one(case, (merge, 5), target, plan).await?,
-                _ => self.move_one(case, merge, (target, patient), plan).await?,
+                _ => self.move_one(case, merge, (target, of("patient")?), plan).await?,
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! Spec: v2 merge family, B18 to B20
 
 use super::find::Found;
+use super::pairs::{Pair, pairs};
 use super::plan::{Plan, told};
 use super::{Applier, Case, Halt};
 use crate::engine::SearchTarget;
@@ -32,15 +33,9 @@ impl Applier {
         if !MERGES.contains(&case.draft.event.1.as_str()) {
             return Ok(());
         }
-        let mut targets = patients(case, found).map(|(_, found)| found);
-        let mut target: Option<&Found> = None;
-        for segment in case.message.segments() {
-            if segment.is("PID") {
-                // The same patient in two PIDs is one draft.
-                target = targets.next().or(target);
-            } else if let (true, Some(target)) = (segment.is("MRG"), target) {
-                self.merge_one(case, segment, target, plan).await?;
-            }
+        for pair in pairs(case.message) {
+            let target = pair.target("patient", case, found).ok_or_else(|| nameless(&pair))?;
+            self.merge_one(case, pair.merge, target, plan).await?;
         }
         Ok(())
     }
@@ -132,6 +127,12 @@ impl Applier {
         }
         Ok(())
     }
+}
+
+/// Nothing says which patient, account or visit an MRG goes with.
+pub(super) fn nameless(pair: &Pair<'_>) -> Halt {
+    let place = pair.merge.field(1).place();
+    Halt::Failed(Issue::error(Condition::UnknownKey).at(place).named("unknown-patient"))
 }
 
 /// The key that an identifier of a resource is kept by.

@@ -11,6 +11,7 @@
 //! | `find` | keys -> resources; who a patient is |
 //! | `members` | results that belong to another |
 //! | `merge` | patients that become one or belong together |
+//! | `pairs` | what each MRG goes with |
 //! | `plan` | what is written, by what is stored |
 //! | `snapshot` | what a list of all there is ends |
 //!
@@ -20,6 +21,7 @@ mod change;
 mod find;
 mod members;
 mod merge;
+mod pairs;
 mod plan;
 mod snapshot;
 

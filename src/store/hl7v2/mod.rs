@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `companion` | what is committed together with the effect of a message |
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
+//! | `desk` | what people do with messages and profiles, with its row in the ledger |
 //! | `queue` | who works on what: leases, ends, another try |
 //! | `list` | what people look at |
 //! | `site` | what senders have of their own, and which of their codes no map knows |
@@ -12,6 +13,7 @@
 //! Spec: v2 M7 to M9, S20, S21; `migrations/0040_v2_messages.sql`
 
 mod companion;
+mod desk;
 mod list;
 mod queue;
 mod receive;
@@ -23,6 +25,7 @@ use uuid::Uuid;
 use crate::fhir::Instant;
 
 pub use companion::{Companion, Keyed, Mark, Member};
+pub use desk::Desk;
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use queue::{Claimed, Ended};
 pub use receive::{Earlier, NewMessage, Received};
@@ -127,6 +130,8 @@ pub struct MessageEffect {
 pub struct MessageEnd {
     /// The message.
     pub id: Uuid,
+    /// The number of the try that ends: if another one has begun, this one counts for nothing.
+    pub attempts: i32,
     /// Where it stands from now on.
     pub state: MessageState,
     /// The answer's code, and the answer.

@@ -9,7 +9,6 @@ use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use super::site::keep_unmapped;
 use super::{MessageEffect, MessageEnd, MessageIssue, MessageState};
-use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
 
@@ -28,18 +27,18 @@ const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $
      RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
        (SELECT count(*) FROM v2_site)";
 
-/// The end of work; no row: somebody else ended it, or has it.
+/// The end of work; no row: somebody else ended it, or has it. The number of the try tells who has it.
 const END: &str = "WITH ended AS ( \
        UPDATE v2_message SET \
          state = CASE WHEN $2 = 'processed' AND EXISTS ( \
            SELECT FROM v2_issue WHERE message_id = $1 AND n < 0) THEN 'processed_with_issues' ELSE $2 END, \
          ack_code = COALESCE(ack_code, $3), ack = COALESCE(ack, $4), processed_at = $5, map_hash = $6, \
          reason = $7, lease_until = NULL, next_try = NULL \
-       WHERE id = $1 AND state = 'processing' RETURNING id), \
+       WHERE id = $1 AND state = 'processing' AND attempts = $15 RETURNING id), \
      gone AS ( \
        DELETE FROM v2_queue USING ended WHERE message_id = ended.id AND NOT $8::bool), \
-     before AS (DELETE FROM v2_issue WHERE message_id = $1 AND n >= 0), \
-     known AS (DELETE FROM v2_unmapped WHERE message_id = $1), \
+     before AS (DELETE FROM v2_issue USING ended WHERE message_id = ended.id AND n >= 0), \
+     known AS (DELETE FROM v2_unmapped USING ended WHERE message_id = ended.id), \
      did AS ( \
        INSERT INTO v2_effect (message_id, n, action, resource_type, resource_id, version, map_rule) \
        SELECT ended.id, (SELECT count(*) FROM v2_effect WHERE message_id = $1) + e.n, e.action, e.type, \
@@ -55,16 +54,17 @@ const ISSUES: &str = "INSERT INTO v2_issue (message_id, n, severity, code0357, a
          $9::int[], $10::int[], $11::int[], $12::text[]) \
          AS i(n, severity, code, name, segment, seq, field, rep, comp, sub, text)";
 
-/// Work goes on.
-const RENEW: &str = "UPDATE v2_message SET lease_until = $2 \
-     WHERE id = ANY ($1) AND state = 'processing'";
+/// Work goes on, where it is still this try of each.
+const RENEW: &str = "UPDATE v2_message m SET lease_until = $3 \
+     FROM unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
+     WHERE m.id = own.id AND m.attempts = own.attempts AND m.state = 'processing'";
 
 /// Back into the line, for a time that is to come.
 const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NULL, next_try = $2, reason = $3 \
-     WHERE id = $1 AND state = 'processing'";
+     WHERE id = $1 AND state = 'processing' AND attempts = $4";
 
 /// Back into the line by somebody's wish, or because it came again.
-const REPLAY: &str = "WITH again AS ( \
+pub(super) const REPLAY: &str = "WITH again AS ( \
        UPDATE v2_message SET state = 'received', next_try = NULL, lease_until = NULL, reason = '', \
          attempts = 0, ack_code = NULL, ack = NULL \
        WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) RETURNING id, order_keys) , \
@@ -73,18 +73,18 @@ const REPLAY: &str = "WITH again AS ( \
        SELECT DISTINCT unnest(order_keys), id FROM again ON CONFLICT DO NOTHING) \
      SELECT id FROM again";
 
-const DISCARD: &str = "WITH gone AS ( \
+pub(super) const DISCARD: &str = "WITH gone AS ( \
        UPDATE v2_message SET state = 'discarded', reason = $2, next_try = NULL \
        WHERE id = $1 AND state IN ('received', 'failed', 'held') RETURNING id), \
      freed AS (DELETE FROM v2_queue USING gone WHERE message_id = gone.id) \
      SELECT id FROM gone";
 
-const IS_THERE: &str = "SELECT FROM v2_message WHERE id = $1";
+pub(super) const IS_THERE: &str = "SELECT FROM v2_message WHERE id = $1";
 
 const WAITING: &str = "SELECT count(*) FROM ( \
      SELECT FROM v2_message WHERE state IN ('received', 'processing') LIMIT $1) AS waiting";
 
-const FAILED: &str = "SELECT id FROM v2_message \
+pub(super) const FAILED: &str = "SELECT id FROM v2_message \
      WHERE state IN ('failed', 'held') AND ($1::text IS NULL OR site = $1) \
        AND ($2::timestamptz IS NULL OR received_at >= $2) \
      ORDER BY id LIMIT $3";
@@ -149,14 +149,19 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Keeps messages for this node, which still works on them.
+    /// Keeps messages for this node, which still works on them: each with the number of its try.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn renew_messages(&self, ids: &[Uuid], lease: Instant) -> Result<(), Error> {
+    pub async fn renew_messages(
+        &self,
+        running: &[(Uuid, i32)],
+        lease: Instant,
+    ) -> Result<(), Error> {
+        let (ids, tries): (Vec<Uuid>, Vec<i32>) = running.iter().copied().unzip();
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(RENEW).await.map_err(failure::error)?;
-        let done = connection.execute(&statement, &[&ids, &Timestamptz(lease)]).await;
+        let done = connection.execute(&statement, &[&ids, &tries, &Timestamptz(lease)]).await;
         done.map(drop).map_err(failure::error)
     }
 
@@ -182,72 +187,25 @@ impl Store {
         Ok(ended)
     }
 
-    /// Puts a message back for another try at a later time.
+    /// Puts a message back for another try at a later time, unless another try has begun.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn postpone_message(
         &self,
-        id: Uuid,
+        (id, attempts): (Uuid, i32),
         until: Instant,
         reason: &str,
     ) -> Result<(), Error> {
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(LATER).await.map_err(failure::error)?;
-        let done = connection.execute(&statement, &[&id, &Timestamptz(until), &reason]).await;
+        let until = Timestamptz(until);
+        let done = connection.execute(&statement, &[&id, &until, &reason, &attempts]).await;
         done.map(drop).map_err(failure::error)
     }
 
-    /// Puts messages in one of `states` back into their lines: those that were.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn replay_messages(
-        &self,
-        ids: &[Uuid],
-        states: &[MessageState],
-        _permit: &Permit<'_>,
-    ) -> Result<Unaudited<Vec<Uuid>>, Error> {
-        self.requeue_messages(ids, states).await.map(told)
-    }
-
-    /// Puts one message back into its lines, whatever became of it, unless it waits or is at work.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] for one that waits already, or was never one;
-    /// [`Error::Unavailable`] without a database.
-    pub async fn replay_message(
-        &self,
-        id: Uuid,
-        _permit: &Permit<'_>,
-    ) -> Result<Unaudited<Vec<Uuid>>, Error> {
-        let states = [
-            MessageState::Failed,
-            MessageState::Held,
-            MessageState::Processed,
-            MessageState::ProcessedWithIssues,
-            MessageState::Discarded,
-        ];
-        let ids = self.requeue_messages(&[id], &states).await?;
-        if ids.is_empty() {
-            return Err(self.why_not(id, "it waits already, or was never a message").await?);
-        }
-        Ok(told(ids))
-    }
-
-    /// Why nothing can be done with a message: it is not there, or stands where `text` says.
-    async fn why_not(&self, id: Uuid, text: &str) -> Result<Error, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(IS_THERE).await?;
-        let found =
-            pipeline.client().query_opt(&statement, &[&id]).await.map_err(failure::error)?;
-        Ok(match found {
-            Some(_) => Error::Conflict(text.to_owned()),
-            None => Error::NotFound(format!("message {id}")),
-        })
-    }
-
-    /// The same for messages that came again: the receipt of that is on record.
+    /// Puts messages in one of `states` back into their lines, as they came again: those that were. The
+    /// receipt of that is on record.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
@@ -262,54 +220,9 @@ impl Store {
         let rows = connection.query(&statement, &[&ids, &states]).await.map_err(failure::error)?;
         ids_of(&rows)
     }
-
-    /// Sets a message aside for good.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] for one that had its effect or is at work;
-    /// [`Error::Unavailable`] without a database.
-    pub async fn discard_message(
-        &self,
-        id: Uuid,
-        reason: &str,
-        _permit: &Permit<'_>,
-    ) -> Result<Unaudited<()>, Error> {
-        let connection = self.0.writers.connection().await?;
-        let statement = connection.prepare_cached(DISCARD).await.map_err(failure::error)?;
-        let rows = connection.query(&statement, &[&id, &reason]).await.map_err(failure::error)?;
-        if rows.is_empty() {
-            return Err(self.why_not(id, "the message does not wait and has not failed").await?);
-        }
-        let disclosed =
-            Disclosed { entities: vec![format!("v2/messages/{id}")], ..Disclosed::default() };
-        Ok(Unaudited::new((), disclosed))
-    }
-
-    /// The oldest messages that failed, of a sender and since a time.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn failed_messages(
-        &self,
-        site: Option<&str>,
-        since: Option<Instant>,
-        most: i64,
-        _permit: &Permit<'_>,
-    ) -> Result<Vec<Uuid>, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(FAILED).await?;
-        let since = since.map(Timestamptz);
-        let rows = pipeline.client().query(&statement, &[&site, &since, &most]).await;
-        ids_of(&rows.map_err(failure::error)?)
-    }
 }
 
-fn told(ids: Vec<Uuid>) -> Unaudited<Vec<Uuid>> {
-    let entities = ids.iter().map(|id| format!("v2/messages/{id}")).collect();
-    Unaudited::new(ids, Disclosed { entities, ..Disclosed::default() })
-}
-
-fn ids_of(rows: &[tokio_postgres::Row]) -> Result<Vec<Uuid>, Error> {
+pub(super) fn ids_of(rows: &[tokio_postgres::Row]) -> Result<Vec<Uuid>, Error> {
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
 }
 
@@ -331,6 +244,7 @@ pub(in crate::store) async fn end_in(
         &end.holds_its_line,
     ];
     parameters.extend(effects.parameters());
+    parameters.push(&end.attempts);
     if transaction.all(END, &parameters).await?.is_empty() {
         return Ok(Ended::Before);
     }

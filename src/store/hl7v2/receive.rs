@@ -72,14 +72,17 @@ const RECEIVE: &str = concat!(
 /// What a repetition repeats, once it is committed.
 const EARLIER: &str = "SELECT id, state, ack_code, ack FROM v2_message WHERE id = $1";
 
-/// The parts before the one whose MSH-14 is `$2`, the first one first; each with its own MSH-14.
+/// The parts before the one whose MSH-14 is `$2`, the first one first; each with its own MSH-14. Names of
+/// parts may come again: each step takes the newest part that is older than the one that goes on from it.
 const PARTS: &str = "WITH RECURSIVE chain AS ( \
        (SELECT id, raw, part_of, 1 AS n FROM v2_message \
          WHERE site = $1 AND goes_on = $2 AND state = 'fragment' AND received_at > $3 \
          ORDER BY id DESC LIMIT 1) \
        UNION ALL \
-       SELECT m.id, m.raw, m.part_of, c.n + 1 FROM chain c \
-         JOIN v2_message m ON m.site = $1 AND m.goes_on = c.part_of AND m.state = 'fragment' AND m.id < c.id \
+       SELECT m.id, m.raw, m.part_of, c.n + 1 FROM chain c CROSS JOIN LATERAL ( \
+         SELECT b.id, b.raw, b.part_of FROM v2_message b \
+          WHERE b.site = $1 AND b.goes_on = c.part_of AND b.state = 'fragment' AND b.id < c.id \
+            AND b.received_at > $3 ORDER BY b.id DESC LIMIT 1) m \
         WHERE c.part_of <> '' AND c.n < 1000) \
      SELECT raw, part_of FROM chain ORDER BY n DESC";
 

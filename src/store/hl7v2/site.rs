@@ -21,7 +21,7 @@ const VERSIONS: &str = "SELECT id, version, toml, active_from, by, note FROM v2_
      WHERE $1::text IS NULL OR id = $1 ORDER BY id, version DESC";
 
 /// A new version. Two at the same moment cannot both be the next one.
-const ADD: &str = "INSERT INTO v2_site (id, version, toml, active_from, by, note) \
+pub(super) const ADD: &str = "INSERT INTO v2_site (id, version, toml, active_from, by, note) \
      SELECT $1, COALESCE(max(version), 0) + 1, $2, $3, $4, $5 FROM v2_site WHERE id = $1 \
      HAVING $6::int IS NULL OR COALESCE(max(version), 0) = $6 \
      ON CONFLICT DO NOTHING RETURNING version";
@@ -32,7 +32,7 @@ const UNMAPPED: &str = "SELECT u.site, u.code_set, u.system, u.code, max(u.displ
      WHERE $1::text IS NULL OR u.site = $1 \
      GROUP BY 1, 2, 3, 4 ORDER BY count(*) DESC, 1, 2, 3, 4 LIMIT $2";
 
-const UNMAPPED_MESSAGES: &str = "SELECT message_id FROM v2_unmapped \
+pub(super) const UNMAPPED_MESSAGES: &str = "SELECT message_id FROM v2_unmapped \
      WHERE site = $1 AND code_set = $2 AND system = $3 AND code = $4 ORDER BY message_id LIMIT $5";
 
 const KEEP: &str = "INSERT INTO v2_unmapped (message_id, site, code_set, system, code, display) \
@@ -153,27 +153,6 @@ impl Store {
         Ok(Unaudited::new(all, Disclosed::default()))
     }
 
-    /// Stores a version; its number.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when another came between; [`Error::Unavailable`] without a database.
-    pub async fn add_site(
-        &self,
-        new: &NewSite,
-        at: Instant,
-        _permit: &Permit<'_>,
-    ) -> Result<Unaudited<i32>, Error> {
-        let connection = self.0.writers.connection().await?;
-        let statement = connection.prepare_cached(ADD).await.map_err(failure::error)?;
-        let NewSite { id, toml, by, note, after } = new;
-        let parameters: [&(dyn ToSql + Sync); 6] = [id, toml, &Timestamptz(at), by, note, after];
-        let row = connection.query_opt(&statement, &parameters).await.map_err(failure::error)?;
-        let came = || Error::Conflict(format!("the profile {id} was changed at the same time"));
-        let version: i32 = row.ok_or_else(came)?.try_get(0).map_err(failure::error)?;
-        let entities = vec![format!("v2/sites/{id}/{version}")];
-        Ok(Unaudited::new(version, Disclosed { entities, ..Disclosed::default() }))
-    }
-
     /// The codes that no map had another one for, those that came most first.
     ///
     /// # Errors
@@ -190,26 +169,6 @@ impl Store {
         let rows = rows.map_err(failure::error)?;
         let all = rows.iter().map(unmapped).collect::<Result<_, _>>().map_err(failure::error)?;
         Ok(Unaudited::new(all, Disclosed::default()))
-    }
-
-    /// The oldest messages of a sender in which a code came that no map had another one for.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn unmapped_messages(
-        &self,
-        site: &str,
-        code: &UnmappedCode,
-        most: i64,
-        _permit: &Permit<'_>,
-    ) -> Result<Vec<Uuid>, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(UNMAPPED_MESSAGES).await?;
-        let UnmappedCode { set, system, code, display: _ } = code;
-        let parameters: [&(dyn ToSql + Sync); 5] = [&site, set, system, code, &most];
-        let rows = pipeline.client().query(&statement, &parameters).await;
-        let rows = rows.map_err(failure::error)?;
-        rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
     }
 }
 
