@@ -101,7 +101,11 @@ fn named(
     let mut parts = name.split('/');
     let of: ResourceType = parts.next()?.parse().ok()?;
     let id = parts.next()?.parse().ok()?;
-    (interaction.resource_type == Some(of)).then_some((of, id, None))
+    let version = match (parts.next(), parts.next()) {
+        (Some("_history"), Some(version)) => version.parse().ok(),
+        _ => None,
+    };
+    (interaction.resource_type == Some(of)).then_some((of, id, version))
 }
 
 /// Writes that become durable together with their ledger rows, or not at all.

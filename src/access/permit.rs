@@ -150,7 +150,10 @@ impl<'gate> Permit<'gate> {
 
     /// Whether it reaches patients because they, or who stands for them, ask, and for no other reason.
     pub fn is_of_patients_themselves(&self) -> bool {
-        let is_own = |clause: &Clause| matches!(clause.members, Members::Themselves(_));
+        let is_own = |clause: &Clause| match &clause.members {
+            Members::Themselves(mine) => mine.iter().all(|patient| self.is_about_patient(*patient)),
+            _ => false,
+        };
         self.limits().is_some_and(|limits| limits.clauses.iter().all(is_own))
     }
 

@@ -118,10 +118,11 @@ fn within_reach(clauses: &[Clause], withheld: Vec<Withheld>) -> Vec<Withheld> {
             _ => return withheld,
         }
     }
+    reached.sort_unstable();
     let narrowed = withheld.into_iter().filter_map(|Withheld { patients, filter }| {
         let Some(patients) = patients else { return Some(Withheld { patients, filter }) };
         let both: Arc<[i64]> =
-            patients.iter().copied().filter(|patient| reached.contains(patient)).collect();
+            patients.iter().copied().filter(|it| reached.binary_search(it).is_ok()).collect();
         (!both.is_empty()).then_some(Withheld { patients: Some(both), filter })
     });
     narrowed.collect()

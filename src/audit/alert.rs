@@ -120,7 +120,7 @@ type Seen = HashMap<u128, i64>;
 pub struct Watch {
     rules: Rules,
     seen: HashMap<(Rule, String), Seen>,
-    muted: HashMap<(Rule, String), i64>,
+    muted: HashMap<(Rule, String, Option<i64>), i64>,
     since_sweep: u32,
 }
 
@@ -149,15 +149,17 @@ impl Watch {
         if is_access {
             found.extend(self.many_patients(entry, at));
         }
-        let breaks = entry.kind.as_str() == Rule::BreakGlass.code()
+        let breaks = entry.kind == Kind::BreakGlass
             || (is_access && entry.purpose.as_deref() == Some(BREAKS_GLASS));
-        if self.rules.breaks_glass && breaks {
-            found.extend(self.once(Rule::BreakGlass, entry, at));
+        if self.rules.breaks_glass && entry.outcome == 0 && breaks {
+            // Each patient's glass is another one.
+            let whose = entry.patients.first().map(|patient| patient.hash);
+            found.extend(self.once((Rule::BreakGlass, whose), entry, at));
         }
         let is_late = |hours: &Hours| !hours(recorded(entry.id));
         let is_user = entry.actor.starts_with("user:");
         if is_access && is_user && self.rules.hours.as_ref().is_some_and(is_late) {
-            found.extend(self.once(Rule::OutOfHours, entry, at));
+            found.extend(self.once((Rule::OutOfHours, None), entry, at));
         }
         found
     }
@@ -201,8 +203,13 @@ impl Watch {
         Some(Alert { rule, event: entry.id, party: key.1, count })
     }
 
-    fn once(&mut self, rule: Rule, entry: &Entry, at: i64) -> Option<Alert> {
-        let key = (rule, entry.actor.clone());
+    fn once(
+        &mut self,
+        (rule, whose): (Rule, Option<i64>),
+        entry: &Entry,
+        at: i64,
+    ) -> Option<Alert> {
+        let key = (rule, entry.actor.clone(), whose);
         if self.muted.get(&key).is_some_and(|since| at - since < MUTED_MS) {
             return None;
         }
@@ -333,6 +340,15 @@ mod tests {
         let broken = Entry { purpose: Some("BTG".to_owned()), ..late(7_200) };
         let told = ("break-glass", "user:ada".to_owned(), 1);
         assert_eq!(found(&mut watch, &[broken.clone(), broken]), [told]);
+        // Who may not is no alert, and hides none; another patient is another glass.
+        let asked = |patient, outcome| Entry {
+            kind: Kind::BreakGlass,
+            outcome,
+            ..entry(0, 7_300, "user:bob", &[patient])
+        };
+        let rows = [asked(2, 4), asked(2, 0), asked(2, 0), asked(3, 0)];
+        let told = ("break-glass", "user:bob".to_owned(), 1);
+        assert_eq!(found(&mut watch, &rows), [told.clone(), told]);
     }
 
     #[test]

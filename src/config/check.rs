@@ -115,6 +115,9 @@ impl Config {
             if let Some(reason) = unfit_base(repository) {
                 return Err(ConfigError::Rule { key: "atna.repository", reason });
             }
+            if !is_sent_to(repository) {
+                return rule("atna.repository", "is an address that begins with https://");
+            }
             // Each event would be the cause of the next.
             let own = self.http.base_url.as_deref().map(|base| base.trim_end_matches('/'));
             if own == Some(repository.trim_end_matches('/')) {
@@ -132,8 +135,7 @@ impl Config {
         if !atna.syslog.as_ref().is_none_or(has_port) {
             return rule("atna.syslog", "is a host and a port, such as syslog.example.org:6514");
         }
-        let is_web = |url: &String| url.starts_with("https://") || url.starts_with("http://");
-        if !self.alerts.webhook.as_ref().is_none_or(is_web) {
+        if !self.alerts.webhook.as_deref().is_none_or(is_sent_to) {
             return rule("alerts.webhook", "is an address that begins with https://");
         }
         match self.alerts.working_hours.as_deref().map(WorkingHours::parse) {
@@ -182,6 +184,15 @@ impl Config {
 
 /// Longest time that a code may count.
 const MAX_CODE_SECONDS: u32 = 60;
+
+/// Whether the server sends data to an address: by TLS, or to this machine.
+fn is_sent_to(url: &str) -> bool {
+    let here = |rest: &str| {
+        let host = rest.split(['/', ':']).next().unwrap_or_default();
+        host == "localhost" || host.starts_with("127.") || rest.starts_with("[::1]")
+    };
+    url.starts_with("https://") || url.strip_prefix("http://").is_some_and(here)
+}
 
 /// Says why `base` cannot be a FHIR base.
 fn unfit_base(base: &str) -> Option<String> {
@@ -340,7 +351,17 @@ mod tests {
                 ],
                 Some("atna.repository"),
             ),
+            (
+                vec![off, ("atna.repository", "http://audit.example.org/fhir")],
+                Some("atna.repository"),
+            ),
+            (vec![off, ("atna.repository", "http://127.0.0.1:8090/fhir")], None),
             (vec![off, ("alerts.webhook", "h/x")], Some("alerts.webhook")),
+            (
+                vec![off, ("alerts.webhook", "http://localhost.example.org/x")],
+                Some("alerts.webhook"),
+            ),
+            (vec![off, ("alerts.webhook", "http://localhost:9/x")], None),
             (vec![off, ("alerts.working_hours", "07:00-19:00")], None),
             (vec![off, ("alerts.working_hours", "7-25")], Some("alerts.working_hours")),
         ];

@@ -100,7 +100,9 @@ macro_rules! insert_told {
     ($count:ident) => {
         insert_ledger!($count
             "CASE WHEN l.failure LIKE '% is not known' AND EXISTS \
-             (SELECT FROM ident i WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id) \
+             (SELECT FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+              WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id \
+                AND (l.vid IS NULL OR l.vid <= r.vid)) \
              THEN 'out of reach: ' || l.failure ELSE l.failure END"
         )
     };

@@ -17,6 +17,7 @@ const TRIED: &[Tried] = &[
     ("missing", "GET", "/Patient/x", "", "", 404, 4, "Patient/x is not known"),
     ("hidden-version", "GET", "/Patient/b/_history/1", "", "", 404, 4, "out of reach: "),
     ("missing-version", "GET", "/Patient/x/_history/1", "", "", 404, 4, "Patient/x"),
+    ("no-version", "GET", "/Patient/a/_history/9", "", "", 404, 4, "Patient/a/_history/9"),
     ("hidden-history", "GET", "/Observation/ob/_history", "", "", 404, 4, "out of reach: "),
     ("changed", "PUT", "/Observation/oa", OBSERVATION, r#"W/"7""#, 412, 4, ""),
     ("broken", "PUT", "/Observation/oa", BROKEN, "", 422, 4, ""),

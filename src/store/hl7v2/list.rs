@@ -8,7 +8,7 @@ use super::super::{Store, failure};
 use super::{MessageEffect, MessageIssue, MessageState};
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::Instant;
+use crate::fhir::{Instant, LogicalId};
 
 const LIST: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id, m.type, m.event, m.state, \
        m.attempts, m.ack_code, m.reason, m.processed_at, m.duplicate_of \
@@ -169,7 +169,10 @@ impl Store {
             .await
             .map_err(failure::error)?;
         let rows = rows.iter().map(line).collect::<Result<Vec<_>, _>>()?;
-        Ok(Unaudited::new(rows, Disclosed::default()))
+        // Which messages changed a patient is told of that patient.
+        let patient = filter.patient.as_deref().and_then(|id| id.parse::<LogicalId>().ok());
+        let patients = patient.iter().map(|id| self.hasher().patient(id)).collect();
+        Ok(Unaudited::new(rows, Disclosed { patients, ..Disclosed::default() }))
     }
 
     /// One message with its issues and effects.

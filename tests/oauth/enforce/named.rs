@@ -187,6 +187,14 @@ async fn what_criteria_reached_is_gone_when_it_is_deleted() {
     server.stop().await;
 }
 
+const NURSE: &str = r#"
+[roles.nurse]
+scopes = ["user/Patient.rus"]
+panel = "care-team"
+clearance = "N"
+second_factor = false
+"#;
+
 /// Who a patient is, is kept by others; where the patient lives is not.
 ///
 /// Covers: security W3.
@@ -203,7 +211,11 @@ async fn a_patient_does_not_change_who_the_patient_is() {
     let link = r#"[{"op":"remove","path":"/link"}]"#;
     patch.body(link).send().await.expect(403);
     own.post("/Patient", r#"{"resourceType":"Patient"}"#.to_owned()).await.expect(403);
-    // The registry may.
+    // Who cares for the patient may, and so may the registry.
+    let nurse = Token::new(&server, "user/Patient.cruds").user("Practitioner/doc", &["nurse"]);
+    let nurse = nurse.roles(NURSE).care_team(&["a"]);
+    let (nurse, _stop) = nurse.client().await;
+    nurse.put("/Patient/a", moved.replace("Ada", "Eva")).await.expect(200);
     let (system, _stop) = Token::new(&server, "system/Patient.cruds").client().await;
     system.put("/Patient/a", moved.replace("Ada", "Eve")).await.expect(200);
     server.stop().await;

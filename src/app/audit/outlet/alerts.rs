@@ -20,7 +20,7 @@ use crate::outbound::Outbound;
 use crate::store::Store;
 use crate::store::maintenance::{self, Place};
 
-use super::{OutletError, Pass, ROWS, TURN_SECONDS, Tries, headers, tell_lag};
+use super::{OutletError, Pass, ROWS, TURN_SECONDS, Tries, headers, judge, tell_lag};
 
 /// What its place is known by.
 pub(super) const NAME: &str = "alerts";
@@ -124,14 +124,19 @@ impl Alerts {
             return Ok(is_more);
         }
         for found in &mut watched.found {
-            self.tell(found).await?;
+            self.keep(found).await?;
+        }
+        // What has been posted is not posted again when a later one fails.
+        while let Some(found) = watched.found.first() {
+            self.post(&found.alert).await?;
+            watched.found.remove(0);
         }
         maintenance::move_outlet(store, NAME, *node, seen).await?;
-        watched.found.clear();
         Ok(is_more)
     }
 
-    async fn tell(&self, found: &mut Found) -> Result<(), OutletError> {
+    /// Puts an alert into the log, and stores it.
+    async fn keep(&self, found: &mut Found) -> Result<(), OutletError> {
         let alert = &found.alert;
         if !found.is_logged {
             let (rule, event, count) = (alert.rule.code(), alert.event, alert.count);
@@ -145,16 +150,15 @@ impl Alerts {
             stored.map_err(OutletError::Refused)?;
             found.is_stored = true;
         }
-        if let Some(webhook) = &self.webhook {
-            let body = posted(alert, &self.base).to_string();
-            let Webhook { outbound, url, headers } = webhook;
-            let answer = outbound.post_json(url, headers, body, ANSWER_BYTES).await?;
-            if !(200..300).contains(&answer.status) {
-                let text = format!("the address of alerts answered {}", answer.status);
-                return Err(OutletError::Refused(text));
-            }
-        }
         Ok(())
+    }
+
+    /// Tells the outside address of an alert. One that it finds fault with is passed over: it is in the log.
+    async fn post(&self, alert: &Alert) -> Result<(), OutletError> {
+        let Some(Webhook { outbound, url, headers }) = &self.webhook else { return Ok(()) };
+        let body = posted(alert, &self.base).to_string();
+        let answer = outbound.post_json(url, headers, body, ANSWER_BYTES).await?;
+        judge(answer.status, NAME, &alert.event.to_string())
     }
 }
 

@@ -42,6 +42,10 @@ const LONGEST: Duration = Duration::from_mins(5);
 const ROWS: i64 = 200;
 /// How long a node has its turn when it says nothing more.
 const TURN_SECONDS: f64 = 60.0;
+/// Longest time to send what goes in one turn: somebody else's turn must not begin meanwhile.
+const LONGEST_SEND: Duration = Duration::from_secs(55);
+/// Rows that go in one turn.
+const ROWS_A_TURN: usize = 20;
 /// Longest time for one request to an outside destination.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -225,6 +229,20 @@ impl Tries {
     }
 }
 
+/// Whether a destination has an event. One that finds fault with the event itself would do so each time:
+/// that one is passed over, stays in the ledger, and is told of.
+fn judge(status: u16, name: &'static str, event: &str) -> Result<(), OutletError> {
+    match status {
+        200..300 => Ok(()),
+        400 | 413 | 422 => {
+            metrics::counter!("kiln_audit_outlet_refused_total", "outlet" => name).increment(1);
+            tracing::error!(status, event, outlet = name, "an event is not taken");
+            Ok(())
+        }
+        _ => Err(OutletError::Refused(format!("it answered {status}"))),
+    }
+}
+
 /// The pause after a failure that came after so many others.
 fn after_failure(failed: u32) -> Duration {
     AFTER_FAILURE.saturating_mul(1 << failed.min(16)).min(LONGEST)
@@ -243,12 +261,14 @@ impl Feed {
     async fn run(&self) {
         let mut tries = Tries::of(self.destination.name());
         loop {
-            let pause = tries.after(self.pass().await);
-            tokio::time::sleep(pause).await;
+            let outcome = self.pass(tries.failed > 0).await;
+            tokio::time::sleep(tries.after(outcome)).await;
         }
     }
 
-    async fn pass(&self) -> Result<Pass, OutletError> {
+    /// Sends what is there, some rows a turn; after a failure one by one, so that as little as can be is
+    /// sent again.
+    async fn pass(&self, is_careful: bool) -> Result<Pass, OutletError> {
         let Self { store, destination, base, node } = self;
         let name = destination.name();
         let at = maintenance::outlet_place(store, name).await?.unwrap_or(Place::START);
@@ -258,14 +278,33 @@ impl Feed {
         if last == at {
             return Ok(Pass::Nothing);
         }
-        if !maintenance::take_outlet(store, name, *node, at, TURN_SECONDS).await? {
-            return Ok(Pass::Nothing);
+        let size = if is_careful { 1 } else { ROWS_A_TURN };
+        let ends = |turn: &[(Place, Entry)]| turn.last().map_or(last, |(place, _)| *place);
+        let mut turns: Vec<_> = rows.chunks(size).map(|turn| (ends(turn), turn)).collect();
+        // What is no event, and stands behind the last one, has nothing to send.
+        turns.push((last, &[]));
+        let mut from = at;
+        for (to, turn) in turns {
+            if to == from {
+                break;
+            }
+            if !maintenance::take_outlet(store, name, *node, from, TURN_SECONDS).await? {
+                return Ok(Pass::Nothing);
+            }
+            let entries: Vec<Entry> = turn.iter().map(|(_, entry)| entry.clone()).collect();
+            if !entries.is_empty() {
+                let sent = tokio::time::timeout(LONGEST_SEND, destination.send(&entries, base));
+                let late = |_| OutletError::Refused("it takes longer than a turn".to_owned());
+                sent.await.map_err(late)??;
+            }
+            if !maintenance::move_outlet(store, name, *node, to).await? {
+                // Another node has the turn: it has sent the same.
+                return Ok(Pass::Nothing);
+            }
+            from = to;
+            metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => name)
+                .increment(entries.len() as u64);
         }
-        let rows: Vec<Entry> = rows.into_iter().map(|(_, entry)| entry).collect();
-        destination.send(&rows, base).await?;
-        maintenance::move_outlet(store, name, *node, last).await?;
-        metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => name)
-            .increment(rows.len() as u64);
         Ok(Pass::More)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::audit::balp::{Entry, Event};
 use crate::outbound::Outbound;
 
-use super::OutletError;
+use super::{OutletError, REPOSITORY, judge};
 
 /// Largest answer that is read.
 const ANSWER_BYTES: usize = 4 << 20;
@@ -41,7 +41,7 @@ impl Repository {
                 let url = format!("{}/AuditEvent", self.base);
                 let event = events.remove(0);
                 let (status, _) = self.answered(&url, event.to_string()).await?;
-                judge(status, &event)
+                judge(status, REPOSITORY, source_of(&event))
             }
             _ => self.post_all(events).await,
         }
@@ -61,7 +61,7 @@ impl Repository {
         }
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
         for (at, event) in events.iter().enumerate() {
-            judge(status_of(&answer["entry"][at]), event)?;
+            judge(status_of(&answer["entry"][at]), REPOSITORY, source_of(event))?;
         }
         Ok(())
     }
@@ -78,20 +78,9 @@ fn status_of(entry: &Value) -> u16 {
     status.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// Whether a repository has an event. One that finds fault with the event itself would do so each time:
-/// that one is passed over, stays in the ledger, and is told of.
-fn judge(status: u16, event: &Value) -> Result<(), OutletError> {
-    match status {
-        200..300 => Ok(()),
-        400 | 413 | 422 => {
-            metrics::counter!("kiln_audit_outlet_refused_total", "outlet" => "repository")
-                .increment(1);
-            let id = event["meta"]["source"].as_str().unwrap_or_default();
-            tracing::error!(status, event = id, "the repository does not take this event");
-            Ok(())
-        }
-        _ => Err(OutletError::Refused(format!("the repository answered {status}"))),
-    }
+/// Which event it is.
+fn source_of(event: &Value) -> &str {
+    event["meta"]["source"].as_str().unwrap_or_default()
 }
 
 /// The event as a resource. Its id is the repository's to give: by `meta.source` it is known where the
@@ -126,7 +115,7 @@ mod tests {
             (503, false),
             (0, false),
         ] {
-            assert_eq!(judge(status, &event).is_ok(), is_over, "{status}");
+            assert_eq!(judge(status, REPOSITORY, source_of(&event)).is_ok(), is_over, "{status}");
         }
         let answered = |status: &str| status_of(&json!({ "response": { "status": status } }));
         assert_eq!([answered("201 Created"), answered("x"), status_of(&Value::Null)], [201, 0, 0]);
