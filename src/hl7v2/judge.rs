@@ -335,7 +335,7 @@ mod tests {
         }
     }
 
-    /// Covers: v2 S20.
+    /// Covers in part: v2 S20.
     #[test]
     fn repetitions_may_differ_in_their_time() {
         let ignoring = Rules { ignores_sent_time: true, ..rules() };

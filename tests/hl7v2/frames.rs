@@ -8,7 +8,7 @@ use super::feed::{Feed, Setup, adt, value};
 
 /// The same bytes get the same answer and have no effect again.
 ///
-/// Covers: v2 B2, S20.
+/// Covers in part: v2 B2, v2 S20.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bytes_get_the_same_answer() {
     let feed = Feed::start().await;

@@ -427,7 +427,8 @@ mod tests {
         assert_eq!(message.get(&"PID-1".parse().unwrap()).text(), "1\nx");
     }
 
-    /// Covers: v2 B33, S53.
+    /// Covers: v2 B33.
+    /// Covers in part: v2 S53.
     #[test]
     fn a_line_that_is_no_segment_is_never_lost() {
         for (text, path, expected) in [
