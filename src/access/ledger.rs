@@ -18,7 +18,8 @@ pub struct Disclosed {
     pub subject: Option<(ResourceType, LogicalId, Option<VersionId>)>,
     /// Hashes of the patients whose data it shows or changes.
     pub patients: Vec<i64>,
-    /// Versions of a page, `Patient/1/_history/2`, where there are several.
+    /// What else it tells, such as the versions of a history, `Patient/1/_history/2`. A search is told by
+    /// its query and its patients alone, as BALP has it.
     pub entities: Vec<String>,
 }
 

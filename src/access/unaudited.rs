@@ -48,14 +48,6 @@ impl<T> Unaudited<T> {
         Unaudited { value: change(self.value), told: self.told }
     }
 
-    /// Changes the value and what the ledger is to say of it, by a function that can keep nothing of
-    /// it; `None` when the ledger has its row already.
-    pub fn map_told<U>(self, change: fn(T, &mut Disclosed) -> U) -> Option<Unaudited<U>> {
-        let Told::Unrecorded(mut disclosed) = self.told else { return None };
-        let value = change(self.value, &mut disclosed);
-        Some(Unaudited { value, told: Told::Unrecorded(disclosed) })
-    }
-
     /// Puts `context` beside the value, for a following [`Unaudited::map`].
     pub fn with<C>(self, context: C) -> Unaudited<(T, C)> {
         Unaudited { value: (self.value, context), told: self.told }

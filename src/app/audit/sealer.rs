@@ -23,6 +23,9 @@ const SEAL_AFTER: Duration = Duration::from_secs(7);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How many seals are read at once.
 const PAGE: i64 = 10_000;
+/// How many rows are read at once: their order within a transaction has no index, so one that added a
+/// million is looked through for each of these, not for each batch.
+const ROWS: usize = 64 * BATCH;
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -107,26 +110,37 @@ impl<C: Clock> Sealer<C> {
         Ok(self.rows)
     }
 
-    /// Seals a batch, when there is a whole one or the last one is some time ago (or `at_once`);
-    /// whether there may be another one.
+    /// Seals the rows that are there in batches, the last of which is a whole one unless the one before
+    /// is some time ago (or `at_once`); whether there may be more.
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
         let horizon = maintenance::horizon(&self.store).await?.ended.cast_signed();
         let rows =
-            maintenance::ordered_rows(&self.store, self.last, UpTo::Below(horizon), BATCH as i64);
-        let mut rows = rows.await?;
-        let is_whole = rows.len() == BATCH;
-        if rows.is_empty() || !(is_whole || at_once || self.sealed_at.elapsed() >= SEAL_AFTER) {
-            return Ok(false);
-        }
+            maintenance::ordered_rows(&self.store, self.last, UpTo::Below(horizon), ROWS as i64);
+        let rows = rows.await?;
+        let is_more = rows.len() == ROWS;
         // A batch is of one month, so that it goes with the partition of its rows.
-        let first = month(&rows[0]);
-        let of_month = rows.iter().take_while(|row| month(row) == first).count();
-        let is_cut = of_month < rows.len();
-        rows.truncate(of_month);
-        self.seal(&rows).await?;
-        self.catch_up().await?;
-        Ok(is_whole || is_cut)
+        let mut batches: Vec<&[OrderedRow]> = rows
+            .chunk_by(|one, next| month(one) == month(next))
+            .flat_map(|of_month| of_month.chunks(BATCH))
+            .collect();
+        let is_short = batches.last().is_some_and(|last| last.len() < BATCH);
+        if is_short && (is_more || !(at_once || self.sealed_at.elapsed() >= SEAL_AFTER)) {
+            batches.pop();
+        }
+        let Some(last) = batches.last().and_then(|batch| batch.last()) else { return Ok(false) };
+        // Before the seals: what is sealed has its names.
+        maintenance::keep_patient_names(&self.store, self.last, last.place).await?;
+        for batch in batches {
+            self.seal(batch).await?;
+            self.catch_up().await?;
+            let is_ours = batch.last().is_some_and(|last| last.place == self.last);
+            if !is_ours {
+                // Another node made its batches otherwise.
+                return Ok(true);
+            }
+        }
+        Ok(is_more)
     }
 
     async fn seal(&mut self, rows: &[OrderedRow]) -> Result<(), SealError> {
@@ -146,8 +160,6 @@ impl<C: Clock> Sealer<C> {
         let month = month(last);
         let signed = self.key.sign(checkpoint);
         let seal = Seal { n, month, size, last: last.place, root, signed };
-        // Before the seal: what is sealed has its names.
-        maintenance::keep_patient_names(&self.store, self.last, last.place).await?;
         if maintenance::add_seal(&self.store, &seal, rows).await? {
             metrics::counter!("kiln_ledger_sealed_rows_total").increment(u64::from(size));
         }

@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::access::Permit;
 use crate::access::interaction::Kind;
-use crate::access::{Disclosed, Permit};
 use crate::engine::Engine;
 use crate::engine::definitions::versions;
 use crate::error::Error;
@@ -178,15 +178,11 @@ impl Beside {
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 
-    /// `page`, with the definitions that belong on it; what they tell is added to `told`.
+    /// `page`, with the definitions that belong on it.
     ///
     /// # Errors
     /// [`Error::Internal`] when a pack is damaged.
-    pub(super) fn add(
-        self,
-        mut page: SearchPage,
-        told: &mut Disclosed,
-    ) -> Result<SearchPage, Error> {
+    pub(super) fn add(self, mut page: SearchPage) -> Result<SearchPage, Error> {
         let all = self.matching.len();
         let more = |total: Count| Count { number: total.number + all as u64, ..total };
         page.total = match &self.at {
@@ -204,7 +200,6 @@ impl Beside {
         let shown = self.matching.get(start..end).unwrap_or_default();
         let shown: Vec<&Entry> = shown.iter().filter_map(|&place| entries.get(place)).collect();
         for version in versions(&self.library, &shown, &self.base)? {
-            told.entities.push(version.versioned_path());
             page.matches.push(Match::beside(version));
         }
         let back = || match &self.at {

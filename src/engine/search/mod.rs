@@ -99,8 +99,7 @@ impl Engine {
             } else {
                 store(None).await?
             };
-            let all = stored.with(beside).map_told(|(page, beside), told| beside.add(page, told));
-            all.ok_or_else(|| Error::internal("a page is on record before it is whole"))
+            Ok(stored.with(beside).map(|(page, beside)| beside.add(page)))
         };
         let page = self.gate.show(interaction, caller, run).await??;
         Ok(asked.answer(page))

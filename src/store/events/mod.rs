@@ -150,12 +150,12 @@ impl Store {
     ) -> Result<Unaudited<EventsPage>, Error> {
         let condition = Condition::All(vec![reach(self, permit), request.condition.clone()]);
         let mut page = self.events_page(&condition, request, permit).await?;
-        let (entities, of_included) = self.follow(&mut page, &request.along, permit).await?;
+        let of_included = self.follow(&mut page, &request.along, permit).await?;
         let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
         let mut patients: Vec<i64> = page.events.iter().filter_map(of).chain(of_included).collect();
         patients.sort_unstable();
         patients.dedup();
-        Ok(Unaudited::new(page, Disclosed { subject: None, patients, entities }))
+        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
     }
 
     /// The same of the events about the patient with an id, for who may know who had access to it: the
@@ -181,14 +181,14 @@ impl Store {
         Ok(Unaudited::new(page, Disclosed { subject, patients: vec![hash], entities: Vec::new() }))
     }
 
-    /// Loads what the events refer to, as far as the caller may search for it. Gives what the ledger is to
-    /// say: versions and their patients.
+    /// Loads what the events refer to, as far as the caller may search for it. Gives the patients of
+    /// whom that tells.
     async fn follow(
         &self,
         page: &mut EventsPage,
         along: &[Along],
         permit: &Permit<'_>,
-    ) -> Result<(Vec<String>, Vec<i64>), Error> {
+    ) -> Result<Vec<i64>, Error> {
         let mut wanted = BTreeSet::new();
         for ((entry, number), Along { code, target }) in
             page.events.iter().flat_map(|event| along.iter().map(move |along| (event, along)))
@@ -197,9 +197,9 @@ impl Store {
             wanted.extend(named.filter(|it| target.is_none_or(|of| of == it.resource_type)));
         }
         page.is_included_cut = wanted.len() > MOST_ALONG;
-        let (mut entities, mut patients) = (Vec::new(), Vec::new());
+        let mut patients = Vec::new();
         if wanted.is_empty() {
-            return Ok((entities, patients));
+            return Ok(patients);
         }
         let pipeline = self.0.readers.pipeline().await?;
         for identity in wanted.into_iter().take(MOST_ALONG) {
@@ -209,12 +209,11 @@ impl Store {
             };
             let found = find_current(self, Reader::Shared(&pipeline), &identity.id, &reach).await?;
             if let Some(found) = found.filter(|found| !found.version.is_deleted()) {
-                entities.push(found.version.versioned_path());
                 patients.extend(found.patients);
                 page.included.push(found.version);
             }
         }
-        Ok((entities, patients))
+        Ok(patients)
     }
 
     async fn events_page(

@@ -277,7 +277,6 @@ impl Found {
             return;
         }
         self.included.disclosed.patients.extend(found.patients);
-        self.included.disclosed.entities.push(found.version.versioned_path());
         self.included.versions.push(found.version);
     }
 }

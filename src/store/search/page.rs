@@ -96,8 +96,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if let Some(limit) = wanted {
             let order = self.order(&chosen, &request.sort);
             run.step(|| shown(chosen.of(&order), &order));
-            let is_back = at.as_ref().is_some_and(|at| at.is_back);
-            let record = row.map(|row| Record { row, is_back });
+            let record = row.map(Record);
             let place = (at.as_ref(), limit);
             let rows = self.rows(run, request, (&chosen, &order), place, record).await?;
             let known = at.as_ref().and_then(|at| at.total);
@@ -254,7 +253,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         page.included = versions;
         page.is_included_cut = is_cut;
         disclosed.patients.extend(told.patients);
-        disclosed.entities.extend(told.entities);
         Ok(())
     }
 
@@ -348,7 +346,6 @@ pub(super) fn fill(
         let version = rows::version(row, 4, rows::identity(row, 10)?)?;
         let patients: Vec<i64> = row.try_get(9).map_err(failure::error)?;
         disclosed.patients.extend(patients);
-        disclosed.entities.push(version.versioned_path());
         let rid = key(row)?;
         page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
     }
