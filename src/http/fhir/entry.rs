@@ -38,21 +38,19 @@ impl VersionEntries {
     /// Appends the entry of one version.
     pub(super) fn write(&mut self, version: &Version, out: &mut Vec<u8>) -> Result<(), Error> {
         let identity = &version.identity;
-        let resource_type = identity.resource_type;
         let (method, status) = match version.operation {
             Operation::Created => ("POST", "201 Created"),
             Operation::Deleted => ("DELETE", "204 No Content"),
             Operation::Patched | Operation::Updated => ("PUT", "200 OK"),
             Operation::PutNew => ("PUT", "201 Created"),
         };
-        push(out, &["{\"fullUrl\":\"", &self.base, "/", resource_type.as_str(), "/"]);
-        push(out, &[identity.id.as_str(), "\""]);
+        let (name, id) = (identity.resource_type.as_str(), identity.id.as_str());
+        push(out, &["{\"fullUrl\":\"", &self.base, "/", name, "/", id, "\""]);
         if !version.is_deleted() {
             push(out, &[",\"resource\":"]);
             self.resource(version, out)?;
         }
-        push(out, &[",\"request\":{\"method\":\"", method, "\",\"url\":\""]);
-        push(out, &[resource_type.as_str()]);
+        push(out, &[",\"request\":{\"method\":\"", method, "\",\"url\":\"", name]);
         if version.operation != Operation::Created {
             push(out, &["/", identity.id.as_str()]);
         }
@@ -119,10 +117,7 @@ impl ResultEntries {
             None => (false, Shape::Whole),
             Some(View::Head) => (true, Shape::Whole),
             Some(View::Shaped(shape)) => (false, shape),
-            Some(View::Refused(error)) => {
-                self.failed(error, out);
-                return Ok(());
-            }
+            Some(View::Refused(error)) => return self.failed(error, out),
         };
         match result {
             EntryResult::Answered(_)
@@ -130,13 +125,14 @@ impl ResultEntries {
             | EntryResult::History(..)
             | EntryResult::Meta(_)
             | EntryResult::Search(..)
+            | EntryResult::Told(..)
                 if is_head =>
             {
                 push(out, &["{\"response\":{\"status\":\"200 OK\"}}"]);
             }
             EntryResult::CapabilityStatement(text) => answered(|out| out.extend(text), out),
             EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
-            EntryResult::Failed(error) => self.failed(error, out),
+            EntryResult::Failed(error) => self.failed(error, out)?,
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;
             }
@@ -150,7 +146,9 @@ impl ResultEntries {
             EntryResult::Read(version) => {
                 self.read(&version, (!is_head).then_some(&shape), out)?;
             }
-            EntryResult::Search(found, query) => self.search(*found, &query, shape, out)?,
+            EntryResult::Search(found, query) | EntryResult::Told(found, query) => {
+                self.search(*found, &query, shape, out)?;
+            }
             EntryResult::Written(written) => self.written(&written, out),
         }
         Ok(())
@@ -212,14 +210,15 @@ impl ResultEntries {
         push(out, &["}}"]);
     }
 
-    fn failed(&self, error: Error, out: &mut Vec<u8>) {
+    fn failed(&self, error: Error, out: &mut Vec<u8>) -> Result<(), Error> {
         let failure = outcome::Failure::Interaction(error);
         failure.log(&self.request_id);
-        let outcome::Failure::Interaction(error) = failure else { return };
+        let outcome::Failure::Interaction(error) = failure else { return Ok(()) };
         let (status, _) = outcome::classify(&error);
         push(out, &["{\"response\":{\"status\":\"", &reason(status), "\",\"outcome\":"]);
         operation_outcome(&outcome::issues(&error)).write(out);
         push(out, &["}}"]);
+        Ok(())
     }
 
     fn history(
