@@ -290,11 +290,11 @@ impl<'a, 'gate> Page<'a, 'gate> {
     }
 
     /// What a List names, for the statements of one.
-    fn listed(&self) -> impl Iterator<Item = &(dyn ToSql + Sync)> {
-        let of = |members: &'_ Members| -> [&(dyn ToSql + Sync); 2] {
-            [&members.rids, &members.versions]
-        };
-        self.members.iter().flat_map(of)
+    fn listed(&self) -> Vec<&(dyn ToSql + Sync)> {
+        match &self.members {
+            Some(members) => vec![&members.rids, &members.versions],
+            None => Vec::new(),
+        }
     }
 
     /// `_since`, and both ends of `_at`.
