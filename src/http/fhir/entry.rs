@@ -113,11 +113,11 @@ impl ResultEntries {
     pub(super) fn write(&mut self, result: EntryResult, out: &mut Vec<u8>) -> Result<(), Error> {
         let view = self.views.remove(&self.next);
         self.next += 1;
-        let (is_head, shape) = match view {
-            None => (false, Shape::Whole),
-            Some(View::Head) => (true, Shape::Whole),
-            Some(View::Shaped(shape)) => (false, shape),
-            Some(View::Refused(error)) => return self.failed(error, out),
+        let (is_head, shape, result) = match view {
+            None => (false, Shape::Whole, result),
+            Some(View::Head) => (true, Shape::Whole, result),
+            Some(View::Shaped(shape)) => (false, shape, result),
+            Some(View::Refused(error)) => (false, Shape::Whole, EntryResult::Failed(error)),
         };
         match result {
             EntryResult::Answered(_)
@@ -132,7 +132,7 @@ impl ResultEntries {
             }
             EntryResult::CapabilityStatement(text) => answered(|out| out.extend(text), out),
             EntryResult::Deleted(deletion) => self.deleted(&deletion, out),
-            EntryResult::Failed(error) => self.failed(error, out)?,
+            EntryResult::Failed(error) => self.failed(error, out),
             EntryResult::History(page, scope, query) => {
                 self.history(page, &scope, &query, shape, out)?;
             }
@@ -210,15 +210,14 @@ impl ResultEntries {
         push(out, &["}}"]);
     }
 
-    fn failed(&self, error: Error, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn failed(&self, error: Error, out: &mut Vec<u8>) {
         let failure = outcome::Failure::Interaction(error);
         failure.log(&self.request_id);
-        let outcome::Failure::Interaction(error) = failure else { return Ok(()) };
+        let outcome::Failure::Interaction(error) = failure else { return };
         let (status, _) = outcome::classify(&error);
         push(out, &["{\"response\":{\"status\":\"", &reason(status), "\",\"outcome\":"]);
         operation_outcome(&outcome::issues(&error)).write(out);
         push(out, &["}}"]);
-        Ok(())
     }
 
     fn history(
