@@ -63,7 +63,9 @@ impl Engine {
                     |issue| Issue { expression: "Subscription.criteria".to_owned(), ..issue };
                 issues.into_iter().map(here).collect()
             }
-            Err(error) => wrong(IssueCode::Invalid, error.to_string()),
+            Err(Error::NotSupported(text)) => wrong(IssueCode::NotSupported, text),
+            // Without its parameters the server reads no query; it takes no write then either.
+            Err(_) => Vec::new(),
         }
     }
 
