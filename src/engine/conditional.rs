@@ -17,7 +17,7 @@ use super::condition::Condition;
 use super::patch::Patch;
 use super::search::Criteria;
 use super::write::{WriteOutcome, Written, check_condition};
-use super::{Engine, WriteOptions, refuse_unstorable};
+use super::{Engine, Wish, WriteOptions, refuse_unstorable};
 
 /// What identifies the written resource: the match, or what the body says of a new one.
 pub(super) struct Goal {
@@ -95,7 +95,7 @@ impl Engine {
         let interaction = Kind::Update.of(resource_type);
         let criteria = self.ready_criteria(resource_type, criteria).await;
         let ready = criteria.and_then(|read| {
-            let id = self.check_update_by(resource_type, &resource.value)?;
+            let id = self.check_update_by(resource_type, &resource.value, options.wish)?;
             Ok((read, id))
         });
         let (criteria, id) = match ready {
@@ -233,10 +233,11 @@ impl Engine {
         &self,
         resource_type: ResourceType,
         value: &Value<'_>,
+        wish: Wish,
     ) -> Result<Option<LogicalId>, Error> {
         refuse_unstorable(resource_type)?;
         super::prepare::check_type(resource_type, value)?;
-        self.check(value)?;
+        self.check_all(value, Kind::Update, wish)?;
         value.str_at("id").map(|id| parse_id(resource_type, id)).transpose()
     }
 

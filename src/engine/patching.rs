@@ -86,7 +86,7 @@ impl Engine {
         let text = current.version.to_json();
         let before = json::parse(&text).map_err(Error::internal)?;
         let after = patch::apply(patch, before, &self.spec.schema)?;
-        self.check(&after)?;
+        self.check_all(&after, Kind::Patch, wish)?;
         let prepared = self.prepare(identity, after, Kind::Patch, wish)?;
         let patients = prepared.patients.clone();
         let change = Operation::Patched;

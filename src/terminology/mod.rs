@@ -346,6 +346,13 @@ impl Terminology for Image {
         contains::Question::new(&Scope::lenient(self), system, code).named(value_set)
     }
 
+    fn on_trust(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<Box<str>> {
+        let scope = Scope::lenient(self);
+        let mut question = contains::Question::new(&scope, system, code);
+        let is_in = question.named(value_set) == Ok(Contains::Yes);
+        question.on_trust.filter(|_| is_in)
+    }
+
     fn subsumed(
         &self,
         system: &str,

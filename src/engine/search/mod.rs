@@ -34,8 +34,8 @@ const MOST_WAITING: Duration = Duration::from_secs(5);
 pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
 use beside::Beside;
-pub(super) use criteria::Criteria;
 pub use criteria::OF_FORM;
+pub(super) use criteria::{Criteria, refuse_of_results};
 pub use resolve::Lookups;
 use resolve::Resolver;
 

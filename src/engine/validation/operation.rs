@@ -230,6 +230,7 @@ impl Judge<'_> {
             let size = nodes(value, MANY_NODES);
             issues.extend(aside(size, || self.findings_of_content(validator, value)));
         }
+        issues.extend(self.engine.findings_of_searches(value));
         let severity = self.engine.settings.validation.implicit_rules;
         issues.extend(implicit_rules(value, severity));
         if has_form {
@@ -287,7 +288,17 @@ impl Judge<'_> {
                     None => new(),
                 }
             }
-            (Some(ValidationMode::Delete | ValidationMode::Profile) | None, _) => return issues,
+            (Some(ValidationMode::Delete | ValidationMode::Profile) | None, at) => {
+                let identity = match at {
+                    ValidateAt::Instance(identity) => identity.clone(),
+                    ValidateAt::Type(_) => match value.str_at("id").map(str::parse) {
+                        Some(Ok(id)) => Identity { resource_type, id },
+                        _ => new(),
+                    },
+                };
+                let checked = engine.check_search_parameter(&identity, value);
+                return checked.err().map(told).unwrap_or_default();
+            }
         };
         let storable = refuse_unstorable(resource_type);
         if let Err(error) = storable.and_then(|()| engine.split(&identity, value.clone())) {
