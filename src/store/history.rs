@@ -472,7 +472,7 @@ impl Page<'_, '_> {
         position.map(Some).ok_or_else(unknown_cursor)
     }
 
-    fn seal(&self) -> Seal<'_> {
+    fn seal(&self) -> Seal {
         let said = format!("history {:?}", self.request.scope);
         Seal::new(&said, self.permit, self.store.hasher())
     }
