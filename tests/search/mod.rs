@@ -3,6 +3,7 @@
 mod conditional;
 mod definitions;
 mod fulltext;
+mod importing;
 mod includes;
 mod index;
 mod lacking;
