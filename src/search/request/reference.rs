@@ -40,7 +40,7 @@ impl Criteria<'_> {
                 self.ladder(parameter, modifier == "below", value)
             }
             ("above" | "below", _) if !self.ladders(parameter).is_empty() => {
-                self.along(parameter, modifier == "below", value)
+                self.leads_along(parameter, modifier == "below", value)
             }
             ("below", _) if may_be_canonical(shape) => self.any_of(parameter, value, |_, raw| {
                 let text = raw.plain()?;
@@ -144,7 +144,7 @@ impl Criteria<'_> {
 
     /// `:above` and `:below` of what is referred to, where that stands in a hierarchy of its own: the
     /// reference leads to the resource, or to one above or below it.
-    fn along(
+    fn leads_along(
         &mut self,
         parameter: &Parameter<'_>,
         is_below: bool,

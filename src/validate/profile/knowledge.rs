@@ -6,13 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::fhir::json::Value;
 use crate::fhir::{Entries, Severity};
 use crate::fhirpath::{Answer, Ignorance, Item, Knowledge};
 use crate::spec::terminology::{Contains, TerminologyFault, knowledge};
 use crate::validate::form;
 use crate::validate::place::Place;
 
-use super::walk::{Scope, Walk};
+use super::walk::{Scope, Walk, steps};
 use super::{Claim, Options, Validator};
 
 /// How often `conformsTo()` may lead to `conformsTo()`.
@@ -38,6 +39,12 @@ impl<'a> Asked<'a> {
             scope: walk.scope,
             entries: walk.entries.clone(),
         }
+    }
+
+    /// For what an expression over a document asks.
+    fn about(validator: &'a Validator, document: &'a Value<'a>) -> Self {
+        let steps = AtomicU64::new(steps(document));
+        Self { validator, depth: 0, steps, scope: Scope::of(document), entries: None }
     }
 
     /// Steps that are left of those that there were at first.
@@ -84,6 +91,11 @@ impl Knowledge for Asked<'_> {
 }
 
 impl Validator {
+    /// What an expression over a document may ask: these definitions answer.
+    pub fn knowledge<'a>(&'a self, document: &'a Value<'a>) -> impl Knowledge + 'a {
+        Asked::about(self, document)
+    }
+
     /// Whether a code is in a value set that a definition names; its codes are remembered.
     pub(super) fn contains(
         &self,
