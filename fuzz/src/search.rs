@@ -38,6 +38,7 @@ fn read(target: &SearchTarget, text: &str) -> Option<Result<SearchRequest, Inval
         extractor: &EXTRACTOR,
         now: Instant::from_micros(0),
         is_strict: false,
+        dates_overlap: text.len() % 2 == 1,
         limits: Limits { filter_nodes: 500, ..Limits::default() },
     };
     Some(parse(target, &query, &context))

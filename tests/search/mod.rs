@@ -7,6 +7,7 @@ mod importing;
 mod includes;
 mod index;
 mod lacking;
+mod overlaps;
 mod pages;
 mod parameter_races;
 mod parameters;

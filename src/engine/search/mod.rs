@@ -227,6 +227,7 @@ impl Engine {
             extractor: &parameters.extractor,
             now: self.clock.now(),
             is_strict,
+            dates_overlap: self.settings.dates_overlap,
             limits: Limits::default(),
         };
         Ok(parse(target, query, &context)?)
