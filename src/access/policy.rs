@@ -289,6 +289,8 @@ impl Compiled {
             extractor,
             now: Instant::from_micros(0),
             is_strict: true,
+            // Who may see what does not hang on how searches are set.
+            dates_overlap: false,
             limits: SearchLimits::default(),
         };
         let query = criteria

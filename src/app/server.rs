@@ -356,6 +356,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         max_bundle_entries: config.http.max_bundle_entries,
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
+        dates_overlap: config.search.dates_overlap,
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
     };

@@ -287,6 +287,9 @@ configuration! {
         /// minutes from UTC such as "+01:00". The same on every node. Another zone builds the
         /// search index anew.
         zone: String = Text("Z"),
+        /// Whether a date without a prefix finds whatever overlaps it, as HAPI and Microsoft's server
+        /// have it. R4 wants all of what is found to lie within the date.
+        dates_overlap: bool = Flag(false),
     }
 
     /// Definitions beside those of FHIR R4 itself.

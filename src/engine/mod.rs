@@ -87,6 +87,8 @@ pub struct Settings {
     pub page: PageSize,
     /// How many resources one conditional delete may delete.
     pub max_conditional_delete: u32,
+    /// Whether a date that is asked for finds whatever overlaps it.
+    pub dates_overlap: bool,
     /// Whether the definitions of the packs are among the resources.
     pub shows_definitions: bool,
     /// What writes are held to beyond their form.

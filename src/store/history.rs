@@ -370,7 +370,7 @@ impl<'a, 'gate> Page<'a, 'gate> {
         position.map(Some).ok_or_else(unknown_cursor)
     }
 
-    fn seal(&self) -> Seal<'_> {
+    fn seal(&self) -> Seal {
         let list = self.request.list.as_ref().map(|list| format!(" {list}")).unwrap_or_default();
         let said = format!("history {:?}{list}", self.request.scope);
         Seal::new(&said, self.permit, self.store.hasher())

@@ -10,7 +10,7 @@
 
 mod closure;
 mod connection;
-mod cursor;
+pub mod cursor;
 mod events;
 mod failure;
 mod frame;

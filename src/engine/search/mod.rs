@@ -78,7 +78,7 @@ impl Engine {
             self.look_up(&mut asked, permit)?;
             let beside = match asked.beside.take() {
                 Some(beside) => {
-                    let (beside, named) = beside.permitted(permit)?;
+                    let (beside, named) = beside.permitted(permit, self.store.hasher())?;
                     Some(beside.step_back(&self.store.live_among(named, permit).await?)?)
                 }
                 None => None,
@@ -149,7 +149,7 @@ impl Engine {
         }
         let beside = match asked.beside.take() {
             Some(beside) => {
-                let (beside, named) = beside.permitted(permit)?;
+                let (beside, named) = beside.permitted(permit, self.store.hasher())?;
                 Some(beside.step_back(&tx.live_among(named, permit).await?)?)
             }
             None => None,
@@ -226,6 +226,7 @@ impl Engine {
             extractor: &parameters.extractor,
             now: self.clock.now(),
             is_strict,
+            dates_overlap: self.settings.dates_overlap,
             limits: Limits::default(),
         };
         Ok(parse(target, query, &context)?)

@@ -4,6 +4,7 @@ mod record;
 mod statement;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use tokio_postgres::Row;
 
@@ -108,7 +109,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
             if !self.is_restricted()? {
                 score(&mut page, &request.sort, &filters);
             }
-            self.include(run, request, &mut page, &mut disclosed).await?;
+            if !request.includes.is_empty() {
+                self.include(run, request, &mut page, &mut disclosed).await?;
+            }
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
         } else {
@@ -240,16 +243,19 @@ impl<'a, 'gate> Search<'a, 'gate> {
     /// Adds what comes along with the matches.
     async fn include(
         &self,
-        run: &Run<'_>,
+        run: &mut Run<'_>,
         request: &SearchRequest,
         page: &mut SearchPage,
         disclosed: &mut Disclosed,
     ) -> Result<(), Error> {
+        let start = Instant::now();
         let matches: Vec<&Version> = page.matches.iter().map(|it| &it.version).collect();
         let (store, permit) = (self.store, self.permit);
         let reader = run.reader();
         let found = included(&request.includes, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
+        let (count, took) = (versions.len(), start.elapsed());
+        run.step(|| format!("{count} resources come along, took {took:?}"));
         page.included = versions;
         page.is_included_cut = is_cut;
         disclosed.patients.extend(told.patients);
@@ -311,7 +317,7 @@ pub(super) fn fill(
     page: &mut SearchPage,
     disclosed: &mut Disclosed,
     mut rows: Vec<Row>,
-    (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
+    (at, paging, seal): (Option<&Position>, &Paging, &Seal),
 ) -> Result<(), Error> {
     if let Some(row) = rows.first() {
         let seen: i64 = row.try_get(2).map_err(failure::error)?;

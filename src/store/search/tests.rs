@@ -90,7 +90,8 @@ fn request(url: &str) -> SearchRequest {
     };
     let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
     let extractor = &WORLD.parameters.extractor;
-    let context = Context { extractor, now, is_strict: true, limits: Limits::default() };
+    let (is_strict, dates_overlap, limits) = (true, false, Limits::default());
+    let context = Context { extractor, now, is_strict, dates_overlap, limits };
     let query = Query::parse(query).expect("a query string");
     parse(&target, &query, &context).unwrap_or_else(|fault| panic!("{url}: {fault:?}"))
 }
