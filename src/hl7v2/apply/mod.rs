@@ -41,12 +41,12 @@ use super::queue::{Done, Drafted, Task, Work};
 use super::types::{LocalCode, id};
 use crate::access::Caller;
 use crate::clock::IdSource;
-use crate::engine::{BundleOptions, Engine, EntryResult, WriteOutcome};
+use crate::engine::{BundleOptions, Engine, EntryResult, MakeCompanion, NewIds, WriteOutcome};
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 use crate::fhir::json::{Object, Value};
 use crate::store::Store;
-use crate::store::hl7v2::{Companion, MessageEffect, UnmappedCode};
+use crate::store::hl7v2::{Companion, Looked, MessageEffect, UnmappedCode};
 
 use find::Found;
 use plan::{Entry, Plan};
@@ -118,6 +118,8 @@ struct Case<'a> {
     at_text: String,
     /// The patients that were looked at, each with the number of messages before this one.
     lines: Mutex<BTreeMap<String, i64>>,
+    /// What was known of it when it was looked at.
+    looked: Mutex<Arc<Looked>>,
 }
 
 impl Case<'_> {
@@ -127,6 +129,11 @@ impl Case<'_> {
         let names = [word(3), word(4)];
         let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
         names.collect::<Vec<_>>().join(".")
+    }
+
+    /// What was known of what it is about when it was looked at.
+    fn looked(&self) -> Arc<Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
@@ -162,6 +169,7 @@ impl Applier {
             at,
             at_text,
             lines: Mutex::default(),
+            looked: Mutex::default(),
         };
         let mut reason = String::new();
         for attempt in 0..TRIES {
@@ -210,6 +218,11 @@ impl Applier {
         let mut end = task.end(&issues, Vec::new(), hash);
         end.unmapped = case.draft.codes.iter().map(unmapped).collect();
         let Plan { entries, keys, moved, marks, waiting, .. } = plan;
+        let looked = case.looked();
+        // Those that are known to lead there need not be written.
+        let keys: Vec<_> = keys.into_iter().filter(|key| !looked.known.contains(key)).collect();
+        let known = entries.iter().filter_map(|entry| looked.current(&entry.identity));
+        let known: Vec<_> = known.cloned().collect();
         let rules: Vec<_> =
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
         let made = end.clone();
@@ -237,12 +250,9 @@ impl Applier {
                 waiting: waiting.clone(),
             }
         };
-        let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();
-        let mut options =
-            BundleOptions { companion: Some(Arc::new(companion)), ..BundleOptions::default() };
-        let spare = self.ids.logical_id();
-        options.new_ids =
-            Some(Arc::new(move |index| ids.get(index).cloned().unwrap_or_else(|| spare.clone())));
+        let (companion, new_ids) =
+            (Some(Arc::new(companion) as Arc<MakeCompanion>), Some(self.new_ids(&entries)));
+        let options = BundleOptions { companion, new_ids, known, ..BundleOptions::default() };
         let mut transaction =
             Object::new().with("resourceType", "Bundle").with("type", "transaction");
         if !entries.is_empty() {
@@ -252,6 +262,15 @@ impl Applier {
         }
         self.engine.bundle(transaction.into(), &options, task.caller).await?;
         Ok(Done::Applied(end))
+    }
+}
+
+impl Applier {
+    /// The ids that were chosen for what is new.
+    fn new_ids(&self, entries: &[Entry]) -> NewIds {
+        let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();
+        let spare = self.ids.logical_id();
+        Arc::new(move |index| ids.get(index).cloned().unwrap_or_else(|| spare.clone()))
     }
 }
 
