@@ -23,6 +23,7 @@
 //! | `meters` | metrics of what waits |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
+//! | `unconfirmed` | answers that go out again in release 2 of MLLP |
 //!
 //! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `spec`, `store`, `ucum`.
 //!
@@ -50,3 +51,4 @@ mod reply;
 pub mod sites;
 pub mod tables;
 pub mod types;
+mod unconfirmed;

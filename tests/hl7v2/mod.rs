@@ -2,6 +2,7 @@
 
 mod acks;
 mod at_once;
+mod carry;
 mod desk;
 mod faults;
 mod feed;

@@ -240,3 +240,22 @@ fn a_second_role_does_not_clear_what_the_first_may_see_of_oneself() {
         assert_eq!(clearance(&grant, &ROLES), expected, "{scopes} {fhir_user} {roles:?}");
     }
 }
+
+#[test]
+fn messages_have_a_scope_of_their_own_for_services() {
+    for (scopes, role, expected) in [
+        ("system/__messages", None, "everything"),
+        ("system/*.cruds", None, "everything"),
+        ("system/*.rs", None, "refused"),
+        ("system/__introspect", None, "refused"),
+        ("user/*.cruds system/__messages", Some("practitioner"), "refused"),
+    ] {
+        for kind in [Kind::ReceiveMessage, Kind::ReadMessage, Kind::ReplayMessage] {
+            assert_eq!(reach(&grant(scopes, role), kind, ""), expected, "{scopes} {kind:?}");
+        }
+    }
+    let grant = grant("system/__messages", None);
+    for (kind, of) in [(Kind::Read, "Patient"), (Kind::SearchSystem, ""), (Kind::Admin, "")] {
+        assert_ne!(reach(&grant, kind, of), "everything", "{kind:?}");
+    }
+}
