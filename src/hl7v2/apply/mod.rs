@@ -317,13 +317,17 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
     let target = entries
         .iter()
         .map(|entry| Value::Object(Object::new().with("reference", entry.identity.to_string())));
-    let who = |name: String| Object::new().with("display", name);
-    let agent = |code: &'static str, name: String| {
+    let agent = |code: &'static str, of: &'static str, system: &'static str, name: &str| {
         let coding = Object::new()
             .with("system", "http://terminology.hl7.org/CodeSystem/provenance-participant-type")
             .with("code", code);
         let kind = Object::new().with("coding", vec![Value::Object(coding)]);
-        Value::Object(Object::new().with("type", kind).with("who", who(name)))
+        let identifier = Object::new().with("system", system).with("value", name.to_owned());
+        let who = Object::new()
+            .with("type", of)
+            .with("identifier", identifier)
+            .with("display", name.to_owned());
+        Value::Object(Object::new().with("type", kind).with("who", who))
     };
     let identifier =
         Object::new().with("system", "urn:kiln:v2-message").with("value", task.id.to_string());
@@ -335,7 +339,9 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
     let activity = Object::new()
         .with("coding", vec![Value::Object(activity)])
         .with("text", task.heading.trigger());
-    let sender = if task.site.is_empty() { "unknown" } else { task.site };
+    // MSH-4 says which organization; who leaves it empty is known by all that is said of the sender.
+    let facility = Some(task.heading.facility.as_str()).filter(|facility| !facility.is_empty());
+    let sender = facility.or(Some(task.site).filter(|site| !site.is_empty())).unwrap_or("unknown");
     let resource = Object::new()
         .with("resourceType", "Provenance")
         .with("target", target.collect::<Vec<_>>())
@@ -343,7 +349,10 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
         .with("activity", activity)
         .with(
             "agent",
-            vec![agent("author", sender.to_owned()), agent("assembler", "Kiln".to_owned())],
+            vec![
+                agent("author", "Organization", "urn:kiln:v2-sender", sender),
+                agent("assembler", "Device", "urn:kiln:device", "Kiln"),
+            ],
         )
         .with("entity", vec![Value::Object(entity)]);
     let request = Object::new().with("method", "POST").with("url", "Provenance");
