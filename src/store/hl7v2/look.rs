@@ -112,13 +112,17 @@ impl Store {
     /// What is known of the resources of `keys` (their ids do not count).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without a database.
+    /// [`Error::Forbidden`] for who has limits; [`Error::Unavailable`] without a database.
     pub async fn look_for_message(
         &self,
         keys: &[Keyed],
         draft: Draft,
-        _permit: &Permit<'_>,
+        permit: &Permit<'_>,
     ) -> Result<Unaudited<Looked>, Error> {
+        // Messages are about anybody: who may not see all has no way here.
+        if permit.is_restricted() {
+            return Err(Error::Forbidden);
+        }
         let (row, taken) = draft.take_row();
         let ledger = Columns::of([&row]);
         let column = |value: fn(&Keyed) -> &str| keys.iter().map(value).collect::<Vec<_>>();
