@@ -8,6 +8,10 @@ CREATE INDEX v2_message_ready ON v2_message (id)
 CREATE INDEX v2_message_blocked ON v2_message (id)
   WHERE state IN ('received', 'processing') AND blocked;
 
+-- The lines of a message are known from the message, and a line is asked for by its key alone: with an index by
+-- message beside it, who comes before a message was looked for among all that came before.
+DROP INDEX v2_queue_message;
+
 -- Ends the statement that calls it: what a message was worked out by has changed since.
 CREATE FUNCTION kiln_outrun() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN

@@ -153,7 +153,7 @@ impl Store {
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let writers = Pool::of_writers(address, sizes.writers, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(address, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.

@@ -13,7 +13,8 @@ use super::super::rows::Timestamptz;
 use super::companion::Companion;
 use super::{MessageEnd, MessageIssue, UnmappedCode};
 
-/// Rows are taken in the order of their keys, so that statements wait for each other and do not
+/// A message is found by its id: by its state it would be found behind all that had that state a while ago,
+/// so the state is written as what no index has. Rows are taken in the order of their keys, so that statements wait for each other and do not
 /// deadlock. Issues of work done before that the new ones do not replace go; those below 0 are of the
 /// receipt. Of what waits in a line, the next one is free to be claimed.
 pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
@@ -21,8 +22,8 @@ pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
          $7::text[], $8::text[], $9::bool[], $10::bool[]) \
          AS g(id, attempts, state, code, ack, at, hash, reason, holds, is_effect)), \
      clash AS ( \
-       SELECT FROM g JOIN v2_queue own ON own.message_id = g.id \
-         JOIN v2_queue other ON other.key = own.key AND other.message_id < own.message_id \
+       SELECT FROM g JOIN v2_message m ON m.id = g.id CROSS JOIN LATERAL unnest(m.order_keys) AS k(key) \
+         JOIN v2_queue other ON other.key = k.key AND other.message_id < g.id \
         WHERE g.is_effect LIMIT 1), \
      line AS ( \
        INSERT INTO v2_line AS known (patient, n) \
@@ -36,9 +37,11 @@ pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
            ELSE g.state END, \
          ack_code = COALESCE(m.ack_code, g.code), ack = COALESCE(m.ack, g.ack), processed_at = g.at, \
          map_hash = g.hash, reason = g.reason, lease_until = NULL, next_try = NULL \
-         FROM g WHERE m.id = g.id AND m.state = 'processing' AND m.attempts = g.attempts \
+         FROM g WHERE m.id = g.id AND m.state || '' = 'processing' AND m.attempts = g.attempts \
        RETURNING m.id, m.site, m.order_keys, g.holds), \
-     gone AS (DELETE FROM v2_queue q USING ended WHERE q.message_id = ended.id AND NOT ended.holds), \
+     gone AS ( \
+       DELETE FROM v2_queue q USING ended, unnest(ended.order_keys) AS k(key) \
+        WHERE q.key = k.key AND q.message_id = ended.id AND NOT ended.holds), \
      freed AS ( \
        UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
          SELECT n.message_id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \

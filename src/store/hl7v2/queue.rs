@@ -19,21 +19,19 @@ const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $
         WHERE m.state IN ('received', 'processing') AND NOT m.blocked \
           AND (m.state = 'received' OR m.lease_until < $1) \
           AND (m.next_try IS NULL OR m.next_try <= $1) \
-          AND NOT EXISTS (SELECT FROM v2_queue own JOIN v2_queue other ON other.key = own.key \
-                JOIN v2_message o ON o.id = other.message_id WHERE own.message_id = m.id AND o.id <> m.id \
-                AND (o.id < m.id OR (o.state = 'processing' AND o.lease_until >= $1))) \
+          AND NOT EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) JOIN v2_queue other \
+                ON other.key = k.key AND other.message_id < m.id) \
         ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED) \
      RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
        (SELECT count(*) FROM v2_site)";
 
 /// Frees those of `$1`, and of the oldest that are blocked, that are first in one of their lines by now.
-const FREE: &str = "UPDATE v2_message SET blocked = false WHERE blocked AND id IN ( \
-       SELECT c.id FROM (SELECT unnest($1::uuid[]) AS id UNION \
-           (SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked ORDER BY id LIMIT $2)) c \
-        WHERE EXISTS (SELECT FROM v2_queue own WHERE own.message_id = c.id AND NOT EXISTS ( \
-                SELECT FROM v2_queue other WHERE other.key = own.key AND other.message_id < own.message_id)) \
-           OR NOT EXISTS (SELECT FROM v2_queue own WHERE own.message_id = c.id)) \
-     RETURNING id";
+const FREE: &str = "UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
+       SELECT unnest($1::uuid[]) UNION ALL \
+       (SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked ORDER BY id LIMIT $2)) \
+       AND EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) WHERE NOT EXISTS ( \
+         SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id)) \
+     RETURNING m.id";
 
 /// Work goes on, where it is still this try of each.
 const RENEW: &str = "UPDATE v2_message m SET lease_until = $3 \
@@ -57,7 +55,9 @@ pub(super) const REPLAY: &str = "WITH again AS ( \
 pub(super) const DISCARD: &str = "WITH gone AS ( \
        UPDATE v2_message SET state = 'discarded', reason = $2, next_try = NULL \
        WHERE id = $1 AND state IN ('received', 'failed', 'held') RETURNING id, order_keys), \
-     left_ AS (DELETE FROM v2_queue USING gone WHERE message_id = gone.id), \
+     out AS ( \
+       DELETE FROM v2_queue q USING gone, unnest(gone.order_keys) AS k(key) \
+        WHERE q.key = k.key AND q.message_id = gone.id), \
      freed AS ( \
        UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
          SELECT n.message_id FROM gone CROSS JOIN LATERAL unnest(gone.order_keys) AS k(key) \
