@@ -12,6 +12,7 @@ mod maps_rules;
 mod oracle;
 mod order;
 mod page;
+mod partial;
 mod parts;
 mod people;
 mod secure;

@@ -12,6 +12,7 @@
 //! | `members` | results that belong to another |
 //! | `merge` | patients that become one or belong together |
 //! | `pairs` | what each MRG goes with |
+//! | `partial` | what is left out because it is not valid |
 //! | `plan` | what is written, by what is stored |
 //! | `snapshot` | what a list of all there is ends |
 //!
@@ -22,10 +23,11 @@ mod find;
 mod members;
 mod merge;
 mod pairs;
+mod partial;
 mod plan;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +67,8 @@ enum Halt {
     Failed(Issue),
     /// Others changed what it is about.
     Again(String),
+    /// What these rules made is not valid; without it there would be no fault.
+    Invalid(Vec<String>, Issue),
     /// The database is away, or busy.
     Later(String),
 }
@@ -120,6 +124,8 @@ struct Case<'a> {
     lines: Mutex<BTreeMap<String, i64>>,
     /// What was known of it when it was looked at.
     looked: Mutex<Arc<Looked>>,
+    /// The rules whose resources are left out.
+    skipped: Mutex<BTreeSet<String>>,
 }
 
 impl Case<'_> {
@@ -134,6 +140,10 @@ impl Case<'_> {
     /// What was known of what it is about when it was looked at.
     fn looked(&self) -> Arc<Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn skipped(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
@@ -170,6 +180,7 @@ impl Applier {
             at_text,
             lines: Mutex::default(),
             looked: Mutex::default(),
+            skipped: Mutex::default(),
         };
         let mut reason = String::new();
         for attempt in 0..TRIES {
@@ -180,6 +191,13 @@ impl Applier {
             match self.attempt(&case, &task, &issues).await {
                 Ok(done) => return done,
                 Err(Halt::Failed(issue)) => return Done::Failed([&issues[..], &[issue]].concat()),
+                Err(Halt::Invalid(rules, issue)) => {
+                    if case.maps.site().wishes.is_partial != Some(true) {
+                        return Done::Failed([&issues[..], &[issue]].concat());
+                    }
+                    issues.push(partial::told(&issue));
+                    case.skipped().extend(rules);
+                }
                 Err(Halt::Again(why)) => reason = why,
                 Err(Halt::Later(why)) => return Done::Later(why),
             }
@@ -212,6 +230,7 @@ impl Applier {
         let mut plan = Plan::new(self, case, &found).await?;
         self.act(case, &found, &mut plan).await?;
         self.end_missing(case, &found, &mut plan).await?;
+        plan.leave_out(&case.skipped());
         plan.settle();
         let issues: Vec<_> = issues.iter().chain(&plan.told).cloned().collect();
         let hash = Some(case.draft.map_hash.clone());
@@ -229,18 +248,7 @@ impl Applier {
         let lines: Vec<_> = case.lines().clone().into_iter().collect();
         let companion = move |results: &[EntryResult]| {
             let mut end = made.clone();
-            let written = results.iter().zip(&rules).filter_map(|(result, (action, rule))| {
-                let EntryResult::Written(written) = result else { return None };
-                let version = &written.version;
-                (!matches!(written.outcome, WriteOutcome::Unchanged)).then(|| MessageEffect {
-                    action: (*action).to_owned(),
-                    resource_type: version.identity.resource_type.to_string(),
-                    id: version.identity.id.to_string(),
-                    version: version.version.0,
-                    rule: rule.clone(),
-                })
-            });
-            end.effects = written.collect();
+            end.effects = effects(results, &rules);
             Companion {
                 end,
                 keys: keys.clone(),
@@ -260,7 +268,8 @@ impl Applier {
             all.push(provenance(&entries, task));
             transaction.set("entry", all);
         }
-        self.engine.bundle(transaction.into(), &options, task.caller).await?;
+        let done = self.engine.bundle(transaction.into(), &options, task.caller).await;
+        done.map_err(|error| partial::halted(error, &entries))?;
         Ok(Done::Applied(end))
     }
 }
@@ -297,6 +306,22 @@ impl Work for Applier {
     fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done> {
         self.apply(task).boxed()
     }
+}
+
+/// What was done, by which rule.
+fn effects(results: &[EntryResult], rules: &[(&'static str, String)]) -> Vec<MessageEffect> {
+    let written = results.iter().zip(rules).filter_map(|(result, (action, rule))| {
+        let EntryResult::Written(written) = result else { return None };
+        let version = &written.version;
+        (!matches!(written.outcome, WriteOutcome::Unchanged)).then(|| MessageEffect {
+            action: (*action).to_owned(),
+            resource_type: version.identity.resource_type.to_string(),
+            id: version.identity.id.to_string(),
+            version: version.version.0,
+            rule: rule.clone(),
+        })
+    });
+    written.collect()
 }
 
 /// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
