@@ -6,12 +6,15 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant as Watch};
 
 use uuid::Uuid;
 
 /// How many blocked messages are remembered. Others are freed by the end of the one before them, or found
 /// among the oldest.
 const REMEMBERED: usize = 64;
+/// Between two looks at them.
+const FREE: Duration = Duration::from_millis(50);
 
 /// Messages that this node has stored and does not work on by now.
 #[derive(Debug, Default)]
@@ -19,6 +22,7 @@ pub(super) struct Line {
     is_behind: AtomicBool,
     joined: AtomicU64,
     blocked: Mutex<VecDeque<Uuid>>,
+    freed: Mutex<Option<Watch>>,
 }
 
 impl Line {
@@ -53,6 +57,16 @@ impl Line {
         }
     }
 
+    /// Whether it is time to look at those that are blocked: mostly the end of the one before frees them.
+    pub(super) fn may_free(&self) -> bool {
+        let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = freed.is_none_or(|freed| freed.elapsed() >= FREE);
+        if is_due {
+            *freed = Some(Watch::now());
+        }
+        is_due
+    }
+
     /// The blocked messages that are remembered.
     pub(super) fn blocked(&self) -> Vec<Uuid> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
@@ -80,6 +94,8 @@ mod tests {
         line.join(Uuid::from_u128(200), false);
         assert!(line.is_behind());
         assert_eq!(line.blocked(), &ids[100 - REMEMBERED..]);
+        assert!(line.may_free());
+        assert!(!line.may_free(), "not again at once");
         line.forget(&ids[..99]);
         assert_eq!(line.blocked(), &ids[99..]);
         line.counted(false, 100);

@@ -285,7 +285,8 @@ impl Receiver {
         if seats.is_empty() {
             return Ok(());
         }
-        let blocked = self.line.blocked();
+        let blocked =
+            if is_look || self.line.may_free() { self.line.blocked() } else { Vec::new() };
         if !blocked.is_empty() || is_look && self.line.is_behind() {
             let oldest = if is_look { OLDEST } else { 0 };
             let freed = self.store.free_messages(&blocked, oldest).await?;

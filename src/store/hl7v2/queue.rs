@@ -10,9 +10,18 @@ use super::{MessageEnd, MessageState};
 use crate::error::Error;
 use crate::fhir::Instant;
 
+/// Who has a message is forgotten with it when the database crashes, which does no harm: a message has its
+/// end once, whoever tries. So nobody waits for the disk.
+macro_rules! soon {
+    () => {
+        " AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off' "
+    };
+}
+
 /// The oldest messages that are first in all their lines, of those that nobody is known to be before. A
 /// lease that ran out is taken over.
-const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $2, attempts = attempts + 1, \
+const CLAIM: &str = concat!(
+    "UPDATE v2_message SET state = 'processing', lease_until = $2, attempts = attempts + 1, \
        next_try = NULL \
      WHERE id IN ( \
        SELECT m.id FROM v2_message m \
@@ -21,22 +30,30 @@ const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $
           AND (m.next_try IS NULL OR m.next_try <= $1) \
           AND NOT EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) JOIN v2_queue other \
                 ON other.key = k.key AND other.message_id < m.id) \
-        ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED) \
-     RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
-       (SELECT count(*) FROM v2_site)";
+        ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED)",
+    soon!(),
+    "RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
+       (SELECT count(*) FROM v2_site)"
+);
 
 /// Frees those of `$1`, and of the oldest that are blocked, that are first in one of their lines by now.
-const FREE: &str = "UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
+const FREE: &str = concat!(
+    "UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
        SELECT unnest($1::uuid[]) UNION ALL \
        (SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked ORDER BY id LIMIT $2)) \
        AND EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) WHERE NOT EXISTS ( \
-         SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id)) \
-     RETURNING m.id";
+         SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id))",
+    soon!(),
+    "RETURNING m.id"
+);
 
 /// Work goes on, where it is still this try of each.
-const RENEW: &str = "UPDATE v2_message m SET lease_until = $3 \
+const RENEW: &str = concat!(
+    "UPDATE v2_message m SET lease_until = $3 \
      FROM unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
-     WHERE m.id = own.id AND m.attempts = own.attempts AND m.state = 'processing'";
+     WHERE m.id = own.id AND m.attempts = own.attempts AND m.state = 'processing'",
+    soon!()
+);
 
 /// Back into the line, for a time that is to come.
 const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NULL, next_try = $2, reason = $3 \
