@@ -429,6 +429,7 @@ impl Connection {
 mod tests {
     use super::*;
 
+    /// Covers: v2 M1.
     #[tokio::test(start_paused = true)]
     async fn who_reads_no_answers_is_given_up() {
         let (mut own, other) = tokio::io::duplex(16);
@@ -448,6 +449,7 @@ mod tests {
         drop(other);
     }
 
+    /// Covers: v2 M1.
     #[tokio::test]
     async fn a_silent_side_is_asked_whether_it_is_there() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
