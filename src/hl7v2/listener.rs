@@ -316,7 +316,7 @@ impl Connection {
 
     /// Reads what is there; `None` when nothing came in time.
     async fn read(&mut self, wait: Option<Duration>) -> io::Result<Option<usize>> {
-        self.buffer.reserve(CHUNK);
+        self.frames.make_room(&mut self.buffer, CHUNK);
         let read = self.stream.read_buf(&mut self.buffer);
         match wait {
             None => read.await.map(Some),
