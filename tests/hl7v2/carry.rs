@@ -237,7 +237,7 @@ async fn without_a_database_no_feed_is_answered() {
 /// Covers: v2 B41.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_holds_nothing_of_a_patient() {
-    let (process, address) = with_feed(&["log.level=trace"]).await;
+    let (process, address) = with_feed(&["log.filter=kiln=trace,info"]).await;
     let mut sender = Sender::new(TcpStream::connect(address).await.unwrap());
     let canary = |event: &str, id: &str| {
         adt(event, id, "Canarynumber").replace("Muster^Anna", "Canaryname^Canarygiven")
