@@ -68,6 +68,7 @@ kinds! {
     Launch 48 "launch" 'C',
     Login 40 "login" 'E',
     Logout 41 "logout" 'E',
+    LookForMessage 88 "v2-look" 'R',
     Lookup 21 "$lookup" 'E',
     ManageClient 70 "manage-registration" 'E',
     Meta 8 "$meta" 'R',

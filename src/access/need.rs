@@ -12,6 +12,8 @@ pub(super) enum Need {
     All(Actions),
     /// One of these actions with the type.
     Any(Actions),
+    /// What works with messages of feeds: the scope for it, or administration.
+    Messages,
     /// Nothing by itself: what it consists of is asked for one by one.
     Frame,
     /// Nothing.
@@ -35,6 +37,13 @@ pub(super) fn of(kind: Kind) -> Need {
         | Kind::ValidateCode
         | Kind::Vread => Need::All(Actions::R),
         Kind::HistorySystem | Kind::HistoryType | Kind::SearchType => Need::All(Actions::S),
+        Kind::ConvertMessage
+        | Kind::DiscardMessage
+        | Kind::LookForMessage
+        | Kind::ReadMessage
+        | Kind::ReceiveMessage
+        | Kind::ReplayMessage
+        | Kind::SearchMessages => Need::Messages,
         Kind::Meta => Need::All(Actions::R.or(Actions::S)),
         Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update => Need::All(Actions::U),
         Kind::Validate => Need::Any(Actions::C.or(Actions::R).or(Actions::U)),

@@ -18,7 +18,7 @@ use super::membership;
 use super::need::{self, Need};
 use super::restriction::{Clause, Members, Restriction, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
-use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartScope};
+use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartScope, Special};
 
 /// What a grant allows.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Policy {
     clearance: Clearance,
     /// What tells that a resource is more confidential than that.
     labels: Option<Arc<Filter>>,
+    /// Whether messages of feeds are its business: those of all patients, so that no user has it.
+    keeps_messages: bool,
     /// What patients deny, those together who deny the same.
     denied: Vec<(Arc<[i64]>, Expression)>,
     extractor: Arc<Extractor>,
@@ -94,7 +96,9 @@ impl Policy {
         all.extend(own_resource(grant));
         let clearance = clearance(grant, roles);
         let labels = labels(clearance).map(Arc::new);
-        Ok(Self { rules: all, clearance, labels, denied: denied(grant, roles), extractor })
+        let keeps_messages = grant.user.is_none() && grant.scopes.has(Special::Messages);
+        let denied = denied(grant, roles);
+        Ok(Self { rules: all, clearance, labels, keeps_messages, denied, extractor })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -103,6 +107,9 @@ impl Policy {
             Need::Nothing => Some(Restriction::Everything),
             Need::Frame => Some(self.frame()),
             Need::Administration => self.is_unlimited().then_some(Restriction::Everything),
+            Need::Messages => {
+                (self.keeps_messages || self.is_unlimited()).then_some(Restriction::Everything)
+            }
             Need::All(actions) => self
                 .clauses(interaction, |own| own.has(actions))
                 .map(|it| self.limit(it, interaction)),

@@ -31,8 +31,11 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 /// Longest time that changes are collected before they are committed: a commit costs the same however
 /// little it has.
 const COMMIT_AFTER: Duration = Duration::from_millis(150);
-/// Shortest time: with a pause more it is the longest.
+/// Shortest time: with a pause more it is the longest. Where it takes long to bring the index up to date,
+/// because the machine has much to do, changes are collected longer, so that this takes a quarter of
+/// the time; who waits for the index does not wait for that.
 const COLLECT: Duration = Duration::from_millis(100);
+const COLLECT_MOST: Duration = Duration::from_secs(1);
 /// How long after a failure the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long after the last commit its memory is given back, and how often: what is freed becomes
@@ -103,8 +106,9 @@ pub struct Follower {
     position: Option<FeedPosition>,
     /// The transaction before which the feed was read.
     read_until: u64,
-    /// When the feed was last read.
+    /// When the feed was last read, and how long changes are collected since.
     read_at: Instant,
+    collect: Duration,
     /// The index was emptied and is not whole yet.
     is_building: bool,
     /// When memory was last given back after a commit, and how often it still is.
@@ -134,6 +138,7 @@ impl Follower {
             position: None,
             read_until: 0,
             read_at: Instant::now(),
+            collect: COLLECT,
             is_building: false,
             given_back: (Instant::now(), 0),
             waiting: VecDeque::new(),
@@ -219,10 +224,12 @@ impl Follower {
             self.waiting.push_back((asked, horizon.next));
         }
         // Below the same horizon there is never anything new.
-        let is_due = !self.waiting.is_empty() || self.read_at.elapsed() >= COLLECT;
+        let is_due = !self.waiting.is_empty() || self.read_at.elapsed() >= self.collect;
         if horizon.ended != self.read_until && is_due {
             self.read_at = Instant::now();
-            if !self.read(horizon).await? {
+            let is_done = self.read(horizon).await?;
+            self.collect = (self.read_at.elapsed() * 4).clamp(COLLECT, COLLECT_MOST);
+            if !is_done {
                 return Ok(Duration::ZERO);
             }
             self.read_until = horizon.ended;

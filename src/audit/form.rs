@@ -145,6 +145,7 @@ impl Form {
             | Kind::Disclosures
             | Kind::Expand
             | Kind::Explain
+            | Kind::LookForMessage
             | Kind::Lookup
             | Kind::Meta
             | Kind::MetaAdd

@@ -13,7 +13,7 @@ use crate::access::{Caller, Draft, Permit};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::store::hl7v2::{
-    NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount,
+    Keyed, Looked, NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount,
 };
 
 pub use crate::store::hl7v2::{
@@ -64,6 +64,19 @@ impl Engine {
                 store.receive_message(message, draft, permit).await
             })
             .await
+    }
+
+    /// What is known of what a message is about, by its keys.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Unavailable`].
+    pub async fn look_for_message(&self, keys: &[Keyed], caller: &Caller) -> Result<Looked, Error> {
+        let store = &self.store;
+        let look = async |permit: &Permit<'_>, draft: Draft| {
+            unrestricted(permit)?;
+            store.look_for_message(keys, draft, permit).await
+        };
+        self.gate.show(Kind::LookForMessage.of_system(), caller, look).await
     }
 
     /// A list of messages.

@@ -25,6 +25,8 @@ pub const END: u8 = 0x1C;
 
 /// How much is kept of a frame that is no good.
 const KEPT: usize = 64 * 1024;
+/// A frame of which more than this is there is a large one.
+const LARGE: usize = 1024 * 1024;
 
 /// What was found in the stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +58,21 @@ impl Frames {
     /// How many bytes stood between frames.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Makes room for `more` bytes. What is large has room for all that may come at once: memory that
+    /// nothing was written to costs nothing, and what is left behind by growing step by step does.
+    pub fn make_room(&self, buffer: &mut BytesMut, more: usize) {
+        let length = buffer.len();
+        if length < LARGE {
+            return buffer.reserve(more);
+        }
+        if buffer.capacity() - length < more {
+            let most = self.limit + 2 * more;
+            let mut larger = BytesMut::with_capacity(most.max(length + more));
+            larger.extend_from_slice(buffer);
+            *buffer = larger;
+        }
     }
 
     /// Whether a frame has begun and not ended.
@@ -175,6 +192,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_large_frame_takes_little_more_than_the_limit() {
+        const MORE: usize = 64 * 1024;
+        let limit = 16 * 1024 * 1024;
+        let (mut frames, mut buffer) = (Frames::new(limit), BytesMut::new());
+        buffer.put_u8(START);
+        let mut highest = 0;
+        loop {
+            frames.make_room(&mut buffer, MORE);
+            assert!(buffer.capacity() - buffer.len() >= MORE);
+            highest = highest.max(buffer.capacity());
+            buffer.put_bytes(b'x', MORE);
+            match frames.decode(&mut buffer).unwrap() {
+                None => {}
+                Some(found) => break assert!(matches!(found, Frame::TooLong(_))),
+            }
+        }
+        assert!(highest <= limit + 2 * MORE, "{highest}");
+    }
 
     /// What is found in `stream` when it comes in pieces of these sizes, and how much was dropped.
     fn found(stream: &[u8], sizes: &[usize], limit: usize) -> (Vec<Frame>, u64) {

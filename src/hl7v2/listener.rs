@@ -23,6 +23,7 @@ use tokio_util::codec::Decoder as _;
 use super::ack::{Condition, Issue};
 use super::frame::{Frame, Frames, framed};
 use super::receive::{Application, Origin, Receiver};
+use super::unconfirmed::{CONFIRM, Unconfirmed};
 use crate::config::Network;
 use crate::error::root_cause;
 
@@ -177,8 +178,7 @@ fn connect(
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    let alive = socket2::TcpKeepalive::new().with_time(KEEP_ALIVE);
-    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive);
+    keep_alive(&stream);
     tokio::spawn(async move {
         let _present = present;
         let peer = source.ip().to_canonical();
@@ -213,6 +213,7 @@ fn connect(
             receiver,
             origin,
             confirms: door.confirms,
+            unconfirmed: Unconfirmed::new(CONFIRM),
         };
         metrics::gauge!("kiln_v2_connections").increment(1.0);
         let why = connection.serve(&door, stop).await;
@@ -223,6 +224,30 @@ fn connect(
     });
 }
 
+/// Has the other side asked whether it is there when it says nothing.
+fn keep_alive(stream: &TcpStream) {
+    let alive = socket2::TcpKeepalive::new().with_time(KEEP_ALIVE);
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&alive);
+}
+
+/// Writes a frame around an answer, unless the other side reads nothing.
+async fn write_frame<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    answer: &[u8],
+    patience: Duration,
+) -> Result<(), &'static str> {
+    let frame = framed(answer);
+    let write = async {
+        stream.write_all(&frame).await?;
+        stream.flush().await
+    };
+    match timeout(patience, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("writing"),
+        Err(_) => Err("not read"),
+    }
+}
+
 struct Connection {
     stream: Box<dyn Stream>,
     frames: Frames,
@@ -230,6 +255,7 @@ struct Connection {
     receiver: Arc<Receiver>,
     origin: Origin,
     confirms: bool,
+    unconfirmed: Unconfirmed,
 }
 
 impl Connection {
@@ -260,6 +286,9 @@ impl Connection {
                 Some(began) => Some(door.frame.saturating_sub(began.elapsed())),
                 None => door.idle,
             };
+            let again = self.unconfirmed.wait().filter(|_| began.is_none() && !is_nearly_whole);
+            let is_again = again.is_some_and(|again| wait.is_none_or(|wait| again < wait));
+            let wait = if is_again { again } else { wait };
             let read = tokio::select! {
                 read = self.read(wait) => read,
                 _ = stop.changed() => return "stopping",
@@ -275,6 +304,11 @@ impl Connection {
                     }
                     began = None;
                 }
+                Ok(None) if is_again => {
+                    if let Err(why) = self.send_again(false).await {
+                        return why;
+                    }
+                }
                 Ok(None) => return if began.is_some() { "half a message" } else { "idle" },
                 Err(_) => return "reading",
             }
@@ -283,7 +317,7 @@ impl Connection {
 
     /// Reads what is there; `None` when nothing came in time.
     async fn read(&mut self, wait: Option<Duration>) -> io::Result<Option<usize>> {
-        self.buffer.reserve(CHUNK);
+        self.frames.make_room(&mut self.buffer, CHUNK);
         let read = self.stream.read_buf(&mut self.buffer);
         match wait {
             None => read.await.map(Some),
@@ -303,9 +337,13 @@ impl Connection {
 
     async fn take(&mut self, frame: Frame) -> Result<(), &'static str> {
         match frame {
-            // What confirms an answer of ours.
-            Frame::Whole(byte) if self.confirms && matches!(&byte[..], STORED | NOT_STORED) => {
+            // What confirms an answer of ours, or does not.
+            Frame::Whole(byte) if self.confirms && byte[..] == *STORED => {
+                self.unconfirmed.confirmed();
                 Ok(())
+            }
+            Frame::Whole(byte) if self.confirms && byte[..] == *NOT_STORED => {
+                self.send_again(true).await
             }
             Frame::Whole(message) => self.message(message).await,
             Frame::Truncated(beginning) => {
@@ -326,6 +364,8 @@ impl Connection {
     }
 
     async fn message(&mut self, message: Bytes) -> Result<(), &'static str> {
+        // Who goes on has the answers to what came before.
+        self.unconfirmed.clear();
         while self.receiver.is_full() {
             tokio::time::sleep(FULL).await;
         }
@@ -346,31 +386,81 @@ impl Connection {
             self.write(STORED).await?;
         }
         if let Some(accept) = answers.accept {
-            self.write(&accept).await?;
+            self.answer(accept).await?;
         }
         match answers.application {
             Application::Silent => Ok(()),
-            Application::Now(answer) => self.write(&answer).await,
+            Application::Now(answer) => self.answer(answer).await,
             Application::Later(pending) => {
                 let receiver = self.receiver.clone();
                 match pending.answer(&receiver).await {
-                    Some(answer) => self.write(&answer).await,
+                    Some(answer) => self.answer(answer).await,
                     None => Ok(()),
                 }
             }
         }
     }
 
-    async fn write(&mut self, answer: &[u8]) -> Result<(), &'static str> {
-        let frame = framed(answer);
-        let write = async {
-            self.stream.write_all(&frame).await?;
-            self.stream.flush().await
-        };
-        match timeout(WRITE, write).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err("writing"),
-            Err(_) => Err("not read"),
+    /// Writes an answer; in release 2 it is kept until the other side has confirmed it.
+    async fn answer(&mut self, answer: Bytes) -> Result<(), &'static str> {
+        self.write(&answer).await?;
+        if self.confirms {
+            self.unconfirmed.sent(answer);
         }
+        Ok(())
+    }
+
+    /// Sends the answer again that waits longest, when it is time; gives up in the end.
+    async fn send_again(&mut self, is_refused: bool) -> Result<(), &'static str> {
+        match self.unconfirmed.again(is_refused) {
+            Some(answer) => {
+                metrics::counter!("kiln_v2_answers_sent_again_total").increment(1);
+                self.write(&answer).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&mut self, answer: &[u8]) -> Result<(), &'static str> {
+        write_frame(&mut self.stream, answer, WRITE).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: v2 M1.
+    #[tokio::test]
+    async fn who_reads_no_answers_is_given_up() {
+        let (mut own, other) = tokio::io::duplex(16);
+        let (began, patience) = (Instant::now(), Duration::from_millis(100));
+        assert_eq!(write_frame(&mut own, &[b'x'; 100], patience).await, Err("not read"));
+        assert!(began.elapsed() >= patience);
+        drop(other);
+        let (mut own, mut reading) = tokio::io::duplex(16);
+        let read = async {
+            let mut all = Vec::new();
+            reading.read_to_end(&mut all).await.unwrap();
+            all
+        };
+        let answer = b"an answer longer than that";
+        let write = async move { write_frame(&mut own, answer, WRITE).await };
+        let (all, written) = tokio::join!(read, write);
+        assert_eq!(written, Ok(()));
+        assert_eq!(all, framed(answer));
+    }
+
+    /// Covers: v2 M1.
+    #[tokio::test]
+    async fn a_silent_side_is_asked_whether_it_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        assert!(!socket.keepalive().unwrap());
+        keep_alive(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEP_ALIVE);
     }
 }

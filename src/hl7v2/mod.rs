@@ -18,9 +18,12 @@
 //! | `sites` | the profiles of senders, as this node has them |
 //! | `types` | data types of version 2 -> those of FHIR |
 //! | `judge` | who sent it, about whom it is, whether it is a message at all |
+//! | `line` | what a node knows of what waits |
 //! | `listener` | MLLP over TCP and TLS |
+//! | `meters` | metrics of what waits |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
+//! | `unconfirmed` | answers that go out again in release 2 of MLLP |
 //!
 //! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `spec`, `store`, `ucum`.
 //!
@@ -38,11 +41,14 @@ pub mod fragment;
 pub mod frame;
 pub mod heading;
 pub mod judge;
+mod line;
 pub mod listener;
 pub mod map;
+mod meters;
 pub mod queue;
 pub mod receive;
 mod reply;
 pub mod sites;
 pub mod tables;
 pub mod types;
+mod unconfirmed;

@@ -25,6 +25,7 @@ use super::fragment;
 use super::heading::Heading;
 use super::judge::Judged;
 use super::map::Maps;
+use super::meters::Meters;
 use super::receive::{Origin, Receiver};
 use super::reply::stored;
 use super::sites::sender;
@@ -40,8 +41,10 @@ pub(super) const LEASE_MS: i64 = 10_000;
 const RENEW: Duration = Duration::from_secs(3);
 /// Between two looks at what waits, when nobody says that something does.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two counts for the metrics.
-const COUNT: Duration = Duration::from_secs(10);
+/// Between two counts of what waits, while something may.
+const COUNT_WAITING: Duration = Duration::from_millis(200);
+/// How many of the oldest blocked messages are looked at with each look.
+const OLDEST: i64 = 1_000;
 /// How long a part of a message waits for the next one.
 const LONGEST_PART_MS: i64 = 24 * 3_600_000;
 /// How often a message is tried before it is a dead letter.
@@ -203,13 +206,28 @@ impl Receiver {
     pub async fn work(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut is_told = false;
         let (mut meters, mut renewed) = (Meters::default(), Watch::now());
+        let (mut counted, mut looked) = (None, None);
         loop {
             meters.refresh(&self).await;
             if renewed.elapsed() > RENEW {
                 renewed = Watch::now();
                 self.renew().await;
             }
-            match self.claim().await {
+            let is_due = |last: Option<Watch>, wait| last.is_none_or(|last| last.elapsed() >= wait);
+            let mut done = Ok(());
+            if is_due(counted, COUNT_WAITING) {
+                counted = Some(Watch::now());
+                done = self.count_waiting().await;
+            }
+            let is_look = is_due(looked, LOOK);
+            let is_any = is_look && self.waiting.load(Ordering::Relaxed) > 0;
+            if done.is_ok() && (is_any || self.line.is_behind()) {
+                if is_look {
+                    looked = Some(Watch::now());
+                }
+                done = self.claim(is_look).await;
+            }
+            match done {
                 Ok(()) => is_told = false,
                 Err(error) if !is_told => {
                     is_told = true;
@@ -222,7 +240,7 @@ impl Receiver {
             }
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(if self.line.is_behind() { COUNT_WAITING } else { LOOK }) => {}
                 _ = stop.changed() => break,
             }
         }
@@ -230,6 +248,17 @@ impl Receiver {
         if tokio::time::timeout(LAST_WAIT, self.seats.acquire_many(all)).await.is_err() {
             tracing::warn!("work on some messages did not end in time; it is taken up again");
         }
+    }
+
+    /// How many wait, for who holds senders back, and whether more do than are worked on here.
+    async fn count_waiting(&self) -> Result<(), Error> {
+        let joined = self.line.joined();
+        let waiting = self.store.waiting_messages(self.settings.most_waiting).await?;
+        self.waiting.store(waiting, Ordering::Relaxed);
+        metrics::gauge!("kiln_v2_waiting").set(waiting as f64);
+        let running = self.running().len() as i64;
+        self.line.counted(waiting > running, joined);
+        Ok(())
     }
 
     /// Says of all that is worked on that it is.
@@ -247,14 +276,8 @@ impl Receiver {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins as many messages as there is room for.
-    async fn claim(self: &Arc<Self>) -> Result<(), Error> {
-        let waiting = self.store.waiting_messages(self.settings.most_waiting).await?;
-        self.waiting.store(waiting, Ordering::Relaxed);
-        metrics::gauge!("kiln_v2_waiting").set(waiting as f64);
-        if waiting == 0 {
-            return Ok(());
-        }
+    /// Begins as many messages as there is room for; `is_look`: those too whose turn nobody has noticed.
+    async fn claim(self: &Arc<Self>, is_look: bool) -> Result<(), Error> {
         let mut seats = Vec::new();
         while let Ok(seat) = self.seats.clone().try_acquire_owned() {
             seats.push(seat);
@@ -262,10 +285,18 @@ impl Receiver {
         if seats.is_empty() {
             return Ok(());
         }
+        let blocked =
+            if is_look || self.line.may_free() { self.line.blocked() } else { Vec::new() };
+        if !blocked.is_empty() || is_look && self.line.is_behind() {
+            let oldest = if is_look { OLDEST } else { 0 };
+            let freed = self.store.free_messages(&blocked, oldest).await?;
+            self.line.forget(&freed);
+        }
         let now = self.clock.now();
         let most = seats.len() as i64;
         let claimed = self.store.claim_messages(now, now.plus_millis(LEASE_MS), most).await?;
         for (message, seat) in claimed.into_iter().zip(seats) {
+            self.line.forget(&[message.id]);
             self.begin(message.into(), seat);
         }
         Ok(())
@@ -285,8 +316,11 @@ impl Receiver {
             // Another try of the same may have begun here.
             receiver.running().retain(|id, tries| *id != job.id || *tries != job.attempts);
             metrics::histogram!("kiln_v2_work_duration_seconds").record(began.elapsed());
+            receiver.waiting.fetch_sub(1, Ordering::Relaxed);
             drop(seat);
-            receiver.wake.notify_one();
+            if receiver.line.is_behind() {
+                receiver.wake.notify_one();
+            }
         });
     }
 
@@ -427,39 +461,6 @@ impl Receiver {
             tracing::warn!(cause = root_cause(&error), message = %job.id, "a message keeps its lease");
         }
     }
-}
-
-/// How many messages wait or have failed, by state and sender, for the metrics.
-#[derive(Default)]
-struct Meters {
-    last: Option<Watch>,
-    seen: Vec<(MessageState, String)>,
-}
-
-impl Meters {
-    async fn refresh(&mut self, receiver: &Receiver) {
-        if self.last.is_some_and(|last| last.elapsed() < COUNT) {
-            return;
-        }
-        self.last = Some(Watch::now());
-        let Ok(counts) = receiver.store.message_counts().await else { return };
-        // What is no longer counted is none.
-        for (state, site) in self.seen.drain(..) {
-            show(state, &site, 0, 0.0);
-        }
-        let now = receiver.clock.now();
-        for counted in counts {
-            let age = (now.as_micros() - counted.oldest.as_micros()) as f64 / 1e6;
-            show(counted.state, &counted.site, counted.count, age);
-            self.seen.push((counted.state, counted.site));
-        }
-    }
-}
-
-fn show(state: MessageState, site: &str, count: i64, age: f64) {
-    let labels = [("state", state.as_str().to_owned()), ("site", site.to_owned())];
-    metrics::gauge!("kiln_v2_messages", &labels).set(count as f64);
-    metrics::gauge!("kiln_v2_oldest_message_age_seconds", &labels).set(age);
 }
 
 fn internal(name: &'static str) -> Issue {

@@ -23,6 +23,7 @@ use super::dtm::{Moment, Zones};
 use super::er7::{Message, Place, SegmentName};
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules};
+use super::line::Line;
 use super::map::Maps;
 use super::queue::{Drafted, Job, LEASE_MS, Work};
 pub use super::reply::{Answers, Application, Pending};
@@ -101,6 +102,7 @@ pub struct Receiver {
     pub(super) wake: Notify,
     pub(super) seats: Arc<Semaphore>,
     pub(super) waiting: AtomicI64,
+    pub(super) line: Line,
     pub(super) running: Mutex<HashMap<Uuid, i32>>,
     pub(super) waiters: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Outcome>>>>,
 }
@@ -141,6 +143,7 @@ impl Receiver {
             principal,
             wake: Notify::new(),
             waiting: AtomicI64::new(0),
+            line: Line::default(),
             running: Mutex::default(),
             waiters: Mutex::default(),
         }
@@ -306,12 +309,18 @@ impl Receiver {
         metrics::counter!("kiln_v2_received_total").increment(1);
         match (received?, seat) {
             (Received::Repeated(earlier), _) => self.repeated(earlier, judged.heading).await,
-            (Received::New { is_leased }, seat) => {
+            (Received::New { is_leased, is_blocked }, seat) => {
+                if is_at_work {
+                    self.waiting.fetch_add(1, Ordering::Relaxed);
+                }
                 match seat.filter(|_| is_leased) {
                     Some(seat) => {
                         self.begin(Job::new(id, raw, origin, &judged, self.clock.now()), seat);
                     }
-                    None if is_at_work => self.wake.notify_one(),
+                    None if is_at_work => {
+                        self.line.join(id, is_blocked);
+                        self.wake.notify_one();
+                    }
                     None => {}
                 }
                 Ok(self.answers(id, judged, ack, outcome))

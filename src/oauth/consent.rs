@@ -78,6 +78,7 @@ fn words_of_special(special: Special) -> &'static str {
         Special::LaunchEncounter => "Know which visit it is about",
         Special::LaunchPatient => "Know which patient it is about",
         Special::MakeLaunch => "Start other apps",
+        Special::Messages => "Send messages of hospital systems, and see to those that came",
         Special::OfflineAccess => "Keep this access while you are away, until you end it",
         Special::OnlineAccess => "Keep this access as long as you are logged in",
         Special::OpenId => "Know who you are",

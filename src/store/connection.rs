@@ -57,7 +57,7 @@ impl Address {
         Ok(tls.options(options.map_err(|error| AddressError::Url(error.to_string()))?))
     }
 
-    fn target(&self, statement_timeout_ms: u32, flush: Flush) -> Result<Target, Error> {
+    fn target(&self, statement_timeout_ms: u32, flush: Flush, more: &str) -> Result<Target, Error> {
         let (_, mut config, tls) = self.read().map_err(Error::internal)?;
         // Our statements keep their plans whatever the values, so planning each time is waste.
         // Page links hold positions as text, so no setting of the database may change its form.
@@ -66,7 +66,7 @@ impl Address {
                  -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
                  -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 \
                  -c idle_in_transaction_session_timeout=60s \
-                 -c statement_timeout={statement_timeout_ms}",
+                 -c statement_timeout={statement_timeout_ms}{more}",
             flush.setting()
         ));
         config.ssl_mode(tls.mode());
@@ -263,7 +263,11 @@ impl Pipelines {
         flush: Flush,
     ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        Ok(Self { target: address.target(timeout_ms, flush)?, slots, next: AtomicUsize::new(0) })
+        Ok(Self {
+            target: address.target(timeout_ms, flush, "")?,
+            slots,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// A connection to run statements on; the slots take turns.
@@ -314,8 +318,27 @@ impl Pool {
         timeout_ms: u32,
         flush: Flush,
     ) -> Result<Self, Error> {
+        Self::with(address, (size, timeout_ms), flush, "")
+    }
+
+    /// For writers: what they look for they find by indexes. A table that was empty when a statement was
+    /// planned, such as the lines of messages, would be walked through from then on.
+    pub(super) fn of_writers(
+        address: &Address,
+        size: usize,
+        timeout_ms: u32,
+    ) -> Result<Self, Error> {
+        Self::with(address, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
+    }
+
+    fn with(
+        address: &Address,
+        (size, timeout_ms): (usize, u32),
+        flush: Flush,
+        more: &str,
+    ) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let Target { config, tls } = address.target(timeout_ms, flush)?;
+        let Target { config, tls } = address.target(timeout_ms, flush, more)?;
         let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),

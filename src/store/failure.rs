@@ -9,6 +9,8 @@ use crate::error::Error;
 const CONFLICT: &str = "KC001";
 /// The code raised by `kiln_current()`.
 const OLD_PARAMETERS: &str = "KC002";
+/// The code raised by `kiln_outrun()`.
+const OUTRUN: &str = "KC003";
 /// `lock_not_available`
 const NOT_IN_TIME: &str = "55P03";
 
@@ -73,11 +75,20 @@ pub(super) fn commit_error(cause: tokio_postgres::Error) -> CommitError {
         let is_contended = database.table().is_some_and(|t| t == "ident" || t.starts_with("hist_"));
         let is_taken = *code == SqlState::UNIQUE_VIOLATION && is_contended;
         let is_ours = [CONFLICT, OLD_PARAMETERS].contains(&code.code());
+        if code.code() == OUTRUN {
+            let text = "another message has had its effect on the same meanwhile";
+            return CommitError::Failed(Error::Conflict(text.to_owned()));
+        }
         if is_ours || raced.contains(code) || is_taken {
             return CommitError::Raced;
         }
     }
     CommitError::Failed(error(cause))
+}
+
+/// Whether what a message was worked out by has changed, or somebody else has the message.
+pub(super) fn is_outrun(cause: &tokio_postgres::Error) -> bool {
+    cause.code().is_some_and(|code| code.code() == OUTRUN)
 }
 
 /// Whether a write was refused because its index rows are of search parameters of before.

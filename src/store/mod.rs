@@ -132,6 +132,7 @@ pub(crate) struct Inner {
     indexer: Indexer,
     rids: Rids,
     shared: SharedWrites,
+    receipts: hl7v2::Receipts,
     known_uses: KnownUses,
     definitions: OnceLock<search::Definitions>,
     directives: policy::Directives,
@@ -152,7 +153,7 @@ impl Store {
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let reads =
             Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let writers = Pool::of_writers(address, sizes.writers, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(address, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
@@ -175,6 +176,7 @@ impl Store {
             indexer: Indexer::new(integrity),
             rids: Rids::default(),
             shared: SharedWrites::default(),
+            receipts: hl7v2::Receipts::default(),
             known_uses: KnownUses::default(),
             definitions: OnceLock::new(),
             directives: policy::Directives::default(),

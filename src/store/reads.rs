@@ -4,6 +4,8 @@
 //! ledger rows, so a read costs one turn of the database, and nothing is told before it is on
 //! record. What is not found is not recorded here: the gate does that, with the reason.
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -12,7 +14,7 @@ use crate::access::LedgerRow;
 use crate::error::Error;
 use crate::fhir::Identity;
 
-use super::connection::{Address, Flush, Pipelines};
+use super::connection::{Address, Flush, Pipeline, Pipelines};
 use super::frame::Sure;
 use super::ledger::{client_and_token, who};
 use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
@@ -50,6 +52,11 @@ impl Reads {
         let lanes = lanes.max(1);
         let pipelines = Pipelines::new(address, lanes, timeout_ms, flush)?;
         Ok(Self { pipelines, queue: Queue::new(lanes, BATCH) })
+    }
+
+    /// A connection for a statement that finds and records by itself.
+    pub(super) async fn pipeline(&self) -> Result<Arc<Pipeline>, Error> {
+        self.pipelines.pipeline().await
     }
 
     /// The current version within reach, and as far as nothing of it can be withheld. Where it is live,

@@ -119,17 +119,25 @@ impl<T: Together> Queue<T> {
                 answer = &mut answer => return answer.unwrap_or_else(|lost| Err(Fault::lost(lost))),
                 lane = self.lanes.acquire() => {
                     // The semaphore is never closed.
-                    let _lane = lane;
-                    self.run_waiting(with).await;
+                    let is_idle = {
+                        let _lane = lane;
+                        !self.run_waiting(with).await
+                    };
+                    // Nothing waits, so somebody has taken this along: to ask for a lane again and again
+                    // would only keep a processor busy.
+                    if is_idle {
+                        return answer.await.unwrap_or_else(|lost| Err(Fault::lost(lost)));
+                    }
                 }
             }
         }
     }
 
-    async fn run_waiting(&self, with: &T) {
+    /// Does the next of what waits; whether there was something.
+    async fn run_waiting(&self, with: &T) -> bool {
         let (batch, mut callers) = self.take_batch();
         if batch.is_empty() {
-            return;
+            return false;
         }
         match with.run(&batch).await {
             Ok(answers) => {
@@ -160,6 +168,7 @@ impl<T: Together> Queue<T> {
                 }
             }
         }
+        true
     }
 
     /// What comes next, as much as fits into a statement; what is too much for one goes alone.

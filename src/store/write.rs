@@ -189,10 +189,7 @@ impl WriteTx {
 
     /// Whether one statement does it all, which then is its own transaction.
     fn is_single_statement(&self) -> bool {
-        self.connection.is_none()
-            && self.changes.is_empty()
-            && self.companion.is_none()
-            && self.staged.len() <= CHUNK
+        self.connection.is_none() && self.changes.is_empty() && self.staged.len() <= CHUNK
     }
 
     async fn commit_all(mut self, rows: Vec<LedgerRow>) -> Result<(), CommitError> {
@@ -201,14 +198,16 @@ impl WriteTx {
             return self.commit_guarded(rows).await;
         }
         if self.is_single_statement() {
-            if self.staged.is_empty() {
+            let companion = self.companion.take();
+            if self.staged.is_empty() && companion.is_none() {
                 return self.store.0.ledger.record(rows).await.map_err(CommitError::Failed);
             }
             let staged = std::mem::take(&mut self.staged);
-            // One version, or what cannot collide, shares its statement with others.
+            // One version, or what cannot collide, shares its statement with others; and the effects of
+            // messages, of which many come at a time.
             let is_new = |staged: &Staged| staged.operation == Operation::Created;
-            if staged.len() == 1 || staged.iter().all(is_new) {
-                let unit = Unit { staged, rows };
+            if staged.len() == 1 || companion.is_some() || staged.iter().all(is_new) {
+                let unit = Unit { staged, rows, companion };
                 return self.store.0.shared.submit(&self.store, unit).await;
             }
             let connection =
@@ -222,7 +221,8 @@ impl WriteTx {
             None => self.begin(BEGIN).await?,
         };
         let written = write_all(&self.store, &connection, &self.staged, &self.changes, &rows).await;
-        let written = Companion::follow(self.companion.as_ref(), written, &connection).await;
+        let companions: Vec<&Companion> = self.companion.iter().collect();
+        let written = Companion::follow(&companions, written, &connection).await;
         if let Err(error) = written {
             connection.roll_back().await;
             return Err(error);

@@ -83,7 +83,7 @@ async fn enhanced_mode_answers_as_wanted() {
 
 /// Where receipt is enough, the answer does not wait, and a failure is in the list alone.
 ///
-/// Covers in part: v2 M9.
+/// Covers: v2 M9.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_at_receipt_does_not_wait_for_the_work() {
     let mut setup = Setup::default();

@@ -90,7 +90,7 @@ async fn a_killed_server_loses_no_message_and_applies_none_twice() {
 /// Without a database nothing is accepted.
 ///
 /// Covers: v2 M10.
-/// Covers in part: v2 B7, v2 M9.
+/// Covers: v2 B7, v2 M9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres_loses_no_message_and_applies_none_twice() {
     rounds(false).await;

@@ -8,7 +8,8 @@ use super::feed::{Feed, Setup, adt, value};
 
 /// The same bytes get the same answer and have no effect again.
 ///
-/// Covers in part: v2 B2, v2 S20.
+/// Covers: v2 B2.
+/// Covers in part: v2 S20.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bytes_get_the_same_answer() {
     let feed = Feed::start().await;
@@ -95,7 +96,7 @@ async fn a_cut_frame_costs_nobody_else_its_answer() {
 
 /// More bytes than allowed are rejected, and the connection ends.
 ///
-/// Covers in part: v2 B5, M1.
+/// Covers: v2 B5, v2 M1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_beyond_the_limit_is_rejected() {
     let feed = Feed::start_with(Setup { max_message_bytes: 100_000, ..Setup::default() }).await;
@@ -123,7 +124,7 @@ async fn half_a_message_does_not_hold_a_connection() {
 
 /// Who says nothing for too long, comes too often or from elsewhere is not served.
 ///
-/// Covers in part: v2 M1, M2.
+/// Covers: v2 M1, v2 M2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_door_has_its_limits() {
     let door: fn(&mut kiln::hl7v2::listener::Door) = |door| {

@@ -118,7 +118,7 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     assert_eq!(text(report, "result").matches("urn:uuid").count(), 5);
 }
 
-/// Covers: v2 B34, v2 S36.
+/// Covers: v2 B34, v2 P1, v2 S36.
 /// Covers in part: v2 S1.
 #[test]
 fn a_profile_sets_and_takes_away_and_may_not_touch_keys() {
@@ -164,6 +164,8 @@ unset = ["telecom"]
         ("[resource.patient.set]\nnoSuch = 'PID-5'", 2, "noSuch"),
         ("[resource.patient.set]\nbirthDate = 'PID-7 | cx'", 2, "birthDate"),
         ("[resource.patient.set]\ngender = \"PID-8 | table('Nothing')\"", 2, "Nothing"),
+        ("[resource.patient.set]\ngender = \"PID-8 | nothing\"", 2, "nothing"),
+        ("[resource.patient.set]\n'name.nothing' = 'PID-5'", 2, "nothing"),
         ("[message.adt]\nmatch = ['ADT^A01']", 2, "match"),
         ("[units]\nx = 'no unit'", 2, "no unit"),
         ("[site]\nzone = 'Nowhere'", 2, "zone"),

@@ -2,6 +2,7 @@
 
 mod acks;
 mod at_once;
+mod carry;
 mod desk;
 mod faults;
 mod feed;
@@ -11,6 +12,7 @@ mod maps_rules;
 mod oracle;
 mod order;
 mod page;
+mod partial;
 mod parts;
 mod people;
 mod secure;

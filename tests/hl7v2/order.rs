@@ -11,7 +11,7 @@ use crate::audit::faults::{FREED, FULL};
 
 /// Messages of a patient one after another, those of others side by side.
 ///
-/// Covers in part: v2 M11.
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_patient_s_messages_keep_their_order() {
     let feed = Feed::start().await;
@@ -88,7 +88,7 @@ async fn a_failed_message_that_comes_again_is_tried_again() {
 
 /// A strict feed holds what comes after a failed message, until it is set aside.
 ///
-/// Covers in part: v2 M11.
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_feed_holds_the_line_of_a_failed_message() {
     let mut setup = Setup::default();
@@ -189,7 +189,7 @@ async fn a_feed_that_is_full_reads_no_more() {
 
 /// What takes too long is answered so, and goes on: whoever sends it again hears how it ended.
 ///
-/// Covers in part: v2 M9.
+/// Covers: v2 M9.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_wait_says_so_and_the_work_goes_on() {
     let mut setup = Setup::default();

@@ -96,6 +96,7 @@ async fn messages_are_for_those_who_may() {
         (Some(token("system/*.r")), 403),
         (Some(token("patient/*.cruds")), 403),
         (Some(token("system/*.cruds")), 200),
+        (Some(token("system/__messages")), 200),
     ] {
         let principal = token.map(|token| token.try_principal().expect("a principal"));
         let (client, _stop) = endpoint_of(&feed.server, principal).await;

@@ -1,7 +1,7 @@
 //! Feeds over TLS: certificates bound to senders.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -48,14 +48,20 @@ impl Handshake for Encrypted {
     }
 }
 
+/// Puts another certificate of the server in its place; it.
+fn renew(authority: &Authority, folder: &Path) -> String {
+    let (certificate, key) = certificate(authority, "localhost");
+    std::fs::write(folder.join("certificate.pem"), &certificate).unwrap();
+    std::fs::write(folder.join("key.pem"), key).unwrap();
+    certificate
+}
+
 fn tls(authority: &Authority) -> (Tls, PathBuf) {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = temporary("v2-tls");
-    let (certificate, key) = certificate(authority, "localhost");
     let path = |name: &str| folder.join(name);
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(path("certificate.pem"), certificate).unwrap();
-    std::fs::write(path("key.pem"), key).unwrap();
+    renew(authority, &folder);
     std::fs::write(path("clients.pem"), authority.pem()).unwrap();
     std::fs::set_permissions(path("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let files = TlsFiles {
@@ -120,5 +126,41 @@ async fn a_certificate_is_bound_to_its_sender() {
     assert_eq!(feed.states().await, ["processed", "rejected", "rejected"]);
     let refused = "SELECT count(*) FROM ledger WHERE interaction = 65 AND outcome = 4";
     assert_eq!(feed.server.database.number(refused).await, 2, "refusals are on record as such");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A new certificate counts for who connects from then on; who is connected goes on.
+///
+/// Covers: v2 M2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_drops_nobody() {
+    let authority = authority();
+    let (tls, folder) = tls(&authority);
+    let shown = |sender: &Sender<TlsStream<TcpStream>>| {
+        let (_, connection) = sender.stream.get_ref();
+        connection.peer_certificates().unwrap()[0].to_vec()
+    };
+    let mut setup = Setup { tls: Some(Arc::new(Encrypted(tls.clone()))), ..Setup::default() };
+    setup.door = |door| door.allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let feed = Feed::start_with(setup).await;
+    let mut before = connected(&feed, &authority, Some("lab.example.org")).await.unwrap();
+    assert_eq!(value(&before.send(&adt("A01", "1", "1")).await, "MSA-1"), "AA");
+    let new = renew(&authority, &folder);
+    assert!(tls.reload().unwrap());
+    let mut after = connected(&feed, &authority, Some("lab.example.org")).await.unwrap();
+    let new = CertificateDer::from_pem_slice(new.as_bytes()).unwrap();
+    assert_eq!(shown(&after), new.to_vec());
+    assert_ne!(shown(&before), new.to_vec());
+    for n in 0..4 {
+        let sender = if n % 2 == 0 { &mut before } else { &mut after };
+        let message = adt("A01", &format!("again {n}"), "1");
+        assert_eq!(value(&sender.send(&message).await, "MSA-1"), "AA");
+    }
+    // What cannot be used changes nothing.
+    std::fs::write(folder.join("key.pem"), "no key").unwrap();
+    assert!(tls.reload().is_err());
+    let mut later = connected(&feed, &authority, Some("lab.example.org")).await.unwrap();
+    assert_eq!(value(&later.send(&adt("A01", "5", "1")).await, "MSA-1"), "AA");
+    assert_eq!(feed.states().await, ["processed"; 6]);
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -39,7 +39,7 @@ fn caller() -> Caller {
     Caller::new(Principal::open(), request)
 }
 
-async fn install(server: &TestServer, id: &str, toml: Option<&str>) {
+pub(super) async fn install(server: &TestServer, id: &str, toml: Option<&str>) {
     let new = NewSite {
         id: id.to_owned(),
         toml: toml.map(str::to_owned),

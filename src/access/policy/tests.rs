@@ -274,3 +274,22 @@ fn members(clause: &Clause) -> Vec<i64> {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn messages_have_a_scope_of_their_own_for_services() {
+    for (scopes, role, expected) in [
+        ("system/__messages", None, "everything"),
+        ("system/*.cruds", None, "everything"),
+        ("system/*.rs", None, "refused"),
+        ("system/__introspect", None, "refused"),
+        ("user/*.cruds system/__messages", Some("practitioner"), "refused"),
+    ] {
+        for kind in [Kind::ReceiveMessage, Kind::ReadMessage, Kind::ReplayMessage] {
+            assert_eq!(reach(&grant(scopes, role), kind, ""), expected, "{scopes} {kind:?}");
+        }
+    }
+    let grant = grant("system/__messages", None);
+    for (kind, of) in [(Kind::Read, "Patient"), (Kind::SearchSystem, ""), (Kind::Admin, "")] {
+        assert_ne!(reach(&grant, kind, of), "everything", "{kind:?}");
+    }
+}

@@ -29,6 +29,7 @@ specials! {
     LaunchEncounter "launch/encounter" "An encounter is to be chosen.",
     LaunchPatient "launch/patient" "A patient is to be chosen.",
     MakeLaunch "system/__launch" "To begin launches.",
+    Messages "system/__messages" "To send messages of version 2, look at them, replay and discard them.",
     OfflineAccess "offline_access" "Refreshed when the user has gone.",
     OnlineAccess "online_access" "Refreshed while the user is there.",
     OpenId "openid" "Who the user is.",
@@ -44,6 +45,6 @@ impl Special {
     /// Whether services alone have it, by the word of the operator: no user can agree to it, and no
     /// client gets it by registering itself.
     pub fn is_of_services(self) -> bool {
-        matches!(self, Self::Administer | Self::Introspect | Self::MakeLaunch)
+        matches!(self, Self::Administer | Self::Introspect | Self::MakeLaunch | Self::Messages)
     }
 }

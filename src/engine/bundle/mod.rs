@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
 use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, VersionId};
+use crate::store::Current;
 use crate::store::hl7v2::Companion;
 
 use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
@@ -54,6 +55,8 @@ pub struct BundleOptions {
     pub wish: Wish,
     /// The message whose effect a transaction is: what is committed with it, by its results.
     pub companion: Option<Arc<MakeCompanion>>,
+    /// Versions that the sender has read and worked with: the first try looks for none of them.
+    pub known: Vec<Current>,
 }
 
 /// What is committed with the effect of a message, by the results of its entries.

@@ -60,8 +60,10 @@ impl Engine {
         let _turns = self.turns.of_all(written).await;
         let attempted = plan.work.iter().map(Work::attempted).collect();
         let mut attempts = self.gate.attempts(interaction, caller).of_entries(attempted);
+        let mut known = options.known.clone();
         loop {
             let attempt = attempts.write(async |permit, tx| {
+                tx.expect(std::mem::take(&mut known), permit);
                 let results = self.run_transaction(&plan, options, permit, tx).await?;
                 if let Some(companion) = &options.companion {
                     tx.accompany(companion(&results));
@@ -203,7 +205,8 @@ impl Engine {
         permit: &Permit<'_>,
         tx: &mut WriteTx,
     ) -> Result<Vec<EntryResult>, Error> {
-        let written: Vec<&Identity> = plan.work.iter().filter_map(Work::written_identity).collect();
+        let written = plan.work.iter().filter_map(Work::written_identity);
+        let written: Vec<&Identity> = written.filter(|one| !tx.is_kept(one)).collect();
         if written.len() > 1 {
             tx.prefetch(&written, permit).await?;
         }

@@ -156,10 +156,10 @@ impl Engine {
         };
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
-        let (mut page, mut disclosed) =
+        let (mut page, disclosed) =
             tx.search(request, paging, &self.definitions, permit).await?;
         if let Some(beside) = beside {
-            page = beside.add(page, &mut disclosed)?;
+            page = beside.add(page)?;
         }
         Ok((asked.answer(page), disclosed))
     }

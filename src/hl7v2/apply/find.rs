@@ -3,6 +3,7 @@
 //! Spec: v2 S1, S2, S5
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::try_join_all;
 
@@ -36,10 +37,11 @@ impl Applier {
     pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
         let drafts = &case.draft.resources;
         let wanted: Vec<_> = drafts.iter().flat_map(|draft| all_keys(case, draft)).collect();
-        let known = self.store.message_keys(&wanted).await?;
-        let patients = known.iter().filter(|known| known.resource_type == "Patient");
-        self.watch(&patients.map(|known| known.id.as_str()).collect::<Vec<_>>(), case).await?;
-        try_join_all(drafts.iter().map(|draft| self.find_one(draft, &known, case))).await
+        let looked = Arc::new(self.engine.look_for_message(&wanted, case.caller).await?);
+        case.lines().extend(looked.lines.iter().cloned());
+        case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&looked);
+        let known = &looked.known;
+        try_join_all(drafts.iter().map(|draft| self.find_one(draft, known, case))).await
     }
 
     async fn find_one(
@@ -117,10 +119,14 @@ impl Applier {
             if identity.resource_type == ResourceType::PATIENT {
                 self.watch(&[identity.id.as_str()], case).await?;
             }
-            let version = match self.engine.read(&identity, case.caller).await {
-                Ok(version) => version,
-                Err(Error::NotFound(_) | Error::Deleted { .. }) => return Ok(None),
-                Err(error) => return Err(error.into()),
+            let looked = case.looked();
+            let version = match looked.current(&identity) {
+                Some(current) => current.version.clone(),
+                None => match self.engine.read(&identity, case.caller).await {
+                    Ok(version) => version,
+                    Err(Error::NotFound(_) | Error::Deleted { .. }) => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                },
             };
             let text = version.to_json();
             let stored = parse(&text).map_err(|_| Halt::Failed(super::internal("stored")))?;

@@ -12,6 +12,7 @@
 //! | `members` | results that belong to another |
 //! | `merge` | patients that become one or belong together |
 //! | `pairs` | what each MRG goes with |
+//! | `partial` | what is left out because it is not valid |
 //! | `plan` | what is written, by what is stored |
 //! | `snapshot` | what a list of all there is ends |
 //!
@@ -22,10 +23,11 @@ mod find;
 mod members;
 mod merge;
 mod pairs;
+mod partial;
 mod plan;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,12 +43,12 @@ use super::queue::{Done, Drafted, Task, Work};
 use super::types::{LocalCode, id};
 use crate::access::Caller;
 use crate::clock::IdSource;
-use crate::engine::{BundleOptions, Engine, EntryResult, WriteOutcome};
+use crate::engine::{BundleOptions, Engine, EntryResult, MakeCompanion, NewIds, WriteOutcome};
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 use crate::fhir::json::{Object, Value};
 use crate::store::Store;
-use crate::store::hl7v2::{Companion, MessageEffect, UnmappedCode};
+use crate::store::hl7v2::{Companion, Looked, MessageEffect, UnmappedCode};
 
 use find::Found;
 use plan::{Entry, Plan};
@@ -65,6 +67,8 @@ enum Halt {
     Failed(Issue),
     /// Others changed what it is about.
     Again(String),
+    /// What these rules made is not valid; without it there would be no fault.
+    Invalid(Vec<String>, Issue),
     /// The database is away, or busy.
     Later(String),
 }
@@ -118,6 +122,10 @@ struct Case<'a> {
     at_text: String,
     /// The patients that were looked at, each with the number of messages before this one.
     lines: Mutex<BTreeMap<String, i64>>,
+    /// What was known of it when it was looked at.
+    looked: Mutex<Arc<Looked>>,
+    /// The rules whose resources are left out.
+    skipped: Mutex<BTreeSet<String>>,
 }
 
 impl Case<'_> {
@@ -127,6 +135,15 @@ impl Case<'_> {
         let names = [word(3), word(4)];
         let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
         names.collect::<Vec<_>>().join(".")
+    }
+
+    /// What was known of what it is about when it was looked at.
+    fn looked(&self) -> Arc<Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn skipped(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
@@ -162,6 +179,8 @@ impl Applier {
             at,
             at_text,
             lines: Mutex::default(),
+            looked: Mutex::default(),
+            skipped: Mutex::default(),
         };
         let mut reason = String::new();
         for attempt in 0..TRIES {
@@ -172,6 +191,13 @@ impl Applier {
             match self.attempt(&case, &task, &issues).await {
                 Ok(done) => return done,
                 Err(Halt::Failed(issue)) => return Done::Failed([&issues[..], &[issue]].concat()),
+                Err(Halt::Invalid(rules, issue)) => {
+                    if case.maps.site().wishes.is_partial != Some(true) {
+                        return Done::Failed([&issues[..], &[issue]].concat());
+                    }
+                    issues.push(partial::told(&issue));
+                    case.skipped().extend(rules);
+                }
                 Err(Halt::Again(why)) => reason = why,
                 Err(Halt::Later(why)) => return Done::Later(why),
             }
@@ -204,30 +230,25 @@ impl Applier {
         let mut plan = Plan::new(self, case, &found).await?;
         self.act(case, &found, &mut plan).await?;
         self.end_missing(case, &found, &mut plan).await?;
+        plan.leave_out(&case.skipped());
         plan.settle();
         let issues: Vec<_> = issues.iter().chain(&plan.told).cloned().collect();
         let hash = Some(case.draft.map_hash.clone());
         let mut end = task.end(&issues, Vec::new(), hash);
         end.unmapped = case.draft.codes.iter().map(unmapped).collect();
         let Plan { entries, keys, moved, marks, waiting, .. } = plan;
+        let looked = case.looked();
+        // Those that are known to lead there need not be written.
+        let keys: Vec<_> = keys.into_iter().filter(|key| !looked.known.contains(key)).collect();
+        let known = entries.iter().filter_map(|entry| looked.current(&entry.identity));
+        let known: Vec<_> = known.cloned().collect();
         let rules: Vec<_> =
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
         let made = end.clone();
         let lines: Vec<_> = case.lines().clone().into_iter().collect();
         let companion = move |results: &[EntryResult]| {
             let mut end = made.clone();
-            let written = results.iter().zip(&rules).filter_map(|(result, (action, rule))| {
-                let EntryResult::Written(written) = result else { return None };
-                let version = &written.version;
-                (!matches!(written.outcome, WriteOutcome::Unchanged)).then(|| MessageEffect {
-                    action: (*action).to_owned(),
-                    resource_type: version.identity.resource_type.to_string(),
-                    id: version.identity.id.to_string(),
-                    version: version.version.0,
-                    rule: rule.clone(),
-                })
-            });
-            end.effects = written.collect();
+            end.effects = effects(results, &rules);
             Companion {
                 end,
                 keys: keys.clone(),
@@ -237,12 +258,9 @@ impl Applier {
                 waiting: waiting.clone(),
             }
         };
-        let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();
-        let mut options =
-            BundleOptions { companion: Some(Arc::new(companion)), ..BundleOptions::default() };
-        let spare = self.ids.logical_id();
-        options.new_ids =
-            Some(Arc::new(move |index| ids.get(index).cloned().unwrap_or_else(|| spare.clone())));
+        let (companion, new_ids) =
+            (Some(Arc::new(companion) as Arc<MakeCompanion>), Some(self.new_ids(&entries)));
+        let options = BundleOptions { companion, new_ids, known, ..BundleOptions::default() };
         let mut transaction =
             Object::new().with("resourceType", "Bundle").with("type", "transaction");
         if !entries.is_empty() {
@@ -250,8 +268,18 @@ impl Applier {
             all.push(provenance(&entries, task));
             transaction.set("entry", all);
         }
-        self.engine.bundle(transaction.into(), &options, task.caller).await?;
+        let done = self.engine.bundle(transaction.into(), &options, task.caller).await;
+        done.map_err(|error| partial::halted(error, &entries))?;
         Ok(Done::Applied(end))
+    }
+}
+
+impl Applier {
+    /// The ids that were chosen for what is new.
+    fn new_ids(&self, entries: &[Entry]) -> NewIds {
+        let ids: Vec<_> = entries.iter().map(|entry| entry.identity.id.clone()).collect();
+        let spare = self.ids.logical_id();
+        Arc::new(move |index| ids.get(index).cloned().unwrap_or_else(|| spare.clone()))
     }
 }
 
@@ -280,6 +308,22 @@ impl Work for Applier {
     }
 }
 
+/// What was done, by which rule.
+fn effects(results: &[EntryResult], rules: &[(&'static str, String)]) -> Vec<MessageEffect> {
+    let written = results.iter().zip(rules).filter_map(|(result, (action, rule))| {
+        let EntryResult::Written(written) = result else { return None };
+        let version = &written.version;
+        (!matches!(written.outcome, WriteOutcome::Unchanged)).then(|| MessageEffect {
+            action: (*action).to_owned(),
+            resource_type: version.identity.resource_type.to_string(),
+            id: version.identity.id.to_string(),
+            version: version.version.0,
+            rule: rule.clone(),
+        })
+    });
+    written.collect()
+}
+
 /// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
 fn happened(message: &Message<'_>, maps: &Maps) -> (Instant, String) {
     let zones = maps.site().zones.of_message(&message.header(7).component(1).text());
@@ -298,13 +342,17 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
     let target = entries
         .iter()
         .map(|entry| Value::Object(Object::new().with("reference", entry.identity.to_string())));
-    let who = |name: String| Object::new().with("display", name);
-    let agent = |code: &'static str, name: String| {
+    let agent = |code: &'static str, of: &'static str, system: &'static str, name: &str| {
         let coding = Object::new()
             .with("system", "http://terminology.hl7.org/CodeSystem/provenance-participant-type")
             .with("code", code);
         let kind = Object::new().with("coding", vec![Value::Object(coding)]);
-        Value::Object(Object::new().with("type", kind).with("who", who(name)))
+        let identifier = Object::new().with("system", system).with("value", name.to_owned());
+        let who = Object::new()
+            .with("type", of)
+            .with("identifier", identifier)
+            .with("display", name.to_owned());
+        Value::Object(Object::new().with("type", kind).with("who", who))
     };
     let identifier =
         Object::new().with("system", "urn:kiln:v2-message").with("value", task.id.to_string());
@@ -316,7 +364,9 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
     let activity = Object::new()
         .with("coding", vec![Value::Object(activity)])
         .with("text", task.heading.trigger());
-    let sender = if task.site.is_empty() { "unknown" } else { task.site };
+    // MSH-4 says which organization; who leaves it empty is known by all that is said of the sender.
+    let facility = Some(task.heading.facility.as_str()).filter(|facility| !facility.is_empty());
+    let sender = facility.or(Some(task.site).filter(|site| !site.is_empty())).unwrap_or("unknown");
     let resource = Object::new()
         .with("resourceType", "Provenance")
         .with("target", target.collect::<Vec<_>>())
@@ -324,7 +374,10 @@ fn provenance(entries: &[Entry], task: &Task<'_>) -> Value<'static> {
         .with("activity", activity)
         .with(
             "agent",
-            vec![agent("author", sender.to_owned()), agent("assembler", "Kiln".to_owned())],
+            vec![
+                agent("author", "Organization", "urn:kiln:v2-sender", sender),
+                agent("assembler", "Device", "urn:kiln:device", "Kiln"),
+            ],
         )
         .with("entity", vec![Value::Object(entity)]);
     let request = Object::new().with("method", "POST").with("url", "Provenance");

@@ -267,7 +267,16 @@ impl Applier {
             return Ok(Stale::default());
         }
         let id = found.identity.id.to_string();
-        let marks = self.store.message_marks(&of.to_string(), &id).await?;
+        let looked = case.looked();
+        let marks = if looked.has(&found.identity) {
+            let own = looked
+                .marks
+                .iter()
+                .filter(|(kind, whose, ..)| *kind == *of.as_str() && *whose == id);
+            own.map(|(.., aspect, at)| (aspect.clone(), *at)).collect()
+        } else {
+            self.store.message_marks(of.as_str(), &id).await?
+        };
         let is = |names: &[&str]| {
             marks.iter().any(|(aspect, at)| names.contains(&aspect.as_str()) && *at > case.at)
         };

@@ -35,7 +35,7 @@ const SECTIONS: [&str; 11] = [
 ];
 
 /// What a site may say of itself.
-const SITE: [&str; 12] = [
+const SITE: [&str; 13] = [
     "id",
     "base",
     "match",
@@ -43,6 +43,7 @@ const SITE: [&str; 12] = [
     "charset",
     "ack",
     "on_failure",
+    "partial",
     "decimal_comma",
     "dns_urls",
     "us",
@@ -191,6 +192,13 @@ fn wishes(reader: &mut Reader<'_>, own: &dyn TableLike) -> Wishes {
             "continue" => Some(false),
             "hold-key" => Some(true),
             _ => None,
+        }),
+        is_partial: own.get("partial").and_then(|item| {
+            let found = item.as_bool();
+            if found.is_none() {
+                reader.fault(item.span(), "site.partial", "true or false");
+            }
+            found
         }),
         ignores_sent_time: own.get("dedupe").and_then(|item| {
             let ignored = item.get("ignore").and_then(Item::as_array);

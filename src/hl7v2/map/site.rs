@@ -109,6 +109,8 @@ pub struct Wishes {
     pub holds_lines: Option<bool>,
     /// Whether messages that differ in MSH-7 alone are repetitions.
     pub ignores_sent_time: Option<bool>,
+    /// Whether what is not valid is left out, and the rest stored.
+    pub is_partial: Option<bool>,
 }
 
 /// Codes of one system of a sender.

@@ -6,44 +6,17 @@
 //!
 //! Spec: v2 S2, S5, S22, S30, M7
 
-use tokio_postgres::types::ToSql;
-use uuid::Uuid;
+use deadpool_postgres::Object as DbConnection;
 
-use super::super::connection::Transaction;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
-use super::queue::end_in;
-use super::{Ended, MessageEnd};
+use super::MessageEnd;
+use super::end::{END, EndColumns};
 use crate::access::CommitError;
 use crate::error::Error;
 use crate::fhir::Instant;
 
-/// Whether a message that came before stands in one of the same lines: two that came at once do not see
-/// each other there, and the later one gives way.
-const CLASHES: &str = "SELECT EXISTS ( \
-     SELECT FROM v2_queue own \
-       JOIN v2_queue other ON other.key = own.key AND other.message_id < own.message_id \
-     WHERE own.message_id = $1)";
-
 const FIND_LINES: &str = "SELECT patient, n FROM v2_line WHERE patient = ANY ($1)";
-
-/// The next number of each patient, unless another message has taken it.
-const TAKE_LINES: &str = "INSERT INTO v2_line AS known (patient, n) \
-     SELECT patient, n + 1 FROM unnest($1::text[], $2::bigint[]) AS g(patient, n) ORDER BY patient \
-     ON CONFLICT (patient) DO UPDATE SET n = excluded.n WHERE known.n = excluded.n - 1";
-
-/// Keys that are new. One that another resource has by now is left as it is, and counted.
-const ADD_KEYS: &str = "WITH given AS ( \
-       SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) \
-         AS k(type, system, value, id)), \
-     added AS ( \
-       INSERT INTO v2_key AS known (resource_type, system, value, resource_id) \
-       SELECT type, system, value, id FROM given \
-       ON CONFLICT (resource_type, system, value) DO UPDATE SET resource_id = known.resource_id \
-       RETURNING resource_type, system, value, resource_id) \
-     SELECT count(*) FROM given JOIN added \
-       ON (added.resource_type, added.system, added.value) = (given.type, given.system, given.value) \
-     WHERE added.resource_id <> given.id";
 
 /// Keys that go over to another resource, when two become one.
 const MOVE_KEYS: &str = "UPDATE v2_key SET resource_id = $3 \
@@ -53,36 +26,15 @@ const FIND_KEYS: &str = "SELECT k.resource_type, k.system, k.value, k.resource_i
      FROM unnest($1::text[], $2::text[], $3::text[]) AS g(type, system, value) \
      JOIN v2_key k ON (k.resource_type, k.system, k.value) = (g.type, g.system, g.value)";
 
-const ADD_MARKS: &str = "INSERT INTO v2_watermark AS known (entity_type, entity_id, aspect, event_time, \
-       message_id) \
-     SELECT type, id, aspect, at, $5 \
-       FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS g(type, id, aspect, at) \
-     ON CONFLICT (entity_type, entity_id, aspect) DO UPDATE \
-       SET event_time = excluded.event_time, message_id = excluded.message_id \
-       WHERE known.event_time <= excluded.event_time";
-
 const FIND_MARKS: &str = "SELECT aspect, event_time FROM v2_watermark \
      WHERE entity_type = $1 AND entity_id = $2";
-
-const ADD_WAITING: &str = "INSERT INTO v2_member (place, member) \
-     SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING";
 
 const FIND_WAITING: &str =
     "SELECT place, member FROM v2_member WHERE place = ANY ($1) ORDER BY place, member";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[
-    CLASHES,
-    FIND_LINES,
-    TAKE_LINES,
-    ADD_KEYS,
-    MOVE_KEYS,
-    FIND_KEYS,
-    ADD_MARKS,
-    FIND_MARKS,
-    ADD_WAITING,
-    FIND_WAITING,
-];
+pub(super) const STATEMENTS: &[&str] =
+    &[END, FIND_LINES, MOVE_KEYS, FIND_KEYS, FIND_MARKS, FIND_WAITING];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -124,7 +76,7 @@ pub struct Member {
 pub struct Companion {
     /// The end of the message.
     pub end: MessageEnd,
-    /// Keys of what it made.
+    /// Keys of what it made: those that were not known to lead there.
     pub keys: Vec<Keyed>,
     /// Type, and the resources of which the first's keys go over to the second.
     pub moved: Vec<(String, String, String)>,
@@ -137,85 +89,27 @@ pub struct Companion {
 }
 
 impl Companion {
-    /// Writes what there is of one inside the transaction of the effect, when that was `written`.
+    /// Writes what there is of `companions` inside the transaction of their effects, when those were
+    /// `written`.
     pub(in crate::store) async fn follow(
-        companion: Option<&Self>,
+        companions: &[&Self],
         written: Result<(), CommitError>,
-        transaction: &Transaction,
+        connection: &DbConnection,
     ) -> Result<(), CommitError> {
         written?;
-        match companion {
-            Some(companion) => companion.write(transaction).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn write(&self, transaction: &Transaction) -> Result<(), CommitError> {
-        let id = self.end.id;
-        let rows = transaction.all(CLASHES, &[&id]).await.map_err(CommitError::Failed)?;
-        let clashes = rows.first().map_or(Ok(false), |row| row.try_get(0));
-        if clashes.map_err(|error| CommitError::Failed(failure::error(error)))? {
-            let text = "an earlier message about the same patients is at work";
-            return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
-        }
-        self.take_lines(transaction).await?;
-        if end_in(&self.end, transaction).await.map_err(CommitError::Failed)? == Ended::Before {
-            let text = "the message is worked on elsewhere, or its end is stored already";
-            return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
-        }
-        for (resource_type, from, to) in &self.moved {
-            let moved = transaction.run(MOVE_KEYS, &[resource_type, from, to]).await;
-            moved.map_err(CommitError::Failed)?;
-        }
-        if !self.keys.is_empty() {
-            let [types, systems, values, ids] = columns(&self.keys);
-            let rows = transaction.all(ADD_KEYS, &[&types, &systems, &values, &ids]).await;
-            let rows = rows.map_err(CommitError::Failed)?;
-            let taken: i64 = rows
-                .first()
-                .map_or(Ok(0), |row| row.try_get(0))
-                .map_err(|error| CommitError::Failed(failure::error(error)))?;
-            if taken > 0 {
-                let text = "another message has made what this one is about";
-                return Err(CommitError::Failed(Error::Conflict(text.to_owned())));
-            }
-        }
-        if !self.waiting.is_empty() {
-            let column =
-                |value: fn(&Member) -> &str| self.waiting.iter().map(value).collect::<Vec<_>>();
-            let (places, members) = (column(|one| &one.place), column(|one| &one.member));
-            let added = transaction.run(ADD_WAITING, &[&places, &members]).await;
-            added.map_err(CommitError::Failed)?;
-        }
-        self.write_marks(id, transaction).await
-    }
-
-    /// Takes the place of this message in the history of each patient.
-    async fn take_lines(&self, transaction: &Transaction) -> Result<(), CommitError> {
-        if self.lines.is_empty() {
+        if companions.is_empty() {
             return Ok(());
         }
-        let patients: Vec<_> = self.lines.iter().map(|(patient, _)| patient.as_str()).collect();
-        let numbers: Vec<_> = self.lines.iter().map(|(_, number)| *number).collect();
-        let taken = transaction.run(TAKE_LINES, &[&patients, &numbers]).await;
-        if taken.map_err(CommitError::Failed)? as usize == patients.len() {
-            return Ok(());
+        for (resource_type, from, to) in companions.iter().flat_map(|one| &one.moved) {
+            let statement = connection.prepare_cached(MOVE_KEYS).await;
+            let statement = statement.map_err(failure::commit_error)?;
+            let moved = connection.execute(&statement, &[resource_type, from, to]).await;
+            moved.map_err(failure::commit_error)?;
         }
-        let text = "another message has had its effect on the same patient meanwhile";
-        Err(CommitError::Failed(Error::Conflict(text.to_owned())))
-    }
-
-    async fn write_marks(&self, id: Uuid, transaction: &Transaction) -> Result<(), CommitError> {
-        if self.marks.is_empty() {
-            return Ok(());
-        }
-        let column = |value: fn(&Mark) -> &str| self.marks.iter().map(value).collect::<Vec<_>>();
-        let types = column(|mark| &mark.resource_type);
-        let ids = column(|mark| &mark.id);
-        let aspects = column(|mark| mark.aspect);
-        let times: Vec<_> = self.marks.iter().map(|mark| Timestamptz(mark.at)).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] = [&types, &ids, &aspects, &times, &id];
-        transaction.run(ADD_MARKS, &parameters).await.map(drop).map_err(CommitError::Failed)
+        let statement = connection.prepare_cached(END).await.map_err(failure::commit_error)?;
+        let columns = EndColumns::of(companions);
+        let ended = connection.execute(&statement, &columns.parameters()).await;
+        ended.map(drop).map_err(failure::commit_error)
     }
 }
 

@@ -4,6 +4,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `companion` | what is committed together with the effect of a message |
+//! | `end` | the one statement that ends messages and writes what comes with their effects |
+//! | `look` | what is known of what a message is about, in one statement |
+//! | `receipt` | many messages stored by one statement |
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
 //! | `desk` | what people do with messages and profiles, with its row in the ledger |
 //! | `queue` | who works on what: leases, ends, another try |
@@ -14,8 +17,11 @@
 
 mod companion;
 mod desk;
+mod end;
 mod list;
+mod look;
 mod queue;
+mod receipt;
 mod receive;
 mod site;
 
@@ -27,7 +33,9 @@ use crate::fhir::Instant;
 pub use companion::{Companion, Keyed, Mark, Member};
 pub use desk::Desk;
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
+pub use look::Looked;
 pub use queue::{Claimed, Ended};
+pub(super) use receipt::Receipts;
 pub use receive::{Earlier, NewMessage, Received};
 pub use site::{NewSite, SiteProfiles, SiteVersion, UnmappedCode, UnmappedCount};
 
@@ -36,6 +44,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     let files = [
         companion::STATEMENTS,
         list::STATEMENTS,
+        look::STATEMENTS,
         queue::STATEMENTS,
         receive::STATEMENTS,
         site::STATEMENTS,

@@ -1,63 +1,59 @@
 //! Who works on which message: leases, ends, and another try.
 
 use bytes::Bytes;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::connection::Transaction;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
-use super::site::keep_unmapped;
-use super::{MessageEffect, MessageEnd, MessageIssue, MessageState};
+use super::end::{END, EndColumns};
+use super::{MessageEnd, MessageState};
 use crate::error::Error;
 use crate::fhir::Instant;
 
-/// The oldest messages that are first in all their lines. A lease that ran out is taken over.
-const CLAIM: &str = "UPDATE v2_message SET state = 'processing', lease_until = $2, attempts = attempts + 1, \
+/// Who has a message is forgotten with it when the database crashes, which does no harm: a message has its
+/// end once, whoever tries. So nobody waits for the disk.
+macro_rules! soon {
+    () => {
+        " AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off' "
+    };
+}
+
+/// The oldest messages that are first in all their lines, of those that nobody is known to be before. A
+/// lease that ran out is taken over.
+const CLAIM: &str = concat!(
+    "UPDATE v2_message SET state = 'processing', lease_until = $2, attempts = attempts + 1, \
        next_try = NULL \
      WHERE id IN ( \
        SELECT m.id FROM v2_message m \
-        WHERE m.state IN ('received', 'processing') \
+        WHERE m.state IN ('received', 'processing') AND NOT m.blocked \
           AND (m.state = 'received' OR m.lease_until < $1) \
           AND (m.next_try IS NULL OR m.next_try <= $1) \
-          AND NOT EXISTS (SELECT FROM v2_queue own JOIN v2_queue other ON other.key = own.key \
-                JOIN v2_message o ON o.id = other.message_id WHERE own.message_id = m.id AND o.id <> m.id \
-                AND (o.id < m.id OR (o.state = 'processing' AND o.lease_until >= $1))) \
-        ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED) \
-     RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
-       (SELECT count(*) FROM v2_site)";
+          AND NOT EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) JOIN v2_queue other \
+                ON other.key = k.key AND other.message_id < m.id) \
+        ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED)",
+    soon!(),
+    "RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
+       (SELECT count(*) FROM v2_site)"
+);
 
-/// The end of work; no row: somebody else ended it, or has it. The number of the try tells who has it.
-const END: &str = "WITH ended AS ( \
-       UPDATE v2_message SET \
-         state = CASE WHEN $2 = 'processed' AND EXISTS ( \
-           SELECT FROM v2_issue WHERE message_id = $1 AND n < 0) THEN 'processed_with_issues' ELSE $2 END, \
-         ack_code = COALESCE(ack_code, $3), ack = COALESCE(ack, $4), processed_at = $5, map_hash = $6, \
-         reason = $7, lease_until = NULL, next_try = NULL \
-       WHERE id = $1 AND state = 'processing' AND attempts = $15 RETURNING id), \
-     gone AS ( \
-       DELETE FROM v2_queue USING ended WHERE message_id = ended.id AND NOT $8::bool), \
-     before AS (DELETE FROM v2_issue USING ended WHERE message_id = ended.id AND n >= 0), \
-     known AS (DELETE FROM v2_unmapped USING ended WHERE message_id = ended.id), \
-     did AS ( \
-       INSERT INTO v2_effect (message_id, n, action, resource_type, resource_id, version, map_rule) \
-       SELECT ended.id, (SELECT count(*) FROM v2_effect WHERE message_id = $1) + e.n, e.action, e.type, \
-         e.resource, e.version, e.rule \
-         FROM ended, unnest($9::int[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[]) \
-           AS e(n, action, type, resource, version, rule)) \
-     SELECT id FROM ended";
-
-const ISSUES: &str = "INSERT INTO v2_issue (message_id, n, severity, code0357, app_code, segment, seq, field, \
-       rep, comp, sub, text) \
-     SELECT $1, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, i.text \
-       FROM unnest($2::int[], $3::text[], $4::int[], $5::text[], $6::text[], $7::int[], $8::int[], \
-         $9::int[], $10::int[], $11::int[], $12::text[]) \
-         AS i(n, severity, code, name, segment, seq, field, rep, comp, sub, text)";
+/// Frees those of `$1`, and of the oldest that are blocked, that are first in one of their lines by now.
+const FREE: &str = concat!(
+    "UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
+       SELECT unnest($1::uuid[]) UNION ALL \
+       (SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked ORDER BY id LIMIT $2)) \
+       AND EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) WHERE NOT EXISTS ( \
+         SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id))",
+    soon!(),
+    "RETURNING m.id"
+);
 
 /// Work goes on, where it is still this try of each.
-const RENEW: &str = "UPDATE v2_message m SET lease_until = $3 \
+const RENEW: &str = concat!(
+    "UPDATE v2_message m SET lease_until = $3 \
      FROM unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
-     WHERE m.id = own.id AND m.attempts = own.attempts AND m.state = 'processing'";
+     WHERE m.id = own.id AND m.attempts = own.attempts AND m.state = 'processing'",
+    soon!()
+);
 
 /// Back into the line, for a time that is to come.
 const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NULL, next_try = $2, reason = $3 \
@@ -66,7 +62,7 @@ const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NUL
 /// Back into the line by somebody's wish, or because it came again.
 pub(super) const REPLAY: &str = "WITH again AS ( \
        UPDATE v2_message SET state = 'received', next_try = NULL, lease_until = NULL, reason = '', \
-         attempts = 0, ack_code = NULL, ack = NULL \
+         attempts = 0, ack_code = NULL, ack = NULL, blocked = false \
        WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) RETURNING id, order_keys) , \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
@@ -75,8 +71,15 @@ pub(super) const REPLAY: &str = "WITH again AS ( \
 
 pub(super) const DISCARD: &str = "WITH gone AS ( \
        UPDATE v2_message SET state = 'discarded', reason = $2, next_try = NULL \
-       WHERE id = $1 AND state IN ('received', 'failed', 'held') RETURNING id), \
-     freed AS (DELETE FROM v2_queue USING gone WHERE message_id = gone.id) \
+       WHERE id = $1 AND state IN ('received', 'failed', 'held') RETURNING id, order_keys), \
+     out AS ( \
+       DELETE FROM v2_queue q USING gone, unnest(gone.order_keys) AS k(key) \
+        WHERE q.key = k.key AND q.message_id = gone.id), \
+     freed AS ( \
+       UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
+         SELECT n.message_id FROM gone CROSS JOIN LATERAL unnest(gone.order_keys) AS k(key) \
+          CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
+            WHERE q.key = k.key AND q.message_id > gone.id ORDER BY q.message_id LIMIT 1) AS n)) \
      SELECT id FROM gone";
 
 pub(super) const IS_THERE: &str = "SELECT FROM v2_message WHERE id = $1";
@@ -91,7 +94,7 @@ pub(super) const FAILED: &str = "SELECT id FROM v2_message \
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CLAIM, END, ISSUES, RENEW, LATER, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
+    &[CLAIM, FREE, RENEW, LATER, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
 
 /// A message that this node works on.
 #[derive(Debug)]
@@ -176,15 +179,30 @@ impl Store {
         row.and_then(|row| row.try_get(0)).map_err(failure::error)
     }
 
+    /// Frees those of `blocked` that may be worked on by now, and of the `oldest` others: those that were.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn free_messages(&self, blocked: &[Uuid], oldest: i64) -> Result<Vec<Uuid>, Error> {
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(FREE).await.map_err(failure::error)?;
+        let rows = connection.query(&statement, &[&blocked, &oldest]).await;
+        ids_of(&rows.map_err(failure::error)?)
+    }
+
     /// Ends work on a message that has no effect on resources.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn end_message(&self, end: &MessageEnd) -> Result<Ended, Error> {
-        let transaction = self.0.writers.begin("BEGIN").await?;
-        let ended = end_in(end, &transaction).await?;
-        transaction.commit().await.map_err(failure::error)?;
-        Ok(ended)
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(END).await.map_err(failure::error)?;
+        let columns = EndColumns::of_end(end);
+        match connection.execute(&statement, &columns.parameters()).await {
+            Ok(_) => Ok(Ended::Now),
+            Err(error) if failure::is_outrun(&error) => Ok(Ended::Before),
+            Err(error) => Err(failure::error(error)),
+        }
     }
 
     /// Puts a message back for another try at a later time, unless another try has begun.
@@ -226,38 +244,6 @@ pub(super) fn ids_of(rows: &[tokio_postgres::Row]) -> Result<Vec<Uuid>, Error> {
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
 }
 
-/// Ends work on a message inside an open transaction.
-pub(in crate::store) async fn end_in(
-    end: &MessageEnd,
-    transaction: &Transaction,
-) -> Result<Ended, Error> {
-    let (state, ack) = (end.state.as_str(), &end.ack.1[..]);
-    let (at, effects) = (Timestamptz(end.at), EffectColumns::of(&end.effects));
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![
-        &end.id,
-        &state,
-        &end.ack.0,
-        &ack,
-        &at,
-        &end.map_hash,
-        &end.reason,
-        &end.holds_its_line,
-    ];
-    parameters.extend(effects.parameters());
-    parameters.push(&end.attempts);
-    if transaction.all(END, &parameters).await?.is_empty() {
-        return Ok(Ended::Before);
-    }
-    if !end.issues.is_empty() {
-        let issues = IssueColumns::of(&end.issues);
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&end.id];
-        parameters.extend(issues.parameters());
-        transaction.run(ISSUES, &parameters).await?;
-    }
-    keep_unmapped(end.id, &end.unmapped, transaction).await?;
-    Ok(Ended::Now)
-}
-
 fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
     let text = |at: usize| row.try_get::<_, String>(at).map_err(failure::error);
     let raw: Option<&[u8]> = row.try_get(1).map_err(failure::error)?;
@@ -274,73 +260,4 @@ fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
         tls_subject: row.try_get(8).map_err(failure::error)?,
         mark: row.try_get(9).map_err(failure::error)?,
     })
-}
-
-/// Issues column by column, as `unnest` takes them.
-pub(super) struct IssueColumns<'a> {
-    number: Vec<i32>,
-    severity: Vec<&'a str>,
-    code: Vec<i32>,
-    name: Vec<&'a str>,
-    segment: Vec<&'a str>,
-    place: [Vec<i32>; 5],
-    text: Vec<&'a str>,
-}
-
-impl<'a> IssueColumns<'a> {
-    pub(super) fn of(issues: &'a [MessageIssue]) -> Self {
-        let place = |at: usize| issues.iter().map(|issue| issue.numbers[at]).collect();
-        Self {
-            number: (0..).take(issues.len()).collect(),
-            severity: issues.iter().map(|issue| issue.severity.as_str()).collect(),
-            code: issues.iter().map(|issue| issue.code).collect(),
-            name: issues.iter().map(|issue| issue.name.as_str()).collect(),
-            segment: issues.iter().map(|issue| issue.segment.as_str()).collect(),
-            place: [place(0), place(1), place(2), place(3), place(4)],
-            text: issues.iter().map(|issue| issue.text.as_str()).collect(),
-        }
-    }
-
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {
-        let [sequence, field, repetition, component, subcomponent] = &self.place;
-        [
-            &self.number,
-            &self.severity,
-            &self.code,
-            &self.name,
-            &self.segment,
-            sequence,
-            field,
-            repetition,
-            component,
-            subcomponent,
-            &self.text,
-        ]
-    }
-}
-
-struct EffectColumns<'a> {
-    number: Vec<i32>,
-    action: Vec<&'a str>,
-    resource_type: Vec<&'a str>,
-    id: Vec<&'a str>,
-    version: Vec<i32>,
-    rule: Vec<&'a str>,
-}
-
-impl<'a> EffectColumns<'a> {
-    fn of(effects: &'a [MessageEffect]) -> Self {
-        Self {
-            number: (0..).take(effects.len()).collect(),
-            action: effects.iter().map(|effect| effect.action.as_str()).collect(),
-            resource_type: effects.iter().map(|effect| effect.resource_type.as_str()).collect(),
-            id: effects.iter().map(|effect| effect.id.as_str()).collect(),
-            version: effects.iter().map(|effect| effect.version).collect(),
-            rule: effects.iter().map(|effect| effect.rule.as_str()).collect(),
-        }
-    }
-
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 6] {
-        [&self.number, &self.action, &self.resource_type, &self.id, &self.version, &self.rule]
-    }
 }

@@ -5,68 +5,82 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::ledger::{Columns, insert_ledger};
+use super::super::ledger::insert_ledger;
 use super::super::rows::Timestamptz;
-use super::super::{Store, TENANT, failure};
-use super::queue::IssueColumns;
+use super::super::{Store, failure};
+use super::receipt::Receipt;
 use super::{MessageIssue, MessageState};
 use crate::access::{Draft, LedgerRow, Outcome, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
 
-/// One statement: the ledger row, the key of repetitions, the message, its places in line and its
-/// issues. Who is first in all its lines is leased at once. `$1` to `$19` are the ledger's.
-const RECEIVE: &str = concat!(
+/// One statement for many messages: their ledger rows, the keys of repetitions, the messages, their places
+/// in line and their issues. Who is first in all its lines is leased at once; who is not is blocked until the
+/// one before it ends. `$1` to `$19` are the ledger's.
+pub(super) const RECEIVE: &str = concat!(
     "WITH recorded AS (",
-    insert_ledger!(one),
+    insert_ledger!(many),
     "), \
+     g AS MATERIALIZED ( \
+       SELECT u.*, u.line::bigint[] AS keys FROM unnest($20::uuid[], $21::text[], $22::text[], \
+         $23::timestamptz[], $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[], \
+         $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::uuid[], \
+         $37::text[], $38::text[], $39::bytea[], $40::text[], $41::text[], $42::text[], $43::timestamptz[], \
+         $44::timestamptz[], $57::text[], $58::text[]) AS u(id, listener, peer, at, raw, sha256, site, \
+         charset, app, fac, control_id, type, event, structure, version, line, batch, state, ack_code, ack, \
+         reason, tls, processing, sent, lease, part_of, goes_on)), \
      claimed AS ( \
        INSERT INTO v2_dedupe AS known (site, control_id, sha256, message_id, at) \
-       SELECT $26, $30, $25, $20, $23 WHERE $30 <> '' \
+       SELECT site, control_id, sha256, id, at FROM g WHERE control_id <> '' \
+        ORDER BY site, control_id, sha256 \
        ON CONFLICT (site, control_id, sha256) DO UPDATE SET at = known.at \
-       RETURNING message_id), \
+       RETURNING site, control_id, sha256, message_id), \
+     behind AS MATERIALIZED ( \
+       SELECT g.id, c.message_id AS first, g.state = 'received' AND ( \
+           EXISTS (SELECT FROM v2_queue q WHERE q.key = ANY (g.keys)) \
+           OR EXISTS (SELECT FROM g o WHERE o.id < g.id AND o.state = 'received' AND o.keys && g.keys)) AS is \
+         FROM g LEFT JOIN claimed c ON (c.site, c.control_id, c.sha256) = (g.site, g.control_id, g.sha256) \
+           AND c.message_id <> g.id), \
      fate AS ( \
-       SELECT CASE \
-           WHEN EXISTS (SELECT FROM claimed WHERE message_id <> $20) THEN 'duplicate' \
-           WHEN $37::text <> 'received' THEN $37::text \
-           WHEN NOT $56::bool OR EXISTS (SELECT FROM v2_queue WHERE key = ANY ($35::bigint[])) \
-             THEN 'received' \
-           ELSE 'processing' END AS state, \
-         (SELECT message_id FROM claimed WHERE message_id <> $20) AS first), \
+       SELECT b.id, b.first, b.is AND b.first IS NULL AS blocked, CASE \
+           WHEN b.first IS NOT NULL THEN 'duplicate' \
+           WHEN g.state <> 'received' OR b.is OR g.lease IS NULL THEN g.state \
+           ELSE 'processing' END AS state \
+         FROM behind b JOIN g ON g.id = b.id), \
      stored AS ( \
        INSERT INTO v2_message (id, listener, peer, tls_subject, received_at, raw, sha256, site, charset, \
          send_app, send_fac, control_id, type, event, structure, version, processing, msg_time, order_keys, \
          batch_id, state, attempts, lease_until, duplicate_of, ack_code, ack, processed_at, reason, part_of, \
-         goes_on) \
-       SELECT $20, $21, $22, $41, $23, CASE WHEN fate.first IS NULL THEN $24::bytea END, $25, $26, $27, \
-         $28, $29, $30, $31, $32, $33, $34, $42, $43::timestamptz, $35, \
-         $36::uuid, fate.state, CASE fate.state WHEN 'processing' THEN 1 ELSE 0 END, \
-         CASE fate.state WHEN 'processing' THEN $44::timestamptz END, fate.first, $38::text, $39::bytea, \
-         CASE WHEN $37::text <> 'received' THEN $23::timestamptz END, $40::text, $57::text, $58::text \
-         FROM fate \
-       RETURNING state, duplicate_of), \
+         goes_on, blocked) \
+       SELECT g.id, g.listener, g.peer, g.tls, g.at, CASE WHEN f.first IS NULL THEN g.raw END, g.sha256, \
+         g.site, g.charset, g.app, g.fac, g.control_id, g.type, g.event, g.structure, g.version, \
+         g.processing, g.sent, g.keys, g.batch, f.state, CASE f.state WHEN 'processing' THEN 1 ELSE 0 END, \
+         CASE f.state WHEN 'processing' THEN g.lease END, f.first, g.ack_code, g.ack, \
+         CASE WHEN g.state <> 'received' THEN g.at END, g.reason, g.part_of, g.goes_on, f.blocked \
+         FROM g JOIN fate f ON f.id = g.id ORDER BY g.id \
+       RETURNING id, state, duplicate_of, blocked, order_keys), \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
-       SELECT DISTINCT unnest($35::bigint[]), $20::uuid FROM stored WHERE state IN ('received', 'processing')), \
+       SELECT DISTINCT k.key, stored.id FROM stored CROSS JOIN LATERAL unnest(stored.order_keys) AS k(key) \
+        WHERE stored.state IN ('received', 'processing')), \
      told AS ( \
        INSERT INTO v2_issue (message_id, n, severity, code0357, app_code, segment, seq, field, rep, comp, \
          sub, text) \
-       SELECT $20, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, i.text \
-         FROM stored, unnest($45::int[], $46::text[], $47::int[], $48::text[], $49::text[], $50::int[], \
-           $51::int[], $52::int[], $53::int[], $54::int[], $55::text[]) \
-           AS i(n, severity, code, name, segment, seq, field, rep, comp, sub, text) \
-        WHERE stored.duplicate_of IS NULL \
+       SELECT i.message, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, \
+         i.text \
+         FROM stored JOIN unnest($45::uuid[], $46::int[], $47::text[], $48::int[], $49::text[], $50::text[], \
+           $51::int[], $52::int[], $53::int[], $54::int[], $55::int[], $56::text[]) \
+           AS i(message, n, severity, code, name, segment, seq, field, rep, comp, sub, text) \
+           ON i.message = stored.id AND stored.duplicate_of IS NULL \
        UNION ALL \
-       SELECT $20, -1, 'W', 205, 'control-id-reuse', 'MSH', 1, 10, 0, 0, 0, '' \
-         FROM stored \
-        WHERE stored.duplicate_of IS NULL \
-          AND EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
-                WHERE d.site = $26 AND d.control_id = $30 AND d.sha256 <> $25 \
+       SELECT g.id, -1, 'W', 205, 'control-id-reuse', 'MSH', 1, 10, 0, 0, 0, '' \
+         FROM g JOIN stored ON stored.id = g.id AND stored.duplicate_of IS NULL \
+        WHERE EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
+                WHERE d.site = g.site AND d.control_id = g.control_id AND d.sha256 <> g.sha256 \
                   AND m.state IN ('processed', 'processed_with_issues'))) \
-     SELECT state, duplicate_of FROM stored"
+     SELECT id, state, duplicate_of, blocked FROM stored"
 );
 
 /// What a repetition repeats, once it is committed.
@@ -165,6 +179,8 @@ pub enum Received {
     New {
         /// Whether the one who stored it works on it.
         is_leased: bool,
+        /// Whether another one is before it in one of its lines.
+        is_blocked: bool,
     },
     /// The same bytes came before.
     Repeated(Earlier),
@@ -194,58 +210,13 @@ impl Store {
     ) -> Result<Unaudited<Received>, Error> {
         let (mut row, taken) = draft.take_row();
         describe(&mut row, new);
-        let columns = Columns::of([&row]);
-        let peer = new.peer.map(|peer| peer.to_string());
-        let digest: &[u8] = &new.digest;
-        let (code, ack) = new.ack.unzip();
-        let (at, sent) = (Timestamptz(new.at), new.sent.map(Timestamptz));
-        let (lease, state) = (new.lease.map(Timestamptz), new.state.as_str());
-        let may_lease = new.lease.is_some();
-        let issues = IssueColumns::of(new.issues);
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
-        parameters.extend(columns.parameters());
-        let own: [&(dyn ToSql + Sync); 25] = [
-            &new.id,
-            &new.listener,
-            &peer,
-            &at,
-            &new.raw,
-            &digest,
-            &new.site,
-            &new.charset,
-            &new.application,
-            &new.facility,
-            &new.control_id,
-            &new.kind,
-            &new.event,
-            &new.structure,
-            &new.version,
-            &new.lines,
-            &new.batch,
-            &state,
-            &code,
-            &ack,
-            &new.reason,
-            &new.tls_subject,
-            &new.processing,
-            &sent,
-            &lease,
-        ];
-        parameters.extend(own);
-        parameters.extend(issues.parameters());
-        parameters.push(&may_lease);
-        parameters.push(&new.part_of);
-        parameters.push(&new.goes_on);
-        let connection = self.0.writers.connection().await?;
-        let statement = connection.prepare_cached(RECEIVE).await.map_err(failure::error)?;
-        let stored = connection.query_one(&statement, &parameters).await.map_err(failure::error)?;
-        let first: Option<Uuid> = stored.try_get(1).map_err(failure::error)?;
-        if let Some(first) = first {
+        let stored = self.0.receipts.submit(self, Receipt::of(new, row)).await?;
+        if let Some(first) = stored.first {
+            let connection = self.0.writers.connection().await?;
             return Ok(taken.with(Received::Repeated(repeated(&connection, first).await?)));
         }
-        let state: &str = stored.try_get(0).map_err(failure::error)?;
-        let is_leased = state == MessageState::Processing.as_str();
-        Ok(taken.with(Received::New { is_leased }))
+        let (is_leased, is_blocked) = (stored.is_leased, stored.is_blocked);
+        Ok(taken.with(Received::New { is_leased, is_blocked }))
     }
 
     /// The bytes of the parts before the one that goes on from `name`, the first one first; `None` while

@@ -1,9 +1,5 @@
 //! Profiles of sites, each with all its versions, and the codes that they lack.
 
-use tokio_postgres::types::ToSql;
-use uuid::Uuid;
-
-use super::super::connection::Transaction;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use crate::access::{Disclosed, Permit, Unaudited};
@@ -17,8 +13,11 @@ const PROFILES: &str = "SELECT DISTINCT ON (id) id, version, toml, active_from, 
 
 const MARK: &str = "SELECT count(*) FROM v2_site";
 
-const VERSIONS: &str = "SELECT id, version, toml, active_from, by, note FROM v2_site \
-     WHERE $1::text IS NULL OR id = $1 ORDER BY id, version DESC";
+/// The newest versions of each profile: who goes back goes back to one of these.
+const VERSIONS: &str = "SELECT id, version, toml, active_from, by, note FROM ( \
+       SELECT *, row_number() OVER (PARTITION BY id ORDER BY version DESC) AS n FROM v2_site \
+        WHERE $1::text IS NULL OR id = $1) AS s \
+     WHERE n <= 1000 ORDER BY id, version DESC LIMIT 10000";
 
 /// A new version. Two at the same moment cannot both be the next one.
 pub(super) const ADD: &str = "INSERT INTO v2_site (id, version, toml, active_from, by, note) \
@@ -35,15 +34,9 @@ const UNMAPPED: &str = "SELECT u.site, u.code_set, u.system, u.code, max(u.displ
 pub(super) const UNMAPPED_MESSAGES: &str = "SELECT message_id FROM v2_unmapped \
      WHERE site = $1 AND code_set = $2 AND system = $3 AND code = $4 ORDER BY message_id LIMIT $5";
 
-const KEEP: &str = "INSERT INTO v2_unmapped (message_id, site, code_set, system, code, display) \
-     SELECT m.id, m.site, c.code_set, c.system, c.code, c.display \
-       FROM v2_message m, unnest($2::text[], $3::text[], $4::text[], $5::text[]) \
-         AS c(code_set, system, code, display) \
-     WHERE m.id = $1 ON CONFLICT DO NOTHING";
-
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[PROFILES, MARK, VERSIONS, ADD, UNMAPPED, UNMAPPED_MESSAGES, KEEP];
+    &[PROFILES, MARK, VERSIONS, ADD, UNMAPPED, UNMAPPED_MESSAGES];
 
 /// A version of a profile.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -137,7 +130,7 @@ impl Store {
         row.and_then(|row| row.try_get(0)).map_err(failure::error)
     }
 
-    /// All versions of a profile, or of all of them, the newest first.
+    /// The newest 1,000 versions of a profile, or of each of them, the newest first.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
@@ -170,24 +163,6 @@ impl Store {
         let all = rows.iter().map(unmapped).collect::<Result<_, _>>().map_err(failure::error)?;
         Ok(Unaudited::new(all, Disclosed::default()))
     }
-}
-
-/// Writes down, after the end of a message, which of its codes no map had another one for.
-pub(super) async fn keep_unmapped(
-    id: Uuid,
-    codes: &[UnmappedCode],
-    transaction: &Transaction,
-) -> Result<(), Error> {
-    if codes.is_empty() {
-        return Ok(());
-    }
-    let column = |value: fn(&UnmappedCode) -> &str| codes.iter().map(value).collect::<Vec<_>>();
-    let sets = column(|code| &code.set);
-    let systems = column(|code| &code.system);
-    let own = column(|code| &code.code);
-    let displays = column(|code| &code.display);
-    let parameters: [&(dyn ToSql + Sync); 5] = [&id, &sets, &systems, &own, &displays];
-    transaction.run(KEEP, &parameters).await.map(drop)
 }
 
 fn version(row: &tokio_postgres::Row) -> Result<SiteVersion, tokio_postgres::Error> {

@@ -141,7 +141,8 @@ impl WriteTx {
         if done.is_ok() {
             done = self.check(&connection).await.map_err(CommitError::Failed);
         }
-        match Companion::follow(self.companion.as_ref(), done, &connection).await {
+        let companions: Vec<&Companion> = self.companion.iter().collect();
+        match Companion::follow(&companions, done, &connection).await {
             Ok(()) => connection.commit().await.map_err(failure::last_error),
             Err(error) => {
                 connection.roll_back().await;

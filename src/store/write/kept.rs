@@ -1,5 +1,6 @@
 //! What was read for a unit of work before it is asked for.
 
+use crate::access::Permit;
 use crate::fhir::Identity;
 use crate::store::resource::Current;
 
@@ -11,8 +12,18 @@ impl WriteTx {
         self.prefetched.insert(identity, current);
     }
 
+    /// Keeps versions that its caller has read before, which saves it a look; what has changed since is
+    /// found when it is committed.
+    pub fn expect(&mut self, known: Vec<Current>, permit: &Permit<'_>) {
+        if !permit.is_restricted() {
+            for current in known {
+                self.keep(current.version.identity.clone(), Some(current));
+            }
+        }
+    }
+
     /// Whether [`WriteTx::take_kept`] knows about `identity`.
-    pub(in crate::store) fn is_kept(&self, identity: &Identity) -> bool {
+    pub fn is_kept(&self, identity: &Identity) -> bool {
         self.prefetched.contains_key(identity)
     }
 
