@@ -344,9 +344,9 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
     let zone = Zone::parse(zone).ok_or_else(|| StartError::Zone(zone.clone()))?;
     let extractor = Arc::new(extractor(&spec, &base, zone)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let order = match config.ids {
-        Ids::Random => IdOrder::Random,
-        Ids::Time => IdOrder::Time,
+    let order = match (config.ids, config.auth.mode) {
+        (Ids::Random, _) | (Ids::Auto, AuthMode::Smart) => IdOrder::Random,
+        (Ids::Time, _) | (Ids::Auto, AuthMode::Off) => IdOrder::Time,
     };
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds(order));
     let page =

@@ -43,8 +43,9 @@ configuration! {
         /// Folder of the private PostgreSQL and of this node's derived files.
         data_dir: PathBuf = Text("./kiln-data"),
         /// Logical ids that the server gives: "time" (UUID version 7; new rows land side by side
-        /// in the indexes, and an id tells when it was made) or "random" (version 4).
-        ids: Ids = Text("time"),
+        /// in the indexes, and an id tells when it was made), "random" (version 4) or "auto":
+        /// random where callers need tokens, for an id is told to who may not see the resource.
+        ids: Ids = Text("auto"),
     }
 
     /// The FHIR endpoint.

@@ -7,6 +7,7 @@ mod judged;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
@@ -453,8 +454,7 @@ impl Page<'_, '_> {
         let mut versions = Vec::with_capacity(shown.len());
         // Each row is let go when its version is made: a large page does not stand here twice.
         for row in shown {
-            let version = read(&row)?;
-            let patients: Vec<i64> = row.try_get(5).map_err(failure::error)?;
+            let (version, patients) = self.shown(&row)?;
             disclosed.patients.extend(patients);
             disclosed.entities.push(version.versioned_path());
             versions.push(version);
@@ -463,6 +463,16 @@ impl Page<'_, '_> {
         disclosed.patients.dedup();
         let total = total.map(i64::cast_unsigned);
         Ok((HistoryPage { total, versions, next, previous }, disclosed))
+    }
+
+    /// The version of a row and its patients, as the caller is shown them.
+    fn shown(&self, row: &Row) -> Result<(Version, Vec<i64>), Error> {
+        let found = (read(row)?, row.try_get(5).map_err(failure::error)?);
+        let kind = match self.request.scope {
+            HistoryScope::Instance(_) => Kind::HistoryInstance,
+            HistoryScope::System | HistoryScope::Type(_) => Kind::HistoryType,
+        };
+        self.store.cut_by(found, kind, self.permit)
     }
 
     /// Where the page starts; `None` at the newest version.

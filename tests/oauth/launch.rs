@@ -108,6 +108,30 @@ async fn a_handle_is_of_no_use_to_another_app_or_user() {
     server.stop().await;
 }
 
+/// After five minutes a handle is of no use.
+///
+/// Covers: security L13.
+#[tokio::test]
+async fn a_handle_counts_for_five_minutes() {
+    let server = world().await;
+    let mut browser = inside(&server, "pat").await;
+    let made = launch(&server, &browser, r#"{"client_id":"app","patient":"p1"}"#).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    let left = "SELECT extract(epoch FROM expires - now())::bigint FROM auth_launch";
+    assert!((280..=300).contains(&server.database.number(left).await));
+    let later = |seconds: u32| {
+        format!("UPDATE auth_launch SET expires = expires - interval '{seconds} seconds'")
+    };
+    server.database.run(&later(270)).await;
+    open(&server, &mut browser, "app", &handle).await.expect(200);
+    let made = launch(&server, &browser, r#"{"client_id":"app","patient":"p1"}"#).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    server.database.run(&later(300)).await;
+    let answer = open(&server, &mut browser, "app", &handle).await;
+    assert_eq!(parameter(&answer, "error").as_deref(), Some("invalid_request"), "{answer:?}");
+    server.stop().await;
+}
+
 /// Covers: security L13.
 #[tokio::test]
 async fn a_launch_is_made_for_what_the_user_may_see() {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::store::{failure, rows, search};
 
-use super::{NEWEST, Page, Position, place, read};
+use super::{NEWEST, Page, Position, place};
 
 /// How many versions are read at a time.
 pub(super) const JUDGED: i64 = 200;
@@ -61,7 +61,7 @@ impl Page<'_, '_> {
     pub(super) fn admitted(&self, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
         let mut kept = Vec::with_capacity(rows.len());
         for row in rows {
-            let version = read(&row)?;
+            let (version, _) = self.shown(&row)?;
             let reach = self.reach_of(version.identity.resource_type)?;
             if let Some(reach) = reach
                 && self.store.shows(&version, &reach)?

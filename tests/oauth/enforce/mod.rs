@@ -3,11 +3,13 @@
 mod binary;
 mod consent;
 mod cost;
+mod masked;
 mod named;
 mod property;
 mod reads;
 mod roles;
 mod rules;
 mod search;
+mod timing;
 mod tripwire;
 mod writes;
