@@ -22,6 +22,7 @@ pub mod gate;
 pub mod grant;
 pub mod interaction;
 pub mod judge;
+pub mod labelling;
 pub mod ledger;
 pub mod mask;
 pub mod membership;

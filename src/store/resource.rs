@@ -355,15 +355,18 @@ async fn for_writer(
     if seen.limits().is_none_or(|limits| limits.in_part().is_none()) {
         return Ok(None);
     }
-    match find_current(store, reader, id, &seen).await? {
-        Some(current) if !current.version.is_deleted() => {
+    let found = find_current(store, reader, id, &seen).await?;
+    let found = found.filter(|current| !current.version.is_deleted());
+    match found {
+        // Criteria of a create found it: nothing is written.
+        Some(current) if permit.interaction().kind != Kind::Create => {
             let text = format!(
                 "{} is shown in part: who sees all of it may change it",
                 current.version.identity
             );
             Err(Error::Unprocessable(vec![Issue::error(IssueCode::BusinessRule, text)]))
         }
-        _ => Ok(None),
+        found => Ok(found),
     }
 }
 

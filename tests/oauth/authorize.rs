@@ -88,7 +88,8 @@ async fn by_get_and_by_post_a_patient_comes_to_a_token() {
     server.stop().await;
 }
 
-/// Covers: security L2, L3, L4, L5, L19, H17, V18.
+/// Covers: security L2, L3, L5, L19, H17, V18.
+/// Covers in part: security L4.
 #[tokio::test]
 async fn a_bad_question_is_told_where_it_is_safe() {
     let server = world().await;

@@ -1,8 +1,8 @@
 //! Launches from an EHR: made for one user and one app, used once, for patients that the user may see.
 
 use super::browser::{
-    Browser, SCOPES, app, exchange, location, noted, parameter, question, register, server, store,
-    ticked, user,
+    Browser, SCOPES, app, exchange, form, location, noted, parameter, question, register, server,
+    store, ticked, user,
 };
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
@@ -48,12 +48,13 @@ async fn launch(server: &TestServer, browser: &Browser, body: &str) -> Answer {
 }
 
 async fn open(server: &TestServer, browser: &mut Browser, client: &str, handle: &str) -> Answer {
-    let scope = "launch openid fhirUser patient/Patient.rs patient/Encounter.rs";
+    let scope = "launch openid fhirUser online_access patient/Patient.rs patient/Encounter.rs";
     let asked = question(server, client, &[("scope", scope), ("launch", handle)]);
     browser.open(&format!("/auth/authorize?{asked}")).await
 }
 
-/// Covers: security L13, L14, V20.
+/// Covers: security L13, V20.
+/// Covers in part: security L14.
 #[tokio::test]
 async fn an_app_gets_what_the_ehr_hands_over_once() {
     let server = world().await;
@@ -79,6 +80,21 @@ async fn an_app_gets_what_the_ehr_hands_over_once() {
     }
     let text = tokens.text();
     assert!(text.contains("\"need_patient_banner\":false") && text.contains("ImagingStudy/i1"));
+    let style = tokens.at("smart_style_url").expect("where the style is");
+    server.client.get(&style).await.expect(200);
+    // What was handed over stays over a refresh.
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &*tokens.at("refresh_token").expect("a refresh token")),
+        ("client_id", "app"),
+    ];
+    let call = server.client.call("POST", &format!("{}/auth/token", server.client.root()));
+    let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+    let later = call.body(form(&fields)).send().await.expect(200);
+    for name in ["patient", "encounter", "intent", "smart_style_url", "need_patient_banner"] {
+        assert_eq!(later.at(name), tokens.at(name), "{name}: {later:?}");
+    }
+    assert!(later.text().contains("ImagingStudy/i1"), "{later:?}");
     assert!(tokens.at("scope").unwrap().split(' ').any(|scope| scope == "launch"));
     // V20: used up.
     let again = open(&server, &mut browser, "app", &handle).await;

@@ -3,6 +3,7 @@
 mod binary;
 mod consent;
 mod cost;
+mod labels;
 mod masked;
 mod named;
 mod property;
