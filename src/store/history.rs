@@ -7,7 +7,6 @@ mod judged;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
@@ -463,16 +462,6 @@ impl Page<'_, '_> {
         disclosed.patients.dedup();
         let total = total.map(i64::cast_unsigned);
         Ok((HistoryPage { total, versions, next, previous }, disclosed))
-    }
-
-    /// The version of a row and its patients, as the caller is shown them.
-    fn shown(&self, row: &Row) -> Result<(Version, Vec<i64>), Error> {
-        let found = (read(row)?, row.try_get(5).map_err(failure::error)?);
-        let kind = match self.request.scope {
-            HistoryScope::Instance(_) => Kind::HistoryInstance,
-            HistoryScope::System | HistoryScope::Type(_) => Kind::HistoryType,
-        };
-        self.store.cut_by(found, kind, self.permit)
     }
 
     /// Where the page starts; `None` at the newest version.

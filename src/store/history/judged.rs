@@ -10,10 +10,10 @@ use tokio_postgres::Row;
 use crate::access::Restriction;
 use crate::access::interaction::Kind;
 use crate::error::Error;
-use crate::fhir::ResourceType;
+use crate::fhir::{ResourceType, Version};
 use crate::store::{failure, rows, search};
 
-use super::{NEWEST, Page, Position, place};
+use super::{HistoryScope, NEWEST, Page, Position, place, read};
 
 /// How many versions are read at a time.
 pub(super) const JUDGED: i64 = 200;
@@ -43,6 +43,16 @@ impl Page<'_, '_> {
         }
         shown.truncate(wanted);
         Ok(shown)
+    }
+
+    /// The version of a row and its patients, as the caller is shown them.
+    pub(super) fn shown(&self, row: &Row) -> Result<(Version, Vec<i64>), Error> {
+        let found = (read(row)?, row.try_get(5).map_err(failure::error)?);
+        let kind = match self.request.scope {
+            HistoryScope::Instance(_) => Kind::HistoryInstance,
+            HistoryScope::System | HistoryScope::Type(_) => Kind::HistoryType,
+        };
+        self.store.cut_by(found, kind, self.permit)
     }
 
     /// How far the permit goes with rows of a type.

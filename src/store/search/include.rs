@@ -13,7 +13,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::access::interaction::Kind;
-use crate::access::membership::is_everyones;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
@@ -30,7 +29,7 @@ use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
 use super::frames::{Asking, permitted, within};
-use super::shared::shown_in_part;
+use super::shared::may_tell;
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;
@@ -241,7 +240,7 @@ impl Wanted {
         let sources = ResourceType::all()
             .filter(|source| include.source.is_none_or(|wanted| wanted == *source));
         for source in sources {
-            if !run.may_tell(source, to)? {
+            if !may_tell((source, to), run.permit, run.hasher)? {
                 continue;
             }
             for code in run.references(source, include.code.as_deref(), to.resource_type) {
@@ -305,14 +304,6 @@ impl<'gate> Run<'_, 'gate> {
     fn at(&self) -> Asking<'_, 'gate> {
         let kind = Kind::SearchType;
         Asking { store: self.store, reader: self.reader, permit: self.permit, kind }
-    }
-
-    /// Whether a resource of `source` is shown with what it refers to, if that is this one.
-    fn may_tell(&self, source: ResourceType, to: &Identity) -> Result<bool, Error> {
-        let Some(mine) = shown_in_part(self.permit, source)? else { return Ok(true) };
-        let is_mine = to.resource_type == ResourceType::PATIENT
-            && mine.contains(&self.hasher.patient(&to.id));
-        Ok(is_mine || is_everyones(to.resource_type))
     }
 
     /// The types that a reference parameter may lead to.

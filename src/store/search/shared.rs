@@ -10,10 +10,11 @@ use std::sync::Arc;
 use crate::access::membership::{is_everyones, is_shown_in_part};
 use crate::access::{Permit, Restriction};
 use crate::error::Error;
-use crate::fhir::{IssueCode, ResourceType};
+use crate::fhir::{Identity, IssueCode, ResourceType};
 use crate::search::request::compare::{AskedReference, Comparison};
 use crate::search::request::{Filter, SearchRequest, SortBy, Test};
 use crate::spec::search_parameter::SearchType;
+use crate::store::hash::Hasher;
 
 use super::Asked;
 use super::reach::searchable;
@@ -29,6 +30,18 @@ pub(super) fn shown_in_part(
     let reach = searchable(permit, of)?;
     let limits = reach.as_ref().and_then(Restriction::limits);
     Ok(limits.and_then(|limits| limits.in_part().cloned()))
+}
+
+/// Whether a resource of `source` is shown with what it refers to, if that is this one.
+pub(super) fn may_tell(
+    (source, to): (ResourceType, &Identity),
+    permit: &Permit<'_>,
+    hasher: &Hasher,
+) -> Result<bool, Error> {
+    let Some(mine) = shown_in_part(permit, source)? else { return Ok(true) };
+    let is_mine =
+        to.resource_type == ResourceType::PATIENT && mine.contains(&hasher.patient(&to.id));
+    Ok(is_mine || is_everyones(to.resource_type))
 }
 
 /// Whether some of these types may be shown in part.
