@@ -84,6 +84,7 @@ impl Engine {
         resource.remove("resourceType");
         resource.remove("id");
         let meta = resource.remove("meta").and_then(kept_meta);
+        let meta = self.label(resource_type, &resource, meta);
         let uses = meta.as_ref().map(uses).unwrap_or_default();
         refuse_subsetted(resource_type, &uses)?;
         let meta = meta.map(|meta| Bytes::from(Value::Object(meta).to_text()));
