@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use auth::{AuthMode, Registration};
-pub use choice::{Ids, LogFormat, ReadAudit, References};
+pub use choice::{Ids, LogFormat, ReadAudit, References, TenancyMode};
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
@@ -143,6 +143,27 @@ configuration! {
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
         /// pg_config, then looked for in the usual places.
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
+    }
+
+    /// Tenants: organizations that share a server and nothing else. Each has resources, accounts, clients,
+    /// tokens, keys, messages and a ledger of its own, in a schema of its own of the database, and a
+    /// folder of its own in data_dir; `kiln tenant add` makes one. What was stored without tenants is not
+    /// served where there are some.
+    [tenancy] Tenancy {
+        /// "off"; "path": the tenant's endpoint is /t/NAME/fhir, and /t/NAME/auth and the like are beside it;
+        /// "header": a proxy names it in a header.
+        mode: TenancyMode = Text("off"),
+        /// That header. It counts from http.trusted_proxies and from this machine alone: the proxy must
+        /// take away what clients send under this name.
+        header: String = Text("x-kiln-tenant"),
+        /// The FHIR base of a tenant as clients see it, with `{tenant}` for its name. Default with "path":
+        /// that of the server with /t/{tenant} before /fhir.
+        base_url: Option<String> = Unset("https://{tenant}.example.org/fhir"),
+        /// Connections of one tenant that carry transactions; half as many carry searches, and three more
+        /// reads and the ledger. They are opened when they are needed.
+        connections: NonZeroU32 = Number(4),
+        /// The tenant that a command is about: `--tenant NAME` says the same.
+        tenant: Option<String> = Unset("north"),
     }
 
     /// Rules between resources. All nodes of a database need the same.
