@@ -231,7 +231,7 @@ async fn who_asks_whether_something_changed_hears_of_labels_too() {
 async fn an_internal_error_tells_nothing_of_the_inside() {
     let server = TestServer::start().await;
     server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);
-    server.database.run("ALTER TABLE res RENAME TO elsewhere").await;
+    server.database.run("ALTER TABLE res RENAME COLUMN body TO elsewhere").await;
     for (method, url) in
         [("GET", "/Patient/p"), ("PUT", "/Patient/p"), ("GET", "/Patient/_history")]
     {

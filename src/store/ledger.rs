@@ -12,6 +12,7 @@ use crate::fhir::ResourceType;
 use super::TENANT;
 use super::connection::{Flush, Pipelines, Transaction};
 use super::failure;
+use super::resource::failure_told;
 use super::rows::{Timestamptz, number_array, text_array};
 use super::tenant::Realm;
 use super::together::{Queue, Together};
@@ -43,9 +44,9 @@ macro_rules! insert_ledger {
     ($count:ident) => {
         $crate::store::ledger::insert_ledger!($count "l.failure")
     };
-    (many $failure:literal) => {
+    (many $($failure:tt)+) => {
         concat!(
-            $crate::store::ledger::insert_ledger!(@into $failure),
+            $crate::store::ledger::insert_ledger!(@into $($failure)+),
             "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
              $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
              $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]) AS l(id, at, grp, \
@@ -54,9 +55,9 @@ macro_rules! insert_ledger {
             $crate::store::ledger::if_kept!(" WHERE")
         )
     };
-    (one $failure:literal) => {
+    (one $($failure:tt)+) => {
         concat!(
-            $crate::store::ledger::insert_ledger!(@into $failure),
+            $crate::store::ledger::insert_ledger!(@into $($failure)+),
             "FROM (SELECT ($2::uuid[])[1] AS id, ($3::timestamptz[])[1] AS at, ($4::uuid[])[1] AS grp, \
              ($5::smallint[])[1] AS interaction, ($6::smallint[])[1] AS outcome, ($7::smallint[])[1] AS \
              rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
@@ -66,14 +67,14 @@ macro_rules! insert_ledger {
             $crate::store::ledger::if_kept!(" WHERE")
         )
     };
-    (@into $failure:literal) => {
+    (@into $($failure:tt)+) => {
         concat!(
             "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, person, \
              purpose, client, token, source, request_id, method, query, failure, pats, entities) \
              SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, ",
             $crate::store::ledger::who_asked!("l.actor"),
             ", l.client, l.token, l.source, l.request_id, l.method, l.query, ",
-            $failure,
+            $($failure)+,
             ", l.pats::bigint[], l.entities::text[] "
         )
     };
@@ -96,21 +97,8 @@ macro_rules! who_asked {
 }
 pub(super) use who_asked;
 
-/// Who may not see a resource is told that it is not known; the record says that it is out of reach.
-macro_rules! insert_told {
-    ($count:ident) => {
-        insert_ledger!($count
-            "CASE WHEN l.failure LIKE '% is not known' AND EXISTS \
-             (SELECT FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-              WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id \
-                AND (l.vid IS NULL OR l.vid <= r.vid)) \
-             THEN 'out of reach: ' || l.failure ELSE l.failure END"
-        )
-    };
-}
-
-const RECORD: &str = insert_told!(many);
-const RECORD_ONE: &str = insert_told!(one);
+const RECORD: &str = insert_ledger!(many failure_told!());
+const RECORD_ONE: &str = insert_ledger!(one failure_told!());
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[RECORD, RECORD_ONE];

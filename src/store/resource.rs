@@ -14,6 +14,19 @@ use super::search;
 use super::write::WriteTx;
 use super::{Store, TENANT, failure, rows};
 
+/// The failure of a ledger row `l`. Who may not see a resource is told that it is not known; the record
+/// says that it is out of reach.
+macro_rules! failure_told {
+    () => {
+        "CASE WHEN l.failure LIKE '% is not known' AND EXISTS \
+         (SELECT FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+          WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id \
+            AND (l.vid IS NULL OR l.vid <= r.vid)) \
+         THEN 'out of reach: ' || l.failure ELSE l.failure END"
+    };
+}
+pub(super) use failure_told;
+
 /// Narrows any statement to what a frame reaches ([`Frame::bind`]), in the parameter that is named; 103
 /// is the number of Patient, who is in the compartments of others too.
 macro_rules! reached {

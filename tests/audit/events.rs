@@ -4,6 +4,7 @@
 //! Covers in part: security A5, A13.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kiln::access::interaction::Kind;
 use kiln::audit::balp::{Entry, PatientOf};
@@ -179,6 +180,8 @@ async fn record() -> (TestServer, Vec<Value>) {
         .send()
         .await
         .expect(200);
+    // What is asked from here on is of a later millisecond than what is looked for.
+    tokio::time::sleep(Duration::from_millis(2)).await;
     let all = json_of(&client.get("/AuditEvent?_count=500").await.expect(200));
     let entries = all["entry"].as_array().unwrap().iter();
     let events = entries.map(|entry| entry["resource"].clone()).collect();

@@ -326,7 +326,7 @@ async fn a_request_has_one_end() {
 /// Covers: security H12.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_comes_ends_by_the_time_of_a_request() {
-    let server = TestServer::start_with(&[("http.request_timeout_s", "2")]).await;
+    let server = TestServer::start_with(&[("http.request_timeout_s", "1")]).await;
     let host = server.client.root().trim_start_matches("http://");
     let head = format!(
         "POST /fhir/Patient HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/fhir+json\r\n\
