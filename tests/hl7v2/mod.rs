@@ -4,7 +4,7 @@ mod acks;
 mod at_once;
 mod desk;
 mod faults;
-mod feed;
+pub(crate) mod feed;
 mod frames;
 mod maps_messages;
 mod maps_rules;

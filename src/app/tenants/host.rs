@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderName;
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,8 @@ use crate::store::{Directory, Listed, Tenant};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long after a tenant could not be served the next try is.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How many are started at a time.
+const AT_ONCE: usize = 4;
 /// Longest wait for the list when health is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,9 +53,15 @@ struct Tenants {
 
 #[derive(Default)]
 struct Served {
-    sites: BTreeMap<String, Running>,
-    /// When those that could not be served were tried last.
-    failed: BTreeMap<String, Instant>,
+    known: BTreeMap<String, State>,
+}
+
+/// How it went when somebody was to be served.
+enum State {
+    /// They could not be, at that moment.
+    Failed(Instant),
+    /// They are.
+    Running(Running),
 }
 
 struct Running {
@@ -78,8 +86,9 @@ impl Host {
         let (endpoints, served) = (Endpoints::default(), Mutex::default());
         let tenants = Tenants { config, address, home, directory, endpoints, served };
         let tenants = Arc::new(tenants);
-        tenants.look().await;
+        let due = tenants.look().await;
         ready.set(tenants.routers()?);
+        tenants.serve_all(due).await;
         let tasks = vec![spawn(server::follow_tls(tls)), spawn(follow(tenants.clone()))];
         tracing::info!(%address, "ready");
         Ok(Self { address, administration, tenants, listeners, tasks, stop })
@@ -119,10 +128,12 @@ impl Host {
             task.abort();
             let _ = task.await;
         }
-        let sites = std::mem::take(&mut self.tenants.served.lock().await.sites);
-        for (name, running) in sites {
+        let known = std::mem::take(&mut self.tenants.served.lock().await.known);
+        for (name, state) in known {
             self.tenants.endpoints.remove(&name);
-            running.end(hurried.clone()).await;
+            if let State::Running(running) = state {
+                running.end(hurried.clone()).await;
+            }
         }
         self.tenants.directory.close().await;
         // The last one closes the private PostgreSQL, whoever that is.
@@ -143,51 +154,67 @@ impl Running {
 async fn follow(tenants: Arc<Tenants>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        tenants.look().await;
+        let due = tenants.look().await;
+        tenants.serve_all(due).await;
     }
 }
 
 impl Tenants {
-    /// Serves who is on the list, and nobody else.
-    async fn look(&self) {
+    /// Looks at who is on the list: who is not any more is served no longer. Gives those who are to be
+    /// served from now on.
+    async fn look(&self) -> Vec<Listed> {
         let listed = match self.directory.list().await {
             Ok(listed) => listed,
-            Err(error) => return tracing::warn!(%error, "the list of tenants cannot be read"),
+            Err(error) => {
+                tracing::warn!(%error, "the list of tenants cannot be read");
+                return Vec::new();
+            }
         };
-        let wanted: BTreeMap<&str, &Listed> =
-            listed.iter().filter(|it| it.is_served()).map(|it| (it.name.as_str(), it)).collect();
+        let mut wanted: BTreeMap<String, Listed> = BTreeMap::new();
+        wanted.extend(listed.into_iter().filter(Listed::is_served).map(|it| (it.name.clone(), it)));
         let mut served = self.served.lock().await;
-        let over: Vec<String> = served
-            .sites
-            .keys()
-            .filter(|name| !wanted.contains_key(name.as_str()))
-            .cloned()
-            .collect();
-        for name in over {
+        let over = served.known.extract_if(.., |name, _| !wanted.contains_key(name));
+        for (name, state) in over.collect::<Vec<_>>() {
             self.endpoints.remove(&name);
-            if let Some(running) = served.sites.remove(&name) {
+            if let State::Running(running) = state {
                 running.end(std::future::pending()).await;
             }
             tracing::info!(tenant = name, "is not served any more");
         }
-        for (name, listed) in wanted {
-            let is_due = served.failed.get(name).is_none_or(|at| at.elapsed() > AFTER_FAILURE);
-            if served.sites.contains_key(name) || !is_due {
-                continue;
+        wanted.retain(|name, _| match served.known.get(name) {
+            Some(State::Failed(at)) => at.elapsed() > AFTER_FAILURE,
+            Some(State::Running(_)) => false,
+            None => {
+                self.endpoints.expect(name);
+                true
             }
-            match Box::pin(self.serve(listed)).await {
-                Ok((running, routers)) => {
-                    self.endpoints.add(name, routers);
-                    served.failed.remove(name);
-                    served.sites.insert(name.to_owned(), running);
-                    tracing::info!(tenant = name, "is served");
-                }
-                Err(error) => {
-                    tracing::error!(tenant = name, %error, "cannot be served");
-                    served.failed.insert(name.to_owned(), Instant::now());
-                }
+        });
+        wanted.into_values().collect()
+    }
+
+    /// Serves those who are due, some at a time.
+    async fn serve_all(&self, due: Vec<Listed>) {
+        let serving = |listed: Listed| async move {
+            let served = Box::pin(self.serve(&listed)).await;
+            self.keep(listed.name, served).await;
+        };
+        stream::iter(due).for_each_concurrent(AT_ONCE, serving).await;
+    }
+
+    /// Keeps what became of a start.
+    async fn keep(&self, name: String, started: Result<(Running, http::Routers), StartError>) {
+        let state = match started {
+            Ok((running, routers)) => {
+                self.endpoints.add(&name, routers);
+                tracing::info!(tenant = name, "is served");
+                State::Running(running)
             }
-        }
+            Err(error) => {
+                tracing::error!(tenant = name, %error, "cannot be served");
+                State::Failed(Instant::now())
+            }
+        };
+        self.served.lock().await.known.insert(name, state);
     }
 
     /// The endpoint of one tenant.

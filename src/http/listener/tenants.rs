@@ -20,7 +20,7 @@ use crate::fhir::{Issue, IssueCode, operation_outcome};
 use crate::http::server::Probe;
 use crate::http::{Routers, base, caller, health};
 
-use super::starting::outcome;
+use super::starting::{outcome, starting};
 
 /// Before the name of a tenant in a path.
 const PREFIX: &str = "/t/";
@@ -36,13 +36,29 @@ pub enum Said {
 
 /// The endpoints of all tenants that are served at this moment. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Endpoints(Arc<RwLock<BTreeMap<String, Routers>>>);
+pub struct Endpoints(Arc<RwLock<BTreeMap<String, Endpoint>>>);
+
+/// The endpoint of one tenant.
+#[derive(Clone)]
+enum Endpoint {
+    Ready(Routers),
+    Starting,
+}
 
 impl Endpoints {
     /// From now on `name` is served.
     pub fn add(&self, name: &str, routers: Routers) {
+        self.set(name, Endpoint::Ready(routers));
+    }
+
+    /// From now on `name` is one that will be served.
+    pub fn expect(&self, name: &str) {
+        self.set(name, Endpoint::Starting);
+    }
+
+    fn set(&self, name: &str, endpoint: Endpoint) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name.to_owned(), routers);
+        all.insert(name.to_owned(), endpoint);
     }
 
     /// From now on `name` is not served.
@@ -50,9 +66,8 @@ impl Endpoints {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    fn of(&self, name: &str, of: fn(&Routers) -> Option<&Router>) -> Option<Router> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(name).and_then(of).cloned()
+    fn of(&self, name: &str) -> Option<Endpoint> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }
 
@@ -104,9 +119,14 @@ async fn serve(front: Arc<Front>, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let peer = caller::source(&parts).map(|it| it.to_canonical());
     let found = tenant(&front.said, &parts.uri, &parts.headers, peer);
-    let found = found.and_then(|(name, uri)| Some((front.endpoints.of(name, front.of)?, uri)));
-    let Some((router, uri)) = found else { return nobody(&parts.uri, &parts.headers) };
-    parts.uri = uri;
+    let found = found.and_then(|(name, uri)| Some((front.endpoints.of(name)?, uri)));
+    let (router, uri) = match &found {
+        Some((Endpoint::Ready(routers), uri)) => ((front.of)(routers), uri),
+        Some((Endpoint::Starting, uri)) => return starting(uri, &parts.headers),
+        None => (None, &parts.uri),
+    };
+    let Some(router) = router.cloned() else { return nobody(&parts.uri, &parts.headers) };
+    parts.uri = uri.clone();
     match router.oneshot(Request::from_parts(parts, body)).await {
         Ok(response) => response,
         Err(never) => match never {},
