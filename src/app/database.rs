@@ -157,6 +157,19 @@ impl Home {
         opened.map_err(|error| StartError::Store(root_cause(&error)))
     }
 
+    /// Has a private PostgreSQL serve tenants as fast as it can; another one is its operator's.
+    ///
+    /// # Errors
+    /// [`StartError::Store`] when it refuses.
+    pub async fn prepare_tenants(&self) -> Result<(), StartError> {
+        let Some(private) = &self.private else { return Ok(()) };
+        let faulty = |error| StartError::Store(root_cause(&error));
+        let directory = Directory::new(&Address::new(private.superuser_url())).map_err(faulty)?;
+        let trusted = directory.trust().await.map_err(faulty);
+        directory.close().await;
+        trusted
+    }
+
     /// The store of a tenant.
     ///
     /// # Errors

@@ -1,4 +1,6 @@
 //! The second wall: what a session of the database sees that asks for another tenant's rows.
+//!
+//! Covers in part: security G7, C3.
 
 use tokio_postgres::Client;
 

@@ -73,6 +73,7 @@ fn own(home: &Home) -> Result<Directory, Box<dyn Error>> {
 async fn add(home: &Home, name: &str, out: &mut impl Write) -> Done {
     let directory = own(home)?;
     home.bring_up(Tenant::ONLY).await?;
+    home.prepare_tenants().await?;
     let made = directory.make(name).await?;
     let tenant = made.ok_or_else(|| format!("there is a tenant {name} already"))?;
     home.bring_up(tenant).await?;
