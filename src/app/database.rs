@@ -164,7 +164,8 @@ impl Home {
     pub async fn prepare_tenants(&self) -> Result<(), StartError> {
         let Some(private) = &self.private else { return Ok(()) };
         let faulty = |error| StartError::Store(root_cause(&error));
-        let directory = Directory::new(&Address::new(private.superuser_url())).map_err(faulty)?;
+        let directory =
+            Directory::new(&Address::new(private.url("postgres", "kiln"))).map_err(faulty)?;
         let trusted = directory.trust().await.map_err(faulty);
         directory.close().await;
         trusted

@@ -1,5 +1,6 @@
 //! Tenants of one server: what is one's is nobody else's, by any way of asking.
 
+mod commands;
 mod isolation;
 mod routing;
 mod rows;
