@@ -61,6 +61,22 @@ impl Tenant {
 }
 
 /// The data of one tenant at an address: all that a connection can be made to.
+///
+/// ```
+/// # use kiln::store::{Address, Integrity, Sizes, Store, Tenant};
+/// # async fn connect(address: Address, sizes: Sizes) {
+/// let store = Store::connect(&address.of(Tenant::ONLY), sizes, Integrity::default()).await;
+/// # }
+/// ```
+///
+/// Who forgets the tenant does not compile:
+///
+/// ```compile_fail,E0308
+/// # use kiln::store::{Address, Integrity, Sizes, Store, Tenant};
+/// # async fn connect(address: Address, sizes: Sizes) {
+/// let store = Store::connect(&address, sizes, Integrity::default()).await;
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Realm {
     address: Address,
