@@ -23,7 +23,7 @@ const GUARD: &str = "SELECT kiln_guard()";
 const READY: &str =
     "UPDATE tenant SET ready_at = coalesce(ready_at, clock_timestamp()) WHERE id = $1";
 const SWITCH: &str = "UPDATE tenant SET disabled_at = CASE WHEN $2 THEN \
-     coalesce(disabled_at, clock_timestamp()) END WHERE name = $1";
+     coalesce(disabled_at, clock_timestamp()) END WHERE id = $1";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[LIST, MAKE, GUARD, READY, SWITCH];
@@ -212,13 +212,13 @@ impl Directory {
         done.map(drop).map_err(failure::sqlx_error)
     }
 
-    /// From now on a tenant is served, or not; whether there is one of that name.
+    /// From now on a tenant is served, or not.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn switch(&self, name: &str, is_disabled: bool) -> Result<bool, Error> {
-        let done = sqlx::query(SWITCH).bind(name).bind(is_disabled).execute(&self.0).await;
-        Ok(done.map_err(failure::sqlx_error)?.rows_affected() == 1)
+    pub async fn switch(&self, tenant: Tenant, is_disabled: bool) -> Result<(), Error> {
+        let done = sqlx::query(SWITCH).bind(tenant.0).bind(is_disabled).execute(&self.0).await;
+        done.map(drop).map_err(failure::sqlx_error)
     }
 
     /// Has the database trust comparisons of numbers and lists, as only its superuser can: else searches

@@ -1,14 +1,18 @@
 //! Tenants: made, listed, let in and kept out by commands; served by [`Host`].
 //!
-//! Layer: 8. Imports `config`, `http`, `store`.
+//! Layer: 8. Imports `access`, `clock`, `config`, `http`, `store`.
 
 mod host;
 
 use std::error::Error;
 use std::io::Write;
+use std::sync::Arc;
 
 use clap::Subcommand;
 
+use crate::access::interaction::Kind;
+use crate::access::{Actor, Gate, Outcome, RequestContext};
+use crate::clock::{IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::store::{Directory, Listed, Tenant};
 
@@ -55,9 +59,9 @@ pub async fn run(command: Command, config: &Config, out: &mut impl Write) -> Don
     }
     let home = Home::open(config, true).await?;
     let done = match command {
-        Command::Add { name } => add(&home, &name, out).await,
-        Command::Disable { name } => switch(&home, &name, true, out).await,
-        Command::Enable { name } => switch(&home, &name, false, out).await,
+        Command::Add { name } => add((&home, config), &name, out).await,
+        Command::Disable { name } => switch((&home, config), &name, true, out).await,
+        Command::Enable { name } => switch((&home, config), &name, false, out).await,
         Command::List => list(&home, out).await,
     };
     home.close().await;
@@ -70,23 +74,48 @@ fn own(home: &Home) -> Result<Directory, Box<dyn Error>> {
     Ok(home.own_directory()?.ok_or(missing)?)
 }
 
-async fn add(home: &Home, name: &str, out: &mut impl Write) -> Done {
+/// Puts what is done with a tenant into its own ledger.
+async fn record((home, config): (&Home, &Config), tenant: Tenant, text: &str) -> Done {
+    let store = home.store(config, tenant).await?;
+    let ids = SystemIds::default();
+    let request = RequestContext {
+        id: ids.ordered().to_string(),
+        method: "OTHER",
+        path_and_query: "kiln tenant".to_owned(),
+        source: None,
+    };
+    let actor = Actor { name: "service:operator".to_owned(), request: Arc::new(request) };
+    let gate = Gate::new(store, Arc::new(SystemClock), Arc::new(ids));
+    Ok(gate.note(Kind::Admin, &actor, Outcome::Success, text).await?)
+}
+
+async fn add(place: (&Home, &Config), name: &str, out: &mut impl Write) -> Done {
+    let (home, _) = place;
     let directory = own(home)?;
     home.bring_up(Tenant::ONLY).await?;
     home.prepare_tenants().await?;
     let made = directory.make(name).await?;
     let tenant = made.ok_or_else(|| format!("there is a tenant {name} already"))?;
     home.bring_up(tenant).await?;
+    record(place, tenant, &format!("tenant {name}: added")).await?;
     directory.is_whole(tenant).await?;
     writeln!(out, "tenant {name} was added")?;
     Ok(())
 }
 
-async fn switch(home: &Home, name: &str, is_disabled: bool, out: &mut impl Write) -> Done {
-    if !own(home)?.switch(name, is_disabled).await? {
-        return Err(StartError::Tenant(name.to_owned()).into());
-    }
-    writeln!(out, "tenant {name} is {}", if is_disabled { "disabled" } else { "enabled" })?;
+async fn switch(
+    place: (&Home, &Config),
+    name: &str,
+    is_disabled: bool,
+    out: &mut impl Write,
+) -> Done {
+    let directory = own(place.0)?;
+    let found = directory.list().await?.into_iter().find(|it| it.name == name && it.is_ready);
+    let tenant = found.ok_or_else(|| StartError::Tenant(name.to_owned()))?.tenant;
+    let state = if is_disabled { "disabled" } else { "enabled" };
+    record(place, tenant, &format!("tenant {name}: {state}")).await?;
+    directory.switch(tenant, is_disabled).await?;
+    writeln!(out, "tenant {name} is {state}")?;
     Ok(())
 }
 
