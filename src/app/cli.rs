@@ -265,10 +265,7 @@ fn execute(cli: Cli) -> Outcome {
                 unless_interrupted(reindex::search(&config)).await
             }
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
-            Command::Tenant(command) => {
-                let mut out = std::io::stdout();
-                unless_interrupted(done(Box::pin(tenants::run(command, &config, &mut out)))).await
-            }
+            Command::Tenant(it) => unless_interrupted(done(tenants::execute(it, &config))).await,
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
             }
@@ -308,7 +305,7 @@ async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
 
 async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     if config.has_tenants() {
-        return done(tenants::serve(config, demo)).await;
+        return done(Box::pin(tenants::serve(config, demo))).await;
     }
     let mut signals = Signals::new()?;
     let folder = config.node_dir();

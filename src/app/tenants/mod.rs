@@ -49,6 +49,14 @@ pub enum Command {
     List,
 }
 
+/// Runs a command about tenants for who reads the standard output.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn execute(command: Command, config: &Config) -> Done {
+    Box::pin(run(command, config, &mut std::io::stdout())).await
+}
+
 /// Runs a command about tenants.
 ///
 /// # Errors

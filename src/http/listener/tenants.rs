@@ -193,7 +193,9 @@ mod tests {
             (HeaderName::from_static("x-kiln-tenant"), HeaderValue::from_str(it).expect("a value"))
         });
         let mut all = HeaderMap::new();
-        headers.for_each(|(name, value)| drop(all.append(name, value)));
+        for (name, value) in headers {
+            all.append(name, value);
+        }
         let uri: Uri = url.parse().expect("an address");
         let peer = peer.parse().ok();
         tenant(said, &uri, &all, peer).map(|(name, uri)| (name.to_owned(), uri.to_string()))
