@@ -145,24 +145,18 @@ configuration! {
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
     }
 
-    /// Tenants: organizations that share a server and nothing else. Each has resources, accounts, clients,
-    /// tokens, keys, messages and a ledger of its own, in a schema of its own of the database, and a
-    /// folder of its own in data_dir; `kiln tenant add` makes one. What was stored without tenants is not
-    /// served where there are some.
+    /// Tenants: organizations that share a server and nothing else, each in a schema of the database and
+    /// in folders of its own. `kiln tenant add` makes one.
     [tenancy] Tenancy {
-        /// "off"; "path": the tenant's endpoint is /t/NAME/fhir, and /t/NAME/auth and the like are beside it;
-        /// "header": a proxy names it in a header.
+        /// "off", "path" (/t/NAME/fhir, with /t/NAME/auth beside it) or "header".
         mode: TenancyMode = Text("off"),
-        /// That header. It counts from http.trusted_proxies and from this machine alone: the proxy must
-        /// take away what clients send under this name.
+        /// That header. It counts from http.trusted_proxies and from this machine.
         header: String = Text("x-kiln-tenant"),
-        /// The FHIR base of a tenant as clients see it, with `{tenant}` for its name. Default with "path":
-        /// that of the server with /t/{tenant} before /fhir.
+        /// The FHIR base of each. Default with "path": that of the server, with /t/{tenant} before /fhir.
         base_url: Option<String> = Unset("https://{tenant}.example.org/fhir"),
-        /// Connections of one tenant that carry transactions; half as many carry searches, and three more
-        /// reads and the ledger. They are opened when they are needed.
+        /// Connections of each for transactions; half as many are for searches, three for reads.
         connections: NonZeroU32 = Number(4),
-        /// The tenant that a command is about: `--tenant NAME` says the same.
+        /// The tenant that a command is about, as by `--tenant NAME`.
         tenant: Option<String> = Unset("north"),
     }
 
