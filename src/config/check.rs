@@ -1,6 +1,7 @@
 //! What settings must have to do with each other.
 
-use super::{AuthMode, Config, ConfigError, Registration, WorkingHours};
+use super::derived::TENANT;
+use super::{AuthMode, Config, ConfigError, Registration, Tenancy, TenancyMode, WorkingHours};
 
 impl Config {
     /// Tells whether a server can run with these settings.
@@ -29,6 +30,7 @@ impl Config {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
         self.check_feed()?;
+        self.check_tenancy()?;
         self.check_administration()?;
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
@@ -45,6 +47,50 @@ impl Config {
         }
         if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
             return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What tenants need.
+    fn check_tenancy(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let Tenancy { mode, header, base_url, .. } = &self.tenancy;
+        if !self.has_tenants() {
+            return Ok(());
+        }
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if header.is_empty() || !header.bytes().all(is_plain) {
+            return rule("tenancy.header", "is a name of a header, in lower case");
+        }
+        match base_url {
+            None if *mode == TenancyMode::Header => {
+                return rule(
+                    "tenancy.base_url",
+                    "is what `tenancy.mode = \"header\"` needs: where do clients see a tenant?",
+                );
+            }
+            Some(each) if each.matches(TENANT).count() != 1 => {
+                return rule("tenancy.base_url", "has `{tenant}` once: no two share an address");
+            }
+            Some(each) => {
+                if let Some(reason) = unfit_base(&each.replace(TENANT, "a")) {
+                    return Err(ConfigError::Rule { key: "tenancy.base_url", reason });
+                }
+            }
+            None => {}
+        }
+        if self.hl7v2.listen.is_some() {
+            return rule(
+                "hl7v2.listen",
+                "has no tenant: where there are tenants, messages come by POST /v2/messages",
+            );
+        }
+        if self.trusted.values().any(|it| it.audience.is_some()) {
+            return rule(
+                "trusted",
+                "an `audience` would let a token in at each tenant: a token is for one base",
+            );
         }
         Ok(())
     }
@@ -370,6 +416,33 @@ mod tests {
             (vec![off, ("alerts.working_hours", "7-25")], Some("alerts.working_hours")),
         ];
         for (flags, expected) in cases {
+            assert_eq!(refused(&flags), expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn check_refuses_tenants_that_could_meet() {
+        let (path, header) = (("tenancy.mode", "path"), ("tenancy.mode", "header"));
+        let each = ("tenancy.base_url", "https://{tenant}.example.org/fhir");
+        for (flags, expected) in [
+            (vec![path], None),
+            (vec![path, each], None),
+            (vec![header, each], None),
+            (vec![header], Some("tenancy.base_url")),
+            (vec![header, ("tenancy.base_url", "https://h/fhir")], Some("tenancy.base_url")),
+            (vec![path, ("tenancy.base_url", "{tenant}/fhir")], Some("tenancy.base_url")),
+            (vec![path, ("tenancy.header", "X Y")], Some("tenancy.header")),
+            (vec![path, ("hl7v2.listen", "127.0.0.1:2575")], Some("hl7v2.listen")),
+            (
+                vec![
+                    path,
+                    ("trusted.a.issuer", "https://a.org"),
+                    ("trusted.a.jwks_uri", "https://a.org/k"),
+                    ("trusted.a.audience", "https://h/fhir"),
+                ],
+                Some("trusted"),
+            ),
+        ] {
             assert_eq!(refused(&flags), expected, "{flags:?}");
         }
     }

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use auth::{AuthMode, Registration};
-pub use choice::{Ids, LogFormat, ReadAudit, References};
+pub use choice::{Ids, LogFormat, ReadAudit, References, TenancyMode};
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
@@ -144,6 +144,21 @@ configuration! {
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
         /// pg_config, then looked for in the usual places.
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
+    }
+
+    /// Tenants: organizations that share a server and nothing else, each in a schema of the database and
+    /// in folders of its own. `kiln tenant add` makes one.
+    [tenancy] Tenancy {
+        /// "off", "path" (/t/NAME/fhir, with /t/NAME/auth beside it) or "header".
+        mode: TenancyMode = Text("off"),
+        /// That header. It counts from http.trusted_proxies and from this machine.
+        header: String = Text("x-kiln-tenant"),
+        /// The FHIR base of each. Default with "path": that of the server, with /t/{tenant} before /fhir.
+        base_url: Option<String> = Unset("https://{tenant}.example.org/fhir"),
+        /// Connections of each for transactions; half as many are for searches, three for reads.
+        connections: NonZeroU32 = Number(4),
+        /// The tenant that a command is about, as by `--tenant NAME`.
+        tenant: Option<String> = Unset("north"),
     }
 
     /// Rules between resources. All nodes of a database need the same.

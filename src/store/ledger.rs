@@ -10,10 +10,11 @@ use crate::error::{Error, root_cause};
 use crate::fhir::ResourceType;
 
 use super::TENANT;
-use super::connection::{Address, Flush, Pipelines, Transaction};
+use super::connection::{Flush, Pipelines, Transaction};
 use super::failure;
 use super::resource::failure_told;
 use super::rows::{Timestamptz, number_array, text_array};
+use super::tenant::Realm;
 use super::together::{Queue, Together};
 
 /// Most rows in one statement.
@@ -227,8 +228,8 @@ pub(super) struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    pub(super) fn new(address: &Address, timeout_ms: u32, flush: Flush) -> Result<Self, Error> {
-        let pipelines = Pipelines::new(address, LANES, timeout_ms, flush)?;
+    pub(super) fn new(realm: &Realm, timeout_ms: u32, flush: Flush) -> Result<Self, Error> {
+        let pipelines = Pipelines::new(realm, LANES, timeout_ms, flush)?;
         Ok(Self { pipelines, queue: Queue::new(LANES, BATCH) })
     }
 

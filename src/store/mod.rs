@@ -33,6 +33,7 @@ mod resource;
 mod rows;
 pub mod search;
 mod seats;
+mod tenant;
 mod tls;
 mod together;
 mod write;
@@ -55,6 +56,7 @@ pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use reindex::{Build, BuildScope};
 pub use resource::Current;
+pub use tenant::{Directory, Listed, Realm, Tenant, is_name};
 pub use tls::AddressError;
 pub use write::{Staged, Wanted, WriteTx};
 
@@ -83,6 +85,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         meta::STATEMENTS,
         reindex::STATEMENTS,
         resource::STATEMENTS,
+        tenant::STATEMENTS,
         write::STATEMENTS,
         write::INTEGRITY_STATEMENTS,
     ]
@@ -141,27 +144,22 @@ pub(crate) struct Inner {
 }
 
 impl Store {
-    /// Connects to a migrated database, in which these rules hold.
+    /// Connects to the data of one tenant, which are migrated and in which these rules hold.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be reached; [`Error::Internal`] when it has no schema.
-    pub async fn connect(
-        address: &Address,
-        sizes: Sizes,
-        integrity: Integrity,
-    ) -> Result<Self, Error> {
+    pub async fn connect(realm: &Realm, sizes: Sizes, integrity: Integrity) -> Result<Self, Error> {
         let readers =
-            Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
-        let reads =
-            Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let writers = Pool::of_writers(address, sizes.writers, sizes.statement_timeout_ms)?;
+            Pipelines::new(realm, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let reads = Reads::new(realm, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
+        let writers = Pool::of_writers(realm, sizes.writers, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
-        let searchers = Searchers::new(address, sizes.searchers, limit, sizes.read_audit)?;
+        let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
-        let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let options = address.sqlx_options().map_err(Error::internal)?;
+        let ledger = LedgerWriter::new(realm, sizes.statement_timeout_ms, sizes.read_audit)?;
+        let options = realm.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
         let inner = Inner {

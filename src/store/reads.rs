@@ -14,11 +14,12 @@ use crate::access::LedgerRow;
 use crate::error::Error;
 use crate::fhir::Identity;
 
-use super::connection::{Address, Flush, Pipeline, Pipelines};
+use super::connection::{Flush, Pipeline, Pipelines};
 use super::frame::Sure;
 use super::ledger::{client_and_token, who};
 use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
+use super::tenant::Realm;
 use super::together::{Queue, Together};
 use super::{TENANT, failure};
 
@@ -44,13 +45,13 @@ pub(super) struct Read {
 impl Reads {
     /// Reads over as many connections as statements may run at once.
     pub(super) fn new(
-        address: &Address,
+        realm: &Realm,
         lanes: usize,
         timeout_ms: u32,
         flush: Flush,
     ) -> Result<Self, Error> {
         let lanes = lanes.max(1);
-        let pipelines = Pipelines::new(address, lanes, timeout_ms, flush)?;
+        let pipelines = Pipelines::new(realm, lanes, timeout_ms, flush)?;
         Ok(Self { pipelines, queue: Queue::new(lanes, BATCH) })
     }
 

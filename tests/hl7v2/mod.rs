@@ -5,7 +5,7 @@ mod at_once;
 mod carry;
 mod desk;
 mod faults;
-mod feed;
+pub(crate) mod feed;
 mod frames;
 mod maps_messages;
 mod maps_rules;

@@ -4,8 +4,8 @@ use tokio_postgres::types::ToSql;
 
 use crate::error::Error;
 
-use super::super::connection::{Address, Flush, Pipelines};
-use super::super::{Store, failure};
+use super::super::connection::{Flush, Pipelines};
+use super::super::{Realm, Store, failure};
 use super::seal::Place;
 
 /// Whole months before $1 (six digits), by the names of their partitions.
@@ -91,7 +91,7 @@ pub async fn retired(store: &Store, kind: i16, last: Place) -> Result<Vec<String
 ///
 /// # Errors
 /// [`Error::Internal`] for what is no month, or as the database says.
-pub async fn drop_month(owner: &Address, month: &str) -> Result<(), Error> {
+pub async fn drop_month(owner: &Realm, month: &str) -> Result<(), Error> {
     if month.len() != 6 || !month.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::internal("a month has six digits"));
     }
