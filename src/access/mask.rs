@@ -59,12 +59,10 @@ impl Mask<'_> {
     fn element(&self, value: &mut Value<'_>, kept: &[String]) {
         match value {
             Value::Array(items) => items.iter_mut().for_each(|item| self.element(item, kept)),
-            Value::Object(object) if is_reference(object) => {
-                if !self.stays(object, kept) {
-                    *value = absent();
-                }
+            Value::Object(object) if is_reference(object) && !self.stays(object, kept) => {
+                *value = absent();
             }
-            Value::Object(object) => {
+            Value::Object(object) if !is_reference(object) => {
                 object.iter_mut().for_each(|(_, part)| self.element(part, kept));
             }
             _ => {}

@@ -244,11 +244,7 @@ impl Pipelines {
         flush: Flush,
     ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        Ok(Self {
-            target: realm.target(timeout_ms, flush, "")?,
-            slots,
-            next: AtomicUsize::new(0),
-        })
+        Ok(Self { target: realm.target(timeout_ms, flush, "")?, slots, next: AtomicUsize::new(0) })
     }
 
     /// A connection to run statements on; the slots take turns.
@@ -304,11 +300,7 @@ impl Pool {
 
     /// For writers: what they look for they find by indexes. A table that was empty when a statement was
     /// planned, such as the lines of messages, would be walked through from then on.
-    pub(super) fn of_writers(
-        realm: &Realm,
-        size: usize,
-        timeout_ms: u32,
-    ) -> Result<Self, Error> {
+    pub(super) fn of_writers(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
     }
 

@@ -58,14 +58,10 @@ pub async fn verify(
     let mut report =
         Report { batches: 0, rows: 0, finding: None, sealed_until: None, unsealed: (0, None) };
     let groups = stream::unfold(Some((0, Place::START)), |from| group(store, log, from, since));
-    // Each group is hashed on a processor of its own, as far as there are some.
-    let groups = groups.map(|group| async {
-        let (store, (seals, before)) = (store.clone(), group?);
-        let read = tokio::spawn(async move {
-            let rows = Rows::read(&store, &seals, before, since).await?;
-            Ok::<_, Error>((seals, rows))
-        });
-        read.await.map_err(Error::internal)?
+    let groups = groups.map(|group| async move {
+        let (seals, before) = group?;
+        let rows = Rows::read(store, &seals, before, since).await?;
+        Ok::<_, Error>((seals, rows))
     });
     let mut groups = std::pin::pin!(groups.buffered(AHEAD));
     let mut last = Place::START;

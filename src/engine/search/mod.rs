@@ -156,8 +156,7 @@ impl Engine {
         };
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
-        let (mut page, disclosed) =
-            tx.search(request, paging, &self.definitions, permit).await?;
+        let (mut page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
         if let Some(beside) = beside {
             page = beside.add(page)?;
         }

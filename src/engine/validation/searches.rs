@@ -57,7 +57,6 @@ impl Engine {
             return wrong(IssueCode::Invalid, text);
         };
         match self.check_criteria(resource_type, query) {
-            Ok(()) => Vec::new(),
             Err(Error::Invalid(issues)) => {
                 let here =
                     |issue| Issue { expression: "Subscription.criteria".to_owned(), ..issue };
@@ -65,7 +64,7 @@ impl Engine {
             }
             Err(Error::NotSupported(text)) => wrong(IssueCode::NotSupported, text),
             // Without its parameters the server reads no query; it takes no write then either.
-            Err(_) => Vec::new(),
+            Ok(()) | Err(_) => Vec::new(),
         }
     }
 

@@ -84,7 +84,9 @@ fn forget(value: &mut Value<'static>, gone: &impl Fn(&str) -> bool) {
     match value {
         Value::Array(items) => {
             items.retain(|item| !leads_there(item));
-            items.iter_mut().for_each(|item| forget(item, gone));
+            for item in items {
+                forget(item, gone);
+            }
         }
         Value::Object(object) => {
             let is_gone = |value: &Value<'static>| {
