@@ -25,6 +25,7 @@ pub mod maintenance;
 mod meta;
 mod migrate;
 pub mod oauth;
+mod parties;
 mod policy;
 mod reads;
 mod reindex;
@@ -62,6 +63,7 @@ use hash::Hasher;
 use index::{Indexed, Indexer, codes};
 use ledger::LedgerWriter;
 use meta::KnownUses;
+use parties::Parties;
 use reads::Reads;
 use seats::{Searchers, Seats};
 use write::{Rids, SharedWrites};
@@ -80,6 +82,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
+        parties::STATEMENTS,
         reindex::STATEMENTS,
         resource::STATEMENTS,
         write::STATEMENTS,
@@ -128,6 +131,7 @@ pub(crate) struct Inner {
     search_timeout_ms: u32,
     counts: search::Counts,
     ledger: LedgerWriter,
+    parties: Arc<Parties>,
     hasher: Hasher,
     indexer: Indexer,
     rids: Rids,
@@ -150,15 +154,16 @@ impl Store {
     ) -> Result<Self, Error> {
         let readers =
             Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
-        let reads =
-            Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
+        let parties = Arc::new(Parties::new(address, sizes.statement_timeout_ms)?);
+        let reads = Reads::new(address, parties.clone(), sizes)?;
         let writers = Pool::new(address, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(address, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
-        let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
+        let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
+        let ledger = LedgerWriter::new(address, parties.clone(), limit, flush)?;
         let options = address.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
@@ -171,6 +176,7 @@ impl Store {
             search_timeout_ms: sizes.search_timeout_ms,
             counts: search::Counts::default(),
             ledger,
+            parties,
             hasher,
             indexer: Indexer::new(integrity),
             rids: Rids::default(),

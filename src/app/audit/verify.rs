@@ -12,8 +12,8 @@ use crate::fhir::Instant;
 use crate::store::Store;
 use crate::store::maintenance::{self, OrderedRow, Place, Seal, UpTo};
 
-/// Batches that are read at once.
-const GROUP: i64 = 16;
+/// Batches that are read at once: rows of one transaction are sorted for each read.
+const GROUP: i64 = 64;
 /// Groups that are read at a time.
 const AHEAD: usize = 2;
 

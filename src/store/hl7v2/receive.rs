@@ -194,7 +194,7 @@ impl Store {
     ) -> Result<Unaudited<Received>, Error> {
         let (mut row, taken) = draft.take_row();
         describe(&mut row, new);
-        let columns = Columns::of([&row]);
+        let columns = Columns::of([&row], self.0.parties.keys([&row]).await?);
         let peer = new.peer.map(|peer| peer.to_string());
         let digest: &[u8] = &new.digest;
         let (code, ack) = new.ack.unzip();

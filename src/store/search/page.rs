@@ -97,7 +97,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let order = self.order(&chosen, &request.sort);
             run.step(|| shown(chosen.of(&order), &order));
             let is_back = at.as_ref().is_some_and(|at| at.is_back);
-            let record = row.map(|row| Record { row, is_back });
+            let record = match row {
+                Some(row) => {
+                    let parties = self.store.0.parties.keys([row]).await?;
+                    parties.first().map(|party| Record { row, party: *party, is_back })
+                }
+                None => None,
+            };
             let place = (at.as_ref(), limit);
             let rows = self.rows(run, request, (&chosen, &order), place, record).await?;
             let known = at.as_ref().and_then(|at| at.total);
