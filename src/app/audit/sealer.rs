@@ -12,7 +12,7 @@ use crate::audit::{BATCH, Checkpoint, SigningKey, batch_leaf, merkle};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::maintenance::{self, OrderedRow, Place, Seal, UpTo};
+use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, UpTo};
 
 use super::folder::{Folder, FolderError};
 
@@ -51,6 +51,7 @@ pub struct Sealer<C> {
     last: Place,
     /// Rows behind the last place that were read ahead: nothing comes between them any more.
     ahead: VecDeque<OrderedRow>,
+    parties: KnownParties,
     /// How many are read next.
     wanted: usize,
     /// The size of the last checkpoint in the folder; `None` before it is known.
@@ -87,6 +88,7 @@ impl<C: Clock> Sealer<C> {
             rows: 0,
             last: Place::START,
             ahead: VecDeque::new(),
+            parties: KnownParties::default(),
             wanted: BATCH,
             exported: None,
             sealed_at: Instant::now(),
@@ -148,7 +150,9 @@ impl<C: Clock> Sealer<C> {
         let after = self.ahead.back().map_or(self.last, |row| row.place);
         let below = UpTo::Below(maintenance::horizon(&self.store).await?.ended.cast_signed());
         let wanted = self.wanted;
-        let rows = maintenance::ordered_rows(&self.store, after, below, wanted as i64).await?;
+        let rows =
+            maintenance::ordered_rows(&self.store, &self.parties, after, below, wanted as i64)
+                .await?;
         self.wanted = if rows.len() < wanted { BATCH } else { (wanted * 2).min(MOST_READ) };
         if let Some(last) = rows.last() {
             // Before the seal: what is sealed has its names.
