@@ -245,8 +245,8 @@ impl<U: Units> Gate<U> {
 
     fn rows(&self, caller: &Caller, group: Uuid, done: Vec<Attempted>) -> Vec<LedgerRow> {
         let row = |(at, (interaction, disclosed))| {
-            let row = if at == 0 { Self::first } else { Self::row };
-            LedgerRow { disclosed, ..row(self, interaction, caller, group) }
+            let row = self.row(interaction, caller, group);
+            LedgerRow { disclosed, id: if at == 0 { group } else { row.id }, ..row }
         };
         done.into_iter().enumerate().map(row).collect()
     }
@@ -339,8 +339,7 @@ impl<U: Units> Attempts<'_, U> {
         &mut self,
         work: impl AsyncFnOnce(&Permit<'_>, &mut U::Unit) -> Result<Unaudited<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let (gate, interaction, caller, group) =
-            (self.gate, self.interaction, self.caller, self.group);
+        let (gate, interaction, caller) = (self.gate, self.interaction, self.caller);
         let permit = match Permit::decide(interaction, caller) {
             Ok(permit) => permit,
             Err(denied) => return self.refuse(denied, alone(interaction)).await,
@@ -359,7 +358,9 @@ impl<U: Units> Attempts<'_, U> {
                     Told::Recorded => None,
                 };
                 let done: Vec<Attempted> = main.into_iter().chain(unit.disclosed()).collect();
-                let rows = gate.rows(caller, group, done.clone());
+                // Of the moment at which it is done: the first row has it as its id.
+                self.group = gate.ids.ordered();
+                let rows = gate.rows(caller, self.group, done.clone());
                 match unit.commit(rows).instrument(span_of_commit()).await {
                     Ok(()) => Ok(Some(value)),
                     Err(CommitError::Failed(error)) => self.refuse(error, done).await,
