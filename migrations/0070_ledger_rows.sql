@@ -13,6 +13,7 @@
 -- The first half of a party's key is a hash of the actor (kiln_actor), so that one index finds the rows of a party
 -- with whatever client, and those of before.
 
+-- A party stays when the last of its rows is dropped with its month: servers remember keys.
 CREATE TABLE ledger_party (
   key bigint PRIMARY KEY,
   actor text NOT NULL,

@@ -4,8 +4,10 @@
 //! for. Keys that are known cost nothing. What was known is forgotten when the connection ends: the
 //! database behind the next one may be another that lacks the newest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio_postgres::types::ToSql;
 
 use crate::access::LedgerRow;
 use crate::error::Error;
@@ -13,16 +15,18 @@ use crate::error::Error;
 use super::connection::{Address, Flush, Pipeline, Pipelines};
 use super::failure;
 
-const KEY: &str = "SELECT kiln_party($1, $2, $3, $4, $5, $6)";
+const KEYS: &str = "SELECT kiln_party(l.actor, l.client, l.person, l.purpose, l.source, l.method) \
+     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
+     WITH ORDINALITY AS l(actor, client, person, purpose, source, method, place) ORDER BY l.place";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[KEY];
+pub(super) const STATEMENTS: &[&str] = &[KEYS];
 
 /// Most parties that are remembered: with more, all are forgotten.
 const KNOWN: usize = 50_000;
 
 /// Who asked, as far as it repeats.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Party {
     actor: String,
     client: Option<String>,
@@ -76,41 +80,64 @@ impl Parties {
         &self,
         rows: impl IntoIterator<Item = &'r LedgerRow>,
     ) -> Result<Vec<i64>, Error> {
-        let rows = rows.into_iter();
-        let mut keys = Vec::with_capacity(rows.size_hint().0);
-        for row in rows {
-            keys.push(self.key(Party::of(row)).await?);
+        let wanted: Vec<Party> = rows.into_iter().map(Party::of).collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(keys)
-    }
-
-    async fn key(&self, party: Party) -> Result<i64, Error> {
         let pipeline = self.pipelines.pipeline().await?;
-        if let Some(key) = self.known(&pipeline, &party) {
-            return Ok(key);
+        let known = self.known(&pipeline, &wanted);
+        if let Some(keys) = known.iter().copied().collect() {
+            return Ok(keys);
         }
-        let statement = pipeline.prepare(KEY).await?;
-        let Party { actor, client, person, purpose, source, method } = &party;
-        let row = pipeline
-            .client()
-            .query_one(&statement, &[actor, client, person, purpose, source, method]);
-        let key = row.await.and_then(|row| row.try_get(0)).map_err(failure::error)?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.keys.len() >= KNOWN {
-            known.keys.clear();
-        }
-        // Of a connection that was replaced meanwhile nothing is kept.
-        if known.by.as_ptr() == Arc::as_ptr(&pipeline) {
-            known.keys.insert(party, key);
-        }
-        Ok(key)
+        // In one order, so that servers which add the same ones wait for each other, not in a circle.
+        let is_new = |(party, key): (&Party, &Option<i64>)| key.is_none().then(|| party.clone());
+        let new: BTreeSet<Party> = wanted.iter().zip(&known).filter_map(is_new).collect();
+        let added = self.add(&pipeline, new.into_iter().collect()).await?;
+        let missing = || Error::internal("a party without a key");
+        let keys = wanted.iter().zip(known);
+        keys.map(|(party, key)| key.or_else(|| added.get(party).copied()).ok_or_else(missing))
+            .collect()
     }
 
-    fn known(&self, pipeline: &Arc<Pipeline>, party: &Party) -> Option<i64> {
+    /// The keys of parties of which none is known, once they are on the disk.
+    async fn add(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        new: Vec<Party>,
+    ) -> Result<HashMap<Party, i64>, Error> {
+        fn column<'p, T>(new: &'p [Party], of: impl Fn(&'p Party) -> T) -> Vec<T> {
+            new.iter().map(of).collect()
+        }
+        let statement = pipeline.prepare(KEYS).await?;
+        let parameters: [&(dyn ToSql + Sync); 6] = [
+            &column(&new, |party| &*party.actor),
+            &column(&new, |party| party.client.as_deref()),
+            &column(&new, |party| party.person.as_deref()),
+            &column(&new, |party| party.purpose.as_deref()),
+            &column(&new, |party| party.source.as_deref()),
+            &column(&new, |party| party.method),
+        ];
+        let rows =
+            pipeline.client().query(&statement, &parameters).await.map_err(failure::error)?;
+        let keys = rows.iter().map(|row| row.try_get(0).map_err(failure::error));
+        let keys: Vec<i64> = keys.collect::<Result<_, _>>()?;
+        let added: HashMap<Party, i64> = new.into_iter().zip(keys).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a connection that was replaced meanwhile nothing is kept.
+        if known.by.as_ptr() == Arc::as_ptr(pipeline) {
+            if known.keys.len() + added.len() > KNOWN {
+                known.keys.clear();
+            }
+            known.keys.extend(added.iter().map(|(party, key)| (party.clone(), *key)));
+        }
+        Ok(added)
+    }
+
+    fn known(&self, pipeline: &Arc<Pipeline>, wanted: &[Party]) -> Vec<Option<i64>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.by.as_ptr() != Arc::as_ptr(pipeline) {
             *known = Known { by: Arc::downgrade(pipeline), keys: HashMap::new() };
         }
-        known.keys.get(party).copied()
+        wanted.iter().map(|party| known.keys.get(party).copied()).collect()
     }
 }
