@@ -26,6 +26,7 @@ mod mask;
 mod meta;
 mod migrate;
 pub mod oauth;
+mod parties;
 mod policy;
 mod reads;
 mod reindex;
@@ -65,6 +66,7 @@ use hash::Hasher;
 use index::{Indexed, Indexer, codes};
 use ledger::LedgerWriter;
 use meta::KnownUses;
+use parties::Parties;
 use reads::Reads;
 use seats::{Searchers, Seats};
 use write::{Rids, SharedWrites};
@@ -83,6 +85,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
+        parties::STATEMENTS,
         reindex::STATEMENTS,
         resource::STATEMENTS,
         tenant::STATEMENTS,
@@ -132,6 +135,7 @@ pub(crate) struct Inner {
     search_timeout_ms: u32,
     counts: search::Counts,
     ledger: LedgerWriter,
+    parties: Arc<Parties>,
     hasher: Hasher,
     indexer: Indexer,
     rids: Rids,
@@ -151,14 +155,16 @@ impl Store {
     pub async fn connect(realm: &Realm, sizes: Sizes, integrity: Integrity) -> Result<Self, Error> {
         let readers =
             Pipelines::new(realm, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
-        let reads = Reads::new(realm, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
+        let parties = Arc::new(Parties::new(realm, sizes.statement_timeout_ms)?);
+        let reads = Reads::new(realm, parties.clone(), sizes)?;
         let writers = Pool::of_writers(realm, sizes.writers, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
-        let ledger = LedgerWriter::new(realm, sizes.statement_timeout_ms, sizes.read_audit)?;
+        let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
+        let ledger = LedgerWriter::new(realm, parties.clone(), limit, flush)?;
         let options = realm.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
@@ -171,6 +177,7 @@ impl Store {
             search_timeout_ms: sizes.search_timeout_ms,
             counts: search::Counts::default(),
             ledger,
+            parties,
             hasher,
             indexer: Indexer::new(integrity),
             rids: Rids::default(),

@@ -367,7 +367,9 @@ async fn write_chunk(
     store.note_codes(&indexed).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(&indexed);
     let sql = versions.statement(index.len(), rows.len());
-    let done = execute(connection, sql, rows, &index, &versions.parameters()).await?;
+    let parties = store.0.parties.keys(rows.iter().copied()).await.map_err(CommitError::Failed)?;
+    let ledger = Columns::of(rows.iter().copied(), parties);
+    let done = execute(connection, sql, &ledger, &index, &versions.parameters()).await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {
         store.0.indexer.renewed(known.epoch).await;
     }
@@ -378,12 +380,11 @@ async fn write_chunk(
 async fn execute(
     connection: &Object,
     sql: &str,
-    rows: &[&LedgerRow],
+    ledger: &Columns<'_>,
     index: &IndexColumns<'_>,
     more: &[&(dyn ToSql + Sync)],
 ) -> Result<Result<(), tokio_postgres::Error>, CommitError> {
     let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
-    let ledger = Columns::of(rows.iter().copied());
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
     parameters.extend(ledger.parameters());
     parameters.push(&BUCKET);
@@ -401,7 +402,8 @@ pub(super) async fn reindex(
 ) -> Result<(), CommitError> {
     store.note_codes(all).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(all);
-    let done = execute(connection, statements::INDEX, &[], &index, &[&epoch]).await?;
+    let done =
+        execute(connection, statements::INDEX, &Columns::default(), &index, &[&epoch]).await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {
         store.0.indexer.renewed(epoch).await;
     }

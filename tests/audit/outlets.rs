@@ -194,6 +194,31 @@ async fn alerts_are_told_to_an_address_and_stored() {
     assert_eq!(receiver.posted().len(), 4);
 }
 
+/// One that is found fault with is passed over; one that could not be taken comes again, and it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_is_refused_keeps_no_other_back() {
+    let receiver = Receiver::start().await;
+    receiver.answer_with(&[422, 500]);
+    let webhook = format!("http://{}/alerts", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("alerts.break_glass", "true"),
+        ("alerts.webhook", &webhook),
+    ])
+    .await;
+    let both = ["user:ada", "user:eve"].map(|user| row(12, 0, user, ("NULL", "'BTG'", "{7}")));
+    server.database.run(&both.join(";")).await;
+    receiver.until("three requests", |posted| posted.len() >= 3).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let posted = receiver.posted();
+    let parties: Vec<_> =
+        posted.iter().map(|(_, alert)| alert["party"].as_str().unwrap()).collect();
+    // Which of them comes first is chance: they are of one moment.
+    assert_eq!(parties.len(), 3, "{parties:?}");
+    assert!(parties[0] != parties[1] && parties[1] == parties[2], "{parties:?}");
+    server.stop().await;
+}
+
 /// Without settings nothing goes out.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_default_nobody_is_told() {

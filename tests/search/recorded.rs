@@ -124,7 +124,7 @@ async fn searches_at_the_same_time_have_a_row_each_of_what_they_show() {
 async fn what_cannot_be_recorded_is_not_shown() {
     let server = TestServer::start().await;
     five(&server).await;
-    let check = "ALTER TABLE ledger ADD CONSTRAINT planted CHECK (request_id <> 'x') NOT VALID";
+    let check = "ALTER TABLE ledger_row ADD CONSTRAINT planted CHECK (request_id <> 'x') NOT VALID";
     server.database.run(check).await;
     let answer = ask(&server, "/Observation?_sort=date", "x").await.expect(503);
     assert!(!answer.text().contains("Observation"), "{answer:?}");
@@ -157,7 +157,7 @@ async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
     const NOTED: &str = "CREATE TABLE noted (wait text);
         CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
         INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$;
-        CREATE TRIGGER noted BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION noted()";
+        CREATE TRIGGER noted BEFORE INSERT ON ledger_row FOR EACH ROW EXECUTE FUNCTION noted()";
     for (setting, wait) in [("committed", "off"), ("flushed", "on")] {
         let server = TestServer::start_with(&[("audit.reads", setting)]).await;
         five(&server).await;

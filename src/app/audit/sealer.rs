@@ -4,6 +4,7 @@
 //! It reads below the snapshot's horizon and adds to tables of its own, so no writer ever waits for it.
 //! Several nodes may seal one ledger: a batch's number is taken by whoever is first.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::audit::merkle::Growing;
@@ -11,7 +12,7 @@ use crate::audit::{BATCH, Checkpoint, SigningKey, batch_leaf, merkle};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::maintenance::{self, OrderedRow, Place, Seal, UpTo};
+use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, UpTo};
 
 use super::folder::{Folder, FolderError};
 
@@ -23,9 +24,9 @@ const SEAL_AFTER: Duration = Duration::from_secs(7);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How many seals are read at once.
 const PAGE: i64 = 10_000;
-/// How many rows are read at once: their order within a transaction has no index, so one that added a
-/// million is looked through for each of these, not for each batch.
-const ROWS: usize = 64 * BATCH;
+/// Most rows that are read at once. Rows of one transaction are sorted for each read, so that many of them
+/// must not take a read a batch.
+const MOST_READ: usize = 128 * BATCH;
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,11 @@ pub struct Sealer<C> {
     growing: Growing,
     rows: u64,
     last: Place,
+    /// Rows behind the last place that were read ahead: nothing comes between them any more.
+    ahead: VecDeque<OrderedRow>,
+    parties: KnownParties,
+    /// How many are read next.
+    wanted: usize,
     /// The size of the last checkpoint in the folder; `None` before it is known.
     exported: Option<u64>,
     sealed_at: Instant,
@@ -81,6 +87,9 @@ impl<C: Clock> Sealer<C> {
             growing: Growing::default(),
             rows: 0,
             last: Place::START,
+            ahead: VecDeque::new(),
+            parties: KnownParties::default(),
+            wanted: BATCH,
             exported: None,
             sealed_at: Instant::now(),
         })
@@ -110,37 +119,47 @@ impl<C: Clock> Sealer<C> {
         Ok(self.rows)
     }
 
-    /// Seals the rows that are there in batches, the last of which is a whole one unless the one before
-    /// is some time ago (or `at_once`); whether there may be more.
+    /// Seals a batch, when there is a whole one or the last one is some time ago (or `at_once`);
+    /// whether there may be another one.
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
-        let horizon = maintenance::horizon(&self.store).await?.ended.cast_signed();
-        let rows =
-            maintenance::ordered_rows(&self.store, self.last, UpTo::Below(horizon), ROWS as i64);
-        let rows = rows.await?;
-        let is_more = rows.len() == ROWS;
+        self.read_ahead().await?;
+        let mut rows: Vec<_> = self.ahead.iter().take(BATCH).copied().collect();
+        let is_whole = rows.len() == BATCH;
+        if rows.is_empty() || !(is_whole || at_once || self.sealed_at.elapsed() >= SEAL_AFTER) {
+            return Ok(false);
+        }
         // A batch is of one month, so that it goes with the partition of its rows.
-        let mut batches: Vec<&[OrderedRow]> = rows
-            .chunk_by(|one, next| month(one) == month(next))
-            .flat_map(|of_month| of_month.chunks(BATCH))
-            .collect();
-        let is_short = batches.last().is_some_and(|last| last.len() < BATCH);
-        if is_short && (is_more || !(at_once || self.sealed_at.elapsed() >= SEAL_AFTER)) {
-            batches.pop();
+        let first = month(&rows[0]);
+        let of_month = rows.iter().take_while(|row| month(row) == first).count();
+        let is_cut = of_month < rows.len();
+        rows.truncate(of_month);
+        self.seal(&rows).await?;
+        self.catch_up().await?;
+        Ok(is_whole || is_cut)
+    }
+
+    /// Reads on where less than a batch is at hand: more each time, as long as there is as much.
+    async fn read_ahead(&mut self) -> Result<(), SealError> {
+        while self.ahead.front().is_some_and(|row| row.place <= self.last) {
+            self.ahead.pop_front();
         }
-        let Some(last) = batches.last().and_then(|batch| batch.last()) else { return Ok(false) };
-        // Before the seals: what is sealed has its names.
-        maintenance::keep_patient_names(&self.store, self.last, last.place).await?;
-        for batch in batches {
-            self.seal(batch).await?;
-            self.catch_up().await?;
-            let is_ours = batch.last().is_some_and(|last| last.place == self.last);
-            if !is_ours {
-                // Another node made its batches otherwise.
-                return Ok(true);
-            }
+        if self.ahead.len() >= BATCH {
+            return Ok(());
         }
-        Ok(is_more)
+        let after = self.ahead.back().map_or(self.last, |row| row.place);
+        let below = UpTo::Below(maintenance::horizon(&self.store).await?.ended.cast_signed());
+        let wanted = self.wanted;
+        let rows =
+            maintenance::ordered_rows(&self.store, &self.parties, after, below, wanted as i64)
+                .await?;
+        self.wanted = if rows.len() < wanted { BATCH } else { (wanted * 2).min(MOST_READ) };
+        if let Some(last) = rows.last() {
+            // Before the seal: what is sealed has its names.
+            maintenance::keep_patient_names(&self.store, after, last.place).await?;
+        }
+        self.ahead.extend(rows);
+        Ok(())
     }
 
     async fn seal(&mut self, rows: &[OrderedRow]) -> Result<(), SealError> {

@@ -9,11 +9,12 @@ mod outlet;
 use std::collections::{BTreeSet, HashMap};
 
 use deadpool_postgres::Object;
+use futures_util::future::try_join_all;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::access::interaction::Kind;
-use crate::access::restriction::Members;
+use crate::access::restriction::{Clause, Members};
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, PatientOf};
 use crate::audit::query::{Condition, Reader as Asking};
@@ -202,13 +203,17 @@ impl Store {
             return Ok(patients);
         }
         let pipeline = self.0.readers.pipeline().await?;
-        for identity in wanted.into_iter().take(MOST_ALONG) {
-            let reach = match permit.derive(Kind::SearchType, identity.resource_type) {
-                Err(Error::Forbidden) => continue,
-                reach => reach?,
-            };
-            let found = find_current(self, Reader::Shared(&pipeline), &identity.id, &reach).await?;
-            if let Some(found) = found.filter(|found| !found.version.is_deleted()) {
+        let reader = Reader::Shared(&pipeline);
+        let found = wanted.into_iter().take(MOST_ALONG).map(|identity| async move {
+            match permit.derive(Kind::SearchType, identity.resource_type) {
+                Err(Error::Forbidden) => Ok(None),
+                Err(error) => Err(error),
+                Ok(reach) => find_current(self, reader, &identity.id, &reach).await,
+            }
+        });
+        // They share a connection, so all of them are one turn of the database or two.
+        for found in try_join_all(found).await?.into_iter().flatten() {
+            if !found.version.is_deleted() {
                 patients.extend(found.patients);
                 page.included.push(found.version);
             }
@@ -298,24 +303,19 @@ async fn name(store: &Store, connection: &Object, entries: &mut [Entry]) -> Resu
     Ok(())
 }
 
-/// What holds for the events that a permit reaches: those of its patients, or all, without what is
-/// withheld. Events have no labels, so none is beyond a clearance.
+/// What holds for the events that a permit reaches: all or none, without what is withheld. Events have
+/// no labels, so none is beyond a clearance.
 fn reach(store: &Store, permit: &Permit<'_>) -> Condition {
     let Some(limits) = permit.limits() else { return Condition::always() };
-    let members = match &limits.clauses[..] {
-        [clause] if clause.is_plain() => match &clause.members {
-            Members::Everyone => Condition::always(),
-            Members::OwnOrNobodys(patients) | Members::Patients(patients) => {
-                Condition::Patients(patients.to_vec())
-            }
-            _ => Condition::never(),
-        },
-        // Criteria say something of stored resources: no event is known to be within them.
-        _ => Condition::never(),
-    };
+    // Events are nobody's, and criteria say something of stored resources: no event is known to be
+    // within them.
+    let is_all = |clause: &Clause| clause.is_plain() && clause.members == Members::Everyone;
+    if !limits.clauses.iter().any(is_all) {
+        return Condition::never();
+    }
     let hash = |id: &LogicalId| store.hasher().patient(id);
     let reader = Asking { base: "", hash: &hash };
-    let mut all = vec![members];
+    let mut all = Vec::new();
     for withheld in &limits.withheld {
         let Ok(filter) = reader.read_all(std::slice::from_ref(&*withheld.filter)) else {
             return Condition::never();

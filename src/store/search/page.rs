@@ -98,7 +98,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if let Some(limit) = wanted {
             let order = self.order(&chosen, &request.sort);
             run.step(|| shown(chosen.of(&order), &order));
-            let record = row.map(Record);
+            let record = match row {
+                Some(row) => {
+                    let parties = self.store.0.parties.keys([row]).await?;
+                    parties.first().map(|party| Record { row, party: *party })
+                }
+                None => None,
+            };
             let place = (at.as_ref(), limit);
             let rows = self.rows(run, request, (&chosen, &order), place, record).await?;
             let known = at.as_ref().and_then(|at| at.total);

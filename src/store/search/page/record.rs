@@ -3,10 +3,12 @@
 //! A search whose page is all that it shows costs one turn of the database less: what the row says
 //! of the page, its patients, is taken from the rows that are shown.
 
+use uuid::Uuid;
+
 use crate::access::LedgerRow;
 use crate::search::request::{ContainedMode, SearchRequest, Total};
 use crate::store::TENANT;
-use crate::store::ledger::{client_and_token, if_kept, who_parts};
+use crate::store::ledger::{self, if_kept, packed};
 use crate::store::rows::Edge;
 
 use super::super::Paging;
@@ -15,7 +17,11 @@ use super::super::sql::{Bind, Binds};
 
 /// A row, to which a page adds whose data it shows.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a>(pub(super) &'a LedgerRow);
+pub(super) struct Record<'a> {
+    pub(super) row: &'a LedgerRow,
+    /// The key of its party.
+    pub(super) party: i64,
+}
 
 /// Whether one statement finds all that is shown, and nothing is asked after it.
 pub(in crate::store::search) fn is_whole(request: &SearchRequest, paging: &Paging) -> bool {
@@ -29,40 +35,34 @@ impl Record<'_> {
     /// The statement that adds the row, over a page `p`. What is refused
     /// because there is too much to sort is no success.
     pub(super) fn insert(self, binds: &mut Binds) -> String {
-        let Self(row) = self;
+        let Self { row, party } = self;
         let request = &row.caller.request;
-        let source = request.source.map(|source| binds.text(source.to_string()));
         let rt = row.interaction.resource_type;
         let rt = rt.map(|of| binds.add(Bind::Short(of.code())));
-        let (client, token) = client_and_token(row);
-        let client = client.map(|client| binds.text(client));
-        let token = token.map(|token| binds.text(token));
-        let [actor, person, purpose] = who_parts(&row.caller.principal);
-        let [person, purpose] =
-            [person, purpose].map(|part| (!part.is_empty()).then(|| binds.text(part)));
+        let mut uuid = |of: Option<Uuid>| of.map(|of| binds.add(Bind::Uuid(of)));
+        let (group, token) = (uuid(ledger::group(row)), uuid(row.caller.principal.token()));
+        let (request_uuid, request_id) = packed(&request.id);
+        let request_uuid = uuid(request_uuid);
+        let request_id = request_id.map(|id| binds.text(id));
         let null = || "NULL".to_owned();
         let values = [
             binds.add(Bind::Uuid(row.id)),
             binds.time(Edge::At(row.at)),
-            binds.add(Bind::Uuid(row.group)),
+            group.unwrap_or_else(null),
             TENANT.to_string(),
             binds.add(Bind::Short(row.interaction.kind.number())),
             row.outcome.number().to_string(),
             rt.unwrap_or_else(null),
-            binds.text(actor),
-            person.unwrap_or_else(null),
-            purpose.unwrap_or_else(null),
-            client.unwrap_or_else(null),
+            binds.add(Bind::Long(party)),
             token.unwrap_or_else(null),
-            source.unwrap_or_else(null),
-            binds.text(&*request.id),
-            binds.text(request.method),
+            request_uuid.unwrap_or_else(null),
+            request_id.unwrap_or_else(null),
             binds.text(&*request.path_and_query),
         ];
         format!(
-            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, actor, person, purpose, client, \
-             token, source, request_id, method, query, pats, entities) SELECT {}, \
-             ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), '{{}}' \
+            "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, party, token_id, request, \
+             request_id, query, pats) SELECT {}, \
+             nullif(ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), '{{}}') \
              WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED}){}",
             values.join(", "),
             if_kept!(" AND")
