@@ -168,7 +168,7 @@ impl Server {
         let base = config.base_url(address);
         let feed = door.address();
         let stored = (&database.store, database.postgres_health());
-        let (site, routers) = Site::start(&config, address, stored, door, &stop).await?;
+        let (site, routers) = Box::pin(Site::start(&config, address, stored, door, &stop)).await?;
         ready.set(routers);
         let upkeep = Upkeep { listeners, tasks: vec![spawn(follow_tls(tls))] };
         tracing::info!(base, feed = feed.map(tracing::field::display), "ready");

@@ -172,7 +172,7 @@ impl Engine {
         let written = match action {
             Action::CreateUnless(resource_type, criteria, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
-                self.create_unless(resource, &criteria, options, caller).await?
+                Box::pin(self.create_unless(resource, &criteria, options, caller)).await?
             }
             Action::UpdateBy(resource_type, criteria, value) => {
                 let criteria = criteria.without(&OF_FORM);

@@ -29,7 +29,7 @@ fn with(other: &str) -> Vec<(&'static str, String)> {
         (
             "Appointment/inside",
             format!(
-                r##""contained":[{{"resourceType":"Patient","id":"p","name":[{{"family":"Name{other}"}}]}}],"status":"booked","start":"2020-01-02T10:00:00Z","end":"2020-01-02T11:00:00Z","participant":[{},{},{}]"##,
+                r#""contained":[{{"resourceType":"Patient","id":"p","name":[{{"family":"Name{other}"}}]}}],"status":"booked","start":"2020-01-02T10:00:00Z","end":"2020-01-02T11:00:00Z","participant":[{},{},{}]"#,
                 actor(own),
                 actor(r##"{"reference":"#p"}"##),
                 actor(&named)
