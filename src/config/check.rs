@@ -23,10 +23,9 @@ impl Config {
             AuthMode::Off => {}
             AuthMode::Smart => self.check_smart()?,
         }
-        if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return rule("tls.certificate", "and `tls.key` go together".to_owned());
-        }
-        if self.tls.client_authorities.is_some() && self.tls.certificate.is_none() {
+        let tls = &self.tls;
+        pair("tls.certificate", tls.certificate.is_some() == tls.key.is_some())?;
+        if tls.client_authorities.is_some() && tls.certificate.is_none() {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
         self.check_feed()?;
@@ -108,9 +107,7 @@ impl Config {
     fn check_outlets(&self) -> Result<(), ConfigError> {
         let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
         let atna = &self.atna;
-        if atna.certificate.is_some() != atna.key.is_some() {
-            return rule("atna.certificate", "and `atna.key` go together");
-        }
+        pair("atna.certificate", atna.certificate.is_some() == atna.key.is_some())?;
         if let Some(repository) = &atna.repository {
             if let Some(reason) = unfit_base(repository) {
                 return Err(ConfigError::Rule { key: "atna.repository", reason });
@@ -180,6 +177,13 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A certificate and its key, neither of which is of use alone: `name` is that of the certificate.
+pub(super) fn pair(name: &'static str, is_whole: bool) -> Result<(), ConfigError> {
+    let section = name.trim_end_matches("certificate");
+    let reason = || format!("and `{section}key` go together");
+    if is_whole { Ok(()) } else { Err(ConfigError::Rule { key: name, reason: reason() }) }
 }
 
 /// Longest time that a code may count.

@@ -328,7 +328,8 @@ configuration! {
         /// that DNS name (or `sha256:` and the digest of the certificate) send with MSH-3 and MSH-4 of
         /// those patterns, and nothing else. Without entries certificates are bound to no sender.
         senders: Vec<String> = List,
-        /// Addresses or networks that may connect. Default: all.
+        /// Addresses or networks that may connect, where there are such: then nobody else may. A port that
+        /// other machines can reach wants them, or `client_authorities`.
         allow: Vec<Network> = List,
         /// When a sender without enhanced mode is told AA: "processed" or "stored".
         ack: AckWhen = Text("processed"),

@@ -55,6 +55,7 @@ use run::Run;
 pub use definitions::Definitions;
 pub(super) use existing::readable_among;
 pub(super) use probe::Counts;
+pub(in crate::store) use reach::ATTACHING;
 pub(super) use reach::{reached, reached_of};
 
 /// Every static statement of a search, for the test that prepares them.

@@ -5,6 +5,8 @@
 
 mod attached;
 
+pub(in crate::store) use attached::ATTACHING;
+
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
