@@ -130,6 +130,9 @@ pub trait UnitOfWork: Send {
     /// Whether a write inside the work lost to another writer: the work is run anew.
     fn is_raced(&self) -> bool;
 
+    /// Adds what the ledger must know of one entry, beside the main row.
+    fn note(&mut self, interaction: Interaction, disclosed: Disclosed);
+
     /// What the writes so far tell, one for each ledger row beside the main one.
     fn disclosed(&mut self) -> Vec<Attempted>;
 }

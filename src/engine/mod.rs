@@ -52,7 +52,9 @@ use crate::store::search::Definitions;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
-pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
+pub use bundle::{
+    BundleOptions, BundleOutcome, Convert, EntryResult, MakeCompanion, NewIds, ReadStatement,
+};
 pub use delete::{Deleted, Deletion};
 pub use disclosures::DISCLOSURES_PARAMETERS;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
@@ -296,6 +298,7 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
         scope: HistoryScope::System,
         since: None,
         at: None,
+        list: None,
         count: 1,
         cursor: None,
     };

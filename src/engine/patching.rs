@@ -109,7 +109,7 @@ pub(super) fn of_entry(resource: &Value<'_>) -> Result<Patch<'static>, Error> {
             let bytes = primitive::base64_content(data)
                 .map_err(|error| Error::invalid(IssueCode::Value, error.to_string()))?;
             let patch = json::parse(&bytes)
-                .map_err(|error| Error::invalid(IssueCode::Structure, error.to_string()))?;
+                .map_err(|error| Error::invalid(IssueCode::Invalid, error.to_string()))?;
             Ok(Patch::Json(patch.into_owned()))
         }
         _ => {

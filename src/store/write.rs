@@ -135,12 +135,17 @@ impl WriteTx {
     /// # Errors
     /// [`Error::Conflict`] when a resource changed meanwhile: the gate then runs the work anew.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        match self.write_staged().await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Raced) => {
+        let written = self.write_staged().await;
+        written.map_err(|error| self.lost(error))
+    }
+
+    /// What is told of a statement that failed; where another writer was faster, the work is run anew.
+    pub(super) fn lost(&mut self, error: CommitError) -> Error {
+        match error {
+            CommitError::Failed(error) => error,
+            CommitError::Raced => {
                 self.raced = true;
-                Err(Error::Conflict("a resource changed meanwhile".to_owned()))
+                Error::Conflict("a resource changed meanwhile".to_owned())
             }
         }
     }
@@ -158,12 +163,6 @@ impl WriteTx {
         let result = write_all(&self.store, &connection, &staged, &changes, &[]).await;
         self.connection = Some(connection);
         result
-    }
-
-    async fn begin_wanted(&self) -> Result<Transaction, CommitError> {
-        let locks = self.wanted(&[]);
-        let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
-        begun.map_err(CommitError::Failed)
     }
 
     async fn begin(&self, sql: &str) -> Result<Transaction, CommitError> {
@@ -252,6 +251,10 @@ impl UnitOfWork for WriteTx {
 
     fn is_raced(&self) -> bool {
         self.raced
+    }
+
+    fn note(&mut self, interaction: Interaction, disclosed: Disclosed) {
+        self.entry(interaction, disclosed);
     }
 
     fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)> {

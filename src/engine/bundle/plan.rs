@@ -39,7 +39,7 @@ pub struct Entry<'a> {
 /// What an entry asks for.
 #[derive(Clone, Debug)]
 pub enum Action<'a> {
-    /// An operation that changes no resource: of a batch only.
+    /// An operation that changes no resource.
     Call(Call<'a>),
     /// `POST [type]`
     Create(ResourceType, Value<'a>),
@@ -133,12 +133,13 @@ impl Action<'_> {
             | Self::PatchBy(_, _, value)
             | Self::Update(_, value)
             | Self::UpdateBy(_, _, value) => Some(value),
-            Self::Call(_) | Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
+            Self::Call(call) => call.given.as_ref(),
+            Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
         }
     }
 
     /// What goes on record of an entry that did not run.
-    pub(super) fn attempted(&self) -> Attempted {
+    pub(crate) fn attempted(&self) -> Attempted {
         match self {
             Self::Call(call) => call.attempted(),
             Self::Create(of, _) | Self::CreateUnless(of, ..) => of_type(Kind::Create, *of),

@@ -5,10 +5,10 @@ use super::compile::Compiler;
 use super::definitions::Definitions;
 use super::driver::conjuncts;
 use super::order::Order;
-use crate::access::interaction::Kind;
+use crate::access::interaction::{Interaction, Kind};
 use crate::access::{
-    Attempted, Caller, CommitError, Gate, LedgerRow, Permit, Principal, RequestContext, Unaudited,
-    UnitOfWork, Units,
+    Attempted, Caller, CommitError, Disclosed, Gate, LedgerRow, Permit, Principal, RequestContext,
+    Unaudited, UnitOfWork, Units,
 };
 use crate::clock::{IdOrder, SystemClock, SystemIds};
 use crate::error::Error;
@@ -60,6 +60,8 @@ impl UnitOfWork for Nowhere {
     fn is_raced(&self) -> bool {
         false
     }
+
+    fn note(&mut self, _: Interaction, _: Disclosed) {}
 
     fn disclosed(&mut self) -> Vec<Attempted> {
         Vec::new()
