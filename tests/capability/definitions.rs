@@ -283,7 +283,7 @@ async fn definitions_cannot_be_changed_in_any_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_wwith_what_is_stored_under_the_id_of_a_definition_stays_its_owners() {
+async fn what_is_stored_under_the_id_of_a_definition_stays_its_owners() {
     let before = TestServer::start_with(&[("definitions.readable", "false")]).await;
     let path = "/ValueSet/administrative-gender";
     before.client.get(path).await.expect(404);
