@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use kiln::app::server::Server;
+use kiln::fhir::json::Value;
 
 use crate::harness::client::Client;
 use crate::harness::server::{TestServer, config};
@@ -155,10 +156,12 @@ async fn a_search_never_sees_half_of_a_large_transaction() {
     let reader = tokio::spawn(async move {
         let mut seen = BTreeSet::new();
         while !*ended.borrow_and_update() {
-            let answer = client.get("/Patient?_count=1000&_total=none").await.expect(200);
-            let number =
-                |at: usize| answer.at(&format!("entry[{at}].resource.multipleBirthInteger"));
-            let all: Vec<String> = (0..).map_while(number).collect();
+            let answer = client.get("/Patient?_count=1000&_total=none").await.expect(200).json();
+            let number = |entry: &Value<'_>| {
+                let number = entry.get("resource")?.get("multipleBirthInteger")?;
+                number.as_number().map(str::to_owned)
+            };
+            let all: Vec<String> = answer.items_at("entry").iter().filter_map(number).collect();
             assert_eq!(all.len(), MANY);
             assert!(all.iter().all(|it| *it == all[0]), "half a transaction was seen: {all:?}");
             seen.insert(all[0].clone());
@@ -169,7 +172,7 @@ async fn a_search_never_sees_half_of_a_large_transaction() {
         server.client.post("/", transaction(&ids, number)).await.expect(200);
     }
     end.send(true).unwrap();
-    assert!(reader.await.unwrap() > 2, "the reader was never beside a writer");
+    assert!(reader.await.unwrap() > 1, "the reader was never beside a writer");
 }
 
 /// What is read here: p0 to p39 are live in version 2, d0 to d9 deleted, x0 to x9 unknown.
