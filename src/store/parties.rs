@@ -85,6 +85,11 @@ impl Parties {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
+        // What opens a connection is large, and is a part of the futures of all who ask.
+        Box::pin(self.found(wanted)).await
+    }
+
+    async fn found(&self, wanted: Vec<Party>) -> Result<Vec<i64>, Error> {
         let pipeline = self.pipelines.pipeline().await?;
         let known = self.known(&pipeline, &wanted);
         if let Some(keys) = known.iter().copied().collect() {

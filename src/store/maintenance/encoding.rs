@@ -57,7 +57,7 @@ impl KnownParties {
         if let Some(known) = known {
             return Ok(known);
         }
-        let pipeline = store.0.readers.pipeline().await?;
+        let pipeline = Box::pin(store.0.readers.pipeline()).await?;
         let statement = pipeline.prepare(PARTY).await?;
         let found =
             pipeline.client().query_opt(&statement, &[&key]).await.map_err(failure::error)?;
