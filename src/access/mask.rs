@@ -59,10 +59,8 @@ impl Mask<'_> {
     fn element(&self, value: &mut Value<'_>, kept: &[String]) {
         match value {
             Value::Array(items) => items.iter_mut().for_each(|item| self.element(item, kept)),
-            Value::Object(object) if is_reference(object) => {
-                if !self.stays(object, kept) {
-                    *value = absent();
-                }
+            Value::Object(object) if is_reference(object) && !self.stays(object, kept) => {
+                *value = absent();
             }
             Value::Object(object) => {
                 object.iter_mut().for_each(|(_, part)| self.element(part, kept));

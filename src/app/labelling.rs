@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::access::labelling::Labelling;
 use crate::access::{Caller, Principal, RequestContext};
-use crate::clock::SystemIds;
+use crate::clock::{IdSource as _, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
