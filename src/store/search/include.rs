@@ -29,7 +29,7 @@ use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
 use super::frames::{Asking, permitted, within};
-use super::shared::may_tell;
+use super::reach::shared::may_tell;
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;

@@ -31,7 +31,6 @@ mod page;
 mod probe;
 mod reach;
 mod run;
-mod shared;
 mod source;
 mod sql;
 mod string;
@@ -51,6 +50,7 @@ use super::index::codes::given_up;
 use super::{Parameters, Store, WriteTx};
 
 use page::{Search, is_whole};
+use reach::shared;
 use run::Run;
 
 pub use definitions::Definitions;

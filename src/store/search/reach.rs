@@ -4,6 +4,7 @@
 //! `_has` or an include goes through. So a search tells nothing that another search would not.
 
 mod attached;
+pub(super) mod shared;
 
 pub(in crate::store) use attached::ATTACHING;
 
@@ -20,7 +21,6 @@ use crate::store::{Store, TENANT, failure};
 
 use super::compile::{Compiler, Row};
 use super::run::parameters;
-use super::shared;
 use super::sql::{Bind, Cond};
 
 /// What of a type may be found under `permit`: as a match, on the way to one, or along with one.

@@ -59,10 +59,8 @@ async fn until(client: &Client, path: &str, expected: &str) {
     panic!("{path}: {} and not {expected}", labels_at(client, path).await);
 }
 
-/// Covers: security S7.
-#[tokio::test(flavor = "multi_thread")]
-async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
-    let plain = TestServer::start().await;
+/// What was stored before there were rules.
+async fn store(client: &Client) {
     for (path, content) in [
         ("Patient/a", r#""active":true"#.to_owned()),
         ("Observation/old", observation("hiv")),
@@ -73,8 +71,37 @@ async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
             r#""url":"urn:vs:psy","status":"active","compose":{"include":[{"system":"urn:c","concept":[{"code":"psy"},{"code":"hiv2"}]}]}"#.to_owned(),
         ),
     ] {
-        plain.client.put(&format!("/{path}"), body(path, &content)).await.expect(201);
+        client.put(&format!("/{path}"), body(path, &content)).await.expect(201);
     }
+}
+
+/// By every way to write.
+async fn by_every_way_to_write(client: &Client) {
+    let made = client.post("/Observation", fresh("Observation", &observation("hiv"))).await;
+    assert_eq!(labels_at(client, &format!("Observation/{}", made.expect(201).id())).await, "R|1");
+    for (code, expected) in [("ok", "|"), ("hiv", "R|1"), ("hiv2", "V|1"), ("psy", "V|1")] {
+        let put = client.put("/Observation/put", body("Observation/put", &observation(code))).await;
+        assert!([200, 201].contains(&put.status), "{put:?}");
+        assert_eq!(labels_at(client, "Observation/put").await, expected, "{code}");
+    }
+    client.put("/Observation/patched", body("Observation/patched", &observation("ok"))).await;
+    let patch = r#"[{"op":"replace","path":"/code/coding/0/code","value":"psy"}]"#;
+    let call = client.call("PATCH", "/Observation/patched");
+    call.header("Content-Type", "application/json-patch+json").body(patch).send().await.expect(200);
+    assert_eq!(labels_at(client, "Observation/patched").await, "V|1");
+    let entry = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{},"request":{{"method":"PUT","url":"Observation/entry"}}}}]}}"#,
+        body("Observation/entry", &observation("hiv"))
+    );
+    client.post("/", entry).await.expect(200);
+    assert_eq!(labels_at(client, "Observation/entry").await, "R|1");
+}
+
+/// Covers: security S7.
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
+    let plain = TestServer::start().await;
+    store(&plain.client).await;
     assert_eq!(labels_at(&plain.client, "Observation/old").await, "|");
     let file = temporary("labels");
     let start = async |text: &str| {
@@ -101,25 +128,7 @@ async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
     }
     assert_eq!(plain.database.number(done).await, 2);
 
-    // By every way to write.
-    let made = client.post("/Observation", fresh("Observation", &observation("hiv"))).await;
-    assert_eq!(labels_at(&client, &format!("Observation/{}", made.expect(201).id())).await, "R|1");
-    for (code, expected) in [("ok", "|"), ("hiv", "R|1"), ("hiv2", "V|1"), ("psy", "V|1")] {
-        let put = client.put("/Observation/put", body("Observation/put", &observation(code))).await;
-        assert!([200, 201].contains(&put.status), "{put:?}");
-        assert_eq!(labels_at(&client, "Observation/put").await, expected, "{code}");
-    }
-    client.put("/Observation/patched", body("Observation/patched", &observation("ok"))).await;
-    let patch = r#"[{"op":"replace","path":"/code/coding/0/code","value":"psy"}]"#;
-    let call = client.call("PATCH", "/Observation/patched");
-    call.header("Content-Type", "application/json-patch+json").body(patch).send().await.expect(200);
-    assert_eq!(labels_at(&client, "Observation/patched").await, "V|1");
-    let entry = format!(
-        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{},"request":{{"method":"PUT","url":"Observation/entry"}}}}]}}"#,
-        body("Observation/entry", &observation("hiv"))
-    );
-    client.post("/", entry).await.expect(200);
-    assert_eq!(labels_at(&client, "Observation/entry").await, "R|1");
+    by_every_way_to_write(&client).await;
 
     // They count as labels do.
     let token = Token::new(&plain, "user/*.cruds").roles(CLERKS);

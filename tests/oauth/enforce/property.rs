@@ -241,7 +241,13 @@ fn question(chance: &mut Chance) -> String {
         _ => format!("Appointment?_filter=not%20(actor%20eq%20Patient/{patient})"),
     };
     let sign = if filter.contains('?') { '&' } else { '?' };
-    let more = match chance.below(12) {
+    let more = order(chance);
+    format!("/{filter}{sign}{more}")
+}
+
+/// How what is found is told.
+fn order(chance: &mut Chance) -> &'static str {
+    match chance.below(12) {
         0 => "_sort=_id",
         1 => "_sort=-_id&_count=3",
         2 => "_count=2",
@@ -253,8 +259,7 @@ fn question(chance: &mut Chance) -> String {
         8 => "_include=Observation:has-member&_include:iterate=Observation:encounter",
         9 => "_sort=code",
         _ => "_count=50",
-    };
-    format!("/{filter}{sign}{more}")
+    }
 }
 
 /// How a question begins that goes to the root as a batch of reads.

@@ -159,7 +159,7 @@ async fn lists_and_words_lead_to_nothing_that_is_out_of_reach() {
         ("/Observation?_list=missing", &[]),
         ("/Observation?_text=zebra", &["Observation/a-words"]),
         ("/Observation?_content=giraffe", &["Observation/a-words"]),
-        ("/Observation?_content=zebra&_sort=_score", &["Observation/a-words"]),
+        ("/Observation?_content=giraffe&_sort=_score", &["Observation/a-words"]),
         ("/Observation?code:text-advanced=giraffe", &["Observation/a-words"]),
         ("/Observation?code:text=giraf", &["Observation/a-words"]),
     ] {

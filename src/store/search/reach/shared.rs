@@ -16,11 +16,11 @@ use crate::search::request::{Filter, SearchRequest, SortBy, Test};
 use crate::spec::search_parameter::SearchType;
 use crate::store::hash::Hasher;
 
-use super::Asked;
-use super::reach::searchable;
+use super::super::Asked;
+use super::searchable;
 
 /// The patients who alone are shown of resources of a type that is shown in part.
-pub(super) fn shown_in_part(
+pub(in crate::store::search) fn shown_in_part(
     permit: &Permit<'_>,
     of: ResourceType,
 ) -> Result<Option<Arc<[i64]>>, Error> {
@@ -33,7 +33,7 @@ pub(super) fn shown_in_part(
 }
 
 /// Whether a resource of `source` is shown with what it refers to, if that is this one.
-pub(super) fn may_tell(
+pub(in crate::store::search) fn may_tell(
     (source, to): (ResourceType, &Identity),
     permit: &Permit<'_>,
     hasher: &Hasher,
@@ -45,7 +45,10 @@ pub(super) fn may_tell(
 }
 
 /// Whether some of these types may be shown in part.
-pub(super) fn is_some_in_part(permit: &Permit<'_>, types: &[ResourceType]) -> Result<bool, Error> {
+pub(in crate::store::search) fn is_some_in_part(
+    permit: &Permit<'_>,
+    types: &[ResourceType],
+) -> Result<bool, Error> {
     for &of in types {
         if shown_in_part(permit, of)?.is_some() {
             return Ok(true);
@@ -55,7 +58,10 @@ pub(super) fn is_some_in_part(permit: &Permit<'_>, types: &[ResourceType]) -> Re
 }
 
 /// Refuses an order by what is not shown.
-pub(super) fn refuse_order(request: &SearchRequest, permit: &Permit<'_>) -> Result<(), Error> {
+pub(in crate::store::search) fn refuse_order(
+    request: &SearchRequest,
+    permit: &Permit<'_>,
+) -> Result<(), Error> {
     let by_reference = |by: &SortBy| matches!(by, SortBy::Parameter(_, SearchType::Reference));
     if !request.sort.iter().any(|key| by_reference(&key.by)) {
         return Ok(());
@@ -69,7 +75,7 @@ pub(super) fn refuse_order(request: &SearchRequest, permit: &Permit<'_>) -> Resu
 
 impl Asked<'_, '_> {
     /// The filters, each kept from what is not shown.
-    pub(super) fn apart<'f>(
+    pub(in crate::store::search) fn apart<'f>(
         &self,
         filters: Cow<'f, [Filter]>,
         types: &[ResourceType],
