@@ -123,6 +123,15 @@ impl<'a> Columns<'a> {
         columns
     }
 
+    /// The same, with keys that are looked up.
+    pub(super) async fn with_parties(
+        rows: &[&'a LedgerRow],
+        parties: &Parties,
+    ) -> Result<Self, Error> {
+        let keys = parties.keys(rows.iter().copied()).await?;
+        Ok(Self::of(rows.iter().copied(), keys))
+    }
+
     fn push(&mut self, row: &'a LedgerRow) {
         let request = &row.caller.request;
         let subject = row.disclosed.subject.as_ref();
@@ -236,8 +245,7 @@ impl LedgerWriter {
     }
 
     async fn write(&self, rows: &[&LedgerRow]) -> Result<(), Error> {
-        let parties = self.parties.keys(rows.iter().copied()).await?;
-        let columns = Columns::of(rows.iter().copied(), parties);
+        let columns = Columns::with_parties(rows, &self.parties).await?;
         let sql = if columns.id.len() == 1 { RECORD_ONE } else { RECORD };
         let pipeline = self.pipelines.pipeline().await?;
         let statement = pipeline.prepare(sql).await?;

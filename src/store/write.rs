@@ -367,8 +367,8 @@ async fn write_chunk(
     store.note_codes(&indexed).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(&indexed);
     let sql = versions.statement(index.len(), rows.len());
-    let parties = store.0.parties.keys(rows.iter().copied()).await.map_err(CommitError::Failed)?;
-    let ledger = Columns::of(rows.iter().copied(), parties);
+    let ledger =
+        Columns::with_parties(rows, &store.0.parties).await.map_err(CommitError::Failed)?;
     let done = execute(connection, sql, &ledger, &index, &versions.parameters()).await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {
         store.0.indexer.renewed(known.epoch).await;
