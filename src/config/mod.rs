@@ -1,11 +1,8 @@
-//! What an operator can set: one typed [`Config`], read once at start.
+//! What an operator can set: one typed [`Config`], read once at start. Sources by rank: flag,
+//! environment (`KILN_<SECTION>__<KEY>`), file (`kiln.toml`), default; an unknown key is an error.
+//! The doc comments below are the reference manual: `examples/kiln.toml` is made of them.
 //!
-//! Sources by rank: flag, environment (`KILN_<SECTION>__<KEY>`), file (`kiln.toml`), default. An
-//! unknown key is an error that names it. The doc comments below are the reference manual:
-//! `examples/kiln.toml` is generated from them and a test compares. Nothing else in the server
-//! reads the environment.
-//!
-//! Layer: 0. Imports nothing of ours; owns `figment`.
+//! Layer: 0. Imports nothing of ours; owns `figment`; nothing else reads the environment.
 
 mod auth;
 mod check;

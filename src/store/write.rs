@@ -1,9 +1,8 @@
 //! Writes: versions collected by one interaction, made durable in one statement with their ledger rows.
 //!
 //! A writer reads without locks, stages the version it wants to follow, and the statement ends in
-//! `kiln_conflict()` when the row was touched between: by another version, a change of `meta` or a
-//! build of the index. Rows are locked in the order of their keys, so writers of shared rows wait for
-//! each other instead of deadlocking.
+//! `kiln_conflict()` when the row was touched between: by another version, a change of `meta` or a build
+//! of the index. Rows are locked in the order of their keys: writers wait for each other, no deadlock.
 
 use std::collections::HashMap;
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderName;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{Mutex, watch};
@@ -19,7 +18,7 @@ use crate::app::signals::Signals;
 use crate::app::{telemetry, user};
 use crate::config::{Config, TenancyMode};
 use crate::http;
-use crate::http::listener::tenants::{Endpoints, Said, routers};
+use crate::http::listener::tenants::{Endpoints, HeaderName, Said, routers};
 use crate::store::{Directory, Listed, Tenant};
 
 /// How often the list of tenants is looked at.
