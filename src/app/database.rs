@@ -1,6 +1,7 @@
 //! The database of a command: found or started, migrated, connected.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
@@ -19,6 +20,9 @@ use crate::store::{
 
 use super::audit::folder::FolderError;
 use super::postgres::{Health, PostgresError, Private};
+
+/// A tenant has one connection for so many that a server has without tenants.
+const PART: u32 = 4;
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -270,18 +274,13 @@ impl Database {
 /// How many connections there are, of which kinds.
 fn sizes(config: &Config) -> Sizes {
     let own = &config.database;
-    let (readers, writers, searchers) = if config.has_tenants() {
-        let each = config.tenancy.connections.get() as usize;
-        (1, each, each.div_ceil(2))
-    } else {
-        let number = |count: std::num::NonZeroU32| count.get() as usize;
-        let (readers, writers) = (number(own.read_connections), number(own.write_connections));
-        (readers, writers, number(own.search_connections))
-    };
+    // A tenant has a part of what a server has by itself: several are seldom busy at once.
+    let part = if config.has_tenants() { PART } else { 1 };
+    let number = |count: NonZeroU32| count.get().div_ceil(part) as usize;
     Sizes {
-        readers,
-        writers,
-        searchers,
+        readers: number(own.read_connections),
+        writers: number(own.write_connections),
+        searchers: number(own.search_connections),
         search_timeout_ms: own.search_timeout_ms.get(),
         statement_timeout_ms: own.statement_timeout_ms.get(),
         read_audit: match config.audit.reads {

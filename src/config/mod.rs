@@ -143,8 +143,7 @@ configuration! {
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
     }
 
-    /// Tenants: organizations that share a server and nothing else, each in a schema of the database and
-    /// in folders of its own. `kiln tenant add` makes one.
+    /// Tenants: organizations that share a server and nothing else. `kiln tenant add` makes one.
     [tenancy] Tenancy {
         /// "off", "path" (/t/NAME/fhir, with /t/NAME/auth beside it) or "header".
         mode: TenancyMode = Text("off"),
@@ -152,8 +151,6 @@ configuration! {
         header: String = Text("x-kiln-tenant"),
         /// The FHIR base of each. Default with "path": that of the server, with /t/{tenant} before /fhir.
         base_url: Option<String> = Unset("https://{tenant}.example.org/fhir"),
-        /// Connections of each for transactions; half as many are for searches, three for reads.
-        connections: NonZeroU32 = Number(4),
         /// The tenant that a command is about, as by `--tenant NAME`.
         tenant: Option<String> = Unset("north"),
     }
