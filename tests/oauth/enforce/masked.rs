@@ -66,8 +66,12 @@ async fn server_with(other: &str) -> TestServer {
 /// What an answer says but for the server's address, times, and page links, which name it.
 fn told(answer: &Answer, client: &Client) -> String {
     let mut text = answer.text().replace(&client.base(), "BASE");
-    let changing =
-        [("\"lastUpdated\":\"", "\""), ("<lastUpdated value=\"", "\""), ("_cursor=", "\"")];
+    let changing = [
+        ("\"lastUpdated\":\"", "\""),
+        ("\"lastModified\":\"", "\""),
+        ("<lastUpdated value=\"", "\""),
+        ("_cursor=", "\""),
+    ];
     for (begin, end) in changing {
         let mut parts = text.split(begin);
         let mut kept = parts.next().unwrap_or_default().to_owned();
