@@ -144,11 +144,20 @@ async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
     let server = start(&second).await;
     let client = Client::new(server.address());
     until(&client, "Observation/fine", "R|2").await;
-    server.stop().await;
-    let server = start(&second).await;
-    server.stop().await;
     let rows = "SELECT count(*) FROM labelling";
+    for _ in 0..100 {
+        if plain.database.number(rows).await == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(plain.database.number(rows).await, 2);
+    server.stop().await;
+    let before = plain.database.number(changes).await;
+    let server = start(&second).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.stop().await;
+    assert_eq!(plain.database.number(changes).await, before);
     plain.stop().await;
 }
 
