@@ -103,7 +103,9 @@ fn forget(value: &mut Value<'static>, gone: &impl Fn(&str) -> bool) {
             for name in names {
                 object.remove(&name);
             }
-            object.iter_mut().for_each(|(_, value)| forget(value, gone));
+            for (_, value) in object.iter_mut() {
+                forget(value, gone);
+            }
         }
         _ => {}
     }
