@@ -19,6 +19,15 @@ impl Caller {
     pub fn new(principal: Principal, request: RequestContext) -> Self {
         Self { principal, request: Arc::new(request) }
     }
+
+    /// The same for a GET of a Bundle: the ledger keeps what the entry asks for.
+    #[must_use]
+    pub fn of_entry(&self, asked: &str) -> Self {
+        let root = self.request.path_and_query.split('?').next().unwrap_or_default();
+        let path_and_query = format!("{}/{asked}", root.trim_end_matches('/'));
+        let request = RequestContext { method: "GET", path_and_query, ..(*self.request).clone() };
+        Self { request: Arc::new(request), ..self.clone() }
+    }
 }
 
 /// Who an event of the authorization server is about: a party without a way to data.

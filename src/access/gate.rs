@@ -244,8 +244,10 @@ impl<U: Units> Gate<U> {
     }
 
     fn rows(&self, caller: &Caller, group: Uuid, done: Vec<Attempted>) -> Vec<LedgerRow> {
-        let row = |(at, (interaction, disclosed))| {
-            let row = self.row(interaction, caller, group);
+        let row = |(at, (interaction, disclosed)): (usize, Attempted)| {
+            let asked = disclosed.asked.as_ref();
+            let caller = asked.map_or_else(|| caller.clone(), |asked| caller.of_entry(asked));
+            let row = self.row(interaction, &caller, group);
             LedgerRow { disclosed, id: if at == 0 { group } else { row.id }, ..row }
         };
         done.into_iter().enumerate().map(row).collect()

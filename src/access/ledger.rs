@@ -21,6 +21,8 @@ pub struct Disclosed {
     /// What else it tells, such as the versions of a history, `Patient/1/_history/2`. A search is told by
     /// its query and its patients alone, as BALP has it.
     pub entities: Vec<String>,
+    /// What an entry of a Bundle asks for, `Patient?name=x`: the row is of that, not of the Bundle.
+    pub asked: Option<String>,
 }
 
 /// An interaction and what is known of whom it is about: what becomes a row beside the others of

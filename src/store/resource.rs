@@ -452,5 +452,5 @@ fn disclose(found: Current) -> Result<(Version, Disclosed), Error> {
     }
     let Identity { resource_type, id } = version.identity.clone();
     let subject = Some((resource_type, id, Some(version.version)));
-    Ok((version, Disclosed { subject, patients, entities: Vec::new() }))
+    Ok((version, Disclosed { subject, patients, ..Disclosed::default() }))
 }

@@ -248,7 +248,8 @@ impl Engine {
             }
             Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
             Get::Search(target, query) => {
-                let found = self.search(&target, &query, options.is_strict, caller).await?;
+                let caller = caller.of_entry(&crate::engine::search::address(&target, &query));
+                let found = self.search(&target, &query, options.is_strict, &caller).await?;
                 Ok(EntryResult::Search(Box::new(found), query))
             }
             Get::CapabilityStatement(query) => {

@@ -212,7 +212,8 @@ impl Engine {
                 let is_strict = options.is_strict;
                 let (found, disclosed) =
                     self.search_entry(target, query, is_strict, &permit, tx).await?;
-                tx.entry(interaction, disclosed);
+                let asked = Some(crate::engine::search::address(target, query));
+                tx.entry(interaction, Disclosed { asked, ..disclosed });
                 Ok(EntryResult::Search(Box::new(found), query.clone()))
             }
             Get::CapabilityStatement(query) => {

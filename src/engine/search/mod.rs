@@ -16,6 +16,8 @@ mod traverse;
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
+
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::error::Error;
@@ -270,6 +272,19 @@ pub(super) fn interaction(target: &SearchTarget) -> Interaction {
             Kind::SearchSystem.of_system()
         }
     }
+}
+
+/// A value as a query has it.
+fn escaped(value: &str) -> PercentEncode<'_> {
+    const ENDS: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+');
+    utf8_percent_encode(value, ENDS)
+}
+
+/// A search as its address below the base.
+pub(super) fn address(target: &SearchTarget, query: &Query) -> String {
+    let parameters: Vec<String> =
+        query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+    format!("{}?{}", path(target), parameters.join("&"))
 }
 
 fn path(target: &SearchTarget) -> String {

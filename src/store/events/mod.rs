@@ -135,7 +135,7 @@ impl Store {
         let patients = entry.patients.get(number).map(|patient| patient.hash);
         let subject = Some((ResourceType::AUDIT_EVENT, id.clone(), None));
         let told =
-            Disclosed { subject, patients: patients.into_iter().collect(), entities: Vec::new() };
+            Disclosed { subject, patients: patients.into_iter().collect(), ..Disclosed::default() };
         Ok(Unaudited::new((entry, number), told))
     }
 
@@ -179,7 +179,10 @@ impl Store {
         let condition = Condition::All(vec![about, request.condition.clone()]);
         let page = self.events_page(&condition, request, permit).await?;
         let subject = Some((ResourceType::PATIENT, id.clone(), None));
-        Ok(Unaudited::new(page, Disclosed { subject, patients: vec![hash], entities: Vec::new() }))
+        Ok(Unaudited::new(
+            page,
+            Disclosed { subject, patients: vec![hash], ..Disclosed::default() },
+        ))
     }
 
     /// Loads what the events refer to, as far as the caller may search for it. Gives the patients of
