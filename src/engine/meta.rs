@@ -181,6 +181,7 @@ impl Engine {
             subject: Some((resource_type, id, Some(found.version.version))),
             patients: found.patients.clone(),
             entities: Vec::new(),
+            ..Disclosed::default()
         };
         let changed = Version { meta: text.clone(), is_relabeled: true, ..found.version.clone() };
         let claims = change == MetaChange::Add && !meta.items_at("profile").is_empty();
