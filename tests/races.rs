@@ -229,7 +229,7 @@ async fn what_shares_a_statement_gets_its_own_answer_and_its_own_row() {
     for (rows, all) in
         [(format!("{rows} AND outcome = 0"), 40), ("FROM res WHERE vid = 2".into(), 50)]
     {
-        let statements = number(&format!("SELECT count(DISTINCT xmin::text) {rows}")).await;
+        let statements = number(&format!("SELECT count(DISTINCT xid::text) {rows}")).await;
         assert!(statements < all, "{all} rows by {statements} statements: nothing was shared");
     }
 }
