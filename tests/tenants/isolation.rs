@@ -88,7 +88,7 @@ async fn state(world: &World, name: &str) -> Vec<i64> {
         "SELECT coalesce(sum(vid), 0) FROM {}.res",
         "SELECT count(*) FROM {}.res WHERE op = 'D'",
         "SELECT count(*) FROM {}.v2_message",
-        "SELECT count(*) FROM {}.ledger WHERE rt IS NOT NULL",
+        "SELECT count(*) FROM {}.ledger_row WHERE rt IS NOT NULL",
         "SELECT count(*) FROM {}.oauth_token WHERE revoked_at IS NULL",
         "SELECT count(*) FROM {}.oauth_grant WHERE ended_at IS NULL",
     ] {

@@ -65,7 +65,7 @@ async fn who_is_not_served_is_like_who_is_not_there() {
     assert_eq!(told(&token(&world.north.client).await), told(&nobody));
     world.south.get("/Patient").await.expect(200);
     let noted = format!(
-        "SELECT count(*) FROM {}.ledger WHERE entities::text LIKE '%tenant north: disabled%' \
+        "SELECT count(*) FROM {}.ledger_row WHERE entities::text LIKE '%tenant north: disabled%' \
          OR query LIKE '%tenant north: disabled%' OR failure LIKE '%tenant north: disabled%'",
         world.schema("north").await
     );

@@ -8,7 +8,7 @@ use super::World;
 use crate::harness::database::connect;
 
 /// Tables of a schema whose rows the server has written by now.
-const FILLED: [&str; 6] = ["res", "ident", "ledger", "oauth_client", "oauth_token", "srow"];
+const FILLED: [&str; 6] = ["res", "ident", "ledger_row", "oauth_client", "oauth_token", "srow"];
 
 /// How many rows `client` sees in a table of a schema.
 async fn seen(client: &Client, schema: &str, table: &str) -> i64 {
@@ -86,6 +86,6 @@ async fn every_table_of_a_tenant_is_guarded_and_no_connection_of_another_is_open
     assert_eq!(world.database.number(open).await, 0, "a part that the server reaches by itself");
     // What was stored without tenants is reached by no endpoint, and nothing was.
     assert_eq!(world.database.number("SELECT count(*) FROM public.res").await, 0);
-    assert_eq!(world.database.number("SELECT count(*) FROM public.ledger").await, 0);
+    assert_eq!(world.database.number("SELECT count(*) FROM public.ledger_row").await, 0);
     world.stop().await;
 }

@@ -146,7 +146,8 @@ impl Engine {
             return self.gate.denied(kind.of_system(), caller, error).await;
         }
         let outcome = if is_transaction {
-            self.transaction(bundle, options, caller).await?
+            // Boxed, for it is large, and whoever has a Bundle run carries it along.
+            Box::pin(self.transaction(bundle, options, caller)).await?
         } else {
             self.batch(bundle, options, caller).await?
         };
