@@ -123,7 +123,7 @@ impl Engine {
         match action {
             Action::Create(resource_type, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
-                let written = self.create_entry(index, resource, options, caller).await?;
+                let written = Box::pin(self.create_entry(index, resource, options, caller)).await?;
                 Ok(EntryResult::Written(written))
             }
             Action::Update(identity, value) => {
