@@ -230,8 +230,8 @@ impl<U: Units> Gate<U> {
         error: Error,
         attempted: Vec<Attempted>,
     ) -> Result<T, Error> {
-        let rows = attempted.into_iter().map(|(interaction, disclosed)| {
-            let mut row = LedgerRow { disclosed, ..self.row(interaction, caller, group) };
+        let rows = attempted.into_iter().map(|attempted| {
+            let mut row = self.row_of(attempted, caller, group);
             row.fail(&error);
             row
         });
@@ -244,13 +244,23 @@ impl<U: Units> Gate<U> {
     }
 
     fn rows(&self, caller: &Caller, group: Uuid, done: Vec<Attempted>) -> Vec<LedgerRow> {
-        let row = |(at, (interaction, disclosed)): (usize, Attempted)| {
-            let asked = disclosed.asked.as_ref();
-            let caller = asked.map_or_else(|| caller.clone(), |asked| caller.of_entry(asked));
-            let row = self.row(interaction, &caller, group);
-            LedgerRow { disclosed, id: if at == 0 { group } else { row.id }, ..row }
+        let row = |(at, attempted)| {
+            let row = self.row_of(attempted, caller, group);
+            LedgerRow { id: if at == 0 { group } else { row.id }, ..row }
         };
         done.into_iter().enumerate().map(row).collect()
+    }
+
+    /// The row of an attempt: what an entry of a Bundle asks for stands in the place of the Bundle.
+    fn row_of(
+        &self,
+        (interaction, disclosed): Attempted,
+        caller: &Caller,
+        group: Uuid,
+    ) -> LedgerRow {
+        let of_entry = disclosed.asked.as_ref().map(|asked| caller.of_entry(asked));
+        let row = self.row(interaction, of_entry.as_ref().unwrap_or(caller), group);
+        LedgerRow { disclosed, ..row }
     }
 
     /// The first row of a group has the group's id, which then need not be kept beside it. Rows of

@@ -84,7 +84,7 @@ async fn a_chain_leads_to_events_by_patient_and_by_agent() {
 
 /// ITI-81 asks by the identifiers of parties and patients, within a time.
 ///
-/// Covers: security A13.
+/// Covers in part: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_retrieved_by_identifiers_of_parties_and_patients() {
     let server = read_by_ada().await;

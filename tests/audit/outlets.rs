@@ -33,7 +33,7 @@ async fn found(server: &TestServer, url: &str) -> Vec<Value> {
     entries(&serde_json::from_slice(&answer.body).unwrap())
 }
 
-/// Covers: security A13.
+/// Covers in part: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_gets_each_event_once() {
     let repository = TestServer::start().await;
@@ -96,7 +96,7 @@ async fn a_second_server_gets_each_event_once() {
     }
 }
 
-/// Covers: security A13.
+/// Covers in part: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_when_the_server_was_killed_is_sent_again() {
     let receiver = Receiver::start().await;

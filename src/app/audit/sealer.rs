@@ -149,16 +149,20 @@ impl<C: Clock> Sealer<C> {
         }
         let after = self.ahead.back().map_or(self.last, |row| row.place);
         let below = UpTo::Below(maintenance::horizon(&self.store).await?.ended.cast_signed());
-        let wanted = self.wanted;
+        // After a failure it begins small again.
+        let wanted = std::mem::replace(&mut self.wanted, BATCH);
         let rows =
             maintenance::ordered_rows(&self.store, &self.parties, after, below, wanted as i64)
                 .await?;
-        self.wanted = if rows.len() < wanted { BATCH } else { (wanted * 2).min(MOST_READ) };
+        let is_more = rows.len() == wanted;
         if let Some(last) = rows.last() {
             // Before the seal: what is sealed has its names.
             maintenance::keep_patient_names(&self.store, after, last.place).await?;
         }
         self.ahead.extend(rows);
+        if is_more {
+            self.wanted = (wanted * 2).min(MOST_READ);
+        }
         Ok(())
     }
 

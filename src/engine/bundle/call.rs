@@ -10,7 +10,7 @@
 //! Spec: <https://hl7.org/fhir/R4/operations.html#executing>, <https://hl7.org/fhir/R4/http.html#transaction>
 
 use crate::access::interaction::Kind;
-use crate::access::{Attempted, Caller, Disclosed, Interaction, Permit};
+use crate::access::{Attempted, Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::engine::{
     CURSOR, DISCLOSURES_PARAMETERS, Engine, Operation, Question, ReindexOf, VALIDATE_PARAMETERS,
     Validate, ValidateAt, terminology,
@@ -161,14 +161,31 @@ impl Call<'_> {
     }
 }
 
+/// Most bytes of definitions that a transaction lends to all of its operations together.
+const MOST_LENT: usize = 64 << 20;
+
 /// Lets the operations of a transaction know of the definitions that it writes, as though they were
 /// brought along, and whether it may write what they are about.
-pub(super) fn lend(entries: &mut [Entry<'_>]) {
-    let is_asked = |entry: &Entry<'_>| matches!(&entry.action, Action::Call(_));
-    if !entries.iter().any(is_asked) {
-        return;
+///
+/// # Errors
+/// [`Error::TooCostly`] where that would be too much: each operation gets all of them.
+pub(super) fn lend(entries: &mut [Entry<'_>]) -> Result<(), Error> {
+    let is_asked = |entry: &&Entry<'_>| {
+        matches!(&entry.action, Action::Call(Call { called: Called::Codes(..), .. }))
+    };
+    let asked = entries.iter().filter(is_asked).count();
+    if asked == 0 {
+        return Ok(());
     }
     let lent: Vec<Value<'static>> = entries.iter().filter_map(|it| lent(&it.action)).collect();
+    let bytes: usize = lent.iter().map(|it| it.to_text().len()).sum();
+    if bytes.saturating_mul(asked) > MOST_LENT {
+        let text = format!(
+            "{asked} operations about {bytes} bytes of definitions of the same transaction: \
+             write the definitions first"
+        );
+        return Err(Error::TooCostly(text));
+    }
     let written: Vec<Identity> =
         entries.iter().filter_map(|it| it.action.identity().cloned()).collect();
     let sought: Vec<ResourceType> =
@@ -182,6 +199,7 @@ pub(super) fn lend(entries: &mut [Entry<'_>]) {
         }
         bring(&mut call.given, lent.iter().cloned());
     }
+    Ok(())
 }
 
 /// The definition that an entry writes, where it says itself what it is.
@@ -241,13 +259,13 @@ impl Engine {
                 let question = Question { operation, id, parameters, languages };
                 self.terminology(&question, caller).await?
             }
-            Called::Convert => match converted(&call, options) {
-                Ok(answer) => {
-                    self.noted(interaction, caller).await?;
-                    answer
-                }
-                Err(error) => return denied(error).await,
-            },
+            // Who may not have it done has nothing done.
+            Called::Convert => {
+                let convert = async |_: &Permit<'_>| {
+                    Ok(Unaudited::nothing().with(converted(&call, options)?).map(|((), it)| it))
+                };
+                self.gate.run(interaction, caller, convert).await?
+            }
             Called::Disclosures(id) => {
                 let found = self.disclosures(id, &call.query, caller).await?;
                 return Ok(EntryResult::Told(Box::new(found), call.query));

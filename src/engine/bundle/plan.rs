@@ -170,8 +170,10 @@ impl Get {
             Self::Meta(MetaOf::Instance(identity, _)) => attempted(Kind::Meta, identity),
             Self::Meta(MetaOf::System) => of_system(Kind::Meta),
             Self::Meta(MetaOf::Type(of)) => of_type(Kind::Meta, *of),
-            Self::Search(target, _) => {
-                (crate::engine::search::interaction(target), Disclosed::default())
+            Self::Search(target, query) => {
+                let asked = Some(crate::engine::search::address(target, query));
+                let disclosed = Disclosed { asked, ..Disclosed::default() };
+                (crate::engine::search::interaction(target), disclosed)
             }
             Self::Read(identity) => attempted(Kind::Read, identity),
             Self::Vread(identity, _) => attempted(Kind::Vread, identity),

@@ -45,7 +45,9 @@ impl Engine {
             }
         };
         let mut entries = entries;
-        lend(&mut entries);
+        if let Err(error) = lend(&mut entries) {
+            return self.gate.denied_with(interaction, attempted, caller, error).await;
+        }
         if entries.iter().any(has_criteria) {
             return self.conditional_transaction(&entries, attempted, options, caller).await;
         }

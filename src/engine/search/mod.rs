@@ -274,16 +274,17 @@ pub(super) fn interaction(target: &SearchTarget) -> Interaction {
     }
 }
 
-/// A value as a query has it.
-fn escaped(value: &str) -> PercentEncode<'_> {
-    const ENDS: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+');
-    utf8_percent_encode(value, ENDS)
+/// A name or a value as a query has it.
+fn escaped(text: &str) -> PercentEncode<'_> {
+    const ENDS: &AsciiSet =
+        &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'=');
+    utf8_percent_encode(text, ENDS)
 }
 
 /// A search as its address below the base.
 pub(super) fn address(target: &SearchTarget, query: &Query) -> String {
     let parameters: Vec<String> =
-        query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        query.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
     format!("{}?{}", path(target), parameters.join("&"))
 }
 

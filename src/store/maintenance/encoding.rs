@@ -61,11 +61,11 @@ impl KnownParties {
         let statement = pipeline.prepare(PARTY).await?;
         let found =
             pipeline.client().query_opt(&statement, &[&key]).await.map_err(failure::error)?;
+        // One that is missing may be there again later: nothing is remembered of it.
+        let Some(found) = found else { return Ok(Arc::default()) };
         let mut party = Party::default();
-        if let Some(found) = found {
-            for (at, part) in party.iter_mut().enumerate() {
-                *part = raw(&found, at)?.map(Box::from);
-            }
+        for (at, part) in party.iter_mut().enumerate() {
+            *part = raw(&found, at)?.map(Box::from);
         }
         let party = Arc::new(party);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -278,7 +278,7 @@ impl<'gate> Asked<'_, 'gate> {
         paging: &Paging,
         row: Option<&LedgerRow>,
     ) -> Result<(SearchPage, Disclosed), Error> {
-        shared::refuse_order(request, self.permit)?;
+        self.refuse_order(request)?;
         let filters = self.read_lists(run, &request.filters).await?;
         let filters = self.apart(filters, &request.types)?;
         let given_up = self.given_up(&filters).await?;
