@@ -9,9 +9,8 @@ use axum::http::request;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use futures_util::future::{self, BoxFuture};
 
-use crate::access::{Actor, Caller, Interaction, Principal, RequestContext};
+use crate::access::{Actor, Caller, Interaction, Principal, RequestContext, shown};
 use crate::error::Error;
-use crate::fhir::query;
 
 use super::base;
 use super::outcome::Failure;

@@ -259,7 +259,8 @@ impl Compiler<'_, '_> {
     /// The condition that the permit reaches the container of the contained resource.
     fn is_container_visible(&mut self, row: &Row<'_>) -> Result<Cond, Error> {
         let container = self.alias();
-        let within = Row::resource(&container, ResourceType::all().collect());
+        let types: Vec<ResourceType> = ResourceType::all().collect();
+        let within = Row::resource(&container, types);
         // What is contained is not shown where others have a part in the container.
         let whole = self.is_whole(&within);
         let visible = self.visible(&within)?;
