@@ -58,15 +58,16 @@ pub struct Server {
 
 /// The tasks of a server: those that end when told to, and those that are cut off.
 #[derive(Default)]
-struct Upkeep {
-    listeners: Vec<JoinHandle<()>>,
-    tasks: Vec<JoinHandle<()>>,
+pub(super) struct Upkeep {
+    pub(super) listeners: Vec<JoinHandle<()>>,
+    pub(super) tasks: Vec<JoinHandle<()>>,
 }
 
 impl Upkeep {
     /// Waits for those that end, but once `hurried` is over no more; then there is none left.
-    async fn end(self, hurried: impl Future<Output = ()>) {
+    pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
         tokio::select! {
+            biased;
             _ = futures_util::future::join_all(self.listeners) => {}
             () = hurried => tracing::warn!("asked again: running requests are cut off"),
         }

@@ -123,7 +123,9 @@ impl Config {
     /// What tokens need.
     fn check_smart(&self) -> Result<(), ConfigError> {
         let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
-        let is_told = self.http.base_url.as_deref().is_some_and(|it| it.starts_with("https://"));
+        let tenants = self.tenancy.base_url.as_deref().filter(|_| self.has_tenants());
+        let told = tenants.or(self.http.base_url.as_deref());
+        let is_told = told.is_some_and(|it| it.starts_with("https://"));
         let is_safe = is_told || self.tls.certificate.is_some();
         if !is_safe && !self.http.listen.ip().is_loopback() {
             return rule(

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinHandle;
 
 use crate::app::database::{Home, StartError};
 use crate::app::hl7v2::Feed;
 use crate::app::listening::Listening;
-use crate::app::server::{self, Site, spawn};
+use crate::app::server::{self, Site, Upkeep, spawn};
 use crate::app::signals::Signals;
 use crate::app::{telemetry, user};
 use crate::config::{Config, TenancyMode};
@@ -35,8 +34,7 @@ pub struct Host {
     address: SocketAddr,
     administration: Option<SocketAddr>,
     tenants: Arc<Tenants>,
-    listeners: Vec<JoinHandle<()>>,
-    tasks: Vec<JoinHandle<()>>,
+    upkeep: Upkeep,
     stop: watch::Sender<bool>,
 }
 
@@ -47,12 +45,7 @@ struct Tenants {
     home: Home,
     directory: Directory,
     endpoints: Endpoints,
-    served: Mutex<Served>,
-}
-
-#[derive(Default)]
-struct Served {
-    known: BTreeMap<String, State>,
+    served: Mutex<BTreeMap<String, State>>,
 }
 
 /// How it went when somebody was to be served.
@@ -90,7 +83,7 @@ impl Host {
         tenants.serve_all(due).await;
         let tasks = vec![spawn(server::follow_tls(tls)), spawn(follow(tenants.clone()))];
         tracing::info!(%address, "ready");
-        Ok(Self { address, administration, tenants, listeners, tasks, stop })
+        Ok(Self { address, administration, tenants, upkeep: Upkeep { listeners, tasks }, stop })
     }
 
     /// The address of the listener.
@@ -119,15 +112,8 @@ impl Host {
         // Without receivers there is nobody left to tell.
         let _ = self.stop.send(true);
         let hurried = hurried.shared();
-        tokio::select! {
-            _ = futures_util::future::join_all(self.listeners) => {}
-            () = hurried.clone() => tracing::warn!("asked again: running requests are cut off"),
-        }
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
-        }
-        let known = std::mem::take(&mut self.tenants.served.lock().await.known);
+        self.upkeep.end(hurried.clone()).await;
+        let known = std::mem::take(&mut *self.tenants.served.lock().await);
         for (name, state) in known {
             self.tenants.endpoints.remove(&name);
             if let State::Running(running) = state {
@@ -172,7 +158,7 @@ impl Tenants {
         let mut wanted: BTreeMap<String, Listed> = BTreeMap::new();
         wanted.extend(listed.into_iter().filter(Listed::is_served).map(|it| (it.name.clone(), it)));
         let mut served = self.served.lock().await;
-        let over = served.known.extract_if(.., |name, _| !wanted.contains_key(name));
+        let over = served.extract_if(.., |name, _| !wanted.contains_key(name));
         for (name, state) in over.collect::<Vec<_>>() {
             self.endpoints.remove(&name);
             if let State::Running(running) = state {
@@ -180,7 +166,7 @@ impl Tenants {
             }
             tracing::info!(tenant = name, "is not served any more");
         }
-        wanted.retain(|name, _| match served.known.get(name) {
+        wanted.retain(|name, _| match served.get(name) {
             Some(State::Failed(at)) => at.elapsed() > AFTER_FAILURE,
             Some(State::Running(_)) => false,
             None => {
@@ -213,7 +199,7 @@ impl Tenants {
                 State::Failed(Instant::now())
             }
         };
-        self.served.lock().await.known.insert(name, state);
+        self.served.lock().await.insert(name, state);
     }
 
     /// The endpoint of one tenant.
