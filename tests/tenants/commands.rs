@@ -32,6 +32,16 @@ async fn commands_are_about_the_tenant_that_they_name() {
     assert!(!run(&process, "demo", &demo[..2], "say which one is meant"));
     assert!(!run(&process, "serve", &["--tenant", "north"], "without --tenant"));
     assert!(run(&process, "migrate", &[], "of this version"));
+    let release = std::env::temp_dir().join(format!("kiln-cvx-{}", std::process::id()));
+    let folder = release.display().to_string();
+    assert!(run(&process, "terminology", &["generate", "cvx", "--out", &folder], ""));
+    let load = ["load", &folder, "--tenant", "north"];
+    assert!(run(&process, "terminology", &load, "http://hl7.org/fhir/sid/cvx"));
+    std::fs::remove_dir_all(release).unwrap();
+    for (name, lists) in [("north", true), ("south", false)] {
+        let listed = said(&process.beside("terminology", &["list", "--tenant", name]));
+        assert_eq!(listed.contains("http://hl7.org/fhir/sid/cvx"), lists, "{name}: {listed}");
+    }
     let off = ["list", "--set", "tenancy.mode=off"];
     assert!(!run(&process, "tenant", &off, "there are no tenants"));
 
