@@ -26,7 +26,7 @@ use crate::access::interaction::Kind;
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
-use crate::spec::structure::{Library, StructureFault};
+use crate::spec::structure::Library;
 use crate::validate::form;
 use crate::validate::profile::{Options, Validator};
 
@@ -186,8 +186,8 @@ impl Validation {
     }
 
     /// The same before this resource is judged. Definitions do not wait for each other, so that many in
-    /// a row are loaded once, by the first other resource after them; but one that builds on what is not
-    /// known yet does.
+    /// a row are loaded once, by the first other resource after them; but one that builds on another that is
+    /// not FHIR's does.
     pub(super) async fn ready_to_judge(&self, resource: &Value<'_>) -> Result<(), Error> {
         if self.waits(resource) { self.ready().await } else { Ok(()) }
     }
@@ -197,13 +197,9 @@ impl Validation {
         if !of.is_some_and(|of| of.is_ok_and(is_definition)) {
             return true;
         }
-        let Some((base, library)) = resource.str_at("baseDefinition").zip(self.library()) else {
-            return false;
-        };
-        let unknown = |fault| {
-            matches!(fault, StructureFault::Unknown(_) | StructureFault::UnknownBase { .. })
-        };
-        library.structure(base).err().is_some_and(unknown)
+        // What FHIR defines is always there; another base may have been written a moment ago.
+        let is_fhirs = |base: &str| base.starts_with("http://hl7.org/fhir/StructureDefinition/");
+        resource.str_at("baseDefinition").is_some_and(|base| !is_fhirs(base))
     }
 
     /// The same before a Bundle is.

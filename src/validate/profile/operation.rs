@@ -28,8 +28,10 @@ impl<'w> Walk<'w> {
             self.wrong(IssueCode::BusinessRule, place, rule);
         }
         if (at_type || at_instance) && definition.items_at("resource").is_empty() {
-            let rule = "an operation on types or instances names these types";
-            self.wrong(IssueCode::Required, &place.child("resource"), rule);
+            // R4 lets it say nothing, and published guides have such ones.
+            let rule = "an operation on types or instances should name these types";
+            let at = place.child("resource");
+            self.findings.add(Severity::Warning, IssueCode::Required, &at, rule, By::default());
         }
         let parameters = definition.items_at("parameter");
         self.parameters(parameters, &place.child("parameter"));

@@ -146,7 +146,7 @@ fn an_operation_can_be_called() {
             levels(false, false, ""),
             "error business-rule OperationDefinition: the operation",
         ),
-        ("do-it", levels(false, true, ""), "error required OperationDefinition.resource"),
+        ("do-it", levels(false, true, ""), "warning required OperationDefinition.resource"),
     ] {
         one_thing(&operation(code, &says), expected, &says);
     }
