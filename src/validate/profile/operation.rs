@@ -29,7 +29,7 @@ impl<'w> Walk<'w> {
         }
         if (at_type || at_instance) && definition.items_at("resource").is_empty() {
             // R4 lets it say nothing, and published guides have such ones.
-            let rule = "an operation on types or instances should name these types";
+            let rule = format_args!("an operation on types or instances should name these types");
             let at = place.child("resource");
             self.findings.add(Severity::Warning, IssueCode::Required, &at, rule, By::default());
         }
