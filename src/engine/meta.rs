@@ -134,7 +134,7 @@ impl Engine {
     ) -> Result<Value<'static>, Error> {
         let _turn = self.turns.of(identity).await;
         let interaction = change.kind().of(identity.resource_type);
-        if let Err(error) = self.validation.ready_for(identity.resource_type).await {
+        if let Err(error) = self.validation.ready().await {
             return self.gate.denied(interaction, caller, error).await;
         }
         let mut attempts = self.gate.attempts(interaction, caller);

@@ -32,7 +32,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
-        let ready = self.validation.ready_for(identity.resource_type).await;
+        let ready = self.validation.ready().await;
         if let Err(error) = ready.and_then(|()| self.check_patch(&patch)) {
             return self.gate.denied(interaction, caller, error).await;
         }

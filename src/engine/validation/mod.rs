@@ -180,32 +180,17 @@ impl Validation {
         Ok(())
     }
 
-    /// The same before a resource of this type is judged, which is not at hand yet.
-    pub(super) async fn ready_for(&self, resource_type: ResourceType) -> Result<(), Error> {
-        if is_definition(resource_type) { Ok(()) } else { self.ready().await }
-    }
-
     /// The same before this resource is judged. Definitions do not wait for each other, so that many in
     /// a row are loaded once, by the first other resource after them; but one that builds on another that is
     /// not FHIR's does.
     pub(super) async fn ready_to_judge(&self, resource: &Value<'_>) -> Result<(), Error> {
-        if self.waits(resource) { self.ready().await } else { Ok(()) }
-    }
-
-    fn waits(&self, resource: &Value<'_>) -> bool {
-        let of = resource.str_at("resourceType").map(str::parse);
-        if !of.is_some_and(|of| of.is_ok_and(is_definition)) {
-            return true;
-        }
-        // What FHIR defines is always there; another base may have been written a moment ago.
-        let is_fhirs = |base: &str| base.starts_with("http://hl7.org/fhir/StructureDefinition/");
-        resource.str_at("baseDefinition").is_some_and(|base| !is_fhirs(base))
+        if waits(resource) { self.ready().await } else { Ok(()) }
     }
 
     /// The same before a Bundle is.
     pub(super) async fn ready_for_bundle(&self, bundle: &Value<'_>) -> Result<(), Error> {
         let mut resources = bundle.items_at("entry").iter().filter_map(|it| it.get("resource"));
-        if resources.any(|it| self.waits(it)) { self.ready().await } else { Ok(()) }
+        if resources.any(waits) { self.ready().await } else { Ok(()) }
     }
 
     /// Takes note that a resource of this type was stored or deleted.
@@ -230,6 +215,16 @@ impl Validation {
             }
         }
     }
+}
+
+fn waits(resource: &Value<'_>) -> bool {
+    let of = resource.str_at("resourceType").map(str::parse);
+    if !of.is_some_and(|of| of.is_ok_and(is_definition)) {
+        return true;
+    }
+    // What FHIR defines is always there; another base may have been written a moment ago.
+    let is_fhirs = |base: &str| base.starts_with("http://hl7.org/fhir/StructureDefinition/");
+    resource.str_at("baseDefinition").is_some_and(|base| !is_fhirs(base))
 }
 
 impl Engine {
