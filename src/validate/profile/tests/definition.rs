@@ -127,7 +127,10 @@ fn operation(code: &str, says: &str) -> Vec<String> {
         r#"{{"resourceType":"OperationDefinition","name":"D","status":"draft","kind":"operation",
         "code":"{code}",{says}}}"#
     );
-    found(&document, &[])
+    let options = Options { least: Severity::Warning, ..Options::default() };
+    let mut found = lines(&validator(&[]).validate(&value(&document), &[], &options));
+    found.retain(|line| !line.contains("dom-6"));
+    found
 }
 
 #[test]
