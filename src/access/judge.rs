@@ -8,12 +8,13 @@
 //! document itself says, which is necessary and, for what is written, held to be enough only where it
 //! leads to a patient.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use crate::fhir::json::Value;
 use crate::fhir::reference::Target;
 use crate::fhir::{Identity, LogicalId, ResourceType};
-use crate::search::extract::{Extraction, Extractor, IndexEntry, IndexValue, ReferenceValue};
+use crate::search::extract::{Extractor, IndexEntry, IndexValue, ReferenceValue};
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri, Comparison, Part};
 use crate::search::request::{Filter, Test};
 
@@ -51,19 +52,21 @@ impl Restriction {
 
 impl Limits {
     fn admits(&self, subject: &Subject<'_>, purpose: Purpose) -> bool {
-        let facts = Facts { subject, extraction: OnceCell::new() };
+        let facts = Facts { subject, extracted: RefCell::default() };
         let is_reached = self.clauses.iter().any(|clause| facts.fulfil(clause, purpose));
         is_reached && !self.withheld.iter().any(|withheld| facts.match_withheld(withheld))
     }
 }
 
-/// A version, and what is extracted of it once something asks for that.
+/// A version, and what was extracted of it: the values of those parameters that criteria asked for.
 struct Facts<'f, 'v> {
     subject: &'f Subject<'v>,
-    extraction: OnceCell<Extraction<'v>>,
+    extracted: RefCell<Vec<(u16, Values<'v>)>>,
 }
 
-impl Facts<'_, '_> {
+type Values<'v> = Rc<[IndexEntry<'v>]>;
+
+impl<'v> Facts<'_, 'v> {
     fn fulfil(&self, clause: &Clause, purpose: Purpose) -> bool {
         self.is_one_of(&clause.members, purpose)
             && clause.criteria.iter().all(|filter| self.holds(filter) == Some(true))
@@ -161,20 +164,31 @@ impl Facts<'_, '_> {
     }
 
     fn test(&self, test: &Test) -> Option<bool> {
-        let Subject { extractor, identity, value, .. } = self.subject;
-        let extract = || extractor.extract(identity.resource_type, value);
-        let extraction = self.extraction.get_or_init(extract);
-        let of = self.subject.identity.resource_type;
+        let Subject { extractor, identity, .. } = self.subject;
+        let of = identity.resource_type;
         let keys = test.parameters.iter().filter(|key| key.resource_type == of);
-        let places = keys.filter_map(|key| self.subject.extractor.place(of, &key.code));
-        let rows: Vec<&IndexEntry<'_>> = places.flat_map(|at| extraction.of(at)).collect();
+        let places = keys.filter_map(|key| extractor.place(of, &key.code));
+        let values: Vec<Values<'_>> = places.map(|at| self.values(at)).collect();
+        let rows = || values.iter().flat_map(|values| values.iter());
         let compared = test.any.iter().map(|comparison| {
             if *comparison == Comparison::Present {
-                return Some(!rows.is_empty());
+                return Some(rows().next().is_some());
             }
-            fold(rows.iter().map(|row| compare(comparison, &row.value)), true)
+            fold(rows().map(|row| compare(comparison, &row.value)), true)
         });
         fold(compared, true)
+    }
+
+    /// The values of the parameter at this place.
+    fn values(&self, at: u16) -> Values<'v> {
+        let Subject { extractor, identity, value, .. } = *self.subject;
+        let mut extracted = self.extracted.borrow_mut();
+        if let Some((_, values)) = extracted.iter().find(|(place, _)| *place == at) {
+            return values.clone();
+        }
+        let values: Values<'v> = extractor.extract_one(identity.resource_type, value, at).into();
+        extracted.push((at, values.clone()));
+        values
     }
 }
 

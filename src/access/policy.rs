@@ -4,7 +4,7 @@
 //! what is reached is what one of them reaches.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::fhir::query::Query;
 use crate::fhir::{Instant, ResourceType};
@@ -32,7 +32,12 @@ pub(super) struct Policy {
     /// What patients deny, those together who deny the same.
     denied: Vec<(Arc<[i64]>, Expression)>,
     extractor: Arc<Extractor>,
+    /// What was worked out of it before: a grant asks the same again and again.
+    reached: RwLock<HashMap<Interaction, Option<Restriction>>>,
 }
+
+/// Most interactions whose reach is kept of one grant.
+const MOST_REACHED: usize = 256;
 
 /// What one scope allows, on behalf of one role where it is of a user.
 #[derive(Debug)]
@@ -98,11 +103,26 @@ impl Policy {
         let labels = labels(clearance).map(Arc::new);
         let keeps_messages = grant.user.is_none() && grant.scopes.has(Special::Messages);
         let denied = denied(grant, roles);
-        Ok(Self { rules: all, clearance, labels, keeps_messages, denied, extractor })
+        let reached = RwLock::default();
+        Ok(Self { rules: all, clearance, labels, keeps_messages, denied, extractor, reached })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
     pub(super) fn reach(&self, interaction: Interaction) -> Option<Restriction> {
+        let known = self.reached.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reach) = known.get(&interaction) {
+            return reach.clone();
+        }
+        drop(known);
+        let reach = self.work_out(interaction);
+        let mut known = self.reached.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_REACHED {
+            known.insert(interaction, reach.clone());
+        }
+        reach
+    }
+
+    fn work_out(&self, interaction: Interaction) -> Option<Restriction> {
         match need::of(interaction.kind) {
             Need::Nothing => Some(Restriction::Everything),
             Need::Frame => Some(self.frame()),

@@ -183,6 +183,24 @@ impl Extractor {
         extraction
     }
 
+    /// The rows of the parameter at this place alone, as [`Extractor::extract`] would give them.
+    pub fn extract_one<'v>(
+        &'v self,
+        resource_type: ResourceType,
+        value: &'v Value<'v>,
+        at: u16,
+    ) -> Vec<IndexEntry<'v>> {
+        let Some(parameter) = self.parameters(resource_type).get(usize::from(at)) else {
+            return Vec::new();
+        };
+        let root = Root::of(value);
+        let mut run = Run { extractor: self, value, root: &root, values: Vec::new(), odd: false };
+        // What is found before an expression fails counts, as it does among all rows.
+        let _ = run.parameter(&parameter.plan);
+        settle(&mut run.values);
+        run.values.into_iter().map(|value| IndexEntry { parameter: at, value }).collect()
+    }
+
     fn of(&self, resource_type: ResourceType) -> Option<&Type> {
         self.types.get(usize::try_from(resource_type.code() - 1).ok()?).map(|of| &**of)
     }

@@ -47,6 +47,29 @@ fn sort_keys_are_the_ends_of_what_sorts_by_text() {
 }
 
 #[test]
+fn one_parameter_alone_gives_what_it_gives_among_all() {
+    let extractor = extractor();
+    for json in [
+        r##"{"resourceType":"MedicationRequest","authoredOn":"2020-05-06","contained":[
+        {"resourceType":"Medication","id":"m","code":{"coding":[{"code":"abc"}]}}],
+        "medicationReference":{"reference":"#m"},"subject":{"reference":"Patient/a"}}"##,
+        r#"{"resourceType":"Observation","meta":{"tag":[{"code":"t"}]},"status":"final","code":{"coding":[
+        {"system":"urn:s","code":"a"},{"code":"b"}],"text":"A b"},"valueQuantity":{"value":1.5,"code":"kg"}}"#,
+        r#"{"resourceType":"Patient","birthDate":"May","name":[{"family":"B"}],"deceasedBoolean":"x"}"#,
+    ] {
+        let value = parse(json.as_bytes()).expect(json);
+        let of = value.str_at("resourceType").and_then(|name| name.parse().ok()).expect(json);
+        let whole = extractor.extract(of, &value);
+        assert!(whole.present().count() > 2, "{json}");
+        for (parameter, at) in extractor.parameters(of).iter().zip(0..) {
+            let alone = extractor.extract_one(of, &value, at);
+            assert_eq!(alone, whole.of(at), "{json}: {}", parameter.code);
+        }
+    }
+    assert_eq!(extractor.extract_one(ResourceType::PATIENT, &parse(b"{}").unwrap(), u16::MAX), []);
+}
+
+#[test]
 fn odd_data_is_left_out_and_said() {
     let extractor = extractor();
     for (json, code, reason) in [
