@@ -51,8 +51,9 @@ impl Authority {
         let patients: BTreeSet<i64> = denied.iter().copied().chain(context).collect();
         let patients: Vec<i64> = patients.into_iter().take(MAX_PATIENTS).collect();
         let mut consents = Vec::new();
-        for patient in &patients {
-            consents.extend(self.store.consents_of(*patient).await?);
+        for patient in patients {
+            let of = self.store.consents_of(patient).await?;
+            consents.extend((!of.is_empty()).then_some((patient, of)));
         }
         if consents.is_empty() {
             return Ok(());
@@ -62,9 +63,10 @@ impl Authority {
         if !self.tokens.decisions.is_new(grant.token, decision.finish()) {
             return Ok(());
         }
-        let mut entities: Vec<String> =
-            consents.into_iter().map(|id| format!("Consent/{id}")).collect();
-        entities.push(format!("token {}", grant.token));
+        let organizations = match grant.user.as_ref().and_then(|user| user.fhir_user.as_ref()) {
+            Some(who) => self.store.organizations(who).await?,
+            None => Vec::new(),
+        };
         let request = RequestContext {
             id: String::new(),
             method: "OTHER",
@@ -72,9 +74,17 @@ impl Authority {
             source: None,
         };
         let caller = Caller { principal: party.clone(), request: Arc::new(request) };
-        let disclosed = Disclosed { patients, entities, ..Disclosed::default() };
-        let failure = (!denied.is_empty()).then_some("consents deny the user a part, or all of it");
-        self.gate.note_about(Kind::ConsentDecision, &caller, disclosed, failure).await
+        // A row for each patient, so that the event of one names nothing of another.
+        for (patient, consents) in consents {
+            let mut entities: Vec<String> =
+                consents.into_iter().map(|id| format!("Consent/{id}")).collect();
+            entities.extend(organizations.iter().map(|id| format!("Organization/{id}")));
+            let is_denied = denied.contains(&patient);
+            let failure = is_denied.then_some("consents deny the user a part, or all of it");
+            let disclosed = Disclosed { patients: vec![patient], entities, ..Disclosed::default() };
+            self.gate.note_about(Kind::ConsentDecision, &caller, disclosed, failure).await?;
+        }
+        Ok(())
     }
 }
 
