@@ -34,6 +34,11 @@ impl Decisions {
         }
         known.insert(token, decision) != Some(decision)
     }
+
+    /// What could not be put on record is new the next time.
+    fn forget(&self, token: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+    }
 }
 
 impl Authority {
@@ -63,7 +68,22 @@ impl Authority {
         if !self.tokens.decisions.is_new(grant.token, decision.finish()) {
             return Ok(());
         }
-        let organizations = match grant.user.as_ref().and_then(|user| user.fhir_user.as_ref()) {
+        let told = self.tell_decision(party, &denied, consents).await;
+        if told.is_err() {
+            self.tokens.decisions.forget(grant.token);
+        }
+        told
+    }
+
+    /// A row for each patient, so that the event of one names nothing of another.
+    async fn tell_decision(
+        &self,
+        party: &Principal,
+        denied: &BTreeSet<i64>,
+        consents: Vec<(i64, Vec<String>)>,
+    ) -> Result<(), Error> {
+        let user = party.grant().and_then(|grant| grant.user.as_ref());
+        let organizations = match user.and_then(|user| user.fhir_user.as_ref()) {
             Some(who) => self.store.organizations(who).await?,
             None => Vec::new(),
         };
@@ -74,7 +94,6 @@ impl Authority {
             source: None,
         };
         let caller = Caller { principal: party.clone(), request: Arc::new(request) };
-        // A row for each patient, so that the event of one names nothing of another.
         for (patient, consents) in consents {
             let mut entities: Vec<String> =
                 consents.into_iter().map(|id| format!("Consent/{id}")).collect();
@@ -99,5 +118,7 @@ mod tests {
             [7, 7, 8, 8, 7].into_iter().map(|it| decisions.is_new(token, it)).collect();
         assert_eq!(told, [true, false, true, false, true]);
         assert!(decisions.is_new(Uuid::from_u128(2), 7));
+        decisions.forget(token);
+        assert!(decisions.is_new(token, 7), "it could not be put on record");
     }
 }
