@@ -267,7 +267,7 @@ impl Feed {
     async fn run(&self) {
         let mut tries = Tries::of(self.destination.name());
         loop {
-            let outcome = self.pass(tries.failed > 0).await;
+            let outcome = Box::pin(self.pass(tries.failed > 0)).await;
             tokio::time::sleep(tries.after(outcome)).await;
         }
     }
@@ -292,7 +292,7 @@ impl Feed {
         while !rest.is_empty() {
             let (now, later) = rest.split_at(portion(rest, events));
             let entries: Vec<Entry> = now.iter().map(|(_, entry)| entry.clone()).collect();
-            let sent = turn.send(destination.send(&entries, base)).await?;
+            let sent = turn.send(Box::pin(destination.send(&entries, base))).await?;
             let to = now.last().map_or(last, |(place, _)| *place);
             if !sent || !turn.advance(to).await? {
                 // Another node has the turn: it sends the same.
