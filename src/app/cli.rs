@@ -407,11 +407,12 @@ async fn load(args: ImportArgs, config: &Config) -> Outcome {
     }
     let (database, engine, mut parameters) = open_engine(&config).await?;
     let journal = Some(config.node_dir().join(journal_name(&database)));
+    let has_provenance = args.provenance;
     let options = args.into_options(journal);
     let salt =
         if options.again { SystemIds::default().ordered().to_string() } else { String::new() };
     let sink = EngineSink::new(engine, database.store.clone(), "import");
-    let sink = sink.once(database.store.hasher().clone(), salt);
+    let sink = sink.once(database.store.hasher().clone(), salt).with_provenance(has_provenance);
     let sink = Arc::new(sink);
     let summary = Box::pin(parameters.during(import::run(&options, sink))).await;
     database.close().await;

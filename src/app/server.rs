@@ -394,6 +394,8 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
         dates_overlap: config.search.dates_overlap,
+        events_need_date: config.atna.requires_date,
+        provenance_of_transactions: config.http.transaction_provenance,
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
     };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::access::{Caller, Principal, RequestContext};
-use crate::clock::{IdSource, SystemIds};
+use crate::clock::{Clock as _, IdSource, SystemClock, SystemIds};
 use crate::engine::{BundleOptions, Engine, EntryResult, NewIds};
 use crate::error::Error;
-use crate::fhir::json::{self, Value};
+use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, LogicalId, ResourceType};
 use crate::store::Store;
 use crate::store::hash::Hasher;
@@ -30,6 +30,7 @@ pub struct EngineSink {
     store: Store,
     service: &'static str,
     ids: Option<UnitIds>,
+    has_provenance: bool,
 }
 
 /// Makes the ids of what a unit creates, always the same ones: who finds them taken knows that an
@@ -61,7 +62,7 @@ impl UnitIds {
 impl EngineSink {
     /// A sink that the ledger knows as `service:<service>`.
     pub fn new(engine: Arc<Engine>, store: Store, service: &'static str) -> Self {
-        Self { engine, store, service, ids: None }
+        Self { engine, store, service, ids: None, has_provenance: false }
     }
 
     /// The same, loading a unit only once however often it comes; another `salt` makes it another
@@ -69,6 +70,13 @@ impl EngineSink {
     #[must_use]
     pub fn once(self, hasher: Hasher, salt: String) -> Self {
         Self { ids: Some(UnitIds { hasher, salt }), ..self }
+    }
+
+    /// The same, storing with what is loaded a Provenance that says from where it is: one with each
+    /// transaction, and one with each entry of a batch, whose entries are stored each for itself.
+    #[must_use]
+    pub fn with_provenance(self, is_wanted: bool) -> Self {
+        Self { has_provenance: is_wanted, ..self }
     }
 
     /// Loads one transaction; the number of its entries.
@@ -97,7 +105,13 @@ impl EngineSink {
         let new_ids = self.ids.as_ref().map(|ids| ids.of(unit));
         let created = new_ids.as_ref().map_or_else(Vec::new, |ids| created(&bundle, ids));
         let count = bundle.items_at("entry").len() as u64;
-        let options = BundleOptions { new_ids, ..BundleOptions::default() };
+        let provenance = if self.has_provenance {
+            let said = provenance(&unit.origin);
+            Some(self.engine.provenance(said, ResourceType::BUNDLE)?)
+        } else {
+            None
+        };
+        let options = BundleOptions { new_ids, provenance, ..BundleOptions::default() };
         let outcome = match self.engine.bundle(bundle, &options, caller).await {
             Err(Error::Conflict(_)) if self.is_taken(created.first(), caller).await? => {
                 return Ok(Loaded { resources: count, failures: Vec::new() });
@@ -140,6 +154,33 @@ impl EngineSink {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What is said of the origin of what is loaded. Of a file its name is told, not where it was.
+fn provenance(origin: &Origin) -> Value<'static> {
+    let coding = |system: &'static str, code: &'static str| {
+        let coding = Object::new().with("system", system).with("code", code);
+        Object::new().with("coding", vec![Value::Object(coding)])
+    };
+    let named = |display: String| Object::new().with("display", display);
+    let agents = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
+    let agent = Object::new()
+        .with("type", coding(agents, "assembler"))
+        .with("who", named("kiln import".to_owned()));
+    let file = origin.path.file_name().unwrap_or(origin.path.as_os_str()).to_string_lossy();
+    let source = match &*origin.entry {
+        "" => file.into_owned(),
+        entry => format!("{file}: {entry}"),
+    };
+    let entity = Object::new().with("role", "source").with("what", named(source));
+    let activity = coding("http://terminology.hl7.org/CodeSystem/v3-DataOperation", "CREATE");
+    let resource = Object::new()
+        .with("resourceType", "Provenance")
+        .with("recorded", SystemClock.now().to_string())
+        .with("activity", activity.with("text", "import"))
+        .with("agent", vec![Value::Object(agent)])
+        .with("entity", vec![Value::Object(entity)]);
+    Value::Object(resource)
 }
 
 /// What the entries of a Bundle create, by their place.

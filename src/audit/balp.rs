@@ -5,7 +5,7 @@
 //! but for the names of patients, which the ledger has as hashes.
 //!
 //! What failed has the form of what succeeded, with its outcome, and claims no pattern: the patterns
-//! are of success alone.
+//! are of success alone, but for that of decisions by consents (`authz`).
 //!
 //! Spec: <https://profiles.ihe.net/ITI/BALP/>, <https://hl7.org/fhir/R4/auditevent.html>
 
@@ -20,9 +20,9 @@ use crate::fhir::{Identity, Instant, LogicalId, ResourceType};
 use super::form::Form;
 
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition";
-const AGENTS: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes";
-const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
-const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
+pub(super) const AGENTS: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes";
+pub(super) const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+pub(super) const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 /// What identifies a patient whose resource is not here.
 pub const UNKNOWN_PATIENTS: &str = "urn:kiln:unknown-patient";
 /// How the token of a request is named.
@@ -183,6 +183,11 @@ impl Entry {
         {
             all.extend(identity(of.as_str(), id).filter(|_| is_asked(&["entity"])));
         }
+        let besides = self.names_besides().filter_map(|about| {
+            let mut parts = about.split('/');
+            identity(parts.next()?, parts.next()?)
+        });
+        all.extend(besides.filter(|_| is_asked(&["entity"])));
         let patient = self.patients.get(number).and_then(|patient| patient.id.as_ref());
         all.extend(
             patient
@@ -209,6 +214,9 @@ impl Entry {
             profiles
                 .extend(token.map(|it| format!("{BALP}/IHE.BasicAudit.OAUTHaccessTokenUse.{it}")));
         }
+        if self.kind == Kind::ConsentDecision && self.is_whole_decision() {
+            profiles.push(format!("{BALP}/IHE.BasicAudit.AuthZconsent"));
+        }
         if self.outcome == 0 && self.kind == Kind::Token {
             profiles.push(format!("{BALP}/IHE.IUA.71"));
         }
@@ -216,12 +224,15 @@ impl Entry {
     }
 
     /// The name of the user, when the party is one.
-    fn user(&self) -> Option<&str> {
+    pub(super) fn user(&self) -> Option<&str> {
         self.actor.strip_prefix("user:")
     }
 
     fn agents(&self, form: &Form, base: &str) -> Value {
         let policy = self.token.as_ref().map(|token| json!([format!("{TOKENS}{token}")]));
+        if self.kind == Kind::ConsentDecision {
+            return self.decision_agents(policy.as_ref(), base);
+        }
         let mut client_types = vec![coding(DICOM, form.client)];
         if self.client.is_some() && form.client != "110150" && self.kind != Kind::Token {
             client_types.push(coding(DICOM, "110150"));
@@ -269,13 +280,9 @@ impl Entry {
                 types.push(coding(AGENTS, "UserOauthAgent"));
             }
         }
-        let mut who = json!({ "identifier": { "system": base, "value": name } });
-        if let Some(person) = &self.person {
-            who["reference"] = json!(person);
-        }
         let mut user = json!({
             "type": { "coding": types },
-            "who": who,
+            "who": self.who(name, base),
             "name": name,
             "requestor": true,
         });
@@ -291,6 +298,15 @@ impl Entry {
         user
     }
 
+    /// A user by the name here, and by the resource that stands for the user.
+    pub(super) fn who(&self, name: &str, base: &str) -> Value {
+        let mut who = json!({ "identifier": { "system": base, "value": name } });
+        if let Some(person) = &self.person {
+            who["reference"] = json!(person);
+        }
+        who
+    }
+
     fn entities(&self, form: &Form, patient: Option<&PatientOf>) -> Vec<Value> {
         let request = STANDARD.encode(format!("{} {}", self.method, self.query));
         let asked = || {
@@ -301,8 +317,10 @@ impl Entry {
                 "query": request,
             })
         };
-        if self.kind == Kind::Token {
-            return vec![asked()];
+        match self.kind {
+            Kind::ConsentDecision => return self.decision_entities(patient),
+            Kind::Token => return vec![asked()],
+            _ => {}
         }
         let mut entities = Vec::new();
         match (&self.subject, self.resource_type) {
@@ -319,19 +337,7 @@ impl Entry {
             }
             _ => entities.push(asked()),
         }
-        entities.extend(patient.map(|patient| {
-            let what = match &patient.id {
-                Some(id) => json!({ "reference": format!("Patient/{id}") }),
-                None => json!({
-                    "type": "Patient",
-                    "identifier": {
-                        "system": UNKNOWN_PATIENTS,
-                        "value": format!("{:016x}", patient.hash),
-                    },
-                }),
-            };
-            json!({ "type": object("1"), "role": role("1"), "what": what })
-        }));
+        entities.extend(patient.map(patient_entity));
         if !self.request_id.is_empty() {
             entities.push(json!({
                 "type": coding(
@@ -345,6 +351,35 @@ impl Entry {
         }
         entities
     }
+
+    /// The resources that the event names beside what it is about, some with their versions.
+    pub(super) fn names_besides(&self) -> impl Iterator<Item = &str> {
+        let is_shown = move |of: &str| match self.kind {
+            Kind::ConsentDecision => of == "Consent",
+            Kind::Token => false,
+            kind => Form::of(kind).pattern.is_none(),
+        };
+        let is_resource = move |about: &&str| {
+            let (of, _) = about.split_once('/').unwrap_or_default();
+            of.parse::<ResourceType>().is_ok() && is_shown(of)
+        };
+        self.entities.iter().map(String::as_str).filter(is_resource)
+    }
+}
+
+/// The patient whose data it is about.
+pub(super) fn patient_entity(patient: &PatientOf) -> Value {
+    let what = match &patient.id {
+        Some(id) => json!({ "reference": format!("Patient/{id}") }),
+        None => json!({
+            "type": "Patient",
+            "identifier": {
+                "system": UNKNOWN_PATIENTS,
+                "value": format!("{:016x}", patient.hash),
+            },
+        }),
+    };
+    json!({ "type": object("1"), "role": role("1"), "what": what })
 }
 
 fn identity(of: &str, id: &str) -> Option<Identity> {
@@ -365,11 +400,11 @@ fn path(query: &str) -> &str {
     query.split('?').next().unwrap_or_default()
 }
 
-fn coding(system: &str, code: &str) -> Value {
+pub(super) fn coding(system: &str, code: &str) -> Value {
     json!({ "system": system, "code": code })
 }
 
-fn reason(code: &str) -> Value {
+pub(super) fn reason(code: &str) -> Value {
     coding("http://terminology.hl7.org/CodeSystem/v3-ActReason", code)
 }
 
@@ -382,7 +417,7 @@ fn role(code: &str) -> Value {
 }
 
 /// The server, as who observes.
-fn server(base: &str) -> Value {
+pub(super) fn server(base: &str) -> Value {
     json!({ "identifier": { "system": "urn:ietf:rfc:3986", "value": base }, "display": "Kiln" })
 }
 

@@ -15,6 +15,9 @@ use crate::search::values::string::fold;
 use super::balp::{Entry, TOKENS, first_id, place_of};
 use super::form::Form;
 
+/// The system of the types of resources.
+const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
+
 /// What must hold for an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
@@ -47,6 +50,8 @@ pub enum Condition {
         /// Whether case and accents count.
         is_exact: bool,
     },
+    /// Beside what it is about, it names this resource.
+    Names(ResourceType, String, Option<i32>),
     /// It does not hold.
     Not(Box<Condition>),
     /// It ended so.
@@ -111,6 +116,10 @@ impl Condition {
                 let name = entry.actor.strip_prefix("user:");
                 name.is_some_and(|name| is_part(name, *part, text, *is_exact))
             }
+            Self::Names(of, id, version) => entry.names_besides().any(|it| {
+                let (own, kept) = named(it);
+                own == format!("{of}/{id}") && (version.is_none() || kept == *version)
+            }),
             Self::Not(part) => !part.holds(entry, number),
             Self::Outcomes(outcomes) => outcomes.contains(&entry.outcome),
             Self::Patients(hashes) => patient.is_some_and(|it| hashes.contains(&it.hash)),
@@ -131,6 +140,14 @@ impl Condition {
             }
             Self::Token(token) => is(&entry.token, token),
         }
+    }
+}
+
+/// The resource that a text of a row names, and its version.
+fn named(about: &str) -> (&str, Option<i32>) {
+    match about.split_once("/_history/") {
+        Some((resource, version)) => (resource, version.parse().ok()),
+        None => (about, None),
     }
 }
 
@@ -233,8 +250,9 @@ impl Reader<'_> {
             "entity-type" => {
                 let system = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
                 Condition::Any(vec![
-                    Condition::constant(is_token(asked, system, "2")),
+                    when(is_token(asked, system, "2"), Condition::Not(Box::new(decision()))),
                     when(is_token(asked, system, "1"), Condition::HasPatient),
+                    when(is_token(asked, RESOURCE_TYPES, "Consent"), decision()),
                 ])
             }
             "entity-role" => {
@@ -270,7 +288,8 @@ impl Reader<'_> {
             ("entity", AskedReference::Local { resource_type, id, version }) => {
                 let version = version.map(|version| version.0);
                 let subject = Condition::Subject(*resource_type, id.to_string(), version);
-                let mut any = vec![Condition::All(vec![about_data(), subject])];
+                let names = Condition::Names(*resource_type, id.to_string(), version);
+                let mut any = vec![Condition::All(vec![about_data(), subject]), names];
                 if *resource_type == ResourceType::PATIENT && version.is_none() {
                     any.push(Condition::Patients(vec![(self.hash)(id)]));
                 }
@@ -306,7 +325,10 @@ impl Reader<'_> {
         Some(match code {
             "agent-name" => Condition::Name { part, text: text.to_owned(), is_exact },
             "address" => Condition::Any(vec![
-                Condition::constant(is_part(self.base, part, text, is_exact)),
+                when(
+                    is_part(self.base, part, text, is_exact),
+                    Condition::Not(Box::new(decision())),
+                ),
                 // Addresses have no letters whose case or accents could count.
                 Condition::Source(part, fold(text).into_owned()),
             ]),
@@ -350,12 +372,18 @@ fn about_data() -> Condition {
     Condition::All(vec![Condition::HasSubject, not])
 }
 
+/// The event is what consents came down to: it shows these, and neither request nor data.
+fn decision() -> Condition {
+    Condition::Kinds(vec![Kind::ConsentDecision])
+}
+
 /// The event shows the request.
 fn shows_request() -> Condition {
     let is_plain = |kind: &Kind| Form::of(*kind).pattern.is_none_or(|it| it == "Query");
     let plain = Kind::ALL.iter().copied().filter(is_plain).collect();
     let no_subject = Condition::Not(Box::new(Condition::HasSubject));
-    Condition::Any(vec![Condition::Kinds(plain), no_subject])
+    let any = Condition::Any(vec![Condition::Kinds(plain), no_subject]);
+    Condition::All(vec![any, Condition::Not(Box::new(decision()))])
 }
 
 fn alt_id(asked: &AskedToken) -> Condition {
@@ -365,10 +393,12 @@ fn alt_id(asked: &AskedToken) -> Condition {
         }
         _ => Vec::new(),
     };
-    // A user has none in the event of a token: its pattern does not allow it.
+    // A user has none in the event of a token, and nobody in that of a decision: the patterns do not
+    // allow it.
     let any_name = Condition::Name { part: Part::Start, text: String::new(), is_exact: true };
     let of_token = Condition::All(vec![Condition::Kinds(vec![Kind::Token]), any_name]);
-    Condition::All(vec![Condition::Actor(names), Condition::Not(Box::new(of_token))])
+    let without = Condition::Any(vec![of_token, decision()]);
+    Condition::All(vec![Condition::Actor(names), Condition::Not(Box::new(without))])
 }
 
 fn client(asked: &AskedToken) -> Condition {
@@ -387,7 +417,7 @@ fn present(code: &str) -> Option<Condition> {
         "patient" => Condition::HasPatient,
         "policy" => Condition::HasToken,
         "agent-name" => Condition::Name { part: Part::Start, text: String::new(), is_exact: true },
-        "entity" => Condition::Any(vec![about_data(), Condition::HasPatient]),
+        "entity" => Condition::Any(vec![about_data(), Condition::HasPatient, decision()]),
         "agent-role" | "entity-name" | "_tag" | "_security" => Condition::never(),
         _ => return None,
     })

@@ -164,8 +164,7 @@ impl Config {
                 return rule("atna.repository", "is an address that begins with https://");
             }
             // Each event would be the cause of the next.
-            let own = self.http.base_url.as_deref().map(|base| base.trim_end_matches('/'));
-            if own == Some(repository.trim_end_matches('/')) {
+            if self.is_own_base(repository) {
                 return rule(
                     "atna.repository",
                     "is this server itself, which has the events already",
@@ -187,6 +186,21 @@ impl Config {
             Some(None) => rule("alerts.working_hours", "are two times of day, such as 07:00-19:00"),
             _ => Ok(()),
         }
+    }
+
+    /// Whether an address is this server's, or that of one of its tenants.
+    fn is_own_base(&self, address: &str) -> bool {
+        let address = address.trim_end_matches('/');
+        let listen = self.http.listen;
+        if address == self.base_url(listen) {
+            return true;
+        }
+        let each = self.has_tenants().then(|| self.of_tenant(TENANT).base_url(listen));
+        let around = each.as_deref().and_then(|each| each.split_once(TENANT));
+        let name = around.and_then(|(before, behind)| {
+            address.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind))
+        });
+        name.is_some_and(|name| !name.is_empty() && !name.contains(['/', '.', ':']))
     }
 
     /// What tokens of outside authorization servers need.
@@ -434,6 +448,21 @@ mod tests {
             (vec![header, ("tenancy.base_url", "https://h/fhir")], Some("tenancy.base_url")),
             (vec![path, ("tenancy.base_url", "{tenant}/fhir")], Some("tenancy.base_url")),
             (vec![path, ("tenancy.header", "X Y")], Some("tenancy.header")),
+            (
+                vec![path, each, ("atna.repository", "https://a.example.org/fhir/")],
+                Some("atna.repository"),
+            ),
+            (vec![path, each, ("atna.repository", "https://a.b.example.org/fhir")], None),
+            (vec![path, each, ("atna.repository", "https://a.example.org/r4")], None),
+            (vec![each, ("atna.repository", "https://a.example.org/fhir")], None),
+            (
+                vec![
+                    path,
+                    ("http.base_url", "https://h/fhir"),
+                    ("atna.repository", "https://h/t/a/fhir"),
+                ],
+                Some("atna.repository"),
+            ),
             (vec![path, ("hl7v2.listen", "127.0.0.1:2575")], Some("hl7v2.listen")),
             (
                 vec![

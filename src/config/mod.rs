@@ -73,6 +73,8 @@ configuration! {
         /// Most resources that one conditional delete deletes. With 1, criteria that match several
         /// are refused; with more, all that match are deleted, or none.
         max_conditional_delete: NonZeroU32 = Number(1),
+        /// Whether X-Provenance of a transaction is stored about all that it makes; else it is ignored.
+        transaction_provenance: bool = Flag(false),
         /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
         /// all, nothing for none.
         cors_origins: Vec<String> = List,
@@ -414,13 +416,14 @@ configuration! {
         /// Host and port of a syslog server that gets them as DICOM audit messages over TLS (RFC 5425).
         /// A message may have several thousand bytes: see to it that the server takes them whole.
         syslog: Option<String> = Unset("syslog.example.org:6514"),
-        /// Certificates of the authorities that vouch for both, PEM. Default: those that the system
-        /// trusts.
+        /// Certificates of the authorities that vouch for both, PEM. Default: the system's.
         authorities: Option<PathBuf> = Unset("/etc/kiln/atna/authorities.pem"),
         /// This server's certificate for both, PEM, where they want to see one.
         certificate: Option<PathBuf> = Unset("/etc/kiln/atna/certificate.pem"),
         /// Its private key, PEM.
         key: Option<PathBuf> = Unset("/etc/kiln/atna/key.pem"),
+        /// Whether a search of AuditEvents without a date is refused, as ITI-81 has it.
+        requires_date: bool = Flag(false),
     }
 
     /// What in the ledger somebody should look at. Each rule is off unless it is set; what it finds is

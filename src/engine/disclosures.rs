@@ -134,6 +134,7 @@ fn page((found, base): (EventsPage, String)) -> SearchPage {
     SearchPage {
         matches: found.events.iter().map(event).collect(),
         next: found.next,
+        previous: found.previous,
         ..SearchPage::default()
     }
 }

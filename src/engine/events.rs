@@ -15,6 +15,7 @@ use crate::access::{Permit, Unaudited};
 use crate::audit::balp::{Entry, Event, place_of};
 use crate::audit::query::{Reader, Untold};
 use crate::error::Error;
+use crate::fhir::query::Query;
 use crate::fhir::{
     Identity, Issue, IssueCode, Operation, ResourceType, Severity, Version, VersionId,
 };
@@ -52,6 +53,26 @@ impl Engine {
         Ok(found.with(self.settings.base.clone()).map(of))
     }
 
+    /// Refuses a search of AuditEvents that does not say of which time, where the settings want that.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    ///
+    /// Spec: IHE ITI TF-2 3.81.4.1.2
+    pub(super) fn refuse_undated_events(
+        &self,
+        target: &SearchTarget,
+        query: &Query,
+    ) -> Result<(), Error> {
+        let says_when = || query.iter().any(|(name, value)| name == "date" && !value.is_empty());
+        if !self.settings.events_need_date || !is_of_events(target) || says_when() {
+            return Ok(());
+        }
+        let text = "date: a search of AuditEvents says of which time (ITI-81), such as \
+                    date=ge2026-01-01";
+        Err(Error::invalid(IssueCode::Required, text))
+    }
+
     /// What a search asks of the events of the ledger; takes a cursor of theirs out of `paging`. `None`
     /// for a search that has none, and an issue where it cannot be told which.
     pub(super) fn events_asked(
@@ -61,14 +82,8 @@ impl Engine {
         paging: &mut Paging,
         issues: &mut Vec<Issue>,
     ) -> Result<Option<EventsRequest>, Error> {
-        let is_of_events = match target {
-            SearchTarget::Type(of) | SearchTarget::Compartment { resource_type: Some(of), .. } => {
-                *of == ResourceType::AUDIT_EVENT
-            }
-            _ => false,
-        };
         let is_outside = !matches!(request.contained, ContainedMode::Inside { .. });
-        if !is_of_events || !is_outside {
+        if !is_of_events(target) || !is_outside {
             return Ok(None);
         }
         let is_here = |cursor: &mut String| cursor.starts_with(BEGINNING);
@@ -126,6 +141,15 @@ impl Engine {
     }
 }
 
+fn is_of_events(target: &SearchTarget) -> bool {
+    match target {
+        SearchTarget::Type(of) | SearchTarget::Compartment { resource_type: Some(of), .. } => {
+            *of == ResourceType::AUDIT_EVENT
+        }
+        _ => false,
+    }
+}
+
 /// How a page is made: the server's own address, how many matches it has, and what comes along.
 type Shape = (String, usize, Vec<Along>);
 
@@ -154,6 +178,10 @@ fn joined(
     if page.next.is_none() && count > 0 {
         page.next = next.map(|next| format!("{BEGINNING}{next}"));
     }
+    page.previous = match page.previous {
+        None => events.previous.map(|previous| format!("{BEGINNING}{previous}")),
+        stored => stored,
+    };
     // A total of what is stored alone would be wrong.
     page.total = match (page.total, events.total) {
         (Some(stored), Some(number)) => {

@@ -91,6 +91,10 @@ pub struct Settings {
     pub max_conditional_delete: u32,
     /// Whether a date that is asked for finds whatever overlaps it.
     pub dates_overlap: bool,
+    /// Whether a search of AuditEvents says of which time.
+    pub events_need_date: bool,
+    /// Whether a Provenance that is sent along with a transaction is stored with what it makes.
+    pub provenance_of_transactions: bool,
     /// Whether the definitions of the packs are among the resources.
     pub shows_definitions: bool,
     /// What writes are held to beyond their form.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio_postgres::config::Host;
@@ -20,7 +20,7 @@ use crate::error::{Error, root_cause};
 
 use super::PoolStatus;
 use super::failure;
-use super::tenant::{Realm, Tenant};
+use super::tenant::{Opened, Realm, Tenant};
 use super::tls::{AddressError, Tls};
 use super::write::Locks;
 
@@ -91,6 +91,8 @@ fn leaves_the_machine(config: &Config) -> bool {
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    /// Where connections are counted.
+    pub(super) opened: Opened,
 }
 
 /// Whether a commit waits until the disk has it.
@@ -263,6 +265,13 @@ impl Pipelines {
         Ok(pipeline)
     }
 
+    /// Has whoever comes next open a connection anew.
+    pub(super) fn renew(&self) {
+        for slot in &self.slots {
+            *slot.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     pub(super) async fn ping(&self) -> Result<(), Error> {
         let pipeline = self.pipeline().await?;
         pipeline.client.simple_query("").await.map(drop).map_err(failure::error)
@@ -272,6 +281,7 @@ impl Pipelines {
 async fn open(target: &Target) -> Result<Pipeline, Error> {
     let connected = target.config.connect(target.tls.clone()).await;
     let (client, connection) = connected.map_err(failure::error)?;
+    target.opened.add();
     drive(connection);
     Ok(Pipeline { client, statements: RwLock::default(), compiled: RwLock::default() })
 }
@@ -311,7 +321,7 @@ impl Pool {
         more: &str,
     ) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let Target { config, tls } = realm.target(timeout_ms, flush, more)?;
+        let Target { config, tls, opened } = realm.target(timeout_ms, flush, more)?;
         let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
@@ -321,6 +331,10 @@ impl Pool {
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size.max(1))
             .timeouts(timeouts)
+            .post_create(Hook::sync_fn(move |_, _| {
+                opened.add();
+                Ok(())
+            }))
             .runtime(Runtime::Tokio1)
             .build();
         pool.map(Self).map_err(Error::internal)

@@ -245,9 +245,9 @@ impl LedgerWriter {
     }
 
     async fn write(&self, rows: &[&LedgerRow]) -> Result<(), Error> {
+        let pipeline = self.pipelines.pipeline().await?;
         let columns = Columns::with_parties(rows, &self.parties).await?;
         let sql = if columns.id.len() == 1 { RECORD_ONE } else { RECORD };
-        let pipeline = self.pipelines.pipeline().await?;
         let statement = pipeline.prepare(sql).await?;
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(columns.parameters());

@@ -1,8 +1,9 @@
 //! The parties of the ledger's rows: what repeats from row to row, by a key.
 //!
 //! A key must be on the disk before a row names it, so it is added in a commit of its own that is waited
-//! for. Keys that are known cost nothing. What was known is forgotten when the connection ends: the
-//! database behind the next one may be another that lacks the newest.
+//! for. Keys that are known cost nothing. What was known is forgotten when any connection of the store is
+//! opened: the database behind it may be another that lacks the newest. So who names keys in a statement
+//! asks for them once it has the connection.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,7 +15,7 @@ use crate::error::Error;
 
 use super::connection::{Flush, Pipeline, Pipelines};
 use super::failure;
-use super::tenant::Realm;
+use super::tenant::{Opened, Realm};
 
 const KEYS: &str = "SELECT kiln_party(l.actor, l.client, l.person, l.purpose, l.source, l.method) \
      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
@@ -57,6 +58,8 @@ impl Party {
 /// The keys of parties, and those that are known.
 pub(super) struct Parties {
     pipelines: Pipelines,
+    /// The connections by which rows are added.
+    opened: Opened,
     known: Mutex<Known>,
 }
 
@@ -64,13 +67,15 @@ pub(super) struct Parties {
 #[derive(Default)]
 struct Known {
     by: Weak<Pipeline>,
+    /// How many others had been opened.
+    opened: u64,
     keys: HashMap<Party, i64>,
 }
 
 impl Parties {
     pub(super) fn new(realm: &Realm, timeout_ms: u32) -> Result<Self, Error> {
-        let pipelines = Pipelines::new(realm, 1, timeout_ms, Flush::Wait)?;
-        Ok(Self { pipelines, known: Mutex::default() })
+        let pipelines = Pipelines::new(&realm.apart(), 1, timeout_ms, Flush::Wait)?;
+        Ok(Self { pipelines, opened: realm.opened().clone(), known: Mutex::default() })
     }
 
     /// The keys of the parties of `rows`, in their order.
@@ -90,6 +95,7 @@ impl Parties {
     }
 
     async fn found(&self, wanted: Vec<Party>) -> Result<Vec<i64>, Error> {
+        self.forget_others();
         let pipeline = self.pipelines.pipeline().await?;
         let known = self.known(&pipeline, &wanted);
         if let Some(keys) = known.iter().copied().collect() {
@@ -103,6 +109,17 @@ impl Parties {
         let keys = wanted.iter().zip(known);
         keys.map(|(party, key)| key.or_else(|| added.get(party).copied()).ok_or_else(missing))
             .collect()
+    }
+
+    /// Forgets all when other connections have been opened, and asks by a new one too: this one may be to
+    /// a database that the others have left.
+    fn forget_others(&self) {
+        let opened = self.opened.number();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.opened != opened {
+            *known = Known { opened, ..Known::default() };
+            self.pipelines.renew();
+        }
     }
 
     /// The keys of parties of which none is known, once they are on the disk.
@@ -142,7 +159,8 @@ impl Parties {
     fn known(&self, pipeline: &Arc<Pipeline>, wanted: &[Party]) -> Vec<Option<i64>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.by.as_ptr() != Arc::as_ptr(pipeline) {
-            *known = Known { by: Arc::downgrade(pipeline), keys: HashMap::new() };
+            let (by, opened) = (Arc::downgrade(pipeline), known.opened);
+            *known = Known { by, opened, keys: HashMap::new() };
         }
         wanted.iter().map(|party| known.keys.get(party).copied()).collect()
     }

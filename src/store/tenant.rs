@@ -5,6 +5,8 @@
 //! of its own; row level security in it shows nothing to connections of others.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -81,11 +83,22 @@ impl Tenant {
 pub struct Realm {
     address: Address,
     tenant: Tenant,
+    opened: Opened,
 }
 
 impl Realm {
     pub(super) fn new(address: Address, tenant: Tenant) -> Self {
-        Self { address, tenant }
+        Self { address, tenant, opened: Opened::default() }
+    }
+
+    /// The connections that are opened to it by way of this value and its clones.
+    pub(super) fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// The same for connections that are not counted with the others.
+    pub(super) fn apart(&self) -> Self {
+        Self { opened: Opened::default(), ..self.clone() }
     }
 
     /// Whether there may be others beside its tenant.
@@ -127,7 +140,25 @@ impl Realm {
             flush.setting()
         ));
         config.ssl_mode(tls.mode());
-        Ok(Target { config, tls: tls.connector().map_err(Error::internal)? })
+        let tls = tls.connector().map_err(Error::internal)?;
+        Ok(Target { config, tls, opened: self.opened.clone() })
+    }
+}
+
+/// How many connections have been opened: what is at their other end may be another database from one to
+/// the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened(Arc<AtomicU64>);
+
+impl Opened {
+    /// How many there are so far.
+    pub(super) fn number(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Counts one more, before it is used.
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
 

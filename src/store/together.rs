@@ -188,3 +188,89 @@ impl<T: Together> Queue<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::BoxFuture;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// Statements that end when their doors are opened.
+    struct Doors {
+        runs: Mutex<Vec<Vec<usize>>>,
+        doors: [Semaphore; 4],
+    }
+
+    impl Doors {
+        fn runs(&self) -> Vec<Vec<usize>> {
+            self.runs.lock().unwrap().clone()
+        }
+
+        async fn until_runs(&self, count: usize) {
+            while self.runs().len() < count {
+                yield_now().await;
+            }
+        }
+    }
+
+    impl Together for Doors {
+        type Work = usize;
+        type Answer = usize;
+        type Fault = Error;
+
+        fn weight(_: &usize) -> usize {
+            1
+        }
+
+        async fn run(&self, batch: &[usize]) -> Result<Vec<usize>, Error> {
+            self.runs.lock().unwrap().push(batch.to_vec());
+            let _open = self.doors[batch[0]].acquire().await;
+            Ok(batch.to_vec())
+        }
+    }
+
+    /// Who gets a lane when others have taken the work along waits for the answer, and for nothing else.
+    #[tokio::test]
+    async fn who_has_nothing_left_to_do_waits_and_does_not_ask_again() {
+        let doors = Doors { runs: Mutex::default(), doors: [(); 4].map(|()| Semaphore::new(0)) };
+        let queue = Queue::<Doors>::new(2, 8);
+        let (doors, queue, polls) = (&doors, &queue, &AtomicUsize::new(0));
+        let mut all: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        for work in 0..4 {
+            all.push(Box::pin(async move {
+                // The first two have the lanes; what comes then waits for one.
+                doors.until_runs(work.min(2)).await;
+                let mut answer = pin!(queue.submit(doors, work));
+                let counted = poll_fn(|context| {
+                    polls.fetch_add(usize::from(work > 1), Ordering::SeqCst);
+                    answer.as_mut().poll(context)
+                });
+                assert_eq!(counted.await.unwrap(), work);
+            }));
+        }
+        all.push(Box::pin(async move {
+            // So that the last two are in the queue.
+            while queue.waiting().len() < 2 {
+                yield_now().await;
+            }
+            doors.doors[0].add_permits(1);
+            doors.until_runs(3).await;
+            doors.doors[1].add_permits(1);
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            assert!(polls.load(Ordering::SeqCst) < 20, "{polls:?} times");
+            doors.doors[2].add_permits(1);
+            doors.doors[3].add_permits(1);
+        }));
+        while all.next().await.is_some() {}
+        let runs: Vec<usize> = doors.runs().iter().map(Vec::len).collect();
+        assert_eq!(runs, [1, 1, 2]);
+    }
+}

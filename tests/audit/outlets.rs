@@ -33,7 +33,7 @@ async fn found(server: &TestServer, url: &str) -> Vec<Value> {
     entries(&serde_json::from_slice(&answer.body).unwrap())
 }
 
-/// Covers in part: security A13.
+/// Covers: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_gets_each_event_once() {
     let repository = TestServer::start().await;
@@ -88,15 +88,10 @@ async fn a_second_server_gets_each_event_once() {
         assert_eq!(event["meta"]["profile"], own["meta"]["profile"], "{source}");
     }
     // What was not delivered yet cannot be noted as delivered.
-    let behind = "SELECT count(*) FROM ledger l, audit_feed f WHERE (l.xid, l.id) > (f.xid, f.id)";
-    let began = Instant::now();
-    while server.database.number(behind).await > 0 {
-        assert!(began.elapsed() < Duration::from_secs(40));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_nothing_is_left(&server, "repository").await;
 }
 
-/// Covers in part: security A13.
+/// Covers: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_when_the_server_was_killed_is_sent_again() {
     let receiver = Receiver::start().await;
@@ -221,6 +216,87 @@ async fn an_alert_that_is_refused_keeps_no_other_back() {
     server.stop().await;
 }
 
+/// How far a destination is said to be, and how many rows of the ledger that leaves.
+async fn left(server: &TestServer, name: &str) -> i64 {
+    let left = format!(
+        "SELECT count(*) FROM ledger l, audit_feed f WHERE f.name = '{name}' AND (l.xid, l.id) > (f.xid, f.id)"
+    );
+    server.database.number(&left).await
+}
+
+/// Waits until a destination is said to have all.
+async fn until_nothing_is_left(server: &TestServer, name: &str) {
+    let began = Instant::now();
+    while left(server, name).await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(40), "{name}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What has been told is noted before the next is told: whoever goes on does not tell it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_alert_is_noted_when_it_has_been_told() {
+    let receiver = Receiver::start().await;
+    receiver.answer_with(&[201, 500, 500, 500, 500, 500, 500]);
+    let webhook = format!("http://{}/alerts", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("alerts.break_glass", "true"),
+        ("alerts.webhook", &webhook),
+    ])
+    .await;
+    let both = ["user:ada", "user:eve"].map(|user| row(12, 0, user, ("NULL", "'BTG'", "{7}")));
+    server.database.run(&both.join(";")).await;
+    receiver.until("the second is refused", |posted| posted.len() >= 2).await;
+    assert_eq!(left(&server, "alerts").await, 1);
+    server.stop().await;
+}
+
+/// Many rows go in requests as large as the settings say, also to who fails between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_go_in_full_batches_and_few_go_twice() {
+    const ROWS: usize = 330;
+    let receiver = Receiver::start().await;
+    let repository = format!("http://{}/fhir", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("atna.repository", &repository),
+        ("atna.batch", "50"),
+    ])
+    .await;
+    until_nothing_is_left(&server, "repository").await;
+    let before = receiver.posted().len();
+    // The third request fails.
+    receiver.answer_with(&[201, 201, 503]);
+    let rows = row(12, 0, "user:ada", ("NULL", "NULL", "{7}"));
+    let rows = rows.replace("'r'", "'many-' || i");
+    server.database.run(&format!("{rows}, generate_series(1, {ROWS}) i")).await;
+    let of = |posted: &Vec<(String, Value)>| -> Vec<Vec<Value>> {
+        posted[before..]
+            .iter()
+            .map(|(_, body)| match body["resourceType"].as_str() {
+                Some("Bundle") => entries(body),
+                _ => vec![body.clone()],
+            })
+            .collect()
+    };
+    let has_all = |posted: &Vec<(String, Value)>| {
+        requests(of(posted).concat().iter()).keys().filter(|id| id.starts_with("many-")).count()
+            == ROWS
+    };
+    let posted = receiver.until("all events", has_all).await;
+    let sizes: Vec<usize> = of(&posted).iter().map(Vec::len).collect();
+    assert_eq!(sizes[..3], [50, 50, 50], "{sizes:?}");
+    // After the failure with care, and then in full again.
+    assert_eq!(sizes[3..9], [1, 2, 4, 8, 16, 32], "{sizes:?}");
+    assert!(sizes[9..].contains(&50), "{sizes:?}");
+    let twice = requests(of(&posted).concat().iter());
+    let twice: Vec<_> = twice.iter().filter(|(_, count)| **count > 1).collect();
+    assert_eq!(twice.len(), 50, "what failed, and nothing else, comes again: {twice:?}");
+    until_nothing_is_left(&server, "repository").await;
+    server.stop().await;
+}
+
 /// Who is slow loses the turn, and cannot note what the next one sends meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_goes_to_another_node_and_never_back_in_the_order() {
@@ -233,12 +309,12 @@ async fn a_turn_goes_to_another_node_and_never_back_in_the_order() {
     let start = outlet_place(store, NAME).await.unwrap().unwrap();
     assert!(take_outlet(store, NAME, slow, start, 0.3).await.unwrap());
     assert!(!take_outlet(store, NAME, next, start, 60.0).await.unwrap(), "it is somebody's turn");
-    assert!(!move_outlet(store, NAME, next, place(1)).await.unwrap());
+    assert!(!move_outlet(store, NAME, next, place(1), 60.0).await.unwrap());
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert!(take_outlet(store, NAME, next, start, 60.0).await.unwrap(), "the turn was over");
-    assert!(!move_outlet(store, NAME, slow, place(1)).await.unwrap(), "too late");
-    assert!(move_outlet(store, NAME, next, place(2)).await.unwrap());
-    assert!(!move_outlet(store, NAME, next, place(1)).await.unwrap(), "backwards");
+    assert!(!move_outlet(store, NAME, slow, place(1), 60.0).await.unwrap(), "too late");
+    assert!(move_outlet(store, NAME, next, place(2), 60.0).await.unwrap());
+    assert!(!move_outlet(store, NAME, next, place(1), 60.0).await.unwrap(), "backwards");
     // Who does not know the place has no turn, whosever it is.
     assert!(!take_outlet(store, NAME, next, start, 60.0).await.unwrap());
     assert!(!take_outlet(store, NAME, slow, place(2), 60.0).await.unwrap());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -78,17 +78,28 @@ impl Receiver {
                 break request;
             }
         };
+        let said = answer_to(&body);
         self.posted.lock().unwrap().push((path, body));
         if self.answers.load(Ordering::SeqCst) {
             let status = self.statuses.lock().unwrap().pop_front().unwrap_or(201);
-            let answer =
-                format!("HTTP/1.1 {status} Is\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let said = said.to_string();
+            let answer = format!(
+                "HTTP/1.1 {status} Is\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{said}",
+                said.len()
+            );
             let _ = stream.write_all(answer.as_bytes()).await;
         } else {
             // Until the other side has had enough.
             let _ = stream.read(&mut [0]).await;
         }
     }
+}
+
+/// What is said of each entry of a batch: it has been taken.
+fn answer_to(body: &Value) -> Value {
+    let entries = body["entry"].as_array().map_or(0, Vec::len);
+    let entry = json!({ "response": { "status": "201 Created" } });
+    json!({ "resourceType": "Bundle", "type": "batch-response", "entry": vec![entry; entries] })
 }
 
 /// The path and the body of a request that is there to its end.

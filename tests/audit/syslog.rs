@@ -130,7 +130,7 @@ async fn ask(server: &TestServer, id: &str) {
     assert!([400, 404].contains(&status), "{status}");
 }
 
-/// Covers in part: security A13.
+/// Covers: security A13.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_syslog_server_gets_each_event_whatever_becomes_of_it() {
     let mut rsyslog = Rsyslog::make();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kiln::access::{Caller, Principal, RequestContext};
+use kiln::fhir::LogicalId;
 use kiln::oauth::development::Wanted;
 use kiln::store::oauth::emergency::{self as kept, Review};
 use secrecy::ExposeSecret as _;
@@ -20,11 +21,22 @@ const DECISION: i16 = 67;
 const REASON: &str = "unconscious, no relatives to be reached";
 
 /// A token of an account.
-async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
+pub(super) async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
+    token_for(server, name, scopes, None).await
+}
+
+/// The same about a patient.
+pub(super) async fn token_for(
+    server: &TestServer,
+    name: &str,
+    scopes: &str,
+    patient: Option<&str>,
+) -> String {
     let authority = server.authority();
     let account = authority.account_named(name).await.unwrap().expect("an account");
     let lifetime = Duration::from_mins(10);
-    let wanted = Wanted { scopes, patient: None, account: Some(&account), lifetime };
+    let patient: Option<LogicalId> = patient.map(|id| id.parse().unwrap());
+    let wanted = Wanted { scopes, patient: patient.as_ref(), account: Some(&account), lifetime };
     let request = RequestContext {
         id: String::new(),
         method: "OTHER",
@@ -35,7 +47,7 @@ async fn token(server: &TestServer, name: &str, scopes: &str) -> String {
     authority.development_token(wanted, &caller).await.unwrap().expose_secret().to_owned()
 }
 
-async fn read(server: &TestServer, token: &str, url: &str) -> Answer {
+pub(super) async fn read(server: &TestServer, token: &str, url: &str) -> Answer {
     let call = server.client.call("GET", url);
     call.header("Authorization", &format!("Bearer {token}")).send().await
 }
@@ -90,7 +102,7 @@ async fn filled() -> TestServer {
     server
 }
 
-/// Covers in part: security S8, M8, S10.
+/// Covers in part: security S8, M8.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() {
     let server = filled().await;

@@ -6,6 +6,7 @@ mod administration;
 mod authorize;
 pub(crate) mod browser;
 mod console;
+mod decisions;
 mod emergency;
 mod encounter;
 mod enforce;

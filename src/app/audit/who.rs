@@ -47,7 +47,8 @@ impl WhoArgs {
         [
             self.patient.as_ref().map(|id| Query::of("patient", &format!("Patient/{id}"))),
             self.user.as_ref().map(|name| Query::of("altid", &party(name))),
-            self.since.as_ref().map(|date| Query::of("date", &format!("ge{date}"))),
+            // From the beginning on where nothing is said: a server may want to hear of a time.
+            Some(Query::of("date", &format!("ge{}", self.since.as_deref().unwrap_or("1970")))),
             self.until.as_ref().map(|date| Query::of("date", &format!("le{date}"))),
             Some(Query::of("_count", &self.limit.min(PAGE).to_string())),
         ]
@@ -112,7 +113,8 @@ fn line(event: &Value) -> String {
     let items = |name: &str| event[name].as_array().cloned().unwrap_or_default();
     let agents = items("agent");
     let is_party = |agent: &&Value| agent["requestor"] == true;
-    let party = agents.iter().find(is_party).map(|it| it["altId"].clone()).unwrap_or_default();
+    let named = |agent: &Value| agent.get("altId").or(agent.get("name")).cloned();
+    let party = agents.iter().find(is_party).and_then(named).unwrap_or_default();
     let address = agents.first().and_then(|agent| agent.pointer("/network/address"));
     let what: Vec<String> = items("entity")
         .iter()

@@ -195,7 +195,7 @@ async fn sql(bench: &Bench, text: &str) -> Result<String, BenchError> {
 
 /// Says what a row weighs.
 async fn weigh(bench: &mut Bench, when: &str) -> Result<(), BenchError> {
-    let text = sql(bench, &format!("VACUUM ANALYZE ledger; {WEIGHT};")).await?;
+    let text = sql(bench, &format!("VACUUM ANALYZE ledger_row; {WEIGHT};")).await?;
     let numbers: Vec<f64> =
         text.trim().split('|').filter_map(|number| number.parse().ok()).collect();
     let [rows, table, indexes, queries, patients] = numbers[..] else { return Ok(()) };

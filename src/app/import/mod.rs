@@ -52,6 +52,10 @@ pub struct ImportArgs {
     /// Write the failures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Store a Provenance with what is loaded that names its file: one with each transaction, and one
+    /// with each resource of what is no transaction.
+    #[arg(long)]
+    pub provenance: bool,
     /// How much is checked of each resource, instead of what the settings say: off, base or
     /// profiles. The form always is.
     #[arg(long, value_name = "LEVEL", value_parser = ValidationLevel::parse)]

@@ -95,6 +95,8 @@ impl Engine {
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let results = self.run_sought(entries, &sought, options, permit, tx).await?;
+                let provenance = options.provenance.as_ref();
+                self.stage_provenance_of_all(provenance, &results, permit, tx)?;
                 Ok(Unaudited::new(results, Disclosed::default()))
             });
             if let Some(done) = attempt.await? {

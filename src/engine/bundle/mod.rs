@@ -31,7 +31,9 @@ use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType, Version, Version
 use crate::store::Current;
 use crate::store::hl7v2::Companion;
 
-use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
+use super::{
+    Deletion, Engine, HistoryPage, HistoryScope, Provenance, Searched, Wish, WriteOptions, Written,
+};
 
 pub(super) use seen::Seen;
 
@@ -51,6 +53,8 @@ pub struct BundleOptions {
     pub languages: Option<String>,
     /// Ids of the sender's own for what is created; one that is taken is a conflict.
     pub new_ids: Option<NewIds>,
+    /// The Provenance of all that a transaction makes, or of what each entry of a batch does.
+    pub provenance: Option<Provenance>,
     /// What the sender wants of the checks of what is written.
     pub wish: Wish,
     /// The message whose effect a transaction is: what is committed with it, by its results.
@@ -76,8 +80,8 @@ impl BundleOptions {
     }
 
     /// What comes beside the resource of an entry.
-    fn of_write(&self) -> WriteOptions<'static> {
-        WriteOptions { provenance: None, wish: self.wish }
+    fn of_write(&self) -> WriteOptions<'_> {
+        WriteOptions { provenance: self.provenance.as_ref(), wish: self.wish }
     }
 
     /// The identity of what the entry at `index` creates.

@@ -67,6 +67,8 @@ impl Engine {
             let attempt = attempts.write(async |permit, tx| {
                 tx.expect(std::mem::take(&mut known), permit);
                 let results = self.run_transaction(&plan, options, permit, tx).await?;
+                let provenance = options.provenance.as_ref();
+                self.stage_provenance_of_all(provenance, &results, permit, tx)?;
                 if let Some(companion) = &options.companion {
                     tx.accompany(companion(&results));
                 }

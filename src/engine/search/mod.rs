@@ -28,6 +28,7 @@ use crate::store::search::{Explanation, Paging, SearchPage};
 use crate::store::{EventsRequest, WriteTx};
 
 use super::Engine;
+use super::chain;
 use super::history::CURSOR;
 
 /// Longest wait for the index of words.
@@ -78,6 +79,11 @@ impl Engine {
         };
         let run = async |permit: &Permit<'_>, draft| {
             self.look_up(&mut asked, permit)?;
+            for filter in &mut asked.request.filters {
+                if chain::asks_events(filter) {
+                    *filter = Box::pin(self.by_events(filter, permit)).await?;
+                }
+            }
             let beside = match asked.beside.take() {
                 Some(beside) => {
                     let (beside, named) = beside.permitted(permit, self.store.hasher())?;
@@ -143,7 +149,7 @@ impl Engine {
         self.lookups.refresh(query).await?;
         let mut asked = self.asked(target, query, is_strict)?;
         self.look_up(&mut asked, permit)?;
-        if asked.events.is_some() {
+        if asked.events.is_some() || asked.request.filters.iter().any(chain::asks_events) {
             let text =
                 "in a transaction events of the ledger are left out: ask for them in a batch";
             let issue = Issue::error(IssueCode::Incomplete, text.to_owned());
@@ -197,6 +203,7 @@ impl Engine {
             let issue = Issue::error(IssueCode::Incomplete, text);
             issues.push(Issue { severity: Severity::Warning, ..issue });
         }
+        self.refuse_undated_events(target, query)?;
         let events = self.events_asked(target, &request, &mut paging, &mut issues)?;
         let path = path(target);
         Ok(Asked { path, request, paging, issues, beside, events })

@@ -8,27 +8,51 @@ use axum::http::header::{HeaderName, HeaderValue};
 
 use crate::engine::Provenance;
 use crate::error::Error;
-use crate::fhir::json;
-use crate::fhir::{Issue, IssueCode};
+use crate::fhir::json::{self, Value};
+use crate::fhir::{Issue, IssueCode, ResourceType};
 use crate::http::exchange::Exchange;
 use crate::http::outcome::Failure;
 
 const X_PROVENANCE: HeaderName = HeaderName::from_static("x-provenance");
+/// Largest header.
+const MOST_BYTES: usize = 8 * 1024;
 
 /// The Provenance of the header, checked.
 ///
 /// # Errors
-/// [`Error::Invalid`] or [`Error::Unprocessable`] when it is not one Provenance without target.
+/// [`Error::Invalid`] or [`Error::Unprocessable`] when it is not one Provenance without target;
+/// [`Failure::HeadersTooLarge`].
 pub(super) fn read(exchange: &Exchange) -> Result<Option<Provenance>, Failure> {
+    read_about(exchange, exchange.resource_type()?)
+}
+
+/// The same of what goes along with a transaction, where that counts.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_with(
+    exchange: &Exchange,
+    bundle: &Value<'_>,
+) -> Result<Option<Provenance>, Failure> {
+    if !exchange.server.engine.takes_provenance_of(bundle) {
+        return Ok(None);
+    }
+    read_about(exchange, ResourceType::BUNDLE)
+}
+
+fn read_about(exchange: &Exchange, of: ResourceType) -> Result<Option<Provenance>, Failure> {
     let mut headers = exchange.parts.headers.get_all(X_PROVENANCE).iter();
     let Some(header) = headers.next() else { return Ok(None) };
     let invalid = |text: String| Error::invalid(IssueCode::Structure, text);
     if headers.next().is_some() {
         return Err(named(invalid("it is given more than once".to_owned())).into());
     }
+    if header.len() > MOST_BYTES {
+        return Err(Failure::HeadersTooLarge(MOST_BYTES));
+    }
     let value = json::parse(header.as_bytes());
     let value = value.map_err(|fault| named(invalid(fault.to_string())))?;
-    let provenance = exchange.server.engine.provenance(value, exchange.resource_type()?);
+    let provenance = exchange.server.engine.provenance(value, of);
     Ok(Some(provenance.map_err(named)?))
 }
 

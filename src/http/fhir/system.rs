@@ -32,7 +32,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let text = exchange.read_body().await?;
     let base = exchange.base();
     let languages = exchange.parts.headers.get(ACCEPT_LANGUAGE);
-    let options = BundleOptions {
+    let mut options = BundleOptions {
         capability_statement: Some(metadata::of_entries(&exchange)),
         convert: Some(convert::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
@@ -45,6 +45,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let outcome = {
         let bundle = exchange.parse(&text, format)?;
         views = self::views(&bundle)?;
+        options.provenance = provenance::read_with(&exchange, &bundle)?;
         let done = engine.bundle(bundle, &options, &exchange.caller).await;
         done.map_err(|error| {
             let is_json = format == Format::Json;
@@ -73,7 +74,9 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     if let Some(applied) = exchange.preferences.applied(true) {
         headers.insert(PREFERENCE_APPLIED, applied);
     }
-    if let Some(warning) = provenance::not_read(&exchange) {
+    if options.provenance.is_none()
+        && let Some(warning) = provenance::not_read(&exchange)
+    {
         headers.append(WARNING, warning);
     }
     Ok(response)

@@ -34,6 +34,11 @@ impl Decisions {
         }
         known.insert(token, decision) != Some(decision)
     }
+
+    /// What could not be put on record is new the next time.
+    fn forget(&self, token: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+    }
 }
 
 impl Authority {
@@ -51,8 +56,9 @@ impl Authority {
         let patients: BTreeSet<i64> = denied.iter().copied().chain(context).collect();
         let patients: Vec<i64> = patients.into_iter().take(MAX_PATIENTS).collect();
         let mut consents = Vec::new();
-        for patient in &patients {
-            consents.extend(self.store.consents_of(*patient).await?);
+        for patient in patients {
+            let of = self.store.consents_of(patient).await?;
+            consents.extend((!of.is_empty()).then_some((patient, of)));
         }
         if consents.is_empty() {
             return Ok(());
@@ -62,9 +68,25 @@ impl Authority {
         if !self.tokens.decisions.is_new(grant.token, decision.finish()) {
             return Ok(());
         }
-        let mut entities: Vec<String> =
-            consents.into_iter().map(|id| format!("Consent/{id}")).collect();
-        entities.push(format!("token {}", grant.token));
+        let told = self.tell_decision(party, &denied, consents).await;
+        if told.is_err() {
+            self.tokens.decisions.forget(grant.token);
+        }
+        told
+    }
+
+    /// A row for each patient, so that the event of one names nothing of another.
+    async fn tell_decision(
+        &self,
+        party: &Principal,
+        denied: &BTreeSet<i64>,
+        consents: Vec<(i64, Vec<String>)>,
+    ) -> Result<(), Error> {
+        let user = party.grant().and_then(|grant| grant.user.as_ref());
+        let organizations = match user.and_then(|user| user.fhir_user.as_ref()) {
+            Some(who) => self.store.organizations(who).await?,
+            None => Vec::new(),
+        };
         let request = RequestContext {
             id: String::new(),
             method: "OTHER",
@@ -72,9 +94,16 @@ impl Authority {
             source: None,
         };
         let caller = Caller { principal: party.clone(), request: Arc::new(request) };
-        let disclosed = Disclosed { patients, entities, ..Disclosed::default() };
-        let failure = (!denied.is_empty()).then_some("consents deny the user a part, or all of it");
-        self.gate.note_about(Kind::ConsentDecision, &caller, disclosed, failure).await
+        for (patient, consents) in consents {
+            let mut entities: Vec<String> =
+                consents.into_iter().map(|id| format!("Consent/{id}")).collect();
+            entities.extend(organizations.iter().map(|id| format!("Organization/{id}")));
+            let is_denied = denied.contains(&patient);
+            let failure = is_denied.then_some("consents deny the user a part, or all of it");
+            let disclosed = Disclosed { patients: vec![patient], entities, ..Disclosed::default() };
+            self.gate.note_about(Kind::ConsentDecision, &caller, disclosed, failure).await?;
+        }
+        Ok(())
     }
 }
 
@@ -89,5 +118,7 @@ mod tests {
             [7, 7, 8, 8, 7].into_iter().map(|it| decisions.is_new(token, it)).collect();
         assert_eq!(told, [true, false, true, false, true]);
         assert!(decisions.is_new(Uuid::from_u128(2), 7));
+        decisions.forget(token);
+        assert!(decisions.is_new(token, 7), "it could not be put on record");
     }
 }

@@ -110,7 +110,7 @@ impl Where {
         let tenant = found.value(TENANT);
         let (first, last) = (found.value(bounds.first), found.value(bounds.last));
         let (low, high) = (found.value(low), found.value(high));
-        let (condition, _) = found.compile(condition);
+        let (condition, _) = found.compile(condition, false);
         found.text = format!(
             "tid = {tenant} AND kiln_span(id) >= kiln_span({first}) AND kiln_span(id) <= kiln_span({last}) \
              AND id >= {first} AND id <= {last} AND at >= {low} AND at <= {high} AND {condition}"
@@ -128,14 +128,15 @@ impl Where {
         format!("${}", self.values.len())
     }
 
-    /// The condition, and whether it holds of exactly the rows whose events match.
-    fn compile(&mut self, condition: &Condition) -> (String, bool) {
+    /// The condition, and whether it holds of exactly the rows whose events match. What `is_negated` can
+    /// use no index and is told exactly where it can be: else nothing could be left out by it.
+    fn compile(&mut self, condition: &Condition, is_negated: bool) -> (String, bool) {
         match condition {
-            Condition::All(parts) => self.join(parts, " AND ", "true"),
-            Condition::Any(parts) => self.join(parts, " OR ", "false"),
+            Condition::All(parts) => self.join(parts, " AND ", "true", is_negated),
+            Condition::Any(parts) => self.join(parts, " OR ", "false", is_negated),
             Condition::Not(part) => {
                 let before = self.values.len();
-                let (text, is_exact) = self.compile(part);
+                let (text, is_exact) = self.compile(part, true);
                 if is_exact {
                     return (format!("({text}) IS NOT TRUE"), true);
                 }
@@ -147,11 +148,31 @@ impl Where {
                 (format!("id = ANY({})", self.value(rows)), false)
             }
             // What the index has of a party is a hash of 32 bits: another party may have the same.
+            Condition::Actor(names) if is_negated => {
+                (format!("actor = ANY({})", self.value(names.clone())), true)
+            }
             Condition::Actor(names) => (self.actors(names), false),
             Condition::Patients(hashes) => {
                 (format!("pats && {}::bigint[]", self.value(hashes.clone())), false)
             }
-            Condition::Name { part, text, is_exact } => self.name(*part, text, *is_exact),
+            Condition::Name { part: Part::Whole, text, is_exact: true } => {
+                self.compile(&Condition::Actor(vec![format!("user:{text}")]), is_negated)
+            }
+            // Names are compared folded, which the database cannot do: it finds all users.
+            Condition::Name { part, text, .. } => {
+                let is_any = text.is_empty() && *part != Part::Whole;
+                ("actor LIKE 'user:%'".to_owned(), is_any)
+            }
+            Condition::Names(of, id, version) => {
+                let name = self.value(format!("{of}/{id}"));
+                let rest = version.map_or("%".to_owned(), |version| version.to_string());
+                let rest = self.value(rest);
+                let text = format!(
+                    "EXISTS (SELECT FROM unnest(entities) e WHERE e = {name} \
+                     OR e LIKE {name}::text || '/_history/' || {rest}::text)"
+                );
+                (text, false)
+            }
             // Addresses are compared folded, which the database cannot do.
             Condition::Source(..) => ("true".to_owned(), false),
             plain => (self.plain(plain), true),
@@ -191,6 +212,7 @@ impl Where {
             | Condition::Any(_)
             | Condition::Event(_)
             | Condition::Name { .. }
+            | Condition::Names(..)
             | Condition::Not(_)
             | Condition::Patients(_)
             | Condition::Source(..) => "true".to_owned(),
@@ -206,19 +228,17 @@ impl Where {
         }
     }
 
-    /// Names are compared folded, which the database cannot do: it finds all users, or the one.
-    fn name(&mut self, part: Part, text: &str, is_exact: bool) -> (String, bool) {
-        if part == Part::Whole && is_exact {
-            return (self.actors(&[format!("user:{text}")]), false);
-        }
-        ("actor LIKE 'user:%'".to_owned(), text.is_empty())
-    }
-
-    fn join(&mut self, parts: &[Condition], with: &str, of_none: &str) -> (String, bool) {
+    fn join(
+        &mut self,
+        parts: &[Condition],
+        with: &str,
+        of_none: &str,
+        is_negated: bool,
+    ) -> (String, bool) {
         if parts.is_empty() {
             return (of_none.to_owned(), true);
         }
-        let parts: Vec<_> = parts.iter().map(|part| self.compile(part)).collect();
+        let parts: Vec<_> = parts.iter().map(|part| self.compile(part, is_negated)).collect();
         let is_exact = parts.iter().all(|(_, is_exact)| *is_exact);
         let texts: Vec<_> = parts.into_iter().map(|(text, _)| text).collect();
         (format!("({})", texts.join(with)), is_exact)
@@ -266,7 +286,21 @@ mod tests {
             (Condition::Patients(vec![1, 2]), "pats && $6::bigint[]"),
             (not(Condition::Patients(vec![1])), "true"),
             (Condition::Actor(vec!["user:a".to_owned()]), "actor_key = $6"),
-            (not(Condition::Actor(vec!["user:a".to_owned()])), "true"),
+            (not(Condition::Actor(vec!["user:a".to_owned()])), "(actor = ANY($6)) IS NOT TRUE"),
+            (
+                not(Condition::All(vec![
+                    Condition::Actor(vec!["user:a".to_owned()]),
+                    not(Condition::Kinds(vec![crate::access::interaction::Kind::Token])),
+                ])),
+                "((actor = ANY($6) AND (interaction = ANY($7)) IS NOT TRUE)) IS NOT TRUE",
+            ),
+            (
+                not(Condition::Any(vec![
+                    Condition::Actor(vec!["user:a".to_owned()]),
+                    Condition::Patients(vec![1]),
+                ])),
+                "true",
+            ),
             (not(Condition::Token("'".to_owned())), "(token = $6) IS NOT TRUE"),
             (
                 Condition::All(vec![Condition::Outcomes(vec![4]), Condition::HasPatient]),

@@ -5,6 +5,8 @@
 
 mod compile;
 mod outlet;
+mod refers;
+mod walk;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,16 +24,12 @@ use crate::error::Error;
 use crate::fhir::{IssueCode, LogicalId, ResourceType, Version};
 
 use super::connection::Reader;
-use super::cursor::{Position, Seal};
+use super::cursor::Seal;
 use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
-use compile::{Bounds, Where, span};
+use walk::{Beside, Walk};
 
 pub use outlet::rows_after;
-
-/// What is read of a row.
-const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
-     person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger";
 
 const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
      person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger \
@@ -46,10 +44,6 @@ const NAMES: &str = "SELECT hash, id FROM patient_name WHERE hash = ANY($1::bigi
 const NAMES_OF_ROWS: &str = "SELECT DISTINCT logical_id FROM ledger WHERE pats && $1::bigint[] \
      AND rt = $2 AND logical_id IS NOT NULL LIMIT 10000";
 
-/// Plans of these statements depend on their values, unlike all others'.
-const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
-const PLAN_ONCE: &str = "RESET plan_cache_mode";
-
 /// Every static statement of this file, for the test that prepares them.
 const STATIC: &[&str] = &[ROW, NAMES, NAMES_OF_ROWS];
 
@@ -58,13 +52,8 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     STATIC.iter().chain(outlet::STATEMENTS).copied()
 }
 
-/// Fewest and most rows of one statement.
-const FEWEST: usize = 50;
-const MOST: usize = 5_000;
 /// Most resources that come along with a page.
 const MOST_ALONG: usize = 200;
-/// Most rows that are looked at for one page.
-const PAGE_ROWS: usize = 2_000_000;
 
 /// Which events.
 #[derive(Clone, Debug)]
@@ -107,6 +96,8 @@ pub struct EventsPage {
     pub links: Vec<String>,
     /// Where the next page begins; `None` on the last.
     pub next: Option<String>,
+    /// Where the page before ends; `None` where there is no event before.
+    pub previous: Option<String>,
     /// How many there are on all pages, where that was asked for.
     pub total: Option<u64>,
 }
@@ -224,6 +215,46 @@ impl Store {
         Ok(patients)
     }
 
+    /// The events of a page beside an event, or of the first one.
+    async fn fill(
+        &self,
+        page: &mut EventsPage,
+        (condition, request): (&Condition, &EventsRequest),
+        from: Option<Beside>,
+        seal: &Seal,
+        permit: &Permit<'_>,
+    ) -> Result<(), Error> {
+        let is_back = from.is_some_and(|from| from.is_back);
+        let walk = Walk { condition, is_ascending: request.is_ascending != is_back, is_back };
+        let wanted = request.count.saturating_add(1);
+        let mut found = walk.run((self, permit), from, Some(wanted)).await?.0;
+        let beyond = if found.len() > request.count { found.pop() } else { None };
+        if is_back {
+            found.reverse();
+        }
+        let link = |(row, number): &(Entry, usize), is_back, is_first| {
+            let beside = Beside { row: row.id, number: *number, is_back, is_first };
+            seal.close(&beside.position())
+        };
+        let is_first = |at: usize| at == 0 && from.is_none();
+        page.links =
+            found.iter().enumerate().map(|(at, event)| link(event, false, is_first(at))).collect();
+        let here = from.map(|from| Beside { is_back: !is_back, ..from });
+        (page.previous, page.next) = match here {
+            Some(here) if is_back => {
+                let before = beyond.and(found.first()).map(|first| link(first, true, false));
+                (before, Some(seal.close(&here.position())))
+            }
+            Some(here) => {
+                let before = (!here.is_first).then(|| seal.close(&here.position()));
+                (before, beyond.as_ref().map(|next| link(next, false, false)))
+            }
+            None => (None, beyond.as_ref().map(|next| link(next, false, false))),
+        };
+        page.events = found;
+        Ok(())
+    }
+
     async fn events_page(
         &self,
         condition: &Condition,
@@ -235,33 +266,18 @@ impl Store {
             let text = "this page link was not made by this server for this search";
             Error::invalid(IssueCode::Invalid, text)
         };
-        let from = request.cursor.as_deref().map(|text| {
-            let position = seal.open(text)?;
-            let row = position.keys.first()?.as_deref()?.parse::<Uuid>().ok()?;
-            Some((row, usize::try_from(position.rid).ok()?))
-        });
-        let from = match from {
+        let open = |text: &str| Beside::of(&seal.open(text)?);
+        let from = match request.cursor.as_deref().map(open) {
             Some(None) => return Err(unknown()),
             Some(from) => from,
             None => None,
         };
         let mut page = EventsPage::default();
         if request.count > 0 {
-            let wanted = request.count.saturating_add(1);
-            let walk = Walk { condition, is_ascending: request.is_ascending };
-            let mut found = walk.run((self, permit), from, Some(wanted)).await?.0;
-            let link = |(row, number): &(Entry, usize)| {
-                let keys = vec![Some(row.id.to_string())];
-                seal.close(&Position { keys, rid: *number as i64, is_back: false, total: None })
-            };
-            if found.len() > request.count {
-                page.next = found.pop().as_ref().map(link);
-            }
-            page.links = found.iter().map(link).collect();
-            page.events = found;
+            self.fill(&mut page, (condition, request), from, &seal, permit).await?;
         }
         if request.is_counted {
-            let walk = Walk { condition, is_ascending: false };
+            let walk = Walk { condition, is_ascending: false, is_back: false };
             page.total = Some(walk.run((self, permit), None, None).await?.1);
         }
         let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();
@@ -328,97 +344,6 @@ fn reach(store: &Store, permit: &Permit<'_>) -> Condition {
         all.push(Condition::Not(Box::new(Condition::All(withheld))));
     }
     Condition::All(all)
-}
-
-/// A walk along the rows.
-struct Walk<'a> {
-    condition: &'a Condition,
-    is_ascending: bool,
-}
-
-impl Walk<'_> {
-    /// The first `wanted` events from an event on, and how many there are; without `wanted` they are
-    /// counted only.
-    async fn run(
-        &self,
-        (store, permit): (&Store, &Permit<'_>),
-        from: Option<(Uuid, usize)>,
-        wanted: Option<usize>,
-    ) -> Result<(Vec<(Entry, usize)>, u64), Error> {
-        let connection = store.0.searchers.connection(permit).await?;
-        // How rare a patient, a party or a time is decides by which index rows are found. What is
-        // dropped here before its end leaves a connection that plans anew: no harm.
-        connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
-        let mut bounds = Bounds::of(self.condition);
-        if let Some((row, _)) = from {
-            bounds.cut(row, self.is_ascending);
-        }
-        let mut found = Found { events: Vec::new(), count: 0, from, wanted };
-        let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
-        loop {
-            let condition = Where::of(self.condition, bounds);
-            let (span, order) =
-                (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
-            let sql = format!(
-                "{COLUMNS} WHERE {} ORDER BY {span} {order}, id {order} LIMIT {limit}",
-                condition.text
-            );
-            let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
-            let rows = connection.query(&statement, &condition.parameters()).await;
-            let rows = rows.map_err(failure::costly)?;
-            for row in &rows {
-                bounds.cut(row.try_get(0).map_err(failure::error)?, self.is_ascending);
-                if found.add(row, self.condition)? {
-                    break;
-                }
-            }
-            if rows.len() < limit || found.is_full() {
-                connection.batch_execute(PLAN_ONCE).await.map_err(failure::error)?;
-                return Ok((found.events, found.count));
-            }
-            bounds.leave(self.is_ascending);
-            seen += rows.len();
-            if seen > PAGE_ROWS {
-                let text = "too many events would have to be looked at: narrow it by date";
-                return Err(Error::TooCostly(text.to_owned()));
-            }
-            limit = (limit * 2).min(MOST);
-        }
-    }
-}
-
-/// What a walk has found.
-struct Found {
-    events: Vec<(Entry, usize)>,
-    count: u64,
-    /// The first event that counts, of the row at which the walk begins.
-    from: Option<(Uuid, usize)>,
-    wanted: Option<usize>,
-}
-
-impl Found {
-    fn is_full(&self) -> bool {
-        self.wanted.is_some_and(|wanted| self.events.len() >= wanted)
-    }
-
-    /// Takes the events of a row that match; whether there are enough.
-    fn add(&mut self, row: &Row, condition: &Condition) -> Result<bool, Error> {
-        let Some(entry) = entry(row)? else { return Ok(false) };
-        let first = self.from.filter(|(row, _)| *row == entry.id).map_or(0, |(_, number)| number);
-        for number in first..entry.count() {
-            if !condition.holds(&entry, number) {
-                continue;
-            }
-            self.count += 1;
-            if self.wanted.is_some() {
-                self.events.push((entry.clone(), number));
-            }
-            if self.is_full() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
 }
 
 /// A row; `None` for a kind of another version of this program.

@@ -38,8 +38,10 @@ impl Store {
     /// [`Error::Unavailable`] without a database.
     pub async fn desk(&self, draft: Draft, _permit: &Permit<'_>) -> Result<Desk, Error> {
         let (row, taken) = draft.take_row();
-        let parties = self.0.parties.keys([&row]).await?;
+        // What is new is added before a writer is taken, which would wait with it.
+        self.0.parties.keys([&row]).await?;
         let transaction = self.0.writers.begin("BEGIN").await?;
+        let parties = self.0.parties.keys([&row]).await?;
         Ok(Desk { transaction, row, parties, taken })
     }
 }

@@ -124,6 +124,7 @@ impl Store {
             return Err(Error::Forbidden);
         }
         let (row, taken) = draft.take_row();
+        let pipeline = self.0.reads.pipeline().await?;
         let ledger = Columns::of([&row], self.0.parties.keys([&row]).await?);
         let column = |value: fn(&Keyed) -> &str| keys.iter().map(value).collect::<Vec<_>>();
         let types = column(|key| &key.resource_type);
@@ -136,7 +137,6 @@ impl Store {
         parameters.extend(ledger.parameters());
         let own: [&(dyn ToSql + Sync); 4] = [&types, &systems, &values, &codes];
         parameters.extend(own);
-        let pipeline = self.0.reads.pipeline().await?;
         let statement = pipeline.prepare(LOOK).await?;
         let rows = pipeline.client().query(&statement, &parameters).await;
         let mut looked = Looked::default();

@@ -127,9 +127,11 @@ impl Together for Lanes {
     }
 
     async fn run(&self, batch: &[Receipt]) -> Result<Vec<Stored>, Error> {
+        let rows = || batch.iter().map(|one| &one.row);
+        // What is new among them is added before a writer is taken, which would wait with it.
+        self.0.0.parties.keys(rows()).await?;
         let connection = self.0.0.writers.connection().await?;
         let statement = connection.prepare_cached(RECEIVE).await.map_err(failure::error)?;
-        let rows = || batch.iter().map(|one| &one.row);
         let parties = self.0.0.parties.keys(rows()).await?;
         let (ledger, columns) = (Columns::of(rows(), parties), ReceiptColumns::of(batch));
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];

@@ -19,8 +19,9 @@ const TAKE: &str = "UPDATE audit_feed SET holder = $2, \
      held_until = clock_timestamp() + make_interval(secs => $5::float8) \
      WHERE name = $1 AND (xid, id) = ($3, $4) AND (holder = $2 OR held_until < clock_timestamp())";
 
-/// Notes the place ($3, $4), as far as it is still the turn of node $2.
-const MOVE: &str = "UPDATE audit_feed SET xid = $3, id = $4 \
+/// Notes the place ($3, $4), as far as it is still the turn of node $2, which begins anew for $5 seconds.
+const MOVE: &str = "UPDATE audit_feed SET xid = $3, id = $4, \
+     held_until = clock_timestamp() + make_interval(secs => $5::float8) \
      WHERE name = $1 AND holder = $2 AND (xid, id) < ($3, $4)";
 
 /// Every statement of this file, for the test that prepares them.
@@ -68,7 +69,8 @@ pub async fn take_outlet(
     Ok(taken.map_err(failure::error)? > 0)
 }
 
-/// Notes that a destination has the rows up to `place`; whether it was still the turn of `node`.
+/// Notes that a destination has the rows up to `place`; whether it was still the turn of `node`, which then
+/// has it for so many `seconds` more.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
@@ -77,9 +79,11 @@ pub async fn move_outlet(
     name: &str,
     node: Uuid,
     place: Place,
+    seconds: f64,
 ) -> Result<bool, Error> {
     let connection = store.0.writers.connection().await?;
     let statement = connection.prepare_cached(MOVE).await.map_err(failure::error)?;
-    let moved = connection.execute(&statement, &[&name, &node, &place.xid, &place.id]).await;
+    let moved =
+        connection.execute(&statement, &[&name, &node, &place.xid, &place.id, &seconds]).await;
     Ok(moved.map_err(failure::error)? > 0)
 }

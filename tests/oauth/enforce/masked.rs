@@ -175,12 +175,46 @@ async fn who_the_other_is_changes_nothing() {
             }
         }
     }
+    for server in &servers {
+        only_who_is_shown_is_on_record(server).await;
+    }
     let (all, _stop) = Token::new(&servers[0], "system/*.rs").client().await;
     assert!(all.get("/Appointment/two").await.expect(200).text().contains("Name b"));
     assert_eq!(asked(&all, "/Appointment?actor=Patient/b").await.len(), 2);
     for server in servers {
         server.stop().await;
     }
+}
+
+/// Of whom nothing was shown nothing is on record with what was shown of another: neither of both, who
+/// see each other's names nowhere else, is told who else there was.
+async fn only_who_is_shown_is_on_record(server: &TestServer) {
+    let own = server.store().hasher().patient(&"a".parse().unwrap());
+    for path in [
+        "Appointment/two",
+        "Appointment/two/_history/1",
+        "Appointment/two/_history",
+        "Appointment/_history",
+        "Appointment",
+        "Communication",
+        "Account",
+        "Appointment?_text=nameb",
+        "Appointment?_include=Appointment:actor&_include=Appointment:patient",
+        "Patient/a/Appointment",
+    ] {
+        let rows = format!(
+            "FROM ledger WHERE query = '/fhir/{path}' AND method = 'GET' AND outcome = 0 AND token IS NOT NULL"
+        );
+        let all = server.database.number(&format!("SELECT count(*) {rows}")).await;
+        assert!(all >= 2, "{path}: {all}");
+        let others = format!("SELECT count(*) {rows} AND NOT pats <@ ARRAY[{own}]::bigint[]");
+        assert_eq!(server.database.number(&others).await, 0, "{path}");
+    }
+    let shown = format!(
+        "SELECT count(*) FROM ledger WHERE query = '/fhir/Appointment/two' AND token IS NOT NULL \
+         AND pats = ARRAY[{own}]::bigint[]"
+    );
+    assert!(server.database.number(&shown).await >= 2);
 }
 
 /// As it was shown, it is stored by nobody: neither over itself nor beside it.

@@ -20,7 +20,7 @@ use crate::outbound::Outbound;
 use crate::store::Store;
 use crate::store::maintenance::{self, Place};
 
-use super::{OutletError, Pass, ROWS, TURN_SECONDS, Tries, headers, judge, tell_lag};
+use super::{OutletError, Pass, ROWS, Tries, Turn, headers, judge, tell_lag};
 
 /// What its place is known by.
 pub(super) const NAME: &str = "alerts";
@@ -120,20 +120,38 @@ impl Alerts {
         if seen <= told {
             return Ok(is_more);
         }
-        let Self { store, node, .. } = self;
-        if !maintenance::take_outlet(store, NAME, *node, told, TURN_SECONDS).await? {
-            return Ok(is_more);
+        if let Some(turn) = Turn::take(&self.store, NAME, self.node, told).await? {
+            self.tell(&mut watched.found, seen, turn).await?;
         }
-        for found in &mut watched.found {
-            self.keep(found).await?;
-        }
-        // What has been posted is not posted again when a later one fails.
-        while let Some(found) = watched.found.first() {
-            self.post(&found.alert).await?;
-            watched.found.remove(0);
-        }
-        maintenance::move_outlet(store, NAME, *node, seen).await?;
         Ok(is_more)
+    }
+
+    /// Tells what was found in the turn of this node, and notes how far that is: what has been told is not
+    /// told again when a later one fails, or when another node goes on.
+    async fn tell(
+        &self,
+        found: &mut Vec<Found>,
+        seen: Place,
+        mut turn: Turn<'_>,
+    ) -> Result<(), OutletError> {
+        // What cannot be posted keeps nothing out of the log.
+        for one in found.iter_mut() {
+            if !turn.send(Box::pin(self.keep(one))).await? {
+                return Ok(());
+            }
+        }
+        while let Some(first) = found.first() {
+            if !turn.send(self.post(&first.alert)).await? {
+                return Ok(());
+            }
+            let place = found.remove(0).place;
+            let is_last_there = found.first().is_none_or(|next| next.place > place);
+            if is_last_there && !turn.advance(place).await? {
+                return Ok(());
+            }
+        }
+        turn.advance(seen).await?;
+        Ok(())
     }
 
     /// Puts an alert into the log, and stores it.

@@ -8,6 +8,7 @@
 mod alerts;
 mod repository;
 mod syslog;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use super::super::database::StartError;
 use alerts::Alerts;
 use repository::Repository;
 use syslog::Syslog;
+use turn::{Turn, portion};
 
 /// What the places of destinations are known by.
 const REPOSITORY: &str = "repository";
@@ -39,13 +41,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
 /// Rows that are read at once.
-const ROWS: i64 = 200;
-/// How long a node has its turn when it says nothing more.
-const TURN_SECONDS: f64 = 60.0;
-/// Longest time to send what goes in one turn: somebody else's turn must not begin meanwhile.
-const LONGEST_SEND: Duration = Duration::from_secs(55);
-/// Rows that go in one turn.
-const ROWS_A_TURN: usize = 20;
+const ROWS: i64 = 1_000;
+/// Events that a syslog server gets on one connection.
+const MESSAGES: usize = 1_000;
 /// Longest time for one request to an outside destination.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,6 +72,14 @@ impl Destination {
         match self {
             Self::Repository(_) => REPOSITORY,
             Self::Syslog(_) => SYSLOG,
+        }
+    }
+
+    /// How many events go out at once.
+    fn events_at_once(&self) -> usize {
+        match self {
+            Self::Repository(repository) => repository.batch,
+            Self::Syslog(_) => MESSAGES,
         }
     }
 
@@ -261,13 +267,13 @@ impl Feed {
     async fn run(&self) {
         let mut tries = Tries::of(self.destination.name());
         loop {
-            let outcome = self.pass(tries.failed > 0).await;
+            let outcome = Box::pin(self.pass(tries.failed > 0)).await;
             tokio::time::sleep(tries.after(outcome)).await;
         }
     }
 
-    /// Sends what is there, some rows a turn; after a failure one by one, so that as little as can be is
-    /// sent again.
+    /// Sends what is there, a request's worth after the other, each noted when it has been taken. After a
+    /// failure it begins with one row and goes on with twice as many, so that little is sent again.
     async fn pass(&self, is_careful: bool) -> Result<Pass, OutletError> {
         let Self { store, destination, base, node } = self;
         let name = destination.name();
@@ -278,34 +284,27 @@ impl Feed {
         if last == at {
             return Ok(Pass::Nothing);
         }
-        let size = if is_careful { 1 } else { ROWS_A_TURN };
-        let ends = |turn: &[(Place, Entry)]| turn.last().map_or(last, |(place, _)| *place);
-        let mut turns: Vec<_> = rows.chunks(size).map(|turn| (ends(turn), turn)).collect();
-        // What is no event, and stands behind the last one, has nothing to send.
-        turns.push((last, &[]));
-        let mut from = at;
-        for (to, turn) in turns {
-            if to == from {
-                break;
-            }
-            if !maintenance::take_outlet(store, name, *node, from, TURN_SECONDS).await? {
+        let Some(mut turn) = Turn::take(store, name, *node, at).await? else {
+            return Ok(Pass::Nothing);
+        };
+        let most = destination.events_at_once();
+        let (mut rest, mut events) = (&rows[..], if is_careful { 1 } else { most });
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(portion(rest, events));
+            let entries: Vec<Entry> = now.iter().map(|(_, entry)| entry.clone()).collect();
+            let sent = turn.send(Box::pin(destination.send(&entries, base))).await?;
+            let to = now.last().map_or(last, |(place, _)| *place);
+            if !sent || !turn.advance(to).await? {
+                // Another node has the turn: it sends the same.
                 return Ok(Pass::Nothing);
             }
-            let entries: Vec<Entry> = turn.iter().map(|(_, entry)| entry.clone()).collect();
-            if !entries.is_empty() {
-                let sent = tokio::time::timeout(LONGEST_SEND, destination.send(&entries, base));
-                let late = |_| OutletError::Refused("it takes longer than a turn".to_owned());
-                sent.await.map_err(late)??;
-            }
-            if !maintenance::move_outlet(store, name, *node, to).await? {
-                // Another node has the turn: it has sent the same.
-                return Ok(Pass::Nothing);
-            }
-            from = to;
             metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => name)
                 .increment(entries.len() as u64);
+            (rest, events) = (later, events.saturating_mul(2).min(most));
         }
-        Ok(Pass::More)
+        // What is no event, and stands behind the last one, has nothing to send.
+        let is_ours = turn.advance(last).await?;
+        Ok(if is_ours { Pass::More } else { Pass::Nothing })
     }
 }
 

@@ -1,0 +1,163 @@
+//! A walk along the rows of the ledger in the order of time, and the events of theirs that match.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::access::Permit;
+use crate::audit::balp::Entry;
+use crate::audit::query::Condition;
+use crate::error::Error;
+
+use super::super::cursor::Position;
+use super::super::{Store, failure};
+use super::compile::{Bounds, Where, span};
+use super::entry;
+
+/// What is read of a row.
+const COLUMNS: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
+     person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger";
+
+/// Plans of these statements depend on their values, unlike all others'.
+const PLAN_ANEW: &str = "SET plan_cache_mode = force_custom_plan";
+const PLAN_ONCE: &str = "RESET plan_cache_mode";
+
+/// Fewest and most rows of one statement.
+const FEWEST: usize = 50;
+const MOST: usize = 5_000;
+/// Most rows that are looked at for one page.
+const PAGE_ROWS: usize = 2_000_000;
+
+/// Beside which event a page is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside {
+    /// Its row.
+    pub(super) row: Uuid,
+    /// Its number in the row.
+    pub(super) number: usize,
+    /// Whether the page is what comes before the event, else it begins with it.
+    pub(super) is_back: bool,
+    /// Whether nothing comes before the event.
+    pub(super) is_first: bool,
+}
+
+impl Beside {
+    /// The place that a page link says.
+    pub(super) fn of(position: &Position) -> Option<Self> {
+        let (row, marks) = position.keys.split_first()?;
+        Some(Self {
+            row: row.as_deref()?.parse().ok()?,
+            number: usize::try_from(position.rid).ok()?,
+            is_back: position.is_back,
+            is_first: !marks.is_empty(),
+        })
+    }
+
+    /// What a page link says.
+    pub(super) fn position(self) -> Position {
+        let mut keys = vec![Some(self.row.to_string())];
+        keys.extend(self.is_first.then_some(None));
+        Position { keys, rid: self.number as i64, is_back: self.is_back, total: None }
+    }
+}
+
+/// A walk along the rows.
+pub(super) struct Walk<'a> {
+    /// What holds for the events.
+    pub(super) condition: &'a Condition,
+    /// Oldest first.
+    pub(super) is_ascending: bool,
+    /// Whether it goes against the order of the page: of a row, the last event comes first.
+    pub(super) is_back: bool,
+}
+
+impl Walk<'_> {
+    /// The first `wanted` events from an event on, or before it, and how many there are; without `wanted`
+    /// they are counted only.
+    pub(super) async fn run(
+        &self,
+        (store, permit): (&Store, &Permit<'_>),
+        from: Option<Beside>,
+        wanted: Option<usize>,
+    ) -> Result<(Vec<(Entry, usize)>, u64), Error> {
+        let connection = store.0.searchers.connection(permit).await?;
+        // How rare a patient, a party or a time is decides by which index rows are found. What is
+        // dropped here before its end leaves a connection that plans anew: no harm.
+        connection.batch_execute(PLAN_ANEW).await.map_err(failure::error)?;
+        let mut bounds = Bounds::of(self.condition);
+        if let Some(from) = from {
+            bounds.cut(from.row, self.is_ascending);
+        }
+        let is_back = self.is_back;
+        let mut found = Found { events: Vec::new(), count: 0, from, is_back, wanted };
+        let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
+        loop {
+            let condition = Where::of(self.condition, bounds);
+            let (span, order) =
+                (span(self.condition), if self.is_ascending { "ASC" } else { "DESC" });
+            let sql = format!(
+                "{COLUMNS} WHERE {} ORDER BY {span} {order}, id {order} LIMIT {limit}",
+                condition.text
+            );
+            let statement = connection.prepare_cached(&sql).await.map_err(failure::error)?;
+            let rows = connection.query(&statement, &condition.parameters()).await;
+            let rows = rows.map_err(failure::costly)?;
+            for row in &rows {
+                bounds.cut(row.try_get(0).map_err(failure::error)?, self.is_ascending);
+                if found.add(row, self.condition)? {
+                    break;
+                }
+            }
+            if rows.len() < limit || found.is_full() {
+                connection.batch_execute(PLAN_ONCE).await.map_err(failure::error)?;
+                return Ok((found.events, found.count));
+            }
+            bounds.leave(self.is_ascending);
+            seen += rows.len();
+            if seen > PAGE_ROWS {
+                let text = "too many events would have to be looked at: narrow it by date";
+                return Err(Error::TooCostly(text.to_owned()));
+            }
+            limit = (limit * 2).min(MOST);
+        }
+    }
+}
+
+/// What a walk has found.
+struct Found {
+    events: Vec<(Entry, usize)>,
+    count: u64,
+    /// The event at which the walk begins.
+    from: Option<Beside>,
+    is_back: bool,
+    wanted: Option<usize>,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.wanted.is_some_and(|wanted| self.events.len() >= wanted)
+    }
+
+    /// Takes the events of a row that match; whether there are enough.
+    fn add(&mut self, row: &Row, condition: &Condition) -> Result<bool, Error> {
+        let Some(entry) = entry(row)? else { return Ok(false) };
+        let from = self.from.filter(|from| from.row == entry.id).map(|from| from.number);
+        let count = entry.count();
+        let numbers: Box<dyn Iterator<Item = usize> + Send> = match (self.is_back, from) {
+            (true, from) => Box::new((0..from.map_or(count, |from| from.min(count))).rev()),
+            (false, from) => Box::new(from.unwrap_or(0)..count),
+        };
+        for number in numbers {
+            if !condition.holds(&entry, number) {
+                continue;
+            }
+            self.count += 1;
+            if self.wanted.is_some() {
+                self.events.push((entry.clone(), number));
+            }
+            if self.is_full() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
