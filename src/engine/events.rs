@@ -211,7 +211,7 @@ fn is_ascending(request: &SearchRequest, issues: &mut Vec<Issue>) -> bool {
     let is_time = |by: &SortBy| match by {
         SortBy::LastUpdated | SortBy::Id => true,
         SortBy::Parameter(keys, _) => keys.iter().any(|key| &*key.code == "date"),
-        SortBy::Distance | SortBy::Score => false,
+        SortBy::Distance | SortBy::Present(_) | SortBy::Score => false,
     };
     match request.sort.first() {
         None => false,

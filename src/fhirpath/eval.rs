@@ -338,13 +338,14 @@ impl<'e, 'v> Evaluator<'e, 'v> {
             return Ok(());
         }
         let Some((first, rest)) = names.split_first() else { return Ok(()) };
-        // A chain may begin with the type of what it starts from: `Patient.name`.
-        let may_be_type = first.text.starts_with(|letter: char| letter.is_ascii_uppercase());
+        // A chain may begin with the type of what it starts from: `Patient.name`. No element is called like
+        // a type, so what begins with another one leads nowhere: most arms of a search expression do.
+        let is_type = first.text.starts_with(|letter: char| letter.is_ascii_uppercase());
         for item in frame.focus {
-            if may_be_type && types::named(item, &first.text, self.schema()) {
-                self.walk(item, rest, start, out)?;
-            } else {
+            if !is_type {
                 self.walk(item, names, start, out)?;
+            } else if types::named(item, &first.text, self.schema()) {
+                self.walk(item, rest, start, out)?;
             }
         }
         Ok(())

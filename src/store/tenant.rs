@@ -129,10 +129,11 @@ impl Realm {
         let (_, mut config, tls) = self.address.read().map_err(Error::internal)?;
         let own = self.tenant.settings().into_iter().flatten();
         let own = own.fold(String::new(), |all, (name, value)| format!("{all} -c {name}={value}"));
-        // Our statements keep their plans whatever the values, so planning each time is waste.
+        // Our statements keep their plans whatever the values, so planning each time is waste. What they look
+        // up row by row is seldom asked for twice: a memory of it costs a third of such a look.
         // Page links hold positions as text, so no setting of the database may change its form.
         config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
-            "-c plan_cache_mode=force_generic_plan -c jit=off \
+            "-c plan_cache_mode=force_generic_plan -c jit=off -c enable_memoize=off \
                  -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
                  -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 \
                  -c idle_in_transaction_session_timeout=60s \

@@ -91,7 +91,12 @@ pub(super) struct Queue<T: Together> {
     lanes: Semaphore,
     /// Most weight in one statement.
     most: usize,
+    /// Whether a statement lets the other tasks of this moment come first.
+    gathers: bool,
 }
+
+/// How often it does so at most.
+const TURNS: usize = 4;
 
 struct Waiting<T: Together> {
     work: T::Work,
@@ -104,7 +109,13 @@ type Caller<T> = oneshot::Sender<Result<<T as Together>::Answer, <T as Together>
 impl<T: Together> Queue<T> {
     /// An empty queue for `lanes` statements at a time of `most` weight each.
     pub(super) fn new(lanes: usize, most: usize) -> Self {
-        Self { waiting: Mutex::default(), lanes: Semaphore::new(lanes), most }
+        Self { waiting: Mutex::default(), lanes: Semaphore::new(lanes), most, gathers: false }
+    }
+
+    /// The same for statements that cost much whatever is in them: each takes along what other callers
+    /// are about to ask for, as far as nothing but their turn is lacking.
+    pub(super) fn gathering(self) -> Self {
+        Self { gathers: true, ..self }
     }
 
     /// Has `work` done, alone or together with what others want at the same time.
@@ -136,6 +147,9 @@ impl<T: Together> Queue<T> {
 
     /// Does the next of what waits; whether there was something.
     async fn run_waiting(&self, with: &T) -> bool {
+        if self.gathers {
+            self.gather().await;
+        }
         let (batch, mut callers) = self.take_batch();
         if batch.is_empty() {
             return false;
@@ -170,6 +184,19 @@ impl<T: Together> Queue<T> {
             }
         }
         true
+    }
+
+    /// Lets other tasks run while that adds to what waits.
+    async fn gather(&self) {
+        let mut known = 0;
+        for _ in 0..TURNS {
+            let waiting = self.waiting().len();
+            if waiting == known {
+                return;
+            }
+            known = waiting;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What comes next, as much as fits into a statement; what is too much for one goes alone.
@@ -272,5 +299,41 @@ mod tests {
         while all.next().await.is_some() {}
         let runs: Vec<usize> = doors.runs().iter().map(Vec::len).collect();
         assert_eq!(runs, [1, 1, 2]);
+    }
+
+    /// How many callers each statement had.
+    #[derive(Default)]
+    struct Statements(Mutex<Vec<usize>>);
+
+    impl Together for Statements {
+        type Work = ();
+        type Answer = ();
+        type Fault = Error;
+
+        fn weight((): &()) -> usize {
+            1
+        }
+
+        async fn run(&self, batch: &[()]) -> Result<Vec<()>, Error> {
+            self.0.lock().unwrap().push(batch.len());
+            tokio::task::yield_now().await;
+            Ok(vec![(); batch.len()])
+        }
+    }
+
+    async fn statements(queue: Queue<Statements>) -> Vec<usize> {
+        let statements = Statements::default();
+        let all = (0..5).map(|_| queue.submit(&statements, ()));
+        for done in join_all(all).await {
+            done.unwrap();
+        }
+        statements.0.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_about_to_be_asked_for_shares_the_first_statement_where_that_is_wanted() {
+        assert_eq!(statements(Queue::new(1, 500)).await, [1, 4]);
+        assert_eq!(statements(Queue::new(1, 500).gathering()).await, [5]);
+        assert_eq!(statements(Queue::new(1, 2).gathering()).await, [2, 2, 1]);
     }
 }

@@ -120,12 +120,30 @@ const KEYS: &[(&str, &[&str])] = &[
     ("MedicationRequest", &["authoredon", "status"]),
     (
         "Observation",
-        &["code", "date", "status", "subject", "value-date", "value-quantity", "value-string"],
+        &[
+            "code",
+            "code-value-quantity",
+            "component-code-value-quantity",
+            "date",
+            "status",
+            "subject",
+            "value-date",
+            "value-quantity",
+            "value-string",
+        ],
     ),
     ("Organization", &["address-city", "name"]),
     ("Patient", &["birthdate", "family", "gender", "given", "organization"]),
     ("RiskAssessment", &["probability"]),
     ("ValueSet", &["name", "status", "url"]),
+];
+
+/// A token and the date that resources go by, for orders that find the newest of each code.
+const NEWEST: &[(&str, [&str; 2])] = &[
+    ("Condition", ["code", "onset-date"]),
+    ("Encounter", ["status", "date"]),
+    ("MedicationRequest", ["status", "authoredon"]),
+    ("Observation", ["status", "date"]),
 ];
 
 fn table(table: &'static [(&str, &[&str])], of: ResourceType) -> &'static [&'static str] {
@@ -156,6 +174,11 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
                 sort.push((key, random.chance(50)));
             }
         }
+    }
+    if types.len() == 1 && random.chance(10) {
+        let newest = NEWEST.iter().find(|(of, _)| *of == types[0].as_str());
+        let keys = newest.map(|(_, [code, date])| [(*code, random.chance(50)), (*date, true)]);
+        sort = keys.map_or(sort, Vec::from);
     }
     let count = random.chance(50).then(|| 1 + random.below(7));
     let places = world.of(&[ResourceType::PATIENT]);

@@ -130,6 +130,10 @@ fn test(world: &World, at: usize, code: &str, modifier: Modifier, any: &[Asked])
             if PART_OF.contains(&code) {
                 return Some(any.iter().any(|asked| is_related(world, at, code, modifier, asked)));
             }
+            // What is asked for need not be here.
+            if one(&values, Modifier::None, any, world)? {
+                return Some(true);
+            }
             // What stands in a hierarchy of its own is referred to.
             let links = values.iter().filter_map(|value| match value {
                 Held::Link(link) => world.target(at, link),

@@ -6,7 +6,7 @@ use kiln::spec::search_parameter::SearchType;
 
 use super::held::{Held, Link};
 use super::measure::{fold, span};
-use super::world::{World, parameter};
+use super::world::{World, parameter, part_codes};
 
 /// What one sort key compares; `None`: the resource has no value, and comes last (rest 4.180).
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -61,18 +61,39 @@ pub(super) fn fault(
 }
 
 fn compare(world: &World, sort: &[(&str, bool)], a: usize, b: usize) -> Ordering {
-    for (code, is_descending) in sort {
-        let keys = (key(world, a, code, *is_descending), key(world, b, code, *is_descending));
-        let ordering = match keys {
-            (None, None) => Ordering::Equal,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(_), None) => Ordering::Less,
-            (Some(a), Some(b)) if *is_descending => b.cmp(&a),
-            (Some(a), Some(b)) => a.cmp(&b),
-        };
-        if ordering != Ordering::Equal {
-            return ordering;
-        }
+    let keys = sort.iter().map(|(code, way)| by_key(world, (*code, *way), a, b));
+    keys.fold(Ordering::Equal, Ordering::then)
+}
+
+fn by_key(world: &World, (code, is_descending): (&str, bool), a: usize, b: usize) -> Ordering {
+    if code.starts_with('_') || !is_composite(world, a, code) {
+        return by_value(world, (code, is_descending), a, b);
     }
-    Ordering::Equal
+    // What has a value of it comes first; then the parts decide, each like a parameter of its own.
+    let ordering = has_element(world, b, code).cmp(&has_element(world, a, code));
+    let parts = part_codes(world.docs[a].of, code);
+    let parts = parts.iter().map(|part| by_value(world, (*part, is_descending), a, b));
+    parts.fold(ordering, Ordering::then)
+}
+
+fn by_value(world: &World, (code, is_descending): (&str, bool), a: usize, b: usize) -> Ordering {
+    match (key(world, a, code, is_descending), key(world, b, code, is_descending)) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(a), Some(b)) if is_descending => b.cmp(&a),
+        (Some(a), Some(b)) => a.cmp(&b),
+    }
+}
+
+fn is_composite(world: &World, at: usize, code: &str) -> bool {
+    let known = parameter(world.docs[at].of, code);
+    known.is_some_and(|known| known.search_type == SearchType::Composite)
+}
+
+/// Whether one element has a value of each part.
+fn has_element(world: &World, at: usize, code: &str) -> bool {
+    let is_value = |held: &Held| !matches!(held, Held::Shown(_) | Held::Typed { .. });
+    let has_all = |columns: &Vec<Vec<Held>>| columns.iter().all(|it| it.iter().any(is_value));
+    world.elements(at, code).iter().any(has_all)
 }

@@ -184,6 +184,13 @@ pub(super) fn parts(of: ResourceType, code: &str) -> Vec<SearchType> {
     components.iter().map(|part| kind(&part.definition)).collect()
 }
 
+/// The parameters that a composite's parts are of.
+pub(super) fn part_codes(of: ResourceType, code: &str) -> Vec<&'static str> {
+    let components = &parameter(of, code).unwrap().components;
+    let code = |url: &str| &*spec().search_parameters.by_url(url).unwrap().code;
+    components.iter().map(|part| code(&part.definition)).collect()
+}
+
 /// A reference of a parameter leads to its types only, as far as its text tells.
 fn is_target(parameter: &SearchParameter, value: &Held) -> bool {
     match value {

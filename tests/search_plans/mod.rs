@@ -65,6 +65,9 @@ const PLANS: &[(&str, &str)] = &[
     ("Observation?_sort=value-quantity", "using num_v on num"),
     ("Observation?_sort=-value-quantity", "using num_w on num"),
     ("Observation?_sort=-date,_id", "using srow_type on srow"),
+    // The newest of each code of the first key, where those are few.
+    ("Observation?_sort=status,-date", "using token_code_pkey on token_code"),
+    ("Observation?_sort=status,-date", "Index Only Scan using tok_k on tok"),
     // The later keys are looked up for what the first lets onto the page.
     ("Observation?code=8480-6&_sort=status,value-quantity", "CTE Scan on h c"),
 ];

@@ -50,12 +50,13 @@ pub(super) struct Beside {
     said: String,
     /// The rest of a cursor of definitions.
     link: Option<String>,
-    at: Option<Position>,
 }
 
 /// What a caller may see of them.
 pub(super) struct Permitted {
     beside: Beside,
+    /// Where the page begins, if there is nothing stored on it.
+    at: Option<Position>,
     seal: Seal,
 }
 
@@ -103,19 +104,7 @@ impl Engine {
         let link = link.filter(|rest| rest != FIRST);
         let cursor = paging.cursor.clone();
         let said = format!("definitions {:?} {:?}", request.types, request.shown);
-        let at = None;
-        Ok(Some(Beside {
-            library,
-            base,
-            matching,
-            untold,
-            is_sorted,
-            count,
-            cursor,
-            said,
-            link,
-            at,
-        }))
+        Ok(Some(Beside { library, base, matching, untold, is_sorted, count, cursor, said, link }))
     }
 }
 
@@ -163,7 +152,7 @@ impl Beside {
             Error::invalid(IssueCode::Invalid, text)
         };
         let at = self.link.as_deref().map(|text| Position::open(text, &seal).ok_or_else(unknown));
-        self.at = at.transpose()?;
+        let at = at.transpose()?;
         let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
         let entries = catalog.entries();
         let mut known: Option<(ResourceType, bool)> = None;
@@ -179,7 +168,7 @@ impl Beside {
         let of = |place: usize| entries.get(place).map(|entry| &entry.identity);
         self.matching.retain(|place| of(*place).is_some_and(|it| is_permitted(it.resource_type)));
         let named = self.matching.iter().filter_map(|place| of(*place)).cloned().collect();
-        Ok((Permitted { beside: self, seal }, named))
+        Ok((Permitted { beside: self, at, seal }, named))
     }
 
     /// What is not as it was asked for.
@@ -204,7 +193,7 @@ impl Beside {
 impl Permitted {
     /// Whether the page comes after all that is stored.
     pub(super) fn is_after_stored(&self) -> bool {
-        self.beside.at.is_some()
+        self.at.is_some()
     }
 
     /// Leaves out those under whose id something is stored.
@@ -227,11 +216,11 @@ impl Permitted {
     /// # Errors
     /// [`Error::Internal`] when a pack is damaged.
     pub(super) fn add(self, mut page: SearchPage) -> Result<SearchPage, Error> {
-        let Self { beside, seal } = self;
-        let Beside { at, count, matching, .. } = &beside;
+        let Self { beside, at, seal } = self;
+        let Beside { count, matching, .. } = &beside;
         let all = matching.len();
         let more = |total: Count| Count { number: total.number + all as u64, ..total };
-        page.total = match at {
+        page.total = match &at {
             Some(at) => at.total,
             None => page.total.map(more),
         };
@@ -249,7 +238,7 @@ impl Permitted {
         for version in versions(&beside.library, &shown, &beside.base)? {
             page.matches.push(Match::beside(version));
         }
-        let back = match at {
+        let back = match &at {
             Some(at) => at.back.clone(),
             None if has_stored || beside.cursor.is_some() => {
                 Some(beside.cursor.clone().unwrap_or_default())

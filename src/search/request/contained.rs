@@ -31,7 +31,7 @@ impl ContainedMode {
     pub(super) fn has_order(self, by: &SortBy) -> bool {
         match by {
             SortBy::Id | SortBy::LastUpdated => true,
-            SortBy::Parameter(..) => {
+            SortBy::Parameter(..) | SortBy::Present(_) => {
                 matches!(self, Self::Outside | Self::Inside { shows_container: false })
             }
             SortBy::Distance | SortBy::Score => self == Self::Outside,

@@ -276,6 +276,8 @@ pub enum SortBy {
     /// A parameter of each type that is searched: its smallest value, or its largest when
     /// descending (rest 4.178).
     Parameter(Vec<ParameterKey>, SearchType),
+    /// Whether a parameter has a value: what has none comes last, whichever way.
+    Present(Vec<ParameterKey>),
     /// How well the words of a full text search fit.
     Score,
 }

@@ -8,7 +8,7 @@ use super::criterion::Refusal;
 use super::fault::{Reason, clip};
 use super::parameter::Parameter;
 use super::parse::Draft;
-use super::{SortBy, SortKey, Total};
+use super::{ParameterKey, SortBy, SortKey, Total};
 
 /// Parameters that may stand once.
 const ONCE: [&str; 7] =
@@ -80,14 +80,14 @@ impl Draft<'_> {
             return self.fault(name, Reason::TooMany { what: "keys", count, limit });
         }
         for text in value.split(',').filter(|text| !text.is_empty()) {
-            match self.sort_key(text) {
-                Ok(key) if !self.request.contained.has_order(&key.by) => {
+            match self.sort_keys(text) {
+                Ok(keys) if !keys.iter().all(|it| self.request.contained.has_order(&it.by)) => {
                     let reason = format!("{} is no order of contained resources", clip(text));
                     self.fault(name, Reason::NotSupported(reason.into()));
                 }
-                Ok(key) => {
+                Ok(keys) => {
                     kept.push(text);
-                    self.request.sort.push(key);
+                    self.request.sort.extend(keys);
                 }
                 Err(reason) => self.ignore(name, reason),
             }
@@ -97,18 +97,18 @@ impl Draft<'_> {
         }
     }
 
-    fn sort_key(&self, text: &str) -> Result<SortKey, String> {
+    fn sort_keys(&self, text: &str) -> Result<Vec<SortKey>, String> {
         let (code, is_descending) = text.strip_prefix('-').map_or((text, false), |it| (it, true));
-        let by = match code {
-            "_id" => SortBy::Id,
-            "_lastUpdated" => SortBy::LastUpdated,
-            "_score" => SortBy::Score,
+        let all = match code {
+            "_id" => vec![SortBy::Id],
+            "_lastUpdated" => vec![SortBy::LastUpdated],
+            "_score" => vec![SortBy::Score],
             _ => self.sort_parameter(code)?,
         };
-        Ok(SortKey { by, is_descending })
+        Ok(all.into_iter().map(|by| SortKey { by, is_descending }).collect())
     }
 
-    fn sort_parameter(&self, code: &str) -> Result<SortBy, String> {
+    fn sort_parameter(&self, code: &str) -> Result<Vec<SortBy>, String> {
         let found = Parameter::find(self.context().extractor, &self.scope.types, code);
         let parameter = found.map_err(|refusal| match refusal {
             Refusal::Partial(reason) | Refusal::Unknown(reason) => {
@@ -119,10 +119,39 @@ impl Draft<'_> {
             }
         })?;
         match parameter.search_type {
-            SearchType::Special if self.has_place => Ok(SortBy::Distance),
+            SearchType::Special if self.has_place => Ok(vec![SortBy::Distance]),
             SearchType::Special => Err(format!("{code} sorts only what is searched by it")),
-            SearchType::Composite => Err(format!("{code} is a composite, which has no order")),
-            other => Ok(SortBy::Parameter(parameter.keys, other)),
+            SearchType::Composite => self.sort_composite(&parameter),
+            other => Ok(vec![SortBy::Parameter(parameter.keys, other)]),
         }
+    }
+
+    /// What has a value of a composite comes first, in the order of the parameter that its first part is
+    /// one of, then of the next part's. Each part of what has several values goes by its own smallest or largest.
+    fn sort_composite(&self, composite: &Parameter<'_>) -> Result<Vec<SortBy>, String> {
+        let code = &composite.code;
+        let mut all = vec![SortBy::Present(composite.keys.clone())];
+        for (place, shape) in composite.shapes().iter().enumerate() {
+            let parts = composite.keys.iter().map(|key| self.part(key, place));
+            let keys: Option<Vec<_>> = parts.collect();
+            let kind = shape.search_type;
+            let has_order = !matches!(kind, SearchType::Composite | SearchType::Special);
+            let Some(keys) = keys.filter(|_| has_order) else {
+                return Err(format!("part {} of {code} has no order", place + 1));
+            };
+            all.push(SortBy::Parameter(keys, kind));
+        }
+        Ok(all)
+    }
+
+    /// The parameter of the same type that a part of a composite is one of.
+    fn part(&self, composite: &ParameterKey, place: usize) -> Option<ParameterKey> {
+        let extractor = self.context().extractor;
+        let all = extractor.search_parameters();
+        let ParameterKey { resource_type, code } = composite;
+        let component = all.find(*resource_type, code)?.components.get(place)?;
+        let code = &all.by_url(&component.definition)?.code;
+        extractor.parameter(*resource_type, code)?;
+        Some(ParameterKey { resource_type: *resource_type, code: code.clone() })
     }
 }

@@ -74,7 +74,7 @@ pub(super) const INSTANCE_TOTAL: &str = concat!(
 /// $1 tenant, $2 and $3 first and last type, $8 and $9 time and key below (or, going back, above) which
 /// the page starts, $10 limit.
 macro_rules! across {
-    ($scope_r:literal, $scope_h:literal, $beyond:literal, $order:literal) => {
+    ($scope_r:expr, $scope_h:expr, $beyond:literal, $order:literal) => {
         concat!(
             "(",
             columns!("r"),
@@ -110,7 +110,7 @@ macro_rules! across {
 }
 
 macro_rules! across_total {
-    ($scope_r:literal, $scope_h:literal) => {
+    ($scope_r:expr, $scope_h:expr) => {
         concat!(
             "SELECT count(*) FROM (SELECT FROM (SELECT FROM res r WHERE r.tid = $1 AND ",
             $scope_r,
@@ -133,34 +133,43 @@ pub(super) const SYSTEM: &str = across!("$2::smallint = $3::smallint", "true", "
 pub(super) const SYSTEM_BACK: &str = across!("$2::smallint = $3::smallint", "true", ">", "ASC");
 pub(super) const SYSTEM_TOTAL: &str = across_total!("$2::smallint = $3::smallint", "true");
 
-/// The versions that a List names, of the type $2 or, where that is 0, of the system: $11 the keys of their
-/// resources, $12 the version of each, where it is meant alone.
+/// The condition on a table that a List names its version, and that this is of the type $2 or, where that is 0,
+/// of the system. The parameters are the keys of the resources, and the version of each, where it is meant alone.
+macro_rules! named {
+    ($table:literal, $rids:literal, $versions:literal) => {
+        concat!(
+            "($2::smallint = $3::smallint OR ",
+            $table,
+            ".rt = $2) AND ",
+            $table,
+            ".rid = ANY (",
+            $rids,
+            ") AND EXISTS (SELECT FROM unnest(",
+            $rids,
+            "::bigint[], ",
+            $versions,
+            "::int[]) m(rid, vid) \
+             WHERE m.rid = ",
+            $table,
+            ".rid AND (m.vid IS NULL OR m.vid = ",
+            $table,
+            ".vid))"
+        )
+    };
+}
+
+/// The versions that a List names: $11 and $12.
 macro_rules! listed {
     ($beyond:literal, $order:literal) => {
-        across!(
-            "($2::smallint = $3::smallint OR r.rt = $2) AND r.rid = ANY ($11) AND EXISTS (SELECT FROM \
-             unnest($11::bigint[], $12::int[]) m(rid, vid) \
-             WHERE m.rid = r.rid AND (m.vid IS NULL OR m.vid = r.vid))",
-            "($2::smallint = $3::smallint OR h.rt = $2) AND h.rid = ANY ($11) AND EXISTS (SELECT FROM \
-             unnest($11::bigint[], $12::int[]) m(rid, vid) \
-             WHERE m.rid = h.rid AND (m.vid IS NULL OR m.vid = h.vid))",
-            $beyond,
-            $order
-        )
+        across!(named!("r", "$11", "$12"), named!("h", "$11", "$12"), $beyond, $order)
     };
 }
 
 pub(super) const LISTED: &str = listed!("<", "DESC");
 pub(super) const LISTED_BACK: &str = listed!(">", "ASC");
 /// The same with $9 and $10.
-pub(super) const LISTED_TOTAL: &str = across_total!(
-    "($2::smallint = $3::smallint OR r.rt = $2) AND r.rid = ANY ($9) AND EXISTS (SELECT FROM \
-     unnest($9::bigint[], $10::int[]) m(rid, vid) \
-     WHERE m.rid = r.rid AND (m.vid IS NULL OR m.vid = r.vid))",
-    "($2::smallint = $3::smallint OR h.rt = $2) AND h.rid = ANY ($9) AND EXISTS (SELECT FROM \
-     unnest($9::bigint[], $10::int[]) m(rid, vid) \
-     WHERE m.rid = h.rid AND (m.vid IS NULL OR m.vid = h.vid))"
-);
+pub(super) const LISTED_TOTAL: &str =
+    across_total!(named!("r", "$9", "$10"), named!("h", "$9", "$10"));
 
 /// $1 tenant, $2 types, $3 ids, $4 versions that are meant alone: the keys of what a List names.
 pub(super) const MEMBERS: &str = "SELECT i.rid, m.vid \

@@ -10,6 +10,7 @@ use crate::store::rows::{Edge, JsonText};
 
 use super::inside::{self, ContainedRows};
 use super::rows::IndexRows;
+use super::values::{Dates, Numbers, Strings, Tokens};
 
 /// The mark of what lies in the compartments of several patients. A constant does: it says nothing that
 /// the rows of `comp` do not.
@@ -76,42 +77,6 @@ struct Slices {
     end: Vec<i32>,
 }
 
-#[derive(Default)]
-struct Tokens {
-    rid: Vec<i64>,
-    h: Vec<i64>,
-    s: Vec<Edge>,
-    system: Vec<i32>,
-}
-
-#[derive(Default)]
-struct Numbers<'a> {
-    rid: Vec<i64>,
-    h: Vec<i64>,
-    y: Vec<i32>,
-    u: Vec<i32>,
-    n: Vec<i32>,
-    low: Vec<&'a str>,
-    high: Vec<&'a str>,
-}
-
-#[derive(Default)]
-struct Dates {
-    rid: Vec<i64>,
-    h: Vec<i64>,
-    low: Vec<Edge>,
-    high: Vec<Edge>,
-}
-
-#[derive(Default)]
-struct Strings<'a> {
-    rid: Vec<i64>,
-    h: Vec<i64>,
-    value: Vec<&'a str>,
-    exact: Vec<Option<&'a str>>,
-    whole: Vec<Option<&'a str>>,
-}
-
 /// Rows of the versions before. Those of `num`, `dat` and `str` go by resource and hash.
 #[derive(Default)]
 struct Gone {
@@ -141,15 +106,6 @@ impl Slices {
     }
 }
 
-impl Tokens {
-    fn push(&mut self, rid: i64, start: Edge, (h, system): (i64, i32)) {
-        self.rid.push(rid);
-        self.h.push(h);
-        self.s.push(start);
-        self.system.push(system);
-    }
-}
-
 impl<'a> IndexColumns<'a> {
     /// What changes for these resources: in their order, and behind all of them what they contain.
     pub(in crate::store) fn of(all: &[Indexed<'a>]) -> Self {
@@ -168,6 +124,9 @@ impl<'a> IndexColumns<'a> {
         for indexed in all {
             columns.push_contained(indexed);
         }
+        columns.token.arrange();
+        columns.number.arrange();
+        columns.string.arrange();
         columns
     }
 
@@ -455,7 +414,7 @@ mod tests {
         assert_eq!(both.change[..6], [b'N', b'N', b'N', b'I', b'D', b'I'].map(u8::cast_signed));
         assert_eq!(
             (both.len(), &both.token.h[..], &both.gone.token.h[..]),
-            (9, &[7, 3][..], &[2, 3][..])
+            (9, &[3, 7][..], &[2, 3][..])
         );
         assert!(both.resource_type[2..].iter().all(|code| *code == -ResourceType::PATIENT.code()));
     }

@@ -24,6 +24,7 @@ mod indexer;
 pub(super) mod inside;
 mod rows;
 mod statements;
+mod values;
 
 pub(super) use columns::{IndexColumns, Indexed, SHARED};
 pub(super) use indexer::Indexer;

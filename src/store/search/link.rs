@@ -33,7 +33,9 @@ impl Compiler<'_, '_> {
             if parameters.is_empty() {
                 continue;
             }
-            any.push(if is_wide {
+            // Where a hierarchy begins need not be here, so it is no row to be asked.
+            let is_row = is_wide && !matches!(filter, Filter::Hierarchy { .. });
+            any.push(if is_row {
                 self.target_of_row(&parameters, *of, filter, row)?
             } else {
                 self.target_in_set(&parameters, *of, filter, row)?
@@ -118,6 +120,14 @@ impl Compiler<'_, '_> {
             };
             return Ok(vec![self.every_as(told, &source, &reached)]);
         }
+        if let (Told::Identity, Filter::Hierarchy { reference, is_below, of: start }) =
+            (told, filter)
+        {
+            // The resource that it is about is one of it, here or not.
+            let set =
+                self.within(false, |it| it.hierarchy_set(reference, *is_below, start, &[of]))?;
+            return Ok(vec![format!("SELECT q.idh FROM ({set}) q")]);
+        }
         let mut all = Vec::new();
         for is_inside in [false, true] {
             all.extend(self.within(is_inside, |it| it.found_as(told, &[of], filter))?);
@@ -134,17 +144,15 @@ impl Compiler<'_, '_> {
     /// The hashes that a row holds, as a FROM, and the identity that one of them leads to.
     fn links(&mut self, parameters: &[i64], row: &Row<'_>) -> (Links, String) {
         let hash = self.alias();
+        // From a list of columns they come one by one; as a table, each array would be copied first.
+        let each = |toks: &str| format!("(SELECT unnest({})) {hash}(h)", links(toks));
         let (mut from, condition) = if let Some(toks) = &row.toks {
-            (format!("unnest({}) {hash}(h)", links(toks)), String::new())
+            (each(toks), String::new())
         } else {
             let alias = self.alias();
-            (
-                format!(
-                    "srow {alias} CROSS JOIN LATERAL unnest({}) {hash}(h)",
-                    links(&format!("{alias}.toks"))
-                ),
-                format!("{alias}.rid = {} AND ", row.rid),
-            )
+            let each = each(&format!("{alias}.toks"));
+            let from = format!("srow {alias} CROSS JOIN LATERAL {each}");
+            (from, format!("{alias}.rid = {} AND ", row.rid))
         };
         let identity = if let [parameter] = parameters {
             format!("({hash}.h # {})", self.binds.long(*parameter))

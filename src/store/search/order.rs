@@ -27,6 +27,7 @@ use super::source::{Source, every};
 use super::sql::Cond;
 
 mod first;
+mod grouped;
 mod score;
 mod ties;
 
@@ -235,12 +236,13 @@ impl Compiler<'_, '_> {
         let ranks = self.ranks(sort, filters);
         let ordered = Ordered::new(&keys, at, &mut self.binds);
         let texts: Vec<String> = (0..keys.len()).map(|at| format!("k{at}::text")).collect();
+        let (before, table) = ordered.looked_up(limit, &ranks);
         Ok(Keys {
-            before: format!("{candidates}{}", ordered.looked_up(limit, &ranks)),
+            before: format!("{candidates}{before}"),
             query: format!(
                 "SELECT row_number() OVER () AS n, rid, ARRAY[{}] AS key, \
                  ({seen}) AS seen \
-                 FROM (SELECT * FROM v WHERE true{} ORDER BY {} LIMIT {limit}) b",
+                 FROM (SELECT * FROM {table} WHERE true{} ORDER BY {} LIMIT {limit}) b",
                 texts.join(", "),
                 ordered.beyond(),
                 ordered.order()
@@ -269,6 +271,13 @@ impl Compiler<'_, '_> {
             SortBy::LastUpdated => (self.of_resource("lu"), "timestamptz"),
             SortBy::Parameter(parameters, kind) => {
                 self.parameter_key(parameters, *kind, is_descending, types)?
+            }
+            SortBy::Present(parameters) => {
+                let stored = self.stored(parameters, types);
+                let signs = stored.iter().map(|(_, stored)| self.hasher.present(stored.own));
+                let signs: Vec<i64> = signs.collect();
+                let is_there = Self::overlaps(&mut self.binds, "f.toks", &signs);
+                (format!("CASE WHEN {is_there} THEN 1 END"), "int")
             }
             SortBy::Distance => (self.distance_key(types, filters)?, "float8"),
             // Best first, whatever the sign: nobody looks for what fits worst.

@@ -264,10 +264,7 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     (
         "Patient?_id=1&_sort=family,-birthdate",
         "resources by id",
-        &[
-            "ORDER BY k0 IS NULL ASC, k0 ASC, k1 IS NULL ASC, k1 DESC, rid DESC LIMIT 21",
-            "LIMIT 200001",
-        ],
+        &["ORDER BY k0 ASC NULLS LAST, k1 DESC NULLS LAST, rid DESC LIMIT 21", "LIMIT 200001"],
     ),
 ];
 

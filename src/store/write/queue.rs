@@ -19,7 +19,7 @@ pub(in crate::store) type SharedWrites = Queue<Store>;
 
 impl Default for SharedWrites {
     fn default() -> Self {
-        Self::new(LANES, CHUNK)
+        Self::new(LANES, CHUNK).gathering()
     }
 }
 

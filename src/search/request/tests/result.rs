@@ -7,6 +7,7 @@ fn sort(url: &str) -> String {
             SortBy::Id => "id".to_owned(),
             SortBy::LastUpdated => "updated".to_owned(),
             SortBy::Parameter(of, kind) => format!("{} ({})", keys(of), kind.as_str()),
+            SortBy::Present(of) => format!("{}?", keys(of)),
             SortBy::Score => "score".to_owned(),
         };
         format!("{}{by}", if key.is_descending { "-" } else { "" })
@@ -27,7 +28,15 @@ fn the_order_has_the_keys_that_are_known() {
         ("Patient?_sort=foo,-name,", "-name (string)"),
         ("Location?near=1|2&_sort=near", "distance"),
         ("Location?_sort=near", ""),
-        ("Observation?_sort=code-value-quantity", ""),
+        (
+            "Observation?_sort=-code-value-quantity,_id",
+            "-code-value-quantity?, -code (token), -value-quantity (quantity), id",
+        ),
+        (
+            "?_type=Questionnaire,ValueSet&_sort=context-type-value",
+            "context-type-value@Questionnaire+ValueSet?, context-type@Questionnaire+ValueSet (token), \
+             context@Questionnaire+ValueSet (token)",
+        ),
         ("?_type=Condition,Observation&_sort=-code", "-code@Condition+Observation (token)"),
         ("?_type=Patient,Observation&_sort=birthdate", ""),
         (

@@ -58,6 +58,9 @@ impl Compiler<'_, '_> {
         let Some(SortKey { by: SortBy::Parameter(parameters, kind), .. }) = sort.first() else {
             return false;
         };
+        if self.grouped_by(sort, types).is_some() {
+            return matches!(candidate.driver, Driver::Resources | Driver::Tokens(_));
+        }
         let is_all = candidate.driver == Driver::Resources;
         match kind {
             SearchType::Date if self.is_primary(parameters, types) => candidate.is_ordered(),
@@ -78,6 +81,13 @@ impl Compiler<'_, '_> {
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Option<First>, Error> {
+        if let Some(parameter) = self.grouped_by(sort, &source.row.types) {
+            // Which codes come before a page link is not known.
+            return match at {
+                None => self.first_of_codes(parameter, (source, rest), (limit, filters)),
+                Some(_) => Ok(None),
+            };
+        }
         let [SortKey { by: SortBy::Parameter(parameters, kind), is_descending }, ..] = sort else {
             return Ok(None);
         };
@@ -112,7 +122,7 @@ impl Compiler<'_, '_> {
         }))
     }
 
-    fn every(&mut self, filters: &[&Filter], row: &Row<'_>) -> Result<Cond, Error> {
+    pub(super) fn every(&mut self, filters: &[&Filter], row: &Row<'_>) -> Result<Cond, Error> {
         let conditions = filters.iter().map(|filter| self.filter(filter, row));
         Ok(Cond::all(conditions.collect::<Result<Vec<_>, _>>()?))
     }

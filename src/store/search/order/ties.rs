@@ -52,7 +52,7 @@ impl<'o> Ordered<'o> {
         format!(" AND {condition}")
     }
 
-    /// `k0 IS NULL ASC, k0 DESC, rid DESC`
+    /// `k0 DESC NULLS LAST, rid DESC`
     pub(super) fn order(&self) -> String {
         let mut order: Vec<String> = (0..self.keys.len()).map(|place| self.by(place)).collect();
         // As a walk has them: a link stays right when the next page is found another way.
@@ -63,20 +63,23 @@ impl<'o> Ordered<'o> {
 
     /// The order of one key; what is missing comes last.
     fn by(&self, place: usize) -> String {
-        let missing = if self.is_back { "DESC" } else { "ASC" };
+        let missing = if self.is_back { "FIRST" } else { "LAST" };
         let way = if self.ascends(place) { "ASC" } else { "DESC" };
-        format!("k{place} IS NULL {missing}, k{place} {way}")
+        format!("k{place} {way} NULLS {missing}")
     }
 
     fn ascends(&self, place: usize) -> bool {
         self.keys.get(place).is_some_and(|key| key.is_descending == self.is_back)
     }
 
-    /// A table called `v` of `rid, k0, k1` .. of what of `c` may be among the first `limit`.
-    /// `ranks` joins the places that a key may go by.
-    pub(super) fn looked_up(&self, limit: u32, ranks: &str) -> String {
-        let row = " CROSS JOIN LATERAL \
-             (SELECT f.keys, f.s, f.rt FROM srow f WHERE f.rid = c.rid OFFSET 0) f";
+    /// What a table of `rid, k0, k1` .. of what of `c` may be among the first `limit` stands on, and that
+    /// table. `ranks` joins the places that a key may go by.
+    pub(super) fn looked_up(&self, limit: u32, ranks: &str) -> (String, String) {
+        let toks =
+            if self.keys.iter().any(|key| key.sql.contains("f.toks")) { ", f.toks" } else { "" };
+        let row = format!(
+            " CROSS JOIN LATERAL (SELECT f.keys, f.s, f.rt{toks} FROM srow f WHERE f.rid = c.rid OFFSET 0) f"
+        );
         let all: Vec<(usize, &Key)> = self.keys.iter().enumerate().collect();
         let (at_once, later): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|(place, key)| *place == 0 || key.is_at_hand());
@@ -84,14 +87,14 @@ impl<'o> Ordered<'o> {
             let columns = keys.iter().map(|(place, key)| format!(", {} AS k{place}", key.sql));
             let columns: String = columns.collect();
             let names = |name: &str| keys.iter().any(|(_, key)| key.sql.contains(name));
-            let row = if known.is_empty() || names("f.") { row } else { "" };
+            let row = if known.is_empty() || names("f.") { &*row } else { "" };
             let ranks = if names("p.n") { ranks } else { "" };
             format!("SELECT c.rid{known}{columns} FROM {table}{row}{ranks}")
         };
         // Without a row of `srow` it is no resource.
         let all = select(&at_once, "", "c");
         if later.is_empty() {
-            return format!("v AS MATERIALIZED ({all}), ");
+            return (String::new(), looked_at_once(&all));
         }
         let known = at_once.iter().fold(String::new(), |mut known, (place, _)| {
             // Writing into a text does not fail.
@@ -100,11 +103,11 @@ impl<'o> Ordered<'o> {
         });
         let page = select(&later, &known, "h c");
         let (last, within) = (self.last(limit), self.within());
-        format!(
+        let before = format!(
             "g AS MATERIALIZED ({all}), t AS MATERIALIZED ({last}), \
-             h AS MATERIALIZED (SELECT * FROM g WHERE {within}), \
-             v AS MATERIALIZED ({page}), "
-        )
+             h AS MATERIALIZED (SELECT * FROM g WHERE {within}), "
+        );
+        (before, looked_at_once(&page))
     }
 
     /// The first key of the row at which a page is full whatever the other keys are.
@@ -129,6 +132,12 @@ impl<'o> Ordered<'o> {
             Some((beyond, same)) => format!("{within} AND ({beyond} OR {same})"),
         }
     }
+}
+
+/// A query as a table that is gone through once: nothing of it is kept, and no key is made for each
+/// place that names it.
+fn looked_at_once(query: &str) -> String {
+    format!("({query} OFFSET 0) v")
 }
 
 /// The conditions that a key lies beyond a value, and that it has it.

@@ -65,7 +65,7 @@ impl Asked<'_, '_> {
     ) -> Result<(), Error> {
         let is_hidden = |by: &SortBy| match by {
             SortBy::Parameter(_, SearchType::Reference) => true,
-            SortBy::Parameter(keys, _) => self.are_of_clients(keys),
+            SortBy::Parameter(keys, _) | SortBy::Present(keys) => self.are_of_clients(keys),
             _ => false,
         };
         if request.sort.iter().any(|key| is_hidden(&key.by))
