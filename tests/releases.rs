@@ -1,10 +1,13 @@
 //! Code systems from the releases of their publishers, as an operator loads them and clients ask.
+//!
+//! Covers: rest 6.43.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use kiln::app::server::Server;
+use kiln::fhir::json::Value;
 
 use crate::harness::client::Client;
 use crate::harness::database::Database;
@@ -103,6 +106,62 @@ async fn writes_are_judged_by_a_release_as_soon_as_it_is_in_force() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     client.post("/Observation", of(FINDING)).await.expect(201);
+}
+
+/// The parts of a parameter called `name`, as `name=value`.
+fn parts(parameter: &Value<'_>) -> Vec<String> {
+    let value = |part: &Value<'_>| {
+        let found = ["valueCode", "valueString"].into_iter().find_map(|kind| part.str_at(kind));
+        format!("{}={}", part.str_at("name").unwrap(), found.unwrap_or_default())
+    };
+    parameter.items_at("part").iter().map(value).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_of_snomed_ct_are_told_in_their_groups_too() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let release = Folder::new("groups");
+    release.generate("snomed", "300", "1");
+    let folder = std::fs::read_dir(release.0.join("Terminology")).unwrap();
+    let is_of_roles = |path: &PathBuf| path.display().to_string().contains("sct2_Relationship_");
+    let path = folder.map(|file| file.unwrap().path()).find(is_of_roles).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let roles: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let source = roles.iter().skip(1).find(|role| role[6] != "0").expect("a group")[4];
+    let output = load(&server.database, &release.0);
+    assert!(output.status.success(), "{}", told(&output));
+    let path = format!("/CodeSystem/$lookup?system={SNOMED}&code={source}");
+    until(client, &path, ("parameter[0].name", Some("name"))).await;
+    let answer = client.get(&path).await.expect(200);
+    let outcome = answer.json();
+    let all: Vec<_> = outcome.items_at("parameter").iter().collect();
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for role in roles.iter().filter(|role| role[4] == source && role[6] != "0") {
+        let told = vec![format!("code={}", role[7]), format!("value={}", role[5])];
+        let is_flat = |it: &&&Value<'_>| parts(it).starts_with(&told);
+        assert!(all.iter().any(|it| is_flat(&it)), "{told:?} is not told by itself");
+        match groups.iter_mut().find(|(group, _)| *group == role[6]) {
+            Some((_, codes)) => codes.extend(told),
+            None => groups.push((role[6], told)),
+        }
+    }
+    groups.sort();
+    let of_group = |it: &&&Value<'_>| parts(it).first().is_some_and(|it| it == "code=609096000");
+    let told: Vec<Vec<String>> = all
+        .iter()
+        .filter(of_group)
+        .map(|it| {
+            let roles =
+                it.items_at("part").iter().filter(|it| it.str_at("name") == Some("subproperty"));
+            roles.flat_map(|role| parts(role).into_iter().take(2)).collect()
+        })
+        .collect();
+    let expected: Vec<Vec<String>> = groups.into_iter().map(|(_, codes)| codes).collect();
+    assert_eq!(told, expected, "{}", answer.text());
+    let path = format!("{path}&property=display");
+    let answer = client.get(&path).await.expect(200);
+    assert!(!answer.text().contains("subproperty"), "nobody asked for the groups");
 }
 
 #[tokio::test(flavor = "multi_thread")]

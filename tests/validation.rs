@@ -1,7 +1,7 @@
 //! What writes are held to, as the operator sets it: levels for each interaction, policies for each
 //! profile, what clients may ask for, and definitions that take part as soon as they are stored.
 //!
-//! Covers: rest 0.9, rest 1.92, rest 7.13, rest 7.17.
+//! Covers: rest 0.9, rest 1.92, rest 7.8, rest 7.13, rest 7.14, rest 7.17.
 
 use kiln::fhir::json::Value;
 
@@ -248,6 +248,78 @@ async fn what_is_malformed_is_told_with_what_its_content_breaks() {
     let told = said(&server.client.post("/Patient/$validate", body).await.expect(200));
     for part in ["nope", "Patient.gender"] {
         assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_document_is_told_everything_too() {
+    let server = TestServer::start().await;
+    let names: Vec<String> = (0..4_000).map(|at| format!(r#"{{"family":"n{at}"}}"#)).collect();
+    let body = format!(
+        r#"{{"resourceType":"Patient","nope":1,"gender":"robot","name":[{}],"contact":[{{"gender":"male"}}]}}"#,
+        names.join(",")
+    );
+    let answer = server.client.post("/Patient", body).await.expect(400);
+    let told = said(&answer);
+    for part in ["nope", "Patient.gender", "pat-1"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // There is an end to it all the same.
+    let odd: Vec<&str> = vec![r#"{"gender":"male","nope":1}"#; 4_000];
+    let body = format!(r#"{{"resourceType":"Patient","contact":[{}]}}"#, odd.join(","));
+    let answer = server.client.post("/Patient", body).await.expect(400);
+    assert_eq!(answer.json().items_at("issue").len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_of_unknown_systems_stop_a_write_where_they_are_required_and_the_operator_says_so() {
+    let binding = |name: &str, strength: &str| {
+        format!(
+            r#"{{"resourceType":"StructureDefinition","id":"{name}","url":"http://example.org/{name}",
+            "name":"P","status":"active","kind":"resource","abstract":false,"type":"Patient",
+            "baseDefinition":"http://hl7.org/fhir/StructureDefinition/Patient","derivation":"constraint",
+            "differential":{{"element":[{{"id":"Patient","path":"Patient"}},
+            {{"id":"Patient.maritalStatus","path":"Patient.maritalStatus",
+            "binding":{{"strength":"{strength}","valueSet":"http://example.org/all"}}}}]}}}}"#
+        )
+    };
+    let all = r#"{"resourceType":"ValueSet","id":"all","url":"http://example.org/all","status":"active",
+        "compose":{"include":[{"system":"http://example.org/unheard-of"}]}}"#;
+    let patient = |profile: &str, system: &str| {
+        format!(
+            r#"{{"resourceType":"Patient","meta":{{"profile":["http://example.org/{profile}"]}},
+            "maritalStatus":{{"coding":[{{"system":"http://example.org/{system}","code":"x"}}]}}}}"#
+        )
+    };
+    for (policy, severity, status) in
+        [("ignore", "", 201), ("warn", "warning", 201), ("enforce", "error", 422)]
+    {
+        let settings = [("validation.unknown_code_systems", policy), ENFORCED];
+        let server = TestServer::start_with(&settings).await;
+        let client = &server.client;
+        client.put("/ValueSet/all", all).await.expect(201);
+        for strength in ["required", "extensible", "preferred"] {
+            let url = format!("/StructureDefinition/{strength}");
+            client.put(&url, binding(strength, strength)).await.expect(201);
+        }
+        let outcome = "return=OperationOutcome";
+        let post = async |profile: &str, system: &str| {
+            preferring(client, "/Patient", outcome, patient(profile, system)).await
+        };
+        let told = said(&post("required", "unheard-of").await.expect(status));
+        let line = told.lines().find(|line| line.contains("example.org/all"));
+        let expected = if severity.is_empty() { "information" } else { severity };
+        assert!(line.is_some_and(|line| line.starts_with(expected)), "{policy}: {told}");
+        for strength in ["extensible", "preferred"] {
+            let told = said(&post(strength, "unheard-of").await.expect(201));
+            assert!(
+                told.contains("example.org/all") && !told.contains("error"),
+                "{policy}: {told}"
+            );
+        }
+        // What is not in the value set is outside, known or not.
+        post("required", "another").await.expect(422);
+        post("extensible", "another").await.expect(201);
     }
 }
 

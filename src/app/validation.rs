@@ -129,6 +129,7 @@ pub(super) fn rules(settings: &config::Validation) -> Rules {
         unknown_claim: severity(settings.unknown_profiles),
         implicit_rules: severity(settings.implicit_rules),
         unknown_extension: severity(settings.unknown_extensions),
+        unknown_system: severity(settings.unknown_code_systems),
         markup: severity(settings.markup),
         example_urls: severity(settings.example_urls),
     }
@@ -148,13 +149,17 @@ mod tests {
             set("validation.profiles", "warn"),
             set("validation.exceptions", "http://p=enforce"),
             set("validation.markup", "enforce"),
+            set("validation.unknown_code_systems", "enforce"),
         ];
         let config = Config::load(None, &flags).unwrap();
         let rules = rules(&config.validation);
         let levels = (rules.create, rules.update, rules.patch);
         assert_eq!(levels, (Level::Base, Level::Base, Level::Off));
         assert_eq!((rules.claims, rules.exceptions["http://p"]), (Claim::Warn, Claim::Enforce));
-        assert_eq!(rules.unknown_claim, Severity::Warning);
+        assert_eq!(
+            (rules.unknown_claim, rules.unknown_system),
+            (Severity::Warning, Severity::Error)
+        );
         let beyond = (rules.unknown_extension, rules.markup, rules.example_urls);
         assert_eq!(beyond, (Severity::Information, Severity::Error, Severity::Information));
     }

@@ -197,6 +197,8 @@ configuration! {
         implicit_rules: ProfilePolicy = Text("warn"),
         /// The same for extensions that are not known here, which FHIR allows.
         unknown_extensions: ProfilePolicy = Text("ignore"),
+        /// The same for required codes whose system is in the value set, but not known here.
+        unknown_code_systems: ProfilePolicy = Text("warn"),
         /// The same for markup in plain texts such as names, which a careless page would show.
         markup: ProfilePolicy = Text("ignore"),
         /// The same for urls of domains of examples (`example.org`).

@@ -5,7 +5,7 @@ use crate::access::{Caller, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::primitive;
-use crate::fhir::{Identity, IssueCode, Operation, ResourceType};
+use crate::fhir::{Identity, Issue, IssueCode, Operation, ResourceType};
 use crate::store::WriteTx;
 
 use super::condition::Condition;
@@ -53,13 +53,17 @@ impl Engine {
         }
     }
 
-    /// Checks the form of a patch that is a resource: whatever breaks a rule there is malformed.
+    /// Checks the form of a patch that is a resource: whatever is wrong with it, it is no patch, and that
+    /// is told by the same code as of the other formats (rest 2.58).
     pub(super) fn check_patch(&self, patch: &Patch<'_>) -> Result<(), Error> {
         let Patch::FhirPath(parameters) = patch else { return Ok(()) };
-        match self.check(parameters) {
-            Err(Error::Unprocessable(issues)) => Err(Error::Invalid(issues)),
-            checked => checked,
-        }
+        self.check(parameters).map_err(|error| match error {
+            Error::Invalid(issues) | Error::Unprocessable(issues) => {
+                let no_patch = |issue| Issue { code: IssueCode::Invalid, ..issue };
+                Error::Invalid(issues.into_iter().map(no_patch).collect())
+            }
+            other => other,
+        })
     }
 
     /// Applies a patch to what is live and stages the result.

@@ -63,42 +63,58 @@ pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Rates and middle times of the server with a ledger and of that without.
+/// Two ways to be served that are measured in turn.
+pub(super) struct Turns<'t> {
+    pub(super) targets: &'t [Target; 2],
+    pub(super) names: [&'static str; 2],
+    /// Times that each is measured.
+    pub(super) rounds: usize,
+}
+
+impl<'t> Turns<'t> {
+    /// The server with a ledger and that without.
+    fn of_ledger(targets: &'t [Target; 2]) -> Self {
+        Self { targets, names: ["with a ledger", "without"], rounds: ROUNDS }
+    }
+}
+
+/// Rates and middle times of one of the two.
 #[derive(Clone, Copy, Default)]
-struct Sums {
+pub(super) struct Sums {
     requests: u64,
     time: Duration,
     p50_ms: f64,
 }
 
 impl Sums {
-    fn add(&mut self, measured: &Measured) {
+    fn add(&mut self, measured: &Measured, rounds: usize) {
         self.requests += measured.notes.count(None);
         self.time += measured.elapsed;
-        self.p50_ms += measured.notes.percentiles(None)[0] / ROUNDS as f64;
+        self.p50_ms += measured.notes.percentiles(None)[0] / rounds as f64;
     }
 
-    fn per_second(self) -> f64 {
+    /// Requests a second, over all rounds.
+    pub(super) fn per_second(self) -> f64 {
         self.requests as f64 / self.time.as_secs_f64().max(0.001)
     }
 }
 
-/// Measures both servers in turn.
-async fn in_turn(
+/// Measures both in turn.
+pub(super) async fn in_turn(
     bench: &mut Bench,
-    targets: &[Target; 2],
+    turns: &Turns<'_>,
     (what, count): (&str, usize),
     work: impl AsyncFn(&Bench) -> Measured,
 ) -> [Sums; 2] {
     let mut sums = [Sums::default(); 2];
-    for round in 0..ROUNDS {
+    for round in 0..turns.rounds {
         for turn in 0..2 {
             let kind = (round + turn) % 2;
-            bench.target = targets[kind].clone();
+            bench.target = turns.targets[kind].clone();
             let measured = work(bench).await;
-            let name = format!("{what}, {}", ["with a ledger", "without"][kind]);
+            let name = format!("{what}, {}", turns.names[kind]);
             bench.report.add(count, &name, None, &measured, None);
-            sums[kind].add(&measured);
+            sums[kind].add(&measured, turns.rounds);
         }
     }
     sums
@@ -122,7 +138,7 @@ async fn reads(
     count: usize,
 ) -> Result<(), BenchError> {
     let work = async |bench: &Bench| scattered(bench, paths, count, Interaction::Read).await;
-    let sums = in_turn(bench, targets, ("read", count), work).await;
+    let sums = in_turn(bench, &Turns::of_ledger(targets), ("read", count), work).await;
     if sums.iter().any(|sums| sums.requests == 0) {
         return Err(BenchError::Refused("reads".to_owned()));
     }
@@ -153,7 +169,7 @@ async fn writes(bench: &mut Bench, targets: &[Target; 2], bodies: &[String], cou
         };
         measure(&bench.meter, clients, client).await.0
     };
-    let sums = in_turn(bench, targets, ("create", count), work).await;
+    let sums = in_turn(bench, &Turns::of_ledger(targets), ("create", count), work).await;
     tell(bench, "create", count, sums, if count == 8 { WRITES_LOSS } else { READS_LOSS });
 }
 
@@ -182,7 +198,7 @@ async fn paced(bench: &mut Bench, targets: &[Target; 2], paths: &[String]) {
         measure(&bench.meter, clients, client).await.0
     };
     let what = format!("read at {PACE} a second");
-    let sums = in_turn(bench, targets, (&what, CLIENTS), work).await;
+    let sums = in_turn(bench, &Turns::of_ledger(targets), (&what, CLIENTS), work).await;
     tell(bench, &what, CLIENTS, sums, 10.0);
 }
 

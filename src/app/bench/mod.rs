@@ -12,6 +12,7 @@
 //! `store::oauth` for tokens; `hl7v2` for messages.
 
 mod audit;
+mod checks;
 mod connection;
 mod crud;
 mod floor;
@@ -49,6 +50,9 @@ pub enum Work {
     /// What the ledger costs, beside a server without one (--without); and with --database what its rows
     /// weigh and how soon they are found.
     Audit,
+    /// Create with the base definitions checked beside creates of which the form alone is, on a server with
+    /// validation.create = off.
+    Checks,
     /// Create, read, update and delete nine linked types: each alone, then all in turn.
     Crud,
     /// POST transaction Bundles.
@@ -77,7 +81,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/fhir")]
     pub base: String,
     /// Numbers of clients, one after the other; by default 1,8,30,64, for import 4,8,
-    /// for search 1,8,30, for smart 8,64, for audit and terminology 1,8, for v2 16 and 8.
+    /// for search 1,8,30, for smart 8,64, for audit and terminology 1,8, for checks 8, for v2 16 and 8.
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub clients: Vec<usize>,
     /// Seconds for each measurement; an import runs until everything is in.
@@ -203,6 +207,7 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
         ([], Work::Import) => vec![4, 8],
         ([], Work::Search) => vec![1, 8, 30],
         ([], Work::Smart) => vec![8, 64],
+        ([], Work::Checks) => vec![8],
         ([], Work::Audit | Work::Terminology) => vec![1, 8],
         ([], _) => vec![1, 8, 30, 64],
         (given, _) if given.contains(&0) => {
@@ -222,6 +227,7 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
     let mut bench = Bench { args, clients, target, floor, meter, report };
     let outcome = match bench.args.work {
         Work::Audit => audit::run(&mut bench).await,
+        Work::Checks => checks::run(&mut bench).await,
         Work::Crud => crud::run(&mut bench).await,
         Work::Import => transactions::run(&mut bench).await,
         Work::Read => read::run(&mut bench).await,

@@ -91,6 +91,7 @@ impl Report {
     pub(super) fn new(work: Work, base: &str, database: Option<String>, meter: &Meter) -> Self {
         let work = match work {
             Work::Audit => "audit",
+            Work::Checks => "checks",
             Work::Crud => "crud",
             Work::Import => "import",
             Work::Read => "read",

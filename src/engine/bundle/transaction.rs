@@ -33,7 +33,7 @@ impl Engine {
     ) -> Result<BundleOutcome, Error> {
         let interaction = Kind::Transaction.of_system();
         let mut bundle = bundle;
-        let sound = self.check(&bundle).map_err(malformed_bundle);
+        let sound = self.check_transaction(&mut bundle).map_err(malformed_bundle);
         let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
         let attempted = attempted(&entries, self.settings.max_bundle_entries);
         let sound = sound.and_then(|()| self.check_size(entries.len()));
@@ -78,6 +78,25 @@ impl Engine {
                 return Ok(BundleOutcome { is_transaction: true, entries: done });
             }
         }
+    }
+
+    /// Checks the form of a transaction. What `$validate` is given is its question, not part of the
+    /// transaction: whatever is wrong with that is its answer (rest 3.52, 6.12).
+    fn check_transaction(&self, bundle: &mut Value<'_>) -> Result<(), Error> {
+        let mut asked = Vec::new();
+        for (at, entry) in entries_of(bundle).iter_mut().enumerate() {
+            let Value::Object(entry) = entry else { continue };
+            if entry.get("request").is_some_and(is_validate) {
+                asked.extend(entry.remove("resource").map(|resource| (at, resource)));
+            }
+        }
+        let checked = self.check(bundle);
+        for (at, resource) in asked {
+            if let Some(Value::Object(entry)) = entries_of(bundle).get_mut(at) {
+                entry.set("resource", resource);
+            }
+        }
+        checked
     }
 
     /// Everything about a transaction that needs no database: the order of work, new ids, links,
@@ -290,6 +309,18 @@ fn attempted(entries: &[Result<Entry<'_>, Error>], most: usize) -> Vec<Attempted
         return Vec::new();
     }
     entries.iter().flatten().map(|entry| entry.action.attempted()).collect()
+}
+
+fn entries_of<'b, 'a>(bundle: &'b mut Value<'a>) -> &'b mut [Value<'a>] {
+    let Value::Object(bundle) = bundle else { return &mut [] };
+    bundle.get_mut("entry").and_then(Value::as_array_mut).map_or(&mut [], Vec::as_mut_slice)
+}
+
+/// Whether a request calls `$validate`.
+fn is_validate(request: &Value<'_>) -> bool {
+    let url = request.str_at("url").unwrap_or_default();
+    let path = url.split('?').next().unwrap_or_default();
+    request.str_at("method") == Some("POST") && path.ends_with("/$validate")
 }
 
 /// A Bundle that breaks the rules of Bundles is a malformed request (rest 3.4, 3.14).

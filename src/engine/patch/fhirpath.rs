@@ -19,7 +19,7 @@ pub(super) fn apply(
     target: Value<'_>,
     schema: &Schema,
 ) -> Result<Value<'static>, Error> {
-    let malformed = |text: &str| Error::invalid(IssueCode::Structure, text);
+    let malformed = |text: &str| Error::invalid(IssueCode::Invalid, text);
     if parameters.str_at("resourceType") != Some("Parameters") {
         return Err(malformed("a FHIRPath Patch is a Parameters resource"));
     }

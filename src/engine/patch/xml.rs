@@ -23,7 +23,8 @@ pub(super) fn apply(
     target: &Value<'_>,
     schema: &Schema,
 ) -> Result<Value<'static>, Error> {
-    let malformed = |text: String| Error::invalid(IssueCode::Structure, text);
+    // As every other patch that is none (rest 2.58).
+    let malformed = |text: String| Error::invalid(IssueCode::Invalid, text);
     let diff = tree::read(diff).map_err(|fault| malformed(format!("the patch: {fault}")))?;
     if diff.name != "diff" {
         return Err(malformed("an XML Patch is a diff element".to_owned()));

@@ -83,6 +83,8 @@ pub struct Rules {
     pub implicit_rules: Severity,
     /// How bad an extension is that is not known; [`Severity::Information`] allows it.
     pub unknown_extension: Severity,
+    /// How bad it is that a required code is of a system whose codes are not known.
+    pub unknown_system: Severity,
     /// How bad markup in a plain text is, likewise.
     pub markup: Severity,
     /// How bad a url of an example is, likewise.
@@ -229,15 +231,15 @@ fn waits(resource: &Value<'_>) -> bool {
 
 impl Engine {
     /// Checks the form of what is to be stored. Where it is wrong, everything else that is wrong is told
-    /// with it, unless the document is a large one: who sends rubbish is not to be given much work.
+    /// with it; that costs no more than a document of sound form and this size does.
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is malformed, [`Error::Unprocessable`] for a broken invariant.
     pub(super) fn check_all(&self, value: &Value<'_>, kind: Kind, wish: Wish) -> Result<(), Error> {
         let more = |mut issues: Vec<Issue>| {
             let wish = Wish { notices: false, ..wish };
-            if !issues.iter().any(form::is_of_depth)
-                && nodes(value, LARGE) < LARGE
+            if issues.len() < form::MAX_ISSUES
+                && !issues.iter().any(form::is_of_depth)
                 && let Err(Error::Unprocessable(found)) = self.judge(value, kind, wish)
             {
                 issues.extend(found);
@@ -278,6 +280,7 @@ impl Engine {
             least,
             unknown_claim: rules.unknown_claim,
             unknown_extension: &|_| rules.unknown_extension,
+            unknown_system: rules.unknown_system,
             markup: rules.markup,
             example_urls: rules.example_urls,
             ..Options::default()
@@ -285,7 +288,8 @@ impl Engine {
         let validator = validators.loaded();
         let mut issues =
             aside(nodes(value, MANY_NODES), || validator.validate(value, &[], &options));
-        issues.extend(self.findings_of_searches(value));
+        let of_searches = self.findings_of_searches(value);
+        issues.extend(of_searches.into_iter().filter(|issue| issue.severity <= least));
         let implicit = implicit_rules(value, rules.implicit_rules);
         issues.extend(implicit.filter(|issue| issue.severity <= least));
         if !issues.iter().any(|issue| issue.severity <= Severity::Error) {
@@ -315,9 +319,6 @@ fn implicit_rules(value: &Value<'_>, severity: Severity) -> Option<Issue> {
 /// From here on, documents are judged where others need not wait for it: what is judged at once may
 /// take a few milliseconds, and at worst some tens of them.
 const MANY_NODES: usize = 500;
-
-/// From here on, the content of what has no sound form is not judged.
-const LARGE: usize = 5_000;
 
 /// How many values `value` consists of, counted up to `most`.
 fn nodes(value: &Value<'_>, most: usize) -> usize {
@@ -359,6 +360,7 @@ mod tests {
             unknown_claim: Severity::Warning,
             implicit_rules: Severity::Warning,
             unknown_extension: Severity::Information,
+            unknown_system: Severity::Warning,
             markup: Severity::Information,
             example_urls: Severity::Information,
         }

@@ -250,6 +250,7 @@ impl Judge<'_> {
         let all = Options {
             must_support: self.asked.must_support,
             unknown_extension: &unknown_extension,
+            unknown_system: rules.unknown_system,
             markup: rules.markup,
             example_urls: rules.example_urls,
             ..Options::default()

@@ -11,7 +11,7 @@ use crate::engine::search::{SearchTarget, refuse_of_results};
 use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::query::Query;
-use crate::fhir::{Issue, IssueCode, ResourceType};
+use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
 use crate::spec::search_parameter::{SearchParameters, SearchType};
 
 use super::channel;
@@ -49,7 +49,8 @@ impl Engine {
         };
         if claims.iter().any(of_topic) {
             let text = format!("the topic {criteria} is not known: this server has no topics");
-            return wrong(IssueCode::NotSupported, text);
+            let told = wrong(IssueCode::NotSupported, text);
+            return if is_asleep(subscription) { warnings(told) } else { told };
         }
         let (name, query) = criteria.split_once('?').unwrap_or((criteria, ""));
         let Ok(resource_type) = name.parse::<ResourceType>() else {
@@ -77,11 +78,21 @@ impl Engine {
     }
 }
 
+/// Whether a Subscription does not ask to be served: it may be stored, whatever it waits for.
+fn is_asleep(subscription: &Value<'_>) -> bool {
+    matches!(subscription.str_at("status"), Some("error" | "off"))
+}
+
+fn warnings(issues: Vec<Issue>) -> Vec<Issue> {
+    let warning = |issue| Issue { severity: Severity::Warning, ..issue };
+    issues.into_iter().map(warning).collect()
+}
+
 /// Checks that a compartment is made of references which lead to what it is named for.
 fn compartment(definition: &Value<'_>, known: &SearchParameters) -> Vec<Issue> {
     let mut issues = Vec::new();
-    let mut wrong = |code, text: String, place: String| {
-        issues.push(Issue::error_at(code, text, place));
+    let mut tell = |severity, code, text: String, place: String| {
+        issues.push(Issue { severity, ..Issue::error_at(code, text, place) });
     };
     let named_for = definition.str_at("code").and_then(|code| code.parse::<ResourceType>().ok());
     let mut seen = HashSet::new();
@@ -90,7 +101,7 @@ fn compartment(definition: &Value<'_>, known: &SearchParameters) -> Vec<Issue> {
         let Some(code) = resource.str_at("code") else { continue };
         if !seen.insert(code) {
             let text = format!("{code} is listed twice");
-            wrong(IssueCode::Duplicate, text, format!("{place}.code"));
+            tell(Severity::Error, IssueCode::Duplicate, text, format!("{place}.code"));
         }
         // The binding says what is no type.
         let Ok(resource_type) = code.parse::<ResourceType>() else { continue };
@@ -101,22 +112,23 @@ fn compartment(definition: &Value<'_>, known: &SearchParameters) -> Vec<Issue> {
                 Some(ITSELF) if named_for == Some(resource_type) => {}
                 Some(ITSELF) => {
                     let text = format!("{ITSELF} stands for what the compartment is named for");
-                    wrong(IssueCode::BusinessRule, text, place);
+                    tell(Severity::Error, IssueCode::BusinessRule, text, place);
                 }
                 Some(name) => match known.find(resource_type, name) {
                     None => {
                         let text = format!("{code} has no search parameter {name:?}");
-                        wrong(IssueCode::NotFound, text, place);
+                        // It may come later than the compartment.
+                        tell(Severity::Warning, IssueCode::NotFound, text, place);
                     }
                     Some(found) if found.search_type != SearchType::Reference => {
                         let text = format!("the parameter {name:?} of {code} is no reference");
-                        wrong(IssueCode::BusinessRule, text, place);
+                        tell(Severity::Error, IssueCode::BusinessRule, text, place);
                     }
                     Some(found) => {
                         let leads = |of| found.targets.is_empty() || found.targets.contains(&of);
                         if let Some(of) = named_for.filter(|of| !leads(*of)) {
                             let text = format!("the parameter {name:?} of {code} leads to no {of}");
-                            wrong(IssueCode::BusinessRule, text, place);
+                            tell(Severity::Error, IssueCode::BusinessRule, text, place);
                         }
                     }
                 },
@@ -167,6 +179,10 @@ mod tests {
             let found = compartment(&value, &spec.search_parameters);
             let told: Vec<_> = found.iter().map(|issue| &*issue.diagnostics).collect();
             assert_eq!(told, expected, "{resources}");
+            // What is not known may be known elsewhere; what is known to be wrong is wrong.
+            let is_unknown = resources.contains("nope");
+            let severity = if is_unknown { Severity::Warning } else { Severity::Error };
+            assert!(found.iter().all(|issue| issue.severity == severity), "{resources}");
         }
     }
 }

@@ -78,15 +78,17 @@ fn parse<'a>(
     body: &'a [u8],
 ) -> Result<Patch<'a>, Failure> {
     Ok(match language {
-        Language::FhirPath(format) => Patch::FhirPath(exchange.parse(body, format)?),
+        Language::FhirPath(format) => {
+            Patch::FhirPath(exchange.parse(body, format).map_err(no_patch)?)
+        }
         Language::Json => Patch::Json(exchange.parse(body, Format::Json).map_err(no_patch)?),
         Language::Xml => Patch::Xml(std::str::from_utf8(body).map_err(|fault| {
-            Error::invalid(IssueCode::Structure, format!("the patch is not UTF-8: {fault}"))
+            Error::invalid(IssueCode::Invalid, format!("the patch is not UTF-8: {fault}"))
         })?),
     })
 }
 
-/// What is no JSON is no patch, as is what is none otherwise (rest 2.58).
+/// What is no JSON or XML is no patch, as is what is none otherwise (rest 2.58).
 fn no_patch(error: Error) -> Error {
     match error {
         Error::Invalid(issues) => Error::Invalid(

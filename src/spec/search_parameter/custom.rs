@@ -1,6 +1,6 @@
 //! Search parameters beside FHIR's own: read from resources, checked, and added to the others.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,6 +57,11 @@ impl SearchParameter {
         self.custom.is_none()
     }
 
+    /// Whether it is FHIR's own and no example.
+    fn is_fhirs(&self) -> bool {
+        self.is_core() && !self.is_experimental
+    }
+
     /// The definition in a SearchParameter resource; `None` when it is not complete.
     pub fn read(resource: &Value<'_>, custom: Custom) -> Option<Self> {
         let read = parameter(resource)?;
@@ -78,22 +83,27 @@ impl SearchParameters {
     /// What keeps a SearchParameter resource with this id from being in force beside these
     /// parameters; nothing for one that does not ask to be.
     pub fn faults(&self, resource: &Value<'_>, id: &str, schema: &Schema) -> Vec<Issue> {
-        if !asks_to_be_in_force(resource) || self.is_own(resource) {
+        if !asks_to_be_in_force(resource) || self.repeats(resource) {
             return Vec::new();
         }
         let mut check = Check { known: self, resource, id, schema, faults: Vec::new() };
-        check.names();
-        check.bases();
+        if !self.is_derived(resource) {
+            check.names();
+            check.bases();
+        }
         check.expressions();
         check.faults
     }
 
-    /// Whether a resource only repeats a parameter of FHIR itself.
+    /// Whether a resource adds nothing to FHIR's own parameters: they answer for it.
     pub fn is_own(&self, resource: &Value<'_>) -> bool {
+        self.repeats(resource) || self.is_derived(resource)
+    }
+
+    /// Whether a resource is one of FHIR's own, word for word.
+    fn repeats(&self, resource: &Value<'_>) -> bool {
         let url = resource.str_at("url").unwrap_or_default();
-        let Some(own) = self.by_url(url).filter(|own| own.is_core() && !own.is_experimental) else {
-            return false;
-        };
+        let Some(own) = self.by_url(url).filter(|own| own.is_fhirs()) else { return false };
         parameter(resource).is_some_and(|read| {
             read.code == own.code
                 && read.search_type == own.search_type
@@ -101,6 +111,48 @@ impl SearchParameters {
                 && read.bases == own.bases
         })
     }
+
+    /// Whether a resource describes, under a url of its own, what FHIR's own parameters of that code do on
+    /// all of its bases: because it says that it is derived from them, or because it looks at the same.
+    /// Guides do so to say what servers must support. What is derived must mean the same, so that a
+    /// search by the code is right with FHIR's own definition.
+    ///
+    /// <https://hl7.org/fhir/R4/searchparameter-definitions.html#SearchParameter.derivedFrom>
+    fn is_derived(&self, resource: &Value<'_>) -> bool {
+        let Some(read) = parameter(resource) else { return false };
+        if self.by_url(&read.url).is_some_and(SearchParameter::is_fhirs) {
+            return false;
+        }
+        let derived_from = resource.str_at("derivedFrom");
+        let derived_from = derived_from.and_then(|canonical| canonical.split('|').next());
+        let is_described = |base: &str| {
+            let of = base.parse::<ResourceType>().ok();
+            let own = of.and_then(|of| self.find(of, &read.code)).filter(|own| own.is_fhirs());
+            own.is_some_and(|own| {
+                own.search_type == read.search_type
+                    && (derived_from == Some(&*own.url) || looks_at_the_same(own, &read, base))
+            })
+        };
+        !read.bases.is_empty() && read.bases.iter().all(|base| is_described(base))
+    }
+}
+
+/// Whether the expressions of two parameters say the same of the type `base`.
+fn looks_at_the_same(one: &SearchParameter, other: &SearchParameter, base: &str) -> bool {
+    let terms = |of: &SearchParameter| -> BTreeSet<String> {
+        let is_of_base = |term: &&str| {
+            let path = term.trim_start_matches('(').strip_prefix(base);
+            path.is_some_and(|path| path.starts_with('.'))
+        };
+        let all = of.expression.as_deref().unwrap_or_default().split('|').map(str::trim);
+        all.filter(is_of_base).map(str::to_owned).collect()
+    };
+    // What a composite is made of stands elsewhere.
+    let (one_looks, other_looks) = (terms(one), terms(other));
+    one.components.is_empty()
+        && other.components.is_empty()
+        && !one_looks.is_empty()
+        && one_looks == other_looks
 }
 
 /// Whether a SearchParameter resource is one that is to be used.
@@ -261,6 +313,44 @@ mod tests {
             let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
             assert_eq!(faults.len(), expected, "{count}: {faults:?}");
         }
+    }
+
+    #[test]
+    fn what_is_derived_from_fhirs_own_or_looks_at_the_same_is_answered_by_it() {
+        let spec = Spec::r4().expect("the embedded pack");
+        let own = "http://hl7.org/fhir/SearchParameter/individual-gender";
+        for (base, code, of_type, expression, from, expected) in [
+            ("Patient", "gender", "token", "Patient.gender", own, true),
+            ("Patient", "gender", "token", "Patient.gender", "", true),
+            ("Patient", "gender", "token", "Patient.gender.first()", own, true),
+            ("Patient", "gender", "token", "Patient.gender.first()", "", false),
+            ("Patient", "gender", "token", "Patient.gender.first()", "http://x/other", false),
+            ("Patient", "gender", "string", "Patient.gender", own, false),
+            ("Patient", "sex", "token", "Patient.gender", own, false),
+            ("Group", "gender", "token", "Group.code", own, false),
+            ("Organization", "name", "string", "Organization.alias|Organization.name", "", true),
+            ("Organization", "name", "string", "Organization.name", "", false),
+        ] {
+            let text = format!(
+                r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",
+                    "code":"{code}","type":"{of_type}","base":["{base}"],
+                    "expression":"{expression}","derivedFrom":"{from}"}}"#
+            );
+            let resource = parse(text.as_bytes()).expect("JSON");
+            let is_own = spec.search_parameters.is_own(&resource);
+            assert_eq!(is_own, expected, "{text}");
+            let faults = spec.search_parameters.faults(&resource, "x", &spec.schema);
+            let is_new = ["sex", "Group"].iter().any(|it| *it == code || *it == base);
+            assert_eq!(faults.is_empty(), expected || is_new, "{text}: {faults:?}");
+        }
+        // Whatever it is derived from, it must be readable.
+        let text = format!(
+            r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active","code":"gender",
+                "type":"token","base":["Patient"],"expression":"Patient.gender.where(",
+                "derivedFrom":"{own}"}}"#
+        );
+        let resource = parse(text.as_bytes()).expect("JSON");
+        assert_eq!(spec.search_parameters.faults(&resource, "x", &spec.schema).len(), 1);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/codesystem-operation-lookup.html>
 
+use std::collections::BTreeMap;
+
 use crate::fhir::IssueCode;
 use crate::fhir::json::{Object, Value};
 use crate::terminology::Image;
 use crate::terminology::builtin;
 use crate::terminology::code_system::CodeSystem;
-use crate::terminology::concepts::{Property, PropertyKind};
+use crate::terminology::concepts::{Property, PropertyKind, ROLE_GROUP};
+use crate::terminology::expand::SNOMED;
 use crate::terminology::scope::Scope;
 use crate::terminology::value_set::canonical;
 
@@ -144,11 +147,30 @@ fn properties(
         !is_link && !it.name.starts_with("http://") && !NAMED.contains(&it.name) && wants(it.name)
     };
     // What a code of the system is called.
-    let described = |it: Property<'_>| {
+    let description = |it: Property<'_>| {
         let link = (it.kind == PropertyKind::Code).then(|| concepts.find(it.value)).flatten();
-        property(it, link.and_then(|at| concepts.display(at)))
+        link.and_then(|at| concepts.display(at))
     };
-    found.extend(concepts.properties(at).filter(is_told).map(described));
+    let described = |it: Property<'_>| property(it, description(it));
+    let mut groups: BTreeMap<u32, Vec<Value<'static>>> = BTreeMap::new();
+    let mut group = None;
+    for it in concepts.properties(at) {
+        if it.name == ROLE_GROUP && it.kind == PropertyKind::Integer && *system.url == *SNOMED {
+            group = it.value.parse().ok();
+            continue;
+        }
+        if is_told(&it) {
+            found.push(described(it));
+        }
+        if let Some(group) = group.take().filter(|_| wants(ROLE_GROUP)) {
+            groups.entry(group).or_default().push(named("subproperty", it, description(it)));
+        }
+    }
+    // What belongs together is told once more, together.
+    for roles in groups.into_values() {
+        let code = parameter("code", "valueCode", ROLE_GROUP.to_owned());
+        found.push(parts("property", std::iter::once(code).chain(roles).collect()));
+    }
     let code = concepts.code(at);
     for supplement in scope.supplements_of(&system.url) {
         let Some(at) = supplement.concepts.find(code) else { continue };
@@ -158,12 +180,17 @@ fn properties(
 }
 
 fn property(property: Property<'_>, description: Option<&str>) -> Value<'static> {
+    named("property", property, description)
+}
+
+/// A property, or one inside another.
+fn named(name: &str, property: Property<'_>, description: Option<&str>) -> Value<'static> {
     let description = description.map(str::to_owned);
     let (kind, value) = typed(property);
     let mut found = vec![parameter("code", "valueCode", property.name.to_owned())];
     found.push(Object::new().with("name", "value").with(kind, value).into());
     found.extend(description.map(|it| parameter("description", "valueString", it)));
-    parts("property", found)
+    parts(name, found)
 }
 
 /// The value of a property, in its type.

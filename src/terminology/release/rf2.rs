@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use super::super::concepts::ROLE_GROUP;
 use super::super::{Designation, PropertyKind};
 use super::draft::Draft;
 use super::table::{Form, Table};
@@ -15,6 +16,8 @@ const TABS: Form = Form::Separated(b'\t');
 
 const IS_A: &str = "116680003";
 const INFERRED: &str = "900000000000011006";
+/// The group of what belongs to none.
+const UNGROUPED: &str = "0";
 const FULLY_SPECIFIED: &str = "900000000000003001";
 const DEFINED: &str = "900000000000073002";
 const PREFERRED: &str = "900000000000548007";
@@ -180,9 +183,16 @@ fn relationships(files: &dyn Files, draft: &mut Draft) -> Result<(), Fault> {
     if names.is_empty() {
         return Err(Fault::Missing("sct2_Relationship_Snapshot file"));
     }
-    let columns = ["active", "sourceId", "destinationId", "typeId", "characteristicTypeId"];
+    let columns = [
+        "active",
+        "sourceId",
+        "destinationId",
+        "relationshipGroup",
+        "typeId",
+        "characteristicTypeId",
+    ];
     for name in names {
-        let (mut table, [active, source, destination, kind, characteristic]) =
+        let (mut table, [active, source, destination, group, kind, characteristic]) =
             Table::with_header(files, &name, TABS, columns)?;
         while table.next()? {
             if !table.flag(active)? || table.code(characteristic)? != INFERRED {
@@ -191,7 +201,13 @@ fn relationships(files: &dyn Files, draft: &mut Draft) -> Result<(), Fault> {
             let (at, to) = (place(draft, &table, source)?, place(draft, &table, destination)?);
             match table.code(kind)? {
                 IS_A => draft.link(to, at),
-                kind => draft.property(at, kind, PropertyKind::Code, table.code(destination)?),
+                kind => {
+                    let group = table.code(group)?;
+                    if group != UNGROUPED {
+                        draft.property(at, ROLE_GROUP, PropertyKind::Integer, group);
+                    }
+                    draft.property(at, kind, PropertyKind::Code, table.code(destination)?);
+                }
             }
         }
     }

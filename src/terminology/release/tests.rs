@@ -81,7 +81,8 @@ fn snomed() -> Memory {
              2 20020131 1 9 22298006 404684003 0 116680003 900000000000011006 9\n\
              3 20020131 1 9 22298006 100000 1 363698007 900000000000011006 9\n\
              4 20020131 0 9 22298006 138875005 0 116680003 900000000000011006 9\n\
-             5 20020131 1 9 22298006 138875005 0 116680003 900000000000010007 9\n",
+             5 20020131 1 9 22298006 138875005 0 116680003 900000000000010007 9\n\
+             6 20020131 1 9 22298006 404684003 0 116676008 900000000000011006 9\n",
         ),
         (
             LANGUAGES,
@@ -125,7 +126,14 @@ fn snomed_ct_has_preferred_terms_hierarchy_and_attributes() {
     assert_eq!(concepts.parents(heart), [place("404684003")], "stated and inactive ones are none");
     assert_eq!(
         properties(concepts, "22298006"),
-        ["sufficientlyDefined=true", "moduleId=900000000000207008", "363698007=100000"]
+        [
+            "sufficientlyDefined=true",
+            "moduleId=900000000000207008",
+            "609096000=1",
+            "363698007=100000",
+            "116676008=404684003"
+        ],
+        "one attribute is in a group"
     );
     assert!(concepts.is_inactive(place("100000")) && !concepts.is_inactive(heart));
 

@@ -22,6 +22,8 @@ enum Membership {
     NoCode,
     /// None is in it.
     Outside,
+    /// One of them is of a system whose codes nobody knows here.
+    UnknownSystem(String),
     /// That cannot be told: why.
     Untold(String),
 }
@@ -64,7 +66,9 @@ impl<'w> Walk<'w> {
     ) {
         let Some(codes) = self.codes(node) else { return };
         let untold = outside.max(Severity::Warning);
-        match self.membership(value_set, &codes, self.findings.wants(untold)) {
+        // What must be in the value set, and may be, is as bad as whoever asks thinks.
+        let unknown = if outside <= Severity::Error { self.options.unknown_system } else { untold };
+        match self.membership(value_set, &codes, self.findings.wants(unknown)) {
             Membership::Inside => {}
             Membership::NoCode => {
                 // Where no code fits, the others are content with a text.
@@ -77,6 +81,10 @@ impl<'w> Walk<'w> {
                 let shown = shown(&codes);
                 let rule = format_args!("{shown} not in the value set {value_set}");
                 self.findings.add(outside, IssueCode::CodeInvalid, place, rule, by);
+            }
+            Membership::UnknownSystem(reason) => {
+                let rule = format_args!("not checked against {value_set}: {reason}");
+                self.findings.add(unknown, IssueCode::NotSupported, place, rule, by);
             }
             Membership::Untold(reason) => {
                 let rule = format_args!("not checked against {value_set}: {reason}");
@@ -100,13 +108,13 @@ impl<'w> Walk<'w> {
             match self.validator.contains(value_set, system, code) {
                 Ok(Contains::Yes) if is_curious => {
                     match terminology.on_trust(value_set, system, code) {
-                        Some(system) => found = Membership::Untold(unknown(system)),
+                        Some(system) => found = Membership::UnknownSystem(unknown(system)),
                         None => return Membership::Inside,
                     }
                 }
                 Ok(Contains::Yes) => return Membership::Inside,
                 Ok(Contains::No) => {}
-                Ok(Contains::Untold(system)) => found = Membership::Untold(unknown(system)),
+                Ok(Contains::Untold(system)) => found = Membership::UnknownSystem(unknown(system)),
                 Err(fault) => found = Membership::Untold(fault.to_string()),
             }
         }

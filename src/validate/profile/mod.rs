@@ -105,6 +105,9 @@ pub struct Options<'o> {
     /// How bad an extension is that nobody knows here, by its url; [`Severity::Information`]: it is
     /// allowed. One that is a modifier is at least warned about.
     pub unknown_extension: &'o (dyn Fn(&str) -> Severity + Sync),
+    /// How bad it is that a code, which has to be in a value set, is of a system that is in it and whose
+    /// codes nobody knows here. One of a system that is not in the value set is outside in any case.
+    pub unknown_system: Severity,
 }
 
 impl Default for Options<'_> {
@@ -119,6 +122,7 @@ impl Default for Options<'_> {
             questionnaires: &[],
             unknown_claim: Severity::Warning,
             unknown_extension: &|_| Severity::Information,
+            unknown_system: Severity::Warning,
         }
     }
 }
