@@ -184,7 +184,9 @@ pub fn ended(stored: &Json, resource_type: &str) -> Option<Json> {
             now.remove("clinicalStatus");
         }
         "Coverage" => now.set("status", "cancelled"),
-        "Procedure" | "Observation" => now.set("status", "entered-in-error"),
+        "Immunization" | "MedicationAdministration" | "Observation" | "Procedure" => {
+            now.set("status", "entered-in-error")
+        }
         "RelatedPerson" => now.set("active", false),
         _ => return None,
     }

@@ -91,7 +91,24 @@ impl<'a> Eval<'a> {
 
     fn segments(&self, path: &Path, scope: &Scope) -> Vec<Segment<'a>> {
         let mut found = scope.see(path.segment, self.groups, self.message);
+        let is_all_of_text =
+            path.field == 5 && path.repetition == Index::All && path.segment.as_str() == "OBX";
         match path.occurrence {
+            // A text in several OBX is one value.
+            Index::First if is_all_of_text => {
+                let mut next = found.first().map(Segment::position);
+                found.retain(|segment| {
+                    let is_next = next == Some(segment.position());
+                    let after = segment.position() + 1;
+                    let is_on = is_next && scope::goes_on(after, self.message);
+                    if is_next {
+                        next = is_on.then_some(after);
+                        let read = [2, 3, 4, 11].map(|field| (segment.position(), field));
+                        self.used.borrow_mut().extend(read.into_iter().filter(|_| is_on));
+                    }
+                    is_next
+                });
+            }
             Index::First => found.truncate(1),
             Index::At(at) => {
                 found = found.into_iter().skip(usize::from(at).saturating_sub(1)).take(1).collect();
@@ -118,10 +135,12 @@ impl<'a> Eval<'a> {
             let own = scope
                 .repetition
                 .filter(|(own, _)| own.segment == path.segment && own.field == path.field);
-            let reps = match path.repetition {
-                Index::First => vec![field.repetition(own.map_or(1, |(_, at)| at))],
-                Index::At(at) => vec![field.repetition(at)],
-                Index::All => field.repetitions().collect(),
+            let reps = match (path.repetition, own) {
+                // A repetition that stands for itself.
+                (Index::All, Some((_, at))) => vec![field.repetition(at)],
+                (Index::All, None) => field.repetitions().collect(),
+                (Index::At(at), _) => vec![field.repetition(at)],
+                (Index::First, own) => vec![field.repetition(own.map_or(1, |(_, at)| at))],
             };
             for rep in reps {
                 let part = match (path.component, path.subcomponent) {
@@ -291,7 +310,12 @@ impl<'a> Eval<'a> {
             }
             let lines = segment.field(3).repetitions().map(|part| part.text().into_owned());
             let lines = lines.collect::<Vec<_>>().join("\n");
-            if lines.trim().is_empty() || segment.field(3).is_null() {
+            if segment.field(3).is_null() {
+                // What was noted before is to go.
+                out.push(Item::Null);
+                continue;
+            }
+            if lines.trim().is_empty() {
                 continue;
             }
             self.used.borrow_mut().extend([1, 2, 3, 4, 5, 6].map(|field| (at, field)));
