@@ -60,8 +60,8 @@ impl Frames {
         self.dropped
     }
 
-    /// Makes room for `more` bytes. What is large grows by half, and never far beyond the limit: doubled, it
-    /// would take three times the limit at its worst.
+    /// Makes room for `more` bytes. What is large has room for all that may come at once: memory that
+    /// nothing was written to costs nothing, and what is left behind by growing step by step does.
     pub fn make_room(&self, buffer: &mut BytesMut, more: usize) {
         let length = buffer.len();
         if length < LARGE {
@@ -69,8 +69,7 @@ impl Frames {
         }
         if buffer.capacity() - length < more {
             let most = self.limit + 2 * more;
-            let wanted = (length + length / 2).clamp(length + more, most.max(length + more));
-            let mut larger = BytesMut::with_capacity(wanted);
+            let mut larger = BytesMut::with_capacity(most.max(length + more));
             larger.extend_from_slice(buffer);
             *buffer = larger;
         }

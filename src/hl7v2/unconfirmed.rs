@@ -9,13 +9,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 /// How long an answer may be unconfirmed before it is sent again.
-const CONFIRM: Duration = Duration::from_secs(10);
+pub(super) const CONFIRM: Duration = Duration::from_secs(10);
 /// How often it is sent again.
 const MOST: u32 = 3;
 
 /// Answers on their way, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Unconfirmed {
+    /// How long one may be unconfirmed.
+    patience: Duration,
     answers: VecDeque<Bytes>,
     /// How often the oldest was sent again, and since when it waits.
     tries: u32,
@@ -23,6 +25,11 @@ pub(super) struct Unconfirmed {
 }
 
 impl Unconfirmed {
+    /// None by now.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, answers: VecDeque::new(), tries: 0, since: None }
+    }
+
     /// An answer was sent.
     pub(super) fn sent(&mut self, answer: Bytes) {
         if self.answers.is_empty() {
@@ -40,12 +47,12 @@ impl Unconfirmed {
 
     /// The other side has all of them.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.patience);
     }
 
     /// How long until the oldest is sent again; `None`: nothing is to be sent.
     pub(super) fn wait(&self) -> Option<Duration> {
-        self.since.map(|since| CONFIRM.saturating_sub(since.elapsed()))
+        self.since.map(|since| self.patience.saturating_sub(since.elapsed()))
     }
 
     /// The answer to be sent again, because it was refused or its time is up. One that was sent too often
@@ -70,26 +77,25 @@ impl Unconfirmed {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_is_sent_again_until_it_is_confirmed_or_given_up() {
-        let mut unconfirmed = Unconfirmed::default();
-        assert_eq!(unconfirmed.wait(), None);
-        assert_eq!(unconfirmed.again(true), None, "there is none");
-        assert_eq!(unconfirmed.wait(), None);
-        unconfirmed.sent(Bytes::from_static(b"1"));
-        unconfirmed.sent(Bytes::from_static(b"2"));
-        assert_eq!(unconfirmed.wait(), Some(CONFIRM));
-        assert_eq!(unconfirmed.again(false), None, "it is not time");
-        assert_eq!(unconfirmed.again(true).unwrap(), "1");
-        tokio::time::advance(CONFIRM).await;
-        assert_eq!(unconfirmed.again(false).unwrap(), "1");
-        unconfirmed.confirmed();
+    #[test]
+    fn an_answer_is_sent_again_until_it_is_confirmed_or_given_up() {
+        let mut patient = Unconfirmed::new(CONFIRM);
+        assert_eq!(patient.wait(), None);
+        assert_eq!(patient.again(true), None, "there is none");
+        assert_eq!(patient.wait(), None);
+        patient.sent(Bytes::from_static(b"1"));
+        assert!(patient.wait().is_some_and(|wait| !wait.is_zero()));
+        assert_eq!(patient.again(false), None, "it is not time");
+        assert_eq!(patient.again(true).unwrap(), "1");
+        let mut hasty = Unconfirmed::new(Duration::ZERO);
+        hasty.sent(Bytes::from_static(b"1"));
+        hasty.sent(Bytes::from_static(b"2"));
+        assert_eq!(hasty.again(false).unwrap(), "1");
+        hasty.confirmed();
         for _ in 0..MOST {
-            tokio::time::advance(CONFIRM).await;
-            assert_eq!(unconfirmed.again(false).unwrap(), "2");
+            assert_eq!(hasty.again(false).unwrap(), "2");
         }
-        tokio::time::advance(CONFIRM).await;
-        assert_eq!(unconfirmed.again(false), None);
-        assert_eq!(unconfirmed.wait(), None, "it is given up");
+        assert_eq!(hasty.again(false), None);
+        assert_eq!(hasty.wait(), None, "it is given up");
     }
 }

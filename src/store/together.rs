@@ -121,7 +121,8 @@ impl<T: Together> Queue<T> {
                     // The semaphore is never closed.
                     let is_idle = {
                         let _lane = lane;
-                        !self.run_waiting(with).await
+                        // What a statement takes is not part of what every caller carries along.
+                        !Box::pin(self.run_waiting(with)).await
                     };
                     // Nothing waits, so somebody has taken this along: to ask for a lane again and again
                     // would only keep a processor busy.

@@ -296,7 +296,7 @@ impl Applier {
         };
         let (companion, new_ids) =
             (Some(Arc::new(companion) as Arc<MakeCompanion>), Some(self.new_ids(&entries)));
-        let options = BundleOptions { companion, new_ids, known, ..BundleOptions::default() };
+        let options = BundleOptions { new_ids, companion, known, ..BundleOptions::default() };
         let mut transaction =
             Object::new().with("resourceType", "Bundle").with("type", "transaction");
         if !entries.is_empty() {

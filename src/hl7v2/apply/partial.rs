@@ -84,7 +84,9 @@ fn forget(value: &mut Value<'static>, gone: &impl Fn(&str) -> bool) {
     match value {
         Value::Array(items) => {
             items.retain(|item| !leads_there(item));
-            items.iter_mut().for_each(|item| forget(item, gone));
+            for item in items.iter_mut() {
+                forget(item, gone);
+            }
         }
         Value::Object(object) => {
             let is_gone = |value: &Value<'static>| {
@@ -101,7 +103,9 @@ fn forget(value: &mut Value<'static>, gone: &impl Fn(&str) -> bool) {
             for name in names {
                 object.remove(&name);
             }
-            object.iter_mut().for_each(|(_, value)| forget(value, gone));
+            for (_, value) in object.iter_mut() {
+                forget(value, gone);
+            }
         }
         _ => {}
     }

@@ -41,7 +41,7 @@ impl Together for Store {
 
     async fn run(&self, batch: &[Unit]) -> Result<Vec<()>, CommitError> {
         if batch.iter().any(|unit| unit.companion.is_some()) {
-            return effects(self, batch).await.map(|()| vec![(); batch.len()]);
+            return Box::pin(effects(self, batch)).await.map(|()| vec![(); batch.len()]);
         }
         let connection = self.0.writers.connection().await.map_err(CommitError::Failed)?;
         let staged: Vec<&Staged> = batch.iter().flat_map(|unit| &unit.staged).collect();
