@@ -13,6 +13,7 @@ use kiln::http::Authenticator;
 use uuid::Uuid;
 
 use crate::harness::endpoint::endpoint_by;
+use crate::harness::grants::Token;
 use crate::harness::server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +94,41 @@ async fn a_page_of_another_site_neither_writes_nor_reads_where_nobody_is_asked_w
     let preflight = server.client.call("OPTIONS", "/Patient").header("Origin", evil);
     let preflight = preflight.header("Access-Control-Request-Method", "PUT").send().await;
     assert_eq!(preflight.header("Access-Control-Allow-Origin"), None);
+}
+
+/// Where callers need tokens, ids are random unless the operator says otherwise.
+///
+/// Covers: security X6.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_do_not_tell_when_they_were_made() {
+    for (mode, order, version) in [
+        ("smart", None, '4'),
+        ("smart", Some("random"), '4'),
+        ("smart", Some("time"), '7'),
+        ("off", None, '7'),
+        ("off", Some("random"), '4'),
+    ] {
+        let mut settings = vec![("auth.mode", mode)];
+        settings.extend(order.map(|order| ("ids", order)));
+        let server = TestServer::start_with(&settings).await;
+        let (client, _stop) = Token::new(&server, "system/*.cruds").client().await;
+        let mut made = Vec::new();
+        for _ in 0..20 {
+            let answer = client.post("/Patient", r#"{"resourceType":"Patient"}"#).await;
+            made.push(answer.expect(201).id());
+        }
+        let entry = r#"{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}"#;
+        let bundle =
+            format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entry}]}}"#);
+        let answer = client.post("/", bundle).await.expect(200);
+        let location = answer.at("entry[0].response.location").unwrap();
+        made.push(location.split('/').nth(1).unwrap().to_owned());
+        for id in &made {
+            assert_eq!(id.chars().nth(14), Some(version), "{mode} {order:?}: {id}");
+        }
+        assert_eq!(made.is_sorted(), version == '7', "{mode} {order:?}: {made:?}");
+        server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,11 @@ impl Facts<'_, '_> {
         match members {
             Members::Everyone => true,
             Members::Patients(mine) => !theirs.is_empty() && are_mine(mine),
+            // What is shown was cut: nobody else is left in it.
+            Members::InPart(mine) => match purpose {
+                Purpose::Shown => !theirs.is_empty() && are_mine(mine),
+                Purpose::Written => theirs.iter().any(|patient| mine.contains(patient)),
+            },
             Members::Collections(mine) => {
                 let items = value.items_at("entry").iter().filter_map(|entry| entry.get("item"));
                 let mut known = items.map(|item| self.refers_to(item, mine));
@@ -142,6 +147,7 @@ impl Facts<'_, '_> {
             }
             Filter::Not(inner) => self.holds(inner).map(|holds| !holds),
             Filter::Test(test) => self.test(test),
+            Filter::Unshared => Some(self.subject.patients.len() < 2),
             Filter::Type(types) => Some(types.contains(&self.subject.identity.resource_type)),
             Filter::Chain { .. }
             | Filter::Compartment { .. }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::fhir::ResourceType;
 
-use super::restriction::Members;
+use super::interaction::{Interaction, Kind};
+use super::restriction::{Clause, Members};
 use super::scope::Actions;
 
 /// Everybody may see them who may see the type: who treats, where, with what, and definitions.
@@ -54,6 +55,16 @@ const SHARED: &[&str] = &[
 /// are about the server.
 const NOBODYS: &[&str] = &["AuditEvent", "Group", "Subscription"];
 
+/// What several people have a part in: who sees one of its patients sees it, without the others.
+const IN_PART: &[&str] = &[
+    "Account",
+    "Appointment",
+    "AppointmentResponse",
+    "Communication",
+    "CommunicationRequest",
+    "Schedule",
+];
+
 /// Not meant by `patient/*`, in whole or as far as writing goes: they must be asked for by name.
 const BY_NAME: &[&str] = &["AuditEvent", "Group", "Subscription"];
 const WRITTEN_BY_NAME: &[&str] = &["Consent", "Task"];
@@ -69,10 +80,48 @@ pub(super) fn of(of: ResourceType, patients: &Arc<[i64]>) -> Option<Members> {
         ResourceType::DEVICE => Members::OwnOrNobodys(patients),
         ResourceType::PATIENT => Members::Themselves(patients),
         ResourceType::PROVENANCE => Members::Targets(patients),
-        _ if SHARED.binary_search(&name).is_ok() => Members::Everyone,
+        _ if is_everyones(of) => Members::Everyone,
         _ if NOBODYS.contains(&name) => return None,
         _ => Members::Patients(patients),
     })
+}
+
+/// Whether everybody sees resources of the type who may see the type.
+pub fn is_everyones(of: ResourceType) -> bool {
+    SHARED.binary_search(&of.as_str()).is_ok()
+}
+
+/// Whether resources of the type are shown in part to who sees one of their patients.
+pub fn is_shown_in_part(of: ResourceType) -> bool {
+    IN_PART.binary_search(&of.as_str()).is_ok()
+}
+
+/// The same for reading: what is of other patients too is shown in part. Only where all that is reached
+/// is so by the patients of one rule, and criteria say nothing of what would not be shown.
+pub(super) fn in_part(clauses: Vec<Clause>, of: Interaction) -> Vec<Clause> {
+    let is_read = matches!(
+        of.kind,
+        Kind::HistoryInstance | Kind::HistoryType | Kind::Read | Kind::SearchType | Kind::Vread
+    );
+    if !is_read || !of.resource_type.is_some_and(is_shown_in_part) {
+        return clauses;
+    }
+    let mine = |clause: &Clause| match &clause.members {
+        Members::Patients(patients) if clause.is_plain() => Some(patients.clone()),
+        _ => None,
+    };
+    let all: Option<Vec<Arc<[i64]>>> = clauses.iter().map(mine).collect();
+    let widest = all.and_then(|all| {
+        let widest = all.iter().max_by_key(|patients| patients.len())?.clone();
+        let is_within = |patients: &Arc<[i64]>| patients.iter().all(|it| widest.contains(it));
+        all.iter().all(is_within).then_some(widest)
+    });
+    match widest {
+        Some(patients) => {
+            vec![Clause { members: Members::InPart(patients), criteria: Arc::default() }]
+        }
+        None => clauses,
+    }
 }
 
 /// What of `actions` a scope over all types of a patient means with this one.
@@ -94,13 +143,15 @@ mod tests {
 
     #[test]
     fn every_type_has_its_place() {
-        assert!(SHARED.is_sorted());
+        assert!(SHARED.is_sorted() && IN_PART.is_sorted());
         let spec = Spec::r4().expect("the pack of R4");
         let compartment = spec.compartment(ResourceType::PATIENT).expect("the patient compartment");
-        for name in SHARED.iter().chain(NOBODYS).chain(BY_NAME).chain(WRITTEN_BY_NAME) {
+        let named = [SHARED, NOBODYS, IN_PART, BY_NAME, WRITTEN_BY_NAME];
+        for name in named.into_iter().flatten() {
             let of: ResourceType = name.parse().expect(name);
             let is_member = !compartment.parameters(of).is_empty();
             assert!(!(SHARED.contains(name) && is_member), "{name} is of patients");
+            assert!(!IN_PART.contains(name) || is_member, "{name} is of nobody");
         }
         let patients: Arc<[i64]> = Arc::new([7]);
         for all in ResourceType::all() {

@@ -170,7 +170,7 @@ impl Policy {
             // Labels and denials are asked of each type by itself.
             return Restriction::nothing();
         }
-        Restriction::of(clauses, withheld)
+        Restriction::of(membership::in_part(clauses, interaction), withheld)
     }
 
     /// Of whom something may be kept back.

@@ -51,6 +51,8 @@ pub enum Members {
     Documents(Arc<[i64]>),
     /// All of the type.
     Everyone,
+    /// In the compartment of one of these patients, whoever else is in it: others are not shown.
+    InPart(Arc<[i64]>),
     /// What refers to one of these patients by its element `patient`, or has none.
     OwnOrNobodys(Arc<[i64]>),
     /// In the compartments of these patients and of nobody else.
@@ -151,6 +153,15 @@ impl Limits {
     pub fn members_but_for_withheld(&self) -> Option<&Members> {
         match &self.clauses[..] {
             [clause] if clause.is_plain() => Some(&clause.members),
+            _ => None,
+        }
+    }
+
+    /// The patients who alone are shown of what others have a part in too; `None`: what is shown is
+    /// shown whole.
+    pub fn in_part(&self) -> Option<&Arc<[i64]>> {
+        match &self.clauses[..] {
+            [Clause { members: Members::InPart(mine), .. }] => Some(mine),
             _ => None,
         }
     }

@@ -47,6 +47,14 @@ pub enum StartError {
         #[source]
         cause: std::io::Error,
     },
+    /// The rules of labels cannot be used.
+    #[error("`auth.labels` {}: {reason}", path.display())]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A setting of the feed of HL7 version 2 names what there is not.
     #[error("{0} is not known")]
     Messages(String),

@@ -17,6 +17,7 @@ pub mod follow;
 mod hl7v2;
 pub mod import;
 mod key;
+mod labelling;
 mod listening;
 pub mod package;
 pub mod postgres;

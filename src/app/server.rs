@@ -31,6 +31,7 @@ use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
 use super::hl7v2;
+use super::labelling;
 use super::listening::Listening;
 use super::postgres::Health;
 use super::search_parameters::{self, SearchParameters};
@@ -107,6 +108,7 @@ impl Server {
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
             spawn(follow_tls(tls)),
+            spawn(labelling::keep(labelling::rules(&config)?, engine.clone(), store.clone())),
         ];
         let about = follow::About { keeper, judges: Some(judges) };
         let words = full_text.clone();
@@ -344,9 +346,9 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
     let zone = Zone::parse(zone).ok_or_else(|| StartError::Zone(zone.clone()))?;
     let extractor = Arc::new(extractor(&spec, &base, zone)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let order = match config.ids {
-        Ids::Random => IdOrder::Random,
-        Ids::Time => IdOrder::Time,
+    let order = match (config.ids, config.auth.mode) {
+        (Ids::Random, _) | (Ids::Auto, AuthMode::Smart) => IdOrder::Random,
+        (Ids::Time, _) | (Ids::Auto, AuthMode::Off) => IdOrder::Time,
     };
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds(order));
     let page =
@@ -359,7 +361,8 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
     };
-    Ok(Engine::new(store, spec, extractor, clock, ids, settings))
+    let labels = labelling::rules(config)?;
+    Ok(Engine::new(store, spec, extractor, clock, ids, settings).labelling_by(labels))
 }
 
 /// What makes index rows of resources.

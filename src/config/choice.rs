@@ -26,6 +26,8 @@ pub enum References {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum Ids {
+    /// Random ones where callers need tokens, else those that tell the time.
+    Auto,
     /// UUID version 4.
     Random,
     /// UUID version 7, which tells the time of creation.

@@ -43,8 +43,9 @@ configuration! {
         /// Folder of the private PostgreSQL and of this node's derived files.
         data_dir: PathBuf = Text("./kiln-data"),
         /// Logical ids that the server gives: "time" (UUID version 7; new rows land side by side
-        /// in the indexes, and an id tells when it was made) or "random" (version 4).
-        ids: Ids = Text("time"),
+        /// in the indexes, and an id tells when it was made), "random" (version 4) or "auto":
+        /// random where callers need tokens, for an id is told to who may not see the resource.
+        ids: Ids = Text("auto"),
     }
 
     /// The FHIR endpoint.
@@ -223,6 +224,10 @@ configuration! {
         key_days: NonZeroU32 = Number(90),
         /// What users may do by their roles. Default: built-in roles.
         roles: Option<PathBuf> = Unset("/etc/kiln/roles.toml"),
+        /// Rules by which the server labels what is stored: codes and value sets of them, and the label
+        /// of whatever holds one. What was stored before is labelled when the rules are others. Default:
+        /// labels are what clients send.
+        labels: Option<PathBuf> = Unset("/etc/kiln/labels.toml"),
         /// Capabilities of smart-configuration that are switched off, such as `permission-v1`.
         without: Vec<String> = List,
         /// After how many minutes without a request a user must log in again.

@@ -19,6 +19,7 @@ mod disclosures;
 mod events;
 mod history;
 mod identity;
+mod labelling;
 mod messages;
 mod meta;
 pub mod patch;
@@ -39,6 +40,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::access::interaction::Kind;
+use crate::access::labelling::Labelling;
 use crate::access::{Actor, Caller, Disclosed, Gate, Interaction};
 use crate::clock::{Clock, IdSource};
 use crate::error::Error;
@@ -123,6 +125,7 @@ pub struct Engine {
     definitions: Definitions,
     lookups: Lookups,
     validation: Validation,
+    labelling: Option<Arc<Labelling>>,
 }
 
 impl Engine {
@@ -153,7 +156,14 @@ impl Engine {
             definitions,
             lookups: Lookups::default(),
             validation: Validation::default(),
+            labelling: None,
         }
+    }
+
+    /// The same engine labelling what is stored.
+    #[must_use]
+    pub fn labelling_by(self, labelling: Option<Arc<Labelling>>) -> Self {
+        Self { labelling, ..self }
     }
 
     /// The same engine with somebody to ask for what is not in the database's index.

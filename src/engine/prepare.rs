@@ -73,6 +73,10 @@ impl Engine {
             return Err(Error::invalid(IssueCode::Structure, "a resource is a JSON object"));
         };
         resource.set("id", identity.id.to_string());
+        let meta = resource.remove("meta").and_then(kept_meta);
+        if let Some(meta) = self.label(resource_type, &resource, meta) {
+            resource.set("meta", meta);
+        }
         let value = Value::Object(resource);
         self.check_search_parameter(identity, &value)?;
         let patients = self.patients(resource_type, &value);

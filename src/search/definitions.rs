@@ -36,6 +36,8 @@ pub fn holds(filter: &Filter, identity: &Identity, record: &Value<'_>) -> Option
         | Filter::Keys(_)
         | Filter::LastUpdated(_)
         | Filter::List(_) => None,
+        // No patient is in them.
+        Filter::Unshared => Some(true),
     }
 }
 

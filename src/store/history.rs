@@ -453,8 +453,7 @@ impl Page<'_, '_> {
         let mut versions = Vec::with_capacity(shown.len());
         // Each row is let go when its version is made: a large page does not stand here twice.
         for row in shown {
-            let version = read(&row)?;
-            let patients: Vec<i64> = row.try_get(5).map_err(failure::error)?;
+            let (version, patients) = self.shown(&row)?;
             disclosed.patients.extend(patients);
             disclosed.entities.push(version.versioned_path());
             versions.push(version);

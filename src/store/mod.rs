@@ -22,6 +22,7 @@ mod integrity;
 mod judge;
 mod ledger;
 pub mod maintenance;
+mod mask;
 mod meta;
 mod migrate;
 pub mod oauth;

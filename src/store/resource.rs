@@ -3,9 +3,11 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::access::interaction::Kind;
+use crate::access::membership::is_shown_in_part;
 use crate::access::{Disclosed, Draft, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, LogicalId, Version, VersionId};
+use crate::fhir::{Identity, Instant, Issue, IssueCode, LogicalId, Version, VersionId};
 
 use super::connection::Reader;
 use super::frame::Frame;
@@ -238,10 +240,10 @@ impl WriteTx {
             }
         }
         if let Some(connection) = self.connection() {
-            return find_current(self.store(), Reader::Transaction(connection), id, permit).await;
+            return for_writer(self.store(), Reader::Transaction(connection), id, permit).await;
         }
         let pipeline = self.store().0.readers.pipeline().await?;
-        find_current(self.store(), Reader::Shared(&pipeline), id, permit).await
+        for_writer(self.store(), Reader::Shared(&pipeline), id, permit).await
     }
 
     /// Reads the current versions of many resources at once, for [`WriteTx::current`] to give.
@@ -335,17 +337,57 @@ pub(super) async fn find_current(
     let code = identity.resource_type.code();
     let rows = reader.query(CURRENT, &[&TENANT, &code, &id.as_str(), &frame.bind()]).await?;
     let found = rows.first().map(|row| current(row, identity)).transpose()?;
-    match found {
+    let found = match found {
         Some(found) if !frame.is_exact() && found.version.is_deleted() => {
             let was_reached = was_reached(store, reader, &found, permit).await?;
-            Ok(was_reached.then_some(found))
+            was_reached.then_some(found)
         }
         Some(found) if !frame.is_sure(&found.version, &found.patients) => {
             let reached = search::reached(store, reader, &[found.rid], permit).await?;
-            Ok(reached.contains(&found.rid).then_some(found))
+            reached.contains(&found.rid).then_some(found)
+        }
+        found => found,
+    };
+    found.map(|found| cut(store, found, permit)).transpose()
+}
+
+/// The current version for a writer, who is told when it is out of reach of writers because it is shown
+/// in part.
+async fn for_writer(
+    store: &Store,
+    reader: Reader<'_>,
+    id: &LogicalId,
+    permit: &Permit<'_>,
+) -> Result<Option<Current>, Error> {
+    let found = find_current(store, reader, id, permit).await?;
+    let of = permit.resource_type()?;
+    if found.is_some() || !is_shown_in_part(of) || !permit.interaction().kind.is_write() {
+        return Ok(found);
+    }
+    let Ok(seen) = permit.derive(Kind::Read, of) else { return Ok(None) };
+    if seen.limits().is_none_or(|limits| limits.in_part().is_none()) {
+        return Ok(None);
+    }
+    let found = find_current(store, reader, id, &seen).await?;
+    let found = found.filter(|current| !current.version.is_deleted());
+    match found {
+        // Criteria of a create found it: nothing is written.
+        Some(current) if permit.interaction().kind != Kind::Create => {
+            let text = format!(
+                "{} is shown in part: who sees all of it may change it",
+                current.version.identity
+            );
+            Err(Error::Unprocessable(vec![Issue::error(IssueCode::BusinessRule, text)]))
         }
         found => Ok(found),
     }
+}
+
+/// A version as the permit shows it.
+fn cut(store: &Store, found: Current, permit: &Permit<'_>) -> Result<Current, Error> {
+    let Current { version, patients, rid, state } = found;
+    let (version, patients) = store.cut((version, patients), permit.restriction())?;
+    Ok(Current { version, patients, rid, state })
 }
 
 /// Whether what a deletion ended lay within reach, as far as its last document tells.
@@ -377,6 +419,7 @@ async fn find_version(
     let rows =
         reader.query(VERSION, &[&TENANT, &code, &id.as_str(), &frame.bind(), &version.0]).await?;
     let found = current(rows.first().ok_or_else(missing)?, identity.clone())?;
+    let found = cut(store, found, permit)?;
     if !frame.is_exact() {
         let reached = search::reached(store, reader, &[found.rid], permit).await?;
         if !reached.contains(&found.rid) || !store.admits(&found.version, permit)? {

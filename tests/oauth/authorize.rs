@@ -1,10 +1,13 @@
 //! From an app's question to its code: login, patient, consent, and what is told when it is no.
 
+use kiln::oauth::client::{AppType, Client};
+
 use super::browser::{
     Browser, REDIRECT, SCOPES, app, exchange, form, hidden, location, noted, parameter, question,
-    register, server, store, ticked, user,
+    register, server, server_with, store, ticked, user,
 };
 use crate::harness::client::Answer;
+use crate::harness::database::temporary;
 use crate::harness::server::TestServer;
 
 const AMSEL: &str = r#"{"resourceType":"Patient","id":"p1","birthDate":"1970-01-02",
@@ -85,7 +88,8 @@ async fn by_get_and_by_post_a_patient_comes_to_a_token() {
     server.stop().await;
 }
 
-/// Covers: security L2, L3, L4, L5, L19, H17, V18.
+/// Covers: security L2, L3, L5, L19, H17, V18.
+/// Covers in part: security L4.
 #[tokio::test]
 async fn a_bad_question_is_told_where_it_is_safe() {
     let server = world().await;
@@ -168,6 +172,89 @@ async fn a_patient_is_oneself_or_whom_one_stands_for() {
         (tokens.at("scope").as_deref(), tokens.at("patient")),
         (Some("user/Patient.rs"), None)
     );
+    server.stop().await;
+}
+
+const NURSE: &str = r#"
+[roles.nurse]
+scopes = ["user/*.rs"]
+panel = "care-team"
+clearance = "R"
+second_factor = false
+"#;
+
+/// Who treats patients finds those of its panel and no others, by whatever is typed or sent.
+///
+/// Covers: security L12.
+#[tokio::test]
+async fn a_clinician_chooses_among_the_patients_of_the_panel() {
+    let file = temporary("picker-roles");
+    std::fs::write(&file, NURSE).unwrap();
+    let server = server_with(&[("auth.roles", &file.display().to_string())]).await;
+    let team = r#"{"resourceType":"CareTeam","id":"t","status":"active",
+        "subject":{"reference":"Patient/p1"},
+        "participant":[{"member":{"reference":"Practitioner/n"}}]}"#;
+    let nurse = r#"{"resourceType":"Practitioner","id":"n"}"#;
+    store(&server, &[AMSEL, BUSSARD, nurse, team]).await;
+    user(&server, "nurse", "nurse", Some("Practitioner/n")).await;
+    register(&server, &app("app", SCOPES)).await;
+    let mut browser = Browser::new(&server);
+    let login = ask(&mut browser, &server, &[]).await;
+    let picker = browser.log_in(&login, "nurse").await.expect(200);
+    assert!(!picker.text().contains("type=\"radio\""), "nobody is listed unasked: {picker:?}");
+    let find = async |browser: &mut Browser, name: &str| {
+        browser.submit(&picker, "/auth/patient", &[("name", name)]).await.expect(200).text()
+    };
+    let own = find(&mut browser, "amsel").await;
+    assert!(own.contains("Ada Amsel") && own.contains("type=\"radio\""), "{own}");
+    for name in ["bussard", "missing"] {
+        let none = find(&mut browser, name).await;
+        assert!(none.contains("No patient was found") && !none.contains("Bussard"), "{none}");
+    }
+    for wrong in ["p2", "missing"] {
+        let no = browser.submit(&picker, "/auth/patient", &[("patient", wrong)]).await;
+        assert!(!no.expect(400).text().contains("Bussard"));
+    }
+    let chosen = browser.submit(&picker, "/auth/patient", &[("patient", "p1")]).await;
+    let consent = browser.follow(chosen).await.expect(200);
+    let back = allow(&mut browser, &consent).await;
+    let tokens = exchange(&server, "app", &back).await.expect(200);
+    assert_eq!(tokens.at("patient").as_deref(), Some("p1"));
+    server.stop().await;
+}
+
+/// The port of a loopback address is the native app's own business, and of no other app.
+///
+/// Covers: security L2.
+#[tokio::test]
+async fn a_native_app_may_listen_on_any_port() {
+    let server = world().await;
+    let local = vec!["http://127.0.0.1/cb".to_owned()];
+    for (id, app_type) in [("native", AppType::Native), ("web", AppType::Web)] {
+        let client = Client { app_type, redirect_uris: local.clone(), ..app(id, SCOPES) };
+        register(&server, &client).await;
+    }
+    let mut browser = Browser::new(&server);
+    for (client, url, is_right) in [
+        ("native", "http://127.0.0.1/cb", true),
+        ("native", "http://127.0.0.1:5123/cb", true),
+        ("native", "http://127.0.0.1:5123/other", false),
+        ("native", "http://127.0.0.1:5123/cb?x=1", false),
+        ("native", "https://127.0.0.1:5123/cb", false),
+        ("native", "http://127.0.0.1:5123@evil.example/cb", false),
+        ("native", "http://127.0.0.1.evil.example/cb", false),
+        ("native", "http://localhost:5123/cb", false),
+        ("web", "http://127.0.0.1/cb", true),
+        ("web", "http://127.0.0.1:5123/cb", false),
+    ] {
+        let asked = question(&server, client, &[("redirect_uri", url)]);
+        let answer = browser.open(&format!("/auth/authorize?{asked}")).await;
+        if is_right {
+            assert!(answer.text().contains("password"), "{client} {url}: {answer:?}");
+        } else {
+            assert_eq!((answer.status, location(&answer)), (400, String::new()), "{client} {url}");
+        }
+    }
     server.stop().await;
 }
 

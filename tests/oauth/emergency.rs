@@ -88,8 +88,7 @@ async fn filled() -> TestServer {
     server
 }
 
-/// Covers: security S8, M8.
-/// Covers in part: security S10.
+/// Covers in part: security S8, M8, S10.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() {
     let server = filled().await;

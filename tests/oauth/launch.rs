@@ -1,8 +1,8 @@
 //! Launches from an EHR: made for one user and one app, used once, for patients that the user may see.
 
 use super::browser::{
-    Browser, SCOPES, app, exchange, location, noted, parameter, question, register, server, store,
-    ticked, user,
+    Browser, SCOPES, app, exchange, form, location, noted, parameter, question, register, server,
+    store, ticked, user,
 };
 use crate::harness::client::Answer;
 use crate::harness::server::TestServer;
@@ -48,12 +48,13 @@ async fn launch(server: &TestServer, browser: &Browser, body: &str) -> Answer {
 }
 
 async fn open(server: &TestServer, browser: &mut Browser, client: &str, handle: &str) -> Answer {
-    let scope = "launch openid fhirUser patient/Patient.rs patient/Encounter.rs";
+    let scope = "launch openid fhirUser online_access patient/Patient.rs patient/Encounter.rs";
     let asked = question(server, client, &[("scope", scope), ("launch", handle)]);
     browser.open(&format!("/auth/authorize?{asked}")).await
 }
 
-/// Covers: security L13, L14, V20.
+/// Covers: security L13, V20.
+/// Covers in part: security L14.
 #[tokio::test]
 async fn an_app_gets_what_the_ehr_hands_over_once() {
     let server = world().await;
@@ -79,6 +80,21 @@ async fn an_app_gets_what_the_ehr_hands_over_once() {
     }
     let text = tokens.text();
     assert!(text.contains("\"need_patient_banner\":false") && text.contains("ImagingStudy/i1"));
+    let style = tokens.at("smart_style_url").expect("where the style is");
+    server.client.get(&style).await.expect(200);
+    // What was handed over stays over a refresh.
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &*tokens.at("refresh_token").expect("a refresh token")),
+        ("client_id", "app"),
+    ];
+    let call = server.client.call("POST", &format!("{}/auth/token", server.client.root()));
+    let call = call.header("Content-Type", "application/x-www-form-urlencoded");
+    let later = call.body(form(&fields)).send().await.expect(200);
+    for name in ["patient", "encounter", "intent", "smart_style_url", "need_patient_banner"] {
+        assert_eq!(later.at(name), tokens.at(name), "{name}: {later:?}");
+    }
+    assert!(later.text().contains("ImagingStudy/i1"), "{later:?}");
     assert!(tokens.at("scope").unwrap().split(' ').any(|scope| scope == "launch"));
     // V20: used up.
     let again = open(&server, &mut browser, "app", &handle).await;
@@ -105,6 +121,30 @@ async fn a_handle_is_of_no_use_to_another_app_or_user() {
     assert_eq!(parameter(&answer, "error").as_deref(), Some("invalid_request"));
     // Who it was made for can still use it.
     open(&server, &mut own, "app", &handle).await.expect(200);
+    server.stop().await;
+}
+
+/// After five minutes a handle is of no use.
+///
+/// Covers: security L13.
+#[tokio::test]
+async fn a_handle_counts_for_five_minutes() {
+    let server = world().await;
+    let mut browser = inside(&server, "pat").await;
+    let made = launch(&server, &browser, r#"{"client_id":"app","patient":"p1"}"#).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    let left = "SELECT extract(epoch FROM expires - now())::bigint FROM auth_launch";
+    assert!((280..=300).contains(&server.database.number(left).await));
+    let later = |seconds: u32| {
+        format!("UPDATE auth_launch SET expires = expires - interval '{seconds} seconds'")
+    };
+    server.database.run(&later(270)).await;
+    open(&server, &mut browser, "app", &handle).await.expect(200);
+    let made = launch(&server, &browser, r#"{"client_id":"app","patient":"p1"}"#).await.expect(201);
+    let handle = made.at("launch").unwrap();
+    server.database.run(&later(300)).await;
+    let answer = open(&server, &mut browser, "app", &handle).await;
+    assert_eq!(parameter(&answer, "error").as_deref(), Some("invalid_request"), "{answer:?}");
     server.stop().await;
 }
 

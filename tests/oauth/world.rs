@@ -91,6 +91,7 @@ pub(super) const STORED: &[(&str, &str)] = &[
 /// What a token with every patient scope of `a` reaches.
 pub(super) const OF_A: &[&str] = &[
     "Appointment/a-alone",
+    "Appointment/both",
     "Binary/a-lab-scan",
     "Binary/a-scan",
     "Bundle/a-letter",

@@ -71,6 +71,7 @@ fn word(limits: &Limits) -> &'static str {
             Members::Context(_) => "context",
             Members::Documents(_) => "documents",
             Members::Everyone => "withheld",
+            Members::InPart(_) => "in part",
             Members::OwnOrNobodys(_) => "own or nobody's",
             Members::Patients(_) => "patients",
             Members::Targets(_) => "targets",

@@ -62,8 +62,7 @@ async fn all(bench: &mut Bench, authority: &Authority, plain: &Target) -> Result
         beside(bench, reads, patient, &world.reads, count).await?;
         let searches = ("search of a patient", SEARCH, Interaction::Search);
         beside(bench, searches, patient, &world.searches, count).await?;
-        let narrow = ("search by 20 scopes and 3 consents", GRANULAR, Interaction::Search);
-        beside(bench, narrow, (&world.open, &world.granular), &world.narrow, count).await?;
+        denied(bench, &world, count).await?;
         tokens(bench, authority, plain, count).await?;
     }
     bench.target = world.patient.clone();
@@ -85,25 +84,69 @@ async fn beside(
             bench.report.note(format!("{path}: {} and {} are found", all.len(), some.len()));
         }
     }
-    let mut sums = [(0, Duration::ZERO); 2];
-    for round in 0..ROUNDS {
-        for turn in 0..2 {
-            let kind = (round + turn) % 2;
-            let (target, policy) = [(open, "open"), (limited, "limited")][kind];
-            bench.target = target.clone();
-            let measured = scattered(bench, paths, count, interaction).await;
-            bench.report.add(count, &format!("{what}, {policy}"), None, &measured, None);
-            sums[kind].0 += measured.notes.count(None);
-            sums[kind].1 += measured.elapsed;
-        }
+    let mut sums = Sums::default();
+    for (round, turn) in turns() {
+        let kind = (round + turn) % 2;
+        let target = [open, limited][kind];
+        sums.measure(bench, (what, kind, interaction), target, paths, count).await;
     }
-    let [open, limited] = sums.map(|(count, time)| count as f64 / time.as_secs_f64().max(0.001));
-    let times = if limited > 0.0 { open / limited } else { f64::INFINITY };
-    let mark = if times > goal { " !" } else { "" };
-    let text =
-        format!("{count} clients, {what}: {times:.2} times the open policy (at most {goal})");
-    bench.report.note(text + mark);
+    sums.tell(bench, (what, goal), count);
     Ok(())
+}
+
+/// Twenty scopes and three consents beside the open policy without consents: they are in force only
+/// while the former is measured.
+async fn denied(bench: &mut Bench, world: &World, count: usize) -> Result<(), BenchError> {
+    let what = "search by 20 scopes and 3 consents";
+    let mut sums = Sums::default();
+    for (round, turn) in turns() {
+        let kind = (round + turn) % 2;
+        let target = [&world.open, &world.granular][kind];
+        world.deny(kind == 1).await?;
+        let of = (what, kind, Interaction::Search);
+        sums.measure(bench, of, target, &world.narrow, count).await;
+    }
+    world.deny(false).await?;
+    sums.tell(bench, (what, GRANULAR), count);
+    Ok(())
+}
+
+/// Each round has two turns.
+fn turns() -> impl Iterator<Item = (usize, usize)> {
+    (0..ROUNDS).flat_map(|round| (0..2).map(move |turn| (round, turn)))
+}
+
+/// What was done under the open policy and under another, and how long it took.
+#[derive(Default)]
+struct Sums([(u64, Duration); 2]);
+
+impl Sums {
+    /// Measures one of the two.
+    async fn measure(
+        &mut self,
+        bench: &mut Bench,
+        (what, kind, interaction): (&str, usize, Interaction),
+        target: &Target,
+        paths: &[String],
+        count: usize,
+    ) {
+        bench.target = target.clone();
+        let measured = scattered(bench, paths, count, interaction).await;
+        let policy = ["open", "limited"][kind];
+        bench.report.add(count, &format!("{what}, {policy}"), None, &measured, None);
+        self.0[kind].0 += measured.notes.count(None);
+        self.0[kind].1 += measured.elapsed;
+    }
+
+    fn tell(&self, bench: &mut Bench, (what, goal): (&str, f64), count: usize) {
+        let rate = |(count, time): (u64, Duration)| count as f64 / time.as_secs_f64().max(0.001);
+        let [open, limited] = self.0.map(rate);
+        let times = if limited > 0.0 { open / limited } else { f64::INFINITY };
+        let mark = if times > goal { " !" } else { "" };
+        let text =
+            format!("{count} clients, {what}: {times:.2} times the open policy (at most {goal})");
+        bench.report.note(text + mark);
+    }
 }
 
 /// Tokens by `client_credentials` for as long as the time goes.

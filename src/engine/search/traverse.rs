@@ -47,7 +47,8 @@ fn check_one(filter: &Filter, permit: &Permit<'_>) -> Result<(), Error> {
         | Filter::Keys(_)
         | Filter::LastUpdated(_)
         | Filter::Test(_)
-        | Filter::Type(_) => Ok(()),
+        | Filter::Type(_)
+        | Filter::Unshared => Ok(()),
     }
 }
 

@@ -75,6 +75,6 @@ fn of_whole(filter: &Filter) -> Option<&'static str> {
             let is_word = |it: &Comparison| matches!(it, Comparison::Text(_));
             test.any.iter().any(is_word).then_some("words")
         }
-        Filter::Chain { .. } | Filter::Has { .. } | Filter::Type(_) => None,
+        Filter::Chain { .. } | Filter::Has { .. } | Filter::Type(_) | Filter::Unshared => None,
     }
 }

@@ -163,6 +163,9 @@ pub enum Filter {
     Test(Test),
     /// The resource is of one of these types (`_type` inside `_filter` and chains).
     Type(Vec<ResourceType>),
+    /// It is in the compartment of one patient at most. Nobody asks so: it stands beside what would tell
+    /// of the others.
+    Unshared,
 }
 
 impl Filter {
@@ -195,7 +198,8 @@ impl Filter {
             | Self::LastUpdated(_)
             | Self::List(_)
             | Self::Test(_)
-            | Self::Type(_) => Vec::new(),
+            | Self::Type(_)
+            | Self::Unshared => Vec::new(),
         }
     }
 

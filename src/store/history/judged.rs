@@ -10,10 +10,10 @@ use tokio_postgres::Row;
 use crate::access::Restriction;
 use crate::access::interaction::Kind;
 use crate::error::Error;
-use crate::fhir::ResourceType;
+use crate::fhir::{ResourceType, Version};
 use crate::store::{failure, rows, search};
 
-use super::{NEWEST, Page, Position, place, read};
+use super::{HistoryScope, NEWEST, Page, Position, place, read};
 
 /// How many versions are read at a time.
 pub(super) const JUDGED: i64 = 200;
@@ -45,6 +45,16 @@ impl Page<'_, '_> {
         Ok(shown)
     }
 
+    /// The version of a row and its patients, as the caller is shown them.
+    pub(super) fn shown(&self, row: &Row) -> Result<(Version, Vec<i64>), Error> {
+        let found = (read(row)?, row.try_get(5).map_err(failure::error)?);
+        let kind = match self.request.scope {
+            HistoryScope::Instance(_) => Kind::HistoryInstance,
+            HistoryScope::System | HistoryScope::Type(_) => Kind::HistoryType,
+        };
+        self.store.cut_by(found, kind, self.permit)
+    }
+
     /// How far the permit goes with rows of a type.
     fn reach_of(&self, of: ResourceType) -> Result<Option<Restriction>, Error> {
         if self.permit.interaction().resource_type.is_some() {
@@ -61,7 +71,7 @@ impl Page<'_, '_> {
     pub(super) fn admitted(&self, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
         let mut kept = Vec::with_capacity(rows.len());
         for row in rows {
-            let version = read(&row)?;
+            let (version, _) = self.shown(&row)?;
             let reach = self.reach_of(version.identity.resource_type)?;
             if let Some(reach) = reach
                 && self.store.shows(&version, &reach)?

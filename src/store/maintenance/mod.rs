@@ -4,6 +4,7 @@ mod code_systems;
 mod contents;
 mod feed;
 mod index;
+mod labelling;
 mod outlets;
 mod packages;
 mod patients;
@@ -25,6 +26,7 @@ pub use code_systems::{
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
+pub use labelling::{is_labelled, labelled};
 pub use outlets::{add_outlet, move_outlet, outlet_place, take_outlet};
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,
@@ -52,6 +54,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         contents::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
+        labelling::STATEMENTS,
         outlets::STATEMENTS,
         packages::STATEMENTS,
         patients::STATEMENTS,

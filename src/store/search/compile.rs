@@ -212,6 +212,7 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
             Filter::Not(filter) => Ok(self.filter(filter, row)?.not()),
             Filter::Test(test) => self.test(test, row),
             Filter::Type(types) => Ok(self.is_type_of(types, row)),
+            Filter::Unshared => Ok(self.is_unshared(row)),
         }
     }
 

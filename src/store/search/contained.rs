@@ -17,7 +17,7 @@ use crate::store::index::inside;
 use super::compile::Compiler;
 use super::driver::conjuncts;
 use super::order::all_of;
-use super::page::{Search, WITH_BODIES, fill, resources};
+use super::page::{Search, WITH_BODIES, resources};
 use super::run::Run;
 use super::source::union;
 use super::{Count, Paging, SearchPage};
@@ -64,7 +64,7 @@ impl<'gate> Search<'_, 'gate> {
                 Some(exactly(seen.map_err(failure::error)?.unwrap_or_default()))
             }
         };
-        fill(&mut page, &mut disclosed, rows, (at, paging, seal))?;
+        self.fill(&mut page, &mut disclosed, rows, (at, paging, seal))?;
         disclosed.patients.sort_unstable();
         disclosed.patients.dedup();
         page.explanation = run.explanation.take();

@@ -187,9 +187,11 @@ impl Compiler<'_, '_> {
             Filter::LastUpdated(_) => vec![Driver::Updated],
             Filter::Test(test) => self.test_drivers(test, types)?,
             Filter::Not(inner) => self.negative_drivers(inner, types)?,
-            Filter::All(_) | Filter::FullText { .. } | Filter::List(_) | Filter::Type(_) => {
-                Vec::new()
-            }
+            Filter::All(_)
+            | Filter::FullText { .. }
+            | Filter::List(_)
+            | Filter::Type(_)
+            | Filter::Unshared => Vec::new(),
         })
     }
 
@@ -301,7 +303,9 @@ impl Compiler<'_, '_> {
             let Some(reach) = self.reach(of)? else { continue };
             let Some(limits) = reach.limits() else { return Ok(None) };
             for clause in &limits.clauses {
-                let (Members::Patients(patients) | Members::Themselves(patients)) = &clause.members
+                let (Members::InPart(patients)
+                | Members::Patients(patients)
+                | Members::Themselves(patients)) = &clause.members
                 else {
                     return Ok(None);
                 };

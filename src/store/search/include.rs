@@ -29,6 +29,7 @@ use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
 use super::frames::{Asking, permitted, within};
+use super::reach::shared::may_tell;
 
 /// How often iterated includes are followed.
 const MOST_ROUNDS: usize = 10;
@@ -169,7 +170,7 @@ impl Wanted {
             self.add_targets(own, &value, &forward, run);
         }
         for include in backward {
-            self.add_referring(&version.identity, &value, include, run);
+            self.add_referring(&version.identity, &value, include, run)?;
         }
         Ok(())
     }
@@ -232,13 +233,16 @@ impl Wanted {
         value: &Value<'_>,
         include: &Include,
         run: &Run<'_, '_>,
-    ) {
+    ) -> Result<(), Error> {
         let identity = run.hasher.identity(to.resource_type, &to.id);
         let url = value.str_at("url");
         let version = run.hasher.system(value.str_at("version"));
         let sources = ResourceType::all()
             .filter(|source| include.source.is_none_or(|wanted| wanted == *source));
         for source in sources {
+            if !may_tell((source, to), run.permit, run.hasher)? {
+                continue;
+            }
             for code in run.references(source, include.code.as_deref(), to.resource_type) {
                 let Some(stored) = run.parameters.stored(source, code) else { continue };
                 let parameter = Parameter::of(vec![stored]);
@@ -251,6 +255,7 @@ impl Wanted {
                 self.referring.extend(url.map(|h| (source, h, version)));
             }
         }
+        Ok(())
     }
 }
 
@@ -268,17 +273,21 @@ impl Found {
             .unwrap_or(i64::MAX)
     }
 
-    fn add(&mut self, found: Current) {
+    /// Adds a resource as the caller of `run` is shown it.
+    fn add(&mut self, found: Current, run: &Run<'_, '_>) -> Result<(), Error> {
         if self.included.versions.len() >= MOST_ROWS {
             self.included.is_cut |= !self.known.contains(&found.version.identity);
-            return;
+            return Ok(());
         }
         if !self.known.insert(found.version.identity.clone()) {
-            return;
+            return Ok(());
         }
-        self.included.disclosed.patients.extend(found.patients);
-        self.included.disclosed.entities.push(found.version.versioned_path());
-        self.included.versions.push(found.version);
+        let found = (found.version, found.patients);
+        let (version, patients) = run.store.cut_by(found, Kind::SearchType, run.permit)?;
+        self.included.disclosed.patients.extend(patients);
+        self.included.disclosed.entities.push(version.versioned_path());
+        self.included.versions.push(version);
+        Ok(())
     }
 }
 
@@ -364,9 +373,9 @@ impl<'gate> Run<'_, 'gate> {
                     .collect();
                 for (identity, version) in targets {
                     match (current_versions.remove(identity), version) {
-                        (Some(resource), None) => found.add(resource),
+                        (Some(resource), None) => found.add(resource, self)?,
                         (Some(resource), Some(version)) if resource.version.version == *version => {
-                            found.add(resource);
+                            found.add(resource, self)?;
                         }
                         // Old versions are shown to who may see the current one.
                         (current, Some(version))
@@ -400,7 +409,7 @@ impl<'gate> Run<'_, 'gate> {
         let rows =
             self.reader.query(OLD_VERSIONS, &[&TENANT, &types, &ids, &versions, &reach]).await?;
         for row in &rows {
-            found.add(read(row)?);
+            found.add(read(row)?, self)?;
         }
         Ok(())
     }
@@ -437,7 +446,7 @@ impl<'gate> Run<'_, 'gate> {
         let mut all: Vec<Current> = newest.into_values().collect();
         all.sort_unstable_by(|one, other| one.version.identity.cmp(&other.version.identity));
         for resource in all {
-            found.add(resource);
+            found.add(resource, self)?;
         }
         Ok(())
     }
@@ -453,7 +462,7 @@ impl<'gate> Run<'_, 'gate> {
                 // What is known already may fill the rows: it does not take the place of others.
                 let limit = found.limit() + i64::try_from(found.known.len()).unwrap_or(0);
                 for resource in self.by_hash(hashes, &frame, limit).await? {
-                    found.add(resource);
+                    found.add(resource, self)?;
                 }
             }
         }

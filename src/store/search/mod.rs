@@ -50,6 +50,7 @@ use super::index::codes::given_up;
 use super::{Parameters, Store, WriteTx};
 
 use page::{Search, is_whole};
+use reach::shared;
 use run::Run;
 
 pub use definitions::Definitions;
@@ -172,7 +173,9 @@ impl Store {
         let parameters = &*self.parameters()?;
         let asked = Asked { store: self, parameters, definitions, permit };
         // Of many searches at a time, the ledger's writer commits the rows together at a lower cost.
-        let draft = draft.filter(|_| run.is_alone() && is_whole(request, paging));
+        let is_cut = shared::is_some_in_part(permit, &request.types)?;
+        let is_whole = !is_cut && is_whole(request, paging);
+        let draft = draft.filter(|_| run.is_alone() && is_whole);
         let Some(draft) = draft else {
             let (page, disclosed) = asked.page(&mut run, request, paging, None).await?;
             return Ok(Unaudited::new(page, disclosed));
@@ -274,7 +277,9 @@ impl<'gate> Asked<'_, 'gate> {
         paging: &Paging,
         row: Option<&LedgerRow>,
     ) -> Result<(SearchPage, Disclosed), Error> {
+        shared::refuse_order(request, self.permit)?;
         let filters = self.read_lists(run, &request.filters).await?;
+        let filters = self.apart(filters, &request.types)?;
         let given_up = self.given_up(&filters).await?;
         let search = self.about(&request.types, (&filters, given_up.as_ref()));
         search.page(run, request, paging, row).await
@@ -288,6 +293,7 @@ impl<'gate> Asked<'_, 'gate> {
         limit: u32,
     ) -> Result<Vec<Found>, Error> {
         let filters = self.read_lists(run, filters).await?;
+        let filters = self.apart(filters, types)?;
         let given_up = self.given_up(&filters).await?;
         self.about(types, (&filters, given_up.as_ref())).few(run, limit).await
     }

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use tokio_postgres::Row;
 
+use crate::access::interaction::Kind;
 use crate::access::restriction::Limits;
 use crate::access::{Disclosed, LedgerRow, Permit, Restriction};
 use crate::error::Error;
@@ -105,7 +106,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
                 None if at.is_none() => self.total(run, request, &chosen, paging, &rows).await?,
                 known => known,
             };
-            fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
+            self.fill(&mut page, &mut disclosed, rows, (at.as_ref(), paging, &seal))?;
             if !self.is_restricted()? {
                 score(&mut page, &request.sort, &filters);
             }
@@ -207,6 +208,56 @@ impl<'a, 'gate> Search<'a, 'gate> {
         }
     }
 
+    /// Puts the rows of a page into it, without the one beyond.
+    pub(super) fn fill(
+        &self,
+        page: &mut SearchPage,
+        disclosed: &mut Disclosed,
+        mut rows: Vec<Row>,
+        (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
+    ) -> Result<(), Error> {
+        if let Some(row) = rows.first() {
+            let seen: i64 = row.try_get(2).map_err(failure::error)?;
+            if seen > i64::from(MAX_SORTED) {
+                return Err(Error::TooCostly(format!(
+                    "more than {MAX_SORTED} resources match, too many to sort: narrow the search \
+                     or leave the order out"
+                )));
+            }
+        }
+        let count = paging.count as usize;
+        let has_more = rows.len() > count;
+        rows.truncate(count);
+        let is_back = at.is_some_and(|at| at.is_back);
+        if is_back {
+            rows.reverse();
+        }
+        let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
+            let Some(row) = row else { return Ok(None) };
+            let keys = row.try_get(1).map_err(failure::error)?;
+            let position = Position { keys, rid: key(row)?, is_back, total: page.total };
+            Ok(Some(seal.close(&position)))
+        };
+        // Where the link came from, there is something; on the other side the row beyond tells.
+        let (is_last, is_first) =
+            if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
+        page.next = beside(rows.last().filter(|_| !is_last), false)?;
+        page.previous = beside(rows.first().filter(|_| !is_first), true)?;
+        for row in &rows {
+            if !is_there(row, 4) {
+                continue;
+            }
+            let version = rows::version(row, 4, rows::identity(row, 10)?)?;
+            let found = (version, row.try_get(9).map_err(failure::error)?);
+            let (version, patients) = self.store.cut_by(found, Kind::SearchType, self.permit)?;
+            disclosed.patients.extend(patients);
+            disclosed.entities.push(version.versioned_path());
+            let rid = key(row)?;
+            page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
+        }
+        Ok(())
+    }
+
     /// Whether some of what matches may be out of reach: places among all finds would tell of it.
     fn is_restricted(&self) -> Result<bool, Error> {
         for &of in self.types {
@@ -306,53 +357,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
         let row = rows.first().ok_or_else(|| Error::internal("a count gives a row"))?;
         Ok(row.try_get::<_, i64>(0).map_err(failure::error)?.cast_unsigned())
     }
-}
-
-/// Puts the rows of a page into it, without the one beyond.
-pub(super) fn fill(
-    page: &mut SearchPage,
-    disclosed: &mut Disclosed,
-    mut rows: Vec<Row>,
-    (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
-) -> Result<(), Error> {
-    if let Some(row) = rows.first() {
-        let seen: i64 = row.try_get(2).map_err(failure::error)?;
-        if seen > i64::from(MAX_SORTED) {
-            return Err(Error::TooCostly(format!(
-                "more than {MAX_SORTED} resources match, too many to sort: narrow the search \
-                 or leave the order out"
-            )));
-        }
-    }
-    let count = paging.count as usize;
-    let has_more = rows.len() > count;
-    rows.truncate(count);
-    let is_back = at.is_some_and(|at| at.is_back);
-    if is_back {
-        rows.reverse();
-    }
-    let beside = |row: Option<&Row>, is_back| -> Result<Option<String>, Error> {
-        let Some(row) = row else { return Ok(None) };
-        let keys = row.try_get(1).map_err(failure::error)?;
-        let position = Position { keys, rid: key(row)?, is_back, total: page.total };
-        Ok(Some(seal.close(&position)))
-    };
-    // Where the link came from, there is something; on the other side the row beyond tells.
-    let (is_last, is_first) = if is_back { (false, !has_more) } else { (!has_more, at.is_none()) };
-    page.next = beside(rows.last().filter(|_| !is_last), false)?;
-    page.previous = beside(rows.first().filter(|_| !is_first), true)?;
-    for row in &rows {
-        if !is_there(row, 4) {
-            continue;
-        }
-        let version = rows::version(row, 4, rows::identity(row, 10)?)?;
-        let patients: Vec<i64> = row.try_get(9).map_err(failure::error)?;
-        disclosed.patients.extend(patients);
-        disclosed.entities.push(version.versioned_path());
-        let rid = key(row)?;
-        page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
-    }
-    Ok(())
 }
 
 /// The total that the rows of a page tell.

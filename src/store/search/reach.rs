@@ -4,6 +4,7 @@
 //! `_has` or an include goes through. So a search tells nothing that another search would not.
 
 mod attached;
+pub(super) mod shared;
 
 use std::collections::HashSet;
 
@@ -187,6 +188,13 @@ impl Compiler<'_, '_> {
         Ok(match members {
             Members::Everyone => Cond::True,
             Members::Patients(patients) => self.is_of_these_alone(patients, row),
+            Members::InPart(patients) => {
+                let walked = row.walked.as_deref().filter(|walked| !walked.is_empty());
+                if walked.is_some_and(|walked| walked.iter().all(|it| patients.contains(it))) {
+                    return Ok(Cond::True);
+                }
+                self.is_member(patients, row)
+            }
             Members::Themselves(patients) => self.is_identity(patients, row),
             Members::OwnOrNobodys(patients) => {
                 let own = self.refers_to("{}.body#>>'{patient,reference}'", patients, row);
@@ -224,11 +232,31 @@ impl Compiler<'_, '_> {
         Cond::exists(&format!("res {alias} WHERE {alias}.rid = {rid} AND {holds}"))
     }
 
+    /// The condition that the row is in one compartment at most.
+    pub(super) fn is_unshared(&mut self, row: &Row<'_>) -> Cond {
+        if self.is_inside {
+            return Cond::True;
+        }
+        self.resource_column(row, row.toks.as_deref(), "toks", |binds, toks| {
+            format!("NOT ({} = ANY ({toks}))", binds.long(SHARED))
+        })
+    }
+
     /// The condition that the permit reaches the container of the contained resource.
     fn is_container_visible(&mut self, row: &Row<'_>) -> Result<Cond, Error> {
         let container = self.alias();
         let types: Vec<ResourceType> = ResourceType::all().collect();
-        Ok(match self.visible(&Row::resource(&container, types))? {
+        // What is contained is not shown where others have a part in the container.
+        let cut: Vec<ResourceType> = types
+            .iter()
+            .copied()
+            .filter(|of| shared::shown_in_part(self.permit, *of).is_ok_and(|it| it.is_some()))
+            .collect();
+        let within = Row::resource(&container, types);
+        let is_cut = self.is_type_of(&cut, &within);
+        let whole = Cond::any([is_cut.not(), self.is_unshared(&within)]);
+        let visible = self.visible(&within)?;
+        Ok(match Cond::all([visible, whole]) {
             Cond::Sql(reached) => {
                 let rid = inside::container(&row.rid);
                 Cond::exists(&format!(

@@ -3,11 +3,14 @@
 mod binary;
 mod consent;
 mod cost;
+mod labels;
+mod masked;
 mod named;
 mod property;
 mod reads;
 mod roles;
 mod rules;
 mod search;
+mod timing;
 mod tripwire;
 mod writes;

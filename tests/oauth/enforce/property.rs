@@ -46,12 +46,15 @@ struct Made {
     targets: Vec<String>,
     is_shared: bool,
     is_device: bool,
+    /// Whether who has a part in it sees that part.
+    is_in_part: bool,
 }
 
 impl Made {
     fn new(path: String, content: String, patients: &[&'static str]) -> Self {
         let patients = patients.iter().copied().collect();
-        Self { path, content, patients, targets: Vec::new(), is_shared: false, is_device: false }
+        let (targets, is_shared, is_device, is_in_part) = (Vec::new(), false, false, false);
+        Self { path, content, patients, targets, is_shared, is_device, is_in_part }
     }
 
     fn is_of(&self, patient: &str, all: &[Self]) -> bool {
@@ -66,8 +69,23 @@ impl Made {
                 all.iter().any(|other| other.path == *target && other.is_of(patient, all))
             });
         }
+        if self.is_in_part {
+            return self.patients.contains(patient);
+        }
         let is_own = self.patients.iter().all(|other| *other == patient);
         is_own && (self.is_device || !self.patients.is_empty())
+    }
+}
+
+impl Made {
+    /// What of it this patient sees.
+    fn part_of(&self, patient: &str) -> Self {
+        let mut part = self.clone();
+        for other in PATIENTS.iter().filter(|other| self.is_in_part && **other != patient) {
+            let reference = format!(r#"{{"reference":"Patient/{other}"}}"#);
+            part.content = part.content.replace(&reference, super::masked::GONE);
+        }
+        part
     }
 }
 
@@ -105,7 +123,10 @@ fn around(chance: &mut Chance) -> Vec<Made> {
             |id: &str| format!(r#"{{"actor":{{"reference":"Patient/{id}"}},"status":"accepted"}}"#);
         let content =
             format!(r#""status":"proposed","participant":[{},{}]"#, actor(both[0]), actor(both[1]));
-        all.push(Made::new(format!("Appointment/a{at}"), content, &both));
+        all.push(Made {
+            is_in_part: true,
+            ..Made::new(format!("Appointment/a{at}"), content, &both)
+        });
     }
     for at in 0..6 {
         let patient = (chance.below(2) == 0).then(|| chance.patient());
@@ -184,7 +205,7 @@ fn question(chance: &mut Chance) -> String {
     if other < 2 {
         return if other == 0 { batch(chance) } else { history(chance, of) };
     }
-    let filter = match chance.below(22) {
+    let filter = match chance.below(25) {
         0 => of.to_owned(),
         1 => format!("Observation?code={code}"),
         2 => format!("Observation?subject=Patient/{patient}"),
@@ -211,10 +232,19 @@ fn question(chance: &mut Chance) -> String {
         20 => {
             format!("Observation?_filter=code%20eq%20{code}%20or%20value-quantity%20gt%20{value}")
         }
-        _ => format!("Device?patient={patient}"),
+        21 => format!("Device?patient={patient}"),
+        22 => format!("Appointment?actor=Patient/{patient}"),
+        23 => format!("Patient/{patient}/Appointment?status=proposed"),
+        _ => format!("Appointment?_filter=not%20(actor%20eq%20Patient/{patient})"),
     };
     let sign = if filter.contains('?') { '&' } else { '?' };
-    let more = match chance.below(12) {
+    let more = order(chance);
+    format!("/{filter}{sign}{more}")
+}
+
+/// How what is found is told.
+fn order(chance: &mut Chance) -> &'static str {
+    match chance.below(12) {
         0 => "_sort=_id",
         1 => "_sort=-_id&_count=3",
         2 => "_count=2",
@@ -226,8 +256,7 @@ fn question(chance: &mut Chance) -> String {
         8 => "_include=Observation:has-member&_include:iterate=Observation:encounter",
         9 => "_sort=code",
         _ => "_count=50",
-    };
-    format!("/{filter}{sign}{more}")
+    }
 }
 
 /// How a question begins that goes to the root as a batch of reads.
@@ -332,9 +361,10 @@ async fn a_token_shows_what_an_open_server_shows_of_what_it_reaches() {
     store(&full, &all.iter().collect::<Vec<_>>()).await;
     let mut seats = Vec::new();
     for patient in PATIENTS {
-        let own: Vec<&Made> = all.iter().filter(|made| made.is_of(patient, &all)).collect();
+        let own = all.iter().filter(|made| made.is_of(patient, &all));
+        let own: Vec<Made> = own.map(|made| made.part_of(patient)).collect();
         let part = TestServer::start().await;
-        store(&part, &own).await;
+        store(&part, &own.iter().collect::<Vec<_>>()).await;
         let limited = Token::new(&full, "patient/*.rs").patient(patient).client().await;
         seats.push((limited, part));
     }

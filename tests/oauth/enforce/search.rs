@@ -2,9 +2,10 @@
 
 use crate::harness::grants::Token;
 
-use super::super::world::{OF_A, asked, entries, filled};
+use super::super::world::{OF_A, asked, body, entries, filled};
 
-/// Covers: security E6, E7, E10, E22, X3.
+/// Covers: security E6, E10, E22, X3.
+/// Covers in part: security E7.
 /// Covers: security E8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
@@ -26,7 +27,7 @@ async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
         ("/Patient/a/Observation", "Observation/a-lab Observation/a-vital"),
         ("/Patient/b/Observation", ""),
         ("/Patient/nothing/Observation", ""),
-        ("/Appointment", "Appointment/a-alone"),
+        ("/Appointment", "Appointment/a-alone Appointment/both"),
         ("/Device", "Device/a-pump Device/spare"),
         ("/Provenance", "Provenance/a-lab"),
         ("/Binary", "Binary/a-lab-scan Binary/a-scan"),
@@ -46,7 +47,13 @@ async fn a_search_finds_what_is_within_reach_and_counts_no_more() {
     let all = asked(&own, "/?_type=Patient,Observation,Appointment,Group").await;
     assert_eq!(
         all,
-        ["Appointment/a-alone", "Observation/a-lab", "Observation/a-vital", "Patient/a"]
+        [
+            "Appointment/a-alone",
+            "Appointment/both",
+            "Observation/a-lab",
+            "Observation/a-vital",
+            "Patient/a"
+        ]
     );
     server.stop().await;
 }
@@ -68,6 +75,14 @@ async fn what_comes_along_is_within_reach_at_every_hop() {
     ] {
         let found = asked(&own, url).await;
         assert!(found.iter().all(|path| OF_A.contains(&path.as_str())), "{url}: {found:?}");
+    }
+    for (url, total) in [
+        ("/DiagnosticReport?_include=*&_include:iterate=*&_revinclude=*", "1"),
+        ("/Patient?_revinclude=Observation:focus", "1"),
+        ("/Observation?_revinclude=Provenance:target&_count=1", "2"),
+    ] {
+        let answer = own.get(&format!("{url}&_total=accurate")).await.expect(200);
+        assert_eq!(answer.at("total").as_deref(), Some(total), "{url}: {answer:?}");
     }
     let found = asked(&own, "/Observation?_id=a-lab&_revinclude=Provenance:target").await;
     assert_eq!(found, ["Observation/a-lab", "Provenance/a-lab"]);
@@ -104,6 +119,57 @@ async fn nothing_is_asked_by_way_of_a_type_that_is_not_granted() {
     ] {
         assert_eq!(asked(&own, url).await, [""; 0], "{url}");
     }
+    server.stop().await;
+}
+
+/// Lists and words lead to what is within reach, and only for who may search Lists.
+///
+/// Covers: security E12.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_words_lead_to_nothing_that_is_out_of_reach() {
+    let server = filled().await;
+    let list = |subject: &str, items: &[&str]| {
+        let items: Vec<String> =
+            items.iter().map(|it| format!(r#"{{"item":{{"reference":"{it}"}}}}"#)).collect();
+        format!(
+            r#""status":"current","mode":"working","subject":{{"reference":"{subject}"}},"entry":[{}]"#,
+            items.join(",")
+        )
+    };
+    let told = |of: &str| {
+        format!(
+            r#""text":{{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">zebra</div>"}},"status":"final","code":{{"text":"giraffe"}},"subject":{{"reference":"Patient/{of}"}}"#
+        )
+    };
+    for (path, content) in [
+        ("List/own", list("Patient/a", &["Observation/a-lab"])),
+        ("List/foreign", list("Patient/a", &["Observation/a-lab", "Observation/b-lab"])),
+        ("List/theirs", list("Patient/b", &["Observation/a-lab"])),
+        ("Observation/a-words", told("a")),
+        ("Observation/b-words", told("b")),
+    ] {
+        server.client.put(&format!("/{path}"), body(path, &content)).await.expect(201);
+    }
+    assert_eq!(server.engine().words_caught_up().await, Some(true));
+    let (own, _stop) = Token::new(&server, "patient/*.rs").patient("a").client().await;
+    for (url, found) in [
+        ("/Observation?_list=own", &["Observation/a-lab"][..]),
+        ("/Observation?_list=foreign", &[]),
+        ("/Observation?_list=theirs", &[]),
+        ("/Observation?_list=missing", &[]),
+        ("/Observation?_text=zebra", &["Observation/a-words"]),
+        ("/Observation?_content=giraffe", &["Observation/a-words"]),
+        ("/Observation?_content=giraffe&_sort=_score", &["Observation/a-words"]),
+        ("/Observation?code:text-advanced=giraffe", &["Observation/a-words"]),
+        ("/Observation?code:text=giraf", &["Observation/a-words"]),
+    ] {
+        let answer = own.get(url).await.expect(200);
+        assert_eq!(entries(&answer), found, "{url}");
+        let count = own.get(&format!("{url}&_summary=count")).await.expect(200);
+        assert_eq!(count.at("total"), Some(found.len().to_string()), "{url}");
+    }
+    let (narrow, _stop) = Token::new(&server, "patient/Observation.rs").patient("a").client().await;
+    narrow.get("/Observation?_list=own").await.expect(403);
     server.stop().await;
 }
 

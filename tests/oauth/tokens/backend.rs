@@ -4,8 +4,10 @@
 //! Covers in part: security H20, V28.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use super::client::{
     SECRET, public, read, refused, send, server, service as with_secret, text, unkept,
@@ -250,6 +252,66 @@ async fn keys_that_cannot_be_had_let_nobody_in() {
         let answer = token(&server, &ec.assertion(root, &json!({}), &claims)).await;
         refused(&answer, 401, "invalid_client");
         assert_eq!(place.asked(), 1, "{status}");
+    }
+    server.stop().await;
+}
+
+/// A place that takes the connection and says nothing, and one that drips, are left after five seconds.
+#[tokio::test]
+async fn keys_that_do_not_come_in_time_let_nobody_in() {
+    let server = server_with(&[("auth.outbound_networks", "127.0.0.0/8")]).await;
+    let ec = Key::ec();
+    let root = server.client.root();
+    for (id, drips) in [("silent", false), ("slow", true)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let place = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if drips {
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n{";
+                stream.write_all(head).await.unwrap();
+                while stream.write_all(b" ").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+            std::future::pending::<()>().await;
+        });
+        let mut client = service(None, Some(&url), SCOPE);
+        client.id = id.to_owned();
+        register(&server, &client).await;
+        let claims = json!({ "iss": id, "sub": id });
+        let began = Instant::now();
+        let answer = token(&server, &ec.assertion(root, &json!({}), &claims)).await;
+        refused(&answer, 401, "invalid_client");
+        let took = began.elapsed();
+        let bounds = Duration::from_secs(4)..Duration::from_secs(9);
+        assert!(bounds.contains(&took), "{id}: {took:?}");
+        place.abort();
+    }
+    server.stop().await;
+}
+
+/// Keys are kept as long as their place says and no longer.
+#[tokio::test]
+async fn keys_are_kept_no_longer_than_they_may_be() {
+    let server = server_with(&[("auth.outbound_networks", "127.0.0.0/8")]).await;
+    let ec = Key::ec();
+    let root = server.client.root();
+    for (at, (control, wait, asked)) in
+        [("max-age=2", 0, 1), ("max-age=1", 1_200, 2), ("no-store", 0, 2), ("no-cache", 0, 2)]
+            .into_iter()
+            .enumerate()
+    {
+        let place = Published::start(&set(&[ec.jwk("k")])).await;
+        control.clone_into(&mut place.answer.lock().unwrap().1);
+        let mut client = service(None, Some(&place.url), SCOPE);
+        client.id = format!("kept-{at}");
+        register(&server, &client).await;
+        let claims = json!({ "iss": client.id, "sub": client.id });
+        token(&server, &ec.assertion(root, &json!({}), &claims)).await.expect(200);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        token(&server, &ec.assertion(root, &json!({}), &claims)).await.expect(200);
+        assert_eq!(place.asked(), asked, "{control}");
     }
     server.stop().await;
 }

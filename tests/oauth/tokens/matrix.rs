@@ -163,3 +163,65 @@ async fn no_route_shows_or_changes_for_a_patient_what_is_anothers() {
     assert_eq!(server.database.number("SELECT count(*) FROM res WHERE vid > 1").await, 0);
     server.stop().await;
 }
+
+/// Pages for people: they tell their problems in HTML, under a policy that lets nothing in.
+const PAGES: &[&str] = &[
+    "/auth/apps",
+    "/auth/assets/{name}",
+    "/auth/authorize",
+    "/auth/callback",
+    "/auth/consent",
+    "/auth/encounter",
+    "/auth/factors",
+    "/auth/login",
+    "/auth/logout",
+    "/auth/patient",
+    "/auth/second-factor",
+    "/auth/setup/{name}",
+    "/auth/upstream",
+];
+
+/// Whatever asks for HTML is told its mistake in JSON, but on a page, where nothing of a request stands as
+/// markup.
+///
+/// Covers: security H16.
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_told_in_json_but_on_pages() {
+    let server = server().await;
+    let root = server.client.root();
+    let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let mark = "%3Cscript%3Ealert(1)%3C/script%3E";
+    let mut told = 0;
+    let routes = routes::all(true).into_iter().chain(kiln::http::oauth::routes::all());
+    let mut asked: Vec<(String, String, bool)> = routes
+        .map(|route| {
+            let path = format!("{}?x={mark}&client_id={mark}", url(root, route.path, "Patient"));
+            (route.method.to_string(), path, PAGES.contains(&route.path))
+        })
+        .collect();
+    for path in
+        ["/nothing", "/fhir/Nothing/x", "/auth/nothing", "/fhir/Patient/%00", "/%3Cscript%3E"]
+    {
+        asked.push(("GET".to_owned(), format!("{root}{path}"), false));
+    }
+    asked.push(("DELETE".to_owned(), format!("{root}/fhir/metadata"), false));
+    for (method, path, is_page) in asked {
+        let call = server.client.call(&method, &path).header("Accept", accept);
+        let answer = call.json("{<script>alert(1)</script>").send().await;
+        assert!(!answer.text().contains("<script>alert"), "{method} {path}: {answer:?}");
+        if answer.status < 400 || answer.text().is_empty() {
+            continue;
+        }
+        told += 1;
+        let kind = answer.header("content-type").unwrap_or_default();
+        if is_page && kind.starts_with("text/html") {
+            let policy = answer.header("content-security-policy").unwrap_or_default();
+            assert!(policy.contains("default-src 'none'"), "{method} {path}: {answer:?}");
+        } else {
+            assert!(kind.contains("json"), "{method} {path}: {answer:?}");
+        }
+        guarded(&answer, &path);
+    }
+    assert!(told > 40, "{told}");
+    server.stop().await;
+}

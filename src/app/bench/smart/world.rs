@@ -17,6 +17,8 @@ use crate::oauth::login::Account;
 
 /// How long tokens count.
 const LIFETIME: Duration = Duration::from_hours(4);
+/// How long what a token may do is remembered, and a little more.
+const REMEMBERED: Duration = Duration::from_secs(6);
 /// Patients among whom the one with most Observations is taken.
 const CANDIDATES: usize = 20;
 /// What the consents deny: codes that demo data lacks, so that all answers stay the same.
@@ -45,8 +47,11 @@ pub(super) struct World {
     pub(super) open: Target,
     /// With the scopes of one patient.
     pub(super) patient: Target,
-    /// With twenty granular scopes, where three consents are in force.
+    /// With twenty granular scopes.
     pub(super) granular: Target,
+    /// Who keeps consents, and whose they are.
+    keeper: Target,
+    id: LogicalId,
     /// Observations of the patient, each by its id.
     pub(super) reads: Vec<String>,
     /// Searches for what the patient has.
@@ -73,15 +78,14 @@ impl World {
         }
         let keeper = account(authority, "kiln-bench-privacy", "privacy").await?;
         let keeper = with("user/Consent.cruds", None, Some(&keeper)).await?;
-        for code in DENIED {
-            put(&keeper, code, &patient).await?;
-        }
         let doctor = account(authority, "kiln-bench-doctor", "practitioner").await?;
         let search = |rest: &str| format!("/{rest}&patient={patient}&_count=20");
-        Ok(Self {
+        let world = Self {
             patient: with("patient/*.rs", Some(&patient), None).await?,
             granular: with(&granular(), None, Some(&doctor)).await?,
             open,
+            keeper,
+            id: patient.clone(),
             reads,
             searches: [
                 "Observation?_sort=-date",
@@ -93,7 +97,20 @@ impl World {
             narrow: ["Observation?category=laboratory", "Observation?category=vital-signs"]
                 .map(search)
                 .into(),
-        })
+        };
+        // A run that was ended may have left them.
+        world.deny(false).await?;
+        Ok(world)
+    }
+
+    /// Puts the consents into force, or out of it, and waits until nobody remembers otherwise. Where there
+    /// are any, the open policy has limits too.
+    pub(super) async fn deny(&self, is_denied: bool) -> Result<(), BenchError> {
+        for code in DENIED {
+            put(&self.keeper, code, &self.id, is_denied).await?;
+        }
+        tokio::time::sleep(REMEMBERED).await;
+        Ok(())
     }
 }
 
@@ -163,11 +180,17 @@ pub(super) async fn entries(target: &Target, path: &str) -> Result<Vec<String>, 
     Ok(resources.filter_map(|it| it.str_at("id")).map(str::to_owned).collect())
 }
 
-/// Stores a consent of the patient that denies a code.
-async fn put(keeper: &Target, code: &str, patient: &LogicalId) -> Result<(), BenchError> {
+/// Stores a consent of the patient that denies a code, in force or not.
+async fn put(
+    keeper: &Target,
+    code: &str,
+    patient: &LogicalId,
+    is_active: bool,
+) -> Result<(), BenchError> {
+    let status = if is_active { "active" } else { "inactive" };
     let path = format!("/Consent/kiln-bench-{code}");
     let body = format!(
-        r#"{{"resourceType":"Consent","id":"kiln-bench-{code}","status":"active","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"category":[{{"text":"privacy"}}],"patient":{{"reference":"Patient/{patient}"}},"policyRule":{{"text":"ours"}},"provision":{{"type":"permit","provision":[{{"type":"deny","code":[{{"coding":[{{"system":"urn:kiln:bench","code":"{code}"}}]}}]}}]}}}}"#
+        r#"{{"resourceType":"Consent","id":"kiln-bench-{code}","status":"{status}","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"category":[{{"text":"privacy"}}],"patient":{{"reference":"Patient/{patient}"}},"policyRule":{{"text":"ours"}},"provision":{{"type":"permit","provision":[{{"type":"deny","code":[{{"coding":[{{"system":"urn:kiln:bench","code":"{code}"}}]}}]}}]}}}}"#
     );
     let mut connection = Connection::new(keeper);
     let answer = connection.send("PUT", &path, Some(body.as_bytes())).await;

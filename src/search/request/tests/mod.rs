@@ -122,6 +122,7 @@ fn show(filter: &Filter) -> String {
         Filter::Type(types) => {
             format!("_type {}", types.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(","))
         }
+        Filter::Unshared => "unshared".to_owned(),
     }
 }
 
