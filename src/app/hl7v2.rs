@@ -144,7 +144,7 @@ impl Feed {
     ) -> Vec<BoxFuture<'static, ()>> {
         let mut tasks = vec![
             messages.clone().work(stop.subscribe()).boxed(),
-            messages.clone().settle(stop.subscribe()).boxed(),
+            messages.clone().settle_merges(stop.subscribe()).boxed(),
         ];
         let (sites, mut stopped) = (messages.clone(), stop.subscribe());
         let follow = async move {

@@ -56,7 +56,7 @@ pub struct TakenBack {
 
 impl Receiver {
     /// Moves what merges have left behind, until told to stop.
-    pub async fn settle(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    pub async fn settle_merges(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             if let Err(error) = self.settle_some().await {
                 tracing::debug!(cause = root_cause(&error), "merges have to wait");

@@ -96,6 +96,11 @@ impl Companion {
         if companions.is_empty() {
             return Ok(());
         }
+        // In a box: writes of all kinds pass here, and what few of them do would be a part of all.
+        Box::pin(Self::write_all(companions, connection)).await
+    }
+
+    async fn write_all(companions: &[&Self], connection: &DbConnection) -> Result<(), CommitError> {
         for merging in companions.iter().flat_map(|one| &one.merges) {
             merging.write(connection).await?;
         }
