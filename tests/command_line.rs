@@ -14,6 +14,7 @@ const COMMANDS: &[&str] = &[
     "migrate",
     "package",
     "serve",
+    "tenant",
     "terminology",
     "token",
     "user",

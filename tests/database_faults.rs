@@ -1,5 +1,7 @@
 //! A database that does not do as asked: writers that vanish, answers that are lost, statements
 //! that take too long. What is stored and what the ledger says must agree with what clients hear.
+//!
+//! Covers: rest 1.43.
 
 use std::time::Duration;
 

@@ -2,6 +2,9 @@
 //!
 //! Covers: rest 0.6, rest 1.8, rest 1.98.
 
+mod compression;
+mod history;
+
 use std::str::FromStr as _;
 use std::sync::Arc;
 

@@ -176,7 +176,7 @@ async fn an_enforced_reference_leads_somewhere_and_holds_what_it_leads_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_wwith_what_is_stored_before_the_switch_holds_too() {
+async fn rules_hold_for_what_was_stored_before_the_switch_too() {
     let server = TestServer::start().await;
     let database = server.database.clone();
     server.client.put("/Patient/p", r#"{"resourceType":"Patient","id":"p"}"#).await.expect(201);

@@ -254,7 +254,7 @@ async fn what_changed_since_a_moment_is_found_by_an_index() {
         assert!(bounded.count() >= 1, "{sql}\n{}", lines.join("\n"));
         seen += 1;
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,7 @@ mod search_plans;
 mod spans;
 mod store_sql;
 mod suites;
+mod tenants;
 mod tls;
 mod us_core;
 mod validation;

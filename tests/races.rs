@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use kiln::app::server::Server;
+use kiln::fhir::json::Value;
 
 use crate::harness::client::Client;
 use crate::harness::server::{TestServer, config};
@@ -144,6 +145,36 @@ async fn a_reader_never_sees_half_a_transaction() {
     assert!(reader.await.unwrap() > 5);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_never_sees_half_of_a_large_transaction() {
+    const MANY: usize = 200;
+    let server = TestServer::start().await;
+    let ids: Vec<usize> = (0..MANY).collect();
+    server.client.post("/", transaction(&ids, 0)).await.expect(200);
+    let (end, mut ended) = tokio::sync::watch::channel(false);
+    let client = server.client.clone();
+    let reader = tokio::spawn(async move {
+        let mut seen = BTreeSet::new();
+        while !*ended.borrow_and_update() {
+            let answer = client.get("/Patient?_count=1000&_total=none").await.expect(200).json();
+            let number = |entry: &Value<'_>| {
+                let number = entry.get("resource")?.get("multipleBirthInteger")?;
+                number.as_number().map(str::to_owned)
+            };
+            let all: Vec<String> = answer.items_at("entry").iter().filter_map(number).collect();
+            assert_eq!(all.len(), MANY);
+            assert!(all.iter().all(|it| *it == all[0]), "half a transaction was seen: {all:?}");
+            seen.insert(all[0].clone());
+        }
+        seen.len()
+    });
+    for number in 1..=12 {
+        server.client.post("/", transaction(&ids, number)).await.expect(200);
+    }
+    end.send(true).unwrap();
+    assert!(reader.await.unwrap() > 1, "the reader was never beside a writer");
+}
+
 /// What is read here: p0 to p39 are live in version 2, d0 to d9 deleted, x0 to x9 unknown.
 fn read_at_once() -> Vec<(String, u16)> {
     let of = |letter, count, status| (0..count).map(move |at| (format!("{letter}{at}"), status));
@@ -198,7 +229,7 @@ async fn what_shares_a_statement_gets_its_own_answer_and_its_own_row() {
     for (rows, all) in
         [(format!("{rows} AND outcome = 0"), 40), ("FROM res WHERE vid = 2".into(), 50)]
     {
-        let statements = number(&format!("SELECT count(DISTINCT xmin::text) {rows}")).await;
+        let statements = number(&format!("SELECT count(DISTINCT xid::text) {rows}")).await;
         assert!(statements < all, "{all} rows by {statements} statements: nothing was shared");
     }
 }

@@ -2,7 +2,7 @@
 
 use kiln::app::postgres::Private;
 use kiln::config::Config;
-use kiln::store::{Address, migrate, statements};
+use kiln::store::{Address, Tenant, migrate, statements};
 
 #[tokio::test]
 async fn the_database_prepares_every_statement() {
@@ -11,7 +11,7 @@ async fn the_database_prepares_every_statement() {
     let config = Config::load(None, &flags).expect("settings");
     let private = tokio::task::spawn_blocking(move || Private::start(&config));
     let private = private.await.expect("runs").expect("PostgreSQL starts");
-    migrate(&Address::new(private.owner_url())).await.expect("migrates");
+    migrate(&Address::new(private.owner_url()).of(Tenant::ONLY)).await.expect("migrates");
     let connected = tokio_postgres::connect(&private.app_url(), tokio_postgres::NoTls).await;
     let (client, connection) = connected.expect("connects");
     let driver = tokio::spawn(connection);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kiln::app::postgres::Private;
 use kiln::app::server::Server;
 use kiln::config::Config;
-use kiln::store::{Address, Flush, Integrity, Sizes, Store, check_schema, migrate};
+use kiln::store::{Address, Flush, Integrity, Sizes, Store, Tenant, check_schema, migrate};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::harness::client::Client;
@@ -37,7 +37,7 @@ impl Outside {
         let flags = [("data_dir".to_owned(), folder.display().to_string())];
         let settings = Config::load(None, &flags).unwrap();
         let postgres = Private::start(&settings).unwrap();
-        migrate(&Address::new(postgres.owner_url())).await.unwrap();
+        migrate(&Address::new(postgres.owner_url()).of(Tenant::ONLY)).await.unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = connect(&postgres.superuser_url()).await;
         for statement in [
@@ -123,7 +123,7 @@ async fn each_sslmode_admits_the_same_servers_for_both_drivers() {
         ("localhost", "kiln", "sslmode=allow", Err("allow")),
         ("localhost", "kiln", "sslcert=/a.pem", Err("sslcert")),
     ] {
-        let address = Address::new(outside.url("app", host, database, query));
+        let address = Address::new(outside.url("app", host, database, query)).of(Tenant::ONLY);
         let migrates = check_schema(&address).await.map_err(|error| all_of(&error));
         let serves = Store::connect(&address, sizes, Integrity::default())
             .await

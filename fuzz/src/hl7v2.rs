@@ -28,7 +28,7 @@ pub(crate) fn frame(input: &[u8]) -> Result<(), String> {
     for size in [1, 3] {
         holds(frames(input, size)? == whole, "pieces make no difference")?;
     }
-    let told: usize = whole.iter().map(String::len).sum();
+    let told: usize = whole.iter().map(|frame| frame.chars().count()).sum();
     holds(told <= input.len() + 16 * whole.len(), "no byte is told twice")
 }
 
@@ -49,10 +49,12 @@ fn frames(input: &[u8], size: usize) -> Result<Vec<String>, String> {
     Ok(all)
 }
 
+/// What a frame is, a character for each byte.
 fn told(frame: &Frame) -> String {
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
     match frame {
-        Frame::Whole(bytes) => format!("whole{}", bytes.escape_ascii()),
-        Frame::Truncated(bytes) => format!("cut{}", bytes.escape_ascii()),
+        Frame::Whole(bytes) => format!("whole{}", text(bytes)),
+        Frame::Truncated(bytes) => format!("cut{}", text(bytes)),
         Frame::TooLong(_) => "long".to_owned(),
     }
 }

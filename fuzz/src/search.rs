@@ -1,4 +1,4 @@
-//! Search queries and `_filter` expressions.
+//! Search queries, `_filter` expressions and page links.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -14,6 +14,8 @@ use kiln::search::values::quantity::Ucum;
 use kiln::spec::codes::Codes;
 use kiln::spec::package::Pack;
 use kiln::spec::{R4_PACK, Spec};
+use kiln::store::cursor::{Position, Seal};
+use kiln::store::hash::Hasher;
 
 use crate::target::holds;
 
@@ -36,6 +38,7 @@ fn read(target: &SearchTarget, text: &str) -> Option<Result<SearchRequest, Inval
         extractor: &EXTRACTOR,
         now: Instant::from_micros(0),
         is_strict: false,
+        dates_overlap: text.len() % 2 == 1,
         limits: Limits { filter_nodes: 500, ..Limits::default() },
     };
     Some(parse(target, &query, &context))
@@ -89,6 +92,27 @@ pub(crate) fn filter(input: &[u8]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A page link opens where and as it was sealed; whatever nobody sealed does not open.
+pub(crate) fn cursor(input: &[u8]) -> Result<(), String> {
+    let hasher = Hasher::with_key([7; 16]);
+    let (here, there) = (Seal::within(b"here", &hasher), Seal::within(b"there", &hasher));
+    if let Ok(text) = std::str::from_utf8(input) {
+        holds(here.open(text).is_none(), "what nobody sealed does not open")?;
+    }
+    let Some(position) = Position::from_bytes(input) else { return Ok(()) };
+    let text = here.close(&position);
+    holds(here.open(&text).as_ref() == Some(&position), "a link opens as it was sealed")?;
+    holds(there.open(&text).is_none(), "a link opens nowhere else")?;
+    let mut changed = text.into_bytes();
+    let at = input
+        .iter()
+        .fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)))
+        % changed.len();
+    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+    let changed = String::from_utf8(changed).map_err(|fault| fault.to_string())?;
+    holds(here.open(&changed).is_none(), "a link that was changed does not open")
 }
 
 fn refused(invalid: &InvalidSearch) -> Result<(), String> {

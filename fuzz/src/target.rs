@@ -41,6 +41,7 @@ pub(crate) const ALL: &[Target] = &[
     Target { name: "query", corpus: "query", run: search::query },
     Target { name: "release", corpus: "release", run: release::read },
     Target { name: "filter", corpus: "filter", run: search::filter },
+    Target { name: "cursor", corpus: "cursor", run: search::cursor },
     Target { name: "package", corpus: "package", run: definitions::package },
     Target { name: "snapshot", corpus: "snapshot", run: definitions::snapshot },
     Target { name: "validate", corpus: "json", run: validate::document },

@@ -44,10 +44,12 @@ pub(crate) fn document(input: &[u8]) -> Result<(), String> {
     holds(has_error != errors.is_empty(), "warnings hide no error")
 }
 
-/// Every definition can be used or is refused, and documents are judged by it.
+/// Every definition is judged itself, can be used or is refused, and documents are judged by it.
 pub(crate) fn definition(input: &[u8]) -> Result<(), String> {
     let Ok(value) = parse(input) else { return Ok(()) };
     let Some(url) = value.str_at("url").map(str::to_owned) else { return Ok(()) };
+    let told = VALIDATOR.validate(&value, &[], &Options::default());
+    holds(told.iter().all(|issue| !issue.expression.is_empty()), "each issue has a place")?;
     let library = VALIDATOR.library().with_resources([value]);
     let (spec, terminology) = (VALIDATOR.spec(), VALIDATOR.terminology());
     let validator = Validator::new(Arc::clone(spec), Arc::new(library), Arc::clone(terminology));

@@ -1,7 +1,10 @@
 //! A principal and the request it made: what the gate and the ledger need to know of it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use crate::fhir::query::decode;
 
 use super::principal::Principal;
 
@@ -18,6 +21,16 @@ impl Caller {
     /// A caller of one request.
     pub fn new(principal: Principal, request: RequestContext) -> Self {
         Self { principal, request: Arc::new(request) }
+    }
+
+    /// The same for a GET of a Bundle: the ledger keeps what the entry asks for.
+    #[must_use]
+    pub fn of_entry(&self, asked: &str) -> Self {
+        let root = self.request.path_and_query.split('?').next().unwrap_or_default();
+        let asked = format!("{}/{asked}", root.trim_end_matches('/'));
+        let path_and_query = shown(&asked).into_owned();
+        let request = RequestContext { method: "GET", path_and_query, ..(*self.request).clone() };
+        Self { request: Arc::new(request), ..self.clone() }
     }
 }
 
@@ -41,4 +54,60 @@ pub struct RequestContext {
     pub path_and_query: String,
     /// Where it came from.
     pub source: Option<IpAddr>,
+}
+
+/// Parameters whose values nobody should see. No interaction has them, but who sends a token at the
+/// wrong place sends it all the same.
+const SECRETS: &[&str] =
+    &["access_token", "client_assertion", "client_secret", "id_token", "refresh_token"];
+
+/// Path and query as the ledger may keep them.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let Some((path, query)) = text.split_once('?') else { return Cow::Borrowed(text) };
+    let is_secret = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        decode(name, true)
+            .is_ok_and(|name| SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret)))
+    };
+    if !query.split('&').any(is_secret) {
+        return Cow::Borrowed(text);
+    }
+    let pairs = query.split('&').map(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if is_secret(pair) { format!("{name}=***") } else { pair.to_owned() }
+    });
+    Cow::Owned(format!("{path}?{}", pairs.collect::<Vec<_>>().join("&")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_url_is_not_kept() {
+        for (sent, expected) in [
+            ("/fhir/Patient?name=a&_count=1", "/fhir/Patient?name=a&_count=1"),
+            ("/fhir/Patient?access_token=x&name=a", "/fhir/Patient?access_token=***&name=a"),
+            ("/fhir/Patient?a=1&access%5Ftoken=x", "/fhir/Patient?a=1&access%5Ftoken=***"),
+            ("/fhir/Patient?Access_Token=x=y", "/fhir/Patient?Access_Token=***"),
+            ("/fhir/Patient", "/fhir/Patient"),
+            ("/fhir/Observation?code=x", "/fhir/Observation?code=x"),
+        ] {
+            assert_eq!(shown(sent), expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_bundle_is_kept_as_a_request_of_its_own() {
+        let request = RequestContext {
+            id: "r".to_owned(),
+            method: "POST",
+            path_and_query: "/fhir/?_format=json".to_owned(),
+            source: None,
+        };
+        let caller = Caller::new(Principal::open(), request);
+        let request = caller.of_entry("Patient?name=a&access_token=x").request;
+        assert_eq!(request.path_and_query, "/fhir/Patient?name=a&access_token=***");
+        assert_eq!((request.method, &*request.id), ("GET", "r"));
+    }
 }

@@ -68,7 +68,7 @@ impl<U: Units> Gate<U> {
         work: impl AsyncFnOnce(&Permit<'_>, Draft) -> Result<Unaudited<T>, Error>,
     ) -> Result<T, Error> {
         let began = Instant::now();
-        let row = self.row(interaction, caller, self.ids.ordered());
+        let row = self.first(interaction, caller, self.ids.ordered());
         let LedgerRow { id, at, group, .. } = row;
         let mut is_restricted = false;
         let found = match Permit::decide(interaction, caller) {
@@ -193,7 +193,7 @@ impl<U: Units> Gate<U> {
         outcome: Outcome,
         text: &str,
     ) -> Result<(), Error> {
-        let mut row = self.row(kind.of_system(), caller, self.ids.ordered());
+        let mut row = self.first(kind.of_system(), caller, self.ids.ordered());
         row.outcome = outcome;
         let text = text.replace('\0', "\u{fffd}");
         if outcome == Outcome::Success {
@@ -215,7 +215,7 @@ impl<U: Units> Gate<U> {
         disclosed: Disclosed,
         failure: Option<&str>,
     ) -> Result<(), Error> {
-        let mut row = self.row(kind.of_system(), caller, self.ids.ordered());
+        let mut row = self.first(kind.of_system(), caller, self.ids.ordered());
         row.disclosed = disclosed;
         if let Some(failure) = failure {
             (row.outcome, row.failure) = (Outcome::Failure, failure.to_owned());
@@ -230,8 +230,8 @@ impl<U: Units> Gate<U> {
         error: Error,
         attempted: Vec<Attempted>,
     ) -> Result<T, Error> {
-        let rows = attempted.into_iter().map(|(interaction, disclosed)| {
-            let mut row = LedgerRow { disclosed, ..self.row(interaction, caller, group) };
+        let rows = attempted.into_iter().map(|attempted| {
+            let mut row = self.row_of(attempted, caller, group);
             row.fail(&error);
             row
         });
@@ -244,11 +244,29 @@ impl<U: Units> Gate<U> {
     }
 
     fn rows(&self, caller: &Caller, group: Uuid, done: Vec<Attempted>) -> Vec<LedgerRow> {
-        let row = |(interaction, disclosed)| LedgerRow {
-            disclosed,
-            ..self.row(interaction, caller, group)
+        let row = |(at, attempted)| {
+            let row = self.row_of(attempted, caller, group);
+            LedgerRow { id: if at == 0 { group } else { row.id }, ..row }
         };
-        done.into_iter().map(row).collect()
+        done.into_iter().enumerate().map(row).collect()
+    }
+
+    /// The row of an attempt: what an entry of a Bundle asks for stands in the place of the Bundle.
+    fn row_of(
+        &self,
+        (interaction, disclosed): Attempted,
+        caller: &Caller,
+        group: Uuid,
+    ) -> LedgerRow {
+        let of_entry = disclosed.asked.as_ref().map(|asked| caller.of_entry(asked));
+        let row = self.row(interaction, of_entry.as_ref().unwrap_or(caller), group);
+        LedgerRow { disclosed, ..row }
+    }
+
+    /// The first row of a group has the group's id, which then need not be kept beside it. Rows of
+    /// failures have not: after [`Error::Unconfirmed`] those of success may be there as well.
+    fn first(&self, interaction: Interaction, caller: &Caller, group: Uuid) -> LedgerRow {
+        LedgerRow { id: group, ..self.row(interaction, caller, group) }
     }
 
     fn row(&self, interaction: Interaction, caller: &Caller, group: Uuid) -> LedgerRow {
@@ -333,8 +351,7 @@ impl<U: Units> Attempts<'_, U> {
         &mut self,
         work: impl AsyncFnOnce(&Permit<'_>, &mut U::Unit) -> Result<Unaudited<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let (gate, interaction, caller, group) =
-            (self.gate, self.interaction, self.caller, self.group);
+        let (gate, interaction, caller) = (self.gate, self.interaction, self.caller);
         let permit = match Permit::decide(interaction, caller) {
             Ok(permit) => permit,
             Err(denied) => return self.refuse(denied, alone(interaction)).await,
@@ -353,7 +370,9 @@ impl<U: Units> Attempts<'_, U> {
                     Told::Recorded => None,
                 };
                 let done: Vec<Attempted> = main.into_iter().chain(unit.disclosed()).collect();
-                let rows = gate.rows(caller, group, done.clone());
+                // Of the moment at which it is done: the first row has it as its id.
+                self.group = gate.ids.ordered();
+                let rows = gate.rows(caller, self.group, done.clone());
                 match unit.commit(rows).instrument(span_of_commit()).await {
                     Ok(()) => Ok(Some(value)),
                     Err(CommitError::Failed(error)) => self.refuse(error, done).await,

@@ -18,8 +18,11 @@ pub struct Disclosed {
     pub subject: Option<(ResourceType, LogicalId, Option<VersionId>)>,
     /// Hashes of the patients whose data it shows or changes.
     pub patients: Vec<i64>,
-    /// Versions of a page, `Patient/1/_history/2`, where there are several.
+    /// What else it tells, such as the versions of a history, `Patient/1/_history/2`. A search is told by
+    /// its query and its patients alone, as BALP has it.
     pub entities: Vec<String>,
+    /// What an entry of a Bundle asks for, `Patient?name=x`: the row is of that, not of the Bundle.
+    pub asked: Option<String>,
 }
 
 /// An interaction and what is known of whom it is about: what becomes a row beside the others of
@@ -129,6 +132,9 @@ pub trait UnitOfWork: Send {
 
     /// Whether a write inside the work lost to another writer: the work is run anew.
     fn is_raced(&self) -> bool;
+
+    /// Adds what the ledger must know of one entry, beside the main row.
+    fn note(&mut self, interaction: Interaction, disclosed: Disclosed);
 
     /// What the writes so far tell, one for each ledger row beside the main one.
     fn disclosed(&mut self) -> Vec<Attempted>;

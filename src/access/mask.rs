@@ -16,9 +16,8 @@ use super::membership;
 const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
 /// What stands in the place of what is not shown.
 const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
-/// What a Reference is made of.
-const OF_REFERENCE: [&str; 8] =
-    ["_display", "_reference", "_type", "display", "extension", "id", "identifier", "reference"];
+/// What a Reference is made of, beside `reference`, which nothing else has.
+const OF_REFERENCE: [&str; 5] = ["display", "extension", "id", "identifier", "type"];
 
 /// Who is shown, and how references are read.
 pub struct Mask<'m> {
@@ -62,6 +61,7 @@ impl Mask<'_> {
             Value::Object(object) if is_reference(object) && !self.stays(object, kept) => {
                 *value = absent();
             }
+            // What stays may have references inside: in extensions, and who assigned an identifier.
             Value::Object(object) => {
                 object.iter_mut().for_each(|(_, part)| self.element(part, kept));
             }
@@ -103,11 +103,12 @@ pub fn label(meta: &mut Object<'_>) {
 
 /// Whether an element is a Reference, or looks like one: a Coding of a display alone does too.
 fn is_reference(object: &Object<'_>) -> bool {
-    let is_part = |name: &str| name == "type" || OF_REFERENCE.contains(&name);
-    let refers = object.contains("reference") || object.contains("_reference");
+    let has =
+        |part: &str| object.iter().any(|(name, _)| name.strip_prefix('_').unwrap_or(name) == part);
+    let is_part = |name: &str| OF_REFERENCE.contains(&name.strip_prefix('_').unwrap_or(name));
     let is_logical = object.get("identifier").is_some_and(|it| it.as_object().is_some());
-    (refers || is_logical || object.contains("display") || object.contains("_display"))
-        && object.iter().all(|(name, _)| is_part(name))
+    let is_named = is_logical || has("display");
+    has("reference") || is_named && object.iter().all(|(name, _)| is_part(name))
 }
 
 fn absent() -> Value<'static> {
@@ -144,6 +145,16 @@ mod tests {
             (r#"{"r":{"identifier":{"value":"b"}}}"#, "gone"),
             (r#"{"r":{"type":"Patient","identifier":{"value":"b"}}}"#, "gone"),
             (r#"{"r":{"_reference":{"extension":[]}}}"#, "gone"),
+            (r#"{"r":{"reference":"Patient/b","display":"B","_id":{"extension":[]}}}"#, "gone"),
+            (r#"{"r":{"display":"B","_identifier":{"extension":[]}}}"#, "gone"),
+            (
+                r#"{"r":{"reference":"Practitioner/d","extension":[{"url":"u","valueReference":{"reference":"Patient/b"}}]}}"#,
+                concat!(
+                    r#"{"r":{"reference":"Practitioner/d","extension":[{"url":"u","valueReference":"#,
+                    r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"masked"}]}"#,
+                    "}]}}"
+                ),
+            ),
             (r#"{"text":{"div":"B"},"s":1}"#, r#"{"s":1}"#),
             (
                 r##"{"s":1,"contained":[{"resourceType":"Patient","id":"p"},{"resourceType":"Location","id":"l","text":{"div":"B"}}],"r":{"reference":"#l"}}"##,

@@ -1,7 +1,7 @@
 //! How ids are guessed: by many reads of what is not there or out of reach.
 //!
-//! One party that misses so often within a minute is worth an alert. That it was told nothing is another
-//! matter.
+//! A party with limits that misses so often within a minute is worth an alert: a line in the log, a
+//! counter, and a row of the ledger. The party itself hears nothing of it.
 //!
 //! Spec: security V1
 
@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_mins(1);
 /// Most parties that are counted at a time.
 const MAX_PARTIES: usize = 10_000;
 
-/// What a party is told of such an alert, and the record too.
+/// What the log and the record say of it; the party itself is told nothing.
 pub(super) const TEXT: &str =
     "many reads of what is not there, or is out of reach, within a minute";
 

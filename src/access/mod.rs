@@ -36,7 +36,7 @@ pub mod roles;
 pub mod scope;
 pub mod unaudited;
 
-pub use caller::{Actor, Caller, RequestContext};
+pub use caller::{Actor, Caller, RequestContext, shown};
 pub use gate::Gate;
 pub use interaction::Interaction;
 pub use ledger::{Attempted, CommitError, Disclosed, LedgerRow, Outcome, UnitOfWork, Units};

@@ -20,12 +20,6 @@ use super::restriction::{Clause, Members, Restriction, Withheld};
 use super::roles::{Clearance, Panel, Role, Roles};
 use super::scope::{Actions, Context, Criteria, ResourceScope, ScopeSet, SmartScope, Special};
 
-/// The role that keeps the consents of others.
-const PRIVACY_ROLE: &str = "privacy";
-/// Who has these roles and no other keeps consents and the record, and treats nobody: what patients deny
-/// is not about that, and a consent must not hide itself from who has to see to it.
-const KEEPERS: [&str; 2] = ["auditor", PRIVACY_ROLE];
-
 /// What a grant allows.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -48,8 +42,8 @@ struct Rule {
     actions: Actions,
     whose: Whose,
     criteria: Compiled,
-    /// Whether Consents may be written by it: by the patient, who stands for the patient, and the
-    /// privacy role.
+    /// Whether Consents may be written by it: by the patient, who stands for the patient, and who
+    /// keeps them.
     writes_consents: bool,
 }
 
@@ -63,7 +57,7 @@ enum Whose {
 }
 
 /// Criteria as filters.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Compiled {
     /// There are none.
     None,
@@ -92,9 +86,8 @@ impl Policy {
                 }
                 Context::User => {
                     let user = grant.user.as_ref().ok_or(GrantError::NoUser)?;
-                    let own = user.roles.iter().filter_map(|name| Some((name, roles.get(name)?)));
-                    for (name, role) in own {
-                        let writes = name == PRIVACY_ROLE || role.panel == Panel::Own;
+                    for role in user.roles.iter().filter_map(|name| roles.get(name)) {
+                        let writes = role.keeps || role.panel == Panel::Own;
                         all.extend(Rule::of_role(scope, (role, writes), user, &extractor));
                     }
                 }
@@ -104,7 +97,8 @@ impl Policy {
         let clearance = clearance(grant, roles);
         let labels = labels(clearance).map(Arc::new);
         let keeps_messages = grant.user.is_none() && grant.scopes.has(Special::Messages);
-        Ok(Self { rules: all, clearance, labels, keeps_messages, denied: denied(grant), extractor })
+        let denied = denied(grant, roles);
+        Ok(Self { rules: all, clearance, labels, keeps_messages, denied, extractor })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -209,17 +203,15 @@ impl Rule {
         let (Some((_, patient)), Some(survivor)) = (&grant.patient, grant.survivor) else {
             return vec![self];
         };
-        let Compiled::None = self.criteria else { return vec![self] };
         let both = Self {
             actions: reading,
             whose: Whose::Patients(Arc::new([*patient, survivor])),
-            criteria: Compiled::None,
+            criteria: self.criteria.clone(),
             ..self
         };
         let rest = Self {
             actions: self.actions.without(reading),
             whose: Whose::Patients(Arc::new([*patient])),
-            criteria: Compiled::None,
             ..self
         };
         vec![both, rest]
@@ -304,6 +296,8 @@ impl Compiled {
             extractor,
             now: Instant::from_micros(0),
             is_strict: true,
+            // Who may see what does not hang on how searches are set.
+            dates_overlap: false,
             limits: SearchLimits::default(),
         };
         let query = criteria
@@ -377,11 +371,12 @@ fn clearance(grant: &Grant, roles: &Roles) -> Clearance {
     others.map(|role| role.clearance).max().unwrap_or(Clearance::N)
 }
 
-/// What patients deny to this user; nobody denies oneself anything.
-fn denied(grant: &Grant) -> Vec<(Arc<[i64]>, Expression)> {
-    let is_keeper = |user: &User| {
-        !user.roles.is_empty() && user.roles.iter().all(|role| KEEPERS.contains(&role.as_str()))
-    };
+/// What patients deny to this user; nobody denies oneself anything. Who keeps consents and the record,
+/// and has no other role, treats nobody: what patients deny is not about that, and a consent must not
+/// hide itself from who has to see to it.
+fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
+    let keeps = |name: &String| roles.get(name).is_some_and(|role| role.keeps);
+    let is_keeper = |user: &User| !user.roles.is_empty() && user.roles.iter().all(keeps);
     if grant.user.as_ref().is_some_and(is_keeper) {
         return Vec::new();
     }

@@ -1,8 +1,9 @@
 //! Roles: what users may do, whoever asks for what.
 //!
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
-//! to which data are shown, whether a second factor is needed, and whether it lets somebody administer
-//! the server (`administers = true`). What a token grants a user is what its scopes and one of the
+//! to which data are shown, whether a second factor is needed, whether it lets somebody administer the
+//! server (`administers = true`), and whether it is for who keeps consents and the record and treats
+//! nobody (`keeps = true`): then what patients deny does not count, and their Consents may be written. What a token grants a user is what its scopes and one of the
 //! user's roles grant both. A user without a role may do nothing. The record of who did what,
 //! AuditEvent, is in no wildcard: a role names it.
 //!
@@ -39,6 +40,7 @@ scopes = ["user/AuditEvent.rs", "user/Provenance.rs"]
 panel = "all"
 clearance = "N"
 second_factor = true
+keeps = true
 
 [roles.btg]
 scopes = []
@@ -63,6 +65,7 @@ scopes = ["user/Consent.cruds", "user/AuditEvent.rs", "user/Patient.rs", "user/P
 panel = "all"
 clearance = "V"
 second_factor = true
+keeps = true
 "#;
 
 /// Who has this role may break the glass for a patient; by itself it lets nobody do anything.
@@ -88,6 +91,8 @@ pub struct Role {
     pub needs_second_factor: bool,
     /// Whether who has the role may administer clients, accounts and keys.
     pub administers: bool,
+    /// Whether it is for who keeps consents and the record, and treats nobody.
+    pub keeps: bool,
 }
 
 /// Whose data a role is about.
@@ -149,6 +154,8 @@ struct Entry {
     second_factor: bool,
     #[serde(default)]
     administers: bool,
+    #[serde(default)]
+    keeps: bool,
 }
 
 impl Clearance {
@@ -193,9 +200,10 @@ impl Roles {
                     _ => return Err(RolesError::Scope { role: name, scope: text }),
                 }
             }
-            let Entry { panel, clearance, administers, second_factor, .. } = entry;
+            let Entry { panel, clearance, administers, keeps, second_factor, .. } = entry;
             let needs_second_factor = second_factor;
-            roles.insert(name, Role { scopes, panel, clearance, needs_second_factor, administers });
+            let role = Role { scopes, panel, clearance, needs_second_factor, administers, keeps };
+            roles.insert(name, role);
         }
         Ok(Self { roles, extractor })
     }

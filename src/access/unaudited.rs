@@ -1,6 +1,7 @@
 //! Results that nobody may look at before the ledger has their row.
 
-use super::ledger::{Disclosed, LedgerRow};
+use super::interaction::Interaction;
+use super::ledger::{Disclosed, LedgerRow, UnitOfWork};
 
 /// A value that came from the store and has not been audited. Only the gate opens it.
 ///
@@ -48,14 +49,6 @@ impl<T> Unaudited<T> {
         Unaudited { value: change(self.value), told: self.told }
     }
 
-    /// Changes the value and what the ledger is to say of it, by a function that can keep nothing of
-    /// it; `None` when the ledger has its row already.
-    pub fn map_told<U>(self, change: fn(T, &mut Disclosed) -> U) -> Option<Unaudited<U>> {
-        let Told::Unrecorded(mut disclosed) = self.told else { return None };
-        let value = change(self.value, &mut disclosed);
-        Some(Unaudited { value, told: Told::Unrecorded(disclosed) })
-    }
-
     /// Puts `context` beside the value, for a following [`Unaudited::map`].
     pub fn with<C>(self, context: C) -> Unaudited<(T, C)> {
         Unaudited { value: (self.value, context), told: self.told }
@@ -72,6 +65,15 @@ impl<T> Unaudited<T> {
         told.patients.dedup();
         told.entities.extend(more.entities);
         Some(Unaudited { value: (self.value, other.value), told: Told::Unrecorded(told) })
+    }
+
+    /// The value, for an entry of a unit of work that keeps what the ledger must know of it: the unit
+    /// itself stands behind the gate, which writes that row with the others.
+    pub fn within<U: UnitOfWork>(self, interaction: Interaction, unit: &mut U) -> T {
+        if let Told::Unrecorded(disclosed) = self.told {
+            unit.note(interaction, disclosed);
+        }
+        self.value
     }
 
     /// The value and what the ledger must know of it.

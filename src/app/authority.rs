@@ -1,6 +1,5 @@
 //! The authorization server of this process, put together from the settings.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +22,6 @@ use super::server;
 
 /// The role of who sets a server up.
 const FIRST_ROLE: &str = "administrator";
-
-/// The folder of the keys of this node.
-pub(super) fn keys_folder(config: &Config) -> PathBuf {
-    config.auth.keys_dir.clone().unwrap_or_else(|| config.data_dir.join("keys"))
-}
 
 /// The authorization server, where tokens are asked for.
 ///
@@ -55,7 +49,7 @@ async fn of(
     base: &str,
 ) -> Result<Authority, StartError> {
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds::default());
-    let folder = keys_folder(config);
+    let folder = config.keys_dir();
     let fresh = ids.secret();
     // Making a key takes a while.
     let opened = tokio::task::spawn_blocking(move || {
@@ -76,7 +70,14 @@ async fn of(
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let parts = Parts { store: store.clone(), clock, ids, persons, keys: Arc::new(keys) };
-    Ok(Authority::new(parts, config, base))
+    let mut config = config.clone();
+    if config.tenant().is_some() {
+        // What an outside server says of a token without an audience would count at each tenant.
+        for server in config.trusted.values_mut() {
+            server.audience = Some(base.to_owned());
+        }
+    }
+    Ok(Authority::new(parts, &config, base))
 }
 
 fn roles(config: &Config, extractor: &Arc<Extractor>) -> Result<Roles, StartError> {

@@ -13,13 +13,13 @@ use secrecy::ExposeSecret as _;
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config};
 use crate::engine::Engine;
-use crate::store::{maintenance, migrate};
+use crate::store::maintenance;
 
 use super::audit;
 use super::bench::{self, BenchArgs};
 use super::client;
 use super::conformance::{self, ConformanceCommand};
-use super::database::{self, Database};
+use super::database::{Database, Home};
 use super::definitions;
 use super::demo::{self, DemoArgs};
 use super::emergency;
@@ -27,7 +27,6 @@ use super::fhirpath::{self, FhirpathArgs};
 use super::import::{self, ImportArgs};
 use super::key;
 use super::package;
-use super::postgres::Private;
 use super::reindex;
 use super::release;
 use super::search_parameters::{self, SearchParameters};
@@ -35,6 +34,7 @@ use super::server::{self, Server};
 use super::signals::Signals;
 use super::sink::EngineSink;
 use super::telemetry::Telemetry;
+use super::tenants;
 use super::token::{self, TokenArgs};
 use super::user;
 use super::{v2, validation};
@@ -55,6 +55,9 @@ pub struct Cli {
     /// Set one setting, such as --set http.listen=127.0.0.1:9000; stronger than the environment.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
+    /// The tenant that the command is about, where there are tenants.
+    #[arg(long, global = true, value_name = "NAME")]
+    tenant: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -116,6 +119,9 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
+    /// Make and manage tenants: organizations that share a server and nothing else.
+    #[command(subcommand)]
+    Tenant(tenants::Command),
     /// Load code systems from the releases of their publishers.
     #[command(subcommand)]
     Terminology(release::Command),
@@ -196,6 +202,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Cli {
         cli.settings.extend(settings_of(below));
         level = below;
     }
+    cli.settings.extend(cli.tenant.take().map(|name| ("tenancy.tenant".to_owned(), name)));
     cli
 }
 
@@ -258,6 +265,7 @@ fn execute(cli: Cli) -> Outcome {
                 unless_interrupted(reindex::search(&config)).await
             }
             Command::Serve { demo } => serve(config, demo, telemetry.is_pretty()).await,
+            Command::Tenant(it) => unless_interrupted(done(tenants::execute(it, &config))).await,
             Command::Terminology(command) => {
                 unless_interrupted(release::run(command, &config)).await
             }
@@ -296,8 +304,11 @@ async fn unless_interrupted(command: impl Future<Output = Outcome>) -> Outcome {
 }
 
 async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
+    if config.has_tenants() {
+        return done(Box::pin(tenants::serve(config, demo))).await;
+    }
     let mut signals = Signals::new()?;
-    let folder = config.data_dir.clone();
+    let folder = config.node_dir();
     let mode = config.auth.mode;
     let mut starting = Box::pin(Server::start(config));
     let server = tokio::select! {
@@ -395,7 +406,7 @@ async fn load(args: ImportArgs, config: &Config) -> Outcome {
         config.validation = config.validation.at(level);
     }
     let (database, engine, mut parameters) = open_engine(&config).await?;
-    let journal = Some(config.data_dir.join(journal_name(&database)));
+    let journal = Some(config.node_dir().join(journal_name(&database)));
     let options = args.into_options(journal);
     let salt =
         if options.again { SystemIds::default().ordered().to_string() } else { String::new() };
@@ -429,12 +440,10 @@ pub(super) async fn open_engine(
 }
 
 async fn bring_up(config: &Config) -> Outcome {
-    let private = match config.database.url {
-        Some(_) => None,
-        None => Some(Private::attach_or_start(config)?),
-    };
-    let (app, owner) = database::addresses(config, private.as_ref());
-    migrate(&owner.unwrap_or(app)).await?;
+    let home = Home::open(config, true).await?;
+    let done = tenants::migrate(config, &home).await;
+    home.close().await;
+    done?;
     println!("the database has the schema of this version");
     Ok(ExitCode::SUCCESS)
 }

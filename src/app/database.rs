@@ -1,6 +1,7 @@
 //! The database of a command: found or started, migrated, connected.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
@@ -12,10 +13,16 @@ use crate::fulltext::FullTextError;
 use crate::http::listener::TlsError;
 use crate::oauth::keys::KeyError;
 use crate::oauth::login::seal::SealError;
-use crate::store::{Address, Flush, Integrity, MigrateError, Sizes, Store, check_schema, migrate};
+use crate::store::{
+    Address, Directory, Flush, Integrity, MigrateError, Realm, Sizes, Store, Tenant, check_schema,
+    migrate,
+};
 
 use super::audit::folder::FolderError;
 use super::postgres::{Health, PostgresError, Private};
+
+/// A tenant has one connection for so many that a server has without tenants.
+const PART: u32 = 4;
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -58,6 +65,9 @@ pub enum StartError {
     /// A setting of the feed of HL7 version 2 names what there is not.
     #[error("{0} is not known")]
     Messages(String),
+    /// A command that is about one tenant does not say about which.
+    #[error("there are tenants: say which one is meant, by `--tenant NAME`")]
+    NoTenant,
     /// Where events and alerts go cannot be used.
     #[error("{0}")]
     Outlets(String),
@@ -84,6 +94,9 @@ pub enum StartError {
     /// The database cannot be reached.
     #[error("cannot connect to the database: {0}")]
     Store(String),
+    /// There is no such tenant.
+    #[error("there is no tenant {0:?}: `kiln tenant list` names them")]
+    Tenant(String),
     /// TLS of the listener.
     #[error(transparent)]
     Tls(TlsError),
@@ -95,69 +108,185 @@ pub enum StartError {
     Zone(String),
 }
 
-/// A migrated database and what was started for it.
-pub struct Database {
-    /// The store on it.
-    pub store: Store,
+/// Where the databases of a configuration are, and what was started for them.
+pub struct Home {
+    app: Address,
+    owner: Option<Address>,
     private: Option<Private>,
 }
 
-impl Database {
-    /// Finds or starts the database that `config` means, migrates it and connects.
+impl Home {
+    /// Finds or starts the database server that `config` means.
     ///
     /// `attach` joins a private PostgreSQL that another Kiln runs, as commands beside a server do.
     ///
     /// # Errors
-    /// Each [`StartError`] but that of the listener.
+    /// [`StartError::Postgres`], [`StartError::Store`].
     pub async fn open(config: &Config, attach: bool) -> Result<Self, StartError> {
         let private = match config.database.url {
             Some(_) => None,
             None => Some(start_private(config, attach).await?),
         };
         let (app, owner) = addresses(config, private.as_ref());
-        match owner {
-            Some(owner) => migrate(&owner).await?,
-            None => check_schema(&app).await?,
+        Ok(Self { app, owner, private })
+    }
+
+    /// Brings the data of a tenant to this version, or checks that they are.
+    ///
+    /// # Errors
+    /// [`StartError::Migrate`].
+    pub async fn bring_up(&self, tenant: Tenant) -> Result<(), StartError> {
+        match &self.owner {
+            Some(owner) => migrate(&owner.of(tenant)).await?,
+            None => check_schema(&self.app.of(tenant)).await?,
         }
-        let sizes = Sizes {
-            readers: config.database.read_connections.get() as usize,
-            writers: config.database.write_connections.get() as usize,
-            searchers: config.database.search_connections.get() as usize,
-            search_timeout_ms: config.database.search_timeout_ms.get(),
-            statement_timeout_ms: config.database.statement_timeout_ms.get(),
-            read_audit: match config.audit.reads {
-                ReadAudit::Committed => Flush::Soon,
-                ReadAudit::Flushed => Flush::Wait,
-            },
-        };
-        let store = Store::connect(&app, sizes, integrity(config)?).await;
-        let store = store.map_err(|error| StartError::Store(root_cause(&error)))?;
-        Ok(Self { store, private })
+        Ok(())
     }
 
-    /// The address of the owner of the tables, where it is known.
-    pub fn owner(&self, config: &Config) -> Option<Address> {
-        addresses(config, self.private.as_ref()).1
+    /// The same by whoever may: without the owner of the tables, by who serves them.
+    ///
+    /// # Errors
+    /// [`StartError::Migrate`].
+    pub async fn migrate(&self, tenant: Tenant) -> Result<(), StartError> {
+        let by = self.owner.as_ref().unwrap_or(&self.app);
+        Ok(migrate(&by.of(tenant)).await?)
     }
 
-    /// The process id of the private PostgreSQL, when there is one and it is ours.
-    pub fn postgres_pid(&self) -> Option<u32> {
-        self.private.as_ref().and_then(Private::pid)
+    /// The list of tenants, to read.
+    ///
+    /// # Errors
+    /// [`StartError::Store`] for an address that cannot be used.
+    pub fn directory(&self) -> Result<Directory, StartError> {
+        Directory::new(&self.app).map_err(|error| StartError::Store(root_cause(&error)))
+    }
+
+    /// The list of tenants, to change, where the owner of the tables is known.
+    ///
+    /// # Errors
+    /// [`StartError::Store`] for an address that cannot be used.
+    pub fn own_directory(&self) -> Result<Option<Directory>, StartError> {
+        let opened = self.owner.as_ref().map(Directory::new).transpose();
+        opened.map_err(|error| StartError::Store(root_cause(&error)))
+    }
+
+    /// Has a private PostgreSQL serve tenants as fast as it can; another one is its operator's.
+    ///
+    /// # Errors
+    /// [`StartError::Store`] when it refuses.
+    pub async fn prepare_tenants(&self) -> Result<(), StartError> {
+        let Some(private) = &self.private else { return Ok(()) };
+        let faulty = |error| StartError::Store(root_cause(&error));
+        let directory =
+            Directory::new(&Address::new(private.url("postgres", "kiln"))).map_err(faulty)?;
+        let trusted = directory.trust().await.map_err(faulty);
+        directory.close().await;
+        trusted
+    }
+
+    /// The store of a tenant.
+    ///
+    /// # Errors
+    /// [`StartError::Store`], [`StartError::Config`].
+    pub async fn store(&self, config: &Config, tenant: Tenant) -> Result<Store, StartError> {
+        let realm = self.app.of(tenant);
+        let store = Store::connect(&realm, sizes(config), integrity(config)?).await;
+        store.map_err(|error| StartError::Store(root_cause(&error)))
     }
 
     /// Tells how the private PostgreSQL does, when there is one and it is ours.
-    pub fn postgres_health(&self) -> Health {
+    pub fn health(&self) -> Health {
         self.private.as_ref().map(Private::health).unwrap_or_default()
     }
 
     /// Stops the private PostgreSQL, if there is one.
     pub async fn close(self) {
-        let Self { store, private } = self;
-        drop(store);
-        if let Some(private) = private {
+        if let Some(private) = self.private {
             // Stopping waits for the process; nothing can be done if that fails.
             let _ = tokio::task::spawn_blocking(move || private.stop()).await;
         }
+    }
+
+    /// The tenant that `config` is about.
+    async fn tenant(&self, config: &Config) -> Result<Tenant, StartError> {
+        if !config.has_tenants() {
+            return Ok(Tenant::ONLY);
+        }
+        let name = config.tenant().ok_or(StartError::NoTenant)?;
+        let directory = self.directory()?;
+        let listed = directory.list().await;
+        directory.close().await;
+        let listed = listed.map_err(|error| StartError::Store(root_cause(&error)))?;
+        let found = listed.into_iter().find(|it| it.is_ready && it.name == name);
+        found.map(|it| it.tenant).ok_or_else(|| StartError::Tenant(name.to_owned()))
+    }
+}
+
+/// The migrated data that a command is about, and what was started for them.
+pub struct Database {
+    /// The store on them.
+    pub store: Store,
+    tenant: Tenant,
+    home: Home,
+}
+
+impl Database {
+    /// Finds or starts the database that `config` means, migrates it and connects: to the data of the
+    /// tenant that is named, where there are tenants.
+    ///
+    /// `attach` joins a private PostgreSQL that another Kiln runs, as commands beside a server do.
+    ///
+    /// # Errors
+    /// Each [`StartError`] but that of the listener.
+    pub async fn open(config: &Config, attach: bool) -> Result<Self, StartError> {
+        let home = Home::open(config, attach).await?;
+        home.bring_up(Tenant::ONLY).await?;
+        let tenant = home.tenant(config).await?;
+        if tenant != Tenant::ONLY {
+            home.bring_up(tenant).await?;
+        }
+        let store = home.store(config, tenant).await?;
+        Ok(Self { store, tenant, home })
+    }
+
+    /// The owner of the tables, where it is known.
+    pub fn owner(&self) -> Option<Realm> {
+        self.home.owner.as_ref().map(|owner| owner.of(self.tenant))
+    }
+
+    /// The process id of the private PostgreSQL, when there is one and it is ours.
+    pub fn postgres_pid(&self) -> Option<u32> {
+        self.home.private.as_ref().and_then(Private::pid)
+    }
+
+    /// Tells how the private PostgreSQL does, when there is one and it is ours.
+    pub fn postgres_health(&self) -> Health {
+        self.home.health()
+    }
+
+    /// Stops the private PostgreSQL, if there is one.
+    pub async fn close(self) {
+        let Self { store, home, .. } = self;
+        drop(store);
+        home.close().await;
+    }
+}
+
+/// How many connections there are, of which kinds.
+fn sizes(config: &Config) -> Sizes {
+    let own = &config.database;
+    // A tenant has a part of what a server has by itself: several are seldom busy at once.
+    let part = if config.has_tenants() { PART } else { 1 };
+    let number = |count: NonZeroU32| count.get().div_ceil(part) as usize;
+    Sizes {
+        readers: number(own.read_connections),
+        writers: number(own.write_connections),
+        searchers: number(own.search_connections),
+        search_timeout_ms: own.search_timeout_ms.get(),
+        statement_timeout_ms: own.statement_timeout_ms.get(),
+        read_audit: match config.audit.reads {
+            ReadAudit::Committed => Flush::Soon,
+            ReadAudit::Flushed => Flush::Wait,
+        },
     }
 }
 
@@ -169,7 +298,7 @@ fn integrity(config: &Config) -> Result<Integrity, ConfigError> {
 }
 
 /// The addresses to serve and, where it is known, to migrate by.
-pub fn addresses(config: &Config, private: Option<&Private>) -> (Address, Option<Address>) {
+fn addresses(config: &Config, private: Option<&Private>) -> (Address, Option<Address>) {
     if let Some(private) = private {
         return (Address::new(private.app_url()), Some(Address::new(private.owner_url())));
     }

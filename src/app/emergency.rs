@@ -20,11 +20,20 @@ type Done = Result<(), Box<dyn Error>>;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Say who broke the glass, for whom and why, as far as nobody has reviewed it.
-    #[command(after_help = "Examples:\n  kiln emergency list\n  kiln emergency list --all")]
+    #[command(
+        after_help = "Examples:\n  kiln emergency list\n  kiln emergency list --all --count 20 \
+        --before 0198a3c2-7b9e-7000-8000-000000000000"
+    )]
     List {
         /// Those that were reviewed too.
         #[arg(long)]
         all: bool,
+        /// At most so many, the newest first.
+        #[arg(long, default_value_t = 100)]
+        count: u32,
+        /// Those older than this one, which a list named.
+        #[arg(long)]
+        before: Option<Uuid>,
     },
     /// Keep what somebody found who looked at one.
     #[command(
@@ -53,7 +62,7 @@ pub async fn run(command: Command, config: &Config) -> Done {
 async fn execute(command: Command, config: &Config, out: &mut impl Write) -> Done {
     let (database, authority) = authority::of_command(config).await?;
     let done = match command {
-        Command::List { all } => list(all, &authority, out).await,
+        Command::List { all, count, before } => list((all, count, before), &authority, out).await,
         Command::Review { grant, by, finding } => {
             review(grant, (by, finding), &authority, out).await
         }
@@ -63,9 +72,16 @@ async fn execute(command: Command, config: &Config, out: &mut impl Write) -> Don
     done
 }
 
-async fn list(all: bool, authority: &Authority, out: &mut impl Write) -> Done {
-    let found = emergency::list(&authority.store, all).await?;
-    for it in &found {
+async fn list(
+    (all, count, before): (bool, u32, Option<Uuid>),
+    authority: &Authority,
+    out: &mut impl Write,
+) -> Done {
+    // One more tells that there are others.
+    let page = (before, i64::from(count) + 1);
+    let found = emergency::list(&authority.store, all, page).await?;
+    let count = usize::try_from(count)?;
+    for it in found.iter().take(count) {
         writeln!(
             out,
             "{}  {} to {}  {} by {} for Patient/{}: {}",
@@ -77,6 +93,9 @@ async fn list(all: bool, authority: &Authority, out: &mut impl Write) -> Done {
     }
     if found.is_empty() {
         writeln!(out, "there is nothing to review")?;
+    }
+    if let Some(last) = found.get(count).and_then(|_| found[..count].last()) {
+        writeln!(out, "there are more: --before {}", last.grant)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -16,13 +17,12 @@ use crate::fhir::codec::xml;
 use crate::fhir::json::{self, Limits, Value};
 use crate::fhir::schema::{Schema, TypeKind};
 use crate::fhirpath::{
-    Answer, Environment, EvaluationError, Expression, Item, Knowledge, ParseError, Step, System,
-    locate,
+    Environment, EvaluationError, Expression, Item, ParseError, Step, System, locate,
 };
-use crate::spec::terminology::knowledge;
+use crate::spec::structure::Library;
 use crate::spec::{R4_PACK, Spec, SpecError};
 use crate::terminology::Image;
-use crate::validate::form;
+use crate::validate::profile::Validator;
 
 /// `kiln fhirpath`: which expression, on what.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,24 +88,6 @@ impl fmt::Display for Marked {
     }
 }
 
-/// What this program knows by itself: narratives, and the codes of R4.
-#[derive(Debug)]
-struct Known(Image);
-
-impl Knowledge for Known {
-    fn html_checks(&self, text: &str) -> Answer {
-        Ok(Some(form::is_narrative(text)))
-    }
-
-    fn member_of(&self, item: &Item<'_>, value_set: &str) -> Answer {
-        knowledge::member_of(&self.0, item, value_set)
-    }
-
-    fn subsumes(&self, ancestor: &Item<'_>, code: &Item<'_>) -> Answer {
-        knowledge::subsumes(&self.0, ancestor, code)
-    }
-}
-
 /// Evaluates the expression and writes the results to `out`; what looks like a mistake in an
 /// expression that finds nothing goes to `notes`.
 ///
@@ -136,9 +118,12 @@ fn answer(
     let unwritten = |source| CommandError::File { path: "standard output".into(), source };
 
     let expression = Expression::parse(text).map_err(unparsed)?;
-    let schema = &Spec::r4()?.schema;
+    let spec = Arc::new(Spec::r4()?);
+    let schema = &spec.schema;
     let document = document(bytes, schema, &args.file)?;
-    let known = Known(Image::new(R4_PACK, "").map_err(SpecError::from)?);
+    let codes = Arc::new(Image::new(R4_PACK, "").map_err(SpecError::from)?);
+    let validator = Validator::new(Arc::clone(&spec), Arc::new(Library::r4()), codes);
+    let known = validator.knowledge(&document);
     let environment = Environment::new(&document, schema).with_now(now).with_knowledge(&known);
     let items = expression.evaluate(&environment).map_err(failed)?;
     for item in &items {
@@ -280,6 +265,23 @@ mod tests {
             let fault = told(expression).expect_err(expression);
             assert!(fault.contains(expected), "{expression}: {fault}");
         }
+    }
+
+    #[test]
+    fn profiles_of_r4_are_known() {
+        let base = "http://hl7.org/fhir/StructureDefinition";
+        for (expression, expected) in [
+            (format!("name.conformsTo('{base}/HumanName')"), "-\tBoolean\ttrue\n"),
+            (format!("conformsTo('{base}/Observation')"), "-\tBoolean\tfalse\n"),
+            // It has no code.
+            (format!("contained.conformsTo('{base}/Observation')"), "-\tBoolean\tfalse\n"),
+            ("text.`div`.htmlChecks()".to_owned(), ""),
+        ] {
+            let found = told(&expression).expect(&expression);
+            assert_eq!(found.0, expected, "{expression}");
+        }
+        let fault = told("conformsTo('http://x/none')").expect_err("nobody knows it");
+        assert!(fault.contains("http://x/none is not known"), "{fault}");
     }
 
     #[test]

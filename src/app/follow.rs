@@ -52,7 +52,7 @@ const GROUP_BYTES: i64 = 1 << 20;
 
 /// Where a node's index of words is.
 pub fn folder(config: &Config) -> PathBuf {
-    config.data_dir.join("fulltext")
+    config.node_dir().join("fulltext")
 }
 
 /// The file that asks for the index in `folder` to be built anew.

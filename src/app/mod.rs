@@ -29,6 +29,7 @@ pub mod server;
 pub mod signals;
 pub mod sink;
 pub mod telemetry;
+pub mod tenants;
 pub mod terminology;
 mod token;
 pub mod user;

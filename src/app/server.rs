@@ -30,7 +30,7 @@ use crate::store::{Store, maintenance};
 use super::database::{Database, StartError};
 use super::definitions;
 use super::follow::{self, Follower};
-use super::hl7v2;
+use super::hl7v2::{self, Feed};
 use super::labelling;
 use super::listening::Listening;
 use super::postgres::Health;
@@ -50,19 +50,109 @@ pub struct Server {
     administration: Option<SocketAddr>,
     feed: Option<SocketAddr>,
     base: String,
-    engine: Arc<Engine>,
-    authority: Option<Arc<Authority>>,
-    messages: Arc<Receiver>,
-    full_text: Option<Arc<FullText>>,
+    site: Site,
     database: Database,
     stop: watch::Sender<bool>,
     upkeep: Upkeep,
 }
 
 /// The tasks of a server: those that end when told to, and those that are cut off.
-struct Upkeep {
-    listeners: Vec<JoinHandle<()>>,
-    tasks: Vec<JoinHandle<()>>,
+#[derive(Default)]
+pub(super) struct Upkeep {
+    pub(super) listeners: Vec<JoinHandle<()>>,
+    pub(super) tasks: Vec<JoinHandle<()>>,
+}
+
+impl Upkeep {
+    /// Waits for those that end, but once `hurried` is over no more; then there is none left.
+    pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            _ = futures_util::future::join_all(self.listeners) => {}
+            () = hurried => tracing::warn!("asked again: running requests are cut off"),
+        }
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+/// What serves the data of one store: all of a server's, or those of one tenant.
+pub(super) struct Site {
+    engine: Arc<Engine>,
+    authority: Option<Arc<Authority>>,
+    messages: Arc<Receiver>,
+    full_text: Option<Arc<FullText>>,
+    upkeep: Upkeep,
+}
+
+impl Site {
+    /// Begins to serve `store` to a listener on `address`; the tasks that can end by themselves do so when
+    /// `stop` says so.
+    ///
+    /// # Errors
+    /// [`StartError`] says which part did not start.
+    pub(super) async fn start(
+        config: &Config,
+        address: SocketAddr,
+        (store, health): (&Store, Health),
+        door: Feed,
+        stop: &watch::Sender<bool>,
+    ) -> Result<(Self, http::Routers), StartError> {
+        let base = config.base_url(address);
+        let full_text = index_of_words(config, store)?;
+        let (keeper, structures) = definitions::keepers(config, store, &base)?;
+        let lookups = Lookups {
+            terminology: Some(keeper.clone()),
+            definitions: Some(keeper.clone()),
+            full_text: full_text.clone(),
+        };
+        let engine = engine(config, store.clone(), base.clone())?.with(lookups);
+        let judging = validation::judging(engine, structures, keeper.clone()).await;
+        let (engine, judges) = judging.map_err(|error| StartError::Store(root_cause(&error)))?;
+        let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
+        parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
+        Box::pin(parameters.during(build_index(store))).await?;
+        let engine = Arc::new(engine);
+        let authority = authority::of_server(config, store, engine.core(), &base).await?;
+        let messages = Arc::new(hl7v2::receiver(config, engine.clone(), store.clone()).await?);
+        let probe = Probe { store: store.clone(), postgres: health };
+        let parts = parts(config, address, probe, &engine, &messages, authority.clone());
+        let record = audit::keep(config, &engine, store, &base).await?;
+        let routers = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
+        let listeners = door.serve(&messages, stop).into_iter().map(spawn).collect();
+        let mut tasks = vec![
+            spawn(record),
+            spawn(follow_systems(keeper.clone(), judges.clone())),
+            spawn(keep_partitions(store.clone())),
+            spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
+            spawn(parameters.follow()),
+            spawn(search_parameters::build(store.clone())),
+            spawn(labelling::keep(labelling::rules(config)?, engine.clone(), store.clone())),
+        ];
+        let about = follow::About { keeper, judges: Some(judges) };
+        let words = full_text.clone();
+        let follower = Follower::new(config, engine.clone(), store.clone(), about, words);
+        tasks.push(spawn(follower.run()));
+        tasks.extend(authority.iter().cloned().map(|authority| spawn(keep_authority(authority))));
+        let upkeep = Upkeep { listeners, tasks };
+        Ok((Self { engine, authority, messages, full_text, upkeep }, routers))
+    }
+
+    /// The authorization server, where tokens are asked for.
+    pub(super) fn authority(&self) -> Option<&Arc<Authority>> {
+        self.authority.as_ref()
+    }
+
+    /// Ends what was told to end, and then all else.
+    pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
+        self.upkeep.end(hurried).await;
+        if let Some(index) = self.full_text {
+            // Its threads end: this may take as long as the commit of a batch.
+            let _ = tokio::task::spawn_blocking(move || index.close()).await;
+        }
+    }
 }
 
 impl Server {
@@ -73,62 +163,17 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         keep_metrics(&config);
-        let Listening { address, administration, ready, stop, mut listeners, tls, feed: door } =
+        let Listening { address, administration, ready, stop, listeners, tls, feed: door } =
             Listening::start(&config).await?;
         let database = Database::open(&config, false).await?;
         let base = config.base_url(address);
-        let store = &database.store;
-        let full_text = index_of_words(&config, store)?;
-        let (keeper, structures) = definitions::keepers(&config, store, &base)?;
-        let lookups = Lookups {
-            terminology: Some(keeper.clone()),
-            definitions: Some(keeper.clone()),
-            full_text: full_text.clone(),
-        };
-        let engine = engine(&config, store.clone(), base.clone())?.with(lookups);
-        let judging = validation::judging(engine, structures, keeper.clone()).await;
-        let (engine, judges) = judging.map_err(|error| StartError::Store(root_cause(&error)))?;
-        let mut parameters = SearchParameters::new(store.clone(), engine.core().clone());
-        parameters.refresh().await.map_err(|error| StartError::Store(root_cause(&error)))?;
-        Box::pin(parameters.during(build_index(store))).await?;
-        let engine = Arc::new(engine);
-        let authority = authority::of_server(&config, store, engine.core(), &base).await?;
-        let messages = Arc::new(hl7v2::receiver(&config, engine.clone(), store.clone()).await?);
-        let parts = parts(&config, address, &database, &engine, &messages, authority.clone());
-        let record = audit::keep(&config, &engine, store, &base).await?;
-        let router = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
-        ready.set(router);
         let feed = door.address();
-        listeners.extend(door.serve(&messages, &stop).into_iter().map(spawn));
-        let mut tasks = vec![
-            spawn(record),
-            spawn(follow_systems(keeper.clone(), judges.clone())),
-            spawn(keep_partitions(store.clone())),
-            spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
-            spawn(parameters.follow()),
-            spawn(search_parameters::build(store.clone())),
-            spawn(follow_tls(tls)),
-            spawn(labelling::keep(labelling::rules(&config)?, engine.clone(), store.clone())),
-        ];
-        let about = follow::About { keeper, judges: Some(judges) };
-        let words = full_text.clone();
-        let follower = Follower::new(&config, engine.clone(), store.clone(), about, words);
-        tasks.push(spawn(follower.run()));
-        tasks.extend(authority.iter().cloned().map(|authority| spawn(keep_authority(authority))));
+        let stored = (&database.store, database.postgres_health());
+        let (site, routers) = Box::pin(Site::start(&config, address, stored, door, &stop)).await?;
+        ready.set(routers);
+        let upkeep = Upkeep { listeners, tasks: vec![spawn(follow_tls(tls))] };
         tracing::info!(base, feed = feed.map(tracing::field::display), "ready");
-        Ok(Self {
-            address,
-            administration,
-            feed,
-            base,
-            engine,
-            authority,
-            messages,
-            full_text,
-            database,
-            stop,
-            upkeep: Upkeep { listeners, tasks },
-        })
+        Ok(Self { address, administration, feed, base, site, database, stop, upkeep })
     }
 
     /// The address of the listener.
@@ -153,22 +198,22 @@ impl Server {
 
     /// The interactions, for commands that share the process.
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+        &self.site.engine
     }
 
     /// The authorization server, where tokens are asked for.
     pub fn authority(&self) -> Option<&Arc<Authority>> {
-        self.authority.as_ref()
+        self.site.authority()
     }
 
     /// What takes messages of HL7 version 2 in.
     pub fn messages(&self) -> &Arc<Receiver> {
-        &self.messages
+        &self.site.messages
     }
 
     /// The index of words, when this node has one.
     pub fn full_text(&self) -> Option<&Arc<FullText>> {
-        self.full_text.as_ref()
+        self.site.full_text.as_ref()
     }
 
     /// The store, for commands that share the process.
@@ -197,24 +242,14 @@ impl Server {
     async fn stop_unless(self, hurried: impl Future<Output = ()>) {
         // Without receivers there is nobody left to tell.
         let _ = self.stop.send(true);
-        tokio::select! {
-            _ = futures_util::future::join_all(self.upkeep.listeners) => {}
-            () = hurried => tracing::warn!("asked again: running requests are cut off"),
-        }
-        for task in self.upkeep.tasks {
-            task.abort();
-            let _ = task.await;
-        }
-        if let Some(index) = self.full_text {
-            // Its threads end: this may take as long as the commit of a batch.
-            let _ = tokio::task::spawn_blocking(move || index.close()).await;
-        }
-        drop((self.engine, self.authority, self.messages));
+        let hurried = hurried.shared();
+        self.upkeep.end(hurried.clone()).await;
+        self.site.end(hurried).await;
         self.database.close().await;
     }
 }
 
-fn keep_metrics(config: &Config) {
+pub(super) fn keep_metrics(config: &Config) {
     telemetry::keep_metrics();
     if config.admin.listen.is_some() {
         telemetry::tell_version();
@@ -235,7 +270,7 @@ async fn keep_authority(authority: Arc<Authority>) {
 }
 
 /// Reads the files of TLS anew when they change.
-async fn follow_tls(tls: Option<Tls>) {
+pub(super) async fn follow_tls(tls: Option<Tls>) {
     if let Some(tls) = tls {
         tls.follow().await;
     }
@@ -270,12 +305,11 @@ pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHand
 fn parts(
     config: &Config,
     address: SocketAddr,
-    database: &Database,
+    probe: Probe,
     engine: &Arc<Engine>,
     messages: &Arc<Receiver>,
     oauth: Option<Arc<Authority>>,
 ) -> http::Parts {
-    let probe = Probe { store: database.store.clone(), postgres: database.postgres_health() };
     http::Parts {
         engine: engine.clone(),
         messages: messages.clone(),
@@ -291,8 +325,8 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
     http::Settings {
         // Where tokens count, no request says by what name the server is known.
         base_url: match config.auth.mode {
-            AuthMode::Off => config.http.base_url.clone(),
-            AuthMode::Smart => Some(config.base_url(address)),
+            AuthMode::Off if config.tenant().is_none() => config.http.base_url.clone(),
+            _ => Some(config.base_url(address)),
         },
         listener_base: config.listener_base(address),
         cors_origins: config.http.cors_origins.clone(),
@@ -302,7 +336,8 @@ fn settings(config: &Config, address: SocketAddr) -> http::Settings {
         max_depth: config.http.max_depth,
         max_url_bytes: MAX_URL_BYTES,
         timeout: Duration::from_secs(u64::from(config.http.request_timeout_s.get())),
-        with_admin: config.admin.listen.is_none(),
+        // Health and metrics are the server's, not a tenant's.
+        with_admin: config.admin.listen.is_none() && config.tenant().is_none(),
         with_metrics: config.admin.metrics_on_http,
     }
 }
@@ -358,6 +393,7 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         max_bundle_entries: config.http.max_bundle_entries,
         page,
         max_conditional_delete: config.http.max_conditional_delete.get(),
+        dates_overlap: config.search.dates_overlap,
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
     };

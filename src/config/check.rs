@@ -1,6 +1,7 @@
 //! What settings must have to do with each other.
 
-use super::{AuthMode, Config, ConfigError, Registration, WorkingHours};
+use super::derived::TENANT;
+use super::{AuthMode, Config, ConfigError, Registration, Tenancy, TenancyMode, WorkingHours};
 
 impl Config {
     /// Tells whether a server can run with these settings.
@@ -23,13 +24,13 @@ impl Config {
             AuthMode::Off => {}
             AuthMode::Smart => self.check_smart()?,
         }
-        if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return rule("tls.certificate", "and `tls.key` go together".to_owned());
-        }
-        if self.tls.client_authorities.is_some() && self.tls.certificate.is_none() {
+        let tls = &self.tls;
+        pair("tls.certificate", tls.certificate.is_some() == tls.key.is_some())?;
+        if tls.client_authorities.is_some() && tls.certificate.is_none() {
             return rule("tls.client_authorities", "means nothing without `tls.key`".to_owned());
         }
         self.check_feed()?;
+        self.check_tenancy()?;
         self.check_administration()?;
         if let Some(reason) = self.http.base_url.as_deref().and_then(unfit_base) {
             return rule("http.base_url", reason);
@@ -46,6 +47,50 @@ impl Config {
         }
         if self.otel.endpoint.is_some() && !cfg!(feature = "otel") {
             return rule("otel.endpoint", "this binary was built without OpenTelemetry".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What tenants need.
+    fn check_tenancy(&self) -> Result<(), ConfigError> {
+        let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
+        let Tenancy { mode, header, base_url, .. } = &self.tenancy;
+        if !self.has_tenants() {
+            return Ok(());
+        }
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if header.is_empty() || !header.bytes().all(is_plain) {
+            return rule("tenancy.header", "is a name of a header, in lower case");
+        }
+        match base_url {
+            None if *mode == TenancyMode::Header => {
+                return rule(
+                    "tenancy.base_url",
+                    "is what `tenancy.mode = \"header\"` needs: where do clients see a tenant?",
+                );
+            }
+            Some(each) if each.matches(TENANT).count() != 1 => {
+                return rule("tenancy.base_url", "has `{tenant}` once: no two share an address");
+            }
+            Some(each) => {
+                if let Some(reason) = unfit_base(&each.replace(TENANT, "a")) {
+                    return Err(ConfigError::Rule { key: "tenancy.base_url", reason });
+                }
+            }
+            None => {}
+        }
+        if self.hl7v2.listen.is_some() {
+            return rule(
+                "hl7v2.listen",
+                "has no tenant: where there are tenants, messages come by POST /v2/messages",
+            );
+        }
+        if self.trusted.values().any(|it| it.audience.is_some()) {
+            return rule(
+                "trusted",
+                "an `audience` would let a token in at each tenant: a token is for one base",
+            );
         }
         Ok(())
     }
@@ -78,7 +123,9 @@ impl Config {
     /// What tokens need.
     fn check_smart(&self) -> Result<(), ConfigError> {
         let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
-        let is_told = self.http.base_url.as_deref().is_some_and(|it| it.starts_with("https://"));
+        let tenants = self.tenancy.base_url.as_deref().filter(|_| self.has_tenants());
+        let told = tenants.or(self.http.base_url.as_deref());
+        let is_told = told.is_some_and(|it| it.starts_with("https://"));
         let is_safe = is_told || self.tls.certificate.is_some();
         if !is_safe && !self.http.listen.ip().is_loopback() {
             return rule(
@@ -108,9 +155,7 @@ impl Config {
     fn check_outlets(&self) -> Result<(), ConfigError> {
         let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
         let atna = &self.atna;
-        if atna.certificate.is_some() != atna.key.is_some() {
-            return rule("atna.certificate", "and `atna.key` go together");
-        }
+        pair("atna.certificate", atna.certificate.is_some() == atna.key.is_some())?;
         if let Some(repository) = &atna.repository {
             if let Some(reason) = unfit_base(repository) {
                 return Err(ConfigError::Rule { key: "atna.repository", reason });
@@ -180,6 +225,13 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A certificate and its key, neither of which is of use alone: `name` is that of the certificate.
+pub(super) fn pair(name: &'static str, is_whole: bool) -> Result<(), ConfigError> {
+    let section = name.trim_end_matches("certificate");
+    let reason = || format!("and `{section}key` go together");
+    if is_whole { Ok(()) } else { Err(ConfigError::Rule { key: name, reason: reason() }) }
 }
 
 /// Longest time that a code may count.
@@ -366,6 +418,33 @@ mod tests {
             (vec![off, ("alerts.working_hours", "7-25")], Some("alerts.working_hours")),
         ];
         for (flags, expected) in cases {
+            assert_eq!(refused(&flags), expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn check_refuses_tenants_that_could_meet() {
+        let (path, header) = (("tenancy.mode", "path"), ("tenancy.mode", "header"));
+        let each = ("tenancy.base_url", "https://{tenant}.example.org/fhir");
+        for (flags, expected) in [
+            (vec![path], None),
+            (vec![path, each], None),
+            (vec![header, each], None),
+            (vec![header], Some("tenancy.base_url")),
+            (vec![header, ("tenancy.base_url", "https://h/fhir")], Some("tenancy.base_url")),
+            (vec![path, ("tenancy.base_url", "{tenant}/fhir")], Some("tenancy.base_url")),
+            (vec![path, ("tenancy.header", "X Y")], Some("tenancy.header")),
+            (vec![path, ("hl7v2.listen", "127.0.0.1:2575")], Some("hl7v2.listen")),
+            (
+                vec![
+                    path,
+                    ("trusted.a.issuer", "https://a.org"),
+                    ("trusted.a.jwks_uri", "https://a.org/k"),
+                    ("trusted.a.audience", "https://h/fhir"),
+                ],
+                Some("trusted"),
+            ),
+        ] {
             assert_eq!(refused(&flags), expected, "{flags:?}");
         }
     }

@@ -22,6 +22,18 @@ pub enum References {
     Off,
 }
 
+/// Whether a server has tenants, and how a request says whose it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum TenancyMode {
+    /// A header of a proxy names the tenant.
+    Header,
+    /// There are none.
+    Off,
+    /// The path begins with `/t/` and the tenant.
+    Path,
+}
+
 /// How the server makes logical ids.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]

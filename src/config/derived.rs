@@ -1,12 +1,15 @@
 //! What follows from settings, and how they are read.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, Database, setting, source};
+use super::{Config, ConfigError, Database, TenancyMode, setting, source};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "kiln.toml";
+
+/// What stands for the name of a tenant in `tenancy.base_url`.
+pub(super) const TENANT: &str = "{tenant}";
 
 /// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
 const OTHER_CONNECTIONS: u32 = 16;
@@ -27,11 +30,66 @@ impl Config {
         setting::example(Self::SECTIONS)
     }
 
-    /// The FHIR base that clients see, without a slash at its end, for a listener on `bound`.
+    /// The FHIR base that clients see, without a slash at its end, for a listener on `bound`: that of
+    /// the tenant which is named.
     pub fn base_url(&self, bound: SocketAddr) -> String {
-        match &self.http.base_url {
+        let base = match &self.http.base_url {
             Some(base) => base.trim_end_matches('/').to_owned(),
             None => self.listener_base(bound),
+        };
+        match (self.tenant(), &self.tenancy.base_url) {
+            (None, _) => base,
+            (Some(name), Some(each)) => each.trim_end_matches('/').replace(TENANT, name),
+            (Some(name), None) => {
+                format!("{}/t/{name}/fhir", base.strip_suffix("/fhir").unwrap_or(&base))
+            }
+        }
+    }
+
+    /// The tenant that this is about, where there are tenants.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenancy.tenant.as_deref().filter(|_| self.has_tenants())
+    }
+
+    /// Whether there are tenants.
+    pub fn has_tenants(&self) -> bool {
+        self.tenancy.mode != TenancyMode::Off
+    }
+
+    /// The same settings for one tenant.
+    #[must_use]
+    pub fn of_tenant(&self, name: &str) -> Self {
+        let mut own = self.clone();
+        own.tenancy.tenant = Some(name.to_owned());
+        own
+    }
+
+    /// The folder of what this node derives from the data, and of what it keeps beside them.
+    pub fn node_dir(&self) -> PathBuf {
+        self.own_folder(&self.data_dir)
+    }
+
+    /// The folder of the keys of this node.
+    pub fn keys_dir(&self) -> PathBuf {
+        match &self.auth.keys_dir {
+            Some(folder) => self.own_folder(folder),
+            None => self.node_dir().join("keys"),
+        }
+    }
+
+    /// The folder of the seal over the ledger.
+    pub fn audit_dir(&self) -> PathBuf {
+        match &self.audit.folder {
+            Some(folder) => self.own_folder(folder),
+            None => self.node_dir().join("audit"),
+        }
+    }
+
+    /// The tenant's part of a folder; all of it without tenants.
+    fn own_folder(&self, folder: &Path) -> PathBuf {
+        match self.tenant() {
+            Some(name) => folder.join("tenants").join(name),
+            None => folder.to_owned(),
         }
     }
 
@@ -49,5 +107,38 @@ impl Database {
         let readers = self.read_connections.get().saturating_mul(2);
         let others = self.write_connections.get().saturating_add(self.search_connections.get());
         readers.saturating_add(others).saturating_add(OTHER_CONNECTIONS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::with;
+    use super::*;
+
+    #[test]
+    fn each_tenant_has_a_base_and_folders_of_its_own() {
+        let bound = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let path = ("tenancy.mode", "path");
+        let each = ("tenancy.base_url", "https://{tenant}.h/fhir/");
+        for (flags, name, expected) in [
+            (vec![], "a", "http://127.0.0.1:8080/fhir"),
+            (vec![path], "a", "http://127.0.0.1:8080/t/a/fhir"),
+            (vec![path, ("http.base_url", "https://h/x/fhir/")], "a", "https://h/x/t/a/fhir"),
+            (vec![path, ("http.base_url", "https://h/r4")], "a", "https://h/r4/t/a/fhir"),
+            (vec![("tenancy.mode", "header"), each], "b", "https://b.h/fhir"),
+            (vec![path, each], "b", "https://b.h/fhir"),
+        ] {
+            assert_eq!(with(&flags).of_tenant(name).base_url(bound), expected, "{flags:?}");
+        }
+        let own = [path, ("data_dir", "/d"), ("auth.keys_dir", "/k")];
+        let config = with(&own).of_tenant("a");
+        let folders = [config.node_dir(), config.keys_dir(), config.audit_dir()];
+        assert_eq!(
+            folders,
+            ["/d/tenants/a", "/k/tenants/a", "/d/tenants/a/audit"].map(PathBuf::from)
+        );
+        let off = with(&own[1..]).of_tenant("a");
+        let folders = [off.node_dir(), off.keys_dir(), off.audit_dir()];
+        assert_eq!(folders, ["/d", "/k", "/d/audit"].map(PathBuf::from));
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::check::pair;
 use super::{Config, ConfigError};
 
 /// When a message of a sender that wants one answer is accepted.
@@ -38,9 +39,8 @@ impl Config {
     /// The rules of `[hl7v2]`.
     pub(super) fn check_feed(&self) -> Result<(), ConfigError> {
         let rule = |key, reason: String| Err(ConfigError::Rule { key, reason });
-        if self.hl7v2.certificate.is_some() != self.hl7v2.key.is_some() {
-            return rule("hl7v2.certificate", "and `hl7v2.key` go together".to_owned());
-        }
+        let is_whole = self.hl7v2.certificate.is_some() == self.hl7v2.key.is_some();
+        pair("hl7v2.certificate", is_whole)?;
         if self.hl7v2.release.get() > 2 {
             return rule("hl7v2.release", "is 1 or 2".to_owned());
         }

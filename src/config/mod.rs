@@ -1,11 +1,8 @@
-//! What an operator can set: one typed [`Config`], read once at start.
+//! What an operator can set: one typed [`Config`], read once at start. Sources by rank: flag,
+//! environment (`KILN_<SECTION>__<KEY>`), file (`kiln.toml`), default; an unknown key is an error.
+//! The doc comments below are the reference manual: `examples/kiln.toml` is made of them.
 //!
-//! Sources by rank: flag, environment (`KILN_<SECTION>__<KEY>`), file (`kiln.toml`), default. An
-//! unknown key is an error that names it. The doc comments below are the reference manual:
-//! `examples/kiln.toml` is generated from them and a test compares. Nothing else in the server
-//! reads the environment.
-//!
-//! Layer: 0. Imports nothing of ours; owns `figment`.
+//! Layer: 0. Imports nothing of ours; owns `figment`; nothing else reads the environment.
 
 mod auth;
 mod check;
@@ -26,7 +23,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use auth::{AuthMode, Registration};
-pub use choice::{Ids, LogFormat, ReadAudit, References};
+pub use choice::{Ids, LogFormat, ReadAudit, References, TenancyMode};
 pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
@@ -144,6 +141,18 @@ configuration! {
         /// Folder with `postgres` and `initdb` for the private PostgreSQL. Default: asked from
         /// pg_config, then looked for in the usual places.
         postgres_bin: Option<PathBuf> = Unset("/usr/lib/postgresql/17/bin"),
+    }
+
+    /// Tenants: organizations that share a server and nothing else. `kiln tenant add` makes one.
+    [tenancy] Tenancy {
+        /// "off", "path" (/t/NAME/fhir, with /t/NAME/auth beside it) or "header".
+        mode: TenancyMode = Text("off"),
+        /// That header. It counts from http.trusted_proxies and from this machine.
+        header: String = Text("x-kiln-tenant"),
+        /// The FHIR base of each. Default with "path": that of the server, with /t/{tenant} before /fhir.
+        base_url: Option<String> = Unset("https://{tenant}.example.org/fhir"),
+        /// The tenant that a command is about, as by `--tenant NAME`.
+        tenant: Option<String> = Unset("north"),
     }
 
     /// Rules between resources. All nodes of a database need the same.
@@ -292,6 +301,9 @@ configuration! {
         /// minutes from UTC such as "+01:00". The same on every node. Another zone builds the
         /// search index anew.
         zone: String = Text("Z"),
+        /// Whether a date without a prefix finds whatever overlaps it, as HAPI and Microsoft's server
+        /// have it. R4 wants all of what is found to lie within the date.
+        dates_overlap: bool = Flag(false),
     }
 
     /// Definitions beside those of FHIR R4 itself.
@@ -333,7 +345,8 @@ configuration! {
         /// that DNS name (or `sha256:` and the digest of the certificate) send with MSH-3 and MSH-4 of
         /// those patterns, and nothing else. Without entries certificates are bound to no sender.
         senders: Vec<String> = List,
-        /// Addresses or networks that may connect. Default: all.
+        /// Addresses or networks that may connect, where there are such: then nobody else may. A port that
+        /// other machines can reach wants them, or `client_authorities`.
         allow: Vec<Network> = List,
         /// When a sender without enhanced mode is told AA: "processed" or "stored".
         ack: AckWhen = Text("processed"),

@@ -17,7 +17,7 @@ use super::condition::Condition;
 use super::patch::Patch;
 use super::search::Criteria;
 use super::write::{WriteOutcome, Written, check_condition};
-use super::{Engine, WriteOptions, refuse_unstorable};
+use super::{Engine, Wish, WriteOptions, refuse_unstorable};
 
 /// What identifies the written resource: the match, or what the body says of a new one.
 pub(super) struct Goal {
@@ -43,7 +43,7 @@ impl Engine {
         let resource_type = resource.resource_type;
         let interaction = Kind::Create.of(resource_type);
         let identity = Identity { resource_type, id: self.ids.logical_id() };
-        let criteria = self.ready_criteria(resource_type, criteria).await;
+        let criteria = self.ready_criteria(&resource, criteria).await;
         let ready = criteria
             .and_then(|read| Ok((read, self.prepare_new(&identity, resource, options.wish)?)));
         let (criteria, prepared) = match ready {
@@ -72,10 +72,14 @@ impl Engine {
         }
     }
 
-    /// The criteria, read, once what was stored of definitions counts.
-    async fn ready_criteria(&self, of: ResourceType, criteria: &Query) -> Result<Criteria, Error> {
-        self.validation.ready_for(of).await?;
-        self.criteria(of, criteria).await
+    /// The criteria, read, once what the resource is judged by counts.
+    async fn ready_criteria(
+        &self,
+        resource: &Resource<'_>,
+        criteria: &Query,
+    ) -> Result<Criteria, Error> {
+        self.validation.ready_to_judge(&resource.value).await?;
+        self.criteria(resource.resource_type, criteria).await
     }
 
     /// Replaces the one resource that matches `criteria`, or creates one.
@@ -93,9 +97,9 @@ impl Engine {
     ) -> Result<Written, Error> {
         let resource_type = resource.resource_type;
         let interaction = Kind::Update.of(resource_type);
-        let criteria = self.ready_criteria(resource_type, criteria).await;
+        let criteria = self.ready_criteria(&resource, criteria).await;
         let ready = criteria.and_then(|read| {
-            let id = self.check_update_by(resource_type, &resource.value)?;
+            let id = self.check_update_by(resource_type, &resource.value, options.wish)?;
             Ok((read, id))
         });
         let (criteria, id) = match ready {
@@ -141,7 +145,11 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(resource_type);
-        let criteria = self.ready_criteria(resource_type, criteria).await;
+        let ready = self.validation.ready().await;
+        let criteria = match ready {
+            Ok(()) => self.criteria(resource_type, criteria).await,
+            Err(error) => Err(error),
+        };
         let ready = criteria.and_then(|read| self.check_patch(&patch).map(|()| read));
         let criteria = match ready {
             Ok(criteria) => criteria,
@@ -233,10 +241,11 @@ impl Engine {
         &self,
         resource_type: ResourceType,
         value: &Value<'_>,
+        wish: Wish,
     ) -> Result<Option<LogicalId>, Error> {
         refuse_unstorable(resource_type)?;
         super::prepare::check_type(resource_type, value)?;
-        self.check(value)?;
+        self.check_all(value, Kind::Update, wish)?;
         value.str_at("id").map(|id| parse_id(resource_type, id)).transpose()
     }
 

@@ -56,7 +56,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Create.of(resource.resource_type);
-        let ready = self.validation.ready_for(resource.resource_type).await;
+        let ready = self.validation.ready_to_judge(&resource.value).await;
         let prepared = ready.and_then(|()| self.prepare_new(identity, resource, options.wish));
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -86,7 +86,7 @@ impl Engine {
     ) -> Result<Prepared, Error> {
         refuse_unstorable(resource.resource_type)?;
         super::prepare::check_type(identity.resource_type, &resource.value)?;
-        self.check(&resource.value)?;
+        self.check_all(&resource.value, Kind::Create, wish)?;
         self.prepare(identity, resource.value, Kind::Create, wish)
     }
 }

@@ -6,15 +6,15 @@
 //! Spec: 45 CFR 164.528, security A14
 
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Permit};
+use crate::access::{Caller, Permit, Unaudited};
 use crate::audit::disclosure::{accesses, told};
 use crate::audit::query::{Condition, Reader};
 use crate::error::Error;
 use crate::fhir::query::Query;
-use crate::fhir::{IssueCode, LogicalId, ResourceType};
+use crate::fhir::{Identity, IssueCode, LogicalId, ResourceType};
 use crate::search::request::SearchTarget;
 use crate::store::search::{Match, SearchPage};
-use crate::store::{EventsPage, EventsRequest};
+use crate::store::{EventsPage, EventsRequest, WriteTx};
 
 use super::Engine;
 use super::events::version_of;
@@ -47,15 +47,35 @@ impl Engine {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
-        let tell = async |permit: &Permit<'_>| {
-            if !may_know(id, caller, permit) {
-                return self.store.current(id, permit).await.and(Err(Error::Forbidden));
-            }
-            let found = self.store.events_about(id, &events, permit).await?;
-            Ok(found.with(self.settings.base.clone()).map(page))
-        };
+        let tell = async |permit: &Permit<'_>| self.told(id, &events, permit).await;
         let page = self.gate.run(interaction, caller, tell).await?;
-        Ok(Searched { path: format!("Patient/{id}/$disclosures"), shown, page, issues: Vec::new() })
+        Ok(answered(id, shown, page))
+    }
+
+    /// The same for an entry of a transaction, under its permit: what is on record by then.
+    pub(super) async fn disclosures_within(
+        &self,
+        id: &LogicalId,
+        query: &Query,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Searched, Error> {
+        let Asked { shown, events } = self.disclosures_asked(id, query)?;
+        let page = self.told(id, &events, permit).await?;
+        Ok(answered(id, shown, page.within(permit.interaction(), tx)))
+    }
+
+    async fn told(
+        &self,
+        id: &LogicalId,
+        events: &EventsRequest,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<SearchPage>, Error> {
+        if !may_know(id, permit) {
+            return self.store.current(id, permit).await.and(Err(Error::Forbidden));
+        }
+        let found = self.store.events_about(id, events, permit).await?;
+        Ok(found.with(self.settings.base.clone()).map(page))
     }
 
     fn disclosures_asked(&self, id: &LogicalId, query: &Query) -> Result<Asked, Error> {
@@ -92,12 +112,15 @@ impl Engine {
     }
 }
 
+fn answered(id: &LogicalId, shown: Vec<(Box<str>, Box<str>)>, page: SearchPage) -> Searched {
+    Searched { path: format!("Patient/{id}/$disclosures"), shown, page, issues: Vec::new() }
+}
+
 /// Whether who asks is the patient, or may read the record of everybody.
-fn may_know(id: &LogicalId, caller: &Caller, permit: &Permit<'_>) -> bool {
-    let user = caller.principal.grant().and_then(|grant| grant.user.as_ref()?.fhir_user.as_ref());
-    let is_patient = user.is_some_and(|(of, own)| *of == ResourceType::PATIENT && own == id);
+fn may_know(id: &LogicalId, permit: &Permit<'_>) -> bool {
+    let patient = Identity { resource_type: ResourceType::PATIENT, id: id.clone() };
     let record = permit.derive(Kind::SearchType, ResourceType::AUDIT_EVENT);
-    is_patient || record.is_ok_and(|permit| !permit.is_restricted())
+    permit.is_about(&patient) || record.is_ok_and(|permit| !permit.is_restricted())
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool, Error> {

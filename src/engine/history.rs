@@ -33,7 +33,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a value that is none or a name that is repeated;
-    /// [`Error::NotSupported`] for `_list` and for another order than the newest first.
+    /// [`Error::NotSupported`] for another order than the newest first.
     pub fn history_request(
         &self,
         scope: HistoryScope,
@@ -82,9 +82,10 @@ fn request(
     is_strict: bool,
     page: PageSize,
 ) -> Result<HistoryRequest, Error> {
-    if query.once("_list")?.is_some() {
-        return Err(Error::NotSupported("_list is not offered for history".to_owned()));
-    }
+    let no_list = "_list is the id of a List; the current lists of a patient are for searches";
+    let list = query.once("_list")?.map(|text| {
+        text.strip_prefix("List/").unwrap_or(text).parse().map_err(|_| invalid(no_list))
+    });
     if query.once("_sort")?.is_some_and(|sort| sort != "-_lastUpdated") {
         let text = "history is sorted by -_lastUpdated and by nothing else";
         return Err(Error::NotSupported(text.to_owned()));
@@ -99,7 +100,8 @@ fn request(
         .once("_at")?
         .map(|text| period(text).ok_or_else(|| invalid("_at is a dateTime, such as 2020-05-04")));
     let cursor = query.once(CURSOR)?.map(str::to_owned);
-    Ok(HistoryRequest { scope, since, at: at.transpose()?, count, cursor })
+    let (at, list) = (at.transpose()?, list.transpose()?);
+    Ok(HistoryRequest { scope, since, at, list, count, cursor })
 }
 
 fn invalid(text: &str) -> Error {
@@ -162,7 +164,10 @@ mod tests {
             ("_at=junk", false, None),
             ("_sort=-_lastUpdated", true, Some((50, None))),
             ("_sort=_lastUpdated", false, None),
-            ("_list=x", false, None),
+            ("_list=x", true, Some((50, None))),
+            ("_list=List/x", true, Some((50, None))),
+            ("_list=$current-problems", false, None),
+            ("_list=x&_list=y", false, None),
             ("foo=x", false, Some((50, None))),
         ] {
             let found = asked(query, is_strict).ok().map(|request| (request.count, request.since));

@@ -7,7 +7,7 @@ use crate::access::labelling::Labelling;
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
 use crate::fhir::query::Query;
-use crate::fhir::{ResourceType, Version};
+use crate::fhir::{Identity, ResourceType, Version};
 use crate::spec::terminology::Contains;
 
 use super::prepare::kept_meta;
@@ -100,7 +100,13 @@ impl Engine {
             Ok(_) => Ok(true),
             // It went meanwhile.
             Err(Error::Deleted { .. } | Error::NotFound(_)) => Ok(false),
-            Err(error) => Err(error),
+            Err(error @ (Error::Unavailable(_) | Error::Unconfirmed(_))) => Err(error),
+            // One that cannot be labelled must not keep all others from it.
+            Err(error) => {
+                let Identity { resource_type, id } = &version.identity;
+                tracing::warn!(%error, "{resource_type}/{id} cannot be labelled");
+                Ok(false)
+            }
         }
     }
 }

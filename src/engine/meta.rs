@@ -134,7 +134,7 @@ impl Engine {
     ) -> Result<Value<'static>, Error> {
         let _turn = self.turns.of(identity).await;
         let interaction = change.kind().of(identity.resource_type);
-        if let Err(error) = self.validation.ready_for(identity.resource_type).await {
+        if let Err(error) = self.validation.ready().await {
             return self.gate.denied(interaction, caller, error).await;
         }
         let mut attempts = self.gate.attempts(interaction, caller);
@@ -181,6 +181,7 @@ impl Engine {
             subject: Some((resource_type, id, Some(found.version.version))),
             patients: found.patients.clone(),
             entities: Vec::new(),
+            ..Disclosed::default()
         };
         let changed = Version { meta: text.clone(), is_relabeled: true, ..found.version.clone() };
         let claims = change == MetaChange::Add && !meta.items_at("profile").is_empty();

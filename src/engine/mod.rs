@@ -54,7 +54,9 @@ use crate::store::search::Definitions;
 pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
-pub use bundle::{BundleOptions, BundleOutcome, EntryResult, MakeCompanion, NewIds, ReadStatement};
+pub use bundle::{
+    BundleOptions, BundleOutcome, Convert, EntryResult, MakeCompanion, NewIds, ReadStatement,
+};
 pub use delete::{Deleted, Deletion};
 pub use disclosures::DISCLOSURES_PARAMETERS;
 pub use history::{CURSOR, HISTORY_PARAMETERS, PageSize};
@@ -87,6 +89,8 @@ pub struct Settings {
     pub page: PageSize,
     /// How many resources one conditional delete may delete.
     pub max_conditional_delete: u32,
+    /// Whether a date that is asked for finds whatever overlaps it.
+    pub dates_overlap: bool,
     /// Whether the definitions of the packs are among the resources.
     pub shows_definitions: bool,
     /// What writes are held to beyond their form.
@@ -306,6 +310,7 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
         scope: HistoryScope::System,
         since: None,
         at: None,
+        list: None,
         count: 1,
         cursor: None,
     };

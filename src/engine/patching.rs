@@ -32,7 +32,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Patch.of(identity.resource_type);
-        let ready = self.validation.ready_for(identity.resource_type).await;
+        let ready = self.validation.ready().await;
         if let Err(error) = ready.and_then(|()| self.check_patch(&patch)) {
             return self.gate.denied(interaction, caller, error).await;
         }
@@ -86,7 +86,7 @@ impl Engine {
         let text = current.version.to_json();
         let before = json::parse(&text).map_err(Error::internal)?;
         let after = patch::apply(patch, before, &self.spec.schema)?;
-        self.check(&after)?;
+        self.check_all(&after, Kind::Patch, wish)?;
         let prepared = self.prepare(identity, after, Kind::Patch, wish)?;
         let patients = prepared.patients.clone();
         let change = Operation::Patched;
@@ -109,7 +109,7 @@ pub(super) fn of_entry(resource: &Value<'_>) -> Result<Patch<'static>, Error> {
             let bytes = primitive::base64_content(data)
                 .map_err(|error| Error::invalid(IssueCode::Value, error.to_string()))?;
             let patch = json::parse(&bytes)
-                .map_err(|error| Error::invalid(IssueCode::Structure, error.to_string()))?;
+                .map_err(|error| Error::invalid(IssueCode::Invalid, error.to_string()))?;
             Ok(Patch::Json(patch.into_owned()))
         }
         _ => {

@@ -97,7 +97,11 @@ impl Engine {
     }
 
     /// A search parameter that is to be in force has to be one that can be (rest 4.240).
-    fn check_search_parameter(&self, identity: &Identity, value: &Value<'_>) -> Result<(), Error> {
+    pub(super) fn check_search_parameter(
+        &self,
+        identity: &Identity,
+        value: &Value<'_>,
+    ) -> Result<(), Error> {
         if identity.resource_type != ResourceType::SEARCH_PARAMETER {
             return Ok(());
         }

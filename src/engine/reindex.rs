@@ -36,7 +36,22 @@ pub struct Reindexing {
 }
 
 impl ReindexOf {
-    fn interaction(&self) -> Interaction {
+    /// The same with the types that a Parameters resource names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything else, and for types where there is something already.
+    pub fn narrowed(self, parameters: &Value<'_>) -> Result<Self, Error> {
+        match (self, types(parameters)?) {
+            (of, types) if types.is_empty() => Ok(of),
+            (Self::System, types) => Ok(Self::Types(types)),
+            _ => {
+                let text = "the path says already what is to be built";
+                Err(Error::invalid(IssueCode::Invalid, text))
+            }
+        }
+    }
+
+    pub(super) fn interaction(&self) -> Interaction {
         match self {
             Self::Instance(identity) => Kind::Reindex.of(identity.resource_type),
             Self::Types(types) if types.len() == 1 => Kind::Reindex.of(types[0]),
@@ -138,6 +153,28 @@ impl Engine {
         });
         own.as_deref().map(Progress::get)
     }
+}
+
+/// The parameters `type` of a Parameters resource; there are no others.
+fn types(parameters: &Value<'_>) -> Result<Vec<ResourceType>, Error> {
+    if parameters.str_at("resourceType") != Some("Parameters") {
+        let text = "this operation takes a Parameters resource, or nothing";
+        return Err(Error::invalid(IssueCode::Invalid, text));
+    }
+    let mut types = Vec::new();
+    for (at, one) in parameters.items_at("parameter").iter().enumerate() {
+        let name = one.str_at("name").unwrap_or_default();
+        let value = one.str_at("valueCode").and_then(|code| code.parse().ok());
+        let Some(of) = value.filter(|_| name == "type") else {
+            let text =
+                format!("{name:?}: the one parameter is `type`, a code of a type of resource");
+            let place = format!("Parameters.parameter[{at}]");
+            return Err(Error::invalid_at(IssueCode::Invalid, text, place));
+        };
+        types.push(of);
+    }
+    types.dedup();
+    Ok(types)
 }
 
 impl Reindexing {

@@ -15,6 +15,7 @@ use crate::terminology::operation::{self, Closed, Closing, Operation, Request, S
 use crate::terminology::{Image, Source};
 
 use super::Engine;
+use super::bundle::Seen;
 use super::validation::aside;
 
 /// Most codes of an expansion that is not asked for page by page.
@@ -108,43 +109,54 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Value<'static>, Error> {
         let work = async |permit: &Permit<'_>| {
-            let (found, defined) = self.asked_of(question, permit).await?;
-            let image = self.definitions_now().await?;
-            let (now, identifier) = (self.clock.now().to_string(), self.ids.ordered().to_string());
-            let mut request = Request {
-                parameters: question.parameters,
-                subject: match (&defined, question.id) {
-                    (Some(canonical), _) => Subject::Defined(canonical),
-                    (None, Some(id)) => Subject::Stored(id.as_str()),
-                    (None, None) => Subject::Named,
-                },
-                languages: question.languages,
-                limit: MAX_EXPANSION,
-                now: &now,
-                identifier: &identifier,
-            };
-            let bound = match request.context(question.operation)? {
-                Some(context) => Some(self.bound(context).await?),
-                None => None,
-            };
-            if let Some(canonical) = &bound {
-                request.subject = Subject::Defined(canonical);
-            }
-            let answer = || operation::answer(&image, question.operation, &request);
-            let answer = aside(question.size(), answer)?;
-            Ok(found.with(answer).map(|((), answer)| answer))
+            self.answer(question, &mut Seen::Committed(&self.store), permit).await
         };
         self.gate.run(interaction(question.operation), caller, work).await
+    }
+
+    /// The same under a permit.
+    pub(super) async fn answer(
+        &self,
+        question: &Question<'_>,
+        seen: &mut Seen<'_>,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Value<'static>>, Error> {
+        let (found, defined) = self.asked_of(question, seen, permit).await?;
+        let image = self.definitions_now().await?;
+        let (now, identifier) = (self.clock.now().to_string(), self.ids.ordered().to_string());
+        let mut request = Request {
+            parameters: question.parameters,
+            subject: match (&defined, question.id) {
+                (Some(canonical), _) => Subject::Defined(canonical),
+                (None, Some(id)) => Subject::Stored(id.as_str()),
+                (None, None) => Subject::Named,
+            },
+            languages: question.languages,
+            limit: MAX_EXPANSION,
+            now: &now,
+            identifier: &identifier,
+        };
+        let bound = match request.context(question.operation)? {
+            Some(context) => Some(self.bound(context).await?),
+            None => None,
+        };
+        if let Some(canonical) = &bound {
+            request.subject = Subject::Defined(canonical);
+        }
+        let answer = || operation::answer(&image, question.operation, &request);
+        let answer = aside(question.size(), answer)?;
+        Ok(found.with(answer).map(|((), answer)| answer))
     }
 
     /// What the path names, for the ledger; its canonical where it is a definition and not stored.
     async fn asked_of(
         &self,
         question: &Question<'_>,
+        seen: &mut Seen<'_>,
         permit: &Permit<'_>,
     ) -> Result<(Unaudited<()>, Option<String>), Error> {
         let Some(id) = question.id else { return Ok((Unaudited::nothing(), None)) };
-        match self.store.current(id, permit).await {
+        match seen.current(id, permit).await {
             Ok(found) => Ok((found.map(drop), None)),
             Err(error) => {
                 let identity = Identity { resource_type: permit.resource_type()?, id: id.clone() };
@@ -181,33 +193,44 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Value<'static>, Error> {
         let work = async |permit: &Permit<'_>| {
-            let closing = Closing::read(parameters)?;
-            let image = self.definitions_now().await?;
-            if closing.concepts.len() > MAX_CLOSURE {
-                return Err(too_large());
-            }
-            // Nothing is added of which nothing is known.
-            operation::closable(&image, &closing.concepts)?;
-            let answer = self.close(&closing, &image, permit).await?;
-            Ok(Unaudited::nothing().with(answer).map(|((), answer)| answer))
+            self.enclose(parameters, &mut Seen::Committed(&self.store), permit).await
         };
         self.gate.run(Kind::Closure.of_system(), caller, work).await
+    }
+
+    /// The same under a permit.
+    pub(super) async fn enclose(
+        &self,
+        parameters: &Value<'_>,
+        seen: &mut Seen<'_>,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Value<'static>>, Error> {
+        let closing = Closing::read(parameters)?;
+        let image = self.definitions_now().await?;
+        if closing.concepts.len() > MAX_CLOSURE {
+            return Err(too_large());
+        }
+        // Nothing is added of which nothing is known.
+        operation::closable(&image, &closing.concepts)?;
+        let answer = self.close(&closing, &image, seen, permit).await?;
+        Ok(Unaudited::nothing().with(answer).map(|((), answer)| answer))
     }
 
     async fn close(
         &self,
         closing: &Closing,
         image: &Image,
+        seen: &mut Seen<'_>,
         permit: &Permit<'_>,
     ) -> Result<Value<'static>, Error> {
         let now = self.clock.now().to_string();
         let missing = || Error::NotFound(format!("the closure table {:?}", closing.name));
         let is_beginning = closing.concepts.is_empty() && closing.since.is_none();
         if is_beginning {
-            self.store.begin_closure(&closing.name, permit).await?;
+            seen.begin_closure(&closing.name, permit).await?;
             return Ok(closing.to_concept_map(0, &[], &now));
         }
-        let known = self.store.closure_table(&closing.name, permit).await?.ok_or_else(missing)?;
+        let known = seen.closure_table(&closing.name, permit).await?.ok_or_else(missing)?;
         // What cannot be told is not added; what others add meanwhile is told to them.
         let new = new_to(&known.concepts, &closing.concepts);
         if known.concepts.len() + new.len() > MAX_CLOSURE {
@@ -221,7 +244,7 @@ impl Engine {
             known
         } else {
             let given = (&systems[..], &codes[..]);
-            let added = self.store.add_to_closure(&closing.name, given, permit).await?;
+            let added = seen.add_to_closure(&closing.name, given, permit).await?;
             added.ok_or_else(missing)?
         };
         let since = closing.since.unwrap_or(i64::MAX);

@@ -28,7 +28,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let interaction = Kind::Update.of(identity.resource_type);
-        let ready = self.validation.ready_for(identity.resource_type).await;
+        let ready = self.validation.ready_to_judge(&resource.value).await;
         let prepared = ready.and_then(|()| self.prepare_update(identity, resource, options.wish));
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -64,7 +64,7 @@ impl Engine {
     ) -> Result<Prepared, Error> {
         refuse_unstorable(identity.resource_type)?;
         check_identity(identity, &resource.value)?;
-        self.check(&resource.value)?;
+        self.check_all(&resource.value, Kind::Update, wish)?;
         self.prepare(identity, resource.value, Kind::Update, wish)
     }
 }

@@ -42,7 +42,7 @@ impl Written {
     pub(super) fn disclosed(&self, patients: Vec<i64>) -> Disclosed {
         let Identity { resource_type, id } = self.version.identity.clone();
         let subject = Some((resource_type, id, Some(self.version.version)));
-        Disclosed { subject, patients, entities: Vec::new() }
+        Disclosed { subject, patients, ..Disclosed::default() }
     }
 }
 

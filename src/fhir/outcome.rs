@@ -46,6 +46,9 @@ macro_rules! issue_codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
+
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$variant,)*];
         }
     };
 }
@@ -256,6 +259,47 @@ mod tests {
         let shown = operation_outcome(&issues).to_text();
         assert!(shown.contains(r#"issue-line","valueInteger":1},{"#), "{shown}");
         assert!(shown.contains(r#"issue-col","valueInteger":2}]"#), "{shown}");
+    }
+
+    #[test]
+    fn codes_are_those_of_r4_and_no_others() {
+        // <https://hl7.org/fhir/R4/valueset-issue-type.html>
+        let r4 = [
+            "business-rule",
+            "code-invalid",
+            "conflict",
+            "deleted",
+            "duplicate",
+            "exception",
+            "expired",
+            "extension",
+            "forbidden",
+            "incomplete",
+            "informational",
+            "invalid",
+            "invariant",
+            "lock-error",
+            "login",
+            "multiple-matches",
+            "no-store",
+            "not-found",
+            "not-supported",
+            "processing",
+            "required",
+            "security",
+            "structure",
+            "suppressed",
+            "throttled",
+            "timeout",
+            "too-costly",
+            "too-long",
+            "transient",
+            "unknown",
+            "value",
+        ];
+        let mut ours: Vec<&str> = IssueCode::ALL.iter().map(|code| code.as_str()).collect();
+        ours.sort_unstable();
+        assert_eq!(ours, r4);
     }
 
     #[test]

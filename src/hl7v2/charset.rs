@@ -145,7 +145,7 @@ fn declared(bytes: &[u8]) -> Option<&str> {
     }
     let field = *bytes.get(3)?;
     let header = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
-    let mut fields = header[4..].split(|byte| *byte == field);
+    let mut fields = header.get(4..)?.split(|byte| *byte == field);
     let repetition = fields.next()?.get(1).copied();
     let value = fields.nth(15)?;
     let first = value.split(|byte| Some(*byte) == repetition).next()?;
@@ -209,5 +209,12 @@ mod tests {
         assert_eq!(Charset::read(&wide, Charset::UTF_8).unwrap().text, "MSH|^~\\&|");
         let refused = Charset::read_framed(&wide, Charset::UTF_8);
         assert_eq!(refused.unwrap_err(), CharsetError::Unframed("UTF-16LE"));
+    }
+
+    #[test]
+    fn a_header_without_a_field_says_nothing() {
+        for bytes in [&b"MSH"[..], b"MSH\r", b"MSH\rPID|1", b"MSH|", b"MS"] {
+            assert_eq!(declared(bytes), None, "{bytes:?}");
+        }
     }
 }

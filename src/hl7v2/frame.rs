@@ -133,10 +133,14 @@ impl Decoder for Frames {
             let at = self.seen + found;
             match (buffer[at], buffer.get(at + 1)) {
                 (START, _) => {
-                    let lost = beginning(&buffer[..at]);
+                    let lost = &buffer[..at];
+                    // In pieces it would have been too long before the next one came.
+                    let is_long = lost.len() > self.limit;
+                    let lost =
+                        if is_long { too_long(lost) } else { Frame::Truncated(beginning(lost)) };
                     buffer.advance(at + 1);
                     self.seen = 0;
-                    return Ok(Some(Frame::Truncated(lost)));
+                    return Ok(Some(lost));
                 }
                 (_, Some(b'\r')) => return Ok(Some(self.whole(buffer, at, 2))),
                 (_, Some(&START)) => return Ok(Some(self.whole(buffer, at, 1))),
@@ -282,6 +286,10 @@ mod tests {
         }
         assert_eq!(found(b"\x0Babc\x1C\r", &[1], 3).0, [whole("abc")]);
         assert!(matches!(found(b"\x0Babcd\x1C\r", &[9], 3).0[0], Frame::TooLong(_)));
+        for size in [1, 9] {
+            let found = found(b"\x0Babcd\x0Be\x1C\r", &[size], 3).0;
+            assert!(matches!(found[0], Frame::TooLong(_)), "{size}: {found:?}");
+        }
     }
 
     #[test]

@@ -430,7 +430,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// Covers: v2 M1.
+    /// Covers in part: v2 M1.
     #[tokio::test]
     async fn who_reads_no_answers_is_given_up() {
         let (mut own, other) = tokio::io::duplex(16);
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(all, framed(answer));
     }
 
-    /// Covers: v2 M1.
+    /// Covers in part: v2 M1.
     #[tokio::test]
     async fn a_silent_side_is_asked_whether_it_is_there() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

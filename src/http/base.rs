@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use axum::http::header::{FORWARDED, HOST, HeaderMap};
 use axum::http::{Uri, request};
 
+use crate::config::Network;
+
 use super::caller;
 use super::server::Settings;
 
@@ -21,9 +23,9 @@ pub(super) fn of(settings: &Settings, parts: &request::Parts) -> String {
     if let Some(base) = &settings.base_url {
         return base.trim_end_matches('/').to_owned();
     }
+    let proxies = &settings.trusted_proxies;
     // Whoever else says where links lead could say it to others, by way of what they keep.
-    let is_proxy =
-        caller::source(parts).is_some_and(|peer| is_proxy(settings, peer.to_canonical()));
+    let is_proxy = caller::source(parts).is_some_and(|peer| is_proxy(proxies, peer.to_canonical()));
     let nothing = HeaderMap::new();
     let told = if is_proxy { &parts.headers } else { &nothing };
     public(told, &parts.headers, &parts.uri, &settings.listener_base)
@@ -32,19 +34,21 @@ pub(super) fn of(settings: &Settings, parts: &request::Parts) -> String {
 /// The address of who asks: what a known proxy says of it, else the other end of the connection.
 pub(super) fn client(settings: &Settings, parts: &request::Parts) -> Option<IpAddr> {
     let peer = caller::source(parts)?.to_canonical();
-    if !is_proxy(settings, peer) {
+    let proxies = &settings.trusted_proxies;
+    if !is_proxy(proxies, peer) {
         return Some(peer);
     }
     // Each proxy adds whom it saw: the last that is no proxy of ours asked.
     let told = parts.headers.get_all("x-forwarded-for").iter().filter_map(|it| it.to_str().ok());
     let told: Vec<IpAddr> =
         told.flat_map(|it| it.split(',')).filter_map(|it| it.trim().parse().ok()).collect();
-    let asked = told.iter().rev().map(IpAddr::to_canonical).find(|it| !is_proxy(settings, *it));
+    let asked = told.iter().rev().map(IpAddr::to_canonical).find(|it| !is_proxy(proxies, *it));
     Some(asked.unwrap_or(peer))
 }
 
-fn is_proxy(settings: &Settings, peer: IpAddr) -> bool {
-    peer.is_loopback() || settings.trusted_proxies.iter().any(|it| it.contains(peer))
+/// Whether the other end of a connection is one of these proxies, or this machine.
+pub(super) fn is_proxy(proxies: &[Network], peer: IpAddr) -> bool {
+    peer.is_loopback() || proxies.iter().any(|it| it.contains(peer))
 }
 
 /// The base by what a proxy `told`, else by the host that was asked.

@@ -226,6 +226,7 @@ impl Capability {
             .with("status", "active")
             .with("date", DATE)
             .with("kind", "instance")
+            .with("instantiates", codes(&[US_CORE_SERVER]))
             .with("software", software)
             .with("implementation", implementation)
             .with("fhirVersion", "4.0.1")
@@ -315,6 +316,9 @@ impl Capability {
         (!all.is_empty()).then_some(all)
     }
 }
+
+/// The statement of US Core, whose profiles and searches are here.
+const US_CORE_SERVER: &str = "http://hl7.org/fhir/us/core/CapabilityStatement/us-core-server";
 
 /// Resource types whose definitions are normative in R4.
 ///

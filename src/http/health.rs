@@ -7,7 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{Response, StatusCode, request};
 
 use super::outcome::Failure;
-use super::server::Server;
+use super::server::{Probe, Server};
 
 fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
@@ -22,7 +22,12 @@ const PLAIN: &str = "text/plain;charset=utf-8";
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live(_: Arc<Server>, _: request::Parts) -> Result<Response<Body>, Failure> {
-    Ok(text(StatusCode::OK, PLAIN, "live\n".to_owned()))
+    Ok(alive())
+}
+
+/// The process answers.
+pub(super) fn alive() -> Response<Body> {
+    text(StatusCode::OK, PLAIN, "live\n".to_owned())
 }
 
 /// `GET /health/ready`: requests can be served, or 503 with the reason.
@@ -30,7 +35,12 @@ pub(super) async fn ready(
     server: Arc<Server>,
     _: request::Parts,
 ) -> Result<Response<Body>, Failure> {
-    Ok(match server.probe.ready().await {
+    Ok(readiness(&*server.probe).await)
+}
+
+/// Whether requests can be served.
+pub(super) async fn readiness(probe: &dyn Probe) -> Response<Body> {
+    match probe.ready().await {
         Ok(()) => text(StatusCode::OK, PLAIN, "ready\n".to_owned()),
         Err(reason) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -38,7 +48,7 @@ pub(super) async fn ready(
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             response
         }
-    })
+    }
 }
 
 /// `GET /metrics`: Prometheus' text form.
@@ -46,8 +56,13 @@ pub(super) async fn metrics(
     server: Arc<Server>,
     _: request::Parts,
 ) -> Result<Response<Body>, Failure> {
+    Ok(numbers(&*server.probe))
+}
+
+/// All metrics.
+pub(super) fn numbers(probe: &dyn Probe) -> Response<Body> {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    Ok(text(StatusCode::OK, content_type, server.probe.metrics()))
+    text(StatusCode::OK, content_type, probe.metrics())
 }
 
 /// `GET /`: where to go from here.

@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 mod starting;
+pub mod tenants;
 mod tls;
 mod work;
 

@@ -49,6 +49,7 @@ pub use table::{Route, RouteError};
 use server::Server;
 
 /// The services of one endpoint.
+#[derive(Clone)]
 pub struct Routers {
     /// FHIR and everything else of the HTTP listener.
     pub fhir: Router,

@@ -164,6 +164,9 @@ pub fn admin() -> Vec<Route> {
 mod tests {
     use crate::http::table::{RouteError, Table};
 
+    use crate::engine::bundle::plan;
+    use crate::fhir::json::parse;
+
     use super::*;
 
     #[test]
@@ -171,6 +174,32 @@ mod tests {
         assert!(Table::new(all(true)).is_ok());
         assert!(Table::new(all(false)).is_ok());
         assert!(Table::new(admin()).is_ok());
+    }
+
+    #[test]
+    fn what_a_route_serves_an_entry_of_a_bundle_may_ask_for() {
+        let base = "http://a/fhir";
+        for route in all(false) {
+            let (Some(kind), Some(path)) = (route.interaction, route.path.strip_prefix("/fhir"))
+            else {
+                continue;
+            };
+            let is_bundle = path.is_empty() && route.method == Method::POST;
+            let url = path.trim_start_matches('/').replace("{type}", "Patient");
+            let url =
+                url.replace("{id}", "a").replace("{vid}", "1").replace("{member}", "Condition");
+            let writes = [Method::DELETE, Method::PATCH, Method::PUT].contains(&route.method);
+            let criteria = if writes && url == "Patient" { "?_id=a" } else { "" };
+            let method = &route.method;
+            let text = format!(
+                r#"{{"entry":[{{"resource":{{"resourceType":"Parameters"}},
+                    "request":{{"method":"{method}","url":"{url}{criteria}"}}}}]}}"#
+            );
+            let mut bundle = parse(text.as_bytes()).expect("JSON");
+            let entry = plan::entries(&mut bundle, base, true).remove(0);
+            let found = entry.ok().map(|entry| entry.action.attempted().0.kind);
+            assert_eq!(found, (!is_bundle).then_some(kind), "{method} {path}");
+        }
     }
 
     #[test]

@@ -311,7 +311,9 @@ fn unknown(path: &str, parts: &[&str]) -> Failure {
         }
         ["fhir", name, ..] if name.parse::<ResourceType>().is_err() => {
             let text = format!("{name:?} is not a resource type of R4 (names are case-sensitive)");
-            (IssueCode::NotSupported, text)
+            // What looks like a type may be one of another release; anything else is just not there.
+            let is_like_one = name.starts_with(|first: char| first.is_ascii_uppercase());
+            (if is_like_one { IssueCode::NotSupported } else { IssueCode::NotFound }, text)
         }
         ["fhir", _, _, name] if name.parse::<ResourceType>().is_err() => {
             let text = format!("there is nothing at {path}: {name:?} is not a resource type of R4");
@@ -389,7 +391,8 @@ mod tests {
             (&put, "/fhir/Patient/1/_history/2", "405 GET, HEAD, OPTIONS"),
             (&post, "/fhir/Patient/1", "405 GET, HEAD, OPTIONS, PUT"),
             (&Method::OPTIONS, "/fhir/Patient", "405 OPTIONS, POST"),
-            (&get, "/fhir/patient/1", "404 not-supported"),
+            (&get, "/fhir/patient/1", "404 not-found"),
+            (&post, "/fhir/nope/x", "404 not-found"),
             (&get, "/fhir/PATIENT", "404 not-supported"),
             (&get, "/fhir/NotAType/1", "404 not-supported"),
             (&post, "/fhir/Parameters", "404 not-supported"),
@@ -399,7 +402,7 @@ mod tests {
             (&get, "/fhir/Patient/1/observation", "404 not-found"),
             (&get, "/fhir/Patient/1/Parameters", "404 not-found"),
             (&get, "/fhir/Patient/1/*", "/fhir/{type}/{id}/* 1 -"),
-            (&get, "/fhir//Patient/1", "404 not-supported"),
+            (&get, "/fhir//Patient/1", "404 not-found"),
             (&get, "/auth/assets/a_b.css", "/auth/assets/{name} - -"),
             (&get, "/auth/assets/", "404 not-found"),
             (&get, "/nope", "404 not-found"),

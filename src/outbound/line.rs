@@ -20,6 +20,9 @@ use super::{OutboundError, Trust};
 /// Longest time for the connection, for one write, and for the listener to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Most that is read of a listener, which has nothing to say.
+const MOST_SAID: u64 = 4096;
+
 /// How long after the other side's end it may tell that it did not take the last bytes.
 const RESET_WITHIN: Duration = Duration::from_millis(200);
 
@@ -64,7 +67,8 @@ impl Line {
             // The connection below stays open: its system tells on it what became of the last bytes.
             stream.get_mut().1.send_close_notify();
             stream.flush().await?;
-            match stream.read_to_end(&mut Vec::new()).await {
+            let mut rest = (&mut *stream).take(MOST_SAID);
+            match rest.read_to_end(&mut Vec::new()).await {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
                 read => return read.map(drop),
             }

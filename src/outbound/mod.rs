@@ -24,9 +24,8 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::crypto::ring;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -36,7 +35,7 @@ use crate::config::Network;
 
 pub use line::Line;
 use reach::Reach;
-pub use trust::{Trust, TrustError};
+pub use trust::{Trust, TrustError, authorities, client};
 
 /// Longest time for one request, from the name to the last byte.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -184,14 +183,9 @@ impl Outbound {
         if let Some(known) = self.tls.get() {
             return Ok(known.clone());
         }
-        let mut authorities = RootCertStore::empty();
-        authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| OutboundError::Url(error.to_string()))?
-            .with_root_certificates(authorities)
-            .with_no_client_auth();
-        Ok(self.tls.get_or_init(|| Arc::new(config)).clone())
+        let Trust(config) =
+            Trust::open(None, None).map_err(|error| OutboundError::Url(error.to_string()))?;
+        Ok(self.tls.get_or_init(|| config).clone())
     }
 }
 

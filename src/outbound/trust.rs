@@ -7,15 +7,17 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use thiserror::Error;
 
 /// Why TLS cannot be spoken with these files.
 #[derive(Debug, Error)]
 #[error("TLS: {}: {reason}", path.display())]
 pub struct TrustError {
-    path: PathBuf,
-    reason: String,
+    /// The file; none where it is about no file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// TLS 1.2 and 1.3 as a client.
@@ -32,20 +34,7 @@ impl Trust {
         authorities: Option<&Path>,
         own: Option<(&Path, &Path)>,
     ) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = authorities {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| wrong(path, &error))?;
-            }
-        } else {
-            let found = rustls_native_certs::load_native_certs().certs;
-            roots.add_parsable_certificates(found);
-        }
-        let nowhere = Path::new("");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(nowhere, &error))?
-            .with_root_certificates(roots);
+        let builder = client()?.with_root_certificates(self::authorities(authorities)?);
         let config = match own {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -58,6 +47,31 @@ impl Trust {
         };
         Ok(Self(Arc::new(config)))
     }
+}
+
+/// TLS 1.2 and 1.3 as a client, before it is said whom it believes.
+///
+/// # Errors
+/// [`TrustError`] without a file where the library does not offer them.
+pub fn client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TrustError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    builder.with_safe_default_protocol_versions().map_err(|error| wrong(Path::new(""), &error))
+}
+
+/// The authorities in a file, at least one; without a file those of the system, which may be none.
+///
+/// # Errors
+/// [`TrustError`] names the file that cannot be used.
+pub fn authorities(file: Option<&Path>) -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = file {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|error| wrong(path, &error))?;
+        }
+    } else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {

@@ -2,10 +2,14 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/conceptmap-operation-closure.html>
 
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
 use crate::access::Permit;
 use crate::error::Error;
 
-use super::connection::Reader;
+use super::connection::{Reader, Transaction};
+use super::write::WriteTx;
 use super::{Store, failure};
 
 /// Most tables of a client.
@@ -16,7 +20,7 @@ const BEGIN: &str = "WITH gone AS (DELETE FROM closure_concept WHERE name = $1) 
      INSERT INTO closure (name, version) SELECT $1, 0 \
      WHERE EXISTS (SELECT FROM closure WHERE name = $1) \
        OR (SELECT count(*) FROM closure WHERE starts_with(name, $2)) < $3 \
-     ON CONFLICT (name) DO UPDATE SET version = 0";
+     ON CONFLICT (name) DO UPDATE SET version = 0 RETURNING name";
 
 /// Who adds waits for others, and then sees what they added.
 const WAIT: &str = "SELECT FROM closure WHERE name = $1 FOR UPDATE";
@@ -57,11 +61,7 @@ impl Store {
         let connection = self.0.writers.connection().await?;
         let statement = connection.prepare_cached(BEGIN).await.map_err(failure::error)?;
         let begun = connection.execute(&statement, &[&name, &prefix, &MAX_TABLES]).await;
-        if begun.map_err(failure::error)? == 0 {
-            let text = format!("a client has at most {MAX_TABLES} closure tables: begin one anew");
-            return Err(Error::TooCostly(text));
-        }
-        Ok(())
+        if begun.map_err(failure::error)? == 0 { Err(too_many()) } else { Ok(()) }
     }
 
     /// Adds concepts, each a system and a code: the table's new version with what it had before;
@@ -98,12 +98,73 @@ impl Store {
     }
 }
 
+impl WriteTx {
+    /// As [`Store::begin_closure`], for an entry of a transaction: done when that is, and only then.
+    ///
+    /// # Errors
+    /// As [`Store::begin_closure`]; [`Error::Conflict`] when another writer was faster: the gate then
+    /// runs the work anew.
+    pub async fn begin_closure(&mut self, name: &str, permit: &Permit<'_>) -> Result<(), Error> {
+        let (name, prefix) = (key(permit.actor(), name), key(permit.actor(), ""));
+        let begun = self.of_closure(BEGIN, &[&name, &prefix, &MAX_TABLES]).await?;
+        if begun.is_empty() { Err(too_many()) } else { Ok(()) }
+    }
+
+    /// As [`Store::add_to_closure`].
+    ///
+    /// # Errors
+    /// As [`WriteTx::begin_closure`].
+    pub async fn add_to_closure(
+        &mut self,
+        name: &str,
+        (systems, codes): (&[&str], &[&str]),
+        permit: &Permit<'_>,
+    ) -> Result<Option<ClosureTable>, Error> {
+        let name = key(permit.actor(), name);
+        self.of_closure(WAIT, &[&name]).await?;
+        table(&self.of_closure(ADD, &[&name, &systems, &codes]).await?)
+    }
+
+    /// As [`Store::closure_table`].
+    ///
+    /// # Errors
+    /// As [`WriteTx::begin_closure`].
+    pub async fn closure_table(
+        &mut self,
+        name: &str,
+        permit: &Permit<'_>,
+    ) -> Result<Option<ClosureTable>, Error> {
+        let name = key(permit.actor(), name);
+        table(&self.of_closure(ALL, &[&name]).await?)
+    }
+
+    async fn of_closure(
+        &mut self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let connection = self.connection();
+        let connection: &Transaction =
+            connection.ok_or_else(|| Error::internal("no transaction is open"))?;
+        let rows = match connection.prepare_cached(sql).await {
+            Ok(statement) => connection.query(&statement, parameters).await,
+            Err(error) => Err(error),
+        };
+        rows.map_err(|error| self.lost(failure::commit_error(error)))
+    }
+}
+
+fn too_many() -> Error {
+    let text = format!("a client has at most {MAX_TABLES} closure tables: begin one anew");
+    Error::TooCostly(text)
+}
+
 /// By what a client's table is kept: names of others are not in its way.
 fn key(actor: &str, name: &str) -> String {
     format!("{}:{actor}:{name}", actor.len())
 }
 
-fn table(rows: &[tokio_postgres::Row]) -> Result<Option<ClosureTable>, Error> {
+fn table(rows: &[Row]) -> Result<Option<ClosureTable>, Error> {
     let mut found: Option<ClosureTable> = None;
     for row in rows {
         let table = found.get_or_insert_default();

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime, Timeouts};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 use tokio_postgres::config::Host;
 use tokio_postgres::types::ToSql;
@@ -21,11 +20,12 @@ use crate::error::{Error, root_cause};
 
 use super::PoolStatus;
 use super::failure;
+use super::tenant::{Realm, Tenant};
 use super::tls::{AddressError, Tls};
 use super::write::Locks;
 
 /// Longest wait for a new connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a free connection of the pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,32 +49,13 @@ impl Address {
         Self(SecretString::from(url.into()))
     }
 
-    pub(super) fn sqlx_options(&self) -> Result<PgConnectOptions, AddressError> {
-        let (text, _, tls) = self.read()?;
-        // The driver would say less about authorities that cannot be read.
-        tls.connector()?;
-        let options = PgConnectOptions::from_str(&text);
-        Ok(tls.options(options.map_err(|error| AddressError::Url(error.to_string()))?))
-    }
-
-    fn target(&self, statement_timeout_ms: u32, flush: Flush, more: &str) -> Result<Target, Error> {
-        let (_, mut config, tls) = self.read().map_err(Error::internal)?;
-        // Our statements keep their plans whatever the values, so planning each time is waste.
-        // Page links hold positions as text, so no setting of the database may change its form.
-        config.application_name("kiln").connect_timeout(CONNECT_TIMEOUT).options(format!(
-            "-c plan_cache_mode=force_generic_plan -c jit=off \
-                 -c max_parallel_workers_per_gather=0 -c synchronous_commit={} \
-                 -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1 \
-                 -c idle_in_transaction_session_timeout=60s \
-                 -c statement_timeout={statement_timeout_ms}{more}",
-            flush.setting()
-        ));
-        config.ssl_mode(tls.mode());
-        Ok(Target { config, tls: tls.connector().map_err(Error::internal)? })
+    /// The data of one tenant there.
+    pub fn of(&self, tenant: Tenant) -> Realm {
+        Realm::new(self.clone(), tenant)
     }
 
     /// What both drivers read, what it says, and what it says of TLS.
-    fn read(&self) -> Result<(String, Config, Tls), AddressError> {
+    pub(super) fn read(&self) -> Result<(String, Config, Tls), AddressError> {
         let (text, tls) = Tls::split(self.0.expose_secret())?;
         let config = Config::from_str(&text);
         let config = config.map_err(|error| AddressError::Url(root_cause(&error)))?;
@@ -107,9 +88,9 @@ fn leaves_the_machine(config: &Config) -> bool {
 
 /// What a connection is made with.
 #[derive(Clone)]
-struct Target {
-    config: Config,
-    tls: MakeRustlsConnect,
+pub(super) struct Target {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
 }
 
 /// Whether a commit waits until the disk has it.
@@ -122,7 +103,7 @@ pub enum Flush {
 }
 
 impl Flush {
-    fn setting(self) -> &'static str {
+    pub(super) fn setting(self) -> &'static str {
         match self {
             Self::Soon => "off",
             Self::Wait => "on",
@@ -257,17 +238,13 @@ impl Slot {
 
 impl Pipelines {
     pub(super) fn new(
-        address: &Address,
+        realm: &Realm,
         count: usize,
         timeout_ms: u32,
         flush: Flush,
     ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        Ok(Self {
-            target: address.target(timeout_ms, flush, "")?,
-            slots,
-            next: AtomicUsize::new(0),
-        })
+        Ok(Self { target: realm.target(timeout_ms, flush, "")?, slots, next: AtomicUsize::new(0) })
     }
 
     /// A connection to run statements on; the slots take turns.
@@ -313,32 +290,28 @@ pub(super) struct Pool(deadpool_postgres::Pool);
 
 impl Pool {
     pub(super) fn new(
-        address: &Address,
+        realm: &Realm,
         size: usize,
         timeout_ms: u32,
         flush: Flush,
     ) -> Result<Self, Error> {
-        Self::with(address, (size, timeout_ms), flush, "")
+        Self::with(realm, (size, timeout_ms), flush, "")
     }
 
     /// For writers: what they look for they find by indexes. A table that was empty when a statement was
     /// planned, such as the lines of messages, would be walked through from then on.
-    pub(super) fn of_writers(
-        address: &Address,
-        size: usize,
-        timeout_ms: u32,
-    ) -> Result<Self, Error> {
-        Self::with(address, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
+    pub(super) fn of_writers(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
+        Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
     }
 
     fn with(
-        address: &Address,
+        realm: &Realm,
         (size, timeout_ms): (usize, u32),
         flush: Flush,
         more: &str,
     ) -> Result<Self, Error> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let Target { config, tls } = address.target(timeout_ms, flush, more)?;
+        let Target { config, tls } = realm.target(timeout_ms, flush, more)?;
         let manager = Manager::from_config(config, tls, recycling);
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),

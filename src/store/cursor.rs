@@ -14,20 +14,21 @@ use super::search::Count;
 
 /// Where a page begins: beside a match, which is not on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Position {
+pub struct Position {
     /// The order's values of that match, as the database writes them; `None` where it has none.
-    pub(super) keys: Vec<Option<String>>,
+    pub keys: Vec<Option<String>>,
     /// The store's key of that match.
-    pub(super) rid: i64,
+    pub rid: i64,
     /// Whether the page has what comes before the match, not what comes after it.
-    pub(super) is_back: bool,
+    pub is_back: bool,
     /// The total, as the first page found it.
-    pub(super) total: Option<Count>,
+    pub total: Option<Count>,
 }
 
 /// What a link is bound to.
-pub(super) struct Seal<'a> {
-    hasher: &'a Hasher,
+#[derive(Debug)]
+pub struct Seal {
+    hasher: Hasher,
     context: Vec<u8>,
 }
 
@@ -35,17 +36,23 @@ const BACK: u8 = 1;
 const TOTAL: u8 = 2;
 const EXACT: u8 = 4;
 
-impl<'a> Seal<'a> {
+impl Seal {
     /// The seal of what was `said` by one caller.
-    pub(super) fn new(said: &str, permit: &Permit<'_>, hasher: &'a Hasher) -> Self {
+    pub fn new(said: &str, permit: &Permit<'_>, hasher: &Hasher) -> Self {
         let said =
             format!("{said} {:?} {:?} {:?}", permit.actor(), permit.client(), permit.restriction());
-        Self { hasher, context: hasher.seal(said.as_bytes()).to_be_bytes().to_vec() }
+        Self::within(said.as_bytes(), hasher)
+    }
+
+    /// The seal of one `context`.
+    pub fn within(context: &[u8], hasher: &Hasher) -> Self {
+        let context = hasher.seal(context).to_be_bytes().to_vec();
+        Self { hasher: hasher.clone(), context }
     }
 
     /// `position` as an opaque text.
-    pub(super) fn close(&self, position: &Position) -> String {
-        let mut plain = write(position);
+    pub fn close(&self, position: &Position) -> String {
+        let mut plain = position.to_bytes();
         let proof = self.proof(&plain);
         self.cipher(proof, &mut plain);
         let mut sealed = proof.to_be_bytes().to_vec();
@@ -54,7 +61,7 @@ impl<'a> Seal<'a> {
     }
 
     /// The position behind `text`; `None` when this server did not make it for this search.
-    pub(super) fn open(&self, text: &str) -> Option<Position> {
+    pub fn open(&self, text: &str) -> Option<Position> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (proof, rest) = sealed.split_first_chunk::<8>()?;
         let proof = u64::from_be_bytes(*proof);
@@ -63,7 +70,7 @@ impl<'a> Seal<'a> {
         if self.proof(&plain) != proof {
             return None;
         }
-        read(&plain)
+        Position::from_bytes(&plain)
     }
 
     fn proof(&self, plain: &[u8]) -> u64 {
@@ -79,67 +86,68 @@ impl<'a> Seal<'a> {
     }
 }
 
-fn write(position: &Position) -> Vec<u8> {
-    let Position { keys, rid, is_back, total } = position;
-    let mut flags = if *is_back { BACK } else { 0 };
-    if let Some(total) = total {
-        flags |= TOTAL | if total.is_exact { EXACT } else { 0 };
-    }
-    let mut plain = vec![flags];
-    plain.extend(rid.to_be_bytes());
-    plain.extend(total.iter().flat_map(|total| total.number.to_be_bytes()));
-    for key in keys {
-        let Some(key) = key else {
-            plain.extend(u16::MAX.to_be_bytes());
-            continue;
-        };
-        // Sort texts have at most 256 bytes, numbers and times less than a thousand digits.
-        let length = u16::try_from(key.len()).unwrap_or(u16::MAX - 1);
-        plain.extend(length.to_be_bytes());
-        plain.extend(&key.as_bytes()[..usize::from(length)]);
-    }
-    plain
-}
-
-fn read(plain: &[u8]) -> Option<Position> {
-    let (&flags, rest) = plain.split_first()?;
-    let (rid, mut rest) = rest.split_first_chunk::<8>()?;
-    let mut total = None;
-    if flags & TOTAL != 0 {
-        let (number, after) = rest.split_first_chunk::<8>()?;
-        let number = u64::from_be_bytes(*number);
-        total = Some(Count { number, is_exact: flags & EXACT != 0 });
-        rest = after;
-    }
-    let mut keys = Vec::new();
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<2>()?;
-        let length = u16::from_be_bytes(*length);
-        if length == u16::MAX {
-            keys.push(None);
-            rest = after;
-            continue;
+impl Position {
+    /// The bytes that are sealed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Self { keys, rid, is_back, total } = self;
+        let mut flags = if *is_back { BACK } else { 0 };
+        if let Some(total) = total {
+            flags |= TOTAL | if total.is_exact { EXACT } else { 0 };
         }
-        let (key, after) = after.split_at_checked(usize::from(length))?;
-        keys.push(Some(String::from_utf8(key.to_vec()).ok()?));
-        rest = after;
+        let mut plain = vec![flags];
+        plain.extend(rid.to_be_bytes());
+        plain.extend(total.iter().flat_map(|total| total.number.to_be_bytes()));
+        for key in keys {
+            let Some(key) = key else {
+                plain.extend(u16::MAX.to_be_bytes());
+                continue;
+            };
+            // Sort texts have at most 256 bytes, numbers and times less than a thousand digits.
+            let length = u16::try_from(key.len()).unwrap_or(u16::MAX - 1);
+            plain.extend(length.to_be_bytes());
+            plain.extend(&key.as_bytes()[..usize::from(length)]);
+        }
+        plain
     }
-    Some(Position { keys, rid: i64::from_be_bytes(*rid), is_back: flags & BACK != 0, total })
+
+    /// The position that the bytes say; `None` where they say none.
+    pub fn from_bytes(plain: &[u8]) -> Option<Self> {
+        let (&flags, rest) = plain.split_first()?;
+        let (rid, mut rest) = rest.split_first_chunk::<8>()?;
+        let mut total = None;
+        if flags & TOTAL != 0 {
+            let (number, after) = rest.split_first_chunk::<8>()?;
+            let number = u64::from_be_bytes(*number);
+            total = Some(Count { number, is_exact: flags & EXACT != 0 });
+            rest = after;
+        }
+        let mut keys = Vec::new();
+        while !rest.is_empty() {
+            let (length, after) = rest.split_first_chunk::<2>()?;
+            let length = u16::from_be_bytes(*length);
+            if length == u16::MAX {
+                keys.push(None);
+                rest = after;
+                continue;
+            }
+            let (key, after) = after.split_at_checked(usize::from(length))?;
+            keys.push(Some(String::from_utf8(key.to_vec()).ok()?));
+            rest = after;
+        }
+        let is_back = flags & BACK != 0;
+        Some(Self { keys, rid: i64::from_be_bytes(*rid), is_back, total })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seal<'a>(hasher: &'a Hasher, context: &[u8]) -> Seal<'a> {
-        Seal { hasher, context: context.to_vec() }
-    }
-
     #[test]
     fn a_link_opens_only_where_and_as_it_was_sealed() {
         let hasher = Hasher::with_key([7; 16]);
         let other = Hasher::with_key([8; 16]);
-        let here = seal(&hasher, b"a");
+        let here = Seal::within(b"a", &hasher);
         for keys in [
             vec![],
             vec![Some("2024-05-11 10:00:00+00".to_owned())],
@@ -150,8 +158,8 @@ mod tests {
                     let position = Position { keys: keys.clone(), rid: -7, is_back, total };
                     let text = here.close(&position);
                     assert_eq!(here.open(&text), Some(position), "{text}");
-                    assert_eq!(seal(&hasher, b"b").open(&text), None, "{text}");
-                    assert_eq!(seal(&other, b"a").open(&text), None, "{text}");
+                    assert_eq!(Seal::within(b"b", &hasher).open(&text), None, "{text}");
+                    assert_eq!(Seal::within(b"a", &other).open(&text), None, "{text}");
                     for at in 0..text.len() {
                         let mut bytes = text.clone().into_bytes();
                         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -173,7 +181,7 @@ mod tests {
         let name = "Peacock".to_owned();
         let position =
             Position { keys: vec![Some(name.clone())], rid: 1, is_back: false, total: None };
-        let text = seal(&hasher, b"a").close(&position);
+        let text = Seal::within(b"a", &hasher).close(&position);
         let bytes = URL_SAFE_NO_PAD.decode(text).expect("base64");
         assert!(!bytes.windows(4).any(|part| name.as_bytes().windows(4).any(|it| it == part)));
     }

@@ -26,11 +26,11 @@ impl Hasher {
         let row = pipeline.client().query_one(sql, &[]).await.map_err(failure::error)?;
         let key: &[u8] = row.try_get(0).map_err(failure::error)?;
         let key = key.try_into().map_err(|_| Error::internal("the hash key has 16 bytes"))?;
-        Ok(Self { key })
+        Ok(Self::with_key(key))
     }
 
-    #[cfg(test)]
-    pub(super) fn with_key(key: [u8; 16]) -> Self {
+    /// The hashes of the deployment with this key.
+    pub fn with_key(key: [u8; 16]) -> Self {
         Self { key }
     }
 

@@ -3,23 +3,31 @@
 //! Spec: <https://hl7.org/fhir/R4/http.html#history>
 
 mod judged;
+mod listed;
+mod statements;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
-use crate::fhir::{Identity, Instant, IssueCode, ResourceType, Version};
+use crate::fhir::{Identity, Instant, IssueCode, LogicalId, ResourceType, Version};
 
 use super::connection::Reader;
 use super::cursor::{self, Seal};
 use super::frame::Frame;
-use super::resource::{find_current, reached, version_reached};
+use super::resource::find_current;
 use super::rows::{self, Edge, Timestamptz};
 use super::write::WriteTx;
 use super::{Store, TENANT, failure};
 
 use judged::JUDGED;
+use listed::Members;
+pub(super) use statements::STATEMENTS;
+use statements::{
+    INSTANCE, INSTANCE_BACK, INSTANCE_TOTAL, LISTED, LISTED_BACK, LISTED_TOTAL, SYSTEM,
+    SYSTEM_BACK, SYSTEM_TOTAL, TYPE, TYPE_BACK, TYPE_TOTAL,
+};
 
 /// Largest number that a total of a type or the system is counted to; beyond, it is left out.
 const COUNTED: i64 = 10_000;
@@ -47,6 +55,8 @@ pub struct HistoryRequest {
     pub since: Option<Instant>,
     /// Only versions that were current at some time from the first to before the second.
     pub at: Option<(Instant, Instant)>,
+    /// Only versions that this List names, or of resources that it names.
+    pub list: Option<LogicalId>,
     /// Most versions on the page; 0 asks for the total only.
     pub count: u32,
     /// Where the page starts: what [`HistoryPage::next`] or [`HistoryPage::previous`] said.
@@ -57,8 +67,12 @@ impl HistoryRequest {
     /// The page of a resource that has this one version, which is current still.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a cursor: there is no other page.
+    /// [`Error::Invalid`] for a cursor: there is no other page; [`Error::NotSupported`] for a List.
     pub(crate) fn of_one(&self, version: Version) -> Result<HistoryPage, Error> {
+        if self.list.is_some() {
+            let text = "the history of a definition of this server goes without _list";
+            return Err(Error::NotSupported(text.to_owned()));
+        }
         if self.cursor.is_some() {
             return Err(unknown_cursor());
         }
@@ -88,149 +102,6 @@ pub struct HistoryPage {
     pub previous: Option<String>,
 }
 
-/// What every statement selects of its table.
-macro_rules! columns {
-    ($table:literal) => {
-        concat!(
-            "SELECT ", $table, ".vid, ", $table, ".lu, ", $table, ".op, ", $table, ".meta, ",
-            $table, ".body, ", $table, ".pats, ", $table, ".rid, ", $table, ".rt, ", $table, ".id"
-        )
-    };
-}
-
-/// The parts of the condition that all scopes share: reach ($4), _since ($5), _at ($6, $7). What is not
-/// asked for lies at infinity, so that the times are conditions of an index whatever was asked.
-///
-/// A version was current from its own time to that of its successor; a deletion only at its moment.
-macro_rules! matching {
-    ("r") => {
-        concat!(
-            reached!("r", "$4"),
-            " AND r.lu >= $5 AND r.lu < $7 AND (r.op <> 'D' OR r.lu >= $6)"
-        )
-    };
-    ("h") => {
-        concat!(
-            version_reached!("h", "$4"),
-            " AND h.lu >= $5 AND h.lu < $7 AND (h.lu >= $6 OR (h.op <> 'D' AND (\
-             EXISTS (SELECT FROM hist n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6) \
-             OR EXISTS (SELECT FROM res n WHERE n.rid = h.rid AND n.vid = h.vid + 1 AND n.lu > $6))))"
-        )
-    };
-}
-
-/// $1 tenant, $2 type, $3 id, $8 version below (or, going back, above) which the page starts, $9 limit.
-macro_rules! instance {
-    ($beyond:literal, $order:literal) => {
-        concat!(
-            "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) (",
-            columns!("r"),
-            " FROM i JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.vid ",
-            $beyond,
-            " $8 AND ",
-            matching!("r"),
-            ") UNION ALL (",
-            columns!("h"),
-            " FROM i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk WHERE h.vid ",
-            $beyond,
-            " $8 AND ",
-            matching!("h"),
-            " ORDER BY h.vid ",
-            $order,
-            " LIMIT $9) ORDER BY 1 ",
-            $order,
-            " LIMIT $9"
-        )
-    };
-}
-
-const INSTANCE: &str = instance!("<", "DESC");
-const INSTANCE_BACK: &str = instance!(">", "ASC");
-
-const INSTANCE_TOTAL: &str = concat!(
-    "WITH i AS (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = $2 AND id = $3) ",
-    "SELECT count(*), (SELECT count(*) FROM i) FROM (",
-    "SELECT FROM i JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE ",
-    matching!("r"),
-    " UNION ALL SELECT FROM i JOIN hist h ON h.rid = i.rid AND h.dk = i.dk WHERE ",
-    matching!("h"),
-    ") v"
-);
-
-/// $1 tenant, $2 and $3 first and last type, $8 and $9 time and key below (or, going back, above) which
-/// the page starts, $10 limit.
-macro_rules! across {
-    ($scope_r:literal, $scope_h:literal, $beyond:literal, $order:literal) => {
-        concat!(
-            "(",
-            columns!("r"),
-            " FROM res r WHERE r.tid = $1 AND ",
-            $scope_r,
-            " AND (r.lu, r.rid) ",
-            $beyond,
-            " ($8, $9) AND ",
-            matching!("r"),
-            " ORDER BY r.lu ",
-            $order,
-            ", r.rid ",
-            $order,
-            " LIMIT $10) UNION ALL (",
-            columns!("h"),
-            " FROM hist h WHERE h.tid = $1 AND ",
-            $scope_h,
-            " AND (h.lu, h.rid) ",
-            $beyond,
-            " ($8, $9) AND ",
-            matching!("h"),
-            " ORDER BY h.lu ",
-            $order,
-            ", h.rid ",
-            $order,
-            " LIMIT $10) ORDER BY 2 ",
-            $order,
-            ", 7 ",
-            $order,
-            " LIMIT $10"
-        )
-    };
-}
-
-macro_rules! across_total {
-    ($scope_r:literal, $scope_h:literal) => {
-        concat!(
-            "SELECT count(*) FROM (SELECT FROM (SELECT FROM res r WHERE r.tid = $1 AND ",
-            $scope_r,
-            " AND ",
-            matching!("r"),
-            " UNION ALL SELECT FROM hist h WHERE h.tid = $1 AND ",
-            $scope_h,
-            " AND ",
-            matching!("h"),
-            ") v LIMIT $8) c"
-        )
-    };
-}
-
-const TYPE: &str = across!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2", "<", "DESC");
-const TYPE_BACK: &str = across!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2", ">", "ASC");
-const TYPE_TOTAL: &str = across_total!("r.rt = $2 AND $3::smallint = 0", "h.rt = $2");
-const SYSTEM: &str = across!("$2::smallint = $3::smallint", "true", "<", "DESC");
-const SYSTEM_BACK: &str = across!("$2::smallint = $3::smallint", "true", ">", "ASC");
-const SYSTEM_TOTAL: &str = across_total!("$2::smallint = $3::smallint", "true");
-
-/// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[
-    INSTANCE,
-    INSTANCE_BACK,
-    INSTANCE_TOTAL,
-    SYSTEM,
-    SYSTEM_BACK,
-    SYSTEM_TOTAL,
-    TYPE,
-    TYPE_BACK,
-    TYPE_TOTAL,
-];
-
 impl Store {
     /// A page of history as far as `permit` reaches.
     ///
@@ -244,7 +115,7 @@ impl Store {
     ) -> Result<Unaudited<HistoryPage>, Error> {
         let searcher = self.0.searchers.connection(permit).await?;
         let reader = Reader::Alone(&searcher);
-        let (page, disclosed) = (Page { store: self, reader, request, permit }).read().await?;
+        let (page, disclosed) = Page::new(self, reader, request, permit).read().await?;
         Ok(Unaudited::new(page, disclosed))
     }
 }
@@ -263,7 +134,7 @@ impl WriteTx {
         let connection = self.connection();
         let connection = connection.ok_or_else(|| Error::internal("no transaction is open"))?;
         let reader = Reader::Transaction(connection);
-        Page { store: &store, reader, request, permit }.read().await
+        Page::new(&store, reader, request, permit).read().await
     }
 }
 
@@ -295,10 +166,22 @@ struct Page<'a, 'gate> {
     reader: Reader<'a>,
     request: &'a HistoryRequest,
     permit: &'a Permit<'gate>,
+    /// What a List names, where one limits it.
+    members: Option<Members>,
 }
 
-impl Page<'_, '_> {
-    async fn read(&self) -> Result<(HistoryPage, Disclosed), Error> {
+impl<'a, 'gate> Page<'a, 'gate> {
+    fn new(
+        store: &'a Store,
+        reader: Reader<'a>,
+        request: &'a HistoryRequest,
+        permit: &'a Permit<'gate>,
+    ) -> Self {
+        Self { store, reader, request, permit, members: None }
+    }
+
+    async fn read(mut self) -> Result<(HistoryPage, Disclosed), Error> {
+        self.members = self.members().await?;
         match &self.request.scope {
             HistoryScope::Instance(identity) => self.instance(identity).await,
             HistoryScope::Type(resource_type) => self.across(Some(*resource_type)).await,
@@ -331,6 +214,9 @@ impl Page<'_, '_> {
             }
             total = Some(all);
         }
+        if self.members.is_some() {
+            return self.across(Some(identity.resource_type)).await;
+        }
         let from = self.from()?;
         let edge = from.map_or(i64::from(i32::MAX), |from| from.at.0);
         let edge = i32::try_from(edge).map_err(|_| unknown_cursor())?;
@@ -357,6 +243,8 @@ impl Page<'_, '_> {
         let reach = frame.bind();
         let from = self.from()?;
         let (rows_sql, total_sql) = match (resource_type, is_back(from)) {
+            (_, false) if self.members.is_some() => (LISTED, LISTED_TOTAL),
+            (_, true) if self.members.is_some() => (LISTED_BACK, LISTED_TOTAL),
             (Some(_), false) => (TYPE, TYPE_TOTAL),
             (Some(_), true) => (TYPE_BACK, TYPE_TOTAL),
             (None, false) => (SYSTEM, SYSTEM_TOTAL),
@@ -374,6 +262,7 @@ impl Page<'_, '_> {
         let counted = if self.request.count == 0 { i64::MAX } else { COUNTED + 1 };
         let mut parameters = shared.to_vec();
         parameters.push(&counted);
+        parameters.extend(self.listed());
         let totals = self.reader.query(total_sql, &parameters).await?;
         let total = totals.first().map(|row| row.try_get(0)).transpose().map_err(failure::error)?;
         let total = total.filter(|total: &i64| *total < counted);
@@ -396,7 +285,16 @@ impl Page<'_, '_> {
         let time = Timestamptz(Instant::from_micros(edge.0));
         let parameters: [&(dyn ToSql + Sync); 10] =
             [&TENANT, &code, &0_i16, &reach, &since, &begin, &to, &time, &edge.1, &limit];
+        let parameters: Vec<_> = parameters.into_iter().chain(self.listed()).collect();
         self.query_page(sql, &parameters).await
+    }
+
+    /// What a List names, for the statements of one.
+    fn listed(&self) -> Vec<&(dyn ToSql + Sync)> {
+        match &self.members {
+            Some(members) => vec![&members.rids, &members.versions],
+            None => Vec::new(),
+        }
     }
 
     /// `_since`, and both ends of `_at`.
@@ -471,8 +369,9 @@ impl Page<'_, '_> {
         position.map(Some).ok_or_else(unknown_cursor)
     }
 
-    fn seal(&self) -> Seal<'_> {
-        let said = format!("history {:?}", self.request.scope);
+    fn seal(&self) -> Seal {
+        let list = self.request.list.as_ref().map(|list| format!(" {list}")).unwrap_or_default();
+        let said = format!("history {:?}{list}", self.request.scope);
         Seal::new(&said, self.permit, self.store.hasher())
     }
 }

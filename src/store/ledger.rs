@@ -1,20 +1,22 @@
 //! The ledger's columns, and the writer that commits the rows of many reads at once.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::access::{LedgerRow, Principal};
+use crate::access::LedgerRow;
 use crate::error::{Error, root_cause};
 use crate::fhir::ResourceType;
 
-use super::TENANT;
-use super::connection::{Address, Flush, Pipelines, Transaction};
-use super::failure;
+use super::connection::{Flush, Pipelines, Transaction};
+use super::parties::Parties;
 use super::resource::failure_told;
 use super::rows::{Timestamptz, number_array, text_array};
+use super::tenant::Realm;
 use super::together::{Queue, Together};
+use super::{TENANT, failure};
 
 /// Most rows in one statement.
 const BATCH: usize = 256;
@@ -47,10 +49,10 @@ macro_rules! insert_ledger {
         concat!(
             $crate::store::ledger::insert_ledger!(@into $($failure)+),
             "FROM unnest($2::uuid[], $3::timestamptz[], $4::uuid[], $5::smallint[], $6::smallint[], \
-             $7::smallint[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
-             $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]) AS l(id, at, grp, \
-             interaction, outcome, rt, vid, logical_id, actor, source, request_id, method, query, \
-             failure, pats, entities, client, token)",
+             $7::smallint[], $8::int[], $9::uuid[], $10::text[], $11::bigint[], $12::uuid[], $13::uuid[], \
+             $14::text[], $15::text[], $16::text[], $17::bigint[], $18::text[], $19::text[]) AS l(id, at, \
+             grp, interaction, outcome, rt, vid, subject, logical_id, party, token_id, request, request_id, \
+             query, failure, pat, pats, entities)",
             $crate::store::ledger::if_kept!(" WHERE")
         )
     };
@@ -59,42 +61,25 @@ macro_rules! insert_ledger {
             $crate::store::ledger::insert_ledger!(@into $($failure)+),
             "FROM (SELECT ($2::uuid[])[1] AS id, ($3::timestamptz[])[1] AS at, ($4::uuid[])[1] AS grp, \
              ($5::smallint[])[1] AS interaction, ($6::smallint[])[1] AS outcome, ($7::smallint[])[1] AS \
-             rt, ($8::int[])[1] AS vid, ($9::text[])[1] AS logical_id, ($10::text[])[1] AS actor, \
-             ($11::text[])[1] AS source, ($12::text[])[1] AS request_id, ($13::text[])[1] AS method, \
-             ($14::text[])[1] AS query, ($15::text[])[1] AS failure, ($16::text[])[1] AS pats, \
-             ($17::text[])[1] AS entities, ($18::text[])[1] AS client, ($19::text[])[1] AS token) AS l",
+             rt, ($8::int[])[1] AS vid, ($9::uuid[])[1] AS subject, ($10::text[])[1] AS logical_id, \
+             ($11::bigint[])[1] AS party, ($12::uuid[])[1] AS token_id, ($13::uuid[])[1] AS request, \
+             ($14::text[])[1] AS request_id, ($15::text[])[1] AS query, ($16::text[])[1] AS failure, \
+             ($17::bigint[])[1] AS pat, ($18::text[])[1] AS pats, ($19::text[])[1] AS entities) AS l",
             $crate::store::ledger::if_kept!(" WHERE")
         )
     };
     (@into $($failure:tt)+) => {
         concat!(
-            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, person, \
-             purpose, client, token, source, request_id, method, query, failure, pats, entities) \
-             SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.logical_id, ",
-            $crate::store::ledger::who_asked!("l.actor"),
-            ", l.client, l.token, l.source, l.request_id, l.method, l.query, ",
+            "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, \
+             party, token_id, request, request_id, query, failure, pat, pats, entities) \
+             SELECT l.id, l.at, l.grp, $1::int, l.interaction, l.outcome, l.rt, l.vid, l.subject, \
+             l.logical_id, l.party, l.token_id, l.request, l.request_id, l.query, ",
             $($failure)+,
-            ", l.pats::bigint[], l.entities::text[] "
+            ", l.pat, l.pats::bigint[], l.entities::text[] "
         )
     };
 }
 pub(super) use insert_ledger;
-
-/// The columns actor, person and purpose of what [`who`] made.
-macro_rules! who_asked {
-    ($who:literal) => {
-        concat!(
-            "split_part(",
-            $who,
-            ", E'\\x1f', 1), nullif(split_part(",
-            $who,
-            ", E'\\x1f', 2), ''), nullif(split_part(",
-            $who,
-            ", E'\\x1f', 3), '')"
-        )
-    };
-}
-pub(super) use who_asked;
 
 const RECORD: &str = insert_ledger!(many failure_told!());
 const RECORD_ONE: &str = insert_ledger!(one failure_told!());
@@ -107,32 +92,44 @@ pub(super) const STATEMENTS: &[&str] = &[RECORD, RECORD_ONE];
 pub(super) struct Columns<'a> {
     id: Vec<Uuid>,
     at: Vec<Timestamptz>,
-    group: Vec<Uuid>,
+    group: Vec<Option<Uuid>>,
     interaction: Vec<i16>,
     outcome: Vec<i16>,
     resource_type: Vec<Option<i16>>,
     version: Vec<Option<i32>>,
+    /// The id of the resource: this or the next.
+    subject: Vec<Option<Uuid>>,
     logical_id: Vec<Option<&'a str>>,
-    /// The party, the user's resource and the purpose of use, with [`BETWEEN`] between them.
-    actor: Vec<String>,
-    source: Vec<Option<String>>,
-    request_id: Vec<&'a str>,
-    method: Vec<&'a str>,
+    party: Vec<i64>,
+    token: Vec<Option<Uuid>>,
+    /// The id of the request: this or the next.
+    request: Vec<Option<Uuid>>,
+    request_id: Vec<Option<&'a str>>,
     query: Vec<&'a str>,
     failure: Vec<Option<&'a str>>,
-    patients: Vec<String>,
-    entities: Vec<String>,
-    client: Vec<Option<&'a str>>,
-    token: Vec<Option<String>>,
+    /// The patients: this or the next.
+    patient: Vec<Option<i64>>,
+    patients: Vec<Option<String>>,
+    entities: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(rows: impl IntoIterator<Item = &'a LedgerRow>) -> Self {
-        let mut columns = Self::default();
+    /// Of rows, whose parties have these keys.
+    pub(super) fn of(rows: impl IntoIterator<Item = &'a LedgerRow>, parties: Vec<i64>) -> Self {
+        let mut columns = Self { party: parties, ..Self::default() };
         for row in rows {
             columns.push(row);
         }
         columns
+    }
+
+    /// The same, with keys that are looked up.
+    pub(super) async fn with_parties(
+        rows: &[&'a LedgerRow],
+        parties: &Parties,
+    ) -> Result<Self, Error> {
+        let keys = parties.keys(rows.iter().copied()).await?;
+        Ok(Self::of(rows.iter().copied(), keys))
     }
 
     fn push(&mut self, row: &'a LedgerRow) {
@@ -141,24 +138,30 @@ impl<'a> Columns<'a> {
         let subject_type = subject.map(|(resource_type, ..)| *resource_type);
         self.id.push(row.id);
         self.at.push(Timestamptz(row.at));
-        self.group.push(row.group);
+        self.group.push(group(row));
         self.interaction.push(row.interaction.kind.number());
         self.outcome.push(row.outcome.number());
         let resource_type = subject_type.or(row.interaction.resource_type);
         self.resource_type.push(resource_type.map(ResourceType::code));
         self.version.push(subject.and_then(|(_, _, version)| version.map(|version| version.0)));
-        self.logical_id.push(subject.map(|(_, id, _)| id.as_str()));
-        self.actor.push(who(&row.caller.principal));
-        self.source.push(request.source.map(|source| source.to_string()));
-        self.request_id.push(&request.id);
-        self.method.push(request.method);
+        let (uuid, text) = subject.map(|(_, id, _)| packed(id.as_str())).unwrap_or_default();
+        self.subject.push(uuid);
+        self.logical_id.push(text);
+        self.token.push(row.caller.principal.token());
+        let (uuid, text) = packed(&request.id);
+        self.request.push(uuid);
+        self.request_id.push(text);
         self.query.push(&request.path_and_query);
         self.failure.push((!row.failure.is_empty()).then_some(row.failure.as_str()));
-        self.patients.push(number_array(&row.disclosed.patients));
-        self.entities.push(text_array(&row.disclosed.entities));
-        let (client, token) = client_and_token(row);
-        self.client.push(client);
-        self.token.push(token);
+        let (patient, patients) = match &row.disclosed.patients[..] {
+            [] => (None, None),
+            [patient] => (Some(*patient), None),
+            patients => (None, Some(number_array(patients))),
+        };
+        self.patient.push(patient);
+        self.patients.push(patients);
+        let entities = &row.disclosed.entities;
+        self.entities.push((!entities.is_empty()).then(|| text_array(entities)));
     }
 
     /// The columns in the order of the statements' parameters.
@@ -171,50 +174,42 @@ impl<'a> Columns<'a> {
             &self.outcome,
             &self.resource_type,
             &self.version,
+            &self.subject,
             &self.logical_id,
-            &self.actor,
-            &self.source,
+            &self.party,
+            &self.token,
+            &self.request,
             &self.request_id,
-            &self.method,
             &self.query,
             &self.failure,
+            &self.patient,
             &self.patients,
             &self.entities,
-            &self.client,
-            &self.token,
         ]
     }
 }
 
-/// What stands between the parts of who asked, and in none of them.
-const BETWEEN: char = '\u{1f}';
-
-/// Who asked, as the statements take it: what [`who_parts`] says, in one text.
-pub(super) fn who(principal: &Principal) -> String {
-    match who_parts(principal) {
-        [actor, person, purpose] if person.is_empty() && purpose.is_empty() => actor,
-        parts => parts.join("\u{1f}"),
+/// A text as the UUID that it is, in the form in which we write them, or as it is.
+pub(super) fn packed(text: &str) -> (Option<Uuid>, Option<&str>) {
+    let is_ours = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    match Uuid::try_parse(text) {
+        Ok(uuid) if is_ours => (Some(uuid), None),
+        _ => (None, Some(text)),
     }
 }
 
-/// The party, the resource that stands for the user, and the purpose of use; empty where there is none.
-pub(super) fn who_parts(principal: &Principal) -> [String; 3] {
-    let grant = principal.grant();
-    let person = grant.and_then(|grant| grant.user.as_ref()?.fhir_user.as_ref());
-    let person = person.map(|(of, id)| format!("{of}/{id}")).unwrap_or_default();
-    let purpose = grant.and_then(|grant| grant.purpose.clone()).unwrap_or_default();
-    [principal.actor().to_owned(), person, purpose].map(|part| part.replace(BETWEEN, " "))
-}
-
-/// The client, and the id of the access token, of whoever a row is about.
-pub(super) fn client_and_token(row: &LedgerRow) -> (Option<&str>, Option<String>) {
-    let grant = row.caller.principal.grant();
-    grant.map(|it| (it.client.as_str(), it.token.to_string())).unzip()
+/// The group of a row that is not the first of it: that one's id is the group.
+pub(super) fn group(row: &LedgerRow) -> Option<Uuid> {
+    (row.group != row.id).then_some(row.group)
 }
 
 /// Adds a row inside a transaction, which commits it with what it tells of.
-pub(super) async fn record_in(transaction: &Transaction, row: &LedgerRow) -> Result<(), Error> {
-    let columns = Columns::of([row]);
+pub(super) async fn record_in(
+    transaction: &Transaction,
+    row: &LedgerRow,
+    parties: Vec<i64>,
+) -> Result<(), Error> {
+    let columns = Columns::of([row], parties);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
     parameters.extend(columns.parameters());
     transaction.run(RECORD_ONE, &parameters).await.map(drop)
@@ -223,13 +218,19 @@ pub(super) async fn record_in(transaction: &Transaction, row: &LedgerRow) -> Res
 /// Commits rows that go with no data.
 pub(super) struct LedgerWriter {
     pipelines: Pipelines,
+    parties: Arc<Parties>,
     queue: Queue<Self>,
 }
 
 impl LedgerWriter {
-    pub(super) fn new(address: &Address, timeout_ms: u32, flush: Flush) -> Result<Self, Error> {
-        let pipelines = Pipelines::new(address, LANES, timeout_ms, flush)?;
-        Ok(Self { pipelines, queue: Queue::new(LANES, BATCH) })
+    pub(super) fn new(
+        realm: &Realm,
+        parties: Arc<Parties>,
+        timeout_ms: u32,
+        flush: Flush,
+    ) -> Result<Self, Error> {
+        let pipelines = Pipelines::new(realm, LANES, timeout_ms, flush)?;
+        Ok(Self { pipelines, parties, queue: Queue::new(LANES, BATCH) })
     }
 
     /// Makes `rows` durable.
@@ -243,7 +244,8 @@ impl LedgerWriter {
         })
     }
 
-    async fn write(&self, columns: &Columns<'_>) -> Result<(), Error> {
+    async fn write(&self, rows: &[&LedgerRow]) -> Result<(), Error> {
+        let columns = Columns::with_parties(rows, &self.parties).await?;
         let sql = if columns.id.len() == 1 { RECORD_ONE } else { RECORD };
         let pipeline = self.pipelines.pipeline().await?;
         let statement = pipeline.prepare(sql).await?;
@@ -264,10 +266,10 @@ impl Together for LedgerWriter {
     }
 
     async fn run(&self, batch: &[Vec<LedgerRow>]) -> Result<Vec<()>, Error> {
-        let columns = Columns::of(batch.iter().flatten());
-        let rows = columns.id.len();
+        let all: Vec<&LedgerRow> = batch.iter().flatten().collect();
+        let rows = all.len();
         let began = Instant::now();
-        let written = self.write(&columns).await;
+        let written = self.write(&all).await;
         metrics::histogram!("kiln_ledger_commit_duration_seconds").record(began.elapsed());
         match written {
             Ok(()) => metrics::counter!("kiln_ledger_rows_total").increment(rows as u64),
@@ -279,5 +281,27 @@ impl Together for LedgerWriter {
             }
         }
         Ok(vec![(); batch.len()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_written_back_as_it_was_is_kept_as_a_uuid() {
+        for (text, is_packed) in [
+            ("0189a2b4-0000-7000-8000-00000000000a", true),
+            ("0189A2B4-0000-7000-8000-00000000000a", false),
+            ("0189a2b4000070008000000000000000000a", false),
+            ("0189a2b400007000800000000000000a", false),
+            ("p1", false),
+            ("", false),
+        ] {
+            let (uuid, kept) = packed(text);
+            assert_eq!(uuid.is_some(), is_packed, "{text:?}");
+            let back = uuid.map(|uuid| uuid.to_string());
+            assert_eq!(back.as_deref().or(kept), Some(text), "{text:?}");
+        }
     }
 }

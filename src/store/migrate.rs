@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError as SqlxError, Migrator};
 use sqlx::postgres::PgPoolOptions;
 use thiserror::Error;
 
-use super::connection::Address;
+use super::tenant::{self, Realm};
 use super::tls::AddressError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -33,12 +33,16 @@ pub enum MigrateError {
 ///
 /// # Errors
 /// [`MigrateError::Newer`] when a newer program migrated it already.
-pub async fn migrate(owner: &Address) -> Result<(), MigrateError> {
+pub async fn migrate(owner: &Realm) -> Result<(), MigrateError> {
     // "already exists, skipping" at every start is no news.
     let options = owner.sqlx_options()?.options([("client_min_messages", "warning")]);
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let result = MIGRATIONS.run(&pool).await;
     if result.is_ok() {
+        if owner.is_shared() {
+            let guarded = tenant::guard(&pool).await;
+            guarded.map_err(|error| MigrateError::Database(error.to_string()))?;
+        }
         let made = sqlx::query("SELECT kiln_make_partitions(CURRENT_DATE)").execute(&pool).await;
         made.map_err(|error| MigrateError::Database(error.to_string()))?;
     }
@@ -53,9 +57,9 @@ pub async fn migrate(owner: &Address) -> Result<(), MigrateError> {
 ///
 /// # Errors
 /// [`MigrateError::Older`] or [`MigrateError::Newer`] when it has not.
-pub async fn check(address: &Address) -> Result<(), MigrateError> {
+pub async fn check(realm: &Realm) -> Result<(), MigrateError> {
     let fault = |error: sqlx::Error| MigrateError::Database(error.to_string());
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(address.sqlx_options()?);
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(realm.sqlx_options()?);
     let exists: (bool,) = sqlx::query_as("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(&pool)
         .await

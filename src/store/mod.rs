@@ -10,7 +10,7 @@
 
 mod closure;
 mod connection;
-mod cursor;
+pub mod cursor;
 mod events;
 mod failure;
 mod frame;
@@ -26,6 +26,7 @@ mod mask;
 mod meta;
 mod migrate;
 pub mod oauth;
+mod parties;
 mod policy;
 mod reads;
 mod reindex;
@@ -33,6 +34,7 @@ mod resource;
 mod rows;
 pub mod search;
 mod seats;
+mod tenant;
 mod tls;
 mod together;
 mod write;
@@ -55,6 +57,7 @@ pub use meta::{MetaList, MetaScope, MetaUse};
 pub use migrate::{MigrateError, check as check_schema, migrate};
 pub use reindex::{Build, BuildScope};
 pub use resource::Current;
+pub use tenant::{Directory, Listed, Realm, Tenant, is_name};
 pub use tls::AddressError;
 pub use write::{Staged, Wanted, WriteTx};
 
@@ -63,6 +66,7 @@ use hash::Hasher;
 use index::{Indexed, Indexer, codes};
 use ledger::LedgerWriter;
 use meta::KnownUses;
+use parties::Parties;
 use reads::Reads;
 use seats::{Searchers, Seats};
 use write::{Rids, SharedWrites};
@@ -81,8 +85,10 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
+        parties::STATEMENTS,
         reindex::STATEMENTS,
         resource::STATEMENTS,
+        tenant::STATEMENTS,
         write::STATEMENTS,
         write::INTEGRITY_STATEMENTS,
     ]
@@ -129,6 +135,7 @@ pub(crate) struct Inner {
     search_timeout_ms: u32,
     counts: search::Counts,
     ledger: LedgerWriter,
+    parties: Arc<Parties>,
     hasher: Hasher,
     indexer: Indexer,
     rids: Rids,
@@ -141,27 +148,24 @@ pub(crate) struct Inner {
 }
 
 impl Store {
-    /// Connects to a migrated database, in which these rules hold.
+    /// Connects to the data of one tenant, which are migrated and in which these rules hold.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be reached; [`Error::Internal`] when it has no schema.
-    pub async fn connect(
-        address: &Address,
-        sizes: Sizes,
-        integrity: Integrity,
-    ) -> Result<Self, Error> {
+    pub async fn connect(realm: &Realm, sizes: Sizes, integrity: Integrity) -> Result<Self, Error> {
         let readers =
-            Pipelines::new(address, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
-        let reads =
-            Reads::new(address, sizes.readers, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let writers = Pool::of_writers(address, sizes.writers, sizes.statement_timeout_ms)?;
+            Pipelines::new(realm, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let parties = Arc::new(Parties::new(realm, sizes.statement_timeout_ms)?);
+        let reads = Reads::new(realm, parties.clone(), sizes)?;
+        let writers = Pool::of_writers(realm, sizes.writers, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
-        let searchers = Searchers::new(address, sizes.searchers, limit, sizes.read_audit)?;
+        let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
         let half = sizes.writers / 2;
         let criteria = Seats::new("conditional interactions", half, half);
-        let ledger = LedgerWriter::new(address, sizes.statement_timeout_ms, sizes.read_audit)?;
-        let options = address.sqlx_options().map_err(Error::internal)?;
+        let (limit, flush) = (sizes.statement_timeout_ms, sizes.read_audit);
+        let ledger = LedgerWriter::new(realm, parties.clone(), limit, flush)?;
+        let options = realm.sqlx_options().map_err(Error::internal)?;
         let admin = PgPoolOptions::new().max_connections(6).connect_lazy_with(options);
         let hasher = Hasher::load(&readers).await?;
         let inner = Inner {
@@ -173,6 +177,7 @@ impl Store {
             search_timeout_ms: sizes.search_timeout_ms,
             counts: search::Counts::default(),
             ledger,
+            parties,
             hasher,
             indexer: Indexer::new(integrity),
             rids: Rids::default(),

@@ -14,13 +14,15 @@ use crate::access::LedgerRow;
 use crate::error::Error;
 use crate::fhir::Identity;
 
-use super::connection::{Address, Flush, Pipeline, Pipelines};
+use super::connection::{Pipeline, Pipelines};
 use super::frame::Sure;
-use super::ledger::{client_and_token, who};
+use super::ledger::{self, packed};
+use super::parties::Parties;
 use super::resource::{self, Current, FIND_ONE_RECORDED, FIND_RECORDED};
 use super::rows::{Timestamptz, number_array};
+use super::tenant::Realm;
 use super::together::{Queue, Together};
-use super::{TENANT, failure};
+use super::{Sizes, TENANT, failure};
 
 /// Most reads in one statement.
 const BATCH: usize = 64;
@@ -28,6 +30,7 @@ const BATCH: usize = 64;
 /// Finds current versions and puts the reads on record.
 pub(super) struct Reads {
     pipelines: Pipelines,
+    parties: Arc<Parties>,
     queue: Queue<Self>,
 }
 
@@ -43,15 +46,11 @@ pub(super) struct Read {
 
 impl Reads {
     /// Reads over as many connections as statements may run at once.
-    pub(super) fn new(
-        address: &Address,
-        lanes: usize,
-        timeout_ms: u32,
-        flush: Flush,
-    ) -> Result<Self, Error> {
-        let lanes = lanes.max(1);
-        let pipelines = Pipelines::new(address, lanes, timeout_ms, flush)?;
-        Ok(Self { pipelines, queue: Queue::new(lanes, BATCH) })
+    pub(super) fn new(realm: &Realm, parties: Arc<Parties>, sizes: Sizes) -> Result<Self, Error> {
+        let lanes = sizes.readers.max(1);
+        let Sizes { statement_timeout_ms, read_audit, .. } = sizes;
+        let pipelines = Pipelines::new(realm, lanes, statement_timeout_ms, read_audit)?;
+        Ok(Self { pipelines, parties, queue: Queue::new(lanes, BATCH) })
     }
 
     /// A connection for a statement that finds and records by itself.
@@ -87,7 +86,8 @@ impl Together for Reads {
         let sql = if batch.len() == 1 { FIND_ONE_RECORDED } else { FIND_RECORDED };
         let pipeline = self.pipelines.pipeline().await?;
         let statement = pipeline.prepare(sql).await?;
-        let columns = Columns::of(batch);
+        let parties = self.parties.keys(batch.iter().map(|read| &read.row)).await?;
+        let columns = Columns::of(batch, parties);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(columns.parameters());
         let rows =
@@ -119,22 +119,21 @@ struct Columns<'a> {
     reach: Vec<Option<&'a str>>,
     row: Vec<Uuid>,
     at: Vec<Timestamptz>,
-    group: Vec<Uuid>,
+    group: Vec<Option<Uuid>>,
     interaction: Vec<i16>,
-    /// As the ledger's other statements take it.
-    actor: Vec<String>,
-    source: Vec<Option<String>>,
-    request_id: Vec<&'a str>,
-    method: Vec<&'a str>,
+    /// As the ledger's other statements take them.
+    subject: Vec<Option<Uuid>>,
+    party: Vec<i64>,
+    token: Vec<Option<Uuid>>,
+    request: Vec<Option<Uuid>>,
+    request_id: Vec<Option<&'a str>>,
     query: Vec<&'a str>,
-    client: Vec<Option<&'a str>>,
-    token: Vec<Option<String>>,
     denied: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a [Read]) -> Self {
-        let mut columns = Self::default();
+    fn of(batch: &'a [Read], parties: Vec<i64>) -> Self {
+        let mut columns = Self { party: parties, ..Self::default() };
         for Read { identity, reach, denied, row } in batch {
             let request = &row.caller.request;
             columns.resource_type.push(identity.resource_type.code());
@@ -143,21 +142,19 @@ impl<'a> Columns<'a> {
             columns.denied.push(denied.as_deref());
             columns.row.push(row.id);
             columns.at.push(Timestamptz(row.at));
-            columns.group.push(row.group);
+            columns.group.push(ledger::group(row));
             columns.interaction.push(row.interaction.kind.number());
-            columns.actor.push(who(&row.caller.principal));
-            columns.source.push(request.source.map(|source| source.to_string()));
-            columns.request_id.push(&request.id);
-            columns.method.push(request.method);
+            columns.subject.push(packed(identity.id.as_str()).0);
+            columns.token.push(row.caller.principal.token());
+            let (uuid, text) = packed(&request.id);
+            columns.request.push(uuid);
+            columns.request_id.push(text);
             columns.query.push(&request.path_and_query);
-            let (client, token) = client_and_token(row);
-            columns.client.push(client);
-            columns.token.push(token);
         }
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 14] {
         [
             &self.resource_type,
             &self.id,
@@ -166,13 +163,12 @@ impl<'a> Columns<'a> {
             &self.at,
             &self.group,
             &self.interaction,
-            &self.actor,
-            &self.source,
-            &self.request_id,
-            &self.method,
-            &self.query,
-            &self.client,
+            &self.subject,
+            &self.party,
             &self.token,
+            &self.request,
+            &self.request_id,
+            &self.query,
             &self.denied,
         ]
     }

@@ -22,7 +22,8 @@ macro_rules! failure_told {
     () => {
         "CASE WHEN l.failure LIKE '% is not known' AND EXISTS \
          (SELECT FROM ident i JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-          WHERE i.tid = $1::int AND i.rt = l.rt AND i.id = l.logical_id \
+          WHERE i.tid = $1::int AND i.rt = l.rt \
+            AND i.id = coalesce(l.logical_id, l.subject::text) \
             AND (l.vid IS NULL OR l.vid <= r.vid)) \
          THEN 'out of reach: ' || l.failure ELSE l.failure END"
     };
@@ -118,11 +119,12 @@ macro_rules! find_recorded {
              WHERE (w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}') \
              AND (w.denied IS NULL OR r.op <> 'D' AND NOT r.pats && w.denied::bigint[] \
              AND NOT coalesce(r.meta ? 'security', false))), \
-             led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, \
-             person, purpose, client, token, source, request_id, method, query, pats, entities) \
-             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, logical_id, ",
-            $crate::store::ledger::who_asked!("actor"),
-            ", client, token, source, request_id, method, query, pats, '{}' FROM found WHERE op <> 'D'",
+             led AS (INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, \
+             party, token_id, request, request_id, query, pat, pats) \
+             SELECT ledger_id, at, grp, $1, interaction, 0, rt, vid, subject, \
+             CASE WHEN subject IS NULL THEN logical_id END, party, token_id, request, request_id, query, \
+             CASE WHEN cardinality(pats) = 1 THEN pats[1] END, CASE WHEN cardinality(pats) > 1 THEN pats END \
+             FROM found WHERE op <> 'D'",
             $crate::store::ledger::if_kept!(" AND"),
             ") SELECT vid, lu, op, meta, body, pats, rid, xid, place FROM found"
         )
@@ -132,18 +134,18 @@ macro_rules! find_recorded {
 /// For many reads.
 pub(super) const FIND_RECORDED: &str = find_recorded!(
     "unnest($2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], \
-     $8::smallint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], \
-     $15::text[], $16::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, \
-     actor, source, request_id, method, query, client, token, denied, place)"
+     $8::smallint[], $9::uuid[], $10::bigint[], $11::uuid[], $12::uuid[], $13::text[], $14::text[], \
+     $15::text[]) WITH ORDINALITY AS w(rt, logical_id, reach, ledger_id, at, grp, interaction, subject, \
+     party, token_id, request, request_id, query, denied, place)"
 );
 
 /// For one, with the same parameters.
 pub(super) const FIND_ONE_RECORDED: &str = find_recorded!(
     "(SELECT ($2::smallint[])[1] AS rt, ($3::text[])[1] AS logical_id, ($4::text[])[1] AS reach, \
      ($5::uuid[])[1] AS ledger_id, ($6::timestamptz[])[1] AS at, ($7::uuid[])[1] AS grp, \
-     ($8::smallint[])[1] AS interaction, ($9::text[])[1] AS actor, ($10::text[])[1] AS source, \
-     ($11::text[])[1] AS request_id, ($12::text[])[1] AS method, ($13::text[])[1] AS query, ($14::text[])[1] AS \
-     client, ($15::text[])[1] AS token, ($16::text[])[1] AS denied, 1::bigint AS place) AS w"
+     ($8::smallint[])[1] AS interaction, ($9::uuid[])[1] AS subject, ($10::bigint[])[1] AS party, \
+     ($11::uuid[])[1] AS token_id, ($12::uuid[])[1] AS request, ($13::text[])[1] AS request_id, \
+     ($14::text[])[1] AS query, ($15::text[])[1] AS denied, 1::bigint AS place) AS w"
 );
 
 /// Every statement of this file, for the test that prepares them.
@@ -450,5 +452,5 @@ fn disclose(found: Current) -> Result<(Version, Disclosed), Error> {
     }
     let Identity { resource_type, id } = version.identity.clone();
     let subject = Some((resource_type, id, Some(version.version)));
-    Ok((version, Disclosed { subject, patients, entities: Vec::new() }))
+    Ok((version, Disclosed { subject, patients, ..Disclosed::default() }))
 }

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use crate::access::Permit;
 use crate::error::Error;
 
-use super::connection::{Address, Flush, Pool};
+use super::connection::{Flush, Pool};
+use super::tenant::Realm;
 
 /// Longest wait for a seat.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,12 +41,12 @@ pub(super) struct Searcher {
 impl Searchers {
     /// `flush`: what the ledger rows of searches wait for, which are all that is written here.
     pub(super) fn new(
-        address: &Address,
+        realm: &Realm,
         size: usize,
         timeout_ms: u32,
         flush: Flush,
     ) -> Result<Self, Error> {
-        let pool = Pool::new(address, size, timeout_ms, flush)?;
+        let pool = Pool::new(realm, size, timeout_ms, flush)?;
         Ok(Self { pool, seats: Seats::new("searches", size, size.div_ceil(2)) })
     }
 

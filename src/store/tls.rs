@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::outbound::{self, TrustError};
 
 /// The value of `sslrootcert` that means the authorities of the system.
 const SYSTEM: &str = "system";
@@ -114,14 +115,11 @@ impl Tls {
 
     /// What tokio-postgres makes a connection secure with.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect, AddressError> {
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| AddressError::Url(error.to_string()))?;
+        let config = outbound::client().map_err(|error| AddressError::Url(error.reason))?;
         let config = if self.mode == Mode::Verify {
             config.with_root_certificates(self.authorities()?)
         } else {
-            let verifier = Arc::new(AnyCertificate(provider));
+            let verifier = Arc::new(AnyCertificate(config.crypto_provider().clone()));
             config.dangerous().with_custom_certificate_verifier(verifier)
         };
         Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
@@ -142,26 +140,9 @@ impl Tls {
     }
 
     fn authorities(&self) -> Result<RootCertStore, AddressError> {
-        let mut authorities = RootCertStore::empty();
-        let Some(path) = &self.root else {
-            let found = rustls_native_certs::load_native_certs();
-            authorities.add_parsable_certificates(found.certs);
-            return if authorities.is_empty() {
-                Err(AddressError::NoAuthorities)
-            } else {
-                Ok(authorities)
-            };
-        };
-        let fault = |reason: String| AddressError::Root { path: path.clone(), reason };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| fault(error.to_string()))?;
-            authorities.add(certificate).map_err(|error| fault(error.to_string()))?;
-        }
-        if authorities.is_empty() {
-            return Err(fault("there is no certificate in it".to_owned()));
-        }
-        Ok(authorities)
+        let authorities = outbound::authorities(self.root.as_deref())
+            .map_err(|TrustError { path, reason }| AddressError::Root { path, reason })?;
+        if authorities.is_empty() { Err(AddressError::NoAuthorities) } else { Ok(authorities) }
     }
 }
 

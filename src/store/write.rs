@@ -1,9 +1,8 @@
 //! Writes: versions collected by one interaction, made durable in one statement with their ledger rows.
 //!
 //! A writer reads without locks, stages the version it wants to follow, and the statement ends in
-//! `kiln_conflict()` when the row was touched between: by another version, a change of `meta` or a
-//! build of the index. Rows are locked in the order of their keys, so writers of shared rows wait for
-//! each other instead of deadlocking.
+//! `kiln_conflict()` when the row was touched between: by another version, a change of `meta` or a build
+//! of the index. Rows are locked in the order of their keys: writers wait for each other, no deadlock.
 
 use std::collections::HashMap;
 
@@ -135,12 +134,17 @@ impl WriteTx {
     /// # Errors
     /// [`Error::Conflict`] when a resource changed meanwhile: the gate then runs the work anew.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        match self.write_staged().await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Failed(error)) => Err(error),
-            Err(CommitError::Raced) => {
+        let written = self.write_staged().await;
+        written.map_err(|error| self.lost(error))
+    }
+
+    /// What is told of a statement that failed; where another writer was faster, the work is run anew.
+    pub(super) fn lost(&mut self, error: CommitError) -> Error {
+        match error {
+            CommitError::Failed(error) => error,
+            CommitError::Raced => {
                 self.raced = true;
-                Err(Error::Conflict("a resource changed meanwhile".to_owned()))
+                Error::Conflict("a resource changed meanwhile".to_owned())
             }
         }
     }
@@ -158,12 +162,6 @@ impl WriteTx {
         let result = write_all(&self.store, &connection, &staged, &changes, &[]).await;
         self.connection = Some(connection);
         result
-    }
-
-    async fn begin_wanted(&self) -> Result<Transaction, CommitError> {
-        let locks = self.wanted(&[]);
-        let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
-        begun.map_err(CommitError::Failed)
     }
 
     async fn begin(&self, sql: &str) -> Result<Transaction, CommitError> {
@@ -252,6 +250,10 @@ impl UnitOfWork for WriteTx {
 
     fn is_raced(&self) -> bool {
         self.raced
+    }
+
+    fn note(&mut self, interaction: Interaction, disclosed: Disclosed) {
+        self.entry(interaction, disclosed);
     }
 
     fn disclosed(&mut self) -> Vec<(Interaction, Disclosed)> {
@@ -364,7 +366,9 @@ async fn write_chunk(
     store.note_codes(&indexed).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(&indexed);
     let sql = versions.statement(index.len(), rows.len());
-    let done = execute(connection, sql, rows, &index, &versions.parameters()).await?;
+    let ledger =
+        Columns::with_parties(rows, &store.0.parties).await.map_err(CommitError::Failed)?;
+    let done = execute(connection, sql, &ledger, &index, &versions.parameters()).await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {
         store.0.indexer.renewed(known.epoch).await;
     }
@@ -375,12 +379,11 @@ async fn write_chunk(
 async fn execute(
     connection: &Object,
     sql: &str,
-    rows: &[&LedgerRow],
+    ledger: &Columns<'_>,
     index: &IndexColumns<'_>,
     more: &[&(dyn ToSql + Sync)],
 ) -> Result<Result<(), tokio_postgres::Error>, CommitError> {
     let statement = connection.prepare_cached(sql).await.map_err(failure::commit_error)?;
-    let ledger = Columns::of(rows.iter().copied());
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
     parameters.extend(ledger.parameters());
     parameters.push(&BUCKET);
@@ -398,7 +401,8 @@ pub(super) async fn reindex(
 ) -> Result<(), CommitError> {
     store.note_codes(all).await.map_err(CommitError::Failed)?;
     let index = IndexColumns::of(all);
-    let done = execute(connection, statements::INDEX, &[], &index, &[&epoch]).await?;
+    let done =
+        execute(connection, statements::INDEX, &Columns::default(), &index, &[&epoch]).await?;
     if done.as_ref().is_err_and(failure::has_old_parameters) {
         store.0.indexer.renewed(epoch).await;
     }

@@ -287,7 +287,11 @@ fn typed<'v>(name: &str, value: &'v Value<'_>) -> Option<(PropertyKind, Cow<'v, 
         Value::String(text) => Cow::Borrowed(&**text),
         Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
         Value::Number(digits) => Cow::Borrowed(&**digits),
-        Value::Object(coding) => Cow::Borrowed(coding.get("code")?.as_str()?),
+        Value::Object(coding) => {
+            let part = |name| coding.get(name).and_then(Value::as_str);
+            let rest = ["system", "version", "display"].map(|name| part(name).unwrap_or_default());
+            Cow::Owned(Property::of_coding([part("code")?, rest[0], rest[1], rest[2]]))
+        }
         Value::Array(_) | Value::Null => return None,
     };
     Some((kind, text))

@@ -79,7 +79,7 @@ impl<T> Grouped<T> {
 pub enum PropertyKind {
     /// A code of the same system.
     Code,
-    /// A code of another one; its text is the code.
+    /// A code of another one: see [`Property::coding`].
     Coding,
     /// A text.
     #[default]
@@ -125,6 +125,27 @@ pub struct Property<'c> {
     pub kind: PropertyKind,
     /// The value as text.
     pub value: &'c str,
+}
+
+/// Stands between the parts of a Coding: in no text of FHIR.
+const PART: char = '\u{1f}';
+
+impl<'c> Property<'c> {
+    /// What filters compare: of a Coding its code.
+    pub fn text(&self) -> &'c str {
+        if self.kind == PropertyKind::Coding { self.coding()[0] } else { self.value }
+    }
+
+    /// Code, system, version and display of a Coding; empty where it has none.
+    pub fn coding(&self) -> [&'c str; 4] {
+        let mut parts = self.value.splitn(4, PART);
+        [(); 4].map(|()| parts.next().unwrap_or_default())
+    }
+
+    /// The text of a Coding of these parts.
+    pub fn of_coding(parts: [&str; 4]) -> String {
+        parts.join("\u{1f}").trim_end_matches(PART).to_owned()
+    }
 }
 
 /// Another way to say what a concept is (`CodeSystem.concept.designation`).

@@ -28,12 +28,14 @@ pub(super) struct Question<'s, 'i> {
     pub(super) listing: Option<&'i Listing>,
     /// Whether nothing but being inactive keeps the code out of some value set.
     pub(super) is_left_out: bool,
+    /// The system whose codes are not here, where it is in by all of them: is it one?
+    pub(super) on_trust: Option<Box<str>>,
 }
 
 impl<'s, 'i> Question<'s, 'i> {
     pub(super) fn new(scope: &'s Scope<'i>, system: Option<&'s str>, code: &'s str) -> Self {
-        let (open, done, used, listing, is_left_out) = Default::default();
-        Self { scope, system, code, open, done, used, listing, is_left_out }
+        let (open, done, used, listing, is_left_out, on_trust) = Default::default();
+        Self { scope, system, code, open, done, used, listing, is_left_out, on_trust }
     }
 
     /// Whether the code is in the value set of this name.
@@ -44,7 +46,7 @@ impl<'s, 'i> Question<'s, 'i> {
         }
         let implied = match implicit(name)? {
             Some(part) => part,
-            None => match self.scope.image.system_of_value_set(name) {
+            None => match self.scope.system_of_value_set(name) {
                 Some(system) => Part::whole(&system.url),
                 None => return Err(TerminologyFault::UnknownValueSet(name.to_owned())),
             },
@@ -152,7 +154,10 @@ impl<'s, 'i> Question<'s, 'i> {
         let code = concept.map(|(it, at)| it.concepts.code(at));
         if part.filters.is_empty() && !is_whole {
             let answer = match &part.codes[..] {
-                [] => builtin::accepts(url, self.code).unwrap_or(true),
+                [] => builtin::accepts(url, self.code).unwrap_or_else(|| {
+                    self.on_trust = concept.is_none().then(|| url.into());
+                    true
+                }),
                 _ => self.names(name, part, system, code)?,
             };
             return Ok((yes_if(answer), code));

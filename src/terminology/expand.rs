@@ -69,7 +69,7 @@ impl<'s, 'i> Expansion<'s, 'i> {
         if let Some(part) = implicit(name)? {
             return self.implied(name, &part);
         }
-        match self.scope.image.system_of_value_set(name) {
+        match self.scope.system_of_value_set(name) {
             Some(system) => self.implied(name, &Part::whole(&system.url)),
             None => Err(TerminologyFault::UnknownValueSet(name.to_owned())),
         }

@@ -132,7 +132,7 @@ impl<'f> Ready<'f> {
             "display" => system.display(at).is_some_and(passes),
             "parent" => linked(system.parents(at)),
             "child" => linked(system.children(at)),
-            name => system.properties(at).any(|it| it.name == name && passes(it.value)),
+            name => system.properties(at).any(|it| it.name == name && passes(it.text())),
         }
     }
 }

@@ -237,7 +237,9 @@ impl Image {
 
     /// The value set `url`, `url|version` or `ValueSet/id`.
     fn value_set(&self, name: &str) -> Option<&ValueSet> {
-        let by_id = self.id_in(name, "ValueSet/").and_then(|id| self.stored.value_set_of(id));
+        let by_id = self
+            .id_in(name, "ValueSet/")
+            .and_then(|id| self.at_hand().find_map(|it| it.value_set_of(id)));
         let brought = || self.brought.as_deref().and_then(|it| it.value_set(name));
         let own = || is_own(name).then(|| self.packed().core.value_set(name)).flatten();
         by_id
@@ -248,7 +250,9 @@ impl Image {
 
     /// The concept map `url`, `url|version` or `ConceptMap/id`.
     fn concept_map(&self, name: &str) -> Option<&ConceptMap> {
-        let by_id = self.id_in(name, "ConceptMap/").and_then(|id| self.stored.concept_map_of(id));
+        let by_id = self
+            .id_in(name, "ConceptMap/")
+            .and_then(|id| self.at_hand().find_map(|it| it.concept_map_of(id)));
         by_id.or_else(|| self.origins().find_map(|it| it.concept_map(name)))
     }
 
@@ -263,9 +267,14 @@ impl Image {
         self.origins().flat_map(Definitions::concept_maps).filter(is_it)
     }
 
-    /// The stored code system of this id.
+    /// The code system of this id, stored or brought along.
     fn system_of(&self, id: &str) -> Option<&CodeSystem> {
-        self.stored.system_of(id)
+        self.at_hand().find_map(|it| it.system_of(id))
+    }
+
+    /// What has ids by which it is asked for: what is brought along, and what is stored.
+    fn at_hand(&self) -> impl Iterator<Item = &Definitions> {
+        self.brought.as_deref().into_iter().chain([&*self.stored])
     }
 
     /// The id in the address of a resource here.
@@ -335,6 +344,13 @@ impl Terminology for Image {
         code: &str,
     ) -> Result<Contains, TerminologyFault> {
         contains::Question::new(&Scope::lenient(self), system, code).named(value_set)
+    }
+
+    fn on_trust(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<Box<str>> {
+        let scope = Scope::lenient(self);
+        let mut question = contains::Question::new(&scope, system, code);
+        let is_in = question.named(value_set) == Ok(Contains::Yes);
+        question.on_trust.filter(|_| is_in)
     }
 
     fn subsumed(

@@ -145,6 +145,16 @@ impl<'i> Scope<'i> {
         }
     }
 
+    /// The code system of which this value set is said to be all codes; with a version only that one.
+    pub(super) fn system_of_value_set(&self, named: &str) -> Option<&'i CodeSystem> {
+        let system = self.image.system_of_value_set(named)?;
+        let is_it = match Canonical::parse(named).version {
+            Some(version) if self.is_strict => is_version(system, version),
+            _ => true,
+        };
+        is_it.then_some(system)
+    }
+
     /// Refuses a value set that imports itself, wherever: who asks for one code may not get there.
     ///
     /// # Errors

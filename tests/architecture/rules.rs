@@ -22,8 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "store",
         &[
-            "access", "audit", "clock", "config", "error", "fhir", "fhirpath", "search", "spec",
-            "validate",
+            "access", "audit", "clock", "config", "error", "fhir", "fhirpath", "outbound",
+            "search", "spec", "validate",
         ],
     ),
     (

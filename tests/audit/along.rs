@@ -11,9 +11,12 @@ use crate::harness::server::TestServer;
 async fn read_by_ada() -> TestServer {
     let server = TestServer::start().await;
     for (id, content) in [
-        ("Patient/a", r#""gender":"male""#),
+        ("Patient/a", r#""gender":"male","identifier":[{"system":"urn:mrn","value":"1"}]"#),
         ("Patient/b", r#""gender":"female""#),
-        ("Practitioner/ada", r#""gender":"female","name":[{"family":"Ada"}]"#),
+        (
+            "Practitioner/ada",
+            r#""gender":"female","name":[{"family":"Ada"}],"identifier":[{"system":"urn:npi","value":"7"}]"#,
+        ),
         (
             "Observation/oa",
             r#""status":"final","code":{"text":"x"},"subject":{"reference":"Patient/a"}"#,
@@ -79,6 +82,39 @@ async fn a_chain_leads_to_events_by_patient_and_by_agent() {
     }
 }
 
+/// ITI-81 asks by the identifiers of parties and patients, within a time.
+///
+/// Covers in part: security A13.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_retrieved_by_identifiers_of_parties_and_patients() {
+    let server = read_by_ada().await;
+    let both = &["read Observation/oa/_history/1", "read Patient/a/_history/1"][..];
+    let base = server.client.base();
+    for (query, expected) in [
+        ("patient.identifier=urn:mrn|1&subtype=read", both),
+        ("patient.identifier=1&subtype=read", both),
+        ("patient.identifier=urn:mrn|2", &[]),
+        ("patient.identifier=urn:npi|1", &[]),
+        ("agent.identifier=urn:npi|7", both),
+        ("agent.identifier=urn:npi|8", &[]),
+        ("agent.identifier=urn:npi|7&patient.identifier=urn:mrn|1&outcome=0&action=R", both),
+        (
+            "agent.identifier=urn:npi|7&type=http://dicom.nema.org/resources/ontology/DCM|110114",
+            &[],
+        ),
+        ("entity:Patient.identifier=urn:mrn|1&subtype=read&entity-type=2", both),
+        (&format!("source:identifier=urn:ietf:rfc:3986|{base}&agent.identifier=urn:npi|7"), both),
+        ("source:identifier=urn:ietf:rfc:3986|urn:x&agent.identifier=urn:npi|7", &[]),
+    ] {
+        let query = format!("date=ge2020-01-01&date=le2100-01-01&{query}");
+        assert_eq!(page(&server.client, &query).await.0, expected, "{query}");
+    }
+    assert_eq!(
+        page(&server.client, "date=lt2020-01-01&agent.identifier=urn:npi|7").await.0,
+        [""; 0]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_events_refer_to_comes_along_once() {
     let server = read_by_ada().await;
@@ -97,9 +133,9 @@ async fn what_events_refer_to_comes_along_once() {
         assert_eq!(matches.len(), 2, "{include}");
         assert_eq!(along, expected, "{include}");
     }
-    // What came along is on record with the search.
-    let rows = "SELECT count(*) FROM ledger WHERE query LIKE '%_include=AuditEvent:agent' \
-         AND 'Practitioner/ada/_history/1' = ANY (entities)";
+    // Whom it tells of is on record with the search, those too that came along.
+    let rows =
+        "SELECT count(*) FROM ledger WHERE query LIKE '%_include=*' AND cardinality(pats) = 1";
     assert!(server.database.number(rows).await >= 1);
 }
 

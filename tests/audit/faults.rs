@@ -15,8 +15,8 @@ use crate::harness::server::TestServer;
 /// As when there is no space left for another row.
 pub(crate) const FULL: &str = "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
      RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$; \
-     CREATE TRIGGER planted BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION planted()";
-pub(crate) const FREED: &str = "DROP TRIGGER planted ON ledger";
+     CREATE TRIGGER planted BEFORE INSERT ON ledger_row FOR EACH ROW EXECUTE FUNCTION planted()";
+pub(crate) const FREED: &str = "DROP TRIGGER planted ON ledger_row";
 
 const SECRET: &str = r#"{"resourceType":"Patient","id":"a","name":[{"family":"Canary"}]}"#;
 const BATCH: &str = r#"{"resourceType":"Bundle","type":"batch","entry":[
@@ -80,7 +80,7 @@ async fn no_answer_leaves_before_its_row_is_committed() {
     for (number, (method, url, body)) in ASKED.iter().enumerate() {
         let request = format!("held-{number}");
         // Rows wait to be added, and can be read.
-        locker.batch_execute("BEGIN; LOCK TABLE ledger IN SHARE MODE").await.unwrap();
+        locker.batch_execute("BEGIN; LOCK TABLE ledger_row IN SHARE MODE").await.unwrap();
         let mut call = server.client.call(method, url).header("X-Request-Id", &request);
         if !body.is_empty() {
             call = call.json(*body);
@@ -106,7 +106,7 @@ async fn who_hangs_up_is_on_record() {
         [("/fhir/Patient/a", 0), ("/fhir/Patient?_id=a", 0), ("/fhir/Patient/x", 4)]
     {
         let request = format!("gone-{}", url.len());
-        locker.batch_execute("BEGIN; LOCK TABLE ledger IN SHARE MODE").await.unwrap();
+        locker.batch_execute("BEGIN; LOCK TABLE ledger_row IN SHARE MODE").await.unwrap();
         let mut stream = TcpStream::connect(&address).await.unwrap();
         let head =
             format!("GET {url} HTTP/1.1\r\nHost: {address}\r\nX-Request-Id: {request}\r\n\r\n");

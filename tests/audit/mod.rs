@@ -10,6 +10,7 @@ mod outlets;
 mod parties;
 mod receiver;
 mod roles;
+mod rows;
 mod seal;
 mod syslog;
 mod who;

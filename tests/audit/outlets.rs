@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use kiln::store::maintenance::{Place, add_outlet, move_outlet, outlet_place, take_outlet};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::receiver::Receiver;
 use crate::harness::process::Process;
@@ -192,6 +194,56 @@ async fn alerts_are_told_to_an_address_and_stored() {
     // The server's own writes are no cause of alerts.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(receiver.posted().len(), 4);
+}
+
+/// One that is found fault with is passed over; one that could not be taken comes again, and it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_is_refused_keeps_no_other_back() {
+    let receiver = Receiver::start().await;
+    receiver.answer_with(&[422, 500]);
+    let webhook = format!("http://{}/alerts", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("alerts.break_glass", "true"),
+        ("alerts.webhook", &webhook),
+    ])
+    .await;
+    let both = ["user:ada", "user:eve"].map(|user| row(12, 0, user, ("NULL", "'BTG'", "{7}")));
+    server.database.run(&both.join(";")).await;
+    receiver.until("three requests", |posted| posted.len() >= 3).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let posted = receiver.posted();
+    let parties: Vec<_> =
+        posted.iter().map(|(_, alert)| alert["party"].as_str().unwrap()).collect();
+    // Which of them comes first is chance: they are of one moment.
+    assert_eq!(parties.len(), 3, "{parties:?}");
+    assert!(parties[0] != parties[1] && parties[1] == parties[2], "{parties:?}");
+    server.stop().await;
+}
+
+/// Who is slow loses the turn, and cannot note what the next one sends meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_goes_to_another_node_and_never_back_in_the_order() {
+    const NAME: &str = "repository";
+    let server = TestServer::start().await;
+    let store = server.store();
+    let place = |number| Place { xid: i64::MAX - 10 + number, id: Uuid::nil() };
+    let (slow, next) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    add_outlet(store, NAME).await.unwrap();
+    let start = outlet_place(store, NAME).await.unwrap().unwrap();
+    assert!(take_outlet(store, NAME, slow, start, 0.3).await.unwrap());
+    assert!(!take_outlet(store, NAME, next, start, 60.0).await.unwrap(), "it is somebody's turn");
+    assert!(!move_outlet(store, NAME, next, place(1)).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(take_outlet(store, NAME, next, start, 60.0).await.unwrap(), "the turn was over");
+    assert!(!move_outlet(store, NAME, slow, place(1)).await.unwrap(), "too late");
+    assert!(move_outlet(store, NAME, next, place(2)).await.unwrap());
+    assert!(!move_outlet(store, NAME, next, place(1)).await.unwrap(), "backwards");
+    // Who does not know the place has no turn, whosever it is.
+    assert!(!take_outlet(store, NAME, next, start, 60.0).await.unwrap());
+    assert!(!take_outlet(store, NAME, slow, place(2), 60.0).await.unwrap());
+    assert_eq!(outlet_place(store, NAME).await.unwrap(), Some(place(2)));
+    server.stop().await;
 }
 
 /// Without settings nothing goes out.

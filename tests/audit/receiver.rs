@@ -1,5 +1,6 @@
 //! Somebody else's address: takes what is posted, and answers it or does not.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     posted: Arc<Mutex<Posted>>,
     answers: Arc<AtomicBool>,
+    statuses: Arc<Mutex<VecDeque<u16>>>,
 }
 
 impl Receiver {
@@ -27,6 +29,7 @@ impl Receiver {
             address: listener.local_addr().unwrap(),
             posted: Arc::default(),
             answers: Arc::new(AtomicBool::new(true)),
+            statuses: Arc::default(),
         };
         let accepting = receiver.clone();
         tokio::spawn(async move {
@@ -41,6 +44,11 @@ impl Receiver {
     /// Whether what comes from now on is answered.
     pub(super) fn answer(&self, answers: bool) {
         self.answers.store(answers, Ordering::SeqCst);
+    }
+
+    /// What comes next is answered so, one after the other; what comes then with 201.
+    pub(super) fn answer_with(&self, statuses: &[u16]) {
+        self.statuses.lock().unwrap().extend(statuses);
     }
 
     pub(super) fn posted(&self) -> Posted {
@@ -72,7 +80,9 @@ impl Receiver {
         };
         self.posted.lock().unwrap().push((path, body));
         if self.answers.load(Ordering::SeqCst) {
-            let answer = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let status = self.statuses.lock().unwrap().pop_front().unwrap_or(201);
+            let answer =
+                format!("HTTP/1.1 {status} Is\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes()).await;
         } else {
             // Until the other side has had enough.

@@ -13,9 +13,12 @@ async fn the_servers_role_cannot_change_the_record() {
     let month =
         "(SELECT relname FROM pg_class WHERE relname ~ '^ledger_[0-9]{6}$' ORDER BY 1 LIMIT 1)";
     let partition: String = client.query_one(month, &[]).await.unwrap().get(0);
-    for table in ["ledger", "ledger_default", partition.as_str(), "seal", "seal_rows"] {
+    for table in
+        ["ledger_row", "ledger_party", "ledger_default", partition.as_str(), "seal", "seal_rows"]
+    {
+        let column = if table == "ledger_party" { "actor" } else { "at" };
         for statement in [
-            format!("UPDATE {table} SET at = now()"),
+            format!("UPDATE {table} SET {column} = {column}"),
             format!("DELETE FROM {table}"),
             format!("TRUNCATE {table}"),
             format!("ALTER TABLE {table} ADD COLUMN more int"),
@@ -43,7 +46,7 @@ async fn the_servers_role_cannot_change_the_record() {
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}");
     }
     // What it may do.
-    for table in ["ledger", "seal", "seal_rows"] {
+    for table in ["ledger", "ledger_party", "seal", "seal_rows"] {
         client.batch_execute(&format!("SELECT count(*) FROM {table}")).await.unwrap();
     }
 }

@@ -22,11 +22,13 @@ struct Record {
     ids: Vec<Uuid>,
 }
 
-const COPY: &str = "CREATE TABLE c_ledger AS TABLE ledger;\n\
+const COPY: &str = "CREATE TABLE c_ledger AS TABLE ledger_row;\n\
+     CREATE TABLE c_party AS TABLE ledger_party;\n\
      CREATE TABLE c_seal AS TABLE seal;\n\
      CREATE TABLE c_rows AS TABLE seal_rows";
-const RESTORE: &str = "TRUNCATE ledger, seal, seal_rows;\n\
-     INSERT INTO ledger SELECT * FROM c_ledger;\n\
+const RESTORE: &str = "TRUNCATE ledger_row, ledger_party, seal, seal_rows;\n\
+     INSERT INTO ledger_party SELECT * FROM c_party;\n\
+     INSERT INTO ledger_row SELECT * FROM c_ledger;\n\
      INSERT INTO seal SELECT * FROM c_seal;\n\
      INSERT INTO seal_rows SELECT * FROM c_rows";
 
@@ -135,20 +137,26 @@ async fn any_column_of_any_row_that_is_changed_is_named() {
         "client = 'x'",
         "token = 'x'",
         "source = '192.0.2.1'",
-        "request_id = request_id || ' '",
-        "method = lower(method)",
+        "request_id = 'x'",
+        "method = 'TRACE'",
         "query = query || '&'",
         "failure = coalesce(failure, '') || 'x'",
         "pats = pats || 1",
         "entities = entities || ARRAY['x']",
         "person = 'Practitioner/x'",
         "purpose = 'TREAT'",
+        "party = party + 1",
+        "party = NULL",
+        "pat = coalesce(pat, 0) + 1, pats = NULL",
+        "token_id = gen_random_uuid()",
+        "subject = gen_random_uuid(), logical_id = NULL",
+        "request = gen_random_uuid(), request_id = NULL",
     ]
     .into_iter()
     .enumerate()
     {
         let id = record.ids[(number * 7) % record.ids.len()];
-        let change = format!("UPDATE ledger SET {change} WHERE id = '{id}'");
+        let change = format!("UPDATE ledger_row SET {change} WHERE id = '{id}'");
         assert_eq!(record.found_after(&change).await, Some(Finding::Altered(id)), "{change}");
     }
     assert_eq!(record.verify().await.finding, None);
@@ -161,26 +169,31 @@ async fn rows_that_are_gone_added_moved_or_cut_off_are_named() {
     let of = |at: usize| format!("id = '{}'", ids[at]);
     let insert = |id: &str, xid: &str| {
         format!(
-            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, actor, request_id, method, query, \
-             pats, entities, xid) SELECT '{id}', at, grp, tid, interaction, outcome, actor, request_id, \
-             method, query, pats, entities, {xid} FROM ledger WHERE {}",
+            "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, party, request, query, pat, xid) \
+             SELECT '{id}', at, grp, tid, interaction, outcome, party, request, query, pat, {xid} \
+             FROM ledger_row WHERE {}",
             of(5)
         )
     };
     let new = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000);
     for (change, expected) in [
-        (format!("DELETE FROM ledger WHERE {}", of(0)), Finding::Missing(ids[0])),
-        (format!("DELETE FROM ledger WHERE {}", of(6)), Finding::Missing(ids[6])),
-        (format!("DELETE FROM ledger WHERE {}", of(last)), Finding::Missing(ids[last])),
-        ("DELETE FROM ledger".to_owned(), Finding::Missing(ids[0])),
+        (format!("DELETE FROM ledger_row WHERE {}", of(0)), Finding::Missing(ids[0])),
+        (format!("DELETE FROM ledger_row WHERE {}", of(6)), Finding::Missing(ids[6])),
+        (format!("DELETE FROM ledger_row WHERE {}", of(last)), Finding::Missing(ids[last])),
+        ("DELETE FROM ledger_row".to_owned(), Finding::Missing(ids[0])),
+        ("UPDATE ledger_party SET actor = 'somebody else'".to_owned(), Finding::Altered(ids[0])),
+        ("DELETE FROM ledger_party".to_owned(), Finding::Altered(ids[0])),
         (insert(&new.to_string(), "xid"), Finding::Inserted(new)),
         (insert(&new.to_string(), "1"), Finding::Inserted(new)),
         // Moved to the end, where nothing is sealed yet.
-        (format!("UPDATE ledger SET xid = 1000000000 WHERE {}", of(2)), Finding::Reordered(ids[2])),
+        (
+            format!("UPDATE ledger_row SET xid = 1000000000 WHERE {}", of(2)),
+            Finding::Reordered(ids[2]),
+        ),
         // Two rows of one batch that changed places.
         (
             format!(
-                "UPDATE ledger SET xid = (SELECT sum(xid) FROM ledger WHERE {0} OR {1}) - xid \
+                "UPDATE ledger_row SET xid = (SELECT sum(xid) FROM ledger WHERE {0} OR {1}) - xid \
                  WHERE {0} OR {1}",
                 of(8),
                 of(9)
@@ -196,7 +209,7 @@ async fn rows_that_are_gone_added_moved_or_cut_off_are_named() {
 async fn a_seal_that_was_bent_to_fit_is_named() {
     let record = Record::make().await;
     let cut = "DELETE FROM seal WHERE n >= 3;\nDELETE FROM seal_rows WHERE n >= 3;\n\
-         DELETE FROM ledger WHERE (xid, id) > (SELECT last_xid, last_id FROM seal WHERE n = 2)";
+         DELETE FROM ledger_row WHERE (xid, id) > (SELECT last_xid, last_id FROM seal WHERE n = 2)";
     let bend = "UPDATE seal_rows SET leaves = set_byte(leaves, 40, 255 - get_byte(leaves, 40)) WHERE n = 2";
     for (change, expected) in [
         (bend, Finding::Batch(2)),
@@ -216,7 +229,7 @@ async fn a_seal_that_was_bent_to_fit_is_named() {
         ("UPDATE seal SET size = size - 1 WHERE n = 2", Finding::Batch(2)),
         ("DELETE FROM seal WHERE n = 1", Finding::Batch(1)),
         (cut, Finding::Truncated { batch: 3, rows: 12 }),
-        ("TRUNCATE ledger, seal, seal_rows", Finding::Truncated { batch: 0, rows: 0 }),
+        ("TRUNCATE ledger_row, seal, seal_rows", Finding::Truncated { batch: 0, rows: 0 }),
     ] {
         assert_eq!(record.found_after(change).await, Some(expected), "{change}");
     }
@@ -227,7 +240,7 @@ async fn a_seal_that_was_bent_to_fit_is_named() {
 async fn a_record_sealed_anew_is_not_that_of_the_exported_checkpoints() {
     let record = Record::make().await;
     // Who has the database and the key, but not the exported checkpoints.
-    let change = "UPDATE ledger SET actor = 'somebody else' WHERE xid = (SELECT max(xid) FROM ledger);\n\
+    let change = "UPDATE ledger_row SET actor = 'somebody else' WHERE xid = (SELECT max(xid) FROM ledger);\n\
          TRUNCATE seal, seal_rows";
     record.server.database.run(change).await;
     let other = Folder::of(&config(&record.server.database, &[]));
@@ -245,6 +258,23 @@ async fn a_record_sealed_anew_is_not_that_of_the_exported_checkpoints() {
     let outside = Outside { trusted: record.folder.trusted().unwrap(), checkpoints: Vec::new() };
     let report = verify(store, &log_name(store), &outside, 0, |_| {}).await.unwrap();
     assert_eq!(report.finding, Some(Finding::Batch(0)));
+}
+
+/// Rows of one transaction are read ahead, and sealed in batches all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_of_one_transaction_are_sealed_in_batches() {
+    let record = Record::make().await;
+    let many = "INSERT INTO ledger_row (id, at, tid, interaction, outcome, party, request, query) \
+         SELECT gen_random_uuid(), now(), 0, 12, 0, party, gen_random_uuid(), '/' \
+         FROM (SELECT party FROM ledger_row LIMIT 1) p, generate_series(1, 4500)";
+    record.server.database.run(many).await;
+    let (mut one, mut two) = (record.sealer(), record.sealer());
+    let sealed = tokio::join!(record.finish(&mut one), record.finish(&mut two));
+    assert_eq!(sealed, (4516, 4516));
+    let report = record.verify().await;
+    assert_eq!((report.finding, report.rows, report.unsealed.0), (None, 4516, 0));
+    let whole = "SELECT count(*) FROM seal WHERE size = 1000";
+    assert_eq!(record.server.database.number(whole).await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,13 +299,13 @@ async fn old_months_are_archived_and_dropped_and_the_record_says_so() {
     for month in ["201001", "201002"] {
         let from = format!("to_timestamp('{month}01+00', 'YYYYMMDDTZH')");
         let make = format!(
-            "DO $$ BEGIN EXECUTE format('CREATE TABLE ledger_{month} PARTITION OF ledger FOR VALUES FROM (%L) TO (%L)', \
+            "DO $$ BEGIN EXECUTE format('CREATE TABLE ledger_{month} PARTITION OF ledger_row FOR VALUES FROM (%L) TO (%L)', \
              {from}, {from} + interval '1 month'); EXECUTE format('CREATE TABLE seal_rows_{month} PARTITION OF \
              seal_rows FOR VALUES FROM (%L) TO (%L)', {from}, {from} + interval '1 month'); END $$;\n\
              ALTER TABLE ledger_{month} OWNER TO kiln_owner;\nALTER TABLE seal_rows_{month} OWNER TO kiln_owner;\n\
-             INSERT INTO ledger (id, at, grp, tid, interaction, outcome, actor, request_id, method, query, pats, \
-             entities) SELECT gen_random_uuid(), {from} + interval '1 day', grp, tid, interaction, outcome, actor, \
-             request_id, method, query, pats, entities FROM c_ledger"
+             INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, party, request, query, pat) \
+             SELECT gen_random_uuid(), {from} + interval '1 day', grp, tid, interaction, outcome, party, \
+             request, query, pat FROM c_ledger"
         );
         record.server.database.run(&make).await;
         record.seal().await;
@@ -300,7 +330,7 @@ async fn old_months_are_archived_and_dropped_and_the_record_says_so() {
     let report = record.verify().await;
     assert_eq!((report.finding, report.unsealed.0), (None, 0));
     // Without the word of the record, they are missing.
-    record.server.database.run("DELETE FROM ledger WHERE interaction = 60").await;
+    record.server.database.run("DELETE FROM ledger_row WHERE interaction = 60").await;
     assert!(record.verify().await.finding.is_some());
 }
 
@@ -361,7 +391,7 @@ async fn the_command_verifies_proves_and_names() {
     }
     assert!(!process.beside("audit", &["prove", "nobody"]).status.success());
 
-    let bend = format!("UPDATE ledger SET actor = 'x' WHERE id = '{id}'");
+    let bend = format!("UPDATE ledger_row SET actor = 'x' WHERE id = '{id}'");
     superuser.batch_execute(&bend).await.unwrap();
     let verified = process.beside("audit", &["verify", "--quiet"]);
     assert!(!verified.status.success());

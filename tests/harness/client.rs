@@ -60,6 +60,11 @@ impl Client {
         Self { pool, root: self.root.clone() }
     }
 
+    /// The same server below a path.
+    pub(crate) fn below(&self, path: &str) -> Self {
+        Self { pool: self.pool.clone(), root: format!("{}{path}", self.root) }
+    }
+
     /// The server's address without the FHIR base's path.
     pub(crate) fn root(&self) -> &str {
         &self.root

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use kiln::app::postgres::Private;
 use kiln::config::Config;
-use kiln::store::{Address, migrate};
+use kiln::store::{Address, Tenant, migrate};
 use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
@@ -92,7 +92,7 @@ async fn make_template() {
         &format!("CREATE DATABASE {TEMPLATE} OWNER kiln_owner"),
     )
     .await;
-    migrate(&Address::new(Database::named(TEMPLATE).owner)).await.unwrap();
+    migrate(&Address::new(Database::named(TEMPLATE).owner).of(Tenant::ONLY)).await.unwrap();
 }
 
 /// Connects, with the connection's own task.

@@ -28,8 +28,8 @@ impl TestServer {
 
     /// The same with settings (dotted key and text) of its own.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let database = Database::migrated().await;
-        let server = Server::start(config(&database, settings)).await;
+        let database = Box::pin(Database::migrated()).await;
+        let server = Box::pin(Server::start(config(&database, settings))).await;
         let server = server.unwrap_or_else(|error| panic!("{error}"));
         Self { client: Client::new(server.address()), database, server }
     }

@@ -55,7 +55,7 @@ async fn what_cannot_be_stored_is_not_answered() {
 
 /// Release 2: what is not stored is refused by a NAK, and an answer of ours that is refused goes out again.
 ///
-/// Covers: v2 M3.
+/// Covers in part: v2 M3.
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_refused_and_sent_again_in_release_2() {
     let setup = Setup { door: |door| door.confirms = true, ..Setup::default() };
@@ -84,7 +84,7 @@ async fn frames_are_refused_and_sent_again_in_release_2() {
 
 /// Those of different patients side by side: the slow one holds up nobody but its own patient.
 ///
-/// Covers: v2 M11.
+/// Covers in part: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn patients_do_not_wait_for_each_other() {
     let feed = Feed::start().await;
@@ -115,7 +115,7 @@ async fn patients_do_not_wait_for_each_other() {
 /// A hundred connections: nothing is lost, and each patient's messages have their effect in their order.
 /// Five messages each; for a minute with `KILN_TEST_LONG=1`.
 ///
-/// Covers: v2 B43.
+/// Covers in part: v2 B43.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_connections_lose_nothing() {
     let settings: &[(&str, &str)] = &[
@@ -163,7 +163,15 @@ async fn a_frame_beyond_the_limit_costs_little_memory() {
         assert_eq!(value(&sender.send(&adt("A08", &format!("s{n}"), "1")).await, "MSA-1"), "AA");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    let before = process.peak_kb();
+    // The server has work of its own when it starts.
+    let mut before = process.peak_kb();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match process.peak_kb() {
+            now if now == before => break,
+            now => before = now,
+        }
+    }
     let mut message = adt("A01", "2", "1").into_bytes();
     message.extend(b"NTE|1||");
     message.resize(LIMIT + LIMIT / 16, b'x');

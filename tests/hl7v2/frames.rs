@@ -96,7 +96,8 @@ async fn a_cut_frame_costs_nobody_else_its_answer() {
 
 /// More bytes than allowed are rejected, and the connection ends.
 ///
-/// Covers: v2 B5, v2 M1.
+/// Covers: v2 B5.
+/// Covers in part: v2 M1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_beyond_the_limit_is_rejected() {
     let feed = Feed::start_with(Setup { max_message_bytes: 100_000, ..Setup::default() }).await;
@@ -124,7 +125,8 @@ async fn half_a_message_does_not_hold_a_connection() {
 
 /// Who says nothing for too long, comes too often or from elsewhere is not served.
 ///
-/// Covers: v2 M1, v2 M2.
+/// Covers: v2 M2.
+/// Covers in part: v2 M1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_door_has_its_limits() {
     let door: fn(&mut kiln::hl7v2::listener::Door) = |door| {

@@ -118,7 +118,8 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
     assert_eq!(text(report, "result").matches("urn:uuid").count(), 5);
 }
 
-/// Covers: v2 B34, v2 P1, v2 S36.
+/// Covers: v2 B34, v2 S36.
+/// Covers in part: v2 P1.
 /// Covers in part: v2 S1.
 #[test]
 fn a_profile_sets_and_takes_away_and_may_not_touch_keys() {

@@ -5,7 +5,7 @@ mod at_once;
 mod carry;
 mod desk;
 mod faults;
-mod feed;
+pub(crate) mod feed;
 mod frames;
 mod habits;
 mod late;

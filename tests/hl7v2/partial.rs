@@ -17,7 +17,7 @@ const VACCINES: &str = "PID|1||12^^^STM^MR||Muster^Anna\n\
 
 /// The rest is stored, and what was left out is told.
 ///
-/// Covers: v2 F3.
+/// Covers in part: v2 F3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_can_have_what_is_not_valid_left_out() {
     let mut story = Story::begin().await;
@@ -45,7 +45,7 @@ async fn a_site_can_have_what_is_not_valid_left_out() {
 /// A message that failed is worked on again when its profile is mended: it has its effect once, and what
 /// came later stays as it is.
 ///
-/// Covers: v2 B39.
+/// Covers in part: v2 B39.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mended_message_overwrites_nothing_newer() {
     let mut story = Story::begin().await;

@@ -49,7 +49,7 @@ async fn a_message_in_parts_has_its_effect_once_when_all_are_there() {
 
 /// Release 2 of MLLP: a frame of its own confirms each frame, before it is answered.
 ///
-/// Covers: v2 M3.
+/// Covers in part: v2 M3.
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_confirmed_in_release_2() {
     let mut story = Story::begin_with(&[("hl7v2.release", "2")]).await;

@@ -384,7 +384,7 @@ async fn a_key_is_replaced_and_the_one_before_is_published_on() {
 #[tokio::test]
 async fn it_is_closed_and_clear_while_the_ledger_cannot_be_written() {
     let (server, client, token) = administered(&[]).await;
-    server.database.run("REVOKE INSERT ON ledger FROM kiln_app").await;
+    server.database.run("REVOKE INSERT ON ledger_row FROM kiln_app").await;
     let made = json!({ "client_id": "late", "scope": "openid" });
     let answer = act(&client, &token, "POST", "/admin/clients", &made).await;
     assert!(answer.status >= 500, "{answer:?}");

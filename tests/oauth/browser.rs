@@ -169,7 +169,7 @@ pub(crate) async fn store(server: &TestServer, resources: &[&str]) {
     let bundle = format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#);
     let engine = server.engine().clone();
     let sink = kiln::app::sink::EngineSink::new(engine, server.store().clone(), "test");
-    sink.load_transaction(bundle.into()).await.unwrap();
+    Box::pin(sink.load_transaction(bundle.into())).await.unwrap();
 }
 
 /// An account with [`PASSWORD`].

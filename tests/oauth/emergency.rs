@@ -1,5 +1,6 @@
 //! Breaking the glass: who may, for whom, how long, and what is left of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kiln::access::{Caller, Principal, RequestContext};
@@ -10,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::accounts::{code_now, secret_of};
 use super::browser::{Browser, form, noted, server, store};
 use crate::harness::client::Answer;
+use crate::harness::database::connect;
 use crate::harness::json::at;
 use crate::harness::server::TestServer;
 
@@ -153,7 +155,7 @@ async fn told(server: &TestServer, broken: &str) {
     }
     assert!(at(entry, "resource.purposeOfEvent").is_some(), "{text}");
     assert!(!text.contains(broken) && !text.contains(REASON), "{text}");
-    let open = kept::list(server.store(), false).await.unwrap();
+    let open = kept::list(server.store(), false, (None, 10)).await.unwrap();
     let [one] = &open[..] else { panic!("{open:?}") };
     assert_eq!((&*one.account, &*one.patient, &*one.purpose), ("doc", "a", "ETREAT"));
     assert_eq!(one.reason, REASON);
@@ -161,7 +163,34 @@ async fn told(server: &TestServer, broken: &str) {
         Review { at: one.at, by: "officer".to_owned(), finding: "as it should be".to_owned() };
     assert!(kept::review(server.store(), one.grant, &review).await.unwrap());
     assert!(!kept::review(server.store(), one.grant, &review).await.unwrap());
-    assert!(kept::list(server.store(), false).await.unwrap().is_empty());
-    let all = kept::list(server.store(), true).await.unwrap();
+    assert!(kept::list(server.store(), false, (None, 10)).await.unwrap().is_empty());
+    let all = kept::list(server.store(), true, (None, 10)).await.unwrap();
     assert_eq!(all[0].review.as_ref().map(|it| &*it.finding), Some("as it should be"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emergencies_are_listed_newest_first_and_page_by_page() {
+    let server = TestServer::start().await;
+    let rows = "INSERT INTO oauth_emergency (grant_id, account, client_id, patient, purpose, reason, at, \
+        until, reviewed_at, reviewed_by, finding) \
+        SELECT gen_random_uuid(), 'doc', 'app', n::text, 'ETREAT', 'why', \
+        timestamptz '2026-01-01' + n / 3 * interval '1 day', timestamptz '2026-02-01', \
+        CASE WHEN n = 1 THEN timestamptz '2026-01-02' END, CASE WHEN n = 1 THEN 'x' END, \
+        CASE WHEN n = 1 THEN 'fine' END FROM generate_series(1, 8) n";
+    let database = connect(&server.database.superuser).await;
+    database.execute(rows, &[]).await.unwrap();
+    for (is_of_all, count) in [(true, 8), (false, 7)] {
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let page = kept::list(server.store(), is_of_all, (before, 3)).await.unwrap();
+            assert!(page.len() <= 3);
+            let Some(last) = page.last() else { break };
+            before = Some(last.grant);
+            found.extend(page);
+        }
+        assert_eq!(found.len(), count, "{is_of_all}");
+        assert!(found.is_sorted_by(|one, next| one.at >= next.at), "{found:?}");
+        let patients: BTreeSet<&str> = found.iter().map(|it| &*it.patient).collect();
+        assert_eq!(patients.len(), count, "one was told twice");
+    }
 }

@@ -1,7 +1,6 @@
 //! Access tokens of an outside authorization server: signed ones, and those that it is asked about.
 //!
 //! Covers: security E1.
-//! Covers in part: security T11.
 
 use kiln::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};

@@ -218,6 +218,14 @@ async fn builds_beside_writes_leave_no_row_of_an_old_version() {
     };
     let (builds, ()) = tokio::join!(builds, writes);
     assert!(builds > 1, "{builds} builds ran beside the writes");
+    // Absences that too many have are given up in the midst of it: no search asks for rows from before.
+    for statement in [
+        "DELETE FROM tok WHERE h IN (SELECT p FROM token_code WHERE h = 0)",
+        "UPDATE srow SET toks = toks[1:1] || ARRAY(SELECT h FROM unnest(toks[2:]) WITH ORDINALITY u(h, n) \
+         WHERE h NOT IN (SELECT p FROM token_code WHERE h = 0) ORDER BY n)",
+    ] {
+        server.database.run(statement).await;
+    }
     expect_built_anew(&server).await;
     server.stop().await;
 }

@@ -3,9 +3,11 @@
 mod conditional;
 mod definitions;
 mod fulltext;
+mod importing;
 mod includes;
 mod index;
 mod lacking;
+mod overlaps;
 mod pages;
 mod parameter_races;
 mod parameters;

@@ -26,16 +26,14 @@ async fn five(server: &TestServer) {
     }
 }
 
-/// How many rows a request left that are of a success with these versions, in this order, and so
-/// many patients; and how many rows it left at all.
-async fn rows(server: &TestServer, request: &str, shown: &[&str], patients: usize) -> (i64, i64) {
-    let entities: Vec<String> = shown.iter().map(|it| format!("'{it}/_history/1'")).collect();
+/// How many rows a request left that are of a success with so many patients; and how many rows it left
+/// at all. A search is told by its query and its patients alone.
+async fn rows(server: &TestServer, request: &str, patients: usize) -> (i64, i64) {
     let all = format!("SELECT count(*) FROM ledger WHERE request_id = '{request}'");
     let right = format!(
         "{all} AND outcome = 0 AND failure IS NULL AND vid IS NULL AND logical_id IS NULL \
-         AND entities = ARRAY[{}]::text[] AND cardinality(pats) = {patients} \
-         AND method = 'GET' AND query LIKE '/fhir/%' AND actor <> '' AND at > now() - interval '1 min'",
-        entities.join(",")
+         AND entities = '{{}}' AND cardinality(pats) = {patients} \
+         AND method = 'GET' AND query LIKE '/fhir/%' AND actor <> '' AND at > now() - interval '1 min'"
     );
     (server.database.number(&right).await, server.database.number(&all).await)
 }
@@ -78,13 +76,13 @@ async fn a_row_tells_the_page_that_was_shown_and_no_more() {
             let id = answer.at(&format!("entry[{at}].resource.id"));
             assert_eq!(id.as_deref(), one.split('/').nth(1), "{request}: {answer:?}");
         }
-        assert_eq!(rows(&server, request, shown, patients).await, (1, 1), "{request}");
+        assert_eq!(rows(&server, request, patients).await, (1, 1), "{request}");
     }
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_back_is_on_record_in_the_order_it_is_shown_in() {
+async fn a_page_back_is_on_record_as_any_other() {
     let server = TestServer::start().await;
     five(&server).await;
     for (request, url) in [
@@ -94,13 +92,11 @@ async fn a_page_back_is_on_record_in_the_order_it_is_shown_in() {
         let first = ask(&server, url, request).await.expect(200);
         let next = first.at("link[relation=next].url").unwrap();
         let second = ask(&server, &next, &format!("{request}-2")).await.expect(200);
-        let shown = ["Observation/3", "Observation/4"];
-        assert_eq!(rows(&server, &format!("{request}-2"), &shown, 2).await, (1, 1), "{next}");
+        assert_eq!(rows(&server, &format!("{request}-2"), 2).await, (1, 1), "{next}");
         let previous = second.at("link[relation=previous].url").unwrap();
         let back = ask(&server, &previous, &format!("{request}-1")).await.expect(200);
         assert_eq!(back.at("entry[0].resource.id").as_deref(), Some("1"));
-        let shown = ["Observation/1", "Observation/2"];
-        assert_eq!(rows(&server, &format!("{request}-1"), &shown, 2).await, (1, 1), "{previous}");
+        assert_eq!(rows(&server, &format!("{request}-1"), 2).await, (1, 1), "{previous}");
     }
     server.stop().await;
 }
@@ -118,10 +114,8 @@ async fn searches_at_the_same_time_have_a_row_each_of_what_they_show() {
     });
     join_all(searches).await;
     for at in 0..40 {
-        let id = 1 + at % 5;
-        let shown = format!("Observation/{id}");
-        let patients = usize::from(id != 5);
-        assert_eq!(rows(&server, &format!("r{at}"), &[&shown], patients).await, (1, 1), "r{at}");
+        let patients = usize::from(1 + at % 5 != 5);
+        assert_eq!(rows(&server, &format!("r{at}"), patients).await, (1, 1), "r{at}");
     }
     server.stop().await;
 }
@@ -130,7 +124,7 @@ async fn searches_at_the_same_time_have_a_row_each_of_what_they_show() {
 async fn what_cannot_be_recorded_is_not_shown() {
     let server = TestServer::start().await;
     five(&server).await;
-    let check = "ALTER TABLE ledger ADD CONSTRAINT planted CHECK (request_id <> 'x') NOT VALID";
+    let check = "ALTER TABLE ledger_row ADD CONSTRAINT planted CHECK (request_id <> 'x') NOT VALID";
     server.database.run(check).await;
     let answer = ask(&server, "/Observation?_sort=date", "x").await.expect(503);
     assert!(!answer.text().contains("Observation"), "{answer:?}");
@@ -154,7 +148,7 @@ async fn what_is_too_much_to_sort_is_on_record_as_refused_alone() {
     ask(&server, "/Observation?_sort=code", "x").await.expect(403);
     let refused = "SELECT count(*) FROM ledger WHERE request_id = 'x' AND outcome = 4";
     assert_eq!(server.database.number(refused).await, 1);
-    assert_eq!(rows(&server, "x", &[], 0).await.1, 1, "a success beside it");
+    assert_eq!(rows(&server, "x", 0).await.1, 1, "a success beside it");
     server.stop().await;
 }
 
@@ -163,7 +157,7 @@ async fn rows_of_what_is_only_read_wait_for_the_disk_as_the_setting_says() {
     const NOTED: &str = "CREATE TABLE noted (wait text);
         CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
         INSERT INTO noted VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$;
-        CREATE TRIGGER noted BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION noted()";
+        CREATE TRIGGER noted BEFORE INSERT ON ledger_row FOR EACH ROW EXECUTE FUNCTION noted()";
     for (setting, wait) in [("committed", "off"), ("flushed", "on")] {
         let server = TestServer::start_with(&[("audit.reads", setting)]).await;
         five(&server).await;

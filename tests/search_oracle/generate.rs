@@ -5,6 +5,7 @@ use kiln::fhir::ResourceType;
 use kiln::spec::search_parameter::SearchType;
 
 use super::ask;
+use super::judge::PART_OF;
 use super::query::{Asked, Clause, Contained, Expression, Modifier, Query};
 use super::random::Random;
 use super::world::{World, parameter, parts};
@@ -93,6 +94,9 @@ const PARAMETERS: &[(&str, &[&str])] = &[
 /// The parameters that every type has.
 const COMMON: &[&str] = &["_id", "_tag", "_lastUpdated", "_list"];
 
+/// References to organizations alone, which have parts.
+const OF_PARTS: &[&str] = &["organization", "service-provider"];
+
 /// Types with members of the compartments of patients.
 const IN_COMPARTMENT: &[&str] = &[
     "Condition",
@@ -109,14 +113,18 @@ const DEPTH: usize = 2;
 
 /// Sort keys, by type, beside `_id` and `_lastUpdated`. Of one comparable value a resource or several.
 const KEYS: &[(&str, &[&str])] = &[
-    ("Condition", &["code", "recorded-date"]),
-    ("Encounter", &["class", "status"]),
+    ("Condition", &["code", "onset-age", "onset-date", "recorded-date", "subject"]),
+    ("Encounter", &["class", "date", "length", "status"]),
     ("Location", &["name"]),
     ("Medication", &["code", "lot-number", "status"]),
     ("MedicationRequest", &["authoredon", "status"]),
-    ("Observation", &["code", "status", "value-date", "value-string"]),
+    (
+        "Observation",
+        &["code", "date", "status", "subject", "value-date", "value-quantity", "value-string"],
+    ),
     ("Organization", &["address-city", "name"]),
     ("Patient", &["birthdate", "family", "gender", "given", "organization"]),
+    ("RiskAssessment", &["probability"]),
     ("ValueSet", &["name", "status", "url"]),
 ];
 
@@ -375,7 +383,7 @@ fn modifier(random: &mut Random, kind: SearchType, code: &str) -> Modifier {
             &[Modifier::None, Modifier::None, Modifier::Not]
         }
         SearchType::Token => &[Modifier::None, Modifier::None, Modifier::Not],
-        SearchType::Reference if matches!(code, "part-of" | "partof") => {
+        SearchType::Reference if PART_OF.contains(&code) || OF_PARTS.contains(&code) => {
             &[Modifier::None, Modifier::None, Modifier::Above, Modifier::Below]
         }
         SearchType::Reference => {
@@ -400,6 +408,9 @@ fn value(
     for _ in 0..12 {
         let at = *random.pick(&places);
         if kind == SearchType::Reference && matches!(modifier, Modifier::Above | Modifier::Below) {
+            let of = if PART_OF.contains(&code) { of } else { targets(of, code)[0] };
+            let places = world.of(&[of]);
+            let at = *random.pick(&places);
             return Some(Asked::Text(format!("{}/{}", of.as_str(), world.docs[at].id)));
         }
         if kind == SearchType::Composite {

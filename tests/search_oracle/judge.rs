@@ -9,6 +9,9 @@ use super::measure::{Numbers, Span, base_unit, compares, fold, half, number, spa
 use super::query::{Asked, Clause, Contained, Expression, Modifier, Query, System, Unit};
 use super::world::{World, parameter, parts, spec};
 
+/// The references from a part to the whole of its own type.
+pub(super) const PART_OF: &[&str] = &["part-of", "partof"];
+
 /// The places of the matches, in no order. `None` when the answer hangs on a question that the
 /// specification leaves open.
 pub(super) fn matches(world: &World, query: &Query) -> Option<Vec<usize>> {
@@ -124,7 +127,16 @@ fn test(world: &World, at: usize, code: &str, modifier: Modifier, any: &[Asked])
             Some(values.is_empty() == wants)
         }
         Modifier::Above | Modifier::Below if kind == SearchType::Reference => {
-            Some(any.iter().any(|asked| is_related(world, at, code, modifier, asked)))
+            if PART_OF.contains(&code) {
+                return Some(any.iter().any(|asked| is_related(world, at, code, modifier, asked)));
+            }
+            // What stands in a hierarchy of its own is referred to.
+            let links = values.iter().filter_map(|value| match value {
+                Held::Link(link) => world.target(at, link),
+                _ => None,
+            });
+            let mut links = links.flat_map(|to| any.iter().map(move |asked| (to, asked)));
+            Some(links.any(|(to, asked)| is_related(world, to, "partof", modifier, asked)))
         }
         Modifier::Not => Some(!one(&values, Modifier::None, any, world)?),
         _ => one(&values, modifier, any, world),

@@ -1,8 +1,8 @@
 //! Random resources and random searches against an evaluator that reads the specification anew.
 //!
 //! A world is a server of its own with some hundred resources, written, changed and deleted by a
-//! seeded generator. Each search is sent over HTTP, its pages walked to the end, and the ids, the
-//! order and the total compared with what [`judge`] finds by looking at every resource. The
+//! seeded generator. Each search is sent over HTTP, its pages walked to the end and back to the first,
+//! and the ids, the order and the total compared with what [`judge`] finds by looking at every resource. The
 //! evaluator shares FHIRPath and the document tree with the server, and nothing of search.
 //!
 //! 1,000 searches; 20,000 with `KILN_TEST_LONG=1`. The seed is printed; `KILN_ORACLE_SEED=n` sets
@@ -63,10 +63,11 @@ async fn random_searches_find_what_a_naive_evaluator_finds() {
         .await;
         let world = build(&server.client, seed, number).await;
         let mut random = Random::new(seed, number * 2 + 1);
-        for _ in 0..SEARCHES {
+        let mut of_world = 0;
+        while of_world < SEARCHES {
             let query = generate::query(&world, &mut random);
             let Some(wanted) = judge::matches(&world, &query) else { continue };
-            asked += 1;
+            of_world += 1;
             found += usize::from(!wanted.is_empty());
             if let Err(fault) = check(&server.client, &world, &query).await {
                 let told = shrink::failure(&server.client, &world, &query, fault).await;
@@ -74,6 +75,7 @@ async fn random_searches_find_what_a_naive_evaluator_finds() {
             }
         }
         server.stop().await;
+        asked += of_world;
         if failures.len() >= SHOWN {
             break;
         }
@@ -133,6 +135,10 @@ fn put(body: &serde_json::Value) -> String {
 struct Found {
     /// Types and ids, in order.
     matches: Vec<(String, String)>,
+    /// How many are on each page.
+    pages: Vec<usize>,
+    /// The url of the last page.
+    last: String,
     totals: BTreeSet<Option<String>>,
 }
 
@@ -173,46 +179,82 @@ async fn check(client: &Client, world: &World, query: &Query) -> Result<(), Stri
 }
 
 async fn walk(client: &Client, query: &Query) -> Result<Found, String> {
-    let mut found = Found { matches: Vec::new(), totals: BTreeSet::new() };
-    let mut url = query.url();
+    let totals = BTreeSet::new();
+    let mut found = Found { matches: Vec::new(), pages: Vec::new(), last: query.url(), totals };
     for _ in 0..MAX_PAGES {
-        let answer = client.get(&url).await;
-        if answer.status != 200 {
-            return Err(format!("status {}: {}", answer.status, told(&answer)));
-        }
-        let bundle = answer.json();
+        let (bundle, matches) = page(client, query, &found.last).await?;
         found.totals.insert(bundle.get("total").and_then(Value::as_number).map(str::to_owned));
-        let mut on_page = 0;
-        for entry in bundle.items_at("entry") {
-            match entry.get("search").and_then(|search| search.str_at("mode")) {
-                Some("match") => {}
-                Some("outcome") => {
-                    return Err(format!("not all was understood: {}", told(&answer)));
-                }
-                mode => return Err(format!("mode {mode:?}")),
+        found.pages.push(matches.len());
+        let is_empty = matches.is_empty();
+        found.matches.extend(matches);
+        match link(&bundle, "next") {
+            Some(_) if is_empty => return Err("an empty page with a next one".to_owned()),
+            Some(next) => found.last = next,
+            None => {
+                back(client, query, &found).await?;
+                return Ok(found);
             }
-            let resource = entry.get("resource").ok_or("no resource")?;
-            let text = |name| resource.str_at(name).unwrap_or_default().to_owned();
-            let url = entry.str_at("fullUrl").unwrap_or_default();
-            let id = url.rsplit('/').next().unwrap_or_default();
-            if id.rsplit('#').next() != Some(&text("id")) {
-                return Err(format!("{url:?} is the url of {}", text("id")));
-            }
-            found.matches.push((text("resourceType"), id.to_owned()));
-            on_page += 1;
-        }
-        if query.count.is_some_and(|count| on_page > count) {
-            return Err(format!("{on_page} on a page"));
-        }
-        let next =
-            bundle.items_at("link").iter().find(|link| link.str_at("relation") == Some("next"));
-        match next.and_then(|link| link.str_at("url")) {
-            Some(_) if on_page == 0 => return Err("an empty page with a next one".to_owned()),
-            Some(next) => next.clone_into(&mut url),
-            None => return Ok(found),
         }
     }
     Err("the pages do not end".to_owned())
+}
+
+/// Walks back from the last page: the same pages come the other way round.
+async fn back(client: &Client, query: &Query, found: &Found) -> Result<(), String> {
+    let (mut url, mut end) = (found.last.clone(), found.matches.len());
+    for (left, size) in found.pages.iter().enumerate().rev() {
+        let (bundle, matches) = page(client, query, &url).await?;
+        let there = &found.matches[end - size..end];
+        if matches != there {
+            return Err(format!("on the way back {matches:?} and not {there:?}"));
+        }
+        end -= size;
+        match (link(&bundle, "previous"), left) {
+            (None, 0) => {}
+            (Some(previous), 1..) => url = previous,
+            (previous, _) => return Err(format!("{left} pages before, and {previous:?}")),
+        }
+    }
+    Ok(())
+}
+
+fn link(bundle: &Value<'_>, relation: &str) -> Option<String> {
+    let mut links = bundle.items_at("link").iter();
+    let link = links.find(|link| link.str_at("relation") == Some(relation))?;
+    link.str_at("url").map(str::to_owned)
+}
+
+/// One page and the types and ids of its matches.
+async fn page(
+    client: &Client,
+    query: &Query,
+    url: &str,
+) -> Result<(Value<'static>, Vec<(String, String)>), String> {
+    let answer = client.get(url).await;
+    if answer.status != 200 {
+        return Err(format!("status {}: {}", answer.status, told(&answer)));
+    }
+    let bundle = answer.json();
+    let mut matches = Vec::new();
+    for entry in bundle.items_at("entry") {
+        match entry.get("search").and_then(|search| search.str_at("mode")) {
+            Some("match") => {}
+            Some("outcome") => return Err(format!("not all was understood: {}", told(&answer))),
+            mode => return Err(format!("mode {mode:?}")),
+        }
+        let resource = entry.get("resource").ok_or("no resource")?;
+        let text = |name| resource.str_at(name).unwrap_or_default().to_owned();
+        let url = entry.str_at("fullUrl").unwrap_or_default();
+        let id = url.rsplit('/').next().unwrap_or_default();
+        if id.rsplit('#').next() != Some(&text("id")) {
+            return Err(format!("{url:?} is the url of {}", text("id")));
+        }
+        matches.push((text("resourceType"), id.to_owned()));
+    }
+    if query.count.is_some_and(|count| matches.len() > count) {
+        return Err(format!("{} on a page", matches.len()));
+    }
+    Ok((bundle, matches))
 }
 
 fn told(answer: &Answer) -> String {

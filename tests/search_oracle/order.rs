@@ -12,6 +12,7 @@ use super::world::{World, parameter};
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Key {
     Moment(i128),
+    Number(i128),
     Text(String),
 }
 
@@ -37,9 +38,13 @@ fn key(world: &World, at: usize, code: &str, is_descending: bool) -> Option<Key>
         Held::Uri(uri) => Some(Key::Text(uri.clone())),
         Held::Link(Link::Local { of, id, .. }) => Some(Key::Text(format!("{of}/{id}"))),
         Held::Link(Link::Elsewhere(url)) => Some(Key::Text(url.clone())),
-        Held::Time(span) if kind == SearchType::Date => {
-            Some(Key::Moment(span.low.unwrap_or(i128::MIN)))
-        }
+        // Spans go by their beginnings; one without is as good as missing.
+        Held::Time(span) if kind == SearchType::Date => span.low.map(Key::Moment),
+        Held::Amount { range, .. } => Some(Key::Number(if is_descending {
+            range.high.unwrap_or(i128::MAX)
+        } else {
+            range.low.unwrap_or(i128::MIN)
+        })),
         _ => None,
     });
     if is_descending { keys.max() } else { keys.min() }

@@ -3,6 +3,8 @@
 //!
 //! Two resources are written as a client would, then multiplied in the tables: plans depend on how
 //! many rows there are, and on how they are spread.
+//!
+//! Covers: rest 4.106.
 
 use std::fmt::Write as _;
 

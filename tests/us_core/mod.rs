@@ -3,9 +3,10 @@
 //!
 //! What must be supported comes from the snapshots of the published packages.
 //!
-//! Covers: rest 9.1, rest 9.25, rest 9.26, rest 9.27, rest 9.29.
+//! Covers: rest 9.1, rest 9.25, rest 9.26, rest 9.27, rest 9.28, rest 9.29.
 
 mod absent;
+mod notes;
 mod presence;
 mod profile;
 mod run;
@@ -55,6 +56,7 @@ async fn the_demo_data_passes_for_a_us_core_server() {
     }
     run.unknown();
     run.vital_signs();
+    run.notes().await;
     let faults = run.faults();
     drop(run);
     server.stop().await;

@@ -46,9 +46,9 @@ const OF_PATIENT: &[&str] = &[
 
 /// A run against one server.
 pub(super) struct Run {
-    client: Client,
+    pub(super) client: Client,
     /// What was found, by type and id.
-    found: BTreeMap<String, Value>,
+    pub(super) found: BTreeMap<String, Value>,
     /// Whether what is at a path keeps to a profile.
     fits: BTreeMap<(String, String), bool>,
     /// Places in the lists of absences and of objections that were needed.
@@ -61,7 +61,7 @@ fn json(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
-fn items<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+pub(super) fn items<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -96,7 +96,7 @@ impl Run {
         all
     }
 
-    fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+    pub(super) fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
         if !holds {
             self.faults.push(fault());
         }

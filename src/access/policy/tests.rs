@@ -243,6 +243,40 @@ fn a_second_role_does_not_clear_what_the_first_may_see_of_oneself() {
 }
 
 #[test]
+fn the_record_that_took_the_place_is_read_by_scopes_with_criteria_too() {
+    for (scopes, of) in [
+        ("patient/*.rs", "Observation"),
+        ("patient/Observation.rs?category=laboratory", "Observation"),
+        ("patient/Observation.cruds?category=laboratory", "Observation"),
+    ] {
+        let grant = Grant { survivor: Some(9), ..grant(scopes, None) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        let of: ResourceType = of.parse().expect(of);
+        let patients = |kind: Kind| -> Vec<i64> {
+            let Some(reach) = policy.reach(kind.of(of)) else { return Vec::new() };
+            let limits = reach.limits().expect("limits");
+            let mut all: Vec<i64> = limits.clauses.iter().flat_map(members).collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(patients(Kind::Read), [7, 9], "{scopes}");
+        let written = if scopes.contains(".cruds") { vec![7] } else { vec![] };
+        assert_eq!(patients(Kind::Update), written, "{scopes}");
+        let is_narrow = scopes.contains('?');
+        let reach = policy.reach(Kind::Read.of(of)).expect("a reach");
+        let clauses = &reach.limits().expect("limits").clauses;
+        assert!(clauses.iter().all(|it| it.criteria.is_empty() != is_narrow), "{scopes}");
+    }
+}
+
+fn members(clause: &Clause) -> Vec<i64> {
+    match &clause.members {
+        Members::Patients(patients) => patients.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn messages_have_a_scope_of_their_own_for_services() {
     for (scopes, role, expected) in [
         ("system/__messages", None, "everything"),

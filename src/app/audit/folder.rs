@@ -49,7 +49,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// The one that `config` means.
     pub fn of(config: &Config) -> Self {
-        Self(config.audit.folder.clone().unwrap_or_else(|| config.data_dir.join("audit")))
+        Self(config.audit_dir())
     }
 
     /// The key that this node signs with; made, and with it the folder, when there is none.

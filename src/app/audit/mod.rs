@@ -128,7 +128,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Outcome {
     let outcome = match command {
         Command::Retain { years } => {
             let missing = "database.owner_url is not set: only the owner of the tables drops them";
-            let owner = database.owner(config).ok_or(missing)?;
+            let owner = database.owner().ok_or(missing)?;
             let lines = Box::pin(retain::retain(config, &database.store, &owner, years)).await;
             lines.map(|lines| {
                 println!("{} months were dropped", lines.len());

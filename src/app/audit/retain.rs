@@ -19,7 +19,7 @@ use crate::audit::hex;
 use crate::clock::{Clock as _, IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::store::maintenance::{self, Place};
-use crate::store::{Address, Store};
+use crate::store::{Realm, Store};
 
 use super::folder::Folder;
 use super::outlet;
@@ -37,7 +37,7 @@ const TRIES: u32 = 100;
 pub(super) async fn retain(
     config: &Config,
     store: &Store,
-    owner: &Address,
+    owner: &Realm,
     years: u32,
 ) -> Result<Vec<String>, Box<dyn Error>> {
     let now = SystemClock.now().to_string();

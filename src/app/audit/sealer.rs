@@ -4,6 +4,7 @@
 //! It reads below the snapshot's horizon and adds to tables of its own, so no writer ever waits for it.
 //! Several nodes may seal one ledger: a batch's number is taken by whoever is first.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::audit::merkle::Growing;
@@ -11,7 +12,7 @@ use crate::audit::{BATCH, Checkpoint, SigningKey, batch_leaf, merkle};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::maintenance::{self, OrderedRow, Place, Seal, UpTo};
+use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, UpTo};
 
 use super::folder::{Folder, FolderError};
 
@@ -23,6 +24,9 @@ const SEAL_AFTER: Duration = Duration::from_secs(7);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How many seals are read at once.
 const PAGE: i64 = 10_000;
+/// Most rows that are read at once. Rows of one transaction are sorted for each read, so that many of them
+/// must not take a read a batch.
+const MOST_READ: usize = 128 * BATCH;
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,11 @@ pub struct Sealer<C> {
     growing: Growing,
     rows: u64,
     last: Place,
+    /// Rows behind the last place that were read ahead: nothing comes between them any more.
+    ahead: VecDeque<OrderedRow>,
+    parties: KnownParties,
+    /// How many are read next.
+    wanted: usize,
     /// The size of the last checkpoint in the folder; `None` before it is known.
     exported: Option<u64>,
     sealed_at: Instant,
@@ -78,6 +87,9 @@ impl<C: Clock> Sealer<C> {
             growing: Growing::default(),
             rows: 0,
             last: Place::START,
+            ahead: VecDeque::new(),
+            parties: KnownParties::default(),
+            wanted: BATCH,
             exported: None,
             sealed_at: Instant::now(),
         })
@@ -111,10 +123,8 @@ impl<C: Clock> Sealer<C> {
     /// whether there may be another one.
     async fn pass(&mut self, at_once: bool) -> Result<bool, SealError> {
         self.catch_up().await?;
-        let horizon = maintenance::horizon(&self.store).await?.ended.cast_signed();
-        let rows =
-            maintenance::ordered_rows(&self.store, self.last, UpTo::Below(horizon), BATCH as i64);
-        let mut rows = rows.await?;
+        self.read_ahead().await?;
+        let mut rows: Vec<_> = self.ahead.iter().take(BATCH).copied().collect();
         let is_whole = rows.len() == BATCH;
         if rows.is_empty() || !(is_whole || at_once || self.sealed_at.elapsed() >= SEAL_AFTER) {
             return Ok(false);
@@ -127,6 +137,33 @@ impl<C: Clock> Sealer<C> {
         self.seal(&rows).await?;
         self.catch_up().await?;
         Ok(is_whole || is_cut)
+    }
+
+    /// Reads on where less than a batch is at hand: more each time, as long as there is as much.
+    async fn read_ahead(&mut self) -> Result<(), SealError> {
+        while self.ahead.front().is_some_and(|row| row.place <= self.last) {
+            self.ahead.pop_front();
+        }
+        if self.ahead.len() >= BATCH {
+            return Ok(());
+        }
+        let after = self.ahead.back().map_or(self.last, |row| row.place);
+        let below = UpTo::Below(maintenance::horizon(&self.store).await?.ended.cast_signed());
+        // After a failure it begins small again.
+        let wanted = std::mem::replace(&mut self.wanted, BATCH);
+        let rows =
+            maintenance::ordered_rows(&self.store, &self.parties, after, below, wanted as i64)
+                .await?;
+        let is_more = rows.len() == wanted;
+        if let Some(last) = rows.last() {
+            // Before the seal: what is sealed has its names.
+            maintenance::keep_patient_names(&self.store, after, last.place).await?;
+        }
+        self.ahead.extend(rows);
+        if is_more {
+            self.wanted = (wanted * 2).min(MOST_READ);
+        }
+        Ok(())
     }
 
     async fn seal(&mut self, rows: &[OrderedRow]) -> Result<(), SealError> {
@@ -146,8 +183,6 @@ impl<C: Clock> Sealer<C> {
         let month = month(last);
         let signed = self.key.sign(checkpoint);
         let seal = Seal { n, month, size, last: last.place, root, signed };
-        // Before the seal: what is sealed has its names.
-        maintenance::keep_patient_names(&self.store, self.last, last.place).await?;
         if maintenance::add_seal(&self.store, &seal, rows).await? {
             metrics::counter!("kiln_ledger_sealed_rows_total").increment(u64::from(size));
         }

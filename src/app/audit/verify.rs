@@ -10,10 +10,10 @@ use crate::audit::{Finding, PublicKey, Sealed, Signed, batch_leaf, compare};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::store::Store;
-use crate::store::maintenance::{self, OrderedRow, Place, Seal, UpTo};
+use crate::store::maintenance::{self, KnownParties, OrderedRow, Place, Seal, UpTo};
 
-/// Batches that are read at once.
-const GROUP: i64 = 16;
+/// Batches that are read at once: rows of one transaction are sorted for each read.
+const GROUP: i64 = 64;
 /// Groups that are read at a time.
 const AHEAD: usize = 2;
 
@@ -58,9 +58,10 @@ pub async fn verify(
     let mut report =
         Report { batches: 0, rows: 0, finding: None, sealed_until: None, unsealed: (0, None) };
     let groups = stream::unfold(Some((0, Place::START)), |from| group(store, log, from, since));
+    let parties = &KnownParties::default();
     let groups = groups.map(|group| async move {
         let (seals, before) = group?;
-        let rows = Rows::read(store, &seals, before, since).await?;
+        let rows = Rows::read((store, parties), &seals, before, since).await?;
         Ok::<_, Error>((seals, rows))
     });
     let mut groups = std::pin::pin!(groups.buffered(AHEAD));
@@ -173,7 +174,12 @@ struct Rows {
 }
 
 impl Rows {
-    async fn read(store: &Store, seals: &[Seal], before: Place, since: u64) -> Result<Self, Error> {
+    async fn read(
+        (store, parties): (&Store, &KnownParties),
+        seals: &[Seal],
+        before: Place,
+        since: u64,
+    ) -> Result<Self, Error> {
         let wanted = seals.iter().position(|seal| seal.n >= since);
         let (Some(first), Some(last)) = (wanted, seals.last()) else {
             return Ok(Self { sealed: HashMap::new(), found: Vec::new().into_iter() });
@@ -183,8 +189,8 @@ impl Rows {
         let sealed = maintenance::sealed_rows(store, from, last.n.saturating_add(1));
         // More than were sealed are not read without a bound.
         let rows: i64 = seals[first..].iter().map(|seal| i64::from(seal.size)).sum();
-        let found =
-            maintenance::ordered_rows(store, before, UpTo::Through(last.last), rows * 2 + 1_000);
+        let (through, most) = (UpTo::Through(last.last), rows * 2 + 1_000);
+        let found = maintenance::ordered_rows(store, parties, before, through, most);
         let (sealed, found) = futures_util::try_join!(sealed, found)?;
         Ok(Self { sealed: sealed.into_iter().collect(), found: found.into_iter() })
     }

@@ -34,8 +34,8 @@ const COPIED: u64 = 10_000;
 
 /// Number of rows, bytes of the table, of its indexes, of queries, and eight for each patient.
 const WEIGHT: &str = "SELECT count(*), (SELECT sum(pg_table_size(inhrelid)) FROM pg_inherits WHERE \
-     inhparent = 'ledger'::regclass), (SELECT sum(pg_indexes_size(inhrelid)) FROM pg_inherits WHERE \
-     inhparent = 'ledger'::regclass), sum(octet_length(query)), sum(8 * cardinality(pats)) FROM ledger";
+     inhparent = 'ledger_row'::regclass), (SELECT sum(pg_indexes_size(inhrelid)) FROM pg_inherits WHERE \
+     inhparent = 'ledger_row'::regclass), sum(octet_length(query)), sum(8 * cardinality(pats)) FROM ledger";
 
 pub(super) async fn run(bench: &mut Bench) -> Result<(), BenchError> {
     let with = bench.target.clone();
@@ -216,21 +216,25 @@ async fn fill(bench: &Bench) -> Result<(), BenchError> {
     let rows = bench.args.rows;
     let copy = format!(
         "CREATE TEMP TABLE copied AS SELECT row_number() OVER () AS place, l.* \
-         FROM (SELECT * FROM ledger ORDER BY at DESC LIMIT {COPIED}) l; \
+         FROM (SELECT * FROM ledger_row ORDER BY at DESC LIMIT {COPIED}) l; \
          ALTER TABLE copied ADD PRIMARY KEY (place); ANALYZE copied; \
+         CREATE TEMP TABLE users AS SELECT n, kiln_party('user:bench' || n, 'bench', 'Practitioner/bench', \
+         'TREAT', '192.0.2.1', 'GET') AS party FROM generate_series(0, {USERS}) n; \
+         ALTER TABLE users ADD PRIMARY KEY (n); ANALYZE users; \
          DO $$ DECLARE \
-         known bigint := (SELECT count(*) FROM ledger); has bigint := (SELECT count(*) FROM copied); \
+         known bigint := (SELECT count(*) FROM ledger_row); has bigint := (SELECT count(*) FROM copied); \
          BEGIN FOR chunk IN known..{rows} BY 1000 LOOP \
-         INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
-         token, source, request_id, method, query, failure, pats, entities, person, purpose) \
+         INSERT INTO ledger_row (id, at, tid, interaction, outcome, rt, vid, subject, logical_id, party, token_id, \
+         request, query, failure, pat, pats, entities) \
          SELECT (substr(h, 1, 8) || '-' || substr(h, 9) || substr(gen_random_uuid()::text, 14))::uuid, t, \
-         gen_random_uuid(), tid, interaction, outcome, rt, vid, logical_id, \
-         'user:bench' || floor(power(random(), 3) * {USERS}), 'bench', gen_random_uuid()::text, source, \
-         gen_random_uuid()::text, method, query, failure, pats, entities, 'Practitioner/bench', 'TREAT' \
-         FROM (SELECT n, now() - interval '1 day' - ({rows} - n) * interval '1 second' AS t \
+         tid, interaction, outcome, rt, vid, subject, logical_id, u.party, gen_random_uuid(), \
+         gen_random_uuid(), query, failure, pat, pats, entities \
+         FROM (SELECT n, floor(power(random(), 3) * {USERS})::int AS one, \
+         now() - interval '1 day' - ({rows} - n) * interval '1 second' AS t \
          FROM generate_series(chunk, least(chunk + 999, {rows})) n) s \
          CROSS JOIN LATERAL \
          (SELECT lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') AS h) x \
+         JOIN users u ON u.n = s.one \
          JOIN copied l ON l.place = 1 + s.n % has; \
          COMMIT; END LOOP; END $$;"
     );

@@ -18,6 +18,9 @@ const GIB: u64 = 1024 * MIB;
 /// Assumed where the system does not tell.
 const UNKNOWN_MEMORY: u64 = 4 * GIB;
 
+/// Connections where there are tenants: about twenty of them can be busy at a time.
+const WITH_TENANTS: u32 = 400;
+
 /// Connections beside those of Kiln: migrations, tests, an operator's psql.
 const SPARE_CONNECTIONS: u32 = 60;
 
@@ -73,13 +76,14 @@ pub(super) fn text(config: &Config, machine: Machine, socket_dir: &Path) -> Stri
 fn settings(config: &Config, machine: Machine, socket_dir: &Path) -> Vec<(&'static str, String)> {
     // A server, and a command beside it.
     let pools = config.database.connections().saturating_mul(2);
+    let fewest = if config.has_tenants() { WITH_TENANTS } else { 100 };
     let mut all = vec![
         // Only over the socket, whose folder is closed to other users.
         ("listen_addresses", String::new()),
         ("port", PORT.to_string()),
         ("unix_socket_directories", quoted(socket_dir)),
         ("unix_socket_permissions", "0700".to_owned()),
-        ("max_connections", (pools.saturating_add(SPARE_CONNECTIONS)).max(100).to_string()),
+        ("max_connections", (pools.saturating_add(SPARE_CONNECTIONS)).max(fewest).to_string()),
     ];
     all.extend(memory_settings(machine.memory));
     all.extend(log_settings(machine));

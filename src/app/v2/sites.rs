@@ -141,6 +141,23 @@ impl Opened {
     }
 }
 
+/// Stores the version of a profile that `next` makes of the newest one.
+async fn succeed(
+    name: &str,
+    (config, what): (&Config, &str),
+    next: impl AsyncFnOnce(&Opened, SiteVersion) -> Result<NewSite, Box<dyn Error>>,
+) -> Result<i32, Box<dyn Error>> {
+    let opened = Opened::new(config).await?;
+    let done = async {
+        let newest = opened.version(name, None).await?;
+        let new = next(&opened, newest).await?;
+        opened.add(&new, config, what).await
+    };
+    let done = done.await;
+    opened.close().await;
+    done
+}
+
 /// Who asks at the command line.
 fn by() -> String {
     "kiln v2 map".to_owned()
@@ -228,19 +245,16 @@ pub(super) async fn remove(
     config: &Config,
     out: &mut impl Write,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let opened = Opened::new(config).await?;
-    let done = async {
-        let newest = opened.version(&args.name, None).await?;
+    let name = args.name;
+    let withdrawn = async |_: &Opened, newest: SiteVersion| {
         if newest.toml.is_none() {
-            return Err(format!("the profile {:?} is withdrawn already", args.name).into());
+            return Err(format!("the profile {:?} is withdrawn already", newest.id).into());
         }
         let after = Some(newest.version);
-        let new = NewSite { id: newest.id, toml: None, by: by(), note: args.note, after };
-        opened.add(&new, config, "map remove").await
+        Ok(NewSite { id: newest.id, toml: None, by: by(), note: args.note, after })
     };
-    let done = done.await;
-    opened.close().await;
-    writeln!(out, "{}: withdrawn with version {}", args.name, done?)?;
+    let version = succeed(&name, (config, "map remove"), withdrawn).await?;
+    writeln!(out, "{name}: withdrawn with version {version}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -253,18 +267,14 @@ pub(super) async fn rollback(
     config: &Config,
     out: &mut impl Write,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let opened = Opened::new(config).await?;
-    let done = async {
-        let newest = opened.version(&args.name, None).await?;
+    let restored = async |opened: &Opened, newest: SiteVersion| {
         let old = opened.version(&args.name, Some(args.to)).await?;
         let note = format!("back to version {}", args.to);
         let after = Some(newest.version);
-        let new = NewSite { id: newest.id, toml: old.toml, by: by(), note, after };
-        opened.add(&new, config, "map rollback").await
+        Ok(NewSite { id: newest.id, toml: old.toml, by: by(), note, after })
     };
-    let done = done.await;
-    opened.close().await;
-    writeln!(out, "{}: version {} is version {} again", args.name, done?, args.to)?;
+    let version = succeed(&args.name, (config, "map rollback"), restored).await?;
+    writeln!(out, "{}: version {version} is version {} again", args.name, args.to)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -123,7 +123,7 @@ impl Engine {
         match action {
             Action::Create(resource_type, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
-                let written = self.create_entry(index, resource, options, caller).await?;
+                let written = Box::pin(self.create_entry(index, resource, options, caller)).await?;
                 Ok(EntryResult::Written(written))
             }
             Action::Update(identity, value) => {
@@ -172,7 +172,7 @@ impl Engine {
         let written = match action {
             Action::CreateUnless(resource_type, criteria, value) => {
                 let resource = crate::fhir::Resource { resource_type, value };
-                self.create_unless(resource, &criteria, options, caller).await?
+                Box::pin(self.create_unless(resource, &criteria, options, caller)).await?
             }
             Action::UpdateBy(resource_type, criteria, value) => {
                 let criteria = criteria.without(&OF_FORM);
@@ -248,7 +248,8 @@ impl Engine {
             }
             Get::Meta(of) => Ok(EntryResult::Meta(self.meta(&of, caller).await?)),
             Get::Search(target, query) => {
-                let found = self.search(&target, &query, options.is_strict, caller).await?;
+                let caller = caller.of_entry(&crate::engine::search::address(&target, &query));
+                let found = self.search(&target, &query, options.is_strict, &caller).await?;
                 Ok(EntryResult::Search(Box::new(found), query))
             }
             Get::CapabilityStatement(query) => {

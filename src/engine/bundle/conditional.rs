@@ -192,7 +192,7 @@ impl Engine {
             }
             Action::UpdateBy(of, _, value) => {
                 let permit = permit.derive(Kind::Update, *of)?;
-                let id = self.check_update_by(*of, value)?;
+                let id = self.check_update_by(*of, value, Wish::default())?;
                 let found = self.find_one(criteria, &permit, tx).await?;
                 let goal = self.goal(*of, found, id.as_ref(), &permit, tx).await?;
                 let Goal { identity, current } = goal;

@@ -11,6 +11,7 @@ use crate::fhir::query::Query;
 use crate::fhir::{Identity, Instant, Operation, ResourceType, Version, VersionId};
 use crate::store::{MetaScope, WriteTx};
 
+use super::call::Call;
 use super::plan::{self, Get};
 use super::transaction::Ready;
 use super::{BundleOptions, EntryResult};
@@ -28,6 +29,7 @@ pub(super) struct Work {
 /// What an entry does, its resource prepared.
 #[derive(Clone)]
 pub(super) enum Task {
+    Call(Box<Call<'static>>),
     Create(Identity, Ready),
     Delete(Identity),
     /// What criteria match, all of it.
@@ -48,13 +50,18 @@ impl Work {
             | Task::Meta(identity, ..)
             | Task::Patch(identity, _)
             | Task::Update(identity, _) => Some(identity),
-            Task::Create(..) | Task::DeleteAll(..) | Task::Exists(..) | Task::Get(_) => None,
+            Task::Call(_)
+            | Task::Create(..)
+            | Task::DeleteAll(..)
+            | Task::Exists(..)
+            | Task::Get(_) => None,
         }
     }
 
     /// What goes on record of it when its turn does not come.
     pub(super) fn attempted(&self) -> Attempted {
         match &self.task {
+            Task::Call(call) => call.attempted(),
             Task::Create(identity, prepared) => of_patients(Kind::Create, identity, prepared),
             Task::Delete(identity) => plan::attempted(Kind::Delete, identity),
             Task::DeleteAll(of, _) => (Kind::Delete.of(*of), Disclosed::default()),
@@ -68,7 +75,7 @@ impl Work {
 
     /// Whether it must see what the entries before it wrote.
     pub(super) fn reads_database(&self) -> bool {
-        matches!(self.task, Task::Get(_))
+        matches!(self.task, Task::Call(_) | Task::Get(_))
     }
 }
 
@@ -132,6 +139,7 @@ impl Engine {
                 tx.entry(permit.interaction(), disclosed);
                 Ok(EntryResult::Meta(meta))
             }
+            Task::Call(call) => self.call_within(call, options, permit, tx).await,
             Task::Get(get) => self.get_entry(get, work, options, permit, tx).await,
         }
     }
@@ -204,7 +212,8 @@ impl Engine {
                 let is_strict = options.is_strict;
                 let (found, disclosed) =
                     self.search_entry(target, query, is_strict, &permit, tx).await?;
-                tx.entry(interaction, disclosed);
+                let asked = Some(crate::engine::search::address(target, query));
+                tx.entry(interaction, Disclosed { asked, ..disclosed });
                 Ok(EntryResult::Search(Box::new(found), query.clone()))
             }
             Get::CapabilityStatement(query) => {

@@ -12,6 +12,7 @@ mod conditional;
 mod entry;
 pub mod plan;
 mod rewrite;
+mod seen;
 mod shell;
 mod transaction;
 mod versions;
@@ -32,6 +33,8 @@ use crate::store::hl7v2::Companion;
 
 use super::{Deletion, Engine, HistoryPage, HistoryScope, Searched, Wish, WriteOptions, Written};
 
+pub(super) use seen::Seen;
+
 /// The id of what an entry creates, by its place in the Bundle.
 pub type NewIds = Arc<dyn Fn(usize) -> LogicalId + Send + Sync>;
 
@@ -42,6 +45,8 @@ pub struct BundleOptions {
     pub capability_statement: Option<Arc<ReadStatement>>,
     /// Whether what is not understood is refused rather than ignored (`Prefer: handling`).
     pub is_strict: bool,
+    /// Does `$hl7v2-convert` with a Parameters resource.
+    pub convert: Option<Arc<Convert>>,
     /// `Accept-Language`, for the operations of terminology.
     pub languages: Option<String>,
     /// Ids of the sender's own for what is created; one that is taken is a conflict.
@@ -59,6 +64,9 @@ pub type MakeCompanion = dyn Fn(&[EntryResult]) -> Companion + Send + Sync;
 
 /// A CapabilityStatement as JSON for the query of its URL.
 pub type ReadStatement = dyn Fn(&Query) -> Result<Bytes, Error> + Send + Sync;
+
+/// What `$hl7v2-convert` answers to a Parameters resource.
+pub type Convert = dyn Fn(&Value<'_>) -> Result<Value<'static>, Error> + Send + Sync;
 
 impl BundleOptions {
     fn statement(&self, query: &Query) -> Result<EntryResult, Error> {
@@ -100,6 +108,8 @@ pub enum EntryResult {
     Read(Version),
     /// A page of a search, and the query it was asked by.
     Search(Box<Searched>, Query),
+    /// The same of what a patient is told of accesses.
+    Told(Box<Searched>, Query),
     /// A create, update or patch.
     Written(Written),
 }
@@ -136,7 +146,8 @@ impl Engine {
             return self.gate.denied(kind.of_system(), caller, error).await;
         }
         let outcome = if is_transaction {
-            self.transaction(bundle, options, caller).await?
+            // Boxed, for it is large, and whoever has a Bundle run carries it along.
+            Box::pin(self.transaction(bundle, options, caller)).await?
         } else {
             self.batch(bundle, options, caller).await?
         };
@@ -151,7 +162,7 @@ impl Engine {
             return Ok(());
         }
         let text = format!("the Bundle has {entries} entries; this server takes at most {most}");
-        Err(Error::TooLarge(text))
+        Err(Error::invalid_at(IssueCode::TooCostly, text, "Bundle.entry"))
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Entry<'a> {
 /// What an entry asks for.
 #[derive(Clone, Debug)]
 pub enum Action<'a> {
-    /// An operation that changes no resource: of a batch only.
+    /// An operation that changes no resource.
     Call(Call<'a>),
     /// `POST [type]`
     Create(ResourceType, Value<'a>),
@@ -133,12 +133,13 @@ impl Action<'_> {
             | Self::PatchBy(_, _, value)
             | Self::Update(_, value)
             | Self::UpdateBy(_, _, value) => Some(value),
-            Self::Call(_) | Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
+            Self::Call(call) => call.given.as_ref(),
+            Self::Delete(_) | Self::DeleteBy(..) | Self::Get(_) => None,
         }
     }
 
     /// What goes on record of an entry that did not run.
-    pub(super) fn attempted(&self) -> Attempted {
+    pub(crate) fn attempted(&self) -> Attempted {
         match self {
             Self::Call(call) => call.attempted(),
             Self::Create(of, _) | Self::CreateUnless(of, ..) => of_type(Kind::Create, *of),
@@ -169,8 +170,10 @@ impl Get {
             Self::Meta(MetaOf::Instance(identity, _)) => attempted(Kind::Meta, identity),
             Self::Meta(MetaOf::System) => of_system(Kind::Meta),
             Self::Meta(MetaOf::Type(of)) => of_type(Kind::Meta, *of),
-            Self::Search(target, _) => {
-                (crate::engine::search::interaction(target), Disclosed::default())
+            Self::Search(target, query) => {
+                let asked = Some(crate::engine::search::address(target, query));
+                let disclosed = Disclosed { asked, ..Disclosed::default() };
+                (crate::engine::search::interaction(target), disclosed)
             }
             Self::Read(identity) => attempted(Kind::Read, identity),
             Self::Vread(identity, _) => attempted(Kind::Vread, identity),

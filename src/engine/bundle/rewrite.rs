@@ -1,7 +1,7 @@
 //! Gives the resources of a Bundle the references that hold once it is stored. Pure.
 //!
 //! Driven by the element table: References, `uri`, `url`, `oid` and `uuid` elements and links in
-//! narratives follow; canonicals, codes, plain strings and extension urls do not.
+//! narratives follow; canonicals, codes, plain strings, extension urls and systems of codes do not.
 //!
 //! Spec: <https://hl7.org/fhir/R4/http.html#trules>, checklist rest 3.16 to 3.28
 
@@ -159,13 +159,18 @@ impl Rewriter<'_> {
 
     fn object(&self, object: &mut Object<'_>, def: &TypeDef) -> Result<(), Fault> {
         let is_reference = &*def.name == "Reference";
-        let is_extension = &*def.name == "Extension";
+        // Names of things, not places of them, though their type is `uri`.
+        let name = match &*def.name {
+            "Coding" => "system",
+            "Extension" => "url",
+            _ => "",
+        };
         for (key, value) in object.iter_mut() {
             if key == "reference" && is_reference {
                 self.reference(value).map_err(|fault| fault.below(".reference"))?;
             } else if let Some(primitive) = key.strip_prefix('_') {
                 self.each(value, self.element_type(), primitive)?;
-            } else if !(is_extension && key == "url")
+            } else if key != name
                 && let Some((field, choice)) = def.key(key)
             {
                 self.each(value, Some(choice.type_id), &field.name)?;
@@ -350,6 +355,14 @@ mod tests {
                 r##""contained":[{"resourceType":"Basic","subject":{"reference":"Patient/1"},"author":{"reference":"#"}}]"##,
             ),
             (r#""description":"urn:uuid:p""#, r#""description":"urn:uuid:p""#),
+            (
+                r#""type":{"coding":[{"system":"urn:uuid:p","code":"c"}]}"#,
+                r#""type":{"coding":[{"system":"urn:uuid:p","code":"c"}]}"#,
+            ),
+            (
+                r#""extension":[{"url":"x","valueOid":"urn:uuid:p"},{"url":"x","valueUuid":"urn:uuid:b"}]"#,
+                r#""extension":[{"url":"x","valueOid":"Patient/1"},{"url":"x","valueUuid":"Binary/2"}]"#,
+            ),
             (
                 r#""subject":{"reference":"http://x/Patient/9"}"#,
                 r#""subject":{"reference":"http://x/Patient/9"}"#,

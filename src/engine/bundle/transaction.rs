@@ -13,6 +13,7 @@ use crate::fhir::{Identity, IssueCode, Resource};
 use crate::store::WriteTx;
 use crate::validate::form::MAX_ISSUES;
 
+use super::call::lend;
 use super::conditional::has_criteria;
 use super::entry::{Task, Work};
 use super::plan::{self, Action, Entry};
@@ -43,6 +44,10 @@ impl Engine {
                 return self.gate.denied_with(interaction, attempted, caller, error).await;
             }
         };
+        let mut entries = entries;
+        if let Err(error) = lend(&mut entries) {
+            return self.gate.denied_with(interaction, attempted, caller, error).await;
+        }
         if entries.iter().any(has_criteria) {
             return self.conditional_transaction(&entries, attempted, options, caller).await;
         }
@@ -175,7 +180,12 @@ impl Engine {
                 Task::Patch(identity, crate::engine::patching::of_entry(&value)?)
             }
             Action::Delete(identity) => Task::Delete(identity),
-            Action::Call(call) => return Err(call.refused()),
+            Action::Call(mut call) => {
+                if let Some(given) = &mut call.given {
+                    rewrite(given, None, links, Unresolved::Keep, &self.spec.schema)?;
+                }
+                Task::Call(Box::new(call.into_owned()?))
+            }
             Action::Get(get) => Task::Get(get),
             Action::Meta(identity, version, value, change) => {
                 let meta = self.meta_of_parameters(&value)?;
@@ -248,7 +258,7 @@ impl Engine {
             let index = work.index;
             let result = result.map_err(|error| match work.task {
                 // What is wrong with a GET is not in a resource of the entry.
-                Task::Get(_) => Error::Entry { index, cause: Box::new(error) },
+                Task::Call(_) | Task::Get(_) => Error::Entry { index, cause: Box::new(error) },
                 _ => at_entry(error, index),
             })?;
             results.insert(index, result);

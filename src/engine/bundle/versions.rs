@@ -118,7 +118,8 @@ impl Work {
             Task::Patch(_, Patch::FhirPath(parameters)) => {
                 contains(parameters.to_text().as_bytes(), text)
             }
-            Task::Delete(_)
+            Task::Call(_)
+            | Task::Delete(_)
             | Task::DeleteAll(..)
             | Task::Exists(..)
             | Task::Get(_)
@@ -145,7 +146,8 @@ impl Work {
                 let value = json::parse(text.as_bytes()).map_err(Error::internal)?;
                 *parameters = value.into_owned();
             }
-            Task::Delete(_)
+            Task::Call(_)
+            | Task::Delete(_)
             | Task::DeleteAll(..)
             | Task::Exists(..)
             | Task::Get(_)

@@ -18,7 +18,7 @@ use crate::fhir::json::{Value, number};
 pub(super) fn apply(patch: &Value<'_>, target: Value<'_>) -> Result<Value<'static>, Error> {
     let Some(operations) = patch.as_array() else {
         let text = "a JSON Patch is an array of operations";
-        return Err(Error::invalid(IssueCode::Structure, text));
+        return Err(Error::invalid(IssueCode::Invalid, text));
     };
     if operations.len() > MAX_OPERATIONS {
         return Err(Error::invalid(IssueCode::Invalid, "the patch has too many operations"));

@@ -2,7 +2,8 @@
 //!
 //! The store's pages come first, by its own cursors. On the last of them, and on pages of their own
 //! after it, are the definitions that match, by type and id; the cursor of such a page tells how many
-//! of them are before it, the total, and the cursor of the last page with something stored.
+//! of them are before it, the total, and the cursor of the last page with something stored. It is
+//! sealed as those of the store are.
 //!
 //! What is stored under the id of a definition stands for it, whether it matches or not. A search
 //! across types finds the definitions of the types that its `_type` names: without one it is about
@@ -13,8 +14,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::access::Permit;
 use crate::access::interaction::Kind;
-use crate::access::{Disclosed, Permit};
 use crate::engine::Engine;
 use crate::engine::definitions::versions;
 use crate::error::Error;
@@ -23,6 +24,8 @@ use crate::search::definitions::{TOLD, holds};
 use crate::search::request::{ContainedMode, SearchRequest, SearchTarget};
 use crate::spec::catalog::{Catalog, Entry};
 use crate::spec::structure::Library;
+use crate::store::cursor::{self, Seal};
+use crate::store::hash::Hasher;
 use crate::store::search::{Count, Match, Paging, SearchPage};
 
 /// How cursors of pages of definitions begin; those of the store have no dots.
@@ -43,15 +46,26 @@ pub(super) struct Beside {
     count: usize,
     /// The cursor of the page, where that is one with something stored.
     cursor: Option<String>,
+    /// What was asked, for which cursors count.
+    said: String,
+    /// The rest of a cursor of definitions.
+    link: Option<String>,
     at: Option<Position>,
+}
+
+/// What a caller may see of them.
+pub(super) struct Permitted {
+    beside: Beside,
+    seal: Seal,
 }
 
 /// Where a page without anything stored begins.
 struct Position {
     offset: usize,
     total: Option<Count>,
-    /// The cursor of the last page with something stored.
-    back: String,
+    /// The cursor of the last page with something stored, empty for the first page of all; `None` when
+    /// nothing stored matches.
+    back: Option<String>,
 }
 
 impl Engine {
@@ -83,9 +97,25 @@ impl Engine {
         }
         let is_sorted = !request.sort.is_empty();
         let count = usize::try_from(paging.count).map_err(Error::internal)?;
-        let at = position(paging)?;
+        // The store is to see no such cursor.
+        let is_here = |cursor: &mut String| cursor.starts_with(BEGINNING);
+        let link = paging.cursor.take_if(is_here).map(|it| it[BEGINNING.len()..].to_owned());
+        let link = link.filter(|rest| rest != FIRST);
         let cursor = paging.cursor.clone();
-        Ok(Some(Beside { library, base, matching, untold, is_sorted, count, cursor, at }))
+        let said = format!("definitions {:?} {:?}", request.types, request.shown);
+        let at = None;
+        Ok(Some(Beside {
+            library,
+            base,
+            matching,
+            untold,
+            is_sorted,
+            count,
+            cursor,
+            said,
+            link,
+            at,
+        }))
     }
 }
 
@@ -117,16 +147,23 @@ fn is_match(request: &SearchRequest, entry: &Entry, base: &str) -> Option<bool> 
 }
 
 impl Beside {
-    /// Whether the page comes after all that is stored.
-    pub(super) fn is_after_stored(&self) -> bool {
-        self.at.is_some()
-    }
-
     /// Those that the caller may search for, and what they are called.
     ///
     /// # Errors
-    /// [`Error::Internal`] when a pack is damaged.
-    pub(super) fn permitted(mut self, permit: &Permit<'_>) -> Result<(Self, Vec<Identity>), Error> {
+    /// [`Error::Invalid`] for a cursor that was not made for this search; [`Error::Internal`] when a
+    /// pack is damaged.
+    pub(super) fn permitted(
+        mut self,
+        permit: &Permit<'_>,
+        hasher: &Hasher,
+    ) -> Result<(Permitted, Vec<Identity>), Error> {
+        let seal = Seal::new(&self.said, permit, hasher);
+        let unknown = || {
+            let text = "this page link was not made by this server for this search";
+            Error::invalid(IssueCode::Invalid, text)
+        };
+        let at = self.link.as_deref().map(|text| Position::open(text, &seal).ok_or_else(unknown));
+        self.at = at.transpose()?;
         let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
         let entries = catalog.entries();
         let mut known: Option<(ResourceType, bool)> = None;
@@ -142,22 +179,7 @@ impl Beside {
         let of = |place: usize| entries.get(place).map(|entry| &entry.identity);
         self.matching.retain(|place| of(*place).is_some_and(|it| is_permitted(it.resource_type)));
         let named = self.matching.iter().filter_map(|place| of(*place)).cloned().collect();
-        Ok((self, named))
-    }
-
-    /// Leaves out those under whose id something is stored.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when a pack is damaged.
-    pub(super) fn step_back(mut self, stored: &BTreeSet<Identity>) -> Result<Self, Error> {
-        if !stored.is_empty() {
-            let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
-            let entries = catalog.entries();
-            let is_stored =
-                |place: usize| entries.get(place).is_some_and(|it| stored.contains(&it.identity));
-            self.matching.retain(|place| !is_stored(*place));
-        }
-        Ok(self)
+        Ok((Permitted { beside: self, seal }, named))
     }
 
     /// What is not as it was asked for.
@@ -177,86 +199,90 @@ impl Beside {
         let texts: Vec<String> = untold.into_iter().chain(unsorted).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
+}
 
-    /// `page`, with the definitions that belong on it; what they tell is added to `told`.
+impl Permitted {
+    /// Whether the page comes after all that is stored.
+    pub(super) fn is_after_stored(&self) -> bool {
+        self.beside.at.is_some()
+    }
+
+    /// Leaves out those under whose id something is stored.
     ///
     /// # Errors
     /// [`Error::Internal`] when a pack is damaged.
-    pub(super) fn add(
-        self,
-        mut page: SearchPage,
-        told: &mut Disclosed,
-    ) -> Result<SearchPage, Error> {
-        let all = self.matching.len();
+    pub(super) fn step_back(mut self, stored: &BTreeSet<Identity>) -> Result<Self, Error> {
+        if !stored.is_empty() {
+            let (catalog, _) = self.beside.library.catalog().map_err(Error::internal)?;
+            let entries = catalog.entries();
+            let is_stored =
+                |place: usize| entries.get(place).is_some_and(|it| stored.contains(&it.identity));
+            self.beside.matching.retain(|place| !is_stored(*place));
+        }
+        Ok(self)
+    }
+
+    /// `page`, with the definitions that belong on it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a pack is damaged.
+    pub(super) fn add(self, mut page: SearchPage) -> Result<SearchPage, Error> {
+        let Self { beside, seal } = self;
+        let Beside { at, count, matching, .. } = &beside;
+        let all = matching.len();
         let more = |total: Count| Count { number: total.number + all as u64, ..total };
-        page.total = match &self.at {
+        page.total = match at {
             Some(at) => at.total,
             None => page.total.map(more),
         };
-        if self.count == 0 || page.next.is_some() {
+        if *count == 0 || page.next.is_some() {
             return Ok(page);
         }
-        let start = self.at.as_ref().map_or(0, |at| at.offset).min(all);
-        let room = self.count.saturating_sub(page.matches.len());
+        let start = at.as_ref().map_or(0, |at| at.offset).min(all);
+        let has_stored = !page.matches.is_empty();
+        let room = count.saturating_sub(page.matches.len());
         let end = start.saturating_add(room).min(all);
-        let (catalog, _) = self.library.catalog().map_err(Error::internal)?;
+        let (catalog, _) = beside.library.catalog().map_err(Error::internal)?;
         let entries = catalog.entries();
-        let shown = self.matching.get(start..end).unwrap_or_default();
+        let shown = matching.get(start..end).unwrap_or_default();
         let shown: Vec<&Entry> = shown.iter().filter_map(|&place| entries.get(place)).collect();
-        for version in versions(&self.library, &shown, &self.base)? {
-            told.entities.push(version.versioned_path());
+        for version in versions(&beside.library, &shown, &beside.base)? {
             page.matches.push(Match::beside(version));
         }
-        let back = || match &self.at {
+        let back = match at {
             Some(at) => at.back.clone(),
-            None => self.cursor.clone().unwrap_or_default(),
+            None if has_stored || beside.cursor.is_some() => {
+                Some(beside.cursor.clone().unwrap_or_default())
+            }
+            None => None,
         };
+        let total = page.total;
+        let page_at = |offset| Position { offset, total, back: back.clone() }.close(&seal);
         if end < all {
-            page.next = Some(cursor(end, page.total, &back()));
+            page.next = Some(page_at(end));
         }
-        if let Some(at) = &self.at {
-            page.previous = Some(match start.checked_sub(self.count) {
-                Some(before) => cursor(before, at.total, &at.back),
-                None if at.back.is_empty() => format!("{BEGINNING}{FIRST}"),
-                None => at.back.clone(),
+        if at.is_some() {
+            page.previous = Some(match (start.checked_sub(*count), &back) {
+                (Some(before), back) if before > 0 || back.is_some() => page_at(before),
+                (_, Some(link)) if !link.is_empty() => link.clone(),
+                _ => format!("{BEGINNING}{FIRST}"),
             });
         }
         Ok(page)
     }
 }
 
-fn cursor(offset: usize, total: Option<Count>, back: &str) -> String {
-    let total = total.map_or_else(String::new, |total| {
-        format!("{}{}", total.number, if total.is_exact { "" } else { "-" })
-    });
-    format!("{BEGINNING}{offset}.{total}.{back}")
-}
-
-/// Where the page begins that `paging` names, when its cursor is one of definitions; the store is to
-/// see no such cursor.
-fn position(paging: &mut Paging) -> Result<Option<Position>, Error> {
-    let is_here = |cursor: &mut String| cursor.starts_with(BEGINNING);
-    let Some(cursor) = paging.cursor.take_if(is_here) else { return Ok(None) };
-    let rest = &cursor[BEGINNING.len()..];
-    if rest == FIRST {
-        return Ok(None);
+impl Position {
+    fn close(self, seal: &Seal) -> String {
+        let Self { offset, total, back } = self;
+        let rid = i64::try_from(offset).unwrap_or(i64::MAX);
+        let place = cursor::Position { keys: vec![back], rid, is_back: false, total };
+        format!("{BEGINNING}{}", seal.close(&place))
     }
-    let parse = || {
-        let mut parts = rest.splitn(3, '.');
-        let offset = parts.next()?.parse().ok()?;
-        let total = match parts.next()? {
-            "" => None,
-            text => {
-                let number = text.trim_end_matches('-').parse().ok()?;
-                Some(Count { number, is_exact: !text.ends_with('-') })
-            }
-        };
-        let back = parts.next()?.to_owned();
-        Some(Position { offset, total, back })
-    };
-    let unknown = || {
-        let text = "this page link was not made by this server for this search";
-        Error::invalid(IssueCode::Invalid, text)
-    };
-    parse().ok_or_else(unknown).map(Some)
+
+    fn open(text: &str, seal: &Seal) -> Option<Self> {
+        let cursor::Position { keys, rid, total, .. } = seal.open(text)?;
+        let back = keys.into_iter().next()?;
+        Some(Self { offset: usize::try_from(rid).ok()?, total, back })
+    }
 }

@@ -58,12 +58,7 @@ impl Engine {
         resource_type: ResourceType,
         query: &Query,
     ) -> Result<Criteria, Error> {
-        let is_of_results =
-            |name: &str| OF_RESULTS.contains(&name.split(':').next().unwrap_or(name));
-        if let Some((name, _)) = query.iter().find(|(name, _)| is_of_results(name)) {
-            let text = format!("{name} chooses no resource: it cannot stand in criteria");
-            return Err(Error::invalid(IssueCode::Invalid, text));
-        }
+        refuse_of_results(query)?;
         let target = SearchTarget::Type(resource_type);
         let mut request = self.parse_search(&target, query, true)?;
         if request.filters.is_empty() {
@@ -136,6 +131,19 @@ impl Engine {
         let found = tx.find_matches(types, filters, most, &self.definitions, &permit).await?;
         Ok(found.into_iter().map(|found| found.identity).collect())
     }
+}
+
+/// Refuses parameters that are about an answer: they choose nothing.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the first.
+pub(in crate::engine) fn refuse_of_results(query: &Query) -> Result<(), Error> {
+    let is_of_results = |name: &str| OF_RESULTS.contains(&name.split(':').next().unwrap_or(name));
+    let Some((name, _)) = query.iter().find(|(name, _)| is_of_results(name)) else {
+        return Ok(());
+    };
+    let text = format!("{name} chooses no resource: it cannot stand in criteria");
+    Err(Error::invalid(IssueCode::Invalid, text))
 }
 
 /// The criteria as a whole, and each identifier in them by itself: criteria that differ may ask for

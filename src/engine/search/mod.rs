@@ -16,6 +16,8 @@ mod traverse;
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
+
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::error::Error;
@@ -34,8 +36,8 @@ const MOST_WAITING: Duration = Duration::from_secs(5);
 pub use crate::search::request::SearchTarget;
 pub use crate::store::search::Match;
 use beside::Beside;
-pub(super) use criteria::Criteria;
 pub use criteria::OF_FORM;
+pub(super) use criteria::{Criteria, refuse_of_results};
 pub use resolve::Lookups;
 use resolve::Resolver;
 
@@ -78,7 +80,7 @@ impl Engine {
             self.look_up(&mut asked, permit)?;
             let beside = match asked.beside.take() {
                 Some(beside) => {
-                    let (beside, named) = beside.permitted(permit)?;
+                    let (beside, named) = beside.permitted(permit, self.store.hasher())?;
                     Some(beside.step_back(&self.store.live_among(named, permit).await?)?)
                 }
                 None => None,
@@ -99,8 +101,7 @@ impl Engine {
             } else {
                 store(None).await?
             };
-            let all = stored.with(beside).map_told(|(page, beside), told| beside.add(page, told));
-            all.ok_or_else(|| Error::internal("a page is on record before it is whole"))
+            Ok(stored.with(beside).map(|(page, beside)| beside.add(page)))
         };
         let page = self.gate.show(interaction, caller, run).await??;
         Ok(asked.answer(page))
@@ -150,17 +151,16 @@ impl Engine {
         }
         let beside = match asked.beside.take() {
             Some(beside) => {
-                let (beside, named) = beside.permitted(permit)?;
+                let (beside, named) = beside.permitted(permit, self.store.hasher())?;
                 Some(beside.step_back(&tx.live_among(named, permit).await?)?)
             }
             None => None,
         };
         let Asked { request, paging, .. } = &asked;
         tx.refuse_ambiguous(&request.ambiguous, permit).await?;
-        let (mut page, mut disclosed) =
-            tx.search(request, paging, &self.definitions, permit).await?;
+        let (mut page, disclosed) = tx.search(request, paging, &self.definitions, permit).await?;
         if let Some(beside) = beside {
-            page = beside.add(page, &mut disclosed)?;
+            page = beside.add(page)?;
         }
         Ok((asked.answer(page), disclosed))
     }
@@ -227,6 +227,7 @@ impl Engine {
             extractor: &parameters.extractor,
             now: self.clock.now(),
             is_strict,
+            dates_overlap: self.settings.dates_overlap,
             limits: Limits::default(),
         };
         Ok(parse(target, query, &context)?)
@@ -271,6 +272,20 @@ pub(super) fn interaction(target: &SearchTarget) -> Interaction {
             Kind::SearchSystem.of_system()
         }
     }
+}
+
+/// A name or a value as a query has it.
+fn escaped(text: &str) -> PercentEncode<'_> {
+    const ENDS: &AsciiSet =
+        &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'=');
+    utf8_percent_encode(text, ENDS)
+}
+
+/// A search as its address below the base.
+pub(super) fn address(target: &SearchTarget, query: &Query) -> String {
+    let parameters: Vec<String> =
+        query.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    format!("{}?{}", path(target), parameters.join("&"))
 }
 
 fn path(target: &SearchTarget) -> String {

@@ -1,10 +1,18 @@
 //! What is checked of a resource beyond its form: on every write as the operator wants it, and by
 //! `$validate`, which finds the same and stores nothing.
 //!
+//! | file | holds |
+//! |---|---|
+//! | `channel` | the channel of a Subscription |
+//! | `operation`, `parameters` | `$validate` |
+//! | `searches` | definitions that speak of searches |
+//!
 //! Spec: <https://hl7.org/fhir/R4/validation.html>, rest 7a
 
+mod channel;
 mod operation;
 mod parameters;
+mod searches;
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -19,6 +27,7 @@ use crate::error::Error;
 use crate::fhir::json::Value;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
 use crate::spec::structure::Library;
+use crate::validate::form;
 use crate::validate::profile::{Options, Validator};
 
 use super::Engine;
@@ -171,21 +180,17 @@ impl Validation {
         Ok(())
     }
 
-    /// The same before a resource of this type is judged. Definitions do not wait for each other, so
-    /// that many in a row are loaded once, by the first other resource after them.
-    pub(super) async fn ready_for(&self, resource_type: ResourceType) -> Result<(), Error> {
-        if is_definition(resource_type) { Ok(()) } else { self.ready().await }
+    /// The same before this resource is judged. Definitions do not wait for each other, so that many in
+    /// a row are loaded once, by the first other resource after them; but one that builds on another that is
+    /// not FHIR's does.
+    pub(super) async fn ready_to_judge(&self, resource: &Value<'_>) -> Result<(), Error> {
+        if waits(resource) { self.ready().await } else { Ok(()) }
     }
 
     /// The same before a Bundle is.
     pub(super) async fn ready_for_bundle(&self, bundle: &Value<'_>) -> Result<(), Error> {
-        let mut entries = bundle.items_at("entry").iter();
-        let defines = |entry: &Value<'_>| {
-            let resource = entry.get("resource");
-            let of = resource.and_then(|it| it.str_at("resourceType")).map(str::parse);
-            resource.is_none() || of.is_some_and(|of| of.is_ok_and(is_definition))
-        };
-        if entries.all(defines) { Ok(()) } else { self.ready().await }
+        let mut resources = bundle.items_at("entry").iter().filter_map(|it| it.get("resource"));
+        if resources.any(waits) { self.ready().await } else { Ok(()) }
     }
 
     /// Takes note that a resource of this type was stored or deleted.
@@ -212,7 +217,41 @@ impl Validation {
     }
 }
 
+fn waits(resource: &Value<'_>) -> bool {
+    let of = resource.str_at("resourceType").map(str::parse);
+    if !of.is_some_and(|of| of.is_ok_and(is_definition)) {
+        return true;
+    }
+    // What FHIR defines is always there; another base may have been written a moment ago.
+    let is_fhirs = |base: &str| base.starts_with("http://hl7.org/fhir/StructureDefinition/");
+    resource.str_at("baseDefinition").is_some_and(|base| !is_fhirs(base))
+}
+
 impl Engine {
+    /// Checks the form of what is to be stored. Where it is wrong, everything else that is wrong is told
+    /// with it, unless the document is a large one: who sends rubbish is not to be given much work.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is malformed, [`Error::Unprocessable`] for a broken invariant.
+    pub(super) fn check_all(&self, value: &Value<'_>, kind: Kind, wish: Wish) -> Result<(), Error> {
+        let more = |mut issues: Vec<Issue>| {
+            let wish = Wish { notices: false, ..wish };
+            if !issues.iter().any(form::is_of_depth)
+                && nodes(value, LARGE) < LARGE
+                && let Err(Error::Unprocessable(found)) = self.judge(value, kind, wish)
+            {
+                issues.extend(found);
+                issues.truncate(form::MAX_ISSUES);
+            }
+            issues
+        };
+        self.check(value).map_err(|error| match error {
+            Error::Invalid(issues) => Error::Invalid(more(issues)),
+            Error::Unprocessable(issues) => Error::Unprocessable(more(issues)),
+            other => other,
+        })
+    }
+
     /// Judges the content of what is to be stored, and gives what only warns.
     ///
     /// # Errors
@@ -246,6 +285,7 @@ impl Engine {
         let validator = validators.loaded();
         let mut issues =
             aside(nodes(value, MANY_NODES), || validator.validate(value, &[], &options));
+        issues.extend(self.findings_of_searches(value));
         let implicit = implicit_rules(value, rules.implicit_rules);
         issues.extend(implicit.filter(|issue| issue.severity <= least));
         if !issues.iter().any(|issue| issue.severity <= Severity::Error) {
@@ -275,6 +315,9 @@ fn implicit_rules(value: &Value<'_>, severity: Severity) -> Option<Issue> {
 /// From here on, documents are judged where others need not wait for it: what is judged at once may
 /// take a few milliseconds, and at worst some tens of them.
 const MANY_NODES: usize = 500;
+
+/// From here on, the content of what has no sound form is not judged.
+const LARGE: usize = 5_000;
 
 /// How many values `value` consists of, counted up to `most`.
 fn nodes(value: &Value<'_>, most: usize) -> usize {

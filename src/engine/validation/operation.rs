@@ -11,8 +11,10 @@ use crate::error::Error;
 use crate::fhir::json::{self, Value};
 use crate::fhir::{Identity, Issue, IssueCode, ResourceType, Severity, Version};
 
+use crate::engine::bundle::Seen;
 use crate::engine::{Engine, prepare, refuse_unstorable};
 use crate::spec::structure::StructureFault;
+use crate::store::WriteTx;
 use crate::validate::form;
 use crate::validate::profile::{Options, Validator};
 
@@ -129,29 +131,23 @@ impl Engine {
         };
         let judge = Judge { engine: self, asked: &asked, validator: validator.as_deref() };
         let look = async |permit: &Permit<'_>| {
-            judge.check_profiles()?;
-            match asked.stored() {
-                Some(identity) => {
-                    let stored = self.store.current(&identity.id, permit).await;
-                    Ok(self.or_defined(stored, (identity, None), permit)?.map(Some))
-                }
-                None => Ok(Unaudited::nothing().map(|()| None)),
-            }
+            judge.stored(&mut Seen::Committed(&self.store), permit).await
         };
-        let stored: Option<Version> = self.gate.run(interaction, caller, look).await?;
-        let mut issues = match (&asked.resource, stored) {
-            (_, _) if asked.mode == Some(ValidationMode::Delete) => Vec::new(),
-            (Some(value), _) => judge.findings(value),
-            (None, Some(version)) => {
-                let text = version.to_json();
-                judge.findings(&json::parse(&text).map_err(Error::internal)?)
-            }
-            (None, None) => return Err(Error::internal("there is nothing to validate")),
-        };
-        if issues.is_empty() {
-            issues.push(all_is_well(&asked));
-        }
-        Ok(issues)
+        let stored = self.gate.run(interaction, caller, look).await?;
+        judge.all_findings(stored)
+    }
+
+    /// The same for an entry of a transaction, under its permit.
+    pub(in crate::engine) async fn validate_within(
+        &self,
+        asked: &Validate<'_>,
+        permit: &Permit<'_>,
+        tx: &mut WriteTx,
+    ) -> Result<Vec<Issue>, Error> {
+        let validator = self.validator_for(asked).await?;
+        let judge = Judge { engine: self, asked, validator: validator.as_deref() };
+        let stored = judge.stored(&mut Seen::Within(tx), permit).await?;
+        judge.all_findings(stored.within(permit.interaction(), tx))
     }
 
     /// The validator by what is stored at this moment, once the question is found to have an answer.
@@ -170,6 +166,40 @@ struct Judge<'e> {
 }
 
 impl Judge<'_> {
+    /// The stored resource that the answer depends on, once the question is found to have one.
+    async fn stored(
+        &self,
+        seen: &mut Seen<'_>,
+        permit: &Permit<'_>,
+    ) -> Result<Unaudited<Option<Version>>, Error> {
+        self.check_profiles()?;
+        match self.asked.stored() {
+            Some(identity) => {
+                let stored = seen.current(&identity.id, permit).await;
+                Ok(self.engine.or_defined(stored, (identity, None), permit)?.map(Some))
+            }
+            None => Ok(Unaudited::nothing().map(|()| None)),
+        }
+    }
+
+    /// What there is to tell of what was given, or else of what is stored.
+    fn all_findings(&self, stored: Option<Version>) -> Result<Vec<Issue>, Error> {
+        let asked = self.asked;
+        let mut issues = match (&asked.resource, stored) {
+            (_, _) if asked.mode == Some(ValidationMode::Delete) => Vec::new(),
+            (Some(value), _) => self.findings(value),
+            (None, Some(version)) => {
+                let text = version.to_json();
+                self.findings(&json::parse(&text).map_err(Error::internal)?)
+            }
+            (None, None) => return Err(Error::internal("there is nothing to validate")),
+        };
+        if issues.is_empty() {
+            issues.push(all_is_well(asked));
+        }
+        Ok(issues)
+    }
+
     /// Refuses profiles that cannot be used. They are compiled for it: only who may ask has that done.
     fn check_profiles(&self) -> Result<(), Error> {
         let Some(validator) = self.validator else { return Ok(()) };
@@ -200,6 +230,7 @@ impl Judge<'_> {
             let size = nodes(value, MANY_NODES);
             issues.extend(aside(size, || self.findings_of_content(validator, value)));
         }
+        issues.extend(self.engine.findings_of_searches(value));
         let severity = self.engine.settings.validation.implicit_rules;
         issues.extend(implicit_rules(value, severity));
         if has_form {
@@ -257,7 +288,17 @@ impl Judge<'_> {
                     None => new(),
                 }
             }
-            (Some(ValidationMode::Delete | ValidationMode::Profile) | None, _) => return issues,
+            (Some(ValidationMode::Delete | ValidationMode::Profile) | None, at) => {
+                let identity = match at {
+                    ValidateAt::Instance(identity) => identity.clone(),
+                    ValidateAt::Type(_) => match value.str_at("id").map(str::parse) {
+                        Some(Ok(id)) => Identity { resource_type, id },
+                        _ => new(),
+                    },
+                };
+                let checked = engine.check_search_parameter(&identity, value);
+                return checked.err().map(told).unwrap_or_default();
+            }
         };
         let storable = refuse_unstorable(resource_type);
         if let Err(error) = storable.and_then(|()| engine.split(&identity, value.clone())) {

@@ -163,7 +163,7 @@ fn header(
     let raw =
         |value: fn(&Heading) -> &String| heading.map_or("", |heading| value(heading).as_str());
     line.begin("MSH");
-    line.raw(&separators.encoding_characters());
+    line.encoding_characters();
     line.raw(raw(|heading| &heading.receiver));
     line.raw(raw(|heading| &heading.receiver_facility));
     line.raw(raw(|heading| &heading.application));
@@ -224,6 +224,12 @@ impl Line<'_> {
         self.text.push_str(name);
     }
 
+    /// MSH-2 or BHS-2, which are read byte by byte.
+    fn encoding_characters(&mut self) {
+        self.text.push(char::from(self.separators.field));
+        self.text.push_str(&self.separators.encoding_characters());
+    }
+
     /// A field whose text is escaped.
     fn value(&mut self, value: &str) {
         self.parts(&[value]);
@@ -265,7 +271,7 @@ pub fn batch(
     let mut text = String::new();
     let mut line = Line { separators: &separators, text: &mut text };
     line.begin("BHS");
-    line.raw(&separators.encoding_characters());
+    line.encoding_characters();
     let raw = |value: fn(&Heading) -> &String| header.map_or("", |heading| value(heading).as_str());
     line.raw(raw(|heading| &heading.receiver));
     line.raw(raw(|heading| &heading.receiver_facility));
@@ -324,6 +330,8 @@ mod tests {
         let expected =
             "MSH$%~!&$C$D$A$B$20260704120000+0100$$ACK%A01%ACK$K1$P$2.5$$$$$$8859/1\rMSA$AA$7\r";
         assert_eq!(answer(Some(&other), Code::AA, &[], &STAMP), expected);
+        let unusual = answer(Some(&heading("MSH|^~\\\u{6}|A")), Code::AE, &[], &STAMP);
+        assert!(unusual.starts_with("MSH|^~\\\u{6}|"), "{unusual:?}");
     }
 
     #[test]

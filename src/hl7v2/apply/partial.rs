@@ -26,7 +26,9 @@ pub(super) fn halted(error: Error, entries: &[Entry]) -> Halt {
     match (halt, found) {
         (Halt::Failed(issue), Some(found))
             if !found.is_empty()
-                && found.iter().all(|it| it.identity.resource_type != ResourceType::PATIENT) =>
+                && found.iter().all(|it| it.identity.resource_type != ResourceType::PATIENT)
+                // A merge or a move is done whole or not at all.
+                && found.iter().all(|it| !it.rule.starts_with("effect ")) =>
         {
             Halt::Invalid(found.iter().map(|entry| entry.rule.clone()).collect(), issue)
         }
@@ -64,6 +66,7 @@ impl Plan {
             out.iter().any(is_it)
         };
         self.keys.retain(|key| !is_out(&key.resource_type, &key.id));
+        self.moved.retain(|(of, _, to)| !is_out(of, to));
         self.marks.retain(|mark| !is_out(&mark.resource_type, &mark.id));
         let gone =
             |reference: &str| reference.split_once('/').is_some_and(|(of, id)| is_out(of, id));
@@ -84,7 +87,7 @@ fn forget(value: &mut Value<'static>, gone: &impl Fn(&str) -> bool) {
     match value {
         Value::Array(items) => {
             items.retain(|item| !leads_there(item));
-            for item in items.iter_mut() {
+            for item in items {
                 forget(item, gone);
             }
         }

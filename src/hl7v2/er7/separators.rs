@@ -33,7 +33,8 @@ impl Default for Separators {
 
 impl Separators {
     /// Those of a first segment: the byte after its name, then up to five until that byte comes again.
-    /// `None` when they are no separators: letters, digits, line ends, or two that are the same.
+    /// `None` when they are no separators: letters, digits, ends of lines and frames, or two that are the
+    /// same.
     pub fn of_header(header: &str) -> Option<Self> {
         let bytes = header.as_bytes();
         let field = *bytes.get(3)?;
@@ -43,7 +44,7 @@ impl Separators {
         let fits = |byte: &u8| {
             byte.is_ascii()
                 && !byte.is_ascii_alphanumeric()
-                && !matches!(byte, 0 | b'\r' | b'\n' | b'"' | b' ')
+                && !matches!(byte, 0 | b'\x0b' | b'\x1c' | b'\r' | b'\n' | b'"' | b' ')
         };
         let are_distinct = |(at, byte): (usize, &u8)| !named[..at].contains(byte);
         let are_sound = fits(&field)
@@ -117,6 +118,9 @@ mod tests {
             ("MSH|^~\\|A", Some("^~\\")),
             ("MSH|^|A", Some("^")),
             ("MSH|^~\\&", Some("^~\\&")),
+            ("MSH|^~\\\u{6}|A", Some("^~\\\u{6}")),
+            ("MSH|^~\\\u{b}|A", None),
+            ("MSH|^~\\\u{1c}|A", None),
             ("MSH||A", None),
             ("MSH|^^\\&|A", None),
             ("MSH|^~\\&#!|A", None),

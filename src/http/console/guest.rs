@@ -111,6 +111,16 @@ impl Guest {
         self.sent.first(name).unwrap_or_default()
     }
 
+    /// Why something is to be done, as the guest says, or the page that asks for it.
+    pub(super) fn reason(&self) -> Result<&str, Box<Response<Body>>> {
+        let reason = self.value("reason").trim();
+        if reason.is_empty() || reason.contains('\0') {
+            let text = "Say why: it is kept in the record.";
+            return Err(Box::new(said(StatusCode::BAD_REQUEST, "A reason is missing", text)));
+        }
+        Ok(reason)
+    }
+
     /// The field of a form that proves that it is ours.
     pub(super) fn proof(&self, html: Html) -> Html {
         match &self.csrf {
@@ -137,6 +147,19 @@ impl Guest {
     /// A page for this guest.
     pub(super) fn page(&self, title: &str, content: Html, status: StatusCode) -> Response<Body> {
         Page::of_console(title, content, self.csrf.is_some()).answer(status)
+    }
+}
+
+/// Answers a guest by `page`; somebody else gets the page that is for them.
+pub(super) async fn with_guest(
+    server: Arc<Server>,
+    parts: request::Parts,
+    body: Body,
+    page: impl AsyncFnOnce(Guest) -> Result<Response<Body>, Failure>,
+) -> Result<Response<Body>, Failure> {
+    match Guest::read(server, parts, body).await? {
+        Ok(guest) => page(guest).await,
+        Err(response) => Ok(*response),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::http::oauth::pages::reply;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 
-use super::guest::{Guest, refused, said};
+use super::guest::{Guest, refused, with_guest};
 
 /// Messages of a page.
 const PAGE: i64 = 50;
@@ -23,10 +23,7 @@ pub(super) async fn show(
     parts: request::Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    match Guest::read(server, parts, body).await? {
-        Ok(guest) => shown(&guest).await,
-        Err(response) => Ok(*response),
-    }
+    with_guest(server, parts, body, async |guest| shown(&guest).await).await
 }
 
 /// `POST /v2`: has all work done again that failed, of the sender that is named.
@@ -35,15 +32,14 @@ pub(super) async fn send(
     parts: request::Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    let guest = match Guest::read(server, parts, body).await? {
-        Ok(guest) => guest,
+    with_guest(server, parts, body, async |guest| replayed(&guest).await).await
+}
+
+async fn replayed(guest: &Guest) -> Result<Response<Body>, Failure> {
+    let reason = match guest.reason() {
+        Ok(reason) => reason,
         Err(response) => return Ok(*response),
     };
-    let reason = guest.value("reason").trim();
-    if reason.is_empty() {
-        let text = "Say why the messages are worked on again: it is kept in the record.";
-        return Ok(said(StatusCode::BAD_REQUEST, "A reason is missing", text));
-    }
     let site = Some(guest.value("site").to_owned()).filter(|site| !site.is_empty());
     let of = Replay::Failed { site: site.clone(), since: None };
     if let Err(error) = guest.server.engine.replay_messages(&of, &guest.saying(reason)).await {

@@ -16,7 +16,7 @@ use crate::http::oauth::pages::reply;
 use crate::http::outcome::Failure;
 use crate::http::server::Server;
 
-use super::guest::{Guest, refused, said};
+use super::guest::{Guest, refused, said, with_guest};
 use super::list::{moment, sender, trigger, word};
 use super::trace;
 
@@ -26,10 +26,7 @@ pub(super) async fn show(
     parts: request::Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    match Guest::read(server, parts, body).await? {
-        Ok(guest) => shown(&guest).await,
-        Err(response) => Ok(*response),
-    }
+    with_guest(server, parts, body, async |guest| shown(&guest).await).await
 }
 
 /// `POST /v2/view/{id}`: replays or discards, for a reason.
@@ -38,16 +35,15 @@ pub(super) async fn send(
     parts: request::Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    let guest = match Guest::read(server, parts, body).await? {
-        Ok(guest) => guest,
+    with_guest(server, parts, body, async |guest| done(&guest).await).await
+}
+
+async fn done(guest: &Guest) -> Result<Response<Body>, Failure> {
+    let Some(id) = id(guest) else { return unknown() };
+    let reason = match guest.reason() {
+        Ok(reason) => reason,
         Err(response) => return Ok(*response),
     };
-    let Some(id) = id(&guest) else { return unknown() };
-    let reason = guest.value("reason").trim();
-    if reason.is_empty() || reason.contains('\0') {
-        let text = "Say why: it is kept in the record.";
-        return Ok(said(StatusCode::BAD_REQUEST, "A reason is missing", text));
-    }
     let (engine, caller) = (&guest.server.engine, guest.saying(reason));
     let done = match guest.value("do") {
         "replay" => engine.replay_messages(&Replay::One(id), &caller).await.map(drop),

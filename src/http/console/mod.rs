@@ -22,32 +22,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use axum::http::{Method, Response, request};
+use axum::http::{Response, request};
 
 use super::dispatch::Asked;
-use super::oauth::pages::{assets, reply};
+use super::oauth::pages::{assets, page, reply};
 use super::outcome::Failure;
 use super::server::Server;
-use super::table::{Audit, Handler, Route};
+use super::table::Route;
 use crate::fhir::IssueCode;
 
 const STYLE: &str = include_str!("console.css");
-
-/// A row of a page.
-macro_rules! page {
-    ($method:ident $path:literal $handler:path) => {
-        Route {
-            method: Method::$method,
-            path: $path,
-            interaction: None,
-            audit: Audit::Authority,
-            handler: Handler::Auth(|server, parts, body| {
-                let prefix = reply::prefix(server.oauth.as_deref());
-                Box::pin(reply::below(prefix, $handler(server, parts, body)))
-            }),
-        }
-    };
-}
 
 /// Every page.
 pub(in crate::http) fn all() -> Vec<Route> {

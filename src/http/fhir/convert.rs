@@ -3,11 +3,14 @@
 //!
 //! Spec: v2 P8
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Response};
 
 use crate::access::interaction::Kind;
+use crate::engine::Convert;
 use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::json::{Object, Value};
@@ -17,6 +20,7 @@ use crate::hl7v2::receive::{Converted, Trial};
 use crate::http::exchange::Exchange;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
+use crate::http::server::Server;
 
 use super::answer;
 
@@ -40,22 +44,9 @@ pub(in crate::http) async fn convert(mut exchange: Exchange) -> Result<Response<
         (body.to_vec(), None)
     } else {
         let format = negotiation::body(&exchange.parts.headers)?;
-        let parameters = exchange.parse(&body, format)?;
-        let value = |name: &str| {
-            let mut all = parameters.items_at("parameter").iter();
-            let one = all.find(|one| one.str_at("name") == Some(name));
-            one.and_then(|one| one.str_at("valueString"))
-        };
-        let missing = || Error::invalid(IssueCode::Required, "parameter message, a valueString");
-        let message = value("message").ok_or_else(missing)?.as_bytes().to_vec();
-        (message, value("site").map(str::to_owned))
+        asked(&exchange.parse(&body, format)?)?
     };
-    if let Some(name) = profile.as_deref()
-        && exchange.server.messages.sites().named(name).is_none()
-    {
-        let text = format!("parameter site: there is no profile {name:?} that can be used");
-        return Err(Error::invalid(IssueCode::NotFound, text).into());
-    }
+    check(&exchange.server, profile.as_deref())?;
     let interaction = Kind::ConvertMessage.of_system();
     let noted = exchange.server.engine.noted(interaction, &exchange.caller).await;
     noted.map_err(Failure::Interaction)?;
@@ -67,6 +58,38 @@ pub(in crate::http) async fn convert(mut exchange: Exchange) -> Result<Response<
     let mut response = answer::resource(&parameters, exchange.form()?, exchange.schema())?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// The same for entries of a Bundle.
+pub(super) fn of_entries(exchange: &Exchange) -> Arc<Convert> {
+    let server = exchange.server.clone();
+    Arc::new(move |parameters| {
+        let (message, profile) = asked(parameters)?;
+        check(&server, profile.as_deref())?;
+        Ok(shown(server.messages.convert(&message, profile.as_deref())))
+    })
+}
+
+/// The message in a Parameters resource, and the profile that it names.
+fn asked(parameters: &Value<'_>) -> Result<(Vec<u8>, Option<String>), Error> {
+    let value = |name: &str| {
+        let mut all = parameters.items_at("parameter").iter();
+        let one = all.find(|one| one.str_at("name") == Some(name));
+        one.and_then(|one| one.str_at("valueString"))
+    };
+    let missing = || Error::invalid(IssueCode::Required, "parameter message, a valueString");
+    let message = value("message").ok_or_else(missing)?.as_bytes().to_vec();
+    Ok((message, value("site").map(str::to_owned)))
+}
+
+fn check(server: &Server, profile: Option<&str>) -> Result<(), Error> {
+    match profile {
+        Some(name) if server.messages.sites().named(name).is_none() => {
+            let text = format!("parameter site: there is no profile {name:?} that can be used");
+            Err(Error::invalid(IssueCode::NotFound, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the body is a message and not a resource.

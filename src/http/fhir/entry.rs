@@ -38,21 +38,19 @@ impl VersionEntries {
     /// Appends the entry of one version.
     pub(super) fn write(&mut self, version: &Version, out: &mut Vec<u8>) -> Result<(), Error> {
         let identity = &version.identity;
-        let resource_type = identity.resource_type;
         let (method, status) = match version.operation {
             Operation::Created => ("POST", "201 Created"),
             Operation::Deleted => ("DELETE", "204 No Content"),
             Operation::Patched | Operation::Updated => ("PUT", "200 OK"),
             Operation::PutNew => ("PUT", "201 Created"),
         };
-        push(out, &["{\"fullUrl\":\"", &self.base, "/", resource_type.as_str(), "/"]);
-        push(out, &[identity.id.as_str(), "\""]);
+        let (name, id) = (identity.resource_type.as_str(), identity.id.as_str());
+        push(out, &["{\"fullUrl\":\"", &self.base, "/", name, "/", id, "\""]);
         if !version.is_deleted() {
             push(out, &[",\"resource\":"]);
             self.resource(version, out)?;
         }
-        push(out, &[",\"request\":{\"method\":\"", method, "\",\"url\":\""]);
-        push(out, &[resource_type.as_str()]);
+        push(out, &[",\"request\":{\"method\":\"", method, "\",\"url\":\"", name]);
         if version.operation != Operation::Created {
             push(out, &["/", identity.id.as_str()]);
         }
@@ -115,14 +113,11 @@ impl ResultEntries {
     pub(super) fn write(&mut self, result: EntryResult, out: &mut Vec<u8>) -> Result<(), Error> {
         let view = self.views.remove(&self.next);
         self.next += 1;
-        let (is_head, shape) = match view {
-            None => (false, Shape::Whole),
-            Some(View::Head) => (true, Shape::Whole),
-            Some(View::Shaped(shape)) => (false, shape),
-            Some(View::Refused(error)) => {
-                self.failed(error, out);
-                return Ok(());
-            }
+        let (is_head, shape, result) = match view {
+            None => (false, Shape::Whole, result),
+            Some(View::Head) => (true, Shape::Whole, result),
+            Some(View::Shaped(shape)) => (false, shape, result),
+            Some(View::Refused(error)) => (false, Shape::Whole, EntryResult::Failed(error)),
         };
         match result {
             EntryResult::Answered(_)
@@ -130,6 +125,7 @@ impl ResultEntries {
             | EntryResult::History(..)
             | EntryResult::Meta(_)
             | EntryResult::Search(..)
+            | EntryResult::Told(..)
                 if is_head =>
             {
                 push(out, &["{\"response\":{\"status\":\"200 OK\"}}"]);
@@ -150,7 +146,9 @@ impl ResultEntries {
             EntryResult::Read(version) => {
                 self.read(&version, (!is_head).then_some(&shape), out)?;
             }
-            EntryResult::Search(found, query) => self.search(*found, &query, shape, out)?,
+            EntryResult::Search(found, query) | EntryResult::Told(found, query) => {
+                self.search(*found, &query, shape, out)?;
+            }
             EntryResult::Written(written) => self.written(&written, out),
         }
         Ok(())

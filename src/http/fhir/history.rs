@@ -82,7 +82,17 @@ pub(super) fn links(
         HistoryScope::System => "_history".to_owned(),
         HistoryScope::Type(resource_type) => format!("{resource_type}/_history"),
     };
-    let kept = ["_at", "_count", "_elements", "_format", "_pretty", "_since", "_sort", "_summary"];
+    let kept = [
+        "_at",
+        "_count",
+        "_elements",
+        "_format",
+        "_list",
+        "_pretty",
+        "_since",
+        "_sort",
+        "_summary",
+    ];
     let url = |cursor: Option<&str>| {
         let known = query.iter().filter(|(name, value)| kept.contains(name) && !value.is_empty());
         let all = known.chain(cursor.map(|cursor| (CURSOR, cursor)));

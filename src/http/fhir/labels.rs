@@ -21,7 +21,9 @@ pub(super) fn highest_of(results: &[EntryResult]) -> Option<Clearance> {
     let label = |result: &EntryResult| match result {
         EntryResult::History(page, ..) => highest(&page.versions),
         EntryResult::Read(version) => highest([version]),
-        EntryResult::Search(found, _) => highest(search::versions(found)),
+        EntryResult::Search(found, _) | EntryResult::Told(found, _) => {
+            highest(search::versions(found))
+        }
         EntryResult::Written(written) if written.is_readable => highest([&written.version]),
         EntryResult::Answered(_)
         | EntryResult::CapabilityStatement(_)

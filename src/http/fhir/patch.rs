@@ -9,8 +9,8 @@ use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::engine::patch::Patch;
 use crate::engine::{OF_FORM, Written};
 use crate::error::Error;
-use crate::fhir::IssueCode;
 use crate::fhir::codec::Format;
+use crate::fhir::{Issue, IssueCode};
 use crate::http::condition;
 use crate::http::exchange::Exchange;
 use crate::http::form::Form;
@@ -79,11 +79,21 @@ fn parse<'a>(
 ) -> Result<Patch<'a>, Failure> {
     Ok(match language {
         Language::FhirPath(format) => Patch::FhirPath(exchange.parse(body, format)?),
-        Language::Json => Patch::Json(exchange.parse(body, Format::Json)?),
+        Language::Json => Patch::Json(exchange.parse(body, Format::Json).map_err(no_patch)?),
         Language::Xml => Patch::Xml(std::str::from_utf8(body).map_err(|fault| {
             Error::invalid(IssueCode::Structure, format!("the patch is not UTF-8: {fault}"))
         })?),
     })
+}
+
+/// What is no JSON is no patch, as is what is none otherwise (rest 2.58).
+fn no_patch(error: Error) -> Error {
+    match error {
+        Error::Invalid(issues) => Error::Invalid(
+            issues.into_iter().map(|issue| Issue { code: IssueCode::Invalid, ..issue }).collect(),
+        ),
+        other => other,
+    }
 }
 
 fn answer(exchange: &Exchange, written: &Written, form: Form) -> Result<Response<Body>, Failure> {
@@ -107,7 +117,9 @@ fn language(headers: &HeaderMap) -> Result<Language, Failure> {
     if content_type.is("application/xml-patch+xml") {
         return Ok(Language::Xml);
     }
-    let media_type = MediaType::from_name(content_type.name).ok_or_else(refuse)?;
+    // What is JSON or XML of any kind does not say which language it is.
+    let media_type = MediaType::from_name(content_type.name).filter(|it| it.is_fhir());
+    let media_type = media_type.ok_or_else(refuse)?;
     Ok(Language::FhirPath(media_type.format()))
 }
 
@@ -125,7 +137,9 @@ mod tests {
             ("application/xml-patch+xml", Some(Language::Xml)),
             ("application/fhir+json", Some(Language::FhirPath(Format::Json))),
             ("application/fhir+xml", Some(Language::FhirPath(Format::Xml))),
-            ("application/json", Some(Language::FhirPath(Format::Json))),
+            ("application/json+fhir", Some(Language::FhirPath(Format::Json))),
+            ("application/json", None),
+            ("text/xml", None),
             ("application/json-patch+json; charset=latin1", None),
             ("application/merge-patch+json", None),
             ("text/plain", None),

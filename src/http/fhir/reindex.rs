@@ -8,9 +8,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LOCATION, HeaderName, HeaderValu
 use axum::http::{Response, StatusCode};
 
 use crate::engine::{ReindexOf, Reindexing};
-use crate::error::Error;
-use crate::fhir::json::Value;
-use crate::fhir::{IssueCode, ResourceType};
 use crate::http::exchange::Exchange;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
@@ -27,15 +24,7 @@ pub(in crate::http) async fn ask(mut exchange: Exchange) -> Result<Response<Body
     let body = exchange.read_body().await?;
     if !body.trim_ascii().is_empty() {
         let format = negotiation::body(&exchange.parts.headers)?;
-        let types = types(&exchange.parse(&body, format)?)?;
-        of = match (of, types) {
-            (of, types) if types.is_empty() => of,
-            (ReindexOf::System, types) => ReindexOf::Types(types),
-            _ => {
-                let text = "the path says already what is to be built";
-                return Err(Error::invalid(IssueCode::Invalid, text).into());
-            }
-        };
+        of = of.narrowed(&exchange.parse(&body, format)?)?;
     }
     let asked = exchange.server.engine.reindex(&of, &exchange.caller).await;
     let asked = asked.map_err(Failure::Interaction)?;
@@ -79,26 +68,4 @@ fn target(exchange: &Exchange) -> Result<ReindexOf, Failure> {
         (None, Some(of)) => Ok(ReindexOf::Types(vec![of])),
         (None, None) => Ok(ReindexOf::System),
     }
-}
-
-/// The parameters `type` of a Parameters resource; there are no others.
-fn types(parameters: &Value<'_>) -> Result<Vec<ResourceType>, Error> {
-    if parameters.str_at("resourceType") != Some("Parameters") {
-        let text = "this operation takes a Parameters resource, or nothing";
-        return Err(Error::invalid(IssueCode::Invalid, text));
-    }
-    let mut types = Vec::new();
-    for (at, one) in parameters.items_at("parameter").iter().enumerate() {
-        let name = one.str_at("name").unwrap_or_default();
-        let value = one.str_at("valueCode").and_then(|code| code.parse().ok());
-        let Some(of) = value.filter(|_| name == "type") else {
-            let text =
-                format!("{name:?}: the one parameter is `type`, a code of a type of resource");
-            let place = format!("Parameters.parameter[{at}]");
-            return Err(Error::invalid_at(IssueCode::Invalid, text, place));
-        };
-        types.push(of);
-    }
-    types.dedup();
-    Ok(types)
 }

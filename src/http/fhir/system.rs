@@ -22,7 +22,7 @@ use crate::http::shape::Shape;
 use crate::http::{negotiation, query};
 
 use super::entry::{ResultEntries, View};
-use super::{labels, metadata, provenance, tripwire};
+use super::{convert, labels, metadata, provenance, tripwire};
 
 /// `POST [base]`
 pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
@@ -34,6 +34,7 @@ pub(in crate::http) async fn bundle(mut exchange: Exchange) -> Result<Response<B
     let languages = exchange.parts.headers.get(ACCEPT_LANGUAGE);
     let options = BundleOptions {
         capability_statement: Some(metadata::of_entries(&exchange)),
+        convert: Some(convert::of_entries(&exchange)),
         is_strict: exchange.is_strict(),
         languages: languages.and_then(|it| it.to_str().ok()).map(str::to_owned),
         wish: exchange.preferences.wish(),

@@ -53,6 +53,7 @@ pub(super) async fn hold(who: Asking<'_>, result: EntryResult) -> EntryResult {
         | EntryResult::Failed(_)
         | EntryResult::Meta(_)
         | EntryResult::NotModified(_)
+        | EntryResult::Told(..)
         | EntryResult::Written(_) => return result,
     };
     match close(who, kind, versions).await {

@@ -15,17 +15,27 @@ pub(super) fn starting(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     if uri.path() == "/health/live" {
         return Response::new(Body::from("live\n"));
     }
+    let mut response = outcome(uri, headers, &starting_outcome(), STARTING);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// An outcome in the form asked for, also `xml`, by who has no definitions to write it with.
+pub(super) fn outcome(
+    uri: &Uri,
+    headers: &HeaderMap,
+    json: &Value<'_>,
+    xml: &'static str,
+) -> Response<Body> {
     let query = Query::parse(uri.query().unwrap_or_default()).unwrap_or_default();
     let media_type = negotiation::answer(query.first("_format"), headers).unwrap_or_default();
-    let outcome = match media_type.format() {
-        Format::Json => starting_outcome().to_text(),
-        Format::Xml => STARTING.to_owned(),
+    let text = match media_type.format() {
+        Format::Json => json.to_text(),
+        Format::Xml => xml.to_owned(),
     };
-    let mut response = Response::new(Body::from(outcome));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, media_type.content_type());
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, media_type.content_type());
     response
 }
 

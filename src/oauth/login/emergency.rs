@@ -216,7 +216,7 @@ impl Authority {
         let principal = Principal::from_grant(party, &self.persons.roles)
             .map_err(|_| Refusal::new(Code::AccessDenied, "the user may not break the glass"))?;
         let caller = Caller { principal, request: visitor.0.clone() };
-        let disclosed = Disclosed { subject: None, patients: vec![hash], entities };
+        let disclosed = Disclosed { patients: vec![hash], entities, ..Disclosed::default() };
         Ok(self.gate.note_about(Kind::BreakGlass, &caller, disclosed, None).await?)
     }
 }

@@ -72,7 +72,7 @@ impl Authority {
             source: None,
         };
         let caller = Caller { principal: party.clone(), request: Arc::new(request) };
-        let disclosed = Disclosed { subject: None, patients, entities };
+        let disclosed = Disclosed { patients, entities, ..Disclosed::default() };
         let failure = (!denied.is_empty()).then_some("consents deny the user a part, or all of it");
         self.gate.note_about(Kind::ConsentDecision, &caller, disclosed, failure).await
     }

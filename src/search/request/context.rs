@@ -31,6 +31,9 @@ pub struct Context<'c> {
     /// Whether what would be passed over is refused (`handling=strict`; always for criteria of
     /// conditional interactions, rest 2.39).
     pub is_strict: bool,
+    /// Whether a date that is asked for without a prefix, or by `eq`, finds whatever overlaps it, not
+    /// what lies within it alone.
+    pub dates_overlap: bool,
     /// How much is taken.
     pub limits: Limits,
 }

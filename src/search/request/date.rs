@@ -12,7 +12,16 @@ use super::fault::Reason;
 use super::prefix::Prefix;
 
 impl Criteria<'_> {
+    /// A date as it counts: where dates may overlap, an equal one is one that does.
     pub(super) fn date(&self, raw: Raw<'_>) -> Result<(Prefix, DateRange), Reason> {
+        let (prefix, range) = self.date_as_written(raw)?;
+        let overlaps = prefix == Prefix::Eq && self.context.dates_overlap;
+        // An overlap is what `ap` asks for once it has widened its range.
+        Ok((if overlaps { Prefix::Ap } else { prefix }, range))
+    }
+
+    /// The prefix and the span that a text names.
+    pub(super) fn date_as_written(&self, raw: Raw<'_>) -> Result<(Prefix, DateRange), Reason> {
         let (prefix, text) = Prefix::split(raw.text);
         let text = date_text(text);
         let moment = DateTime::parse_search(&text).ok_or_else(|| {

@@ -7,12 +7,15 @@ use crate::fhir::{Canonical, LogicalId, ResourceType};
 use crate::search::extract::{Kind, Shape};
 use crate::spec::search_parameter::SearchType;
 
-use super::Filter;
 use super::compare::{AskedReference, Comparison};
 use super::criterion::{Criteria, Raw, Refusal, collect, unfit};
 use super::fault::Reason;
 use super::parameter::Parameter;
 use super::uri::{is, version_below};
+use super::{Filter, ParameterKey};
+
+/// The parameters by which resources of a type are parts of others of that type.
+const PART_OF: [&str; 2] = ["part-of", "partof"];
 
 /// An id without a type is looked for in so many types at most.
 const MAX_TARGETS: usize = 9;
@@ -36,6 +39,9 @@ impl Criteria<'_> {
             ("above" | "below", _) if own_type(parameter).is_some() => {
                 self.ladder(parameter, modifier == "below", value)
             }
+            ("above" | "below", _) if !self.ladders(parameter).is_empty() => {
+                self.leads_along(parameter, modifier == "below", value)
+            }
             ("below", _) if may_be_canonical(shape) => self.any_of(parameter, value, |_, raw| {
                 let text = raw.plain()?;
                 let found = version_below(&text).unwrap_or_else(|| is(Canonical::parse(&text)));
@@ -46,7 +52,7 @@ impl Criteria<'_> {
                     criteria.reference(shape, Some(only), raw)
                 })
             }
-            _ => Err(unfit(modifier, allowed(parameter)).into()),
+            _ => Err(unfit(modifier, self.allowed(parameter)).into()),
         }
     }
 
@@ -125,25 +131,79 @@ impl Criteria<'_> {
         value: &str,
     ) -> Result<Filter, Refusal> {
         let Some(own) = own_type(parameter) else {
-            return Err(unfit("below", allowed(parameter)).into());
+            return Err(unfit("below", self.allowed(parameter)).into());
         };
         let values = self.values(value)?;
         let base = self.context.extractor.base();
         let filters = collect(values, |raw| {
-            let text = raw.plain()?;
-            let id = match Target::parse(&text, base) {
-                Target::Local { resource_type, id, version: None, fragment: None }
-                    if resource_type == own =>
-                {
-                    Some(id)
-                }
-                Target::Malformed => text.parse().ok(),
-                _ => None,
-            };
-            let id = id.ok_or_else(|| raw.wrong(format!("a {own}: {own}/id or an id")))?;
-            Ok(Filter::Hierarchy { reference: parameter.keys.clone(), is_below, of: (own, id) })
+            let of = step(&[own], base, raw)?;
+            Ok(Filter::Hierarchy { reference: parameter.keys.clone(), is_below, of })
         })?;
         Ok(Filter::any(filters))
+    }
+
+    /// `:above` and `:below` of what is referred to, where that stands in a hierarchy of its own: the
+    /// reference leads to the resource, or to one above or below it.
+    fn leads_along(
+        &mut self,
+        parameter: &Parameter<'_>,
+        is_below: bool,
+        value: &str,
+    ) -> Result<Filter, Refusal> {
+        let ladders = self.ladders(parameter);
+        let types: Vec<ResourceType> = ladders.iter().map(|key| key.resource_type).collect();
+        let values = self.values(value)?;
+        let base = self.context.extractor.base();
+        self.deeper()?;
+        self.depth -= 1;
+        let filters = collect(values, |raw| {
+            let of = step(&types, base, raw)?;
+            let own = ladders.iter().filter(|key| key.resource_type == of.0);
+            let (reference, target) = (own.cloned().collect(), of.0);
+            let filter = Filter::Hierarchy { reference, is_below, of };
+            Ok(Filter::Chain { reference: parameter.keys.clone(), targets: vec![(target, filter)] })
+        })?;
+        Ok(Filter::any(filters))
+    }
+
+    /// The hierarchies in which targets of the reference stand: of each type the reference to what it is
+    /// a part of.
+    fn ladders(&self, parameter: &Parameter<'_>) -> Vec<ParameterKey> {
+        let shape = parameter.shape();
+        if !may_refer(shape) || shape.targets.len() > MAX_TARGETS {
+            return Vec::new();
+        }
+        let of_type = |&of: &ResourceType| {
+            let codes = PART_OF.iter();
+            let found = codes.map(|code| Parameter::find(self.context.extractor, &[of], code));
+            let mut found = found.flatten().filter(|found| found.is_core);
+            let key = |found: Parameter<'_>| found.keys.into_iter().next();
+            found.find(|found| own_type(found) == Some(of)).and_then(key)
+        };
+        shape.targets.iter().filter_map(of_type).collect()
+    }
+
+    /// The modifiers of a reference.
+    fn allowed(&self, parameter: &Parameter<'_>) -> String {
+        let shape = parameter.shape();
+        let mut out = String::from(":missing");
+        if own_type(parameter).is_some() || !self.ladders(parameter).is_empty() {
+            out += ", :above, :below";
+        } else if may_be_canonical(shape) {
+            out += ", :below";
+        }
+        if may_refer(shape) {
+            out += ", :identifier";
+            if shape.targets.is_empty() || shape.targets.len() > MAX_TARGETS {
+                out += ", :Type";
+            } else {
+                for target in &shape.targets {
+                    out += ", :";
+                    out += target.as_str();
+                }
+            }
+        }
+        out
     }
 
     /// The ambiguous ids that were met, each once.
@@ -183,24 +243,28 @@ fn own_type(parameter: &Parameter<'_>) -> Option<ResourceType> {
     (leads && may_refer(shape)).then_some(own)
 }
 
-fn allowed(parameter: &Parameter<'_>) -> String {
-    let shape = parameter.shape();
-    let mut out = String::from(":missing");
-    if own_type(parameter).is_some() {
-        out += ", :above, :below";
-    } else if may_be_canonical(shape) {
-        out += ", :below";
-    }
-    if may_refer(shape) {
-        out += ", :identifier";
-        if shape.targets.is_empty() || shape.targets.len() > MAX_TARGETS {
-            out += ", :Type";
-        } else {
-            for target in &shape.targets {
-                out += ", :";
-                out += target.as_str();
-            }
+/// A resource of one of the types, as a value of `:above` or `:below` names it.
+fn step(
+    types: &[ResourceType],
+    base: &str,
+    raw: Raw<'_>,
+) -> Result<(ResourceType, LogicalId), Reason> {
+    let text = raw.plain()?;
+    let found = match (Target::parse(&text, base), types) {
+        (Target::Local { resource_type, id, version: None, fragment: None }, types)
+            if types.contains(&resource_type) =>
+        {
+            Some((resource_type, id))
         }
-    }
-    out
+        (Target::Malformed, [only]) => text.parse().ok().map(|id| (*only, id)),
+        _ => None,
+    };
+    let expected = || match types {
+        [only] => format!("a {only}: {only}/id or an id"),
+        types => {
+            let names: Vec<&str> = types.iter().map(|of| of.as_str()).collect();
+            format!("Type/id of one of {}", names.join(", "))
+        }
+    };
+    found.ok_or_else(|| raw.wrong(expected()))
 }

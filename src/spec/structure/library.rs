@@ -16,6 +16,8 @@ use super::element::{Element, Invariant};
 use super::read::{self, Definition};
 use super::{Structure, StructureFault, TYPE_URL, snapshot};
 
+mod trial;
+
 /// The most definitions that build on each other.
 const MAX_CHAIN: usize = 32;
 

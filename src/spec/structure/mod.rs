@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `element` | an element and the rules on it |
-//! | `library` | all definitions of one moment, by canonical url |
+//! | `library` | all definitions of one moment, by canonical url; whether one more could take part |
 //! | `read` | from the JSON of a definition to elements |
 //! | `snapshot` | from what differs from a base to a snapshot |
 //!

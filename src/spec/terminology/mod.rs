@@ -42,6 +42,12 @@ pub trait Terminology: Debug + Send + Sync {
         code: &str,
     ) -> Result<Contains, TerminologyFault>;
 
+    /// The system because of which a code is in a value set although nobody here can tell whether it is
+    /// one of its codes; `None` where that is known, or the code is not in it.
+    fn on_trust(&self, _value_set: &str, _system: Option<&str>, _code: &str) -> Option<Box<str>> {
+        None
+    }
+
     /// The codes below `code`, or above it, with itself: sorted, each once.
     ///
     /// A code that the system does not define is related to nothing but itself.

@@ -3,6 +3,7 @@
 //! A row is found when one of its events may match; what only an event can tell is left to whoever
 //! looks at the events. The text depends on the form of the condition alone: values are bound.
 
+use sha2::{Digest as _, Sha256};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -145,6 +146,8 @@ impl Where {
                 let rows: Vec<Uuid> = events.iter().map(|(row, _)| *row).collect();
                 (format!("id = ANY({})", self.value(rows)), false)
             }
+            // What the index has of a party is a hash of 32 bits: another party may have the same.
+            Condition::Actor(names) => (self.actors(names), false),
             Condition::Patients(hashes) => {
                 (format!("pats && {}::bigint[]", self.value(hashes.clone())), false)
             }
@@ -158,11 +161,6 @@ impl Where {
     /// Conditions that rows answer by a column.
     fn plain(&mut self, condition: &Condition) -> String {
         match condition {
-            // Of one party the index has the order, too.
-            Condition::Actor(names) => match &names[..] {
-                [name] => format!("actor = {}", self.value(name.clone())),
-                _ => format!("actor = ANY({})", self.value(names.clone())),
-            },
             Condition::Client(ids) => format!("client = ANY({})", self.value(ids.clone())),
             Condition::HasPatient => "cardinality(pats) > 0".to_owned(),
             Condition::HasSubject => "(logical_id IS NOT NULL AND rt IS NOT NULL)".to_owned(),
@@ -188,7 +186,8 @@ impl Where {
                 format!("(rt = {of} AND logical_id = {id}{})", version.unwrap_or_default())
             }
             Condition::Token(token) => format!("token = {}", self.value(token.clone())),
-            Condition::All(_)
+            Condition::Actor(_)
+            | Condition::All(_)
             | Condition::Any(_)
             | Condition::Event(_)
             | Condition::Name { .. }
@@ -198,10 +197,19 @@ impl Where {
         }
     }
 
+    /// Of one party the index has the order, too.
+    fn actors(&mut self, names: &[String]) -> String {
+        let keys: Vec<i32> = names.iter().map(|name| actor_key(name)).collect();
+        match &keys[..] {
+            [key] => format!("actor_key = {}", self.value(*key)),
+            _ => format!("actor_key = ANY({})", self.value(keys)),
+        }
+    }
+
     /// Names are compared folded, which the database cannot do: it finds all users, or the one.
     fn name(&mut self, part: Part, text: &str, is_exact: bool) -> (String, bool) {
         if part == Part::Whole && is_exact {
-            return (format!("actor = {}", self.value(format!("user:{text}"))), true);
+            return (self.actors(&[format!("user:{text}")]), false);
         }
         ("actor LIKE 'user:%'".to_owned(), text.is_empty())
     }
@@ -215,6 +223,12 @@ impl Where {
         let texts: Vec<_> = parts.into_iter().map(|(text, _)| text).collect();
         (format!("({})", texts.join(with)), is_exact)
     }
+}
+
+/// What the ledger's index has of a party: the first 32 bits of SHA-256 (migration 70, `kiln_actor`).
+fn actor_key(actor: &str) -> i32 {
+    let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(actor));
+    i32::from_be_bytes([a, b, c, d])
 }
 
 #[cfg(test)]
@@ -251,6 +265,8 @@ mod tests {
             (Condition::never(), "false"),
             (Condition::Patients(vec![1, 2]), "pats && $6::bigint[]"),
             (not(Condition::Patients(vec![1])), "true"),
+            (Condition::Actor(vec!["user:a".to_owned()]), "actor_key = $6"),
+            (not(Condition::Actor(vec!["user:a".to_owned()])), "true"),
             (not(Condition::Token("'".to_owned())), "(token = $6) IS NOT TRUE"),
             (
                 Condition::All(vec![Condition::Outcomes(vec![4]), Condition::HasPatient]),

@@ -9,11 +9,12 @@ mod outlet;
 use std::collections::{BTreeSet, HashMap};
 
 use deadpool_postgres::Object;
+use futures_util::future::try_join_all;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::access::interaction::Kind;
-use crate::access::restriction::Members;
+use crate::access::restriction::{Clause, Members};
 use crate::access::{Disclosed, Permit, Unaudited};
 use crate::audit::balp::{Entry, PatientOf};
 use crate::audit::query::{Condition, Reader as Asking};
@@ -134,7 +135,7 @@ impl Store {
         let patients = entry.patients.get(number).map(|patient| patient.hash);
         let subject = Some((ResourceType::AUDIT_EVENT, id.clone(), None));
         let told =
-            Disclosed { subject, patients: patients.into_iter().collect(), entities: Vec::new() };
+            Disclosed { subject, patients: patients.into_iter().collect(), ..Disclosed::default() };
         Ok(Unaudited::new((entry, number), told))
     }
 
@@ -150,12 +151,12 @@ impl Store {
     ) -> Result<Unaudited<EventsPage>, Error> {
         let condition = Condition::All(vec![reach(self, permit), request.condition.clone()]);
         let mut page = self.events_page(&condition, request, permit).await?;
-        let (entities, of_included) = self.follow(&mut page, &request.along, permit).await?;
+        let of_included = self.follow(&mut page, &request.along, permit).await?;
         let of = |(entry, number): &(Entry, usize)| entry.patients.get(*number).map(|it| it.hash);
         let mut patients: Vec<i64> = page.events.iter().filter_map(of).chain(of_included).collect();
         patients.sort_unstable();
         patients.dedup();
-        Ok(Unaudited::new(page, Disclosed { subject: None, patients, entities }))
+        Ok(Unaudited::new(page, Disclosed { patients, ..Disclosed::default() }))
     }
 
     /// The same of the events about the patient with an id, for who may know who had access to it: the
@@ -178,17 +179,20 @@ impl Store {
         let condition = Condition::All(vec![about, request.condition.clone()]);
         let page = self.events_page(&condition, request, permit).await?;
         let subject = Some((ResourceType::PATIENT, id.clone(), None));
-        Ok(Unaudited::new(page, Disclosed { subject, patients: vec![hash], entities: Vec::new() }))
+        Ok(Unaudited::new(
+            page,
+            Disclosed { subject, patients: vec![hash], ..Disclosed::default() },
+        ))
     }
 
-    /// Loads what the events refer to, as far as the caller may search for it. Gives what the ledger is to
-    /// say: versions and their patients.
+    /// Loads what the events refer to, as far as the caller may search for it. Gives the patients of
+    /// whom that tells.
     async fn follow(
         &self,
         page: &mut EventsPage,
         along: &[Along],
         permit: &Permit<'_>,
-    ) -> Result<(Vec<String>, Vec<i64>), Error> {
+    ) -> Result<Vec<i64>, Error> {
         let mut wanted = BTreeSet::new();
         for ((entry, number), Along { code, target }) in
             page.events.iter().flat_map(|event| along.iter().map(move |along| (event, along)))
@@ -197,24 +201,27 @@ impl Store {
             wanted.extend(named.filter(|it| target.is_none_or(|of| of == it.resource_type)));
         }
         page.is_included_cut = wanted.len() > MOST_ALONG;
-        let (mut entities, mut patients) = (Vec::new(), Vec::new());
+        let mut patients = Vec::new();
         if wanted.is_empty() {
-            return Ok((entities, patients));
+            return Ok(patients);
         }
         let pipeline = self.0.readers.pipeline().await?;
-        for identity in wanted.into_iter().take(MOST_ALONG) {
-            let reach = match permit.derive(Kind::SearchType, identity.resource_type) {
-                Err(Error::Forbidden) => continue,
-                reach => reach?,
-            };
-            let found = find_current(self, Reader::Shared(&pipeline), &identity.id, &reach).await?;
-            if let Some(found) = found.filter(|found| !found.version.is_deleted()) {
-                entities.push(found.version.versioned_path());
+        let reader = Reader::Shared(&pipeline);
+        let found = wanted.into_iter().take(MOST_ALONG).map(|identity| async move {
+            match permit.derive(Kind::SearchType, identity.resource_type) {
+                Err(Error::Forbidden) => Ok(None),
+                Err(error) => Err(error),
+                Ok(reach) => find_current(self, reader, &identity.id, &reach).await,
+            }
+        });
+        // They share a connection, so all of them are one turn of the database or two.
+        for found in try_join_all(found).await?.into_iter().flatten() {
+            if !found.version.is_deleted() {
                 patients.extend(found.patients);
                 page.included.push(found.version);
             }
         }
-        Ok((entities, patients))
+        Ok(patients)
     }
 
     async fn events_page(
@@ -299,24 +306,19 @@ async fn name(store: &Store, connection: &Object, entries: &mut [Entry]) -> Resu
     Ok(())
 }
 
-/// What holds for the events that a permit reaches: those of its patients, or all, without what is
-/// withheld. Events have no labels, so none is beyond a clearance.
+/// What holds for the events that a permit reaches: all or none, without what is withheld. Events have
+/// no labels, so none is beyond a clearance.
 fn reach(store: &Store, permit: &Permit<'_>) -> Condition {
     let Some(limits) = permit.limits() else { return Condition::always() };
-    let members = match &limits.clauses[..] {
-        [clause] if clause.is_plain() => match &clause.members {
-            Members::Everyone => Condition::always(),
-            Members::OwnOrNobodys(patients) | Members::Patients(patients) => {
-                Condition::Patients(patients.to_vec())
-            }
-            _ => Condition::never(),
-        },
-        // Criteria say something of stored resources: no event is known to be within them.
-        _ => Condition::never(),
-    };
+    // Events are nobody's, and criteria say something of stored resources: no event is known to be
+    // within them.
+    let is_all = |clause: &Clause| clause.is_plain() && clause.members == Members::Everyone;
+    if !limits.clauses.iter().any(is_all) {
+        return Condition::never();
+    }
     let hash = |id: &LogicalId| store.hasher().patient(id);
     let reader = Asking { base: "", hash: &hash };
-    let mut all = vec![members];
+    let mut all = Vec::new();
     for withheld in &limits.withheld {
         let Ok(filter) = reader.read_all(std::slice::from_ref(&*withheld.filter)) else {
             return Condition::never();

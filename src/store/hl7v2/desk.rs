@@ -27,6 +27,7 @@ const ENDED: &[MessageState] = &[
 pub struct Desk {
     transaction: Transaction,
     row: LedgerRow,
+    parties: Vec<i64>,
     taken: RowTaken,
 }
 
@@ -36,9 +37,10 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn desk(&self, draft: Draft, _permit: &Permit<'_>) -> Result<Desk, Error> {
-        let transaction = self.0.writers.begin("BEGIN").await?;
         let (row, taken) = draft.take_row();
-        Ok(Desk { transaction, row, taken })
+        let parties = self.0.parties.keys([&row]).await?;
+        let transaction = self.0.writers.begin("BEGIN").await?;
+        Ok(Desk { transaction, row, parties, taken })
     }
 }
 
@@ -139,8 +141,8 @@ impl Desk {
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Unconfirmed`]: without the row nothing was done.
     pub async fn commit<T>(self, value: T) -> Result<Unaudited<T>, Error> {
-        let Self { transaction, row, taken } = self;
-        ledger::record_in(&transaction, &row).await?;
+        let Self { transaction, row, parties, taken } = self;
+        ledger::record_in(&transaction, &row, parties).await?;
         match transaction.commit().await.map_err(failure::last_error) {
             Ok(()) => Ok(taken.with(value)),
             Err(CommitError::Failed(error)) => Err(error),

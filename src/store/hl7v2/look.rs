@@ -7,7 +7,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::super::ledger::{Columns, if_kept, who_asked};
+use super::super::ledger::{Columns, if_kept};
 use super::super::resource::{self, Current};
 use super::super::rows::Timestamptz;
 use super::super::{Store, TENANT, failure};
@@ -29,16 +29,16 @@ const LOOK: &str = concat!(
        SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, o.resource_type, o.resource_id \
          FROM one o JOIN ident i ON i.tid = $1 AND i.rt = o.rt AND i.id = o.resource_id \
          JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.op <> 'D'), \
-     led AS (INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, person, \
-         purpose, client, token, source, request_id, method, query, failure, pats, entities) \
+     led AS (INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, party, \
+         token_id, request, request_id, query, failure, pats, entities) \
        SELECT ($2::uuid[])[1], ($3::timestamptz[])[1], ($4::uuid[])[1], $1::int, ($5::smallint[])[1], \
-         ($6::smallint[])[1], ($7::smallint[])[1], ($8::int[])[1], ($9::text[])[1], ",
-    who_asked!("($10::text[])[1]"),
-    ", ($18::text[])[1], ($19::text[])[1], ($11::text[])[1], ($12::text[])[1], ($13::text[])[1], \
-         ($14::text[])[1], ($15::text[])[1], \
-         ($16::text[])[1]::bigint[] || ARRAY(SELECT DISTINCT p FROM found, unnest(found.pats) p), \
-         ($17::text[])[1]::text[] || ARRAY(SELECT resource_type || '/' || resource_id || '/_history/' || vid \
-           FROM found ORDER BY 1)",
+         ($6::smallint[])[1], ($7::smallint[])[1], ($8::int[])[1], ($9::uuid[])[1], ($10::text[])[1], \
+         ($11::bigint[])[1], ($12::uuid[])[1], ($13::uuid[])[1], ($14::text[])[1], ($15::text[])[1], \
+         ($16::text[])[1], nullif(ARRAY(SELECT p FROM (SELECT unnest(found.pats) FROM found \
+           UNION SELECT unnest(($18::text[])[1]::bigint[]) UNION SELECT ($17::bigint[])[1]) x(p) \
+           WHERE p IS NOT NULL ORDER BY p), '{}'), \
+         nullif(coalesce(($19::text[])[1]::text[], '{}') || \
+           ARRAY(SELECT resource_type || '/' || resource_id || '/_history/' || vid FROM found ORDER BY 1), '{}')",
     if_kept!(" WHERE"),
     ") \
      SELECT vid, lu, op, meta, body, pats, rid, xid, 0::smallint AS what, resource_type AS a, NULL AS b, \
@@ -124,7 +124,7 @@ impl Store {
             return Err(Error::Forbidden);
         }
         let (row, taken) = draft.take_row();
-        let ledger = Columns::of([&row]);
+        let ledger = Columns::of([&row], self.0.parties.keys([&row]).await?);
         let column = |value: fn(&Keyed) -> &str| keys.iter().map(value).collect::<Vec<_>>();
         let types = column(|key| &key.resource_type);
         let systems = column(|key| &key.system);

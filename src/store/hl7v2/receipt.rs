@@ -129,8 +129,9 @@ impl Together for Lanes {
     async fn run(&self, batch: &[Receipt]) -> Result<Vec<Stored>, Error> {
         let connection = self.0.0.writers.connection().await?;
         let statement = connection.prepare_cached(RECEIVE).await.map_err(failure::error)?;
-        let (ledger, columns) =
-            (Columns::of(batch.iter().map(|one| &one.row)), ReceiptColumns::of(batch));
+        let rows = || batch.iter().map(|one| &one.row);
+        let parties = self.0.0.parties.keys(rows()).await?;
+        let (ledger, columns) = (Columns::of(rows(), parties), ReceiptColumns::of(batch));
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&TENANT];
         parameters.extend(ledger.parameters());
         parameters.extend(columns.parameters());

@@ -37,7 +37,12 @@ const BEGIN: &str = "INSERT INTO code_system (url, version, name, is_complete, i
 const POSITION: &str =
     "SELECT done FROM code_system WHERE id = $1 AND completed IS NULL FOR UPDATE";
 
-const COPY: &str = "COPY code_system_concept (system, place, is_inactive, code, display, definition, \
+/// The table of the session into which concepts are copied: row level security takes no COPY.
+const COPIED: &str = "CREATE TEMP TABLE copied_concept (LIKE code_system_concept) ON COMMIT DROP";
+
+const TAKE: &str = "SELECT kiln_take_concepts()";
+
+const COPY: &str = "COPY copied_concept (system, place, is_inactive, code, display, definition, \
      parents, property_kinds, property_values, designation_uses, designations) \
      FROM STDIN (FORMAT binary)";
 
@@ -59,8 +64,10 @@ const CONCEPTS: &str = "SELECT place, is_inactive, code, display, definition, pa
      WHERE system = $1 ORDER BY place";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[LIST, MARK, FORGET, BEGIN, POSITION, COPY, MOVE, REPLACE, COMPLETE, DROP, CLEAR, CONCEPTS];
+pub(super) const STATEMENTS: &[&str] = &[
+    LIST, MARK, FORGET, BEGIN, POSITION, COPIED, COPY, TAKE, MOVE, REPLACE, COMPLETE, DROP, CLEAR,
+    CONCEPTS,
+];
 
 /// A code system that is, or is being, loaded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -206,6 +213,7 @@ pub async fn add_concepts(
         transaction.roll_back().await;
         return Err(Error::Conflict(superseded("this code system")));
     }
+    transaction.run(COPIED, &[]).await?;
     let sink = transaction.copy_in(COPY).await.map_err(failure::error)?;
     let writer = BinaryCopyInWriter::new(
         sink,
@@ -241,6 +249,7 @@ pub async fn add_concepts(
         writer.as_mut().write(&values).await.map_err(failure::error)?;
     }
     writer.as_mut().finish().await.map_err(failure::error)?;
+    transaction.run(TAKE, &[]).await?;
     let moved = done.saturating_add(i32::try_from(rows.len()).unwrap_or(i32::MAX));
     transaction.run(MOVE, &[&id, &moved]).await?;
     commit(transaction).await

@@ -2,6 +2,7 @@
 
 mod code_systems;
 mod contents;
+mod encoding;
 mod feed;
 mod index;
 mod labelling;
@@ -24,6 +25,7 @@ pub use code_systems::{
     code_systems_mark, complete_code_system, drop_code_system, read_code_systems,
 };
 pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, sizes_after};
+pub use encoding::KnownParties;
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
 pub use labelling::{is_labelled, labelled};
@@ -52,6 +54,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         &[MAKE_PARTITIONS, IS_EMPTY],
         code_systems::STATEMENTS,
         contents::STATEMENTS,
+        encoding::STATEMENTS,
         feed::STATEMENTS,
         index::STATEMENTS,
         labelling::STATEMENTS,

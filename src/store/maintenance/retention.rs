@@ -4,13 +4,13 @@ use tokio_postgres::types::ToSql;
 
 use crate::error::Error;
 
-use super::super::connection::{Address, Flush, Pipelines};
-use super::super::{Store, failure};
+use super::super::connection::{Flush, Pipelines};
+use super::super::{Realm, Store, failure};
 use super::seal::Place;
 
 /// Whole months before $1 (six digits), by the names of their partitions.
 const MONTHS: &str = "SELECT substr(c.relname::text, 8) FROM pg_inherits i \
-     JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'ledger'::regclass \
+     JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'ledger_row'::regclass \
      AND c.relname::text ~ '^ledger_[0-9]{6}$' AND substr(c.relname::text, 8) < $1 ORDER BY 1";
 
 /// Rows of a month ($1) that are not sealed: they come after ($2, $3).
@@ -19,7 +19,9 @@ const UNSEALED: &str = "SELECT count(*) FROM ledger WHERE (xid, id) > ($2, $3) \
      AND at < to_timestamp($1 || '01+00', 'YYYYMMDDTZH') + interval '1 month'";
 
 /// At most $4 rows of a month ($1) after ($2, $3), as JSON.
-const ROWS: &str = "SELECT l.xid, l.id, row_to_json(l)::text FROM ledger l \
+const ROWS: &str = "SELECT l.xid, l.id, row_to_json(l)::text FROM (SELECT id, at, grp, tid, interaction, outcome, \
+     rt, vid, logical_id, actor, client, token, source, request_id, method, query, failure, pats, entities, \
+     person, purpose, xid FROM ledger) l \
      WHERE (l.xid, l.id) > ($2, $3) \
      AND l.at >= to_timestamp($1 || '01+00', 'YYYYMMDDTZH') \
      AND l.at < to_timestamp($1 || '01+00', 'YYYYMMDDTZH') + interval '1 month' \
@@ -91,7 +93,7 @@ pub async fn retired(store: &Store, kind: i16, last: Place) -> Result<Vec<String
 ///
 /// # Errors
 /// [`Error::Internal`] for what is no month, or as the database says.
-pub async fn drop_month(owner: &Address, month: &str) -> Result<(), Error> {
+pub async fn drop_month(owner: &Realm, month: &str) -> Result<(), Error> {
     if month.len() != 6 || !month.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::internal("a month has six digits"));
     }

@@ -1,13 +1,14 @@
 //! The ledger in the order in which it is sealed, and its seals.
 //!
 //! Rows are ordered by (transaction, id). Below the snapshot's horizon no row can come between others
-//! any more, so sealing takes no lock that a writer could wait for. What is hashed of a row is its
-//! columns in the order of [`ROW`], in PostgreSQL's binary form: for each its length as four bytes,
+//! any more, so sealing takes no lock that a writer could wait for. What is hashed of a row is the
+//! columns of the view `ledger` in the order of [`ROW`], in PostgreSQL's binary form: for each its length as four bytes,
 //! big-endian, and its bytes; for NULL the length -1.
 
+use deadpool_postgres::Object;
 use futures_util::{TryStreamExt as _, pin_mut};
-use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
 use crate::audit::{Checkpoint, Hash, PublicKey, Sealed, Signed, merkle};
@@ -16,6 +17,7 @@ use crate::fhir::Instant;
 
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
+use super::encoding::{KnownParties, encode_raw, push, raw, raw_columns};
 
 /// The columns that are sealed, in this order.
 macro_rules! row {
@@ -27,20 +29,20 @@ macro_rules! row {
 
 const ROWS_BELOW: &str = concat!(
     "SELECT ",
-    row!(),
-    " FROM ledger WHERE (xid, id) > ($1, $2) AND xid < $3 ORDER BY xid, id LIMIT $4"
+    raw_columns!(),
+    " FROM ledger_row WHERE (xid, id) > ($1, $2) AND xid < $3 ORDER BY xid, id LIMIT $4"
 );
 
 const ROWS_THROUGH: &str = concat!(
     "SELECT ",
-    row!(),
-    " FROM ledger WHERE (xid, id) > ($1, $2) AND (xid, id) <= ($3, $4) ORDER BY xid, id LIMIT $5"
+    raw_columns!(),
+    " FROM ledger_row WHERE (xid, id) > ($1, $2) AND (xid, id) <= ($3, $4) ORDER BY xid, id LIMIT $5"
 );
 
 const ROW: &str =
     concat!("SELECT ", row!(), " FROM ledger WHERE id = $1 AND kiln_span(id) = kiln_span($1)");
 
-const UNSEALED: &str = "SELECT count(*), min(at) FROM ledger WHERE (xid, id) > ($1, $2)";
+const UNSEALED: &str = "SELECT count(*), min(at) FROM ledger_row WHERE (xid, id) > ($1, $2)";
 
 const ADD: &str = "WITH added AS (INSERT INTO seal \
      (n, at, month, size, total, last_xid, last_id, root, log_root, key, signature) \
@@ -131,34 +133,38 @@ pub enum UpTo {
     Through(Place),
 }
 
-/// At most `limit` rows after `after`, in order.
+/// At most `limit` rows after `after`, in order; `parties` are those that were met before.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.
 pub async fn ordered_rows(
     store: &Store,
+    parties: &KnownParties,
     after: Place,
     up_to: UpTo,
     limit: i64,
 ) -> Result<Vec<OrderedRow>, Error> {
-    let mut rows = Vec::new();
-    let mut encoding = Vec::new();
-    let each = |row: &Row| {
-        encoding.clear();
-        encode(row, &mut encoding)?;
-        let at: Timestamptz = row.try_get(1).map_err(failure::error)?;
-        rows.push(OrderedRow { place: place(row)?, at: at.0, leaf: merkle::leaf(&encoding) });
-        Ok(())
-    };
-    match up_to {
+    let through: [&(dyn ToSql + Sync); 5];
+    let below: [&(dyn ToSql + Sync); 4];
+    let (sql, values) = match &up_to {
         UpTo::Below(xid) => {
-            for_each(store, ROWS_BELOW, &[&after.xid, &after.id, &xid, &limit], each).await?;
+            below = [&after.xid, &after.id, xid, &limit];
+            (ROWS_BELOW, &below[..])
         }
         UpTo::Through(last) => {
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&after.xid, &after.id, &last.xid, &last.id, &limit];
-            for_each(store, ROWS_THROUGH, &values, each).await?;
+            through = [&after.xid, &after.id, &last.xid, &last.id, &limit];
+            (ROWS_THROUGH, &through[..])
         }
+    };
+    let (_connection, found) = stream(store, sql, values).await?;
+    pin_mut!(found);
+    let (mut rows, mut encoding) = (Vec::new(), Vec::new());
+    while let Some(row) = found.try_next().await.map_err(failure::error)? {
+        let party = parties.of(&row, store).await?;
+        encoding.clear();
+        encode_raw(&row, &party, &mut encoding)?;
+        let at: Timestamptz = row.try_get(1).map_err(failure::error)?;
+        rows.push(OrderedRow { place: place(&row)?, at: at.0, leaf: merkle::leaf(&encoding) });
     }
     Ok(rows)
 }
@@ -323,6 +329,19 @@ fn place(row: &Row) -> Result<Place, Error> {
     Ok(Place { xid: row.try_get(2).map_err(failure::error)?, id })
 }
 
+/// Runs `sql` on a connection that is held; rows come as they are found.
+async fn stream(
+    store: &Store,
+    sql: &'static str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<(Object, RowStream), Error> {
+    let connection = store.0.writers.connection().await?;
+    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+    let rows = connection.query_raw(&statement, values.iter().copied()).await;
+    let rows = rows.map_err(failure::error)?;
+    Ok((connection, rows))
+}
+
 /// Runs `sql` and gives each row to `each` as it comes.
 async fn for_each(
     store: &Store,
@@ -330,10 +349,7 @@ async fn for_each(
     values: &[&(dyn ToSql + Sync)],
     mut each: impl FnMut(&Row) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let connection = store.0.writers.connection().await?;
-    let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
-    let rows = connection.query_raw(&statement, values.iter().copied()).await;
-    let rows = rows.map_err(failure::error)?;
+    let (_connection, rows) = stream(store, sql, values).await?;
     pin_mut!(rows);
     while let Some(row) = rows.try_next().await.map_err(failure::error)? {
         each(&row)?;
@@ -341,33 +357,9 @@ async fn for_each(
     Ok(())
 }
 
-/// A value as it came over the wire.
-struct Raw<'a>(Option<&'a [u8]>);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(Some(raw)))
-    }
-
-    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(None))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
 fn encode(row: &Row, out: &mut Vec<u8>) -> Result<(), Error> {
-    for column in 0..row.len() {
-        let Raw(value) = row.try_get(column).map_err(failure::error)?;
-        match value {
-            Some(bytes) => {
-                out.extend((bytes.len() as u32).to_be_bytes());
-                out.extend(bytes);
-            }
-            None => out.extend((-1_i32).to_be_bytes()),
-        }
-    }
-    Ok(())
+    (0..row.len()).try_for_each(|column| {
+        push(out, raw(row, column)?);
+        Ok(())
+    })
 }

@@ -17,7 +17,9 @@ const ADD: &str = "INSERT INTO oauth_emergency (grant_id, account, client_id, pa
      until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const LIST: &str = "SELECT grant_id, account, client_id, patient, purpose, reason, at, until, reviewed_at, \
-     reviewed_by, finding FROM oauth_emergency WHERE $1 OR reviewed_at IS NULL ORDER BY at LIMIT 1000";
+     reviewed_by, finding FROM oauth_emergency WHERE ($1 OR reviewed_at IS NULL) \
+     AND ($2::uuid IS NULL OR (at, grant_id) < (SELECT at, grant_id FROM oauth_emergency WHERE grant_id = $2)) \
+     ORDER BY at DESC, grant_id DESC LIMIT $3";
 
 const REVIEW: &str = "UPDATE oauth_emergency SET reviewed_at = $2, reviewed_by = $3, finding = $4 \
      WHERE grant_id = $1 AND reviewed_at IS NULL";
@@ -79,9 +81,14 @@ pub async fn issue(
     transaction.commit().await.map_err(failure::error)
 }
 
-/// Those that nobody has looked at, the oldest first; or all.
-pub async fn list(store: &Store, is_of_all: bool) -> Result<Vec<Emergency>, Error> {
-    query(store, LIST, &[&is_of_all]).await?.iter().map(emergency).collect()
+/// Those that nobody has looked at, or all: at most `most` of them, the newest first, and only those
+/// older than `before` where a grant is named.
+pub async fn list(
+    store: &Store,
+    is_of_all: bool,
+    (before, most): (Option<Uuid>, i64),
+) -> Result<Vec<Emergency>, Error> {
+    query(store, LIST, &[&is_of_all, &before, &most]).await?.iter().map(emergency).collect()
 }
 
 /// Keeps what was found; whether there was something left to review.

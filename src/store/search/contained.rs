@@ -32,7 +32,7 @@ impl<'gate> Search<'_, 'gate> {
         run: &mut Run<'_>,
         request: &SearchRequest,
         paging: &Paging,
-        (at, seal): (Option<&Position>, &Seal<'_>),
+        (at, seal): (Option<&Position>, &Seal),
     ) -> Result<(SearchPage, Disclosed), Error> {
         run.step(|| "finds contained resources, each by itself, and sorts all of them".to_owned());
         let (mut page, mut disclosed) = (SearchPage::default(), Disclosed::default());

@@ -285,7 +285,6 @@ impl Found {
         let found = (found.version, found.patients);
         let (version, patients) = run.store.cut_by(found, Kind::SearchType, run.permit)?;
         self.included.disclosed.patients.extend(patients);
-        self.included.disclosed.entities.push(version.versioned_path());
         self.included.versions.push(version);
         Ok(())
     }

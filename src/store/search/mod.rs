@@ -56,6 +56,7 @@ use run::Run;
 pub use definitions::Definitions;
 pub(super) use existing::readable_among;
 pub(super) use probe::Counts;
+pub(in crate::store) use reach::ATTACHING;
 pub(super) use reach::{reached, reached_of};
 
 /// Every static statement of a search, for the test that prepares them.
@@ -277,7 +278,7 @@ impl<'gate> Asked<'_, 'gate> {
         paging: &Paging,
         row: Option<&LedgerRow>,
     ) -> Result<(SearchPage, Disclosed), Error> {
-        shared::refuse_order(request, self.permit)?;
+        self.refuse_order(request)?;
         let filters = self.read_lists(run, &request.filters).await?;
         let filters = self.apart(filters, &request.types)?;
         let given_up = self.given_up(&filters).await?;

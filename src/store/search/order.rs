@@ -398,15 +398,8 @@ impl Compiler<'_, '_> {
 fn found(source: &Source, rest: &Cond) -> (String, Source) {
     let (column, rid) = (source.row.ordered_by(), &source.row.rid);
     let every = every(source, &format!("{column} AS s, {rid} AS rid"), rest);
-    let found = Source {
-        each: None,
-        table: "f".to_owned(),
-        condition: "true".to_owned(),
-        row: Row::key("f", true, source.row.types.clone()),
-        has_duplicates: false,
-        has_more_rows: false,
-        is_walk: true,
-    };
+    let row = Row::key("f", true, source.row.types.clone());
+    let found = Source::walk(None, "f".to_owned(), "true".to_owned(), row);
     (format!("f AS MATERIALIZED ({every}), "), found)
 }
 

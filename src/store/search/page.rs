@@ -4,6 +4,7 @@ mod record;
 mod statement;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use tokio_postgres::Row;
 
@@ -97,8 +98,13 @@ impl<'a, 'gate> Search<'a, 'gate> {
         if let Some(limit) = wanted {
             let order = self.order(&chosen, &request.sort);
             run.step(|| shown(chosen.of(&order), &order));
-            let is_back = at.as_ref().is_some_and(|at| at.is_back);
-            let record = row.map(|row| Record { row, is_back });
+            let record = match row {
+                Some(row) => {
+                    let parties = self.store.0.parties.keys([row]).await?;
+                    parties.first().map(|party| Record { row, party: *party })
+                }
+                None => None,
+            };
             let place = (at.as_ref(), limit);
             let rows = self.rows(run, request, (&chosen, &order), place, record).await?;
             let known = at.as_ref().and_then(|at| at.total);
@@ -110,7 +116,9 @@ impl<'a, 'gate> Search<'a, 'gate> {
             if !self.is_restricted()? {
                 score(&mut page, &request.sort, &filters);
             }
-            self.include(run, request, &mut page, &mut disclosed).await?;
+            if !request.includes.is_empty() {
+                self.include(run, request, &mut page, &mut disclosed).await?;
+            }
             disclosed.patients.sort_unstable();
             disclosed.patients.dedup();
         } else {
@@ -214,7 +222,7 @@ impl<'a, 'gate> Search<'a, 'gate> {
         page: &mut SearchPage,
         disclosed: &mut Disclosed,
         mut rows: Vec<Row>,
-        (at, paging, seal): (Option<&Position>, &Paging, &Seal<'_>),
+        (at, paging, seal): (Option<&Position>, &Paging, &Seal),
     ) -> Result<(), Error> {
         if let Some(row) = rows.first() {
             let seen: i64 = row.try_get(2).map_err(failure::error)?;
@@ -251,7 +259,6 @@ impl<'a, 'gate> Search<'a, 'gate> {
             let found = (version, row.try_get(9).map_err(failure::error)?);
             let (version, patients) = self.store.cut_by(found, Kind::SearchType, self.permit)?;
             disclosed.patients.extend(patients);
-            disclosed.entities.push(version.versioned_path());
             let rid = key(row)?;
             page.matches.push(Match { version, score: None, rid, contained: inside::place(rid) });
         }
@@ -292,20 +299,22 @@ impl<'a, 'gate> Search<'a, 'gate> {
     /// Adds what comes along with the matches.
     async fn include(
         &self,
-        run: &Run<'_>,
+        run: &mut Run<'_>,
         request: &SearchRequest,
         page: &mut SearchPage,
         disclosed: &mut Disclosed,
     ) -> Result<(), Error> {
+        let start = Instant::now();
         let matches: Vec<&Version> = page.matches.iter().map(|it| &it.version).collect();
         let (store, permit) = (self.store, self.permit);
         let reader = run.reader();
         let found = included(&request.includes, &matches, reader, store, permit);
         let Included { versions, is_cut, disclosed: told } = found.await?;
+        let (count, took) = (versions.len(), start.elapsed());
+        run.step(|| format!("{count} resources come along, took {took:?}"));
         page.included = versions;
         page.is_included_cut = is_cut;
         disclosed.patients.extend(told.patients);
-        disclosed.entities.extend(told.entities);
         Ok(())
     }
 

@@ -6,6 +6,8 @@
 mod attached;
 pub(super) mod shared;
 
+pub(in crate::store) use attached::ATTACHING;
+
 use std::collections::HashSet;
 
 use crate::access::interaction::Kind;
@@ -242,19 +244,25 @@ impl Compiler<'_, '_> {
         })
     }
 
-    /// The condition that the permit reaches the container of the contained resource.
-    fn is_container_visible(&mut self, row: &Row<'_>) -> Result<Cond, Error> {
-        let container = self.alias();
-        let types: Vec<ResourceType> = ResourceType::all().collect();
-        // What is contained is not shown where others have a part in the container.
-        let cut: Vec<ResourceType> = types
+    /// The condition that the row, where it is visible, is not shown in part.
+    fn is_whole(&mut self, row: &Row<'_>) -> Cond {
+        let cut: Vec<ResourceType> = row
+            .types
             .iter()
             .copied()
             .filter(|of| shared::shown_in_part(self.permit, *of).is_ok_and(|it| it.is_some()))
             .collect();
+        let is_cut = self.is_type_of(&cut, row);
+        Cond::any([is_cut.not(), self.is_unshared(row)])
+    }
+
+    /// The condition that the permit reaches the container of the contained resource.
+    fn is_container_visible(&mut self, row: &Row<'_>) -> Result<Cond, Error> {
+        let container = self.alias();
+        let types: Vec<ResourceType> = ResourceType::all().collect();
         let within = Row::resource(&container, types);
-        let is_cut = self.is_type_of(&cut, &within);
-        let whole = Cond::any([is_cut.not(), self.is_unshared(&within)]);
+        // What is contained is not shown where others have a part in the container.
+        let whole = self.is_whole(&within);
         let visible = self.visible(&within)?;
         Ok(match Cond::all([visible, whole]) {
             Cond::Sql(reached) => {
@@ -369,7 +377,8 @@ impl Compiler<'_, '_> {
     }
 
     /// All references in a list of the body, of which there is one at least, lead to what the caller
-    /// may read. What is a part of others itself leads nowhere, so circles end.
+    /// may read whole: what is a part of it may name the others. What is a part of others itself leads
+    /// nowhere, so circles end.
     fn leads_to_visible(
         &mut self,
         of: ResourceType,
@@ -385,7 +394,9 @@ impl Compiler<'_, '_> {
             ResourceType::all().filter(|target| !LED.contains(target)).collect();
         let (reference, target) = (self.alias(), self.alias());
         let (from, identified) = self.identified(&format!("({reference}.v->>'reference')"));
-        let visible = self.visible_by(Kind::Read, &Row::resource(&target, types))?.and();
+        let target_row = Row::resource(&target, types);
+        let visible = self.visible_by(Kind::Read, &target_row)?;
+        let visible = Cond::all([visible, self.is_whole(&target_row)]).and();
         Ok(self.resource_holds(row, |res| {
             let list = list.replace("{}", res);
             format!(

@@ -42,6 +42,24 @@ pub(super) enum Told {
     Key,
 }
 
+impl Source {
+    /// Walks in order, of which no two come upon one resource, nor one twice.
+    pub(super) fn walk(
+        each: Option<String>,
+        table: String,
+        condition: String,
+        row: Row<'static>,
+    ) -> Self {
+        let (has_duplicates, has_more_rows) = (false, false);
+        Self { each, table, condition, row, has_duplicates, has_more_rows, is_walk: true }
+    }
+
+    /// The same where a resource may come twice, or even twice within one walk.
+    pub(super) fn with_duplicates(self, has_duplicates: bool, has_more_rows: bool) -> Self {
+        Self { has_duplicates, has_more_rows, ..self }
+    }
+}
+
 impl Compiler<'_, '_> {
     /// The rows that a candidate walks.
     pub(super) fn source(
@@ -87,29 +105,15 @@ impl Compiler<'_, '_> {
             let patient = self.binds.long(*patient);
             let code = self.binds.add(Bind::Short(*code));
             let condition = format!("{alias}.pat = {patient} AND {alias}.rt = {code}");
-            let (each, has_duplicates) = (None, false);
-            return Source {
-                each,
-                table,
-                condition,
-                row,
-                has_duplicates,
-                has_more_rows: false,
-                is_walk: true,
-            };
+            return Source::walk(None, table, condition, row);
         }
         let (list, kinds) = (self.alias(), self.alias());
         let whose = self.binds.longs(patients.iter().copied());
         let codes = self.binds.add(Bind::Shorts(codes));
-        Source {
-            each: Some(format!("unnest({whose}) {list}(p) CROSS JOIN unnest({codes}) {kinds}(c)")),
-            table,
-            condition: format!("{alias}.pat = {list}.p AND {alias}.rt = {kinds}.c"),
-            row,
-            has_duplicates: patients.len() > 1,
-            has_more_rows: false,
-            is_walk: true,
-        }
+        let each = format!("unnest({whose}) {list}(p) CROSS JOIN unnest({codes}) {kinds}(c)");
+        let condition = format!("{alias}.pat = {list}.p AND {alias}.rt = {kinds}.c");
+        let source = Source::walk(Some(each), table, condition, row);
+        source.with_duplicates(patients.len() > 1, false)
     }
 
     fn resource_rows(&mut self, codes: &[i16], types: &[ResourceType]) -> Source {
@@ -123,15 +127,7 @@ impl Compiler<'_, '_> {
             let codes = self.binds.add(Bind::Shorts(codes.to_vec()));
             (Some(format!("unnest({codes}) {list}(c)")), format!("{alias}.rt = {list}.c"))
         };
-        Source {
-            each,
-            table,
-            condition,
-            row,
-            has_duplicates: false,
-            has_more_rows: false,
-            is_walk: true,
-        }
+        Source::walk(each, table, condition, row)
     }
 
     /// What refers to the targets of a chain; `places`: resources (`false`), contained ones (`true`).
@@ -157,15 +153,10 @@ impl Compiler<'_, '_> {
             ));
         }
         let each = format!("(SELECT DISTINCT q.h FROM ({}) q(h)) {list}", union(&found));
-        Ok(Source {
-            each: Some(each),
-            table: format!("tok {alias}"),
-            condition: format!("{alias}.h = {list}.h"),
-            row: Row::key(&alias, true, types.to_vec()),
-            has_duplicates: true,
-            has_more_rows: false,
-            is_walk: true,
-        })
+        let condition = format!("{alias}.h = {list}.h");
+        let row = Row::key(&alias, true, types.to_vec());
+        let source = Source::walk(Some(each), format!("tok {alias}"), condition, row);
+        Ok(source.with_duplicates(true, false))
     }
 
     fn found_rows(&mut self, found: &str, codes: &[i16], types: &[ResourceType]) -> Source {
@@ -205,15 +196,7 @@ impl Compiler<'_, '_> {
             condition = format!("{condition} AND {alias}.rt = {list}.c");
         }
         let table = format!("res {alias}");
-        Source {
-            each,
-            table,
-            condition,
-            row,
-            has_duplicates: false,
-            has_more_rows: false,
-            is_walk: true,
-        }
+        Source::walk(each, table, condition, row)
     }
 
     /// A walk of the resources of one type by id.
@@ -228,15 +211,7 @@ impl Compiler<'_, '_> {
              AND EXISTS (SELECT FROM srow l WHERE l.rid = {alias}.rid OFFSET 0)"
         );
         let table = format!("ident {alias}");
-        Source {
-            each: None,
-            table,
-            condition,
-            row,
-            has_duplicates: false,
-            has_more_rows: false,
-            is_walk: true,
-        }
+        Source::walk(None, table, condition, row)
     }
 
     /// A query of the keys of resources for which the filter of a driver holds.

@@ -5,10 +5,10 @@ use super::compile::Compiler;
 use super::definitions::Definitions;
 use super::driver::conjuncts;
 use super::order::Order;
-use crate::access::interaction::Kind;
+use crate::access::interaction::{Interaction, Kind};
 use crate::access::{
-    Attempted, Caller, CommitError, Gate, LedgerRow, Permit, Principal, RequestContext, Unaudited,
-    UnitOfWork, Units,
+    Attempted, Caller, CommitError, Disclosed, Gate, LedgerRow, Permit, Principal, RequestContext,
+    Unaudited, UnitOfWork, Units,
 };
 use crate::clock::{IdOrder, SystemClock, SystemIds};
 use crate::error::Error;
@@ -61,6 +61,8 @@ impl UnitOfWork for Nowhere {
         false
     }
 
+    fn note(&mut self, _: Interaction, _: Disclosed) {}
+
     fn disclosed(&mut self) -> Vec<Attempted> {
         Vec::new()
     }
@@ -88,7 +90,8 @@ fn request(url: &str) -> SearchRequest {
     };
     let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
     let extractor = &WORLD.parameters.extractor;
-    let context = Context { extractor, now, is_strict: true, limits: Limits::default() };
+    let (is_strict, dates_overlap, limits) = (true, false, Limits::default());
+    let context = Context { extractor, now, is_strict, dates_overlap, limits };
     let query = Query::parse(query).expect("a query string");
     parse(&target, &query, &context).unwrap_or_else(|fault| panic!("{url}: {fault:?}"))
 }

@@ -22,7 +22,7 @@ impl WriteTx {
         }
     }
 
-    /// Whether [`WriteTx::take_kept`] knows about `identity`.
+    /// Whether `WriteTx::take_kept` knows about `identity`.
     pub fn is_kept(&self, identity: &Identity) -> bool {
         self.prefetched.contains_key(identity)
     }

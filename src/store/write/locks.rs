@@ -2,8 +2,9 @@
 //!
 //! Spec: checklist rest 2.49
 
-use crate::access::Permit;
+use crate::access::{CommitError, Permit};
 use crate::error::Error;
+use crate::store::connection::Transaction;
 use crate::store::hash::Hasher;
 
 use super::{BEGIN_SNAPSHOT, WriteTx};
@@ -32,5 +33,12 @@ impl WriteTx {
         self.seat = Some(self.store.0.criteria.seat(permit).await?);
         self.connection = Some(self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await?);
         Ok(())
+    }
+
+    /// A transaction for what is read after what was written, with the locks that are known to be wanted.
+    pub(super) async fn begin_wanted(&self) -> Result<Transaction, CommitError> {
+        let locks = self.wanted(&[]);
+        let begun = self.store.0.writers.begin_locked(&locks, BEGIN_SNAPSHOT).await;
+        begun.map_err(CommitError::Failed)
     }
 }

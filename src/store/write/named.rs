@@ -19,9 +19,6 @@ use crate::store::{Store, search};
 use super::integrity::{dangling, seen_from};
 use super::{Staged, WriteTx};
 
-/// The types through which a Binary is seen, as `search::reach::attached` has them.
-const ATTACHING: [&str; 3] = ["DiagnosticReport", "DocumentReference", "Media"];
-
 /// What is named, and what came into being meanwhile, which may be named by all of the unit.
 #[derive(Debug, Default)]
 pub(super) struct Named {
@@ -76,8 +73,8 @@ impl WriteTx {
 
 /// What a body names that must be within reach, each with its place.
 fn names(store: &Store, of: ResourceType, body: &[u8]) -> Result<Vec<(Identity, String)>, Error> {
-    let is_attaching =
-        ATTACHING.contains(&of.as_str()) && memchr::memmem::find(body, b"Binary/").is_some();
+    let is_attaching = search::ATTACHING.contains(&of.as_str())
+        && memchr::memmem::find(body, b"Binary/").is_some();
     if !is_attaching && !store.integrity().enforces_references() {
         return Ok(Vec::new());
     }

@@ -143,12 +143,17 @@ fn properties(
         let is_link = matches!(it.name, "parent" | "child" | "inactive");
         !is_link && !it.name.starts_with("http://") && !NAMED.contains(&it.name) && wants(it.name)
     };
-    found.extend(concepts.properties(at).filter(is_told).map(|it| property(it, None)));
+    // What a code of the system is called.
+    let described = |it: Property<'_>| {
+        let link = (it.kind == PropertyKind::Code).then(|| concepts.find(it.value)).flatten();
+        property(it, link.and_then(|at| concepts.display(at)))
+    };
+    found.extend(concepts.properties(at).filter(is_told).map(described));
     let code = concepts.code(at);
     for supplement in scope.supplements_of(&system.url) {
         let Some(at) = supplement.concepts.find(code) else { continue };
         let more = supplement.concepts.properties(at).filter(is_told);
-        found.extend(more.map(|it| property(it, None)));
+        found.extend(more.map(described));
     }
 }
 
@@ -167,7 +172,17 @@ pub(super) fn typed(property: Property<'_>) -> (&'static str, Value<'static>) {
     match property.kind {
         PropertyKind::Boolean => ("valueBoolean", Value::Bool(property.value == "true")),
         PropertyKind::Code => ("valueCode", text.into()),
-        PropertyKind::Coding => ("valueCoding", Object::new().with("code", text).into()),
+        PropertyKind::Coding => {
+            let [code, system, version, display] = property.coding();
+            let mut coding = Object::new();
+            let parts = [("system", system), ("version", version), ("code", code)];
+            for (name, part) in parts.into_iter().chain([("display", display)]) {
+                if !part.is_empty() {
+                    coding.set(name, part.to_owned());
+                }
+            }
+            ("valueCoding", coding.into())
+        }
         PropertyKind::DateTime => ("valueDateTime", text.into()),
         PropertyKind::Decimal => ("valueDecimal", Value::Number(text.into())),
         PropertyKind::Integer => ("valueInteger", Value::Number(text.into())),

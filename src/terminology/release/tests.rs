@@ -322,7 +322,8 @@ fn cvx_and_ucum_are_read() {
 
     let ucum = Memory::of(&[(
         "ucum-essence.xml",
-        "<root xmlns=\"http://unitsofmeasure.org/ucum-essence\" version=\"2.2\">\
+        "<?xml version=\"1.0\" encoding=\"ascii\"?>\
+         <root xmlns=\"http://unitsofmeasure.org/ucum-essence\" version=\"2.2\">\
          <prefix Code=\"c\"><name>centi</name></prefix>\
          <base-unit Code=\"d\"><name>day</name><property>time</property></base-unit>\
          <unit Code=\"cd\" isMetric=\"no\"><name>candela</name></unit>\

@@ -63,7 +63,8 @@ impl<'w> Walk<'w> {
         by: By<'_>,
     ) {
         let Some(codes) = self.codes(node) else { return };
-        match self.membership(value_set, &codes) {
+        let untold = outside.max(Severity::Warning);
+        match self.membership(value_set, &codes, self.findings.wants(untold)) {
             Membership::Inside => {}
             Membership::NoCode => {
                 // Where no code fits, the others are content with a text.
@@ -78,24 +79,34 @@ impl<'w> Walk<'w> {
                 self.findings.add(outside, IssueCode::CodeInvalid, place, rule, by);
             }
             Membership::Untold(reason) => {
-                let severity = outside.max(Severity::Warning);
                 let rule = format_args!("not checked against {value_set}: {reason}");
-                self.findings.add(severity, IssueCode::NotSupported, place, rule, by);
+                self.findings.add(untold, IssueCode::NotSupported, place, rule, by);
             }
         }
     }
 
-    fn membership(&self, value_set: &str, codes: &[(Option<&str>, &str)]) -> Membership {
+    /// What is known of codes; `is_curious` tells codes that are in the value set from those that it has
+    /// as one with all codes of a system nobody knows here.
+    fn membership(
+        &self,
+        value_set: &str,
+        codes: &[(Option<&str>, &str)],
+        is_curious: bool,
+    ) -> Membership {
+        let terminology = &self.validator.terminology;
+        let unknown = |it: Box<str>| TerminologyFault::UnknownSystem(it.into()).to_string();
         let mut found = if codes.is_empty() { Membership::NoCode } else { Membership::Outside };
         for &(system, code) in codes {
             match self.validator.contains(value_set, system, code) {
+                Ok(Contains::Yes) if is_curious => {
+                    match terminology.on_trust(value_set, system, code) {
+                        Some(system) => found = Membership::Untold(unknown(system)),
+                        None => return Membership::Inside,
+                    }
+                }
                 Ok(Contains::Yes) => return Membership::Inside,
                 Ok(Contains::No) => {}
-                Ok(Contains::Untold(system)) => {
-                    found = Membership::Untold(
-                        TerminologyFault::UnknownSystem(system.into()).to_string(),
-                    );
-                }
+                Ok(Contains::Untold(system)) => found = Membership::Untold(unknown(system)),
                 Err(fault) => found = Membership::Untold(fault.to_string()),
             }
         }

@@ -1,11 +1,13 @@
-//! What a StructureDefinition asks beside its invariants: profiles are of the types they are named
-//! for, and what tells slices apart is there.
+//! What a StructureDefinition asks beside its invariants: it can be used, its rules can be read, profiles
+//! are of the types they are named for, and what tells slices apart is there.
 //!
-//! Spec: <https://hl7.org/fhir/R4/elementdefinition.html>
+//! Spec: <https://hl7.org/fhir/R4/elementdefinition.html>, rest 7.74
 
 use crate::fhir::json::Value;
 use crate::fhir::schema::{TypeId, TypeKind};
 use crate::fhir::{IssueCode, Severity};
+use crate::fhirpath::Expression;
+use crate::spec::structure::StructureFault;
 use crate::validate::place::Place;
 
 use super::findings::By;
@@ -13,10 +15,14 @@ use super::walk::Walk;
 
 /// What it costs to look a profile up, whose snapshot may have to be made.
 const LOOKING_UP: u64 = 1_000;
+/// What it costs to make a snapshot, and for each element that is told of.
+const MAKING: u64 = 50_000;
+const AN_ELEMENT: u64 = 1_000;
 
 impl<'w> Walk<'w> {
     /// Checks the elements that a definition speaks of.
     pub(super) fn structure_definition(&mut self, definition: &'w Value<'w>, place: &Place<'_>) {
+        self.usable(definition, place);
         for view in ["differential", "snapshot"] {
             let Some(elements) = definition.get(view).map(|it| it.items_at("element")) else {
                 continue;
@@ -30,6 +36,64 @@ impl<'w> Walk<'w> {
                 let at = list.at(index);
                 self.types_of(element, &at);
                 self.discriminators(element, &at);
+                self.expressions(element, &at);
+            }
+        }
+    }
+
+    /// Checks that the definition could take part: nothing else can be told of it before it does. What
+    /// it needs and is not here may come later.
+    fn usable(&mut self, definition: &'w Value<'w>, place: &Place<'_>) {
+        let elements = definition.get("differential").map_or(&[][..], |it| it.items_at("element"));
+        let count = u64::try_from(elements.len()).unwrap_or(u64::MAX);
+        if !self.pay(MAKING.saturating_add(AN_ELEMENT.saturating_mul(count)), place) {
+            return;
+        }
+        let Some(fault) = self.validator.library.fault(definition) else { return };
+        let (severity, code) = match &fault {
+            StructureFault::Unreadable(_) => return,
+            StructureFault::Unknown(_) | StructureFault::UnknownBase { .. } => {
+                (Severity::Warning, IssueCode::NotFound)
+            }
+            _ => (Severity::Error, IssueCode::BusinessRule),
+        };
+        let id = if let StructureFault::UnknownPath { path, .. } = &fault { path } else { "" };
+        let is_it = |element: &Value<'_>| {
+            element.str_at("id").or_else(|| element.str_at("path")) == Some(id)
+        };
+        let (view, rule) = (place.child("differential"), format_args!("{fault}"));
+        match elements.iter().position(is_it) {
+            Some(at) => {
+                let place = view.child("element");
+                self.findings.add(severity, code, &place.at(at), rule, By::default());
+            }
+            None => self.findings.add(severity, code, place, rule, By::default()),
+        }
+    }
+
+    /// Checks that the expressions of invariants can be read.
+    fn expressions(&mut self, element: &'w Value<'w>, place: &Place<'_>) {
+        let list = place.child("constraint");
+        for (index, constraint) in element.items_at("constraint").iter().enumerate() {
+            let Some(text) = constraint.str_at("expression") else { continue };
+            if !self.pay(u64::try_from(text.len()).unwrap_or(u64::MAX), place) {
+                return;
+            }
+            let at = list.at(index);
+            let (place, by) = (at.child("expression"), By::default());
+            match Expression::parse(text) {
+                Err(error) => {
+                    let rule = format_args!("the expression cannot be read: {error}");
+                    self.findings.add(Severity::Error, IssueCode::Invalid, &place, rule, by);
+                }
+                Ok(expression) => {
+                    for name in expression.unsupported() {
+                        let rule =
+                            format_args!("{name}() is not supported: nobody checks the rule");
+                        let code = IssueCode::NotSupported;
+                        self.findings.add(Severity::Warning, code, &place, rule, by);
+                    }
+                }
             }
         }
     }

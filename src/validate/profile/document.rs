@@ -52,6 +52,7 @@ impl<'w> Walk<'w> {
             self.bundle(node.value, place);
         }
         match self.name(node.type_id) {
+            "OperationDefinition" => self.operation_definition(node.value, place),
             "Questionnaire" => self.conditions(node.value, place),
             "QuestionnaireResponse" => self.response(node.value, place),
             "StructureDefinition" => self.structure_definition(node.value, place),

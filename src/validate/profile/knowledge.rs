@@ -6,13 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::fhir::json::Value;
 use crate::fhir::{Entries, Severity};
 use crate::fhirpath::{Answer, Ignorance, Item, Knowledge};
 use crate::spec::terminology::{Contains, TerminologyFault, knowledge};
 use crate::validate::form;
 use crate::validate::place::Place;
 
-use super::walk::{Scope, Walk};
+use super::walk::{Scope, Walk, steps};
 use super::{Claim, Options, Validator};
 
 /// How often `conformsTo()` may lead to `conformsTo()`.
@@ -26,6 +27,8 @@ pub(super) struct Asked<'a> {
     steps: AtomicU64,
     scope: Scope<'a>,
     entries: Option<Arc<Entries<'a>>>,
+    /// Whether resources are held to their form too; what is validated was held to it before.
+    holds_to_form: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -37,7 +40,15 @@ impl<'a> Asked<'a> {
             steps: AtomicU64::new(walk.steps),
             scope: walk.scope,
             entries: walk.entries.clone(),
+            holds_to_form: false,
         }
+    }
+
+    /// For what an expression over a document asks.
+    fn about(validator: &'a Validator, document: &'a Value<'a>) -> Self {
+        let steps = AtomicU64::new(steps(document));
+        let scope = Scope::of(document);
+        Self { validator, depth: 0, steps, scope, entries: None, holds_to_form: true }
     }
 
     /// Steps that are left of those that there were at first.
@@ -60,6 +71,11 @@ impl Knowledge for Asked<'_> {
             return Err(unknown());
         }
         let profile = self.validator.profile(profile).map_err(|_| unknown())?;
+        let is_resource = node.value.get("resourceType").is_some();
+        let schema = &self.validator.spec.schema;
+        if self.holds_to_form && is_resource && !form::check(node.value, schema).is_sound() {
+            return Ok(Some(false));
+        }
         let claims = |_: &str| Claim::Ignore;
         let options = Options { claims: &claims, least: Severity::Error, ..Options::default() };
         let mut walk = Walk::within(self.validator, &options, self.scope, self.left());
@@ -84,6 +100,11 @@ impl Knowledge for Asked<'_> {
 }
 
 impl Validator {
+    /// What an expression over a document may ask: these definitions answer.
+    pub fn knowledge<'a>(&'a self, document: &'a Value<'a>) -> impl Knowledge + 'a {
+        Asked::about(self, document)
+    }
+
     /// Whether a code is in a value set that a definition names; its codes are remembered.
     pub(super) fn contains(
         &self,

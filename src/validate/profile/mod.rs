@@ -20,6 +20,7 @@
 //! | `findings` | the issues found so far |
 //! | `knowledge` | what expressions may ask |
 //! | `narrative` | languages and links of narratives |
+//! | `operation` | definitions of operations |
 //! | `questionnaire` | answers by the Questionnaire that they answer |
 //! | `reference` | what references lead to |
 //! | `rules` | what a profile asks, compiled |
@@ -44,6 +45,7 @@ mod extension;
 mod findings;
 mod knowledge;
 mod narrative;
+mod operation;
 mod questionnaire;
 mod reference;
 mod rules;

@@ -34,6 +34,18 @@ pub(super) struct Scope<'w> {
     pub(super) full_url: Option<&'w str>,
 }
 
+impl<'w> Scope<'w> {
+    /// That of a document.
+    pub(super) fn of(document: &'w Value<'w>) -> Self {
+        Self { resource: document, root: document, full_url: None }
+    }
+}
+
+/// The steps that the judgement of a document may take.
+pub(super) fn steps(document: &Value<'_>) -> u64 {
+    FREE_STEPS.saturating_add(STEPS_A_VALUE.saturating_mul(count(document))).min(MAX_STEPS)
+}
+
 /// One walk.
 pub(super) struct Walk<'w> {
     pub(super) validator: &'w Validator,
@@ -73,9 +85,7 @@ impl<'w> Walk<'w> {
         options: &'w Options<'w>,
         document: &'w Value<'w>,
     ) -> Self {
-        let steps = FREE_STEPS.saturating_add(STEPS_A_VALUE.saturating_mul(count(document)));
-        let scope = Scope { resource: document, root: document, full_url: None };
-        Self::within(validator, options, scope, steps.min(MAX_STEPS))
+        Self::within(validator, options, Scope::of(document), steps(document))
     }
 
     /// A walk in the scope of another, with the steps that are left of it.

@@ -97,7 +97,7 @@ async fn by_every_way_to_write(client: &Client) {
     assert_eq!(labels_at(client, "Observation/entry").await, "R|1");
 }
 
-/// Covers: security S7.
+/// Covers in part: security S7.
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
     let plain = TestServer::start().await;
@@ -161,7 +161,7 @@ async fn codes_become_labels_on_every_write_and_when_the_rules_change() {
     plain.stop().await;
 }
 
-/// Covers: security S7.
+/// Covers in part: security S7.
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_that_cannot_be_used_keep_the_server_from_starting() {
     let plain = TestServer::start().await;

@@ -187,20 +187,23 @@ fn world(chance: &mut Chance) -> Vec<Made> {
     all
 }
 
+/// Types that are asked for as a whole.
+const ASKED: &[&str] = &[
+    "Observation",
+    "Encounter",
+    "Patient",
+    "DiagnosticReport",
+    "Appointment",
+    "Device",
+    "Provenance",
+];
+
 /// Something to ask.
 fn question(chance: &mut Chance) -> String {
     let patient = chance.patient();
     let code = chance.of(&["x", "y", "z"]);
     let value = chance.below(10);
-    let of = chance.of(&[
-        "Observation",
-        "Encounter",
-        "Patient",
-        "DiagnosticReport",
-        "Appointment",
-        "Device",
-        "Provenance",
-    ]);
+    let of = chance.of(ASKED);
     let other = chance.below(12);
     if other < 2 {
         return if other == 0 { batch(chance) } else { history(chance, of) };

@@ -30,7 +30,7 @@ fn deviations(times: &[Vec<u128>; 2]) -> f64 {
 /// What is out of reach and what is not there take the same time, by reads in turn. Of samples of the same,
 /// one in ten thousand is four deviations apart.
 ///
-/// Covers: security X5.
+/// Covers in part: security X5.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hidden_takes_as_long_as_what_is_not_there() {
     let server = filled().await;

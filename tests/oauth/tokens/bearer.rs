@@ -1,7 +1,6 @@
 //! Access tokens at the FHIR endpoint: what is said to who has none, or one that does not count.
 //!
 //! Covers: security E1, T12, R4, R6, V39, security V35, security C2.
-//! Covers in part: security T11.
 
 use std::time::{Duration, Instant};
 

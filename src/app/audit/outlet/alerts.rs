@@ -95,7 +95,8 @@ impl Alerts {
     pub(super) async fn run(self) {
         let mut tries = Tries::of(NAME);
         loop {
-            let pause = tries.after(self.pass().await);
+            // Boxed: what it calls is deeper than the compiler lays out at once.
+            let pause = tries.after(Box::pin(self.pass()).await);
             tokio::time::sleep(pause).await;
         }
     }

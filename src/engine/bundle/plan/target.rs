@@ -34,7 +34,8 @@ impl Target<'_> {
             && let Some(called) = Called::by(&segments, is_get)
         {
             let given = resource.filter(|_| !is_get);
-            return Ok(Action::Call(Call { called, query: self.query(query)?, given }));
+            let query = self.query(query)?;
+            return Ok(Action::Call(Call { called, query, given, is_of_new: false }));
         }
         match method {
             "GET" | "HEAD" => self.get(&segments, query).map(Action::Get),
@@ -65,18 +66,18 @@ impl Target<'_> {
     /// Refuses parameters that the route of `action` does not know; searches and criteria tell
     /// theirs themselves.
     pub(super) fn check_known(&self, action: &Action<'_>) -> Result<(), Error> {
-        let known: &[&str] = match action {
+        let known = match action {
             Action::DeleteBy(..)
             | Action::Get(Get::Search(..))
             | Action::PatchBy(..)
             | Action::UpdateBy(..) => return Ok(()),
             Action::Call(call) => call.called.parameters(),
-            Action::Get(Get::CapabilityStatement(_)) => &METADATA_PARAMETERS,
-            Action::Get(Get::History(..)) => &HISTORY_PARAMETERS,
-            _ => &[],
+            Action::Get(Get::CapabilityStatement(_)) => METADATA_PARAMETERS.to_vec(),
+            Action::Get(Get::History(..)) => HISTORY_PARAMETERS.to_vec(),
+            _ => Vec::new(),
         };
         let (_, query) = self.path()?;
-        self.query(query)?.check_known(known).map_err(|fault| self.query_fault(&fault))
+        self.query(query)?.check_known(&known).map_err(|fault| self.query_fault(&fault))
     }
 
     /// Path and query below the base; another server's URL and one that is too long are refused.

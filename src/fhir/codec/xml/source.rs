@@ -253,6 +253,9 @@ fn split_name(name: &str) -> (&str, &str) {
     }
 }
 
+/// The encodings that a document may name.
+const UTF_8: [&str; 3] = ["ascii", "us-ascii", "utf-8"];
+
 fn check_declaration(at: usize, declaration: &BytesDecl<'_>) -> Step<()> {
     let refuse = |reason: &str| Err(Fault::new(at, reason));
     if at != 0 {
@@ -263,7 +266,8 @@ fn check_declaration(at: usize, declaration: &BytesDecl<'_>) -> Step<()> {
     }
     match declaration.encoding() {
         None => Ok(()),
-        Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") => Ok(()),
+        // What is written in ASCII is written in UTF-8 too: the file of UCUM says so.
+        Some(Ok(name)) if UTF_8.iter().any(|known| name.eq_ignore_ascii_case(known)) => Ok(()),
         Some(_) => refuse("the encoding must be UTF-8"),
     }
 }

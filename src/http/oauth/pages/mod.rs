@@ -31,25 +31,26 @@ mod setup;
 mod upstream;
 pub(in crate::http) mod visit;
 
-use axum::http::Method;
+use crate::http::table::Route;
 
-use crate::http::table::{Audit, Handler, Route};
-
-/// A row of a page.
+/// A row of a page, of the authorization server or of the console.
 macro_rules! page {
     ($method:ident $path:literal $handler:path) => {
-        Route {
-            method: Method::$method,
+        $crate::http::table::Route {
+            method: axum::http::Method::$method,
             path: $path,
             interaction: None,
-            audit: Audit::Authority,
-            handler: Handler::Auth(|server, parts, body| {
+            audit: $crate::http::table::Audit::Authority,
+            handler: $crate::http::table::Handler::Auth(|server, parts, body| {
+                use $crate::http::oauth::pages::reply;
                 let prefix = reply::prefix(server.oauth.as_deref());
                 Box::pin(reply::below(prefix, $handler(server, parts, body)))
             }),
         }
     };
 }
+
+pub(in crate::http) use page;
 
 /// Every page.
 pub(super) fn all() -> Vec<Route> {

@@ -75,7 +75,7 @@ impl Visit {
         let sent = Query::parse(&raw).map_err(Error::from)?;
         let asked = parts.extensions.get::<Asked>().cloned();
         let visitor = Visitor(Arc::new(context(parts, asked.as_ref())));
-        let cookie = cookie(parts, cookie_name(&authority));
+        let cookie = cookie(parts, &cookie_name(&authority));
         let browser = authority.browser(cookie.as_deref()).await?;
         let name = asked.and_then(|asked| asked.name).unwrap_or_default().into_string();
         Ok(Self { server, authority, sent, raw, visitor, browser, name })
@@ -177,9 +177,13 @@ fn is_secure(authority: &Authority) -> bool {
     authority.settings.issuer.starts_with("https:")
 }
 
-/// The prefix makes browsers keep the cookie to this host and to TLS.
-fn cookie_name(authority: &Authority) -> &'static str {
-    if is_secure(authority) { "__Host-kiln-session" } else { "kiln-session" }
+/// The prefix makes browsers keep the cookie to this host and to TLS. Servers that share a host, as
+/// tenants do by their paths, have cookies of their own.
+fn cookie_name(authority: &Authority) -> String {
+    let name = if is_secure(authority) { "__Host-kiln-session" } else { "kiln-session" };
+    let path = reply::prefix(Some(authority));
+    let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
+    format!("{name}{}", path.chars().map(plain).collect::<String>())
 }
 
 fn cookie(parts: &request::Parts, name: &str) -> Option<String> {

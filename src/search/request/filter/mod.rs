@@ -171,12 +171,18 @@ impl Criteria<'_> {
             (_, _) if is_measure && is_ordering(operator) => {
                 self.plain(parameter.shapes(), Raw { text: &prefixed, place: 1 })
             }
-            (SearchType::Date, Operator::Po) => self.date(raw).and_then(|(prefix, range)| {
-                // An overlap is what `ap` asks for once it has widened its range.
-                let overlap = Comparison::Date { prefix: Prefix::Ap, range };
-                let plain = prefix == Prefix::Eq && !raw.text.starts_with("eq");
-                if plain { Ok(vec![overlap]) } else { Err(raw.wrong("a date without a prefix")) }
-            }),
+            (SearchType::Date, Operator::Po) => {
+                self.date_as_written(raw).and_then(|(prefix, range)| {
+                    // As for dates that may overlap.
+                    let overlap = Comparison::Date { prefix: Prefix::Ap, range };
+                    let plain = prefix == Prefix::Eq && !raw.text.starts_with("eq");
+                    if plain {
+                        Ok(vec![overlap])
+                    } else {
+                        Err(raw.wrong("a date without a prefix"))
+                    }
+                })
+            }
             _ if is_measure => Err(unfit(operator, parameter.search_type.as_str())),
             _ => self.by_operator(parameter, operator, raw),
         };

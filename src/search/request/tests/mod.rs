@@ -31,7 +31,13 @@ static R4: LazyLock<Extractor> = LazyLock::new(|| {
 
 fn context() -> Context<'static> {
     let now = Instant::parse("2020-01-01T00:00:00Z").expect("an instant");
-    Context { extractor: &R4, now, is_strict: false, limits: Limits::default() }
+    Context {
+        extractor: &R4,
+        now,
+        is_strict: false,
+        dates_overlap: false,
+        limits: Limits::default(),
+    }
 }
 
 /// Every byte of a text percent-encoded.

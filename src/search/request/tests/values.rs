@@ -206,6 +206,13 @@ fn a_reference_is_told_by_path_url_or_id() {
         ("Bundle?composition=1", "composition Composition/1"),
         ("Provenance?target=Organization/1234", "target Organization/1234"),
         ("Location?partof:below=1", "partof below Location/1"),
+        ("Encounter?location:below=1", "location>[Location: partof below Location/1]"),
+        ("Observation?subject:above=Location/1", "subject>[Location: partof above Location/1]"),
+        (
+            "Patient?organization:below=1,Organization/2",
+            "(organization>[Organization: partof below Organization/1] | \
+             organization>[Organization: partof below Organization/2])",
+        ),
         (
             "Encounter?part-of:above=Encounter/1,2",
             "(part-of above Encounter/1 | part-of above Encounter/2)",

@@ -1,25 +1,26 @@
 //! The ledger row of a page, added by the statement that finds the page.
 //!
 //! A search whose page is all that it shows costs one turn of the database less: what the row says
-//! of the page, its patients and versions, is taken from the rows that are shown.
+//! of the page, its patients, is taken from the rows that are shown.
+
+use uuid::Uuid;
 
 use crate::access::LedgerRow;
-use crate::fhir::ResourceType;
 use crate::search::request::{ContainedMode, SearchRequest, Total};
 use crate::store::TENANT;
-use crate::store::ledger::{client_and_token, if_kept, who_parts};
+use crate::store::ledger::{self, if_kept, packed};
 use crate::store::rows::Edge;
 
 use super::super::Paging;
 use super::super::order::MAX_SORTED;
 use super::super::sql::{Bind, Binds};
 
-/// A row, and what of a page it tells.
+/// A row, to which a page adds whose data it shows.
 #[derive(Clone, Copy)]
 pub(super) struct Record<'a> {
     pub(super) row: &'a LedgerRow,
-    /// Whether they are found from the last to the first.
-    pub(super) is_back: bool,
+    /// The key of its party.
+    pub(super) party: i64,
 }
 
 /// Whether one statement finds all that is shown, and nothing is asked after it.
@@ -31,60 +32,40 @@ pub(in crate::store::search) fn is_whole(request: &SearchRequest, paging: &Pagin
 }
 
 impl Record<'_> {
-    /// The statement that adds the row, over a page `p` of resources of these types. What is refused
+    /// The statement that adds the row, over a page `p`. What is refused
     /// because there is too much to sort is no success.
-    pub(super) fn insert(self, types: &[ResourceType], binds: &mut Binds) -> String {
-        let Self { row, is_back } = self;
+    pub(super) fn insert(self, binds: &mut Binds) -> String {
+        let Self { row, party } = self;
         let request = &row.caller.request;
-        let source = request.source.map(|source| binds.text(source.to_string()));
         let rt = row.interaction.resource_type;
         let rt = rt.map(|of| binds.add(Bind::Short(of.code())));
-        let (client, token) = client_and_token(row);
-        let client = client.map(|client| binds.text(client));
-        let token = token.map(|token| binds.text(token));
-        let [actor, person, purpose] = who_parts(&row.caller.principal);
-        let [person, purpose] =
-            [person, purpose].map(|part| (!part.is_empty()).then(|| binds.text(part)));
+        let mut uuid = |of: Option<Uuid>| of.map(|of| binds.add(Bind::Uuid(of)));
+        let (group, token) = (uuid(ledger::group(row)), uuid(row.caller.principal.token()));
+        let (request_uuid, request_id) = packed(&request.id);
+        let request_uuid = uuid(request_uuid);
+        let request_id = request_id.map(|id| binds.text(id));
         let null = || "NULL".to_owned();
         let values = [
             binds.add(Bind::Uuid(row.id)),
             binds.time(Edge::At(row.at)),
-            binds.add(Bind::Uuid(row.group)),
+            group.unwrap_or_else(null),
             TENANT.to_string(),
             binds.add(Bind::Short(row.interaction.kind.number())),
             row.outcome.number().to_string(),
             rt.unwrap_or_else(null),
-            binds.text(actor),
-            person.unwrap_or_else(null),
-            purpose.unwrap_or_else(null),
-            client.unwrap_or_else(null),
+            binds.add(Bind::Long(party)),
             token.unwrap_or_else(null),
-            source.unwrap_or_else(null),
-            binds.text(&*request.id),
-            binds.text(request.method),
+            request_uuid.unwrap_or_else(null),
+            request_id.unwrap_or_else(null),
             binds.text(&*request.path_and_query),
         ];
-        let name = names(types, binds);
-        let way = if is_back { " DESC" } else { "" };
         format!(
-            "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, actor, person, purpose, client, \
-             token, source, request_id, method, query, pats, entities) SELECT {}, \
-             ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), \
-             ARRAY(SELECT {name} || '/' || p.id || '/_history/' || p.vid FROM p \
-             WHERE p.vid IS NOT NULL ORDER BY p.n{way}) \
+            "INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, party, token_id, request, \
+             request_id, query, pats) SELECT {}, \
+             nullif(ARRAY(SELECT DISTINCT unnest(p.pats) FROM p ORDER BY 1), '{{}}') \
              WHERE NOT EXISTS (SELECT FROM p WHERE p.seen > {MAX_SORTED}){}",
             values.join(", "),
             if_kept!(" AND")
         )
     }
-}
-
-/// The name of the type of `p`.
-fn names(types: &[ResourceType], binds: &mut Binds) -> String {
-    if let [of] = types {
-        return binds.text(of.as_str());
-    }
-    let codes = binds.add(Bind::Shorts(types.iter().map(|of| of.code()).collect()));
-    let names = binds.add(Bind::Texts(types.iter().map(|of| of.as_str().to_owned()).collect()));
-    format!("({names})[array_position({codes}, p.rt)]")
 }

@@ -108,7 +108,7 @@ impl Search<'_, '_> {
             None => "NULL::bigint".to_owned(),
         };
         let columns = format!("{total}, {WITH_BODIES}");
-        let record = record.map(|record| record.insert(self.types, &mut compiler.binds));
+        let record = record.map(|record| record.insert(&mut compiler.binds));
         let text = resources(&keys, &columns, ("k.rid", limit - 1), record.as_deref());
         Ok(Page { statement: compiler.binds.finish(&text), counted })
     }

@@ -16,7 +16,8 @@ use super::super::compile::{Compiler, Row};
 use super::super::sql::Cond;
 
 /// The types whose attachments count: those of the index of migration 24.
-const ATTACHING: [&str; 3] = ["DiagnosticReport", "DocumentReference", "Media"];
+pub(in crate::store) const ATTACHING: [&str; 3] =
+    ["DiagnosticReport", "DocumentReference", "Media"];
 
 /// The condition that the row is a Binary without a `securityContext`, and that the caller may read
 /// what it is attached to: one resource at least, and each of them.

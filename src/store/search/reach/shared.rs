@@ -12,7 +12,7 @@ use crate::access::{Permit, Restriction};
 use crate::error::Error;
 use crate::fhir::{Identity, IssueCode, ResourceType};
 use crate::search::request::compare::{AskedReference, Comparison};
-use crate::search::request::{Filter, SearchRequest, SortBy, Test};
+use crate::search::request::{Filter, ParameterKey, SearchRequest, SortBy, Test};
 use crate::spec::search_parameter::SearchType;
 use crate::store::hash::Hasher;
 
@@ -57,23 +57,26 @@ pub(in crate::store::search) fn is_some_in_part(
     Ok(false)
 }
 
-/// Refuses an order by what is not shown.
-pub(in crate::store::search) fn refuse_order(
-    request: &SearchRequest,
-    permit: &Permit<'_>,
-) -> Result<(), Error> {
-    let by_reference = |by: &SortBy| matches!(by, SortBy::Parameter(_, SearchType::Reference));
-    if !request.sort.iter().any(|key| by_reference(&key.by)) {
-        return Ok(());
-    }
-    if is_some_in_part(permit, &request.types)? {
-        let text = "references do not order what is shown in part";
-        return Err(Error::invalid(IssueCode::NotSupported, text));
-    }
-    Ok(())
-}
-
 impl Asked<'_, '_> {
+    /// Refuses an order by what is not shown.
+    pub(in crate::store::search) fn refuse_order(
+        &self,
+        request: &SearchRequest,
+    ) -> Result<(), Error> {
+        let is_hidden = |by: &SortBy| match by {
+            SortBy::Parameter(_, SearchType::Reference) => true,
+            SortBy::Parameter(keys, _) => self.are_of_clients(keys),
+            _ => false,
+        };
+        if request.sort.iter().any(|key| is_hidden(&key.by))
+            && is_some_in_part(self.permit, &request.types)?
+        {
+            let text = "references and parameters of clients do not order what is shown in part";
+            return Err(Error::invalid(IssueCode::NotSupported, text));
+        }
+        Ok(())
+    }
+
     /// The filters, each kept from what is not shown.
     pub(in crate::store::search) fn apart<'f>(
         &self,
@@ -143,7 +146,7 @@ impl Asked<'_, '_> {
     /// What of a filter goes by what is in sight, and what does not.
     fn split(&self, filter: Filter, mine: &[i64]) -> (Option<Filter>, Option<Filter>) {
         let is_open = match &filter {
-            Filter::Test(test) if self.is_of_clients(test) => false,
+            Filter::Test(test) if self.are_of_clients(&test.parameters) => false,
             Filter::Test(test) if test.search_type == SearchType::Reference => {
                 let Filter::Test(test) = filter else { return (None, None) };
                 let Test { parameters, search_type, any } = test;
@@ -177,13 +180,13 @@ impl Asked<'_, '_> {
         if is_open { (Some(filter), None) } else { (None, Some(filter)) }
     }
 
-    /// Whether a client defined what is compared: it may read what is not shown.
-    fn is_of_clients(&self, test: &Test) -> bool {
+    /// Whether a client defined one of these parameters: it may read what is not shown.
+    fn are_of_clients(&self, parameters: &[ParameterKey]) -> bool {
         let all = self.parameters.extractor.search_parameters();
         let is_custom = |of: ResourceType, code: &str| {
             all.find(of, code).is_none_or(|found| found.custom.is_some())
         };
-        test.parameters.iter().any(|key| is_custom(key.resource_type, &key.code))
+        parameters.iter().any(|key| is_custom(key.resource_type, &key.code))
     }
 
     fn is_in_sight(&self, comparison: &Comparison, mine: &[i64]) -> bool {

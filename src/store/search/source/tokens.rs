@@ -30,16 +30,8 @@ impl Compiler<'_, '_> {
                 condition = format!("{condition} AND {alias}.sysh = {system}");
             }
             let is_twice = system.is_none();
-            let (each, has_duplicates, has_more_rows) = (None, is_twice, is_twice);
-            return Source {
-                each,
-                table,
-                condition,
-                row,
-                has_duplicates,
-                has_more_rows,
-                is_walk: true,
-            };
+            let source = Source::walk(None, table, condition, row);
+            return source.with_duplicates(is_twice, is_twice);
         }
         let list = self.alias();
         if keys.iter().all(|(_, system)| system.is_none()) {
@@ -52,27 +44,13 @@ impl Compiler<'_, '_> {
                      WHERE EXISTS (SELECT FROM tok e WHERE e.h = u.h OFFSET 0)) {list}(h)"
                 );
             }
-            return Source {
-                each: Some(each),
-                table,
-                condition: format!("{alias}.h = {list}.h"),
-                row,
-                has_duplicates: true,
-                has_more_rows: true,
-                is_walk: true,
-            };
+            let condition = format!("{alias}.h = {list}.h");
+            return Source::walk(Some(each), table, condition, row).with_duplicates(true, true);
         }
-        Source {
-            each: Some(format!("{} {list}(h, y)", self.pairs(keys))),
-            table,
-            condition: format!(
-                "{alias}.h = {list}.h AND ({list}.y IS NULL OR {alias}.sysh = {list}.y)"
-            ),
-            row,
-            has_duplicates: true,
-            has_more_rows: true,
-            is_walk: true,
-        }
+        let each = format!("{} {list}(h, y)", self.pairs(keys));
+        let condition =
+            format!("{alias}.h = {list}.h AND ({list}.y IS NULL OR {alias}.sysh = {list}.y)");
+        Source::walk(Some(each), table, condition, row).with_duplicates(true, true)
     }
 
     /// The rows of all codes of parameters but some, and of `with`.
@@ -85,20 +63,16 @@ impl Compiler<'_, '_> {
         let without = self.pairs(without);
         let parameters = self.binds.longs(parameters.iter().copied());
         let with = self.binds.longs(with.iter().copied());
-        Source {
-            each: Some(format!(
-                "(SELECT u.h, u.y FROM token_code u WHERE u.p = ANY ({parameters}) \
-                 AND NOT EXISTS (SELECT FROM {without} w(h, y) \
-                 WHERE w.h = u.h AND (w.y IS NULL OR w.y = u.y)) \
-                 UNION ALL SELECT unnest({with}), 0) {list}(h, y)"
-            )),
-            table: format!("tok {alias}"),
-            condition: format!("{alias}.h = {list}.h AND {alias}.sysh = {list}.y"),
-            row: Row::key(&alias, true, types.to_vec()),
-            has_duplicates: true,
-            has_more_rows: false,
-            is_walk: true,
-        }
+        let each = format!(
+            "(SELECT u.h, u.y FROM token_code u WHERE u.p = ANY ({parameters}) \
+             AND NOT EXISTS (SELECT FROM {without} w(h, y) \
+             WHERE w.h = u.h AND (w.y IS NULL OR w.y = u.y)) \
+             UNION ALL SELECT unnest({with}), 0) {list}(h, y)"
+        );
+        let condition = format!("{alias}.h = {list}.h AND {alias}.sysh = {list}.y");
+        let row = Row::key(&alias, true, types.to_vec());
+        let source = Source::walk(Some(each), format!("tok {alias}"), condition, row);
+        source.with_duplicates(true, false)
     }
 
     /// Queries of columns of the rows `w` of `tok` that are called by systems as these signs are.
@@ -127,17 +101,10 @@ impl Compiler<'_, '_> {
         let row = Row::key(&alias, true, types.to_vec());
         let has_sign = self
             .resource_column(&row, None, "toks", |binds, toks| Self::overlaps(binds, toks, signs));
-        Source {
-            each: None,
-            table: format!(
-                "(SELECT DISTINCT w.s, w.rid FROM ({named}) w ORDER BY w.s DESC, w.rid DESC) {alias}"
-            ),
-            condition: format!("true{}", has_sign.and()),
-            row,
-            has_duplicates: false,
-            has_more_rows: false,
-            is_walk: true,
-        }
+        let table = format!(
+            "(SELECT DISTINCT w.s, w.rid FROM ({named}) w ORDER BY w.s DESC, w.rid DESC) {alias}"
+        );
+        Source::walk(None, table, format!("true{}", has_sign.and()), row)
     }
 
     /// A query of the keys of resources with a token of a system, by the sign of it.

@@ -1,4 +1,4 @@
-//! StructureDefinitions and Questionnaires, as documents of their own.
+//! StructureDefinitions, OperationDefinitions and Questionnaires, as documents of their own.
 
 use super::{lines, profile, validator, value};
 use crate::fhir::Severity;
@@ -43,15 +43,147 @@ fn the_elements_of_a_definition_fit_what_they_name() {
         (sliced("Bundle.entry", "resource.code"), None),
         (sliced("Patient.identifier", "$this"), None),
     ] {
+        let of = element.split(['"', '.']).nth(3).unwrap_or_default();
         let document = format!(
             r#"{{"resourceType":"StructureDefinition","url":"http://x.org/d","name":"D","status":"draft",
-            "kind":"resource","abstract":false,"type":"Observation","derivation":"constraint",
+            "kind":"resource","abstract":false,"type":"{of}","derivation":"constraint",
             "baseDefinition":"{}","differential":{{"element":[{{{element}}}]}}}}"#,
-            core("Observation")
+            core(of)
         );
         let found = found(&document, &[]);
         let told: Vec<_> = found.iter().filter(|line| line.contains("business-rule")).collect();
         assert_eq!(told, expected.iter().collect::<Vec<_>>(), "{element}");
+    }
+}
+
+/// Fails unless the one thing found begins with `expected`; where that is empty, nothing is.
+#[track_caller]
+fn one_thing(found: &[String], expected: &str, of: &str) {
+    let is_it = match found {
+        [] => expected.is_empty(),
+        [one] => !expected.is_empty() && one.starts_with(expected),
+        _ => false,
+    };
+    assert!(is_it, "{of}: {expected}: {found:#?}");
+}
+
+#[test]
+fn a_definition_can_be_used() {
+    let core = "http://hl7.org/fhir/StructureDefinition/Patient";
+    let rule = |expression: &str| {
+        format!(
+            r#""constraint":[{{"key":"a-1","severity":"error","human":"h","expression":"{expression}"}}]"#
+        )
+    };
+    let min = |min: u32| format!(r#""min":{min},"max":"2""#);
+    let element = "StructureDefinition.differential.element[1]";
+    let own = "http://x.org/d";
+    for (base, name, says, expected) in [
+        (core, "name", min(1), ""),
+        (core, "name", rule("family.exists()"), ""),
+        (
+            core,
+            "nope",
+            min(1),
+            "error business-rule @: ~ speaks of Patient.nope, which is no element",
+        ),
+        (core, "name", min(3), "error business-rule $: ~ cannot be used: Patient.name has min 3"),
+        (own, "name", min(1), "error business-rule $: ~ builds on itself"),
+        (
+            "http://x.org/none",
+            "name",
+            min(1),
+            "warning not-found $: ~ builds on http://x.org/none, ",
+        ),
+        (
+            core,
+            "name",
+            rule("a.b("),
+            "error invalid @.constraint[0].expression: the expression can",
+        ),
+        (
+            core,
+            "name",
+            rule("a.b()"),
+            "warning not-supported @.constraint[0].expression: b() is not",
+        ),
+    ] {
+        let document = format!(
+            r#"{{"resourceType":"StructureDefinition","url":"{own}","name":"D","status":"draft",
+            "kind":"resource","abstract":false,"type":"Patient","derivation":"constraint",
+            "baseDefinition":"{base}","differential":{{"element":[{{"id":"Patient","path":"Patient"}},
+            {{"id":"Patient.{name}","path":"Patient.{name}",{says}}}]}}}}"#
+        );
+        let options = Options { least: Severity::Warning, ..Options::default() };
+        let mut found = lines(&validator(&[]).validate(&value(&document), &[], &options));
+        found.retain(|line| !line.contains("dom-6") && !line.contains("eld-2"));
+        let expected = expected.replace('@', element).replace('$', "StructureDefinition");
+        one_thing(&found, &expected.replace('~', "the definition http://x.org/d"), &document);
+    }
+}
+
+fn operation(code: &str, says: &str) -> Vec<String> {
+    let document = format!(
+        r#"{{"resourceType":"OperationDefinition","name":"D","status":"draft","kind":"operation",
+        "code":"{code}",{says}}}"#
+    );
+    let options = Options { least: Severity::Warning, ..Options::default() };
+    let mut found = lines(&validator(&[]).validate(&value(&document), &[], &options));
+    found.retain(|line| !line.contains("dom-6"));
+    found
+}
+
+#[test]
+fn an_operation_can_be_called() {
+    let levels = |system: bool, of: bool, rest: &str| {
+        format!(r#""system":{system},"type":{of},"instance":false{rest}"#)
+    };
+    let patients = r#","resource":["Patient"]"#;
+    for (code, says, expected) in [
+        ("do-it", levels(false, true, patients), ""),
+        ("do-it", levels(true, false, ""), ""),
+        ("$do-it", levels(true, false, ""), "error value OperationDefinition.code"),
+        ("do/it", levels(true, false, ""), "error value OperationDefinition.code"),
+        (
+            "do-it",
+            levels(false, false, ""),
+            "error business-rule OperationDefinition: the operation",
+        ),
+        ("do-it", levels(false, true, ""), "warning required OperationDefinition.resource"),
+    ] {
+        one_thing(&operation(code, &says), expected, &says);
+    }
+}
+
+#[test]
+fn the_parameters_of_an_operation_can_be_given() {
+    let one = |name: &str, of: &str, min: &str, max: &str| {
+        format!(r#"{{"name":"{name}","use":"{of}","min":{min},"max":"{max}","type":"string"}}"#)
+    };
+    let two = |of: &str| format!("{},{}", one("a", "in", "0", "1"), one("a", of, "0", "1"));
+    let parts =
+        |parts: String| format!(r#"{{"name":"p","use":"in","min":0,"max":"1","part":[{parts}]}}"#);
+    let overloads = |name: &str| format!(r#","overload":[{{"parameterName":["{name}"]}}]"#);
+    for (parameters, rest, expected) in [
+        (one("a", "in", "1", "*"), String::new(), ""),
+        (two("in"), String::new(), "error duplicate ~[1].name"),
+        (two("out"), String::new(), ""),
+        (parts(two("in")), String::new(), "error duplicate ~[0].part[1].name"),
+        (one("a", "in", "2", "1"), String::new(), "error business-rule ~[0]"),
+        (one("a", "in", "0", "many"), String::new(), "error value ~[0].max"),
+        (one("a", "in", "-1", "1"), String::new(), "error value ~[0].min"),
+        (one("a", "in", "0", "1"), overloads("a"), ""),
+        (
+            one("a", "in", "0", "1"),
+            overloads("b"),
+            "error not-found OperationDefinition.overload[0].p",
+        ),
+    ] {
+        let says = format!(
+            r#""system":true,"type":false,"instance":false,"parameter":[{parameters}]{rest}"#
+        );
+        let expected = expected.replace('~', "OperationDefinition.parameter");
+        one_thing(&operation("do-it", &says), &expected, &says);
     }
 }
 

@@ -1,0 +1,167 @@
+//! What is hashed of a row of the ledger, made of the columns as they lie on the disk.
+//!
+//! Sealed are the columns of the view `ledger` in their binary form (see [`super::seal`]). To have the
+//! database join and write out each of them takes two thirds of its time for a row, so it sends what the
+//! row has, and what the view says of that is done here (migration 70): the parties are looked up once,
+//! UUIDs are written out, and what is not kept because it follows from the rest is added.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, Type};
+use uuid::Uuid;
+
+use crate::error::Error;
+
+use super::super::{Store, failure};
+
+/// The columns that are read, in the order of [`Column`]: first those that go as they are.
+macro_rules! raw_columns {
+    () => {
+        "id, at, xid, grp, tid, interaction, outcome, rt, vid, query, failure, logical_id, subject, token, \
+         token_id, request_id, request, pats, pat, entities, party, actor, client, source, method, person, purpose"
+    };
+}
+pub(super) use raw_columns;
+
+const PARTY: &str =
+    "SELECT actor, client, source, method, person, purpose FROM ledger_party WHERE key = $1";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[PARTY];
+
+/// Most parties that are remembered: with more, all are forgotten.
+const KNOWN: usize = 100_000;
+
+/// An array without elements, and one of one number, as the database sends them.
+const NO_NUMBERS: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20];
+const NO_TEXTS: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25];
+const ONE_NUMBER: [u8; 24] =
+    [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 8];
+
+/// What repeats from row to row: actor, client, source, method, person, purpose.
+type Party = [Option<Box<[u8]>>; 6];
+
+/// Parties that were read.
+#[derive(Debug, Default)]
+pub struct KnownParties(Mutex<HashMap<i64, Arc<Party>>>);
+
+impl KnownParties {
+    /// The party of a row that names one; one that is missing says nothing.
+    pub(super) async fn of(&self, row: &Row, store: &Store) -> Result<Arc<Party>, Error> {
+        let Some(key) = row.try_get::<_, Option<i64>>(20).map_err(failure::error)? else {
+            return Ok(Arc::default());
+        };
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let pipeline = Box::pin(store.0.readers.pipeline()).await?;
+        let statement = pipeline.prepare(PARTY).await?;
+        let found =
+            pipeline.client().query_opt(&statement, &[&key]).await.map_err(failure::error)?;
+        // One that is missing may be there again later: nothing is remembered of it.
+        let Some(found) = found else { return Ok(Arc::default()) };
+        let mut party = Party::default();
+        for (at, part) in party.iter_mut().enumerate() {
+            *part = raw(&found, at)?.map(Box::from);
+        }
+        let party = Arc::new(party);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(key, party.clone());
+        Ok(party)
+    }
+}
+
+/// Adds to `out` what is hashed of a row of [`raw_columns`].
+pub(super) fn encode_raw(row: &Row, party: &Party, out: &mut Vec<u8>) -> Result<(), Error> {
+    let id = raw(row, 0)?;
+    push(out, id);
+    push(out, raw(row, 1)?);
+    push(out, raw(row, 2)?);
+    push(out, raw(row, 3)?.or(id));
+    for column in 4..9 {
+        push(out, raw(row, column)?);
+    }
+    push_named(out, row, 11)?;
+    let of_party = |number: usize| -> Result<Option<&[u8]>, Error> {
+        Ok(raw(row, 21 + number)?.or(party[number].as_deref()))
+    };
+    push(out, of_party(0)?);
+    push(out, of_party(1)?);
+    push_named(out, row, 13)?;
+    push(out, of_party(2)?);
+    push_named(out, row, 15)?;
+    push(out, of_party(3)?);
+    push(out, raw(row, 9)?);
+    push(out, raw(row, 10)?);
+    push_patients(out, row)?;
+    push(out, raw(row, 19)?.or(Some(&NO_TEXTS)));
+    push(out, of_party(4)?);
+    push(out, of_party(5)?);
+    Ok(())
+}
+
+/// A value: its length as four bytes, and its bytes; for NULL the length -1.
+pub(super) fn push(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        Some(bytes) => {
+            out.extend((bytes.len() as u32).to_be_bytes());
+            out.extend(bytes);
+        }
+        None => out.extend((-1_i32).to_be_bytes()),
+    }
+}
+
+/// A text, or the UUID in the next column as one.
+fn push_named(out: &mut Vec<u8>, row: &Row, column: usize) -> Result<(), Error> {
+    let text = raw(row, column)?;
+    let uuid = raw(row, column + 1)?.and_then(|bytes| Uuid::from_slice(bytes).ok());
+    match (text, uuid) {
+        (None, Some(uuid)) => {
+            let mut buffer = Uuid::encode_buffer();
+            push(out, Some(uuid.hyphenated().encode_lower(&mut buffer).as_bytes()));
+        }
+        (text, _) => push(out, text),
+    }
+    Ok(())
+}
+
+fn push_patients(out: &mut Vec<u8>, row: &Row) -> Result<(), Error> {
+    match (raw(row, 17)?, raw(row, 18)?) {
+        (None, Some(one)) => {
+            out.extend(((ONE_NUMBER.len() + one.len()) as u32).to_be_bytes());
+            out.extend(ONE_NUMBER);
+            out.extend(one);
+        }
+        (all, _) => push(out, all.or(Some(&NO_NUMBERS))),
+    }
+    Ok(())
+}
+
+/// The value of a column as it came over the wire.
+pub(super) fn raw(row: &Row, column: usize) -> Result<Option<&[u8]>, Error> {
+    let Raw(value) = row.try_get(column).map_err(failure::error)?;
+    Ok(value)
+}
+
+/// A value as it came over the wire.
+struct Raw<'a>(Option<&'a [u8]>);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(Some(raw)))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(None))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
