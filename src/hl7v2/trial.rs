@@ -6,6 +6,7 @@ use super::ack::{Code, Condition, Issue};
 use super::charset::Charset;
 use super::dtm::Moment;
 use super::er7::Message;
+use super::heading::Heading;
 use super::judge::{Judged, Rules};
 use super::map;
 use super::receive::{Receiver, shown};
@@ -60,12 +61,32 @@ pub struct Trial<'a> {
 }
 
 impl Receiver {
-    /// What a message would be stored as and answered with, by the maps of its sender or of the profile
-    /// of this name; nothing is stored.
+    /// What a message would be stored as and answered with, by the maps of its sender or of a profile, and
+    /// by what is stored where that is asked for; nothing is stored.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] where the caller may not see what is stored; [`Error::Unavailable`].
     pub async fn convert(&self, raw: &[u8], trial: &Trial<'_>) -> Result<Converted, Error> {
-        let settings = self.settings_for(raw, "", "");
-        let rules = Rules { bindings: Vec::new(), ..settings.rules };
-        let judged = Judged::new(raw, &[], false, &rules);
+        let mut converted = self.convert_alone(raw, trial);
+        let Some(caller) = trial.against.filter(|_| converted.bundle.is_some()) else {
+            return Ok(converted);
+        };
+        match self.identities(raw, trial.profile, caller).await? {
+            Ok(found) => converted.identities = found,
+            Err(issue) => {
+                converted.issues.push(issue);
+                let judged = self.judged(raw);
+                let code = Code::of(&converted.issues);
+                let answer = self.answer(judged.heading.as_ref(), code, &converted.issues);
+                converted.answer = shown(&answer);
+            }
+        }
+        Ok(converted)
+    }
+
+    /// The same by the message alone, whatever is stored.
+    pub fn convert_alone(&self, raw: &[u8], trial: &Trial<'_>) -> Converted {
+        let judged = self.judged(raw);
         let heading = judged.heading.as_ref();
         let refused = |code, issue: Issue| {
             let answer = self.answer(heading, code, std::slice::from_ref(&issue));
@@ -78,29 +99,23 @@ impl Receiver {
             }
         };
         if let Some((code, issue)) = judged.refused {
-            return Ok(refused(code, issue));
+            return refused(code, issue);
         }
+        let rules = self.settings_for(raw, "", "").rules;
         let read = Charset::read(raw, rules.charset);
         let message = read
             .as_ref()
             .ok()
             .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
-        let maps = heading.and_then(|heading| self.maps_for(heading, trial.profile));
-        let both = message.as_ref().zip(maps.as_ref());
-        let drafted = both.and_then(|(message, maps)| self.work.draft(message, maps));
+        let drafted = message.as_ref().and_then(|message| {
+            let maps = self.maps_for(&Heading::of(message), trial.profile)?;
+            self.work.draft(message, &maps)
+        });
         let Some(Drafted { bundle, issues, unmapped }) = drafted else {
             let known = heading.map(|heading| self.work.knows(heading));
             let condition = known.and_then(Result::err).unwrap_or(Condition::UnsupportedType);
-            return Ok(refused(Code::AR, Issue::error(condition)));
+            return refused(Code::AR, Issue::error(condition));
         };
-        let mut issues = issues;
-        let mut identities = Vec::new();
-        if let Some((caller, (message, maps))) = trial.against.zip(both) {
-            match self.work.resolve(message, maps, caller).await? {
-                Ok(found) => identities = found,
-                Err(issue) => issues.push(issue),
-            }
-        }
         let bundle = match (bundle, heading) {
             (Some(bundle), Some(heading)) if trial.as_message => {
                 let sent = Moment::parse(&heading.sent).ok();
@@ -111,6 +126,30 @@ impl Receiver {
             (bundle, _) => bundle,
         };
         let answer = self.answer(heading, Code::of(&issues), &issues);
-        Ok(Converted { bundle, issues, unmapped, answer: shown(&answer), identities })
+        Converted { bundle, issues, unmapped, answer: shown(&answer), identities: Vec::new() }
+    }
+
+    /// A message as it is judged whoever sends it.
+    fn judged(&self, raw: &[u8]) -> Judged {
+        let settings = self.settings_for(raw, "", "");
+        Judged::new(raw, &[], false, &Rules { bindings: Vec::new(), ..settings.rules })
+    }
+
+    /// What the resources of a message are by what is stored.
+    async fn identities(
+        &self,
+        raw: &[u8],
+        profile: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Result<Vec<Resolved>, Issue>, Error> {
+        let rules = self.settings_for(raw, "", "").rules;
+        let Ok(read) = Charset::read(raw, rules.charset) else { return Ok(Ok(Vec::new())) };
+        let Ok(message) = Message::parse(&read.text, read.charset, rules.reading) else {
+            return Ok(Ok(Vec::new()));
+        };
+        let Some(maps) = self.maps_for(&Heading::of(&message), profile) else {
+            return Ok(Ok(Vec::new()));
+        };
+        self.work.resolve(&message, &maps, caller).await
     }
 }

@@ -66,7 +66,8 @@ pub(super) fn of_entries(exchange: &Exchange) -> Arc<Convert> {
     Arc::new(move |parameters| {
         let (message, profile) = asked(parameters)?;
         check(&server, profile.as_deref())?;
-        Ok(shown(server.messages.convert(&message, profile.as_deref())))
+        let trial = Trial { profile: profile.as_deref(), ..Trial::default() };
+        Ok(shown(server.messages.convert_alone(&message, &trial)))
     })
 }
 

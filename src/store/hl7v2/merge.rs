@@ -48,6 +48,11 @@ const UNDO: &str = "WITH undone AS ( \
         WHERE (m.message_id, m.source_id) = (u.message_id, u.source_id)) \
      SELECT CASE WHEN NOT EXISTS (SELECT FROM undone) THEN kiln_outrun() END";
 
+/// A merge that was taken back meanwhile moves nothing more: then the statement fails.
+const STANDS: &str = "SELECT CASE WHEN EXISTS ( \
+       SELECT FROM v2_merge WHERE message_id = $1 AND source_id = $2 AND undone_at IS NULL FOR SHARE) \
+     THEN NULL ELSE kiln_outrun() END";
+
 const CLAIM: &str = "UPDATE v2_merge SET next_look = $2 \
      WHERE (message_id, source_id) IN ( \
        SELECT message_id, source_id FROM v2_merge WHERE next_look <= $1 \
@@ -65,7 +70,7 @@ const FIND_MOVES: &str = "SELECT resource_type, resource_id, path, version FROM 
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[KEEP, MOVE_KEYS, KEEP_MOVES, UNDO, CLAIM, LOOK_AGAIN, FIND, FIND_MOVES];
+    &[KEEP, MOVE_KEYS, KEEP_MOVES, UNDO, STANDS, CLAIM, LOOK_AGAIN, FIND, FIND_MOVES];
 
 /// What a merge changed of one resource.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -133,7 +138,10 @@ impl Merging {
                 run(connection, MOVE_KEYS, &[message, resource_type, source, target]).await?;
                 (merge, moves)
             }
-            Self::GoesOn(merge, moves) => (merge, moves),
+            Self::GoesOn(merge, moves) => {
+                run(connection, STANDS, &[&merge.message, &merge.source]).await?;
+                (merge, moves)
+            }
         };
         if moves.is_empty() {
             return Ok(());
