@@ -1,7 +1,7 @@
 //! What profiles say of a sender's habits, and what maps make of fields that few senders fill.
 
 use super::sites::install;
-use super::stories::{Story, patient, visit};
+use super::stories::{Story, visit};
 
 const PID: &str = "PID|1||12^^^STM^MR||Muster^Anna";
 
@@ -108,8 +108,9 @@ async fn data_end_a_visit_where_the_site_wants_it() {
         assert_eq!(story.of("/Encounter?", "location[0].status").await, place, "{profile}");
         // Persons have no visit, whatever else they tell.
         for event in ["ADT^A28^ADT_A05", "ADT^A31^ADT_A05"] {
-            assert_eq!(story.tell(event, &patient("Muster^Anna")).await, "AA");
-            assert_eq!(story.of("/Encounter?", "status").await, status, "{profile}");
+            let before = story.of("/Encounter?", "meta.versionId").await;
+            assert_eq!(story.tell(event, &visit("W9")).await, "AA");
+            assert_eq!(story.of("/Encounter?", "meta.versionId").await, before, "{event}");
         }
     }
 }
@@ -219,6 +220,19 @@ async fn notes_after_persons_and_visits_are_theirs() {
     assert_eq!(note("/Patient?").await, "speaks slowly\nneeds time");
     assert_eq!(note("/Encounter?").await, "by the window");
     assert_eq!(story.of("/Observation?", "note[0].text").await, "");
+    // Between an order's control and its request they are the request's, after a specimen the specimen's.
+    let text = format!(
+        "{PID}\nORC|RE|P2^LAB|F2^LAB\nNTE|1||of the order\n{}\nSPM|1|S1&LAB^T1&LAB||BLD^Blood^HL70487\nNTE|1||of the tube",
+        order("OBX|1|NM|718-7^Hemoglobin^LN||1|g/dL|||||F")
+            .split_once('\n')
+            .unwrap()
+            .1
+            .replace("||F1^LAB|", "|P2^LAB|F2^LAB|")
+    );
+    assert_eq!(story.tell("ORU^R01^ORU_R01", &text).await, "AA");
+    let noted = story.of("/ServiceRequest?identifier=P2&", "note[0].text").await;
+    assert_eq!(noted, "of the order");
+    assert_eq!(story.of("/Specimen?identifier=S1&", "note[0].text").await, "of the tube");
 }
 
 /// v2 S10: what must be there and is to go is told.
@@ -238,6 +252,77 @@ async fn a_null_where_something_must_be_is_told() {
     let view = story.get(&format!("{}/v2/messages/{id}", story.server.client.root())).await;
     assert_eq!(view.at("issues[0].name").as_deref(), Some("kept"), "{view:?}");
     assert_eq!(view.at("issues[0].place").as_deref(), Some("PID[1]-8"), "{view:?}");
+    // So is a null in a status, which is that of the order then.
+    let result = order("OBX|1|NM|718-7^Hemoglobin^LN||1|g/dL|||||\"\"");
+    assert_eq!(story.tell("ORU^R01^ORU_R01", &result).await, "AA");
+    assert_eq!(story.of("/Observation?", "status").await, "final");
+    let url = format!("{}/v2/messages?control-id=M4", story.server.client.root());
+    let id = story.get(&url).await.at("messages[0].id").unwrap();
+    let view = story.get(&format!("{}/v2/messages/{id}", story.server.client.root())).await;
+    assert!(view.text().contains("\"place\":\"OBX[1]-11\""), "{view:?}");
+    // An extension goes alone, and so does what is there under a condition.
+    let more = |faith: &str, born: &str| {
+        format!("{PID}{}{faith}{}{born}\nPD1|{}VIS", "|".repeat(12), "|".repeat(6), "|".repeat(5))
+    };
+    assert_eq!(story.tell("ADT^A31^ADT_A05", &more("CAT", "Wien")).await, "AA");
+    let before = story.get("/Patient?").await.text().to_owned();
+    for text in ["\"CAT\"", "\"Wien\"", "\"VIS\""] {
+        assert!(before.contains(text), "{text} {before}");
+    }
+    assert_eq!(story.tell("ADT^A31^ADT_A05", &more("\"\"", "\"\"")).await, "AA");
+    let now = story.get("/Patient?").await.text().to_owned();
+    assert!(!now.contains("\"CAT\"") && !now.contains("\"Wien\""), "{now}");
+    assert!(now.contains("\"VIS\""), "{now}");
+}
+
+/// v2 S11: the notes of a thing are those that were told last; none told of says nothing, a null that
+/// there are none.
+///
+/// Covers in part: v2 S11.
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_are_a_list_of_all_there_is() {
+    let mut story = Story::begin().await;
+    let told = |of_person: &str, of_result: &str| {
+        format!(
+            "{PID}{of_person}\nOBR|1||F1^LAB|24323-8^Panel^LN|||20260704110000|||||||||||||||20260704113000||LAB|F\n\
+             OBX|1|NM|718-7^Hemoglobin^LN||1|g/dL|||||F{of_result}"
+        )
+    };
+    for (of_person, of_result, person, result) in [
+        ("\nNTE|1||a\nNTE|2||b", "\nNTE|1||c\nNTE|2||d", "a b", "c d"),
+        ("\nNTE|1||e", "\nNTE|1||f", "e", "f"),
+        ("", "", "e", "f"),
+        ("\nNTE|1||\"\"", "\nNTE|1||\"\"", "", ""),
+    ] {
+        let told = story.tell("ORU^R01^ORU_R01", &told(of_person, of_result)).await;
+        assert_eq!(told, "AA");
+        let patient = story.get("/Patient?").await;
+        let observation = story.get("/Observation?").await;
+        let of = |found: &crate::harness::client::Answer, path: &str, rest: &str| {
+            let one = |at: u32| found.at(&format!("entry[0].resource.{path}[{at}].{rest}"));
+            (0..4).map_while(one).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of(&patient, "extension", "valueAnnotation.text"), person, "{patient:?}");
+        assert_eq!(of(&observation, "note", "text"), result, "{observation:?}");
+    }
+}
+
+/// v2 S35: a value without a type is a text, or refused where the site wants it.
+///
+/// Covers in part: v2 S35.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_without_a_type_is_a_text_or_refused() {
+    let lines = "OBX|1||718-7^Hemoglobin^LN||1.5|g/dL|||||F\nOBX|2||4544-3^Hematocrit^LN||||||||F";
+    let mut story = Story::begin().await;
+    assert_eq!(story.tell("ORU^R01^ORU_R01", &order(lines)).await, "AA");
+    assert_eq!(story.of("/Observation?code=718-7&", "valueString").await, "1.5");
+    let mut story = with("refuse_untyped = true").await;
+    assert_eq!(story.tell("ORU^R01^ORU_R01", &order(lines)).await, "AE damaged");
+    assert_eq!(story.count("/Observation?").await, "0");
+    // A status alone needs no type.
+    let only = lines.split_once('\n').unwrap().1;
+    assert_eq!(story.tell("ORU^R01^ORU_R01", &order(only)).await, "AA");
+    assert_eq!(story.of("/Observation?", "status").await, "final");
 }
 
 /// v2 S12: a vaccination that is deleted was entered in error.

@@ -163,8 +163,10 @@ async fn a_merge_is_taken_back() {
     assert!(noted.text().contains("\"fullUrl\""), "{noted:?}");
     // The number is that of the first again.
     assert_eq!(story.tell("ADT^A31^ADT_A05", "PID|1||9^^^STM^MR||Andere^Anna").await, "AA");
-    assert_eq!(of(&lost).await.at("name[0].family").as_deref(), Some("Andere"));
-    assert_eq!(of(&kept).await.at("name[0].family").as_deref(), Some("Muster"));
+    for (id, name) in [(&lost, "Andere"), (&kept, "Muster")] {
+        let now = story.get(&format!("/Patient/{id}")).await;
+        assert_eq!(now.at("name[0].family").as_deref(), Some(name));
+    }
     // Once is enough, and what merged nothing cannot be taken back.
     take_back(&story, &merged, "again").await.expect(409);
     take_back(&story, &message(&story, "M1").await, "why").await.expect(404);
@@ -187,4 +189,39 @@ async fn the_last_merge_is_taken_back_first() {
     take_back(&story, &second, "wrong").await.expect(200);
     take_back(&story, &first, "wrong").await.expect(200);
     until(&story, &format!("/Observation?subject=Patient/{lost}&"), "1").await;
+}
+
+/// v2 S5: a patient that is to end and that nobody knows is refused, or made in order to end where the
+/// site wants it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_losing_patient_that_nobody_knows_is_made_where_the_site_wants_it() {
+    let mut story = Story::begin().await;
+    assert_eq!(merge(&mut story).await, "AE unknown-patient");
+    assert_eq!(story.count("/Patient?").await, "0");
+    let profile = "[site]\nid = \"lab\"\nmatch = { app = \"LAB\" }\nmerge_unknown = true\n";
+    super::sites::install(&story.server, "lab", Some(profile)).await;
+    let twice = format!("{KEPT}\nMRG|9^^^STM^MR||||||Alt^Anna\n{KEPT}\nMRG|9^^^STM^MR");
+    for _ in 0..2 {
+        assert_eq!(story.tell("ADT^A40^ADT_A39", &twice).await, "AA");
+        assert_eq!(story.count("/Patient?").await, "2");
+    }
+    let kept = story.of("/Patient?active:not=false&", "id").await;
+    let lost = story.of("/Patient?active=false&", "id").await;
+    assert_eq!(story.of("/Patient?active=false&", "name[0].family").await, "Alt");
+    let leads = story.of("/Patient?active=false&", "link[0].other.reference").await;
+    assert_eq!(leads, format!("Patient/{kept}"));
+    let leads = story.of(&format!("/Patient?_id={kept}&"), "link[0].other.reference").await;
+    assert_eq!(leads, format!("Patient/{lost}"));
+    assert_eq!(story.of("/Patient?identifier=9&active:not=false&", "id").await, kept);
+    // What comes by its number is of the one that stays, until the merge is taken back.
+    let oru = format!(
+        "{LOST}\nOBR|1||F1^LAB|24323-8^Panel^LN|||20260704110000|||||||||||||||20260704113000||LAB|F\n\
+         OBX|1|NM|718-7^Hemoglobin^LN||1|g/dL|||||F"
+    );
+    assert_eq!(story.tell("ORU^R01^ORU_R01", &oru).await, "AA");
+    assert_eq!(story.count(&format!("/Observation?subject=Patient/{kept}&")).await, "1");
+    take_back(&story, &message(&story, "M2").await, "two people").await.expect(200);
+    assert_eq!(story.of(&format!("/Patient?_id={lost}&"), "active").await, "true");
+    assert_eq!(story.tell("ADT^A31^ADT_A05", "PID|1||9^^^STM^MR||Andere^Anna").await, "AA");
+    assert_eq!(story.of(&format!("/Patient?_id={lost}&"), "name[0].family").await, "Andere");
 }

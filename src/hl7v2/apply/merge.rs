@@ -3,7 +3,7 @@
 //! Spec: v2 merge family, B18 to B20
 
 use super::change::belongings;
-use super::find::Found;
+use super::find::{Found, is_same};
 use super::pairs::{Pair, pairs};
 use super::plan::{Joined, Plan, told};
 use super::{Applier, Case, Halt};
@@ -12,12 +12,13 @@ use crate::engine::SearchTarget;
 use crate::error::Error;
 use crate::fhir::json::{Value, parse};
 use crate::fhir::query::Query;
-use crate::fhir::{LogicalId, ResourceType, Version};
+use crate::fhir::{Identity, LogicalId, ResourceType, Version};
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::{Json, person};
 use crate::hl7v2::er7::{Part, Segment};
 use crate::hl7v2::map::DraftResource;
-use crate::hl7v2::types::{Context, Rep, id};
+use crate::hl7v2::map::site::Habit;
+use crate::hl7v2::types::{Args, Context, Rep, id, name};
 use crate::store::hl7v2::{Keyed, Moved};
 
 /// The events by which one patient replaces another.
@@ -58,32 +59,66 @@ impl Applier {
         let mut sources: Vec<Found> = Vec::new();
         for id in ids {
             let Ok(id) = id.parse::<LogicalId>() else { continue };
-            let identity = crate::fhir::Identity { resource_type: ResourceType::PATIENT, id };
+            let identity = Identity { resource_type: ResourceType::PATIENT, id };
             if let Some(source) = self.current(identity, case).await?
                 && !sources.iter().any(|other| other.identity == source.identity)
             {
                 sources.push(source);
             }
         }
-        let source = match sources.as_slice() {
-            [] => return Err(Halt::Failed(unknown().named("unknown-patient"))),
-            [one] => one,
+        let made = || self.unknown(case, segment, &keys);
+        let (source, stored) = match sources.as_slice() {
+            [] if keys.iter().any(|key| plan.keys.iter().any(|known| is_same(known, key))) => {
+                // This message has made it before.
+                return Ok(());
+            }
+            [] => made().ok_or_else(|| Halt::Failed(unknown().named("unknown-patient")))?,
+            [one] => match &one.stored {
+                Some((stored, _)) => (one.clone(), stored.clone()),
+                None => return Ok(()),
+            },
             _ => return Err(Halt::Failed(unknown().named("identity-conflict"))),
         };
         if source.identity == target.identity {
             // It was merged before.
             return Ok(());
         }
-        let ids = (source.identity.id.to_string(), target.identity.id.to_string());
-        let Some((stored, _)) = &source.stored else { return Ok(()) };
+        let id = source.identity.id.to_string();
+        if source.stored.is_none() {
+            plan.keys.extend(keys.into_iter().map(|key| Keyed { id: id.clone(), ..key }));
+        }
         let now = plan.body_of(target);
-        let (gone, kept) = person::merged(stored, &now, (&ids.0, &ids.1));
-        let action = if target.stored.is_some() { "merge" } else { "create" };
-        plan.put(source, &gone, "merge", "effect merge");
-        plan.put(target, &kept, action, "effect merge");
+        let (gone, kept) = person::merged(&stored, &now, (&id, &target.identity.id.to_string()));
+        let action = |one: &Found| if one.stored.is_some() { "merge" } else { "create" };
+        plan.put(&source, &gone, action(&source), "effect merge");
+        plan.put(target, &kept, action(target), "effect merge");
         let was = if stored.get("active") == Some(&Value::Bool(false)) { "false" } else { "true" };
-        let moves = given((source, &format!("active:{was}")), (target, &now, &kept));
-        self.join(case, source, target, moves, plan).await
+        let moves = given((&source, &format!("active:{was}")), (target, &now, &kept));
+        self.join(case, &source, target, moves, plan).await
+    }
+
+    /// A patient of whom nothing is known but what MRG says, where the sender's profile wants it to be made.
+    fn unknown(
+        &self,
+        case: &Case<'_>,
+        segment: Segment<'_>,
+        keys: &[Keyed],
+    ) -> Option<(Found, Json)> {
+        if keys.is_empty() || !case.maps.site().has(Habit::MakesLosing) {
+            return None;
+        }
+        let context = Context::new(case.maps.site(), case.maps.tables(), &case.sender(), "");
+        let args = Args::default();
+        let numbers = segment.field(1).repetitions().map(Rep::of_part);
+        let numbers: Vec<_> = numbers.filter_map(|rep| id::cx(&rep, &args, &context)).collect();
+        let names = segment.field(7).repetitions().map(Rep::of_part);
+        let names: Vec<_> = names.flat_map(|rep| name::xpn(&rep, &args, &context)).collect();
+        let mut body = Json::new().with("identifier", numbers).with("gender", "unknown");
+        if !names.is_empty() {
+            body.set("name", names);
+        }
+        let identity = Identity { resource_type: ResourceType::PATIENT, id: self.ids.logical_id() };
+        Some((Found { identity, stored: None }, body))
     }
 
     /// Has what belonged to `source` belong to `target`, as much of it as one transaction takes; the
@@ -200,7 +235,13 @@ pub(super) fn given(
         path: format!("identifier:{number}"),
         version: target.stored.as_ref().map_or(0, |(_, version)| version.0),
     });
-    moved(source, state.to_owned()).into_iter().chain(numbers).collect()
+    let state = Moved {
+        resource_type: source.identity.resource_type.to_string(),
+        id: source.identity.id.to_string(),
+        path: state.to_owned(),
+        version: source.stored.as_ref().map_or(0, |(_, version)| version.0),
+    };
+    std::iter::once(state).chain(numbers).collect()
 }
 
 /// Nothing says which patient, account or visit an MRG goes with.

@@ -135,7 +135,10 @@ impl Plan {
         }
         plan.tell_numbers(case, found);
         let has_visit = drafts.iter().any(|draft| draft.rule == "encounter");
-        if !has_visit && case.message.named("PV1").next().is_some() && moves(case) {
+        // N: there is no visit, the segment must be there all the same.
+        let mut visits = case.message.named("PV1");
+        let is_told = visits.any(|visit| visit.field(2).component(1).text() != "N");
+        if !has_visit && is_told && case.draft.effect.as_deref() == Some("encounter-event") {
             plan.told.push(told("visit-without-number"));
         }
         Ok(plan)

@@ -376,6 +376,18 @@ impl<'a> Eval<'a> {
         found
     }
 
+    /// Whether a value that `when` asks for is told to go, so that what is made of it goes.
+    pub(crate) fn is_ended(&self, when: &Expr, value: &Expr, scope: &Scope, owner: usize) -> bool {
+        if !self.message.has_nulls() {
+            return false;
+        }
+        self.context.counts_nulls.set(true);
+        let would_hold = self.holds(when, scope, Some(owner));
+        self.context.counts_nulls.set(false);
+        let items = || self.items(value, scope, Some(owner));
+        would_hold && matches!(items().as_slice(), [first, ..] if matches!(first, Item::Null))
+    }
+
     fn truth(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> bool {
         match expr {
             Expr::Not(inner) => !self.truth(inner, scope, owner),
@@ -392,7 +404,10 @@ impl<'a> Eval<'a> {
                 let first = call.plain.first();
                 let items = || first.map(|it| self.items(it, scope, owner)).unwrap_or_default();
                 match &*call.name {
-                    "valued" => items().iter().any(|item| !matches!(item, Item::Null)),
+                    "valued" => {
+                        let has_all = self.context.counts_nulls.get();
+                        items().iter().any(|item| has_all || !matches!(item, Item::Null))
+                    }
                     "null" => items().iter().any(|item| matches!(item, Item::Null)),
                     "timed" => items().first().is_some_and(|item| time::has_time(&item.text())),
                     "is_us" => self.context.site.is_us,

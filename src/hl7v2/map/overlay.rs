@@ -35,7 +35,7 @@ const SECTIONS: [&str; 11] = [
 ];
 
 /// What a site may say of itself.
-const SITE: [&str; 17] = [
+const SITE: [&str; 19] = [
     "id",
     "base",
     "match",
@@ -51,6 +51,8 @@ const SITE: [&str; 17] = [
     "reading",
     "a04",
     "discharge_by_data",
+    "merge_unknown",
+    "refuse_untyped",
     "split_repeats",
     "visit_by_account",
 ];
@@ -134,6 +136,8 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         site.is_us = yes("us", site.is_us);
         let habits = [
             (Habit::EndsByData, "discharge_by_data"),
+            (Habit::MakesLosing, "merge_unknown"),
+            (Habit::RefusesUntyped, "refuse_untyped"),
             (Habit::SplitsRepeats, "split_repeats"),
             (Habit::VisitByAccount, "visit_by_account"),
         ];

@@ -116,13 +116,17 @@ pub struct Wishes {
 /// What is usual at a site and not elsewhere.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Habit {
-    /// An end that data tell of (PV1-45 in A08) ends a visit.
+    /// An end that data tell of (PV1-45 in A08) ends a visit: `discharge_by_data = true`.
     EndsByData,
-    /// A registration (A04) says that somebody has arrived, not that the visit is under way.
+    /// A patient that is to end and that nobody knows is made in order to end: `merge_unknown = true`.
+    MakesLosing,
+    /// A value without a type is refused, not kept as a text: `refuse_untyped = true`.
+    RefusesUntyped,
+    /// A registration (A04) says that somebody has arrived, not that the visit is under way: `a04 = "arrived"`.
     RegistersArrivals,
-    /// Each repetition of a value is a result of its own.
+    /// Each repetition of a value is a result of its own: `split_repeats = true`.
     SplitsRepeats,
-    /// A patient's account stands for a visit that has no number.
+    /// A patient's account stands for a visit that has no number: `visit_by_account = true`.
     VisitByAccount,
 }
 
