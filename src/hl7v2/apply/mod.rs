@@ -73,7 +73,7 @@ const TRIES: u32 = 6;
 /// How often a patient may have been replaced by another.
 const MOST_HOPS: usize = 8;
 /// Most resources that a merge moves in its own transaction, unless it is said.
-const MOST_MOVED: usize = 2_000;
+const MOST_MOVED: usize = 10_000;
 /// How long before the second time; twice as long before each that follows.
 const PAUSE: Duration = Duration::from_millis(5);
 
