@@ -117,7 +117,7 @@ async fn data_end_a_visit_where_the_site_wants_it() {
 
 /// v2 S35: text in several OBX is one value, with the notes of all.
 ///
-/// Covers in part: v2 S35.
+/// Covers: v2 S35.
 #[tokio::test(flavor = "multi_thread")]
 async fn text_in_several_obx_is_one_value() {
     let mut story = Story::begin().await;
@@ -128,7 +128,7 @@ async fn text_in_several_obx_is_one_value() {
         assert_eq!(story.count("/Observation?").await, "3");
         for text in ["first\\nsecond\\nthird", "another", "word"] {
             let found = story.get("/Observation?").await.text();
-            assert!(found.contains(&format!("\"valueString\":\"{text}\"")), "{text} {found}");
+            assert!(found.contains(&format!("\"valueString\": \"{text}\"")), "{text} {found}");
         }
     }
     assert!(story.get("/Observation?").await.text().contains("about it"));
@@ -205,7 +205,7 @@ async fn an_unknown_status_is_that_of_the_order() {
 
 /// v2 S39: notes after a person and a visit are theirs.
 ///
-/// Covers in part: v2 S39.
+/// Covers: v2 S39.
 #[tokio::test(flavor = "multi_thread")]
 async fn notes_after_persons_and_visits_are_theirs() {
     let mut story = Story::begin().await;
@@ -237,7 +237,7 @@ async fn notes_after_persons_and_visits_are_theirs() {
 
 /// v2 S10: what must be there and is to go is told.
 ///
-/// Covers in part: v2 S10.
+/// Covers: v2 S10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_null_where_something_must_be_is_told() {
     let mut story = Story::begin().await;
@@ -278,7 +278,7 @@ async fn a_null_where_something_must_be_is_told() {
 /// v2 S11: the notes of a thing are those that were told last; none told of says nothing, a null that
 /// there are none.
 ///
-/// Covers in part: v2 S11.
+/// Covers: v2 S11.
 #[tokio::test(flavor = "multi_thread")]
 async fn notes_are_a_list_of_all_there_is() {
     let mut story = Story::begin().await;
@@ -309,7 +309,7 @@ async fn notes_are_a_list_of_all_there_is() {
 
 /// v2 S35: a value without a type is a text, or refused where the site wants it.
 ///
-/// Covers in part: v2 S35.
+/// Covers: v2 S35.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_without_a_type_is_a_text_or_refused() {
     let lines = "OBX|1||718-7^Hemoglobin^LN||1.5|g/dL|||||F\nOBX|2||4544-3^Hematocrit^LN||||||||F";

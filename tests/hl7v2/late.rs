@@ -21,7 +21,8 @@ async fn an_older_result_overwrites_no_newer_one() {
     for (sent, issued, value, told, stored) in [
         ("20260704120000", "20260704100000", "1", "AA", "1"),
         // Issued later, and sent in any order.
-        ("20260704110000", "20260704110000", "2", "AA", "2"),
+        // What it says of the person is late all the same.
+        ("20260704110000", "20260704110000", "2", "AA stale", "2"),
         ("20260704130000", "20260704103000", "3", "AA stale", "2"),
         // Of one time the one that was sent later counts.
         ("20260704140000", "20260704110000", "4", "AA", "4"),
@@ -39,7 +40,7 @@ async fn an_older_result_overwrites_no_newer_one() {
     assert_eq!(story.count("/Observation?").await, "2");
     let corrected = report("20260704093000", "9").replace("|F\nOBX", "|C\nOBX");
     let corrected = corrected.replace("|||||F", "|||||C");
-    assert_eq!(story.tell_at(oru, "20260704093000", &corrected).await, "AA");
+    assert_eq!(story.tell_at(oru, "20260704093000", &corrected).await, "AA stale");
     assert_eq!(story.of("/Observation?code=718-7&", "status").await, "corrected");
 }
 

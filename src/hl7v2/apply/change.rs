@@ -125,7 +125,7 @@ impl Applier {
         plan.put(target, &kept, action, "effect merge");
         let was = stored.get("status").and_then(Value::as_str).unwrap_or("unknown");
         let moves = given((&source, &format!("status:{was}")), (target, &before, &kept));
-        self.join(case, &source, target, moves, plan).await
+        self.join(case, &source, target, (moves, Vec::new()), plan).await
     }
 
     /// What belonged to the patient of MRG-1 belongs to `patient`: all, or an account, or a visit.

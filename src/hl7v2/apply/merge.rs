@@ -85,7 +85,8 @@ impl Applier {
         }
         let id = source.identity.id.to_string();
         if source.stored.is_none() {
-            plan.keys.extend(keys.into_iter().map(|key| Keyed { id: id.clone(), ..key }));
+            let target = target.identity.id.to_string();
+            plan.keys.extend(keys.iter().map(|key| Keyed { id: target.clone(), ..key.clone() }));
         }
         let now = plan.body_of(target);
         let (gone, kept) = person::merged(&stored, &now, (&id, &target.identity.id.to_string()));
@@ -94,7 +95,7 @@ impl Applier {
         plan.put(target, &kept, action(target), "effect merge");
         let was = if stored.get("active") == Some(&Value::Bool(false)) { "false" } else { "true" };
         let moves = given((&source, &format!("active:{was}")), (target, &now, &kept));
-        self.join(case, &source, target, moves, plan).await
+        self.join(case, &source, target, (moves, keys), plan).await
     }
 
     /// A patient of whom nothing is known but what MRG says, where the sender's profile wants it to be made.
@@ -128,7 +129,7 @@ impl Applier {
         case: &Case<'_>,
         source: &Found,
         target: &Found,
-        moves: Vec<Moved>,
+        (moves, keys): (Vec<Moved>, Vec<Keyed>),
         plan: &mut Plan,
     ) -> Result<(), Halt> {
         let mut moves = moves;
@@ -138,7 +139,7 @@ impl Applier {
             moves.extend(self.repoint(case, &of, &query, (&from, &to, most), plan).await?);
         }
         let (source, target) = (source.identity.clone(), target.identity.clone());
-        plan.merges.push(Joined { source, target, moves });
+        plan.merges.push(Joined { source, target, moves, keys });
         Ok(())
     }
 

@@ -312,7 +312,7 @@ impl Applier {
 
 /// A merge as it is kept.
 fn made(joined: Joined, end: &MessageEnd) -> Merging {
-    let Joined { source, target, moves } = joined;
+    let Joined { source, target, moves, keys } = joined;
     let merge = Merge {
         message: end.id,
         resource_type: source.resource_type.to_string(),
@@ -321,7 +321,7 @@ fn made(joined: Joined, end: &MessageEnd) -> Merging {
         at: end.at,
         is_undone: false,
     };
-    Merging::Made(merge, moves)
+    Merging::Made(merge, moves, keys)
 }
 
 impl Applier {

@@ -82,6 +82,8 @@ pub(super) struct Joined {
     pub(super) target: Identity,
     /// References, and what of the two themselves.
     pub(super) moves: Vec<Moved>,
+    /// By what the message names the one that ends.
+    pub(super) keys: Vec<Keyed>,
 }
 
 /// What is written for a message.

@@ -192,7 +192,7 @@ pub fn ended(stored: &Json, resource_type: &str) -> Option<Json> {
         }
         "Coverage" => now.set("status", "cancelled"),
         "Immunization" | "MedicationAdministration" | "Observation" | "Procedure" => {
-            now.set("status", "entered-in-error")
+            now.set("status", "entered-in-error");
         }
         "RelatedPerson" => now.set("active", false),
         _ => return None,

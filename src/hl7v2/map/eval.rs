@@ -135,12 +135,14 @@ impl<'a> Eval<'a> {
             let own = scope
                 .repetition
                 .filter(|(own, _)| own.segment == path.segment && own.field == path.field);
-            let reps = match (path.repetition, own) {
-                // A repetition that stands for itself.
-                (Index::All, Some((_, at))) => vec![field.repetition(at)],
-                (Index::All, None) => field.repetitions().collect(),
-                (Index::At(at), _) => vec![field.repetition(at)],
-                (Index::First, own) => vec![field.repetition(own.map_or(1, |(_, at)| at))],
+            let at = match path.repetition {
+                Index::First => Some(own.map_or(1, |(_, at)| at)),
+                Index::At(at) => Some(at),
+                Index::All => own.filter(|_| scope.is_alone).map(|(_, at)| at),
+            };
+            let reps = match at {
+                Some(at) => vec![field.repetition(at)],
+                None => field.repetitions().collect(),
             };
             for rep in reps {
                 let part = match (path.component, path.subcomponent) {

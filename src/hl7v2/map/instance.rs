@@ -128,7 +128,7 @@ impl<'a> Builder<'a> {
                 && count > 1
         });
         match path {
-            Some(path) => (1..).take(count).map(|at| scope.repeat(path, at)).collect(),
+            Some(path) => (1..).take(count).map(|at| scope.alone(path, at)).collect(),
             None => vec![scope],
         }
     }

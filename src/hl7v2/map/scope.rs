@@ -82,13 +82,15 @@ pub(crate) struct Scope {
     pub number: usize,
     /// The field whose repetition is at hand, and which one.
     pub repetition: Option<(Path, u16)>,
+    /// Whether that repetition stands for the whole field.
+    pub is_alone: bool,
 }
 
 impl Scope {
     /// The scope of a whole message, or of one patient in it, with what stands before all of them.
     pub(crate) fn whole(range: Range<usize>, head: Range<usize>) -> Self {
         let (ranges, is_group) = (vec![range, head], vec![false, false]);
-        Self { ranges, is_group, number: 1, repetition: None }
+        Self { ranges, is_group, number: 1, repetition: None, is_alone: false }
     }
 
     /// A group within this scope.
@@ -125,6 +127,11 @@ impl Scope {
     /// One repetition of a field within this scope.
     pub(crate) fn repeat(&self, path: Path, at: u16) -> Self {
         Self { repetition: Some((path, at)), number: usize::from(at), ..self.clone() }
+    }
+
+    /// The same where it stands for the whole field.
+    pub(crate) fn alone(&self, path: Path, at: u16) -> Self {
+        Self { is_alone: true, ..self.repeat(path, at) }
     }
 
     /// The segments of this name within the smallest range.

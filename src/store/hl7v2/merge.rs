@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
+use super::Keyed;
 use crate::access::{CommitError, Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::Instant;
@@ -23,6 +24,11 @@ const MOVE_KEYS: &str = "WITH moved AS ( \
        RETURNING system, value) \
      INSERT INTO v2_merge_key (message_id, source_id, system, value) \
      SELECT $1, $3, system, value FROM moved ON CONFLICT DO NOTHING";
+
+/// Keys that lead to the target from the first and would be the source's.
+const KEEP_KEYS: &str = "INSERT INTO v2_merge_key (message_id, source_id, system, value) \
+     SELECT $1, $2, system, value FROM unnest($3::text[], $4::text[]) AS k(system, value) \
+     ON CONFLICT DO NOTHING";
 
 const KEEP_MOVES: &str = "INSERT INTO v2_merge_log (message_id, source_id, resource_type, resource_id, \
        path, version) \
@@ -70,7 +76,7 @@ const FIND_MOVES: &str = "SELECT resource_type, resource_id, path, version FROM 
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[KEEP, MOVE_KEYS, KEEP_MOVES, UNDO, STANDS, CLAIM, LOOK_AGAIN, FIND, FIND_MOVES];
+    &[KEEP, MOVE_KEYS, KEEP_KEYS, KEEP_MOVES, UNDO, STANDS, CLAIM, LOOK_AGAIN, FIND, FIND_MOVES];
 
 /// What a merge changed of one resource.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -105,8 +111,8 @@ pub struct Merge {
 /// What a transaction does to a merge.
 #[derive(Clone, Debug)]
 pub enum Merging {
-    /// It is made, and moves these.
-    Made(Merge, Vec<Moved>),
+    /// It is made, and moves these; by these keys the source was told of.
+    Made(Merge, Vec<Moved>, Vec<Keyed>),
     /// It moves these too.
     GoesOn(Merge, Vec<Moved>),
     /// It is taken back.
@@ -131,11 +137,14 @@ impl Merging {
                 return run(connection, UNDO, &[&merge.message, &merge.source, &at, by, reason])
                     .await;
             }
-            Self::Made(merge, moves) => {
+            Self::Made(merge, moves, keys) => {
                 let Merge { message, resource_type, source, target, at, .. } = merge;
                 run(connection, KEEP, &[message, resource_type, source, target, &Timestamptz(*at)])
                     .await?;
                 run(connection, MOVE_KEYS, &[message, resource_type, source, target]).await?;
+                let systems: Vec<_> = keys.iter().map(|key| &key.system).collect();
+                let values: Vec<_> = keys.iter().map(|key| &key.value).collect();
+                run(connection, KEEP_KEYS, &[message, source, &systems, &values]).await?;
                 (merge, moves)
             }
             Self::GoesOn(merge, moves) => {
