@@ -321,6 +321,8 @@ const OF_MESSAGES: &[Attempt] = &[
     ("POST /v2/messages/{id}/$replay", concat!(unknown!(), "/$replay"), "", 404),
     ("POST /v2/messages/{id}/$discard", concat!(unknown!(), "/$discard"), "why", 404),
     ("POST /v2/messages/{id}/$discard", concat!(unknown!(), "/$discard"), "", 400),
+    ("POST /v2/messages/{id}/$unmerge", concat!(unknown!(), "/$unmerge"), "why", 404),
+    ("POST /v2/messages/{id}/$unmerge", concat!(unknown!(), "/$unmerge"), "", 400),
     ("GET /v2/codes", "/v2/codes", "", 200),
     ("GET /v2/codes", "/v2/codes?_count=many", "", 400),
     ("POST /v2/codes", "/v2/codes", CODE, 202),

@@ -43,7 +43,8 @@ pub(super) fn of(kind: Kind) -> Need {
         | Kind::ReadMessage
         | Kind::ReceiveMessage
         | Kind::ReplayMessage
-        | Kind::SearchMessages => Need::Messages,
+        | Kind::SearchMessages
+        | Kind::UnmergeMessage => Need::Messages,
         Kind::Meta => Need::All(Actions::R.or(Actions::S)),
         Kind::MetaAdd | Kind::MetaDelete | Kind::Patch | Kind::Update => Need::All(Actions::U),
         Kind::Validate => Need::Any(Actions::C.or(Actions::R).or(Actions::U)),

@@ -47,7 +47,8 @@ pub(super) async fn receiver(
     let mark = store.site_mark().await.map_err(faulty)?;
     sites.at_least(mark).await.map_err(faulty)?;
     let ids = Arc::new(SystemIds::default());
-    let work = Applier::new(engine.clone(), store.clone(), ids, sites.base().clone());
+    let work = Applier::new(engine.clone(), store.clone(), ids, sites.base().clone())
+        .moving_at_most(config.hl7v2.max_merge.get() as usize);
     Ok(Receiver::new(Parts {
         work: Arc::new(work),
         sites,
@@ -146,7 +147,10 @@ impl Feed {
         messages: &Arc<Receiver>,
         stop: &watch::Sender<bool>,
     ) -> Vec<BoxFuture<'static, ()>> {
-        let mut tasks = vec![messages.clone().work(stop.subscribe()).boxed()];
+        let mut tasks = vec![
+            messages.clone().work(stop.subscribe()).boxed(),
+            messages.clone().settle_merges(stop.subscribe()).boxed(),
+        ];
         let (sites, mut stopped) = (messages.clone(), stop.subscribe());
         let follow = async move {
             tokio::select! {

@@ -156,6 +156,7 @@ impl Form {
             | Kind::SearchMessages
             | Kind::Subsumes
             | Kind::Translate
+            | Kind::UnmergeMessage
             | Kind::Validate
             | Kind::ValidateCode => &OPERATION,
         }

@@ -384,6 +384,8 @@ configuration! {
         frame_timeout_s: NonZeroU32 = Number(30),
         /// Messages that wait, beyond which no more are read.
         max_waiting: NonZeroU32 = Number(10_000),
+        /// Resources that a merge moves in its own transaction; what is more follows within seconds.
+        max_merge: NonZeroU32 = Number(10_000),
         /// Messages that this node works on at the same time; 0: it takes them in, and others work.
         workers: u32 = Number(8),
     }

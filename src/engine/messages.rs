@@ -13,7 +13,8 @@ use crate::access::{Caller, Draft, Permit};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::store::hl7v2::{
-    Keyed, Looked, NewMessage, NewSite, Received, SiteVersion, UnmappedCode, UnmappedCount,
+    Keyed, Looked, Merge, Moved, NewMessage, NewSite, Received, SiteVersion, UnmappedCode,
+    UnmappedCount,
 };
 
 pub use crate::store::hl7v2::{
@@ -147,6 +148,24 @@ impl Engine {
             desk.commit(done).await
         };
         self.gate.show(Kind::ReplayMessage.of_system(), caller, replay).await
+    }
+
+    /// The merges of a message, each with what it moved: for who is about to take them back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a message that merged nothing; [`Error::Forbidden`],
+    /// [`Error::Unavailable`].
+    pub async fn merges(
+        &self,
+        message: Uuid,
+        caller: &Caller,
+    ) -> Result<Vec<(Merge, Vec<Moved>)>, Error> {
+        let store = &self.store;
+        let find = async |permit: &Permit<'_>| {
+            unrestricted(permit)?;
+            store.merges(message, permit).await
+        };
+        self.gate.run(Kind::UnmergeMessage.of_system(), caller, find).await
     }
 
     /// Sets a message aside that failed or waits.

@@ -16,10 +16,12 @@
 //! | `map` | messages -> drafts of resources, by rules in TOML |
 //! | `tables` | codes of version 2 -> codes of FHIR |
 //! | `sites` | the profiles of senders, as this node has them |
+//! | `trial` | messages that are only tried |
 //! | `types` | data types of version 2 -> those of FHIR |
 //! | `judge` | who sent it, about whom it is, whether it is a message at all |
 //! | `line` | what a node knows of what waits |
 //! | `listener` | MLLP over TCP and TLS |
+//! | `merges` | merges after their message: what is left is moved, and they are taken back |
 //! | `meters` | metrics of what waits |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
@@ -44,11 +46,13 @@ pub mod judge;
 mod line;
 pub mod listener;
 pub mod map;
+pub mod merges;
 mod meters;
 pub mod queue;
 pub mod receive;
 mod reply;
 pub mod sites;
 pub mod tables;
+pub mod trial;
 pub mod types;
 mod unconfirmed;

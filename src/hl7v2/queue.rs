@@ -25,15 +25,16 @@ use super::fragment;
 use super::heading::Heading;
 use super::judge::Judged;
 use super::map::Maps;
+use super::merges::{TakeBack, TakenBack};
 use super::meters::Meters;
 use super::receive::{Origin, Receiver};
 use super::reply::stored;
 use super::sites::sender;
+pub use super::trial::{Drafted, Resolved};
 use crate::access::Caller;
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
-use crate::fhir::json::Value;
-use crate::store::hl7v2::{Claimed, Ended, MessageEffect, MessageEnd, MessageState};
+use crate::store::hl7v2::{Claimed, Ended, Merge, MessageEffect, MessageEnd, MessageState};
 
 /// How long a node has a message for itself, unless it says again that it works on it.
 pub(super) const LEASE_MS: i64 = 10_000;
@@ -69,19 +70,35 @@ pub trait Work: Send + Sync {
         None
     }
 
+    /// Which stored resources a message is about; an issue where that cannot be told. Nothing is written.
+    fn resolve<'a>(
+        &'a self,
+        message: &'a Message<'a>,
+        maps: &'a Maps,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Result<Vec<Resolved>, Issue>, Error>> {
+        let _ = (message, maps, caller);
+        async { Ok(Ok(Vec::new())) }.boxed()
+    }
+
     /// Does it.
     fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done>;
-}
 
-/// What a message asks for.
-#[derive(Debug)]
-pub struct Drafted {
-    /// The transaction; `None`: it is refused.
-    pub bundle: Option<Value<'static>>,
-    /// What is wrong, or worth knowing.
-    pub issues: Vec<Issue>,
-    /// Fields with a value that no rule reads.
-    pub unmapped: Vec<String>,
+    /// Moves what still leads to the one that a merge ended; how many resources that were.
+    fn settle<'a>(
+        &'a self,
+        merge: &'a Merge,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        let _ = (merge, caller);
+        async { Ok(0) }.boxed()
+    }
+
+    /// Takes a merge back.
+    fn take_back<'a>(&'a self, wish: TakeBack<'a>) -> BoxFuture<'a, Result<TakenBack, Error>> {
+        let _ = wish;
+        async { Err(Error::Conflict("merges are not taken back here".to_owned())) }.boxed()
+    }
 }
 
 /// How work went.

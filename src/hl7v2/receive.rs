@@ -18,22 +18,21 @@ use uuid::Uuid;
 
 use super::ack::{self, Code, Condition, Issue};
 use super::batch::{self, Batch};
-use super::charset::Charset;
 use super::dtm::{Moment, Zones};
-use super::er7::{Message, Place, SegmentName};
+use super::er7::{Place, SegmentName};
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules};
 use super::line::Line;
 use super::map::Maps;
-use super::queue::{Drafted, Job, LEASE_MS, Work};
+use super::queue::{Job, LEASE_MS, Work};
 pub use super::reply::{Answers, Application, Pending};
 use super::reply::{Outcome, stored};
 use super::sites::{Sites, sender};
+pub use super::trial::{Converted, Trial};
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{Clock, IdSource};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::fhir::json::Value;
 use crate::store::Store;
 use crate::store::hl7v2::{MessageIssue, MessageState, NewMessage, Received};
 
@@ -74,19 +73,6 @@ pub struct Origin {
     pub is_framed: bool,
     /// Who is let in; `None`: the feed itself.
     pub caller: Option<Caller>,
-}
-
-/// What a message would be stored as and answered with.
-#[derive(Debug)]
-pub struct Converted {
-    /// The transaction; `None`: it is refused.
-    pub bundle: Option<Value<'static>>,
-    /// What is wrong, or worth knowing.
-    pub issues: Vec<Issue>,
-    /// Fields with a value that no rule reads.
-    pub unmapped: Vec<String>,
-    /// The answer.
-    pub answer: String,
 }
 
 /// Takes messages in.
@@ -175,7 +161,7 @@ impl Receiver {
     }
 
     /// The maps of a profile, or for who sends a message.
-    fn maps_for(&self, heading: &Heading, profile: Option<&str>) -> Option<Arc<Maps>> {
+    pub(super) fn maps_for(&self, heading: &Heading, profile: Option<&str>) -> Option<Arc<Maps>> {
         match profile {
             Some(name) => self.sites.named(name),
             None => self.maps_of(heading, "", ""),
@@ -195,43 +181,6 @@ impl Receiver {
     /// The profiles of senders.
     pub fn sites(&self) -> &Arc<Sites> {
         &self.sites
-    }
-
-    /// What a message would be stored as and answered with, by the maps of its sender or of the profile
-    /// of this name; nothing is stored.
-    pub fn convert(&self, raw: &[u8], profile: Option<&str>) -> Converted {
-        let settings = self.settings_for(raw, "", "");
-        let rules = Rules { bindings: Vec::new(), ..settings.rules };
-        let judged = Judged::new(raw, &[], false, &rules);
-        let heading = judged.heading.as_ref();
-        let refused = |code, issue: Issue| {
-            let answer = self.answer(heading, code, std::slice::from_ref(&issue));
-            Converted {
-                bundle: None,
-                issues: vec![issue],
-                unmapped: Vec::new(),
-                answer: shown(&answer),
-            }
-        };
-        if let Some((code, issue)) = judged.refused {
-            return refused(code, issue);
-        }
-        let read = Charset::read(raw, rules.charset);
-        let message = read
-            .as_ref()
-            .ok()
-            .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
-        let drafted = message.as_ref().and_then(|message| {
-            let maps = self.maps_for(&Heading::of(message), profile)?;
-            self.work.draft(message, &maps)
-        });
-        let Some(Drafted { bundle, issues, unmapped }) = drafted else {
-            let known = heading.map(|heading| self.work.knows(heading));
-            let condition = known.and_then(Result::err).unwrap_or(Condition::UnsupportedType);
-            return refused(Code::AR, Issue::error(condition));
-        };
-        let answer = self.answer(heading, Code::of(&issues), &issues);
-        Converted { bundle, issues, unmapped, answer: shown(&answer) }
     }
 
     /// Takes in the messages of a batch, and waits for all of them.
@@ -462,6 +411,6 @@ fn clipped(text: &str) -> &str {
 }
 
 /// An answer as text.
-fn shown(answer: &[u8]) -> String {
+pub(super) fn shown(answer: &[u8]) -> String {
     String::from_utf8_lossy(answer).into_owned()
 }

@@ -145,6 +145,7 @@ fn of_messages() -> Vec<Route> {
         fhir!(GET "/v2/messages/{id}" ReadMessage messages::read),
         fhir!(POST "/v2/messages/{id}/$replay" ReplayMessage messages::replay),
         fhir!(POST "/v2/messages/{id}/$discard" DiscardMessage messages::discard),
+        fhir!(POST "/v2/messages/{id}/$unmerge" UnmergeMessage messages::unmerge),
         fhir!(GET "/v2/codes" SearchMessages codes::list),
         fhir!(POST "/v2/codes" ReplayMessage codes::add),
     ]

@@ -8,7 +8,7 @@ use super::stories::Story;
 
 /// v2 S5: the same new number on many connections makes one patient.
 ///
-/// Covers in part: v2 S5.
+/// Covers: v2 S5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_is_first_seen_on_many_connections_makes_one_patient() {
     let story = Story::begin().await;

@@ -117,14 +117,7 @@ impl Made {
                 let (resource_type, system) = ("Patient".to_owned(), "urn:control".to_owned());
                 keys.push(Keyed { resource_type, system, value: key.clone(), id });
             }
-            Companion {
-                end,
-                keys,
-                moved: Vec::new(),
-                marks: Vec::new(),
-                lines: Vec::new(),
-                waiting: Vec::new(),
-            }
+            Companion { end: Some(end), keys, ..Companion::default() }
         };
         let options =
             BundleOptions { companion: Some(Arc::new(companion)), ..BundleOptions::default() };

@@ -274,7 +274,7 @@ async fn each_pair_of_a_merge_is_of_the_pid_before_it() {
 
 /// Merges that race with results on the losing number leave nothing behind.
 ///
-/// Covers in part: v2 B20.
+/// Covers: v2 B20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_that_races_with_a_result_leaves_no_orphan() {
     let mut story = Story::begin().await;

@@ -13,7 +13,7 @@
 //! Spec: v2 merge family, S40
 
 use super::find::{Found, keys_of};
-use super::merge::{key, nameless};
+use super::merge::{given, key, nameless};
 use super::pairs::pairs;
 use super::plan::{Plan, told};
 use super::{Applier, Case, Halt};
@@ -119,17 +119,13 @@ impl Applier {
             if of.to_string() == "Account" { "inactive" } else { "entered-in-error" },
         );
         plan.put(&source, &gone, "merge", "effect merge");
-        let kept = plan.body_of(target);
-        let kept = person::with_old_identifiers(stored, &kept);
+        let before = plan.body_of(target);
+        let kept = person::with_old_identifiers(stored, &before);
         let action = if target.stored.is_some() { "merge" } else { "create" };
         plan.put(target, &kept, action, "effect merge");
-        let (from, to) = (source.identity.to_string(), target.identity.to_string());
-        for (of, query) in belongings(&source, of) {
-            self.repoint(case, &of, &query, (&from, &to), plan).await?;
-        }
-        let id = |found: &Found| found.identity.id.to_string();
-        plan.moved.push((of.to_string(), id(&source), id(target)));
-        Ok(())
+        let was = stored.get("status").and_then(Value::as_str).unwrap_or("unknown");
+        let moves = given((&source, &format!("status:{was}")), (target, &before, &kept));
+        self.join(case, &source, target, (moves, Vec::new()), plan).await
     }
 
     /// What belonged to the patient of MRG-1 belongs to `patient`: all, or an account, or a visit.
@@ -149,7 +145,7 @@ impl Applier {
         }
         let (from, to) = (source.identity.to_string(), patient.identity.to_string());
         let whose = if what.identity == patient.identity { &source } else { what };
-        let mut all = belongings(whose, whose.identity.resource_type);
+        let mut all = belongings(&whose.identity);
         if whose.identity.resource_type.to_string() == "Account" {
             // With an account go its visits, and what belongs to them.
             for (of, query) in all.clone() {
@@ -161,7 +157,7 @@ impl Applier {
             }
         }
         for (of, query) in all {
-            self.repoint(case, &of, &query, (&from, &to), plan).await?;
+            self.repoint(case, &of, &query, (&from, &to, usize::MAX), plan).await?;
         }
         Ok(())
     }
@@ -210,14 +206,14 @@ impl Applier {
 }
 
 /// Where what belongs to a patient, a visit or an account is found.
-fn belongings(whose: &Found, of: ResourceType) -> Vec<(SearchTarget, String)> {
-    if of.to_string() == "Account" {
-        let id = &whose.identity.id;
+pub(super) fn belongings(whose: &Identity) -> Vec<(SearchTarget, String)> {
+    if whose.resource_type.to_string() == "Account" {
+        let id = &whose.id;
         let types = ["Encounter", "ChargeItem"].into_iter().filter_map(|name| name.parse().ok());
         let query = format!("account=Account/{id}");
         return types.map(|of| (SearchTarget::Type(of), query.clone())).collect();
     }
-    vec![(within(whose.identity.clone()), String::new())]
+    vec![(within(whose.clone()), String::new())]
 }
 
 fn within(Identity { resource_type, id }: Identity) -> SearchTarget {

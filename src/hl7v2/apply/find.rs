@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError};
 use futures_util::future::try_join_all;
 
 use super::change::all_keys;
-use super::{Applier, Case, Halt};
+use super::told;
+use super::{Applier, Case, Halt, MOST_HOPS};
 use crate::access::Caller;
 use crate::engine::SearchTarget;
 use crate::error::Error;
@@ -19,9 +20,6 @@ use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::effect::person;
 use crate::hl7v2::map::DraftResource;
 use crate::store::hl7v2::Keyed;
-
-/// How often a patient may have been replaced by another.
-const LONGEST_CHAIN: usize = 8;
 
 /// A resource that a message is about.
 #[derive(Clone, Debug)]
@@ -36,7 +34,8 @@ impl Applier {
     /// The resource of each draft.
     pub(super) async fn find(&self, case: &Case<'_>) -> Result<Vec<Found>, Halt> {
         let drafts = &case.draft.resources;
-        let wanted: Vec<_> = drafts.iter().flat_map(|draft| all_keys(case, draft)).collect();
+        let wanted = drafts.iter().flat_map(|draft| all_keys(case, draft));
+        let wanted: Vec<_> = wanted.chain(told::wanted(case)).collect();
         let looked = Arc::new(self.engine.look_for_message(&wanted, case.caller).await?);
         case.lines().extend(looked.lines.iter().cloned());
         case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&looked);
@@ -74,12 +73,19 @@ impl Applier {
                 found.push(one);
             }
         }
-        if is_patient && found.len() > 1 {
+        let distrusts = || {
+            let mut all = case.maps.site().authorities.values();
+            draft.rule == "patient" && all.any(|one| one.trusted == Some(false))
+        };
+        // What is known by no number that counts would be another patient with each message.
+        let is_nobody = is_patient && keys.is_empty() && distrusts();
+        if is_nobody || (is_patient && found.len() > 1) {
             let place = case
                 .message
                 .get(&"PID-3".parse().map_err(|_| Halt::Failed(super::internal("map")))?)
                 .place();
-            let issue = Issue::error(Condition::UnknownKey).at(place).named("identity-conflict");
+            let name = if is_nobody { "no-trusted-number" } else { "identity-conflict" };
+            let issue = Issue::error(Condition::UnknownKey).at(place).named(name);
             return Err(Halt::Failed(issue));
         }
         Ok(found.into_iter().next().unwrap_or_else(|| {
@@ -115,7 +121,7 @@ impl Applier {
         case: &Case<'_>,
     ) -> Result<Option<Found>, Halt> {
         let mut identity = identity;
-        for _ in 0..LONGEST_CHAIN {
+        for _ in 0..MOST_HOPS {
             if identity.resource_type == ResourceType::PATIENT {
                 self.watch(&[identity.id.as_str()], case).await?;
             }

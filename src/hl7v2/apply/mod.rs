@@ -14,7 +14,12 @@
 //! | `pairs` | what each MRG goes with |
 //! | `partial` | what is left out because it is not valid |
 //! | `plan` | what is written, by what is stored |
+//! | `resolve` | what a message is about, for who only asks |
+//! | `settle` | what a merge has left behind |
 //! | `snapshot` | what a list of all there is ends |
+//! | `stale` | news that come late |
+//! | `told` | which sender told of which number of a patient |
+//! | `unmerge` | merges that are taken back |
 //!
 //! Spec: v2 S1 to S5, S10, S11, S22, S30 to S33, F1 to F5, M7
 
@@ -25,7 +30,12 @@ mod merge;
 mod pairs;
 mod partial;
 mod plan;
+mod resolve;
+mod settle;
 mod snapshot;
+mod stale;
+mod told;
+mod unmerge;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +49,8 @@ use super::dtm::Moment;
 use super::er7::{Message, Path};
 use super::heading::Heading;
 use super::map::{Draft, Maps, Problem, bundle};
-use super::queue::{Done, Drafted, Task, Work};
+use super::merges::{TakeBack, TakenBack};
+use super::queue::{Done, Drafted, Resolved, Task, Work};
 use super::types::{LocalCode, id};
 use crate::access::Caller;
 use crate::clock::IdSource;
@@ -48,15 +59,21 @@ use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 use crate::fhir::json::{Object, Value};
 use crate::store::Store;
-use crate::store::hl7v2::{Companion, Looked, MessageEffect, UnmappedCode};
+use crate::store::hl7v2::{
+    Companion, Looked, Merge, Merging, MessageEffect, MessageEnd, UnmappedCode,
+};
 
 use find::Found;
-use plan::{Entry, Plan};
+use plan::{Entry, Joined, Plan};
 
 /// Most characters that are kept of a code and what it is called.
 const LONGEST_CODE: usize = 200;
 /// How often a message is planned anew when others change what it is about.
 const TRIES: u32 = 6;
+/// How often a patient may have been replaced by another.
+const MOST_HOPS: usize = 8;
+/// Most resources that a merge moves in its own transaction, unless it is said.
+const MOST_MOVED: usize = 10_000;
 /// How long before the second time; twice as long before each that follows.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -108,6 +125,7 @@ pub struct Applier {
     store: Store,
     ids: Arc<dyn IdSource>,
     maps: Arc<Maps>,
+    most_moved: usize,
 }
 
 /// A message and what is known of it.
@@ -126,6 +144,27 @@ struct Case<'a> {
     looked: Mutex<Arc<Looked>>,
     /// The rules whose resources are left out.
     skipped: Mutex<BTreeSet<String>>,
+}
+
+impl<'a> Case<'a> {
+    fn new(
+        (message, maps): (&'a Message<'a>, &'a Maps),
+        draft: &'a Draft,
+        caller: &'a Caller,
+        (at, at_text): (Instant, String),
+    ) -> Self {
+        Self {
+            message,
+            maps,
+            draft,
+            caller,
+            at,
+            at_text,
+            lines: Mutex::default(),
+            looked: Mutex::default(),
+            skipped: Mutex::default(),
+        }
+    }
 }
 
 impl Case<'_> {
@@ -154,7 +193,13 @@ impl Case<'_> {
 impl Applier {
     /// One that knows which messages there are by `maps`, those of who has no profile.
     pub fn new(engine: Arc<Engine>, store: Store, ids: Arc<dyn IdSource>, maps: Arc<Maps>) -> Self {
-        Self { engine, store, ids, maps }
+        Self { engine, store, ids, maps, most_moved: MOST_MOVED }
+    }
+
+    /// The same that moves at most so many resources in the transaction of a merge.
+    #[must_use]
+    pub fn moving_at_most(self, most_moved: usize) -> Self {
+        Self { most_moved, ..self }
     }
 
     async fn apply(&self, task: Task<'_>) -> Done {
@@ -171,17 +216,7 @@ impl Applier {
             return Done::Failed(issues);
         }
         let (at, at_text) = happened(task.message, task.maps);
-        let case = Case {
-            message: task.message,
-            maps: task.maps,
-            draft: &draft,
-            caller: task.caller,
-            at,
-            at_text,
-            lines: Mutex::default(),
-            looked: Mutex::default(),
-            skipped: Mutex::default(),
-        };
+        let case = Case::new((task.message, task.maps), &draft, task.caller, (at, at_text));
         let mut reason = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -236,7 +271,8 @@ impl Applier {
         let hash = Some(case.draft.map_hash.clone());
         let mut end = task.end(&issues, Vec::new(), hash);
         end.unmapped = case.draft.codes.iter().map(unmapped).collect();
-        let Plan { entries, keys, moved, marks, waiting, .. } = plan;
+        let Plan { entries, keys, merges, marks, waiting, .. } = plan;
+        let merges: Vec<_> = merges.into_iter().map(|one| made(one, &end)).collect();
         let looked = case.looked();
         // Those that are known to lead there need not be written.
         let keys: Vec<_> = keys.into_iter().filter(|key| !looked.known.contains(key)).collect();
@@ -244,15 +280,15 @@ impl Applier {
         let known: Vec<_> = known.cloned().collect();
         let rules: Vec<_> =
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
-        let made = end.clone();
+        let ended = end.clone();
         let lines: Vec<_> = case.lines().clone().into_iter().collect();
         let companion = move |results: &[EntryResult]| {
-            let mut end = made.clone();
+            let mut end = ended.clone();
             end.effects = effects(results, &rules);
             Companion {
-                end,
+                end: Some(end),
                 keys: keys.clone(),
-                moved: moved.clone(),
+                merges: merges.clone(),
                 marks: marks.clone(),
                 lines: lines.clone(),
                 waiting: waiting.clone(),
@@ -272,6 +308,20 @@ impl Applier {
         done.map_err(|error| partial::halted(error, &entries))?;
         Ok(Done::Applied(end))
     }
+}
+
+/// A merge as it is kept.
+fn made(joined: Joined, end: &MessageEnd) -> Merging {
+    let Joined { source, target, moves, keys } = joined;
+    let merge = Merge {
+        message: end.id,
+        resource_type: source.resource_type.to_string(),
+        source: source.id.to_string(),
+        target: target.id.to_string(),
+        at: end.at,
+        is_undone: false,
+    };
+    Merging::Made(merge, moves, keys)
 }
 
 impl Applier {
@@ -305,6 +355,27 @@ impl Work for Applier {
 
     fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done> {
         self.apply(task).boxed()
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        message: &'a Message<'a>,
+        maps: &'a Maps,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Result<Vec<Resolved>, Issue>, Error>> {
+        self.identities(message, maps, caller).boxed()
+    }
+
+    fn settle<'a>(
+        &'a self,
+        merge: &'a Merge,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        self.move_what_is_left(merge, caller).boxed()
+    }
+
+    fn take_back<'a>(&'a self, wish: TakeBack<'a>) -> BoxFuture<'a, Result<TakenBack, Error>> {
+        self.unmerge(wish).boxed()
     }
 }
 

@@ -6,16 +6,17 @@ use std::collections::HashMap;
 
 use super::change::{outdated, prior};
 use super::find::{Found, keys_of};
+use super::stale::{self, Stale, moves};
 use super::{Applier, Case, Halt};
 use crate::fhir::json::{Object, Value};
 use crate::fhir::{Identity, ResourceType, VersionId};
 use crate::hl7v2::ack::{Condition, Issue};
-use crate::hl7v2::effect::visit::{self, Event};
-use crate::hl7v2::effect::{Json, amend, late, result};
+use crate::hl7v2::effect::visit::{self, Event, Habits};
+use crate::hl7v2::effect::{Json, amend, late, person, result};
 use crate::hl7v2::heading::Heading;
 use crate::hl7v2::map::DraftResource;
-use crate::hl7v2::map::site::Mode;
-use crate::store::hl7v2::{Keyed, Mark, Member};
+use crate::hl7v2::map::site::{Habit, Mode};
+use crate::store::hl7v2::{Keyed, Mark, Member, Moved};
 
 /// What is written of one resource.
 #[derive(Clone, Debug)]
@@ -37,16 +38,21 @@ pub(super) struct Entry {
 impl Entry {
     /// The entry of the transaction.
     pub(super) fn value(&self, heading: &Heading) -> Value<'static> {
-        let Identity { resource_type, id } = &self.identity;
-        let mut meta = self.meta.clone().unwrap_or_default();
-        meta.remove("versionId");
-        meta.remove("lastUpdated");
         let encode = |text: &str| {
             percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
                 .to_string()
         };
         let sender = format!("{}|{}", heading.application, heading.facility);
-        meta.set("source", format!("urn:v2:{}#{}", encode(&sender), encode(&heading.control_id)));
+        self.value_from(format!("urn:v2:{}#{}", encode(&sender), encode(&heading.control_id)))
+    }
+
+    /// The same for what comes from `source`.
+    pub(super) fn value_from(&self, source: String) -> Value<'static> {
+        let Identity { resource_type, id } = &self.identity;
+        let mut meta = self.meta.clone().unwrap_or_default();
+        meta.remove("versionId");
+        meta.remove("lastUpdated");
+        meta.set("source", source);
         let mut resource = self.body.clone();
         resource.set("meta", meta);
         let mut request = Object::new();
@@ -67,12 +73,25 @@ impl Entry {
     }
 }
 
+/// Two resources that become one, and what that changes.
+#[derive(Clone, Debug)]
+pub(super) struct Joined {
+    /// The one that ends.
+    pub(super) source: Identity,
+    /// The one that stays.
+    pub(super) target: Identity,
+    /// References, and what of the two themselves.
+    pub(super) moves: Vec<Moved>,
+    /// By what the message names the one that ends.
+    pub(super) keys: Vec<Keyed>,
+}
+
 /// What is written for a message.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
     pub(super) keys: Vec<Keyed>,
-    pub(super) moved: Vec<(String, String, String)>,
+    pub(super) merges: Vec<Joined>,
     pub(super) marks: Vec<Mark>,
     pub(super) told: Vec<Issue>,
     /// Results that came before what they belong to.
@@ -93,6 +112,7 @@ impl Plan {
             .map(|(draft, found)| (draft.url.as_str(), found.identity.to_string()))
             .collect();
         let mut plan = Self::default();
+        let late = applier.late_lists(case, found, &mut plan).await?;
         for (draft, found) in drafts.iter().zip(found) {
             let mut said = Value::Object(draft.body.clone());
             lead(&mut said, &references);
@@ -107,9 +127,34 @@ impl Plan {
             if let Some((stored, _)) = found.stored.as_mut().filter(|_| !ending.is_empty()) {
                 *stored = outdated(stored, &ending);
             }
-            plan.add(draft, &found, &said, stale, case);
+            let is_late = draft.mode == Mode::Snapshot && late.contains(&draft.segment);
+            if is_late {
+                plan.add_late(draft, &found, &said);
+                continue;
+            }
+            let others = applier.numbers_of_others(draft, &found, &said, case).await?;
+            plan.add(draft, &found, &said, (stale, others), case);
+        }
+        plan.tell_numbers(case, found);
+        let has_visit = drafts.iter().any(|draft| draft.rule == "encounter");
+        // N: there is no visit, the segment must be there all the same.
+        let mut visits = case.message.named("PV1");
+        let is_told = visits.any(|visit| visit.field(2).component(1).text() != "N");
+        if !has_visit && is_told && case.draft.effect.as_deref() == Some("encounter-event") {
+            plan.told.push(told("visit-without-number"));
         }
         Ok(plan)
+    }
+
+    /// An entry of a list of which a newer one is stored: what that one lacks has ended.
+    fn add_late(&mut self, draft: &DraftResource, found: &Found, said: &Json) {
+        self.told.push(told("stale"));
+        let id = found.identity.id.to_string();
+        self.keys.extend(keys_of(draft).map(|key| Keyed { id: id.clone(), ..key }));
+        if found.stored.is_none() {
+            let ended = amend::ended(said, &draft.resource_type);
+            self.put(found, &ended.unwrap_or_else(|| said.clone()), "create", &draft.name);
+        }
     }
 
     fn add(
@@ -117,7 +162,7 @@ impl Plan {
         draft: &DraftResource,
         found: &Found,
         said: &Json,
-        stale: Stale,
+        (stale, others): (Stale, Vec<Value<'static>>),
         case: &Case<'_>,
     ) {
         let id = found.identity.id.to_string();
@@ -129,7 +174,19 @@ impl Plan {
             Some(stored) => amend::amended(stored, said, &draft.removed),
             None => said.clone(),
         };
+        person::keep_numbers(&mut now, others);
         supply(&mut now, stored, of, case);
+        let is_result = matches!(draft.resource_type.as_str(), "Observation" | "DiagnosticReport");
+        if let Some(stored) = stored.filter(|_| is_result && stale::tells_results(case)) {
+            let status = now.get("status").and_then(Value::as_str).unwrap_or_default();
+            if result::may_follow(stored, status) && stale::is_late(stored, &now, stale) {
+                self.told.push(told("stale"));
+                // A new result that comes late is one of the report's all the same.
+                let now = stale::with_results(stored, &now);
+                self.put(found, &now, "update", &draft.name);
+                return;
+            }
+        }
         self.mark(&found.identity, stale, case);
         if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("X") {
             return;
@@ -140,7 +197,6 @@ impl Plan {
         if of == ResourceType::PATIENT && case.draft.event.1 == "A29" {
             now.set("active", false);
         }
-        let is_result = matches!(draft.resource_type.as_str(), "Observation" | "DiagnosticReport");
         if let Some(stored) = stored.filter(|_| is_result) {
             let (followed, names) = result::followed(stored, now, false);
             self.told.extend(names.into_iter().map(told));
@@ -161,12 +217,14 @@ impl Plan {
     /// Notes how new what a message tells of a resource is, or that it is news no longer.
     fn mark(&mut self, identity: &Identity, stale: Stale, case: &Case<'_>) {
         for (aspect, is_stale) in stale.of(identity.resource_type, case) {
-            if is_stale {
+            if aspect == "sent" && is_stale {
+                // Its own time says that it is new.
+            } else if is_stale {
                 self.told.push(told("stale"));
             } else {
                 let (resource_type, id) =
                     (identity.resource_type.to_string(), identity.id.to_string());
-                self.marks.push(Mark { resource_type, id, aspect, at: case.at });
+                self.marks.push(Mark { resource_type, id, aspect: aspect.to_owned(), at: case.at });
             }
         }
     }
@@ -180,9 +238,10 @@ impl Plan {
         event: &Event<'_>,
         case: &Case<'_>,
     ) -> Json {
-        let is_late = if moves(case) { stale.movement } else { stale.data };
+        let is_late = if moves(case) { stale.movement.is_some() } else { stale.data };
         if let Some(stored) = stored.filter(|_| is_late) {
-            return visit::with_state(now, Some(&late::placed(stored, event)));
+            let until = stale.movement.map(|at| at.to_string());
+            return visit::with_state(now, Some(&late::placed(stored, event, until.as_deref())));
         }
         let (visit, names) = visit::advanced(stored, now, event);
         self.told.extend(names.into_iter().map(told));
@@ -234,56 +293,6 @@ impl Plan {
     }
 }
 
-/// What of a stored resource is newer than the message.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stale {
-    data: bool,
-    movement: bool,
-}
-
-impl Stale {
-    /// The aspects of a type that the message tells of, each with whether it is news no longer.
-    fn of(self, of: ResourceType, case: &Case<'_>) -> Vec<(&'static str, bool)> {
-        match of.to_string().as_str() {
-            "Patient" => vec![("demographics", self.data)],
-            "Encounter" if moves(case) => vec![("data", self.data), ("movement", self.movement)],
-            "Encounter" => vec![("data", self.data)],
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// Whether the event of a message moves a visit on.
-fn moves(case: &Case<'_>) -> bool {
-    case.draft.effect.as_deref() == Some("encounter-event")
-        && visit::is_movement(&case.draft.event.1)
-}
-
-impl Applier {
-    /// What of a stored resource is newer than the message.
-    async fn stale(&self, found: &Found, case: &Case<'_>) -> Result<Stale, Halt> {
-        let of = found.identity.resource_type;
-        if found.stored.is_none() || Stale::default().of(of, case).is_empty() {
-            return Ok(Stale::default());
-        }
-        let id = found.identity.id.to_string();
-        let looked = case.looked();
-        let marks = if looked.has(&found.identity) {
-            let own = looked
-                .marks
-                .iter()
-                .filter(|(kind, whose, ..)| *kind == *of.as_str() && *whose == id);
-            own.map(|(.., aspect, at)| (aspect.clone(), *at)).collect()
-        } else {
-            self.store.message_marks(of.as_str(), &id).await?
-        };
-        let is = |names: &[&str]| {
-            marks.iter().any(|(aspect, at)| names.contains(&aspect.as_str()) && *at > case.at)
-        };
-        Ok(Stale { data: is(&["demographics", "data"]), movement: is(&["movement"]) })
-    }
-}
-
 /// What a resource has although the message says nothing of it: when it is new, or as it was.
 fn supply(now: &mut Json, stored: Option<&Json>, of: ResourceType, case: &Case<'_>) {
     if of == ResourceType::PATIENT && stored.is_none() && !now.contains("gender") {
@@ -300,7 +309,7 @@ fn supply(now: &mut Json, stored: Option<&Json>, of: ResourceType, case: &Case<'
 }
 
 /// A resource without what only the server writes.
-fn bare(resource: &Json) -> Json {
+pub(super) fn bare(resource: &Json) -> Json {
     let mut body = resource.clone();
     for name in ["resourceType", "id", "meta", "text"] {
         body.remove(name);
@@ -360,5 +369,9 @@ fn event<'a>(case: &'a Case<'_>, said: &'a Json) -> Event<'a> {
         ended: period("end"),
         place: place(&["active", "planned"]),
         prior: place(&["completed"]),
+        habits: Habits {
+            registers_arrivals: case.maps.site().has(Habit::RegistersArrivals),
+            ends_by_data: case.maps.site().has(Habit::EndsByData),
+        },
     }
 }

@@ -7,8 +7,7 @@ use super::plan::Plan;
 use super::{Applier, Case, Halt};
 use crate::engine::SearchTarget;
 use crate::fhir::ResourceType;
-use crate::fhir::json::{Value, parse};
-use crate::fhir::query::Query;
+use crate::fhir::json::Value;
 use crate::hl7v2::effect::amend;
 use crate::hl7v2::map::site::Mode;
 use crate::hl7v2::map::{DraftResource, ResourceRule, list};
@@ -40,42 +39,57 @@ impl Applier {
             let mut rules = case.maps.resources().iter();
             let name = |rule: &ResourceRule| rule.segment().map(|name| name.to_string());
             let rule = rules.find(|rule| name(rule).as_deref() == Some(segment.as_str()));
-            let Some(rule) = rule.filter(|_| *is_there && is_told) else { continue };
+            // A list that is older than the stored one ends nothing.
+            let is_new = plan.marks.iter().any(|mark| {
+                mark.aspect
+                    .strip_prefix("list ")
+                    .is_some_and(|rest| rest.split(' ').next() == Some(segment.as_str()))
+            });
+            let is_due = *is_there && is_told && is_new;
+            let Some(rule) = rule.filter(|_| is_due) else { continue };
             let own = list(&case.maps.site().base, &case.sender(), rule.segment().as_ref());
             let Ok(of) = rule.resource_type.parse::<ResourceType>() else { continue };
             if !ENDED.contains(&rule.resource_type.as_str()) {
                 continue;
             }
-            let query = format!("patient={}&_count=500", patient.identity.id);
-            let Ok(query) = Query::parse(&query) else { continue };
-            let searched =
-                self.engine.search(&SearchTarget::Type(of), &query, false, case.caller).await?;
-            for one in searched.page.matches {
-                let version = one.version;
-                if found.iter().any(|told| told.identity == version.identity) {
+            for known in self.listed(of, patient, case).await? {
+                if found.iter().any(|told| told.identity == known.identity) {
                     continue;
                 }
-                let text = version.to_json();
-                let Ok(Value::Object(stored)) = parse(&text).map(Value::into_owned) else {
-                    continue;
-                };
+                let Some((stored, _)) = &known.stored else { continue };
                 let identifiers = stored.get("identifier").and_then(Value::as_array);
                 let mut identifiers = identifiers.unwrap_or_default().iter();
                 let is_own = identifiers.any(|it| it.str_at("system") == Some(own.as_str()));
                 // The diagnoses of another visit are another list.
                 let of_visit = stored.get("encounter").and_then(|it| it.str_at("reference"));
                 let is_here = of_visit.is_none() || of_visit == visit.as_deref();
-                let ended = amend::ended(&stored, &rule.resource_type);
+                let ended = amend::ended(stored, &rule.resource_type);
                 let ended = ended.filter(|_| is_own && is_here);
                 let Some(ended) = ended else { continue };
-                let known = Found {
-                    identity: version.identity.clone(),
-                    stored: Some((stored, version.version)),
-                };
                 plan.put(&known, &ended, "end", &rule.name);
             }
         }
         Ok(())
+    }
+
+    /// All resources of a type that a patient has.
+    async fn listed(
+        &self,
+        of: ResourceType,
+        patient: &Found,
+        case: &Case<'_>,
+    ) -> Result<Vec<Found>, Halt> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let query = format!("patient={}", patient.identity.id);
+            let (of, cursor_of) = (SearchTarget::Type(of), cursor.as_deref());
+            let (page, next) = self.leading(&of, &query, cursor_of, ("", ""), case.caller).await?;
+            all.extend(page);
+            cursor = next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 }
 

@@ -90,7 +90,14 @@ fn revive(now: &mut Json, said: &Json) {
 }
 
 /// Takes out the element that a path such as `name` or `contact[0].telecom` leads to.
+/// An extension is named by its url, and goes as a whole: `extension[http://..]`.
 fn remove(now: &mut Json, path: &str) {
+    if let Some(url) = path.strip_prefix("extension[").and_then(|rest| rest.strip_suffix(']')) {
+        let mut all = list(now, "extension");
+        all.retain(|one| one.str_at("url") != Some(url));
+        set_list(now, "extension", all);
+        return;
+    }
     let (first, rest) =
         path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let name = first.split('[').next().unwrap_or(first);
@@ -184,7 +191,9 @@ pub fn ended(stored: &Json, resource_type: &str) -> Option<Json> {
             now.remove("clinicalStatus");
         }
         "Coverage" => now.set("status", "cancelled"),
-        "Procedure" | "Observation" => now.set("status", "entered-in-error"),
+        "Immunization" | "MedicationAdministration" | "Observation" | "Procedure" => {
+            now.set("status", "entered-in-error");
+        }
         "RelatedPerson" => now.set("active", false),
         _ => return None,
     }
@@ -256,6 +265,20 @@ mod tests {
         );
         let said = object(r#"{"identifier":[{"system":"a","value":"0"}]}"#);
         assert_eq!(amended(&stored, &said, &[]), stored);
+    }
+
+    #[test]
+    fn an_extension_goes_alone() {
+        let stored = object(
+            r#"{"extension":[{"url":"http://a.b/x","valueString":"1"},{"url":"y","valueString":"2"}]}"#,
+        );
+        let gone = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+            amended(&stored, &Json::new(), &paths)
+        };
+        let expected = object(r#"{"extension":[{"url":"y","valueString":"2"}]}"#);
+        assert_eq!(gone(&["extension[http://a.b/x]"]), expected);
+        assert_eq!(gone(&["extension[http://a.b/x]", "extension[y]"]), Json::new());
     }
 
     #[test]

@@ -71,30 +71,106 @@ pub fn with_old_identifiers(source: &Json, target: &Json) -> Json {
     kept
 }
 
-/// Has every reference to `from` lead to `to`; how many there were. Versions are named no longer:
-/// those of another resource mean nothing.
-pub fn repointed(value: &mut Value<'static>, from: &str, to: &str) -> usize {
+/// Has every reference to `from` lead to `to`; the paths of those that did: `subject`,
+/// `participant[1].individual`. Versions are named no longer: those of another resource mean nothing.
+pub fn repointed(value: &mut Value<'static>, from: &str, to: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    repoint(value, (from, to), "", &mut paths);
+    paths
+}
+
+fn repoint(value: &mut Value<'static>, ends: (&str, &str), path: &str, paths: &mut Vec<String>) {
     match value {
-        Value::Array(items) => items.iter_mut().map(|item| repointed(item, from, to)).sum(),
+        Value::Array(items) => {
+            for (at, item) in items.iter_mut().enumerate() {
+                repoint(item, ends, &format!("{path}[{at}]"), paths);
+            }
+        }
         Value::Object(object) => {
-            let mut count = 0;
             for (name, value) in object.iter_mut() {
-                let leads = name == "reference"
-                    && value.as_str().is_some_and(|text| {
-                        text.strip_prefix(from)
-                            .is_some_and(|rest| rest.is_empty() || rest.starts_with("/_history/"))
-                    });
-                if leads {
-                    *value = Value::from(to.to_owned());
-                    count += 1;
+                if name == "reference" && value.as_str().is_some_and(|text| leads(text, ends.0)) {
+                    *value = Value::from(ends.1.to_owned());
+                    paths.push(path.to_owned());
                 } else {
-                    count += repointed(value, from, to);
+                    let dot = if path.is_empty() { "" } else { "." };
+                    repoint(value, ends, &format!("{path}{dot}{name}"), paths);
                 }
             }
-            count
         }
-        _ => 0,
+        _ => {}
     }
+}
+
+/// Whether a reference leads to a resource, or to a version of it.
+fn leads(text: &str, to: &str) -> bool {
+    let rest = text.strip_prefix(to);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("/_history/"))
+}
+
+/// Has the reference at `path`, if it leads to `from`, lead to `to`. `None`: it leads elsewhere by now.
+/// Whether it was changed: what leads to `to` already is left as it is.
+pub fn put_back(value: &mut Value<'static>, path: &str, from: &str, to: &str) -> Option<bool> {
+    let mut place = value;
+    for step in path.split('.') {
+        let (name, rest) = step.split_once('[').unwrap_or((step, ""));
+        place = place.as_object_mut()?.get_mut(name)?;
+        for number in rest.split('[').filter(|number| !number.is_empty()) {
+            let at: usize = number.trim_end_matches(']').parse().ok()?;
+            let Value::Array(items) = place else { return None };
+            place = items.get_mut(at)?;
+        }
+    }
+    let reference = place.as_object_mut()?.get_mut("reference")?;
+    let text = reference.as_str()?;
+    if leads(text, to) {
+        return Some(false);
+    }
+    if !leads(text, from) {
+        return None;
+    }
+    *reference = Value::from(to.to_owned());
+    Some(true)
+}
+
+/// The numbers that a merge gave the target as old ones: `system|value` of each.
+pub fn given(before: &Json, after: &Json) -> Vec<String> {
+    let known = list(before, "identifier");
+    let new = list(after, "identifier").into_iter();
+    let new = new.filter(|one| !known.iter().any(|other| is_same(other, one)));
+    new.map(|one| number_of(&one)).collect()
+}
+
+/// The numbers of `before` that `after` lacks.
+pub fn lacking(before: &Json, after: &Json) -> Vec<Value<'static>> {
+    let known = list(after, "identifier");
+    let mut all = list(before, "identifier");
+    all.retain(|one| !known.iter().any(|other| is_same(other, one)));
+    all
+}
+
+/// Puts numbers back that are to stay.
+pub fn keep_numbers(patient: &mut Json, numbers: Vec<Value<'static>>) {
+    if !numbers.is_empty() {
+        let all = list(patient, "identifier").into_iter().chain(numbers);
+        set_list(patient, "identifier", all.collect());
+    }
+}
+
+fn number_of(identifier: &Value<'_>) -> String {
+    let text = |name| identifier.str_at(name).unwrap_or_default();
+    format!("{}|{}", text("system"), text("value"))
+}
+
+/// The resource that stayed, without what the merge with `source` gave it: the link, and `numbers`
+/// that are still old ones.
+pub fn separated(target: &Json, source: &str, numbers: &[&str]) -> Json {
+    let mut now = unlinked(target, source, "replaces");
+    let mut identifiers = list(&now, "identifier");
+    identifiers.retain(|one| {
+        one.str_at("use") != Some("old") || !numbers.contains(&number_of(one).as_str())
+    });
+    set_list(&mut now, "identifier", identifiers);
+    now
 }
 
 #[cfg(test)]
@@ -146,11 +222,34 @@ mod tests {
         )
         .unwrap()
         .into_owned();
-        assert_eq!(repointed(&mut value, "Patient/s", "Patient/t"), 2);
+        assert_eq!(repointed(&mut value, "Patient/s", "Patient/t"), ["subject", "a[0]"]);
         let text = value.to_text();
         assert!(
             text.contains(r#""subject":{"reference":"Patient/t"}"#) && text.contains("Patient/sx"),
             "{text}"
         );
+        // And back, where they still lead there.
+        for (path, expected) in [
+            ("subject", Some(true)),
+            ("subject", Some(false)),
+            ("a[0]", Some(true)),
+            ("a[1]", None),
+            ("b.c", None),
+        ] {
+            assert_eq!(put_back(&mut value, path, "Patient/t", "Patient/s"), expected, "{path}");
+        }
+        assert_eq!(value.to_text(), text.replace("Patient/t", "Patient/s"));
+    }
+
+    #[test]
+    fn what_a_merge_gave_is_taken_away_again() {
+        let source = object(r#"{"identifier":[{"system":"a","value":"1"}]}"#);
+        let target = object(
+            r#"{"identifier":[{"system":"a","value":"9"},{"system":"a","value":"8","use":"old"}]}"#,
+        );
+        let (_, kept) = merged(&source, &target, ("s", "t"));
+        let numbers = given(&target, &kept);
+        assert_eq!(numbers, ["a|1"]);
+        assert_eq!(separated(&kept, "s", &["a|1"]), target);
     }
 }

@@ -26,6 +26,11 @@ pub fn may_follow(stored: &Json, status: &str) -> bool {
     rank(status) >= rank(before) || (is_taken_back && rank(status) >= 4)
 }
 
+/// Whether this status goes beyond that of the stored result.
+pub fn rises(stored: &Json, status: &str) -> bool {
+    rank(status) > rank(text_of(stored, "status").unwrap_or_default())
+}
+
 /// The result of now, from the stored one and what the message makes of it. `is_unchanged`: the sender
 /// says that the value was final and is not sent again (OBX-11 `U`).
 ///

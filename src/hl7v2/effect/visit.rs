@@ -23,6 +23,17 @@ pub struct Event<'a> {
     pub place: Option<Json>,
     /// Where the patient was (PV1-6).
     pub prior: Option<Json>,
+    /// What the sender's profile says of events.
+    pub habits: Habits,
+}
+
+/// What a profile says of events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// A registration says that somebody has arrived.
+    pub registers_arrivals: bool,
+    /// An end that data tell of ends a visit.
+    pub ends_by_data: bool,
 }
 
 /// Elements that events own.
@@ -112,6 +123,10 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Told>) ->
             unexpected(true);
             kept(before.unwrap_or_default())
         }
+        "A04" if event.habits.registers_arrivals => match before {
+            Some("in-progress" | "triaged" | "onleave") => kept(before.unwrap_or_default()),
+            _ => "arrived",
+        },
         "A01" | "A04" | "A22" => "in-progress",
         "A05" | "A14" => "planned",
         "A13" => {
@@ -130,6 +145,9 @@ fn next_status(before: Option<&str>, event: &Event<'_>, told: &mut Vec<Told>) ->
             before.map_or("in-progress", kept)
         }
         _ => match before {
+            Some(_) if event.habits.ends_by_data && event.ended.is_some() && !has_ended => {
+                "finished"
+            }
             Some(before) => kept(before),
             None if event.ended.is_some() => "finished",
             None => "unknown",
@@ -237,6 +255,11 @@ fn places(visit: &mut Json, event: &Event<'_>, told: &mut Vec<Told>) {
         "A13" => reopen(&mut all),
         _ => {}
     }
+    if let Some(ended) =
+        event.ended.filter(|_| event.habits.ends_by_data && !is_movement(event.name))
+    {
+        set_all(&mut all, "active", "completed", Some(ended));
+    }
     set_list(visit, "location", all);
 }
 
@@ -317,7 +340,15 @@ mod tests {
     }
 
     fn event<'a>(name: &'a str, at: &'a str) -> Event<'a> {
-        Event { name, at, begun: None, ended: None, place: None, prior: None }
+        Event {
+            name,
+            at,
+            begun: None,
+            ended: None,
+            place: None,
+            prior: None,
+            habits: Habits::default(),
+        }
     }
 
     fn said(class: &str) -> Json {

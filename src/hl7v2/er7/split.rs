@@ -77,6 +77,11 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
+    /// Whether something in it may be told to go (`""`).
+    pub fn has_nulls(&self) -> bool {
+        self.text.contains("\"\"")
+    }
+
     fn split(&mut self, reading: Reading) -> Result<(), Fault> {
         let mut counts: Vec<(SegmentName, u16)> = Vec::new();
         let bytes = self.text.as_bytes();

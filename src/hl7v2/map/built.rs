@@ -1,11 +1,12 @@
 //! Functions that the evaluator works itself: they look at several values, or at other fields.
 
 use crate::fhir::json::Object;
-use crate::hl7v2::types::{Args, Context, Json, Rep, attach, name, obx, time};
+use crate::hl7v2::types::{Args, Context, Json, NoteKind, Rep, attach, name, obx, time};
 
 use super::eval::{CODED, Eval, Item};
 use super::expr::Call;
 use super::scope::Scope;
+use super::site::Habit;
 
 impl<'a> Eval<'a> {
     /// Functions after a bar that the evaluator works itself.
@@ -21,11 +22,17 @@ impl<'a> Eval<'a> {
             "or" => {
                 let other = call.plain.iter().flat_map(|other| self.items(other, scope, owner));
                 let other: Vec<_> = other.collect();
+                if !before.is_empty() && !other.is_empty() {
+                    let what = "it is to go, and something must be there";
+                    self.context.note(NoteKind::Kept, what);
+                }
                 if other.is_empty() { before } else { other }
             }
             "first" => before.into_iter().take(1).collect(),
             "fail" => before,
             "trusted" => trusted(before, self.context),
+            "visit_number" if self.context.site.has(Habit::VisitByAccount) => before,
+            "visit_number" => Vec::new(),
             "join" => {
                 let between = call.plain.first().map(|it| self.text(it, scope, owner));
                 let between = between.unwrap_or_default();
@@ -206,14 +213,16 @@ fn text_of(text: &str) -> Option<Json> {
 const PERSONAL: [&str; 5] = ["MR", "PI", "EPI", "PT", "MPI"];
 
 /// The identifiers of authorities that are trusted; where the site trusts none of them, those of a
-/// type that says who somebody is, and else the first.
+/// type that says who somebody is, and else all, so that their order says nothing. Those of an authority
+/// that the site distrusts never count.
 fn trusted<'m>(items: Vec<Item<'m>>, context: &Context<'_>) -> Vec<Item<'m>> {
-    let systems = || context.site.authorities.values();
-    let is_trusted = |item: &Item<'_>| {
-        matches!(item, Item::Fhir(_, id) if systems().any(|own| {
-            own.trusted && id.str_at("system") == Some(own.system.as_str())
-        }))
+    let is_of = |item: &Item<'_>, trusted: bool| {
+        let mut all = context.site.authorities.values().filter(|own| own.trusted == Some(trusted));
+        matches!(item, Item::Fhir(_, id)
+            if all.any(|own| id.str_at("system") == Some(own.system.as_str())))
     };
+    let is_trusted = |item: &Item<'_>| is_of(item, true);
+    let items: Vec<_> = items.into_iter().filter(|item| !is_of(item, false)).collect();
     let is_personal = |item: &Item<'_>| {
         let Item::Fhir(_, id) = item else { return false };
         let coding = id.get("type").and_then(|kind| kind.items_at("coding").first());
@@ -225,5 +234,5 @@ fn trusted<'m>(items: Vec<Item<'m>>, context: &Context<'_>) -> Vec<Item<'m>> {
     if items.iter().any(is_personal) {
         return items.into_iter().filter(is_personal).collect();
     }
-    items.into_iter().take(1).collect()
+    items
 }

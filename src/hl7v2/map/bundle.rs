@@ -1,7 +1,8 @@
 //! A draft as a transaction Bundle: what a server would be asked to do by REST.
 
 use crate::fhir::json::Object;
-use crate::hl7v2::types::Json;
+use crate::hl7v2::heading::Heading;
+use crate::hl7v2::types::{Json, id};
 
 use super::draft::{Draft, DraftResource};
 use super::instance::Key;
@@ -35,6 +36,61 @@ pub fn transaction(draft: &Draft) -> Json {
         bundle.set("entry", entries);
     }
     bundle.into()
+}
+
+/// A transaction as the message that it was made of: the header first, which leads to all others.
+pub fn message(transaction: &Json, heading: &Heading, sent: Option<String>, id: String) -> Json {
+    let mut entries = Vec::new();
+    for one in transaction.items_at("entry") {
+        let mut entry = Object::new();
+        for name in ["fullUrl", "resource"] {
+            if let Some(value) = one.get(name) {
+                entry.set(name, value.clone());
+            }
+        }
+        entries.push(Json::from(entry));
+    }
+    let focus = entries
+        .iter()
+        .filter_map(|one| one.str_at("fullUrl"))
+        .map(|url| Json::from(Object::new().with("reference", url.to_owned())));
+    let focus: Vec<_> = focus.collect();
+    let named = |application: &str, facility: &str| {
+        let name = format!("{application}|{facility}");
+        // There is no address in a message: only who it is.
+        let endpoint = format!("urn:v2:{}", id::slug(&name));
+        Object::new().with("name", name).with("endpoint", endpoint)
+    };
+    let code = format!("{}^{}", heading.kind, heading.event);
+    let event = Object::new()
+        .with("system", "http://terminology.hl7.org/CodeSystem/v2-0003")
+        .with("code", heading.event.clone())
+        .with("display", code);
+    let mut header = Object::new()
+        .with("resourceType", "MessageHeader")
+        .with("eventCoding", event)
+        .with("source", named(&heading.application, &heading.facility))
+        .into_owned();
+    if !heading.receiver.is_empty() {
+        let receiver = named(&heading.receiver, &heading.receiver_facility);
+        header.set("destination", vec![Json::from(receiver.into_owned())]);
+    }
+    if !focus.is_empty() {
+        header.set("focus", focus);
+    }
+    let first = Object::new().with("fullUrl", id).with("resource", header).into_owned();
+    entries.insert(0, first.into());
+    let control_id = Object::new()
+        .with("system", "urn:kiln:v2-control-id")
+        .with("value", heading.control_id.clone());
+    Object::new()
+        .with("resourceType", "Bundle")
+        .with("identifier", control_id)
+        .with("type", "message")
+        .with_some("timestamp", sent)
+        .with("entry", entries)
+        .into_owned()
+        .into()
 }
 
 fn entry(draft: &DraftResource) -> Json {

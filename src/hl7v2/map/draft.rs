@@ -181,8 +181,7 @@ impl<'a> Drafting<'a> {
         draft: &mut Draft,
     ) -> DraftResource {
         let rule = instance.rule;
-        let mut writing =
-            Writing { writer: Writer::default(), writes: Vec::new(), removed: Vec::new() };
+        let mut writing = Writing::default();
         for inner in &rule.rules {
             self.apply(eval, inner, &instance.scope, at, &mut writing, draft);
         }
@@ -227,19 +226,24 @@ impl<'a> Drafting<'a> {
             let is_wanted =
                 rule.when.as_ref().is_none_or(|when| eval.holds(when, &scope, Some(owner)));
             if !is_wanted {
+                if let (Some(when), Work::Value(value)) = (&rule.when, &rule.work)
+                    && eval.is_ended(when, value, &scope, owner)
+                {
+                    out.remove(rule.element.ended());
+                }
                 continue;
             }
             match &rule.work {
                 Work::Build(rules) => {
-                    let mut inner = Writing {
-                        writer: Writer::default(),
-                        writes: Vec::new(),
-                        removed: Vec::new(),
-                    };
+                    let mut inner = Writing::default();
                     for rule in rules {
                         self.apply(eval, rule, &scope, owner, &mut inner, draft);
                     }
                     if inner.writer.body.is_empty() {
+                        continue;
+                    }
+                    if let Some(gone) = inner.ended_extension() {
+                        out.remove(gone);
                         continue;
                     }
                     let (paths, _) =
@@ -277,8 +281,8 @@ impl<'a> Drafting<'a> {
         let values: Vec<_> =
             items.into_iter().filter_map(|item| value(item, &rule.element)).collect();
         if values.is_empty() {
-            if is_null && !out.removed.contains(&rule.element.text) {
-                out.removed.push(rule.element.text.clone());
+            if is_null {
+                out.remove(rule.element.ended());
             }
             if let Some(code) = fails(rule).filter(|_| !is_null) {
                 draft.problems.push(Problem {
@@ -421,10 +425,26 @@ struct From {
 }
 
 /// A resource while it is written.
+#[derive(Default)]
 struct Writing {
     writer: Writer,
     writes: Vec<Write>,
     removed: Vec<String>,
+}
+
+impl Writing {
+    fn remove(&mut self, path: String) {
+        if !self.removed.contains(&path) {
+            self.removed.push(path);
+        }
+    }
+
+    /// The extension of which nothing is left but its url, for its value is to go.
+    fn ended_extension(&self) -> Option<String> {
+        let url = self.writer.body.get("url").and_then(Json::as_str)?;
+        let is_ended = self.writer.body.len() == 1 && !self.removed.is_empty();
+        is_ended.then(|| format!("extension[{url}]"))
+    }
 }
 
 /// The code of the error that a rule asks for when it has no value.

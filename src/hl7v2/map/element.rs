@@ -56,6 +56,19 @@ pub struct Element {
     pub is_choice: bool,
 }
 
+impl Element {
+    /// What goes when its value is to go: an extension of the resource with all that it has.
+    pub fn ended(&self) -> String {
+        match self.steps.first() {
+            Some(Step { key, select: Select::Slot(_, begin), .. }) if key == "extension" => {
+                let url = begin.get("url").and_then(Json::as_str).unwrap_or_default();
+                format!("extension[{url}]")
+            }
+            _ => self.text.clone(),
+        }
+    }
+}
+
 /// Finds the place `text` in the type called `owner`.
 ///
 /// # Errors

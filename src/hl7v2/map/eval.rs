@@ -91,7 +91,24 @@ impl<'a> Eval<'a> {
 
     fn segments(&self, path: &Path, scope: &Scope) -> Vec<Segment<'a>> {
         let mut found = scope.see(path.segment, self.groups, self.message);
+        let is_all_of_text =
+            path.field == 5 && path.repetition == Index::All && path.segment.as_str() == "OBX";
         match path.occurrence {
+            // A text in several OBX is one value.
+            Index::First if is_all_of_text => {
+                let mut next = found.first().map(Segment::position);
+                found.retain(|segment| {
+                    let is_next = next == Some(segment.position());
+                    let after = segment.position() + 1;
+                    let is_on = is_next && scope::goes_on(after, self.message);
+                    if is_next {
+                        next = is_on.then_some(after);
+                        let read = [2, 3, 4, 11].map(|field| (segment.position(), field));
+                        self.used.borrow_mut().extend(read.into_iter().filter(|_| is_on));
+                    }
+                    is_next
+                });
+            }
             Index::First => found.truncate(1),
             Index::At(at) => {
                 found = found.into_iter().skip(usize::from(at).saturating_sub(1)).take(1).collect();
@@ -118,10 +135,14 @@ impl<'a> Eval<'a> {
             let own = scope
                 .repetition
                 .filter(|(own, _)| own.segment == path.segment && own.field == path.field);
-            let reps = match path.repetition {
-                Index::First => vec![field.repetition(own.map_or(1, |(_, at)| at))],
-                Index::At(at) => vec![field.repetition(at)],
-                Index::All => field.repetitions().collect(),
+            let at = match path.repetition {
+                Index::First => Some(own.map_or(1, |(_, at)| at)),
+                Index::At(at) => Some(at),
+                Index::All => own.filter(|_| scope.is_alone).map(|(_, at)| at),
+            };
+            let reps = match at {
+                Some(at) => vec![field.repetition(at)],
+                None => field.repetitions().collect(),
             };
             for rep in reps {
                 let part = match (path.component, path.subcomponent) {
@@ -291,7 +312,12 @@ impl<'a> Eval<'a> {
             }
             let lines = segment.field(3).repetitions().map(|part| part.text().into_owned());
             let lines = lines.collect::<Vec<_>>().join("\n");
-            if lines.trim().is_empty() || segment.field(3).is_null() {
+            if segment.field(3).is_null() {
+                // What was noted before is to go.
+                out.push(Item::Null);
+                continue;
+            }
+            if lines.trim().is_empty() {
                 continue;
             }
             self.used.borrow_mut().extend([1, 2, 3, 4, 5, 6].map(|field| (at, field)));
@@ -352,6 +378,18 @@ impl<'a> Eval<'a> {
         found
     }
 
+    /// Whether a value that `when` asks for is told to go, so that what is made of it goes.
+    pub(crate) fn is_ended(&self, when: &Expr, value: &Expr, scope: &Scope, owner: usize) -> bool {
+        if !self.message.has_nulls() {
+            return false;
+        }
+        self.context.counts_nulls.set(true);
+        let would_hold = self.holds(when, scope, Some(owner));
+        self.context.counts_nulls.set(false);
+        let items = || self.items(value, scope, Some(owner));
+        would_hold && matches!(items().as_slice(), [first, ..] if matches!(first, Item::Null))
+    }
+
     fn truth(&self, expr: &Expr, scope: &Scope, owner: Option<usize>) -> bool {
         match expr {
             Expr::Not(inner) => !self.truth(inner, scope, owner),
@@ -368,7 +406,10 @@ impl<'a> Eval<'a> {
                 let first = call.plain.first();
                 let items = || first.map(|it| self.items(it, scope, owner)).unwrap_or_default();
                 match &*call.name {
-                    "valued" => items().iter().any(|item| !matches!(item, Item::Null)),
+                    "valued" => {
+                        let has_all = self.context.counts_nulls.get();
+                        items().iter().any(|item| has_all || !matches!(item, Item::Null))
+                    }
                     "null" => items().iter().any(|item| matches!(item, Item::Null)),
                     "timed" => items().first().is_some_and(|item| time::has_time(&item.text())),
                     "is_us" => self.context.site.is_us,

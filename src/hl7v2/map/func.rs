@@ -156,6 +156,7 @@ pub(crate) const FUNCS: &[Func] = &[
     piped("ref", Gives::Reference, &[]),
     piped("text", Gives::Fhir("string"), &[]),
     piped("trusted", Gives::Same, &[]),
+    piped("visit_number", Gives::Same, &[]),
     piped("yesno", Gives::Fhir("boolean"), &[]),
     free("after", Gives::Condition, &[]),
     free("count", Gives::V2, &[]),

@@ -4,12 +4,16 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::hl7v2::er7::{Message, Segment, SegmentName};
+use crate::hl7v2::er7::{Message, Path, Segment, SegmentName};
 use crate::hl7v2::types::{Context, id};
 
 use super::eval::{Eval, Item, NTH};
 use super::rules::{Each, MessageRule, ResourceRule};
-use super::scope::{Group, Scope};
+use super::scope::{self, Group, Scope};
+use super::site::Habit;
+
+/// The value of a result.
+const VALUE: &str = "OBX-5";
 
 /// What a resource is found again by.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -113,6 +117,22 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// A result for each repetition of OBX-5, where the site wants that; else the one.
+    fn split(&self, scope: Scope, segment: &Segment<'_>) -> Vec<Scope> {
+        let is_text = matches!(&*segment.field(2).text(), "ST" | "TX" | "FT" | "NA" | "MA");
+        let count = segment.field(5).repetitions().count();
+        let path = VALUE.parse::<Path>().ok().filter(|_| {
+            self.context.site.has(Habit::SplitsRepeats)
+                && segment.is("OBX")
+                && !is_text
+                && count > 1
+        });
+        match path {
+            Some(path) => (1..).take(count).map(|at| scope.alone(path, at)).collect(),
+            None => vec![scope],
+        }
+    }
+
     fn scopes(&self, rule: &ResourceRule, around: &Scope) -> Vec<Scope> {
         let mut scopes: Vec<_> = match &rule.each {
             Each::Group(name) => {
@@ -129,10 +149,11 @@ impl<'a> Builder<'a> {
                     // The header and the event stand before all patients.
                     found = around.see(*name, self.groups, self.message);
                 }
+                found.retain(|it| !scope::goes_on(it.position(), self.message));
                 let scope = |(it, number): (Segment<'_>, usize)| {
-                    around.segment(it.position(), number, self.message)
+                    self.split(around.segment(it.position(), number, self.message), &it)
                 };
-                found.into_iter().zip(1..).map(scope).collect()
+                found.into_iter().zip(1..).flat_map(scope).collect()
             }
         };
         if rule.is_single {

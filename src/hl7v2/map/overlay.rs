@@ -16,7 +16,7 @@ use crate::hl7v2::types::id::Authority;
 
 use super::read::{MapError, Reader};
 use super::rules::ResourceRule;
-use super::site::{Matching, Mode, Site, Wishes};
+use super::site::{Habit, Matching, Mode, Site, Wishes};
 use super::{Maps, hash_of};
 
 /// What a profile may have at its top.
@@ -35,7 +35,7 @@ const SECTIONS: [&str; 11] = [
 ];
 
 /// What a site may say of itself.
-const SITE: [&str; 13] = [
+const SITE: [&str; 19] = [
     "id",
     "base",
     "match",
@@ -49,6 +49,12 @@ const SITE: [&str; 13] = [
     "us",
     "dedupe",
     "reading",
+    "a04",
+    "discharge_by_data",
+    "merge_unknown",
+    "refuse_untyped",
+    "split_repeats",
+    "visit_by_account",
 ];
 
 pub(super) fn lay(
@@ -128,6 +134,20 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         site.decimal_comma = yes("decimal_comma", site.decimal_comma);
         site.dns_urls = yes("dns_urls", site.dns_urls);
         site.is_us = yes("us", site.is_us);
+        let habits = [
+            (Habit::EndsByData, "discharge_by_data"),
+            (Habit::MakesLosing, "merge_unknown"),
+            (Habit::RefusesUntyped, "refuse_untyped"),
+            (Habit::SplitsRepeats, "split_repeats"),
+            (Habit::VisitByAccount, "visit_by_account"),
+        ];
+        site.habits.extend(habits.into_iter().filter(|(_, key)| yes(key, false)).map(|(it, _)| it));
+        let arrived = wish(reader, own, "a04", "in-progress or arrived", |word| match word {
+            "arrived" => Some(true),
+            "in-progress" => Some(false),
+            _ => None,
+        });
+        site.habits.extend(arrived.filter(|arrived| *arrived).map(|_| Habit::RegistersArrivals));
         site.matching = matching(reader, own);
         site.wishes = wishes(reader, own);
         if let Some(zone) = own.get("zone") {
@@ -148,7 +168,7 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         }
         let authority = Authority {
             system: system.to_owned(),
-            trusted: item.get("trusted").and_then(Item::as_bool).unwrap_or(false),
+            trusted: item.get("trusted").and_then(Item::as_bool),
             kind: item.get("type").and_then(Item::as_str).map(str::to_owned),
         };
         site.authorities.insert(name.to_owned(), authority);

@@ -82,13 +82,15 @@ pub(crate) struct Scope {
     pub number: usize,
     /// The field whose repetition is at hand, and which one.
     pub repetition: Option<(Path, u16)>,
+    /// Whether that repetition stands for the whole field.
+    pub is_alone: bool,
 }
 
 impl Scope {
     /// The scope of a whole message, or of one patient in it, with what stands before all of them.
     pub(crate) fn whole(range: Range<usize>, head: Range<usize>) -> Self {
         let (ranges, is_group) = (vec![range, head], vec![false, false]);
-        Self { ranges, is_group, number: 1, repetition: None }
+        Self { ranges, is_group, number: 1, repetition: None, is_alone: false }
     }
 
     /// A group within this scope.
@@ -110,7 +112,9 @@ impl Scope {
         let holds = |range: &&Range<usize>| range.contains(&at);
         let end = self.ranges.iter().find(holds).map_or(at + 1, |range| range.end);
         let hangs = |next: &usize| {
-            message.segment_at(*next).is_some_and(|it| HANGING.contains(&it.name().as_str()))
+            let is_hanging =
+                message.segment_at(*next).is_some_and(|it| HANGING.contains(&it.name().as_str()));
+            is_hanging || goes_on(*next, message)
         };
         let count = (at + 1..end).take_while(hangs).count();
         let mut inner = self.clone();
@@ -123,6 +127,11 @@ impl Scope {
     /// One repetition of a field within this scope.
     pub(crate) fn repeat(&self, path: Path, at: u16) -> Self {
         Self { repetition: Some((path, at)), number: usize::from(at), ..self.clone() }
+    }
+
+    /// The same where it stands for the whole field.
+    pub(crate) fn alone(&self, path: Path, at: u16) -> Self {
+        Self { is_alone: true, ..self.repeat(path, at) }
     }
 
     /// The segments of this name within the smallest range.
@@ -170,6 +179,29 @@ impl Scope {
         let around = self.ranges.get(1).cloned().unwrap_or_else(|| self.inner());
         (around.start..at).any(|at| message.segment_at(at).is_some_and(|it| it.is(name)))
     }
+}
+
+/// Whether the segment at this place goes on with the text of the OBX before it: both are text without
+/// numbers of their own, and of the same code and sub-id.
+pub(crate) fn goes_on(at: usize, message: &Message<'_>) -> bool {
+    let pair = at.checked_sub(1).and_then(|before| message.segment_at(before));
+    let Some((before, now)) = pair.zip(message.segment_at(at)) else { return false };
+    let is_text = |one: &Segment<'_>| {
+        one.is("OBX")
+            && matches!(&*one.field(2).text(), "TX" | "FT")
+            && one.field(5).is_valued()
+            && !one.field(21).is_valued()
+    };
+    let code = |one: &Segment<'_>, part: u16| {
+        one.field(3).repetition(1).component(part).text().into_owned()
+    };
+    let sub_id = |one: &Segment<'_>| one.field(4).text().into_owned();
+    is_text(&before)
+        && is_text(&now)
+        && now.field(3).is_valued()
+        && (1..=3).all(|part| part == 2 || code(&before, part) == code(&now, part))
+        && sub_id(&before) == sub_id(&now)
+        && before.field(11).text() == now.field(11).text()
 }
 
 /// Whether the note at this place belongs to a result or a specimen, not to the group itself.

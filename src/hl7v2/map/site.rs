@@ -1,7 +1,7 @@
 //! What a site has of its own: for whom it is, authorities, codes, units, zone, modes, and how its
 //! messages are taken in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
@@ -113,6 +113,23 @@ pub struct Wishes {
     pub is_partial: Option<bool>,
 }
 
+/// What is usual at a site and not elsewhere.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Habit {
+    /// An end that data tell of (PV1-45 in A08) ends a visit: `discharge_by_data = true`.
+    EndsByData,
+    /// A patient that is to end and that nobody knows is made in order to end: `merge_unknown = true`.
+    MakesLosing,
+    /// A value without a type is refused, not kept as a text: `refuse_untyped = true`.
+    RefusesUntyped,
+    /// A registration (A04) says that somebody has arrived, not that the visit is under way: `a04 = "arrived"`.
+    RegistersArrivals,
+    /// Each repetition of a value is a result of its own: `split_repeats = true`.
+    SplitsRepeats,
+    /// A patient's account stands for a visit that has no number: `visit_by_account = true`.
+    VisitByAccount,
+}
+
 /// Codes of one system of a sender.
 pub type Rows = BTreeMap<String, Target>;
 
@@ -135,6 +152,8 @@ pub struct Site {
     pub dns_urls: bool,
     /// Whether a comma may stand for the point of a decimal.
     pub decimal_comma: bool,
+    /// What is usual there and not elsewhere.
+    pub habits: BTreeSet<Habit>,
     /// Whether it lives by the rules of the United States.
     pub is_us: bool,
     /// Code systems by the sender's names for them.
@@ -145,6 +164,13 @@ pub struct Site {
     pub units: BTreeMap<String, String>,
     /// How lists of segments change what is stored, by segment.
     pub modes: BTreeMap<String, Mode>,
+}
+
+impl Site {
+    /// Whether this is usual there.
+    pub fn has(&self, habit: Habit) -> bool {
+        self.habits.contains(&habit)
+    }
 }
 
 impl Default for Site {
@@ -158,6 +184,7 @@ impl Default for Site {
             authorities: BTreeMap::new(),
             dns_urls: false,
             decimal_comma: false,
+            habits: BTreeSet::new(),
             is_us: true,
             systems: BTreeMap::new(),
             codes: BTreeMap::new(),

@@ -123,6 +123,8 @@ pub struct Context<'a> {
     pub made: RefCell<Vec<Made>>,
     /// Whether the values of this rule are looked at only, so that nothing is told.
     pub quiet: Cell<bool>,
+    /// Whether what is to go counts as a value in conditions.
+    pub counts_nulls: Cell<bool>,
     /// Whether it is told of which segments each element was made.
     pub is_traced: bool,
 }
@@ -141,6 +143,7 @@ impl<'a> Context<'a> {
             unmapped: RefCell::default(),
             made: RefCell::default(),
             quiet: Cell::new(false),
+            counts_nulls: Cell::new(false),
             is_traced: false,
         }
     }

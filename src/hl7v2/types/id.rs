@@ -17,8 +17,8 @@ const CHECK_SCHEME: &str = "http://hl7.org/fhir/StructureDefinition/namingsystem
 pub struct Authority {
     /// The system of its identifiers.
     pub system: String,
-    /// Whether one of its identifiers is enough to know whom a message means.
-    pub trusted: bool,
+    /// Whether one of its identifiers is enough to know whom a message means; `None`: their type says.
+    pub trusted: Option<bool>,
     /// The type of its identifiers, where the message says none.
     pub kind: Option<String>,
 }

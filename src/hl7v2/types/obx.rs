@@ -1,6 +1,7 @@
 //! OBX-5 by OBX-2: a value of an Observation, or of a part of it.
 
 use super::{Args, Context, Json, NoteKind, Rep, attach, code, number, text, time};
+use crate::hl7v2::map::site::Habit;
 
 /// A value with the type of FHIR that it has: `("Quantity", ..)`.
 pub type Choice = (&'static str, Json);
@@ -65,6 +66,10 @@ fn value(
 
 /// The whole value as a text.
 fn as_text(rep: &Rep<'_>, kind: &str, context: &Context<'_>) -> Option<Choice> {
+    if kind.is_empty() && context.site.has(Habit::RefusesUntyped) {
+        context.note(NoteKind::Damaged, "OBX-2 does not say what the value is");
+        return None;
+    }
     if !matches!(kind, "VR" | "") {
         let what = format!("OBX-2 says {kind}, and the value is kept as a text");
         context.note(NoteKind::Kept, what);

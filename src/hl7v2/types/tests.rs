@@ -111,7 +111,7 @@ fn a_reference_range_has_its_ends_and_its_text() {
     }
 }
 
-/// Covers in part: v2 S1.
+/// Covers: v2 S1.
 #[test]
 fn an_identifier_always_has_a_system() {
     for (text, system) in [

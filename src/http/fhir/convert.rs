@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::fhir::IssueCode;
 use crate::fhir::json::{Object, Value};
 use crate::hl7v2::ack;
-use crate::hl7v2::receive::Converted;
+use crate::hl7v2::queue::Resolved;
+use crate::hl7v2::receive::{Converted, Trial};
 use crate::http::exchange::Exchange;
 use crate::http::negotiation;
 use crate::http::outcome::Failure;
@@ -26,7 +27,18 @@ use super::answer;
 /// `POST $hl7v2-convert`
 pub(in crate::http) async fn convert(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     exchange.form()?;
-    exchange.check_known(&[])?;
+    exchange.check_known(&["_output", "dry"])?;
+    let word = |name: &str, wanted: &str| {
+        let found = exchange.query.once(name).map_err(Error::from)?;
+        match found {
+            Some(word) if word != wanted => {
+                let text = format!("{name} is {wanted:?} or is not given");
+                Err(Error::invalid(IssueCode::Value, text))
+            }
+            found => Ok(found.is_some()),
+        }
+    };
+    let (as_message, is_held) = (word("_output", "message")?, word("dry", "identity")?);
     let body = exchange.read_body().await?;
     let (message, profile) = if is_message(&exchange.parts.headers) {
         (body.to_vec(), None)
@@ -38,7 +50,10 @@ pub(in crate::http) async fn convert(mut exchange: Exchange) -> Result<Response<
     let interaction = Kind::ConvertMessage.of_system();
     let noted = exchange.server.engine.noted(interaction, &exchange.caller).await;
     noted.map_err(Failure::Interaction)?;
-    let converted = exchange.server.messages.convert(&message, profile.as_deref());
+    let against = is_held.then_some(&exchange.caller);
+    let trial = Trial { profile: profile.as_deref(), as_message, against };
+    let converted = exchange.server.messages.convert(&message, &trial).await;
+    let converted = converted.map_err(Failure::Interaction)?;
     let parameters = shown(converted);
     let mut response = answer::resource(&parameters, exchange.form()?, exchange.schema())?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -51,7 +66,8 @@ pub(super) fn of_entries(exchange: &Exchange) -> Arc<Convert> {
     Arc::new(move |parameters| {
         let (message, profile) = asked(parameters)?;
         check(&server, profile.as_deref())?;
-        Ok(shown(server.messages.convert(&message, profile.as_deref())))
+        let trial = Trial { profile: profile.as_deref(), ..Trial::default() };
+        Ok(shown(server.messages.convert_alone(&message, &trial)))
     })
 }
 
@@ -100,6 +116,16 @@ fn shown(converted: Converted) -> Value<'static> {
     all.push(Value::Object(named("acknowledgement").with("valueString", converted.answer)));
     for field in converted.unmapped {
         all.push(Value::Object(named("unmapped").with("valueString", field)));
+    }
+    for Resolved { url, known } in converted.identities {
+        let part = |name: &'static str, value: String| {
+            Value::Object(named(name).with("valueString", value))
+        };
+        let parts = vec![
+            part("resource", url),
+            part("identity", known.unwrap_or_else(|| "new".to_owned())),
+        ];
+        all.push(Value::Object(named("identity").with("part", parts)));
     }
     Object::new().with("resourceType", "Parameters").with("parameter", all).into()
 }

@@ -125,17 +125,46 @@ pub(in crate::http) async fn replay_failed(exchange: Exchange) -> Result<Respons
 /// `POST /v2/messages/[id]/$discard`, with the reason as the body.
 pub(in crate::http) async fn discard(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
     let id = id(&exchange)?;
-    let body = exchange.read_at_most(4_096).await?;
-    let reason = str::from_utf8(body.trim_ascii()).unwrap_or_default();
-    if reason.is_empty() || reason.contains('\0') {
-        let text = "why the message is discarded is the body, as text";
-        return Err(Error::invalid(IssueCode::Required, text).into());
-    }
-    let done = exchange.server.engine.discard_message(id, reason, &exchange.caller).await;
+    let reason = reason(&mut exchange, "discarded").await?;
+    let done = exchange.server.engine.discard_message(id, &reason, &exchange.caller).await;
     done.map_err(Failure::Interaction)?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+/// `POST /v2/messages/[id]/$unmerge`, with the reason as the body: takes the merges of a message back.
+pub(in crate::http) async fn unmerge(mut exchange: Exchange) -> Result<Response<Body>, Failure> {
+    let id = id(&exchange)?;
+    let reason = reason(&mut exchange, "taken back").await?;
+    let done = exchange.server.messages.unmerge(id, &reason, &exchange.caller).await;
+    let shown = done.map_err(Failure::Interaction)?.into_iter().map(|back| {
+        let left = back.left.into_iter().map(|(resource, path)| {
+            Value::Object(Object::new().with("resource", resource).with("path", path))
+        });
+        let since = back.since.into_iter().map(Value::from);
+        let shown = Object::new()
+            .with("source", back.source)
+            .with("target", back.target)
+            .with("restored", back.restored as u64)
+            .with("left", left.collect::<Vec<_>>())
+            .with("since", since.collect::<Vec<_>>());
+        Value::Object(shown)
+    });
+    let mut body = Object::new();
+    body.set("merges", Value::Array(shown.collect()));
+    Ok(of_json(body))
+}
+
+/// Why something is done: the body.
+async fn reason(exchange: &mut Exchange, done: &str) -> Result<String, Failure> {
+    let body = exchange.read_at_most(4_096).await?;
+    let reason = str::from_utf8(body.trim_ascii()).unwrap_or_default();
+    if reason.is_empty() || reason.contains('\0') {
+        let text = format!("why the message is {done} is the body, as text");
+        return Err(Error::invalid(IssueCode::Required, text).into());
+    }
+    Ok(reason.to_owned())
 }
 
 async fn replayed(exchange: Exchange, of: Replay) -> Result<Response<Body>, Failure> {

@@ -12,15 +12,12 @@ use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
 use super::MessageEnd;
 use super::end::{END, EndColumns};
+use super::merge::Merging;
 use crate::access::CommitError;
 use crate::error::Error;
 use crate::fhir::Instant;
 
 const FIND_LINES: &str = "SELECT patient, n FROM v2_line WHERE patient = ANY ($1)";
-
-/// Keys that go over to another resource, when two become one.
-const MOVE_KEYS: &str = "UPDATE v2_key SET resource_id = $3 \
-     WHERE resource_type = $1 AND resource_id = $2";
 
 const FIND_KEYS: &str = "SELECT k.resource_type, k.system, k.value, k.resource_id \
      FROM unnest($1::text[], $2::text[], $3::text[]) AS g(type, system, value) \
@@ -33,8 +30,7 @@ const FIND_WAITING: &str =
     "SELECT place, member FROM v2_member WHERE place = ANY ($1) ORDER BY place, member";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[END, FIND_LINES, MOVE_KEYS, FIND_KEYS, FIND_MARKS, FIND_WAITING];
+pub(super) const STATEMENTS: &[&str] = &[END, FIND_LINES, FIND_KEYS, FIND_MARKS, FIND_WAITING];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,7 +53,7 @@ pub struct Mark {
     /// Its id.
     pub id: String,
     /// What of it: `demographics`, `movement`.
-    pub aspect: &'static str,
+    pub aspect: String,
     /// The time of the event that said so.
     pub at: Instant,
 }
@@ -72,14 +68,14 @@ pub struct Member {
 }
 
 /// What is committed together with the effect of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Companion {
-    /// The end of the message.
-    pub end: MessageEnd,
+    /// The end of the message; `None`: it is no message that has the effect.
+    pub end: Option<MessageEnd>,
     /// Keys of what it made: those that were not known to lead there.
     pub keys: Vec<Keyed>,
-    /// Type, and the resources of which the first's keys go over to the second.
-    pub moved: Vec<(String, String, String)>,
+    /// What becomes of merges.
+    pub merges: Vec<Merging>,
     /// The times of what it said.
     pub marks: Vec<Mark>,
     /// The patients it was worked out by, each with the number of messages before it.
@@ -100,11 +96,13 @@ impl Companion {
         if companions.is_empty() {
             return Ok(());
         }
-        for (resource_type, from, to) in companions.iter().flat_map(|one| &one.moved) {
-            let statement = connection.prepare_cached(MOVE_KEYS).await;
-            let statement = statement.map_err(failure::commit_error)?;
-            let moved = connection.execute(&statement, &[resource_type, from, to]).await;
-            moved.map_err(failure::commit_error)?;
+        // In a box: writes of all kinds pass here, and what few of them do would be a part of all.
+        Box::pin(Self::write_all(companions, connection)).await
+    }
+
+    async fn write_all(companions: &[&Self], connection: &DbConnection) -> Result<(), CommitError> {
+        for merging in companions.iter().flat_map(|one| &one.merges) {
+            merging.write(connection).await?;
         }
         let statement = connection.prepare_cached(END).await.map_err(failure::commit_error)?;
         let columns = EndColumns::of(companions);

@@ -213,8 +213,9 @@ impl<'a> EndColumns<'a> {
     }
 
     fn push(&mut self, companion: &'a Companion) {
-        let id = companion.end.id;
-        self.push_end(&companion.end, true);
+        if let Some(end) = &companion.end {
+            self.push_end(end, true);
+        }
         for (patient, number) in &companion.lines {
             self.lines.0.push(patient);
             self.lines.1.push(*number);
@@ -223,8 +224,10 @@ impl<'a> EndColumns<'a> {
             let values = [&key.resource_type, &key.system, &key.value, &key.id];
             push_all(&mut self.keys, values.map(String::as_str));
         }
-        for mark in &companion.marks {
-            push_all(&mut self.marks, [&mark.resource_type, &mark.id, mark.aspect]);
+        let said =
+            companion.end.iter().flat_map(|end| companion.marks.iter().map(move |it| (end.id, it)));
+        for (id, mark) in said {
+            push_all(&mut self.marks, [&mark.resource_type, &mark.id, &mark.aspect]);
             self.mark_times.push(Timestamptz(mark.at));
             self.mark_messages.push(id);
         }

@@ -9,6 +9,7 @@
 //! | `receipt` | many messages stored by one statement |
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
 //! | `desk` | what people do with messages and profiles, with its row in the ledger |
+//! | `merge` | what merges moved, and how they are taken back |
 //! | `queue` | who works on what: leases, ends, another try |
 //! | `list` | what people look at |
 //! | `site` | what senders have of their own, and which of their codes no map knows |
@@ -20,6 +21,7 @@ mod desk;
 mod end;
 mod list;
 mod look;
+mod merge;
 mod queue;
 mod receipt;
 mod receive;
@@ -34,6 +36,7 @@ pub use companion::{Companion, Keyed, Mark, Member};
 pub use desk::Desk;
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use look::Looked;
+pub use merge::{Merge, Merging, Moved};
 pub use queue::{Claimed, Ended};
 pub(super) use receipt::Receipts;
 pub use receive::{Earlier, NewMessage, Received};
@@ -44,6 +47,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     let files = [
         companion::STATEMENTS,
         list::STATEMENTS,
+        merge::STATEMENTS,
         look::STATEMENTS,
         queue::STATEMENTS,
         receive::STATEMENTS,

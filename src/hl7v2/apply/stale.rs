@@ -1,0 +1,170 @@
+//! News that come late: by how new what is stored of each thing is.
+//!
+//! | thing | of when |
+//! |---|---|
+//! | data of a person or a visit, movements | the event (EVN-6, EVN-2), else MSH-7 |
+//! | a list of all there is | the same, for each list, sender and owner |
+//! | a result | when it was made or issued (OBX-19, OBR-22) where both tell, else MSH-7 |
+//!
+//! Spec: v2 S22
+
+use std::collections::BTreeSet;
+
+use super::find::Found;
+use super::plan::Plan;
+use super::{Applier, Case, Halt};
+use crate::fhir::datetime::{DateTime, Zone};
+use crate::fhir::json::Value;
+use crate::fhir::{Identity, Instant, ResourceType};
+use crate::hl7v2::effect::visit;
+use crate::hl7v2::effect::{Json, result};
+use crate::store::hl7v2::Mark;
+
+/// The time by which something in a laboratory was made.
+const ANALYSIS: &str = "http://hl7.org/fhir/StructureDefinition/observation-analysis-date-time";
+
+/// What of a stored resource is newer than the message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stale {
+    pub(super) data: bool,
+    /// When the latest movement was, where that was after this one.
+    pub(super) movement: Option<Instant>,
+    /// Of a result: a message that was sent later told of it.
+    pub(super) sent: bool,
+}
+
+impl Stale {
+    /// The aspects of a type that the message tells of, each with whether it is news no longer.
+    pub(super) fn of(self, of: ResourceType, case: &Case<'_>) -> Vec<(&'static str, bool)> {
+        let movement = self.movement.is_some();
+        match of.to_string().as_str() {
+            "Patient" => vec![("demographics", self.data)],
+            "Encounter" if moves(case) => vec![("data", self.data), ("movement", movement)],
+            "Encounter" => vec![("data", self.data)],
+            "DiagnosticReport" | "Observation" if tells_results(case) => vec![("sent", self.sent)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Whether the event of a message moves a visit on.
+pub(super) fn moves(case: &Case<'_>) -> bool {
+    case.draft.effect.as_deref() == Some("encounter-event")
+        && visit::is_movement(&case.draft.event.1)
+}
+
+/// Whether results of a message can be late.
+pub(super) fn tells_results(case: &Case<'_>) -> bool {
+    case.draft.effect.as_deref() == Some("results")
+}
+
+/// Whether what is stored of a result is newer than what the message says, which does not go beyond it.
+pub(super) fn is_late(stored: &Json, now: &Json, stale: Stale) -> bool {
+    let status = now.get("status").and_then(Value::as_str).unwrap_or_default();
+    if result::rises(stored, status) {
+        return false;
+    }
+    match (made(stored), made(now)) {
+        (Some(before), Some(now)) if before != now => before > now,
+        _ => stale.sent,
+    }
+}
+
+/// The stored report with the results that it lacks.
+pub(super) fn with_results(stored: &Json, now: &Json) -> Json {
+    let mut kept = stored.clone();
+    let results = |of: &Json| of.get("result").and_then(Value::as_array).map(<[_]>::to_vec);
+    let mut all = results(stored).unwrap_or_default();
+    for one in results(now).unwrap_or_default() {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    if !all.is_empty() {
+        kept.set("result", all);
+    }
+    kept
+}
+
+/// When a result was made, or else issued.
+fn made(result: &Json) -> Option<Instant> {
+    let extensions = result.get("extension").and_then(Value::as_array).unwrap_or_default();
+    let analysed = extensions.iter().find(|one| one.str_at("url") == Some(ANALYSIS));
+    let analysed = analysed.and_then(|one| one.str_at("valueDateTime"));
+    let text = analysed.or_else(|| result.get("issued").and_then(Value::as_str))?;
+    DateTime::parse_search(text).map(|moment| moment.lower(Zone::UTC))
+}
+
+impl Applier {
+    /// What of a stored resource is newer than the message.
+    pub(super) async fn stale(&self, found: &Found, case: &Case<'_>) -> Result<Stale, Halt> {
+        let of = found.identity.resource_type;
+        if found.stored.is_none() || Stale::default().of(of, case).is_empty() {
+            return Ok(Stale::default());
+        }
+        let marks = self.marks_of(&found.identity, case).await?;
+        let later = |names: &[&str]| {
+            let mut all = marks.iter().filter(|(aspect, _)| names.contains(&aspect.as_str()));
+            all.find(|(_, at)| *at > case.at).map(|(_, at)| *at)
+        };
+        Ok(Stale {
+            data: later(&["demographics", "data"]).is_some(),
+            movement: later(&["movement"]),
+            sent: later(&["sent"]).is_some(),
+        })
+    }
+
+    /// How new what is stored of a resource is, by aspect.
+    async fn marks_of(
+        &self,
+        identity: &Identity,
+        case: &Case<'_>,
+    ) -> Result<Vec<(String, Instant)>, Halt> {
+        let (of, id) = (identity.resource_type, identity.id.to_string());
+        let looked = case.looked();
+        if !looked.has(identity) {
+            return Ok(self.store.message_marks(of.as_str(), &id).await?);
+        }
+        let own = looked.marks.iter();
+        let own = own.filter(|(kind, whose, ..)| *kind == *of.as_str() && *whose == id);
+        Ok(own.map(|(.., aspect, at)| (aspect.clone(), *at)).collect())
+    }
+
+    /// The lists of the message (by their segment) of which a newer one is stored; the others are noted.
+    pub(super) async fn late_lists(
+        &self,
+        case: &Case<'_>,
+        found: &[Found],
+        plan: &mut Plan,
+    ) -> Result<BTreeSet<String>, Halt> {
+        let mut late = BTreeSet::new();
+        for (segment, is_there) in &case.draft.snapshots {
+            let Some(owner) = owner(segment, case, found).filter(|_| *is_there) else { continue };
+            let aspect = format!("list {segment} {}", case.sender());
+            let is_late = owner.stored.is_some()
+                && self
+                    .marks_of(&owner.identity, case)
+                    .await?
+                    .iter()
+                    .any(|(name, at)| *name == aspect && *at > case.at);
+            if is_late {
+                late.insert(segment.clone());
+                continue;
+            }
+            let Identity { resource_type, id } = &owner.identity;
+            let (resource_type, id) = (resource_type.to_string(), id.to_string());
+            plan.marks.push(Mark { resource_type, id, aspect, at: case.at });
+        }
+        Ok(late)
+    }
+}
+
+/// Whose list it is: that of the visit, of diagnoses and procedures; else that of the patient.
+fn owner<'f>(segment: &str, case: &Case<'_>, found: &'f [Found]) -> Option<&'f Found> {
+    let of = |rule: &str| {
+        let mut all = case.draft.resources.iter().zip(found);
+        all.find(|(draft, _)| draft.rule == rule).map(|(_, found)| found)
+    };
+    let visit = || of("encounter").filter(|_| matches!(segment, "DG1" | "PR1"));
+    visit().or_else(|| of("patient"))
+}

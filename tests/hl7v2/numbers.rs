@@ -1,0 +1,113 @@
+//! Numbers of patients: whose they are, which count, and who takes them back.
+
+use super::sites::install;
+use super::stories::Story;
+
+/// A message of another sender about the same patient.
+async fn by(story: &mut Story, application: &str, id: u32, numbers: &str) -> String {
+    let message = format!(
+        "MSH|^~\\&|{application}|STM|KILN|H|2026070512{id:02}00||ADT^A31^ADT_A05|{application}{id}|P|2.5.1\r\
+         EVN||2026070512{id:02}00\rPID|1||{numbers}||Muster^Anna\r"
+    );
+    super::feed::value(&story.sender.send(&message).await, "MSA-1")
+}
+
+async fn numbers(story: &Story) -> String {
+    let found = story.get("/Patient?").await;
+    let of = |at: u32| found.at(&format!("entry[0].resource.identifier[{at}].value"));
+    let mut all: Vec<_> = (0..9).map_while(of).collect();
+    all.sort();
+    all.join(" ")
+}
+
+/// v2 S1: PID-2 and PID-4 are kept, each with a system.
+///
+/// Covers: v2 S1.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_of_old_fields_are_kept() {
+    let mut story = Story::begin().await;
+    let pid = "PID|1|OLD1^^^EXT&1.2.3&ISO^PT|12^^^STM^MR|ALT1^^^CLINIC~ALT2|Muster^Anna";
+    assert_eq!(story.tell("ADT^A28^ADT_A05", pid).await, "AA");
+    for (value, system) in [
+        ("OLD1", "urn:oid:1.2.3"),
+        ("ALT1", "urn:kiln/v2/aa/LAB.STM/CLINIC"),
+        ("ALT2", "urn:kiln/v2/aa/LAB.STM"),
+    ] {
+        let url = format!("/Patient?identifier={system}|{value}&");
+        assert_eq!(story.count(&url).await, "1", "{url}");
+    }
+}
+
+/// v2 S2: numbers of an authority that the site distrusts never say who somebody is.
+///
+/// Covers: v2 S2.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_a_distrusted_authority_do_not_count() {
+    let mut story = Story::begin().await;
+    let profile = "[site]\nid = \"lab\"\nmatch = { app = \"LAB\" }\n\
+        [authority]\nSTM = { system = \"https://stm.test/mrn\" }\n\
+        ROOM = { system = \"https://stm.test/room\", trusted = false }\n";
+    install(&story.server, "lab", Some(profile)).await;
+    assert_eq!(
+        story.tell("ADT^A28^ADT_A05", "PID|1||7^^^ROOM^MR~1^^^STM^MR||Muster^Anna").await,
+        "AA"
+    );
+    // The same room, and another patient.
+    assert_eq!(story.tell("ADT^A28^ADT_A05", "PID|1||7^^^ROOM^MR~2^^^STM^MR||Neu^Eva").await, "AA");
+    assert_eq!(story.count("/Patient?").await, "2");
+    assert_eq!(story.count("/Patient?identifier=https://stm.test/room|7&").await, "2");
+    // Who has no other number is nobody.
+    let told = story.tell("ADT^A28^ADT_A05", "PID|1||7^^^ROOM^MR||Neu^Eva").await;
+    assert_eq!(told, "AE no-trusted-number");
+    assert_eq!(story.count("/Patient?").await, "2");
+}
+
+/// v2 B11, v2 S3: the order of numbers says nothing, of whatever type they are.
+///
+/// Covers: v2 B11, v2 S3.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_numbers_of_no_personal_type_says_nothing() {
+    let mut story = Story::begin().await;
+    let pid = |numbers: &str| format!("PID|1||{numbers}||Muster^Anna");
+    for numbers in [
+        "S1^^^SSA^SS~D1^^^DMV^DL",
+        "D1^^^DMV^DL~S1^^^SSA^SS",
+        "^^^STM^MR~S1^^^SSA^SS",
+        "D1^^^DMV^DL",
+    ] {
+        assert_eq!(story.tell("ADT^A28^ADT_A05", &pid(numbers)).await, "AA", "{numbers}");
+        assert_eq!(story.count("/Patient?").await, "1", "{numbers}");
+    }
+    for numbers in ["1^^^STM^MR~2^^^NAT^PI", "2^^^NAT^PI~1^^^STM^MR"] {
+        assert_eq!(story.tell("ADT^A28^ADT_A05", &pid(numbers)).await, "AA", "{numbers}");
+        assert_eq!(story.count("/Patient?").await, "2", "{numbers}");
+    }
+}
+
+/// v2 S4: a sender takes back what it alone has told of.
+///
+/// Covers: v2 S4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_taken_back_by_who_told_of_it() {
+    let mut story = Story::begin().await;
+    let own = "urn:oid:1.2";
+    let trusted = "1^^^&1.9&ISO^MR";
+    let of = |value: &str| format!("{value}^^^&1.2&ISO^XX");
+    // Two senders tell of numbers of one authority, of one of them both.
+    assert_eq!(
+        by(&mut story, "ADT", 1, &format!("{trusted}~{}~{}", of("A"), of("AB"))).await,
+        "AA"
+    );
+    assert_eq!(
+        by(&mut story, "LAB", 2, &format!("{trusted}~{}~{}", of("B"), of("AB"))).await,
+        "AA"
+    );
+    assert_eq!(numbers(&story).await, "1 A AB B");
+    // What one leaves out goes, unless the other told of it.
+    assert_eq!(by(&mut story, "ADT", 3, &format!("{trusted}~{}", of("C"))).await, "AA");
+    assert_eq!(numbers(&story).await, "1 AB B C");
+    // Who names no number of the authority takes none away.
+    assert_eq!(by(&mut story, "LAB", 4, trusted).await, "AA");
+    assert_eq!(numbers(&story).await, "1 AB B C");
+    assert_eq!(story.count(&format!("/Patient?identifier={own}|B&")).await, "1");
+}
