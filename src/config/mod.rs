@@ -380,6 +380,9 @@ configuration! {
         frame_timeout_s: NonZeroU32 = Number(30),
         /// Messages that wait, beyond which no more are read.
         max_waiting: NonZeroU32 = Number(10_000),
+        /// Days after which the text of a message that is done goes; what it was known by, its answer and
+        /// what it did stay. One that failed keeps its text until it is replayed or discarded. 0: all is kept.
+        keep_days: u32 = Number(0),
         /// Messages that this node works on at the same time; 0: it takes them in, and others work.
         workers: u32 = Number(8),
     }

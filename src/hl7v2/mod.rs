@@ -21,9 +21,11 @@
 //! | `line` | what a node knows of what waits |
 //! | `listener` | MLLP over TCP and TLS |
 //! | `meters` | metrics of what waits |
+//! | `numbering` | messages that their senders number |
+//! | `purge` | texts that are kept for a time only |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
-//! | `unconfirmed` | answers that go out again in release 2 of MLLP |
+//! | `unconfirmed` | answers one after another, in release 2 of MLLP |
 //!
 //! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `spec`, `store`, `ucum`.
 //!
@@ -45,6 +47,8 @@ mod line;
 pub mod listener;
 pub mod map;
 mod meters;
+mod numbering;
+mod purge;
 pub mod queue;
 pub mod receive;
 mod reply;

@@ -7,6 +7,7 @@ mod desk;
 mod faults;
 pub(crate) mod feed;
 mod frames;
+mod intake;
 mod maps_messages;
 mod maps_rules;
 mod oracle;
