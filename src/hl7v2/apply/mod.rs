@@ -325,11 +325,7 @@ fn happened(message: &Message<'_>, maps: &Maps) -> (Instant, String) {
 }
 
 /// All that is written and deleted, with its origin.
-fn transaction(
-    entries: &[Entry],
-    gone: Vec<Value<'static>>,
-    task: &Task<'_>,
-) -> Object<'static> {
+fn transaction(entries: &[Entry], gone: Vec<Value<'static>>, task: &Task<'_>) -> Object<'static> {
     let bundle = Object::new().with("resourceType", "Bundle").with("type", "transaction");
     let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
     all.extend(gone);

@@ -46,8 +46,8 @@ async fn replayed(story: &Story, control_id: &str, query: &str) -> String {
 async fn what_is_no_longer_made_is_told_and_deleted_on_request() {
     let mut story = Story::begin().await;
     install(&story.server, "lab", Some(PETS)).await;
-    let pets = "PID|1||12^^^STM^MR||Muster^Anna\nZPT|1|dog^Dog^L\nZPT|2|cat^Cat^L";
-    assert!(story.tell("ADT^A28^ADT_A05", pets).await.starts_with("AA"));
+    let pets = "PID|1||12^^^STM^MR||Muster^Anna\nPV1|1|I\nZPT|1|dog^Dog^L\nZPT|2|cat^Cat^L";
+    assert!(story.tell("ADT^A08^ADT_A01", pets).await.starts_with("AA"));
     assert_eq!(story.count("/Basic?").await, "2");
     let cat = story.of("/Basic?code=cat", "id").await;
     install(&story.server, "lab", Some(PETS.split("[resource").next().unwrap())).await;
@@ -79,7 +79,7 @@ async fn what_was_deleted_is_made_again_when_a_message_tells_of_it() {
     let person = "PID|1||12^^^STM^MR||Muster^Anna";
     assert_eq!(story.tell("ADT^A28^ADT_A05", person).await, "AA");
     let first = story.of("/Patient?", "id").await;
-    story.server.client.delete(&format!("/Patient/{first}")).await.expect(200);
+    story.server.client.delete(&format!("/Patient/{first}")).await.expect(204);
     assert_eq!(story.count("/Patient?").await, "0");
     for _ in 0..2 {
         assert_eq!(story.tell("ADT^A31^ADT_A05", person).await, "AA");
