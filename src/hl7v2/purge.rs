@@ -12,7 +12,7 @@ use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 
 /// Between two looks for what is old.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 /// After so many looks all is looked through once more: what failed may have been set aside since.
 const ANEW: u32 = 24 * 60;
 const DAY_MS: i64 = 24 * 3_600_000;

@@ -16,7 +16,7 @@ use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::queue::Task;
 use crate::store::hl7v2::MessageEffect;
 
-/// Types of which a message does not have any for itself.
+/// Types of which a message does not have any for itself, and what records that it came.
 const SHARED: &[&str] = &[
     "Account",
     "Device",
@@ -26,6 +26,7 @@ const SHARED: &[&str] = &[
     "Patient",
     "Practitioner",
     "PractitionerRole",
+    "Provenance",
     "RelatedPerson",
 ];
 
@@ -47,8 +48,8 @@ impl Applier {
         found: &[Found],
         plan: &mut Plan,
     ) -> Result<Pruned, Halt> {
-        let mut pruned = Pruned::default();
-        let Some(prunes) = task.again else { return Ok(pruned) };
+        let mut gone = Pruned::default();
+        let Some(prunes) = task.again else { return Ok(gone) };
         for (identity, effect) in made(&self.store.message_effects(task.id).await?) {
             let is_made = found.iter().any(|one| one.identity == identity)
                 || plan.entries.iter().any(|entry| entry.identity == identity);
@@ -66,11 +67,11 @@ impl Applier {
                 .with("method", "DELETE")
                 .with("url", identity.to_string())
                 .with("ifMatch", format!("W/\"{version}\""));
-            pruned.entries.push(Value::Object(Object::new().with("request", request)));
+            gone.entries.push(Value::Object(Object::new().with("request", request)));
             let (action, version) = ("delete".to_owned(), version.0 + 1);
-            pruned.effects.push(MessageEffect { action, version, ..effect });
+            gone.effects.push(MessageEffect { action, version, ..effect });
         }
-        Ok(pruned)
+        Ok(gone)
     }
 }
 

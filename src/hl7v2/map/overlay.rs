@@ -303,12 +303,11 @@ fn words(reader: &mut Reader<'_>, root: &dyn TableLike, site: &mut Site) {
     let mut escapes = Escapes::new();
     for (name, item) in entries(root, "escape") {
         let is_own = name.len() > 1 && name.starts_with('Z') && !name.contains(['\\', '|', '\r']);
-        match item.as_str().filter(|_| is_own) {
-            Some(text) => drop(escapes.insert(name.to_owned(), text.to_owned())),
-            None => {
-                let key = format!("escape.{name}");
-                reader.fault(item.span(), &key, "a name that begins with Z, and a text");
-            }
+        if let Some(text) = item.as_str().filter(|_| is_own) {
+            escapes.insert(name.to_owned(), text.to_owned());
+        } else {
+            let key = format!("escape.{name}");
+            reader.fault(item.span(), &key, "a name that begins with Z, and a text");
         }
     }
     site.escapes = Arc::new(escapes);
