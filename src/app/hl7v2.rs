@@ -21,7 +21,7 @@ use crate::hl7v2::dtm::Zones;
 use crate::hl7v2::er7::Reading;
 use crate::hl7v2::judge::{Binding, Rules};
 use crate::hl7v2::listener::{self, Door, Handshake, Secured};
-use crate::hl7v2::map::Maps;
+use crate::hl7v2::map::{MapError, Maps};
 use crate::hl7v2::receive::{Parts, Receiver, Settings};
 use crate::hl7v2::sites::Sites;
 use crate::http::listener::{Tls, TlsError, TlsFiles};
@@ -66,9 +66,14 @@ pub(super) async fn receiver(
 /// # Errors
 /// [`StartError::Messages`] for a zone that there is not, [`StartError::Definitions`].
 pub(super) fn base_maps(config: &Hl7v2, spec: &Spec) -> Result<Maps, StartError> {
+    sound(Maps::base(&spec.schema), config)
+}
+
+/// Maps as they were read, unless something is wrong with them: the server does not start then.
+fn sound(read: Result<Maps, Vec<MapError>>, config: &Hl7v2) -> Result<Maps, StartError> {
     let zones = Zones::named(&config.zone);
     let zones = zones.ok_or_else(|| fault("zone", &config.zone))?;
-    let base = Maps::base(&spec.schema).map_err(|faults| {
+    let base = read.map_err(|faults| {
         StartError::Definitions(faults.first().map(ToString::to_string).unwrap_or_default())
     })?;
     Ok(base.in_zone(zones))
@@ -93,6 +98,7 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         is_production: config.production,
         ignores_sent_time: config.ignore_sent_time,
         bindings: bindings.collect::<Result<_, _>>()?,
+        replaces_undecodable: false,
     };
     Ok(Settings {
         rules,
@@ -101,6 +107,9 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         deadline: Duration::from_secs(config.ack_timeout_s.get().into()),
         holds_lines: config.on_failure == OnFailure::Hold,
         is_numbered: config.numbered,
+        gap: None,
+        refuses_reuse: false,
+        days_kept: Some(config.keep_days).filter(|days| *days > 0),
         workers: config.workers as usize,
         most_waiting: config.max_waiting.get().into(),
     })
@@ -159,6 +168,8 @@ impl Feed {
             }
         };
         tasks.push(follow.boxed());
+        let (purging, stopped) = (messages.clone(), stop.subscribe());
+        tasks.push(async move { purging.purge(stopped).await }.boxed());
         if let Some(Bound { listener, address, tls, door }) = self.0 {
             let serving = listener::serve(listener, messages.clone(), door, stop.subscribe());
             tasks.push(serving.boxed());
@@ -215,5 +226,36 @@ impl Handshake for Encrypted {
             Ok(Secured { stream: Box::new(stream), names })
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: v2 P1.
+    #[test]
+    fn a_faulty_base_map_stops_the_start() {
+        let (spec, config) = (Spec::r4().unwrap(), Config::load(None, &[]).unwrap().hl7v2);
+        assert!(base_maps(&config, &spec).is_ok());
+        let map = |set: &str| {
+            let text = format!(
+                "format = 1\nid = \"base/a\"\n[resource.a]\ntype = \"Patient\"\nfrom = \"PID\"\n\
+                 key = \"PID-3.1\"\n[resource.a.set]\n{set}\n"
+            );
+            Maps::of(vec![("a.toml".to_owned(), text)], &spec.schema)
+        };
+        for faulty in [
+            "nosuch = \"PID-5.1\"",
+            "gender = \"PID-8 | nosuch\"",
+            "gender = \"PID-8 | table('NoSuch')\"",
+            "birthDate = \"ref(nosuch)\"",
+            "gender = \"PID-\"",
+        ] {
+            match sound(map(faulty), &config) {
+                Err(StartError::Definitions(why)) => assert!(why.contains("a.toml"), "{why}"),
+                other => panic!("{faulty}: {:?}", other.map(drop)),
+            }
+        }
     }
 }

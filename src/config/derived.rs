@@ -11,6 +11,8 @@ const DEFAULT_FILE: &str = "kiln.toml";
 /// What stands for the name of a tenant in `tenancy.base_url`.
 pub(super) const TENANT: &str = "{tenant}";
 
+/// Most connections for the queue of messages.
+const FEED_CONNECTIONS: u32 = 6;
 /// Connections to the database beside the pools: the ledger's writer, maintenance, migrations.
 const OTHER_CONNECTIONS: u32 = 16;
 
@@ -106,7 +108,16 @@ impl Database {
         // Reads have them twice: those that share statements, and the others.
         let readers = self.read_connections.get().saturating_mul(2);
         let others = self.write_connections.get().saturating_add(self.search_connections.get());
-        readers.saturating_add(others).saturating_add(OTHER_CONNECTIONS)
+        readers
+            .saturating_add(others)
+            .saturating_add(self.feed_connections())
+            .saturating_add(OTHER_CONNECTIONS)
+    }
+
+    /// Connections for what only the queue of messages does: two that store what comes in, one that looks for
+    /// what waits, and some for ends without an effect. They are opened when there is a first message.
+    pub fn feed_connections(&self) -> u32 {
+        self.write_connections.get().min(FEED_CONNECTIONS)
     }
 }
 

@@ -386,6 +386,9 @@ configuration! {
         max_waiting: NonZeroU32 = Number(10_000),
         /// Resources that a merge moves in its own transaction; what is more follows within seconds.
         max_merge: NonZeroU32 = Number(10_000),
+        /// Days after which the text of a message that is done goes; what it was known by, its answer and
+        /// what it did stay. One that failed keeps its text until it is replayed or discarded. 0: all is kept.
+        keep_days: u32 = Number(0),
         /// Messages that this node works on at the same time; 0: it takes them in, and others work.
         workers: u32 = Number(8),
     }

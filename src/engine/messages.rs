@@ -128,21 +128,27 @@ impl Engine {
         self.gate.run(Kind::ReadMessage.of_system(), caller, read).await
     }
 
-    /// Has messages worked on again: those that are now in line.
+    /// Has messages worked on again: those that are now in line. `prunes`: what they made before and make no
+    /// longer goes, unless others have changed it.
     ///
     /// # Errors
     /// [`Error::NotFound`] for one that is not there; [`Error::Conflict`] for one that waits already
     /// or was rejected as no message; [`Error::Forbidden`], [`Error::Unavailable`].
-    pub async fn replay_messages(&self, of: &Replay, caller: &Caller) -> Result<Vec<Uuid>, Error> {
+    pub async fn replay_messages(
+        &self,
+        of: &Replay,
+        prunes: bool,
+        caller: &Caller,
+    ) -> Result<Vec<Uuid>, Error> {
         let store = &self.store;
         let replay = async |permit: &Permit<'_>, draft: Draft| {
             unrestricted(permit)?;
             let mut desk = store.desk(draft, permit).await?;
             let done = match of {
-                Replay::One(id) => desk.replay_one(*id).await?,
+                Replay::One(id) => desk.replay_one(*id, prunes).await?,
                 Replay::Failed { site, since } => {
                     let ids = desk.failed(site.as_deref(), *since, MOST_REPLAYED).await?;
-                    desk.replay(&ids, &[MessageState::Failed, MessageState::Held]).await?
+                    desk.replay(&ids, &[MessageState::Failed, MessageState::Held], prunes).await?
                 }
             };
             desk.commit(done).await
@@ -248,7 +254,7 @@ impl Engine {
                 MessageState::Processed,
                 MessageState::ProcessedWithIssues,
             ];
-            let replayed = desk.replay(&ids, &states).await?;
+            let replayed = desk.replay(&ids, &states, false).await?;
             desk.commit((version, replayed)).await
         };
         self.gate.show(Kind::ReplayMessage.of_system(), caller, add).await

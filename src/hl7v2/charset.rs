@@ -68,6 +68,8 @@ pub struct Decoded<'a> {
     pub text: Cow<'a, str>,
     /// The set.
     pub charset: Charset,
+    /// Whether bytes that are not in the set were replaced.
+    pub is_lossy: bool,
 }
 
 impl Default for Charset {
@@ -121,9 +123,23 @@ impl Charset {
         Ok(read)
     }
 
+    /// The text of a message in which something is not in its set: that is replaced by `U+FFFD`.
+    ///
+    /// # Errors
+    /// [`CharsetError::Unknown`].
+    pub fn read_lossy(bytes: &[u8], default: Self) -> Result<Decoded<'_>, CharsetError> {
+        let (set, from) = match (Encoding::for_bom(bytes), declared(bytes)) {
+            (Some((set, mark)), _) => (Self(set), mark),
+            (None, Some(name)) => (Self::named(name).ok_or(CharsetError::Unknown)?, 0),
+            (None, None) => (default, 0),
+        };
+        let (text, is_lossy) = set.0.decode_without_bom_handling(&bytes[from..]);
+        Ok(Decoded { text, charset: set, is_lossy })
+    }
+
     fn decoded(self, bytes: &[u8]) -> Result<Decoded<'_>, CharsetError> {
         let text = self.decode(bytes).ok_or(CharsetError::Undecodable(self.name()))?;
-        Ok(Decoded { text, charset: self })
+        Ok(Decoded { text, charset: self, is_lossy: false })
     }
 
     /// The text of bytes; `None` when they are not in this set.
@@ -195,6 +211,24 @@ mod tests {
             } else {
                 assert_eq!(name.as_deref(), expected.as_deref(), "{set}");
             }
+        }
+    }
+
+    /// Covers: v2 S52.
+    #[test]
+    fn what_is_not_in_its_set_is_replaced_where_that_is_wanted() {
+        for (set, bytes, expected) in [
+            ("", &b"M\xFCller"[..], Ok(("M\u{FFFD}ller", true))),
+            ("", "Müller".as_bytes(), Ok(("Müller", false))),
+            ("GB18030", b"\xC0\xEE \xFF", Ok(("李 \u{FFFD}", true))),
+            ("KLINGON", b"x", Err(CharsetError::Unknown)),
+        ] {
+            let message = message(set, bytes);
+            let read = Charset::read_lossy(&message, Charset::UTF_8);
+            let read = read
+                .as_ref()
+                .map(|read| (read.text.rsplit_once("PID|||||").unwrap().1, read.is_lossy));
+            assert_eq!(read.map_err(Clone::clone), expected, "{set}");
         }
     }
 

@@ -310,7 +310,7 @@ mod tests {
     }
 
     /// Covers: v2 B29.
-    /// Covers in part: v2 S50.
+    /// Covers: v2 S50.
     #[test]
     fn each_precision_is_kept() {
         for (text, date_time, instant) in [
@@ -340,7 +340,7 @@ mod tests {
     }
 
     /// Covers: v2 B29.
-    /// Covers in part: v2 S50.
+    /// Covers: v2 S50.
     #[test]
     fn what_was_assumed_is_told() {
         let assumed = |filled, ambiguous, carried| Assumed { filled, ambiguous, carried };
@@ -361,7 +361,7 @@ mod tests {
     }
 
     /// Covers: v2 B29.
-    /// Covers in part: v2 S50.
+    /// Covers: v2 S50.
     #[test]
     fn an_offset_is_its_own_then_the_message_s_then_the_site_s() {
         let zones = dublin().of_message("20260704120000-0500");
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(start("20260704093015"), start("20260704083015+0000"));
     }
 
-    /// Covers in part: v2 S50.
+    /// Covers: v2 S50.
     #[test]
     fn what_is_no_date_is_told() {
         for text in [
@@ -431,7 +431,7 @@ mod tests {
         }
     }
 
-    /// Covers in part: v2 S50.
+    /// Covers: v2 S50.
     #[test]
     fn a_time_without_a_date() {
         for (text, expected) in [

@@ -47,17 +47,23 @@ pub struct Frames {
     /// How much of the buffer was looked at before.
     seen: usize,
     dropped: u64,
+    unended: u64,
 }
 
 impl Frames {
     /// For messages of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, is_inside: false, seen: 0, dropped: 0 }
+        Self { limit, is_inside: false, seen: 0, dropped: 0, unended: 0 }
     }
 
     /// How many bytes stood between frames.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// How many frames ended without the CR after FS.
+    pub fn unended(&self) -> u64 {
+        self.unended
     }
 
     /// Makes room for `more` bytes. What is large has room for all that may come at once: memory that
@@ -108,6 +114,7 @@ impl Frames {
     fn whole(&mut self, buffer: &mut BytesMut, end: usize, after: usize) -> Frame {
         let message = buffer.split_to(end).freeze();
         buffer.advance(after);
+        self.unended += u64::from(after == 1);
         (self.is_inside, self.seen) = (false, 0);
         if message.len() > self.limit { too_long(&message) } else { Frame::Whole(message) }
     }
@@ -215,6 +222,11 @@ mod tests {
 
     /// What is found in `stream` when it comes in pieces of these sizes, and how much was dropped.
     fn found(stream: &[u8], sizes: &[usize], limit: usize) -> (Vec<Frame>, u64) {
+        let (all, frames) = cut_out(stream, sizes, limit);
+        (all, frames.dropped())
+    }
+
+    fn cut_out(stream: &[u8], sizes: &[usize], limit: usize) -> (Vec<Frame>, Frames) {
         let (mut frames, mut buffer, mut all) = (Frames::new(limit), BytesMut::new(), Vec::new());
         let (mut rest, mut sizes) = (stream, sizes.iter().cycle());
         while !rest.is_empty() {
@@ -228,7 +240,7 @@ mod tests {
         while let Some(frame) = frames.decode_eof(&mut buffer).unwrap() {
             all.push(frame);
         }
-        (all, frames.dropped())
+        (all, frames)
     }
 
     fn whole(text: &'static str) -> Frame {
@@ -258,6 +270,22 @@ mod tests {
             for sizes in [&[1][..], &[2], &[1000], &[3, 1]] {
                 let expected = (expected.clone(), dropped);
                 assert_eq!(found(stream.as_bytes(), sizes, 100), expected, "{stream:?} {sizes:?}");
+            }
+        }
+    }
+
+    /// Covers: v2 M1.
+    #[test]
+    fn what_stands_between_frames_and_ends_that_lack_a_byte_are_counted() {
+        for (stream, dropped, unended) in [
+            ("\u{B}a\u{1C}\r\u{B}b\u{1C}\r\n", 0, 0),
+            ("xy\u{B}a\u{1C}\u{B}b\u{1C}\rz", 3, 1),
+            ("\u{B}a\u{1C}\u{B}b\u{1C}", 0, 2),
+            ("\u{B}a\u{1C}b\u{1C}\r", 0, 0),
+        ] {
+            for sizes in [&[1][..], &[1000]] {
+                let (_, frames) = cut_out(stream.as_bytes(), sizes, 100);
+                assert_eq!((frames.dropped(), frames.unended()), (dropped, unended), "{stream:?}");
             }
         }
     }

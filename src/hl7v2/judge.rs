@@ -6,7 +6,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::ack::{Code, Condition, Issue};
-use super::charset::{Charset, CharsetError};
+use super::charset::{Charset, CharsetError, Decoded};
 use super::er7::{Fault, Message, Part, Place, Reading, SegmentName};
 use super::fragment;
 use super::heading::Heading;
@@ -81,6 +81,39 @@ pub struct Rules {
     pub ignores_sent_time: bool,
     /// Which certificates may send in which name; without any all may.
     pub bindings: Vec<Binding>,
+    /// Whether bytes that are not in the character set are replaced, and told, instead of refused.
+    pub replaces_undecodable: bool,
+}
+
+impl Rules {
+    /// The text of a message.
+    ///
+    /// # Errors
+    /// [`CharsetError`].
+    pub fn read<'r>(&self, raw: &'r [u8], is_framed: bool) -> Result<Decoded<'r>, CharsetError> {
+        let read = if is_framed {
+            Charset::read_framed(raw, self.charset)
+        } else {
+            Charset::read(raw, self.charset)
+        };
+        match read {
+            Err(CharsetError::Undecodable(_)) if self.replaces_undecodable => {
+                Charset::read_lossy(raw, self.charset)
+            }
+            read => read,
+        }
+    }
+}
+
+/// That bytes of a message were replaced.
+pub(super) fn replaced() -> Issue {
+    Issue::warning(Condition::DataType).at(msh(18)).named("charset")
+}
+
+/// That a control id was used for another message before.
+pub(super) fn number_used() -> (Code, Issue) {
+    let issue = Issue::error(Condition::DuplicateKey).at(msh(10)).named("control-id-reuse");
+    (Code::AE, issue)
 }
 
 /// A message that was looked at.
@@ -105,12 +138,7 @@ pub struct Judged {
 impl Judged {
     /// Looks at the bytes of a message, which came from a client with these names.
     pub fn new(raw: &[u8], names: &[String], is_framed: bool, rules: &Rules) -> Self {
-        let read = if is_framed {
-            Charset::read_framed(raw, rules.charset)
-        } else {
-            Charset::read(raw, rules.charset)
-        };
-        let read = match read {
+        let read = match rules.read(raw, is_framed) {
             Ok(read) => read,
             Err(error) => return Self::refused(raw, rules, undecodable(&error)),
         };
@@ -128,7 +156,7 @@ impl Judged {
             lines.push(format!("sender\u{1F}{site}"));
         }
         Self {
-            refused: check(&heading, names, rules),
+            refused: check(&heading, names, rules).or_else(|| repeated(&message)),
             charset: read.charset.name(),
             digest: digest(raw, rules),
             goes_on: fragment::goes_on(raw),
@@ -183,6 +211,13 @@ fn unreadable(fault: Fault) -> (Code, Issue) {
         }
         Fault::TooLong => (Code::AR, Issue::error(Condition::TooLong)),
     }
+}
+
+/// Fields of the header that say one thing: told twice, nobody knows which.
+fn repeated(message: &Message<'_>) -> Option<(Code, Issue)> {
+    let is_repeated = |field: &u16| message.header(*field).repetitions().count() > 1;
+    let field = [9, 10, 12].into_iter().find(is_repeated)?;
+    Some((Code::AE, Issue::error(Condition::Cardinality).at(msh(field)).named("repeated")))
 }
 
 /// What the header alone makes impossible.
@@ -282,6 +317,7 @@ mod tests {
             is_production: true,
             ignores_sent_time: false,
             bindings: Vec::new(),
+            replaces_undecodable: false,
         }
     }
 
@@ -301,6 +337,8 @@ mod tests {
             (b"MSH|^~\\&|A|B|||2026||ADT^A01|1|T|2.5".to_vec(), "AR", 202, "MSH^1^11"),
             (b"MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.9.1".to_vec(), "", 0, ""),
             (b"MSH|^~\\&|A|B|||2026|||1|P|2.5".to_vec(), "AR", 200, "MSH^1^9"),
+            (b"MSH|^~\\&|A|B|||2026||ADT^A01~ADT^A02|1|P|2.5".to_vec(), "AE", 198, "MSH^1^9"),
+            (b"MSH|^~\\&|A|B|||2026||ADT^A01|1~2|P|2.9".to_vec(), "AE", 198, "MSH^1^10"),
             (b"MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5\rPID|\xFF".to_vec(), "AE", 102, "MSH^1^18"),
             (b"MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5||||||NONE".to_vec(), "AE", 103, "MSH^1^18"),
         ] {
@@ -335,7 +373,7 @@ mod tests {
         }
     }
 
-    /// Covers in part: v2 S20.
+    /// Covers: v2 S20.
     #[test]
     fn repetitions_may_differ_in_their_time() {
         let ignoring = Rules { ignores_sent_time: true, ..rules() };

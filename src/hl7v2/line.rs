@@ -10,11 +10,18 @@ use std::time::{Duration, Instant as Watch};
 
 use uuid::Uuid;
 
+use super::receive::Receiver;
+use crate::error::Error;
+
 /// How many blocked messages are remembered. Others are freed by the end of the one before them, or found
 /// among the oldest.
 const REMEMBERED: usize = 64;
 /// Between two looks at them.
 const FREE: Duration = Duration::from_millis(50);
+/// How many of the others one statement looks at, and how many statements each longer look has. Where more are
+/// blocked, the next look goes on: what is held for days keeps nothing behind it from being found.
+const LOOKED_AT: i64 = 1_000;
+const STATEMENTS: usize = 8;
 
 /// Messages that this node has stored and does not work on by now.
 #[derive(Debug, Default)]
@@ -23,6 +30,8 @@ pub(super) struct Line {
     joined: AtomicU64,
     blocked: Mutex<VecDeque<Uuid>>,
     freed: Mutex<Option<Watch>>,
+    /// How far was looked for others.
+    looked: Mutex<Uuid>,
 }
 
 impl Line {
@@ -76,6 +85,35 @@ impl Line {
     pub(super) fn forget(&self, freed: &[Uuid]) {
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         blocked.retain(|id| !freed.contains(id));
+    }
+}
+
+impl Receiver {
+    /// Frees blocked messages that are first in a line by now: those that are remembered and, with a longer
+    /// look, others too.
+    pub(super) async fn free(&self, is_look: bool) -> Result<(), Error> {
+        let line = &self.line;
+        let remembered = if is_look || line.may_free() { line.blocked() } else { Vec::new() };
+        let is_longer = is_look && line.is_behind();
+        if remembered.is_empty() && !is_longer {
+            return Ok(());
+        }
+        let mut after = *line.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in 0..STATEMENTS {
+            let known: &[Uuid] = if number == 0 { &remembered } else { &[] };
+            let most = if is_longer { LOOKED_AT } else { 0 };
+            let (freed, last) = self.store.free_messages(known, (most, after)).await?;
+            line.forget(&freed);
+            if !is_longer {
+                return Ok(());
+            }
+            after = last.unwrap_or_default();
+            *line.looked.lock().unwrap_or_else(PoisonError::into_inner) = after;
+            if last.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

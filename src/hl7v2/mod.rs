@@ -23,9 +23,11 @@
 //! | `listener` | MLLP over TCP and TLS |
 //! | `merges` | merges after their message: what is left is moved, and they are taken back |
 //! | `meters` | metrics of what waits |
+//! | `numbering` | messages that their senders number |
+//! | `purge` | texts that are kept for a time only |
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
-//! | `unconfirmed` | answers that go out again in release 2 of MLLP |
+//! | `unconfirmed` | answers one after another, in release 2 of MLLP |
 //!
 //! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `spec`, `store`, `ucum`.
 //!
@@ -48,6 +50,8 @@ pub mod listener;
 pub mod map;
 pub mod merges;
 mod meters;
+mod numbering;
+mod purge;
 pub mod queue;
 pub mod receive;
 mod reply;

@@ -23,7 +23,7 @@ use super::charset::Charset;
 use super::er7::Message;
 use super::fragment;
 use super::heading::Heading;
-use super::judge::Judged;
+use super::judge::{Judged, replaced};
 use super::map::Maps;
 use super::merges::{TakeBack, TakenBack};
 use super::meters::Meters;
@@ -44,8 +44,6 @@ const RENEW: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two counts of what waits, while something may.
 const COUNT_WAITING: Duration = Duration::from_millis(200);
-/// How many of the oldest blocked messages are looked at with each look.
-const OLDEST: i64 = 1_000;
 /// How long a part of a message waits for the next one.
 const LONGEST_PART_MS: i64 = 24 * 3_600_000;
 /// How often a message is tried before it is a dead letter.
@@ -117,6 +115,8 @@ pub enum Done {
 pub struct Task<'a> {
     /// The stored message.
     pub id: Uuid,
+    /// Its bytes, as they came.
+    pub raw: &'a [u8],
     /// The message.
     pub message: &'a Message<'a>,
     /// Its header.
@@ -131,6 +131,10 @@ pub struct Task<'a> {
     pub caller: &'a Caller,
     attempts: i32,
     holds_lines: bool,
+    /// When it was worked on before: whether what it made then and makes no longer goes.
+    pub again: Option<bool>,
+    /// What is worth knowing of how it was read.
+    notes: &'a [Issue],
     receiver: &'a Receiver,
 }
 
@@ -142,6 +146,7 @@ impl Task<'_> {
         effects: Vec<MessageEffect>,
         map_hash: Option<String>,
     ) -> MessageEnd {
+        let issues = &[self.notes, issues].concat();
         let code = Code::of(issues);
         let (state, reason) = match issues.iter().find(|issue| issue.severity.is_failure()) {
             Some(issue) if code == Code::AR => (MessageState::Rejected, issue.text()),
@@ -180,13 +185,14 @@ pub(super) struct Job {
     received_at: Instant,
     /// The number of the next message, where they are numbered.
     expected: Option<u64>,
+    again: Option<bool>,
 }
 
 impl Job {
-    pub(super) fn new(id: Uuid, raw: &[u8], origin: &Origin, judged: &Judged, at: Instant) -> Self {
+    pub(super) fn new(id: Uuid, raw: Bytes, origin: &Origin, judged: &Judged, at: Instant) -> Self {
         Self {
             id,
-            raw: Bytes::copy_from_slice(raw),
+            raw,
             peer: origin.peer,
             listener: origin.listener.to_owned(),
             certificate: origin.names.first().cloned().unwrap_or_default(),
@@ -196,6 +202,7 @@ impl Job {
             attempts: 1,
             received_at: at,
             expected: judged.heading.as_ref().and_then(|heading| heading.expected),
+            again: None,
         }
     }
 }
@@ -214,6 +221,7 @@ impl From<Claimed> for Job {
             attempts: claimed.attempts,
             received_at: claimed.received_at,
             expected: None,
+            again: claimed.again,
         }
     }
 }
@@ -302,13 +310,7 @@ impl Receiver {
         if seats.is_empty() {
             return Ok(());
         }
-        let blocked =
-            if is_look || self.line.may_free() { self.line.blocked() } else { Vec::new() };
-        if !blocked.is_empty() || is_look && self.line.is_behind() {
-            let oldest = if is_look { OLDEST } else { 0 };
-            let freed = self.store.free_messages(&blocked, oldest).await?;
-            self.line.forget(&freed);
-        }
+        self.free(is_look).await?;
         let now = self.clock.now();
         let most = seats.len() as i64;
         let claimed = self.store.claim_messages(now, now.plus_millis(LEASE_MS), most).await?;
@@ -348,23 +350,12 @@ impl Receiver {
             return tracing::warn!(cause, message = %job.id, "a message has to wait");
         }
         let settings = self.settings_for(&job.raw, &job.listener, &job.certificate);
-        let rules = &settings.rules;
-        let charset = Charset::named(&job.charset).unwrap_or(rules.charset);
+        let mut rules = settings.rules;
+        rules.charset = Charset::named(&job.charset).unwrap_or(rules.charset);
         let caller = self.caller(job.id, job.peer);
-        let raw = match self.whole(job).await {
-            Ok(Some(raw)) => raw,
-            Ok(None) if job.attempts < MOST_TRIES => {
-                return self.postpone(job, "a part of the message is missing").await;
-            }
-            Ok(None) => {
-                let heading = Heading::salvaged(&job.raw);
-                return self
-                    .give_up(job, heading.as_ref(), "part-missing", settings.holds_lines)
-                    .await;
-            }
-            Err(error) => return self.postpone(job, &root_cause(&error)).await,
-        };
-        let read = Charset::read(&raw, charset);
+        let Some(raw) = self.gathered(job, settings.holds_lines).await else { return };
+        let read = rules.read(&raw, false);
+        let notes: Vec<_> = read.iter().filter(|read| read.is_lossy).map(|_| replaced()).collect();
         let message = read
             .as_ref()
             .ok()
@@ -373,16 +364,18 @@ impl Receiver {
             Some(message) => Some(Heading { expected: job.expected, ..Heading::of(message) }),
             None => Heading::salvaged(&raw),
         };
-        let (Some(message), Some(heading)) = (&message, &heading) else {
+        let (Some(message), Some(heading)) = (message, &heading) else {
             // It was read when it came: the settings have changed since.
             return self.give_up(job, heading.as_ref(), "unreadable", settings.holds_lines).await;
         };
         let Ok(maps) = self.sites.of(&sender(heading, &job.listener, &job.certificate)) else {
             return self.postpone(job, "the profile of the sender cannot be used").await;
         };
+        let message = message.with_escapes(&maps.site().escapes);
         let task = Task {
             id: job.id,
-            message,
+            raw: &raw,
+            message: &message,
             heading,
             site: &job.site,
             maps: &maps,
@@ -390,6 +383,8 @@ impl Receiver {
             caller: &caller,
             attempts: job.attempts,
             holds_lines: settings.holds_lines,
+            again: job.again,
+            notes: &notes,
             receiver: self,
         };
         let done = AssertUnwindSafe(self.work.run(task)).catch_unwind().await;
@@ -401,6 +396,22 @@ impl Receiver {
                 self.fail(job, &task, &[internal("too-many-tries").detailed(reason)]).await;
             }
         }
+    }
+
+    /// The bytes of a message with those of its other parts; `None`: it is put off, or given up.
+    async fn gathered(&self, job: &Job, holds_its_line: bool) -> Option<Bytes> {
+        match self.whole(job).await {
+            Ok(Some(raw)) => return Some(raw),
+            Ok(None) if job.attempts < MOST_TRIES => {
+                self.postpone(job, "a part of the message is missing").await;
+            }
+            Ok(None) => {
+                let heading = Heading::salvaged(&job.raw);
+                self.give_up(job, heading.as_ref(), "part-missing", holds_its_line).await;
+            }
+            Err(error) => self.postpone(job, &root_cause(&error)).await,
+        }
+        None
     }
 
     /// The bytes of a message, with those of the parts before its last one; `None` while one is missing.
@@ -425,7 +436,7 @@ impl Receiver {
         why: &'static str,
         holds_its_line: bool,
     ) {
-        let issue = Issue::error(Condition::DataType).named(why);
+        let issue = Issue::error(Condition::Other).named(why);
         let code = Code::AE;
         let end = MessageEnd {
             id: job.id,

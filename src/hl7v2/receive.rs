@@ -21,7 +21,7 @@ use super::batch::{self, Batch};
 use super::dtm::{Moment, Zones};
 use super::er7::{Place, SegmentName};
 use super::heading::{Heading, Mode};
-use super::judge::{Judged, Rules};
+use super::judge::{Judged, Rules, number_used};
 use super::line::Line;
 use super::map::Maps;
 use super::queue::{Job, LEASE_MS, Work};
@@ -54,6 +54,12 @@ pub struct Settings {
     pub holds_lines: bool,
     /// Whether senders number their messages (MSH-13).
     pub is_numbered: bool,
+    /// How long a message waits for those before it, by their numbers, before it is done; `None`: it is refused.
+    pub gap: Option<Duration>,
+    /// Whether a control id that was used for another message is refused.
+    pub refuses_reuse: bool,
+    /// For how many days the text of what is done is kept; `None`: for good.
+    pub days_kept: Option<u32>,
     /// Messages that this node works on at the same time.
     pub workers: usize,
     /// Messages in line beyond which no more are read.
@@ -155,6 +161,11 @@ impl Receiver {
         rules.charset = wishes.charset.unwrap_or(rules.charset);
         rules.reading = wishes.reading.unwrap_or(rules.reading);
         rules.ignores_sent_time = wishes.ignores_sent_time.unwrap_or(rules.ignores_sent_time);
+        rules.replaces_undecodable =
+            wishes.replaces_undecodable.unwrap_or(rules.replaces_undecodable);
+        settings.refuses_reuse = wishes.refuses_reuse.unwrap_or(settings.refuses_reuse);
+        let seconds = wishes.gap_seconds.filter(|seconds| *seconds > 0);
+        settings.gap = seconds.map(|seconds| Duration::from_secs(seconds.into())).or(settings.gap);
         settings.waits_for_effect = wishes.waits_for_effect.unwrap_or(settings.waits_for_effect);
         settings.holds_lines = wishes.holds_lines.unwrap_or(settings.holds_lines);
         settings
@@ -186,14 +197,14 @@ impl Receiver {
     /// Takes in the messages of a batch, and waits for all of them.
     async fn receive_batch(
         self: &Arc<Self>,
-        raw: &[u8],
+        raw: &Bytes,
         batch: &Batch<'_>,
         origin: &Origin,
     ) -> Result<Answers, Error> {
         let id = self.ids.ordered();
         let mut all = Vec::with_capacity(batch.messages.len());
         for message in &batch.messages {
-            all.push(self.receive_one(message, Some(id), origin).await?);
+            all.push(self.receive_one(&raw.slice_ref(message), Some(id), origin).await?);
         }
         let mut answers = Vec::with_capacity(all.len());
         for one in all {
@@ -224,31 +235,20 @@ impl Receiver {
     /// Takes in a message.
     async fn receive_one(
         self: &Arc<Self>,
-        raw: &[u8],
+        raw: &Bytes,
         batch: Option<Uuid>,
         origin: &Origin,
     ) -> Result<Answers, Error> {
         let certificate = origin.names.first().map_or("", String::as_str);
         let settings = self.settings_for(raw, origin.listener, certificate);
         let mut judged = Judged::new(raw, &origin.names, origin.is_framed, &settings.rules);
-        if let Some(heading) = &mut judged.heading {
-            if batch.is_some() {
-                // The batch is answered as a whole, so each message has its answer in it.
-                heading.mode = Mode::Original;
-            }
-            self.number(&judged.site, heading, &mut judged.refused).await?;
-            if judged.refused.is_none()
-                && let Err(condition) = self.work.knows(heading)
-            {
-                judged.refused = Some((Code::AR, Issue::error(condition)));
-            }
-        }
+        let note = self.look_at(&mut judged, batch.is_some(), &settings).await?;
         let mut seat = self.seats.clone().try_acquire_owned().ok();
         let id = self.ids.ordered();
         let outcome = self.register(id);
         let ack = self.first_answer(&judged, settings.waits_for_effect);
         let received =
-            self.store(&judged, id, raw, (batch, ack.as_ref(), seat.is_some()), origin).await;
+            self.store(&judged, id, raw, (batch, ack.as_ref(), note, seat.is_some()), origin).await;
         let is_work = judged.refused.is_none() && judged.goes_on.is_none();
         let is_at_work = is_work && matches!(received, Ok(Received::New { .. }));
         if !is_at_work {
@@ -257,14 +257,20 @@ impl Receiver {
         }
         metrics::counter!("kiln_v2_received_total").increment(1);
         match (received?, seat) {
-            (Received::Repeated(earlier), _) => self.repeated(earlier, judged.heading).await,
+            (Received::Repeated(earlier), _) => {
+                let is_refused = judged.refused.is_some();
+                self.repeated(earlier, judged.heading, is_refused).await
+            }
             (Received::New { is_leased, is_blocked }, seat) => {
                 if is_at_work {
                     self.waiting.fetch_add(1, Ordering::Relaxed);
                 }
                 match seat.filter(|_| is_leased) {
                     Some(seat) => {
-                        self.begin(Job::new(id, raw, origin, &judged, self.clock.now()), seat);
+                        self.begin(
+                            Job::new(id, raw.clone(), origin, &judged, self.clock.now()),
+                            seat,
+                        );
                     }
                     None if is_at_work => {
                         self.line.join(id, is_blocked);
@@ -277,35 +283,40 @@ impl Receiver {
         }
     }
 
-    /// Holds the number of a message (MSH-13) against what is expected, where senders number them.
-    async fn number(
+    /// Judges what the bytes of a message alone do not say; what is worth knowing of its receipt.
+    async fn look_at(
         &self,
-        site: &str,
-        heading: &mut Heading,
-        refused: &mut Option<(Code, Issue)>,
-    ) -> Result<(), Error> {
-        let number = heading.sequence.parse::<i64>().ok().filter(|number| *number >= -1);
-        let Some(number) = number.filter(|_| self.settings.is_numbered && refused.is_none()) else {
-            return Ok(());
-        };
-        let expected = self.store.expect_message(site, number).await?;
-        heading.expected = u64::try_from(expected).ok();
-        // What came before is told by its bytes.
-        let is_gap = number >= expected;
-        if is_gap {
-            let place = Place::segment(SegmentName::MSH, 1).with_field(13);
-            let issue = Issue::error(Condition::ApplicationError).at(place).named("sequence-gap");
-            *refused = Some((Code::AE, issue));
+        judged: &mut Judged,
+        is_of_batch: bool,
+        settings: &Settings,
+    ) -> Result<Option<Issue>, Error> {
+        let Some(heading) = &mut judged.heading else { return Ok(None) };
+        if is_of_batch {
+            // The batch is answered as a whole, so each message has its answer in it.
+            heading.mode = Mode::Original;
         }
-        Ok(())
+        let note = self.number(settings, &judged.site, heading, &mut judged.refused).await?;
+        let (site, digest) = (&judged.site, &judged.digest);
+        if settings.refuses_reuse
+            && judged.refused.is_none()
+            && self.store.is_number_used(site, &heading.control_id, digest).await?
+        {
+            judged.refused = Some(number_used());
+        }
+        if judged.refused.is_none()
+            && let Err(condition) = self.work.knows(heading)
+        {
+            judged.refused = Some((Code::AR, Issue::error(condition)));
+        }
+        Ok(note)
     }
 
     async fn store(
         &self,
         judged: &Judged,
         id: Uuid,
-        raw: &[u8],
-        (batch, ack, may_begin): (Option<Uuid>, Option<&Outcome>, bool),
+        raw: &Bytes,
+        (batch, ack, note, may_begin): (Option<Uuid>, Option<&Outcome>, Option<Issue>, bool),
         origin: &Origin,
     ) -> Result<Received, Error> {
         let (now, heading) = (self.clock.now(), judged.heading.as_ref());
@@ -318,6 +329,7 @@ impl Receiver {
         });
         let issues: Vec<MessageIssue> =
             judged.refused.iter().map(|(_, issue)| stored(issue)).collect();
+        let notes: Vec<MessageIssue> = note.iter().map(stored).collect();
         let reason = judged.refused.as_ref().map(|(_, issue)| issue.text()).unwrap_or_default();
         let state = match &judged.refused {
             None if judged.goes_on.is_some() => MessageState::Fragment,
@@ -352,6 +364,7 @@ impl Receiver {
             ack: ack.map(|(code, bytes)| (code.as_str(), &bytes[..])),
             reason: &reason,
             issues: &issues,
+            notes: &notes,
             lease: may_begin.then(|| now.plus_millis(LEASE_MS)),
         };
         let caller = origin.caller.clone().unwrap_or_else(|| self.caller(id, origin.peer));
@@ -375,7 +388,7 @@ impl Receiver {
     /// Those of the store: then nothing may be answered.
     pub async fn refuse(
         self: &Arc<Self>,
-        beginning: &[u8],
+        beginning: &Bytes,
         issue: Issue,
         origin: &Origin,
     ) -> Result<Bytes, Error> {
@@ -387,7 +400,7 @@ impl Receiver {
         judged.refused = Some((Code::AR, issue));
         let ack = self.first_answer(&judged, true).unwrap_or((Code::AR, Bytes::new()));
         let id = self.ids.ordered();
-        let place = (None, Some(&ack), false);
+        let place = (None, Some(&ack), None, false);
         self.store(&judged, id, beginning, place, origin).await?;
         Ok(ack.1)
     }

@@ -109,13 +109,15 @@ impl Receiver {
         &self,
         earlier: Earlier,
         heading: Option<Heading>,
+        is_refused: bool,
     ) -> Result<Answers, Error> {
         metrics::counter!("kiln_v2_repeated_total").increment(1);
         let id = earlier.id;
         let outcome = self.register(id);
-        // It failed: the sender tries again, and so do we.
+        // It failed: the sender tries again, and so do we, unless it is refused as it was.
         let again = [MessageState::Failed, MessageState::Held];
         let is_open = match earlier.state {
+            state if again.contains(&state) && is_refused => false,
             state if again.contains(&state) => {
                 let queued = self.store.requeue_messages(&[id], &again).await?;
                 self.wake.notify_one();

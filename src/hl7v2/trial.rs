@@ -3,7 +3,6 @@
 //! Spec: v2 P7
 
 use super::ack::{Code, Condition, Issue};
-use super::charset::Charset;
 use super::dtm::Moment;
 use super::er7::Message;
 use super::heading::Heading;
@@ -102,14 +101,14 @@ impl Receiver {
             return refused(code, issue);
         }
         let rules = self.settings_for(raw, "", "").rules;
-        let read = Charset::read(raw, rules.charset);
+        let read = rules.read(raw, false);
         let message = read
             .as_ref()
             .ok()
             .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
-        let drafted = message.as_ref().and_then(|message| {
-            let maps = self.maps_for(&Heading::of(message), trial.profile)?;
-            self.work.draft(message, &maps)
+        let drafted = message.and_then(|message| {
+            let maps = self.maps_for(&Heading::of(&message), trial.profile)?;
+            self.work.draft(&message.with_escapes(&maps.site().escapes), &maps)
         });
         let Some(Drafted { bundle, issues, unmapped }) = drafted else {
             let known = heading.map(|heading| self.work.knows(heading));
@@ -143,13 +142,14 @@ impl Receiver {
         caller: &Caller,
     ) -> Result<Result<Vec<Resolved>, Issue>, Error> {
         let rules = self.settings_for(raw, "", "").rules;
-        let Ok(read) = Charset::read(raw, rules.charset) else { return Ok(Ok(Vec::new())) };
+        let Ok(read) = rules.read(raw, false) else { return Ok(Ok(Vec::new())) };
         let Ok(message) = Message::parse(&read.text, read.charset, rules.reading) else {
             return Ok(Ok(Vec::new()));
         };
         let Some(maps) = self.maps_for(&Heading::of(&message), profile) else {
             return Ok(Ok(Vec::new()));
         };
+        let message = message.with_escapes(&maps.site().escapes);
         self.work.resolve(&message, &maps, caller).await
     }
 }

@@ -308,9 +308,9 @@ impl Pool {
         Self::with(realm, (size, timeout_ms), flush, "")
     }
 
-    /// For writers: what they look for they find by indexes. A table that was empty when a statement was
-    /// planned, such as the lines of messages, would be walked through from then on.
-    pub(super) fn of_writers(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
+    /// For the queue of messages: what is looked for there is found by indexes. A table that was empty when a
+    /// statement was planned, such as the lines of patients, would be walked through from then on.
+    pub(super) fn of_feeds(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
     }
 

@@ -110,6 +110,8 @@ pub struct Sizes {
     pub readers: usize,
     /// Connections for writes, one write at a time each.
     pub writers: usize,
+    /// Connections for what only the queue of messages does.
+    pub feeds: usize,
     /// Connections for searches, one search at a time each.
     pub searchers: usize,
     /// Longest time a statement may take, in milliseconds.
@@ -128,6 +130,8 @@ pub(crate) struct Inner {
     readers: Pipelines,
     reads: Reads,
     writers: Pool,
+    /// For the queue of messages.
+    feeds: Pool,
     /// For units that look by criteria: others find writers too.
     criteria: Seats,
     searchers: Searchers,
@@ -157,7 +161,8 @@ impl Store {
             Pipelines::new(realm, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let parties = Arc::new(Parties::new(realm, sizes.statement_timeout_ms)?);
         let reads = Reads::new(realm, parties.clone(), sizes)?;
-        let writers = Pool::of_writers(realm, sizes.writers, sizes.statement_timeout_ms)?;
+        let writers = Pool::new(realm, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
+        let feeds = Pool::of_feeds(realm, sizes.feeds, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
@@ -172,6 +177,7 @@ impl Store {
             readers,
             reads,
             writers,
+            feeds,
             criteria,
             searchers,
             search_timeout_ms: sizes.search_timeout_ms,

@@ -136,6 +136,7 @@ impl Made {
 pub(crate) struct Feed {
     pub(crate) server: TestServer,
     pub(crate) work: Arc<Made>,
+    pub(crate) receiver: Arc<Receiver>,
     pub(crate) address: SocketAddr,
     _stop: watch::Sender<bool>,
 }
@@ -157,6 +158,7 @@ impl Default for Setup {
             is_production: true,
             ignores_sent_time: false,
             bindings: Vec::new(),
+            replaces_undecodable: false,
         };
         let settings = Settings {
             rules,
@@ -165,6 +167,9 @@ impl Default for Setup {
             deadline: Duration::from_secs(20),
             holds_lines: false,
             is_numbered: false,
+            gap: None,
+            refuses_reuse: false,
+            days_kept: None,
             workers: 4,
             most_waiting: 10_000,
         };
@@ -211,8 +216,8 @@ impl Feed {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(receiver.clone().work(stopped.clone()));
-        tokio::spawn(serve(listener, receiver, door, stopped));
-        Self { server, work, address, _stop: stop }
+        tokio::spawn(serve(listener, receiver.clone(), door, stopped));
+        Self { server, work, receiver, address, _stop: stop }
     }
 
     pub(crate) async fn sender(&self) -> Sender {

@@ -9,7 +9,7 @@ use super::feed::{Feed, Setup, adt, value};
 /// The same bytes get the same answer and have no effect again.
 ///
 /// Covers: v2 B2.
-/// Covers in part: v2 S20.
+/// Covers: v2 S20.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bytes_get_the_same_answer() {
     let feed = Feed::start().await;
@@ -97,7 +97,7 @@ async fn a_cut_frame_costs_nobody_else_its_answer() {
 /// More bytes than allowed are rejected, and the connection ends.
 ///
 /// Covers: v2 B5.
-/// Covers in part: v2 M1.
+/// Covers: v2 M1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_beyond_the_limit_is_rejected() {
     let feed = Feed::start_with(Setup { max_message_bytes: 100_000, ..Setup::default() }).await;
@@ -126,7 +126,7 @@ async fn half_a_message_does_not_hold_a_connection() {
 /// Who says nothing for too long, comes too often or from elsewhere is not served.
 ///
 /// Covers: v2 M2.
-/// Covers in part: v2 M1.
+/// Covers: v2 M1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_door_has_its_limits() {
     let door: fn(&mut kiln::hl7v2::listener::Door) = |door| {

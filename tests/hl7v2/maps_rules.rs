@@ -119,7 +119,7 @@ fn results_with_the_same_code_stay_apart_and_keep_their_keys() {
 }
 
 /// Covers: v2 B34, v2 S36.
-/// Covers in part: v2 P1.
+/// Covers: v2 P1.
 /// Covers: v2 S1.
 #[test]
 fn a_profile_sets_and_takes_away_and_may_not_touch_keys() {

@@ -9,6 +9,7 @@ pub(crate) mod feed;
 mod frames;
 mod habits;
 mod late;
+mod intake;
 mod maps_messages;
 mod maps_rules;
 mod merges;

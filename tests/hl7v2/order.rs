@@ -11,7 +11,7 @@ use crate::audit::faults::{FREED, FULL};
 
 /// Messages of a patient one after another, those of others side by side.
 ///
-/// Covers in part: v2 M11.
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_patient_s_messages_keep_their_order() {
     let feed = Feed::start().await;
@@ -88,7 +88,7 @@ async fn a_failed_message_that_comes_again_is_tried_again() {
 
 /// A strict feed holds what comes after a failed message, until it is set aside.
 ///
-/// Covers in part: v2 M11.
+/// Covers: v2 M11.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_feed_holds_the_line_of_a_failed_message() {
     let mut setup = Setup::default();

@@ -10,7 +10,7 @@ fn header(id: &str, sequence: &str, continuation: &str) -> String {
 }
 
 /// Covers: v2 B36.
-/// Covers in part: v2 S55.
+/// Covers: v2 S55.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_parts_has_its_effect_once_when_all_are_there() {
     let mut story = Story::begin().await;
@@ -49,7 +49,7 @@ async fn a_message_in_parts_has_its_effect_once_when_all_are_there() {
 
 /// Release 2 of MLLP: a frame of its own confirms each frame, before it is answered.
 ///
-/// Covers in part: v2 M3.
+/// Covers: v2 M3.
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_confirmed_in_release_2() {
     let mut story = Story::begin_with(&[("hl7v2.release", "2")]).await;
@@ -66,7 +66,7 @@ async fn frames_are_confirmed_in_release_2() {
     assert_eq!(story.count("/Patient?").await, "1");
 }
 
-/// Covers in part: v2 S23.
+/// Covers: v2 S23.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbered_messages_have_no_gap() {
     let mut story = Story::begin_with(&[("hl7v2.numbered", "true")]).await;

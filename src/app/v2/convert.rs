@@ -54,6 +54,7 @@ pub(super) async fn run(
         for raw in messages(file)? {
             let read = Charset::read(&raw, charset)?;
             let message = Message::parse(&read.text, read.charset, Reading::Lenient)?;
+            let message = message.with_escapes(&loaded.maps.site().escapes);
             let Some(mut draft) = loaded.maps.draft(&message) else {
                 writeln!(told, "{}: no map for its type and event", file.display())?;
                 is_sound = false;

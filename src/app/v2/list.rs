@@ -65,7 +65,7 @@ pub(super) async fn replay(args: ReplayArgs, config: &Config) -> Result<ExitCode
     };
     let database = Database::open(config, true).await?;
     let engine = server::engine(config, database.store.clone(), String::new())?;
-    let done = engine.replay_messages(&of, &caller("replay")).await;
+    let done = engine.replay_messages(&of, args.prune, &caller("replay")).await;
     drop(engine);
     database.close().await;
     println!("{} messages wait to be worked on", done?.len());

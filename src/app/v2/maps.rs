@@ -209,6 +209,7 @@ fn draft_of(raw: &[u8], maps: &Maps) -> Result<Option<Draft>, Box<dyn Error>> {
     let utf8 = Charset::named("UNICODE UTF-8").ok_or("no UTF-8")?;
     let read = Charset::read(raw, utf8)?;
     let message = Message::parse(&read.text, read.charset, Reading::Lenient)?;
+    let message = message.with_escapes(&maps.site().escapes);
     Ok(maps.draft(&message))
 }
 

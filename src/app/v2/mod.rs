@@ -105,6 +105,9 @@ pub(super) struct ReplayArgs {
     /// Of this sender alone.
     #[arg(long, requires = "failed")]
     site: Option<String>,
+    /// What they made before and make no longer is deleted, unless others have changed it.
+    #[arg(long)]
+    prune: bool,
 }
 
 /// `kiln v2 send`

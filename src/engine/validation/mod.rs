@@ -4,12 +4,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `channel` | the channel of a Subscription |
+//! | `claims` | whether a profile may be claimed |
 //! | `operation`, `parameters` | `$validate` |
 //! | `searches` | definitions that speak of searches |
 //!
 //! Spec: <https://hl7.org/fhir/R4/validation.html>, rest 7a
 
 mod channel;
+mod claims;
 mod operation;
 mod parameters;
 mod searches;

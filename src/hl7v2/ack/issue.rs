@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::hl7v2::er7::{Place, Separators};
+use crate::hl7v2::heading::Version;
 
 /// How bad it is (table 0516).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,6 +66,8 @@ conditions! {
     DataType 102 "Data type error",
     TableValue 103 "Table value not found",
     TooLong 104 "Value too long",
+    Cardinality 198 "Non-Conformant Cardinality",
+    Other 199 "Other HL7 Error",
     UnsupportedType 200 "Unsupported message type",
     UnsupportedEvent 201 "Unsupported event code",
     UnsupportedProcessing 202 "Unsupported processing id",
@@ -76,6 +79,25 @@ conditions! {
 }
 
 impl Condition {
+    /// What it is called in a version of the standard: 198 and 199 came with 2.9, and 104 with 2.7.
+    #[must_use]
+    pub fn in_version(self, version: Version) -> Self {
+        match self {
+            Self::TooLong | Self::Cardinality if version.minor < self.first() => Self::DataType,
+            Self::Other if version.minor < self.first() => Self::ApplicationError,
+            known => known,
+        }
+    }
+
+    /// The version that has it first: the number after `2.`.
+    fn first(self) -> u8 {
+        match self {
+            Self::Cardinality | Self::Other => 9,
+            Self::TooLong => 7,
+            _ => 1,
+        }
+    }
+
     /// Whether a message in this condition is refused as a whole (AR), not found wrong (AE).
     pub fn is_reject(self) -> bool {
         (200..=203).contains(&self.number())
@@ -115,6 +137,12 @@ impl Issue {
 
     fn new(severity: Severity, condition: Condition) -> Self {
         Self { severity, condition, name: "", place: None, detail: Cow::Borrowed("") }
+    }
+
+    /// The same as a version of the standard has it.
+    #[must_use]
+    pub fn in_version(self, version: Version) -> Self {
+        Self { condition: self.condition.in_version(version), ..self }
     }
 
     /// The same at a place.

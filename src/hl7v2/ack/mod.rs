@@ -120,6 +120,7 @@ pub fn answer(
     line.value(code.as_str());
     line.value(heading.map_or("", |heading| &heading.control_id));
     let has_segments = version >= Version::ERR_SEGMENTS;
+    let issues: Vec<_> = issues.iter().map(|issue| issue.clone().in_version(version)).collect();
     let main = issues.iter().find(|issue| issue.severity.is_failure()).or(issues.first());
     match main {
         Some(issue) if !has_segments => {
@@ -137,7 +138,7 @@ pub fn answer(
     }
     line.end();
     if has_segments {
-        for issue in issues {
+        for issue in &issues {
             segment(issue, &mut line);
         }
     } else if !issues.is_empty() {
@@ -292,6 +293,43 @@ pub fn batch(
     // Writing to a String does not fail.
     let _ = write!(text, "BTS{field}{}\r", answers.len());
     text
+}
+
+#[cfg(test)]
+mod codes {
+    use super::*;
+    use crate::hl7v2::charset::Charset;
+    use crate::hl7v2::er7::{Message, Reading};
+
+    /// Covers: v2 M7.
+    #[test]
+    fn each_version_has_its_own_codes() {
+        for (version, issue, expected) in [
+            ("2.9", Condition::Cardinality, "198"),
+            ("2.8.2", Condition::Cardinality, "102"),
+            ("2.9", Condition::Other, "199"),
+            ("2.5.1", Condition::Other, "207"),
+            ("2.7", Condition::TooLong, "104"),
+            ("2.6", Condition::TooLong, "102"),
+            ("2.5", Condition::TableValue, "103"),
+        ] {
+            let text = format!("MSH|^~\\&|A|B|C|D|2026||ADT^A01|1|P|{version}\r");
+            let message = Message::parse(&text, Charset::UTF_8, Reading::Lenient).unwrap();
+            let heading = Heading::of(&message);
+            let stamp = Stamp { now: "2026", control_id: "9", expected: None };
+            let issues = [Issue::error(issue)];
+            let code = Code::of(&issues);
+            let answer = answer(Some(&heading), code, &issues, &stamp);
+            let read = Message::parse(&answer, Charset::UTF_8, Reading::Strict).unwrap();
+            let of = |path: &str| read.get(&path.parse().unwrap()).text().into_owned();
+            assert_eq!(
+                (of("MSA-1").as_str(), of("ERR-3.1").as_str()),
+                ("AE", expected),
+                "{version}"
+            );
+            assert_eq!(code.commit(), Code::CE);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -130,7 +130,11 @@ impl Applier {
                 Some(current) => current.version.clone(),
                 None => match self.engine.read(&identity, case.caller).await {
                     Ok(version) => version,
-                    Err(Error::NotFound(_) | Error::Deleted { .. }) => return Ok(None),
+                    Err(Error::NotFound(_) | Error::Deleted { .. }) => {
+                        // What it was known by may be another's from now on.
+                        self.store.forget_message_keys(&identity).await?;
+                        return Ok(None);
+                    }
                     Err(error) => return Err(error.into()),
                 },
             };

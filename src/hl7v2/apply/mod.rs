@@ -8,12 +8,15 @@
 //! | file | does |
 //! |---|---|
 //! | `change` | accounts and visits that become one, things that move, numbers that change |
+//! | `claim` | profiles that are kept to |
+//! | `copy` | messages as documents |
 //! | `find` | keys -> resources; who a patient is |
 //! | `members` | results that belong to another |
 //! | `merge` | patients that become one or belong together |
 //! | `pairs` | what each MRG goes with |
 //! | `partial` | what is left out because it is not valid |
 //! | `plan` | what is written, by what is stored |
+//! | `prune` | what a message made before and makes no longer |
 //! | `resolve` | what a message is about, for who only asks |
 //! | `settle` | what a merge has left behind |
 //! | `snapshot` | what a list of all there is ends |
@@ -24,12 +27,15 @@
 //! Spec: v2 S1 to S5, S10, S11, S22, S30 to S33, F1 to F5, M7
 
 mod change;
+mod claim;
+mod copy;
 mod find;
 mod members;
 mod merge;
 mod pairs;
 mod partial;
 mod plan;
+mod prune;
 mod resolve;
 mod settle;
 mod snapshot;
@@ -84,7 +90,7 @@ enum Halt {
     Failed(Issue),
     /// Others changed what it is about.
     Again(String),
-    /// What these rules made is not valid; without it there would be no fault.
+    /// These drafts, or resources, are not valid; without them there would be no fault.
     Invalid(Vec<String>, Issue),
     /// The database is away, or busy.
     Later(String),
@@ -142,7 +148,7 @@ struct Case<'a> {
     lines: Mutex<BTreeMap<String, i64>>,
     /// What was known of it when it was looked at.
     looked: Mutex<Arc<Looked>>,
-    /// The rules whose resources are left out.
+    /// What is left out: the urls of drafts, or the names of resources.
     skipped: Mutex<BTreeSet<String>>,
 }
 
@@ -217,27 +223,7 @@ impl Applier {
         }
         let (at, at_text) = happened(task.message, task.maps);
         let case = Case::new((task.message, task.maps), &draft, task.caller, (at, at_text));
-        let mut reason = String::new();
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
-            }
-            case.lines().clear();
-            match self.attempt(&case, &task, &issues).await {
-                Ok(done) => return done,
-                Err(Halt::Failed(issue)) => return Done::Failed([&issues[..], &[issue]].concat()),
-                Err(Halt::Invalid(rules, issue)) => {
-                    if case.maps.site().wishes.is_partial != Some(true) {
-                        return Done::Failed([&issues[..], &[issue]].concat());
-                    }
-                    issues.push(partial::told(&issue));
-                    case.skipped().extend(rules);
-                }
-                Err(Halt::Again(why)) => reason = why,
-                Err(Halt::Later(why)) => return Done::Later(why),
-            }
-        }
-        Done::Later(reason)
+        self.attempts(&case, &task, issues).await
     }
 
     /// What a message does beyond writing what its maps make.
@@ -265,7 +251,12 @@ impl Applier {
         let mut plan = Plan::new(self, case, &found).await?;
         self.act(case, &found, &mut plan).await?;
         self.end_missing(case, &found, &mut plan).await?;
-        plan.leave_out(&case.skipped());
+        let drafts = &case.draft.resources;
+        let skipped = case.skipped().clone();
+        plan.leave_out(&skipped, (drafts, &found), &self.engine.spec().schema);
+        self.keep_copy(case, task, &found, &mut plan).await?;
+        let pruned = self.prune(case, task, &found, &mut plan).await?;
+        self.claim(case, &found, &mut plan);
         plan.settle();
         let issues: Vec<_> = issues.iter().chain(&plan.told).cloned().collect();
         let hash = Some(case.draft.map_hash.clone());
@@ -282,9 +273,11 @@ impl Applier {
             entries.iter().map(|entry| (entry.action, entry.rule.clone())).collect();
         let ended = end.clone();
         let lines: Vec<_> = case.lines().clone().into_iter().collect();
+        let gone = pruned.effects;
         let companion = move |results: &[EntryResult]| {
             let mut end = ended.clone();
             end.effects = effects(results, &rules);
+            end.effects.extend(gone.iter().cloned());
             Companion {
                 end: Some(end),
                 keys: keys.clone(),
@@ -297,15 +290,9 @@ impl Applier {
         let (companion, new_ids) =
             (Some(Arc::new(companion) as Arc<MakeCompanion>), Some(self.new_ids(&entries)));
         let options = BundleOptions { new_ids, companion, known, ..BundleOptions::default() };
-        let mut transaction =
-            Object::new().with("resourceType", "Bundle").with("type", "transaction");
-        if !entries.is_empty() {
-            let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
-            all.push(provenance(&entries, task));
-            transaction.set("entry", all);
-        }
+        let transaction = transaction(&entries, pruned.entries, task);
         let done = self.engine.bundle(transaction.into(), &options, task.caller).await;
-        done.map_err(|error| partial::halted(error, &entries))?;
+        done.map_err(|error| partial::halted(error, &entries, drafts, &found))?;
         Ok(Done::Applied(end))
     }
 }
@@ -406,6 +393,17 @@ fn happened(message: &Message<'_>, maps: &Maps) -> (Instant, String) {
         }
     }
     (Instant::from_micros(0), "1970-01-01".to_owned())
+}
+
+/// All that is written and deleted, with its origin.
+fn transaction(entries: &[Entry], gone: Vec<Value<'static>>, task: &Task<'_>) -> Object<'static> {
+    let bundle = Object::new().with("resourceType", "Bundle").with("type", "transaction");
+    let mut all: Vec<_> = entries.iter().map(|entry| entry.value(task.heading)).collect();
+    all.extend(gone);
+    if !entries.is_empty() {
+        all.push(provenance(entries, task));
+    }
+    if all.is_empty() { bundle } else { bundle.with("entry", all) }
 }
 
 /// Who told what was written, and by which message.

@@ -191,9 +191,10 @@ pub fn ended(stored: &Json, resource_type: &str) -> Option<Json> {
             now.remove("clinicalStatus");
         }
         "Coverage" => now.set("status", "cancelled"),
-        "Immunization" | "MedicationAdministration" | "Observation" | "Procedure" => {
+        "Procedure" | "Observation" | "Immunization" | "MedicationAdministration" => {
             now.set("status", "entered-in-error");
         }
+        "Goal" => now.set("lifecycleStatus", "entered-in-error"),
         "RelatedPerson" => now.set("active", false),
         _ => return None,
     }
@@ -265,6 +266,22 @@ mod tests {
         );
         let said = object(r#"{"identifier":[{"system":"a","value":"0"}]}"#);
         assert_eq!(amended(&stored, &said, &[]), stored);
+    }
+
+    /// Covers in part: v2 S12.
+    #[test]
+    fn what_is_deleted_ends_by_its_type() {
+        for (of, element, expected) in [
+            ("Immunization", "status", "entered-in-error"),
+            ("MedicationAdministration", "status", "entered-in-error"),
+            ("Procedure", "status", "entered-in-error"),
+            ("Coverage", "status", "cancelled"),
+            ("Goal", "lifecycleStatus", "entered-in-error"),
+        ] {
+            let gone = ended(&object(r#"{"status":"completed"}"#), of).unwrap();
+            assert_eq!(gone.get(element).and_then(Value::as_str), Some(expected), "{of}");
+        }
+        assert_eq!(ended(&Json::new(), "Patient"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `\.br\ \.sp\ \.ce\` | a line end (`.sp3`: three) |
 //! | `\.sk4\ \.ti4\ \.in4\` | spaces |
 //! | `\.fi\ \.nf\ \H\ \N\` | nothing |
+//! | `\Zxx\` | what the sender's profile says, else itself |
 //! | anything else, and what has no end | itself |
 //!
 //! A line end inside a value becomes a newline.
@@ -14,6 +15,7 @@
 //! Spec: v2 S51
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::separators::Separators;
 use crate::hl7v2::charset::Charset;
@@ -21,8 +23,21 @@ use crate::hl7v2::charset::Charset;
 /// The most spaces or lines that one escape makes.
 const MOST: usize = 200;
 
+/// What escapes of a sender's own stand for, by their names: `Zxx`.
+pub type Escapes = BTreeMap<String, String>;
+
 /// `raw` with its escapes decoded.
 pub fn decode<'a>(raw: &'a str, separators: &Separators, charset: Charset) -> Cow<'a, str> {
+    decode_with(raw, separators, charset, None)
+}
+
+/// The same where the sender has escapes of its own. What they stand for is not looked at again.
+pub(super) fn decode_with<'a>(
+    raw: &'a str,
+    separators: &Separators,
+    charset: Charset,
+    own: Option<&Escapes>,
+) -> Cow<'a, str> {
     let bytes = raw.as_bytes();
     let escape = separators.escape.unwrap_or(b'\r');
     if memchr::memchr3(escape, b'\r', b'\n', bytes).is_none() {
@@ -38,10 +53,11 @@ pub fn decode<'a>(raw: &'a str, separators: &Separators, charset: Charset) -> Co
             rest = found.strip_prefix("\r\n").unwrap_or(&found[1..]);
             continue;
         }
-        let length = one(found, escape, separators, charset, &mut text).unwrap_or_else(|| {
-            text.push(char::from(escape));
-            1
-        });
+        let length =
+            one(found, escape, (separators, own), charset, &mut text).unwrap_or_else(|| {
+                text.push(char::from(escape));
+                1
+            });
         rest = &found[length..];
     }
     text.push_str(rest);
@@ -52,7 +68,7 @@ pub fn decode<'a>(raw: &'a str, separators: &Separators, charset: Charset) -> Co
 fn one(
     found: &str,
     escape: u8,
-    separators: &Separators,
+    (separators, own): (&Separators, Option<&Escapes>),
     charset: Charset,
     text: &mut String,
 ) -> Option<usize> {
@@ -66,6 +82,10 @@ fn one(
         "E" => separators.escape,
         "P" => Some(separators.truncation.unwrap_or(b'#')),
         "H" | "N" => return Some(end + 2),
+        _ if name.starts_with('Z') => {
+            text.push_str(own?.get(name)?);
+            return Some(end + 2);
+        }
         _ if name.starts_with('X') => return bytes(found, escape, charset, text),
         _ => {
             layout(name.strip_prefix('.')?, text)?;
@@ -188,6 +208,24 @@ mod tests {
             ("a\rb\r\nc\nd", Charset::UTF_8, "a\nb\nc\nd"),
         ] {
             assert_eq!(decode(raw, &Separators::default(), set), expected, "{raw}");
+        }
+    }
+
+    /// Covers: v2 S51.
+    #[test]
+    fn escapes_of_a_sender_stand_for_what_its_profile_says() {
+        let own = [("Z01", "\u{2265}"), ("Zb", r"\F\")];
+        let own: Escapes = own.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        for (raw, expected) in [
+            (r"\Z01\ 5 mg\T\l", "\u{2265} 5 mg&l"),
+            (r"a\Zb\b", r"a\F\b"),
+            (r"\Z02\ \Z\", r"\Z02\ \Z\"),
+            (r"\Z01", r"\Z01"),
+        ] {
+            let read = decode_with(raw, &Separators::default(), Charset::UTF_8, Some(&own));
+            assert_eq!(read, expected, "{raw}");
+            let kept = decode(raw, &Separators::default(), Charset::UTF_8);
+            assert_eq!(kept.contains('Z'), raw.contains('Z'), "{raw}");
         }
     }
 

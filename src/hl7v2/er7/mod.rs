@@ -21,7 +21,7 @@ mod place;
 mod separators;
 mod split;
 
-pub use escape::decode;
+pub use escape::{Escapes, decode};
 pub use part::{Level, Part, Presence};
 pub use path::{Index, Path, PathError};
 pub use place::{Place, SegmentName};

@@ -1,8 +1,9 @@
 //! One value of a message, at whatever level, and what is below it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::escape::decode;
+use super::escape::{Escapes, decode_with};
 use super::place::Place;
 use super::separators::Separators;
 use crate::hl7v2::charset::Charset;
@@ -34,10 +35,12 @@ pub enum Presence {
 }
 
 /// What all parts of a message share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) separators: Separators,
     pub(super) charset: Charset,
+    /// Escapes that the sender has of its own.
+    pub(super) escapes: Option<Arc<Escapes>>,
 }
 
 /// A field, repetition, component or subcomponent. Cheap to copy; asking for what is not there
@@ -105,7 +108,10 @@ impl<'m> Part<'m> {
     pub fn text(&self) -> Cow<'m, str> {
         match self.raw {
             None | Some("\"\"") => Cow::Borrowed(""),
-            Some(raw) => decode(raw, &self.rules.separators, self.rules.charset),
+            Some(raw) => {
+                let Rules { separators, charset, escapes } = self.rules;
+                decode_with(raw, separators, *charset, escapes.as_deref())
+            }
         }
     }
 

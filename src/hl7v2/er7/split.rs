@@ -1,7 +1,10 @@
 //! A text split into segments and fields.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
+use super::escape::Escapes;
 use super::part::{Level, Part, Rules};
 use super::place::{Place, SegmentName};
 use super::separators::Separators;
@@ -69,7 +72,7 @@ impl<'a> Message<'a> {
             return Err(Fault::NoHeader);
         }
         let separators = Separators::of_header(text).ok_or(Fault::Separators)?;
-        let rules = Rules { separators, charset };
+        let rules = Rules { separators, charset, escapes: None };
         let mut message =
             Self { text, rules, lines: Vec::new(), fields: Vec::new(), joined: Vec::new() };
         message.fields.reserve(text.len() / 8);
@@ -80,6 +83,13 @@ impl<'a> Message<'a> {
     /// Whether something in it may be told to go (`""`).
     pub fn has_nulls(&self) -> bool {
         self.text.contains("\"\"")
+    }
+
+    /// The same message with what escapes of its sender's own stand for.
+    #[must_use]
+    pub fn with_escapes(mut self, escapes: &Arc<Escapes>) -> Self {
+        self.rules.escapes = (!escapes.is_empty()).then(|| escapes.clone());
+        self
     }
 
     fn split(&mut self, reading: Reading) -> Result<(), Fault> {
@@ -433,7 +443,7 @@ mod tests {
     }
 
     /// Covers: v2 B33.
-    /// Covers in part: v2 S53.
+    /// Covers: v2 S53.
     #[test]
     fn a_line_that_is_no_segment_is_never_lost() {
         for (text, path, expected) in [

@@ -195,6 +195,9 @@ impl<'a> Drafting<'a> {
         let action = items.into_iter().flatten().next().map(|item| item.text());
         let segment = rule.segment().map(|name| name.to_string()).unwrap_or_default();
         let mode = self.context.site.modes.get(&segment).copied().unwrap_or(rule.mode);
+        // An entry may say that its list is all there is.
+        let is_all = mode == Mode::ActionCode && action.as_deref() == Some("S");
+        let mode = if is_all { Mode::Snapshot } else { mode };
         DraftResource {
             name: instance.name.clone(),
             rule: rule.name.clone(),
@@ -398,7 +401,10 @@ impl<'a> Drafting<'a> {
             let segment = name.to_string();
             let mode = self.context.site.modes.get(&segment).copied().unwrap_or(rule.mode);
             let is_known = draft.snapshots.iter().any(|(own, _)| *own == segment);
-            if mode == Mode::Snapshot && !is_known {
+            let says_so =
+                |one: &DraftResource| one.segment == segment && one.mode == Mode::Snapshot;
+            let is_all = mode == Mode::Snapshot || draft.resources.iter().any(says_so);
+            if is_all && !is_known {
                 let is_there = self.message.named(&segment).next().is_some();
                 draft.snapshots.push((segment, is_there));
             }

@@ -94,7 +94,7 @@ const fn free(name: &'static str, gives: Gives, named: &'static [&'static str]) 
 pub(crate) const FUNCS: &[Func] = &[
     each("cc_text", "CodeableConcept", &[], code::text_only),
     each("cq", "Quantity", &["unit"], number::cq),
-    each("cwe", "CodeableConcept", &["to", "home"], code::cwe),
+    each("cwe", "CodeableConcept", &["to", "home", "text"], code::cwe),
     each("coding_of", "Coding", &[], code::coding_of),
     each("cx", "Identifier", &["type"], id::cx),
     each("dln", "Identifier", &["type"], id::dln),

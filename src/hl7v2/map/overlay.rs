@@ -4,13 +4,14 @@
 //! is not the profile's to change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use toml_edit::{Item, TableLike};
 
 use crate::fhir::schema::Schema;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
-use crate::hl7v2::er7::Reading;
+use crate::hl7v2::er7::{Escapes, Reading};
 use crate::hl7v2::tables::{Target, target};
 use crate::hl7v2::types::id::Authority;
 
@@ -20,12 +21,13 @@ use super::site::{Habit, Matching, Mode, Site, Wishes};
 use super::{Maps, hash_of};
 
 /// What a profile may have at its top.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "site",
     "authority",
     "codes",
     "units",
     "mode",
+    "escape",
     "table",
     "system",
     "resource",
@@ -56,6 +58,9 @@ const SITE: [&str; 19] = [
     "split_repeats",
     "visit_by_account",
 ];
+
+/// And of how its messages are taken in.
+const INTAKE: [&str; 3] = ["undecodable", "gap_s", "copy"];
 
 pub(super) fn lay(
     base: &Maps,
@@ -125,7 +130,7 @@ fn entries<'t>(root: &'t dyn TableLike, name: &str) -> Vec<(&'t str, &'t Item)> 
 fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
     let mut site = before.clone();
     if let Some(own) = root.get("site").and_then(Item::as_table_like) {
-        reader.only(own, "site", &SITE);
+        reader.only(own, "site", &[&SITE[..], &INTAKE].concat());
         let word = |key: &str| own.get(key).and_then(Item::as_str);
         let yes = |key: &str, before: bool| own.get(key).and_then(Item::as_bool).unwrap_or(before);
         site.id = word("id").unwrap_or(&site.id).to_owned();
@@ -223,14 +228,55 @@ fn wishes(reader: &mut Reader<'_>, own: &dyn TableLike) -> Wishes {
         ignores_sent_time: own.get("dedupe").and_then(|item| {
             let ignored = item.get("ignore").and_then(Item::as_array);
             let mut words = ignored.into_iter().flatten().map(|item| item.as_str());
-            let is_known = ignored.is_some() && words.all(|word| word == Some("MSH-7"));
-            if !is_known {
+            let is_known = ignored.is_some() || item.get("reuse").is_some();
+            if !is_known || !words.all(|word| word == Some("MSH-7")) {
                 reader.fault(item.span(), "site.dedupe", "ignore = [\"MSH-7\"]");
             }
             ignored.map(|all| !all.is_empty())
         }),
+        refuses_reuse: own.get("dedupe").and_then(|item| {
+            let table = item.as_table_like()?;
+            reader.only(table, "site.dedupe", &["ignore", "reuse"]);
+            wish(reader, table, "reuse", "accept or refuse", |word| match word {
+                "accept" => Some(false),
+                "refuse" => Some(true),
+                _ => None,
+            })
+        }),
+        ..intake(reader, own)
     }
 }
+
+/// What of a message is taken that others refuse, and what is kept of it.
+fn intake(reader: &mut Reader<'_>, own: &dyn TableLike) -> Wishes {
+    let gap = own.get("gap_s").map(|item| {
+        let seconds = item.as_integer().and_then(|number| u32::try_from(number).ok());
+        let seconds = seconds.filter(|seconds| *seconds <= LONGEST_GAP);
+        if seconds.is_none() {
+            reader.fault(item.span(), "site.gap_s", "0 to 60 seconds");
+        }
+        seconds
+    });
+    Wishes {
+        replaces_undecodable: wish(reader, own, "undecodable", "refuse or replace", |word| {
+            match word {
+                "refuse" => Some(false),
+                "replace" => Some(true),
+                _ => None,
+            }
+        }),
+        copies: wish(reader, own, "copy", "none or document", |word| match word {
+            "none" => Some(false),
+            "document" => Some(true),
+            _ => None,
+        }),
+        gap_seconds: gap.flatten(),
+        ..Wishes::default()
+    }
+}
+
+/// Longest time that a message may be kept waiting for those before it, in seconds.
+const LONGEST_GAP: u32 = 60;
 
 fn wish<T>(
     reader: &mut Reader<'_>,
@@ -274,6 +320,17 @@ fn words(reader: &mut Reader<'_>, root: &dyn TableLike, site: &mut Site) {
             }
         }
     }
+    let mut escapes = Escapes::new();
+    for (name, item) in entries(root, "escape") {
+        let is_own = name.len() > 1 && name.starts_with('Z') && !name.contains(['\\', '|', '\r']);
+        if let Some(text) = item.as_str().filter(|_| is_own) {
+            escapes.insert(name.to_owned(), text.to_owned());
+        } else {
+            let key = format!("escape.{name}");
+            reader.fault(item.span(), &key, "a name that begins with Z, and a text");
+        }
+    }
+    site.escapes = Arc::new(escapes);
     for (segment, item) in entries(root, "mode") {
         if let Some(mode) = item.as_str().and_then(Mode::named) {
             site.modes.insert(segment.to_owned(), mode);

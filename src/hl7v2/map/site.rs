@@ -2,10 +2,11 @@
 //! messages are taken in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
-use crate::hl7v2::er7::Reading;
+use crate::hl7v2::er7::{Escapes, Reading};
 use crate::hl7v2::judge::fits;
 use crate::hl7v2::tables::Target;
 use crate::hl7v2::types::id::Authority;
@@ -111,6 +112,14 @@ pub struct Wishes {
     pub ignores_sent_time: Option<bool>,
     /// Whether what is not valid is left out, and the rest stored.
     pub is_partial: Option<bool>,
+    /// Whether bytes that are not in the character set are replaced.
+    pub replaces_undecodable: Option<bool>,
+    /// Whether a control id that was used for another message is refused.
+    pub refuses_reuse: Option<bool>,
+    /// How many seconds a message waits for those before it, by their numbers; then it is done.
+    pub gap_seconds: Option<u32>,
+    /// Whether a copy of each message is kept as a document of its patient.
+    pub copies: Option<bool>,
 }
 
 /// What is usual at a site and not elsewhere.
@@ -162,6 +171,8 @@ pub struct Site {
     pub codes: BTreeMap<(String, String), Rows>,
     /// Units by the sender's words for them.
     pub units: BTreeMap<String, String>,
+    /// What escapes of its own stand for.
+    pub escapes: Arc<Escapes>,
     /// How lists of segments change what is stored, by segment.
     pub modes: BTreeMap<String, Mode>,
 }
@@ -189,6 +200,7 @@ impl Default for Site {
             systems: BTreeMap::new(),
             codes: BTreeMap::new(),
             units: BTreeMap::new(),
+            escapes: Arc::default(),
             modes: BTreeMap::new(),
         }
     }

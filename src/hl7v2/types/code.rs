@@ -115,12 +115,13 @@ fn codings(rep: &Rep<'_>, home: &str, context: &Context<'_>) -> Vec<Json> {
 /// A CWE as a CodeableConcept: all its codes, those of FHIR first, and its text.
 ///
 /// The first argument: the table, or the code set of the site, that has other codes for it.
-/// `home`: the system of codes that name none.
+/// `home`: the system of codes that name none. `text`: `code` has a code that its table lacks be the text too.
 pub fn cwe(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option<Json> {
     let set = args.at(0);
     let source = context.tables.source(set);
     let home = source.and_then(table).unwrap_or_else(|| args.text("home").to_owned());
     let mut all = codings(rep, &home, context);
+    let mut words = [9, 2, 5, 11].into_iter().find_map(|at| rep.some(at));
     if let Some(target) = mapped(rep, set, context) {
         let is_known = |own: &Json| {
             own.str_at("code") == target.str_at("code")
@@ -131,8 +132,9 @@ pub fn cwe(rep: &Rep<'_>, args: &Args<'_>, context: &Context<'_>) -> Option<Json
         }
     } else if !set.is_empty() && source.is_none() && !all.is_empty() {
         wanted(rep, &all, args.text("to"), set, context);
+    } else if args.text("text") == "code" {
+        words = words.or_else(|| rep.some(1));
     }
-    let words = [9, 2, 5, 11].into_iter().find_map(|at| rep.some(at));
     filled(object([("coding", list(all)), ("text", words.and_then(text))]))
 }
 

@@ -42,7 +42,8 @@ async fn replayed(guest: &Guest) -> Result<Response<Body>, Failure> {
     };
     let site = Some(guest.value("site").to_owned()).filter(|site| !site.is_empty());
     let of = Replay::Failed { site: site.clone(), since: None };
-    if let Err(error) = guest.server.engine.replay_messages(&of, &guest.saying(reason)).await {
+    if let Err(error) = guest.server.engine.replay_messages(&of, false, &guest.saying(reason)).await
+    {
         return refused(error);
     }
     guest.server.messages.wake();

@@ -46,7 +46,7 @@ async fn done(guest: &Guest) -> Result<Response<Body>, Failure> {
     };
     let (engine, caller) = (&guest.server.engine, guest.saying(reason));
     let done = match guest.value("do") {
-        "replay" => engine.replay_messages(&Replay::One(id), &caller).await.map(drop),
+        "replay" => engine.replay_messages(&Replay::One(id), false, &caller).await.map(drop),
         "discard" => engine.discard_message(id, reason, &caller).await,
         _ => {
             let text = "The form asks for nothing that can be done.";
@@ -110,6 +110,10 @@ fn facts(html: Html, view: &MessageView) -> Html {
         ("Version", view.version.clone()),
         ("Character set", view.charset.clone()),
         ("Attempts", row.attempts.to_string()),
+        (
+            "Came again",
+            if view.repetitions > 0 { view.repetitions.to_string() } else { String::new() },
+        ),
         ("Maps", view.map_hash.clone().unwrap_or_default()),
     ];
     let known = known.iter().filter(|(_, value)| !value.is_empty());

@@ -29,13 +29,17 @@ pub(super) fn shown(html: Html, server: &Server, view: &MessageView) -> Html {
         return html.raw("<p>The text of this message is not kept, or it repeats another.</p>\n");
     };
     let charset = Charset::named(&view.charset).unwrap_or_default();
-    let Ok(read) = Charset::read(raw, charset) else { return unreadable(html, raw) };
+    let Ok(read) = Charset::read_lossy(raw, charset) else { return unreadable(html, raw) };
     let Ok(message) = Message::parse(&read.text, read.charset, Reading::Lenient) else {
         return unreadable(html, raw);
     };
     let heading = Heading::of(&message);
     let certificate = view.tls_subject.as_deref().unwrap_or_default();
     let maps = server.messages.maps_of(&heading, &view.row.listener, certificate);
+    let message = match &maps {
+        Some(maps) => message.with_escapes(&maps.site().escapes),
+        None => message,
+    };
     let draft = maps.as_ref().and_then(|maps| maps.traced(&message)).unwrap_or_default();
     let is_other = view.map_hash.as_ref().is_some_and(|hash| *hash != draft.map_hash);
     let html = html.when(is_other, |html| {

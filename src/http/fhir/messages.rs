@@ -103,15 +103,16 @@ pub(in crate::http) async fn read(exchange: Exchange) -> Result<Response<Body>, 
     Ok(of_json(whole(&view)))
 }
 
-/// `POST /v2/messages/[id]/$replay`
+/// `POST /v2/messages/[id]/$replay?prune=true`
 pub(in crate::http) async fn replay(exchange: Exchange) -> Result<Response<Body>, Failure> {
+    exchange.query.check_known(&["prune"]).map_err(Error::from)?;
     let of = Replay::One(id(&exchange)?);
     replayed(exchange, of).await
 }
 
-/// `POST /v2/messages/$replay?state=failed&site=..&since=..`
+/// `POST /v2/messages/$replay?state=failed&site=..&since=..&prune=true`
 pub(in crate::http) async fn replay_failed(exchange: Exchange) -> Result<Response<Body>, Failure> {
-    exchange.query.check_known(&["state", "site", "since"]).map_err(Error::from)?;
+    exchange.query.check_known(&["state", "site", "since", "prune"]).map_err(Error::from)?;
     let state = once(&exchange, "state")?;
     if state != Some("failed") {
         let text = "state=failed is needed: others are replayed one by one";
@@ -168,8 +169,13 @@ async fn reason(exchange: &mut Exchange, done: &str) -> Result<String, Failure> 
 }
 
 async fn replayed(exchange: Exchange, of: Replay) -> Result<Response<Body>, Failure> {
+    let prunes = match once(&exchange, "prune")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Error::invalid(IssueCode::Value, "prune is true or false").into()),
+    };
     let Exchange { server, caller, .. } = exchange;
-    let done = server.engine.replay_messages(&of, &caller).await;
+    let done = server.engine.replay_messages(&of, prunes, &caller).await;
     let ids = done.map_err(Failure::Interaction)?;
     server.messages.wake();
     let mut body = Object::new();
@@ -283,6 +289,9 @@ fn whole(view: &MessageView) -> Object<'static> {
     }
     if let Some(hash) = &view.map_hash {
         body.set("maps", text(hash));
+    }
+    if view.repetitions > 0 {
+        body.set("repetitions", view.repetitions.unsigned_abs());
     }
     let charset = Charset::named(&view.charset).unwrap_or_default();
     if let Some(raw) = &view.raw {

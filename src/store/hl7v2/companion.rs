@@ -15,13 +15,19 @@ use super::end::{END, EndColumns};
 use super::merge::Merging;
 use crate::access::CommitError;
 use crate::error::Error;
-use crate::fhir::Instant;
+use crate::fhir::{Identity, Instant};
+
+/// Has the statement after it planned as those of the queue are: see `Pool::of_feeds`.
+const BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
 
 const FIND_LINES: &str = "SELECT patient, n FROM v2_line WHERE patient = ANY ($1)";
 
 const FIND_KEYS: &str = "SELECT k.resource_type, k.system, k.value, k.resource_id \
      FROM unnest($1::text[], $2::text[], $3::text[]) AS g(type, system, value) \
      JOIN v2_key k ON (k.resource_type, k.system, k.value) = (g.type, g.system, g.value)";
+
+/// Keys of a resource that is deleted lead nowhere: without this, what comes by them again could never be made.
+const FORGET_KEYS: &str = "DELETE FROM v2_key WHERE resource_type = $1 AND resource_id = $2";
 
 const FIND_MARKS: &str = "SELECT aspect, event_time FROM v2_watermark \
      WHERE entity_type = $1 AND entity_id = $2";
@@ -30,7 +36,8 @@ const FIND_WAITING: &str =
     "SELECT place, member FROM v2_member WHERE place = ANY ($1) ORDER BY place, member";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[END, FIND_LINES, FIND_KEYS, FIND_MARKS, FIND_WAITING];
+pub(super) const STATEMENTS: &[&str] =
+    &[END, FIND_LINES, FIND_KEYS, FORGET_KEYS, FIND_MARKS, FIND_WAITING];
 
 /// By what a resource is known to messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,8 +113,14 @@ impl Companion {
         }
         let statement = connection.prepare_cached(END).await.map_err(failure::commit_error)?;
         let columns = EndColumns::of(companions);
-        let ended = connection.execute(&statement, &columns.parameters()).await;
-        ended.map(drop).map_err(failure::commit_error)
+        let parameters = columns.parameters();
+        // Both go out at once. The first counts for what is left of this transaction.
+        let ended = tokio::join!(
+            connection.batch_execute(BY_INDEX),
+            connection.execute(&statement, &parameters)
+        );
+        ended.0.map_err(failure::commit_error)?;
+        ended.1.map(drop).map_err(failure::commit_error)
     }
 }
 
@@ -141,6 +154,18 @@ impl Store {
         };
         let rows = rows.map_err(failure::error)?;
         rows.iter().map(keyed).collect::<Result<_, _>>().map_err(failure::error)
+    }
+
+    /// Forgets by what a resource is known that is not there any more.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn forget_message_keys(&self, identity: &Identity) -> Result<(), Error> {
+        let connection = self.0.feeds.connection().await?;
+        let statement = connection.prepare_cached(FORGET_KEYS).await.map_err(failure::error)?;
+        let (of, id) = (identity.resource_type.as_str(), identity.id.as_str());
+        let done = connection.execute(&statement, &[&of, &id]).await;
+        done.map(drop).map_err(failure::error)
     }
 
     /// How many messages have had their effect on each of `patients`, where any has.

@@ -40,14 +40,15 @@ impl Store {
         let (row, taken) = draft.take_row();
         // What is new is added before a writer is taken, which would wait with it.
         self.0.parties.keys([&row]).await?;
-        let transaction = self.0.writers.begin("BEGIN").await?;
+        let transaction = self.0.feeds.begin("BEGIN").await?;
         let parties = self.0.parties.keys([&row]).await?;
         Ok(Desk { transaction, row, parties, taken })
     }
 }
 
 impl Desk {
-    /// Puts messages in one of `states` back into their lines: those that were.
+    /// Puts messages in one of `states` back into their lines: those that were. `prunes`: what they made before
+    /// and make no longer goes.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
@@ -55,9 +56,10 @@ impl Desk {
         &mut self,
         ids: &[Uuid],
         states: &[MessageState],
+        prunes: bool,
     ) -> Result<Vec<Uuid>, Error> {
         let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-        let done = ids_of(&self.transaction.all(queue::REPLAY, &[&ids, &states]).await?)?;
+        let done = ids_of(&self.transaction.all(queue::REPLAY, &[&ids, &states, &prunes]).await?)?;
         self.row.disclosed.entities.extend(done.iter().map(|id| format!("v2/messages/{id}")));
         Ok(done)
     }
@@ -67,8 +69,8 @@ impl Desk {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] for one that waits already, or was never one;
     /// [`Error::Unavailable`] without a database.
-    pub async fn replay_one(&mut self, id: Uuid) -> Result<Vec<Uuid>, Error> {
-        let done = self.replay(&[id], ENDED).await?;
+    pub async fn replay_one(&mut self, id: Uuid, prunes: bool) -> Result<Vec<Uuid>, Error> {
+        let done = self.replay(&[id], ENDED, prunes).await?;
         if done.is_empty() {
             return Err(self.why_not(id, "it waits already, or was never a message").await?);
         }

@@ -14,13 +14,13 @@ use super::companion::Companion;
 use super::{MessageEnd, MessageIssue, UnmappedCode};
 
 /// A message is found by its id: by its state it would be found behind all that had that state a while ago,
-/// so the state is written as what no index has. Rows are taken in the order of their keys, so that statements wait for each other and do not
-/// deadlock. Issues of work done before that the new ones do not replace go; those below 0 are of the
+/// so the state is written as what no index has. Rows are taken in the order of their keys, so that statements
+/// wait for each other and do not deadlock; what others have of those that are freed is theirs to free. Issues of work done before that the new ones do not replace go; those below 0 are of the
 /// receipt. Of what waits in a line, the next one is free to be claimed.
 pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
        SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[], \
          $7::text[], $8::text[], $9::bool[], $10::bool[]) \
-         AS g(id, attempts, state, code, ack, at, hash, reason, holds, is_effect)), \
+         AS g(id, attempts, state, code, ack, at, hash, reason, holds, is_effect) ORDER BY id), \
      clash AS ( \
        SELECT FROM g JOIN v2_message m ON m.id = g.id CROSS JOIN LATERAL unnest(m.order_keys) AS k(key) \
          JOIN v2_queue other ON other.key = k.key AND other.message_id < g.id \
@@ -42,12 +42,14 @@ pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
      gone AS ( \
        DELETE FROM v2_queue q USING ended, unnest(ended.order_keys) AS k(key) \
         WHERE q.key = k.key AND q.message_id = ended.id AND NOT ended.holds), \
-     freed AS ( \
-       UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
+     next AS MATERIALIZED ( \
+       SELECT m.id FROM v2_message m WHERE m.blocked AND m.id IN ( \
          SELECT n.message_id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \
           CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
             WHERE q.key = k.key AND q.message_id > ended.id ORDER BY q.message_id LIMIT 1) AS n \
-          WHERE NOT ended.holds)), \
+          WHERE NOT ended.holds) \
+        ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
+     freed AS (UPDATE v2_message m SET blocked = false FROM next WHERE m.id = next.id), \
      given AS (SELECT * FROM unnest($13::text[], $14::text[], $15::text[], $16::text[]) \
        AS k(type, system, value, id)), \
      added AS ( \
@@ -144,9 +146,23 @@ pub(super) struct Issues<'a> {
 
 impl<'a> Issues<'a> {
     pub(super) fn push(&mut self, message: Uuid, issues: &'a [MessageIssue]) {
-        for (number, issue) in (0..).zip(issues) {
+        self.number_and_push(message, issues, |at| at);
+    }
+
+    /// Those of a receipt, which the end of work leaves: numbers below that of a control id used again.
+    pub(super) fn push_notes(&mut self, message: Uuid, notes: &'a [MessageIssue]) {
+        self.number_and_push(message, notes, |at| -2 - at);
+    }
+
+    fn number_and_push(
+        &mut self,
+        message: Uuid,
+        issues: &'a [MessageIssue],
+        number: fn(i32) -> i32,
+    ) {
+        for (at, issue) in (0..).zip(issues) {
             self.message.push(message);
-            self.number.push(number);
+            self.number.push(number(at));
             self.severity.push(&issue.severity);
             self.code.push(issue.code);
             self.name.push(&issue.name);

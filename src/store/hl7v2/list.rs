@@ -25,7 +25,8 @@ const LIST: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id
 
 const ONE: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id, m.type, m.event, m.state, \
        m.attempts, m.ack_code, m.reason, m.processed_at, m.duplicate_of, m.raw, m.ack, m.charset, m.version, \
-       m.peer, m.tls_subject, m.map_hash \
+       m.peer, m.tls_subject, m.map_hash, \
+       (SELECT count(*) FROM v2_message d WHERE d.duplicate_of = m.id) \
      FROM v2_message m WHERE m.id = $1";
 
 const ISSUES: &str = "SELECT severity, code0357, app_code, segment, seq, field, rep, comp, sub, text \
@@ -116,6 +117,8 @@ pub struct MessageView {
     pub tls_subject: Option<String>,
     /// The maps that it was done by.
     pub map_hash: Option<String>,
+    /// How often it came again.
+    pub repetitions: i64,
     /// What was found.
     pub issues: Vec<MessageIssue>,
     /// What it did.
@@ -205,6 +208,7 @@ impl Store {
             peer: row.try_get(17).map_err(failure::error)?,
             tls_subject: row.try_get(18).map_err(failure::error)?,
             map_hash: row.try_get(19).map_err(failure::error)?,
+            repetitions: row.try_get(20).map_err(failure::error)?,
             issues: rows[1].iter().map(issue).collect::<Result<_, _>>().map_err(failure::error)?,
             effects: rows[2]
                 .iter()
@@ -217,6 +221,17 @@ impl Store {
         let patients = patients.map(|id| self.0.hasher.patient(&id)).collect();
         let entities = vec![format!("v2/messages/{id}")];
         Ok(Unaudited::new(view, Disclosed { patients, entities, ..Disclosed::default() }))
+    }
+
+    /// What a message did so far, for who works on it again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn message_effects(&self, id: Uuid) -> Result<Vec<MessageEffect>, Error> {
+        let pipeline = self.0.readers.pipeline().await?;
+        let statement = pipeline.prepare(EFFECTS).await?;
+        let rows = pipeline.client().query(&statement, &[&id]).await.map_err(failure::error)?;
+        rows.iter().map(effect).collect::<Result<_, _>>().map_err(failure::error)
     }
 
     /// How many messages wait or have failed, by sender: numbers alone, for the metrics.

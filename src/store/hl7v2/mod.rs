@@ -6,6 +6,7 @@
 //! | `companion` | what is committed together with the effect of a message |
 //! | `end` | the one statement that ends messages and writes what comes with their effects |
 //! | `look` | what is known of what a message is about, in one statement |
+//! | `purge` | texts that are kept for a time only, and numbers that are used |
 //! | `receipt` | many messages stored by one statement |
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
 //! | `desk` | what people do with messages and profiles, with its row in the ledger |
@@ -22,6 +23,7 @@ mod end;
 mod list;
 mod look;
 mod merge;
+mod purge;
 mod queue;
 mod receipt;
 mod receive;
@@ -37,6 +39,7 @@ pub use desk::Desk;
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use look::Looked;
 pub use merge::{Merge, Merging, Moved};
+pub use purge::Purged;
 pub use queue::{Claimed, Ended};
 pub(super) use receipt::Receipts;
 pub use receive::{Earlier, NewMessage, Received};
@@ -49,6 +52,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         list::STATEMENTS,
         merge::STATEMENTS,
         look::STATEMENTS,
+        purge::STATEMENTS,
         queue::STATEMENTS,
         receive::STATEMENTS,
         site::STATEMENTS,

@@ -33,26 +33,41 @@ const CLAIM: &str = concat!(
         ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED)",
     soon!(),
     "RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
-       (SELECT count(*) FROM v2_site)"
+       (SELECT count(*) FROM v2_site), prunes, \
+       EXISTS (SELECT FROM v2_effect e WHERE e.message_id = v2_message.id)"
 );
 
-/// Frees those of `$1`, and of the oldest that are blocked, that are first in one of their lines by now.
+/// Frees those of `$1`, and of the next `$2` after `$3` that are blocked, that are first in one of their lines
+/// by now. The last row is not one of them: it says how far was looked, when there may be more. Statements
+/// that change several messages never wait for a row while they have others: they take rows in the order of
+/// their ids, and pass over what somebody else has, who frees it himself or leaves it to the next look.
 const FREE: &str = concat!(
-    "UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
-       SELECT unnest($1::uuid[]) UNION ALL \
-       (SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked ORDER BY id LIMIT $2)) \
-       AND EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) WHERE NOT EXISTS ( \
-         SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id))",
+    "WITH looked AS MATERIALIZED ( \
+       SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked AND id > $3 \
+        ORDER BY id LIMIT $2), \
+     free AS MATERIALIZED ( \
+       SELECT m.id FROM v2_message m \
+        WHERE m.blocked AND m.id IN (SELECT unnest($1::uuid[]) UNION ALL SELECT id FROM looked) \
+          AND EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) WHERE NOT EXISTS ( \
+            SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id))",
     soon!(),
-    "RETURNING m.id"
+    "ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
+     freed AS ( \
+       UPDATE v2_message m SET blocked = false FROM free WHERE m.id = free.id RETURNING m.id) \
+     SELECT id, true FROM freed UNION ALL \
+     SELECT id, false FROM (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS last \
+      WHERE (SELECT count(*) FROM looked) = $2"
 );
 
-/// Work goes on, where it is still this try of each.
+/// Work goes on, where it is still this try of each. What is being ended at this moment needs no lease.
 const RENEW: &str = concat!(
-    "UPDATE v2_message m SET lease_until = $3 \
-     FROM unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
-     WHERE m.id = own.id AND m.attempts = own.attempts AND m.state = 'processing'",
-    soon!()
+    "WITH held AS MATERIALIZED ( \
+       SELECT m.id FROM v2_message m JOIN unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
+           ON m.id = own.id AND m.attempts = own.attempts \
+        WHERE m.state || '' = 'processing'",
+    soon!(),
+    "ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED) \
+     UPDATE v2_message m SET lease_until = $3 FROM held WHERE m.id = held.id"
 );
 
 /// Back into the line, for a time that is to come.
@@ -60,10 +75,13 @@ const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NUL
      WHERE id = $1 AND state = 'processing' AND attempts = $4";
 
 /// Back into the line by somebody's wish, or because it came again.
-pub(super) const REPLAY: &str = "WITH again AS ( \
-       UPDATE v2_message SET state = 'received', next_try = NULL, lease_until = NULL, reason = '', \
-         attempts = 0, ack_code = NULL, ack = NULL, blocked = false \
-       WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) RETURNING id, order_keys) , \
+pub(super) const REPLAY: &str = "WITH found AS MATERIALIZED ( \
+       SELECT id FROM v2_message WHERE id = ANY ($1) AND raw IS NOT NULL AND state || '' = ANY ($2) \
+        ORDER BY id FOR NO KEY UPDATE), \
+     again AS ( \
+       UPDATE v2_message m SET state = 'received', next_try = NULL, lease_until = NULL, reason = '', \
+         attempts = 0, ack_code = NULL, ack = NULL, blocked = false, prunes = $3 \
+         FROM found WHERE m.id = found.id RETURNING m.id, m.order_keys), \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
        SELECT DISTINCT unnest(order_keys), id FROM again ON CONFLICT DO NOTHING) \
@@ -75,11 +93,13 @@ pub(super) const DISCARD: &str = "WITH gone AS ( \
      out AS ( \
        DELETE FROM v2_queue q USING gone, unnest(gone.order_keys) AS k(key) \
         WHERE q.key = k.key AND q.message_id = gone.id), \
-     freed AS ( \
-       UPDATE v2_message m SET blocked = false WHERE m.blocked AND m.id IN ( \
+     next AS MATERIALIZED ( \
+       SELECT m.id FROM v2_message m WHERE m.blocked AND m.id IN ( \
          SELECT n.message_id FROM gone CROSS JOIN LATERAL unnest(gone.order_keys) AS k(key) \
           CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
-            WHERE q.key = k.key AND q.message_id > gone.id ORDER BY q.message_id LIMIT 1) AS n)) \
+            WHERE q.key = k.key AND q.message_id > gone.id ORDER BY q.message_id LIMIT 1) AS n) \
+        ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
+     freed AS (UPDATE v2_message m SET blocked = false FROM next WHERE m.id = next.id) \
      SELECT id FROM gone";
 
 pub(super) const IS_THERE: &str = "SELECT FROM v2_message WHERE id = $1";
@@ -119,6 +139,8 @@ pub struct Claimed {
     pub tls_subject: Option<String>,
     /// How many versions of profiles there were at least when it was claimed.
     pub mark: i64,
+    /// When it had effects before: whether those that it has no longer are to be taken back.
+    pub again: Option<bool>,
 }
 
 /// Whether an end counted.
@@ -142,7 +164,7 @@ impl Store {
         lease: Instant,
         most: i64,
     ) -> Result<Vec<Claimed>, Error> {
-        let connection = self.0.writers.connection().await?;
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(CLAIM).await.map_err(failure::error)?;
         let (now, lease) = (Timestamptz(now), Timestamptz(lease));
         let rows = connection.query(&statement, &[&now, &lease, &most]).await;
@@ -162,7 +184,7 @@ impl Store {
         lease: Instant,
     ) -> Result<(), Error> {
         let (ids, tries): (Vec<Uuid>, Vec<i32>) = running.iter().copied().unzip();
-        let connection = self.0.writers.connection().await?;
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(RENEW).await.map_err(failure::error)?;
         let done = connection.execute(&statement, &[&ids, &tries, &Timestamptz(lease)]).await;
         done.map(drop).map_err(failure::error)
@@ -179,15 +201,29 @@ impl Store {
         row.and_then(|row| row.try_get(0)).map_err(failure::error)
     }
 
-    /// Frees those of `blocked` that may be worked on by now, and of the `oldest` others: those that were.
+    /// Frees those of `blocked` that may be worked on by now, and of the next `most` others after one:
+    /// those that were, and how far was looked when there may be more.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn free_messages(&self, blocked: &[Uuid], oldest: i64) -> Result<Vec<Uuid>, Error> {
-        let connection = self.0.writers.connection().await?;
+    pub async fn free_messages(
+        &self,
+        blocked: &[Uuid],
+        (most, after): (i64, Uuid),
+    ) -> Result<(Vec<Uuid>, Option<Uuid>), Error> {
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(FREE).await.map_err(failure::error)?;
-        let rows = connection.query(&statement, &[&blocked, &oldest]).await;
-        ids_of(&rows.map_err(failure::error)?)
+        let rows = connection.query(&statement, &[&blocked, &most, &after]).await;
+        let (mut freed, mut last) = (Vec::new(), None);
+        for row in rows.map_err(failure::error)? {
+            let id = row.try_get(0).map_err(failure::error)?;
+            if row.try_get(1).map_err(failure::error)? {
+                freed.push(id);
+            } else {
+                last = Some(id);
+            }
+        }
+        Ok((freed, last))
     }
 
     /// Ends work on a message that has no effect on resources.
@@ -195,7 +231,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn end_message(&self, end: &MessageEnd) -> Result<Ended, Error> {
-        let connection = self.0.writers.connection().await?;
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(END).await.map_err(failure::error)?;
         let columns = EndColumns::of_end(end);
         match connection.execute(&statement, &columns.parameters()).await {
@@ -215,7 +251,7 @@ impl Store {
         until: Instant,
         reason: &str,
     ) -> Result<(), Error> {
-        let connection = self.0.writers.connection().await?;
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(LATER).await.map_err(failure::error)?;
         let until = Timestamptz(until);
         let done = connection.execute(&statement, &[&id, &until, &reason, &attempts]).await;
@@ -233,9 +269,10 @@ impl Store {
         states: &[MessageState],
     ) -> Result<Vec<Uuid>, Error> {
         let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-        let connection = self.0.writers.connection().await?;
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(REPLAY).await.map_err(failure::error)?;
-        let rows = connection.query(&statement, &[&ids, &states]).await.map_err(failure::error)?;
+        let rows =
+            connection.query(&statement, &[&ids, &states, &false]).await.map_err(failure::error)?;
         ids_of(&rows)
     }
 }
@@ -248,6 +285,9 @@ fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
     let text = |at: usize| row.try_get::<_, String>(at).map_err(failure::error);
     let raw: Option<&[u8]> = row.try_get(1).map_err(failure::error)?;
     let received_at: Timestamptz = row.try_get(7).map_err(failure::error)?;
+    let (prunes, has_effects) = (row.try_get(10), row.try_get::<_, bool>(11));
+    let (prunes, has_effects) =
+        (prunes.map_err(failure::error)?, has_effects.map_err(failure::error)?);
     Ok(Claimed {
         id: row.try_get(0).map_err(failure::error)?,
         raw: Bytes::copy_from_slice(raw.unwrap_or_default()),
@@ -259,5 +299,6 @@ fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
         received_at: received_at.0,
         tls_subject: row.try_get(8).map_err(failure::error)?,
         mark: row.try_get(9).map_err(failure::error)?,
+        again: has_effects.then_some(prunes),
     })
 }

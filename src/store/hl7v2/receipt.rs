@@ -66,6 +66,7 @@ pub(super) struct Receipt {
     ack: Option<(&'static str, Bytes)>,
     reason: String,
     issues: Vec<MessageIssue>,
+    notes: Vec<MessageIssue>,
     lease: Option<Instant>,
 }
 
@@ -102,7 +103,7 @@ impl Receipt {
             peer: new.peer.map(|peer| peer.to_string()),
             tls_subject: new.tls_subject.map(str::to_owned),
             at: new.at,
-            raw: Bytes::copy_from_slice(new.raw),
+            raw: new.raw.clone(),
             digest: new.digest,
             texts: texts.map(str::to_owned),
             sent: new.sent,
@@ -112,6 +113,7 @@ impl Receipt {
             ack: new.ack.map(|(code, ack)| (code, Bytes::copy_from_slice(ack))),
             reason: new.reason.to_owned(),
             issues: new.issues.to_vec(),
+            notes: new.notes.to_vec(),
             lease: new.lease,
         }
     }
@@ -130,7 +132,7 @@ impl Together for Lanes {
         let rows = || batch.iter().map(|one| &one.row);
         // What is new among them is added before a writer is taken, which would wait with it.
         self.0.0.parties.keys(rows()).await?;
-        let connection = self.0.0.writers.connection().await?;
+        let connection = self.0.0.feeds.connection().await?;
         let statement = connection.prepare_cached(RECEIVE).await.map_err(failure::error)?;
         let parties = self.0.0.parties.keys(rows()).await?;
         let (ledger, columns) = (Columns::of(rows(), parties), ReceiptColumns::of(batch));
@@ -208,6 +210,7 @@ impl<'a> ReceiptColumns<'a> {
         self.reason.push(&one.reason);
         self.lease.push(one.lease.map(Timestamptz));
         self.issues.push(one.id, &one.issues);
+        self.issues.push_notes(one.id, &one.notes);
     }
 
     /// In the order of the statement, from `$20` on.

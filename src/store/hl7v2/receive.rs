@@ -18,12 +18,9 @@ use crate::fhir::Instant;
 
 /// One statement for many messages: their ledger rows, the keys of repetitions, the messages, their places
 /// in line and their issues. Who is first in all its lines is leased at once; who is not is blocked until the
-/// one before it ends. `$1` to `$19` are the ledger's.
+/// one before it ends. The row of a repetition says that it is one. `$1` to `$19` are the ledger's.
 pub(super) const RECEIVE: &str = concat!(
-    "WITH recorded AS (",
-    insert_ledger!(many),
-    "), \
-     g AS MATERIALIZED ( \
+    "WITH g AS MATERIALIZED ( \
        SELECT u.*, u.line::bigint[] AS keys FROM unnest($20::uuid[], $21::text[], $22::text[], \
          $23::timestamptz[], $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[], \
          $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::uuid[], \
@@ -37,6 +34,14 @@ pub(super) const RECEIVE: &str = concat!(
         ORDER BY site, control_id, sha256 \
        ON CONFLICT (site, control_id, sha256) DO UPDATE SET at = known.at \
        RETURNING site, control_id, sha256, message_id), \
+     again AS MATERIALIZED ( \
+       SELECT 'v2/messages/' || g.id AS entity FROM g JOIN claimed c \
+         ON (c.site, c.control_id, c.sha256) = (g.site, g.control_id, g.sha256) AND c.message_id <> g.id), \
+     recorded AS (",
+    insert_ledger!(many
+        "CASE WHEN EXISTS (SELECT FROM again WHERE again.entity = ANY (l.entities::text[])) \
+           THEN 'duplicate' ELSE l.failure END"),
+    "), \
      behind AS MATERIALIZED ( \
        SELECT g.id, c.message_id AS first, g.state = 'received' AND ( \
            EXISTS (SELECT FROM v2_queue q WHERE q.key = ANY (g.keys)) \
@@ -108,10 +113,15 @@ const EXPECT: &str = "INSERT INTO v2_sequence AS known (site, expected) \
        WHEN $2 = 0 THEN 1 WHEN $2 = known.expected THEN $2 + 1 ELSE known.expected END \
      RETURNING expected";
 
+/// Goes on behind a gap: the messages before `$2` are waited for no longer.
+const PASS_OVER: &str = "INSERT INTO v2_sequence AS known (site, expected) VALUES ($1, $2::bigint + 1) \
+     ON CONFLICT (site) DO UPDATE SET expected = greatest(known.expected, excluded.expected) \
+     RETURNING expected";
+
 const EXPECTED: &str = "SELECT expected FROM v2_sequence WHERE site = $1";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[RECEIVE, EARLIER, PARTS, EXPECT, EXPECTED];
+pub(super) const STATEMENTS: &[&str] = &[RECEIVE, EARLIER, PARTS, EXPECT, PASS_OVER, EXPECTED];
 
 /// A message as it came, with what its header says.
 #[derive(Debug)]
@@ -126,8 +136,8 @@ pub struct NewMessage<'a> {
     pub tls_subject: Option<&'a str>,
     /// When.
     pub at: Instant,
-    /// Its bytes.
-    pub raw: &'a [u8],
+    /// Its bytes, which are shared, not copied.
+    pub raw: &'a Bytes,
     /// Their digest, or that of what must be the same in a repetition.
     pub digest: [u8; 32],
     /// Who sends, as repetitions and maps are kept by.
@@ -168,6 +178,8 @@ pub struct NewMessage<'a> {
     pub reason: &'a str,
     /// What was found.
     pub issues: &'a [MessageIssue],
+    /// What is worth knowing of its receipt, whatever becomes of it.
+    pub notes: &'a [MessageIssue],
     /// Until when it is this node's, if it is first in its lines; `None`: it waits in any case.
     pub lease: Option<Instant>,
 }
@@ -212,7 +224,7 @@ impl Store {
         describe(&mut row, new);
         let stored = self.0.receipts.submit(self, Receipt::of(new, row)).await?;
         if let Some(first) = stored.first {
-            let connection = self.0.writers.connection().await?;
+            let connection = self.0.feeds.connection().await?;
             return Ok(taken.with(Received::Repeated(repeated(&connection, first).await?)));
         }
         let (is_leased, is_blocked) = (stored.is_leased, stored.is_blocked);
@@ -251,7 +263,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn expect_message(&self, site: &str, number: i64) -> Result<i64, Error> {
-        let connection = self.0.writers.connection().await?;
+        let connection = self.0.feeds.connection().await?;
         let statement = connection.prepare_cached(EXPECT).await.map_err(failure::error)?;
         let row = connection.query_opt(&statement, &[&site, &number]).await;
         let row = if let Some(row) = row.map_err(failure::error)? {
@@ -261,6 +273,17 @@ impl Store {
             connection.query_one(&statement, &[&site]).await.map_err(failure::error)?
         };
         row.try_get(0).map_err(failure::error)
+    }
+
+    /// Waits no longer for messages with numbers before this one: the number that the next message has.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn pass_over_messages(&self, site: &str, number: i64) -> Result<i64, Error> {
+        let connection = self.0.feeds.connection().await?;
+        let statement = connection.prepare_cached(PASS_OVER).await.map_err(failure::error)?;
+        let row = connection.query_one(&statement, &[&site, &number]).await;
+        row.and_then(|row| row.try_get(0)).map_err(failure::error)
     }
 
     /// Where a message stands, for the one who sent it and waits for its answer.
