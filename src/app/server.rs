@@ -129,7 +129,11 @@ impl Site {
             spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
-            spawn(labelling::keep(labelling::rules(config)?, engine.clone(), store.clone())),
+            spawn(labelling::keep(
+                labelling::rules(config)?,
+                (engine.clone(), keeper.clone()),
+                store.clone(),
+            )),
         ];
         let about = follow::About { keeper, judges: Some(judges) };
         let words = full_text.clone();
