@@ -81,11 +81,24 @@ impl Tenant {
 pub struct Realm {
     address: Address,
     tenant: Tenant,
+    /// What the tenant is called, for metrics.
+    name: Option<String>,
 }
 
 impl Realm {
     pub(super) fn new(address: Address, tenant: Tenant) -> Self {
-        Self { address, tenant }
+        Self { address, tenant, name: None }
+    }
+
+    /// The same with what its tenant is called.
+    #[must_use]
+    pub fn called(self, name: Option<&str>) -> Self {
+        Self { name: name.map(str::to_owned), ..self }
+    }
+
+    /// What parts the numbers of its tenant from those of others; nothing without tenants.
+    pub(super) fn labels(&self) -> Vec<(&'static str, String)> {
+        self.name.iter().map(|name| ("tenant", name.clone())).collect()
     }
 
     /// Whether there may be others beside its tenant.
