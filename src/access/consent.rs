@@ -15,7 +15,7 @@ use crate::search::request::{Filter, ParameterKey, Test};
 use crate::search::values::token::{Case, Code};
 use crate::spec::search_parameter::SearchType;
 
-pub use directive::{Asker, Directive};
+pub use directive::{Asker, Directive, EMERGENCIES};
 
 /// Parameters whose tokens say what a resource is about.
 const CODES: &[&str] = &["code", "vaccine-code", "combo-code", "type", "class", "category"];
@@ -27,6 +27,8 @@ pub struct Denial {
     pub patient: i64,
     /// Which of the patient's resources.
     pub of: Expression,
+    /// Whether it counts in an emergency too.
+    pub is_binding: bool,
 }
 
 /// A condition over resources.
@@ -58,6 +60,13 @@ pub enum Expression {
     Types(Vec<ResourceType>),
     /// Nobody can tell.
     Unknown,
+}
+
+impl Denial {
+    /// Whether it keeps all of the patient back.
+    pub fn is_of_everything(&self) -> bool {
+        self.of == Expression::All(Vec::new())
+    }
 }
 
 impl Expression {

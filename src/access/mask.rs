@@ -1,7 +1,8 @@
 //! What of a resource of several patients is shown to who sees some of them.
 //!
 //! References that may lead to somebody else, with their identifiers and displays, are taken out, and so
-//! are the narrative and what is contained, for they may say the same in words. What is left says so by
+//! are the narrative and what is contained, for they may say the same in words; who wrote a note is not told
+//! in words either, nor are names and addresses of people in extensions. What is left says so by
 //! labels: `REDACTED`, and the tag `SUBSETTED`, with which nothing can be stored.
 //!
 //! Spec: <http://terminology.hl7.org/CodeSystem/v3-ObservationValue>, R4 data-absent-reason
@@ -18,6 +19,9 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
 /// What a Reference is made of, beside `reference`, which nothing else has.
 const OF_REFERENCE: [&str; 5] = ["display", "extension", "id", "identifier", "type"];
+/// Elements that say in words, or by an address, who somebody is.
+const OF_SOMEBODY: [&str; 4] =
+    ["authorString", "valueAddress", "valueContactPoint", "valueHumanName"];
 
 /// Who is shown, and how references are read.
 pub struct Mask<'m> {
@@ -63,6 +67,7 @@ impl Mask<'_> {
             }
             // What stays may have references inside: in extensions, and who assigned an identifier.
             Value::Object(object) => {
+                OF_SOMEBODY.iter().for_each(|name| take(object, name));
                 object.iter_mut().for_each(|(_, part)| self.element(part, kept));
             }
             _ => {}
@@ -109,6 +114,19 @@ fn is_reference(object: &Object<'_>) -> bool {
     let is_logical = object.get("identifier").is_some_and(|it| it.as_object().is_some());
     let is_named = is_logical || has("display");
     has("reference") || is_named && object.iter().all(|(name, _)| is_part(name))
+}
+
+/// Takes out an element that says who somebody is, and puts in its place that it is not shown.
+fn take(object: &mut Object<'_>, name: &str) {
+    let sibling = format!("_{name}");
+    let has_value = object.remove(name).is_some();
+    let has_more = object.remove(&sibling).is_some();
+    if has_value || has_more {
+        // Of a complex type, the element itself bears the extension.
+        let is_primitive = name.ends_with("String");
+        let place = if is_primitive { sibling } else { name.to_owned() };
+        object.set(place, absent());
+    }
 }
 
 fn absent() -> Value<'static> {
@@ -172,6 +190,33 @@ mod tests {
             };
             let (got, expected) = (Value::from(body), json::parse(expected.as_bytes()));
             assert_eq!(got, expected.expect("JSON"), "{before}");
+        }
+    }
+
+    #[test]
+    fn who_somebody_is_in_words_is_taken_out() {
+        let hash = |_: &LogicalId| 0;
+        let mask = Mask { mine: &[], hash: &hash, base: "http://x/fhir" };
+        for (before, after) in [
+            (
+                r#"{"note":[{"authorString":"B","text":"t"}]}"#,
+                format!(r#"{{"note":[{{"text":"t","_authorString":{GONE}}}]}}"#),
+            ),
+            (
+                r#"{"note":[{"_authorString":{"extension":[{"url":"u","valueString":"B"}]},"text":"t"}]}"#,
+                format!(r#"{{"note":[{{"text":"t","_authorString":{GONE}}}]}}"#),
+            ),
+            (
+                r#"{"extension":[{"url":"u","valueHumanName":{"family":"B"}}]}"#,
+                format!(r#"{{"extension":[{{"url":"u","valueHumanName":{GONE}}}]}}"#),
+            ),
+        ] {
+            let Ok(Value::Object(mut body)) = json::parse(before.as_bytes()) else {
+                panic!("{before}")
+            };
+            mask.body(&mut body);
+            let expected = json::parse(after.as_bytes()).expect("JSON");
+            assert_eq!(Value::from(body), expected, "{before}");
         }
     }
 

@@ -101,7 +101,12 @@ pub fn is_shown_in_part(of: ResourceType) -> bool {
 pub(super) fn in_part(clauses: Vec<Clause>, of: Interaction) -> Vec<Clause> {
     let is_read = matches!(
         of.kind,
-        Kind::HistoryInstance | Kind::HistoryType | Kind::Read | Kind::SearchType | Kind::Vread
+        Kind::HistoryInstance
+            | Kind::HistoryType
+            | Kind::Meta
+            | Kind::Read
+            | Kind::SearchType
+            | Kind::Vread
     );
     if !is_read || !of.resource_type.is_some_and(is_shown_in_part) {
         return clauses;

@@ -404,16 +404,18 @@ fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
         Some((ResourceType::PATIENT, _)) => &user.panels.own,
         _ => &[],
     });
-    // Whoever broke the glass sees what the patient in context has, as the patient does.
+    // Whoever broke the glass sees what the patient in context has, as the patient does, but for what the
+    // patient forbids in an emergency too.
     let sees_all = grant.is_emergency || is_patient_itself(grant);
     let itself = grant.patient.as_ref().filter(|_| sees_all).map(|it| it.1);
     let survivor = grant.survivor.filter(|_| sees_all);
     let is_own = |denial: &&Denial| {
         let theirs = Some(denial.patient);
-        own.contains(&denial.patient) || itself == theirs || survivor == theirs
+        let is_bound = denial.is_binding && grant.is_emergency;
+        !is_bound && (own.contains(&denial.patient) || itself == theirs || survivor == theirs)
     };
     let mut groups: Vec<(Vec<i64>, &Expression)> = Vec::new();
-    for Denial { patient, of } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+    for Denial { patient, of, .. } in grant.denials.iter().filter(|denial| !is_own(denial)) {
         match groups.iter_mut().find(|(_, known)| *known == of) {
             Some((patients, _)) => patients.push(*patient),
             None => groups.push((vec![*patient], of)),

@@ -3,8 +3,10 @@
 //! A role is a list of scopes of users, the panel of patients they are about, the confidentiality up
 //! to which data are shown, whether a second factor is needed, whether it lets somebody administer the
 //! server (`administers = true`), and whether it is for who keeps consents and the record and treats
-//! nobody (`keeps = true`): then what patients deny does not count, and their Consents may be written. What a token grants a user is what its scopes and one of the
-//! user's roles grant both. A user without a role may do nothing. The record of who did what,
+//! nobody (`keeps = true`): then what patients deny does not count, and their Consents may be written.
+//! So such a role has no scopes beside those of consents, the record and who patients are; and a role
+//! that is called as one of these says whether it is one. What a token grants a user is what its scopes
+//! and one of the user's roles grant both. A user without a role may do nothing. The record of who did what,
 //! AuditEvent, is in no wildcard: a role names it.
 //!
 //! ```toml
@@ -24,7 +26,7 @@ use thiserror::Error;
 
 use crate::search::extract::Extractor;
 
-use super::scope::{Context, ScopeSet, SmartScope};
+use super::scope::{Actions, Context, ResourceScope, ScopeSet, SmartScope};
 
 /// The roles of a server without a file of its own.
 const BUILT_IN: &str = r#"
@@ -67,6 +69,11 @@ clearance = "V"
 second_factor = true
 keeps = true
 "#;
+
+/// What who keeps consents and the record needs, and no more: what is not there is of who treats.
+const KEPT: [&str; 5] = ["AuditEvent", "Consent", "Patient", "Provenance", "RelatedPerson"];
+/// Roles that a reader takes for such ones, so their file says whether they are.
+const KEEPERS: [&str; 2] = ["auditor", "privacy"];
 
 /// Who has this role may break the glass for a patient; by itself it lets nobody do anything.
 pub const EMERGENCY: &str = "btg";
@@ -129,6 +136,21 @@ pub enum RolesError {
     /// It is no such file.
     #[error("the roles cannot be read: {0}")]
     Form(#[from] toml::de::Error),
+    /// A role that lets patients' denials not count, and more than keeping be done.
+    #[error(
+        "role {role}: who keeps consents and the record (`keeps = true`) treats nobody, so {scope:?} is too much"
+    )]
+    Keeps {
+        /// The role.
+        role: String,
+        /// The scope.
+        scope: String,
+    },
+    /// A role whose name says what its file does not.
+    #[error(
+        "role {0}: say `keeps = true`, or `keeps = false` where what patients deny counts for it"
+    )]
+    Unsaid(String),
     /// A scope of a role is none, or not one of users.
     #[error("role {role}: {scope:?} is no scope of a user")]
     Scope {
@@ -154,8 +176,7 @@ struct Entry {
     second_factor: bool,
     #[serde(default)]
     administers: bool,
-    #[serde(default)]
-    keeps: bool,
+    keeps: Option<bool>,
 }
 
 impl Clearance {
@@ -191,16 +212,23 @@ impl Roles {
         let File { roles: entries } = toml::from_str(text.unwrap_or(BUILT_IN))?;
         let mut roles = BTreeMap::new();
         for (name, entry) in entries {
+            if entry.keeps.is_none() && KEEPERS.contains(&&*name) {
+                return Err(RolesError::Unsaid(name));
+            }
+            let keeps = entry.keeps.unwrap_or_default();
             let mut scopes = ScopeSet::default();
             for text in entry.scopes {
                 match SmartScope::parse(&text, extractor.search_parameters()) {
                     Some(SmartScope::Resource(scope)) if scope.context == Context::User => {
+                        if keeps && !is_kept(&scope) {
+                            return Err(RolesError::Keeps { role: name, scope: text });
+                        }
                         scopes.add(SmartScope::Resource(scope));
                     }
                     _ => return Err(RolesError::Scope { role: name, scope: text }),
                 }
             }
-            let Entry { panel, clearance, administers, keeps, second_factor, .. } = entry;
+            let Entry { panel, clearance, administers, second_factor, .. } = entry;
             let needs_second_factor = second_factor;
             let role = Role { scopes, panel, clearance, needs_second_factor, administers, keeps };
             roles.insert(name, role);
@@ -239,8 +267,62 @@ impl Roles {
     }
 }
 
+/// Whether a scope is one of who keeps consents and the record: people are read by it, not written.
+fn is_kept(scope: &ResourceScope) -> bool {
+    let Some(of) = scope.resource_type else { return false };
+    let reading = Actions::R.or(Actions::S);
+    let writes = of.as_str() == "Consent";
+    KEPT.contains(&of.as_str()) && (writes || scope.actions.without(reading).is_empty())
+}
+
 impl fmt::Debug for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roles").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fhir::datetime::Zone;
+    use crate::search::extract::Settings;
+    use crate::search::values::quantity::Ucum;
+    use crate::spec::codes::Codes;
+    use crate::spec::package::Pack;
+    use crate::spec::{R4_PACK, Spec};
+
+    use super::*;
+
+    #[test]
+    fn who_keeps_the_record_treats_nobody_and_says_so() {
+        let spec = Arc::new(Spec::r4().expect("the embedded pack"));
+        let codes = Pack::open(R4_PACK).and_then(|pack| Codes::load(&pack)).expect("its codes");
+        let settings = Settings { base: "".into(), units: Box::new(Ucum), zone: Zone::UTC };
+        let extractor = Extractor::new(spec, codes, settings).expect("all of R4 compiles");
+        let extractor = Arc::new(extractor);
+        for (name, scope, keeps, expected) in [
+            ("privacy", "user/Consent.cruds", "keeps = true", ""),
+            ("desk", "user/Patient.rs", "keeps = true", ""),
+            ("desk", "user/RelatedPerson.rs", "keeps = true", ""),
+            ("desk", "user/*.rs", "", ""),
+            ("privacy", "user/*.rs", "keeps = false", ""),
+            ("privacy", "user/Consent.rs", "", "keeps = false"),
+            ("auditor", "user/AuditEvent.rs", "", "keeps = false"),
+            ("desk", "user/*.rs", "keeps = true", "treats nobody"),
+            ("desk", "user/Observation.rs", "keeps = true", "treats nobody"),
+            ("desk", "user/Patient.cruds", "keeps = true", "treats nobody"),
+            ("desk", "system/Consent.rs", "keeps = true", "no scope of a user"),
+        ] {
+            let text = format!(
+                "[roles.{name}]\nscopes = [{scope:?}]\npanel = \"all\"\nclearance = \"N\"\n\
+                 second_factor = true\n{keeps}"
+            );
+            let loaded = Roles::load(Some(&text), extractor.clone());
+            let told = loaded.map_or_else(|error| error.to_string(), |_| String::new());
+            assert!(
+                told.contains(expected) && told.is_empty() == expected.is_empty(),
+                "{text}: {told}"
+            );
+        }
+        Roles::load(None, extractor).expect("those that are built in");
     }
 }

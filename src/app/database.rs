@@ -188,7 +188,7 @@ impl Home {
     /// # Errors
     /// [`StartError::Store`], [`StartError::Config`].
     pub async fn store(&self, config: &Config, tenant: Tenant) -> Result<Store, StartError> {
-        let realm = self.app.of(tenant);
+        let realm = self.app.of(tenant).called(config.tenant());
         let store = Store::connect(&realm, sizes(config), integrity(config)?).await;
         store.map_err(|error| StartError::Store(root_cause(&error)))
     }

@@ -178,7 +178,7 @@ impl Follower {
     /// [`FollowError`]; the index then has no position and is built at the next try.
     pub async fn rebuild(&mut self) -> Result<u64, FollowError> {
         let Some(index) = self.index.clone() else { return Ok(0) };
-        metrics::gauge!("kiln_fulltext_building").set(1.0);
+        metrics::gauge!("kiln_fulltext_building", &self.store.labels()).set(1.0);
         self.is_building = true;
         // What was committed before is seen by the statements below; all else is in the feed.
         let start = maintenance::horizon(&self.store).await?.ended;
@@ -205,7 +205,7 @@ impl Follower {
         self.position = Some(FeedPosition { xid: start, seq: 0 });
         (self.read_until, self.is_building) = (0, false);
         self.given_back = (Instant::now(), GIVE_BACK_TIMES);
-        metrics::gauge!("kiln_fulltext_building").set(0.0);
+        metrics::gauge!("kiln_fulltext_building", &self.store.labels()).set(0.0);
         tracing::info!(count, "built the full text index");
         Ok(count)
     }
@@ -273,7 +273,7 @@ impl Follower {
         let behind = last
             .filter(|_| !is_done)
             .map_or(0, |at| SystemClock.now().as_micros().saturating_sub(at.as_micros()).max(0));
-        metrics::gauge!("kiln_fulltext_lag_seconds").set(behind as f64 / 1e6);
+        metrics::gauge!("kiln_fulltext_lag_seconds", &self.store.labels()).set(behind as f64 / 1e6);
         Ok(is_done)
     }
 

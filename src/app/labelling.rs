@@ -7,16 +7,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::access::labelling::Labelling;
 use crate::access::{Caller, Principal, RequestContext};
-use crate::clock::{IdSource as _, SystemIds};
+use crate::clock::{Clock as _, IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::spec::terminology::Terminology as _;
 use crate::store::{Store, maintenance};
+use crate::terminology::Image;
 
 use super::database::StartError;
+use super::terminology::Keeper;
 
-/// How long to wait where the database was away.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at whether something is new, and after one at which the database was away.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How far before a pass the versions were made that are looked at once more after it.
+const OVERLAP_MILLIS: i64 = 120_000;
+/// Up to how many codes of a value set are told apart; a larger one is as if it were always the same.
+const MOST: usize = 1_000_000;
 
 /// The rules that the settings name.
 ///
@@ -30,33 +37,70 @@ pub(super) fn rules(config: &Config) -> Result<Option<Arc<Labelling>>, StartErro
     Ok(Some(Arc::new(rules)))
 }
 
-/// Labels all that is stored by rules that are new here, until that is done once.
-pub(super) async fn keep(rules: Option<Arc<Labelling>>, engine: Arc<Engine>, store: Store) {
+/// Labels all that is stored by rules that are new here, and again whenever the value sets that they name
+/// have other codes, as long as the server runs.
+pub(super) async fn keep(
+    rules: Option<Arc<Labelling>>,
+    (engine, keeper): (Arc<Engine>, Arc<Keeper>),
+    store: Store,
+) {
     let Some(rules) = rules else { return };
-    let digest = Sha256::digest(format!("{rules:?}"));
+    let (mut seen, mut done): (Option<Arc<Image>>, Option<Vec<u8>>) = (None, None);
     loop {
-        match once(&rules, &digest, &engine, &store).await {
-            Ok(None) => return,
+        match look(&rules, (&engine, &keeper), &store, (&mut seen, &mut done)).await {
+            Ok(None) => {}
             Ok(Some(changed)) => {
                 tracing::info!(changed, version = rules.version(), "labelled what was stored");
-                return;
             }
-            Err(error) => tracing::warn!(%error, "cannot label what is stored; trying again"),
+            Err(error) => {
+                seen = None;
+                tracing::warn!(%error, "cannot label what is stored; trying again");
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// How many resources were changed; `None` where all was done before.
+/// How many versions were changed; `None` where nothing is new.
+async fn look(
+    rules: &Arc<Labelling>,
+    (engine, keeper): (&Engine, &Keeper),
+    store: &Store,
+    (seen, done): (&mut Option<Arc<Image>>, &mut Option<Vec<u8>>),
+) -> Result<Option<u64>, Error> {
+    let image = keeper.image().await?;
+    if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &image)) {
+        return Ok(None);
+    }
+    let (asked, known) = (rules.clone(), image.clone());
+    let digest = tokio::task::spawn_blocking(move || digest(&asked, &known));
+    let digest = digest.await.map_err(Error::internal)?;
+    let is_news = match &*done {
+        Some(done) => *done != digest,
+        None => !maintenance::is_labelled(store, &digest).await?,
+    };
+    let changed = if is_news { Some(once(rules, &digest, engine, store).await?) } else { None };
+    (*seen, *done) = (Some(image), Some(digest));
+    Ok(changed)
+}
+
+/// What rules come down to at this moment: their text, and the codes of the value sets that they name. Of one
+/// that cannot be told, why.
+fn digest(rules: &Labelling, known: &Image) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    digest.update(format!("{rules:?}"));
+    for name in rules.value_sets() {
+        digest.update(format!("{name} {:?}", known.members(name, MOST)));
+    }
+    digest.finalize().to_vec()
+}
+
 async fn once(
     rules: &Labelling,
     digest: &[u8],
     engine: &Engine,
     store: &Store,
-) -> Result<Option<u64>, Error> {
-    if maintenance::is_labelled(store, digest).await? {
-        return Ok(None);
-    }
+) -> Result<u64, Error> {
     let request = RequestContext {
         id: SystemIds::default().ordered().to_string(),
         method: "OTHER",
@@ -64,7 +108,12 @@ async fn once(
         source: None,
     };
     let caller = Caller::new(Principal::service("labelling"), request);
-    let changed = engine.label_again(&caller).await?;
+    let began = SystemClock.now();
+    let mut changed = engine.label_again(&caller, None).await?;
+    // Who wrote by what counted before is committed by now, or did not begin then.
+    tokio::time::sleep(PAUSE).await;
+    let since = began.plus_millis(-OVERLAP_MILLIS);
+    changed += engine.label_again(&caller, Some(since)).await?;
     maintenance::labelled(store, digest, rules.version(), changed).await?;
-    Ok(Some(changed))
+    Ok(changed)
 }

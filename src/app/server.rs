@@ -25,7 +25,7 @@ use crate::search::values::quantity::Ucum;
 use crate::spec::codes::Codes;
 use crate::spec::package::Pack;
 use crate::spec::{R4_PACK, Spec};
-use crate::store::{Store, maintenance};
+use crate::store::{PoolStatus, Store, maintenance};
 
 use super::database::{Database, StartError};
 use super::definitions;
@@ -129,7 +129,11 @@ impl Site {
             spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
-            spawn(labelling::keep(labelling::rules(config)?, engine.clone(), store.clone())),
+            spawn(labelling::keep(
+                labelling::rules(config)?,
+                (engine.clone(), keeper.clone()),
+                store.clone(),
+            )),
         ];
         let about = follow::About { keeper, judges: Some(judges) };
         let words = full_text.clone();
@@ -363,12 +367,19 @@ impl http::Probe for Probe {
     }
 
     fn metrics(&self) -> String {
-        let pool = self.store.pool_status();
-        metrics::gauge!("kiln_database_connections", "state" => "open").set(pool.open as f64);
-        metrics::gauge!("kiln_database_connections", "state" => "idle").set(pool.idle as f64);
-        metrics::gauge!("kiln_database_waiting_writes").set(pool.waiting as f64);
+        tell_pool(&self.store, self.store.pool_status());
         telemetry::render_metrics()
     }
+}
+
+/// Puts into the metrics how busy the connections of a store are.
+pub(super) fn tell_pool(store: &Store, pool: PoolStatus) {
+    for (state, count) in [("open", pool.open), ("idle", pool.idle)] {
+        let state = [("state", state.to_owned())];
+        let labels: Vec<_> = state.into_iter().chain(store.labels()).collect();
+        metrics::gauge!("kiln_database_connections", &labels).set(count as f64);
+    }
+    metrics::gauge!("kiln_database_waiting_writes", &store.labels()).set(pool.waiting as f64);
 }
 
 /// An engine on `store` whose references are relative to `base`.

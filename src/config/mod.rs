@@ -241,6 +241,9 @@ configuration! {
         /// of whatever holds one. What was stored before is labelled when the rules are others. Default:
         /// labels are what clients send.
         labels: Option<PathBuf> = Unset("/etc/kiln/labels.toml"),
+        /// Whether a patient's consent that denies access for the purpose BTG or ETREAT is heeded when the
+        /// glass is broken: where the law lets patients forbid that.
+        heed_emergency_bans: bool = Flag(false),
         /// Capabilities of smart-configuration that are switched off, such as `permission-v1`.
         without: Vec<String> = List,
         /// After how many minutes without a request a user must log in again.

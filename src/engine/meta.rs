@@ -2,9 +2,12 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/resource-operations.html>
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::access::interaction::Kind;
+use crate::access::labelling;
 use crate::access::{Caller, Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
@@ -37,13 +40,15 @@ pub enum MetaChange {
     Add,
     /// `$meta-delete`; what is not there does no harm.
     Delete,
+    /// Labels become what the server's rules make of what is stored.
+    Label,
 }
 
 impl MetaChange {
     /// The interaction that it is.
     pub(super) fn kind(self) -> Kind {
         match self {
-            Self::Add => Kind::MetaAdd,
+            Self::Add | Self::Label => Kind::MetaAdd,
             Self::Delete => Kind::MetaDelete,
         }
     }
@@ -163,15 +168,12 @@ impl Engine {
         let found = tx.meta_target(&identity.id, version, permit).await?;
         let mut now = stored_meta(&found.version)?;
         let before = uses(&now);
-        for key in LISTS {
-            match change {
-                MetaChange::Add => add(&mut now, key, meta.items_at(key)),
-                MetaChange::Delete => remove(&mut now, key, meta.items_at(key)),
-            }
-        }
+        let said = change_lists(&mut now, meta, change);
+        self.label_in_place(&found.version, &said, &mut now)?;
         let uses = uses(&now);
         match change {
             MetaChange::Add => refuse_subsetted(identity.resource_type, &uses)?,
+            MetaChange::Label => {}
             MetaChange::Delete if may_unlabel(permit) => {}
             MetaChange::Delete => refuse_fewer_labels(&before, &uses)?,
         }
@@ -207,7 +209,7 @@ pub(super) fn meta_of(version: &Version) -> Result<Value<'static>, Error> {
     Ok(Value::Object(meta))
 }
 
-fn stored_meta(version: &Version) -> Result<Object<'static>, Error> {
+pub(super) fn stored_meta(version: &Version) -> Result<Object<'static>, Error> {
     let Some(text) = &version.meta else { return Ok(Object::new()) };
     match json::parse(text).map_err(Error::internal)?.into_owned() {
         Value::Object(meta) => Ok(meta),
@@ -242,6 +244,25 @@ fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
     match (one, other) {
         (Value::Object(_), Value::Object(_)) => coding_key(one) == coding_key(other),
         _ => one == other,
+    }
+}
+
+/// Adds to the lists of `now` what `meta` has, or takes it away; the labels that were said to be there.
+fn change_lists(
+    now: &mut Object<'static>,
+    meta: &Value<'_>,
+    change: MetaChange,
+) -> BTreeSet<labelling::Code> {
+    for key in LISTS {
+        match change {
+            MetaChange::Add => add(now, key, meta.items_at(key)),
+            MetaChange::Delete => remove(now, key, meta.items_at(key)),
+            MetaChange::Label => {}
+        }
+    }
+    match (change, meta.as_object()) {
+        (MetaChange::Add, Some(added)) => labelling::labels(added),
+        _ => BTreeSet::new(),
     }
 }
 

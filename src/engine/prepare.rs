@@ -77,6 +77,16 @@ impl Engine {
         if let Some(meta) = self.label(resource_type, &resource, meta) {
             resource.set("meta", meta);
         }
+        self.split_labelled(identity, resource)
+    }
+
+    /// The same of what has its labels.
+    pub(super) fn split_labelled(
+        &self,
+        identity: &Identity,
+        resource: Object<'_>,
+    ) -> Result<Prepared, Error> {
+        let resource_type = identity.resource_type;
         let value = Value::Object(resource);
         self.check_search_parameter(identity, &value)?;
         let patients = self.patients(resource_type, &value);

@@ -8,7 +8,7 @@ use crate::fhir::{Identity, Issue, Operation, Version, VersionId};
 use crate::store::{Current, MetaList, MetaUse, Staged, WriteTx};
 
 use super::condition::Condition;
-use super::prepare::{self, Prepared};
+use super::prepare::Prepared;
 use super::{Engine, identity};
 
 /// What a write did.
@@ -82,6 +82,7 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<Written, Error> {
         self.refuse_defined(identity, current.as_ref())?;
+        let prepared = self.label_over(identity, current.as_ref(), prepared)?;
         match current {
             Some(current) if !current.version.is_deleted() => {
                 if is_same(&current.version, &prepared)? {
@@ -116,7 +117,7 @@ impl Engine {
         if !self.admits(identity, &prepared, permit)? {
             return Err(Error::Forbidden);
         }
-        keep_labels(prior.as_ref(), &prepared, permit)?;
+        self.keep_labels(prior.as_ref(), &prepared, permit)?;
         identity::keep(prior.as_ref(), &prepared, identity, permit)?;
         self.stage_judged(identity, operation, prior, prepared, permit, tx)
     }
@@ -199,6 +200,20 @@ impl Engine {
         self.store.admits_value(identity, &Value::Object(resource), permit)
     }
 
+    /// Refuses to take away labels that people have put, unless it is an administrator who does.
+    fn keep_labels(
+        &self,
+        prior: Option<&Current>,
+        prepared: &Prepared,
+        permit: &Permit<'_>,
+    ) -> Result<(), Error> {
+        let before = prior.map(|prior| &prior.version).filter(|_| !may_unlabel(permit));
+        match before {
+            Some(before) => refuse_fewer_labels(&self.labels_of_people(before)?, &prepared.uses),
+            None => Ok(()),
+        }
+    }
+
     /// Number and time of the version after `prior`.
     pub(super) fn next(&self, prior: Option<&Current>) -> (VersionId, crate::fhir::Instant) {
         let now = self.clock.now();
@@ -207,20 +222,6 @@ impl Engine {
             None => (VersionId(1), now.floor_to_millis()),
         }
     }
-}
-
-/// Refuses to take away labels, unless it is an administrator who does.
-fn keep_labels(
-    prior: Option<&Current>,
-    prepared: &Prepared,
-    permit: &Permit<'_>,
-) -> Result<(), Error> {
-    let meta = prior.and_then(|prior| prior.version.meta.as_ref());
-    let Some(meta) = meta.filter(|_| !may_unlabel(permit)) else { return Ok(()) };
-    let Value::Object(meta) = json::parse(meta).map_err(Error::internal)? else {
-        return Ok(());
-    };
-    refuse_fewer_labels(&prepare::uses(&meta), &prepared.uses)
 }
 
 /// Whether the caller is an administrator, who may take labels away.

@@ -27,19 +27,20 @@ impl Meters {
         let Ok(counts) = receiver.store.message_counts().await else { return };
         // What is no longer counted is none.
         for (state, site) in self.seen.drain(..) {
-            show(state, &site, 0, 0.0);
+            show(receiver, (state, &site), 0, 0.0);
         }
         let now = receiver.clock.now();
         for counted in counts {
             let age = (now.as_micros() - counted.oldest.as_micros()) as f64 / 1e6;
-            show(counted.state, &counted.site, counted.count, age);
+            show(receiver, (counted.state, &counted.site), counted.count, age);
             self.seen.push((counted.state, counted.site));
         }
     }
 }
 
-fn show(state: MessageState, site: &str, count: i64, age: f64) {
-    let labels = [("state", state.as_str().to_owned()), ("site", site.to_owned())];
+fn show(receiver: &Receiver, (state, site): (MessageState, &str), count: i64, age: f64) {
+    let own = [("state", state.as_str().to_owned()), ("site", site.to_owned())];
+    let labels: Vec<_> = own.into_iter().chain(receiver.store.labels()).collect();
     metrics::gauge!("kiln_v2_messages", &labels).set(count as f64);
     metrics::gauge!("kiln_v2_oldest_message_age_seconds", &labels).set(age);
 }

@@ -280,7 +280,7 @@ impl Receiver {
         let joined = self.line.joined();
         let waiting = self.store.waiting_messages(self.settings.most_waiting).await?;
         self.waiting.store(waiting, Ordering::Relaxed);
-        metrics::gauge!("kiln_v2_waiting").set(waiting as f64);
+        metrics::gauge!("kiln_v2_waiting", &self.store.labels()).set(waiting as f64);
         let running = self.running().len() as i64;
         self.line.counted(waiting > running, joined);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{
@@ -16,6 +16,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use crate::access::interaction::Kind;
+use crate::clock::IdSource;
 use crate::error::Error;
 use crate::fhir::ResourceType;
 use crate::fhir::query::Query;
@@ -42,7 +43,7 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     let sent = parts.headers.contains_key(ORIGIN).then(|| parts.headers.clone());
     let encodings = parts.headers.get(ACCEPT_ENCODING).cloned();
     let is_preflight = Cors::is_preflight(&method, &parts.headers);
-    let (id, replaced) = request_id(&server, &parts.headers);
+    let (id, replaced) = request_id(&*server.ids, &parts.headers);
 
     let span = span(&id, &method);
     let (row, mut response) = route(&server, parts, body, &id).instrument(span.clone()).await;
@@ -70,18 +71,28 @@ pub(super) async fn serve(server: Arc<Server>, request: Request<Body>) -> Respon
     server.meters.count(row, response.status(), latency);
     let path = row.map_or("none", |row| server.table.routes()[row].path);
     span.record("http.route", path).record("http.status", response.status().as_u16());
+    log(&id, (&method, path), response.status(), latency);
+    response
+}
+
+/// The line of a request in the log.
+pub(super) fn log(
+    id: &HeaderValue,
+    (method, path): (&Method, &str),
+    status: StatusCode,
+    latency: Duration,
+) {
     tracing::info!(
         target: "kiln::request",
         {
             request.id = id.to_str().unwrap_or_default(),
             http.method = %method,
             http.route = path,
-            http.status = response.status().as_u16(),
+            http.status = status.as_u16(),
             duration_us = latency.as_micros() as u64,
         },
         "answered"
     );
-    response
 }
 
 /// Says which web pages may read the answer to a request with the headers `sent`, which a page made.
@@ -120,7 +131,10 @@ fn span(id: &HeaderValue, method: &Method) -> Span {
 }
 
 /// The id of a request, and the client's own where it cannot be kept (rest 1.37).
-fn request_id(server: &Server, headers: &HeaderMap) -> (HeaderValue, Option<HeaderValue>) {
+pub(super) fn request_id(
+    ids: &dyn IdSource,
+    headers: &HeaderMap,
+) -> (HeaderValue, Option<HeaderValue>) {
     let sent = headers.get(X_REQUEST_ID);
     let is_plain = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
@@ -130,7 +144,7 @@ fn request_id(server: &Server, headers: &HeaderMap) -> (HeaderValue, Option<Head
         return (sent.clone(), None);
     }
     let mut buffer = [0; 36];
-    let text = server.ids.ordered().hyphenated().encode_lower(&mut buffer);
+    let text = ids.ordered().hyphenated().encode_lower(&mut buffer);
     let id = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"));
     (id, sent.cloned())
 }

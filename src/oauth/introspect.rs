@@ -116,7 +116,7 @@ impl Authority {
     fn active(&self, token: &Token) -> Map<String, Value> {
         let grant = &token.granted.grant;
         let seconds = |at: Instant| json!(at.as_micros().div_euclid(1_000_000));
-        let mut told = super::token::context(grant);
+        let mut told = super::token::context(grant, self.settings.tenant.as_deref());
         let mut tell = |name: &str, value: Value| told.insert(name.to_owned(), value);
         tell("active", json!(true));
         tell("scope", json!(token.scopes));

@@ -74,6 +74,10 @@ pub struct Settings {
     pub registration_token: Option<SecretString>,
     /// Whether anybody may ask what a token is.
     pub introspection_open: bool,
+    /// Whether what patients forbid in an emergency too is kept back then.
+    pub heeds_bans: bool,
+    /// The tenant whose server it is, where there are several.
+    pub tenant: Option<String>,
     /// Capabilities that are switched off.
     pub without: Vec<String>,
     /// After how long a new key is made to sign with.
@@ -99,6 +103,8 @@ impl Settings {
             registration: auth.registration,
             registration_token: auth.registration_token.clone(),
             introspection_open: auth.introspection_open,
+            heeds_bans: auth.heed_emergency_bans,
+            tenant: config.tenant().map(str::to_owned),
             without: auth.without.clone(),
             key_age: days(auth.key_days.get()),
             brand: config.brand.clone(),

@@ -26,7 +26,10 @@ impl Authority {
         };
         let purpose = grant.purpose.as_deref();
         let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
-        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let mut denials = self.store.denials(&asker, self.clock.now()).await?;
+        if !self.settings.heeds_bans && denials.iter().any(|denial| denial.is_binding) {
+            denials = denials.iter().filter(|denial| !denial.is_binding).cloned().collect();
+        }
         let user = account.map(|account| User {
             account: account.id,
             name: account.name,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
+use crate::access::restriction::Limits;
 use crate::access::{CommitError, Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Instant, LogicalId, ResourceType, Version, VersionId};
@@ -157,7 +158,14 @@ async fn find_uses(
         MetaScope::System => None,
         MetaScope::Type(resource_type) => Some(resource_type.code()),
     };
-    let found = reader.query(IN_USE, &[&TENANT, &narrowed_to, &Frame::of(permit).narrow()]).await?;
+    let frame = Frame::of(permit);
+    // Of what is shown in part, what is of these patients alone tells: all of it is theirs to see.
+    let limits = permit.limits().filter(|limits| limits.withheld.is_empty());
+    let reach = match limits.and_then(Limits::in_part) {
+        Some(mine) => Some(&**mine),
+        None => frame.narrow(),
+    };
+    let found = reader.query(IN_USE, &[&TENANT, &narrowed_to, &reach]).await?;
     let mut uses = Vec::with_capacity(found.len());
     for row in &found {
         let kind: i8 = row.try_get(0).map_err(failure::error)?;

@@ -149,6 +149,7 @@ pub(crate) struct Inner {
     definitions: OnceLock<search::Definitions>,
     directives: policy::Directives,
     admin: sqlx::PgPool,
+    labels: Vec<(&'static str, String)>,
 }
 
 impl Store {
@@ -193,6 +194,7 @@ impl Store {
             definitions: OnceLock::new(),
             directives: policy::Directives::default(),
             admin,
+            labels: realm.labels(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -251,6 +253,11 @@ impl Store {
 
     fn identity(&self, identity: &Identity) -> i64 {
         self.0.hasher.identity(identity.resource_type, &identity.id)
+    }
+
+    /// What parts numbers about it from those about others in the same process: the name of its tenant.
+    pub fn labels(&self) -> Vec<(&'static str, String)> {
+        self.0.labels.clone()
     }
 
     /// Counts of connections: open, busy and waiting, for metrics.

@@ -84,11 +84,24 @@ pub struct Realm {
     address: Address,
     tenant: Tenant,
     opened: Opened,
+    /// What the tenant is called, for metrics.
+    name: Option<String>,
 }
 
 impl Realm {
     pub(super) fn new(address: Address, tenant: Tenant) -> Self {
-        Self { address, tenant, opened: Opened::default() }
+        Self { address, tenant, opened: Opened::default(), name: None }
+    }
+
+    /// The same with what its tenant is called.
+    #[must_use]
+    pub fn called(self, name: Option<&str>) -> Self {
+        Self { name: name.map(str::to_owned), ..self }
+    }
+
+    /// What parts the numbers of its tenant from those of others; nothing without tenants.
+    pub(super) fn labels(&self) -> Vec<(&'static str, String)> {
+        self.name.iter().map(|name| ("tenant", name.clone())).collect()
     }
 
     /// The connections that are opened to it by way of this value and its clones.

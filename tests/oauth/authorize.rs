@@ -89,7 +89,7 @@ async fn by_get_and_by_post_a_patient_comes_to_a_token() {
 }
 
 /// Covers: security L2, L3, L5, L19, H17, V18.
-/// Covers in part: security L4.
+/// Covers: security L4.
 #[tokio::test]
 async fn a_bad_question_is_told_where_it_is_safe() {
     let server = world().await;

@@ -10,7 +10,7 @@ use kiln::store::oauth::emergency::{self as kept, Review};
 use secrecy::ExposeSecret as _;
 
 use super::accounts::{code_now, secret_of};
-use super::browser::{Browser, form, noted, server, store};
+use super::browser::{Browser, form, noted, server_with, store};
 use crate::harness::client::Answer;
 use crate::harness::database::connect;
 use crate::harness::json::at;
@@ -73,7 +73,11 @@ async fn enrolled(server: &TestServer, name: &str) -> Vec<u8> {
 }
 
 async fn filled() -> TestServer {
-    let server = server().await;
+    filled_with(&[]).await
+}
+
+async fn filled_with(settings: &[(&str, &str)]) -> TestServer {
+    let server = server_with(settings).await;
     let deny = r#"{"resourceType":"Consent","id":"no","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}]},"category":[{"text":"privacy"}],"patient":{"reference":"Patient/a"},"policyRule":{"text":"ours"},"provision":{"type":"deny"}}"#;
     let observation = |id: &str, patient: &str, label: &str| {
         format!(
@@ -102,7 +106,7 @@ async fn filled() -> TestServer {
     server
 }
 
-/// Covers in part: security S8, M8.
+/// Covers: security S8, M8.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() {
     let server = filled().await;
@@ -145,11 +149,87 @@ async fn who_breaks_the_glass_sees_one_patient_for_an_hour_and_answers_for_it() 
     assert_eq!(found.json().items_at("entry").len(), 2);
     let call = server.client.call("DELETE", "/Observation/a-lab");
     call.header("Authorization", &format!("Bearer {broken}")).send().await.expect(403);
+    // Never for export, by whatever way somebody may ask for one.
+    for url in ["/$export", "/Patient/$export", "/Group/g/$export", "/Patient/a/$everything"] {
+        for method in ["GET", "POST"] {
+            let call = server.client.call(method, url).header("Prefer", "respond-async");
+            let call = call.json(r#"{"resourceType":"Parameters"}"#);
+            let answer = call.header("Authorization", &format!("Bearer {broken}")).send().await;
+            assert!((400..500).contains(&answer.status), "{method} {url}: {answer:?}");
+        }
+    }
     // It leads to no other one, the code works once, and the first token is as it was.
     ask(&server, &broken, &whole).await.expect(403);
     ask(&server, &doc, &whole).await.expect(403);
     read(&server, &doc, "/Observation/a-lab").await.expect(404);
     told(&server, &broken).await;
+    server.stop().await;
+}
+
+/// A consent of the patient that denies what `rest` says.
+fn consent(id: &str, rest: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Consent","id":"{id}","status":"active","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"category":[{{"text":"privacy"}}],"patient":{{"reference":"Patient/a"}},"policyRule":{{"text":"ours"}},"provision":{{"type":"deny","purpose":[{{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"BTG"}}]{rest}}}}}"#
+    )
+}
+
+/// Where the law lets patients forbid it, a consent that names the purpose keeps the glass whole, or what it
+/// says behind it; elsewhere it does not.
+///
+/// Covers: security S8, M8.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patient_may_forbid_that_the_glass_is_broken() {
+    let a_part = r#","securityLabel":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"V"}]"#;
+    let heeding = [("auth.heed_emergency_bans", "true")];
+    for (settings, rest, granted, secret_status) in
+        [(&heeding[..], "", false, 0), (&heeding[..], a_part, true, 404), (&[][..], "", true, 200)]
+    {
+        let server = filled_with(settings).await;
+        store(&server, &[&consent("ban", rest)]).await;
+        let secret = enrolled(&server, "doc").await;
+        let doc = token(&server, "doc", "user/*.cruds").await;
+        let code = code_now(&secret, 0);
+        // Whichever of the purposes somebody chooses.
+        let asked = [("patient", "a"), ("reason", REASON), ("purpose", "ETREAT"), ("code", &*code)];
+        let answer = ask(&server, &doc, &asked).await;
+        assert_eq!(answer.status, if granted { 200 } else { 403 }, "{rest}: {answer:?}");
+        if granted {
+            let broken = answer.at("access_token").unwrap();
+            read(&server, &broken, "/Observation/a-lab").await.expect(200);
+            read(&server, &broken, "/Observation/a-secret").await.expect(secret_status);
+            let found = read(&server, &broken, "/Observation").await.expect(200);
+            let expected = if secret_status == 200 { 2 } else { 1 };
+            assert_eq!(found.json().items_at("entry").len(), expected, "{found:?}");
+        } else {
+            assert!(answer.text().contains("forbids"), "{answer:?}");
+            assert_eq!(noted(&server, BREAK_GLASS, 4, "forbids").await, 1);
+            // Of somebody else's record it says nothing.
+            let code = code_now(&secret, 1);
+            let other =
+                [("patient", "b"), ("reason", REASON), ("purpose", "ETREAT"), ("code", &*code)];
+            ask(&server, &doc, &other).await.expect(200);
+        }
+        server.stop().await;
+    }
+}
+
+/// Forbidden meanwhile, it is over for a token that was made before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forbidden_later_is_hidden_from_a_token_of_before() {
+    let server = filled_with(&[("auth.heed_emergency_bans", "true")]).await;
+    let secret = enrolled(&server, "doc").await;
+    let doc = token(&server, "doc", "user/*.cruds").await;
+    let code = code_now(&secret, 0);
+    let asked = [("patient", "a"), ("reason", REASON), ("purpose", "BTG"), ("code", &*code)];
+    let broken = ask(&server, &doc, &asked).await.expect(200).at("access_token").unwrap();
+    read(&server, &broken, "/Observation/a-lab").await.expect(200);
+    store(&server, &[&consent("ban", "")]).await;
+    let began = std::time::Instant::now();
+    while read(&server, &broken, "/Observation/a-lab").await.status == 200 {
+        assert!(began.elapsed() < Duration::from_secs(15), "it is shown still");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    read(&server, &broken, "/Observation/a-lab").await.expect(404);
     server.stop().await;
 }
 

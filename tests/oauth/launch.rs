@@ -53,14 +53,13 @@ async fn open(server: &TestServer, browser: &mut Browser, client: &str, handle: 
     browser.open(&format!("/auth/authorize?{asked}")).await
 }
 
-/// Covers: security L13, V20.
-/// Covers in part: security L14.
+/// Covers: security L13, L14, V20.
 #[tokio::test]
 async fn an_app_gets_what_the_ehr_hands_over_once() {
     let server = world().await;
     let mut browser = inside(&server, "pat").await;
     let body = r#"{"client_id":"app","patient":"p1","encounter":"e1","intent":"summary",
-        "need_patient_banner":false,"fhirContext":[{"reference":"ImagingStudy/i1"}]}"#;
+        "need_patient_banner":false,"tenant":"ward-3","fhirContext":[{"reference":"ImagingStudy/i1"}]}"#;
     let made = launch(&server, &browser, body).await.expect(201);
     let handle = made.at("launch").unwrap();
     let url = made.at("launch_url").unwrap();
@@ -75,7 +74,9 @@ async fn an_app_gets_what_the_ehr_hands_over_once() {
     fields.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
     let back = browser.submit(&consent, "/auth/consent", &fields).await.expect(303);
     let tokens = exchange(&server, "app", &back).await.expect(200);
-    for (name, value) in [("patient", "p1"), ("encounter", "e1"), ("intent", "summary")] {
+    let whole =
+        [("patient", "p1"), ("encounter", "e1"), ("intent", "summary"), ("tenant", "ward-3")];
+    for (name, value) in whole {
         assert_eq!(tokens.at(name).as_deref(), Some(value), "{tokens:?}");
     }
     let text = tokens.text();
@@ -91,7 +92,9 @@ async fn an_app_gets_what_the_ehr_hands_over_once() {
     let call = server.client.call("POST", &format!("{}/auth/token", server.client.root()));
     let call = call.header("Content-Type", "application/x-www-form-urlencoded");
     let later = call.body(form(&fields)).send().await.expect(200);
-    for name in ["patient", "encounter", "intent", "smart_style_url", "need_patient_banner"] {
+    for name in
+        ["patient", "encounter", "intent", "tenant", "smart_style_url", "need_patient_banner"]
+    {
         assert_eq!(later.at(name), tokens.at(name), "{name}: {later:?}");
     }
     assert!(later.text().contains("ImagingStudy/i1"), "{later:?}");

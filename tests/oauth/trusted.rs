@@ -78,6 +78,7 @@ async fn the_outside_server_is_asked_what_a_token_is() {
     here.stop().await;
 }
 
+/// Covers: security T11.
 #[tokio::test]
 async fn a_signed_token_counts_when_everything_about_it_is_right() {
     let (ec, rsa) = (Key::ec(), Key::rsa());

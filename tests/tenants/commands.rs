@@ -61,7 +61,17 @@ async fn commands_are_about_the_tenant_that_they_name() {
                    'numeric_le', 'numeric_eq', 'numeric_ge', 'numeric_gt', 'arraycontains', 'arrayoverlap')";
     assert_eq!(database.query_one(trusted, &[]).await.unwrap().get::<_, i64>(0), 7);
     drop(database);
+    // Numbers are each tenant's own, and who was nobody's has a line in the log.
+    let numbers = process.client.get(&format!("{}/metrics", process.client.root())).await;
+    for name in ["north", "south"] {
+        let gauge = format!("kiln_database_connections{{state=\"open\",tenant=\"{name}\"}}");
+        assert!(numbers.text().contains(&gauge), "{gauge}: {}", numbers.text());
+    }
+    let nobody = process.client.below("/t/nobody");
+    let lost = nobody.call("GET", "/metadata").header("X-Request-Id", "lost-request-7");
+    lost.send().await.expect(404);
     let log = process.whole_log();
+    assert!(log.contains("lost-request-7"), "{log}");
     assert!(log.contains("\"tenant\":\"north\"") && log.contains("is served"), "{log}");
     assert!(process.terminate().0, "{}", process.whole_log());
 }

@@ -111,7 +111,7 @@ fn clean(answer: &Answer, asked: &str) {
     assert!(!text.contains("/t/north"), "{asked}: {answer:?}");
 }
 
-/// Covers in part: security T11.
+/// Covers: security T11.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_route_of_a_tenant_takes_a_token_of_another() {
     let world = filled().await;

@@ -32,6 +32,10 @@ async fn who_is_not_served_is_like_who_is_not_there() {
     let nobody = root.below("/t/nobody").get("/Patient/p1").await.expect(404);
     assert_eq!(nobody.at("issue[0].code").as_deref(), Some("not-found"));
     assert_eq!(nobody.header("x-content-type-options").as_deref(), Some("nosniff"));
+    assert!(nobody.header("x-request-id").is_some_and(|id| id.len() == 36), "{nobody:?}");
+    let lost = root.below("/t/nobody");
+    let own = lost.call("GET", "/metadata").header("X-Request-Id", "mine-7").send().await;
+    assert_eq!(own.header("x-request-id").as_deref(), Some("mine-7"));
     for place in
         ["", "/t", "/t/", "/t//", "/t/North", "/t/nor%74h", "/t/north/t/south", "/t/kiln_t1"]
     {

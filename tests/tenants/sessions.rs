@@ -48,7 +48,7 @@ async fn code(world: &World, name: &str, aud: &str) -> String {
     fresh.text.expose_secret().to_owned()
 }
 
-/// Covers in part: security L4.
+/// Covers: security L4.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_opens_a_door_opens_that_of_another_tenant() {
     let world = World::start().await;
@@ -67,7 +67,7 @@ async fn nothing_that_opens_a_door_opens_that_of_another_tenant() {
     let refused = page(south, path).await;
     assert!((400..500).contains(&refused.status), "{refused:?}");
 
-    // What an app asks is for one base.
+    // What an app asks is for one base: `aud` says which, and where it is asked must be there.
     for (client, aud, is_own) in [(north, north, true), (north, south, false), (south, south, true)]
     {
         let asked = format!("/auth/authorize?{}", question(&aud.base()));
@@ -86,7 +86,9 @@ async fn nothing_that_opens_a_door_opens_that_of_another_tenant() {
         call.body(form(&exchange("app", &code))).send().await
     };
     assert_eq!(send(south).await.expect(400).at("error").as_deref(), Some("invalid_grant"));
-    let token = send(north).await.expect(200).at("access_token").unwrap();
+    let answer = send(north).await.expect(200);
+    assert_eq!(answer.at("tenant").as_deref(), Some("north"), "{answer:?}");
+    let token = answer.at("access_token").unwrap();
     let read = south.call("GET", "/Patient/p1").header("Authorization", &format!("Bearer {token}"));
     read.send().await.expect(401);
 

@@ -15,6 +15,9 @@ use super::Expression;
 const SCOPES: &str = "http://terminology.hl7.org/CodeSystem/consentscope";
 const TYPES: &str = "http://hl7.org/fhir/resource-types";
 
+/// The purposes of use in an emergency, of v3-ActReason.
+pub const EMERGENCIES: [&str; 2] = ["BTG", "ETREAT"];
+
 /// How deep provisions are followed; what lies deeper cannot be told.
 const MAX_DEPTH: usize = 16;
 
@@ -91,6 +94,16 @@ impl Directive {
         !self.root.is_deny
     }
 
+    /// What it forbids to somebody in an emergency too: where it denies and names such a purpose. `None`:
+    /// nothing, or nobody asks because of an emergency.
+    pub fn forbids(&self, asker: &Asker<'_>, now: Instant) -> Option<Expression> {
+        asker.purpose.filter(|purpose| EMERGENCIES.contains(purpose))?;
+        // Whoever names one of them means both: who asks chooses among them.
+        let of = |purpose| self.root.forbids(&Asker { purpose: Some(purpose), ..*asker }, now);
+        let expression = simplify(Expression::Any(EMERGENCIES.map(of).into()));
+        (expression != Expression::Any(Vec::new())).then_some(expression)
+    }
+
     /// What it denies to somebody at a moment; `None`: nothing.
     pub fn denies(&self, asker: &Asker<'_>, now: Instant) -> Option<Expression> {
         let expression = simplify(self.root.denies(asker, now));
@@ -148,6 +161,16 @@ impl Provision {
         } else {
             Expression::All(vec![matched, exceptions(true)])
         }
+    }
+
+    /// What of that it does for a purpose that it names.
+    fn forbids(&self, asker: &Asker<'_>, now: Instant) -> Expression {
+        let names = self.purposes.iter().any(|purpose| asker.purpose == Some(&**purpose));
+        if self.is_deny && names {
+            return self.denies(asker, now);
+        }
+        let inner = self.exceptions.iter().map(|it| it.forbids(asker, now)).collect();
+        Expression::All(vec![self.matches(asker, now), Expression::Any(inner)])
     }
 
     /// What its own type holds for: what it matches but for exceptions of the other type.
@@ -335,6 +358,41 @@ mod tests {
             let asker = Asker { user: Some(user), ..Asker::default() };
             assert_eq!(consent(provision).denies(&asker, now), expected, "{provision} {user:?}");
         }
+    }
+
+    #[test]
+    fn an_emergency_is_forbidden_where_it_is_named() {
+        let always = Some(Expression::All(Vec::new()));
+        let label = Expression::Label { system: None, code: "PSY".into() };
+        let now = Instant::parse("2024-06-01T00:00:00Z").expect("an instant");
+        let named = r#""purpose":[{"code":"BTG"}]"#;
+        for (provision, purpose, expected) in [
+            (r#"{"type":"deny"}"#.to_owned(), "BTG", None),
+            (format!(r#"{{"type":"deny",{named}}}"#), "BTG", always.clone()),
+            (format!(r#"{{"type":"deny",{named}}}"#), "ETREAT", always.clone()),
+            (format!(r#"{{"type":"deny",{named}}}"#), "TREAT", None),
+            (format!(r#"{{"provision":[{{"type":"deny",{named}}}]}}"#), "ETREAT", always.clone()),
+            (
+                format!(
+                    r#"{{"provision":[{{"type":"deny",{named},"securityLabel":[{{"code":"PSY"}}]}}]}}"#
+                ),
+                "BTG",
+                Some(label.clone()),
+            ),
+            // A denial of all but emergencies, and one that is over.
+            (
+                format!(r#"{{"type":"deny","provision":[{{"type":"permit",{named}}}]}}"#),
+                "BTG",
+                None,
+            ),
+            (format!(r#"{{"type":"deny",{named},"period":{{"end":"2023"}}}}"#), "BTG", None),
+            (r#"{"type":"deny","purpose":[{"code":"HMARKT"}]}"#.to_owned(), "BTG", None),
+        ] {
+            let asker = Asker { purpose: Some(purpose), ..Asker::default() };
+            assert_eq!(consent(&provision).forbids(&asker, now), expected, "{provision} {purpose}");
+        }
+        let text = format!(r#"{{"type":"deny",{named}}}"#);
+        assert_eq!(consent(&text).forbids(&Asker::default(), now), None);
     }
 
     #[test]

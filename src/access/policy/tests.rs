@@ -169,7 +169,7 @@ fn scopes_of_a_context_need_it() {
 
 #[test]
 fn nobody_is_denied_ones_own() {
-    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()) };
+    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
     let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
     for (scopes, role, kept) in [
         ("patient/*.rs", None, 1),
@@ -187,7 +187,8 @@ fn nobody_is_denied_ones_own() {
 
 #[test]
 fn who_keeps_consents_and_the_record_is_denied_nothing() {
-    let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, of: Expression::All(Vec::new()) }]);
+    let of = Expression::All(Vec::new());
+    let denials: Arc<[Denial]> = Arc::new([Denial { patient: 8, of, is_binding: false }]);
     for (roles, count) in
         [(&["privacy"][..], 0), (&["auditor", "privacy"], 0), (&["privacy", "practitioner"], 1)]
     {
@@ -200,8 +201,19 @@ fn who_keeps_consents_and_the_record_is_denied_nothing() {
 }
 
 #[test]
+fn what_is_forbidden_in_an_emergency_too_counts_in_it() {
+    let denial = |is_binding| Denial { patient: 7, of: Expression::All(Vec::new()), is_binding };
+    for (is_emergency, is_binding, count) in [(true, false, 0), (true, true, 1), (false, true, 0)] {
+        let denials: Arc<[Denial]> = Arc::new([denial(is_binding)]);
+        let grant = Grant { denials, is_emergency, ..grant("patient/*.rs", None) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        assert_eq!(policy.denied.len(), count, "{is_emergency} {is_binding}");
+    }
+}
+
+#[test]
 fn what_others_deny_costs_nothing_where_they_are_not_reached() {
-    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()) };
+    let denial = |patient| Denial { patient, of: Expression::All(Vec::new()), is_binding: false };
     let denials: Arc<[Denial]> = Arc::new([denial(7), denial(8)]);
     let withheld = |role, of: &str| {
         let grant = Grant { denials: denials.clone(), ..grant("patient/*.rs", role) };

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use tokio::sync::{Mutex, watch};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::app::database::{Home, StartError};
 use crate::app::hl7v2::Feed;
@@ -18,7 +20,7 @@ use crate::app::{telemetry, user};
 use crate::config::{Config, TenancyMode};
 use crate::http;
 use crate::http::listener::tenants::{Endpoints, HeaderName, Said, routers};
-use crate::store::{Directory, Listed, Tenant};
+use crate::store::{Directory, Listed, PoolStatus, Store, Tenant};
 
 /// How often the list of tenants is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -46,18 +48,32 @@ struct Tenants {
     directory: Directory,
     endpoints: Endpoints,
     served: Mutex<BTreeMap<String, State>>,
+    /// Places of those who are being started.
+    starting: Semaphore,
 }
 
 /// How it went when somebody was to be served.
 enum State {
+    /// They were, and what ran for them is being ended.
+    Ending,
     /// They could not be, at that moment.
     Failed(Instant),
     /// They are.
-    Running(Running),
+    Running(Box<Running>),
+    /// They are about to be, and still wanted or not: what is begun is not broken off in the middle.
+    Starting { is_wanted: bool },
+}
+
+/// What is under way for tenants: each starts and ends beside the others, so that a slow one keeps
+/// nobody from being served, and nobody from being kept out.
+struct Work {
+    under_way: FuturesUnordered<BoxFuture<'static, ()>>,
+    looks: Interval,
 }
 
 struct Running {
     site: Site,
+    store: Store,
     stop: watch::Sender<bool>,
 }
 
@@ -76,12 +92,16 @@ impl Host {
         home.bring_up(Tenant::ONLY).await?;
         let directory = home.directory()?;
         let (endpoints, served) = (Endpoints::default(), Mutex::default());
-        let tenants = Tenants { config, address, home, directory, endpoints, served };
+        let starting = Semaphore::new(AT_ONCE);
+        let tenants = Tenants { config, address, home, directory, endpoints, served, starting };
         let tenants = Arc::new(tenants);
-        let due = tenants.look().await;
+        let mut work = Work::new();
+        work.look(&tenants).await;
         ready.set(tenants.routers()?);
-        tenants.serve_all(due).await;
-        let tasks = vec![spawn(server::follow_tls(tls)), spawn(follow(tenants.clone()))];
+        while !work.under_way.is_empty() {
+            work.go_on(&tenants).await;
+        }
+        let tasks = vec![spawn(server::follow_tls(tls)), spawn(follow(work, tenants.clone()))];
         tracing::info!(%address, "ready");
         Ok(Self { address, administration, tenants, upkeep: Upkeep { listeners, tasks }, stop })
     }
@@ -113,7 +133,7 @@ impl Host {
         let _ = self.stop.send(true);
         let hurried = hurried.shared();
         self.upkeep.end(hurried.clone()).await;
-        let known = std::mem::take(&mut *self.tenants.served.lock().await);
+        let known = std::mem::take(&mut *self.tenants.served());
         for (name, state) in known {
             self.tenants.endpoints.remove(&name);
             if let State::Running(running) = state {
@@ -136,70 +156,145 @@ impl Running {
 }
 
 /// Looks at the list of tenants as long as the server runs.
-async fn follow(tenants: Arc<Tenants>) {
+async fn follow(mut work: Work, tenants: Arc<Tenants>) {
     loop {
-        tokio::time::sleep(LOOK).await;
-        let due = tenants.look().await;
-        tenants.serve_all(due).await;
+        work.go_on(&tenants).await;
+    }
+}
+
+impl Work {
+    fn new() -> Self {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { under_way: FuturesUnordered::new(), looks }
+    }
+
+    /// Goes on until something ends or it is time to look at the list.
+    async fn go_on(&mut self, tenants: &Arc<Tenants>) {
+        tokio::select! {
+            _ = self.looks.tick() => self.look(tenants).await,
+            Some(()) = self.under_way.next() => {}
+        }
+    }
+
+    /// Begins what the list asks for.
+    async fn look(&mut self, tenants: &Arc<Tenants>) {
+        let (due, over) = tenants.look().await;
+        for listed in due {
+            let tenants = tenants.clone();
+            self.under_way.push(Box::pin(async move { tenants.start(listed).await }));
+        }
+        for (name, running) in over {
+            let tenants = tenants.clone();
+            self.under_way.push(Box::pin(async move { tenants.end(name, *running).await }));
+        }
     }
 }
 
 impl Tenants {
-    /// Looks at who is on the list: who is not any more is served no longer. Gives those who are to be
-    /// served from now on.
-    async fn look(&self) -> Vec<Listed> {
+    /// Looks at who is on the list: who is not any more is nobody from now on. Gives those who are to be
+    /// served, and what ran for those who are not.
+    async fn look(&self) -> (Vec<Listed>, Vec<(String, Box<Running>)>) {
         let listed = match self.directory.list().await {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(%error, "the list of tenants cannot be read");
-                return Vec::new();
+                return Default::default();
             }
         };
         let mut wanted: BTreeMap<String, Listed> = BTreeMap::new();
         wanted.extend(listed.into_iter().filter(Listed::is_served).map(|it| (it.name.clone(), it)));
-        let mut served = self.served.lock().await;
-        let over = served.extract_if(.., |name, _| !wanted.contains_key(name));
-        for (name, state) in over.collect::<Vec<_>>() {
-            self.endpoints.remove(&name);
-            if let State::Running(running) = state {
-                running.end(std::future::pending()).await;
+        let mut served = self.served();
+        let mut over = Vec::new();
+        let known: Vec<String> = served.keys().cloned().collect();
+        for name in known.into_iter().filter(|name| !wanted.contains_key(name)) {
+            let is_news = match served.get_mut(&name) {
+                Some(State::Starting { is_wanted }) => std::mem::replace(is_wanted, false),
+                Some(State::Ending) | None => false,
+                Some(state) => {
+                    if let State::Running(running) = std::mem::replace(state, State::Ending) {
+                        over.push((name.clone(), running));
+                    } else {
+                        served.remove(&name);
+                    }
+                    true
+                }
+            };
+            if is_news {
+                self.endpoints.remove(&name);
+                tracing::info!(tenant = name, "is not served any more");
             }
-            tracing::info!(tenant = name, "is not served any more");
         }
-        wanted.retain(|name, _| match served.get(name) {
+        wanted.retain(|name, _| match served.get_mut(name) {
             Some(State::Failed(at)) => at.elapsed() > AFTER_FAILURE,
-            Some(State::Running(_)) => false,
+            Some(State::Ending | State::Running(_)) => false,
+            Some(State::Starting { is_wanted }) => {
+                // Who was kept out and let in again during the start is served when it is done.
+                if !std::mem::replace(is_wanted, true) {
+                    self.endpoints.expect(name);
+                }
+                false
+            }
             None => {
                 self.endpoints.expect(name);
                 true
             }
         });
-        wanted.into_values().collect()
+        for name in wanted.keys() {
+            served.insert(name.clone(), State::Starting { is_wanted: true });
+        }
+        (wanted.into_values().collect(), over)
     }
 
-    /// Serves those who are due, some at a time.
-    async fn serve_all(&self, due: Vec<Listed>) {
-        let serving = |listed: Listed| async move {
-            let served = Box::pin(self.serve(&listed)).await;
-            self.keep(listed.name, served).await;
-        };
-        stream::iter(due).for_each_concurrent(AT_ONCE, serving).await;
+    fn served(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what became of a start.
-    async fn keep(&self, name: String, started: Result<(Running, http::Routers), StartError>) {
+    /// Starts to serve somebody, when it is their turn.
+    async fn start(&self, listed: Listed) {
+        let _place = self.starting.acquire().await;
+        let started = Box::pin(self.serve(&listed)).await;
+        if let Some(running) = self.settle(&listed.name, started) {
+            self.end(listed.name, running).await;
+        }
+    }
+
+    /// Keeps what became of a start; what runs for who is not wanted any more is given back.
+    fn settle(
+        &self,
+        name: &str,
+        started: Result<(Running, http::Routers), StartError>,
+    ) -> Option<Running> {
+        let mut served = self.served();
+        let is_wanted = matches!(served.get(name), Some(State::Starting { is_wanted: true }));
         let state = match started {
+            Ok((running, _)) if !is_wanted => {
+                served.insert(name.to_owned(), State::Ending);
+                return Some(running);
+            }
             Ok((running, routers)) => {
-                self.endpoints.add(&name, routers);
+                self.endpoints.add(name, routers);
                 tracing::info!(tenant = name, "is served");
-                State::Running(running)
+                Some(State::Running(Box::new(running)))
             }
             Err(error) => {
                 tracing::error!(tenant = name, %error, "cannot be served");
-                State::Failed(Instant::now())
+                is_wanted.then(|| State::Failed(Instant::now()))
             }
         };
-        self.served.lock().await.insert(name, state);
+        match state {
+            Some(state) => served.insert(name.to_owned(), state),
+            None => served.remove(name),
+        };
+        None
+    }
+
+    /// Ends what ran for somebody who is not served any more.
+    async fn end(&self, name: String, running: Running) {
+        let store = running.store.clone();
+        running.end(std::future::pending()).await;
+        server::tell_pool(&store, PoolStatus { open: 0, idle: 0, waiting: 0 });
+        self.served().remove(&name);
     }
 
     /// The endpoint of one tenant.
@@ -216,7 +311,7 @@ impl Tenants {
             let told = user::first_start(authority, &config.node_dir()).await;
             told.map_err(|error| StartError::Store(error.to_string()))?;
         }
-        Ok((Running { site, stop }, routers))
+        Ok((Running { site, store, stop }, routers))
     }
 
     /// What the listeners answer with.
@@ -230,18 +325,22 @@ impl Tenants {
             }
             TenancyMode::Off | TenancyMode::Path => Said::Path,
         };
-        let probe: Arc<dyn http::Probe> = Arc::new(Probe(self.directory.clone()));
+        let probe: Arc<dyn http::Probe> =
+            Arc::new(Probe { directory: self.directory.clone(), tenants: Arc::downgrade(self) });
         let with = (config.admin.listen.is_none(), config.admin.metrics_on_http);
         Ok(routers(&said, &self.endpoints, &probe, with))
     }
 }
 
-/// What health and metrics ask: whether the list can be read, and numbers of the process.
-struct Probe(Directory);
+/// What health and metrics ask: whether the list can be read, and numbers of the process and of each tenant.
+struct Probe {
+    directory: Directory,
+    tenants: Weak<Tenants>,
+}
 
 impl http::Probe for Probe {
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        let read = tokio::time::timeout(PATIENCE, self.0.list());
+        let read = tokio::time::timeout(PATIENCE, self.directory.list());
         read.map(|answer| match answer {
             Ok(read) => read.map(drop).map_err(|error| error.to_string()),
             Err(_) => Err("the database does not answer".to_owned()),
@@ -250,6 +349,13 @@ impl http::Probe for Probe {
     }
 
     fn metrics(&self) -> String {
+        if let Some(tenants) = self.tenants.upgrade() {
+            for state in tenants.served().values() {
+                if let State::Running(running) = state {
+                    server::tell_pool(&running.store, running.store.pool_status());
+                }
+            }
+        }
         telemetry::render_metrics()
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,13 +14,15 @@ use axum::extract::{Request, State};
 pub use axum::http::HeaderName;
 use axum::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Response, StatusCode, Uri, request};
 use tower::ServiceExt as _;
 
+use crate::clock::SystemIds;
 use crate::config::Network;
 use crate::fhir::{Issue, IssueCode, operation_outcome};
+use crate::http::headers::{X_CORRELATION_ID, X_REQUEST_ID};
 use crate::http::server::Probe;
-use crate::http::{Routers, base, caller, health};
+use crate::http::{Routers, base, caller, dispatch, health};
 
 use super::starting::{outcome, starting};
 
@@ -117,21 +120,39 @@ async fn serve(front: Arc<Front>, request: Request) -> Response<Body> {
         "/metrics" if front.own.metrics => return health::numbers(&*front.probe),
         _ => {}
     }
+    let began = Instant::now();
     let (mut parts, body) = request.into_parts();
     let peer = caller::source(&parts).map(|it| it.to_canonical());
     let found = tenant(&front.said, &parts.uri, &parts.headers, peer);
     let found = found.and_then(|(name, uri)| Some((front.endpoints.of(name)?, uri)));
     let (router, uri) = match &found {
         Some((Endpoint::Ready(routers), uri)) => ((front.of)(routers), uri),
-        Some((Endpoint::Starting, uri)) => return starting(uri, &parts.headers),
+        Some((Endpoint::Starting, uri)) => {
+            return own(starting(uri, &parts.headers), &parts, began);
+        }
         None => (None, &parts.uri),
     };
-    let Some(router) = router.cloned() else { return nobody(&parts.uri, &parts.headers) };
+    let Some(router) = router.cloned() else {
+        return own(nobody(&parts.uri, &parts.headers), &parts, began);
+    };
     parts.uri = uri.clone();
     match router.oneshot(Request::from_parts(parts, body)).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
+}
+
+/// An answer that no tenant gave: it has what every answer carries, and its line in the log.
+fn own(mut response: Response<Body>, asked: &request::Parts, began: Instant) -> Response<Body> {
+    let (id, replaced) = dispatch::request_id(&SystemIds::default(), &asked.headers);
+    dispatch::log(&id, (&asked.method, "none"), response.status(), began.elapsed());
+    let headers = response.headers_mut();
+    if let Some(replaced) = replaced {
+        headers.insert(X_CORRELATION_ID, replaced);
+    }
+    headers.insert(X_REQUEST_ID, id);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// For whom a request is, and what it asks there.
@@ -167,8 +188,6 @@ fn nobody(uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     let told = operation_outcome(&[Issue::error(IssueCode::NotFound, NOBODY)]);
     let mut response = outcome(uri, headers, &told, NOBODY_XML);
     *response.status_mut() = StatusCode::NOT_FOUND;
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     response
 }
 

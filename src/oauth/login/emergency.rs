@@ -2,7 +2,8 @@
 //!
 //! A clinician whose app has a token sends it with the patient, the reason and a second factor that is
 //! proved at this moment. The answer is another token: for that patient alone, for reading alone, no
-//! wider than the first, of an hour at most. What patients deny does not count under it. It is on record
+//! wider than the first, of an hour at most. What patients deny does not count under it, but for denials that
+//! name the purpose, where the operator has them heeded (`auth.heed_emergency_bans`). It is on record
 //! as an alert that names the consents it went past, every use of it carries the purpose, and it waits
 //! in a queue until somebody has reviewed it (`kiln emergency`).
 //!
@@ -15,6 +16,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::access::caller::Caller;
+use crate::access::consent::{Asker, Denial, EMERGENCIES};
 use crate::access::grant::{Grant, Panels, User};
 use crate::access::interaction::Kind;
 use crate::access::roles::EMERGENCY;
@@ -38,12 +40,10 @@ use super::session::Visitor;
 const LIFETIME: Duration = Duration::from_hours(1);
 /// The shortest reason, and the longest, in bytes.
 const REASON: std::ops::RangeInclusive<usize> = 10..=2_000;
-/// For which purposes, of v3-ActReason.
-const PURPOSES: [&str; 2] = ["BTG", "ETREAT"];
 
 /// Whether a purpose of use is that of an emergency.
 pub(in crate::oauth) fn is_purpose(code: &str) -> bool {
-    PURPOSES.contains(&code)
+    EMERGENCIES.contains(&code)
 }
 
 /// What is asked, and by whom.
@@ -91,7 +91,7 @@ impl Authority {
         if is_emergency || !account.roles.iter().any(|role| role == EMERGENCY) {
             return Err(Refusal::new(Code::AccessDenied, "the user may not break the glass"));
         }
-        let purpose = form.get("purpose").unwrap_or(PURPOSES[0]);
+        let purpose = form.get("purpose").unwrap_or(EMERGENCIES[0]);
         if !is_purpose(purpose) {
             return Err(Refusal::request("the purpose is BTG or ETREAT"));
         }
@@ -105,7 +105,38 @@ impl Authority {
         if !self.prove_again(&account, code, visitor).await? {
             return Err(Refusal::new(Code::AccessDenied, "the second factor is not right"));
         }
+        if self.is_forbidden(&account, &patient, purpose).await? {
+            let text = "the patient forbids access in an emergency too";
+            return Err(Refusal::new(Code::AccessDenied, text));
+        }
         self.issue_emergency(Asking { token, account, patient, purpose, reason }, visitor).await
+    }
+
+    /// Whether a patient forbids all access to somebody for this purpose, where that is heeded.
+    async fn is_forbidden(
+        &self,
+        account: &Account,
+        patient: &LogicalId,
+        purpose: &str,
+    ) -> Result<bool, Refusal> {
+        if !self.settings.heeds_bans {
+            return Ok(false);
+        }
+        let who = fhir_user(account);
+        let organizations = match &who {
+            Some(who) => self.store.organizations(who).await?,
+            None => Vec::new(),
+        };
+        let purpose = Some(purpose);
+        let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
+        let denials = self.store.denials(&asker, self.clock.now()).await?;
+        let whose = self.store.hasher().patient(patient);
+        let survivor = self.store.survivor(patient).await?;
+        let is_theirs = |denial: &Denial| {
+            denial.patient == whose || survivor.is_some_and(|survivor| survivor == denial.patient)
+        };
+        let mut binding = denials.iter().filter(|denial| denial.is_binding);
+        Ok(binding.any(|denial| denial.is_of_everything() && is_theirs(denial)))
     }
 
     /// The token, and the account of its user.

@@ -21,9 +21,14 @@ pub struct Answer {
 
 impl Answer {
     /// The answer with an access token of a grant.
-    pub(super) fn new(grant: &NewGrant, access: SecretString, scopes: &str, seconds: u64) -> Self {
+    pub(super) fn new(
+        (grant, tenant): (&NewGrant, Option<&str>),
+        access: SecretString,
+        scopes: &str,
+        seconds: u64,
+    ) -> Self {
         // What was kept of the launch can never stand for what the server says itself.
-        let mut rest = context(grant);
+        let mut rest = context(grant, tenant);
         rest.insert("token_type".to_owned(), json!("Bearer"));
         rest.insert("expires_in".to_owned(), json!(seconds));
         rest.insert("scope".to_owned(), json!(scopes));
@@ -55,14 +60,18 @@ impl Answer {
     }
 }
 
-/// The context of a grant as its members in an answer.
-pub(in crate::oauth) fn context(grant: &NewGrant) -> Map<String, Value> {
+/// The context of a grant as its members in an answer. Where the launch named no part of the organization,
+/// `tenant` is that of the server, where there are several.
+pub(in crate::oauth) fn context(grant: &NewGrant, tenant: Option<&str>) -> Map<String, Value> {
     let kept = grant.context.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let mut context: Map<String, Value> = kept.unwrap_or_default();
     for (name, value) in [("patient", &grant.patient), ("encounter", &grant.encounter)] {
         if let Some(value) = value {
             context.insert(name.to_owned(), json!(value));
         }
+    }
+    if let Some(tenant) = tenant {
+        context.entry("tenant").or_insert(json!(tenant));
     }
     context
 }
@@ -129,7 +138,17 @@ mod tests {
             purpose: None,
             created: Instant::from_micros(0),
         };
-        let answer = Answer::new(&grant, SecretString::from("canary-a"), "patient/*.rs", 60)
+        for (kept, of_server, expected) in [
+            (None, None, None),
+            (None, Some("north"), Some("north")),
+            (Some(r#"{"tenant":"ward"}"#), Some("north"), Some("ward")),
+        ] {
+            let grant = NewGrant { context: kept.map(str::to_owned), ..grant.clone() };
+            let told = context(&grant, of_server);
+            assert_eq!(told.get("tenant").and_then(Value::as_str), expected, "{kept:?}");
+        }
+        let access = SecretString::from("canary-a");
+        let answer = Answer::new((&grant, None), access, "patient/*.rs", 60)
             .with_refresh(Some(SecretString::from("canary-r")))
             .with_id_token(Some("canary-i".to_owned()));
         let told: Value = serde_json::from_str(&answer.to_json()).expect("JSON");

@@ -50,7 +50,12 @@ impl Authority {
         };
         let token = row.id;
         grant::issue_tokens(&self.store, &grant, &[row]).await?;
-        let answer = Answer::new(&grant, access.text, &grant.scopes, seconds);
+        let answer = Answer::new(
+            (&grant, self.settings.tenant.as_deref()),
+            access.text,
+            &grant.scopes,
+            seconds,
+        );
         Ok(Issued { answer, grant: grant.id, token })
     }
 }

@@ -41,9 +41,14 @@ impl Authority {
                 fresh.text
             });
             let id_token = self.id_token(grant, &scopes, now)?;
-            let answer = Answer::new(grant, access.text, &grant.scopes, seconds)
-                .with_refresh(refresh)
-                .with_id_token(id_token);
+            let answer = Answer::new(
+                (grant, self.settings.tenant.as_deref()),
+                access.text,
+                &grant.scopes,
+                seconds,
+            )
+            .with_refresh(refresh)
+            .with_id_token(id_token);
             Ok::<_, Refusal>((Issued { answer, grant: grant.id, token }, rows))
         };
         match grant::exchange(&self.store, &hash, now, decide).await? {

@@ -78,7 +78,8 @@ impl Authority {
             Ok(id_token) => id_token,
             Err(refusal) => return Rotation::Refuse(refusal.into()),
         };
-        let answer = Answer::new(grant, access.text, &row.scopes, seconds).with_id_token(id_token);
+        let told = (grant, self.settings.tenant.as_deref());
+        let answer = Answer::new(told, access.text, &row.scopes, seconds).with_id_token(id_token);
         let issued = |refresh| Issued {
             answer: answer.with_refresh(Some(refresh)),
             grant: grant.id,

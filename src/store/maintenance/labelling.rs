@@ -1,18 +1,21 @@
-//! By which rules all that is stored was labelled.
+//! By which rules, and codes that they name, all that is stored was labelled.
 
 use crate::error::Error;
 
 use super::super::{Store, failure};
 
-const IS_DONE: &str = "SELECT EXISTS (SELECT FROM labelling WHERE digest = $1)";
+/// What was done since by others must be done anew, also where it comes down to the same as once before.
+const IS_DONE: &str =
+    "SELECT coalesce((SELECT digest = $1 FROM labelling ORDER BY ended DESC LIMIT 1), false)";
 
 const DONE: &str = "INSERT INTO labelling (digest, version, ended, changed) \
-     VALUES ($1, $2, clock_timestamp(), $3) ON CONFLICT (digest) DO NOTHING";
+     VALUES ($1, $2, clock_timestamp(), $3) ON CONFLICT (digest) DO UPDATE \
+     SET ended = excluded.ended, changed = labelling.changed + excluded.changed";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[IS_DONE, DONE];
 
-/// Whether all that was stored was labelled by the rules with this digest.
+/// Whether all that was stored was labelled last by what has this digest.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a database.

@@ -17,13 +17,13 @@ use super::super::{Store, TENANT, failure};
 use super::index::{POSITION, commit, replace, window};
 use super::packages::{installed_packages, packaged};
 
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_search_parameters'))";
+const LOCK: &str = "SELECT pg_advisory_xact_lock(kiln_lock('kiln_search_parameters'))";
 
 /// Writers that wait behind a definition wait no longer than this: it comes into force a little later.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '250ms'";
 
 /// No write is under way that made its rows without what comes into force now.
-const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtext('kiln_parameter_epoch'))";
+const ALONE: &str = "SELECT pg_advisory_xact_lock(kiln_lock('kiln_parameter_epoch'))";
 
 /// Those in force come first: of two that cannot be so together, the newcomer yields.
 const STORED: &str = "SELECT r.rid, r.id, r.body FROM res r LEFT JOIN search_parameter p ON p.rid = r.rid \

@@ -46,7 +46,7 @@ macro_rules! end {
             "WITH ended AS (UPDATE oauth_grant SET ended_at = $2, ended_why = $3 WHERE ",
             $where,
             " AND ended_at IS NULL RETURNING id) \
-             SELECT pg_notify('kiln_token', id::text)::text FROM ended"
+             SELECT pg_notify(kiln_channel(), id::text)::text FROM ended"
         )
     };
 }

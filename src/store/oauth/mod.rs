@@ -29,9 +29,6 @@ use crate::fhir::Instant;
 use super::rows::{JsonText, Timestamptz};
 use super::{Store, failure};
 
-/// Where nodes hear that tokens ended.
-pub(super) const CHANNEL: &str = "kiln_token";
-
 /// SHA-256 of a code or a token.
 pub type Hash = [u8; 32];
 
@@ -49,6 +46,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         grant::STATEMENTS,
         key::STATEMENTS,
         launch::STATEMENTS,
+        notice::STATEMENTS,
         session::STATEMENTS,
         sweep::STATEMENTS,
         token::STATEMENTS,

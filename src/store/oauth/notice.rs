@@ -5,9 +5,15 @@ use sqlx::postgres::PgListener;
 use crate::error::Error;
 
 use super::super::{Store, failure};
-use super::{CHANNEL, query};
+use super::query;
 
-const TELL: &str = "SELECT pg_notify($1, $2)";
+const TELL: &str = "SELECT pg_notify(kiln_channel(), $1)";
+
+/// Of this tenant alone.
+const CHANNEL: &str = "SELECT kiln_channel()";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[CHANNEL, TELL];
 
 /// What a node heard.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,7 +35,9 @@ impl Notices {
     pub async fn listen(store: &Store) -> Result<Self, Error> {
         let listener = PgListener::connect_with(&store.0.admin).await;
         let mut listener = listener.map_err(failure::sqlx_error)?;
-        listener.listen(CHANNEL).await.map_err(failure::sqlx_error)?;
+        let channel: Result<String, _> = sqlx::query_scalar(CHANNEL).fetch_one(&mut listener).await;
+        let channel = channel.map_err(failure::sqlx_error)?;
+        listener.listen(&channel).await.map_err(failure::sqlx_error)?;
         Ok(Self(listener))
     }
 
@@ -46,5 +54,5 @@ impl Notices {
 
 /// Tells all nodes that something other than a grant changed.
 pub(super) async fn tell(store: &Store, word: &str) -> Result<(), Error> {
-    query(store, TELL, &[&CHANNEL, &word]).await.map(drop)
+    query(store, TELL, &[&word]).await.map(drop)
 }

@@ -45,10 +45,10 @@ const USED: &str = "UPDATE oauth_grant SET used = $2 WHERE id = $1";
 
 const REVOKE: &str = "WITH revoked AS (UPDATE oauth_token SET revoked_at = $2 WHERE hash = $1 \
      AND revoked_at IS NULL RETURNING grant_id) \
-     SELECT pg_notify('kiln_token', grant_id::text)::text FROM revoked";
+     SELECT pg_notify(kiln_channel(), grant_id::text)::text FROM revoked";
 
 const END: &str = "WITH ended AS (UPDATE oauth_grant SET ended_at = $2, ended_why = $3 WHERE id = $1 \
-     AND ended_at IS NULL RETURNING id) SELECT pg_notify('kiln_token', id::text)::text FROM ended";
+     AND ended_at IS NULL RETURNING id) SELECT pg_notify(kiln_channel(), id::text)::text FROM ended";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END];

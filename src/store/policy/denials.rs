@@ -53,16 +53,19 @@ struct Known {
 type Mark = (i64, i64, i64);
 
 impl Store {
-    /// What patients deny to somebody at this moment.
+    /// What patients deny to somebody at this moment, and what of it they forbid in an emergency too, where
+    /// that is why somebody asks.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the consents cannot be read: then there is no principal.
     pub async fn denials(&self, asker: &Asker<'_>, now: Instant) -> Result<Arc<[Denial]>, Error> {
         let all = self.directives().await?;
         let hasher = self.hasher();
-        let denied = all.values().filter_map(|directive| {
-            let of = directive.denies(asker, now)?;
-            Some(Denial { patient: hasher.patient(&directive.patient), of })
+        let denied = all.values().flat_map(|directive| {
+            let patient = hasher.patient(&directive.patient);
+            let denial = move |is_binding| move |of| Denial { patient, of, is_binding };
+            let plain = directive.denies(asker, now).map(denial(false));
+            plain.into_iter().chain(directive.forbids(asker, now).map(denial(true)))
         });
         let mut denials: Vec<Denial> = denied.collect();
         denials.sort_by_key(|denial| denial.patient);

@@ -38,15 +38,47 @@ fn with(other: &str) -> Vec<(&'static str, String)> {
         (
             "Communication/letter",
             format!(
-                r#""status":"completed","subject":{own},"sender":{named},"payload":[{{"contentString":"hello"}}]"#
+                r#""status":"completed","subject":{own},"sender":{named},"payload":[{{"contentString":"hello"}}],"note":[{{"authorString":"Name {other}","text":"sent"}}]"#
             ),
         ),
         ("Account/both", format!(r#""status":"active","subject":[{named},{own}],"name":"both""#)),
+        ("Schedule/shared", format!(r#""active":true,"actor":[{own},{named}]"#)),
+        (
+            "CommunicationRequest/asked",
+            format!(
+                r#""status":"active","subject":{own},"requester":{named},"recipient":[{own},{named}],"note":[{{"authorReference":{named},"text":"call"}},{{"authorString":"Name {other}","text":"soon"}}]"#
+            ),
+        ),
+        (
+            "AppointmentResponse/own",
+            format!(
+                r#""appointment":{{"reference":"Appointment/two"}},"actor":{own},"participantStatus":"accepted""#
+            ),
+        ),
+        (
+            "AppointmentResponse/theirs",
+            format!(
+                r#""appointment":{{"reference":"Appointment/two"}},"actor":{named},"participantStatus":"declined""#
+            ),
+        ),
+        (
+            "Group/both",
+            format!(
+                r#""type":"person","actual":true,"member":[{{"entity":{own}}},{{"entity":{named}}}]"#
+            ),
+        ),
     ]
 }
 
-const PATHS: [&str; 4] =
-    ["Appointment/two", "Appointment/inside", "Communication/letter", "Account/both"];
+const PATHS: [&str; 7] = [
+    "Appointment/two",
+    "Appointment/inside",
+    "Communication/letter",
+    "Account/both",
+    "Schedule/shared",
+    "CommunicationRequest/asked",
+    "AppointmentResponse/own",
+];
 
 async fn server_with(other: &str) -> TestServer {
     let server = TestServer::start().await;
@@ -91,12 +123,31 @@ const ASKED: &[&str] = &[
     "/Appointment/two?_summary=true",
     "/Appointment/two?_summary=data",
     "/Appointment/two?_format=xml",
+    "/Appointment/two/$meta",
     "/Appointment/two/_history/1",
+    "/Appointment/two/_history/1/$meta",
     "/Appointment/two/_history",
     "/Appointment/_history",
     "/_history",
     "/Appointment",
     "/Communication",
+    "/CommunicationRequest",
+    "/CommunicationRequest?requester=Patient/b",
+    "/CommunicationRequest?recipient=Patient/c,Patient/a",
+    "/CommunicationRequest?_content=nameb",
+    "/Schedule",
+    "/Schedule?actor=Patient/b",
+    "/Schedule?actor:Patient.name=nameb",
+    "/Slot?schedule.actor=Patient/b",
+    "/AppointmentResponse",
+    "/AppointmentResponse/theirs",
+    "/AppointmentResponse?appointment=Appointment/two",
+    "/AppointmentResponse?actor=Patient/b",
+    "/Appointment?_revinclude=AppointmentResponse:appointment",
+    "/Appointment?_has:AppointmentResponse:appointment:actor=Patient/b",
+    "/Group",
+    "/Group/both",
+    "/AuditEvent",
     "/Account",
     "/Appointment?actor=Patient/b",
     "/Appointment?actor=Patient/c",
@@ -141,7 +192,7 @@ fn limited(server: &TestServer) -> [Token<'_>; 2] {
 
 /// Who the other is changes no byte of any answer, though who asks may see the other as a patient.
 ///
-/// Covers in part: security E9.
+/// Covers: security E9.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_the_other_is_changes_nothing() {
     let servers = [server_with("b").await, server_with("c").await];
@@ -166,6 +217,8 @@ async fn who_the_other_is_changes_nothing() {
         let found = asked(&one, "/Appointment?patient=a").await;
         assert_eq!(found, ["Appointment/inside", "Appointment/two"]);
         assert_eq!(asked(&one, "/Appointment?actor=Practitioner/doc").await, ["Appointment/two"]);
+        assert_eq!(asked(&one, "/AppointmentResponse").await, ["AppointmentResponse/own"]);
+        one.get("/AppointmentResponse/theirs").await.expect(404);
         assert!(asked(&one, "/Appointment?actor=Patient/b").await.is_empty());
         // What is told the other in the record is not this one's.
         for path in PATHS {
@@ -174,6 +227,13 @@ async fn who_the_other_is_changes_nothing() {
                 assert!(!text.contains(secret), "{path}: {secret}: {text}");
             }
         }
+    }
+    // Types that are not shown in part are not shown to one of their patients, whoever names them.
+    let named = "patient/Group.rs patient/AuditEvent.rs";
+    let (own, _stop) = Token::new(&servers[0], named).patient("a").client().await;
+    own.get("/Group/both").await.expect(404);
+    for of in ["/Group", "/AuditEvent"] {
+        assert!(asked(&own, of).await.is_empty(), "{of}");
     }
     for server in &servers {
         only_who_is_shown_is_on_record(server).await;
@@ -264,7 +324,9 @@ async fn what_is_shown_in_part_says_so_and_is_not_put_back() {
         "/Appointment/two?_elements=status",
         "/Appointment/two?_summary=true",
         "/Appointment/two?_summary=text",
+        "/Appointment/two/$meta",
         "/Appointment/two/_history/1",
+        "/Appointment/two/_history/1/$meta",
         "/Appointment?_id=two",
         "/Appointment?_id=two&_elements=status",
         "/Patient?_revinclude=Appointment:actor&_summary=data",

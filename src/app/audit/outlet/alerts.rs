@@ -107,7 +107,7 @@ impl Alerts {
         let below = maintenance::horizon(&self.store).await?.ended;
         let after = watched.seen.unwrap_or(told);
         let (rows, seen) = maintenance::rows_after(&self.store, after, below, ROWS).await?;
-        tell_lag(NAME, rows.first().map(|(_, entry)| entry));
+        tell_lag(&self.store, NAME, rows.first().map(|(_, entry)| entry));
         for (place, entry) in &rows {
             let alerts = watched.watch.look(entry).into_iter();
             let found = |alert| Found { place: *place, alert, is_logged: false, is_stored: false };

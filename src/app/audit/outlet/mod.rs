@@ -255,12 +255,13 @@ fn after_failure(failed: u32) -> Duration {
 }
 
 /// How far behind a destination is whose next row is this one.
-fn tell_lag(name: &'static str, next: Option<&Entry>) {
+fn tell_lag(store: &Store, name: &'static str, next: Option<&Entry>) {
     let behind = next.map_or(0, |entry| {
         SystemClock.now().as_micros().saturating_sub(recorded(entry.id).as_micros()).max(0)
     });
-    metrics::gauge!("kiln_audit_outlet_lag_seconds", "outlet" => name)
-        .set(behind as f64 / 1_000_000.0);
+    let own = [("outlet", name.to_owned())];
+    let labels: Vec<_> = own.into_iter().chain(store.labels()).collect();
+    metrics::gauge!("kiln_audit_outlet_lag_seconds", &labels).set(behind as f64 / 1_000_000.0);
 }
 
 impl Feed {
@@ -280,7 +281,7 @@ impl Feed {
         let at = maintenance::outlet_place(store, name).await?.unwrap_or(Place::START);
         let below = maintenance::horizon(store).await?.ended;
         let (rows, last) = maintenance::rows_after(store, at, below, ROWS).await?;
-        tell_lag(name, rows.first().map(|(_, entry)| entry));
+        tell_lag(store, name, rows.first().map(|(_, entry)| entry));
         if last == at {
             return Ok(Pass::Nothing);
         }
