@@ -162,7 +162,7 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
             types.push(other);
         }
     }
-    let clauses =
+    let mut clauses: Vec<Clause> =
         (0..=random.below(3)).filter_map(|_| clause(world, random, &types, DEPTH)).collect();
     let mut sort = Vec::new();
     if random.chance(50) {
@@ -179,6 +179,10 @@ pub(super) fn query(world: &World, random: &mut Random) -> Query {
         let newest = NEWEST.iter().find(|(of, _)| *of == types[0].as_str());
         let keys = newest.map(|(_, [code, date])| [(*code, random.chance(50)), (*date, true)]);
         sort = keys.map_or(sort, Vec::from);
+        // What finds few is sorted as a whole.
+        if random.chance(70) {
+            clauses.clear();
+        }
     }
     let count = random.chance(50).then(|| 1 + random.below(7));
     let places = world.of(&[ResourceType::PATIENT]);

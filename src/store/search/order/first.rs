@@ -81,12 +81,8 @@ impl Compiler<'_, '_> {
         at: Option<&Position>,
         (limit, filters): (u32, &[&Filter]),
     ) -> Result<Option<First>, Error> {
-        if let Some(parameter) = self.grouped_by(sort, &source.row.types) {
-            // Which codes come before a page link is not known.
-            return match at {
-                None => self.first_of_codes(parameter, (source, rest), (limit, filters)),
-                Some(_) => Ok(None),
-            };
+        if let Some(by) = self.grouped_by(sort, &source.row.types) {
+            return self.first_of_codes(by, (source, rest), at, (limit, filters));
         }
         let [SortKey { by: SortBy::Parameter(parameters, kind), is_descending }, ..] = sort else {
             return Ok(None);
