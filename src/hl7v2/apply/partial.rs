@@ -158,9 +158,8 @@ impl Plan {
             out.iter().any(is_it)
         };
         self.keys.retain(|key| !is_out(&key.resource_type, &key.id, true));
-        self.merges.retain(|one| {
-            !is_out(one.target.resource_type.as_str(), one.target.id.as_str(), true)
-        });
+        self.merges
+            .retain(|one| !is_out(one.target.resource_type.as_str(), one.target.id.as_str(), true));
         self.marks.retain(|mark| !is_out(&mark.resource_type, &mark.id, false));
         let leads_out = |reference: &str| {
             reference.split_once('/').is_some_and(|(of, id)| is_out(of, id, true))
