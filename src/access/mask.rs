@@ -67,7 +67,9 @@ impl Mask<'_> {
             }
             // What stays may have references inside: in extensions, and who assigned an identifier.
             Value::Object(object) => {
-                OF_SOMEBODY.iter().for_each(|name| take(object, name));
+                for name in OF_SOMEBODY {
+                    take(object, name);
+                }
                 object.iter_mut().for_each(|(_, part)| self.element(part, kept));
             }
             _ => {}

@@ -19,7 +19,6 @@ use uuid::Uuid;
 use super::ack::{self, Code, Condition, Issue};
 use super::batch::{self, Batch};
 use super::dtm::{Moment, Zones};
-use super::er7::{Place, SegmentName};
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules, number_used};
 use super::line::Line;

@@ -205,7 +205,7 @@ fn what_is_forbidden_in_an_emergency_too_counts_in_it() {
     let denial = |is_binding| Denial { patient: 7, of: Expression::All(Vec::new()), is_binding };
     for (is_emergency, is_binding, count) in [(true, false, 0), (true, true, 1), (false, true, 0)] {
         let denials: Arc<[Denial]> = Arc::new([denial(is_binding)]);
-        let grant = Grant { denials, is_emergency, ..grant("patient/*.rs", None) };
+        let grant = Grant { is_emergency, denials, ..grant("patient/*.rs", None) };
         let policy = Policy::of(&grant, &ROLES).expect("a policy");
         assert_eq!(policy.denied.len(), count, "{is_emergency} {is_binding}");
     }
