@@ -50,9 +50,8 @@ async fn an_older_list_ends_nothing() {
     let mut story = Story::begin().await;
     let list = |codes: &[&str]| {
         let lines = codes.iter().zip(1..);
-        let lines: String =
-            lines.map(|(code, at)| format!("\nAL1|{at}|DA|{code}^{code}^99STM")).collect();
-        format!("{PID}{lines}")
+        let line = |(code, at): (&&str, i32)| format!("\nAL1|{at}|DA|{code}^{code}^99STM");
+        format!("{PID}{}", lines.map(line).collect::<Vec<_>>().concat())
     };
     let status = async |story: &Story, code: &str| {
         let url = format!("/AllergyIntolerance?code={code}&");

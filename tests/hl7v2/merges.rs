@@ -8,7 +8,7 @@ use crate::harness::client::Answer;
 use super::stories::Story;
 
 /// Longest wait for what follows a merge.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const KEPT: &str = "PID|1||1^^^STM^MR||Muster^Anna";
 const LOST: &str = "PID|1||9^^^STM^MR||Muster^Anna";
