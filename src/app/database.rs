@@ -280,7 +280,7 @@ fn sizes(config: &Config) -> Sizes {
     Sizes {
         readers: number(own.read_connections),
         writers: number(own.write_connections),
-        feeds: own.feed_connections() as usize,
+        feeds: own.feed_connections().div_ceil(part) as usize,
         searchers: number(own.search_connections),
         search_timeout_ms: own.search_timeout_ms.get(),
         statement_timeout_ms: own.statement_timeout_ms.get(),
