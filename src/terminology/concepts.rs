@@ -129,7 +129,7 @@ pub struct Property<'c> {
 
 /// SNOMED CT's attribute `Role group`. As a property of kind [`PropertyKind::Integer`] it stands right before each
 /// attribute that belongs to a group, and has the group's number.
-pub const ROLE_GROUP: &str = "609096000";
+pub(super) const ROLE_GROUP: &str = "609096000";
 
 /// Stands between the parts of a Coding: in no text of FHIR.
 const PART: char = '\u{1f}';
