@@ -123,7 +123,7 @@ async fn attributes_of_snomed_ct_are_told_in_their_groups_too() {
     let client = &server.client;
     let release = Folder::new("groups");
     release.generate("snomed", "300", "1");
-    let folder = std::fs::read_dir(release.0.join("Terminology")).unwrap();
+    let folder = std::fs::read_dir(release.0.join("Snapshot/Terminology")).unwrap();
     let is_of_roles = |path: &PathBuf| path.display().to_string().contains("sct2_Relationship_");
     let path = folder.map(|file| file.unwrap().path()).find(is_of_roles).unwrap();
     let text = std::fs::read_to_string(path).unwrap();

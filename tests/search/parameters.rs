@@ -261,7 +261,7 @@ fn wrong() -> Vec<(&'static str, String, u16, &'static str)> {
         ),
         (
             "taken by FHIR",
-            parameter("x", "gender", "token", gender),
+            parameter("x", "gender", "token", r#","expression":"Patient.maritalStatus""#),
             422,
             "SearchParameter.base[0]",
         ),
