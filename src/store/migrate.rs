@@ -1,13 +1,19 @@
 //! Migrations: embedded, forward only, safe when many nodes start at once.
 
 use sqlx::migrate::{MigrateError as SqlxError, Migrator};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use thiserror::Error;
 
 use super::tenant::{self, Realm};
 use super::tls::AddressError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+const LOCK: &str = "SELECT pg_advisory_lock(hashtext('kiln_migrate'), $1)";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtext('kiln_migrate'), $1)";
+
+/// Every statement of this file, for the test that prepares them.
+pub(super) const STATEMENTS: &[&str] = &[LOCK, UNLOCK];
 
 /// Why a database could not be brought to this version.
 #[derive(Debug, Error)]
@@ -37,7 +43,7 @@ pub async fn migrate(owner: &Realm) -> Result<(), MigrateError> {
     // "already exists, skipping" at every start is no news.
     let options = owner.sqlx_options()?.options([("client_min_messages", "warning")]);
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-    let result = MIGRATIONS.run(&pool).await;
+    let result = run(owner, &pool).await;
     if result.is_ok() {
         if owner.is_shared() {
             let guarded = tenant::guard(&pool).await;
@@ -51,6 +57,19 @@ pub async fn migrate(owner: &Realm) -> Result<(), MigrateError> {
         SqlxError::VersionMissing(version) => MigrateError::Newer(version),
         other => MigrateError::Database(other.to_string()),
     })
+}
+
+/// Runs what is missing, under a lock of this tenant alone: a long migration of one keeps no other from
+/// being brought to this version.
+async fn run(owner: &Realm, pool: &PgPool) -> Result<(), SqlxError> {
+    let Some(number) = owner.number() else { return MIGRATIONS.run(pool).await };
+    let mut own = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    own.set_locking(false);
+    let mut connection = pool.acquire().await?;
+    sqlx::query(LOCK).bind(number).execute(&mut *connection).await?;
+    let result = own.run(&mut *connection).await;
+    sqlx::query(UNLOCK).bind(number).execute(&mut *connection).await?;
+    result
 }
 
 /// Checks, as a role that may not migrate, that the database has this version.

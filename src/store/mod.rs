@@ -85,6 +85,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
         history::STATEMENTS,
         ledger::STATEMENTS,
         meta::STATEMENTS,
+        migrate::STATEMENTS,
         parties::STATEMENTS,
         reindex::STATEMENTS,
         resource::STATEMENTS,

@@ -119,6 +119,11 @@ impl Realm {
         self.tenant != Tenant::ONLY
     }
 
+    /// The number of its tenant, where there may be others.
+    pub(super) fn number(&self) -> Option<i32> {
+        self.is_shared().then_some(self.tenant.0)
+    }
+
     pub(super) fn sqlx_options(&self) -> Result<PgConnectOptions, AddressError> {
         let (text, _, tls) = self.address.read()?;
         // The driver would say less about authorities that cannot be read.

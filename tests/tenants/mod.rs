@@ -5,6 +5,7 @@ mod isolation;
 mod routing;
 mod rows;
 mod sessions;
+mod slow;
 
 use kiln::app::database::Database as Opened;
 use kiln::app::tenants::{self, Command, Host};
