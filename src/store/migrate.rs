@@ -67,7 +67,7 @@ async fn run(owner: &Realm, pool: &PgPool) -> Result<(), SqlxError> {
     own.set_locking(false);
     let mut connection = pool.acquire().await?;
     sqlx::query(LOCK).bind(number).execute(&mut *connection).await?;
-    let result = own.run(&mut *connection).await;
+    let result = own.run_direct(None, &mut *connection, false).await;
     sqlx::query(UNLOCK).bind(number).execute(&mut *connection).await?;
     result
 }
