@@ -448,18 +448,16 @@ impl Writing {
     /// The extension of which nothing is left but its url, for its value is to go.
     fn ended_extension(&self) -> Option<String> {
         let url = self.writer.body.get("url").and_then(Json::as_str)?;
-        let is_ended = self.writer.body.len() == 1 && !self.removed.is_empty();
-        is_ended.then(|| format!("extension[{url}]"))
+        (self.writer.body.len() == 1 && !self.removed.is_empty())
+            .then(|| format!("extension[{url}]"))
     }
 }
 
 /// The code of the error that a rule asks for when it has no value.
 fn fails(rule: &Rule) -> Option<u16> {
     let Work::Value(super::expr::Expr::Pipe(_, call)) = &rule.work else { return None };
-    match call.plain.first() {
-        Some(super::expr::Expr::Number(code)) if call.name == "fail" => u16::try_from(*code).ok(),
-        _ => None,
-    }
+    let Some(super::expr::Expr::Number(code)) = call.plain.first() else { return None };
+    u16::try_from(*code).ok().filter(|_| call.name == "fail")
 }
 
 /// `PID-3` of `PID-3[*].1`.
@@ -471,8 +469,8 @@ fn plain_place(path: &str) -> String {
 }
 
 fn add_identifier(body: &mut Object<'static>, key: &Key) {
-    let system = key.system.clone();
-    let identifier = Object::new().with("system", system).with("value", key.value.clone());
+    let (system, value) = (key.system.clone(), key.value.clone());
+    let identifier = Object::new().with("system", system).with("value", value);
     match body.get_mut("identifier") {
         // In a QuestionnaireResponse or a Bundle there is one at most.
         Some(Json::Array(all)) => all.push(identifier.into()),
@@ -491,8 +489,7 @@ fn unmapped(message: &Message<'_>, used: &HashSet<(usize, u16)>) -> Vec<String> 
             is_number || used.contains(&(segment.position(), field))
         };
         let is_header = segment.is("MSH");
-        let fields = segment.fields().filter(Part::is_valued);
-        let fields = fields.filter(|part| !is_known(part));
+        let fields = segment.fields().filter(|part| part.is_valued() && !is_known(part));
         let place = |part: Part<'_>| {
             let place = part.place();
             format!("{}[{}]-{}", place.segment, place.sequence, place.field)
