@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::Preset::{Flag, List, Number, Secret, Text, Unset};
 use super::setting::configuration;
 use super::{
-    AckWhen, AuthMode, Ids, LogFormat, MessageReading, Network, OnFailure, Preset, ProfilePolicy,
+    AckWhen, AuthMode, Ids, LogFormat, MessageReading, Network, OnFailure, ProfilePolicy,
     ReadAudit, References, Registration, Section, Setting, TenancyMode, ValidationLevel,
 };
 
