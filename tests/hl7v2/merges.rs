@@ -161,8 +161,8 @@ async fn a_merge_is_taken_back() {
         why.at("entry[0].resource.reason[0].text").as_deref(),
         Some("two people of one name")
     );
-    let noted = story.get("/AuditEvent?subtype=v2-unmerge").await;
-    assert!(noted.text().contains("\"fullUrl\""), "{noted:?}");
+    let noted = story.get("/AuditEvent?subtype=operation&_count=200").await;
+    assert!(noted.text().contains(&format!("{merged}/$unmerge")), "{noted:?}");
     // The number is that of the first again.
     assert_eq!(story.tell("ADT^A31^ADT_A05", "PID|1||9^^^STM^MR||Andere^Anna").await, "AA");
     for (id, name) in [(&lost, "Andere"), (&kept, "Muster")] {

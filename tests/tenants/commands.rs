@@ -70,8 +70,9 @@ async fn commands_are_about_the_tenant_that_they_name() {
     let nobody = process.client.below("/t/nobody");
     let lost = nobody.call("GET", "/metadata").header("X-Request-Id", "lost-request-7");
     lost.send().await.expect(404);
+    let is_well = process.terminate().0;
     let log = process.whole_log();
+    assert!(is_well, "{log}");
     assert!(log.contains("lost-request-7"), "{log}");
     assert!(log.contains("\"tenant\":\"north\"") && log.contains("is served"), "{log}");
-    assert!(process.terminate().0, "{}", process.whole_log());
 }
