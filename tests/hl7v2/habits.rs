@@ -383,7 +383,7 @@ async fn documents_have_the_status_that_is_told() {
 
 /// v2 P7: a trial shows whom a message is about, and the message as one of FHIR.
 ///
-/// Covers in part: v2 P7.
+/// Covers: v2 P7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_shows_whom_a_message_is_about() {
     let mut story = Story::begin().await;

@@ -41,7 +41,7 @@ async fn replayed(story: &Story, control_id: &str, query: &str) -> String {
 
 /// What a message made by other maps is told when it makes that no longer, and goes where that is asked for.
 ///
-/// Covers in part: v2 P7.
+/// Covers: v2 P7.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_longer_made_is_told_and_deleted_on_request() {
     const LEFT: &str = "\"name\":\"no-longer-made\"";

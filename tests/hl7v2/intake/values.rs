@@ -13,7 +13,7 @@ fn result(number: u32, range: &str, flags: &str) -> String {
 
 /// What of a range is a number is an end of it; all of it is its text.
 ///
-/// Covers in part: v2 S37.
+/// Covers: v2 S37.
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_have_the_ends_that_can_be_read() {
     let mut story = Story::begin().await;
@@ -50,7 +50,7 @@ async fn ranges_have_the_ends_that_can_be_read() {
 
 /// A flag of the table is a code, another one is a text; a null says that there is none.
 ///
-/// Covers in part: v2 S37.
+/// Covers: v2 S37.
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_are_codes_or_texts() {
     const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation";
