@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const OVERLAP_MILLIS: i64 = 120_000;
 /// Up to how many codes of a value set are told apart; a larger one is as if it were always the same.
 const MOST: usize = 1_000_000;
+/// What stands for a pass that has begun: no digest is like it.
+const BEGUN: &[u8] = b"begun";
 
 /// The rules that the settings name.
 ///
@@ -79,7 +81,14 @@ async fn look(
         Some(done) => *done != digest,
         None => !maintenance::is_labelled(store, &digest).await?,
     };
-    let changed = if is_news { Some(once(rules, &digest, engine, store).await?) } else { None };
+    let changed = if is_news {
+        // What is begun is not done, here or after a restart: a pass that breaks off has taken labels away.
+        *done = None;
+        maintenance::labelled(store, BEGUN, rules.version(), 0).await?;
+        Some(once(rules, &digest, engine, store).await?)
+    } else {
+        None
+    };
     (*seen, *done) = (Some(image), Some(digest));
     Ok(changed)
 }

@@ -171,7 +171,13 @@ impl Engine {
             Ok(_) => Ok(true),
             // It went meanwhile.
             Err(Error::Deleted { .. } | Error::NotFound(_)) => Ok(false),
-            Err(error @ (Error::Unavailable(_) | Error::Unconfirmed(_))) => Err(error),
+            // Not by now: what is done stays done, and all that is left is done with the next pass.
+            Err(
+                error @ (Error::Busy(_)
+                | Error::Conflict(_)
+                | Error::Unavailable(_)
+                | Error::Unconfirmed(_)),
+            ) => Err(error),
             // One that cannot be labelled must not keep all others from it.
             Err(error) => {
                 tracing::warn!(%error, "{identity} cannot be labelled");

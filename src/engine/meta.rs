@@ -167,7 +167,6 @@ impl Engine {
     ) -> Result<(Value<'static>, Disclosed), Error> {
         let found = tx.meta_target(&identity.id, version, permit).await?;
         let mut now = stored_meta(&found.version)?;
-        let before = uses(&now);
         let said = change_lists(&mut now, meta, change);
         self.label_in_place(&found.version, &said, &mut now)?;
         let uses = uses(&now);
@@ -175,7 +174,10 @@ impl Engine {
             MetaChange::Add => refuse_subsetted(identity.resource_type, &uses)?,
             MetaChange::Label => {}
             MetaChange::Delete if may_unlabel(permit) => {}
-            MetaChange::Delete => refuse_fewer_labels(&before, &uses)?,
+            MetaChange::Delete => {
+                // Those of rules stay as long as a rule asks for them, whoever wants what.
+                refuse_fewer_labels(&self.labels_of_people(&found.version)?, &uses)?;
+            }
         }
         let text = (!now.is_empty()).then(|| Bytes::from(Value::Object(now).to_text()));
         let Identity { resource_type, id } = identity.clone();

@@ -140,9 +140,11 @@ impl SearchParameters {
 /// Whether the expressions of two parameters say the same of the type `base`.
 fn looks_at_the_same(one: &SearchParameter, other: &SearchParameter, base: &str) -> bool {
     let terms = |of: &SearchParameter| -> BTreeSet<String> {
+        // What begins with another type says nothing of this one; whatever else there is counts.
         let is_of_base = |term: &&str| {
-            let path = term.trim_start_matches('(').strip_prefix(base);
-            path.is_some_and(|path| path.starts_with('.'))
+            let first =
+                term.trim_start_matches('(').split_once('.').map_or(*term, |(first, _)| first);
+            first == base || first.parse::<ResourceType>().is_err()
         };
         let all = of.expression.as_deref().unwrap_or_default().split('|').map(str::trim);
         all.filter(is_of_base).map(str::to_owned).collect()
@@ -330,6 +332,15 @@ mod tests {
             ("Group", "gender", "token", "Group.code", own, false),
             ("Organization", "name", "string", "Organization.alias|Organization.name", "", true),
             ("Organization", "name", "string", "Organization.name", "", false),
+            ("Patient", "gender", "token", "Patient.gender | Person.gender", "", true),
+            (
+                "Patient",
+                "gender",
+                "token",
+                "Patient.gender | extension('http://x').value",
+                "",
+                false,
+            ),
         ] {
             let text = format!(
                 r#"{{"resourceType":"SearchParameter","url":"http://x/1","status":"active",

@@ -225,7 +225,8 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<(), Error> {
         let is_back = from.is_some_and(|from| from.is_back);
-        let walk = Walk { condition, is_ascending: request.is_ascending != is_back, is_back };
+        let is_ascending = request.is_ascending != is_back;
+        let walk = Walk { condition, is_ascending, is_back, is_alone: false };
         let wanted = request.count.saturating_add(1);
         let mut found = walk.run((self, permit), from, Some(wanted)).await?.0;
         let beyond = if found.len() > request.count { found.pop() } else { None };
@@ -277,7 +278,8 @@ impl Store {
             self.fill(&mut page, (condition, request), from, &seal, permit).await?;
         }
         if request.is_counted {
-            let walk = Walk { condition, is_ascending: false, is_back: false };
+            let (is_ascending, is_back, is_alone) = (false, false, false);
+            let walk = Walk { condition, is_ascending, is_back, is_alone };
             page.total = Some(walk.run((self, permit), None, None).await?.1);
         }
         let mut entries: Vec<Entry> = page.events.iter().map(|(entry, _)| entry.clone()).collect();

@@ -37,7 +37,8 @@ impl Store {
     ) -> Result<BTreeSet<Identity>, Error> {
         let permit = permit.derive(Kind::SearchType, ResourceType::AUDIT_EVENT)?;
         let condition = Condition::All(vec![reach(self, &permit), condition]);
-        let walk = Walk { condition: &condition, is_ascending: false, is_back: false };
+        let (is_ascending, is_back) = (false, false);
+        let walk = Walk { condition: &condition, is_ascending, is_back, is_alone: true };
         let (found, _) = walk.run((self, &permit), None, Some(MOST_EVENTS + 1)).await?;
         if found.len() > MOST_EVENTS {
             let text = format!("_has leads to more than {MOST_EVENTS} events: narrow it by date");

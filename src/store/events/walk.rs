@@ -68,6 +68,8 @@ pub(super) struct Walk<'a> {
     pub(super) is_ascending: bool,
     /// Whether it goes against the order of the page: of a row, the last event comes first.
     pub(super) is_back: bool,
+    /// Whether each event is wanted for itself: with its own patient alone, and as the only one of its row.
+    pub(super) is_alone: bool,
 }
 
 impl Walk<'_> {
@@ -88,7 +90,8 @@ impl Walk<'_> {
             bounds.cut(from.row, self.is_ascending);
         }
         let is_back = self.is_back;
-        let mut found = Found { events: Vec::new(), count: 0, from, is_back, wanted };
+        let is_alone = self.is_alone;
+        let mut found = Found { events: Vec::new(), count: 0, from, is_back, is_alone, wanted };
         let (mut seen, mut limit) = (0, wanted.map_or(MOST, |wanted| wanted.clamp(FEWEST, MOST)));
         loop {
             let condition = Where::of(self.condition, bounds);
@@ -129,6 +132,7 @@ struct Found {
     /// The event at which the walk begins.
     from: Option<Beside>,
     is_back: bool,
+    is_alone: bool,
     wanted: Option<usize>,
 }
 
@@ -152,7 +156,12 @@ impl Found {
             }
             self.count += 1;
             if self.wanted.is_some() {
-                self.events.push((entry.clone(), number));
+                self.events.push(if self.is_alone {
+                    let patients = entry.patients.get(number).cloned().into_iter().collect();
+                    (Entry { patients, ..entry.clone() }, 0)
+                } else {
+                    (entry.clone(), number)
+                });
             }
             if self.is_full() {
                 return Ok(true);

@@ -40,8 +40,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long after a failure the next try is, and at most after many.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
-/// Rows that are read at once.
+/// Rows that are read at once, and how many while a destination does not take all that may go out.
 const ROWS: i64 = 1_000;
+const FEW_ROWS: i64 = 50;
 /// Events that a syslog server gets on one connection.
 const MESSAGES: usize = 1_000;
 /// Longest time for one request to an outside destination.
@@ -254,6 +255,12 @@ fn after_failure(failed: u32) -> Duration {
     AFTER_FAILURE.saturating_mul(1 << failed.min(16)).min(LONGEST)
 }
 
+/// How many events go out at once after a pass with so many: far fewer after a failure, so that what is too
+/// much soon fits and little is sent again; then twice as many after each pass, up to `most`.
+fn events_after(events: usize, most: usize, is_well: bool) -> usize {
+    if is_well { events.saturating_mul(2).min(most) } else { (events / 8).max(1) }
+}
+
 /// How far behind a destination is whose next row is this one.
 fn tell_lag(store: &Store, name: &'static str, next: Option<&Entry>) {
     let behind = next.map_or(0, |entry| {
@@ -266,21 +273,23 @@ fn tell_lag(store: &Store, name: &'static str, next: Option<&Entry>) {
 
 impl Feed {
     async fn run(&self) {
-        let mut tries = Tries::of(self.destination.name());
+        let most = self.destination.events_at_once();
+        let (mut tries, mut events) = (Tries::of(self.destination.name()), most);
         loop {
-            let outcome = Box::pin(self.pass(tries.failed > 0)).await;
+            let outcome = Box::pin(self.pass(events)).await;
+            events = events_after(events, most, outcome.is_ok());
             tokio::time::sleep(tries.after(outcome)).await;
         }
     }
 
-    /// Sends what is there, a request's worth after the other, each noted when it has been taken. After a
-    /// failure it begins with one row and goes on with twice as many, so that little is sent again.
-    async fn pass(&self, is_careful: bool) -> Result<Pass, OutletError> {
+    /// Sends what is there, so many events after the other, each time noted when they have been taken.
+    async fn pass(&self, events: usize) -> Result<Pass, OutletError> {
         let Self { store, destination, base, node } = self;
         let name = destination.name();
         let at = maintenance::outlet_place(store, name).await?.unwrap_or(Place::START);
         let below = maintenance::horizon(store).await?.ended;
-        let (rows, last) = maintenance::rows_after(store, at, below, ROWS).await?;
+        let limit = if events < destination.events_at_once() { FEW_ROWS } else { ROWS };
+        let (rows, last) = maintenance::rows_after(store, at, below, limit).await?;
         tell_lag(store, name, rows.first().map(|(_, entry)| entry));
         if last == at {
             return Ok(Pass::Nothing);
@@ -288,8 +297,7 @@ impl Feed {
         let Some(mut turn) = Turn::take(store, name, *node, at).await? else {
             return Ok(Pass::Nothing);
         };
-        let most = destination.events_at_once();
-        let (mut rest, mut events) = (&rows[..], if is_careful { 1 } else { most });
+        let mut rest = &rows[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(portion(rest, events));
             let entries: Vec<Entry> = now.iter().map(|(_, entry)| entry.clone()).collect();
@@ -301,7 +309,7 @@ impl Feed {
             }
             metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => name)
                 .increment(entries.len() as u64);
-            (rest, events) = (later, events.saturating_mul(2).min(most));
+            rest = later;
         }
         // What is no event, and stands behind the last one, has nothing to send.
         let is_ours = turn.advance(last).await?;
@@ -318,6 +326,23 @@ mod tests {
         for (failed, seconds) in [(0, 1), (1, 2), (5, 32), (8, 256), (9, 300), (1_000, 300)] {
             assert_eq!(after_failure(failed), Duration::from_secs(seconds), "{failed}");
         }
+    }
+
+    #[test]
+    fn what_is_too_much_soon_fits_and_grows_again() {
+        let sizes = |passes: &[bool]| {
+            let mut events = 100;
+            passes
+                .iter()
+                .map(|&is_well| {
+                    events = events_after(events, 100, is_well);
+                    events
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[false, false, false, false]), [12, 1, 1, 1]);
+        assert_eq!(sizes(&[false, true, true, false, true]), [12, 24, 48, 6, 12]);
+        assert_eq!(sizes(&[true, false, true, true, true, true]), [100, 12, 24, 48, 96, 100]);
     }
 
     #[test]

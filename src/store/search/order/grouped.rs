@@ -102,7 +102,8 @@ impl Compiler<'_, '_> {
         (source, rest): (&Source, &Cond),
         filters: &[&Filter],
     ) -> Result<Option<[Way; 2]>, Error> {
-        let Source { each: None, table, condition, row, is_walk: true, .. } = source else {
+        let Source { each: None, table, condition, row, is_walk: true, has_more_rows, .. } = source
+        else {
             return Ok(None);
         };
         let (Some(s), rid) = (row.s.clone(), row.rid.clone()) else { return Ok(None) };
@@ -115,9 +116,13 @@ impl Compiler<'_, '_> {
         let own = Row::key(&alias, true, row.types.to_vec());
         let holds = Cond::all([self.visible(&own)?, self.every(filters, &own)?]).and();
         let of_code = format!("tok {alias} WHERE {alias}.h = u.h AND {alias}.sysh = u.y{holds}");
+        // A walk of all resources of a type has no fewer rows than that of a code among them.
+        let (by_code, by_search) =
+            if row.idh.is_some() { ("true", "false") } else { ("u.is_few", "NOT u.is_few") };
+        let own_s = format!("{alias}.s");
         Ok(Some([
-            Way { rows: of_code, s: format!("{alias}.s"), rid: own.rid, is_asked: "u.is_few" },
-            Way { rows: of_search, s, rid, is_asked: "NOT u.is_few" },
+            Way { rows: of_code, s: own_s, rid: own.rid, is_twice: false, is_asked: by_code },
+            Way { rows: of_search, s, rid, is_twice: *has_more_rows, is_asked: by_search },
         ]))
     }
 
@@ -148,6 +153,8 @@ struct Way {
     rows: String,
     s: String,
     rid: String,
+    /// Whether a resource may have several rows.
+    is_twice: bool,
     /// The condition on `u` that it goes this way.
     is_asked: &'static str,
 }
@@ -155,13 +162,14 @@ struct Way {
 impl Way {
     /// Queries of the first rows of each code, and of the first behind a place.
     fn walks(&self, behind: Option<&str>, limit: u32) -> Vec<String> {
-        let Self { rows, s, rid, is_asked } = self;
+        let Self { rows, s, rid, is_twice, is_asked } = self;
+        let distinct = if *is_twice { "DISTINCT " } else { "" };
         let behind = behind.map(|place| format!(" AND ({s}, {rid}) < {place}"));
         let bounds = std::iter::once(String::new()).chain(behind);
         let walk = |bound: String| {
             format!(
-                "SELECT x.rid, x.s FROM u CROSS JOIN LATERAL (SELECT {rid} AS rid, {s} AS s FROM {rows}{bound} \
-                 ORDER BY {s} DESC FETCH FIRST {limit} ROWS WITH TIES) x WHERE {is_asked}"
+                "SELECT x.rid, x.s FROM u CROSS JOIN LATERAL (SELECT {distinct}{rid} AS rid, {s} AS s \
+                 FROM {rows}{bound} ORDER BY {s} DESC, {rid} DESC LIMIT {limit}) x WHERE {is_asked}"
             )
         };
         bounds.map(walk).collect()
