@@ -30,6 +30,23 @@ macro_rules! failure_told {
 }
 pub(super) use failure_told;
 
+/// The keys `i` of rows `w` that name resources of the tenant $1 by `rt` and an id. `OFFSET 0` keeps it a look-up
+/// for each row: a join may be planned as a walk over all of `ident`, which seems small as long as nobody
+/// counted tenants, and PostgreSQL does not plan anew because somebody did.
+macro_rules! keys_of {
+    ($rows:literal, $id:literal) => {
+        concat!(
+            "CROSS JOIN LATERAL (SELECT rid, dk FROM ident WHERE tid = $1 AND rt = ",
+            $rows,
+            ".rt AND id = ",
+            $rows,
+            ".",
+            $id,
+            " OFFSET 0) i"
+        )
+    };
+}
+
 /// Narrows any statement to what a frame reaches ([`Frame::bind`]), in the parameter that is named; 103
 /// is the number of Patient, who is in the compartments of others too.
 macro_rules! reached {
@@ -73,6 +90,7 @@ macro_rules! version_reached {
     };
 }
 
+pub(super) use keys_of;
 pub(super) use reached;
 pub(super) use version_reached;
 
@@ -83,10 +101,12 @@ const CURRENT: &str = concat!(
     reached!("r", "$4")
 );
 
-const CURRENT_OF_MANY: &str = "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, w.place \
-     FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) \
-     JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
-     JOIN res r ON r.rid = i.rid AND r.dk = i.dk";
+const CURRENT_OF_MANY: &str = concat!(
+    "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, w.place \
+     FROM unnest($2::smallint[], $3::text[]) WITH ORDINALITY w(rt, id, place) ",
+    keys_of!("w", "id"),
+    " JOIN res r ON r.rid = i.rid AND r.dk = i.dk"
+);
 
 const VERSION: &str = concat!(
     "SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid \
@@ -114,8 +134,9 @@ macro_rules! find_recorded {
             "WITH found AS MATERIALIZED \
              (SELECT w.*, r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid FROM ",
             $from,
-            " JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.logical_id \
-             JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
+            " ",
+            keys_of!("w", "logical_id"),
+            " JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
              WHERE (w.reach IS NULL OR r.pats <@ w.reach::bigint[] AND r.pats <> '{}') \
              AND (w.denied IS NULL OR r.op <> 'D' AND NOT r.pats && w.denied::bigint[] \
              AND NOT coalesce(r.meta ? 'security', false))), \

@@ -1,6 +1,6 @@
 //! The statements of histories.
 
-use crate::store::resource::{reached, version_reached};
+use crate::store::resource::{keys_of, reached, version_reached};
 
 /// What every statement selects of its table.
 macro_rules! columns {
@@ -172,9 +172,10 @@ pub(super) const LISTED_TOTAL: &str =
     across_total!(named!("r", "$9", "$10"), named!("h", "$9", "$10"));
 
 /// $1 tenant, $2 types, $3 ids, $4 versions that are meant alone: the keys of what a List names.
-pub(super) const MEMBERS: &str = "SELECT i.rid, m.vid \
-     FROM unnest($2::smallint[], $3::text[], $4::int[]) m(rt, id, vid) \
-     JOIN ident i ON i.tid = $1 AND i.rt = m.rt AND i.id = m.id";
+pub(super) const MEMBERS: &str = concat!(
+    "SELECT i.rid, m.vid FROM unnest($2::smallint[], $3::text[], $4::int[]) m(rt, id, vid) ",
+    keys_of!("m", "id")
+);
 
 /// Every statement of this file, for the test that prepares them.
 pub(in crate::store) const STATEMENTS: &[&str] = &[

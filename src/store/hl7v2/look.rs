@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::super::ledger::{Columns, if_kept};
-use super::super::resource::{self, Current};
+use super::super::resource::{self, Current, keys_of};
 use super::super::rows::Timestamptz;
 use super::super::{Store, TENANT, failure};
 use super::Keyed;
@@ -22,13 +22,14 @@ const LOOK: &str = concat!(
     "WITH g AS (SELECT * FROM unnest($20::text[], $21::text[], $22::text[], $23::smallint[]) \
        AS g(type, system, value, rt)), \
      known AS MATERIALIZED ( \
-       SELECT k.resource_type, k.system, k.value, k.resource_id, g.rt FROM g \
-         JOIN v2_key k ON (k.resource_type, k.system, k.value) = (g.type, g.system, g.value)), \
+       SELECT k.resource_type, k.system, k.value, k.resource_id, g.rt FROM g CROSS JOIN LATERAL \
+         (SELECT * FROM v2_key WHERE (resource_type, system, value) = (g.type, g.system, g.value) OFFSET 0) k), \
      one AS MATERIALIZED (SELECT DISTINCT resource_type, resource_id, rt FROM known), \
      found AS MATERIALIZED ( \
        SELECT r.vid, r.lu, r.op, r.meta, r.body, r.pats, r.rid, r.xid, o.resource_type, o.resource_id \
-         FROM one o JOIN ident i ON i.tid = $1 AND i.rt = o.rt AND i.id = o.resource_id \
-         JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.op <> 'D'), \
+         FROM one o ",
+    keys_of!("o", "resource_id"),
+    " JOIN res r ON r.rid = i.rid AND r.dk = i.dk WHERE r.op <> 'D'), \
      led AS (INSERT INTO ledger_row (id, at, grp, tid, interaction, outcome, rt, vid, subject, logical_id, party, \
          token_id, request, request_id, query, failure, pats, entities) \
        SELECT ($2::uuid[])[1], ($3::timestamptz[])[1], ($4::uuid[])[1], $1::int, ($5::smallint[])[1], \
@@ -49,8 +50,8 @@ const LOOK: &str = concat!(
        o.resource_id, COALESCE(l.n, 0), NULL FROM one o LEFT JOIN v2_line l ON l.patient = o.resource_id \
       WHERE o.resource_type = 'Patient' \
      UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 3::smallint, w.entity_type, w.aspect, \
-       NULL, w.entity_id, NULL, w.event_time FROM one o JOIN v2_watermark w \
-         ON (w.entity_type, w.entity_id) = (o.resource_type, o.resource_id)"
+       NULL, w.entity_id, NULL, w.event_time FROM one o CROSS JOIN LATERAL \
+         (SELECT * FROM v2_watermark WHERE (entity_type, entity_id) = (o.resource_type, o.resource_id) OFFSET 0) w"
 );
 
 /// Every statement of this file, for the test that prepares them.

@@ -24,7 +24,7 @@ use crate::store::connection::Reader;
 use crate::store::frame::Frame;
 use crate::store::hash::Hasher;
 use crate::store::index::Parameters;
-use crate::store::resource::{Current, current, reached};
+use crate::store::resource::{Current, current, keys_of, reached};
 use crate::store::{Store, TENANT, rows};
 
 use super::atom::Parameter;
@@ -72,9 +72,9 @@ const BY_REFERENCE: &str = concat!(
 const OLD_VERSIONS: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM unnest($2::smallint[], $3::text[], $4::int[]) w(rt, id, vid) \
-     JOIN ident i ON i.tid = $1 AND i.rt = w.rt AND i.id = w.id \
-     JOIN hist r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = w.vid \
+    " FROM unnest($2::smallint[], $3::text[], $4::int[]) w(rt, id, vid) ",
+    keys_of!("w", "id"),
+    " JOIN hist r ON r.rid = i.rid AND r.dk = i.dk AND r.vid = w.vid \
      WHERE r.op <> 'D' AND ",
     reached!("r", "$5")
 );

@@ -14,7 +14,7 @@ use crate::store::index::links;
 
 use super::atom::Atom;
 use super::compile::{Compiler, Row};
-use super::source::{Told, union};
+use super::source::{Told, each_row, union};
 use super::sql::Cond;
 use super::token::any;
 
@@ -277,8 +277,9 @@ impl Compiler<'_, '_> {
         let (alias, hash) = (self.alias(), self.alias());
         let parameter = self.binds.long(parameter);
         let links = links(&format!("{alias}.toks"));
+        let row = each_row(&alias, "rid = k.rid");
         Ok(Some(format!(
-            "SELECT {hash}.h # {parameter} FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid \
+            "SELECT {hash}.h # {parameter} FROM ({found}) k {row} \
              CROSS JOIN LATERAL unnest({links}) {hash}(h)"
         )))
     }
@@ -294,9 +295,10 @@ impl Compiler<'_, '_> {
         let Some(found) = self.found(&[source], filter)? else { return Ok(None) };
         let (alias, hash) = (self.alias(), self.alias());
         let parameter = self.binds.long(parameter);
+        let row = each_row(&alias, "rid = k.rid");
         Ok(Some(format!(
-            "SELECT {hash}.p FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid \
-             JOIN res r ON r.rid = k.rid CROSS JOIN LATERAL unnest(r.pats) {hash}(p) \
+            "SELECT {hash}.p FROM ({found}) k {row} CROSS JOIN LATERAL \
+             (SELECT pats FROM res WHERE rid = k.rid OFFSET 0) r CROSS JOIN LATERAL unnest(r.pats) {hash}(p) \
              WHERE ({hash}.p # {parameter}) = ANY ({alias}.toks)"
         )))
     }
@@ -334,18 +336,20 @@ impl Compiler<'_, '_> {
         let list = self.binds.longs(parameters);
         // UNION forgets what was there already, so circles end.
         let step = if is_below {
+            let row = each_row(&next, "rid = k.rid");
             format!(
-                "FROM up CROSS JOIN unnest({list}) p(p) JOIN tok k ON k.h = up.idh # p.p \
-                 JOIN srow {next} ON {next}.rid = k.rid WHERE true{visible}"
+                "FROM up CROSS JOIN unnest({list}) p(p) CROSS JOIN LATERAL \
+                 (SELECT rid FROM tok WHERE h = up.idh # p.p OFFSET 0) k {row} WHERE true{visible}"
             )
         } else {
             // What a resource refers to is told by nobody who may not see it.
             let seen = self.visible(&Row::resource(&from, starts))?.and();
             let links = links(&format!("{from}.toks"));
+            let (row, referred) =
+                (each_row(&from, "idh = up.idh"), each_row(&next, "idh = x.h # p.p"));
             format!(
-                "FROM up JOIN srow {from} ON {from}.idh = up.idh CROSS JOIN LATERAL unnest({links}) x(h) \
-                 CROSS JOIN unnest({list}) p(p) JOIN srow {next} ON {next}.idh = x.h # p.p \
-                 WHERE true{seen}{visible}"
+                "FROM up {row} CROSS JOIN LATERAL unnest({links}) x(h) \
+                 CROSS JOIN unnest({list}) p(p) {referred} WHERE true{seen}{visible}"
             )
         };
         Ok(format!(

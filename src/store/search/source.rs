@@ -251,7 +251,7 @@ impl Compiler<'_, '_> {
             }
             Filter::Hierarchy { reference, is_below, of } => {
                 let set = self.hierarchy_set(reference, *is_below, of, types)?;
-                format!("SELECT w.rid FROM ({set}) q JOIN srow w ON w.idh = q.idh")
+                format!("SELECT w.rid FROM ({set}) q {}", each_row("w", "idh = q.idh"))
             }
             Filter::Compartment { code, id } => {
                 let identity = self.hasher.identity(*code, id);
@@ -286,10 +286,10 @@ impl Compiler<'_, '_> {
                 let found = self.within(false, |it| it.referred(source, parameter, filter))?;
                 let code = self.code(of);
                 let code = self.binds.add(Bind::Short(code));
+                let row = each_row("w", &format!("idh = q.idh AND rt = {code}"));
                 all.extend(found.map(|identities| {
                     format!(
-                        "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q \
-                         JOIN srow w ON w.idh = q.idh AND w.rt = {code}"
+                        "SELECT w.rid FROM (SELECT DISTINCT q.idh FROM ({identities}) q(idh)) q {row}"
                     )
                 }));
             }
@@ -379,9 +379,8 @@ impl Compiler<'_, '_> {
             (Told::Identity, Some(idh)) => every(source, idh, rest),
             (Told::Identity, None) => {
                 let (alias, found) = (self.alias(), every(source, &source.row.rid, rest));
-                format!(
-                    "SELECT {alias}.idh FROM ({found}) k JOIN srow {alias} ON {alias}.rid = k.rid"
-                )
+                let row = each_row(&alias, "rid = k.rid");
+                format!("SELECT {alias}.idh FROM ({found}) k {row}")
             }
         }
     }
@@ -426,6 +425,12 @@ pub(super) fn every(source: &Source, columns: &str, rest: &Cond) -> String {
             )
         }
     }
+}
+
+/// The rows of `srow` for each row before, as `alias`. A join would be planned as a walk over all of `srow` as
+/// soon as many rows are expected before, and how many there are nobody knows.
+pub(super) fn each_row(alias: &str, condition: &str) -> String {
+    format!("CROSS JOIN LATERAL (SELECT * FROM srow WHERE {condition} OFFSET 0) {alias}")
 }
 
 /// The rows of all queries.

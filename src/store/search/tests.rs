@@ -213,8 +213,9 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         "Patient?_has:Observation:patient:code=http://loinc.org|8480-6",
         "resources that others refer to",
         &[
-            "ON t2.rid = k.rid CROSS JOIN LATERAL unnest((t2.toks)[2:(t2.toks)[1]::int + 1])",
-            "JOIN srow w ON w.idh = q.idh",
+            "(SELECT * FROM srow WHERE rid = k.rid OFFSET 0) t2 \
+             CROSS JOIN LATERAL unnest((t2.toks)[2:(t2.toks)[1]::int + 1])",
+            "(SELECT * FROM srow WHERE idh = q.idh AND rt = $",
         ],
     ),
     (

@@ -32,18 +32,19 @@ const MOST_NAMED: usize = 10;
 /// Who carries an identifier beside the resource that is written; $4: whether that may be told.
 const CARRIERS: &str = "SELECT w.place, r.rt, r.id, $4::bool \
      FROM unnest($1::bigint[], $2::int[], $3::text[]) WITH ORDINALITY w (h, sysh, id, place) \
-     JOIN tok t ON t.h = w.h AND t.sysh = w.sysh JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
+     CROSS JOIN LATERAL (SELECT rid, dk FROM tok WHERE h = w.h AND sysh = w.sysh OFFSET 0) t \
+     JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
      WHERE r.op <> 'D' AND r.id <> w.id ORDER BY 4 DESC, 1 LIMIT 1";
 
 /// References that lead nowhere; one to a version may lead to one of a resource that was deleted.
 const DANGLING: &str = "SELECT w.place FROM unnest($2::smallint[], $3::text[], $4::bool[]) \
      WITH ORDINALITY w (rt, id, is_pinned, place) WHERE NOT EXISTS (SELECT FROM ident i \
      JOIN res r ON r.rid = i.rid AND r.dk = i.dk \
-     WHERE i.tid = $1 AND i.rt = w.rt AND i.id = w.id AND (w.is_pinned OR r.op <> 'D')) ORDER BY 1";
+     WHERE i.tid = $1 AND i.rt = w.rt AND i.id = w.id AND (w.is_pinned OR r.op <> 'D') OFFSET 0) ORDER BY 1";
 
 /// Who refers to resources.
 const REFERRERS: &str = "SELECT w.place, r.rt, r.id FROM unnest($1::bigint[]) WITH ORDINALITY w (h, place) \
-     JOIN tok t ON t.h = w.h JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
+     CROSS JOIN LATERAL (SELECT rid, dk FROM tok WHERE h = w.h OFFSET 0) t JOIN res r ON r.rid = t.rid AND r.dk = t.dk \
      WHERE r.op <> 'D' LIMIT 11";
 
 /// Every statement of this file, for the test that prepares them.
