@@ -237,8 +237,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
                 let (alias, condition) = (from.alias, condition);
                 let table = from.table;
                 let rid = &row.rid;
+                // By the row first: by its value, all that have the value would be walked for each row.
                 conditions.push(Cond::exists(&format!(
-                    "{table} {alias} WHERE {alias}.rid = {rid}{condition}"
+                    "(SELECT * FROM {table} WHERE rid = {rid} OFFSET 0) {alias} WHERE true{condition}"
                 )));
             }
         }

@@ -176,7 +176,8 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         "Observation?code=http://loinc.org|8480-6&value-quantity=gt5",
         "tokens",
         &[
-            "EXISTS (SELECT FROM num t2 WHERE t2.rid = t1.rid AND t2.h = $3::bigint AND t2.hi > ($4::text)::numeric OFFSET 0)",
+            "EXISTS (SELECT FROM (SELECT * FROM num WHERE rid = t1.rid OFFSET 0) t2 WHERE true \
+             AND t2.h = $3::bigint AND t2.hi > ($4::text)::numeric OFFSET 0)",
         ],
     ),
     (
