@@ -17,7 +17,7 @@ use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 
 /// Longest wait for the search parameters that another node has put in force.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -155,7 +155,8 @@ impl Parameters {
         let extraction = self.extractor.extract(resource_type, value);
         let id: Option<LogicalId> = value.str_at("id").and_then(|id| id.parse().ok());
         let home = id.map_or(0, |id| self.hasher.identity(resource_type, &id));
-        let mut rows = IndexRows::new(&extraction, &self.extractor, hashes, (&self.hasher, home));
+        let own = (&self.hasher, home, false);
+        let mut rows = IndexRows::new(&extraction, &self.extractor, hashes, own);
         let known = self.extractor.parameters(resource_type);
         rows.note_lacking((known, hashes), &self.hasher, &self.codes);
         let contained = extraction.contained.iter().map(|it| self.contained_rows(it, home));
@@ -175,7 +176,8 @@ impl Parameters {
         let hashes = self.hashes.get(at).map_or(&[][..], |hashes| hashes);
         let inside: Vec<i64> = hashes.iter().map(|hash| self.hasher.inside(*hash)).collect();
         let identity = self.hasher.contained(home, id.unwrap_or_default());
-        let rows = IndexRows::new(extraction, &self.extractor, &inside, (&self.hasher, home));
+        let held = (&self.hasher, home, true);
+        let rows = IndexRows::new(extraction, &self.extractor, &inside, held);
         ContainedRows { place: *place, resource_type, identity, rows }
     }
 

@@ -18,6 +18,9 @@ use super::inside::ContainedRows;
 /// Longest beginning of a string that is indexed, in bytes: a B-tree takes 2,704 in all.
 pub(in crate::store) const MAX_STRING: usize = 1_000;
 
+/// The parameter of the profiles that a resource claims: `meta_use` has their texts, `res.meta` what they sort by.
+pub(in crate::store) const PROFILE: &str = "_profile";
+
 /// Parameters without rows: other tables know them.
 const UNINDEXED: [&str; 2] = ["_id", "_lastUpdated"];
 
@@ -104,22 +107,26 @@ impl IndexRows {
     }
 
     /// The rows of what was extracted, but for those of contained resources; `own` are the hashes of
-    /// the type's parameters, `home` is the identity of the resource that all of it is in.
+    /// the type's parameters, `home` is the identity of the resource that all of it is in; it is contained there
+    /// or is that resource.
     pub(super) fn new(
         extraction: &Extraction<'_>,
         extractor: &Extractor,
         own: &[i64],
-        (hasher, home): (&Hasher, i64),
+        (hasher, home, is_contained): (&Hasher, i64, bool),
     ) -> Self {
         let resource_type = extraction.resource_type;
         let known = extractor.parameters(resource_type);
-        let has_rows = |at: u16| !UNINDEXED.contains(&&*known[usize::from(at)].code);
+        let code = |at: u16| &*known[usize::from(at)].code;
+        let has_rows = |at: u16| !UNINDEXED.contains(&code(at));
+        let has_text = |at: u16| is_contained || code(at) != PROFILE;
         let primary = extractor.primary(resource_type);
-        let mut maker = Maker { hasher, home, rows: Self::default() };
+        let mut maker = Maker { hasher, home, has_text: true, rows: Self::default() };
         let groups = extraction.rows.chunk_by(|a, b| a.parameter == b.parameter);
         for group in groups.filter(|group| has_rows(group[0].parameter)) {
             let at = group[0].parameter;
             let parameter = own[usize::from(at)];
+            maker.has_text = has_text(at);
             maker.rows.signs.push(hasher.present(parameter));
             let view = extractor.view(resource_type, at);
             let is_own = |entry: &&IndexEntry<'_>| {
@@ -134,7 +141,7 @@ impl IndexRows {
         }
         let mut rows = maker.rows;
         rows.keys = sort_keys(extraction, own, |at| {
-            has_rows(at) && extractor.view(resource_type, at).is_none()
+            has_rows(at) && has_text(at) && extractor.view(resource_type, at).is_none()
         });
         if let Some(primary) = extraction.primary {
             rows.start = primary.low.map_or(Edge::Past, Edge::At);
@@ -207,6 +214,8 @@ struct Maker<'h> {
     hasher: &'h Hasher,
     /// The identity of the resource, or of the one that contains it.
     home: i64,
+    /// Whether the texts of the canonicals at hand are kept here.
+    has_text: bool,
     rows: IndexRows,
 }
 
@@ -327,6 +336,9 @@ impl Maker<'_> {
     fn canonical(&mut self, parameter: i64, canonical: &Canonical<'_>) {
         let hasher = self.hasher;
         self.token(hasher.url(parameter, canonical.url), hasher.system(canonical.version));
+        if !self.has_text {
+            return;
+        }
         let text = match canonical.version {
             Some(version) => Cow::Owned(format!("{}|{version}", canonical.url)),
             None => Cow::Borrowed(canonical.url),

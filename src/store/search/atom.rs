@@ -124,7 +124,9 @@ impl Compiler<'_, '_> {
         for comparison in &test.any {
             let is_date = matches!(comparison, Comparison::Date { .. });
             let parameter = if is_date { &dated } else { &parameter };
-            if !parameter.stored.is_empty() {
+            if let Some(begun) = self.begun(test, comparison) {
+                atoms.extend(begun);
+            } else if !parameter.stored.is_empty() {
                 self.comparison(comparison, parameter, &mut atoms)?;
             }
         }

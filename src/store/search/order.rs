@@ -19,7 +19,7 @@ use crate::spec::search_parameter::SearchType;
 use crate::store::Stored;
 use crate::store::cursor::Position;
 use crate::store::hash::Hasher;
-use crate::store::index::inside;
+use crate::store::index::{PROFILE, inside};
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
@@ -318,6 +318,11 @@ impl Compiler<'_, '_> {
                 )
             }
             SearchType::Date => (self.date_key(&stored, is_descending), "timestamptz"),
+            SearchType::Uri
+                if !self.is_inside && parameters.iter().all(|key| &*key.code == PROFILE) =>
+            {
+                (profile_key(most), "text COLLATE \"C\"")
+            }
             SearchType::Reference | SearchType::String | SearchType::Token | SearchType::Uri => {
                 (self.text_key(&values, is_descending), "text COLLATE \"C\"")
             }
@@ -401,6 +406,14 @@ impl Compiler<'_, '_> {
         let distance = self.distance(latitude, longitude, ("t.lo", "t.hi"));
         Ok(format!("(SELECT min({distance}) FROM num t WHERE t.rid = c.rid AND {is_here})"))
     }
+}
+
+/// The smallest or largest profile of a resource: each is that of many, so `srow.keys` has none of them.
+fn profile_key(most: &str) -> String {
+    format!(
+        "(SELECT {most}(split_part(p #>> '{{}}', '|', 1) COLLATE \"C\") FROM res r \
+         CROSS JOIN LATERAL jsonb_path_query(r.meta, '$.profile[*]') p WHERE r.rid = c.rid)"
+    )
 }
 
 /// All that a source finds, as a table called `f`, and the rows of that.
