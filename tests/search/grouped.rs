@@ -1,6 +1,4 @@
 //! An order by a code and then by the date: pages forward to the end and back to the beginning, however many match.
-//!
-//! Covers in part: rest 4.177, rest 4.180, rest 4.192.
 
 use std::cmp::Reverse;
 

@@ -2,7 +2,7 @@
 //!
 //! | table | a row says | `h` is a |
 //! |---|---|---|
-//! | `srow` | a live resource: identity, primary date, all its token hashes, its sort texts | - |
+//! | `srow` | a live resource: identity, primary date, which parameters have a value, all its token hashes, its sort texts | - |
 //! | `comp` | the same for each patient in whose compartment it lies | - |
 //! | `tok` | a token, a reference, a uri, a composite of tokens | [`Hasher::token`] and the like |
 //! | `num` | a number or quantity, alone or behind the first part of a composite | [`Hasher::number`], [`Hasher::quantity`] |

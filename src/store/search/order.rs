@@ -273,11 +273,8 @@ impl Compiler<'_, '_> {
                 self.parameter_key(parameters, *kind, is_descending, types)?
             }
             SortBy::Present(parameters) => {
-                let stored = self.stored(parameters, types);
-                let signs = stored.iter().map(|(_, stored)| self.hasher.present(stored.own));
-                let signs: Vec<i64> = signs.collect();
-                let is_there = Self::overlaps(&mut self.binds, "f.toks", &signs);
-                (format!("CASE WHEN {is_there} THEN 1 END"), "int")
+                let present = self.presence(parameters, types);
+                (format!("CASE WHEN {present} THEN 1 END"), "int")
             }
             SortBy::Distance => (self.distance_key(types, filters)?, "float8"),
             // Best first, whatever the sign: nobody looks for what fits worst.
@@ -286,6 +283,25 @@ impl Compiler<'_, '_> {
             }
         };
         Ok(Key { sql, cast, is_descending })
+    }
+
+    /// The condition that one of the parameters has a value.
+    fn presence(&mut self, parameters: &[ParameterKey], types: &[ResourceType]) -> String {
+        let (mut asked, mut signs) = (Vec::new(), Vec::new());
+        for (of, stored) in self.stored(parameters, types) {
+            match stored.bit {
+                Some(bit) => asked.push((self.code(of), 1 << bit)),
+                None => signs.push(self.hasher.present(stored.own)),
+            }
+        }
+        let mut any = Vec::new();
+        if !asked.is_empty() {
+            any.push(Self::is_present(&mut self.binds, ("f.present", "f.rt"), &asked, types));
+        }
+        if !signs.is_empty() {
+            any.push(Self::overlaps(&mut self.binds, "f.toks", &signs));
+        }
+        if any.is_empty() { "false".to_owned() } else { any.join(" OR ") }
     }
 
     /// What `res` has of a match, or of the container of one.

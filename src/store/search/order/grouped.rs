@@ -362,10 +362,10 @@ impl Way {
         let distinct = if *is_twice { "DISTINCT " } else { "" };
         let way = if is_back { "ASC" } else { "DESC" };
         let order = format!("ORDER BY {s} {way}, {rid} {way}");
-        let rows = format!("FROM {table} WHERE {condition}{bound} {order}");
+        let rows = format!("FROM {table} WHERE {condition}{bound}");
         format!(
             "SELECT q.rid, q.s FROM ((SELECT {distinct}{rid} AS rid, {s} AS s \
-             FROM (SELECT {alias}.* {rows} LIMIT {most}) {alias} WHERE true{holds}{holds_too} \
+             FROM (SELECT {alias}.* {rows} {order} LIMIT {most}) {alias} WHERE true{holds}{holds_too} \
              {order} LIMIT {limit}) UNION ALL \
              (SELECT NULL::bigint, NULL::timestamptz {rows} OFFSET {most} LIMIT 1)) q LIMIT {limit}"
         )
