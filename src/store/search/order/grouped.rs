@@ -28,8 +28,6 @@ use super::first::First;
 const CODES: u32 = 4;
 /// Up to so many resources a code is asked for the search, else what the search finds for the code.
 const FEW: u32 = 500;
-/// How many of what the search finds are asked for a code, before those with the code are asked for the search.
-const LOOKED_AT: u32 = 20_000;
 
 /// What is walked together.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -135,7 +133,6 @@ impl Compiler<'_, '_> {
             s,
             rid,
             is_twice: *has_more_rows,
-            most: LOOKED_AT,
         };
         let alias = self.alias();
         let own = Row::key(&alias, true, row.types.to_vec());
@@ -146,7 +143,6 @@ impl Compiler<'_, '_> {
             s: format!("{alias}.s"),
             rid: own.rid,
             is_twice: false,
-            most: MAX_SORTED,
         };
         Ok(Some(Ways { by_code, by_search, is_all: row.idh.is_some() }))
     }
@@ -349,15 +345,13 @@ struct Way {
     rid: String,
     /// Whether a resource may have several rows.
     is_twice: bool,
-    /// How many rows are looked at.
-    most: u32,
 }
 
 impl Way {
     /// A query of `rid, s` of the first rows for which all holds; one without a key comes behind them where
-    /// there are more rows than are looked at.
+    /// there are more rows than are looked at: as many as would be sorted.
     fn walk(&self, bound: &str, holds_too: &str, (is_back, limit): (bool, u32)) -> String {
-        let Self { table, condition, holds, s, rid, is_twice, most } = self;
+        let Self { table, condition, holds, s, rid, is_twice } = self;
         let alias = table.rsplit(' ').next().unwrap_or_default();
         let distinct = if *is_twice { "DISTINCT " } else { "" };
         let way = if is_back { "ASC" } else { "DESC" };
@@ -365,9 +359,9 @@ impl Way {
         let rows = format!("FROM {table} WHERE {condition}{bound}");
         format!(
             "SELECT q.rid, q.s FROM ((SELECT {distinct}{rid} AS rid, {s} AS s \
-             FROM (SELECT {alias}.* {rows} {order} LIMIT {most}) {alias} WHERE true{holds}{holds_too} \
+             FROM (SELECT {alias}.* {rows} {order} LIMIT {MAX_SORTED}) {alias} WHERE true{holds}{holds_too} \
              {order} LIMIT {limit}) UNION ALL \
-             (SELECT NULL::bigint, NULL::timestamptz {rows} OFFSET {most} LIMIT 1)) q LIMIT {limit}"
+             (SELECT NULL::bigint, NULL::timestamptz {rows} OFFSET {MAX_SORTED} LIMIT 1)) q LIMIT {limit}"
         )
     }
 }
