@@ -1,5 +1,6 @@
 //! The rules by which the server labels what is stored, and the labelling of what was stored before.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::terminology::Keeper;
 const PAUSE: Duration = Duration::from_secs(2);
 /// How far before a pass the versions were made that are looked at once more after it.
 const OVERLAP_MILLIS: i64 = 120_000;
-/// Up to how many codes of a value set are told apart; a larger one is as if it were always the same.
+/// Up to how many codes of a value set are told apart; a larger one goes by the definitions that it comes from.
 const MOST: usize = 1_000_000;
 /// What stands for a pass that has begun: no digest is like it.
 const BEGUN: &[u8] = b"begun";
@@ -94,14 +95,36 @@ async fn look(
 }
 
 /// What rules come down to at this moment: their text, and the codes of the value sets that they name. Of one
-/// that cannot be told, why.
+/// whose codes cannot be told, why, and what they come from.
 fn digest(rules: &Labelling, known: &Image) -> Vec<u8> {
-    let mut digest = Sha256::new();
-    digest.update(format!("{rules:?}"));
+    digest_up_to(MOST, rules, known)
+}
+
+fn digest_up_to(most: usize, rules: &Labelling, known: &Image) -> Vec<u8> {
+    let mut digest = Digesting(Sha256::new());
+    digest.0.update(format!("{rules:?}"));
     for name in rules.value_sets() {
-        digest.update(format!("{name} {:?}", known.members(name, MOST)));
+        let members = known.members(name, most);
+        digest.0.update(format!("{name} {members:?}"));
+        if members.is_err() {
+            known.trace(name, &mut digest);
+        }
     }
-    digest.finalize().to_vec()
+    digest.0.finalize().to_vec()
+}
+
+/// A digest of what is hashed.
+struct Digesting(Sha256);
+
+impl Hasher for Digesting {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Nobody asks: the digest is taken whole.
+    fn finish(&self) -> u64 {
+        0
+    }
 }
 
 async fn once(
@@ -125,4 +148,44 @@ async fn once(
     changed += engine.label_again(&caller, Some(since)).await?;
     maintenance::labelled(store, digest, rules.version(), changed).await?;
     Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::json;
+    use crate::spec::R4_PACK;
+
+    fn image(codes: &[&str]) -> Image {
+        let concepts: Vec<String> =
+            codes.iter().map(|code| format!(r#"{{"code":"{code}"}}"#)).collect();
+        let system = format!(
+            r#"{{"resourceType":"CodeSystem","url":"urn:s","content":"complete","concept":[{}]}}"#,
+            concepts.join(",")
+        );
+        let inner = r#"{"resourceType":"ValueSet","url":"urn:in",
+            "compose":{"include":[{"system":"urn:s"}]}}"#;
+        let outer = r#"{"resourceType":"ValueSet","url":"urn:vs",
+            "compose":{"include":[{"valueSet":["urn:in"]}]}}"#;
+        let all = [&*system, inner, outer].map(|text| json::parse(text.as_bytes()).expect("JSON"));
+        Image::new(R4_PACK, "").expect("the embedded pack").with_resources(all)
+    }
+
+    #[test]
+    fn a_value_set_of_too_many_codes_changes_with_what_it_comes_from() {
+        let rules = Labelling::load(
+            r#"
+            version = "1"
+            [[rule]]
+            label = "R"
+            value_sets = ["urn:vs"]
+            "#,
+        );
+        let rules = rules.expect("rules");
+        for most in [1, 100] {
+            let of = |codes: &[&str]| digest_up_to(most, &rules, &image(codes));
+            assert_eq!(of(&["a", "b", "c"]), of(&["a", "b", "c"]), "{most}");
+            assert_ne!(of(&["a", "b", "c"]), of(&["a", "b", "d"]), "{most}");
+        }
+    }
 }

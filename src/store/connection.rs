@@ -308,9 +308,10 @@ impl Pool {
         Self::with(realm, (size, timeout_ms), flush, "")
     }
 
-    /// For the queue of messages: what is looked for there is found by indexes. A table that was empty when a
-    /// statement was planned, such as the lines of patients, would be walked through from then on.
-    pub(super) fn of_feeds(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
+    /// For writers and for the queue of messages: what they look for is found by indexes. A table that was small
+    /// when a statement was planned, such as the index of a new server or the lines of patients, would be walked
+    /// through from then on, until the database next counts its rows.
+    pub(super) fn by_index(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
     }
 

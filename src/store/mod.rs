@@ -163,8 +163,8 @@ impl Store {
             Pipelines::new(realm, sizes.readers, sizes.statement_timeout_ms, Flush::Wait)?;
         let parties = Arc::new(Parties::new(realm, sizes.statement_timeout_ms)?);
         let reads = Reads::new(realm, parties.clone(), sizes)?;
-        let writers = Pool::new(realm, sizes.writers, sizes.statement_timeout_ms, Flush::Wait)?;
-        let feeds = Pool::of_feeds(realm, sizes.feeds, sizes.statement_timeout_ms)?;
+        let writers = Pool::by_index(realm, sizes.writers, sizes.statement_timeout_ms)?;
+        let feeds = Pool::by_index(realm, sizes.feeds, sizes.statement_timeout_ms)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.

@@ -20,7 +20,7 @@ const PARENTS: [&str; 2] = ["parent", "subsumedBy"];
 const CHILDREN: [&str; 1] = ["child"];
 
 /// How much of a system a CodeSystem has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Content {
     /// All codes.
     Complete,

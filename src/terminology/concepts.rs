@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::places::Places;
 
 /// Texts one behind the other.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Texts {
     bytes: String,
     ends: Vec<u32>,
@@ -39,7 +39,7 @@ impl Texts {
 }
 
 /// For each place a slice of one array.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Grouped<T> {
     items: Vec<T>,
     ends: Vec<u32>,
@@ -166,7 +166,7 @@ pub struct Designation<'c> {
 }
 
 /// All concepts of a system; a concept is known by its place.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Concepts {
     codes: Texts,
     /// What codes are found by, where that is not the code as it is spelled.

@@ -43,6 +43,7 @@ mod places;
 pub mod release;
 mod scope;
 mod set;
+mod trace;
 mod value_set;
 
 use std::sync::{Arc, OnceLock};

@@ -3,6 +3,7 @@
 mod conditional;
 mod definitions;
 mod fulltext;
+mod grouped;
 mod importing;
 mod includes;
 mod index;
@@ -11,6 +12,7 @@ mod overlaps;
 mod pages;
 mod parameter_races;
 mod parameters;
+mod profiles;
 mod recorded;
 mod reindex;
 mod spans;

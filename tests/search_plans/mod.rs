@@ -7,6 +7,7 @@
 //! Covers: rest 4.106.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::harness::server::TestServer;
 
@@ -92,4 +93,25 @@ async fn no_form_of_search_reads_a_whole_table() {
     }
     server.stop().await;
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn updates_on_a_new_server_read_no_whole_table() {
+    const SCANS: &str = "SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables \
+         WHERE relname IN ('comp', 'tok', 'num', 'dat', 'str')";
+    let server = TestServer::start().await;
+    for round in 0..4 {
+        let patient = PATIENT
+            .replace("1950", &format!("195{round}"))
+            .replace("Example", &format!("E{round}"));
+        let observation = OBSERVATION.replace("2020-01", &format!("2020-0{}", round + 1));
+        let observation = observation.replace("1.5", &format!("{round}.5"));
+        let expected = if round == 0 { 201 } else { 200 };
+        server.client.put("Patient/p1", patient).await.expect(expected);
+        server.client.put("Observation/o1", observation).await.expect(expected);
+        // A connection tells of what it did after a second at the soonest, when it does something again.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    assert_eq!(server.database.number(SCANS).await, 0);
+    server.stop().await;
 }

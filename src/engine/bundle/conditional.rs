@@ -97,6 +97,9 @@ impl Engine {
                 let results = self.run_sought(entries, &sought, options, permit, tx).await?;
                 let provenance = options.provenance.as_ref();
                 self.stage_provenance_of_all(provenance, &results, permit, tx)?;
+                if let Some(companion) = &options.companion {
+                    tx.accompany(companion(&results));
+                }
                 Ok(Unaudited::new(results, Disclosed::default()))
             });
             if let Some(done) = attempt.await? {

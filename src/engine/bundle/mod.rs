@@ -59,7 +59,8 @@ pub struct BundleOptions {
     pub wish: Wish,
     /// The message whose effect a transaction is: what is committed with it, by its results.
     pub companion: Option<Arc<MakeCompanion>>,
-    /// Versions that the sender has read and worked with: the first try looks for none of them.
+    /// Versions that the sender has read and worked with: the first try looks for none of them. Where entries have
+    /// criteria, all are read in the transaction that looks by these.
     pub known: Vec<Current>,
 }
 

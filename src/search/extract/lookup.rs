@@ -79,6 +79,11 @@ impl Parameter {
         }
     }
 
+    /// Whether it is one of FHIR's own.
+    pub fn is_core(&self) -> bool {
+        self.custom.is_none()
+    }
+
     /// How far its index is; `None`: it has all.
     pub fn progress(&self) -> Option<&Progress> {
         self.custom.as_ref()?.progress.as_deref()

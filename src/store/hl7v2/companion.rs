@@ -17,9 +17,6 @@ use crate::access::CommitError;
 use crate::error::Error;
 use crate::fhir::{Identity, Instant};
 
-/// Has the statement after it planned as those of the queue are: see `Pool::of_feeds`.
-const BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
-
 const FIND_LINES: &str = "SELECT patient, n FROM v2_line WHERE patient = ANY ($1)";
 
 const FIND_KEYS: &str = "SELECT k.resource_type, k.system, k.value, k.resource_id \
@@ -113,14 +110,8 @@ impl Companion {
         }
         let statement = connection.prepare_cached(END).await.map_err(failure::commit_error)?;
         let columns = EndColumns::of(companions);
-        let parameters = columns.parameters();
-        // Both go out at once. The first counts for what is left of this transaction.
-        let ended = tokio::join!(
-            connection.batch_execute(BY_INDEX),
-            connection.execute(&statement, &parameters)
-        );
-        ended.0.map_err(failure::commit_error)?;
-        ended.1.map(drop).map_err(failure::commit_error)
+        let ended = connection.execute(&statement, &columns.parameters()).await;
+        ended.map(drop).map_err(failure::commit_error)
     }
 }
 

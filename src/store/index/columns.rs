@@ -54,7 +54,8 @@ pub(in crate::store) struct IndexColumns<'a> {
     start: Vec<Edge>,
     end: Vec<Edge>,
     patients: Slices,
-    /// How many links there are, the links, the marks, and the signs behind them.
+    /// How many links there are, the links, the marks, and the signs behind them; before each slice of all
+    /// stands which parameters have a value.
     marks: Slices,
     keys: Vec<Option<JsonText<'a>>>,
     change: Vec<i8>,
@@ -172,6 +173,7 @@ impl<'a> IndexColumns<'a> {
         self.end.push(now.end);
         let links = [i64::try_from(now.links.len()).unwrap_or(0)];
         let shared: &[i64] = if entry.patients.len() > 1 { &[SHARED] } else { &[] };
+        self.marks.all.push(now.present);
         self.marks.push(&[&links, &*now.links, &now.marks, shared].concat(), &now.signs);
         self.keys.push(now.keys.as_deref().map(str::as_bytes).map(JsonText));
         self.change.push(entry.change.cast_signed());

@@ -1,5 +1,6 @@
 //! The search parameters in force, and the rows that they make of a resource.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::error::Error;
 use crate::fhir::json::{self, Object, Value};
 use crate::fhir::{Identity, LogicalId, ResourceType, Version};
-use crate::search::extract::{Contained, Extractor};
+use crate::search::extract::{Contained, Extractor, Parameter};
 use crate::store::hash::Hasher;
 use crate::store::integrity::{Integrity, Link, Ties};
 
@@ -17,7 +18,10 @@ use super::inside::ContainedRows;
 use super::rows::IndexRows;
 
 /// Grows whenever the rows of a resource change though its parameters do not.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
+
+/// How many parameters of a type have a bit of `srow.present`: its sign is none of them.
+const BITS: u8 = 63;
 
 /// Longest wait for the search parameters that another node has put in force.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,8 +49,17 @@ pub struct Parameters {
     integrity: Arc<Integrity>,
     codes: Arc<Codes>,
     hasher: Hasher,
-    /// By the place of the type in [`ResourceType::all`]: hashes in the order of the parameters.
-    hashes: Vec<Vec<i64>>,
+    /// By the place of the type in [`ResourceType::all`]: names in the order of the parameters.
+    names: Vec<Vec<Name>>,
+}
+
+/// What a parameter is called in the index.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::store) struct Name {
+    pub(in crate::store) hash: i64,
+    /// The bit of `srow.present` that says that it has a value: its place among FHIR's parameters of the type,
+    /// whatever others there are. Without one a hash in `toks` says so.
+    pub(in crate::store) bit: Option<u8>,
 }
 
 impl Indexer {
@@ -93,6 +106,8 @@ impl Indexer {
 pub struct Stored {
     /// The hash of the parameter itself.
     pub own: i64,
+    /// The bit of `srow.present` that says that it has a value; `None`: a hash in `toks` does.
+    pub bit: Option<u8>,
     /// Empty for a parameter with rows of its own. Else the parameters that it is a view of: all of
     /// their values are its. Where a type stands beside, only references to resources of it here
     /// are; references by url or identifier are kept under `own`.
@@ -102,19 +117,19 @@ pub struct Stored {
 impl Parameters {
     /// Where the values of the parameter called `code` are; `None`: the type has no such parameter.
     pub fn stored(&self, resource_type: ResourceType, code: &str) -> Option<Stored> {
-        let hashes = self.hashes.get(usize::try_from(resource_type.code() - 1).ok()?)?;
+        let names = self.names.get(usize::try_from(resource_type.code() - 1).ok()?)?;
         let at = self.extractor.place(resource_type, code)?;
-        let own = *hashes.get(usize::from(at))?;
+        let Name { hash: own, bit } = *names.get(usize::from(at))?;
         let mut parts = Vec::new();
         if let Some(view) = self.extractor.view(resource_type, at) {
-            for part in view.of.iter().filter_map(|part| hashes.get(usize::from(*part))) {
+            for part in view.of.iter().filter_map(|part| names.get(usize::from(*part))) {
                 match &view.targets[..] {
-                    [] => parts.push((*part, None)),
-                    targets => parts.extend(targets.iter().map(|of| (*part, Some(*of)))),
+                    [] => parts.push((part.hash, None)),
+                    targets => parts.extend(targets.iter().map(|of| (part.hash, Some(*of)))),
                 }
             }
         }
-        Some(Stored { own, parts })
+        Some(Stored { own, bit, parts })
     }
 
     fn new(
@@ -124,11 +139,20 @@ impl Parameters {
         hasher: Hasher,
     ) -> Self {
         let of_type = |of| {
+            let own = extractor.spec().search_parameters.of(of).map(|it| &*it.code);
+            let own: BTreeSet<&str> = own.collect();
             let known = extractor.parameters(of).iter();
-            known.map(|parameter| hasher.parameter(of, &parameter.key())).collect()
+            let name = |parameter: &Parameter| {
+                let place = own.iter().position(|code| **code == *parameter.code);
+                let bit =
+                    place.filter(|_| parameter.is_core()).and_then(|at| u8::try_from(at).ok());
+                let hash = hasher.parameter(of, &parameter.key());
+                Name { hash, bit: bit.filter(|bit| *bit < BITS) }
+            };
+            known.map(name).collect()
         };
-        let parameters = ResourceType::all().map(of_type).collect();
-        Self { extractor, epoch, integrity, codes, hasher, hashes: parameters }
+        let names = ResourceType::all().map(of_type).collect();
+        Self { extractor, epoch, integrity, codes, hasher, names }
     }
 
     /// Tells apart what makes the rows: an index of another fingerprint must be built anew. Parameters
@@ -151,13 +175,14 @@ impl Parameters {
     /// The rows of a resource whose `id` and `meta` are in `value`.
     pub fn rows(&self, resource_type: ResourceType, value: &Value<'_>) -> IndexRows {
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
-        let Some(hashes) = self.hashes.get(at) else { return IndexRows::default() };
+        let Some(names) = self.names.get(at) else { return IndexRows::default() };
         let extraction = self.extractor.extract(resource_type, value);
         let id: Option<LogicalId> = value.str_at("id").and_then(|id| id.parse().ok());
         let home = id.map_or(0, |id| self.hasher.identity(resource_type, &id));
-        let mut rows = IndexRows::new(&extraction, &self.extractor, hashes, (&self.hasher, home));
+        let own = (&self.hasher, home, false);
+        let mut rows = IndexRows::new(&extraction, &self.extractor, names, own);
         let known = self.extractor.parameters(resource_type);
-        rows.note_lacking((known, hashes), &self.hasher, &self.codes);
+        rows.note_lacking((known, names), &self.hasher, &self.codes);
         let contained = extraction.contained.iter().map(|it| self.contained_rows(it, home));
         rows.contained = contained.collect();
         rows.epoch = self.epoch;
@@ -172,10 +197,12 @@ impl Parameters {
         let Contained { place, id, extraction } = contained;
         let resource_type = extraction.resource_type;
         let at = usize::try_from(resource_type.code() - 1).unwrap_or(usize::MAX);
-        let hashes = self.hashes.get(at).map_or(&[][..], |hashes| hashes);
-        let inside: Vec<i64> = hashes.iter().map(|hash| self.hasher.inside(*hash)).collect();
+        let names = self.names.get(at).map_or(&[][..], |names| names);
+        let inside = names.iter().map(|it| Name { hash: self.hasher.inside(it.hash), ..*it });
+        let inside: Vec<Name> = inside.collect();
         let identity = self.hasher.contained(home, id.unwrap_or_default());
-        let rows = IndexRows::new(extraction, &self.extractor, &inside, (&self.hasher, home));
+        let held = (&self.hasher, home, true);
+        let rows = IndexRows::new(extraction, &self.extractor, &inside, held);
         ContainedRows { place: *place, resource_type, identity, rows }
     }
 

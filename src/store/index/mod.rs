@@ -2,7 +2,7 @@
 //!
 //! | table | a row says | `h` is a |
 //! |---|---|---|
-//! | `srow` | a live resource: identity, primary date, all its token hashes, its sort texts | - |
+//! | `srow` | a live resource: identity, primary date, which parameters have a value, all its token hashes, its sort texts | - |
 //! | `comp` | the same for each patient in whose compartment it lies | - |
 //! | `tok` | a token, a reference, a uri, a composite of tokens | [`Hasher::token`] and the like |
 //! | `num` | a number or quantity, alone or behind the first part of a composite | [`Hasher::number`], [`Hasher::quantity`] |
@@ -16,6 +16,7 @@
 //! `-infinity`: no date at all). `s` is the same in all rows that have it. A view
 //! ([`crate::search::extract::View`]) has no rows but for what its parameters cannot tell
 //! ([`Parameters::stored`]). Contained resources have rows of their own (`inside`). Displays and texts, for `:text`, are in the full text index.
+//! The texts of profiles stand in `meta_use` and in `res.meta`: each is that of many resources.
 
 pub(super) mod codes;
 mod columns;
@@ -30,7 +31,7 @@ pub(super) use columns::{IndexColumns, Indexed, SHARED};
 pub(super) use indexer::Indexer;
 pub use indexer::{Parameters, Stored};
 pub use rows::IndexRows;
-pub(super) use rows::MAX_STRING;
+pub(super) use rows::{MAX_STRING, PROFILE};
 pub(super) use statements::{indexed, put_index};
 
 /// SQL: the references to resources of an array like `srow.toks`; `toks` is a column.

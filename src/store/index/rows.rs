@@ -13,10 +13,14 @@ use crate::store::hash::Hasher;
 use crate::store::rows::Edge;
 
 use super::codes::{Code, Codes};
+use super::indexer::Name;
 use super::inside::ContainedRows;
 
 /// Longest beginning of a string that is indexed, in bytes: a B-tree takes 2,704 in all.
 pub(in crate::store) const MAX_STRING: usize = 1_000;
+
+/// The parameter of the profiles that a resource claims: `meta_use` has their texts, `res.meta` what they sort by.
+pub(in crate::store) const PROFILE: &str = "_profile";
 
 /// Parameters without rows: other tables know them.
 const UNINDEXED: [&str; 2] = ["_id", "_lastUpdated"];
@@ -34,7 +38,9 @@ pub struct IndexRows {
     pub(super) links: Vec<i64>,
     /// The rest of `comp.toks`: what says which other tokens there are; sorted, each once.
     pub(super) marks: Vec<i64>,
-    /// The rest of `srow.toks`: which parameters have a value, and tokens of which systems.
+    /// `srow.present`: which parameters have a value, as far as they have a bit there.
+    pub(super) present: i64,
+    /// The rest of `srow.toks`: which others have a value, and tokens of which systems.
     pub(super) signs: Vec<i64>,
     /// `num`
     pub(super) numbers: Vec<NumberRow>,
@@ -86,6 +92,7 @@ impl IndexRows {
         tokens: Vec::new(),
         links: Vec::new(),
         marks: Vec::new(),
+        present: 0,
         signs: Vec::new(),
         numbers: Vec::new(),
         dates: Vec::new(),
@@ -99,28 +106,36 @@ impl IndexRows {
 
     /// Whether `srow` and `comp` say the same of both.
     pub(super) fn is_same_summary(&self, other: &Self) -> bool {
-        (self.start, self.end, &self.links, &self.marks, &self.signs, &self.keys)
-            == (other.start, other.end, &other.links, &other.marks, &other.signs, &other.keys)
+        (self.start, self.end, self.present, &self.keys)
+            == (other.start, other.end, other.present, &other.keys)
+            && (&self.links, &self.marks, &self.signs) == (&other.links, &other.marks, &other.signs)
     }
 
-    /// The rows of what was extracted, but for those of contained resources; `own` are the hashes of
-    /// the type's parameters, `home` is the identity of the resource that all of it is in.
+    /// The rows of what was extracted, but for those of contained resources; `own` are the names of
+    /// the type's parameters, `home` is the identity of the resource that all of it is in; it is contained there
+    /// or is that resource.
     pub(super) fn new(
         extraction: &Extraction<'_>,
         extractor: &Extractor,
-        own: &[i64],
-        (hasher, home): (&Hasher, i64),
+        own: &[Name],
+        (hasher, home, is_contained): (&Hasher, i64, bool),
     ) -> Self {
         let resource_type = extraction.resource_type;
         let known = extractor.parameters(resource_type);
-        let has_rows = |at: u16| !UNINDEXED.contains(&&*known[usize::from(at)].code);
+        let code = |at: u16| &*known[usize::from(at)].code;
+        let has_rows = |at: u16| !UNINDEXED.contains(&code(at));
+        let has_text = |at: u16| is_contained || code(at) != PROFILE;
         let primary = extractor.primary(resource_type);
-        let mut maker = Maker { hasher, home, rows: Self::default() };
+        let mut maker = Maker { hasher, home, has_text: true, rows: Self::default() };
         let groups = extraction.rows.chunk_by(|a, b| a.parameter == b.parameter);
         for group in groups.filter(|group| has_rows(group[0].parameter)) {
             let at = group[0].parameter;
-            let parameter = own[usize::from(at)];
-            maker.rows.signs.push(hasher.present(parameter));
+            let Name { hash: parameter, bit } = own[usize::from(at)];
+            maker.has_text = has_text(at);
+            match bit {
+                Some(bit) => maker.rows.present |= 1 << bit,
+                None => maker.rows.signs.push(hasher.present(parameter)),
+            }
             let view = extractor.view(resource_type, at);
             let is_own = |entry: &&IndexEntry<'_>| {
                 Some(at) != primary && view.is_none_or(|view| is_beside(view, &entry.value))
@@ -134,7 +149,7 @@ impl IndexRows {
         }
         let mut rows = maker.rows;
         rows.keys = sort_keys(extraction, own, |at| {
-            has_rows(at) && extractor.view(resource_type, at).is_none()
+            has_rows(at) && has_text(at) && extractor.view(resource_type, at).is_none()
         });
         if let Some(primary) = extraction.primary {
             rows.start = primary.low.map_or(Edge::Past, Edge::At);
@@ -147,16 +162,19 @@ impl IndexRows {
     /// Adds the parameters of a type without a value, as far as that is kept; `of_all` are the hashes of all.
     pub(super) fn note_lacking(
         &mut self,
-        (known, of_all): (&[Parameter], &[i64]),
+        (known, of_all): (&[Parameter], &[Name]),
         hasher: &Hasher,
         codes: &Codes,
     ) {
         let is_asked = |it: &Parameter| {
             it.search_type != SearchType::Composite && !UNINDEXED.contains(&&*it.code)
         };
-        let is_lacking = |of: i64| self.signs.binary_search(&hasher.present(of)).is_err();
-        let all = known.iter().zip(of_all).filter(|(it, of)| is_asked(it) && is_lacking(**of));
-        self.lacking = codes.kept(all.map(|(_, of)| hasher.absent(*of)));
+        let is_lacking = |of: &Name| match of.bit {
+            Some(bit) => (self.present >> bit) & 1 == 0,
+            None => self.signs.binary_search(&hasher.present(of.hash)).is_err(),
+        };
+        let all = known.iter().zip(of_all).filter(|(it, of)| is_asked(it) && is_lacking(of));
+        self.lacking = codes.kept(all.map(|(_, of)| hasher.absent(of.hash)));
         self.tokens.extend(self.lacking.iter().map(|h| (*h, 0)));
         self.signs.extend(&self.lacking);
         self.settle();
@@ -207,6 +225,8 @@ struct Maker<'h> {
     hasher: &'h Hasher,
     /// The identity of the resource, or of the one that contains it.
     home: i64,
+    /// Whether the texts of the canonicals at hand are kept here.
+    has_text: bool,
     rows: IndexRows,
 }
 
@@ -327,6 +347,9 @@ impl Maker<'_> {
     fn canonical(&mut self, parameter: i64, canonical: &Canonical<'_>) {
         let hasher = self.hasher;
         self.token(hasher.url(parameter, canonical.url), hasher.system(canonical.version));
+        if !self.has_text {
+            return;
+        }
         let text = match canonical.version {
             Some(version) => Cow::Owned(format!("{}|{version}", canonical.url)),
             None => Cow::Borrowed(canonical.url),
@@ -426,7 +449,7 @@ fn is_beside(view: &View, value: &IndexValue<'_>) -> bool {
 /// `srow.keys`: smallest and largest, or both in one where they are the same.
 fn sort_keys(
     extraction: &Extraction<'_>,
-    hashes: &[i64],
+    names: &[Name],
     is_kept: impl Fn(u16) -> bool,
 ) -> Option<String> {
     let mut keys = Object::new();
@@ -437,7 +460,7 @@ fn sort_keys(
         } else {
             Value::Array(vec![text(smallest), text(largest)])
         };
-        keys.set(Hasher::sort_name(hashes[usize::from(at)]), value);
+        keys.set(Hasher::sort_name(names[usize::from(at)].hash), value);
     }
     (!keys.is_empty()).then(|| Value::Object(keys).to_text())
 }

@@ -5,12 +5,13 @@
 //! Arrays of a resource (`pats`, `toks`) are slices of one array for all: PostgreSQL has no arrays of
 //! arrays of different lengths, and a literal for each would have to be read.
 
-/// The columns `rid, rt, idh, s, hi, keys, ix, pats, marks, toks` of `w`; other arrays that are
+/// The columns `rid, rt, idh, s, hi, keys, ix, pats, present, marks, toks` of `w`; other arrays that are
 /// aligned with them come through `more` as `name = array`.
 macro_rules! indexed {
     (many $types:literal $names:literal) => {
         concat!(
-            "SELECT x.*, ($33::bigint[])[p0:p1] AS pats, ($34::bigint[])[t0:t1] AS marks, \
+            "SELECT x.*, ($33::bigint[])[p0:p1] AS pats, ($34::bigint[])[t0 - 1] AS present, \
+             ($34::bigint[])[t0:t1] AS marks, \
              ($34::bigint[])[t0:t2] AS toks FROM unnest($21::bigint[], $22::smallint[], $23::bigint[], \
              $24::timestamptz[], $25::timestamptz[], $26::jsonb[], $27::\"char\"[], $28::int[], \
              $29::int[], $30::int[], $31::int[], $32::int[]",
@@ -25,6 +26,7 @@ macro_rules! indexed {
             "SELECT ($21::bigint[])[1] AS rid, ($22::smallint[])[1] AS rt, ($23::bigint[])[1] AS idh, \
              ($24::timestamptz[])[1] AS s, ($25::timestamptz[])[1] AS hi, ($26::jsonb[])[1] AS keys, \
              ($27::\"char\"[])[1] AS ix, ($33::bigint[])[($28::int[])[1]:($29::int[])[1]] AS pats, \
+             ($34::bigint[])[($30::int[])[1] - 1] AS present, \
              ($34::bigint[])[($30::int[])[1]:($31::int[])[1]] AS marks, \
              ($34::bigint[])[($30::int[])[1]:($32::int[])[1]] AS toks",
             $more
@@ -48,7 +50,8 @@ macro_rules! put_index {
             put_index!(
                 rows
                 " ON CONFLICT (rid, dk) DO UPDATE SET rt = excluded.rt, idh = excluded.idh, \
-                 s = excluded.s, hi = excluded.hi, toks = excluded.toks, keys = excluded.keys";
+                 s = excluded.s, hi = excluded.hi, present = excluded.present, toks = excluded.toks, \
+                 keys = excluded.keys";
                 " ON CONFLICT (pat, rt, s, rid, dk) DO UPDATE SET hi = excluded.hi, toks = excluded.toks";
                 " ON CONFLICT DO NOTHING"
             ),
@@ -72,8 +75,8 @@ macro_rules! put_index {
     };
     (rows $summary:literal; $compartment:literal; $token:literal) => {
         concat!(
-            "srw AS (INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys) \
-             SELECT rid, idh, s, hi, $20::int, rt, toks, keys FROM w WHERE ix = 'I'",
+            "srw AS (INSERT INTO srow (rid, idh, s, hi, dk, rt, present, toks, keys) \
+             SELECT rid, idh, s, hi, $20::int, rt, present, toks, keys FROM w WHERE ix = 'I'",
             $summary,
             "), cmp AS (INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) \
              SELECT p, w.rt, w.s, w.rid, $20::int, w.hi, \

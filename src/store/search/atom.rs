@@ -14,6 +14,8 @@ use super::compile::Compiler;
 pub(super) enum Atom {
     /// A row of `tok`; `mark` is what tells it in `toks`, where something does.
     Token { h: i64, system: Option<i32>, mark: Option<i64> },
+    /// A parameter of a type has a value: a code of `srow.rt`, and a bit of `srow.present`.
+    Present(i16, i64),
     /// Something that only `srow.toks` knows.
     Sign(i64),
     /// The same of a system, which rows of `tok` name too.
@@ -61,7 +63,9 @@ impl Parameter {
 
     /// One that has values of its own under each of these hashes.
     pub(super) fn plain(hashes: impl IntoIterator<Item = i64>) -> Self {
-        Self::of(hashes.into_iter().map(|own| Stored { own, parts: Vec::new() }).collect())
+        Self::of(
+            hashes.into_iter().map(|own| Stored { own, bit: None, parts: Vec::new() }).collect(),
+        )
     }
 
     /// The hashes under which its values are, where those are no references.
@@ -116,6 +120,7 @@ impl Compiler<'_, '_> {
     ) -> Result<Vec<Atom>, Error> {
         let stored = self.stored(&test.parameters, types);
         let dated = self.without_primary(&stored);
+        let present: Vec<Atom> = stored.iter().map(|(of, it)| self.present(*of, it)).collect();
         let stored = stored.into_iter().map(|(_, stored)| stored).collect();
         let is_phonetic = test.parameters.iter().any(|key| self.is_phonetic(key));
         let parameter = Parameter { is_phonetic, ..Parameter::of(stored) };
@@ -124,11 +129,23 @@ impl Compiler<'_, '_> {
         for comparison in &test.any {
             let is_date = matches!(comparison, Comparison::Date { .. });
             let parameter = if is_date { &dated } else { &parameter };
-            if !parameter.stored.is_empty() {
+            if *comparison == Comparison::Present {
+                atoms.extend_from_slice(&present);
+            } else if let Some(begun) = self.begun(test, comparison) {
+                atoms.extend(begun);
+            } else if !parameter.stored.is_empty() {
                 self.comparison(comparison, parameter, &mut atoms)?;
             }
         }
         Ok(atoms)
+    }
+
+    /// That a parameter of a type has a value.
+    fn present(&self, of: ResourceType, stored: &Stored) -> Atom {
+        match stored.bit {
+            Some(bit) => Atom::Present(self.code(of), 1 << bit),
+            None => Atom::Sign(self.hasher.present(stored.own)),
+        }
     }
 
     fn is_phonetic(&self, key: &ParameterKey) -> bool {
@@ -160,8 +177,9 @@ impl Compiler<'_, '_> {
                 atoms.push(self.position(*latitude, *longitude, *metres, parameter));
             }
             Comparison::Present => {
-                let marks = parameter.stored.iter().map(|of| self.hasher.present(of.own));
-                atoms.extend(marks.map(Atom::Sign));
+                return Err(Error::internal(
+                    "a part of a composite is there or not with the others",
+                ));
             }
             Comparison::Quantity { prefix, asked, unit } => {
                 atoms.push(self.quantity(*prefix, asked, unit, parameter));
@@ -182,10 +200,10 @@ impl Compiler<'_, '_> {
     }
 
     /// Where a row of the atom is looked up, and what holds for it beside its `rid` (` AND ..`);
-    /// `None` for what `toks` knows.
+    /// `None` for what `toks` and `present` know.
     pub(super) fn looked_up(&mut self, atom: &Atom) -> Option<(From, String)> {
         match atom {
-            Atom::Token { .. } | Atom::Sign(_) | Atom::System(_) => None,
+            Atom::Present(..) | Atom::Token { .. } | Atom::Sign(_) | Atom::System(_) => None,
             Atom::Value { table, hashes, condition, .. } => {
                 let alias = self.alias();
                 let is_here = self.binds.is_one_of(&format!("{alias}.h"), hashes);

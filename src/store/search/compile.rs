@@ -30,10 +30,12 @@ pub(super) struct Row<'t> {
     pub(super) rid: String,
     pub(super) s: Option<String>,
     pub(super) hi: Option<String>,
-    /// The hashes of its tokens.
+    /// Hashes of its tokens.
     pub(super) toks: Option<String>,
-    /// The same with what says that a parameter has a value.
+    /// The same with tokens of which systems there are.
     pub(super) signs: Option<String>,
+    /// Which parameters have a value.
+    pub(super) present: Option<String>,
     pub(super) idh: Option<String>,
     pub(super) rt: Option<String>,
     pub(super) lu: Option<String>,
@@ -52,6 +54,7 @@ impl<'t> Row<'t> {
             hi: None,
             toks: None,
             signs: None,
+            present: None,
             idh: None,
             rt: None,
             lu: None,
@@ -66,6 +69,7 @@ impl<'t> Row<'t> {
             hi: Some(format!("{alias}.hi")),
             toks: Some(format!("{alias}.toks")),
             signs: Some(format!("{alias}.toks")),
+            present: Some(format!("{alias}.present")),
             idh: Some(format!("{alias}.idh")),
             rt: Some(format!("{alias}.rt")),
             ..Self::key(alias, true, types)
@@ -255,9 +259,9 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         let of_types = keys.iter().filter(|key| types.contains(&key.resource_type));
         let stored = of_types.filter_map(|key| {
             let of = key.resource_type;
-            let Stored { own, parts } = self.parameters.stored(of, &key.code)?;
+            let Stored { own, bit, parts } = self.parameters.stored(of, &key.code)?;
             let parts = parts.into_iter().map(|(part, to)| (self.at_hand(part), to));
-            Some((of, Stored { own: self.at_hand(own), parts: parts.collect() }))
+            Some((of, Stored { own: self.at_hand(own), bit, parts: parts.collect() }))
         });
         stored.collect()
     }
@@ -323,6 +327,25 @@ impl<'a, 'gate> Compiler<'a, 'gate> {
         let condition = condition(&mut self.binds, &format!("{alias}.{column}"));
         let rid = &row.rid;
         Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid} AND {condition}"))
+    }
+
+    /// One of the parameters of these types has a value, where `present` and `rt` are columns of a row of
+    /// one of `types`.
+    pub(super) fn is_present(
+        binds: &mut Binds,
+        (present, rt): (&str, &str),
+        asked: &[(i16, i64)],
+        types: &[ResourceType],
+    ) -> String {
+        if let ([(_, bits)], 1) = (asked, types.len()) {
+            return format!("{present} & {} <> 0", binds.long(*bits));
+        }
+        let (codes, bits) = asked.iter().copied().unzip();
+        let codes = binds.add(Bind::Shorts(codes));
+        let bits = binds.add(Bind::Longs(bits));
+        format!(
+            "EXISTS (SELECT FROM unnest({codes}, {bits}) b(c, p) WHERE b.c = {rt} AND b.p & {present} <> 0)"
+        )
     }
 
     /// `column` has one of `values`, as an array operation.

@@ -24,7 +24,7 @@ mod existing;
 mod frames;
 mod include;
 mod link;
-mod list;
+mod lookups;
 mod number;
 mod order;
 mod page;
@@ -44,7 +44,7 @@ use std::time::Duration;
 use crate::access::{Disclosed, Draft, LedgerRow, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Identity, ResourceType, Version, VersionId};
-use crate::search::request::{Filter, SearchRequest};
+use crate::search::request::{ContainedMode, Filter, SearchRequest};
 
 use super::index::codes::given_up;
 use super::{Parameters, Store, WriteTx};
@@ -280,6 +280,8 @@ impl<'gate> Asked<'_, 'gate> {
     ) -> Result<(SearchPage, Disclosed), Error> {
         self.refuse_order(request)?;
         let filters = self.read_lists(run, &request.filters).await?;
+        let is_inside = request.contained != ContainedMode::Outside;
+        let filters = self.read_profiles(run, filters, is_inside).await?;
         let filters = self.apart(filters, &request.types)?;
         let given_up = self.given_up(&filters).await?;
         let search = self.about(&request.types, (&filters, given_up.as_ref()));
@@ -294,6 +296,7 @@ impl<'gate> Asked<'_, 'gate> {
         limit: u32,
     ) -> Result<Vec<Found>, Error> {
         let filters = self.read_lists(run, filters).await?;
+        let filters = self.read_profiles(run, filters, false).await?;
         let filters = self.apart(filters, types)?;
         let given_up = self.given_up(&filters).await?;
         self.about(types, (&filters, given_up.as_ref())).few(run, limit).await

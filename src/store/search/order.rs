@@ -19,7 +19,7 @@ use crate::spec::search_parameter::SearchType;
 use crate::store::Stored;
 use crate::store::cursor::Position;
 use crate::store::hash::Hasher;
-use crate::store::index::inside;
+use crate::store::index::{PROFILE, inside};
 
 use super::atom::Parameter;
 use super::compile::{Compiler, Row};
@@ -273,11 +273,8 @@ impl Compiler<'_, '_> {
                 self.parameter_key(parameters, *kind, is_descending, types)?
             }
             SortBy::Present(parameters) => {
-                let stored = self.stored(parameters, types);
-                let signs = stored.iter().map(|(_, stored)| self.hasher.present(stored.own));
-                let signs: Vec<i64> = signs.collect();
-                let is_there = Self::overlaps(&mut self.binds, "f.toks", &signs);
-                (format!("CASE WHEN {is_there} THEN 1 END"), "int")
+                let present = self.presence(parameters, types);
+                (format!("CASE WHEN {present} THEN 1 END"), "int")
             }
             SortBy::Distance => (self.distance_key(types, filters)?, "float8"),
             // Best first, whatever the sign: nobody looks for what fits worst.
@@ -286,6 +283,25 @@ impl Compiler<'_, '_> {
             }
         };
         Ok(Key { sql, cast, is_descending })
+    }
+
+    /// The condition that one of the parameters has a value.
+    fn presence(&mut self, parameters: &[ParameterKey], types: &[ResourceType]) -> String {
+        let (mut asked, mut signs) = (Vec::new(), Vec::new());
+        for (of, stored) in self.stored(parameters, types) {
+            match stored.bit {
+                Some(bit) => asked.push((self.code(of), 1 << bit)),
+                None => signs.push(self.hasher.present(stored.own)),
+            }
+        }
+        let mut any = Vec::new();
+        if !asked.is_empty() {
+            any.push(Self::is_present(&mut self.binds, ("f.present", "f.rt"), &asked, types));
+        }
+        if !signs.is_empty() {
+            any.push(Self::overlaps(&mut self.binds, "f.toks", &signs));
+        }
+        if any.is_empty() { "false".to_owned() } else { any.join(" OR ") }
     }
 
     /// What `res` has of a match, or of the container of one.
@@ -318,6 +334,11 @@ impl Compiler<'_, '_> {
                 )
             }
             SearchType::Date => (self.date_key(&stored, is_descending), "timestamptz"),
+            SearchType::Uri
+                if !self.is_inside && parameters.iter().all(|key| &*key.code == PROFILE) =>
+            {
+                (profile_key(most), "text COLLATE \"C\"")
+            }
             SearchType::Reference | SearchType::String | SearchType::Token | SearchType::Uri => {
                 (self.text_key(&values, is_descending), "text COLLATE \"C\"")
             }
@@ -401,6 +422,14 @@ impl Compiler<'_, '_> {
         let distance = self.distance(latitude, longitude, ("t.lo", "t.hi"));
         Ok(format!("(SELECT min({distance}) FROM num t WHERE t.rid = c.rid AND {is_here})"))
     }
+}
+
+/// The smallest or largest profile of a resource: each is that of many, so `srow.keys` has none of them.
+fn profile_key(most: &str) -> String {
+    format!(
+        "(SELECT {most}(split_part(p #>> '{{}}', '|', 1) COLLATE \"C\") FROM res r \
+         CROSS JOIN LATERAL jsonb_path_query(r.meta, '$.profile[*]') p WHERE r.rid = c.rid)"
+    )
 }
 
 /// All that a source finds, as a table called `f`, and the rows of that.

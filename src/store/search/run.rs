@@ -23,7 +23,7 @@ const PREPARED: usize = 250;
 const UNLIMITED: &str = "SET LOCAL statement_timeout TO DEFAULT";
 /// Longest text of one that is kept, in bytes: the database keeps fifty times that for it. A page's
 /// ledger row takes up to a kilobyte of it.
-const LONGEST: usize = 5_120;
+pub(super) const LONGEST: usize = 5_120;
 
 /// Where statements run.
 enum Lane<'a> {

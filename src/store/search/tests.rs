@@ -5,6 +5,7 @@ use super::compile::Compiler;
 use super::definitions::Definitions;
 use super::driver::conjuncts;
 use super::order::Order;
+use super::run::LONGEST;
 use crate::access::interaction::{Interaction, Kind};
 use crate::access::{
     Attempted, Caller, CommitError, Disclosed, Gate, LedgerRow, Permit, Principal, RequestContext,
@@ -134,7 +135,10 @@ fn compile(request: &SearchRequest, permit: &Permit<'_>) -> Result<(&'static str
     let source = compiler.source(&best, &filters, types)?;
     let rest = compiler.rest(&best, &filters, &source.row)?;
     let order = compiler.native(&request.sort, types);
-    let order = order.unwrap_or_else(|| Order::of(&request.sort, types, true));
+    let order = order.unwrap_or_else(|| match Order::of(&request.sort, types, true) {
+        Order::Sorted(sort) if compiler.is_indexed(&sort, &best, types) => Order::First(sort),
+        order => order,
+    });
     let keys = compiler.keys(&order, &source, &rest, None, (21, &filters))?;
     let text = format!("{}{}", keys.before, keys.query);
     Ok((best.driver.name(), compiler.binds.finish(&text).sql))
@@ -238,7 +242,11 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         "tokens",
         &["FROM tok t1 WHERE t1.h = $1::bigint", "AND NOT (EXISTS (SELECT FROM srow"],
     ),
-    ("Patient?death-date:missing=true", "resources by type", &["NOT ($2::bigint = ANY (t1.toks))"]),
+    (
+        "Patient?death-date:missing=true",
+        "resources by type",
+        &["NOT (t1.present & $2::bigint <> 0)"],
+    ),
     (
         "ValueSet?url:above=http://example.org/a/b",
         "tokens",
@@ -268,7 +276,37 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
         "resources by id",
         &["ORDER BY k0 ASC NULLS LAST, k1 DESC NULLS LAST, rid DESC LIMIT 21", "LIMIT 200001"],
     ),
+    (
+        "Observation?code=http://loinc.org|8480-6&_sort=status,-date",
+        "tokens",
+        &[
+            // The newest of what is searched, of a code; and of a code, of what is searched.
+            "FROM tok t1 WHERE t1.h = $1::bigint AND t1.sysh = $2::int ORDER BY t1.s DESC, t1.rid DESC LIMIT 200000) t1",
+            "OFFSET 200000 LIMIT 1)",
+            "FROM tok t2 WHERE t2.h = u.h AND t2.sysh = u.y ORDER BY t2.s DESC, t2.rid DESC LIMIT 200000) t2",
+        ],
+    ),
+    (
+        "Patient?_profile:below=http://example.org",
+        "resources by type",
+        &["jsonb_path_query(m.meta, '$.profile[*]')", "lower(left(p.v, 4)) <> 'urn:'"],
+    ),
+    ("Patient?_id=1&_sort=_profile", "resources by id", &["min(split_part(p #>> '{}', '|', 1)"]),
 ];
+
+#[tokio::test]
+async fn a_page_by_code_and_date_is_kept_prepared() {
+    // Beside the keys, a statement has what is shown, the total and the page's ledger row.
+    const REST: usize = 2_000;
+    for url in [
+        "Condition?code=http://snomed.info/sct|44054006&_sort=clinical-status,-recorded-date",
+        "Observation?code=http://loinc.org|8480-6&_sort=status,-date",
+        "Observation?_sort=status,-date",
+    ] {
+        let (_, sql) = compiled(url).await;
+        assert!(sql.len() + REST < LONGEST, "{url}: {}\n{sql}", sql.len());
+    }
+}
 
 #[tokio::test]
 async fn each_form_of_search_has_its_statement() {

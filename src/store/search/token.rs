@@ -17,11 +17,13 @@ impl Compiler<'_, '_> {
     /// The conditions of which one holds when a token or sign among `atoms` is in the row.
     pub(super) fn tokens(&mut self, atoms: &[Atom], row: &Row<'_>) -> Vec<Cond> {
         let (mut marks, mut keys, mut signs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut present = Vec::new();
         for atom in atoms {
             match *atom {
                 Atom::Token { mark: Some(mark), .. } if row.toks.is_some() => marks.push(mark),
                 Atom::Token { mark: Some(mark), .. } if row.s.is_none() => signs.push(mark),
                 Atom::Token { h, system, .. } => keys.push((h, system)),
+                Atom::Present(code, bits) => present.push((code, bits)),
                 Atom::Sign(sign) | Atom::System(sign) => signs.push(sign),
                 _ => {}
             }
@@ -45,7 +47,22 @@ impl Compiler<'_, '_> {
         if !keys.is_empty() {
             any.push(self.keys_exist(&keys, row));
         }
+        if !present.is_empty() {
+            any.push(self.are_present(&present, row));
+        }
         any
+    }
+
+    /// The condition that one of the parameters has a value.
+    fn are_present(&mut self, asked: &[(i16, i64)], row: &Row<'_>) -> Cond {
+        if let (Some(present), Some(rt)) = (&row.present, &row.rt) {
+            let at_hand = (&**present, &**rt);
+            return Cond::Sql(Self::is_present(&mut self.binds, at_hand, asked, &row.types));
+        }
+        let (alias, rid) = (self.alias(), &row.rid);
+        let (present, rt) = (format!("{alias}.present"), format!("{alias}.rt"));
+        let is_there = Self::is_present(&mut self.binds, (&present, &rt), asked, &row.types);
+        Cond::exists(&format!("srow {alias} WHERE {alias}.rid = {rid} AND {is_there}"))
     }
 
     fn keys_exist(&mut self, keys: &[(i64, Option<i32>)], row: &Row<'_>) -> Cond {

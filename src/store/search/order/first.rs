@@ -2,7 +2,8 @@
 //!
 //! Dates, numbers and strings stand in an index by their values. The resources with the first
 //! values, and all whose value equals the last of these, are what the other keys of the order
-//! decide among. Where they do not fill a page, what has no value comes too: then all are sorted.
+//! decide among. Where they do not fill a page, what has no value comes too: then all are sorted. A page
+//! back from a value has none of that.
 
 use crate::error::Error;
 use crate::fhir::ResourceType;
@@ -109,12 +110,16 @@ impl Compiler<'_, '_> {
         }
         let is_cut = is_text.then(|| format!(" OR max(octet_length(w.v)) >= {CUT}"));
         let is_cut = is_cut.unwrap_or_default();
+        // What comes before a value has values: the walks find it all, even where it does not fill a page.
+        let is_few = if is_back {
+            "bool_or(false)".to_owned()
+        } else {
+            format!("count(DISTINCT w.rid) FILTER (WHERE w.b) < {limit}")
+        };
         let (most, walks) = (MAX_SORTED + 1, walks.join(" UNION ALL "));
         Ok((!walks.is_empty()).then(|| First {
             before: format!("w AS MATERIALIZED (SELECT * FROM ({walks}) w LIMIT {most}), "),
-            is_short: format!(
-                "(SELECT count(DISTINCT w.rid) FILTER (WHERE w.b) < {limit}{is_cut} FROM w)"
-            ),
+            is_short: format!("(SELECT {is_few}{is_cut} FROM w)"),
         }))
     }
 

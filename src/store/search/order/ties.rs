@@ -78,7 +78,7 @@ impl<'o> Ordered<'o> {
         let toks =
             if self.keys.iter().any(|key| key.sql.contains("f.toks")) { ", f.toks" } else { "" };
         let row = format!(
-            " CROSS JOIN LATERAL (SELECT f.keys, f.s, f.rt{toks} FROM srow f WHERE f.rid = c.rid OFFSET 0) f"
+            " CROSS JOIN LATERAL (SELECT f.keys, f.s, f.rt, f.present{toks} FROM srow f WHERE f.rid = c.rid OFFSET 0) f"
         );
         let all: Vec<(usize, &Key)> = self.keys.iter().enumerate().collect();
         let (at_once, later): (Vec<_>, Vec<_>) =

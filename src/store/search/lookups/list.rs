@@ -17,16 +17,16 @@ use crate::store::failure;
 use crate::store::hash::Hasher;
 use crate::store::rows::JsonText;
 
-use super::Asked;
-use super::compile::Compiler;
-use super::run::Run;
+use super::super::Asked;
+use super::super::compile::Compiler;
+use super::super::run::Run;
 
 /// Most Lists that one filter reads.
 const MOST_LISTS: usize = 100;
 
 impl Asked<'_, '_> {
     /// `filters` with the entries of lists in the place of their names.
-    pub(super) async fn read_lists<'f>(
+    pub(in crate::store::search) async fn read_lists<'f>(
         &self,
         run: &mut Run<'_>,
         filters: &'f [Filter],
