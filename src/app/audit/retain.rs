@@ -76,8 +76,8 @@ async fn seal(store: &Store, folder: &Folder, month: &str) -> Result<(), Box<dyn
 /// Refuses to drop what outside destinations do not have yet.
 async fn is_sent(store: &Store, config: &Config, month: &str) -> Result<(), Box<dyn Error>> {
     for name in outlet::names(config) {
-        let Some(place) = maintenance::outlet_place(store, name).await? else { continue };
-        let count = maintenance::unsealed_of(store, month, place).await?;
+        let Some(reached) = maintenance::outlet_reached(store, name).await? else { continue };
+        let count = maintenance::unsealed_of(store, month, reached.place).await?;
         if count > 0 {
             return Err(
                 format!("{count} rows of {month} are not sent yet: see `atna.{name}`").into()
