@@ -179,7 +179,7 @@ fn destinations(config: &Config) -> Result<Vec<Destination>, TrustError> {
 }
 
 /// The name of this machine, where the system tells it.
-fn host() -> String {
+pub(super) fn host() -> String {
     let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
     let name = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
     name.unwrap_or_default().trim().to_owned()
