@@ -1,6 +1,6 @@
 //! `kiln audit`: the record of who did what, and whether it is still what it was.
 //!
-//! Layer: 8. Imports `audit`, `config`, `engine`, `outbound`, `store`.
+//! Layer: 8. Imports `access`, `audit`, `config`, `engine`, `outbound`, `store`.
 
 pub mod folder;
 pub(super) mod outlet;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::load::{Interaction, Measured, Notes, measure, scattered};
+use super::process::Meter;
 use super::target::Target;
 use super::{Bench, BenchError, read};
 
@@ -111,16 +112,21 @@ pub(super) async fn in_turn(
     work: impl AsyncFn(&Bench) -> Measured,
 ) -> [Sums; 2] {
     let mut sums = [Sums::default(); 2];
+    // Each server's processor time is its own, and that of the PostgreSQL that it started.
+    let first = bench.meter.clone();
+    let meters = turns.targets.each_ref().map(|target| Meter::of(target.port(), &first));
     for round in 0..turns.rounds {
         for turn in 0..2 {
             let kind = (round + turn) % 2;
             bench.target = turns.targets[kind].clone();
+            bench.meter = meters[kind].clone();
             let measured = work(bench).await;
             let name = format!("{what}, {}", turns.names[kind]);
             bench.report.add(count, &name, None, &measured, None);
             sums[kind].add(&measured, turns.rounds);
         }
     }
+    bench.meter = first;
     sums
 }
 
