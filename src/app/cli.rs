@@ -311,7 +311,7 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
     let folder = config.node_dir();
     let mode = config.auth.mode;
     let mut starting = Box::pin(Server::start(config));
-    let server = tokio::select! {
+    let mut server = tokio::select! {
         started = &mut starting => started?,
         () = signals.next() => {
             tracing::info!("stopping before the start was complete");
@@ -319,6 +319,7 @@ async fn serve(config: Config, demo: bool, for_people: bool) -> Outcome {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    server.begin().await?;
     if demo && maintenance::is_empty(server.store()).await? {
         let sink = EngineSink::new(server.engine().clone(), server.store().clone(), "demo");
         let generator = demo::Generator::new(1);

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::access::interaction::Kind;
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config, Ids};
 use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
@@ -85,6 +86,8 @@ pub(super) struct Site {
     messages: Arc<Receiver>,
     full_text: Option<Arc<FullText>>,
     upkeep: Upkeep,
+    /// Whose record says that it begins here, and is to say that it ends.
+    begun: Option<Store>,
 }
 
 impl Site {
@@ -141,7 +144,18 @@ impl Site {
         tasks.push(spawn(follower.run()));
         tasks.extend(authority.iter().cloned().map(|authority| spawn(keep_authority(authority))));
         let upkeep = Upkeep { listeners, tasks };
-        Ok((Self { engine, authority, messages, full_text, upkeep }, routers))
+        Ok((Self { engine, authority, messages, full_text, upkeep, begun: None }, routers))
+    }
+
+    /// Puts on record that the record begins here, and when this ends that it does.
+    ///
+    /// # Errors
+    /// [`StartError::Store`]
+    pub(super) async fn begin(&mut self, store: &Store) -> Result<(), StartError> {
+        let noted = audit::note_activity(store, Kind::Begin).await;
+        noted.map_err(|error| StartError::Store(root_cause(&error)))?;
+        self.begun = Some(store.clone());
+        Ok(())
     }
 
     /// The authorization server, where tokens are asked for.
@@ -152,6 +166,11 @@ impl Site {
     /// Ends what was told to end, and then all else.
     pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
         self.upkeep.end(hurried).await;
+        if let Some(store) = self.begun
+            && let Err(error) = audit::note_activity(&store, Kind::End).await
+        {
+            tracing::warn!(%error, "that the record ends here is not on record");
+        }
         if let Some(index) = self.full_text {
             // Its threads end: this may take as long as the commit of a batch.
             let _ = tokio::task::spawn_blocking(move || index.close()).await;
@@ -228,6 +247,14 @@ impl Server {
     /// The process id of the private PostgreSQL, when there is one.
     pub fn postgres_pid(&self) -> Option<u32> {
         self.database.postgres_pid()
+    }
+
+    /// Puts on record that the server begins, and when it stops that it does.
+    ///
+    /// # Errors
+    /// [`StartError::Store`]
+    pub async fn begin(&mut self) -> Result<(), StartError> {
+        self.site.begin(&self.database.store).await
     }
 
     /// Serves until the process is asked to end, then stops; asked again, it waits for no request.

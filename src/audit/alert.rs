@@ -68,6 +68,19 @@ pub enum Rule {
 }
 
 impl Rule {
+    const ALL: [Self; 5] = [
+        Self::BreakGlass,
+        Self::FailedLogins,
+        Self::FailedLoginsFrom,
+        Self::ManyPatients,
+        Self::OutOfHours,
+    ];
+
+    /// The rule with a code; `None` for one of another version of this program.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.code() == code)
+    }
+
     /// Its code.
     pub fn code(self) -> &'static str {
         match self {
@@ -89,8 +102,12 @@ pub struct Alert {
     pub event: uuid::Uuid,
     /// Of whom: a party as the ledger has it, or an address.
     pub party: String,
+    /// The patient whose glass was broken, by the hash that the ledger has.
+    pub patient: Option<i64>,
     /// How many patients or logins there were; 1 for rules that do not count.
     pub count: usize,
+    /// Until when the same of that party is no news.
+    pub until: Instant,
 }
 
 impl Alert {
@@ -200,7 +217,8 @@ impl Watch {
             return None;
         }
         self.seen.remove(&key);
-        Some(Alert { rule, event: entry.id, party: key.1, count })
+        let until = recorded(entry.id).plus_millis(limit.window_ms);
+        Some(Alert { rule, event: entry.id, party: key.1, patient: None, count, until })
     }
 
     fn once(
@@ -214,7 +232,9 @@ impl Watch {
             return None;
         }
         self.muted.insert(key, at);
-        Some(Alert { rule, event: entry.id, party: entry.actor.clone(), count: 1 })
+        let (event, party) = (entry.id, entry.actor.clone());
+        let until = recorded(event).plus_millis(MUTED_MS);
+        Some(Alert { rule, event, party, patient: whose, count: 1, until })
     }
 
     /// Forgets what is too old to count.
@@ -349,6 +369,25 @@ mod tests {
         let rows = [asked(2, 4), asked(2, 0), asked(2, 0), asked(3, 0)];
         let told = ("break-glass", "user:bob".to_owned(), 1);
         assert_eq!(found(&mut watch, &rows), [told.clone(), told]);
+    }
+
+    #[test]
+    fn an_alert_says_until_when_the_same_is_no_news() {
+        let rules = Rules { patients: LIMIT, breaks_glass: true, failed_logins: None, hours: None };
+        let mut watch = Watch::new(rules);
+        let row =
+            Entry { purpose: Some("BTG".to_owned()), ..entry(0, 100, "user:ada", &[1, 2, 3]) };
+        let told: Vec<_> = watch
+            .look(&row)
+            .into_iter()
+            .map(|it| (it.rule, it.patient, it.until.as_micros() / 1_000_000))
+            .collect();
+        let expected = [(Rule::ManyPatients, None, 160), (Rule::BreakGlass, Some(1), 100 + 3_600)];
+        assert_eq!(told, expected);
+        for rule in Rule::ALL {
+            assert_eq!(Rule::from_code(rule.code()), Some(rule));
+        }
+        assert_eq!(Rule::from_code("x"), None);
     }
 
     #[test]

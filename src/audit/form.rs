@@ -92,6 +92,11 @@ const fn security(code: &'static str, kind: &'static str) -> Form {
     }
 }
 
+/// What the server does as a whole: who runs it is the launcher.
+const fn activity(subtype: &'static str) -> Form {
+    Form { client: "110151", server: (DICOM, "110150"), ..dicom("110100", subtype) }
+}
+
 const fn dicom(code: &'static str, subtype: &'static str) -> Form {
     Form { subtype_system: DICOM, ..security(code, subtype) }
 }
@@ -124,6 +129,8 @@ impl Form {
             Kind::Token => &TOKEN,
             Kind::Alert => &const { security("110113", "security-alert") },
             Kind::ConsentDecision => &CONSENT_DECISION,
+            Kind::Begin => &const { activity("110120") },
+            Kind::End => &const { activity("110121") },
             Kind::BreakGlass => &const { dicom("110113", "110127") },
             Kind::Admin => &const { security("110100", "admin") },
             Kind::Authorize => &const { security("110114", "authorize") },

@@ -93,6 +93,24 @@ impl Condition {
         Self::Any(Vec::new())
     }
 
+    /// The same where what names a party by `altid` means the party also in events whose patterns do not let
+    /// them name it so.
+    #[must_use]
+    pub fn of_parties(self) -> Self {
+        let each = |parts: Vec<Self>| parts.into_iter().map(Self::of_parties).collect();
+        match self {
+            Self::All(parts) => match &parts[..] {
+                [Self::Actor(names), named] if *named == names_somebody_so() => {
+                    Self::Actor(names.clone())
+                }
+                _ => Self::All(each(parts)),
+            },
+            Self::Any(parts) => Self::Any(each(parts)),
+            Self::Not(part) => Self::Not(Box::new(part.of_parties())),
+            other => other,
+        }
+    }
+
     fn constant(holds: bool) -> Self {
         if holds { Self::always() } else { Self::never() }
     }
@@ -393,12 +411,14 @@ fn alt_id(asked: &AskedToken) -> Condition {
         }
         _ => Vec::new(),
     };
-    // A user has none in the event of a token, and nobody in that of a decision: the patterns do not
-    // allow it.
+    Condition::All(vec![Condition::Actor(names), names_somebody_so()])
+}
+
+/// A user has no `altId` in the event of a token, and nobody in that of a decision: the patterns do not allow it.
+fn names_somebody_so() -> Condition {
     let any_name = Condition::Name { part: Part::Start, text: String::new(), is_exact: true };
     let of_token = Condition::All(vec![Condition::Kinds(vec![Kind::Token]), any_name]);
-    let without = Condition::Any(vec![of_token, decision()]);
-    Condition::All(vec![Condition::Actor(names), Condition::Not(Box::new(without))])
+    Condition::Not(Box::new(Condition::Any(vec![of_token, decision()])))
 }
 
 fn client(asked: &AskedToken) -> Condition {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,15 +24,13 @@ use super::tenant::{Opened, Realm, Tenant};
 use super::tls::{AddressError, Tls};
 use super::write::Locks;
 
-/// Longest wait for a new connection.
+/// Longest wait for a new connection, and for a free one of the pool.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for a free connection of the pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes locks in the order of the array, which all writers sort alike.
+/// Takes locks in the order of the array, which all writers sort alike; and lets all of them go.
 const LOCK: &str = "SELECT CASE WHEN alone THEN pg_advisory_lock(k)::text \
      ELSE pg_advisory_lock_shared(k)::text END FROM unnest($1::bigint[], $2::bool[]) l (k, alone)";
-/// Lets all of them go.
 const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
 /// Every statement of this file, for the test that prepares them.
@@ -86,12 +84,11 @@ fn leaves_the_machine(config: &Config) -> bool {
     }
 }
 
-/// What a connection is made with.
+/// What a connection is made with, and where it is counted.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
-    /// Where connections are counted.
     pub(super) opened: Opened,
 }
 
@@ -223,18 +220,22 @@ pub(super) struct Pipelines {
     target: Target,
     slots: Vec<Slot>,
     next: AtomicUsize,
+    renewals: AtomicU64,
 }
 
 #[derive(Default)]
 struct Slot {
-    open: RwLock<Option<Arc<Pipeline>>>,
+    /// A connection, and how many renewals came before it was opened.
+    open: RwLock<Option<(u64, Arc<Pipeline>)>>,
     opening: Mutex<()>,
 }
 
 impl Slot {
-    fn current(&self) -> Option<Arc<Pipeline>> {
+    /// The connection that was opened after so many renewals.
+    fn current(&self, renewals: u64) -> Option<Arc<Pipeline>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().filter(|pipeline| !pipeline.client.is_closed()).cloned()
+        let (opened, pipeline) = open.as_ref()?;
+        (*opened == renewals && !pipeline.client.is_closed()).then(|| pipeline.clone())
     }
 }
 
@@ -246,30 +247,43 @@ impl Pipelines {
         flush: Flush,
     ) -> Result<Self, Error> {
         let slots = (0..count.max(1)).map(|_| Slot::default()).collect();
-        Ok(Self { target: realm.target(timeout_ms, flush, "")?, slots, next: AtomicUsize::new(0) })
+        let target = realm.target(timeout_ms, flush, "")?;
+        Ok(Self { target, slots, next: AtomicUsize::new(0), renewals: AtomicU64::new(0) })
     }
 
     /// A connection to run statements on; the slots take turns.
     pub(super) async fn pipeline(&self) -> Result<Arc<Pipeline>, Error> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[turn % self.slots.len()];
-        if let Some(pipeline) = slot.current() {
+        if let Some(pipeline) = slot.current(self.renewals()) {
             return Ok(pipeline);
         }
         let _opening = slot.opening.lock().await;
-        if let Some(pipeline) = slot.current() {
-            return Ok(pipeline);
+        loop {
+            let renewals = self.renewals();
+            if let Some(pipeline) = slot.current(renewals) {
+                return Ok(pipeline);
+            }
+            let pipeline = Arc::new(open(&self.target).await?);
+            let opened = Some((renewals, pipeline.clone()));
+            *slot.open.write().unwrap_or_else(PoisonError::into_inner) = opened;
+            // Else it may be to what was to be left.
+            if self.renewals() == renewals {
+                return Ok(pipeline);
+            }
         }
-        let pipeline = Arc::new(open(&self.target).await?);
-        *slot.open.write().unwrap_or_else(PoisonError::into_inner) = Some(pipeline.clone());
-        Ok(pipeline)
     }
 
-    /// Has whoever comes next open a connection anew.
+    /// Has whoever comes next open a connection anew, also where one is just being opened.
     pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::SeqCst);
         for slot in &self.slots {
             *slot.open.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
+    }
+
+    fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::SeqCst)
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! The record of who did what: what it has, and that nobody can bend it.
 
+mod activity;
 mod along;
 mod denied;
 mod disclosures;

@@ -1,9 +1,11 @@
 //! Events of the ledger go to a repository and to rules of alerts: none is lost, and none goes out early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use kiln::store::maintenance::{Place, add_outlet, move_outlet, outlet_place, take_outlet};
+use kiln::store::maintenance::{
+    Place, Reached, add_outlet, move_outlet, outlet_reached, take_outlet,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -248,7 +250,55 @@ async fn each_alert_is_noted_when_it_has_been_told() {
     let both = ["user:ada", "user:eve"].map(|user| row(12, 0, user, ("NULL", "'BTG'", "{7}")));
     server.database.run(&both.join(";")).await;
     receiver.until("the second is refused", |posted| posted.len() >= 2).await;
-    assert_eq!(left(&server, "alerts").await, 1);
+    let untold = "SELECT count(*) FROM audit_alert WHERE NOT posted";
+    assert_eq!(server.database.number(untold).await, 1);
+    server.stop().await;
+}
+
+/// What was found is told by whichever node has the turn, and stored once: also where the one that stored it
+/// could not say so, and somebody has deleted the resource since.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_stored_once_whatever_becomes_of_it() {
+    let receiver = Receiver::start().await;
+    receiver.answer_with(&[500, 500, 500, 500, 500, 500, 500, 500]);
+    let webhook = format!("http://{}/alerts", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("alerts.break_glass", "true"),
+        ("alerts.webhook", &webhook),
+        ("alerts.communication", "true"),
+    ])
+    .await;
+    server.database.run(&row(12, 0, "user:ada", ("NULL", "'BTG'", "{7}"))).await;
+    receiver.until("it is refused", |posted| !posted.is_empty()).await;
+    let stored = found(&server, "/Communication").await;
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    let url = format!("/Communication/{}", stored[0]["id"].as_str().unwrap());
+    server.client.delete(&url).await.expect(204);
+    // As another node finds it that takes over.
+    let forgotten = "UPDATE audit_alert SET stored = false, node = gen_random_uuid()";
+    server.database.run(forgotten).await;
+    let untold = "SELECT count(*) FROM audit_alert WHERE NOT (stored AND posted)";
+    let began = Instant::now();
+    while server.database.number(untold).await > 0 {
+        assert!(began.elapsed() < Duration::from_mins(2));
+        receiver.forget();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    receiver.forget();
+    server.client.get(&url).await.expect(410);
+    assert_eq!(found(&server, "/Communication").await.len(), 0);
+    // What another node has found of the same party and patient is no news, another patient is.
+    let other = "INSERT INTO audit_alert VALUES (gen_random_uuid(), 'break-glass', 'user:eve', 9, 1, 1, \
+         gen_random_uuid(), now() + interval '1 hour', true, true)";
+    server.database.run(other).await;
+    let both = ["{9}", "{8}"].map(|whose| row(12, 0, "user:eve", ("NULL", "'BTG'", whose)));
+    server.database.run(&both.join(";")).await;
+    let receiver_has = |posted: &Vec<(String, Value)>| !posted.is_empty();
+    receiver.until("the other patient", receiver_has).await;
+    until_nothing_is_left(&server, "alerts").await;
+    let told = "SELECT sum(patient)::bigint FROM audit_alert";
+    assert_eq!(server.database.number(told).await, 7 + 9 + 8);
     server.stop().await;
 }
 
@@ -298,16 +348,102 @@ async fn many_rows_go_in_full_batches_and_few_go_twice() {
     server.stop().await;
 }
 
+/// A row of very many events goes in requests of its own size, and what was taken of it is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_very_many_events_goes_out_in_parts() {
+    let receiver = Receiver::start().await;
+    let repository = format!("http://{}/fhir", receiver.address);
+    let server = TestServer::start_with(&[
+        ("auth.outbound_networks", "127.0.0.1/32"),
+        ("atna.repository", &repository),
+        ("atna.batch", "50"),
+    ])
+    .await;
+    until_nothing_is_left(&server, "repository").await;
+    let before = receiver.posted().len();
+    receiver.answer_with(&[201, 201, 503]);
+    let patients: Vec<String> = (1..=330).map(|patient| patient.to_string()).collect();
+    let patients = format!("{{{}}}", patients.join(","));
+    server.database.run(&row(17, 0, "user:ada", ("NULL", "NULL", &patients))).await;
+    let sent = |posted: &Vec<(String, Value)>| sources(&posted[before..]);
+    let all = |posted: &Vec<(String, Value)>| {
+        sent(posted).concat().into_iter().collect::<BTreeSet<_>>().len() == 330
+    };
+    let posted = receiver.until("all events", all).await;
+    let sizes: Vec<usize> = sent(&posted).iter().map(Vec::len).collect();
+    assert_eq!(sizes[..4], [50, 50, 50, 6], "{sizes:?}");
+    assert_eq!(sent(&posted).concat().len(), 380, "what failed, and nothing else, comes again");
+    until_nothing_is_left(&server, "repository").await;
+    server.stop().await;
+}
+
+/// What events are in each request, by where they are from.
+fn sources(posted: &[(String, Value)]) -> Vec<Vec<String>> {
+    let source = |event: &Value| event["meta"]["source"].as_str().unwrap().to_owned();
+    posted
+        .iter()
+        .map(|(_, body)| match body["resourceType"].as_str() {
+            Some("Bundle") => entries(body).iter().map(source).collect(),
+            _ => vec![source(body)],
+        })
+        .collect()
+}
+
+/// A request that is too much is halved until it fits; an event that is refused keeps none back but itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_is_halved_until_it_fits() {
+    for (statuses, refused) in [(&[413][..], None), (&[], Some(("many-77\"", 422)))] {
+        let receiver = Receiver::start().await;
+        let repository = format!("http://{}/fhir", receiver.address);
+        let server = TestServer::start_with(&[
+            ("auth.outbound_networks", "127.0.0.1/32"),
+            ("atna.repository", &repository),
+            ("atna.batch", "40"),
+        ])
+        .await;
+        until_nothing_is_left(&server, "repository").await;
+        let before = receiver.posted().len();
+        receiver.answer_with(statuses);
+        receiver.refuse(refused);
+        let rows = row(12, 0, "user:ada", ("NULL", "NULL", "{7}"));
+        let rows = rows.replace("'r'", "'many-' || i");
+        server.database.run(&format!("{rows}, generate_series(1, 120) i")).await;
+        until_nothing_is_left(&server, "repository").await;
+        let posted = receiver.posted();
+        let sizes: Vec<usize> = sources(&posted[before..]).iter().map(Vec::len).collect();
+        let counts =
+            requests(posted[before..].iter().flat_map(|(_, body)| match body["type"].as_str() {
+                Some("batch") => {
+                    body["entry"].as_array().unwrap().iter().map(|it| &it["resource"]).collect()
+                }
+                _ => vec![body],
+            }));
+        assert_eq!(counts.len(), 120, "{counts:?}");
+        match refused {
+            None => {
+                // The first was too large, so none as large comes after it.
+                assert_eq!(sizes, [40, 20, 20, 20, 20, 20, 20]);
+            }
+            Some(_) => {
+                assert!(sizes.contains(&1) && sizes.len() < 25, "{sizes:?}");
+            }
+        }
+        server.stop().await;
+    }
+}
+
 /// Who is slow loses the turn, and cannot note what the next one sends meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_goes_to_another_node_and_never_back_in_the_order() {
     const NAME: &str = "repository";
     let server = TestServer::start().await;
     let store = server.store();
-    let place = |number| Place { xid: i64::MAX - 10 + number, id: Uuid::nil() };
+    let place = |number| Reached::through(Place { xid: i64::MAX - 10 + number, id: Uuid::nil() });
+    let part =
+        |number, row, taken| Reached { part: Some((Uuid::from_u128(row), taken)), ..place(number) };
     let (slow, next) = (Uuid::from_u128(1), Uuid::from_u128(2));
     add_outlet(store, NAME).await.unwrap();
-    let start = outlet_place(store, NAME).await.unwrap().unwrap();
+    let start = outlet_reached(store, NAME).await.unwrap().unwrap();
     assert!(take_outlet(store, NAME, slow, start, 0.3).await.unwrap());
     assert!(!take_outlet(store, NAME, next, start, 60.0).await.unwrap(), "it is somebody's turn");
     assert!(!move_outlet(store, NAME, next, place(1), 60.0).await.unwrap());
@@ -319,7 +455,16 @@ async fn a_turn_goes_to_another_node_and_never_back_in_the_order() {
     // Who does not know the place has no turn, whosever it is.
     assert!(!take_outlet(store, NAME, next, start, 60.0).await.unwrap());
     assert!(!take_outlet(store, NAME, slow, place(2), 60.0).await.unwrap());
-    assert_eq!(outlet_place(store, NAME).await.unwrap(), Some(place(2)));
+    assert_eq!(outlet_reached(store, NAME).await.unwrap(), Some(place(2)));
+    // So it is within a row.
+    assert!(move_outlet(store, NAME, next, part(2, 7, 50), 60.0).await.unwrap());
+    assert!(!take_outlet(store, NAME, next, place(2), 60.0).await.unwrap());
+    assert!(take_outlet(store, NAME, next, part(2, 7, 50), 60.0).await.unwrap());
+    assert!(!move_outlet(store, NAME, next, part(2, 7, 40), 60.0).await.unwrap(), "backwards");
+    assert!(!move_outlet(store, NAME, slow, part(2, 7, 60), 60.0).await.unwrap(), "not its turn");
+    assert!(move_outlet(store, NAME, next, place(3), 60.0).await.unwrap());
+    assert!(!move_outlet(store, NAME, next, part(2, 7, 60), 60.0).await.unwrap(), "backwards");
+    assert_eq!(outlet_reached(store, NAME).await.unwrap(), Some(place(3)));
     server.stop().await;
 }
 

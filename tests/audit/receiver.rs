@@ -20,6 +20,7 @@ pub(super) struct Receiver {
     posted: Arc<Mutex<Posted>>,
     answers: Arc<AtomicBool>,
     statuses: Arc<Mutex<VecDeque<u16>>>,
+    refused: Arc<Mutex<Option<(&'static str, u16)>>>,
 }
 
 impl Receiver {
@@ -30,6 +31,7 @@ impl Receiver {
             posted: Arc::default(),
             answers: Arc::new(AtomicBool::new(true)),
             statuses: Arc::default(),
+            refused: Arc::default(),
         };
         let accepting = receiver.clone();
         tokio::spawn(async move {
@@ -49,6 +51,17 @@ impl Receiver {
     /// What comes next is answered so, one after the other; what comes then with 201.
     pub(super) fn answer_with(&self, statuses: &[u16]) {
         self.statuses.lock().unwrap().extend(statuses);
+    }
+
+    /// What holds a text is answered so, whatever else is to be.
+    pub(super) fn refuse(&self, refused: Option<(&'static str, u16)>) {
+        *self.refused.lock().unwrap() = refused;
+    }
+
+    /// Forgets what was posted and how what comes is to be answered.
+    pub(super) fn forget(&self) {
+        self.posted.lock().unwrap().clear();
+        self.statuses.lock().unwrap().clear();
     }
 
     pub(super) fn posted(&self) -> Posted {
@@ -79,9 +92,12 @@ impl Receiver {
             }
         };
         let said = answer_to(&body);
+        let text = body.to_string();
+        let refused = self.refused.lock().unwrap().filter(|(has, _)| text.contains(has));
         self.posted.lock().unwrap().push((path, body));
         if self.answers.load(Ordering::SeqCst) {
             let status = self.statuses.lock().unwrap().pop_front().unwrap_or(201);
+            let status = refused.map_or(status, |(_, status)| status);
             let said = said.to_string();
             let answer = format!(
                 "HTTP/1.1 {status} Is\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{said}",

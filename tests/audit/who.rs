@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use kiln::access::interaction::Kind;
+
 use crate::harness::database::connect;
 use crate::harness::process::Process;
 
@@ -15,6 +17,16 @@ const ROWS: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, 
        103, 1, 'p' || i % 1000, 'user:u' || i % 97, '192.0.2.1', 'who-' || i, 'GET', \
        '/fhir/Patient/p' || i % 1000, ARRAY[i % 1000], '{}' \
      FROM (SELECT i, 1767225600000 + i::bigint * 10000 AS ms FROM generate_series(1, 100000) i) g";
+
+/// A read, a token and what consents came down to: of a user, and the last of a client by itself.
+const DECIDED: &str = "INSERT INTO ledger (id, at, grp, tid, interaction, outcome, rt, vid, logical_id, actor, client, \
+     source, request_id, method, query, pats, entities) \
+     SELECT (lpad(to_hex(ms), 12, '0') || '7000800000000000000' || i)::uuid, to_timestamp(ms / 1000.0), \
+       gen_random_uuid(), 0, kind, 0, CASE kind WHEN 12 THEN 103 END, NULL, CASE kind WHEN 12 THEN 'p1' END, actor, \
+       'app', '192.0.2.1', 'r', 'POST', '/token', CASE kind WHEN TOKEN THEN '{}'::bigint[] ELSE '{1}' END, \
+       CASE kind WHEN 67 THEN '{Consent/c}'::text[] ELSE '{}' END \
+     FROM (VALUES (1, 12, 'user:eve, md'), (2, TOKEN, 'user:eve, md'), (3, 67, 'user:eve, md'), \
+       (4, 67, 'client:app')) v (i, kind, actor), (SELECT 1767225600000) m (ms)";
 
 fn lines(process: &Process, arguments: &[&str]) -> Vec<String> {
     let began = Instant::now();
@@ -54,6 +66,16 @@ async fn who_saw_a_patient_and_what_a_user_saw_is_told_newest_first() {
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(event["resourceType"], "AuditEvent");
     }
+    // What a user or a client does is found also where the pattern of its event does not name it by `altId`.
+    let decided = DECIDED.replace("TOKEN", &Kind::Token.number().to_string());
+    database.batch_execute(&decided).await.unwrap();
+    let seen = lines(&process, &["who", "--user", "eve, md"]);
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert!(seen.iter().all(|line| line.contains("eve, md")), "{seen:?}");
+    assert!(seen[0].contains("Consent/c") && seen[2].contains("Patient/p1"), "{seen:?}");
+    let seen = lines(&process, &["who", "--user", "client:app"]);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains("app") && seen[0].contains("Consent/c"), "{seen:?}");
     // The question is on record.
     let asked = "SELECT count(*) FROM ledger WHERE actor = 'service:audit who' AND outcome = 0";
     let count: i64 = database.query_one(asked, &[]).await.unwrap().get(0);

@@ -1,6 +1,6 @@
 //! `kiln audit`: the record of who did what, and whether it is still what it was.
 //!
-//! Layer: 8. Imports `audit`, `config`, `engine`, `outbound`, `store`.
+//! Layer: 8. Imports `access`, `audit`, `config`, `engine`, `outbound`, `store`.
 
 pub mod folder;
 pub(super) mod outlet;
@@ -17,11 +17,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::access::interaction::Kind;
+use crate::access::{Actor, Gate, Outcome, RequestContext};
 use crate::audit::proof::{self, Shown};
 use crate::audit::{Hash, PublicKey, Signed, batch_leaf, hex};
-use crate::clock::SystemClock;
+use crate::clock::{IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::error::Error as Unrecorded;
 use crate::store::Store;
 use crate::store::maintenance;
 
@@ -90,7 +93,7 @@ pub(super) enum Command {
     Who(who::WhoArgs),
 }
 
-type Outcome = Result<ExitCode, Box<dyn Error>>;
+type Ended = Result<ExitCode, Box<dyn Error>>;
 
 /// Seals the ledger, where this node is to do so, and sends it on, as long as the server runs. From now
 /// on no row passes those by that are to have all.
@@ -116,11 +119,41 @@ pub(super) async fn keep(
     })
 }
 
+/// Puts on record that this server begins to keep the record of `store`, or ends.
+///
+/// # Errors
+/// [`Unrecorded`] without a database.
+///
+/// Spec: security A7; DICOM PS3.15 A.5.3.1 (Application Activity)
+pub(super) async fn note_activity(store: &Store, kind: Kind) -> Result<(), Unrecorded> {
+    let text = format!("kiln {} on {}", env!("CARGO_PKG_VERSION"), outlet::host());
+    note(store, kind, ("service:serve", "kiln serve"), &text).await
+}
+
+/// Puts what a command does on record.
+async fn note(
+    store: &Store,
+    kind: Kind,
+    (actor, command): (&str, &str),
+    text: &str,
+) -> Result<(), Unrecorded> {
+    let ids = SystemIds::default();
+    let request = RequestContext {
+        id: ids.ordered().to_string(),
+        method: "",
+        path_and_query: command.to_owned(),
+        source: None,
+    };
+    let actor = Actor { name: actor.to_owned(), request: Arc::new(request) };
+    let gate = Gate::new(store.clone(), Arc::new(SystemClock), Arc::new(ids));
+    gate.note(kind, &actor, Outcome::Success, text).await
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// What keeps it from being done, as a sentence.
-pub(super) async fn run(command: Command, config: &Config) -> Outcome {
+pub(super) async fn run(command: Command, config: &Config) -> Ended {
     if let Command::Check { proof, key } = &command {
         return check(proof, key);
     }
@@ -144,7 +177,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Outcome {
     outcome
 }
 
-async fn on(command: Command, config: &Config, store: &Store) -> Outcome {
+async fn on(command: Command, config: &Config, store: &Store) -> Ended {
     match command {
         Command::Check { proof, key } => check(&proof, &key),
         Command::Retain { .. } => Err("months are dropped by the owner of the tables".into()),
@@ -221,7 +254,7 @@ fn tell(report: &Report, outside: &Outside) {
     }
 }
 
-fn check(file: &Path, key: &Path) -> Outcome {
+fn check(file: &Path, key: &Path) -> Ended {
     let proof: Value = serde_json::from_slice(&std::fs::read(file)?)?;
     let key: PublicKey = folder::public_key(key)?;
     match proof::check(&proof, key)? {

@@ -7,16 +7,14 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 use crate::access::interaction::Kind;
-use crate::access::{Actor, Gate, Outcome, RequestContext};
 use crate::audit::hex;
-use crate::clock::{Clock as _, IdSource as _, SystemClock, SystemIds};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::store::maintenance::{self, Place};
 use crate::store::{Realm, Store};
@@ -76,8 +74,8 @@ async fn seal(store: &Store, folder: &Folder, month: &str) -> Result<(), Box<dyn
 /// Refuses to drop what outside destinations do not have yet.
 async fn is_sent(store: &Store, config: &Config, month: &str) -> Result<(), Box<dyn Error>> {
     for name in outlet::names(config) {
-        let Some(place) = maintenance::outlet_place(store, name).await? else { continue };
-        let count = maintenance::unsealed_of(store, month, place).await?;
+        let Some(reached) = maintenance::outlet_reached(store, name).await? else { continue };
+        let count = maintenance::unsealed_of(store, month, reached.place).await?;
         if count > 0 {
             return Err(
                 format!("{count} rows of {month} are not sent yet: see `atna.{name}`").into()
@@ -125,14 +123,6 @@ async fn archive(
 }
 
 async fn record(store: &Store, text: &str) -> Result<(), Box<dyn Error>> {
-    let ids = SystemIds::default();
-    let request = RequestContext {
-        id: ids.ordered().to_string(),
-        method: "",
-        path_and_query: "kiln audit retain".to_owned(),
-        source: None,
-    };
-    let actor = Actor { name: "service:audit retain".to_owned(), request: Arc::new(request) };
-    let gate = Gate::new(store.clone(), Arc::new(SystemClock), Arc::new(ids));
-    Ok(gate.note(Kind::Retain, &actor, Outcome::Success, text).await?)
+    let by = ("service:audit retain", "kiln audit retain");
+    Ok(super::note(store, Kind::Retain, by, text).await?)
 }

@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use crate::access::{Caller, Principal, RequestContext};
 use crate::clock::{IdSource as _, SystemIds};
-use crate::engine::{CURSOR, Engine, SearchTarget};
-use crate::fhir::ResourceType;
+use crate::engine::{CURSOR, Engine};
 use crate::fhir::query::Query;
 
 /// Events that are asked for at once.
@@ -42,10 +41,13 @@ pub(in crate::app) struct WhoArgs {
 impl WhoArgs {
     fn query(&self) -> Query {
         let party = |name: &String| {
-            if name.contains(':') { name.clone() } else { format!("user:{name}") }
+            let name = if name.contains(':') { name.clone() } else { format!("user:{name}") };
+            literally(&name)
         };
         [
-            self.patient.as_ref().map(|id| Query::of("patient", &format!("Patient/{id}"))),
+            self.patient
+                .as_ref()
+                .map(|id| Query::of("patient", &format!("Patient/{}", literally(id)))),
             self.user.as_ref().map(|name| Query::of("altid", &party(name))),
             // From the beginning on where nothing is said: a server may want to hear of a time.
             Some(Query::of("date", &format!("ge{}", self.since.as_deref().unwrap_or("1970")))),
@@ -67,7 +69,6 @@ pub(super) async fn who(
     engine: &Engine,
     out: &mut (impl Write + Send),
 ) -> Result<usize, Box<dyn Error>> {
-    let target = SearchTarget::Type(ResourceType::AUDIT_EVENT);
     let asked = args.query();
     let (mut query, mut count) = (asked.clone(), 0);
     loop {
@@ -78,7 +79,7 @@ pub(super) async fn who(
             source: None,
         };
         let caller = Caller::new(Principal::service("audit who"), request);
-        let found = engine.search(&target, &query, true, &caller).await?;
+        let found = engine.search_parties(&query, &caller).await?;
         for found in &found.page.matches {
             if count == args.limit {
                 return Ok(count);
@@ -97,6 +98,15 @@ pub(super) async fn who(
     }
 }
 
+/// A name as a value that is this name and nothing else.
+fn literally(name: &str) -> String {
+    let parts = name.chars().flat_map(|it| {
+        let escape = matches!(it, '\\' | ',' | '|' | '$').then_some('\\');
+        escape.into_iter().chain([it])
+    });
+    parts.collect()
+}
+
 fn whole(mut event: Value, id: &str) -> Value {
     event["resourceType"] = "AuditEvent".into();
     event["id"] = id.into();
@@ -113,7 +123,11 @@ fn line(event: &Value) -> String {
     let items = |name: &str| event[name].as_array().cloned().unwrap_or_default();
     let agents = items("agent");
     let is_party = |agent: &&Value| agent["requestor"] == true;
-    let named = |agent: &Value| agent.get("altId").or(agent.get("name")).cloned();
+    // Of a decision the patterns name nobody but by an identifier.
+    let named = |agent: &Value| {
+        let ways = ["/altId", "/name", "/who/identifier/value", "/who/display"];
+        ways.iter().find_map(|way| agent.pointer(way)).cloned()
+    };
     let party = agents.iter().find(is_party).and_then(named).unwrap_or_default();
     let address = agents.first().and_then(|agent| agent.pointer("/network/address"));
     let what: Vec<String> = items("entity")
@@ -139,6 +153,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_name_is_asked_for_as_it_is() {
+        for (name, expected) in
+            [("user:ada", "user:ada"), ("a,b|c$d\\e", "a\\,b\\|c\\$d\\\\e"), ("", "")]
+        {
+            assert_eq!(literally(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn an_event_is_a_line_whatever_is_in_it() {

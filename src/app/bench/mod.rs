@@ -90,6 +90,9 @@ pub struct BenchArgs {
     /// audit: FHIR base of a server built with the feature bench-without-ledger, on data of its own.
     #[arg(long, value_name = "URL")]
     pub without: Option<String>,
+    /// audit: fail where the ledger costs far more than it may, as no busy machine explains.
+    #[arg(long)]
+    pub bounded: bool,
     /// audit: rows that the ledger is filled up to before events are searched for.
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: u64,
@@ -153,6 +156,9 @@ pub enum BenchError {
         /// What it says.
         reason: String,
     },
+    /// A cost is far beyond its budget.
+    #[error("far more than it may be: {0}")]
+    FarOver(String),
     /// The input for an import cannot be read.
     #[error(transparent)]
     Import(#[from] super::import::ImportError),
@@ -242,5 +248,6 @@ pub async fn run(args: BenchArgs, config: &Config) -> Result<(), BenchError> {
         floor.remove().await?;
     }
     outcome?;
-    bench.report.print(bench.args.json.as_deref())
+    bench.report.print(bench.args.json.as_deref())?;
+    if bench.args.bounded { bench.report.refuse_far_over() } else { Ok(()) }
 }

@@ -48,6 +48,15 @@ impl Meter {
         Self { server, postmaster: by_file.or_else(|| only_postmaster(server)) }
     }
 
+    /// Measures what listens on a port and the PostgreSQL that it started; what is not found as `otherwise`.
+    pub(super) fn of(port: u16, otherwise: &Self) -> Self {
+        let server = listener(port).or(otherwise.server);
+        if server == otherwise.server {
+            return otherwise.clone();
+        }
+        Self { server, postmaster: only_postmaster(server) }
+    }
+
     /// Processor time so far.
     pub(super) fn used(&self) -> Used {
         Used {

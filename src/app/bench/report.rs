@@ -24,6 +24,8 @@ pub(super) struct Report {
     /// What one client's costly searches do to others.
     beside: Option<Sharing>,
     notes: Vec<String>,
+    /// What is so far beyond its budget that no noise explains it.
+    far_over: Vec<String>,
 }
 
 /// A mix of searches alone, and beside a client that asks for what is costly.
@@ -121,6 +123,7 @@ impl Report {
             rows: Vec::new(),
             beside: None,
             notes,
+            far_over: Vec::new(),
         }
     }
 
@@ -210,6 +213,22 @@ impl Report {
     /// Adds a sentence below the table.
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
+    }
+
+    /// Adds what is far beyond its budget.
+    pub(super) fn far_over(&mut self, text: String) {
+        self.far_over.push(text);
+    }
+
+    /// Refuses what is far beyond its budget.
+    ///
+    /// # Errors
+    /// [`BenchError::FarOver`] says what.
+    pub(super) fn refuse_far_over(&self) -> Result<(), BenchError> {
+        if self.far_over.is_empty() {
+            return Ok(());
+        }
+        Err(BenchError::FarOver(self.far_over.join("; ")))
     }
 
     /// Prints the table, and the JSON to `json`; `-` prints the JSON alone.

@@ -119,6 +119,7 @@ async fn results(work: Work) -> Value<'static> {
     let path = std::env::temp_dir().join(name);
     let args = BenchArgs {
         without: None,
+        bounded: false,
         rows: 0,
         concepts: 0,
         work,
@@ -189,6 +190,7 @@ async fn a_server_that_is_not_there_is_an_error() {
     drop(listener);
     let args = BenchArgs {
         without: None,
+        bounded: false,
         rows: 0,
         concepts: 0,
         work: Work::Read,

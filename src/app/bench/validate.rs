@@ -237,6 +237,7 @@ mod tests {
     fn each_step_judges_what_it_is_given() {
         let args = BenchArgs {
             without: None,
+            bounded: false,
             rows: 0,
             work: super::super::Work::Validate,
             base: String::new(),

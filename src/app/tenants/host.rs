@@ -304,8 +304,9 @@ impl Tenants {
         let store = self.home.store(&config, listed.tenant).await?;
         let (stop, _) = watch::channel(false);
         let stored = (&store, self.home.health());
-        let (site, routers) =
+        let (mut site, routers) =
             Site::start(&config, self.address, stored, Feed::none(), &stop).await?;
+        site.begin(&store).await?;
         if let Some(authority) = site.authority() {
             // The file says it; a terminal is not told, for there are several.
             let told = user::first_start(authority, &config.node_dir()).await;

@@ -22,7 +22,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::query::Query;
-use crate::fhir::{Issue, IssueCode, Severity};
+use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
 use crate::search::request::{Context, Limits, SearchRequest, parse};
 use crate::store::search::{Explanation, Paging, SearchPage};
 use crate::store::{EventsRequest, WriteTx};
@@ -68,11 +68,33 @@ impl Engine {
         is_strict: bool,
         caller: &Caller,
     ) -> Result<Searched, Error> {
-        let interaction = interaction(target);
         let asked = match self.lookups.refresh(query).await {
             Ok(()) => self.asked(target, query, is_strict),
             Err(error) => Err(error),
         };
+        self.answered(interaction(target), asked, caller).await
+    }
+
+    /// The AuditEvents that `query` asks for, where `altid` means a party also in events of the ledger that must
+    /// not name it so.
+    ///
+    /// # Errors
+    /// As [`Engine::search`], strictly.
+    pub async fn search_parties(&self, query: &Query, caller: &Caller) -> Result<Searched, Error> {
+        let target = SearchTarget::Type(ResourceType::AUDIT_EVENT);
+        let asked = self.asked(&target, query, true).map(|mut asked| {
+            asked.events = asked.events.map(EventsRequest::of_parties);
+            asked
+        });
+        self.answered(interaction(&target), asked, caller).await
+    }
+
+    async fn answered(
+        &self,
+        interaction: Interaction,
+        asked: Result<Asked, Error>,
+        caller: &Caller,
+    ) -> Result<Searched, Error> {
         let mut asked = match asked {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,

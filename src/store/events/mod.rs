@@ -8,6 +8,7 @@ mod outlet;
 mod refers;
 mod walk;
 
+use std::borrow::BorrowMut;
 use std::collections::{BTreeSet, HashMap};
 
 use deadpool_postgres::Object;
@@ -29,7 +30,7 @@ use super::resource::{find_current, live};
 use super::{Store, TENANT, failure};
 use walk::{Beside, Walk};
 
-pub use outlet::rows_after;
+pub use outlet::{Most, name_patients, rows_after};
 
 const ROW: &str = "SELECT id, interaction, outcome, rt, logical_id, vid, actor, client, token, \
      person, purpose, source, request_id, method, query, failure, pats, entities FROM ledger \
@@ -72,6 +73,14 @@ pub struct EventsRequest {
     pub said: String,
     /// What comes along with the events.
     pub along: Vec<Along>,
+}
+
+impl EventsRequest {
+    /// The same by [`Condition::of_parties`].
+    #[must_use]
+    pub fn of_parties(self) -> Self {
+        Self { condition: self.condition.of_parties(), ..self }
+    }
 }
 
 /// References of events that are followed.
@@ -294,8 +303,12 @@ impl Store {
 }
 
 /// Says whose the hashes are.
-async fn name(store: &Store, connection: &Object, entries: &mut [Entry]) -> Result<(), Error> {
-    let patients = entries.iter().flat_map(|entry| &entry.patients);
+async fn name<E: BorrowMut<Entry> + Send>(
+    store: &Store,
+    connection: &Object,
+    entries: &mut [E],
+) -> Result<(), Error> {
+    let patients = entries.iter().flat_map(|entry| &entry.borrow().patients);
     let mut hashes: Vec<i64> = patients.map(|patient| patient.hash).collect();
     hashes.sort_unstable();
     hashes.dedup();
@@ -318,7 +331,7 @@ async fn name(store: &Store, connection: &Object, entries: &mut [Entry]) -> Resu
             break;
         }
     }
-    for patient in entries.iter_mut().flat_map(|entry| &mut entry.patients) {
+    for patient in entries.iter_mut().flat_map(|entry| &mut entry.borrow_mut().patients) {
         patient.id = names.get(&patient.hash).cloned();
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What the server does to its own tables, for nobody: imported by `app` only.
 
+mod alerts;
 mod code_systems;
 mod contents;
 mod encoding;
@@ -19,7 +20,8 @@ use crate::error::Error;
 
 use super::{Store, failure};
 
-pub use super::events::rows_after;
+pub use super::events::{Most, name_patients, rows_after};
+pub use alerts::{Untold, add_alerts, alert_told, forget_alerts, untold_alerts};
 pub use code_systems::{
     BegunLoad, CodeSystemRow, ConceptRow, add_concepts, begin_code_system, code_systems,
     code_systems_mark, complete_code_system, drop_code_system, read_code_systems,
@@ -29,7 +31,7 @@ pub use encoding::KnownParties;
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
 pub use labelling::{is_labelled, labelled};
-pub use outlets::{add_outlet, move_outlet, outlet_place, take_outlet};
+pub use outlets::{Reached, add_outlet, move_outlet, outlet_reached, take_outlet};
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,
 };
@@ -52,6 +54,7 @@ const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM ident)";
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     [
         &[MAKE_PARTITIONS, IS_EMPTY],
+        alerts::STATEMENTS,
         code_systems::STATEMENTS,
         contents::STATEMENTS,
         encoding::STATEMENTS,

@@ -1,8 +1,10 @@
 //! Alerts: what the rules find, told to the log, to an outside address and as a resource.
 //!
-//! Each node counts for itself, and the one whose turn it is tells. The log has no names: the event
-//! that it names has them.
+//! Each node counts for itself. The one whose turn it is notes what it found, with how far it is, and tells what
+//! is noted and not told yet, whoever found it: once as a resource, at least once to the log and to the
+//! outside address. The log has no names: the event that it names has them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -11,22 +13,26 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::app::sink::EngineSink;
-use crate::audit::alert::{Alert, Hours, Limit, Rules, Watch};
+use crate::audit::alert::{Alert, Hours, Limit, Rule, Rules, Watch};
 use crate::config::{Alerts as Settings, Config, WorkingHours};
 use crate::engine::Engine;
 use crate::fhir::Instant;
 use crate::fhir::datetime::Zone;
 use crate::outbound::Outbound;
 use crate::store::Store;
-use crate::store::maintenance::{self, Place};
+use crate::store::maintenance::{self, Place, Reached, Untold};
 
-use super::{OutletError, Pass, ROWS, Tries, Turn, headers, judge, tell_lag};
+use super::{MOST, OutletError, Pass, Tries, Turn, headers, judge, tell_lag};
 
 /// What its place is known by.
 pub(super) const NAME: &str = "alerts";
 /// Largest answer that is read of an outside address.
 const ANSWER_BYTES: usize = 64 << 10;
 const MINUTE_MS: i64 = 60_000;
+/// Most alerts that this node has found and not noted: then it looks no further.
+const MOST_FOUND: usize = 1_000;
+/// Most alerts that are told in one pass.
+const MOST_TOLD: i64 = 200;
 
 /// The rules, and where what they find goes.
 pub(super) struct Alerts {
@@ -49,15 +55,10 @@ struct Watched {
     watch: Watch,
     /// Up to where; `None` before the first pass.
     seen: Option<Place>,
-    found: Vec<Found>,
-}
-
-/// An alert that is not told everywhere yet.
-struct Found {
-    place: Place,
-    alert: Alert,
-    is_logged: bool,
-    is_stored: bool,
+    /// What it found there and has not noted.
+    found: Vec<(Place, Alert)>,
+    /// What it has put into the log and not told everywhere.
+    logged: HashSet<(Uuid, Rule)>,
 }
 
 impl Alerts {
@@ -79,8 +80,18 @@ impl Alerts {
             url: url.clone(),
             headers: headers("application/json", settings.token.as_ref()),
         });
-        let sink = || EngineSink::new(engine.clone(), store.clone(), NAME);
-        let watched = Watched { watch: Watch::new(rules), seen: None, found: Vec::new() };
+        // An alert is stored under an id of its own, so that it is recognized when it comes again, also where
+        // somebody has changed or deleted it since.
+        let sink = || {
+            let sink = EngineSink::new(engine.clone(), store.clone(), NAME);
+            sink.once(store.hasher().clone(), NAME.to_owned())
+        };
+        let watched = Watched {
+            watch: Watch::new(rules),
+            seen: None,
+            found: Vec::new(),
+            logged: HashSet::new(),
+        };
         Some(Self {
             store: store.clone(),
             node,
@@ -102,74 +113,86 @@ impl Alerts {
     }
 
     async fn pass(&self) -> Result<Pass, OutletError> {
+        let Self { store, node, .. } = self;
         let mut watched = self.watched.lock().await;
-        let told = maintenance::outlet_place(&self.store, NAME).await?.unwrap_or(Place::START);
-        let below = maintenance::horizon(&self.store).await?.ended;
-        let after = watched.seen.unwrap_or(told);
-        let (rows, seen) = maintenance::rows_after(&self.store, after, below, ROWS).await?;
-        tell_lag(&self.store, NAME, rows.first().map(|(_, entry)| entry));
-        for (place, entry) in &rows {
-            let alerts = watched.watch.look(entry).into_iter();
-            let found = |alert| Found { place: *place, alert, is_logged: false, is_stored: false };
-            watched.found.extend(alerts.map(found).collect::<Vec<_>>());
-        }
-        watched.seen = Some(seen);
-        // What is before that place another node has told.
-        watched.found.retain(|found| found.place > told);
-        let is_more = if seen > after { Pass::More } else { Pass::Nothing };
-        if seen <= told {
+        let noted = maintenance::outlet_reached(store, NAME).await?.unwrap_or(Reached::START);
+        let is_more = self.look(&mut watched, noted.place).await?;
+        let seen = watched.seen.unwrap_or(noted.place);
+        let is_new = seen > noted.place;
+        if !is_new && maintenance::untold_alerts(store, 1).await?.is_empty() {
             return Ok(is_more);
         }
-        if let Some(turn) = Turn::take(&self.store, NAME, self.node, told).await? {
-            self.tell(&mut watched.found, seen, turn).await?;
+        let Some(mut turn) = Turn::take(store, NAME, *node, noted).await? else {
+            return Ok(is_more);
+        };
+        if is_new {
+            if !turn.found(seen, &watched.found).await? {
+                return Ok(is_more);
+            }
+            watched.found.clear();
         }
+        self.tell(&mut watched.logged, turn).await?;
         Ok(is_more)
     }
 
-    /// Tells what was found in the turn of this node, and notes how far that is: what has been told is not
-    /// told again when a later one fails, or when another node goes on.
-    async fn tell(
-        &self,
-        found: &mut Vec<Found>,
-        seen: Place,
-        mut turn: Turn<'_>,
-    ) -> Result<(), OutletError> {
-        // What cannot be posted keeps nothing out of the log.
-        for one in found.iter_mut() {
-            if !turn.send(Box::pin(self.keep(one))).await? {
-                return Ok(());
-            }
+    /// Looks at the next rows; whether there may be more. What is `noted` another node has looked at, too.
+    async fn look(&self, watched: &mut Watched, noted: Place) -> Result<Pass, OutletError> {
+        watched.found.retain(|(place, _)| *place > noted);
+        if watched.found.len() >= MOST_FOUND {
+            return Ok(Pass::Nothing);
         }
-        while let Some(first) = found.first() {
-            if !turn.send(self.post(&first.alert)).await? {
-                return Ok(());
-            }
-            let place = found.remove(0).place;
-            let is_last_there = found.first().is_none_or(|next| next.place > place);
-            if is_last_there && !turn.advance(place).await? {
-                return Ok(());
-            }
+        let below = maintenance::horizon(&self.store).await?.ended;
+        let after = watched.seen.unwrap_or(noted);
+        let (rows, seen) = maintenance::rows_after(&self.store, after, below, MOST).await?;
+        tell_lag(&self.store, NAME, rows.first().map(|(_, entry)| entry));
+        for (place, entry) in &rows {
+            let found = watched.watch.look(entry).into_iter().map(|alert| (*place, alert));
+            watched.found.extend(found.filter(|(place, _)| *place > noted));
         }
-        turn.advance(seen).await?;
-        Ok(())
+        watched.seen = Some(seen);
+        Ok(if seen > after { Pass::More } else { Pass::Nothing })
     }
 
-    /// Puts an alert into the log, and stores it.
-    async fn keep(&self, found: &mut Found) -> Result<(), OutletError> {
-        let alert = &found.alert;
-        if !found.is_logged {
-            let (rule, event, count) = (alert.rule.code(), alert.event, alert.count);
-            metrics::counter!("kiln_alerts_total", "rule" => rule).increment(1);
-            tracing::warn!(rule, %event, count, "an alert: see the AuditEvent");
-            found.is_logged = true;
+    /// Tells what is not told yet in the turn of this node. What one of log, resource and address does not
+    /// take keeps nothing from the others; and what it has taken it is not told again.
+    async fn tell(
+        &self,
+        logged: &mut HashSet<(Uuid, Rule)>,
+        mut turn: Turn<'_>,
+    ) -> Result<(), OutletError> {
+        let store = &self.store;
+        let untold = maintenance::untold_alerts(store, MOST_TOLD).await?;
+        logged.retain(|known| untold.iter().any(|it| name_of(&it.alert) == *known));
+        for Untold { alert, .. } in untold.iter().filter(|it| logged.insert(name_of(&it.alert))) {
+            log(alert);
         }
-        if let Some(resources) = self.resources.as_ref().filter(|_| !found.is_stored) {
-            let bundle = communication(alert, &self.base).to_string();
-            let stored = resources.load_transaction(bundle.into()).await;
-            stored.map_err(OutletError::Refused)?;
-            found.is_stored = true;
+        let mut kept = Ok(());
+        for Untold { alert, .. } in untold.iter().filter(|it| !it.is_stored) {
+            match turn.send(Box::pin(self.keep(alert))).await {
+                Ok(Some(())) => maintenance::alert_told(store, alert, true, false).await?,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    kept = Err(error);
+                    break;
+                }
+            }
         }
-        Ok(())
+        for Untold { alert, .. } in untold.iter().filter(|it| !it.is_posted) {
+            if turn.send(self.post(alert)).await?.is_none() {
+                return Ok(());
+            }
+            maintenance::alert_told(store, alert, false, true).await?;
+        }
+        maintenance::forget_alerts(store).await?;
+        kept
+    }
+
+    /// Stores an alert, where the settings say so.
+    async fn keep(&self, alert: &Alert) -> Result<(), OutletError> {
+        let Some(resources) = &self.resources else { return Ok(()) };
+        let bundle = communication(alert, &self.base).to_string();
+        let stored = resources.load_transaction(bundle.into()).await;
+        stored.map(drop).map_err(OutletError::Refused)
     }
 
     /// Tells the outside address of an alert. One that it finds fault with is passed over: it is in the log.
@@ -179,6 +202,17 @@ impl Alerts {
         let answer = outbound.post_json(url, headers, body, ANSWER_BYTES).await?;
         judge(answer.status, NAME, &alert.event.to_string())
     }
+}
+
+/// What an alert is known by.
+fn name_of(alert: &Alert) -> (Uuid, Rule) {
+    (alert.event, alert.rule)
+}
+
+fn log(alert: &Alert) {
+    let (rule, event, count) = (alert.rule.code(), alert.event, alert.count);
+    metrics::counter!("kiln_alerts_total", "rule" => rule).increment(1);
+    tracing::warn!(rule, %event, count, "an alert: see the AuditEvent");
 }
 
 fn rules(settings: &Settings, zone: &str) -> Rules {
@@ -219,10 +253,10 @@ fn posted(alert: &Alert, base: &str) -> Value {
 /// A transaction that stores the alert: the same one each time.
 fn communication(alert: &Alert, base: &str) -> Value {
     let rule = alert.rule.code();
-    let id = format!("{}-{rule}", alert.event);
+    let name = format!("{}-{rule}", alert.event);
     let resource = json!({
         "resourceType": "Communication",
-        "id": id,
+        "identifier": [{ "system": "urn:kiln:alert", "value": name }],
         "status": "completed",
         "category": [{
             "coding": [{
@@ -241,7 +275,7 @@ fn communication(alert: &Alert, base: &str) -> Value {
         }],
         "payload": [{ "contentString": alert.to_string() }],
     });
-    let request = json!({ "method": "PUT", "url": format!("Communication/{id}") });
+    let request = json!({ "method": "POST", "url": "Communication" });
     let entry = json!([{ "resource": resource, "request": request }]);
     json!({ "resourceType": "Bundle", "type": "transaction", "entry": entry })
 }

@@ -1,9 +1,9 @@
 //! Who gets all of the ledger: outside destinations, which get its events, and rules, which make alerts.
 //!
 //! Each has a place in the order of the ledger, noted in the database after what comes before it has
-//! been taken. So a server that is killed between the two sends again what it had sent, and leaves
-//! nothing out. One node sends at a time. What cannot be sent waits in the ledger, and is tried again
-//! after ever longer pauses.
+//! been taken, request by request. So a server that is killed between the two sends again what it had
+//! sent last, and leaves nothing out. One node sends at a time. What cannot be sent waits in the ledger,
+//! and is tried again after ever longer pauses.
 
 mod alerts;
 mod repository;
@@ -17,20 +17,20 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
-use crate::audit::balp::{Entry, recorded};
+use crate::audit::balp::{Entry, Event, recorded};
 use crate::clock::{Clock as _, IdSource as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{Error, root_cause};
 use crate::outbound::{Outbound, OutboundError, Trust, TrustError};
 use crate::store::Store;
-use crate::store::maintenance::{self, Place};
+use crate::store::maintenance::{self, Most, Reached};
 
 use super::super::database::StartError;
 use alerts::Alerts;
 use repository::Repository;
 use syslog::Syslog;
-use turn::{Turn, portion};
+use turn::{Events, Turn};
 
 /// What the places of destinations are known by.
 const REPOSITORY: &str = "repository";
@@ -40,11 +40,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long after a failure the next try is, and at most after many.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
-/// Rows that are read at once, and how many while a destination does not take all that may go out.
-const ROWS: i64 = 1_000;
-const FEW_ROWS: i64 = 50;
+/// What is read at once, and how many rows, and events of them, while a destination does not take all that may
+/// go out.
+const MOST: Most = Most { rows: 1_000, patients: 20_000 };
+const FEW: usize = 50;
 /// Events that a syslog server gets on one connection.
 const MESSAGES: usize = 1_000;
+/// The status of who does not take so many bytes.
+const TOO_LARGE: u16 = 413;
 /// Longest time for one request to an outside destination.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,6 +63,9 @@ enum OutletError {
     /// The other side took it, and not as it should.
     #[error("{0}")]
     Refused(String),
+    /// It takes no request with so many events, or with one of them.
+    #[error("it answered {0} to many events at once")]
+    TooMuch(u16),
 }
 
 /// Where events go.
@@ -84,10 +90,11 @@ impl Destination {
         }
     }
 
-    async fn send(&self, rows: &[Entry], base: &str) -> Result<(), OutletError> {
+    /// Sends events in one request; how many of them, from the first on, have been taken.
+    async fn send(&self, events: Vec<Event>, base: &str) -> Result<usize, OutletError> {
         match self {
-            Self::Repository(repository) => repository.send(rows, base).await,
-            Self::Syslog(syslog) => syslog.send(rows, base).await,
+            Self::Repository(repository) => repository.send(events, base).await,
+            Self::Syslog(syslog) => syslog.send(&events).await,
         }
     }
 }
@@ -172,7 +179,7 @@ fn destinations(config: &Config) -> Result<Vec<Destination>, TrustError> {
 }
 
 /// The name of this machine, where the system tells it.
-fn host() -> String {
+pub(super) fn host() -> String {
     let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
     let name = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
     name.unwrap_or_default().trim().to_owned()
@@ -241,13 +248,18 @@ impl Tries {
 fn judge(status: u16, name: &'static str, event: &str) -> Result<(), OutletError> {
     match status {
         200..300 => Ok(()),
-        400 | 413 | 422 => {
+        _ if is_for_content(status) => {
             metrics::counter!("kiln_audit_outlet_refused_total", "outlet" => name).increment(1);
             tracing::error!(status, event, outlet = name, "an event is not taken");
             Ok(())
         }
         _ => Err(OutletError::Refused(format!("it answered {status}"))),
     }
+}
+
+/// Whether it is what was sent that the other side finds fault with, and would so again.
+fn is_for_content(status: u16) -> bool {
+    matches!(status, 400 | TOO_LARGE | 422)
 }
 
 /// The pause after a failure that came after so many others.
@@ -284,36 +296,71 @@ impl Feed {
 
     /// Sends what is there, so many events after the other, each time noted when they have been taken.
     async fn pass(&self, events: usize) -> Result<Pass, OutletError> {
-        let Self { store, destination, base, node } = self;
+        let Self { store, destination, node, .. } = self;
         let name = destination.name();
-        let at = maintenance::outlet_place(store, name).await?.unwrap_or(Place::START);
+        let at = maintenance::outlet_reached(store, name).await?.unwrap_or(Reached::START);
         let below = maintenance::horizon(store).await?.ended;
-        let limit = if events < destination.events_at_once() { FEW_ROWS } else { ROWS };
-        let (rows, last) = maintenance::rows_after(store, at, below, limit).await?;
+        let is_slow = events < destination.events_at_once();
+        let most = if is_slow { Most { rows: FEW as i64, ..MOST } } else { MOST };
+        let (mut rows, last) = maintenance::rows_after(store, at.place, below, most).await?;
         tell_lag(store, name, rows.first().map(|(_, entry)| entry));
-        if last == at {
+        if last == at.place {
             return Ok(Pass::Nothing);
         }
         let Some(mut turn) = Turn::take(store, name, *node, at).await? else {
             return Ok(Pass::Nothing);
         };
-        let mut rest = &rows[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(portion(rest, events));
-            let entries: Vec<Entry> = now.iter().map(|(_, entry)| entry.clone()).collect();
-            let sent = turn.send(Box::pin(destination.send(&entries, base))).await?;
-            let to = now.last().map_or(last, |(place, _)| *place);
-            if !sent || !turn.advance(to).await? {
-                // Another node has the turn: it sends the same.
-                return Ok(Pass::Nothing);
-            }
-            metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => name)
-                .increment(entries.len() as u64);
-            rest = later;
+        maintenance::name_patients(store, &mut rows).await?;
+        let mut left = Events::new(&rows, at);
+        let few = if is_slow { FEW } else { usize::MAX };
+        let mut is_ours = self.send_some(&mut left, (few, events), &mut turn).await?;
+        if is_ours && left.is_empty() {
+            // What is no event, and stands behind the last one, has nothing to send.
+            is_ours = turn.advance(Reached::through(last)).await?;
         }
-        // What is no event, and stands behind the last one, has nothing to send.
-        let is_ours = turn.advance(last).await?;
         Ok(if is_ours { Pass::More } else { Pass::Nothing })
+    }
+
+    /// Sends the first `few` events, at most so many in a request; whether the turn was this node's to the end.
+    /// What is too much for the other side is halved until it fits, or until it is one event that it will
+    /// not have.
+    async fn send_some(
+        &self,
+        left: &mut Events<'_>,
+        (mut few, mut most): (usize, usize),
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, OutletError> {
+        let Self { destination, base, .. } = self;
+        // How many come next and at once, and among how many of them one was refused.
+        let (mut size, mut suspect) = (most, 0);
+        while few > 0 && !left.is_empty() {
+            let events: Vec<Event> =
+                left.first(size).map(|(row, number)| row.event(number, base)).collect();
+            let (count, rows) = (events.len(), left.rows());
+            let sent = match turn.send(Box::pin(destination.send(events, base))).await {
+                Err(OutletError::TooMuch(TOO_LARGE)) if count > 1 => {
+                    (size, most) = (count / 2, count / 2);
+                    continue;
+                }
+                Err(OutletError::TooMuch(_)) if count > 1 => {
+                    (size, suspect) = (count / 2, count);
+                    continue;
+                }
+                sent => sent?,
+            };
+            // Where another node has the turn, it sends the same.
+            let Some(taken) = sent else { return Ok(false) };
+            left.take(taken);
+            if !turn.advance(left.reached()).await? {
+                return Ok(false);
+            }
+            metrics::counter!("kiln_audit_outlet_rows_total", "outlet" => destination.name())
+                .increment((rows - left.rows()) as u64);
+            (few, suspect) = (few.saturating_sub(taken), suspect.saturating_sub(taken));
+            let next = if suspect > 0 { suspect.div_ceil(2) } else { size.saturating_mul(2) };
+            size = next.min(most);
+        }
+        Ok(true)
     }
 }
 

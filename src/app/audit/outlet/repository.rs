@@ -5,10 +5,10 @@
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
-use crate::audit::balp::{Entry, Event};
+use crate::audit::balp::Event;
 use crate::outbound::Outbound;
 
-use super::{OutletError, REPOSITORY, judge};
+use super::{OutletError, REPOSITORY, is_for_content, judge};
 
 /// Largest answer that is read.
 const ANSWER_BYTES: usize = 4 << 20;
@@ -22,32 +22,21 @@ pub(super) struct Repository {
 }
 
 impl Repository {
-    /// Sends the events of rows, in their order.
-    pub(super) async fn send(&self, rows: &[Entry], base: &str) -> Result<(), OutletError> {
-        let mut events = Vec::new();
-        for event in rows.iter().flat_map(|row| row.events(base)) {
-            events.push(resource(event, base));
-            if events.len() >= self.batch {
-                self.post(std::mem::take(&mut events)).await?;
-            }
-        }
-        self.post(events).await
-    }
-
-    async fn post(&self, mut events: Vec<Value>) -> Result<(), OutletError> {
-        match events.len() {
-            0 => Ok(()),
-            1 => {
+    /// Sends events in one request; how many of them, from the first on, have been taken.
+    pub(super) async fn send(&self, events: Vec<Event>, base: &str) -> Result<usize, OutletError> {
+        let events: Vec<Value> = events.into_iter().map(|event| resource(event, base)).collect();
+        match &events[..] {
+            [] => Ok(0),
+            [event] => {
                 let url = format!("{}/AuditEvent", self.base);
-                let event = events.remove(0);
                 let (status, _) = self.answered(&url, event.to_string()).await?;
-                judge(status, REPOSITORY, source_of(&event))
+                judge(status, REPOSITORY, source_of(event)).map(|()| 1)
             }
-            _ => self.post_all(events).await,
+            all => self.post_all(all).await,
         }
     }
 
-    async fn post_all(&self, events: Vec<Value>) -> Result<(), OutletError> {
+    async fn post_all(&self, events: &[Value]) -> Result<usize, OutletError> {
         let entries: Vec<Value> = events
             .iter()
             .map(|event| {
@@ -56,20 +45,32 @@ impl Repository {
             .collect();
         let bundle = json!({ "resourceType": "Bundle", "type": "batch", "entry": entries });
         let (status, answer) = self.answered(&self.base, bundle.to_string()).await?;
+        if is_for_content(status) {
+            return Err(OutletError::TooMuch(status));
+        }
         if !(200..300).contains(&status) {
             return Err(OutletError::Refused(format!("the repository answered {status}")));
         }
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        for (at, event) in events.iter().enumerate() {
-            judge(status_of(&answer["entry"][at]), REPOSITORY, source_of(event))?;
-        }
-        Ok(())
+        taken(events, &serde_json::from_slice(&answer).unwrap_or_default())
     }
 
     async fn answered(&self, url: &str, body: String) -> Result<(u16, bytes::Bytes), OutletError> {
         let answer = self.outbound.post_json(url, &self.headers, body, ANSWER_BYTES).await?;
         Ok((answer.status, answer.body))
     }
+}
+
+/// How many events, from the first on, were taken by what is answered to a batch: those behind one that waits
+/// are sent again with it.
+fn taken(events: &[Value], answer: &Value) -> Result<usize, OutletError> {
+    for (at, event) in events.iter().enumerate() {
+        let status = status_of(&answer["entry"][at]);
+        match judge(status, REPOSITORY, source_of(event)) {
+            Err(_) if at > 0 => return Ok(at),
+            judged => judged?,
+        }
+    }
+    Ok(events.len())
 }
 
 /// What became of an entry; 0 where the answer does not say.
@@ -116,6 +117,21 @@ mod tests {
             (0, false),
         ] {
             assert_eq!(judge(status, REPOSITORY, source_of(&event)).is_ok(), is_over, "{status}");
+        }
+        let answer = |statuses: &[&str]| {
+            let entries = statuses.iter().map(|it| json!({ "response": { "status": it } }));
+            json!({ "entry": entries.collect::<Vec<_>>() })
+        };
+        let events = [json!({}), json!({}), json!({})];
+        for (statuses, expected) in [
+            (&["201", "201 Created", "201"][..], Some(3)),
+            (&["201", "422", "201"], Some(3)),
+            (&["201", "503", "201"], Some(1)),
+            (&["201", "422"], Some(2)),
+            (&["503", "201", "201"], None),
+            (&[], None),
+        ] {
+            assert_eq!(taken(&events, &answer(statuses)).ok(), expected, "{statuses:?}");
         }
         let answered = |status: &str| status_of(&json!({ "response": { "status": status } }));
         assert_eq!([answered("201 Created"), answered("x"), status_of(&Value::Null)], [201, 0, 0]);

@@ -1,11 +1,11 @@
 //! A syslog server that gets events as DICOM audit messages, over TLS.
 //!
-//! A connection takes the rows of one pass: syslog has no answers, so only its end tells that the other
+//! A connection takes many events: syslog has no answers, so only its end tells that the other
 //! side has read them.
 //!
 //! Spec: RFC 5424, RFC 5425, IHE ITI TF-2 3.20
 
-use crate::audit::balp::Entry;
+use crate::audit::balp::Event;
 use crate::audit::{dicom, syslog};
 use crate::outbound::{Line, Trust};
 
@@ -23,12 +23,12 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
-    /// Sends the events of rows, in their order.
-    pub(super) async fn send(&self, rows: &[Entry], base: &str) -> Result<(), OutletError> {
+    /// Sends events on one connection, whose end tells that all of them have been taken.
+    pub(super) async fn send(&self, events: &[Event]) -> Result<usize, OutletError> {
         let mut line = Line::open(&self.place, &self.trust).await?;
         let mut bytes = Vec::with_capacity(WRITE_BYTES);
         let process = std::process::id();
-        for event in rows.iter().flat_map(|row| row.events(base)) {
+        for event in events {
             let message = dicom::message(&event.body);
             bytes.extend(syslog::frame(event.recorded, &self.host, process, &message));
             if bytes.len() >= WRITE_BYTES {
@@ -37,6 +37,7 @@ impl Syslog {
             }
         }
         line.say(&bytes).await?;
-        Ok(line.end().await?)
+        line.end().await?;
+        Ok(events.len())
     }
 }
