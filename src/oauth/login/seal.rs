@@ -45,21 +45,9 @@ impl Seal {
     /// # Errors
     /// [`SealError`] says what is wrong with the file.
     pub fn open(folder: &Path, fresh: [u8; KEY]) -> Result<Self, SealError> {
-        let path = folder.join(FILE);
-        let fault = |cause| SealError::File { path: path.clone(), cause };
-        let unfit = |reason| SealError::Unfit { path: path.clone(), reason };
-        match make(&path, &fresh) {
-            Ok(()) => {}
-            // Another node may have made it a moment ago.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(cause) => return Err(fault(cause)),
-        }
-        if is_open_to_others(&path).map_err(fault)? {
-            return Err(unfit("others than its owner can read it; make its mode 0600"));
-        }
-        let bytes = std::fs::read(&path).map_err(fault)?;
-        let key = UnboundKey::new(&AES_256_GCM, &bytes);
-        Ok(Self(LessSafeKey::new(key.map_err(|_| unfit("is no key of 32 bytes"))?)))
+        let bytes = key_in(folder, FILE, Some(fresh))?;
+        let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("a key of 32 bytes");
+        Ok(Self(LessSafeKey::new(key)))
     }
 
     /// Seals `plain` for `place`. `nonce` must never come twice.
@@ -79,6 +67,31 @@ impl Seal {
         let plain = self.0.open_in_place(nonce, Aad::from(place), &mut rest).ok()?;
         Some(plain.to_vec())
     }
+}
+
+/// The key in a file of `folder`, which its owner alone may read; made of `fresh` when there is none.
+///
+/// # Errors
+/// [`SealError`] says what is wrong with the file; without `fresh` it must be there.
+pub fn key_in(
+    folder: &Path,
+    file: &str,
+    fresh: Option<[u8; KEY]>,
+) -> Result<[u8; KEY], SealError> {
+    let path = folder.join(file);
+    let fault = |cause| SealError::File { path: path.clone(), cause };
+    let unfit = |reason| SealError::Unfit { path: path.clone(), reason };
+    match fresh.map_or(Ok(()), |fresh| make(&path, &fresh)) {
+        Ok(()) => {}
+        // Another node may have made it a moment ago.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(fault(cause)),
+    }
+    if is_open_to_others(&path).map_err(fault)? {
+        return Err(unfit("others than its owner can read it; make its mode 0600"));
+    }
+    let bytes = std::fs::read(&path).map_err(fault)?;
+    bytes.try_into().map_err(|_| unfit("is no key of 32 bytes"))
 }
 
 /// Makes the file, whole or not at all, for its owner alone.

@@ -258,8 +258,8 @@ async fn batches_are_counted_and_parts_are_not_waited_for_for_ever() {
     assert_eq!(value(&sender.send(&second).await, "MSA-1"), "CA");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!feed.work.done.lock().unwrap().iter().any(|id| id == "p2"), "nothing of it is done");
-    let why = "SELECT count(*) FROM v2_message WHERE control_id = 'p2' AND attempts > 0 \
-         AND reason = 'a part of the message is missing'";
+    let why = "SELECT count(*) FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
+         WHERE m.control_id = 'p2' AND o.attempts > 0 AND o.reason = 'a part of the message is missing'";
     assert_eq!(feed.server.database.number(why).await, 1);
 }
 
