@@ -3,6 +3,8 @@
 
 mod again;
 mod lines;
+mod months;
+mod sealed;
 mod values;
 
 use std::time::Duration;
@@ -306,7 +308,7 @@ async fn a_copy_is_kept_as_a_document_where_the_profile_says_so() {
 
 /// The text of what is done goes after some days; what it was known by and its answer stay.
 ///
-/// Covers in part: v2 P6.
+/// Covers: v2 P6.
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_messages_are_purged_by_age() {
     let mut setup = Setup::default();
