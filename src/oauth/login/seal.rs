@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Bytes of the key.
@@ -73,11 +74,7 @@ impl Seal {
 ///
 /// # Errors
 /// [`SealError`] says what is wrong with the file; without `fresh` it must be there.
-pub fn key_in(
-    folder: &Path,
-    file: &str,
-    fresh: Option<[u8; KEY]>,
-) -> Result<[u8; KEY], SealError> {
+pub fn key_in(folder: &Path, file: &str, fresh: Option<[u8; KEY]>) -> Result<[u8; KEY], SealError> {
     let path = folder.join(file);
     let fault = |cause| SealError::File { path: path.clone(), cause };
     let unfit = |reason| SealError::Unfit { path: path.clone(), reason };
@@ -99,10 +96,20 @@ fn make(path: &Path, key: &[u8]) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    write_private(path, key)
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
+    // Named by what is random: others may make theirs at this moment, the first one counts.
+    let digest = Sha256::digest(key);
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let whole = folder.join(format!(".{name}.new"));
+    write_private(&whole, key)?;
+    let linked = std::fs::hard_link(&whole, path);
+    std::fs::remove_file(&whole)?;
+    std::fs::File::open(folder)?.sync_all()?;
+    linked
 }
 
 /// Writes a new file that only its owner can read.

@@ -111,7 +111,8 @@ const COUNT: &str = "SELECT CASE WHEN state IS NOT NULL THEN state WHEN lease_un
      GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1000";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[LIST, LIST_TOLD, LIST_WAITING, LIST_ENDED, ONE, ISSUES, EFFECTS, COUNT];
+pub(super) const STATEMENTS: &[&str] =
+    &[LIST, LIST_TOLD, LIST_WAITING, LIST_ENDED, ONE, ISSUES, EFFECTS, COUNT];
 
 /// Which messages are asked for; `None` leaves open.
 #[derive(Clone, Debug, Default)]

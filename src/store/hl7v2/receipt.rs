@@ -83,11 +83,7 @@ pub(super) struct Stored {
 
 impl Receipt {
     /// `sealed`: its text, with the number of the data key; else it is stored as it came.
-    pub(super) fn of(
-        new: &NewMessage<'_>,
-        sealed: Option<(i32, Bytes)>,
-        row: LedgerRow,
-    ) -> Self {
+    pub(super) fn of(new: &NewMessage<'_>, sealed: Option<(i32, Bytes)>, row: LedgerRow) -> Self {
         let texts = [
             new.site,
             new.charset,
@@ -157,11 +153,7 @@ impl Together for Lanes {
 }
 
 fn stored(row: &Row) -> Result<Stored, tokio_postgres::Error> {
-    Ok(Stored {
-        first: row.try_get(2)?,
-        is_leased: row.try_get(1)?,
-        is_blocked: row.try_get(3)?,
-    })
+    Ok(Stored { first: row.try_get(2)?, is_leased: row.try_get(1)?, is_blocked: row.try_get(3)? })
 }
 
 /// Receipts column by column, as `unnest` takes them.

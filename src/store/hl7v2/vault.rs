@@ -425,7 +425,9 @@ mod tests {
             let mut damaged = stored.to_vec();
             *damaged.last_mut().unwrap() ^= 1;
             assert_eq!(open(2, one, &damaged), None);
-            assert!(text.is_empty() || !stored.windows(text.len()).any(|part| part == text.as_bytes()));
+            assert!(
+                text.is_empty() || !stored.windows(text.len()).any(|part| part == text.as_bytes())
+            );
             let again = vault.seal(one, text.as_bytes()).unwrap().expect("sealed").1;
             assert_ne!(again, stored, "no nonce comes twice");
         }

@@ -84,7 +84,10 @@ async fn messages_stand_in_months_that_go_when_their_time_is_over() {
     for (what, sql) in [
         ("parts", "SELECT count(*) FROM pg_class WHERE relname ~ '^v2_message_2019'"),
         ("keys", "SELECT count(*) FROM v2_dedupe WHERE control_id IN ('1', '2', '3')"),
-        ("effects", "SELECT count(*) FROM v2_effect WHERE message_id < kiln_first_id('2020-01-01Z')"),
+        (
+            "effects",
+            "SELECT count(*) FROM v2_effect WHERE message_id < kiln_first_id('2020-01-01Z')",
+        ),
         ("issues", "SELECT count(*) FROM v2_issue WHERE message_id < kiln_first_id('2020-01-01Z')"),
         ("states", "SELECT count(*) FROM v2_open WHERE message_id < kiln_first_id('2020-01-01Z')"),
     ] {
@@ -134,8 +137,8 @@ fn of_before() -> String {
         "INSERT INTO v2_message (id, listener, received_at, raw, sha256, site, charset, send_app, send_fac, \
            control_id, type, event, structure, version, processing, order_keys, state, attempts, lease_until, blocked) \
          SELECT CASE n WHEN 12 THEN 'f0000000-0000-4000-8000-000000000012' ELSE \
-             (left(kiln_time(now() - make_interval(days => 40 - n)), 13) || '-7000-8000-' || lpad(n::text, 12, '0'))::uuid END, \
-           'mllp', now() - make_interval(days => 40 - n), '\\x{text}', sha256(n::text::bytea), 'LAB|STM', 'UTF-8', 'LAB', \
+             (left(kiln_time(now() - make_interval(days => (40 - n)::int)), 13) || '-7000-8000-' || lpad(n::text, 12, '0'))::uuid END, \
+           'mllp', now() - make_interval(days => (40 - n)::int), '\\x{text}'::bytea, sha256(n::text::bytea), 'LAB|STM', 'UTF-8', 'LAB', \
            'STM', 'old' || n, 'ADT', 'A08', 'ADT_A01', '2.5.1', 'P', ARRAY[greatest(n, 2)::bigint], s, \
            CASE s WHEN 'processing' THEN 1 ELSE 0 END, CASE s WHEN 'processing' THEN now() END, n = 2 \
            FROM unnest(ARRAY['received', 'received', 'processing', 'processed', 'processed_with_issues', 'duplicate', \

@@ -102,7 +102,12 @@ async fn texts_are_sealed_and_read_as_they_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_data_key_is_used_and_the_ones_before_still_open() {
     let database = Box::pin(Database::migrated()).await;
-    let start = || Box::pin(Server::start(config(&database, &[("hl7v2.workers", "0"), ("hl7v2.ack", "stored")])));
+    let start = || {
+        Box::pin(Server::start(config(
+            &database,
+            &[("hl7v2.workers", "0"), ("hl7v2.ack", "stored")],
+        )))
+    };
     let (one, other) = (start().await.unwrap(), start().await.unwrap());
     let (client, elsewhere) = (Client::new(one.address()), Client::new(other.address()));
     assert_eq!(post(&client, &adt("A08", "1", "1")).await, 200);
@@ -173,8 +178,7 @@ async fn without_its_key_file_a_database_is_not_served() {
     let folders = [temporary("keys"), temporary("keys")];
     let start = |at: usize| {
         let keys = folders[at].to_str().unwrap();
-        let settings =
-            [("hl7v2.workers", "0"), ("hl7v2.ack", "stored"), ("auth.keys_dir", keys)];
+        let settings = [("hl7v2.workers", "0"), ("hl7v2.ack", "stored"), ("auth.keys_dir", keys)];
         Box::pin(Server::start(config(&database, &settings)))
     };
     let server = start(0).await.unwrap();
@@ -222,7 +226,8 @@ async fn a_key_file_is_replaced_and_a_rotation_that_was_cut_off_is_completed() {
     assert!(said.starts_with("1 data keys"), "{said}");
     let second = std::fs::read(&file).unwrap();
     assert!(first != second && !next.exists());
-    let kept: Vec<_> = std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept: Vec<_> =
+        std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(kept.iter().any(|path| std::fs::read(path).unwrap() == first), "{kept:?}");
     // As it stands when the command was cut off between the database and the file.
     std::fs::rename(&file, &next).unwrap();
