@@ -190,5 +190,6 @@ async fn messages_of_before_are_the_first_part() {
     let order = "SELECT count(*) FROM v2_message a JOIN v2_message b ON b.processed_at > a.processed_at \
          WHERE a.control_id = 'old1' AND b.control_id = 'old2'";
     assert_eq!(database.number(order).await, 1, "in their line");
+    drop(client);
     server.stop().await;
 }

@@ -35,7 +35,7 @@ async fn view(client: &Client, id: &str) -> (u16, String) {
 
 async fn post(client: &Client, message: &str) -> u16 {
     let post = client.call("POST", &format!("{}/v2/messages", client.root()));
-    post.header("Content-Type", "application/hl7-v2").body(message).send().await.status
+    post.header("Content-Type", "application/hl7-v2").body(message.to_owned()).send().await.status
 }
 
 async fn until(database: &Database, sql: &str, number: i64) {
@@ -125,6 +125,7 @@ async fn another_data_key_is_used_and_the_ones_before_still_open() {
             assert!(status == 200 && text.contains("Muster^Anna"), "{status} {text}");
         }
     }
+    drop((client, elsewhere));
     one.stop().await;
     other.stop().await;
 }
@@ -155,6 +156,7 @@ async fn texts_of_before_are_sealed_in_the_background() {
                  left(m.id::text, 24) || lpad(to_hex(n), 12, '0'))) r WHERE m.control_id = 'open1'"
         );
         database.run(&more).await;
+        drop(client);
         server.stop().await;
         let server = start("true").await.unwrap();
         let client = Client::new(server.address());
@@ -164,6 +166,7 @@ async fn texts_of_before_are_sealed_in_the_background() {
             let (status, text) = view(&client, &id).await;
             assert!(status == 200 && text.contains("Muster^Anna"), "{status} {text}");
         }
+        drop(client);
         server.stop().await;
     }
 }
@@ -203,6 +206,7 @@ async fn without_its_key_file_a_database_is_not_served() {
     let client = Client::new(server.address());
     let (status, text) = view(&client, &ids(&client).await[0]).await;
     assert!(status == 200 && text.contains("Muster^Anna"), "{status} {text}");
+    drop(client);
     server.stop().await;
     for folder in folders {
         std::fs::remove_dir_all(folder).unwrap();
