@@ -25,7 +25,8 @@ pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
          AS g(id, attempts, state, code, ack, at, hash, reason, holds, is_effect) ORDER BY id), \
      clash AS ( \
        SELECT FROM g JOIN v2_open o ON o.message_id = g.id CROSS JOIN LATERAL unnest(o.order_keys) AS k(key) \
-         JOIN v2_queue other ON other.key = k.key AND other.message_id < g.id \
+         CROSS JOIN LATERAL (SELECT FROM v2_queue q \
+           WHERE q.key = k.key AND q.message_id < g.id LIMIT 1) AS other \
         WHERE g.is_effect LIMIT 1), \
      line AS ( \
        INSERT INTO v2_line AS known (patient, n) \
@@ -35,12 +36,11 @@ pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
      closed AS ( \
        DELETE FROM v2_open o USING g WHERE o.message_id = g.id AND o.state IS NULL \
          AND o.lease_until IS NOT NULL AND o.attempts = g.attempts \
-         AND g.state IN ('processed', 'processed_with_issues') RETURNING g.id), \
+         AND g.state IN ('processed', 'processed_with_issues') RETURNING g.*), \
      kept AS ( \
        UPDATE v2_open o SET state = g.state, lease_until = NULL, next_try = NULL, reason = NULL FROM g \
         WHERE o.message_id = g.id AND o.state IS NULL AND o.lease_until IS NOT NULL AND o.attempts = g.attempts \
-          AND g.state NOT IN ('processed', 'processed_with_issues') RETURNING g.id), \
-     over AS (SELECT id FROM closed UNION ALL SELECT id FROM kept), \
+          AND g.state NOT IN ('processed', 'processed_with_issues') RETURNING g.*), \
      ended AS ( \
        UPDATE v2_message m SET \
          state = CASE WHEN g.state = 'processed' AND ( \
@@ -48,11 +48,13 @@ pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
            THEN 'processed_with_issues' ELSE g.state END, \
          ack_code = COALESCE(m.ack_code, g.code), ack = COALESCE(m.ack, g.ack), processed_at = g.at, \
          map_hash = g.hash, reason = g.reason, attempts = g.attempts \
-         FROM over JOIN g ON g.id = over.id WHERE m.id = over.id \
+         FROM (SELECT * FROM closed UNION ALL SELECT * FROM kept) AS g WHERE m.id = g.id \
        RETURNING m.id, m.site, m.order_keys, g.holds), \
      gone AS ( \
-       DELETE FROM v2_queue q USING ended, unnest(ended.order_keys) AS k(key) \
-        WHERE q.key = k.key AND q.message_id = ended.id AND NOT ended.holds), \
+       DELETE FROM v2_queue q USING ( \
+         SELECT k.key, ended.id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \
+          WHERE NOT ended.holds OFFSET 0) AS own \
+        WHERE q.key = own.key AND q.message_id = own.id), \
      next AS MATERIALIZED ( \
        SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id IN ( \
          SELECT n.message_id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \

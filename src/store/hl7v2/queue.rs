@@ -22,15 +22,15 @@ macro_rules! soon {
 }
 
 /// The oldest messages that are first in all their lines, of those that nobody is known to be before. A
-/// lease that ran out is taken over.
+/// lease that ran out is taken over. Who comes before is looked for by each key, whatever the plan was made on.
 const CLAIM: &str = concat!(
     "WITH ready AS MATERIALIZED ( \
        SELECT o.message_id FROM v2_open o \
         WHERE o.state IS NULL AND NOT o.blocked \
           AND (o.lease_until IS NULL OR o.lease_until < $1) \
           AND (o.next_try IS NULL OR o.next_try <= $1) \
-          AND NOT EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) JOIN v2_queue other \
-                ON other.key = k.key AND other.message_id < o.message_id) \
+          AND NOT EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) CROSS JOIN LATERAL ( \
+                SELECT FROM v2_queue q WHERE q.key = k.key AND q.message_id < o.message_id LIMIT 1) AS other) \
         ORDER BY o.message_id LIMIT $3 FOR NO KEY UPDATE OF o SKIP LOCKED), \
      claimed AS ( \
        UPDATE v2_open o SET lease_until = $2, attempts = o.attempts + 1, next_try = NULL \
@@ -55,8 +55,9 @@ const FREE: &str = concat!(
        SELECT o.message_id AS id FROM v2_open o \
         WHERE o.state IS NULL AND o.blocked \
           AND o.message_id IN (SELECT unnest($1::uuid[]) UNION ALL SELECT id FROM looked) \
-          AND EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) WHERE NOT EXISTS ( \
-            SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < o.message_id))",
+          AND EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) LEFT JOIN LATERAL ( \
+            SELECT true AS is FROM v2_queue q WHERE q.key = k.key AND q.message_id < o.message_id LIMIT 1) \
+            AS other ON true WHERE other.is IS NULL)",
     soon!(),
     "ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED), \
      freed AS ( \
