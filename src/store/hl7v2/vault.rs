@@ -132,6 +132,11 @@ impl Vault {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether texts are sealed here.
+    pub(super) fn seals(&self) -> bool {
+        self.read(|state| state.seals)
+    }
+
     /// A text as it is stored, with the number of its data key; `None`: as it is.
     pub(super) fn seal(&self, id: Uuid, text: &[u8]) -> Result<Option<(i32, Bytes)>, Error> {
         let newest = self.read(|state| {
