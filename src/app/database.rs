@@ -65,6 +65,9 @@ pub enum StartError {
     /// A setting of the feed of HL7 version 2 names what there is not.
     #[error("{0} is not known")]
     Messages(String),
+    /// Texts of messages of HL7 version 2 cannot be opened, or not be sealed.
+    #[error("texts of messages of version 2 are sealed: {0}")]
+    SealedMessages(String),
     /// A command that is about one tenant does not say about which.
     #[error("there are tenants: say which one is meant, by `--tenant NAME`")]
     NoTenant,

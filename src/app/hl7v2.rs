@@ -30,17 +30,20 @@ use crate::store::Store;
 
 use super::database::StartError;
 use super::listening;
+use super::v2::keys;
 
 /// The receiver of this node, with the profiles of senders as they are at this moment.
 ///
 /// # Errors
-/// [`StartError::Messages`] for a setting that names what there is not, [`StartError::Store`].
+/// [`StartError::Messages`] for a setting that names what there is not, [`StartError::SealedMessages`] without the
+/// key that texts are sealed with, [`StartError::Store`].
 pub(super) async fn receiver(
     config: &Config,
     engine: Arc<Engine>,
     store: Store,
 ) -> Result<Receiver, StartError> {
     let settings = settings(&config.hl7v2)?;
+    keys::open(config, &store).await?;
     let base = base_maps(&config.hl7v2, engine.spec())?;
     let sites = Arc::new(Sites::new(store.clone(), engine.spec().clone(), base));
     let faulty = |error| StartError::Store(root_cause(&error));
@@ -110,6 +113,7 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         gap: None,
         refuses_reuse: false,
         days_kept: Some(config.keep_days).filter(|days| *days > 0),
+        months_kept: Some(config.keep_months).filter(|months| *months > 0),
         workers: config.workers as usize,
         most_waiting: config.max_waiting.get().into(),
     })
@@ -170,6 +174,8 @@ impl Feed {
         tasks.push(follow.boxed());
         let (purging, stopped) = (messages.clone(), stop.subscribe());
         tasks.push(async move { purging.purge(stopped).await }.boxed());
+        let (keeping, stopped) = (messages.clone(), stop.subscribe());
+        tasks.push(async move { keeping.keep(stopped).await }.boxed());
         if let Some(Bound { listener, address, tls, door }) = self.0 {
             let serving = listener::serve(listener, messages.clone(), door, stop.subscribe());
             tasks.push(serving.boxed());

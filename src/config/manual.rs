@@ -372,6 +372,12 @@ configuration! {
         /// Days after which the text of a message that is done goes; what it was known by, its answer and
         /// what it did stay. One that failed keeps its text until it is replayed or discarded. 0: all is kept.
         keep_days: u32 = Number(0),
+        /// Whole months after which messages go with all that is known of them, unless one waits or has
+        /// failed; what comes again after that is new. 0: all are kept.
+        keep_months: u32 = Number(0),
+        /// Whether texts of messages are sealed in the database, by the key in `messages.key` in the folder of
+        /// `auth.keys_dir`. Nodes of one database share that file; a backup is of no use without a copy of it.
+        encrypt: bool = Flag(true),
         /// Messages that this node works on at the same time; 0: it takes them in, and others work.
         workers: u32 = Number(8),
     }

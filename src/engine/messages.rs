@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Draft, Permit};
+use crate::access::{Caller, Draft, Outcome, Permit};
 use crate::error::Error;
 use crate::fhir::Instant;
 use crate::store::hl7v2::{
@@ -65,6 +65,16 @@ impl Engine {
                 store.receive_message(message, draft, permit).await
             })
             .await
+    }
+
+    /// Takes away a month of messages (six digits), and what is known of them, with a row in the ledger.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Internal`].
+    pub async fn drop_messages(&self, month: &str, caller: &Caller) -> Result<(), Error> {
+        let text = format!("v2/messages of {month}");
+        self.gate.note_by(Kind::DiscardMessage, caller, Outcome::Success, &text).await?;
+        self.store.drop_messages(month).await
     }
 
     /// What is known of what a message is about, by its keys.

@@ -19,6 +19,7 @@
 //! | `trial` | messages that are only tried |
 //! | `types` | data types of version 2 -> those of FHIR |
 //! | `judge` | who sent it, about whom it is, whether it is a message at all |
+//! | `keep` | what is stored is sealed, and months go whose time is over |
 //! | `line` | what a node knows of what waits |
 //! | `listener` | MLLP over TCP and TLS |
 //! | `merges` | merges after their message: what is left is moved, and they are taken back |
@@ -45,6 +46,7 @@ pub mod fragment;
 pub mod frame;
 pub mod heading;
 pub mod judge;
+mod keep;
 mod line;
 pub mod listener;
 pub mod map;

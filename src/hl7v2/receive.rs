@@ -59,6 +59,8 @@ pub struct Settings {
     pub refuses_reuse: bool,
     /// For how many days the text of what is done is kept; `None`: for good.
     pub days_kept: Option<u32>,
+    /// For how many months messages are kept; `None`: for good.
+    pub months_kept: Option<u32>,
     /// Messages that this node works on at the same time.
     pub workers: usize,
     /// Messages in line beyond which no more are read.

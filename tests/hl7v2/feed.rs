@@ -170,6 +170,7 @@ impl Default for Setup {
             gap: None,
             refuses_reuse: false,
             days_kept: None,
+            months_kept: None,
             workers: 4,
             most_waiting: 10_000,
         };

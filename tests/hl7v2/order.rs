@@ -139,8 +139,9 @@ async fn what_a_dead_node_had_is_taken_over() {
     let client = crate::harness::database::connect(&feed.server.database.superuser).await;
     client
         .batch_execute(
-            "UPDATE v2_message SET state = 'processing', lease_until = now() - interval '1 second', \
-               ack = NULL, ack_code = NULL; \
+            "UPDATE v2_message SET state = 'received', ack = NULL, ack_code = NULL; \
+             INSERT INTO v2_open (message_id, site, received_at, order_keys, attempts, lease_until) \
+               SELECT id, site, received_at, order_keys, 1, now() - interval '1 second' FROM v2_message; \
              INSERT INTO v2_queue SELECT unnest(order_keys), id FROM v2_message; \
              DELETE FROM v2_effect; DELETE FROM v2_key",
         )

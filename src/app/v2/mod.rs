@@ -3,6 +3,7 @@
 mod convert;
 mod coverage;
 mod import;
+pub(super) mod keys;
 mod list;
 mod listen;
 mod maps;
@@ -50,6 +51,9 @@ pub(super) enum Command {
     /// Have messages worked on again: one, or all that failed.
     #[command(after_help = "Example:\n  kiln v2 replay --failed --site 'LAB|STM'")]
     Replay(ReplayArgs),
+    /// Make another key file for the texts of messages; the one of before is kept beside it, for backups.
+    #[command(after_help = "Example:\n  kiln v2 rotate-key")]
+    RotateKey,
     /// Send the messages of files over MLLP and tell how they are answered.
     #[command(after_help = "Example:\n  kiln v2 send adt-a01.hl7 --to 10.0.0.7:2575")]
     Send(SendArgs),
@@ -150,6 +154,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode, B
         Command::Map(command) => maps::run(command, config, &mut std::io::stdout()).await,
         Command::Query(args) => query::run(&args, &mut std::io::stdout().lock()),
         Command::Replay(args) => list::replay(args, config).await,
+        Command::RotateKey => keys::rotate(config, &mut std::io::stdout()).await,
         Command::Send(args) => send::run(&args).await,
     }
 }

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Bytes of the key.
@@ -45,21 +46,9 @@ impl Seal {
     /// # Errors
     /// [`SealError`] says what is wrong with the file.
     pub fn open(folder: &Path, fresh: [u8; KEY]) -> Result<Self, SealError> {
-        let path = folder.join(FILE);
-        let fault = |cause| SealError::File { path: path.clone(), cause };
-        let unfit = |reason| SealError::Unfit { path: path.clone(), reason };
-        match make(&path, &fresh) {
-            Ok(()) => {}
-            // Another node may have made it a moment ago.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(cause) => return Err(fault(cause)),
-        }
-        if is_open_to_others(&path).map_err(fault)? {
-            return Err(unfit("others than its owner can read it; make its mode 0600"));
-        }
-        let bytes = std::fs::read(&path).map_err(fault)?;
-        let key = UnboundKey::new(&AES_256_GCM, &bytes);
-        Ok(Self(LessSafeKey::new(key.map_err(|_| unfit("is no key of 32 bytes"))?)))
+        let bytes = key_in(folder, FILE, Some(fresh))?;
+        let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("a key of 32 bytes");
+        Ok(Self(LessSafeKey::new(key)))
     }
 
     /// Seals `plain` for `place`. `nonce` must never come twice.
@@ -81,15 +70,46 @@ impl Seal {
     }
 }
 
+/// The key in a file of `folder`, which its owner alone may read; made of `fresh` when there is none.
+///
+/// # Errors
+/// [`SealError`] says what is wrong with the file; without `fresh` it must be there.
+pub fn key_in(folder: &Path, file: &str, fresh: Option<[u8; KEY]>) -> Result<[u8; KEY], SealError> {
+    let path = folder.join(file);
+    let fault = |cause| SealError::File { path: path.clone(), cause };
+    let unfit = |reason| SealError::Unfit { path: path.clone(), reason };
+    match fresh.map_or(Ok(()), |fresh| make(&path, &fresh)) {
+        Ok(()) => {}
+        // Another node may have made it a moment ago.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(fault(cause)),
+    }
+    if is_open_to_others(&path).map_err(fault)? {
+        return Err(unfit("others than its owner can read it; make its mode 0600"));
+    }
+    let bytes = std::fs::read(&path).map_err(fault)?;
+    bytes.try_into().map_err(|_| unfit("is no key of 32 bytes"))
+}
+
 /// Makes the file, whole or not at all, for its owner alone.
 fn make(path: &Path, key: &[u8]) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    write_private(path, key)
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
+    // Named by what is random: others may make theirs at this moment, the first one counts.
+    let digest = Sha256::digest(key);
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let whole = folder.join(format!(".{name}.new"));
+    write_private(&whole, key)?;
+    let linked = std::fs::hard_link(&whole, path);
+    std::fs::remove_file(&whole)?;
+    std::fs::File::open(folder)?.sync_all()?;
+    linked
 }
 
 /// Writes a new file that only its owner can read.

@@ -13,43 +13,56 @@ use super::super::rows::Timestamptz;
 use super::companion::Companion;
 use super::{MessageEnd, MessageIssue, UnmappedCode};
 
-/// A message is found by its id: by its state it would be found behind all that had that state a while ago,
-/// so the state is written as what no index has. Rows are taken in the order of their keys, so that statements
-/// wait for each other and do not deadlock; what others have of those that are freed is theirs to free. Issues of work done before that the new ones do not replace go; those below 0 are of the
-/// receipt. Of what waits in a line, the next one is free to be claimed.
+/// What was processed leaves `v2_open`, what ended otherwise stays there with its state; then the message itself
+/// is written, the one time. Rows are taken in the order of their keys, so that statements wait for each other
+/// and do not deadlock; what others have of those that are freed is theirs to free. Issues of work done before
+/// that the new ones do not replace go; those below 0 are of the receipt. Of what waits in a line, the next one
+/// is free to be claimed. What is looked for by a message's id is written so that no plan, made while a table was
+/// small, looks for it among all there is: not as EXISTS, and not by what an index of the blocked ones has.
 pub(super) const END: &str = "WITH g AS MATERIALIZED ( \
        SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::timestamptz[], \
          $7::text[], $8::text[], $9::bool[], $10::bool[]) \
          AS g(id, attempts, state, code, ack, at, hash, reason, holds, is_effect) ORDER BY id), \
      clash AS ( \
-       SELECT FROM g JOIN v2_message m ON m.id = g.id CROSS JOIN LATERAL unnest(m.order_keys) AS k(key) \
-         JOIN v2_queue other ON other.key = k.key AND other.message_id < g.id \
+       SELECT FROM g JOIN v2_open o ON o.message_id = g.id CROSS JOIN LATERAL unnest(o.order_keys) AS k(key) \
+         CROSS JOIN LATERAL (SELECT FROM v2_queue q \
+           WHERE q.key = k.key AND q.message_id < g.id LIMIT 1) AS other \
         WHERE g.is_effect LIMIT 1), \
      line AS ( \
        INSERT INTO v2_line AS known (patient, n) \
        SELECT patient, n + 1 FROM unnest($11::text[], $12::bigint[]) AS l(patient, n) ORDER BY patient \
        ON CONFLICT (patient) DO UPDATE SET n = excluded.n WHERE known.n = excluded.n - 1 \
        RETURNING patient), \
+     closed AS ( \
+       DELETE FROM v2_open o USING g WHERE o.message_id = g.id AND o.state IS NULL \
+         AND o.lease_until IS NOT NULL AND o.attempts = g.attempts \
+         AND g.state IN ('processed', 'processed_with_issues') RETURNING g.*), \
+     kept AS ( \
+       UPDATE v2_open o SET state = g.state, lease_until = NULL, next_try = NULL, reason = NULL FROM g \
+        WHERE o.message_id = g.id AND o.state IS NULL AND o.lease_until IS NOT NULL AND o.attempts = g.attempts \
+          AND g.state NOT IN ('processed', 'processed_with_issues') RETURNING g.*), \
      ended AS ( \
        UPDATE v2_message m SET \
-         state = CASE WHEN g.state = 'processed' AND EXISTS ( \
-           SELECT FROM v2_issue i WHERE i.message_id = g.id AND i.n < 0) THEN 'processed_with_issues' \
-           ELSE g.state END, \
+         state = CASE WHEN g.state = 'processed' AND ( \
+           SELECT true FROM v2_issue i WHERE i.message_id = g.id AND i.n < 0 LIMIT 1) IS NOT NULL \
+           THEN 'processed_with_issues' ELSE g.state END, \
          ack_code = COALESCE(m.ack_code, g.code), ack = COALESCE(m.ack, g.ack), processed_at = g.at, \
-         map_hash = g.hash, reason = g.reason, lease_until = NULL, next_try = NULL \
-         FROM g WHERE m.id = g.id AND m.state || '' = 'processing' AND m.attempts = g.attempts \
+         map_hash = g.hash, reason = g.reason, attempts = g.attempts \
+         FROM (SELECT * FROM closed UNION ALL SELECT * FROM kept) AS g WHERE m.id = g.id \
        RETURNING m.id, m.site, m.order_keys, g.holds), \
      gone AS ( \
-       DELETE FROM v2_queue q USING ended, unnest(ended.order_keys) AS k(key) \
-        WHERE q.key = k.key AND q.message_id = ended.id AND NOT ended.holds), \
+       DELETE FROM v2_queue q USING ( \
+         SELECT k.key, ended.id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \
+          WHERE NOT ended.holds OFFSET 0) AS own \
+        WHERE q.key = own.key AND q.message_id = own.id), \
      next AS MATERIALIZED ( \
-       SELECT m.id FROM v2_message m WHERE m.blocked AND m.id IN ( \
+       SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id IN ( \
          SELECT n.message_id FROM ended CROSS JOIN LATERAL unnest(ended.order_keys) AS k(key) \
           CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
             WHERE q.key = k.key AND q.message_id > ended.id ORDER BY q.message_id LIMIT 1) AS n \
           WHERE NOT ended.holds) \
-        ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
-     freed AS (UPDATE v2_message m SET blocked = false FROM next WHERE m.id = next.id), \
+        ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED), \
+     freed AS (UPDATE v2_open o SET blocked = false FROM next WHERE o.message_id = next.message_id), \
      given AS (SELECT * FROM unnest($13::text[], $14::text[], $15::text[], $16::text[]) \
        AS k(type, system, value, id)), \
      added AS ( \

@@ -10,24 +10,91 @@ use crate::access::{Disclosed, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::{Instant, LogicalId};
 
-const LIST: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id, m.type, m.event, m.state, \
-       m.attempts, m.ack_code, m.reason, m.processed_at, m.duplicate_of \
-     FROM v2_message m \
-     WHERE ($1::text IS NULL OR m.state = $1) AND ($2::text IS NULL OR m.site = $2) \
-       AND ($3::text IS NULL OR m.type = $3) AND ($4::text IS NULL OR m.event = $4) \
-       AND ($5::timestamptz IS NULL OR m.received_at >= $5) \
-       AND ($6::timestamptz IS NULL OR m.received_at < $6) \
-       AND ($7::text IS NULL OR m.control_id = $7) \
-       AND ($8::text IS NULL OR EXISTS (SELECT FROM v2_effect e WHERE e.message_id = m.id \
-             AND e.resource_type = 'Patient' AND e.resource_id = $8)) \
-       AND ($9::uuid IS NULL OR m.id < $9) \
-     ORDER BY m.id DESC LIMIT $10";
+/// Where a message `m` stands, with its row `o` of `v2_open` or none: what waits or is at work says so there.
+macro_rules! standing {
+    () => {
+        "COALESCE(o.state, CASE WHEN o.lease_until IS NOT NULL THEN 'processing' \
+           WHEN o.message_id IS NOT NULL THEN 'received' END, m.state)"
+    };
+}
+pub(super) use standing;
 
-const ONE: &str = "SELECT m.id, m.received_at, m.listener, m.site, m.control_id, m.type, m.event, m.state, \
-       m.attempts, m.ack_code, m.reason, m.processed_at, m.duplicate_of, m.raw, m.ack, m.charset, m.version, \
-       m.peer, m.tls_subject, m.map_hash, \
-       (SELECT count(*) FROM v2_message d WHERE d.duplicate_of = m.id) \
-     FROM v2_message m WHERE m.id = $1";
+/// What a list shows of each.
+macro_rules! shown {
+    () => {
+        concat!(
+            "SELECT m.id, m.received_at, m.listener, m.site, m.control_id, m.type, m.event, ",
+            standing!(),
+            ", COALESCE(o.attempts, m.attempts), m.ack_code, COALESCE(o.reason, m.reason), m.processed_at, \
+             m.duplicate_of"
+        )
+    };
+}
+
+/// What is asked for, but the state. The ids tell in which months to look; an id is made a moment before
+/// the time of receipt.
+macro_rules! wanted {
+    () => {
+        " AND ($2::text IS NULL OR m.site = $2) \
+          AND ($3::text IS NULL OR m.type = $3) AND ($4::text IS NULL OR m.event = $4) \
+          AND ($5::timestamptz IS NULL OR m.received_at >= $5) \
+          AND ($6::timestamptz IS NULL OR m.received_at < $6) \
+          AND ($7::text IS NULL OR m.control_id = $7) \
+          AND ($8::text IS NULL OR EXISTS (SELECT FROM v2_effect e WHERE e.message_id = m.id \
+                AND e.resource_type = 'Patient' AND e.resource_id = $8)) \
+          AND m.id >= COALESCE(kiln_first_id($5 - interval '1 minute'), '00000000-0000-0000-0000-000000000000') \
+          AND m.id <= COALESCE(kiln_first_id($6 + interval '1 minute'), 'ffffffff-ffff-ffff-ffff-ffffffffffff') \
+          AND m.id < COALESCE($9::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff') "
+    };
+}
+
+/// Of all, or of what was processed.
+const LIST: &str = concat!(
+    shown!(),
+    " FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id \
+     WHERE ($1::text IS NULL OR (o.message_id IS NULL AND m.state = $1))",
+    wanted!(),
+    "ORDER BY m.id DESC LIMIT $10"
+);
+
+/// Of what was processed and has issues: by these, for there may be few among many.
+const LIST_TOLD: &str = concat!(
+    shown!(),
+    " FROM (SELECT DISTINCT ON (message_id) message_id FROM v2_issue \
+        WHERE message_id < COALESCE($9::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff') \
+        ORDER BY message_id DESC) AS i \
+     JOIN v2_message m ON m.id = i.message_id LEFT JOIN v2_open o ON o.message_id = m.id \
+     WHERE o.message_id IS NULL AND m.state = $1",
+    wanted!(),
+    "ORDER BY i.message_id DESC LIMIT $10"
+);
+
+/// Of what waits or is at work.
+const LIST_WAITING: &str = concat!(
+    shown!(),
+    " FROM (SELECT * FROM v2_open WHERE state IS NULL AND NOT blocked UNION ALL \
+        SELECT * FROM v2_open WHERE state IS NULL AND blocked) AS o \
+     JOIN v2_message m ON m.id = o.message_id \
+     WHERE (o.lease_until IS NOT NULL) = ($1::text = 'processing')",
+    wanted!(),
+    "ORDER BY o.message_id DESC LIMIT $10"
+);
+
+/// Of what ended otherwise than well.
+const LIST_ENDED: &str = concat!(
+    shown!(),
+    " FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
+     WHERE o.state = $1 AND o.message_id < COALESCE($9::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')",
+    wanted!(),
+    "ORDER BY o.message_id DESC LIMIT $10"
+);
+
+const ONE: &str = concat!(
+    shown!(),
+    ", m.raw, m.ack, m.charset, m.version, m.peer, m.tls_subject, m.map_hash, \
+       (SELECT count(*) FROM v2_message d WHERE d.duplicate_of = m.id), m.raw_key \
+     FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id WHERE m.id = $1"
+);
 
 const ISSUES: &str = "SELECT severity, code0357, app_code, segment, seq, field, rep, comp, sub, text \
      FROM v2_issue WHERE message_id = $1 ORDER BY n";
@@ -35,12 +102,17 @@ const ISSUES: &str = "SELECT severity, code0357, app_code, segment, seq, field, 
 const EFFECTS: &str = "SELECT action, resource_type, resource_id, version, map_rule \
      FROM v2_effect WHERE message_id = $1 ORDER BY n";
 
-const COUNT: &str = "SELECT state, site, count(*), min(received_at) FROM v2_message \
-     WHERE state IN ('received', 'processing', 'failed', 'held') GROUP BY state, site \
-     ORDER BY state, site LIMIT 1000";
+/// Each part has an index of its own.
+const COUNT: &str = "SELECT CASE WHEN state IS NOT NULL THEN state WHEN lease_until IS NULL THEN 'received' \
+       ELSE 'processing' END, site, count(*), min(received_at) FROM ( \
+       SELECT state, lease_until, site, received_at FROM v2_open WHERE state IS NULL AND NOT blocked UNION ALL \
+       SELECT state, lease_until, site, received_at FROM v2_open WHERE state IS NULL AND blocked UNION ALL \
+       SELECT state, lease_until, site, received_at FROM v2_open WHERE state IN ('failed', 'held')) AS o \
+     GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1000";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[LIST, ONE, ISSUES, EFFECTS, COUNT];
+pub(super) const STATEMENTS: &[&str] =
+    &[LIST, LIST_TOLD, LIST_WAITING, LIST_ENDED, ONE, ISSUES, EFFECTS, COUNT];
 
 /// Which messages are asked for; `None` leaves open.
 #[derive(Clone, Debug, Default)]
@@ -148,10 +220,16 @@ impl Store {
         filter: &MessageFilter,
         _permit: &Permit<'_>,
     ) -> Result<Unaudited<Vec<MessageRow>>, Error> {
+        let list = match filter.state {
+            None | Some(MessageState::Processed) => LIST,
+            Some(MessageState::ProcessedWithIssues) => LIST_TOLD,
+            Some(MessageState::Received | MessageState::Processing) => LIST_WAITING,
+            Some(_) => LIST_ENDED,
+        };
         let state = filter.state.map(MessageState::as_str);
         let (since, until) = (filter.since.map(Timestamptz), filter.until.map(Timestamptz));
         let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(LIST).await?;
+        let statement = pipeline.prepare(list).await?;
         let rows = pipeline
             .client()
             .query(
@@ -181,7 +259,8 @@ impl Store {
     /// One message with its issues and effects.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Unavailable`] without a database.
+    /// [`Error::NotFound`]; [`Error::Conflict`] where its text is sealed with a key that is not here;
+    /// [`Error::Unavailable`] without a database.
     pub async fn message(
         &self,
         id: Uuid,
@@ -195,14 +274,16 @@ impl Store {
             rows.push(found.map_err(failure::error)?);
         }
         let row = rows[0].first().ok_or_else(|| Error::NotFound(format!("message {id}")))?;
-        let bytes = |at: usize| -> Result<Option<Bytes>, Error> {
-            let bytes: Option<&[u8]> = row.try_get(at).map_err(failure::error)?;
-            Ok(bytes.map(Bytes::copy_from_slice))
+        let bytes = |at: usize| row.try_get::<_, Option<&[u8]>>(at).map_err(failure::error);
+        let key: Option<i32> = row.try_get(21).map_err(failure::error)?;
+        let raw = match bytes(13)? {
+            Some(raw) => Some(self.opened_text(id, key, raw).await?),
+            None => None,
         };
         let view = MessageView {
             row: line(row)?,
-            raw: bytes(13)?,
-            ack: bytes(14)?,
+            raw,
+            ack: bytes(14)?.map(Bytes::copy_from_slice),
             charset: row.try_get(15).map_err(failure::error)?,
             version: row.try_get(16).map_err(failure::error)?,
             peer: row.try_get(17).map_err(failure::error)?,

@@ -10,12 +10,18 @@
 //! | `receipt` | many messages stored by one statement |
 //! | `receive` | the one statement that stores a message, tells a repetition, and takes its place in line |
 //! | `desk` | what people do with messages and profiles, with its row in the ledger |
+//! | `vault` | the keys that texts are sealed with |
+//! | `sealing` | texts that were stored before they were sealed |
+//! | `months` | months of messages whose time is over |
 //! | `merge` | what merges moved, and how they are taken back |
 //! | `queue` | who works on what: leases, ends, another try |
 //! | `list` | what people look at |
 //! | `site` | what senders have of their own, and which of their codes no map knows |
 //!
-//! Spec: v2 M7 to M9, S20, S21; `migrations/0040_v2_messages.sql`
+//! A message stands in `v2_message`, by months, and changes there once, at its end. What waits, is at work or
+//! did not end well has a row in `v2_open` too, which says where it stands.
+//!
+//! Spec: v2 M7 to M9, P5, P6, S20, S21; `migrations/0040_v2_messages.sql`, `migrations/0152_v2_months.sql`
 
 mod companion;
 mod desk;
@@ -23,11 +29,14 @@ mod end;
 mod list;
 mod look;
 mod merge;
+mod months;
 mod purge;
 mod queue;
 mod receipt;
 mod receive;
+mod sealing;
 mod site;
+mod vault;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -39,11 +48,15 @@ pub use desk::Desk;
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
 pub use look::Looked;
 pub use merge::{Merge, Merging, Moved};
+pub use months::MessageMonth;
 pub use purge::Purged;
 pub use queue::{Claimed, Ended};
 pub(super) use receipt::Receipts;
 pub use receive::{Earlier, NewMessage, Received};
+pub use sealing::Sealing;
 pub use site::{NewSite, SiteProfiles, SiteVersion, UnmappedCode, UnmappedCount};
+pub(super) use vault::Vault;
+pub use vault::{FileKey, VaultError, VaultParts};
 
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
@@ -51,11 +64,14 @@ pub(super) fn statements() -> impl Iterator<Item = &'static str> {
         companion::STATEMENTS,
         list::STATEMENTS,
         merge::STATEMENTS,
+        months::STATEMENTS,
         look::STATEMENTS,
         purge::STATEMENTS,
         queue::STATEMENTS,
         receive::STATEMENTS,
+        sealing::STATEMENTS,
         site::STATEMENTS,
+        vault::STATEMENTS,
     ];
     files.into_iter().flatten().copied()
 }

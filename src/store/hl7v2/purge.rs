@@ -18,15 +18,16 @@ const PURGE: &str = "WITH looked AS MATERIALIZED ( \
      old AS MATERIALIZED ( \
        SELECT m.id FROM v2_message m JOIN looked l ON l.id = m.id WHERE l.has AND l.received_at < $2 \
         ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
-     gone AS (UPDATE v2_message m SET raw = NULL FROM old WHERE m.id = old.id RETURNING m.id) \
+     gone AS ( \
+       UPDATE v2_message m SET raw = NULL, raw_key = NULL FROM old WHERE m.id = old.id RETURNING m.id) \
      SELECT (SELECT count(*) FROM gone), \
        (SELECT id FROM looked WHERE received_at < $2 ORDER BY id DESC LIMIT 1), \
        (SELECT count(*) FROM looked WHERE received_at < $2) = $4";
 
 /// Which messages refuse a number that is used again: one of this control id had its effect, with other bytes.
-const IS_USED: &str = "SELECT EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
+const IS_USED: &str = "SELECT EXISTS (SELECT FROM v2_dedupe d \
       WHERE d.site = $1 AND d.control_id = $2 AND d.sha256 <> $3 \
-        AND m.state IN ('processed', 'processed_with_issues'))";
+        AND NOT EXISTS (SELECT FROM v2_open o WHERE o.message_id = d.message_id))";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[PURGE, IS_USED];

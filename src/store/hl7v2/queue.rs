@@ -10,6 +10,9 @@ use super::{MessageEnd, MessageState};
 use crate::error::Error;
 use crate::fhir::Instant;
 
+/// How long a message waits whose text cannot be read here.
+const UNREADABLE_MS: i64 = 60_000;
+
 /// Who has a message is forgotten with it when the database crashes, which does no harm: a message has its
 /// end once, whoever tries. So nobody waits for the disk.
 macro_rules! soon {
@@ -19,22 +22,25 @@ macro_rules! soon {
 }
 
 /// The oldest messages that are first in all their lines, of those that nobody is known to be before. A
-/// lease that ran out is taken over.
+/// lease that ran out is taken over. Who comes before is looked for by each key, whatever the plan was made on.
 const CLAIM: &str = concat!(
-    "UPDATE v2_message SET state = 'processing', lease_until = $2, attempts = attempts + 1, \
-       next_try = NULL \
-     WHERE id IN ( \
-       SELECT m.id FROM v2_message m \
-        WHERE m.state IN ('received', 'processing') AND NOT m.blocked \
-          AND (m.state = 'received' OR m.lease_until < $1) \
-          AND (m.next_try IS NULL OR m.next_try <= $1) \
-          AND NOT EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) JOIN v2_queue other \
-                ON other.key = k.key AND other.message_id < m.id) \
-        ORDER BY m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED)",
+    "WITH ready AS MATERIALIZED ( \
+       SELECT o.message_id FROM v2_open o \
+        WHERE o.state IS NULL AND NOT o.blocked \
+          AND (o.lease_until IS NULL OR o.lease_until < $1) \
+          AND (o.next_try IS NULL OR o.next_try <= $1) \
+          AND NOT EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) CROSS JOIN LATERAL ( \
+                SELECT FROM v2_queue q WHERE q.key = k.key AND q.message_id < o.message_id LIMIT 1) AS other) \
+        ORDER BY o.message_id LIMIT $3 FOR NO KEY UPDATE OF o SKIP LOCKED), \
+     claimed AS ( \
+       UPDATE v2_open o SET lease_until = $2, attempts = o.attempts + 1, next_try = NULL \
+         FROM ready WHERE o.message_id = ready.message_id",
     soon!(),
-    "RETURNING id, raw, listener, peer, site, charset, attempts, received_at, tls_subject, \
-       (SELECT count(*) FROM v2_site), prunes, \
-       EXISTS (SELECT FROM v2_effect e WHERE e.message_id = v2_message.id)"
+    "RETURNING o.message_id, o.attempts, o.prunes) \
+     SELECT m.id, m.raw, m.listener, m.peer, m.site, m.charset, c.attempts, m.received_at, m.tls_subject, \
+       (SELECT count(*) FROM v2_site), c.prunes, \
+       (SELECT true FROM v2_effect e WHERE e.message_id = m.id LIMIT 1) IS NOT NULL, m.raw_key \
+       FROM claimed c JOIN v2_message m ON m.id = c.message_id"
 );
 
 /// Frees those of `$1`, and of the next `$2` after `$3` that are blocked, that are first in one of their lines
@@ -43,17 +49,19 @@ const CLAIM: &str = concat!(
 /// their ids, and pass over what somebody else has, who frees it himself or leaves it to the next look.
 const FREE: &str = concat!(
     "WITH looked AS MATERIALIZED ( \
-       SELECT id FROM v2_message WHERE state IN ('received', 'processing') AND blocked AND id > $3 \
-        ORDER BY id LIMIT $2), \
+       SELECT message_id AS id FROM v2_open WHERE state IS NULL AND blocked AND message_id > $3 \
+        ORDER BY message_id LIMIT $2), \
      free AS MATERIALIZED ( \
-       SELECT m.id FROM v2_message m \
-        WHERE m.blocked AND m.id IN (SELECT unnest($1::uuid[]) UNION ALL SELECT id FROM looked) \
-          AND EXISTS (SELECT FROM unnest(m.order_keys) AS k(key) WHERE NOT EXISTS ( \
-            SELECT FROM v2_queue other WHERE other.key = k.key AND other.message_id < m.id))",
+       SELECT o.message_id AS id FROM v2_open o \
+        WHERE o.state IS NULL AND o.blocked \
+          AND o.message_id IN (SELECT unnest($1::uuid[]) UNION ALL SELECT id FROM looked) \
+          AND EXISTS (SELECT FROM unnest(o.order_keys) AS k(key) LEFT JOIN LATERAL ( \
+            SELECT true AS is FROM v2_queue q WHERE q.key = k.key AND q.message_id < o.message_id LIMIT 1) \
+            AS other ON true WHERE other.is IS NULL)",
     soon!(),
-    "ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
+    "ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED), \
      freed AS ( \
-       UPDATE v2_message m SET blocked = false FROM free WHERE m.id = free.id RETURNING m.id) \
+       UPDATE v2_open o SET blocked = false FROM free WHERE o.message_id = free.id RETURNING free.id) \
      SELECT id, true FROM freed UNION ALL \
      SELECT id, false FROM (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS last \
       WHERE (SELECT count(*) FROM looked) = $2"
@@ -62,55 +70,64 @@ const FREE: &str = concat!(
 /// Work goes on, where it is still this try of each. What is being ended at this moment needs no lease.
 const RENEW: &str = concat!(
     "WITH held AS MATERIALIZED ( \
-       SELECT m.id FROM v2_message m JOIN unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
-           ON m.id = own.id AND m.attempts = own.attempts \
-        WHERE m.state || '' = 'processing'",
+       SELECT o.message_id FROM v2_open o JOIN unnest($1::uuid[], $2::int[]) AS own(id, attempts) \
+           ON o.message_id = own.id AND o.attempts = own.attempts \
+        WHERE o.state IS NULL AND o.lease_until IS NOT NULL",
     soon!(),
-    "ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED) \
-     UPDATE v2_message m SET lease_until = $3 FROM held WHERE m.id = held.id"
+    "ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED) \
+     UPDATE v2_open o SET lease_until = $3 FROM held WHERE o.message_id = held.message_id"
 );
 
 /// Back into the line, for a time that is to come.
-const LATER: &str = "UPDATE v2_message SET state = 'received', lease_until = NULL, next_try = $2, reason = $3 \
-     WHERE id = $1 AND state = 'processing' AND attempts = $4";
+const LATER: &str = "UPDATE v2_open SET lease_until = NULL, next_try = $2, reason = $3 \
+     WHERE message_id = $1 AND state IS NULL AND lease_until IS NOT NULL AND attempts = $4";
 
 /// Back into the line by somebody's wish, or because it came again.
 pub(super) const REPLAY: &str = "WITH found AS MATERIALIZED ( \
-       SELECT id FROM v2_message WHERE id = ANY ($1) AND raw IS NOT NULL AND state || '' = ANY ($2) \
+       SELECT id FROM v2_message WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) \
         ORDER BY id FOR NO KEY UPDATE), \
      again AS ( \
-       UPDATE v2_message m SET state = 'received', next_try = NULL, lease_until = NULL, reason = '', \
-         attempts = 0, ack_code = NULL, ack = NULL, blocked = false, prunes = $3 \
-         FROM found WHERE m.id = found.id RETURNING m.id, m.order_keys), \
+       UPDATE v2_message m SET state = 'received', reason = '', ack_code = NULL, ack = NULL \
+         FROM found WHERE m.id = found.id RETURNING m.id, m.site, m.received_at, m.order_keys), \
+     opened AS ( \
+       INSERT INTO v2_open (message_id, site, received_at, order_keys, prunes) \
+       SELECT id, site, received_at, order_keys, $3 FROM again ORDER BY id \
+       ON CONFLICT (message_id) DO UPDATE SET state = NULL, blocked = false, attempts = 0, next_try = NULL, \
+         lease_until = NULL, prunes = excluded.prunes, reason = NULL), \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
        SELECT DISTINCT unnest(order_keys), id FROM again ON CONFLICT DO NOTHING) \
      SELECT id FROM again";
 
 pub(super) const DISCARD: &str = "WITH gone AS ( \
-       UPDATE v2_message SET state = 'discarded', reason = $2, next_try = NULL \
-       WHERE id = $1 AND state IN ('received', 'failed', 'held') RETURNING id, order_keys), \
+       UPDATE v2_open SET state = 'discarded', blocked = false, next_try = NULL, reason = NULL \
+       WHERE message_id = $1 AND (state IN ('failed', 'held') OR (state IS NULL AND lease_until IS NULL)) \
+       RETURNING message_id AS id, order_keys), \
+     said AS ( \
+       UPDATE v2_message m SET state = 'discarded', reason = $2 FROM gone WHERE m.id = gone.id), \
      out AS ( \
        DELETE FROM v2_queue q USING gone, unnest(gone.order_keys) AS k(key) \
         WHERE q.key = k.key AND q.message_id = gone.id), \
      next AS MATERIALIZED ( \
-       SELECT m.id FROM v2_message m WHERE m.blocked AND m.id IN ( \
+       SELECT o.message_id FROM v2_open o WHERE o.state IS NULL AND o.blocked::int = 1 AND o.message_id IN ( \
          SELECT n.message_id FROM gone CROSS JOIN LATERAL unnest(gone.order_keys) AS k(key) \
           CROSS JOIN LATERAL (SELECT q.message_id FROM v2_queue q \
             WHERE q.key = k.key AND q.message_id > gone.id ORDER BY q.message_id LIMIT 1) AS n) \
-        ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED), \
-     freed AS (UPDATE v2_message m SET blocked = false FROM next WHERE m.id = next.id) \
+        ORDER BY o.message_id FOR NO KEY UPDATE OF o SKIP LOCKED), \
+     freed AS (UPDATE v2_open o SET blocked = false FROM next WHERE o.message_id = next.message_id) \
      SELECT id FROM gone";
 
 pub(super) const IS_THERE: &str = "SELECT FROM v2_message WHERE id = $1";
 
+/// Each half has an index of its own.
 const WAITING: &str = "SELECT count(*) FROM ( \
-     SELECT FROM v2_message WHERE state IN ('received', 'processing') LIMIT $1) AS waiting";
+     SELECT FROM v2_open WHERE state IS NULL AND NOT blocked UNION ALL \
+     SELECT FROM v2_open WHERE state IS NULL AND blocked LIMIT $1) AS waiting";
 
-pub(super) const FAILED: &str = "SELECT id FROM v2_message \
+pub(super) const FAILED: &str = "SELECT message_id FROM v2_open \
      WHERE state IN ('failed', 'held') AND ($1::text IS NULL OR site = $1) \
        AND ($2::timestamptz IS NULL OR received_at >= $2) \
-     ORDER BY id LIMIT $3";
+     ORDER BY message_id LIMIT $3";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
@@ -168,10 +185,27 @@ impl Store {
         let statement = connection.prepare_cached(CLAIM).await.map_err(failure::error)?;
         let (now, lease) = (Timestamptz(now), Timestamptz(lease));
         let rows = connection.query(&statement, &[&now, &lease, &most]).await;
-        let rows = rows.map_err(failure::error)?;
-        let mut claimed = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
-        claimed.sort_by_key(|message| message.id);
-        Ok(claimed)
+        drop(connection);
+        let mut all = Vec::new();
+        for row in rows.map_err(failure::error)? {
+            let (mut message, key) = claimed(&row)?;
+            let text: Option<&[u8]> = row.try_get(1).map_err(failure::error)?;
+            match self.opened_text(message.id, key, text.unwrap_or_default()).await {
+                Ok(raw) => {
+                    message.raw = raw;
+                    all.push(message);
+                }
+                // Others are not held up by one that nobody can read here.
+                Err(error) => {
+                    let until = now.0.plus_millis(UNREADABLE_MS);
+                    let reason = error.to_string();
+                    tracing::error!(message = %message.id, reason, "a message has to wait");
+                    self.postpone_message((message.id, message.attempts), until, &reason).await?;
+                }
+            }
+        }
+        all.sort_by_key(|message| message.id);
+        Ok(all)
     }
 
     /// Keeps messages for this node, which still works on them: each with the number of its try.
@@ -281,16 +315,17 @@ pub(super) fn ids_of(rows: &[tokio_postgres::Row]) -> Result<Vec<Uuid>, Error> {
     rows.iter().map(|row| row.try_get(0).map_err(failure::error)).collect()
 }
 
-fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
+/// A message without its text, and the data key of that.
+fn claimed(row: &tokio_postgres::Row) -> Result<(Claimed, Option<i32>), Error> {
     let text = |at: usize| row.try_get::<_, String>(at).map_err(failure::error);
-    let raw: Option<&[u8]> = row.try_get(1).map_err(failure::error)?;
     let received_at: Timestamptz = row.try_get(7).map_err(failure::error)?;
     let (prunes, has_effects) = (row.try_get(10), row.try_get::<_, bool>(11));
     let (prunes, has_effects) =
         (prunes.map_err(failure::error)?, has_effects.map_err(failure::error)?);
-    Ok(Claimed {
+    let key: Option<i32> = row.try_get(12).map_err(failure::error)?;
+    let message = Claimed {
         id: row.try_get(0).map_err(failure::error)?,
-        raw: Bytes::copy_from_slice(raw.unwrap_or_default()),
+        raw: Bytes::new(),
         listener: text(2)?,
         peer: row.try_get(3).map_err(failure::error)?,
         site: text(4)?,
@@ -300,5 +335,6 @@ fn claimed(row: &tokio_postgres::Row) -> Result<Claimed, Error> {
         tls_subject: row.try_get(8).map_err(failure::error)?,
         mark: row.try_get(9).map_err(failure::error)?,
         again: has_effects.then_some(prunes),
-    })
+    };
+    Ok((message, key))
 }

@@ -55,7 +55,8 @@ pub(super) struct Receipt {
     peer: Option<String>,
     tls_subject: Option<String>,
     at: Instant,
-    raw: Bytes,
+    /// As it is stored, with the number of the data key where it is sealed.
+    raw: (Bytes, Option<i32>),
     digest: [u8; 32],
     /// Site, character set, MSH-3, 4, 10, 9.1, 9.2, 9.3, 12, 11, 14, and where it goes on.
     texts: [String; 12],
@@ -81,7 +82,8 @@ pub(super) struct Stored {
 }
 
 impl Receipt {
-    pub(super) fn of(new: &NewMessage<'_>, row: LedgerRow) -> Self {
+    /// `sealed`: its text, with the number of the data key; else it is stored as it came.
+    pub(super) fn of(new: &NewMessage<'_>, sealed: Option<(i32, Bytes)>, row: LedgerRow) -> Self {
         let texts = [
             new.site,
             new.charset,
@@ -103,7 +105,7 @@ impl Receipt {
             peer: new.peer.map(|peer| peer.to_string()),
             tls_subject: new.tls_subject.map(str::to_owned),
             at: new.at,
-            raw: new.raw.clone(),
+            raw: sealed.map_or_else(|| (new.raw.clone(), None), |(key, raw)| (raw, Some(key))),
             digest: new.digest,
             texts: texts.map(str::to_owned),
             sent: new.sent,
@@ -125,7 +127,7 @@ impl Together for Lanes {
     type Fault = Error;
 
     fn weight(receipt: &Receipt) -> usize {
-        1 + receipt.raw.len() / PART_BYTES
+        1 + receipt.raw.0.len() / PART_BYTES
     }
 
     async fn run(&self, batch: &[Receipt]) -> Result<Vec<Stored>, Error> {
@@ -151,12 +153,7 @@ impl Together for Lanes {
 }
 
 fn stored(row: &Row) -> Result<Stored, tokio_postgres::Error> {
-    let state: &str = row.try_get(1)?;
-    Ok(Stored {
-        first: row.try_get(2)?,
-        is_leased: state == MessageState::Processing.as_str(),
-        is_blocked: row.try_get(3)?,
-    })
+    Ok(Stored { first: row.try_get(2)?, is_leased: row.try_get(1)?, is_blocked: row.try_get(3)? })
 }
 
 /// Receipts column by column, as `unnest` takes them.
@@ -168,6 +165,7 @@ struct ReceiptColumns<'a> {
     tls_subject: Vec<Option<&'a str>>,
     at: Vec<Timestamptz>,
     raw: Vec<&'a [u8]>,
+    key: Vec<Option<i32>>,
     digest: Vec<&'a [u8]>,
     texts: [Vec<&'a str>; 12],
     sent: Vec<Option<Timestamptz>>,
@@ -196,7 +194,8 @@ impl<'a> ReceiptColumns<'a> {
         self.peer.push(one.peer.as_deref());
         self.tls_subject.push(one.tls_subject.as_deref());
         self.at.push(Timestamptz(one.at));
-        self.raw.push(&one.raw);
+        self.raw.push(&one.raw.0);
+        self.key.push(one.raw.1);
         self.digest.push(&one.digest);
         for (column, text) in self.texts.iter_mut().zip(&one.texts) {
             column.push(text);
@@ -259,6 +258,7 @@ impl<'a> ReceiptColumns<'a> {
         all.extend(self.issues.parameters());
         all.push(part_of);
         all.push(goes_on);
+        all.push(&self.key);
         all
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::super::ledger::insert_ledger;
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
+use super::list::standing;
 use super::receipt::Receipt;
 use super::{MessageIssue, MessageState};
 use crate::access::{Draft, LedgerRow, Outcome, Permit, Unaudited};
@@ -18,16 +19,17 @@ use crate::fhir::Instant;
 
 /// One statement for many messages: their ledger rows, the keys of repetitions, the messages, their places
 /// in line and their issues. Who is first in all its lines is leased at once; who is not is blocked until the
-/// one before it ends. The row of a repetition says that it is one. `$1` to `$19` are the ledger's.
+/// one before it ends. The row of a repetition says that it is one. What had its effect has no row in `v2_open`.
+/// `$1` to `$19` are the ledger's.
 pub(super) const RECEIVE: &str = concat!(
     "WITH g AS MATERIALIZED ( \
        SELECT u.*, u.line::bigint[] AS keys FROM unnest($20::uuid[], $21::text[], $22::text[], \
          $23::timestamptz[], $24::bytea[], $25::bytea[], $26::text[], $27::text[], $28::text[], $29::text[], \
          $30::text[], $31::text[], $32::text[], $33::text[], $34::text[], $35::text[], $36::uuid[], \
          $37::text[], $38::text[], $39::bytea[], $40::text[], $41::text[], $42::text[], $43::timestamptz[], \
-         $44::timestamptz[], $57::text[], $58::text[]) AS u(id, listener, peer, at, raw, sha256, site, \
+         $44::timestamptz[], $57::text[], $58::text[], $59::int[]) AS u(id, listener, peer, at, raw, sha256, site, \
          charset, app, fac, control_id, type, event, structure, version, line, batch, state, ack_code, ack, \
-         reason, tls, processing, sent, lease, part_of, goes_on)), \
+         reason, tls, processing, sent, lease, part_of, goes_on, raw_key)), \
      claimed AS ( \
        INSERT INTO v2_dedupe AS known (site, control_id, sha256, message_id, at) \
        SELECT site, control_id, sha256, id, at FROM g WHERE control_id <> '' \
@@ -49,61 +51,71 @@ pub(super) const RECEIVE: &str = concat!(
          FROM g LEFT JOIN claimed c ON (c.site, c.control_id, c.sha256) = (g.site, g.control_id, g.sha256) \
            AND c.message_id <> g.id), \
      fate AS ( \
-       SELECT b.id, b.first, b.is AND b.first IS NULL AS blocked, CASE \
-           WHEN b.first IS NOT NULL THEN 'duplicate' \
-           WHEN g.state <> 'received' OR b.is OR g.lease IS NULL THEN g.state \
-           ELSE 'processing' END AS state \
+       SELECT b.id, b.first, b.is AND b.first IS NULL AS blocked, \
+         b.first IS NULL AND g.state = 'received' AND NOT b.is AND g.lease IS NOT NULL AS leased, \
+         CASE WHEN b.first IS NULL THEN g.state ELSE 'duplicate' END AS state \
          FROM behind b JOIN g ON g.id = b.id), \
      stored AS ( \
        INSERT INTO v2_message (id, listener, peer, tls_subject, received_at, raw, sha256, site, charset, \
          send_app, send_fac, control_id, type, event, structure, version, processing, msg_time, order_keys, \
-         batch_id, state, attempts, lease_until, duplicate_of, ack_code, ack, processed_at, reason, part_of, \
-         goes_on, blocked) \
+         batch_id, state, duplicate_of, ack_code, ack, processed_at, reason, part_of, goes_on, raw_key) \
        SELECT g.id, g.listener, g.peer, g.tls, g.at, CASE WHEN f.first IS NULL THEN g.raw END, g.sha256, \
          g.site, g.charset, g.app, g.fac, g.control_id, g.type, g.event, g.structure, g.version, \
-         g.processing, g.sent, g.keys, g.batch, f.state, CASE f.state WHEN 'processing' THEN 1 ELSE 0 END, \
-         CASE f.state WHEN 'processing' THEN g.lease END, f.first, g.ack_code, g.ack, \
-         CASE WHEN g.state <> 'received' THEN g.at END, g.reason, g.part_of, g.goes_on, f.blocked \
-         FROM g JOIN fate f ON f.id = g.id ORDER BY g.id \
-       RETURNING id, state, duplicate_of, blocked, order_keys), \
+         g.processing, g.sent, g.keys, g.batch, f.state, f.first, g.ack_code, g.ack, \
+         CASE WHEN g.state <> 'received' THEN g.at END, g.reason, g.part_of, g.goes_on, \
+         CASE WHEN f.first IS NULL THEN g.raw_key END \
+         FROM g JOIN fate f ON f.id = g.id ORDER BY g.id), \
+     opened AS ( \
+       INSERT INTO v2_open (message_id, site, received_at, order_keys, state, blocked, attempts, lease_until) \
+       SELECT g.id, g.site, g.at, g.keys, nullif(f.state, 'received'), f.blocked, f.leased::int, \
+         CASE WHEN f.leased THEN g.lease END \
+         FROM g JOIN fate f ON f.id = g.id ORDER BY g.id), \
      lined AS ( \
        INSERT INTO v2_queue (key, message_id) \
-       SELECT DISTINCT k.key, stored.id FROM stored CROSS JOIN LATERAL unnest(stored.order_keys) AS k(key) \
-        WHERE stored.state IN ('received', 'processing')), \
+       SELECT DISTINCT k.key, g.id FROM g JOIN fate f ON f.id = g.id \
+         CROSS JOIN LATERAL unnest(g.keys) AS k(key) WHERE f.state = 'received'), \
      told AS ( \
        INSERT INTO v2_issue (message_id, n, severity, code0357, app_code, segment, seq, field, rep, comp, \
          sub, text) \
        SELECT i.message, i.n, i.severity, i.code, i.name, i.segment, i.seq, i.field, i.rep, i.comp, i.sub, \
          i.text \
-         FROM stored JOIN unnest($45::uuid[], $46::int[], $47::text[], $48::int[], $49::text[], $50::text[], \
+         FROM fate f JOIN unnest($45::uuid[], $46::int[], $47::text[], $48::int[], $49::text[], $50::text[], \
            $51::int[], $52::int[], $53::int[], $54::int[], $55::int[], $56::text[]) \
            AS i(message, n, severity, code, name, segment, seq, field, rep, comp, sub, text) \
-           ON i.message = stored.id AND stored.duplicate_of IS NULL \
+           ON i.message = f.id AND f.first IS NULL \
        UNION ALL \
        SELECT g.id, -1, 'W', 205, 'control-id-reuse', 'MSH', 1, 10, 0, 0, 0, '' \
-         FROM g JOIN stored ON stored.id = g.id AND stored.duplicate_of IS NULL \
-        WHERE EXISTS (SELECT FROM v2_dedupe d JOIN v2_message m ON m.id = d.message_id \
+         FROM g JOIN fate f ON f.id = g.id AND f.first IS NULL \
+        WHERE EXISTS (SELECT FROM v2_dedupe d \
                 WHERE d.site = g.site AND d.control_id = g.control_id AND d.sha256 <> g.sha256 \
-                  AND m.state IN ('processed', 'processed_with_issues'))) \
-     SELECT id, state, duplicate_of, blocked FROM stored"
+                  AND NOT EXISTS (SELECT FROM v2_open o WHERE o.message_id = d.message_id))) \
+     SELECT id, leased, first, blocked FROM fate"
 );
 
 /// What a repetition repeats, once it is committed.
-const EARLIER: &str = "SELECT id, state, ack_code, ack FROM v2_message WHERE id = $1";
+const EARLIER: &str = concat!(
+    "SELECT m.id, ",
+    standing!(),
+    ", m.ack_code, m.ack FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id WHERE m.id = $1"
+);
 
 /// The parts before the one whose MSH-14 is `$2`, the first one first; each with its own MSH-14. Names of
 /// parts may come again: each step takes the newest part that is older than the one that goes on from it.
+/// An id is made a moment before the time of receipt.
 const PARTS: &str = "WITH RECURSIVE chain AS ( \
-       (SELECT id, raw, part_of, 1 AS n FROM v2_message \
-         WHERE site = $1 AND goes_on = $2 AND state = 'fragment' AND received_at > $3 \
-         ORDER BY id DESC LIMIT 1) \
+       (SELECT m.id, m.raw, m.raw_key, m.part_of, 1 AS n \
+          FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
+         WHERE o.state = 'fragment' AND o.message_id >= kiln_first_id($3::timestamptz - interval '1 minute') \
+           AND o.site = $1 AND m.goes_on = $2 AND m.received_at > $3 \
+         ORDER BY o.message_id DESC LIMIT 1) \
        UNION ALL \
-       SELECT m.id, m.raw, m.part_of, c.n + 1 FROM chain c CROSS JOIN LATERAL ( \
-         SELECT b.id, b.raw, b.part_of FROM v2_message b \
-          WHERE b.site = $1 AND b.goes_on = c.part_of AND b.state = 'fragment' AND b.id < c.id \
-            AND b.received_at > $3 ORDER BY b.id DESC LIMIT 1) m \
+       SELECT b.id, b.raw, b.raw_key, b.part_of, c.n + 1 FROM chain c CROSS JOIN LATERAL ( \
+         SELECT m.id, m.raw, m.raw_key, m.part_of FROM v2_open o JOIN v2_message m ON m.id = o.message_id \
+          WHERE o.state = 'fragment' AND o.message_id >= kiln_first_id($3::timestamptz - interval '1 minute') \
+            AND o.message_id < c.id AND o.site = $1 AND m.goes_on = c.part_of AND m.received_at > $3 \
+          ORDER BY o.message_id DESC LIMIT 1) b \
         WHERE c.part_of <> '' AND c.n < 1000) \
-     SELECT raw, part_of FROM chain ORDER BY n DESC";
+     SELECT id, raw, raw_key, part_of FROM chain ORDER BY n DESC";
 
 /// The number that the next message of a sender has: `$2` is the one of this message, 0 begins anew.
 const EXPECT: &str = "INSERT INTO v2_sequence AS known (site, expected) \
@@ -222,7 +234,8 @@ impl Store {
     ) -> Result<Unaudited<Received>, Error> {
         let (mut row, taken) = draft.take_row();
         describe(&mut row, new);
-        let stored = self.0.receipts.submit(self, Receipt::of(new, row)).await?;
+        let sealed = self.0.vault.seal(new.id, new.raw)?;
+        let stored = self.0.receipts.submit(self, Receipt::of(new, sealed, row)).await?;
         if let Some(first) = stored.first {
             let connection = self.0.feeds.connection().await?;
             return Ok(taken.with(Received::Repeated(repeated(&connection, first).await?)));
@@ -247,15 +260,19 @@ impl Store {
         let rows = pipeline.client().query(&statement, &[&site, &name, &Timestamptz(since)]).await;
         let rows = rows.map_err(failure::error)?;
         let Some(first) = rows.first() else { return Ok(None) };
-        let before: &str = first.try_get(1).map_err(failure::error)?;
+        let before: &str = first.try_get(3).map_err(failure::error)?;
         if !before.is_empty() {
             return Ok(None);
         }
-        let raw = |row: &tokio_postgres::Row| -> Result<Option<Bytes>, tokio_postgres::Error> {
-            let raw: Option<&[u8]> = row.try_get(0)?;
-            Ok(raw.map(Bytes::copy_from_slice))
-        };
-        rows.iter().map(raw).collect::<Result<_, _>>().map_err(failure::error)
+        let mut parts = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let raw: Option<&[u8]> = row.try_get(1).map_err(failure::error)?;
+            let Some(raw) = raw else { return Ok(None) };
+            let (id, key) = (row.try_get(0), row.try_get(2));
+            let (id, key) = (id.map_err(failure::error)?, key.map_err(failure::error)?);
+            parts.push(self.opened_text(id, key, raw).await?);
+        }
+        Ok(Some(parts))
     }
 
     /// Takes the number of a message (MSH-13): the one that the next message of its sender has.

@@ -9,7 +9,12 @@ use crate::harness::database::connect;
 
 /// How many messages there are of which this holds.
 async fn count(feed: &Feed, which: &str) -> i64 {
-    feed.server.database.number(&format!("SELECT count(*) FROM v2_message WHERE {which}")).await
+    let all = "SELECT m.control_id, COALESCE(o.attempts, m.attempts) AS attempts, \
+           COALESCE(o.blocked, false) AS blocked, \
+           COALESCE(o.state, CASE WHEN o.lease_until IS NOT NULL THEN 'processing' END, m.state) AS state \
+         FROM v2_message m LEFT JOIN v2_open o ON o.message_id = m.id";
+    let sql = format!("SELECT count(*) FROM ({all}) AS m WHERE {which}");
+    feed.server.database.number(&sql).await
 }
 
 async fn until(feed: &Feed, which: &str, number: i64) {
@@ -35,23 +40,30 @@ async fn a_missed_message_is_freed_behind_many_that_are_held() {
     sender.send(&adt("A01", "other", "2")).await;
     // As it stands where the one before ended at the very moment when this one was stored.
     let database = &feed.server.database;
+    let text = adt("A01", "missed", "2").into_bytes();
+    let text: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Their texts are of a time when none were sealed.
+    let waiting = "'state', 'received', 'ack', null, 'ack_code', null, 'processed_at', null, \
+                   'attempts', 0, 'raw_key', null";
     database
-        .run(
+        .run(&format!(
             "INSERT INTO v2_message \
                SELECT r.* FROM v2_message m CROSS JOIN generate_series(1, 3000) n \
-                 CROSS JOIN LATERAL jsonb_populate_record(m, jsonb_build_object('state', 'received', \
-                   'blocked', true, 'ack', null, 'ack_code', null, 'processed_at', null, 'attempts', 0, \
+                 CROSS JOIN LATERAL jsonb_populate_record(m, jsonb_build_object({waiting}, \
                    'id', 'f0000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))) r \
-                WHERE m.control_id = 'held'; \
+                WHERE m.control_id = 'held';\n\
              INSERT INTO v2_message \
                SELECT r.* FROM v2_message m \
-                 CROSS JOIN LATERAL jsonb_populate_record(m, jsonb_build_object('state', 'received', \
-                   'blocked', true, 'ack', null, 'ack_code', null, 'processed_at', null, 'attempts', 0, \
+                 CROSS JOIN LATERAL jsonb_populate_record(m, jsonb_build_object({waiting}, 'raw', '\\x{text}', \
                    'control_id', 'missed', 'id', 'f0000000-0000-7000-8000-ffffffffffff')) r \
-                WHERE m.control_id = 'other'; \
+                WHERE m.control_id = 'other';\n\
+             BEGIN; \
              INSERT INTO v2_queue SELECT unnest(order_keys), id FROM v2_message \
-               WHERE state = 'received' ON CONFLICT DO NOTHING",
-        )
+               WHERE state = 'received' ON CONFLICT DO NOTHING; \
+             INSERT INTO v2_open (message_id, site, received_at, order_keys, blocked) \
+               SELECT id, site, received_at, order_keys, true FROM v2_message WHERE state = 'received'; \
+             COMMIT"
+        ))
         .await;
     until(&feed, "control_id = 'missed' AND state = 'processed'", 1).await;
     assert_eq!(count(&feed, "state = 'received' AND blocked").await, 3000, "the others stay held");
@@ -68,7 +80,7 @@ async fn work_whose_lease_was_taken_over_counts_once() {
     sender.write(&framed(adt("Z05", "1", "1").as_bytes())).await;
     until(&feed, "state = 'processing'", 1).await;
     // As often as it says that it is at work, until another one has it.
-    let over = "UPDATE v2_message SET lease_until = now() - interval '1 second' WHERE attempts = 1";
+    let over = "UPDATE v2_open SET lease_until = now() - interval '1 second' WHERE attempts = 1";
     while count(&feed, "attempts = 2").await == 0 {
         feed.server.database.run(over).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -102,8 +114,8 @@ async fn one_that_was_outrun_does_not_stop_those_that_share_its_statement() {
     }
     // The first two hold both lanes; the others wait for a statement together.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let taken = "UPDATE v2_message SET attempts = attempts + 1, lease_until = now() + interval '2 seconds' \
-         WHERE control_id = '7'";
+    let taken = "UPDATE v2_open o SET attempts = o.attempts + 1, lease_until = now() + interval '2 seconds' \
+         FROM v2_message m WHERE m.id = o.message_id AND m.control_id = '7'";
     feed.server.database.run(taken).await;
     lock.batch_execute("ROLLBACK").await.unwrap();
     until(&feed, "state = 'processed'", 7).await;
