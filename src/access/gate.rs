@@ -223,6 +223,23 @@ impl<U: Units> Gate<U> {
         self.units.record(vec![row]).instrument(span_of_ledger()).await
     }
 
+    /// The same for what is refused for a reason of its own.
+    ///
+    /// # Errors
+    /// As [`Gate::note`].
+    pub async fn note_refused(
+        &self,
+        kind: Kind,
+        caller: &Caller,
+        disclosed: Disclosed,
+        why: &str,
+    ) -> Result<(), Error> {
+        let mut row = self.first(kind.of_system(), caller, self.ids.ordered());
+        row.disclosed = disclosed;
+        (row.outcome, row.failure) = (Outcome::Refused, why.replace('\0', "\u{fffd}"));
+        self.units.record(vec![row]).instrument(span_of_ledger()).await
+    }
+
     async fn refuse<T>(
         &self,
         caller: &Caller,

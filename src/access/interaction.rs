@@ -47,6 +47,7 @@ macro_rules! kinds {
 kinds! {
     Admin 50 "admin" 'E',
     Alert 51 "security-alert" 'E',
+    ApplyMessage 92 "v2-apply" 'E',
     Authorize 43 "authorize" 'E',
     Batch 1 "batch" 'E',
     Begin 120 "audit-begin" 'E',
@@ -105,7 +106,12 @@ impl Kind {
     pub fn is_write(self) -> bool {
         let of_others = matches!(
             self,
-            Self::Batch | Self::Closure | Self::Reindex | Self::ReplayMessage | Self::Transaction
+            Self::ApplyMessage
+                | Self::Batch
+                | Self::Closure
+                | Self::Reindex
+                | Self::ReplayMessage
+                | Self::Transaction
         );
         of_others || matches!(self.action(), 'C' | 'U' | 'D')
     }

@@ -70,6 +70,18 @@ impl Principal {
         Self(Arc::new(Party { actor: format!("service:{name}"), standing: Standing::Service }))
     }
 
+    /// The same service at work for a party that it knows by this name; anybody else stays as it is.
+    #[must_use]
+    pub fn on_behalf_of(&self, name: &str) -> Self {
+        match self.0.standing {
+            Standing::Service => {
+                let actor = format!("{} {name}", self.0.actor);
+                Self(Arc::new(Party { actor, standing: Standing::Service }))
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// A party that may do nothing, for what the ledger has to say of it.
     pub(super) fn named(name: &str) -> Self {
         Self(Arc::new(Party { actor: name.to_owned(), standing: Standing::Nothing }))

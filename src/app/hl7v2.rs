@@ -18,6 +18,7 @@ use crate::error::root_cause;
 use crate::hl7v2::apply::Applier;
 use crate::hl7v2::charset::Charset;
 use crate::hl7v2::dtm::Zones;
+use crate::hl7v2::elsewhere::Endpoint;
 use crate::hl7v2::er7::Reading;
 use crate::hl7v2::judge::{Binding, Rules};
 use crate::hl7v2::listener::{self, Door, Handshake, Secured};
@@ -103,8 +104,14 @@ fn settings(config: &Hl7v2) -> Result<Settings, StartError> {
         bindings: bindings.collect::<Result<_, _>>()?,
         replaces_undecodable: false,
     };
+    let endpoints = config
+        .answer_to
+        .iter()
+        .map(|text| Endpoint::parse(text).ok_or_else(|| fault("answer_to", text)));
     Ok(Settings {
         rules,
+        endpoints: endpoints.collect::<Result<_, _>>()?,
+        confirms_answers: config.release.get() == 2,
         zones: Zones::named(&config.zone).ok_or_else(|| fault("zone", &config.zone))?,
         waits_for_effect: config.ack == AckWhen::Processed,
         deadline: Duration::from_secs(config.ack_timeout_s.get().into()),
@@ -163,6 +170,7 @@ impl Feed {
         let mut tasks = vec![
             messages.clone().work(stop.subscribe()).boxed(),
             messages.clone().settle_merges(stop.subscribe()).boxed(),
+            messages.clone().send_elsewhere(stop.subscribe()).boxed(),
         ];
         let (sites, mut stopped) = (messages.clone(), stop.subscribe());
         let follow = async move {

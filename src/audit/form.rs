@@ -142,7 +142,7 @@ impl Form {
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
             // Import, in the words of DICOM.
-            Kind::ReceiveMessage => {
+            Kind::ApplyMessage | Kind::ReceiveMessage => {
                 &const { Form { type_system: DICOM, type_code: "110107", ..OPERATION } }
             }
             Kind::SecondFactor => &const { security("110114", "second-factor") },

@@ -335,6 +335,10 @@ configuration! {
         /// Addresses or networks that may connect, where there are such: then nobody else may. A port that
         /// other machines can reach wants them, or `client_authorities`.
         allow: Vec<Network> = List,
+        /// Where the answers to the work on messages go of senders whose profile names an endpoint
+        /// (`answers = "lab"`): `lab=192.0.2.7:2576`, by MLLP. It is for enhanced mode, in which the
+        /// receipt is confirmed on the connection of the message.
+        answer_to: Vec<String> = List,
         /// When a sender without enhanced mode is told AA: "processed" or "stored".
         ack: AckWhen = Text("processed"),
         /// Longest wait for "processed", in seconds: then the answer is AE 206, and the work goes on.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::access::interaction::Kind;
-use crate::access::{Caller, Draft, Outcome, Permit};
+use crate::access::{Caller, Disclosed, Draft, Outcome, Permit};
 use crate::error::Error;
-use crate::fhir::Instant;
+use crate::fhir::{Instant, LogicalId};
 use crate::store::hl7v2::{
     Keyed, Looked, Merge, Moved, NewMessage, NewSite, Received, SiteVersion, UnmappedCode,
     UnmappedCount,
@@ -75,6 +75,26 @@ impl Engine {
         let text = format!("v2/messages of {month}");
         self.gate.note_by(Kind::DiscardMessage, caller, Outcome::Success, &text).await?;
         self.store.drop_messages(month).await
+    }
+
+    /// Puts on record that work on a message had no effect: why, and whose data it was about.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn message_failed(
+        &self,
+        message: Uuid,
+        patients: &[String],
+        reason: &str,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        let ids = patients.iter().filter_map(|id| id.parse::<LogicalId>().ok());
+        let disclosed = Disclosed {
+            patients: ids.map(|id| self.store.hasher().patient(&id)).collect(),
+            entities: vec![format!("v2/messages/{message}")],
+            ..Disclosed::default()
+        };
+        self.gate.note_refused(Kind::ApplyMessage, caller, disclosed, reason).await
     }
 
     /// What is known of what a message is about, by its keys.

@@ -55,7 +55,8 @@ pub use crate::store::{HistoryPage, HistoryRequest, HistoryScope};
 pub use crate::terminology::operation::Operation;
 pub use bundle::plan::METADATA_PARAMETERS;
 pub use bundle::{
-    BundleOptions, BundleOutcome, Convert, EntryResult, MakeCompanion, NewIds, ReadStatement,
+    BundleOptions, BundleOutcome, Convert, EntryResult, Import, MakeCompanion, NewIds,
+    ReadStatement,
 };
 pub use delete::{Deleted, Deletion};
 pub use disclosures::DISCLOSURES_PARAMETERS;

@@ -22,6 +22,10 @@ use tokio_util::codec::Decoder;
 pub const START: u8 = 0x0B;
 /// The first of the two bytes after a message.
 pub const END: u8 = 0x1C;
+/// The frame that confirms another one in release 2: it is stored.
+pub const STORED: &[u8] = b"\x06";
+/// It is not.
+pub const NOT_STORED: &[u8] = b"\x15";
 
 /// How much is kept of a frame that is no good.
 const KEPT: usize = 64 * 1024;

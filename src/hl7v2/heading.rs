@@ -59,12 +59,23 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    fn read(text: &str) -> Self {
+    /// The one of this code; what is none is [`Wanted::Never`].
+    pub fn read(text: &str) -> Self {
         match text.trim() {
             "AL" => Self::Always,
             "ER" => Self::OnFailure,
             "SU" => Self::OnSuccess,
             _ => Self::Never,
+        }
+    }
+
+    /// Its code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "AL",
+            Self::Never => "NE",
+            Self::OnFailure => "ER",
+            Self::OnSuccess => "SU",
         }
     }
 

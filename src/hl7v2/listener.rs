@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::codec::Decoder as _;
 
 use super::ack::{Condition, Issue};
-use super::frame::{Frame, Frames, framed};
+use super::frame::{Frame, Frames, NOT_STORED, STORED, framed};
 use super::receive::{Application, Origin, Receiver};
 use super::unconfirmed::{CONFIRM, Unconfirmed};
 use crate::config::Network;
@@ -37,9 +37,6 @@ const FULL: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(20);
 /// Silence after which the other side is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
-/// What confirms a frame in release 2: it is stored, or it is not.
-const STORED: &[u8] = b"\x06";
-const NOT_STORED: &[u8] = b"\x15";
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 

@@ -40,7 +40,7 @@ pub struct TakeBack<'a> {
 }
 
 /// What became of a merge that was taken back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TakenBack {
     /// The one that is there again.
     pub source: String,
@@ -71,7 +71,7 @@ impl Receiver {
     async fn settle_some(&self) -> Result<(), Error> {
         let now = self.clock.now();
         for merge in self.store.claim_merges(now, now.plus_millis(LEASE_MS)).await? {
-            let caller = self.caller(merge.message, None);
+            let caller = self.caller(merge.message, None, "");
             let moved = match self.work.settle(&merge, &caller).await {
                 Ok(moved) => moved,
                 Err(error) => {
@@ -103,8 +103,17 @@ impl Receiver {
         if merges.iter().all(|(merge, _)| merge.is_undone) {
             return Err(Error::Conflict("the merge was taken back before".to_owned()));
         }
-        let mut all = Vec::new();
-        for (merge, moves) in merges.iter().filter(|(merge, _)| !merge.is_undone) {
+        let (mut all, mut left): (Vec<_>, Vec<_>) =
+            (Vec::new(), merges.iter().filter(|(merge, _)| !merge.is_undone).collect());
+        while !left.is_empty() {
+            // Where a message merged on what it had merged, the last merge goes first.
+            let is_last = |at: &usize| {
+                let (merge, _) = left[*at];
+                left.iter().all(|(other, _)| {
+                    (&other.resource_type, &other.source) != (&merge.resource_type, &merge.target)
+                })
+            };
+            let (merge, moves) = left.remove((0..left.len()).find(is_last).unwrap_or(0));
             let at = self.clock.now();
             all.push(self.work.take_back(TakeBack { merge, moves, reason, at, caller }).await?);
         }

@@ -9,6 +9,7 @@
 //! | `charset` | bytes -> text, by MSH-18 |
 //! | `dtm` | dates and times -> FHIR's, by the zones of message and site |
 //! | `effect` | a stored resource as a message changes it |
+//! | `elsewhere` | answers over a connection of their own |
 //! | `er7` | the reader: text -> segments, fields and their parts, by path |
 //! | `fragment` | messages in several parts |
 //! | `frame` | MLLP: bytes of a stream -> messages |
@@ -29,6 +30,7 @@
 //! | `queue` | work on what waits, in the order of each patient |
 //! | `receive`, `reply` | stored, then answered |
 //! | `unconfirmed` | answers one after another, in release 2 of MLLP |
+//! | `work` | what is done with messages |
 //!
 //! Layer: 6. Imports `access`, `clock`, `config`, `engine`, `error`, `fhir`, `spec`, `store`, `ucum`.
 //!
@@ -41,6 +43,7 @@ pub mod charset;
 pub mod codes;
 pub mod dtm;
 pub mod effect;
+pub mod elsewhere;
 pub mod er7;
 pub mod fragment;
 pub mod frame;
@@ -62,3 +65,4 @@ pub mod tables;
 pub mod trial;
 pub mod types;
 mod unconfirmed;
+mod work;

@@ -9,12 +9,11 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Watch};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
@@ -24,17 +23,15 @@ use super::er7::Message;
 use super::fragment;
 use super::heading::Heading;
 use super::judge::{Judged, replaced};
-use super::map::Maps;
-use super::merges::{TakeBack, TakenBack};
 use super::meters::Meters;
 use super::receive::{Origin, Receiver};
 use super::reply::stored;
 use super::sites::sender;
 pub use super::trial::{Drafted, Resolved};
-use crate::access::Caller;
+pub use super::work::{Done, Task, Work};
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
-use crate::store::hl7v2::{Claimed, Ended, Merge, MessageEffect, MessageEnd, MessageState};
+use crate::store::hl7v2::{Claimed, Ended, MessageEnd, MessageState};
 
 /// How long a node has a message for itself, unless it says again that it works on it.
 pub(super) const LEASE_MS: i64 = 10_000;
@@ -52,123 +49,6 @@ const MOST_TRIES: i32 = 8;
 const LONGEST_WAIT_MS: i64 = 60_000;
 /// Longest wait for running work when the server stops.
 const LAST_WAIT: Duration = Duration::from_secs(20);
-
-/// What is done with messages.
-pub trait Work: Send + Sync {
-    /// Whether there is something to be done with messages of this type and event.
-    ///
-    /// # Errors
-    /// The condition for which they are rejected: 200 or 201.
-    fn knows(&self, heading: &Heading) -> Result<(), Condition>;
-
-    /// What would be done by these maps, as a transaction: without a look at what is stored. `None`:
-    /// nothing is known of such messages.
-    fn draft(&self, message: &Message<'_>, maps: &Maps) -> Option<Drafted> {
-        let _ = (message, maps);
-        None
-    }
-
-    /// Which stored resources a message is about; an issue where that cannot be told. Nothing is written.
-    fn resolve<'a>(
-        &'a self,
-        message: &'a Message<'a>,
-        maps: &'a Maps,
-        caller: &'a Caller,
-    ) -> BoxFuture<'a, Result<Result<Vec<Resolved>, Issue>, Error>> {
-        let _ = (message, maps, caller);
-        async { Ok(Ok(Vec::new())) }.boxed()
-    }
-
-    /// Does it.
-    fn run<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Done>;
-
-    /// Moves what still leads to the one that a merge ended; how many resources that were.
-    fn settle<'a>(
-        &'a self,
-        merge: &'a Merge,
-        caller: &'a Caller,
-    ) -> BoxFuture<'a, Result<usize, Error>> {
-        let _ = (merge, caller);
-        async { Ok(0) }.boxed()
-    }
-
-    /// Takes a merge back.
-    fn take_back<'a>(&'a self, wish: TakeBack<'a>) -> BoxFuture<'a, Result<TakenBack, Error>> {
-        let _ = wish;
-        async { Err(Error::Conflict("merges are not taken back here".to_owned())) }.boxed()
-    }
-}
-
-/// How work went.
-#[derive(Debug)]
-pub enum Done {
-    /// Its effect and this end are committed, together.
-    Applied(MessageEnd),
-    /// It had no effect, and will have none like this.
-    Failed(Vec<Issue>),
-    /// It had no effect by now. The reason holds nothing of the message.
-    Later(String),
-}
-
-/// A message that is to be worked on.
-#[derive(Clone, Copy)]
-pub struct Task<'a> {
-    /// The stored message.
-    pub id: Uuid,
-    /// Its bytes, as they came.
-    pub raw: &'a [u8],
-    /// The message.
-    pub message: &'a Message<'a>,
-    /// Its header.
-    pub heading: &'a Heading,
-    /// Who sent it.
-    pub site: &'a str,
-    /// The maps for who sent it.
-    pub maps: &'a Maps,
-    /// When it came.
-    pub received_at: Instant,
-    /// In whose name the work is done.
-    pub caller: &'a Caller,
-    attempts: i32,
-    holds_lines: bool,
-    /// When it was worked on before: whether what it made then and makes no longer goes.
-    pub again: Option<bool>,
-    /// What is worth knowing of how it was read.
-    notes: &'a [Issue],
-    receiver: &'a Receiver,
-}
-
-impl Task<'_> {
-    /// The end of work that had these `effects` and found these `issues`: its state and its answer.
-    pub fn end(
-        &self,
-        issues: &[Issue],
-        effects: Vec<MessageEffect>,
-        map_hash: Option<String>,
-    ) -> MessageEnd {
-        let issues = &[self.notes, issues].concat();
-        let code = Code::of(issues);
-        let (state, reason) = match issues.iter().find(|issue| issue.severity.is_failure()) {
-            Some(issue) if code == Code::AR => (MessageState::Rejected, issue.text()),
-            Some(issue) => (MessageState::Failed, issue.text()),
-            None if issues.is_empty() => (MessageState::Processed, String::new()),
-            None => (MessageState::ProcessedWithIssues, String::new()),
-        };
-        MessageEnd {
-            id: self.id,
-            attempts: self.attempts,
-            state,
-            ack: (code.as_str(), self.receiver.answer(Some(self.heading), code, issues)),
-            at: self.receiver.clock.now(),
-            map_hash,
-            reason,
-            issues: issues.iter().map(stored).collect(),
-            effects,
-            unmapped: Vec::new(),
-            holds_its_line: state == MessageState::Failed && self.holds_lines,
-        }
-    }
-}
 
 /// A message of this node.
 #[derive(Debug)]
@@ -352,7 +232,7 @@ impl Receiver {
         let settings = self.settings_for(&job.raw, &job.listener, &job.certificate);
         let mut rules = settings.rules;
         rules.charset = Charset::named(&job.charset).unwrap_or(rules.charset);
-        let caller = self.caller(job.id, job.peer);
+        let caller = self.caller(job.id, job.peer, &job.certificate);
         let Some(raw) = self.gathered(job, settings.holds_lines).await else { return };
         let read = rules.read(&raw, false);
         let notes: Vec<_> = read.iter().filter(|read| read.is_lossy).map(|_| replaced()).collect();
@@ -385,6 +265,7 @@ impl Receiver {
             holds_lines: settings.holds_lines,
             again: job.again,
             notes: &notes,
+            about: &Mutex::default(),
             receiver: self,
         };
         let done = AssertUnwindSafe(self.work.run(task)).catch_unwind().await;
@@ -451,17 +332,24 @@ impl Receiver {
             unmapped: Vec::new(),
             holds_its_line,
         };
-        self.record(job, &end).await;
+        self.record(job, &end, &[]).await;
     }
 
     async fn fail(&self, job: &Job, task: &Task<'_>, issues: &[Issue]) {
         let end = task.end(issues, Vec::new(), None);
-        self.record(job, &end).await;
+        let about = std::mem::take(&mut *task.about.lock().unwrap_or_else(PoisonError::into_inner));
+        self.record(job, &end, &about.into_iter().collect::<Vec<_>>()).await;
     }
 
-    /// Ends work that had no effect.
-    async fn record(&self, job: &Job, end: &MessageEnd) {
-        match self.store.end_message(end).await {
+    /// Ends work that had no effect, when that is on record.
+    async fn record(&self, job: &Job, end: &MessageEnd, patients: &[String]) {
+        let caller = self.caller(job.id, job.peer, &job.certificate);
+        let noted = self.engine.message_failed(job.id, patients, &end.reason, &caller).await;
+        let ended = match noted {
+            Ok(()) => self.store.end_message(end).await,
+            Err(error) => Err(error),
+        };
+        match ended {
             Ok(Ended::Now) => self.ended(job, end),
             Ok(Ended::Before) => {}
             Err(error) => {
@@ -477,6 +365,7 @@ impl Receiver {
         if !end.state.is_processed() {
             tracing::warn!(message = %job.id, state = end.state.as_str(), reason = end.reason, "a message had no effect");
         }
+        self.answered.notify_one();
         self.settle(job.id, &(Code::parse(code).unwrap_or(Code::AE), ack.clone()));
     }
 

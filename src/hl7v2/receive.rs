@@ -13,19 +13,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use super::ack::{self, Code, Condition, Issue};
 use super::batch::{self, Batch};
 use super::dtm::{Moment, Zones};
+use super::elsewhere::Endpoint;
+use super::er7::Message;
 use super::heading::{Heading, Mode};
 use super::judge::{Judged, Rules, number_used};
 use super::line::Line;
 use super::map::Maps;
 use super::queue::{Job, LEASE_MS, Work};
 pub use super::reply::{Answers, Application, Pending};
-use super::reply::{Outcome, stored};
+use super::reply::{Outcome, Waiters, stored};
 use super::sites::{Sites, sender};
 pub use super::trial::{Converted, Trial};
 use crate::access::{Caller, Principal, RequestContext};
@@ -51,6 +53,10 @@ pub struct Settings {
     pub deadline: Duration,
     /// Whether a failed message holds its lines.
     pub holds_lines: bool,
+    /// Where answers go that profiles of senders want elsewhere.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether a frame of its own confirms each answer there (release 2 of MLLP).
+    pub confirms_answers: bool,
     /// Whether senders number their messages (MSH-13).
     pub is_numbered: bool,
     /// How long a message waits for those before it, by their numbers, before it is done; `None`: it is refused.
@@ -93,11 +99,13 @@ pub struct Receiver {
     pub(super) sites: Arc<Sites>,
     pub(super) principal: Principal,
     pub(super) wake: Notify,
+    /// Some work has ended.
+    pub(super) answered: Notify,
     pub(super) seats: Arc<Semaphore>,
     pub(super) waiting: AtomicI64,
     pub(super) line: Line,
     pub(super) running: Mutex<HashMap<Uuid, i32>>,
-    pub(super) waiters: Mutex<HashMap<Uuid, Vec<oneshot::Sender<Outcome>>>>,
+    pub(super) waiters: Waiters,
 }
 
 /// What `app` puts together for a receiver.
@@ -135,10 +143,11 @@ impl Receiver {
             sites,
             principal,
             wake: Notify::new(),
+            answered: Notify::new(),
             waiting: AtomicI64::new(0),
             line: Line::default(),
             running: Mutex::default(),
-            waiters: Mutex::default(),
+            waiters: Waiters::default(),
         }
     }
 
@@ -246,21 +255,21 @@ impl Receiver {
         let note = self.look_at(&mut judged, batch.is_some(), &settings).await?;
         let mut seat = self.seats.clone().try_acquire_owned().ok();
         let id = self.ids.ordered();
-        let outcome = self.register(id);
+        let waiter = self.register(id);
         let ack = self.first_answer(&judged, settings.waits_for_effect);
         let received =
             self.store(&judged, id, raw, (batch, ack.as_ref(), note, seat.is_some()), origin).await;
         let is_work = judged.refused.is_none() && judged.goes_on.is_none();
         let is_at_work = is_work && matches!(received, Ok(Received::New { .. }));
         if !is_at_work {
-            self.forget(id);
             seat = None;
         }
         metrics::counter!("kiln_v2_received_total").increment(1);
-        match (received?, seat) {
+        let heading = judged.heading.clone().filter(|_| !self.settings.endpoints.is_empty());
+        let (id, answers) = match (received?, seat) {
             (Received::Repeated(earlier), _) => {
-                let is_refused = judged.refused.is_some();
-                self.repeated(earlier, judged.heading, is_refused).await
+                let (id, is_refused) = (earlier.id, judged.refused.is_some());
+                (id, self.repeated(earlier, judged.heading, is_refused).await?)
             }
             (Received::New { is_leased, is_blocked }, seat) => {
                 if is_at_work {
@@ -279,8 +288,12 @@ impl Receiver {
                     }
                     None => {}
                 }
-                Ok(self.answers(id, judged, ack, outcome))
+                (id, self.answers(judged, ack, waiter))
             }
+        };
+        match heading {
+            Some(heading) => self.elsewhere(answers, id, &heading, origin).await,
+            None => Ok(answers),
         }
     }
 
@@ -332,6 +345,7 @@ impl Receiver {
             judged.refused.iter().map(|(_, issue)| stored(issue)).collect();
         let notes: Vec<MessageIssue> = note.iter().map(stored).collect();
         let reason = judged.refused.as_ref().map(|(_, issue)| issue.text()).unwrap_or_default();
+        let patients = self.refused_about(judged, raw, origin).await?;
         let state = match &judged.refused {
             None if judged.goes_on.is_some() => MessageState::Fragment,
             None => MessageState::Received,
@@ -366,21 +380,56 @@ impl Receiver {
             reason: &reason,
             issues: &issues,
             notes: &notes,
+            patients: &patients,
             lease: may_begin.then(|| now.plus_millis(LEASE_MS)),
         };
-        let caller = origin.caller.clone().unwrap_or_else(|| self.caller(id, origin.peer));
+        let certificate = origin.names.first().map_or("", String::as_str);
+        let caller =
+            origin.caller.clone().unwrap_or_else(|| self.caller(id, origin.peer, certificate));
         self.engine.receive_message(&message, &caller).await
     }
 
+    /// Hashes of the patients whom a message is about that is refused: whoever looks for what was tried with
+    /// their data finds it. Others have that on record with their effect.
+    async fn refused_about(
+        &self,
+        judged: &Judged,
+        raw: &Bytes,
+        origin: &Origin,
+    ) -> Result<Vec<i64>, Error> {
+        let Some(heading) = judged.heading.as_ref().filter(|_| judged.refused.is_some()) else {
+            return Ok(Vec::new());
+        };
+        let certificate = origin.names.first().map_or("", String::as_str);
+        let rules = self.settings_for(raw, origin.listener, certificate).rules;
+        let read = rules.read(raw, origin.is_framed).ok();
+        let message = read
+            .as_ref()
+            .and_then(|read| Message::parse(&read.text, read.charset, rules.reading).ok());
+        let maps = self.maps_of(heading, origin.listener, certificate);
+        let Some((message, maps)) = message.zip(maps) else { return Ok(Vec::new()) };
+        let ids = self.work.patients(&message, &maps).await?;
+        let ids = ids.iter().filter_map(|id| id.parse().ok());
+        Ok(ids.map(|id| self.store.hasher().patient(&id)).collect())
+    }
+
     /// The feed itself, at work on a message.
-    pub(super) fn caller(&self, id: Uuid, source: Option<IpAddr>) -> Caller {
+    pub(super) fn caller(&self, id: Uuid, source: Option<IpAddr>, certificate: &str) -> Caller {
         let request = RequestContext {
             id: id.to_string(),
             method: "MLLP",
             path_and_query: format!("/v2/messages/{id}"),
             source,
         };
-        Caller::new(self.principal.clone(), request)
+        let name: String =
+            certificate.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect();
+        let principal = if name.is_empty() {
+            self.principal.clone()
+        } else {
+            // Who sends is known by its certificate.
+            self.principal.on_behalf_of(&name)
+        };
+        Caller::new(principal, request)
     }
 
     /// What is said to who sends more than a message may have, or bytes that are none; it is kept.

@@ -2,7 +2,9 @@
 //!
 //! Spec: v2 M4, M7, S20; B2, B10
 
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,13 +46,47 @@ pub enum Application {
 /// Work that somebody waits for.
 #[derive(Debug)]
 pub struct Pending {
-    id: Uuid,
     heading: Heading,
-    outcome: oneshot::Receiver<Outcome>,
+    waiter: Waiter,
 }
 
 /// How work ended: the code and the answer.
 pub(super) type Outcome = (Code, Bytes);
+
+/// Those who wait for the end of work, by its message.
+pub(super) type Waiters = Arc<Mutex<HashMap<Uuid, Vec<oneshot::Sender<Outcome>>>>>;
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    id: Uuid,
+    outcome: oneshot::Receiver<Outcome>,
+    waiters: Waiters,
+}
+
+impl Waiter {
+    fn new(id: Uuid, waiters: &Waiters) -> Self {
+        let (sender, outcome) = oneshot::channel();
+        let mut all = waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(id).or_default().push(sender);
+        drop(all);
+        Self { id, outcome, waiters: waiters.clone() }
+    }
+}
+
+impl Drop for Waiter {
+    /// Whoever waits no longer is not kept: the end may have come before, or elsewhere.
+    fn drop(&mut self) {
+        self.outcome.close();
+        let mut all = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut known) = all.entry(self.id) {
+            known.get_mut().retain(|waiter| !waiter.is_closed());
+            if known.get().is_empty() {
+                known.remove();
+            }
+        }
+    }
+}
 
 impl Receiver {
     /// The answer that is given without any work: a refusal, or an accept where receipt is enough.
@@ -72,13 +108,7 @@ impl Receiver {
     }
 
     /// What a message that is stored is answered with.
-    pub(super) fn answers(
-        &self,
-        id: Uuid,
-        judged: Judged,
-        ack: Option<Outcome>,
-        outcome: oneshot::Receiver<Outcome>,
-    ) -> Answers {
+    pub(super) fn answers(&self, judged: Judged, ack: Option<Outcome>, waiter: Waiter) -> Answers {
         let Some(heading) = judged.heading else {
             let application = ack.map_or(Application::Silent, |(_, ack)| Application::Now(ack));
             return Answers { accept: None, application };
@@ -96,9 +126,7 @@ impl Receiver {
             // What is refused is told once.
             Some(_) if accept.is_some() || !application => Application::Silent,
             Some((_, ack)) => Application::Now(ack),
-            None if waits(&heading) => {
-                Application::Later(Box::new(Pending { id, heading, outcome }))
-            }
+            None if waits(&heading) => Application::Later(Box::new(Pending { heading, waiter })),
             None => Application::Silent,
         };
         Answers { accept, application }
@@ -113,7 +141,7 @@ impl Receiver {
     ) -> Result<Answers, Error> {
         metrics::counter!("kiln_v2_repeated_total").increment(1);
         let id = earlier.id;
-        let outcome = self.register(id);
+        let waiter = self.register(id);
         // It failed: the sender tries again, and so do we, unless it is refused as it was.
         let again = [MessageState::Failed, MessageState::Held];
         let is_open = match earlier.state {
@@ -127,7 +155,6 @@ impl Receiver {
         };
         let stored = earlier.ack.filter(|_| !is_open);
         let Some(heading) = heading else {
-            self.forget(id);
             let application = stored.map_or(Application::Silent, |(_, ack)| Application::Now(ack));
             return Ok(Answers { accept: None, application });
         };
@@ -143,9 +170,7 @@ impl Receiver {
         });
         let application = match stored {
             Some((_, ack)) if application => Application::Now(ack),
-            None if waits(&heading) => {
-                Application::Later(Box::new(Pending { id, heading, outcome }))
-            }
+            None if waits(&heading) => Application::Later(Box::new(Pending { heading, waiter })),
             Some(_) | None => Application::Silent,
         };
         Ok(Answers { accept, application })
@@ -173,15 +198,9 @@ impl Receiver {
         OwnStamp { now: stamped(self.clock.now()), control_id: control_id(self.ids.ordered()) }
     }
 
-    pub(super) fn register(&self, id: Uuid) -> oneshot::Receiver<Outcome> {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        waiters.entry(id).or_default().push(sender);
-        receiver
-    }
-
-    pub(super) fn forget(&self, id: Uuid) {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    /// Waits for the end of a message from now on.
+    pub(super) fn register(&self, id: Uuid) -> Waiter {
+        Waiter::new(id, &self.waiters)
     }
 
     /// Tells those who wait how work ended.
@@ -197,11 +216,12 @@ impl Receiver {
 impl Pending {
     /// The answer once the work is done, if one is wanted then; AE 206 when it takes too long.
     pub async fn answer(self, receiver: &Receiver) -> Option<Bytes> {
-        let Self { id, heading, mut outcome } = self;
+        let Self { heading, mut waiter } = self;
+        let id = waiter.id;
         let until = Deadline::now() + receiver.settings.deadline;
         let found = loop {
             tokio::select! {
-                told = &mut outcome => break told.ok(),
+                told = &mut waiter.outcome => break told.ok(),
                 () = tokio::time::sleep_until(until) => break None,
                 () = tokio::time::sleep(LOOK) => {
                     // Another node may have done it.
@@ -282,6 +302,25 @@ mod tests {
     use crate::hl7v2::dtm::Moment;
 
     use super::*;
+
+    #[test]
+    fn who_waits_no_longer_is_not_kept() {
+        let (waiters, id) = (Waiters::default(), Uuid::from_u128(1));
+        let count = || waiters.lock().unwrap().get(&id).map_or(0, Vec::len);
+        let (first, second) = (Waiter::new(id, &waiters), Waiter::new(id, &waiters));
+        let other = Waiter::new(Uuid::from_u128(2), &waiters);
+        assert_eq!(count(), 2);
+        drop(first);
+        assert_eq!(count(), 1, "the other one still waits");
+        drop(second);
+        drop(other);
+        assert!(waiters.lock().unwrap().is_empty());
+        // The end takes all that wait along; who leaves after it leaves nothing.
+        let third = Waiter::new(id, &waiters);
+        waiters.lock().unwrap().remove(&id);
+        drop(third);
+        assert!(waiters.lock().unwrap().is_empty());
+    }
 
     #[test]
     fn answers_are_stamped_so_that_old_systems_read_them() {

@@ -1,8 +1,13 @@
 //! Answers: which are sent, and what they say.
 
-use kiln::hl7v2::frame::framed;
+use std::time::Duration;
 
-use super::feed::{Feed, Setup, adt, value};
+use kiln::hl7v2::frame::framed;
+use tokio::net::TcpListener;
+
+use super::feed::{Feed, Sender, Setup, adt, value};
+use super::sites::install;
+use super::stories::Story;
 
 /// v2 B8, v2 B9, v2 M6: what is wrong, with its code and its place.
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +57,7 @@ async fn what_is_no_message_is_kept_and_rejected() {
 
 /// Enhanced mode answers the receipt and the work as they are wanted.
 ///
-/// Covers: v2 B10.
+/// Covers: v2 B10, v2 M4.
 #[tokio::test(flavor = "multi_thread")]
 async fn enhanced_mode_answers_as_wanted() {
     let feed = Feed::start().await;
@@ -117,4 +122,70 @@ async fn answers_hold_nothing_of_a_patient() {
     let list = feed.server.client.call("GET", &url).send().await;
     let list = String::from_utf8(list.body.to_vec()).unwrap();
     assert!(!list.contains("4711") && !list.contains("Annabella"), "{list}");
+}
+
+/// The answer to the work goes over a connection of its own where the profile of the sender names an endpoint:
+/// when it is wanted, once that is there, and again for who sends the message again.
+///
+/// Covers: v2 M4.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_the_work_go_to_another_endpoint() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap();
+    let endpoint = format!("lab={address}");
+    let mut story = Story::begin_with(&[("hl7v2.answer_to", endpoint.as_str())]).await;
+    let profile =
+        "[site]\nid = \"lab\"\nmatch = { app = \"LAB\", facility = \"STM\" }\nanswers = \"lab\"";
+    install(&story.server, "lab", Some(profile)).await;
+    let message = |id: &str, wanted: &str, person: &str| {
+        format!(
+            "MSH|^~\\&|LAB|STM|KILN|H|20260704120000||ADT^A28^ADT_A05|{id}|P|2.5.1|||{wanted}\r\
+             EVN||20260704120000\rPID|1||{person}||Muster^Anna\r"
+        )
+    };
+    let arrived = async |other: &TcpListener| {
+        let (stream, _) =
+            tokio::time::timeout(Duration::from_secs(20), other.accept()).await.unwrap().unwrap();
+        let answer = Sender::new(stream).read().await.unwrap();
+        [value(&answer, "MSA-1"), value(&answer, "MSA-2"), value(&answer, "MSH-10")]
+    };
+    let receipt = story.sender.send(&message("w1", "AL|AL", "12^^^STM^MR")).await;
+    assert_eq!([value(&receipt, "MSA-1"), value(&receipt, "MSA-2")], ["CA", "w1"]);
+    let [code, of, own] = arrived(&other).await;
+    assert_eq!([code.as_str(), of.as_str()], ["AA", "w1"]);
+    assert_ne!(own, value(&receipt, "MSH-10"), "it is a message of its own");
+    assert!(story.sender.is_silent().await, "nothing more comes back where the message came");
+    // The same bytes again have both answers again.
+    let again = story.sender.send(&message("w1", "AL|AL", "12^^^STM^MR")).await;
+    assert_eq!(value(&again, "MSA-1"), "CA");
+    assert_eq!(arrived(&other).await, ["AA".to_owned(), "w1".to_owned(), own]);
+    // What is not wanted is not sent, what fails is; and it waits for the endpoint.
+    drop(other);
+    for (id, wanted, person) in [
+        ("w2", "AL|ER", "13^^^STM^MR"),
+        ("w3", "AL|SU", ""),
+        ("w4", "AL|ER", ""),
+        ("w5", "AL|SU", "14^^^STM^MR"),
+    ] {
+        let receipt = story.sender.send(&message(id, wanted, person)).await;
+        assert_eq!([value(&receipt, "MSA-1"), value(&receipt, "MSA-2")], ["CA", id]);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let other = TcpListener::bind(address).await.unwrap();
+    let (stream, _) =
+        tokio::time::timeout(Duration::from_secs(30), other.accept()).await.unwrap().unwrap();
+    let mut late = Sender::new(stream);
+    for (code, of) in [("AE", "w4"), ("AA", "w5")] {
+        let answer = late.read().await.unwrap();
+        assert_eq!([value(&answer, "MSA-1"), value(&answer, "MSA-2")], [code, of]);
+    }
+    // In original mode there is one answer, on its own connection.
+    let plain = story.sender.send(&message("w6", "", "15^^^STM^MR")).await;
+    assert_eq!([value(&plain, "MSA-1"), value(&plain, "MSA-2")], ["AA", "w6"]);
+    // Where the message is refused at once, that is told once.
+    let refused = message("w7", "AL|AL", "12^^^STM^MR").replace("ADT^A28^ADT_A05", "ADT^A99");
+    assert_eq!(value(&story.sender.send(&refused).await, "MSA-1"), "CR");
+    assert!(story.sender.is_silent().await);
+    let more = tokio::time::timeout(Duration::from_secs(2), other.accept()).await;
+    assert!(more.is_err(), "none of these goes there");
 }

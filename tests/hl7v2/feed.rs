@@ -166,6 +166,8 @@ impl Default for Setup {
             waits_for_effect: true,
             deadline: Duration::from_secs(20),
             holds_lines: false,
+            endpoints: Vec::new(),
+            confirms_answers: false,
             is_numbered: false,
             gap: None,
             refuses_reuse: false,

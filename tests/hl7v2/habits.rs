@@ -158,6 +158,12 @@ async fn repetitions_are_results_of_their_own_where_the_site_wants_it() {
         let url = format!("/Observation?code=718-7&value-quantity={value}&");
         assert_eq!(story.of(&url, "valueQuantity.value").await, value);
     }
+    // A number of their own (OBX-21) is that of all values of the segment.
+    let numbered = "OBX|1|NM|2345-7^Glucose^LN||4~5|mg/dL|||||F||||||||||U1^LAB";
+    for _ in 0..2 {
+        assert_eq!(story.tell("ORU^R01^ORU_R01", &order(numbered)).await, "AA");
+        assert_eq!(story.count("/Observation?code=2345-7&").await, "2");
+    }
 }
 
 /// v2 S30: neither OBX-1 nor OBX-14 says which result it is.
@@ -327,7 +333,7 @@ async fn a_value_without_a_type_is_a_text_or_refused() {
 
 /// v2 S12: a vaccination that is deleted was entered in error.
 ///
-/// Covers in part: v2 S12.
+/// Covers: v2 S12.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_vaccination_was_entered_in_error() {
     let mut story = Story::begin().await;

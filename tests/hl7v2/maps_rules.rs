@@ -1,6 +1,7 @@
 //! The maps of the program by single messages, and profiles of sites laid over them.
 
 use kiln::hl7v2::charset::Charset;
+use kiln::hl7v2::effect::part::Removal;
 use kiln::hl7v2::er7::{Message, Reading};
 use kiln::hl7v2::map::{Draft, DraftResource, Maps};
 use kiln::spec::Spec;
@@ -62,8 +63,8 @@ fn empty_leaves_and_null_removes() {
         let patient = format!("PID|1||77^^^STM^MR||Doe^Ann||||||||{telecom}");
         draft(&maps, "ADT^A08", &[&patient]).first("patient").unwrap().clone()
     };
-    assert_eq!(with("").removed, Vec::<String>::new());
-    assert_eq!(with("\"\"").removed, ["telecom"]);
+    assert_eq!(with("").removed, []);
+    assert_eq!(with("\"\"").removed, [Removal::from("telecom")]);
     assert!(with("555").removed.is_empty());
 }
 

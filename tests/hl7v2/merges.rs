@@ -142,7 +142,7 @@ async fn a_merge_is_taken_back() {
 
     let of = async |id: &str| story.get(&format!("/Patient/{id}")).await;
     let (source, target) = (of(&lost).await, of(&kept).await);
-    assert_eq!(story.count(&format!("/Patient?_id={lost}&active=true&")).await, "1");
+    assert_eq!(story.count(&format!("/Patient?_id={lost}&active:not=false&")).await, "1");
     for one in [&source, &target] {
         assert_eq!(one.at("link[0].type"), None, "{one:?}");
     }
@@ -223,7 +223,48 @@ async fn a_losing_patient_that_nobody_knows_is_made_where_the_site_wants_it() {
     assert_eq!(story.tell("ORU^R01^ORU_R01", &oru).await, "AA");
     assert_eq!(story.count(&format!("/Observation?subject=Patient/{kept}&")).await, "1");
     take_back(&story, &message(&story, "M2").await, "two people").await.expect(200);
-    assert_eq!(story.count(&format!("/Patient?_id={lost}&active=true&")).await, "1");
+    assert_eq!(story.count(&format!("/Patient?_id={lost}&active:not=false&")).await, "1");
     assert_eq!(story.tell("ADT^A31^ADT_A05", "PID|1||9^^^STM^MR||Andere^Anna").await, "AA");
     assert_eq!(story.of(&format!("/Patient?_id={lost}&"), "name[0].family").await, "Andere");
+}
+
+/// A message may merge a patient that it has merged another one into: all of it comes to the last, and all of it
+/// is taken back, the last merge first.
+///
+/// Covers: v2 S5.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_merges_on_what_it_has_merged() {
+    let (mut story, _, first) = two(&[]).await;
+    let third = "PID|1||0^^^STM^MR||Muster^Anna";
+    assert_eq!(story.tell("ADT^A28^ADT_A05", third).await, "AA");
+    let last = story.of("/Patient?identifier=0&", "id").await;
+    store(&story, "/Observation", observation(&first)).await;
+    // 9 becomes 1, and 1 becomes 0.
+    let chain = format!("{KEPT}\nMRG|9^^^STM^MR\n{third}\nMRG|1^^^STM^MR");
+    assert_eq!(story.tell("ADT^A40^ADT_A39", &chain).await, "AA");
+    until(&story, &format!("/Observation?subject=Patient/{last}&"), "1").await;
+    for number in ["0", "1", "9"] {
+        let url = format!("/Patient?identifier={number}&active:not=false&");
+        assert_eq!(story.of(&url, "id").await, last, "{number}");
+    }
+    let between = story.get("/Patient?identifier=1&active=false").await.text();
+    assert_eq!(between.matches("\"replaces\"").count(), 1, "it had another one in it: {between}");
+    let merged = message(&story, "M4").await;
+    let back = take_back(&story, &merged, "three people").await.expect(200);
+    assert_eq!(back.text().matches("\"source\"").count(), 2, "{back:?}");
+    assert_eq!(story.count("/Patient?active:not=false&").await, "3");
+    assert_eq!(story.count("/Patient?identifier=9&").await, "1");
+    let all = story.get("/Patient?").await.text();
+    assert!(!all.contains("\"replace"), "no link is left: {all}");
+    until(&story, &format!("/Observation?subject=Patient/{first}&"), "1").await;
+}
+
+/// Two numbers of one patient are linked to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_linked_to_himself() {
+    let (mut story, _, _) = two(&[]).await;
+    assert_eq!(merge(&mut story).await, "AA");
+    let both = format!("{KEPT}\n{LOST}");
+    assert_eq!(story.tell("ADT^A24^ADT_A24", &both).await, "AA nothing-to-link");
+    assert!(!story.get("/Patient?").await.text().contains("seealso"));
 }

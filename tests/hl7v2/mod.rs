@@ -4,6 +4,7 @@ mod acks;
 mod at_once;
 mod carry;
 mod desk;
+mod entries;
 mod faults;
 pub(crate) mod feed;
 mod frames;

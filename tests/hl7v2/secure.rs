@@ -100,7 +100,7 @@ async fn connected(
 
 /// A certificate sends in its own name alone, and without one nobody does.
 ///
-/// Covers: v2 B40.
+/// Covers: v2 B40, v2 F5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_bound_to_its_sender() {
     let authority = authority();
@@ -126,6 +126,16 @@ async fn a_certificate_is_bound_to_its_sender() {
     assert_eq!(feed.states().await, ["processed", "rejected", "rejected"]);
     let refused = "SELECT count(*) FROM ledger WHERE interaction = 65 AND outcome = 4";
     assert_eq!(feed.server.database.number(refused).await, 2, "refusals are on record as such");
+    for (name, count) in [("lab.example.org", 2), ("adt.example.org", 1)] {
+        let sent = format!(
+            "SELECT count(*) FROM ledger WHERE interaction = 65 AND actor = 'service:hl7v2 {name}'"
+        );
+        assert_eq!(
+            feed.server.database.number(&sent).await,
+            count,
+            "who sent is on record: {name}"
+        );
+    }
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -20,6 +20,7 @@ mod versions;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::access::Caller;
 use crate::access::interaction::Kind;
@@ -59,9 +60,20 @@ pub struct BundleOptions {
     pub wish: Wish,
     /// The message whose effect a transaction is: what is committed with it, by its results.
     pub companion: Option<Arc<MakeCompanion>>,
+    /// The message whose effect a transaction is, for its record: that has this in the place of the Bundle.
+    pub import: Option<Import>,
     /// Versions that the sender has read and worked with: the first try looks for none of them. Where entries have
     /// criteria, all are read in the transaction that looks by these.
     pub known: Vec<Current>,
+}
+
+/// A message, and patients whom it is about beside those of whom it writes something.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The message.
+    pub message: Uuid,
+    /// The patients.
+    pub patients: Vec<LogicalId>,
 }
 
 /// What is committed with the effect of a message, by the results of its entries.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::access::interaction::Kind;
-use crate::access::{Attempted, Caller, Disclosed, Permit, Unaudited};
+use crate::access::{Attempted, Caller, Permit, Unaudited};
 use crate::engine::prepare::Prepared;
 use crate::engine::validation::aside;
 use crate::engine::{Engine, Wish, refuse_unstorable};
@@ -31,7 +31,9 @@ impl Engine {
         options: &BundleOptions,
         caller: &Caller,
     ) -> Result<BundleOutcome, Error> {
-        let interaction = Kind::Transaction.of_system();
+        let is_import = options.import.is_some();
+        let kind = if is_import { Kind::ApplyMessage } else { Kind::Transaction };
+        let interaction = kind.of_system();
         let mut bundle = bundle;
         let sound = self.check_transaction(&mut bundle).map_err(malformed_bundle);
         let entries = plan::entries(&mut bundle, &self.settings.base, options.is_strict);
@@ -72,7 +74,9 @@ impl Engine {
                 if let Some(companion) = &options.companion {
                     tx.accompany(companion(&results));
                 }
-                Ok(Unaudited::new(results, Disclosed::default()))
+                let import = options.import.as_ref();
+                let told = import.map(|import| tx.imported(import.message, &import.patients));
+                Ok(Unaudited::new(results, told.unwrap_or_default()))
             });
             if let Some(done) = attempt.await? {
                 return Ok(BundleOutcome { is_transaction: true, entries: done });

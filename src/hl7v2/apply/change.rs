@@ -16,10 +16,9 @@ use super::find::{Found, keys_of};
 use super::merge::{given, key, nameless};
 use super::pairs::pairs;
 use super::plan::{Plan, told};
-use super::{Applier, Case, Halt};
+use super::{Applier, Case, Halt, internal};
 use crate::engine::SearchTarget;
 use crate::fhir::json::Value;
-use crate::fhir::query::Query;
 use crate::fhir::{Identity, LogicalId, ResourceType};
 use crate::hl7v2::effect::{Json, person};
 use crate::hl7v2::er7::{Part, Segment};
@@ -113,14 +112,15 @@ impl Applier {
         else {
             return Ok(());
         };
-        let mut gone = stored.clone();
+        let own = plan.body_of(&source);
+        let mut gone = own.clone();
         gone.set(
             "status",
             if of.to_string() == "Account" { "inactive" } else { "entered-in-error" },
         );
         plan.put(&source, &gone, "merge", "effect merge");
         let before = plan.body_of(target);
-        let kept = person::with_old_identifiers(stored, &before);
+        let kept = person::with_old_identifiers(&own, &before);
         let action = if target.stored.is_some() { "merge" } else { "create" };
         plan.put(target, &kept, action, "effect merge");
         let was = stored.get("status").and_then(Value::as_str).unwrap_or("unknown");
@@ -147,19 +147,40 @@ impl Applier {
         let whose = if what.identity == patient.identity { &source } else { what };
         let mut all = belongings(&whose.identity);
         if whose.identity.resource_type.to_string() == "Account" {
-            // With an account go its visits, and what belongs to them.
             for (of, query) in all.clone() {
-                let Ok(query) = Query::parse(&query) else { continue };
-                let found = self.engine.search(&of, &query, false, case.caller).await?;
-                let visits = found.page.matches.into_iter().map(|one| one.version.identity);
-                let visits = visits.filter(|it| it.resource_type.to_string() == "Encounter");
-                all.extend(visits.map(|visit| (within(visit), String::new())));
+                all.extend(self.visits(&of, &query, case).await?);
             }
         }
+        // It is done whole or not at all: nothing is kept of it by which it could go on.
+        let most = self.most_moved.saturating_add(1);
         for (of, query) in all {
-            self.repoint(case, &of, &query, (&from, &to, usize::MAX), plan).await?;
+            self.repoint(case, &of, &query, (&from, &to, most), plan).await?;
+        }
+        if plan.entries.len() > self.most_moved {
+            return Err(Halt::Failed(internal("too-much-to-move").at(merge.field(1).place())));
         }
         Ok(())
+    }
+
+    /// Where what belongs to the visits of an account is found: it goes with them.
+    async fn visits(
+        &self,
+        of: &SearchTarget,
+        query: &str,
+        case: &Case<'_>,
+    ) -> Result<Vec<(SearchTarget, String)>, Halt> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let (page, next) =
+                self.leading(of, query, cursor.as_deref(), ("", ""), case.caller).await?;
+            let visits = page.into_iter().map(|found| found.identity);
+            let visits = visits.filter(|it| it.resource_type.to_string() == "Encounter");
+            all.extend(visits.map(|visit| (within(visit), String::new())));
+            cursor = next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Has a document that another one replaces say so (T09, T10).

@@ -16,6 +16,13 @@ use crate::store::hl7v2::Keyed;
 
 /// By what a copy is known: the id of its message.
 const SYSTEM: &str = "urn:kiln:v2-message";
+/// What makes copies. Something of this name is never left out.
+const RULE: &str = "effect copy";
+
+/// Whether something was made as a copy, and still would be.
+pub(super) fn is_wanted(rule: &str, case: &Case<'_>) -> bool {
+    rule == RULE && case.maps.site().wishes.copies == Some(true)
+}
 
 impl Applier {
     /// Has the copy written with what the message does: once, however often it is worked on.
@@ -34,17 +41,19 @@ impl Applier {
         };
         let (resource_type, system) = ("DocumentReference".to_owned(), SYSTEM.to_owned());
         let key = Keyed { resource_type, system, value: task.id.to_string(), id: String::new() };
-        if !self.store.message_keys(std::slice::from_ref(&key)).await?.is_empty() {
-            return Ok(());
-        }
         let of: ResourceType =
             key.resource_type.parse().map_err(|_| Halt::Failed(super::internal("copy")))?;
+        for known in self.store.message_keys(std::slice::from_ref(&key)).await? {
+            let Ok(id) = known.id.parse() else { continue };
+            if self.current(Identity { resource_type: of, id }, case).await?.is_some() {
+                return Ok(());
+            }
+        }
         let copy = Found {
             identity: Identity { resource_type: of, id: self.ids.logical_id() },
             stored: None,
         };
-        // A rule of this name is never left out.
-        plan.put(&copy, &document(task, patient), "create", "effect copy");
+        plan.put(&copy, &document(task, patient), "create", RULE);
         plan.keys.push(Keyed { id: copy.identity.id.to_string(), ..key });
         Ok(())
     }

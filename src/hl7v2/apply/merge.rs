@@ -73,10 +73,8 @@ impl Applier {
                 return Ok(());
             }
             [] => made().ok_or_else(|| Halt::Failed(unknown().named("unknown-patient")))?,
-            [one] => match &one.stored {
-                Some((stored, _)) => (one.clone(), stored.clone()),
-                None => return Ok(()),
-            },
+            // What the message has done to it by now counts: one may end in it, before it ends itself.
+            [one] => (one.clone(), plan.body_of(one)),
             _ => return Err(Halt::Failed(unknown().named("identity-conflict"))),
         };
         if source.identity == target.identity {
@@ -267,6 +265,10 @@ pub(super) fn link(case: &Case<'_>, found: &[Found], plan: &mut Plan) {
         plan.told.push(told("nothing-to-link"));
         return;
     };
+    if one.identity == other.identity {
+        plan.told.push(told("nothing-to-link"));
+        return;
+    }
     let is_link = case.draft.event.1 == "A24";
     for (from, to) in [(one, other), (other, one)] {
         let (body, id) = (plan.body_of(from), to.identity.id.to_string());

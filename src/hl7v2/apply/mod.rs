@@ -60,7 +60,9 @@ use super::queue::{Done, Drafted, Resolved, Task, Work};
 use super::types::{LocalCode, id};
 use crate::access::Caller;
 use crate::clock::IdSource;
-use crate::engine::{BundleOptions, Engine, EntryResult, MakeCompanion, NewIds, WriteOutcome};
+use crate::engine::{
+    BundleOptions, Engine, EntryResult, Import, MakeCompanion, NewIds, WriteOutcome,
+};
 use crate::error::{Error, root_cause};
 use crate::fhir::Instant;
 use crate::fhir::json::{Object, Value};
@@ -176,10 +178,7 @@ impl<'a> Case<'a> {
 impl Case<'_> {
     /// Who sends, by a word that can stand in a url.
     fn sender(&self) -> String {
-        let word = |field: u16| self.message.header(field).component(1).text().into_owned();
-        let names = [word(3), word(4)];
-        let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
-        names.collect::<Vec<_>>().join(".")
+        sender(self.message)
     }
 
     /// What was known of what it is about when it was looked at.
@@ -221,7 +220,7 @@ impl Applier {
         if draft.is_refused() {
             return Done::Failed(issues);
         }
-        let (at, at_text) = happened(task.message, task.maps);
+        let (at, at_text) = happened(task.message, task.maps, task.received_at);
         let case = Case::new((task.message, task.maps), &draft, task.caller, (at, at_text));
         self.attempts(&case, &task, issues).await
     }
@@ -289,7 +288,10 @@ impl Applier {
         };
         let (companion, new_ids) =
             (Some(Arc::new(companion) as Arc<MakeCompanion>), Some(self.new_ids(&entries)));
-        let options = BundleOptions { new_ids, companion, known, ..BundleOptions::default() };
+        let patients = case.lines().keys().filter_map(|id| id.parse().ok()).collect();
+        let import = Some(Import { message: task.id, patients });
+        let options =
+            BundleOptions { new_ids, companion, known, import, ..BundleOptions::default() };
         let transaction = transaction(&entries, pruned.entries, task);
         let done = self.engine.bundle(transaction.into(), &options, task.caller).await;
         done.map_err(|error| partial::halted(error, &entries, drafts, &found))?;
@@ -353,6 +355,14 @@ impl Work for Applier {
         self.identities(message, maps, caller).boxed()
     }
 
+    fn patients<'a>(
+        &'a self,
+        message: &'a Message<'a>,
+        maps: &'a Maps,
+    ) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        self.patients_of(message, maps).boxed()
+    }
+
     fn settle<'a>(
         &'a self,
         merge: &'a Merge,
@@ -364,6 +374,14 @@ impl Work for Applier {
     fn take_back<'a>(&'a self, wish: TakeBack<'a>) -> BoxFuture<'a, Result<TakenBack, Error>> {
         self.unmerge(wish).boxed()
     }
+}
+
+/// Who sends a message, by a word that can stand in a url.
+fn sender(message: &Message<'_>) -> String {
+    let word = |field: u16| message.header(field).component(1).text().into_owned();
+    let names = [word(3), word(4)];
+    let names = names.iter().filter(|name| !name.is_empty()).map(|name| id::slug(name));
+    names.collect::<Vec<_>>().join(".")
 }
 
 /// What was done, by which rule.
@@ -382,8 +400,9 @@ fn effects(results: &[EntryResult], rules: &[(&'static str, String)]) -> Vec<Mes
     written.collect()
 }
 
-/// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent.
-fn happened(message: &Message<'_>, maps: &Maps) -> (Instant, String) {
+/// When what a message tells of persons and visits happened: EVN-6, EVN-2, else when it was sent, else when
+/// it came: without any time it is no older than what came before it.
+fn happened(message: &Message<'_>, maps: &Maps, received: Instant) -> (Instant, String) {
     let zones = maps.site().zones.of_message(&message.header(7).component(1).text());
     for path in ["EVN-6.1", "EVN-2.1", "MSH-7.1"] {
         let Ok(path) = path.parse::<Path>() else { continue };
@@ -392,7 +411,7 @@ fn happened(message: &Message<'_>, maps: &Maps) -> (Instant, String) {
             return (moment.start(&zones), moment.date_time(&zones).0);
         }
     }
-    (Instant::from_micros(0), "1970-01-01".to_owned())
+    (received, received.to_string())
 }
 
 /// All that is written and deleted, with its origin.

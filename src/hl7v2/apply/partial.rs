@@ -28,7 +28,9 @@ impl Applier {
         let mut tries = 0;
         loop {
             case.lines().clear();
-            match self.attempt(case, task, &issues).await {
+            let attempt = self.attempt(case, task, &issues).await;
+            task.is_about(case.lines().keys().cloned());
+            match attempt {
                 Ok(done) => return done,
                 Err(Halt::Failed(issue)) => return Done::Failed([issues, vec![issue]].concat()),
                 Err(Halt::Invalid(parts, issue)) => {
@@ -102,7 +104,7 @@ fn told(issue: &Issue) -> Issue {
 }
 
 impl Plan {
-    /// Leaves out what is `skipped`, what leads there, and what cannot be without it.
+    /// Leaves out what is `skipped`, what leads there or to what is not made, and what cannot be without it.
     pub(super) fn leave_out(
         &mut self,
         skipped: &BTreeSet<String>,
@@ -114,13 +116,16 @@ impl Plan {
         };
         let mut out: Vec<Entry> = Vec::new();
         let mut going = self.take_out(is_skipped);
-        while !going.is_empty() {
+        let unmade: Vec<_> = self.unmade.iter().map(ToString::to_string).collect();
+        let mut is_begin = !unmade.is_empty();
+        while is_begin || !going.is_empty() {
+            is_begin = false;
             out.append(&mut going);
             let gone = |reference: &str| {
                 let is_it = |entry: &Entry| {
                     entry.prior.is_none() && entry.identity.to_string() == reference
                 };
-                out.iter().any(is_it)
+                unmade.iter().any(|unmade| unmade == reference) || out.iter().any(is_it)
             };
             let mut lost = BTreeSet::new();
             for entry in &mut self.entries {

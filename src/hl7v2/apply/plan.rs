@@ -96,6 +96,8 @@ pub(super) struct Plan {
     pub(super) told: Vec<Issue>,
     /// Results that came before what they belong to.
     pub(super) waiting: Vec<Member>,
+    /// What is not made: there is nothing that a code could leave alone or delete.
+    pub(super) unmade: Vec<Identity>,
 }
 
 impl Plan {
@@ -165,14 +167,20 @@ impl Plan {
         (stale, others): (Stale, Vec<Value<'static>>),
         case: &Case<'_>,
     ) {
+        let is_coded = draft.mode == Mode::ActionCode;
+        let action = draft.action.as_deref().filter(|_| is_coded);
+        if found.stored.is_none() && matches!(action, Some("D" | "X")) {
+            self.unmade.push(found.identity.clone());
+            return;
+        }
         let id = found.identity.id.to_string();
         self.keys.extend(keys_of(draft).map(|key| Keyed { id: id.clone(), ..key }));
         let stored = found.stored.as_ref().map(|(stored, _)| stored);
         let of = found.identity.resource_type;
         let mut now = match stored {
             Some(stored) if stale.data => filled(stored, said),
-            Some(stored) => amend::amended(stored, said, &draft.removed),
-            None => said.clone(),
+            Some(stored) => amend::amended(stored, said, &draft.removed, &draft.parts),
+            None => amend::begun(said, &draft.parts),
         };
         person::keep_numbers(&mut now, others);
         supply(&mut now, stored, of, case);
@@ -188,7 +196,7 @@ impl Plan {
             }
         }
         self.mark(&found.identity, stale, case);
-        if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("X") {
+        if action == Some("X") {
             return;
         }
         if draft.resource_type == "Encounter" && draft.rule == "encounter" {
@@ -203,7 +211,7 @@ impl Plan {
             let Some(followed) = followed else { return };
             now = followed;
         }
-        if draft.mode == Mode::ActionCode && draft.action.as_deref() == Some("D") {
+        if action == Some("D") {
             match stored.and_then(|stored| amend::ended(stored, &draft.resource_type)) {
                 Some(ended) => now = ended,
                 None => return,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::copy;
 use super::find::Found;
 use super::plan::Plan;
 use super::{Applier, Case, Halt};
@@ -52,7 +53,8 @@ impl Applier {
         let Some(prunes) = task.again else { return Ok(gone) };
         for (identity, effect) in made(&self.store.message_effects(task.id).await?) {
             let is_made = found.iter().any(|one| one.identity == identity)
-                || plan.entries.iter().any(|entry| entry.identity == identity);
+                || plan.entries.iter().any(|entry| entry.identity == identity)
+                || copy::is_wanted(&effect.rule, case);
             if is_made || SHARED.contains(&identity.resource_type.as_str()) {
                 continue;
             }

@@ -1,16 +1,48 @@
 //! Which stored resources a message is about, for who only asks.
 //!
-//! Spec: v2 P7
+//! Spec: v2 P7, F5
 
-use super::{Applier, Case, Halt, happened};
+use std::collections::BTreeSet;
+
+use super::{Applier, Case, Halt, happened, sender};
 use crate::access::Caller;
 use crate::error::Error;
+use crate::fhir::Instant;
 use crate::hl7v2::ack::{Condition, Issue};
 use crate::hl7v2::er7::Message;
 use crate::hl7v2::map::Maps;
 use crate::hl7v2::queue::Resolved;
+use crate::hl7v2::types::{Args, Context, Rep, id};
+use crate::store::hl7v2::Keyed;
 
 impl Applier {
+    /// The patients by whose numbers a message can be told to be about them, whether it is applied or not.
+    pub(super) async fn patients_of(
+        &self,
+        message: &Message<'_>,
+        maps: &Maps,
+    ) -> Result<Vec<String>, Error> {
+        let sender = sender(message);
+        let context = Context::new(maps.site(), maps.tables(), &sender, "");
+        let args = Args::default();
+        let numbers = message.named("PID").flat_map(|segment| segment.field(3).repetitions());
+        let keys: Vec<_> = numbers
+            .filter_map(|number| id::cx(&Rep::of_part(number), &args, &context))
+            .filter_map(|identifier| {
+                let text = |name| identifier.str_at(name).map(str::to_owned);
+                let (system, value) = (text("system")?, text("value")?);
+                let (resource_type, id) = ("Patient".to_owned(), String::new());
+                Some(Keyed { resource_type, system, value, id })
+            })
+            .collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.store.message_keys(&keys).await?.into_iter().map(|known| known.id);
+        let known: BTreeSet<String> = known.collect();
+        Ok(known.into_iter().collect())
+    }
+
     pub(super) async fn identities(
         &self,
         message: &Message<'_>,
@@ -20,7 +52,8 @@ impl Applier {
         let Some(draft) = maps.draft(message).filter(|draft| !draft.is_refused()) else {
             return Ok(Ok(Vec::new()));
         };
-        let case = Case::new((message, maps), &draft, caller, happened(message, maps));
+        let at = happened(message, maps, Instant::from_micros(0));
+        let case = Case::new((message, maps), &draft, caller, at);
         match self.find(&case).await {
             Ok(found) => {
                 let all = draft.resources.iter().zip(found).map(|(draft, found)| Resolved {

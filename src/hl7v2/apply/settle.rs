@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::change::belongings;
 use super::find::Found;
-use super::merge::{found_of, moved};
+use super::merge::moved;
 use super::plan::{Entry, bare};
 use super::{Applier, MOST_HOPS};
 use crate::access::Caller;
@@ -82,12 +82,8 @@ impl Applier {
             if target.resource_type != ResourceType::PATIENT {
                 break;
             }
-            let Some(stored) =
-                self.engine.read(&target, caller).await.ok().and_then(|it| found_of(&it))
-            else {
-                break;
-            };
-            let next = stored.stored.and_then(|(stored, _)| person::replaced_by(&stored));
+            let Some(found) = self.stored(&target, caller).await? else { break };
+            let next = found.stored.and_then(|(stored, _)| person::replaced_by(&stored));
             match next.and_then(|id| id.parse().ok()) {
                 Some(id) => target.id = id,
                 None => break,
@@ -103,7 +99,7 @@ impl Applier {
         (from, to): (&str, &str),
         caller: &Caller,
     ) -> Result<usize, Error> {
-        let (mut entries, mut moves) = (Vec::new(), Vec::new());
+        let mut all_moved = Vec::new();
         for found in all {
             let Some((stored, _)) = &found.stored else { continue };
             let mut value = Value::Object(stored.clone());
@@ -111,18 +107,49 @@ impl Applier {
             if let Value::Object(body) = value
                 && !paths.is_empty()
             {
-                moves.extend(paths.into_iter().filter_map(|path| moved(&found, path)));
-                entries.push(entry(&found, &body, "repoint"));
+                let moves: Vec<_> =
+                    paths.into_iter().filter_map(|path| moved(&found, path)).collect();
+                all_moved.push((entry(&found, &body, "repoint"), moves));
             }
         }
-        if entries.is_empty() {
-            return Ok(0);
+        let count = all_moved.len();
+        match self.move_these(merge, &all_moved, caller).await {
+            Ok(()) => return Ok(count),
+            Err(error) if !is_of_one(&error) => return Err(error),
+            Err(_) => {}
         }
-        let (source, merging) = (source_of(merge), Merging::GoesOn(merge.clone(), moves));
-        let all: Vec<_> = entries.iter().map(|entry| entry.value_from(source.clone())).collect();
+        // One that cannot be moved keeps none of the others where they are.
+        let (mut count, mut stuck) = (0, 0);
+        for one in &all_moved {
+            match self.move_these(merge, std::slice::from_ref(one), caller).await {
+                // Somebody else wrote it just now: it is looked at again.
+                Ok(()) | Err(Error::Conflict(_) | Error::PreconditionFailed(_)) => count += 1,
+                Err(error) if is_of_one(&error) => stuck += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        if stuck > 0 {
+            metrics::counter!("kiln_v2_merge_stuck_total").increment(stuck);
+            tracing::warn!(message = %merge.message, stuck, "resources that are not valid stay where a merge found them");
+        }
+        Ok(count)
+    }
+
+    async fn move_these(
+        &self,
+        merge: &Merge,
+        all: &[(Entry, Vec<Moved>)],
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let source = source_of(merge);
+        let entries = all.iter().map(|(entry, _)| entry.value_from(source.clone())).collect();
+        let moves = all.iter().flat_map(|(_, moves)| moves.clone()).collect();
+        let merging = Merging::GoesOn(merge.clone(), moves);
         let companion = Companion { merges: vec![merging], ..Companion::default() };
-        self.write(all, companion, caller).await?;
-        Ok(entries.len())
+        self.write(entries, companion, caller).await
     }
 
     /// Writes entries in one transaction, with what is committed beside them.
@@ -140,6 +167,19 @@ impl Applier {
         let options =
             BundleOptions { companion: Some(Arc::new(beside)), ..BundleOptions::default() };
         self.engine.bundle(bundle.into(), &options, caller).await.map(drop)
+    }
+}
+
+/// Whether something is wrong with what is written, not with where it is written to.
+fn is_of_one(error: &Error) -> bool {
+    match error {
+        Error::Entry { cause, .. } => is_of_one(cause),
+        Error::Conflict(_)
+        | Error::Duplicate(_)
+        | Error::Invalid(_)
+        | Error::PreconditionFailed(_)
+        | Error::Unprocessable(_) => true,
+        _ => false,
     }
 }
 

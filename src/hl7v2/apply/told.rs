@@ -75,7 +75,7 @@ impl Applier {
         else {
             return Ok(Vec::new());
         };
-        let gone = person::lacking(stored, &amend::amended(stored, said, &[]));
+        let gone = person::lacking(stored, &amend::amended(stored, said, &[], &[]));
         if gone.is_empty() {
             return Ok(Vec::new());
         }

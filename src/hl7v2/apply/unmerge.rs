@@ -49,20 +49,8 @@ impl Applier {
             left: Vec::new(),
             since: self.since(&wish, &target.identity).await?,
         };
-        let mut entries = Vec::new();
-        for of_one in by_resource(moves) {
-            let name = format!("{}/{}", of_one[0].resource_type, of_one[0].id);
-            if name == back.source || name == back.target {
-                continue;
-            }
-            entries.extend(self.returned(of_one, &name, &mut back, caller).await?);
-            if entries.len() >= AT_ONCE {
-                back.restored += entries.len();
-                let all = std::mem::take(&mut entries);
-                self.write(written(&all, &wish), Companion::default(), caller).await?;
-            }
-        }
-        back.restored += entries.len();
+        let mut entries = self.put_back(&wish, &mut back).await?;
+        let is_in_parts = back.restored > entries.len();
         entries.extend([
             apart(&source, &back.target, moves),
             left_alone(&target, &source.identity, moves),
@@ -72,6 +60,7 @@ impl Applier {
             at: wish.at,
             by: caller.principal.actor().to_owned(),
             reason: wish.reason.to_owned(),
+            moves: moves.len(),
         };
         let lines = if source.identity.resource_type == ResourceType::PATIENT {
             lines.to_vec()
@@ -80,10 +69,45 @@ impl Applier {
         };
         let companion = Companion { merges: vec![undone], lines, ..Companion::default() };
         self.write(written(&entries, &wish), companion, caller).await?;
+        if is_in_parts {
+            // The merge stood until now: what was put back first may have been moved once more.
+            let mut again = TakenBack { left: Vec::new(), since: Vec::new(), ..back.clone() };
+            let rest = self.put_back(&wish, &mut again).await?;
+            if !rest.is_empty() {
+                self.write(written(&rest, &wish), Companion::default(), caller).await?;
+            }
+        }
         Ok(back)
     }
 
-    async fn stored(&self, identity: &Identity, caller: &Caller) -> Result<Option<Found>, Error> {
+    /// Puts all back but what goes with the end of the merge, which is given.
+    async fn put_back(
+        &self,
+        wish: &TakeBack<'_>,
+        back: &mut TakenBack,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        for of_one in by_resource(wish.moves) {
+            let name = format!("{}/{}", of_one[0].resource_type, of_one[0].id);
+            if name == back.source || name == back.target {
+                continue;
+            }
+            entries.extend(self.returned(of_one, &name, back, wish.caller).await?);
+            if entries.len() >= AT_ONCE {
+                back.restored += entries.len();
+                let all = std::mem::take(&mut entries);
+                self.write(written(&all, wish), Companion::default(), wish.caller).await?;
+            }
+        }
+        back.restored += entries.len();
+        Ok(entries)
+    }
+
+    pub(super) async fn stored(
+        &self,
+        identity: &Identity,
+        caller: &Caller,
+    ) -> Result<Option<Found>, Error> {
         match self.engine.read(identity, caller).await {
             Ok(version) => Ok(found_of(&version)),
             Err(Error::NotFound(_) | Error::Deleted { .. }) => Ok(None),

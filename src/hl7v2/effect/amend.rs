@@ -6,6 +6,7 @@
 //!
 //! Spec: v2 S3, S4, S10
 
+use super::part::{Part, Removal, has, is_coded};
 use super::{Json, list, set_list};
 use crate::fhir::json::Value;
 
@@ -13,16 +14,27 @@ use crate::fhir::json::Value;
 const OWN: &[&str] = &["resourceType", "id", "meta", "text"];
 
 /// The resource of now: `stored` as the message with `said` amends it; `removed` are elements that it
-/// says are to go.
-pub fn amended(stored: &Json, said: &Json, removed: &[String]) -> Json {
+/// says are to go, `parts` are lists of which it does not tell all.
+pub fn amended(stored: &Json, said: &Json, removed: &[Removal], parts: &[Part]) -> Json {
     let mut now = stored.clone();
     for name in OWN {
         now.remove(name);
     }
-    for path in removed {
-        remove(&mut now, path);
+    for removal in removed {
+        if parts.iter().any(|part| removal.slot.is_none() && part.element == removal.path) {
+            // Entries that go by codes of their own are not of the field that is told to go.
+            let mut left = list(&now, &removal.path);
+            left.retain(is_coded);
+            set_list(&mut now, &removal.path, left);
+        } else {
+            take_out(&mut now, removal);
+        }
     }
     revive(&mut now, said);
+    for part in parts.iter().filter(|part| !said.contains(&part.element)) {
+        let left = part.merged(list(&now, &part.element), Vec::new());
+        set_list(&mut now, &part.element, left);
+    }
     for (name, value) in said.iter().filter(|(name, _)| !OWN.contains(name)) {
         match name {
             // A result without its value tells of its status: the value stays.
@@ -36,10 +48,16 @@ pub fn amended(stored: &Json, said: &Json, removed: &[String]) -> Json {
                 let both = extensions(list(&now, name), list(said, name));
                 set_list(&mut now, "extension", both);
             }
-            _ => {
-                drop_other_types(&mut now, name);
-                now.set(name.to_owned(), value.clone());
-            }
+            _ => match parts.iter().find(|part| part.element == name) {
+                Some(part) => {
+                    let all = part.merged(list(&now, name), list(said, name));
+                    set_list(&mut now, name, all);
+                }
+                None => {
+                    drop_other_types(&mut now, name);
+                    now.set(name.to_owned(), value.clone());
+                }
+            },
         }
     }
     now
@@ -87,6 +105,36 @@ fn revive(now: &mut Json, said: &Json) {
     if is_ended && said.contains("clinicalStatus") && !said.contains("verificationStatus") {
         now.remove("verificationStatus");
     }
+}
+
+/// What is said of something new: entries with ids come last, as they do from then on.
+pub fn begun(said: &Json, parts: &[Part]) -> Json {
+    let mut now = said.clone();
+    for part in parts {
+        let all = part.merged(Vec::new(), list(&now, &part.element));
+        set_list(&mut now, &part.element, all);
+    }
+    now
+}
+
+/// Takes out an element, in all entries of a list or in those of a slot. An entry that has nothing but what
+/// all of its slot have goes as a whole.
+fn take_out(now: &mut Json, removal: &Removal) {
+    let Some(slot) = &removal.slot else { return remove(now, &removal.path) };
+    let (first, rest) = removal
+        .path
+        .split_once("].")
+        .map_or((removal.path.as_str(), None), |(first, rest)| (first, Some(rest)));
+    let name = first.split('[').next().unwrap_or(first);
+    let mut all = list(now, name);
+    all.retain_mut(|one| {
+        let Some(entry) = one.as_object_mut().filter(|entry| has(entry, slot)) else { return true };
+        if let Some(rest) = rest {
+            remove(entry, rest);
+        }
+        rest.is_some() && *entry != *slot
+    });
+    set_list(now, name, all);
 }
 
 /// Takes out the element that a path such as `name` or `contact[0].telecom` leads to.
@@ -225,7 +273,7 @@ mod tests {
             r#"{"gender":"female","identifier":[{"system":"a","value":"9"}],
             "extension":[{"url":"x","valueString":"3"}],"deceasedDateTime":"2026-01-01"}"#,
         );
-        let now = amended(&stored, &said, &[]);
+        let now = amended(&stored, &said, &[], &[]);
         let expected = object(
             r#"{"active":true,"gender":"female","telecom":[{"value":"1"}],
             "identifier":[{"system":"b","value":"2"},{"system":"a","value":"0","use":"old"},{"system":"a","value":"9"}],
@@ -233,7 +281,7 @@ mod tests {
         );
         assert_eq!(now, expected);
         // Twice the same is the same.
-        assert_eq!(amended(&now, &said, &[]), now);
+        assert_eq!(amended(&now, &said, &[], &[]), now);
     }
 
     #[test]
@@ -243,10 +291,10 @@ mod tests {
         };
         let value = object(r#"{"valueString":"1"}"#);
         let other = object(r#"{"valueInteger":2}"#);
-        assert_eq!(amended(&reason("unknown"), &value, &[]), value);
-        assert_eq!(amended(&value, &reason("unknown"), &[]), value, "only its status is told");
-        assert_eq!(amended(&value, &reason("not-asked"), &[]), reason("not-asked"));
-        assert_eq!(amended(&value, &other, &[]), other);
+        assert_eq!(amended(&reason("unknown"), &value, &[], &[]), value);
+        assert_eq!(amended(&value, &reason("unknown"), &[], &[]), value, "only its status is told");
+        assert_eq!(amended(&value, &reason("not-asked"), &[], &[]), reason("not-asked"));
+        assert_eq!(amended(&value, &other, &[], &[]), other);
         assert!(has_element(&value, "valueInteger") && !has_element(&value, "onsetDateTime"));
     }
 
@@ -254,9 +302,9 @@ mod tests {
     fn what_was_ended_and_is_told_of_again_is_none() {
         let ended = object(r#"{"verificationStatus":{"coding":[{"code":"entered-in-error"}]}}"#);
         let said = object(r#"{"clinicalStatus":{"coding":[{"code":"active"}]}}"#);
-        assert_eq!(amended(&ended, &said, &[]), said);
+        assert_eq!(amended(&ended, &said, &[], &[]), said);
         let known = object(r#"{"verificationStatus":{"coding":[{"code":"confirmed"}]}}"#);
-        assert!(amended(&known, &said, &[]).contains("verificationStatus"));
+        assert!(amended(&known, &said, &[], &[]).contains("verificationStatus"));
     }
 
     #[test]
@@ -265,10 +313,10 @@ mod tests {
             r#"{"identifier":[{"system":"a","value":"1"},{"system":"a","value":"0","use":"old"}]}"#,
         );
         let said = object(r#"{"identifier":[{"system":"a","value":"0"}]}"#);
-        assert_eq!(amended(&stored, &said, &[]), stored);
+        assert_eq!(amended(&stored, &said, &[], &[]), stored);
     }
 
-    /// Covers in part: v2 S12.
+    /// Covers: v2 S12.
     #[test]
     fn what_is_deleted_ends_by_its_type() {
         for (of, element, expected) in [
@@ -290,12 +338,32 @@ mod tests {
             r#"{"extension":[{"url":"http://a.b/x","valueString":"1"},{"url":"y","valueString":"2"}]}"#,
         );
         let gone = |paths: &[&str]| {
-            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
-            amended(&stored, &Json::new(), &paths)
+            let paths: Vec<_> = paths.iter().map(|path| Removal::from(*path)).collect();
+            amended(&stored, &Json::new(), &paths, &[])
         };
         let expected = object(r#"{"extension":[{"url":"y","valueString":"2"}]}"#);
         assert_eq!(gone(&["extension[http://a.b/x]"]), expected);
         assert_eq!(gone(&["extension[http://a.b/x]", "extension[y]"]), Json::new());
+    }
+
+    /// Covers: v2 S10.
+    #[test]
+    fn of_a_slot_only_its_own_goes() {
+        let stored = object(
+            r#"{"participant":[{"type":[{"code":"REF"}],"individual":1},{"type":[{"code":"ATND"}],"individual":2},
+            {"type":[{"code":"REF"}],"individual":3,"period":{}}]}"#,
+        );
+        let slot = Some(object(r#"{"type":[{"code":"REF"}]}"#));
+        let gone = |path: &str| {
+            let removal = Removal { path: path.to_owned(), slot: slot.clone() };
+            amended(&stored, &Json::new(), &[removal], &[])
+        };
+        let expected = object(
+            r#"{"participant":[{"type":[{"code":"ATND"}],"individual":2},{"type":[{"code":"REF"}],"period":{}}]}"#,
+        );
+        assert_eq!(gone("participant[REF].individual"), expected);
+        let expected = object(r#"{"participant":[{"type":[{"code":"ATND"}],"individual":2}]}"#);
+        assert_eq!(gone("participant[REF]"), expected);
     }
 
     #[test]
@@ -304,8 +372,8 @@ mod tests {
             r#"{"telecom":[{"value":"1"}],"name":[{"family":"A","given":["B"]}],"a":{"b":1}}"#,
         );
         let gone = |paths: &[&str]| {
-            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
-            amended(&stored, &Json::new(), &paths)
+            let paths: Vec<_> = paths.iter().map(|path| Removal::from(*path)).collect();
+            amended(&stored, &Json::new(), &paths, &[])
         };
         assert_eq!(
             gone(&["telecom"]),

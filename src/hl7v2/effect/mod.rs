@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `amend` | any resource: what is said, what is to go, what others have said |
 //! | `late` | visits by news that come late |
+//! | `part` | lists of which a message tells a part |
 //! | `person` | two patients that are one, or belong together |
 //! | `result` | results by their status |
 //! | `visit` | visits by their events |
@@ -13,6 +14,7 @@
 
 pub mod amend;
 pub mod late;
+pub mod part;
 pub mod person;
 pub mod result;
 pub mod visit;
@@ -31,11 +33,11 @@ fn list(of: &Json, name: &str) -> Vec<Value<'static>> {
 }
 
 /// Sets a list, or takes it out when it is empty.
-fn set_list(of: &mut Json, name: &'static str, entries: Vec<Value<'static>>) {
+fn set_list(of: &mut Json, name: &str, entries: Vec<Value<'static>>) {
     if entries.is_empty() {
         of.remove(name);
     } else {
-        of.set(name, entries);
+        of.set(name.to_owned(), entries);
     }
 }
 

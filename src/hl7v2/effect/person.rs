@@ -86,6 +86,13 @@ fn repoint(value: &mut Value<'static>, ends: (&str, &str), path: &str, paths: &m
                 repoint(item, ends, &format!("{path}[{at}]"), paths);
             }
         }
+        // That one patient was replaced by another stays true, whatever becomes of either.
+        Value::Object(object)
+            if object.contains("other")
+                && matches!(
+                    object.get("type").and_then(Value::as_str),
+                    Some("replaced-by" | "replaces")
+                ) => {}
         Value::Object(object) => {
             for (name, value) in object.iter_mut() {
                 if name == "reference" && value.as_str().is_some_and(|text| leads(text, ends.0)) {
@@ -239,6 +246,17 @@ mod tests {
             assert_eq!(put_back(&mut value, path, "Patient/t", "Patient/s"), expected, "{path}");
         }
         assert_eq!(value.to_text(), text.replace("Patient/t", "Patient/s"));
+    }
+
+    #[test]
+    fn who_was_replaced_by_whom_stays() {
+        let mut value = parse(
+            br#"{"link":[{"other":{"reference":"Patient/s"},"type":"replaces"},
+            {"other":{"reference":"Patient/s"},"type":"seealso"}]}"#,
+        )
+        .unwrap()
+        .into_owned();
+        assert_eq!(repointed(&mut value, "Patient/s", "Patient/t"), ["link[1].other"]);
     }
 
     #[test]

@@ -97,10 +97,14 @@ impl<'a> Eval<'a> {
             "ref" => before
                 .into_iter()
                 .filter_map(|item| match item {
-                    Item::Resource(kind, body) => self.context.refer(kind, body),
+                    Item::Resource(kind, body) => {
+                        let reference = self.context.refer(kind, body);
+                        reference.map(|reference| Item::Fhir("Reference", reference))
+                    }
+                    // Who was referred to is to go.
+                    Item::Null => Some(Item::Null),
                     _ => None,
                 })
-                .map(|reference| Item::Fhir("Reference", reference))
                 .collect(),
             "obx_value" => {
                 let reps: Vec<_> = raw(&before);

@@ -4,16 +4,17 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use crate::fhir::json::Object;
-use crate::hl7v2::er7::{Message, Part};
-use crate::hl7v2::types::{Context, Json, LocalCode, NoteKind};
+use crate::hl7v2::effect::part::{Part, Removal};
+use crate::hl7v2::er7::Message;
+use crate::hl7v2::types::{Context, LocalCode, NoteKind};
 
-use super::element::Writer;
 use super::eval::{Eval, Item};
 use super::instance::{Builder, Instance, Key};
 use super::rules::{Each, MessageRule, ResourceRule, Rule, Work};
 use super::scope::Scope;
 use super::site::Mode;
 use super::value::value;
+use super::writing::{Act, From, Writing, add_identifier, marked, unmapped};
 
 /// What is wrong with a message, or worth telling about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,7 +60,9 @@ pub struct DraftResource {
     /// Its elements.
     pub body: Object<'static>,
     /// Elements that the message says are to go.
-    pub removed: Vec<String>,
+    pub removed: Vec<Removal>,
+    /// Lists of which it does not tell all.
+    pub parts: Vec<Part>,
     /// How the list that it is in changes what is stored.
     pub mode: Mode,
     /// What is to be done with it in the action-code mode: A, D, U, X.
@@ -185,6 +188,7 @@ impl<'a> Drafting<'a> {
         for inner in &rule.rules {
             self.apply(eval, inner, &instance.scope, at, &mut writing, draft);
         }
+        writing.note_silent(&rule.rules);
         let mut body = writing.writer.body;
         for key in instance.keys.iter().filter(|key| key.is_derived) {
             add_identifier(&mut body, key);
@@ -206,6 +210,7 @@ impl<'a> Drafting<'a> {
             keys: instance.keys.clone(),
             body,
             removed: writing.removed,
+            parts: writing.parts,
             mode,
             action,
             segment,
@@ -226,45 +231,36 @@ impl<'a> Drafting<'a> {
         draft: &mut Draft,
     ) {
         for scope in self.scopes(rule, scope) {
+            let act = rule.acts.as_ref().map(|acts| self.act(eval, acts, &scope, owner));
+            let act = act.unwrap_or(Act::Plain);
+            if !out.enters(&rule.element, &act) {
+                continue;
+            }
             let is_wanted =
                 rule.when.as_ref().is_none_or(|when| eval.holds(when, &scope, Some(owner)));
             if !is_wanted {
                 if let (Some(when), Work::Value(value)) = (&rule.when, &rule.work)
                     && eval.is_ended(when, value, &scope, owner)
                 {
-                    out.remove(rule.element.ended());
+                    rule.ended().into_iter().for_each(|gone| out.remove(gone));
                 }
                 continue;
             }
+            let mark = out.mark(&rule.element, act);
             match &rule.work {
                 Work::Build(rules) => {
                     let mut inner = Writing::default();
                     for rule in rules {
                         self.apply(eval, rule, &scope, owner, &mut inner, draft);
                     }
-                    if inner.writer.body.is_empty() {
-                        continue;
-                    }
-                    if let Some(gone) = inner.ended_extension() {
-                        out.remove(gone);
-                        continue;
-                    }
-                    let (paths, _) =
-                        out.writer.put(&rule.element, vec![("", inner.writer.body.into())]);
-                    let place = paths.first().cloned().unwrap_or_default();
-                    out.writes.extend(
-                        inner.writes.into_iter().map(|write| Write {
-                            path: format!("{place}.{}", write.path),
-                            ..write
-                        }),
-                    );
+                    build(rule, inner, mark.as_ref(), out);
                 }
                 Work::Value(expr) => {
                     let sources: Vec<_> = expr.paths().iter().map(ToString::to_string).collect();
                     let place = sources.first().map(|path| plain_place(path)).unwrap_or_default();
                     self.context.place.replace(place.clone());
                     let items = eval.items(expr, &scope, Some(owner));
-                    let from = From { sources, segments: self.traced(expr, &scope) };
+                    let from = From { sources, segments: self.traced(expr, &scope), mark };
                     self.write(rule, items, &from, out, &place, draft);
                 }
             }
@@ -280,12 +276,14 @@ impl<'a> Drafting<'a> {
         place: &str,
         draft: &mut Draft,
     ) {
-        let is_null = items.iter().any(|item| matches!(item, Item::Null));
+        // An entry with an id of its own goes by its code alone.
+        let is_null = from.mark.is_none() && items.iter().any(|item| matches!(item, Item::Null));
+        let values = items.into_iter().filter_map(|item| value(item, &rule.element));
         let values: Vec<_> =
-            items.into_iter().filter_map(|item| value(item, &rule.element)).collect();
+            (0..).zip(values).map(|(at, (kind, value))| (kind, from.marked(at, value))).collect();
         if values.is_empty() {
             if is_null {
-                out.remove(rule.element.ended());
+                rule.ended().into_iter().for_each(|gone| out.remove(gone));
             }
             if let Some(code) = fails(rule).filter(|_| !is_null) {
                 draft.problems.push(Problem {
@@ -302,7 +300,7 @@ impl<'a> Drafting<'a> {
         if !is_whole {
             self.context.note(NoteKind::Kept, "there is room for the first of its values only");
         }
-        let From { sources, segments } = from;
+        let From { sources, segments, mark: _ } = from;
         let write = |path| Write {
             path,
             rule: rule.id.clone(),
@@ -332,7 +330,8 @@ impl<'a> Drafting<'a> {
             None => vec![scope.clone()],
             Some(Each::Repetition(path)) => {
                 let seen = scope.see(path.segment, &self.rule.groups, self.message);
-                let field = seen.first().map(|it| it.field(path.field)).filter(Part::is_valued);
+                let field =
+                    seen.first().map(|it| it.field(path.field)).filter(|field| field.is_valued());
                 let count = field.map_or(0, |field| field.repetitions().count());
                 (1..).take(count).map(|at| scope.repeat(*path, at)).collect()
             }
@@ -377,6 +376,7 @@ impl<'a> Drafting<'a> {
                 body: made.body,
                 rule,
                 removed: Vec::new(),
+                parts: Vec::new(),
                 mode: Mode::Upsert,
                 action: None,
                 segment: String::new(),
@@ -424,33 +424,24 @@ impl<'a> Drafting<'a> {
     }
 }
 
-/// Of what an element is made.
-struct From {
-    sources: Vec<String>,
-    segments: Vec<usize>,
-}
-
-/// A resource while it is written.
-#[derive(Default)]
-struct Writing {
-    writer: Writer,
-    writes: Vec<Write>,
-    removed: Vec<String>,
-}
-
-impl Writing {
-    fn remove(&mut self, path: String) {
-        if !self.removed.contains(&path) {
-            self.removed.push(path);
-        }
+/// Puts an element to its place that is made of rules of its own.
+fn build(rule: &Rule, inner: Writing, mark: Option<&String>, out: &mut Writing) {
+    if inner.writer.body.is_empty() {
+        return;
     }
-
-    /// The extension of which nothing is left but its url, for its value is to go.
-    fn ended_extension(&self) -> Option<String> {
-        let url = self.writer.body.get("url").and_then(Json::as_str)?;
-        (self.writer.body.len() == 1 && !self.removed.is_empty())
-            .then(|| format!("extension[{url}]"))
+    if let Some(gone) = inner.ended_extension() {
+        out.remove(gone);
+        return;
     }
+    let entry = marked(inner.writer.body, mark);
+    let (paths, _) = out.writer.put(&rule.element, vec![("", entry)]);
+    let place = paths.first().cloned().unwrap_or_default();
+    out.writes.extend(
+        inner
+            .writes
+            .into_iter()
+            .map(|write| Write { path: format!("{place}.{}", write.path), ..write }),
+    );
 }
 
 /// The code of the error that a rule asks for when it has no value.
@@ -466,35 +457,4 @@ fn plain_place(path: &str) -> String {
     let segment = segment.split('[').next().unwrap_or_default();
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     if digits.is_empty() { segment.to_owned() } else { format!("{segment}-{digits}") }
-}
-
-fn add_identifier(body: &mut Object<'static>, key: &Key) {
-    let (system, value) = (key.system.clone(), key.value.clone());
-    let identifier = Object::new().with("system", system).with("value", value);
-    match body.get_mut("identifier") {
-        // In a QuestionnaireResponse or a Bundle there is one at most.
-        Some(Json::Array(all)) => all.push(identifier.into()),
-        Some(_) => {}
-        None => body.set("identifier", vec![identifier.into()]),
-    }
-}
-
-/// The fields with a value that no rule read; numbers of segments among their kind do not count.
-fn unmapped(message: &Message<'_>, used: &HashSet<(usize, u16)>) -> Vec<String> {
-    let mut out = Vec::new();
-    for segment in message.segments() {
-        let is_known = |part: &Part<'_>| {
-            let field = part.place().field;
-            let is_number = field == 1 && part.text().bytes().all(|byte| byte.is_ascii_digit());
-            is_number || used.contains(&(segment.position(), field))
-        };
-        let is_header = segment.is("MSH");
-        let fields = segment.fields().filter(|part| part.is_valued() && !is_known(part));
-        let place = |part: Part<'_>| {
-            let place = part.place();
-            format!("{}[{}]-{}", place.segment, place.sequence, place.field)
-        };
-        out.extend(fields.filter(|part| !is_header || part.place().field > 2).map(place));
-    }
-    out
 }

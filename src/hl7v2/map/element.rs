@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::fhir::json::{Object, Value};
 use crate::fhir::schema::{Schema, TypeDef, TypeKind};
+use crate::hl7v2::effect::part::Removal;
 use crate::hl7v2::types::Json;
 
 /// Words for slots: `participant[ATND]` begins with what is said of it here.
@@ -57,14 +58,18 @@ pub struct Element {
 }
 
 impl Element {
-    /// What goes when its value is to go: an extension of the resource with all that it has.
-    pub fn ended(&self) -> String {
+    /// What goes when its value is to go: an extension of the resource with all that it has, of a slot its
+    /// own entries alone.
+    pub fn ended(&self) -> Removal {
         match self.steps.first() {
             Some(Step { key, select: Select::Slot(_, begin), .. }) if key == "extension" => {
                 let url = begin.get("url").and_then(Json::as_str).unwrap_or_default();
-                format!("extension[{url}]")
+                Removal::from(format!("extension[{url}]").as_str())
             }
-            _ => self.text.clone(),
+            Some(Step { select: Select::Slot(_, begin), .. }) => {
+                Removal { path: self.text.clone(), slot: Some(begin.clone()) }
+            }
+            _ => Removal::from(self.text.as_str()),
         }
     }
 }

@@ -45,6 +45,10 @@ fn one(
     let path = if before.is_empty() { text.clone() } else { format!("{before}.{text}") };
     let count = around.len();
     around.extend(rule.when.iter().flat_map(reads));
+    if let Some(acts) = &rule.acts {
+        around.push(acts.action.to_string());
+        around.extend(reads(&acts.key));
+    }
     if let Some(Each::Segment(name)) = rule.each {
         around.push(name.to_string());
     }

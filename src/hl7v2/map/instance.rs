@@ -29,6 +29,18 @@ pub struct Key {
 }
 
 impl Key {
+    /// The key of one of several values of a segment, each of which is a resource of its own: they share the
+    /// number of their segment.
+    fn of_value(self, scope: &Scope) -> Self {
+        let at = scope.repetition.filter(|(_, at)| scope.is_alone && *at > 1);
+        match at {
+            Some((_, at)) if !self.is_derived => {
+                Self { value: format!("{}~{at}", self.value), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// `system|value`.
     pub fn text(&self) -> String {
         format!("{}|{}", self.system, self.value)
@@ -96,6 +108,7 @@ impl<'a> Builder<'a> {
             let keys: Vec<_> = keys
                 .iter()
                 .filter_map(|item| key_of(&mut self.seen, self.context, rule, item))
+                .map(|key| key.of_value(&scope))
                 .collect();
             if keys.is_empty() && is_optional {
                 continue;

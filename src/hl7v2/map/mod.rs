@@ -22,6 +22,7 @@
 //! | `scope` | groups of segments |
 //! | `site` | a site |
 //! | `value` | values as their places take them |
+//! | `writing` | a resource while it is written, and lists of which a part is told |
 //!
 //! Spec: hl7v2.md, section 7
 
@@ -43,6 +44,7 @@ mod rules;
 mod scope;
 pub mod site;
 mod value;
+mod writing;
 
 use std::fmt::Write as _;
 

@@ -60,7 +60,7 @@ const SITE: [&str; 19] = [
 ];
 
 /// And of how its messages are taken in.
-const INTAKE: [&str; 3] = ["undecodable", "gap_s", "copy"];
+const INTAKE: [&str; 4] = ["undecodable", "gap_s", "copy", "answers"];
 
 pub(super) fn lay(
     base: &Maps,
@@ -155,6 +155,7 @@ fn site(reader: &mut Reader<'_>, root: &dyn TableLike, before: &Site) -> Site {
         site.habits.extend(arrived.filter(|arrived| *arrived).map(|_| Habit::RegistersArrivals));
         site.matching = matching(reader, own);
         site.wishes = wishes(reader, own);
+        site.answers = word("answers").map(str::to_owned);
         if let Some(zone) = own.get("zone") {
             match zone.as_str().and_then(Zones::named) {
                 Some(zones) => site.zones = zones,

@@ -12,9 +12,9 @@ use crate::hl7v2::tables::Tables;
 use crate::hl7v2::types::Json;
 
 use super::check::Known;
-use super::element::{Slots, resolve};
+use super::element::{Element, Slots, resolve};
 use super::expr::Expr;
-use super::rules::{Each, MessageRule, ResourceRule, Rule, Work};
+use super::rules::{Acts, Each, MessageRule, ResourceRule, Rule, Work};
 use super::scope::Group;
 use super::site::Mode;
 
@@ -344,12 +344,18 @@ impl<'r> Reader<'r> {
             element: element.clone(),
             when: None,
             each: None,
+            keeps: Vec::new(),
+            acts: None,
             work: Work::Build(Vec::new()),
         };
         let value = match item.as_table_like() {
             None => item,
             Some(table) => {
-                self.only(table, key, &["from", "when", "each", "build"]);
+                self.only(table, key, &["from", "when", "each", "build", "action", "key", "keeps"]);
+                // Of values of several fields the use says which field they are of.
+                let uses = self.words(table, key, "keeps").into_iter();
+                rule.keeps = uses.map(|word| Object::new().with("use", word)).collect();
+                rule.acts = self.acts(table, element, key);
                 rule.when = table.get("when").and_then(|item| self.condition(item, key));
                 if let Some(each) = table.get("each") {
                     rule.each = each.as_str().and_then(|text| self.each(text));
@@ -376,6 +382,25 @@ impl<'r> Reader<'r> {
         }
         rule.work = Work::Value(expr);
         Some(rule)
+    }
+}
+
+impl Reader<'_> {
+    /// By which code and key an entry of a list is changed alone.
+    fn acts(&mut self, table: &dyn TableLike, element: &Element, key: &str) -> Option<Acts> {
+        let action = table.get("action")?;
+        let is_list = matches!(element.steps.as_slice(), [step] if step.is_list);
+        let path = action.as_str().and_then(|text| text.parse().ok());
+        let known_by = table.get("key").and_then(|item| self.expr(item, key));
+        match (path, known_by) {
+            (Some(action), Some(key)) if is_list => Some(Acts { action, key }),
+            _ => {
+                let reason =
+                    "action: a field is wanted, a key beside it, and a list of the resource";
+                self.fault(action.span(), key, reason);
+                None
+            }
+        }
     }
 }
 

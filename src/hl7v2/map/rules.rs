@@ -1,5 +1,7 @@
 //! Maps as they are kept: rules with checked places and expressions.
 
+use crate::fhir::json::Object;
+use crate::hl7v2::effect::part::Removal;
 use crate::hl7v2::er7::{Path, SegmentName};
 
 use super::element::Element;
@@ -31,8 +33,34 @@ pub struct Rule {
     pub when: Option<Expr>,
     /// For each of these, with their segments at hand.
     pub each: Option<Each>,
+    /// What entries of its list have that are its own: they stay where its field is empty.
+    pub keeps: Vec<Object<'static>>,
+    /// Where it is an entry of a list of which a segment says what becomes.
+    pub acts: Option<Acts>,
     /// What comes there.
     pub work: Work,
+}
+
+/// By what an entry of a list is made, changed and deleted alone.
+#[derive(Clone, Debug)]
+pub struct Acts {
+    /// The field with the code of what is to be done with it.
+    pub action: Path,
+    /// What it is known by.
+    pub key: Expr,
+}
+
+impl Rule {
+    /// What goes when its value is to go.
+    pub fn ended(&self) -> Vec<Removal> {
+        if self.keeps.is_empty() {
+            return vec![self.element.ended()];
+        }
+        let path = &self.element.text;
+        let own =
+            self.keeps.iter().map(|own| Removal { path: path.clone(), slot: Some(own.clone()) });
+        own.collect()
+    }
 }
 
 /// What a rule puts to its place.

@@ -151,6 +151,8 @@ pub struct Site {
     pub matching: Matching,
     /// How its messages are taken in.
     pub wishes: Wishes,
+    /// The endpoint that answers to the work on its messages go to, where that is not their own connection.
+    pub answers: Option<String>,
     /// The url that local names of the site begin with, without a slash at the end.
     pub base: String,
     /// By what its times are read that have no offset.
@@ -190,6 +192,7 @@ impl Default for Site {
             id: "default".to_owned(),
             matching: Matching::default(),
             wishes: Wishes::default(),
+            answers: None,
             base: "urn:kiln".to_owned(),
             zones: Zones::utc(),
             authorities: BTreeMap::new(),

@@ -36,6 +36,13 @@ const KEEP_MOVES: &str = "INSERT INTO v2_merge_log (message_id, source_id, resou
        FROM unnest($3::text[], $4::text[], $5::text[], $6::int[]) AS m(type, id, path, version) \
      ON CONFLICT DO NOTHING";
 
+/// Who still moves something is waited for.
+const HOLD: &str = "SELECT FROM v2_merge WHERE message_id = $1 AND source_id = $2 FOR UPDATE";
+
+/// A merge that has moved more by now is not taken back by what was known of it: then the statement fails.
+const IS_KNOWN: &str = "SELECT CASE WHEN (SELECT count(*) FROM v2_merge_log \
+       WHERE message_id = $1 AND source_id = $2) = $3::bigint THEN NULL ELSE kiln_outrun() END";
+
 /// Keys that are still the target's go back. A merge is taken back once: else the statement fails.
 const UNDO: &str = "WITH undone AS ( \
        UPDATE v2_merge SET undone_at = $3, undone_by = $4, reason = $5, next_look = NULL \
@@ -75,8 +82,10 @@ const FIND_MOVES: &str = "SELECT resource_type, resource_id, path, version FROM 
      WHERE message_id = $1 AND source_id = $2 ORDER BY resource_type, resource_id, path";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] =
-    &[KEEP, MOVE_KEYS, KEEP_KEYS, KEEP_MOVES, UNDO, STANDS, CLAIM, LOOK_AGAIN, FIND, FIND_MOVES];
+pub(super) const STATEMENTS: &[&str] = &[
+    KEEP, MOVE_KEYS, KEEP_KEYS, KEEP_MOVES, HOLD, IS_KNOWN, UNDO, STANDS, CLAIM, LOOK_AGAIN, FIND,
+    FIND_MOVES,
+];
 
 /// What a merge changed of one resource.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -125,6 +134,8 @@ pub enum Merging {
         by: String,
         /// Why.
         reason: String,
+        /// How many changes were known when it was worked out.
+        moves: usize,
     },
 }
 
@@ -132,8 +143,10 @@ impl Merging {
     /// Writes it inside the transaction of its effect.
     pub(super) async fn write(&self, connection: &DbConnection) -> Result<(), CommitError> {
         let (merge, moves) = match self {
-            Self::Undone { merge, at, by, reason } => {
-                let at = Timestamptz(*at);
+            Self::Undone { merge, at, by, reason, moves } => {
+                let (at, moves) = (Timestamptz(*at), *moves as i64);
+                run(connection, HOLD, &[&merge.message, &merge.source]).await?;
+                run(connection, IS_KNOWN, &[&merge.message, &merge.source, &moves]).await?;
                 return run(connection, UNDO, &[&merge.message, &merge.source, &at, by, reason])
                     .await;
             }

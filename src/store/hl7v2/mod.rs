@@ -3,6 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `answer` | answers that go over a connection of their own |
 //! | `companion` | what is committed together with the effect of a message |
 //! | `end` | the one statement that ends messages and writes what comes with their effects |
 //! | `look` | what is known of what a message is about, in one statement |
@@ -23,6 +24,7 @@
 //!
 //! Spec: v2 M7 to M9, P5, P6, S20, S21; `migrations/0040_v2_messages.sql`, `migrations/0152_v2_months.sql`
 
+mod answer;
 mod companion;
 mod desk;
 mod end;
@@ -43,6 +45,7 @@ use uuid::Uuid;
 
 use crate::fhir::Instant;
 
+pub use answer::Owed;
 pub use companion::{Companion, Keyed, Mark, Member};
 pub use desk::Desk;
 pub use list::{Counted, MessageFilter, MessageRow, MessageView};
@@ -61,6 +64,7 @@ pub use vault::{FileKey, VaultError, VaultParts};
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     let files = [
+        answer::STATEMENTS,
         companion::STATEMENTS,
         list::STATEMENTS,
         merge::STATEMENTS,

@@ -192,6 +192,8 @@ pub struct NewMessage<'a> {
     pub issues: &'a [MessageIssue],
     /// What is worth knowing of its receipt, whatever becomes of it.
     pub notes: &'a [MessageIssue],
+    /// Hashes of the patients whom one that is refused is known to be about.
+    pub patients: &'a [i64],
     /// Until when it is this node's, if it is first in its lines; `None`: it waits in any case.
     pub lease: Option<Instant>,
 }
@@ -318,6 +320,7 @@ impl Store {
 /// What the ledger says of a receipt.
 fn describe(row: &mut LedgerRow, new: &NewMessage<'_>) {
     row.disclosed.entities.push(format!("v2/messages/{}", new.id));
+    row.disclosed.patients.extend(new.patients);
     if matches!(new.state, MessageState::Rejected | MessageState::Failed) {
         row.outcome = Outcome::Refused;
         new.reason.clone_into(&mut row.failure);

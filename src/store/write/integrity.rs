@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_postgres::Row;
+use uuid::Uuid;
 
-use crate::access::{CommitError, LedgerRow};
+use crate::access::{CommitError, Disclosed, LedgerRow};
 use crate::error::Error;
-use crate::fhir::{Identity, Issue, IssueCode, Operation, ResourceType};
+use crate::fhir::{Identity, Issue, IssueCode, LogicalId, Operation, ResourceType};
 use crate::search::values::token::{Case, Code};
 use crate::store::connection::Transaction;
 use crate::store::hl7v2::Companion;
@@ -113,6 +114,18 @@ impl WriteTx {
     /// Has the end of a message committed together with all else.
     pub fn accompany(&mut self, companion: Companion) {
         self.companion = Some(companion);
+    }
+
+    /// What the import of a message tells: the message, and whose data it was about.
+    pub fn imported(&self, message: Uuid, patients: &[LogicalId]) -> Disclosed {
+        let all = self.entries.iter().flat_map(|(_, disclosed)| disclosed.patients.iter().copied());
+        let own = patients.iter().map(|id| self.store.hasher().patient(id));
+        let patients: BTreeSet<i64> = all.chain(own).collect();
+        Disclosed {
+            patients: patients.into_iter().collect(),
+            entities: vec![format!("v2/messages/{message}")],
+            ..Disclosed::default()
+        }
     }
 
     /// What earlier attempts want locked, with `more` that is wanted alone.

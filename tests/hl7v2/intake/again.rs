@@ -92,7 +92,7 @@ async fn what_was_deleted_is_made_again_when_a_message_tells_of_it() {
 /// A vaccination is brought up to date, left alone or deleted, as RXA-21 says; a list of which an entry says S is
 /// all there is.
 ///
-/// Covers in part: v2 S12.
+/// Covers: v2 S12.
 #[tokio::test(flavor = "multi_thread")]
 async fn action_codes_say_what_becomes_of_an_entry() {
     let mut story = Story::begin().await;
@@ -145,4 +145,64 @@ async fn action_codes_say_what_becomes_of_an_entry() {
         }
         assert_eq!(found.join(" "), wrong, "{all:?}");
     }
+}
+
+/// The copy of a message is one of it however often that is worked on, and goes where none is wanted any more.
+///
+/// Covers: v2 F4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_stays_with_a_message_that_is_worked_on_again() {
+    let mut story = Story::begin().await;
+    let profile = |copy: &str| {
+        format!(
+            "[site]\nid = \"lab\"\nmatch = {{ app = \"LAB\", facility = \"STM\" }}\ncopy = \"{copy}\""
+        )
+    };
+    install(&story.server, "lab", Some(&profile("document"))).await;
+    assert_eq!(story.tell("ADT^A28^ADT_A05", "PID|1||12^^^STM^MR||Muster^Anna").await, "AA");
+    let first = story.of("/DocumentReference?", "id").await;
+    let told = replayed(&story, "M1", "?prune=true").await;
+    assert!(!told.contains("no-longer-made"), "{told}");
+    assert_eq!(story.of("/DocumentReference?", "id").await, first);
+    install(&story.server, "lab", Some(&profile("none"))).await;
+    replayed(&story, "M1", "?prune=true").await;
+    assert_eq!(story.count("/DocumentReference?").await, "0");
+    install(&story.server, "lab", Some(&profile("document"))).await;
+    replayed(&story, "M1", "").await;
+    assert_eq!(story.count("/DocumentReference?").await, "1", "it is made anew");
+}
+
+/// v2 F5: that a message was worked on again is on record, with whose data it was about.
+///
+/// Covers: v2 F5.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_worked_on_again_is_on_record_again() {
+    let mut story = Story::begin().await;
+    assert_eq!(story.tell("ADT^A28^ADT_A05", "PID|1||12^^^STM^MR||Muster^Anna").await, "AA");
+    let id = story.of("/Patient?", "id").await;
+    let url = format!(
+        "/AuditEvent?patient=Patient/{id}&outcome=0&type=http://dicom.nema.org/resources/ontology/DCM%7C110107"
+    );
+    let before = story.get(&url).await.text();
+    assert_eq!(before.matches("\"fullUrl\"").count(), 1, "{before}");
+    replayed(&story, "M1", "").await;
+    let after = story.get(&url).await.text();
+    assert_eq!(after.matches("\"fullUrl\"").count(), 2, "{after}");
+    let wished = story.get("/AuditEvent?subtype=operation&_count=200").await.text();
+    assert!(wished.contains("/$replay"), "{wished}");
+}
+
+/// A message that tells of no time at all is as new as its receipt: what it says counts.
+///
+/// Covers: v2 S22.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_a_time_is_as_new_as_its_receipt() {
+    let mut story = Story::begin().await;
+    assert_eq!(story.tell("ADT^A28^ADT_A05", "PID|1||12^^^STM^MR||Muster^Anna").await, "AA");
+    let message = "MSH|^~\\&|LAB|STM|KILN|H|||ADT^A31^ADT_A05|N1|P|2.5.1\rEVN||\r\
+                   PID|1||12^^^STM^MR||Muster^Berta\r";
+    let answer = story.sender.send(message).await;
+    let answer = String::from_utf8(answer.to_vec()).unwrap();
+    assert!(answer.contains("MSA|AA|N1") && !answer.contains("stale"), "{answer}");
+    assert_eq!(story.of("/Patient?", "name[0].given[0]").await, "Berta");
 }

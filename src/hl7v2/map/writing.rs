@@ -1,0 +1,223 @@
+//! A resource while it is written: its elements, and what a message says of lists beside their entries.
+
+use std::collections::HashSet;
+
+use crate::fhir::json::Object;
+use crate::hl7v2::effect::part::{Part, Removal, has, mark};
+use crate::hl7v2::er7::{Message, Part as Field};
+use crate::hl7v2::types::{Json, id};
+
+use super::draft::{Drafting, Write};
+use super::element::{Element, Select, Step, Writer};
+use super::eval::{Eval, Item};
+use super::expr::Expr;
+use super::instance::Key;
+use super::rules::{Acts, Rule};
+use super::scope::Scope;
+
+/// Of what an element is made.
+pub(super) struct From {
+    pub(super) sources: Vec<String>,
+    pub(super) segments: Vec<usize>,
+    /// The id of its entry, where a code says what becomes of it.
+    pub(super) mark: Option<String>,
+}
+
+impl From {
+    /// The value with its id; values after the first have a number behind it.
+    pub(super) fn marked(&self, at: usize, value: Json) -> Json {
+        match (&self.mark, value) {
+            (Some(mark), Json::Object(mut value)) => {
+                let number = if at == 0 { String::new() } else { format!("-{}", at + 1) };
+                value.set_first("id", format!("{mark}{number}"));
+                Json::Object(value)
+            }
+            (_, value) => value,
+        }
+    }
+}
+
+/// What becomes of an entry of a list.
+pub(super) enum Act {
+    /// It is deleted.
+    Gone(String),
+    /// Nothing.
+    Kept,
+    /// It is made, or brought up to date.
+    Told(String),
+    /// It is one of all there are.
+    All,
+    /// No code says so.
+    Plain,
+}
+
+/// A resource while it is written.
+#[derive(Default)]
+pub(super) struct Writing {
+    pub(super) writer: Writer,
+    pub(super) writes: Vec<Write>,
+    pub(super) removed: Vec<Removal>,
+    pub(super) parts: Vec<Part>,
+}
+
+impl Writing {
+    pub(super) fn remove(&mut self, removal: Removal) {
+        if !self.removed.contains(&removal) {
+            self.removed.push(removal);
+        }
+    }
+
+    /// The extension of which nothing is left but its url, for its value is to go.
+    pub(super) fn ended_extension(&self) -> Option<Removal> {
+        let url = self.writer.body.get("url").and_then(Json::as_str)?;
+        (self.writer.body.len() == 1 && !self.removed.is_empty())
+            .then(|| Removal::from(format!("extension[{url}]").as_str()))
+    }
+
+    /// What is said of the list that an element is an entry of.
+    pub(super) fn part(&mut self, element: &Element) -> &mut Part {
+        let name = element.steps.first().map_or("", |step| step.key.as_str());
+        let known = self.parts.iter().position(|part| part.element == name);
+        let at = known.unwrap_or_else(|| {
+            self.parts.push(Part { element: name.to_owned(), ..Part::default() });
+            self.parts.len() - 1
+        });
+        &mut self.parts[at]
+    }
+
+    /// Whether an entry is made, by what is to become of it.
+    pub(super) fn enters(&mut self, element: &Element, act: &Act) -> bool {
+        match act {
+            Act::Gone(mark) => self.part(element).gone.push(mark.clone()),
+            Act::Kept => {
+                self.part(element);
+            }
+            Act::All | Act::Plain | Act::Told(_) => return true,
+        }
+        false
+    }
+
+    /// The id of an entry that is made.
+    pub(super) fn mark(&mut self, element: &Element, act: Act) -> Option<String> {
+        match act {
+            Act::Told(mark) => {
+                self.part(element);
+                Some(mark)
+            }
+            Act::All => {
+                self.part(element).is_all = true;
+                None
+            }
+            Act::Gone(_) | Act::Kept | Act::Plain => None,
+        }
+    }
+
+    /// Notes of which slots of lists nothing is said: their fields are empty.
+    pub(super) fn note_silent(&mut self, rules: &[Rule]) {
+        for rule in rules {
+            let Some(Step { key, is_list: true, select }) = rule.element.steps.first() else {
+                continue;
+            };
+            // Lists of which each entry says whose it is.
+            if matches!(key.as_str(), "extension" | "identifier" | "modifierExtension") {
+                continue;
+            }
+            let own = match select {
+                Select::Slot(_, slot) => std::slice::from_ref(slot),
+                Select::Any | Select::At(_) => rule.keeps.as_slice(),
+            };
+            let is_told = !rule.keeps.is_empty() && self.writes.iter().any(|it| it.rule == rule.id);
+            for slot in own.iter().filter(|_| !is_told) {
+                if self.is_silent(key, slot) {
+                    self.part(&rule.element).silent.push(slot.clone());
+                }
+            }
+            if !own.is_empty() {
+                self.part(&rule.element);
+            }
+        }
+    }
+
+    /// Whether nothing is said of the entries of a list that have this.
+    fn is_silent(&self, key: &str, slot: &Object<'static>) -> bool {
+        let entries = self.writer.body.get(key).and_then(Json::as_array).unwrap_or_default();
+        let mut entries = entries.iter().filter_map(Json::as_object);
+        let is_ended = |one: &Removal| one.slot.as_ref() == Some(slot);
+        let known = self.parts.iter().find(|part| part.element == key);
+        !entries.any(|entry| has(entry, slot))
+            && !self.removed.iter().any(is_ended)
+            && !known.is_some_and(|part| part.silent.contains(slot))
+    }
+}
+
+impl<'a> Drafting<'a> {
+    /// What becomes of the entry that a rule makes of the segment at hand.
+    pub(super) fn act(&self, eval: &Eval<'a>, acts: &Acts, scope: &Scope, owner: usize) -> Act {
+        let items = eval.items(&Expr::Path(acts.action), scope, Some(owner));
+        let code = items.first().map(Item::text).unwrap_or_default();
+        let known_by = || {
+            let text = eval.text(&acts.key, scope, Some(owner));
+            let is_known = text.chars().any(|c| !c.is_control() && c != '^' && c != '~');
+            is_known.then(|| mark(&id::digest(&[&self.context.sender, &text])))
+        };
+        // Tables 0206 and 0287.
+        let act = match code.as_str() {
+            "A" | "AD" | "CO" | "LI" | "U" | "UP" => known_by().map(Act::Told),
+            "D" | "DE" | "UN" => Some(known_by().map_or(Act::Kept, Act::Gone)),
+            "X" | "UC" => Some(Act::Kept),
+            "S" => Some(Act::All),
+            _ => None,
+        };
+        let act = act.unwrap_or(Act::Plain);
+        if let Act::Gone(_) | Act::Kept = act {
+            // What else it says needs no rule.
+            let segments = scope.see(acts.action.segment, &self.rule.groups, self.message);
+            if let Some(segment) = segments.first() {
+                let fields = segment.fields().map(|part| (segment.position(), part.place().field));
+                eval.used.borrow_mut().extend(fields);
+            }
+        }
+        act
+    }
+}
+
+/// The body of an entry with its id.
+pub(super) fn marked(body: Object<'static>, mark: Option<&String>) -> Json {
+    let mut body = body;
+    if let Some(mark) = mark {
+        body.set_first("id", mark.clone());
+    }
+    body.into()
+}
+
+/// Adds a key to the identifiers of a resource.
+pub(super) fn add_identifier(body: &mut Object<'static>, key: &Key) {
+    let (system, value) = (key.system.clone(), key.value.clone());
+    let identifier = Object::new().with("system", system).with("value", value);
+    match body.get_mut("identifier") {
+        // In a QuestionnaireResponse or a Bundle there is one at most.
+        Some(Json::Array(all)) => all.push(identifier.into()),
+        Some(_) => {}
+        None => body.set("identifier", vec![identifier.into()]),
+    }
+}
+
+/// The fields with a value that no rule read; numbers of segments among their kind do not count.
+pub(super) fn unmapped(message: &Message<'_>, used: &HashSet<(usize, u16)>) -> Vec<String> {
+    let mut out = Vec::new();
+    for segment in message.segments() {
+        let is_known = |part: &Field<'_>| {
+            let field = part.place().field;
+            let is_number = field == 1 && part.text().bytes().all(|byte| byte.is_ascii_digit());
+            is_number || used.contains(&(segment.position(), field))
+        };
+        let is_header = segment.is("MSH");
+        let fields = segment.fields().filter(|part| part.is_valued() && !is_known(part));
+        let place = |part: Field<'_>| {
+            let place = part.place();
+            format!("{}[{}]-{}", place.segment, place.sequence, place.field)
+        };
+        out.extend(fields.filter(|part| !is_header || part.place().field > 2).map(place));
+    }
+    out
+}
