@@ -76,6 +76,10 @@ impl Policy {
     /// # Errors
     /// [`GrantError`] when scopes ask for a context that the grant does not have.
     pub(super) fn of(grant: &Grant, roles: &Roles) -> Result<Self, GrantError> {
+        let is_open = |user: &User| roles.are_open(&user.roles, &grant.scopes);
+        if grant.reason.is_none() && grant.user.as_ref().is_some_and(is_open) {
+            return Err(GrantError::NoReason);
+        }
         let extractor = roles.extractor().clone();
         let mut all = Vec::new();
         for scope in grant.scopes.resources() {

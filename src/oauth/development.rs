@@ -29,6 +29,8 @@ pub struct Wanted<'a> {
     pub patient: Option<&'a LogicalId>,
     /// The user.
     pub account: Option<&'a Account>,
+    /// Why, where it opens everything of everybody to the user.
+    pub reason: Option<&'a str>,
     /// How long it counts.
     pub lifetime: Duration,
 }
@@ -49,6 +51,12 @@ impl Authority {
         }
         if scopes.has_context(Context::User) && wanted.account.is_none() {
             return Err(Refusal::scope("user/ scopes need a user"));
+        }
+        let is_open = |account: &Account| self.needs_reason(account, &scopes);
+        let reason = wanted.reason.filter(|it| !it.trim().is_empty());
+        if reason.is_none() && wanted.account.is_some_and(is_open) {
+            let text = "everything of everybody is open to this user: a reason is needed";
+            return Err(Refusal::scope(text));
         }
         let now = self.clock.now();
         let client = Client {
@@ -83,6 +91,7 @@ impl Authority {
             auth_time: None,
             nonce: None,
             purpose: None,
+            reason: reason.map(str::to_owned),
             created: now,
         };
         let fresh = Fresh::new(secret::ACCESS, &*self.ids);
@@ -93,7 +102,8 @@ impl Authority {
             scopes: grant.scopes.clone(),
             expires: now.plus_millis(wanted.lifetime.as_millis() as i64),
         };
-        let about = format!("grant {} token {}", grant.id, token.id);
+        let why = reason.map(|it| format!("; reason: {it}")).unwrap_or_default();
+        let about = format!("grant {} token {}{why}", grant.id, token.id);
         self.gate.note_by(Kind::Token, by, Outcome::Success, &about).await?;
         grant::issue_tokens(&self.store, &grant, &[token]).await?;
         Ok(fresh.text)

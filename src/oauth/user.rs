@@ -61,6 +61,7 @@ impl Authority {
             survivor,
             is_emergency: grant.purpose.as_deref().is_some_and(emergency::is_purpose),
             purpose: grant.purpose.clone(),
+            reason: grant.reason.clone(),
             is_fhir_user_readable,
             denials,
         }))

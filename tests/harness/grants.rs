@@ -129,6 +129,7 @@ impl<'s> Token<'s> {
                 (id, hash)
             }),
             purpose: self.purpose.map(str::to_owned),
+            reason: Some("to test what is open".to_owned()),
             survivor: self.survivor,
             is_emergency: false,
             is_fhir_user_readable: self.knows_user,

@@ -44,6 +44,7 @@ fn grant(scopes: &str, role: Option<&str>) -> Grant {
         scopes: ROLES.scopes(scopes),
         patient: Some((id("a"), 7)),
         purpose: None,
+        reason: Some("to test it".to_owned()),
         survivor: None,
         is_emergency: false,
         is_fhir_user_readable: false,

@@ -177,6 +177,7 @@ impl Authority {
             context: None,
             is_offline: false,
             purpose: Some(purpose.to_owned()),
+            reason: Some(reason.to_owned()),
             created: now,
             ..before
         };
@@ -239,6 +240,7 @@ impl Authority {
             scopes: ScopeSet::default(),
             patient: Some((patient.clone(), hash)),
             purpose: grant.purpose.clone(),
+            reason: None,
             survivor: None,
             is_emergency: true,
             is_fhir_user_readable: false,

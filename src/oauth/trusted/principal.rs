@@ -57,6 +57,8 @@ impl Authority {
             scopes,
             patient,
             purpose: None,
+            // Nobody outside is asked why, so nothing that is granted there is open here.
+            reason: None,
             denials,
         };
         let principal = Principal::from_grant(grant, &self.persons.roles);
