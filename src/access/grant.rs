@@ -36,6 +36,17 @@ pub struct Grant {
     pub is_fhir_user_readable: bool,
     /// What patients deny to whoever is not the patient.
     pub denials: Arc<[Denial]>,
+    /// By codes of which systems apps keep state of their own.
+    pub state: AppState,
+}
+
+/// Code systems by whose codes apps keep state of their own, as Basic resources.
+#[derive(Clone, Debug, Default)]
+pub struct AppState {
+    /// Those of the client.
+    pub own: Arc<[Box<str>]>,
+    /// Those of all others.
+    pub others: Arc<[Box<str>]>,
 }
 
 impl Grant {

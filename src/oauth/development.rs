@@ -75,6 +75,7 @@ impl Authority {
             created: now,
             disabled_at: None,
             is_registered: false,
+            state_systems: Vec::new(),
         };
         client::insert(&self.store, &client).await?;
         let grant = NewGrant {

@@ -77,6 +77,7 @@ impl Authority {
             is_emergency: false,
             is_fhir_user_readable: true,
             denials,
+            state: self.app_state(CLIENT).await?,
         };
         Principal::from_grant(grant, roles).map_err(|_| Error::Forbidden)
     }

@@ -198,6 +198,7 @@ pub(crate) fn app(id: &str, scopes: &str) -> App {
         created: Instant::from_micros(0),
         disabled_at: None,
         is_registered: false,
+        state_systems: Vec::new(),
     }
 }
 

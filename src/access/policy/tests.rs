@@ -49,6 +49,7 @@ fn grant(scopes: &str, role: Option<&str>) -> Grant {
         is_emergency: false,
         is_fhir_user_readable: false,
         denials: Arc::default(),
+        state: AppState::default(),
     }
 }
 

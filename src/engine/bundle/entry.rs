@@ -100,7 +100,7 @@ impl Engine {
             Task::Update(identity, prepared) => {
                 let permit = derive(Kind::Update, identity.resource_type)?;
                 let current = tx.current(&identity.id, &permit).await?;
-                crate::engine::write::check_condition(&work.condition, current.as_ref())?;
+                crate::engine::write::check_condition(&work.condition, current.as_ref(), &permit)?;
                 let patients = prepared.patients.clone();
                 let (prepared, change) = (prepared.clone(), Operation::Updated);
                 let written = self.stage_put(identity, current, prepared, change, &permit, tx)?;
@@ -152,7 +152,7 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<EntryResult, Error> {
         if identities.is_empty() {
-            crate::engine::write::check_condition(condition, None)?;
+            crate::engine::write::check_condition(condition, None, permit)?;
             tx.entry(permit.interaction(), Disclosed::default());
         }
         let mut gone = Vec::new();

@@ -11,6 +11,7 @@ mod reads;
 mod roles;
 mod rules;
 mod search;
+mod state;
 mod timing;
 mod tripwire;
 mod writes;
