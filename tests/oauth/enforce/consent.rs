@@ -31,9 +31,8 @@ async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool
     token.denials(denials.to_vec()).client().await
 }
 
-/// Covers: security S2.
 /// Covers: security S3, security S5.
-/// Covers in part: security S4.
+/// Covers in part: security S2, security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {
     let server = filled().await;
