@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use crate::access::interaction::Kind;
 use crate::access::scope::Context;
 use crate::access::{Caller, Outcome};
-use crate::fhir::LogicalId;
+use crate::fhir::{Instant, LogicalId};
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
 use crate::store::oauth::grant::{self, NewGrant};
 use crate::store::oauth::token::{NewToken, TokenKind};
@@ -59,25 +59,7 @@ impl Authority {
             return Err(Refusal::scope(text));
         }
         let now = self.clock.now();
-        let client = Client {
-            id: CLIENT.to_owned(),
-            kind: ClientKind::Secret,
-            app_type: AppType::Backend,
-            name: "Development".to_owned(),
-            logo_uri: None,
-            redirect_uris: Vec::new(),
-            origins: Vec::new(),
-            launch_uri: None,
-            scopes: String::new(),
-            jwks: None,
-            jwks_uri: None,
-            secrets: "[]".to_owned(),
-            created: now,
-            disabled_at: None,
-            is_registered: false,
-            state_systems: Vec::new(),
-        };
-        client::insert(&self.store, &client).await?;
+        client::insert(&self.store, &development(now)).await?;
         let grant = NewGrant {
             id: self.ids.ordered(),
             client: CLIENT.to_owned(),
@@ -108,5 +90,27 @@ impl Authority {
         self.gate.note_by(Kind::Token, by, Outcome::Success, &about).await?;
         grant::issue_tokens(&self.store, &grant, &[token]).await?;
         Ok(fresh.text)
+    }
+}
+
+/// The client that such tokens are of.
+fn development(now: Instant) -> Client {
+    Client {
+        id: CLIENT.to_owned(),
+        kind: ClientKind::Secret,
+        app_type: AppType::Backend,
+        name: "Development".to_owned(),
+        logo_uri: None,
+        redirect_uris: Vec::new(),
+        origins: Vec::new(),
+        launch_uri: None,
+        scopes: String::new(),
+        jwks: None,
+        jwks_uri: None,
+        secrets: "[]".to_owned(),
+        created: now,
+        disabled_at: None,
+        is_registered: false,
+        state_systems: Vec::new(),
     }
 }

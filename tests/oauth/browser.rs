@@ -26,7 +26,12 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new(server: &TestServer) -> Self {
-        Self { client: server.client.clone(), jar: BTreeMap::new() }
+        Self::of(server.client.clone())
+    }
+
+    /// One that goes to the endpoint of a client.
+    pub(crate) fn of(client: Client) -> Self {
+        Self { client, jar: BTreeMap::new() }
     }
 
     fn url(&self, path: &str) -> String {

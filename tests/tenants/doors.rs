@@ -10,7 +10,9 @@ use tokio::net::TcpStream;
 
 use super::{World, add, guest, register, run};
 use crate::harness::database::connect;
+use crate::harness::process::kiln;
 use crate::hl7v2::feed::Sender;
+use crate::oauth::browser::{Browser, PASSWORD};
 
 const MESSAGE: &str =
     "MSH|^~\\&|LAB|STM|K|H|20260704120000||ADT^A28|C1|P|2.5\rPID|1||12^^^STM^MR||Muster\r";
@@ -73,6 +75,53 @@ async fn each_tenant_has_limits_of_its_own() {
         }
         assert!(statuses.contains(&404), "{statuses:?}");
         assert_eq!(statuses.contains(&429), is_limited, "{statuses:?}");
+    }
+    world.stop().await;
+}
+
+/// Who has an account at one tenant is nobody at another, also under the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_those_of_one_tenant() {
+    let world = World::start().await;
+    let settings = [
+        format!("database.url={}", world.database.app),
+        format!("database.owner_url={}", world.database.owner),
+        format!("data_dir={}", world.settings.data_dir.display()),
+        format!("http.base_url={}", world.root().base()),
+        "tenancy.mode=path".to_owned(),
+    ];
+    let run = |arguments: &[&str]| {
+        let mut all = arguments.to_vec();
+        all.extend(settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
+        let output = kiln(&all);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let mut inside = Vec::new();
+    for (name, guest) in [("north", &world.north), ("south", &world.south)] {
+        let added = run(&["--tenant", name, "user", "add", "ada", "--role", "patient"]);
+        let (_, rest) = added.split_once(&format!("/t/{name}/auth/")).expect("a link");
+        let path = format!("/auth/{}", rest.split_whitespace().next().unwrap());
+        let password = format!("{PASSWORD} of {name}");
+        let mut browser = Browser::of(guest.client.clone());
+        let page = browser.get(&path).await.expect(200);
+        let fields = [("password", password.as_str()), ("again", password.as_str())];
+        browser.submit(&page, &path, &fields).await.expect(303);
+        inside.push((guest, password));
+    }
+    for (at, (guest, own)) in inside.iter().enumerate() {
+        let foreign = &inside[1 - at].1;
+        for (password, status) in [(foreign, 403), (own, 303)] {
+            let mut browser = Browser::of(guest.client.clone());
+            let page = browser.get("/auth/login").await.expect(200);
+            let fields = [("username", "ada"), ("password", password.as_str())];
+            browser.submit(&page, "/auth/login", &fields).await.expect(status);
+        }
+    }
+    run(&["--tenant", "north", "user", "disable", "ada"]);
+    for (name, is_disabled) in [("north", true), ("south", false)] {
+        let listed = run(&["--tenant", name, "user", "list"]);
+        assert_eq!(listed.contains("disabled"), is_disabled, "{name}: {listed}");
     }
     world.stop().await;
 }

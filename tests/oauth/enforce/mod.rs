@@ -7,6 +7,7 @@ mod labels;
 mod masked;
 mod named;
 mod property;
+mod provisions;
 mod reads;
 mod roles;
 mod rules;

@@ -266,9 +266,11 @@ async fn an_entry_is_judged_as_a_request_of_its_own() {
     };
     let scopes = "patient/Observation.rsu";
     let (changing, _stop) = Token::new(&server, scopes).patient("a").client().await;
-    for (client, id, expected, whole) in
-        [(&own, "a-lab", "403", 403), (&changing, "b-lab", "404", 404), (&changing, "a-lab", "200", 200)]
-    {
+    for (client, id, expected, whole) in [
+        (&own, "a-lab", "403", 403),
+        (&changing, "b-lab", "404", 404),
+        (&changing, "a-lab", "200", 200),
+    ] {
         let entry = tagged(id);
         let batch = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
         let answer = client.post("/", batch.clone()).await.expect(200);

@@ -204,7 +204,12 @@ async fn state_of_an_app_is_nobody_elses() {
     assert_eq!(kept.at("meta.versionId").as_deref(), Some("1"));
     two.ask("POST", "/Basic", &state(TWO, "prefs", ""), None).await.expect(201);
     assert_eq!((one.count("/Basic").await, two.count("/Basic").await), ("1".into(), "1".into()));
+    server.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_is_that_of_one_app() {
+    let (server, ..) = world().await;
     let configuration = server.client.get("/.well-known/smart-configuration").await.expect(200);
     assert!(configuration.text().contains("\"smart-app-state\""), "{configuration:?}");
     // A system is that of one client.
