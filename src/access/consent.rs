@@ -8,17 +8,27 @@
 
 mod directive;
 
+use std::collections::HashMap;
+
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
-use crate::search::request::compare::{AskedToken, Comparison};
+use crate::search::request::compare::{AskedReference, AskedToken, Comparison};
+use crate::search::request::prefix::Prefix;
 use crate::search::request::{Filter, ParameterKey, Test};
+use crate::search::values::date::DateRange;
 use crate::search::values::token::{Case, Code};
-use crate::spec::search_parameter::SearchType;
+use crate::spec::search_parameter::{SearchParameter, SearchType};
 
 pub use directive::{Asker, Directive, EMERGENCIES};
 
 /// Parameters whose tokens say what a resource is about.
 const CODES: &[&str] = &["code", "vaccine-code", "combo-code", "type", "class", "category"];
+
+/// Dates that are what is said, not when: of a life, a goal, a value.
+const SAID: &[&str] = &["birthdate", "death-date", "target-date", "value-date"];
+/// Parameters by which a resource names its author.
+const AUTHORS: &[&str] =
+    &["agent", "assessor", "author", "enterer", "recorder", "requester", "sender", "source"];
 
 /// What one patient denies.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +55,8 @@ pub enum Expression {
         /// The code.
         code: Box<str>,
     },
+    /// The resource is of this time.
+    Dated(DateRange),
     /// The resource has this label.
     Label {
         /// The label's system; `None`: any.
@@ -54,6 +66,15 @@ pub enum Expression {
     },
     /// It does not hold.
     Not(Box<Expression>),
+    /// The resource refers to this one; or, where it says so, this one is its author.
+    RefersTo {
+        /// The one that is referred to.
+        target: (ResourceType, LogicalId),
+        /// Whether as its author.
+        is_author: bool,
+    },
+    /// The resource is this one, or one that this one refers to: [`Expression::with_related`] says which.
+    Related(ResourceType, LogicalId),
     /// The resource is this one.
     Resource(ResourceType, LogicalId),
     /// The resource is of one of these types.
@@ -70,6 +91,37 @@ impl Denial {
 }
 
 impl Expression {
+    /// The resources of which it has to be said what they refer to.
+    pub fn related<'e>(&'e self, all: &mut Vec<(ResourceType, &'e LogicalId)>) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.related(all)),
+            Self::Not(inner) => inner.related(all),
+            Self::Related(of, id) => all.push((*of, id)),
+            _ => {}
+        }
+    }
+
+    /// The same with what `referred` says that these resources refer to.
+    #[must_use]
+    pub fn with_related(
+        self,
+        referred: &HashMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>,
+    ) -> Self {
+        let each = |parts: Vec<Self>| parts.into_iter().map(|it| it.with_related(referred));
+        match self {
+            Self::All(parts) => Self::All(each(parts).collect()),
+            Self::Any(parts) => Self::Any(each(parts).collect()),
+            Self::Not(inner) => Self::Not(Box::new(inner.with_related(referred))),
+            Self::Related(of, id) => {
+                let itself = (of, id);
+                let others = referred.get(&itself).cloned().unwrap_or_default();
+                let all = others.into_iter().chain([itself]);
+                Self::Any(all.map(|(of, id)| Self::Resource(of, id)).collect())
+            }
+            other => other,
+        }
+    }
+
     /// The condition over resources of `of`, where `otherwise` is what counts for what cannot be told.
     pub(super) fn filter(&self, of: ResourceType, known: &Extractor, otherwise: bool) -> Filter {
         match self {
@@ -85,8 +137,17 @@ impl Expression {
                     places.map(|name| token(&[of], name, system.as_deref(), code)).collect();
                 if tests.is_empty() { constant(otherwise) } else { Filter::Any(tests) }
             }
+            Self::Dated(range) => dated(of, *range, known, otherwise),
             Self::Label { system, code } => token(&[of], "_security", system.as_deref(), code),
             Self::Not(inner) => Filter::Not(Box::new(inner.filter(of, known, !otherwise))),
+            Self::RefersTo { target, is_author } => {
+                refers_to(of, target, *is_author, known).unwrap_or_else(|| constant(otherwise))
+            }
+            // What it refers to was not said.
+            Self::Related(resource_type, id) => {
+                let itself = Self::Resource(*resource_type, id.clone());
+                Filter::Any(vec![itself.filter(of, known, otherwise), constant(otherwise)])
+            }
             Self::Resource(resource_type, id) if *resource_type == of => {
                 Filter::Id(vec![id.as_str().into()])
             }
@@ -95,6 +156,60 @@ impl Expression {
             Self::Unknown => constant(otherwise),
         }
     }
+}
+
+/// A resource of the type has a date in the range; one without a date may have.
+fn dated(of: ResourceType, range: DateRange, known: &Extractor, otherwise: bool) -> Filter {
+    let is_date = |found: &&SearchParameter| {
+        found.search_type == SearchType::Date
+            && found.expression.is_some()
+            && !found.code.starts_with('_')
+            && !SAID.contains(&&*found.code)
+    };
+    let dates: Vec<&SearchParameter> = known.search_parameters().of(of).filter(is_date).collect();
+    if dates.is_empty() {
+        return constant(otherwise);
+    }
+    let test = |found: &&SearchParameter, comparison: Comparison| {
+        let key = ParameterKey { resource_type: of, code: found.code.clone() };
+        let (parameters, any) = (vec![key], vec![comparison]);
+        Filter::Test(Test { parameters, search_type: SearchType::Date, any })
+    };
+    let overlaps = Comparison::Date { prefix: Prefix::Ap, range };
+    let mut any: Vec<Filter> = dates.iter().map(|found| test(found, overlaps.clone())).collect();
+    if otherwise {
+        let has_none = |found| Filter::Not(Box::new(test(found, Comparison::Present)));
+        any.push(Filter::All(dates.iter().map(has_none).collect()));
+    }
+    Filter::Any(any)
+}
+
+/// A resource of the type refers to another one; `None`: it has no parameter that tells.
+fn refers_to(
+    of: ResourceType,
+    (target, id): &(ResourceType, LogicalId),
+    is_author: bool,
+    known: &Extractor,
+) -> Option<Filter> {
+    let leads_there = |found: &&SearchParameter| {
+        found.search_type == SearchType::Reference
+            && found.expression.is_some()
+            && (!is_author || AUTHORS.contains(&&*found.code))
+    };
+    let all: Vec<&SearchParameter> = known.search_parameters().of(of).filter(leads_there).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let may =
+        |found: &&&SearchParameter| found.targets.is_empty() || found.targets.contains(target);
+    let asked = AskedReference::Local { resource_type: *target, id: id.clone(), version: None };
+    let test = |found: &&SearchParameter| {
+        let key = ParameterKey { resource_type: of, code: found.code.clone() };
+        let any = vec![Comparison::Reference(asked.clone())];
+        let search_type = SearchType::Reference;
+        Filter::Test(Test { parameters: vec![key], search_type, any })
+    };
+    Some(Filter::Any(all.iter().filter(may).map(test).collect()))
 }
 
 /// A filter that holds always, or never.

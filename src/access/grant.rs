@@ -27,6 +27,8 @@ pub struct Grant {
     pub survivor: Option<i64>,
     /// The purpose of use, from the token alone.
     pub purpose: Option<String>,
+    /// Why a user to whom everything is open asked for it, as it is on record.
+    pub reason: Option<String>,
     /// Whether the glass was broken for the patient in context: then what patients deny does not count.
     pub is_emergency: bool,
     /// Whether the resource that stands for the user may be read whatever the scopes say (`openid`
@@ -34,6 +36,17 @@ pub struct Grant {
     pub is_fhir_user_readable: bool,
     /// What patients deny to whoever is not the patient.
     pub denials: Arc<[Denial]>,
+    /// By codes of which systems apps keep state of their own.
+    pub state: AppState,
+}
+
+/// Code systems by whose codes apps keep state of their own, as Basic resources.
+#[derive(Clone, Debug, Default)]
+pub struct AppState {
+    /// Those of the client.
+    pub own: Arc<[Box<str>]>,
+    /// Those of all others.
+    pub others: Arc<[Box<str>]>,
 }
 
 impl Grant {
@@ -75,6 +88,9 @@ pub struct Panels {
 /// Why a grant makes no principal.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum GrantError {
+    /// Everything of everybody for a user who has not said why.
+    #[error("everything is open to the user, who has stated no reason")]
+    NoReason,
     /// Scopes of a patient, but none in context.
     #[error("the grant has scopes of a patient and no patient")]
     NoPatient,

@@ -16,7 +16,9 @@ use crate::fhir::reference::Target;
 use crate::fhir::{Identity, LogicalId, ResourceType};
 use crate::search::extract::{Extractor, IndexEntry, IndexValue, ReferenceValue};
 use crate::search::request::compare::{AskedReference, AskedToken, AskedUri, Comparison, Part};
+use crate::search::request::prefix::Prefix;
 use crate::search::request::{Filter, Test};
+use crate::search::values::date::DateRange;
 
 use super::restriction::{Clause, Limits, Members, Restriction, Withheld};
 
@@ -218,6 +220,10 @@ fn compare(asked: &Comparison, value: &IndexValue<'_>) -> Option<bool> {
             AskedToken::OfType { .. } | AskedToken::Begins(_) => None,
         },
         (Comparison::Reference(asked), IndexValue::Reference(value)) => refers(asked, value),
+        // What a consent says of a time: they overlap, though it be at a point.
+        (Comparison::Date { prefix: Prefix::Ap, range }, IndexValue::Date(value)) => {
+            Some(overlap(*range, *value))
+        }
         (Comparison::Uri(asked), IndexValue::Uri(value)) => {
             is_uri(asked, (value.url, value.version))
         }
@@ -228,6 +234,14 @@ fn compare(asked: &Comparison, value: &IndexValue<'_>) -> Option<bool> {
         (Comparison::Token(_) | Comparison::Reference(_) | Comparison::Uri(_), _) => Some(false),
         _ => None,
     }
+}
+
+fn overlap(one: DateRange, other: DateRange) -> bool {
+    let begins_before_end = |one: DateRange, other: DateRange| match (one.low, other.high) {
+        (Some(low), Some(high)) => low < high || low == high && other.low == other.high,
+        _ => true,
+    };
+    begins_before_end(one, other) && begins_before_end(other, one)
 }
 
 fn refers(asked: &AskedReference, value: &ReferenceValue<'_>) -> Option<bool> {

@@ -134,6 +134,11 @@ impl<'gate> Permit<'gate> {
         self.caller.principal.grant().map(|grant| grant.client.as_str())
     }
 
+    /// The code systems by whose codes the client keeps state of its own.
+    pub fn state_systems(&self) -> &[Box<str>] {
+        self.caller.principal.grant().map_or(&[], |grant| &grant.state.own)
+    }
+
     /// Whether a token is about this patient: the one in context, the user, and whom the user stands for.
     pub fn is_about_patient(&self, patient: i64) -> bool {
         let Some(grant) = self.caller.principal.grant() else { return false };

@@ -9,10 +9,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::fhir::query::Query;
 use crate::fhir::{Instant, ResourceType};
 use crate::search::extract::Extractor;
-use crate::search::request::{self, Filter, Limits as SearchLimits, SearchTarget};
+use crate::search::request::compare::{AskedToken, Comparison};
+use crate::search::request::{
+    self, Filter, Limits as SearchLimits, ParameterKey, SearchTarget, Test,
+};
+use crate::spec::search_parameter::SearchType;
 
 use super::consent::{Denial, Expression, constant, token};
-use super::grant::{Grant, GrantError, User};
+use super::grant::{AppState, Grant, GrantError, User};
 use super::interaction::{Interaction, Kind};
 use super::membership;
 use super::need::{self, Need};
@@ -29,6 +33,8 @@ pub(super) struct Policy {
     labels: Option<Arc<Filter>>,
     /// Whether messages of feeds are its business: those of all patients, so that no user has it.
     keeps_messages: bool,
+    /// What tells that a Basic resource is the state of another app.
+    foreign_state: Option<Arc<Filter>>,
     /// What patients deny, those together who deny the same.
     denied: Vec<(Arc<[i64]>, Expression)>,
     extractor: Arc<Extractor>,
@@ -36,6 +42,8 @@ pub(super) struct Policy {
     reached: RwLock<HashMap<Interaction, Option<Restriction>>>,
 }
 
+/// The type that apps keep state as.
+const BASIC: &str = "Basic";
 /// Most interactions whose reach is kept of one grant.
 const MOST_REACHED: usize = 256;
 
@@ -76,6 +84,10 @@ impl Policy {
     /// # Errors
     /// [`GrantError`] when scopes ask for a context that the grant does not have.
     pub(super) fn of(grant: &Grant, roles: &Roles) -> Result<Self, GrantError> {
+        let is_open = |user: &User| roles.are_open(&user.roles, &grant.scopes);
+        if grant.reason.is_none() && grant.user.as_ref().is_some_and(is_open) {
+            return Err(GrantError::NoReason);
+        }
         let extractor = roles.extractor().clone();
         let mut all = Vec::new();
         for scope in grant.scopes.resources() {
@@ -103,8 +115,18 @@ impl Policy {
         let labels = labels(clearance).map(Arc::new);
         let keeps_messages = grant.user.is_none() && grant.scopes.has(Special::Messages);
         let denied = denied(grant, roles);
+        let foreign_state = foreign_state(&grant.state).map(Arc::new);
         let reached = RwLock::default();
-        Ok(Self { rules: all, clearance, labels, keeps_messages, denied, extractor, reached })
+        Ok(Self {
+            rules: all,
+            clearance,
+            labels,
+            keeps_messages,
+            foreign_state,
+            denied,
+            extractor,
+            reached,
+        })
     }
 
     /// How far it goes with an interaction; `None`: it does not allow that at all.
@@ -179,9 +201,11 @@ impl Policy {
     fn limit(&self, clauses: Vec<Clause>, interaction: Interaction) -> Restriction {
         let withheld = interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of));
         if interaction.resource_type.is_none()
-            && (self.clearance < Clearance::V || !self.denied.is_empty())
+            && (self.clearance < Clearance::V
+                || !self.denied.is_empty()
+                || self.kept_from_others().is_some())
         {
-            // Labels and denials are asked of each type by itself.
+            // Labels, denials and state of apps are asked of each type by itself.
             return Restriction::nothing();
         }
         Restriction::of(membership::in_part(clauses, interaction), withheld)
@@ -192,11 +216,21 @@ impl Policy {
         self.denied.iter().flat_map(|(patients, _)| patients.iter().copied())
     }
 
+    /// What tells the state of other apps, for who is not let do everything.
+    fn kept_from_others(&self) -> Option<&Arc<Filter>> {
+        self.foreign_state.as_ref().filter(|_| !self.is_unlimited())
+    }
+
     /// What is kept back of a type.
     fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> =
             labels.map(|filter| Withheld { patients: None, filter }).collect();
+        if of.as_str() == BASIC
+            && let Some(filter) = self.kept_from_others()
+        {
+            all.push(Withheld { patients: None, filter: filter.clone() });
+        }
         all.extend(self.denied.iter().filter_map(|(patients, what)| {
             let filter = what.filter(of, &self.extractor, true);
             let patients = Some(patients.clone());
@@ -358,6 +392,17 @@ fn labels(clearance: Clearance) -> Option<Filter> {
         .map(|label| token(&types, "_security", Some(Clearance::SYSTEM), label.as_str()));
     let all: Vec<Filter> = beyond.collect();
     (!all.is_empty()).then_some(Filter::Any(all))
+}
+
+/// What tells that a Basic resource is the state of another app.
+fn foreign_state(state: &AppState) -> Option<Filter> {
+    let of: ResourceType = BASIC.parse().ok()?;
+    let key = ParameterKey { resource_type: of, code: "code".into() };
+    let any = state.others.iter().cloned().map(|it| Comparison::Token(AskedToken::System(it)));
+    let any: Vec<Comparison> = any.collect();
+    let parameters = vec![key];
+    (!any.is_empty())
+        .then(|| Filter::Test(Test { parameters, search_type: SearchType::Token, any }))
 }
 
 /// Whether the user is the patient in context or stands for the patient.

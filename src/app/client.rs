@@ -75,6 +75,9 @@ pub(super) struct AddArgs {
     /// A picture of it.
     #[arg(long, value_name = "URL")]
     logo: Option<String>,
+    /// A code system by whose codes it keeps state of its own, as Basic resources that no other client sees.
+    #[arg(long = "state-system", value_name = "URI")]
+    state_systems: Vec<String>,
     /// Scopes that it may be granted at most.
     #[arg(long, value_name = "SCOPES")]
     scope: String,
@@ -141,6 +144,7 @@ fn described(args: AddArgs) -> Result<NewClient, std::io::Error> {
         launch_uri: args.launch,
         scopes: args.scope,
         jwks_uri: args.jwks_uri,
+        state_systems: args.state_systems,
     })
 }
 
@@ -166,6 +170,9 @@ async fn list(authority: &Authority, out: &mut impl Write) -> Done {
         }
         for uri in &client.redirect_uris {
             writeln!(out, "  redirect: {uri}")?;
+        }
+        for system in &client.state_systems {
+            writeln!(out, "  keeps state by codes of {system}")?;
         }
     }
     Ok(())

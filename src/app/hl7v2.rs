@@ -137,11 +137,6 @@ struct Bound {
 }
 
 impl Feed {
-    /// No listener.
-    pub(super) fn none() -> Self {
-        Self(None)
-    }
-
     /// Takes the address of `hl7v2.listen`.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The rules by which the server labels what is stored, and the labelling of what was stored before.
 
+use std::convert::Infallible;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,11 @@ const OVERLAP_MILLIS: i64 = 120_000;
 const MOST: usize = 1_000_000;
 /// What stands for a pass that has begun: no digest is like it.
 const BEGUN: &[u8] = b"begun";
+/// What stands for the labels of a node without rules, and for those by images that nobody looked at.
+const NO_RULES: &[u8] = b"none";
+const NOT_LOOKED_AT: &[u8] = b"not looked at";
+/// After how many seconds in which no node says that it labels by something none does: it says so at each look.
+const SILENCE: u32 = 8;
 
 /// The rules that the settings name.
 ///
@@ -41,22 +47,24 @@ pub(super) fn rules(config: &Config) -> Result<Option<Arc<Labelling>>, StartErro
 }
 
 /// Labels all that is stored by rules that are new here, and again whenever the value sets that they name
-/// have other codes, as long as the server runs.
+/// have other codes, as long as the server runs. What was written while other nodes, or this one, went by
+/// something else is labelled anew when nobody does any more.
 pub(super) async fn keep(
     rules: Option<Arc<Labelling>>,
     (engine, keeper): (Arc<Engine>, Arc<Keeper>),
     store: Store,
 ) {
-    let Some(rules) = rules else { return };
-    let (mut seen, mut done): (Option<Arc<Image>>, Option<Vec<u8>>) = (None, None);
+    let Some(rules) = rules else { return without_rules(&store).await };
+    let mut desk = Desk { rules, engine, keeper, store, seen: None, done: None };
     loop {
-        match look(&rules, (&engine, &keeper), &store, (&mut seen, &mut done)).await {
+        match desk.look().await {
             Ok(None) => {}
             Ok(Some(changed)) => {
-                tracing::info!(changed, version = rules.version(), "labelled what was stored");
+                let version = desk.rules.version();
+                tracing::info!(changed, version, "labelled what was stored");
             }
             Err(error) => {
-                seen = None;
+                desk.seen = None;
                 tracing::warn!(%error, "cannot label what is stored; trying again");
             }
         }
@@ -64,34 +72,136 @@ pub(super) async fn keep(
     }
 }
 
-/// How many versions were changed; `None` where nothing is new.
-async fn look(
-    rules: &Arc<Labelling>,
-    (engine, keeper): (&Engine, &Keeper),
-    store: &Store,
-    (seen, done): (&mut Option<Arc<Image>>, &mut Option<Vec<u8>>),
-) -> Result<Option<u64>, Error> {
-    let image = keeper.image().await?;
-    if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &image)) {
-        return Ok(None);
+/// Nodes with rules have to know that this one has none.
+async fn without_rules(store: &Store) {
+    loop {
+        if let Err(error) = maintenance::labels_by(store, NO_RULES, SILENCE).await {
+            tracing::debug!(%error, "cannot tell that there are no rules for labels");
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    let (asked, known) = (rules.clone(), image.clone());
-    let digest = tokio::task::spawn_blocking(move || digest(&asked, &known));
-    let digest = digest.await.map_err(Error::internal)?;
-    let is_news = match &*done {
-        Some(done) => *done != digest,
-        None => !maintenance::is_labelled(store, &digest).await?,
-    };
-    let changed = if is_news {
+}
+
+/// What labels are put by, and what is known of what was done.
+struct Desk {
+    rules: Arc<Labelling>,
+    engine: Arc<Engine>,
+    keeper: Arc<Keeper>,
+    store: Store,
+    seen: Option<Arc<Image>>,
+    done: Option<Vec<u8>>,
+}
+
+impl Desk {
+    /// How many versions were changed; `None` where nothing is new.
+    async fn look(&mut self) -> Result<Option<u64>, Error> {
+        let image = self.keeper.image().await?;
+        self.tell_replaced().await?;
+        let is_known = self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &image));
+        let digest = match &self.done {
+            Some(done) if is_known => done.clone(),
+            _ => self.digest(&image).await?,
+        };
+        let store = &self.store;
+        maintenance::labels_by(store, &digest, SILENCE).await?;
+        let is_news = match &self.done {
+            Some(done) => *done != digest,
+            None => !maintenance::is_labelled(store, &digest).await?,
+        };
+        if !is_news {
+            (self.seen, self.done) = (Some(image), Some(digest));
+            return self.after_others().await;
+        }
         // What is begun is not done, here or after a restart: a pass that breaks off has taken labels away.
-        *done = None;
-        maintenance::labelled(store, BEGUN, rules.version(), 0).await?;
-        Some(once(rules, &digest, engine, store).await?)
-    } else {
-        None
-    };
-    (*seen, *done) = (Some(image), Some(digest));
-    Ok(changed)
+        self.done = None;
+        maintenance::labelled(store, BEGUN, self.rules.version(), 0).await?;
+        let changed = self.at_work(&digest, self.once(&digest)).await?;
+        (self.seen, self.done) = (Some(image), Some(digest));
+        Ok(Some(changed))
+    }
+
+    /// Says that something was labelled by images that are replaced by now: one that came and went between two
+    /// looks is seen here alone.
+    async fn tell_replaced(&self) -> Result<(), Error> {
+        let replaced = self.keeper.replaced();
+        for image in replaced.images {
+            let digest = self.digest(&image).await?;
+            if self.done.as_ref() != Some(&digest) {
+                maintenance::labels_by(&self.store, &digest, SILENCE).await?;
+            }
+        }
+        if replaced.are_more {
+            maintenance::labels_by(&self.store, NOT_LOOKED_AT, SILENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// What rules come down to with an image.
+    async fn digest(&self, image: &Arc<Image>) -> Result<Vec<u8>, Error> {
+        let (asked, known) = (self.rules.clone(), image.clone());
+        let digest = tokio::task::spawn_blocking(move || digest(&asked, &known));
+        digest.await.map_err(Error::internal)
+    }
+
+    /// Labels what was written by something else since all was done, when nobody writes so any more.
+    async fn after_others(&self) -> Result<Option<u64>, Error> {
+        let Some(done) = &self.done else { return Ok(None) };
+        let others = maintenance::labelled_by_others(&self.store, done, SILENCE).await?;
+        let Some(others) = others.filter(|it| it.are_over) else { return Ok(None) };
+        let caller = self.caller();
+        let since = others.since.plus_millis(-OVERLAP_MILLIS);
+        let pass = async {
+            let changed = self.engine.label_again(&caller, Some(since)).await?;
+            maintenance::labelled(&self.store, done, self.rules.version(), changed).await?;
+            Ok(changed)
+        };
+        self.at_work(done, pass).await.map(Some)
+    }
+
+    /// Waits for a pass, and says meanwhile by what this node labels.
+    async fn at_work(
+        &self,
+        digest: &[u8],
+        pass: impl Future<Output = Result<u64, Error>>,
+    ) -> Result<u64, Error> {
+        tokio::select! {
+            changed = pass => changed,
+            never = self.tell(digest) => match never {},
+        }
+    }
+
+    /// Says by what this node labels, without end.
+    async fn tell(&self, digest: &[u8]) -> Infallible {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            if let Err(error) = maintenance::labels_by(&self.store, digest, SILENCE).await {
+                tracing::debug!(%error, "cannot tell by what is labelled");
+            }
+        }
+    }
+
+    /// Labels all that is stored.
+    async fn once(&self, digest: &[u8]) -> Result<u64, Error> {
+        let caller = self.caller();
+        let began = SystemClock.now();
+        let mut changed = self.engine.label_again(&caller, None).await?;
+        // Who wrote by what counted before is committed by now, or did not begin then.
+        tokio::time::sleep(PAUSE).await;
+        let since = began.plus_millis(-OVERLAP_MILLIS);
+        changed += self.engine.label_again(&caller, Some(since)).await?;
+        maintenance::labelled(&self.store, digest, self.rules.version(), changed).await?;
+        Ok(changed)
+    }
+
+    fn caller(&self) -> Caller {
+        let request = RequestContext {
+            id: SystemIds::default().ordered().to_string(),
+            method: "OTHER",
+            path_and_query: format!("labels {}", self.rules.version()),
+            source: None,
+        };
+        Caller::new(Principal::service("labelling"), request)
+    }
 }
 
 /// What rules come down to at this moment: their text, and the codes of the value sets that they name. Of one
@@ -125,29 +235,6 @@ impl Hasher for Digesting {
     fn finish(&self) -> u64 {
         0
     }
-}
-
-async fn once(
-    rules: &Labelling,
-    digest: &[u8],
-    engine: &Engine,
-    store: &Store,
-) -> Result<u64, Error> {
-    let request = RequestContext {
-        id: SystemIds::default().ordered().to_string(),
-        method: "OTHER",
-        path_and_query: format!("labels {}", rules.version()),
-        source: None,
-    };
-    let caller = Caller::new(Principal::service("labelling"), request);
-    let began = SystemClock.now();
-    let mut changed = engine.label_again(&caller, None).await?;
-    // Who wrote by what counted before is committed by now, or did not begin then.
-    tokio::time::sleep(PAUSE).await;
-    let since = began.plus_millis(-OVERLAP_MILLIS);
-    changed += engine.label_again(&caller, Some(since)).await?;
-    maintenance::labelled(store, digest, rules.version(), changed).await?;
-    Ok(changed)
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ pub struct Server {
     upkeep: Upkeep,
 }
 
-/// The tasks of a server: those that end when told to, and those that are cut off.
+/// The tasks of a server: those that end when told to, and those that are cut off. Where nobody ends it, all
+/// are cut off.
 #[derive(Default)]
 pub(super) struct Upkeep {
     pub(super) listeners: Vec<JoinHandle<()>>,
@@ -66,16 +67,22 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// Waits for those that end, but once `hurried` is over no more; then there is none left.
-    pub(super) async fn end(self, hurried: impl Future<Output = ()>) {
+    pub(super) async fn end(mut self, hurried: impl Future<Output = ()>) {
         tokio::select! {
             biased;
-            _ = futures_util::future::join_all(self.listeners) => {}
+            _ = futures_util::future::join_all(std::mem::take(&mut self.listeners)) => {}
             () = hurried => tracing::warn!("asked again: running requests are cut off"),
         }
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             task.abort();
             let _ = task.await;
         }
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.listeners.iter().chain(&self.tasks).for_each(JoinHandle::abort);
     }
 }
 
@@ -123,6 +130,7 @@ impl Site {
         let probe = Probe { store: store.clone(), postgres: health };
         let parts = parts(config, address, probe, &engine, &messages, authority.clone());
         let record = audit::keep(config, &engine, store, &base).await?;
+        let rules = labelling::rules(config)?;
         let routers = http::router(parts).map_err(|error| StartError::Routes(error.to_string()))?;
         let listeners = door.serve(&messages, stop).into_iter().map(spawn).collect();
         let mut tasks = vec![
@@ -132,11 +140,7 @@ impl Site {
             spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
-            spawn(labelling::keep(
-                labelling::rules(config)?,
-                (engine.clone(), keeper.clone()),
-                store.clone(),
-            )),
+            spawn(labelling::keep(rules, (engine.clone(), keeper.clone()), store.clone())),
         ];
         let about = follow::About { keeper, judges: Some(judges) };
         let words = full_text.clone();

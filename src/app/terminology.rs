@@ -24,6 +24,9 @@ use super::release::rows::Assembly;
 /// How often it is looked for code systems that were loaded.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Most images that were replaced of which it is kept which they were.
+const MOST_REPLACED: usize = 4;
+
 /// Keeps the image of what is stored. Its answers are those of the image that was loaded last.
 pub struct Keeper {
     store: Store,
@@ -34,6 +37,17 @@ pub struct Keeper {
     looked: Mutex<u64>,
     /// Held while code systems are read.
     reading: Mutex<()>,
+    /// What was current since somebody asked; `None` where nobody does.
+    replaced: std::sync::Mutex<Option<Replaced>>,
+}
+
+/// Images in whose place others came.
+#[derive(Debug, Default)]
+pub struct Replaced {
+    /// Some of them.
+    pub images: Vec<Arc<Image>>,
+    /// Whether there were more.
+    pub are_more: bool,
 }
 
 /// What is loaded, each with its mark before it was: newer definitions may be in it.
@@ -67,7 +81,14 @@ impl Keeper {
             begun: AtomicU64::new(0),
             looked: Mutex::new(0),
             reading: Mutex::new(()),
+            replaced: std::sync::Mutex::default(),
         })
+    }
+
+    /// What was current since this was asked before: something may have been done by each of them.
+    pub fn replaced(&self) -> Replaced {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.replace(Replaced::default()).unwrap_or_default()
     }
 
     /// The image, loaded anew where something was stored since.
@@ -200,7 +221,15 @@ impl Keeper {
     /// Puts what `next` makes of the current image in its place.
     fn put(&self, next: impl FnOnce(Current) -> Current) -> Arc<Image> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let before = current.image.clone();
         *current = next(current.clone());
+        if let Some(replaced) = &mut *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) {
+            if replaced.images.len() < MOST_REPLACED {
+                replaced.images.push(before);
+            } else {
+                replaced.are_more = true;
+            }
+        }
         current.image.clone()
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct TokenArgs {
     /// The account of the user.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Why, where everything of everybody is open to the user: it is kept in the record.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// How long it counts, in minutes.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
@@ -61,6 +64,7 @@ pub(super) async fn run(
             scopes: &args.scope,
             patient: args.patient.as_ref(),
             account: account.as_ref(),
+            reason: args.reason.as_deref(),
             lifetime: Duration::from_mins(u64::from(args.minutes)),
         };
         let token = authority.development_token(wanted, &operator(&authority, "token")).await;

@@ -55,6 +55,7 @@ impl Config {
     fn check_tenancy(&self) -> Result<(), ConfigError> {
         let rule = |key, reason: &str| Err(ConfigError::Rule { key, reason: reason.to_owned() });
         let Tenancy { mode, header, base_url, .. } = &self.tenancy;
+        self.check_tenants()?;
         if !self.has_tenants() {
             return Ok(());
         }
@@ -83,7 +84,7 @@ impl Config {
         if self.hl7v2.listen.is_some() {
             return rule(
                 "hl7v2.listen",
-                "has no tenant: where there are tenants, messages come by POST /v2/messages",
+                "has no tenant: where there are tenants, each has its own, `tenants.NAME.mllp`",
             );
         }
         if self.trusted.values().any(|it| it.audience.is_some()) {

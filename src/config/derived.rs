@@ -63,6 +63,9 @@ impl Config {
     pub fn of_tenant(&self, name: &str) -> Self {
         let mut own = self.clone();
         own.tenancy.tenant = Some(name.to_owned());
+        if let Some(its) = self.tenants.get(name) {
+            its.put_into(&mut own);
+        }
         own
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::check::pair;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Hl7v2};
 
 /// When a message of a sender that wants one answer is accepted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -54,9 +54,8 @@ impl Config {
             let reason = "means nothing without `hl7v2.client_authorities`".to_owned();
             return rule("hl7v2.senders", reason);
         }
-        if let Some(listen) = self.hl7v2.listen.filter(|listen| !listen.ip().is_loopback())
-            && self.hl7v2.client_authorities.is_none()
-            && self.hl7v2.allow.is_empty()
+        if let Some(listen) = self.hl7v2.listen
+            && !self.hl7v2.is_closed()
         {
             let reason = format!(
                 "{listen} can be reached from other machines: name those that may in \
@@ -65,5 +64,13 @@ impl Config {
             return rule("hl7v2.listen", reason);
         }
         Ok(())
+    }
+}
+
+impl Hl7v2 {
+    /// Whether not everybody who reaches the listener may send.
+    pub(super) fn is_closed(&self) -> bool {
+        let is_near = self.listen.is_none_or(|listen| listen.ip().is_loopback());
+        is_near || self.client_authorities.is_some() || !self.allow.is_empty()
     }
 }

@@ -29,8 +29,7 @@ configuration! {
     [http] Http {
         /// Address of the listener. Port 0 takes a free one.
         listen: SocketAddr = Text("127.0.0.1:8080"),
-        /// The base that clients see, when a proxy stands in front. Default: the listener's
-        /// address with /fhir.
+        /// The base that clients see, when a proxy stands in front. Default: the listener's address with /fhir.
         base_url: Option<String> = Unset("https://fhir.example.org/fhir"),
         /// Addresses or networks of proxies, such as `10.0.0.0/8`: without base_url, what they say of
         /// the host that a client asked (Forwarded, X-Forwarded-Host, -Proto and -Prefix) counts.
@@ -55,8 +54,7 @@ configuration! {
         max_conditional_delete: NonZeroU32 = Number(1),
         /// Whether X-Provenance of a transaction is stored about all that it makes; else it is ignored.
         transaction_provenance: bool = Flag(false),
-        /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for
-        /// all, nothing for none.
+        /// Web origins that browsers may call from, such as `https://app.example.org`; "*" for all, nothing for none.
         cors_origins: Vec<String> = List,
         /// Most connections of clients at a time, fewer where the system's limit of open files
         /// (`ulimit -n`) leaves no room for them: who comes then waits for one that ends.
@@ -85,9 +83,8 @@ configuration! {
         metrics_on_http: bool = Flag(true),
     }
 
-    /// The listener for administration: clients, accounts and keys, as JSON below /admin, for who has a
-    /// token with the scope system/__admin, or user/__admin and a role that administers. TLS is that
-    /// of the HTTP listener.
+    /// The listener for administration: clients, accounts and keys, as JSON below /admin, for who has a token with
+    /// the scope system/__admin, or user/__admin and a role that administers. TLS is that of the HTTP listener.
     [administration] Administration {
         /// Its address. Default: there is none, and administration is by commands alone.
         listen: Option<SocketAddr> = Unset("127.0.0.1:9091"),
@@ -97,13 +94,12 @@ configuration! {
 
     /// PostgreSQL 15 to 18.
     [database] Database {
-        /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in
-        /// data_dir. KILN_DATABASE__URL_FILE names a file that holds the URL. `?sslmode=` may
-        /// be disable, prefer (TLS where the server has it, unchecked), require (TLS, unchecked), or
-        /// verify-full (TLS, and the certificate must bear the server's name and come from an
-        /// authority in the file that `sslrootcert=` names, or that the system trusts); verify-ca
-        /// is taken as verify-full. The default is prefer on this machine (localhost), and
-        /// verify-full for any other.
+        /// Where the database is. Default: Kiln runs a private PostgreSQL of its own in data_dir.
+        /// KILN_DATABASE__URL_FILE names a file that holds the URL. `?sslmode=` may be disable, prefer (TLS
+        /// where the server has it, unchecked), require (TLS, unchecked), or verify-full (TLS, and the
+        /// certificate must bear the server's name and come from an authority in the file that `sslrootcert=`
+        /// names, or that the system trusts); verify-ca is taken as verify-full. The default is prefer on this
+        /// machine (localhost), and verify-full for any other.
         url: Option<SecretString> = Secret("postgres://kiln_app@localhost/kiln"),
         /// The role that owns the tables and migrates them. Without it `serve` refuses an
         /// outside database whose schema is old. KILN_DATABASE__OWNER_URL_FILE works too.
@@ -115,8 +111,7 @@ configuration! {
         /// Connections that carry searches, one each at a time: a search that is slow holds back
         /// none but those that wait for one of these. One caller has at most half of them.
         search_connections: NonZeroU32 = Number(8),
-        /// Longest time that one statement of a search may take, in milliseconds: then it is
-        /// refused as too costly.
+        /// Longest time that one statement of a search may take, in milliseconds: then it is refused as too costly.
         search_timeout_ms: NonZeroU32 = Number(10_000),
         /// Longest time that one statement may take, in milliseconds.
         statement_timeout_ms: NonZeroU32 = Number(30_000),
@@ -161,12 +156,10 @@ configuration! {
         update: Option<ValidationLevel> = Unset("base"),
         /// The same for patches alone. Default: level.
         patch: Option<ValidationLevel> = Unset("base"),
-        /// Whether a client may ask for less by `Prefer: validation=off` or `=base`. For more it may
-        /// always ask.
+        /// Whether a client may ask for less by `Prefer: validation=off` or `=base`. For more it may always ask.
         clients_may_lower: bool = Flag(false),
-        /// What becomes of what breaks a profile in its `meta.profile`, at level "profiles":
-        /// "enforce" refuses it, "warn" tells (to who asks for an OperationOutcome), "ignore" does
-        /// not look.
+        /// What becomes of what breaks a profile in its `meta.profile`, at level "profiles": "enforce" refuses
+        /// it, "warn" tells (to who asks for an OperationOutcome), "ignore" does not look.
         profiles: ProfilePolicy = Text("warn"),
         /// Profiles that are treated otherwise: `http://hl7.org/fhir/StructureDefinition/bp=warn`,
         /// with `|version` before the `=` where it is about one version.
@@ -204,16 +197,14 @@ configuration! {
         /// Who may register a client: nobody ("off"), who has registration_token ("token"), or
         /// anybody ("open"). A client that registered itself never gets system/ scopes.
         registration: Registration = Text("off"),
-        /// What a client shows to register. KILN_AUTH__REGISTRATION_TOKEN_FILE names a file that
-        /// holds it.
+        /// What a client shows to register. KILN_AUTH__REGISTRATION_TOKEN_FILE names a file that holds it.
         registration_token: Option<SecretString> = Secret("a long random text"),
         /// Whether anybody may ask what a token is: who does so must have the token.
         introspection_open: bool = Flag(false),
         /// Folder of the keys that this node signs and seals with; only its owner may read them.
         /// Default: keys in data_dir.
         keys_dir: Option<PathBuf> = Unset("/etc/kiln/keys"),
-        /// After how many days a new key is made to sign with; the old one is published for a day
-        /// more.
+        /// After how many days a new key is made to sign with; the old one is published for a day more.
         key_days: NonZeroU32 = Number(90),
         /// What users may do by their roles. Default: built-in roles.
         roles: Option<PathBuf> = Unset("/etc/kiln/roles.toml"),
@@ -244,8 +235,7 @@ configuration! {
         issuer: Option<String> = Unset("https://login.example.org"),
         /// What it knows this server by. It sends people back to /auth/callback.
         client_id: Option<String> = Unset("kiln"),
-        /// What this server proves itself by. KILN_UPSTREAM__CLIENT_SECRET_FILE names a file that
-        /// holds it.
+        /// What this server proves itself by. KILN_UPSTREAM__CLIENT_SECRET_FILE names a file that holds it.
         client_secret: Option<SecretString> = Secret("a long random text"),
         /// What the login page calls it.
         label: String = Text("my organization"),
@@ -267,11 +257,14 @@ configuration! {
     /// How often one client, user or address may call, where tokens are asked for. Who calls more
     /// often is answered 429. Zero is no limit.
     [limits] Limits {
-        /// Requests of one client or user, in a minute. One that takes long counts as one more for each
-        /// 100 ms.
+        /// Requests of one client or user, in a minute. One that takes long counts as one more for each 100 ms.
         requests_per_minute: u32 = Number(60_000),
         /// Requests of one client or user at a time.
         requests_at_a_time: u32 = Number(256),
+        /// Requests of all clients and users together, in a minute; of each tenant by itself.
+        total_per_minute: u32 = Number(0),
+        /// The same at a time.
+        total_at_a_time: u32 = Number(0),
         /// Requests for tokens of one client, or of one address, in a minute.
         tokens_per_minute: u32 = Number(600),
         /// Questions about tokens of one client, or of one address, in a minute.
@@ -284,9 +277,8 @@ configuration! {
 
     /// Search.
     [search] Search {
-        /// The zone of what names none, stored dates and dates that are asked for: "Z" or hours and
-        /// minutes from UTC such as "+01:00". The same on every node. Another zone builds the
-        /// search index anew.
+        /// The zone of what names none, stored dates and dates that are asked for: "Z" or hours and minutes
+        /// from UTC such as "+01:00". The same on every node. Another zone builds the search index anew.
         zone: String = Text("Z"),
         /// Whether a date without a prefix finds whatever overlaps it, as HAPI and Microsoft's server
         /// have it. R4 wants all of what is found to lie within the date.
@@ -295,10 +287,9 @@ configuration! {
 
     /// Definitions beside those of FHIR R4 itself.
     [definitions] Definitions {
-        /// Guides in the program that do not count, by name (`hl7.fhir.uv.ips`) or by name and
-        /// version (`hl7.fhir.us.core#3.1.1`); `kiln package list` names them. A canonical without a
-        /// version means the newest of those that count. What `kiln package install` has put into
-        /// the database counts always.
+        /// Guides in the program that do not count, by name (`hl7.fhir.uv.ips`) or by name and version
+        /// (`hl7.fhir.us.core#3.1.1`); `kiln package list` names them. A canonical without a version means the
+        /// newest of those that count. What `kiln package install` has put into the database counts always.
         without: Vec<String> = List,
         /// Whether the definitions of FHIR and of guides in the program are among the resources: read
         /// by their ids, found by searches of their types, and not to be changed. Without it there are
@@ -393,11 +384,10 @@ configuration! {
         /// always waits for the disk, with its row. The loss that "committed" allows is the rows
         /// of reads in the last moments before the database server or its machine crashes.
         reads: ReadAudit = Text("committed"),
-        /// Folder of the key that checkpoints of the ledger are signed with (`checkpoints.key`, which
-        /// only its owner may read), of the public keys that are trusted (`*.pub`), and of the
-        /// checkpoints (`checkpoints.jsonl`). Nodes of one database share the key. Keep a copy of
-        /// the checkpoints where the database's administrators cannot change them. Default: the
-        /// folder audit of data_dir.
+        /// Folder of the key that checkpoints of the ledger are signed with (`checkpoints.key`, which only its
+        /// owner may read), of the public keys that are trusted (`*.pub`), and of the checkpoints
+        /// (`checkpoints.jsonl`). Nodes of one database share the key. Keep a copy of the checkpoints where the
+        /// database's administrators cannot change them. Default: the folder audit of data_dir.
         folder: Option<PathBuf> = Unset("/etc/kiln/audit"),
         /// Whether this node seals the ledger.
         seal: bool = Flag(true),
@@ -434,8 +424,7 @@ configuration! {
         patients: u32 = Number(0),
         /// The time in which patients are counted.
         patients_minutes: NonZeroU32 = Number(10),
-        /// More failed logins than this within logins_minutes, as one user or from one address. 0: no
-        /// rule.
+        /// More failed logins than this within logins_minutes, as one user or from one address. 0: no rule.
         failed_logins: u32 = Number(0),
         /// The time in which failed logins are counted.
         logins_minutes: NonZeroU32 = Number(10),
@@ -468,6 +457,28 @@ configuration! {
     }
 
     many {
+        /// What is otherwise for one tenant: NAME is its name. A limit of 0 is that of `[limits]`.
+        [tenants] TenantSettings {
+            /// Address of its own MLLP listener, which is as `[hl7v2]` says. Default: there is none.
+            mllp: Option<SocketAddr> = Unset("127.0.0.1:2576"),
+            /// In the place of hl7v2.allow: who may send to one tenant may not by that send to another.
+            mllp_allow: Vec<Network> = List,
+            /// In the place of hl7v2.client_authorities, likewise.
+            mllp_client_authorities: Option<PathBuf> = Unset("/etc/kiln/v2/north.pem"),
+            /// In the place of hl7v2.senders, likewise.
+            mllp_senders: Vec<String> = List,
+            /// In the place of limits.requests_per_minute.
+            requests_per_minute: u32 = Number(0),
+            /// In the place of limits.requests_at_a_time.
+            requests_at_a_time: u32 = Number(0),
+            /// In the place of limits.tokens_per_minute.
+            tokens_per_minute: u32 = Number(0),
+            /// In the place of limits.total_per_minute.
+            total_per_minute: u32 = Number(0),
+            /// In the place of limits.total_at_a_time.
+            total_at_a_time: u32 = Number(0),
+        }
+
         /// Outside authorization servers whose access tokens count here, each under a name of the
         /// operator's choice. A signed token (JWT) is of the server that it names as its issuer, and
         /// judged by that server's keys, or by asking it; any other is asked about.

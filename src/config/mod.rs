@@ -15,6 +15,7 @@ mod manual;
 mod network;
 mod setting;
 mod source;
+mod tenants;
 mod validation;
 
 pub use auth::{AuthMode, Registration};
@@ -24,8 +25,8 @@ pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use manual::{
     Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions,
-    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, Tls, Trusted,
-    Upstream, Validation,
+    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, TenantSettings, Tls,
+    Trusted, Upstream, Validation,
 };
 pub use network::Network;
 pub use setting::{Preset, Section, Setting};

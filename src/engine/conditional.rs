@@ -114,7 +114,7 @@ impl Engine {
                 let found = self.find_one(&criteria, permit, tx).await?;
                 let goal = self.goal(resource_type, found, id.as_ref(), permit, tx).await?;
                 let Goal { identity, current } = goal;
-                check_condition(condition, current.as_ref())?;
+                check_condition(condition, current.as_ref(), permit)?;
                 let prepared =
                     self.prepare(&identity, resource.value.clone(), Kind::Update, options.wish)?;
                 let patients = prepared.patients.clone();
@@ -208,7 +208,7 @@ impl Engine {
                     }
                 }
                 if found.is_empty() {
-                    check_condition(condition, None)?;
+                    check_condition(condition, None, permit)?;
                 }
                 Ok(Unaudited::new(found, main))
             });

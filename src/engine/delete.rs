@@ -65,7 +65,7 @@ impl Engine {
     ) -> Result<(Deleted, Disclosed), Error> {
         let current = tx.current(&identity.id, permit).await?;
         self.refuse_defined(identity, current.as_ref())?;
-        check_condition(condition, current.as_ref())?;
+        check_condition(condition, current.as_ref(), permit)?;
         let Identity { resource_type, id } = identity.clone();
         let mut disclosed = Disclosed::default();
         let live = current.filter(|current| !current.version.is_deleted());

@@ -81,7 +81,7 @@ impl Engine {
         }
         let current = tx.current(&identity.id, permit).await?;
         self.refuse_defined(identity, current.as_ref())?;
-        check_condition(condition, current.as_ref())?;
+        check_condition(condition, current.as_ref(), permit)?;
         let current = current.ok_or_else(|| Error::NotFound(identity.to_string()))?;
         if current.version.is_deleted() {
             let version = current.version.version;

@@ -39,7 +39,7 @@ impl Engine {
         loop {
             let attempt = attempts.write(async |permit, tx| {
                 let current = tx.current(&identity.id, permit).await?;
-                check_condition(condition, current.as_ref())?;
+                check_condition(condition, current.as_ref(), permit)?;
                 let patients = prepared.patients.clone();
                 let change = Operation::Updated;
                 let prepared = prepared.clone();

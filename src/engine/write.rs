@@ -1,5 +1,7 @@
 //! The one way in which a version is made: create, update, patch and Bundle entries all end here.
 
+mod state;
+
 use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit};
 use crate::error::Error;
@@ -119,6 +121,7 @@ impl Engine {
         }
         self.keep_labels(prior.as_ref(), &prepared, permit)?;
         identity::keep(prior.as_ref(), &prepared, identity, permit)?;
+        state::keep(operation, prior.as_ref(), &prepared, identity, permit)?;
         self.stage_judged(identity, operation, prior, prepared, permit, tx)
     }
 
@@ -239,7 +242,9 @@ pub(super) fn refuse_fewer_labels(before: &[MetaUse], after: &[MetaUse]) -> Resu
 pub(super) fn check_condition(
     condition: &Condition,
     current: Option<&Current>,
+    permit: &Permit<'_>,
 ) -> Result<(), Error> {
+    state::needs_match(condition, current, permit)?;
     let live = current.filter(|current| !current.version.is_deleted());
     condition.check(live.map(|current| (current.version.version, current.version.last_updated)))
 }

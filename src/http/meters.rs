@@ -14,6 +14,10 @@ const STATUSES: [u16; 23] = [
     431, 500, 503, 504,
 ];
 
+/// What stands for the method and the route of requests that found no row.
+const OTHER: &str = "other";
+const NO_ROUTE: &str = "none";
+
 /// The meters of each row, and of requests that found none.
 pub(super) struct Meters(Vec<Row>);
 
@@ -34,7 +38,7 @@ impl Meters {
         };
         let mut rows: Vec<Row> =
             table.routes().iter().map(|route| row(&route.method, route.path)).collect();
-        rows.push(Row { method: "other".to_owned(), ..row(&Method::GET, "none") });
+        rows.push(Row { method: OTHER.to_owned(), ..row(&Method::GET, NO_ROUTE) });
         Self(rows)
     }
 
@@ -63,4 +67,18 @@ impl Meters {
         });
         histogram.record(latency.as_secs_f64());
     }
+}
+
+/// Counts an answer that no endpoint gave, as one to a request that found no row.
+pub(super) fn count_lost(status: StatusCode, latency: Duration) {
+    let label = if STATUSES.contains(&status.as_u16()) { status.as_u16() } else { 0 };
+    metrics::counter!(
+        "kiln_http_requests_total",
+        "method" => OTHER, "route" => NO_ROUTE, "status" => label.to_string()
+    )
+    .increment(1);
+    metrics::histogram!(
+        "kiln_http_request_duration_seconds", "method" => OTHER, "route" => NO_ROUTE
+    )
+    .record(latency.as_secs_f64());
 }

@@ -25,6 +25,7 @@ fn client(app_type: AppType, redirects: &[&str]) -> Client {
         created: Instant::from_micros(0),
         disabled_at: None,
         is_registered: false,
+        state_systems: Vec::new(),
     }
 }
 

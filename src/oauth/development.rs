@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use crate::access::interaction::Kind;
 use crate::access::scope::Context;
 use crate::access::{Caller, Outcome};
-use crate::fhir::LogicalId;
+use crate::fhir::{Instant, LogicalId};
 use crate::store::oauth::client::{self, AppType, Client, ClientKind};
 use crate::store::oauth::grant::{self, NewGrant};
 use crate::store::oauth::token::{NewToken, TokenKind};
@@ -29,6 +29,8 @@ pub struct Wanted<'a> {
     pub patient: Option<&'a LogicalId>,
     /// The user.
     pub account: Option<&'a Account>,
+    /// Why, where it opens everything of everybody to the user.
+    pub reason: Option<&'a str>,
     /// How long it counts.
     pub lifetime: Duration,
 }
@@ -50,25 +52,14 @@ impl Authority {
         if scopes.has_context(Context::User) && wanted.account.is_none() {
             return Err(Refusal::scope("user/ scopes need a user"));
         }
+        let is_open = |account: &Account| self.needs_reason(account, &scopes);
+        let reason = wanted.reason.filter(|it| !it.trim().is_empty());
+        if reason.is_none() && wanted.account.is_some_and(is_open) {
+            let text = "everything of everybody is open to this user: a reason is needed";
+            return Err(Refusal::scope(text));
+        }
         let now = self.clock.now();
-        let client = Client {
-            id: CLIENT.to_owned(),
-            kind: ClientKind::Secret,
-            app_type: AppType::Backend,
-            name: "Development".to_owned(),
-            logo_uri: None,
-            redirect_uris: Vec::new(),
-            origins: Vec::new(),
-            launch_uri: None,
-            scopes: String::new(),
-            jwks: None,
-            jwks_uri: None,
-            secrets: "[]".to_owned(),
-            created: now,
-            disabled_at: None,
-            is_registered: false,
-        };
-        client::insert(&self.store, &client).await?;
+        client::insert(&self.store, &development(now)).await?;
         let grant = NewGrant {
             id: self.ids.ordered(),
             client: CLIENT.to_owned(),
@@ -83,6 +74,7 @@ impl Authority {
             auth_time: None,
             nonce: None,
             purpose: None,
+            reason: reason.map(str::to_owned),
             created: now,
         };
         let fresh = Fresh::new(secret::ACCESS, &*self.ids);
@@ -93,9 +85,32 @@ impl Authority {
             scopes: grant.scopes.clone(),
             expires: now.plus_millis(wanted.lifetime.as_millis() as i64),
         };
-        let about = format!("grant {} token {}", grant.id, token.id);
+        let why = reason.map(|it| format!("; reason: {it}")).unwrap_or_default();
+        let about = format!("grant {} token {}{why}", grant.id, token.id);
         self.gate.note_by(Kind::Token, by, Outcome::Success, &about).await?;
         grant::issue_tokens(&self.store, &grant, &[token]).await?;
         Ok(fresh.text)
+    }
+}
+
+/// The client that such tokens are of.
+fn development(now: Instant) -> Client {
+    Client {
+        id: CLIENT.to_owned(),
+        kind: ClientKind::Secret,
+        app_type: AppType::Backend,
+        name: "Development".to_owned(),
+        logo_uri: None,
+        redirect_uris: Vec::new(),
+        origins: Vec::new(),
+        launch_uri: None,
+        scopes: String::new(),
+        jwks: None,
+        jwks_uri: None,
+        secrets: "[]".to_owned(),
+        created: now,
+        disabled_at: None,
+        is_registered: false,
+        state_systems: Vec::new(),
     }
 }

@@ -16,6 +16,9 @@ use super::{Authority, Settings};
 /// That users choose an encounter for apps that ask for one.
 pub const CHOICE_OF_ENCOUNTER: &str = "context-standalone-encounter";
 
+/// That apps keep state of their own here, as Basic resources.
+const APP_STATE: &str = "smart-app-state";
+
 /// Capabilities, each of which can be switched off.
 pub const CAPABILITIES: &[&str] = &[
     "authorize-post",
@@ -36,6 +39,7 @@ pub const CAPABILITIES: &[&str] = &[
     "permission-user",
     "permission-v1",
     "permission-v2",
+    APP_STATE,
     "sso-openid-connect",
 ];
 

@@ -3,6 +3,8 @@
 //! What waits lies here under a handle and belongs to the browser that first came with it. Each page
 //! asks [`Authority::standing`] what is still missing; only when nothing is does a code come about.
 
+use std::fmt::Write as _;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
@@ -245,7 +247,14 @@ impl Authority {
         let patient = pending.patient.as_deref();
         let last = decision::last(&self.store, account.id, &pending.client, patient).await?;
         let asked = self.grantable(pending);
-        Ok(last.and_then(|last| consent::remembered(&asked, &last, self.parameters())))
+        let again = last.and_then(|last| consent::remembered(&asked, &last, self.parameters()));
+        // To whom everything is open says why each time.
+        Ok(again.filter(|scopes| !self.needs_reason(account, scopes)))
+    }
+
+    /// Whether these scopes open everything to a person, who then has to say why.
+    pub fn needs_reason(&self, account: &Account, scopes: &ScopeSet) -> bool {
+        self.persons.roles.are_open(&account.roles, scopes)
     }
 
     /// Keeps what the person decided.
@@ -290,7 +299,7 @@ impl Authority {
         ticket: &Ticket,
         browser: &Browser,
         account: &Account,
-        granted: &ScopeSet,
+        (granted, reason): (&ScopeSet, Option<&str>),
         visitor: &Visitor,
     ) -> Result<Option<String>, Error> {
         if !authorization::take(&self.store, &ticket.hash).await? {
@@ -298,11 +307,16 @@ impl Authority {
         }
         let pending = &ticket.pending;
         let now = self.clock.now();
-        let text: String = format!("{}: {granted}", pending.client).chars().take(TOLD).collect();
+        let id = self.ids.ordered();
+        let mut text: String =
+            format!("{}: {granted}", pending.client).chars().take(TOLD).collect();
+        if let Some(reason) = reason {
+            let _ = write!(text, "; grant {id} opens everything, for this reason: {reason}");
+        }
         self.gate.note(Kind::Authorize, &visitor.actor(account), Outcome::Success, &text).await?;
         let is_offline = granted.has(Special::OfflineAccess);
         let grant = NewGrant {
-            id: self.ids.ordered(),
+            id,
             client: pending.client.clone(),
             account: Some(account.id),
             scopes: granted.to_string(),
@@ -315,6 +329,7 @@ impl Authority {
             auth_time: browser.auth_time(),
             nonce: pending.nonce.clone(),
             purpose: None,
+            reason: reason.map(str::to_owned),
             created: now,
         };
         let Fresh { text: code, hash } = Fresh::new(CODE, &*self.ids);

@@ -15,6 +15,8 @@ use crate::error::Error;
 
 use super::refusal::Refusal;
 
+/// The party that all together are.
+pub const ALL: &str = "all";
 /// Most parties that are remembered by one limit.
 const MAX_PARTIES: usize = 50_000;
 
@@ -35,6 +37,10 @@ pub struct Limits {
     pub tokens: Rate,
     /// Requests with tokens at a time.
     pub at_a_time: AtATime,
+    /// Requests with tokens of all together.
+    pub total: Rate,
+    /// The same at a time.
+    pub total_at_a_time: AtATime,
 }
 
 impl Limits {
@@ -47,6 +53,8 @@ impl Limits {
             requests: Rate::new(config.requests_per_minute),
             tokens: Rate::new(config.tokens_per_minute),
             at_a_time: AtATime::new(config.requests_at_a_time),
+            total: Rate::new(config.total_per_minute),
+            total_at_a_time: AtATime::new(config.total_at_a_time),
         }
     }
 }

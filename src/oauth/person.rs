@@ -15,6 +15,8 @@ use super::login::Account;
 const SCOPES: &str = "user/Encounter.rs user/Patient.rs user/Person.rs user/RelatedPerson.rs";
 /// All that roles can allow.
 const EVERYTHING: &str = "user/*.cruds";
+/// Why it is asked for: these pages are about nothing else.
+const OPERATING: &str = "to see to the messages of hospital systems";
 /// The client that our own pages are in the ledger.
 const CLIENT: &str = "kiln";
 
@@ -30,7 +32,7 @@ impl Authority {
     /// # Errors
     /// [`Error::Forbidden`] when the account may do nothing; [`Error::Unavailable`] without a database.
     pub async fn principal_of(&self, account: &Account, session: Uuid) -> Result<Principal, Error> {
-        self.principal_with(account, session, SCOPES).await
+        self.principal_with(account, session, (SCOPES, None)).await
     }
 
     /// The same with all that its roles let it do, for the pages of who runs the server.
@@ -38,14 +40,14 @@ impl Authority {
     /// # Errors
     /// As [`Authority::principal_of`].
     pub async fn operator_of(&self, account: &Account, session: Uuid) -> Result<Principal, Error> {
-        self.principal_with(account, session, EVERYTHING).await
+        self.principal_with(account, session, (EVERYTHING, Some(OPERATING))).await
     }
 
     async fn principal_with(
         &self,
         account: &Account,
         session: Uuid,
-        scopes: &str,
+        (scopes, reason): (&str, Option<&str>),
     ) -> Result<Principal, Error> {
         let fhir_user = fhir_user(account);
         let (panels, organizations) = match &fhir_user {
@@ -70,10 +72,12 @@ impl Authority {
             scopes: roles.scopes(scopes),
             patient: None,
             purpose: None,
+            reason: reason.map(str::to_owned),
             survivor: None,
             is_emergency: false,
             is_fhir_user_readable: true,
             denials,
+            state: self.app_state(CLIENT).await?,
         };
         Principal::from_grant(grant, roles).map_err(|_| Error::Forbidden)
     }

@@ -3,11 +3,12 @@
 //! Spec: security R6, E2
 
 use crate::access::consent::Asker;
-use crate::access::grant::{Grant, Panels, User};
+use crate::access::grant::{AppState, Grant, Panels, User};
 use crate::access::scope::Special;
 use crate::error::Error;
 use crate::fhir::LogicalId;
 use crate::store::oauth::account::{self, Account};
+use crate::store::oauth::client;
 use crate::store::oauth::token::Token;
 
 use super::Authority;
@@ -61,9 +62,21 @@ impl Authority {
             survivor,
             is_emergency: grant.purpose.as_deref().is_some_and(emergency::is_purpose),
             purpose: grant.purpose.clone(),
+            reason: grant.reason.clone(),
             is_fhir_user_readable,
             denials,
+            state: self.app_state(&grant.client).await?,
         }))
+    }
+
+    /// By codes of which systems apps keep state, as a client of this id sees it.
+    pub(super) async fn app_state(&self, client: &str) -> Result<AppState, Error> {
+        let all = client::state_systems(&self.store).await?;
+        let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| id == client);
+        let systems = |all: Vec<(String, String)>| {
+            all.into_iter().map(|(_, system)| system.into_boxed_str()).collect()
+        };
+        Ok(AppState { own: systems(own), others: systems(others) })
     }
 
     /// Whether the user of a token, if it has one, may still do something.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kiln::access::Principal;
 use kiln::access::consent::{Asker, Denial};
-use kiln::access::grant::{Grant, GrantError, Panels, User};
+use kiln::access::grant::{AppState, Grant, GrantError, Panels, User};
 use kiln::access::roles::Roles;
 use kiln::clock::{Clock as _, SystemClock};
 use kiln::fhir::{LogicalId, ResourceType};
@@ -129,10 +129,12 @@ impl<'s> Token<'s> {
                 (id, hash)
             }),
             purpose: self.purpose.map(str::to_owned),
+            reason: Some("to test what is open".to_owned()),
             survivor: self.survivor,
             is_emergency: false,
             is_fhir_user_readable: self.knows_user,
             denials: Arc::from(self.denials.clone()),
+            state: AppState::default(),
         };
         Principal::from_grant(grant, &roles)
     }

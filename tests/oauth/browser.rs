@@ -26,7 +26,12 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new(server: &TestServer) -> Self {
-        Self { client: server.client.clone(), jar: BTreeMap::new() }
+        Self::of(server.client.clone())
+    }
+
+    /// One that goes to the endpoint of a client.
+    pub(crate) fn of(client: Client) -> Self {
+        Self { client, jar: BTreeMap::new() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -198,6 +203,7 @@ pub(crate) fn app(id: &str, scopes: &str) -> App {
         created: Instant::from_micros(0),
         disabled_at: None,
         is_registered: false,
+        state_systems: Vec::new(),
     }
 }
 

@@ -36,7 +36,13 @@ pub(super) async fn token_for(
     let account = authority.account_named(name).await.unwrap().expect("an account");
     let lifetime = Duration::from_mins(10);
     let patient: Option<LogicalId> = patient.map(|id| id.parse().unwrap());
-    let wanted = Wanted { scopes, patient: patient.as_ref(), account: Some(&account), lifetime };
+    let wanted = Wanted {
+        scopes,
+        patient: patient.as_ref(),
+        account: Some(&account),
+        reason: None,
+        lifetime,
+    };
     let request = RequestContext {
         id: String::new(),
         method: "OTHER",

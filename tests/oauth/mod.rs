@@ -11,6 +11,7 @@ mod emergency;
 mod encounter;
 mod enforce;
 mod launch;
+mod open_policy;
 mod pages;
 mod sessions;
 mod strangers;

@@ -46,8 +46,7 @@ fn check_markup(answer: &Answer, what: &str) {
     }
 }
 
-/// Covers: security L15, V19, H15.
-/// Covers in part: security V31.
+/// Covers: security L15, V19, V31, H15.
 #[tokio::test]
 async fn every_page_is_guarded_and_usable() {
     let server = server().await;

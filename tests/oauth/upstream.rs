@@ -113,3 +113,26 @@ async fn an_answer_to_another_browser_or_from_another_provider_is_none() {
     here.stop().await;
     provider.stop().await;
 }
+
+/// A provider that is away, or goes away on the way, lets nobody in and keeps nobody out who needs it not.
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_told_and_stops_nobody_else() {
+    let (provider, here) = world().await;
+    user(&here, "pat", "patient", None).await;
+    let mut browser = Browser::new(&here);
+    let back = at_provider(&provider, &mut browser).await;
+    provider.stop().await;
+    let mut other = Browser::new(&here);
+    let login = other.open("/auth/login").await.expect(200);
+    let away = [browser.get(&back).await, other.submit(&login, "/auth/upstream", &[]).await];
+    for answer in away {
+        // What is known of the provider may still be remembered: then the browser finds out.
+        assert!([303, 403].contains(&answer.status), "{answer:?}");
+        assert!(answer.status == 303 || answer.text().contains("did not answer"), "{answer:?}");
+        assert!(!location(&answer).starts_with("/auth/"), "{answer:?}");
+    }
+    let login = other.open("/auth/login").await.expect(200);
+    let inside = other.log_in(&login, "pat").await.expect(200);
+    assert!(inside.text().contains("<strong>pat</strong>"), "{inside:?}");
+    here.stop().await;
+}

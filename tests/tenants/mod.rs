@@ -1,6 +1,7 @@
 //! Tenants of one server: what is one's is nobody else's, by any way of asking.
 
 mod commands;
+mod doors;
 mod isolation;
 mod routing;
 mod rows;
@@ -55,12 +56,18 @@ impl Guest {
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more settings.
+    async fn start_with(more: &[(&str, &str)]) -> Self {
         let database = Database::migrated().await;
-        let all = [
+        let mut all = vec![
             ("auth.mode", "smart"),
             ("tenancy.mode", "path"),
             ("database.search_connections", "2"),
         ];
+        all.extend(more);
         let settings = config(&database, &all);
         for name in NAMES {
             add(&settings, name).await;

@@ -1,6 +1,7 @@
 //! The second wall: what a session of the database sees that asks for another tenant's rows.
 //!
-//! Covers in part: security G7, C3.
+//! Covers: security C3.
+//! Covers in part: security G7.
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;

@@ -22,7 +22,7 @@ pub const EMERGENCIES: [&str; 2] = ["BTG", "ETREAT"];
 const MAX_DEPTH: usize = 16;
 
 /// What of a provision is understood; anything else in it makes it one whose limits cannot be told.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "id",
     "type",
     "period",
@@ -33,6 +33,7 @@ const KNOWN: [&str; 11] = [
     "class",
     "code",
     "data",
+    "dataPeriod",
     "provision",
 ];
 
@@ -124,7 +125,8 @@ impl Provision {
             any(items("securityLabel").map(label).collect()),
             any(items("class").map(class).collect()),
             any(items("code").map(code).collect()),
-            any(items("data").map(|data| instance(data, base)).collect()),
+            any(items("data").map(|data| named(data, base)).collect()),
+            value.get("dataPeriod").map_or(Expression::All(Vec::new()), of_time),
         ];
         let is_known = |(name, _): (&str, &Value<'_>)| KNOWN.contains(&name);
         let is_understood = value.as_object().is_some_and(|it| it.iter().all(is_known));
@@ -269,12 +271,24 @@ fn code(concept: &Value<'_>) -> Expression {
     if codes.is_empty() { Expression::Unknown } else { Expression::Any(codes) }
 }
 
-fn instance(data: &Value<'_>, base: &str) -> Expression {
+/// What a provision names, by its meaning (<http://hl7.org/fhir/R4/valueset-consent-data-meaning.html>).
+fn named(data: &Value<'_>, base: &str) -> Expression {
     let target = data.get("reference").and_then(|reference| local(reference, base));
-    match (data.str_at("meaning"), target) {
-        (Some("instance"), Some((of, id))) => Expression::Resource(of, id),
+    let Some((of, id)) = target else { return Expression::Unknown };
+    let refers = |is_author| Expression::RefersTo { target: (of, id.clone()), is_author };
+    match data.str_at("meaning") {
+        Some("instance") => Expression::Resource(of, id),
+        Some("related") => Expression::Related(of, id),
+        Some("dependents") => {
+            Expression::Any(vec![refers(false), Expression::Resource(of, id.clone())])
+        }
+        Some("authoredby") => refers(true),
         _ => Expression::Unknown,
     }
+}
+
+fn of_time(period: &Value<'_>) -> Expression {
+    DateRange::of_period(period, Zone::UTC).map_or(Expression::Unknown, Expression::Dated)
 }
 
 fn local(reference: &Value<'_>, base: &str) -> Option<(ResourceType, LogicalId)> {
@@ -353,7 +367,8 @@ mod tests {
             ),
             (r#"{"type":"deny","action":[{"coding":[{"code":"correct"}]}]}"#, &doc, None),
             // What cannot be told counts in a deny, and does not in a permit.
-            (r#"{"type":"deny","dataPeriod":{"start":"2020"}}"#, &doc, Some(Expression::Unknown)),
+            (r#"{"type":"deny","dataPeriod":{"id":"x"}}"#, &doc, Some(Expression::Unknown)),
+            (r#"{"type":"deny","dataOfTheFuture":{"id":"x"}}"#, &doc, Some(Expression::Unknown)),
         ] {
             let asker = Asker { user: Some(user), ..Asker::default() };
             assert_eq!(consent(provision).denies(&asker, now), expected, "{provision} {user:?}");

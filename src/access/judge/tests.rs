@@ -158,3 +158,25 @@ fn a_document_is_judged_by_what_it_says() {
         assert!(Restriction::Everything.admits(&subject, Purpose::Written), "{text}");
     }
 }
+
+#[test]
+fn spans_overlap_where_they_have_a_moment_in_common() {
+    let at = |micros: Option<i64>| micros.map(crate::fhir::Instant::from_micros);
+    let range = |low, high| DateRange { low: at(low), high: at(high) };
+    let year = range(Some(10), Some(20));
+    for (other, expected) in [
+        (range(Some(10), Some(20)), true),
+        (range(Some(12), Some(12)), true),
+        (range(Some(10), Some(10)), true),
+        (range(Some(20), Some(20)), false),
+        (range(Some(0), Some(10)), false),
+        (range(Some(0), Some(11)), true),
+        (range(Some(20), Some(30)), false),
+        (range(Some(19), None), true),
+        (range(None, Some(10)), false),
+        (range(None, None), true),
+    ] {
+        assert_eq!(overlap(year, other), expected, "{other:?}");
+        assert_eq!(overlap(other, year), expected, "{other:?}");
+    }
+}

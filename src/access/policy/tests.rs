@@ -44,10 +44,12 @@ fn grant(scopes: &str, role: Option<&str>) -> Grant {
         scopes: ROLES.scopes(scopes),
         patient: Some((id("a"), 7)),
         purpose: None,
+        reason: Some("to test it".to_owned()),
         survivor: None,
         is_emergency: false,
         is_fhir_user_readable: false,
         denials: Arc::default(),
+        state: AppState::default(),
     }
 }
 
@@ -304,5 +306,53 @@ fn messages_have_a_scope_of_their_own_for_services() {
     let grant = grant("system/__messages", None);
     for (kind, of) in [(Kind::Read, "Patient"), (Kind::SearchSystem, ""), (Kind::Admin, "")] {
         assert_ne!(reach(&grant, kind, of), "everything", "{kind:?}");
+    }
+}
+
+#[test]
+fn to_whom_everything_is_open_states_a_reason() {
+    for (scopes, role, is_open) in [
+        ("user/*.cruds", "administrator", true),
+        ("patient/*.rs user/*.*", "administrator", true),
+        ("user/*.rs", "administrator", false),
+        ("user/Patient.cruds", "administrator", false),
+        ("patient/*.cruds", "administrator", false),
+        ("user/*.cruds", "practitioner", false),
+        ("user/*.cruds", "patient", false),
+        ("user/*.cruds", "privacy", false),
+    ] {
+        let without = Grant { reason: None, ..grant(scopes, Some(role)) };
+        let refused = Policy::of(&without, &ROLES).err();
+        assert_eq!(refused, is_open.then_some(GrantError::NoReason), "{scopes} {role}");
+        assert!(Policy::of(&grant(scopes, Some(role)), &ROLES).is_ok(), "{scopes} {role}");
+    }
+    // What one role opens and another one shows is open too.
+    let mut both = grant("user/*.cruds", Some("practitioner"));
+    both.user.as_mut().expect("a user").roles.push("privacy".to_owned());
+    assert!(Policy::of(&both, &ROLES).is_ok());
+    both.reason = None;
+    assert_eq!(Policy::of(&both, &ROLES).err(), Some(GrantError::NoReason));
+}
+
+#[test]
+fn state_of_other_apps_is_kept_back() {
+    let others: Arc<[Box<str>]> = Arc::new(["urn:theirs".into()]);
+    let state = AppState { own: Arc::default(), others };
+    let read = |of: &str| Interaction { kind: Kind::Read, resource_type: of.parse().ok() };
+    for (scopes, role, is_kept_back) in [
+        ("user/*.rs", Some("practitioner"), true),
+        ("system/*.rs", None, true),
+        ("system/*.cruds", None, false),
+        ("user/*.cruds", Some("administrator"), false),
+    ] {
+        let grant = Grant { state: state.clone(), ..grant(scopes, role) };
+        let policy = Policy::of(&grant, &ROLES).expect("a policy");
+        let withheld = |of: &str| {
+            let reach = policy.reach(read(of)).expect("it is covered");
+            let asks = |it: &Withheld| format!("{:?}", it.filter).contains("urn:theirs");
+            reach.limits().is_some_and(|limits| limits.withheld.iter().any(asks))
+        };
+        assert_eq!(withheld("Basic"), is_kept_back, "{scopes} {role:?}");
+        assert!(!withheld("Patient"), "{scopes} {role:?}");
     }
 }

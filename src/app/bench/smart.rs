@@ -205,6 +205,7 @@ fn service(authority: &Authority, id: &str, fresh: &Fresh) -> Client {
         created: now,
         disabled_at: None,
         is_registered: false,
+        state_systems: Vec::new(),
     }
 }
 

@@ -67,7 +67,8 @@ enum State {
 /// What is under way for tenants: each starts and ends beside the others, so that a slow one keeps
 /// nobody from being served, and nobody from being kept out.
 struct Work {
-    under_way: FuturesUnordered<BoxFuture<'static, ()>>,
+    starts: FuturesUnordered<BoxFuture<'static, ()>>,
+    ends: FuturesUnordered<BoxFuture<'static, ()>>,
     looks: Interval,
 }
 
@@ -98,12 +99,14 @@ impl Host {
         let mut work = Work::new();
         work.look(&tenants).await;
         ready.set(tenants.routers()?);
-        while !work.under_way.is_empty() {
+        while !work.starts.is_empty() {
             work.go_on(&tenants).await;
         }
-        let tasks = vec![spawn(server::follow_tls(tls)), spawn(follow(work, tenants.clone()))];
+        let mut upkeep = Upkeep { listeners, tasks: vec![spawn(server::follow_tls(tls))] };
+        // It ends when told to, as listeners do: nobody is left behind half ended.
+        upkeep.listeners.push(spawn(follow(work, tenants.clone(), stop.subscribe())));
         tracing::info!(%address, "ready");
-        Ok(Self { address, administration, tenants, upkeep: Upkeep { listeners, tasks }, stop })
+        Ok(Self { address, administration, tenants, upkeep, stop })
     }
 
     /// The address of the listener.
@@ -149,31 +152,48 @@ impl Host {
 }
 
 impl Running {
+    /// Puts on record that the tenant's record begins, and makes its first account, if it has none.
+    async fn begin(&mut self, config: &Config) -> Result<(), StartError> {
+        self.site.begin(&self.store).await?;
+        let Some(authority) = self.site.authority() else { return Ok(()) };
+        // The file says it; a terminal is not told, for there are several.
+        let told = user::first_start(authority, &config.node_dir()).await;
+        told.map_err(|error| StartError::Store(error.to_string()))
+    }
+
     async fn end(self, hurried: impl Future<Output = ()>) {
         let _ = self.stop.send(true);
         self.site.end(hurried).await;
     }
 }
 
-/// Looks at the list of tenants as long as the server runs.
-async fn follow(mut work: Work, tenants: Arc<Tenants>) {
+/// Looks at the list of tenants as long as the server runs, and then waits for those who are being ended.
+/// Who is being started is not waited for: it may take as long as a migration.
+async fn follow(mut work: Work, tenants: Arc<Tenants>, mut stopped: watch::Receiver<bool>) {
     loop {
-        work.go_on(&tenants).await;
+        tokio::select! {
+            biased;
+            _ = stopped.changed() => break,
+            () = work.go_on(&tenants) => {}
+        }
     }
+    drop(work.starts);
+    while work.ends.next().await.is_some() {}
 }
 
 impl Work {
     fn new() -> Self {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { under_way: FuturesUnordered::new(), looks }
+        Self { starts: FuturesUnordered::new(), ends: FuturesUnordered::new(), looks }
     }
 
     /// Goes on until something ends or it is time to look at the list.
     async fn go_on(&mut self, tenants: &Arc<Tenants>) {
         tokio::select! {
             _ = self.looks.tick() => self.look(tenants).await,
-            Some(()) = self.under_way.next() => {}
+            Some(()) = self.starts.next() => {}
+            Some(()) = self.ends.next() => {}
         }
     }
 
@@ -182,11 +202,11 @@ impl Work {
         let (due, over) = tenants.look().await;
         for listed in due {
             let tenants = tenants.clone();
-            self.under_way.push(Box::pin(async move { tenants.start(listed).await }));
+            self.starts.push(Box::pin(async move { tenants.start(listed).await }));
         }
         for (name, running) in over {
             let tenants = tenants.clone();
-            self.under_way.push(Box::pin(async move { tenants.end(name, *running).await }));
+            self.ends.push(Box::pin(async move { tenants.end(name, *running).await }));
         }
     }
 }
@@ -300,19 +320,27 @@ impl Tenants {
     /// The endpoint of one tenant.
     async fn serve(&self, listed: &Listed) -> Result<(Running, http::Routers), StartError> {
         let config = self.config.of_tenant(&listed.name);
+        let feed = Feed::bind(&config).await?;
         self.home.bring_up(listed.tenant).await?;
         let store = self.home.store(&config, listed.tenant).await?;
         let (stop, _) = watch::channel(false);
         let stored = (&store, self.home.health());
-        let (mut site, routers) =
-            Site::start(&config, self.address, stored, Feed::none(), &stop).await?;
-        site.begin(&store).await?;
-        if let Some(authority) = site.authority() {
+        let (site, routers) = Site::start(&config, self.address, stored, feed, &stop).await?;
+        let mut running = Running { site, store, stop };
+        if let Err(fault) = running.begin(&config).await {
+            // What keeps the tenant's order runs already, and would go on beside the next try.
+            running.end(std::future::pending()).await;
+            return Err(fault);
+        }
             // The file says it; a terminal is not told, for there are several.
             let told = user::first_start(authority, &config.node_dir()).await;
-            told.map_err(|error| StartError::Store(error.to_string()))?;
+            if let Err(fault) = told.map_err(|error| StartError::Store(error.to_string())) {
+                // What keeps the tenant's order runs already, and would go on beside the next try.
+                running.end(std::future::pending()).await;
+                return Err(fault);
+            }
         }
-        Ok((Running { site, store, stop }, routers))
+        Ok((running, routers))
     }
 
     /// What the listeners answer with.

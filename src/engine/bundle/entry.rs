@@ -4,6 +4,7 @@ use crate::access::interaction::Kind;
 use crate::access::{Attempted, Disclosed, Interaction, Permit};
 use crate::engine::condition::{Condition, EntityTag};
 use crate::engine::patch::Patch;
+use crate::engine::write::check_condition;
 use crate::engine::{Deletion, Engine, HistoryScope, MetaChange, MetaOf, WriteOutcome, Written};
 use crate::error::Error;
 use crate::fhir::json::Value;
@@ -100,7 +101,7 @@ impl Engine {
             Task::Update(identity, prepared) => {
                 let permit = derive(Kind::Update, identity.resource_type)?;
                 let current = tx.current(&identity.id, &permit).await?;
-                crate::engine::write::check_condition(&work.condition, current.as_ref())?;
+                check_condition(&work.condition, current.as_ref(), &permit)?;
                 let patients = prepared.patients.clone();
                 let (prepared, change) = (prepared.clone(), Operation::Updated);
                 let written = self.stage_put(identity, current, prepared, change, &permit, tx)?;
@@ -152,7 +153,7 @@ impl Engine {
         tx: &mut WriteTx,
     ) -> Result<EntryResult, Error> {
         if identities.is_empty() {
-            crate::engine::write::check_condition(condition, None)?;
+            check_condition(condition, None, permit)?;
             tx.entry(permit.interaction(), Disclosed::default());
         }
         let mut gone = Vec::new();

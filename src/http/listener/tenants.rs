@@ -22,7 +22,7 @@ use crate::config::Network;
 use crate::fhir::{Issue, IssueCode, operation_outcome};
 use crate::http::headers::{X_CORRELATION_ID, X_REQUEST_ID};
 use crate::http::server::Probe;
-use crate::http::{Routers, base, caller, dispatch, health};
+use crate::http::{Routers, base, caller, dispatch, health, meters};
 
 use super::starting::{outcome, starting};
 
@@ -142,10 +142,12 @@ async fn serve(front: Arc<Front>, request: Request) -> Response<Body> {
     }
 }
 
-/// An answer that no tenant gave: it has what every answer carries, and its line in the log.
+/// An answer that no tenant gave: it has what every answer carries, its line in the log, and is counted.
 fn own(mut response: Response<Body>, asked: &request::Parts, began: Instant) -> Response<Body> {
     let (id, replaced) = dispatch::request_id(&SystemIds::default(), &asked.headers);
-    dispatch::log(&id, (&asked.method, "none"), response.status(), began.elapsed());
+    let latency = began.elapsed();
+    dispatch::log(&id, (&asked.method, "none"), response.status(), latency);
+    meters::count_lost(response.status(), latency);
     let headers = response.headers_mut();
     if let Some(replaced) = replaced {
         headers.insert(X_CORRELATION_ID, replaced);

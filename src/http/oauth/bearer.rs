@@ -20,6 +20,7 @@ use crate::fhir::IssueCode;
 use crate::http::caller::Authenticator;
 use crate::oauth::Authority;
 use crate::oauth::bearer::Rejected;
+use crate::oauth::limits::ALL;
 use crate::oauth::refusal::Refusal;
 use crate::oauth::secret;
 
@@ -40,12 +41,14 @@ struct Place {
     authority: Arc<Authority>,
     party: String,
     began: Instant,
-    _seat: Option<OwnedSemaphorePermit>,
+    _seats: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.authority.limits.requests.charge(&self.party, self.began.elapsed());
+        let (limits, took) = (&self.authority.limits, self.began.elapsed());
+        limits.requests.charge(&self.party, took);
+        limits.total.charge(ALL, took);
     }
 }
 
@@ -84,11 +87,23 @@ impl Authenticator for Bearer {
     fn admit(&self, principal: &Principal) -> Result<Option<Box<dyn Any + Send>>, Error> {
         let Some(grant) = principal.grant() else { return Ok(None) };
         let party = grant.party();
-        if let Err(Refusal::TooMany) = self.0.limits.requests.count(&party) {
+        let limits = &self.0.limits;
+        // Who is over their own limit takes nothing of what is for all.
+        if let Err(Refusal::TooMany) = limits.requests.count(&party) {
             return Err(Error::Throttled("you ask too often; try again later".to_owned()));
         }
-        let seat = self.0.limits.at_a_time.enter(&party)?;
-        let place = Place { authority: self.0.clone(), party, began: Instant::now(), _seat: seat };
+        let seat = limits.at_a_time.enter(&party)?;
+        if let Err(Refusal::TooMany) = limits.total.count(ALL) {
+            let text = "too many requests come from all together; try again later";
+            return Err(Error::Throttled(text.to_owned()));
+        }
+        let full = |_| {
+            let text = "as many requests are at work as the server takes at a time";
+            Error::Throttled(text.to_owned())
+        };
+        let seats = [seat, limits.total_at_a_time.enter(ALL).map_err(full)?];
+        let place =
+            Place { authority: self.0.clone(), party, began: Instant::now(), _seats: seats };
         Ok(Some(Box::new(place)))
     }
 

@@ -34,6 +34,8 @@ pub struct NewClient {
     pub jwks: Option<String>,
     /// Where they are.
     pub jwks_uri: Option<String>,
+    /// Code systems by whose codes it keeps state of its own.
+    pub state_systems: Vec<String>,
 }
 
 /// A client with its new secret, where it has one: the only time that it can be told.
@@ -56,6 +58,7 @@ impl Authority {
             return Err(Fault::Invalid(format!("not a scope: {}", unknown.join(" "))));
         }
         check(&client)?;
+        self.check_state(&client).await?;
         let taken = || Fault::Taken(format!("there is a client {} already", client.id));
         if client::find(&self.store, &client.id).await?.is_some() {
             return Err(taken());
@@ -65,6 +68,24 @@ impl Authority {
             return Err(taken());
         }
         Ok((client, secret))
+    }
+
+    /// Whether the systems by whose codes a client is to keep state are such, and nobody else's.
+    async fn check_state(&self, client: &Client) -> Result<(), Fault> {
+        let is_system = |system: &String| {
+            system.contains(':') && system.bytes().all(|it| it.is_ascii_graphic() && it != b'|')
+        };
+        if let Some(unfit) = client.state_systems.iter().find(|system| !is_system(system)) {
+            return Err(Fault::Invalid(format!("{unfit:?} is no code system")));
+        }
+        let known = client::state_systems(&self.store).await?;
+        let is_own = |(_, system): &&(String, String)| client.state_systems.contains(system);
+        match known.iter().find(is_own) {
+            Some((other, system)) => {
+                Err(Fault::Taken(format!("client {other} keeps its state by codes of {system}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The client, and its secret when it is to have one.
@@ -105,6 +126,7 @@ impl Authority {
             created: self.clock.now(),
             disabled_at: None,
             is_registered: false,
+            state_systems: new.state_systems,
         };
         Ok((client, secret))
     }

@@ -285,6 +285,7 @@ mod tests {
             created: at(0),
             disabled_at: None,
             is_registered: false,
+            state_systems: Vec::new(),
         }
     }
 

@@ -98,6 +98,7 @@ impl Authority {
             created: self.clock.now(),
             disabled_at: None,
             is_registered: true,
+            state_systems: Vec::new(),
         })
     }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::access::caller::Caller;
 use crate::access::consent::{Asker, Denial, EMERGENCIES};
-use crate::access::grant::{Grant, Panels, User};
+use crate::access::grant::{AppState, Grant, Panels, User};
 use crate::access::interaction::Kind;
 use crate::access::roles::EMERGENCY;
 use crate::access::scope::{ScopeSet, SmartScope};
@@ -177,6 +177,7 @@ impl Authority {
             context: None,
             is_offline: false,
             purpose: Some(purpose.to_owned()),
+            reason: Some(reason.to_owned()),
             created: now,
             ..before
         };
@@ -239,10 +240,12 @@ impl Authority {
             scopes: ScopeSet::default(),
             patient: Some((patient.clone(), hash)),
             purpose: grant.purpose.clone(),
+            reason: None,
             survivor: None,
             is_emergency: true,
             is_fhir_user_readable: false,
             denials: Arc::default(),
+            state: AppState::default(),
         };
         let principal = Principal::from_grant(party, &self.persons.roles)
             .map_err(|_| Refusal::new(Code::AccessDenied, "the user may not break the glass"))?;

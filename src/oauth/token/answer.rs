@@ -136,6 +136,7 @@ mod tests {
             auth_time: None,
             nonce: None,
             purpose: None,
+            reason: None,
             created: Instant::from_micros(0),
         };
         for (kept, of_server, expected) in [

@@ -46,6 +46,7 @@ impl Authority {
             auth_time: None,
             nonce: None,
             purpose: None,
+            reason: None,
             created: now,
         };
         let token = row.id;

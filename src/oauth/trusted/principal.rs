@@ -51,13 +51,16 @@ impl Authority {
             survivor: None,
             is_emergency: false,
             token,
-            client,
             user,
             is_fhir_user_readable: scopes.has(Special::OpenId) && scopes.has(Special::FhirUser),
             scopes,
             patient,
             purpose: None,
+            // Nobody outside is asked why, so nothing that is granted there is open here.
+            reason: None,
             denials,
+            state: self.app_state(&client).await?,
+            client,
         };
         let principal = Principal::from_grant(grant, &self.persons.roles);
         let principal = principal.map_err(|_| Rejected::Unknown)?;

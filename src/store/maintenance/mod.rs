@@ -30,7 +30,7 @@ pub use contents::{Contents, definitions, definitions_mark, of_keys, sizes, size
 pub use encoding::KnownParties;
 pub use feed::{FeedPosition, FeedRow, Horizon, changes, first_change, horizon};
 pub use index::build_index;
-pub use labelling::{is_labelled, labelled};
+pub use labelling::{OtherLabels, is_labelled, labelled, labelled_by_others, labels_by};
 pub use outlets::{Reached, add_outlet, move_outlet, outlet_reached, take_outlet};
 pub use packages::{
     InstalledPackage, install_package, installed_packages, package_names, packages_mark,

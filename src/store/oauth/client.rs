@@ -12,7 +12,7 @@ use super::{Hash, get, json_or_none, query, run, time, time_or_none};
 macro_rules! columns {
     () => {
         "id, kind, app_type, name, logo_uri, redirect_uris, origins, launch_uri, scopes, jwks, \
-         jwks_uri, secrets, created, disabled_at, is_registered"
+         jwks_uri, secrets, created, disabled_at, is_registered, state_systems"
     };
 }
 
@@ -21,7 +21,7 @@ const LIST: &str = concat!("SELECT ", columns!(), " FROM oauth_client ORDER BY i
 const INSERT: &str = concat!(
     "INSERT INTO oauth_client (",
     columns!(),
-    ", registration) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+    ", registration) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
      ON CONFLICT (id) DO NOTHING"
 );
 const REGISTERED: &str = concat!(
@@ -35,12 +35,15 @@ const UPDATE: &str = "UPDATE oauth_client SET name = $2, app_type = $3, logo_uri
 const SET_SECRETS: &str = "UPDATE oauth_client SET secrets = $2 WHERE id = $1";
 const DISABLE: &str =
     "UPDATE oauth_client SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL";
+/// Also those of who is disabled: what they kept is nobody else's.
+const STATE_SYSTEMS: &str = "SELECT id, unnest(state_systems) AS system FROM oauth_client \
+     WHERE state_systems <> '{}' ORDER BY id, system";
 const ORIGINS: &str =
     "SELECT DISTINCT unnest(origins) AS origin FROM oauth_client WHERE disabled_at IS NULL";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[FIND, LIST, INSERT, REGISTERED, UPDATE, SET_SECRETS, DISABLE, ORIGINS];
+    &[FIND, LIST, INSERT, REGISTERED, UPDATE, SET_SECRETS, DISABLE, STATE_SYSTEMS, ORIGINS];
 
 /// How a client proves that it is itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,6 +137,8 @@ pub struct Client {
     pub disabled_at: Option<Instant>,
     /// Whether it registered itself.
     pub is_registered: bool,
+    /// Code systems by whose codes it keeps state of its own.
+    pub state_systems: Vec<String>,
 }
 
 /// The client of that id, disabled or not.
@@ -195,6 +200,7 @@ pub async fn insert_with(
             &Timestamptz(client.created),
             &disabled,
             &client.is_registered,
+            &client.state_systems,
             &registration,
         ],
     )
@@ -273,6 +279,15 @@ pub async fn disable(store: &Store, id: &str, now: Instant) -> Result<bool, Erro
     Ok(is_changed)
 }
 
+/// The code systems by whose codes clients keep state of their own: the client, and one of its systems.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn state_systems(store: &Store) -> Result<Vec<(String, String)>, Error> {
+    let rows = query(store, STATE_SYSTEMS, &[]).await?;
+    rows.iter().map(|row| Ok((get(row, "id")?, get(row, "system")?))).collect()
+}
+
 /// Web origins of all clients that are not disabled.
 ///
 /// # Errors
@@ -299,5 +314,6 @@ fn client(row: &Row) -> Result<Client, Error> {
         created: time(row, "created")?,
         disabled_at: time_or_none(row, "disabled_at")?,
         is_registered: get(row, "is_registered")?,
+        state_systems: get(row, "state_systems")?,
     })
 }

@@ -19,14 +19,14 @@ macro_rules! grant_columns {
     () => {
         "g.id AS grant_id, g.client_id, g.account_id, g.scopes AS grant_scopes, g.patient, \
          g.encounter, g.context, g.fhir_user, g.offline, g.session_id, g.auth_time, g.nonce, \
-         g.purpose, g.created AS grant_created, g.ended_at"
+         g.purpose, g.reason, g.created AS grant_created, g.ended_at"
     };
 }
 pub(super) use grant_columns;
 
 const INSERT: &str = "INSERT INTO oauth_grant (id, client_id, account_id, scopes, patient, encounter, \
-     context, fhir_user, offline, session_id, auth_time, nonce, purpose, created, used) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)";
+     context, fhir_user, offline, session_id, auth_time, nonce, purpose, created, used, reason) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15)";
 
 const INSERT_CODE: &str = "INSERT INTO oauth_code (hash, grant_id, redirect_uri, challenge, aud, \
      expires) VALUES ($1, $2, $3, $4, $5, $6)";
@@ -106,6 +106,8 @@ pub struct NewGrant {
     pub nonce: Option<String>,
     /// The purpose of use.
     pub purpose: Option<String>,
+    /// Why the user wants what is open to them: everything of everybody.
+    pub reason: Option<String>,
     /// The present.
     pub created: Instant,
 }
@@ -312,7 +314,7 @@ pub(super) async fn insert(transaction: &Transaction, grant: &NewGrant) -> Resul
     let context = grant.context.as_ref().map(|text| JsonText(text.as_bytes()));
     let auth_time = grant.auth_time.map(Timestamptz);
     let created = Timestamptz(grant.created);
-    let values: [&(dyn ToSql + Sync); 14] = [
+    let values: [&(dyn ToSql + Sync); 15] = [
         &grant.id,
         &grant.client,
         &grant.account,
@@ -327,6 +329,7 @@ pub(super) async fn insert(transaction: &Transaction, grant: &NewGrant) -> Resul
         &grant.nonce,
         &grant.purpose,
         &created,
+        &grant.reason,
     ];
     transaction.run(INSERT, &values).await.map(drop)
 }
@@ -347,6 +350,7 @@ pub(super) fn granted(row: &Row) -> Result<Granted, Error> {
         auth_time: time_or_none(row, "auth_time")?,
         nonce: get(row, "nonce")?,
         purpose: get(row, "purpose")?,
+        reason: get(row, "reason")?,
         created: time(row, "grant_created")?,
     };
     Ok(Granted { grant, ended_at: time_or_none(row, "ended_at")? })

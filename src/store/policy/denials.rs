@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Clock};
 
-use crate::access::consent::{Asker, Denial, Directive};
+use crate::access::consent::{Asker, Denial, Directive, Expression};
 use crate::error::Error;
 use crate::fhir::json;
+use crate::fhir::reference::Target;
 use crate::fhir::{Instant, LogicalId, ResourceType};
 use crate::store::connection::Reader;
 use crate::store::rows::{JsonText, Timestamptz};
@@ -37,6 +38,12 @@ pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK, OF_PATIENT];
 const FRESH: Duration = Duration::from_secs(4);
 /// How far back is read again.
 const OVERLAP_MICROS: i64 = 120_000_000;
+
+/// Where references of a resource are: wherever one may be.
+const ANYWHERE: &str = "strict $.**";
+
+/// What resources refer to.
+type Related = HashMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>;
 
 /// The consents of a node.
 #[derive(Debug, Default)]
@@ -69,7 +76,36 @@ impl Store {
         });
         let mut denials: Vec<Denial> = denied.collect();
         denials.sort_by_key(|denial| denial.patient);
+        let referred = self.related(&denials).await?;
+        if !referred.is_empty() {
+            for denial in &mut denials {
+                let of = std::mem::replace(&mut denial.of, Expression::Unknown);
+                denial.of = of.with_related(&referred);
+            }
+        }
         Ok(denials.into())
+    }
+
+    /// What the resources refer to at this moment whose related ones are denied, or are not.
+    async fn related(&self, denials: &[Denial]) -> Result<Related, Error> {
+        let mut named = Vec::new();
+        denials.iter().for_each(|denial| denial.of.related(&mut named));
+        let mut all = Related::new();
+        for (of, id) in named {
+            let who = (of, id.clone());
+            if all.contains_key(&who) {
+                continue;
+            }
+            let texts = self.references(&who, ANYWHERE).await?;
+            let base = self.parameters()?.extractor.base().to_owned();
+            let local = |text: &String| match Target::parse(text, &base) {
+                Target::Local { resource_type, id, .. } => Some((resource_type, id)),
+                _ => None,
+            };
+            let referred = texts.iter().filter_map(local).collect();
+            all.insert(who, referred);
+        }
+        Ok(all)
     }
 
     /// The ids of a patient's active consents, for the record of what overrides them.

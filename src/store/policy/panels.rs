@@ -112,14 +112,24 @@ impl Store {
     }
 
     /// The patients that a live resource refers to at a path.
-    async fn referred(&self, (of, id): Who<'_>, path: &str) -> Result<BTreeSet<i64>, Error> {
+    async fn referred(&self, who: Who<'_>, path: &str) -> Result<BTreeSet<i64>, Error> {
+        let all = self.references(who, path).await?;
+        Ok(all.iter().filter_map(|text| self.patient(text)).collect())
+    }
+
+    /// The references of a live resource at a path.
+    pub(super) async fn references(
+        &self,
+        (of, id): Who<'_>,
+        path: &str,
+    ) -> Result<BTreeSet<String>, Error> {
         let pipeline = self.0.readers.pipeline().await?;
         let reader = Reader::Shared(&pipeline);
         let rows = reader.query(OWN, &[&TENANT, &of.code(), &id.as_str(), &path]).await?;
         let mut own = BTreeSet::new();
         for row in &rows {
-            let reference: Option<&str> = row.try_get(0).map_err(failure::error)?;
-            own.extend(reference.and_then(|text| self.patient(text)));
+            let reference: Option<String> = row.try_get(0).map_err(failure::error)?;
+            own.extend(reference);
         }
         Ok(own)
     }

@@ -26,6 +26,13 @@ export async function person(browser, { script = true } = {}) {
   const context = await browser.newContext({ javaScriptEnabled: script, viewport: { width: 1280, height: 900 } });
   const page = await context.newPage();
   page.faults = [];
+  // What a page's policy keeps from running is a fault too: nothing should have tried.
+  await page.exposeFunction("kilnViolation", (told) => page.faults.push(told));
+  await page.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (event) => {
+      window.kilnViolation(`${event.documentURI}: ${event.violatedDirective} ${event.blockedURI}`);
+    });
+  });
   // Apps may ask for what they do not get; the server's own pages may not fail.
   const isOurs = () => page.url().startsWith(settings.issuer);
   page.on("console", (message) => {

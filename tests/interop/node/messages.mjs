@@ -28,6 +28,17 @@ const body = (identifier) =>
   "OBX|1|NM|2951-2^Sodium^LN||140|mmol/L|135-145|N|||F\r" +
   `OBX|2|ST|X1^A test that only the sender knows^99PAGE||${"a long text ".repeat(20)}||||||F\r`;
 
+/** Markup in each place of a message that becomes a text of a resource. */
+const MARKUP =
+  "PID|1||PG9^^^INTEROP^MR||<script>alert(1)</script>^<b>x</b>||19800102|F\r" +
+  "OBR|1||F99^PAGE|24323-8^<img src=x onerror=alert(2)>^LN|||20260704110000+0000|||||||||||||||20260704113000+0000|||F\r" +
+  "OBX|1|ST|2951-2^<img src=x onerror=alert(3)>^LN||<svg onload=alert(4)>||||||F\r" +
+  "NTE|1||<script>alert(5)</script> [here](javascript:alert(6))\r" +
+  "OBX|2|ED|11502-2^A document^LN||^TEXT^HTML^Base64^PHNjcmlwdD5hbGVydCg3KTwvc2NyaXB0Pg==||||||F\r";
+/** A narrative as it may be stored, and one that may not. */
+const narrative = (part) =>
+  `<div xmlns="http://www.w3.org/1999/xhtml"><p>&lt;script&gt;alert(8)&lt;/script&gt; <b>${part}</b></p></div>`;
+
 const browser = await launch();
 const operator = await person(browser, { script: true });
 try {
@@ -107,6 +118,42 @@ try {
     equal(operator.url(), here, "the page after it");
     await operator.goto(here);
     await judge(operator, "message-replayed");
+  });
+
+  await step("markup that messages brought along is text on every page", async () => {
+    ensure(["AA", "AE"].includes(await send(head("page-9") + MARKUP)), "no answer");
+    await operator.goto(`${pages}?site=PAGE%7CINTEROP`);
+    await operator.click("text=page-9");
+    await operator.waitForURL(/view/);
+    await judge(operator, "message-markup");
+    const links = operator.locator("section[aria-labelledby=did] a");
+    const shown = await links.evaluateAll((all) => all.map((it) => it.href));
+    ensure(shown.length >= 3, `the message made ${shown.length} resources`);
+    let all = "";
+    for (const address of shown) {
+      await operator.goto(address);
+      await judge(operator, "message-markup-stored", { pictures: false });
+      equal(await operator.locator("main script, main img, main svg, main b, main a[href^=javascript]").count(), 0, "elements that a message brought along");
+      all += await operator.locator("main pre").first().innerText();
+    }
+    for (const part of ["alert(1)", "alert(3)", "alert(4)", "alert(5)", "PHNjcmlwdD5"]) ensure(all.includes(part), `${part} is in no resource`);
+  });
+
+  await step("a narrative runs nothing where a browser opens the resource itself", async () => {
+    const put = (part) => fetch(`${settings.secureBase}/Patient/narrative`, {
+      method: "PUT", headers: { "Content-Type": "application/fhir+json" },
+      body: JSON.stringify({ resourceType: "Patient", id: "narrative", text: { status: "generated", div: narrative(part) } }),
+    });
+    ensure((await put("<script>alert(9)</script>")).status >= 400, "a script is stored");
+    ensure((await put("<img src='x' onerror='alert(9)'/>")).status >= 400, "a handler is stored");
+    ensure((await put("p")).ok, "the narrative is refused");
+    const visitor = await person(browser);
+    for (const format of ["json", "xml", "html"]) {
+      // Chromium may offer what it cannot show as a file.
+      await visitor.goto(`${settings.secureBase}/Patient/narrative?_format=${format}`).catch(() => undefined);
+      await visitor.waitForTimeout(300);
+    }
+    ensure(visitor.faults.length === 0, visitor.faults.join("; "));
   });
 
   await step("somebody without the role is told so", async () => {

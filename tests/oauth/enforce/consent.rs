@@ -14,14 +14,14 @@ use super::super::browser::{register, server_with, store, user};
 use super::super::tokens::client::{granted, public, read, text, tokens};
 use super::super::world::{STORED, asked, body, filled, fresh};
 
-fn consent(provision: &str) -> String {
+pub(super) fn consent(provision: &str) -> String {
     format!(
         r#""status":"active","scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}}]}},"category":[{{"text":"privacy"}}],"patient":{{"reference":"Patient/a"}},"policyRule":{{"text":"ours"}},"provision":{provision}"#
     )
 }
 
 /// The doctor, as the authorization server would make the principal at this moment.
-async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool>) {
+pub(super) async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool>) {
     let user: (ResourceType, LogicalId) =
         (ResourceType::PRACTITIONER, "doc".parse().expect("an id"));
     let asker = Asker { user: Some(&user), ..Asker::default() };
@@ -31,8 +31,7 @@ async fn doctor(server: &TestServer) -> (Client, tokio::sync::watch::Sender<bool
     token.denials(denials.to_vec()).client().await
 }
 
-/// Covers: security S2.
-/// Covers: security S3, security S5.
+/// Covers: security S2, security S3, security S5.
 /// Covers in part: security S4.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_patient_denies_is_gone_from_every_way_for_whom_it_is_denied() {

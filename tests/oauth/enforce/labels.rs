@@ -6,7 +6,7 @@ use kiln::app::server::Server;
 
 use super::super::world::{asked, body, fresh};
 use crate::harness::client::{Answer, Client};
-use crate::harness::database::{connect, temporary};
+use crate::harness::database::{Database, connect, temporary};
 use crate::harness::grants::Token;
 use crate::harness::server::{TestServer, config};
 
@@ -281,4 +281,93 @@ async fn rules_that_cannot_be_used_keep_the_server_from_starting() {
         assert!(told.contains("auth.labels"), "{text}: {told}");
     }
     plain.stop().await;
+}
+
+/// A server on `database` with rules of this text, in a file of its own.
+async fn node(database: &Database, rules: &str) -> (Server, Client) {
+    let file = temporary("labels-of-a-node");
+    std::fs::write(&file, rules).unwrap();
+    let settings = [("auth.labels", file.to_str().unwrap()), ("fulltext.enabled", "false")];
+    let server = Server::start(config(database, &settings)).await.unwrap();
+    let client = Client::new(server.address());
+    (server, client)
+}
+
+/// Waits until the database counts so many.
+async fn until_number(database: &Database, query: &str, expected: i64) {
+    for _ in 0..600 {
+        if database.number(query).await == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{query}: {} and not {expected}", database.number(query).await);
+}
+
+/// Nodes get new rules one after another: what one of them wrote by the old ones, after all was labelled by the
+/// new ones, is labelled anew.
+///
+/// Covers: security S7.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_wrote_by_older_rules_is_labelled_by_the_new_ones() {
+    let database = Database::migrated().await;
+    let second =
+        FIRST.replace("\"1\"", "\"2\"").replace("urn:c|hiv\"", "urn:c|hiv\", \"urn:c|late\"");
+    let (one, first) = node(&database, FIRST).await;
+    first.put("/Patient/a", body("Patient/a", r#""active":true"#)).await.expect(201);
+    let seed = body("Observation/seed", &observation("late"));
+    first.put("/Observation/seed", seed).await.expect(201);
+    let (two, other) = node(&database, FIRST).await;
+    let (three, third) = node(&database, &second).await;
+    until(&third, "Observation/seed", "R*|2").await;
+    let done = "SELECT count(*) FROM labelling WHERE version = '2' AND digest <> 'begun'";
+    until_number(&database, done, 1).await;
+    let late = body("Observation/late", &observation("late"));
+    other.put("/Observation/late", late).await.expect(201);
+    assert_eq!(labels_at(&third, "Observation/late").await, "|", "the old rules do not know it");
+    // As long as somebody writes by the old rules it would be in vain.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(labels_at(&third, "Observation/late").await, "|");
+    one.stop().await;
+    two.stop().await;
+    three.stop().await;
+    let (four, fourth) = node(&database, &second).await;
+    until(&fourth, "Observation/late", "R*|2").await;
+    four.stop().await;
+}
+
+/// A value set is changed and changed back at once: what was written in between is labelled by what it is now.
+///
+/// Covers: security S7.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_by_codes_of_a_moment_is_labelled_by_those_that_stayed() {
+    let database = Database::migrated().await;
+    let (server, client) = node(&database, FIRST).await;
+    let set = |code: &str| {
+        let content = format!(
+            r#""url":"urn:vs:psy","status":"active","compose":{{"include":[{{"system":"urn:c","concept":[{{"code":"{code}"}}]}}]}}"#
+        );
+        body("ValueSet/psy", &content)
+    };
+    let done = "SELECT count(*) FROM labelling WHERE digest <> 'begun'";
+    until_number(&database, done, 1).await;
+    client.put("/Patient/a", body("Patient/a", r#""active":true"#)).await.expect(201);
+    client.put("/ValueSet/psy", set("psy")).await.expect(201);
+    until_number(&database, done, 2).await;
+    // What was before it is over and settled, and gives no cause to look again.
+    let others = "SELECT count(*) FROM labelled_by b, labelling l WHERE b.digest <> l.digest \
+                  AND l.ended = (SELECT max(ended) FROM labelling) \
+                  AND b.seen > l.ended - interval '9 seconds'";
+    until_number(&database, others, 0).await;
+    client.put("/ValueSet/psy", set("flu")).await.expect(200);
+    for (id, code) in [("psy", "psy"), ("flu", "flu")] {
+        let path = format!("Observation/{id}");
+        client.put(&format!("/{path}"), body(&path, &observation(code))).await.expect(201);
+    }
+    client.put("/ValueSet/psy", set("psy")).await.expect(200);
+    assert_eq!(labels_at(&client, "Observation/psy").await, "|");
+    assert_eq!(labels_at(&client, "Observation/flu").await, "V*|1");
+    until(&client, "Observation/psy", "V*|1").await;
+    until(&client, "Observation/flu", "|").await;
+    server.stop().await;
 }

@@ -258,6 +258,29 @@ async fn an_entry_is_judged_as_a_request_of_its_own() {
     let whole = format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{refused}]}}"#);
     own.post("/", whole).await.expect(403);
     own.post("/", bundle("transaction")).await.expect(404);
+    // So are operations: what may not be changed, and what is not there for whoever may.
+    let tagged = |id: &str| {
+        format!(
+            r#"{{"resource":{{"resourceType":"Parameters","parameter":[{{"name":"meta","valueMeta":{{"tag":[{{"system":"urn:t","code":"x"}}]}}}}]}},"request":{{"method":"POST","url":"Observation/{id}/$meta-add"}}}}"#
+        )
+    };
+    let scopes = "patient/Observation.rsu";
+    let (changing, _stop) = Token::new(&server, scopes).patient("a").client().await;
+    for (client, id, expected, whole) in [
+        (&own, "a-lab", "403", 403),
+        (&changing, "b-lab", "404", 404),
+        (&changing, "a-lab", "200", 200),
+    ] {
+        let entry = tagged(id);
+        let batch = format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#);
+        let answer = client.post("/", batch.clone()).await.expect(200);
+        let status = answer.at("entry[0].response.status").unwrap();
+        assert!(status.starts_with(expected), "{id}: {answer:?}");
+        let transaction = batch.replace("batch", "transaction");
+        client.post("/", transaction).await.expect(whole);
+    }
+    let other = server.client.get("/Observation/b-lab").await.expect(200);
+    assert!(!other.text().contains("urn:t"), "{other:?}");
     // Parameters of URL and body are all asked.
     let call = own.call("POST", "/Observation/_search?code=k");
     let call = call.header("Content-Type", "application/x-www-form-urlencoded");

@@ -48,6 +48,7 @@ pub(crate) fn granted(client: &str, scopes: &str, account: Option<Uuid>) -> NewG
         auth_time: Some(SystemClock.now()),
         nonce: Some("canary-nonce".to_owned()),
         purpose: None,
+        reason: None,
         created: SystemClock.now(),
     }
 }

@@ -137,7 +137,7 @@ async fn token(
     patient: Option<&LogicalId>,
     account: Option<&Account>,
 ) -> Result<String, BenchError> {
-    let wanted = Wanted { scopes, patient, account, lifetime: LIFETIME };
+    let wanted = Wanted { scopes, patient, account, reason: None, lifetime: LIFETIME };
     let made = authority.development_token(wanted, &operator(authority, "bench smart")).await;
     let made = made.map_err(|refusal| BenchError::Tokens(refusal.told()))?;
     Ok(made.expose_secret().to_owned())

@@ -30,6 +30,8 @@ struct Sent {
     scope: String,
     jwks: Option<Value>,
     jwks_uri: Option<String>,
+    #[serde(default)]
+    state_systems: Vec<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -81,6 +83,7 @@ impl Sent {
             scopes: self.scope,
             jwks: self.jwks.as_ref().map(Value::to_string),
             jwks_uri: self.jwks_uri,
+            state_systems: self.state_systems,
         })
     }
 }
@@ -151,6 +154,7 @@ fn told(client: &Client) -> Map<String, Value> {
         ("scope", json!(client.scopes)),
         ("jwks", keys.unwrap_or(Value::Null)),
         ("jwks_uri", json!(client.jwks_uri)),
+        ("state_systems", json!(client.state_systems)),
         ("secrets", secrets.collect()),
         ("created", json!(client.created.to_string())),
         ("disabled_at", json!(client.disabled_at.map(|at| at.to_string()))),

@@ -158,7 +158,8 @@ impl Visit {
         let remembered = self.authority.remembered(pending, account).await;
         if let Some(granted) = remembered.map_err(Failure::Interaction)? {
             let (authority, visitor) = (&self.authority, &self.visitor);
-            let ended = authority.end_granted(ticket, browser, account, &granted, visitor).await;
+            let granted = (&granted, None);
+            let ended = authority.end_granted(ticket, browser, account, granted, visitor).await;
             let back = ended.map_err(Failure::Interaction)?;
             return Ok(back.map_or_else(over, |url| reply::see_other(&url)));
         }

@@ -20,6 +20,9 @@ use super::picker;
 use super::reply::{self, Page};
 use super::visit::Visit;
 
+/// The shortest reason, and the longest, in bytes.
+const REASON: std::ops::RangeInclusive<usize> = 10..=2_000;
+
 fn is_here(standing: &Standing<'_>) -> bool {
     matches!(standing, Standing::Consent(_))
 }
@@ -35,7 +38,7 @@ pub(super) async fn show(
         Turn::Here(browser, account, ticket) => (browser, account, ticket),
         Turn::Elsewhere(response) => return Ok(response),
     };
-    page(&visit, browser, account, &ticket).await
+    page(&visit, (browser, account), &ticket, None).await
 }
 
 /// `POST /auth/consent`
@@ -58,21 +61,28 @@ pub(super) async fn send(
         "allow" => consent::granted(&asked, &visit.values("scope"), authority.parameters()),
         _ => ScopeSet::default(),
     };
+    let reason = visit.value("reason").trim();
+    let needs_reason = authority.needs_reason(account, &granted);
+    if needs_reason && !(REASON.contains(&reason.len()) && !reason.contains('\0')) {
+        return page(&visit, (browser, account), &ticket, Some(reason)).await;
+    }
     let decided = authority.decide(&ticket.pending, account, &granted, visitor).await;
     decided.map_err(Failure::Interaction)?;
     if granted.is_empty() {
         let refusal = ticket.pending.refuse(Code::AccessDenied, "the user did not agree");
         return visit.end(&ticket, &refusal).await;
     }
-    let ended = authority.end_granted(&ticket, browser, account, &granted, visitor).await;
+    let granted = (&granted, needs_reason.then_some(reason));
+    let ended = authority.end_granted(&ticket, browser, account, granted, visitor).await;
     Ok(ended.map_err(Failure::Interaction)?.map_or_else(over, |url| reply::see_other(&url)))
 }
 
+/// The page; `unfit` is the reason that was sent and does not do.
 async fn page(
     visit: &Visit,
-    browser: &Browser,
-    account: &Account,
+    (browser, account): (&Browser, &Account),
     ticket: &Ticket,
+    unfit: Option<&str>,
 ) -> Result<Response<Body>, Failure> {
     let asked = visit.authority.grantable(&ticket.pending);
     let patient = match ticket.pending.patient.as_deref().and_then(|id| id.parse().ok()) {
@@ -106,6 +116,7 @@ async fn page(
         numbered.iter().partition(|it| is_about_data(it) && !it.1.scope.starts_with("launch/"));
     let html = group(html, "Data", &data);
     let html = group(html, "The app may", &other);
+    let html = html.when(visit.authority.needs_reason(account, &asked), |html| why(html, unfit));
     let html = html
         .when(asked.has(Special::OfflineAccess), |html| {
             html.raw("<p class=\"soft\">You see and end the access of apps at any time under Apps.</p>\n")
@@ -119,7 +130,20 @@ async fn page(
         .text(&account.name)
         .raw(". <a href=\"/auth/logout\">Log out</a></p>\n");
     let leads_to = Some(ticket.pending.redirect_uri.as_str());
-    Ok(Page::new("Allow access?", html).leading_to(leads_to).answer(StatusCode::OK))
+    let status = if unfit.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    Ok(Page::new("Allow access?", html).leading_to(leads_to).answer(status))
+}
+
+/// Asks whoever may do everything why they want to.
+fn why(html: Html, unfit: Option<&str>) -> Html {
+    let html = html
+        .when(unfit.is_some(), |html| {
+            html.raw("<div class=\"notice\" role=\"alert\"><p>Say why, in ten letters at least.</p></div>\n")
+        })
+        .raw("<p>Everything of everybody is open to you, and to the app with it, if you allow ")
+        .raw("all of it.</p>\n<p><label for=\"reason\">Why? It is kept in the record.</label>\n")
+        .raw("<input id=\"reason\" name=\"reason\" autocomplete=\"off\" maxlength=\"2000\"");
+    html.attribute("value", unfit.unwrap_or_default()).raw("></p>\n")
 }
 
 /// Where an address leads, without what is of no use to people.
