@@ -46,9 +46,7 @@ impl Seal {
     /// # Errors
     /// [`SealError`] says what is wrong with the file.
     pub fn open(folder: &Path, fresh: [u8; KEY]) -> Result<Self, SealError> {
-        let bytes = key_in(folder, FILE, Some(fresh))?;
-        let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("a key of 32 bytes");
-        Ok(Self(LessSafeKey::new(key)))
+        Ok(Self(cipher(&key_in(folder, FILE, Some(fresh))?)))
     }
 
     /// Seals `plain` for `place`. `nonce` must never come twice.
@@ -89,6 +87,10 @@ pub fn key_in(folder: &Path, file: &str, fresh: Option<[u8; KEY]>) -> Result<[u8
     }
     let bytes = std::fs::read(&path).map_err(fault)?;
     bytes.try_into().map_err(|_| unfit("is no key of 32 bytes"))
+}
+
+fn cipher(key: &[u8; KEY]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes"))
 }
 
 /// Makes the file, whole or not at all, for its owner alone.
