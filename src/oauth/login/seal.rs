@@ -6,6 +6,8 @@
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -105,8 +107,7 @@ fn make(path: &Path, key: &[u8]) -> std::io::Result<()> {
     builder.recursive(true).create(folder)?;
     // Named by what is random: others may make theirs at this moment, the first one counts.
     let digest = Sha256::digest(key);
-    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let whole = folder.join(format!(".{name}.new"));
+    let whole = folder.join(format!(".{}.new", URL_SAFE_NO_PAD.encode(&digest[..9])));
     write_private(&whole, key)?;
     let linked = std::fs::hard_link(&whole, path);
     std::fs::remove_file(&whole)?;
