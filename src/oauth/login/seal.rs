@@ -6,6 +6,8 @@
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -46,9 +48,7 @@ impl Seal {
     /// # Errors
     /// [`SealError`] says what is wrong with the file.
     pub fn open(folder: &Path, fresh: [u8; KEY]) -> Result<Self, SealError> {
-        let bytes = key_in(folder, FILE, Some(fresh))?;
-        let key = UnboundKey::new(&AES_256_GCM, &bytes).expect("a key of 32 bytes");
-        Ok(Self(LessSafeKey::new(key)))
+        Ok(Self(cipher(&key_in(folder, FILE, Some(fresh))?)))
     }
 
     /// Seals `plain` for `place`. `nonce` must never come twice.
@@ -91,6 +91,10 @@ pub fn key_in(folder: &Path, file: &str, fresh: Option<[u8; KEY]>) -> Result<[u8
     bytes.try_into().map_err(|_| unfit("is no key of 32 bytes"))
 }
 
+fn cipher(key: &[u8; KEY]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes"))
+}
+
 /// Makes the file, whole or not at all, for its owner alone.
 fn make(path: &Path, key: &[u8]) -> std::io::Result<()> {
     if path.exists() {
@@ -103,8 +107,7 @@ fn make(path: &Path, key: &[u8]) -> std::io::Result<()> {
     builder.recursive(true).create(folder)?;
     // Named by what is random: others may make theirs at this moment, the first one counts.
     let digest = Sha256::digest(key);
-    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let whole = folder.join(format!(".{name}.new"));
+    let whole = folder.join(format!(".{}.new", URL_SAFE_NO_PAD.encode(&digest[..9])));
     write_private(&whole, key)?;
     let linked = std::fs::hard_link(&whole, path);
     std::fs::remove_file(&whole)?;

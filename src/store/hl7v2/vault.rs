@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::super::rows::Timestamptz;
 use super::super::{Store, failure};
+use crate::audit::hex;
 use crate::clock::IdSource;
 use crate::error::Error;
 use crate::fhir::Instant;
@@ -72,8 +73,7 @@ impl FileKey {
     /// The key of these bytes.
     pub fn new(bytes: &[u8; KEY]) -> Self {
         let digest = Sha256::new().chain_update(b"kiln v2 file key").chain_update(bytes).finalize();
-        let name = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { key: cipher(bytes), name }
+        Self { key: cipher(bytes), name: hex(&digest[..8]) }
     }
 
     /// Its name.
@@ -249,18 +249,15 @@ impl Store {
         stored: &[u8],
     ) -> Result<Bytes, Error> {
         let Some(number) = key else { return Ok(Bytes::copy_from_slice(stored)) };
-        let known = match self.0.vault.key(number) {
-            Some(key) => Some(key),
-            None => {
-                // Another node may have made it.
-                if let Some(file) = self.0.vault.read(|state| state.file.clone()) {
-                    let learned = self.learn_data_keys(&file).await;
-                    learned.map_err(|error| locked(id, number, &error.to_string()))?;
-                }
-                self.0.vault.key(number)
-            }
-        };
-        let key = known.ok_or_else(|| locked(id, number, "this server does not have that key"))?;
+        if self.0.vault.key(number).is_none()
+            && let Some(file) = self.0.vault.read(|state| state.file.clone())
+        {
+            // Another node may have made it.
+            let learned = self.learn_data_keys(&file).await;
+            learned.map_err(|error| locked(id, number, &error.to_string()))?;
+        }
+        let missing = || locked(id, number, "this server does not have that key");
+        let key = self.0.vault.key(number).ok_or_else(missing)?;
         let damaged = || locked(id, number, "it was not sealed for this message, or is damaged");
         let packed = opened(&key, &place_of_text(id), stored).ok_or_else(damaged)?;
         unpacked(packed).ok_or_else(damaged)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kiln::audit::hex;
 use kiln::hl7v2::frame::framed;
 
 use super::super::feed::{Feed, Setup, adt, value};
@@ -40,8 +41,7 @@ async fn a_missed_message_is_freed_behind_many_that_are_held() {
     sender.send(&adt("A01", "other", "2")).await;
     // As it stands where the one before ended at the very moment when this one was stored.
     let database = &feed.server.database;
-    let text = adt("A01", "missed", "2").into_bytes();
-    let text: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = hex(adt("A01", "missed", "2").as_bytes());
     // Their texts are of a time when none were sealed.
     let waiting = "'state', 'received', 'ack', null, 'ack_code', null, 'processed_at', null, \
                    'attempts', 0, 'raw_key', null";

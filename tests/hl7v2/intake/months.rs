@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kiln::app::server::Server;
+use kiln::audit::hex;
 use kiln::store::{Address, Tenant, migrate};
 use sqlx::migrate::Migrator;
 use tokio_postgres::NoTls;
@@ -132,7 +133,7 @@ async fn no_month_goes_that_is_not_over() {
 /// As version 126 of the schema has them: a message in each state, two of one line, one being worked on by a node that
 /// is gone, and one with an id that tells no time.
 fn of_before() -> String {
-    let text: String = adt("A08", "x", "1").bytes().map(|byte| format!("{byte:02x}")).collect();
+    let text = hex(adt("A08", "x", "1").as_bytes());
     format!(
         "INSERT INTO v2_message (id, listener, received_at, raw, sha256, site, charset, send_app, send_fac, \
            control_id, type, event, structure, version, processing, order_keys, state, attempts, lease_until, blocked) \
