@@ -56,21 +56,27 @@ macro_rules! put_index {
                 " ON CONFLICT DO NOTHING"
             ),
             "srd AS (DELETE FROM srow x USING w WHERE w.ix = 'D' AND x.rid = w.rid AND x.dk = $20), \
-             cmd AS (DELETE FROM comp x USING unnest($55::bigint[], $56::bigint[], $57::timestamptz[]) \
-             AS g(pat, rid, s) JOIN w ON w.rid = g.rid WHERE x.pat = g.pat AND x.rt = w.rt AND x.s = g.s \
-             AND x.rid = g.rid AND x.dk = $20), \
-             tkd AS (DELETE FROM tok x USING unnest($58::bigint[], $59::bigint[], $60::timestamptz[], $61::int[]) \
-             AS g(rid, h, s, sysh) WHERE x.h = g.h AND x.s = g.s AND x.rid = g.rid AND x.dk = $20 \
-             AND x.sysh = g.sysh), \
-             nmd AS (DELETE FROM num x USING (SELECT * FROM unnest($62::bigint[], $63::bigint[]) AS u(rid, h) \
+             cmd AS (DELETE FROM comp WHERE ctid = ANY (ARRAY(SELECT x.at \
+             FROM unnest($55::bigint[], $56::bigint[], $57::timestamptz[]) AS g(pat, rid, s) \
+             JOIN w ON w.rid = g.rid CROSS JOIN LATERAL (SELECT x.ctid AS at FROM comp x WHERE x.pat = g.pat \
+             AND x.rt = w.rt AND x.s = g.s AND x.rid = g.rid AND x.dk = $20 OFFSET 0) x))), \
+             tkd AS (DELETE FROM tok WHERE ctid = ANY (ARRAY(SELECT x.at \
+             FROM unnest($58::bigint[], $59::bigint[], $60::timestamptz[], $61::int[]) AS g(rid, h, s, sysh) \
+             CROSS JOIN LATERAL (SELECT x.ctid AS at FROM tok x WHERE x.h = g.h AND x.s = g.s \
+             AND x.rid = g.rid AND x.dk = $20 AND x.sysh = g.sysh OFFSET 0) x))), \
+             nmd AS (", put_index!(gone "num" "$62" "$63"), "), \
+             dtd AS (", put_index!(gone "dat" "$64" "$65"), "), \
+             std AS (", put_index!(gone "str" "$66" "$67"), "), "
+        )
+    };
+    // Found row by row: joined freely, a table that was small at planning would be read through from then on.
+    (gone $table:literal $rids:literal $hashes:literal) => {
+        concat!(
+            "DELETE FROM ", $table, " WHERE ctid = ANY (ARRAY(SELECT x.at FROM (SELECT * FROM unnest(",
+            $rids, "::bigint[], ", $hashes, "::bigint[]) AS u(rid, h) \
              UNION ALL SELECT rid, NULL FROM w WHERE ix = 'D') g \
-             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL)), \
-             dtd AS (DELETE FROM dat x USING (SELECT * FROM unnest($64::bigint[], $65::bigint[]) AS u(rid, h) \
-             UNION ALL SELECT rid, NULL FROM w WHERE ix = 'D') g \
-             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL)), \
-             std AS (DELETE FROM str x USING (SELECT * FROM unnest($66::bigint[], $67::bigint[]) AS u(rid, h) \
-             UNION ALL SELECT rid, NULL FROM w WHERE ix = 'D') g \
-             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL)), "
+             CROSS JOIN LATERAL (SELECT x.ctid AS at FROM ", $table, " x \
+             WHERE x.rid = g.rid AND (x.h = g.h OR g.h IS NULL) OFFSET 0) x))"
         )
     };
     (rows $summary:literal; $compartment:literal; $token:literal) => {

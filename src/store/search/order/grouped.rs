@@ -101,9 +101,11 @@ impl Compiler<'_, '_> {
         let (found, most) = (found.collect::<Vec<_>>().join(" UNION ALL "), MAX_SORTED + 1);
         let _ = write!(
             before,
-            "w AS MATERIALIZED (SELECT b.rid FROM ({found}) b WHERE b.rid IS NOT NULL LIMIT {most}), "
+            "w AS MATERIALIZED (SELECT b.rid FROM ({found}) b WHERE b.rid IS NOT NULL LIMIT {most}), \
+             i AS MATERIALIZED (SELECT {} AS is_open), ",
+            page.is_open(groups)
         );
-        Ok(Some(First { before, is_short: page.is_open(groups) }))
+        Ok(Some(First { before, is_short: "(SELECT i.is_open FROM i)".to_owned() }))
     }
 
     /// Where a page begins, bound.
@@ -206,6 +208,8 @@ impl Page {
     fn groups(&self) -> &'static [Group] {
         let is_coded = self.place.as_ref().is_none_or(|place| place.code.is_some());
         match (is_coded, self.is_back()) {
+            // A first page that few fill is sorted: its statement is short enough to be kept.
+            (true, false) if self.place.is_none() => &[Group::Coded],
             (true, false) => &[Group::Coded, Group::Codeless],
             (true, true) => &[Group::Coded],
             (false, false) => &[Group::Codeless],
@@ -213,16 +217,23 @@ impl Page {
         }
     }
 
-    /// Where the walks of a group begin (` AND ..`). What goes by another code than the place does is beyond
-    /// it from its first on, or not at all.
-    fn bounds(&self, group: Group, way: &Way) -> Vec<String> {
-        let Some(Place { code, of_row, is_back }) = &self.place else { return vec![String::new()] };
-        let sign = if *is_back { ">" } else { "<" };
-        let behind = format!(" AND ({}, {}) {sign} {of_row}", way.s, way.rid);
+    /// Where the walks of a group begin: what they are joined to for that, and a condition (` AND ..`). What goes by
+    /// another code than the place does is beyond it from its first on, or not at all.
+    fn bound(&self, group: Group, way: &Way) -> (String, String) {
+        let Some(Place { code, of_row, is_back }) = &self.place else { return Default::default() };
+        let (sign, first) = if *is_back {
+            (">", "'-infinity'::timestamptz, '-9223372036854775808'::bigint")
+        } else {
+            ("<", "'infinity'::timestamptz, 9223372036854775807::bigint")
+        };
+        let row = format!("({}, {})", way.s, way.rid);
         match (group, code) {
-            (Group::Coded, Some(_)) => vec![String::new(), behind],
-            (Group::Codeless, None) => vec![behind],
-            _ => vec![String::new()],
+            (Group::Coded, Some(_)) => (
+                format!(" CROSS JOIN (VALUES ({first}), {of_row}) z(s, rid)"),
+                format!(" AND {row} {sign} (z.s, z.rid)"),
+            ),
+            (Group::Codeless, None) => (String::new(), format!(" AND {row} {sign} {of_row}")),
+            _ => Default::default(),
         }
     }
 
@@ -263,15 +274,11 @@ impl Page {
     /// The tables of what has no code: `nu`, what stands in `tok` for that; `nb`, what is found.
     fn codeless(&self, none: &str, Ways { by_code, by_search, .. }: &Ways) -> String {
         let by_rows = self.walks(Group::Codeless, by_code, ("", "nu u", "NOT u.is_open"), "");
-        let open = if self.place.is_none() {
-            "SELECT NULL, NULL FROM nu u WHERE u.is_open".to_owned()
-        } else {
-            let has_none = format!(
-                " AND NOT EXISTS (SELECT FROM srow f WHERE f.rid = {} AND {} IS NOT NULL OFFSET 0)",
-                by_search.rid, self.key
-            );
-            self.walks(Group::Codeless, by_search, ("", "nu u", "u.is_open"), &has_none)
-        };
+        let has_none = format!(
+            " AND NOT EXISTS (SELECT FROM srow f WHERE f.rid = {} AND {} IS NOT NULL OFFSET 0)",
+            by_search.rid, self.key
+        );
+        let open = self.walks(Group::Codeless, by_search, ("", "nu u", "u.is_open"), &has_none);
         format!("nu AS MATERIALIZED ({none}), nb AS MATERIALIZED ({by_rows} UNION ALL {open}), ")
     }
 
@@ -283,14 +290,11 @@ impl Page {
         (columns, codes, is_asked): (&str, &str, &str),
         holds_too: &str,
     ) -> String {
-        let bounds = self.bounds(group, way);
-        let walks = bounds.iter().map(|bound| {
-            let walk = way.walk(bound, holds_too, (self.is_back(), self.limit));
-            format!(
-                "SELECT {columns}x.rid, x.s FROM {codes} CROSS JOIN LATERAL ({walk}) x WHERE {is_asked}"
-            )
-        });
-        walks.collect::<Vec<_>>().join(" UNION ALL ")
+        let (places, bound) = self.bound(group, way);
+        let walk = way.walk(&bound, holds_too, (self.is_back(), self.limit));
+        format!(
+            "SELECT {columns}x.rid, x.s FROM {codes}{places} CROSS JOIN LATERAL ({walk}) x WHERE {is_asked}"
+        )
     }
 
     /// The condition that a group does not fill the page.
@@ -311,7 +315,10 @@ impl Page {
 
     /// The condition that something else may be on the page.
     fn is_open(&self, groups: &[Group]) -> String {
-        let mut any = "(NOT (SELECT o.ok FROM o)".to_owned();
+        let mut any = "NOT (SELECT o.ok FROM o)".to_owned();
+        if self.place.is_none() {
+            let _ = write!(any, " OR {}", self.is_thin(Group::Coded));
+        }
         for &group in groups {
             // What goes by another of its codes may stand in the way of those that go by this one.
             let is_several = match (group, &self.place) {
@@ -322,7 +329,7 @@ impl Page {
             let _ =
                 write!(any, " OR EXISTS (SELECT FROM {table} b WHERE b.rid IS NULL{is_several})");
         }
-        any + ")"
+        any
     }
 }
 
