@@ -8,7 +8,7 @@
 
 mod directive;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::fhir::{LogicalId, ResourceType};
 use crate::search::extract::Extractor;
@@ -29,6 +29,9 @@ const SAID: &[&str] = &["birthdate", "death-date", "target-date", "value-date"];
 /// Parameters by which a resource names its author.
 const AUTHORS: &[&str] =
     &["agent", "assessor", "author", "enterer", "recorder", "requester", "sender", "source"];
+
+/// What resources refer to.
+pub type References = BTreeMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>;
 
 /// What one patient denies.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,10 +106,7 @@ impl Expression {
 
     /// The same with what `referred` says that these resources refer to.
     #[must_use]
-    pub fn with_related(
-        self,
-        referred: &HashMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>,
-    ) -> Self {
+    pub fn with_related(self, referred: &References) -> Self {
         let each = |parts: Vec<Self>| parts.into_iter().map(|it| it.with_related(referred));
         match self {
             Self::All(parts) => Self::All(each(parts).collect()),

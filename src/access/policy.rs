@@ -200,6 +200,7 @@ impl Policy {
 
     fn limit(&self, clauses: Vec<Clause>, interaction: Interaction) -> Restriction {
         let withheld = interaction.resource_type.map_or_else(Vec::new, |of| self.withheld(of));
+        let clauses = self.without_foreign_state(clauses, interaction.resource_type);
         if interaction.resource_type.is_none()
             && (self.clearance < Clearance::V
                 || !self.denied.is_empty()
@@ -221,16 +222,25 @@ impl Policy {
         self.foreign_state.as_ref().filter(|_| !self.is_unlimited())
     }
 
+    /// The same without the state of other apps. It is a criterion of what is reached: of what is withheld of
+    /// everybody the store takes it that labels tell.
+    fn without_foreign_state(&self, all: Vec<Clause>, of: Option<ResourceType>) -> Vec<Clause> {
+        let is_basic = of.is_some_and(|of| of.as_str() == BASIC);
+        let Some(foreign) = self.kept_from_others().filter(|_| is_basic) else { return all };
+        let is_not = Filter::Not(Box::new((**foreign).clone()));
+        let without = |Clause { members, criteria }| {
+            let criteria: Arc<[Filter]> =
+                criteria.iter().cloned().chain([is_not.clone()]).collect();
+            Clause { members, criteria }
+        };
+        all.into_iter().map(without).collect()
+    }
+
     /// What is kept back of a type.
     fn withheld(&self, of: ResourceType) -> Vec<Withheld> {
         let labels = self.labels.iter().cloned();
         let mut all: Vec<Withheld> =
             labels.map(|filter| Withheld { patients: None, filter }).collect();
-        if of.as_str() == BASIC
-            && let Some(filter) = self.kept_from_others()
-        {
-            all.push(Withheld { patients: None, filter: filter.clone() });
-        }
         all.extend(self.denied.iter().filter_map(|(patients, what)| {
             let filter = what.filter(of, &self.extractor, true);
             let patients = Some(patients.clone());

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn extensions_of_state_are_texts() {
         for (body, is_plain) in [
-            (r#"{}"#, true),
+            ("{}", true),
             (
                 r#"{"extension":[{"url":"u","valueString":"x"},{"id":"a","url":"v","valueString":"y"}]}"#,
                 true,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Clock};
 
-use crate::access::consent::{Asker, Denial, Directive, Expression};
+use crate::access::consent::{Asker, Denial, Directive, Expression, References};
 use crate::error::Error;
 use crate::fhir::json;
 use crate::fhir::reference::Target;
@@ -41,9 +41,6 @@ const OVERLAP_MICROS: i64 = 120_000_000;
 
 /// Where references of a resource are: wherever one may be.
 const ANYWHERE: &str = "strict $.**";
-
-/// What resources refer to.
-type Related = HashMap<(ResourceType, LogicalId), Vec<(ResourceType, LogicalId)>>;
 
 /// The consents of a node.
 #[derive(Debug, Default)]
@@ -87,10 +84,10 @@ impl Store {
     }
 
     /// What the resources refer to at this moment whose related ones are denied, or are not.
-    async fn related(&self, denials: &[Denial]) -> Result<Related, Error> {
+    async fn related(&self, denials: &[Denial]) -> Result<References, Error> {
         let mut named = Vec::new();
         denials.iter().for_each(|denial| denial.of.related(&mut named));
-        let mut all = Related::new();
+        let mut all = References::new();
         for (of, id) in named {
             let who = (of, id.clone());
             if all.contains_key(&who) {

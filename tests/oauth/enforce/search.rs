@@ -264,7 +264,7 @@ async fn an_entry_is_judged_as_a_request_of_its_own() {
             r#"{{"resource":{{"resourceType":"Parameters","parameter":[{{"name":"meta","valueMeta":{{"tag":[{{"system":"urn:t","code":"x"}}]}}}}]}},"request":{{"method":"POST","url":"Observation/{id}/$meta-add"}}}}"#
         )
     };
-    let scopes = "patient/Observation.rsu";
+    let scopes = "patient/Observation.rus";
     let (changing, _stop) = Token::new(&server, scopes).patient("a").client().await;
     for (client, id, expected, whole) in [
         (&own, "a-lab", "403", 403),
