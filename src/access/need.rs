@@ -14,6 +14,8 @@ pub(super) enum Need {
     Any(Actions),
     /// What works with messages of feeds: the scope for it, or administration.
     Messages,
+    /// A client by itself, with whole types: reading and searching the type, or one at least.
+    Export,
     /// Nothing by itself: what it consists of is asked for one by one.
     Frame,
     /// Nothing.
@@ -36,6 +38,11 @@ pub(super) fn of(kind: Kind) -> Need {
         | Kind::Translate
         | Kind::ValidateCode
         | Kind::Vread => Need::All(Actions::R),
+        Kind::Export
+        | Kind::ExportCancel
+        | Kind::ExportEnd
+        | Kind::ExportFile
+        | Kind::ExportStatus => Need::Export,
         Kind::HistorySystem | Kind::HistoryType | Kind::SearchType => Need::All(Actions::S),
         Kind::ConvertMessage
         | Kind::DiscardMessage

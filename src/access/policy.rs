@@ -35,6 +35,8 @@ pub(super) struct Policy {
     keeps_messages: bool,
     /// What tells that a Basic resource is the state of another app.
     foreign_state: Option<Arc<Filter>>,
+    /// Whether a client acts by itself, for nobody.
+    is_service: bool,
     /// What patients deny, those together who deny the same.
     denied: Vec<(Arc<[i64]>, Expression)>,
     extractor: Arc<Extractor>,
@@ -114,18 +116,19 @@ impl Policy {
         let clearance = clearance(grant, roles);
         let labels = labels(clearance).map(Arc::new);
         let keeps_messages = grant.user.is_none() && grant.scopes.has(Special::Messages);
+        let is_service = grant.user.is_none() && grant.patient.is_none();
         let denied = denied(grant, roles);
         let foreign_state = foreign_state(&grant.state).map(Arc::new);
-        let reached = RwLock::default();
         Ok(Self {
             rules: all,
             clearance,
             labels,
             keeps_messages,
             foreign_state,
+            is_service,
             denied,
             extractor,
-            reached,
+            reached: RwLock::default(),
         })
     }
 
@@ -147,6 +150,7 @@ impl Policy {
     fn work_out(&self, interaction: Interaction) -> Option<Restriction> {
         match need::of(interaction.kind) {
             Need::Nothing => Some(Restriction::Everything),
+            Need::Export => self.exports(interaction.resource_type).then(|| self.frame()),
             Need::Frame => Some(self.frame()),
             Need::Administration => self.is_unlimited().then_some(Restriction::Everything),
             Need::Messages => {
@@ -159,6 +163,20 @@ impl Policy {
                 .clauses(interaction, |own| !own.and(actions).is_empty())
                 .map(|it| self.limit(it, interaction)),
         }
+    }
+
+    /// Whether a type, or any, may be exported: by scopes of the system over all of it. What of it is
+    /// shown is as for a search.
+    fn exports(&self, of: Option<ResourceType>) -> bool {
+        let reading = Actions::R.or(Actions::S);
+        let is_whole = |rule: &&Rule| {
+            rule.context == Context::System && matches!(rule.criteria, Compiled::None)
+        };
+        let grants = |rule: &Rule| match of {
+            Some(of) => rule.actions_with(Some(of)).has(reading),
+            None => rule.actions.has(reading),
+        };
+        self.is_service && self.rules.iter().filter(is_whole).any(grants)
     }
 
     /// A frame shows nothing by itself, so nobody needs more of it than they may do anyway.

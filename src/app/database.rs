@@ -285,6 +285,7 @@ fn sizes(config: &Config) -> Sizes {
         writers: number(own.write_connections),
         feeds: own.feed_connections().div_ceil(part) as usize,
         searchers: number(own.search_connections),
+        exports: config.export.workers as usize,
         search_timeout_ms: own.search_timeout_ms.get(),
         statement_timeout_ms: own.statement_timeout_ms.get(),
         read_audit: match config.audit.reads {

@@ -1,5 +1,7 @@
 //! The composition root: database, engine, endpoint and listener put together, and taken apart again.
 
+mod export;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::access::interaction::Kind;
 use crate::clock::{Clock, IdOrder, IdSource, SystemClock, SystemIds};
 use crate::config::{AuthMode, Config, Ids};
+use crate::engine::export::ExportRules;
 use crate::engine::{Engine, Lookups, PageSize, Settings, Validators};
 use crate::error::root_cause;
 use crate::fhir::datetime::Zone;
@@ -140,6 +143,7 @@ impl Site {
             spawn(load_packages(store.clone(), judges.clone(), keeper.clone())),
             spawn(parameters.follow()),
             spawn(search_parameters::build(store.clone())),
+            spawn(export::keep(engine.clone(), authority.clone(), config.export.workers)),
             spawn(labelling::keep(rules, (engine.clone(), keeper.clone()), store.clone())),
         ];
         let about = follow::About { keeper, judges: Some(judges) };
@@ -440,6 +444,11 @@ pub fn engine(config: &Config, store: Store, base: String) -> Result<Engine, Sta
         provenance_of_transactions: config.http.transaction_provenance,
         shows_definitions: config.definitions.readable,
         validation: validation::rules(&config.validation),
+        exports: ExportRules {
+            most_open: config.export.max_open.get(),
+            lines_of_file: config.export.file_resources.get(),
+            kept: i64::from(config.export.keep_hours.get()) * 3_600_000,
+        },
     };
     let labels = labelling::rules(config)?;
     Ok(Engine::new(store, spec, extractor, clock, ids, settings).labelling_by(labels))

@@ -104,7 +104,7 @@ const fn dicom(code: &'static str, subtype: &'static str) -> Form {
 impl Form {
     /// Whether data of patients are what it is about, and not who somebody is or what the server does.
     pub fn is_access(&self) -> bool {
-        self.type_code == "rest" || self.type_code == "110107"
+        matches!(self.type_code, "rest" | "110106" | "110107")
     }
 
     /// The form of a kind's events.
@@ -141,7 +141,11 @@ impl Form {
             Kind::Register => &const { security("110100", "register") },
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
-            // Import, in the words of DICOM.
+            // In the words of DICOM: what is exported, by whom and to whom.
+            Kind::ExportFile => {
+                &const { Form { type_system: DICOM, type_code: "110106", ..OPERATION } }
+            }
+            // Import.
             Kind::ApplyMessage | Kind::ReceiveMessage => {
                 &const { Form { type_system: DICOM, type_code: "110107", ..OPERATION } }
             }
@@ -152,6 +156,10 @@ impl Form {
             | Kind::Disclosures
             | Kind::Expand
             | Kind::Explain
+            | Kind::Export
+            | Kind::ExportCancel
+            | Kind::ExportEnd
+            | Kind::ExportStatus
             | Kind::LookForMessage
             | Kind::Lookup
             | Kind::Meta

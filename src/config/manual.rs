@@ -297,6 +297,19 @@ configuration! {
         readable: bool = Flag(true),
     }
 
+    /// Exports of many resources ($export, Bulk Data Access): for clients with scopes of system/.
+    [export] Export {
+        /// How many this node works on at a time, each with a connection of its own. 0: it leaves them to
+        /// other nodes.
+        workers: u32 = Number(2),
+        /// How many of one client may wait or be worked on: one more is refused (429).
+        max_open: NonZeroU32 = Number(4),
+        /// Most resources of one file.
+        file_resources: NonZeroU32 = Number(10_000),
+        /// How long files are kept, in hours.
+        keep_hours: NonZeroU32 = Number(24),
+    }
+
     /// Full text search: _text, _content and :text-advanced.
     [fulltext] FullText {
         /// Whether this node keeps an index of words, in the folder fulltext of data_dir. It is

@@ -24,7 +24,7 @@ pub use error::ConfigError;
 pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use manual::{
-    Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions,
+    Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions, Export,
     FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, TenantSettings, Tls,
     Trusted, Upstream, Validation,
 };

@@ -17,6 +17,7 @@ mod definitions;
 mod delete;
 mod disclosures;
 mod events;
+pub mod export;
 mod history;
 mod identity;
 mod labelling;
@@ -38,6 +39,8 @@ mod vread;
 mod write;
 
 use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use crate::access::interaction::Kind;
 use crate::access::labelling::Labelling;
@@ -100,6 +103,8 @@ pub struct Settings {
     pub shows_definitions: bool,
     /// What writes are held to beyond their form.
     pub validation: Rules,
+    /// The bounds of exports.
+    pub exports: export::ExportRules,
 }
 
 /// Definitions that change while the server runs.
@@ -135,6 +140,8 @@ pub struct Engine {
     lookups: Lookups,
     validation: Validation,
     labelling: Option<Arc<Labelling>>,
+    /// Told when an export is asked for here.
+    export_work: Notify,
 }
 
 impl Engine {
@@ -166,6 +173,7 @@ impl Engine {
             lookups: Lookups::default(),
             validation: Validation::default(),
             labelling: None,
+            export_work: Notify::new(),
         }
     }
 
@@ -339,6 +347,9 @@ fn interactions_are_send(engine: &Engine, caller: &Caller, identity: &crate::fhi
     send(engine.delete_by(of, &query, &condition, caller));
     send(engine.reindex(&ReindexOf::System, caller));
     send(engine.reindexing(&ReindexOf::System, caller));
+    let level = export::ExportOf::System;
+    send(engine.export(&level, (&[], true), "", caller));
+    send(engine.export_status(uuid::Uuid::nil(), caller));
     let of = crate::engine::terminology::Question {
         operation: Operation::Expand,
         id: None,

@@ -21,6 +21,7 @@ pub mod reference;
 pub mod resource;
 pub mod resource_type;
 pub mod schema;
+pub mod shape;
 
 pub use canonical::Canonical;
 pub use entries::Entries;

@@ -79,6 +79,8 @@ impl ResourceType {
     pub const DEVICE: Self = Self(34);
     /// `Encounter`
     pub const ENCOUNTER: Self = Self(43);
+    /// `Group`
+    pub const GROUP: Self = Self(57);
     /// `List`
     pub const LIST: Self = Self(69);
     /// `Observation`
@@ -289,6 +291,7 @@ mod tests {
             (ResourceType::CONCEPT_MAP, "ConceptMap"),
             (ResourceType::DEVICE, "Device"),
             (ResourceType::ENCOUNTER, "Encounter"),
+            (ResourceType::GROUP, "Group"),
             (ResourceType::LIST, "List"),
             (ResourceType::OBSERVATION, "Observation"),
             (ResourceType::OPERATION_OUTCOME, "OperationOutcome"),

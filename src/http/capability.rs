@@ -149,8 +149,11 @@ impl Capability {
                 (&mut found.system, &mut found.system_operations)
             };
             match kind {
+                // Where an export is looked for, and what it has made, is no interaction of its own.
+                Kind::ExportCancel | Kind::ExportFile | Kind::ExportStatus => {}
                 Kind::Closure
                 | Kind::ConvertMessage
+                | Kind::Export
                 | Kind::Meta
                 | Kind::MetaAdd
                 | Kind::MetaDelete
@@ -226,7 +229,7 @@ impl Capability {
             .with("status", "active")
             .with("date", DATE)
             .with("kind", "instance")
-            .with("instantiates", codes(&[US_CORE_SERVER]))
+            .with("instantiates", codes(&[US_CORE_SERVER, BULK_DATA]))
             .with("software", software)
             .with("implementation", implementation)
             .with("fhirVersion", "4.0.1")
@@ -320,6 +323,9 @@ impl Capability {
 /// The statement of US Core, whose profiles and searches are here.
 const US_CORE_SERVER: &str = "http://hl7.org/fhir/us/core/CapabilityStatement/us-core-server";
 
+/// The statement of Bulk Data Access, whose export is here.
+const BULK_DATA: &str = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
+
 /// Resource types whose definitions are normative in R4.
 ///
 /// <https://hl7.org/fhir/R4/ansi.html>
@@ -363,6 +369,15 @@ fn operations(of: &str, names: &[&'static str]) -> Option<Vec<Value<'static>>> {
         let definition = match name {
             // Of the whole system, though a type defines it.
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
+            // Defined by Bulk Data Access.
+            "export" => {
+                let whose = match of {
+                    "Group" => "group-",
+                    "Patient" => "patient-",
+                    _ => "",
+                };
+                format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{whose}export")
+            }
             // FHIR has none of this name: ours is here.
             "disclosures" => format!("{PLACE}/OperationDefinition/Patient-{name}"),
             "hl7v2-convert" | "reindex" => format!("{PLACE}/OperationDefinition/Resource-{name}"),

@@ -32,7 +32,6 @@ pub mod prefer;
 pub mod query;
 pub mod routes;
 pub mod server;
-pub mod shape;
 pub mod table;
 mod task;
 
@@ -40,6 +39,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+
+pub use crate::fhir::shape;
 
 pub use caller::{Authenticator, Open};
 pub use oauth::Bearer;

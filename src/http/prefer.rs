@@ -37,6 +37,13 @@ pub struct Preferences {
     pub level: Option<Level>,
 }
 
+/// Whether the client is content to hear later what came of it.
+pub fn is_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).into_iter();
+    let mut items = values.flat_map(|value| value.to_str().unwrap_or_default().split([',', ';']));
+    items.any(|item| item.trim().eq_ignore_ascii_case("respond-async"))
+}
+
 impl Preferences {
     /// Reads all `Prefer` headers; the first statement of a preference counts (RFC 7240 section 2).
     ///

@@ -10,8 +10,8 @@ use axum::http::Method;
 use crate::access::interaction::Kind;
 
 use super::fhir::{
-    codes, convert, create, delete, disclosures, history, messages, meta, metadata, patch, read,
-    reindex, search, system, terminology, update, validate,
+    codes, convert, create, delete, disclosures, export, history, messages, meta, metadata, patch,
+    read, reindex, search, system, terminology, update, validate,
 };
 use super::health;
 use super::table::{Audit, Handler, Route};
@@ -96,6 +96,7 @@ pub fn all(with_admin: bool) -> Vec<Route> {
         public!(GET "/" health::landing),
     ];
     routes.extend(of_codes());
+    routes.extend(of_exports());
     routes.extend(of_messages());
     if with_admin {
         routes.extend(admin());
@@ -132,6 +133,21 @@ fn of_codes() -> Vec<Route> {
         fhir!(GET "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/ValueSet/{id}/$validate-code" ValidateCode terminology::in_set),
         fhir!(POST "/fhir/$closure" Closure terminology::closure),
+    ]
+}
+
+/// Exports of many resources.
+fn of_exports() -> Vec<Route> {
+    vec![
+        fhir!(GET "/fhir/$export" Export export::ask),
+        fhir!(POST "/fhir/$export" Export export::ask),
+        fhir!(GET "/fhir/Patient/$export" Export export::ask),
+        fhir!(POST "/fhir/Patient/$export" Export export::ask),
+        fhir!(GET "/fhir/Group/{id}/$export" Export export::ask),
+        fhir!(POST "/fhir/Group/{id}/$export" Export export::ask),
+        fhir!(GET "/fhir/$export/{id}" ExportStatus export::status),
+        fhir!(DELETE "/fhir/$export/{id}" ExportCancel export::cancel),
+        fhir!(GET "/fhir/$export/{id}/{name}" ExportFile export::file),
     ]
 }
 

@@ -29,6 +29,7 @@ pub mod person;
 pub mod refusal;
 pub mod revoke;
 pub mod secret;
+mod service;
 pub mod token;
 mod trusted;
 mod upkeep;

@@ -2,7 +2,9 @@
 //!
 //! Spec: security R6, E2
 
-use crate::access::consent::Asker;
+use std::sync::Arc;
+
+use crate::access::consent::{Asker, Denial};
 use crate::access::grant::{AppState, Grant, Panels, User};
 use crate::access::scope::Special;
 use crate::error::Error;
@@ -27,10 +29,7 @@ impl Authority {
         };
         let purpose = grant.purpose.as_deref();
         let asker = Asker { user: who.as_ref(), organizations: &organizations, purpose };
-        let mut denials = self.store.denials(&asker, self.clock.now()).await?;
-        if !self.settings.heeds_bans && denials.iter().any(|denial| denial.is_binding) {
-            denials = denials.iter().filter(|denial| !denial.is_binding).cloned().collect();
-        }
+        let denials = self.denials(&asker).await?;
         let user = account.map(|account| User {
             account: account.id,
             name: account.name,
@@ -77,6 +76,15 @@ impl Authority {
             all.into_iter().map(|(_, system)| system.into_boxed_str()).collect()
         };
         Ok(AppState { own: systems(own), others: systems(others) })
+    }
+
+    /// What patients deny to somebody, as far as it counts here.
+    pub(super) async fn denials(&self, asker: &Asker<'_>) -> Result<Arc<[Denial]>, Error> {
+        let denials = self.store.denials(asker, self.clock.now()).await?;
+        if !self.settings.heeds_bans && denials.iter().any(|denial| denial.is_binding) {
+            return Ok(denials.iter().filter(|denial| !denial.is_binding).cloned().collect());
+        }
+        Ok(denials)
     }
 
     /// Whether the user of a token, if it has one, may still do something.

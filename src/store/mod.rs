@@ -12,6 +12,7 @@ mod closure;
 mod connection;
 pub mod cursor;
 mod events;
+mod export;
 mod failure;
 mod frame;
 pub mod hash;
@@ -50,6 +51,10 @@ use crate::search::extract::Extractor;
 pub use closure::ClosureTable;
 pub use connection::{Address, Flush};
 pub use events::{Along, EventsPage, EventsRequest};
+pub use export::{
+    ExportFile, ExportJob, ExportKind, ExportLevel, ExportPlan, ExportState, ExportTry, Exported,
+    FileReader, Line, NewExport, notice as export_notice,
+};
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
 pub use integrity::{Integrity, Ties};
@@ -76,6 +81,10 @@ const TENANT: i32 = 0;
 /// The distribution key of everything while tenancy is off: one bucket.
 const BUCKET: i32 = TENANT << 10;
 
+/// Longest time of a statement of an export, in milliseconds: one reads a few hundred rows, but may have
+/// to look at many.
+const EXPORT_TIMEOUT_MS: u32 = 600_000;
+
 /// Every static statement, so that a test can have the database prepare each.
 pub fn statements() -> impl Iterator<Item = &'static str> {
     [
@@ -97,6 +106,7 @@ pub fn statements() -> impl Iterator<Item = &'static str> {
     .flatten()
     .copied()
     .chain(events::statements())
+    .chain(export::statements())
     .chain(hl7v2::statements())
     .chain(maintenance::statements())
     .chain(oauth::statements())
@@ -115,6 +125,8 @@ pub struct Sizes {
     pub feeds: usize,
     /// Connections for searches, one search at a time each.
     pub searchers: usize,
+    /// Connections for exports, one each while it runs.
+    pub exports: usize,
     /// Longest time a statement may take, in milliseconds.
     pub statement_timeout_ms: u32,
     /// The same for a statement of a search.
@@ -133,6 +145,8 @@ pub(crate) struct Inner {
     writers: Pool,
     /// For the queue of messages.
     feeds: Pool,
+    /// For exports.
+    exports: Pool,
     /// For units that look by criteria: others find writers too.
     criteria: Seats,
     searchers: Searchers,
@@ -166,6 +180,7 @@ impl Store {
         let reads = Reads::new(realm, parties.clone(), sizes)?;
         let writers = Pool::by_index(realm, sizes.writers, sizes.statement_timeout_ms)?;
         let feeds = Pool::by_index(realm, sizes.feeds, sizes.statement_timeout_ms)?;
+        let exports = Pool::new(realm, sizes.exports, EXPORT_TIMEOUT_MS, Flush::Wait)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.
@@ -181,6 +196,7 @@ impl Store {
             reads,
             writers,
             feeds,
+            exports,
             criteria,
             searchers,
             search_timeout_ms: sizes.search_timeout_ms,

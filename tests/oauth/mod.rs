@@ -10,6 +10,7 @@ mod decisions;
 mod emergency;
 mod encounter;
 mod enforce;
+mod exports;
 mod launch;
 mod open_policy;
 mod pages;

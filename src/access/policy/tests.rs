@@ -155,6 +155,38 @@ fn scopes_allow_what_they_say_and_no_more() {
     }
 }
 
+/// Covers in part: security E15.
+#[test]
+fn exports_are_for_services_and_of_whole_types() {
+    let of_service = |scopes: &str| Grant { patient: None, ..grant(scopes, None) };
+    for (scopes, of, expected) in [
+        ("system/*.rs", "", "nothing"),
+        ("system/*.cruds", "", "everything"),
+        ("system/*.rs", "Observation", "nothing"),
+        ("system/Patient.rs", "", "nothing"),
+        ("system/Patient.rs", "Patient", "nothing"),
+        ("system/Patient.read", "Patient", "nothing"),
+        ("system/Patient.rs", "Observation", "refused"),
+        ("system/Patient.r system/Patient.s", "Patient", "refused"),
+        ("system/Patient.rs?active=true", "Patient", "refused"),
+        ("system/Patient.rs?active=true", "", "refused"),
+        ("", "", "refused"),
+    ] {
+        for kind in [Kind::Export, Kind::ExportCancel, Kind::ExportFile, Kind::ExportStatus] {
+            assert_eq!(reach(&of_service(scopes), kind, of), expected, "{scopes}: {kind:?} {of}");
+        }
+    }
+    for (scopes, role) in [
+        ("patient/*.cruds", None),
+        ("system/*.cruds", None),
+        ("user/*.cruds", Some("administrator")),
+        ("system/*.cruds", Some("administrator")),
+    ] {
+        let found = reach(&grant(scopes, role), Kind::Export, "Patient");
+        assert_eq!(found, "refused", "{scopes} of {role:?}");
+    }
+}
+
 #[test]
 fn scopes_of_a_context_need_it() {
     let without = |scopes: &str| Grant { patient: None, user: None, ..grant(scopes, None) };

@@ -48,6 +48,8 @@ pub enum Called {
     Convert,
     /// `Patient/[id]/$disclosures`
     Disclosures(LogicalId),
+    /// `$export`, or what is asked of an export: for none of them there is an entry.
+    Export(Interaction),
     /// `$reindex` of something; how far it is, or else that it begins.
     Reindex(ReindexOf, bool),
     /// `[type]/$validate`, `[type]/[id]/$validate`
@@ -60,6 +62,11 @@ impl Called {
         let codes = |operation| Some(Self::Codes(operation, None));
         match segments {
             ["$closure"] if !is_get => Some(Self::Closure),
+            ["$export"] => Some(Self::Export(Kind::Export.of_system())),
+            ["Patient", "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::PATIENT))),
+            ["Group", _, "$export"] => Some(Self::Export(Kind::Export.of(ResourceType::GROUP))),
+            ["$export", _] if is_get => Some(Self::Export(Kind::ExportStatus.of_system())),
+            ["$export", _, _] if is_get => Some(Self::Export(Kind::ExportFile.of_system())),
             ["$hl7v2-convert"] if !is_get => Some(Self::Convert),
             ["$reindex"] => Some(Self::Reindex(ReindexOf::System, is_get)),
             [of, "$reindex"] => {
@@ -86,7 +93,7 @@ impl Called {
     /// The parameters that may stand in its URL.
     pub(super) fn parameters(&self) -> Vec<&'static str> {
         match self {
-            Self::Closure | Self::Convert | Self::Reindex(..) => Vec::new(),
+            Self::Closure | Self::Convert | Self::Export(_) | Self::Reindex(..) => Vec::new(),
             Self::Codes(operation, _) => operation.parameters().to_vec(),
             Self::Disclosures(_) => [&DISCLOSURES_PARAMETERS[..], &[CURSOR]].concat(),
             Self::Validate(_) => VALIDATE_PARAMETERS.to_vec(),
@@ -99,6 +106,7 @@ impl Called {
             Self::Codes(operation, _) => terminology::interaction(*operation),
             Self::Convert => Kind::ConvertMessage.of_system(),
             Self::Disclosures(_) => Kind::Disclosures.of(ResourceType::PATIENT),
+            Self::Export(interaction) => *interaction,
             Self::Reindex(of, _) => of.interaction(),
             Self::Validate(at) => Kind::Validate.of(at.resource_type()),
         }
@@ -144,6 +152,9 @@ impl Call<'_> {
             let text = "$reindex goes on behind the answer: send it alone or in a batch";
             return Err(Error::NotSupported(text.to_owned()));
         }
+        if let Called::Export(_) = &self.called {
+            return Err(alone());
+        }
         let Self { called, query, given, is_of_new } = self;
         Ok(Call { called, query, given: given.map(Value::into_owned), is_of_new })
     }
@@ -159,6 +170,12 @@ impl Call<'_> {
             || Error::invalid(IssueCode::Required, format!("{name} takes a Parameters resource"));
         self.given.as_ref().ok_or_else(missing)
     }
+}
+
+/// Why no entry asks for an export.
+fn alone() -> Error {
+    let text = "an export, and what is asked of one, is a request of its own: no entry of a Bundle";
+    Error::NotSupported(text.to_owned())
 }
 
 /// Most bytes of definitions that a transaction lends to all of its operations together.
@@ -270,6 +287,7 @@ impl Engine {
                 let found = self.disclosures(id, &call.query, caller).await?;
                 return Ok(EntryResult::Told(Box::new(found), call.query));
             }
+            Called::Export(_) => return denied(alone()).await,
             Called::Reindex(of, true) => self.reindexing(of, caller).await?.parameters,
             Called::Reindex(of, false) => {
                 let given = call.given.as_ref();
@@ -332,6 +350,7 @@ impl Engine {
                 let found = self.disclosures_within(id, &call.query, &permit, tx).await?;
                 return Ok(EntryResult::Told(Box::new(found), call.query.clone()));
             }
+            Called::Export(_) => return Err(alone()),
             Called::Reindex(..) => return Err(Error::internal("a transaction builds no index")),
             Called::Validate(at) => {
                 let (at, given) = (at.clone(), call.given.clone());

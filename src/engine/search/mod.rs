@@ -23,7 +23,7 @@ use crate::access::{Caller, Disclosed, Interaction, Permit, Unaudited};
 use crate::error::Error;
 use crate::fhir::query::Query;
 use crate::fhir::{Issue, IssueCode, ResourceType, Severity};
-use crate::search::request::{Context, Limits, SearchRequest, parse};
+use crate::search::request::{ContainedMode, Context, Filter, Limits, SearchRequest, parse};
 use crate::store::search::{Explanation, Paging, SearchPage};
 use crate::store::{EventsRequest, WriteTx};
 
@@ -239,6 +239,38 @@ impl Engine {
         }
         traverse::check(&asked.request.filters, permit)?;
         self.resolver().resolve(&mut asked.request)
+    }
+
+    /// What a search that narrows an export comes down to. Strictly: what is passed over would widen it.
+    ///
+    /// # Errors
+    /// Those of a search; [`Error::NotSupported`] for what says nothing of which resources match, and for
+    /// what must be read first.
+    pub(super) async fn export_filter(
+        &self,
+        of: ResourceType,
+        text: &str,
+        permit: &Permit<'_>,
+    ) -> Result<Filter, Error> {
+        let query = Query::parse(text)?;
+        self.lookups.refresh(&query).await?;
+        let mut request = self.parse_search(&SearchTarget::Type(of), &query, true)?;
+        let is_more = !request.sort.is_empty()
+            || !request.includes.is_empty()
+            || !request.ambiguous.is_empty()
+            || request.count.is_some()
+            || request.counts_only
+            || request.contained != ContainedMode::Outside;
+        let is_read_first = |filter: &Filter| matches!(filter, Filter::List(_));
+        if is_more
+            || request.filters.iter().any(|it| it.has(&is_read_first) || chain::asks_events(it))
+        {
+            let text = format!("_typeFilter: {text:?} has what no export is narrowed by");
+            return Err(Error::NotSupported(text));
+        }
+        traverse::check(&request.filters, permit)?;
+        self.resolver().resolve(&mut request)?;
+        Ok(Filter::All(request.filters))
     }
 
     fn resolver(&self) -> Resolver<'_> {

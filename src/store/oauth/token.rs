@@ -50,8 +50,12 @@ const REVOKE: &str = "WITH revoked AS (UPDATE oauth_token SET revoked_at = $2 WH
 const END: &str = "WITH ended AS (UPDATE oauth_grant SET ended_at = $2, ended_why = $3 WHERE id = $1 \
      AND ended_at IS NULL RETURNING id) SELECT pg_notify(kiln_channel(), id::text)::text FROM ended";
 
+const IS_REVOKED: &str = "SELECT FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id \
+     WHERE t.id = $1 AND (t.revoked_at IS NOT NULL OR g.ended_at IS NOT NULL)";
+
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END];
+pub(super) const STATEMENTS: &[&str] =
+    &[FIND, LOCK, INSERT, REPLACE, FORGET, USED, REVOKE, END, IS_REVOKED];
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,6 +157,14 @@ pub enum Rotation<T, E> {
 /// [`Error::Unavailable`] without a database.
 pub async fn find(store: &Store, hash: &Hash) -> Result<Option<Token>, Error> {
     query(store, FIND, &[&&hash[..]]).await?.first().map(token).transpose()
+}
+
+/// Whether a token that others name by `id` was taken back; one that has gone by itself was not.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a database.
+pub async fn is_revoked(store: &Store, id: Uuid) -> Result<bool, Error> {
+    Ok(!query(store, IS_REVOKED, &[&id]).await?.is_empty())
 }
 
 /// Does with the refresh token of that hash what `decide` says; no other does so at the same time.

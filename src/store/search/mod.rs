@@ -58,10 +58,14 @@ pub(super) use existing::readable_among;
 pub(super) use probe::Counts;
 pub(in crate::store) use reach::ATTACHING;
 pub(super) use reach::{reached, reached_of};
+pub(in crate::store) use source::bulk;
 
 /// Every static statement of a search, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [existing::STATEMENTS, include::STATEMENTS, probe::STATEMENTS].into_iter().flatten().copied()
+    [bulk::STATEMENTS, existing::STATEMENTS, include::STATEMENTS, probe::STATEMENTS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// Which page of a search.

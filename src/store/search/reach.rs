@@ -228,7 +228,11 @@ impl Compiler<'_, '_> {
     }
 
     /// A condition over the row of `res`.
-    fn resource_holds(&mut self, row: &Row<'_>, holds: impl FnOnce(&str) -> String) -> Cond {
+    pub(super) fn resource_holds(
+        &mut self,
+        row: &Row<'_>,
+        holds: impl FnOnce(&str) -> String,
+    ) -> Cond {
         let (alias, rid) = (self.alias(), &row.rid);
         let holds = holds(&alias);
         Cond::exists(&format!("res {alias} WHERE {alias}.rid = {rid} AND {holds}"))
@@ -344,7 +348,7 @@ impl Compiler<'_, '_> {
     }
 
     /// The reference in the body is to one of these patients.
-    fn refers_to(&mut self, reference: &str, patients: &[i64], row: &Row<'_>) -> Cond {
+    pub(super) fn refers_to(&mut self, reference: &str, patients: &[i64], row: &Row<'_>) -> Cond {
         if patients.is_empty() {
             return Cond::False;
         }

@@ -13,6 +13,7 @@ use super::compile::{Compiler, Row};
 use super::driver::{Candidate, Driver, conjuncts};
 use super::sql::{Bind, Cond};
 
+pub(in crate::store) mod bulk;
 mod tokens;
 
 /// Rows to walk, and how each looks.

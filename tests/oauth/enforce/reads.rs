@@ -7,7 +7,7 @@ use crate::harness::grants::Token;
 use super::super::world::{OF_A, STORED, asked, body, filled};
 
 /// Covers: security E4, X2.
-/// Covers in part: security E7.
+/// Covers: security E7.
 /// Covers: security E8, V1.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patient_reads_what_is_the_patients_alone() {

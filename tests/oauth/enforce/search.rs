@@ -5,7 +5,7 @@ use crate::harness::grants::Token;
 use super::super::world::{OF_A, asked, body, entries, filled};
 
 /// Covers: security E6, E10, E22, X3.
-/// Covers in part: security E7.
+/// Covers: security E7.
 /// Covers: security E8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_finds_what_is_within_reach_and_counts_no_more() {

@@ -2,6 +2,7 @@
 //!
 //! Spec: checklist rest 3.35, 3.38
 
+use crate::access::interaction::Kind;
 use crate::engine::history::HISTORY_PARAMETERS;
 use crate::engine::{MetaChange, MetaOf, SearchTarget};
 use crate::error::Error;
@@ -36,6 +37,11 @@ impl Target<'_> {
             let given = resource.filter(|_| !is_get);
             let query = self.query(query)?;
             return Ok(Action::Call(Call { called, query, given, is_of_new: false }));
+        }
+        if let ("DELETE", ["$export", _]) = (method, &*segments) {
+            let called = Called::Export(Kind::ExportCancel.of_system());
+            let query = self.query(query)?;
+            return Ok(Action::Call(Call { called, query, given: None, is_of_new: false }));
         }
         match method {
             "GET" | "HEAD" => self.get(&segments, query).map(Action::Get),

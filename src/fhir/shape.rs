@@ -5,8 +5,8 @@
 //!
 //! Spec: <https://hl7.org/fhir/R4/search.html#summary>, rest 1.71 to 1.81
 
-use crate::fhir::json::{Object, Value};
-use crate::fhir::schema::{Field, Schema, TypeDef, TypeKind};
+use super::json::{Object, Value};
+use super::schema::{Field, Schema, TypeDef, TypeKind};
 
 /// System of the tag that marks a cut resource.
 pub const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";

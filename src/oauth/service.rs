@@ -1,0 +1,52 @@
+//! What a client may do that goes on with what it asked for when its token has long expired.
+//!
+//! Spec: security E15
+
+use uuid::Uuid;
+
+use crate::access::Principal;
+use crate::access::consent::Asker;
+use crate::access::grant::Grant;
+use crate::error::Error;
+use crate::store::oauth::token;
+
+use super::Authority;
+
+impl Authority {
+    /// The principal of a client that acts by itself: with what it was granted by a token, as far as it is
+    /// registered for that at this moment, and under the consents of this moment. `None` when it may do
+    /// nothing any more: it is disabled or not known, or the token was taken back before it expired.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without a database.
+    pub async fn service(
+        &self,
+        client: &str,
+        token: Uuid,
+        scopes: &str,
+    ) -> Result<Option<Principal>, Error> {
+        let Some(known) = self.client(client).await? else { return Ok(None) };
+        if token::is_revoked(&self.store, token).await? {
+            return Ok(None);
+        }
+        let roles = &self.persons.roles;
+        let scopes = roles.scopes(scopes).intersect(&roles.scopes(&known.scopes));
+        let state = self.app_state(&known.id).await?;
+        let asker = Asker { user: None, organizations: &[], purpose: None };
+        let grant = Grant {
+            token,
+            client: known.id,
+            user: None,
+            scopes,
+            patient: None,
+            survivor: None,
+            purpose: None,
+            is_emergency: false,
+            is_fhir_user_readable: false,
+            denials: self.denials(&asker).await?,
+            state,
+        };
+        // Scopes that need a user or a patient make nobody.
+        Ok(Principal::from_grant(grant, roles).ok())
+    }
+}
