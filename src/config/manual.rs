@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::Preset::{Flag, List, Number, Secret, Text, Unset};
+use super::named::{TenantSettings, Trusted};
 use super::setting::configuration;
 use super::{
     AckWhen, AuthMode, Ids, LogFormat, MessageReading, Network, OnFailure, ProfilePolicy,
@@ -470,52 +471,9 @@ configuration! {
     }
 
     many {
-        /// What is otherwise for one tenant: NAME is its name. A limit of 0 is that of `[limits]`.
-        [tenants] TenantSettings {
-            /// Address of its own MLLP listener, which is as `[hl7v2]` says. Default: there is none.
-            mllp: Option<SocketAddr> = Unset("127.0.0.1:2576"),
-            /// In the place of hl7v2.allow: who may send to one tenant may not by that send to another.
-            mllp_allow: Vec<Network> = List,
-            /// In the place of hl7v2.client_authorities, likewise.
-            mllp_client_authorities: Option<PathBuf> = Unset("/etc/kiln/v2/north.pem"),
-            /// In the place of hl7v2.senders, likewise.
-            mllp_senders: Vec<String> = List,
-            /// In the place of limits.requests_per_minute.
-            requests_per_minute: u32 = Number(0),
-            /// In the place of limits.requests_at_a_time.
-            requests_at_a_time: u32 = Number(0),
-            /// In the place of limits.tokens_per_minute.
-            tokens_per_minute: u32 = Number(0),
-            /// In the place of limits.total_per_minute.
-            total_per_minute: u32 = Number(0),
-            /// In the place of limits.total_at_a_time.
-            total_at_a_time: u32 = Number(0),
-        }
-
-        /// Outside authorization servers whose access tokens count here, each under a name of the
-        /// operator's choice. A signed token (JWT) is of the server that it names as its issuer, and
-        /// judged by that server's keys, or by asking it; any other is asked about.
-        [trusted] Trusted {
-            /// Its issuer. A token of another is nobody's.
-            issuer: Option<String> = Unset("https://tokens.example.org"),
-            /// Where its keys are (RS256, RS384, ES256, ES384).
-            jwks_uri: Option<String> = Unset("https://tokens.example.org/jwks"),
-            /// Where it says what a token is (RFC 7662).
-            introspection_uri: Option<String> = Unset("https://tokens.example.org/introspect"),
-            /// What its tokens begin with that are not signed. Where several servers are asked, each needs
-            /// it: no token is shown to another server than its own.
-            token_prefix: Option<String> = Unset("hsp_"),
-            /// What it knows this server by when it is asked.
-            client_id: Option<String> = Unset("kiln"),
-            /// What this server proves itself by then. KILN_TRUSTED__NAME__CLIENT_SECRET_FILE names a
-            /// file that holds it.
-            client_secret: Option<SecretString> = Secret("a long random text"),
-            /// What its tokens must be for. Default: the FHIR base.
-            audience: Option<String> = Unset("https://fhir.example.org/fhir"),
-            /// Scopes that count at most. Its tokens grant nothing where none are set.
-            scopes: Vec<String> = List,
-            /// Roles that its users have here: what their scopes of user/ can do at most.
-            roles: Vec<String> = List,
-        }
+        /// What is otherwise for one tenant, by its name.
+        tenants: TenantSettings,
+        /// Outside authorization servers whose access tokens count here, by names of the operator's choice.
+        trusted: Trusted,
     }
 }

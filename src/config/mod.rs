@@ -12,6 +12,7 @@ mod error;
 mod hl7v2;
 mod hours;
 mod manual;
+mod named;
 mod network;
 mod setting;
 mod source;
@@ -25,9 +26,9 @@ pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use manual::{
     Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions, Export,
-    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, TenantSettings, Tls,
-    Trusted, Upstream, Validation,
+    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, Tls, Upstream, Validation,
 };
+pub use named::{TenantSettings, Trusted};
 pub use network::Network;
 pub use setting::{Preset, Section, Setting};
 pub use validation::{ProfilePolicy, ValidationLevel};

@@ -122,15 +122,7 @@ macro_rules! configuration {
             }
         )*
         many {
-            $(
-                $(#[doc = $many_about:literal])*
-                [$many:ident] $many_name:ident {
-                    $(
-                        $(#[doc = $many_doc:literal])*
-                        $many_key:ident: $many_type:ty = $many_preset:expr,
-                    )*
-                }
-            )*
+            $($(#[doc = $many_about:literal])* $many:ident: $many_name:ident,)*
         }
     ) => {
         $(#[doc = $about])*
@@ -165,16 +157,7 @@ macro_rules! configuration {
                         preset: $preset,
                     }),*],
                 },)*
-                $(Section {
-                    about: &[$($many_about),*],
-                    is_many: true,
-                    name: stringify!($many),
-                    settings: &[$(Setting {
-                        about: &[$($many_doc),*],
-                        key: stringify!($many_key),
-                        preset: $many_preset,
-                    }),*],
-                },)*
+                $($many_name::SECTION,)*
             ];
         }
 
@@ -186,16 +169,38 @@ macro_rules! configuration {
                 $($(#[doc = $doc])* pub $key: $type,)*
             }
         )*
-
-        $(
-            $(#[doc = $many_about])*
-            #[derive(Clone, Debug, serde::Deserialize)]
-            #[serde(deny_unknown_fields)]
-            pub struct $many_name {
-                $($(#[doc = $many_doc])* pub $many_key: $many_type,)*
-            }
-        )*
     };
 }
 
-pub(super) use configuration;
+/// Defines a section of which there may be many, each under a name of its own.
+macro_rules! named {
+    (
+        $(#[doc = $about:literal])*
+        [$section:ident] $name:ident {
+            $($(#[doc = $doc:literal])* $key:ident: $type:ty = $preset:expr,)*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $doc])* pub $key: $type,)*
+        }
+
+        impl $name {
+            /// Its keys, in the order of `examples/kiln.toml`.
+            pub(super) const SECTION: Section = Section {
+                about: &[$($about),*],
+                is_many: true,
+                name: stringify!($section),
+                settings: &[$(Setting {
+                    about: &[$($doc),*],
+                    key: stringify!($key),
+                    preset: $preset,
+                }),*],
+            };
+        }
+    };
+}
+
+pub(super) use {configuration, named};
