@@ -162,18 +162,18 @@ async fn pages_by_code_and_date_are_in_order_forward_and_back() {
 }
 
 /// Rows of the index without resources: more than are sorted, quickly made. What only `b1` has of `b1` and `x1` they
-/// have too, and some have what only `x1` has; `%tokens` are those rows.
+/// have too, and a few have what only `x1` has.
 const MANY: &str = "
-    CREATE TABLE some AS SELECT r.id, k.h, k.sysh FROM tok k JOIN res r USING (rid) WHERE r.id IN ('b1', 'x1');
-    CREATE TABLE made AS SELECT 1000000 + n AS rid, n, 'b1' AS like_id, timestamptz '2000-01-01' + n * interval '1 min' AS s
+    CREATE TABLE t_tok AS SELECT r.id, k.h, k.sysh FROM tok k JOIN res r USING (rid) WHERE r.id IN ('b1', 'x1');
+    CREATE TABLE t_made AS SELECT 1000000 + n AS rid, n, 'b1' AS like_id, timestamptz '2000-01-01' + n * interval '1 min' AS s
       FROM generate_series(1, 200001) n
       UNION ALL SELECT 2000000 + n, 1000000 + n, 'x1', timestamptz '1975-01-01' + n * interval '1 min' FROM generate_series(1, 600) n;
     INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys)
-      SELECT m.rid, m.n, m.s, m.s, 0, f.rt, f.toks, f.keys FROM made m JOIN res r ON r.id = m.like_id JOIN srow f ON f.rid = r.rid;
+      SELECT m.rid, m.n, m.s, m.s, 0, f.rt, f.toks, f.keys FROM t_made m JOIN res r ON r.id = m.like_id JOIN srow f ON f.rid = r.rid;
     INSERT INTO tok (h, s, rid, sysh, dk)
-      SELECT o.h, m.s, m.rid, o.sysh, 0 FROM made m JOIN some o ON o.id = m.like_id
-      WHERE NOT EXISTS (SELECT FROM some x WHERE x.h = o.h AND x.id <> o.id);
-    DROP TABLE some, made;
+      SELECT o.h, m.s, m.rid, o.sysh, 0 FROM t_made m JOIN t_tok o ON o.id = m.like_id
+      WHERE NOT EXISTS (SELECT FROM t_tok x WHERE x.h = o.h AND x.id <> o.id);
+    DROP TABLE t_tok, t_made;
     ANALYZE";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
