@@ -26,7 +26,8 @@ pub use hl7v2::{AckWhen, MessageReading, OnFailure};
 pub use hours::WorkingHours;
 pub use manual::{
     Admin, Administration, Alerts, Atna, Audit, Auth, Brand, Config, Database, Definitions, Export,
-    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, Tls, Upstream, Validation,
+    FullText, Hl7v2, Http, IntegrityRules, Limits, Log, Otel, Search, Tenancy, Tls, Upstream,
+    Validation,
 };
 pub use named::{TenantSettings, Trusted};
 pub use network::Network;

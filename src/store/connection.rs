@@ -323,8 +323,7 @@ impl Pool {
     }
 
     /// For writers and for the queue of messages: what they look for is found by indexes. A table that was small
-    /// when a statement was planned, such as the index of a new server or the lines of patients, would be walked
-    /// through from then on, until the database next counts its rows.
+    /// when a statement was planned would be walked through until the database next counts its rows.
     pub(super) fn by_index(realm: &Realm, size: usize, timeout_ms: u32) -> Result<Self, Error> {
         Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
     }

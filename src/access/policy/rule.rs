@@ -147,7 +147,11 @@ impl Rule {
 
 impl Compiled {
     /// Criteria as filters; `None`: they cannot be asked of any type.
-    pub(super) fn of(of: Option<ResourceType>, criteria: &Criteria, extractor: &Extractor) -> Option<Self> {
+    pub(super) fn of(
+        of: Option<ResourceType>,
+        criteria: &Criteria,
+        extractor: &Extractor,
+    ) -> Option<Self> {
         if criteria.is_empty() {
             return Some(Self::None);
         }

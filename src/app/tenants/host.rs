@@ -332,14 +332,6 @@ impl Tenants {
             running.end(std::future::pending()).await;
             return Err(fault);
         }
-            // The file says it; a terminal is not told, for there are several.
-            let told = user::first_start(authority, &config.node_dir()).await;
-            if let Err(fault) = told.map_err(|error| StartError::Store(error.to_string())) {
-                // What keeps the tenant's order runs already, and would go on beside the next try.
-                running.end(std::future::pending()).await;
-                return Err(fault);
-            }
-        }
         Ok((running, routers))
     }
 

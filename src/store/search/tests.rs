@@ -179,10 +179,8 @@ const SHAPES: &[(&str, &str, &[&str])] = &[
     (
         "Observation?code=http://loinc.org|8480-6&value-quantity=gt5",
         "tokens",
-        &[
-            "EXISTS (SELECT FROM (SELECT * FROM num WHERE rid = t1.rid OFFSET 0) t2 WHERE true \
-             AND t2.h = $3::bigint AND t2.hi > ($4::text)::numeric OFFSET 0)",
-        ],
+        &["EXISTS (SELECT FROM (SELECT * FROM num WHERE rid = t1.rid OFFSET 0) t2 WHERE true \
+             AND t2.h = $3::bigint AND t2.hi > ($4::text)::numeric OFFSET 0)"],
     ),
     (
         "Observation?code-value-quantity=http://loinc.org|8480-6$gt5",
