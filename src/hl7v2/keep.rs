@@ -73,7 +73,7 @@ impl Receiver {
                 tracing::warn!(month = name, "messages stay: one waits, failed or is held");
                 break;
             }
-            let caller = self.caller(self.ids.ordered(), None);
+            let caller = self.caller(self.ids.ordered(), None, "");
             self.engine.drop_messages(name, &caller).await?;
             tracing::info!(month = name, "messages are kept no longer");
             count += 1;

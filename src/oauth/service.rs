@@ -41,6 +41,7 @@ impl Authority {
             patient: None,
             survivor: None,
             purpose: None,
+            reason: None,
             is_emergency: false,
             is_fhir_user_readable: false,
             denials: self.denials(&asker).await?,

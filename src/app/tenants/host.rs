@@ -158,7 +158,7 @@ impl Running {
         let Some(authority) = self.site.authority() else { return Ok(()) };
         // The file says it; a terminal is not told, for there are several.
         let told = user::first_start(authority, &config.node_dir()).await;
-        told.map_err(|error| StartError::Store(error.to_string()))
+        told.map(drop).map_err(|error| StartError::Store(error.to_string()))
     }
 
     async fn end(self, hurried: impl Future<Output = ()>) {

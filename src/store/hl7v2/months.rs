@@ -56,10 +56,19 @@ const OPEN: &str = concat!(
     " AND state IN ('duplicate', 'rejected', 'discarded', 'fragment') ORDER BY message_id LIMIT $2)"
 );
 
+/// Answers that nobody took in all that time.
+const ANSWERS: &str = concat!(
+    "DELETE FROM v2_answer WHERE message_id IN ( \
+       SELECT message_id FROM v2_answer WHERE message_id < ",
+    bound!(),
+    " ORDER BY message_id LIMIT $2)"
+);
+
 const DROP: &str = "SELECT kiln_drop_messages($1)";
 
 /// Every statement of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[&str] = &[MONTHS, FORGET, EFFECTS, ISSUES, UNMAPPED, OPEN, DROP];
+pub(super) const STATEMENTS: &[&str] =
+    &[MONTHS, FORGET, EFFECTS, ISSUES, UNMAPPED, OPEN, ANSWERS, DROP];
 
 /// How many rows one statement takes away.
 const WINDOW: i64 = 5_000;
@@ -97,7 +106,7 @@ impl Store {
         // Not on a connection with a bound on the time of a statement.
         let forgotten = sqlx::query(FORGET).bind(month).execute(&self.0.admin).await;
         forgotten.map_err(failure::sqlx_error)?;
-        for sql in [EFFECTS, ISSUES, UNMAPPED, OPEN] {
+        for sql in [EFFECTS, ISSUES, UNMAPPED, OPEN, ANSWERS] {
             loop {
                 let gone = sqlx::query(sql).bind(month).bind(WINDOW).execute(&self.0.admin).await;
                 if gone.map_err(failure::sqlx_error)?.rows_affected() == 0 {
