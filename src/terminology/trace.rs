@@ -29,10 +29,14 @@ impl Image {
                 parts.len().hash(into);
                 for Part { system, codes, filters, value_sets, .. } in parts {
                     (system, value_sets).hash(into);
-                    codes.iter().for_each(|it| it.code.hash(into));
-                    filters.iter().for_each(|it| (&it.property, &it.op, &it.value).hash(into));
+                    for listing in codes {
+                        listing.code.hash(into);
+                    }
+                    for filter in filters {
+                        (&filter.property, &filter.op, &filter.value).hash(into);
+                    }
                     systems.extend(system.as_deref().map(str::to_owned));
-                    ahead.extend(value_sets.iter().map(|it| it.to_string()));
+                    ahead.extend(value_sets.iter().map(ToString::to_string));
                 }
             }
         }

@@ -130,15 +130,16 @@ impl Asked<'_, '_> {
             let mut binds = Binds::default();
             let (tenant, types) =
                 (binds.add(Bind::Int(TENANT)), binds.add(Bind::Shorts(types.clone())));
-            let text = binds.text(beginning.text.as_str());
+            let start = binds.text(beginning.text.as_str());
             let statement = binds.finish(&format!(
                 "SELECT DISTINCT u.code FROM meta_use u WHERE u.tid = {tenant} AND u.rt = ANY ({types}) \
-                 AND u.kind = 'p' AND starts_with(u.code, {text}) LIMIT {MOST} + 1"
+                 AND u.kind = 'p' AND starts_with(u.code, {start}) LIMIT {MOST} + 1"
             ));
             let rows = run.rows(&statement).await?;
             if rows.len() > MOST {
-                let text = format!("more than {MOST} profiles begin so: ask for more of them");
-                return Err(Error::TooCostly(text));
+                return Err(Error::TooCostly(format!(
+                    "more than {MOST} profiles begin so: ask for more of them"
+                )));
             }
             for row in &rows {
                 let profile: &str = row.try_get(0).map_err(failure::error)?;
@@ -172,12 +173,12 @@ impl Compiler<'_, '_> {
         if is_read {
             return Some(Vec::new());
         }
-        let text = self.binds.text(beginning.text.as_str());
+        let start = self.binds.text(beginning.text.as_str());
         let is_meant = if beginning.is_version {
             let parts = self.binds.text(beginning.parts());
-            format!("p.v = {text} OR starts_with(p.v, {parts})")
+            format!("p.v = {start} OR starts_with(p.v, {parts})")
         } else {
-            format!("starts_with(p.v, {text}) AND lower(left(p.v, 4)) <> 'urn:'")
+            format!("starts_with(p.v, {start}) AND lower(left(p.v, 4)) <> 'urn:'")
         };
         let condition = format!(
             "EXISTS (SELECT FROM res m CROSS JOIN LATERAL \
