@@ -142,7 +142,10 @@ impl Writing {
     fn is_silent(&self, key: &str, slot: &Object<'static>) -> bool {
         let entries = self.writer.body.get(key).and_then(Json::as_array).unwrap_or_default();
         let mut entries = entries.iter().filter_map(Json::as_object);
-        let is_ended = |one: &Removal| one.slot.as_ref() == Some(slot);
+        let is_ended = |one: &Removal| {
+            let element = one.path.split(['[', '.']).next();
+            element == Some(key) && one.slot.as_ref() == Some(slot)
+        };
         let known = self.parts.iter().find(|part| part.element == key);
         !entries.any(|entry| has(entry, slot))
             && !self.removed.iter().any(is_ended)
