@@ -100,6 +100,7 @@ async fn each_sslmode_admits_the_same_servers_for_both_drivers() {
         writers: 1,
         feeds: 1,
         searchers: 1,
+        exports: 1,
         statement_timeout_ms: 5_000,
         search_timeout_ms: 5_000,
         read_audit: Flush::Wait,
