@@ -271,8 +271,11 @@ fn foreign_state(state: &AppState) -> Option<Filter> {
     let any = state.others.iter().cloned().map(|it| Comparison::Token(AskedToken::System(it)));
     let any: Vec<Comparison> = any.collect();
     let parameters = vec![key];
-    (!any.is_empty())
-        .then(|| Filter::Test(Test { parameters, search_type: SearchType::Token, any }))
+    (!any.is_empty()).then_some(Filter::Test(Test {
+        parameters,
+        search_type: SearchType::Token,
+        any,
+    }))
 }
 
 /// Whether the user is the patient in context or stands for the patient.

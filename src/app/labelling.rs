@@ -57,7 +57,7 @@ pub(super) async fn keep(
     let Some(rules) = rules else { return without_rules(&store).await };
     let mut desk = Desk { rules, engine, keeper, store, seen: None, done: None };
     loop {
-        match desk.look().await {
+        match Box::pin(desk.look()).await {
             Ok(None) => {}
             Ok(Some(changed)) => {
                 let version = desk.rules.version();
@@ -110,12 +110,12 @@ impl Desk {
         };
         if !is_news {
             (self.seen, self.done) = (Some(image), Some(digest));
-            return self.after_others().await;
+            return Box::pin(self.after_others()).await;
         }
         // What is begun is not done, here or after a restart: a pass that breaks off has taken labels away.
         self.done = None;
         maintenance::labelled(store, BEGUN, self.rules.version(), 0).await?;
-        let changed = self.at_work(&digest, self.once(&digest)).await?;
+        let changed = Box::pin(self.at_work(&digest, self.once(&digest))).await?;
         (self.seen, self.done) = (Some(image), Some(digest));
         Ok(Some(changed))
     }
@@ -155,7 +155,7 @@ impl Desk {
             maintenance::labelled(&self.store, done, self.rules.version(), changed).await?;
             Ok(changed)
         };
-        self.at_work(done, pass).await.map(Some)
+        Box::pin(self.at_work(done, pass)).await.map(Some)
     }
 
     /// Waits for a pass, and says meanwhile by what this node labels.

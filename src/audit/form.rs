@@ -79,6 +79,11 @@ const fn searched(subtype: &'static str) -> Form {
     Form { pattern: Some("Query"), subtype, ..OPERATION }
 }
 
+/// What comes in or goes out in bulk.
+const fn moved(type_code: &'static str) -> Form {
+    Form { type_system: DICOM, type_code, ..OPERATION }
+}
+
 /// An event of the authorization server; `code` is one of DICOM's.
 const fn security(code: &'static str, kind: &'static str) -> Form {
     Form {
@@ -142,13 +147,9 @@ impl Form {
             Kind::Retain => &const { security("110100", "audit-retain") },
             Kind::Revoke => &const { security("110114", "revoke") },
             // In the words of DICOM: what is exported, by whom and to whom.
-            Kind::ExportFile => {
-                &const { Form { type_system: DICOM, type_code: "110106", ..OPERATION } }
-            }
+            Kind::ExportFile => &const { moved("110106") },
             // Import.
-            Kind::ApplyMessage | Kind::ReceiveMessage => {
-                &const { Form { type_system: DICOM, type_code: "110107", ..OPERATION } }
-            }
+            Kind::ApplyMessage | Kind::ReceiveMessage => &const { moved("110107") },
             Kind::SecondFactor => &const { security("110114", "second-factor") },
             Kind::Closure
             | Kind::ConvertMessage

@@ -100,7 +100,7 @@ impl Condition {
         let each = |parts: Vec<Self>| parts.into_iter().map(Self::of_parties).collect();
         match self {
             Self::All(parts) => match &parts[..] {
-                [Self::Actor(names), named] if *named == names_somebody_so() => {
+                [Self::Actor(names), other] if *other == names_somebody_so() => {
                     Self::Actor(names.clone())
                 }
                 _ => Self::All(each(parts)),

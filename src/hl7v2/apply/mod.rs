@@ -291,7 +291,7 @@ impl Applier {
         let patients = case.lines().keys().filter_map(|id| id.parse().ok()).collect();
         let import = Some(Import { message: task.id, patients });
         let options =
-            BundleOptions { new_ids, companion, known, import, ..BundleOptions::default() };
+            BundleOptions { new_ids, companion, import, known, ..BundleOptions::default() };
         let transaction = transaction(&entries, pruned.entries, task);
         let done = self.engine.bundle(transaction.into(), &options, task.caller).await;
         done.map_err(|error| partial::halted(error, &entries, drafts, &found))?;

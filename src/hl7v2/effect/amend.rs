@@ -48,16 +48,15 @@ pub fn amended(stored: &Json, said: &Json, removed: &[Removal], parts: &[Part]) 
                 let both = extensions(list(&now, name), list(said, name));
                 set_list(&mut now, "extension", both);
             }
-            _ => match parts.iter().find(|part| part.element == name) {
-                Some(part) => {
+            _ => {
+                if let Some(part) = parts.iter().find(|part| part.element == name) {
                     let all = part.merged(list(&now, name), list(said, name));
                     set_list(&mut now, name, all);
-                }
-                None => {
+                } else {
                     drop_other_types(&mut now, name);
                     now.set(name.to_owned(), value.clone());
                 }
-            },
+            }
         }
     }
     now

@@ -44,8 +44,8 @@ pub struct Part {
 
 /// The id of an entry, from the digest of what it is known by.
 pub fn mark(digest: &[u8]) -> String {
-    let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{MARK}{digits}")
+    let start = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    format!("{MARK}{start:016x}")
 }
 
 /// Whether an entry is told of by action codes.

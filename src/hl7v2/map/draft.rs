@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::fhir::json::Object;
 use crate::hl7v2::effect::part::{Part, Removal};
-use crate::hl7v2::er7::Message;
+use crate::hl7v2::er7::{self, Message};
 use crate::hl7v2::types::{Context, LocalCode, NoteKind};
 
 use super::eval::{Eval, Item};
@@ -331,7 +331,7 @@ impl<'a> Drafting<'a> {
             Some(Each::Repetition(path)) => {
                 let seen = scope.see(path.segment, &self.rule.groups, self.message);
                 let field =
-                    seen.first().map(|it| it.field(path.field)).filter(|field| field.is_valued());
+                    seen.first().map(|it| it.field(path.field)).filter(er7::Part::is_valued);
                 let count = field.map_or(0, |field| field.repetitions().count());
                 (1..).take(count).map(|at| scope.repeat(*path, at)).collect()
             }

@@ -86,7 +86,9 @@ impl Store {
     /// What the resources refer to at this moment whose related ones are denied, or are not.
     async fn related(&self, denials: &[Denial]) -> Result<References, Error> {
         let mut named = Vec::new();
-        denials.iter().for_each(|denial| denial.of.related(&mut named));
+        for denial in denials {
+            denial.of.related(&mut named);
+        }
         let mut all = References::new();
         for (of, id) in named {
             let who = (of, id.clone());

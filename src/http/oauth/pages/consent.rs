@@ -63,7 +63,7 @@ pub(super) async fn send(
     };
     let reason = visit.value("reason").trim();
     let needs_reason = authority.needs_reason(account, &granted);
-    if needs_reason && !(REASON.contains(&reason.len()) && !reason.contains('\0')) {
+    if needs_reason && (!REASON.contains(&reason.len()) || reason.contains('\0')) {
         return page(&visit, (browser, account), &ticket, Some(reason)).await;
     }
     let decided = authority.decide(&ticket.pending, account, &granted, visitor).await;

@@ -107,7 +107,7 @@ pub(in crate::store) fn statement(
     let (known, wide) = (store.parameters()?, HashSet::new());
     let (definitions, hasher) = (store.definitions()?, store.hasher());
     let mut compiler = Compiler::new(&known, definitions, hasher, permit, &wide);
-    let (source, owned) = compiler.bulk_rows(walk)?;
+    let (source, owned) = compiler.bulk_rows(walk);
     let mut all = vec![owned];
     if !walk.filters.is_empty() {
         let any = walk.filters.iter().map(|filter| compiler.filter(filter, &source.row));
@@ -153,10 +153,10 @@ pub(in crate::store) fn targets_of(
 
 impl Compiler<'_, '_> {
     /// What is walked, and what else says whose it is.
-    fn bulk_rows(&mut self, walk: &BulkWalk<'_>) -> Result<(Source, Cond), Error> {
+    fn bulk_rows(&mut self, walk: &BulkWalk<'_>) -> (Source, Cond) {
         let types = [walk.of];
         let codes = [walk.of.code()];
-        Ok(match walk.whose {
+        match walk.whose {
             Whose::Anybodys | Whose::Patients => (self.changed_rows(walk), Cond::True),
             Whose::Identities(identities) => {
                 let whose = self.binds.is_one_of("w.idh", identities);
@@ -180,7 +180,7 @@ impl Compiler<'_, '_> {
                 };
                 (source, owned)
             }
-        })
+        }
     }
 
     /// All of the type, or, where that is all that is asked, what may have changed.
