@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use kiln::http::routes;
 use kiln::http::table::Audit;
 
+use crate::export::ATTEMPTS as OF_EXPORTS;
 use crate::harness::server::TestServer;
 
 /// What is tried: route, url, body, expected status. `p` exists in two versions, `d` is deleted.
@@ -352,6 +353,7 @@ fn every_route_has_its_attempts() {
         .iter()
         .chain(OF_CODES)
         .chain(OF_MESSAGES)
+        .chain(OF_EXPORTS)
         .map(|attempt| (attempt.0, true))
         .collect();
     tried.extend(PUBLIC.iter().map(|(route, _)| (*route, false)));
@@ -388,13 +390,16 @@ async fn every_attempt_leaves_exactly_one_row() {
         client.put(&format!("/{of}/t"), body).await.expect(201);
     }
     let mut faults = Vec::new();
-    let attempts = ATTEMPTS.iter().chain(OF_CODES).chain(OF_MESSAGES);
+    let attempts = ATTEMPTS.iter().chain(OF_CODES).chain(OF_MESSAGES).chain(OF_EXPORTS);
     for (number, (route, url, body, status)) in attempts.enumerate() {
         let request = format!("attempt-{number}");
         let absolute = format!("{}{url}", client.root());
         let url = if url.starts_with("/v2/") { &absolute } else { *url };
         let method = route.split(' ').next().unwrap();
         let mut call = client.call(method, url).header("X-Request-Id", &request);
+        if url.contains("$export") {
+            call = call.header("Prefer", "respond-async");
+        }
         if !body.is_empty() {
             let patch = method == "PATCH";
             let kind = if patch { "application/json-patch+json" } else { "application/fhir+json" };

@@ -12,6 +12,30 @@ use kiln::fhir::json::{Value, parse};
 use crate::harness::client::{Answer, Call, Client};
 use crate::harness::server::TestServer;
 
+/// What is tried of each route, asynchronously, for the ratchet of the audit: route, url, body, status.
+pub(crate) const ATTEMPTS: &[(&str, &str, &str, u16)] = &[
+    ("GET /fhir/$export", "/$export?_type=Patient", "", 202),
+    ("GET /fhir/$export", "/$export?_type=Nope", "", 400),
+    ("POST /fhir/$export", "/$export?_type=Patient", NOTHING, 202),
+    ("POST /fhir/$export", "/$export", r#"{"resourceType":"Patient"}"#, 400),
+    ("GET /fhir/Patient/$export", "/Patient/$export?_type=Patient", "", 202),
+    ("POST /fhir/Patient/$export", "/Patient/$export?_since=odd", NOTHING, 400),
+    ("GET /fhir/Group/{id}/$export", "/Group/x/$export", "", 404),
+    ("POST /fhir/Group/{id}/$export", "/Group/x/$export", NOTHING, 404),
+    ("GET /fhir/$export/{id}", "/$export/00000000-0000-4000-8000-000000000000", "", 404),
+    ("GET /fhir/$export/{id}", "/$export/odd", "", 404),
+    ("DELETE /fhir/$export/{id}", "/$export/00000000-0000-4000-8000-000000000000", "", 404),
+    (
+        "GET /fhir/$export/{id}/{name}",
+        "/$export/00000000-0000-4000-8000-000000000000/0.ndjson",
+        "",
+        404,
+    ),
+    ("GET /fhir/$export/{id}/{name}", "/$export/odd/odd", "", 404),
+];
+
+const NOTHING: &str = r#"{"resourceType":"Parameters"}"#;
+
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Who exports, with a token where one is needed.
@@ -158,12 +182,11 @@ async fn an_export_is_asked_for_asynchronously_and_as_json() {
     let client = &server.client;
     put(client, "Patient/p", "").await;
     put(client, "Group/g", r#""type":"person","actual":true"#).await;
-    let nothing = r#"{"resourceType":"Parameters"}"#;
     for path in ["/$export", "/Patient/$export", "/Group/g/$export"] {
         for method in ["GET", "POST"] {
             let call = || client.call(method, path).header("Accept", "application/fhir+json");
             let asked = call().header("Prefer", "respond-async");
-            let asked = if method == "POST" { asked.json(nothing) } else { asked };
+            let asked = if method == "POST" { asked.json(NOTHING) } else { asked };
             let accepted = asked.send().await.expect(202);
             let place = accepted.header("content-location").expect("where to ask");
             assert!(place.starts_with(&format!("{}/$export/", client.base())), "{place}");
@@ -287,9 +310,8 @@ async fn decimals_are_exported_as_they_were_written() {
     server.stop().await;
 }
 
-/// Covers: rest 6.56, 6.57.
-#[tokio::test(flavor = "multi_thread")]
-async fn parameters_narrow_an_export_and_unknown_ones_are_told_of() {
+/// Two patients with what is theirs.
+async fn filled() -> TestServer {
     let server = TestServer::start().await;
     let client = &server.client;
     put(client, "Patient/a", r#""gender":"female","name":[{"family":"A"}]"#).await;
@@ -301,6 +323,14 @@ async fn parameters_narrow_an_export_and_unknown_ones_are_told_of() {
         put(client, &format!("Observation/{id}"), &content).await;
     }
     put(client, "Device/d", r#""patient":{"reference":"Patient/b"}"#).await;
+    server
+}
+
+/// Covers: rest 6.56.
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_narrow_an_export() {
+    let server = filled().await;
+    let client = &server.client;
     let exporter = Exporter::new(client);
     for (url, expected) in [
         ("/$export?_type=Patient", "Patient/a Patient/b"),
@@ -341,6 +371,15 @@ async fn parameters_narrow_an_export_and_unknown_ones_are_told_of() {
     assert!(patient.contains("SUBSETTED"), "{patient}");
     let observation = cut.line("Observation", "1");
     assert!(observation.contains("final") && !observation.contains("subject"), "{observation}");
+    server.stop().await;
+}
+
+/// Covers: rest 6.56.
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_may_be_posted() {
+    let server = filled().await;
+    let client = &server.client;
+    let exporter = Exporter::new(client);
     // Posted, as a resource and as a form.
     let body = r#"{"resourceType":"Parameters","parameter":[
         {"name":"_type","valueString":"Observation"},
@@ -362,6 +401,15 @@ async fn parameters_narrow_an_export_and_unknown_ones_are_told_of() {
     let posted = form.send().await.expect(202);
     let export = exporter.taken(&posted.header("content-location").unwrap()).await;
     assert_eq!(export.names(), ["Device/d"]);
+    server.stop().await;
+}
+
+/// Covers: rest 6.56, 6.57.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_none_are_refused_and_unknown_parameters_are_told_of() {
+    let server = filled().await;
+    let client = &server.client;
+    let exporter = Exporter::new(client);
     for wrong in [
         "_outputFormat=text/csv",
         "_since=yesterday",

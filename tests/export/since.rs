@@ -63,13 +63,13 @@ async fn the_next_export_goes_on_where_the_last_one_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn exports_beside_writes_lose_nothing() {
     let server = TestServer::start().await;
-    let writer = server.client.clone();
+    let client = server.client.clone();
     let writing = tokio::spawn(async move {
         for round in 0..40 {
             let writes = (0..8).map(|at| {
-                let writer = writer.clone();
+                let client = client.clone();
                 async move {
-                    put(&writer, &format!("Patient/p{round}-{at}"), "").await;
+                    put(&client, &format!("Patient/p{round}-{at}"), "").await;
                 }
             });
             futures_util::future::join_all(writes).await;

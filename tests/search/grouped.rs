@@ -20,7 +20,7 @@ struct Made {
 fn made(number: usize) -> Made {
     let categories = match number % 20 {
         0 => vec!["alpha"],
-        1 if number % 3 == 0 => vec!["omega", "alpha"],
+        1 if number.is_multiple_of(3) => vec!["omega", "alpha"],
         2..=8 => vec!["beta"],
         _ => Vec::new(),
     };
@@ -43,21 +43,18 @@ impl Made {
         );
         let categories: Vec<String> = self.categories.iter().map(coded).collect();
         if !categories.is_empty() {
-            text += &format!(r#","category":[{}]"#, categories.join(","));
+            text.extend([r#","category":["#, &categories.join(","), "]"]);
         } else if self.id.ends_with('3') {
             // A value that is no code.
             text += r#","category":[{"text":"none"}]"#;
         }
         if let Some(method) = &self.method {
-            text += &format!(r#","method":{}"#, coded(method));
+            text.extend([r#","method":"#, &coded(method)]);
         }
         if let Some(day) = self.day {
-            text += &format!(
-                r#","effectiveDateTime":"{}-{:02}-{:02}""#,
-                1990 + day / 336,
-                1 + day % 336 / 28,
-                1 + day % 28
-            );
+            let date =
+                format!("{}-{:02}-{:02}", 1990 + day / 336, 1 + day % 336 / 28, 1 + day % 28);
+            text.extend([r#","effectiveDateTime":""#, &date, "\""]);
         }
         text + "}"
     }

@@ -102,7 +102,7 @@ async fn state_is_changed_and_deleted_by_who_says_which_version() {
     let id = made.id();
     let path = format!("/Basic/{id}");
     let second = known(&id, ONE, "prefs", &format!("{subject}{}", texts("b")));
-    let patch = r#"[{"op":"replace","path":"/extension/0/valueString","value":"c"}]"#;
+    let change = r#"[{"op":"replace","path":"/extension/0/valueString","value":"c"}]"#;
     let entry = |tag: &str| {
         format!(
             r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{second},"request":{{"method":"PUT","url":"Basic/{id}"{tag}}}}}]}}"#
@@ -110,7 +110,7 @@ async fn state_is_changed_and_deleted_by_who_says_which_version() {
     };
     for tag in [None, Some("W/\"7\"")] {
         one.ask("PUT", &path, &second, tag).await.expect(412);
-        one.ask("PATCH", &path, patch, tag).await.expect(412);
+        one.ask("PATCH", &path, change, tag).await.expect(412);
         one.ask("DELETE", &path, "", tag).await.expect(412);
     }
     let of_code = format!("/Basic?code={ONE}|prefs");
@@ -120,7 +120,7 @@ async fn state_is_changed_and_deleted_by_who_says_which_version() {
     assert_eq!(one.ask("GET", &path, "", None).await.at("meta.versionId").as_deref(), Some("1"));
 
     one.ask("PUT", &path, &second, Some("W/\"1\"")).await.expect(200);
-    one.ask("PATCH", &path, patch, Some("W/\"2\"")).await.expect(200);
+    one.ask("PATCH", &path, change, Some("W/\"2\"")).await.expect(200);
     let tag = r#","ifMatch":"W/\"3\"""#;
     one.ask("POST", "/", &entry(tag), None).await.expect(200);
     // What it is about and whose it is stay, and it does not become something else.
