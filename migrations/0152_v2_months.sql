@@ -5,6 +5,10 @@
 -- counts looks there alone, in a small table that is not partitioned; its rows change without a new entry in an
 -- index. A message itself changes once, at its end, and none of its indexes has what changes. Messages that were
 -- processed have no row here.
+
+-- Nodes of the version before still write: nothing of theirs comes between what is copied and what is dropped.
+LOCK TABLE v2_message IN ACCESS EXCLUSIVE MODE;
+
 CREATE TABLE v2_open (
   message_id uuid PRIMARY KEY,
   site text NOT NULL,
@@ -124,6 +128,8 @@ BEGIN
   IF month !~ '^[0-9]{6}$' OR bound > kiln_first_id(date_trunc('month', now())) THEN
     RAISE EXCEPTION '% is no month that is over', month;
   END IF;
+  -- A message that is put back into the line at this moment is seen.
+  LOCK TABLE v2_message IN ACCESS EXCLUSIVE MODE;
   IF EXISTS (SELECT FROM v2_open WHERE message_id < bound AND (state IS NULL OR state IN ('failed', 'held'))) THEN
     RAISE EXCEPTION 'a message of % or before waits for somebody', month;
   END IF;

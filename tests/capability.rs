@@ -185,6 +185,27 @@ async fn every_declared_form_is_read_and_written() {
     }
 }
 
+/// The operations that are served, by what they are called on; each of them answers.
+async fn offered(client: &Client) -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let mut offered: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for route in routes::all(true) {
+        let is_fhir = route.path.starts_with("/fhir");
+        let Some((_, name)) = route.path.rsplit_once("/$").filter(|_| is_fhir) else { continue };
+        // What is below an operation is part of it.
+        if name.contains('/') {
+            continue;
+        }
+        let of = route.path.trim_start_matches("/fhir/").split('/').next().unwrap_or_default();
+        offered.entry(if of.starts_with('$') { "" } else { of }).or_default().insert(name);
+        let url = route.path.replace("{type}", "Patient").replace("{id}", "p");
+        let url = format!("{}{}", client.root(), url.replace("{vid}", "1"));
+        let body = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"urn:s"}}]}"#;
+        let answer = client.call(route.method.as_str(), &url).json(body).send().await;
+        assert!(is_offered(&answer), "{} {url}: {answer:?}", route.method);
+    }
+    offered
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_is_declared_where_it_is_served() {
     let (server, statement) = with_patient().await;
@@ -197,18 +218,7 @@ async fn every_operation_is_declared_where_it_is_served() {
         let body = format!(r#"{{"resourceType":"{of}","id":"p","status":"draft"{content}}}"#);
         client.put(&format!("/{of}/p"), body).await.expect(201);
     }
-    let mut offered: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for route in routes::all(true) {
-        let is_fhir = route.path.starts_with("/fhir");
-        let Some((_, name)) = route.path.rsplit_once("/$").filter(|_| is_fhir) else { continue };
-        let of = route.path.trim_start_matches("/fhir/").split('/').next().unwrap_or_default();
-        offered.entry(if of.starts_with('$') { "" } else { of }).or_default().insert(name);
-        let url = route.path.replace("{type}", "Patient").replace("{id}", "p");
-        let url = format!("{}{}", client.root(), url.replace("{vid}", "1"));
-        let body = r#"{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"source":"urn:s"}}]}"#;
-        let answer = client.call(route.method.as_str(), &url).json(body).send().await;
-        assert!(is_offered(&answer), "{} {url}: {answer:?}", route.method);
-    }
+    let offered = offered(client).await;
     assert_eq!(texts(rest, "operation", "name"), offered[""]);
     assert_eq!(
         texts(patient, "operation", "name"),
@@ -228,11 +238,14 @@ async fn every_operation_is_declared_where_it_is_served() {
         let answer = client.post(&format!("/Patient/p/${name}"), P).await;
         assert!(!is_offered(&answer), "{name}: {answer:?}");
     }
-    for operation in patient.items_at("operation").iter().chain(rest.items_at("operation")) {
+    let of_patient = patient.items_at("operation").iter().map(|it| (it, "patient-export"));
+    let of_system = rest.items_at("operation").iter().map(|it| (it, "export"));
+    for (operation, export) in of_patient.chain(of_system) {
         let (name, definition) = (operation.str_at("name"), operation.str_at("definition"));
         let expected = name.map(|name| match name {
             "closure" => "http://hl7.org/fhir/OperationDefinition/ConceptMap-closure".to_owned(),
             "disclosures" => format!("{}/OperationDefinition/Patient-{name}", client.base()),
+            "export" => format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{export}"),
             "hl7v2-convert" | "reindex" => {
                 format!("{}/OperationDefinition/Resource-{name}", client.base())
             }

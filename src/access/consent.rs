@@ -114,7 +114,9 @@ impl Expression {
             Self::Not(inner) => Self::Not(Box::new(inner.with_related(referred))),
             Self::Related(of, id) => {
                 let itself = (of, id);
-                let others = referred.get(&itself).cloned().unwrap_or_default();
+                let Some(others) = referred.get(&itself).cloned() else {
+                    return Self::Related(itself.0, itself.1);
+                };
                 let all = others.into_iter().chain([itself]);
                 Self::Any(all.map(|(of, id)| Self::Resource(of, id)).collect())
             }
@@ -140,6 +142,8 @@ impl Expression {
             Self::Dated(range) => dated(of, *range, known, otherwise),
             Self::Label { system, code } => token(&[of], "_security", system.as_deref(), code),
             Self::Not(inner) => Filter::Not(Box::new(inner.filter(of, known, !otherwise))),
+            // References without a parameter, and authors who are named otherwise, are seen by nobody.
+            Self::RefersTo { .. } if otherwise => constant(true),
             Self::RefersTo { target, is_author } => {
                 refers_to(of, target, *is_author, known).unwrap_or_else(|| constant(otherwise))
             }

@@ -47,6 +47,8 @@ pub(super) struct Policy {
 
 /// The type that apps keep state as.
 const BASIC: &str = "Basic";
+/// How many different things patients may deny before all of the others' is kept back.
+const MOST_DENIED: usize = 100;
 /// Most interactions whose reach is kept of one grant.
 const MOST_REACHED: usize = 256;
 
@@ -332,12 +334,18 @@ fn denied(grant: &Grant, roles: &Roles) -> Vec<(Arc<[i64]>, Expression)> {
         let is_bound = denial.is_binding && grant.is_emergency;
         !is_bound && (own.contains(&denial.patient) || itself == theirs || survivor == theirs)
     };
-    let mut groups: Vec<(Vec<i64>, &Expression)> = Vec::new();
+    let (mut groups, mut beyond) = (Vec::<(Vec<i64>, &Expression)>::new(), Vec::new());
     for Denial { patient, of, .. } in grant.denials.iter().filter(|denial| !is_own(denial)) {
+        let may_be_more = groups.len() < MOST_DENIED;
         match groups.iter_mut().find(|(_, known)| *known == of) {
             Some((patients, _)) => patients.push(*patient),
-            None => groups.push((vec![*patient], of)),
+            None if may_be_more => groups.push((vec![*patient], of)),
+            // Each is a condition of each statement: of what is beyond, all is kept back.
+            None => beyond.push(*patient),
         }
+    }
+    if !beyond.is_empty() {
+        groups.push((beyond, &Expression::Unknown));
     }
     let sorted = groups.into_iter().map(|(mut patients, of)| {
         patients.sort_unstable();

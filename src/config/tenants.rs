@@ -10,6 +10,8 @@ impl TenantSettings {
     pub(super) fn put_into(&self, config: &mut Config) {
         let feed = &mut config.hl7v2;
         feed.listen = self.mllp;
+        // Where answers go is told for a server with one tenant: of several, one could name another's.
+        feed.answer_to.clear();
         feed.allow.clone_from(&self.mllp_allow);
         feed.client_authorities.clone_from(&self.mllp_client_authorities);
         feed.senders.clone_from(&self.mllp_senders);

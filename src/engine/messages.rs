@@ -74,7 +74,11 @@ impl Engine {
     pub async fn drop_messages(&self, month: &str, caller: &Caller) -> Result<(), Error> {
         let text = format!("v2/messages of {month}");
         self.gate.note_by(Kind::DiscardMessage, caller, Outcome::Success, &text).await?;
-        self.store.drop_messages(month).await
+        let dropped = self.store.drop_messages(month).await;
+        if dropped.is_err() {
+            self.gate.note_by(Kind::DiscardMessage, caller, Outcome::Failure, &text).await?;
+        }
+        dropped
     }
 
     /// Puts on record that work on a message had no effect: why, and whose data it was about.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_util::future::join_all;
@@ -35,6 +35,8 @@ const MOST: i64 = 64;
 const LEASE_MS: i64 = 120_000;
 /// Longest wait for a connection, and for the other side to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long answers are sent without a look at whether they are still this node's.
+const LONGEST_ROUND: Duration = Duration::from_mins(1);
 /// Longest wait for another try.
 const LONGEST_WAIT_MS: i64 = 60_000;
 /// How long an answer is tried: who sends the message again has it again.
@@ -185,8 +187,12 @@ async fn delivered(endpoint: &Endpoint, owed: &[Owed], is_confirmed: bool) -> us
     let Ok(Ok(mut stream)) = connected else { return 0 };
     let _ = stream.set_nodelay(true);
     let (mut frames, mut buffer) = (Frames::new(LARGEST), BytesMut::new());
-    let mut count = 0;
+    let (mut count, began) = (0, Instant::now());
     for one in owed {
+        // Within the time for which they are this node's.
+        if began.elapsed() > LONGEST_ROUND {
+            break;
+        }
         let send = async {
             stream.write_all(&framed(&one.answer)).await.ok()?;
             stream.flush().await.ok()?;

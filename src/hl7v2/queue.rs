@@ -290,6 +290,10 @@ impl Receiver {
                 let heading = Heading::salvaged(&job.raw);
                 self.give_up(job, heading.as_ref(), "part-missing", holds_its_line).await;
             }
+            Err(Error::Conflict(_)) if job.attempts >= MOST_TRIES => {
+                let heading = Heading::salvaged(&job.raw);
+                self.give_up(job, heading.as_ref(), "part-missing", holds_its_line).await;
+            }
             Err(error) => self.postpone(job, &root_cause(&error)).await,
         }
         None

@@ -93,7 +93,7 @@ impl Authority {
     }
 
     /// The account of a token that has one; `None` when it is there no more, or disabled.
-    async fn user_of(&self, token: &Token) -> Result<Option<Option<Account>>, Error> {
+    pub(super) async fn user_of(&self, token: &Token) -> Result<Option<Option<Account>>, Error> {
         let Some(id) = token.granted.grant.account else { return Ok(Some(None)) };
         let found = account::by_id(&self.store, id).await?;
         Ok(found.filter(|account| !account.is_disabled).map(Some))

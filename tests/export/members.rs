@@ -135,7 +135,10 @@ async fn an_export_of_patients_has_all_compartments_and_one_of_the_system_everyt
 
 /// Each type of US Core, of two patients: what is needed of it, with whose it is in the place of `@`.
 const US_CORE: &[(&str, &str)] = &[
-    ("AllergyIntolerance", r#""patient":@,"code":{"text":"x"}"#),
+    (
+        "AllergyIntolerance",
+        r#""patient":@,"code":{"text":"x"},"clinicalStatus":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical","code":"active"}]}"#,
+    ),
     ("CarePlan", r#""status":"active","intent":"plan","subject":@"#),
     ("CareTeam", r#""status":"active","subject":@"#),
     ("Condition", r#""subject":@,"code":{"text":"x"}"#),

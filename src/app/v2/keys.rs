@@ -46,18 +46,19 @@ pub(in crate::app) async fn open(config: &Config, store: &Store) -> Result<(), S
     let ids = SystemIds::default();
     // Where there are data keys, a new file would open none of them.
     let fresh = (!has_keys).then(|| ids.secret());
+    let mut replaced = "before".to_owned();
     for (name, fresh) in [(FILE, fresh), (NEXT, None)] {
         let Some(file) = file_key(&folder, name, fresh)? else { continue };
         let known = file.name().to_owned();
         let parts = VaultParts { file, seals, ids: Arc::new(ids), now: SystemClock.now() };
         match store.open_vault(parts).await {
             Ok(()) if name == NEXT => {
-                return take_its_place(&folder, "before").map_err(|error| {
+                return take_its_place(&folder, &replaced).map_err(|error| {
                     StartError::SealedMessages(format!("{known} is not in its place: {error}"))
                 });
             }
             Ok(()) => return Ok(()),
-            Err(VaultError::Foreign(_)) => {}
+            Err(VaultError::Foreign(_)) => replaced = known,
             Err(VaultError::Store(error)) => return Err(fault(error)),
         }
     }
@@ -84,7 +85,8 @@ fn file_key(
 /// Puts the new file in the place of the one of before, which is kept under another name.
 fn take_its_place(folder: &Path, old: &str) -> std::io::Result<()> {
     let path = folder.join(FILE);
-    if path.exists() {
+    // Another node that shares the folder may have been first.
+    if path.exists() && folder.join(NEXT).exists() {
         fs::rename(&path, folder.join(format!("{FILE}.{old}")))?;
     }
     fs::rename(folder.join(NEXT), path)?;

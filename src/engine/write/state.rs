@@ -53,6 +53,11 @@ pub(super) fn keep(
     if !is_own(&after, permit) && !was_own {
         return Ok(());
     }
+    if !is_told(&after) {
+        let text = "the code of an app's state has a system and a code";
+        let issue = Issue::error_at(IssueCode::BusinessRule, text, "Basic.code");
+        return Err(Error::Unprocessable(vec![issue]));
+    }
     if operation == Operation::PutNew {
         return Err(unmatched());
     }
@@ -77,6 +82,12 @@ fn is_own(body: &Value<'_>, permit: &Permit<'_>) -> bool {
     let Some(code) = body.get("code") else { return false };
     let mut systems = code.items_at("coding").iter().filter_map(|coding| coding.str_at("system"));
     systems.any(|system| permit.state_systems().iter().any(|own| **own == *system))
+}
+
+/// Whether each coding has what it is found by.
+fn is_told(body: &Value<'_>) -> bool {
+    let codings = body.get("code").map(|code| code.items_at("coding")).unwrap_or_default();
+    codings.iter().all(|it| it.str_at("system").is_none() || it.str_at("code").is_some())
 }
 
 /// Whether extensions, if there are any, are texts.

@@ -123,7 +123,8 @@ impl Applier {
         for one in &all_moved {
             match self.move_these(merge, std::slice::from_ref(one), caller).await {
                 // Somebody else wrote it just now: it is looked at again.
-                Ok(()) | Err(Error::Conflict(_) | Error::PreconditionFailed(_)) => count += 1,
+                Ok(()) => count += 1,
+                Err(error) if is_raced(&error) => count += 1,
                 Err(error) if is_of_one(&error) => stuck += 1,
                 Err(error) => return Err(error),
             }
@@ -167,6 +168,15 @@ impl Applier {
         let options =
             BundleOptions { companion: Some(Arc::new(beside)), ..BundleOptions::default() };
         self.engine.bundle(bundle.into(), &options, caller).await.map(drop)
+    }
+}
+
+/// Whether somebody else wrote it between.
+fn is_raced(error: &Error) -> bool {
+    match error {
+        Error::Entry { cause, .. } => is_raced(cause),
+        Error::Conflict(_) | Error::PreconditionFailed(_) => true,
+        _ => false,
     }
 }
 

@@ -32,6 +32,9 @@ impl Authority {
         if !self.has_session(&hash).await? {
             return Err(Refusal::grant("the session of the user is over").into());
         }
+        if self.lacks_reason(&hash).await? {
+            return Err(Refusal::grant("the user has to say why: authorize again").into());
+        }
         let decide = |token: &Token| self.rotation(token, shown, asked, client, now);
         let rotated = token::rotate(&self.store, &hash, now, decide).await?;
         rotated.unwrap_or_else(|| Err(unknown().into()))
@@ -44,6 +47,18 @@ impl Authority {
             Some(session) => session::is_alive(&self.store, session, self.since()).await,
             None => Ok(true),
         }
+    }
+
+    /// Whether everything is open to the user of a token, who has not said why: a grant of a time before that was
+    /// asked.
+    async fn lacks_reason(&self, hash: &secret::Hash) -> Result<bool, Error> {
+        let Some(token) = token::find(&self.store, hash).await? else { return Ok(false) };
+        if token.granted.grant.reason.is_some() {
+            return Ok(false);
+        }
+        let account = self.user_of(&token).await?.flatten();
+        let scopes = self.persons.roles.scopes(&token.scopes);
+        Ok(account.is_some_and(|account| self.needs_reason(&account, &scopes)))
     }
 
     /// What becomes of a refresh token that a client shows.

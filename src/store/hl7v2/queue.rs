@@ -82,10 +82,16 @@ const RENEW: &str = concat!(
 const LATER: &str = "UPDATE v2_open SET lease_until = NULL, next_try = $2, reason = $3 \
      WHERE message_id = $1 AND state IS NULL AND lease_until IS NOT NULL AND attempts = $4";
 
+/// The same of a text that cannot be opened here: that was no try.
+const UNREAD: &str = "UPDATE v2_open SET lease_until = NULL, next_try = $2, reason = $3, attempts = 0 \
+     WHERE message_id = $1 AND state IS NULL AND lease_until IS NOT NULL AND attempts = $4";
+
 /// Back into the line by somebody's wish, or because it came again.
-pub(super) const REPLAY: &str = "WITH found AS MATERIALIZED ( \
+pub(super) const REPLAY: &str = "WITH line AS MATERIALIZED ( \
+       SELECT message_id FROM v2_open WHERE message_id = ANY ($1) ORDER BY message_id FOR NO KEY UPDATE), \
+     found AS MATERIALIZED ( \
        SELECT id FROM v2_message WHERE id = ANY ($1) AND raw IS NOT NULL AND state = ANY ($2) \
-        ORDER BY id FOR NO KEY UPDATE), \
+          AND (SELECT count(*) FROM line) >= 0 ORDER BY id FOR NO KEY UPDATE), \
      again AS ( \
        UPDATE v2_message m SET state = 'received', reason = '', ack_code = NULL, ack = NULL \
          FROM found WHERE m.id = found.id RETURNING m.id, m.site, m.received_at, m.order_keys), \
@@ -103,6 +109,7 @@ pub(super) const DISCARD: &str = "WITH gone AS ( \
        UPDATE v2_open SET state = 'discarded', blocked = false, next_try = NULL, reason = NULL \
        WHERE message_id = $1 AND (state IN ('failed', 'held') OR (state IS NULL AND lease_until IS NULL)) \
        RETURNING message_id AS id, order_keys), \
+     unowed AS (DELETE FROM v2_answer a USING gone WHERE a.message_id = gone.id), \
      said AS ( \
        UPDATE v2_message m SET state = 'discarded', reason = $2 FROM gone WHERE m.id = gone.id), \
      out AS ( \
@@ -131,7 +138,7 @@ pub(super) const FAILED: &str = "SELECT message_id FROM v2_open \
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[CLAIM, FREE, RENEW, LATER, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
+    &[CLAIM, FREE, RENEW, LATER, UNREAD, REPLAY, DISCARD, IS_THERE, WAITING, FAILED];
 
 /// A message that this node works on.
 #[derive(Debug)]
@@ -200,7 +207,7 @@ impl Store {
                     let until = now.0.plus_millis(UNREADABLE_MS);
                     let reason = error.to_string();
                     tracing::error!(message = %message.id, reason, "a message has to wait");
-                    self.postpone_message((message.id, message.attempts), until, &reason).await?;
+                    self.leave_unread((message.id, message.attempts), until, &reason).await?;
                 }
             }
         }
@@ -285,8 +292,28 @@ impl Store {
         until: Instant,
         reason: &str,
     ) -> Result<(), Error> {
+        self.put_off(LATER, (id, attempts), until, reason).await
+    }
+
+    /// The same of a message whose text cannot be opened here.
+    async fn leave_unread(
+        &self,
+        (id, attempts): (Uuid, i32),
+        until: Instant,
+        reason: &str,
+    ) -> Result<(), Error> {
+        self.put_off(UNREAD, (id, attempts), until, reason).await
+    }
+
+    async fn put_off(
+        &self,
+        sql: &str,
+        (id, attempts): (Uuid, i32),
+        until: Instant,
+        reason: &str,
+    ) -> Result<(), Error> {
         let connection = self.0.feeds.connection().await?;
-        let statement = connection.prepare_cached(LATER).await.map_err(failure::error)?;
+        let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
         let until = Timestamptz(until);
         let done = connection.execute(&statement, &[&id, &until, &reason, &attempts]).await;
         done.map(drop).map_err(failure::error)

@@ -223,7 +223,9 @@ impl Store {
         new: &FileKey,
         ids: &dyn IdSource,
     ) -> Result<usize, VaultError> {
-        let transaction = self.0.feeds.begin("BEGIN").await?;
+        // A key that another node adds meanwhile would be sealed by the file of before.
+        let begin = "BEGIN; LOCK TABLE v2_data_key IN SHARE ROW EXCLUSIVE MODE";
+        let transaction = self.0.feeds.begin(begin).await?;
         let keys = transaction.all(LOCK, &[]).await?;
         let mut count = 0;
         for key in keys.iter().map(sealed_key) {

@@ -25,8 +25,12 @@ const FOUND: &str = "WITH moved AS (UPDATE audit_feed SET xid = $3, id = $4, par
      AND o.patient IS NOT DISTINCT FROM a.patient AND o.node <> $2 AND o.until > a.at) \
      ON CONFLICT DO NOTHING) SELECT 1 FROM moved";
 
-const UNTOLD: &str = "SELECT event, rule, party, patient, count, until, stored, posted FROM audit_alert \
-     WHERE NOT (stored AND posted) ORDER BY xid, event, rule LIMIT $1";
+/// So many of those that are not stored, and of those that are not posted: one way that fails keeps nothing from
+/// the other.
+const UNTOLD: &str = "SELECT event, rule, party, patient, count, until, stored, posted FROM ( \
+       (SELECT * FROM audit_alert WHERE NOT stored ORDER BY xid, event, rule LIMIT $1) UNION \
+       (SELECT * FROM audit_alert WHERE NOT posted ORDER BY xid, event, rule LIMIT $1)) a \
+     ORDER BY xid, event, rule";
 
 const TOLD: &str = "UPDATE audit_alert SET stored = stored OR $3, posted = posted OR $4 \
      WHERE event = $1 AND rule = $2";

@@ -31,6 +31,9 @@ const OF_PATIENT: &str = "SELECT DISTINCT r.id FROM comp c JOIN res r ON r.rid =
      WHERE r.tid = $1 AND c.rt = $2 AND c.pat = $3 AND r.op <> 'D' AND r.body->>'status' = 'active' \
      ORDER BY r.id LIMIT 20";
 
+/// Of how many resources it is looked up for a token what they refer to.
+const MOST_RELATED: usize = 32;
+
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] = &[CHANGED, MARK, OF_PATIENT];
 
@@ -95,14 +98,20 @@ impl Store {
             if all.contains_key(&who) {
                 continue;
             }
+            // Of more, and of one that is not there, nobody can tell: that counts in a denial.
+            if all.len() >= MOST_RELATED {
+                break;
+            }
             let texts = self.references(&who, ANYWHERE).await?;
             let base = self.parameters()?.extractor.base().to_owned();
             let local = |text: &String| match Target::parse(text, &base) {
                 Target::Local { resource_type, id, .. } => Some((resource_type, id)),
                 _ => None,
             };
-            let referred = texts.iter().filter_map(local).collect();
-            all.insert(who, referred);
+            let referred: Vec<_> = texts.iter().filter_map(local).collect();
+            if !referred.is_empty() {
+                all.insert(who, referred);
+            }
         }
         Ok(all)
     }

@@ -49,14 +49,15 @@ const CASES: &[Case] = &[
             "deny",
             r#""data":[{"meaning":"dependents","reference":{"reference":"Encounter/a-visit"}}]"#,
         ),
-        &["Observation/a-vital", "DiagnosticReport/a-report"],
-        &["Encounter/a-visit", "Observation/a-lab"],
+        // There are references without a parameter: what has one may lead there.
+        &["Observation/b-lab"],
+        &["Encounter/a-visit", "Observation/a-lab", "Observation/a-vital"],
     ),
     (
         ("deny", AUTHORED),
-        &["DocumentReference/a-other"],
-        // No parameter tells who is the author of an Observation.
-        &["DocumentReference/a-doc", "Observation/a-lab"],
+        // Authors may be named by what no parameter tells.
+        &["Observation/b-lab"],
+        &["DocumentReference/a-doc", "DocumentReference/a-other", "Observation/a-lab"],
     ),
     (
         ("permit", AUTHORED),

@@ -171,6 +171,8 @@ impl Alerts {
             match turn.send(Box::pin(self.keep(alert))).await {
                 Ok(Some(())) => maintenance::alert_told(store, alert, true, false).await?,
                 Ok(None) => return Ok(()),
+                // One that is not accepted keeps no other from being stored.
+                Err(error @ OutletError::Refused(_)) => kept = Err(error),
                 Err(error) => {
                     kept = Err(error);
                     break;
