@@ -147,7 +147,7 @@ const US_CORE: &[(&str, &str)] = &[
     ("DiagnosticReport", r#""status":"final","code":{"text":"x"},"subject":@"#),
     (
         "DocumentReference",
-        r#""status":"current","subject":@,"content":[{"attachment":{"data":"QQ=="}}]"#,
+        r#""status":"current","subject":@,"content":[{"attachment":{"contentType":"text/plain","data":"QQ=="}}]"#,
     ),
     (
         "Encounter",
