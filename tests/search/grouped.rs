@@ -165,8 +165,8 @@ const MANY: &str = "
     CREATE TABLE t_made AS SELECT 1000000 + n AS rid, n, 'b1' AS like_id, timestamptz '2000-01-01' + n * interval '1 min' AS s
       FROM generate_series(1, 200001) n
       UNION ALL SELECT 2000000 + n, 1000000 + n, 'x1', timestamptz '1975-01-01' + n * interval '1 min' FROM generate_series(1, 600) n;
-    INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys)
-      SELECT m.rid, m.n, m.s, m.s, 0, f.rt, f.toks, f.keys FROM t_made m JOIN res r ON r.id = m.like_id JOIN srow f ON f.rid = r.rid;
+    INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys, present)
+      SELECT m.rid, m.n, m.s, m.s, 0, f.rt, f.toks, f.keys, f.present FROM t_made m JOIN res r ON r.id = m.like_id JOIN srow f ON f.rid = r.rid;
     INSERT INTO tok (h, s, rid, sysh, dk)
       SELECT o.h, m.s, m.rid, o.sysh, 0 FROM t_made m JOIN t_tok o ON o.id = m.like_id
       WHERE NOT EXISTS (SELECT FROM t_tok x WHERE x.h = o.h AND x.id <> o.id);

@@ -242,7 +242,7 @@ async fn a_build_takes_away_rows_that_belong_to_nothing() {
         "INSERT INTO dat SELECT h, lo, hi, rid + 1000000, dk FROM dat",
         "INSERT INTO str (h, v, rid, dk) SELECT h, v, rid + 1000000, dk FROM str",
         "INSERT INTO comp SELECT pat + 1, rt, s, rid, dk, hi, toks FROM comp",
-        "INSERT INTO srow SELECT rid + 1000000, idh, s, hi, dk, rt, toks, keys FROM srow WHERE rid > 0",
+        "INSERT INTO srow SELECT rid + 1000000, idh, s, hi, dk, rt, toks, keys, present FROM srow WHERE rid > 0",
     ] {
         server.database.run(rows).await;
     }
@@ -273,7 +273,7 @@ async fn a_row_that_belongs_to_nothing_does_not_end_the_pages() {
         let body = format!(r#"{{"resourceType":"Patient","id":"p{at}","gender":"male"}}"#);
         server.client.put(&format!("/Patient/p{at}"), body).await.expect(201);
     }
-    let dead = "INSERT INTO srow SELECT rid + 1000000, idh + 1, s, hi, dk, rt, toks, keys FROM srow; \
+    let dead = "INSERT INTO srow SELECT rid + 1000000, idh + 1, s, hi, dk, rt, toks, keys, present FROM srow; \
                 INSERT INTO tok SELECT h, s, rid + 1000000, sysh, dk FROM tok";
     server.database.run(dead).await;
     let mut url = Some("/Patient?gender=male&_count=2".to_owned());

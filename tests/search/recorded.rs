@@ -140,7 +140,7 @@ async fn what_is_too_much_to_sort_is_on_record_as_refused_alone() {
     server
         .database
         .run(
-            "INSERT INTO srow (rid, idh, s, hi, dk, rt, toks) SELECT 1000000 + n, n, s, hi, 0, rt, '{}' \
+            "INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, present) SELECT 1000000 + n, n, s, hi, 0, rt, '{}', 0 \
              FROM generate_series(1, 200001) n, (SELECT s, hi, rt FROM srow JOIN res USING (rid, rt) \
              WHERE id = '1') o",
         )

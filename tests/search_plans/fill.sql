@@ -1,8 +1,8 @@
-CREATE TABLE t_tmpl AS SELECT r.id, r.rid, s.idh, s.toks, s.keys, r.body, r.meta, s.rt FROM res r JOIN srow s USING (rid);
+CREATE TABLE t_tmpl AS SELECT r.id, r.rid, s.idh, s.toks, s.keys, s.present, r.body, r.meta, s.rt FROM res r JOIN srow s USING (rid);
 CREATE TABLE t_pat AS SELECT 1000000 + n AS rid, ('x' || substr(md5('pat' || n), 1, 16))::bit(64)::bigint AS idh, n FROM generate_series(1, 500) n;
 INSERT INTO ident (tid, rt, id, rid, dk, dh) SELECT 0, t.rt, 'sp' || n, p.rid, 0, 0 FROM t_pat p, t_tmpl t WHERE t.id = 'p1';
 INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) SELECT p.rid, now() - n * interval '1 s', 0, 0, 1, t.rt, 'N', 'sp' || n, ARRAY[p.idh], t.meta, t.body FROM t_pat p, t_tmpl t WHERE t.id = 'p1';
-INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys) SELECT p.rid, p.idh, '-infinity', '-infinity', 0, t.rt, t.toks, t.keys FROM t_pat p, t_tmpl t WHERE t.id = 'p1';
+INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys, present) SELECT p.rid, p.idh, '-infinity', '-infinity', 0, t.rt, t.toks, t.keys, t.present FROM t_pat p, t_tmpl t WHERE t.id = 'p1';
 INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) SELECT p.idh, t.rt, '-infinity', p.rid, 0, '-infinity', t.toks FROM t_pat p, t_tmpl t WHERE t.id = 'p1';
 INSERT INTO tok (h, s, rid, sysh, dk) SELECT k.h, '-infinity', p.rid, k.sysh, 0 FROM t_pat p, t_tmpl t JOIN tok k ON k.rid = t.rid WHERE t.id = 'p1';
 INSERT INTO str (h, v, rid, dk, exact) SELECT k.h, substr(md5(n::text), 1, 3) || k.v, p.rid, 0, k.exact FROM t_pat p, t_tmpl t JOIN str k ON k.rid = t.rid WHERE t.id = 'p1';
@@ -13,7 +13,7 @@ INSERT INTO res (rid, lu, tid, dk, vid, rt, op, id, pats, meta, body) SELECT o.r
 CREATE TABLE t_tok AS SELECT o.rid, o.s, k.sysh, l.is_link, CASE WHEN l.is_link THEN k.h # p.idh # o.pat ELSE k.h # o.c END AS h FROM t_obs o, t_tmpl t JOIN tok k ON k.rid = t.rid CROSS JOIN LATERAL (SELECT k.h = ANY (t.toks[2:t.toks[1]::int + 1]) AS is_link) l, t_tmpl p WHERE t.id = 'o1' AND p.id = 'p1';
 INSERT INTO tok (h, s, rid, sysh, dk) SELECT h, s, rid, sysh, 0 FROM t_tok;
 CREATE TABLE t_all AS SELECT rid, count(*) FILTER (WHERE is_link) || array_agg(h ORDER BY is_link DESC) || (SELECT toks[2:] FROM t_tmpl WHERE id = 'o1') AS toks FROM t_tok GROUP BY rid;
-INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys) SELECT o.rid, o.idh, o.s, o.s + interval '1 s', 0, t.rt, a.toks, t.keys FROM t_obs o JOIN t_all a USING (rid), t_tmpl t WHERE t.id = 'o1';
+INSERT INTO srow (rid, idh, s, hi, dk, rt, toks, keys, present) SELECT o.rid, o.idh, o.s, o.s + interval '1 s', 0, t.rt, a.toks, t.keys, t.present FROM t_obs o JOIN t_all a USING (rid), t_tmpl t WHERE t.id = 'o1';
 INSERT INTO comp (pat, rt, s, rid, dk, hi, toks) SELECT o.pat, t.rt, o.s, o.rid, 0, o.s + interval '1 s', a.toks FROM t_obs o JOIN t_all a USING (rid), t_tmpl t WHERE t.id = 'o1';
 INSERT INTO num (h, rid, y, u, n, dk, lo, hi) SELECT k.h, o.rid, k.y, k.u, k.n, 0, o.v, o.v FROM t_obs o, t_tmpl t JOIN num k ON k.rid = t.rid WHERE t.id = 'o1';
 DROP TABLE t_tmpl, t_pat, t_obs, t_tok, t_all;
