@@ -15,8 +15,9 @@ CREATE TABLE export_job (
   -- The address that was asked, and what it comes down to.
   request text NOT NULL,
   asked jsonb NOT NULL,
-  -- The types that are exported: who asks for the files must be granted each of them still.
+  -- The types that are exported, and those that must be granted still to who works on it or asks for the files.
   types smallint[] NOT NULL,
+  needs smallint[] NOT NULL,
   state text NOT NULL DEFAULT 'accepted'
     CHECK (state IN ('accepted', 'in-progress', 'completed', 'failed')),
   asked_at timestamptz NOT NULL,

@@ -328,7 +328,7 @@ impl Pool {
         Self::with(realm, (size, timeout_ms), Flush::Wait, " -c enable_seqscan=off")
     }
 
-    fn with(
+    pub(super) fn with(
         realm: &Realm,
         (size, timeout_ms): (usize, u32),
         flush: Flush,

@@ -53,7 +53,7 @@ pub use connection::{Address, Flush};
 pub use events::{Along, EventsPage, EventsRequest};
 pub use export::{
     ExportFile, ExportJob, ExportKind, ExportLevel, ExportPlan, ExportState, ExportTry, Exported,
-    FileReader, Line, NewExport, notice as export_notice,
+    FileReader, Line, NewExport, SUPPORTING as EXPORTED_WITH_PATIENTS, notice as export_notice,
 };
 pub use history::{HistoryPage, HistoryRequest, HistoryScope};
 pub use index::{IndexRows, Parameters, Stored};
@@ -180,7 +180,10 @@ impl Store {
         let reads = Reads::new(realm, parties.clone(), sizes)?;
         let writers = Pool::by_index(realm, sizes.writers, sizes.statement_timeout_ms)?;
         let feeds = Pool::by_index(realm, sizes.feeds, sizes.statement_timeout_ms)?;
-        let exports = Pool::new(realm, sizes.exports, EXPORT_TIMEOUT_MS, Flush::Wait)?;
+        // A snapshot waits while what was read is written, whatever it weighs.
+        let patient = " -c idle_in_transaction_session_timeout=600s";
+        let exports = (sizes.exports, EXPORT_TIMEOUT_MS);
+        let exports = Pool::with(realm, exports, Flush::Wait, patient)?;
         let limit = sizes.search_timeout_ms;
         let searchers = Searchers::new(realm, sizes.searchers, limit, sizes.read_audit)?;
         // In turn, but for one caller too: half of the writers is little.

@@ -110,9 +110,9 @@ async fn an_export_of_a_node_that_is_gone_is_done_by_another() {
         UPDATE export_job SET state = 'in-progress', attempt = 5, \
           lease_until = now() - interval '1 second' WHERE request LIKE '%Patient/$export'; \
         INSERT INTO export_file (job, number, kind, rt, lines, bytes, parts) \
-          SELECT id, n, 'o', 103, 1, 2, 1 FROM export_job, generate_series(0, 3) n; \
+          SELECT id, n, 'o', 103, 1, 2, 1 FROM export_job, generate_series(0, 150) n; \
         INSERT INTO export_part (job, file, number, data) \
-          SELECT id, n, 1, '\\x7b7d' FROM export_job, generate_series(0, 3) n";
+          SELECT id, n, 1, '\\x7b7d' FROM export_job, generate_series(0, 150) n";
     server.database.run(abandoned).await;
     let other = Server::start(config(&server.database, &[])).await.unwrap();
     let export = exporter.taken(&place).await;

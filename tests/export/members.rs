@@ -130,6 +130,15 @@ async fn an_export_of_patients_has_all_compartments_and_one_of_the_system_everyt
         related.names(),
         ["Observation/a-1", "Observation/c-about-a", "Provenance/a-1", "Provenance/c-1"]
     );
+    // Of what is not exported, what tells of it is none of it.
+    let related =
+        "/Patient/$export?_type=Patient&includeAssociatedData=RelevantProvenanceResources";
+    let related = exporter.export(related).await;
+    assert!(
+        related.names().iter().all(|name| name.starts_with("Patient/")),
+        "{:?}",
+        related.names()
+    );
     server.stop().await;
 }
 

@@ -37,8 +37,20 @@ async fn the_next_export_goes_on_where_the_last_one_ended() {
     put(client, "Patient/late", "").await;
     let earlier = "UPDATE res SET lu = lu - interval '5 minutes' WHERE id = 'late'";
     server.database.run(earlier).await;
+    // A row that is touched, as when the index is built anew, is no newer for that.
+    let touched = "UPDATE res SET lu = lu - interval '1 hour', xid = pg_current_xact_id() \
+        WHERE id = 'kept'";
+    server.database.run(touched).await;
+    let new = ["Patient/changed", "Patient/late", "Patient/new"];
+    let of_patients = format!("/Patient/$export?_type=Patient,Device&_since={time}");
+    let of_patients = exporter.export(&of_patients).await;
+    assert_eq!(of_patients.names(), new);
+    for gone in ["Patient/gone", "Device/gone"] {
+        let is_told = of_patients.deleted.iter().any(|bundle| bundle.contains(gone));
+        assert!(is_told, "{gone}: {:?}", of_patients.deleted);
+    }
     let next = exporter.export(&format!("/$export?_type=Patient&_since={time}")).await;
-    assert_eq!(next.names(), ["Patient/changed", "Patient/late", "Patient/new"]);
+    assert_eq!(next.names(), new);
     assert_eq!(next.deleted.len(), 1, "{:?}", next.deleted);
     let bundle = parse(next.deleted[0].as_bytes()).unwrap();
     assert_eq!(bundle.str_at("type"), Some("transaction"));

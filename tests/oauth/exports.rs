@@ -152,6 +152,19 @@ async fn an_export_is_its_clients_alone_and_as_far_as_that_is_still_granted() {
     for (method, url) in [("GET", &export.place), ("GET", &file), ("DELETE", &export.place)] {
         less.call(method, url).send().await.expect(403);
     }
+    // Nor at what it may have no more by its level or what comes along.
+    let url = "/Group/g/$export?_type=Patient&includeAssociatedData=RelevantProvenanceResources";
+    let of_group = exporter(&server, "loader", ALL).await.export(url).await;
+    let file_of_group = format!("{}/0.ndjson", of_group.place);
+    for (scopes, status) in [
+        ("system/Patient.rs system/Group.rs", 403),
+        ("system/Patient.rs system/Provenance.rs", 403),
+        ("system/Patient.rs system/Group.rs system/Provenance.rs", 200),
+    ] {
+        let loader = exporter(&server, "loader", scopes).await;
+        let answer = loader.call("GET", &file_of_group).send().await;
+        assert_eq!(answer.status, status, "{scopes}: {answer:?}");
+    }
     // With another token for the same it may.
     let again = exporter(&server, "loader", "system/Patient.rs system/Observation.rs").await;
     again.call("GET", &file).send().await.expect(200);

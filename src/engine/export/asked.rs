@@ -8,24 +8,9 @@ use crate::fhir::query::date_text;
 use crate::fhir::reference::Target;
 use crate::fhir::{Instant, IssueCode, LogicalId, ResourceType};
 use crate::spec::Spec;
-use crate::store::{ExportLevel, export_notice};
+use crate::store::{EXPORTED_WITH_PATIENTS, ExportLevel, export_notice};
 
 use super::ExportOf;
-
-/// Beside what is in compartments, an export of patients may have what that refers to, and what is theirs
-/// or about it.
-const BESIDE: [&str; 10] = [
-    "Device",
-    "Endpoint",
-    "HealthcareService",
-    "Location",
-    "Medication",
-    "Organization",
-    "Practitioner",
-    "PractitionerRole",
-    "Provenance",
-    "Substance",
-];
 
 /// In compartments of patients, and still no part of an export of patients: they name many, or are about
 /// the server.
@@ -142,7 +127,7 @@ impl Asked {
         let is_offered = |of: ResourceType| match of {
             ResourceType::OPERATION_OUTCOME | ResourceType::PARAMETERS => false,
             ResourceType::GROUP if is_of_group => true,
-            of if is_of_patients => is_compartment(of, spec) || BESIDE.contains(&of.as_str()),
+            of if is_of_patients => is_compartment(of, spec) || is_beside(of),
             _ => true,
         };
         let mut types: Vec<ResourceType> = match &self.named {
@@ -170,6 +155,21 @@ impl Asked {
             (true, Some(_)) => Err(fault("_type names no type".to_owned())),
             (true, None) => Err(Error::Forbidden),
         }
+    }
+
+    /// The types that must be granted as long as there is something of the export: its own, those of its level, and
+    /// what comes along.
+    pub(super) fn needs(&self, types: &[ResourceType]) -> Vec<ResourceType> {
+        let level = match self.of {
+            Some(ExportLevel::Group(_)) => &[ResourceType::PATIENT, ResourceType::GROUP][..],
+            Some(ExportLevel::Patient) => &[ResourceType::PATIENT],
+            Some(ExportLevel::System) | None => &[],
+        };
+        let along = self.has_provenance.then_some(ResourceType::PROVENANCE);
+        let mut needs: Vec<_> = types.iter().chain(level).copied().chain(along).collect();
+        needs.sort_unstable();
+        needs.dedup();
+        needs
     }
 
     /// Types of the patient compartment that may be looked at.
@@ -232,6 +232,13 @@ impl Asked {
     }
 }
 
+/// Whether resources of a type come with those of patients without being in their compartments: who and what
+/// these refer to, and what is theirs or about it.
+fn is_beside(of: ResourceType) -> bool {
+    [ResourceType::DEVICE, ResourceType::PROVENANCE].contains(&of)
+        || EXPORTED_WITH_PATIENTS.contains(&of.as_str())
+}
+
 /// Whether resources of a type are in compartments of patients as an export has them.
 fn is_compartment(of: ResourceType, spec: &Spec) -> bool {
     if of == ResourceType::PATIENT {
@@ -240,7 +247,7 @@ fn is_compartment(of: ResourceType, spec: &Spec) -> bool {
     let compartment = spec.compartment(ResourceType::PATIENT);
     compartment.is_some_and(|it| !it.parameters(of).is_empty())
         && !NEVER_OF_PATIENTS.contains(&of.as_str())
-        && !BESIDE.contains(&of.as_str())
+        && !is_beside(of)
 }
 
 pub(super) fn fault(text: String) -> Error {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::access::interaction::Kind;
 use crate::access::{Caller, Interaction, Permit};
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 use crate::fhir::{Instant, ResourceType};
 use crate::store::{ExportFile, ExportKind, ExportLevel, ExportState, NewExport};
 
@@ -118,6 +118,7 @@ impl Engine {
             Ok(asked) => asked,
             Err(error) => return self.gate.denied(interaction, caller, error).await,
         };
+        let id = random_id(self.ids.secret());
         let ask = async |permit: &Permit<'_>| {
             let types = asked.types(&self.spec, permit)?;
             for (of, text) in &asked.filters {
@@ -128,12 +129,13 @@ impl Engine {
             }
             let grant = caller.principal.grant();
             let new = NewExport {
-                id: random_id(self.ids.secret()),
+                id,
                 client: grant.map(|grant| grant.client.clone()),
                 token: grant.map(|grant| grant.token),
                 scopes: grant.map(|grant| grant.scopes.to_string()).unwrap_or_default(),
                 request: request.to_owned(),
                 asked: asked.to_json(),
+                needs: asked.needs(&types),
                 types,
                 now: self.clock.now(),
             };
@@ -147,7 +149,16 @@ impl Engine {
             let both = group.and(added).ok_or_else(|| Error::internal("it is on record"))?;
             Ok(both.map(|((), id)| id))
         };
-        let id = self.gate.run(interaction, caller, ask).await?;
+        if let Err(error) = self.gate.run(interaction, caller, ask).await {
+            // What nobody has on record is not done.
+            if let Err(error) = self.store.forget_export(id).await {
+                tracing::warn!(
+                    error = root_cause(&error),
+                    "an export that was refused may be there"
+                );
+            }
+            return Err(error);
+        }
         metrics::counter!("kiln_exports_total", "event" => "asked").increment(1);
         self.export_work.notify_one();
         Ok(id)
@@ -202,7 +213,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::export_status`].
     pub async fn cancel_export(&self, id: Uuid, caller: &Caller) -> Result<(), Error> {
-        let cancel = async |permit: &Permit<'_>| self.store.cancel_export(id, permit).await;
+        let cancel = async |permit: &Permit<'_>| {
+            self.store.cancel_export(id, self.clock.now(), permit).await
+        };
         self.gate.run(Kind::ExportCancel.of_system(), caller, cancel).await?;
         metrics::counter!("kiln_exports_total", "event" => "cancelled").increment(1);
         Ok(())

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
@@ -24,6 +24,8 @@ use crate::engine::Engine;
 
 /// How long an export is this node's from one word to the next, in milliseconds.
 const LEASE: i64 = 30_000;
+/// After how long without a word another node may have it.
+const GIVE_UP: Duration = Duration::from_secs(25);
 /// Between two words.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// How often an export is begun.
@@ -49,8 +51,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] without a database.
     pub async fn work_on_export(&self, standing: &dyn Standing) -> Result<bool, Error> {
-        let now = self.clock.now();
-        let Some(job) = self.store.claim_export((now, now.plus_millis(LEASE))).await? else {
+        let Some(job) = self.store.claim_export(LEASE).await? else {
             return Ok(false);
         };
         let done = if job.own.attempt > TRIES {
@@ -67,7 +68,9 @@ impl Engine {
             }
             // Somebody else has it, or nobody wants it any more.
             Err(Error::Conflict(_)) => "given-up",
-            Err(error @ (Error::Unavailable(_) | Error::Unconfirmed(_))) => return Err(error),
+            Err(error @ (Error::Busy(_) | Error::Unavailable(_) | Error::Unconfirmed(_))) => {
+                return Err(error);
+            }
             Err(error) => {
                 tracing::warn!(error = root_cause(&error), "an export failed");
                 let now = self.clock.now();
@@ -110,21 +113,31 @@ impl Engine {
         }
     }
 
-    /// Keeps an export for this node, as long as its client may have it.
+    /// Keeps an export for this node, as long as its client may have it. A fault that passes before the lease is
+    /// over ends nothing.
     async fn keep(&self, job: &ExportJob, standing: &dyn Standing) -> Result<Infallible, Error> {
+        let mut kept = Instant::now();
         loop {
             tokio::time::sleep(BETWEEN).await;
-            let lease = self.clock.now().plus_millis(LEASE);
-            if !self.store.keep_export(job.own, lease).await? {
-                let text = "the export was cancelled or taken over";
-                return Err(Error::Conflict(text.to_owned()));
-            }
-            let principal = standing.principal(job).await?.ok_or(Error::Forbidden)?;
-            let is_granted = |of: &ResourceType| principal.reach(Kind::Export.of(*of)).is_some();
-            if !job.types.iter().all(is_granted) {
-                return Err(Error::Forbidden);
+            match self.renew(job, standing).await {
+                Ok(()) => kept = Instant::now(),
+                Err(error @ (Error::Conflict(_) | Error::Forbidden)) => return Err(error),
+                Err(error) if kept.elapsed() >= GIVE_UP => return Err(error),
+                Err(error) => {
+                    tracing::warn!(error = root_cause(&error), "an export is kept later");
+                }
             }
         }
+    }
+
+    async fn renew(&self, job: &ExportJob, standing: &dyn Standing) -> Result<(), Error> {
+        if !self.store.keep_export(job.own, LEASE).await? {
+            let text = "the export was cancelled or taken over";
+            return Err(Error::Conflict(text.to_owned()));
+        }
+        let principal = standing.principal(job).await?.ok_or(Error::Forbidden)?;
+        let is_granted = |of: &ResourceType| principal.reach(Kind::Export.of(*of)).is_some();
+        if job.needs.iter().all(is_granted) { Ok(()) } else { Err(Error::Forbidden) }
     }
 
     /// Puts on record that an export ended before anything was read.

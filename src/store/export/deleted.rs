@@ -24,16 +24,20 @@ impl Walker<'_, '_> {
     pub(super) async fn deleted(&mut self) -> Result<(), Error> {
         let Some(since) = self.since.clone() else { return Ok(()) };
         let codes: Vec<i16> = self.plan.types.iter().map(|of| of.code()).collect();
+        // What lies in no compartment is told of to who asks for all patients.
+        let is_beside = |of: &&ResourceType| !self.plan.looked_at.contains(of);
+        let beside: Vec<i16> =
+            self.plan.types.iter().filter(is_beside).map(|of| of.code()).collect();
         let is_of_patients = self.plan.level != ExportLevel::System && self.members.is_none();
         let (from, at) = (Timestamptz(since.from()), Timestamptz(since.at));
         let snapshot = self.snapshot;
         let statement = snapshot.prepare(DELETED).await.map_err(failure::error)?;
         let members = self.members.clone();
-        let values: [&(dyn ToSql + Sync); 7] =
-            [&TENANT, &codes, &from, &at, &since.seen, &members, &is_of_patients];
-        let portal = snapshot.bind(&statement, &values).await.map_err(failure::error)?;
+        let values: [&(dyn ToSql + Sync); 8] =
+            [&TENANT, &codes, &from, &at, &since.seen, &members, &is_of_patients, &beside];
+        let portal = snapshot.bind(&statement, &values).await.map_err(failure::costly)?;
         loop {
-            let rows = snapshot.query_portal(&portal, ROWS).await.map_err(failure::error)?;
+            let rows = snapshot.query_portal(&portal, ROWS).await.map_err(failure::costly)?;
             let mut gone = Vec::new();
             for row in &rows {
                 gone.extend(self.gone(row)?);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::access::interaction::Kind;
 use crate::access::{Disclosed, Permit, Unaudited};
-use crate::error::Error;
+use crate::error::{Error, root_cause};
 use crate::fhir::{Instant, ResourceType};
 use crate::store::connection::Reader;
 use crate::store::rows::{JsonText, Timestamptz};
@@ -17,15 +17,15 @@ use super::{ExportKind, ExportTry, Exported};
 macro_rules! columns {
     () => {
         "j.id, j.actor, j.client, j.token, j.scopes, j.request, j.asked, j.state, j.asked_at, \
-         j.expires_at, j.attempt, j.done, j.transaction_time, j.failure, j.types"
+         j.expires_at, j.attempt, j.done, j.transaction_time, j.failure, j.types, j.needs"
     };
 }
 
 /// One at a time is counted and added.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(kiln_lock('kiln_export'))";
 
-const ADD: &str = "INSERT INTO export_job (id, actor, client, token, scopes, request, asked, asked_at, types) \
-     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10 WHERE (SELECT count(*) FROM export_job o \
+const ADD: &str = "INSERT INTO export_job (id, actor, client, token, scopes, request, asked, asked_at, types, needs) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10, $11 WHERE (SELECT count(*) FROM export_job o \
        WHERE o.actor = $2 AND o.state IN ('accepted', 'in-progress')) < $9";
 
 const FIND: &str =
@@ -34,7 +34,7 @@ const FIND: &str =
 const FILES: &str =
     "SELECT number, kind, rt, lines FROM export_file WHERE job = $1 ORDER BY number";
 
-const TYPES: &str = "SELECT types FROM export_job WHERE id = $1 AND actor = $2";
+const NEEDS: &str = "SELECT needs FROM export_job WHERE id = $1 AND actor = $2";
 
 /// What has ended may be asked for at any time.
 const TELL: &str = "WITH told AS ( \
@@ -44,40 +44,37 @@ const TELL: &str = "WITH told AS ( \
      SELECT EXISTS (SELECT FROM told) OR NOT EXISTS (SELECT FROM export_job WHERE id = $1 \
        AND actor = $2 AND state IN ('accepted', 'in-progress'))";
 
-const CANCEL: &str = "DELETE FROM export_job WHERE id = $1 AND actor = $2";
+/// It is nobody's from now on, and no try's: what there is of it is removed by and by.
+const CANCEL: &str = "UPDATE export_job SET actor = '', state = 'failed', attempt = attempt + 1, \
+     lease_until = NULL, expires_at = $3 WHERE id = $1 AND actor = $2 RETURNING id, attempt";
 
-/// The oldest that nobody works on. What a try before it has written is dropped.
+/// The oldest that nobody works on. Leases go by the clock of the database: those of nodes differ.
 const CLAIM: &str = concat!(
     "WITH due AS MATERIALIZED ( \
        SELECT id FROM export_job WHERE state IN ('accepted', 'in-progress') \
-         AND (state = 'accepted' OR lease_until < $1) \
-       ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED), \
-     files AS (DELETE FROM export_file f USING due WHERE f.job = due.id), \
-     parts AS (DELETE FROM export_part p USING due WHERE p.job = due.id) \
-     UPDATE export_job j SET state = 'in-progress', attempt = attempt + 1, lease_until = $2, done = 0 \
+         AND (state = 'accepted' OR lease_until < clock_timestamp()) \
+       ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED) \
+     UPDATE export_job j SET state = 'in-progress', attempt = attempt + 1, done = 0, \
+       lease_until = clock_timestamp() + $1::bigint * interval '1 ms' \
      FROM due WHERE j.id = due.id RETURNING ",
     columns!()
 );
 
-const KEEP: &str = "UPDATE export_job SET lease_until = $3 \
-     WHERE id = $1 AND attempt = $2 AND state = 'in-progress'";
+/// One that is completed is not lost, though nothing keeps it any more.
+const KEEP: &str = "UPDATE export_job SET lease_until = CASE state WHEN 'in-progress' \
+       THEN clock_timestamp() + $3::bigint * interval '1 ms' END \
+     WHERE id = $1 AND attempt = $2 AND state IN ('in-progress', 'completed')";
 
 const COMPLETE: &str = "UPDATE export_job SET state = 'completed', lease_until = NULL, ended_at = $3, \
      expires_at = $4, transaction_time = $5, done = $6 \
      WHERE id = $1 AND attempt = $2 AND state = 'in-progress'";
 
-const FAIL: &str = "WITH failed AS ( \
-       UPDATE export_job SET state = 'failed', lease_until = NULL, ended_at = $3, expires_at = $4, \
-         failure = $5 WHERE id = $1 AND attempt = $2 AND state = 'in-progress' RETURNING id), \
-     files AS (DELETE FROM export_file f USING failed WHERE f.job = failed.id), \
-     parts AS (DELETE FROM export_part p USING failed WHERE p.job = failed.id) \
-     SELECT id FROM failed";
-
-const SWEEP: &str = "DELETE FROM export_job WHERE expires_at < $1";
+const FAIL: &str = "UPDATE export_job SET state = 'failed', lease_until = NULL, ended_at = $3, expires_at = $4, \
+     failure = $5 WHERE id = $1 AND attempt = $2 AND state = 'in-progress'";
 
 /// Every statement of this file, for the test that prepares them.
 pub(super) const STATEMENTS: &[&str] =
-    &[LOCK, ADD, FIND, FILES, TYPES, TELL, CANCEL, CLAIM, KEEP, COMPLETE, FAIL, SWEEP];
+    &[LOCK, ADD, FIND, FILES, NEEDS, TELL, CANCEL, CLAIM, KEEP, COMPLETE, FAIL];
 
 /// An export that is asked for.
 #[derive(Clone, Debug)]
@@ -96,6 +93,8 @@ pub struct NewExport {
     pub asked: String,
     /// The types that are exported.
     pub types: Vec<ResourceType>,
+    /// The types that must be granted as long as somebody works on it or asks for its files.
+    pub needs: Vec<ResourceType>,
     /// The present.
     pub now: Instant,
 }
@@ -132,6 +131,8 @@ pub struct ExportJob {
     pub asked: String,
     /// The types that are exported.
     pub types: Vec<ResourceType>,
+    /// The types that must be granted still.
+    pub needs: Vec<ResourceType>,
     /// How far it is.
     pub state: ExportState,
     /// When it was asked for.
@@ -172,12 +173,13 @@ impl Store {
         most: i64,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Uuid>, Error> {
-        let types: Vec<i16> = new.types.iter().map(|of| of.code()).collect();
+        let codes = |all: &[ResourceType]| all.iter().map(|of| of.code()).collect::<Vec<i16>>();
+        let (types, needs) = (codes(&new.types), codes(&new.needs));
         let transaction = self.0.writers.begin("BEGIN").await?;
         transaction.all(LOCK, &[]).await?;
         let (actor, asked) = (permit.actor(), JsonText(new.asked.as_bytes()));
         let now = Timestamptz(new.now);
-        let values: [&(dyn ToSql + Sync); 10] = [
+        let values: [&(dyn ToSql + Sync); 11] = [
             &new.id,
             &actor,
             &new.client,
@@ -188,6 +190,7 @@ impl Store {
             &now,
             &most,
             &types,
+            &needs,
         ];
         let added = transaction.run(ADD, &values).await?;
         transaction.commit().await.map_err(failure::error)?;
@@ -220,8 +223,7 @@ impl Store {
     }
 
     /// Notes that whoever holds the permit is told now how far an export is; whether it was last told
-    /// before `earliest`, or never,
-    /// or the export has ended.
+    /// before `earliest`, or never, or the export has ended.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
@@ -232,7 +234,7 @@ impl Store {
         permit: &Permit<'_>,
     ) -> Result<bool, Error> {
         let (now, earliest) = (Timestamptz(now), Timestamptz(earliest));
-        let rows = self.export_rows(TELL, &[&id, &permit.actor(), &now, &earliest]).await?;
+        let rows = self.export_changed(TELL, &[&id, &permit.actor(), &now, &earliest]).await?;
         rows.first().map_or(Ok(true), |row| row.try_get(0).map_err(failure::error))
     }
 
@@ -243,34 +245,37 @@ impl Store {
     pub async fn cancel_export(
         &self,
         id: Uuid,
+        now: Instant,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<()>, Error> {
         self.authorized_export(id, permit).await?;
-        if self.export_run(CANCEL, &[&id, &permit.actor()]).await? == 0 {
-            return Err(unknown(id));
+        let values: [&(dyn ToSql + Sync); 3] = [&id, &permit.actor(), &Timestamptz(now)];
+        let rows = self.export_changed(CANCEL, &values).await?;
+        let row = rows.first().ok_or_else(|| unknown(id))?;
+        let own = ExportTry { job: id, attempt: get(row, "attempt")? };
+        // What does not go now goes with what has expired.
+        if let Err(error) = self.remove_export(own).await {
+            tracing::warn!(error = root_cause(&error), "an export is removed later");
         }
         Ok(Unaudited::new((), about(id)))
     }
 
-    /// Takes the oldest export that nobody works on. Nothing is told by this: what the work reads passes
+    /// Takes the oldest export that nobody works on, for so many milliseconds. Nothing is told by this: what the work reads passes
     /// the gate.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn claim_export(
-        &self,
-        (now, lease): (Instant, Instant),
-    ) -> Result<Option<ExportJob>, Error> {
-        let rows = self.export_rows(CLAIM, &[&Timestamptz(now), &Timestamptz(lease)]).await?;
+    pub async fn claim_export(&self, lease: i64) -> Result<Option<ExportJob>, Error> {
+        let rows = self.export_changed(CLAIM, &[&lease]).await?;
         rows.first().map(job).transpose()
     }
 
-    /// Keeps an export for this node; whether it is still this try's.
+    /// Keeps an export for this node, for so many milliseconds more; whether it is still this try's.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
-    pub async fn keep_export(&self, own: ExportTry, lease: Instant) -> Result<bool, Error> {
-        let done = self.export_run(KEEP, &[&own.job, &own.attempt, &Timestamptz(lease)]).await?;
+    pub async fn keep_export(&self, own: ExportTry, lease: i64) -> Result<bool, Error> {
+        let done = self.export_run(KEEP, &[&own.job, &own.attempt, &lease]).await?;
         Ok(done > 0)
     }
 
@@ -292,7 +297,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends an export that failed; that is known until `expires`.
+    /// Ends an export that failed and drops its files; that it did is known until `expires`.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without a database.
@@ -302,26 +307,19 @@ impl Store {
         why: &str,
         (now, expires): (Instant, Instant),
     ) -> Result<(), Error> {
+        self.drop_export_files(own).await?;
         let (now, expires) = (Timestamptz(now), Timestamptz(expires));
-        self.export_rows(FAIL, &[&own.job, &own.attempt, &now, &expires, &why]).await.map(drop)
+        self.export_run(FAIL, &[&own.job, &own.attempt, &now, &expires, &why]).await.map(drop)
     }
 
-    /// Removes what has expired; how many exports.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] without a database.
-    pub async fn sweep_exports(&self, now: Instant) -> Result<u64, Error> {
-        self.export_run(SWEEP, &[&Timestamptz(now)]).await
-    }
-
-    /// That the party of an export is still granted all that is in it.
+    /// That the party of an export is still granted all that it takes.
     pub(super) async fn authorized_export(
         &self,
         id: Uuid,
         permit: &Permit<'_>,
     ) -> Result<(), Error> {
-        let rows = self.export_rows(TYPES, &[&id, &permit.actor()]).await?;
-        let codes: Vec<i16> = get(rows.first().ok_or_else(|| unknown(id))?, "types")?;
+        let rows = self.export_rows(NEEDS, &[&id, &permit.actor()]).await?;
+        let codes: Vec<i16> = get(rows.first().ok_or_else(|| unknown(id))?, "needs")?;
         for of in codes.into_iter().filter_map(ResourceType::from_code) {
             permit.derive(Kind::Export, of)?;
         }
@@ -337,14 +335,24 @@ impl Store {
         Reader::Shared(&pipeline).query(sql, parameters).await
     }
 
-    async fn export_run(
+    pub(super) async fn export_changed(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+        connection.query(&statement, parameters).await.map_err(failure::error)
+    }
+
+    pub(super) async fn export_run(
         &self,
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        let pipeline = self.0.readers.pipeline().await?;
-        let statement = pipeline.prepare(sql).await?;
-        pipeline.client().execute(&statement, parameters).await.map_err(failure::error)
+        let connection = self.0.writers.connection().await?;
+        let statement = connection.prepare_cached(sql).await.map_err(failure::error)?;
+        connection.execute(&statement, parameters).await.map_err(failure::error)
     }
 }
 
@@ -368,7 +376,10 @@ fn job(row: &Row) -> Result<ExportJob, Error> {
     let state: &str = get(row, "state")?;
     let asked: JsonText<'_> = get(row, "asked")?;
     let missing = || Error::internal("an export without a time");
-    let codes: Vec<i16> = get(row, "types")?;
+    let types = |column: &str| {
+        let codes: Vec<i16> = get(row, column)?;
+        Ok::<Vec<_>, Error>(codes.into_iter().filter_map(ResourceType::from_code).collect())
+    };
     Ok(ExportJob {
         own: ExportTry { job: get(row, "id")?, attempt: get(row, "attempt")? },
         actor: get(row, "actor")?,
@@ -377,7 +388,8 @@ fn job(row: &Row) -> Result<ExportJob, Error> {
         scopes: get(row, "scopes")?,
         request: get(row, "request")?,
         asked: String::from_utf8(asked.0.to_vec()).map_err(Error::internal)?,
-        types: codes.into_iter().filter_map(ResourceType::from_code).collect(),
+        types: types("types")?,
+        needs: types("needs")?,
         state: match state {
             "accepted" => ExportState::Accepted,
             "completed" => ExportState::Completed,

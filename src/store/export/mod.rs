@@ -1,13 +1,12 @@
 //! Exports: what was asked for, who works on it, and the files until they expire.
 //!
 //! An export reads in one snapshot of the database and writes its files as it goes, in parts of about a
-//! megabyte, each together with how far it is. So the memory that it takes does not grow with what is
-//! exported. The snapshot ends with its connection: an export that is taken over from a node that is
+//! megabyte, each together with how far it is. What it keeps in memory are some bodies at a time, and keys: of
+//! what was referred to, and of each Provenance. The snapshot ends with its connection: an export that is taken over from a node that is
 //! gone begins anew, and what was written before is dropped.
 //!
 //! The files are in the database and not in a folder: whichever node is asked has them, a tenant's stand
-//! behind the same walls as its resources, and they go in the same transaction as the export they are
-//! of. PostgreSQL compresses the parts.
+//! behind the same walls as its resources. PostgreSQL compresses the parts.
 //!
 //! | file | does |
 //! |---|---|
@@ -17,6 +16,7 @@
 //! | `jobs` | what was asked for, by whom, and who works on it |
 //! | `output` | writes files |
 //! | `references` | what lines refer to, and attachments of this server by their addresses |
+//! | `removal` | what goes of exports, in steps |
 //! | `walk` | what belongs to an export, in which order |
 //!
 //! Spec: <https://hl7.org/fhir/uv/bulkdata/export.html>; `migrations/0130_exports.sql`
@@ -27,6 +27,7 @@ mod group;
 mod jobs;
 mod output;
 mod references;
+mod removal;
 mod walk;
 
 use std::collections::HashMap;
@@ -43,10 +44,11 @@ use crate::search::request::Filter;
 
 pub use files::FileReader;
 pub use jobs::{ExportFile, ExportJob, ExportState, NewExport};
+pub use walk::SUPPORTING;
 
 /// Every statement of this folder, for the test that prepares them.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    [files::STATEMENTS, jobs::STATEMENTS, output::STATEMENTS, walk::STATEMENTS]
+    [files::STATEMENTS, jobs::STATEMENTS, output::STATEMENTS, removal::STATEMENTS, walk::STATEMENTS]
         .into_iter()
         .flatten()
         .copied()

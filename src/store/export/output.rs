@@ -1,7 +1,9 @@
 //! Writes the files of an export.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 
 use crate::error::Error;
@@ -12,6 +14,9 @@ use super::{ExportKind, ExportTry};
 
 /// From how many bytes on a part is written.
 const PART: usize = 1 << 20;
+
+/// Between two attempts while all connections have work.
+const WHILE_BUSY: Duration = Duration::from_secs(1);
 
 /// Writes a part with what is known of its file by then, as long as the export is this try's.
 const WRITE: &str = "WITH own AS ( \
@@ -109,7 +114,7 @@ impl<'o> Output<'o> {
             patients.extend(&file.patients);
             patients.sort_unstable();
         }
-        let connection = self.store.0.writers.connection().await?;
+        let connection = free(self.store).await?;
         let statement = connection.prepare_cached(WRITE).await.map_err(failure::error)?;
         let (kind, of, text) = (file.kind.code(), file.of.code(), &*file.text);
         let values: [&(dyn ToSql + Sync); 11] = [
@@ -131,5 +136,16 @@ impl<'o> Output<'o> {
         }
         file.text.clear();
         Ok(())
+    }
+}
+
+/// A connection that writes. That others write much is no reason to give up; whose export is ended waits no
+/// longer.
+async fn free(store: &Store) -> Result<Object, Error> {
+    loop {
+        match store.0.writers.connection().await {
+            Err(Error::Busy(_)) => tokio::time::sleep(WHILE_BUSY).await,
+            other => return other,
+        }
     }
 }

@@ -30,13 +30,13 @@ use super::output::Output;
 use super::references::{references, with_addresses};
 use super::{ExportKind, ExportLevel, ExportPlan, ExportTry, Exported};
 
-/// Rows that are read at a time.
-pub(super) const ROWS: i32 = 250;
+/// Rows that are read at a time: each may be as large as a request may be.
+pub(super) const ROWS: i32 = 16;
 /// Patients, identities or keys that one statement walks.
 pub(super) const SOME: usize = 200;
 
 /// Who and what records refer to without being in a compartment.
-const SUPPORTING: [&str; 8] = [
+pub const SUPPORTING: [&str; 8] = [
     "Endpoint",
     "HealthcareService",
     "Location",
@@ -68,6 +68,8 @@ impl Store {
         plan: &ExportPlan,
         permit: &Permit<'_>,
     ) -> Result<Unaudited<Exported>, Error> {
+        // What a try before this one has written.
+        self.drop_export_files(own).await?;
         let mut connection = self.0.exports.connection().await?;
         let snapshot = connection
             .build_transaction()
@@ -209,7 +211,7 @@ impl Walker<'_, '_> {
     pub(super) async fn rows(&self, walk: &BulkWalk<'_>) -> Result<Vec<Row>, Error> {
         let (sql, values) = bulk::statement(self.store, self.permit, walk)?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|it| &**it as _).collect();
-        self.snapshot.query(&sql, &values).await.map_err(failure::error)
+        self.snapshot.query(&sql, &values).await.map_err(failure::costly)
     }
 
     /// What lies in compartments, and devices.
@@ -276,9 +278,9 @@ impl Walker<'_, '_> {
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|it| &**it as _).collect();
         let snapshot = self.snapshot;
         let statement = snapshot.prepare(&sql).await.map_err(failure::error)?;
-        let portal = snapshot.bind(&statement, &values).await.map_err(failure::error)?;
+        let portal = snapshot.bind(&statement, &values).await.map_err(failure::costly)?;
         loop {
-            let rows = snapshot.query_portal(&portal, ROWS).await.map_err(failure::error)?;
+            let rows = snapshot.query_portal(&portal, ROWS).await.map_err(failure::costly)?;
             let mut targets = Vec::new();
             for row in &rows {
                 self.row(row, is_written, &mut targets).await?;
@@ -313,7 +315,7 @@ impl Walker<'_, '_> {
             tracing::error!("a resource out of reach was about to be exported, and was left out");
             return Ok(());
         }
-        self.note(&version, targets)?;
+        self.note(&version, is_written, targets)?;
         let is_new: bool = row.try_get(1).map_err(failure::error)?;
         if !is_written || !is_new {
             return Ok(());
@@ -337,10 +339,18 @@ impl Walker<'_, '_> {
         self.store.shows(version, reach)
     }
 
-    fn note(&mut self, version: &Version, targets: &mut Vec<i64>) -> Result<(), Error> {
+    fn note(
+        &mut self,
+        version: &Version,
+        is_written: bool,
+        targets: &mut Vec<i64>,
+    ) -> Result<(), Error> {
         let hasher = self.store.hasher();
         let own = &version.identity;
-        if self.wanted.has_provenance && own.resource_type != ResourceType::PROVENANCE {
+        // Asked for as a type, it is that of whatever lies in compartments.
+        let is_theirs = is_written || self.plan.types.contains(&ResourceType::PROVENANCE);
+        if self.wanted.has_provenance && is_theirs && own.resource_type != ResourceType::PROVENANCE
+        {
             let of = own.resource_type;
             if !self.wanted.targets.contains_key(&of) {
                 let by = bulk::targets_of(self.store, self.permit, of)?;
@@ -372,7 +382,7 @@ impl Walker<'_, '_> {
         }
         let referring = self.snapshot.prepare_cached(REFERRING).await.map_err(failure::error)?;
         let found = self.snapshot.query(&referring, &[&targets]).await;
-        let found = found.map_err(failure::error)?;
+        let found = found.map_err(failure::costly)?;
         for row in &found {
             self.wanted.provenance.insert(row.try_get(0).map_err(failure::error)?);
         }

@@ -31,14 +31,14 @@ pub(in crate::store) const NEWEST: &str =
     "SELECT r.lu FROM res r WHERE r.tid = $1 ORDER BY r.lu DESC LIMIT 1";
 
 /// What was deleted of types $2 since $3, with the version before: exactly after $4 or unseen by the
-/// snapshot $5; of the patients $6, or where $7 is true of any patient.
+/// snapshot $5; of the patients $6, or where $7 is true of any patient or of the types $8.
 pub(in crate::store) const DELETED: &str = "SELECT r.rt, r.id, r.pats, h.vid, h.lu, h.op, h.meta, h.body \
      FROM res r LEFT JOIN LATERAL (SELECT h.vid, h.lu, h.op, h.meta, h.body FROM hist h \
        WHERE h.rid = r.rid AND h.vid < r.vid AND h.op <> 'D' ORDER BY h.vid DESC LIMIT 1) h ON true \
      WHERE r.tid = $1 AND r.rt = ANY ($2::smallint[]) AND r.op = 'D' AND r.lu >= $3 \
        AND CASE WHEN $5::text IS NULL THEN r.lu >= $4 \
            ELSE r.lu > $4 OR NOT pg_visible_in_snapshot(r.xid, $5::text::pg_snapshot) END \
-       AND ($6::bigint[] IS NULL OR r.pats && $6) AND (NOT $7 OR r.pats <> '{}')";
+       AND ($6::bigint[] IS NULL OR r.pats && $6) AND (NOT $7 OR r.pats <> '{}' OR r.rt = ANY ($8::smallint[]))";
 
 /// What refers by one of these hashes of references.
 pub(in crate::store) const REFERRING: &str = "SELECT DISTINCT t.rid FROM unnest($1::bigint[]) u(h) \
@@ -196,14 +196,17 @@ impl Compiler<'_, '_> {
     }
 
     fn is_new(&mut self, since: Option<&Since>) -> String {
-        let Some(Since { at, seen }) = since else { return "true".to_owned() };
+        let Some(since @ Since { at, seen }) = since else { return "true".to_owned() };
+        let from = since.from();
         let at = self.binds.time(Edge::At(*at));
         match seen {
             None => format!("r.lu >= {at}"),
             Some(seen) => {
                 let seen = self.binds.text(seen.as_str());
                 let is_seen = format!("pg_visible_in_snapshot(r.xid, {seen}::pg_snapshot)");
-                format!("(r.lu > {at} OR NOT {is_seen})")
+                // A row that is only touched, as when the index is built anew, is older than what was being written.
+                let from = self.binds.time(Edge::At(from));
+                format!("(r.lu > {at} OR (r.lu >= {from} AND NOT {is_seen}))")
             }
         }
     }
