@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::Preset::{List, Number, Secret, Unset};
-use super::setting::named;
+use super::setting::section;
 use super::{Network, Section, Setting};
 
-named! {
+section! {
+    true
     /// What is otherwise for one tenant: NAME is its name. A limit of 0 is that of `[limits]`.
     [tenants] TenantSettings {
         /// Address of its own MLLP listener, which is as `[hl7v2]` says. Default: there is none.
@@ -34,7 +35,8 @@ named! {
     }
 }
 
-named! {
+section! {
+    true
     /// Outside authorization servers whose access tokens count here, each under a name of the
     /// operator's choice. A signed token (JWT) is of the server that it names as its issuer, and
     /// judged by that server's keys, or by asking it; any other is asked about.

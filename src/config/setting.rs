@@ -147,34 +147,25 @@ macro_rules! configuration {
                         preset: $top_preset,
                     }),*],
                 },
-                $(Section {
-                    about: &[$($section_doc),*],
-                    is_many: false,
-                    name: stringify!($section),
-                    settings: &[$(Setting {
-                        about: &[$($doc),*],
-                        key: stringify!($key),
-                        preset: $preset,
-                    }),*],
-                },)*
+                $($name::SECTION,)*
                 $($many_name::SECTION,)*
             ];
         }
 
-        $(
+        $($crate::config::setting::section! {
+            false
             $(#[doc = $section_doc])*
-            #[derive(Clone, Debug, serde::Deserialize)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name {
-                $($(#[doc = $doc])* pub $key: $type,)*
+            [$section] $name {
+                $($(#[doc = $doc])* $key: $type = $preset,)*
             }
-        )*
+        })*
     };
 }
 
-/// Defines a section of which there may be many, each under a name of its own.
-macro_rules! named {
+/// Declares one section, or one of which there are many, each under a name of its own.
+macro_rules! section {
     (
+        $is_many:literal
         $(#[doc = $about:literal])*
         [$section:ident] $name:ident {
             $($(#[doc = $doc:literal])* $key:ident: $type:ty = $preset:expr,)*
@@ -191,7 +182,7 @@ macro_rules! named {
             /// Its keys, in the order of `examples/kiln.toml`.
             pub(super) const SECTION: Section = Section {
                 about: &[$($about),*],
-                is_many: true,
+                is_many: $is_many,
                 name: stringify!($section),
                 settings: &[$(Setting {
                     about: &[$($doc),*],
@@ -203,4 +194,4 @@ macro_rules! named {
     };
 }
 
-pub(super) use {configuration, named};
+pub(super) use {configuration, section};

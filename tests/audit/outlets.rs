@@ -302,19 +302,25 @@ async fn an_alert_is_stored_once_whatever_becomes_of_it() {
     server.stop().await;
 }
 
-/// Many rows go in requests as large as the settings say, also to who fails between them.
-#[tokio::test(flavor = "multi_thread")]
-async fn many_rows_go_in_full_batches_and_few_go_twice() {
-    const ROWS: usize = 330;
+/// A repository, and a server that has sent to it what there was of its start, so many events in a request.
+async fn sending(batch: &str) -> (Receiver, TestServer) {
     let receiver = Receiver::start().await;
     let repository = format!("http://{}/fhir", receiver.address);
     let server = TestServer::start_with(&[
         ("auth.outbound_networks", "127.0.0.1/32"),
         ("atna.repository", &repository),
-        ("atna.batch", "50"),
+        ("atna.batch", batch),
     ])
     .await;
     until_nothing_is_left(&server, "repository").await;
+    (receiver, server)
+}
+
+/// Many rows go in requests as large as the settings say, also to who fails between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_go_in_full_batches_and_few_go_twice() {
+    const ROWS: usize = 330;
+    let (receiver, server) = sending("50").await;
     let before = receiver.posted().len();
     // The third request fails.
     receiver.answer_with(&[201, 201, 503]);
@@ -351,15 +357,7 @@ async fn many_rows_go_in_full_batches_and_few_go_twice() {
 /// A row of very many events goes in requests of its own size, and what was taken of it is not sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_of_very_many_events_goes_out_in_parts() {
-    let receiver = Receiver::start().await;
-    let repository = format!("http://{}/fhir", receiver.address);
-    let server = TestServer::start_with(&[
-        ("auth.outbound_networks", "127.0.0.1/32"),
-        ("atna.repository", &repository),
-        ("atna.batch", "50"),
-    ])
-    .await;
-    until_nothing_is_left(&server, "repository").await;
+    let (receiver, server) = sending("50").await;
     let before = receiver.posted().len();
     receiver.answer_with(&[201, 201, 503]);
     let patients: Vec<String> = (1..=330).map(|patient| patient.to_string()).collect();
@@ -393,15 +391,7 @@ fn sources(posted: &[(String, Value)]) -> Vec<Vec<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_much_is_halved_until_it_fits() {
     for (statuses, refused) in [(&[413][..], None), (&[], Some(("many-77\"", 422)))] {
-        let receiver = Receiver::start().await;
-        let repository = format!("http://{}/fhir", receiver.address);
-        let server = TestServer::start_with(&[
-            ("auth.outbound_networks", "127.0.0.1/32"),
-            ("atna.repository", &repository),
-            ("atna.batch", "40"),
-        ])
-        .await;
-        until_nothing_is_left(&server, "repository").await;
+        let (receiver, server) = sending("40").await;
         let before = receiver.posted().len();
         receiver.answer_with(statuses);
         receiver.refuse(refused);
