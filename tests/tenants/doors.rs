@@ -142,7 +142,8 @@ async fn a_start_that_fails_leaves_nothing_behind() {
     let client = root.below("/t/west");
     let number = world.schema("west").await.replace("kiln_t", "");
     let listening = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%kiln_token_t{number}\"%'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND query ILIKE 'LISTEN%kiln_token_t{number}\"%'"
     );
     // Two tries and more: the second comes ten seconds after the first.
     tokio::time::sleep(Duration::from_secs(15)).await;
@@ -163,7 +164,8 @@ async fn a_tenant_that_is_being_ended_is_ended_when_the_server_stops() {
     let schema = world.schema("north").await;
     let number = schema.replace("kiln_t", "");
     let listening = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%kiln_token_t{number}\"%'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND query ILIKE 'LISTEN%kiln_token_t{number}\"%'"
     );
     until("nobody listens", async || world.database.number(&listening).await == 1).await;
     // A message at work holds up the end.
