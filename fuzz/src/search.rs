@@ -32,13 +32,17 @@ fn extractor() -> Result<Extractor, Box<dyn std::error::Error>> {
     Ok(Extractor::new(spec, codes, settings)?)
 }
 
-fn read(target: &SearchTarget, text: &str) -> Option<Result<SearchRequest, InvalidSearch>> {
+fn read(
+    target: &SearchTarget,
+    text: &str,
+    dates_overlap: bool,
+) -> Option<Result<SearchRequest, InvalidSearch>> {
     let query = Query::parse(text).ok()?;
     let context = Context {
         extractor: &EXTRACTOR,
         now: Instant::from_micros(0),
         is_strict: false,
-        dates_overlap: text.len() % 2 == 1,
+        dates_overlap,
         limits: Limits { filter_nodes: 500, ..Limits::default() },
     };
     Some(parse(target, &query, &context))
@@ -52,7 +56,8 @@ pub(crate) fn query(input: &[u8]) -> Result<(), String> {
         Ok(only) => SearchTarget::Type(only),
         Err(_) => SearchTarget::System,
     };
-    match read(&target, text) {
+    let dates_overlap = input.len() % 2 == 1;
+    match read(&target, text, dates_overlap) {
         None => Ok(()),
         Some(Err(invalid)) => refused(&invalid),
         Some(Ok(found)) => {
@@ -63,7 +68,7 @@ pub(crate) fn query(input: &[u8]) -> Result<(), String> {
                 .iter()
                 .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
                 .collect();
-            let again = read(&target, &shown.join("&"));
+            let again = read(&target, &shown.join("&"), dates_overlap);
             let Some(Ok(again)) = again else {
                 return Err(format!("what is shown is refused: {shown:?}: {again:?}"));
             };
@@ -81,7 +86,7 @@ pub(crate) fn filter(input: &[u8]) -> Result<(), String> {
     let columns = 1..=text.chars().count() + 1;
     for of in [ResourceType::PATIENT, ResourceType::OBSERVATION] {
         let query = format!("_filter={}", encoded(text));
-        let Some(Err(invalid)) = read(&SearchTarget::Type(of), &query) else { continue };
+        let Some(Err(invalid)) = read(&SearchTarget::Type(of), &query, false) else { continue };
         refused(&invalid)?;
         for fault in invalid.0 {
             let Reason::Filter { column, problem } = fault.reason else {
